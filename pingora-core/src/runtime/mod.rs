@@ -1,0 +1,3 @@
+//! Runtimes, and what is local to one.
+
+pub mod local;
