@@ -7,7 +7,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
@@ -76,7 +75,7 @@ impl Acceptor {
     /// When the socket can't be registered with the runtime.
     pub(crate) fn new(socket: OwnedFd, name: String) -> io::Result<Self> {
         Ok(Acceptor {
-            socket: AsyncFd::with_interest(socket, Interest::READABLE)?,
+            socket: descriptor::watch_readable(socket)?,
             name,
             trouble: Trouble::new(),
         })

@@ -19,9 +19,6 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-/// As many waiting connections as the kernel allows: it lowers the number to `net.core.somaxconn`.
-const BACKLOG: i32 = Backlog::MAXALLOWABLE_LARGE;
-
 /// A socket that listens: connections queue up in it from now on.
 #[derive(Debug)]
 pub(crate) struct BoundSocket {
@@ -111,8 +108,8 @@ fn new_socket(family: AddressFamily) -> nix::Result<OwnedFd> {
 }
 
 fn start_listening(fd: &OwnedFd, wanted: &str) -> Result<()> {
-    let backlog = Backlog::new(BACKLOG).map_err(|e| refused(wanted, e.into()))?;
-    listen(fd, backlog).map_err(|e| refused(wanted, e.into()))
+    // As many waiting connections as `net.core.somaxconn` allows.
+    listen(fd, Backlog::MAXALLOWABLE).map_err(|e| refused(wanted, e.into()))
 }
 
 /// All of these are inherited by the connections that the socket accepts.

@@ -4,6 +4,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Accepts one connection, non-blocking and close-on-exec, with the address of the peer where it
 /// has one: one system call, where the standard library makes two.
@@ -77,6 +79,17 @@ pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Registers a descriptor with the calling runtime, to be told when it can be read from.
+///
+/// # Errors
+/// When the descriptor can't be watched, or no descriptor is left.
+pub(crate) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` stays the same descriptor, and stays open, for as long as it lives; it
+    // lives in what is returned, which never lends it mutably to anybody who could replace it.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    watched.map_err(Into::into)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +135,18 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let error = accept(listener.as_fd()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[tokio::test]
+    async fn a_watched_listener_says_when_somebody_connects() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let watched = watch_readable(listener.into()).unwrap();
+        let _client = TcpStream::connect(address).unwrap();
+        let mut ready = watched.readable().await.unwrap();
+        let accepted = ready.try_io(|fd| accept(fd.as_fd())).ok();
+        assert!(accepted.is_some_and(|accepted| accepted.is_ok()));
     }
 
     #[test]
