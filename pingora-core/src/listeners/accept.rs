@@ -199,7 +199,9 @@ impl Trouble {
     }
 
     fn may_log(&mut self) -> bool {
-        let due = self.last_logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL);
+        let due = self
+            .last_logged
+            .is_none_or(|at| at.elapsed() >= LOG_INTERVAL);
         if due {
             self.last_logged = Some(Instant::now());
         }

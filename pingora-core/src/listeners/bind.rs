@@ -6,8 +6,8 @@ use crate::protocols::l4::ext;
 use crate::sys::descriptor::adopt;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind,
-    listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, listen,
+    setsockopt, socket, sockopt,
 };
 use pingora_error::{BError, Error, ErrorType, Result};
 use std::fmt;
@@ -141,7 +141,8 @@ fn set_options(
         setsockopt(fd, sockopt::RcvBuf, &size).map_err(failed("SO_RCVBUF"))?;
     }
     if let Some(probes) = &options.tcp_keepalive {
-        let seconds = |d: std::time::Duration| u32::try_from(d.as_secs().max(1)).unwrap_or(u32::MAX);
+        let seconds =
+            |d: std::time::Duration| u32::try_from(d.as_secs().max(1)).unwrap_or(u32::MAX);
         setsockopt(fd, sockopt::KeepAlive, &true).map_err(failed("SO_KEEPALIVE"))?;
         setsockopt(fd, sockopt::TcpKeepIdle, &seconds(probes.idle))
             .map_err(failed("TCP_KEEPIDLE"))?;
@@ -212,7 +213,9 @@ fn resolve(wanted: &str) -> Result<SocketAddr> {
         Ok(None) => Err(refused(wanted, io::Error::other("the name has no address"))),
         Err(e) => Err(refused(
             wanted,
-            io::Error::other(format!("not an address of the form IP:PORT or NAME:PORT: {e}")),
+            io::Error::other(format!(
+                "not an address of the form IP:PORT or NAME:PORT: {e}"
+            )),
         )),
     }
 }

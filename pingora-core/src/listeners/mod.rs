@@ -93,7 +93,8 @@ impl ListenerConfig {
         self
     }
 
-    /// Sets how much a connection may buffer.
+    /// Sets how much a connection may buffer. Streams own no buffer, so every bound is kept already: see
+    /// [`L4BufferSettings`].
     pub fn l4_buffer(mut self, settings: L4BufferSettings) -> Self {
         self.l4_buffer = Some(settings);
         self
@@ -241,7 +242,6 @@ impl Listeners {
                 filter: self.filter.clone(),
                 pre_tls: self.pre_tls.clone(),
                 tls: tls.map(Arc::new),
-                l4_buffer: config.l4_buffer,
             };
             bound.push(Endpoint { socket, transport });
         }

@@ -1,7 +1,7 @@
 //! From an accepted descriptor to a stream that an application can use.
 
 use super::accept::Accepted;
-use super::{ConnectionFilter, L4BufferSettings, PreTlsCallback, tls};
+use super::{ConnectionFilter, PreTlsCallback, tls};
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::{SocketDigest, Stream};
 use log::error;
@@ -21,10 +21,19 @@ pub(crate) struct Transport {
     pub(super) filter: Option<Arc<dyn ConnectionFilter>>,
     pub(super) pre_tls: Option<PreTlsCallback>,
     pub(super) tls: Option<Arc<tls::Acceptor>>,
-    pub(super) l4_buffer: Option<L4BufferSettings>,
 }
 
 impl Transport {
+    /// Neither TLS nor a filter.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Transport {
+            filter: None,
+            pre_tls: None,
+            tls: None,
+        }
+    }
+
     /// Whether the connection may stay.
     pub(crate) fn admits(&self, accepted: &Accepted) -> bool {
         let (Some(filter), Some(peer)) = (&self.filter, &accepted.peer) else {
@@ -60,7 +69,7 @@ impl Transport {
     fn register(&self, accepted: Accepted) -> Result<L4Stream> {
         let fd = accepted.fd.as_raw_fd();
         let failed = "registering a connection with the runtime";
-        let mut stream = match accepted.peer {
+        let stream = match accepted.peer {
             Some(peer) => {
                 let stream = TcpStream::from_std(accepted.fd.into())
                     .or_err(ErrorType::AcceptError, failed)?;
@@ -70,9 +79,6 @@ impl Transport {
                 .or_err(ErrorType::AcceptError, failed)?
                 .into(),
         };
-        if let Some(settings) = self.l4_buffer {
-            let _ = (&mut stream, settings);
-        }
         Ok(stream)
     }
 

@@ -219,7 +219,10 @@ impl ServerConf {
         for (key, value) in [
             ("threads", self.threads),
             ("listener_tasks_per_fd", self.listener_tasks_per_fd),
-            ("max_blocking_threads", self.max_blocking_threads.unwrap_or(1)),
+            (
+                "max_blocking_threads",
+                self.max_blocking_threads.unwrap_or(1),
+            ),
         ] {
             if value == 0 {
                 return Some(format!("{key}: must be at least 1"));
@@ -314,12 +317,18 @@ fn refused(message: &str) -> pingora_error::BError {
 /// The parser's message on one line, in the words of somebody who writes YAML and not Rust.
 fn one_line(error: &serde_yaml::Error) -> String {
     let text = error.to_string().replace(['\n', '\r'], " ");
-    text.replace("expected struct ServerConf", "expected a list of `key: value`")
-        .replace("expected usize", "expected a whole number, 0 or more")
-        .replace("expected u64", "expected a whole number, 0 or more")
-        .replace("expected a nonzero u64", "expected a whole number, 1 or more")
-        .replace("expected a boolean", "expected true or false")
-        .replace("expected a sequence", "expected a list")
+    text.replace(
+        "expected struct ServerConf",
+        "expected a list of `key: value`",
+    )
+    .replace("expected usize", "expected a whole number, 0 or more")
+    .replace("expected u64", "expected a whole number, 0 or more")
+    .replace(
+        "expected a nonzero u64",
+        "expected a whole number, 1 or more",
+    )
+    .replace("expected a boolean", "expected true or false")
+    .replace("expected a sequence", "expected a list")
 }
 
 #[cfg(test)]

@@ -7,14 +7,26 @@ fn message(result: Result<ServerConf>) -> String {
         assert_eq!(shown.lines().count(), 1, "{shown}");
     }
     let context = error.context.as_ref().unwrap().as_str().to_string();
-    assert!(format!("{error:?}").contains(&context.escape_debug().to_string()) || format!("{error:?}").contains(&context));
+    // What a program that unwraps the result shows.
+    assert!(format!("{error:?}").contains(&format!("{context:?}")));
     context
 }
 
 #[test]
 fn a_text_without_keys_means_the_defaults() {
-    for text in ["", "---\n", "# nothing yet\n", "{}", "version: 1", "---\nversion: 1\n"] {
-        assert_eq!(ServerConf::from_yaml(text).unwrap(), ServerConf::default(), "{text:?}");
+    for text in [
+        "",
+        "---\n",
+        "# nothing yet\n",
+        "{}",
+        "version: 1",
+        "---\nversion: 1\n",
+    ] {
+        assert_eq!(
+            ServerConf::from_yaml(text).unwrap(),
+            ServerConf::default(),
+            "{text:?}"
+        );
     }
     assert_eq!(ServerConf::new(), Some(ServerConf::default()));
 }
@@ -27,7 +39,10 @@ fn the_defaults_are_what_is_documented() {
     assert!(conf.work_stealing && !conf.daemon);
     assert_eq!(conf.pid_file, "/tmp/pingora.pid");
     assert_eq!(conf.upgrade_sock, "/tmp/pingora_upgrade.sock");
-    assert_eq!((conf.upstream_keepalive_pool_size, conf.max_retries), (128, 16));
+    assert_eq!(
+        (conf.upstream_keepalive_pool_size, conf.max_retries),
+        (128, 16)
+    );
     assert!(conf.grace_period() + conf.shutdown_timeout() < Duration::from_secs(30));
     assert!(conf.validate().is_ok());
 }
@@ -97,21 +112,45 @@ fn keys_of_the_users_own_are_ignored() {
 #[test]
 fn what_is_wrong_is_said_with_its_key() {
     let cases: &[(&str, &[&str])] = &[
-        ("threads: two", &["threads: ", "\"two\"", "expected a whole number", "line 1"]),
+        (
+            "threads: two",
+            &["threads: ", "\"two\"", "expected a whole number", "line 1"],
+        ),
         ("version: 1\nthreads: -1", &["threads: ", "-1", "line 2"]),
         ("threads: 1.5", &["threads: ", "1.5"]),
         ("threads: [1]", &["threads: "]),
         ("threads: 0", &["threads: must be at least 1"]),
-        ("listener_tasks_per_fd: 0", &["listener_tasks_per_fd: must be at least 1"]),
-        ("max_blocking_threads: 0", &["max_blocking_threads: must be at least 1"]),
+        (
+            "listener_tasks_per_fd: 0",
+            &["listener_tasks_per_fd: must be at least 1"],
+        ),
+        (
+            "max_blocking_threads: 0",
+            &["max_blocking_threads: must be at least 1"],
+        ),
         ("daemon: 3", &["daemon: ", "expected true or false"]),
-        ("work_stealing: maybe", &["work_stealing: ", "expected true or false"]),
+        (
+            "work_stealing: maybe",
+            &["work_stealing: ", "expected true or false"],
+        ),
         ("pid_file: ''", &["pid_file: must not be empty"]),
         ("pid_file: {a: 1}", &["pid_file: ", "expected a string"]),
-        ("client_bind_to_ipv4: 1.2.3.4", &["client_bind_to_ipv4: ", "expected a list"]),
-        ("client_bind_to_ipv4: [1.2.3]", &["client_bind_to_ipv4: `1.2.3` is not an IPv4"]),
-        ("client_bind_to_ipv6: [127.0.0.1]", &["client_bind_to_ipv6: `127.0.0.1` is not"]),
-        ("daemon_ready_timeout_seconds: 0", &["daemon_ready_timeout_seconds: "]),
+        (
+            "client_bind_to_ipv4: 1.2.3.4",
+            &["client_bind_to_ipv4: ", "expected a list"],
+        ),
+        (
+            "client_bind_to_ipv4: [1.2.3]",
+            &["client_bind_to_ipv4: `1.2.3` is not an IPv4"],
+        ),
+        (
+            "client_bind_to_ipv6: [127.0.0.1]",
+            &["client_bind_to_ipv6: `127.0.0.1` is not"],
+        ),
+        (
+            "daemon_ready_timeout_seconds: 0",
+            &["daemon_ready_timeout_seconds: "],
+        ),
         (
             "runtime_metrics_poll_time_histogram_scale: cubic",
             &["runtime_metrics_poll_time_histogram_scale: ", "`cubic`"],
@@ -121,13 +160,16 @@ fn what_is_wrong_is_said_with_its_key() {
         ("just words", &["expected a list of `key: value`"]),
         ("a: b: c", &["line 1"]),
         ("threads: [1, 2", &["line"]),
-        ("\tthreads: 1", &["line 1"]),
+        ("version: 1\n\tthreads: 1", &["line 2"]),
         ("a: 1\n---\nb: 2", &["more than one document"]),
     ];
     for (text, parts) in cases {
         let message = message(ServerConf::from_yaml(text));
         for part in *parts {
-            assert!(message.contains(part), "{text:?}: `{part}` is not in `{message}`");
+            assert!(
+                message.contains(part),
+                "{text:?}: `{part}` is not in `{message}`"
+            );
         }
     }
 }
@@ -135,7 +177,10 @@ fn what_is_wrong_is_said_with_its_key() {
 #[test]
 fn a_file_that_cannot_be_used_is_named() {
     let missing = message(ServerConf::load_from_yaml("/nonexistent/conf.yaml"));
-    assert!(missing.starts_with("/nonexistent/conf.yaml: can't be read: No such file"), "{missing}");
+    assert!(
+        missing.starts_with("/nonexistent/conf.yaml: can't be read: No such file"),
+        "{missing}"
+    );
 
     let path = std::env::temp_dir().join(format!("conf-{}.yaml", std::process::id()));
     std::fs::File::create(&path)
@@ -175,7 +220,11 @@ fn the_command_line_only_turns_the_daemon_on() {
         ..Opt::default()
     };
     assert!(ServerConf::new_with_opt_override(&opt).unwrap().daemon);
-    assert!(!ServerConf::load_yaml_with_opt_override(&Opt::default()).unwrap().daemon);
+    assert!(
+        !ServerConf::load_yaml_with_opt_override(&Opt::default())
+            .unwrap()
+            .daemon
+    );
 }
 
 #[test]

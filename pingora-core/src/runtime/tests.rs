@@ -19,7 +19,9 @@ fn threads_bear_the_name_of_the_service() {
     for work_stealing in [true, false] {
         let runtime = Runtime::new("cats", 2, &options(work_stealing)).unwrap();
         let (tx, rx) = mpsc::channel();
-        runtime.handle().spawn(async move { tx.send(thread_name()) });
+        runtime
+            .handle()
+            .spawn(async move { tx.send(thread_name()) });
         assert_eq!(rx.recv().unwrap(), "cats");
         runtime.shutdown(Duration::from_secs(5));
     }
@@ -59,7 +61,9 @@ fn a_task_of_a_pinned_worker_stays_there() {
 #[test]
 fn outside_of_runtimes_there_is_no_current_one() {
     assert!(Handle::current().is_none());
-    let foreign = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let foreign = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     assert!(foreign.block_on(async { Handle::current().unwrap().steals_work() }));
 }
 
@@ -73,20 +77,25 @@ fn shutting_down_drops_what_awaits_and_does_not_wait_for_what_never_ends() {
             let _tx = tx;
             std::future::pending::<()>().await;
         });
-        runtime.handle().spawn(async move {
-            tokio::task::spawn_blocking(move || released.recv()).await
-        });
+        runtime
+            .handle()
+            .spawn(async move { tokio::task::spawn_blocking(move || released.recv()).await });
         let begin = Instant::now();
         runtime.shutdown(Duration::from_millis(100));
         assert!(begin.elapsed() < Duration::from_secs(5));
-        assert!(rx.recv_timeout(Duration::from_secs(5)).is_err(), "the task is dropped");
+        assert!(
+            rx.recv_timeout(Duration::from_secs(5)).is_err(),
+            "the task is dropped"
+        );
         drop(release);
     }
 }
 
 #[test]
 fn a_runtime_may_be_dropped_inside_of_another() {
-    let outer = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let outer = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     outer.block_on(async {
         for work_stealing in [true, false] {
             drop(Runtime::new("inner", 1, &options(work_stealing)).unwrap());

@@ -19,7 +19,10 @@ use std::path::Path;
 pub(super) fn detach(conf: &ServerConf) -> Result<()> {
     let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let absolute = |path: &str| here.join(path);
-    let directory = conf.working_directory.clone().unwrap_or_else(|| here.clone());
+    let directory = conf
+        .working_directory
+        .clone()
+        .unwrap_or_else(|| here.clone());
     let mut daemon = Daemonize::new()
         .pid_file(absolute(&conf.pid_file))
         .chown_pid_file(true)

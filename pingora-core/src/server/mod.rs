@@ -281,4 +281,6 @@ impl Service for Bootstrapped {
 }
 
 #[cfg(test)]
+mod process_tests;
+#[cfg(test)]
 mod tests;

@@ -62,7 +62,8 @@ pub(super) struct Supervisor {
 }
 
 /// The services that run: yields the name of each that has ended, and how.
-type Running = FuturesUnordered<futures::future::BoxFuture<'static, (String, Result<(), JoinError>)>>;
+type Running =
+    FuturesUnordered<futures::future::BoxFuture<'static, (String, Result<(), JoinError>)>>;
 
 impl Supervisor {
     /// Runs the services until the signal comes and the work is done.
@@ -157,12 +158,18 @@ impl Supervisor {
 
     /// Waits until all services have ended; at most until the time is up or a signal says to
     /// stop at once.
-    async fn grace_period(&self, running: &mut Running, signals: &dyn ShutdownSignalWatch) -> Outcome {
+    async fn grace_period(
+        &self,
+        running: &mut Running,
+        signals: &dyn ShutdownSignalWatch,
+    ) -> Outcome {
         self.phases.enter(ExecutionPhase::ShutdownGracePeriod);
         let limit = self.configuration.grace_period();
-        let done = async { while let Some((name, end)) = running.next().await {
-            log_end(&name, end, true);
-        } };
+        let done = async {
+            while let Some((name, end)) = running.next().await {
+                log_end(&name, end, true);
+            }
+        };
         tokio::select! {
             biased;
             () = done => Outcome::Drained,
@@ -244,16 +251,18 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 /// Stops all runtimes at the same time. On threads of its own: it blocks.
 async fn stop(runtimes: Vec<Runtime>, limit: Duration) {
     let (done, all_done) = oneshot::channel();
-    let stopping = thread::Builder::new().name("shutdown".into()).spawn(move || {
-        thread::scope(|scope| {
-            for runtime in runtimes {
-                // Where no thread is left, the runtime is dropped, which stops it too.
-                let stopping = thread::Builder::new().name("shutdown".into());
-                let _ = stopping.spawn_scoped(scope, move || runtime.shutdown(limit));
-            }
+    let stopping = thread::Builder::new()
+        .name("shutdown".into())
+        .spawn(move || {
+            thread::scope(|scope| {
+                for runtime in runtimes {
+                    // Where no thread is left, the runtime is dropped, which stops it too.
+                    let stopping = thread::Builder::new().name("shutdown".into());
+                    let _ = stopping.spawn_scoped(scope, move || runtime.shutdown(limit));
+                }
+            });
+            let _ = done.send(());
         });
-        let _ = done.send(());
-    });
     if stopping.is_ok() {
         let _ = timeout(limit + FAST, all_done).await;
     }

@@ -46,7 +46,7 @@ impl Dependencies {
     fn add(&self, from: usize, to: usize) -> Result<(), String> {
         let mut nodes = self.lock();
         if let Some(mut path) = path(&nodes, to, from) {
-            path.push(to);
+            path.push(from);
             let names: Vec<&str> = path.iter().rev().map(|p| &*nodes[*p].name).collect();
             return Err(names.join(" -> "));
         }
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(graph.of(0), [1]);
         assert_eq!(graph.of(1), [2]);
 
-        assert_eq!(graph.add(2, 0).unwrap_err(), "a -> b -> c -> a");
+        assert_eq!(graph.add(2, 0).unwrap_err(), "c -> a -> b -> c");
         assert_eq!(graph.add(0, 0).unwrap_err(), "a -> a");
         c.add_dependency(&a);
         c.add_dependency(&c);

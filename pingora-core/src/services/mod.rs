@@ -61,7 +61,10 @@ pub trait ServiceWithDependents: Send + Sync {
 
     /// Called when the services that this one depends on are ready, with the time that took.
     fn on_startup_delay(&self, time_waited: Duration) {
-        info!("{}: its dependencies were ready after {time_waited:?}", self.name());
+        info!(
+            "{}: its dependencies were ready after {time_waited:?}",
+            self.name()
+        );
     }
 
     /// The addresses that the service listens on; `None` where it does not listen.
@@ -108,7 +111,10 @@ pub trait Service: Sync + Send {
 
     /// Called when the services that this one depends on are ready, with the time that took.
     fn on_startup_delay(&self, time_waited: Duration) {
-        info!("{}: its dependencies were ready after {time_waited:?}", self.name());
+        info!(
+            "{}: its dependencies were ready after {time_waited:?}",
+            self.name()
+        );
     }
 
     /// The addresses that the service listens on; `None` where it does not listen.

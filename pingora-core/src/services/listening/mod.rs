@@ -319,7 +319,10 @@ impl<A: ServerApp + Send + Sync + 'static> super::Service for Service<A> {
             }
         }
         let (Some(app), Some(runtime)) = (self.app_logic.take(), Handle::current()) else {
-            error!("{}: a service can be started once, from a runtime", self.name);
+            error!(
+                "{}: a service can be started once, from a runtime",
+                self.name
+            );
             return;
         };
         let shared = Shared {
