@@ -228,10 +228,9 @@ fn an_error_at_the_start_names_service_and_address() {
 
 #[test]
 fn without_work_stealing_every_thread_serves_and_keeps_its_connections() {
-    let options = {
-        let mut options = RuntimeOpts::default();
-        options.work_stealing = false;
-        options
+    let options = RuntimeOpts {
+        work_stealing: false,
+        ..RuntimeOpts::default()
     };
     let runtime = crate::runtime::Runtime::new("pinned", 2, &options).unwrap();
     let app = Arc::new(Lines::default());
@@ -264,13 +263,12 @@ fn without_work_stealing_every_thread_serves_and_keeps_its_connections() {
             let threads = app.threads.lock().unwrap();
             assert!(threads[before..].windows(2).all(|pair| pair[0] == pair[1]));
         }
-        let threads = app.threads.lock().unwrap();
-        let distinct: std::collections::HashSet<_> = threads.iter().collect();
-        assert_eq!(distinct.len(), 2);
-        drop(threads);
         shutdown.send_replace(true);
         task.await.unwrap();
     });
+    let threads = app.threads.lock().unwrap();
+    let distinct: std::collections::HashSet<_> = threads.iter().collect();
+    assert_eq!(distinct.len(), 2);
     runtime.shutdown(Duration::from_secs(5));
 }
 
