@@ -1,7 +1,8 @@
-//! The only place with `unsafe` code: system calls and library functions that no safe crate wraps.
-//! Every function here is safe to call with any argument; each `unsafe` block says why.
+//! The only place in this crate where `unsafe` may stand, each use with its proof and its test:
+//! system calls and library functions that no safe crate wraps.
 #![allow(unsafe_code)]
 
+pub(crate) mod descriptor;
 pub(crate) mod socket;
 pub(crate) mod tcp_info;
 #[cfg(feature = "openssl")]
