@@ -388,6 +388,9 @@ impl Cleanup {
     async fn run(self, fds: Option<ListenFds>) {
         if let Some(fds) = fds {
             let mut fds = fds.lock().await;
+            if fds.are_handed_over() {
+                return;
+            }
             for name in &self.names {
                 fds.withdraw(name);
             }
