@@ -273,10 +273,10 @@ fn a_server_goes_into_the_background() {
     let mut client = connect(room.address());
     assert_eq!(ask(&mut client, b'a'), Some(b'a'));
     let read = || std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok();
-    let pid = Pid::from_raw(poll("the pid", read));
-    kill(pid, Signal::SIGTERM).unwrap();
+    let daemon = Daemon(Pid::from_raw(poll("the pid", read)));
+    kill(daemon.0, Signal::SIGTERM).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0, "closed");
-    poll("the end", || (!is_alive(pid)).then_some(()));
+    poll("the end", || (!is_alive(daemon.0)).then_some(()));
     assert_eq!(
         std::fs::read_to_string(room.file("log")).unwrap(),
         "announced\n"
@@ -355,6 +355,17 @@ fn a_server_that_nobody_takes_over_from_serves_on() {
         "{said}"
     );
     assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+/// A process that nobody can wait for, which does not outlive the test either.
+struct Daemon(Pid);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if is_alive(self.0) {
+            let _ = kill(self.0, Signal::SIGKILL);
+        }
+    }
 }
 
 /// A process that has ended and that nobody waited for is not alive either.
