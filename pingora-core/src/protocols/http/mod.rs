@@ -1,1 +1,3 @@
-//! Skeleton.
+//! HTTP: heads, bodies and sessions, whatever version carries them.
+
+pub mod h1;
