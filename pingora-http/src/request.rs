@@ -242,7 +242,12 @@ impl RequestHeader {
     pub fn empty() -> Self {
         let (mut base, ()) = http::Request::new(()).into_parts();
         base.version = Version::HTTP_11;
-        Self { base, cases: NameCases::kept(), raw_target: None, send_end_stream: true }
+        Self {
+            base,
+            cases: NameCases::kept(),
+            raw_target: None,
+            send_end_stream: true,
+        }
     }
 
     /// Becomes an empty `GET /` of HTTP/1.1 that keeps spellings. All allocations stay.

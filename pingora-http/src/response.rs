@@ -195,7 +195,11 @@ impl ResponseHeader {
     pub fn empty() -> Self {
         let (mut base, ()) = http::Response::new(()).into_parts();
         base.version = Version::HTTP_11;
-        Self { base, cases: NameCases::kept(), reason_phrase: None }
+        Self {
+            base,
+            cases: NameCases::kept(),
+            reason_phrase: None,
+        }
     }
 
     /// Becomes an empty 200 of HTTP/1.1 that keeps spellings. All allocations stay.

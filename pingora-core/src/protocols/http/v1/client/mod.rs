@@ -6,6 +6,8 @@ mod send;
 #[cfg(test)]
 mod tests;
 
+pub use send::http_req_header_to_wire;
+
 use super::input::Input;
 use super::output::OutQueue;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, HeadLimits, ResponseContext};
@@ -271,7 +273,7 @@ impl HttpSession {
     pub async fn shutdown(&mut self) {
         self.inner.broken = true;
         self.inner.out.clear();
-        crate::protocols::Shutdown::shutdown(&mut self.inner.io).await;
+        crate::protocols::Shutdown::shutdown(&mut *self.inner.io).await;
     }
 
     pub(crate) fn stream_mut(&mut self) -> &mut Stream {
