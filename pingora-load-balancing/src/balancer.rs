@@ -201,11 +201,11 @@ where
     S: BackendSelection + Send + Sync + 'static,
     S::Iter: BackendIter,
 {
-    fn update_frequency(&self) -> Option<Duration> {
+    fn updates_every(&self) -> Option<Duration> {
         self.update_frequency
     }
 
-    fn health_check_frequency(&self) -> Option<Duration> {
+    fn checks_every(&self) -> Option<Duration> {
         self.health_check_frequency
     }
 
