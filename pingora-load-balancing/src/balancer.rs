@@ -47,7 +47,11 @@ where
     timings: Mutex<Option<UpdateTimings>>,
 }
 
-fn build<S: BackendSelection>(backends: &BTreeSet<Backend>, config: Option<&S::Config>) -> S {
+/// A selector of this configuration, or the default one.
+pub(crate) fn build<S: BackendSelection>(
+    backends: &BTreeSet<Backend>,
+    config: Option<&S::Config>,
+) -> S {
     match config {
         Some(config) => S::build_with_config(backends, config),
         None => S::build(backends),
