@@ -238,6 +238,13 @@ impl RequestHeader {
 /// For parsers and the proxy: not part of the interface for users.
 #[doc(hidden)]
 impl RequestHeader {
+    /// An empty `GET /` of HTTP/1.1 that keeps spellings.
+    pub fn empty() -> Self {
+        let (mut base, ()) = http::Request::new(()).into_parts();
+        base.version = Version::HTTP_11;
+        Self { base, cases: NameCases::kept(), raw_target: None, send_end_stream: true }
+    }
+
     /// Becomes an empty `GET /` of HTTP/1.1 that keeps spellings. All allocations stay.
     pub fn reset(&mut self) {
         self.base.method = Method::GET;

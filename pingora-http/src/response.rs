@@ -191,6 +191,13 @@ impl ResponseHeader {
 /// For parsers and the proxy: not part of the interface for users.
 #[doc(hidden)]
 impl ResponseHeader {
+    /// An empty 200 of HTTP/1.1 that keeps spellings.
+    pub fn empty() -> Self {
+        let (mut base, ()) = http::Response::new(()).into_parts();
+        base.version = Version::HTTP_11;
+        Self { base, cases: NameCases::kept(), reason_phrase: None }
+    }
+
     /// Becomes an empty 200 of HTTP/1.1 that keeps spellings. All allocations stay.
     pub fn reset(&mut self) {
         self.base.status = StatusCode::OK;

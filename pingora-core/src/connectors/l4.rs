@@ -49,7 +49,10 @@ pub(super) fn of_upstream<P: Peer>(e: BError, peer: &P) -> BError {
 }
 
 fn timed_out(limit: Duration) -> BError {
-    Error::explain(ErrorType::ConnectTimedout, format!("not connected within {limit:?}"))
+    Error::explain(
+        ErrorType::ConnectTimedout,
+        format!("not connected within {limit:?}"),
+    )
 }
 
 async fn connect_any<P: Peer + Send + Sync>(peer: &P, bind_to: Option<BindTo>) -> Result<Stream> {

@@ -52,10 +52,12 @@ impl Poolable for Stream {
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleEvent> {
         let mut byte = [0];
         let mut buf = ReadBuf::new(&mut byte);
-        Pin::new(self).poll_read(cx, &mut buf).map(|result| match result {
-            Ok(()) if !buf.filled().is_empty() => IdleEvent::UnexpectedData,
-            _ => IdleEvent::Closed,
-        })
+        Pin::new(self)
+            .poll_read(cx, &mut buf)
+            .map(|result| match result {
+                Ok(()) if !buf.filled().is_empty() => IdleEvent::UnexpectedData,
+                _ => IdleEvent::Closed,
+            })
     }
 }
 
@@ -88,13 +90,22 @@ impl<S: Poolable> Pool<S> {
     /// that is taken out was idle.
     pub fn new(capacity: usize, on_reuse: Option<PoolCallback>) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with_stripes(capacity, on_reuse, (2 * workers).next_power_of_two().min(64))
+        Self::with_stripes(
+            capacity,
+            on_reuse,
+            (2 * workers).next_power_of_two().min(64),
+        )
     }
 
     fn with_stripes(capacity: usize, on_reuse: Option<PoolCallback>, stripes: usize) -> Self {
         let counters = Arc::new(Counters::default());
         let stripe = |_| Stripe::new(counters.clone());
-        Pool { stripes: (0..stripes).map(stripe).collect(), counters, capacity, on_reuse }
+        Pool {
+            stripes: (0..stripes).map(stripe).collect(),
+            counters,
+            capacity,
+            on_reuse,
+        }
     }
 
     /// The connection under `key` that was given back last, alive, and registered with the present
@@ -104,10 +115,12 @@ impl<S: Poolable> Pool<S> {
             return None;
         }
         let runtime = current_runtime().map(|handle| handle.id());
-        let (own, others) = self.from_own();
-        let taken = own
-            .take(key, runtime)
-            .or_else(|| others.into_iter().find_map(|stripe| stripe.try_take(key, runtime)))?;
+        let (own, others) = self.own_and_others();
+        let taken = own.take(key, runtime).or_else(|| {
+            others
+                .into_iter()
+                .find_map(|stripe| stripe.try_take(key, runtime))
+        })?;
         if let (Some(on_reuse), Some(since)) = (&self.on_reuse, taken.idle_since) {
             on_reuse(since.elapsed());
         }
@@ -132,7 +145,7 @@ impl<S: Poolable> Pool<S> {
             // A timeout beyond the end of time is none.
             deadline: idle_timeout.and_then(|timeout| idle_since?.checked_add(timeout)),
         };
-        let (own, others) = self.from_own();
+        let (own, others) = self.own_and_others();
         if !own.put(entry, runtime.as_ref()) {
             return;
         }
@@ -145,7 +158,7 @@ impl<S: Poolable> Pool<S> {
     }
 
     /// This worker's stripe, and the others, beginning with its neighbour.
-    fn from_own(&self) -> (&Stripe<S>, impl IntoIterator<Item = &Arc<Stripe<S>>>) {
+    fn own_and_others(&self) -> (&Stripe<S>, impl IntoIterator<Item = &Arc<Stripe<S>>>) {
         let own = worker_id() % self.stripes.len();
         let (before, rest) = self.stripes.split_at(own);
         (&rest[0], rest[1..].iter().chain(before))

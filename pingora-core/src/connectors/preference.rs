@@ -29,7 +29,11 @@ impl PreferHttp1 {
     /// `peer` is asked for only where it matters.
     pub(super) fn contains(&self, peer: impl FnOnce() -> u64) -> bool {
         self.any.load(Ordering::Acquire)
-            && self.peers.read().unwrap_or_else(|e| e.into_inner()).contains(&peer())
+            && self
+                .peers
+                .read()
+                .unwrap_or_else(|e| e.into_inner())
+                .contains(&peer())
     }
 }
 

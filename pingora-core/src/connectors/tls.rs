@@ -29,8 +29,10 @@ impl Connector {
         let mut settings = ClientSettings::default();
         if let Some(options) = options {
             settings.ca_file = options.ca_file.as_ref().map(PathBuf::from);
-            settings.cert_key_file =
-                options.cert_key_file.as_ref().map(|(cert, key)| (cert.into(), key.into()));
+            settings.cert_key_file = options
+                .cert_key_file
+                .as_ref()
+                .map(|(cert, key)| (cert.into(), key.into()));
             if options.debug_ssl_keylog {
                 settings.keylog_file = std::env::var_os("SSLKEYLOGFILE").map(PathBuf::from);
             }
@@ -38,7 +40,10 @@ impl Connector {
         let has_files = settings.ca_file.is_some()
             || settings.cert_key_file.is_some()
             || settings.keylog_file.is_some();
-        let connector = Connector { settings, context: OnceLock::new() };
+        let connector = Connector {
+            settings,
+            context: OnceLock::new(),
+        };
         if has_files && let Err(e) = connector.context() {
             log::error!("TLS connections to upstreams will fail: {e}");
         }
@@ -46,9 +51,9 @@ impl Connector {
     }
 
     fn context(&self) -> Result<&ClientContext, &str> {
-        let made = self.context.get_or_init(|| {
-            ClientContext::new(&self.settings).map_err(|e| e.to_string())
-        });
+        let made = self
+            .context
+            .get_or_init(|| ClientContext::new(&self.settings).map_err(|e| e.to_string()));
         made.as_ref().map_err(String::as_str)
     }
 
@@ -79,7 +84,9 @@ impl Connector {
             curves: peer.get_peer_options().and_then(|o| o.curves.as_deref()),
             complete_hook: peer.upstream_tls_handshake_complete_hook(),
         };
-        let limit = peer.connection_timeout().unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT);
+        let limit = peer
+            .connection_timeout()
+            .unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT);
         match tokio::time::timeout(limit, context.connect(stream, &wanted)).await {
             Ok(result) => result,
             Err(_) => Error::e_explain(

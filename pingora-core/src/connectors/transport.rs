@@ -74,9 +74,11 @@ impl TransportConnector {
         if !peer.tls() {
             return Ok(Box::new(stream));
         }
-        let http1_only = peer.get_alpn() == Some(&ALPN::H2H1)
-            && self.http1_only.contains(|| peer.reuse_hash());
-        self.tls.connect(peer, http1_only.then_some(&ALPN::H1), stream).await
+        let http1_only =
+            peer.get_alpn() == Some(&ALPN::H2H1) && self.http1_only.contains(|| peer.reuse_hash());
+        self.tls
+            .connect(peer, http1_only.then_some(&ALPN::H1), stream)
+            .await
     }
 
     /// The connector's own choice of a local address for `peer`.
@@ -129,7 +131,8 @@ impl TransportConnector {
     /// How many idle connections were dropped because the peer sent bytes that nobody had asked
     /// for.
     pub fn unexpected_data_connection_count(&self) -> u64 {
-        self.unexpected_data_connection_counter().load(std::sync::atomic::Ordering::Relaxed)
+        self.unexpected_data_connection_counter()
+            .load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// The counter behind
@@ -142,6 +145,8 @@ impl TransportConnector {
 
 impl fmt::Debug for TransportConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TransportConnector").field("pool", &self.pool).finish_non_exhaustive()
+        f.debug_struct("TransportConnector")
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
     }
 }

@@ -5,12 +5,12 @@ mod absent;
 #[cfg(feature = "openssl")]
 pub mod openssl;
 
-#[cfg(not(feature = "openssl"))]
-pub use absent::TlsSettings;
 #[cfg(feature = "openssl")]
 pub use self::openssl as boringssl_openssl;
 #[cfg(feature = "openssl")]
 pub use self::openssl::TlsSettings;
+#[cfg(not(feature = "openssl"))]
+pub use absent::TlsSettings;
 
 pub use crate::protocols::tls::{ALPN, TlsAccept, TlsAcceptCallbacks};
 

@@ -144,7 +144,10 @@ impl SocketDigest {
     pub fn original_dst(&self) -> Option<&SocketAddr> {
         self.original_dst
             .get_or_init(|| {
-                ext::get_original_dest(self.open_fd()?).ok().flatten().map(SocketAddr::Inet)
+                ext::get_original_dest(self.open_fd()?)
+                    .ok()
+                    .flatten()
+                    .map(SocketAddr::Inet)
             })
             .as_ref()
     }

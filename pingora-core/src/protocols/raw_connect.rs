@@ -18,7 +18,10 @@ impl ProxyDigest {
         response: Box<ResponseHeader>,
         user_data: Option<Box<dyn Any + Send + Sync>>,
     ) -> Self {
-        ProxyDigest { response, user_data }
+        ProxyDigest {
+            response,
+            user_data,
+        }
     }
 }
 
@@ -46,7 +49,11 @@ impl ConnectProxyError {
 
 impl fmt::Display for ConnectProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the proxy answered CONNECT with status {}", self.response.status.as_u16())
+        write!(
+            f,
+            "the proxy answered CONNECT with status {}",
+            self.response.status.as_u16()
+        )
     }
 }
 

@@ -104,7 +104,9 @@ mod tests {
     #[test]
     fn what_is_no_socket_gives_an_error() {
         assert_eq!(
-            get_int(-1, libc::SOL_SOCKET, libc::SO_RCVBUF).unwrap_err().raw_os_error(),
+            get_int(-1, libc::SOL_SOCKET, libc::SO_RCVBUF)
+                .unwrap_err()
+                .raw_os_error(),
             Some(libc::EBADF)
         );
         let file = std::fs::File::open("/dev/null").unwrap();

@@ -74,7 +74,10 @@ mod tests {
     use std::io::{self, Read, Write};
 
     fn session() -> Ssl {
-        let context = SslConnector::builder(SslMethod::tls()).unwrap().build().into_context();
+        let context = SslConnector::builder(SslMethod::tls())
+            .unwrap()
+            .build()
+            .into_context();
         Ssl::new(&context).unwrap()
     }
 
@@ -140,7 +143,9 @@ mod tests {
         assert_eq!(client.connect().unwrap_err().code(), ErrorCode::WANT_READ);
         let hello = std::mem::take(&mut client.get_mut().0);
 
-        let acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap().build();
+        let acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls())
+            .unwrap()
+            .build();
         let ssl = Ssl::new(acceptor.context()).unwrap();
         let mut server = SslStream::new(ssl, Offered(io::Cursor::new(hello))).unwrap();
         suspend_at_certificate(session_mut(&mut server));

@@ -67,7 +67,10 @@ impl KVRef {
 
     /// A name and a value, each by start and length.
     pub fn new(name_s: usize, name_len: usize, value_s: usize, value_len: usize) -> Self {
-        KVRef { name: BufRef(name_s, name_len), value: BufRef(value_s, value_len) }
+        KVRef {
+            name: BufRef(name_s, name_len),
+            value: BufRef(value_s, value_len),
+        }
     }
 
     /// The place of the value.
@@ -77,7 +80,10 @@ impl KVRef {
 }
 
 /// An empty name and an empty value.
-pub const EMPTY_KV_REF: KVRef = KVRef { name: BufRef(0, 0), value: BufRef(0, 0) };
+pub const EMPTY_KV_REF: KVRef = KVRef {
+    name: BufRef(0, 0),
+    value: BufRef(0, 0),
+};
 
 #[cfg(test)]
 mod tests {

@@ -1,23 +1,43 @@
 //! HTTP/1 sessions with peers.
 
+use crate::connectors::pool::{IdleEvent, Pool, Poolable};
 use crate::connectors::{ConnectorOptions, TransportConnector};
 use crate::protocols::http::v1::client::HttpSession;
 use crate::upstreams::peer::Peer;
 use pingora_error::Result;
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Makes HTTP/1 sessions, over a kept connection where there is one.
-#[derive(Debug)]
+///
+/// Whole sessions are kept, not only their connections: what is true for a connection is not made
+/// anew for each request.
 pub struct Connector {
     transport: TransportConnector,
+    pool: Pool<HttpSession>,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+impl Poolable for HttpSession {
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleEvent> {
+        self.stream_mut().poll_idle(cx)
+    }
 }
 
 impl Connector {
     /// A connector with these options; `None`: with the defaults.
     pub fn new(options: Option<ConnectorOptions>) -> Self {
-        Connector { transport: TransportConnector::new(options) }
+        let size = options.as_ref().map_or(super::super::DEFAULT_POOL_SIZE, |o| o.keepalive_pool_size);
+        let callback = options.as_ref().and_then(|o| o.keepalive_pool_callback.clone());
+        Connector { transport: TransportConnector::new(options), pool: Pool::new(size, callback) }
     }
 
     /// What connects below.
@@ -26,6 +46,9 @@ impl Connector {
     }
 
     /// A session with this peer; `true` if its connection has carried an exchange before.
+    ///
+    /// # Errors
+    /// Those of [`TransportConnector::new_stream`].
     pub async fn get_http_session<P: Peer + Send + Sync + 'static>(
         &self,
         peer: &P,
@@ -33,7 +56,7 @@ impl Connector {
         if let Some(session) = self.take_reused(peer) {
             return Ok((session, true));
         }
-        let stream = self.transport.new_stream(peer).await?;
+        let stream = self.transport.new_http1_stream(peer).await?;
         Ok((HttpSession::new_with_options(stream, peer), false))
     }
 
@@ -43,6 +66,12 @@ impl Connector {
         peer: &P,
     ) -> Option<HttpSession> {
         self.take_reused(peer)
+    }
+
+    pub(super) fn take_reused<P: Peer>(&self, peer: &P) -> Option<HttpSession> {
+        let mut session = self.pool.take(peer.reuse_hash())?;
+        session.apply_options(peer);
+        Some(session)
     }
 
     /// Gives a session back; see [`super::Connector::release_http_session`].
@@ -55,13 +84,24 @@ impl Connector {
         self.release(session, peer, idle_timeout);
     }
 
+    pub(super) fn release<P: Peer>(
+        &self,
+        session: HttpSession,
+        peer: &P,
+        idle_timeout: Option<Duration>,
+    ) {
+        if let Some(session) = session.renew() {
+            self.pool.put(peer.reuse_hash(), session, idle_timeout);
+        }
+    }
+
     /// How many idle connections sent something nobody asked for, and were closed for it.
     pub fn unexpected_data_connection_count(&self) -> u64 {
-        self.transport.unexpected_data_connection_count()
+        self.unexpected_data_connection_counter().load(Ordering::Relaxed)
     }
 
     /// The counter behind [`Connector::unexpected_data_connection_count`].
     pub fn unexpected_data_connection_counter(&self) -> Arc<AtomicU64> {
-        self.transport.unexpected_data_connection_counter()
+        self.pool.unexpected_data_counter()
     }
 }

@@ -45,7 +45,11 @@ impl Wake for Watch {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.alarm.woken.lock().unwrap_or_else(PoisonError::into_inner).push(self.slot);
+        self.alarm
+            .woken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(self.slot);
         self.alarm.wake_janitor();
     }
 }
@@ -74,7 +78,9 @@ async fn work<S: Poolable>(stripe: Weak<Stripe<S>>, alarm: Arc<Alarm>) {
     loop {
         // What was woken while no janitor was there is looked at first.
         let next_sweep = {
-            let Some(stripe) = stripe.upgrade() else { return };
+            let Some(stripe) = stripe.upgrade() else {
+                return;
+            };
             let woken = alarm.take_woken();
             if !woken.is_empty() {
                 stripe.examine(&woken);

@@ -36,7 +36,10 @@ struct Links {
     next: Index,
 }
 
-const UNLINKED: Links = Links { previous: NONE, next: NONE };
+const UNLINKED: Links = Links {
+    previous: NONE,
+    next: NONE,
+};
 
 struct Slot<S> {
     entry: Option<Entry<S>>,
@@ -101,7 +104,12 @@ impl<S> Slots<S> {
         if self.empty == NONE {
             let index = self.slots.len() as Index;
             let waker = waker(index);
-            self.slots.push(Slot { entry: None, waker, by_key: UNLINKED, by_age: UNLINKED });
+            self.slots.push(Slot {
+                entry: None,
+                waker,
+                by_key: UNLINKED,
+                by_age: UNLINKED,
+            });
             self.empty = index;
         }
         self.empty
@@ -123,8 +131,14 @@ impl<S> Slots<S> {
         let older = std::mem::replace(&mut self.youngest, index);
         let slot = &mut self.slots[index as usize];
         self.empty = slot.by_key.next;
-        slot.by_key = Links { previous: NONE, next: same_key };
-        slot.by_age = Links { previous: NONE, next: older };
+        slot.by_key = Links {
+            previous: NONE,
+            next: same_key,
+        };
+        slot.by_age = Links {
+            previous: NONE,
+            next: older,
+        };
         slot.entry = Some(entry);
         if let Some(slot) = self.slots.get_mut(same_key as usize) {
             slot.by_key.previous = index;
@@ -142,7 +156,10 @@ impl<S> Slots<S> {
         let entry = slot.entry.take()?;
         let (by_key, by_age) = (slot.by_key, slot.by_age);
         slot.by_age = UNLINKED;
-        slot.by_key = Links { previous: NONE, next: std::mem::replace(&mut self.empty, index) };
+        slot.by_key = Links {
+            previous: NONE,
+            next: std::mem::replace(&mut self.empty, index),
+        };
 
         if let Some(next) = self.slots.get_mut(by_key.next as usize) {
             next.by_key.previous = by_key.previous;
@@ -194,7 +211,13 @@ mod tests {
     use super::*;
 
     fn entry(key: u64, item: u32) -> Entry<u32> {
-        Entry { item, key, runtime: None, idle_since: None, deadline: None }
+        Entry {
+            item,
+            key,
+            runtime: None,
+            idle_since: None,
+            deadline: None,
+        }
     }
 
     fn put(slots: &mut Slots<u32>, key: u64, item: u32) -> Index {
@@ -231,12 +254,20 @@ mod tests {
             assert_eq!(slots.len(), model.len());
             assert_eq!(slots.oldest(), model.first().map(|m| m.2));
             for key in 0..4 {
-                let expected: Vec<u32> =
-                    model.iter().rev().filter(|m| m.0 == key).map(|m| m.1).collect();
+                let expected: Vec<u32> = model
+                    .iter()
+                    .rev()
+                    .filter(|m| m.0 == key)
+                    .map(|m| m.1)
+                    .collect();
                 assert_eq!(of_key(&mut slots, key), expected);
             }
         }
-        assert!(slots.slots.len() < 400, "slots are used again: {}", slots.slots.len());
+        assert!(
+            slots.slots.len() < 400,
+            "slots are used again: {}",
+            slots.slots.len()
+        );
         while let Some(oldest) = slots.oldest() {
             slots.remove(oldest);
         }

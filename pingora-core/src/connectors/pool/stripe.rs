@@ -30,14 +30,20 @@ struct State<S> {
 /// Asks an idle connection for news, out of turn: the answer must not depend on how much the
 /// present task has done already.
 fn poll_item<S: Poolable>(item: &mut S, waker: &Waker) -> Poll<IdleEvent> {
-    let news = pin!(tokio::task::coop::unconstrained(poll_fn(|cx| item.poll_idle(cx))));
+    let news = pin!(tokio::task::coop::unconstrained(poll_fn(
+        |cx| item.poll_idle(cx)
+    )));
     news.poll(&mut Context::from_waker(waker))
 }
 
 impl<S: Poolable> Stripe<S> {
     pub(super) fn new(counters: Arc<Counters>) -> Arc<Self> {
         Arc::new_cyclic(|this| Stripe {
-            state: Mutex::new(State { slots: Slots::new(), janitor: None, next_sweep: None }),
+            state: Mutex::new(State {
+                slots: Slots::new(),
+                janitor: None,
+                next_sweep: None,
+            }),
             alarm: Arc::default(),
             counters,
             this: this.clone(),
@@ -67,7 +73,10 @@ impl<S: Poolable> Stripe<S> {
     pub(super) fn put(&self, mut entry: Entry<S>, runtime: Option<&Handle>) -> bool {
         let mut state = self.lock();
         let index = state.slots.next_empty(|index| {
-            Waker::from(Arc::new(Watch { alarm: self.alarm.clone(), slot: index }))
+            Waker::from(Arc::new(Watch {
+                alarm: self.alarm.clone(),
+                slot: index,
+            }))
         });
         if let Poll::Ready(event) = poll_item(&mut entry.item, state.slots.waker(index)) {
             drop(state);
@@ -85,7 +94,11 @@ impl<S: Poolable> Stripe<S> {
         if let Some(runtime) = runtime
             && state.janitor.as_ref().is_none_or(Janitor::is_gone)
         {
-            state.janitor = Some(Janitor::start(self.this.clone(), self.alarm.clone(), runtime));
+            state.janitor = Some(Janitor::start(
+                self.this.clone(),
+                self.alarm.clone(),
+                runtime,
+            ));
         }
         drop(state);
         if sweep_earlier {
@@ -115,7 +128,9 @@ impl<S: Poolable> Stripe<S> {
         let mut at = state.slots.first(key);
         while let Some(index) = at {
             at = state.slots.after(index);
-            let Some((entry, _)) = state.slots.entry_mut(index) else { break };
+            let Some((entry, _)) = state.slots.entry_mut(index) else {
+                break;
+            };
             if entry.runtime != runtime {
                 continue;
             }
@@ -161,7 +176,9 @@ impl<S: Poolable> Stripe<S> {
         let mut dead = Vec::new();
         let mut state = self.lock();
         for &index in woken {
-            let Some((entry, waker)) = state.slots.entry_mut(index) else { continue };
+            let Some((entry, waker)) = state.slots.entry_mut(index) else {
+                continue;
+            };
             if let Poll::Ready(event) = poll_item(&mut entry.item, waker) {
                 self.counters.note(event);
                 dead.push(self.remove(&mut state, index));
@@ -183,10 +200,16 @@ impl<S: Poolable> Stripe<S> {
             .iter()
             .filter_map(|(index, entry)| entry.is_expired(now).then_some(index))
             .collect();
-        let dead: Vec<_> =
-            expired.into_iter().map(|index| self.remove(&mut state, index)).collect();
+        let dead: Vec<_> = expired
+            .into_iter()
+            .map(|index| self.remove(&mut state, index))
+            .collect();
         // Not for every entry one by one: those of the next second go together.
-        let earliest = state.slots.iter().filter_map(|(_, entry)| entry.deadline).min();
+        let earliest = state
+            .slots
+            .iter()
+            .filter_map(|(_, entry)| entry.deadline)
+            .min();
         state.next_sweep = earliest.map(|at| at.max(now + super::janitor::SHORTEST_SWEEP));
         let next = state.next_sweep;
         drop(state);
@@ -198,7 +221,9 @@ impl<S: Poolable> Stripe<S> {
 impl<S: Poolable> Drop for Stripe<S> {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.counters.idle.fetch_sub(state.slots.len(), Ordering::Relaxed);
+        self.counters
+            .idle
+            .fetch_sub(state.slots.len(), Ordering::Relaxed);
         // Finds nobody to work for, and ends.
         self.alarm.wake_janitor();
     }

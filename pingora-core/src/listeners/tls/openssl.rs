@@ -8,7 +8,6 @@ use crate::process::ServerConf;
 use crate::protocols::tls::{ServerContext, TlsAcceptCallbacks};
 use openssl::ssl::{
     AlpnError, SslAcceptor, SslAcceptorBuilder, SslFiletype, SslMethod, SslVersion,
-    select_next_proto,
 };
 use pingora_error::{Error, OrErr, Result};
 use std::fmt;
@@ -40,7 +39,9 @@ impl TlsSettings {
         let mut builder = recommended()?;
         builder
             .set_certificate_chain_file(cert_path)
-            .or_err_with(TLS_CONF_ERR, || format!("using the certificate file {cert_path}"))?;
+            .or_err_with(TLS_CONF_ERR, || {
+                format!("using the certificate file {cert_path}")
+            })?;
         builder
             .set_private_key_file(key_path, SslFiletype::PEM)
             .or_err_with(TLS_CONF_ERR, || format!("using the key file {key_path}"))?;
@@ -55,7 +56,10 @@ impl TlsSettings {
     /// # Errors
     /// [`TLS_CONF_ERR`] where the library fails.
     pub fn with_callbacks(callbacks: TlsAcceptCallbacks) -> Result<Self> {
-        Ok(TlsSettings { builder: recommended()?, callbacks: Some(callbacks) })
+        Ok(TlsSettings {
+            builder: recommended()?,
+            callbacks: Some(callbacks),
+        })
     }
 
     /// Kept for programs that call it: handshakes run on the runtime that accepted, which steals
@@ -76,11 +80,11 @@ impl TlsSettings {
         self.set_alpn(ALPN::H2H1);
     }
 
-    /// The application protocols to accept, the preferred one first. A client that offers others
-    /// only goes on without one, as RFC 7301 lets a server do.
+    /// The application protocols to accept, the preferred one first. A client that offers only
+    /// others is turned away (RFC 7301 section 3.2); one that offers none is not.
     pub fn set_alpn(&mut self, alpn: ALPN) {
         self.builder.set_alpn_select_callback(move |_, offered| {
-            select_next_proto(alpn.to_wire(), offered).ok_or(AlpnError::NOACK)
+            alpn.select(offered).ok_or(AlpnError::ALERT_FATAL)
         });
     }
 
@@ -111,7 +115,10 @@ fn recommended() -> Result<SslAcceptorBuilder> {
 impl From<SslAcceptorBuilder> for TlsSettings {
     /// Takes over settings as they are, without callbacks.
     fn from(builder: SslAcceptorBuilder) -> Self {
-        TlsSettings { builder, callbacks: None }
+        TlsSettings {
+            builder,
+            callbacks: None,
+        }
     }
 }
 

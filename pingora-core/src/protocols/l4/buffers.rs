@@ -22,7 +22,10 @@ pub struct L4BufferSettings {
 impl L4BufferSettings {
     /// Bounds for both directions, in bytes.
     pub fn new(read: usize, write: usize) -> Self {
-        L4BufferSettings { read: Some(read), write: Some(write) }
+        L4BufferSettings {
+            read: Some(read),
+            write: Some(write),
+        }
     }
 
     /// No buffering at all: both bounds are 0.

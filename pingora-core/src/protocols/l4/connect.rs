@@ -56,7 +56,10 @@ impl ConnectErrorExt for Error {
                 return failure.local_addr;
             }
             let nested = cause.downcast_ref::<Box<Error>>().map(|b| &**b);
-            cause = nested.or_else(|| cause.downcast_ref::<Error>())?.cause.as_deref()?;
+            cause = nested
+                .or_else(|| cause.downcast_ref::<Error>())?
+                .cause
+                .as_deref()?;
         }
     }
 }

@@ -173,7 +173,11 @@ fn keepalive_options(stream: &impl AsFd, ka: &TcpKeepalive) -> nix::Result<()> {
     setsockopt(stream, sockopt::KeepAlive, &true)?;
     setsockopt(stream, sockopt::TcpKeepIdle, &seconds(ka.idle))?;
     setsockopt(stream, sockopt::TcpKeepInterval, &seconds(ka.interval))?;
-    setsockopt(stream, sockopt::TcpKeepCount, &u32::try_from(ka.count).unwrap_or(u32::MAX))?;
+    setsockopt(
+        stream,
+        sockopt::TcpKeepCount,
+        &u32::try_from(ka.count).unwrap_or(u32::MAX),
+    )?;
     if !ka.user_timeout.is_zero() {
         let millis = u32::try_from(ka.user_timeout.as_millis()).unwrap_or(u32::MAX);
         setsockopt(stream, sockopt::TcpUserTimeout, &millis)?;
@@ -223,17 +227,25 @@ async fn attempt<F>(
 where
     F: Fn(&TcpSocket) -> Result<()>,
 {
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
-        .or_err(ErrorType::SocketError, "making a socket")?;
+    let socket = if addr.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }
+    .or_err(ErrorType::SocketError, "making a socket")?;
     if let Some(range) = range {
-        set_port_range(&socket, range).map_err(|e| failed(ErrorType::SocketError, e, None, addr))?;
+        set_port_range(&socket, range)
+            .map_err(|e| failed(ErrorType::SocketError, e, None, addr))?;
     }
     let local = bind_to.and_then(|b| b.addr);
     if let Some(local) = local {
         bind(&socket, local).map_err(|e| failed(ErrorType::BindError, e, Some(local), addr))?;
     }
     set_options(&socket)?;
-    socket.connect(*addr).await.map_err(|e| failed(error_type(&e), e, local, addr))
+    socket
+        .connect(*addr)
+        .await
+        .map_err(|e| failed(error_type(&e), e, local, addr))
 }
 
 /// Binds so that the port is chosen when the connection is made: then two connections to different
@@ -251,12 +263,20 @@ const IP_LOCAL_PORT_RANGE: i32 = 51;
 
 fn set_port_range(socket: &TcpSocket, (low, high): (u16, u16)) -> io::Result<()> {
     let both = (u32::from(high) << 16 | u32::from(low)).cast_signed();
-    sys::set_int(socket.as_raw_fd(), libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, both)
+    sys::set_int(
+        socket.as_raw_fd(),
+        libc::IPPROTO_IP,
+        IP_LOCAL_PORT_RANGE,
+        both,
+    )
 }
 
 /// Whether the range of ports is what an attempt failed of: all in use, or not known to the kernel.
 fn range_is_unusable(e: &Error) -> bool {
-    let failure = e.cause.as_ref().and_then(|c| c.downcast_ref::<ConnectFailure>());
+    let failure = e
+        .cause
+        .as_ref()
+        .and_then(|c| c.downcast_ref::<ConnectFailure>());
     matches!(
         failure.and_then(|f| f.error.raw_os_error()),
         Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE | libc::ENOPROTOOPT)

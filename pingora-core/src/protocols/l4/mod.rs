@@ -10,6 +10,8 @@ pub mod stream;
 mod tracer;
 pub mod virt;
 
-pub(crate) use bind::BindTo;
-pub(crate) use connect::{Connect, ConnectErrorExt, ConnectFailure};
-pub(crate) use tracer::{Tracer, Tracing};
+pub use bind::BindTo;
+pub use connect::{Connect, ConnectErrorExt};
+pub use tracer::{Tracer, Tracing};
+
+pub(crate) use connect::ConnectFailure;

@@ -73,8 +73,12 @@ impl SocketAddr {
     ///
     /// `None` where `fd` is not a socket of a known family, or not connected.
     pub fn from_raw_fd(fd: RawFd, peer_addr: bool) -> Option<SocketAddr> {
-        let storage: SockaddrStorage =
-            if peer_addr { getpeername(fd) } else { getsockname(fd) }.ok()?;
+        let storage: SockaddrStorage = if peer_addr {
+            getpeername(fd)
+        } else {
+            getsockname(fd)
+        }
+        .ok()?;
         Self::from_storage(&storage)
     }
 
@@ -92,10 +96,16 @@ impl SocketAddr {
         #[cfg(target_os = "linux")]
         if let Some(name) = unix.and_then(|u| u.as_abstract()) {
             use std::os::linux::net::SocketAddrExt;
-            return StdUnixSockAddr::from_abstract_name(name).ok().map(SocketAddr::Unix);
+            return StdUnixSockAddr::from_abstract_name(name)
+                .ok()
+                .map(SocketAddr::Unix);
         }
-        let path = unix.and_then(|u| u.path()).unwrap_or_else(|| std::path::Path::new(""));
-        StdUnixSockAddr::from_pathname(path).ok().map(SocketAddr::Unix)
+        let path = unix
+            .and_then(|u| u.path())
+            .unwrap_or_else(|| std::path::Path::new(""));
+        StdUnixSockAddr::from_pathname(path)
+            .ok()
+            .map(SocketAddr::Unix)
     }
 
     /// A stand-in for an address that is not known, because its name could not be resolved. It
@@ -116,7 +126,10 @@ impl SocketAddr {
 
     /// The reason given to [`SocketAddr::unresolved`], if this is such an address.
     pub(crate) fn unresolved_reason(&self) -> Option<&str> {
-        self.as_unix()?.as_pathname()?.to_str()?.strip_prefix(UNRESOLVED)
+        self.as_unix()?
+            .as_pathname()?
+            .to_str()?
+            .strip_prefix(UNRESOLVED)
     }
 }
 
@@ -197,16 +210,23 @@ impl FromStr for SocketAddr {
     /// # Errors
     /// `InternalError` for text that is neither `IP:PORT` nor a path. Names are not resolved.
     fn from_str(text: &str) -> Result<Self, BError> {
-        let path = text.strip_prefix("unix:").or(text.starts_with('/').then_some(text));
+        let path = text
+            .strip_prefix("unix:")
+            .or(text.starts_with('/').then_some(text));
         match path {
-            Some(path) => StdUnixSockAddr::from_pathname(path).map(SocketAddr::Unix).map_err(|e| {
-                let context = format!("{text:?} is not the address of a Unix socket");
-                Error::because(ErrorType::InternalError, context, e)
-            }),
-            None => text.parse().map(SocketAddr::Inet).map_err(|e: std::net::AddrParseError| {
-                let context = format!("{text:?} is neither IP:PORT nor a path");
-                Error::because(ErrorType::InternalError, context, e)
-            }),
+            Some(path) => StdUnixSockAddr::from_pathname(path)
+                .map(SocketAddr::Unix)
+                .map_err(|e| {
+                    let context = format!("{text:?} is not the address of a Unix socket");
+                    Error::because(ErrorType::InternalError, context, e)
+                }),
+            None => text
+                .parse()
+                .map(SocketAddr::Inet)
+                .map_err(|e: std::net::AddrParseError| {
+                    let context = format!("{text:?} is neither IP:PORT nor a path");
+                    Error::because(ErrorType::InternalError, context, e)
+                }),
         }
     }
 }

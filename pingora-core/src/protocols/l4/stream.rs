@@ -154,14 +154,6 @@ impl Stream {
         self.rewound = Some(Box::new(bytes));
     }
 
-    /// The TCP socket below, if it is one and nothing is waiting to be read again.
-    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
-        match &self.socket {
-            Socket::Tcp(tcp) if self.rewound.is_none() => Some(tcp),
-            _ => None,
-        }
-    }
-
     fn read_rewound(&mut self, buf: &mut ReadBuf<'_>) {
         if let Some(bytes) = &mut self.rewound {
             let n = bytes.len().min(buf.remaining());
@@ -283,7 +275,10 @@ impl Ssl for Stream {}
 impl Peek for Stream {
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
         // What was read is put back, also when the caller loses interest half-way.
-        let mut peeked = Peeked { stream: self, taken: Vec::with_capacity(buf.len()) };
+        let mut peeked = Peeked {
+            stream: self,
+            taken: Vec::with_capacity(buf.len()),
+        };
         peeked.fill(buf.len()).await?;
         buf.copy_from_slice(&peeked.taken);
         Ok(true)
@@ -323,7 +318,10 @@ impl Drop for Peeked<'_> {
 
 impl GetTimingDigest for Stream {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        vec![Some(TimingDigest { established_ts: self.established_ts, ..Default::default() })]
+        vec![Some(TimingDigest {
+            established_ts: self.established_ts,
+            ..Default::default()
+        })]
     }
 }
 

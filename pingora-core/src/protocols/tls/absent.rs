@@ -46,7 +46,7 @@ impl ClientContext {
 
     /// # Errors
     /// Always: there is no TLS library.
-    pub(crate) async fn connect<S: IO>(
+    pub(crate) async fn connect<S: IO + 'static>(
         &self,
         _stream: S,
         _handshake: &ClientHandshake<'_>,
@@ -60,6 +60,12 @@ impl ClientContext {
 pub(crate) struct ServerContext;
 
 impl ServerContext {
+    /// # Errors
+    /// Always: there is no TLS library.
+    pub(crate) async fn accept<S: IO + 'static>(&self, _stream: S) -> Result<Stream> {
+        Self::absent()
+    }
+
     /// # Errors
     /// Always: there is no TLS library.
     pub(crate) fn absent<T>() -> Result<T> {

@@ -21,10 +21,7 @@ pub trait TlsAccept {
 
     /// The handshake is complete. What is returned is kept in the connection's
     /// [`SslDigest`](super::SslDigest), in its extension.
-    async fn handshake_complete_callback(
-        &self,
-        _ssl: &TlsRef,
-    ) -> Option<Arc<dyn Any + Send + Sync>>
+    async fn handshake_complete_callback(&self, _ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>>
     where
         Self: Sync,
     {

@@ -32,7 +32,10 @@ impl CustomALPN {
     /// is offered to nobody.
     pub fn new(mut proto: Vec<u8>) -> Self {
         if proto.len() > MAX_NAME {
-            log::error!("the ALPN name of {} bytes is cut off at {MAX_NAME} bytes", proto.len());
+            log::error!(
+                "the ALPN name of {} bytes is cut off at {MAX_NAME} bytes",
+                proto.len()
+            );
             proto.truncate(MAX_NAME);
         }
         let mut wire = Vec::with_capacity(proto.len() + 1);
@@ -91,6 +94,13 @@ impl ALPN {
         }
     }
 
+    /// Of the list that a client offers, in the form of the wire, the name that this list likes
+    /// best.
+    #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+    pub(crate) fn select<'a>(&self, offered: &'a [u8]) -> Option<&'a [u8]> {
+        names(self.to_wire()).find_map(|ours| names(offered).find(|theirs| *theirs == ours))
+    }
+
     /// The protocol that was agreed upon, by its name on the wire.
     #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
     pub(crate) fn from_selected(name: &[u8]) -> ALPN {
@@ -100,6 +110,16 @@ impl ALPN {
             other => ALPN::Custom(CustomALPN::new(other.to_vec())),
         }
     }
+}
+
+/// The names in a list in the form of the wire; it ends where the form is broken.
+fn names(mut wire: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, rest) = wire.split_first()?;
+        let (name, rest) = rest.split_at_checked((*length).into())?;
+        wire = rest;
+        Some(name)
+    })
 }
 
 impl fmt::Display for ALPN {
@@ -119,9 +139,12 @@ mod tests {
 
     #[test]
     fn versions_choose_the_protocols() {
-        for (max, min, alpn) in
-            [(1, 1, ALPN::H1), (2, 2, ALPN::H2), (2, 1, ALPN::H2H1), (0, 0, ALPN::H1)]
-        {
+        for (max, min, alpn) in [
+            (1, 1, ALPN::H1),
+            (2, 2, ALPN::H2),
+            (2, 1, ALPN::H2H1),
+            (0, 0, ALPN::H1),
+        ] {
             assert_eq!(ALPN::new(max, min), alpn);
         }
         assert_eq!(ALPN::H2H1.get_max_http_version(), 2);
@@ -136,6 +159,22 @@ mod tests {
         let long = CustomALPN::new(vec![b'x'; 300]);
         assert_eq!((long.as_wire()[0], long.protocol().len()), (255, 255));
         assert_eq!(CustomALPN::new(vec![]).protocol(), b"");
+    }
+
+    #[test]
+    fn the_servers_preference_decides() {
+        let offered = b"\x08http/1.1\x02h2\x03foo";
+        for (alpn, selected) in [
+            (ALPN::H2H1, Some(&b"h2"[..])),
+            (ALPN::H1, Some(b"http/1.1")),
+            (ALPN::Custom(CustomALPN::new(b"foo".to_vec())), Some(b"foo")),
+            (ALPN::Custom(CustomALPN::new(b"bar".to_vec())), None),
+        ] {
+            assert_eq!(alpn.select(offered), selected, "{alpn}");
+        }
+        for broken in [&b""[..], b"\x02h", b"\xffh2", b"\0"] {
+            assert_eq!(ALPN::H2H1.select(broken), None, "{broken:?}");
+        }
     }
 
     #[test]

@@ -25,10 +25,10 @@ pub use absent::{CaType, TlsRef};
 #[cfg(not(feature = "openssl"))]
 pub(crate) use absent::{ClientContext, ServerContext};
 
-#[cfg(not(feature = "openssl"))]
-pub(crate) use absent::hash_ca;
 #[cfg(feature = "openssl")]
 pub(crate) use self::openssl::certificate::hash_ca;
+#[cfg(not(feature = "openssl"))]
+pub(crate) use absent::hash_ca;
 
 /// The certificate types that [`crate::utils::tls`] makes public.
 pub(crate) mod certificate {
@@ -66,6 +66,7 @@ pub(crate) struct ClientSettings {
 
 /// What one TLS connection to an upstream asks for.
 #[derive(Clone)]
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Nobody reads them without a library.
 pub(crate) struct ClientHandshake<'a> {
     /// Name to ask for; empty sends none.
     pub(crate) sni: &'a str,

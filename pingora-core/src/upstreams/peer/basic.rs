@@ -42,24 +42,36 @@ impl BasicPeer {
     }
 
     fn from_address(address: SocketAddr) -> Self {
-        BasicPeer { _address: address, sni: String::new(), options: PeerOptions::new() }
+        BasicPeer {
+            _address: address,
+            sni: String::new(),
+            options: PeerOptions::new(),
+        }
     }
 }
 
 /// The address of a Unix socket at `path`.
 pub(super) fn unix_address(path: &Path) -> Result<SocketAddr> {
     if path.as_os_str().is_empty() {
-        return Error::e_explain(ErrorType::InternalError, "the path of a Unix socket is empty");
+        return Error::e_explain(
+            ErrorType::InternalError,
+            "the path of a Unix socket is empty",
+        );
     }
-    StdUnixSockAddr::from_pathname(path).map(SocketAddr::Unix).or_err_with(
-        ErrorType::InternalError,
-        || format!("{} is not the path of a Unix socket", path.display()),
-    )
+    StdUnixSockAddr::from_pathname(path)
+        .map(SocketAddr::Unix)
+        .or_err_with(ErrorType::InternalError, || {
+            format!("{} is not the path of a Unix socket", path.display())
+        })
 }
 
 impl fmt::Display for BasicPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "addr: {}, sni: {}, options: {}", self._address, self.sni, self.options)
+        write!(
+            f,
+            "addr: {}, sni: {}, options: {}",
+            self._address, self.sni, self.options
+        )
     }
 }
 

@@ -139,7 +139,10 @@ pub trait Peer: Display + Clone {
     /// True for a peer with a connection method of its own: the kernel's address means nothing
     /// there.
     fn matches_fd<V: AsRawFd>(&self, fd: V) -> bool {
-        if self.get_peer_options().is_some_and(|o| o.custom_l4.is_some()) {
+        if self
+            .get_peer_options()
+            .is_some_and(|o| o.custom_l4.is_some())
+        {
             return true;
         }
         SocketAddr::from_raw_fd(fd.as_raw_fd(), true).is_some_and(|a| a == *self.address())
@@ -152,17 +155,23 @@ pub trait Peer: Display + Clone {
 
     /// Sets what it likes on a TCP socket before it connects.
     fn upstream_tcp_sock_tweak_hook(&self) -> Option<&TcpSocketTweakHook> {
-        self.get_peer_options()?.upstream_tcp_sock_tweak_hook.as_ref()
+        self.get_peer_options()?
+            .upstream_tcp_sock_tweak_hook
+            .as_ref()
     }
 
     /// Makes something of a CONNECT proxy's answer.
     fn proxy_digest_user_data_hook(&self) -> Option<&ProxyDigestUserDataHook> {
-        self.get_peer_options()?.proxy_digest_user_data_hook.as_ref()
+        self.get_peer_options()?
+            .proxy_digest_user_data_hook
+            .as_ref()
     }
 
     /// Called when a TLS handshake is complete.
     fn upstream_tls_handshake_complete_hook(&self) -> Option<&HandshakeCompleteHook> {
-        self.get_peer_options()?.upstream_tls_handshake_complete_hook.as_ref()
+        self.get_peer_options()?
+            .upstream_tls_handshake_complete_hook
+            .as_ref()
     }
 }
 

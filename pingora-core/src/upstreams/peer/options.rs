@@ -71,7 +71,10 @@ impl HttpUpstreamRequestPolicy {
 
     /// As [`standard`](Self::standard), without upgrades.
     pub const fn deny_upgrades() -> Self {
-        HttpUpstreamRequestPolicy { h1_upgrade: H1UpgradePolicy::Deny, ..Self::standard() }
+        HttpUpstreamRequestPolicy {
+            h1_upgrade: H1UpgradePolicy::Deny,
+            ..Self::standard()
+        }
     }
 }
 

@@ -20,7 +20,13 @@ pub struct Proxy {
 
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "next_hop: {}, host: {}, port: {}", self.next_hop.display(), self.host, self.port)
+        write!(
+            f,
+            "next_hop: {}, host: {}, port: {}",
+            self.next_hop.display(),
+            self.host,
+            self.port
+        )
     }
 }
 

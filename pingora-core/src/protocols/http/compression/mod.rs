@@ -13,6 +13,7 @@ mod algorithm;
 mod context;
 #[cfg(feature = "compression")]
 mod gzip;
+mod task;
 mod transform;
 
 pub use algorithm::{Algorithm, COMPRESSION_ERROR, Encode};

@@ -1,6 +1,7 @@
 #![cfg(feature = "compression")]
 
 use super::*;
+use crate::protocols::http::HttpTask;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http::header::*;
@@ -349,4 +350,44 @@ fn what_is_not_built_says_so() {
     assert_eq!(Algorithm::from("X-GZip"), Algorithm::Gzip);
     assert_eq!(Algorithm::Gzip.as_str(), "gzip");
     assert!(Algorithm::Other.index() < Algorithm::COUNT);
+}
+
+#[test]
+fn pieces_of_a_response_are_changed_in_place() {
+    let mut ctx = ResponseCompressionCtx::new(6, false, false);
+    ctx.request_filter(&request("gzip"));
+    let mut piece = HttpTask::Header(Box::new(text(&[("content-length", "9")])), false);
+    ctx.response_filter(&mut piece);
+    assert!(!ctx.is_enabled(), "too small");
+
+    for end in [
+        HttpTask::Body(None, true),
+        HttpTask::Done,
+        HttpTask::Trailer(None),
+    ] {
+        let mut ctx = ResponseCompressionCtx::new(6, false, false);
+        ctx.request_filter(&request("gzip"));
+        let head = text(&[("content-length", "4000")]);
+        ctx.response_filter(&mut HttpTask::Header(Box::new(head), false));
+        let mut coded = Vec::new();
+        let body = HttpTask::Body(Some(vec![b'x'; 4000].into()), false);
+        for mut piece in [body, end] {
+            ctx.response_filter(&mut piece);
+            match piece {
+                HttpTask::Body(data, _) => coded.extend(data.unwrap_or_default()),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(gunzipped(&coded), vec![b'x'; 4000]);
+        let mut done = HttpTask::Done;
+        ctx.response_filter(&mut done);
+        assert!(matches!(done, HttpTask::Done), "the end comes once");
+    }
+
+    let mut ctx = ResponseCompressionCtx::new(0, true, false);
+    let head = text(&[("content-encoding", "gzip")]);
+    ctx.response_filter(&mut HttpTask::Header(Box::new(head), false));
+    let mut piece = HttpTask::Body(Some("not gzip, not at all".into()), false);
+    ctx.response_filter(&mut piece);
+    assert!(matches!(piece, HttpTask::Failed(_)), "{piece:?}");
 }

@@ -239,7 +239,7 @@ impl BodyDecoder {
             }
             State::Broken(fault) => Err(fault),
             _ => {
-                let fault = Fault::bad("the body was cut short");
+                let fault = Fault::CUT_SHORT;
                 self.state = State::Broken(fault);
                 Err(fault)
             }
@@ -268,6 +268,13 @@ impl BodyDecoder {
     /// [may be trailers](super::may_be_trailer).
     pub fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
         self.trailers.take()
+    }
+}
+
+impl Default for BodyDecoder {
+    /// The decoder of a message without body: done.
+    fn default() -> Self {
+        Self::new(BodyLength::Empty)
     }
 }
 

@@ -136,6 +136,13 @@ pub struct BodyEncoder {
     finished: bool,
 }
 
+impl Default for BodyEncoder {
+    /// The encoder of a message without body.
+    fn default() -> Self {
+        Self::new(BodyLength::Empty)
+    }
+}
+
 impl BodyEncoder {
     /// An encoder for a body that is delimited in this way.
     pub fn new(length: BodyLength) -> Self {

@@ -13,6 +13,18 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// The body is larger than is allowed here.
+    pub const BODY_TOO_LARGE: Fault = Fault::new(413, "the body is too large");
+    /// The message did not arrive within the time allowed.
+    pub const TIMED_OUT: Fault = Fault::new(408, "the message took too long to arrive");
+    /// The connection was closed before the body's end.
+    pub(super) const CUT_SHORT: Fault = Fault::new(400, "the body was cut short");
+
+    /// Whether the message just stopped: nobody is there to be answered then.
+    pub fn is_cut_short(&self) -> bool {
+        self.reason == Fault::CUT_SHORT.reason
+    }
+
     /// The message breaks the protocol.
     pub(super) const fn bad(reason: &'static str) -> Self {
         Self::new(400, reason)

@@ -37,7 +37,7 @@ pub use encode::{
 };
 pub use fault::Fault;
 pub use host::{authority_host_and_port, is_valid_authority};
-pub use persistence::keep_alive;
+pub use persistence::{keep_alive, names_close};
 pub use request::{RequestFacts, RequestRules, parse_request};
 pub use response::{
     ResponseContext, ResponseFacts, parse_response, parse_response_with_unsound_length,

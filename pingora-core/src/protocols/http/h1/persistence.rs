@@ -1,6 +1,6 @@
 //! May the connection be used for another message?
 
-use http::Version;
+use http::{HeaderValue, Version};
 
 use super::tokens::elements;
 
@@ -40,4 +40,11 @@ pub fn keep_alive<'a>(version: Version, connection: impl Iterator<Item = &'a [u8
     let mut options = ConnectionOptions::default();
     connection.for_each(|value| options.read(value));
     options.persistent(version)
+}
+
+/// Whether these `Connection` fields name `close`.
+pub fn names_close<'a>(connection: impl Iterator<Item = &'a HeaderValue>) -> bool {
+    let mut options = ConnectionOptions::default();
+    connection.for_each(|value| options.read(value.as_bytes()));
+    options.close
 }

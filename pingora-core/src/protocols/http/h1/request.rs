@@ -40,6 +40,13 @@ pub struct RequestFacts {
     pub upgrade: bool,
 }
 
+impl Default for RequestFacts {
+    /// Of a request that was not read: no body, and nothing to keep the connection for.
+    fn default() -> Self {
+        Self { body: BodyLength::Empty, keep_alive: false, expects_continue: false, upgrade: false }
+    }
+}
+
 /// A head cut into its parts.
 struct Line<'h, 'b> {
     method: &'b [u8],

@@ -22,7 +22,11 @@ fn text_becomes_an_address_and_text_again() {
     for bad in ["", "localhost:80", "127.0.0.1", "127.0.0.1:99999", "::1:80"] {
         assert!(bad.parse::<SocketAddr>().is_err(), "{bad}");
     }
-    assert!(format!("/{}", "x".repeat(200)).parse::<SocketAddr>().is_err());
+    assert!(
+        format!("/{}", "x".repeat(200))
+            .parse::<SocketAddr>()
+            .is_err()
+    );
 }
 
 #[test]
@@ -30,8 +34,10 @@ fn addresses_compare_by_what_they_mean() {
     let sorted = ["1.1.1.1:1", "1.1.1.1:2", "[::1]:1", "/a", "/b"].map(parse);
     assert!(sorted.is_sorted());
     assert_eq!(parse("/a"), parse("unix:/a"));
-    let set: HashSet<SocketAddr> =
-        ["/a", "unix:/a", "1.1.1.1:1", "1.1.1.1:1"].map(parse).into_iter().collect();
+    let set: HashSet<SocketAddr> = ["/a", "unix:/a", "1.1.1.1:1", "1.1.1.1:1"]
+        .map(parse)
+        .into_iter()
+        .collect();
     assert_eq!(set.len(), 2);
 }
 
@@ -78,5 +84,8 @@ fn a_name_without_an_address_keeps_the_reason() {
     assert_eq!(addr.to_string(), "(unresolved: no such host)");
     assert_eq!(parse("/a").unresolved_reason(), None);
     let long = SocketAddr::unresolved(&"é\0".repeat(300));
-    assert!(long.unresolved_reason().is_some_and(|r| r.starts_with("é é")));
+    assert!(
+        long.unresolved_reason()
+            .is_some_and(|r| r.starts_with("é é"))
+    );
 }

@@ -12,7 +12,7 @@ use std::hash::{Hash, Hasher};
 /// The first entry of one kind in the subject of a certificate.
 fn subject_entry(cert: &X509Ref, nid: Nid) -> Option<String> {
     let entry = cert.subject_name().entries_by_nid(nid).next()?;
-    Some(entry.data().as_utf8().ok()?.to_string())
+    entry.data().to_string().ok()
 }
 
 /// The organisation (O) in the subject of a certificate.
@@ -35,13 +35,14 @@ pub fn get_organization_unit(cert: &X509) -> Option<String> {
 /// # Errors
 /// `InvalidCert` where the library can't convert it.
 pub fn get_serial(cert: &X509) -> Result<String> {
-    let number = cert
-        .serial_number()
-        .to_bn()
-        .or_err(ErrorType::InvalidCert, "reading the serial number of a certificate")?;
-    let text = number
-        .to_hex_str()
-        .or_err(ErrorType::InvalidCert, "reading the serial number of a certificate")?;
+    let number = cert.serial_number().to_bn().or_err(
+        ErrorType::InvalidCert,
+        "reading the serial number of a certificate",
+    )?;
+    let text = number.to_hex_str().or_err(
+        ErrorType::InvalidCert,
+        "reading the serial number of a certificate",
+    )?;
     Ok(text.to_string())
 }
 
@@ -85,7 +86,12 @@ impl CertKey {
         assert!(leaf.is_some(), "a CertKey needs at least one certificate");
         #[allow(clippy::unwrap_used)] // Documented, and said better by the line above.
         let leaf = leaf.unwrap();
-        CertKey { leaf, intermediates: chain.collect(), key, fingerprint }
+        CertKey {
+            leaf,
+            intermediates: chain.collect(),
+            key,
+            fingerprint,
+        }
     }
 
     /// The certificate itself.

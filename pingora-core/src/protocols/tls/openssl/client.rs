@@ -9,8 +9,8 @@ use crate::protocols::{IO, Stream};
 use crate::sys::tls as sys;
 use openssl::error::ErrorStack;
 use openssl::ssl::{
-    ConnectConfiguration, SslConnector, SslConnectorBuilder, SslFiletype, SslMethod,
-    SslVerifyMode, SslVersion,
+    ConnectConfiguration, SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslVerifyMode,
+    SslVersion,
 };
 use openssl::x509::X509VerifyResult;
 use openssl::x509::store::X509StoreBuilder;
@@ -40,7 +40,9 @@ impl ClientContext {
         // A record's header and its payload in one read from the socket.
         builder.set_read_ahead(true);
         if let Some(ca) = &settings.ca_file {
-            builder.set_ca_file(ca).map_err(|e| unusable_file("CA file", ca, e))?;
+            builder
+                .set_ca_file(ca)
+                .map_err(|e| unusable_file("CA file", ca, e))?;
         }
         if let Some((cert, key)) = &settings.cert_key_file {
             builder
@@ -53,7 +55,9 @@ impl ClientContext {
         if let Some(path) = &settings.keylog_file {
             log_secrets(&mut builder, path)?;
         }
-        Ok(ClientContext { connector: builder.build() })
+        Ok(ClientContext {
+            connector: builder.build(),
+        })
     }
 
     /// The client's side of the handshake over `stream`. There is no deadline: the caller has one.
@@ -61,7 +65,7 @@ impl ClientContext {
     /// # Errors
     /// `InvalidCert` where the upstream's certificate does not verify, `TLSHandshakeFailure` for
     /// the rest of what may go wrong with the peer, `InternalError` for unusable settings.
-    pub(crate) async fn connect<S: IO>(
+    pub(crate) async fn connect<S: IO + 'static>(
         &self,
         stream: S,
         wanted: &ClientHandshake<'_>,
@@ -79,18 +83,27 @@ impl ClientContext {
 }
 
 fn unusable_file(what: &str, path: &Path, e: ErrorStack) -> BError {
-    Error::because(ErrorType::FileReadError, format!("using the {what} {}", path.display()), e)
+    Error::because(
+        ErrorType::FileReadError,
+        format!("using the {what} {}", path.display()),
+        e,
+    )
 }
 
 /// Appends each session's secrets to a file, in the format that Wireshark reads.
 fn log_secrets(builder: &mut SslConnectorBuilder, path: &Path) -> Result<()> {
-    let file = OpenOptions::new().append(true).create(true).open(path).or_err_with(
-        ErrorType::FileOpenError,
-        || format!("opening the TLS key log {}", path.display()),
-    )?;
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .or_err_with(ErrorType::FileOpenError, || {
+            format!("opening the TLS key log {}", path.display())
+        })?;
     let file = Mutex::new(file);
     builder.set_keylog_callback(move |_, line| {
-        let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut file = file
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let _ = file.write_all(format!("{line}\n").as_bytes());
     });
     Ok(())
@@ -152,9 +165,9 @@ fn verification(conn: &mut ConnectConfiguration, wanted: &ClientHandshake<'_>) -
     let set = match (sni, wanted.alternative_name, wanted.address) {
         // The library wants a certificate that satisfies a name and an address if it is given
         // both; "either" works among names only, so the alternative takes the address's place.
-        (Some(name), Some(other), _) if ip(name).is_none() && ip(other).is_none() => {
-            param.set_host(name).and_then(|()| sys::add_host(param, other))
-        }
+        (Some(name), Some(other), _) if ip(name).is_none() && ip(other).is_none() => param
+            .set_host(name)
+            .and_then(|()| sys::add_host(param, other)),
         (_, Some(name), _) | (Some(name), None, _) => match ip(name) {
             Some(ip) => param.set_ip(ip),
             None => param.set_host(name),

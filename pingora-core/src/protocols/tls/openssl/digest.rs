@@ -13,9 +13,17 @@ impl SslDigest {
         if let Some(cert) = ssl.peer_certificate() {
             organization = get_organization(&cert);
             serial_number = get_serial(&cert).ok();
-            cert_digest =
-                cert.digest(MessageDigest::sha256()).map(|d| d.to_vec()).unwrap_or_default();
+            cert_digest = cert
+                .digest(MessageDigest::sha256())
+                .map(|d| d.to_vec())
+                .unwrap_or_default();
         }
-        SslDigest::new(cipher, ssl.version_str(), organization, serial_number, cert_digest)
+        SslDigest::new(
+            cipher,
+            ssl.version_str(),
+            organization,
+            serial_number,
+            cert_digest,
+        )
     }
 }

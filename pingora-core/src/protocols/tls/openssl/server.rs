@@ -7,7 +7,7 @@ use crate::sys::tls as sys;
 use async_trait::async_trait;
 use openssl::ssl::{self, SslAcceptor};
 use openssl_sys::SSL_ERROR_WANT_X509_LOOKUP;
-use pingora_error::{Error, ErrorType, OrErr, Result};
+use pingora_error::{ErrorType, OrErr, Result};
 use std::fmt;
 use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,7 +23,7 @@ impl ServerContext {
     ///
     /// # Errors
     /// `TLSHandshakeFailure`.
-    pub(crate) async fn accept<S: IO>(&self, stream: S) -> Result<Stream> {
+    pub(crate) async fn accept<S: IO + 'static>(&self, stream: S) -> Result<Stream> {
         let stream = match &self.callbacks {
             Some(callbacks) => {
                 handshake_with_callback(&self.acceptor, stream, callbacks.as_ref()).await?
@@ -58,7 +58,10 @@ pub fn prepare_tls_stream<S: IO>(ssl_acceptor: &SslAcceptor, io: S) -> Result<Ss
 /// `TLSHandshakeFailure`.
 pub async fn handshake<S: IO>(ssl_acceptor: &SslAcceptor, io: S) -> Result<SslStream<S>> {
     let mut stream = prepare_tls_stream(ssl_acceptor, io)?;
-    stream.accept().await.or_err(ErrorType::TLSHandshakeFailure, "TLS handshake")?;
+    stream
+        .accept()
+        .await
+        .or_err(ErrorType::TLSHandshakeFailure, "TLS handshake")?;
     Ok(stream)
 }
 

@@ -81,9 +81,10 @@ fn is_truncation(e: &ssl::Error) -> bool {
     const UNEXPECTED_EOF_WHILE_READING: i32 = 294;
     match (e.io_error(), e.ssl_error()) {
         (None, None) => e.code() == ErrorCode::SYSCALL,
-        (None, Some(stack)) => {
-            stack.errors().iter().any(|e| e.reason_code() == UNEXPECTED_EOF_WHILE_READING)
-        }
+        (None, Some(stack)) => stack
+            .errors()
+            .iter()
+            .any(|e| e.reason_code() == UNEXPECTED_EOF_WHILE_READING),
         (Some(_), _) => false,
     }
 }
@@ -102,7 +103,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
     /// # Errors
     /// `TLSHandshakeFailure` where the library can't.
     pub fn new(ssl: ssl::Ssl, stream: T) -> Result<Self> {
-        let transport = Transport { io: stream, waker: Waker::noop().clone() };
+        let transport = Transport {
+            io: stream,
+            waker: Waker::noop().clone(),
+        };
         let session = ssl::SslStream::new(ssl, transport)
             .or_err(ErrorType::TLSHandshakeFailure, "starting a TLS session")?;
         Ok(SslStream {
@@ -284,7 +288,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SslStream<T> {
             return Poll::Ready(Ok(0));
         }
         let this = self.get_mut();
-        this.poll_session(cx, |session| session.ssl_write(buf)).map_err(into_io_error)
+        this.poll_session(cx, |session| session.ssl_write(buf))
+            .map_err(into_io_error)
     }
 
     /// Copies small slices together, so that they leave in one record. After a pending write the
@@ -295,7 +300,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SslStream<T> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut filled = bufs.iter().filter(|b| !b.is_empty());
-        let Some(first) = filled.next() else { return Poll::Ready(Ok(0)) };
+        let Some(first) = filled.next() else {
+            return Poll::Ready(Ok(0));
+        };
         if first.len() >= MAX_RECORD || filled.next().is_none() {
             return self.poll_write(cx, first);
         }
