@@ -286,7 +286,9 @@ async fn request_begins(
         }
         let Some(patience) = patience else { return Poll::Pending };
         let now = Instant::now();
-        let at = *deadline.get_or_insert(now + patience);
+        let Some(at) = *deadline.get_or_insert_with(|| now.checked_add(patience)) else {
+            return Poll::Pending;
+        };
         session.poll_keepalive(cx, at, now).map(|()| false)
     })
     .await

@@ -57,6 +57,8 @@ struct Inner {
     body_sent: usize,
 
     response: Option<Box<ResponseHeader>>,
+    /// Anything came in answer, if only an informational response.
+    answered: bool,
     /// The final head was handed out.
     head_received: bool,
     keep_alive: bool,
@@ -95,6 +97,7 @@ impl HttpSession {
             encoder: BodyEncoder::default(),
             body_sent: 0,
             response: None,
+            answered: false,
             head_received: false,
             keep_alive: false,
             upgraded: false,
@@ -249,6 +252,7 @@ impl HttpSession {
         inner.encoder = BodyEncoder::default();
         inner.body_sent = 0;
         inner.response = None;
+        inner.answered = false;
         inner.head_received = false;
         inner.keep_alive = false;
         inner.decoder = BodyDecoder::default();

@@ -17,7 +17,7 @@ impl Inner {
         let event = ready!(self.input.poll_head(&mut self.io, cx, &self.limits));
         Poll::Ready(match event {
             Ok(HeadEvent::Head(head)) => self.begin_response(head),
-            Ok(HeadEvent::Closed(within)) => Err(self.closed_before_head(within)),
+            Ok(HeadEvent::Closed(_)) => Err(self.closed_before_head()),
             Ok(HeadEvent::Fault(fault)) => {
                 self.broken = true;
                 Err(faults::bad_head(fault, ErrorSource::Upstream))
@@ -25,7 +25,9 @@ impl Inner {
             Err(error) => {
                 self.broken = true;
                 let mut failed = faults::read_failed(error, ErrorSource::Upstream);
-                failed.retry = RetryType::ReusedOnly;
+                if self.is_unanswered() {
+                    failed.retry = RetryType::ReusedOnly;
+                }
                 Err(failed)
             }
         })
@@ -34,18 +36,25 @@ impl Inner {
     /// The server may have closed an idle connection just when the request was sent; then, and only
     /// then, another connection may do better.
     #[cold]
-    fn closed_before_head(&mut self, within: bool) -> BError {
+    fn closed_before_head(&mut self) -> BError {
         self.broken = true;
         let context = "the server closed the connection before its response was complete";
         let mut closed = Error::explain(ErrorType::ConnectionClosed, context).into_up();
-        if !within {
+        if self.is_unanswered() {
             closed.retry = RetryType::ReusedOnly;
         }
         closed
     }
 
+    /// Whether not a byte of an answer has come, not even of an informational one: a server that
+    /// said anything has seen the request, and may have acted on it.
+    fn is_unanswered(&self) -> bool {
+        !self.answered && self.input.is_empty()
+    }
+
     fn begin_response(&mut self, head: Bytes) -> Result<(Box<ResponseHeader>, usize)> {
         let length = head.len();
+        self.answered = true;
         let mut header = Box::new(ResponseHeader::empty());
         let facts = h1::parse_response(head, &self.limits, self.context, &mut header);
         let facts = facts.map_err(|fault| {
@@ -100,7 +109,12 @@ impl Inner {
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
         if !self.head_received {
             let (header, _) = ready!(self.poll_head(cx))?;
-            let end = self.head_received && !self.upgraded && self.ends_here();
+            let mut end = self.head_received && !self.upgraded && self.ends_here();
+            if end {
+                // A body of trailers alone.
+                self.trailers = self.decoder.take_trailers();
+                end = self.trailers.is_none();
+            }
             return Poll::Ready(Ok(HttpTask::Header(header, end)));
         }
         if self.done {

@@ -24,6 +24,8 @@ impl Inner {
         kind: Deadline,
         mut step: impl FnMut(&mut Inner, &mut Context<'_>) -> Poll<T>,
     ) -> Option<T> {
+        // A wait that was given up has left its deadline behind.
+        self.deadlines.clear();
         let mut at = None;
         let done = poll_fn(|cx| {
             if let Poll::Ready(value) = step(self, cx) {
@@ -31,7 +33,8 @@ impl Inner {
             }
             let Some(limit) = limit else { return Poll::Pending };
             let now = Instant::now();
-            self.deadlines.set(kind, Some(*at.get_or_insert(now + limit)));
+            // A limit beyond the end of time is none.
+            self.deadlines.set(kind, *at.get_or_insert_with(|| now.checked_add(limit)));
             self.alarm.poll_expired(cx, &self.deadlines, now).map(|_| None)
         })
         .await;

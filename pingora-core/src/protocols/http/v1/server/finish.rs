@@ -38,7 +38,8 @@ impl Inner {
     }
 
     async fn drain(&mut self) -> Result<()> {
-        if self.decoder.is_done() {
+        // Nor does a body come from a client that waits for the permission to send it.
+        if self.decoder.is_done() || self.continue_state == Continue::Owed {
             return Ok(());
         }
         let mut budget = DRAIN_LIMIT;
@@ -54,7 +55,8 @@ impl Inner {
 
     /// Whether the client may still be sending what nobody will read.
     fn must_linger(&self) -> bool {
-        !self.half_closed && (!self.decoder.is_done() || !self.input.is_empty())
+        !self.half_closed
+            && (!self.decoder.is_done() || !self.input.is_empty() || self.fault.is_some())
     }
 
     fn poll_discard(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Poll<io::Result<()>> {
@@ -155,6 +157,18 @@ impl HttpSession {
         }
         inner.renew();
         Ok(Some(ReusableHttpStream::from_session(self)))
+    }
+
+    /// Whether the client got, or will get once the queue is written, a whole response.
+    pub fn is_response_complete(&self) -> bool {
+        self.inner.response_complete()
+    }
+
+    /// Leaves a response that was begun as it is: the connection closes without an end to the body,
+    /// so that the client can tell.
+    pub(crate) fn abandon_response(&mut self) {
+        self.inner.keepalive.timeout = None;
+        self.inner.broken |= !self.inner.response_complete();
     }
 
     /// Closes the connection in an orderly way: what is queued is written, then the write side is

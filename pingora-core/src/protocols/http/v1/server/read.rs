@@ -22,6 +22,8 @@ impl Inner {
         kind: Deadline,
         mut step: impl FnMut(&mut Inner, &mut Context<'_>) -> Poll<T>,
     ) -> Option<T> {
+        // A wait that was given up has left its deadline behind.
+        self.deadlines.clear();
         let mut at = None;
         let done = poll_fn(|cx| {
             if let Poll::Ready(value) = step(self, cx) {
@@ -29,7 +31,8 @@ impl Inner {
             }
             let Some(limit) = limit else { return Poll::Pending };
             let now = Instant::now();
-            self.deadlines.set(kind, Some(*at.get_or_insert(now + limit)));
+            // A limit beyond the end of time is none.
+            self.deadlines.set(kind, *at.get_or_insert_with(|| now.checked_add(limit)));
             self.alarm.poll_expired(cx, &self.deadlines, now).map(|_| None)
         })
         .await;
@@ -136,11 +139,7 @@ impl Inner {
     /// of its turn is kept for later. Cancel-safe.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
         while self.input.len() < READ_AHEAD_LIMIT && !self.half_closed {
-            if !self.input.is_empty() {
-                // Pipelined bytes wait for their turn; a close behind them is noticed then.
-                return Poll::Pending;
-            }
-            match ready!(self.input.poll_unexpected(&mut self.io, cx)) {
+            match ready!(self.input.poll_read_ahead(&mut self.io, cx)) {
                 Ok(0) => self.half_closed = true,
                 Ok(_) => continue,
                 Err(error) => {
@@ -178,8 +177,8 @@ impl HttpSession {
             Some(result) => result,
             None if self.inner.input.is_empty() => Ok(None),
             None => {
-                self.inner.broken = true;
-                self.inner.fault = Some(Fault::TIMED_OUT);
+                let read = self.inner.input.take();
+                let _ = self.inner.refuse(Fault::TIMED_OUT, read);
                 let source = ErrorSource::Downstream;
                 let what = "the request's head took too long";
                 Err(faults::timed_out(ErrorType::ReadTimedout, source, what))
@@ -202,8 +201,11 @@ impl HttpSession {
     /// [`ErrorType::H1Error`] for a body that breaks the rules, [`ErrorType::ConnectionClosed`] for
     /// one that is cut short, [`ErrorType::ReadTimedout`], [`ErrorType::ReadError`].
     pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        if self.inner.continue_state == Continue::Owed {
-            self.write_continue_response().await?;
+        match self.inner.continue_state {
+            Continue::Owed => self.write_continue_response().await?,
+            // An earlier call was given up before the permission had left.
+            Continue::Sent if !self.inner.out.is_empty() => self.inner.flush().await?,
+            _ => {}
         }
         let limit = self.inner.options.read_timeout;
         match self.inner.within(limit, Deadline::DownstreamRead, Inner::poll_body).await {
@@ -231,15 +233,19 @@ impl HttpSession {
     }
 
     /// Waits for the client to close the connection. Returns 0 then. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ErrorType::ReadError`], or [`ErrorType::ConnectionClosed`] for a connection that was reset.
     pub async fn idle(&mut self) -> Result<usize> {
-        Err(poll_fn(|cx| self.inner.poll_gone(cx)).await)
+        let gone = poll_fn(|cx| self.inner.poll_gone(cx)).await;
+        if self.inner.half_closed { Ok(0) } else { Err(gone) }
     }
 
     /// The next piece of the body, or, if none is to be expected, the error that the client has
     /// gone away.
     pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         if no_body_expected || self.is_body_done() {
-            self.idle().await.map(|_| None)
+            Err(poll_fn(|cx| self.inner.poll_gone(cx)).await)
         } else {
             self.read_body_bytes().await
         }

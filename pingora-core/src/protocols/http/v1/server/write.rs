@@ -60,6 +60,21 @@ impl Inner {
         self.encoder = BodyEncoder::new(BodyLength::UntilClose);
     }
 
+    /// Takes out what is not true of this connection, whatever was true where the header came from.
+    fn speak_for_this_hop(&self, header: &mut ResponseHeader) {
+        // Chunks, and a connection that is kept, are not what HTTP/1.0 stands for.
+        header.set_version(Version::HTTP_11);
+        let status = header.status;
+        // RFC 9110 section 8.6, RFC 9112 section 6.1.
+        let no_body = status.is_informational() || status == StatusCode::NO_CONTENT;
+        if no_body {
+            header.remove_header(&CONTENT_LENGTH);
+        }
+        if no_body || self.request.get().version == Version::HTTP_10 {
+            header.remove_header(&TRANSFER_ENCODING);
+        }
+    }
+
     /// Decides how the response's body is framed; the second is what has to be told in the head.
     fn frame_response(
         &self,
@@ -75,8 +90,6 @@ impl Inner {
         Ok(match length {
             BodyLength::UntilClose if end && !told => (BodyLength::Exact(0), EMPTY),
             BodyLength::UntilClose if !http10 => (BodyLength::Chunked, CHUNKED),
-            // Somebody asked for chunks towards a client that knows none: closed at its end instead.
-            BodyLength::Chunked if http10 => (BodyLength::UntilClose, b""),
             other => (other, b""),
         })
     }
@@ -205,13 +218,14 @@ impl HttpSession {
     /// [`ErrorType::InternalError`] for a header that can't be sent as it is.
     pub fn queue_response_header(
         &mut self,
-        header: Box<ResponseHeader>,
+        mut header: Box<ResponseHeader>,
         end: bool,
     ) -> Result<()> {
         if self.inner.response.is_some() {
             log::warn!("a second response header is ignored: {}", header.status);
             return Ok(());
         }
+        self.inner.speak_for_this_hop(&mut header);
         if Inner::is_informational(header.status) {
             self.inner.queue_informational(&header);
             return Ok(());
@@ -320,8 +334,9 @@ impl HttpSession {
     pub fn queue_task(&mut self, task: HttpTask) -> Result<()> {
         match task {
             HttpTask::Header(header, end) => {
+                let first = self.inner.response.is_none();
                 self.queue_response_header(header, end)?;
-                if end && self.inner.response.is_some() && !self.inner.upgraded {
+                if end && first && self.inner.response.is_some() && !self.inner.upgraded {
                     self.inner.queue_end(None)?;
                 }
             }
