@@ -4,7 +4,7 @@ use crate::engine::state::{Exchange, OnFailure, ResponseFlow};
 use crate::engine::turn::{Event, Limits, Turn};
 use crate::{HttpProxy, ProxyHttp, Session, defaults};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
@@ -77,7 +77,7 @@ where
         let figures = &mut self.session.upstream;
         figures.body_received = self.upstream.body_bytes_received();
         figures.body_sent = Some(self.upstream.body_bytes_sent());
-        figures.write_pending += self.turn.write_pending;
+        figures.write_pending += std::mem::take(&mut self.turn.write_pending);
     }
 
     /// Sends what was read of the body before, or says that there is none.
@@ -121,8 +121,10 @@ where
             self.upstream.queue_body(piece)?;
         }
         if end {
-            let trailers = self.session.downstream_session.take_request_trailers();
-            self.upstream.queue_end(trailers.as_deref())?;
+            if let Some(trailers) = self.session.downstream_session.take_request_trailers() {
+                self.session.request_trailers = Some(trailers);
+            }
+            self.upstream.queue_end(self.session.request_trailers.as_deref())?;
             self.exchange.request_ended();
         }
         Ok(())
@@ -155,7 +157,7 @@ where
     }
 
     async fn on_header(&mut self, mut header: Box<ResponseHeader>, end: bool) -> Result<()> {
-        let upgraded = header.status == StatusCode::SWITCHING_PROTOCOLS;
+        let upgraded = self.opens_tunnel(header.status);
         hop_by_hop::prepare_downstream_response(&mut header);
         self.session.upstream.body_received = 0;
         self.proxy.inner.upstream_response_filter(self.session, &mut header, self.ctx).await?;
@@ -167,7 +169,13 @@ where
             let modules = &mut self.session.downstream_modules_ctx;
             modules.response_header_filter(&mut header, end).await?;
         }
+        if self.opens_tunnel(header.status) != upgraded {
+            let context = "a filter changed a status that decides whether the connection is a tunnel";
+            return Error::e_explain(ErrorType::InternalError, context);
+        }
         if header.status.is_informational() && !upgraded {
+            // A permission to continue may be given by any of several tries.
+            self.session.informed |= header.status != StatusCode::CONTINUE;
             return self.session.downstream_session.queue(HttpTask::Header(header, false));
         }
         self.session.downstream_session.queue(HttpTask::Header(header, end))?;
@@ -176,6 +184,12 @@ where
             false => self.exchange.head_passed_on(end),
         }
         Ok(())
+    }
+
+    /// Whether bytes have no frame behind a head of this status.
+    fn opens_tunnel(&self, status: StatusCode) -> bool {
+        let connects = || self.session.req_header().method == Method::CONNECT;
+        status == StatusCode::SWITCHING_PROTOCOLS || status.is_success() && connects()
     }
 
     /// Whether the filters of the response's body have to be asked.
@@ -231,7 +245,10 @@ where
             return Ok(());
         }
         self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
-        self.session.downstream_session.queue(HttpTask::Body(data, end))
+        self.session.downstream_session.queue(HttpTask::Body(data, end))?;
+        // Where a rate is asked for, the time depends on how much waits.
+        self.turn.limit_downstream_write(self.session.get_write_timeout());
+        Ok(())
     }
 
     fn on_tunnel(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
