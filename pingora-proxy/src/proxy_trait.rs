@@ -188,9 +188,7 @@ pub trait ProxyHttp {
     }
 
     /// Told that the cache has no answer. Not called yet.
-    fn cache_miss(&self, session: &mut Session, _ctx: &mut Self::CTX) {
-        session.cache.cache_miss();
-    }
+    fn cache_miss(&self, _session: &mut Session, _ctx: &mut Self::CTX) {}
 
     default_phase! {
         /// Decides about a response found in the cache. Not called yet.

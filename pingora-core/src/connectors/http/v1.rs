@@ -1,5 +1,6 @@
 //! HTTP/1 sessions with peers.
 
+use crate::connectors::options::DEFAULT_POOL_SIZE;
 use crate::connectors::pool::{IdleEvent, Pool, Poolable};
 use crate::connectors::{ConnectorOptions, TransportConnector};
 use crate::protocols::http::v1::client::HttpSession;
@@ -35,7 +36,7 @@ impl Poolable for HttpSession {
 impl Connector {
     /// A connector with these options; `None`: with the defaults.
     pub fn new(options: Option<ConnectorOptions>) -> Self {
-        let size = options.as_ref().map_or(super::super::DEFAULT_POOL_SIZE, |o| o.keepalive_pool_size);
+        let size = options.as_ref().map_or(DEFAULT_POOL_SIZE, |o| o.keepalive_pool_size);
         let callback = options.as_ref().and_then(|o| o.keepalive_pool_callback.clone());
         Connector { transport: TransportConnector::new(options), pool: Pool::new(size, callback) }
     }

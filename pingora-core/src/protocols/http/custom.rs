@@ -11,5 +11,5 @@ mod sealed {
 /// A session over a protocol of the user's own.
 pub trait SessionCustom: sealed::Sealed + Debug + Send + Sync + Unpin {
     /// Proof that no such session exists yet.
-    fn never(&self) -> Infallible;
+    fn never(&self) -> &Infallible;
 }

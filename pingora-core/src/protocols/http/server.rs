@@ -67,7 +67,7 @@ macro_rules! each {
             Session::H1($s) => $body,
             Session::H2(never) => match *never {},
             Session::Subrequest(never) => match *never {},
-            Session::Custom(custom) => match custom.never() {},
+            Session::Custom(custom) => match *custom.never() {},
         }
     };
 }
@@ -203,7 +203,7 @@ impl Session {
             Session::H1(s) => s.reuse().await,
             Session::H2(never) => match never {},
             Session::Subrequest(never) => match never {},
-            Session::Custom(custom) => match custom.never() {},
+            Session::Custom(custom) => match *custom.never() {},
         }
     }
 
