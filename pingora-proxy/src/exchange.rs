@@ -4,7 +4,7 @@ use crate::engine::state::{Exchange, OnFailure, ResponseFlow};
 use crate::engine::turn::{Event, Limits, Turn};
 use crate::{HttpProxy, ProxyHttp, Session, defaults};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
@@ -155,8 +155,10 @@ where
     }
 
     async fn on_header(&mut self, mut header: Box<ResponseHeader>, end: bool) -> Result<()> {
-        let upgraded = header.status == StatusCode::SWITCHING_PROTOCOLS;
+        let upgraded = header.line().status == StatusCode::SWITCHING_PROTOCOLS;
         hop_by_hop::prepare_downstream_response(&mut header);
+        // Whatever the upstream speaks, the client is spoken to in our own version.
+        header.set_version(Version::HTTP_11);
         self.session.upstream.body_received = 0;
         self.proxy.inner.upstream_response_filter(self.session, &mut header, self.ctx).await?;
         if self.session.upstream_compression.is_enabled() && !upgraded {
@@ -167,7 +169,7 @@ where
             let modules = &mut self.session.downstream_modules_ctx;
             modules.response_header_filter(&mut header, end).await?;
         }
-        if header.status.is_informational() && !upgraded {
+        if header.line().status.is_informational() && !upgraded {
             return self.session.downstream_session.queue(HttpTask::Header(header, false));
         }
         self.session.downstream_session.queue(HttpTask::Header(header, end))?;

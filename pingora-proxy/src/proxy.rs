@@ -16,7 +16,7 @@ use pingora_core::protocols::UniqueID;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::h1::{self, BodyLength};
 use pingora_core::protocols::http::v2::server::H2Options;
-use pingora_core::protocols::http::{ServerSession, hop_by_hop};
+use pingora_core::protocols::http::{RecycledRequest, ServerSession, hop_by_hop};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
@@ -189,15 +189,17 @@ where
         let fd = upstream.as_http1().map_or(-1, UniqueID::id);
         let digest = upstream.digest();
         self.inner.connected_to_upstream(session, reused, peer, fd, digest, ctx).await?;
-        let mut request = session.req_header().clone();
+        let mut copy = RecycledRequest::copy_of(session.req_header());
+        let request = copy.get_mut();
         let policy = peer.get_peer_options().map(|o| o.http_upstream_request_policy);
-        hop_by_hop::prepare_upstream_request(&mut request, &policy.unwrap_or_default())?;
-        frame_request(&mut request, session)?;
-        self.inner.upstream_request_filter(session, &mut request, ctx).await?;
+        hop_by_hop::prepare_upstream_request(request, &policy.unwrap_or_default())?;
+        frame_request(request, session)?;
+        self.inner.upstream_request_filter(session, request, ctx).await?;
         if session.upstream_compression.is_enabled() {
-            session.upstream_compression.request_filter(&request);
+            session.upstream_compression.request_filter(request);
         }
-        upstream.queue_request_header(&request)?;
+        upstream.queue_request_header(request)?;
+        drop(copy);
         Forward::new(self, session, ctx, upstream, peer).run().await
     }
 

@@ -2,6 +2,7 @@
 
 use super::{HttpSession, Inner};
 use crate::protocols::http::HttpTask;
+use crate::protocols::http::recycled::take_response;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength};
 use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::input::{BodyEvent, HeadEvent};
@@ -46,7 +47,7 @@ impl Inner {
 
     fn begin_response(&mut self, head: Bytes) -> Result<(Box<ResponseHeader>, usize)> {
         let length = head.len();
-        let mut header = Box::new(ResponseHeader::empty());
+        let mut header = take_response();
         let parse = match self.allow_unsound_length {
             true => h1::parse_response_with_unsound_length,
             false => h1::parse_response,

@@ -5,7 +5,6 @@ use crate::protocols::http::h1::{self, BodyEncoder};
 use crate::protocols::http::v1::faults;
 use crate::timeout::Deadline;
 use bytes::{Bytes, BytesMut};
-use http::header::CONNECTION;
 use http::{HeaderMap, Method};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -59,15 +58,15 @@ impl Inner {
             let context = "a request is under way on this connection already";
             return Error::e_explain(ErrorType::InternalError, context);
         }
-        let length = h1::outgoing_request_length(request).map_err(faults::bad_outgoing)?;
-        self.encoder = BodyEncoder::new(length);
+        let outgoing = h1::outgoing_request(request).map_err(faults::bad_outgoing)?;
+        self.encoder = BodyEncoder::new(outgoing.body);
         self.request_sent = true;
         self.context = h1::ResponseContext {
-            head_request: request.method == Method::HEAD,
-            connect_request: request.method == Method::CONNECT,
-            upgrade_requested: super::super::common::is_upgrade_req(request),
+            head_request: request.line().method == Method::HEAD,
+            connect_request: request.line().method == Method::CONNECT,
+            upgrade_requested: outgoing.upgrade,
         };
-        self.request_closes = h1::names_close(request.headers.get_all(CONNECTION).iter());
+        self.request_closes = outgoing.closes;
         self.out.fill(|out| h1::encode_request(request, out));
         Ok(())
     }

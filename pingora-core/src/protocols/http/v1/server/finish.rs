@@ -1,9 +1,9 @@
 //! The end of a request: is the connection fit for another one?
 
-use super::recycled::RecycledRequest;
 use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
 use crate::protocols::Stream;
-use crate::protocols::http::ReusableHttpStream;
+use crate::protocols::http::recycled::give_response;
+use crate::protocols::http::{RecycledRequest, ReusableHttpStream};
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};
 use crate::timeout::Deadline;
 use bytes::Bytes;
@@ -98,7 +98,9 @@ impl Inner {
         self.body_read = 0;
         self.retry_buffer = None;
         self.continue_state = Continue::NotExpected;
-        self.response = None;
+        if let Some(response) = self.response.take() {
+            give_response(response);
+        }
         self.encoder = BodyEncoder::default();
         self.body_sent = 0;
         let pipelining = self.options.pipelining;

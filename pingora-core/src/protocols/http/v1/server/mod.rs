@@ -2,13 +2,12 @@
 
 mod finish;
 mod read;
-mod recycled;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
-use self::recycled::RecycledRequest;
+use crate::protocols::http::RecycledRequest;
 use super::input::Input;
 use super::output::OutQueue;
 use crate::protocols::http::body_buffer::FixedBuffer;

@@ -266,7 +266,7 @@ impl HttpSession {
     }
 
     pub(super) fn is_http10(&self) -> bool {
-        self.req_header().version == Version::HTTP_10
+        self.req_header().line().version == Version::HTTP_10
     }
 
     /// Keeps a copy of the body as it is read, up to 64 KiB, to send it again.

@@ -3,10 +3,10 @@
 use super::super::faults;
 use super::{Continue, HttpSession, Inner};
 use crate::protocols::http::HttpTask;
-use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength};
+use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, OutgoingResponse};
 use crate::timeout::Deadline;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -41,10 +41,10 @@ impl Inner {
 
     /// Queues an informational response, unless this client is not to see any.
     fn queue_informational(&mut self, header: &ResponseHeader) {
-        if self.request.get().version == Version::HTTP_10 || self.options.ignore_info_resp {
+        if self.request.get().line().version == Version::HTTP_10 || self.options.ignore_info_resp {
             return;
         }
-        if header.status == StatusCode::CONTINUE {
+        if header.line().status == StatusCode::CONTINUE {
             if self.continue_state != Continue::Owed {
                 return;
             }
@@ -61,56 +61,57 @@ impl Inner {
     }
 
     /// Decides how the response's body is framed; the second is what has to be told in the head.
-    fn frame_response(
-        &self,
-        header: &ResponseHeader,
-        end: bool,
-    ) -> Result<(BodyLength, &'static [u8])> {
-        let head_request = self.request.get().method == Method::HEAD;
-        let http10 = self.request.get().version == Version::HTTP_10;
-        let length = h1::outgoing_response_length(header, head_request, http10)
-            .map_err(faults::bad_outgoing)?;
-        let told = header.headers.contains_key(CONTENT_LENGTH)
-            || header.headers.contains_key(TRANSFER_ENCODING);
-        Ok(match length {
-            BodyLength::UntilClose if end && !told => (BodyLength::Exact(0), EMPTY),
+    fn frame_response(&self, outgoing: OutgoingResponse, end: bool) -> (BodyLength, &'static [u8]) {
+        let http10 = self.request.get().line().version == Version::HTTP_10;
+        match outgoing.body {
+            BodyLength::UntilClose if end && !outgoing.delimited => (BodyLength::Exact(0), EMPTY),
             BodyLength::UntilClose if !http10 => (BodyLength::Chunked, CHUNKED),
-            // Somebody asked for chunks towards a client that knows none: closed at its end instead.
-            BodyLength::Chunked if http10 => (BodyLength::UntilClose, b""),
             other => (other, b""),
-        })
+        }
     }
 
     /// Queues the final response's head. `end` says that no body will follow.
     pub(super) fn queue_response(&mut self, header: &ResponseHeader, end: bool) -> Result<()> {
-        let switching = header.status == StatusCode::SWITCHING_PROTOCOLS && self.facts.upgrade;
-        let connected = self.request.get().method == Method::CONNECT && header.status.is_success();
+        let status = header.line().status;
+        let switching = status == StatusCode::SWITCHING_PROTOCOLS && self.facts.upgrade;
+        let connected = self.request.get().line().method == Method::CONNECT && status.is_success();
         if switching || connected {
             self.out.fill(|out| h1::encode_response(header, out));
             self.become_tunnel();
             return Ok(());
         }
-        if header.status == StatusCode::SWITCHING_PROTOCOLS {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
             let context = "a response switches protocols, which the request did not ask for";
             return Error::e_explain(ErrorType::InvalidHTTPHeader, context)
                 .map_err(|e: pingora_error::BError| e.into_up());
         }
-        let (length, told) = self.frame_response(header, end)?;
+        let line = self.request.get().line();
+        let (head_request, http10) =
+            (line.method == Method::HEAD, line.version == Version::HTTP_10);
+        let outgoing = h1::outgoing_response(header, head_request, http10)
+            .map_err(faults::bad_outgoing)?;
+        if http10 && outgoing.delimited && outgoing.body == BodyLength::UntilClose {
+            // Chunks for a client that knows none: its body is closed at its end instead.
+            let mut plain = header.clone();
+            plain.remove_header(&TRANSFER_ENCODING);
+            return self.queue_response(&plain, end);
+        }
+        let (length, told) = self.frame_response(outgoing, end);
         self.encoder = BodyEncoder::new(length);
         // A client that still waits for permission will never send the body; whether it is on its
         // way regardless can't be told, so the connection can't be used again.
         let unsure = self.continue_state == Continue::Owed;
         let early = self.options.close_on_early_response && !self.decoder.is_done();
-        let closes_itself = h1::names_close(header.headers.get_all(CONNECTION).iter());
+        let closes_itself = outgoing.closes;
         if length == BodyLength::UntilClose || unsure || early || closes_itself {
             self.keepalive.timeout = None;
         }
         let keep = self.keeps_alive();
-        let closing: &[u8] = match (keep, self.request.get().version) {
-            (false, _) if closes_itself => b"\r\n",
-            (false, _) => CLOSE,
-            (true, Version::HTTP_10) => KEEP_ALIVE,
-            (true, _) => b"\r\n",
+        let closing: &[u8] = match keep {
+            false if closes_itself => b"\r\n",
+            false => CLOSE,
+            true if http10 => KEEP_ALIVE,
+            true => b"\r\n",
         };
         self.out.fill(|out| {
             h1::encode_response(header, out);
@@ -212,7 +213,7 @@ impl HttpSession {
             log::warn!("a second response header is ignored: {}", header.status);
             return Ok(());
         }
-        if Inner::is_informational(header.status) {
+        if Inner::is_informational(header.line().status) {
             self.inner.queue_informational(&header);
             return Ok(());
         }
