@@ -151,6 +151,17 @@ async fn a_proxy_on_the_way_is_refused_loudly() {
     );
 }
 
+#[cfg(not(feature = "openssl"))]
+#[tokio::test]
+async fn without_a_library_tls_fails_and_says_what_to_do() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let peer = HttpPeer::new(addr, true, "one.example".to_string());
+    let e = refused(&peer).await;
+    assert_eq!(*e.root_etype(), ErrorType::TLSHandshakeFailure);
+    assert!(e.to_string().contains("turn on the feature openssl"), "{e}");
+}
+
 #[derive(Debug)]
 struct Elsewhere(std::net::SocketAddr);
 

@@ -44,6 +44,16 @@ fn fake(name: u32) -> (Fake, Arc<Mutex<FakeState>>) {
     )
 }
 
+/// Lets something happen on an idle connection.
+fn happen(state: &Mutex<FakeState>, event: IdleEvent) {
+    let waker = {
+        let mut state = state.lock().unwrap();
+        state.event = Some(event);
+        state.waker.take()
+    };
+    waker.unwrap().wake();
+}
+
 fn is_dropped(state: &Mutex<FakeState>) -> bool {
     state.lock().unwrap().dropped
 }
@@ -188,8 +198,8 @@ async fn events_are_told_apart() {
     for (event, count) in [(IdleEvent::Closed, 0), (IdleEvent::UnexpectedData, 1)] {
         let (item, state) = fake(1);
         pool.put(1, item, None);
-        state.lock().unwrap().event = Some(event);
-        // Before any waker was called: noticed when it is taken.
+        happen(&state, event);
+        // Before the janitor had its turn: noticed when it is taken.
         assert!(pool.take(1).is_none());
         assert!(is_dropped(&state));
         assert_eq!(

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::connectors::{ConnectorOptions, TransportConnector};
+use crate::protocols::Peek;
 use crate::protocols::l4::listener::Listener;
-use crate::protocols::tls::TlsRef;
 use crate::protocols::tls::openssl::test_certificates::{Made, authority};
+use crate::protocols::tls::{SslStream, TlsRef};
 use crate::upstreams::peer::{HttpPeer, Peer};
 use crate::utils::tls::{CertKey, get_common_name, get_organization_unit};
 use ::openssl::pkey::PKey;
@@ -30,6 +31,9 @@ fn settings(made: &Made) -> TlsSettings {
     builder.into()
 }
 
+/// After this byte the echo server says goodbye.
+const LAST: u8 = b'!';
+
 /// Accepts any number of connections and sends back what it gets. Gone with the runtime.
 async fn echo_server(settings: TlsSettings) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -48,6 +52,9 @@ async fn echo_server(settings: TlsSettings) -> SocketAddr {
                 let mut buf = vec![0; 8 * 1024];
                 while let Ok(n @ 1..) = stream.read(&mut buf).await {
                     stream.write_all(&buf[..n]).await.unwrap();
+                    if buf[..n] == [LAST] {
+                        break;
+                    }
                 }
                 crate::protocols::Shutdown::shutdown(&mut *stream).await;
             });
@@ -335,14 +342,26 @@ async fn a_ticket_does_not_end_an_idle_connection_but_a_close_does() {
     let ca = authority("ca");
     let addr = echo_server(settings(&ca.issue(&["one.example"], &[]))).await;
     let peer = peer(addr, "one.example", &ca);
-    let connector = connector();
-    // The server's session tickets arrive when nobody reads any more.
+    let connector = TransportConnector::new(None);
     let stream = connector.new_stream(&peer).await.unwrap();
+    // The server's session tickets arrive, and nobody reads them before the pool does.
+    let mut stream = stream.into_any().downcast::<SslStream<L4Stream>>().unwrap();
+    assert!(stream.get_mut().try_peek(&mut [0]).await.unwrap());
     connector.release_stream(stream, peer.reuse_hash(), None);
-    tokio::time::sleep(Duration::from_millis(50)).await;
     let mut stream = connector.reused_stream(&peer).await.expect("alive");
     stream.write_all(b"x").await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'x');
+
+    stream.write_u8(LAST).await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), LAST);
+    connector.release_stream(stream, peer.reuse_hash(), None);
+    for _ in 0..500 {
+        if format!("{connector:?}").contains("idle: 0") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(connector.reused_stream(&peer).await.is_none());
     assert_eq!(connector.unexpected_data_connection_count(), 0);
 }
 

@@ -79,6 +79,15 @@ fn basic_peers_are_told_apart_too() {
     assert!(HttpPeer::new_uds(&"x".repeat(200), false, String::new()).is_err());
 }
 
+#[test]
+fn an_address_of_ours_may_be_of_either_family() {
+    for text in ["127.0.0.1:80", "/run/a.sock"] {
+        let address: SocketAddr = text.parse().unwrap();
+        let peer = HttpPeer::new(address.clone(), false, String::new());
+        assert_eq!(peer.address(), &address);
+    }
+}
+
 #[tokio::test]
 async fn names_are_resolved_or_fail_in_the_open() {
     let e = HttpPeer::try_new("no such name:80", false, String::new()).unwrap_err();
