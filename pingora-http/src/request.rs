@@ -238,6 +238,11 @@ impl RequestHeader {
 /// For parsers and the proxy: not part of the interface for users.
 #[doc(hidden)]
 impl RequestHeader {
+    /// An empty `GET /` of HTTP/1.1 that keeps spellings.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
     /// Becomes an empty `GET /` of HTTP/1.1 that keeps spellings. All allocations stay.
     pub fn reset(&mut self) {
         self.base.method = Method::GET;

@@ -191,6 +191,11 @@ impl ResponseHeader {
 /// For parsers and the proxy: not part of the interface for users.
 #[doc(hidden)]
 impl ResponseHeader {
+    /// An empty 200 of HTTP/1.1 that keeps spellings.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
     /// Becomes an empty 200 of HTTP/1.1 that keeps spellings. All allocations stay.
     pub fn reset(&mut self) {
         self.base.status = StatusCode::OK;

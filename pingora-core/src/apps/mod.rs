@@ -1,5 +1,12 @@
 //! What happens on a connection.
 
+pub mod http_app;
+mod http_server;
+
+pub use http_server::{
+    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
+};
+
 use crate::process::ShutdownWatch;
 use crate::protocols::Stream;
 use async_trait::async_trait;

@@ -56,10 +56,23 @@ impl TransportConnector {
     /// `ConnectRefused`, `ConnectNoRoute`, `ConnectError`, `BindError`, `SocketError` for the
     /// transport; `TLSHandshakeTimedout`, `TLSHandshakeFailure`, `InvalidCert` for TLS.
     pub async fn new_stream<P: Peer + Send + Sync + 'static>(&self, peer: &P) -> Result<Stream> {
+        self.connect(peer, false).await
+    }
+
+    /// [`new_stream`](TransportConnector::new_stream) for a caller that speaks HTTP/1 whatever the
+    /// peer's options prefer: nothing else is offered in a TLS handshake.
+    pub async fn new_http1_stream<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Result<Stream> {
+        self.connect(peer, true).await
+    }
+
+    async fn connect<P: Peer + Send + Sync>(&self, peer: &P, http1_only: bool) -> Result<Stream> {
         let Some(limit) = peer.total_connection_timeout() else {
-            return self.establish(peer).await;
+            return self.establish(peer, http1_only).await;
         };
-        match tokio::time::timeout(limit, self.establish(peer)).await {
+        match tokio::time::timeout(limit, self.establish(peer, http1_only)).await {
             Ok(result) => result,
             Err(_) => {
                 let context = format!("not connected within {limit:?} in total");
@@ -69,13 +82,18 @@ impl TransportConnector {
         }
     }
 
-    async fn establish<P: Peer + Send + Sync>(&self, peer: &P) -> Result<Stream> {
+    async fn establish<P: Peer + Send + Sync>(
+        &self,
+        peer: &P,
+        http1_only: bool,
+    ) -> Result<Stream> {
         let stream = l4::connect(peer, self.bind_to(peer)).await?;
         if !peer.tls() {
             return Ok(Box::new(stream));
         }
-        let http1_only =
-            peer.get_alpn() == Some(&ALPN::H2H1) && self.http1_only.contains(|| peer.reuse_hash());
+        let http1_only = http1_only
+            || peer.get_alpn() == Some(&ALPN::H2H1)
+                && self.http1_only.contains(|| peer.reuse_hash());
         self.tls
             .connect(peer, http1_only.then_some(&ALPN::H1), stream)
             .await

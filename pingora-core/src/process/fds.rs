@@ -1,9 +1,19 @@
 //! Listening sockets under the names they are bound to, so that they can be handed on.
 
+use super::handover::{Handover, Sockets};
+use nix::NixPath;
 use std::collections::{HashMap, HashSet};
-use std::os::fd::RawFd;
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::os::fd::{IntoRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
+
+/// How long one server waits for the other.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The table of listening sockets that is shared by all services of a server.
 pub type ListenFds = Arc<Mutex<Fds>>;
@@ -16,6 +26,7 @@ pub struct Fds {
     by_address: HashMap<String, RawFd>,
     /// The names of those that somebody in this process listens on.
     claimed: HashSet<String>,
+    handed_over: bool,
 }
 
 impl Fds {
@@ -81,6 +92,67 @@ impl Fds {
         self.by_address.extend(binds.into_iter().zip(fds));
     }
 
+    /// Sends all sockets to the process that waits for them in [`Fds::get_from_sock`] on the same path;
+    /// waits for it for a minute. Returns how many were sent. They stay open here too. Blocks.
+    ///
+    /// # Errors
+    /// When nobody takes them, or the process that would belongs to another user.
+    pub fn send_to_sock<P>(&self, path: &P) -> Result<usize, nix::Error>
+    where
+        P: ?Sized + NixPath + Display,
+    {
+        let path = owned_path(path)?;
+        let (names, fds) = self.serialize();
+        let deadline = Instant::now() + HANDOVER_TIMEOUT;
+        Handover::give(&path, &names, &fds, deadline)
+            .and_then(|h| h.wait_until_accepting(deadline))
+            .map_err(|e| number(&e))?;
+        Ok(fds.len())
+    }
+
+    /// Receives the sockets that another process sends with [`Fds::send_to_sock`] to the same path;
+    /// waits for it for a minute. The path must not exist, but as the socket of a process that was
+    /// killed. Blocks.
+    ///
+    /// # Errors
+    /// When nobody sends any, or the process that does belongs to another user.
+    pub fn get_from_sock<P>(&mut self, path: &P) -> Result<(), nix::Error>
+    where
+        P: ?Sized + NixPath + Display,
+    {
+        let path = owned_path(path)?;
+        let deadline = Instant::now() + HANDOVER_TIMEOUT;
+        let (sockets, handover) = Handover::take(&path, deadline).map_err(|e| number(&e))?;
+        self.receive(sockets);
+        handover.accepting().map_err(|e| number(&e))
+    }
+
+    /// Enters sockets that were passed to this process. Whoever claims one owns it.
+    pub(crate) fn receive(&mut self, sockets: Sockets) {
+        for (name, fd) in sockets {
+            self.by_address.insert(name, fd.into_raw_fd());
+        }
+    }
+
+    /// Closes and forgets every socket that was passed to this process and that nobody claimed; returns
+    /// their names.
+    pub(crate) fn close_orphans(&mut self) -> Vec<String> {
+        let claimed = std::mem::take(&mut self.claimed);
+        let closed = self.close_unclaimed(&claimed);
+        self.claimed = claimed;
+        closed
+    }
+
+    /// Notes that another process listens on all of these too: their files must stay.
+    pub(crate) fn set_handed_over(&mut self) {
+        self.handed_over = true;
+    }
+
+    /// Whether another process listens on all of these too.
+    pub(crate) fn are_handed_over(&self) -> bool {
+        self.handed_over
+    }
+
     /// Closes and forgets every socket whose address is not in `keep`; returns the addresses of
     /// those that were closed, in order. A socket that nobody listens on any more would otherwise
     /// take connections that nobody answers.
@@ -99,6 +171,21 @@ impl Fds {
         }
         closed
     }
+}
+
+fn owned_path<P: ?Sized + NixPath>(path: &P) -> Result<PathBuf, nix::Error> {
+    path.with_nix_path(|path| Path::new(OsStr::from_bytes(path.to_bytes())).to_path_buf())
+}
+
+fn number(error: &std::io::Error) -> nix::Error {
+    let other = nix::Error::EPROTO;
+    error.raw_os_error().map_or(
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => nix::Error::EPERM,
+            _ => other,
+        },
+        nix::Error::from_raw,
+    )
 }
 
 /// The names of the sockets of one address, in order: `addr`, `addr#2`, `addr#3` ...
@@ -141,6 +228,23 @@ mod tests {
         new.withdraw("a:0");
         assert_eq!(new.get("a:0"), None);
         assert_eq!(new.offer("a:0", 9), "a:0");
+    }
+
+    #[test]
+    fn a_table_is_sent_to_another_process() {
+        let path = std::env::temp_dir().join(format!("fds-{}.sock", std::process::id()));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sent = Fds::new();
+        sent.add("a:1".into(), listener.as_raw_fd());
+        let name = path.to_str().unwrap().to_string();
+        let to = name.clone();
+        let sender = std::thread::spawn(move || sent.send_to_sock(to.as_str()));
+        let mut received = Fds::new();
+        received.get_from_sock(name.as_str()).unwrap();
+        assert_eq!(sender.join().unwrap(), Ok(1));
+        let (_, fd) = received.claim("a:1").unwrap();
+        assert_ne!(fd, listener.as_raw_fd());
+        assert_eq!(received.close_unclaimed(&HashSet::new()), ["a:1"]);
     }
 
     #[test]

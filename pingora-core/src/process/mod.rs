@@ -3,10 +3,12 @@
 
 mod conf;
 mod fds;
+mod handover;
 mod options;
 
 pub use conf::ServerConf;
 pub use fds::{Fds, ListenFds};
+pub(crate) use handover::Handover;
 pub use options::Opt;
 
 /// Turns from `false` to `true` when the process begins to shut down.

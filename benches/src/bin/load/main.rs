@@ -1,0 +1,107 @@
+//! The load that wrk can't make: uploads, connections that stay open, a fixed rate of arrivals;
+//! and an origin that takes uploads.
+//!
+//! Each mode prints its result on stdout as one line of `name=value` pairs.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line program"
+)]
+
+mod idle;
+mod paced;
+mod response;
+mod sink;
+mod upload;
+
+use clap::{Parser, Subcommand};
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Parser)]
+#[command(about = "Load and origins for the side-by-side run")]
+struct Options {
+    #[command(subcommand)]
+    mode: Mode,
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// Send requests with a large body, one after the other on each connection.
+    Upload {
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long, default_value_t = 4)]
+        connections: usize,
+        /// Size of each body.
+        #[arg(long, default_value_t = 10 * 1024 * 1024)]
+        bytes: u64,
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+    },
+    /// Open connections, make one request on each, and hold them until stdin ends.
+    Idle {
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long)]
+        connections: usize,
+    },
+    /// Send requests at times that don't depend on the answers, and report the latencies.
+    Paced {
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        /// Requests per second; without it each connection sends as soon as it has its answer.
+        #[arg(long)]
+        rate: Option<f64>,
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+    },
+    /// An origin that reads request bodies to their end and answers with an empty 200.
+    Sink {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Options::parse().mode) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("load: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mode: Mode) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    match mode {
+        Mode::Upload {
+            target,
+            connections,
+            bytes,
+            seconds,
+        } => {
+            let duration = Duration::from_secs_f64(seconds);
+            runtime.block_on(upload::run(target, connections, bytes, duration))
+        }
+        Mode::Idle {
+            target,
+            connections,
+        } => runtime.block_on(idle::run(target, connections)),
+        Mode::Paced {
+            target,
+            connections,
+            rate,
+            seconds,
+        } => paced::run(target, connections, rate, Duration::from_secs_f64(seconds)),
+        Mode::Sink { listen } => runtime.block_on(sink::run(listen)),
+    }
+}

@@ -1,0 +1,196 @@
+//! The proxies that are compared.
+
+use crate::Failure;
+use crate::environment;
+use crate::process::Process;
+use crate::proxy_config::{self, Setting};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// How long a program may take until it answers.
+const START: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Kind {
+    Floor,
+    FloorSplice,
+    Nginx,
+    Haproxy,
+    Peer,
+    Ours,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Floor,
+        Self::FloorSplice,
+        Self::Nginx,
+        Self::Haproxy,
+        Self::Peer,
+        Self::Ours,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::FloorSplice => "floor-splice",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::Peer => "peer",
+            Self::Ours => "ours",
+        }
+    }
+
+    /// Why this contender can't take part, if it can't.
+    pub(crate) fn missing(self) -> Option<String> {
+        let program = self.program().map_err(|e| e.to_string());
+        match program {
+            Err(reason) => Some(reason),
+            Ok(path) if path.is_absolute() => None,
+            Ok(path) => match std::process::Command::new(&path).arg("-v").output() {
+                Ok(_) => None,
+                Err(e) => Some(format!("{}: {e}", path.display())),
+            },
+        }
+    }
+
+    fn program(self) -> Result<PathBuf, Failure> {
+        match self {
+            Self::Floor | Self::FloorSplice => environment::binary("floor"),
+            Self::Nginx => Ok("nginx".into()),
+            Self::Haproxy => Ok("haproxy".into()),
+            Self::Peer => environment::peer_binary(),
+            Self::Ours => environment::binary("ours"),
+        }
+    }
+}
+
+/// How a contender is to run.
+#[derive(Clone)]
+pub(crate) struct Shape<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) upstream_port: u16,
+    pub(crate) workers: usize,
+    pub(crate) cores: String,
+    pub(crate) realistic: bool,
+}
+
+/// A contender that answers.
+pub(crate) struct Running {
+    pub(crate) process: Process,
+    pub(crate) port: u16,
+}
+
+impl Running {
+    pub(crate) fn start(kind: Kind, shape: &Shape<'_>) -> Result<Self, Failure> {
+        let port = free_port()?;
+        let name = kind.name();
+        let log = shape.dir.join(format!("{name}.log"));
+        let access_log = shape.dir.join(format!("{name}-access.log"));
+        let access_log = shape.realistic.then_some(access_log.as_path());
+        let stdout = match (kind, access_log) {
+            (Kind::Haproxy, Some(path)) => File::create(path)?.into(),
+            _ => Stdio::null(),
+        };
+        let args = arguments(kind, shape, port, access_log)?;
+        let program = kind.program()?;
+        let mut process = Process::start_with(&program, &args, &shape.cores, &log, stdout)?;
+        wait_until_answering(&mut process, port).map_err(|e| {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            format!("{name}: {e}; it said: {}", said.trim())
+        })?;
+        Ok(Self { process, port })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+}
+
+fn arguments(
+    kind: Kind,
+    shape: &Shape<'_>,
+    port: u16,
+    access_log: Option<&Path>,
+) -> Result<Vec<String>, Failure> {
+    let Shape {
+        dir,
+        upstream_port,
+        workers,
+        ..
+    } = *shape;
+    let setting = Setting {
+        dir,
+        port,
+        upstream_port,
+        workers,
+        access_log,
+    };
+    let text = |path: &Path| path.display().to_string();
+    let mut args = match kind {
+        Kind::Nginx => {
+            let config = dir.join("nginx.conf");
+            std::fs::write(&config, proxy_config::nginx(&setting))?;
+            return Ok(["-p", &text(dir), "-c", &text(&config)]
+                .map(String::from)
+                .into());
+        }
+        Kind::Haproxy => {
+            let config = dir.join("haproxy.cfg");
+            std::fs::write(&config, proxy_config::haproxy(&setting))?;
+            return Ok(["-db", "-f", &text(&config)].map(String::from).into());
+        }
+        _ => vec![
+            "--listen".to_string(),
+            format!("127.0.0.1:{port}"),
+            "--upstream".to_string(),
+            format!("127.0.0.1:{upstream_port}"),
+            "--workers".to_string(),
+            workers.to_string(),
+        ],
+    };
+    if kind == Kind::FloorSplice {
+        args.push("--splice".to_string());
+    }
+    if let Some(path) = access_log {
+        args.extend(["--access-log".to_string(), text(path)]);
+    }
+    Ok(args)
+}
+
+/// A port that nobody listens on now.
+pub(crate) fn free_port() -> Result<u16, Failure> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}
+
+/// Waits until a request to `port` is answered with 200.
+pub(crate) fn wait_until_answering(process: &mut Process, port: u16) -> Result<(), Failure> {
+    let end = Instant::now() + START;
+    loop {
+        process.check_alive()?;
+        match ask(port) {
+            Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => return Ok(()),
+            Ok(answer) if Instant::now() > end => {
+                let line = answer.lines().next().unwrap_or("nothing");
+                return Err(format!("answers {line}").into());
+            }
+            Err(e) if Instant::now() > end => return Err(format!("does not answer: {e}").into()),
+            _ => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+fn ask(port: u16) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: bench.test\r\nConnection: close\r\n\r\n")?;
+    let mut answer = [0; 1024];
+    let read = stream.read(&mut answer)?;
+    Ok(String::from_utf8_lossy(answer.get(..read).unwrap_or_default()).into_owned())
+}

@@ -1,0 +1,447 @@
+//! The run itself.
+
+use crate::Failure;
+use crate::contender::{Kind, Running, Shape};
+use crate::environment::{self, Environment};
+use crate::options::Options;
+use crate::origin::Origins;
+use crate::process::{CpuTime, Process, WorkDir, line, resident_kib};
+use crate::results::{Cell, Results, RowResult, Sample};
+use crate::rows::{ROWS, Requests, Row, Work};
+use nix::sys::resource::{UsageWho, getrusage};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Load before the first round, so that no contender pays for its first connections.
+const WARM_UP: f64 = 0.3;
+/// Time for a process's memory to settle.
+const SETTLE: Duration = Duration::from_millis(300);
+
+pub(crate) fn run(options: &Options) -> Result<Results, Failure> {
+    let dir = WorkDir::new()?;
+    let origins = Origins::start(dir.path(), &options.load_cores)?;
+    let kinds = environment::contenders(options);
+    let mut rows = Vec::new();
+    for row in ROWS.iter().filter(|row| row.is_chosen(&options.rows)) {
+        let bench = Bench {
+            options,
+            dir: dir.path(),
+            origins: &origins,
+            row,
+        };
+        let kinds: Vec<Kind> = kinds
+            .iter()
+            .copied()
+            .filter(|kind| row.suits(*kind))
+            .collect();
+        rows.push(bench.run(&kinds));
+    }
+    if rows.is_empty() {
+        let names = ROWS.map(|row| row.name).join(", ");
+        return Err(format!("no such row; there are {names}").into());
+    }
+    Ok(Results {
+        environment: Environment::new(),
+        rounds: options.rounds(),
+        seconds: options.seconds(),
+        contenders: kinds.iter().map(|kind| kind.name().to_string()).collect(),
+        rows,
+    })
+}
+
+/// A contender on its way through the rounds of a row.
+struct Entrant {
+    kind: Kind,
+    /// `None` for a row that wants a fresh process in each round.
+    running: Option<Running>,
+    samples: Vec<Sample>,
+    failure: Option<String>,
+}
+
+/// One row.
+struct Bench<'a> {
+    options: &'a Options,
+    dir: &'a Path,
+    origins: &'a Origins,
+    row: &'static Row,
+}
+
+impl Bench<'_> {
+    fn run(&self, kinds: &[Kind]) -> RowResult {
+        let mut entrants: Vec<Entrant> = kinds.iter().map(|kind| self.enter(*kind)).collect();
+        let (began, before) = (Instant::now(), self.foreign(&entrants));
+        for round in 0..self.options.rounds() {
+            eprintln!(
+                "{}: round {} of {}",
+                self.row.name,
+                round + 1,
+                self.options.rounds()
+            );
+            // The first of a round is another one each time.
+            let middle = round % entrants.len().max(1);
+            entrants.rotate_left(middle);
+            for entrant in entrants
+                .iter_mut()
+                .filter(|entrant| entrant.failure.is_none())
+            {
+                match self.sample(entrant) {
+                    Ok(sample) => entrant.samples.push(sample),
+                    Err(e) => {
+                        eprintln!("{}, {}: {e}", self.row.name, entrant.kind.name());
+                        entrant.failure = Some(e.to_string());
+                    }
+                }
+            }
+        }
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let capacity = began.elapsed().as_secs_f64() * cores as f64;
+        RowResult {
+            name: self.row.name.to_string(),
+            title: self.row.title.to_string(),
+            unit: self.row.unit().to_string(),
+            foreign_share: ((self.foreign(&entrants) - before) / capacity).clamp(0.0, 1.0),
+            cells: kinds
+                .iter()
+                .filter_map(|kind| take_cell(&mut entrants, *kind))
+                .collect(),
+        }
+    }
+
+    /// CPU time of the machine that went to none of the run's processes, in seconds.
+    fn foreign(&self, entrants: &[Entrant]) -> f64 {
+        let running = entrants
+            .iter()
+            .filter_map(|entrant| entrant.running.as_ref());
+        let alive = running.map(|running| running.process.id()).chain([
+            self.origins.nginx.id(),
+            self.origins.sink.id(),
+            std::process::id(),
+        ]);
+        let alive: f64 = alive.map(|process| CpuTime::of(process).total()).sum();
+        let ended = getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0.0, |usage| {
+            let seconds =
+                |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+            seconds(usage.user_time()) + seconds(usage.system_time())
+        });
+        CpuTime::of_machine() - alive - ended
+    }
+
+    fn shape(&self) -> Shape<'_> {
+        let (workers, all_cores, realistic) = match self.row.work {
+            Work::Requests(r) => (r.workers, r.all_cores, r.realistic),
+            _ => (1, false, false),
+        };
+        let upstream_port = match self.row.work {
+            Work::Uploads { .. } => self.origins.sink_port,
+            _ => self.origins.nginx_port,
+        };
+        let cores = if all_cores {
+            self.options.all_cores()
+        } else {
+            self.options.proxy_cores.clone()
+        };
+        Shape {
+            dir: self.dir,
+            upstream_port,
+            workers,
+            cores,
+            realistic,
+        }
+    }
+
+    fn enter(&self, kind: Kind) -> Entrant {
+        let mut entrant = Entrant {
+            kind,
+            running: None,
+            samples: Vec::new(),
+            failure: None,
+        };
+        if matches!(self.row.work, Work::Idle { .. }) {
+            return entrant;
+        }
+        let started = Running::start(kind, &self.shape()).and_then(|running| {
+            if let Work::Requests(requests) = self.row.work {
+                self.wrk(&running, requests, WARM_UP)?;
+            }
+            Ok(running)
+        });
+        match started {
+            Ok(running) => entrant.running = Some(running),
+            Err(e) => {
+                eprintln!("{}, {}: {e}", self.row.name, kind.name());
+                entrant.failure = Some(e.to_string());
+            }
+        }
+        entrant
+    }
+
+    fn sample(&self, entrant: &mut Entrant) -> Result<Sample, Failure> {
+        if let Work::Idle { connections } = self.row.work {
+            return self.idle(entrant.kind, connections);
+        }
+        let running = entrant.running.as_mut().ok_or("is not running")?;
+        running.process.check_alive()?;
+        match self.row.work {
+            Work::Requests(requests) => self.requests(running, requests),
+            Work::Uploads { connections } => self.uploads(running, connections),
+            Work::Latency { connections } => self.latency(running, connections),
+            Work::Idle { connections } => self.idle(entrant.kind, connections),
+        }
+    }
+
+    fn requests(&self, running: &Running, requests: Requests) -> Result<Sample, Failure> {
+        let held = match requests.held {
+            0 => None,
+            count => Some(self.hold(running, count)?),
+        };
+        let before = CpuTime::of(running.process.id());
+        let load = self.wrk(running, requests, self.options.seconds())?;
+        let used = CpuTime::of(running.process.id()) - before;
+        let mut sample = load.sample(used)?;
+        if let Some(held) = held {
+            sample.errors += held.release()?;
+        }
+        Ok(sample)
+    }
+
+    fn wrk(&self, running: &Running, requests: Requests, seconds: f64) -> Result<Load, Failure> {
+        // wrk takes whole seconds only; a shorter time is good enough for warming up.
+        let duration = format!("{}s", seconds.ceil());
+        let connections = requests.connections.to_string();
+        let url = format!("http://{}{}", running.address(), requests.path);
+        let mut args = vec![
+            "-t1",
+            "-c",
+            &connections,
+            "-d",
+            &duration,
+            "--timeout",
+            "10s",
+        ];
+        for header in requests.headers {
+            args.extend(["-H", header]);
+        }
+        args.push(&url);
+        let text = self.load_output("wrk", Path::new("wrk"), &args)?;
+        Load::from_wrk(&text)
+    }
+
+    fn uploads(&self, running: &Running, connections: usize) -> Result<Sample, Failure> {
+        let before = CpuTime::of(running.process.id());
+        let text = self.load("upload", running, connections, &[])?;
+        let used = CpuTime::of(running.process.id()) - before;
+        Load::from_pairs(&text)?.sample(used)
+    }
+
+    fn latency(&self, running: &Running, connections: usize) -> Result<Sample, Failure> {
+        let saturated = Load::from_pairs(&self.load("paced", running, connections, &[])?)?;
+        let rate = 0.8 * saturated.requests / saturated.seconds;
+        let text = self.load(
+            "paced",
+            running,
+            connections,
+            &["--rate", &rate.to_string()],
+        )?;
+        let load = Load::from_pairs(&text)?;
+        let value = pair(&text, "p99").ok_or("no p99 in the generator's answer")?;
+        Ok(Sample {
+            value,
+            user: None,
+            rate: Some(load.requests / load.seconds),
+            errors: load.errors,
+        })
+    }
+
+    fn idle(&self, kind: Kind, connections: usize) -> Result<Sample, Failure> {
+        let running = Running::start(kind, &self.shape())?;
+        std::thread::sleep(SETTLE);
+        let before = resident_kib(running.process.id());
+        let held = self.hold(&running, connections)?;
+        std::thread::sleep(SETTLE);
+        let grown = resident_kib(running.process.id()) - before;
+        let errors = held.release()?;
+        Ok(Sample {
+            value: grown / connections as f64,
+            user: None,
+            rate: None,
+            errors,
+        })
+    }
+
+    /// Opens connections that make one request each and stay.
+    fn hold(&self, running: &Running, connections: usize) -> Result<Held, Failure> {
+        let target = running.address().to_string();
+        let connections = connections.to_string();
+        let args = ["idle", "--target", &target, "--connections", &connections];
+        let program = environment::binary("load")?;
+        let log = self.dir.join("idle.log");
+        let mut process = Process::start(&program, &args, &self.options.load_cores, &log)?;
+        let (stdin, mut stdout) = process.pipes().ok_or("the load program has no pipes")?;
+        line(&mut stdout, "load idle").map_err(|e| with_log(&e, &log))?;
+        Ok(Held {
+            stdin,
+            stdout,
+            _process: process,
+        })
+    }
+
+    fn load(
+        &self,
+        mode: &str,
+        running: &Running,
+        connections: usize,
+        more: &[&str],
+    ) -> Result<String, Failure> {
+        let target = running.address().to_string();
+        let (connections, seconds) = (connections.to_string(), self.options.seconds().to_string());
+        let mut args = vec![mode, "--target", &target, "--connections", &connections];
+        args.extend(["--seconds", &seconds]);
+        args.extend(more);
+        self.load_output(mode, &environment::binary("load")?, &args)
+    }
+
+    fn load_output(&self, name: &str, program: &Path, args: &[&str]) -> Result<String, Failure> {
+        let log = self.dir.join(format!("{name}.log"));
+        let limit = Duration::from_secs_f64(self.options.seconds() * 2.0 + 30.0);
+        let process = Process::start(program, args, &self.options.load_cores, &log)?;
+        process.output(limit).map_err(|e| with_log(&e, &log))
+    }
+}
+
+fn with_log(e: &Failure, log: &Path) -> Failure {
+    let said = std::fs::read_to_string(log).unwrap_or_default();
+    format!("{e} {}", said.trim()).into()
+}
+
+fn take_cell(entrants: &mut Vec<Entrant>, kind: Kind) -> Option<Cell> {
+    let index = entrants.iter().position(|entrant| entrant.kind == kind)?;
+    let entrant = entrants.swap_remove(index);
+    Some(Cell::new(kind.name(), entrant.samples, entrant.failure))
+}
+
+/// Connections that another process keeps open.
+struct Held {
+    stdin: std::process::ChildStdin,
+    stdout: std::io::BufReader<std::process::ChildStdout>,
+    _process: Process,
+}
+
+impl Held {
+    /// Lets them go, and says how many the proxy had closed in the meantime.
+    fn release(mut self) -> Result<u64, Failure> {
+        drop(self.stdin);
+        let text = line(&mut self.stdout, "load idle")?;
+        Ok(pair(&text, "closed").ok_or("no count in the load program's answer")? as u64)
+    }
+}
+
+/// What a load generator counted.
+#[derive(Debug, PartialEq)]
+struct Load {
+    requests: f64,
+    seconds: f64,
+    errors: u64,
+}
+
+impl Load {
+    fn from_wrk(text: &str) -> Result<Self, Failure> {
+        let mut load = Self {
+            requests: 0.0,
+            seconds: 0.0,
+            errors: 0,
+        };
+        for line in text.lines().map(str::trim) {
+            let words: Vec<&str> = line
+                .split([' ', ','])
+                .filter(|word| !word.is_empty())
+                .collect();
+            match words.as_slice() {
+                [count, "requests", "in", time, ..] => {
+                    load.requests = count.parse()?;
+                    load.seconds = time.trim_end_matches('s').parse()?;
+                }
+                ["Socket", "errors:", counts @ ..] => {
+                    load.errors += counts
+                        .iter()
+                        .filter_map(|c| c.parse::<u64>().ok())
+                        .sum::<u64>();
+                }
+                ["Non-2xx", .., count] => load.errors += count.parse::<u64>()?,
+                _ => {}
+            }
+        }
+        Ok(load)
+    }
+
+    fn from_pairs(text: &str) -> Result<Self, Failure> {
+        let value = |name| pair(text, name).ok_or_else(|| format!("no {name} in: {text}"));
+        Ok(Self {
+            requests: value("requests")?,
+            seconds: value("seconds")?,
+            errors: value("errors")? as u64,
+        })
+    }
+
+    /// CPU time per request.
+    fn sample(&self, used: CpuTime) -> Result<Sample, Failure> {
+        if self.requests < 1.0 {
+            return Err(format!("no request was answered, {} errors", self.errors).into());
+        }
+        Ok(Sample {
+            value: used.total() * 1e6 / self.requests,
+            user: Some(used.user * 1e6 / self.requests),
+            rate: Some(self.requests / self.seconds),
+            errors: self.errors,
+        })
+    }
+}
+
+/// The value of `name=value` among words.
+fn pair(text: &str, name: &str) -> Option<f64> {
+    let mut pairs = text
+        .split_whitespace()
+        .filter_map(|word| word.split_once('='));
+    pairs
+        .find(|(key, _)| *key == name)
+        .and_then(|(_, value)| value.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wrk_prints_is_understood() {
+        let text = "Running 1s test @ http://127.0.0.1:1/
+  1 threads and 32 connections
+  57341 requests in 1.10s, 11.05MB read
+  Socket errors: connect 0, read 3, write 0, timeout 1
+  Non-2xx or 3xx responses: 5
+Requests/sec:  52141.91
+";
+        let load = Load::from_wrk(text).expect("well formed");
+        assert_eq!(
+            load,
+            Load {
+                requests: 57341.0,
+                seconds: 1.1,
+                errors: 9
+            }
+        );
+    }
+
+    #[test]
+    fn pairs_are_found_by_their_whole_name() {
+        let text = "requests=10 errors=1 seconds=0.5 p99=12.5 p999=20";
+        assert_eq!(pair(text, "p99"), Some(12.5));
+        let load = Load::from_pairs(text).expect("well formed");
+        assert_eq!(
+            load,
+            Load {
+                requests: 10.0,
+                seconds: 0.5,
+                errors: 1
+            }
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! The origins behind the proxies.
+
+use crate::Failure;
+use crate::contender::{free_port, wait_until_answering};
+use crate::environment;
+use crate::process::Process;
+use std::path::Path;
+use std::process::Stdio;
+
+/// The small body: 48 bytes.
+const SMALL: &str = "The quick brown fox jumps over the lazy dog. 42\\n";
+
+pub(crate) struct Origins {
+    pub(crate) nginx: Process,
+    pub(crate) nginx_port: u16,
+    pub(crate) sink: Process,
+    pub(crate) sink_port: u16,
+}
+
+impl Origins {
+    /// Starts nginx with the bodies of all rows, and the sink for uploads.
+    pub(crate) fn start(dir: &Path, cores: &str) -> Result<Self, Failure> {
+        let (nginx_port, sink_port) = (free_port()?, free_port()?);
+        let www = dir.join("www");
+        std::fs::create_dir_all(&www)?;
+        std::fs::write(www.join("100k"), vec![b'x'; 100 * 1024])?;
+        std::fs::write(www.join("10m"), vec![b'x'; 10 * 1024 * 1024])?;
+        let config = dir.join("origin.conf");
+        std::fs::write(&config, nginx_config(nginx_port, dir))?;
+        let log = dir.join("origin.log");
+        let args = [
+            OsArg::from("-p"),
+            dir.into(),
+            "-e".into(),
+            log.clone().into(),
+            "-c".into(),
+            config.into(),
+        ];
+        let nginx = Path::new("nginx");
+        let mut nginx = Process::start_with(nginx, &args, cores, &log, Stdio::null())?;
+        let listen = format!("127.0.0.1:{sink_port}");
+        let args = ["sink", "--listen", &listen];
+        let load = environment::binary("load")?;
+        let mut sink = Process::start(&load, &args, cores, &dir.join("sink.log"))?;
+        wait_until_answering(&mut nginx, nginx_port)?;
+        wait_until_answering(&mut sink, sink_port)?;
+        Ok(Self {
+            nginx,
+            nginx_port,
+            sink,
+            sink_port,
+        })
+    }
+}
+
+type OsArg = std::ffi::OsString;
+
+/// Small bodies from memory, large ones by sendfile, connections that never end by themselves.
+fn nginx_config(port: u16, dir: &Path) -> String {
+    let common = crate::proxy_config::nginx_common(dir, "origin");
+    format!(
+        "worker_processes 1;
+{common}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    open_file_cache max=16 inactive=1h;
+    open_file_cache_valid 1h;
+    keepalive_timeout 1h;
+    keepalive_requests 1000000000;
+    default_type text/plain;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        root www;
+        location = / {{ return 200 \"{SMALL}\"; }}
+    }}
+}}
+"
+    )
+}

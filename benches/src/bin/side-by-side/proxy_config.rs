@@ -1,0 +1,135 @@
+//! What the two C proxies are told.
+//!
+//! Each gets what its documentation recommends for speed and what the row needs, and nothing that
+//! the others could not do: no cache, no kernel splicing, buffers as they are by default.
+
+use std::path::Path;
+
+/// Idle upstream connections that may be kept.
+const UPSTREAM_POOL: usize = 2048;
+
+/// What a proxy's configuration depends on.
+pub(crate) struct Setting<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) port: u16,
+    pub(crate) upstream_port: u16,
+    pub(crate) workers: usize,
+    /// Where the access log goes in the row with realistic work.
+    pub(crate) access_log: Option<&'a Path>,
+}
+
+/// The beginning of every nginx configuration here. `name` keeps instances apart.
+pub(crate) fn nginx_common(dir: &Path, name: &str) -> String {
+    // Started by root, the workers would turn into nobody and could not read the run's directory.
+    let user = match nix::unistd::Uid::effective().is_root() {
+        true => "user root;",
+        false => "",
+    };
+    format!(
+        "{user}
+daemon off;
+pid {dir}/{name}.pid;
+error_log stderr crit;
+events {{
+    worker_connections 19000;
+    accept_mutex off;
+}}",
+        dir = dir.display()
+    )
+}
+
+pub(crate) fn nginx(setting: &Setting<'_>) -> String {
+    let Setting {
+        dir,
+        port,
+        upstream_port,
+        workers,
+        access_log,
+    } = setting;
+    let common = nginx_common(dir, "nginx");
+    let (log, edits) = match access_log {
+        None => ("access_log off;".to_string(), ""),
+        Some(path) => (
+            format!(
+                "log_format bench '$remote_addr \"$request\" $status $body_bytes_sent $request_time';
+    access_log {} bench buffer=64k;",
+                path.display()
+            ),
+            "location /private/ { return 403; }
+        proxy_set_header X-Forwarded-Proto http;
+        add_header X-Served-By bench;",
+        ),
+    };
+    format!(
+        "worker_processes {workers};
+{common}
+http {{
+    {log}
+    keepalive_timeout 1h;
+    keepalive_requests 1000000000;
+    client_max_body_size 0;
+    client_body_temp_path {dir}/nginx-body;
+    proxy_temp_path {dir}/nginx-proxy;
+    proxy_max_temp_file_size 0;
+    upstream origin {{
+        server 127.0.0.1:{upstream_port};
+        keepalive {UPSTREAM_POOL};
+        keepalive_requests 1000000000;
+        keepalive_timeout 1h;
+    }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        proxy_http_version 1.1;
+        proxy_request_buffering off;
+        proxy_set_header Connection \"\";
+        {edits}
+        location / {{ proxy_pass http://origin; }}
+    }}
+}}
+",
+        dir = dir.display()
+    )
+}
+
+pub(crate) fn haproxy(setting: &Setting<'_>) -> String {
+    let Setting {
+        port,
+        upstream_port,
+        workers,
+        access_log,
+        ..
+    } = setting;
+    // HAProxy logs to a descriptor or to syslog, never to a file: its stdout is the file.
+    let (log, edits) = match access_log {
+        None => ("", ""),
+        Some(_) => (
+            "log stdout format raw local0
+    log-format \"%ci \\\"%HM %HU\\\" %ST %B %Ta\"",
+            "http-request deny if { path_beg /private/ }
+    http-request set-header X-Forwarded-Proto http
+    http-response set-header X-Served-By bench",
+        ),
+    };
+    format!(
+        "global
+    nbthread {workers}
+    no strict-limits
+    maxconn 19000
+defaults
+    mode http
+    {log}
+    option http-keep-alive
+    timeout connect 10s
+    timeout client 1h
+    timeout server 1h
+    timeout http-keep-alive 1h
+frontend front
+    bind 127.0.0.1:{port} backlog 4096
+    {edits}
+    default_backend origin
+backend origin
+    http-reuse always
+    server origin 127.0.0.1:{upstream_port} pool-max-conn {UPSTREAM_POOL} pool-purge-delay 1h
+"
+    )
+}

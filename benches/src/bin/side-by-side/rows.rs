@@ -1,0 +1,236 @@
+//! What is measured.
+
+use crate::contender::Kind;
+
+/// What a browser sends beside Host.
+const BROWSER: [&str; 11] = [
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept-Language: en-US,en;q=0.5",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Referer: http://bench.test/articles/2024/an-earlier-page.html",
+    "Cookie: session=0f6c1d2e3b4a59687786a5b4c3d2e1f0; theme=dark; consent=yes",
+    "Upgrade-Insecure-Requests: 1",
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-Site: same-origin",
+    "Priority: u=0, i",
+];
+
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) work: Work,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Work {
+    /// Requests in a closed loop by wrk; the figure is CPU time per request.
+    Requests(Requests),
+    /// Request bodies of 10 MB in a closed loop; CPU time per request.
+    Uploads { connections: usize },
+    /// Growth of memory per connection that made one request and stays open.
+    Idle { connections: usize },
+    /// The 99th percentile of latency where requests arrive at 80 % of the rate at which the
+    /// same generator saturates the contender.
+    Latency { connections: usize },
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Requests {
+    pub(crate) connections: usize,
+    pub(crate) path: &'static str,
+    pub(crate) headers: &'static [&'static str],
+    /// Further connections that stay open and silent.
+    pub(crate) held: usize,
+    pub(crate) workers: usize,
+    /// Proxy, load and origin share all cores.
+    pub(crate) all_cores: bool,
+    pub(crate) realistic: bool,
+}
+
+const SMALL: Requests = Requests {
+    connections: 32,
+    path: "/",
+    headers: &[],
+    held: 0,
+    workers: 1,
+    all_cores: false,
+    realistic: false,
+};
+
+const fn held(open: usize) -> Work {
+    let active = if open < 32 { open } else { 32 };
+    Work::Requests(Requests {
+        connections: active,
+        held: open - active,
+        ..SMALL
+    })
+}
+
+const fn workers(workers: usize) -> Work {
+    Work::Requests(Requests {
+        workers,
+        all_cores: true,
+        ..SMALL
+    })
+}
+
+pub(crate) const ROWS: [Row; 16] = [
+    Row {
+        name: "small",
+        title: "32 connections, 48 B body, hardly any headers",
+        work: Work::Requests(SMALL),
+    },
+    Row {
+        name: "browser",
+        title: "32 connections, 12 browser headers",
+        work: Work::Requests(Requests {
+            headers: &BROWSER,
+            ..SMALL
+        }),
+    },
+    Row {
+        name: "conns-512",
+        title: "512 connections",
+        work: Work::Requests(Requests {
+            connections: 512,
+            ..SMALL
+        }),
+    },
+    Row {
+        name: "body-100k",
+        title: "100 KB body, 32 connections",
+        work: Work::Requests(Requests {
+            path: "/100k",
+            ..SMALL
+        }),
+    },
+    Row {
+        name: "body-10m",
+        title: "10 MB body, 8 connections",
+        work: Work::Requests(Requests {
+            path: "/10m",
+            connections: 4,
+            ..SMALL
+        }),
+    },
+    Row {
+        name: "upload-10m",
+        title: "10 MB upload, 4 connections",
+        work: Work::Uploads { connections: 4 },
+    },
+    Row {
+        name: "new-connection",
+        title: "a new client connection per request",
+        work: Work::Requests(Requests {
+            headers: &["Connection: close"],
+            ..SMALL
+        }),
+    },
+    Row {
+        name: "realistic",
+        title: "browser headers, header edits, body filter, access log",
+        work: Work::Requests(Requests {
+            headers: &BROWSER,
+            realistic: true,
+            ..SMALL
+        }),
+    },
+    Row {
+        name: "idle",
+        title: "memory per idle connection, 4,000 of them",
+        work: Work::Idle { connections: 4000 },
+    },
+    Row {
+        name: "open-10",
+        title: "10 open connections, all active",
+        work: held(10),
+    },
+    Row {
+        name: "open-100",
+        title: "100 open connections, 32 active",
+        work: held(100),
+    },
+    Row {
+        name: "open-1000",
+        title: "1,000 open connections, 32 active",
+        work: held(1000),
+    },
+    Row {
+        name: "open-10000",
+        title: "10,000 open connections, 32 active",
+        work: held(10_000),
+    },
+    Row {
+        name: "workers-1",
+        title: "1 worker, all programs on all cores",
+        work: workers(1),
+    },
+    Row {
+        name: "workers-2",
+        title: "2 workers, all programs on all cores",
+        work: workers(2),
+    },
+    Row {
+        name: "latency",
+        title: "p99 at 80 % of the contender's own saturation",
+        work: Work::Latency { connections: 64 },
+    },
+];
+
+impl Row {
+    /// Whether `--rows` names it.
+    pub(crate) fn is_chosen(&self, chosen: &[String]) -> bool {
+        chosen.is_empty()
+            || chosen.iter().any(|name| {
+                let rest = self.name.strip_prefix(name.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            })
+    }
+
+    pub(crate) fn unit(&self) -> &'static str {
+        match self.work {
+            Work::Requests(_) | Work::Uploads { .. } => "µs CPU/request",
+            Work::Idle { .. } => "KiB/connection",
+            Work::Latency { .. } => "µs p99",
+        }
+    }
+
+    /// Whether the row means something for a contender.
+    pub(crate) fn suits(&self, kind: Kind) -> bool {
+        match (kind, self.work) {
+            // One upstream connection per client: what closes or idles on one side does so on
+            // the other, and with 10,000 it runs out of descriptors.
+            (Kind::Floor, Work::Requests(r)) => {
+                r.held == 0 && !r.realistic && self.name != "new-connection"
+            }
+            (Kind::Floor, Work::Idle { .. }) => false,
+            (Kind::FloorSplice, _) => matches!(self.name, "body-10m" | "upload-10m"),
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_chosen_by_name_or_by_what_stands_before_the_dash() {
+        let chosen = |filter: &[&str]| -> Vec<&str> {
+            let filter: Vec<String> = filter.iter().map(ToString::to_string).collect();
+            ROWS.iter()
+                .filter(|row| row.is_chosen(&filter))
+                .map(|row| row.name)
+                .collect()
+        };
+        assert_eq!(chosen(&[]).len(), ROWS.len());
+        assert_eq!(
+            chosen(&["small", "workers"]),
+            ["small", "workers-1", "workers-2"]
+        );
+        assert_eq!(chosen(&["open-10"]), ["open-10"]);
+        assert!(chosen(&["op"]).is_empty());
+    }
+}
