@@ -105,9 +105,8 @@ impl TransportConnector {
             SocketAddr::V4(_) => &self.bind_to_v4,
             SocketAddr::V6(_) => &self.bind_to_v6,
         };
-        let mut bind_to = BindTo::default();
-        bind_to.addr = Some(*choices.get(fastrand::usize(..choices.len().max(1)))?);
-        Some(bind_to)
+        let chosen = choices.get(fastrand::usize(..choices.len().max(1)))?;
+        Some(BindTo::from(*chosen))
     }
 
     /// An idle connection that was made for `peer`, or for one that is the same by its
