@@ -42,6 +42,9 @@ fn processor() -> String {
 
 fn versions() -> Vec<String> {
     let mut versions = vec![first_line("uname", &["-sr"], "")];
+    // It decides how large bodies are paced, on loopback too.
+    let control = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
+    versions.push(format!("TCP {}", control.unwrap_or_default().trim()));
     versions.push(first_line("nginx", &["-v"], "nginx version"));
     versions.push(first_line("haproxy", &["-v"], "HAProxy version"));
     versions.push(first_line("wrk", &["-v"], "wrk"));

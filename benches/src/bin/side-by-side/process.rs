@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// The kernel's unit for CPU time in `/proc`: 1/100 s on every Linux architecture.
 const TICK: f64 = 0.01;
 
+/// How long a process may take to stop its children.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// What has to go when the run is interrupted.
 static STARTED: Mutex<Started> = Mutex::new(Started {
     children: Vec::new(),
@@ -198,11 +201,22 @@ pub(crate) fn line(stdout: &mut impl BufRead, name: &str) -> Result<String, Fail
 }
 
 fn kill_tree(root: u32) {
-    // The root first: it could replace its children.
-    for process in tree(root) {
+    let send = |process: u32, signal| {
         if let Ok(process) = i32::try_from(process) {
-            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+            let _ = kill(Pid::from_raw(process), signal);
         }
+    };
+    // A process with children is asked first: it stops them, and nobody else would reap them.
+    if tree(root).len() > 1 {
+        send(root, Signal::SIGTERM);
+        let end = Instant::now() + GRACE;
+        while tree(root).len() > 1 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    // The root comes first: it could replace its children.
+    for process in tree(root) {
+        send(process, Signal::SIGKILL);
     }
 }
 
