@@ -1,1 +1,75 @@
-//! Skeleton.
+//! HTTP request and response headers that keep the case of their names.
+//!
+//! Header names are case-insensitive, and a good peer does not care. Some peers do. A proxy
+//! therefore sends a name the way it arrived: [`RequestHeader`] and [`ResponseHeader`] wrap the
+//! [`http`] crate's heads and remember the spelling of names beside the map.
+//!
+//! What it costs: nothing for names in Title-Case (`Content-Type`), which is how nearly every
+//! HTTP/1 name is spelt. Only a name that differs (`ETag`, `DNT`, `sec-ch-ua`) is remembered, one
+//! small entry each. HTTP/2 has lower-case names only, so there nothing is kept at all
+//! ([`RequestHeader::build_no_case`]).
+//!
+//! Both types dereference to their `http` parts for reading. They can't be written that way:
+//! every change goes through a method, so that map and spelling stay together.
+//!
+//! ```
+//! use pingora_http::RequestHeader;
+//!
+//! let mut req = RequestHeader::build("GET", b"/index.html", None)?;
+//! req.insert_header("host", "example.com")?;
+//! req.append_header(http::header::ACCEPT, "text/html")?;
+//! assert_eq!(req.headers.get("Host").unwrap(), "example.com");
+//!
+//! let mut wire = Vec::new();
+//! req.header_to_h1_wire(&mut wire);
+//! assert_eq!(wire, b"host: example.com\r\nAccept: text/html\r\n");
+//! # Ok::<(), pingora_http::BError>(())
+//! ```
+//!
+//! # Layout
+//! | module | what it is |
+//! |---|---|
+//! | `request`, `response` | the two heads |
+//! | `case_header_name` | a name as it is spelt, and what converts into one |
+//! | `name_cases` | which names of a map are spelt differently, and walking a map in wire form |
+//! | `name_cache` | recently seen names, per thread, so that a custom name needs no allocation |
+//! | `target` | request targets that a URI can't hold |
+//! | [`authority`] | who a raw request target is addressed to |
+#![forbid(unsafe_code)]
+
+pub mod authority;
+
+mod case_header_name;
+mod name_cache;
+mod name_cases;
+mod request;
+mod response;
+mod target;
+mod value;
+
+pub use case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
+pub use http::HeaderMap as HMap;
+pub use http::method::Method;
+pub use http::status::StatusCode;
+pub use http::version::Version;
+pub use request::RequestHeader;
+pub use response::ResponseHeader;
+pub use value::{header_value_from_raw, header_value_from_slice};
+
+#[doc(hidden)]
+pub use case_header_name::FieldName;
+#[doc(hidden)]
+pub use name_cases::FieldRefused;
+#[doc(hidden)]
+pub use pingora_error::BError;
+#[doc(hidden)]
+pub use target::TargetRefused;
+
+/// The two heads.
+pub mod prelude {
+    pub use crate::RequestHeader;
+    pub use crate::ResponseHeader;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,51 @@
-//! Skeleton.
+//! A framework for programmable network proxies.
+//!
+//! Write a type, implement [`ProxyHttp`](proxy::ProxyHttp) — the phases of a proxied request — and
+//! put it into a [`Server`](server::Server): listeners, TLS, HTTP, connection reuse, load balancing
+//! and health checks stand around it.
+//!
+//! This crate holds no code of its own. It gathers the others under one name:
+//!
+//! | here | there | what |
+//! |---|---|---|
+//! | the root | `pingora-core` | sockets, protocols, services, the server |
+//! | [`http`] | `pingora-http` | request and response headers |
+//! | [`proxy`] | `pingora-proxy` | phases, engine, retries |
+//! | [`lb`] | `pingora-load-balancing` | discovery, health, selection |
+//!
+//! # Features
+//! - `proxy`: the proxy.
+//! - `lb`: load balancing; brings `proxy`.
+//! - `openssl` (default): TLS by the system's OpenSSL, whose development files are needed to build.
+//! - `openssl-vendored`: OpenSSL compiled from source instead.
+#![forbid(unsafe_code)]
+// The modules and names of `pingora-core` are offered as this crate's own, and its users expect to
+// find all of them here: listing them would mean to list them twice.
+pub use pingora_core::*;
+
+/// Request and response headers that keep the case of their names.
+pub mod http {
+    pub use pingora_http::*;
+}
+
+/// The proxy: phases, engine, retries.
+#[cfg(feature = "proxy")]
+pub mod proxy {
+    pub use pingora_proxy::*;
+}
+
+/// Load balancing: discovery, health, selection.
+#[cfg(feature = "lb")]
+pub mod lb {
+    pub use pingora_load_balancing::*;
+}
+
+/// What most programs need, for `use pingora::prelude::*`.
+pub mod prelude {
+    pub use pingora_core::prelude::*;
+    pub use pingora_http::prelude::*;
+    #[cfg(feature = "lb")]
+    pub use pingora_load_balancing::prelude::*;
+    #[cfg(feature = "proxy")]
+    pub use pingora_proxy::prelude::*;
+}

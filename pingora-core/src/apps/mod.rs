@@ -1,1 +1,63 @@
-//! Skeleton.
+//! What happens on a connection.
+
+pub mod http_app;
+mod http_server;
+
+pub use http_server::{
+    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
+};
+
+use crate::process::ShutdownWatch;
+use crate::protocols::Stream;
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// An application that is given connections: plain or TLS, over TCP or a Unix socket.
+///
+/// Most programs implement `HttpServerApp` or a trait above it; this one is for other protocols.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use pingora_core::apps::ServerApp;
+/// use pingora_core::protocols::Stream;
+/// use pingora_core::server::ShutdownWatch;
+/// use std::sync::Arc;
+///
+/// /// Sends back what it is sent.
+/// struct Echo;
+///
+/// #[async_trait]
+/// impl ServerApp for Echo {
+///     async fn process_new(
+///         self: &Arc<Self>,
+///         session: Stream,
+///         _shutdown: &ShutdownWatch,
+///     ) -> Option<Stream> {
+///         let (mut reader, mut writer) = tokio::io::split(session);
+///         let _ = tokio::io::copy(&mut reader, &mut writer).await;
+///         None
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait ServerApp {
+    /// Serves a connection. A connection that is returned is passed in again at once, as a new one:
+    /// that is how it is reused. `None` closes it.
+    ///
+    /// `shutdown` turns to `true` when the server begins to stop; what is under way then should
+    /// come to an end, and a connection that waits for something to do should be closed. A panic
+    /// ends this connection alone.
+    async fn process_new(
+        self: &Arc<Self>,
+        session: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream>;
+
+    /// Called once, when the service has stopped accepting connections. Connections may still be
+    /// under way.
+    async fn cleanup(&self)
+    where
+        Self: Sync,
+    {
+    }
+}

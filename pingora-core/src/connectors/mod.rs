@@ -1,1 +1,13 @@
-//! Skeleton.
+//! Connecting to upstreams, and keeping connections for the next request.
+
+pub mod http;
+pub mod l4;
+mod options;
+pub mod pool;
+mod preference;
+mod tls;
+mod transport;
+
+pub use self::l4::Connect as L4Connect;
+pub use options::{ConnectorOptions, PoolCallback};
+pub use transport::TransportConnector;

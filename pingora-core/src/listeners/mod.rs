@@ -1,1 +1,259 @@
-//! Skeleton.
+//! Accepting connections: where to listen, who is let in, and how a connection becomes a stream.
+
+mod accept;
+mod address;
+mod bind;
+mod bound;
+mod filter;
+pub mod tls;
+mod transport;
+
+pub use crate::protocols::ALPN;
+pub use crate::protocols::l4::stream::{
+    DEFAULT_L4_READ_BUFFER_SIZE, DEFAULT_L4_WRITE_BUFFER_SIZE, L4BufferSettings,
+};
+pub use address::{ServerAddress, TcpSocketOptions};
+pub use bound::BoundAddresses;
+pub use filter::{AcceptAllFilter, ConnectionFilter};
+pub use tls::{TlsAccept, TlsAcceptCallbacks, TlsSettings};
+
+pub(crate) use accept::{Accepted, Acceptor};
+pub(crate) use bind::{BoundSocket, Place, check_address};
+pub(crate) use transport::Transport;
+
+use crate::process::Fds;
+use crate::protocols::l4::stream::Stream as L4Stream;
+use async_trait::async_trait;
+use pingora_error::Result;
+use std::fmt;
+use std::fs::Permissions;
+use std::sync::Arc;
+
+/// Reads what comes before the TLS handshake, such as the header of the PROXY protocol.
+#[async_trait]
+pub trait PreTlsProcess: Send + Sync {
+    /// Called for each accepted connection, before its TLS handshake, or before the application
+    /// where there is none. What it reads from the stream is gone; see
+    /// [`rewind`](L4Stream::rewind) for giving it back. Counts against the time that a client has
+    /// for its handshake.
+    ///
+    /// # Errors
+    /// An error closes the connection.
+    async fn process(&self, stream: &mut L4Stream) -> Result<()>;
+}
+
+/// A [`PreTlsProcess`] that all endpoints share.
+pub type PreTlsCallback = Arc<dyn PreTlsProcess>;
+
+/// One endpoint: where to listen, and how.
+pub struct ListenerConfig {
+    address: ServerAddress,
+    tls: Option<TlsSettings>,
+    l4_buffer: Option<L4BufferSettings>,
+}
+
+impl ListenerConfig {
+    /// A TCP endpoint; see [`ServerAddress::Tcp`] for the form of the address.
+    pub fn tcp(addr: impl Into<String>) -> Self {
+        ListenerConfig::new(ServerAddress::Tcp(addr.into(), None))
+    }
+
+    /// An endpoint on a Unix socket, by the path of its file.
+    pub fn uds(addr: impl Into<String>) -> Self {
+        ListenerConfig::new(ServerAddress::Uds(addr.into(), None))
+    }
+
+    fn new(address: ServerAddress) -> Self {
+        ListenerConfig {
+            address,
+            tls: None,
+            l4_buffer: None,
+        }
+    }
+
+    /// Sets socket options. No effect on a Unix socket.
+    pub fn tcp_socket_options(mut self, options: TcpSocketOptions) -> Self {
+        if let ServerAddress::Tcp(_, current) = &mut self.address {
+            *current = Some(options);
+        }
+        self
+    }
+
+    /// Sets the permissions of a Unix socket's file. No effect on TCP.
+    pub fn permissions(mut self, permissions: Permissions) -> Self {
+        if let ServerAddress::Uds(_, current) = &mut self.address {
+            *current = Some(permissions);
+        }
+        self
+    }
+
+    /// Speaks TLS on this endpoint.
+    pub fn tls(mut self, settings: TlsSettings) -> Self {
+        self.tls = Some(settings);
+        self
+    }
+
+    /// Sets how much a connection may buffer. Streams own no buffer, so every bound is kept already: see
+    /// [`L4BufferSettings`].
+    pub fn l4_buffer(mut self, settings: L4BufferSettings) -> Self {
+        self.l4_buffer = Some(settings);
+        self
+    }
+}
+
+impl fmt::Debug for ListenerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListenerConfig")
+            .field("address", &self.address)
+            .field("tls", &self.tls.is_some())
+            .field("l4_buffer", &self.l4_buffer)
+            .finish()
+    }
+}
+
+/// The endpoints of a service.
+#[derive(Default)]
+pub struct Listeners {
+    endpoints: Vec<ListenerConfig>,
+    filter: Option<Arc<dyn ConnectionFilter>>,
+    pre_tls: Option<PreTlsCallback>,
+}
+
+impl fmt::Debug for Listeners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listeners")
+            .field("endpoints", &self.endpoints)
+            .field("filter", &self.filter)
+            .field("pre_tls", &self.pre_tls.is_some())
+            .finish()
+    }
+}
+
+impl Listeners {
+    /// No endpoint yet.
+    pub fn new() -> Self {
+        Listeners::default()
+    }
+
+    /// One TCP endpoint; see [`ServerAddress::Tcp`] for the form of the address.
+    pub fn tcp(addr: &str) -> Self {
+        let mut listeners = Listeners::new();
+        listeners.add_tcp(addr);
+        listeners
+    }
+
+    /// One endpoint on a Unix socket; see [`ServerAddress::Uds`].
+    pub fn uds(addr: &str, perm: Option<Permissions>) -> Self {
+        let mut listeners = Listeners::new();
+        listeners.add_uds(addr, perm);
+        listeners
+    }
+
+    /// One TLS endpoint; see [`Listeners::add_tls`].
+    ///
+    /// # Errors
+    /// When the certificate or the key can't be used.
+    pub fn tls(addr: &str, cert_path: &str, key_path: &str) -> Result<Self> {
+        let mut listeners = Listeners::new();
+        listeners.add_tls(addr, cert_path, key_path)?;
+        Ok(listeners)
+    }
+
+    /// Adds a TCP endpoint; see [`ServerAddress::Tcp`] for the form of the address.
+    pub fn add_tcp(&mut self, addr: &str) {
+        self.add_listener(ListenerConfig::tcp(addr));
+    }
+
+    /// Adds a TCP endpoint with socket options.
+    pub fn add_tcp_with_settings(&mut self, addr: &str, sock_opt: TcpSocketOptions) {
+        self.add_listener(ListenerConfig::tcp(addr).tcp_socket_options(sock_opt));
+    }
+
+    /// Adds an endpoint on a Unix socket; see [`ServerAddress::Uds`].
+    pub fn add_uds(&mut self, addr: &str, perm: Option<Permissions>) {
+        self.add_address(ServerAddress::Uds(addr.into(), perm));
+    }
+
+    /// Adds an endpoint that speaks TLS, with the certificate chain and the private key of these two
+    /// PEM files.
+    ///
+    /// # Errors
+    /// When the certificate or the key can't be used.
+    pub fn add_tls(&mut self, addr: &str, cert_path: &str, key_path: &str) -> Result<()> {
+        let settings = TlsSettings::intermediate(cert_path, key_path)?;
+        self.add_tls_with_settings(addr, None, settings);
+        Ok(())
+    }
+
+    /// Adds an endpoint that speaks TLS with these settings.
+    pub fn add_tls_with_settings(
+        &mut self,
+        addr: &str,
+        sock_opt: Option<TcpSocketOptions>,
+        settings: TlsSettings,
+    ) {
+        self.add_endpoint(ServerAddress::Tcp(addr.into(), sock_opt), Some(settings));
+    }
+
+    /// Adds an endpoint without TLS.
+    pub fn add_address(&mut self, addr: ServerAddress) {
+        self.add_listener(ListenerConfig::new(addr));
+    }
+
+    /// The addresses of the endpoints as they were given, in the order they were added.
+    pub fn addresses(&self) -> Vec<String> {
+        let address = |e: &ListenerConfig| e.address.as_ref().to_string();
+        self.endpoints.iter().map(address).collect()
+    }
+
+    /// Adds an endpoint.
+    pub fn add_listener(&mut self, endpoint: ListenerConfig) {
+        self.endpoints.push(endpoint);
+    }
+
+    /// Sets what reads the first bytes of each connection, on all endpoints.
+    pub fn set_pre_tls_callback(&mut self, callback: PreTlsCallback) {
+        self.pre_tls = Some(callback);
+    }
+
+    /// Sets what decides about each connection right after it was accepted, on all endpoints.
+    pub(crate) fn set_connection_filter(&mut self, filter: Arc<dyn ConnectionFilter>) {
+        self.filter = Some(filter);
+    }
+
+    /// Adds an endpoint, with TLS if there are settings for it.
+    pub fn add_endpoint(&mut self, l4: ServerAddress, tls: Option<TlsSettings>) {
+        let mut endpoint = ListenerConfig::new(l4);
+        endpoint.tls = tls;
+        self.add_listener(endpoint);
+    }
+
+    /// Makes every endpoint listen: takes the sockets that were passed to this process from `fds`,
+    /// and enters those that it makes.
+    ///
+    /// # Errors
+    /// When an address can't be listened on; the endpoints are used up then.
+    pub(crate) fn bind(&mut self, fds: &mut Fds) -> Result<Vec<Endpoint>> {
+        let mut bound = Vec::with_capacity(self.endpoints.len());
+        for config in self.endpoints.drain(..) {
+            let socket = bind::bind_address(&config.address, fds)?;
+            let tls = config.tls.map(TlsSettings::build).transpose()?;
+            let transport = Transport {
+                filter: self.filter.clone(),
+                pre_tls: self.pre_tls.clone(),
+                tls: tls.map(Arc::new),
+            };
+            bound.push(Endpoint { socket, transport });
+        }
+        Ok(bound)
+    }
+}
+
+/// An endpoint that listens; nobody accepts from it yet.
+pub(crate) struct Endpoint {
+    pub(crate) socket: BoundSocket,
+    pub(crate) transport: Transport,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,3 @@
-//! Skeleton.
+//! Filters that stand between a connection and its application.
+
+pub mod http;

@@ -1,10 +1,12 @@
 //! What is known about a connection besides its bytes.
 
+use super::l4::ext::{self, TCP_INFO};
 use super::l4::socket::SocketAddr;
+pub use super::raw_connect::ProxyDigest;
 use super::tls::SslDigest;
-use pingora_http::ResponseHeader;
-use std::any::Any;
+use pingora_error::{Error, ErrorType, Result};
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -19,4 +21,168 @@ pub struct Digest {
     pub proxy_digest: Option<Arc<ProxyDigest>>,
     /// Addresses and options of the socket.
     pub socket_digest: Option<Arc<SocketDigest>>,
+}
+
+/// Access to the [`Digest`] of a session.
+pub trait ProtoDigest {
+    /// The digest, where the protocol keeps one.
+    fn get_digest(&self) -> Option<&Digest> {
+        None
+    }
+}
+
+/// When a layer of a connection was established, and how long that took.
+#[derive(Clone, Debug)]
+pub struct TimingDigest {
+    /// When the layer was ready for use.
+    pub established_ts: SystemTime,
+    /// How long establishing it took; `None` where nobody measured.
+    pub establishment_duration: Option<Duration>,
+    /// How long it waited for another thread; `None` where it did not.
+    pub offload_wait_duration: Option<Duration>,
+}
+
+impl Default for TimingDigest {
+    /// The beginning of time, no durations.
+    fn default() -> Self {
+        TimingDigest {
+            established_ts: SystemTime::UNIX_EPOCH,
+            establishment_duration: None,
+            offload_wait_duration: None,
+        }
+    }
+}
+
+/// Addresses and options of a socket, asked from the kernel when they are first wanted.
+///
+/// Making one costs no system call. It may outlive its connection: once a connection of this crate
+/// was closed, its digest answers only what was asked before, because the kernel may have given the
+/// descriptor to somebody else.
+#[derive(Debug)]
+pub struct SocketDigest {
+    raw_fd: RawFd,
+    closed: AtomicBool,
+    /// The other end; see [`SocketDigest::peer_addr`].
+    pub peer_addr: OnceLock<Option<SocketAddr>>,
+    /// This end; see [`SocketDigest::local_addr`].
+    pub local_addr: OnceLock<Option<SocketAddr>>,
+    /// See [`SocketDigest::original_dst`].
+    pub original_dst: OnceLock<Option<SocketAddr>>,
+}
+
+impl SocketDigest {
+    /// A digest of the socket behind `raw_fd`, which must stay open for as long as anybody asks.
+    pub fn from_raw_fd(raw_fd: RawFd) -> SocketDigest {
+        SocketDigest {
+            raw_fd,
+            closed: AtomicBool::new(false),
+            peer_addr: OnceLock::new(),
+            local_addr: OnceLock::new(),
+            original_dst: OnceLock::new(),
+        }
+    }
+
+    /// The same where the other end is known already, as it is after accept(2) and connect(2).
+    pub(crate) fn with_peer_addr(raw_fd: RawFd, peer: SocketAddr) -> SocketDigest {
+        let digest = Self::from_raw_fd(raw_fd);
+        let _ = digest.peer_addr.set(Some(peer));
+        digest
+    }
+
+    /// The socket is about to be closed: from now on nobody asks the kernel.
+    pub(crate) fn set_closed(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    fn open_fd(&self) -> Option<RawFd> {
+        (!self.closed.load(Ordering::Relaxed)).then_some(self.raw_fd)
+    }
+
+    /// `SO_COOKIE`: the number of this socket, unique until the host reboots.
+    ///
+    /// # Errors
+    /// `SocketError` where the kernel does not answer or the connection is closed.
+    pub fn socket_cookie(&self) -> Result<u64> {
+        let Some(fd) = self.open_fd() else {
+            return Error::e_explain(ErrorType::SocketError, "the connection is closed");
+        };
+        ext::get_socket_cookie(fd)
+            .map_err(|e| Error::because(ErrorType::SocketError, "reading SO_COOKIE", e))
+    }
+
+    /// The other end of the connection. `None` where it is gone or has no address.
+    pub fn peer_addr(&self) -> Option<&SocketAddr> {
+        self.peer_addr
+            .get_or_init(|| SocketAddr::from_raw_fd(self.open_fd()?, true))
+            .as_ref()
+    }
+
+    /// This end of the connection.
+    pub fn local_addr(&self) -> Option<&SocketAddr> {
+        self.local_addr
+            .get_or_init(|| SocketAddr::from_raw_fd(self.open_fd()?, false))
+            .as_ref()
+    }
+
+    /// The kernel's present view of a TCP connection: one system call each time.
+    pub fn tcp_info(&self) -> Option<TCP_INFO> {
+        ext::get_tcp_info(self.open_fd()?).ok()
+    }
+
+    /// Size of the receive buffer, in bytes as the kernel counts them: one system call each time.
+    pub fn get_recv_buf(&self) -> Option<usize> {
+        ext::get_recv_buf(self.open_fd()?).ok()
+    }
+
+    /// Size of the send buffer, in bytes as the kernel counts them: one system call each time.
+    pub fn get_snd_buf(&self) -> Option<usize> {
+        ext::get_snd_buf(self.open_fd()?).ok()
+    }
+
+    /// Where a connection was meant to go before netfilter redirected it here. `None` where it was
+    /// not redirected.
+    pub fn original_dst(&self) -> Option<&SocketAddr> {
+        self.original_dst
+            .get_or_init(|| {
+                ext::get_original_dest(self.open_fd()?)
+                    .ok()
+                    .flatten()
+                    .map(SocketAddr::Inet)
+            })
+            .as_ref()
+    }
+}
+
+/// When the layers of a connection were established.
+pub trait GetTimingDigest {
+    /// One entry per layer, the lowest first.
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>>;
+
+    /// How long reads waited in total; 0 where nobody measures.
+    fn get_read_pending_time(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// How long writes waited in total; 0 where nobody measures.
+    fn get_write_pending_time(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// What a CONNECT proxy on the way answered.
+pub trait GetProxyDigest {
+    /// The answer; `None` where there was no proxy.
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>>;
+
+    /// Keeps the answer with the connection. Ignored where the transport has no place for it.
+    fn set_proxy_digest(&mut self, _digest: ProxyDigest) {}
+}
+
+/// Addresses and options of the socket at the bottom of a connection.
+pub trait GetSocketDigest {
+    /// The digest; `None` where there is no socket.
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>>;
+
+    /// Replaces the digest. Ignored where the transport has no place for it.
+    fn set_socket_digest(&mut self, _socket_digest: SocketDigest) {}
 }

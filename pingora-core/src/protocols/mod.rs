@@ -1,8 +1,10 @@
 //! What bytes mean. Nothing in here knows of services or of the server.
 
-mod digest;
+pub mod digest;
 pub mod http;
 pub mod l4;
+mod memory;
+pub mod raw_connect;
 pub mod tls;
 
 pub use digest::{
@@ -116,5 +118,3 @@ impl<
         self
     }
 }
-
-mod memory;

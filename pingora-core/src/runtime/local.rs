@@ -4,6 +4,7 @@
 //! runtime; therefore whatever is borrowed from here is given back before the poll that borrowed
 //! it ends.
 
+use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,7 +13,17 @@ pub const SCRATCH_SIZE: usize = 64 * 1024;
 
 static NEXT_WORKER: AtomicUsize = AtomicUsize::new(0);
 
+/// How many buffers a worker keeps for the next message.
+const BUFFERS_KEPT: usize = 32;
+/// A buffer that grew beyond this is not kept.
+const BUFFER_KEPT_SIZE: usize = 32 * 1024;
+
+/// How many chunks for large bodies a worker keeps.
+const CHUNKS_KEPT: usize = 8;
+
 thread_local! {
+    static CHUNKS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static WORKER: Cell<Option<usize>> = const { Cell::new(None) };
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -44,6 +55,45 @@ pub fn with_scratch<R>(f: impl FnOnce(&mut [u8]) -> R) -> R {
         }
         Err(_) => f(&mut vec![0; SCRATCH_SIZE]),
     })
+}
+
+/// An empty buffer, from the worker's free list if it has one.
+#[inline]
+pub fn take_buffer() -> Vec<u8> {
+    BUFFERS.with(|b| b.borrow_mut().pop()).unwrap_or_else(|| Vec::with_capacity(1024))
+}
+
+/// Gives a buffer back to the worker that happens to run; its content is forgotten.
+#[inline]
+pub fn give_buffer(mut buffer: Vec<u8>) {
+    if buffer.capacity() == 0 || buffer.capacity() > BUFFER_KEPT_SIZE {
+        return;
+    }
+    buffer.clear();
+    // The free list is gone while the thread ends; the buffer then goes the ordinary way.
+    let _ = BUFFERS.try_with(|b| {
+        let mut kept = b.borrow_mut();
+        if kept.len() < BUFFERS_KEPT {
+            kept.push(buffer);
+        }
+    });
+}
+
+/// Memory for pieces of a large body, from the worker's free list if it has some. Its capacity is
+/// for the caller to see to.
+pub fn take_chunk() -> BytesMut {
+    CHUNKS.with(|c| c.borrow_mut().pop()).unwrap_or_default()
+}
+
+/// Gives such memory back. Pieces that were split off it may still be in use.
+pub fn give_chunk(mut chunk: BytesMut) {
+    chunk.clear();
+    let _ = CHUNKS.try_with(|c| {
+        let mut kept = c.borrow_mut();
+        if kept.len() < CHUNKS_KEPT {
+            kept.push(chunk);
+        }
+    });
 }
 
 #[cfg(test)]

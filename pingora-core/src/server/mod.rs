@@ -1,1 +1,286 @@
-//! Skeleton.
+//! The process: its configuration, its services, its signals, its end.
+
+pub mod configuration;
+mod daemon;
+mod phase;
+mod report;
+mod signals;
+mod supervise;
+
+pub use crate::process::{Fds, ListenFds, ShutdownWatch};
+pub use crate::runtime::{RuntimeMetricsOpts, RuntimeOpts};
+pub use phase::ExecutionPhase;
+pub use signals::{ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};
+
+use crate::listeners::check_address;
+use crate::services::{Dependencies, Service, ServiceHandle, ServiceWithDependents};
+use async_trait::async_trait;
+use configuration::{Opt, ServerConf};
+use log::{info, warn};
+use phase::Phases;
+use pingora_error::{Error, ErrorType, Result};
+use std::fmt;
+use std::sync::Arc;
+use supervise::{Hosted, Supervisor};
+use tokio::sync::{Mutex, broadcast};
+
+/// What [`Server::run`] is told besides the configuration.
+pub struct RunArgs {
+    /// What makes the server stop. Default: signals sent to this process.
+    pub shutdown_signal: Box<dyn ShutdownSignalWatch>,
+}
+
+impl Default for RunArgs {
+    fn default() -> Self {
+        RunArgs {
+            shutdown_signal: Box::new(UnixShutdownSignalWatch),
+        }
+    }
+}
+
+impl fmt::Debug for RunArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunArgs").finish_non_exhaustive()
+    }
+}
+
+/// A process that hosts services: it reads the configuration, binds the sockets, goes into the
+/// background if asked to, gives each service a runtime of its own, and stops in an orderly way.
+///
+/// ```no_run
+/// use pingora_core::prelude::*;
+///
+/// fn main() -> Result<()> {
+///     let mut server = Server::new(Opt::parse_args())?;
+///     server.bootstrap();
+///     // server.add_service(...);
+///     server.run_forever()
+/// }
+/// ```
+pub struct Server {
+    /// The configuration.
+    pub configuration: Arc<ServerConf>,
+    /// What the command line said; `None` where the program did not ask for it.
+    pub options: Option<Opt>,
+    services: Vec<Hosted>,
+    dependencies: Arc<Dependencies>,
+    listen_fds: Option<ListenFds>,
+    phases: Phases,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("configuration", &self.configuration)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server with the configuration that the command line names, or with the defaults where it
+    /// names none or where there is no command line (`None`).
+    ///
+    /// # Errors
+    /// When the configuration can't be used: one line that names the file, the key and the reason.
+    pub fn new(opt: impl Into<Option<Opt>>) -> Result<Server> {
+        let opt = opt.into();
+        let conf = match &opt {
+            Some(opt) => ServerConf::load_yaml_with_opt_override(opt)?,
+            None => ServerConf::default(),
+        };
+        Ok(Server::assemble(opt, conf))
+    }
+
+    /// A server with this configuration, to which the command line is applied. The file that the
+    /// command line may name is not read.
+    pub fn new_with_opt_and_conf(raw_opt: impl Into<Option<Opt>>, mut conf: ServerConf) -> Server {
+        let opt = raw_opt.into();
+        if let Some(opt) = &opt {
+            conf.merge_with_opt(opt);
+        }
+        Server::assemble(opt, conf)
+    }
+
+    fn assemble(options: Option<Opt>, conf: ServerConf) -> Server {
+        Server {
+            configuration: Arc::new(conf),
+            options,
+            services: vec![],
+            dependencies: Arc::default(),
+            listen_fds: None,
+            phases: Phases::new(),
+        }
+    }
+
+    /// Follows the life of the server: each phase arrives here once, from now on.
+    pub fn watch_execution_phase(&self) -> broadcast::Receiver<ExecutionPhase> {
+        self.phases.watch()
+    }
+
+    /// Adds a service. It starts when the server runs.
+    pub fn add_service(&mut self, service: impl ServiceWithDependents + 'static) -> ServiceHandle {
+        self.add_boxed_service(Box::new(service))
+    }
+
+    /// Adds a service. It starts when the server runs.
+    pub fn add_boxed_service(
+        &mut self,
+        service_box: Box<dyn ServiceWithDependents>,
+    ) -> ServiceHandle {
+        let handle = self.dependencies.enter(service_box.name());
+        self.services.push(Hosted::new(service_box));
+        handle
+    }
+
+    /// Adds services. They start when the server runs.
+    pub fn add_services(
+        &mut self,
+        services: Vec<Box<dyn ServiceWithDependents>>,
+    ) -> Vec<ServiceHandle> {
+        let add = |service| self.add_boxed_service(service);
+        services.into_iter().map(add).collect()
+    }
+
+    /// Gets the server ready to bind its sockets. Needs to be called only by those who want it to
+    /// happen at a certain place: running does it where it is due.
+    pub fn bootstrap(&mut self) {
+        if self.listen_fds.is_some() {
+            return;
+        }
+        self.phases.enter(ExecutionPhase::Bootstrap);
+        self.listen_fds = Some(Arc::new(Mutex::new(Fds::new())));
+        self.phases.enter(ExecutionPhase::BootstrapComplete);
+    }
+
+    /// [`Server::bootstrap`] when the server runs, as a service that others can depend on. It is
+    /// over before the first of them starts.
+    pub fn bootstrap_as_a_service(&mut self) -> ServiceHandle {
+        self.add_service(Bootstrapped)
+    }
+
+    /// Runs the server and ends the process: with code 0 after an orderly stop, with code 1 when it
+    /// could not start, after saying why.
+    pub fn run_forever(self) -> ! {
+        let code = match self.try_run(RunArgs::default()) {
+            Ok(()) => 0,
+            Err(e) => {
+                report::fatal(&e);
+                1
+            }
+        };
+        std::process::exit(code)
+    }
+
+    /// Runs the server until `run_args` or a service says that it should stop, and returns when it
+    /// has. An error at the start is logged; [`Server::try_run`] returns it.
+    ///
+    /// Blocks the calling thread, so it must not be called from a task; see [`Server::serve`].
+    pub fn run(self, run_args: RunArgs) {
+        if let Err(e) = self.try_run(run_args) {
+            report::fatal(&e);
+        }
+    }
+
+    /// Runs the server until `run_args` says that it should stop, and returns when it has.
+    ///
+    /// Blocks the calling thread, so it must not be called from a task; see [`Server::serve`].
+    ///
+    /// # Errors
+    /// When the server can't start: an address can't be listened on, no thread is left, it can't go
+    /// into the background. Nothing runs then.
+    pub fn try_run(mut self, run_args: RunArgs) -> Result<()> {
+        if self.only_tests() {
+            return self.test();
+        }
+        self.prepare()?;
+        if self.configuration.daemon {
+            daemon::detach(&self.configuration)?;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| supervise::no_runtime("server", &e))?;
+        runtime.block_on(self.into_supervisor().run(run_args))
+    }
+
+    /// Runs the server inside a runtime of the caller's own, until `run_args` says that it should
+    /// stop. The services have their own runtimes nevertheless. Never goes into the background.
+    ///
+    /// Dropping the future stops everything at once.
+    ///
+    /// # Errors
+    /// See [`Server::try_run`].
+    pub async fn serve(mut self, run_args: RunArgs) -> Result<()> {
+        if self.only_tests() {
+            return self.test();
+        }
+        self.prepare()?;
+        if self.configuration.daemon {
+            warn!("a server inside of another runtime can't go into the background");
+        }
+        self.into_supervisor().run(run_args).await
+    }
+
+    fn only_tests(&self) -> bool {
+        self.options.as_ref().is_some_and(|o| o.test)
+    }
+
+    /// What `-t` asks for: the configuration was read already, so what is left are the addresses.
+    /// They are not listened on, because the server may be running.
+    fn test(self) -> Result<()> {
+        for hosted in &self.services {
+            for address in hosted.service.listen_addresses().unwrap_or_default() {
+                check_address(&address)?;
+            }
+        }
+        report::notice("the configuration is good");
+        Ok(())
+    }
+
+    /// Everything that can fail, before anything runs.
+    fn prepare(&mut self) -> Result<()> {
+        self.bootstrap();
+        let fds = self.listen_fds.get_or_insert_default();
+        let Ok(mut fds) = fds.try_lock() else {
+            return Error::e_explain(
+                ErrorType::InternalError,
+                "the table of listening sockets is in use",
+            );
+        };
+        for hosted in &mut self.services {
+            hosted.service.prepare(&mut fds)?;
+        }
+        Ok(())
+    }
+
+    fn into_supervisor(mut self) -> Supervisor {
+        info!("starting {} services", self.services.len());
+        Supervisor {
+            configuration: self.configuration,
+            services: std::mem::take(&mut self.services),
+            dependencies: self.dependencies,
+            listen_fds: self.listen_fds,
+            phases: self.phases,
+        }
+    }
+}
+
+/// Stands for the bootstrap, so that services can depend on it.
+struct Bootstrapped;
+
+#[async_trait]
+impl Service for Bootstrapped {
+    fn name(&self) -> &str {
+        "bootstrap"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+}
+
+#[cfg(test)]
+mod process_tests;
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,162 @@
-//! Skeleton.
+//! What a server hosts: services that listen, services in the background, and which of them waits
+//! for which.
+
+pub mod background;
+mod dependencies;
+pub mod listening;
+mod ready;
+
+pub(crate) use dependencies::Dependencies;
+pub use dependencies::ServiceHandle;
+pub use ready::{ServiceReadyNotifier, ServiceReadyWatch};
+
+use crate::process::{Fds, ListenFds, ShutdownWatch};
+use crate::runtime::RuntimeOpts;
+use async_trait::async_trait;
+use log::info;
+use pingora_error::Result;
+use std::time::Duration;
+
+/// A service that says when it is ready for the services that depend on it.
+///
+/// Every [`Service`] is one: ready as soon as it starts.
+#[async_trait]
+pub trait ServiceWithDependents: Send + Sync {
+    /// Called on the main thread before any service starts, while the process still has the
+    /// privileges it was started with: the place to bind sockets. Sockets that were passed to this
+    /// process are in `fds`; those made here are entered there. There is no runtime yet.
+    ///
+    /// # Errors
+    /// An error ends the server before it started.
+    fn prepare(&mut self, _fds: &mut Fds) -> Result<()> {
+        Ok(())
+    }
+
+    /// Runs the service, on its own runtime. Returns when `shutdown` has turned to `true` and all
+    /// work is done, or when the service has nothing left to do. The server waits for that at most
+    /// for the configured grace period.
+    ///
+    /// Services that depend on this one start when `ready_notifier` is used or dropped.
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+        ready_notifier: ServiceReadyNotifier,
+    );
+
+    /// The name, for the log and for the threads (Linux shows its first 15 bytes).
+    fn name(&self) -> &str;
+
+    /// The number of threads; `None` is the configuration's number.
+    fn threads(&self) -> Option<usize> {
+        None
+    }
+
+    /// How the service's runtime differs from what the configuration says for all; `None` where it
+    /// does not.
+    fn runtime_opts_override(&self, _global: &RuntimeOpts) -> Option<RuntimeOpts> {
+        None
+    }
+
+    /// Called when the services that this one depends on are ready, with the time that took.
+    fn on_startup_delay(&self, time_waited: Duration) {
+        info!(
+            "{}: its dependencies were ready after {time_waited:?}",
+            self.name()
+        );
+    }
+
+    /// The addresses that the service listens on; `None` where it does not listen.
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        None
+    }
+}
+
+/// A service: something that runs on threads of its own until the server stops.
+#[async_trait]
+pub trait Service: Sync + Send {
+    /// See [`ServiceWithDependents::prepare`].
+    ///
+    /// # Errors
+    /// An error ends the server before it started.
+    fn prepare(&mut self, _fds: &mut Fds) -> Result<()> {
+        Ok(())
+    }
+
+    /// Runs the service, on its own runtime. Returns when `shutdown` has turned to `true` and all
+    /// work is done, or when the service has nothing left to do. The server waits for that at most
+    /// for the configured grace period.
+    async fn start_service(
+        &mut self,
+        _fds: Option<ListenFds>,
+        _shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
+    ) {
+    }
+
+    /// The name, for the log and for the threads (Linux shows its first 15 bytes).
+    fn name(&self) -> &str;
+
+    /// The number of threads; `None` is the configuration's number.
+    fn threads(&self) -> Option<usize> {
+        None
+    }
+
+    /// How the service's runtime differs from what the configuration says for all; `None` where it
+    /// does not.
+    fn runtime_opts_override(&self, _global: &RuntimeOpts) -> Option<RuntimeOpts> {
+        None
+    }
+
+    /// Called when the services that this one depends on are ready, with the time that took.
+    fn on_startup_delay(&self, time_waited: Duration) {
+        info!(
+            "{}: its dependencies were ready after {time_waited:?}",
+            self.name()
+        );
+    }
+
+    /// The addresses that the service listens on; `None` where it does not listen.
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        None
+    }
+}
+
+#[async_trait]
+impl<S: Service> ServiceWithDependents for S {
+    fn prepare(&mut self, fds: &mut Fds) -> Result<()> {
+        Service::prepare(self, fds)
+    }
+
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+        ready_notifier: ServiceReadyNotifier,
+    ) {
+        ready_notifier.notify_ready();
+        Service::start_service(self, fds, shutdown, listeners_per_fd).await;
+    }
+
+    fn name(&self) -> &str {
+        Service::name(self)
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Service::threads(self)
+    }
+
+    fn runtime_opts_override(&self, global: &RuntimeOpts) -> Option<RuntimeOpts> {
+        Service::runtime_opts_override(self, global)
+    }
+
+    fn on_startup_delay(&self, time_waited: Duration) {
+        Service::on_startup_delay(self, time_waited);
+    }
+
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        Service::listen_addresses(self)
+    }
+}

@@ -1,1 +1,3 @@
-//! Skeleton.
+//! Where to connect to, and how.
+
+pub mod peer;

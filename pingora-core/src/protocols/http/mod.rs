@@ -1,1 +1,24 @@
-//! Skeleton.
+//! HTTP: sessions on the server's and on the client's side, over whatever version carries them.
+
+pub mod authority;
+pub mod body_buffer;
+pub mod client;
+pub mod compression;
+pub mod conditional_filter;
+pub mod custom;
+pub mod date;
+pub mod error_resp;
+pub mod exchange;
+pub mod h1;
+pub mod hop_by_hop;
+pub mod server;
+pub mod subrequest;
+mod task;
+pub mod v1;
+pub mod v2;
+
+pub use server::{ReusableHttpStream, Session as ServerSession};
+pub use task::HttpTask;
+
+/// What this software calls itself in a `Server` field of responses that it makes itself.
+pub const SERVER_NAME: &[u8; 7] = b"Pingora";

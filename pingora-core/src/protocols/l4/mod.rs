@@ -1,1 +1,17 @@
-//! Skeleton.
+//! The transport layer: TCP, Unix domain sockets, and whatever behaves like one.
+
+mod bind;
+mod buffers;
+mod connect;
+pub mod ext;
+pub mod listener;
+pub mod socket;
+pub mod stream;
+mod tracer;
+pub mod virt;
+
+pub use bind::BindTo;
+pub use connect::{Connect, ConnectErrorExt};
+pub use tracer::{Tracer, Tracing};
+
+pub(crate) use connect::ConnectFailure;

@@ -1,1 +1,84 @@
-//! Skeleton.
+//! The rules of HTTP/1 (RFC 9112), pure: bytes in, decisions out. No I/O, no clock.
+//!
+//! A message goes through here in this order:
+//!
+//! | step | what |
+//! |---|---|
+//! | [`skip_leading_crlf`], [`HeadScanner`] | where does the head end? |
+//! | [`parse_request`], [`parse_response`] | is it sound, and what does it mean: body, persistence, upgrade |
+//! | [`BodyDecoder`] | which bytes are payload, and is the body over? |
+//! | [`outgoing_request_length`], [`outgoing_response_length`] | how will the body that we send be delimited? |
+//! | [`encode_request`], [`encode_response`], [`BodyEncoder`] | the bytes to send |
+//!
+//! Where two readings of the same bytes exist, the message is refused ([`Fault`]), because the next
+//! hop may read it the other way. The rules stand with the function that holds them:
+//!
+//! - Lines end with CRLF. A bare LF or CR in a head or in chunk framing is refused, not repaired.
+//! - A request has at most one way to be delimited: one `Content-Length`, or `chunked`, or neither
+//!   for no body. A response with both is read as `chunked`, and its connection is not used again.
+//! - `Host` is there exactly once and is an authority; the authority of the target wins over it.
+#![warn(clippy::indexing_slicing)]
+
+mod decode;
+mod encode;
+mod fault;
+mod fields;
+mod host;
+mod persistence;
+mod request;
+mod response;
+mod scan;
+mod tokens;
+mod trailers;
+
+pub use decode::{BodyDecoder, Step};
+pub use encode::{
+    BodyEncoder, encode_request, encode_response, outgoing_request_length, outgoing_response_length,
+};
+pub use fault::Fault;
+pub use host::{authority_host_and_port, is_valid_authority};
+pub use persistence::{keep_alive, names_close};
+pub use request::{RequestFacts, RequestRules, parse_request};
+pub use response::{
+    ResponseContext, ResponseFacts, parse_response, parse_response_with_unsound_length,
+};
+pub use scan::{HeadScanner, skip_leading_crlf};
+pub use trailers::may_be_trailer;
+
+/// How large a message head may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes of the whole head, from the first line to the empty one. 64 KiB by default; a request
+    /// over it gets 431.
+    pub head_bytes: usize,
+    /// Header fields. 128 by default; a request over it gets 431.
+    pub fields: usize,
+    /// Bytes of the request target. 16 KiB by default; a request over it gets 414.
+    pub target_bytes: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self {
+            head_bytes: 64 * 1024,
+            fields: 128,
+            target_bytes: 16 * 1024,
+        }
+    }
+}
+
+/// How a body is delimited (RFC 9112 section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyLength {
+    /// There is none, whatever the fields say.
+    Empty,
+    /// So many bytes, as `Content-Length` says; may be 0.
+    Exact(u64),
+    /// By `Transfer-Encoding: chunked`.
+    Chunked,
+    /// By the end of the connection: responses only.
+    UntilClose,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+use crate::CacheMeta;
+use std::time::SystemTime;
+
+/// Why a request or a response does not use the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoCacheReason {
+    /// Nobody turned the cache on for this request.
+    NeverEnabled,
+    /// The origin's response must not be stored.
+    OriginNotCache,
+    /// The response is larger than what may be stored.
+    ResponseTooLarge,
+    /// The response is expected to be larger than what may be stored.
+    PredictedResponseTooLarge,
+    /// The storage failed.
+    StorageError,
+    /// This process failed.
+    InternalError,
+    /// The decision was left to a later phase.
+    Deferred,
+    /// The proxy chose not to contact the upstream.
+    DeclinedToUpstream,
+    /// The upstream failed.
+    UpstreamError,
+    /// The request that held the cache lock gave it up.
+    CacheLockGiveUp,
+    /// The cache lock was not released within the time allowed.
+    CacheLockTimeout,
+    /// The cache lock was waited for as often as allowed.
+    CacheLockRetryLimit,
+    /// A reason of the user's own, by name.
+    Custom(&'static str),
+}
+
+impl NoCacheReason {
+    /// The name as it stands in logs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            NoCacheReason::NeverEnabled => "NeverEnabled",
+            NoCacheReason::OriginNotCache => "OriginNotCache",
+            NoCacheReason::ResponseTooLarge => "ResponseTooLarge",
+            NoCacheReason::PredictedResponseTooLarge => "PredictedResponseTooLarge",
+            NoCacheReason::StorageError => "StorageError",
+            NoCacheReason::InternalError => "InternalError",
+            NoCacheReason::Deferred => "Deferred",
+            NoCacheReason::DeclinedToUpstream => "DeclinedToUpstream",
+            NoCacheReason::UpstreamError => "UpstreamError",
+            NoCacheReason::CacheLockGiveUp => "CacheLockGiveUp",
+            NoCacheReason::CacheLockTimeout => "CacheLockTimeout",
+            NoCacheReason::CacheLockRetryLimit => "CacheLockRetryLimit",
+            NoCacheReason::Custom(name) => name,
+        }
+    }
+}
+
+/// Whether a response may be stored.
+#[derive(Debug)]
+pub enum RespCacheable {
+    /// It may, under these conditions.
+    Cacheable(CacheMeta),
+    /// It may not.
+    Uncacheable(NoCacheReason),
+}
+
+impl RespCacheable {
+    /// Whether the response may be stored.
+    #[inline]
+    pub fn is_cacheable(&self) -> bool {
+        matches!(self, RespCacheable::Cacheable(_))
+    }
+
+    /// The conditions under which the response may be stored.
+    ///
+    /// # Panics
+    /// If the response may not be stored: ask [`is_cacheable`](Self::is_cacheable) first, or match.
+    #[allow(clippy::panic)] // what the name promises
+    pub fn unwrap_meta(self) -> CacheMeta {
+        match self {
+            RespCacheable::Cacheable(meta) => meta,
+            RespCacheable::Uncacheable(reason) => {
+                panic!("the response is not cacheable: {}", reason.as_str())
+            }
+        }
+    }
+}
+
+/// What a filter may decide about a response that was found in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForcedFreshness {
+    /// Treat it as expired: ask the upstream again.
+    ForceExpired,
+    /// Treat it as expired, but serve it where a stale response may be served.
+    ForceExpiredServeStale {
+        /// Since when it counts as expired; `None` for now.
+        expired_at: Option<SystemTime>,
+    },
+    /// Treat it as absent.
+    ForceMiss,
+    /// Serve it although it expired.
+    ForceFresh,
+}
+
+/// How fresh a response that was found in the cache is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HitStatus {
+    /// Its time is over.
+    Expired,
+    /// A filter made it expire.
+    ForceExpired,
+    /// A filter made it expire, yet it may be served stale.
+    ForceExpiredServeStale,
+    /// A filter made it absent.
+    ForceMiss,
+    /// The filter failed.
+    FailedHitFilter,
+    /// It may be served.
+    Fresh,
+    /// A filter says that it may be served.
+    ForceFresh,
+}
+
+impl HitStatus {
+    /// The name as it stands in logs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            HitStatus::Expired => "expired",
+            HitStatus::ForceExpired => "force_expired",
+            HitStatus::ForceExpiredServeStale => "force_expired_serve_stale",
+            HitStatus::ForceMiss => "force_miss",
+            HitStatus::FailedHitFilter => "failed_hit_filter",
+            HitStatus::Fresh => "fresh",
+            HitStatus::ForceFresh => "force_fresh",
+        }
+    }
+
+    /// Whether the response may be served as it is.
+    pub fn is_fresh(&self) -> bool {
+        matches!(self, HitStatus::Fresh | HitStatus::ForceFresh)
+    }
+
+    /// Whether the response counts as not found.
+    pub fn is_treated_as_miss(self) -> bool {
+        matches!(self, HitStatus::ForceMiss | HitStatus::FailedHitFilter)
+    }
+}
+
+impl From<HitStatus> for &'static str {
+    fn from(status: HitStatus) -> Self {
+        status.as_str()
+    }
+}
+
+impl<'a> From<&'a HitStatus> for &'static str {
+    fn from(status: &'a HitStatus) -> Self {
+        status.as_str()
+    }
+}

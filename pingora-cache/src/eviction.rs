@@ -1,0 +1,143 @@
+//! Names of single stored entries: what a storage and whoever frees its space agree on.
+
+use crate::key::CompactCacheKey;
+use std::fmt;
+
+/// A number that tells two entries of one key apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CacheEntryId(u64);
+
+impl CacheEntryId {
+    /// The entry of this number.
+    pub fn new(value: u64) -> Self {
+        CacheEntryId(value)
+    }
+
+    /// The number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// Names a stored entry: by its key, and by its number where the storage gives numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CacheEntryKey {
+    /// Whatever is stored under this key.
+    KeyOnly(CompactCacheKey),
+    /// This one of the entries under this key.
+    Identified {
+        /// The key.
+        key: CompactCacheKey,
+        /// The entry's number.
+        id: CacheEntryId,
+    },
+}
+
+impl CacheEntryKey {
+    /// Names an entry by its key, and by its number where there is one.
+    pub fn from_entry_id(key: CompactCacheKey, id: Option<CacheEntryId>) -> Self {
+        match id {
+            Some(id) => CacheEntryKey::Identified { key, id },
+            None => CacheEntryKey::KeyOnly(key),
+        }
+    }
+
+    /// Names whatever is stored under `key`.
+    pub fn key_only(key: CompactCacheKey) -> Self {
+        CacheEntryKey::KeyOnly(key)
+    }
+
+    /// Names one of the entries under `key`.
+    pub fn identified(key: CompactCacheKey, id: CacheEntryId) -> Self {
+        CacheEntryKey::Identified { key, id }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &CompactCacheKey {
+        match self {
+            CacheEntryKey::KeyOnly(key) | CacheEntryKey::Identified { key, .. } => key,
+        }
+    }
+
+    /// The key.
+    pub fn into_key(self) -> CompactCacheKey {
+        match self {
+            CacheEntryKey::KeyOnly(key) | CacheEntryKey::Identified { key, .. } => key,
+        }
+    }
+
+    /// The entry's number, where there is one.
+    pub fn entry_id(&self) -> Option<CacheEntryId> {
+        match self {
+            CacheEntryKey::KeyOnly(_) => None,
+            CacheEntryKey::Identified { id, .. } => Some(*id),
+        }
+    }
+}
+
+impl Default for CacheEntryKey {
+    fn default() -> Self {
+        CacheEntryKey::KeyOnly(CompactCacheKey::default())
+    }
+}
+
+impl fmt::Display for CacheEntryKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        CacheEntryKeyRef::from(self).fmt(f)
+    }
+}
+
+/// [`CacheEntryKey`] of a borrowed key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CacheEntryKeyRef<'a> {
+    /// Whatever is stored under this key.
+    KeyOnly(&'a CompactCacheKey),
+    /// This one of the entries under this key.
+    Identified {
+        /// The key.
+        key: &'a CompactCacheKey,
+        /// The entry's number.
+        id: CacheEntryId,
+    },
+}
+
+impl<'a> CacheEntryKeyRef<'a> {
+    /// Names an entry by its key, and by its number where there is one.
+    pub fn from_entry_id(key: &'a CompactCacheKey, id: Option<CacheEntryId>) -> Self {
+        match id {
+            Some(id) => CacheEntryKeyRef::Identified { key, id },
+            None => CacheEntryKeyRef::KeyOnly(key),
+        }
+    }
+
+    /// The key.
+    pub fn key(self) -> &'a CompactCacheKey {
+        match self {
+            CacheEntryKeyRef::KeyOnly(key) | CacheEntryKeyRef::Identified { key, .. } => key,
+        }
+    }
+
+    /// The entry's number, where there is one.
+    pub fn entry_id(self) -> Option<CacheEntryId> {
+        match self {
+            CacheEntryKeyRef::KeyOnly(_) => None,
+            CacheEntryKeyRef::Identified { id, .. } => Some(id),
+        }
+    }
+}
+
+impl<'a> From<&'a CacheEntryKey> for CacheEntryKeyRef<'a> {
+    fn from(entry: &'a CacheEntryKey) -> Self {
+        CacheEntryKeyRef::from_entry_id(entry.key(), entry.entry_id())
+    }
+}
+
+impl fmt::Display for CacheEntryKeyRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.key())?;
+        match self.entry_id() {
+            Some(id) => write!(f, ", entry: {}", id.get()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What tells stored responses apart.
+//!
+//! The digest that turns a [`CacheKey`] into a [`CompactCacheKey`] comes with the storage that
+//! needs it.
+
+use http::Extensions;
+use std::fmt;
+
+/// A 128-bit digest of a key.
+pub type HashBinary = [u8; 16];
+
+/// Reads a digest written as 32 hexadecimal digits. `None` for anything else.
+pub fn str2hex(s: &str) -> Option<HashBinary> {
+    let digits = s.as_bytes();
+    if digits.len() != 32 {
+        return None;
+    }
+    let mut out = HashBinary::default();
+    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        let high = char::from(*high).to_digit(16)?;
+        let low = char::from(*low).to_digit(16)?;
+        *byte = u8::try_from(high << 4 | low).ok()?;
+    }
+    Some(out)
+}
+
+fn write_hex(hash: &HashBinary, out: &mut impl fmt::Write) -> fmt::Result {
+    hash.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+}
+
+fn hex(hash: &HashBinary) -> String {
+    let mut out = String::with_capacity(32);
+    // Writing to a string does not fail.
+    let _ = write_hex(hash, &mut out);
+    out
+}
+
+/// A key that was digested.
+pub trait CacheHashKey {
+    /// The digest of what is asked for.
+    fn primary_bin(&self) -> HashBinary;
+
+    /// The digest of what the response varies on; `None` where it does not vary.
+    fn variance_bin(&self) -> Option<HashBinary>;
+
+    /// Whose the entry is; empty where that does not matter.
+    fn user_tag(&self) -> &str;
+
+    /// [`primary_bin`](Self::primary_bin) in hexadecimal digits.
+    fn primary(&self) -> String {
+        hex(&self.primary_bin())
+    }
+
+    /// [`variance_bin`](Self::variance_bin) in hexadecimal digits.
+    fn variance(&self) -> Option<String> {
+        self.variance_bin().as_ref().map(hex)
+    }
+}
+
+/// What a request asks the cache for.
+#[derive(Debug, Clone)]
+pub struct CacheKey {
+    primary: Vec<u8>,
+    variance: Option<HashBinary>,
+    /// Whose the entry is; empty where that does not matter. Not part of the digest.
+    pub user_tag: String,
+    /// Whatever else storage and filters want to hand on. Not part of the digest.
+    pub extensions: Extensions,
+}
+
+impl CacheKey {
+    /// A key over `primary`: scheme, authority, path and query, and whatever else tells two
+    /// responses apart.
+    pub fn new<B, S>(primary: B, user_tag: S) -> Self
+    where
+        B: Into<Vec<u8>>,
+        S: Into<String>,
+    {
+        CacheKey {
+            primary: primary.into(),
+            variance: None,
+            user_tag: user_tag.into(),
+            extensions: Extensions::new(),
+        }
+    }
+
+    /// What is asked for.
+    pub fn primary_key(&self) -> &[u8] {
+        &self.primary
+    }
+
+    /// What is asked for, where it is UTF-8.
+    pub fn primary_key_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.primary).ok()
+    }
+
+    /// Notes what the response varies on.
+    pub fn set_variance_key(&mut self, key: HashBinary) {
+        self.variance = Some(key);
+    }
+
+    /// What the response varies on.
+    pub fn get_variance_key(&self) -> Option<&HashBinary> {
+        self.variance.as_ref()
+    }
+
+    /// Forgets what the response varies on.
+    pub fn remove_variance_key(&mut self) {
+        self.variance = None;
+    }
+}
+
+/// A [`CacheKey`] reduced to its digests: what an index of many entries keeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CompactCacheKey {
+    /// The digest of what is asked for.
+    pub primary: HashBinary,
+    /// The digest of what the response varies on; boxed because most do not vary.
+    pub variance: Option<Box<HashBinary>>,
+    /// Whose the entry is; empty where that does not matter.
+    pub user_tag: Box<str>,
+}
+
+impl CacheHashKey for CompactCacheKey {
+    fn primary_bin(&self) -> HashBinary {
+        self.primary
+    }
+
+    fn variance_bin(&self) -> Option<HashBinary> {
+        self.variance.as_deref().copied()
+    }
+
+    fn user_tag(&self) -> &str {
+        &self.user_tag
+    }
+}
+
+impl fmt::Display for CompactCacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.primary, f)?;
+        if let Some(variance) = &self.variance {
+            f.write_str(", variance: ")?;
+            write_hex(variance, f)?;
+        }
+        write!(f, ", user_tag: {}", self.user_tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_digits_go_both_ways() {
+        let text = "00112233445566778899aabbccddeeff";
+        let hash = str2hex(text).unwrap();
+        assert_eq!(hash[1], 0x11);
+        assert_eq!(hex(&hash), text);
+        for bad in [
+            "",
+            "0",
+            &text[1..],
+            "zz112233445566778899aabbccddeeff",
+            "é0112233445566778899aabbccddeef",
+        ] {
+            assert_eq!(str2hex(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_compact_key_shows_its_digests() {
+        let mut key = CompactCacheKey {
+            primary: [0xab; 16],
+            variance: None,
+            user_tag: "me".into(),
+        };
+        assert_eq!(
+            key.to_string(),
+            format!("{}, user_tag: me", "ab".repeat(16))
+        );
+        assert_eq!(key.variance(), None);
+        key.variance = Some(Box::new([1; 16]));
+        assert_eq!(key.variance().unwrap(), "01".repeat(16));
+        assert_eq!(key.primary(), "ab".repeat(16));
+    }
+
+    #[test]
+    fn a_key_holds_what_it_was_given() {
+        let mut key = CacheKey::new("https://a/b", "me");
+        assert_eq!(key.primary_key(), b"https://a/b");
+        assert_eq!(key.primary_key_str(), Some("https://a/b"));
+        assert_eq!(key.user_tag, "me");
+        key.set_variance_key([7; 16]);
+        assert_eq!(key.get_variance_key(), Some(&[7; 16]));
+        key.remove_variance_key();
+        assert_eq!(key.get_variance_key(), None);
+        assert_eq!(CacheKey::new([0xff], "").primary_key_str(), None);
+    }
+}

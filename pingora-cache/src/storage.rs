@@ -1,0 +1,236 @@
+//! The seam to where responses are kept. No storage is built yet.
+
+use crate::eviction::{CacheEntryId, CacheEntryKey, CacheEntryKeyRef};
+use crate::key::CompactCacheKey;
+use crate::trace::SpanHandle;
+use crate::{CacheKey, CacheMeta};
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora_error::{Error, ErrorType, Result};
+use std::any::Any;
+use std::fmt;
+
+/// Reads a stored body.
+pub type HitHandler = Box<dyn HandleHit + Sync + Send>;
+
+/// Stores a body.
+pub type MissHandler = Box<dyn HandleMiss + Sync + Send>;
+
+/// What a request to purge does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PurgeAction {
+    /// The entry goes away.
+    Delete,
+    /// The entry stays and counts as expired.
+    Expire,
+}
+
+/// What came of purging.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PurgeOutcome {
+    /// There was no such entry.
+    NotFound,
+    /// The entry is gone; its number, where the storage gives numbers.
+    Purged(Option<CacheEntryId>),
+    /// The entry counts as expired.
+    Expired,
+}
+
+/// Which entry to purge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PurgeTarget<'a> {
+    /// The one that a lookup would find now.
+    Active(&'a CompactCacheKey),
+    /// This one and no other.
+    Exact(&'a CacheEntryKey),
+}
+
+impl<'a> PurgeTarget<'a> {
+    /// The key of the entry.
+    pub fn key(self) -> &'a CompactCacheKey {
+        match self {
+            PurgeTarget::Active(key) => key,
+            PurgeTarget::Exact(entry) => entry.key(),
+        }
+    }
+
+    /// The name of the entry that was removed: the number it had, where the storage tells.
+    pub fn removed_entry(self, id: Option<CacheEntryId>) -> CacheEntryKeyRef<'a> {
+        match self {
+            PurgeTarget::Active(key) => CacheEntryKeyRef::from_entry_id(key, id),
+            PurgeTarget::Exact(entry) => entry.into(),
+        }
+    }
+}
+
+impl fmt::Display for PurgeTarget<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PurgeTarget::Active(key) => key.fmt(f),
+            PurgeTarget::Exact(entry) => entry.fmt(f),
+        }
+    }
+}
+
+/// Why an entry is purged.
+#[derive(Debug, Clone, Copy)]
+pub enum PurgeType {
+    /// Its space is needed.
+    Eviction,
+    /// It must not be served any more.
+    Invalidation,
+}
+
+/// Where responses are kept.
+#[async_trait]
+pub trait Storage {
+    /// Looks for the response of `key`.
+    async fn lookup(
+        &'static self,
+        key: &CacheKey,
+        trace: &SpanHandle,
+    ) -> Result<Option<(CacheMeta, HitHandler)>>;
+
+    /// Looks for a response that is still being written, by the tag of its writer. The default
+    /// looks for a complete one.
+    async fn lookup_streaming_write(
+        &'static self,
+        key: &CacheKey,
+        _streaming_write_tag: Option<&[u8]>,
+        trace: &SpanHandle,
+    ) -> Result<Option<(CacheMeta, HitHandler)>>
+    where
+        Self: Sync,
+    {
+        self.lookup(key, trace).await
+    }
+
+    /// Begins to store a response.
+    async fn get_miss_handler(
+        &'static self,
+        key: &CacheKey,
+        meta: &CacheMeta,
+        trace: &SpanHandle,
+    ) -> Result<MissHandler>;
+
+    /// Removes an entry.
+    async fn purge(
+        &'static self,
+        target: PurgeTarget<'_>,
+        purge_type: PurgeType,
+        trace: &SpanHandle,
+    ) -> Result<PurgeOutcome>;
+
+    /// Makes an entry count as expired. The default removes it.
+    async fn expire(
+        &'static self,
+        target: PurgeTarget<'_>,
+        trace: &SpanHandle,
+    ) -> Result<PurgeOutcome>
+    where
+        Self: Sync,
+    {
+        self.purge(target, PurgeType::Invalidation, trace).await
+    }
+
+    /// Replaces what is known of a stored response. `false` if there is none.
+    async fn update_meta(
+        &'static self,
+        key: &CacheKey,
+        meta: &CacheMeta,
+        trace: &SpanHandle,
+    ) -> Result<bool>;
+
+    /// Whether a response can be read while it is still being written.
+    fn support_streaming_partial_write(&self) -> bool {
+        false
+    }
+
+    /// For finding out the concrete type.
+    fn as_any(&self) -> &(dyn Any + Send + Sync + 'static);
+}
+
+/// Reads a stored body.
+#[async_trait]
+pub trait HandleHit {
+    /// The next part of the body; `None` after the last.
+    async fn read_body(&mut self) -> Result<Option<Bytes>>;
+
+    /// Ends reading, whether or not all of the body was read.
+    async fn finish(
+        self: Box<Self>,
+        storage: &'static (dyn Storage + Sync),
+        key: &CacheKey,
+        trace: &SpanHandle,
+    ) -> Result<()>;
+
+    /// Whether [`seek`](Self::seek) works.
+    fn can_seek(&self) -> bool {
+        false
+    }
+
+    /// Whether [`seek_multipart`](Self::seek_multipart) works.
+    fn can_seek_multipart(&self) -> bool {
+        false
+    }
+
+    /// Continues at byte `start` and ends before byte `end`. Fails by default.
+    fn seek(&mut self, _start: usize, _end: Option<usize>) -> Result<()> {
+        Error::e_explain(ErrorType::InternalError, "this storage can't seek")
+    }
+
+    /// [`seek`](Self::seek), more than once in one body.
+    fn seek_multipart(&mut self, start: usize, end: Option<usize>) -> Result<()> {
+        self.seek(start, end)
+    }
+
+    /// Whether reading this makes the entry more worth keeping.
+    fn should_count_access(&self) -> bool {
+        true
+    }
+
+    /// What the entry takes of the storage's capacity, in bytes. Zero where that is not known.
+    fn get_eviction_weight(&self) -> usize {
+        0
+    }
+
+    /// The entry's number, where the storage gives numbers.
+    fn entry_id(&self) -> Option<CacheEntryId> {
+        None
+    }
+
+    /// For finding out the concrete type.
+    fn as_any(&self) -> &(dyn Any + Send + Sync);
+
+    /// For finding out the concrete type.
+    fn as_any_mut(&mut self) -> &mut (dyn Any + Send + Sync);
+}
+
+/// How storing a body ended.
+#[derive(Debug, Clone, Copy)]
+pub enum MissFinishType {
+    /// A new entry of so many bytes.
+    Created(usize),
+    /// So many bytes more in an entry that was there; at most so many in all.
+    Appended(usize, Option<usize>),
+}
+
+/// Stores a body. Dropped before [`finish`](Self::finish), it leaves no entry behind.
+#[async_trait]
+pub trait HandleMiss {
+    /// Stores a part of the body; `eof` with the last.
+    async fn write_body(&mut self, data: Bytes, eof: bool) -> Result<()>;
+
+    /// The body is complete.
+    async fn finish(self: Box<Self>) -> Result<MissFinishType>;
+
+    /// What a reader needs to find this body while it is still being written.
+    fn streaming_write_tag(&self) -> Option<&[u8]> {
+        None
+    }
+
+    /// The entry's number, where the storage gives numbers.
+    fn entry_id(&self) -> Option<CacheEntryId> {
+        None
+    }
+}

@@ -1,0 +1,118 @@
+//! A small HTTP server: answers requests from a function, for metrics, status pages and the like.
+
+use super::http_server::is_shutting_down;
+use super::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use crate::modules::http::{HttpModules, ModuleBuilder};
+use crate::process::ShutdownWatch;
+use crate::protocols::http::v2::server::H2Options;
+use crate::protocols::http::{HttpTask, ServerSession};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Response;
+use pingora_error::Result;
+use pingora_http::ResponseHeader;
+use std::fmt;
+use std::sync::Arc;
+
+/// Answers requests with whole responses.
+#[async_trait]
+pub trait ServeHttp {
+    /// The response to the request in `http_session`, whose body may be read from there. Its
+    /// `Content-Length` is set from the body unless it has one.
+    async fn response(&self, http_session: &mut ServerSession) -> Response<Vec<u8>>;
+}
+
+/// Serves the responses of a [`ServeHttp`], through modules if there are any.
+pub struct HttpServer<SV> {
+    app: SV,
+    modules: HttpModules,
+    /// How connections are treated; `None`: with the defaults.
+    pub server_options: Option<HttpServerOptions>,
+    /// How HTTP/2 connections are set up; `None`: with the defaults.
+    pub h2_options: Option<H2Options>,
+}
+
+impl<SV: fmt::Debug> fmt::Debug for HttpServer<SV> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpServer").field("app", &self.app).finish_non_exhaustive()
+    }
+}
+
+impl<SV> HttpServer<SV> {
+    /// A server for this application, without modules.
+    pub fn new_app(app: SV) -> Self {
+        HttpServer { app, modules: HttpModules::new(), server_options: None, h2_options: None }
+    }
+
+    /// Adds a filter over requests and responses.
+    pub fn add_module(&mut self, module: ModuleBuilder) {
+        self.modules.add_module(module);
+    }
+}
+
+impl<SV: ServeHttp + Send + Sync + 'static> HttpServer<SV> {
+    async fn serve(&self, session: &mut ServerSession) -> Result<()> {
+        let mut modules = self.modules.build_ctx();
+        modules.request_header_filter(session.req_header_mut()).await?;
+        let (parts, body) = self.app.response(session).await.into_parts();
+        let mut header: ResponseHeader = parts.into();
+        if !header.headers.contains_key(http::header::CONTENT_LENGTH) {
+            header.set_content_length(body.len())?;
+        }
+        if !header.headers.contains_key(http::header::DATE) {
+            let date = crate::protocols::http::date::get_cached_date();
+            header.insert_header(http::header::DATE, date)?;
+        }
+        let no_body = body.is_empty();
+        modules.response_header_filter(&mut header, no_body).await?;
+        session.send_downstream_proxy_task(HttpTask::Header(Box::new(header), no_body));
+        if !no_body {
+            let mut data = Some(Bytes::from(body));
+            modules.response_body_filter(&mut data, true)?;
+            let tail = modules.response_done_filter()?;
+            session.send_downstream_proxy_task(HttpTask::Body(data, tail.is_none()));
+            if tail.is_some() {
+                session.send_downstream_proxy_task(HttpTask::Body(tail, true));
+            }
+        }
+        session.write_downstream_proxy_tasks().await.map(|_| ())
+    }
+}
+
+#[async_trait]
+impl<SV: ServeHttp + Send + Sync + 'static> HttpServerApp for HttpServer<SV> {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        match session.read_request().await {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => {
+                log::info!("a request is refused: {error}");
+                let status = session.fault().map_or(0, |fault| fault.status());
+                if status != 0 && session.respond_error(status).await.is_ok() {
+                    session.shutdown().await;
+                }
+                return None;
+            }
+        }
+        session.set_keepalive(if is_shutting_down(shutdown) { None } else { Some(60) });
+        if let Err(error) = self.serve(&mut session).await {
+            log::warn!("a response failed: {error}");
+            session.respond_error(500).await.ok()?;
+        }
+        let settings = HttpPersistentSettings::for_session(&session);
+        let reusable = session.finish().await.ok().flatten()?;
+        Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.h2_options.clone()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.server_options.as_ref()
+    }
+}

@@ -1,0 +1,334 @@
+//! Applications that speak HTTP: from a connection to one session per request.
+
+use super::ServerApp;
+use crate::process::ShutdownWatch;
+use crate::protocols::Stream;
+use crate::protocols::http::h1::RequestRules;
+use crate::protocols::http::v1::server::HttpSession as SessionV1;
+use crate::protocols::http::v2::server::H2Options;
+use crate::protocols::http::{ReusableHttpStream, ServerSession};
+use async_trait::async_trait;
+use bytes::BytesMut;
+use std::any::Any;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How an HTTP application treats its connections.
+#[derive(Debug, Clone)]
+pub struct HttpServerOptions {
+    /// Whether HTTP/2 without TLS is spoken with clients that begin with it. Off by default. Not
+    /// built yet: turning it on has no effect.
+    pub h2c: bool,
+    /// Whether CONNECT requests are let through; otherwise they are answered with 405. Off by
+    /// default.
+    pub allow_connect_method_proxying: bool,
+    /// How many requests one connection may carry; `None` (the default): any number.
+    pub keepalive_request_limit: Option<u32>,
+    /// How long an HTTP/2 connection without streams stays open. Not built yet.
+    pub h2_idle_timeout: Option<Duration>,
+    rules: RequestRules,
+    header_timeout: Option<Duration>,
+    max_body_size: Option<u64>,
+}
+
+impl Default for HttpServerOptions {
+    fn default() -> Self {
+        HttpServerOptions {
+            h2c: false,
+            allow_connect_method_proxying: false,
+            keepalive_request_limit: None,
+            h2_idle_timeout: None,
+            rules: RequestRules::default(),
+            header_timeout: Some(crate::protocols::http::v1::server::HEADER_TIMEOUT),
+            max_body_size: None,
+        }
+    }
+}
+
+impl HttpServerOptions {
+    /// What request heads must keep to: sizes, and what is tolerated.
+    pub fn set_request_rules(&mut self, rules: RequestRules) {
+        self.rules = rules;
+    }
+
+    /// Time for a request's head, from its first byte to its last; also how long a new connection
+    /// may stay silent. 60 s by default; `None`: no limit.
+    pub fn set_header_timeout(&mut self, timeout: Option<Duration>) {
+        self.header_timeout = timeout;
+    }
+
+    /// The most payload that a request may carry, in bytes; more is answered with 413. No limit by
+    /// default.
+    pub fn set_max_body_size(&mut self, limit: Option<u64>) {
+        self.max_body_size = limit;
+    }
+
+    /// Applies these options to the session of a request that is about to be read.
+    fn apply(&self, session: &mut SessionV1) {
+        let mut rules = self.rules;
+        rules.allow_connect = self.allow_connect_method_proxying;
+        session.set_request_rules(rules);
+        session.set_header_timeout(self.header_timeout);
+        session.set_max_body_size(self.max_body_size);
+    }
+}
+
+/// What an HTTP/1 connection carries from one request to the next besides its bytes.
+pub struct HttpPersistentSettings {
+    keepalive_timeout: Option<u64>,
+    reuses_remaining: Option<u32>,
+    user_context: Option<Box<dyn Any + Send + Sync>>,
+    pipelined_prefix: Option<BytesMut>,
+}
+
+impl fmt::Debug for HttpPersistentSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpPersistentSettings")
+            .field("keepalive_timeout", &self.keepalive_timeout)
+            .field("reuses_remaining", &self.reuses_remaining)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HttpPersistentSettings {
+    /// What this session's connection is to carry over.
+    pub fn for_session(session: &ServerSession) -> Self {
+        HttpPersistentSettings {
+            keepalive_timeout: session.get_keepalive(),
+            reuses_remaining: session.get_keepalive_reuses_remaining(),
+            user_context: None,
+            pipelined_prefix: None,
+        }
+    }
+
+    /// Leaves something for the connection's next request.
+    pub fn set_user_context(&mut self, ctx: Box<dyn Any + Send + Sync>) {
+        self.user_context = Some(ctx);
+    }
+
+    /// Takes what the request before has left.
+    pub fn take_user_context(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
+        self.user_context.take()
+    }
+
+    /// Bytes that were read ahead of the next request.
+    pub fn set_pipelined_prefix(&mut self, prefix: BytesMut) {
+        self.pipelined_prefix = Some(prefix);
+    }
+
+    /// Hands all of it to the session of the next request.
+    pub fn apply_to_session(self, session: &mut ServerSession) {
+        session.set_keepalive(self.keepalive_timeout);
+        session.set_keepalive_reuses_remaining(self.reuses_remaining);
+        if self.user_context.is_some() {
+            session.set_connection_user_context(self.user_context);
+        }
+        if let Some(prefix) = self.pipelined_prefix {
+            session.set_pipelined_prefix(prefix);
+        }
+    }
+}
+
+enum Kept {
+    Stream(Stream),
+    Session(Box<ReusableHttpStream>),
+}
+
+/// A connection that an application gives back for the next request.
+pub struct ReusedHttpStream {
+    kept: Kept,
+    settings: Option<HttpPersistentSettings>,
+}
+
+impl fmt::Debug for ReusedHttpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReusedHttpStream").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl ReusedHttpStream {
+    /// A connection as such.
+    pub fn new(stream: Stream, persistent_settings: Option<HttpPersistentSettings>) -> Self {
+        ReusedHttpStream { kept: Kept::Stream(stream), settings: persistent_settings }
+    }
+
+    /// What [`ServerSession::finish`] returned: also keeps what was read ahead, and the session's
+    /// memory.
+    pub fn from_reusable_stream(
+        reusable: ReusableHttpStream,
+        persistent_settings: HttpPersistentSettings,
+    ) -> Self {
+        let kept = Kept::Session(Box::new(reusable));
+        ReusedHttpStream { kept, settings: Some(persistent_settings) }
+    }
+
+    /// The connection and its settings.
+    pub fn consume(self) -> (Stream, Option<HttpPersistentSettings>) {
+        match self.kept {
+            Kept::Stream(stream) => (stream, self.settings),
+            Kept::Session(reusable) => {
+                let (stream, ahead) = reusable.into_parts();
+                let mut settings = self.settings;
+                if let (Some(ahead), Some(settings)) = (ahead, &mut settings) {
+                    settings.set_pipelined_prefix(ahead);
+                }
+                (stream, settings)
+            }
+        }
+    }
+
+    fn into_session(self) -> ServerSession {
+        let mut session = match self.kept {
+            Kept::Stream(stream) => ServerSession::new_http1(stream),
+            Kept::Session(reusable) => reusable.into_session(),
+        };
+        if let Some(settings) = self.settings {
+            let reuses = session.get_keepalive_reuses_remaining();
+            settings.apply_to_session(&mut session);
+            // A session that was kept has counted this request already.
+            if reuses.is_some() {
+                session.set_keepalive_reuses_remaining(reuses);
+            }
+        }
+        session
+    }
+}
+
+/// An application that speaks HTTP.
+#[async_trait]
+pub trait HttpServerApp {
+    /// Serves one request. Called when the first byte of it has arrived; its head is read with
+    /// [`ServerSession::read_request`]. Returns the connection if it may carry another request,
+    /// as [`ServerSession::finish`] tells.
+    ///
+    /// `shutdown` turns `true` when the process begins to shut down.
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream>;
+
+    /// How HTTP/2 connections are set up; `None`: with the defaults.
+    fn h2_options(&self) -> Option<H2Options> {
+        None
+    }
+
+    /// How connections are treated; `None`: with the defaults of [`HttpServerOptions`].
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        None
+    }
+
+    /// Called once, when the service has stopped.
+    async fn http_cleanup(&self)
+    where
+        Self: Sync,
+    {
+    }
+}
+
+/// Wakes a connection that is idle when the process begins to shut down.
+///
+/// Asking for that anew at each request would take a lock each time. The future is therefore kept
+/// for the connection's life and polled again only when the task's waker changed.
+struct ShutdownNotice {
+    changed: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    waker: Option<Waker>,
+}
+
+impl ShutdownNotice {
+    fn new(shutdown: &ShutdownWatch) -> Self {
+        let mut shutdown = shutdown.clone();
+        let changed = Box::pin(async move {
+            // An error says that nobody is left who could tell: nothing to wait for either.
+            if shutdown.wait_for(|down| *down).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        });
+        ShutdownNotice { changed, waker: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        self.waker = Some(cx.waker().clone());
+        self.changed.as_mut().poll(cx)
+    }
+}
+
+/// Whether the process is shutting down. Takes no lock as long as it is not.
+pub fn is_shutting_down(shutdown: &ShutdownWatch) -> bool {
+    // The value only ever goes from false to true: unchanged means false, unless it was true when
+    // the receiver was made, which `process_new` looks at.
+    matches!(shutdown.has_changed(), Ok(true)) && *shutdown.borrow()
+}
+
+/// Waits for the first byte of a request; `false` if the connection is to be closed instead.
+async fn request_begins(
+    session: &mut SessionV1,
+    patience: Option<Duration>,
+    shutdown: &ShutdownWatch,
+    notice: &mut Option<ShutdownNotice>,
+) -> bool {
+    let mut deadline = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(begun) = session.poll_request_begins(cx) {
+            return Poll::Ready(begun);
+        }
+        let notice = notice.get_or_insert_with(|| ShutdownNotice::new(shutdown));
+        if notice.poll(cx).is_ready() || is_shutting_down(shutdown) {
+            return Poll::Ready(false);
+        }
+        let Some(patience) = patience else { return Poll::Pending };
+        let now = Instant::now();
+        let at = *deadline.get_or_insert(now + patience);
+        session.poll_keepalive(cx, at, now).map(|()| false)
+    })
+    .await
+}
+
+#[async_trait]
+impl<SV> ServerApp for SV
+where
+    SV: HttpServerApp + Send + Sync + 'static,
+{
+    async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let mut session = SessionV1::new(io);
+        if let Some(options) = self.server_options() {
+            let limit = options.keepalive_request_limit;
+            session.set_keepalive_reuses_remaining(limit.map(|n| n.saturating_sub(1)));
+        }
+        let defaults = crate::protocols::http::v1::server::HEADER_TIMEOUT;
+        let mut patience = self.server_options().map_or(Some(defaults), |o| o.header_timeout);
+        let late = *shutdown.borrow();
+        let mut notice = None;
+        loop {
+            if !request_begins(&mut session, patience, shutdown, &mut notice).await {
+                return None;
+            }
+            if let Some(options) = self.server_options() {
+                options.apply(&mut session);
+            }
+            if late {
+                session.set_keepalive_reuses_remaining(Some(0));
+            }
+            let reused = self.process_new_http(ServerSession::H1(session), shutdown).await?;
+            let ServerSession::H1(next) = reused.into_session() else { return None };
+            session = next;
+            patience = match session.get_keepalive_timeout() {
+                Some(0) => None,
+                Some(seconds) => Some(Duration::from_secs(seconds)),
+                None => return None,
+            };
+        }
+    }
+
+    async fn cleanup(&self) {
+        self.http_cleanup().await;
+    }
+}

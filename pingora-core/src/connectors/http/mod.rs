@@ -1,0 +1,108 @@
+//! Connecting to servers that speak HTTP, and keeping their connections for the next request.
+
+pub mod custom;
+pub mod v1;
+
+use super::ConnectorOptions;
+use crate::protocols::http::client::HttpSession;
+use crate::upstreams::peer::Peer;
+use pingora_error::Result;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// Makes HTTP sessions with peers, over a kept connection where there is one.
+///
+/// `C` makes connections over a protocol of the user's own; `()` makes none.
+pub struct Connector<C = ()>
+where
+    C: custom::Connector,
+{
+    h1: v1::Connector,
+    custom: C,
+}
+
+impl<C: custom::Connector> fmt::Debug for Connector<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("h1", &self.h1).finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    /// A connector with these options; `None`: with the defaults.
+    pub fn new(options: Option<ConnectorOptions>) -> Self {
+        Connector { h1: v1::Connector::new(options), custom: () }
+    }
+}
+
+impl<C: custom::Connector> Connector<C> {
+    /// A connector that also has `custom` at hand.
+    pub fn new_custom(options: Option<ConnectorOptions>, custom: C) -> Self {
+        Connector { h1: v1::Connector::new(options), custom }
+    }
+
+    /// The connector for protocols of the user's own.
+    pub fn custom(&self) -> &C {
+        &self.custom
+    }
+
+    /// A session with this peer; `true` if it stands on a connection that has carried an exchange
+    /// before.
+    ///
+    /// # Errors
+    /// Those of connecting, with the upstream as their source.
+    pub async fn get_http_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Result<(HttpSession<C::Session>, bool)> {
+        let (session, reused) = self.h1.get_http_session(peer).await?;
+        Ok((HttpSession::H1(session), reused))
+    }
+
+    /// A session over a kept connection, if there is one. Never waits.
+    pub fn reused_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Option<HttpSession<C::Session>> {
+        self.h1.take_reused(peer).map(HttpSession::H1)
+    }
+
+    /// Gives a session back whose exchange is complete. It is kept for `idle_timeout` (`None`:
+    /// without limit) if its connection is fit for another exchange, and closed otherwise.
+    pub async fn release_http_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        session: HttpSession<C::Session>,
+        peer: &P,
+        idle_timeout: Option<Duration>,
+    ) {
+        self.release_session(session, peer, idle_timeout);
+    }
+
+    /// [`Connector::release_http_session`] for callers that can't wait; it never does.
+    pub fn release_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        session: HttpSession<C::Session>,
+        peer: &P,
+        idle_timeout: Option<Duration>,
+    ) {
+        if let HttpSession::H1(session) = session {
+            self.h1.release(session, peer, idle_timeout);
+        }
+    }
+
+    /// Speaks HTTP/1 with this peer from now on, whatever its options prefer.
+    pub fn prefer_h1(&self, peer: &impl Peer) {
+        self.h1.transport().prefer_h1(peer);
+    }
+
+    /// How many idle connections sent something nobody asked for, and were closed for it.
+    pub fn unexpected_data_connection_count(&self) -> u64 {
+        self.h1.unexpected_data_connection_count()
+    }
+
+    /// The counter behind [`Connector::unexpected_data_connection_count`].
+    pub fn unexpected_data_connection_counter(&self) -> Arc<AtomicU64> {
+        self.h1.unexpected_data_connection_counter()
+    }
+}

@@ -1,0 +1,108 @@
+//! HTTP/1 sessions with peers.
+
+use crate::connectors::options::DEFAULT_POOL_SIZE;
+use crate::connectors::pool::{IdleEvent, Pool, Poolable};
+use crate::connectors::{ConnectorOptions, TransportConnector};
+use crate::protocols::http::v1::client::HttpSession;
+use crate::upstreams::peer::Peer;
+use pingora_error::Result;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Makes HTTP/1 sessions, over a kept connection where there is one.
+///
+/// Whole sessions are kept, not only their connections: what is true for a connection is not made
+/// anew for each request.
+pub struct Connector {
+    transport: TransportConnector,
+    pool: Pool<HttpSession>,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+impl Poolable for HttpSession {
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleEvent> {
+        self.stream_mut().poll_idle(cx)
+    }
+}
+
+impl Connector {
+    /// A connector with these options; `None`: with the defaults.
+    pub fn new(options: Option<ConnectorOptions>) -> Self {
+        let size = options.as_ref().map_or(DEFAULT_POOL_SIZE, |o| o.keepalive_pool_size);
+        let callback = options.as_ref().and_then(|o| o.keepalive_pool_callback.clone());
+        Connector { transport: TransportConnector::new(options), pool: Pool::new(size, callback) }
+    }
+
+    /// What connects below.
+    pub fn transport(&self) -> &TransportConnector {
+        &self.transport
+    }
+
+    /// A session with this peer; `true` if its connection has carried an exchange before.
+    ///
+    /// # Errors
+    /// Those of [`TransportConnector::new_stream`].
+    pub async fn get_http_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Result<(HttpSession, bool)> {
+        if let Some(session) = self.take_reused(peer) {
+            return Ok((session, true));
+        }
+        let stream = self.transport.new_http1_stream(peer).await?;
+        Ok((HttpSession::new_with_options(stream, peer), false))
+    }
+
+    /// A session over a kept connection, if there is one.
+    pub async fn reused_http_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Option<HttpSession> {
+        self.take_reused(peer)
+    }
+
+    pub(super) fn take_reused<P: Peer>(&self, peer: &P) -> Option<HttpSession> {
+        let mut session = self.pool.take(peer.reuse_hash())?;
+        session.apply_options(peer);
+        Some(session)
+    }
+
+    /// Gives a session back; see [`super::Connector::release_http_session`].
+    pub async fn release_http_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        session: HttpSession,
+        peer: &P,
+        idle_timeout: Option<Duration>,
+    ) {
+        self.release(session, peer, idle_timeout);
+    }
+
+    pub(super) fn release<P: Peer>(
+        &self,
+        session: HttpSession,
+        peer: &P,
+        idle_timeout: Option<Duration>,
+    ) {
+        if let Some(session) = session.renew() {
+            self.pool.put(peer.reuse_hash(), session, idle_timeout);
+        }
+    }
+
+    /// How many idle connections sent something nobody asked for, and were closed for it.
+    pub fn unexpected_data_connection_count(&self) -> u64 {
+        self.unexpected_data_connection_counter().load(Ordering::Relaxed)
+    }
+
+    /// The counter behind [`Connector::unexpected_data_connection_count`].
+    pub fn unexpected_data_connection_counter(&self) -> Arc<AtomicU64> {
+        self.pool.unexpected_data_counter()
+    }
+}

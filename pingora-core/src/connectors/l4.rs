@@ -1,0 +1,127 @@
+//! Connecting the transport: TCP, a Unix socket, or a way of the user's own.
+
+pub use crate::protocols::l4::{BindTo, Connect, ConnectErrorExt};
+
+use crate::protocols::digest::{GetSocketDigest, SocketDigest};
+use crate::protocols::l4::ext::{
+    connect_uds, connect_with, set_dscp, set_recv_buf, set_tcp_fastopen_connect,
+};
+use crate::protocols::l4::socket::SocketAddr;
+use crate::protocols::l4::stream::Stream;
+use crate::upstreams::peer::Peer;
+use pingora_error::{BError, Error, ErrorType, Result};
+use std::net::SocketAddr as InetSocketAddr;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+use tokio::net::TcpSocket;
+
+/// Connects to `peer` within its connection timeout. `bind_to` is used where the peer has no
+/// preference of its own.
+///
+/// # Errors
+/// `ConnectRefused`, `ConnectTimedout`, `ConnectNoRoute`, `ConnectError`, `BindError`,
+/// `SocketError`, `ConnectProxyFailure`, all with the upstream as their source and the peer in
+/// their context.
+pub(super) async fn connect<P: Peer + Send + Sync>(
+    peer: &P,
+    bind_to: Option<BindTo>,
+) -> Result<Stream> {
+    let attempt = connect_any(peer, bind_to);
+    let connected = match peer.connection_timeout() {
+        Some(limit) => match tokio::time::timeout(limit, attempt).await {
+            Ok(result) => result,
+            Err(_) => Err(timed_out(limit)),
+        },
+        None => attempt.await,
+    };
+    let mut stream = connected.map_err(|e| of_upstream(e, peer))?;
+    if let Some(tracer) = peer.get_tracer() {
+        tracer.0.on_connected();
+        stream.tracer = Some(tracer);
+    }
+    set_options(peer, &mut stream).map_err(|e| of_upstream(e, peer))?;
+    Ok(stream)
+}
+
+/// Says whose fault an error is, and of which peer.
+pub(super) fn of_upstream<P: Peer>(e: BError, peer: &P) -> BError {
+    e.more_context(format!("peer: {peer}")).into_up()
+}
+
+fn timed_out(limit: Duration) -> BError {
+    Error::explain(
+        ErrorType::ConnectTimedout,
+        format!("not connected within {limit:?}"),
+    )
+}
+
+async fn connect_any<P: Peer + Send + Sync>(peer: &P, bind_to: Option<BindTo>) -> Result<Stream> {
+    if peer.get_proxy().is_some() {
+        return Error::e_explain(
+            ErrorType::ConnectProxyFailure,
+            "connecting through a CONNECT proxy is not supported yet",
+        );
+    }
+    if let Some(custom) = peer.get_peer_options().and_then(|o| o.custom_l4.as_ref()) {
+        return custom.connect(peer.address()).await;
+    }
+    match peer.address() {
+        SocketAddr::Inet(addr) => connect_tcp(peer, addr, bind_to).await,
+        SocketAddr::Unix(addr) => {
+            if let Some(reason) = peer.address().unresolved_reason() {
+                let context = format!("the peer's name was not resolved: {reason}");
+                return Error::e_explain(ErrorType::ConnectNoRoute, context);
+            }
+            let Some(path) = addr.as_pathname() else {
+                return Error::e_explain(ErrorType::ConnectError, "the Unix socket has no path");
+            };
+            let stream = connect_uds(path).await?;
+            let digest = SocketDigest::with_peer_addr(stream.as_raw_fd(), addr.clone().into());
+            Ok(Stream::with_digest(stream.into(), digest))
+        }
+    }
+}
+
+async fn connect_tcp<P: Peer + Send + Sync>(
+    peer: &P,
+    addr: &InetSocketAddr,
+    bind_to: Option<BindTo>,
+) -> Result<Stream> {
+    let bind_to = peer.bind_to().or(bind_to.as_ref());
+    let stream = connect_with(addr, bind_to, |socket| prepare(peer, socket)).await?;
+    let digest = SocketDigest::with_peer_addr(stream.as_raw_fd(), (*addr).into());
+    Ok(Stream::with_digest(stream.into(), digest))
+}
+
+/// The options that have to be set before connecting.
+fn prepare<P: Peer>(peer: &P, socket: &TcpSocket) -> Result<()> {
+    let fd = socket.as_raw_fd();
+    if let Some(size) = peer.tcp_recv_buf() {
+        set_recv_buf(fd, size)?;
+    }
+    if let Some(dscp) = peer.dscp() {
+        set_dscp(fd, dscp)?;
+    }
+    if peer.tcp_fast_open() {
+        set_tcp_fastopen_connect(fd)?;
+    }
+    match peer.upstream_tcp_sock_tweak_hook() {
+        Some(hook) => hook(socket),
+        None => Ok(()),
+    }
+}
+
+/// The options that a connection of any kind gets.
+fn set_options<P: Peer>(peer: &P, stream: &mut Stream) -> Result<()> {
+    stream.set_nodelay()?;
+    if let Some(keepalive) = peer.tcp_keepalive() {
+        stream.set_keepalive(keepalive)?;
+    }
+    if stream.get_socket_digest().is_none() && stream.as_raw_fd() >= 0 {
+        stream.set_socket_digest(SocketDigest::from_raw_fd(stream.as_raw_fd()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

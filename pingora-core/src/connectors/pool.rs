@@ -1,0 +1,200 @@
+//! Idle connections, kept for the next request.
+//!
+//! The pool is striped by worker: a worker gives back to its own stripe and looks there first, so
+//! nobody waits for anybody else's lock. An entry remembers the tokio runtime that its socket is
+//! registered with and is handed out on that one only: elsewhere, each readiness would be a wake-up
+//! across threads, and the socket would die with its owner.
+//!
+//! While a connection is idle, the reactor holds a waker of the pool's. It takes down which entry
+//! was woken and wakes the stripe's one janitor, a task that looks at the entry: closed by the
+//! peer, unexpected bytes, or only a TLS session ticket. The janitor also removes what waited
+//! longer than it was allowed to. The waker itself never touches the connection: it may be called
+//! while the transport's own locks are held.
+
+mod janitor;
+mod slots;
+mod stripe;
+
+use super::options::PoolCallback;
+use crate::protocols::Stream;
+use crate::runtime::local::worker_id;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use stripe::Stripe;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::runtime::{Handle, Id};
+use tokio::time::Instant;
+
+/// What may happen on an idle connection. Either way it can't be used any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdleEvent {
+    /// The peer closed it, or it failed.
+    Closed,
+    /// The peer sent bytes that nobody had asked for.
+    UnexpectedData,
+}
+
+/// What can wait in a [`Pool`].
+pub trait Poolable: Send + 'static {
+    /// Looks, without waiting, whether something happened since the connection is idle, and
+    /// arranges for the waker in `cx` to be called when something does. Pending: it is alive.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleEvent>;
+}
+
+impl Poolable for Stream {
+    /// A read of one byte. On a socket with nothing to read the runtime mostly knows that without
+    /// a system call. What a TLS session can answer for itself, a session ticket for instance, is
+    /// no event.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleEvent> {
+        let mut byte = [0];
+        let mut buf = ReadBuf::new(&mut byte);
+        Pin::new(self)
+            .poll_read(cx, &mut buf)
+            .map(|result| match result {
+                Ok(()) if !buf.filled().is_empty() => IdleEvent::UnexpectedData,
+                _ => IdleEvent::Closed,
+            })
+    }
+}
+
+/// Counters that all stripes share.
+#[derive(Debug, Default)]
+struct Counters {
+    idle: AtomicUsize,
+    unexpected_data: Arc<AtomicU64>,
+}
+
+impl Counters {
+    /// Something happened on an idle connection.
+    fn note(&self, event: IdleEvent) {
+        if event == IdleEvent::UnexpectedData {
+            self.unexpected_data.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Idle connections by key; see the module's text.
+pub struct Pool<S: Poolable> {
+    stripes: Box<[Arc<Stripe<S>>]>,
+    counters: Arc<Counters>,
+    capacity: usize,
+    on_reuse: Option<PoolCallback>,
+}
+
+impl<S: Poolable> Pool<S> {
+    /// A pool for `capacity` connections; 0 keeps none. `on_reuse` hears how long each connection
+    /// that is taken out was idle.
+    pub fn new(capacity: usize, on_reuse: Option<PoolCallback>) -> Self {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::with_stripes(
+            capacity,
+            on_reuse,
+            (2 * workers).next_power_of_two().min(64),
+        )
+    }
+
+    fn with_stripes(capacity: usize, on_reuse: Option<PoolCallback>, stripes: usize) -> Self {
+        let counters = Arc::new(Counters::default());
+        let stripe = |_| Stripe::new(counters.clone());
+        Pool {
+            stripes: (0..stripes).map(stripe).collect(),
+            counters,
+            capacity,
+            on_reuse,
+        }
+    }
+
+    /// The connection under `key` that was given back last, alive, and registered with the present
+    /// runtime. Never waits for a lock but this worker's own.
+    pub fn take(&self, key: u64) -> Option<S> {
+        if self.is_empty() {
+            return None;
+        }
+        let runtime = current_runtime().map(|handle| handle.id());
+        let (own, others) = self.own_and_others();
+        let taken = own.take(key, runtime).or_else(|| {
+            others
+                .into_iter()
+                .find_map(|stripe| stripe.try_take(key, runtime))
+        })?;
+        if let (Some(on_reuse), Some(since)) = (&self.on_reuse, taken.idle_since) {
+            on_reuse(since.elapsed());
+        }
+        Some(taken.item)
+    }
+
+    /// Keeps a connection for at most `idle_timeout`; `None` is without limit. One that is closed
+    /// or that has unexpected bytes is dropped. Where the pool is full, the oldest connection has
+    /// to go; the oldest of this worker, which is nearly the same.
+    pub fn put(&self, key: u64, item: S, idle_timeout: Option<Duration>) {
+        if self.capacity == 0 || idle_timeout == Some(Duration::ZERO) {
+            return;
+        }
+        let runtime = current_runtime();
+        let timed = idle_timeout.is_some() || self.on_reuse.is_some();
+        let idle_since = timed.then(Instant::now);
+        let entry = slots::Entry {
+            item,
+            key,
+            runtime: runtime.as_ref().map(Handle::id),
+            idle_since,
+            // A timeout beyond the end of time is none.
+            deadline: idle_timeout.and_then(|timeout| idle_since?.checked_add(timeout)),
+        };
+        let (own, others) = self.own_and_others();
+        if !own.put(entry, runtime.as_ref()) {
+            return;
+        }
+        if self.counters.idle.load(Ordering::Relaxed) > self.capacity {
+            let evicted = own.evict_all_but(1);
+            if evicted.is_none() && !others.into_iter().any(|s| s.try_evict().is_some()) {
+                drop(own.evict_all_but(0));
+            }
+        }
+    }
+
+    /// This worker's stripe, and the others, beginning with its neighbour.
+    fn own_and_others(&self) -> (&Stripe<S>, impl IntoIterator<Item = &Arc<Stripe<S>>>) {
+        let own = worker_id() % self.stripes.len();
+        let (before, rest) = self.stripes.split_at(own);
+        (&rest[0], rest[1..].iter().chain(before))
+    }
+
+    /// How many connections are idle.
+    pub fn len(&self) -> usize {
+        self.counters.idle.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Counts the idle connections that were dropped because the peer sent unexpected bytes.
+    pub fn unexpected_data_counter(&self) -> Arc<AtomicU64> {
+        self.counters.unexpected_data.clone()
+    }
+}
+
+impl<S: Poolable> fmt::Debug for Pool<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("idle", &self.len())
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+fn current_runtime() -> Option<Handle> {
+    Handle::try_current().ok()
+}
+
+/// The runtime that an entry belongs to; `None` for one that was made outside of any.
+type RuntimeId = Option<Id>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! One worker's part of the pool.
+
+use super::janitor::{Alarm, Janitor, Watch};
+use super::slots::{Entry, Index, Slots};
+use super::{Counters, IdleEvent, Poolable, RuntimeId};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::task::{Context, Poll, Waker};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+/// One worker's part of the pool. Whatever is removed is dropped after the lock was given back:
+/// closing a connection may run code of the user's.
+pub(super) struct Stripe<S: Poolable> {
+    state: Mutex<State<S>>,
+    alarm: Arc<Alarm>,
+    counters: Arc<Counters>,
+    this: Weak<Stripe<S>>,
+}
+
+struct State<S> {
+    slots: Slots<S>,
+    janitor: Option<Janitor>,
+    /// When the janitor will look for entries that waited too long.
+    next_sweep: Option<Instant>,
+}
+
+/// Asks an idle connection for news, out of turn: the answer must not depend on how much the
+/// present task has done already.
+fn poll_item<S: Poolable>(item: &mut S, waker: &Waker) -> Poll<IdleEvent> {
+    let news = pin!(tokio::task::coop::unconstrained(poll_fn(
+        |cx| item.poll_idle(cx)
+    )));
+    news.poll(&mut Context::from_waker(waker))
+}
+
+impl<S: Poolable> Stripe<S> {
+    pub(super) fn new(counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Stripe {
+            state: Mutex::new(State {
+                slots: Slots::new(),
+                janitor: None,
+                next_sweep: None,
+            }),
+            alarm: Arc::default(),
+            counters,
+            this: this.clone(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, State<S>>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(e)) => Some(e.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Takes an entry out and keeps the count.
+    fn remove(&self, state: &mut State<S>, index: Index) -> Option<Entry<S>> {
+        let entry = state.slots.remove(index)?;
+        self.counters.idle.fetch_sub(1, Ordering::Relaxed);
+        Some(entry)
+    }
+
+    /// Keeps an entry, unless something happened on it already. Says whether it was kept.
+    pub(super) fn put(&self, mut entry: Entry<S>, runtime: Option<&Handle>) -> bool {
+        let mut state = self.lock();
+        let index = state.slots.next_empty(|index| {
+            Waker::from(Arc::new(Watch {
+                alarm: self.alarm.clone(),
+                slot: index,
+            }))
+        });
+        if let Poll::Ready(event) = poll_item(&mut entry.item, state.slots.waker(index)) {
+            drop(state);
+            self.counters.note(event);
+            return false;
+        }
+        let sweep_earlier = entry
+            .deadline
+            .is_some_and(|deadline| state.next_sweep.is_none_or(|sweep| deadline < sweep));
+        if sweep_earlier {
+            state.next_sweep = entry.deadline;
+        }
+        state.slots.fill(index, entry);
+        self.counters.idle.fetch_add(1, Ordering::Relaxed);
+        if let Some(runtime) = runtime
+            && state.janitor.as_ref().is_none_or(Janitor::is_gone)
+        {
+            state.janitor = Some(Janitor::start(
+                self.this.clone(),
+                self.alarm.clone(),
+                runtime,
+            ));
+        }
+        drop(state);
+        if sweep_earlier {
+            self.alarm.wake_janitor();
+        }
+        true
+    }
+
+    pub(super) fn take(&self, key: u64, runtime: RuntimeId) -> Option<Entry<S>> {
+        self.take_locked(self.lock(), key, runtime)
+    }
+
+    /// [`take`](Stripe::take), unless somebody else is at it.
+    pub(super) fn try_take(&self, key: u64, runtime: RuntimeId) -> Option<Entry<S>> {
+        self.take_locked(self.try_lock()?, key, runtime)
+    }
+
+    fn take_locked(
+        &self,
+        mut state: MutexGuard<'_, State<S>>,
+        key: u64,
+        runtime: RuntimeId,
+    ) -> Option<Entry<S>> {
+        // Allocates only where something is found dead.
+        let mut dead = Vec::new();
+        let mut taken = None;
+        let mut at = state.slots.first(key);
+        while let Some(index) = at {
+            at = state.slots.after(index);
+            let Some((entry, _)) = state.slots.entry_mut(index) else {
+                break;
+            };
+            if entry.runtime != runtime {
+                continue;
+            }
+            let expired = entry.deadline.is_some() && entry.is_expired(Instant::now());
+            // This replaces the slot's waker: nobody has to be told any more.
+            let event = poll_item(&mut entry.item, Waker::noop());
+            let entry = self.remove(&mut state, index);
+            match event {
+                Poll::Pending if !expired => {
+                    taken = entry;
+                    break;
+                }
+                Poll::Pending => {}
+                Poll::Ready(event) => self.counters.note(event),
+            }
+            dead.push(entry);
+        }
+        drop(state);
+        drop(dead);
+        taken
+    }
+
+    /// Takes out the oldest entry if there are more than `keep`.
+    pub(super) fn evict_all_but(&self, keep: usize) -> Option<Entry<S>> {
+        self.evict_locked(self.lock(), keep)
+    }
+
+    /// Takes out the oldest entry, unless somebody else is at it.
+    pub(super) fn try_evict(&self) -> Option<Entry<S>> {
+        self.evict_locked(self.try_lock()?, 0)
+    }
+
+    fn evict_locked(&self, mut state: MutexGuard<'_, State<S>>, keep: usize) -> Option<Entry<S>> {
+        if state.slots.len() <= keep {
+            return None;
+        }
+        let oldest = state.slots.oldest()?;
+        self.remove(&mut state, oldest)
+    }
+
+    /// Looks at entries that were woken, and drops those on which something happened.
+    pub(super) fn examine(&self, woken: &[Index]) {
+        let mut dead = Vec::new();
+        let mut state = self.lock();
+        for &index in woken {
+            let Some((entry, waker)) = state.slots.entry_mut(index) else {
+                continue;
+            };
+            if let Poll::Ready(event) = poll_item(&mut entry.item, waker) {
+                self.counters.note(event);
+                dead.push(self.remove(&mut state, index));
+            }
+        }
+        drop(state);
+    }
+
+    /// Drops what waited too long, and says when to do so again.
+    pub(super) fn sweep(&self) -> Option<Instant> {
+        let mut state = self.lock();
+        let due = state.next_sweep?;
+        let now = Instant::now();
+        if now < due {
+            return Some(due);
+        }
+        let expired: Vec<Index> = state
+            .slots
+            .iter()
+            .filter_map(|(index, entry)| entry.is_expired(now).then_some(index))
+            .collect();
+        let dead: Vec<_> = expired
+            .into_iter()
+            .map(|index| self.remove(&mut state, index))
+            .collect();
+        // Not for every entry one by one: those of the next second go together.
+        let earliest = state
+            .slots
+            .iter()
+            .filter_map(|(_, entry)| entry.deadline)
+            .min();
+        state.next_sweep = earliest.map(|at| at.max(now + super::janitor::SHORTEST_SWEEP));
+        let next = state.next_sweep;
+        drop(state);
+        drop(dead);
+        next
+    }
+}
+
+impl<S: Poolable> Drop for Stripe<S> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.counters
+            .idle
+            .fetch_sub(state.slots.len(), Ordering::Relaxed);
+        // Finds nobody to work for, and ends.
+        self.alarm.wake_janitor();
+    }
+}

@@ -1,0 +1,102 @@
+//! The TLS side of connecting to a peer.
+
+use super::l4::of_upstream;
+use super::options::ConnectorOptions;
+use crate::protocols::Stream;
+use crate::protocols::l4::stream::Stream as L4Stream;
+use crate::protocols::tls::{ALPN, ClientContext, ClientHandshake, ClientSettings};
+use crate::upstreams::peer::Peer;
+use pingora_error::{Error, ErrorType, Result};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// How long a handshake may take where the peer names no limit.
+const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Makes TLS connections that share trust and settings.
+#[derive(Debug)]
+pub(super) struct Connector {
+    settings: ClientSettings,
+    /// Made when it is first needed, because reading the system's certificates takes time and
+    /// memory. What went wrong is kept as text: it goes wrong for every connection.
+    context: OnceLock<Result<ClientContext, String>>,
+}
+
+impl Connector {
+    /// Unusable files in the options are logged here and make every TLS connection fail.
+    pub(super) fn new(options: Option<&ConnectorOptions>) -> Self {
+        let mut settings = ClientSettings::default();
+        if let Some(options) = options {
+            settings.ca_file = options.ca_file.as_ref().map(PathBuf::from);
+            settings.cert_key_file = options
+                .cert_key_file
+                .as_ref()
+                .map(|(cert, key)| (cert.into(), key.into()));
+            if options.debug_ssl_keylog {
+                settings.keylog_file = std::env::var_os("SSLKEYLOGFILE").map(PathBuf::from);
+            }
+        }
+        let has_files = settings.ca_file.is_some()
+            || settings.cert_key_file.is_some()
+            || settings.keylog_file.is_some();
+        let connector = Connector {
+            settings,
+            context: OnceLock::new(),
+        };
+        if has_files && let Err(e) = connector.context() {
+            log::error!("TLS connections to upstreams will fail: {e}");
+        }
+        connector
+    }
+
+    fn context(&self) -> Result<&ClientContext, &str> {
+        let made = self
+            .context
+            .get_or_init(|| ClientContext::new(&self.settings).map_err(|e| e.to_string()));
+        made.as_ref().map_err(String::as_str)
+    }
+
+    /// The handshake with `peer` over `stream`, within the peer's connection timeout.
+    ///
+    /// # Errors
+    /// `InvalidCert`, `TLSHandshakeFailure`, `TLSHandshakeTimedout`, or `InternalError` for
+    /// unusable settings, with the upstream as their source and the peer in their context.
+    pub(super) async fn connect<P: Peer + Send + Sync>(
+        &self,
+        peer: &P,
+        alpn: Option<&ALPN>,
+        stream: L4Stream,
+    ) -> Result<Stream> {
+        let context = self.context().map_err(|reason| {
+            let e = Error::explain(ErrorType::TLSHandshakeFailure, reason.to_string());
+            of_upstream(e, peer)
+        })?;
+        let wanted = ClientHandshake {
+            sni: peer.sni(),
+            address: peer.address().as_inet().map(|addr| addr.ip()),
+            verify_cert: peer.verify_cert(),
+            verify_hostname: peer.verify_hostname(),
+            alternative_name: peer.alternative_cn().map(String::as_str),
+            ca: peer.get_ca().map(|ca| &**ca),
+            client_cert: peer.get_client_cert_key().map(|cert_key| &**cert_key),
+            alpn: alpn.or(peer.get_alpn()),
+            curves: peer.get_peer_options().and_then(|o| o.curves.as_deref()),
+            complete_hook: peer.upstream_tls_handshake_complete_hook(),
+        };
+        let limit = peer
+            .connection_timeout()
+            .unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT);
+        match tokio::time::timeout(limit, context.connect(stream, &wanted)).await {
+            Ok(result) => result,
+            Err(_) => Error::e_explain(
+                ErrorType::TLSHandshakeTimedout,
+                format!("no TLS session within {limit:?}"),
+            ),
+        }
+        .map_err(|e| of_upstream(e, peer))
+    }
+}
+
+#[cfg(all(test, feature = "openssl"))]
+mod tests;

@@ -1,0 +1,170 @@
+//! Connections to peers, new or used before.
+
+use super::l4::{self, BindTo, of_upstream};
+use super::options::{ConnectorOptions, DEFAULT_POOL_SIZE};
+use super::pool::Pool;
+use super::preference::PreferHttp1;
+use super::tls;
+use crate::protocols::Stream;
+use crate::protocols::tls::ALPN;
+use crate::upstreams::peer::Peer;
+use pingora_error::{Error, ErrorType, Result};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// Connects to peers, and keeps connections that can be used again.
+///
+/// One connector serves many peers at a time. Its pool hands a connection out only on the tokio
+/// runtime that it was made on; each runtime sees its own connections.
+pub struct TransportConnector {
+    tls: tls::Connector,
+    pool: Pool<Stream>,
+    bind_to_v4: Vec<SocketAddr>,
+    bind_to_v6: Vec<SocketAddr>,
+    http1_only: PreferHttp1,
+}
+
+impl TransportConnector {
+    /// A connector with these options, or the defaults.
+    ///
+    /// Files in the options that can't be used are logged as errors; connections that need them
+    /// fail.
+    pub fn new(options: Option<ConnectorOptions>) -> Self {
+        let tls = tls::Connector::new(options.as_ref());
+        let options = options.unwrap_or_else(|| ConnectorOptions::new(DEFAULT_POOL_SIZE));
+        if options.offload_threadpool.is_some() {
+            log::info!("connecting blocks no thread; the offload thread pool is not needed");
+        }
+        TransportConnector {
+            tls,
+            pool: Pool::new(options.keepalive_pool_size, options.keepalive_pool_callback),
+            bind_to_v4: options.bind_to_v4,
+            bind_to_v6: options.bind_to_v6,
+            http1_only: PreferHttp1::default(),
+        }
+    }
+
+    /// Makes a connection to `peer`, TLS included.
+    ///
+    /// Dropping the future closes what was begun.
+    ///
+    /// # Errors
+    /// The source is the upstream and the context names the peer. `ConnectTimedout`,
+    /// `ConnectRefused`, `ConnectNoRoute`, `ConnectError`, `BindError`, `SocketError` for the
+    /// transport; `TLSHandshakeTimedout`, `TLSHandshakeFailure`, `InvalidCert` for TLS.
+    pub async fn new_stream<P: Peer + Send + Sync + 'static>(&self, peer: &P) -> Result<Stream> {
+        self.connect(peer, false).await
+    }
+
+    /// [`new_stream`](TransportConnector::new_stream) for a caller that speaks HTTP/1 whatever the
+    /// peer's options prefer: nothing else is offered in a TLS handshake.
+    pub async fn new_http1_stream<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Result<Stream> {
+        self.connect(peer, true).await
+    }
+
+    async fn connect<P: Peer + Send + Sync>(&self, peer: &P, http1_only: bool) -> Result<Stream> {
+        let Some(limit) = peer.total_connection_timeout() else {
+            return self.establish(peer, http1_only).await;
+        };
+        match tokio::time::timeout(limit, self.establish(peer, http1_only)).await {
+            Ok(result) => result,
+            Err(_) => {
+                let context = format!("not connected within {limit:?} in total");
+                let e = Error::explain(ErrorType::ConnectTimedout, context);
+                Err(of_upstream(e, peer))
+            }
+        }
+    }
+
+    async fn establish<P: Peer + Send + Sync>(
+        &self,
+        peer: &P,
+        http1_only: bool,
+    ) -> Result<Stream> {
+        let stream = l4::connect(peer, self.bind_to(peer)).await?;
+        if !peer.tls() {
+            return Ok(Box::new(stream));
+        }
+        let http1_only = http1_only
+            || peer.get_alpn() == Some(&ALPN::H2H1)
+                && self.http1_only.contains(|| peer.reuse_hash());
+        self.tls
+            .connect(peer, http1_only.then_some(&ALPN::H1), stream)
+            .await
+    }
+
+    /// The connector's own choice of a local address for `peer`.
+    fn bind_to<P: Peer>(&self, peer: &P) -> Option<BindTo> {
+        let choices = match peer.address().as_inet()? {
+            SocketAddr::V4(_) => &self.bind_to_v4,
+            SocketAddr::V6(_) => &self.bind_to_v6,
+        };
+        let mut bind_to = BindTo::default();
+        bind_to.addr = Some(*choices.get(fastrand::usize(..choices.len().max(1)))?);
+        Some(bind_to)
+    }
+
+    /// An idle connection that was made for `peer`, or for one that is the same by its
+    /// [`reuse_hash`](Peer::reuse_hash). `None` where there is none that is alive.
+    pub async fn reused_stream<P: Peer + Send + Sync>(&self, peer: &P) -> Option<Stream> {
+        self.pool.take(peer.reuse_hash())
+    }
+
+    /// Keeps a connection on which nothing is outstanding, for at most `idle_timeout`. `key` is
+    /// the [`reuse_hash`](Peer::reuse_hash) of the peer that it was made for.
+    ///
+    /// One that the peer closed already, or on which unexpected bytes wait, is dropped.
+    pub fn release_stream(&self, stream: Stream, key: u64, idle_timeout: Option<Duration>) {
+        self.pool.put(key, stream, idle_timeout);
+    }
+
+    /// An idle connection to `peer` if there is one, else a new one. The second value is `true`
+    /// where it was used before: it may be closed by the peer at any moment, so a request that
+    /// fails on it at once deserves another try.
+    ///
+    /// # Errors
+    /// As [`new_stream`](TransportConnector::new_stream).
+    pub async fn get_stream<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Result<(Stream, bool)> {
+        match self.reused_stream(peer).await {
+            Some(stream) => Ok((stream, true)),
+            None => Ok((self.new_stream(peer).await?, false)),
+        }
+    }
+
+    /// Remembers that `peer` speaks HTTP/1 only, so that HTTP/2 is no longer offered to it where
+    /// both would do.
+    pub fn prefer_h1(&self, peer: &impl Peer) {
+        self.http1_only.add(peer.reuse_hash());
+    }
+
+    /// How many idle connections were dropped because the peer sent bytes that nobody had asked
+    /// for.
+    pub fn unexpected_data_connection_count(&self) -> u64 {
+        self.unexpected_data_connection_counter()
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The counter behind
+    /// [`unexpected_data_connection_count`](TransportConnector::unexpected_data_connection_count),
+    /// for metrics.
+    pub fn unexpected_data_connection_counter(&self) -> Arc<AtomicU64> {
+        self.pool.unexpected_data_counter()
+    }
+}
+
+impl fmt::Debug for TransportConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransportConnector")
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}

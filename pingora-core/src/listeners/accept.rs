@@ -1,0 +1,313 @@
+//! Accepting connections, also when the system runs out of what that takes.
+
+use crate::sys::descriptor;
+use log::{error, warn};
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+/// How many connections are accepted before other tasks of the thread get a turn.
+const BATCH: usize = 32;
+/// How many connections are turned away in one go while no descriptor is left.
+const SHED: usize = 64;
+/// The first and the longest pause after an error that does not concern one connection alone.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// How often such an error is logged, at most.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A connection that no runtime knows of yet: it is registered where it will be used.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) fd: OwnedFd,
+    /// `None` on Unix sockets.
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+/// Whose fault a failed accept(2) is.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    /// One connection was lost before it was ours; the next one may be fine.
+    Connection,
+    /// No descriptor or memory is left.
+    Exhausted,
+    /// Something that should not happen.
+    Listener,
+}
+
+impl Fault {
+    fn of(error: &io::Error) -> Fault {
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Fault::Exhausted,
+            // Linux hands errors that are pending on the new connection to accept(2).
+            Some(
+                libc::ECONNABORTED
+                | libc::EPROTO
+                | libc::EPERM
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENONET
+                | libc::ENOPROTOOPT
+                | libc::ETIMEDOUT,
+            ) => Fault::Connection,
+            _ => Fault::Listener,
+        }
+    }
+}
+
+/// Accepts connections from one socket and gives each to `hand_over`.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    socket: AsyncFd<OwnedFd>,
+    name: String,
+    trouble: Trouble,
+}
+
+impl Acceptor {
+    /// `socket` must listen and be non-blocking. Must be called on the runtime that will accept.
+    ///
+    /// # Errors
+    /// When the socket can't be registered with the runtime.
+    pub(crate) fn new(socket: OwnedFd, name: String) -> io::Result<Self> {
+        Ok(Acceptor {
+            socket: descriptor::watch_readable(socket)?,
+            name,
+            trouble: Trouble::new(),
+        })
+    }
+
+    /// Accepts until `stop` is done; then takes what is already waiting in the socket's queue, so
+    /// that nobody whose connection was established is turned away, and closes the socket.
+    pub(crate) async fn run(
+        mut self,
+        stop: impl Future<Output = ()>,
+        mut hand_over: impl FnMut(Accepted),
+    ) {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let pause = tokio::select! {
+                biased;
+                () = stop.as_mut() => break,
+                pause = self.batch(&mut hand_over) => pause,
+            };
+            match pause {
+                None => tokio::task::yield_now().await,
+                Some(pause) => tokio::select! {
+                    biased;
+                    () = stop.as_mut() => break,
+                    () = tokio::time::sleep(pause) => {}
+                },
+            }
+        }
+        while let Ok((fd, peer)) = descriptor::accept(self.socket.get_ref().as_fd()) {
+            hand_over(Accepted { fd, peer });
+        }
+    }
+
+    /// Waits for connections and accepts some; says how long to pause after trouble.
+    async fn batch(&mut self, hand_over: &mut impl FnMut(Accepted)) -> Option<Duration> {
+        let mut ready = match self.socket.readable().await {
+            Ok(ready) => ready,
+            Err(e) => {
+                // The runtime is shutting down, and this task with it.
+                warn!("{}: can't wait for connections: {e}", self.name);
+                return Some(PAUSE.1);
+            }
+        };
+        for _ in 0..BATCH {
+            match ready.try_io(|socket| descriptor::accept(socket.as_fd())) {
+                Err(_empty) => break,
+                Ok(Ok((fd, peer))) => {
+                    self.trouble.over();
+                    hand_over(Accepted { fd, peer });
+                }
+                Ok(Err(e)) => match Fault::of(&e) {
+                    Fault::Connection => {}
+                    Fault::Exhausted => {
+                        return Some(self.trouble.exhausted(ready.get_inner(), &self.name, &e));
+                    }
+                    Fault::Listener => return Some(self.trouble.pause(&self.name, &e)),
+                },
+            }
+        }
+        None
+    }
+}
+
+/// What to do while connections can't be accepted.
+#[derive(Debug)]
+struct Trouble {
+    /// A descriptor that is held back, to be given up for accepting a connection just to close it:
+    /// its client then knows, instead of waiting for a server that seems to be there.
+    reserve: Option<File>,
+    pause: Duration,
+    last_logged: Option<Instant>,
+}
+
+impl Trouble {
+    fn new() -> Self {
+        Trouble {
+            reserve: reserve(),
+            pause: PAUSE.0,
+            last_logged: None,
+        }
+    }
+
+    fn over(&mut self) {
+        self.pause = PAUSE.0;
+    }
+
+    /// The first time, only waits: connections that end give their descriptors back. From then on
+    /// turns waiting connections away.
+    fn exhausted(&mut self, socket: &OwnedFd, name: &str, error: &io::Error) -> Duration {
+        let mut shed = 0;
+        if self.pause > PAUSE.0 {
+            while shed < SHED && self.shed_one(socket) {
+                shed += 1;
+            }
+        }
+        if self.may_log() {
+            error!(
+                "{name}: can't accept connections: {error}; {shed} were turned away. Raise the \
+                 limit of open files (ulimit -n), or lower the number of connections"
+            );
+        }
+        self.next_pause()
+    }
+
+    fn shed_one(&mut self, socket: &OwnedFd) -> bool {
+        if self.reserve.take().is_none() {
+            // Another thread was faster; try to get the reserve back for the next time.
+            self.reserve = reserve();
+            return false;
+        }
+        let shed = descriptor::accept(socket.as_fd()).is_ok();
+        self.reserve = reserve();
+        shed
+    }
+
+    fn pause(&mut self, name: &str, error: &io::Error) -> Duration {
+        if self.may_log() {
+            error!("{name}: can't accept connections: {error}");
+        }
+        self.next_pause()
+    }
+
+    fn may_log(&mut self) -> bool {
+        let due = self
+            .last_logged
+            .is_none_or(|at| at.elapsed() >= LOG_INTERVAL);
+        if due {
+            self.last_logged = Some(Instant::now());
+        }
+        due
+    }
+
+    fn next_pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(PAUSE.1);
+        pause
+    }
+}
+
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpStream;
+    use tokio::sync::{Notify, mpsc};
+
+    fn listener() -> (OwnedFd, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener.into(), address)
+    }
+
+    #[test]
+    fn errors_are_told_apart() {
+        for (code, fault) in [
+            (libc::EMFILE, Fault::Exhausted),
+            (libc::ENFILE, Fault::Exhausted),
+            (libc::ENOMEM, Fault::Exhausted),
+            (libc::ECONNABORTED, Fault::Connection),
+            (libc::EPROTO, Fault::Connection),
+            (libc::EBADF, Fault::Listener),
+            (libc::EINVAL, Fault::Listener),
+        ] {
+            assert_eq!(Fault::of(&io::Error::from_raw_os_error(code)), fault);
+        }
+    }
+
+    #[test]
+    fn pauses_grow_and_end_with_the_trouble() {
+        let mut trouble = Trouble::new();
+        let grown: Vec<u128> = (0..9).map(|_| trouble.next_pause().as_millis()).collect();
+        assert_eq!(grown, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        trouble.over();
+        assert_eq!(trouble.next_pause(), PAUSE.0);
+    }
+
+    #[tokio::test]
+    async fn trouble_turns_connections_away_only_when_it_lasts() {
+        let (socket, address) = listener();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut trouble = Trouble::new();
+        let error = io::Error::from_raw_os_error(libc::EMFILE);
+
+        trouble.exhausted(&socket, "test", &error);
+        assert_eq!(trouble.pause, PAUSE.0 * 2);
+        assert!(client.try_read(&mut [0]).is_err(), "still waiting");
+
+        trouble.exhausted(&socket, "test", &error);
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "closed");
+        assert!(trouble.reserve.is_some(), "ready for the next time");
+    }
+
+    #[tokio::test]
+    async fn what_waits_in_the_queue_is_served_before_the_socket_closes() {
+        let (socket, address) = listener();
+        let acceptor = Acceptor::new(socket, "test".into()).unwrap();
+        let waiting = std::net::TcpStream::connect(address).unwrap();
+        let (tx, mut rx) = mpsc::unbounded_channel();
+        let hand_over = |accepted| tx.send(accepted).unwrap();
+        acceptor.run(std::future::ready(()), hand_over).await;
+        let accepted = rx.try_recv().unwrap();
+        assert_eq!(accepted.peer, Some(waiting.local_addr().unwrap()));
+        assert!(std::net::TcpStream::connect(address).is_err());
+    }
+
+    #[tokio::test]
+    async fn accepts_more_than_a_batch() {
+        let (socket, address) = listener();
+        let acceptor = Acceptor::new(socket, "test".into()).unwrap();
+        let (tx, mut rx) = mpsc::unbounded_channel();
+        let stop = Arc::new(Notify::new());
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let hand_over = move |accepted: Accepted| tx.send(accepted).unwrap();
+            acceptor.run(stopped.notified(), hand_over).await;
+        });
+        let mut clients = vec![];
+        for _ in 0..BATCH * 2 + 1 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        for _ in 0..clients.len() {
+            rx.recv().await.unwrap();
+        }
+        stop.notify_one();
+        task.await.unwrap();
+        assert!(rx.recv().await.is_none());
+    }
+}

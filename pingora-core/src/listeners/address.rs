@@ -1,0 +1,45 @@
+//! Where to listen, and with which socket options.
+
+use crate::protocols::l4::ext::TcpKeepalive;
+use std::fs::Permissions;
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub enum ServerAddress {
+    /// An IP address and port, as in `127.0.0.1:80`, `[::]:80`, or a name that resolves to one, as in
+    /// `localhost:80`. Port 0 means a free one of the system's choice.
+    Tcp(String, Option<TcpSocketOptions>),
+    /// The path of a Unix socket, and the permissions of its file: reading and writing for everybody
+    /// where none are given.
+    Uds(String, Option<Permissions>),
+}
+
+impl AsRef<str> for ServerAddress {
+    fn as_ref(&self) -> &str {
+        match self {
+            ServerAddress::Tcp(address, _) => address,
+            ServerAddress::Uds(path, _) => path,
+        }
+    }
+}
+
+/// Options of a listening TCP socket; accepted connections inherit them. `None` leaves an option as
+/// the system has it.
+#[derive(Clone, Debug, Default)]
+pub struct TcpSocketOptions {
+    /// Whether an IPv6 socket refuses IPv4 connections (IPV6_V6ONLY). No effect on IPv4 addresses.
+    pub ipv6_only: Option<bool>,
+    /// The length of the queue of connections that were opened with data in their first packet
+    /// (TCP_FASTOPEN, RFC 7413).
+    pub tcp_fastopen: Option<usize>,
+    /// Probing connections that are silent (SO_KEEPALIVE).
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// The traffic class, 0 to 63 (RFC 2474).
+    pub dscp: Option<u8>,
+    /// Whether several sockets may listen on the same address (SO_REUSEPORT).
+    pub so_reuseport: Option<bool>,
+    /// The send buffer, in bytes (SO_SNDBUF). Setting it ends the kernel's own tuning.
+    pub tcp_snd_buf: Option<usize>,
+    /// The receive buffer, in bytes (SO_RCVBUF). Setting it ends the kernel's own tuning.
+    pub tcp_recv_buf: Option<usize>,
+}

@@ -1,0 +1,248 @@
+//! Making an address into a listening socket.
+
+use super::{ServerAddress, TcpSocketOptions};
+use crate::process::Fds;
+use crate::protocols::l4::ext;
+use crate::sys::descriptor::adopt;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, listen,
+    setsockopt, socket, sockopt,
+};
+use pingora_error::{BError, Error, ErrorType, Result};
+use std::fmt;
+use std::fs::Permissions;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// A socket that listens: connections queue up in it from now on.
+#[derive(Debug)]
+pub(crate) struct BoundSocket {
+    pub(crate) fd: OwnedFd,
+    /// The name under which it stands in the table of passed descriptors.
+    pub(crate) name: String,
+    pub(crate) place: Place,
+}
+
+#[derive(Debug)]
+pub(crate) enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Tcp(address) => write!(f, "{address}"),
+            Place::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Takes the socket of this address from `fds` if it was passed to us, or makes one, and enters it
+/// into `fds`. Does not need a runtime. Blocks while a name is being resolved.
+///
+/// # Errors
+/// One line that names the address and what to do.
+pub(crate) fn bind_address(address: &ServerAddress, fds: &mut Fds) -> Result<BoundSocket> {
+    let wanted = address.as_ref();
+    let (fd, name) = match fds.claim(wanted) {
+        Some((name, passed)) => (take_over(passed, wanted)?, name),
+        None => {
+            let fd = match address {
+                ServerAddress::Tcp(_, options) => bind_tcp(wanted, options.as_ref())?,
+                ServerAddress::Uds(_, permissions) => bind_unix(wanted, permissions.as_ref())?,
+            };
+            let name = fds.offer(wanted, fd.as_raw_fd());
+            (fd, name)
+        }
+    };
+    let place = match address {
+        ServerAddress::Tcp(..) => Place::Tcp(local_address(&fd, wanted)?),
+        ServerAddress::Uds(..) => Place::Unix(absolute(Path::new(wanted))),
+    };
+    Ok(BoundSocket { fd, name, place })
+}
+
+/// Checks the address as far as that is possible without listening on it.
+///
+/// # Errors
+/// One line that names the address.
+pub(crate) fn check_address(address: &str) -> Result<()> {
+    if address.contains('/') {
+        return UnixAddr::new(address)
+            .map(drop)
+            .map_err(|e| refused(address, e.into()));
+    }
+    resolve(address).map(drop)
+}
+
+fn take_over(passed: i32, wanted: &str) -> Result<OwnedFd> {
+    let fd = adopt(passed).map_err(|e| refused(wanted, e))?;
+    fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|e| refused(wanted, e.into()))?;
+    fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|e| refused(wanted, e.into()))?;
+    Ok(fd)
+}
+
+fn bind_tcp(wanted: &str, options: Option<&TcpSocketOptions>) -> Result<OwnedFd> {
+    let address = resolve(wanted)?;
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let fd = new_socket(family).map_err(|e| refused(wanted, e.into()))?;
+    set_options(&fd, &address, options)
+        .map_err(|e| e.more_context(format!("can't set the socket options of {wanted}")))?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address)).map_err(|e| refused(wanted, e.into()))?;
+    start_listening(&fd, wanted)?;
+    Ok(fd)
+}
+
+fn new_socket(family: AddressFamily) -> nix::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(family, SockType::Stream, flags, None)
+}
+
+fn start_listening(fd: &OwnedFd, wanted: &str) -> Result<()> {
+    // As many waiting connections as `net.core.somaxconn` allows.
+    listen(fd, Backlog::MAXALLOWABLE).map_err(|e| refused(wanted, e.into()))
+}
+
+/// All of these are inherited by the connections that the socket accepts.
+fn set_options(
+    fd: &OwnedFd,
+    address: &SocketAddr,
+    options: Option<&TcpSocketOptions>,
+) -> Result<()> {
+    let failed = |name: &'static str| {
+        move |e: nix::Error| Error::because(ErrorType::SocketError, name, io::Error::from(e))
+    };
+    // A restarted server must not wait for the connections of its predecessor to time out.
+    setsockopt(fd, sockopt::ReuseAddr, &true).map_err(failed("SO_REUSEADDR"))?;
+    // Responses are written whole; waiting for more to send would only delay them.
+    setsockopt(fd, sockopt::TcpNoDelay, &true).map_err(failed("TCP_NODELAY"))?;
+    let Some(options) = options else {
+        return Ok(());
+    };
+    if let (Some(only), SocketAddr::V6(_)) = (options.ipv6_only, address) {
+        setsockopt(fd, sockopt::Ipv6V6Only, &only).map_err(failed("IPV6_V6ONLY"))?;
+    }
+    if let Some(reuse) = options.so_reuseport {
+        setsockopt(fd, sockopt::ReusePort, &reuse).map_err(failed("SO_REUSEPORT"))?;
+    }
+    if let Some(size) = options.tcp_snd_buf {
+        setsockopt(fd, sockopt::SndBuf, &size).map_err(failed("SO_SNDBUF"))?;
+    }
+    if let Some(size) = options.tcp_recv_buf {
+        setsockopt(fd, sockopt::RcvBuf, &size).map_err(failed("SO_RCVBUF"))?;
+    }
+    if let Some(probes) = &options.tcp_keepalive {
+        let seconds =
+            |d: std::time::Duration| u32::try_from(d.as_secs().max(1)).unwrap_or(u32::MAX);
+        setsockopt(fd, sockopt::KeepAlive, &true).map_err(failed("SO_KEEPALIVE"))?;
+        setsockopt(fd, sockopt::TcpKeepIdle, &seconds(probes.idle))
+            .map_err(failed("TCP_KEEPIDLE"))?;
+        setsockopt(fd, sockopt::TcpKeepInterval, &seconds(probes.interval))
+            .map_err(failed("TCP_KEEPINTVL"))?;
+        setsockopt(
+            fd,
+            sockopt::TcpKeepCount,
+            &u32::try_from(probes.count).unwrap_or(u32::MAX),
+        )
+        .map_err(failed("TCP_KEEPCNT"))?;
+        let silence = u32::try_from(probes.user_timeout.as_millis()).unwrap_or(u32::MAX);
+        if silence > 0 {
+            setsockopt(fd, sockopt::TcpUserTimeout, &silence)
+                .map_err(failed("TCP_USER_TIMEOUT"))?;
+        }
+    }
+    if let Some(class) = options.dscp {
+        ext::set_dscp(fd.as_raw_fd(), class)?;
+    }
+    if let Some(queue) = options.tcp_fastopen {
+        ext::set_tcp_fastopen_backlog(fd.as_raw_fd(), queue)?;
+    }
+    Ok(())
+}
+
+/// The mode is set between bind(2) and listen(2): until then nobody can connect, so there is no
+/// moment at which the wrong people could.
+fn bind_unix(wanted: &str, permissions: Option<&Permissions>) -> Result<OwnedFd> {
+    let path = Path::new(wanted);
+    let address = UnixAddr::new(path).map_err(|e| refused(wanted, e.into()))?;
+    remove_stale(path, wanted)?;
+    let fd = new_socket(AddressFamily::Unix).map_err(|e| refused(wanted, e.into()))?;
+    bind(fd.as_raw_fd(), &address).map_err(|e| refused(wanted, e.into()))?;
+    let mode = permissions
+        .cloned()
+        .unwrap_or_else(|| Permissions::from_mode(0o666));
+    std::fs::set_permissions(path, mode).map_err(|e| refused(wanted, e))?;
+    start_listening(&fd, wanted)?;
+    Ok(fd)
+}
+
+/// Removes the file of a socket that nobody listens on: what a server that was killed leaves behind.
+fn remove_stale(path: &Path, wanted: &str) -> Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        let what = "a file that is not a socket is in the way";
+        return Err(refused(wanted, io::Error::other(what)));
+    }
+    match UnixStream::connect(path) {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|e| refused(wanted, e))
+        }
+        // bind(2) will say that it is in use, or what else is wrong.
+        _ => Ok(()),
+    }
+}
+
+fn resolve(wanted: &str) -> Result<SocketAddr> {
+    if let Ok(address) = wanted.parse() {
+        return Ok(address);
+    }
+    let resolved = wanted.to_socket_addrs().map(|mut found| found.next());
+    match resolved {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => Err(refused(wanted, io::Error::other("the name has no address"))),
+        Err(e) => Err(refused(
+            wanted,
+            io::Error::other(format!(
+                "not an address of the form IP:PORT or NAME:PORT: {e}"
+            )),
+        )),
+    }
+}
+
+fn local_address(fd: &OwnedFd, wanted: &str) -> Result<SocketAddr> {
+    let copy = fd.try_clone().map_err(|e| refused(wanted, e))?;
+    TcpListener::from(copy)
+        .local_addr()
+        .map_err(|e| refused(wanted, e))
+}
+
+/// A path that stays right when the working directory changes.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// One line with the advice that the error calls for; nothing below it, so that it stays one line
+/// however it is shown.
+fn refused(wanted: &str, error: io::Error) -> BError {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "; is another server running?",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 and foreign directories need privileges"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
+        _ => "",
+    };
+    let message = format!("can't listen on {wanted}: {error}{advice}");
+    Error::explain(ErrorType::BindError, message).into_in()
+}

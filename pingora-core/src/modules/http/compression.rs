@@ -1,0 +1,113 @@
+//! Compression of responses as a module.
+
+use super::{HttpModule, HttpModuleBuilder, Module, ModuleBuilder};
+use crate::protocols::http::compression::ResponseCompressionCtx;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+use pingora_error::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+use std::any::Any;
+use std::ops::{Deref, DerefMut};
+
+/// Compresses the response if the client wants that; see
+/// [`ResponseCompressionCtx`](crate::protocols::http::compression::ResponseCompressionCtx), which
+/// it dereferences to.
+#[derive(Debug)]
+pub struct ResponseCompression(ResponseCompressionCtx);
+
+impl Deref for ResponseCompression {
+    type Target = ResponseCompressionCtx;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for ResponseCompression {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+#[async_trait]
+impl HttpModule for ResponseCompression {
+    async fn request_header_filter(&mut self, req: &mut RequestHeader) -> Result<()> {
+        self.0.request_filter(req);
+        Ok(())
+    }
+
+    async fn response_header_filter(
+        &mut self,
+        resp: &mut ResponseHeader,
+        end_of_stream: bool,
+    ) -> Result<()> {
+        self.0.response_header_filter(resp, end_of_stream);
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &mut self,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+    ) -> Result<()> {
+        let changed = self
+            .0
+            .try_response_body_filter(body.as_ref(), end_of_stream)?;
+        if let Some(changed) = changed {
+            // The compressor may keep what it was given for later.
+            *body = Some(changed).filter(|b| !b.is_empty());
+        }
+        Ok(())
+    }
+
+    fn response_trailer_filter(
+        &mut self,
+        _trailers: &mut Option<Box<HeaderMap>>,
+    ) -> Result<Option<Bytes>> {
+        self.response_done_filter()
+    }
+
+    fn response_done_filter(&mut self) -> Result<Option<Bytes>> {
+        // Ends the compressed body where no part of the body said that it was the last.
+        let rest = self.0.try_response_body_filter(None, true)?;
+        Ok(rest.filter(|b| !b.is_empty()))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// Makes [`ResponseCompression`] modules.
+#[derive(Debug)]
+pub struct ResponseCompressionBuilder {
+    level: u32,
+}
+
+impl ResponseCompressionBuilder {
+    /// Compresses at `level`, from 1 (fast) to 9 (small); 0 leaves it to the request, which may
+    /// turn compression on with
+    /// [`adjust_level`](crate::protocols::http::compression::ResponseCompressionCtx::adjust_level)
+    /// until the response's head passes.
+    pub fn enable(level: u32) -> ModuleBuilder {
+        Box::new(ResponseCompressionBuilder { level })
+    }
+}
+
+impl HttpModuleBuilder for ResponseCompressionBuilder {
+    fn order(&self) -> i16 {
+        // After nearly everything else: what others add to a body is to be compressed, too.
+        i16::MIN / 2
+    }
+
+    fn init(&self) -> Module {
+        Box::new(ResponseCompression(ResponseCompressionCtx::attentive(
+            self.level,
+        )))
+    }
+}

@@ -1,0 +1,217 @@
+use super::{Module, ModuleBuilder};
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use pingora_error::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+use std::any::TypeId;
+use std::cmp::Reverse;
+use std::fmt;
+
+/// The modules that each request gets.
+#[derive(Default)]
+pub struct HttpModules {
+    builders: Vec<Registered>,
+}
+
+struct Registered {
+    module: TypeId,
+    order: i16,
+    builder: ModuleBuilder,
+}
+
+impl HttpModules {
+    /// No modules.
+    pub const fn new() -> Self {
+        HttpModules {
+            builders: Vec::new(),
+        }
+    }
+
+    /// Adds a module. Each type of module is there at most once: one of a type that was added
+    /// before takes the former's place.
+    pub fn add_module(&mut self, builder: ModuleBuilder) {
+        let module = builder.init().as_any().type_id();
+        let order = builder.order();
+        self.builders.retain(|b| b.module != module);
+        self.builders.push(Registered {
+            module,
+            order,
+            builder,
+        });
+        // Stable: modules of one order stay as they were added.
+        self.builders.sort_by_key(|b| Reverse(b.order));
+    }
+
+    /// Whether no module was added.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.builders.is_empty()
+    }
+
+    /// A fresh module of each kind, for one request. Does not allocate if there are none.
+    #[inline]
+    pub fn build_ctx(&self) -> HttpModuleCtx {
+        HttpModuleCtx {
+            modules: self.builders.iter().map(|b| b.builder.init()).collect(),
+        }
+    }
+}
+
+impl fmt::Debug for HttpModules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpModules")
+            .field("count", &self.builders.len())
+            .finish()
+    }
+}
+
+/// The modules of one request, in the order in which they run.
+///
+/// Where it is [empty](Self::is_empty), the filters return at once, without an allocation and
+/// without a dynamic call. The asynchronous ones are cancel-safe as far as the modules' own are.
+#[derive(Default)]
+pub struct HttpModuleCtx {
+    modules: Box<[Module]>,
+}
+
+impl HttpModuleCtx {
+    /// No modules.
+    #[inline]
+    pub fn empty() -> Self {
+        HttpModuleCtx::default()
+    }
+
+    /// Whether there are no modules.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.modules.is_empty()
+    }
+
+    /// The module of type `T`, if there is one.
+    pub fn get<T: 'static>(&self) -> Option<&T> {
+        self.modules
+            .iter()
+            .find_map(|m| m.as_any().downcast_ref::<T>())
+    }
+
+    /// The module of type `T`, if there is one.
+    pub fn get_mut<T: 'static>(&mut self) -> Option<&mut T> {
+        self.modules
+            .iter_mut()
+            .find_map(|m| m.as_any_mut().downcast_mut::<T>())
+    }
+
+    /// Shows the request's head to each module.
+    ///
+    /// # Errors
+    /// The first module's that fails; those after it don't see the request.
+    pub async fn request_header_filter(&mut self, req: &mut RequestHeader) -> Result<()> {
+        for module in &mut self.modules {
+            module.request_header_filter(req).await?;
+        }
+        Ok(())
+    }
+
+    /// Shows a part of the request's body to each module, as the one before left it.
+    ///
+    /// # Errors
+    /// The first module's that fails.
+    pub async fn request_body_filter(
+        &mut self,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+    ) -> Result<()> {
+        for module in &mut self.modules {
+            module.request_body_filter(body, end_of_stream).await?;
+        }
+        Ok(())
+    }
+
+    /// Shows the response's head to each module.
+    ///
+    /// # Errors
+    /// The first module's that fails.
+    pub async fn response_header_filter(
+        &mut self,
+        req: &mut ResponseHeader,
+        end_of_stream: bool,
+    ) -> Result<()> {
+        for module in &mut self.modules {
+            module.response_header_filter(req, end_of_stream).await?;
+        }
+        Ok(())
+    }
+
+    /// Shows a part of the response's body to each module, as the one before left it.
+    ///
+    /// # Errors
+    /// The first module's that fails.
+    #[inline]
+    pub fn response_body_filter(
+        &mut self,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+    ) -> Result<()> {
+        for module in &mut self.modules {
+            module.response_body_filter(body, end_of_stream)?;
+        }
+        Ok(())
+    }
+
+    /// Shows the response's trailers to each module. Returns what has to be sent before them.
+    ///
+    /// # Errors
+    /// The first module's that fails.
+    #[inline]
+    pub fn response_trailer_filter(
+        &mut self,
+        trailers: &mut Option<Box<HeaderMap>>,
+    ) -> Result<Option<Bytes>> {
+        self.last_words(|module| module.response_trailer_filter(trailers))
+    }
+
+    /// Tells each module that the response is over. Returns what has to be sent yet.
+    ///
+    /// # Errors
+    /// The first module's that fails.
+    #[inline]
+    pub fn response_done_filter(&mut self) -> Result<Option<Bytes>> {
+        self.last_words(|module| module.response_done_filter())
+    }
+
+    /// What a module still has to say is body to the modules after it.
+    #[inline]
+    fn last_words(
+        &mut self,
+        mut ask: impl FnMut(&mut Module) -> Result<Option<Bytes>>,
+    ) -> Result<Option<Bytes>> {
+        let mut said: Option<Bytes> = None;
+        for module in &mut self.modules {
+            if said.is_some() {
+                module.response_body_filter(&mut said, false)?;
+            }
+            said = joined(said, ask(module)?);
+        }
+        Ok(said)
+    }
+}
+
+fn joined(first: Option<Bytes>, second: Option<Bytes>) -> Option<Bytes> {
+    match (first, second) {
+        (Some(first), Some(second)) => {
+            let mut both = BytesMut::with_capacity(first.len() + second.len());
+            both.extend_from_slice(&first);
+            both.extend_from_slice(&second);
+            Some(both.freeze())
+        }
+        (first, second) => first.or(second),
+    }
+}
+
+impl fmt::Debug for HttpModuleCtx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpModuleCtx")
+            .field("count", &self.modules.len())
+            .finish()
+    }
+}

@@ -1,0 +1,241 @@
+//! Listening sockets under the names they are bound to, so that they can be handed on.
+
+use super::handover::{Handover, Sockets};
+use nix::NixPath;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::os::fd::{IntoRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// How long one server waits for the other.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The table of listening sockets that is shared by all services of a server.
+pub type ListenFds = Arc<Mutex<Fds>>;
+
+/// Listening sockets by the address they are bound to (`127.0.0.1:80`, `/run/proxy.sock`).
+///
+/// The table does not own the descriptors: whoever claimed one closes it.
+#[derive(Clone, Debug, Default)]
+pub struct Fds {
+    by_address: HashMap<String, RawFd>,
+    /// The names of those that somebody in this process listens on.
+    claimed: HashSet<String>,
+}
+
+impl Fds {
+    /// An empty table.
+    pub fn new() -> Self {
+        Fds::default()
+    }
+
+    /// Enters a socket, replacing an earlier one of the same address.
+    pub fn add(&mut self, bind: String, fd: RawFd) {
+        self.by_address.insert(bind, fd);
+    }
+
+    /// The socket that is bound to this address, if it is known.
+    pub fn get(&self, bind: &str) -> Option<&RawFd> {
+        self.by_address.get(bind)
+    }
+
+    /// Takes a socket of this address that was passed to this process and that nobody listens on yet;
+    /// returns its name in the table too. Whoever claims it owns it.
+    pub(crate) fn claim(&mut self, bind: &str) -> Option<(String, RawFd)> {
+        let (name, fd) = names(bind)
+            .map_while(|name| self.by_address.get(&name).map(|fd| (name, *fd)))
+            .find(|(name, _)| !self.claimed.contains(name))?;
+        self.claimed.insert(name.clone());
+        Some((name, fd))
+    }
+
+    /// Enters a socket that this process made and listens on, and returns its name: the address, with
+    /// a number where there are several.
+    pub(crate) fn offer(&mut self, bind: &str, fd: RawFd) -> String {
+        let name = names(bind)
+            .find(|name| !self.by_address.contains_key(name))
+            .unwrap_or_default();
+        self.by_address.insert(name.clone(), fd);
+        self.claimed.insert(name.clone());
+        name
+    }
+
+    /// Forgets a socket that its owner is about to close.
+    pub(crate) fn withdraw(&mut self, name: &str) {
+        self.by_address.remove(name);
+        self.claimed.remove(name);
+    }
+
+    /// Whether no socket is known.
+    pub fn is_empty(&self) -> bool {
+        self.by_address.is_empty()
+    }
+
+    /// The table as two lists of equal length, in the order of the addresses.
+    pub fn serialize(&self) -> (Vec<String>, Vec<RawFd>) {
+        let mut entries: Vec<(&String, &RawFd)> = self.by_address.iter().collect();
+        entries.sort();
+        entries
+            .into_iter()
+            .map(|(bind, fd)| (bind.clone(), *fd))
+            .unzip()
+    }
+
+    /// Enters what [`Fds::serialize`] gave. Items without a partner in the other list are ignored.
+    pub fn deserialize(&mut self, binds: Vec<String>, fds: Vec<RawFd>) {
+        self.by_address.extend(binds.into_iter().zip(fds));
+    }
+
+    /// Sends all sockets to the process that waits for them in [`Fds::get_from_sock`] on the same path;
+    /// waits for it for a minute. Returns how many were sent. They stay open here too. Blocks.
+    ///
+    /// # Errors
+    /// When nobody takes them, or the process that would belongs to another user.
+    pub fn send_to_sock<P>(&self, path: &P) -> Result<usize, nix::Error>
+    where
+        P: ?Sized + NixPath + Display,
+    {
+        let path = owned_path(path)?;
+        let (names, fds) = self.serialize();
+        let deadline = Instant::now() + HANDOVER_TIMEOUT;
+        Handover::give(&path, &names, &fds, deadline)
+            .and_then(|h| h.wait_until_accepting(deadline))
+            .map_err(|e| number(&e))?;
+        Ok(fds.len())
+    }
+
+    /// Receives the sockets that another process sends with [`Fds::send_to_sock`] to the same path;
+    /// waits for it for a minute. The path must not exist, but as the socket of a process that was
+    /// killed. Blocks.
+    ///
+    /// # Errors
+    /// When nobody sends any, or the process that does belongs to another user.
+    pub fn get_from_sock<P>(&mut self, path: &P) -> Result<(), nix::Error>
+    where
+        P: ?Sized + NixPath + Display,
+    {
+        let path = owned_path(path)?;
+        let deadline = Instant::now() + HANDOVER_TIMEOUT;
+        let (sockets, handover) = Handover::take(&path, deadline).map_err(|e| number(&e))?;
+        self.receive(sockets);
+        handover.accepting().map_err(|e| number(&e))
+    }
+
+    /// Enters sockets that were passed to this process. Whoever claims one owns it.
+    pub(crate) fn receive(&mut self, sockets: Sockets) {
+        for (name, fd) in sockets {
+            self.by_address.insert(name, fd.into_raw_fd());
+        }
+    }
+
+    /// Closes and forgets every socket whose address is not in `keep`; returns the addresses of
+    /// those that were closed, in order. A socket that nobody listens on any more would otherwise
+    /// take connections that nobody answers.
+    pub fn close_unclaimed(&mut self, keep: &HashSet<String>) -> Vec<String> {
+        let mut closed: Vec<String> = self
+            .by_address
+            .keys()
+            .filter(|bind| !keep.contains(*bind))
+            .cloned()
+            .collect();
+        closed.sort();
+        for bind in &closed {
+            if let Some(fd) = self.by_address.remove(bind) {
+                let _ = nix::unistd::close(fd);
+            }
+        }
+        closed
+    }
+}
+
+fn owned_path<P: ?Sized + NixPath>(path: &P) -> Result<PathBuf, nix::Error> {
+    path.with_nix_path(|path| Path::new(OsStr::from_bytes(path.to_bytes())).to_path_buf())
+}
+
+fn number(error: &std::io::Error) -> nix::Error {
+    let other = nix::Error::EPROTO;
+    error.raw_os_error().map_or(match error.kind() {
+        std::io::ErrorKind::PermissionDenied => nix::Error::EPERM,
+        _ => other,
+    }, nix::Error::from_raw)
+}
+
+/// The names of the sockets of one address, in order: `addr`, `addr#2`, `addr#3` ...
+fn names(bind: &str) -> impl Iterator<Item = String> {
+    std::iter::once(bind.to_string()).chain((2..).map(move |n: u32| format!("{bind}#{n}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::{AsRawFd, IntoRawFd};
+
+    #[test]
+    fn a_table_survives_being_taken_apart() {
+        let mut fds = Fds::new();
+        assert!(fds.is_empty());
+        fds.add("b:1".into(), 8);
+        fds.add("a:1".into(), 7);
+        let (binds, raw) = fds.serialize();
+        assert_eq!((binds.len(), raw.as_slice()), (2, [7, 8].as_slice()));
+        let mut other = Fds::new();
+        other.deserialize(binds, raw);
+        assert_eq!(other.get("a:1"), Some(&7));
+        assert_eq!(other.get("b:1"), Some(&8));
+    }
+
+    #[test]
+    fn sockets_of_one_address_are_numbered_and_claimed_once() {
+        let mut old = Fds::new();
+        assert_eq!(old.offer("a:0", 5), "a:0");
+        assert_eq!(old.offer("a:0", 6), "a:0#2");
+        assert_eq!(old.claim("a:0"), None, "those are our own");
+
+        let (binds, raw) = old.serialize();
+        let mut new = Fds::new();
+        new.deserialize(binds, raw);
+        assert_eq!(new.claim("a:0"), Some(("a:0".into(), 5)));
+        assert_eq!(new.claim("a:0"), Some(("a:0#2".into(), 6)));
+        assert_eq!(new.claim("a:0"), None);
+        new.withdraw("a:0");
+        assert_eq!(new.get("a:0"), None);
+        assert_eq!(new.offer("a:0", 9), "a:0");
+    }
+
+    #[test]
+    fn a_table_is_sent_to_another_process() {
+        let path = std::env::temp_dir().join(format!("fds-{}.sock", std::process::id()));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sent = Fds::new();
+        sent.add("a:1".into(), listener.as_raw_fd());
+        let name = path.to_str().unwrap().to_string();
+        let to = name.clone();
+        let sender = std::thread::spawn(move || sent.send_to_sock(to.as_str()));
+        let mut received = Fds::new();
+        received.get_from_sock(name.as_str()).unwrap();
+        assert_eq!(sender.join().unwrap(), Ok(1));
+        let (_, fd) = received.claim("a:1").unwrap();
+        assert_ne!(fd, listener.as_raw_fd());
+        assert_eq!(received.close_unclaimed(&HashSet::new()), ["a:1"]);
+    }
+
+    #[test]
+    fn what_nobody_claims_is_closed() {
+        let kept = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let dropped = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = dropped.local_addr().unwrap();
+        let mut fds = Fds::new();
+        fds.add("kept".into(), kept.as_raw_fd());
+        fds.add("dropped".into(), dropped.into_raw_fd());
+        let closed = fds.close_unclaimed(&HashSet::from(["kept".to_string()]));
+        assert_eq!(closed, ["dropped"]);
+        assert!(fds.get("kept").is_some() && fds.get("dropped").is_none());
+        assert!(kept.local_addr().is_ok());
+        assert!(std::net::TcpStream::connect(address).is_err());
+    }
+}

@@ -1,0 +1,75 @@
+//! A copy of a request's body, kept to send it again.
+
+use bytes::{Bytes, BytesMut};
+
+/// Keeps what is written to it up to a fixed size. What goes beyond is not kept, and the buffer
+/// says so: half a body is never sent again.
+#[derive(Debug)]
+pub struct FixedBuffer {
+    buffer: BytesMut,
+    capacity: usize,
+    truncated: bool,
+}
+
+impl FixedBuffer {
+    /// A buffer for up to `capacity` bytes. Allocates when something is written.
+    pub fn new(capacity: usize) -> Self {
+        FixedBuffer { buffer: BytesMut::new(), capacity, truncated: false }
+    }
+
+    /// Appends `data` whole, or, where it does not fit, drops everything and stays truncated.
+    pub fn write_to_buffer(&mut self, data: &Bytes) {
+        if self.truncated {
+            return;
+        }
+        if self.buffer.len() + data.len() > self.capacity {
+            self.truncated = true;
+            self.buffer = BytesMut::new();
+        } else {
+            self.buffer.extend_from_slice(data);
+        }
+    }
+
+    /// Forgets what was written.
+    pub fn clear(&mut self) {
+        self.truncated = false;
+        self.buffer.clear();
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// Whether more was written than fits.
+    pub fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+
+    /// All that was written; `None` if that was nothing, or more than fits.
+    pub fn get_buffer(&self) -> Option<Bytes> {
+        (!self.truncated && !self.buffer.is_empty())
+            .then(|| Bytes::copy_from_slice(&self.buffer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_all_or_nothing() {
+        let mut buffer = FixedBuffer::new(8);
+        assert_eq!(buffer.get_buffer(), None);
+        buffer.write_to_buffer(&Bytes::from_static(b"1234"));
+        buffer.write_to_buffer(&Bytes::from_static(b"5678"));
+        assert_eq!(buffer.get_buffer().as_deref(), Some(&b"12345678"[..]));
+        buffer.write_to_buffer(&Bytes::from_static(b"9"));
+        assert!(buffer.is_truncated());
+        assert_eq!(buffer.get_buffer(), None);
+        buffer.write_to_buffer(&Bytes::from_static(b""));
+        assert_eq!(buffer.get_buffer(), None);
+        buffer.clear();
+        assert!(!buffer.is_truncated() && buffer.is_empty());
+    }
+}

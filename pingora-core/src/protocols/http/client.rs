@@ -1,0 +1,203 @@
+//! The client's side of an exchange, over any protocol.
+
+use super::HttpTask;
+use super::exchange::UpstreamHalf;
+use super::v1::client::HttpSession as Http1Session;
+use super::v2::client::Http2Session;
+use crate::protocols::l4::socket::SocketAddr;
+use crate::protocols::{Digest, Stream};
+use bytes::Bytes;
+use http::HeaderMap;
+use pingora_error::{BError, Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// One request and its response, seen from the client. `S` is a session over a protocol of the
+/// user's own.
+#[derive(Debug)]
+pub enum HttpSession<S = ()> {
+    /// Over HTTP/1.
+    H1(Http1Session),
+    /// Over a stream of HTTP/2.
+    H2(Http2Session),
+    /// Over a protocol of the user's own.
+    Custom(S),
+}
+
+#[cold]
+fn not_built() -> BError {
+    Error::explain(ErrorType::InternalError, "custom sessions are not built yet").into_in()
+}
+
+/// Calls the session within; `else` stands for a custom one, which nothing can be done with yet.
+macro_rules! each {
+    ($session:expr, $s:ident => $body:expr, else $other:expr) => {
+        match $session {
+            HttpSession::H1($s) => $body,
+            HttpSession::H2(never) => match *never {},
+            HttpSession::Custom(_) => $other,
+        }
+    };
+}
+
+impl<S> HttpSession<S> {
+    /// The HTTP/1 session within.
+    pub fn as_http1(&self) -> Option<&Http1Session> {
+        match self {
+            HttpSession::H1(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The HTTP/2 session within.
+    pub fn as_http2(&self) -> Option<&Http2Session> {
+        match self {
+            HttpSession::H2(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The custom session within.
+    pub fn as_custom(&self) -> Option<&S> {
+        match self {
+            HttpSession::Custom(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The custom session within, to be changed.
+    pub fn as_custom_mut(&mut self) -> Option<&mut S> {
+        match self {
+            HttpSession::Custom(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// Queues a request's head without writing it yet. For engines.
+    pub fn queue_request_header(&mut self, req: &RequestHeader) -> Result<()> {
+        each!(self, s => s.queue_request_header(req), else Err(not_built()))
+    }
+
+    /// Writes a request's head and returns when it has left.
+    pub async fn write_request_header(&mut self, req: Box<RequestHeader>) -> Result<()> {
+        each!(self, s => s.write_request_header(req).await.map(|_| ()), else Err(not_built()))
+    }
+
+    /// Writes a piece of the request's body and returns when it has left; `end` says that it is the
+    /// last.
+    pub async fn write_request_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        each!(self, s => {
+            s.write_body_bytes(data).await?;
+            if end {
+                s.finish_body().await?;
+            }
+            Ok(())
+        }, else Err(not_built()))
+    }
+
+    /// Ends the request.
+    pub async fn finish_request_body(&mut self) -> Result<()> {
+        each!(self, s => s.finish_body().await.map(|_| ()), else Err(not_built()))
+    }
+
+    /// Time between two reads of the response; `None`: no limit.
+    pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        each!(self, s => s.read_timeout = timeout, else ())
+    }
+
+    /// Time in which the server has to take something of the request; `None`: no limit.
+    pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        each!(self, s => s.write_timeout = timeout, else ())
+    }
+
+    /// Reads the next head, which may be an informational one.
+    pub async fn read_response_header(&mut self) -> Result<()> {
+        each!(self, s => s.read_response().await.map(|_| ()), else Err(not_built()))
+    }
+
+    /// The next piece of the response's body; `None` at its end. Cancel-safe.
+    pub async fn read_response_body(&mut self) -> Result<Option<Bytes>> {
+        each!(self, s => s.read_body_bytes().await, else Err(not_built()))
+    }
+
+    /// Whether the response's body was read to its end.
+    pub fn response_done(&mut self) -> bool {
+        each!(self, s => s.is_body_done(), else true)
+    }
+
+    /// Gives the exchange up: closes the connection, or resets the stream.
+    pub async fn shutdown(&mut self) {
+        each!(self, s => s.shutdown().await, else ())
+    }
+
+    /// The response's header, once it was read.
+    pub fn response_header(&self) -> Option<&ResponseHeader> {
+        each!(self, s => s.resp_header(), else None)
+    }
+
+    /// What is known about the connection.
+    pub fn digest(&self) -> Option<&Digest> {
+        each!(self, s => Some(s.digest()), else None)
+    }
+
+    /// What is known about the connection, to be added to.
+    pub fn digest_mut(&mut self) -> Option<&mut Digest> {
+        each!(self, s => Some(s.digest_mut()), else None)
+    }
+
+    /// The server's address; `None` where the transport has none.
+    pub fn server_addr(&self) -> Option<&SocketAddr> {
+        each!(self, s => s.server_addr(), else None)
+    }
+
+    /// The address that we connected from.
+    pub fn client_addr(&self) -> Option<&SocketAddr> {
+        each!(self, s => s.client_addr(), else None)
+    }
+
+    /// The connection, where the exchange has one of its own.
+    pub fn stream(&self) -> Option<&Stream> {
+        each!(self, s => Some(s.stream()), else None)
+    }
+
+    /// Payload bytes of the response so far.
+    pub fn body_bytes_received(&self) -> usize {
+        each!(self, s => s.body_bytes_received(), else 0)
+    }
+
+    /// Payload bytes of the request so far.
+    pub fn body_bytes_sent(&self) -> usize {
+        each!(self, s => s.body_bytes_sent(), else 0)
+    }
+}
+
+impl<S> UpstreamHalf for HttpSession<S> {
+    fn queue_body(&mut self, data: Bytes) -> Result<()> {
+        each!(self, s => s.queue_body(data), else Err(not_built()))
+    }
+
+    fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
+        each!(self, s => s.queue_end(trailers), else Err(not_built()))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        each!(self, s => s.poll_flush(cx), else Poll::Ready(Err(not_built())))
+    }
+
+    fn wants_flush(&self) -> bool {
+        each!(self, s => s.wants_flush(), else false)
+    }
+
+    fn queued(&self) -> usize {
+        each!(self, s => s.queued(), else 0)
+    }
+
+    fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
+        each!(self, s => s.poll_response_task(cx), else Poll::Ready(Err(not_built())))
+    }
+
+    fn has_input(&self) -> bool {
+        each!(self, s => s.has_buffered_input(), else false)
+    }
+}

@@ -1,0 +1,74 @@
+//! The two halves of an exchange as an engine sees them, whatever protocol carries them.
+//!
+//! Everything is polled and keeps its state in the session, so that an engine can wait on both
+//! halves at once in a single task and be dropped at any time without losing an accepted byte.
+//! What is queued is bounded by the engine: it reads from one half only while
+//! [`queued`](DownstreamHalf::queued) of the other is under its mark.
+
+use super::HttpTask;
+use crate::timeout::{Deadline, Deadlines};
+use bytes::Bytes;
+use http::HeaderMap;
+use pingora_error::{BError, Result};
+use std::task::{Context, Poll};
+use tokio::time::Instant;
+
+/// The half that requests come from.
+pub trait DownstreamHalf {
+    /// The next piece of the request's body; `None` at its end, and from then on.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>>;
+
+    /// Whether the request's body was read to its end.
+    fn body_done(&mut self) -> bool;
+
+    /// The trailers of the request's body, once it is done.
+    fn take_request_trailers(&mut self) -> Option<Box<HeaderMap>>;
+
+    /// Ready when a client that has sent its request is gone.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError>;
+
+    /// Accepts a piece of the response, whole.
+    fn queue(&mut self, task: HttpTask) -> Result<()>;
+
+    /// Writes what is queued, as far as the client takes it.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
+
+    /// Whether `poll_flush` has something to do.
+    fn wants_flush(&self) -> bool;
+
+    /// How many bytes are queued.
+    fn queued(&self) -> usize;
+
+    /// Ready with a deadline that has passed; otherwise the task is woken in time for the next.
+    fn poll_alarm(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadlines: &Deadlines,
+        now: Instant,
+    ) -> Poll<Deadline>;
+}
+
+/// The half that requests go to.
+pub trait UpstreamHalf {
+    /// Accepts a piece of the request's body, whole.
+    fn queue_body(&mut self, data: Bytes) -> Result<()>;
+
+    /// Accepts the end of the request.
+    fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()>;
+
+    /// Writes what is queued, as far as the server takes it. After an error nothing more is
+    /// written, but a response may still come.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
+
+    /// Whether `poll_flush` has something to do.
+    fn wants_flush(&self) -> bool;
+
+    /// How many bytes are queued.
+    fn queued(&self) -> usize;
+
+    /// The next piece of the response.
+    fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>>;
+
+    /// Whether the next piece is there already, without reading from the connection.
+    fn has_input(&self) -> bool;
+}

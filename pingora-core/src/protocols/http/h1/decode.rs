@@ -1,0 +1,300 @@
+//! Which of the bytes that arrive are payload.
+
+use http::HeaderMap;
+
+use super::trailers::TrailerSection;
+use super::{BodyLength, Fault};
+
+/// Bytes of one chunk-size line, extensions included.
+const LONGEST_CHUNK_LINE: u32 = 4 * 1024;
+/// Bytes of chunk extensions in one message. They are dropped, and nobody has a use for more.
+const MOST_EXTENSIONS: u32 = 16 * 1024;
+/// Hex digits of a chunk size, leading zeros included.
+const MOST_DIGITS: u8 = 16;
+
+/// Finds payload among the bytes of a body. Looks at framing only: payload is never copied.
+///
+/// ```text
+///  Chunked:  Size ──▶ Extension ──▶ SizeEnd ──▶ Payload ──▶ PayloadEnd ──▶ Size …
+///                                      │ size 0
+///                                      ▼
+///                                  Trailers ──▶ (LastLine) ──▶ Done
+///  Exact:    Exact(n) ─────────────────────────────────────▶ Done
+///  any state, on a fault ──▶ Broken
+/// ```
+#[derive(Debug, Clone)]
+pub struct BodyDecoder {
+    state: State,
+    /// Bytes of extensions so far.
+    extensions: u32,
+    trailers: Option<Box<HeaderMap>>,
+    section: Option<Box<TrailerSection>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Exact(u64),
+    UntilClose,
+    /// Within the digits of a chunk size.
+    Size {
+        size: u64,
+        digits: u8,
+    },
+    /// Within the extensions of a chunk; `line` counts the bytes of this line.
+    Extension {
+        size: u64,
+        line: u32,
+    },
+    /// After the CR of a chunk-size line.
+    SizeEnd {
+        size: u64,
+    },
+    /// Within the payload of a chunk, of which so much is missing.
+    Payload(u64),
+    /// After the payload of a chunk.
+    PayloadEnd,
+    /// After the CR that follows the payload of a chunk.
+    PayloadEndLf,
+    /// After the last chunk: trailers, or the last line.
+    Trailers,
+    /// After the CR of the last line.
+    LastLine,
+    Done,
+    Broken(Fault),
+}
+
+/// What a step of [`BodyDecoder`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// `input[..consumed]` was framing; more input is needed.
+    More {
+        /// Bytes to take away from the front of the input.
+        consumed: usize,
+    },
+    /// `input[skip..skip + len]` is payload, at least one byte; what stands before it was framing.
+    /// Take away `skip + len` bytes.
+    Data {
+        /// Framing in front of the payload.
+        skip: usize,
+        /// The payload.
+        len: usize,
+    },
+    /// The body is over; `input[..consumed]` still belonged to it.
+    End {
+        /// Bytes to take away from the front of the input.
+        consumed: usize,
+    },
+}
+
+impl BodyDecoder {
+    /// A decoder for a body that is delimited in this way.
+    pub fn new(length: BodyLength) -> Self {
+        let state = match length {
+            BodyLength::Empty | BodyLength::Exact(0) => State::Done,
+            BodyLength::Exact(bytes) => State::Exact(bytes),
+            BodyLength::Chunked => State::start_of_chunk(),
+            BodyLength::UntilClose => State::UntilClose,
+        };
+        Self {
+            state,
+            extensions: 0,
+            trailers: None,
+            section: None,
+        }
+    }
+
+    /// Looks at `input`: what arrived and was not taken away by an earlier step. Each step takes
+    /// away what it says; framing that is cut in the middle is remembered, so nothing has to be
+    /// offered twice.
+    ///
+    /// # Errors
+    /// The framing is broken: the body ends here and the connection is of no further use. Every
+    /// later step returns the same.
+    #[inline]
+    pub fn step(&mut self, input: &[u8]) -> Result<Step, Fault> {
+        match &mut self.state {
+            State::Exact(left) if !input.is_empty() => {
+                let len = clamp(*left, input.len());
+                *left -= len as u64;
+                if *left == 0 {
+                    self.state = State::Done;
+                }
+                Ok(Step::Data { skip: 0, len })
+            }
+            State::UntilClose if !input.is_empty() => Ok(Step::Data {
+                skip: 0,
+                len: input.len(),
+            }),
+            State::Exact(_) | State::UntilClose => Ok(Step::More { consumed: 0 }),
+            State::Done => Ok(Step::End { consumed: 0 }),
+            _ => self.chunked_step(input).inspect_err(|fault| {
+                self.state = State::Broken(*fault);
+                self.section = None;
+            }),
+        }
+    }
+
+    fn chunked_step(&mut self, input: &[u8]) -> Result<Step, Fault> {
+        let mut rest = input;
+        loop {
+            let consumed = input.len() - rest.len();
+            match self.state {
+                State::Done => return Ok(Step::End { consumed }),
+                State::Broken(fault) => return Err(fault),
+                State::Payload(left) if !rest.is_empty() => {
+                    let len = clamp(left, rest.len());
+                    self.state = match left - len as u64 {
+                        0 => State::PayloadEnd,
+                        left => State::Payload(left),
+                    };
+                    let skip = consumed;
+                    return Ok(Step::Data { skip, len });
+                }
+                State::Trailers if !matches!(rest, [] | [b'\r', ..]) || self.section.is_some() => {
+                    rest = self.read_trailers(rest)?;
+                    if rest.is_empty() && self.state == State::Trailers {
+                        let consumed = input.len();
+                        return Ok(Step::More { consumed });
+                    }
+                }
+                _ => {
+                    let [byte, after @ ..] = rest else {
+                        return Ok(Step::More { consumed });
+                    };
+                    self.state = self.framing_byte(*byte)?;
+                    rest = after;
+                }
+            }
+        }
+    }
+
+    /// RFC 9112 section 7.1, byte by byte.
+    #[inline]
+    fn framing_byte(&mut self, byte: u8) -> Result<State, Fault> {
+        match (self.state, byte) {
+            (State::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
+                if digits == MOST_DIGITS || size > (i64::MAX as u64) >> 4 {
+                    return Err(Fault::bad("a chunk size is too large"));
+                }
+                Ok(State::Size {
+                    size: size << 4 | u64::from(hex_value(byte)),
+                    digits: digits + 1,
+                })
+            }
+            (State::Size { digits: 0, .. }, _) => Err(Fault::bad("a chunk has no size")),
+            (State::Size { size, .. }, b'\r') => Ok(State::SizeEnd { size }),
+            (State::Size { size, digits }, b';') => self.extension(size, u32::from(digits)),
+            (State::Size { .. }, _) => Err(Fault::bad("a chunk size is not a hex number")),
+            (State::Extension { size, .. }, b'\r') => Ok(State::SizeEnd { size }),
+            (State::Extension { size, line }, b'\t' | b' '..=b'~' | 0x80..) => {
+                self.extension(size, line)
+            }
+            (State::Extension { .. }, _) => {
+                Err(Fault::bad("a chunk extension holds a control character"))
+            }
+            (State::SizeEnd { size: 0 }, b'\n') => Ok(State::Trailers),
+            (State::SizeEnd { size }, b'\n') => Ok(State::Payload(size)),
+            (State::PayloadEnd, b'\r') => Ok(State::PayloadEndLf),
+            (State::PayloadEndLf, b'\n') => Ok(State::start_of_chunk()),
+            (State::Trailers, b'\r') => Ok(State::LastLine),
+            (State::LastLine, b'\n') => Ok(State::Done),
+            _ => Err(Fault::bad(
+                "a line of the chunked coding does not end with CRLF",
+            )),
+        }
+    }
+
+    fn extension(&mut self, size: u64, line: u32) -> Result<State, Fault> {
+        let line = line + 1;
+        self.extensions += 1;
+        if line > LONGEST_CHUNK_LINE || self.extensions > MOST_EXTENSIONS {
+            return Err(Fault::bad("the chunk extensions are too long"));
+        }
+        Ok(State::Extension { size, line })
+    }
+
+    /// Returns what of the input is left.
+    #[cold]
+    fn read_trailers<'a>(&mut self, input: &'a [u8]) -> Result<&'a [u8], Fault> {
+        let section = self.section.get_or_insert_default();
+        let (taken, trailers) = section.read(input)?;
+        if let Some(trailers) = trailers {
+            self.trailers = Some(trailers).filter(|fields| !fields.is_empty());
+            self.section = None;
+            self.state = State::Done;
+        }
+        Ok(input.get(taken..).unwrap_or_default())
+    }
+
+    /// The peer closed its side. That is the clean end of a body that only this delimits.
+    ///
+    /// # Errors
+    /// The body was cut short.
+    pub fn end_of_input(&mut self) -> Result<(), Fault> {
+        match self.state {
+            State::Done => Ok(()),
+            State::UntilClose => {
+                self.state = State::Done;
+                Ok(())
+            }
+            State::Broken(fault) => Err(fault),
+            _ => {
+                let fault = Fault::CUT_SHORT;
+                self.state = State::Broken(fault);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Whether the body is over. True already after the step that yielded the last byte of an
+    /// [`Exact`](BodyLength::Exact) body.
+    #[inline]
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Payload still to come: of the body, if its length is known; of the current chunk, if it is
+    /// chunked. `None`, if only the end of the connection will tell.
+    #[inline]
+    pub fn remaining(&self) -> Option<u64> {
+        match self.state {
+            State::Exact(left) | State::Payload(left) => Some(left),
+            State::UntilClose => None,
+            _ => Some(0),
+        }
+    }
+
+    /// The trailers of a chunked body, once it is over and if it had any that
+    /// [may be trailers](super::may_be_trailer).
+    pub fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        self.trailers.take()
+    }
+}
+
+impl Default for BodyDecoder {
+    /// The decoder of a message without body: done.
+    fn default() -> Self {
+        Self::new(BodyLength::Empty)
+    }
+}
+
+impl State {
+    const fn start_of_chunk() -> Self {
+        Self::Size { size: 0, digits: 0 }
+    }
+}
+
+/// The smaller of what is missing and what is there.
+#[inline]
+fn clamp(left: u64, available: usize) -> usize {
+    usize::try_from(left).map_or(available, |left| left.min(available))
+}
+
+/// Of a hex digit.
+#[inline]
+const fn hex_value(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}

@@ -1,0 +1,247 @@
+//! The bytes of messages that we send.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode, Version};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::fields::Framing;
+use super::trailers::may_be_trailer;
+use super::{BodyLength, Fault};
+
+/// Appends a request head: request line, fields, empty line. Names keep their spelling.
+///
+/// The version is written as HTTP/1.1, unless it is HTTP/1.0.
+pub fn encode_request(req: &RequestHeader, out: &mut Vec<u8>) {
+    let (method, target) = (req.method.as_str(), req.raw_path());
+    out.reserve(method.len() + target.len() + 16 + fields_size(&req.headers));
+    out.extend_from_slice(method.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target);
+    out.extend_from_slice(match req.version {
+        Version::HTTP_10 => b" HTTP/1.0\r\n",
+        _ => b" HTTP/1.1\r\n",
+    });
+    req.header_to_h1_wire(out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a response head: status line, fields, empty line. Names keep their spelling.
+///
+/// The version is written as HTTP/1.1, unless it is HTTP/1.0.
+pub fn encode_response(resp: &ResponseHeader, out: &mut Vec<u8>) {
+    let reason = resp.get_reason_phrase().unwrap_or_default();
+    out.reserve(reason.len() + 20 + fields_size(&resp.headers));
+    out.extend_from_slice(match resp.version {
+        Version::HTTP_10 => b"HTTP/1.0 ",
+        _ => b"HTTP/1.1 ",
+    });
+    out.extend_from_slice(resp.status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    resp.header_to_h1_wire(out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What the fields take on the wire.
+#[inline]
+fn fields_size(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum()
+}
+
+/// How the body of a request that we are about to send is delimited, by its own fields.
+///
+/// # Errors
+/// 500: the fields contradict each other, are malformed, or can't be sent to HTTP/1.0.
+pub fn outgoing_request_length(req: &RequestHeader) -> Result<BodyLength, Fault> {
+    let framing = outgoing_framing(&req.headers)?;
+    match (framing.chunked(req.version).map_err(own)?, framing.length) {
+        (true, Some(_)) => Err(Fault::new(500, "Transfer-Encoding and Content-Length")),
+        (true, None) => Ok(BodyLength::Chunked),
+        (false, Some(length)) => Ok(BodyLength::Exact(length.bytes)),
+        (false, None) => Ok(BodyLength::Empty),
+    }
+    .and_then(|length| match length {
+        BodyLength::Empty | BodyLength::Exact(0) => Ok(length),
+        _ if req.method == Method::CONNECT => Err(Fault::new(500, "CONNECT with a body")),
+        _ => Ok(length),
+    })
+}
+
+/// How the body of a response that we are about to send is delimited, by its status and its own
+/// fields. `head_request`: it answers a HEAD.
+///
+/// A peer of HTTP/1.0 can't read the chunked coding: with `peer_is_http10` a chunked response is
+/// [`BodyLength::UntilClose`], and the caller removes its `Transfer-Encoding` before it sends the
+/// head.
+///
+/// # Errors
+/// 500: the fields contradict each other or are malformed.
+pub fn outgoing_response_length(
+    resp: &ResponseHeader,
+    head_request: bool,
+    peer_is_http10: bool,
+) -> Result<BodyLength, Fault> {
+    let status = resp.status;
+    if head_request
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    {
+        return Ok(BodyLength::Empty);
+    }
+    let framing = outgoing_framing(&resp.headers)?;
+    match (
+        framing.chunked(Version::HTTP_11).map_err(own)?,
+        framing.length,
+    ) {
+        (true, Some(_)) => Err(Fault::new(500, "Transfer-Encoding and Content-Length")),
+        (true, None) if peer_is_http10 => Ok(BodyLength::UntilClose),
+        (true, None) => Ok(BodyLength::Chunked),
+        (false, Some(length)) => Ok(BodyLength::Exact(length.bytes)),
+        (false, None) => Ok(BodyLength::UntilClose),
+    }
+}
+
+fn outgoing_framing(headers: &HeaderMap) -> Result<Framing<'_>, Fault> {
+    let mut framing = Framing::default();
+    for value in headers.get_all(CONTENT_LENGTH) {
+        framing.content_length(value.as_bytes()).map_err(own)?;
+    }
+    for value in headers.get_all(TRANSFER_ENCODING) {
+        framing.transfer_encoding(value.as_bytes()).map_err(own)?;
+    }
+    for value in headers.get_all(CONNECTION) {
+        framing.connection.read(value.as_bytes());
+    }
+    Ok(framing)
+}
+
+/// The same fault in a message of our own.
+fn own(fault: Fault) -> Fault {
+    Fault::new(500, fault.reason())
+}
+
+/// Writes the framing of a body. The payload itself never passes through here.
+///
+/// For each piece of payload: [`before`](Self::before), then the payload, then
+/// [`after`](Self::after); at the end [`finish`](Self::finish).
+#[derive(Debug, Clone)]
+pub struct BodyEncoder {
+    length: BodyLength,
+    /// Of an exact length: what is missing.
+    left: u64,
+    finished: bool,
+}
+
+impl Default for BodyEncoder {
+    /// The encoder of a message without body.
+    fn default() -> Self {
+        Self::new(BodyLength::Empty)
+    }
+}
+
+impl BodyEncoder {
+    /// An encoder for a body that is delimited in this way.
+    pub fn new(length: BodyLength) -> Self {
+        let left = match length {
+            BodyLength::Exact(bytes) => bytes,
+            _ => 0,
+        };
+        Self {
+            length,
+            left,
+            finished: false,
+        }
+    }
+
+    /// Appends what goes in front of `len` bytes of payload. Returns whether the payload is to be
+    /// sent at all: not if the body is [`Empty`](BodyLength::Empty) (the answer to a HEAD), and not
+    /// if it has no bytes (an empty chunk would end the body).
+    ///
+    /// # Errors
+    /// 500: more than the declared length, or anything after [`finish`](Self::finish). Nothing is
+    /// written then.
+    #[inline]
+    pub fn before(&mut self, len: usize, out: &mut Vec<u8>) -> Result<bool, Fault> {
+        if len == 0 || self.length == BodyLength::Empty {
+            return Ok(false);
+        }
+        if self.finished {
+            return Err(Fault::new(500, "payload after the end of the body"));
+        }
+        match self.length {
+            BodyLength::Exact(_) => {
+                self.left = self.left.checked_sub(len as u64).ok_or(Fault::new(
+                    500,
+                    "the body is longer than its Content-Length",
+                ))?;
+            }
+            BodyLength::Chunked => put_chunk_size(len, out),
+            BodyLength::Empty | BodyLength::UntilClose => {}
+        }
+        Ok(true)
+    }
+
+    /// Appends what goes behind that payload.
+    #[inline]
+    pub fn after(&mut self, out: &mut Vec<u8>) {
+        if self.length == BodyLength::Chunked {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Ends the body. Trailers are sent if it is chunked, except for those that
+    /// [may not be trailers](super::may_be_trailer). A second call does nothing.
+    ///
+    /// # Errors
+    /// 500: the body is shorter than its declared length. The connection is of no further use.
+    pub fn finish(&mut self, trailers: Option<&HeaderMap>, out: &mut Vec<u8>) -> Result<(), Fault> {
+        if self.left > 0 {
+            return Err(Fault::new(
+                500,
+                "the body is shorter than its Content-Length",
+            ));
+        }
+        if self.length == BodyLength::Chunked && !self.finished {
+            out.extend_from_slice(b"0\r\n");
+            if let Some(trailers) = trailers {
+                put_trailers(trailers, out);
+            }
+            out.extend_from_slice(b"\r\n");
+        }
+        self.finished = true;
+        Ok(())
+    }
+
+    /// Whether nothing is missing: the body was finished, or has all bytes that were declared.
+    pub fn is_done(&self) -> bool {
+        match self.length {
+            BodyLength::Empty => true,
+            BodyLength::Exact(_) => self.left == 0,
+            BodyLength::Chunked | BodyLength::UntilClose => self.finished,
+        }
+    }
+}
+
+fn put_chunk_size(len: usize, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4).max(1);
+    for place in (0..digits).rev() {
+        let digit = HEX.get((len >> (place * 4)) & 15);
+        out.extend(digit);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cold]
+fn put_trailers(trailers: &HeaderMap, out: &mut Vec<u8>) {
+    for (name, value) in trailers.iter().filter(|(name, _)| may_be_trailer(name)) {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}

@@ -1,0 +1,64 @@
+//! Why a message was refused.
+
+use std::fmt;
+
+/// Why a message was refused: a status code to answer with, and a reason for the log.
+///
+/// Whose fault it is follows from the status: 4xx and 505 are the client's, 501 asks for what we
+/// don't do, 502 is the upstream's, 500 is our own (a body that breaks its declared length).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    status: u16,
+    reason: &'static str,
+}
+
+impl Fault {
+    /// The body is larger than is allowed here.
+    pub const BODY_TOO_LARGE: Fault = Fault::new(413, "the body is too large");
+    /// The message did not arrive within the time allowed.
+    pub const TIMED_OUT: Fault = Fault::new(408, "the message took too long to arrive");
+    /// The connection was closed before the body's end.
+    pub(super) const CUT_SHORT: Fault = Fault::new(400, "the body was cut short");
+
+    /// Whether the message just stopped: nobody is there to be answered then.
+    pub fn is_cut_short(&self) -> bool {
+        self.reason == Fault::CUT_SHORT.reason
+    }
+
+    /// The message breaks the protocol.
+    pub(super) const fn bad(reason: &'static str) -> Self {
+        Self::new(400, reason)
+    }
+
+    pub(super) const fn new(status: u16, reason: &'static str) -> Self {
+        Self { status, reason }
+    }
+
+    /// The status code to answer with: 400, 405, 414, 431, 501 or 505 for a bad request, 502 for a
+    /// bad response, 500 for a message of our own that can't be sent.
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// What is wrong, in a few words. Never holds bytes of the message.
+    pub const fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// The same fault, found in a response: the status is 502.
+    ///
+    /// [`BodyDecoder`](super::BodyDecoder) and the default [`HeadScanner`](super::HeadScanner)
+    /// don't know whose bytes they read and speak as of a request.
+    #[must_use]
+    pub const fn of_response(self) -> Self {
+        Self::new(502, self.reason)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason)
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -1,0 +1,152 @@
+//! The fields that decide how a message is read, gathered while its head is parsed.
+
+use http::Version;
+
+use super::Fault;
+use super::persistence::ConnectionOptions;
+use super::tokens::{elements, is_token, is_token_byte};
+
+/// Fields that mean something to the framing; all others just pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    Host,
+    Expect,
+    Upgrade,
+    Connection,
+    ContentLength,
+    TransferEncoding,
+    Other,
+}
+
+/// The length alone rules out nearly every other name.
+#[inline]
+pub(super) fn classify(name: &[u8]) -> Field {
+    let (candidate, field): (&[u8], _) = match name.len() {
+        4 => (b"host", Field::Host),
+        6 => (b"expect", Field::Expect),
+        7 => (b"upgrade", Field::Upgrade),
+        10 => (b"connection", Field::Connection),
+        14 => (b"content-length", Field::ContentLength),
+        17 => (b"transfer-encoding", Field::TransferEncoding),
+        _ => return Field::Other,
+    };
+    if name.eq_ignore_ascii_case(candidate) {
+        field
+    } else {
+        Field::Other
+    }
+}
+
+/// What the fields of one message say about its framing and its connection.
+#[derive(Debug, Default)]
+pub(super) struct Framing<'a> {
+    pub(super) length: Option<ContentLength<'a>>,
+    pub(super) coding: TransferCoding,
+    pub(super) connection: ConnectionOptions,
+    /// Whether there is an `Upgrade` field that names protocols and nothing else.
+    pub(super) upgrade: Option<bool>,
+}
+
+/// The one value of all `Content-Length` fields.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ContentLength<'a> {
+    digits: &'a [u8],
+    pub(super) bytes: u64,
+}
+
+/// What all `Transfer-Encoding` fields add up to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum TransferCoding {
+    #[default]
+    Absent,
+    Chunked,
+    /// A coding that we don't know, and so far no `chunked`.
+    Unknown,
+    /// A coding that we don't know, then `chunked`.
+    UnknownThenChunked,
+}
+
+impl<'a> Framing<'a> {
+    /// Takes in one `Content-Length` field (RFC 9112 section 6.3, rule 5). Returns the plain digits
+    /// that are to be kept: `None`, if an equal value was there before.
+    ///
+    /// # Errors
+    /// Anything but digits, more than 63 bits, or values that are not equal to each other.
+    pub(super) fn content_length(&mut self, value: &'a [u8]) -> Result<Option<&'a [u8]>, Fault> {
+        let mut first = None;
+        for digits in elements(value) {
+            match self.length {
+                Some(known) if known.digits == digits => {}
+                Some(_) => return Err(Fault::bad("two different values of Content-Length")),
+                None => {
+                    let bytes = decimal(digits)?;
+                    self.length = Some(ContentLength { digits, bytes });
+                    first = Some(digits);
+                }
+            }
+        }
+        Ok(first)
+    }
+
+    /// Takes in one `Transfer-Encoding` field; all of them are one list (RFC 9112 section 6.1).
+    ///
+    /// # Errors
+    /// An element that is no coding, or anything after `chunked`.
+    pub(super) fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Fault> {
+        for coding in elements(value) {
+            let chunked = coding.eq_ignore_ascii_case(b"chunked");
+            self.coding = match self.coding {
+                TransferCoding::Absent if chunked => TransferCoding::Chunked,
+                TransferCoding::Unknown if chunked => TransferCoding::UnknownThenChunked,
+                TransferCoding::Chunked | TransferCoding::UnknownThenChunked => {
+                    return Err(Fault::bad("chunked is not the last transfer coding"));
+                }
+                TransferCoding::Absent | TransferCoding::Unknown if is_token(coding) => {
+                    TransferCoding::Unknown
+                }
+                _ => return Err(Fault::bad("Transfer-Encoding is malformed")),
+            };
+        }
+        Ok(())
+    }
+
+    /// Takes in one `Upgrade` field: a list of `protocol [ "/" version ]` (RFC 9110 section 7.8).
+    pub(super) fn upgrade(&mut self, value: &[u8]) {
+        let well_formed = elements(value).all(|protocol| {
+            let mut parts = protocol.splitn(2, |&b| b == b'/');
+            parts.all(|part| !part.is_empty() && part.iter().all(|&b| is_token_byte(b)))
+        });
+        self.upgrade = Some(well_formed && self.upgrade.unwrap_or(true));
+    }
+
+    /// Whether the body is chunked.
+    ///
+    /// # Errors
+    /// 501 for a transfer coding that we don't know, 400 for one in HTTP/1.0, which has none (RFC
+    /// 9112 section 6.1).
+    pub(super) fn chunked(&self, version: Version) -> Result<bool, Fault> {
+        match self.coding {
+            TransferCoding::Absent => Ok(false),
+            _ if version == Version::HTTP_10 => {
+                Err(Fault::bad("Transfer-Encoding in a message of HTTP/1.0"))
+            }
+            TransferCoding::Chunked => Ok(true),
+            TransferCoding::Unknown | TransferCoding::UnknownThenChunked => {
+                Err(Fault::new(501, "the transfer coding is not implemented"))
+            }
+        }
+    }
+}
+
+/// `1*DIGIT`, at most 2^63 - 1: other readers count bytes in signed numbers.
+pub(super) fn decimal(digits: &[u8]) -> Result<u64, Fault> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Fault::bad("Content-Length is not a plain number"));
+    }
+    let number = digits.iter().try_fold(0i64, |number, digit| {
+        number.checked_mul(10)?.checked_add(i64::from(digit - b'0'))
+    });
+    number
+        .map(i64::unsigned_abs)
+        .ok_or(Fault::bad("Content-Length is too large"))
+}

@@ -1,0 +1,77 @@
+//! The authority of a request: `Host` and the target's own.
+
+use std::net::Ipv6Addr;
+
+/// Whether these bytes are `uri-host [ ":" port ]` (RFC 9110 section 7.2), not empty.
+///
+/// Stricter than RFC 3986 where readers disagree: no user information, no comma (which two merged
+/// fields would have), no zone in an IPv6 address, a port of at most 65535.
+pub fn is_valid_authority(authority: &[u8]) -> bool {
+    authority_host_and_port(authority).is_some()
+}
+
+/// Splits `uri-host [ ":" port ]` into the host (with the brackets of an IPv6 address) and the
+/// digits of the port, which may be empty. `None`: it is not valid, see [`is_valid_authority`].
+pub fn authority_host_and_port(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    let (host, port) = match authority {
+        [b'[', rest @ ..] => {
+            let end = rest.iter().position(|&b| b == b']')?;
+            let address = str::from_utf8(rest.get(..end)?).ok()?;
+            address.parse::<Ipv6Addr>().ok()?;
+            authority.split_at_checked(end + 2)?
+        }
+        _ => {
+            let colon = authority.iter().position(|&b| b == b':');
+            let (host, port) = authority.split_at_checked(colon.unwrap_or(authority.len()))?;
+            if host.is_empty() || !is_registered_name(host) {
+                return None;
+            }
+            (host, port)
+        }
+    };
+    match port {
+        [] => Some((host, None)),
+        [b':', digits @ ..] if is_port(digits) => Some((host, Some(digits))),
+        _ => None,
+    }
+}
+
+fn is_registered_name(host: &[u8]) -> bool {
+    let mut left = host;
+    while let [first, rest @ ..] = left {
+        left = match (first, rest) {
+            (b'%', [a, b, rest @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
+            (first, rest) if is_name_byte(*first) => rest,
+            _ => return false,
+        };
+    }
+    true
+}
+
+/// `unreserved` and `sub-delims` of RFC 3986, without the comma.
+#[inline]
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b';'
+                | b'='
+        )
+}
+
+fn is_port(digits: &[u8]) -> bool {
+    digits.iter().all(u8::is_ascii_digit)
+        && (digits.is_empty()
+            || str::from_utf8(digits).is_ok_and(|text| text.parse::<u16>().is_ok()))
+}

@@ -1,0 +1,50 @@
+//! May the connection be used for another message?
+
+use http::{HeaderValue, Version};
+
+use super::tokens::elements;
+
+/// What the `Connection` fields of a message ask for (RFC 9110 section 7.6.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct ConnectionOptions {
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    pub(super) upgrade: bool,
+}
+
+impl ConnectionOptions {
+    /// Takes in one `Connection` field. Options that don't concern us are passed over.
+    #[inline]
+    pub(super) fn read(&mut self, value: &[u8]) {
+        for option in elements(value) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+        }
+    }
+
+    #[inline]
+    pub(super) fn persistent(self, version: Version) -> bool {
+        match version {
+            _ if self.close => false,
+            Version::HTTP_09 => false,
+            Version::HTTP_10 => self.keep_alive,
+            _ => true,
+        }
+    }
+}
+
+/// Whether a message leaves its connection open for another (RFC 9112 section 9.3), as far as its
+/// version and its `Connection` fields say. `close` wins over `keep-alive`.
+pub fn keep_alive<'a>(version: Version, connection: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut options = ConnectionOptions::default();
+    connection.for_each(|value| options.read(value));
+    options.persistent(version)
+}
+
+/// Whether these `Connection` fields name `close`.
+pub fn names_close<'a>(connection: impl Iterator<Item = &'a HeaderValue>) -> bool {
+    let mut options = ConnectionOptions::default();
+    connection.for_each(|value| options.read(value.as_bytes()));
+    options.close
+}

@@ -1,0 +1,438 @@
+//! Request heads (RFC 9112 sections 3 and 6).
+
+use bytes::Bytes;
+use http::{Method, Version};
+use httparse::{EMPTY_HEADER, Header};
+use pingora_http::authority::{RawTargetAuthority, is_http_family_scheme, raw_target_authority};
+use pingora_http::{FieldRefused, RequestHeader, TargetRefused};
+use std::mem::MaybeUninit;
+
+use super::fields::{Field, Framing, classify};
+use super::host::{authority_host_and_port, is_valid_authority};
+use super::{BodyLength, Fault, HeadLimits};
+
+/// Header fields that are tokenised without an allocation; more are possible where the limits allow.
+pub(super) const FIELDS_ON_STACK: usize = 128;
+
+/// What a request may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestRules {
+    /// How large the head may be.
+    pub limits: HeadLimits,
+    /// Whether CONNECT is served. If not (the default), it gets 405.
+    pub allow_connect: bool,
+    /// Whether a field may be folded onto several lines (RFC 9112 section 5.2). If so, each fold
+    /// becomes one space; if not (the default), it gets 400.
+    pub allow_obs_fold: bool,
+}
+
+/// What the head of a request means for the connection it came on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// How the body is delimited. Never [`BodyLength::UntilClose`].
+    pub body: BodyLength,
+    /// Whether the client wants to keep the connection.
+    pub keep_alive: bool,
+    /// Whether the client waits for a 100 before it sends the body (RFC 9110 section 10.1.1).
+    pub expects_continue: bool,
+    /// Whether this asks for another protocol in a sound way: `Upgrade` and `Connection: upgrade`
+    /// on a GET of HTTP/1.1 without a body.
+    pub upgrade: bool,
+}
+
+impl Default for RequestFacts {
+    /// Of a request that was not read: no body, and nothing to keep the connection for.
+    fn default() -> Self {
+        Self { body: BodyLength::Empty, keep_alive: false, expects_continue: false, upgrade: false }
+    }
+}
+
+/// A head cut into its parts.
+struct Line<'h, 'b> {
+    method: &'b [u8],
+    target: &'b [u8],
+    version: Version,
+    fields: &'h [Header<'b>],
+}
+
+/// Reads the head of a request into `into`, whose earlier content is dropped and whose allocations
+/// are kept.
+///
+/// `head` is the whole head as [`HeadScanner`](super::HeadScanner) found it, the empty line at the
+/// end included. Target and values share it: they keep it alive.
+///
+/// What ends up in `into` is unambiguous: one `Host` at most, which agrees with the target; one
+/// `Content-Length` at most, of plain digits; on HTTP/1 an absolute-form target is sent on in
+/// origin-form.
+///
+/// # Errors
+/// See [`Fault::status`]. `into` then holds what was read so far, for the log.
+pub fn parse_request(
+    head: Bytes,
+    rules: &RequestRules,
+    into: &mut RequestHeader,
+) -> Result<RequestFacts, Fault> {
+    into.reset();
+    if head.len() > rules.limits.head_bytes {
+        return Err(Fault::new(431, "the head is too large"));
+    }
+    let head = match rules.allow_obs_fold {
+        true => unfold(head)?,
+        false => head,
+    };
+    let mut slots = [const { MaybeUninit::uninit() }; FIELDS_ON_STACK];
+    let stack = slots.len().min(rules.limits.fields);
+    match tokenise(&head, slots.get_mut(..stack).unwrap_or_default()) {
+        Ok(line) => interpret(&head, line, rules, into),
+        Err(httparse::Error::TooManyHeaders) if rules.limits.fields > FIELDS_ON_STACK => {
+            parse_many_fields(&head, rules, into)
+        }
+        Err(httparse::Error::Token) => parse_raw_target(&head, rules, into),
+        Err(error) => Err(tokenising_fault(error, &head)),
+    }
+}
+
+#[inline]
+fn tokenise<'h, 'b>(
+    head: &'b [u8],
+    slots: &'h mut [MaybeUninit<Header<'b>>],
+) -> Result<Line<'h, 'b>, httparse::Error> {
+    let mut request = httparse::Request::new(&mut []);
+    let end = request.parse_with_uninit_headers(head, slots)?;
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
+    else {
+        return Err(httparse::Error::NewLine);
+    };
+    if end != httparse::Status::Complete(head.len())
+        || method.as_ptr() != head.as_ptr()
+        || !ends_lines_with_crlf(head, request.headers)
+    {
+        return Err(httparse::Error::NewLine);
+    }
+    Ok(Line {
+        method: method.as_bytes(),
+        target: target.as_bytes(),
+        version: version(minor),
+        fields: request.headers,
+    })
+}
+
+pub(super) fn version(minor: u8) -> Version {
+    match minor {
+        0 => Version::HTTP_10,
+        _ => Version::HTTP_11,
+    }
+}
+
+/// Whether no line ends with a bare LF, which the tokeniser lets through: CRLF stands in front of
+/// every field, and twice at the end.
+#[inline]
+pub(super) fn ends_lines_with_crlf(head: &[u8], fields: &[Header<'_>]) -> bool {
+    let start = head.as_ptr() as usize;
+    let follows_crlf = |field: &Header<'_>| {
+        let offset = (field.name.as_ptr() as usize).wrapping_sub(start);
+        head.get(..offset)
+            .is_some_and(|before| before.ends_with(b"\r\n"))
+    };
+    head.ends_with(b"\r\n\r\n") && fields.iter().all(follows_crlf)
+}
+
+#[cold]
+fn parse_many_fields(
+    head: &Bytes,
+    rules: &RequestRules,
+    into: &mut RequestHeader,
+) -> Result<RequestFacts, Fault> {
+    let mut slots = vec![MaybeUninit::uninit(); most_fields(head, &rules.limits)];
+    match tokenise(head, &mut slots) {
+        Ok(line) => interpret(head, line, rules, into),
+        Err(error) => Err(tokenising_fault(error, head)),
+    }
+}
+
+/// A field takes four bytes at least: `a:` and CRLF.
+pub(super) fn most_fields(head: &[u8], limits: &HeadLimits) -> usize {
+    limits.fields.min(head.len() / 4 + 1)
+}
+
+/// The tokeniser refuses a target that is not UTF-8. HTTP does not: cut the line by hand.
+#[cold]
+fn parse_raw_target(
+    head: &Bytes,
+    rules: &RequestRules,
+    into: &mut RequestHeader,
+) -> Result<RequestFacts, Fault> {
+    const REFUSED: Fault = Fault::bad("the request line is malformed");
+    let end = head.iter().position(|&b| b == b'\n').ok_or(REFUSED)?;
+    let (first, rest) = head.split_at_checked(end + 1).ok_or(REFUSED)?;
+    let words = first.strip_suffix(b"\r\n").ok_or(REFUSED)?;
+    let mut words = words.split(|&b| b == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(REFUSED);
+    };
+    if target.is_ascii() {
+        return Err(REFUSED);
+    }
+    let version = match version {
+        b"HTTP/1.0" => Version::HTTP_10,
+        b"HTTP/1.1" => Version::HTTP_11,
+        _ => return Err(tokenising_fault(httparse::Error::Version, head)),
+    };
+    let mut slots = vec![EMPTY_HEADER; most_fields(head, &rules.limits)];
+    let fields = match httparse::parse_headers(rest, &mut slots) {
+        Ok(httparse::Status::Complete((end, fields))) if end == rest.len() => fields,
+        Ok(_) => return Err(Fault::bad("the head is incomplete")),
+        Err(error) => return Err(tokenising_fault(error, head)),
+    };
+    if !ends_lines_with_crlf(head, fields) {
+        return Err(tokenising_fault(httparse::Error::NewLine, head));
+    }
+    let line = Line {
+        method,
+        target,
+        version,
+        fields,
+    };
+    interpret(head, line, rules, into)
+}
+
+#[inline]
+fn interpret(
+    head: &Bytes,
+    line: Line<'_, '_>,
+    rules: &RequestRules,
+    into: &mut RequestHeader,
+) -> Result<RequestFacts, Fault> {
+    into.set_version(line.version);
+    let method =
+        Method::from_bytes(line.method).map_err(|_| Fault::bad("the method is not a token"))?;
+    into.set_method(method);
+    let authority = read_target(head, &line, rules, into)?;
+
+    into.reserve(line.fields.len() + 1);
+    let mut framing = Framing::default();
+    let mut host_seen = false;
+    let mut expects_continue = false;
+    for field in line.fields {
+        let mut value = field.value;
+        match classify(field.name.as_bytes()) {
+            Field::Other => {}
+            Field::Host => {
+                if host_seen {
+                    return Err(Fault::bad("more than one Host"));
+                }
+                if !is_valid_authority(value) {
+                    return Err(Fault::bad("Host is not a host and a port"));
+                }
+                host_seen = true;
+                value = authority.unwrap_or(value);
+            }
+            Field::Expect => expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            Field::Upgrade => framing.upgrade(value),
+            Field::Connection => framing.connection.read(value),
+            Field::TransferEncoding => framing.transfer_encoding(value)?,
+            Field::ContentLength => match framing.content_length(value)? {
+                Some(digits) => value = digits,
+                None => continue,
+            },
+        }
+        into.append_parsed(field.name.as_bytes(), head.slice_ref(value))
+            .map_err(field_fault)?;
+    }
+    let current = line.version != Version::HTTP_10;
+    match authority {
+        _ if host_seen => {}
+        _ if current => return Err(Fault::bad("no Host")),
+        Some(authority) => into
+            .append_parsed(b"Host", head.slice_ref(authority))
+            .map_err(field_fault)?,
+        None => {}
+    }
+    let body = body_length(&framing, into)?;
+    let has_body = !matches!(body, BodyLength::Empty | BodyLength::Exact(0));
+    Ok(RequestFacts {
+        body,
+        keep_alive: framing.connection.persistent(line.version),
+        expects_continue: expects_continue && current && has_body,
+        upgrade: framing.upgrade == Some(true)
+            && framing.connection.upgrade
+            && current
+            && !has_body
+            && into.method == Method::GET,
+    })
+}
+
+/// RFC 9112 section 6.3, rules 3 to 7, for requests.
+fn body_length(framing: &Framing<'_>, request: &RequestHeader) -> Result<BodyLength, Fault> {
+    let body = match (framing.chunked(request.version)?, framing.length) {
+        (true, Some(_)) => return Err(Fault::bad("Transfer-Encoding and Content-Length")),
+        (true, None) => BodyLength::Chunked,
+        (false, Some(length)) => BodyLength::Exact(length.bytes),
+        (false, None) => BodyLength::Empty,
+    };
+    if request.method != Method::CONNECT {
+        return Ok(body);
+    }
+    match body {
+        BodyLength::Empty | BodyLength::Exact(0) => Ok(BodyLength::Empty),
+        _ => Err(Fault::bad("CONNECT with a body")),
+    }
+}
+
+/// RFC 9112 section 3.2: which form, by method and first byte. Returns the authority that the target
+/// names, if it does: that one belongs into `Host`.
+#[inline]
+fn read_target<'b>(
+    head: &Bytes,
+    line: &Line<'_, 'b>,
+    rules: &RequestRules,
+    into: &mut RequestHeader,
+) -> Result<Option<&'b [u8]>, Fault> {
+    let target = line.target;
+    if target.len() > rules.limits.target_bytes {
+        return Err(Fault::new(414, "the request target is too long"));
+    }
+    if into.method == Method::CONNECT {
+        if !rules.allow_connect {
+            return Err(Fault::new(405, "CONNECT is not served"));
+        }
+        if !matches!(authority_host_and_port(target), Some((_, Some(port))) if !port.is_empty()) {
+            return Err(Fault::bad("the target of CONNECT is not a host and a port"));
+        }
+        into.set_parsed_authority(head.slice_ref(target))
+            .map_err(target_fault)?;
+        return Ok(Some(target));
+    }
+    match target {
+        [b'/', ..] => {}
+        b"*" if into.method == Method::OPTIONS => {}
+        _ => return read_absolute(head, target, into),
+    }
+    into.set_parsed_path(head.slice_ref(target))
+        .map_err(target_fault)?;
+    Ok(None)
+}
+
+#[cold]
+fn read_absolute<'b>(
+    head: &Bytes,
+    target: &'b [u8],
+    into: &mut RequestHeader,
+) -> Result<Option<&'b [u8]>, Fault> {
+    let RawTargetAuthority::Absolute {
+        scheme,
+        authority,
+        path_and_query,
+    } = raw_target_authority(target)
+    else {
+        return Err(Fault::bad("the request target has no known form"));
+    };
+    if !is_http_family_scheme(scheme) {
+        return Err(Fault::bad("the scheme of the target is not http or https"));
+    }
+    if !is_valid_authority(authority) {
+        return Err(Fault::bad("the authority of the target is malformed"));
+    }
+    let path = match path_and_query {
+        // RFC 9112 section 3.2.4: the server as a whole is meant.
+        [] if into.method == Method::OPTIONS => Bytes::from_static(b"*"),
+        [] => Bytes::from_static(b"/"),
+        [b'/', ..] => head.slice_ref(path_and_query),
+        _ => [b"/", path_and_query].concat().into(),
+    };
+    into.set_parsed_absolute(scheme, head.slice_ref(authority), path)
+        .map_err(target_fault)?;
+    Ok(Some(authority))
+}
+
+/// Each fold and the whitespace around it becomes one space (RFC 9112 section 5.2).
+fn unfold(head: Bytes) -> Result<Bytes, Fault> {
+    if !is_folded(&head) {
+        return Ok(head);
+    }
+    let mut lines = head.split(|&b| b == b'\n');
+    let mut unfolded = Vec::with_capacity(head.len());
+    unfolded.extend_from_slice(lines.next().unwrap_or_default());
+    for (number, line) in lines.enumerate() {
+        match line {
+            [b' ' | b'\t', ..] if number == 0 => {
+                return Err(Fault::bad(
+                    "whitespace between request line and first field",
+                ));
+            }
+            [b' ' | b'\t', ..] if unfolded.ends_with(b"\r") => {
+                unfolded.pop();
+                while unfolded.pop_if(|b| matches!(b, b' ' | b'\t')).is_some() {}
+                unfolded.push(b' ');
+                unfolded.extend_from_slice(without_leading_blanks(line));
+            }
+            line => {
+                unfolded.push(b'\n');
+                unfolded.extend_from_slice(line);
+            }
+        }
+    }
+    Ok(unfolded.into())
+}
+
+fn without_leading_blanks(mut line: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = line {
+        line = rest;
+    }
+    line
+}
+
+fn is_folded(head: &[u8]) -> bool {
+    head.windows(2)
+        .any(|pair| matches!(pair, [b'\n', b' ' | b'\t']))
+}
+
+#[cold]
+pub(super) fn field_fault(refused: FieldRefused) -> Fault {
+    match refused {
+        FieldRefused::Name => Fault::bad("a field name is not a token"),
+        FieldRefused::Value => Fault::bad("a field value holds a control character"),
+        FieldRefused::TooMany => Fault::new(431, "the head has too many fields"),
+    }
+}
+
+#[cold]
+fn target_fault(refused: TargetRefused) -> Fault {
+    match refused {
+        TargetRefused::Malformed => Fault::bad("the request target is malformed"),
+        TargetRefused::TooLong => Fault::new(414, "the request target is too long"),
+    }
+}
+
+#[cold]
+pub(super) fn tokenising_fault(error: httparse::Error, head: &[u8]) -> Fault {
+    use httparse::Error;
+    match error {
+        Error::TooManyHeaders => Fault::new(431, "the head has too many fields"),
+        Error::Version if names_other_version(head) => {
+            Fault::new(505, "the version is neither HTTP/1.1 nor HTTP/1.0")
+        }
+        Error::Version | Error::Token => Fault::bad("the request line is malformed"),
+        Error::Status => Fault::bad("the status line is malformed"),
+        Error::HeaderName if is_folded(head) => Fault::bad("a field is folded onto two lines"),
+        Error::HeaderName => Fault::bad("a field name is malformed"),
+        Error::HeaderValue => Fault::bad("a field value holds a control character"),
+        Error::NewLine => Fault::bad("the head is incomplete, or a line does not end with CRLF"),
+    }
+}
+
+/// Whether the first line is sound but for a version that exists and isn't ours.
+fn names_other_version(head: &[u8]) -> bool {
+    let mut lines = head.split(|&b| b == b'\r');
+    let mut words = lines.next().unwrap_or_default().split(|&b| b == b' ');
+    let (method, target, version) = (words.next(), words.next(), words.next());
+    let sound = |word: Option<&[u8]>| word.is_some_and(|word| !word.is_empty());
+    let Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]) = version else {
+        return false;
+    };
+    let ours = *major == b'1' && matches!(minor, b'0' | b'1');
+    let version = major.is_ascii_digit() && minor.is_ascii_digit() && !ours;
+    version && sound(method) && sound(target) && words.next().is_none()
+}

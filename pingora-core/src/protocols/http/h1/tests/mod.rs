@@ -1,0 +1,9 @@
+//! The rules as tables: a row per way to get a message right or wrong.
+#![allow(clippy::indexing_slicing, clippy::type_complexity)]
+
+mod body;
+mod framing;
+mod request;
+mod response;
+mod sending;
+mod splitting;

@@ -1,0 +1,140 @@
+//! Trailer sections (RFC 9112 section 7.1.2).
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
+use httparse::EMPTY_HEADER;
+
+use super::request::{ends_lines_with_crlf, field_fault, tokenising_fault};
+use super::{Fault, HeadLimits, HeadScanner};
+
+/// What a trailer section may hold.
+const LIMITS: HeadLimits = HeadLimits {
+    head_bytes: 16 * 1024,
+    fields: 64,
+    target_bytes: 16 * 1024,
+};
+
+/// Whether a field of this name may stand in a trailer section.
+///
+/// Fields that frame or route a message, authenticate someone, condition a request or describe the
+/// content have done their work when trailers arrive; a recipient that merged them into the head
+/// would be deceived (RFC 9110 section 6.5.1). They are dropped, in both directions: what a dropped
+/// field says is lost, which harms nobody who follows the rules, whereas refusing the message at
+/// this point would cut off a body that was passed on already.
+pub fn may_be_trailer(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    !(FORBIDDEN.contains(name)
+        || FORBIDDEN_CUSTOM.contains(&text)
+        || text.starts_with("if-")
+        || text.starts_with("x-forwarded-")
+        || text.starts_with("access-control-"))
+}
+
+const FORBIDDEN: [HeaderName; 38] = [
+    header::AGE,
+    header::ALLOW,
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_LOCATION,
+    header::CONTENT_RANGE,
+    header::CONTENT_SECURITY_POLICY,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::DATE,
+    header::EXPECT,
+    header::EXPIRES,
+    header::FORWARDED,
+    header::HOST,
+    header::LAST_MODIFIED,
+    header::LOCATION,
+    header::MAX_FORWARDS,
+    header::ORIGIN,
+    header::PRAGMA,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::RANGE,
+    header::REFERER,
+    header::RETRY_AFTER,
+    header::SET_COOKIE,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::USER_AGENT,
+    header::VARY,
+    header::VIA,
+    header::WARNING,
+    header::WWW_AUTHENTICATE,
+];
+
+/// Names that the `http` crate has no constants for.
+const FORBIDDEN_CUSTOM: [&str; 6] = [
+    "authentication-info",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authentication-info",
+    "proxy-connection",
+    "x-real-ip",
+];
+
+/// Gathers a trailer section, which may arrive in pieces. Bounded: 16 KiB and 64 fields.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TrailerSection {
+    bytes: Vec<u8>,
+    scanner: HeadScanner,
+}
+
+impl TrailerSection {
+    /// Takes in what arrived. Returns how much of it belongs to the section, and the fields once
+    /// it is complete.
+    ///
+    /// # Errors
+    /// As for the fields of a head.
+    pub(super) fn read(&mut self, input: &[u8]) -> Result<(usize, Option<Box<HeaderMap>>), Fault> {
+        let before = self.bytes.len();
+        // One byte over the limit is enough to notice it.
+        let room = (LIMITS.head_bytes + 1).saturating_sub(before);
+        let taken = input.get(..room).unwrap_or(input);
+        self.bytes.extend_from_slice(taken);
+        match self.scanner.find_end(&self.bytes, &LIMITS) {
+            Ok(Some(end)) => {
+                self.bytes.truncate(end);
+                let fields = parse(&self.bytes)?;
+                Ok((end - before, Some(Box::new(fields))))
+            }
+            Ok(None) => Ok((taken.len(), None)),
+            Err(fault) if fault.status() == 414 => Err(Fault::new(431, "a trailer is too long")),
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
+fn parse(section: &[u8]) -> Result<HeaderMap, Fault> {
+    let mut slots = [EMPTY_HEADER; LIMITS.fields];
+    let fields = match httparse::parse_headers(section, &mut slots) {
+        Ok(httparse::Status::Complete((end, fields))) if end == section.len() => fields,
+        Ok(_) => return Err(Fault::bad("the trailer section is malformed")),
+        Err(error) => return Err(tokenising_fault(error, section)),
+    };
+    let (_, later) = fields.split_first().unwrap_or((&EMPTY_HEADER, &[]));
+    if !ends_lines_with_crlf(section, later) {
+        return Err(Fault::bad(
+            "a line of the trailer section does not end with CRLF",
+        ));
+    }
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes())
+            .map_err(|_| field_fault(pingora_http::FieldRefused::Name))?;
+        let value = HeaderValue::from_bytes(field.value)
+            .map_err(|_| field_fault(pingora_http::FieldRefused::Value))?;
+        if may_be_trailer(&name) {
+            map.append(name, value);
+        }
+    }
+    Ok(map)
+}

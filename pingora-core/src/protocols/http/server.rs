@@ -1,0 +1,593 @@
+//! The server's side of an exchange, over any protocol.
+
+use super::HttpTask;
+use super::custom::SessionCustom;
+use super::exchange::DownstreamHalf;
+use super::subrequest::server::HttpSession as SessionSubrequest;
+use super::v1::server::HttpSession as SessionV1;
+use super::v2::server::HttpSession as SessionV2;
+use super::{error_resp, h1::Fault};
+use crate::protocols::l4::socket::SocketAddr;
+use crate::protocols::{Digest, Stream};
+use crate::timeout::{Deadline, Deadlines};
+use bytes::{Bytes, BytesMut};
+use http::header::AsHeaderName;
+use http::{HeaderMap, HeaderValue};
+use pingora_error::{BError, Error, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use std::any::Any;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A connection whose last exchange is complete and that may carry another one.
+#[derive(Debug)]
+pub struct ReusableHttpStream {
+    session: SessionV1,
+}
+
+impl ReusableHttpStream {
+    pub(crate) fn from_session(session: SessionV1) -> Self {
+        ReusableHttpStream { session }
+    }
+
+    /// The connection, and what was read ahead of the next request.
+    pub fn into_parts(self) -> (Stream, Option<BytesMut>) {
+        let (stream, ahead) = self.session.into_parts();
+        (stream, (!ahead.is_empty()).then(|| BytesMut::from(&ahead[..])))
+    }
+
+    /// A session for the next request, keeping what is true for the connection.
+    pub fn into_session(self) -> Session {
+        Session::H1(self.session)
+    }
+}
+
+/// One request and its response, seen from the server.
+///
+/// What the protocols have in common is offered here; [`Session::as_http1`] and its kin lead to the
+/// rest. Methods that write return when the bytes have left, unless they say otherwise.
+#[derive(Debug)]
+pub enum Session {
+    /// Over HTTP/1.
+    H1(SessionV1),
+    /// Over a stream of HTTP/2.
+    H2(SessionV2),
+    /// From within this process.
+    Subrequest(SessionSubrequest),
+    /// Over a protocol of the user's own.
+    Custom(Box<dyn SessionCustom>),
+}
+
+/// Calls the session within. Only the first kind can exist so far; each of the others gets an arm of
+/// its own once it is built.
+macro_rules! each {
+    ($session:expr, $s:ident => $body:expr) => {
+        match $session {
+            Session::H1($s) => $body,
+            Session::H2(never) => match *never {},
+            Session::Subrequest(never) => match *never {},
+            Session::Custom(custom) => match *custom.never() {},
+        }
+    };
+}
+
+impl Session {
+    /// A session over a connection that speaks HTTP/1.
+    pub fn new_http1(stream: Stream) -> Self {
+        Session::H1(SessionV1::new(stream))
+    }
+
+    /// A session over a stream of HTTP/2.
+    pub fn new_http2(session: SessionV2) -> Self {
+        Session::H2(session)
+    }
+
+    /// A session over a sub-request.
+    pub fn new_subrequest(session: SessionSubrequest) -> Self {
+        Session::Subrequest(session)
+    }
+
+    /// A session over a protocol of the user's own.
+    pub fn new_custom(session: Box<dyn SessionCustom>) -> Self {
+        Session::Custom(session)
+    }
+
+    /// Whether this is a stream of HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        matches!(self, Session::H2(_))
+    }
+
+    /// Whether this is a sub-request.
+    pub fn is_subrequest(&self) -> bool {
+        matches!(self, Session::Subrequest(_))
+    }
+
+    /// Whether this speaks a protocol of the user's own.
+    pub fn is_custom(&self) -> bool {
+        matches!(self, Session::Custom(_))
+    }
+
+    /// The kind of session, for logs.
+    pub fn session_type(&self) -> &'static str {
+        match self {
+            Session::H1(_) => "HTTP/1",
+            Session::H2(_) => "HTTP/2",
+            Session::Subrequest(_) => "Subrequest",
+            Session::Custom(_) => "Custom",
+        }
+    }
+
+    /// Reads the request's head; `false` if the client closed the connection, or stayed silent,
+    /// without sending one. See [`SessionV1::read_request`] for limits and errors.
+    pub async fn read_request(&mut self) -> Result<bool> {
+        each!(self, s => s.read_request().await.map(|read| read.is_some()))
+    }
+
+    /// The request's header. Before a request was read: an empty `GET /`.
+    #[inline]
+    pub fn req_header(&self) -> &RequestHeader {
+        each!(self, s => s.req_header())
+    }
+
+    /// The request's header, to be changed.
+    #[inline]
+    pub fn req_header_mut(&mut self) -> &mut RequestHeader {
+        each!(self, s => s.req_header_mut())
+    }
+
+    /// The first value of this field of the request.
+    pub fn get_header<K: AsHeaderName>(&self, key: K) -> Option<&HeaderValue> {
+        each!(self, s => s.get_header(key))
+    }
+
+    /// The first value of this field of the request as bytes; empty where there is none.
+    pub fn get_header_bytes<K: AsHeaderName>(&self, key: K) -> &[u8] {
+        each!(self, s => s.get_header_bytes(key))
+    }
+
+    /// The next piece of the request's body; `None` at its end. Asks the client for it first where
+    /// it waits for that. Cancel-safe.
+    pub async fn read_request_body(&mut self) -> Result<Option<Bytes>> {
+        each!(self, s => s.read_body_bytes().await)
+    }
+
+    /// Reads the rest of the request's body and drops it, within limits.
+    pub async fn drain_request_body(&mut self) -> Result<()> {
+        each!(self, s => s.drain_request_body().await)
+    }
+
+    /// Writes a response's header; informational ones may precede the final one.
+    pub async fn write_response_header(&mut self, resp: Box<ResponseHeader>) -> Result<()> {
+        each!(self, s => s.write_response_header(resp).await)
+    }
+
+    /// [`Session::write_response_header`] for a header that the caller keeps.
+    pub async fn write_response_header_ref(&mut self, resp: &ResponseHeader) -> Result<()> {
+        each!(self, s => s.write_response_header_ref(resp).await)
+    }
+
+    /// Writes a piece of the response's body; `end` says that it is the last.
+    pub async fn write_response_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        each!(self, s => {
+            s.queue_task(HttpTask::Body(Some(data), end))?;
+            s.write_proxy_tasks().await.map(|_| ())
+        })
+    }
+
+    /// Writes trailers, which end the response.
+    pub async fn write_response_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        each!(self, s => s.write_trailers(&trailers).await)
+    }
+
+    /// Writes a whole response at once: head and body leave together. The body's length is put into
+    /// the header.
+    pub async fn write_response(
+        &mut self,
+        mut header: Box<ResponseHeader>,
+        body: Bytes,
+    ) -> Result<()> {
+        header.set_content_length(body.len())?;
+        each!(self, s => {
+            s.queue_task(HttpTask::Header(header, body.is_empty()))?;
+            if !body.is_empty() {
+                s.queue_task(HttpTask::Body(Some(body), true))?;
+            }
+            s.write_proxy_tasks().await.map(|_| ())
+        })
+    }
+
+    /// Ends the exchange; returns the connection if it may carry another one.
+    pub async fn finish(self) -> Result<Option<ReusableHttpStream>> {
+        match self {
+            Session::H1(s) => s.reuse().await,
+            Session::H2(never) => match never {},
+            Session::Subrequest(never) => match never {},
+            Session::Custom(custom) => match *custom.never() {},
+        }
+    }
+
+    /// Tells a session that is not over a connection of its own why it fails. Nothing to be done
+    /// over HTTP/1.
+    pub fn on_proxy_failure(&mut self, _e: Box<Error>) {}
+
+    /// Writes pieces of a response; `true` if the response is complete with them.
+    pub async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        each!(self, s => s.response_duplex_vec(tasks).await)
+    }
+
+    /// How long the connection may be idle after this exchange, in seconds: `Some(0)`: without
+    /// limit; `None`: it closes.
+    pub fn set_keepalive(&mut self, duration: Option<u64>) {
+        each!(self, s => s.set_server_keepalive(duration))
+    }
+
+    /// See [`Session::set_keepalive`].
+    pub fn get_keepalive(&self) -> Option<u64> {
+        each!(self, s => s.get_keepalive_timeout())
+    }
+
+    /// How many more exchanges the connection may carry after this one; `None`: any number.
+    pub fn set_keepalive_reuses_remaining(&mut self, reuses: Option<u32>) {
+        each!(self, s => s.set_keepalive_reuses_remaining(reuses))
+    }
+
+    /// See [`Session::set_keepalive_reuses_remaining`].
+    pub fn get_keepalive_reuses_remaining(&self) -> Option<u32> {
+        each!(self, s => s.get_keepalive_reuses_remaining())
+    }
+
+    /// Leaves something with the connection for its next request.
+    pub fn set_connection_user_context(&mut self, ctx: Option<Box<dyn Any + Send + Sync>>) {
+        each!(self, s => s.set_connection_user_context(ctx))
+    }
+
+    /// Takes what an earlier request of this connection has left.
+    pub fn take_connection_user_context(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
+        each!(self, s => s.take_connection_user_context())
+    }
+
+    /// Time between two reads of the request's body. 60 s by default; `None`: no limit.
+    pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        each!(self, s => s.set_read_timeout(timeout))
+    }
+
+    /// See [`Session::set_read_timeout`].
+    pub fn get_read_timeout(&self) -> Option<Duration> {
+        each!(self, s => s.get_read_timeout())
+    }
+
+    /// Time in which the client has to take something of the response. 60 s by default; `None`: no
+    /// limit.
+    pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        each!(self, s => s.set_write_timeout(timeout))
+    }
+
+    /// See [`Session::set_write_timeout`].
+    pub fn get_write_timeout(&self) -> Option<Duration> {
+        each!(self, s => s.get_write_timeout())
+    }
+
+    /// Time in which an unwanted request body has to arrive; 5 s by default.
+    pub fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
+        each!(self, s => s.set_total_drain_timeout(timeout))
+    }
+
+    /// See [`Session::set_total_drain_timeout`].
+    pub fn get_total_drain_timeout(&self) -> Option<Duration> {
+        each!(self, s => s.get_total_drain_timeout())
+    }
+
+    /// The rate at which the client has to take the response, in bytes per second; none by default.
+    pub fn set_min_send_rate(&mut self, rate: Option<usize>) {
+        each!(self, s => s.set_min_send_rate(rate))
+    }
+
+    /// Whether informational responses are dropped instead of passed on. Off by default.
+    pub fn set_ignore_info_resp(&mut self, ignore: bool) {
+        each!(self, s => s.set_ignore_info_resp(ignore))
+    }
+
+    /// Whether a response that begins before the request is complete closes the connection.
+    pub fn set_close_on_response_before_downstream_finish(&mut self, close: bool) {
+        each!(self, s => s.set_close_on_response_before_downstream_finish(close))
+    }
+
+    /// Whether a client that closes its side gives its request up. On by default.
+    pub fn set_abort_on_close(&mut self, abort: bool) {
+        each!(self, s => s.set_abort_on_close(abort))
+    }
+
+    /// Method, target and host, for a log line.
+    pub fn request_summary(&self) -> String {
+        each!(self, s => s.request_summary())
+    }
+
+    /// The response's header, once it was written. Informational ones don't count.
+    pub fn response_written(&self) -> Option<&ResponseHeader> {
+        each!(self, s => s.response_written())
+    }
+
+    /// Gives the exchange up: closes the connection, or resets the stream.
+    pub async fn shutdown(&mut self) {
+        each!(self, s => s.shutdown().await)
+    }
+
+    /// The request's head as HTTP/1 writes it. Of a head that was refused: what was read.
+    pub fn to_h1_raw(&self) -> Bytes {
+        each!(self, s => s.get_headers_raw_bytes())
+    }
+
+    /// Whether the request's body was read to its end.
+    pub fn is_body_done(&mut self) -> bool {
+        each!(self, s => s.is_body_done())
+    }
+
+    /// Ends the response's body.
+    pub async fn finish_body(&mut self) -> Result<()> {
+        each!(self, s => s.finish_body().await.map(|_| ()))
+    }
+
+    /// A response for this status without a body; see [`error_resp::gen_error_response`].
+    pub fn generate_error(error: u16) -> ResponseHeader {
+        error_resp::gen_error_response(error)
+    }
+
+    /// Answers with this status and no body, unless a response was begun already; then the
+    /// connection closes so that the client can tell.
+    pub async fn respond_error(&mut self, error: u16) -> Result<()> {
+        self.respond_error_with_body(error, Bytes::new()).await
+    }
+
+    /// [`Session::respond_error`] with a body.
+    pub async fn respond_error_with_body(&mut self, error: u16, body: Bytes) -> Result<()> {
+        let mut header = Self::generate_error(error);
+        if !body.is_empty() {
+            header.set_content_length(body.len())?;
+        }
+        self.write_error_response(header, body).await
+    }
+
+    /// Answers with a header and body of one's own; see [`Session::respond_error`].
+    pub async fn write_error_response(&mut self, resp: ResponseHeader, body: Bytes) -> Result<()> {
+        if self.response_written().is_some() {
+            self.set_keepalive(None);
+            return Ok(());
+        }
+        // What the client is still sending would be taken for its next request.
+        if !self.is_body_done() {
+            self.set_keepalive(None);
+        }
+        each!(self, s => {
+            s.queue_task(HttpTask::Header(Box::new(resp), body.is_empty()))?;
+            if !body.is_empty() {
+                s.queue_task(HttpTask::Body(Some(body), true))?;
+            }
+            s.write_proxy_tasks().await.map(|_| ())
+        })
+    }
+
+    /// Whether the request has no body, by its header.
+    pub fn is_body_empty(&mut self) -> bool {
+        each!(self, s => s.is_body_empty())
+    }
+
+    /// Keeps a copy of the body as it is read, up to 64 KiB, to send it again.
+    pub fn enable_retry_buffering(&mut self) {
+        each!(self, s => s.enable_retry_buffering())
+    }
+
+    /// Whether the body was longer than the copy may be.
+    pub fn retry_buffer_truncated(&self) -> bool {
+        each!(self, s => s.retry_buffer_truncated())
+    }
+
+    /// The copy of the body so far; `None` where there is none or it is not whole.
+    pub fn get_retry_buffer(&self) -> Option<Bytes> {
+        each!(self, s => s.get_retry_buffer())
+    }
+
+    /// The next piece of the body or, if none is to be expected, the error that the client has gone.
+    pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        each!(self, s => s.read_body_or_idle(no_body_expected).await)
+    }
+
+    /// The HTTP/1 session within.
+    pub fn as_http1(&self) -> Option<&SessionV1> {
+        match self {
+            Session::H1(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The HTTP/1 session within, to be changed.
+    pub fn as_http1_mut(&mut self) -> Option<&mut SessionV1> {
+        match self {
+            Session::H1(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The HTTP/2 session within.
+    pub fn as_http2(&self) -> Option<&SessionV2> {
+        match self {
+            Session::H2(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The sub-request within.
+    pub fn as_subrequest(&self) -> Option<&SessionSubrequest> {
+        match self {
+            Session::Subrequest(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The sub-request within, to be changed.
+    pub fn as_subrequest_mut(&mut self) -> Option<&mut SessionSubrequest> {
+        match self {
+            Session::Subrequest(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The custom session within.
+    pub fn as_custom(&self) -> Option<&dyn SessionCustom> {
+        match self {
+            Session::Custom(s) => Some(&**s),
+            _ => None,
+        }
+    }
+
+    /// The custom session within, to be changed.
+    pub fn as_custom_mut(&mut self) -> Option<&mut Box<dyn SessionCustom>> {
+        match self {
+            Session::Custom(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// Tells a client that waits for it to send the body. Does nothing for others.
+    pub async fn write_continue_response(&mut self) -> Result<()> {
+        each!(self, s => s.write_continue_response().await)
+    }
+
+    /// Whether the request asks for an upgrade of the protocol.
+    pub fn is_upgrade_req(&self) -> bool {
+        each!(self, s => s.is_upgrade_req())
+    }
+
+    /// Whether this response grants the upgrade that was asked for; `None` where none was.
+    pub fn is_upgrade(&self, header: &ResponseHeader) -> Option<bool> {
+        each!(self, s => s.is_upgrade(header))
+    }
+
+    /// Whether the connection became a tunnel.
+    pub fn was_upgraded(&self) -> bool {
+        each!(self, s => s.was_upgraded())
+    }
+
+    /// Payload bytes of the response so far.
+    pub fn body_bytes_sent(&self) -> usize {
+        each!(self, s => s.body_bytes_sent())
+    }
+
+    /// Payload bytes of the request so far.
+    pub fn body_bytes_read(&self) -> usize {
+        each!(self, s => s.body_bytes_read())
+    }
+
+    /// What is known about the connection.
+    pub fn digest(&self) -> Option<&Digest> {
+        each!(self, s => Some(s.digest()))
+    }
+
+    /// What is known about the connection, to be added to.
+    pub fn digest_mut(&mut self) -> Option<&mut Digest> {
+        each!(self, s => Some(s.digest_mut()))
+    }
+
+    /// The client's address; `None` where the transport has none.
+    pub fn client_addr(&self) -> Option<&SocketAddr> {
+        each!(self, s => s.client_addr())
+    }
+
+    /// The address that the client connected to.
+    pub fn server_addr(&self) -> Option<&SocketAddr> {
+        each!(self, s => s.server_addr())
+    }
+
+    /// The connection, where the exchange has one of its own.
+    pub fn stream(&self) -> Option<&Stream> {
+        each!(self, s => Some(s.stream()))
+    }
+
+    /// The rule that the request broke, if it broke one.
+    pub fn fault(&self) -> Option<Fault> {
+        each!(self, s => s.fault())
+    }
+
+    /// Whether pieces of a response may be queued.
+    pub fn supports_proxy_task_api(&self) -> bool {
+        each!(self, s => s.proxy_tasks_enabled())
+    }
+
+    /// See [`Session::supports_proxy_task_api`].
+    pub fn set_proxy_tasks_enabled(&mut self, enabled: bool) {
+        each!(self, s => s.set_proxy_tasks_enabled(enabled))
+    }
+
+    /// Whether the next request may be sent before this one is answered.
+    pub fn pipelining_enabled(&self) -> bool {
+        each!(self, s => s.pipelining_enabled())
+    }
+
+    /// See [`Session::pipelining_enabled`].
+    pub fn set_pipelining_enabled(&mut self, enabled: bool) {
+        each!(self, s => s.set_pipelining_enabled(enabled))
+    }
+
+    /// Begins the connection with bytes that were read elsewhere.
+    pub fn set_pipelined_prefix(&mut self, prefix: BytesMut) {
+        each!(self, s => s.set_pipelined_prefix(prefix))
+    }
+
+    /// Queues a piece of the response.
+    pub fn send_downstream_proxy_task(&mut self, task: HttpTask) {
+        each!(self, s => s.send_proxy_task(task))
+    }
+
+    /// Whether queued pieces wait to be written.
+    pub fn has_pending_downstream_proxy_tasks(&self) -> bool {
+        each!(self, s => s.has_pending_proxy_tasks())
+    }
+
+    /// Writes the queued pieces; `true` if the response is complete with them.
+    pub async fn write_downstream_proxy_tasks(&mut self) -> Result<bool> {
+        each!(self, s => s.write_proxy_tasks().await)
+    }
+}
+
+impl DownstreamHalf for Session {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        each!(self, s => s.poll_read_body(cx))
+    }
+
+    fn body_done(&mut self) -> bool {
+        each!(self, s => s.is_body_done())
+    }
+
+    fn take_request_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        each!(self, s => s.take_trailers())
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        each!(self, s => s.poll_gone(cx))
+    }
+
+    fn queue(&mut self, task: HttpTask) -> Result<()> {
+        each!(self, s => s.queue_task(task))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        each!(self, s => s.poll_flush(cx))
+    }
+
+    fn wants_flush(&self) -> bool {
+        each!(self, s => s.wants_flush())
+    }
+
+    fn queued(&self) -> usize {
+        each!(self, s => s.queued())
+    }
+
+    fn poll_alarm(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadlines: &Deadlines,
+        now: Instant,
+    ) -> Poll<Deadline> {
+        each!(self, s => s.alarm().poll_expired(cx, deadlines, now))
+    }
+}

@@ -1,0 +1,288 @@
+//! The client's side of an HTTP/1 connection: writes requests, reads responses.
+
+mod receive;
+mod send;
+
+#[cfg(test)]
+mod tests;
+
+pub use send::http_req_header_to_wire;
+
+use super::input::Input;
+use super::output::OutQueue;
+use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, HeadLimits, ResponseContext};
+use crate::protocols::l4::socket::SocketAddr;
+use crate::protocols::{Digest, Stream, UniqueID, UniqueIDType};
+use crate::timeout::{Alarm, Deadlines};
+use crate::upstreams::peer::Peer;
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::AsHeaderName;
+use pingora_http::ResponseHeader;
+use std::time::Duration;
+
+/// One connection to a server, and the request that is under way on it.
+///
+/// ```text
+/// write_request_header ── write_body ── finish_body
+///          └───── read_response (1xx*, final) ── read_body ── reuse
+/// ```
+///
+/// A response may begin, and even end, before the request is complete.
+#[derive(Debug)]
+pub struct HttpSession {
+    /// Time between two reads of the response; `None` (the default): no limit.
+    pub read_timeout: Option<Duration>,
+    /// Time in which the server has to take something of the request; `None` (the default): no
+    /// limit.
+    pub write_timeout: Option<Duration>,
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    io: Stream,
+    input: Input,
+    out: OutQueue,
+    alarm: Alarm,
+    deadlines: Deadlines,
+    digest: Digest,
+    limits: HeadLimits,
+
+    context: ResponseContext,
+    request_sent: bool,
+    /// The request itself asks for the connection to be closed.
+    request_closes: bool,
+    encoder: BodyEncoder,
+    body_sent: usize,
+
+    response: Option<Box<ResponseHeader>>,
+    /// The final head was handed out.
+    head_received: bool,
+    keep_alive: bool,
+    upgraded: bool,
+    decoder: BodyDecoder,
+    body_received: usize,
+    trailers: Option<Box<http::HeaderMap>>,
+    /// The end of the response was handed out.
+    done: bool,
+    /// The write side failed or was closed; what comes back may still be worth reading.
+    write_closed: bool,
+    broken: bool,
+    close_after_flush: bool,
+}
+
+impl HttpSession {
+    /// Takes over a connection on which nothing is under way.
+    pub fn new(stream: Stream) -> Self {
+        let digest = Digest {
+            ssl_digest: stream.get_ssl_digest(),
+            timing_digest: stream.get_timing_digest(),
+            proxy_digest: stream.get_proxy_digest(),
+            socket_digest: stream.get_socket_digest(),
+        };
+        let inner = Inner {
+            io: stream,
+            input: Input::default(),
+            out: OutQueue::default(),
+            alarm: Alarm::new(),
+            deadlines: Deadlines::default(),
+            digest,
+            limits: HeadLimits::default(),
+            context: ResponseContext::default(),
+            request_sent: false,
+            request_closes: false,
+            encoder: BodyEncoder::default(),
+            body_sent: 0,
+            response: None,
+            head_received: false,
+            keep_alive: false,
+            upgraded: false,
+            decoder: BodyDecoder::default(),
+            body_received: 0,
+            trailers: None,
+            done: false,
+            write_closed: false,
+            broken: false,
+            close_after_flush: false,
+        };
+        HttpSession { read_timeout: None, write_timeout: None, inner: Box::new(inner) }
+    }
+
+    /// [`HttpSession::new`] with the time-outs of a peer's options.
+    pub fn new_with_options<P: Peer>(stream: Stream, peer: &P) -> Self {
+        let mut session = Self::new(stream);
+        session.apply_options(peer);
+        session
+    }
+
+    /// Takes the time-outs of a peer's options over.
+    pub fn apply_options<P: Peer>(&mut self, peer: &P) {
+        if let Some(options) = peer.get_peer_options() {
+            self.read_timeout = options.read_timeout;
+            self.write_timeout = options.write_timeout;
+        }
+    }
+
+    /// The response's header, once it was read. The last one: an informational one until the final
+    /// one arrives.
+    pub fn resp_header(&self) -> Option<&ResponseHeader> {
+        self.inner.response.as_deref()
+    }
+
+    /// The first value of this field of the response.
+    pub fn get_header(&self, name: impl AsHeaderName) -> Option<&HeaderValue> {
+        self.resp_header()?.headers.get(name)
+    }
+
+    /// The first value of this field of the response as bytes; empty where there is none.
+    pub fn get_header_bytes(&self, name: impl AsHeaderName) -> &[u8] {
+        self.get_header(name).map_or(b"", HeaderValue::as_bytes)
+    }
+
+    /// The response's status, once its header was read.
+    pub fn get_status(&self) -> Option<http::StatusCode> {
+        Some(self.resp_header()?.status)
+    }
+
+    /// The response's head as it stands on the wire; empty before it was read.
+    pub fn get_headers_raw_bytes(&self) -> Bytes {
+        let mut out = Vec::new();
+        if let Some(header) = self.resp_header() {
+            crate::protocols::http::h1::encode_response(header, &mut out);
+        }
+        out.into()
+    }
+
+    /// Payload bytes of the response so far.
+    pub fn body_bytes_received(&self) -> usize {
+        self.inner.body_received
+    }
+
+    /// Payload bytes of the request so far.
+    pub fn body_bytes_sent(&self) -> usize {
+        self.inner.body_sent
+    }
+
+    /// Whether the request that was sent asked for an upgrade of the protocol.
+    pub fn is_upgrade_req(&self) -> bool {
+        self.inner.context.upgrade_requested
+    }
+
+    /// Whether the connection became a tunnel.
+    pub fn was_upgraded(&self) -> bool {
+        self.inner.upgraded
+    }
+
+    /// Does nothing: the writer follows the response by itself. Kept for those who call it.
+    pub fn maybe_upgrade_body_writer(&mut self) {}
+
+    /// Does nothing: a response whose `Content-Length` can't be understood is refused, because
+    /// what follows it could not be told from the next response. Kept for those who call it.
+    pub fn set_allow_h1_response_invalid_content_length(&mut self, _allow: bool) {}
+
+    /// Lets the response decide whether the connection lives on. It always does; kept for those who
+    /// call it.
+    pub fn respect_keepalive(&mut self) {}
+
+    /// Whether the connection may carry another request once this one is complete, as far as is
+    /// known by now.
+    pub fn will_keepalive(&self) -> bool {
+        let inner = &self.inner;
+        inner.keep_alive
+            && !inner.request_closes
+            && !inner.broken
+            && !inner.write_closed
+            && !inner.upgraded
+    }
+
+    /// What is known about the connection.
+    pub fn digest(&self) -> &Digest {
+        &self.inner.digest
+    }
+
+    /// What is known about the connection, to be added to.
+    pub fn digest_mut(&mut self) -> &mut Digest {
+        &mut self.inner.digest
+    }
+
+    /// The server's address; `None` where the transport has none.
+    pub fn server_addr(&self) -> Option<&SocketAddr> {
+        self.inner.digest.socket_digest.as_ref()?.peer_addr()
+    }
+
+    /// The address that we connected from.
+    pub fn client_addr(&self) -> Option<&SocketAddr> {
+        self.inner.digest.socket_digest.as_ref()?.local_addr()
+    }
+
+    /// The connection.
+    pub fn stream(&self) -> &Stream {
+        &self.inner.io
+    }
+
+    /// The connection, taken out. Bytes that were read and not consumed are lost.
+    pub fn into_inner(self) -> Stream {
+        self.inner.io
+    }
+
+    /// Whether the exchange is complete in both directions and the connection fit for another.
+    pub fn is_reusable(&self) -> bool {
+        let inner = &self.inner;
+        self.will_keepalive()
+            && inner.head_received
+            && inner.done
+            && inner.encoder.is_done()
+            && inner.out.is_empty()
+            && inner.input.is_empty()
+    }
+
+    /// Ends the present exchange. Returns the session, made new, if the connection may carry
+    /// another one: a complete request, a complete response, no error, and not a byte too many.
+    pub fn renew(mut self) -> Option<HttpSession> {
+        if !self.is_reusable() {
+            return None;
+        }
+        let inner = &mut *self.inner;
+        inner.context = ResponseContext::default();
+        inner.request_sent = false;
+        inner.encoder = BodyEncoder::default();
+        inner.body_sent = 0;
+        inner.response = None;
+        inner.head_received = false;
+        inner.keep_alive = false;
+        inner.decoder = BodyDecoder::default();
+        inner.body_received = 0;
+        inner.trailers = None;
+        inner.done = false;
+        inner.deadlines.clear();
+        Some(self)
+    }
+
+    /// Ends the present exchange. Returns the connection if it may carry another one; closes it
+    /// otherwise.
+    pub async fn reuse(mut self) -> Option<Stream> {
+        if self.is_reusable() {
+            return Some(self.inner.io);
+        }
+        self.shutdown().await;
+        None
+    }
+
+    /// Closes the connection.
+    pub async fn shutdown(&mut self) {
+        self.inner.broken = true;
+        self.inner.out.clear();
+        crate::protocols::Shutdown::shutdown(&mut *self.inner.io).await;
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> &mut Stream {
+        &mut self.inner.io
+    }
+}
+
+impl UniqueID for HttpSession {
+    fn id(&self) -> UniqueIDType {
+        self.inner.io.id()
+    }
+}

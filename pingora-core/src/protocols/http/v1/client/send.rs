@@ -1,0 +1,205 @@
+//! Sending the request.
+
+use super::{HttpSession, Inner};
+use crate::protocols::http::h1::{self, BodyEncoder};
+use crate::protocols::http::v1::faults;
+use crate::timeout::Deadline;
+use bytes::{Bytes, BytesMut};
+use http::header::CONNECTION;
+use http::{HeaderMap, Method};
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::RequestHeader;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::AsyncWrite;
+use tokio::time::Instant;
+
+impl Inner {
+    /// Polls `step` under a limit of time; `None` when it ran out.
+    pub(super) async fn within<T>(
+        &mut self,
+        limit: Option<Duration>,
+        kind: Deadline,
+        mut step: impl FnMut(&mut Inner, &mut Context<'_>) -> Poll<T>,
+    ) -> Option<T> {
+        let mut at = None;
+        let done = poll_fn(|cx| {
+            if let Poll::Ready(value) = step(self, cx) {
+                return Poll::Ready(Some(value));
+            }
+            let Some(limit) = limit else { return Poll::Pending };
+            let now = Instant::now();
+            self.deadlines.set(kind, Some(*at.get_or_insert(now + limit)));
+            self.alarm.poll_expired(cx, &self.deadlines, now).map(|_| None)
+        })
+        .await;
+        self.deadlines.clear();
+        done
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut flushed = ready!(self.out.poll_flush(&mut self.io, cx));
+        if flushed.is_ok() && self.close_after_flush {
+            flushed = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
+            self.close_after_flush = false;
+            self.write_closed = true;
+        }
+        Poll::Ready(flushed.map_err(|error| {
+            // The other direction may still carry an answer that says why.
+            self.write_closed = true;
+            self.out.clear();
+            faults::write_failed(error, ErrorSource::Upstream)
+        }))
+    }
+
+    fn queue_request(&mut self, request: &RequestHeader) -> Result<()> {
+        if self.request_sent {
+            let context = "a request is under way on this connection already";
+            return Error::e_explain(ErrorType::InternalError, context);
+        }
+        let length = h1::outgoing_request_length(request).map_err(faults::bad_outgoing)?;
+        self.encoder = BodyEncoder::new(length);
+        self.request_sent = true;
+        self.context = h1::ResponseContext {
+            head_request: request.method == Method::HEAD,
+            connect_request: request.method == Method::CONNECT,
+            upgrade_requested: super::super::common::is_upgrade_req(request),
+        };
+        self.request_closes = h1::names_close(request.headers.get_all(CONNECTION).iter());
+        self.out.fill(|out| h1::encode_request(request, out));
+        Ok(())
+    }
+
+    fn queue_body(&mut self, data: Bytes) -> Result<()> {
+        if data.is_empty() || self.write_closed {
+            return Ok(());
+        }
+        let (encoder, out) = (&mut self.encoder, &mut self.out);
+        let length = data.len();
+        let mut wanted = Ok(false);
+        out.fill(|out| wanted = encoder.before(length, out));
+        if wanted.map_err(faults::bad_outgoing)? {
+            self.body_sent += length;
+            self.out.push(data);
+            let (encoder, out) = (&mut self.encoder, &mut self.out);
+            out.fill(|out| encoder.after(out));
+        }
+        Ok(())
+    }
+
+    fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
+        if self.upgraded {
+            self.close_after_flush = true;
+            return Ok(());
+        }
+        if self.write_closed {
+            return Ok(());
+        }
+        let (encoder, out) = (&mut self.encoder, &mut self.out);
+        let mut finished = Ok(());
+        out.fill(|out| finished = encoder.finish(trailers, out));
+        finished.map_err(|fault| {
+            self.broken = true;
+            faults::bad_outgoing(fault)
+        })
+    }
+}
+
+impl HttpSession {
+    /// Queues a request's head. For engines: nothing is written before
+    /// [`HttpSession::poll_flush`].
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] for a header whose length can't be told.
+    pub fn queue_request_header(&mut self, request: &RequestHeader) -> Result<()> {
+        self.inner.queue_request(request)
+    }
+
+    /// Queues a piece of the request's body. For engines.
+    pub fn queue_body(&mut self, data: Bytes) -> Result<()> {
+        self.inner.queue_body(data)
+    }
+
+    /// Queues the end of the request. For engines. In a tunnel: closes the write side once all that
+    /// is queued has left.
+    pub fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
+        self.inner.queue_end(trailers)
+    }
+
+    /// Writes what is queued. For engines; cancel-safe. After an error nothing more is written, but
+    /// a response may still be read.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.inner.poll_flush(cx)
+    }
+
+    /// How many bytes are queued.
+    pub fn queued(&self) -> usize {
+        self.inner.out.len()
+    }
+
+    /// Whether [`HttpSession::poll_flush`] has something to do.
+    pub fn wants_flush(&self) -> bool {
+        !self.inner.out.is_empty() || self.inner.close_after_flush
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        let limit = self.write_timeout;
+        match self.inner.within(limit, Deadline::UpstreamWrite, Inner::poll_flush).await {
+            Some(result) => result,
+            None => {
+                self.inner.broken = true;
+                let source = ErrorSource::Upstream;
+                let what = "the server takes nothing of the request";
+                Err(faults::timed_out(ErrorType::WriteTimedout, source, what))
+            }
+        }
+    }
+
+    /// Writes the request's head; returns its size in bytes when it has left.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] for a header whose length can't be told,
+    /// [`ErrorType::WriteError`], [`ErrorType::WriteTimedout`].
+    pub async fn write_request_header(&mut self, req: Box<RequestHeader>) -> Result<usize> {
+        let before = self.queued();
+        self.queue_request_header(&req)?;
+        let length = self.queued() - before;
+        self.flush().await?;
+        Ok(length)
+    }
+
+    /// Writes a piece of the request's body and returns when it has left. `None` if the request has
+    /// none, by its header.
+    pub async fn write_body(&mut self, buf: &[u8]) -> Result<Option<usize>> {
+        self.write_body_bytes(Bytes::copy_from_slice(buf)).await
+    }
+
+    /// [`HttpSession::write_body`] without a copy.
+    pub async fn write_body_bytes(&mut self, data: Bytes) -> Result<Option<usize>> {
+        let before = self.inner.body_sent;
+        self.inner.queue_body(data)?;
+        self.flush().await?;
+        let sent = self.inner.body_sent - before;
+        Ok((sent > 0).then_some(sent))
+    }
+
+    /// Ends the request's body. Returns the payload's size.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] if the header promised more than was written.
+    pub async fn finish_body(&mut self) -> Result<Option<usize>> {
+        self.inner.queue_end(None)?;
+        self.flush().await?;
+        Ok(Some(self.inner.body_sent))
+    }
+}
+
+/// A request's head as HTTP/1 writes it. `None` for one that can't be sent.
+pub fn http_req_header_to_wire(req: &RequestHeader) -> Option<BytesMut> {
+    h1::outgoing_request_length(req).ok()?;
+    let mut out = Vec::with_capacity(512);
+    h1::encode_request(req, &mut out);
+    Some(BytesMut::from(&out[..]))
+}

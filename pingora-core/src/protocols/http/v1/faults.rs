@@ -1,0 +1,62 @@
+//! How a broken rule becomes an error: where, whose fault, and what stood in the way.
+
+use crate::protocols::http::h1::Fault;
+use pingora_error::{BError, Error, ErrorSource, ErrorType};
+use std::io;
+
+/// A message head that breaks the rules.
+#[cold]
+pub(crate) fn bad_head(fault: Fault, source: ErrorSource) -> BError {
+    Error::create(
+        ErrorType::InvalidHTTPHeader,
+        source,
+        Some("the message head is refused".into()),
+        Some(Box::new(fault)),
+    )
+}
+
+/// A message body that breaks the rules, or ends too early.
+#[cold]
+pub(crate) fn bad_body(fault: Fault, source: ErrorSource) -> BError {
+    let etype = match fault.is_cut_short() {
+        true => ErrorType::ConnectionClosed,
+        false => ErrorType::H1Error,
+    };
+    let context = "the message body is refused";
+    Error::create(etype, source, Some(context.into()), Some(Box::new(fault)))
+}
+
+/// What we were asked to send breaks the rules.
+#[cold]
+pub(crate) fn bad_outgoing(fault: Fault) -> BError {
+    let context = "this message can't be sent";
+    Error::create(
+        ErrorType::InternalError,
+        ErrorSource::Internal,
+        Some(context.into()),
+        Some(Box::new(fault)),
+    )
+}
+
+/// Reading failed.
+#[cold]
+pub(crate) fn read_failed(error: io::Error, source: ErrorSource) -> BError {
+    let etype = match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ErrorType::ConnectionClosed,
+        _ => ErrorType::ReadError,
+    };
+    Error::create(etype, source, Some("while reading".into()), Some(Box::new(error)))
+}
+
+/// Writing failed.
+#[cold]
+pub(crate) fn write_failed(error: io::Error, source: ErrorSource) -> BError {
+    let context = "while writing";
+    Error::create(ErrorType::WriteError, source, Some(context.into()), Some(Box::new(error)))
+}
+
+/// A limit of time was reached.
+#[cold]
+pub(crate) fn timed_out(etype: ErrorType, source: ErrorSource, what: &'static str) -> BError {
+    Error::create(etype, source, Some(what.into()), None)
+}

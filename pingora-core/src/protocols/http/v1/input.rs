@@ -1,0 +1,294 @@
+use crate::protocols::Stream;
+use crate::protocols::http::h1::{
+    BodyDecoder, Fault, HeadLimits, HeadScanner, Step, skip_leading_crlf,
+};
+use crate::runtime::local;
+use bytes::{Buf, Bytes, BytesMut};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// What follows a head in the same read is kept in one allocation with it up to this size; above
+/// it, a header value that somebody keeps would pin too much.
+const KEEP_TOGETHER: usize = 4 * 1024;
+/// A body of which at least this much is still to come is read straight into memory of its own
+/// instead of through the worker's scratch.
+const READ_DIRECT: u64 = 16 * 1024;
+/// The most that one direct read takes.
+const DIRECT_SIZE: usize = 128 * 1024;
+/// Empty lines in front of a message that are forgiven (RFC 9112 section 2.2), in bytes.
+const LEADING_CRLF: usize = 8;
+
+/// What came of looking for a message head.
+#[derive(Debug)]
+pub(crate) enum HeadEvent {
+    /// A head, with the blank line that ends it.
+    Head(Bytes),
+    /// The peer closed the connection; `true` if it had begun a message.
+    Closed(bool),
+    /// What arrived can't be the beginning of a message.
+    Fault(Fault),
+}
+
+/// What came of reading a body.
+#[derive(Debug)]
+pub(crate) enum BodyEvent {
+    /// A piece of payload, never empty.
+    Data(Bytes),
+    /// The body is over.
+    End,
+    /// What arrived breaks the rules, or the body was cut short.
+    Fault(Fault),
+}
+
+/// What arrived on one connection and was not yet consumed.
+///
+/// Holds no memory while nothing is pending: reads go through the worker's scratch.
+#[derive(Debug, Default)]
+pub(crate) struct Input {
+    /// Complete bytes, the first of which is the next to be consumed.
+    rest: Bytes,
+    /// The beginning of a head whose end did not arrive yet. Empty while `rest` is not.
+    partial: BytesMut,
+    scanner: HeadScanner,
+    /// Empty lines skipped in front of the present head.
+    skipped: usize,
+    /// Where direct reads go; lent by the worker.
+    direct: BytesMut,
+}
+
+impl Input {
+    /// Begins with bytes that somebody else has read already.
+    pub(crate) fn with_prefix(prefix: Bytes) -> Self {
+        Input { rest: prefix, ..Input::default() }
+    }
+
+    /// Whether bytes wait to be consumed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty() && self.partial.is_empty()
+    }
+
+    /// How many bytes wait to be consumed.
+    pub(crate) fn len(&self) -> usize {
+        self.rest.len() + self.partial.len()
+    }
+
+    /// Takes all that waits: for a tunnel, or for whoever uses the connection next.
+    pub(crate) fn take(&mut self) -> Bytes {
+        self.skipped = 0;
+        self.scanner = HeadScanner::default();
+        if self.partial.is_empty() {
+            std::mem::take(&mut self.rest)
+        } else {
+            self.partial.split().freeze()
+        }
+    }
+
+    /// Reads until a whole message head is there. Cancel-safe.
+    pub(crate) fn poll_head(
+        &mut self,
+        io: &mut Stream,
+        cx: &mut Context<'_>,
+        limits: &HeadLimits,
+    ) -> Poll<io::Result<HeadEvent>> {
+        if !self.rest.is_empty() {
+            match self.head_in_rest(limits) {
+                Ok(Some(head)) => return Poll::Ready(Ok(HeadEvent::Head(head))),
+                Ok(None) => {}
+                Err(fault) => return Poll::Ready(Ok(HeadEvent::Fault(fault))),
+            }
+        }
+        loop {
+            let found = local::with_scratch(|scratch| {
+                let mut buf = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut *io).poll_read(cx, &mut buf))?;
+                Poll::Ready(io::Result::Ok(self.head_in_new(buf.filled(), limits)))
+            });
+            match ready!(found)? {
+                Ok(Some(event)) => return Poll::Ready(Ok(event)),
+                Ok(None) => {}
+                Err(fault) => return Poll::Ready(Ok(HeadEvent::Fault(fault))),
+            }
+        }
+    }
+
+    /// Looks for a head in bytes that were left over from the message before.
+    fn head_in_rest(&mut self, limits: &HeadLimits) -> Result<Option<Bytes>, Fault> {
+        self.skip_empty_lines_in_rest();
+        if let Some(end) = self.scanner.find_end(&self.rest, limits)? {
+            self.begin_message();
+            return Ok(Some(self.rest.split_to(end)));
+        }
+        self.partial = BytesMut::from(&self.rest[..]);
+        self.rest = Bytes::new();
+        Ok(None)
+    }
+
+    fn skip_empty_lines_in_rest(&mut self) {
+        let skip = skip_leading_crlf(&self.rest).min(LEADING_CRLF - self.skipped.min(LEADING_CRLF));
+        self.skipped += skip;
+        self.rest.advance(skip);
+    }
+
+    /// Looks for a head in what was just read, `fresh`, behind what was there before.
+    fn head_in_new(
+        &mut self,
+        fresh: &[u8],
+        limits: &HeadLimits,
+    ) -> Result<Option<HeadEvent>, Fault> {
+        if fresh.is_empty() {
+            return Ok(Some(HeadEvent::Closed(!self.partial.is_empty())));
+        }
+        if self.partial.is_empty() {
+            let skip = skip_leading_crlf(fresh).min(LEADING_CRLF - self.skipped.min(LEADING_CRLF));
+            self.skipped += skip;
+            let fresh = fresh.get(skip..).unwrap_or_default();
+            let Some(end) = self.scanner.find_end(fresh, limits)? else {
+                self.partial.extend_from_slice(fresh);
+                return Ok(None);
+            };
+            self.begin_message();
+            return Ok(Some(HeadEvent::Head(self.split_fresh(fresh, end))));
+        }
+        self.partial.extend_from_slice(fresh);
+        let Some(end) = self.scanner.find_end(&self.partial, limits)? else { return Ok(None) };
+        self.begin_message();
+        let whole = std::mem::take(&mut self.partial);
+        Ok(Some(HeadEvent::Head(self.split_fresh(&whole, end))))
+    }
+
+    /// Copies a head, and what follows it, out of a buffer that has to be given back.
+    fn split_fresh(&mut self, fresh: &[u8], end: usize) -> Bytes {
+        let (head, rest) = fresh.split_at_checked(end).unwrap_or((fresh, &[]));
+        if rest.len() <= KEEP_TOGETHER {
+            let mut whole = Bytes::copy_from_slice(fresh);
+            let head = whole.split_to(head.len());
+            self.rest = whole;
+            head
+        } else {
+            self.rest = Bytes::copy_from_slice(rest);
+            Bytes::copy_from_slice(head)
+        }
+    }
+
+    fn begin_message(&mut self) {
+        self.scanner = HeadScanner::default();
+        self.skipped = 0;
+    }
+
+    /// Whether the next [`Input::poll_body`] can tell something without reading.
+    pub(crate) fn has_body_input(&self, decoder: &BodyDecoder) -> bool {
+        !self.rest.is_empty() || decoder.is_done()
+    }
+
+    /// Reads the next piece of a body. Cancel-safe.
+    pub(crate) fn poll_body(
+        &mut self,
+        io: &mut Stream,
+        decoder: &mut BodyDecoder,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<BodyEvent>> {
+        loop {
+            if let Some(event) = self.decode(decoder) {
+                return Poll::Ready(Ok(event));
+            }
+            let n = if decoder.remaining().unwrap_or(u64::MAX) >= READ_DIRECT {
+                ready!(self.poll_read_direct(io, cx))?
+            } else {
+                ready!(self.poll_read_scratch(io, cx))?
+            };
+            if n == 0 {
+                let end = match decoder.end_of_input() {
+                    Ok(()) => BodyEvent::End,
+                    Err(fault) => BodyEvent::Fault(fault),
+                };
+                return Poll::Ready(Ok(end));
+            }
+        }
+    }
+
+    /// One piece of what is already there; `None` if more has to be read first.
+    fn decode(&mut self, decoder: &mut BodyDecoder) -> Option<BodyEvent> {
+        loop {
+            if decoder.is_done() {
+                if self.direct.capacity() != 0 {
+                    local::give_chunk(std::mem::take(&mut self.direct));
+                }
+                return Some(BodyEvent::End);
+            }
+            if self.rest.is_empty() {
+                return None;
+            }
+            match decoder.step(&self.rest) {
+                Ok(Step::More { consumed }) => self.rest.advance(consumed.min(self.rest.len())),
+                Ok(Step::End { consumed }) => self.rest.advance(consumed.min(self.rest.len())),
+                Ok(Step::Data { skip, len }) => {
+                    self.rest.advance(skip.min(self.rest.len()));
+                    let data = self.rest.split_to(len.min(self.rest.len()));
+                    return Some(BodyEvent::Data(data));
+                }
+                Err(fault) => return Some(BodyEvent::Fault(fault)),
+            }
+        }
+    }
+
+    /// Whether the body ends right here, as far as can be told without reading on.
+    pub(crate) fn ends_body(&mut self, decoder: &mut BodyDecoder) -> bool {
+        if decoder.is_done() || self.rest.is_empty() {
+            return decoder.is_done();
+        }
+        let mut ahead = decoder.clone();
+        if let Ok(Step::End { consumed } | Step::More { consumed }) = ahead.step(&self.rest) {
+            self.rest.advance(consumed.min(self.rest.len()));
+            *decoder = ahead;
+        }
+        decoder.is_done()
+    }
+
+    fn poll_read_scratch(
+        &mut self,
+        io: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        local::with_scratch(|scratch| {
+            let mut buf = ReadBuf::new(scratch);
+            ready!(Pin::new(io).poll_read(cx, &mut buf))?;
+            self.rest = Bytes::copy_from_slice(buf.filled());
+            Poll::Ready(Ok(self.rest.len()))
+        })
+    }
+
+    fn poll_read_direct(
+        &mut self,
+        io: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.direct.capacity() == 0 {
+            self.direct = local::take_chunk();
+        }
+        // Takes the memory of earlier pieces back once they were written.
+        self.direct.reserve(DIRECT_SIZE);
+        let read = tokio_util::io::poll_read_buf(Pin::new(io), cx, &mut self.direct);
+        if read.is_pending() {
+            // A peer that stalls in the middle of a body holds no memory of ours meanwhile.
+            local::give_chunk(std::mem::take(&mut self.direct));
+        }
+        let n = ready!(read)?;
+        self.rest = self.direct.split().freeze();
+        Poll::Ready(Ok(n))
+    }
+
+    /// Reads while nothing is expected: ready when the peer closed (`0`) or sent something, which
+    /// is kept for later. Pending while the peer is silent. Cancel-safe.
+    pub(crate) fn poll_unexpected(
+        &mut self,
+        io: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if !self.is_empty() {
+            return Poll::Ready(Ok(self.len()));
+        }
+        self.poll_read_scratch(io, cx)
+    }
+}

@@ -1,0 +1,11 @@
+//! HTTP/1 over a connection: the asynchronous shell around the rules in [`super::h1`].
+//!
+//! Sessions own their buffers and queues. Every `poll_*` keeps its state in the session, so that a
+//! future that is dropped loses nothing; the `async` methods are thin wrappers over them.
+
+pub mod client;
+pub mod common;
+mod faults;
+mod input;
+mod output;
+pub mod server;

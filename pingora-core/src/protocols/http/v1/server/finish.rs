@@ -1,0 +1,198 @@
+//! The end of a request: is the connection fit for another one?
+
+use super::recycled::RecycledRequest;
+use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
+use crate::protocols::Stream;
+use crate::protocols::http::ReusableHttpStream;
+use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};
+use crate::timeout::Deadline;
+use bytes::Bytes;
+use pingora_error::{Error, ErrorType, Result};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// How long a connection that is being closed still reads, so that a client that is busy sending
+/// gets to see the response instead of a reset (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+/// And how much.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+impl Inner {
+    /// Reads and drops the rest of the request's body; an error where that is too much.
+    fn poll_drain(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Poll<Result<()>> {
+        loop {
+            match ready!(self.poll_body(cx))? {
+                None => return Poll::Ready(Ok(())),
+                Some(data) if data.len() > *budget => {
+                    self.broken = true;
+                    let context = "the rest of the request's body is too long to be drained";
+                    return Poll::Ready(Error::e_explain(ErrorType::H1Error, context));
+                }
+                Some(data) => *budget -= data.len(),
+            }
+        }
+    }
+
+    async fn drain(&mut self) -> Result<()> {
+        if self.decoder.is_done() {
+            return Ok(());
+        }
+        let mut budget = DRAIN_LIMIT;
+        let limit = self.options.total_drain_timeout;
+        let drained = self
+            .within(limit, Deadline::DownstreamRead, |inner, cx| inner.poll_drain(cx, &mut budget))
+            .await;
+        drained.unwrap_or_else(|| {
+            self.broken = true;
+            Error::e_explain(ErrorType::ReadTimedout, "while draining the request's body")
+        })
+    }
+
+    /// Whether the client may still be sending what nobody will read.
+    fn must_linger(&self) -> bool {
+        !self.half_closed && (!self.decoder.is_done() || !self.input.is_empty())
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Poll<io::Result<()>> {
+        crate::runtime::local::with_scratch(|scratch| {
+            while *budget > 0 {
+                let mut buf = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+                match buf.filled().len() {
+                    0 => break,
+                    n => *budget = budget.saturating_sub(n),
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    async fn close(&mut self) {
+        let write_side = |inner: &mut Inner, cx: &mut Context<'_>| {
+            ready!(inner.out.poll_flush(&mut inner.io, cx))?;
+            Pin::new(&mut inner.io).poll_shutdown(cx)
+        };
+        let limit = self.write_limit();
+        let closed = self.within(limit, Deadline::DownstreamWrite, write_side).await;
+        if matches!(closed, Some(Ok(()))) && self.must_linger() {
+            let mut budget = LINGER_BYTES;
+            self.within(Some(LINGER), Deadline::DownstreamRead, |inner, cx| {
+                inner.poll_discard(cx, &mut budget)
+            })
+            .await;
+        }
+    }
+
+    /// Makes the session fit for the next request, keeping what is true for the connection.
+    fn renew(&mut self) {
+        self.request = RecycledRequest::default();
+        self.request_read = false;
+        self.facts = RequestFacts::default();
+        self.fault = None;
+        self.raw_head = Bytes::new();
+        self.decoder = BodyDecoder::default();
+        self.body_read = 0;
+        self.retry_buffer = None;
+        self.continue_state = Continue::NotExpected;
+        self.response = None;
+        self.encoder = BodyEncoder::default();
+        self.body_sent = 0;
+        let pipelining = self.options.pipelining;
+        self.options = Options { pipelining, ..Options::default() };
+        self.deadlines.clear();
+    }
+
+    /// Whether the response is complete, as far as framing can tell.
+    fn response_complete(&self) -> bool {
+        self.response.is_some() && self.encoder.is_done()
+    }
+}
+
+impl HttpSession {
+    /// Reads the rest of the request's body and drops it.
+    ///
+    /// # Errors
+    /// Where the rest is longer than 64 KiB or takes longer than
+    /// [`HttpSession::set_total_drain_timeout`]: the connection can't be used again then.
+    pub async fn drain_request_body(&mut self) -> Result<()> {
+        self.inner.drain().await
+    }
+
+    /// Ends the present request. Returns the connection if it may carry another one: the response
+    /// is complete, the request was read to its end (what is left of it is drained, within limits)
+    /// and both sides agree. Otherwise the connection is closed in an orderly way.
+    pub async fn reuse(mut self) -> Result<Option<ReusableHttpStream>> {
+        let inner = &mut *self.inner;
+        if inner.response.is_some() && !inner.upgraded && !inner.encoder.is_done() && !inner.broken
+        {
+            // An Exact body that is short is found out here; the client must see a close then.
+            let _ = inner.queue_end(None);
+        }
+        if !inner.out.is_empty() {
+            inner.flush().await?;
+        }
+        if !inner.keeps_alive() || !inner.response_complete() {
+            self.shutdown().await;
+            return Ok(None);
+        }
+        if inner.drain().await.is_err() {
+            self.shutdown().await;
+            return Ok(None);
+        }
+        if inner.half_closed && inner.input.is_empty() {
+            return Ok(None);
+        }
+        if !inner.options.pipelining && !inner.input.is_empty() {
+            self.shutdown().await;
+            return Ok(None);
+        }
+        if let Some(remaining) = &mut inner.keepalive.reuses_remaining {
+            *remaining = remaining.saturating_sub(1);
+        }
+        inner.renew();
+        Ok(Some(ReusableHttpStream::from_session(self)))
+    }
+
+    /// Closes the connection in an orderly way: what is queued is written, then the write side is
+    /// closed, and what the client is still sending is read for a moment.
+    pub async fn shutdown(&mut self) {
+        self.inner.broken = true;
+        if self.inner.must_linger() || self.stream().get_ssl().is_some() {
+            Box::pin(self.inner.close()).await;
+        } else if !self.inner.out.is_empty() {
+            // Nothing is on its way to us: closing the socket is as good, and one call cheaper.
+            let _ = self.inner.flush().await;
+        }
+    }
+
+    /// Takes the connection out, with what was read ahead.
+    pub(crate) fn into_parts(self) -> (Stream, Bytes) {
+        let mut inner = self.inner;
+        let ahead = inner.input.take();
+        (inner.io, ahead)
+    }
+
+    /// Waits for the first byte of a next request; `false` if the client closed the connection.
+    /// Holds no buffer meanwhile. Cancel-safe.
+    pub fn poll_request_begins(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let inner = &mut *self.inner;
+        match ready!(inner.input.poll_unexpected(&mut inner.io, cx)) {
+            Ok(n) => Poll::Ready(n > 0),
+            Err(_) => Poll::Ready(false),
+        }
+    }
+
+    /// Ready when an idle connection has waited until `at`. To be polled with
+    /// [`HttpSession::poll_request_begins`].
+    pub fn poll_keepalive(&mut self, cx: &mut Context<'_>, at: Instant, now: Instant) -> Poll<()> {
+        let inner = &mut *self.inner;
+        inner.deadlines.set(Deadline::KeepAlive, Some(at));
+        let expired = inner.alarm.poll_expired(cx, &inner.deadlines, now);
+        inner.deadlines.set(Deadline::KeepAlive, None);
+        expired.map(|_| ())
+    }
+}

@@ -1,0 +1,443 @@
+//! The server's side of an HTTP/1 connection: reads requests, writes responses.
+
+mod finish;
+mod read;
+mod recycled;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use self::recycled::RecycledRequest;
+use super::input::Input;
+use super::output::OutQueue;
+use crate::protocols::http::body_buffer::FixedBuffer;
+use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts, RequestRules};
+use crate::protocols::l4::socket::SocketAddr;
+use crate::protocols::{Digest, Stream};
+use crate::timeout::{Alarm, Deadlines};
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use http::header::AsHeaderName;
+use pingora_http::{RequestHeader, ResponseHeader};
+use std::any::Any;
+use std::time::Duration;
+
+/// Time for a request's head, from its first byte to its last. Default of
+/// [`HttpSession::set_header_timeout`].
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time between two reads of a request's body. Default of [`HttpSession::set_read_timeout`].
+pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time in which the client has to take something of the response. Default of
+/// [`HttpSession::set_write_timeout`].
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The most of a request's body that is read only to be thrown away, in bytes.
+const DRAIN_LIMIT: usize = 64 * 1024;
+/// The most that a client may send ahead of its turn, in bytes, before reading pauses.
+const READ_AHEAD_LIMIT: usize = 64 * 1024;
+/// Default size of the buffer that a retry is fed from, in bytes.
+const RETRY_BUFFER_SIZE: usize = 64 * 1024;
+
+/// Whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Continue {
+    /// It does not.
+    NotExpected,
+    /// It does.
+    Owed,
+    /// It got one, or a final response.
+    Sent,
+}
+
+/// One connection to a client, and the request that is under way on it.
+///
+/// The state of one request, in the order it passes through:
+///
+/// ```text
+/// read_request ── read_body ───────────────── body done
+///      └──────── write_response_header ── write_body ── finish ── reuse
+/// ```
+///
+/// Reading the body and writing the response may interleave in any way.
+#[derive(Debug)]
+pub struct HttpSession {
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    io: Stream,
+    input: Input,
+    out: OutQueue,
+    alarm: Alarm,
+    deadlines: Deadlines,
+    digest: Digest,
+    rules: RequestRules,
+
+    request: RecycledRequest,
+    request_read: bool,
+    facts: RequestFacts,
+    fault: Option<Fault>,
+    raw_head: Bytes,
+    decoder: BodyDecoder,
+    body_read: usize,
+    retry_buffer: Option<FixedBuffer>,
+    continue_state: Continue,
+    half_closed: bool,
+
+    response: Option<Box<ResponseHeader>>,
+    encoder: BodyEncoder,
+    body_sent: usize,
+    upgraded: bool,
+    /// Set once anything went wrong that makes the connection unfit for another request.
+    broken: bool,
+    /// The write side is to be closed when the queue is empty (a tunnel's end of stream).
+    close_after_flush: bool,
+
+    keepalive: Keepalive,
+    options: Options,
+    user_context: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// Whether and how long the connection lives on after the response.
+#[derive(Debug, Clone, Copy)]
+struct Keepalive {
+    /// `None`: it does not. `Some(0)`: without limit. Otherwise seconds.
+    timeout: Option<u64>,
+    reuses_remaining: Option<u32>,
+}
+
+#[derive(Debug, Clone)]
+struct Options {
+    header_timeout: Option<Duration>,
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+    total_drain_timeout: Option<Duration>,
+    min_send_rate: Option<usize>,
+    max_body: Option<u64>,
+    ignore_info_resp: bool,
+    close_on_early_response: bool,
+    abort_on_close: bool,
+    pipelining: bool,
+    proxy_tasks: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            header_timeout: Some(HEADER_TIMEOUT),
+            read_timeout: Some(BODY_READ_TIMEOUT),
+            write_timeout: Some(WRITE_TIMEOUT),
+            total_drain_timeout: Some(Duration::from_secs(5)),
+            min_send_rate: None,
+            max_body: None,
+            ignore_info_resp: false,
+            close_on_early_response: false,
+            abort_on_close: true,
+            pipelining: true,
+            proxy_tasks: true,
+        }
+    }
+}
+
+impl HttpSession {
+    /// Takes over a connection. Nothing is read before [`HttpSession::read_request`].
+    pub fn new(underlying_stream: Stream) -> Self {
+        Self::with_prefix(underlying_stream, Bytes::new())
+    }
+
+    /// Takes over a connection from which `prefix` was read already.
+    pub fn with_prefix(io: Stream, prefix: Bytes) -> Self {
+        let digest = Digest {
+            ssl_digest: io.get_ssl_digest(),
+            timing_digest: io.get_timing_digest(),
+            proxy_digest: io.get_proxy_digest(),
+            socket_digest: io.get_socket_digest(),
+        };
+        let inner = Inner {
+            io,
+            input: Input::with_prefix(prefix),
+            out: OutQueue::default(),
+            alarm: Alarm::new(),
+            deadlines: Deadlines::default(),
+            digest,
+            rules: RequestRules::default(),
+            request: RecycledRequest::default(),
+            request_read: false,
+            facts: RequestFacts::default(),
+            fault: None,
+            raw_head: Bytes::new(),
+            decoder: BodyDecoder::default(),
+            body_read: 0,
+            retry_buffer: None,
+            continue_state: Continue::NotExpected,
+            half_closed: false,
+            response: None,
+            encoder: BodyEncoder::default(),
+            body_sent: 0,
+            upgraded: false,
+            broken: false,
+            close_after_flush: false,
+            keepalive: Keepalive { timeout: Some(0), reuses_remaining: None },
+            options: Options::default(),
+            user_context: None,
+        };
+        HttpSession { inner: Box::new(inner) }
+    }
+
+    /// What the request's head must keep to. To be set before the head is read.
+    pub fn set_request_rules(&mut self, rules: RequestRules) {
+        self.inner.rules = rules;
+    }
+
+    /// The request's header. Before a request was read: an empty `GET /`; after one that was
+    /// refused: as much as was understood.
+    #[inline]
+    pub fn req_header(&self) -> &RequestHeader {
+        self.inner.request.get()
+    }
+
+    /// The request's header, to be changed.
+    #[inline]
+    pub fn req_header_mut(&mut self) -> &mut RequestHeader {
+        self.inner.request.get_mut()
+    }
+
+    /// The first value of this field of the request.
+    pub fn get_header(&self, name: impl AsHeaderName) -> Option<&HeaderValue> {
+        self.req_header().headers.get(name)
+    }
+
+    /// The first value of this field of the request as bytes; empty where there is none.
+    pub fn get_header_bytes(&self, name: impl AsHeaderName) -> &[u8] {
+        self.get_header(name).map_or(b"", HeaderValue::as_bytes)
+    }
+
+    /// Method, target and host, for a log line.
+    pub fn request_summary(&self) -> String {
+        let request = self.req_header();
+        let host = self.get_header_bytes(http::header::HOST);
+        format!(
+            "{} {}, Host: {}",
+            request.method,
+            String::from_utf8_lossy(request.raw_path()),
+            String::from_utf8_lossy(host)
+        )
+    }
+
+    /// The head as it stands on the wire of HTTP/1. Of a head that was refused: what was read.
+    pub fn get_headers_raw_bytes(&self) -> Bytes {
+        if !self.inner.raw_head.is_empty() {
+            return self.inner.raw_head.clone();
+        }
+        let mut out = Vec::with_capacity(512);
+        crate::protocols::http::h1::encode_request(self.req_header(), &mut out);
+        out.into()
+    }
+
+    /// The rule that the request broke, if it broke one.
+    pub fn fault(&self) -> Option<Fault> {
+        self.inner.fault
+    }
+
+    /// Whether the request asks for an upgrade of the protocol, in a well-formed way.
+    pub fn is_upgrade_req(&self) -> bool {
+        self.inner.facts.upgrade
+    }
+
+    /// Whether this response grants the upgrade that was asked for; `None` where none was.
+    pub fn is_upgrade(&self, header: &ResponseHeader) -> Option<bool> {
+        self.is_upgrade_req().then(|| header.status == http::StatusCode::SWITCHING_PROTOCOLS)
+    }
+
+    /// Whether the connection became a tunnel.
+    pub fn was_upgraded(&self) -> bool {
+        self.inner.upgraded
+    }
+
+    /// The response's header, once it was written. Informational ones don't count.
+    pub fn response_written(&self) -> Option<&ResponseHeader> {
+        self.inner.response.as_deref()
+    }
+
+    /// Payload bytes of the response so far.
+    pub fn body_bytes_sent(&self) -> usize {
+        self.inner.body_sent
+    }
+
+    /// Payload bytes of the request so far.
+    pub fn body_bytes_read(&self) -> usize {
+        self.inner.body_read
+    }
+
+    /// Whether the client has closed its side of the connection.
+    pub fn is_half_closed(&self) -> bool {
+        self.inner.half_closed
+    }
+
+    /// What is known about the connection.
+    pub fn digest(&self) -> &Digest {
+        &self.inner.digest
+    }
+
+    /// What is known about the connection, to be added to.
+    pub fn digest_mut(&mut self) -> &mut Digest {
+        &mut self.inner.digest
+    }
+
+    /// The client's address; `None` where the transport has none.
+    pub fn client_addr(&self) -> Option<&SocketAddr> {
+        self.inner.digest.socket_digest.as_ref()?.peer_addr()
+    }
+
+    /// The address that the client connected to.
+    pub fn server_addr(&self) -> Option<&SocketAddr> {
+        self.inner.digest.socket_digest.as_ref()?.local_addr()
+    }
+
+    /// The connection.
+    pub fn stream(&self) -> &Stream {
+        &self.inner.io
+    }
+
+    /// The connection, taken out. Bytes that were read and not consumed are lost.
+    pub fn into_inner(self) -> Stream {
+        self.inner.io
+    }
+
+    /// How long the connection may be idle after this request, in seconds; `Some(0)`: without
+    /// limit; `None`: it closes.
+    pub fn get_keepalive_timeout(&self) -> Option<u64> {
+        self.inner.keepalive.timeout
+    }
+
+    /// Sets what [`HttpSession::get_keepalive_timeout`] tells.
+    pub fn set_server_keepalive(&mut self, keepalive: Option<u64>) {
+        self.inner.keepalive.timeout = keepalive;
+    }
+
+    /// How many more requests the connection may carry after this one; `None`: any number.
+    pub fn get_keepalive_reuses_remaining(&self) -> Option<u32> {
+        self.inner.keepalive.reuses_remaining
+    }
+
+    /// Sets what [`HttpSession::get_keepalive_reuses_remaining`] tells.
+    pub fn set_keepalive_reuses_remaining(&mut self, remaining: Option<u32>) {
+        self.inner.keepalive.reuses_remaining = remaining;
+    }
+
+    /// Whether the connection will be kept for another request, as far as is known by now.
+    pub fn will_keepalive(&self) -> bool {
+        let Keepalive { timeout, reuses_remaining } = self.inner.keepalive;
+        self.inner.facts.keep_alive
+            && timeout.is_some()
+            && reuses_remaining != Some(0)
+            && !self.inner.broken
+            && !self.inner.upgraded
+    }
+
+    /// Lets the request decide whether the connection lives on. It always does; kept for those who
+    /// call it.
+    pub fn respect_keepalive(&mut self) {}
+
+    /// Leaves something with the connection for its next request.
+    pub fn set_connection_user_context(&mut self, ctx: Option<Box<dyn Any + Send + Sync>>) {
+        self.inner.user_context = ctx;
+    }
+
+    /// Takes what an earlier request of this connection has left.
+    pub fn take_connection_user_context(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
+        self.inner.user_context.take()
+    }
+
+    /// Time for the head, from its first byte to its last; however slowly the bytes drip.
+    /// [`HEADER_TIMEOUT`] by default; `None`: no limit.
+    pub fn set_header_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner.options.header_timeout = timeout;
+    }
+
+    /// Time between two reads of the body. [`BODY_READ_TIMEOUT`] by default; `None`: no limit.
+    pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner.options.read_timeout = timeout;
+    }
+
+    /// See [`HttpSession::set_read_timeout`].
+    pub fn get_read_timeout(&self) -> Option<Duration> {
+        self.inner.options.read_timeout
+    }
+
+    /// Time in which the client has to take something of the response. [`WRITE_TIMEOUT`] by
+    /// default; `None`: no limit.
+    pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner.options.write_timeout = timeout;
+    }
+
+    /// The time that a write may take at present: [`HttpSession::set_write_timeout`], or what the
+    /// minimum rate allows for what is queued.
+    pub fn get_write_timeout(&self) -> Option<Duration> {
+        let options = &self.inner.options;
+        match options.min_send_rate.filter(|rate| *rate > 0) {
+            Some(rate) => {
+                let seconds = self.inner.out.len() as f64 / rate as f64;
+                Some(Duration::from_secs_f64(seconds.max(1.0)))
+            }
+            None => options.write_timeout,
+        }
+    }
+
+    /// Time in which an unwanted request body has to arrive before the connection is closed
+    /// instead. 5 s by default; `None`: no limit.
+    pub fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner.options.total_drain_timeout = timeout;
+    }
+
+    /// See [`HttpSession::set_total_drain_timeout`].
+    pub fn get_total_drain_timeout(&self) -> Option<Duration> {
+        self.inner.options.total_drain_timeout
+    }
+
+    /// The rate at which the client has to take the response, in bytes per second; takes the
+    /// place of the write time-out. None by default.
+    pub fn set_min_send_rate(&mut self, min_send_rate: Option<usize>) {
+        self.inner.options.min_send_rate = min_send_rate;
+    }
+
+    /// The most payload that a request may carry, in bytes; more is answered with 413. No limit by
+    /// default.
+    pub fn set_max_body_size(&mut self, limit: Option<u64>) {
+        self.inner.options.max_body = limit;
+    }
+
+    /// Whether informational responses are dropped instead of passed on. Off by default.
+    pub fn set_ignore_info_resp(&mut self, ignore: bool) {
+        self.inner.options.ignore_info_resp = ignore;
+    }
+
+    /// Whether a response that begins before the request's body is complete closes the connection.
+    /// Off by default: the rest of the body is drained if it is short.
+    pub fn set_close_on_response_before_downstream_finish(&mut self, close: bool) {
+        self.inner.options.close_on_early_response = close;
+    }
+
+    /// Whether a client that closes its side gives its request up. On by default.
+    pub fn set_abort_on_close(&mut self, abort: bool) {
+        self.inner.options.abort_on_close = abort;
+    }
+
+    /// Whether the next request may be sent before this one is answered. On by default; responses
+    /// always keep the order of the requests.
+    pub fn pipelining_enabled(&self) -> bool {
+        self.inner.options.pipelining
+    }
+
+    /// See [`HttpSession::pipelining_enabled`]. Off: bytes that arrive ahead of their turn end the
+    /// connection after the present response.
+    pub fn set_pipelining_enabled(&mut self, enabled: bool) {
+        self.inner.options.pipelining = enabled;
+    }
+
+    /// Begins the connection with bytes that were read elsewhere.
+    pub fn set_pipelined_prefix(&mut self, prefix: BytesMut) {
+        self.inner.input = Input::with_prefix(prefix.freeze());
+    }
+}

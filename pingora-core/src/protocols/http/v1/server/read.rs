@@ -1,0 +1,288 @@
+//! Reading: the head, the body, and what else the client does meanwhile.
+
+use super::super::faults;
+use super::super::input::{BodyEvent, HeadEvent};
+use super::{Continue, HttpSession, Inner, READ_AHEAD_LIMIT, RETRY_BUFFER_SIZE};
+use crate::protocols::http::body_buffer::FixedBuffer;
+use crate::protocols::http::h1::{self, BodyDecoder, BodyLength, Fault};
+use crate::timeout::Deadline;
+use bytes::Bytes;
+use http::{HeaderMap, Version};
+use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Instant;
+
+impl Inner {
+    /// Polls `step` under a limit of time; `None` when it ran out.
+    pub(super) async fn within<T>(
+        &mut self,
+        limit: Option<Duration>,
+        kind: Deadline,
+        mut step: impl FnMut(&mut Inner, &mut Context<'_>) -> Poll<T>,
+    ) -> Option<T> {
+        let mut at = None;
+        let done = poll_fn(|cx| {
+            if let Poll::Ready(value) = step(self, cx) {
+                return Poll::Ready(Some(value));
+            }
+            let Some(limit) = limit else { return Poll::Pending };
+            let now = Instant::now();
+            self.deadlines.set(kind, Some(*at.get_or_insert(now + limit)));
+            self.alarm.poll_expired(cx, &self.deadlines, now).map(|_| None)
+        })
+        .await;
+        self.deadlines.clear();
+        done
+    }
+
+    fn poll_read_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<usize>>> {
+        let event = ready!(self.input.poll_head(&mut self.io, cx, &self.rules.limits));
+        Poll::Ready(match event {
+            Ok(HeadEvent::Head(head)) => self.begin_request(head).map(Some),
+            Ok(HeadEvent::Closed(false)) => Ok(None),
+            Ok(HeadEvent::Closed(true)) => {
+                self.broken = true;
+                let context = "the client closed the connection within a request's head";
+                Err(Error::explain(ErrorType::ConnectionClosed, context).into_down())
+            }
+            Ok(HeadEvent::Fault(fault)) => {
+                let read = self.input.take();
+                Err(self.refuse(fault, read))
+            }
+            Err(error) => {
+                self.broken = true;
+                Err(faults::read_failed(error, ErrorSource::Downstream))
+            }
+        })
+    }
+
+    fn begin_request(&mut self, head: Bytes) -> Result<usize> {
+        let length = head.len();
+        self.request_read = true;
+        match h1::parse_request(head.clone(), &self.rules, self.request.get_mut()) {
+            Ok(facts) => {
+                self.facts = facts;
+                self.decoder = BodyDecoder::new(facts.body);
+                if facts.expects_continue && facts.body != BodyLength::Empty {
+                    self.continue_state = Continue::Owed;
+                }
+                self.check_declared_size(facts.body)?;
+                Ok(length)
+            }
+            Err(fault) => Err(self.refuse(fault, head)),
+        }
+    }
+
+    fn check_declared_size(&mut self, body: BodyLength) -> Result<()> {
+        match (body, self.options.max_body) {
+            (BodyLength::Exact(n), Some(most)) if n > most => {
+                Err(self.refuse(Fault::BODY_TOO_LARGE, Bytes::new()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, fault: Fault, read: Bytes) -> BError {
+        self.broken = true;
+        self.request_read = true;
+        self.fault = Some(fault);
+        self.raw_head = read;
+        faults::bad_head(fault, ErrorSource::Downstream)
+    }
+
+    /// The next piece of the body; `None` at its end. Never sends `100 Continue`. Cancel-safe.
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        let event = ready!(self.input.poll_body(&mut self.io, &mut self.decoder, cx));
+        Poll::Ready(match event {
+            Ok(BodyEvent::Data(data)) => self.count_body(data).map(Some),
+            Ok(BodyEvent::End) => Ok(None),
+            Ok(BodyEvent::Fault(fault)) => {
+                self.broken = true;
+                self.fault = Some(fault);
+                Err(faults::bad_body(fault, ErrorSource::Downstream))
+            }
+            Err(error) => {
+                self.broken = true;
+                Err(faults::read_failed(error, ErrorSource::Downstream))
+            }
+        })
+    }
+
+    fn count_body(&mut self, data: Bytes) -> Result<Bytes> {
+        // Once a body flows the client no longer waits for permission.
+        self.continue_state = match self.continue_state {
+            Continue::Owed => Continue::NotExpected,
+            other => other,
+        };
+        self.body_read += data.len();
+        if let Some(most) = self.options.max_body
+            && self.body_read as u64 > most
+            && !self.upgraded
+        {
+            self.broken = true;
+            self.fault = Some(Fault::BODY_TOO_LARGE);
+            return Err(faults::bad_body(Fault::BODY_TOO_LARGE, ErrorSource::Downstream));
+        }
+        if let Some(buffer) = &mut self.retry_buffer {
+            buffer.write_to_buffer(&data);
+        }
+        Ok(data)
+    }
+
+    /// Watches a client that has nothing more to send: ready when it is gone. What it sends ahead
+    /// of its turn is kept for later. Cancel-safe.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        while self.input.len() < READ_AHEAD_LIMIT && !self.half_closed {
+            if !self.input.is_empty() {
+                // Pipelined bytes wait for their turn; a close behind them is noticed then.
+                return Poll::Pending;
+            }
+            match ready!(self.input.poll_unexpected(&mut self.io, cx)) {
+                Ok(0) => self.half_closed = true,
+                Ok(_) => continue,
+                Err(error) => {
+                    self.broken = true;
+                    return Poll::Ready(faults::read_failed(error, ErrorSource::Downstream));
+                }
+            }
+            if self.options.abort_on_close {
+                self.broken = true;
+                let context = "the client closed the connection before the response was complete";
+                let closed = Error::explain(ErrorType::ConnectionClosed, context);
+                return Poll::Ready(closed.into_down());
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl HttpSession {
+    /// Reads and checks a request's head. Returns its size in bytes, or `None` if the client closed
+    /// the connection, or stayed silent for the keep-alive time, without sending one.
+    ///
+    /// Cancel-safe: what arrived stays for the next call.
+    ///
+    /// # Errors
+    /// [`ErrorType::InvalidHTTPHeader`] for a head that is refused ([`HttpSession::fault`] tells
+    /// the rule and the status code), [`ErrorType::ReadTimedout`] for one that takes too long,
+    /// [`ErrorType::ConnectionClosed`] and [`ErrorType::ReadError`].
+    pub async fn read_request(&mut self) -> Result<Option<usize>> {
+        if self.inner.request_read {
+            return Error::e_explain(ErrorType::InternalError, "a request was read already");
+        }
+        let limit = self.inner.options.header_timeout;
+        match self.inner.within(limit, Deadline::Head, Inner::poll_read_request).await {
+            Some(result) => result,
+            None if self.inner.input.is_empty() => Ok(None),
+            None => {
+                self.inner.broken = true;
+                self.inner.fault = Some(Fault::TIMED_OUT);
+                let source = ErrorSource::Downstream;
+                let what = "the request's head took too long";
+                Err(faults::timed_out(ErrorType::ReadTimedout, source, what))
+            }
+        }
+    }
+
+    /// Checks the request once more after its header was changed by hand: whether its length can
+    /// still be told.
+    pub fn validate_request(&self) -> Result<()> {
+        h1::outgoing_request_length(self.req_header())
+            .map(|_| ())
+            .map_err(|fault| faults::bad_head(fault, ErrorSource::Downstream))
+    }
+
+    /// The next piece of the request's body; `None` at its end. Asks the client for the body first
+    /// (`100 Continue`) where it waits for that. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ErrorType::H1Error`] for a body that breaks the rules, [`ErrorType::ConnectionClosed`] for
+    /// one that is cut short, [`ErrorType::ReadTimedout`], [`ErrorType::ReadError`].
+    pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        if self.inner.continue_state == Continue::Owed {
+            self.write_continue_response().await?;
+        }
+        let limit = self.inner.options.read_timeout;
+        match self.inner.within(limit, Deadline::DownstreamRead, Inner::poll_body).await {
+            Some(result) => result,
+            None => {
+                self.inner.broken = true;
+                self.inner.fault = Some(Fault::TIMED_OUT);
+                let source = ErrorSource::Downstream;
+                let what = "the request's body took too long";
+                Err(faults::timed_out(ErrorType::ReadTimedout, source, what))
+            }
+        }
+    }
+
+    /// [`HttpSession::read_body_bytes`] for engines: to be polled, asks for nothing, has no limit
+    /// of time.
+    pub fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        self.inner.poll_body(cx)
+    }
+
+    /// Ready when the client is gone; see [`HttpSession::set_abort_on_close`]. To be polled after
+    /// the request's body is complete.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        self.inner.poll_gone(cx)
+    }
+
+    /// Waits for the client to close the connection. Returns 0 then. Cancel-safe.
+    pub async fn idle(&mut self) -> Result<usize> {
+        Err(poll_fn(|cx| self.inner.poll_gone(cx)).await)
+    }
+
+    /// The next piece of the body, or, if none is to be expected, the error that the client has
+    /// gone away.
+    pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        if no_body_expected || self.is_body_done() {
+            self.idle().await.map(|_| None)
+        } else {
+            self.read_body_bytes().await
+        }
+    }
+
+    /// Whether the request's body was read to its end.
+    pub fn is_body_done(&mut self) -> bool {
+        self.inner.decoder.is_done()
+    }
+
+    /// Whether the request has no body, by its header.
+    pub fn is_body_empty(&mut self) -> bool {
+        matches!(self.inner.facts.body, BodyLength::Empty | BodyLength::Exact(0))
+    }
+
+    /// The fields that followed a chunked body, once it is complete.
+    pub fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        self.inner.decoder.take_trailers()
+    }
+
+    /// Whether the client waits for a `100 Continue` before it sends the body.
+    pub fn is_continue_owed(&self) -> bool {
+        self.inner.continue_state == Continue::Owed
+    }
+
+    pub(super) fn is_http10(&self) -> bool {
+        self.req_header().version == Version::HTTP_10
+    }
+
+    /// Keeps a copy of the body as it is read, up to 64 KiB, to send it again.
+    pub fn enable_retry_buffering(&mut self) {
+        if self.inner.retry_buffer.is_none() {
+            self.inner.retry_buffer = Some(FixedBuffer::new(RETRY_BUFFER_SIZE));
+        }
+    }
+
+    /// Whether the body was longer than the copy may be; it can't be sent again then.
+    pub fn retry_buffer_truncated(&self) -> bool {
+        self.inner.retry_buffer.as_ref().is_some_and(FixedBuffer::is_truncated)
+    }
+
+    /// The copy of the body so far; `None` where there is none or it is not whole.
+    pub fn get_retry_buffer(&self) -> Option<Bytes> {
+        self.inner.retry_buffer.as_ref()?.get_buffer()
+    }
+}

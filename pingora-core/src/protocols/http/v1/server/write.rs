@@ -1,0 +1,390 @@
+//! Writing: the response's head, its body, and what the connection says of its future.
+
+use super::super::faults;
+use super::{Continue, HttpSession, Inner};
+use crate::protocols::http::HttpTask;
+use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength};
+use crate::timeout::Deadline;
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode, Version};
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::AsyncWrite;
+
+/// What is added behind the fields of a response, in place of the blank line.
+const CLOSE: &[u8] = b"Connection: close\r\n\r\n";
+const KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n\r\n";
+const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
+const EMPTY: &[u8] = b"Content-Length: 0\r\n";
+
+impl Inner {
+    /// Writes what waits. Cancel-safe.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut flushed = ready!(self.out.poll_flush(&mut self.io, cx));
+        if flushed.is_ok() && self.close_after_flush {
+            flushed = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
+            self.close_after_flush = false;
+        }
+        Poll::Ready(flushed.map_err(|error| {
+            self.broken = true;
+            self.out.clear();
+            faults::write_failed(error, ErrorSource::Downstream)
+        }))
+    }
+
+    fn is_informational(status: StatusCode) -> bool {
+        status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+    }
+
+    /// Queues an informational response, unless this client is not to see any.
+    fn queue_informational(&mut self, header: &ResponseHeader) {
+        if self.request.get().version == Version::HTTP_10 || self.options.ignore_info_resp {
+            return;
+        }
+        if header.status == StatusCode::CONTINUE {
+            if self.continue_state != Continue::Owed {
+                return;
+            }
+            self.continue_state = Continue::Sent;
+        }
+        self.out.fill(|out| h1::encode_response(header, out));
+    }
+
+    /// Makes a tunnel of the connection: from here on bytes have no frame.
+    fn become_tunnel(&mut self) {
+        self.upgraded = true;
+        self.decoder = BodyDecoder::new(BodyLength::UntilClose);
+        self.encoder = BodyEncoder::new(BodyLength::UntilClose);
+    }
+
+    /// Decides how the response's body is framed; the second is what has to be told in the head.
+    fn frame_response(
+        &self,
+        header: &ResponseHeader,
+        end: bool,
+    ) -> Result<(BodyLength, &'static [u8])> {
+        let head_request = self.request.get().method == Method::HEAD;
+        let http10 = self.request.get().version == Version::HTTP_10;
+        let length = h1::outgoing_response_length(header, head_request, http10)
+            .map_err(faults::bad_outgoing)?;
+        let told = header.headers.contains_key(CONTENT_LENGTH)
+            || header.headers.contains_key(TRANSFER_ENCODING);
+        Ok(match length {
+            BodyLength::UntilClose if end && !told => (BodyLength::Exact(0), EMPTY),
+            BodyLength::UntilClose if !http10 => (BodyLength::Chunked, CHUNKED),
+            // Somebody asked for chunks towards a client that knows none: closed at its end instead.
+            BodyLength::Chunked if http10 => (BodyLength::UntilClose, b""),
+            other => (other, b""),
+        })
+    }
+
+    /// Queues the final response's head. `end` says that no body will follow.
+    pub(super) fn queue_response(&mut self, header: &ResponseHeader, end: bool) -> Result<()> {
+        let switching = header.status == StatusCode::SWITCHING_PROTOCOLS && self.facts.upgrade;
+        let connected = self.request.get().method == Method::CONNECT && header.status.is_success();
+        if switching || connected {
+            self.out.fill(|out| h1::encode_response(header, out));
+            self.become_tunnel();
+            return Ok(());
+        }
+        if header.status == StatusCode::SWITCHING_PROTOCOLS {
+            let context = "a response switches protocols, which the request did not ask for";
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, context)
+                .map_err(|e: pingora_error::BError| e.into_up());
+        }
+        let (length, told) = self.frame_response(header, end)?;
+        self.encoder = BodyEncoder::new(length);
+        // A client that still waits for permission will never send the body; whether it is on its
+        // way regardless can't be told, so the connection can't be used again.
+        let unsure = self.continue_state == Continue::Owed;
+        let early = self.options.close_on_early_response && !self.decoder.is_done();
+        let closes_itself = h1::names_close(header.headers.get_all(CONNECTION).iter());
+        if length == BodyLength::UntilClose || unsure || early || closes_itself {
+            self.keepalive.timeout = None;
+        }
+        let keep = self.keeps_alive();
+        let closing: &[u8] = match (keep, self.request.get().version) {
+            (false, _) if closes_itself => b"\r\n",
+            (false, _) => CLOSE,
+            (true, Version::HTTP_10) => KEEP_ALIVE,
+            (true, _) => b"\r\n",
+        };
+        self.out.fill(|out| {
+            h1::encode_response(header, out);
+            // What is decided here stands in front of the blank line instead of in the header, so
+            // that the header is never copied for it.
+            out.truncate(out.len().saturating_sub(2));
+            out.extend_from_slice(told);
+            out.extend_from_slice(closing);
+        });
+        Ok(())
+    }
+
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.facts.keep_alive
+            && self.keepalive.timeout.is_some()
+            && self.keepalive.reuses_remaining != Some(0)
+            && !self.broken
+            && !self.upgraded
+    }
+
+    /// Queues a piece of the body.
+    pub(super) fn queue_body(&mut self, data: Bytes) -> Result<()> {
+        if data.is_empty() || self.response.is_none() {
+            return Ok(());
+        }
+        let (encoder, out) = (&mut self.encoder, &mut self.out);
+        let length = data.len();
+        let mut wanted = Ok(false);
+        out.fill(|out| wanted = encoder.before(length, out));
+        let wanted = wanted.map_err(|fault| {
+            self.broken = true;
+            faults::bad_outgoing(fault)
+        })?;
+        if wanted {
+            self.body_sent += length;
+            self.out.push(data);
+            let (encoder, out) = (&mut self.encoder, &mut self.out);
+            out.fill(|out| encoder.after(out));
+        }
+        Ok(())
+    }
+
+    /// Queues the end of the body, with trailers where its framing can carry them.
+    pub(super) fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
+        if self.upgraded {
+            self.close_after_flush = true;
+            return Ok(());
+        }
+        let (encoder, out) = (&mut self.encoder, &mut self.out);
+        let mut finished = Ok(());
+        out.fill(|out| finished = encoder.finish(trailers, out));
+        finished.map_err(|fault| {
+            self.broken = true;
+            faults::bad_outgoing(fault)
+        })
+    }
+
+    pub(super) fn write_limit(&self) -> Option<std::time::Duration> {
+        match self.options.min_send_rate.filter(|rate| *rate > 0) {
+            Some(rate) => {
+                let seconds = self.out.len() as f64 / rate as f64;
+                Some(std::time::Duration::from_secs_f64(seconds.max(1.0)))
+            }
+            None => self.options.write_timeout,
+        }
+    }
+
+    /// Writes what waits, under the write's limit of time.
+    pub(super) async fn flush(&mut self) -> Result<()> {
+        let limit = self.write_limit();
+        match self.within(limit, Deadline::DownstreamWrite, Inner::poll_flush).await {
+            Some(result) => result,
+            None => {
+                self.broken = true;
+                self.out.clear();
+                let source = ErrorSource::Downstream;
+                let what = "the client takes nothing of the response";
+                Err(faults::timed_out(ErrorType::WriteTimedout, source, what))
+            }
+        }
+    }
+}
+
+impl HttpSession {
+    /// Queues the head of a response: a final one, or any number of informational ones before it.
+    /// For engines: nothing is written before [`HttpSession::poll_flush`].
+    ///
+    /// The framing is decided here: without a length of its own, a body goes out in chunks
+    /// (RFC 9112 section 6.3); `end` says that there will be none.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] for a header that can't be sent as it is.
+    pub fn queue_response_header(
+        &mut self,
+        header: Box<ResponseHeader>,
+        end: bool,
+    ) -> Result<()> {
+        if self.inner.response.is_some() {
+            log::warn!("a second response header is ignored: {}", header.status);
+            return Ok(());
+        }
+        if Inner::is_informational(header.status) {
+            self.inner.queue_informational(&header);
+            return Ok(());
+        }
+        self.inner.queue_response(&header, end)?;
+        self.inner.response = Some(header);
+        Ok(())
+    }
+
+    /// Queues a piece of the response's body. For engines.
+    pub fn queue_body(&mut self, data: Bytes) -> Result<()> {
+        self.inner.queue_body(data)
+    }
+
+    /// Queues the end of the response. For engines.
+    pub fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
+        self.inner.queue_end(trailers)
+    }
+
+    /// Writes what is queued. For engines; cancel-safe.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.inner.poll_flush(cx)
+    }
+
+    /// How many bytes are queued.
+    pub fn queued(&self) -> usize {
+        self.inner.out.len()
+    }
+
+    /// Whether [`HttpSession::poll_flush`] has something to do.
+    pub fn wants_flush(&self) -> bool {
+        !self.inner.out.is_empty() || self.inner.close_after_flush
+    }
+
+    /// The connection's timer, for engines that wait on more than this session.
+    pub fn alarm(&mut self) -> &mut crate::timeout::Alarm {
+        &mut self.inner.alarm
+    }
+
+    /// Writes a response's header, and returns when it has left. Informational ones may precede the
+    /// final one. A second final one is ignored, with a warning in the log.
+    ///
+    /// Where the caller goes away while this waits, the header stays queued.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] for a header that can't be sent as it is,
+    /// [`ErrorType::WriteError`], [`ErrorType::WriteTimedout`].
+    pub async fn write_response_header(&mut self, header: Box<ResponseHeader>) -> Result<()> {
+        self.queue_response_header(header, false)?;
+        self.inner.flush().await
+    }
+
+    /// [`HttpSession::write_response_header`] for a header that the caller keeps.
+    pub async fn write_response_header_ref(&mut self, resp: &ResponseHeader) -> Result<()> {
+        self.write_response_header(Box::new(resp.clone())).await
+    }
+
+    /// Tells a client that waits for it to send the body. Does nothing for others.
+    pub async fn write_continue_response(&mut self) -> Result<()> {
+        if self.inner.continue_state != Continue::Owed || self.inner.response.is_some() {
+            return Ok(());
+        }
+        self.inner.continue_state = Continue::Sent;
+        if !self.is_http10() {
+            self.inner.out.fill(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+        }
+        self.inner.flush().await
+    }
+
+    /// Writes a piece of the response's body, and returns when it has left. `None` where the
+    /// response has no body, by its status or the request's method: the piece is dropped then.
+    pub async fn write_body(&mut self, buf: &[u8]) -> Result<Option<usize>> {
+        self.write_body_bytes(Bytes::copy_from_slice(buf)).await
+    }
+
+    /// [`HttpSession::write_body`] without a copy.
+    pub async fn write_body_bytes(&mut self, data: Bytes) -> Result<Option<usize>> {
+        let before = self.inner.body_sent;
+        self.inner.queue_body(data)?;
+        self.inner.flush().await?;
+        let sent = self.inner.body_sent - before;
+        Ok((sent > 0).then_some(sent))
+    }
+
+    /// Ends the response's body. Returns the payload's size, or `None` if there was no response.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] if the header promised more than was written; the connection
+    /// will be closed then so that the client can tell.
+    pub async fn finish_body(&mut self) -> Result<Option<usize>> {
+        if self.inner.response.is_none() {
+            return Ok(None);
+        }
+        self.inner.queue_end(None)?;
+        self.inner.flush().await?;
+        Ok(Some(self.inner.body_sent))
+    }
+
+    /// Writes trailers and ends the body.
+    pub async fn write_trailers(&mut self, trailers: &HeaderMap) -> Result<()> {
+        self.inner.queue_end(Some(trailers))?;
+        self.inner.flush().await
+    }
+
+    /// Queues one piece of a response, whatever kind it is. For engines.
+    pub fn queue_task(&mut self, task: HttpTask) -> Result<()> {
+        match task {
+            HttpTask::Header(header, end) => {
+                self.queue_response_header(header, end)?;
+                if end && self.inner.response.is_some() && !self.inner.upgraded {
+                    self.inner.queue_end(None)?;
+                }
+            }
+            HttpTask::Body(data, end) | HttpTask::UpgradedBody(data, end) => {
+                if let Some(data) = data {
+                    self.inner.queue_body(data)?;
+                }
+                if end {
+                    self.inner.queue_end(None)?;
+                }
+            }
+            HttpTask::Trailer(trailers) => self.inner.queue_end(trailers.as_deref())?,
+            HttpTask::Done => {
+                if self.inner.response.is_some() {
+                    self.inner.queue_end(None)?;
+                }
+            }
+            HttpTask::Failed(error) => {
+                self.inner.broken = true;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes pieces of a response and returns when they have left; `true` if the response is
+    /// complete with them.
+    pub async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let mut end = false;
+        for task in tasks {
+            end |= task.is_end();
+            self.queue_task(task)?;
+        }
+        self.inner.flush().await?;
+        Ok(end)
+    }
+
+    /// Whether tasks may be queued with [`HttpSession::send_proxy_task`]. Always, unless turned off.
+    pub fn proxy_tasks_enabled(&self) -> bool {
+        self.inner.options.proxy_tasks
+    }
+
+    /// See [`HttpSession::proxy_tasks_enabled`].
+    pub fn set_proxy_tasks_enabled(&mut self, enabled: bool) {
+        self.inner.options.proxy_tasks = enabled;
+    }
+
+    /// Queues a piece of the response. What can't be queued breaks the connection.
+    pub fn send_proxy_task(&mut self, task: HttpTask) {
+        if let Err(error) = self.queue_task(task) {
+            log::warn!("a piece of the response is dropped: {error}");
+            self.inner.broken = true;
+        }
+    }
+
+    /// Whether queued pieces still wait to be written.
+    pub fn has_pending_proxy_tasks(&self) -> bool {
+        self.wants_flush()
+    }
+
+    /// Writes the queued pieces; `true` if the response is complete with them.
+    pub async fn write_proxy_tasks(&mut self) -> Result<bool> {
+        self.inner.flush().await?;
+        Ok(self.inner.encoder.is_done())
+    }
+}

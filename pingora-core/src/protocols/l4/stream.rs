@@ -1,0 +1,360 @@
+//! A connected socket, TCP or Unix, or what behaves like one.
+
+pub use super::buffers::{
+    DEFAULT_L4_READ_BUFFER_SIZE, DEFAULT_L4_WRITE_BUFFER_SIZE, L4BufferSettings,
+};
+
+use super::Tracer;
+use super::ext::{TcpKeepalive, set_tcp_keepalive};
+use super::virt::{VirtualSockOpt, VirtualSocketStream};
+use crate::protocols::digest::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, ProxyDigest, SocketDigest, TimingDigest,
+};
+use crate::protocols::{Peek, Shutdown, Ssl, UniqueID, UniqueIDType};
+use async_trait::async_trait;
+use bytes::{Buf, Bytes};
+use pingora_error::{ErrorType, OrErr, Result};
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Virtual(VirtualSocketStream),
+}
+
+/// Calls the same method on whichever kind of socket it is.
+macro_rules! each_socket {
+    ($socket:expr, $inner:ident => $call:expr) => {
+        match $socket {
+            Socket::Tcp($inner) => $call,
+            Socket::Unix($inner) => $call,
+            Socket::Virtual($inner) => $call,
+        }
+    };
+}
+
+impl From<TcpStream> for Socket {
+    fn from(stream: TcpStream) -> Self {
+        Socket::Tcp(stream)
+    }
+}
+
+impl From<UnixStream> for Socket {
+    fn from(stream: UnixStream) -> Self {
+        Socket::Unix(stream)
+    }
+}
+
+impl Socket {
+    /// The descriptor; -1 where there is none.
+    fn fd(&self) -> RawFd {
+        match self {
+            Socket::Tcp(s) => s.as_raw_fd(),
+            Socket::Unix(s) => s.as_raw_fd(),
+            Socket::Virtual(_) => -1,
+        }
+    }
+}
+
+/// A connection of the transport layer.
+///
+/// It buffers nothing: a read goes into, and a write comes from, the memory of the caller, so an
+/// idle connection holds no memory but this structure. The one exception is what was given to
+/// [`rewind`](Stream::rewind), until it is read.
+pub struct Stream {
+    socket: Socket,
+    /// What is to be read before anything from the socket. Boxed: it is rare.
+    rewound: Option<Box<Bytes>>,
+    proxy_digest: Option<Arc<ProxyDigest>>,
+    socket_digest: Option<Arc<SocketDigest>>,
+    /// When the connection was established.
+    pub established_ts: SystemTime,
+    /// Hears of the end of this connection.
+    pub tracer: Option<Tracer>,
+    /// When the first bytes after [`set_rx_timestamp`](Stream::set_rx_timestamp) arrived.
+    pub rx_ts: Option<SystemTime>,
+    stamp_next_read: bool,
+}
+
+impl Stream {
+    fn new(socket: Socket, socket_digest: Option<SocketDigest>) -> Self {
+        Stream {
+            socket,
+            rewound: None,
+            proxy_digest: None,
+            socket_digest: socket_digest.map(Arc::new),
+            established_ts: SystemTime::now(),
+            tracer: None,
+            rx_ts: None,
+            stamp_next_read: false,
+        }
+    }
+
+    /// A stream whose addresses are known already.
+    pub(crate) fn with_digest(socket: Socket, digest: SocketDigest) -> Self {
+        Self::new(socket, Some(digest))
+    }
+
+    /// Sends small segments at once (`TCP_NODELAY`). Does nothing on a Unix socket.
+    ///
+    /// # Errors
+    /// `ConnectError` where the kernel refuses.
+    pub fn set_nodelay(&mut self) -> Result<()> {
+        match &self.socket {
+            Socket::Tcp(s) => s.set_nodelay(true),
+            Socket::Unix(_) => Ok(()),
+            Socket::Virtual(s) => s.set_socket_option(VirtualSockOpt::NoDelay),
+        }
+        .or_err(ErrorType::ConnectError, "setting TCP_NODELAY")
+    }
+
+    /// Probes the connection when nothing moves. Does nothing on a Unix socket.
+    ///
+    /// # Errors
+    /// `ConnectError` where the kernel refuses.
+    pub fn set_keepalive(&mut self, ka: &TcpKeepalive) -> Result<()> {
+        match &self.socket {
+            Socket::Tcp(s) => set_tcp_keepalive(s, ka),
+            Socket::Unix(_) => Ok(()),
+            Socket::Virtual(s) => s
+                .set_socket_option(VirtualSockOpt::KeepAlive(ka.clone()))
+                .or_err(ErrorType::ConnectError, "setting keep-alive"),
+        }
+    }
+
+    /// Notes in [`rx_ts`](Stream::rx_ts) when the next bytes arrive.
+    ///
+    /// The time is taken when this process reads them, not by the network card or the kernel.
+    ///
+    /// # Errors
+    /// None at present.
+    pub fn set_rx_timestamp(&mut self) -> Result<()> {
+        self.stamp_next_read = true;
+        Ok(())
+    }
+
+    /// Gives bytes back: they are read again, before anything else.
+    pub fn rewind(&mut self, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        let bytes = match self.rewound.take() {
+            Some(later) => [data, later.as_ref()].concat().into(),
+            None => Bytes::copy_from_slice(data),
+        };
+        self.rewound = Some(Box::new(bytes));
+    }
+
+    fn read_rewound(&mut self, buf: &mut ReadBuf<'_>) {
+        if let Some(bytes) = &mut self.rewound {
+            let n = bytes.len().min(buf.remaining());
+            buf.put_slice(&bytes[..n]);
+            bytes.advance(n);
+            if bytes.is_empty() {
+                self.rewound = None;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("socket", &self.socket)
+            .field("tracer", &self.tracer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+        Self::new(Socket::Tcp(stream), Some(digest))
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+        Self::new(Socket::Unix(stream), Some(digest))
+    }
+}
+
+impl From<VirtualSocketStream> for Stream {
+    fn from(stream: VirtualSocketStream) -> Self {
+        Self::new(Socket::Virtual(stream), None)
+    }
+}
+
+impl AsRawFd for Stream {
+    /// The descriptor; -1 for a virtual socket, which has none.
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.fd()
+    }
+}
+
+impl UniqueID for Stream {
+    fn id(&self) -> UniqueIDType {
+        match &self.socket {
+            // Has no descriptor: the place in memory is as unique while it exists.
+            Socket::Virtual(s) => std::ptr::from_ref(s).addr() as UniqueIDType,
+            _ => self.socket.fd(),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.rewound.is_some() {
+            this.read_rewound(buf);
+            return Poll::Ready(Ok(()));
+        }
+        let result = each_socket!(&mut this.socket, s => Pin::new(s).poll_read(cx, buf));
+        if this.stamp_next_read && result.is_ready() {
+            this.stamp_next_read = false;
+            this.rx_ts = Some(SystemTime::now());
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each_socket!(&mut self.socket, s => Pin::new(s).poll_write(cx, buf))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each_socket!(&mut self.socket, s => Pin::new(s).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each_socket!(&mut self.socket, s => Pin::new(s).poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each_socket!(&mut self.socket, s => Pin::new(s).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        each_socket!(&self.socket, s => s.is_write_vectored())
+    }
+}
+
+#[async_trait]
+impl Shutdown for Stream {
+    async fn shutdown(&mut self) {
+        let _ = tokio::io::AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl Ssl for Stream {}
+
+#[async_trait]
+impl Peek for Stream {
+    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        // What was read is put back, also when the caller loses interest half-way.
+        let mut peeked = Peeked {
+            stream: self,
+            taken: Vec::with_capacity(buf.len()),
+        };
+        peeked.fill(buf.len()).await?;
+        buf.copy_from_slice(&peeked.taken);
+        Ok(true)
+    }
+}
+
+/// Bytes read by [`Peek::try_peek`], returned to the stream on drop.
+struct Peeked<'a> {
+    stream: &'a mut Stream,
+    taken: Vec<u8>,
+}
+
+impl Peeked<'_> {
+    async fn fill(&mut self, wanted: usize) -> io::Result<()> {
+        std::future::poll_fn(|cx| {
+            while self.taken.len() < wanted {
+                let mut chunk = [0u8; 256];
+                let room = chunk.len().min(wanted - self.taken.len());
+                let mut buf = ReadBuf::new(&mut chunk[..room]);
+                ready!(Pin::new(&mut *self.stream).poll_read(cx, &mut buf))?;
+                if buf.filled().is_empty() {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                self.taken.extend_from_slice(buf.filled());
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+}
+
+impl Drop for Peeked<'_> {
+    fn drop(&mut self) {
+        self.stream.rewind(&self.taken);
+    }
+}
+
+impl GetTimingDigest for Stream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        vec![Some(TimingDigest {
+            established_ts: self.established_ts,
+            ..Default::default()
+        })]
+    }
+}
+
+impl GetProxyDigest for Stream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.proxy_digest.clone()
+    }
+
+    fn set_proxy_digest(&mut self, digest: ProxyDigest) {
+        self.proxy_digest = Some(Arc::new(digest));
+    }
+}
+
+impl GetSocketDigest for Stream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.socket_digest.clone()
+    }
+
+    fn set_socket_digest(&mut self, socket_digest: SocketDigest) {
+        self.socket_digest = Some(Arc::new(socket_digest));
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(digest) = &self.socket_digest {
+            digest.set_closed();
+        }
+        if let Some(tracer) = self.tracer.take() {
+            tracer.0.on_disconnected();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,18 @@
+//! TLS by OpenSSL, 1.1.1 or later.
+
+pub(crate) mod certificate;
+pub mod client;
+mod digest;
+pub mod server;
+pub mod stream;
+
+pub use stream::SslStream;
+
+use ::openssl::ssl::SslRef;
+use ::openssl::x509::X509;
+
+/// The library's session object, as callbacks see it.
+pub type TlsRef = SslRef;
+
+/// Certificates to trust.
+pub type CaType = Box<[X509]>;

@@ -1,0 +1,70 @@
+//! Where a server stands in its life.
+
+use log::debug;
+use tokio::sync::broadcast;
+
+/// Where a server stands in its life.
+///
+/// ```text
+///   Setup ── Bootstrap ── BootstrapComplete ── Running
+///                                                 │
+///        ┌────────────────────────────────────────┼─────────────────────┐
+///        │ graceful upgrade                       │ graceful terminate  │ fast
+///   GracefulUpgradeTransferringFds          GracefulTerminate           │
+///        │                                        │                     │
+///   GracefulUpgradeCloseTimeout                   │                     │
+///        └────────────────────────────────────────┤                     │
+///                                          ShutdownStarted ─────────────┤
+///                                                 │                     │
+///                                        ShutdownGracePeriod            │
+///                                                 └─────────────────────┤
+///                                                               ShutdownRuntimes
+///                                                                       │
+///                                                                  Terminated
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecutionPhase {
+    /// The server was made and does nothing yet. Never announced: it is where everybody starts.
+    Setup,
+    /// It gets ready to bind its sockets.
+    Bootstrap,
+    /// It is ready to bind its sockets.
+    BootstrapComplete,
+    /// All services were told to start.
+    Running,
+    /// It hands its listening sockets to the next server.
+    GracefulUpgradeTransferringFds,
+    /// The next server has the sockets; both accept connections for a moment.
+    GracefulUpgradeCloseTimeout,
+    /// It was told to stop when the work under way is done.
+    GracefulTerminate,
+    /// The services were told to stop.
+    ShutdownStarted,
+    /// It waits for the services to finish the work under way.
+    ShutdownGracePeriod,
+    /// It stops the threads of the services.
+    ShutdownRuntimes,
+    /// Nothing runs any more.
+    Terminated,
+}
+
+/// Announces phases.
+#[derive(Debug)]
+pub(super) struct Phases(broadcast::Sender<ExecutionPhase>);
+
+impl Phases {
+    pub(super) fn new() -> Self {
+        // More than there are phases: nobody misses one.
+        Phases(broadcast::Sender::new(32))
+    }
+
+    pub(super) fn watch(&self) -> broadcast::Receiver<ExecutionPhase> {
+        self.0.subscribe()
+    }
+
+    pub(super) fn enter(&self, phase: ExecutionPhase) {
+        debug!("server phase: {phase:?}");
+        // An error only means that nobody watches.
+        let _ = self.0.send(phase);
+    }
+}

@@ -1,0 +1,329 @@
+//! Servers in processes of their own: signals, exit codes, what is said on standard error.
+//!
+//! The process is this test program again, told to run nothing but [`child`].
+
+use super::*;
+use crate::apps::ServerApp;
+use crate::listeners::BoundAddresses;
+use crate::protocols::Stream;
+use crate::services::background::{BackgroundService, background_service};
+use crate::services::listening;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// The command line of the server in the child process, one argument a line.
+const ARGUMENTS: &str = "SERVER_TEST_ARGUMENTS";
+/// The address for the child to listen on.
+const LISTEN: &str = "SERVER_TEST_LISTEN";
+/// The file that the child writes its address to.
+const ADDRESS: &str = "SERVER_TEST_ADDRESS";
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Sends every byte back; `x` a second later.
+struct Echo;
+
+#[async_trait]
+impl ServerApp for Echo {
+    async fn process_new(
+        self: &Arc<Self>,
+        mut session: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let (mut byte, mut shutdown) = ([0; 1], shutdown.clone());
+        tokio::select! {
+            read = session.read_exact(&mut byte) => { read.ok()?; }
+            _ = shutdown.wait_for(|begun| *begun) => return None,
+        }
+        if byte == *b"x" {
+            session.write_all(b"w").await.ok()?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        session.write_all(&byte).await.ok()?;
+        Some(session)
+    }
+}
+
+/// Writes the address of the server to a file.
+struct Announce(BoundAddresses, PathBuf);
+
+#[async_trait]
+impl BackgroundService for Announce {
+    async fn start(&self, _shutdown: ShutdownWatch) {
+        let addresses = self.0.wait().await.unwrap();
+        let unfinished = self.1.with_extension("unfinished");
+        std::fs::write(&unfinished, addresses[0].to_string()).unwrap();
+        std::fs::rename(&unfinished, &self.1).unwrap();
+        eprintln!("announced");
+    }
+}
+
+#[test]
+#[ignore = "the process that the other tests start"]
+fn child() {
+    let Ok(arguments) = std::env::var(ARGUMENTS) else {
+        return;
+    };
+    let arguments = std::iter::once("child").chain(arguments.lines());
+    let mut server = Server::new(Opt::parse_from_args(arguments)).unwrap();
+    server.bootstrap();
+    let mut echo = listening::Service::new("echo".into(), Echo);
+    echo.add_tcp(&std::env::var(LISTEN).unwrap());
+    let announce = Announce(
+        echo.bound_addresses(),
+        std::env::var_os(ADDRESS).unwrap().into(),
+    );
+    server.add_service(echo);
+    server.add_service(background_service("announce", announce));
+    server.run_forever();
+}
+
+/// A directory of its own for a child; removed with everything in it.
+struct Room(PathBuf);
+
+impl Room {
+    fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("server-{}-{n}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Room(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "ulimit -n ${FILES:-1024}; exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "server::process_tests::child", "--ignored"])
+            .args(["--nocapture", "--test-threads=1"])
+            .env(ARGUMENTS, arguments.join("\n"))
+            .env(LISTEN, "127.0.0.1:0")
+            .env(ADDRESS, self.file("address"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Waits until the child listens.
+    fn address(&self) -> SocketAddr {
+        let path = self.file("address");
+        let text = poll("the address", || std::fs::read_to_string(&path).ok());
+        text.parse().unwrap()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn poll<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The child, which does not outlive the test.
+struct Running(Child);
+
+impl Running {
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        poll("the end", || self.0.try_wait().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(room: &Room) -> (Running, SocketAddr) {
+    let running = Running(room.command(&[]).spawn().unwrap());
+    let address = room.address();
+    (running, address)
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// The byte that comes back; `None` where the connection is closed instead.
+fn ask(stream: &mut TcpStream, byte: u8) -> Option<u8> {
+    stream.write_all(&[byte]).ok()?;
+    let mut answer = [0];
+    stream.read_exact(&mut answer).ok()?;
+    Some(answer[0])
+}
+
+#[test]
+fn an_idle_server_ends_within_a_second_of_either_signal() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+        let room = Room::new();
+        let (mut child, address) = start(&room);
+        let mut idle = connect(address);
+        assert_eq!(ask(&mut idle, b'a'), Some(b'a'));
+        let begin = Instant::now();
+        child.signal(signal);
+        assert_eq!(child.end().code(), Some(0), "{signal}");
+        assert!(begin.elapsed() < Duration::from_secs(1), "{signal}");
+    }
+}
+
+#[test]
+fn a_request_under_way_is_finished_before_the_end() {
+    let room = Room::new();
+    let (mut child, address) = start(&room);
+    let mut busy = connect(address);
+    assert_eq!(ask(&mut busy, b'x'), Some(b'w'), "working");
+    child.signal(Signal::SIGTERM);
+    let mut answer = [0];
+    busy.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, *b"x");
+    assert_eq!(child.end().code(), Some(0));
+}
+
+#[test]
+fn an_address_in_use_is_one_line_and_an_exit_code() {
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = held.local_addr().unwrap().to_string();
+    let room = Room::new();
+    let output = room.command(&[]).env(LISTEN, &taken).output().unwrap();
+    drop(held);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = format!("error: echo: can't listen on {taken}: Address already in use");
+    assert!(said.starts_with(&expected), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn a_test_of_the_configuration_ends_with_a_code() {
+    let room = Room::new();
+    let conf = room.file("conf.yaml");
+    let conf = conf.to_str().unwrap();
+    std::fs::write(conf, "threads: 1\n").unwrap();
+    let good = room.command(&["-t", "-c", conf]).output().unwrap();
+    assert_eq!(good.status.code(), Some(0));
+    assert!(!room.file("address").exists());
+
+    let bad = room
+        .command(&["-t"])
+        .env(LISTEN, "nowhere")
+        .output()
+        .unwrap();
+    assert_eq!(bad.status.code(), Some(1));
+    let said = String::from_utf8(bad.stderr).unwrap();
+    assert!(
+        said.starts_with("error: can't listen on nowhere: not an address"),
+        "{said}"
+    );
+
+    std::fs::write(conf, "threads: many\n").unwrap();
+    let bad = room.command(&["-t", "-c", conf]).output().unwrap();
+    assert_ne!(bad.status.code(), Some(0));
+    let said = String::from_utf8(bad.stderr).unwrap();
+    assert!(said.contains(&format!("{conf}: threads: ")), "{said}");
+}
+
+#[test]
+fn a_server_goes_into_the_background() {
+    let room = Room::new();
+    let pid_file = room.file("pid");
+    let conf = room.file("conf.yaml");
+    let text = format!(
+        "threads: 2\npid_file: {}\nerror_log: {}\n",
+        pid_file.display(),
+        room.file("log").display()
+    );
+    std::fs::write(&conf, text).unwrap();
+    let arguments = ["-d", "-c", conf.to_str().unwrap()];
+    let parent = room
+        .command(&arguments)
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(parent.code(), Some(0));
+    let mut client = connect(room.address());
+    assert_eq!(ask(&mut client, b'a'), Some(b'a'));
+    let read = || std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok();
+    let pid = Pid::from_raw(poll("the pid", read));
+    kill(pid, Signal::SIGTERM).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "closed");
+    poll("the end", || (!is_alive(pid)).then_some(()));
+    assert_eq!(
+        std::fs::read_to_string(room.file("log")).unwrap(),
+        "announced\n"
+    );
+}
+
+/// A process that has ended and that nobody waited for is not alive either.
+fn is_alive(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|s| !s.contains(") Z "))
+}
+
+/// The processor time that a process has used, in hundredths of a second.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after_name = stat.rsplit(") ").next().unwrap();
+    let fields: Vec<&str> = after_name.split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn a_server_without_descriptors_turns_new_clients_away_and_keeps_the_others() {
+    let room = Room::new();
+    let child = room.command(&[]).env("FILES", "40").spawn().unwrap();
+    let child = Running(child);
+    let address = room.address();
+    let mut first = connect(address);
+    assert_eq!(ask(&mut first, b'a'), Some(b'a'));
+
+    let mut crowd: Vec<TcpStream> = (0..60).map(|_| connect(address)).collect();
+    let served = crowd.iter_mut().filter_map(|c| ask(c, b'b')).count();
+    assert!((5..40).contains(&served), "{served} were served");
+    assert_eq!(ask(&mut first, b'c'), Some(b'c'), "who is in, stays");
+
+    let mut late = connect(address);
+    let before = ticks(child.0.id());
+    assert_eq!(
+        ask(&mut late, b'd'),
+        None,
+        "turned away instead of left waiting"
+    );
+    assert!(
+        ticks(child.0.id()) - before < 20,
+        "a server out of descriptors must not spin"
+    );
+
+    drop(crowd);
+    poll("room for new clients", || ask(&mut connect(address), b'e'));
+    assert_eq!(ask(&mut first, b'f'), Some(b'f'));
+}

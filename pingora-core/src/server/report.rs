@@ -1,0 +1,29 @@
+//! Saying something to whoever started the server.
+
+use log::{Level, error, info, log_enabled};
+use pingora_error::Error;
+use std::io::Write;
+
+/// Says why the server ends: in the log, or on standard error where there is no log, because a
+/// program that ends without a word helps nobody.
+pub(super) fn fatal(reason: &Error) {
+    let text = match (&reason.context, &reason.cause) {
+        (Some(context), None) => context.to_string(),
+        _ => reason.to_string(),
+    };
+    if log_enabled!(Level::Error) {
+        error!("{text}");
+    } else {
+        // Where nobody reads standard error, nobody can be told.
+        let _ = writeln!(std::io::stderr(), "error: {text}");
+    }
+}
+
+/// Says something that was asked for on the command line.
+pub(super) fn notice(text: &str) {
+    if log_enabled!(Level::Info) {
+        info!("{text}");
+    } else {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}

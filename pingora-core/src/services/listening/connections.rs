@@ -1,0 +1,65 @@
+//! Knowing when the last connection has ended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Notify;
+
+/// The connections of a service that are open.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Connections(Arc<Count>);
+
+#[derive(Debug, Default)]
+struct Count {
+    live: AtomicUsize,
+    drained: Notify,
+}
+
+/// One open connection; dropping it ends it, also where its task panics.
+#[derive(Debug)]
+pub(super) struct Live(Arc<Count>);
+
+impl Connections {
+    /// Counts one more.
+    pub(super) fn enter(&self) -> Live {
+        self.0.live.fetch_add(1, Ordering::Relaxed);
+        Live(self.0.clone())
+    }
+
+    /// Waits until none is open. Cancel-safe. To be called when no more are entered.
+    pub(super) async fn drained(&self) {
+        loop {
+            let mut drained = std::pin::pin!(self.0.drained.notified());
+            drained.as_mut().enable();
+            if self.0.live.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            drained.await;
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.0.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.drained.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn drained_when_the_last_has_ended() {
+        let connections = Connections::default();
+        assert!(connections.drained().now_or_never().is_some());
+        let (one, two) = (connections.enter(), connections.enter());
+        let mut drained = Box::pin(connections.drained());
+        drop(one);
+        assert!(drained.as_mut().now_or_never().is_none());
+        drop(two);
+        assert!(drained.now_or_never().is_some());
+    }
+}

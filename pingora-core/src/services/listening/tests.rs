@@ -1,0 +1,294 @@
+use super::*;
+use crate::services::Service as _;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
+
+/// Answers each line with the same line; what it does else is told by its first letter.
+#[derive(Default)]
+struct Lines {
+    rounds: AtomicUsize,
+    cleaned: AtomicUsize,
+    threads: Mutex<Vec<std::thread::ThreadId>>,
+}
+
+#[async_trait]
+impl ServerApp for Lines {
+    async fn process_new(
+        self: &Arc<Self>,
+        mut session: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let mut line = [0; 2];
+        let mut shutdown = shutdown.clone();
+        tokio::select! {
+            read = session.read_exact(&mut line) => { read.ok()?; }
+            _ = shutdown.wait_for(|begun| *begun) => return None,
+        }
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+        self.threads
+            .lock()
+            .unwrap()
+            .push(std::thread::current().id());
+        match line[0] {
+            b'p' => panic!("as asked for"),
+            // Work that is under way, until its client says more.
+            b'w' => {
+                session.read_exact(&mut line).await.ok()?;
+            }
+            _ => {}
+        }
+        session.write_all(&line).await.ok()?;
+        (line[0] != b'q').then_some(session)
+    }
+
+    async fn cleanup(&self) {
+        self.cleaned.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn ask(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), line: &[u8; 2]) -> [u8; 2] {
+    stream.write_all(line).await.unwrap();
+    let mut answer = [0; 2];
+    stream.read_exact(&mut answer).await.unwrap();
+    answer
+}
+
+struct Running {
+    addresses: Vec<SocketAddr>,
+    shutdown: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(mut service: Service<Lines>) -> Self {
+        let bound = service.bound_addresses();
+        let (shutdown, watch) = watch::channel(false);
+        let task = tokio::spawn(async move { service.start_service(None, watch, 1).await });
+        Running {
+            addresses: bound.wait().await.unwrap(),
+            shutdown,
+            task,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.addresses[0]).await.unwrap()
+    }
+
+    async fn stop(self) {
+        self.shutdown.send_replace(true);
+        tokio::time::timeout(Duration::from_secs(5), self.task)
+            .await
+            .expect("the service ends")
+            .unwrap();
+    }
+}
+
+fn lines() -> Service<Lines> {
+    let mut service = Service::new("lines".into(), Lines::default());
+    service.add_tcp("127.0.0.1:0");
+    service
+}
+
+#[tokio::test]
+async fn a_connection_is_served_until_the_application_keeps_it() {
+    let running = Running::start(lines()).await;
+    let mut client = running.connect().await;
+    assert_eq!(&ask(&mut client, b"a\n").await, b"a\n");
+    assert_eq!(&ask(&mut client, b"q\n").await, b"q\n");
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_connection_alone() {
+    let running = Running::start(lines()).await;
+    let mut bystander = running.connect().await;
+    ask(&mut bystander, b"a\n").await;
+    let mut client = running.connect().await;
+    client.write_all(b"p\n").await.unwrap();
+    assert_eq!(client.read(&mut [0]).await.unwrap_or(0), 0);
+    ask(&mut bystander, b"b\n").await;
+    ask(&mut running.connect().await, b"c\n").await;
+    drop(bystander);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_idle_connections_and_waits_for_work() {
+    let running = Running::start(lines()).await;
+    let mut idle = running.connect().await;
+    ask(&mut idle, b"a\n").await;
+    let mut busy = running.connect().await;
+    busy.write_all(b"w\n").await.unwrap();
+    // Both are known to the service: the second was accepted after the first, and this after it.
+    ask(&mut running.connect().await, b"q\n").await;
+
+    running.shutdown.send_replace(true);
+    assert_eq!(idle.read(&mut [0]).await.unwrap(), 0, "closed");
+    while TcpStream::connect(running.addresses[0]).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!running.task.is_finished(), "work is under way");
+    assert_eq!(&ask(&mut busy, b"q\n").await, b"q\n");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn cleanup_is_called_once_after_accepting() {
+    let service = lines();
+    let app = Arc::new(Lines::default());
+    drop(service);
+    // The application is moved into the service, so it is watched from inside of another one.
+    struct Watched(Arc<Lines>);
+    #[async_trait]
+    impl ServerApp for Watched {
+        async fn process_new(self: &Arc<Self>, _: Stream, _: &ShutdownWatch) -> Option<Stream> {
+            None
+        }
+        async fn cleanup(&self) {
+            self.0.cleanup().await;
+        }
+    }
+    let mut service = Service::new("watched".into(), Watched(app.clone()));
+    assert!(service.app_logic().is_some() && service.app_logic_mut().is_some());
+    service.add_tcp("127.0.0.1:0");
+    let (shutdown, watch) = watch::channel(false);
+    shutdown.send_replace(true);
+    service.start_service(None, watch, 3).await;
+    assert_eq!(app.cleaned.load(Ordering::Relaxed), 1);
+    assert!(service.app_logic().is_none());
+    assert_eq!(service.listen_addresses().unwrap(), ["127.0.0.1:0"]);
+}
+
+#[tokio::test]
+async fn unix_sockets_are_served_and_removed() {
+    let path = std::env::temp_dir().join(format!("service-{}.sock", std::process::id()));
+    let mut service = lines();
+    service.add_uds(path.to_str().unwrap(), None);
+    let running = Running::start(service).await;
+    assert_eq!(running.addresses.len(), 1, "of TCP endpoints");
+    let mut client = UnixStream::connect(&path).await.unwrap();
+    ask(&mut client, b"a\n").await;
+    running.stop().await;
+    assert!(!path.exists());
+}
+
+#[derive(Debug, Default)]
+struct Counting(AtomicUsize);
+
+impl ConnectionFilter for Counting {
+    fn should_accept(&self, _addr: &SocketAddr) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) > 0
+    }
+}
+
+#[tokio::test]
+async fn a_filter_closes_connections_before_the_application_sees_them() {
+    let mut service = lines();
+    service.set_connection_filter(Arc::new(Counting::default()));
+    let running = Running::start(service).await;
+    let mut first = running.connect().await;
+    assert_eq!(first.read(&mut [0]).await.unwrap(), 0);
+    let mut second = running.connect().await;
+    assert_eq!(&ask(&mut second, b"q\n").await, b"q\n");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_listen_says_so_and_ends() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut service = Service::new("taken".into(), Lines::default());
+    service.add_tcp(&taken.local_addr().unwrap().to_string());
+    let bound = service.bound_addresses();
+    let (_shutdown, watch) = watch::channel(false);
+    service.start_service(None, watch, 1).await;
+    drop(service);
+    assert!(bound.wait().await.is_err());
+}
+
+#[test]
+fn an_error_at_the_start_names_service_and_address() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut service = Service::new("front door".into(), Lines::default());
+    service.add_tcp(&address);
+    let error = service.prepare(&mut Fds::new()).unwrap_err();
+    let message = error.context.as_ref().unwrap().as_str();
+    assert!(
+        message.starts_with(&format!("front door: can't listen on {address}: ")),
+        "{message}"
+    );
+}
+
+#[test]
+fn without_work_stealing_every_thread_serves_and_keeps_its_connections() {
+    let options = RuntimeOpts {
+        work_stealing: false,
+        ..RuntimeOpts::default()
+    };
+    let runtime = crate::runtime::Runtime::new("pinned", 2, &options).unwrap();
+    let app = Arc::new(Lines::default());
+    struct Shared(Arc<Lines>);
+    #[async_trait]
+    impl ServerApp for Shared {
+        async fn process_new(self: &Arc<Self>, s: Stream, w: &ShutdownWatch) -> Option<Stream> {
+            self.0.process_new(s, w).await
+        }
+    }
+    let mut service = Service::new("pinned".into(), Shared(app.clone()));
+    service.add_tcp("127.0.0.1:0");
+    let bound = service.bound_addresses();
+    let (shutdown, watch) = watch::channel(false);
+    let task = runtime
+        .handle()
+        .spawn(async move { service.start_service(None, watch, 2).await });
+    let address = bound.wait_blocking(Duration::from_secs(5)).unwrap()[0];
+    let clients = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    clients.block_on(async {
+        for _ in 0..8 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let before = app.threads.lock().unwrap().len();
+            for _ in 0..3 {
+                ask(&mut client, b"a\n").await;
+            }
+            let threads = app.threads.lock().unwrap();
+            assert!(threads[before..].windows(2).all(|pair| pair[0] == pair[1]));
+        }
+        shutdown.send_replace(true);
+        task.await.unwrap();
+    });
+    let threads = app.threads.lock().unwrap();
+    let distinct: std::collections::HashSet<_> = threads.iter().collect();
+    assert_eq!(distinct.len(), 2);
+    runtime.shutdown(Duration::from_secs(5));
+}
+
+/// What every idle connection costs, besides its socket.
+#[tokio::test]
+async fn the_task_of_a_connection_is_small() {
+    let (_, shutdown) = watch::channel(false);
+    let transport = Arc::new(Transport::plain());
+    let accepted = Accepted {
+        fd: std::fs::File::open("/dev/null").unwrap().into(),
+        peer: None,
+    };
+    let live = Connections::default().enter();
+    let task = Service::serve(
+        accepted,
+        transport,
+        Arc::new(Lines::default()),
+        shutdown,
+        live,
+    );
+    let size = size_of_val(&task);
+    assert!(size <= 512, "{size} bytes");
+}

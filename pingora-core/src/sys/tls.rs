@@ -1,0 +1,158 @@
+//! What the OpenSSL bindings leave out: pausing a handshake at the certificate, and the groups and
+//! names of one connection.
+
+use foreign_types::ForeignTypeRef;
+use openssl::error::ErrorStack;
+use openssl::ssl::{SslRef, SslStream};
+use openssl::x509::verify::X509VerifyParamRef;
+use openssl_sys::{SSL, SSL_set1_groups_list, X509_VERIFY_PARAM};
+use std::ffi::{CString, c_char, c_int, c_void};
+
+type CertificateCallback = Option<extern "C" fn(*mut SSL, *mut c_void) -> c_int>;
+
+unsafe extern "C" {
+    fn SSL_set_cert_cb(ssl: *mut SSL, callback: CertificateCallback, arg: *mut c_void);
+    fn X509_VERIFY_PARAM_add1_host(
+        param: *mut X509_VERIFY_PARAM,
+        name: *const c_char,
+        len: usize,
+    ) -> c_int;
+}
+
+/// Asks OpenSSL to suspend: the handshake call fails with `SSL_ERROR_WANT_X509_LOOKUP`.
+extern "C" fn suspend(_ssl: *mut SSL, _arg: *mut c_void) -> c_int {
+    -1
+}
+
+/// Makes the next server handshake on `ssl` stop with the error code `WANT_X509_LOOKUP` once the
+/// ClientHello was read and a certificate is needed. A resumed session does not stop.
+pub(crate) fn suspend_at_certificate(ssl: &mut SslRef) {
+    // SAFETY: the pointer comes from a live, exclusive reference; the callback is a plain function
+    // that touches neither argument, so nothing has to outlive the call.
+    unsafe { SSL_set_cert_cb(ssl.as_ptr(), Some(suspend), std::ptr::null_mut()) }
+}
+
+/// Undoes [`suspend_at_certificate`]: the next handshake call goes on.
+pub(crate) fn resume_at_certificate(ssl: &mut SslRef) {
+    // SAFETY: as above; no callback is a value that OpenSSL documents.
+    unsafe { SSL_set_cert_cb(ssl.as_ptr(), None, std::ptr::null_mut()) }
+}
+
+/// Restricts the groups ("curves") that this connection offers, colon separated, best first.
+pub(crate) fn set_groups(ssl: &mut SslRef, groups: &str) -> Result<(), ErrorStack> {
+    let Ok(groups) = CString::new(groups) else {
+        return Err(ErrorStack::get());
+    };
+    // SAFETY: the pointer comes from a live, exclusive reference; OpenSSL parses the
+    // zero-terminated string during the call and keeps no pointer to it.
+    match unsafe { SSL_set1_groups_list(ssl.as_ptr(), groups.as_ptr()) } {
+        1 => Ok(()),
+        _ => Err(ErrorStack::get()),
+    }
+}
+
+/// The session of a stream, to be changed: the bindings only lend it for reading.
+pub(crate) fn session_mut<S>(stream: &mut SslStream<S>) -> &mut SslRef {
+    // SAFETY: `stream` owns the session and is borrowed exclusively for the life of the result.
+    unsafe { SslRef::from_ptr_mut(stream.ssl().as_ptr()) }
+}
+
+/// Adds a name to those that a certificate may have: one of them is enough.
+pub(crate) fn add_host(param: &mut X509VerifyParamRef, host: &str) -> Result<(), ErrorStack> {
+    // SAFETY: the pointer comes from a live, exclusive reference; OpenSSL copies the `len` bytes
+    // at `name`, which are those of `host`.
+    match unsafe { X509_VERIFY_PARAM_add1_host(param.as_ptr(), host.as_ptr().cast(), host.len()) } {
+        1 => Ok(()),
+        _ => Err(ErrorStack::get()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openssl::ssl::{ErrorCode, Ssl, SslAcceptor, SslConnector, SslMethod};
+    use std::io::{self, Read, Write};
+
+    fn session() -> Ssl {
+        let context = SslConnector::builder(SslMethod::tls())
+            .unwrap()
+            .build()
+            .into_context();
+        Ssl::new(&context).unwrap()
+    }
+
+    #[test]
+    fn groups_are_parsed_by_the_library() {
+        let mut ssl = session();
+        set_groups(&mut ssl, "X25519:P-256").unwrap();
+        assert!(set_groups(&mut ssl, "no-such-group").is_err());
+        assert!(set_groups(&mut ssl, "X25519\0P-256").is_err());
+    }
+
+    #[test]
+    fn names_are_added() {
+        let mut ssl = session();
+        add_host(ssl.param_mut(), "a.example").unwrap();
+        add_host(ssl.param_mut(), "b.example").unwrap();
+        assert!(add_host(ssl.param_mut(), "b\0.example").is_err());
+    }
+
+    /// One direction of a connection in memory; the other swallows what is written.
+    #[derive(Debug)]
+    struct Offered(io::Cursor<Vec<u8>>);
+
+    impl Read for Offered {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buf)? {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                n => Ok(n),
+            }
+        }
+    }
+
+    impl Write for Offered {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            Ok(buf.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[derive(Debug, Default)]
+    struct Captured(Vec<u8>);
+
+    impl Read for Captured {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    impl Write for Captured {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.0.write(buf)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_handshake_stops_at_the_certificate_and_goes_on() {
+        let mut client = SslStream::new(session(), Captured::default()).unwrap();
+        assert_eq!(client.connect().unwrap_err().code(), ErrorCode::WANT_READ);
+        let hello = std::mem::take(&mut client.get_mut().0);
+
+        let acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls())
+            .unwrap()
+            .build();
+        let ssl = Ssl::new(acceptor.context()).unwrap();
+        let mut server = SslStream::new(ssl, Offered(io::Cursor::new(hello))).unwrap();
+        suspend_at_certificate(session_mut(&mut server));
+        let suspended = ErrorCode::from_raw(openssl_sys::SSL_ERROR_WANT_X509_LOOKUP);
+        assert_eq!(server.accept().unwrap_err().code(), suspended);
+        resume_at_certificate(session_mut(&mut server));
+        // Goes on, and finds that nobody gave it a certificate.
+        assert_eq!(server.accept().unwrap_err().code(), ErrorCode::SSL);
+    }
+}

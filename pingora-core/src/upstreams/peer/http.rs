@@ -1,0 +1,258 @@
+//! A peer that speaks HTTP.
+
+use super::basic::unix_address;
+use super::identity::IdentityHasher;
+use super::{Peer, PeerOptions, Proxy};
+use crate::protocols::l4::socket::SocketAddr;
+use crate::protocols::tls::certificate::CertKey;
+use pingora_error::{Error, ErrorType, OrErr, Result};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, SocketAddr as InetSocketAddr, ToSocketAddrs as ToInetSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Plain HTTP or HTTP over TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `http`.
+    HTTP,
+    /// `https`.
+    HTTPS,
+}
+
+impl Scheme {
+    /// `https` if `tls`.
+    pub fn from_tls_bool(tls: bool) -> Self {
+        if tls { Self::HTTPS } else { Self::HTTP }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scheme::HTTP => "http",
+            Scheme::HTTPS => "https",
+        })
+    }
+}
+
+/// A peer that speaks HTTP, plain or over TLS.
+///
+/// ```
+/// use pingora_core::upstreams::peer::HttpPeer;
+///
+/// let peer = HttpPeer::new("127.0.0.1:443", true, "one.example".to_string());
+/// assert!(peer.is_tls());
+/// ```
+#[derive(Clone, Debug)]
+pub struct HttpPeer {
+    /// The address of the transport.
+    pub _address: SocketAddr,
+    /// Plain or over TLS.
+    pub scheme: Scheme,
+    /// Name to ask for in the TLS handshake, and to verify. Empty: the certificate has to be for
+    /// the address.
+    pub sni: String,
+    /// A CONNECT proxy on the way.
+    pub proxy: Option<Proxy>,
+    /// Certificate to show to the peer.
+    pub client_cert_key: Option<Arc<CertKey>>,
+    /// Peers with different keys never share a connection.
+    pub group_key: u64,
+    /// How to connect, and how to talk to it.
+    pub options: PeerOptions,
+}
+
+impl HttpPeer {
+    /// Whether the peer speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+
+    fn from_address(address: SocketAddr, tls: bool, sni: String) -> Self {
+        HttpPeer {
+            _address: address,
+            scheme: Scheme::from_tls_bool(tls),
+            sni,
+            proxy: None,
+            client_cert_key: None,
+            group_key: 0,
+            options: PeerOptions::new(),
+        }
+    }
+
+    /// A peer at `address`.
+    ///
+    /// An address that is one already (`"10.0.0.1:80"`, a `SocketAddr`, a backend) costs neither
+    /// time nor memory. A name is resolved **here and now, blocking the thread**: in async code use
+    /// [`resolve`](HttpPeer::resolve) instead. A name that does not resolve is logged as an error
+    /// and makes a peer to which every connection fails with `ConnectNoRoute` and the reason; to
+    /// hear of it at once, use [`try_new`](HttpPeer::try_new).
+    pub fn new<A: ToInetSocketAddrs>(address: A, tls: bool, sni: String) -> Self {
+        Self::from_address(first_or_unresolved(address, &sni), tls, sni)
+    }
+
+    /// [`new`](HttpPeer::new) that fails where the name does not resolve. It blocks the thread
+    /// while resolving.
+    ///
+    /// # Errors
+    /// `ConnectNoRoute` with the resolver's reason.
+    pub fn try_new<A: ToInetSocketAddrs>(address: A, tls: bool, sni: String) -> Result<Self> {
+        let address = first(address).or_err(ErrorType::ConnectNoRoute, "resolving a peer")?;
+        Ok(Self::from_address(address.into(), tls, sni))
+    }
+
+    /// A peer at `host_port`, such as `"one.example:443"`, whose name is resolved without blocking
+    /// the thread.
+    ///
+    /// The system's resolver has its own time limits. Dropping the future gives up waiting.
+    ///
+    /// # Errors
+    /// `ConnectNoRoute` with the resolver's reason.
+    pub async fn resolve(host_port: &str, tls: bool, sni: String) -> Result<Self> {
+        if let Ok(address) = host_port.parse::<InetSocketAddr>() {
+            return Ok(Self::from_address(address.into(), tls, sni));
+        }
+        let context = || format!("resolving {host_port:?}");
+        let mut found = tokio::net::lookup_host(host_port)
+            .await
+            .or_err_with(ErrorType::ConnectNoRoute, context)?;
+        match found.next() {
+            Some(address) => Ok(Self::from_address(address.into(), tls, sni)),
+            None => Error::e_explain(ErrorType::ConnectNoRoute, context()),
+        }
+    }
+
+    /// A peer at the Unix socket `path`.
+    ///
+    /// # Errors
+    /// `InternalError` where the path is empty or too long for the address of a socket.
+    pub fn new_uds(path: &str, tls: bool, sni: String) -> Result<Self> {
+        Ok(Self::from_address(unix_address(Path::new(path))?, tls, sni))
+    }
+
+    /// A peer behind a CONNECT proxy that listens on the Unix socket `next_hop`; `headers` go into
+    /// the CONNECT request.
+    pub fn new_proxy(
+        next_hop: &str,
+        ip_addr: IpAddr,
+        port: u16,
+        tls: bool,
+        sni: &str,
+        headers: BTreeMap<String, Vec<u8>>,
+    ) -> Self {
+        let address = SocketAddr::Inet(InetSocketAddr::new(ip_addr, port));
+        let mut peer = Self::from_address(address, tls, sni.to_string());
+        peer.proxy = Some(Proxy {
+            next_hop: PathBuf::from(next_hop).into(),
+            host: ip_addr.to_string(),
+            port,
+            headers,
+        });
+        peer
+    }
+
+    /// A peer that speaks TLS and is shown a certificate. As to `address`, see
+    /// [`new`](HttpPeer::new).
+    pub fn new_mtls<A: ToInetSocketAddrs>(
+        address: A,
+        sni: String,
+        client_cert_key: Arc<CertKey>,
+    ) -> Self {
+        let mut peer = Self::new(address, true, sni);
+        peer.client_cert_key = Some(client_cert_key);
+        peer
+    }
+}
+
+fn first<A: ToInetSocketAddrs>(address: A) -> std::io::Result<InetSocketAddr> {
+    let no_address = || std::io::Error::other("the name has no address");
+    address.to_socket_addrs()?.next().ok_or_else(no_address)
+}
+
+fn first_or_unresolved<A: ToInetSocketAddrs>(address: A, sni: &str) -> SocketAddr {
+    first(address).map(SocketAddr::Inet).unwrap_or_else(|e| {
+        log::error!("a peer that can't be connected to (sni {sni:?}): {e}");
+        SocketAddr::unresolved(&e.to_string())
+    })
+}
+
+impl Hash for HttpPeer {
+    /// By everything that a connection to the peer depends on.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self._address.hash(state);
+        self.scheme.hash(state);
+        self.proxy.hash(state);
+        self.group_key.hash(state);
+        self.options.bind_to.hash(state);
+        if self.is_tls() {
+            self.sni.hash(state);
+            self.client_cert_key.hash(state);
+            self.options.hash_tls(state);
+        }
+    }
+}
+
+impl fmt::Display for HttpPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "addr: {}, scheme: {}", self._address, self.scheme)?;
+        if !self.sni.is_empty() {
+            write!(f, ", sni: {}", self.sni)?;
+        }
+        if let Some(proxy) = &self.proxy {
+            write!(f, ", proxy: ({proxy})")?;
+        }
+        if let Some(cert) = &self.client_cert_key {
+            write!(f, ", client_cert: {cert}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Peer for HttpPeer {
+    fn address(&self) -> &SocketAddr {
+        &self._address
+    }
+
+    fn tls(&self) -> bool {
+        self.is_tls()
+    }
+
+    fn sni(&self) -> &str {
+        &self.sni
+    }
+
+    fn reuse_hash(&self) -> u64 {
+        let mut hasher = IdentityHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn get_proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
+    }
+
+    fn get_peer_options(&self) -> Option<&PeerOptions> {
+        Some(&self.options)
+    }
+
+    fn get_mut_peer_options(&mut self) -> Option<&mut PeerOptions> {
+        Some(&mut self.options)
+    }
+
+    fn get_client_cert_key(&self) -> Option<&Arc<CertKey>> {
+        self.client_cert_key.as_ref()
+    }
+
+    fn matches_fd<V: std::os::fd::AsRawFd>(&self, fd: V) -> bool {
+        let far_end = SocketAddr::from_raw_fd(fd.as_raw_fd(), true);
+        match &self.proxy {
+            Some(proxy) => {
+                far_end.as_ref().and_then(|a| a.as_unix()?.as_pathname()) == Some(&*proxy.next_hop)
+            }
+            None => self.options.custom_l4.is_some() || far_end.as_ref() == Some(&self._address),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Upstream peers: an address, and everything that a connection to it depends on.
+
+mod basic;
+mod http;
+mod identity;
+mod options;
+mod proxy;
+
+pub use self::http::{HttpPeer, Scheme};
+pub use crate::protocols::l4::{Tracer, Tracing};
+pub use crate::protocols::tls::ALPN;
+pub use basic::BasicPeer;
+pub use options::{
+    H1UpgradePolicy, HttpUpstreamRequestPolicy, PeerOptions, ProxyDigestUserDataHook,
+    TcpSocketTweakHook,
+};
+pub use proxy::Proxy;
+
+use crate::protocols::l4::BindTo;
+use crate::protocols::l4::ext::TcpKeepalive;
+use crate::protocols::l4::socket::SocketAddr;
+use crate::protocols::tls::certificate::CertKey;
+use crate::protocols::tls::{CaType, HandshakeCompleteHook};
+use std::fmt::Display;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Something to connect to.
+///
+/// Only the first four methods need an implementation; the others answer from
+/// [`get_peer_options`](Peer::get_peer_options).
+pub trait Peer: Display + Clone {
+    /// The address of the transport.
+    fn address(&self) -> &SocketAddr;
+
+    /// Whether to speak TLS.
+    fn tls(&self) -> bool;
+
+    /// Name to ask for in the TLS handshake, and to verify. Empty: none.
+    fn sni(&self) -> &str;
+
+    /// What tells peers apart in the connection pool: a connection made for one peer may serve
+    /// another exactly if this number is the same. It holds for the life of the process only.
+    fn reuse_hash(&self) -> u64;
+
+    /// The CONNECT proxy on the way.
+    fn get_proxy(&self) -> Option<&Proxy> {
+        None
+    }
+
+    /// The peer's options.
+    fn get_peer_options(&self) -> Option<&PeerOptions> {
+        None
+    }
+
+    /// The peer's options, to be changed.
+    fn get_mut_peer_options(&mut self) -> Option<&mut PeerOptions> {
+        None
+    }
+
+    /// Whether to verify the chain of certificates. On by default.
+    fn verify_cert(&self) -> bool {
+        self.get_peer_options().is_none_or(|o| o.verify_cert)
+    }
+
+    /// Whether to verify that the certificate is for this peer. On by default.
+    fn verify_hostname(&self) -> bool {
+        self.get_peer_options().is_none_or(|o| o.verify_hostname)
+    }
+
+    /// Another name that the certificate may have.
+    fn alternative_cn(&self) -> Option<&String> {
+        self.get_peer_options()?.alternative_cn.as_ref()
+    }
+
+    /// The local end of the connection.
+    fn bind_to(&self) -> Option<&BindTo> {
+        self.get_peer_options()?.bind_to.as_ref()
+    }
+
+    /// Longest time for connecting the transport, and again for the TLS handshake.
+    fn connection_timeout(&self) -> Option<Duration> {
+        self.get_peer_options()?.connection_timeout
+    }
+
+    /// Longest time for connecting in total, TLS included.
+    fn total_connection_timeout(&self) -> Option<Duration> {
+        self.get_peer_options()?.total_connection_timeout
+    }
+
+    /// How long an idle connection may wait in the pool; `None`: without limit.
+    fn idle_timeout(&self) -> Option<Duration> {
+        self.get_peer_options()?.idle_timeout
+    }
+
+    /// Application protocols to offer in the TLS handshake.
+    fn get_alpn(&self) -> Option<&ALPN> {
+        Some(&self.get_peer_options()?.alpn)
+    }
+
+    /// Certificates to trust instead of the connector's.
+    fn get_ca(&self) -> Option<&Arc<CaType>> {
+        self.get_peer_options()?.ca.as_ref()
+    }
+
+    /// Certificate to show to the peer.
+    fn get_client_cert_key(&self) -> Option<&Arc<CertKey>> {
+        None
+    }
+
+    /// When to probe a silent connection.
+    fn tcp_keepalive(&self) -> Option<&TcpKeepalive> {
+        self.get_peer_options()?.tcp_keepalive.as_ref()
+    }
+
+    /// How often to ping an HTTP/2 connection.
+    fn h2_ping_interval(&self) -> Option<Duration> {
+        self.get_peer_options()?.h2_ping_interval
+    }
+
+    /// Size of the socket's receive buffer, in bytes.
+    fn tcp_recv_buf(&self) -> Option<usize> {
+        self.get_peer_options()?.tcp_recv_buf
+    }
+
+    /// Differentiated-services code point, 0 to 63.
+    fn dscp(&self) -> Option<u8> {
+        self.get_peer_options()?.dscp
+    }
+
+    /// Whether to send the first data with the SYN.
+    fn tcp_fast_open(&self) -> bool {
+        self.get_peer_options().is_some_and(|o| o.tcp_fast_open)
+    }
+
+    /// Whether the socket behind `fd` is connected to this peer's address: one system call.
+    ///
+    /// True for a peer with a connection method of its own: the kernel's address means nothing
+    /// there.
+    fn matches_fd<V: AsRawFd>(&self, fd: V) -> bool {
+        if self
+            .get_peer_options()
+            .is_some_and(|o| o.custom_l4.is_some())
+        {
+            return true;
+        }
+        SocketAddr::from_raw_fd(fd.as_raw_fd(), true).is_some_and(|a| a == *self.address())
+    }
+
+    /// Hears of the beginning and the end of connections.
+    fn get_tracer(&self) -> Option<Tracer> {
+        self.get_peer_options()?.tracer.clone()
+    }
+
+    /// Sets what it likes on a TCP socket before it connects.
+    fn upstream_tcp_sock_tweak_hook(&self) -> Option<&TcpSocketTweakHook> {
+        self.get_peer_options()?
+            .upstream_tcp_sock_tweak_hook
+            .as_ref()
+    }
+
+    /// Makes something of a CONNECT proxy's answer.
+    fn proxy_digest_user_data_hook(&self) -> Option<&ProxyDigestUserDataHook> {
+        self.get_peer_options()?
+            .proxy_digest_user_data_hook
+            .as_ref()
+    }
+
+    /// Called when a TLS handshake is complete.
+    fn upstream_tls_handshake_complete_hook(&self) -> Option<&HandshakeCompleteHook> {
+        self.get_peer_options()?
+            .upstream_tls_handshake_complete_hook
+            .as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! How to connect to a peer, and how to talk to it.
+
+use crate::protocols::l4::ext::TcpKeepalive;
+use crate::protocols::l4::{BindTo, Connect as L4Connect, Tracer};
+use crate::protocols::tls::{ALPN, CaType, HandshakeCompleteHook, hash_ca};
+use ::http::request::Parts;
+use pingora_error::Result;
+use pingora_http::ResponseHeader;
+use std::any::Any;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpSocket;
+
+/// Makes something of a CONNECT proxy's answer, to be kept with the connection.
+pub type ProxyDigestUserDataHook = Arc<
+    dyn Fn(&Parts, &ResponseHeader) -> Option<Box<dyn Any + Send + Sync>> + Send + Sync + 'static,
+>;
+
+/// Sets what it likes on a TCP socket before it connects. An error ends the attempt.
+pub type TcpSocketTweakHook = Arc<dyn Fn(&TcpSocket) -> Result<()> + Send + Sync + 'static>;
+
+/// What happens to an `Upgrade` that the client asks for on HTTP/1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum H1UpgradePolicy {
+    /// A well-formed WebSocket upgrade passes, in normal form; any other is taken out.
+    WebSocketOnly,
+    /// Passes as it came.
+    Preserve,
+    /// Taken out.
+    Deny,
+}
+
+/// What is done to the hop-by-hop fields of a request before it goes upstream (RFC 9110
+/// section 7.6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpUpstreamRequestPolicy {
+    /// Take out `Connection`, `Keep-Alive`, `TE`, `Transfer-Encoding` and the like.
+    pub strip_hop_by_hop: bool,
+    /// Take out the fields that `Connection` names.
+    pub strip_connection_nominated: bool,
+    /// Refuse a request whose `Connection` names fields that it must not take out.
+    pub reject_malformed_connection_nominations: bool,
+    /// What happens to upgrades.
+    pub h1_upgrade: H1UpgradePolicy,
+}
+
+impl HttpUpstreamRequestPolicy {
+    /// As the RFC wants it, with WebSocket upgrades. The default.
+    pub const fn standard() -> Self {
+        HttpUpstreamRequestPolicy {
+            strip_hop_by_hop: true,
+            strip_connection_nominated: true,
+            reject_malformed_connection_nominations: true,
+            h1_upgrade: H1UpgradePolicy::WebSocketOnly,
+        }
+    }
+
+    /// Leaves every field as it came: for upstreams that are part of the same hop.
+    pub const fn preserve() -> Self {
+        HttpUpstreamRequestPolicy {
+            strip_hop_by_hop: false,
+            strip_connection_nominated: false,
+            reject_malformed_connection_nominations: false,
+            h1_upgrade: H1UpgradePolicy::Preserve,
+        }
+    }
+
+    /// As [`standard`](Self::standard), without upgrades.
+    pub const fn deny_upgrades() -> Self {
+        HttpUpstreamRequestPolicy {
+            h1_upgrade: H1UpgradePolicy::Deny,
+            ..Self::standard()
+        }
+    }
+}
+
+impl Default for HttpUpstreamRequestPolicy {
+    fn default() -> Self {
+        Self::standard()
+    }
+}
+
+/// How to connect to a peer, and how to talk to it.
+///
+/// Made per request: neither [`new`](PeerOptions::new) nor a clone of it allocates.
+#[derive(Clone)]
+pub struct PeerOptions {
+    /// The local end of the connection. `None`: the connector's choice, or the kernel's.
+    pub bind_to: Option<BindTo>,
+    /// Longest time for connecting the transport, and again for the TLS handshake. `None`: the
+    /// kernel's patience, and a minute for TLS.
+    pub connection_timeout: Option<Duration>,
+    /// Longest time for connecting in total, TLS included. `None`: no limit but the parts'.
+    pub total_connection_timeout: Option<Duration>,
+    /// Longest wait for each read. `None`: no limit.
+    pub read_timeout: Option<Duration>,
+    /// How long an idle connection may wait in the pool. `None`: no limit; zero: not at all.
+    pub idle_timeout: Option<Duration>,
+    /// Longest wait for each write. `None`: no limit.
+    pub write_timeout: Option<Duration>,
+    /// Verify the chain of certificates. On by default.
+    pub verify_cert: bool,
+    /// Verify that the certificate is for this peer: for its name, or, where there is none, for
+    /// its address. On by default; means nothing without `verify_cert`.
+    pub verify_hostname: bool,
+    /// Another name that the certificate may have.
+    pub alternative_cn: Option<String>,
+    /// Application protocols to offer. HTTP/1.1 by default.
+    pub alpn: ALPN,
+    /// Certificates to trust instead of the connector's.
+    pub ca: Option<Arc<CaType>>,
+    /// When to probe a silent connection. `None`: never.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// Size of the socket's receive buffer, in bytes. `None`: the kernel's choice.
+    pub tcp_recv_buf: Option<usize>,
+    /// Differentiated-services code point, 0 to 63.
+    pub dscp: Option<u8>,
+    /// How often to ping an HTTP/2 connection. `None`: never.
+    pub h2_ping_interval: Option<Duration>,
+    /// Most requests at a time on one HTTP/2 connection. 1 by default.
+    pub max_h2_streams: usize,
+    /// Window of one HTTP/2 stream, in bytes. `None`: the protocol's default.
+    pub h2_stream_window_size: Option<u32>,
+    /// Window of one HTTP/2 connection, in bytes. `None`: the protocol's default.
+    pub h2_connection_window_size: Option<u32>,
+    /// Take a response whose `Content-Length` is invalid as delimited by the end of the
+    /// connection, instead of refusing it. Off by default.
+    pub allow_h1_response_invalid_content_length: bool,
+    /// What is done to hop-by-hop fields.
+    pub http_upstream_request_policy: HttpUpstreamRequestPolicy,
+    /// Header fields for a CONNECT proxy on the way.
+    pub extra_proxy_headers: BTreeMap<String, Vec<u8>>,
+    /// Groups ("curves") to offer in the TLS handshake, colon separated, best first. `None`: the
+    /// library's.
+    pub curves: Option<Cow<'static, str>>,
+    /// Offer a second key share. Means nothing to OpenSSL, which decides by itself.
+    pub second_keyshare: bool,
+    /// Send the first data with the SYN (RFC 7413). Off by default.
+    pub tcp_fast_open: bool,
+    /// Hears of the beginning and the end of connections.
+    pub tracer: Option<Tracer>,
+    /// Connects instead of TCP and Unix sockets. The pool does not know one from another: give
+    /// peers that differ by it a group key each.
+    pub custom_l4: Option<Arc<dyn L4Connect + Send + Sync>>,
+    /// Sets what it likes on a TCP socket before it connects.
+    pub upstream_tcp_sock_tweak_hook: Option<TcpSocketTweakHook>,
+    /// Makes something of a CONNECT proxy's answer.
+    pub proxy_digest_user_data_hook: Option<ProxyDigestUserDataHook>,
+    /// Called when a TLS handshake is complete.
+    pub upstream_tls_handshake_complete_hook: Option<HandshakeCompleteHook>,
+}
+
+impl PeerOptions {
+    /// The defaults, as each field names them.
+    pub fn new() -> Self {
+        PeerOptions {
+            bind_to: None,
+            connection_timeout: None,
+            total_connection_timeout: None,
+            read_timeout: None,
+            idle_timeout: None,
+            write_timeout: None,
+            verify_cert: true,
+            verify_hostname: true,
+            alternative_cn: None,
+            alpn: ALPN::H1,
+            ca: None,
+            tcp_keepalive: None,
+            tcp_recv_buf: None,
+            dscp: None,
+            h2_ping_interval: None,
+            max_h2_streams: 1,
+            h2_stream_window_size: None,
+            h2_connection_window_size: None,
+            allow_h1_response_invalid_content_length: false,
+            http_upstream_request_policy: HttpUpstreamRequestPolicy::standard(),
+            extra_proxy_headers: BTreeMap::new(),
+            curves: None,
+            second_keyshare: true,
+            tcp_fast_open: false,
+            tracer: None,
+            custom_l4: None,
+            upstream_tcp_sock_tweak_hook: None,
+            proxy_digest_user_data_hook: None,
+            upstream_tls_handshake_complete_hook: None,
+        }
+    }
+
+    /// Offers HTTP versions from `min` to `max`, each 1 or 2.
+    pub fn set_http_version(&mut self, max: u8, min: u8) {
+        self.alpn = ALPN::new(max, min);
+    }
+
+    /// What a TLS connection depends on: how the peer was verified, and what was offered to it.
+    pub(super) fn hash_tls<H: Hasher>(&self, state: &mut H) {
+        self.verify_cert.hash(state);
+        self.verify_hostname.hash(state);
+        self.alternative_cn.hash(state);
+        self.alpn.hash(state);
+        self.curves.hash(state);
+        hash_ca(self.ca.as_deref(), state);
+    }
+}
+
+impl Default for PeerOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for PeerOptions {
+    /// What differs from the defaults, for a log line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn option(
+            f: &mut fmt::Formatter<'_>,
+            name: &str,
+            value: Option<impl fmt::Debug>,
+        ) -> fmt::Result {
+            value.map_or(Ok(()), |value| write!(f, "{name}: {value:?}, "))
+        }
+        option(f, "bind_to", self.bind_to.as_ref().and_then(|b| b.addr))?;
+        option(f, "connection_timeout", self.connection_timeout)?;
+        option(f, "total_connection_timeout", self.total_connection_timeout)?;
+        option(f, "read_timeout", self.read_timeout)?;
+        option(f, "write_timeout", self.write_timeout)?;
+        option(f, "idle_timeout", self.idle_timeout)?;
+        option(f, "alternative_cn", self.alternative_cn.as_ref())?;
+        option(f, "tcp_keepalive", self.tcp_keepalive.as_ref())?;
+        option(f, "dscp", self.dscp)?;
+        write!(
+            f,
+            "verify_cert: {}, verify_hostname: {}, alpn: {}, own_ca: {}",
+            self.verify_cert,
+            self.verify_hostname,
+            self.alpn,
+            self.ca.is_some()
+        )
+    }
+}
+
+impl fmt::Debug for PeerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PeerOptions({self})")
+    }
+}

@@ -1,0 +1,162 @@
+//! Who a raw request target is addressed to (RFC 9112 section 3.2).
+
+/// What a request target says about its authority, before any URI parser had its say.
+///
+/// The split is strict: where two readers could find different hosts in the same bytes, it says so
+/// instead of choosing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RawTargetAuthority<'a> {
+    /// Origin-form (`/path`) or asterisk-form (`*`): the `Host` field alone says where to.
+    None,
+    /// Absolute-form: `scheme://authority/path?query`.
+    Absolute {
+        /// Without the colon.
+        scheme: &'a [u8],
+        /// Host and, where given, port. Never empty and without user information.
+        authority: &'a [u8],
+        /// What follows the authority: empty, or beginning with `/` or `?`.
+        path_and_query: &'a [u8],
+    },
+    /// Neither: user information, a backslash, a missing host, the authority-form of CONNECT, or
+    /// anything else that readers disagree about.
+    AmbiguousAuthority,
+}
+
+impl<'a> RawTargetAuthority<'a> {
+    /// The authority of an absolute-form target.
+    pub fn authority(&self) -> Option<&'a [u8]> {
+        match *self {
+            Self::Absolute { authority, .. } => Some(authority),
+            Self::None | Self::AmbiguousAuthority => None,
+        }
+    }
+}
+
+/// Splits a request target into scheme, authority and the rest.
+///
+/// `target` is the second word of the request line. The authority-form of CONNECT is not for this
+/// function: it says [`RawTargetAuthority::AmbiguousAuthority`].
+///
+/// ```
+/// use pingora_http::authority::raw_target_authority;
+///
+/// let target = raw_target_authority(b"http://example.com:8080/path?q");
+/// assert_eq!(target.authority(), Some(&b"example.com:8080"[..]));
+/// assert_eq!(raw_target_authority(b"/path").authority(), None);
+/// ```
+pub fn raw_target_authority(target: &[u8]) -> RawTargetAuthority<'_> {
+    if target.is_empty() || target.starts_with(b"/") || target == b"*" {
+        return RawTargetAuthority::None;
+    }
+    absolute_form(target).unwrap_or(RawTargetAuthority::AmbiguousAuthority)
+}
+
+fn absolute_form(target: &[u8]) -> Option<RawTargetAuthority<'_>> {
+    let colon = target.iter().position(|&b| b == b':')?;
+    let (scheme, rest) = target.split_at_checked(colon)?;
+    let rest = rest.strip_prefix(b"://")?;
+    let first_is_letter = scheme.first().is_some_and(u8::is_ascii_alphabetic);
+    let of_scheme = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    if !first_is_letter || !scheme.iter().all(of_scheme) {
+        return None;
+    }
+    let end = rest
+        .iter()
+        .position(|b| matches!(b, b'/' | b'?' | b'#'))
+        .unwrap_or(rest.len());
+    let (authority, path_and_query) = rest.split_at_checked(end)?;
+    if authority.is_empty() || !authority.iter().all(|&b| may_stand_in_authority(b)) {
+        return None;
+    }
+    Some(RawTargetAuthority::Absolute {
+        scheme,
+        authority,
+        path_and_query,
+    })
+}
+
+/// The characters of `uri-host [ ":" port ]` (RFC 3986 section 3.2), without user information.
+fn may_stand_in_authority(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'%'
+                | b':'
+                | b'['
+                | b']'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+        )
+}
+
+/// Whether the scheme is `http` or `https`, in any case.
+pub fn is_http_family_scheme(scheme: &[u8]) -> bool {
+    scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use RawTargetAuthority::{AmbiguousAuthority, None};
+
+    #[test]
+    fn targets() {
+        let absolute = |scheme, authority, path_and_query| RawTargetAuthority::Absolute {
+            scheme,
+            authority,
+            path_and_query,
+        };
+        let cases: &[(&[u8], RawTargetAuthority<'_>)] = &[
+            (b"/", None),
+            (b"", None),
+            (b"*", None),
+            (b"//evil.example/path", None),
+            (b"/http://a/b", None),
+            (b"http://a", absolute(b"http", b"a", b"")),
+            (b"http://a/", absolute(b"http", b"a", b"/")),
+            (b"http://a?q", absolute(b"http", b"a", b"?q")),
+            (b"HTTPS://a:443/b?c", absolute(b"HTTPS", b"a:443", b"/b?c")),
+            (b"http://[::1]:80/", absolute(b"http", b"[::1]:80", b"/")),
+            (b"ftp://a/b", absolute(b"ftp", b"a", b"/b")),
+            (b"http://a/b@c", absolute(b"http", b"a", b"/b@c")),
+            (b"http://", AmbiguousAuthority),
+            (b"http:///path", AmbiguousAuthority),
+            (b"http:/a/b", AmbiguousAuthority),
+            (b"http:a", AmbiguousAuthority),
+            (b"http://user@a/", AmbiguousAuthority),
+            (b"http://a\\b/", AmbiguousAuthority),
+            (b"http://a b/", AmbiguousAuthority),
+            (b"http://\xe4/", AmbiguousAuthority),
+            (b"://a/", AmbiguousAuthority),
+            (b"1ttp://a/", AmbiguousAuthority),
+            (b"a:443", AmbiguousAuthority),
+            (b"a", AmbiguousAuthority),
+            (b"?q", AmbiguousAuthority),
+            (b"**", AmbiguousAuthority),
+        ];
+        for (target, expected) in cases {
+            let name = String::from_utf8_lossy(target);
+            assert_eq!(raw_target_authority(target), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn schemes() {
+        assert!(is_http_family_scheme(b"http"));
+        assert!(is_http_family_scheme(b"HttpS"));
+        assert!(!is_http_family_scheme(b"ws"));
+        assert!(!is_http_family_scheme(b""));
+    }
+}

@@ -1,0 +1,151 @@
+//! Recently seen header names, one small cache per thread.
+//!
+//! Turning the bytes of a name into a [`HeaderName`] allocates for every name outside of the
+//! [`http`] crate's own list, and browsers send half a dozen of those with each request. Here such
+//! a name is found again by its wire spelling and costs a reference count.
+//!
+//! The cache is direct-mapped and bounded: [`SLOTS`] names of at most [`LONGEST`] bytes. A peer
+//! that sends ever new names evicts entries and gains nothing else.
+
+use http::header::HeaderName;
+use std::cell::RefCell;
+
+use crate::case_header_name::{CaseHeaderName, is_titled};
+
+const SLOTS: usize = 128;
+/// Longer names are rare and would make the bound on memory worthless.
+const LONGEST: usize = 64;
+
+struct Slot {
+    wire: CaseHeaderName,
+    name: HeaderName,
+    titled: bool,
+}
+
+thread_local! {
+    static CACHE: RefCell<Vec<Option<Slot>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The name for the map, and whether `wire` is its canonical spelling. `None`: not a token.
+#[inline]
+pub(crate) fn name(wire: &[u8]) -> Option<(HeaderName, bool)> {
+    with_slot(wire, |slot| (slot.name.clone(), slot.titled))
+        .unwrap_or_else(|| Some((parse(wire)?, is_titled(wire))))
+}
+
+/// As [`name`], with the spelling where it has to be remembered.
+#[inline]
+pub(crate) fn name_and_case(wire: &[u8]) -> Option<(HeaderName, Option<CaseHeaderName>)> {
+    with_slot(wire, |slot| {
+        let case = (!slot.titled).then(|| slot.wire.clone());
+        (slot.name.clone(), case)
+    })
+    .unwrap_or_else(|| {
+        let case = (!is_titled(wire)).then(|| CaseHeaderName::copy_from_slice(wire));
+        Some((parse(wire)?, case))
+    })
+}
+
+/// Lends the slot of `wire` to `f`, filling it first if need be. `None`: there is no slot for it
+/// (too long, or the thread is ending). `Some(None)`: not a token.
+#[inline]
+fn with_slot<R>(wire: &[u8], f: impl FnOnce(&Slot) -> R) -> Option<Option<R>> {
+    if wire.len() > LONGEST {
+        return None;
+    }
+    CACHE
+        .try_with(|cache| {
+            let mut slots = cache.try_borrow_mut().ok()?;
+            if slots.is_empty() {
+                slots.resize_with(SLOTS, || None);
+            }
+            let slot = slots.get_mut(index(wire))?;
+            match slot {
+                Some(known) if known.wire.as_slice() == wire => Some(Some(f(known))),
+                _ => Some(fill(slot, wire).map(|new| f(new))),
+            }
+        })
+        .ok()
+        .flatten()
+}
+
+#[cold]
+fn fill<'a>(slot: &'a mut Option<Slot>, wire: &[u8]) -> Option<&'a mut Slot> {
+    let name = parse(wire)?;
+    Some(slot.insert(Slot {
+        wire: CaseHeaderName::copy_from_slice(wire),
+        name,
+        titled: is_titled(wire),
+    }))
+}
+
+fn parse(wire: &[u8]) -> Option<HeaderName> {
+    HeaderName::from_bytes(wire).ok()
+}
+
+/// First and last eight bytes and the length tell real names apart well enough; a collision costs
+/// an allocation.
+#[inline]
+fn index(wire: &[u8]) -> usize {
+    let (head, tail) = match (wire.first_chunk::<8>(), wire.last_chunk::<8>()) {
+        (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+        _ => (
+            wire.iter().fold(0, |hash, &b| (hash << 8) | u64::from(b)),
+            0,
+        ),
+    };
+    let mixed =
+        (head ^ tail.rotate_left(29) ^ wire.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> (u64::BITS - SLOTS.ilog2())) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_custom_name_is_shared_from_its_second_use_on() {
+        let (first, _) = name_and_case(b"sec-ch-ua-platform").unwrap();
+        let (second, case) = name_and_case(b"sec-ch-ua-platform").unwrap();
+        assert_eq!(first.as_str().as_ptr(), second.as_str().as_ptr());
+        assert_eq!(case.unwrap().as_slice(), b"sec-ch-ua-platform");
+    }
+
+    #[test]
+    fn spellings_of_one_name_do_not_mix() {
+        for _ in 0..2 {
+            assert!(name_and_case(b"X-Trace").unwrap().1.is_none());
+            for wire in ["x-trace", "X-TRACE", "x-Trace"] {
+                let (name, case) = name_and_case(wire.as_bytes()).unwrap();
+                assert_eq!(name, "x-trace");
+                assert_eq!(case.unwrap().as_slice(), wire.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_token_is_refused_and_not_remembered() {
+        let long = [b' '; LONGEST + 1];
+        for wire in [&b""[..], b"a b", b"a:", b"\xff", b"a\0", &long] {
+            assert!(name(wire).is_none());
+            assert!(name_and_case(wire).is_none());
+        }
+    }
+
+    #[test]
+    fn a_long_name_works_without_a_slot() {
+        let wire = [b'x'; LONGEST + 1];
+        let (name, case) = name_and_case(&wire).unwrap();
+        assert_eq!(name.as_str().as_bytes(), wire);
+        assert_eq!(case.unwrap().as_slice(), wire);
+    }
+
+    #[test]
+    fn the_cache_stays_bounded() {
+        for n in 0..10_000 {
+            let wire = format!("x-{n}");
+            assert_eq!(name(wire.as_bytes()).unwrap().0, *wire);
+        }
+        CACHE.with(|cache| assert_eq!(cache.borrow().len(), SLOTS));
+    }
+}

@@ -1,0 +1,312 @@
+//! Which names of a header map are not spelt in Title-Case, and walking a map in wire form.
+
+use bytes::{BufMut, Bytes};
+use http::header::{AsHeaderName, Entry, HeaderName};
+use http::{HeaderMap, HeaderValue};
+use pingora_error::{Error, ErrorType, Result};
+use std::sync::OnceLock;
+
+use crate::case_header_name::{
+    CaseHeaderName, FieldName, HeaderNameVariant, IntoCaseHeaderName, put_titled, titled_name,
+    with_titled,
+};
+use crate::name_cache;
+
+/// Why a parsed field could not be stored.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldRefused {
+    /// The name is not a token.
+    Name,
+    /// The value holds a control character.
+    Value,
+    /// The map is full (32,768 names).
+    TooMany,
+}
+
+/// A field whose name is spelt differently.
+#[derive(Debug, Clone)]
+struct Differing {
+    /// Which value of that name, counted from 0.
+    nth: usize,
+    case: CaseHeaderName,
+}
+
+impl Differing {
+    #[inline]
+    fn is_of(&self, name: &HeaderName) -> bool {
+        self.case
+            .as_slice()
+            .eq_ignore_ascii_case(name.as_str().as_bytes())
+    }
+}
+
+/// The spellings of one map's names.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NameCases {
+    kept: bool,
+    /// In the order of arrival, which is the map's own until a field is removed.
+    differing: Vec<Differing>,
+    /// All names in the order of the map, made when someone asks for them.
+    spelt_out: OnceLock<Box<[CaseHeaderName]>>,
+}
+
+impl NameCases {
+    pub(crate) fn kept() -> Self {
+        Self {
+            kept: true,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn are_kept(&self) -> bool {
+        self.kept
+    }
+
+    /// As new, keeping the allocation.
+    pub(crate) fn reset(&mut self, kept: bool) {
+        self.kept = kept;
+        self.differing.clear();
+        self.changed();
+    }
+
+    pub(crate) fn assign_from(&mut self, other: &Self) {
+        self.kept = other.kept;
+        self.differing.clone_from(&other.differing);
+        self.changed();
+    }
+
+    #[inline]
+    fn changed(&mut self) {
+        if self.spelt_out.get().is_some() {
+            self.spelt_out = OnceLock::new();
+        }
+    }
+
+    /// Every name of `headers`, in its order.
+    pub(crate) fn spelt_out(&self, headers: &HeaderMap) -> &[CaseHeaderName] {
+        if !self.kept {
+            return &[];
+        }
+        self.spelt_out.get_or_init(|| {
+            self.walk(headers)
+                .map(|(name, case, _)| case.cloned().unwrap_or_else(|| titled_name(name)))
+                .collect()
+        })
+    }
+
+    #[inline]
+    fn walk<'a>(&'a self, headers: &'a HeaderMap) -> Walk<'a> {
+        Walk {
+            fields: headers.iter(),
+            differing: &self.differing,
+            next: 0,
+            left: self.differing.len(),
+            last: None,
+            nth: 0,
+        }
+    }
+
+    /// Appends `Name: value CRLF` for each field.
+    #[inline]
+    pub(crate) fn write(&self, headers: &HeaderMap, buf: &mut impl BufMut) {
+        for (name, case, value) in self.walk(headers) {
+            match case {
+                Some(case) => buf.put_slice(case.as_slice()),
+                None => put_titled(name.as_str().as_bytes(), buf),
+            }
+            buf.put_slice(b": ");
+            buf.put_slice(value.as_bytes());
+            buf.put_slice(b"\r\n");
+        }
+    }
+
+    pub(crate) fn map<F>(&self, headers: &HeaderMap, mut f: F) -> Result<()>
+    where
+        F: FnMut(HeaderNameVariant<'_>, &HeaderValue) -> Result<()>,
+    {
+        self.walk(headers)
+            .try_for_each(|(name, case, value)| match case {
+                Some(case) => f(HeaderNameVariant::Case(case), value),
+                None => with_titled(name, |titled| f(HeaderNameVariant::Titled(titled), value)),
+            })
+    }
+
+    #[inline]
+    fn remember(&mut self, nth: usize, case: CaseHeaderName) {
+        if self.kept {
+            self.differing.push(Differing { nth, case });
+        }
+    }
+
+    #[inline]
+    fn forget(&mut self, name: &HeaderName) {
+        if !self.differing.is_empty() {
+            self.differing.retain(|entry| !entry.is_of(name));
+        }
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        headers: &mut HeaderMap,
+        name: impl IntoCaseHeaderName,
+        value: impl TryInto<HeaderValue>,
+    ) -> Result<()> {
+        let FieldName { name, case } = name.into_field_name()?;
+        let value = value_of(value)?;
+        self.changed();
+        self.forget(&name);
+        if let Some(case) = case {
+            self.remember(0, case);
+        }
+        headers.try_insert(name, value).map_err(|_| map_is_full())?;
+        Ok(())
+    }
+
+    pub(crate) fn append(
+        &mut self,
+        headers: &mut HeaderMap,
+        name: impl IntoCaseHeaderName,
+        value: impl TryInto<HeaderValue>,
+    ) -> Result<bool> {
+        let field = name.into_field_name()?;
+        let value = value_of(value)?;
+        self.append_field(headers, field, value)
+            .ok_or_else(map_is_full)
+    }
+
+    /// A field as the tokeniser found it.
+    #[inline]
+    pub(crate) fn append_parsed(
+        &mut self,
+        headers: &mut HeaderMap,
+        name: &[u8],
+        value: Bytes,
+    ) -> std::result::Result<(), FieldRefused> {
+        let (name, case) = name_cache::name_and_case(name).ok_or(FieldRefused::Name)?;
+        let value = HeaderValue::from_maybe_shared(value).map_err(|_| FieldRefused::Value)?;
+        self.append_field(headers, FieldName { name, case }, value)
+            .map(drop)
+            .ok_or(FieldRefused::TooMany)
+    }
+
+    /// `None`: the map is full.
+    #[inline]
+    fn append_field(
+        &mut self,
+        headers: &mut HeaderMap,
+        field: FieldName,
+        value: HeaderValue,
+    ) -> Option<bool> {
+        self.changed();
+        let FieldName { name, case } = field;
+        match case {
+            Some(case) if self.kept => {
+                let nth = headers.get_all(&name).iter().count();
+                let known = headers.try_append(name, value).ok()?;
+                self.remember(nth, case);
+                Some(known)
+            }
+            _ => headers.try_append(name, value).ok(),
+        }
+    }
+
+    pub(crate) fn remove<'a, N: ?Sized>(
+        &mut self,
+        headers: &mut HeaderMap,
+        name: &'a N,
+    ) -> Option<HeaderValue>
+    where
+        &'a N: 'a + AsHeaderName,
+    {
+        self.changed();
+        if self.differing.is_empty() {
+            return headers.remove(name);
+        }
+        match headers.try_entry(name) {
+            Ok(Entry::Occupied(entry)) => {
+                self.forget(entry.key());
+                Some(entry.remove())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The fields of a map in order, each with its spelling where that differs.
+struct Walk<'a> {
+    fields: http::header::Iter<'a, HeaderValue>,
+    differing: &'a [Differing],
+    /// Where the next differing field stands, if the orders agree.
+    next: usize,
+    /// Differing fields not met yet.
+    left: usize,
+    last: Option<&'a HeaderName>,
+    nth: usize,
+}
+
+impl<'a> Walk<'a> {
+    #[inline]
+    fn case_of(&mut self, name: &'a HeaderName) -> Option<&'a CaseHeaderName> {
+        if self.left == 0 {
+            return None;
+        }
+        // The map yields the values of one name in a row, with a reference to the same name.
+        self.nth = match self.last {
+            Some(last) if std::ptr::eq(last, name) => self.nth + 1,
+            _ => 0,
+        };
+        self.last = Some(name);
+        let nth = self.nth;
+        let wanted = |entry: &&Differing| entry.nth == nth && entry.is_of(name);
+        let found = match self.differing.get(self.next).filter(wanted) {
+            Some(found) => {
+                self.next += 1;
+                found
+            }
+            None => {
+                let at = self.differing.iter().position(|e| wanted(&e))?;
+                self.next = at + 1;
+                self.differing.get(at)?
+            }
+        };
+        self.left -= 1;
+        Some(&found.case)
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = (&'a HeaderName, Option<&'a CaseHeaderName>, &'a HeaderValue);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name, value) = self.fields.next()?;
+        Some((name, self.case_of(name), value))
+    }
+}
+
+fn value_of(value: impl TryInto<HeaderValue>) -> Result<HeaderValue> {
+    value.try_into().map_err(|_| {
+        Error::explain(
+            ErrorType::InvalidHTTPHeader,
+            "a header value must not contain control characters other than tab",
+        )
+    })
+}
+
+#[cold]
+fn map_is_full() -> Box<Error> {
+    Error::explain(
+        ErrorType::InvalidHTTPHeader,
+        "a head holds at most 32768 different header names",
+    )
+}
+
+/// Replaces the content of `map` with a copy of `other`'s, keeping `map`'s allocation.
+pub(crate) fn assign_map(map: &mut HeaderMap, other: &HeaderMap) {
+    map.clear();
+    map.reserve(other.keys_len());
+    for (name, value) in other {
+        map.append(name, value.clone());
+    }
+}

@@ -1,0 +1,354 @@
+//! The head of a request.
+
+use bytes::{BufMut, Bytes};
+use http::header::AsHeaderName;
+use http::request::Parts as ReqParts;
+use http::{Extensions, HeaderValue, Method, Uri, Version};
+use pingora_error::{Error, ErrorType, Result};
+use std::ops::Deref;
+
+use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
+use crate::name_cases::{FieldRefused, NameCases, assign_map};
+use crate::target::{self, Target, TargetRefused};
+
+/// The head of a request: method, target, version and fields, with the spelling of field names.
+///
+/// Dereferences to [`http::request::Parts`] for reading.
+#[derive(Debug, Clone)]
+pub struct RequestHeader {
+    base: ReqParts,
+    cases: NameCases,
+    /// The target to be sent, where `base.uri` is not the same bytes.
+    raw_target: Option<Bytes>,
+    send_end_stream: bool,
+}
+
+impl RequestHeader {
+    /// A request of HTTP/1.1 without fields, which keeps the spelling of names.
+    ///
+    /// `path` is the request target, usually path and query; see [`Self::set_raw_path`].
+    /// `size_hint` is the number of fields to make room for.
+    ///
+    /// # Errors
+    /// `InvalidHTTPHeader`, if the method is no token or the path can't be a request target.
+    pub fn build(
+        method: impl TryInto<Method>,
+        path: &[u8],
+        size_hint: Option<usize>,
+    ) -> Result<Self> {
+        Self::with_cases(NameCases::kept(), method, path, size_hint)
+    }
+
+    /// As [`Self::build`], but the spelling of names is not kept: HTTP/1 writes them in
+    /// Title-Case. For requests of HTTP/2, where all names are lower-case.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn build_no_case(
+        method: impl TryInto<Method>,
+        path: &[u8],
+        size_hint: Option<usize>,
+    ) -> Result<Self> {
+        Self::with_cases(NameCases::default(), method, path, size_hint)
+    }
+
+    fn with_cases(
+        cases: NameCases,
+        method: impl TryInto<Method>,
+        path: &[u8],
+        size_hint: Option<usize>,
+    ) -> Result<Self> {
+        let mut request = Self::of_parts(empty_parts(), cases);
+        request.base.method = method.try_into().map_err(|_| {
+            Error::explain(ErrorType::InvalidHTTPHeader, "the method is not a token")
+        })?;
+        request.set_raw_path(path)?;
+        if let Some(fields) = size_hint {
+            request.base.headers.reserve(fields);
+        }
+        Ok(request)
+    }
+
+    fn of_parts(base: ReqParts, cases: NameCases) -> Self {
+        let raw_target = target::raw_for_uri(&base.uri);
+        Self {
+            base,
+            cases,
+            raw_target,
+            send_end_stream: true,
+        }
+    }
+
+    /// Adds a field beside those that already have this name. Returns whether there were any.
+    ///
+    /// # Errors
+    /// `InvalidHTTPHeader`, if the name is no token, the value holds a control character, or the
+    /// head is full.
+    pub fn append_header(
+        &mut self,
+        name: impl IntoCaseHeaderName,
+        value: impl TryInto<HeaderValue>,
+    ) -> Result<bool> {
+        self.cases.append(&mut self.base.headers, name, value)
+    }
+
+    /// Sets a field, in place of all that had this name.
+    ///
+    /// # Errors
+    /// As [`Self::append_header`].
+    pub fn insert_header(
+        &mut self,
+        name: impl IntoCaseHeaderName,
+        value: impl TryInto<HeaderValue>,
+    ) -> Result<()> {
+        self.cases.insert(&mut self.base.headers, name, value)
+    }
+
+    /// Removes all fields of this name. Returns the first value, if there was one.
+    pub fn remove_header<'a, N: ?Sized>(&mut self, name: &'a N) -> Option<HeaderValue>
+    where
+        &'a N: 'a + AsHeaderName,
+    {
+        self.cases.remove(&mut self.base.headers, name)
+    }
+
+    /// Appends all fields in the form of HTTP/1, `Name: value` and CRLF each. Neither the request
+    /// line nor the empty line at the end is written.
+    pub fn header_to_h1_wire(&self, buf: &mut impl BufMut) {
+        self.cases.write(&self.base.headers, buf);
+    }
+
+    /// All fields, names spelt as they would be on an HTTP/1 connection. Yields nothing if
+    /// spellings are not kept: see [`Self::has_case`].
+    ///
+    /// The first call after a change allocates. [`Self::map`] never does.
+    pub fn case_header_iter(&self) -> impl Iterator<Item = (&CaseHeaderName, &HeaderValue)> + '_ {
+        let names = self.cases.spelt_out(&self.base.headers);
+        names.iter().zip(self.base.headers.values())
+    }
+
+    /// Whether the spelling of names is kept.
+    pub fn has_case(&self) -> bool {
+        self.cases.are_kept()
+    }
+
+    /// Calls `f` with every field, until it fails.
+    ///
+    /// # Errors
+    /// That of `f`.
+    pub fn map<F: FnMut(HeaderNameVariant<'_>, &HeaderValue) -> Result<()>>(
+        &self,
+        f: F,
+    ) -> Result<()> {
+        self.cases.map(&self.base.headers, f)
+    }
+
+    /// What travels with the request and is never sent.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.base.extensions
+    }
+
+    /// Sets the method.
+    pub fn set_method(&mut self, method: Method) {
+        self.base.method = method;
+    }
+
+    /// Sets the target. On HTTP/1 its path and query are sent, whatever else it names.
+    pub fn set_uri(&mut self, uri: Uri) {
+        self.raw_target = target::raw_for_uri(&uri);
+        self.base.uri = uri;
+    }
+
+    /// Sets the target to these bytes, which are sent as they are.
+    ///
+    /// Usually this is path and query. The bytes need not be UTF-8: what a [`Uri`] can't hold
+    /// stands percent-encoded in `uri`, and [`Self::raw_path`] still has the bytes.
+    ///
+    /// # Errors
+    /// `InvalidHTTPHeader`, if the target is empty, longer than 65,534 bytes, holds a space, a
+    /// control character or `#`, or has none of the forms of RFC 9112 section 3.2.
+    pub fn set_raw_path(&mut self, path: &[u8]) -> Result<()> {
+        let target = target::any_form(Bytes::copy_from_slice(path)).map_err(|refused| {
+            let why = match refused {
+                TargetRefused::Malformed => "the request target is malformed",
+                TargetRefused::TooLong => "the request target is longer than 65534 bytes",
+            };
+            Error::explain(ErrorType::InvalidHTTPHeader, why)
+        })?;
+        self.set_target(target);
+        Ok(())
+    }
+
+    fn set_target(&mut self, target: Target) {
+        self.base.uri = target.uri;
+        self.raw_target = target.raw;
+    }
+
+    /// Whether the headers of an HTTP/2 request without a body shall end its stream. They do by
+    /// default; otherwise an empty DATA frame does.
+    pub fn set_send_end_stream(&mut self, send_end_stream: bool) {
+        self.send_end_stream = send_end_stream;
+    }
+
+    /// What [`Self::set_send_end_stream`] set, if this is a request of HTTP/2.
+    pub fn send_end_stream(&self) -> Option<bool> {
+        (self.base.version == Version::HTTP_2).then_some(self.send_end_stream)
+    }
+
+    /// The target as it is sent on an HTTP/1 connection, byte by byte: usually path and query.
+    pub fn raw_path(&self) -> &[u8] {
+        if let Some(raw) = &self.raw_target {
+            return raw;
+        }
+        let uri = &self.base.uri;
+        match (uri.path_and_query(), uri.authority()) {
+            (Some(path), _) => path.as_str().as_bytes(),
+            (None, Some(authority)) => authority.as_str().as_bytes(),
+            (None, None) => b"/",
+        }
+    }
+
+    /// Whether [`Self::raw_path`] is UTF-8.
+    pub fn raw_path_is_utf8(&self) -> bool {
+        match &self.raw_target {
+            Some(raw) => str::from_utf8(raw).is_ok(),
+            None => true,
+        }
+    }
+
+    /// The extension of the file that the path seems to name: `css` for `/a/b.css?v=2`. `None`, if
+    /// the last segment of the path has no dot, or none but the first character.
+    pub fn uri_file_extension(&self) -> Option<&str> {
+        let file = self.base.uri.path().rsplit('/').next()?;
+        let (stem, extension) = file.rsplit_once('.')?;
+        (!stem.is_empty() && !extension.is_empty()).then_some(extension)
+    }
+
+    /// Sets the version.
+    pub fn set_version(&mut self, version: Version) {
+        self.base.version = version;
+    }
+
+    /// A copy in the type of the [`http`] crate.
+    pub fn as_owned_parts(&self) -> ReqParts {
+        self.base.clone()
+    }
+}
+
+/// For parsers and the proxy: not part of the interface for users.
+#[doc(hidden)]
+impl RequestHeader {
+    /// An empty `GET /` of HTTP/1.1 that keeps spellings.
+    pub fn empty() -> Self {
+        let (mut base, ()) = http::Request::new(()).into_parts();
+        base.version = Version::HTTP_11;
+        Self {
+            base,
+            cases: NameCases::kept(),
+            raw_target: None,
+            send_end_stream: true,
+        }
+    }
+
+    /// Becomes an empty `GET /` of HTTP/1.1 that keeps spellings. All allocations stay.
+    pub fn reset(&mut self) {
+        self.base.method = Method::GET;
+        self.base.uri = Uri::default();
+        self.base.version = Version::HTTP_11;
+        self.base.headers.clear();
+        self.base.extensions.clear();
+        self.cases.reset(true);
+        self.raw_target = None;
+        self.send_end_stream = true;
+    }
+
+    /// Becomes a copy of `other`, reusing allocations. Extensions are copied too.
+    pub fn assign_from(&mut self, other: &Self) {
+        self.base.method.clone_from(&other.base.method);
+        self.base.uri.clone_from(&other.base.uri);
+        self.base.version = other.base.version;
+        assign_map(&mut self.base.headers, &other.base.headers);
+        self.base.extensions.clone_from(&other.base.extensions);
+        self.cases.assign_from(&other.cases);
+        self.raw_target.clone_from(&other.raw_target);
+        self.send_end_stream = other.send_end_stream;
+    }
+
+    /// Makes room for `fields` more fields.
+    pub fn reserve(&mut self, fields: usize) {
+        self.base.headers.reserve(fields);
+    }
+
+    /// Adds a field as the tokeniser found it; `value` is kept without a copy.
+    #[inline]
+    pub fn append_parsed(&mut self, name: &[u8], value: Bytes) -> Result<(), FieldRefused> {
+        self.cases
+            .append_parsed(&mut self.base.headers, name, value)
+    }
+
+    /// Sets a target in origin-form or asterisk-form, kept without a copy.
+    #[inline]
+    pub fn set_parsed_path(&mut self, path: Bytes) -> Result<(), TargetRefused> {
+        let target = target::path_form(path)?;
+        self.set_target(target);
+        Ok(())
+    }
+
+    /// Sets a target that came in absolute-form: `uri` has all of it, and on HTTP/1 only `path`
+    /// (not empty, beginning with a slash or being an asterisk) is sent.
+    pub fn set_parsed_absolute(
+        &mut self,
+        scheme: &[u8],
+        authority: Bytes,
+        path: Bytes,
+    ) -> Result<(), TargetRefused> {
+        let target = target::with_authority(scheme, authority, path)?;
+        self.set_target(target);
+        Ok(())
+    }
+
+    /// Sets a target in the authority-form of CONNECT.
+    pub fn set_parsed_authority(&mut self, authority: Bytes) -> Result<(), TargetRefused> {
+        let target = target::any_form(authority)?;
+        self.set_target(target);
+        Ok(())
+    }
+}
+
+fn empty_parts() -> ReqParts {
+    http::Request::new(()).into_parts().0
+}
+
+impl Default for RequestHeader {
+    /// `GET /` of HTTP/1.1 without fields, keeping the spelling of names.
+    fn default() -> Self {
+        Self::of_parts(empty_parts(), NameCases::kept())
+    }
+}
+
+impl AsRef<ReqParts> for RequestHeader {
+    fn as_ref(&self) -> &ReqParts {
+        &self.base
+    }
+}
+
+impl Deref for RequestHeader {
+    type Target = ReqParts;
+
+    fn deref(&self) -> &ReqParts {
+        &self.base
+    }
+}
+
+impl From<ReqParts> for RequestHeader {
+    /// The spelling of names is not kept.
+    fn from(parts: ReqParts) -> Self {
+        Self::of_parts(parts, NameCases::default())
+    }
+}
+
+impl From<RequestHeader> for ReqParts {
+    fn from(request: RequestHeader) -> Self {
+        request.base
+    }
+}

@@ -1,0 +1,282 @@
+//! The head of a response.
+
+use bytes::{BufMut, Bytes};
+use http::header::{AsHeaderName, CONTENT_LENGTH};
+use http::response::Parts as RespParts;
+use http::{Extensions, HeaderValue, StatusCode, Version};
+use pingora_error::{Error, ErrorType, Result};
+use std::ops::Deref;
+
+use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
+use crate::name_cases::{FieldRefused, NameCases, assign_map};
+
+/// The head of a response: status, version and fields, with the spelling of field names and the
+/// reason phrase.
+///
+/// Dereferences to [`http::response::Parts`] for reading.
+#[derive(Debug, Clone)]
+pub struct ResponseHeader {
+    base: RespParts,
+    cases: NameCases,
+    /// Only where it is not the usual one of the status.
+    reason_phrase: Option<Box<str>>,
+}
+
+impl ResponseHeader {
+    /// A response of HTTP/1.1 without fields, which keeps the spelling of names.
+    ///
+    /// `size_hint` is the number of fields to make room for.
+    ///
+    /// # Errors
+    /// `InvalidHTTPHeader`, if the code is not within 100 to 999.
+    pub fn build(code: impl TryInto<StatusCode>, size_hint: Option<usize>) -> Result<Self> {
+        Self::with_cases(NameCases::kept(), code, size_hint)
+    }
+
+    /// As [`Self::build`], but the spelling of names is not kept: HTTP/1 writes them in
+    /// Title-Case. For responses of HTTP/2, where all names are lower-case.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn build_no_case(code: impl TryInto<StatusCode>, size_hint: Option<usize>) -> Result<Self> {
+        Self::with_cases(NameCases::default(), code, size_hint)
+    }
+
+    fn with_cases(
+        cases: NameCases,
+        code: impl TryInto<StatusCode>,
+        size_hint: Option<usize>,
+    ) -> Result<Self> {
+        let mut response = Self {
+            base: empty_parts(),
+            cases,
+            reason_phrase: None,
+        };
+        response.set_status(code)?;
+        if let Some(fields) = size_hint {
+            response.base.headers.reserve(fields);
+        }
+        Ok(response)
+    }
+
+    /// Adds a field beside those that already have this name. Returns whether there were any.
+    ///
+    /// # Errors
+    /// `InvalidHTTPHeader`, if the name is no token, the value holds a control character, or the
+    /// head is full.
+    pub fn append_header(
+        &mut self,
+        name: impl IntoCaseHeaderName,
+        value: impl TryInto<HeaderValue>,
+    ) -> Result<bool> {
+        self.cases.append(&mut self.base.headers, name, value)
+    }
+
+    /// Sets a field, in place of all that had this name.
+    ///
+    /// # Errors
+    /// As [`Self::append_header`].
+    pub fn insert_header(
+        &mut self,
+        name: impl IntoCaseHeaderName,
+        value: impl TryInto<HeaderValue>,
+    ) -> Result<()> {
+        self.cases.insert(&mut self.base.headers, name, value)
+    }
+
+    /// Removes all fields of this name. Returns the first value, if there was one.
+    pub fn remove_header<'a, N: ?Sized>(&mut self, name: &'a N) -> Option<HeaderValue>
+    where
+        &'a N: 'a + AsHeaderName,
+    {
+        self.cases.remove(&mut self.base.headers, name)
+    }
+
+    /// Appends all fields in the form of HTTP/1, `Name: value` and CRLF each. Neither the status
+    /// line nor the empty line at the end is written.
+    pub fn header_to_h1_wire(&self, buf: &mut impl BufMut) {
+        self.cases.write(&self.base.headers, buf);
+    }
+
+    /// All fields, names spelt as they would be on an HTTP/1 connection. Yields nothing if
+    /// spellings are not kept: see [`Self::has_case`].
+    ///
+    /// The first call after a change allocates. [`Self::map`] never does.
+    pub fn case_header_iter(&self) -> impl Iterator<Item = (&CaseHeaderName, &HeaderValue)> + '_ {
+        let names = self.cases.spelt_out(&self.base.headers);
+        names.iter().zip(self.base.headers.values())
+    }
+
+    /// Whether the spelling of names is kept.
+    pub fn has_case(&self) -> bool {
+        self.cases.are_kept()
+    }
+
+    /// Calls `f` with every field, until it fails.
+    ///
+    /// # Errors
+    /// That of `f`.
+    pub fn map<F: FnMut(HeaderNameVariant<'_>, &HeaderValue) -> Result<()>>(
+        &self,
+        f: F,
+    ) -> Result<()> {
+        self.cases.map(&self.base.headers, f)
+    }
+
+    /// What travels with the response and is never sent.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.base.extensions
+    }
+
+    /// Sets the status. A reason phrase that was set stays.
+    ///
+    /// # Errors
+    /// `InvalidHTTPHeader`, if the code is not within 100 to 999.
+    pub fn set_status(&mut self, status: impl TryInto<StatusCode>) -> Result<()> {
+        self.base.status = status.try_into().map_err(|_| {
+            Error::explain(
+                ErrorType::InvalidHTTPHeader,
+                "the status code is not within 100 to 999",
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Sets the version.
+    pub fn set_version(&mut self, version: Version) {
+        self.base.version = version;
+    }
+
+    /// Sets the reason phrase; `None` brings back the usual one of the status.
+    ///
+    /// # Errors
+    /// `InvalidHTTPHeader`, if it holds a control character other than tab.
+    pub fn set_reason_phrase(&mut self, reason_phrase: Option<&str>) -> Result<()> {
+        let breaks_the_line = |b: u8| b != b'\t' && b.is_ascii_control();
+        if reason_phrase.is_some_and(|phrase| phrase.bytes().any(breaks_the_line)) {
+            return Error::e_explain(
+                ErrorType::InvalidHTTPHeader,
+                "a reason phrase must not contain control characters other than tab",
+            );
+        }
+        self.reason_phrase = match reason_phrase {
+            phrase if phrase == self.base.status.canonical_reason() => None,
+            phrase => phrase.map(Box::from),
+        };
+        Ok(())
+    }
+
+    /// The reason phrase: the one that was set, else the usual one of the status, if it has one.
+    pub fn get_reason_phrase(&self) -> Option<&str> {
+        match &self.reason_phrase {
+            Some(phrase) => Some(phrase),
+            None => self.base.status.canonical_reason(),
+        }
+    }
+
+    /// A copy in the type of the [`http`] crate.
+    pub fn as_owned_parts(&self) -> RespParts {
+        self.base.clone()
+    }
+
+    /// Sets `Content-Length` to `len` bytes.
+    ///
+    /// # Errors
+    /// `InvalidHTTPHeader`, if the head is full.
+    pub fn set_content_length(&mut self, len: usize) -> Result<()> {
+        self.insert_header(CONTENT_LENGTH, len)
+    }
+}
+
+/// For parsers and the proxy: not part of the interface for users.
+#[doc(hidden)]
+impl ResponseHeader {
+    /// An empty 200 of HTTP/1.1 that keeps spellings.
+    pub fn empty() -> Self {
+        let (mut base, ()) = http::Response::new(()).into_parts();
+        base.version = Version::HTTP_11;
+        Self {
+            base,
+            cases: NameCases::kept(),
+            reason_phrase: None,
+        }
+    }
+
+    /// Becomes an empty 200 of HTTP/1.1 that keeps spellings. All allocations stay.
+    pub fn reset(&mut self) {
+        self.base.status = StatusCode::OK;
+        self.base.version = Version::HTTP_11;
+        self.base.headers.clear();
+        self.base.extensions.clear();
+        self.cases.reset(true);
+        self.reason_phrase = None;
+    }
+
+    /// Becomes a copy of `other`, reusing allocations. Extensions are copied too.
+    pub fn assign_from(&mut self, other: &Self) {
+        self.base.status = other.base.status;
+        self.base.version = other.base.version;
+        assign_map(&mut self.base.headers, &other.base.headers);
+        self.base.extensions.clone_from(&other.base.extensions);
+        self.cases.assign_from(&other.cases);
+        self.reason_phrase.clone_from(&other.reason_phrase);
+    }
+
+    /// Makes room for `fields` more fields.
+    pub fn reserve(&mut self, fields: usize) {
+        self.base.headers.reserve(fields);
+    }
+
+    /// Adds a field as the tokeniser found it; `value` is kept without a copy.
+    #[inline]
+    pub fn append_parsed(&mut self, name: &[u8], value: Bytes) -> Result<(), FieldRefused> {
+        self.cases
+            .append_parsed(&mut self.base.headers, name, value)
+    }
+}
+
+fn empty_parts() -> RespParts {
+    http::Response::new(()).into_parts().0
+}
+
+impl Default for ResponseHeader {
+    /// A 200 of HTTP/1.1 without fields, keeping the spelling of names.
+    fn default() -> Self {
+        Self {
+            base: empty_parts(),
+            cases: NameCases::kept(),
+            reason_phrase: None,
+        }
+    }
+}
+
+impl AsRef<RespParts> for ResponseHeader {
+    fn as_ref(&self) -> &RespParts {
+        &self.base
+    }
+}
+
+impl Deref for ResponseHeader {
+    type Target = RespParts;
+
+    fn deref(&self) -> &RespParts {
+        &self.base
+    }
+}
+
+impl From<RespParts> for ResponseHeader {
+    /// The spelling of names is not kept.
+    fn from(parts: RespParts) -> Self {
+        Self {
+            base: parts,
+            cases: NameCases::default(),
+            reason_phrase: None,
+        }
+    }
+}
+
+impl From<ResponseHeader> for RespParts {
+    fn from(response: ResponseHeader) -> Self {
+        response.base
+    }
+}

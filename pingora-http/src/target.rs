@@ -1,0 +1,124 @@
+//! Request targets, including those that a [`Uri`] can't hold.
+
+use bytes::Bytes;
+use http::Uri;
+use http::uri::{Authority, PathAndQuery, Scheme};
+
+/// Why a request target was refused.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetRefused {
+    /// It is empty, holds a control character, a space or a `#`, or is no URI.
+    Malformed,
+    /// It is longer than a [`Uri`] may be (65,534 bytes).
+    TooLong,
+}
+
+/// More than a [`Uri`] can hold.
+const LONGEST: usize = u16::MAX as usize - 1;
+
+/// A target as a URI, and its raw bytes where the URI is not the same.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) uri: Uri,
+    pub(crate) raw: Option<Bytes>,
+}
+
+/// Reads a target in any form of RFC 9112 section 3.2.
+pub(crate) fn any_form(target: Bytes) -> Result<Target, TargetRefused> {
+    check(&target)?;
+    if target.starts_with(b"/") || target == "*" {
+        return path_form(target);
+    }
+    let uri = Uri::from_maybe_shared(target.clone()).map_err(|_| TargetRefused::Malformed)?;
+    let raw = Some(target);
+    Ok(Target { uri, raw })
+}
+
+/// Reads path and query. A path that a [`Uri`] refuses though it may be on the wire (not UTF-8, or
+/// characters like `<`) is kept raw, and the URI shows it percent-encoded.
+#[inline]
+pub(crate) fn path_form(path: Bytes) -> Result<Target, TargetRefused> {
+    let (path, raw) = path_and_query(path)?;
+    let uri = Uri::from(path);
+    Ok(Target { uri, raw })
+}
+
+/// Reads a target that named an authority: the URI gets all of it.
+pub(crate) fn with_authority(
+    scheme: &[u8],
+    authority: Bytes,
+    path: Bytes,
+) -> Result<Target, TargetRefused> {
+    let (path, raw) = path_and_query(path)?;
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::try_from(scheme).map_err(|_| TargetRefused::Malformed)?);
+    parts.authority =
+        Some(Authority::from_maybe_shared(authority).map_err(|_| TargetRefused::Malformed)?);
+    parts.path_and_query = Some(path);
+    let uri = Uri::from_parts(parts).map_err(|_| TargetRefused::Malformed)?;
+    Ok(Target { uri, raw })
+}
+
+/// What goes onto the wire for a URI that someone put together: a query without a path needs its
+/// slash (RFC 9112 section 3.2.1).
+pub(crate) fn raw_for_uri(uri: &Uri) -> Option<Bytes> {
+    match uri.path_and_query() {
+        Some(path) if path.as_str().starts_with('?') => Some(format!("/{}", path.as_str()).into()),
+        _ => None,
+    }
+}
+
+#[inline]
+fn path_and_query(path: Bytes) -> Result<(PathAndQuery, Option<Bytes>), TargetRefused> {
+    check(&path)?;
+    match PathAndQuery::from_maybe_shared(path.clone()) {
+        Ok(parsed) => Ok((parsed, None)),
+        Err(_) => {
+            let encoded = percent_encoded(&path);
+            if encoded.len() > LONGEST {
+                return Err(TargetRefused::TooLong);
+            }
+            let parsed = PathAndQuery::from_maybe_shared(Bytes::from(encoded))
+                .map_err(|_| TargetRefused::Malformed)?;
+            Ok((parsed, Some(path)))
+        }
+    }
+}
+
+/// Refuses what would break the request line, and the fragment, which is no part of a target
+/// (RFC 9112 section 3.2) and which readers cut off in different places.
+#[inline]
+fn check(target: &[u8]) -> Result<(), TargetRefused> {
+    if target.len() > LONGEST {
+        return Err(TargetRefused::TooLong);
+    }
+    let mut bad = target.is_empty();
+    for &byte in target {
+        bad |= byte <= b' ' || byte == 0x7f || byte == b'#';
+    }
+    if bad {
+        return Err(TargetRefused::Malformed);
+    }
+    Ok(())
+}
+
+/// Everything but the characters that RFC 3986 allows in path and query is encoded.
+#[cold]
+fn percent_encoded(path: &[u8]) -> Vec<u8> {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut encoded = Vec::with_capacity(path.len() + 16);
+    for &byte in path {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => encoded.push(byte),
+            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+'
+            | b',' | b';' | b'=' | b':' | b'@' | b'/' | b'?' | b'%' => encoded.push(byte),
+            _ => encoded.extend(
+                [b'%']
+                    .into_iter()
+                    .chain([byte >> 4, byte & 15].map(|n| HEX[usize::from(n)])),
+            ),
+        }
+    }
+    encoded
+}

@@ -1,0 +1,244 @@
+use crate::discovery::Static;
+use crate::health_check::HealthCheck;
+use crate::registry::lock;
+use crate::rounds::{Rounds, run_rounds};
+use crate::selection::{BackendIter, BackendSelection, UniqueIterator};
+use crate::{Backend, Backends};
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::services::ServiceReadyNotifier;
+use pingora_core::services::background::BackgroundService;
+use pingora_error::Result;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::net::ToSocketAddrs;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long the last update took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpdateTimings {
+    /// Until discovery answered.
+    pub discovery_duration: Duration,
+    /// To build the selector; zero if the set had not changed.
+    pub build_duration: Duration,
+}
+
+/// Selects from a set of backends those that are well.
+///
+/// As a background service it updates the set and checks the backends at once, is then ready, and
+/// goes on by its frequencies.
+pub struct LoadBalancer<S>
+where
+    S: BackendSelection,
+{
+    /// How often to check the backends; `None`: once, when the service starts.
+    pub health_check_frequency: Option<Duration>,
+    /// How often to ask discovery for the set; `None`: once, when the service starts.
+    pub update_frequency: Option<Duration>,
+    /// Whether to check many backends at a time. One after the other, a few that don't answer hold
+    /// up all the rest.
+    pub parallel_health_check: bool,
+    backends: Backends,
+    selector: ArcSwap<S>,
+    config: Option<S::Config>,
+    timings: Mutex<Option<UpdateTimings>>,
+}
+
+fn build<S: BackendSelection>(backends: &BTreeSet<Backend>, config: Option<&S::Config>) -> S {
+    match config {
+        Some(config) => S::build_with_config(backends, config),
+        None => S::build(backends),
+    }
+}
+
+/// The first backend that `accept` takes, in the order in which `selector` offers them for `key`.
+#[inline]
+pub(crate) fn select_from<S, F>(
+    selector: &ArcSwap<S>,
+    backends: &Backends,
+    key: &[u8],
+    max_iterations: usize,
+    accept: F,
+) -> Option<Backend>
+where
+    S: BackendSelection,
+    S::Iter: BackendIter,
+    F: Fn(&Backend, bool) -> bool,
+{
+    if max_iterations == 0 {
+        return None;
+    }
+    // Borrowed: counting references would have every worker write to the same place in memory.
+    let current = selector.load();
+    let refused = match current.first(key) {
+        Some(first) if accept(first, backends.ready(first)) => return Some(first.clone()),
+        refused => refused.cloned(),
+    };
+    let selector = arc_swap::Guard::into_inner(current);
+    let candidates = selector.iter(key);
+    let mut candidates = match refused {
+        Some(refused) => UniqueIterator::after(refused, candidates, max_iterations),
+        None => UniqueIterator::new(candidates, max_iterations),
+    };
+    while let Some(backend) = candidates.get_next() {
+        if accept(&backend, backends.ready(&backend)) {
+            return Some(backend);
+        }
+    }
+    None
+}
+
+impl<S> LoadBalancer<S>
+where
+    S: BackendSelection + 'static,
+    S::Iter: BackendIter,
+{
+    /// Balances over backends of weight 1 at these addresses; see [`Static::try_from_iter`].
+    ///
+    /// # Errors
+    /// The first address that can't be resolved.
+    pub fn try_from_iter<A, T: IntoIterator<Item = A>>(iter: T) -> io::Result<Self>
+    where
+        A: ToSocketAddrs,
+    {
+        let discovery = Static::try_from_iter(iter)?;
+        Ok(LoadBalancer::from_backends(Backends::new(discovery)))
+    }
+
+    /// Balances over `backends` with a selector of this configuration; `None` for its default.
+    pub fn from_backends_with_config(backends: Backends, config_opt: Option<S::Config>) -> Self {
+        let selector = build(&backends.get_backend(), config_opt.as_ref());
+        LoadBalancer {
+            health_check_frequency: None,
+            update_frequency: None,
+            parallel_health_check: false,
+            backends,
+            selector: ArcSwap::from_pointee(selector),
+            config: config_opt,
+            timings: Mutex::default(),
+        }
+    }
+
+    /// Balances over `backends`.
+    pub fn from_backends(backends: Backends) -> Self {
+        LoadBalancer::from_backends_with_config(backends, None)
+    }
+
+    /// Asks discovery for the set, and builds the selector anew if that changed. The background
+    /// service does this; there is no need to.
+    ///
+    /// # Errors
+    /// Discovery's; the set stays as it was.
+    pub async fn update(&self) -> Result<()> {
+        let begun = Instant::now();
+        let mut built = None;
+        self.backends
+            .update(|backends| {
+                let discovered = Instant::now();
+                self.selector
+                    .store(Arc::new(build(&backends, self.config.as_ref())));
+                built = Some((discovered, discovered.elapsed()));
+            })
+            .await?;
+        let (discovered, build_duration) = built.unwrap_or((Instant::now(), Duration::ZERO));
+        *lock(&self.timings) = Some(UpdateTimings {
+            discovery_duration: discovered.duration_since(begun),
+            build_duration,
+        });
+        Ok(())
+    }
+
+    /// The backend for `key` (which round robin and random selection ignore): the first choice that
+    /// is healthy and enabled, among the first `max_iterations` that the selector offers,
+    /// repetitions included. `None` if there is none.
+    #[inline]
+    pub fn select(&self, key: &[u8], max_iterations: usize) -> Option<Backend> {
+        self.select_with(key, max_iterations, |_, healthy| healthy)
+    }
+
+    /// [`select`](Self::select) by a rule of one's own: `accept` is given a backend and whether it
+    /// is healthy and enabled, and says whether to take it. It sees no backend twice.
+    #[inline]
+    pub fn select_with<F>(&self, key: &[u8], max_iterations: usize, accept: F) -> Option<Backend>
+    where
+        F: Fn(&Backend, bool) -> bool,
+    {
+        select_from(&self.selector, &self.backends, key, max_iterations, accept)
+    }
+
+    /// How backends are checked from now on.
+    pub fn set_health_check(&mut self, hc: Box<dyn HealthCheck + Send + Sync + 'static>) {
+        self.backends.set_health_check(hc);
+    }
+
+    /// The set of backends.
+    pub fn backends(&self) -> &Backends {
+        &self.backends
+    }
+
+    /// How long the last update took; `None` before the first.
+    pub fn last_update_timing(&self) -> Option<UpdateTimings> {
+        *lock(&self.timings)
+    }
+
+    /// Updates the set and checks the backends at once, tells that it is ready, and goes on by the
+    /// frequencies until `shutdown`; without frequencies it returns. A first discovery that fails is
+    /// tried again every second.
+    pub async fn run(&self, shutdown: ShutdownWatch, ready_opt: Option<ServiceReadyNotifier>)
+    where
+        S: Send + Sync,
+    {
+        run_rounds(self, shutdown, ready_opt).await;
+    }
+}
+
+#[async_trait]
+impl<S> Rounds for LoadBalancer<S>
+where
+    S: BackendSelection + Send + Sync + 'static,
+    S::Iter: BackendIter,
+{
+    fn update_frequency(&self) -> Option<Duration> {
+        self.update_frequency
+    }
+
+    fn health_check_frequency(&self) -> Option<Duration> {
+        self.health_check_frequency
+    }
+
+    async fn update(&self) -> Result<()> {
+        LoadBalancer::update(self).await
+    }
+
+    async fn check(&self) {
+        self.backends
+            .run_health_check(self.parallel_health_check)
+            .await;
+    }
+}
+
+#[async_trait]
+impl<S> BackgroundService for LoadBalancer<S>
+where
+    S: BackendSelection + Send + Sync + 'static,
+    S::Iter: BackendIter,
+{
+    async fn start_with_ready_notifier(
+        &self,
+        shutdown: ShutdownWatch,
+        ready_notifier: ServiceReadyNotifier,
+    ) {
+        self.run(shutdown, Some(ready_notifier)).await;
+    }
+}
+
+impl<S: BackendSelection> fmt::Debug for LoadBalancer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadBalancer")
+            .field("backends", &self.backends)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,255 @@
+use crate::Backend;
+use crate::health_check::HealthCheck;
+use crate::rounds::{Rounds, run_rounds};
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use futures::future::FutureExt;
+use futures::stream::{self, StreamExt};
+use pingora_core::server::ShutdownWatch;
+use pingora_core::services::ServiceReadyNotifier;
+use pingora_core::services::background::BackgroundService;
+use pingora_error::{Error, ErrorType, Result};
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+/// The most checks under way at once: each may hold a socket.
+const PARALLEL_CHECKS: usize = 256;
+
+type DynHealthCheck = dyn HealthCheck + Send + Sync + 'static;
+
+/// Waiting for a lock whose holder panicked would spread the panic; what these locks protect is
+/// whole at any time.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is checked, and what came of it.
+pub(crate) struct Target {
+    /// As it was announced last: its extensions may have changed.
+    backend: Mutex<Backend>,
+    healthy: AtomicBool,
+    /// How many checks in a row said the opposite of `healthy`.
+    contradictions: Mutex<usize>,
+}
+
+impl Target {
+    fn new(backend: &Backend) -> Self {
+        Target {
+            backend: Mutex::new(backend.clone()),
+            // Until the first check said otherwise.
+            healthy: AtomicBool::new(true),
+            contradictions: Mutex::new(0),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
+    }
+
+    /// Notes the result of a check; whether the target's health changed with it.
+    fn note(&self, success: bool, threshold: usize) -> bool {
+        let mut contradictions = lock(&self.contradictions);
+        if success == self.is_healthy() {
+            *contradictions = 0;
+            return false;
+        }
+        *contradictions += 1;
+        let changed = *contradictions >= threshold;
+        if changed {
+            *contradictions = 0;
+            self.healthy.store(success, Ordering::Relaxed);
+        }
+        changed
+    }
+}
+
+/// Who is healthy, for one set of backends or for several that share it.
+///
+/// A backend that is in several sets is checked once. It leaves the registry with the last set that
+/// has it.
+pub struct HealthRegistry {
+    check: ArcSwapOption<Box<DynHealthCheck>>,
+    equivalence: Box<dyn Fn(&Backend) -> u64 + Send + Sync>,
+    targets: Mutex<HashMap<u64, Weak<Target>>>,
+}
+
+impl HealthRegistry {
+    /// A registry in which backends at one address are one, whatever their weights.
+    pub fn new() -> Self {
+        HealthRegistry::with_equivalence(|backend| {
+            let mut hasher = DefaultHasher::new();
+            backend.addr.hash(&mut hasher);
+            hasher.finish()
+        })
+    }
+
+    /// A registry in which backends are one if their keys are the same.
+    pub fn with_equivalence(
+        equivalence_key: impl Fn(&Backend) -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        HealthRegistry {
+            check: ArcSwapOption::empty(),
+            equivalence: Box::new(equivalence_key),
+            targets: Mutex::default(),
+        }
+    }
+
+    /// How backends are checked from now on. Without that, all of them are healthy.
+    pub fn set_health_check(&self, hc: Box<dyn HealthCheck + Send + Sync + 'static>) {
+        self.check.store(Some(Arc::new(hc)));
+    }
+
+    /// How many backends are to be checked.
+    pub fn target_count(&self) -> usize {
+        self.live().len()
+    }
+
+    /// The health of `backend`, which is checked as long as someone keeps it.
+    pub(crate) fn register(&self, backend: &Backend) -> Arc<Target> {
+        let key = (self.equivalence)(backend);
+        let mut targets = lock(&self.targets);
+        match targets.get(&key).and_then(Weak::upgrade) {
+            Some(target) => {
+                *lock(&target.backend) = backend.clone();
+                target
+            }
+            None => {
+                let target = Arc::new(Target::new(backend));
+                targets.insert(key, Arc::downgrade(&target));
+                target
+            }
+        }
+    }
+
+    /// All targets that are still kept; forgets the others.
+    fn live(&self) -> Vec<Arc<Target>> {
+        let mut live = Vec::new();
+        lock(&self.targets).retain(|_, target| match target.upgrade() {
+            Some(target) => {
+                live.push(target);
+                true
+            }
+            None => false,
+        });
+        live
+    }
+
+    /// Checks every backend once, one after the other or, if `parallel`, up to 256 at a time.
+    ///
+    /// Cancel-safe: checks that were not finished have no result.
+    pub async fn run_health_check(&self, parallel: bool) {
+        let Some(check) = self.check.load_full() else {
+            return;
+        };
+        let check: &DynHealthCheck = &**check;
+        let limit = if parallel { PARALLEL_CHECKS } else { 1 };
+        stream::iter(self.live())
+            .for_each_concurrent(limit, |target| async move {
+                check_target(check, &target).await;
+            })
+            .await;
+    }
+}
+
+async fn check_target(check: &DynHealthCheck, target: &Target) {
+    let backend = lock(&target.backend).clone();
+    // A panic in a user's check must not end the checking of all the others.
+    let result = AssertUnwindSafe(check.check(&backend)).catch_unwind().await;
+    let result = result.unwrap_or_else(|_| {
+        Error::e_explain(ErrorType::InternalError, "the health check panicked")
+    });
+    let healthy = result.is_ok();
+    if !target.note(healthy, check.health_threshold(healthy)) {
+        if let Err(e) = result {
+            log::debug!("{}: health check: {e}", check.backend_summary(&backend));
+        }
+        return;
+    }
+    match result {
+        Ok(()) => log::info!("{} is healthy again", check.backend_summary(&backend)),
+        Err(e) => log::warn!("{} is unhealthy: {e}", check.backend_summary(&backend)),
+    }
+    check.health_status_change(&backend, healthy).await;
+}
+
+impl Default for HealthRegistry {
+    fn default() -> Self {
+        HealthRegistry::new()
+    }
+}
+
+impl fmt::Debug for HealthRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HealthRegistry")
+            .field("targets", &self.target_count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks the backends of a registry again and again, as a background service: for several sets of
+/// backends that share one registry.
+#[derive(Debug)]
+pub struct HealthCheckService {
+    /// How often to check; `None`: once, when the service starts.
+    pub health_check_frequency: Option<Duration>,
+    /// Whether to check many backends at a time. One after the other, a few that don't answer hold
+    /// up all the rest.
+    pub parallel_health_check: bool,
+    registry: Arc<HealthRegistry>,
+}
+
+impl HealthCheckService {
+    /// Checks `registry` once. Set [`health_check_frequency`](Self::health_check_frequency) for
+    /// more.
+    pub fn new(registry: Arc<HealthRegistry>) -> Self {
+        HealthCheckService {
+            health_check_frequency: None,
+            parallel_health_check: false,
+            registry,
+        }
+    }
+
+    /// Checks at once, tells that it is ready, and checks again by the frequency until `shutdown`.
+    pub async fn run(&self, shutdown: ShutdownWatch, ready_opt: Option<ServiceReadyNotifier>) {
+        run_rounds(self, shutdown, ready_opt).await;
+    }
+}
+
+#[async_trait]
+impl Rounds for HealthCheckService {
+    fn update_frequency(&self) -> Option<Duration> {
+        None
+    }
+
+    fn health_check_frequency(&self) -> Option<Duration> {
+        self.health_check_frequency
+    }
+
+    async fn update(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn check(&self) {
+        self.registry
+            .run_health_check(self.parallel_health_check)
+            .await;
+    }
+}
+
+#[async_trait]
+impl BackgroundService for HealthCheckService {
+    async fn start_with_ready_notifier(
+        &self,
+        shutdown: ShutdownWatch,
+        ready_notifier: ServiceReadyNotifier,
+    ) {
+        self.run(shutdown, Some(ready_notifier)).await;
+    }
+}

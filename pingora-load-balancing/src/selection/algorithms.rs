@@ -1,0 +1,34 @@
+//! What drives [`Weighted`](super::weighted::Weighted) selection.
+
+use super::SelectionAlgorithm;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Counts, whatever the key.
+#[derive(Debug)]
+pub struct RoundRobin(AtomicUsize);
+
+impl SelectionAlgorithm for RoundRobin {
+    fn new() -> Self {
+        RoundRobin(AtomicUsize::new(0))
+    }
+
+    #[inline]
+    fn next(&self, _key: &[u8]) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) as u64
+    }
+}
+
+/// Throws dice, whatever the key. Not for secrets.
+#[derive(Debug)]
+pub struct Random;
+
+impl SelectionAlgorithm for Random {
+    fn new() -> Self {
+        Random
+    }
+
+    #[inline]
+    fn next(&self, _key: &[u8]) -> u64 {
+        fastrand::u64(..)
+    }
+}

@@ -1,0 +1,99 @@
+//! How one backend of the set is chosen.
+//!
+//! | type | same key, same backend | when the set changes | when to use it |
+//! |---|---|---|---|
+//! | [`RoundRobin`] | no | | requests cost about the same |
+//! | [`Random`] | no | | the same, with many proxies that must not march in step |
+//! | [`FNVHash`] | yes | most keys move | backends that keep something per key; small, stable sets |
+//! | [`Consistent`] | yes | only the keys of what came or went move | caches |
+//!
+//! All of them give each backend a share by its weight.
+
+mod unique;
+
+pub mod algorithms;
+pub mod consistent;
+pub mod weighted;
+
+pub use unique::UniqueIterator;
+
+use crate::Backend;
+use fnv::FnvHasher;
+use std::collections::BTreeSet;
+use std::hash::Hasher;
+use std::sync::Arc;
+
+/// Chooses from one set of backends. Built anew whenever the set changes.
+pub trait BackendSelection: Sized {
+    /// The backends to try for one key.
+    type Iter;
+
+    /// What a selector may be told when it is built.
+    type Config: Send + Sync;
+
+    /// A selector over `backends`. By default `config` does not matter.
+    fn build_with_config(backends: &BTreeSet<Backend>, _config: &Self::Config) -> Self {
+        Self::build(backends)
+    }
+
+    /// A selector over `backends`.
+    fn build(backends: &BTreeSet<Backend>) -> Self;
+
+    /// The backends to try for `key`, the first choice first. May yield a backend twice.
+    fn iter(self: &Arc<Self>, key: &[u8]) -> Self::Iter
+    where
+        Self::Iter: BackendIter;
+
+    /// A first choice for `key` without the cost of an iterator, which counts references. If it is
+    /// not taken, [`iter`](Self::iter) is asked. `None`, the default, leaves all to the iterator.
+    fn first(&self, _key: &[u8]) -> Option<&Backend> {
+        None
+    }
+}
+
+/// The backends to try for one key.
+pub trait BackendIter {
+    /// The next one; `None` if there are no more.
+    fn next(&mut self) -> Option<&Backend>;
+}
+
+/// Turns a key into a number, which chooses a backend.
+///
+/// Every [`Hasher`] with a default is one.
+pub trait SelectionAlgorithm {
+    /// The algorithm in its first state.
+    fn new() -> Self;
+
+    /// The number for `key`. Asked again with the bytes of the last number for a second choice.
+    fn next(&self, key: &[u8]) -> u64;
+}
+
+impl<H> SelectionAlgorithm for H
+where
+    H: Default + Hasher,
+{
+    fn new() -> Self {
+        H::default()
+    }
+
+    fn next(&self, key: &[u8]) -> u64 {
+        let mut hasher = H::default();
+        hasher.write(key);
+        hasher.finish()
+    }
+}
+
+/// By the FNV-1a hash of the key.
+pub type FNVHash = weighted::Weighted<FnvHasher>;
+
+/// At random.
+pub type Random = weighted::Weighted<algorithms::Random>;
+
+/// One after the other.
+pub type RoundRobin = weighted::Weighted<algorithms::RoundRobin>;
+
+/// By consistent hashing: few keys move when the set changes.
+pub type Consistent = consistent::KetamaHashing;
+
+#[cfg(test)]
+mod tests;

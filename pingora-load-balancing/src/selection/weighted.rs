@@ -1,0 +1,183 @@
+//! Selection by a number: a schedule in which each backend stands as often as its weight says.
+
+use super::{BackendIter, BackendSelection, SelectionAlgorithm};
+use crate::Backend;
+use fnv::FnvHasher;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// The longest schedule. Heavier sets keep their proportions as far as that many places can.
+const LONGEST: u64 = 1 << 16;
+
+/// After this many numbers led to backends that were not taken, all backends are gone through: the
+/// numbers alone may lead to a heavy one again and again.
+const DRAWS: usize = 32;
+
+/// Selection by the numbers of `H`, in proportion to the weights.
+///
+/// The places of a backend in the schedule are spread evenly: weights 2, 1, 1 are served as
+/// `a b c a`, never in bursts. If a backend is down, round robin goes on to the next place, so
+/// that the others' shares keep their proportions; a hash hashes its number again, so that the keys
+/// of the one that is down spread over all the others.
+///
+/// Not for sets that change often together with a hash: most keys move. See
+/// [`KetamaHashing`](super::consistent::KetamaHashing).
+pub struct Weighted<H = FnvHasher> {
+    backends: Box<[Backend]>,
+    /// Indices into `backends`.
+    schedule: Box<[u32]>,
+    algorithm: H,
+}
+
+impl<H> Weighted<H> {
+    #[inline]
+    fn scheduled(&self, number: u64) -> Option<&Backend> {
+        let places = self.schedule.len() as u64;
+        let place = usize::try_from(number.checked_rem(places)?).ok()?;
+        let index = *self.schedule.get(place)?;
+        self.backends.get(index as usize)
+    }
+}
+
+impl<H> BackendSelection for Weighted<H>
+where
+    H: SelectionAlgorithm,
+{
+    type Iter = WeightedIterator<H>;
+    type Config = ();
+
+    fn build(backends: &BTreeSet<Backend>) -> Self {
+        let backends: Box<[Backend]> = backends.iter().filter(|b| b.weight > 0).cloned().collect();
+        let weights: Vec<u64> = backends.iter().map(|b| b.weight as u64).collect();
+        Weighted {
+            schedule: schedule(&weights),
+            backends,
+            algorithm: H::new(),
+        }
+    }
+
+    fn iter(self: &Arc<Self>, key: &[u8]) -> Self::Iter {
+        WeightedIterator {
+            number: self.algorithm.next(key),
+            selector: self.clone(),
+            step: 0,
+        }
+    }
+
+    #[inline]
+    fn first(&self, key: &[u8]) -> Option<&Backend> {
+        self.scheduled(self.algorithm.next(key))
+    }
+}
+
+/// Indices of `weights`, each as often as its weight says, spread evenly.
+fn schedule(weights: &[u64]) -> Box<[u32]> {
+    let places = places(weights);
+    let mut schedule = Vec::new();
+    for (index, count) in (0_u32..).zip(&places) {
+        // The middle of the k-th of `count` equal parts of the whole.
+        schedule.extend((0..*count).map(|k| (((2 * k + 1) << 32) / count, index)));
+    }
+    schedule.sort_unstable();
+    schedule.into_iter().map(|(_, index)| index).collect()
+}
+
+/// How many places each has: its weight, in lowest terms, cut to the longest schedule.
+fn places(weights: &[u64]) -> Vec<u64> {
+    let divisor = weights
+        .iter()
+        .fold(0, |a, b| greatest_common_divisor(a, *b));
+    let reduced: Vec<u64> = weights
+        .iter()
+        .map(|w| w.checked_div(divisor).unwrap_or(0))
+        .collect();
+    let total: u128 = reduced.iter().map(|w| u128::from(*w)).sum();
+    if total <= u128::from(LONGEST) {
+        return reduced;
+    }
+    let scale = |w: u64| u128::from(w) * u128::from(LONGEST) / total;
+    reduced
+        .into_iter()
+        .map(|w| u64::try_from(scale(w)).unwrap_or(LONGEST).max(1))
+        .collect()
+}
+
+fn greatest_common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 {
+        a
+    } else {
+        greatest_common_divisor(b, a % b)
+    }
+}
+
+impl<H> fmt::Debug for Weighted<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Weighted")
+            .field("backends", &self.backends)
+            .field("places", &self.schedule.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The backends to try for one key.
+pub struct WeightedIterator<H> {
+    selector: Arc<Weighted<H>>,
+    number: u64,
+    step: usize,
+}
+
+impl<H: SelectionAlgorithm> BackendIter for WeightedIterator<H> {
+    fn next(&mut self) -> Option<&Backend> {
+        let step = self.step;
+        self.step = step.saturating_add(1);
+        if step > 0 && step <= DRAWS {
+            self.number = self.selector.algorithm.next(&self.number.to_le_bytes());
+        }
+        if step < DRAWS {
+            return self.selector.scheduled(self.number);
+        }
+        let (gone_through, all) = (step - DRAWS, self.selector.backends.len());
+        if gone_through >= all {
+            return None;
+        }
+        let begin = usize::try_from(self.number.checked_rem(all as u64)?).ok()?;
+        self.selector.backends.get((begin + gone_through) % all)
+    }
+}
+
+impl<H> fmt::Debug for WeightedIterator<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeightedIterator")
+            .field("step", &self.step)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_spread() {
+        for (weights, expected) in [
+            (&[][..], &[][..]),
+            (&[1, 1, 1], &[0, 1, 2]),
+            (&[7, 7], &[0, 1]),
+            (&[2, 1, 1], &[0, 1, 2, 0]),
+            (&[3, 1], &[0, 0, 1, 0]),
+            (&[5, 1, 1], &[0, 0, 0, 1, 2, 0, 0]),
+            (&[10, 20], &[1, 0, 1]),
+        ] {
+            assert_eq!(*schedule(weights), *expected, "{weights:?}");
+        }
+    }
+
+    #[test]
+    fn heavy_sets_keep_their_proportions() {
+        let places = places(&[u64::MAX, u64::MAX / 2, 1]);
+        assert!(places.iter().sum::<u64>() <= LONGEST + 3);
+        assert!(places[0].abs_diff(2 * places[1]) <= 2, "{places:?}");
+        assert_eq!(places[2], 1);
+    }
+}

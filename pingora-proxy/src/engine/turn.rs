@@ -1,0 +1,295 @@
+//! Waiting on both halves of an exchange at once.
+
+use super::state::Exchange;
+use bytes::Bytes;
+use pingora_core::protocols::http::HttpTask;
+use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
+use pingora_core::timeout::{Deadline, Deadlines};
+use pingora_error::BError;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A half is not read from while the other has at least this much queued, in bytes.
+pub(crate) const QUEUE_MARK: usize = 64 * 1024;
+/// After so many events without waiting, other tasks get their turn.
+const EVENTS_PER_TURN: u32 = 32;
+/// And after so many bytes.
+const BYTES_PER_TURN: usize = 256 * 1024;
+/// An exchange in which somebody is kept waiting for room, and nothing moves in any direction for
+/// so long, is ended: a client that uploads before it reads and a server that echoes would
+/// otherwise wait for each other for ever.
+const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
+/// A tunnel in which nothing moves for so long is closed.
+const TUNNEL_IDLE: Duration = Duration::from_secs(60 * 60);
+/// The same, once one side has closed its direction.
+const TUNNEL_HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
+
+/// What happened next.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A piece of the request's body; `None`: its end.
+    Body(Option<Bytes>),
+    /// A piece of the response.
+    Task(HttpTask),
+    /// The request can't be read any further, or the client is gone.
+    DownstreamFailed(BError),
+    /// The client takes nothing more.
+    DownstreamUnwritable(BError),
+    /// The response can't be read any further.
+    UpstreamFailed(BError),
+    /// The server takes nothing more.
+    UpstreamUnwritable(BError),
+    /// A limit of time was reached.
+    Expired(Deadline),
+    /// All is read, and all is written.
+    Complete,
+}
+
+/// How long each direction may stand still; `None`: for ever.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limits {
+    pub(crate) downstream_read: Option<Duration>,
+    pub(crate) downstream_write: Option<Duration>,
+    pub(crate) upstream_read: Option<Duration>,
+    pub(crate) upstream_write: Option<Duration>,
+}
+
+/// The waiting part of an exchange, from event to event.
+///
+/// Before it waits, it has tried every direction that is open: to write what is queued, and to read
+/// where the other half has room. Pieces of a response that are in memory already are handed out
+/// ahead of any write, so that what arrived together leaves together.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    limits: Limits,
+    deadlines: Deadlines,
+    /// What has moved since the clock was last read, one bit per kind of deadline.
+    moved: u32,
+    /// The response is not read before this instant: a body filter asked for a delay.
+    resume_at: Option<Instant>,
+    /// The side that is asked first, alternating so that neither starves the other.
+    downstream_first: bool,
+    events: u32,
+    bytes: usize,
+    /// Since when the server keeps queued bytes waiting.
+    blocked_since: Option<Instant>,
+    pub(crate) write_pending: Duration,
+}
+
+impl Turn {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Turn {
+            limits,
+            deadlines: Deadlines::default(),
+            moved: u32::MAX,
+            resume_at: None,
+            downstream_first: false,
+            events: 0,
+            bytes: 0,
+            blocked_since: None,
+            write_pending: Duration::ZERO,
+        }
+    }
+
+    /// Keeps the rest of the response waiting.
+    pub(crate) fn delay_response(&mut self, delay: Duration) {
+        self.resume_at = Some(Instant::now() + delay);
+    }
+
+    /// Counts bytes that were handed on, for fairness towards other tasks.
+    pub(crate) fn count_bytes(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    fn mark_moved(&mut self, kind: Deadline) {
+        self.moved |= 1 << kind as u32 | 1 << Deadline::Progress as u32;
+    }
+
+    /// The next event. Cancel-safe: its state is in the halves, and in `self`.
+    pub(crate) fn poll<D: DownstreamHalf, U: UpstreamHalf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        down: &mut D,
+        up: &mut U,
+    ) -> Poll<Event> {
+        if self.events >= EVENTS_PER_TURN || self.bytes >= BYTES_PER_TURN {
+            (self.events, self.bytes) = (0, 0);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let event = self.poll_event(cx, exchange, down, up);
+        match event.is_ready() {
+            true => self.events += 1,
+            false => (self.events, self.bytes) = (0, 0),
+        }
+        event
+    }
+
+    fn poll_event<D: DownstreamHalf, U: UpstreamHalf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        down: &mut D,
+        up: &mut U,
+    ) -> Poll<Event> {
+        let delayed = self.resume_at.is_some();
+        if !delayed && exchange.wants_response() && up.has_input() && down.queued() < QUEUE_MARK {
+            return self.poll_response(cx, up);
+        }
+        if let Poll::Ready(failed) = self.poll_writes(cx, down, up) {
+            return Poll::Ready(failed);
+        }
+        if exchange.finished() && !down.wants_flush() && !(exchange.tunnel && up.wants_flush()) {
+            return Poll::Ready(Event::Complete);
+        }
+        self.downstream_first = !self.downstream_first;
+        for downstream in [self.downstream_first, !self.downstream_first] {
+            let event = match downstream {
+                true => self.poll_downstream(cx, exchange, down, up.queued()),
+                false if delayed || !exchange.wants_response() => Poll::Pending,
+                false if down.queued() >= QUEUE_MARK => Poll::Pending,
+                false => self.poll_response(cx, up),
+            };
+            if event.is_ready() {
+                return event;
+            }
+        }
+        self.poll_time(cx, exchange, down, up)
+    }
+
+    fn poll_writes<D: DownstreamHalf, U: UpstreamHalf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: &mut D,
+        up: &mut U,
+    ) -> Poll<Event> {
+        if down.wants_flush() {
+            let before = down.queued();
+            if let Poll::Ready(Err(error)) = down.poll_flush(cx) {
+                return Poll::Ready(Event::DownstreamUnwritable(error));
+            }
+            if down.queued() < before {
+                self.mark_moved(Deadline::DownstreamWrite);
+            }
+        }
+        if up.wants_flush() {
+            let before = up.queued();
+            if let Poll::Ready(Err(error)) = up.poll_flush(cx) {
+                return Poll::Ready(Event::UpstreamUnwritable(error));
+            }
+            if up.queued() < before {
+                self.mark_moved(Deadline::UpstreamWrite);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_response<U: UpstreamHalf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        up: &mut U,
+    ) -> Poll<Event> {
+        up.poll_task(cx).map(|task| {
+            self.mark_moved(Deadline::UpstreamRead);
+            match task {
+                Ok(HttpTask::Failed(error)) | Err(error) => Event::UpstreamFailed(error),
+                Ok(task) => Event::Task(task),
+            }
+        })
+    }
+
+    fn poll_downstream<D: DownstreamHalf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        down: &mut D,
+        queued_upstream: usize,
+    ) -> Poll<Event> {
+        if exchange.wants_body() {
+            if queued_upstream >= QUEUE_MARK {
+                return Poll::Pending;
+            }
+            return down.poll_body(cx).map(|piece| {
+                self.mark_moved(Deadline::DownstreamRead);
+                match piece {
+                    Ok(piece) => Event::Body(piece),
+                    Err(error) => Event::DownstreamFailed(error),
+                }
+            });
+        }
+        match exchange.watches_client() {
+            true => down.poll_gone(cx).map(Event::DownstreamFailed),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Keeps, moves or lifts one deadline.
+    fn watch(&mut self, kind: Deadline, active: bool, limit: Option<Duration>, now: Instant) {
+        let moved = self.moved & 1 << kind as u32 != 0;
+        match limit.filter(|_| active) {
+            None => self.deadlines.set(kind, None),
+            Some(limit) if moved || self.deadlines.get(kind).is_none() => {
+                self.deadlines.set(kind, Some(now + limit));
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn poll_time<D: DownstreamHalf, U: UpstreamHalf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        down: &mut D,
+        up: &mut U,
+    ) -> Poll<Event> {
+        let Limits { downstream_read, downstream_write, upstream_read, upstream_write } =
+            self.limits;
+        let (down_blocked, up_blocked) = (down.wants_flush(), up.wants_flush());
+        let reads_body = exchange.wants_body() && up.queued() < QUEUE_MARK && !exchange.tunnel;
+        let waits = down_blocked || up_blocked || exchange.tunnel || self.resume_at.is_some();
+        if !waits && self.blocked_since.is_none() && upstream_read.is_none() && !reads_body {
+            // The common case: nothing is limited, so the clock need not be read.
+            return Poll::Pending;
+        }
+        let now = Instant::now();
+        let reads_response =
+            exchange.wants_response() && down.queued() < QUEUE_MARK && self.resume_at.is_none();
+        self.watch(Deadline::DownstreamRead, reads_body, downstream_read, now);
+        self.watch(Deadline::DownstreamWrite, down_blocked, downstream_write, now);
+        self.watch(Deadline::UpstreamRead, reads_response, upstream_read, now);
+        self.watch(Deadline::UpstreamWrite, up_blocked, upstream_write, now);
+        let progress = match (exchange.tunnel, exchange.finished() || !exchange.wants_response()) {
+            (true, false) => TUNNEL_IDLE,
+            (true, true) => TUNNEL_HALF_CLOSED_IDLE,
+            (false, _) => PROGRESS_LIMIT,
+        };
+        let watched = down_blocked || up_blocked || exchange.tunnel;
+        self.watch(Deadline::Progress, watched, Some(progress), now);
+        self.moved = 0;
+        self.count_blocked(up_blocked, now);
+        self.deadlines.set(Deadline::Resume, self.resume_at);
+        match down.poll_alarm(cx, &self.deadlines, now) {
+            // The delay that a filter asked for is over.
+            Poll::Ready(Deadline::Resume) => {
+                self.resume_at = None;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(kind) => Poll::Ready(Event::Expired(kind)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn count_blocked(&mut self, blocked: bool, now: Instant) {
+        match (blocked, self.blocked_since) {
+            (true, None) => self.blocked_since = Some(now),
+            (false, Some(since)) => {
+                self.write_pending += now - since;
+                self.blocked_since = None;
+            }
+            _ => {}
+        }
+    }
+}

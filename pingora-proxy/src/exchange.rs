@@ -1,0 +1,318 @@
+//! One exchange with one upstream: what the phases make of each event of the engine.
+
+use crate::engine::state::{Exchange, OnFailure, ResponseFlow};
+use crate::engine::turn::{Event, Limits, Turn};
+use crate::{HttpProxy, ProxyHttp, Session, defaults};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use pingora_core::connectors::http::custom::Connector as CustomConnector;
+use pingora_core::protocols::http::client::HttpSession as ClientSession;
+use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
+use pingora_core::protocols::http::{HttpTask, hop_by_hop};
+use pingora_core::timeout::Deadline;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use std::future::poll_fn;
+use std::task::Poll;
+
+/// The exchange with one upstream, from the request's head in its queue to the response's end in
+/// the client's hands.
+pub(crate) struct Forward<'a, SV: ProxyHttp, C: CustomConnector> {
+    proxy: &'a HttpProxy<SV, C>,
+    session: &'a mut Session,
+    ctx: &'a mut SV::CTX,
+    upstream: &'a mut ClientSession<C::Session>,
+    exchange: Exchange,
+    turn: Turn,
+    /// Why the upstream takes nothing more; told if no answer comes either.
+    unwritable: Option<BError>,
+}
+
+impl<'a, SV, C> Forward<'a, SV, C>
+where
+    SV: ProxyHttp + Send + Sync + 'static,
+    SV::CTX: Send + Sync,
+    C: CustomConnector,
+{
+    pub(crate) fn new(
+        proxy: &'a HttpProxy<SV, C>,
+        session: &'a mut Session,
+        ctx: &'a mut SV::CTX,
+        upstream: &'a mut ClientSession<C::Session>,
+        peer: &HttpPeer,
+    ) -> Self {
+        let options = peer.get_peer_options();
+        let limits = Limits {
+            downstream_read: session.get_read_timeout(),
+            downstream_write: session.get_write_timeout(),
+            upstream_read: options.and_then(|o| o.read_timeout),
+            upstream_write: options.and_then(|o| o.write_timeout),
+        };
+        let (exchange, turn) = (Exchange::new(), Turn::new(limits));
+        Forward { proxy, session, ctx, upstream, exchange, turn, unwritable: None }
+    }
+
+    /// Carries the exchange to its end.
+    pub(crate) async fn run(&mut self) -> Result<()> {
+        self.begin_body().await?;
+        loop {
+            let event = poll_fn(|cx| {
+                let down = &mut *self.session.downstream_session;
+                self.turn.poll(cx, &self.exchange, down, self.upstream)
+            })
+            .await;
+            match event {
+                Event::Task(task) => self.on_task(task).await?,
+                Event::Body(piece) => self.on_body(piece).await?,
+                Event::Complete => break,
+                other => self.on_failure(other)?,
+            }
+        }
+        self.note_figures();
+        Ok(())
+    }
+
+    pub(crate) fn note_figures(&mut self) {
+        let figures = &mut self.session.upstream;
+        figures.body_received = self.upstream.body_bytes_received();
+        figures.body_sent = Some(self.upstream.body_bytes_sent());
+        figures.write_pending += self.turn.write_pending;
+    }
+
+    /// Sends what was read of the body before, or says that there is none.
+    async fn begin_body(&mut self) -> Result<()> {
+        let replay = self.session.get_retry_buffer();
+        if self.session.retry_buffer_truncated() {
+            let context = "the body was read ahead of the upstream, and is too long to be sent again";
+            return Error::e_explain(ErrorType::InternalError, context);
+        }
+        let done = self.session.downstream_session.body_done();
+        if replay.is_some() || done {
+            self.pass_body(replay, done).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_body(&mut self, piece: Option<Bytes>) -> Result<()> {
+        let end = piece.is_none() || (!self.exchange.tunnel && self.session.is_body_done());
+        self.pass_body(piece, end).await
+    }
+
+    /// Passes a piece of the request's body through the filters to the upstream.
+    async fn pass_body(&mut self, mut piece: Option<Bytes>, end: bool) -> Result<()> {
+        if !self.session.noted.is_default(defaults::REQUEST_BODY) {
+            self.flush_once().await;
+            let modules = &mut self.session.downstream_modules_ctx;
+            if !modules.is_empty() && !self.exchange.tunnel {
+                modules.request_body_filter(&mut piece, end).await?;
+            }
+            let filter =
+                self.proxy.inner.request_body_filter(self.session, &mut piece, end, self.ctx);
+            // A default's future has no size; one that does nothing need not be asked again.
+            let default = size_of_val(&*filter) == 0;
+            filter.await?;
+            if default && self.session.downstream_modules_ctx.is_empty() {
+                self.session.noted.note::<SV>(defaults::REQUEST_BODY);
+            }
+        }
+        if let Some(piece) = piece {
+            self.turn.count_bytes(piece.len());
+            self.upstream.queue_body(piece)?;
+        }
+        if end {
+            let trailers = self.session.downstream_session.take_request_trailers();
+            self.upstream.queue_end(trailers.as_deref())?;
+            self.exchange.request_ended();
+        }
+        Ok(())
+    }
+
+    /// Gives both queues one chance to leave before a phase of the user may keep them waiting.
+    async fn flush_once(&mut self) {
+        let (down, up) = (&mut *self.session.downstream_session, &mut *self.upstream);
+        if !down.wants_flush() && !up.wants_flush() {
+            return;
+        }
+        poll_fn(|cx| {
+            // An error comes again at the next turn, which knows what to do about it.
+            let _ = down.wants_flush().then(|| down.poll_flush(cx));
+            let _ = up.wants_flush().then(|| up.poll_flush(cx));
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    async fn on_task(&mut self, task: HttpTask) -> Result<()> {
+        match task {
+            HttpTask::Header(header, end) => self.on_header(header, end).await,
+            HttpTask::Body(data, end) => self.on_response_body(data, end),
+            HttpTask::UpgradedBody(data, end) => self.on_tunnel(data, end),
+            HttpTask::Trailer(trailers) => self.on_trailers(trailers).await,
+            HttpTask::Done => self.on_response_body(None, true),
+            HttpTask::Failed(error) => Err(error),
+        }
+    }
+
+    async fn on_header(&mut self, mut header: Box<ResponseHeader>, end: bool) -> Result<()> {
+        let upgraded = header.status == StatusCode::SWITCHING_PROTOCOLS;
+        hop_by_hop::prepare_downstream_response(&mut header);
+        self.session.upstream.body_received = 0;
+        self.proxy.inner.upstream_response_filter(self.session, &mut header, self.ctx).await?;
+        if self.session.upstream_compression.is_enabled() && !upgraded {
+            self.session.upstream_compression.response_header_filter(&mut header, end);
+        }
+        self.proxy.inner.response_filter(self.session, &mut header, self.ctx).await?;
+        if !self.session.downstream_modules_ctx.is_empty() {
+            let modules = &mut self.session.downstream_modules_ctx;
+            modules.response_header_filter(&mut header, end).await?;
+        }
+        if header.status.is_informational() && !upgraded {
+            return self.session.downstream_session.queue(HttpTask::Header(header, false));
+        }
+        self.session.downstream_session.queue(HttpTask::Header(header, end))?;
+        match upgraded {
+            true => self.exchange.became_tunnel(),
+            false => self.exchange.head_passed_on(end),
+        }
+        Ok(())
+    }
+
+    /// Whether the filters of the response's body have to be asked.
+    fn filters_body(&self) -> bool {
+        const BOTH: u8 = defaults::UPSTREAM_RESPONSE_BODY | defaults::RESPONSE_BODY;
+        !self.session.noted.is_default(BOTH)
+    }
+
+    fn on_response_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
+        if self.filters_body() {
+            self.filter_body(&mut data, end, true)?;
+        } else if self.session.upstream_compression.is_enabled() {
+            data = self.session.upstream_compression.response_body_filter(data.as_ref(), end);
+        }
+        if !self.session.downstream_modules_ctx.is_empty() {
+            let modules = &mut self.session.downstream_modules_ctx;
+            modules.response_body_filter(&mut data, end)?;
+            if end && let Some(tail) = modules.response_done_filter()? {
+                self.queue_body(data.take(), false)?;
+                data = Some(tail);
+            }
+        }
+        self.queue_body(data, end)?;
+        if end {
+            self.exchange.response_ended();
+        }
+        Ok(())
+    }
+
+    fn filter_body(&mut self, data: &mut Option<Bytes>, end: bool, compress: bool) -> Result<()> {
+        let inner = &self.proxy.inner;
+        let first = inner.upstream_response_body_filter(self.session, data, end, self.ctx)?;
+        if compress && self.session.upstream_compression.is_enabled() {
+            *data = self.session.upstream_compression.response_body_filter(data.as_ref(), end);
+        }
+        let second = inner.response_body_filter(self.session, data, end, self.ctx)?;
+        if let Some(delay) = first.max(second).filter(|delay| !delay.is_zero()) {
+            self.turn.delay_response(delay);
+        }
+        Ok(())
+    }
+
+    fn queue_body(&mut self, data: Option<Bytes>, end: bool) -> Result<()> {
+        if data.is_none() && !end {
+            return Ok(());
+        }
+        self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
+        self.session.downstream_session.queue(HttpTask::Body(data, end))
+    }
+
+    fn on_tunnel(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
+        if self.filters_body() {
+            self.filter_body(&mut data, end, false)?;
+        }
+        self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
+        self.session.downstream_session.queue(HttpTask::UpgradedBody(data, end))?;
+        if end {
+            self.exchange.response_ended();
+        }
+        Ok(())
+    }
+
+    async fn on_trailers(&mut self, trailers: Option<Box<HeaderMap>>) -> Result<()> {
+        self.flush_once().await;
+        let mut trailers = trailers.unwrap_or_default();
+        let inner = &self.proxy.inner;
+        inner.upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;
+        let mut tail = inner.response_trailer_filter(self.session, &mut trailers, self.ctx).await?;
+        let mut trailers = Some(trailers);
+        if tail.is_none() && !self.session.downstream_modules_ctx.is_empty() {
+            let modules = &mut self.session.downstream_modules_ctx;
+            tail = modules.response_trailer_filter(&mut trailers)?;
+        }
+        match tail {
+            Some(tail) => self.queue_body(Some(tail), true)?,
+            None => self.session.downstream_session.queue(HttpTask::Trailer(trailers))?,
+        }
+        self.exchange.response_ended();
+        Ok(())
+    }
+
+    #[cold]
+    fn on_failure(&mut self, event: Event) -> Result<()> {
+        self.note_figures();
+        match event {
+            Event::UpstreamUnwritable(error) => match self.exchange.upstream_unwritable() {
+                OnFailure::End => Err(error),
+                OnFailure::GoOn => {
+                    self.unwritable = Some(error);
+                    Ok(())
+                }
+            },
+            Event::UpstreamFailed(error) => Err(self.explain_upstream(error)),
+            Event::DownstreamFailed(error) | Event::DownstreamUnwritable(error) => Err(error),
+            Event::Expired(kind) => Err(self.explain_expired(kind)),
+            Event::Task(_) | Event::Body(_) | Event::Complete => Ok(()),
+        }
+    }
+
+    /// Where writing failed before reading did, that is the more telling of the two.
+    fn explain_upstream(&mut self, error: BError) -> BError {
+        match self.unwritable.take() {
+            Some(mut earlier) if self.exchange.response == ResponseFlow::Head => {
+                earlier.retry = error.retry;
+                earlier
+            }
+            _ => error,
+        }
+    }
+
+    fn explain_expired(&self, kind: Deadline) -> BError {
+        let (etype, source, what) = match kind {
+            Deadline::DownstreamRead => {
+                (ErrorType::ReadTimedout, ErrorSource::Downstream, "the client's body stalled")
+            }
+            Deadline::DownstreamWrite => (
+                ErrorType::WriteTimedout,
+                ErrorSource::Downstream,
+                "the client takes nothing of the response",
+            ),
+            Deadline::UpstreamRead => {
+                (ErrorType::ReadTimedout, ErrorSource::Upstream, "the upstream's response stalled")
+            }
+            Deadline::UpstreamWrite => (
+                ErrorType::WriteTimedout,
+                ErrorSource::Upstream,
+                "the upstream takes nothing of the request",
+            ),
+            _ if self.exchange.tunnel => {
+                (ErrorType::ReadTimedout, ErrorSource::Downstream, "the tunnel was idle for too long")
+            }
+            _ => (
+                ErrorType::WriteTimedout,
+                ErrorSource::Downstream,
+                "nothing moved in any direction: both sides wait for the other to read",
+            ),
+        };
+        Error::create(etype, source, Some(what.into()), None)
+    }
+}

@@ -1,0 +1,34 @@
+//! Phases that cost nothing where the user did not implement them.
+
+/// Writes the default of an async phase.
+///
+/// It is what `#[async_trait]` would make of it, with one difference: the future that it returns has
+/// size zero, and boxing a value of size zero does not allocate. An `async` block that returns at
+/// once has one byte, which does.
+///
+/// The lifetimes of the arguments behind `&self` are listed in the order of their appearance, as
+/// `#[async_trait]` numbers them in the implementations of users.
+macro_rules! default_phase {
+    (
+        $(#[$doc:meta])*
+        fn $name:ident[$($life:lifetime),*]($($arg:ident: $ty:ty),* $(,)?) -> $out:ty {
+            $value:expr
+        }
+    ) => {
+        $(#[$doc])*
+        fn $name<'life0, $($life,)* 'async_trait>(
+            &'life0 self,
+            $($arg: $ty,)*
+        ) -> ::std::pin::Pin<Box<dyn ::std::future::Future<Output = $out> + Send + 'async_trait>>
+        where
+            Self::CTX: Send + Sync,
+            Self: Sync + 'async_trait,
+            'life0: 'async_trait,
+            $($life: 'async_trait,)*
+        {
+            Box::pin(::std::future::poll_fn(|_| ::std::task::Poll::Ready($value)))
+        }
+    };
+}
+
+pub(crate) use default_phase;

@@ -1,0 +1,337 @@
+use crate::defaults::{Known, Noted};
+use crate::exchange::Forward;
+use crate::{ProxyHttp, ProxyWarnLogContext, Session};
+use async_trait::async_trait;
+use futures::FutureExt;
+use http::header::TRANSFER_ENCODING;
+use pingora_core::apps::{
+    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
+};
+use pingora_core::connectors::ConnectorOptions;
+use pingora_core::connectors::http::Connector;
+use pingora_core::connectors::http::custom::Connector as CustomConnector;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::UniqueID;
+use pingora_core::protocols::http::client::HttpSession as ClientSession;
+use pingora_core::protocols::http::h1::{self, BodyLength};
+use pingora_core::protocols::http::v2::server::H2Options;
+use pingora_core::protocols::http::{ServerSession, hop_by_hop};
+use pingora_core::server::ShutdownWatch;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_error::{BError, Error, ErrorType, Result};
+use pingora_http::RequestHeader;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// How long an idle connection to a client is kept, in seconds.
+const KEEPALIVE_SECONDS: u64 = 60;
+
+/// The proxy as an application: runs the phases of a [`ProxyHttp`] for each request.
+///
+/// Made by [`http_proxy_service`](crate::http_proxy_service) or
+/// [`ProxyServiceBuilder`](crate::ProxyServiceBuilder).
+pub struct HttpProxy<SV, C = ()>
+where
+    C: CustomConnector,
+{
+    pub(crate) inner: SV,
+    connector: Connector<C>,
+    /// How connections are treated; `None`: with the defaults.
+    pub server_options: Option<HttpServerOptions>,
+    /// How HTTP/2 connections are set up; `None`: with the defaults.
+    pub h2_options: Option<H2Options>,
+    /// Filters over requests and responses; see [`ProxyHttp::init_downstream_modules`].
+    pub downstream_modules: HttpModules,
+    max_retries: usize,
+    known: Known,
+}
+
+impl<SV, C: CustomConnector> fmt::Debug for HttpProxy<SV, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpProxy").field("connector", &self.connector).finish_non_exhaustive()
+    }
+}
+
+impl<SV> HttpProxy<SV> {
+    /// A proxy with these phases, its connector set up as the configuration says. Call
+    /// [`HttpProxy::handle_init_modules`] before it serves.
+    pub fn new(inner: SV, conf: Arc<ServerConf>) -> Self {
+        let connector = Connector::new(Some(ConnectorOptions::from_server_conf(&conf)));
+        HttpProxy::assemble(inner, connector, &conf)
+    }
+}
+
+impl<SV, C: CustomConnector> HttpProxy<SV, C> {
+    pub(crate) fn assemble(inner: SV, connector: Connector<C>, conf: &ServerConf) -> Self {
+        HttpProxy {
+            inner,
+            connector,
+            server_options: None,
+            h2_options: None,
+            downstream_modules: HttpModules::new(),
+            max_retries: conf.max_retries,
+            known: Known::default(),
+        }
+    }
+
+    /// How many idle connections to upstreams sent something nobody asked for, and were closed for
+    /// it.
+    pub fn unexpected_data_connection_count(&self) -> u64 {
+        self.connector.unexpected_data_connection_count()
+    }
+
+    /// The counter behind [`HttpProxy::unexpected_data_connection_count`].
+    pub fn unexpected_data_connection_counter(&self) -> Arc<AtomicU64> {
+        self.connector.unexpected_data_connection_counter()
+    }
+
+    /// Lets the phases add their modules.
+    pub fn handle_init_modules(&mut self)
+    where
+        SV: ProxyHttp,
+    {
+        self.inner.init_downstream_modules(&mut self.downstream_modules);
+    }
+}
+
+/// How a request ended.
+struct Outcome {
+    error: Option<BError>,
+    /// Whether the client's connection may carry another request.
+    reuse: bool,
+}
+
+impl<SV, C> HttpProxy<SV, C>
+where
+    SV: ProxyHttp + Send + Sync + 'static,
+    SV::CTX: Send + Sync,
+    C: CustomConnector,
+{
+    /// All phases of a request that was read, up to its answer; reads like the phase chart.
+    async fn phases(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
+        self.inner.early_request_filter(session, ctx).await?;
+        if !session.is_body_empty() {
+            // What a phase reads of the body reaches the upstream from this copy.
+            session.enable_retry_buffering();
+        }
+        if !session.downstream_modules_ctx.is_empty() {
+            let request = session.downstream_session.req_header_mut();
+            session.downstream_modules_ctx.request_header_filter(request).await?;
+        }
+        if self.inner.request_filter(session, ctx).await? {
+            return Ok(());
+        }
+        if !self.inner.proxy_upstream_filter(session, ctx).await? {
+            if session.response_written().is_none() {
+                session.respond_error(502).await?;
+            }
+            return Ok(());
+        }
+        self.proxy(session, ctx).await
+    }
+
+    /// Tries upstreams until one answers, or until nothing may be tried again.
+    async fn proxy(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
+        let mut retries = 0;
+        loop {
+            let Err(error) = self.try_upstream(session, ctx).await else { return Ok(()) };
+            let may_retry = error.retry()
+                && retries < self.max_retries
+                && session.response_written().is_none()
+                && !session.retry_buffer_truncated();
+            if !may_retry {
+                return Err(error);
+            }
+            retries += 1;
+            let context = ProxyWarnLogContext::UpstreamRetry;
+            if !self.inner.suppress_proxy_warn_log(session, ctx, &error, context) {
+                let summary = self.inner.request_summary(session, ctx);
+                log::warn!("retry {retries} of {}: {error}, {summary}", self.max_retries);
+            }
+        }
+    }
+
+    /// One try: choose an upstream, connect, send, receive.
+    async fn try_upstream(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
+        let peer = self.inner.upstream_peer(session, ctx).await?;
+        let (mut upstream, reused) = match self.connector.reused_session(&*peer) {
+            Some(kept) => (kept, true),
+            None => match Box::pin(self.connector.get_http_session(&*peer)).await {
+                Ok(connected) => connected,
+                Err(mut error) => {
+                    error.as_up();
+                    return Err(self.inner.fail_to_connect(session, &peer, ctx, error));
+                }
+            },
+        };
+        match self.exchange(session, ctx, &peer, &mut upstream, reused).await {
+            Ok(()) => {
+                let idle_timeout = peer.idle_timeout();
+                self.connector.release_session(upstream, &*peer, idle_timeout);
+                Ok(())
+            }
+            Err(error) => Err(self.inner.error_while_proxy(&peer, session, error, ctx, reused)),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        session: &mut Session,
+        ctx: &mut SV::CTX,
+        peer: &HttpPeer,
+        upstream: &mut ClientSession<C::Session>,
+        reused: bool,
+    ) -> Result<()> {
+        let fd = upstream.as_http1().map_or(-1, UniqueID::id);
+        let digest = upstream.digest();
+        self.inner.connected_to_upstream(session, reused, peer, fd, digest, ctx).await?;
+        let mut request = session.req_header().clone();
+        let policy = peer.get_peer_options().map(|o| o.http_upstream_request_policy);
+        hop_by_hop::prepare_upstream_request(&mut request, &policy.unwrap_or_default())?;
+        frame_request(&mut request, session)?;
+        self.inner.upstream_request_filter(session, &mut request, ctx).await?;
+        if session.upstream_compression.is_enabled() {
+            session.upstream_compression.request_filter(&request);
+        }
+        upstream.queue_request_header(&request)?;
+        Forward::new(self, session, ctx, upstream, peer).run().await
+    }
+
+    /// Runs the phases and answers what they failed at.
+    async fn serve(
+        &self,
+        session: &mut Session,
+        ctx: &mut SV::CTX,
+        refused: Option<BError>,
+    ) -> Outcome {
+        let served = match refused {
+            Some(error) => Err(error),
+            None => {
+                // A panic in a phase costs this request and nothing else. Session and context live
+                // outside of what is unwound.
+                let phases = AssertUnwindSafe(self.phases(session, ctx)).catch_unwind();
+                phases.await.unwrap_or_else(|panic| Err(panicked(&*panic)))
+            }
+        };
+        match served {
+            Ok(()) => Outcome { error: None, reuse: true },
+            Err(error) => Box::pin(self.fail(session, ctx, error)).await,
+        }
+    }
+
+    #[cold]
+    async fn fail(&self, session: &mut Session, ctx: &mut SV::CTX, error: BError) -> Outcome {
+        let answer = self.inner.fail_to_proxy(session, &error, ctx);
+        let answer = AssertUnwindSafe(answer).catch_unwind().await;
+        let (status, intact) = match answer {
+            Ok(answer) => (answer.error_code, answer.can_reuse_downstream),
+            Err(panic) => {
+                log::error!("{}", panicked(&*panic));
+                (500, session.respond_error(500).await.is_ok())
+            }
+        };
+        if !self.inner.suppress_error_log(session, ctx, &error) {
+            let summary = self.inner.request_summary(session, ctx);
+            log::error!("Fail to proxy: {error}, status: {status}, {summary}");
+        }
+        Outcome { error: Some(error), reuse: intact && response_is_whole(session) }
+    }
+
+    async fn finish(
+        &self,
+        session: Session,
+        ctx: &SV::CTX,
+        reuse: bool,
+    ) -> Option<ReusedHttpStream> {
+        let mut settings = HttpPersistentSettings::for_session(&session);
+        let left = match reuse {
+            true => self.inner.persist_connection_context(&session, ctx),
+            false => None,
+        };
+        if let Some(left) = left {
+            settings.set_user_context(left);
+        }
+        let mut downstream = session.downstream_session;
+        if !reuse {
+            downstream.shutdown().await;
+            return None;
+        }
+        let reusable = downstream.finish().await.ok().flatten()?;
+        Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+    }
+}
+
+/// Whether the client got a complete answer.
+fn response_is_whole(session: &mut Session) -> bool {
+    session.response_written().is_some() && !session.has_pending_downstream_tasks()
+}
+
+/// Sees to it that a body whose length is not told goes out in chunks.
+fn frame_request(request: &mut RequestHeader, session: &mut Session) -> Result<()> {
+    if session.is_body_empty() {
+        return Ok(());
+    }
+    let length = h1::outgoing_request_length(request).unwrap_or(BodyLength::Empty);
+    if length == BodyLength::Empty {
+        request.insert_header(TRANSFER_ENCODING, "chunked")?;
+    }
+    Ok(())
+}
+
+#[cold]
+fn panicked(panic: &(dyn std::any::Any + Send)) -> BError {
+    let text = panic
+        .downcast_ref::<&'static str>()
+        .map(|text| text.to_string())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "of unknown kind".to_string());
+    Error::explain(ErrorType::InternalError, format!("a phase panicked: {text}")).into_in()
+}
+
+#[async_trait]
+impl<SV, C> HttpServerApp for HttpProxy<SV, C>
+where
+    SV: ProxyHttp + Send + Sync + 'static,
+    SV::CTX: Send + Sync,
+    C: CustomConnector,
+{
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut downstream: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let left = downstream.take_connection_user_context();
+        let refused = match downstream.read_request().await {
+            Ok(true) => None,
+            Ok(false) => return None,
+            Err(error) => Some(error),
+        };
+        let shutting_down = is_shutting_down(shutdown);
+        downstream.set_keepalive(if shutting_down { None } else { Some(KEEPALIVE_SECONDS) });
+        let noted = Noted::of_proxy::<SV>(self.known.phases());
+        let mut session = Session::new(Box::new(downstream), &self.downstream_modules, noted);
+        session.shutting_down = shutting_down;
+        let mut ctx = self.inner.new_ctx();
+        if let Some(left) = left {
+            self.inner.on_connection_reuse(&mut session, &mut ctx, left);
+        }
+        let outcome = self.serve(&mut session, &mut ctx, refused).await;
+        self.known.learn(session.noted);
+        let logging = self.inner.logging(&mut session, outcome.error.as_deref(), &mut ctx);
+        if let Err(panic) = AssertUnwindSafe(logging).catch_unwind().await {
+            log::error!("in the logging phase: {}", panicked(&*panic));
+        }
+        self.finish(session, &ctx, outcome.reuse).await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.h2_options.clone()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.server_options.as_ref()
+    }
+}

@@ -1,0 +1,541 @@
+use crate::phase::default_phase;
+use crate::purge::PurgeStatus;
+use crate::range::RangeType;
+use crate::session::Session;
+use crate::{defaults, range};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+use pingora_cache::key::HashBinary;
+use pingora_cache::{
+    CacheKey, CacheMeta, ForcedFreshness, HitHandler, NoCacheReason, PurgeAction, RespCacheable,
+};
+use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
+use pingora_core::protocols::http::conditional_filter;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use std::any::Any;
+use std::borrow::Cow;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// What [`ProxyHttp::fail_to_proxy`] decided.
+#[derive(Debug)]
+pub struct FailToProxy {
+    /// The status that the client was answered with; 0 if it was not answered. For the log.
+    pub error_code: u16,
+    /// Whether the client's connection may carry another request.
+    pub can_reuse_downstream: bool,
+}
+
+/// Where a warning comes from that [`ProxyHttp::suppress_proxy_warn_log`] is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyWarnLogContext {
+    /// An upstream failed and the request is tried again.
+    UpstreamRetry,
+    /// The client is gone while a response is still read for the cache.
+    DownstreamCache,
+}
+
+/// What a proxy does with a request: its phases.
+///
+/// Only [`new_ctx`](ProxyHttp::new_ctx) and [`upstream_peer`](ProxyHttp::upstream_peer) have to be
+/// implemented. A phase that is not implemented costs nothing. Implement the trait with
+/// `#[async_trait]` and write the async phases as plain `async fn`:
+///
+/// ```
+/// use async_trait::async_trait;
+/// use pingora_core::prelude::*;
+/// use pingora_http::ResponseHeader;
+/// use pingora_proxy::{ProxyHttp, Session};
+///
+/// struct Proxy;
+///
+/// #[async_trait]
+/// impl ProxyHttp for Proxy {
+///     type CTX = ();
+///     fn new_ctx(&self) -> Self::CTX {}
+///
+///     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
+///         Ok(Box::new(HttpPeer::new(([127, 0, 0, 1], 8080), false, String::new())))
+///     }
+///
+///     async fn response_filter(
+///         &self,
+///         _session: &mut Session,
+///         upstream_response: &mut ResponseHeader,
+///         _ctx: &mut Self::CTX,
+///     ) -> Result<()> {
+///         upstream_response.insert_header("X-Served-By", "example")
+///     }
+/// }
+/// ```
+///
+/// # The order of the phases
+///
+/// ```text
+/// early_request_filter ─ downstream modules ─ request_filter ─ proxy_upstream_filter
+///    ─ upstream_peer ─ (connect) ─ connected_to_upstream ─ upstream_request_filter
+///    ─ request_body_filter*  ∥  upstream_response_filter ─ response_filter
+///                               ─ upstream_response_body_filter* ─ response_body_filter*
+///                               ─ upstream_response_trailer_filter ─ response_trailer_filter
+///    ─ logging
+///
+/// connecting fails:  fail_to_connect   ─ retry? upstream_peer : fail_to_proxy ─ logging
+/// anything else:     error_while_proxy ─ retry? upstream_peer : fail_to_proxy ─ logging
+/// ```
+///
+/// While an async phase is pending, its exchange stands still: a phase must not wait for what
+/// another phase of the same request is to produce.
+///
+/// A panic in a phase ends that request with status 500 and a line in the log, nothing else.
+#[async_trait]
+pub trait ProxyHttp {
+    /// What is kept from phase to phase of one request.
+    type CTX;
+
+    /// Makes the context of a new request.
+    fn new_ctx(&self) -> Self::CTX;
+
+    /// Where this request goes. Called again for each retry.
+    ///
+    /// # Errors
+    /// End the request: [`ProxyHttp::fail_to_proxy`] answers it.
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Self::CTX,
+    ) -> Result<Box<HttpPeer>>;
+
+    /// Adds filters over requests and responses, once, when the service is made.
+    ///
+    /// By default there are none. (Compression needs no module: see
+    /// [`Session::upstream_compression`].)
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    default_phase! {
+        /// Decides about the request before anything is sent anywhere.
+        ///
+        /// `async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool>`
+        ///
+        /// `Ok(true)` says that this phase has answered the request, through `session`.
+        /// The place for access control, rate limits, and answers of one's own.
+        fn request_filter['life1, 'life2](
+            _session: &'life1 mut Session,
+            _ctx: &'life2 mut Self::CTX,
+        ) -> Result<bool> {
+            Ok(false)
+        }
+    }
+
+    default_phase! {
+        /// The first phase of all, ahead of the downstream modules.
+        ///
+        /// `async fn early_request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()>`
+        ///
+        /// For settings that modules depend upon, and time-outs.
+        fn early_request_filter['life1, 'life2](
+            _session: &'life1 mut Session,
+            _ctx: &'life2 mut Self::CTX,
+        ) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Whether this request may spawn requests of its own. They are not built yet.
+    fn allow_spawning_subrequest(&self, _session: &Session, _ctx: &Self::CTX) -> bool
+    where
+        Self::CTX: Send + Sync,
+    {
+        false
+    }
+
+    default_phase! {
+        /// Sees, and may change, each piece of the request's body on its way to the upstream.
+        ///
+        /// `async fn request_body_filter(&self, session: &mut Session, body: &mut Option<Bytes>, end_of_stream: bool, ctx: &mut Self::CTX) -> Result<()>`
+        ///
+        /// The last call has `end_of_stream` set, and may have no piece. A filter that changes the
+        /// length has to remove `Content-Length` in [`ProxyHttp::upstream_request_filter`].
+        fn request_body_filter['life1, 'life2, 'life3](
+            _session: &'life1 mut Session,
+            _body: &'life2 mut Option<Bytes>,
+            _end_of_stream: bool,
+            _ctx: &'life3 mut Self::CTX,
+        ) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Whether and how this request may be answered from a cache. Not called yet: there is no cache.
+    fn request_cache_filter(&self, _session: &mut Session, _ctx: &mut Self::CTX) -> Result<()>
+    where
+        Self::CTX: Send + Sync,
+    {
+        Ok(())
+    }
+
+    /// The key under which the response is cached. Not called yet. There is no default that would
+    /// be safe to guess.
+    ///
+    /// # Errors
+    /// The default: [`ErrorType::InternalError`].
+    fn cache_key_callback(&self, _session: &Session, _ctx: &mut Self::CTX) -> Result<CacheKey> {
+        let context = "cache_key_callback has to be implemented where caching is turned on";
+        Error::e_explain(ErrorType::InternalError, context)
+    }
+
+    /// Told that the cache has no answer. Not called yet.
+    fn cache_miss(&self, _session: &mut Session, _ctx: &mut Self::CTX) {}
+
+    default_phase! {
+        /// Decides about a response found in the cache. Not called yet.
+        ///
+        /// `async fn cache_hit_filter(&self, session: &mut Session, meta: &CacheMeta, hit_handler: &mut HitHandler, is_fresh: bool, ctx: &mut Self::CTX) -> Result<Option<ForcedFreshness>>`
+        fn cache_hit_filter['life1, 'life2, 'life3, 'life4](
+            _session: &'life1 mut Session,
+            _meta: &'life2 CacheMeta,
+            _hit_handler: &'life3 mut HitHandler,
+            _is_fresh: bool,
+            _ctx: &'life4 mut Self::CTX,
+        ) -> Result<Option<ForcedFreshness>> {
+            Ok(None)
+        }
+    }
+
+    default_phase! {
+        /// The last phase before an upstream is chosen.
+        ///
+        /// `async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool>`
+        ///
+        /// `Ok(false)` says that this request goes to no upstream; unless the phase has answered it,
+        /// it is answered with 502.
+        fn proxy_upstream_filter['life1, 'life2](
+            _session: &'life1 mut Session,
+            _ctx: &'life2 mut Self::CTX,
+        ) -> Result<bool> {
+            Ok(true)
+        }
+    }
+
+    /// Whether the response may be cached. Not called yet.
+    fn response_cache_filter(
+        &self,
+        _session: &Session,
+        _resp: &ResponseHeader,
+        _ctx: &mut Self::CTX,
+    ) -> Result<RespCacheable> {
+        Ok(RespCacheable::Uncacheable(NoCacheReason::NeverEnabled))
+    }
+
+    /// What tells variants of a cached response apart. Not called yet.
+    fn cache_vary_filter(
+        &self,
+        _meta: &CacheMeta,
+        _ctx: &mut Self::CTX,
+        _req: &RequestHeader,
+    ) -> Option<HashBinary> {
+        None
+    }
+
+    /// Whether a cached response is answered with 304. Not called yet.
+    fn cache_not_modified_filter(
+        &self,
+        session: &Session,
+        resp: &ResponseHeader,
+        _ctx: &mut Self::CTX,
+    ) -> Result<bool> {
+        Ok(conditional_filter::not_modified_filter(session.req_header(), resp))
+    }
+
+    /// Which part of a cached response was asked for. Not called yet.
+    fn range_header_filter(
+        &self,
+        session: &mut Session,
+        resp: &mut ResponseHeader,
+        _ctx: &mut Self::CTX,
+    ) -> RangeType {
+        range::range_header_filter(session.req_header(), resp, None)
+    }
+
+    /// Changes the request's header on its way to the upstream.
+    ///
+    /// `async fn upstream_request_filter(&self, session: &mut Session, upstream_request: &mut RequestHeader, ctx: &mut Self::CTX) -> Result<()>`
+    ///
+    /// `upstream_request` is a copy: the request of the `session` stays as the client sent it.
+    /// Fields that are for one connection only were removed already (RFC 9110 section 7.6.1).
+    fn upstream_request_filter<'life0, 'life1, 'life2, 'life3, 'async_trait>(
+        &'life0 self,
+        session: &'life1 mut Session,
+        _upstream_request: &'life2 mut RequestHeader,
+        _ctx: &'life3 mut Self::CTX,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + 'async_trait>>
+    where
+        Self::CTX: Send + Sync,
+        Self: Sync + 'async_trait,
+        'life0: 'async_trait,
+        'life1: 'async_trait,
+        'life2: 'async_trait,
+        'life3: 'async_trait,
+    {
+        session.note_default::<Self>(defaults::UPSTREAM_REQUEST);
+        Box::pin(std::future::poll_fn(|_| std::task::Poll::Ready(Ok(()))))
+    }
+
+    default_phase! {
+        /// Sees, and may change, the upstream's response header, ahead of everything else that does.
+        ///
+        /// `async fn upstream_response_filter(&self, session: &mut Session, upstream_response: &mut ResponseHeader, ctx: &mut Self::CTX) -> Result<()>`
+        ///
+        /// What it changes would also be cached; for changes meant for one client only see
+        /// [`ProxyHttp::response_filter`].
+        fn upstream_response_filter['life1, 'life2, 'life3](
+            _session: &'life1 mut Session,
+            _upstream_response: &'life2 mut ResponseHeader,
+            _ctx: &'life3 mut Self::CTX,
+        ) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    default_phase! {
+        /// Changes the response's header on its way to the client.
+        ///
+        /// `async fn response_filter(&self, session: &mut Session, upstream_response: &mut ResponseHeader, ctx: &mut Self::CTX) -> Result<()>`
+        ///
+        /// Also called for informational responses, which have a status below 200.
+        fn response_filter['life1, 'life2, 'life3](
+            _session: &'life1 mut Session,
+            _upstream_response: &'life2 mut ResponseHeader,
+            _ctx: &'life3 mut Self::CTX,
+        ) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Sees, and may change, each piece of the upstream's response body. A duration delays the next
+    /// one.
+    fn upstream_response_body_filter(
+        &self,
+        session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        _ctx: &mut Self::CTX,
+    ) -> Result<Option<Duration>> {
+        session.note_default::<Self>(defaults::UPSTREAM_RESPONSE_BODY);
+        Ok(None)
+    }
+
+    /// Sees, and may change, the trailers of the upstream's response.
+    fn upstream_response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _upstream_trailers: &mut HeaderMap,
+        _ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    /// Sees, and may change, each piece of the response's body on its way to the client. A duration
+    /// delays the next one: the way to limit a rate.
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        _ctx: &mut Self::CTX,
+    ) -> Result<Option<Duration>>
+    where
+        Self::CTX: Send + Sync,
+    {
+        session.note_default::<Self>(defaults::RESPONSE_BODY);
+        Ok(None)
+    }
+
+    default_phase! {
+        /// Sees, and may change, the trailers on their way to the client.
+        ///
+        /// `async fn response_trailer_filter(&self, session: &mut Session, upstream_trailers: &mut HeaderMap, ctx: &mut Self::CTX) -> Result<Option<Bytes>>`
+        ///
+        /// Bytes that are returned are sent as the end of the body, in place of the trailers: for
+        /// protocols that carry trailers there.
+        fn response_trailer_filter['life1, 'life2, 'life3](
+            _session: &'life1 mut Session,
+            _upstream_trailers: &'life2 mut HeaderMap,
+            _ctx: &'life3 mut Self::CTX,
+        ) -> Result<Option<Bytes>> {
+            Ok(None)
+        }
+    }
+
+    default_phase! {
+        /// The last phase, always called once for each request that was read, however it ended.
+        ///
+        /// `async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Self::CTX)`
+        ///
+        /// The response is complete, or has failed with `e`. The place for access logs and metrics.
+        fn logging['life1, 'life2, 'life3](
+            _session: &'life1 mut Session,
+            _e: Option<&'life2 Error>,
+            _ctx: &'life3 mut Self::CTX,
+        ) -> () {
+            ()
+        }
+    }
+
+    /// Leaves something with the client's connection for its next request; called when it is about
+    /// to be kept.
+    fn persist_connection_context(
+        &self,
+        _session: &Session,
+        _ctx: &Self::CTX,
+    ) -> Option<Box<dyn Any + Send + Sync>> {
+        None
+    }
+
+    /// Gets what [`ProxyHttp::persist_connection_context`] has left, at the connection's next
+    /// request.
+    fn on_connection_reuse(
+        &self,
+        _session: &mut Session,
+        _ctx: &mut Self::CTX,
+        _prev_ctx: Box<dyn Any + Send + Sync>,
+    ) {
+    }
+
+    /// Whether the line in the error log about this error is left out.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Self::CTX, _error: &Error) -> bool {
+        false
+    }
+
+    /// Whether a warning in the log is left out.
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Self::CTX,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        false
+    }
+
+    /// Looks at an error that came after the connection was made, and decides whether the request
+    /// may be tried again ([`Error::set_retry`]).
+    ///
+    /// By default it may if the connection had been kept from an earlier request, which the server
+    /// may have closed in the same moment, and if all that was read of the request's body can be
+    /// sent again. Whatever is decided here, nothing is tried again once a response was begun.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        e: Box<Error>,
+        _ctx: &mut Self::CTX,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let mut e = e.more_context(format!("Peer: {peer}"));
+        e.retry.decide_reuse(client_reused && !session.as_downstream().retry_buffer_truncated());
+        e
+    }
+
+    /// Looks at an error of connecting. By default such an error ends the request; with
+    /// [`Error::set_retry`] it is tried again, with the peer that
+    /// [`ProxyHttp::upstream_peer`] chooses then.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        _ctx: &mut Self::CTX,
+        e: Box<Error>,
+    ) -> Box<Error> {
+        e
+    }
+
+    /// Answers a request that has failed for good.
+    ///
+    /// `async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Self::CTX) -> FailToProxy`
+    ///
+    /// By default: the status of an [`ErrorType::HTTPStatus`]; what the broken rule asks for, where
+    /// the client broke one; nothing, where it is gone; 504 or 502, where the upstream is to blame;
+    /// 500 otherwise.
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        e: &Error,
+        _ctx: &mut Self::CTX,
+    ) -> FailToProxy
+    where
+        Self::CTX: Send + Sync,
+        Self: Sync,
+    {
+        let error_code = crate::status::status_of(session.as_downstream().fault(), e);
+        if error_code > 0
+            && let Err(failed) = session.respond_error(error_code).await
+        {
+            log::debug!("the error page could not be sent: {failed}");
+        }
+        FailToProxy { error_code, can_reuse_downstream: crate::status::is_intact(e) }
+    }
+
+    /// Whether a stale response from the cache may stand in. Not called yet.
+    fn should_serve_stale(
+        &self,
+        _session: &mut Session,
+        _ctx: &mut Self::CTX,
+        error: Option<&Error>,
+    ) -> bool {
+        error.is_some_and(|e| *e.esource() == pingora_error::ErrorSource::Upstream)
+    }
+
+    default_phase! {
+        /// Told that a connection to the upstream stands, new or kept from an earlier request.
+        ///
+        /// `async fn connected_to_upstream(&self, session: &mut Session, reused: bool, peer: &HttpPeer, fd: RawFd, digest: Option<&Digest>, ctx: &mut Self::CTX) -> Result<()>`
+        fn connected_to_upstream['life1, 'life2, 'life3, 'life4](
+            _session: &'life1 mut Session,
+            _reused: bool,
+            _peer: &'life2 HttpPeer,
+            _fd: RawFd,
+            _digest: Option<&'life3 Digest>,
+            _ctx: &'life4 mut Self::CTX,
+        ) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The request in one line, for the error log.
+    fn request_summary(&self, session: &Session, _ctx: &Self::CTX) -> String {
+        session.as_downstream().request_summary()
+    }
+
+    /// Whether the request asks to purge something from the cache. Not called yet.
+    fn is_purge(&self, _session: &Session, _ctx: &Self::CTX) -> bool {
+        false
+    }
+
+    /// How to purge. Not called yet.
+    fn purge_action(&self, _session: &Session, _ctx: &Self::CTX) -> PurgeAction {
+        PurgeAction::Delete
+    }
+
+    /// Changes the answer to a purge. Not called yet.
+    fn purge_response_filter(
+        &self,
+        _session: &Session,
+        _ctx: &mut Self::CTX,
+        _purge_status: PurgeStatus,
+        _purge_response: &mut Cow<'static, ResponseHeader>,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether the body filters want to see the pieces of this exchange's bodies. `None` (the
+    /// default) finds out by itself: filters that are not implemented are skipped. A proxy that
+    /// implements them and needs them only for some exchanges says `Some(false)` for the others,
+    /// whose bodies may then move without passing through this process's memory.
+    fn body_filters(&self, _session: &Session, _ctx: &Self::CTX) -> Option<bool> {
+        None
+    }
+}

@@ -1,0 +1,294 @@
+use crate::defaults::Noted;
+use crate::subrequest::{Ctx as SubrequestCtx, SubrequestSpawner};
+use bytes::Bytes;
+use pingora_cache::HttpCache;
+use pingora_core::modules::http::{HttpModuleCtx, HttpModules};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::compression::ResponseCompressionCtx;
+use pingora_core::protocols::http::{HttpTask, ServerSession};
+use pingora_error::{Error, Result};
+use pingora_http::ResponseHeader;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+/// One proxied request: the client's side of it, and what the phases share.
+///
+/// Dereferences to the client's [`ServerSession`]. What is written through the methods of this type
+/// passes the downstream modules; what is written through the inner session does not.
+#[derive(Debug)]
+pub struct Session {
+    /// The client's side.
+    pub downstream_session: Box<ServerSession>,
+    /// The cache for this request. There is none yet: always disabled.
+    pub cache: HttpCache,
+    /// Compression of the response; off until a level is set, and free until then.
+    pub upstream_compression: ResponseCompressionCtx,
+    /// Whether a `Range` of the client is not applied by a cache.
+    pub ignore_downstream_range: bool,
+    /// Whether the upstream's headers were changed for the cache.
+    pub upstream_headers_mutated_for_cache: bool,
+    /// Set in a request that was spawned by another one. Never yet.
+    pub subrequest_ctx: Option<Box<SubrequestCtx>>,
+    /// Spawns requests. Never set yet.
+    pub subrequest_spawner: Option<SubrequestSpawner>,
+    /// The modules' state for this request.
+    pub downstream_modules_ctx: HttpModuleCtx,
+    pub(crate) noted: Noted,
+    pub(crate) upstream: UpstreamFigures,
+    pub(crate) shutting_down: bool,
+}
+
+/// What is counted of the exchange with the upstream.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct UpstreamFigures {
+    pub(crate) body_received: usize,
+    pub(crate) body_sent: Option<usize>,
+    pub(crate) write_pending: Duration,
+}
+
+impl Session {
+    pub(crate) fn new(
+        downstream_session: Box<ServerSession>,
+        modules: &HttpModules,
+        noted: Noted,
+    ) -> Self {
+        Session {
+            downstream_session,
+            cache: HttpCache::new(),
+            upstream_compression: ResponseCompressionCtx::new(0, false, false),
+            ignore_downstream_range: false,
+            upstream_headers_mutated_for_cache: false,
+            subrequest_ctx: None,
+            subrequest_spawner: None,
+            downstream_modules_ctx: modules.build_ctx(),
+            noted,
+            upstream: UpstreamFigures::default(),
+            shutting_down: false,
+        }
+    }
+
+    /// A session over a connection that speaks HTTP/1, for tests of one's phases.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> pingora_error::Result<()> {
+    /// let (mut client, server) = tokio::io::duplex(1024);
+    /// let mut session = pingora_proxy::Session::new_h1(Box::new(server));
+    /// tokio::io::AsyncWriteExt::write_all(&mut client, b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    ///     .await
+    ///     .unwrap();
+    /// assert!(session.read_request().await?);
+    /// assert_eq!(session.req_header().uri.path(), "/x");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new_h1(stream: Stream) -> Self {
+        Self::new_h1_with_modules(stream, &HttpModules::new())
+    }
+
+    /// [`Session::new_h1`] with downstream modules.
+    pub fn new_h1_with_modules(stream: Stream, downstream_modules: &HttpModules) -> Self {
+        let session = Box::new(ServerSession::new_http1(stream));
+        Session::new(session, downstream_modules, Noted::default())
+    }
+
+    /// The client's side, to be changed.
+    pub fn as_downstream_mut(&mut self) -> &mut ServerSession {
+        &mut self.downstream_session
+    }
+
+    /// The client's side.
+    pub fn as_downstream(&self) -> &ServerSession {
+        &self.downstream_session
+    }
+
+    /// Answers with this status and no body, unless a response was begun already.
+    pub async fn respond_error(&mut self, error: u16) -> Result<()> {
+        self.respond_error_with_body(error, Bytes::new()).await
+    }
+
+    /// [`Session::respond_error`] with a body.
+    pub async fn respond_error_with_body(&mut self, error: u16, body: Bytes) -> Result<()> {
+        let mut header = ServerSession::generate_error(error);
+        if !body.is_empty() {
+            header.set_content_length(body.len())?;
+        }
+        let end = body.is_empty();
+        self.downstream_modules_ctx.response_header_filter(&mut header, end).await?;
+        self.downstream_session.write_error_response(header, body).await
+    }
+
+    /// Writes a response's header; informational ones may precede the final one. `end_of_stream`
+    /// says that no body follows. Returns when it has left.
+    pub async fn write_response_header(
+        &mut self,
+        mut resp: Box<ResponseHeader>,
+        end_of_stream: bool,
+    ) -> Result<()> {
+        self.downstream_modules_ctx.response_header_filter(&mut resp, end_of_stream).await?;
+        let end = end_of_stream && !resp.status.is_informational();
+        self.downstream_session.send_downstream_proxy_task(HttpTask::Header(resp, end));
+        self.downstream_session.write_downstream_proxy_tasks().await.map(|_| ())
+    }
+
+    /// [`Session::write_response_header`] for a header that the caller keeps.
+    pub async fn write_response_header_ref(
+        &mut self,
+        resp: &ResponseHeader,
+        end_of_stream: bool,
+    ) -> Result<(), Box<Error>> {
+        self.write_response_header(Box::new(resp.clone()), end_of_stream).await
+    }
+
+    /// Writes a piece of the response's body; `end_of_stream` says that it is the last. Returns when
+    /// it has left.
+    pub async fn write_response_body(
+        &mut self,
+        mut body: Option<Bytes>,
+        end_of_stream: bool,
+    ) -> Result<()> {
+        self.downstream_modules_ctx.response_body_filter(&mut body, end_of_stream)?;
+        if body.is_none() && !end_of_stream {
+            return Ok(());
+        }
+        self.downstream_session.send_downstream_proxy_task(HttpTask::Body(body, end_of_stream));
+        self.downstream_session.write_downstream_proxy_tasks().await.map(|_| ())
+    }
+
+    /// Writes a whole response at once: head and body leave together. The body's length is put into
+    /// the header.
+    pub async fn write_response(
+        &mut self,
+        mut header: Box<ResponseHeader>,
+        body: Bytes,
+    ) -> Result<()> {
+        header.set_content_length(body.len())?;
+        let end = body.is_empty();
+        self.downstream_modules_ctx.response_header_filter(&mut header, end).await?;
+        self.downstream_session.send_downstream_proxy_task(HttpTask::Header(header, end));
+        if !end {
+            let mut body = Some(body);
+            self.downstream_modules_ctx.response_body_filter(&mut body, true)?;
+            self.downstream_session.send_downstream_proxy_task(HttpTask::Body(body, true));
+        }
+        self.downstream_session.write_downstream_proxy_tasks().await.map(|_| ())
+    }
+
+    /// Queues a piece of the response and writes it.
+    pub async fn send_downstream_proxy_task(&mut self, task: HttpTask) -> Result<()> {
+        self.write_response_tasks(vec![task]).await.map(|_| ())
+    }
+
+    /// Whether pieces may be queued; on by default.
+    pub fn set_proxy_tasks_enabled(&mut self, enabled: bool) {
+        self.downstream_session.set_proxy_tasks_enabled(enabled);
+    }
+
+    /// Whether queued pieces wait to be written.
+    pub fn has_pending_downstream_tasks(&self) -> bool {
+        self.downstream_session.has_pending_downstream_proxy_tasks()
+    }
+
+    /// Writes the queued pieces; `true` if the response is complete with them.
+    pub async fn write_downstream_proxy_tasks(&mut self) -> Result<bool> {
+        self.downstream_session.write_downstream_proxy_tasks().await
+    }
+
+    /// Passes pieces of a response through the modules and writes them; `true` if the response is
+    /// complete with them.
+    pub async fn write_response_tasks(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let mut end = false;
+        for task in tasks {
+            end |= task.is_end();
+            if let HttpTask::Failed(error) = task {
+                return Err(error);
+            }
+            let task = self.filter_through_modules(task).await?;
+            self.downstream_session.send_downstream_proxy_task(task);
+        }
+        self.downstream_session.write_downstream_proxy_tasks().await?;
+        Ok(end)
+    }
+
+    async fn filter_through_modules(&mut self, mut task: HttpTask) -> Result<HttpTask> {
+        let modules = &mut self.downstream_modules_ctx;
+        match &mut task {
+            HttpTask::Header(header, end) => modules.response_header_filter(header, *end).await?,
+            HttpTask::Body(data, end) => modules.response_body_filter(data, *end)?,
+            HttpTask::Trailer(trailers) => {
+                if let Some(tail) = modules.response_trailer_filter(trailers)? {
+                    return Ok(HttpTask::Body(Some(tail), true));
+                }
+            }
+            HttpTask::Done => {
+                if let Some(tail) = modules.response_done_filter()? {
+                    return Ok(HttpTask::Body(Some(tail), true));
+                }
+            }
+            HttpTask::UpgradedBody(..) | HttpTask::Failed(_) => {}
+        }
+        Ok(task)
+    }
+
+    /// Says that the upstream's headers were changed for the cache.
+    pub fn mark_upstream_headers_mutated_for_cache(&mut self) {
+        self.upstream_headers_mutated_for_cache = true;
+    }
+
+    /// See [`Session::mark_upstream_headers_mutated_for_cache`].
+    pub fn upstream_headers_mutated_for_cache(&self) -> bool {
+        self.upstream_headers_mutated_for_cache
+    }
+
+    /// Payload bytes of the upstream's response so far, in the present try.
+    pub fn upstream_body_bytes_received(&self) -> usize {
+        self.upstream.body_received
+    }
+
+    /// Payload bytes sent to the upstream in the present try; `None` before there was one.
+    pub fn upstream_body_bytes_sent(&self) -> Option<usize> {
+        self.upstream.body_sent
+    }
+
+    /// How long the upstream kept queued bytes waiting.
+    pub fn upstream_write_pending_time(&self) -> Duration {
+        self.upstream.write_pending
+    }
+
+    /// Whether the process was shutting down when this request began.
+    pub fn is_process_shutting_down(&self) -> bool {
+        self.shutting_down
+    }
+
+    /// Notes that a phase's default ran for the type `T`.
+    #[inline]
+    pub(crate) fn note_default<T: ?Sized>(&mut self, phase: u8) {
+        self.noted.note::<T>(phase);
+    }
+}
+
+impl AsRef<ServerSession> for Session {
+    fn as_ref(&self) -> &ServerSession {
+        &self.downstream_session
+    }
+}
+
+impl AsMut<ServerSession> for Session {
+    fn as_mut(&mut self) -> &mut ServerSession {
+        &mut self.downstream_session
+    }
+}
+
+impl Deref for Session {
+    type Target = ServerSession;
+
+    fn deref(&self) -> &Self::Target {
+        &self.downstream_session
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.downstream_session
+    }
+}
