@@ -11,7 +11,8 @@ pub type Result<T, E = BError> = std::result::Result<T, E>;
 ///
 /// The constructors follow one scheme: [`new`](Error::new) and its kin return a [`BError`], those
 /// whose names begin with `e_` or `err` return it wrapped in `Err`, ready for `return`.
-#[derive(Debug)]
+///
+/// `Debug` shows the same line as `Display`: it is what a program prints that unwraps a result.
 pub struct Error {
     /// What went wrong.
     pub etype: ErrorType,
@@ -287,6 +288,12 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_chain(f, None)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

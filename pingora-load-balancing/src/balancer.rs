@@ -47,7 +47,11 @@ where
     timings: Mutex<Option<UpdateTimings>>,
 }
 
-fn build<S: BackendSelection>(backends: &BTreeSet<Backend>, config: Option<&S::Config>) -> S {
+/// A selector of this configuration, or the default one.
+pub(crate) fn build<S: BackendSelection>(
+    backends: &BTreeSet<Backend>,
+    config: Option<&S::Config>,
+) -> S {
     match config {
         Some(config) => S::build_with_config(backends, config),
         None => S::build(backends),
@@ -201,11 +205,11 @@ where
     S: BackendSelection + Send + Sync + 'static,
     S::Iter: BackendIter,
 {
-    fn update_frequency(&self) -> Option<Duration> {
+    fn updates_every(&self) -> Option<Duration> {
         self.update_frequency
     }
 
-    fn health_check_frequency(&self) -> Option<Duration> {
+    fn checks_every(&self) -> Option<Duration> {
         self.health_check_frequency
     }
 

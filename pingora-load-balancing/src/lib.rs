@@ -38,6 +38,7 @@
 mod backend;
 mod backends;
 mod balancer;
+mod group;
 mod registry;
 mod rounds;
 
@@ -48,6 +49,7 @@ pub mod selection;
 pub use backend::Backend;
 pub use backends::{BackendView, Backends};
 pub use balancer::{LoadBalancer, UpdateTimings};
+pub use group::{LoadBalancerGroup, SelectorRebuildGate, SelectorUpdateTimings};
 pub use http::Extensions;
 pub use registry::{HealthCheckService, HealthRegistry};
 

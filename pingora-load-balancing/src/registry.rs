@@ -224,11 +224,11 @@ impl HealthCheckService {
 
 #[async_trait]
 impl Rounds for HealthCheckService {
-    fn update_frequency(&self) -> Option<Duration> {
+    fn updates_every(&self) -> Option<Duration> {
         None
     }
 
-    fn health_check_frequency(&self) -> Option<Duration> {
+    fn checks_every(&self) -> Option<Duration> {
         self.health_check_frequency
     }
 

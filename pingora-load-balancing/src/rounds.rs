@@ -15,9 +15,9 @@ const RETRY_DISCOVERY: Duration = Duration::from_secs(1);
 #[async_trait]
 pub(crate) trait Rounds {
     /// How often to update; `None`: until it succeeded once.
-    fn update_frequency(&self) -> Option<Duration>;
+    fn updates_every(&self) -> Option<Duration>;
     /// How often to check; `None`: once.
-    fn health_check_frequency(&self) -> Option<Duration>;
+    fn checks_every(&self) -> Option<Duration>;
     /// Finds out about the set of backends.
     async fn update(&self) -> Result<()>;
     /// Finds out who is healthy.
@@ -43,7 +43,7 @@ pub(crate) async fn run_rounds(
             let Some(updated) = unless_shutdown(&mut shutdown, service.update()).await else {
                 return;
             };
-            let mut frequency = service.update_frequency();
+            let mut frequency = service.updates_every();
             match updated {
                 Err(e) => {
                     log::error!("the set of backends stays as it was: {e}");
@@ -65,7 +65,7 @@ pub(crate) async fn run_rounds(
             {
                 return;
             }
-            next_check = service.health_check_frequency().map(|f| now + f);
+            next_check = service.checks_every().map(|f| now + f);
         }
         if let Some(ready) = ready.take() {
             ready.notify_ready();

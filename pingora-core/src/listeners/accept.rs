@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 /// How many connections are accepted before other tasks of the thread get a turn.
 const BATCH: usize = 32;
+/// How many connections are taken from the queue of a socket that is about to close: more than wait in
+/// it by default, and an end where new ones come faster than they are taken.
+const QUEUE: usize = 8192;
 /// How many connections are turned away in one go while no descriptor is left.
 const SHED: usize = 64;
 /// The first and the longest pause after an error that does not concern one connection alone.
@@ -81,30 +84,35 @@ impl Acceptor {
         })
     }
 
-    /// Accepts until `stop` is done; then takes what is already waiting in the socket's queue, so
-    /// that nobody whose connection was established is turned away, and closes the socket.
+    /// Accepts until `stop` is done, and closes the socket. If `stop` says so, takes what is already
+    /// waiting in the socket's queue first, so that nobody whose connection was established is turned
+    /// away.
     pub(crate) async fn run(
         mut self,
-        stop: impl Future<Output = ()>,
+        stop: impl Future<Output = bool>,
         mut hand_over: impl FnMut(Accepted),
     ) {
         let mut stop = std::pin::pin!(stop);
-        loop {
+        let empty_the_queue = loop {
             let pause = tokio::select! {
                 biased;
-                () = stop.as_mut() => break,
+                queue = stop.as_mut() => break queue,
                 pause = self.batch(&mut hand_over) => pause,
             };
             match pause {
                 None => tokio::task::yield_now().await,
                 Some(pause) => tokio::select! {
                     biased;
-                    () = stop.as_mut() => break,
+                    queue = stop.as_mut() => break queue,
                     () = tokio::time::sleep(pause) => {}
                 },
             }
-        }
-        while let Ok((fd, peer)) = descriptor::accept(self.socket.get_ref().as_fd()) {
+        };
+        let most = if empty_the_queue { QUEUE } else { 0 };
+        for _ in 0..most {
+            let Ok((fd, peer)) = descriptor::accept(self.socket.get_ref().as_fd()) else {
+                break;
+            };
             hand_over(Accepted { fd, peer });
         }
     }
@@ -282,7 +290,7 @@ mod tests {
         let waiting = std::net::TcpStream::connect(address).unwrap();
         let (tx, mut rx) = mpsc::unbounded_channel();
         let hand_over = |accepted| tx.send(accepted).unwrap();
-        acceptor.run(std::future::ready(()), hand_over).await;
+        acceptor.run(std::future::ready(true), hand_over).await;
         let accepted = rx.try_recv().unwrap();
         assert_eq!(accepted.peer, Some(waiting.local_addr().unwrap()));
         assert!(std::net::TcpStream::connect(address).is_err());
@@ -297,7 +305,11 @@ mod tests {
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             let hand_over = move |accepted: Accepted| tx.send(accepted).unwrap();
-            acceptor.run(stopped.notified(), hand_over).await;
+            let stop = async move {
+                stopped.notified().await;
+                false
+            };
+            acceptor.run(stop, hand_over).await;
         });
         let mut clients = vec![];
         for _ in 0..BATCH * 2 + 1 {

@@ -250,3 +250,57 @@ fn a_filter_decides_and_may_panic() {
     );
     assert!(AcceptAllFilter.should_accept(&"1.2.3.4:2".parse().unwrap()));
 }
+
+/// Keeps every client waiting.
+struct Endless;
+
+#[async_trait]
+impl PreTlsProcess for Endless {
+    async fn process(&self, _stream: &mut L4Stream) -> Result<()> {
+        std::future::pending().await
+    }
+}
+
+/// Reads the first byte, as one would read the header of the PROXY protocol.
+struct FirstByte;
+
+#[async_trait]
+impl PreTlsProcess for FirstByte {
+    async fn process(&self, stream: &mut L4Stream) -> Result<()> {
+        use tokio::io::AsyncReadExt;
+        let first = stream.read_u8().await;
+        match first {
+            Ok(b'P') => Ok(()),
+            _ => pingora_error::Error::err(pingora_error::ErrorType::HandshakeError),
+        }
+    }
+}
+
+async fn established(callback: PreTlsCallback, says: &[u8]) -> Result<crate::protocols::Stream> {
+    use std::io::Write;
+    let socket = bind_address(&tcp("127.0.0.1:0"), &mut Fds::new()).unwrap();
+    let mut client = TcpStream::connect(inet(&socket)).unwrap();
+    client.write_all(says).unwrap();
+    let (fd, peer) = wait_and_accept(&socket);
+    let mut transport = Transport::plain();
+    transport.pre_tls = Some(callback);
+    transport.establish(Accepted { fd, peer }).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_has_a_deadline() {
+    use pingora_error::{ErrorSource, ErrorType};
+    let error = established(Arc::new(Endless), b"").await.unwrap_err();
+    assert_eq!(error.etype(), &ErrorType::TLSHandshakeTimedout);
+    assert_eq!(error.esource(), &ErrorSource::Downstream);
+}
+
+#[tokio::test]
+async fn what_comes_before_the_handshake_is_read_and_may_be_refused() {
+    use tokio::io::AsyncReadExt;
+    let mut stream = established(Arc::new(FirstByte), b"Prest").await.unwrap();
+    let mut rest = [0; 4];
+    stream.read_exact(&mut rest).await.unwrap();
+    assert_eq!(&rest, b"rest");
+    assert!(established(Arc::new(FirstByte), b"Q").await.is_err());
+}

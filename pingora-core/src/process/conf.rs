@@ -76,7 +76,7 @@ pub struct ServerConf {
     pub upstream_debug_ssl_keylog: bool,
     /// How many times a request may be tried at upstreams. Default: 16.
     pub max_retries: usize,
-    /// How often an upgrade tries to reach the other server. Default: 5.
+    /// How many times, a second apart, the two servers of an upgrade look for each other. Default: 60.
     pub upgrade_sock_connect_accept_max_retries: Option<usize>,
     /// See [`RuntimeOpts::max_blocking_threads`].
     pub max_blocking_threads: Option<usize>,
@@ -296,6 +296,14 @@ impl ServerConf {
     /// The upper bound of waiting for requests under way.
     pub(crate) fn grace_period(&self) -> Duration {
         Duration::from_secs(self.grace_period_seconds.unwrap_or(20))
+    }
+
+    /// How long the two servers of an upgrade wait for each other.
+    pub(crate) fn handover_timeout(&self) -> Duration {
+        let retries = self.upgrade_sock_connect_accept_max_retries;
+        let seconds = retries.map_or(60, |r| u64::try_from(r).unwrap_or(u64::MAX));
+        // A bound that an instant can be moved by.
+        Duration::from_secs(seconds.clamp(1, 24 * 3600))
     }
 
     /// The upper bound of waiting for what can't be interrupted.

@@ -26,6 +26,7 @@ pub struct Fds {
     by_address: HashMap<String, RawFd>,
     /// The names of those that somebody in this process listens on.
     claimed: HashSet<String>,
+    handed_over: bool,
 }
 
 impl Fds {
@@ -133,6 +134,25 @@ impl Fds {
         }
     }
 
+    /// Closes and forgets every socket that was passed to this process and that nobody claimed; returns
+    /// their names.
+    pub(crate) fn close_orphans(&mut self) -> Vec<String> {
+        let claimed = std::mem::take(&mut self.claimed);
+        let closed = self.close_unclaimed(&claimed);
+        self.claimed = claimed;
+        closed
+    }
+
+    /// Notes that another process listens on all of these too: their files must stay.
+    pub(crate) fn set_handed_over(&mut self) {
+        self.handed_over = true;
+    }
+
+    /// Whether another process listens on all of these too.
+    pub(crate) fn are_handed_over(&self) -> bool {
+        self.handed_over
+    }
+
     /// Closes and forgets every socket whose address is not in `keep`; returns the addresses of
     /// those that were closed, in order. A socket that nobody listens on any more would otherwise
     /// take connections that nobody answers.
@@ -159,10 +179,13 @@ fn owned_path<P: ?Sized + NixPath>(path: &P) -> Result<PathBuf, nix::Error> {
 
 fn number(error: &std::io::Error) -> nix::Error {
     let other = nix::Error::EPROTO;
-    error.raw_os_error().map_or(match error.kind() {
-        std::io::ErrorKind::PermissionDenied => nix::Error::EPERM,
-        _ => other,
-    }, nix::Error::from_raw)
+    error.raw_os_error().map_or(
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => nix::Error::EPERM,
+            _ => other,
+        },
+        nix::Error::from_raw,
+    )
 }
 
 /// The names of the sockets of one address, in order: `addr`, `addr#2`, `addr#3` ...

@@ -111,7 +111,9 @@ impl Handover {
         .bytes;
         match (read, byte) {
             (1, [ACCEPTING]) => Ok(()),
-            _ => Err(io::Error::other("the other server ended before it accepted connections")),
+            _ => Err(io::Error::other(
+                "the other server ended before it accepted connections",
+            )),
         }
     }
 
@@ -146,7 +148,12 @@ impl Handover {
 
 fn new_socket() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC;
-    Ok(socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?)
+    Ok(socket(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        flags,
+        None,
+    )?)
 }
 
 fn dial(path: &Path) -> io::Result<OwnedFd> {
@@ -189,7 +196,13 @@ fn send(connection: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
     let rights = [ControlMessage::ScmRights(fds)];
     let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
     let flags = MsgFlags::MSG_NOSIGNAL;
-    sendmsg::<()>(connection.as_raw_fd(), &[IoSlice::new(bytes)], control, flags, None)?;
+    sendmsg::<()>(
+        connection.as_raw_fd(),
+        &[IoSlice::new(bytes)],
+        control,
+        flags,
+        None,
+    )?;
     Ok(())
 }
 

@@ -11,20 +11,27 @@ use std::path::Path;
 /// Detaches from the terminal, writes the pid file, and becomes the configured user and group. The
 /// process that was started ends in here, with code 0; its grandchild returns.
 ///
+/// In an upgrade the pid file is replaced, because the server before us keeps its own locked.
+///
 /// Must be called before the first thread exists: only the calling one survives. Sockets that are
 /// bound stay so.
 ///
 /// # Errors
 /// One line that names the key of the configuration where one is to blame.
-pub(super) fn detach(conf: &ServerConf) -> Result<()> {
+pub(super) fn detach(conf: &ServerConf, upgrade: bool) -> Result<()> {
     let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let absolute = |path: &str| here.join(path);
     let directory = conf
         .working_directory
         .clone()
         .unwrap_or_else(|| here.clone());
+    let pid_file = absolute(&conf.pid_file);
+    if upgrade {
+        // Where there is none, there is nothing to replace.
+        let _ = std::fs::remove_file(&pid_file);
+    }
     let mut daemon = Daemonize::new()
-        .pid_file(absolute(&conf.pid_file))
+        .pid_file(pid_file)
         .chown_pid_file(true)
         .working_directory(&directory);
     if let Some(path) = &conf.error_log {

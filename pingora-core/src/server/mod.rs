@@ -13,6 +13,7 @@ pub use phase::ExecutionPhase;
 pub use signals::{ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};
 
 use crate::listeners::check_address;
+use crate::process::Handover;
 use crate::services::{Dependencies, Service, ServiceHandle, ServiceWithDependents};
 use async_trait::async_trait;
 use configuration::{Opt, ServerConf};
@@ -20,7 +21,9 @@ use log::{info, warn};
 use phase::Phases;
 use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 use supervise::{Hosted, Supervisor};
 use tokio::sync::{Mutex, broadcast};
 
@@ -65,6 +68,8 @@ pub struct Server {
     services: Vec<Hosted>,
     dependencies: Arc<Dependencies>,
     listen_fds: Option<ListenFds>,
+    /// The server that we take over from, or why we can't.
+    predecessor: Result<Option<Handover>>,
     phases: Phases,
 }
 
@@ -109,6 +114,7 @@ impl Server {
             services: vec![],
             dependencies: Arc::default(),
             listen_fds: None,
+            predecessor: Ok(None),
             phases: Phases::new(),
         }
     }
@@ -142,15 +148,34 @@ impl Server {
         services.into_iter().map(add).collect()
     }
 
-    /// Gets the server ready to bind its sockets. Needs to be called only by those who want it to
-    /// happen at a certain place: running does it where it is due.
+    /// Gets the server ready to bind its sockets: with `-u`, waits for the listening sockets of the
+    /// server that it takes over from. An error shows when the server is run. Needs to be called only
+    /// by those who want it to happen at a certain place: running does it where it is due.
     pub fn bootstrap(&mut self) {
         if self.listen_fds.is_some() {
             return;
         }
         self.phases.enter(ExecutionPhase::Bootstrap);
-        self.listen_fds = Some(Arc::new(Mutex::new(Fds::new())));
+        let mut fds = Fds::new();
+        if self.options.as_ref().is_some_and(|o| o.upgrade && !o.test) {
+            self.predecessor = self.take_over(&mut fds).map(Some);
+        }
+        self.listen_fds = Some(Arc::new(Mutex::new(fds)));
         self.phases.enter(ExecutionPhase::BootstrapComplete);
+    }
+
+    fn take_over(&self, fds: &mut Fds) -> Result<Handover> {
+        let path = &self.configuration.upgrade_sock;
+        let deadline = Instant::now() + self.configuration.handover_timeout();
+        let (sockets, handover) = Handover::take(Path::new(path), deadline).map_err(|e| {
+            let message = format!(
+                "can't take over from the running server by {path}: {e}; was SIGQUIT sent to it?"
+            );
+            Error::explain(ErrorType::InternalError, message).into_in()
+        })?;
+        info!("took over {} listening sockets", sockets.len());
+        fds.receive(sockets);
+        Ok(handover)
     }
 
     /// [`Server::bootstrap`] when the server runs, as a service that others can depend on. It is
@@ -195,7 +220,8 @@ impl Server {
         }
         self.prepare()?;
         if self.configuration.daemon {
-            daemon::detach(&self.configuration)?;
+            let upgrade = matches!(self.predecessor, Ok(Some(_)));
+            daemon::detach(&self.configuration, upgrade)?;
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -241,6 +267,9 @@ impl Server {
     /// Everything that can fail, before anything runs.
     fn prepare(&mut self) -> Result<()> {
         self.bootstrap();
+        if self.predecessor.is_err() {
+            std::mem::replace(&mut self.predecessor, Ok(None))?;
+        }
         let fds = self.listen_fds.get_or_insert_default();
         let Ok(mut fds) = fds.try_lock() else {
             return Error::e_explain(
@@ -251,16 +280,21 @@ impl Server {
         for hosted in &mut self.services {
             hosted.service.prepare(&mut fds)?;
         }
+        for name in fds.close_orphans() {
+            warn!("no service listens on {name} any more; it was closed");
+        }
         Ok(())
     }
 
-    fn into_supervisor(mut self) -> Supervisor {
+    fn into_supervisor(self) -> Supervisor {
         info!("starting {} services", self.services.len());
         Supervisor {
             configuration: self.configuration,
-            services: std::mem::take(&mut self.services),
+            ready: self.services.iter().map(|h| h.ready.clone()).collect(),
+            services: self.services,
             dependencies: self.dependencies,
-            listen_fds: self.listen_fds,
+            listen_fds: self.listen_fds.unwrap_or_default(),
+            predecessor: self.predecessor.ok().flatten(),
             phases: self.phases,
         }
     }

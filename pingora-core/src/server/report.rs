@@ -11,6 +11,11 @@ pub(super) fn fatal(reason: &Error) {
         (Some(context), None) => context.to_string(),
         _ => reason.to_string(),
     };
+    problem(&text);
+}
+
+/// Says what went wrong, to whoever can be told.
+pub(super) fn problem(text: &str) {
     if log_enabled!(Level::Error) {
         error!("{text}");
     } else {

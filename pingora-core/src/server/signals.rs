@@ -20,7 +20,8 @@ pub enum ShutdownSignal {
 #[async_trait]
 pub trait ShutdownSignalWatch: Send + Sync {
     /// Returns when the server should stop. Polled before the first service starts, so that nothing
-    /// that is sent to a running server is lost.
+    /// that is sent to a running server is lost. Called again after
+    /// [`ShutdownSignal::GracefulUpgrade`], because the server serves on until the next one does.
     async fn recv(&self) -> ShutdownSignal;
 
     /// Whether [`ShutdownSignalWatch::recv`] may be called again while the server waits for the work

@@ -2,8 +2,10 @@
 
 use super::configuration::ServerConf;
 use super::phase::{ExecutionPhase, Phases};
+use super::report;
 use super::signals::{ShutdownSignal, ShutdownSignalWatch};
 use super::{ListenFds, RunArgs};
+use crate::process::Handover;
 use crate::runtime::Runtime;
 use crate::services::{
     Dependencies, ServiceReadyNotifier, ServiceReadyWatch, ServiceWithDependents,
@@ -13,6 +15,9 @@ use log::{error, info, warn};
 use pingora_error::{BError, Error, ErrorType, Result};
 use std::any::Any;
 use std::future::pending;
+use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,7 +32,7 @@ const FAST: Duration = Duration::from_millis(500);
 pub(super) struct Hosted {
     pub(super) service: Box<dyn ServiceWithDependents>,
     notifier: ServiceReadyNotifier,
-    ready: ServiceReadyWatch,
+    pub(super) ready: ServiceReadyWatch,
 }
 
 impl Hosted {
@@ -57,7 +62,9 @@ pub(super) struct Supervisor {
     pub(super) configuration: Arc<ServerConf>,
     pub(super) services: Vec<Hosted>,
     pub(super) dependencies: Arc<Dependencies>,
-    pub(super) listen_fds: Option<ListenFds>,
+    pub(super) listen_fds: ListenFds,
+    pub(super) predecessor: Option<Handover>,
+    pub(super) ready: Vec<ServiceReadyWatch>,
     pub(super) phases: Phases,
 }
 
@@ -85,9 +92,12 @@ impl Supervisor {
         self.phases.enter(ExecutionPhase::Running);
         let signal = match early {
             Some(signal) => signal,
-            None => attend(&mut running, signal).await,
+            None => self.attend(&mut running, signal).await,
         };
-        self.announce(signal);
+        let signal = self.upgraded(signal, &mut running, &*signals).await;
+        if signal == ShutdownSignal::GracefulTerminate {
+            self.phases.enter(ExecutionPhase::GracefulTerminate);
+        }
         self.phases.enter(ExecutionPhase::ShutdownStarted);
         shutdown.send_replace(true);
         let outcome = match signal {
@@ -122,7 +132,7 @@ impl Supervisor {
     }
 
     fn start(&mut self, runtimes: &[Runtime], shutdown: &watch::Receiver<bool>) -> Running {
-        let ready: Vec<_> = self.services.iter().map(|h| h.ready.clone()).collect();
+        let ready = &self.ready;
         let services = std::mem::take(&mut self.services);
         let start = |(position, (hosted, runtime)): (usize, (Hosted, &Runtime))| {
             let waits_for = self.dependencies.of(position);
@@ -131,7 +141,7 @@ impl Supervisor {
             let task = host(
                 hosted,
                 waits_for.collect(),
-                self.listen_fds.clone(),
+                Some(self.listen_fds.clone()),
                 shutdown.clone(),
                 self.configuration.listener_tasks_per_fd,
             );
@@ -143,17 +153,73 @@ impl Supervisor {
         with_runtimes.enumerate().map(start).collect()
     }
 
-    fn announce(&self, signal: ShutdownSignal) {
-        match signal {
-            ShutdownSignal::GracefulTerminate => {
-                self.phases.enter(ExecutionPhase::GracefulTerminate);
+    /// Waits for the signal; logs which services end in the meantime, and tells the server that we took
+    /// over from when all services are ready.
+    async fn attend(
+        &mut self,
+        running: &mut Running,
+        mut signal: impl Future<Output = ShutdownSignal> + Unpin,
+    ) -> ShutdownSignal {
+        let predecessor = self.predecessor.take();
+        let ready = self.ready.clone();
+        let mut accepting = pin!(async move {
+            if let Some(predecessor) = predecessor {
+                say_accepting(predecessor, ready).await;
             }
-            ShutdownSignal::GracefulUpgrade => {
-                warn!("handing over to the next server is not possible; stopping gracefully");
-                self.phases.enter(ExecutionPhase::GracefulTerminate);
+            pending::<()>().await;
+        });
+        loop {
+            tokio::select! {
+                biased;
+                signal = &mut signal => return signal,
+                Some((name, end)) = running.next() => log_end(&name, end, false),
+                () = accepting.as_mut() => {}
             }
-            ShutdownSignal::FastShutdown => {}
         }
+    }
+
+    /// Hands over to the next server if the signal says so. Serves on where that fails, until the next
+    /// signal; returns how to stop.
+    async fn upgraded(
+        &mut self,
+        mut signal: ShutdownSignal,
+        running: &mut Running,
+        signals: &dyn ShutdownSignalWatch,
+    ) -> ShutdownSignal {
+        while signal == ShutdownSignal::GracefulUpgrade {
+            self.phases
+                .enter(ExecutionPhase::GracefulUpgradeTransferringFds);
+            let mut next_signal = signals.recv();
+            let mut handover = pin!(hand_over(
+                self.configuration.clone(),
+                self.listen_fds.clone()
+            ));
+            let failed = loop {
+                tokio::select! {
+                    biased;
+                    result = handover.as_mut() => match result {
+                        Ok(()) => break None,
+                        Err(e) => break Some(e),
+                    },
+                    // Asked twice: what is under way goes on.
+                    again = &mut next_signal => match again {
+                        ShutdownSignal::GracefulUpgrade => next_signal = signals.recv(),
+                        stop => return stop,
+                    },
+                    Some((name, end)) = running.next() => log_end(&name, end, false),
+                }
+            };
+            let Some(failure) = failed else {
+                self.phases
+                    .enter(ExecutionPhase::GracefulUpgradeCloseTimeout);
+                return signal;
+            };
+            let failure = format!("can't hand over to the next server: {failure}; serving on");
+            report::problem(&failure);
+            self.phases.enter(ExecutionPhase::Running);
+            signal = self.attend(running, next_signal).await;
+        }
+        signal
     }
 
     /// Waits until all services have ended; at most until the time is up or a signal says to
@@ -207,18 +273,36 @@ async fn host(
         .await;
 }
 
-/// Waits for the signal, and logs which services end in the meantime.
-async fn attend(
-    running: &mut Running,
-    mut signal: impl Future<Output = ShutdownSignal> + Unpin,
-) -> ShutdownSignal {
-    loop {
-        tokio::select! {
-            biased;
-            signal = &mut signal => return signal,
-            Some((name, end)) = running.next() => log_end(&name, end, false),
-        }
+/// Tells the server that we took over from that all services are ready.
+async fn say_accepting(predecessor: Handover, services: Vec<ServiceReadyWatch>) {
+    for mut ready in services {
+        // An error means that it is gone: it can't be waited for any longer.
+        let _ = ready.wait_for(|ready| *ready).await;
     }
+    match predecessor.accepting() {
+        Ok(()) => info!("the server before this one may stop"),
+        Err(e) => warn!("the server before this one did not hear that it may stop: {e}"),
+    }
+}
+
+/// Hands the listening sockets to the next server, and waits until that accepts connections. On a
+/// thread of its own: it blocks. Cancelling leaves that thread to its deadline.
+async fn hand_over(conf: Arc<ServerConf>, fds: ListenFds) -> io::Result<()> {
+    let path = PathBuf::from(&conf.upgrade_sock);
+    let deadline = Instant::now() + conf.handover_timeout();
+    let (names, sockets) = fds.lock().await.serialize();
+    let (done, result) = oneshot::channel();
+    thread::Builder::new()
+        .name("handover".into())
+        .spawn(move || {
+            let given = Handover::give(&path, &names, &sockets, deadline);
+            let _ = done.send(given.and_then(|h| h.wait_until_accepting(deadline)));
+        })?;
+    result
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("its thread ended early")))?;
+    fds.lock().await.set_handed_over();
+    Ok(())
 }
 
 async fn told_to_hurry(signals: &dyn ShutdownSignalWatch) {

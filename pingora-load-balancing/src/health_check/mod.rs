@@ -1,7 +1,9 @@
 //! How a backend is found to be well.
 
+mod http;
 mod tcp;
 
+pub use self::http::HttpHealthCheck;
 pub use tcp::TcpHealthCheck;
 
 use crate::Backend;

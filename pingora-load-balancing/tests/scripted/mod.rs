@@ -111,9 +111,11 @@ impl HealthCheck for ScriptedCheck {
     }
 }
 
+type Answer = (BTreeSet<Backend>, HashMap<u64, bool>);
+
 /// What a discovery finds.
 #[derive(Clone, Default)]
-pub(crate) struct Found(Arc<Mutex<Option<(BTreeSet<Backend>, HashMap<u64, bool>)>>>);
+pub(crate) struct Found(Arc<Mutex<Option<Answer>>>);
 
 impl Found {
     /// From now on: these, and whether they may be selected.

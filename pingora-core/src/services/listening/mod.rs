@@ -248,9 +248,15 @@ impl<A: ServerApp + Send + Sync + 'static> Service<A> {
             let (transport, shared) = (transport.clone(), shared.clone());
             let mut shutdown = shared.shutdown.clone();
             started.push(worker.spawn(async move {
+                let fds = shared.fds.clone();
                 let stop = async move {
                     // An error means that the server is gone: as good as a shutdown.
                     let _ = shutdown.wait_for(|begun| *begun).await;
+                    // What waits after a handover is accepted by the next server.
+                    match fds {
+                        Some(fds) => !fds.lock().await.are_handed_over(),
+                        None => true,
+                    }
                 };
                 let hand_over = |accepted| shared.hand_over(accepted, &transport);
                 acceptor.run(stop, hand_over).await;
@@ -265,6 +271,7 @@ struct Shared<A> {
     app: Arc<A>,
     runtime: Handle,
     shutdown: ShutdownWatch,
+    fds: Option<ListenFds>,
     connections: Connections,
 }
 
@@ -274,6 +281,7 @@ impl<A> Clone for Shared<A> {
             app: self.app.clone(),
             runtime: self.runtime.clone(),
             shutdown: self.shutdown.clone(),
+            fds: self.fds.clone(),
             connections: self.connections.clone(),
         }
     }
@@ -329,6 +337,7 @@ impl<A: ServerApp + Send + Sync + 'static> super::Service for Service<A> {
             app: Arc::new(app),
             runtime,
             shutdown,
+            fds: fds.clone(),
             connections: Connections::default(),
         };
         let mut accepting = vec![];
@@ -388,6 +397,9 @@ impl Cleanup {
     async fn run(self, fds: Option<ListenFds>) {
         if let Some(fds) = fds {
             let mut fds = fds.lock().await;
+            if fds.are_handed_over() {
+                return;
+            }
             for name in &self.names {
                 fds.withdraw(name);
             }

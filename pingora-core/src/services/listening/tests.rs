@@ -292,3 +292,67 @@ async fn the_task_of_a_connection_is_small() {
     let size = size_of_val(&task);
     assert!(size <= 512, "{size} bytes");
 }
+
+#[cfg(feature = "openssl")]
+mod tls {
+    use super::*;
+    use openssl::asn1::Asn1Time;
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::hash::MessageDigest;
+    use openssl::nid::Nid;
+    use openssl::pkey::PKey;
+    use openssl::ssl::{Ssl, SslContext, SslMethod, SslVerifyMode};
+    use openssl::x509::X509Builder;
+
+    /// A certificate that nobody trusts, and its key, as files.
+    fn certificate() -> [String; 2] {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+        let mut builder = X509Builder::new().unwrap();
+        builder.set_pubkey(&key).unwrap();
+        builder
+            .set_not_before(&Asn1Time::days_from_now(0).unwrap())
+            .unwrap();
+        builder
+            .set_not_after(&Asn1Time::days_from_now(1).unwrap())
+            .unwrap();
+        builder.sign(&key, MessageDigest::sha256()).unwrap();
+        let pem = [
+            ("cert", builder.build().to_pem().unwrap()),
+            ("key", key.private_key_to_pem_pkcs8().unwrap()),
+        ];
+        pem.map(|(name, pem)| {
+            let file = format!("listening-{}-{name}.pem", std::process::id());
+            let path = std::env::temp_dir().join(file);
+            std::fs::write(&path, pem).unwrap();
+            path.to_str().unwrap().to_string()
+        })
+    }
+
+    #[tokio::test]
+    async fn connections_are_served_over_tls() {
+        let [cert, key] = certificate();
+        let mut service = Service::new("tls".into(), Lines::default());
+        service.add_tls("127.0.0.1:0", &cert, &key).unwrap();
+        for path in [cert, key] {
+            std::fs::remove_file(path).unwrap();
+        }
+        let running = Running::start(service).await;
+
+        let mut plain = running.connect().await;
+        plain.write_all(b"a\nno handshake").await.unwrap();
+        let mut alert = vec![];
+        let _ = plain.read_to_end(&mut alert).await;
+        assert_ne!(alert.get(..2), Some(&b"a\n"[..]));
+
+        let mut context = SslContext::builder(SslMethod::tls_client()).unwrap();
+        context.set_verify(SslVerifyMode::NONE);
+        let ssl = Ssl::new(&context.build()).unwrap();
+        let stream = running.connect().await;
+        let stream = crate::protocols::l4::stream::Stream::from(stream);
+        let mut client = crate::protocols::tls::SslStream::new(ssl, stream).unwrap();
+        client.connect().await.unwrap();
+        assert_eq!(&ask(&mut client, b"q\n").await, b"q\n");
+        running.stop().await;
+    }
+}

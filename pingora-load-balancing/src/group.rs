@@ -1,0 +1,410 @@
+use crate::balancer::{build, select_from};
+use crate::health_check::HealthCheck;
+use crate::registry::lock;
+use crate::rounds::{Rounds, run_rounds};
+use crate::selection::{BackendIter, BackendSelection};
+use crate::{Backend, Backends, UpdateTimings};
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::services::ServiceReadyNotifier;
+use pingora_core::services::background::BackgroundService;
+use pingora_error::Result;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+
+/// How the last rebuild of a selector went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SelectorUpdateTimings {
+    /// Of which generation of the set it was built.
+    pub generation: u64,
+    /// How long it waited for its turn.
+    pub queue_duration: Duration,
+    /// How long building took.
+    pub build_duration: Duration,
+}
+
+/// Lets one selector at a time be built anew, among all groups that share it: large selectors take
+/// much processor time, and their groups often learn of a change at the same moment.
+#[derive(Debug)]
+pub struct SelectorRebuildGate {
+    turn: Semaphore,
+}
+
+impl SelectorRebuildGate {
+    /// A gate for one at a time.
+    pub fn new() -> Self {
+        SelectorRebuildGate {
+            turn: Semaphore::const_new(1),
+        }
+    }
+}
+
+impl Default for SelectorRebuildGate {
+    fn default() -> Self {
+        SelectorRebuildGate::new()
+    }
+}
+
+/// What a selector is to be built of.
+struct Job {
+    backends: Arc<BTreeSet<Backend>>,
+    generation: u64,
+    queued: Instant,
+}
+
+/// Who builds, and what comes next.
+#[derive(Default)]
+struct Queue {
+    /// Only the newest set matters.
+    next: Option<Job>,
+    /// Whether a task takes from here.
+    taken: bool,
+    task: Option<AbortHandle>,
+    timings: Option<SelectorUpdateTimings>,
+}
+
+/// One selector of a group.
+struct Slot<S: BackendSelection> {
+    selector: ArcSwap<S>,
+    config: Option<S::Config>,
+    generation: AtomicU64,
+    coalesced: AtomicU64,
+    failed: AtomicU64,
+    queue: Mutex<Queue>,
+}
+
+impl<S: BackendSelection> Slot<S> {
+    fn new(backends: &BTreeSet<Backend>, config: Option<S::Config>) -> Self {
+        Slot {
+            selector: ArcSwap::from_pointee(build(backends, config.as_ref())),
+            config,
+            generation: AtomicU64::new(0),
+            coalesced: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            queue: Mutex::default(),
+        }
+    }
+
+    fn rebuild(&self, job: Job) {
+        let begun = Instant::now();
+        let selector = build(&job.backends, self.config.as_ref());
+        self.selector.store(Arc::new(selector));
+        self.generation.store(job.generation, Ordering::Release);
+        lock(&self.queue).timings = Some(SelectorUpdateTimings {
+            generation: job.generation,
+            queue_duration: begun.duration_since(job.queued),
+            build_duration: begun.elapsed(),
+        });
+    }
+}
+
+impl<S> Slot<S>
+where
+    S: BackendSelection + Send + Sync + 'static,
+{
+    /// Builds the selector anew: soon, or at once where there is no runtime to wait in.
+    fn enqueue(self: &Arc<Self>, job: Job, gate: &Arc<SelectorRebuildGate>) {
+        let Ok(runtime) = Handle::try_current() else {
+            self.rebuild(job);
+            return;
+        };
+        let mut queue = lock(&self.queue);
+        if queue.next.replace(job).is_some() {
+            self.coalesced.fetch_add(1, Ordering::Relaxed);
+        }
+        // A task may also have ended with the runtime that it was on.
+        let ended = queue.task.as_ref().is_none_or(AbortHandle::is_finished);
+        if !queue.taken || ended {
+            queue.taken = true;
+            let work = work_off(self.clone(), gate.clone());
+            queue.task = Some(runtime.spawn(work).abort_handle());
+        }
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        let mut queue = lock(&self.queue);
+        let job = queue.next.take();
+        queue.taken = job.is_some();
+        job
+    }
+}
+
+async fn work_off<S>(slot: Arc<Slot<S>>, gate: Arc<SelectorRebuildGate>)
+where
+    S: BackendSelection + Send + Sync + 'static,
+{
+    loop {
+        // The gate is never closed; should it ever be, building matters more than taking turns.
+        let _turn = gate.turn.acquire().await;
+        let Some(job) = slot.next_job() else {
+            return;
+        };
+        let generation = job.generation;
+        let built = tokio::task::spawn_blocking({
+            let slot = slot.clone();
+            move || slot.rebuild(job)
+        });
+        if let Err(e) = built.await {
+            slot.failed.fetch_add(1, Ordering::Relaxed);
+            log::error!("a selector stays as it was, building generation {generation} failed: {e}");
+        }
+    }
+}
+
+/// Several selectors over one set of backends, with one health and one discovery: for example rings
+/// with different numbers of points, or one round robin for each listener.
+///
+/// When the set changes, selectors are built anew one at a time, beside the requests and off the
+/// threads that serve them; until its turn came, a selector offers what it did before, of which only
+/// those that are still in the set can be selected. Each change of the set makes a new generation,
+/// counted from 0; a selector that missed some is built of the newest.
+pub struct LoadBalancerGroup<S>
+where
+    S: BackendSelection,
+{
+    /// How often to check the backends; `None`: once, when the service starts.
+    pub health_check_frequency: Option<Duration>,
+    /// How often to ask discovery for the set; `None`: once, when the service starts.
+    pub update_frequency: Option<Duration>,
+    /// Whether to check many backends at a time. One after the other, a few that don't answer hold
+    /// up all the rest.
+    pub parallel_health_check: bool,
+    backends: Backends,
+    slots: Box<[Arc<Slot<S>>]>,
+    gate: Arc<SelectorRebuildGate>,
+    /// Nothing was known at first, so that there is nothing to go on with until the first set.
+    began_empty: bool,
+    generation: AtomicU64,
+    timings: Mutex<Option<UpdateTimings>>,
+}
+
+impl<S> LoadBalancerGroup<S>
+where
+    S: BackendSelection + Send + Sync + 'static,
+    S::Iter: BackendIter,
+{
+    /// One selector over `backends` for each of `configs`; `None` stands for the default one.
+    pub fn from_backends_with_configs(
+        backends: Backends,
+        configs: impl IntoIterator<Item = Option<S::Config>>,
+    ) -> Self {
+        let known = backends.get_backend();
+        let slot = |config| Arc::new(Slot::new(&known, config));
+        let slots = configs.into_iter().map(slot).collect();
+        LoadBalancerGroup {
+            health_check_frequency: None,
+            update_frequency: None,
+            parallel_health_check: false,
+            slots,
+            backends,
+            began_empty: known.is_empty(),
+            gate: Arc::new(SelectorRebuildGate::new()),
+            generation: AtomicU64::new(0),
+            timings: Mutex::default(),
+        }
+    }
+
+    /// Takes turns in building with all others that have this gate. Without it, the selectors of
+    /// this group alone take turns.
+    pub fn with_rebuild_gate(mut self, rebuild_gate: Arc<SelectorRebuildGate>) -> Self {
+        self.gate = rebuild_gate;
+        self
+    }
+
+    /// How many selectors there are.
+    pub fn selector_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Asks discovery for the set. If that changed, the selectors will be built anew soon; outside
+    /// of a runtime, and the first time if nothing was known before, before this returns.
+    ///
+    /// # Errors
+    /// Discovery's; the set stays as it was.
+    pub async fn update(&self) -> Result<()> {
+        let begun = Instant::now();
+        let mut queued = None;
+        self.backends
+            .update(|backends| {
+                let discovered = Instant::now();
+                let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+                for slot in &self.slots {
+                    let job = Job {
+                        backends: backends.clone(),
+                        generation,
+                        queued: discovered,
+                    };
+                    if self.began_empty && generation == 1 {
+                        slot.rebuild(job);
+                    } else {
+                        slot.enqueue(job, &self.gate);
+                    }
+                }
+                queued = Some((discovered, discovered.elapsed()));
+            })
+            .await?;
+        let (discovered, build_duration) = queued.unwrap_or((Instant::now(), Duration::ZERO));
+        *lock(&self.timings) = Some(UpdateTimings {
+            discovery_duration: discovered.duration_since(begun),
+            build_duration,
+        });
+        Ok(())
+    }
+
+    /// [`LoadBalancer::select`](crate::LoadBalancer::select) by the selector of this index. `None`
+    /// also where there is no such selector.
+    #[inline]
+    pub fn select(
+        &self,
+        selector_index: usize,
+        key: &[u8],
+        max_iterations: usize,
+    ) -> Option<Backend> {
+        self.select_with(selector_index, key, max_iterations, |_, healthy| healthy)
+    }
+
+    /// [`LoadBalancer::select_with`](crate::LoadBalancer::select_with) by the selector of this
+    /// index. `None` also where there is no such selector.
+    #[inline]
+    pub fn select_with<F>(
+        &self,
+        selector_index: usize,
+        key: &[u8],
+        max_iterations: usize,
+        accept: F,
+    ) -> Option<Backend>
+    where
+        F: Fn(&Backend, bool) -> bool,
+    {
+        let selector = &self.slots.get(selector_index)?.selector;
+        select_from(selector, &self.backends, key, max_iterations, accept)
+    }
+
+    /// How backends are checked from now on.
+    pub fn set_health_check(&mut self, hc: Box<dyn HealthCheck + Send + Sync + 'static>) {
+        self.backends.set_health_check(hc);
+    }
+
+    /// The set of backends.
+    pub fn backends(&self) -> &Backends {
+        &self.backends
+    }
+
+    /// The generation of the set: how often it changed.
+    pub fn backend_generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The generation that a selector was built of; `None` if there is no such selector.
+    pub fn selector_generation(&self, selector_index: usize) -> Option<u64> {
+        let slot = self.slots.get(selector_index)?;
+        Some(slot.generation.load(Ordering::Acquire))
+    }
+
+    /// Whether every selector was built of this generation or of a newer one.
+    pub fn selectors_ready_for(&self, generation: u64) -> bool {
+        self.slots
+            .iter()
+            .all(|slot| slot.generation.load(Ordering::Acquire) >= generation)
+    }
+
+    /// How a selector's last rebuild went; `None` before the first.
+    pub fn selector_last_update_timing(
+        &self,
+        selector_index: usize,
+    ) -> Option<SelectorUpdateTimings> {
+        lock(&self.slots.get(selector_index)?.queue).timings
+    }
+
+    /// How many rebuilds of a selector were not done because a newer set came before their turn.
+    /// `None` if there is no such selector.
+    pub fn selector_coalesced_rebuilds(&self, selector_index: usize) -> Option<u64> {
+        let slot = self.slots.get(selector_index)?;
+        Some(slot.coalesced.load(Ordering::Relaxed))
+    }
+
+    /// How many rebuilds of a selector panicked; it stayed as it was. `None` if there is no such
+    /// selector.
+    pub fn selector_failed_rebuilds(&self, selector_index: usize) -> Option<u64> {
+        let slot = self.slots.get(selector_index)?;
+        Some(slot.failed.load(Ordering::Relaxed))
+    }
+
+    /// How long the last update took, without the rebuilds that it asked for; `None` before the
+    /// first.
+    pub fn last_update_timing(&self) -> Option<UpdateTimings> {
+        *lock(&self.timings)
+    }
+
+    /// As [`LoadBalancer::run`](crate::LoadBalancer::run).
+    pub async fn run(&self, shutdown: ShutdownWatch, ready_opt: Option<ServiceReadyNotifier>) {
+        run_rounds(self, shutdown, ready_opt).await;
+    }
+}
+
+#[async_trait]
+impl<S> Rounds for LoadBalancerGroup<S>
+where
+    S: BackendSelection + Send + Sync + 'static,
+    S::Iter: BackendIter,
+{
+    fn updates_every(&self) -> Option<Duration> {
+        self.update_frequency
+    }
+
+    fn checks_every(&self) -> Option<Duration> {
+        self.health_check_frequency
+    }
+
+    async fn update(&self) -> Result<()> {
+        LoadBalancerGroup::update(self).await
+    }
+
+    async fn check(&self) {
+        self.backends
+            .run_health_check(self.parallel_health_check)
+            .await;
+    }
+}
+
+#[async_trait]
+impl<S> BackgroundService for LoadBalancerGroup<S>
+where
+    S: BackendSelection + Send + Sync + 'static,
+    S::Iter: BackendIter,
+{
+    async fn start_with_ready_notifier(
+        &self,
+        shutdown: ShutdownWatch,
+        ready_notifier: ServiceReadyNotifier,
+    ) {
+        self.run(shutdown, Some(ready_notifier)).await;
+    }
+}
+
+impl<S: BackendSelection> Drop for LoadBalancerGroup<S> {
+    /// What waits for its turn is given up; what is being built is built in vain.
+    fn drop(&mut self) {
+        for slot in &self.slots {
+            if let Some(task) = lock(&slot.queue).task.take() {
+                task.abort();
+            }
+        }
+    }
+}
+
+impl<S: BackendSelection> fmt::Debug for LoadBalancerGroup<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadBalancerGroup")
+            .field("backends", &self.backends)
+            .field("selectors", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,226 @@
+use super::tcp::CONNECT_TIMEOUT;
+use super::{BackendSummary, HealthCheck, HealthObserveCallback};
+use crate::Backend;
+use async_trait::async_trait;
+use http::header::HOST;
+use pingora_core::connectors::http::Connector as HttpConnector;
+use pingora_core::connectors::http::custom::Connector;
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+/// A backend that does not answer within this time is not well.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+type Validator = Box<dyn Fn(&ResponseHeader) -> Result<()> + Send + Sync>;
+
+/// A backend is well if it answers a request: with 200, or as the validator says.
+///
+/// The body of the answer does not matter.
+pub struct HttpHealthCheck<C = ()>
+where
+    C: Connector,
+{
+    /// How many checks in a row must succeed before a backend counts as healthy again; 1 by
+    /// default.
+    pub consecutive_success: usize,
+    /// How many checks in a row must fail before a backend counts as unhealthy; 1 by default.
+    pub consecutive_failure: usize,
+    /// How to connect. Its address is replaced by the backend's. By default connecting may take 1
+    /// second, a TLS handshake one more, and the answer 1 second (its `read_timeout`).
+    pub peer_template: HttpPeer,
+    /// Whether to keep the connection for the next check; not by default: a new connection finds
+    /// more. One that turns out to be closed is replaced by a new one.
+    pub reuse_connection: bool,
+    /// The request; `GET /` by default. It must have no body.
+    pub req: RequestHeader,
+    /// Whether an answer is a good one; by default, if its status is 200.
+    pub validator: Option<Validator>,
+    /// The port to connect to instead of the backend's.
+    pub port_override: Option<u16>,
+    /// Is told when a backend's health changes.
+    pub health_changed_callback: Option<HealthObserveCallback>,
+    /// Describes a backend for the log; by default, its address does.
+    pub backend_summary_callback: Option<BackendSummary>,
+    connector: HttpConnector<C>,
+}
+
+impl HttpHealthCheck<()> {
+    /// Asks for `/` at `host`, which is also the name for the TLS handshake if there is to be one.
+    pub fn new(host: &str, tls: bool) -> Self {
+        HttpHealthCheck::with_connector(host, tls, HttpConnector::new(None))
+    }
+}
+
+impl<C: Connector> HttpHealthCheck<C> {
+    /// [`HttpHealthCheck::new`] with a connector that has a protocol of the user's own.
+    pub fn new_custom(host: &str, tls: bool, custom: HttpConnector<C>) -> Self {
+        HttpHealthCheck::with_connector(host, tls, custom)
+    }
+
+    fn with_connector(host: &str, tls: bool, connector: HttpConnector<C>) -> Self {
+        let mut req = RequestHeader::from(http::Request::new(()).into_parts().0);
+        if let Err(e) = req.insert_header(HOST, host) {
+            log::error!("a health check without a Host field: {host:?} can't be one: {e}");
+        }
+        let sni = if tls { host.to_string() } else { String::new() };
+        // The address stands for the backend's, whose place it takes.
+        let mut peer_template = HttpPeer::new("0.0.0.0:1", tls, sni);
+        peer_template.options.connection_timeout = Some(CONNECT_TIMEOUT);
+        peer_template.options.total_connection_timeout = Some(2 * CONNECT_TIMEOUT);
+        peer_template.options.read_timeout = Some(ANSWER_TIMEOUT);
+        HttpHealthCheck {
+            consecutive_success: 1,
+            consecutive_failure: 1,
+            peer_template,
+            reuse_connection: false,
+            req,
+            validator: None,
+            port_override: None,
+            health_changed_callback: None,
+            backend_summary_callback: None,
+            connector,
+        }
+    }
+
+    /// Connects by `connector`, for its options.
+    pub fn set_connector(&mut self, connector: HttpConnector<C>) {
+        self.connector = connector;
+    }
+
+    /// Describes backends for the log by `callback`.
+    pub fn set_backend_summary<F>(&mut self, callback: F)
+    where
+        F: Fn(&Backend) -> String + Send + Sync + 'static,
+    {
+        self.backend_summary_callback = Some(Box::new(callback));
+    }
+
+    fn peer(&self, target: &Backend) -> HttpPeer {
+        let mut peer = self.peer_template.clone();
+        peer._address = target.addr.clone();
+        if let Some(port) = self.port_override {
+            peer._address.set_port(port);
+        }
+        peer
+    }
+
+    async fn ask(&self, peer: &HttpPeer, mut session: HttpSession<C::Session>) -> Result<()> {
+        let limit = peer.options.read_timeout;
+        session.set_read_timeout(limit);
+        session.set_write_timeout(peer.options.write_timeout.or(limit));
+        within(limit, exchange(&self.req, &mut session)).await?;
+        let verdict = match session.response_header() {
+            Some(answer) => self.judge(answer),
+            None => Error::e_explain(ErrorType::InternalError, "an answer without a head"),
+        };
+        // An endless body makes the backend no less healthy; its connection is given up.
+        if self.reuse_connection && within(limit, drain(&mut session)).await.is_ok() {
+            let idle_timeout = peer.options.idle_timeout;
+            self.connector
+                .release_http_session(session, peer, idle_timeout)
+                .await;
+        } else {
+            session.shutdown().await;
+        }
+        verdict
+    }
+
+    fn judge(&self, answer: &ResponseHeader) -> Result<()> {
+        if let Some(validator) = &self.validator {
+            return validator(answer);
+        }
+        match answer.status.as_u16() {
+            200 => Ok(()),
+            status => Error::e_explain(
+                ErrorType::CustomCode("UnexpectedStatus", status),
+                "the health check expects 200",
+            ),
+        }
+    }
+}
+
+/// Sends the request and reads up to the head of the answer proper.
+async fn exchange<S>(req: &RequestHeader, session: &mut HttpSession<S>) -> Result<()> {
+    session.write_request_header(Box::new(req.clone())).await?;
+    session.finish_request_body().await?;
+    loop {
+        session.read_response_header().await?;
+        let informational = session
+            .response_header()
+            .is_some_and(|head| head.status.is_informational() && head.status != 101);
+        if !informational {
+            return Ok(());
+        }
+    }
+}
+
+async fn drain<S>(session: &mut HttpSession<S>) -> Result<()> {
+    while session.read_response_body().await?.is_some() {}
+    Ok(())
+}
+
+/// A peer that sends a byte now and then must not keep the check busy forever.
+async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let Some(limit) = limit else {
+        return work.await;
+    };
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done,
+        Err(_) => {
+            let context = format!("no answer within {limit:?}");
+            Err(Error::explain(ErrorType::ReadTimedout, context).into_up())
+        }
+    }
+}
+
+#[async_trait]
+impl<C: Connector> HealthCheck for HttpHealthCheck<C> {
+    async fn check(&self, target: &Backend) -> Result<()> {
+        let peer = self.peer(target);
+        let (session, reused) = self.connector.get_http_session(&peer).await?;
+        let mut result = self.ask(&peer, session).await;
+        if reused && result.is_err() {
+            // The backend may have closed the connection since the last check.
+            let (session, _) = self.connector.get_http_session(&peer).await?;
+            result = self.ask(&peer, session).await;
+        }
+        result
+    }
+
+    async fn health_status_change(&self, target: &Backend, healthy: bool) {
+        if let Some(callback) = &self.health_changed_callback {
+            callback.observe(target, healthy).await;
+        }
+    }
+
+    fn backend_summary(&self, target: &Backend) -> String {
+        match &self.backend_summary_callback {
+            Some(summary) => summary(target),
+            None => format!("backend {}", target.addr),
+        }
+    }
+
+    fn health_threshold(&self, success: bool) -> usize {
+        if success {
+            self.consecutive_success
+        } else {
+            self.consecutive_failure
+        }
+    }
+}
+
+impl<C: Connector> fmt::Debug for HttpHealthCheck<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpHealthCheck")
+            .field("consecutive_success", &self.consecutive_success)
+            .field("consecutive_failure", &self.consecutive_failure)
+            .field("peer_template", &self.peer_template.to_string())
+            .field("reuse_connection", &self.reuse_connection)
+            .finish_non_exhaustive()
+    }
+}
