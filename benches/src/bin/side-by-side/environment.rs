@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+const NOT_UTF8: &str = "the target directory's name is not UTF-8";
+
 /// What a reader needs to judge the figures or to repeat them.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Environment {
@@ -87,9 +89,7 @@ pub(crate) fn build(options: &Options) -> Result<(), Failure> {
     }
     if options.with_peer {
         let target = peer_target_dir()?;
-        let target = target
-            .to_str()
-            .ok_or("the target directory's name is not UTF-8")?;
+        let target = target.to_str().ok_or(NOT_UTF8)?;
         let dir = package_dir().join("peer");
         cargo(
             &["build", "--release", "--locked", "--target-dir", target],

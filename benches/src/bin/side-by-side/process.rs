@@ -3,6 +3,7 @@
 use crate::Failure;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -49,6 +50,8 @@ pub(crate) fn end_children_on_signals() -> Result<(), Failure> {
         let started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
         for child in &started.children {
             kill_tree(*child);
+            // Where nobody else reaps orphans they would stay as zombies.
+            let _ = i32::try_from(*child).map(|child| waitpid(Pid::from_raw(child), None));
         }
         if let Some(dir) = &started.dir {
             let _ = std::fs::remove_dir_all(dir);
@@ -113,10 +116,16 @@ impl Process {
         log: &Path,
         stdout: Stdio,
     ) -> Result<Self, Failure> {
-        // If this process dies without a chance to clean up, the kernel ends the child. TERM
-        // and not KILL, because nginx has to pass it on to its workers.
+        let name = program
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        // If this process dies without a chance to clean up, the kernel ends the child. nginx
+        // needs the signal that it passes on to its workers.
+        let signal = if name == "nginx" { "TERM" } else { "KILL" };
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM", "taskset", "-c", cores]);
+        command.args(["--pdeathsig", signal, "taskset", "-c", cores]);
         command.arg(program).args(args);
         command
             .stdin(Stdio::piped())
