@@ -240,14 +240,7 @@ impl RequestHeader {
 impl RequestHeader {
     /// An empty `GET /` of HTTP/1.1 that keeps spellings.
     pub fn empty() -> Self {
-        let (mut base, ()) = http::Request::new(()).into_parts();
-        base.version = Version::HTTP_11;
-        Self {
-            base,
-            cases: NameCases::kept(),
-            raw_target: None,
-            send_end_stream: true,
-        }
+        Self::default()
     }
 
     /// Becomes an empty `GET /` of HTTP/1.1 that keeps spellings. All allocations stay.

@@ -193,13 +193,7 @@ impl ResponseHeader {
 impl ResponseHeader {
     /// An empty 200 of HTTP/1.1 that keeps spellings.
     pub fn empty() -> Self {
-        let (mut base, ()) = http::Response::new(()).into_parts();
-        base.version = Version::HTTP_11;
-        Self {
-            base,
-            cases: NameCases::kept(),
-            reason_phrase: None,
-        }
+        Self::default()
     }
 
     /// Becomes an empty 200 of HTTP/1.1 that keeps spellings. All allocations stay.

@@ -188,7 +188,7 @@ where
         if self.filters_body() {
             self.filter_body(&mut data, end, true)?;
         } else if self.session.upstream_compression.is_enabled() {
-            data = self.session.upstream_compression.response_body_filter(data.as_ref(), end);
+            data = self.compress(data, end)?;
         }
         if !self.session.downstream_modules_ctx.is_empty() {
             let modules = &mut self.session.downstream_modules_ctx;
@@ -209,7 +209,7 @@ where
         let inner = &self.proxy.inner;
         let first = inner.upstream_response_body_filter(self.session, data, end, self.ctx)?;
         if compress && self.session.upstream_compression.is_enabled() {
-            *data = self.session.upstream_compression.response_body_filter(data.as_ref(), end);
+            *data = self.compress(data.take(), end)?;
         }
         let second = inner.response_body_filter(self.session, data, end, self.ctx)?;
         if let Some(delay) = first.max(second).filter(|delay| !delay.is_zero()) {
@@ -218,7 +218,15 @@ where
         Ok(())
     }
 
+    fn compress(&mut self, data: Option<Bytes>, end: bool) -> Result<Option<Bytes>> {
+        let compression = &mut self.session.upstream_compression;
+        let changed = compression.try_response_body_filter(data.as_ref(), end)?;
+        Ok(changed.or(data))
+    }
+
     fn queue_body(&mut self, data: Option<Bytes>, end: bool) -> Result<()> {
+        // A filter that collects may have nothing to say yet.
+        let data = data.filter(|data| !data.is_empty());
         if data.is_none() && !end {
             return Ok(());
         }
@@ -240,6 +248,10 @@ where
 
     async fn on_trailers(&mut self, trailers: Option<Box<HeaderMap>>) -> Result<()> {
         self.flush_once().await;
+        if self.session.upstream_compression.is_enabled() {
+            let rest = self.compress(None, true)?;
+            self.queue_body(rest, false)?;
+        }
         let mut trailers = trailers.unwrap_or_default();
         let inner = &self.proxy.inner;
         inner.upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;

@@ -3,6 +3,7 @@ use crate::exchange::Forward;
 use crate::{ProxyHttp, ProxyWarnLogContext, Session};
 use async_trait::async_trait;
 use futures::FutureExt;
+use http::Version;
 use http::header::TRANSFER_ENCODING;
 use pingora_core::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
@@ -270,7 +271,10 @@ fn response_is_whole(session: &mut Session) -> bool {
 }
 
 /// Sees to it that a body whose length is not told goes out in chunks.
+///
+/// Whatever the client speaks, the upstream is spoken to in our own version.
 fn frame_request(request: &mut RequestHeader, session: &mut Session) -> Result<()> {
+    request.set_version(Version::HTTP_11);
     if session.is_body_empty() {
         return Ok(());
     }

@@ -1,1 +1,138 @@
-//! tmp
+//! Who a request is addressed to: the target and `Host` must agree (RFC 9112 section 3.2).
+
+use http::header::HOST;
+use http::{HeaderValue, Method, Version};
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
+
+pub use pingora_http::authority::{
+    RawTargetAuthority, is_http_family_scheme, raw_target_authority,
+};
+
+use super::h1::authority_host_and_port;
+
+/// Checks that a request says in one way only where it goes.
+///
+/// At most one `Host`, and exactly one on HTTP/1.1; it is a host and a port; where the target names
+/// an authority too, both are the same, ignoring case and the default port of the scheme. Requests
+/// from an HTTP/1 connection fulfil this after parsing; those from HTTP/2, or changed by a filter,
+/// may not.
+///
+/// # Errors
+/// `InvalidHTTPHeader`, the client's fault.
+pub fn validate_request_authority(req: &RequestHeader) -> Result<()> {
+    let mut hosts = req.headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
+    let (host, second) = (hosts.next(), hosts.next());
+    if second.is_some() {
+        return Err(refused("more than one Host"));
+    }
+    if host.is_some_and(|host| authority_host_and_port(host).is_none()) {
+        return Err(refused("Host is not a host and a port"));
+    }
+    let Some((scheme, target)) = target_authority(req)? else {
+        if host.is_none() && req.version == Version::HTTP_11 {
+            return Err(refused("no Host"));
+        }
+        return Ok(());
+    };
+    if authority_host_and_port(target).is_none() {
+        return Err(refused("the authority of the target is malformed"));
+    }
+    match host {
+        None if req.version == Version::HTTP_11 => Err(refused("no Host")),
+        Some(host) if !same_authority(scheme, host, target) => {
+            Err(refused("Host and the authority of the target differ"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Scheme (may be empty) and authority that the target names.
+fn target_authority(req: &RequestHeader) -> Result<Option<(&[u8], &[u8])>> {
+    if let Some(authority) = req.uri.authority() {
+        let scheme = req.uri.scheme_str().unwrap_or_default().as_bytes();
+        return Ok(Some((scheme, authority.as_str().as_bytes())));
+    }
+    if req.method == Method::CONNECT {
+        return Ok(Some((b"", req.raw_path())));
+    }
+    match raw_target_authority(req.raw_path()) {
+        RawTargetAuthority::None => Ok(None),
+        RawTargetAuthority::Absolute {
+            scheme, authority, ..
+        } if is_http_family_scheme(scheme) => Ok(Some((scheme, authority))),
+        RawTargetAuthority::Absolute { .. } => {
+            Err(refused("the scheme of the target is not http or https"))
+        }
+        RawTargetAuthority::AmbiguousAuthority => {
+            Err(refused("the authority of the target is ambiguous"))
+        }
+    }
+}
+
+fn same_authority(scheme: &[u8], a: &[u8], b: &[u8]) -> bool {
+    let default_port: Option<&[u8]> = match () {
+        () if scheme.eq_ignore_ascii_case(b"http") => Some(b"80"),
+        () if scheme.eq_ignore_ascii_case(b"https") => Some(b"443"),
+        () => None,
+    };
+    let normal = |authority| {
+        let (host, port) = authority_host_and_port(authority)?;
+        Some((
+            host,
+            port.filter(|p| !p.is_empty() && Some(*p) != default_port),
+        ))
+    };
+    match (normal(a), normal(b)) {
+        (Some((host, port)), Some((other, other_port))) => {
+            host.eq_ignore_ascii_case(other) && port == other_port
+        }
+        _ => false,
+    }
+}
+
+#[cold]
+fn refused(why: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::InvalidHTTPHeader, why).into_down()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_and_host_agree() {
+        let http2 = Version::HTTP_2;
+        let rows: &[(&str, Version, &str, &[&str], bool)] = &[
+            ("/", Version::HTTP_11, "GET", &["a"], true),
+            ("/", Version::HTTP_11, "GET", &[], false),
+            ("/", Version::HTTP_10, "GET", &[], true),
+            ("/", Version::HTTP_11, "GET", &["a", "a"], false),
+            ("/", Version::HTTP_11, "GET", &["a b"], false),
+            ("/", Version::HTTP_11, "GET", &[""], false),
+            ("http://a/", Version::HTTP_11, "GET", &["a"], true),
+            ("http://a/", Version::HTTP_11, "GET", &["A:80"], true),
+            ("https://a:443/", Version::HTTP_11, "GET", &["a"], true),
+            ("https://a/", Version::HTTP_11, "GET", &["a:80"], false),
+            ("http://a/", Version::HTTP_11, "GET", &["b"], false),
+            ("http://a/", Version::HTTP_11, "GET", &[], false),
+            ("http://a/", http2, "GET", &[], true),
+            ("http://a/", http2, "GET", &["b"], false),
+            ("http://u@a/", http2, "GET", &[], false),
+            ("/", http2, "GET", &[], true),
+            ("a:443", http2, "CONNECT", &[], true),
+            ("a:443", Version::HTTP_11, "CONNECT", &["a:443"], true),
+            ("a:443", Version::HTTP_11, "CONNECT", &["b:443"], false),
+            ("*", Version::HTTP_11, "OPTIONS", &["a"], true),
+        ];
+        for (target, version, method, hosts, expected) in rows {
+            let mut req = RequestHeader::build(*method, target.as_bytes(), None).unwrap();
+            req.set_version(*version);
+            for host in *hosts {
+                req.append_header("Host", *host).unwrap();
+            }
+            let found = validate_request_authority(&req);
+            assert_eq!(found.is_ok(), *expected, "{target} {version:?} {hosts:?}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use crate::protocols::l4::ext::TcpKeepalive;
 use crate::protocols::l4::{BindTo, Connect as L4Connect, Tracer};
 use crate::protocols::tls::{ALPN, CaType, HandshakeCompleteHook, hash_ca};
+pub use crate::protocols::http::hop_by_hop::{H1UpgradePolicy, HttpUpstreamRequestPolicy};
 use ::http::request::Parts;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
@@ -22,67 +23,6 @@ pub type ProxyDigestUserDataHook = Arc<
 
 /// Sets what it likes on a TCP socket before it connects. An error ends the attempt.
 pub type TcpSocketTweakHook = Arc<dyn Fn(&TcpSocket) -> Result<()> + Send + Sync + 'static>;
-
-/// What happens to an `Upgrade` that the client asks for on HTTP/1.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum H1UpgradePolicy {
-    /// A well-formed WebSocket upgrade passes, in normal form; any other is taken out.
-    WebSocketOnly,
-    /// Passes as it came.
-    Preserve,
-    /// Taken out.
-    Deny,
-}
-
-/// What is done to the hop-by-hop fields of a request before it goes upstream (RFC 9110
-/// section 7.6.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HttpUpstreamRequestPolicy {
-    /// Take out `Connection`, `Keep-Alive`, `TE`, `Transfer-Encoding` and the like.
-    pub strip_hop_by_hop: bool,
-    /// Take out the fields that `Connection` names.
-    pub strip_connection_nominated: bool,
-    /// Refuse a request whose `Connection` names fields that it must not take out.
-    pub reject_malformed_connection_nominations: bool,
-    /// What happens to upgrades.
-    pub h1_upgrade: H1UpgradePolicy,
-}
-
-impl HttpUpstreamRequestPolicy {
-    /// As the RFC wants it, with WebSocket upgrades. The default.
-    pub const fn standard() -> Self {
-        HttpUpstreamRequestPolicy {
-            strip_hop_by_hop: true,
-            strip_connection_nominated: true,
-            reject_malformed_connection_nominations: true,
-            h1_upgrade: H1UpgradePolicy::WebSocketOnly,
-        }
-    }
-
-    /// Leaves every field as it came: for upstreams that are part of the same hop.
-    pub const fn preserve() -> Self {
-        HttpUpstreamRequestPolicy {
-            strip_hop_by_hop: false,
-            strip_connection_nominated: false,
-            reject_malformed_connection_nominations: false,
-            h1_upgrade: H1UpgradePolicy::Preserve,
-        }
-    }
-
-    /// As [`standard`](Self::standard), without upgrades.
-    pub const fn deny_upgrades() -> Self {
-        HttpUpstreamRequestPolicy {
-            h1_upgrade: H1UpgradePolicy::Deny,
-            ..Self::standard()
-        }
-    }
-}
-
-impl Default for HttpUpstreamRequestPolicy {
-    fn default() -> Self {
-        Self::standard()
-    }
-}
 
 /// How to connect to a peer, and how to talk to it.
 ///

@@ -4,7 +4,7 @@ use http::Version;
 
 use super::Fault;
 use super::persistence::ConnectionOptions;
-use super::tokens::{elements, is_token, is_token_byte};
+use super::tokens::{is_token, is_token_byte, list_elements};
 
 /// Fields that mean something to the framing; all others just pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl<'a> Framing<'a> {
     /// Anything but digits, more than 63 bits, or values that are not equal to each other.
     pub(super) fn content_length(&mut self, value: &'a [u8]) -> Result<Option<&'a [u8]>, Fault> {
         let mut first = None;
-        for digits in elements(value) {
+        for digits in list_elements(value) {
             match self.length {
                 Some(known) if known.digits == digits => {}
                 Some(_) => return Err(Fault::bad("two different values of Content-Length")),
@@ -93,7 +93,7 @@ impl<'a> Framing<'a> {
     /// # Errors
     /// An element that is no coding, or anything after `chunked`.
     pub(super) fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Fault> {
-        for coding in elements(value) {
+        for coding in list_elements(value) {
             let chunked = coding.eq_ignore_ascii_case(b"chunked");
             self.coding = match self.coding {
                 TransferCoding::Absent if chunked => TransferCoding::Chunked,
@@ -112,7 +112,7 @@ impl<'a> Framing<'a> {
 
     /// Takes in one `Upgrade` field: a list of `protocol [ "/" version ]` (RFC 9110 section 7.8).
     pub(super) fn upgrade(&mut self, value: &[u8]) {
-        let well_formed = elements(value).all(|protocol| {
+        let well_formed = list_elements(value).all(|protocol| {
             let mut parts = protocol.splitn(2, |&b| b == b'/');
             parts.all(|part| !part.is_empty() && part.iter().all(|&b| is_token_byte(b)))
         });

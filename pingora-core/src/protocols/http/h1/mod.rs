@@ -43,6 +43,7 @@ pub use response::{
     ResponseContext, ResponseFacts, parse_response, parse_response_with_unsound_length,
 };
 pub use scan::{HeadScanner, skip_leading_crlf};
+pub use tokens::{is_token, list_elements};
 pub use trailers::may_be_trailer;
 
 /// How large a message head may be.

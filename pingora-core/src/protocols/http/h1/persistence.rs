@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Version};
 
-use super::tokens::elements;
+use super::tokens::list_elements;
 
 /// What the `Connection` fields of a message ask for (RFC 9110 section 7.6.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ impl ConnectionOptions {
     /// Takes in one `Connection` field. Options that don't concern us are passed over.
     #[inline]
     pub(super) fn read(&mut self, value: &[u8]) {
-        for option in elements(value) {
+        for option in list_elements(value) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
             self.upgrade |= option.eq_ignore_ascii_case(b"upgrade");

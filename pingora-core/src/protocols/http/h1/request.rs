@@ -43,7 +43,12 @@ pub struct RequestFacts {
 impl Default for RequestFacts {
     /// Of a request that was not read: no body, and nothing to keep the connection for.
     fn default() -> Self {
-        Self { body: BodyLength::Empty, keep_alive: false, expects_continue: false, upgrade: false }
+        Self {
+            body: BodyLength::Empty,
+            keep_alive: false,
+            expects_continue: false,
+            upgrade: false,
+        }
     }
 }
 

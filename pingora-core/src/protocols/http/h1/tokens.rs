@@ -23,9 +23,9 @@ pub(super) const fn is_token_byte(byte: u8) -> bool {
         )
 }
 
-/// `token`: at least one `tchar`.
+/// Whether this is a `token`: at least one `tchar` and nothing else.
 #[inline]
-pub(super) fn is_token(bytes: &[u8]) -> bool {
+pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&b| is_token_byte(b))
 }
 
@@ -41,6 +41,6 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
 /// The elements of a comma-separated list, trimmed; empty ones too. Knows no quoted strings: for
 /// lists of tokens.
 #[inline]
-pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn list_elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(trim)
 }

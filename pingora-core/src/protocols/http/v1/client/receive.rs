@@ -47,7 +47,11 @@ impl Inner {
     fn begin_response(&mut self, head: Bytes) -> Result<(Box<ResponseHeader>, usize)> {
         let length = head.len();
         let mut header = Box::new(ResponseHeader::empty());
-        let facts = h1::parse_response(head, &self.limits, self.context, &mut header);
+        let parse = match self.allow_unsound_length {
+            true => h1::parse_response_with_unsound_length,
+            false => h1::parse_response,
+        };
+        let facts = parse(head, &self.limits, self.context, &mut header);
         let facts = facts.map_err(|fault| {
             self.broken = true;
             faults::bad_head(fault, ErrorSource::Upstream)
