@@ -4,7 +4,7 @@ use crate::{ProxyHttp, ProxyWarnLogContext, Session};
 use async_trait::async_trait;
 use futures::FutureExt;
 use http::Version;
-use http::header::TRANSFER_ENCODING;
+use http::header::{HOST, TRANSFER_ENCODING};
 use pingora_core::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
 };
@@ -194,6 +194,7 @@ where
         let policy = peer.get_peer_options().map(|o| o.http_upstream_request_policy);
         hop_by_hop::prepare_upstream_request(request, &policy.unwrap_or_default())?;
         frame_request(request, session)?;
+        address_request(request, peer)?;
         self.inner.upstream_request_filter(session, request, ctx).await?;
         if session.upstream_compression.is_enabled() {
             session.upstream_compression.request_filter(request);
@@ -285,6 +286,19 @@ fn frame_request(request: &mut RequestHeader, session: &mut Session) -> Result<(
         request.insert_header(TRANSFER_ENCODING, "chunked")?;
     }
     Ok(())
+}
+
+/// A client of HTTP/1.0 need not name a host; our own version has to (RFC 9112 section 3.2).
+fn address_request(request: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
+    let mut named = false;
+    request.for_each_field(|name, _| named |= name.eq_ignore_ascii_case(b"host"));
+    if named {
+        return Ok(());
+    }
+    match peer.sni() {
+        "" => request.insert_header(HOST, peer.address().to_string()),
+        name => request.insert_header(HOST, name),
+    }
 }
 
 #[cold]

@@ -1,5 +1,6 @@
 //! Small facts of HTTP/1 that users ask for.
 
+use crate::protocols::http::h1::list_elements;
 use http::HeaderValue;
 use http::header::{CONNECTION, EXPECT, UPGRADE};
 use http::{StatusCode, Version};
@@ -11,15 +12,15 @@ pub const CRLF: &[u8; 2] = b"\r\n";
 pub const HEADER_KV_DELIMITER: &[u8; 2] = b": ";
 
 /// Whether a comma-separated list names `token`, in any case (RFC 9110 section 5.6.1).
-fn lists_token(value: &HeaderValue, token: &str) -> bool {
-    value.as_bytes().split(|b| *b == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+fn lists_token(value: &HeaderValue, token: &[u8]) -> bool {
+    list_elements(value.as_bytes()).any(|element| element.eq_ignore_ascii_case(token))
 }
 
 /// Whether a request asks to switch protocols (RFC 9110 section 7.8).
 pub fn is_upgrade_req(req: &RequestHeader) -> bool {
     req.version == Version::HTTP_11
         && req.headers.contains_key(UPGRADE)
-        && req.headers.get_all(CONNECTION).iter().any(|v| lists_token(v, "upgrade"))
+        && req.headers.get_all(CONNECTION).iter().any(|v| lists_token(v, b"upgrade"))
 }
 
 /// Whether a request waits for a `100 Continue` before its body is sent.
