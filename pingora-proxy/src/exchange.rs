@@ -50,7 +50,15 @@ where
             upstream_write: options.and_then(|o| o.write_timeout),
         };
         let (exchange, turn) = (Exchange::new(), Turn::new(limits));
-        Forward { proxy, session, ctx, upstream, exchange, turn, unwritable: None }
+        Forward {
+            proxy,
+            session,
+            ctx,
+            upstream,
+            exchange,
+            turn,
+            unwritable: None,
+        }
     }
 
     /// Carries the exchange to its end.
@@ -84,7 +92,8 @@ where
     async fn begin_body(&mut self) -> Result<()> {
         let replay = self.session.get_retry_buffer();
         if self.session.retry_buffer_truncated() {
-            let context = "the body was read ahead of the upstream, and is too long to be sent again";
+            let context =
+                "the body was read ahead of the upstream, and is too long to be sent again";
             return Error::e_explain(ErrorType::InternalError, context);
         }
         let done = self.session.downstream_session.body_done();
@@ -108,7 +117,9 @@ where
                 modules.request_body_filter(&mut piece, end).await?;
             }
             let filter =
-                self.proxy.inner.request_body_filter(self.session, &mut piece, end, self.ctx);
+                self.proxy
+                    .inner
+                    .request_body_filter(self.session, &mut piece, end, self.ctx);
             // A default's future has no size; one that does nothing need not be asked again.
             let default = size_of_val(&*filter) == 0;
             filter.await?;
@@ -160,19 +171,32 @@ where
         // Whatever the upstream speaks, the client is spoken to in our own version.
         header.set_version(Version::HTTP_11);
         self.session.upstream.body_received = 0;
-        self.proxy.inner.upstream_response_filter(self.session, &mut header, self.ctx).await?;
+        self.proxy
+            .inner
+            .upstream_response_filter(self.session, &mut header, self.ctx)
+            .await?;
         if self.session.upstream_compression.is_enabled() && !upgraded {
-            self.session.upstream_compression.response_header_filter(&mut header, end);
+            self.session
+                .upstream_compression
+                .response_header_filter(&mut header, end);
         }
-        self.proxy.inner.response_filter(self.session, &mut header, self.ctx).await?;
+        self.proxy
+            .inner
+            .response_filter(self.session, &mut header, self.ctx)
+            .await?;
         if !self.session.downstream_modules_ctx.is_empty() {
             let modules = &mut self.session.downstream_modules_ctx;
             modules.response_header_filter(&mut header, end).await?;
         }
         if header.line().status.is_informational() && !upgraded {
-            return self.session.downstream_session.queue(HttpTask::Header(header, false));
+            return self
+                .session
+                .downstream_session
+                .queue(HttpTask::Header(header, false));
         }
-        self.session.downstream_session.queue(HttpTask::Header(header, end))?;
+        self.session
+            .downstream_session
+            .queue(HttpTask::Header(header, end))?;
         match upgraded {
             true => self.exchange.became_tunnel(),
             false => self.exchange.head_passed_on(end),
@@ -233,7 +257,9 @@ where
             return Ok(());
         }
         self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
-        self.session.downstream_session.queue(HttpTask::Body(data, end))
+        self.session
+            .downstream_session
+            .queue(HttpTask::Body(data, end))
     }
 
     fn on_tunnel(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
@@ -241,7 +267,9 @@ where
             self.filter_body(&mut data, end, false)?;
         }
         self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
-        self.session.downstream_session.queue(HttpTask::UpgradedBody(data, end))?;
+        self.session
+            .downstream_session
+            .queue(HttpTask::UpgradedBody(data, end))?;
         if end {
             self.exchange.response_ended();
         }
@@ -257,7 +285,9 @@ where
         let mut trailers = trailers.unwrap_or_default();
         let inner = &self.proxy.inner;
         inner.upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;
-        let mut tail = inner.response_trailer_filter(self.session, &mut trailers, self.ctx).await?;
+        let mut tail = inner
+            .response_trailer_filter(self.session, &mut trailers, self.ctx)
+            .await?;
         let mut trailers = Some(trailers);
         if tail.is_none() && !self.session.downstream_modules_ctx.is_empty() {
             let modules = &mut self.session.downstream_modules_ctx;
@@ -265,7 +295,10 @@ where
         }
         match tail {
             Some(tail) => self.queue_body(Some(tail), true)?,
-            None => self.session.downstream_session.queue(HttpTask::Trailer(trailers))?,
+            None => self
+                .session
+                .downstream_session
+                .queue(HttpTask::Trailer(trailers))?,
         }
         self.exchange.response_ended();
         Ok(())
@@ -302,25 +335,31 @@ where
 
     fn explain_expired(&self, kind: Deadline) -> BError {
         let (etype, source, what) = match kind {
-            Deadline::DownstreamRead => {
-                (ErrorType::ReadTimedout, ErrorSource::Downstream, "the client's body stalled")
-            }
+            Deadline::DownstreamRead => (
+                ErrorType::ReadTimedout,
+                ErrorSource::Downstream,
+                "the client's body stalled",
+            ),
             Deadline::DownstreamWrite => (
                 ErrorType::WriteTimedout,
                 ErrorSource::Downstream,
                 "the client takes nothing of the response",
             ),
-            Deadline::UpstreamRead => {
-                (ErrorType::ReadTimedout, ErrorSource::Upstream, "the upstream's response stalled")
-            }
+            Deadline::UpstreamRead => (
+                ErrorType::ReadTimedout,
+                ErrorSource::Upstream,
+                "the upstream's response stalled",
+            ),
             Deadline::UpstreamWrite => (
                 ErrorType::WriteTimedout,
                 ErrorSource::Upstream,
                 "the upstream takes nothing of the request",
             ),
-            _ if self.exchange.tunnel => {
-                (ErrorType::ReadTimedout, ErrorSource::Downstream, "the tunnel was idle for too long")
-            }
+            _ if self.exchange.tunnel => (
+                ErrorType::ReadTimedout,
+                ErrorSource::Downstream,
+                "the tunnel was idle for too long",
+            ),
             _ => (
                 ErrorType::WriteTimedout,
                 ErrorSource::Downstream,

@@ -82,11 +82,7 @@ impl TransportConnector {
         }
     }
 
-    async fn establish<P: Peer + Send + Sync>(
-        &self,
-        peer: &P,
-        http1_only: bool,
-    ) -> Result<Stream> {
+    async fn establish<P: Peer + Send + Sync>(&self, peer: &P, http1_only: bool) -> Result<Stream> {
         let stream = l4::connect(peer, self.bind_to(peer)).await?;
         if !peer.tls() {
             return Ok(Box::new(stream));

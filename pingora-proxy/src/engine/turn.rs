@@ -186,11 +186,7 @@ impl Turn {
         Poll::Pending
     }
 
-    fn poll_response<U: UpstreamHalf>(
-        &mut self,
-        cx: &mut Context<'_>,
-        up: &mut U,
-    ) -> Poll<Event> {
+    fn poll_response<U: UpstreamHalf>(&mut self, cx: &mut Context<'_>, up: &mut U) -> Poll<Event> {
         up.poll_task(cx).map(|task| {
             self.mark_moved(Deadline::UpstreamRead);
             match task {
@@ -244,8 +240,12 @@ impl Turn {
         down: &mut D,
         up: &mut U,
     ) -> Poll<Event> {
-        let Limits { downstream_read, downstream_write, upstream_read, upstream_write } =
-            self.limits;
+        let Limits {
+            downstream_read,
+            downstream_write,
+            upstream_read,
+            upstream_write,
+        } = self.limits;
         let (down_blocked, up_blocked) = (down.wants_flush(), up.wants_flush());
         let reads_body = exchange.wants_body() && up.queued() < QUEUE_MARK && !exchange.tunnel;
         let waits = down_blocked || up_blocked || exchange.tunnel || self.resume_at.is_some();
@@ -257,10 +257,18 @@ impl Turn {
         let reads_response =
             exchange.wants_response() && down.queued() < QUEUE_MARK && self.resume_at.is_none();
         self.watch(Deadline::DownstreamRead, reads_body, downstream_read, now);
-        self.watch(Deadline::DownstreamWrite, down_blocked, downstream_write, now);
+        self.watch(
+            Deadline::DownstreamWrite,
+            down_blocked,
+            downstream_write,
+            now,
+        );
         self.watch(Deadline::UpstreamRead, reads_response, upstream_read, now);
         self.watch(Deadline::UpstreamWrite, up_blocked, upstream_write, now);
-        let progress = match (exchange.tunnel, exchange.finished() || !exchange.wants_response()) {
+        let progress = match (
+            exchange.tunnel,
+            exchange.finished() || !exchange.wants_response(),
+        ) {
             (true, false) => TUNNEL_IDLE,
             (true, true) => TUNNEL_HALF_CLOSED_IDLE,
             (false, _) => PROGRESS_LIMIT,

@@ -144,7 +144,11 @@ impl Present {
             19 => (b"proxy-authorization", 1 << 8),
             _ => return 0,
         };
-        if name.eq_ignore_ascii_case(candidate) { bit } else { 0 }
+        if name.eq_ignore_ascii_case(candidate) {
+            bit
+        } else {
+            0
+        }
     }
 
     fn has(self, other: Self) -> bool {

@@ -47,7 +47,9 @@ impl RecycledRequest {
 
 impl Drop for RecycledRequest {
     fn drop(&mut self) {
-        let Some(mut header) = self.0.take() else { return };
+        let Some(mut header) = self.0.take() else {
+            return;
+        };
         header.reset();
         // The free list is gone while its thread ends.
         let _ = REQUESTS.try_with(|free| {

@@ -34,7 +34,10 @@ impl ReusableHttpStream {
     /// The connection, and what was read ahead of the next request.
     pub fn into_parts(self) -> (Stream, Option<BytesMut>) {
         let (stream, ahead) = self.session.into_parts();
-        (stream, (!ahead.is_empty()).then(|| BytesMut::from(&ahead[..])))
+        (
+            stream,
+            (!ahead.is_empty()).then(|| BytesMut::from(&ahead[..])),
+        )
     }
 
     /// A session for the next request, keeping what is true for the connection.
@@ -308,6 +311,11 @@ impl Session {
         each!(self, s => s.response_written())
     }
 
+    /// Whether the client got, or will get once the queue is written, a whole response.
+    pub fn is_response_complete(&self) -> bool {
+        each!(self, s => s.is_response_complete())
+    }
+
     /// Gives the exchange up: closes the connection, or resets the stream.
     pub async fn shutdown(&mut self) {
         each!(self, s => s.shutdown().await)
@@ -354,7 +362,7 @@ impl Session {
     /// Answers with a header and body of one's own; see [`Session::respond_error`].
     pub async fn write_error_response(&mut self, resp: ResponseHeader, body: Bytes) -> Result<()> {
         if self.response_written().is_some() {
-            self.set_keepalive(None);
+            each!(self, s => s.abandon_response());
             return Ok(());
         }
         // What the client is still sending would be taken for its next request.

@@ -131,7 +131,11 @@ pub fn outgoing_response(
         None => BodyLength::UntilClose,
     };
     let delimited = framing.length.is_some() || chunked;
-    Ok(OutgoingResponse { body, delimited, closes: framing.connection.close })
+    Ok(OutgoingResponse {
+        body,
+        delimited,
+        closes: framing.connection.close,
+    })
 }
 
 /// How the body of a response that we are about to send is delimited; see [`outgoing_response`].

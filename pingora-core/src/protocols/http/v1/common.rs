@@ -20,13 +20,20 @@ fn lists_token(value: &HeaderValue, token: &[u8]) -> bool {
 pub fn is_upgrade_req(req: &RequestHeader) -> bool {
     req.version == Version::HTTP_11
         && req.headers.contains_key(UPGRADE)
-        && req.headers.get_all(CONNECTION).iter().any(|v| lists_token(v, b"upgrade"))
+        && req
+            .headers
+            .get_all(CONNECTION)
+            .iter()
+            .any(|v| lists_token(v, b"upgrade"))
 }
 
 /// Whether a request waits for a `100 Continue` before its body is sent.
 pub fn is_expect_continue_req(req: &RequestHeader) -> bool {
     req.version == Version::HTTP_11
-        && req.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        && req
+            .headers
+            .get(EXPECT)
+            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Whether a response switches protocols.
@@ -59,7 +66,11 @@ mod tests {
         ];
         for (text, expected) in rows {
             let value = HeaderValue::from_str(text).unwrap();
-            assert_eq!(header_value_content_length(Some(&value)), *expected, "{text:?}");
+            assert_eq!(
+                header_value_content_length(Some(&value)),
+                *expected,
+                "{text:?}"
+            );
         }
         assert_eq!(header_value_content_length(None), None);
     }
@@ -70,7 +81,8 @@ mod tests {
         assert!(!is_upgrade_req(&req));
         req.insert_header("Upgrade", "websocket").unwrap();
         assert!(!is_upgrade_req(&req));
-        req.insert_header("Connection", "keep-alive, Upgrade").unwrap();
+        req.insert_header("Connection", "keep-alive, Upgrade")
+            .unwrap();
         assert!(is_upgrade_req(&req));
         req.set_version(Version::HTTP_10);
         assert!(!is_upgrade_req(&req));

@@ -23,15 +23,23 @@ impl Inner {
         kind: Deadline,
         mut step: impl FnMut(&mut Inner, &mut Context<'_>) -> Poll<T>,
     ) -> Option<T> {
+        // A wait that was given up has left its deadline behind.
+        self.deadlines.clear();
         let mut at = None;
         let done = poll_fn(|cx| {
             if let Poll::Ready(value) = step(self, cx) {
                 return Poll::Ready(Some(value));
             }
-            let Some(limit) = limit else { return Poll::Pending };
+            let Some(limit) = limit else {
+                return Poll::Pending;
+            };
             let now = Instant::now();
-            self.deadlines.set(kind, Some(*at.get_or_insert(now + limit)));
-            self.alarm.poll_expired(cx, &self.deadlines, now).map(|_| None)
+            // A limit beyond the end of time is none.
+            self.deadlines
+                .set(kind, *at.get_or_insert_with(|| now.checked_add(limit)));
+            self.alarm
+                .poll_expired(cx, &self.deadlines, now)
+                .map(|_| None)
         })
         .await;
         self.deadlines.clear();
@@ -145,7 +153,11 @@ impl HttpSession {
 
     async fn flush(&mut self) -> Result<()> {
         let limit = self.write_timeout;
-        match self.inner.within(limit, Deadline::UpstreamWrite, Inner::poll_flush).await {
+        match self
+            .inner
+            .within(limit, Deadline::UpstreamWrite, Inner::poll_flush)
+            .await
+        {
             Some(result) => result,
             None => {
                 self.inner.broken = true;

@@ -6,7 +6,7 @@ use crate::protocols::http::HttpTask;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, OutgoingResponse};
 use crate::timeout::Deadline;
 use bytes::Bytes;
-use http::header::TRANSFER_ENCODING;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -60,6 +60,21 @@ impl Inner {
         self.encoder = BodyEncoder::new(BodyLength::UntilClose);
     }
 
+    /// Takes out what is not true of this connection, whatever was true where the header came from.
+    fn speak_for_this_hop(&self, header: &mut ResponseHeader) {
+        // Chunks, and a connection that is kept, are not what HTTP/1.0 stands for.
+        header.set_version(Version::HTTP_11);
+        let status = header.line().status;
+        // RFC 9110 section 8.6, RFC 9112 section 6.1.
+        let no_body = status.is_informational() || status == StatusCode::NO_CONTENT;
+        if no_body {
+            header.remove_header(&CONTENT_LENGTH);
+        }
+        if no_body || self.request.get().line().version == Version::HTTP_10 {
+            header.remove_header(&TRANSFER_ENCODING);
+        }
+    }
+
     /// Decides how the response's body is framed; the second is what has to be told in the head.
     fn frame_response(&self, outgoing: OutgoingResponse, end: bool) -> (BodyLength, &'static [u8]) {
         let http10 = self.request.get().line().version == Version::HTTP_10;
@@ -86,16 +101,12 @@ impl Inner {
                 .map_err(|e: pingora_error::BError| e.into_up());
         }
         let line = self.request.get().line();
-        let (head_request, http10) =
-            (line.method == Method::HEAD, line.version == Version::HTTP_10);
-        let outgoing = h1::outgoing_response(header, head_request, http10)
-            .map_err(faults::bad_outgoing)?;
-        if http10 && outgoing.delimited && outgoing.body == BodyLength::UntilClose {
-            // Chunks for a client that knows none: its body is closed at its end instead.
-            let mut plain = header.clone();
-            plain.remove_header(&TRANSFER_ENCODING);
-            return self.queue_response(&plain, end);
-        }
+        let (head_request, http10) = (
+            line.method == Method::HEAD,
+            line.version == Version::HTTP_10,
+        );
+        let outgoing =
+            h1::outgoing_response(header, head_request, http10).map_err(faults::bad_outgoing)?;
         let (length, told) = self.frame_response(outgoing, end);
         self.encoder = BodyEncoder::new(length);
         // A client that still waits for permission will never send the body; whether it is on its
@@ -182,7 +193,10 @@ impl Inner {
     /// Writes what waits, under the write's limit of time.
     pub(super) async fn flush(&mut self) -> Result<()> {
         let limit = self.write_limit();
-        match self.within(limit, Deadline::DownstreamWrite, Inner::poll_flush).await {
+        match self
+            .within(limit, Deadline::DownstreamWrite, Inner::poll_flush)
+            .await
+        {
             Some(result) => result,
             None => {
                 self.broken = true;
@@ -206,13 +220,14 @@ impl HttpSession {
     /// [`ErrorType::InternalError`] for a header that can't be sent as it is.
     pub fn queue_response_header(
         &mut self,
-        header: Box<ResponseHeader>,
+        mut header: Box<ResponseHeader>,
         end: bool,
     ) -> Result<()> {
         if self.inner.response.is_some() {
             log::warn!("a second response header is ignored: {}", header.status);
             return Ok(());
         }
+        self.inner.speak_for_this_hop(&mut header);
         if Inner::is_informational(header.line().status) {
             self.inner.queue_informational(&header);
             return Ok(());
@@ -277,7 +292,9 @@ impl HttpSession {
         }
         self.inner.continue_state = Continue::Sent;
         if !self.is_http10() {
-            self.inner.out.fill(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+            self.inner
+                .out
+                .fill(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
         self.inner.flush().await
     }
@@ -321,8 +338,9 @@ impl HttpSession {
     pub fn queue_task(&mut self, task: HttpTask) -> Result<()> {
         match task {
             HttpTask::Header(header, end) => {
+                let first = self.inner.response.is_none();
                 self.queue_response_header(header, end)?;
-                if end && self.inner.response.is_some() && !self.inner.upgraded {
+                if end && first && self.inner.response.is_some() && !self.inner.upgraded {
                     self.inner.queue_end(None)?;
                 }
             }
