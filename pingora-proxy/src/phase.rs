@@ -11,8 +11,8 @@
 macro_rules! default_phase {
     (
         $(#[$doc:meta])*
-        fn $name:ident[$($life:lifetime),*]($($arg:ident: $ty:ty),* $(,)?) -> $out:ty {
-            $($session:ident notes $phase:expr;)?
+        fn $name:ident[$($life:lifetime),*]($($arg:ident: $ty:ty),* $(,)?) -> $out:ty
+        $(, $session:ident notes $phase:ident)? {
             $value:expr
         }
     ) => {
@@ -27,7 +27,7 @@ macro_rules! default_phase {
             'life0: 'async_trait,
             $($life: 'async_trait,)*
         {
-            $($session.note_default::<Self>($phase);)?
+            $($session.note_default::<Self>($crate::defaults::$phase);)?
             Box::pin(::std::future::poll_fn(|_| ::std::task::Poll::Ready($value)))
         }
     };

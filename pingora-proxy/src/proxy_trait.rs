@@ -164,8 +164,7 @@ pub trait ProxyHttp {
             _body: &'life2 mut Option<Bytes>,
             _end_of_stream: bool,
             _ctx: &'life3 mut Self::CTX,
-        ) -> Result<()> {
-            session notes defaults::REQUEST_BODY;
+        ) -> Result<()>, session notes REQUEST_BODY {
             Ok(())
         }
     }
