@@ -59,7 +59,7 @@ pub enum ProxyWarnLogContext {
 ///     fn new_ctx(&self) -> Self::CTX {}
 ///
 ///     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
-///         Ok(Box::new(HttpPeer::new(([127, 0, 0, 1], 8080), false, String::new())))
+///         Ok(Box::new(HttpPeer::new("127.0.0.1:8080", false, String::new())))
 ///     }
 ///
 ///     async fn response_filter(
