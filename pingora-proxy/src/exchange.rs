@@ -4,7 +4,7 @@ use crate::engine::state::{Exchange, OnFailure, ResponseFlow};
 use crate::engine::turn::{Event, Limits, Turn};
 use crate::{HttpProxy, ProxyHttp, Session, defaults};
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
@@ -50,7 +50,15 @@ where
             upstream_write: options.and_then(|o| o.write_timeout),
         };
         let (exchange, turn) = (Exchange::new(), Turn::new(limits));
-        Forward { proxy, session, ctx, upstream, exchange, turn, unwritable: None }
+        Forward {
+            proxy,
+            session,
+            ctx,
+            upstream,
+            exchange,
+            turn,
+            unwritable: None,
+        }
     }
 
     /// Carries the exchange to its end.
@@ -84,7 +92,8 @@ where
     async fn begin_body(&mut self) -> Result<()> {
         let replay = self.session.get_retry_buffer();
         if self.session.retry_buffer_truncated() {
-            let context = "the body was read ahead of the upstream, and is too long to be sent again";
+            let context =
+                "the body was read ahead of the upstream, and is too long to be sent again";
             return Error::e_explain(ErrorType::InternalError, context);
         }
         let done = self.session.downstream_session.body_done();
@@ -101,20 +110,17 @@ where
 
     /// Passes a piece of the request's body through the filters to the upstream.
     async fn pass_body(&mut self, mut piece: Option<Bytes>, end: bool) -> Result<()> {
-        if !self.session.noted.is_default(defaults::REQUEST_BODY) {
+        if !self.session.downstream_modules_ctx.is_empty() && !self.exchange.tunnel {
             self.flush_once().await;
             let modules = &mut self.session.downstream_modules_ctx;
-            if !modules.is_empty() && !self.exchange.tunnel {
-                modules.request_body_filter(&mut piece, end).await?;
-            }
-            let filter =
-                self.proxy.inner.request_body_filter(self.session, &mut piece, end, self.ctx);
-            // A default's future has no size; one that does nothing need not be asked again.
-            let default = size_of_val(&*filter) == 0;
-            filter.await?;
-            if default && self.session.downstream_modules_ctx.is_empty() {
-                self.session.noted.note::<SV>(defaults::REQUEST_BODY);
-            }
+            modules.request_body_filter(&mut piece, end).await?;
+        }
+        if !self.session.noted.is_default(defaults::REQUEST_BODY) {
+            self.flush_once().await;
+            let inner = &self.proxy.inner;
+            inner
+                .request_body_filter(self.session, &mut piece, end, self.ctx)
+                .await?;
         }
         if let Some(piece) = piece {
             self.turn.count_bytes(piece.len());
@@ -124,7 +130,8 @@ where
             if let Some(trailers) = self.session.downstream_session.take_request_trailers() {
                 self.session.request_trailers = Some(trailers);
             }
-            self.upstream.queue_end(self.session.request_trailers.as_deref())?;
+            self.upstream
+                .queue_end(self.session.request_trailers.as_deref())?;
             self.exchange.request_ended();
         }
         Ok(())
@@ -157,28 +164,45 @@ where
     }
 
     async fn on_header(&mut self, mut header: Box<ResponseHeader>, end: bool) -> Result<()> {
-        let upgraded = self.opens_tunnel(header.status);
+        let upgraded = self.opens_tunnel(header.line().status);
         hop_by_hop::prepare_downstream_response(&mut header);
+        // Whatever the upstream speaks, the client is spoken to in our own version.
+        header.set_version(Version::HTTP_11);
         self.session.upstream.body_received = 0;
-        self.proxy.inner.upstream_response_filter(self.session, &mut header, self.ctx).await?;
+        self.proxy
+            .inner
+            .upstream_response_filter(self.session, &mut header, self.ctx)
+            .await?;
         if self.session.upstream_compression.is_enabled() && !upgraded {
-            self.session.upstream_compression.response_header_filter(&mut header, end);
+            self.session
+                .upstream_compression
+                .response_header_filter(&mut header, end);
         }
-        self.proxy.inner.response_filter(self.session, &mut header, self.ctx).await?;
+        self.proxy
+            .inner
+            .response_filter(self.session, &mut header, self.ctx)
+            .await?;
         if !self.session.downstream_modules_ctx.is_empty() {
             let modules = &mut self.session.downstream_modules_ctx;
             modules.response_header_filter(&mut header, end).await?;
         }
-        if self.opens_tunnel(header.status) != upgraded {
-            let context = "a filter changed a status that decides whether the connection is a tunnel";
+        let status = header.line().status;
+        if self.opens_tunnel(status) != upgraded {
+            let context =
+                "a filter changed a status that decides whether the connection is a tunnel";
             return Error::e_explain(ErrorType::InternalError, context);
         }
-        if header.status.is_informational() && !upgraded {
+        if status.is_informational() && !upgraded {
             // A permission to continue may be given by any of several tries.
-            self.session.informed |= header.status != StatusCode::CONTINUE;
-            return self.session.downstream_session.queue(HttpTask::Header(header, false));
+            self.session.informed |= status != StatusCode::CONTINUE;
+            return self
+                .session
+                .downstream_session
+                .queue(HttpTask::Header(header, false));
         }
-        self.session.downstream_session.queue(HttpTask::Header(header, end))?;
+        self.session
+            .downstream_session
+            .queue(HttpTask::Header(header, end))?;
         match upgraded {
             true => self.exchange.became_tunnel(),
             false => self.exchange.head_passed_on(end),
@@ -188,7 +212,7 @@ where
 
     /// Whether bytes have no frame behind a head of this status.
     fn opens_tunnel(&self, status: StatusCode) -> bool {
-        let connects = || self.session.req_header().method == Method::CONNECT;
+        let connects = || self.session.req_header().line().method == Method::CONNECT;
         status == StatusCode::SWITCHING_PROTOCOLS || status.is_success() && connects()
     }
 
@@ -245,9 +269,12 @@ where
             return Ok(());
         }
         self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
-        self.session.downstream_session.queue(HttpTask::Body(data, end))?;
+        self.session
+            .downstream_session
+            .queue(HttpTask::Body(data, end))?;
         // Where a rate is asked for, the time depends on how much waits.
-        self.turn.limit_downstream_write(self.session.get_write_timeout());
+        self.turn
+            .limit_downstream_write(self.session.get_write_timeout());
         Ok(())
     }
 
@@ -256,7 +283,9 @@ where
             self.filter_body(&mut data, end, false)?;
         }
         self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
-        self.session.downstream_session.queue(HttpTask::UpgradedBody(data, end))?;
+        self.session
+            .downstream_session
+            .queue(HttpTask::UpgradedBody(data, end))?;
         if end {
             self.exchange.response_ended();
         }
@@ -272,7 +301,9 @@ where
         let mut trailers = trailers.unwrap_or_default();
         let inner = &self.proxy.inner;
         inner.upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;
-        let mut tail = inner.response_trailer_filter(self.session, &mut trailers, self.ctx).await?;
+        let mut tail = inner
+            .response_trailer_filter(self.session, &mut trailers, self.ctx)
+            .await?;
         let mut trailers = Some(trailers);
         if tail.is_none() && !self.session.downstream_modules_ctx.is_empty() {
             let modules = &mut self.session.downstream_modules_ctx;
@@ -280,7 +311,10 @@ where
         }
         match tail {
             Some(tail) => self.queue_body(Some(tail), true)?,
-            None => self.session.downstream_session.queue(HttpTask::Trailer(trailers))?,
+            None => self
+                .session
+                .downstream_session
+                .queue(HttpTask::Trailer(trailers))?,
         }
         self.exchange.response_ended();
         Ok(())
@@ -317,25 +351,31 @@ where
 
     fn explain_expired(&self, kind: Deadline) -> BError {
         let (etype, source, what) = match kind {
-            Deadline::DownstreamRead => {
-                (ErrorType::ReadTimedout, ErrorSource::Downstream, "the client's body stalled")
-            }
+            Deadline::DownstreamRead => (
+                ErrorType::ReadTimedout,
+                ErrorSource::Downstream,
+                "the client's body stalled",
+            ),
             Deadline::DownstreamWrite => (
                 ErrorType::WriteTimedout,
                 ErrorSource::Downstream,
                 "the client takes nothing of the response",
             ),
-            Deadline::UpstreamRead => {
-                (ErrorType::ReadTimedout, ErrorSource::Upstream, "the upstream's response stalled")
-            }
+            Deadline::UpstreamRead => (
+                ErrorType::ReadTimedout,
+                ErrorSource::Upstream,
+                "the upstream's response stalled",
+            ),
             Deadline::UpstreamWrite => (
                 ErrorType::WriteTimedout,
                 ErrorSource::Upstream,
                 "the upstream takes nothing of the request",
             ),
-            _ if self.exchange.tunnel => {
-                (ErrorType::ReadTimedout, ErrorSource::Downstream, "the tunnel was idle for too long")
-            }
+            _ if self.exchange.tunnel => (
+                ErrorType::ReadTimedout,
+                ErrorSource::Downstream,
+                "the tunnel was idle for too long",
+            ),
             _ => (
                 ErrorType::WriteTimedout,
                 ErrorSource::Downstream,

@@ -67,7 +67,10 @@ where
     SV::CTX: Send + Sync + 'static,
     C: CustomConnector,
 {
-    ProxyServiceBuilder::new(conf, inner).name(name).custom(connector, on_custom).build()
+    ProxyServiceBuilder::new(conf, inner)
+        .name(name)
+        .custom(connector, on_custom)
+        .build()
 }
 
 type OverrideRuntime = Arc<dyn Fn(&RuntimeOpts) -> Option<RuntimeOpts> + Send + Sync>;
@@ -84,7 +87,7 @@ type OverrideRuntime = Arc<dyn Fn(&RuntimeOpts) -> Option<RuntimeOpts> + Send + 
 /// #     type CTX = ();
 /// #     fn new_ctx(&self) {}
 /// #     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
-/// #         Ok(Box::new(HttpPeer::new(([127, 0, 0, 1], 8080), false, String::new())))
+/// #         Ok(Box::new(HttpPeer::new("127.0.0.1:8080", false, String::new())))
 /// #     }
 /// # }
 /// # use std::sync::Arc;
@@ -121,7 +124,9 @@ where
     C: CustomConnector,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProxyServiceBuilder").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("ProxyServiceBuilder")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -124,12 +124,16 @@ impl Session {
         let end = body.is_empty();
         let mut body = body;
         if self.downstream_session.response_written().is_none() {
-            self.downstream_modules_ctx.response_header_filter(&mut header, end).await?;
+            self.downstream_modules_ctx
+                .response_header_filter(&mut header, end)
+                .await?;
             if !end {
                 body = self.filter_last_piece(Some(body))?.unwrap_or_default();
             }
         }
-        self.downstream_session.write_error_response(header, body).await
+        self.downstream_session
+            .write_error_response(header, body)
+            .await
     }
 
     /// Passes the last piece of a body through the modules, and adds what they still have to say.
@@ -153,10 +157,15 @@ impl Session {
         mut resp: Box<ResponseHeader>,
         end_of_stream: bool,
     ) -> Result<()> {
-        self.downstream_modules_ctx.response_header_filter(&mut resp, end_of_stream).await?;
+        self.downstream_modules_ctx
+            .response_header_filter(&mut resp, end_of_stream)
+            .await?;
         let end = end_of_stream && !resp.status.is_informational();
         self.queue(HttpTask::Header(resp, end))?;
-        self.downstream_session.write_downstream_proxy_tasks().await.map(|_| ())
+        self.downstream_session
+            .write_downstream_proxy_tasks()
+            .await
+            .map(|_| ())
     }
 
     /// [`Session::write_response_header`] for a header that the caller keeps.
@@ -165,7 +174,8 @@ impl Session {
         resp: &ResponseHeader,
         end_of_stream: bool,
     ) -> Result<(), Box<Error>> {
-        self.write_response_header(Box::new(resp.clone()), end_of_stream).await
+        self.write_response_header(Box::new(resp.clone()), end_of_stream)
+            .await
     }
 
     /// Writes a piece of the response's body; `end_of_stream` says that it is the last. Returns when
@@ -178,13 +188,17 @@ impl Session {
         if end_of_stream {
             body = self.filter_last_piece(body)?;
         } else {
-            self.downstream_modules_ctx.response_body_filter(&mut body, false)?;
+            self.downstream_modules_ctx
+                .response_body_filter(&mut body, false)?;
         }
         if body.is_none() && !end_of_stream {
             return Ok(());
         }
         self.queue(HttpTask::Body(body, end_of_stream))?;
-        self.downstream_session.write_downstream_proxy_tasks().await.map(|_| ())
+        self.downstream_session
+            .write_downstream_proxy_tasks()
+            .await
+            .map(|_| ())
     }
 
     /// Writes a whole response at once: head and body leave together. The body's length is put into
@@ -196,13 +210,18 @@ impl Session {
     ) -> Result<()> {
         header.set_content_length(body.len())?;
         let end = body.is_empty();
-        self.downstream_modules_ctx.response_header_filter(&mut header, end).await?;
+        self.downstream_modules_ctx
+            .response_header_filter(&mut header, end)
+            .await?;
         self.queue(HttpTask::Header(header, end))?;
         if !end {
             let body = self.filter_last_piece(Some(body))?;
             self.queue(HttpTask::Body(body, true))?;
         }
-        self.downstream_session.write_downstream_proxy_tasks().await.map(|_| ())
+        self.downstream_session
+            .write_downstream_proxy_tasks()
+            .await
+            .map(|_| ())
     }
 
     /// Queues a piece of the response and writes it.
@@ -237,7 +256,9 @@ impl Session {
             let task = self.filter_through_modules(task).await?;
             self.queue(task)?;
         }
-        self.downstream_session.write_downstream_proxy_tasks().await?;
+        self.downstream_session
+            .write_downstream_proxy_tasks()
+            .await?;
         Ok(end)
     }
 

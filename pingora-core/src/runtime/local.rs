@@ -60,7 +60,9 @@ pub fn with_scratch<R>(f: impl FnOnce(&mut [u8]) -> R) -> R {
 /// An empty buffer, from the worker's free list if it has one.
 #[inline]
 pub fn take_buffer() -> Vec<u8> {
-    BUFFERS.with(|b| b.borrow_mut().pop()).unwrap_or_else(|| Vec::with_capacity(1024))
+    BUFFERS
+        .with(|b| b.borrow_mut().pop())
+        .unwrap_or_else(|| Vec::with_capacity(1024))
 }
 
 /// Gives a buffer back to the worker that happens to run; its content is forgotten.

@@ -198,11 +198,7 @@ impl Turn {
         Poll::Pending
     }
 
-    fn poll_response<U: UpstreamHalf>(
-        &mut self,
-        cx: &mut Context<'_>,
-        up: &mut U,
-    ) -> Poll<Event> {
+    fn poll_response<U: UpstreamHalf>(&mut self, cx: &mut Context<'_>, up: &mut U) -> Poll<Event> {
         up.poll_task(cx).map(|task| {
             self.mark_moved(Deadline::UpstreamRead);
             match task {
@@ -256,14 +252,16 @@ impl Turn {
         down: &mut D,
         up: &mut U,
     ) -> Poll<Event> {
-        let Limits { downstream_read, downstream_write, upstream_read, upstream_write } =
-            self.limits;
+        let Limits {
+            downstream_read,
+            downstream_write,
+            upstream_read,
+            upstream_write,
+        } = self.limits;
         let (down_blocked, up_blocked) = (down.wants_flush(), up.wants_flush());
         let permission = down.awaits_continue();
-        let reads_body = exchange.wants_body()
-            && up.queued() < QUEUE_MARK
-            && !exchange.tunnel
-            && !permission;
+        let reads_body =
+            exchange.wants_body() && up.queued() < QUEUE_MARK && !exchange.tunnel && !permission;
         let waits = down_blocked || up_blocked || exchange.tunnel || self.resume_at.is_some();
         if !waits && self.blocked_since.is_none() && upstream_read.is_none() && !reads_body {
             // The common case: nothing is limited, so the clock need not be read.
@@ -280,10 +278,18 @@ impl Turn {
             && self.resume_at.is_none()
             && is_asked;
         self.watch(Deadline::DownstreamRead, reads_body, downstream_read, now);
-        self.watch(Deadline::DownstreamWrite, down_blocked, downstream_write, now);
+        self.watch(
+            Deadline::DownstreamWrite,
+            down_blocked,
+            downstream_write,
+            now,
+        );
         self.watch(Deadline::UpstreamRead, reads_response, upstream_read, now);
         self.watch(Deadline::UpstreamWrite, up_blocked, upstream_write, now);
-        let progress = match (exchange.tunnel, exchange.finished() || !exchange.wants_response()) {
+        let progress = match (
+            exchange.tunnel,
+            exchange.finished() || !exchange.wants_response(),
+        ) {
             (true, false) => TUNNEL_IDLE,
             (true, true) => TUNNEL_HALF_CLOSED_IDLE,
             (false, _) => PROGRESS_LIMIT,

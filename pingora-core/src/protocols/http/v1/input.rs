@@ -61,7 +61,10 @@ pub(crate) struct Input {
 impl Input {
     /// Begins with bytes that somebody else has read already.
     pub(crate) fn with_prefix(prefix: Bytes) -> Self {
-        Input { rest: prefix, ..Input::default() }
+        Input {
+            rest: prefix,
+            ..Input::default()
+        }
     }
 
     /// Whether bytes wait to be consumed.
@@ -165,7 +168,9 @@ impl Input {
         }
         self.partial.extend_from_slice(fresh);
         self.skip_empty_lines_in_partial();
-        let Some(end) = self.scanner.find_end(&self.partial, limits)? else { return Ok(None) };
+        let Some(end) = self.scanner.find_end(&self.partial, limits)? else {
+            return Ok(None);
+        };
         self.begin_message();
         let whole = std::mem::take(&mut self.partial);
         Ok(Some(HeadEvent::Head(self.split_fresh(&whole, end))))

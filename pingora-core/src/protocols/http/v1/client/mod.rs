@@ -48,6 +48,7 @@ struct Inner {
     deadlines: Deadlines,
     digest: Digest,
     limits: HeadLimits,
+    allow_unsound_length: bool,
 
     context: ResponseContext,
     request_sent: bool,
@@ -91,6 +92,7 @@ impl HttpSession {
             deadlines: Deadlines::default(),
             digest,
             limits: HeadLimits::default(),
+            allow_unsound_length: false,
             context: ResponseContext::default(),
             request_sent: false,
             request_closes: false,
@@ -109,7 +111,11 @@ impl HttpSession {
             broken: false,
             close_after_flush: false,
         };
-        HttpSession { read_timeout: None, write_timeout: None, inner: Box::new(inner) }
+        HttpSession {
+            read_timeout: None,
+            write_timeout: None,
+            inner: Box::new(inner),
+        }
     }
 
     /// [`HttpSession::new`] with the time-outs of a peer's options.
@@ -124,6 +130,7 @@ impl HttpSession {
         if let Some(options) = peer.get_peer_options() {
             self.read_timeout = options.read_timeout;
             self.write_timeout = options.write_timeout;
+            self.inner.allow_unsound_length = options.allow_h1_response_invalid_content_length;
         }
     }
 
@@ -180,9 +187,11 @@ impl HttpSession {
     /// Does nothing: the writer follows the response by itself. Kept for those who call it.
     pub fn maybe_upgrade_body_writer(&mut self) {}
 
-    /// Does nothing: a response whose `Content-Length` can't be understood is refused, because
-    /// what follows it could not be told from the next response. Kept for those who call it.
-    pub fn set_allow_h1_response_invalid_content_length(&mut self, _allow: bool) {}
+    /// Whether a response whose `Content-Length` can't be understood is taken as delimited by the end
+    /// of the connection, instead of being refused. Off by default.
+    pub fn set_allow_h1_response_invalid_content_length(&mut self, allow: bool) {
+        self.inner.allow_unsound_length = allow;
+    }
 
     /// Lets the response decide whether the connection lives on. It always does; kept for those who
     /// call it.

@@ -3,6 +3,7 @@
 use super::{HttpSession, Inner};
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength};
+use crate::protocols::http::recycled::take_response;
 use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::input::{BodyEvent, HeadEvent};
 use crate::timeout::Deadline;
@@ -55,8 +56,12 @@ impl Inner {
     fn begin_response(&mut self, head: Bytes) -> Result<(Box<ResponseHeader>, usize)> {
         let length = head.len();
         self.answered = true;
-        let mut header = Box::new(ResponseHeader::empty());
-        let facts = h1::parse_response(head, &self.limits, self.context, &mut header);
+        let mut header = take_response();
+        let parse = match self.allow_unsound_length {
+            true => h1::parse_response_with_unsound_length,
+            false => h1::parse_response,
+        };
+        let facts = parse(head, &self.limits, self.context, &mut header);
         let facts = facts.map_err(|fault| {
             self.broken = true;
             faults::bad_head(fault, ErrorSource::Upstream)
@@ -170,7 +175,10 @@ impl HttpSession {
     /// [`ErrorType::ConnectionClosed`], [`ErrorType::ReadError`], [`ErrorType::ReadTimedout`].
     pub async fn read_response(&mut self) -> Result<usize> {
         let limit = self.read_timeout;
-        let read = self.inner.within(limit, Deadline::UpstreamRead, Inner::poll_head).await;
+        let read = self
+            .inner
+            .within(limit, Deadline::UpstreamRead, Inner::poll_head)
+            .await;
         let (header, length) = read.unwrap_or_else(|| Err(self.read_timed_out()))?;
         self.inner.response = Some(header);
         Ok(length)
@@ -186,14 +194,20 @@ impl HttpSession {
     /// The next piece of the response's body; `None` at its end. Cancel-safe.
     pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
         let limit = self.read_timeout;
-        let read = self.inner.within(limit, Deadline::UpstreamRead, Inner::poll_body).await;
+        let read = self
+            .inner
+            .within(limit, Deadline::UpstreamRead, Inner::poll_body)
+            .await;
         read.unwrap_or_else(|| Err(self.read_timed_out()))
     }
 
     /// The next piece of the response, under the read's limit of time.
     pub async fn read_response_task(&mut self) -> Result<HttpTask> {
         let limit = self.read_timeout;
-        let read = self.inner.within(limit, Deadline::UpstreamRead, Inner::poll_task).await;
+        let read = self
+            .inner
+            .within(limit, Deadline::UpstreamRead, Inner::poll_task)
+            .await;
         read.unwrap_or_else(|| Err(self.read_timed_out()))
     }
 
@@ -204,6 +218,9 @@ impl HttpSession {
 
     /// The fields that followed a chunked body, once it is complete.
     pub fn take_trailers(&mut self) -> Option<Box<http::HeaderMap>> {
-        self.inner.trailers.take().or_else(|| self.inner.decoder.take_trailers())
+        self.inner
+            .trailers
+            .take()
+            .or_else(|| self.inner.decoder.take_trailers())
     }
 }

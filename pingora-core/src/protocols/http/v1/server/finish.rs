@@ -1,10 +1,10 @@
 //! The end of a request: is the connection fit for another one?
 
-use super::recycled::RecycledRequest;
 use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
 use crate::protocols::Stream;
-use crate::protocols::http::ReusableHttpStream;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};
+use crate::protocols::http::recycled::give_response;
+use crate::protocols::http::{RecycledRequest, ReusableHttpStream};
 use crate::timeout::Deadline;
 use bytes::Bytes;
 use pingora_error::{Error, ErrorType, Result};
@@ -45,7 +45,9 @@ impl Inner {
         let mut budget = DRAIN_LIMIT;
         let limit = self.options.total_drain_timeout;
         let drained = self
-            .within(limit, Deadline::DownstreamRead, |inner, cx| inner.poll_drain(cx, &mut budget))
+            .within(limit, Deadline::DownstreamRead, |inner, cx| {
+                inner.poll_drain(cx, &mut budget)
+            })
             .await;
         drained.unwrap_or_else(|| {
             self.broken = true;
@@ -79,7 +81,9 @@ impl Inner {
             Pin::new(&mut inner.io).poll_shutdown(cx)
         };
         let limit = self.write_limit();
-        let closed = self.within(limit, Deadline::DownstreamWrite, write_side).await;
+        let closed = self
+            .within(limit, Deadline::DownstreamWrite, write_side)
+            .await;
         if matches!(closed, Some(Ok(()))) && self.must_linger() {
             let mut budget = LINGER_BYTES;
             self.within(Some(LINGER), Deadline::DownstreamRead, |inner, cx| {
@@ -100,11 +104,16 @@ impl Inner {
         self.body_read = 0;
         self.retry_buffer = None;
         self.continue_state = Continue::NotExpected;
-        self.response = None;
+        if let Some(response) = self.response.take() {
+            give_response(response);
+        }
         self.encoder = BodyEncoder::default();
         self.body_sent = 0;
         let pipelining = self.options.pipelining;
-        self.options = Options { pipelining, ..Options::default() };
+        self.options = Options {
+            pipelining,
+            ..Options::default()
+        };
         self.deadlines.clear();
     }
 

@@ -29,11 +29,16 @@ impl Inner {
             if let Poll::Ready(value) = step(self, cx) {
                 return Poll::Ready(Some(value));
             }
-            let Some(limit) = limit else { return Poll::Pending };
+            let Some(limit) = limit else {
+                return Poll::Pending;
+            };
             let now = Instant::now();
             // A limit beyond the end of time is none.
-            self.deadlines.set(kind, *at.get_or_insert_with(|| now.checked_add(limit)));
-            self.alarm.poll_expired(cx, &self.deadlines, now).map(|_| None)
+            self.deadlines
+                .set(kind, *at.get_or_insert_with(|| now.checked_add(limit)));
+            self.alarm
+                .poll_expired(cx, &self.deadlines, now)
+                .map(|_| None)
         })
         .await;
         self.deadlines.clear();
@@ -127,7 +132,10 @@ impl Inner {
         {
             self.broken = true;
             self.fault = Some(Fault::BODY_TOO_LARGE);
-            return Err(faults::bad_body(Fault::BODY_TOO_LARGE, ErrorSource::Downstream));
+            return Err(faults::bad_body(
+                Fault::BODY_TOO_LARGE,
+                ErrorSource::Downstream,
+            ));
         }
         if let Some(buffer) = &mut self.retry_buffer {
             buffer.write_to_buffer(&data);
@@ -173,7 +181,11 @@ impl HttpSession {
             return Error::e_explain(ErrorType::InternalError, "a request was read already");
         }
         let limit = self.inner.options.header_timeout;
-        match self.inner.within(limit, Deadline::Head, Inner::poll_read_request).await {
+        match self
+            .inner
+            .within(limit, Deadline::Head, Inner::poll_read_request)
+            .await
+        {
             Some(result) => result,
             None if self.inner.input.is_empty() => Ok(None),
             None => {
@@ -208,7 +220,11 @@ impl HttpSession {
             _ => {}
         }
         let limit = self.inner.options.read_timeout;
-        match self.inner.within(limit, Deadline::DownstreamRead, Inner::poll_body).await {
+        match self
+            .inner
+            .within(limit, Deadline::DownstreamRead, Inner::poll_body)
+            .await
+        {
             Some(result) => result,
             None => {
                 self.inner.broken = true;
@@ -238,7 +254,11 @@ impl HttpSession {
     /// [`ErrorType::ReadError`], or [`ErrorType::ConnectionClosed`] for a connection that was reset.
     pub async fn idle(&mut self) -> Result<usize> {
         let gone = poll_fn(|cx| self.inner.poll_gone(cx)).await;
-        if self.inner.half_closed { Ok(0) } else { Err(gone) }
+        if self.inner.half_closed {
+            Ok(0)
+        } else {
+            Err(gone)
+        }
     }
 
     /// The next piece of the body, or, if none is to be expected, the error that the client has
@@ -258,7 +278,10 @@ impl HttpSession {
 
     /// Whether the request has no body, by its header.
     pub fn is_body_empty(&mut self) -> bool {
-        matches!(self.inner.facts.body, BodyLength::Empty | BodyLength::Exact(0))
+        matches!(
+            self.inner.facts.body,
+            BodyLength::Empty | BodyLength::Exact(0)
+        )
     }
 
     /// The fields that followed a chunked body, once it is complete.
@@ -272,7 +295,7 @@ impl HttpSession {
     }
 
     pub(super) fn is_http10(&self) -> bool {
-        self.req_header().version == Version::HTTP_10
+        self.req_header().line().version == Version::HTTP_10
     }
 
     /// Keeps a copy of the body as it is read, up to 64 KiB, to send it again.
@@ -284,7 +307,10 @@ impl HttpSession {
 
     /// Whether the body was longer than the copy may be; it can't be sent again then.
     pub fn retry_buffer_truncated(&self) -> bool {
-        self.inner.retry_buffer.as_ref().is_some_and(FixedBuffer::is_truncated)
+        self.inner
+            .retry_buffer
+            .as_ref()
+            .is_some_and(FixedBuffer::is_truncated)
     }
 
     /// The copy of the body so far; `None` where there is none or it is not whole.
