@@ -212,6 +212,7 @@ impl Session {
 
     /// Tells a session that is not over a connection of its own why it fails. Nothing to be done
     /// over HTTP/1.
+    #[allow(clippy::boxed_local, reason = "the kept signature")]
     pub fn on_proxy_failure(&mut self, _e: Box<Error>) {}
 
     /// Writes pieces of a response; `true` if the response is complete with them.
