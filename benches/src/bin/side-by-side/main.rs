@@ -19,6 +19,7 @@
 
 mod contender;
 mod environment;
+mod load;
 mod measure;
 mod options;
 mod origin;
@@ -69,6 +70,9 @@ fn publish(results: &results::Results, options: &Options) -> Result<(), Failure>
     let svg = dir.join("side-by-side.svg");
     std::fs::write(&svg, picture::svg(results))?;
     std::fs::write(dir.join("side-by-side.md"), table)?;
-    println!("written: side-by-side.json, .svg and .md in {}", dir.display());
+    println!(
+        "written: side-by-side.json, .svg and .md in {}",
+        dir.display()
+    );
     Ok(())
 }
