@@ -110,22 +110,17 @@ where
 
     /// Passes a piece of the request's body through the filters to the upstream.
     async fn pass_body(&mut self, mut piece: Option<Bytes>, end: bool) -> Result<()> {
-        if !self.session.noted.is_default(defaults::REQUEST_BODY) {
+        if !self.session.downstream_modules_ctx.is_empty() && !self.exchange.tunnel {
             self.flush_once().await;
             let modules = &mut self.session.downstream_modules_ctx;
-            if !modules.is_empty() && !self.exchange.tunnel {
-                modules.request_body_filter(&mut piece, end).await?;
-            }
-            let filter =
-                self.proxy
-                    .inner
-                    .request_body_filter(self.session, &mut piece, end, self.ctx);
-            // A default's future has no size; one that does nothing need not be asked again.
-            let default = size_of_val(&*filter) == 0;
-            filter.await?;
-            if default && self.session.downstream_modules_ctx.is_empty() {
-                self.session.noted.note::<SV>(defaults::REQUEST_BODY);
-            }
+            modules.request_body_filter(&mut piece, end).await?;
+        }
+        if !self.session.noted.is_default(defaults::REQUEST_BODY) {
+            self.flush_once().await;
+            let inner = &self.proxy.inner;
+            inner
+                .request_body_filter(self.session, &mut piece, end, self.ctx)
+                .await?;
         }
         if let Some(piece) = piece {
             self.turn.count_bytes(piece.len());
