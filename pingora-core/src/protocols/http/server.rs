@@ -312,6 +312,11 @@ impl Session {
         each!(self, s => s.response_written())
     }
 
+    /// Whether the connection will be kept for another request, as far as is known by now.
+    pub fn will_keepalive(&self) -> bool {
+        each!(self, s => s.will_keepalive())
+    }
+
     /// Whether the client got, or will get once the queue is written, a whole response.
     pub fn is_response_complete(&self) -> bool {
         each!(self, s => s.is_response_complete())
@@ -568,6 +573,10 @@ impl DownstreamHalf for Session {
 
     fn body_done(&mut self) -> bool {
         each!(self, s => s.is_body_done())
+    }
+
+    fn awaits_continue(&self) -> bool {
+        each!(self, s => s.is_continue_owed())
     }
 
     fn take_request_trailers(&mut self) -> Option<Box<HeaderMap>> {
