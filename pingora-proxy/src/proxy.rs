@@ -227,7 +227,9 @@ where
             .await?;
         frame_request(request, session)?;
         if session.upstream_compression.is_enabled() {
-            session.upstream_compression.request_filter(request);
+            // What the client can read decides, whatever is asked of the upstream.
+            let client = session.downstream_session.req_header();
+            session.upstream_compression.request_filter(client);
         }
         upstream.queue_request_header(request)?;
         drop(copy);
@@ -320,18 +322,6 @@ where
 /// Whether the client got a complete answer.
 fn response_is_whole(session: &mut Session) -> bool {
     session.is_response_complete() && !session.has_pending_downstream_tasks()
-}
-
-/// The version is one of the connection, not of the request (RFC 9110 section 6.2).
-fn speak_for_this_hop(request: &mut RequestHeader) -> Result<()> {
-    if request.version == Version::HTTP_10 {
-        request.set_version(Version::HTTP_11);
-        if !request.headers.contains_key(HOST) {
-            // RFC 9112 section 3.2: that the authority is not known is said in this way.
-            request.insert_header(HOST, "")?;
-        }
-    }
-    Ok(())
 }
 
 /// Sees to it that a body whose length is not told, or not any more, goes out in chunks.
