@@ -3,6 +3,7 @@
 mod finish;
 mod read;
 mod recycled;
+mod splice;
 mod write;
 
 #[cfg(test)]
