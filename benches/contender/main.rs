@@ -12,7 +12,10 @@
 //! request and response phases, edits two header fields, counts the body in a filter and writes
 //! one line per request.
 
-#![allow(clippy::print_stderr, reason = "a command line program reports to its user")]
+#![allow(
+    clippy::print_stderr,
+    reason = "a command line program reports to its user"
+)]
 
 mod plain;
 mod realistic;
@@ -80,7 +83,9 @@ fn serve(options: Options) -> Result<std::convert::Infallible, String> {
     server.bootstrap();
     match options.access_log {
         None => {
-            let proxy = plain::Plain { upstream: options.upstream };
+            let proxy = plain::Plain {
+                upstream: options.upstream,
+            };
             let mut service = http_proxy_service(&server.configuration, proxy);
             service.add_tcp(&options.listen);
             server.add_service(service);

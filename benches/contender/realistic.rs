@@ -37,7 +37,10 @@ impl ProxyHttp for Realistic {
     type CTX = RequestState;
 
     fn new_ctx(&self) -> RequestState {
-        RequestState { started: Instant::now(), body_bytes: 0 }
+        RequestState {
+            started: Instant::now(),
+            body_bytes: 0,
+        }
     }
 
     async fn upstream_peer(
@@ -48,11 +51,7 @@ impl ProxyHttp for Realistic {
         Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
     }
 
-    async fn request_filter(
-        &self,
-        session: &mut Session,
-        _ctx: &mut RequestState,
-    ) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, _ctx: &mut RequestState) -> Result<bool> {
         if session.req_header().uri.path().starts_with("/private/") {
             session.respond_error(403).await?;
             return Ok(true);

@@ -33,6 +33,7 @@
 //! | `case_header_name` | a name as it is spelt, and what converts into one |
 //! | `name_cases` | which names of a map are spelt differently, and walking a map in wire form |
 //! | `name_cache` | recently seen names, per thread, so that a custom name needs no allocation |
+//! | `wire` | fields as they arrived, before anybody asks for them |
 //! | `target` | request targets that a URI can't hold |
 //! | [`authority`] | who a raw request target is addressed to |
 #![forbid(unsafe_code)]
@@ -46,6 +47,7 @@ mod request;
 mod response;
 mod target;
 mod value;
+mod wire;
 
 pub use case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
 pub use http::HeaderMap as HMap;

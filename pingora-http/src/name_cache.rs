@@ -4,15 +4,16 @@
 //! [`http`] crate's own list, and browsers send half a dozen of those with each request. Here such
 //! a name is found again by its wire spelling and costs a reference count.
 //!
-//! The cache is direct-mapped and bounded: [`SLOTS`] names of at most [`LONGEST`] bytes. A peer
-//! that sends ever new names evicts entries and gains nothing else.
+//! The cache is bounded: [`SETS`] times two names of at most [`LONGEST`] bytes. A peer that sends
+//! ever new names evicts entries and gains nothing else.
 
 use http::header::HeaderName;
 use std::cell::RefCell;
 
 use crate::case_header_name::{CaseHeaderName, is_titled};
 
-const SLOTS: usize = 128;
+/// A power of two. With two ways, the dozen names of a usual request rarely evict each other.
+const SETS: usize = 64;
 /// Longer names are rare and would make the bound on memory worthless.
 const LONGEST: usize = 64;
 
@@ -22,8 +23,12 @@ struct Slot {
     titled: bool,
 }
 
+/// Two names that share a place; the first is the one that came later.
+#[derive(Default)]
+struct Set([Option<Slot>; 2]);
+
 thread_local! {
-    static CACHE: RefCell<Vec<Option<Slot>>> = const { RefCell::new(Vec::new()) };
+    static CACHE: RefCell<Vec<Set>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The name for the map, and whether `wire` is its canonical spelling. `None`: not a token.
@@ -55,14 +60,15 @@ fn with_slot<R>(wire: &[u8], f: impl FnOnce(&Slot) -> R) -> Option<Option<R>> {
     }
     CACHE
         .try_with(|cache| {
-            let mut slots = cache.try_borrow_mut().ok()?;
-            if slots.is_empty() {
-                slots.resize_with(SLOTS, || None);
+            let mut sets = cache.try_borrow_mut().ok()?;
+            if sets.is_empty() {
+                sets.resize_with(SETS, Set::default);
             }
-            let slot = slots.get_mut(index(wire))?;
-            match slot {
-                Some(known) if known.wire.as_slice() == wire => Some(Some(f(known))),
-                _ => Some(fill(slot, wire).map(|new| f(new))),
+            let set = sets.get_mut(index(wire))?;
+            let mut known = set.0.iter().flatten();
+            match known.find(|slot| slot.wire.as_slice() == wire) {
+                Some(slot) => Some(Some(f(slot))),
+                None => Some(fill(set, wire).map(f)),
             }
         })
         .ok()
@@ -70,9 +76,11 @@ fn with_slot<R>(wire: &[u8], f: impl FnOnce(&Slot) -> R) -> Option<Option<R>> {
 }
 
 #[cold]
-fn fill<'a>(slot: &'a mut Option<Slot>, wire: &[u8]) -> Option<&'a mut Slot> {
+fn fill<'a>(set: &'a mut Set, wire: &[u8]) -> Option<&'a Slot> {
     let name = parse(wire)?;
-    Some(slot.insert(Slot {
+    let [first, second] = &mut set.0;
+    *second = first.take();
+    Some(first.insert(Slot {
         wire: CaseHeaderName::copy_from_slice(wire),
         name,
         titled: is_titled(wire),
@@ -96,7 +104,7 @@ fn index(wire: &[u8]) -> usize {
     };
     let mixed =
         (head ^ tail.rotate_left(29) ^ wire.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (mixed >> (u64::BITS - SLOTS.ilog2())) as usize
+    (mixed >> (u64::BITS - SETS.ilog2())) as usize
 }
 
 #[cfg(test)]
@@ -146,6 +154,6 @@ mod tests {
             let wire = format!("x-{n}");
             assert_eq!(name(wire.as_bytes()).unwrap().0, *wire);
         }
-        CACHE.with(|cache| assert_eq!(cache.borrow().len(), SLOTS));
+        CACHE.with(|cache| assert_eq!(cache.borrow().len(), SETS));
     }
 }

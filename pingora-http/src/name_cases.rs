@@ -133,13 +133,6 @@ impl NameCases {
     }
 
     #[inline]
-    fn remember(&mut self, nth: usize, case: CaseHeaderName) {
-        if self.kept {
-            self.differing.push(Differing { nth, case });
-        }
-    }
-
-    #[inline]
     fn forget(&mut self, name: &HeaderName) {
         if !self.differing.is_empty() {
             self.differing.retain(|entry| !entry.is_of(name));
@@ -156,10 +149,10 @@ impl NameCases {
         let value = value_of(value)?;
         self.changed();
         self.forget(&name);
-        if let Some(case) = case {
-            self.remember(0, case);
-        }
         headers.try_insert(name, value).map_err(|_| map_is_full())?;
+        if let Some(case) = case.filter(|_| self.kept) {
+            self.differing.push(Differing { nth: 0, case });
+        }
         Ok(())
     }
 
@@ -200,15 +193,16 @@ impl NameCases {
     ) -> Option<bool> {
         self.changed();
         let FieldName { name, case } = field;
-        match case {
-            Some(case) if self.kept => {
-                let nth = headers.get_all(&name).iter().count();
-                let known = headers.try_append(name, value).ok()?;
-                self.remember(nth, case);
-                Some(known)
-            }
-            _ => headers.try_append(name, value).ok(),
+        let known = headers.try_append(name, value).ok()?;
+        if let Some(case) = case.filter(|_| self.kept) {
+            let nth = if known {
+                place_of_last(headers, &case)
+            } else {
+                0
+            };
+            self.differing.push(Differing { nth, case });
         }
+        Some(known)
     }
 
     pub(crate) fn remove<'a, N: ?Sized>(
@@ -283,6 +277,13 @@ impl<'a> Iterator for Walk<'a> {
         let (name, value) = self.fields.next()?;
         Some((name, self.case_of(name), value))
     }
+}
+
+/// Which value of its name was appended last.
+#[cold]
+fn place_of_last(headers: &HeaderMap, case: &CaseHeaderName) -> usize {
+    let name = str::from_utf8(case.as_slice()).unwrap_or_default();
+    headers.get_all(name).iter().count().saturating_sub(1)
 }
 
 fn value_of(value: impl TryInto<HeaderValue>) -> Result<HeaderValue> {

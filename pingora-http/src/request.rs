@@ -8,16 +8,16 @@ use pingora_error::{Error, ErrorType, Result};
 use std::ops::Deref;
 
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
-use crate::name_cases::{FieldRefused, NameCases, assign_map};
+use crate::name_cases::{FieldRefused, NameCases};
 use crate::target::{self, Target, TargetRefused};
+use crate::wire::{Head, Parts};
 
 /// The head of a request: method, target, version and fields, with the spelling of field names.
 ///
 /// Dereferences to [`http::request::Parts`] for reading.
 #[derive(Debug, Clone)]
 pub struct RequestHeader {
-    base: ReqParts,
-    cases: NameCases,
+    head: Head<ReqParts>,
     /// The target to be sent, where `base.uri` is not the same bytes.
     raw_target: Option<Bytes>,
     send_end_stream: bool,
@@ -58,13 +58,13 @@ impl RequestHeader {
         path: &[u8],
         size_hint: Option<usize>,
     ) -> Result<Self> {
-        let mut request = Self::of_parts(empty_parts(), cases);
-        request.base.method = method.try_into().map_err(|_| {
+        let mut request = Self::of_parts(ReqParts::empty(), cases);
+        request.head.line_mut().method = method.try_into().map_err(|_| {
             Error::explain(ErrorType::InvalidHTTPHeader, "the method is not a token")
         })?;
         request.set_raw_path(path)?;
         if let Some(fields) = size_hint {
-            request.base.headers.reserve(fields);
+            request.reserve(fields);
         }
         Ok(request)
     }
@@ -72,8 +72,7 @@ impl RequestHeader {
     fn of_parts(base: ReqParts, cases: NameCases) -> Self {
         let raw_target = target::raw_for_uri(&base.uri);
         Self {
-            base,
-            cases,
+            head: Head::new(base, cases),
             raw_target,
             send_end_stream: true,
         }
@@ -89,7 +88,8 @@ impl RequestHeader {
         name: impl IntoCaseHeaderName,
         value: impl TryInto<HeaderValue>,
     ) -> Result<bool> {
-        self.cases.append(&mut self.base.headers, name, value)
+        let (headers, cases) = self.head.fields_mut();
+        cases.append(headers, name, value)
     }
 
     /// Sets a field, in place of all that had this name.
@@ -101,7 +101,8 @@ impl RequestHeader {
         name: impl IntoCaseHeaderName,
         value: impl TryInto<HeaderValue>,
     ) -> Result<()> {
-        self.cases.insert(&mut self.base.headers, name, value)
+        let (headers, cases) = self.head.fields_mut();
+        cases.insert(headers, name, value)
     }
 
     /// Removes all fields of this name. Returns the first value, if there was one.
@@ -109,13 +110,14 @@ impl RequestHeader {
     where
         &'a N: 'a + AsHeaderName,
     {
-        self.cases.remove(&mut self.base.headers, name)
+        let (headers, cases) = self.head.fields_mut();
+        cases.remove(headers, name)
     }
 
     /// Appends all fields in the form of HTTP/1, `Name: value` and CRLF each. Neither the request
     /// line nor the empty line at the end is written.
     pub fn header_to_h1_wire(&self, buf: &mut impl BufMut) {
-        self.cases.write(&self.base.headers, buf);
+        self.head.write(buf);
     }
 
     /// All fields, names spelt as they would be on an HTTP/1 connection. Yields nothing if
@@ -123,13 +125,17 @@ impl RequestHeader {
     ///
     /// The first call after a change allocates. [`Self::map`] never does.
     pub fn case_header_iter(&self) -> impl Iterator<Item = (&CaseHeaderName, &HeaderValue)> + '_ {
-        let names = self.cases.spelt_out(&self.base.headers);
-        names.iter().zip(self.base.headers.values())
+        let headers = &self.head.parts().headers;
+        self.head
+            .cases()
+            .spelt_out(headers)
+            .iter()
+            .zip(headers.values())
     }
 
     /// Whether the spelling of names is kept.
     pub fn has_case(&self) -> bool {
-        self.cases.are_kept()
+        self.head.are_cases_kept()
     }
 
     /// Calls `f` with every field, until it fails.
@@ -140,23 +146,23 @@ impl RequestHeader {
         &self,
         f: F,
     ) -> Result<()> {
-        self.cases.map(&self.base.headers, f)
+        self.head.cases().map(&self.head.parts().headers, f)
     }
 
     /// What travels with the request and is never sent.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
-        &mut self.base.extensions
+        self.head.extensions_mut()
     }
 
     /// Sets the method.
     pub fn set_method(&mut self, method: Method) {
-        self.base.method = method;
+        self.head.line_mut().method = method;
     }
 
     /// Sets the target. On HTTP/1 its path and query are sent, whatever else it names.
     pub fn set_uri(&mut self, uri: Uri) {
         self.raw_target = target::raw_for_uri(&uri);
-        self.base.uri = uri;
+        self.head.line_mut().uri = uri;
     }
 
     /// Sets the target to these bytes, which are sent as they are.
@@ -180,7 +186,7 @@ impl RequestHeader {
     }
 
     fn set_target(&mut self, target: Target) {
-        self.base.uri = target.uri;
+        self.head.line_mut().uri = target.uri;
         self.raw_target = target.raw;
     }
 
@@ -192,7 +198,7 @@ impl RequestHeader {
 
     /// What [`Self::set_send_end_stream`] set, if this is a request of HTTP/2.
     pub fn send_end_stream(&self) -> Option<bool> {
-        (self.base.version == Version::HTTP_2).then_some(self.send_end_stream)
+        (self.head.line().version == Version::HTTP_2).then_some(self.send_end_stream)
     }
 
     /// The target as it is sent on an HTTP/1 connection, byte by byte: usually path and query.
@@ -200,7 +206,7 @@ impl RequestHeader {
         if let Some(raw) = &self.raw_target {
             return raw;
         }
-        let uri = &self.base.uri;
+        let uri = &self.head.line().uri;
         match (uri.path_and_query(), uri.authority()) {
             (Some(path), _) => path.as_str().as_bytes(),
             (None, Some(authority)) => authority.as_str().as_bytes(),
@@ -219,19 +225,19 @@ impl RequestHeader {
     /// The extension of the file that the path seems to name: `css` for `/a/b.css?v=2`. `None`, if
     /// the last segment of the path has no dot, or none but the first character.
     pub fn uri_file_extension(&self) -> Option<&str> {
-        let file = self.base.uri.path().rsplit('/').next()?;
+        let file = self.head.line().uri.path().rsplit('/').next()?;
         let (stem, extension) = file.rsplit_once('.')?;
         (!stem.is_empty() && !extension.is_empty()).then_some(extension)
     }
 
     /// Sets the version.
     pub fn set_version(&mut self, version: Version) {
-        self.base.version = version;
+        self.head.line_mut().version = version;
     }
 
     /// A copy in the type of the [`http`] crate.
     pub fn as_owned_parts(&self) -> ReqParts {
-        self.base.clone()
+        self.head.parts().clone()
     }
 }
 
@@ -245,38 +251,66 @@ impl RequestHeader {
 
     /// Becomes an empty `GET /` of HTTP/1.1 that keeps spellings. All allocations stay.
     pub fn reset(&mut self) {
-        self.base.method = Method::GET;
-        self.base.uri = Uri::default();
-        self.base.version = Version::HTTP_11;
-        self.base.headers.clear();
-        self.base.extensions.clear();
-        self.cases.reset(true);
+        let line = self.head.reset();
+        line.method = Method::GET;
+        line.uri = Uri::default();
+        line.version = Version::HTTP_11;
         self.raw_target = None;
         self.send_end_stream = true;
     }
 
     /// Becomes a copy of `other`, reusing allocations. Extensions are copied too.
     pub fn assign_from(&mut self, other: &Self) {
-        self.base.method.clone_from(&other.base.method);
-        self.base.uri.clone_from(&other.base.uri);
-        self.base.version = other.base.version;
-        assign_map(&mut self.base.headers, &other.base.headers);
-        self.base.extensions.clone_from(&other.base.extensions);
-        self.cases.assign_from(&other.cases);
+        self.head.assign_from(&other.head);
         self.raw_target.clone_from(&other.raw_target);
         self.send_end_stream = other.send_end_stream;
     }
 
     /// Makes room for `fields` more fields.
     pub fn reserve(&mut self, fields: usize) {
-        self.base.headers.reserve(fields);
+        self.head.fields_mut().0.reserve(fields);
     }
 
     /// Adds a field as the tokeniser found it; `value` is kept without a copy.
     #[inline]
     pub fn append_parsed(&mut self, name: &[u8], value: Bytes) -> Result<(), FieldRefused> {
-        self.cases
-            .append_parsed(&mut self.base.headers, name, value)
+        self.head.append_parsed(name, value)
+    }
+
+    /// Adds a field of `head` as the tokeniser found it. It is left where it is until somebody asks
+    /// for it.
+    #[inline]
+    pub fn push_parsed(
+        &mut self,
+        head: &Bytes,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<(), FieldRefused> {
+        self.head.push_parsed(head, name, value)
+    }
+
+    /// Method, target and version. The fields may be missing: this is for those who don't need
+    /// them, and would otherwise have a map made.
+    #[inline]
+    pub fn line(&self) -> &ReqParts {
+        self.head.line()
+    }
+
+    /// All fields in order, without having a map made. Names are lower-case, or as they arrived.
+    #[inline]
+    pub fn for_each_field<'a>(&'a self, f: impl FnMut(&'a [u8], &'a [u8])) {
+        self.head.for_each(f);
+    }
+
+    /// Removes the fields that `gone` names, without having a map made. `false`: there is a map
+    /// already, and nothing was removed.
+    pub fn remove_unsettled(&mut self, gone: impl FnMut(&[u8]) -> bool) -> bool {
+        self.head.remove_from_wire(gone)
+    }
+
+    /// About how many bytes [`Self::header_to_h1_wire`] will write.
+    pub fn written_len(&self) -> usize {
+        self.head.written_len()
     }
 
     /// Sets a target in origin-form or asterisk-form, kept without a copy.
@@ -308,20 +342,16 @@ impl RequestHeader {
     }
 }
 
-fn empty_parts() -> ReqParts {
-    http::Request::new(()).into_parts().0
-}
-
 impl Default for RequestHeader {
     /// `GET /` of HTTP/1.1 without fields, keeping the spelling of names.
     fn default() -> Self {
-        Self::of_parts(empty_parts(), NameCases::kept())
+        Self::of_parts(ReqParts::empty(), NameCases::kept())
     }
 }
 
 impl AsRef<ReqParts> for RequestHeader {
     fn as_ref(&self) -> &ReqParts {
-        &self.base
+        self.head.parts()
     }
 }
 
@@ -329,7 +359,7 @@ impl Deref for RequestHeader {
     type Target = ReqParts;
 
     fn deref(&self) -> &ReqParts {
-        &self.base
+        self.head.parts()
     }
 }
 
@@ -342,6 +372,6 @@ impl From<ReqParts> for RequestHeader {
 
 impl From<RequestHeader> for ReqParts {
     fn from(request: RequestHeader) -> Self {
-        request.base
+        request.head.into_parts()
     }
 }

@@ -8,7 +8,8 @@ use pingora_error::{Error, ErrorType, Result};
 use std::ops::Deref;
 
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
-use crate::name_cases::{FieldRefused, NameCases, assign_map};
+use crate::name_cases::{FieldRefused, NameCases};
+use crate::wire::{Head, Parts};
 
 /// The head of a response: status, version and fields, with the spelling of field names and the
 /// reason phrase.
@@ -16,8 +17,7 @@ use crate::name_cases::{FieldRefused, NameCases, assign_map};
 /// Dereferences to [`http::response::Parts`] for reading.
 #[derive(Debug, Clone)]
 pub struct ResponseHeader {
-    base: RespParts,
-    cases: NameCases,
+    head: Head<RespParts>,
     /// Only where it is not the usual one of the status.
     reason_phrase: Option<Box<str>>,
 }
@@ -48,13 +48,12 @@ impl ResponseHeader {
         size_hint: Option<usize>,
     ) -> Result<Self> {
         let mut response = Self {
-            base: empty_parts(),
-            cases,
+            head: Head::new(RespParts::empty(), cases),
             reason_phrase: None,
         };
         response.set_status(code)?;
         if let Some(fields) = size_hint {
-            response.base.headers.reserve(fields);
+            response.reserve(fields);
         }
         Ok(response)
     }
@@ -69,7 +68,8 @@ impl ResponseHeader {
         name: impl IntoCaseHeaderName,
         value: impl TryInto<HeaderValue>,
     ) -> Result<bool> {
-        self.cases.append(&mut self.base.headers, name, value)
+        let (headers, cases) = self.head.fields_mut();
+        cases.append(headers, name, value)
     }
 
     /// Sets a field, in place of all that had this name.
@@ -81,7 +81,8 @@ impl ResponseHeader {
         name: impl IntoCaseHeaderName,
         value: impl TryInto<HeaderValue>,
     ) -> Result<()> {
-        self.cases.insert(&mut self.base.headers, name, value)
+        let (headers, cases) = self.head.fields_mut();
+        cases.insert(headers, name, value)
     }
 
     /// Removes all fields of this name. Returns the first value, if there was one.
@@ -89,13 +90,14 @@ impl ResponseHeader {
     where
         &'a N: 'a + AsHeaderName,
     {
-        self.cases.remove(&mut self.base.headers, name)
+        let (headers, cases) = self.head.fields_mut();
+        cases.remove(headers, name)
     }
 
     /// Appends all fields in the form of HTTP/1, `Name: value` and CRLF each. Neither the status
     /// line nor the empty line at the end is written.
     pub fn header_to_h1_wire(&self, buf: &mut impl BufMut) {
-        self.cases.write(&self.base.headers, buf);
+        self.head.write(buf);
     }
 
     /// All fields, names spelt as they would be on an HTTP/1 connection. Yields nothing if
@@ -103,13 +105,17 @@ impl ResponseHeader {
     ///
     /// The first call after a change allocates. [`Self::map`] never does.
     pub fn case_header_iter(&self) -> impl Iterator<Item = (&CaseHeaderName, &HeaderValue)> + '_ {
-        let names = self.cases.spelt_out(&self.base.headers);
-        names.iter().zip(self.base.headers.values())
+        let headers = &self.head.parts().headers;
+        self.head
+            .cases()
+            .spelt_out(headers)
+            .iter()
+            .zip(headers.values())
     }
 
     /// Whether the spelling of names is kept.
     pub fn has_case(&self) -> bool {
-        self.cases.are_kept()
+        self.head.are_cases_kept()
     }
 
     /// Calls `f` with every field, until it fails.
@@ -120,12 +126,12 @@ impl ResponseHeader {
         &self,
         f: F,
     ) -> Result<()> {
-        self.cases.map(&self.base.headers, f)
+        self.head.cases().map(&self.head.parts().headers, f)
     }
 
     /// What travels with the response and is never sent.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
-        &mut self.base.extensions
+        self.head.extensions_mut()
     }
 
     /// Sets the status. A reason phrase that was set stays.
@@ -133,7 +139,7 @@ impl ResponseHeader {
     /// # Errors
     /// `InvalidHTTPHeader`, if the code is not within 100 to 999.
     pub fn set_status(&mut self, status: impl TryInto<StatusCode>) -> Result<()> {
-        self.base.status = status.try_into().map_err(|_| {
+        self.head.line_mut().status = status.try_into().map_err(|_| {
             Error::explain(
                 ErrorType::InvalidHTTPHeader,
                 "the status code is not within 100 to 999",
@@ -144,7 +150,7 @@ impl ResponseHeader {
 
     /// Sets the version.
     pub fn set_version(&mut self, version: Version) {
-        self.base.version = version;
+        self.head.line_mut().version = version;
     }
 
     /// Sets the reason phrase; `None` brings back the usual one of the status.
@@ -160,7 +166,7 @@ impl ResponseHeader {
             );
         }
         self.reason_phrase = match reason_phrase {
-            phrase if phrase == self.base.status.canonical_reason() => None,
+            phrase if phrase == self.head.line().status.canonical_reason() => None,
             phrase => phrase.map(Box::from),
         };
         Ok(())
@@ -170,13 +176,13 @@ impl ResponseHeader {
     pub fn get_reason_phrase(&self) -> Option<&str> {
         match &self.reason_phrase {
             Some(phrase) => Some(phrase),
-            None => self.base.status.canonical_reason(),
+            None => self.head.line().status.canonical_reason(),
         }
     }
 
     /// A copy in the type of the [`http`] crate.
     pub fn as_owned_parts(&self) -> RespParts {
-        self.base.clone()
+        self.head.parts().clone()
     }
 
     /// Sets `Content-Length` to `len` bytes.
@@ -198,47 +204,71 @@ impl ResponseHeader {
 
     /// Becomes an empty 200 of HTTP/1.1 that keeps spellings. All allocations stay.
     pub fn reset(&mut self) {
-        self.base.status = StatusCode::OK;
-        self.base.version = Version::HTTP_11;
-        self.base.headers.clear();
-        self.base.extensions.clear();
-        self.cases.reset(true);
+        let line = self.head.reset();
+        line.status = StatusCode::OK;
+        line.version = Version::HTTP_11;
         self.reason_phrase = None;
     }
 
     /// Becomes a copy of `other`, reusing allocations. Extensions are copied too.
     pub fn assign_from(&mut self, other: &Self) {
-        self.base.status = other.base.status;
-        self.base.version = other.base.version;
-        assign_map(&mut self.base.headers, &other.base.headers);
-        self.base.extensions.clone_from(&other.base.extensions);
-        self.cases.assign_from(&other.cases);
+        self.head.assign_from(&other.head);
         self.reason_phrase.clone_from(&other.reason_phrase);
     }
 
     /// Makes room for `fields` more fields.
     pub fn reserve(&mut self, fields: usize) {
-        self.base.headers.reserve(fields);
+        self.head.fields_mut().0.reserve(fields);
     }
 
     /// Adds a field as the tokeniser found it; `value` is kept without a copy.
     #[inline]
     pub fn append_parsed(&mut self, name: &[u8], value: Bytes) -> Result<(), FieldRefused> {
-        self.cases
-            .append_parsed(&mut self.base.headers, name, value)
+        self.head.append_parsed(name, value)
     }
-}
 
-fn empty_parts() -> RespParts {
-    http::Response::new(()).into_parts().0
+    /// Adds a field of `head` as the tokeniser found it. It is left where it is until somebody asks
+    /// for it.
+    #[inline]
+    pub fn push_parsed(
+        &mut self,
+        head: &Bytes,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<(), FieldRefused> {
+        self.head.push_parsed(head, name, value)
+    }
+
+    /// Status and version. The fields may be missing: this is for those who don't need them, and
+    /// would otherwise have a map made.
+    #[inline]
+    pub fn line(&self) -> &RespParts {
+        self.head.line()
+    }
+
+    /// All fields in order, without having a map made. Names are lower-case, or as they arrived.
+    #[inline]
+    pub fn for_each_field<'a>(&'a self, f: impl FnMut(&'a [u8], &'a [u8])) {
+        self.head.for_each(f);
+    }
+
+    /// Removes the fields that `gone` names, without having a map made. `false`: there is a map
+    /// already, and nothing was removed.
+    pub fn remove_unsettled(&mut self, gone: impl FnMut(&[u8]) -> bool) -> bool {
+        self.head.remove_from_wire(gone)
+    }
+
+    /// About how many bytes [`Self::header_to_h1_wire`] will write.
+    pub fn written_len(&self) -> usize {
+        self.head.written_len()
+    }
 }
 
 impl Default for ResponseHeader {
     /// A 200 of HTTP/1.1 without fields, keeping the spelling of names.
     fn default() -> Self {
         Self {
-            base: empty_parts(),
-            cases: NameCases::kept(),
+            head: Head::new(RespParts::empty(), NameCases::kept()),
             reason_phrase: None,
         }
     }
@@ -246,7 +276,7 @@ impl Default for ResponseHeader {
 
 impl AsRef<RespParts> for ResponseHeader {
     fn as_ref(&self) -> &RespParts {
-        &self.base
+        self.head.parts()
     }
 }
 
@@ -254,7 +284,7 @@ impl Deref for ResponseHeader {
     type Target = RespParts;
 
     fn deref(&self) -> &RespParts {
-        &self.base
+        self.head.parts()
     }
 }
 
@@ -262,8 +292,7 @@ impl From<RespParts> for ResponseHeader {
     /// The spelling of names is not kept.
     fn from(parts: RespParts) -> Self {
         Self {
-            base: parts,
-            cases: NameCases::default(),
+            head: Head::new(parts, NameCases::default()),
             reason_phrase: None,
         }
     }
@@ -271,6 +300,6 @@ impl From<RespParts> for ResponseHeader {
 
 impl From<ResponseHeader> for RespParts {
     fn from(response: ResponseHeader) -> Self {
-        response.base
+        response.head.into_parts()
     }
 }

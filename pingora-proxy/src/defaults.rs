@@ -22,7 +22,10 @@ pub(crate) struct Noted {
 
 impl Noted {
     pub(crate) fn of_proxy<T: ?Sized>(known: u8) -> Self {
-        Noted { proxy: Some(type_name::<T>()), phases: known }
+        Noted {
+            proxy: Some(type_name::<T>()),
+            phases: known,
+        }
     }
 
     pub(crate) fn note<T: ?Sized>(&mut self, phase: u8) {

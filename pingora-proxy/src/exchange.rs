@@ -4,7 +4,7 @@ use crate::engine::state::{Exchange, OnFailure, ResponseFlow};
 use crate::engine::turn::{Event, Limits, Turn};
 use crate::{HttpProxy, ProxyHttp, Session, defaults};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
@@ -95,7 +95,8 @@ where
     async fn begin_body(&mut self) -> Result<()> {
         let replay = self.session.get_retry_buffer();
         if self.session.retry_buffer_truncated() {
-            let context = "the body was read ahead of the upstream, and is too long to be sent again";
+            let context =
+                "the body was read ahead of the upstream, and is too long to be sent again";
             return Error::e_explain(ErrorType::InternalError, context);
         }
         let done = self.session.downstream_session.body_done();
@@ -131,7 +132,8 @@ where
 
     /// Whether the filters of the request's body have to be asked.
     fn filters_request_body(&self) -> bool {
-        self.asks_filters.unwrap_or(!self.session.noted.is_default(defaults::REQUEST_BODY))
+        self.asks_filters
+            .unwrap_or(!self.session.noted.is_default(defaults::REQUEST_BODY))
     }
 
     /// Whether anybody has to see the pieces of the request's body.
@@ -146,10 +148,16 @@ where
     async fn filter_request_body(&mut self, piece: &mut Option<Bytes>, end: bool) -> Result<()> {
         self.flush_once().await;
         if self.request_modules() {
-            self.session.downstream_modules_ctx.request_body_filter(piece, end).await?;
+            self.session
+                .downstream_modules_ctx
+                .request_body_filter(piece, end)
+                .await?;
         }
         if self.filters_request_body() {
-            let filter = self.proxy.inner.request_body_filter(self.session, piece, end, self.ctx);
+            let filter = self
+                .proxy
+                .inner
+                .request_body_filter(self.session, piece, end, self.ctx);
             // A default's future has no size; one that does nothing need not be asked again.
             let default = size_of_val(&*filter) == 0;
             filter.await?;
@@ -187,22 +195,37 @@ where
     }
 
     async fn on_header(&mut self, mut header: Box<ResponseHeader>, end: bool) -> Result<()> {
-        let upgraded = header.status == StatusCode::SWITCHING_PROTOCOLS;
+        let upgraded = header.line().status == StatusCode::SWITCHING_PROTOCOLS;
         hop_by_hop::prepare_downstream_response(&mut header);
+        // Whatever the upstream speaks, the client is spoken to in our own version.
+        header.set_version(Version::HTTP_11);
         self.session.upstream.body_received = 0;
-        self.proxy.inner.upstream_response_filter(self.session, &mut header, self.ctx).await?;
+        self.proxy
+            .inner
+            .upstream_response_filter(self.session, &mut header, self.ctx)
+            .await?;
         if self.session.upstream_compression.is_enabled() && !upgraded {
-            self.session.upstream_compression.response_header_filter(&mut header, end);
+            self.session
+                .upstream_compression
+                .response_header_filter(&mut header, end);
         }
-        self.proxy.inner.response_filter(self.session, &mut header, self.ctx).await?;
+        self.proxy
+            .inner
+            .response_filter(self.session, &mut header, self.ctx)
+            .await?;
         if !self.session.downstream_modules_ctx.is_empty() {
             let modules = &mut self.session.downstream_modules_ctx;
             modules.response_header_filter(&mut header, end).await?;
         }
-        if header.status.is_informational() && !upgraded {
-            return self.session.downstream_session.queue(HttpTask::Header(header, false));
+        if header.line().status.is_informational() && !upgraded {
+            return self
+                .session
+                .downstream_session
+                .queue(HttpTask::Header(header, false));
         }
-        self.session.downstream_session.queue(HttpTask::Header(header, end))?;
+        self.session
+            .downstream_session
+            .queue(HttpTask::Header(header, end))?;
         match upgraded {
             true => self.exchange.became_tunnel(),
             false => self.exchange.head_passed_on(end),
@@ -217,7 +240,8 @@ where
     /// Whether the filters of the response's body have to be asked.
     fn filters_body(&self) -> bool {
         const BOTH: u8 = defaults::UPSTREAM_RESPONSE_BODY | defaults::RESPONSE_BODY;
-        self.asks_filters.unwrap_or(!self.session.noted.is_default(BOTH))
+        self.asks_filters
+            .unwrap_or(!self.session.noted.is_default(BOTH))
     }
 
     /// Whether anybody has to see the pieces of the response's body.
@@ -275,7 +299,9 @@ where
             return Ok(());
         }
         self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
-        self.session.downstream_session.queue(HttpTask::Body(data, end))
+        self.session
+            .downstream_session
+            .queue(HttpTask::Body(data, end))
     }
 
     fn on_tunnel(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
@@ -284,7 +310,9 @@ where
             self.turn.response.set_unseen(!self.sees_response_body());
         }
         self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
-        self.session.downstream_session.queue(HttpTask::UpgradedBody(data, end))?;
+        self.session
+            .downstream_session
+            .queue(HttpTask::UpgradedBody(data, end))?;
         if end {
             self.exchange.response_ended();
         }
@@ -300,7 +328,9 @@ where
         let mut trailers = trailers.unwrap_or_default();
         let inner = &self.proxy.inner;
         inner.upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;
-        let mut tail = inner.response_trailer_filter(self.session, &mut trailers, self.ctx).await?;
+        let mut tail = inner
+            .response_trailer_filter(self.session, &mut trailers, self.ctx)
+            .await?;
         let mut trailers = Some(trailers);
         if tail.is_none() && !self.session.downstream_modules_ctx.is_empty() {
             let modules = &mut self.session.downstream_modules_ctx;
@@ -308,7 +338,10 @@ where
         }
         match tail {
             Some(tail) => self.queue_body(Some(tail), true)?,
-            None => self.session.downstream_session.queue(HttpTask::Trailer(trailers))?,
+            None => self
+                .session
+                .downstream_session
+                .queue(HttpTask::Trailer(trailers))?,
         }
         self.exchange.response_ended();
         Ok(())
@@ -345,25 +378,31 @@ where
 
     fn explain_expired(&self, kind: Deadline) -> BError {
         let (etype, source, what) = match kind {
-            Deadline::DownstreamRead => {
-                (ErrorType::ReadTimedout, ErrorSource::Downstream, "the client's body stalled")
-            }
+            Deadline::DownstreamRead => (
+                ErrorType::ReadTimedout,
+                ErrorSource::Downstream,
+                "the client's body stalled",
+            ),
             Deadline::DownstreamWrite => (
                 ErrorType::WriteTimedout,
                 ErrorSource::Downstream,
                 "the client takes nothing of the response",
             ),
-            Deadline::UpstreamRead => {
-                (ErrorType::ReadTimedout, ErrorSource::Upstream, "the upstream's response stalled")
-            }
+            Deadline::UpstreamRead => (
+                ErrorType::ReadTimedout,
+                ErrorSource::Upstream,
+                "the upstream's response stalled",
+            ),
             Deadline::UpstreamWrite => (
                 ErrorType::WriteTimedout,
                 ErrorSource::Upstream,
                 "the upstream takes nothing of the request",
             ),
-            _ if self.exchange.tunnel => {
-                (ErrorType::ReadTimedout, ErrorSource::Downstream, "the tunnel was idle for too long")
-            }
+            _ if self.exchange.tunnel => (
+                ErrorType::ReadTimedout,
+                ErrorSource::Downstream,
+                "the tunnel was idle for too long",
+            ),
             _ => (
                 ErrorType::WriteTimedout,
                 ErrorSource::Downstream,

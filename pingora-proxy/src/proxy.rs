@@ -4,7 +4,7 @@ use crate::{ProxyHttp, ProxyWarnLogContext, Session};
 use async_trait::async_trait;
 use futures::FutureExt;
 use http::Version;
-use http::header::TRANSFER_ENCODING;
+use http::header::{HOST, TRANSFER_ENCODING};
 use pingora_core::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
 };
@@ -16,7 +16,7 @@ use pingora_core::protocols::UniqueID;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::h1::{self, BodyLength};
 use pingora_core::protocols::http::v2::server::H2Options;
-use pingora_core::protocols::http::{ServerSession, hop_by_hop};
+use pingora_core::protocols::http::{RecycledRequest, ServerSession, hop_by_hop};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
@@ -52,7 +52,9 @@ where
 
 impl<SV, C: CustomConnector> fmt::Debug for HttpProxy<SV, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpProxy").field("connector", &self.connector).finish_non_exhaustive()
+        f.debug_struct("HttpProxy")
+            .field("connector", &self.connector)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,7 +96,8 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
     where
         SV: ProxyHttp,
     {
-        self.inner.init_downstream_modules(&mut self.downstream_modules);
+        self.inner
+            .init_downstream_modules(&mut self.downstream_modules);
     }
 }
 
@@ -120,7 +123,10 @@ where
         }
         if !session.downstream_modules_ctx.is_empty() {
             let request = session.downstream_session.req_header_mut();
-            session.downstream_modules_ctx.request_header_filter(request).await?;
+            session
+                .downstream_modules_ctx
+                .request_header_filter(request)
+                .await?;
         }
         if self.inner.request_filter(session, ctx).await? {
             return Ok(());
@@ -138,7 +144,9 @@ where
     async fn proxy(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
         let mut retries = 0;
         loop {
-            let Err(error) = self.try_upstream(session, ctx).await else { return Ok(()) };
+            let Err(error) = self.try_upstream(session, ctx).await else {
+                return Ok(());
+            };
             let may_retry = error.retry()
                 && retries < self.max_retries
                 && session.response_written().is_none()
@@ -148,9 +156,15 @@ where
             }
             retries += 1;
             let context = ProxyWarnLogContext::UpstreamRetry;
-            if !self.inner.suppress_proxy_warn_log(session, ctx, &error, context) {
+            if !self
+                .inner
+                .suppress_proxy_warn_log(session, ctx, &error, context)
+            {
                 let summary = self.inner.request_summary(session, ctx);
-                log::warn!("retry {retries} of {}: {error}, {summary}", self.max_retries);
+                log::warn!(
+                    "retry {retries} of {}: {error}, {summary}",
+                    self.max_retries
+                );
             }
         }
     }
@@ -168,13 +182,19 @@ where
                 }
             },
         };
-        match self.exchange(session, ctx, &peer, &mut upstream, reused).await {
+        match self
+            .exchange(session, ctx, &peer, &mut upstream, reused)
+            .await
+        {
             Ok(()) => {
                 let idle_timeout = peer.idle_timeout();
-                self.connector.release_session(upstream, &*peer, idle_timeout);
+                self.connector
+                    .release_session(upstream, &*peer, idle_timeout);
                 Ok(())
             }
-            Err(error) => Err(self.inner.error_while_proxy(&peer, session, error, ctx, reused)),
+            Err(error) => Err(self
+                .inner
+                .error_while_proxy(&peer, session, error, ctx, reused)),
         }
     }
 
@@ -188,16 +208,25 @@ where
     ) -> Result<()> {
         let fd = upstream.as_http1().map_or(-1, UniqueID::id);
         let digest = upstream.digest();
-        self.inner.connected_to_upstream(session, reused, peer, fd, digest, ctx).await?;
-        let mut request = session.req_header().clone();
-        let policy = peer.get_peer_options().map(|o| o.http_upstream_request_policy);
-        hop_by_hop::prepare_upstream_request(&mut request, &policy.unwrap_or_default())?;
-        frame_request(&mut request, session)?;
-        self.inner.upstream_request_filter(session, &mut request, ctx).await?;
+        self.inner
+            .connected_to_upstream(session, reused, peer, fd, digest, ctx)
+            .await?;
+        let mut copy = RecycledRequest::copy_of(session.req_header());
+        let request = copy.get_mut();
+        let policy = peer
+            .get_peer_options()
+            .map(|o| o.http_upstream_request_policy);
+        hop_by_hop::prepare_upstream_request(request, &policy.unwrap_or_default())?;
+        frame_request(request, session)?;
+        address_request(request, peer)?;
+        self.inner
+            .upstream_request_filter(session, request, ctx)
+            .await?;
         if session.upstream_compression.is_enabled() {
-            session.upstream_compression.request_filter(&request);
+            session.upstream_compression.request_filter(request);
         }
-        upstream.queue_request_header(&request)?;
+        upstream.queue_request_header(request)?;
+        drop(copy);
         Forward::new(self, session, ctx, upstream, peer).run().await
     }
 
@@ -218,7 +247,10 @@ where
             }
         };
         match served {
-            Ok(()) => Outcome { error: None, reuse: true },
+            Ok(()) => Outcome {
+                error: None,
+                reuse: true,
+            },
             Err(error) => Box::pin(self.fail(session, ctx, error)).await,
         }
     }
@@ -238,7 +270,10 @@ where
             let summary = self.inner.request_summary(session, ctx);
             log::error!("Fail to proxy: {error}, status: {status}, {summary}");
         }
-        Outcome { error: Some(error), reuse: intact && response_is_whole(session) }
+        Outcome {
+            error: Some(error),
+            reuse: intact && response_is_whole(session),
+        }
     }
 
     async fn finish(
@@ -285,6 +320,19 @@ fn frame_request(request: &mut RequestHeader, session: &mut Session) -> Result<(
     Ok(())
 }
 
+/// A client of HTTP/1.0 need not name a host; our own version has to (RFC 9112 section 3.2).
+fn address_request(request: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
+    let mut named = false;
+    request.for_each_field(|name, _| named |= name.eq_ignore_ascii_case(b"host"));
+    if named {
+        return Ok(());
+    }
+    match peer.sni() {
+        "" => request.insert_header(HOST, peer.address().to_string()),
+        name => request.insert_header(HOST, name),
+    }
+}
+
 #[cold]
 fn panicked(panic: &(dyn std::any::Any + Send)) -> BError {
     let text = panic
@@ -292,7 +340,11 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> BError {
         .map(|text| text.to_string())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "of unknown kind".to_string());
-    Error::explain(ErrorType::InternalError, format!("a phase panicked: {text}")).into_in()
+    Error::explain(
+        ErrorType::InternalError,
+        format!("a phase panicked: {text}"),
+    )
+    .into_in()
 }
 
 #[async_trait]
@@ -314,7 +366,11 @@ where
             Err(error) => Some(error),
         };
         let shutting_down = is_shutting_down(shutdown);
-        downstream.set_keepalive(if shutting_down { None } else { Some(KEEPALIVE_SECONDS) });
+        downstream.set_keepalive(if shutting_down {
+            None
+        } else {
+            Some(KEEPALIVE_SECONDS)
+        });
         let noted = Noted::of_proxy::<SV>(self.known.phases());
         let mut session = Session::new(Box::new(downstream), &self.downstream_modules, noted);
         session.shutting_down = shutting_down;
@@ -324,7 +380,9 @@ where
         }
         let outcome = self.serve(&mut session, &mut ctx, refused).await;
         self.known.learn(session.noted);
-        let logging = self.inner.logging(&mut session, outcome.error.as_deref(), &mut ctx);
+        let logging = self
+            .inner
+            .logging(&mut session, outcome.error.as_deref(), &mut ctx);
         if let Err(panic) = AssertUnwindSafe(logging).catch_unwind().await {
             log::error!("in the logging phase: {}", panicked(&*panic));
         }

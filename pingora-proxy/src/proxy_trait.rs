@@ -247,7 +247,10 @@ pub trait ProxyHttp {
         resp: &ResponseHeader,
         _ctx: &mut Self::CTX,
     ) -> Result<bool> {
-        Ok(conditional_filter::not_modified_filter(session.req_header(), resp))
+        Ok(conditional_filter::not_modified_filter(
+            session.req_header(),
+            resp,
+        ))
     }
 
     /// Which part of a cached response was asked for. Not called yet.
@@ -436,7 +439,8 @@ pub trait ProxyHttp {
         client_reused: bool,
     ) -> Box<Error> {
         let mut e = e.more_context(format!("Peer: {peer}"));
-        e.retry.decide_reuse(client_reused && !session.as_downstream().retry_buffer_truncated());
+        e.retry
+            .decide_reuse(client_reused && !session.as_downstream().retry_buffer_truncated());
         e
     }
 
@@ -476,7 +480,10 @@ pub trait ProxyHttp {
         {
             log::debug!("the error page could not be sent: {failed}");
         }
-        FailToProxy { error_code, can_reuse_downstream: crate::status::is_intact(e) }
+        FailToProxy {
+            error_code,
+            can_reuse_downstream: crate::status::is_intact(e),
+        }
     }
 
     /// Whether a stale response from the cache may stand in. Not called yet.

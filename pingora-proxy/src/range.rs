@@ -24,7 +24,12 @@ impl MultiRangeInfo {
     /// These ranges, with a boundary made at random.
     pub fn new(ranges: Vec<Range<usize>>) -> Self {
         let boundary = format!("{:016x}", fastrand::u64(..));
-        MultiRangeInfo { ranges, boundary, content_type: None, total_length: 0 }
+        MultiRangeInfo {
+            ranges,
+            boundary,
+            content_type: None,
+            total_length: 0,
+        }
     }
 
     /// Sets the whole response's type.
@@ -96,10 +101,10 @@ fn parse_spec(spec: &str, length: usize) -> Result<Option<Range<usize>>, ()> {
     }
     let first = number(first)?;
     let end = match last.is_empty() {
-        true => length,
+        true => usize::MAX,
         false => number(last)?.saturating_add(1),
     };
-    if end <= first {
+    if end <= first && first < usize::MAX {
         return Err(());
     }
     Ok((first < length).then(|| first..end.min(length)))
@@ -108,13 +113,22 @@ fn parse_spec(spec: &str, length: usize) -> Result<Option<Range<usize>>, ()> {
 /// What a `Range` field asks for of a response of this length. A field that breaks the syntax, or
 /// asks for too much, is ignored (RFC 9110 section 14.2).
 fn parse_range(value: &[u8], length: usize, most: usize) -> RangeType {
-    let Ok(text) = std::str::from_utf8(value) else { return RangeType::None };
-    let Some((unit, specs)) = text.split_once('=') else { return RangeType::None };
+    let Ok(text) = std::str::from_utf8(value) else {
+        return RangeType::None;
+    };
+    let Some((unit, specs)) = text.split_once('=') else {
+        return RangeType::None;
+    };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return RangeType::None;
     }
     let mut ranges = Vec::new();
-    for (count, spec) in specs.split(',').map(str::trim).filter(|s| !s.is_empty()).enumerate() {
+    for (count, spec) in specs
+        .split(',')
+        .map(str::trim)
+        .filter(|s| !s.is_empty())
+        .enumerate()
+    {
         match parse_spec(spec, length) {
             Ok(_) if count >= most => return RangeType::None,
             Ok(Some(range)) => ranges.push(range),
@@ -132,7 +146,9 @@ fn parse_range(value: &[u8], length: usize, most: usize) -> RangeType {
 /// Whether an `If-Range` lets the range stand (RFC 9110 section 13.1.5): a strong entity tag, or a
 /// date, that is the response's own.
 fn if_range_holds(req: &RequestHeader, resp: &ResponseHeader) -> bool {
-    let Some(condition) = req.headers.get(IF_RANGE) else { return true };
+    let Some(condition) = req.headers.get(IF_RANGE) else {
+        return true;
+    };
     let condition = condition.as_bytes();
     let own = match condition.first() {
         Some(b'"') => resp.headers.get(http::header::ETAG),
@@ -149,11 +165,15 @@ pub fn range_header_filter(
     resp: &mut ResponseHeader,
     max_multipart_ranges: Option<usize>,
 ) -> RangeType {
-    if resp.status != StatusCode::OK || !matches!(req.method, http::Method::GET | http::Method::HEAD)
+    if resp.status != StatusCode::OK
+        || !matches!(req.method, http::Method::GET | http::Method::HEAD)
     {
         return RangeType::None;
     }
-    let length = resp.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let length = resp
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse().ok());
     let (Some(length), Some(range)) = (length, req.headers.get(RANGE)) else {
         return RangeType::None;
     };
@@ -185,7 +205,10 @@ fn apply(
             resp.set_status(StatusCode::PARTIAL_CONTENT)?;
             resp.set_content_length(range.len())?;
             let last = range.end.saturating_sub(1);
-            resp.insert_header(CONTENT_RANGE, format!("bytes {}-{last}/{length}", range.start))
+            resp.insert_header(
+                CONTENT_RANGE,
+                format!("bytes {}-{last}/{length}", range.start),
+            )
         }
         RangeType::Multi(info) => {
             if let Some(own) = resp.headers.get(CONTENT_TYPE) {
@@ -228,7 +251,9 @@ mod tests {
         for (text, expected) in rows {
             assert_eq!(parse_range(text.as_bytes(), 10, 4), *expected, "{text}");
         }
-        let RangeType::Multi(several) = parse_range(b"bytes=0-1,-1", 10, 4) else { panic!() };
+        let RangeType::Multi(several) = parse_range(b"bytes=0-1,-1", 10, 4) else {
+            panic!()
+        };
         assert_eq!(several.ranges, [0..2, 9..10]);
         assert_eq!(parse_range(b"bytes=0-0,1-1,2-2", 10, 2), RangeType::None);
     }
@@ -246,7 +271,10 @@ mod tests {
     #[test]
     fn a_single_range_becomes_206() {
         let (req, mut resp) = pair("bytes=2-4");
-        assert_eq!(range_header_filter(&req, &mut resp, None), RangeType::Single(2..5));
+        assert_eq!(
+            range_header_filter(&req, &mut resp, None),
+            RangeType::Single(2..5)
+        );
         assert_eq!(resp.status, 206);
         assert_eq!(resp.headers["content-range"], "bytes 2-4/10");
         assert_eq!(resp.headers["content-length"], "3");
@@ -255,7 +283,10 @@ mod tests {
     #[test]
     fn an_impossible_range_becomes_416() {
         let (req, mut resp) = pair("bytes=10-");
-        assert_eq!(range_header_filter(&req, &mut resp, None), RangeType::Invalid);
+        assert_eq!(
+            range_header_filter(&req, &mut resp, None),
+            RangeType::Invalid
+        );
         assert_eq!(resp.status, 416);
         assert_eq!(resp.headers["content-range"], "bytes */10");
     }
@@ -263,11 +294,19 @@ mod tests {
     #[test]
     fn several_ranges_become_parts_of_the_promised_length() {
         let (req, mut resp) = pair("bytes=0-1,4-5");
-        let RangeType::Multi(info) = range_header_filter(&req, &mut resp, None) else { panic!() };
-        let parts: String =
-            info.ranges.iter().map(|r| info.part_head(r) + &"x".repeat(r.len())).collect();
+        let RangeType::Multi(info) = range_header_filter(&req, &mut resp, None) else {
+            panic!()
+        };
+        let parts: String = info
+            .ranges
+            .iter()
+            .map(|r| info.part_head(r) + &"x".repeat(r.len()))
+            .collect();
         let whole = parts + &info.tail();
-        assert_eq!(resp.headers["content-length"], whole.len().to_string().as_str());
+        assert_eq!(
+            resp.headers["content-length"],
+            whole.len().to_string().as_str()
+        );
     }
 
     #[test]
@@ -276,6 +315,9 @@ mod tests {
         req.insert_header("If-Range", "\"b\"").unwrap();
         assert_eq!(range_header_filter(&req, &mut resp, None), RangeType::None);
         req.insert_header("If-Range", "\"a\"").unwrap();
-        assert_eq!(range_header_filter(&req, &mut resp, None), RangeType::Single(0..2));
+        assert_eq!(
+            range_header_filter(&req, &mut resp, None),
+            RangeType::Single(0..2)
+        );
     }
 }

@@ -67,7 +67,10 @@ where
     SV::CTX: Send + Sync + 'static,
     C: CustomConnector,
 {
-    ProxyServiceBuilder::new(conf, inner).name(name).custom(connector, on_custom).build()
+    ProxyServiceBuilder::new(conf, inner)
+        .name(name)
+        .custom(connector, on_custom)
+        .build()
 }
 
 type OverrideRuntime = Arc<dyn Fn(&RuntimeOpts) -> Option<RuntimeOpts> + Send + Sync>;
@@ -121,7 +124,9 @@ where
     C: CustomConnector,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProxyServiceBuilder").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("ProxyServiceBuilder")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

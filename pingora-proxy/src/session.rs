@@ -114,8 +114,12 @@ impl Session {
             header.set_content_length(body.len())?;
         }
         let end = body.is_empty();
-        self.downstream_modules_ctx.response_header_filter(&mut header, end).await?;
-        self.downstream_session.write_error_response(header, body).await
+        self.downstream_modules_ctx
+            .response_header_filter(&mut header, end)
+            .await?;
+        self.downstream_session
+            .write_error_response(header, body)
+            .await
     }
 
     /// Writes a response's header; informational ones may precede the final one. `end_of_stream`
@@ -125,10 +129,16 @@ impl Session {
         mut resp: Box<ResponseHeader>,
         end_of_stream: bool,
     ) -> Result<()> {
-        self.downstream_modules_ctx.response_header_filter(&mut resp, end_of_stream).await?;
+        self.downstream_modules_ctx
+            .response_header_filter(&mut resp, end_of_stream)
+            .await?;
         let end = end_of_stream && !resp.status.is_informational();
-        self.downstream_session.send_downstream_proxy_task(HttpTask::Header(resp, end));
-        self.downstream_session.write_downstream_proxy_tasks().await.map(|_| ())
+        self.downstream_session
+            .send_downstream_proxy_task(HttpTask::Header(resp, end));
+        self.downstream_session
+            .write_downstream_proxy_tasks()
+            .await
+            .map(|_| ())
     }
 
     /// [`Session::write_response_header`] for a header that the caller keeps.
@@ -137,7 +147,8 @@ impl Session {
         resp: &ResponseHeader,
         end_of_stream: bool,
     ) -> Result<(), Box<Error>> {
-        self.write_response_header(Box::new(resp.clone()), end_of_stream).await
+        self.write_response_header(Box::new(resp.clone()), end_of_stream)
+            .await
     }
 
     /// Writes a piece of the response's body; `end_of_stream` says that it is the last. Returns when
@@ -147,12 +158,17 @@ impl Session {
         mut body: Option<Bytes>,
         end_of_stream: bool,
     ) -> Result<()> {
-        self.downstream_modules_ctx.response_body_filter(&mut body, end_of_stream)?;
+        self.downstream_modules_ctx
+            .response_body_filter(&mut body, end_of_stream)?;
         if body.is_none() && !end_of_stream {
             return Ok(());
         }
-        self.downstream_session.send_downstream_proxy_task(HttpTask::Body(body, end_of_stream));
-        self.downstream_session.write_downstream_proxy_tasks().await.map(|_| ())
+        self.downstream_session
+            .send_downstream_proxy_task(HttpTask::Body(body, end_of_stream));
+        self.downstream_session
+            .write_downstream_proxy_tasks()
+            .await
+            .map(|_| ())
     }
 
     /// Writes a whole response at once: head and body leave together. The body's length is put into
@@ -164,14 +180,22 @@ impl Session {
     ) -> Result<()> {
         header.set_content_length(body.len())?;
         let end = body.is_empty();
-        self.downstream_modules_ctx.response_header_filter(&mut header, end).await?;
-        self.downstream_session.send_downstream_proxy_task(HttpTask::Header(header, end));
+        self.downstream_modules_ctx
+            .response_header_filter(&mut header, end)
+            .await?;
+        self.downstream_session
+            .send_downstream_proxy_task(HttpTask::Header(header, end));
         if !end {
             let mut body = Some(body);
-            self.downstream_modules_ctx.response_body_filter(&mut body, true)?;
-            self.downstream_session.send_downstream_proxy_task(HttpTask::Body(body, true));
+            self.downstream_modules_ctx
+                .response_body_filter(&mut body, true)?;
+            self.downstream_session
+                .send_downstream_proxy_task(HttpTask::Body(body, true));
         }
-        self.downstream_session.write_downstream_proxy_tasks().await.map(|_| ())
+        self.downstream_session
+            .write_downstream_proxy_tasks()
+            .await
+            .map(|_| ())
     }
 
     /// Queues a piece of the response and writes it.
@@ -206,7 +230,9 @@ impl Session {
             let task = self.filter_through_modules(task).await?;
             self.downstream_session.send_downstream_proxy_task(task);
         }
-        self.downstream_session.write_downstream_proxy_tasks().await?;
+        self.downstream_session
+            .write_downstream_proxy_tasks()
+            .await?;
         Ok(end)
     }
 

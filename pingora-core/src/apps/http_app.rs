@@ -34,14 +34,21 @@ pub struct HttpServer<SV> {
 
 impl<SV: fmt::Debug> fmt::Debug for HttpServer<SV> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpServer").field("app", &self.app).finish_non_exhaustive()
+        f.debug_struct("HttpServer")
+            .field("app", &self.app)
+            .finish_non_exhaustive()
     }
 }
 
 impl<SV> HttpServer<SV> {
     /// A server for this application, without modules.
     pub fn new_app(app: SV) -> Self {
-        HttpServer { app, modules: HttpModules::new(), server_options: None, h2_options: None }
+        HttpServer {
+            app,
+            modules: HttpModules::new(),
+            server_options: None,
+            h2_options: None,
+        }
     }
 
     /// Adds a filter over requests and responses.
@@ -53,7 +60,9 @@ impl<SV> HttpServer<SV> {
 impl<SV: ServeHttp + Send + Sync + 'static> HttpServer<SV> {
     async fn serve(&self, session: &mut ServerSession) -> Result<()> {
         let mut modules = self.modules.build_ctx();
-        modules.request_header_filter(session.req_header_mut()).await?;
+        modules
+            .request_header_filter(session.req_header_mut())
+            .await?;
         let (parts, body) = self.app.response(session).await.into_parts();
         let mut header: ResponseHeader = parts.into();
         if !header.headers.contains_key(http::header::CONTENT_LENGTH) {
@@ -98,7 +107,11 @@ impl<SV: ServeHttp + Send + Sync + 'static> HttpServerApp for HttpServer<SV> {
                 return None;
             }
         }
-        session.set_keepalive(if is_shutting_down(shutdown) { None } else { Some(60) });
+        session.set_keepalive(if is_shutting_down(shutdown) {
+            None
+        } else {
+            Some(60)
+        });
         if let Err(error) = self.serve(&mut session).await {
             log::warn!("a response failed: {error}");
             session.respond_error(500).await.ok()?;

@@ -147,14 +147,19 @@ pub struct ReusedHttpStream {
 
 impl fmt::Debug for ReusedHttpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReusedHttpStream").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("ReusedHttpStream")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
 impl ReusedHttpStream {
     /// A connection as such.
     pub fn new(stream: Stream, persistent_settings: Option<HttpPersistentSettings>) -> Self {
-        ReusedHttpStream { kept: Kept::Stream(stream), settings: persistent_settings }
+        ReusedHttpStream {
+            kept: Kept::Stream(stream),
+            settings: persistent_settings,
+        }
     }
 
     /// What [`ServerSession::finish`] returned: also keeps what was read ahead, and the session's
@@ -164,7 +169,10 @@ impl ReusedHttpStream {
         persistent_settings: HttpPersistentSettings,
     ) -> Self {
         let kept = Kept::Session(Box::new(reusable));
-        ReusedHttpStream { kept, settings: Some(persistent_settings) }
+        ReusedHttpStream {
+            kept,
+            settings: Some(persistent_settings),
+        }
     }
 
     /// The connection and its settings.
@@ -249,11 +257,18 @@ impl ShutdownNotice {
                 std::future::pending::<()>().await;
             }
         });
-        ShutdownNotice { changed, waker: None }
+        ShutdownNotice {
+            changed,
+            waker: None,
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if self
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             return Poll::Pending;
         }
         self.waker = Some(cx.waker().clone());
@@ -284,9 +299,13 @@ async fn request_begins(
         if notice.poll(cx).is_ready() || is_shutting_down(shutdown) {
             return Poll::Ready(false);
         }
-        let Some(patience) = patience else { return Poll::Pending };
+        let Some(patience) = patience else {
+            return Poll::Pending;
+        };
         let now = Instant::now();
-        let at = *deadline.get_or_insert(now + patience);
+        let Some(at) = *deadline.get_or_insert_with(|| now.checked_add(patience)) else {
+            return Poll::Pending;
+        };
         session.poll_keepalive(cx, at, now).map(|()| false)
     })
     .await
@@ -304,7 +323,9 @@ where
             session.set_keepalive_reuses_remaining(limit.map(|n| n.saturating_sub(1)));
         }
         let defaults = crate::protocols::http::v1::server::HEADER_TIMEOUT;
-        let mut patience = self.server_options().map_or(Some(defaults), |o| o.header_timeout);
+        let mut patience = self
+            .server_options()
+            .map_or(Some(defaults), |o| o.header_timeout);
         let late = *shutdown.borrow();
         let mut notice = None;
         loop {
@@ -317,8 +338,12 @@ where
             if late {
                 session.set_keepalive_reuses_remaining(Some(0));
             }
-            let reused = self.process_new_http(ServerSession::H1(session), shutdown).await?;
-            let ServerSession::H1(next) = reused.into_session() else { return None };
+            let reused = self
+                .process_new_http(ServerSession::H1(session), shutdown)
+                .await?;
+            let ServerSession::H1(next) = reused.into_session() else {
+                return None;
+            };
             session = next;
             patience = match session.get_keepalive_timeout() {
                 Some(0) => None,

@@ -9,7 +9,8 @@
 //! was woken and wakes the stripe's one janitor, a task that looks at the entry: closed by the
 //! peer, unexpected bytes, or only a TLS session ticket. The janitor also removes what waited
 //! longer than it was allowed to. The waker itself never touches the connection: it may be called
-//! while the transport's own locks are held.
+//! while the transport's own locks are held. A connection that did not wake its entry is alive as
+//! far as anybody in this process can know, so taking it asks neither the kernel nor the reactor.
 
 mod janitor;
 mod slots;
@@ -98,6 +99,7 @@ impl<S: Poolable> Pool<S> {
     }
 
     fn with_stripes(capacity: usize, on_reuse: Option<PoolCallback>, stripes: usize) -> Self {
+        debug_assert!(stripes.is_power_of_two());
         let counters = Arc::new(Counters::default());
         let stripe = |_| Stripe::new(counters.clone());
         Pool {
@@ -159,7 +161,8 @@ impl<S: Poolable> Pool<S> {
 
     /// This worker's stripe, and the others, beginning with its neighbour.
     fn own_and_others(&self) -> (&Stripe<S>, impl IntoIterator<Item = &Arc<Stripe<S>>>) {
-        let own = worker_id() % self.stripes.len();
+        // Their number is a power of two.
+        let own = worker_id() & (self.stripes.len() - 1);
         let (before, rest) = self.stripes.split_at(own);
         (&rest[0], rest[1..].iter().chain(before))
     }

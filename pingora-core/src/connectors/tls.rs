@@ -8,8 +8,8 @@ use crate::protocols::tls::{ALPN, ClientContext, ClientHandshake, ClientSettings
 use crate::upstreams::peer::Peer;
 use pingora_error::{Error, ErrorType, Result};
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// How long a handshake may take where the peer names no limit.
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -18,9 +18,10 @@ const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Connector {
     settings: ClientSettings,
-    /// Made when it is first needed, because reading the system's certificates takes time and
-    /// memory. What went wrong is kept as text: it goes wrong for every connection.
-    context: OnceLock<Result<ClientContext, String>>,
+    /// Made when it is first needed, because reading the system's certificates takes a tenth of a
+    /// second and some megabytes. What went wrong is kept as text: it goes wrong for every
+    /// connection.
+    context: OnceCell<Result<ClientContext, String>>,
 }
 
 impl Connector {
@@ -40,21 +41,24 @@ impl Connector {
         let has_files = settings.ca_file.is_some()
             || settings.cert_key_file.is_some()
             || settings.keylog_file.is_some();
-        let connector = Connector {
-            settings,
-            context: OnceLock::new(),
-        };
-        if has_files && let Err(e) = connector.context() {
+        // Whoever names files hears at once what is wrong with them.
+        let context = has_files.then(|| make_context(&settings));
+        if let Some(Err(e)) = &context {
             log::error!("TLS connections to upstreams will fail: {e}");
         }
-        connector
+        Connector {
+            settings,
+            context: OnceCell::new_with(context),
+        }
     }
 
-    fn context(&self) -> Result<&ClientContext, &str> {
-        let made = self
-            .context
-            .get_or_init(|| ClientContext::new(&self.settings).map_err(|e| e.to_string()));
-        made.as_ref().map_err(String::as_str)
+    async fn context(&self) -> Result<&ClientContext, &str> {
+        let made = self.context.get_or_init(|| async {
+            let settings = self.settings.clone();
+            let made = tokio::task::spawn_blocking(move || make_context(&settings)).await;
+            made.unwrap_or_else(|e| Err(format!("making the TLS context: {e}")))
+        });
+        made.await.as_ref().map_err(String::as_str)
     }
 
     /// The handshake with `peer` over `stream`, within the peer's connection timeout.
@@ -68,7 +72,7 @@ impl Connector {
         alpn: Option<&ALPN>,
         stream: L4Stream,
     ) -> Result<Stream> {
-        let context = self.context().map_err(|reason| {
+        let context = self.context().await.map_err(|reason| {
             let e = Error::explain(ErrorType::TLSHandshakeFailure, reason.to_string());
             of_upstream(e, peer)
         })?;
@@ -98,5 +102,6 @@ impl Connector {
     }
 }
 
-#[cfg(all(test, feature = "openssl"))]
-mod tests;
+fn make_context(settings: &ClientSettings) -> Result<ClientContext, String> {
+    ClientContext::new(settings).map_err(|e| e.to_string())
+}

@@ -82,11 +82,7 @@ impl TransportConnector {
         }
     }
 
-    async fn establish<P: Peer + Send + Sync>(
-        &self,
-        peer: &P,
-        http1_only: bool,
-    ) -> Result<Stream> {
+    async fn establish<P: Peer + Send + Sync>(&self, peer: &P, http1_only: bool) -> Result<Stream> {
         let stream = l4::connect(peer, self.bind_to(peer)).await?;
         if !peer.tls() {
             return Ok(Box::new(stream));
@@ -105,9 +101,8 @@ impl TransportConnector {
             SocketAddr::V4(_) => &self.bind_to_v4,
             SocketAddr::V6(_) => &self.bind_to_v6,
         };
-        let mut bind_to = BindTo::default();
-        bind_to.addr = Some(*choices.get(fastrand::usize(..choices.len().max(1)))?);
-        Some(bind_to)
+        let chosen = choices.get(fastrand::usize(..choices.len().max(1)))?;
+        Some(BindTo::from(*chosen))
     }
 
     /// An idle connection that was made for `peer`, or for one that is the same by its

@@ -36,3 +36,7 @@ impl Acceptor {
         self.0.accept(stream).await.map_err(|e| e.into_down())
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "openssl")]
+mod tests;

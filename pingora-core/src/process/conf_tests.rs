@@ -8,7 +8,7 @@ fn message(result: Result<ServerConf>) -> String {
     }
     let context = error.context.as_ref().unwrap().as_str().to_string();
     // What a program that unwraps the result shows.
-    assert!(format!("{error:?}").contains(&format!("{context:?}")));
+    assert!(format!("{error:?}").contains(&context));
     context
 }
 

@@ -64,7 +64,9 @@ pub fn with_scratch<R>(f: impl FnOnce(&mut [u8]) -> R) -> R {
 /// An empty buffer, from the worker's free list if it has one.
 #[inline]
 pub fn take_buffer() -> Vec<u8> {
-    BUFFERS.with(|b| b.borrow_mut().pop()).unwrap_or_else(|| Vec::with_capacity(1024))
+    BUFFERS
+        .with(|b| b.borrow_mut().pop())
+        .unwrap_or_else(|| Vec::with_capacity(1024))
 }
 
 /// Gives a buffer back to the worker that happens to run; its content is forgotten.
@@ -104,7 +106,11 @@ pub fn give_chunk(mut chunk: BytesMut) {
 /// more of them.
 pub(crate) fn take_pipe() -> Option<Pipe> {
     let kept = PIPES.try_with(|p| p.borrow_mut().pop()).ok().flatten();
-    kept.or_else(|| Pipe::new().inspect_err(|e| log::debug!("no pipe to splice by: {e}")).ok())
+    kept.or_else(|| {
+        Pipe::new()
+            .inspect_err(|e| log::debug!("no pipe to splice by: {e}"))
+            .ok()
+    })
 }
 
 /// Gives a pipe back, which must be empty.

@@ -55,7 +55,11 @@ impl Pipe {
         });
         let (reader, writer) = made?;
         // From here on `drop` counts it out.
-        let mut pipe = Pipe { reader, writer, capacity: 0 };
+        let mut pipe = Pipe {
+            reader,
+            writer,
+            capacity: 0,
+        };
         let size = fcntl(&pipe.writer, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE))
             .or_else(|_| fcntl(&pipe.writer, FcntlArg::F_GETPIPE_SZ))?;
         pipe.capacity = usize::try_from(size).unwrap_or(0);

@@ -144,8 +144,8 @@ mod tests {
         assert_eq!(std::mem::offset_of!(TCP_INFO, tcpi_rto), 8);
         assert_eq!(std::mem::offset_of!(TCP_INFO, tcpi_pacing_rate), 104);
         assert_eq!(std::mem::offset_of!(TCP_INFO, tcpi_delivery_rate), 160);
-        assert_eq!(std::mem::offset_of!(TCP_INFO, tcpi_rcv_wnd), 228);
-        assert_eq!(TCP_INFO::len(), 232);
+        assert_eq!(std::mem::offset_of!(TCP_INFO, tcpi_rcv_wnd), 232);
+        assert_eq!(TCP_INFO::len(), 240);
         // SAFETY: has no requirement.
         assert_eq!(unsafe { TCP_INFO::new() }.tcpi_rtt, 0);
     }

@@ -48,14 +48,21 @@ impl Alarm {
 
     fn arm(&mut self, cx: &mut Context<'_>, next: Instant, now: Instant) {
         let armed = self.armed.get_or_insert_with(|| {
-            Box::new(Armed { sleep: Box::pin(sleep_until(next)), waker: None })
+            Box::new(Armed {
+                sleep: Box::pin(sleep_until(next)),
+                waker: None,
+            })
         });
         let set_for = armed.sleep.deadline();
         if set_for > next || set_for <= now {
             armed.sleep.as_mut().reset(next);
             armed.waker = None;
         }
-        if armed.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+        if armed
+            .waker
+            .as_ref()
+            .is_some_and(|w| w.will_wake(cx.waker()))
+        {
             return;
         }
         match armed.sleep.as_mut().poll(cx) {
@@ -92,9 +99,7 @@ mod tests {
         let mut alarm = Alarm::new();
         let mut deadlines = Deadlines::default();
         deadlines.set(Deadline::Progress, Some(start + Duration::from_secs(1)));
-        let early = poll_fn(|cx| {
-            Poll::Ready(alarm.poll_expired(cx, &deadlines, Instant::now()))
-        });
+        let early = poll_fn(|cx| Poll::Ready(alarm.poll_expired(cx, &deadlines, Instant::now())));
         assert!(early.await.is_pending());
         deadlines.set(Deadline::Progress, Some(start + Duration::from_secs(9)));
         assert_eq!(wait(&mut alarm, &deadlines).await, Deadline::Progress);
@@ -107,9 +112,7 @@ mod tests {
         let mut alarm = Alarm::new();
         let mut deadlines = Deadlines::default();
         deadlines.set(Deadline::Total, Some(start + Duration::from_secs(60)));
-        let early = poll_fn(|cx| {
-            Poll::Ready(alarm.poll_expired(cx, &deadlines, Instant::now()))
-        });
+        let early = poll_fn(|cx| Poll::Ready(alarm.poll_expired(cx, &deadlines, Instant::now())));
         assert!(early.await.is_pending());
         deadlines.set(Deadline::Head, Some(start + Duration::from_secs(2)));
         assert_eq!(wait(&mut alarm, &deadlines).await, Deadline::Head);

@@ -80,7 +80,12 @@ impl Deadlines {
         let passed = |(kind, at): (&Deadline, &Option<Instant>)| {
             at.filter(|at| *at <= now).map(|at| (at, *kind))
         };
-        KINDS.iter().zip(&self.at).filter_map(passed).min_by_key(|(at, _)| *at).map(|(_, k)| k)
+        KINDS
+            .iter()
+            .zip(&self.at)
+            .filter_map(passed)
+            .min_by_key(|(at, _)| *at)
+            .map(|(_, k)| k)
     }
 
     /// Lifts all deadlines.
@@ -127,7 +132,10 @@ mod tests {
         let now = Instant::now();
         let mut deadlines = Deadlines::default();
         deadlines.set(Deadline::Progress, Some(now + second(1)));
-        assert_eq!(deadlines.expired(now + second(1) - Duration::from_nanos(1)), None);
+        assert_eq!(
+            deadlines.expired(now + second(1) - Duration::from_nanos(1)),
+            None
+        );
         assert_eq!(deadlines.expired(now + second(1)), Some(Deadline::Progress));
         deadlines.clear();
         assert_eq!(deadlines.expired(now + second(9)), None);

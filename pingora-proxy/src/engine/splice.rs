@@ -29,7 +29,9 @@ pub(crate) struct Payload {
 impl Payload {
     /// Whether splicing its next piece is possible and worth it.
     pub(crate) fn may_be_spliced(&self) -> bool {
-        let known = self.remaining.map(|remaining| remaining.min(self.room.unwrap_or(u64::MAX)));
+        let known = self
+            .remaining
+            .map(|remaining| remaining.min(self.room.unwrap_or(u64::MAX)));
         match (known, self.room) {
             (Some(0), _) | (None, Some(0)) => false,
             (Some(next), _) => self.under_way || next >= WORTH_IT,
@@ -135,8 +137,17 @@ impl Relay {
         source: &mut SpliceSource<'_>,
         room: Option<u64>,
     ) -> Poll<Option<Relayed>> {
-        let Relay { under_way, last_piece, .. } = *self;
-        let payload = Payload { under_way, remaining: source.remaining(), room, last_piece };
+        let Relay {
+            under_way,
+            last_piece,
+            ..
+        } = *self;
+        let payload = Payload {
+            under_way,
+            remaining: source.remaining(),
+            room,
+            last_piece,
+        };
         if !payload.may_be_spliced() {
             return Poll::Ready(Some(Relayed::Copy));
         }
@@ -145,20 +156,22 @@ impl Relay {
             return Poll::Ready(Some(Relayed::Copy));
         };
         let pipe = self.pipe.insert(pipe);
-        source.poll_fill(cx, pipe, room.unwrap_or(u64::MAX)).map(|filled| match filled {
-            // The end of the connection: the session knows what it means.
-            Ok(0) => {
-                self.given_up = true;
-                Some(Relayed::Copy)
-            }
-            Ok(received) => {
-                self.under_way = true;
-                self.last_piece = received;
-                self.received += received;
-                None
-            }
-            Err(error) => Some(Relayed::SourceFailed(error)),
-        })
+        source
+            .poll_fill(cx, pipe, room.unwrap_or(u64::MAX))
+            .map(|filled| match filled {
+                // The end of the connection: the session knows what it means.
+                Ok(0) => {
+                    self.given_up = true;
+                    Some(Relayed::Copy)
+                }
+                Ok(received) => {
+                    self.under_way = true;
+                    self.last_piece = received;
+                    self.received += received;
+                    None
+                }
+                Err(error) => Some(Relayed::SourceFailed(error)),
+            })
     }
 
     /// One of the halves wants its bytes to pass through its own hands.

@@ -48,7 +48,11 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn new() -> Self {
-        Exchange { request: RequestFlow::Open, response: ResponseFlow::Head, tunnel: false }
+        Exchange {
+            request: RequestFlow::Open,
+            response: ResponseFlow::Head,
+            tunnel: false,
+        }
     }
 
     /// Whether more of the request's body is to be read.
@@ -82,7 +86,11 @@ impl Exchange {
     }
 
     pub(crate) fn head_passed_on(&mut self, end: bool) {
-        self.response = if end { ResponseFlow::Ended } else { ResponseFlow::Body };
+        self.response = if end {
+            ResponseFlow::Ended
+        } else {
+            ResponseFlow::Body
+        };
     }
 
     pub(crate) fn response_ended(&mut self) {
@@ -139,7 +147,10 @@ mod tests {
         let mut exchange = Exchange::new();
         exchange.request_ended();
         exchange.became_tunnel();
-        assert!(exchange.wants_body(), "the direction to the server opens again");
+        assert!(
+            exchange.wants_body(),
+            "the direction to the server opens again"
+        );
         exchange.response_ended();
         assert!(!exchange.finished() && exchange.wants_body());
         exchange.request_ended();
@@ -152,7 +163,11 @@ mod tests {
         assert_eq!(exchange.upstream_unwritable(), OnFailure::GoOn);
         assert!(!exchange.wants_body() && exchange.wants_response() && exchange.watches_client());
         exchange.request_ended();
-        assert_eq!(exchange.request, RequestFlow::Refused, "refused stays refused");
+        assert_eq!(
+            exchange.request,
+            RequestFlow::Refused,
+            "refused stays refused"
+        );
         exchange.became_tunnel();
         assert_eq!(exchange.upstream_unwritable(), OnFailure::End);
     }

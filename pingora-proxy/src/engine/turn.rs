@@ -210,7 +210,9 @@ impl Turn {
         up: &mut U,
     ) -> Poll<Event> {
         if self.response.is_open() {
-            let relayed = self.response.poll(cx, up.splice_source(), down.splice_sink());
+            let relayed = self
+                .response
+                .poll(cx, up.splice_source(), down.splice_sink());
             self.count_relayed(self.response.received, Deadline::UpstreamRead);
             self.count_relayed(self.response.sent, Deadline::DownstreamWrite);
             match ready!(relayed) {
@@ -269,7 +271,9 @@ impl Turn {
         up: &mut U,
     ) -> Poll<Event> {
         if self.request.is_open() {
-            let relayed = self.request.poll(cx, down.splice_source(), up.splice_sink());
+            let relayed = self
+                .request
+                .poll(cx, down.splice_source(), up.splice_sink());
             self.count_relayed(self.request.received, Deadline::DownstreamRead);
             self.count_relayed(self.request.sent, Deadline::UpstreamWrite);
             match ready!(relayed) {
@@ -286,7 +290,8 @@ impl Turn {
             self.mark_moved(Deadline::DownstreamRead);
             match piece {
                 Ok(piece) => {
-                    self.request.note_piece(piece.as_ref().map_or(0, Bytes::len));
+                    self.request
+                        .note_piece(piece.as_ref().map_or(0, Bytes::len));
                     Event::Body(piece)
                 }
                 Err(error) => Event::DownstreamFailed(error),
@@ -319,8 +324,12 @@ impl Turn {
         down: &mut D,
         up: &mut U,
     ) -> Poll<Event> {
-        let Limits { downstream_read, downstream_write, upstream_read, upstream_write } =
-            self.limits;
+        let Limits {
+            downstream_read,
+            downstream_write,
+            upstream_read,
+            upstream_write,
+        } = self.limits;
         let down_blocked = down.wants_flush() || self.response.held() > 0;
         let up_blocked = up.wants_flush() || self.request.held() > 0;
         let reads_body = self.reads_body(exchange, up) && !exchange.tunnel;
@@ -332,10 +341,18 @@ impl Turn {
         let now = Instant::now();
         let reads_response = self.reads_response(exchange, down) && self.resume_at.is_none();
         self.watch(Deadline::DownstreamRead, reads_body, downstream_read, now);
-        self.watch(Deadline::DownstreamWrite, down_blocked, downstream_write, now);
+        self.watch(
+            Deadline::DownstreamWrite,
+            down_blocked,
+            downstream_write,
+            now,
+        );
         self.watch(Deadline::UpstreamRead, reads_response, upstream_read, now);
         self.watch(Deadline::UpstreamWrite, up_blocked, upstream_write, now);
-        let progress = match (exchange.tunnel, exchange.finished() || !exchange.wants_response()) {
+        let progress = match (
+            exchange.tunnel,
+            exchange.finished() || !exchange.wants_response(),
+        ) {
             (true, false) => TUNNEL_IDLE,
             (true, true) => TUNNEL_HALF_CLOSED_IDLE,
             (false, _) => PROGRESS_LIMIT,

@@ -60,6 +60,9 @@ enum Mode {
         rate: Option<f64>,
         #[arg(long, default_value_t = 3.0)]
         seconds: f64,
+        /// Be the origin as well, at this address.
+        #[arg(long)]
+        origin: Option<SocketAddr>,
     },
     /// An origin that reads request bodies to their end and answers with an empty 200.
     Sink {
@@ -101,7 +104,17 @@ fn run(mode: Mode) -> io::Result<()> {
             connections,
             rate,
             seconds,
-        } => paced::run(target, connections, rate, Duration::from_secs_f64(seconds)),
+            origin,
+        } => {
+            let duration = Duration::from_secs_f64(seconds);
+            paced::run(&paced::Plan {
+                target,
+                connections,
+                rate,
+                duration,
+                origin,
+            })
+        }
         Mode::Sink { listen } => runtime.block_on(sink::run(listen)),
     }
 }

@@ -77,6 +77,8 @@ pub(crate) struct Shape<'a> {
     pub(crate) workers: usize,
     pub(crate) cores: String,
     pub(crate) realistic: bool,
+    /// The upstream is there from the beginning.
+    pub(crate) upstream_answers: bool,
 }
 
 /// A contender that answers.
@@ -99,7 +101,11 @@ impl Running {
         let args = arguments(kind, shape, port, access_log)?;
         let program = kind.program()?;
         let mut process = Process::start_with(&program, &args, &shape.cores, &log, stdout)?;
-        wait_until_answering(&mut process, port).map_err(|e| {
+        let ready = match shape.upstream_answers {
+            true => wait_until_answering(&mut process, port),
+            false => wait_until_listening(&mut process, port),
+        };
+        ready.map_err(|e| {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             format!("{name}: {e}; it said: {}", said.trim())
         })?;
@@ -167,6 +173,19 @@ pub(crate) fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())
+}
+
+/// Waits until `port` accepts connections.
+fn wait_until_listening(process: &mut Process, port: u16) -> Result<(), Failure> {
+    let end = Instant::now() + START;
+    loop {
+        process.check_alive()?;
+        match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(()),
+            Err(e) if Instant::now() > end => return Err(format!("does not listen: {e}").into()),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
 }
 
 /// Waits until a request to `port` is answered with 200.

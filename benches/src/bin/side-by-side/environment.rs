@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+const NOT_UTF8: &str = "the target directory's name is not UTF-8";
+
 /// What a reader needs to judge the figures or to repeat them.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Environment {
@@ -42,6 +44,9 @@ fn processor() -> String {
 
 fn versions() -> Vec<String> {
     let mut versions = vec![first_line("uname", &["-sr"], "")];
+    // It decides how large bodies are paced, on loopback too.
+    let control = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
+    versions.push(format!("TCP {}", control.unwrap_or_default().trim()));
     versions.push(first_line("nginx", &["-v"], "nginx version"));
     versions.push(first_line("haproxy", &["-v"], "HAProxy version"));
     versions.push(first_line("wrk", &["-v"], "wrk"));
@@ -84,9 +89,7 @@ pub(crate) fn build(options: &Options) -> Result<(), Failure> {
     }
     if options.with_peer {
         let target = peer_target_dir()?;
-        let target = target
-            .to_str()
-            .ok_or("the target directory's name is not UTF-8")?;
+        let target = target.to_str().ok_or(NOT_UTF8)?;
         let dir = package_dir().join("peer");
         cargo(
             &["build", "--release", "--locked", "--target-dir", target],

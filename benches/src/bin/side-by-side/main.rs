@@ -52,6 +52,7 @@ fn main() -> ExitCode {
 }
 
 fn measure_all(options: &Options) -> Result<results::Results, Failure> {
+    rows::check(&options.rows)?;
     process::end_children_on_signals()?;
     process::raise_descriptor_limit()?;
     environment::build(options)?;

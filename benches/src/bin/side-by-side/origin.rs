@@ -4,6 +4,7 @@ use crate::Failure;
 use crate::contender::{free_port, wait_until_answering};
 use crate::environment;
 use crate::process::Process;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -15,12 +16,14 @@ pub(crate) struct Origins {
     pub(crate) nginx_port: u16,
     pub(crate) sink: Process,
     pub(crate) sink_port: u16,
+    /// Where the open-loop generator is an origin while it runs.
+    pub(crate) generator_port: u16,
 }
 
 impl Origins {
     /// Starts nginx with the bodies of all rows, and the sink for uploads.
     pub(crate) fn start(dir: &Path, cores: &str) -> Result<Self, Failure> {
-        let (nginx_port, sink_port) = (free_port()?, free_port()?);
+        let (nginx_port, sink_port, generator_port) = (free_port()?, free_port()?, free_port()?);
         let www = dir.join("www");
         std::fs::create_dir_all(&www)?;
         std::fs::write(www.join("100k"), vec![b'x'; 100 * 1024])?;
@@ -29,7 +32,7 @@ impl Origins {
         std::fs::write(&config, nginx_config(nginx_port, dir))?;
         let log = dir.join("origin.log");
         let args = [
-            OsArg::from("-p"),
+            OsString::from("-p"),
             dir.into(),
             "-e".into(),
             log.clone().into(),
@@ -49,11 +52,10 @@ impl Origins {
             nginx_port,
             sink,
             sink_port,
+            generator_port,
         })
     }
 }
-
-type OsArg = std::ffi::OsString;
 
 /// Small bodies from memory, large ones by sendfile, connections that never end by themselves.
 fn nginx_config(port: u16, dir: &Path) -> String {

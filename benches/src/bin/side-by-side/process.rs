@@ -3,6 +3,7 @@
 use crate::Failure;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,6 +15,9 @@ use std::time::{Duration, Instant};
 
 /// The kernel's unit for CPU time in `/proc`: 1/100 s on every Linux architecture.
 const TICK: f64 = 0.01;
+
+/// How long a process may take to stop its children.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What has to go when the run is interrupted.
 static STARTED: Mutex<Started> = Mutex::new(Started {
@@ -46,6 +50,8 @@ pub(crate) fn end_children_on_signals() -> Result<(), Failure> {
         let started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
         for child in &started.children {
             kill_tree(*child);
+            // Where nobody else reaps orphans they would stay as zombies.
+            let _ = i32::try_from(*child).map(|child| waitpid(Pid::from_raw(child), None));
         }
         if let Some(dir) = &started.dir {
             let _ = std::fs::remove_dir_all(dir);
@@ -110,10 +116,16 @@ impl Process {
         log: &Path,
         stdout: Stdio,
     ) -> Result<Self, Failure> {
-        // If this process dies without a chance to clean up, the kernel ends the child. TERM
-        // and not KILL, because nginx has to pass it on to its workers.
+        let name = program
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        // If this process dies without a chance to clean up, the kernel ends the child. nginx
+        // needs the signal that it passes on to its workers.
+        let signal = if name == "nginx" { "TERM" } else { "KILL" };
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM", "taskset", "-c", cores]);
+        command.args(["--pdeathsig", signal, "taskset", "-c", cores]);
         command.arg(program).args(args);
         command
             .stdin(Stdio::piped())
@@ -198,11 +210,22 @@ pub(crate) fn line(stdout: &mut impl BufRead, name: &str) -> Result<String, Fail
 }
 
 fn kill_tree(root: u32) {
-    // The root first: it could replace its children.
-    for process in tree(root) {
+    let send = |process: u32, signal| {
         if let Ok(process) = i32::try_from(process) {
-            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+            let _ = kill(Pid::from_raw(process), signal);
         }
+    };
+    // A process with children is asked first: it stops them, and nobody else would reap them.
+    if tree(root).len() > 1 {
+        send(root, Signal::SIGTERM);
+        let end = Instant::now() + GRACE;
+        while tree(root).len() > 1 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    // The root comes first: it could replace its children.
+    for process in tree(root) {
+        send(process, Signal::SIGKILL);
     }
 }
 

@@ -91,6 +91,8 @@ http {{
     )
 }
 
+/// HAProxy gives up keeping upstream connections when a quarter of its descriptors is in use; with
+/// 10,000 clients that is so from the start, hence the `tune` lines.
 pub(crate) fn haproxy(setting: &Setting<'_>) -> String {
     let Setting {
         port,
@@ -115,6 +117,8 @@ pub(crate) fn haproxy(setting: &Setting<'_>) -> String {
     nbthread {workers}
     no strict-limits
     maxconn 19000
+    tune.pool-low-fd-ratio 98
+    tune.pool-high-fd-ratio 99
 defaults
     mode http
     {log}

@@ -1,5 +1,6 @@
 //! What is measured.
 
+use crate::Failure;
 use crate::contender::Kind;
 
 /// What a browser sends beside Host.
@@ -178,6 +179,20 @@ pub(crate) const ROWS: [Row; 16] = [
         work: Work::Latency { connections: 64 },
     },
 ];
+
+/// An error where a name chooses nothing.
+pub(crate) fn check(chosen: &[String]) -> Result<(), Failure> {
+    let names = ROWS.map(|row| row.name).join(", ");
+    let unknown = chosen.iter().find(|name| {
+        !ROWS
+            .iter()
+            .any(|row| row.is_chosen(std::slice::from_ref(*name)))
+    });
+    match unknown {
+        None => Ok(()),
+        Some(name) => Err(format!("no row is called {name}; there are {names}").into()),
+    }
+}
 
 impl Row {
     /// Whether `--rows` names it.

@@ -25,21 +25,29 @@ where
 
 impl<C: custom::Connector> fmt::Debug for Connector<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("h1", &self.h1).finish_non_exhaustive()
+        f.debug_struct("Connector")
+            .field("h1", &self.h1)
+            .finish_non_exhaustive()
     }
 }
 
 impl Connector {
     /// A connector with these options; `None`: with the defaults.
     pub fn new(options: Option<ConnectorOptions>) -> Self {
-        Connector { h1: v1::Connector::new(options), custom: () }
+        Connector {
+            h1: v1::Connector::new(options),
+            custom: (),
+        }
     }
 }
 
 impl<C: custom::Connector> Connector<C> {
     /// A connector that also has `custom` at hand.
     pub fn new_custom(options: Option<ConnectorOptions>, custom: C) -> Self {
-        Connector { h1: v1::Connector::new(options), custom }
+        Connector {
+            h1: v1::Connector::new(options),
+            custom,
+        }
     }
 
     /// The connector for protocols of the user's own.

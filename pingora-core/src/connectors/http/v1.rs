@@ -23,7 +23,9 @@ pub struct Connector {
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("pool", &self.pool).finish_non_exhaustive()
+        f.debug_struct("Connector")
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
     }
 }
 
@@ -36,9 +38,16 @@ impl Poolable for HttpSession {
 impl Connector {
     /// A connector with these options; `None`: with the defaults.
     pub fn new(options: Option<ConnectorOptions>) -> Self {
-        let size = options.as_ref().map_or(DEFAULT_POOL_SIZE, |o| o.keepalive_pool_size);
-        let callback = options.as_ref().and_then(|o| o.keepalive_pool_callback.clone());
-        Connector { transport: TransportConnector::new(options), pool: Pool::new(size, callback) }
+        let size = options
+            .as_ref()
+            .map_or(DEFAULT_POOL_SIZE, |o| o.keepalive_pool_size);
+        let callback = options
+            .as_ref()
+            .and_then(|o| o.keepalive_pool_callback.clone());
+        Connector {
+            transport: TransportConnector::new(options),
+            pool: Pool::new(size, callback),
+        }
     }
 
     /// What connects below.
@@ -98,7 +107,8 @@ impl Connector {
 
     /// How many idle connections sent something nobody asked for, and were closed for it.
     pub fn unexpected_data_connection_count(&self) -> u64 {
-        self.unexpected_data_connection_counter().load(Ordering::Relaxed)
+        self.unexpected_data_connection_counter()
+            .load(Ordering::Relaxed)
     }
 
     /// The counter behind [`Connector::unexpected_data_connection_count`].

@@ -1,1 +1,209 @@
+use super::*;
+use crate::connectors::{L4Connect, TransportConnector};
+use crate::protocols::l4::{Tracer, Tracing};
+use crate::upstreams::peer::{BasicPeer, HttpPeer};
+use async_trait::async_trait;
+use pingora_error::ErrorSource;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use tokio::net::TcpListener;
 
+/// The error of a failed connection, checked for what every one must say.
+async fn refused<P: Peer + Send + Sync + 'static>(peer: &P) -> BError {
+    let e = TransportConnector::new(None)
+        .new_stream(peer)
+        .await
+        .unwrap_err();
+    assert_eq!(e.esource, ErrorSource::Upstream, "{e}");
+    assert!(
+        e.to_string().contains(&peer.address().to_string()),
+        "{e} does not name the peer"
+    );
+    e
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_upstreams() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = BasicPeer::new(&listener.local_addr().unwrap().to_string());
+    drop(listener);
+    assert_eq!(
+        *refused(&peer).await.root_etype(),
+        ErrorType::ConnectRefused
+    );
+}
+
+/// A listener that never accepts, its backlog full: the kernel drops further SYNs.
+async fn full_listener() -> (std::net::SocketAddr, Vec<std::net::TcpStream>, TcpListener) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        let limit = Duration::from_millis(200);
+        match std::net::TcpStream::connect_timeout(&addr, limit) {
+            Ok(stream) => held.push(stream),
+            Err(_) => return (addr, held, listener),
+        }
+    }
+    panic!("the backlog never filled");
+}
+
+#[tokio::test]
+async fn a_silent_upstream_is_given_up_in_time() {
+    let (addr, _held, _listener) = full_listener().await;
+    let mut peer = BasicPeer::new(&addr.to_string());
+    peer.options.connection_timeout = Some(Duration::from_millis(30));
+    assert_eq!(
+        *refused(&peer).await.root_etype(),
+        ErrorType::ConnectTimedout
+    );
+
+    peer.options.connection_timeout = None;
+    peer.options.total_connection_timeout = Some(Duration::from_millis(30));
+    assert_eq!(
+        *refused(&peer).await.root_etype(),
+        ErrorType::ConnectTimedout
+    );
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_fails_where_it_is_connected_to() {
+    let peer = HttpPeer::new("no such name:80", false, String::new());
+    let e = refused(&peer).await;
+    assert_eq!(*e.root_etype(), ErrorType::ConnectNoRoute);
+    assert!(e.to_string().contains("not resolved"), "{e}");
+
+    let e = refused(&BasicPeer::new("not an address")).await;
+    assert_eq!(*e.root_etype(), ErrorType::ConnectNoRoute);
+}
+
+#[tokio::test]
+async fn options_are_set_before_connecting() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut peer = BasicPeer::new(&listener.local_addr().unwrap().to_string());
+    peer.options.tcp_recv_buf = Some(16 * 1024);
+    peer.options.dscp = Some(8);
+    peer.options.tcp_fast_open = true;
+    peer.options.bind_to = Some(BindTo::from(
+        "127.0.0.3:0".parse::<std::net::SocketAddr>().unwrap(),
+    ));
+    peer.options.tcp_keepalive = Some(crate::protocols::l4::ext::TcpKeepalive {
+        idle: Duration::from_secs(5),
+        interval: Duration::from_secs(1),
+        count: 3,
+        user_timeout: Duration::ZERO,
+    });
+    let tweaked = Arc::new(AtomicUsize::new(0));
+    let count = tweaked.clone();
+    peer.options.upstream_tcp_sock_tweak_hook = Some(Arc::new(move |socket: &TcpSocket| {
+        assert!(socket.recv_buffer_size().unwrap() <= 64 * 1024);
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }));
+    let stream = TransportConnector::new(None)
+        .new_stream(&peer)
+        .await
+        .unwrap();
+    assert_eq!(tweaked.load(Ordering::Relaxed), 1);
+    let digest = stream.get_socket_digest().unwrap();
+    assert_eq!(digest.peer_addr(), Some(peer.address()));
+    let local = *digest.local_addr().unwrap().as_inet().unwrap();
+    assert_eq!(local.ip().to_string(), "127.0.0.3");
+    assert!(stream.get_ssl_digest().is_none());
+
+    peer.options.upstream_tcp_sock_tweak_hook = Some(Arc::new(|_: &TcpSocket| {
+        Error::e_explain(ErrorType::SocketError, "tweaked too far")
+    }));
+    assert_eq!(*refused(&peer).await.root_etype(), ErrorType::SocketError);
+}
+
+#[tokio::test]
+async fn the_connectors_own_addresses_are_used_for_their_family() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = BasicPeer::new(&listener.local_addr().unwrap().to_string());
+    let mut options = crate::connectors::ConnectorOptions::new(1);
+    options.bind_to_v4 = vec!["127.0.0.4:0".parse().unwrap()];
+    options.bind_to_v6 = vec!["[2001:db8::1]:0".parse().unwrap()];
+    let stream = TransportConnector::new(Some(options))
+        .new_stream(&peer)
+        .await
+        .unwrap();
+    let digest = stream.get_socket_digest().unwrap();
+    let local = *digest.local_addr().unwrap().as_inet().unwrap();
+    assert_eq!(local.ip().to_string(), "127.0.0.4");
+}
+
+#[tokio::test]
+async fn a_proxy_on_the_way_is_refused_loudly() {
+    let peer = HttpPeer::new_proxy(
+        "/run/proxy.sock",
+        [127, 0, 0, 1].into(),
+        80,
+        false,
+        "",
+        Default::default(),
+    );
+    assert_eq!(
+        *refused(&peer).await.root_etype(),
+        ErrorType::ConnectProxyFailure
+    );
+}
+
+#[cfg(not(feature = "openssl"))]
+#[tokio::test]
+async fn without_a_library_tls_fails_and_says_what_to_do() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let peer = HttpPeer::new(addr, true, "one.example".to_string());
+    let e = refused(&peer).await;
+    assert_eq!(*e.root_etype(), ErrorType::TLSHandshakeFailure);
+    assert!(e.to_string().contains("turn on the feature openssl"), "{e}");
+}
+
+#[derive(Debug)]
+struct Elsewhere(std::net::SocketAddr);
+
+#[async_trait]
+impl L4Connect for Elsewhere {
+    async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
+        Ok(crate::protocols::l4::ext::connect(&self.0, None)
+            .await?
+            .into())
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Open(Arc<AtomicIsize>);
+
+impl Tracing for Open {
+    fn on_connected(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    fn on_disconnected(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+    fn boxed_clone(&self) -> Box<dyn Tracing> {
+        Box::new(self.clone())
+    }
+}
+
+#[tokio::test]
+async fn a_peer_may_bring_its_own_way_and_its_own_tracer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut peer = BasicPeer::new("192.0.2.1:1");
+    peer.options.custom_l4 = Some(Arc::new(Elsewhere(listener.local_addr().unwrap())));
+    let open = Open::default();
+    peer.options.tracer = Some(Tracer(open.boxed_clone()));
+    let connector = TransportConnector::new(None);
+    let (stream, reused) = connector.get_stream(&peer).await.unwrap();
+    assert!(!reused);
+    assert_eq!(open.0.load(Ordering::Relaxed), 1);
+    connector.release_stream(stream, peer.reuse_hash(), None);
+    let (stream, reused) = connector.get_stream(&peer).await.unwrap();
+    assert!(reused);
+    assert_eq!(open.0.load(Ordering::Relaxed), 1);
+    drop(stream);
+    assert_eq!(open.0.load(Ordering::Relaxed), 0);
+}

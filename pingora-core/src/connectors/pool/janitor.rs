@@ -3,6 +3,7 @@
 use super::Poolable;
 use super::slots::Index;
 use super::stripe::Stripe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Wake;
 use std::time::Duration;
@@ -32,11 +33,32 @@ impl Alarm {
     }
 }
 
-/// The waker of one slot.
+/// Behind the waker of one slot.
 #[derive(Debug)]
 pub(super) struct Watch {
-    pub(super) alarm: Arc<Alarm>,
-    pub(super) slot: Index,
+    alarm: Arc<Alarm>,
+    slot: Index,
+    /// Nothing can have happened on a connection that did not wake its slot: the reactor is the
+    /// only one who knows, and this is how it tells. So nobody has to ask the connection.
+    woken: AtomicBool,
+}
+
+impl Watch {
+    pub(super) fn new(alarm: Arc<Alarm>, slot: Index) -> Self {
+        Watch {
+            alarm,
+            slot,
+            woken: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn reset(&self) {
+        self.woken.store(false, Ordering::Release);
+    }
+
+    pub(super) fn was_woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
+    }
 }
 
 impl Wake for Watch {
@@ -45,6 +67,7 @@ impl Wake for Watch {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
         self.alarm
             .woken
             .lock()

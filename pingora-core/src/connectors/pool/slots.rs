@@ -2,8 +2,10 @@
 //! age. Every operation takes constant time, and none allocates once the slab has grown.
 
 use super::RuntimeId;
+use super::janitor::Watch;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::task::Waker;
 use tokio::time::Instant;
 
@@ -44,6 +46,8 @@ const UNLINKED: Links = Links {
 struct Slot<S> {
     entry: Option<Entry<S>>,
     /// Made once, for whatever entry is in the slot.
+    watch: Arc<Watch>,
+    /// What wakes `watch`.
     waker: Waker,
     /// Among the entries of the same key, the youngest first. In an empty slot, `next` is the next
     /// empty one.
@@ -99,14 +103,15 @@ impl<S> Slots<S> {
         self.len
     }
 
-    /// The slot that the next entry goes into; `waker` makes its waker if it is a new one.
-    pub(super) fn next_empty(&mut self, waker: impl FnOnce(Index) -> Waker) -> Index {
+    /// The slot that the next entry goes into; `watch` makes its watch if it is a new one.
+    pub(super) fn next_empty(&mut self, watch: impl FnOnce(Index) -> Watch) -> Index {
         if self.empty == NONE {
             let index = self.slots.len() as Index;
-            let waker = waker(index);
+            let watch = Arc::new(watch(index));
             self.slots.push(Slot {
                 entry: None,
-                waker,
+                waker: Waker::from(watch.clone()),
+                watch,
                 by_key: UNLINKED,
                 by_age: UNLINKED,
             });
@@ -115,14 +120,24 @@ impl<S> Slots<S> {
         self.empty
     }
 
-    pub(super) fn waker(&self, index: Index) -> &Waker {
-        &self.slots[index as usize].waker
+    /// The waker of a slot, for an entry that nothing happened to yet.
+    pub(super) fn fresh_waker(&self, index: Index) -> &Waker {
+        let slot = &self.slots[index as usize];
+        slot.watch.reset();
+        &slot.waker
     }
 
     /// The entry in a slot, if there is one, and the slot's waker.
     pub(super) fn entry_mut(&mut self, index: Index) -> Option<(&mut Entry<S>, &Waker)> {
         let slot = self.slots.get_mut(index as usize)?;
         Some((slot.entry.as_mut()?, &slot.waker))
+    }
+
+    /// Whether something may have happened to the entry in a slot.
+    pub(super) fn was_woken(&self, index: Index) -> bool {
+        self.slots
+            .get(index as usize)
+            .is_some_and(|slot| slot.watch.was_woken())
     }
 
     /// Puts `entry` into the slot that [`next_empty`](Slots::next_empty) named.
@@ -221,7 +236,7 @@ mod tests {
     }
 
     fn put(slots: &mut Slots<u32>, key: u64, item: u32) -> Index {
-        let index = slots.next_empty(|_| Waker::noop().clone());
+        let index = slots.next_empty(|slot| Watch::new(Arc::default(), slot));
         slots.fill(index, entry(key, item));
         index
     }

@@ -72,13 +72,10 @@ impl<S: Poolable> Stripe<S> {
     /// Keeps an entry, unless something happened on it already. Says whether it was kept.
     pub(super) fn put(&self, mut entry: Entry<S>, runtime: Option<&Handle>) -> bool {
         let mut state = self.lock();
-        let index = state.slots.next_empty(|index| {
-            Waker::from(Arc::new(Watch {
-                alarm: self.alarm.clone(),
-                slot: index,
-            }))
-        });
-        if let Poll::Ready(event) = poll_item(&mut entry.item, state.slots.waker(index)) {
+        let index = state
+            .slots
+            .next_empty(|slot| Watch::new(self.alarm.clone(), slot));
+        if let Poll::Ready(event) = poll_item(&mut entry.item, state.slots.fresh_waker(index)) {
             drop(state);
             self.counters.note(event);
             return false;
@@ -128,6 +125,7 @@ impl<S: Poolable> Stripe<S> {
         let mut at = state.slots.first(key);
         while let Some(index) = at {
             at = state.slots.after(index);
+            let woken = state.slots.was_woken(index);
             let Some((entry, _)) = state.slots.entry_mut(index) else {
                 break;
             };
@@ -135,8 +133,12 @@ impl<S: Poolable> Stripe<S> {
                 continue;
             }
             let expired = entry.deadline.is_some() && entry.is_expired(Instant::now());
-            // This replaces the slot's waker: nobody has to be told any more.
-            let event = poll_item(&mut entry.item, Waker::noop());
+            // The waker of the slot stays with the connection until its new user has one; at worst
+            // the janitor looks at the slot for nothing.
+            let event = match woken {
+                true => poll_item(&mut entry.item, Waker::noop()),
+                false => Poll::Pending,
+            };
             let entry = self.remove(&mut state, index);
             match event {
                 Poll::Pending if !expired => {

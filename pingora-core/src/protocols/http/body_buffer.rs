@@ -14,7 +14,11 @@ pub struct FixedBuffer {
 impl FixedBuffer {
     /// A buffer for up to `capacity` bytes. Allocates when something is written.
     pub fn new(capacity: usize) -> Self {
-        FixedBuffer { buffer: BytesMut::new(), capacity, truncated: false }
+        FixedBuffer {
+            buffer: BytesMut::new(),
+            capacity,
+            truncated: false,
+        }
     }
 
     /// Appends `data` whole, or, where it does not fit, drops everything and stays truncated.
@@ -48,8 +52,7 @@ impl FixedBuffer {
 
     /// All that was written; `None` if that was nothing, or more than fits.
     pub fn get_buffer(&self) -> Option<Bytes> {
-        (!self.truncated && !self.buffer.is_empty())
-            .then(|| Bytes::copy_from_slice(&self.buffer))
+        (!self.truncated && !self.buffer.is_empty()).then(|| Bytes::copy_from_slice(&self.buffer))
     }
 }
 

@@ -27,7 +27,11 @@ pub enum HttpSession<S = ()> {
 
 #[cold]
 fn not_built() -> BError {
-    Error::explain(ErrorType::InternalError, "custom sessions are not built yet").into_in()
+    Error::explain(
+        ErrorType::InternalError,
+        "custom sessions are not built yet",
+    )
+    .into_in()
 }
 
 /// Calls the session within; `else` stands for a custom one, which nothing can be done with yet.

@@ -8,7 +8,7 @@
 //! Pure functions. A head without such fields costs one look at each of its names.
 
 use http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    CONNECTION, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, StatusCode, Version};
@@ -104,32 +104,51 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 
 impl Present {
     const CONNECTION: Self = Self(1);
+    const KEEP_ALIVE: Self = Self(1 << 1);
+    const PROXY_CONNECTION: Self = Self(1 << 2);
     const TE: Self = Self(1 << 3);
     const UPGRADE: Self = Self(1 << 5);
 
+    /// Which fields there are, and whether all that they say is whether the connection lives on:
+    /// then nothing depends on each other, and taking them out is all there is to do.
     #[inline]
-    fn among(headers: &HeaderMap) -> Self {
-        headers.keys().fold(Self::default(), |found, name| {
-            Self(found.0 | Self::bit(name.as_str()))
-        })
+    fn in_passing<'a>(fields: impl FnOnce(&mut dyn FnMut(&'a [u8], &'a [u8]))) -> (Self, bool) {
+        let (mut found, mut plain) = (0, true);
+        fields(&mut |name, value| {
+            let bit = Self::bit(name);
+            found |= bit;
+            plain &= match Self(bit) {
+                Self(0) | Self::KEEP_ALIVE | Self::PROXY_CONNECTION => true,
+                Self::CONNECTION => list_elements(value).all(|option| {
+                    option.eq_ignore_ascii_case(b"keep-alive")
+                        || option.eq_ignore_ascii_case(b"close")
+                }),
+                _ => false,
+            };
+        });
+        (Self(found), plain)
     }
 
     /// The length alone rules out nearly every other name.
     #[inline]
-    fn bit(name: &str) -> u16 {
-        let (candidate, bit) = match name.len() {
-            2 => ("te", 1 << 3),
-            7 => ("upgrade", 1 << 5),
-            10 if name.starts_with('c') => ("connection", 1),
-            10 => ("keep-alive", 1 << 1),
-            14 => ("http2-settings", 1 << 6),
-            16 => ("proxy-connection", 1 << 2),
-            17 => ("transfer-encoding", 1 << 4),
-            18 => ("proxy-authenticate", 1 << 7),
-            19 => ("proxy-authorization", 1 << 8),
+    fn bit(name: &[u8]) -> u16 {
+        let (candidate, bit): (&[u8], _) = match name.len() {
+            2 => (b"te", 1 << 3),
+            7 => (b"upgrade", 1 << 5),
+            10 if matches!(name, [b'c' | b'C', ..]) => (b"connection", 1),
+            10 => (b"keep-alive", 1 << 1),
+            14 => (b"http2-settings", 1 << 6),
+            16 => (b"proxy-connection", 1 << 2),
+            17 => (b"transfer-encoding", 1 << 4),
+            18 => (b"proxy-authenticate", 1 << 7),
+            19 => (b"proxy-authorization", 1 << 8),
             _ => return 0,
         };
-        if name == candidate { bit } else { 0 }
+        if name.eq_ignore_ascii_case(candidate) {
+            bit
+        } else {
+            0
+        }
     }
 
     fn has(self, other: Self) -> bool {
@@ -147,6 +166,11 @@ impl Present {
     }
 }
 
+/// The fields that [`Present::in_passing`] calls plain.
+fn is_about_the_connection(name: &[u8]) -> bool {
+    Present(Present::bit(name)) != Present::default()
+}
+
 /// Makes of the request that came in the one that goes upstream, as far as `policy` says.
 ///
 /// With the standard policy, afterwards: no field that is about the client's connection, none that
@@ -161,8 +185,11 @@ pub fn prepare_upstream_request(
     request: &mut RequestHeader,
     policy: &HttpUpstreamRequestPolicy,
 ) -> Result<()> {
-    let present = Present::among(&request.headers);
+    let (present, plain) = Present::in_passing(|f| request.for_each_field(f));
     if present == Present::default() {
+        return Ok(());
+    }
+    if plain && policy.strip_hop_by_hop && request.remove_unsettled(is_about_the_connection) {
         return Ok(());
     }
     let upgrade = match policy.h1_upgrade {
@@ -314,7 +341,7 @@ impl Nomination {
             return Self::Malformed;
         }
         match HeaderName::from_bytes(option) {
-            Ok(name) if Present::bit(name.as_str()) != 0 => Self::Option,
+            Ok(name) if Present::bit(name.as_str().as_bytes()) != 0 => Self::Option,
             Ok(name) if is_protected(name.as_str()) => Self::Protected,
             Ok(name) => Self::Field(name),
             Err(_) => Self::Malformed,
@@ -361,8 +388,11 @@ fn remove_option(request: &mut RequestHeader, gone: &str) {
 ///
 /// `Transfer-Encoding` is among the fields taken out: whoever sends the body frames it anew.
 pub fn prepare_downstream_response(response: &mut ResponseHeader) {
-    let present = Present::among(&response.headers);
+    let (present, plain) = Present::in_passing(|f| response.for_each_field(f));
     if present == Present::default() {
+        return;
+    }
+    if plain && response.remove_unsettled(is_about_the_connection) {
         return;
     }
     if present.has(Present::CONNECTION) {

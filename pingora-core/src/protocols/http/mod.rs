@@ -11,12 +11,15 @@ pub mod error_resp;
 pub mod exchange;
 pub mod h1;
 pub mod hop_by_hop;
+mod recycled;
 pub mod server;
 pub mod subrequest;
 mod task;
 pub mod v1;
 pub mod v2;
 
+#[doc(hidden)]
+pub use recycled::RecycledRequest;
 pub use server::{ReusableHttpStream, Session as ServerSession};
 pub use task::HttpTask;
 

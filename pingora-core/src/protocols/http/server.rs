@@ -11,7 +11,7 @@ use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 use crate::timeout::{Deadline, Deadlines};
 use bytes::{Bytes, BytesMut};
-use http::header::AsHeaderName;
+use http::header::{AsHeaderName, DATE};
 use http::{HeaderMap, HeaderValue};
 use pingora_error::{BError, Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -34,7 +34,10 @@ impl ReusableHttpStream {
     /// The connection, and what was read ahead of the next request.
     pub fn into_parts(self) -> (Stream, Option<BytesMut>) {
         let (stream, ahead) = self.session.into_parts();
-        (stream, (!ahead.is_empty()).then(|| BytesMut::from(&ahead[..])))
+        (
+            stream,
+            (!ahead.is_empty()).then(|| BytesMut::from(&ahead[..])),
+        )
     }
 
     /// A session for the next request, keeping what is true for the connection.
@@ -308,6 +311,11 @@ impl Session {
         each!(self, s => s.response_written())
     }
 
+    /// Whether the client got, or will get once the queue is written, a whole response.
+    pub fn is_response_complete(&self) -> bool {
+        each!(self, s => s.is_response_complete())
+    }
+
     /// Gives the exchange up: closes the connection, or resets the stream.
     pub async fn shutdown(&mut self) {
         each!(self, s => s.shutdown().await)
@@ -328,9 +336,12 @@ impl Session {
         each!(self, s => s.finish_body().await.map(|_| ()))
     }
 
-    /// A response for this status without a body; see [`error_resp::gen_error_response`].
+    /// A response for this status without a body, with today's `Date`; see [`error_resp::gen_error_response`].
     pub fn generate_error(error: u16) -> ResponseHeader {
-        error_resp::gen_error_response(error)
+        let mut header = error_resp::gen_error_response(error);
+        // There is room: the header holds three fields.
+        let _ = header.insert_header(DATE, super::date::get_cached_date());
+        header
     }
 
     /// Answers with this status and no body, unless a response was begun already; then the
@@ -351,7 +362,7 @@ impl Session {
     /// Answers with a header and body of one's own; see [`Session::respond_error`].
     pub async fn write_error_response(&mut self, resp: ResponseHeader, body: Bytes) -> Result<()> {
         if self.response_written().is_some() {
-            self.set_keepalive(None);
+            each!(self, s => s.abandon_response());
             return Ok(());
         }
         // What the client is still sending would be taken for its next request.

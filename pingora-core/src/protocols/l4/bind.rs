@@ -48,6 +48,16 @@ impl BindTo {
     }
 }
 
+impl From<SocketAddr> for BindTo {
+    /// This address, and the port that it names or any.
+    fn from(addr: SocketAddr) -> Self {
+        BindTo {
+            addr: Some(addr),
+            ..Default::default()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -241,11 +241,24 @@ impl ToSocketAddrs for SocketAddr {
             SocketAddr::Inet(addr) => Ok(std::iter::once(*addr)),
             SocketAddr::Unix(_) => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("{self} is the address of a Unix socket"),
+                NotInet(self.clone()),
             )),
         }
     }
 }
+
+/// Why a Unix address can't be looked up as an internet address. It keeps the address, so that
+/// whoever can do with either kind finds it in the error.
+#[derive(Debug)]
+pub(crate) struct NotInet(pub(crate) SocketAddr);
+
+impl fmt::Display for NotInet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is the address of a Unix socket", self.0)
+    }
+}
+
+impl std::error::Error for NotInet {}
 
 #[cfg(test)]
 mod tests;

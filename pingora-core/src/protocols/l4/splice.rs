@@ -22,7 +22,10 @@ impl SplicePipe {
     /// and with their two descriptors each they never take more than an eighth of what the process
     /// may open.
     pub fn take() -> Option<SplicePipe> {
-        Some(SplicePipe { pipe: Some(local::take_pipe()?), held: 0 })
+        Some(SplicePipe {
+            pipe: Some(local::take_pipe()?),
+            held: 0,
+        })
     }
 
     /// Bytes inside.
@@ -31,7 +34,9 @@ impl SplicePipe {
     }
 
     fn pipe(&self) -> io::Result<&Pipe> {
-        self.pipe.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.pipe
+            .as_ref()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// Takes up to `most` bytes from a stream; 0: the peer has closed its side. The pipe must be
@@ -44,7 +49,9 @@ impl SplicePipe {
     ) -> Poll<io::Result<usize>> {
         debug_assert_eq!(self.held, 0);
         let pipe = self.pipe()?;
-        let most = usize::try_from(most).unwrap_or(usize::MAX).min(pipe.capacity());
+        let most = usize::try_from(most)
+            .unwrap_or(usize::MAX)
+            .min(pipe.capacity());
         let moved = ready!(stream.poll_call(cx, true, |socket| pipe.fill(socket, most)))?;
         self.held = moved;
         Poll::Ready(Ok(moved))

@@ -21,7 +21,9 @@ pub enum Certificate {}
 pub type CaType = Box<[Certificate]>;
 
 /// Without a library there are no certificates to tell apart.
-pub(crate) fn hash_ca<H: Hasher>(_ca: Option<&CaType>, _state: &mut H) {}
+pub(crate) fn hash_ca<H: Hasher>(ca: Option<&CaType>, state: &mut H) {
+    state.write_u8(ca.is_some().into());
+}
 
 /// A certificate chain and its key. There is none without a library.
 #[derive(Clone, Debug, Hash)]

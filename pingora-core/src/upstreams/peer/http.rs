@@ -3,7 +3,7 @@
 use super::basic::unix_address;
 use super::identity::IdentityHasher;
 use super::{Peer, PeerOptions, Proxy};
-use crate::protocols::l4::socket::SocketAddr;
+use crate::protocols::l4::socket::{NotInet, SocketAddr};
 use crate::protocols::tls::certificate::CertKey;
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::collections::BTreeMap;
@@ -101,7 +101,7 @@ impl HttpPeer {
     /// `ConnectNoRoute` with the resolver's reason.
     pub fn try_new<A: ToInetSocketAddrs>(address: A, tls: bool, sni: String) -> Result<Self> {
         let address = first(address).or_err(ErrorType::ConnectNoRoute, "resolving a peer")?;
-        Ok(Self::from_address(address.into(), tls, sni))
+        Ok(Self::from_address(address, tls, sni))
     }
 
     /// A peer at `host_port`, such as `"one.example:443"`, whose name is resolved without blocking
@@ -167,13 +167,22 @@ impl HttpPeer {
     }
 }
 
-fn first<A: ToInetSocketAddrs>(address: A) -> std::io::Result<InetSocketAddr> {
+/// The first address that `address` stands for. A Unix address is none by that trait, but one of
+/// ours says so in a way that lets us use it all the same.
+fn first<A: ToInetSocketAddrs>(address: A) -> std::io::Result<SocketAddr> {
+    let mut found = match address.to_socket_addrs() {
+        Ok(found) => found,
+        Err(e) => {
+            let unix = e.get_ref().and_then(|e| e.downcast_ref::<NotInet>());
+            return unix.map(|unix| unix.0.clone()).ok_or(e);
+        }
+    };
     let no_address = || std::io::Error::other("the name has no address");
-    address.to_socket_addrs()?.next().ok_or_else(no_address)
+    found.next().map(SocketAddr::Inet).ok_or_else(no_address)
 }
 
 fn first_or_unresolved<A: ToInetSocketAddrs>(address: A, sni: &str) -> SocketAddr {
-    first(address).map(SocketAddr::Inet).unwrap_or_else(|e| {
+    first(address).unwrap_or_else(|e| {
         log::error!("a peer that can't be connected to (sni {sni:?}): {e}");
         SocketAddr::unresolved(&e.to_string())
     })

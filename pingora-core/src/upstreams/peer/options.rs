@@ -1,9 +1,9 @@
 //! How to connect to a peer, and how to talk to it.
 
+pub use crate::protocols::http::hop_by_hop::{H1UpgradePolicy, HttpUpstreamRequestPolicy};
 use crate::protocols::l4::ext::TcpKeepalive;
 use crate::protocols::l4::{BindTo, Connect as L4Connect, Tracer};
 use crate::protocols::tls::{ALPN, CaType, HandshakeCompleteHook, hash_ca};
-pub use crate::protocols::http::hop_by_hop::{H1UpgradePolicy, HttpUpstreamRequestPolicy};
 use ::http::request::Parts;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;

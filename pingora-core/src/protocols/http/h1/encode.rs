@@ -1,10 +1,9 @@
 //! The bytes of messages that we send.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::fields::Framing;
+use super::fields::{Field, Framing, classify};
 use super::trailers::may_be_trailer;
 use super::{BodyLength, Fault};
 
@@ -12,12 +11,13 @@ use super::{BodyLength, Fault};
 ///
 /// The version is written as HTTP/1.1, unless it is HTTP/1.0.
 pub fn encode_request(req: &RequestHeader, out: &mut Vec<u8>) {
-    let (method, target) = (req.method.as_str(), req.raw_path());
-    out.reserve(method.len() + target.len() + 16 + fields_size(&req.headers));
+    let line = req.line();
+    let (method, target) = (line.method.as_str(), req.raw_path());
+    out.reserve(method.len() + target.len() + 16 + req.written_len());
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(target);
-    out.extend_from_slice(match req.version {
+    out.extend_from_slice(match line.version {
         Version::HTTP_10 => b" HTTP/1.0\r\n",
         _ => b" HTTP/1.1\r\n",
     });
@@ -29,13 +29,14 @@ pub fn encode_request(req: &RequestHeader, out: &mut Vec<u8>) {
 ///
 /// The version is written as HTTP/1.1, unless it is HTTP/1.0.
 pub fn encode_response(resp: &ResponseHeader, out: &mut Vec<u8>) {
+    let line = resp.line();
     let reason = resp.get_reason_phrase().unwrap_or_default();
-    out.reserve(reason.len() + 20 + fields_size(&resp.headers));
-    out.extend_from_slice(match resp.version {
+    out.reserve(reason.len() + 20 + resp.written_len());
+    out.extend_from_slice(match line.version {
         Version::HTTP_10 => b"HTTP/1.0 ",
         _ => b"HTTP/1.1 ",
     });
-    out.extend_from_slice(resp.status.as_str().as_bytes());
+    out.extend_from_slice(line.status.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(reason.as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -43,36 +44,65 @@ pub fn encode_response(resp: &ResponseHeader, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// What the fields take on the wire.
-#[inline]
-fn fields_size(headers: &HeaderMap) -> usize {
-    headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum()
+/// What a request that we are about to send says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutgoingRequest {
+    /// How its body is delimited.
+    pub body: BodyLength,
+    /// Whether it asks for the connection to be closed after it.
+    pub closes: bool,
+    /// Whether it asks to switch protocols.
+    pub upgrade: bool,
+}
+
+/// What a response that we are about to send says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutgoingResponse {
+    /// How its body is delimited.
+    pub body: BodyLength,
+    /// Whether its fields say anything about that.
+    pub delimited: bool,
+    /// Whether it asks for the connection to be closed after it.
+    pub closes: bool,
+}
+
+/// Reads the fields of a request that we are about to send, in one pass.
+///
+/// # Errors
+/// 500: the fields contradict each other, are malformed, or can't be sent to HTTP/1.0.
+pub fn outgoing_request(req: &RequestHeader) -> Result<OutgoingRequest, Fault> {
+    let line = req.line();
+    let framing = outgoing_framing(|f| req.for_each_field(f))?;
+    let body = match (framing.chunked(line.version).map_err(own)?, framing.length) {
+        (true, Some(_)) => Err(Fault::new(500, "Transfer-Encoding and Content-Length")),
+        (true, None) => Ok(BodyLength::Chunked),
+        (false, Some(length)) => Ok(BodyLength::Exact(length.bytes)),
+        (false, None) => Ok(BodyLength::Empty),
+    }?;
+    match body {
+        BodyLength::Empty | BodyLength::Exact(0) => {}
+        _ if line.method == Method::CONNECT => return Err(Fault::new(500, "CONNECT with a body")),
+        _ => {}
+    }
+    Ok(OutgoingRequest {
+        body,
+        closes: framing.connection.close,
+        upgrade: framing.upgrade.is_some()
+            && framing.connection.upgrade
+            && line.version == Version::HTTP_11,
+    })
 }
 
 /// How the body of a request that we are about to send is delimited, by its own fields.
 ///
 /// # Errors
-/// 500: the fields contradict each other, are malformed, or can't be sent to HTTP/1.0.
+/// As [`outgoing_request`].
 pub fn outgoing_request_length(req: &RequestHeader) -> Result<BodyLength, Fault> {
-    let framing = outgoing_framing(&req.headers)?;
-    match (framing.chunked(req.version).map_err(own)?, framing.length) {
-        (true, Some(_)) => Err(Fault::new(500, "Transfer-Encoding and Content-Length")),
-        (true, None) => Ok(BodyLength::Chunked),
-        (false, Some(length)) => Ok(BodyLength::Exact(length.bytes)),
-        (false, None) => Ok(BodyLength::Empty),
-    }
-    .and_then(|length| match length {
-        BodyLength::Empty | BodyLength::Exact(0) => Ok(length),
-        _ if req.method == Method::CONNECT => Err(Fault::new(500, "CONNECT with a body")),
-        _ => Ok(length),
-    })
+    outgoing_request(req).map(|outgoing| outgoing.body)
 }
 
-/// How the body of a response that we are about to send is delimited, by its status and its own
-/// fields. `head_request`: it answers a HEAD.
+/// Reads the status and the fields of a response that we are about to send, in one pass.
+/// `head_request`: it answers a HEAD.
 ///
 /// A peer of HTTP/1.0 can't read the chunked coding: with `peer_is_http10` a chunked response is
 /// [`BodyLength::UntilClose`], and the caller removes its `Transfer-Encoding` before it sends the
@@ -80,43 +110,71 @@ pub fn outgoing_request_length(req: &RequestHeader) -> Result<BodyLength, Fault>
 ///
 /// # Errors
 /// 500: the fields contradict each other or are malformed.
+pub fn outgoing_response(
+    resp: &ResponseHeader,
+    head_request: bool,
+    peer_is_http10: bool,
+) -> Result<OutgoingResponse, Fault> {
+    let status = resp.line().status;
+    let framing = outgoing_framing(|f| resp.for_each_field(f))?;
+    let chunked = framing.chunked(Version::HTTP_11).map_err(own)?;
+    let body = match framing.length {
+        _ if head_request
+            || status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) =>
+        {
+            BodyLength::Empty
+        }
+        Some(_) if chunked => return Err(Fault::new(500, "Transfer-Encoding and Content-Length")),
+        None if chunked && !peer_is_http10 => BodyLength::Chunked,
+        Some(length) => BodyLength::Exact(length.bytes),
+        None => BodyLength::UntilClose,
+    };
+    let delimited = framing.length.is_some() || chunked;
+    Ok(OutgoingResponse {
+        body,
+        delimited,
+        closes: framing.connection.close,
+    })
+}
+
+/// How the body of a response that we are about to send is delimited; see [`outgoing_response`].
+///
+/// # Errors
+/// As [`outgoing_response`].
 pub fn outgoing_response_length(
     resp: &ResponseHeader,
     head_request: bool,
     peer_is_http10: bool,
 ) -> Result<BodyLength, Fault> {
-    let status = resp.status;
-    if head_request
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-    {
-        return Ok(BodyLength::Empty);
-    }
-    let framing = outgoing_framing(&resp.headers)?;
-    match (
-        framing.chunked(Version::HTTP_11).map_err(own)?,
-        framing.length,
-    ) {
-        (true, Some(_)) => Err(Fault::new(500, "Transfer-Encoding and Content-Length")),
-        (true, None) if peer_is_http10 => Ok(BodyLength::UntilClose),
-        (true, None) => Ok(BodyLength::Chunked),
-        (false, Some(length)) => Ok(BodyLength::Exact(length.bytes)),
-        (false, None) => Ok(BodyLength::UntilClose),
-    }
+    outgoing_response(resp, head_request, peer_is_http10).map(|outgoing| outgoing.body)
 }
 
-fn outgoing_framing(headers: &HeaderMap) -> Result<Framing<'_>, Fault> {
+/// Gathers what `fields` lists.
+fn outgoing_framing<'a>(
+    fields: impl FnOnce(&mut dyn FnMut(&'a [u8], &'a [u8])),
+) -> Result<Framing<'a>, Fault> {
     let mut framing = Framing::default();
-    for value in headers.get_all(CONTENT_LENGTH) {
-        framing.content_length(value.as_bytes()).map_err(own)?;
-    }
-    for value in headers.get_all(TRANSFER_ENCODING) {
-        framing.transfer_encoding(value.as_bytes()).map_err(own)?;
-    }
-    for value in headers.get_all(CONNECTION) {
-        framing.connection.read(value.as_bytes());
-    }
-    Ok(framing)
+    let mut sound = Ok(());
+    fields(&mut |name, value| {
+        let read = match classify(name) {
+            Field::ContentLength => framing.content_length(value).map(drop),
+            Field::TransferEncoding => framing.transfer_encoding(value),
+            Field::Connection => {
+                framing.connection.read(value);
+                Ok(())
+            }
+            Field::Upgrade => {
+                framing.upgrade(value);
+                Ok(())
+            }
+            Field::Host | Field::Expect | Field::Other => Ok(()),
+        };
+        if let Err(fault) = read {
+            sound = Err(own(fault));
+        }
+    });
+    sound.map(|()| framing)
 }
 
 /// The same fault in a message of our own.

@@ -33,7 +33,8 @@ mod trailers;
 
 pub use decode::{BodyDecoder, Step};
 pub use encode::{
-    BodyEncoder, encode_request, encode_response, outgoing_request_length, outgoing_response_length,
+    BodyEncoder, OutgoingRequest, OutgoingResponse, encode_request, encode_response,
+    outgoing_request, outgoing_request_length, outgoing_response, outgoing_response_length,
 };
 pub use fault::Fault;
 pub use host::{authority_host_and_port, is_valid_authority};

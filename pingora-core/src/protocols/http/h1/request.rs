@@ -216,7 +216,6 @@ fn interpret(
     into.set_method(method);
     let authority = read_target(head, &line, rules, into)?;
 
-    into.reserve(line.fields.len() + 1);
     let mut framing = Framing::default();
     let mut host_seen = false;
     let mut expects_continue = false;
@@ -243,7 +242,7 @@ fn interpret(
                 None => continue,
             },
         }
-        into.append_parsed(field.name.as_bytes(), head.slice_ref(value))
+        into.push_parsed(head, field.name.as_bytes(), value)
             .map_err(field_fault)?;
     }
     let current = line.version != Version::HTTP_10;
@@ -265,19 +264,19 @@ fn interpret(
             && framing.connection.upgrade
             && current
             && !has_body
-            && into.method == Method::GET,
+            && into.line().method == Method::GET,
     })
 }
 
 /// RFC 9112 section 6.3, rules 3 to 7, for requests.
 fn body_length(framing: &Framing<'_>, request: &RequestHeader) -> Result<BodyLength, Fault> {
-    let body = match (framing.chunked(request.version)?, framing.length) {
+    let body = match (framing.chunked(request.line().version)?, framing.length) {
         (true, Some(_)) => return Err(Fault::bad("Transfer-Encoding and Content-Length")),
         (true, None) => BodyLength::Chunked,
         (false, Some(length)) => BodyLength::Exact(length.bytes),
         (false, None) => BodyLength::Empty,
     };
-    if request.method != Method::CONNECT {
+    if request.line().method != Method::CONNECT {
         return Ok(body);
     }
     match body {
@@ -299,7 +298,7 @@ fn read_target<'b>(
     if target.len() > rules.limits.target_bytes {
         return Err(Fault::new(414, "the request target is too long"));
     }
-    if into.method == Method::CONNECT {
+    if into.line().method == Method::CONNECT {
         if !rules.allow_connect {
             return Err(Fault::new(405, "CONNECT is not served"));
         }
@@ -312,7 +311,7 @@ fn read_target<'b>(
     }
     match target {
         [b'/', ..] => {}
-        b"*" if into.method == Method::OPTIONS => {}
+        b"*" if into.line().method == Method::OPTIONS => {}
         _ => return read_absolute(head, target, into),
     }
     into.set_parsed_path(head.slice_ref(target))
@@ -342,7 +341,7 @@ fn read_absolute<'b>(
     }
     let path = match path_and_query {
         // RFC 9112 section 3.2.4: the server as a whole is meant.
-        [] if into.method == Method::OPTIONS => Bytes::from_static(b"*"),
+        [] if into.line().method == Method::OPTIONS => Bytes::from_static(b"*"),
         [] => Bytes::from_static(b"/"),
         [b'/', ..] => head.slice_ref(path_and_query),
         _ => [b"/", path_and_query].concat().into(),

@@ -153,7 +153,6 @@ fn interpret(
         .and_then(|()| into.set_reason_phrase(Some(line.reason)))
         .map_err(|_| Fault::bad("the status line is malformed"))?;
 
-    into.reserve(line.fields.len());
     let mut framing = Framing::default();
     let mut unsound_length = false;
     for field in line.fields {
@@ -173,7 +172,7 @@ fn interpret(
                 Err(fault) => return Err(fault),
             },
         }
-        into.append_parsed(field.name.as_bytes(), head.slice_ref(value))
+        into.push_parsed(head, field.name.as_bytes(), value)
             .map_err(field_fault)?;
     }
     if unsound_length {
@@ -189,14 +188,14 @@ fn facts(
     context: ResponseContext,
     response: &mut ResponseHeader,
 ) -> Result<ResponseFacts, Fault> {
-    let chunked = framing.chunked(response.version)?;
-    let mut keep_alive = framing.connection.persistent(response.version);
+    let chunked = framing.chunked(response.line().version)?;
+    let mut keep_alive = framing.connection.persistent(response.line().version);
     if chunked && framing.length.is_some() {
         // Rule 3: someone may have been at work in between, so the connection is not trusted on.
         response.remove_header(&CONTENT_LENGTH);
         keep_alive = false;
     }
-    let status = response.status;
+    let status = response.line().status;
     if status == StatusCode::SWITCHING_PROTOCOLS {
         if !context.upgrade_requested {
             return Err(Fault::bad("a 101 that nobody asked for"));

@@ -1,5 +1,6 @@
 //! Small facts of HTTP/1 that users ask for.
 
+use crate::protocols::http::h1::list_elements;
 use http::HeaderValue;
 use http::header::{CONNECTION, EXPECT, UPGRADE};
 use http::{StatusCode, Version};
@@ -11,21 +12,28 @@ pub const CRLF: &[u8; 2] = b"\r\n";
 pub const HEADER_KV_DELIMITER: &[u8; 2] = b": ";
 
 /// Whether a comma-separated list names `token`, in any case (RFC 9110 section 5.6.1).
-fn lists_token(value: &HeaderValue, token: &str) -> bool {
-    value.as_bytes().split(|b| *b == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+fn lists_token(value: &HeaderValue, token: &[u8]) -> bool {
+    list_elements(value.as_bytes()).any(|element| element.eq_ignore_ascii_case(token))
 }
 
 /// Whether a request asks to switch protocols (RFC 9110 section 7.8).
 pub fn is_upgrade_req(req: &RequestHeader) -> bool {
     req.version == Version::HTTP_11
         && req.headers.contains_key(UPGRADE)
-        && req.headers.get_all(CONNECTION).iter().any(|v| lists_token(v, "upgrade"))
+        && req
+            .headers
+            .get_all(CONNECTION)
+            .iter()
+            .any(|v| lists_token(v, b"upgrade"))
 }
 
 /// Whether a request waits for a `100 Continue` before its body is sent.
 pub fn is_expect_continue_req(req: &RequestHeader) -> bool {
     req.version == Version::HTTP_11
-        && req.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        && req
+            .headers
+            .get(EXPECT)
+            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Whether a response switches protocols.
@@ -58,7 +66,11 @@ mod tests {
         ];
         for (text, expected) in rows {
             let value = HeaderValue::from_str(text).unwrap();
-            assert_eq!(header_value_content_length(Some(&value)), *expected, "{text:?}");
+            assert_eq!(
+                header_value_content_length(Some(&value)),
+                *expected,
+                "{text:?}"
+            );
         }
         assert_eq!(header_value_content_length(None), None);
     }
@@ -69,7 +81,8 @@ mod tests {
         assert!(!is_upgrade_req(&req));
         req.insert_header("Upgrade", "websocket").unwrap();
         assert!(!is_upgrade_req(&req));
-        req.insert_header("Connection", "keep-alive, Upgrade").unwrap();
+        req.insert_header("Connection", "keep-alive, Upgrade")
+            .unwrap();
         assert!(is_upgrade_req(&req));
         req.set_version(Version::HTTP_10);
         assert!(!is_upgrade_req(&req));

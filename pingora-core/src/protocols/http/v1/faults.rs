@@ -45,14 +45,24 @@ pub(crate) fn read_failed(error: io::Error, source: ErrorSource) -> BError {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ErrorType::ConnectionClosed,
         _ => ErrorType::ReadError,
     };
-    Error::create(etype, source, Some("while reading".into()), Some(Box::new(error)))
+    Error::create(
+        etype,
+        source,
+        Some("while reading".into()),
+        Some(Box::new(error)),
+    )
 }
 
 /// Writing failed.
 #[cold]
 pub(crate) fn write_failed(error: io::Error, source: ErrorSource) -> BError {
     let context = "while writing";
-    Error::create(ErrorType::WriteError, source, Some(context.into()), Some(Box::new(error)))
+    Error::create(
+        ErrorType::WriteError,
+        source,
+        Some(context.into()),
+        Some(Box::new(error)),
+    )
 }
 
 /// A limit of time was reached.

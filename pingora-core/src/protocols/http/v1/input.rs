@@ -61,7 +61,10 @@ pub(crate) struct Input {
 impl Input {
     /// Begins with bytes that somebody else has read already.
     pub(crate) fn with_prefix(prefix: Bytes) -> Self {
-        Input { rest: prefix, ..Input::default() }
+        Input {
+            rest: prefix,
+            ..Input::default()
+        }
     }
 
     /// Whether bytes wait to be consumed.
@@ -131,6 +134,16 @@ impl Input {
         self.rest.advance(skip);
     }
 
+    /// An empty line that arrived in two pieces.
+    fn skip_empty_lines_in_partial(&mut self) {
+        if self.partial.starts_with(b"\r\n") {
+            let left = LEADING_CRLF - self.skipped.min(LEADING_CRLF);
+            let skip = skip_leading_crlf(&self.partial).min(left);
+            self.skipped += skip;
+            self.partial.advance(skip);
+        }
+    }
+
     /// Looks for a head in what was just read, `fresh`, behind what was there before.
     fn head_in_new(
         &mut self,
@@ -144,15 +157,20 @@ impl Input {
             let skip = skip_leading_crlf(fresh).min(LEADING_CRLF - self.skipped.min(LEADING_CRLF));
             self.skipped += skip;
             let fresh = fresh.get(skip..).unwrap_or_default();
-            let Some(end) = self.scanner.find_end(fresh, limits)? else {
+            let found = self.scanner.find_end(fresh, limits);
+            let Ok(Some(end)) = found else {
+                // Also what is refused: the log wants to see it.
                 self.partial.extend_from_slice(fresh);
-                return Ok(None);
+                return found.map(|_| None);
             };
             self.begin_message();
             return Ok(Some(HeadEvent::Head(self.split_fresh(fresh, end))));
         }
         self.partial.extend_from_slice(fresh);
-        let Some(end) = self.scanner.find_end(&self.partial, limits)? else { return Ok(None) };
+        self.skip_empty_lines_in_partial();
+        let Some(end) = self.scanner.find_end(&self.partial, limits)? else {
+            return Ok(None);
+        };
         self.begin_message();
         let whole = std::mem::take(&mut self.partial);
         Ok(Some(HeadEvent::Head(self.split_fresh(&whole, end))))
@@ -290,5 +308,24 @@ impl Input {
             return Poll::Ready(Ok(self.len()));
         }
         self.poll_read_scratch(io, cx)
+    }
+
+    /// Reads while what arrived has to wait for its turn: ready with how much was added to it, `0`
+    /// where the peer closed. How far to go is the caller's to decide. Cancel-safe.
+    pub(crate) fn poll_read_ahead(
+        &mut self,
+        io: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.is_empty() {
+            return self.poll_read_scratch(io, cx);
+        }
+        local::with_scratch(|scratch| {
+            let mut buf = ReadBuf::new(scratch);
+            ready!(Pin::new(io).poll_read(cx, &mut buf))?;
+            let waiting = self.take();
+            self.rest = [&waiting[..], buf.filled()].concat().into();
+            Poll::Ready(Ok(buf.filled().len()))
+        })
     }
 }

@@ -116,7 +116,9 @@ impl OutQueue {
         }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let staged = Some(self.staged_rest()).filter(|s| !s.is_empty());
-        let pieces = staged.into_iter().chain(self.chunks.iter().map(|c| c.as_ref()));
+        let pieces = staged
+            .into_iter()
+            .chain(self.chunks.iter().map(|c| c.as_ref()));
         let mut used = 0;
         for (slot, piece) in slices.iter_mut().zip(pieces) {
             *slot = IoSlice::new(piece);
@@ -135,7 +137,9 @@ impl OutQueue {
             }
         }
         while self.staged.len() - self.written < GATHER {
-            let Some(chunk) = self.chunks.front_mut() else { break };
+            let Some(chunk) = self.chunks.front_mut() else {
+                break;
+            };
             let room = GATHER - (self.staged.len() - self.written);
             let piece = chunk.split_to(room.min(chunk.len()));
             self.staged.extend_from_slice(&piece);
@@ -158,7 +162,9 @@ impl OutQueue {
             self.release_staged();
         }
         while n > 0 {
-            let Some(chunk) = self.chunks.front_mut() else { break };
+            let Some(chunk) = self.chunks.front_mut() else {
+                break;
+            };
             let part = n.min(chunk.len());
             chunk.advance(part);
             self.chunk_bytes -= part;

@@ -8,7 +8,9 @@ use std::task::{Context, Poll, ready};
 
 /// The socket itself, where a connection is nothing more than one and holds back no bytes.
 pub(super) fn plain(io: &Stream) -> Option<&PlainStream> {
-    io.as_any().downcast_ref::<PlainStream>().filter(|stream| stream.is_plain())
+    io.as_any()
+        .downcast_ref::<PlainStream>()
+        .filter(|stream| stream.is_plain())
 }
 
 /// Where the payload of a body comes from, if it is not to be looked at.
@@ -45,10 +47,13 @@ impl SpliceSource<'_> {
         Poll::Ready(match moved {
             Ok(moved) => {
                 *self.received += moved;
-                self.decoder.advance(moved as u64).map(|()| moved).map_err(|fault| {
-                    *self.broken = true;
-                    faults::bad_body(fault, self.side.clone())
-                })
+                self.decoder
+                    .advance(moved as u64)
+                    .map(|()| moved)
+                    .map_err(|fault| {
+                        *self.broken = true;
+                        faults::bad_body(fault, self.side.clone())
+                    })
             }
             Err(error) => {
                 *self.broken = true;
@@ -91,10 +96,13 @@ impl SpliceSink<'_> {
         Poll::Ready(match moved {
             Ok(moved) => {
                 *self.sent += moved;
-                self.encoder.advance(moved as u64).map(|()| moved).map_err(|fault| {
-                    *self.failed = true;
-                    faults::bad_outgoing(fault)
-                })
+                self.encoder
+                    .advance(moved as u64)
+                    .map(|()| moved)
+                    .map_err(|fault| {
+                        *self.failed = true;
+                        faults::bad_outgoing(fault)
+                    })
             }
             Err(error) => {
                 *self.failed = true;

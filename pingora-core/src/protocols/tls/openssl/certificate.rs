@@ -49,8 +49,11 @@ pub fn get_serial(cert: &X509) -> Result<String> {
 /// Tells sets of trusted certificates apart. SHA-1, because the library keeps that one computed;
 /// both sides of the comparison are the user's own certificates.
 pub(crate) fn hash_ca<H: Hasher>(ca: Option<&CaType>, state: &mut H) {
-    let certificates: &[X509] = ca.map_or(&[], |ca| ca);
-    state.write_usize(certificates.len());
+    let Some(certificates) = ca else {
+        return state.write_u8(0);
+    };
+    // Not to be taken for nothing: an empty set trusts nobody.
+    state.write_usize(certificates.len() + 1);
     for cert in certificates {
         match cert.digest(MessageDigest::sha1()) {
             Ok(digest) => state.write(&digest),

@@ -5,6 +5,8 @@ pub mod client;
 mod digest;
 pub mod server;
 pub mod stream;
+#[cfg(test)]
+pub(crate) mod test_certificates;
 
 pub use stream::SslStream;
 

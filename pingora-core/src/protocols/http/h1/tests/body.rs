@@ -235,14 +235,24 @@ fn a_decoder_is_small() {
 #[test]
 fn payload_may_pass_unseen() {
     /// Told in turn: bytes seen, bytes unseen; then what is still to come, or the refusal.
-    type Row = (BodyLength, &'static [u8], &'static [u64], Result<Option<u64>, u16>);
+    type Row = (
+        BodyLength,
+        &'static [u8],
+        &'static [u64],
+        Result<Option<u64>, u16>,
+    );
     let rows: &[Row] = &[
         (BodyLength::Exact(10), b"", &[0], Ok(Some(10))),
         (BodyLength::Exact(10), b"", &[4, 5], Ok(Some(1))),
         (BodyLength::Exact(10), b"abc", &[7], Ok(Some(0))),
         (BodyLength::Exact(10), b"abc", &[8], Err(500)),
         (BodyLength::Exact(10), b"", &[10, 1], Err(500)),
-        (BodyLength::Exact(u64::MAX), b"", &[u64::MAX - 1], Ok(Some(1))),
+        (
+            BodyLength::Exact(u64::MAX),
+            b"",
+            &[u64::MAX - 1],
+            Ok(Some(1)),
+        ),
         (BodyLength::Empty, b"", &[0], Ok(Some(0))),
         (BodyLength::Empty, b"", &[1], Err(500)),
         (BodyLength::UntilClose, b"", &[u64::MAX, u64::MAX], Ok(None)),
@@ -265,7 +275,9 @@ fn payload_may_pass_unseen() {
             }
         }
         let passed: Result<(), Fault> = unseen.iter().try_for_each(|n| decoder.advance(*n));
-        let found = passed.map(|()| decoder.remaining()).map_err(|fault| fault.status());
+        let found = passed
+            .map(|()| decoder.remaining())
+            .map_err(|fault| fault.status());
         assert_eq!(found, *expected, "{length:?} {seen:?} {unseen:?}");
     }
 }
@@ -283,5 +295,8 @@ fn what_follows_unseen_payload_is_read_as_ever() {
     let mut chunked = BodyDecoder::new(BodyLength::Chunked);
     assert_eq!(chunked.step(b"2\r\n"), Ok(Step::More { consumed: 3 }));
     chunked.advance(2).unwrap();
-    assert_eq!(chunked.step(b"\r\n0\r\n\r\n"), Ok(Step::End { consumed: 7 }));
+    assert_eq!(
+        chunked.step(b"\r\n0\r\n\r\n"),
+        Ok(Step::End { consumed: 7 })
+    );
 }

@@ -243,7 +243,9 @@ fn payload_may_be_sent_unseen() {
     for (length, unseen, expected, may_end) in rows {
         let mut encoder = BodyEncoder::new(*length);
         let sent: Result<(), Fault> = unseen.iter().try_for_each(|n| encoder.advance(*n));
-        let room = sent.map(|()| encoder.room()).map_err(|fault| fault.status());
+        let room = sent
+            .map(|()| encoder.room())
+            .map_err(|fault| fault.status());
         assert_eq!(room, *expected, "{length:?} {unseen:?}");
         let end = encoder.finish(None, &mut Vec::new());
         assert_eq!(end.is_ok(), *may_end, "{length:?} {unseen:?}");

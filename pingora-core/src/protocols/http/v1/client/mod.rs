@@ -59,6 +59,8 @@ struct Inner {
     body_sent: usize,
 
     response: Option<Box<ResponseHeader>>,
+    /// Anything came in answer, if only an informational response.
+    answered: bool,
     /// The final head was handed out.
     head_received: bool,
     keep_alive: bool,
@@ -98,6 +100,7 @@ impl HttpSession {
             encoder: BodyEncoder::default(),
             body_sent: 0,
             response: None,
+            answered: false,
             head_received: false,
             keep_alive: false,
             upgraded: false,
@@ -109,7 +112,11 @@ impl HttpSession {
             broken: false,
             close_after_flush: false,
         };
-        HttpSession { read_timeout: None, write_timeout: None, inner: Box::new(inner) }
+        HttpSession {
+            read_timeout: None,
+            write_timeout: None,
+            inner: Box::new(inner),
+        }
     }
 
     /// [`HttpSession::new`] with the time-outs of a peer's options.
@@ -255,6 +262,7 @@ impl HttpSession {
         inner.encoder = BodyEncoder::default();
         inner.body_sent = 0;
         inner.response = None;
+        inner.answered = false;
         inner.head_received = false;
         inner.keep_alive = false;
         inner.decoder = BodyDecoder::default();

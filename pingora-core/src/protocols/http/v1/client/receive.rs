@@ -3,6 +3,7 @@
 use super::{HttpSession, Inner};
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength};
+use crate::protocols::http::recycled::take_response;
 use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::input::{BodyEvent, HeadEvent};
 use crate::timeout::Deadline;
@@ -17,7 +18,7 @@ impl Inner {
         let event = ready!(self.input.poll_head(&mut self.io, cx, &self.limits));
         Poll::Ready(match event {
             Ok(HeadEvent::Head(head)) => self.begin_response(head),
-            Ok(HeadEvent::Closed(within)) => Err(self.closed_before_head(within)),
+            Ok(HeadEvent::Closed(_)) => Err(self.closed_before_head()),
             Ok(HeadEvent::Fault(fault)) => {
                 self.broken = true;
                 Err(faults::bad_head(fault, ErrorSource::Upstream))
@@ -25,7 +26,9 @@ impl Inner {
             Err(error) => {
                 self.broken = true;
                 let mut failed = faults::read_failed(error, ErrorSource::Upstream);
-                failed.retry = RetryType::ReusedOnly;
+                if self.is_unanswered() {
+                    failed.retry = RetryType::ReusedOnly;
+                }
                 Err(failed)
             }
         })
@@ -34,19 +37,26 @@ impl Inner {
     /// The server may have closed an idle connection just when the request was sent; then, and only
     /// then, another connection may do better.
     #[cold]
-    fn closed_before_head(&mut self, within: bool) -> BError {
+    fn closed_before_head(&mut self) -> BError {
         self.broken = true;
         let context = "the server closed the connection before its response was complete";
         let mut closed = Error::explain(ErrorType::ConnectionClosed, context).into_up();
-        if !within {
+        if self.is_unanswered() {
             closed.retry = RetryType::ReusedOnly;
         }
         closed
     }
 
+    /// Whether not a byte of an answer has come, not even of an informational one: a server that
+    /// said anything has seen the request, and may have acted on it.
+    fn is_unanswered(&self) -> bool {
+        !self.answered && self.input.is_empty()
+    }
+
     fn begin_response(&mut self, head: Bytes) -> Result<(Box<ResponseHeader>, usize)> {
         let length = head.len();
-        let mut header = Box::new(ResponseHeader::empty());
+        self.answered = true;
+        let mut header = take_response();
         let parse = match self.allow_unsound_length {
             true => h1::parse_response_with_unsound_length,
             false => h1::parse_response,
@@ -104,7 +114,12 @@ impl Inner {
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
         if !self.head_received {
             let (header, _) = ready!(self.poll_head(cx))?;
-            let end = self.head_received && !self.upgraded && self.ends_here();
+            let mut end = self.head_received && !self.upgraded && self.ends_here();
+            if end {
+                // A body of trailers alone.
+                self.trailers = self.decoder.take_trailers();
+                end = self.trailers.is_none();
+            }
             return Poll::Ready(Ok(HttpTask::Header(header, end)));
         }
         if self.done {
@@ -160,7 +175,10 @@ impl HttpSession {
     /// [`ErrorType::ConnectionClosed`], [`ErrorType::ReadError`], [`ErrorType::ReadTimedout`].
     pub async fn read_response(&mut self) -> Result<usize> {
         let limit = self.read_timeout;
-        let read = self.inner.within(limit, Deadline::UpstreamRead, Inner::poll_head).await;
+        let read = self
+            .inner
+            .within(limit, Deadline::UpstreamRead, Inner::poll_head)
+            .await;
         let (header, length) = read.unwrap_or_else(|| Err(self.read_timed_out()))?;
         self.inner.response = Some(header);
         Ok(length)
@@ -176,14 +194,20 @@ impl HttpSession {
     /// The next piece of the response's body; `None` at its end. Cancel-safe.
     pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
         let limit = self.read_timeout;
-        let read = self.inner.within(limit, Deadline::UpstreamRead, Inner::poll_body).await;
+        let read = self
+            .inner
+            .within(limit, Deadline::UpstreamRead, Inner::poll_body)
+            .await;
         read.unwrap_or_else(|| Err(self.read_timed_out()))
     }
 
     /// The next piece of the response, under the read's limit of time.
     pub async fn read_response_task(&mut self) -> Result<HttpTask> {
         let limit = self.read_timeout;
-        let read = self.inner.within(limit, Deadline::UpstreamRead, Inner::poll_task).await;
+        let read = self
+            .inner
+            .within(limit, Deadline::UpstreamRead, Inner::poll_task)
+            .await;
         read.unwrap_or_else(|| Err(self.read_timed_out()))
     }
 
@@ -194,6 +218,9 @@ impl HttpSession {
 
     /// The fields that followed a chunked body, once it is complete.
     pub fn take_trailers(&mut self) -> Option<Box<http::HeaderMap>> {
-        self.inner.trailers.take().or_else(|| self.inner.decoder.take_trailers())
+        self.inner
+            .trailers
+            .take()
+            .or_else(|| self.inner.decoder.take_trailers())
     }
 }

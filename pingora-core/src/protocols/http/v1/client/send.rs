@@ -5,7 +5,6 @@ use crate::protocols::http::h1::{self, BodyEncoder};
 use crate::protocols::http::v1::faults;
 use crate::timeout::Deadline;
 use bytes::{Bytes, BytesMut};
-use http::header::CONNECTION;
 use http::{HeaderMap, Method};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -24,15 +23,23 @@ impl Inner {
         kind: Deadline,
         mut step: impl FnMut(&mut Inner, &mut Context<'_>) -> Poll<T>,
     ) -> Option<T> {
+        // A wait that was given up has left its deadline behind.
+        self.deadlines.clear();
         let mut at = None;
         let done = poll_fn(|cx| {
             if let Poll::Ready(value) = step(self, cx) {
                 return Poll::Ready(Some(value));
             }
-            let Some(limit) = limit else { return Poll::Pending };
+            let Some(limit) = limit else {
+                return Poll::Pending;
+            };
             let now = Instant::now();
-            self.deadlines.set(kind, Some(*at.get_or_insert(now + limit)));
-            self.alarm.poll_expired(cx, &self.deadlines, now).map(|_| None)
+            // A limit beyond the end of time is none.
+            self.deadlines
+                .set(kind, *at.get_or_insert_with(|| now.checked_add(limit)));
+            self.alarm
+                .poll_expired(cx, &self.deadlines, now)
+                .map(|_| None)
         })
         .await;
         self.deadlines.clear();
@@ -59,15 +66,15 @@ impl Inner {
             let context = "a request is under way on this connection already";
             return Error::e_explain(ErrorType::InternalError, context);
         }
-        let length = h1::outgoing_request_length(request).map_err(faults::bad_outgoing)?;
-        self.encoder = BodyEncoder::new(length);
+        let outgoing = h1::outgoing_request(request).map_err(faults::bad_outgoing)?;
+        self.encoder = BodyEncoder::new(outgoing.body);
         self.request_sent = true;
         self.context = h1::ResponseContext {
-            head_request: request.method == Method::HEAD,
-            connect_request: request.method == Method::CONNECT,
-            upgrade_requested: super::super::common::is_upgrade_req(request),
+            head_request: request.line().method == Method::HEAD,
+            connect_request: request.line().method == Method::CONNECT,
+            upgrade_requested: outgoing.upgrade,
         };
-        self.request_closes = h1::names_close(request.headers.get_all(CONNECTION).iter());
+        self.request_closes = outgoing.closes;
         self.out.fill(|out| h1::encode_request(request, out));
         Ok(())
     }
@@ -146,7 +153,11 @@ impl HttpSession {
 
     async fn flush(&mut self) -> Result<()> {
         let limit = self.write_timeout;
-        match self.inner.within(limit, Deadline::UpstreamWrite, Inner::poll_flush).await {
+        match self
+            .inner
+            .within(limit, Deadline::UpstreamWrite, Inner::poll_flush)
+            .await
+        {
             Some(result) => result,
             None => {
                 self.inner.broken = true;

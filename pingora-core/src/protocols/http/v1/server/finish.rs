@@ -1,10 +1,10 @@
 //! The end of a request: is the connection fit for another one?
 
-use super::recycled::RecycledRequest;
 use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
 use crate::protocols::Stream;
-use crate::protocols::http::ReusableHttpStream;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};
+use crate::protocols::http::recycled::give_response;
+use crate::protocols::http::{RecycledRequest, ReusableHttpStream};
 use crate::timeout::Deadline;
 use bytes::Bytes;
 use pingora_error::{Error, ErrorType, Result};
@@ -38,13 +38,16 @@ impl Inner {
     }
 
     async fn drain(&mut self) -> Result<()> {
-        if self.decoder.is_done() {
+        // Nor does a body come from a client that waits for the permission to send it.
+        if self.decoder.is_done() || self.continue_state == Continue::Owed {
             return Ok(());
         }
         let mut budget = DRAIN_LIMIT;
         let limit = self.options.total_drain_timeout;
         let drained = self
-            .within(limit, Deadline::DownstreamRead, |inner, cx| inner.poll_drain(cx, &mut budget))
+            .within(limit, Deadline::DownstreamRead, |inner, cx| {
+                inner.poll_drain(cx, &mut budget)
+            })
             .await;
         drained.unwrap_or_else(|| {
             self.broken = true;
@@ -54,7 +57,8 @@ impl Inner {
 
     /// Whether the client may still be sending what nobody will read.
     fn must_linger(&self) -> bool {
-        !self.half_closed && (!self.decoder.is_done() || !self.input.is_empty())
+        !self.half_closed
+            && (!self.decoder.is_done() || !self.input.is_empty() || self.fault.is_some())
     }
 
     fn poll_discard(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Poll<io::Result<()>> {
@@ -77,7 +81,9 @@ impl Inner {
             Pin::new(&mut inner.io).poll_shutdown(cx)
         };
         let limit = self.write_limit();
-        let closed = self.within(limit, Deadline::DownstreamWrite, write_side).await;
+        let closed = self
+            .within(limit, Deadline::DownstreamWrite, write_side)
+            .await;
         if matches!(closed, Some(Ok(()))) && self.must_linger() {
             let mut budget = LINGER_BYTES;
             self.within(Some(LINGER), Deadline::DownstreamRead, |inner, cx| {
@@ -98,11 +104,16 @@ impl Inner {
         self.body_read = 0;
         self.retry_buffer = None;
         self.continue_state = Continue::NotExpected;
-        self.response = None;
+        if let Some(response) = self.response.take() {
+            give_response(response);
+        }
         self.encoder = BodyEncoder::default();
         self.body_sent = 0;
         let pipelining = self.options.pipelining;
-        self.options = Options { pipelining, ..Options::default() };
+        self.options = Options {
+            pipelining,
+            ..Options::default()
+        };
         self.deadlines.clear();
     }
 
@@ -155,6 +166,18 @@ impl HttpSession {
         }
         inner.renew();
         Ok(Some(ReusableHttpStream::from_session(self)))
+    }
+
+    /// Whether the client got, or will get once the queue is written, a whole response.
+    pub fn is_response_complete(&self) -> bool {
+        self.inner.response_complete()
+    }
+
+    /// Leaves a response that was begun as it is: the connection closes without an end to the body,
+    /// so that the client can tell.
+    pub(crate) fn abandon_response(&mut self) {
+        self.inner.keepalive.timeout = None;
+        self.inner.broken |= !self.inner.response_complete();
     }
 
     /// Closes the connection in an orderly way: what is queued is written, then the write side is

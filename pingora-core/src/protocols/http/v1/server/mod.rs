@@ -2,16 +2,15 @@
 
 mod finish;
 mod read;
-mod recycled;
 mod splice;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
-use self::recycled::RecycledRequest;
 use super::input::Input;
 use super::output::OutQueue;
+use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts, RequestRules};
 use crate::protocols::l4::socket::SocketAddr;
@@ -179,11 +178,16 @@ impl HttpSession {
             upgraded: false,
             broken: false,
             close_after_flush: false,
-            keepalive: Keepalive { timeout: Some(0), reuses_remaining: None },
+            keepalive: Keepalive {
+                timeout: Some(0),
+                reuses_remaining: None,
+            },
             options: Options::default(),
             user_context: None,
         };
-        HttpSession { inner: Box::new(inner) }
+        HttpSession {
+            inner: Box::new(inner),
+        }
     }
 
     /// What the request's head must keep to. To be set before the head is read.
@@ -248,7 +252,8 @@ impl HttpSession {
 
     /// Whether this response grants the upgrade that was asked for; `None` where none was.
     pub fn is_upgrade(&self, header: &ResponseHeader) -> Option<bool> {
-        self.is_upgrade_req().then(|| header.status == http::StatusCode::SWITCHING_PROTOCOLS)
+        self.is_upgrade_req()
+            .then(|| header.status == http::StatusCode::SWITCHING_PROTOCOLS)
     }
 
     /// Whether the connection became a tunnel.
@@ -329,7 +334,10 @@ impl HttpSession {
 
     /// Whether the connection will be kept for another request, as far as is known by now.
     pub fn will_keepalive(&self) -> bool {
-        let Keepalive { timeout, reuses_remaining } = self.inner.keepalive;
+        let Keepalive {
+            timeout,
+            reuses_remaining,
+        } = self.inner.keepalive;
         self.inner.facts.keep_alive
             && timeout.is_some()
             && reuses_remaining != Some(0)

@@ -22,15 +22,23 @@ impl Inner {
         kind: Deadline,
         mut step: impl FnMut(&mut Inner, &mut Context<'_>) -> Poll<T>,
     ) -> Option<T> {
+        // A wait that was given up has left its deadline behind.
+        self.deadlines.clear();
         let mut at = None;
         let done = poll_fn(|cx| {
             if let Poll::Ready(value) = step(self, cx) {
                 return Poll::Ready(Some(value));
             }
-            let Some(limit) = limit else { return Poll::Pending };
+            let Some(limit) = limit else {
+                return Poll::Pending;
+            };
             let now = Instant::now();
-            self.deadlines.set(kind, Some(*at.get_or_insert(now + limit)));
-            self.alarm.poll_expired(cx, &self.deadlines, now).map(|_| None)
+            // A limit beyond the end of time is none.
+            self.deadlines
+                .set(kind, *at.get_or_insert_with(|| now.checked_add(limit)));
+            self.alarm
+                .poll_expired(cx, &self.deadlines, now)
+                .map(|_| None)
         })
         .await;
         self.deadlines.clear();
@@ -124,7 +132,10 @@ impl Inner {
         {
             self.broken = true;
             self.fault = Some(Fault::BODY_TOO_LARGE);
-            return Err(faults::bad_body(Fault::BODY_TOO_LARGE, ErrorSource::Downstream));
+            return Err(faults::bad_body(
+                Fault::BODY_TOO_LARGE,
+                ErrorSource::Downstream,
+            ));
         }
         if let Some(buffer) = &mut self.retry_buffer {
             buffer.write_to_buffer(&data);
@@ -136,11 +147,7 @@ impl Inner {
     /// of its turn is kept for later. Cancel-safe.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
         while self.input.len() < READ_AHEAD_LIMIT && !self.half_closed {
-            if !self.input.is_empty() {
-                // Pipelined bytes wait for their turn; a close behind them is noticed then.
-                return Poll::Pending;
-            }
-            match ready!(self.input.poll_unexpected(&mut self.io, cx)) {
+            match ready!(self.input.poll_read_ahead(&mut self.io, cx)) {
                 Ok(0) => self.half_closed = true,
                 Ok(_) => continue,
                 Err(error) => {
@@ -174,12 +181,16 @@ impl HttpSession {
             return Error::e_explain(ErrorType::InternalError, "a request was read already");
         }
         let limit = self.inner.options.header_timeout;
-        match self.inner.within(limit, Deadline::Head, Inner::poll_read_request).await {
+        match self
+            .inner
+            .within(limit, Deadline::Head, Inner::poll_read_request)
+            .await
+        {
             Some(result) => result,
             None if self.inner.input.is_empty() => Ok(None),
             None => {
-                self.inner.broken = true;
-                self.inner.fault = Some(Fault::TIMED_OUT);
+                let read = self.inner.input.take();
+                let _ = self.inner.refuse(Fault::TIMED_OUT, read);
                 let source = ErrorSource::Downstream;
                 let what = "the request's head took too long";
                 Err(faults::timed_out(ErrorType::ReadTimedout, source, what))
@@ -202,11 +213,18 @@ impl HttpSession {
     /// [`ErrorType::H1Error`] for a body that breaks the rules, [`ErrorType::ConnectionClosed`] for
     /// one that is cut short, [`ErrorType::ReadTimedout`], [`ErrorType::ReadError`].
     pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        if self.inner.continue_state == Continue::Owed {
-            self.write_continue_response().await?;
+        match self.inner.continue_state {
+            Continue::Owed => self.write_continue_response().await?,
+            // An earlier call was given up before the permission had left.
+            Continue::Sent if !self.inner.out.is_empty() => self.inner.flush().await?,
+            _ => {}
         }
         let limit = self.inner.options.read_timeout;
-        match self.inner.within(limit, Deadline::DownstreamRead, Inner::poll_body).await {
+        match self
+            .inner
+            .within(limit, Deadline::DownstreamRead, Inner::poll_body)
+            .await
+        {
             Some(result) => result,
             None => {
                 self.inner.broken = true;
@@ -231,15 +249,23 @@ impl HttpSession {
     }
 
     /// Waits for the client to close the connection. Returns 0 then. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ErrorType::ReadError`], or [`ErrorType::ConnectionClosed`] for a connection that was reset.
     pub async fn idle(&mut self) -> Result<usize> {
-        Err(poll_fn(|cx| self.inner.poll_gone(cx)).await)
+        let gone = poll_fn(|cx| self.inner.poll_gone(cx)).await;
+        if self.inner.half_closed {
+            Ok(0)
+        } else {
+            Err(gone)
+        }
     }
 
     /// The next piece of the body, or, if none is to be expected, the error that the client has
     /// gone away.
     pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         if no_body_expected || self.is_body_done() {
-            self.idle().await.map(|_| None)
+            Err(poll_fn(|cx| self.inner.poll_gone(cx)).await)
         } else {
             self.read_body_bytes().await
         }
@@ -252,7 +278,10 @@ impl HttpSession {
 
     /// Whether the request has no body, by its header.
     pub fn is_body_empty(&mut self) -> bool {
-        matches!(self.inner.facts.body, BodyLength::Empty | BodyLength::Exact(0))
+        matches!(
+            self.inner.facts.body,
+            BodyLength::Empty | BodyLength::Exact(0)
+        )
     }
 
     /// The fields that followed a chunked body, once it is complete.
@@ -266,7 +295,7 @@ impl HttpSession {
     }
 
     pub(super) fn is_http10(&self) -> bool {
-        self.req_header().version == Version::HTTP_10
+        self.req_header().line().version == Version::HTTP_10
     }
 
     /// Keeps a copy of the body as it is read, up to 64 KiB, to send it again.
@@ -278,7 +307,10 @@ impl HttpSession {
 
     /// Whether the body was longer than the copy may be; it can't be sent again then.
     pub fn retry_buffer_truncated(&self) -> bool {
-        self.inner.retry_buffer.as_ref().is_some_and(FixedBuffer::is_truncated)
+        self.inner
+            .retry_buffer
+            .as_ref()
+            .is_some_and(FixedBuffer::is_truncated)
     }
 
     /// The copy of the body so far; `None` where there is none or it is not whole.

@@ -8,7 +8,10 @@ impl Inner {
     /// Whether the request's payload is needed on this side of the connection: to be sent again, or
     /// to be measured.
     fn keeps_body(&self) -> bool {
-        let may_be_resent = self.retry_buffer.as_ref().is_some_and(|kept| !kept.is_truncated());
+        let may_be_resent = self
+            .retry_buffer
+            .as_ref()
+            .is_some_and(|kept| !kept.is_truncated());
         let to_come = self.decoder.remaining().unwrap_or(u64::MAX);
         let total = to_come.saturating_add(self.body_read as u64);
         let too_long = self.options.max_body.is_some_and(|most| total > most);

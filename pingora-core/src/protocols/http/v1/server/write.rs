@@ -3,10 +3,10 @@
 use super::super::faults;
 use super::{Continue, HttpSession, Inner};
 use crate::protocols::http::HttpTask;
-use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength};
+use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, OutgoingResponse};
 use crate::timeout::Deadline;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -41,10 +41,10 @@ impl Inner {
 
     /// Queues an informational response, unless this client is not to see any.
     fn queue_informational(&mut self, header: &ResponseHeader) {
-        if self.request.get().version == Version::HTTP_10 || self.options.ignore_info_resp {
+        if self.request.get().line().version == Version::HTTP_10 || self.options.ignore_info_resp {
             return;
         }
-        if header.status == StatusCode::CONTINUE {
+        if header.line().status == StatusCode::CONTINUE {
             if self.continue_state != Continue::Owed {
                 return;
             }
@@ -60,57 +60,69 @@ impl Inner {
         self.encoder = BodyEncoder::new(BodyLength::UntilClose);
     }
 
+    /// Takes out what is not true of this connection, whatever was true where the header came from.
+    fn speak_for_this_hop(&self, header: &mut ResponseHeader) {
+        // Chunks, and a connection that is kept, are not what HTTP/1.0 stands for.
+        header.set_version(Version::HTTP_11);
+        let status = header.line().status;
+        // RFC 9110 section 8.6, RFC 9112 section 6.1.
+        let no_body = status.is_informational() || status == StatusCode::NO_CONTENT;
+        if no_body {
+            header.remove_header(&CONTENT_LENGTH);
+        }
+        if no_body || self.request.get().line().version == Version::HTTP_10 {
+            header.remove_header(&TRANSFER_ENCODING);
+        }
+    }
+
     /// Decides how the response's body is framed; the second is what has to be told in the head.
-    fn frame_response(
-        &self,
-        header: &ResponseHeader,
-        end: bool,
-    ) -> Result<(BodyLength, &'static [u8])> {
-        let head_request = self.request.get().method == Method::HEAD;
-        let http10 = self.request.get().version == Version::HTTP_10;
-        let length = h1::outgoing_response_length(header, head_request, http10)
-            .map_err(faults::bad_outgoing)?;
-        let told = header.headers.contains_key(CONTENT_LENGTH)
-            || header.headers.contains_key(TRANSFER_ENCODING);
-        Ok(match length {
-            BodyLength::UntilClose if end && !told => (BodyLength::Exact(0), EMPTY),
+    fn frame_response(&self, outgoing: OutgoingResponse, end: bool) -> (BodyLength, &'static [u8]) {
+        let http10 = self.request.get().line().version == Version::HTTP_10;
+        match outgoing.body {
+            BodyLength::UntilClose if end && !outgoing.delimited => (BodyLength::Exact(0), EMPTY),
             BodyLength::UntilClose if !http10 => (BodyLength::Chunked, CHUNKED),
-            // Somebody asked for chunks towards a client that knows none: closed at its end instead.
-            BodyLength::Chunked if http10 => (BodyLength::UntilClose, b""),
             other => (other, b""),
-        })
+        }
     }
 
     /// Queues the final response's head. `end` says that no body will follow.
     pub(super) fn queue_response(&mut self, header: &ResponseHeader, end: bool) -> Result<()> {
-        let switching = header.status == StatusCode::SWITCHING_PROTOCOLS && self.facts.upgrade;
-        let connected = self.request.get().method == Method::CONNECT && header.status.is_success();
+        let status = header.line().status;
+        let switching = status == StatusCode::SWITCHING_PROTOCOLS && self.facts.upgrade;
+        let connected = self.request.get().line().method == Method::CONNECT && status.is_success();
         if switching || connected {
             self.out.fill(|out| h1::encode_response(header, out));
             self.become_tunnel();
             return Ok(());
         }
-        if header.status == StatusCode::SWITCHING_PROTOCOLS {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
             let context = "a response switches protocols, which the request did not ask for";
             return Error::e_explain(ErrorType::InvalidHTTPHeader, context)
                 .map_err(|e: pingora_error::BError| e.into_up());
         }
-        let (length, told) = self.frame_response(header, end)?;
+        let line = self.request.get().line();
+        let (head_request, http10) = (
+            line.method == Method::HEAD,
+            line.version == Version::HTTP_10,
+        );
+        let outgoing =
+            h1::outgoing_response(header, head_request, http10).map_err(faults::bad_outgoing)?;
+        let (length, told) = self.frame_response(outgoing, end);
         self.encoder = BodyEncoder::new(length);
         // A client that still waits for permission will never send the body; whether it is on its
         // way regardless can't be told, so the connection can't be used again.
         let unsure = self.continue_state == Continue::Owed;
         let early = self.options.close_on_early_response && !self.decoder.is_done();
-        let closes_itself = h1::names_close(header.headers.get_all(CONNECTION).iter());
+        let closes_itself = outgoing.closes;
         if length == BodyLength::UntilClose || unsure || early || closes_itself {
             self.keepalive.timeout = None;
         }
         let keep = self.keeps_alive();
-        let closing: &[u8] = match (keep, self.request.get().version) {
-            (false, _) if closes_itself => b"\r\n",
-            (false, _) => CLOSE,
-            (true, Version::HTTP_10) => KEEP_ALIVE,
-            (true, _) => b"\r\n",
+        let closing: &[u8] = match keep {
+            false if closes_itself => b"\r\n",
+            false => CLOSE,
+            true if http10 => KEEP_ALIVE,
+            true => b"\r\n",
         };
         self.out.fill(|out| {
             h1::encode_response(header, out);
@@ -181,7 +193,10 @@ impl Inner {
     /// Writes what waits, under the write's limit of time.
     pub(super) async fn flush(&mut self) -> Result<()> {
         let limit = self.write_limit();
-        match self.within(limit, Deadline::DownstreamWrite, Inner::poll_flush).await {
+        match self
+            .within(limit, Deadline::DownstreamWrite, Inner::poll_flush)
+            .await
+        {
             Some(result) => result,
             None => {
                 self.broken = true;
@@ -205,14 +220,15 @@ impl HttpSession {
     /// [`ErrorType::InternalError`] for a header that can't be sent as it is.
     pub fn queue_response_header(
         &mut self,
-        header: Box<ResponseHeader>,
+        mut header: Box<ResponseHeader>,
         end: bool,
     ) -> Result<()> {
         if self.inner.response.is_some() {
             log::warn!("a second response header is ignored: {}", header.status);
             return Ok(());
         }
-        if Inner::is_informational(header.status) {
+        self.inner.speak_for_this_hop(&mut header);
+        if Inner::is_informational(header.line().status) {
             self.inner.queue_informational(&header);
             return Ok(());
         }
@@ -276,7 +292,9 @@ impl HttpSession {
         }
         self.inner.continue_state = Continue::Sent;
         if !self.is_http10() {
-            self.inner.out.fill(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+            self.inner
+                .out
+                .fill(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
         self.inner.flush().await
     }
@@ -320,8 +338,9 @@ impl HttpSession {
     pub fn queue_task(&mut self, task: HttpTask) -> Result<()> {
         match task {
             HttpTask::Header(header, end) => {
+                let first = self.inner.response.is_none();
                 self.queue_response_header(header, end)?;
-                if end && self.inner.response.is_some() && !self.inner.upgraded {
+                if end && first && self.inner.response.is_some() && !self.inner.upgraded {
                     self.inner.queue_end(None)?;
                 }
             }

@@ -5,10 +5,13 @@
 //! which it was due. One thread, epoll, and a timer that is exact: a millisecond's grain would
 //! make bursts of what should be single arrivals.
 
+mod origin;
+
 use crate::response::{Head, REQUEST};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use origin::Origin;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,20 +19,27 @@ use std::time::{Duration, Instant};
 
 /// The timer's token; connections have their index.
 const TIMER: u64 = u64::MAX;
-/// Answers are small here; a larger one is an error of the run's setup.
+/// Answers are small here; a larger one takes more than one read.
 const ANSWER: usize = 4096;
-/// How long the answer on a fresh connection may take.
+/// How long the first answers may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(crate) fn run(
-    target: SocketAddr,
-    connections: usize,
-    rate: Option<f64>,
-    duration: Duration,
-) -> io::Result<()> {
-    let mut generator = Generator::new(target, connections, rate)?;
+/// What to generate.
+pub(crate) struct Plan {
+    pub(crate) target: SocketAddr,
+    pub(crate) connections: usize,
+    /// Requests per second; `None`: a closed loop.
+    pub(crate) rate: Option<f64>,
+    pub(crate) duration: Duration,
+    /// Where to be the origin as well.
+    pub(crate) origin: Option<SocketAddr>,
+}
+
+pub(crate) fn run(plan: &Plan) -> io::Result<()> {
+    let mut generator = Generator::new(plan)?;
+    generator.settle()?;
     let started = Instant::now();
-    generator.run(started, started + duration)?;
+    generator.run(started, started + plan.duration)?;
     let seconds = started.elapsed().as_secs_f64();
     let mut latencies = generator.latencies;
     latencies.sort_unstable();
@@ -57,8 +67,9 @@ pub(crate) fn run(
 
 struct Connection {
     stream: TcpStream,
-    /// When the request under way was due.
-    due: Instant,
+    /// When the request under way was due; `None` for the first one, which is not counted:
+    /// opening connections is no part of the figures.
+    due: Option<Instant>,
     answer: Vec<u8>,
 }
 
@@ -68,6 +79,7 @@ struct Generator {
     gap: Option<Duration>,
     epoll: Epoll,
     timer: TimerFd,
+    origin: Option<Origin>,
     connections: Vec<Connection>,
     free: Vec<usize>,
     due: VecDeque<Instant>,
@@ -77,60 +89,65 @@ struct Generator {
 }
 
 impl Generator {
-    fn new(target: SocketAddr, connections: usize, rate: Option<f64>) -> io::Result<Self> {
+    fn new(plan: &Plan) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
         epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        let origin = plan
+            .origin
+            .map(|address| Origin::new(address, &epoll))
+            .transpose()?;
         let mut generator = Self {
-            target,
-            gap: rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+            target: plan.target,
+            gap: plan.rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
             epoll,
             timer,
-            connections: Vec::with_capacity(connections),
-            free: (0..connections).collect(),
+            origin,
+            connections: Vec::with_capacity(plan.connections),
+            free: Vec::with_capacity(plan.connections),
             due: VecDeque::new(),
             latencies: Vec::new(),
             errors: 0,
         };
-        for index in 0..connections {
+        for index in 0..plan.connections {
             let connection = generator.open(index)?;
             generator.connections.push(connection);
         }
         Ok(generator)
     }
 
-    /// A connection that has made one request already: opening is not part of the figures.
+    /// A connection with its first request sent.
     fn open(&self, index: usize) -> io::Result<Connection> {
         let mut stream = TcpStream::connect(self.target)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(REQUEST)?;
-        let mut answer = vec![0; ANSWER];
-        let mut filled = 0;
-        loop {
-            let read = stream.read(answer.get_mut(filled..).unwrap_or_default())?;
-            filled += read;
-            match complete(answer.get(..filled).unwrap_or_default()) {
-                Some(true) => break,
-                Some(false) => return Err(io::Error::other("the answer is not a 200")),
-                None if read == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                None => {}
-            }
-        }
-        answer.clear();
         stream.set_nonblocking(true)?;
+        stream.write_all(REQUEST)?;
         self.epoll
             .add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
         Ok(Connection {
             stream,
-            due: Instant::now(),
-            answer,
+            due: None,
+            answer: Vec::with_capacity(ANSWER),
         })
+    }
+
+    /// Waits for the first answer on each connection.
+    fn settle(&mut self) -> io::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while self.free.len() < self.connections.len() {
+            self.turn()?;
+            if self.errors > 0 {
+                return Err(io::Error::other("the first answers are not all 200"));
+            }
+            if Instant::now() > end {
+                return Err(io::Error::other("the first answers don't arrive"));
+            }
+        }
+        Ok(())
     }
 
     fn run(&mut self, started: Instant, end: Instant) -> io::Result<()> {
         let mut next = started;
-        let mut events = [EpollEvent::empty(); 256];
         loop {
             let now = Instant::now();
             if now >= end {
@@ -144,17 +161,29 @@ impl Generator {
                 self.timer
                     .set(Expiration::OneShot(wait), TimerSetTimeFlags::empty())?;
             }
-            let count = self.epoll.wait(&mut events, EpollTimeout::from(100u8))?;
-            for event in events.iter().take(count) {
-                match event.data() {
-                    TIMER => {
-                        // The count of expirations says nothing that the clock doesn't.
-                        let _ = self.timer.wait();
-                    }
-                    index => self.receive(index as usize)?,
+            self.turn()?;
+        }
+    }
+
+    /// Waits for events and handles them.
+    fn turn(&mut self) -> io::Result<()> {
+        let mut events = [EpollEvent::empty(); 256];
+        let count = self.epoll.wait(&mut events, EpollTimeout::from(100u8))?;
+        for event in events.iter().take(count) {
+            match event.data() {
+                TIMER => {
+                    // The count of expirations says nothing that the clock doesn't.
+                    let _ = self.timer.wait();
                 }
+                token if token >= origin::TOKENS => {
+                    if let Some(origin) = &mut self.origin {
+                        origin.handle(token, &self.epoll)?;
+                    }
+                }
+                index => self.receive(index as usize)?,
             }
         }
+        Ok(())
     }
 
     /// Notes what became due, or in a closed loop one request per free connection.
@@ -178,7 +207,7 @@ impl Generator {
             let Some(connection) = self.connections.get_mut(index) else {
                 continue;
             };
-            connection.due = due;
+            connection.due = Some(due);
             if connection
                 .stream
                 .write(REQUEST)
@@ -208,9 +237,9 @@ impl Generator {
         match complete(&connection.answer) {
             None => return Ok(()),
             Some(true) => {
-                let latency = connection.due.elapsed().as_nanos();
+                let latency = connection.due.take().map(|due| due.elapsed().as_nanos());
                 self.latencies
-                    .push(u64::try_from(latency).unwrap_or(u64::MAX));
+                    .extend(latency.map(|l| u64::try_from(l).unwrap_or(u64::MAX)));
             }
             Some(false) => self.errors += 1,
         }
@@ -219,14 +248,13 @@ impl Generator {
         Ok(())
     }
 
+    /// Replaces a connection that the proxy closed, with the request that was on it.
     fn reopen(&mut self, index: usize) -> io::Result<()> {
         self.errors += 1;
+        self.free.retain(|free| *free != index);
         let connection = self.open(index)?;
         if let Some(place) = self.connections.get_mut(index) {
             *place = connection;
-        }
-        if !self.free.contains(&index) {
-            self.free.push(index);
         }
         Ok(())
     }

@@ -1,0 +1,193 @@
+//! A load balancer: round robin over several upstreams, those that fail their health check left out.
+//!
+//! ```sh
+//! cargo run --example load_balancer
+//! cargo run --example load_balancer -- --upstream 127.0.0.1:8001 --upstream 127.0.0.1:8002
+//! cargo run --example load_balancer -- --upstream one.one.one.one:443 --tls
+//! ```
+//!
+//! Without `--upstream` it starts two small origins of its own, and balances over them and over an
+//! address where nobody listens.
+
+mod demo;
+
+use async_trait::async_trait;
+use clap::Parser;
+use pingora::lb::discovery::Static;
+use pingora::lb::{Backend, Backends};
+use pingora::prelude::*;
+use pingora::proxy::http_proxy_service_with_name;
+use pingora::server::RunArgs;
+use pingora_examples::{Announcement, exit_code, log_to_stderr, say};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Balances HTTP requests over upstreams
+#[derive(Parser)]
+struct Cli {
+    /// Listen on this address; port 0 lets the system choose
+    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:6188")]
+    listen: String,
+
+    /// Balance over this upstream; may be given several times [default: two origins of its own]
+    #[arg(long, value_name = "HOST:PORT")]
+    upstream: Vec<String>,
+
+    /// Speak TLS to the upstreams
+    #[arg(long, requires = "upstream")]
+    tls: bool,
+
+    /// The upstreams' name, for the TLS handshake and the Host field [default with --tls: the HOST
+    /// of the first upstream, if that is a name]
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
+
+    #[command(flatten)]
+    server: Opt,
+}
+
+impl Cli {
+    /// The name of the upstreams; empty where they have none.
+    fn name_of_upstreams(&self) -> String {
+        if let Some(name) = &self.sni {
+            return name.clone();
+        }
+        let first = self.upstream.first().filter(|_| self.tls);
+        let host = first
+            .and_then(|upstream| upstream.rsplit_once(':'))
+            .map(|(host, _)| host);
+        let is_name =
+            |host: &&str| host.parse::<std::net::Ipv4Addr>().is_err() && !host.contains(':');
+        host.filter(is_name).unwrap_or_default().to_string()
+    }
+}
+
+/// The proxy: all it has to decide is where each request goes.
+struct Balancer {
+    upstreams: Arc<LoadBalancer<RoundRobin>>,
+    tls: bool,
+    name: String,
+}
+
+#[async_trait]
+impl ProxyHttp for Balancer {
+    /// What is remembered from one phase of a request to the next: how many upstreams could not be
+    /// connected to.
+    type CTX = usize;
+    fn new_ctx(&self) -> usize {
+        0
+    }
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        _failed: &mut usize,
+    ) -> Result<Box<HttpPeer>> {
+        // The key is for selection by hash; round robin takes no notice of it.
+        let Some(upstream) = self.upstreams.select(b"", 256) else {
+            return Error::e_explain(ErrorType::HTTPStatus(503), "no upstream is healthy");
+        };
+        say(format_args!("upstream peer is: {upstream:?}"));
+        let mut peer = HttpPeer::new(upstream, self.tls, self.name.clone());
+        peer.options.connection_timeout = Some(Duration::from_secs(1));
+        Ok(Box::new(peer))
+    }
+
+    /// Between two health checks an upstream may be gone already. Nothing was sent to it then, so
+    /// the next one gets the request.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        failed: &mut usize,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        *failed += 1;
+        error.set_retry(*failed < self.upstreams.backends().get_backend().len());
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        upstream_request: &mut RequestHeader,
+        _failed: &mut usize,
+    ) -> Result<()> {
+        if !self.name.is_empty() {
+            upstream_request.insert_header("Host", &self.name)?;
+        }
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr();
+    exit_code(serve(&cli))
+}
+
+fn serve(cli: &Cli) -> Result<()> {
+    let mut server = Server::new(cli.server.clone())?;
+    server.bootstrap();
+
+    let backends = match cli.upstream.as_slice() {
+        [] => demo::origins(&mut server),
+        given => Backends::new(Static::new(resolve(given)?)),
+    };
+    let name = cli.name_of_upstreams();
+    let mut upstreams = LoadBalancer::from_backends(backends);
+    upstreams.set_health_check(match cli.tls {
+        true => TcpHealthCheck::new_tls(&name),
+        false => TcpHealthCheck::new(),
+    });
+    upstreams.health_check_frequency = Some(Duration::from_secs(1));
+    upstreams.parallel_health_check = true;
+    let health_check = background_service("health check", upstreams);
+
+    let balancer = Balancer {
+        upstreams: health_check.task(),
+        tls: cli.tls,
+        name,
+    };
+    let mut proxy = http_proxy_service_with_name(&server.configuration, balancer, "load balancer");
+    proxy.add_tcp(&cli.listen);
+    let announcement = Announcement::new(proxy.bound_addresses(), what_to_try(cli));
+
+    // Nobody is served before it is known which upstreams are healthy.
+    let health_check = server.add_service(health_check);
+    let proxy = server.add_service(proxy);
+    proxy.add_dependency(&health_check);
+    let announcement = server.add_service(background_service("announcement", announcement));
+    announcement.add_dependency(&proxy);
+
+    server.try_run(RunArgs::default())
+}
+
+/// The upstreams of the command line. A name with several addresses becomes as many backends.
+fn resolve(upstreams: &[String]) -> Result<BTreeSet<Backend>> {
+    let mut backends = BTreeSet::new();
+    for upstream in upstreams {
+        let found = Static::try_from_iter([upstream])
+            .or_err_with(ErrorType::ConnectNoRoute, || {
+                format!("--upstream {upstream}")
+            })?;
+        backends.extend(found.get());
+    }
+    Ok(backends)
+}
+
+fn what_to_try(cli: &Cli) -> impl Fn(SocketAddr) -> String + Send + Sync + 'static {
+    let over = match cli.upstream.as_slice() {
+        [] => demo::DESCRIPTION.to_string(),
+        given => format!("It balances over {}.", given.join(", ")),
+    };
+    move |address| {
+        format!(
+            "{over} Try, several times:\n\n    curl http://{address}/\n\n\
+             Ctrl-C stops it. Here is where each request goes:"
+        )
+    }
+}

@@ -1,0 +1,231 @@
+//! Examples as processes, and what a client and an origin need to play with them.
+#![allow(dead_code, unreachable_pub, reason = "every test takes what it needs")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "it is part of the tests")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Nothing that is waited for here takes this long, on the slowest machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program of an example, which `cargo test` has built beside this test.
+fn program(example: &str) -> PathBuf {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.push("examples");
+    path.push(example);
+    assert!(
+        path.exists(),
+        "{} is missing: build the examples first",
+        path.display()
+    );
+    path
+}
+
+/// Runs an example that is expected to end by itself.
+pub fn run_to_end(example: &str, arguments: &[&str]) -> Output {
+    let mut child = Command::new(program(example))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    if until(|| child.try_wait().unwrap()).is_none() {
+        child.kill().unwrap();
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// An example that runs. Dropping it kills it.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Running {
+    /// Starts an example on a port that the system chooses, and waits until it listens.
+    pub fn start(example: &str, arguments: &[&str]) -> Self {
+        let log = std::env::var("RUST_LOG").unwrap_or("off".into());
+        let mut child = Command::new(program(example))
+            .env("RUST_LOG", log)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            output
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|l| sender.send(l))
+        });
+        let unknown = ([0, 0, 0, 0], 0).into();
+        let mut running = Running {
+            child,
+            lines,
+            address: unknown,
+        };
+        let line = running.wait_for_line("listening on ");
+        running.address = line.trim_start_matches("listening on ").parse().unwrap();
+        running
+    }
+
+    /// The next line that contains `text`.
+    pub fn wait_for_line(&self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = vec![];
+        loop {
+            match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => seen.push(line),
+                Err(RecvTimeoutError::Timeout) => panic!("no line with {text:?} in {seen:?}"),
+                Err(RecvTimeoutError::Disconnected) => panic!("ended without {text:?}: {seen:?}"),
+            }
+        }
+    }
+
+    /// Asks for a path, on a connection of its own.
+    pub fn get(&self, path: &str) -> Answer {
+        self.get_with(path, "")
+    }
+
+    /// [`Running::get`] with more header fields, each ended by CRLF.
+    pub fn get_with(&self, path: &str, fields: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: test\r\n{fields}Connection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        Answer(text)
+    }
+
+    /// Asks it to stop, and waits until it has; `true` if it ended in an orderly way.
+    pub fn stop(mut self) -> bool {
+        let id = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        until(|| self.child.try_wait().unwrap()).is_some_and(|status| status.success())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A response as it came, head and body.
+#[derive(Debug)]
+pub struct Answer(String);
+
+impl Answer {
+    pub fn status(&self) -> u16 {
+        let status = self.0.split(' ').nth(1);
+        status
+            .and_then(|s| s.parse().ok())
+            .unwrap_or_else(|| panic!("no status in {self:?}"))
+    }
+
+    pub fn body(&self) -> &str {
+        self.0.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+    }
+
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let head = self.0.split("\r\n\r\n").next()?;
+        let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+        fields
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+}
+
+/// Asks again and again until there is an answer; `None` if there was none in time.
+pub fn until<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    None
+}
+
+/// An origin that answers every request with its name, a connection for each. Dropping it closes
+/// its port.
+pub struct Origin {
+    pub address: SocketAddr,
+    over: Arc<AtomicBool>,
+}
+
+impl Origin {
+    pub fn start(name: &'static str) -> Self {
+        Origin::start_at(name, ([127, 0, 0, 1], 0).into())
+    }
+
+    pub fn start_at(name: &'static str, address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = over.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if ended.load(Ordering::SeqCst) {
+                    return;
+                }
+                // A health check connects and leaves: not worth a word.
+                let _ = stream.and_then(|stream| answer(stream, name));
+            }
+        });
+        Origin { address, over }
+    }
+}
+
+fn answer(mut stream: TcpStream, name: &str) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    while lines
+        .next()
+        .transpose()?
+        .is_some_and(|line| !line.is_empty())
+    {}
+    let length = name.len();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(name.as_bytes())
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        // Wakes the thread that accepts, which then closes the port.
+        let _ = TcpStream::connect(self.address);
+        until(|| TcpStream::connect(self.address).err());
+    }
+}

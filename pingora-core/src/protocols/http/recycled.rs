@@ -1,0 +1,80 @@
+use pingora_http::{RequestHeader, ResponseHeader};
+use std::cell::RefCell;
+use std::sync::LazyLock;
+
+/// How many heads of each kind a worker keeps for the next messages.
+const KEPT: usize = 64;
+
+thread_local! {
+    static REQUESTS: RefCell<Vec<Box<RequestHeader>>> = const { RefCell::new(Vec::new()) };
+    static RESPONSES: RefCell<Vec<Box<ResponseHeader>>> = const { RefCell::new(Vec::new()) };
+}
+
+static EMPTY: LazyLock<RequestHeader> = LazyLock::new(RequestHeader::empty);
+
+/// A request header whose memory goes back to the worker's free list: it is the largest thing that
+/// a request needs, and an idle connection needs none.
+#[derive(Debug, Default)]
+pub struct RecycledRequest(Option<Box<RequestHeader>>);
+
+impl RecycledRequest {
+    /// A copy of `other`.
+    pub fn copy_of(other: &RequestHeader) -> Self {
+        let mut copy = RecycledRequest::default();
+        copy.get_mut().assign_from(other);
+        copy
+    }
+
+    /// The header; an empty one where none was made yet.
+    #[inline]
+    pub fn get(&self) -> &RequestHeader {
+        match &self.0 {
+            Some(header) => header,
+            None => &EMPTY,
+        }
+    }
+
+    /// The header to be filled or changed.
+    #[inline]
+    pub fn get_mut(&mut self) -> &mut RequestHeader {
+        self.0.get_or_insert_with(|| {
+            REQUESTS
+                .with(|free| free.borrow_mut().pop())
+                .unwrap_or_else(|| Box::new(RequestHeader::empty()))
+        })
+    }
+}
+
+impl Drop for RecycledRequest {
+    fn drop(&mut self) {
+        let Some(mut header) = self.0.take() else {
+            return;
+        };
+        header.reset();
+        // The free list is gone while its thread ends.
+        let _ = REQUESTS.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < KEPT {
+                free.push(header);
+            }
+        });
+    }
+}
+
+/// An empty response header, from the worker's free list if it has one.
+pub(crate) fn take_response() -> Box<ResponseHeader> {
+    RESPONSES
+        .with(|free| free.borrow_mut().pop())
+        .unwrap_or_else(|| Box::new(ResponseHeader::empty()))
+}
+
+/// Gives a response header's memory back to the worker that happens to run.
+pub(crate) fn give_response(mut header: Box<ResponseHeader>) {
+    header.reset();
+    let _ = RESPONSES.try_with(|free| {
+        let mut free = free.borrow_mut();
+        if free.len() < KEPT {
+            free.push(header);
+        }
+    });
+}

@@ -1,0 +1,40 @@
+//! What the end-to-end suites stand on.
+//!
+//! - [`Connection`]: one TCP connection, spoken by hand: exact bytes out, messages in. The client
+//!   in front of a proxy and the origin's end behind it.
+//! - [`Message`]: a request or response as it came over the wire.
+//! - [`Origin`]: an origin on a port of its own, scripted per connection or well-behaved with a
+//!   behaviour for each path, which records what it was asked.
+//! - [`Nginx`]: the real one, in a directory and on a port of its own.
+//! - [`TestServer`]: a server of the framework in a thread; [`proxy`] starts one around a
+//!   `ProxyHttp`, [`FixedUpstream`] is the smallest such.
+//!
+//! Everything listens on port 0 or a free port of 127.0.0.1, ends when it is dropped, and gives up
+//! after [`PATIENCE`] with a panic that says what was there until then. Nothing here parses HTTP
+//! with the code under test.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
+
+mod connection;
+mod message;
+mod nginx;
+mod origin;
+mod server;
+mod well_behaved;
+
+pub use connection::{Connection, eventually};
+pub use message::{Ending, Message};
+pub use nginx::Nginx;
+pub use origin::Origin;
+pub use server::{FixedUpstream, TestServer, proxy, proxy_with};
+
+use std::time::Duration;
+
+/// How long anything may take before the test is given up: far more than it takes on a busy
+/// machine.
+pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,129 @@
+//! The real nginx, as an origin or as a proxy to compare with.
+
+use crate::PATIENCE;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// nginx in a directory and on a port of its own; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Nginx {
+    dir: TempDir,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Nginx {
+    /// Starts one that answers `GET /` and every other path with 200 and this body.
+    pub fn answering(body: &str) -> Self {
+        Self::with_server(&format!("location / {{ return 200 \"{body}\"; }}"))
+    }
+
+    /// Starts one with these directives in its `server` block, besides `listen`. `root` is an empty
+    /// directory unless they say otherwise.
+    ///
+    /// # Panics
+    /// When nginx isn't installed, or doesn't like the directives.
+    pub fn with_server(directives: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory can be made");
+        let port = free_port();
+        let config = config(dir.path(), port, directives);
+        std::fs::write(dir.path().join("nginx.conf"), config).expect("the directory is writable");
+        std::fs::create_dir(dir.path().join("html")).expect("the directory is writable");
+        let mut nginx = Self {
+            dir,
+            port,
+            child: None,
+        };
+        nginx.start();
+        nginx
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Stops it; the port is refused from then on.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("the process is ours");
+            child.wait().expect("the process is ours");
+        }
+    }
+
+    /// Starts it again on the same port. Does nothing while it runs.
+    pub fn start(&mut self) {
+        if self.child.is_some() {
+            return;
+        }
+        let mut command = Command::new("nginx");
+        command
+            .arg("-p")
+            .arg(self.dir.path())
+            .args(["-e", "stderr", "-c", "nginx.conf"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        self.child = Some(
+            command
+                .spawn()
+                .expect("nginx is installed (Debian: nginx-light)"),
+        );
+        let end = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.address()).is_err() {
+            let ended = self
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().ok().flatten());
+            assert!(
+                ended.is_none(),
+                "nginx ended at once; it says why on stderr"
+            );
+            assert!(Instant::now() < end, "nginx doesn't listen");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// One process, so that it can be stopped by its id; nothing outside of its directory is touched.
+fn config(dir: &std::path::Path, port: u16, directives: &str) -> String {
+    let dir = dir.display();
+    format!(
+        "daemon off;
+master_process off;
+pid {dir}/nginx.pid;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {dir}/body;
+    proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/fastcgi;
+    uwsgi_temp_path {dir}/uwsgi;
+    scgi_temp_path {dir}/scgi;
+    keepalive_requests 1000000;
+    default_type text/plain;
+    server {{
+        listen 127.0.0.1:{port};
+        root {dir}/html;
+        {directives}
+    }}
+}}
+"
+    )
+}
+
+/// A port on which nobody listens now. For programs that can't be told port 0; for an address that
+/// refuses connections, keep nobody from it.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    listener
+        .local_addr()
+        .expect("a listener has an address")
+        .port()
+}

@@ -1,0 +1,182 @@
+//! Origins on a port of their own.
+
+use crate::connection::{Connection, eventually};
+use crate::message::Message;
+use crate::well_behaved;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// An origin on 127.0.0.1 and a port of its own; it ends, with its connections, when it is dropped.
+///
+/// It runs in the runtime that it was started in.
+#[derive(Debug)]
+pub struct Origin {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+    accepting: JoinHandle<()>,
+}
+
+/// What an origin has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    connections: AtomicUsize,
+    open: AtomicUsize,
+    requests: Mutex<Vec<Message>>,
+}
+
+impl Seen {
+    pub(crate) fn note(&self, request: Message) {
+        self.requests
+            .lock()
+            .expect("no panic while noting")
+            .push(request);
+    }
+}
+
+/// Counts a connection as open as long as it lives, also when its task is aborted.
+struct Open(Arc<Seen>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Origin {
+    /// An origin that does on each connection what `script` says; the second argument counts the
+    /// connections from 0. When the script returns, the connection is closed, unless the script gave
+    /// it away, say to [`Connection::reset`].
+    pub async fn scripted<F, R>(script: F) -> Self
+    where
+        F: Fn(Connection, usize) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        Self::start(move |connection, index, _| script(connection, index)).await
+    }
+
+    /// An origin that reads one request on each connection and answers it with these very bytes;
+    /// then it closes.
+    pub async fn answering(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes: Arc<[u8]> = bytes.into().into();
+        Self::start(move |mut connection, _, seen| {
+            let bytes = bytes.clone();
+            async move {
+                if let Some(request) = connection.request().await {
+                    seen.note(request);
+                    // The proxy may have given up in the meantime.
+                    let _ = connection.try_send(bytes).await;
+                }
+            }
+        })
+        .await
+    }
+
+    /// A good HTTP/1.1 server with keep-alive. The path says what it answers:
+    ///
+    /// | path | answer |
+    /// |---|---|
+    /// | `/echo` | the request's body |
+    /// | `/length/N` | N bytes with Content-Length |
+    /// | `/chunked/N` | N bytes in chunks of at most 1,000 |
+    /// | `/close/N` | N bytes, delimited by the end of the connection |
+    /// | `/trailers` | a chunked body with the trailer `X-Checksum: 42` |
+    /// | `/hints` | 103 with a Link, then 200 |
+    /// | `/continue` | 100 before it reads the body, then the body |
+    /// | `/status/N` | this status without a body |
+    /// | `/slow/N` | N chunks of one byte, 10 ms apart |
+    /// | `/cut/N` | half of the N bytes that Content-Length announces, then the end |
+    /// | `/reset/N` | half of the N bytes that Content-Length announces, then a reset |
+    /// | `/stall` | nothing, ever |
+    /// | `/upgrade` | 101, then every byte that comes back |
+    /// | others | 200 with the path as body |
+    pub async fn well_behaved() -> Self {
+        Self::start(|connection, _, seen| well_behaved::serve(connection, seen)).await
+    }
+
+    async fn start<F, R>(serve: F) -> Self
+    where
+        F: Fn(Connection, usize, Arc<Seen>) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free");
+        let address = listener.local_addr().expect("a listener has an address");
+        let seen = Arc::new(Seen::default());
+        let noted = seen.clone();
+        let accepting = tokio::spawn(async move {
+            let mut serving = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.expect("the listener accepts");
+                let index = noted.connections.fetch_add(1, Ordering::SeqCst);
+                noted.open.fetch_add(1, Ordering::SeqCst);
+                let open = Open(noted.clone());
+                let exchange = serve(Connection::new(stream), index, noted.clone());
+                serving.spawn(async move {
+                    exchange.await;
+                    drop(open);
+                });
+                while serving.try_join_next().is_some() {}
+            }
+        });
+        Self {
+            address,
+            seen,
+            accepting,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections were accepted until now.
+    pub fn connections(&self) -> usize {
+        self.seen.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many of them are open.
+    pub fn open_connections(&self) -> usize {
+        self.seen.open.load(Ordering::SeqCst)
+    }
+
+    /// The requests until now, oldest first. A scripted origin has none.
+    pub fn requests(&self) -> Vec<Message> {
+        self.seen
+            .requests
+            .lock()
+            .expect("no panic while noting")
+            .clone()
+    }
+
+    /// The latest request.
+    ///
+    /// # Panics
+    /// When there was none.
+    pub fn last_request(&self) -> Message {
+        self.requests().pop().expect("the origin was asked")
+    }
+
+    /// Waits until this many connections were accepted.
+    pub async fn wait_for_connections(&self, count: usize) {
+        eventually("the connections arrive", || self.connections() >= count).await;
+    }
+
+    /// Waits until all connections have ended.
+    pub async fn wait_until_unused(&self) {
+        eventually("the origin's connections end", || {
+            self.open_connections() == 0
+        })
+        .await;
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
