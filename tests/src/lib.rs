@@ -6,6 +6,8 @@
 //! - [`Origin`]: an origin on a port of its own, scripted per connection or well-behaved with a
 //!   behaviour for each path, which records what it was asked.
 //! - [`Nginx`]: the real one, in a directory and on a port of its own.
+//! - [`Program`]: a program as a process of its own, with what it says on its outputs.
+//! - [`log_lines`]: what the framework logs in this process.
 //! - [`TestServer`]: a server of the framework in a thread; [`proxy`] starts one around a
 //!   `ProxyHttp`, [`FixedUpstream`] is the smallest such.
 //!
@@ -21,17 +23,22 @@
 )]
 
 mod connection;
+mod logged;
 mod message;
 mod nginx;
 mod origin;
+mod program;
 mod server;
 mod well_behaved;
 
 pub use connection::{Connection, eventually};
+pub use logged::{keep_log, log_lines, logged};
 pub use message::{Ending, Message};
-pub use nginx::Nginx;
+pub use nginx::{Nginx, free_port};
 pub use origin::Origin;
+pub use program::Program;
 pub use server::{FixedUpstream, TestServer, proxy, proxy_with};
+pub use well_behaved::pattern;
 
 use std::time::Duration;
 
