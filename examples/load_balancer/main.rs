@@ -13,6 +13,7 @@ mod demo;
 
 use async_trait::async_trait;
 use clap::Parser;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::lb::discovery::Static;
 use pingora::lb::{Backend, Backends};
 use pingora::prelude::*;
@@ -139,10 +140,14 @@ fn serve(cli: &Cli) -> Result<()> {
     };
     let name = cli.name_of_upstreams();
     let mut upstreams = LoadBalancer::from_backends(backends);
-    upstreams.set_health_check(match cli.tls {
+    let mut check = match cli.tls {
         true => TcpHealthCheck::new_tls(&name),
         false => TcpHealthCheck::new(),
-    });
+    };
+    // It trusts the certificates that the proxy trusts: `ca_file` of the configuration.
+    let connector = ConnectorOptions::from_server_conf(&server.configuration);
+    check.set_connector(TransportConnector::new(Some(connector)));
+    upstreams.set_health_check(check);
     upstreams.health_check_frequency = Some(Duration::from_secs(1));
     upstreams.parallel_health_check = true;
     let health_check = background_service("health check", upstreams);

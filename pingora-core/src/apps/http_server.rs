@@ -239,31 +239,29 @@ pub trait HttpServerApp {
     }
 }
 
+/// How long an idle connection is listened to once the process is shutting down.
+const QUIET: Duration = Duration::from_millis(200);
+
 /// Wakes a connection that is idle when the process begins to shut down.
 ///
 /// Asking for that anew at each request would take a lock each time. The future is therefore kept
 /// for the connection's life and polled again only when the task's waker changed.
+#[derive(Default)]
 struct ShutdownNotice {
-    changed: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    changed: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     waker: Option<Waker>,
 }
 
 impl ShutdownNotice {
-    fn new(shutdown: &ShutdownWatch) -> Self {
-        let mut shutdown = shutdown.clone();
-        let changed = Box::pin(async move {
-            // An error says that nobody is left who could tell: nothing to wait for either.
-            if shutdown.wait_for(|down| *down).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        });
-        ShutdownNotice {
-            changed,
-            waker: None,
+    async fn wait(mut shutdown: ShutdownWatch) {
+        // An error says that nobody is left who could tell: nothing to wait for either.
+        if shutdown.wait_for(|down| *down).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready at least once after the shutdown began.
+    fn poll(&mut self, cx: &mut Context<'_>, shutdown: &ShutdownWatch) -> Poll<()> {
         if self
             .waker
             .as_ref()
@@ -272,7 +270,12 @@ impl ShutdownNotice {
             return Poll::Pending;
         }
         self.waker = Some(cx.waker().clone());
-        self.changed.as_mut().poll(cx)
+        let wait = || Box::pin(Self::wait(shutdown.clone())) as Pin<Box<_>>;
+        let waited = self.changed.get_or_insert_with(wait).as_mut().poll(cx);
+        if waited.is_ready() {
+            *self = ShutdownNotice::default();
+        }
+        waited
     }
 }
 
@@ -284,29 +287,31 @@ pub fn is_shutting_down(shutdown: &ShutdownWatch) -> bool {
 }
 
 /// Waits for the first byte of a request; `false` if the connection is to be closed instead.
+///
+/// When the process begins to shut down, a request that is on its way already is still waited for,
+/// a short time: a client can't know that the connection is about to be closed.
 async fn request_begins(
     session: &mut SessionV1,
     patience: Option<Duration>,
     shutdown: &ShutdownWatch,
-    notice: &mut Option<ShutdownNotice>,
+    notice: &mut ShutdownNotice,
 ) -> bool {
-    let mut deadline = None;
+    let (mut deadline, mut closing) = (None, false);
     poll_fn(|cx| {
         if let Poll::Ready(begun) = session.poll_request_begins(cx) {
             return Poll::Ready(begun);
         }
-        let notice = notice.get_or_insert_with(|| ShutdownNotice::new(shutdown));
-        if notice.poll(cx).is_ready() || is_shutting_down(shutdown) {
-            return Poll::Ready(false);
-        }
-        let Some(patience) = patience else {
-            return Poll::Pending;
-        };
         let now = Instant::now();
-        let Some(at) = *deadline.get_or_insert_with(|| now.checked_add(patience)) else {
-            return Poll::Pending;
-        };
-        session.poll_keepalive(cx, at, now).map(|()| false)
+        if !closing && (notice.poll(cx, shutdown).is_ready() || is_shutting_down(shutdown)) {
+            closing = true;
+            deadline = Some(deadline.unwrap_or(now + QUIET).min(now + QUIET));
+        }
+        let patience = patience.and_then(|patience| now.checked_add(patience));
+        deadline = deadline.or(patience);
+        match deadline {
+            Some(at) => session.poll_keepalive(cx, at, now).map(|()| false),
+            None => Poll::Pending,
+        }
     })
     .await
 }
@@ -326,8 +331,9 @@ where
         let mut patience = self
             .server_options()
             .map_or(Some(defaults), |o| o.header_timeout);
+        // A connection that was accepted while the process was shutting down is served once.
         let late = *shutdown.borrow();
-        let mut notice = None;
+        let mut notice = ShutdownNotice::default();
         loop {
             if !request_begins(&mut session, patience, shutdown, &mut notice).await {
                 return None;
