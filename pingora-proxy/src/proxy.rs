@@ -322,18 +322,6 @@ fn response_is_whole(session: &mut Session) -> bool {
     session.is_response_complete() && !session.has_pending_downstream_tasks()
 }
 
-/// The version is one of the connection, not of the request (RFC 9110 section 6.2).
-fn speak_for_this_hop(request: &mut RequestHeader) -> Result<()> {
-    if request.version == Version::HTTP_10 {
-        request.set_version(Version::HTTP_11);
-        if !request.headers.contains_key(HOST) {
-            // RFC 9112 section 3.2: that the authority is not known is said in this way.
-            request.insert_header(HOST, "")?;
-        }
-    }
-    Ok(())
-}
-
 /// Sees to it that a body whose length is not told, or not any more, goes out in chunks.
 fn frame_request(request: &mut RequestHeader, session: &mut Session) -> Result<()> {
     if session.is_body_empty() {
