@@ -56,7 +56,7 @@ async fn answer(connection: &mut Connection, request: &Message) -> io::Result<Ne
         "trailers" => {
             let trailers = "X-Checksum: 42\r\n";
             chunked(connection, b"checked", trailers, without_body).await?;
-        },
+        }
         "hints" => {
             let hints = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
             connection.try_send(hints).await?;

@@ -305,7 +305,8 @@ async fn a_client_that_leaves_while_it_waits_frees_the_origin() {
 async fn a_tunnel_ends_for_both_when_it_ends_for_one() {
     let origin = Origin::scripted(|mut connection, index| async move {
         connection.request().await;
-        let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+        let head =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
         connection.send(head).await;
         match index % 2 {
             0 => drop(connection.some_bytes().await),
@@ -319,7 +320,7 @@ async fn a_tunnel_ends_for_both_when_it_ends_for_one() {
     let proxy = proxy(FixedUpstream(origin.address())).await;
     for _ in 0..2 {
         let mut client = proxy.connect().await;
-        let head = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+        let head = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
         assert_eq!(client.ask(head).await.status(), 101);
         client.send("bye").await;
         client.closed().await;

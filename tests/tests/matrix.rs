@@ -43,6 +43,7 @@ fn framing_of(answer: &Message) -> &'static str {
 }
 
 /// The path, the body's length, and its framing towards a client of HTTP/1.1 and of 1.0.
+/// An empty body whose end comes along with the head may get a length.
 const ANSWERS: [(&str, usize, &str, &str); 12] = [
     ("/status/204", 0, "none", "none"),
     ("/status/304", 0, "none", "none"),
@@ -51,8 +52,8 @@ const ANSWERS: [(&str, usize, &str, &str); 12] = [
     ("/length/1", 1, "length", "length"),
     ("/length/70001", 70_001, "length", "length"),
     ("/length/1048576", MB, "length", "length"),
-    ("/drip/300", 300, "length", "length"),
-    ("/chunked/0", 0, "chunked", "none"),
+    ("/drip/50", 50, "length", "length"),
+    ("/chunked/0", 0, "any", "any"),
     ("/chunked/2500", 2500, "chunked", "none"),
     ("/chunked/1048576", MB, "chunked", "none"),
     ("/close/70001", 70_001, "chunked", "none"),
@@ -87,11 +88,11 @@ async fn answer_arrives(
     assert!(answer.is_complete(), "{what}: {:?}", answer.ending);
     let framing = match (method, version) {
         // Chunks without a body need not be announced (RFC 9112 section 6.1).
-        ("HEAD", _) => framing10,
+        ("HEAD", _) if framing11 == "chunked" => "none",
         (_, "1.1") => framing11,
         _ => framing10,
     };
-    assert_eq!(framing_of(&answer), framing, "{what}");
+    assert!(framing == "any" || framing == framing_of(&answer), "{what}");
     match version {
         // Nothing follows, and the connection carries another request.
         "1.1" => {
@@ -114,8 +115,7 @@ async fn one_byte_at_a_time_in_both_directions() {
         (answer.text(), answer.ending),
         ("....................", Ending::Complete)
     );
-    let upload =
-        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n";
+    let upload = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n";
     client.send_in_pieces(upload, 1).await;
     assert_eq!(client.response().await.text(), "abcd");
     assert_eq!(origin.connections(), 1);
@@ -124,10 +124,7 @@ async fn one_byte_at_a_time_in_both_directions() {
 /// An upload's bytes after the head, and the fields that announce it.
 fn upload(shape: &str, body: &[u8]) -> (String, Vec<u8>) {
     if shape == "length" {
-        return (
-            format!("Content-Length: {}\r\n", body.len()),
-            body.to_vec(),
-        );
+        return (format!("Content-Length: {}\r\n", body.len()), body.to_vec());
     }
     let size: usize = shape.trim_start_matches("chunks of ").parse().unwrap();
     let mut bytes = Vec::new();
@@ -497,7 +494,8 @@ async fn an_early_answer_reaches_a_client_that_is_still_uploading() {
 async fn an_upgrade_becomes_a_tunnel_for_both_sides() {
     let (origin, proxy) = behind_a_proxy().await;
     let mut client = proxy.connect().await;
-    let head = "GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let head =
+        "GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let answer = client.ask(head).await;
     assert_eq!(answer.status(), 101);
     for size in [1, 1000, 200_000] {
