@@ -2,6 +2,7 @@
 
 use crate::PATIENCE;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -38,6 +39,11 @@ impl Nginx {
         };
         nginx.start();
         nginx
+    }
+
+    /// The directory of the files that it serves.
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("html")
     }
 
     /// Where it listens.
@@ -120,7 +126,7 @@ http {{
 
 /// A port on which nobody listens now. For programs that can't be told port 0; for an address that
 /// refuses connections, keep nobody from it.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     listener
         .local_addr()
