@@ -375,7 +375,12 @@ where
             },
             Event::UpstreamFailed(error) => Err(self.explain_upstream(error)),
             Event::DownstreamFailed(error) | Event::DownstreamUnwritable(error) => Err(error),
-            Event::Expired(kind) => Err(self.explain_expired(kind)),
+            Event::Expired(kind) => {
+                if matches!(kind, Deadline::DownstreamWrite | Deadline::Progress) {
+                    self.session.downstream_session.discard_queued();
+                }
+                Err(self.explain_expired(kind))
+            }
             Event::Task(_) | Event::Body(_) | Event::Complete => Ok(()),
         }
     }

@@ -282,29 +282,37 @@ async fn a_body_read_ahead_that_is_too_long_to_keep_is_refused() {
     );
 }
 
-#[tokio::test]
-async fn large_bodies_pass_unharmed_in_both_directions() {
-    let body: String = (0..600_000_u32)
+/// 600 000 bytes, no two neighbours alike.
+fn large() -> String {
+    (0..600_000_u32)
         .map(|n| char::from(b'a' + (n % 23) as u8))
-        .collect();
-    let answer = format!(
+        .collect()
+}
+
+fn with_length(body: &str) -> String {
+    format!(
         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
-    );
-    let origin = Origin::always(&answer).await;
-    let mut client = Client::of(&proxy_of(Plain::to(&origin)));
-    for framing in [
+    )
+}
+
+async fn carries_large_bodies(mut client: Client, origin: &Origin) {
+    let body = large();
+    let framings = [
         "Content-Length: 600000\r\n\r\n",
         "Transfer-Encoding: chunked\r\n\r\n927c0\r\n",
-    ] {
+    ];
+    for framing in framings.repeat(2) {
         let end = if framing.starts_with('T') {
             "\r\n0\r\n\r\n"
         } else {
             ""
         };
-        let upload = format!("PUT / HTTP/1.1\r\nHost: a\r\n{framing}{body}{end}");
-        let (got, _) = (client.ask(&upload).await, ());
-        assert!(got.ends_with(&body), "{}", got.len());
+        client
+            .send(format!("PUT / HTTP/1.1\r\nHost: a\r\n{framing}{body}{end}"))
+            .await;
+        let got = client.response().await;
+        assert!(got.ends_with(&body), "{} bytes", got.len());
         let request = origin.requests().pop().unwrap();
         let sent: String = request.split_once("\r\n\r\n").unwrap().1.into();
         let whole = match framing.starts_with('C') {
@@ -318,4 +326,100 @@ async fn large_bodies_pass_unharmed_in_both_directions() {
         };
         assert!(whole, "the upload changed: {} bytes", sent.len());
     }
+    assert_eq!(
+        origin.connections(),
+        [0; 4],
+        "one connection, used again and again"
+    );
+}
+
+#[tokio::test]
+async fn large_bodies_pass_unharmed_in_both_directions() {
+    let chunked = format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+        600_000,
+        large()
+    );
+    let origin = Origin::always(with_length(&large())).await;
+    let proxy = proxy_of(Plain::to(&origin));
+    carries_large_bodies(Client::with_window(&proxy, 1000), &origin).await;
+    let origin = Origin::always(with_length(&large())).await;
+    let proxy = proxy_of(Plain::to(&origin));
+    carries_large_bodies(Client::over_tcp(&proxy).await, &origin).await;
+    let origin = Origin::always(chunked).await;
+    for mut client in [
+        Client::of(&proxy_of(Plain::to(&origin))),
+        Client::over_tcp(&proxy_of(Plain::to(&origin))).await,
+    ] {
+        for _ in 0..3 {
+            let got = client.ask(GET).await;
+            let (_, chunks) = got.split_once("\r\n\r\n").unwrap();
+            let pieces: String = chunks.split("\r\n").skip(1).step_by(2).collect();
+            assert!(pieces == large(), "{} bytes", pieces.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_cut_short_is_cut_short_over_sockets_too() {
+    let answer = with_length(&large());
+    let origin = Origin::start(vec![vec![reply(&answer[..400_000], Then::Close)]]).await;
+    let inner = Plain::to(&origin);
+    let log = inner.log.clone();
+    let mut client = Client::over_tcp(&proxy_of(inner)).await;
+    client.send(GET).await;
+    let got = client.end().await;
+    assert!(got.len() > 300_000 && got.len() <= 400_100, "{}", got.len());
+    log.has("logging 200 Upstream/ConnectionClosed").await;
+}
+
+#[tokio::test]
+async fn an_origin_that_sends_too_much_is_cut_off_at_the_length() {
+    let answer = with_length(&large()) + "HTTP/1.1 666 Evil\r\n\r\n";
+    let origin = Origin::start(vec![
+        vec![reply(answer, Then::Watch)],
+        vec![reply(OK, Then::Keep)],
+    ])
+    .await;
+    let mut client = Client::over_tcp(&proxy_of(Plain::to(&origin))).await;
+    assert!(client.ask(GET).await.ends_with(&large()));
+    assert_eq!(client.ask(GET).await, OK);
+    assert_eq!(
+        origin.connections(),
+        [0, 1],
+        "its connection is not used again"
+    );
+}
+
+#[tokio::test]
+async fn requests_behind_a_large_upload_are_requests() {
+    let origin = Origin::always(OK).await;
+    let mut client = Client::over_tcp(&proxy_of(Plain::to(&origin))).await;
+    let upload = format!(
+        "PUT /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 600000\r\n\r\n{}",
+        large()
+    );
+    client.send([&upload, GET, &upload, GET].concat()).await;
+    for _ in 0..4 {
+        assert_eq!(client.response().await, OK);
+    }
+    let requests = origin.requests();
+    assert!(requests[0].ends_with(&large()) && requests[2].ends_with(&large()));
+    assert!(requests[1].starts_with("GET /x ") && requests[3].starts_with("GET /x "));
+}
+
+#[tokio::test]
+async fn an_upload_cut_short_is_cut_short_over_sockets_too() {
+    let origin = Origin::start(vec![vec![early("", Then::Watch)]]).await;
+    let inner = Plain::to(&origin);
+    let log = inner.log.clone();
+    let mut client = Client::over_tcp(&proxy_of(inner)).await;
+    let upload = format!(
+        "PUT /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 600001\r\n\r\n{}",
+        large()
+    );
+    client.send(upload).await;
+    drop(client.io);
+    origin.closed().await;
+    log.has("logging 0 Downstream/ConnectionClosed").await;
 }
