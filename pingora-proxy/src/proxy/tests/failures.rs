@@ -359,3 +359,61 @@ async fn a_head_of_the_upstream_has_a_size() {
     assert!(got.starts_with("HTTP/1.1 502 "), "{got}");
     origin.closed().await;
 }
+
+#[tokio::test]
+async fn a_head_that_takes_too_long_is_408_once() {
+    use pingora_core::apps::HttpServerOptions;
+    let origin = Origin::always(OK).await;
+    let inner = Plain::to(&origin);
+    let log = inner.log.clone();
+    let mut proxy = Arc::into_inner(proxy_of(inner)).unwrap();
+    let mut options = HttpServerOptions::default();
+    options.set_header_timeout(Some(Duration::from_millis(50)));
+    proxy.server_options = Some(options);
+    let mut client = Client::of(&Arc::new(proxy));
+    let got = client.ask("GET / HTTP/1.1\r\nHost: ").await;
+    assert!(
+        got.starts_with("HTTP/1.1 408 ") && got.contains("Connection: close"),
+        "{got}"
+    );
+    log.has("logging 408 Downstream/ReadTimedout").await;
+    client.io.shutdown().await.unwrap();
+    assert_eq!(client.end().await, "");
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_also_where_a_phase_reads_it() {
+    use pingora_core::apps::HttpServerOptions;
+    let origin = Origin::always(OK).await;
+    let mut proxy = Arc::into_inner(proxy_of(super::bodies::ReadsBody::to(&origin))).unwrap();
+    let mut options = HttpServerOptions::default();
+    options.set_max_body_size(Some(8));
+    proxy.server_options = Some(options);
+    let upload = "PUT /all HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+        9\r\n123456789\r\n0\r\n\r\n";
+    let got = Client::of(&Arc::new(proxy)).ask(upload).await;
+    assert!(got.starts_with("HTTP/1.1 413 "), "{got}");
+    assert!(origin.requests().is_empty());
+}
+
+proxy!(Measured {
+    async fn early_request_filter(&self, session: &mut Session, _: &mut ()) -> Result<()> {
+        session.set_min_send_rate(Some(1000));
+        Ok(())
+    }
+});
+
+#[tokio::test]
+async fn a_rate_gives_a_client_the_time_that_it_takes() {
+    let body = "x".repeat(300_000);
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let origin = Origin::always(answer).await;
+    let mut client = Client::of(&proxy_of(Measured::to(&origin)));
+    client.send(GET).await;
+    // Far within the minute that the rate allows for what is queued.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(client.response().await.ends_with(&body));
+}
