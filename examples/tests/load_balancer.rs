@@ -58,7 +58,9 @@ fn an_upstream_that_dies_or_comes_back_is_noticed_and_no_request_fails() {
         "the request goes to the next one"
     );
 
+    balancer.wait_for_line(&format!("{address} is unhealthy"));
     let one = Origin::start_at("one", address);
+    balancer.wait_for_line(&format!("{address} is healthy again"));
     assert!(until(|| (count(&bodies(4), "one") == 2).then_some(())).is_some());
 
     drop((one, two));

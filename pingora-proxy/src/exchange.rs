@@ -25,6 +25,8 @@ pub(crate) struct Forward<'a, SV: ProxyHttp, C: CustomConnector> {
     upstream: &'a mut ClientSession<C::Session>,
     exchange: Exchange,
     turn: Turn,
+    /// What the proxy says itself about whether its body filters are to be asked.
+    asks_filters: Option<bool>,
     /// Why the upstream takes nothing more; told if no answer comes either.
     unwritable: Option<BError>,
 }
@@ -51,13 +53,14 @@ where
         };
         let (exchange, turn) = (Exchange::new(), Turn::new(limits));
         Forward {
+            asks_filters: proxy.inner.body_filters(session, ctx),
+            unwritable: None,
             proxy,
             session,
             ctx,
             upstream,
             exchange,
             turn,
-            unwritable: None,
         }
     }
 
@@ -100,6 +103,7 @@ where
         if replay.is_some() || done {
             self.pass_body(replay, done).await?;
         }
+        self.turn.request.set_unseen(!self.sees_request_body());
         Ok(())
     }
 
@@ -110,17 +114,9 @@ where
 
     /// Passes a piece of the request's body through the filters to the upstream.
     async fn pass_body(&mut self, mut piece: Option<Bytes>, end: bool) -> Result<()> {
-        if !self.session.downstream_modules_ctx.is_empty() && !self.exchange.tunnel {
-            self.flush_once().await;
-            let modules = &mut self.session.downstream_modules_ctx;
-            modules.request_body_filter(&mut piece, end).await?;
-        }
-        if !self.session.noted.is_default(defaults::REQUEST_BODY) {
-            self.flush_once().await;
-            let inner = &self.proxy.inner;
-            inner
-                .request_body_filter(self.session, &mut piece, end, self.ctx)
-                .await?;
+        if self.sees_request_body() {
+            self.filter_request_body(&mut piece, end).await?;
+            self.turn.request.set_unseen(!self.sees_request_body());
         }
         if let Some(piece) = piece {
             self.turn.count_bytes(piece.len());
@@ -133,6 +129,38 @@ where
             self.upstream
                 .queue_end(self.session.request_trailers.as_deref())?;
             self.exchange.request_ended();
+        }
+        Ok(())
+    }
+
+    /// Whether the filters of the request's body have to be asked.
+    fn filters_request_body(&self) -> bool {
+        self.asks_filters
+            .unwrap_or(!self.session.noted.is_default(defaults::REQUEST_BODY))
+    }
+
+    /// Whether anybody has to see the pieces of the request's body.
+    fn sees_request_body(&self) -> bool {
+        self.filters_request_body() || self.request_modules()
+    }
+
+    fn request_modules(&self) -> bool {
+        !self.session.downstream_modules_ctx.is_empty() && !self.exchange.tunnel
+    }
+
+    async fn filter_request_body(&mut self, piece: &mut Option<Bytes>, end: bool) -> Result<()> {
+        self.flush_once().await;
+        if self.request_modules() {
+            self.session
+                .downstream_modules_ctx
+                .request_body_filter(piece, end)
+                .await?;
+        }
+        if self.filters_request_body() {
+            let inner = &self.proxy.inner;
+            inner
+                .request_body_filter(self.session, piece, end, self.ctx)
+                .await?;
         }
         Ok(())
     }
@@ -207,6 +235,10 @@ where
             true => self.exchange.became_tunnel(),
             false => self.exchange.head_passed_on(end),
         }
+        // The phases of the head may have changed their mind.
+        self.asks_filters = self.proxy.inner.body_filters(self.session, self.ctx);
+        self.turn.request.set_unseen(!self.sees_request_body());
+        self.turn.response.set_unseen(!self.sees_response_body());
         Ok(())
     }
 
@@ -219,12 +251,21 @@ where
     /// Whether the filters of the response's body have to be asked.
     fn filters_body(&self) -> bool {
         const BOTH: u8 = defaults::UPSTREAM_RESPONSE_BODY | defaults::RESPONSE_BODY;
-        !self.session.noted.is_default(BOTH)
+        self.asks_filters
+            .unwrap_or(!self.session.noted.is_default(BOTH))
+    }
+
+    /// Whether anybody has to see the pieces of the response's body.
+    fn sees_response_body(&self) -> bool {
+        let others = self.session.upstream_compression.is_enabled()
+            || !self.session.downstream_modules_ctx.is_empty();
+        self.filters_body() || others && !self.exchange.tunnel
     }
 
     fn on_response_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
         if self.filters_body() {
             self.filter_body(&mut data, end, true)?;
+            self.turn.response.set_unseen(!self.sees_response_body());
         } else if self.session.upstream_compression.is_enabled() {
             data = self.compress(data, end)?;
         }
@@ -281,6 +322,7 @@ where
     fn on_tunnel(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
         if self.filters_body() {
             self.filter_body(&mut data, end, false)?;
+            self.turn.response.set_unseen(!self.sees_response_body());
         }
         self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
         self.session

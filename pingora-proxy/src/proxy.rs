@@ -227,7 +227,9 @@ where
             .await?;
         frame_request(request, session)?;
         if session.upstream_compression.is_enabled() {
-            session.upstream_compression.request_filter(request);
+            // What the client can read decides, whatever is asked of the upstream.
+            let client = session.downstream_session.req_header();
+            session.upstream_compression.request_filter(client);
         }
         upstream.queue_request_header(request)?;
         drop(copy);

@@ -2,6 +2,7 @@
 
 use super::ServerApp;
 use crate::process::ShutdownWatch;
+use crate::process::drain::quiet_time;
 use crate::protocols::Stream;
 use crate::protocols::http::h1::RequestRules;
 use crate::protocols::http::v1::server::HttpSession as SessionV1;
@@ -239,9 +240,6 @@ pub trait HttpServerApp {
     }
 }
 
-/// How long an idle connection is listened to once the process is shutting down.
-const QUIET: Duration = Duration::from_millis(200);
-
 /// Wakes a connection that is idle when the process begins to shut down.
 ///
 /// Asking for that anew at each request would take a lock each time. The future is therefore kept
@@ -288,8 +286,9 @@ pub fn is_shutting_down(shutdown: &ShutdownWatch) -> bool {
 
 /// Waits for the first byte of a request; `false` if the connection is to be closed instead.
 ///
-/// When the process begins to shut down, a request that is on its way already is still waited for,
-/// a short time: a client can't know that the connection is about to be closed.
+/// When the process begins to shut down, a request that is on its way already is still waited for: a
+/// client can't know that the connection is about to be closed. That is a short time, and longer when
+/// another server has taken over (see [`quiet_time`]).
 async fn request_begins(
     session: &mut SessionV1,
     patience: Option<Duration>,
@@ -302,12 +301,13 @@ async fn request_begins(
             return Poll::Ready(begun);
         }
         let now = Instant::now();
-        if !closing && (notice.poll(cx, shutdown).is_ready() || is_shutting_down(shutdown)) {
-            closing = true;
-            deadline = Some(deadline.unwrap_or(now + QUIET).min(now + QUIET));
-        }
         let patience = patience.and_then(|patience| now.checked_add(patience));
         deadline = deadline.or(patience);
+        if !closing && (notice.poll(cx, shutdown).is_ready() || is_shutting_down(shutdown)) {
+            closing = true;
+            let quiet = now + quiet_time(shutdown);
+            deadline = Some(deadline.map_or(quiet, |at| at.min(quiet)));
+        }
         match deadline {
             Some(at) => session.poll_keepalive(cx, at, now).map(|()| false),
             None => Poll::Pending,

@@ -10,7 +10,8 @@ pub enum ServerAddress {
     /// `localhost:80`. Port 0 means a free one of the system's choice.
     Tcp(String, Option<TcpSocketOptions>),
     /// The path of a Unix socket, and the permissions of its file: reading and writing for everybody
-    /// where none are given.
+    /// where none are given. A name that begins with `@` is abstract: it has no file and no
+    /// permissions, and goes with the last process that listens on it.
     Uds(String, Option<Permissions>),
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct BoundSocket {
 pub(crate) enum Place {
     Tcp(SocketAddr),
     Unix(PathBuf),
+    /// A Unix socket without a file (unix(7), "abstract"), by its name.
+    Abstract(String),
 }
 
 impl fmt::Display for Place {
@@ -39,6 +41,7 @@ impl fmt::Display for Place {
         match self {
             Place::Tcp(address) => write!(f, "{address}"),
             Place::Unix(path) => write!(f, "{}", path.display()),
+            Place::Abstract(name) => write!(f, "@{name}"),
         }
     }
 }
@@ -63,7 +66,10 @@ pub(crate) fn bind_address(address: &ServerAddress, fds: &mut Fds) -> Result<Bou
     };
     let place = match address {
         ServerAddress::Tcp(..) => Place::Tcp(local_address(&fd, wanted)?),
-        ServerAddress::Uds(..) => Place::Unix(absolute(Path::new(wanted))),
+        ServerAddress::Uds(..) => match abstract_name(wanted) {
+            Some(name) => Place::Abstract(name.to_string()),
+            None => Place::Unix(absolute(Path::new(wanted))),
+        },
     };
     Ok(BoundSocket { fd, name, place })
 }
@@ -73,12 +79,23 @@ pub(crate) fn bind_address(address: &ServerAddress, fds: &mut Fds) -> Result<Bou
 /// # Errors
 /// One line that names the address.
 pub(crate) fn check_address(address: &str) -> Result<()> {
-    if address.contains('/') {
-        return UnixAddr::new(address)
-            .map(drop)
-            .map_err(|e| refused(address, e.into()));
+    if address.contains('/') || abstract_name(address).is_some() {
+        return unix_address(address).map(drop);
     }
     resolve(address).map(drop)
+}
+
+/// The name of an abstract socket: what follows `@`, or NUL as the system writes it.
+fn abstract_name(address: &str) -> Option<&str> {
+    address.strip_prefix(['@', '\0'])
+}
+
+fn unix_address(wanted: &str) -> Result<UnixAddr> {
+    let address = match abstract_name(wanted) {
+        Some(name) => UnixAddr::new_abstract(name.as_bytes()),
+        None => UnixAddr::new(wanted),
+    };
+    address.map_err(|e| refused(wanted, e.into()))
 }
 
 fn take_over(passed: i32, wanted: &str) -> Result<OwnedFd> {
@@ -172,15 +189,19 @@ fn set_options(
 /// The mode is set between bind(2) and listen(2): until then nobody can connect, so there is no
 /// moment at which the wrong people could.
 fn bind_unix(wanted: &str, permissions: Option<&Permissions>) -> Result<OwnedFd> {
-    let path = Path::new(wanted);
-    let address = UnixAddr::new(path).map_err(|e| refused(wanted, e.into()))?;
-    remove_stale(path, wanted)?;
+    let address = unix_address(wanted)?;
+    let path = abstract_name(wanted).is_none().then(|| Path::new(wanted));
+    if let Some(path) = path {
+        remove_stale(path, wanted)?;
+    }
     let fd = new_socket(AddressFamily::Unix).map_err(|e| refused(wanted, e.into()))?;
     bind(fd.as_raw_fd(), &address).map_err(|e| refused(wanted, e.into()))?;
-    let mode = permissions
-        .cloned()
-        .unwrap_or_else(|| Permissions::from_mode(0o666));
-    std::fs::set_permissions(path, mode).map_err(|e| refused(wanted, e))?;
+    if let Some(path) = path {
+        let mode = permissions
+            .cloned()
+            .unwrap_or_else(|| Permissions::from_mode(0o666));
+        std::fs::set_permissions(path, mode).map_err(|e| refused(wanted, e))?;
+    }
     start_listening(&fd, wanted)?;
     Ok(fd)
 }

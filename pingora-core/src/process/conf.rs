@@ -298,6 +298,13 @@ impl ServerConf {
         Duration::from_secs(self.grace_period_seconds.unwrap_or(20))
     }
 
+    /// How long idle connections may send one more request after another server has taken over. Some of
+    /// the grace period is kept for answering the last of them.
+    pub(crate) fn upgrade_quiet_time(&self) -> Duration {
+        let grace = self.grace_period();
+        grace - (grace / 4).min(Duration::from_secs(5))
+    }
+
     /// How long the two servers of an upgrade wait for each other.
     pub(crate) fn handover_timeout(&self) -> Duration {
         let retries = self.upgrade_sock_connect_accept_max_retries;

@@ -122,7 +122,7 @@ impl Fds {
     {
         let path = owned_path(path)?;
         let deadline = Instant::now() + HANDOVER_TIMEOUT;
-        let (sockets, handover) = Handover::take(&path, deadline).map_err(|e| number(&e))?;
+        let (sockets, handover) = Handover::take(&path, None, deadline).map_err(|e| number(&e))?;
         self.receive(sockets);
         handover.accepting().map_err(|e| number(&e))
     }

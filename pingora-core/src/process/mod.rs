@@ -2,6 +2,7 @@
 //! re-exported by [`crate::server`].
 
 mod conf;
+pub(crate) mod drain;
 mod fds;
 mod handover;
 mod options;

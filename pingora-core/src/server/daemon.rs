@@ -2,6 +2,7 @@
 
 use super::configuration::ServerConf;
 use daemonize::{Daemonize, Stdio};
+use nix::unistd::{Gid, Uid, User};
 use pingora_error::{BError, Error, ErrorType, Result};
 use std::ffi::CString;
 use std::fs::OpenOptions;
@@ -58,19 +59,28 @@ pub(super) fn detach(conf: &ServerConf, upgrade: bool) -> Result<()> {
 }
 
 /// The groups of root must not stay with whoever the server becomes.
-fn supplementary_groups(conf: &ServerConf) -> Result<Option<(CString, nix::unistd::Gid)>> {
+fn supplementary_groups(conf: &ServerConf) -> Result<Option<(CString, Gid)>> {
+    let Some(user) = account(conf)? else {
+        return Ok(None);
+    };
+    let name = CString::new(user.name).map_err(|e| failed(&format!("user: {e}")))?;
+    Ok(Some((name, user.gid)))
+}
+
+/// The user that the configuration names, by name or number.
+///
+/// # Errors
+/// When there is none of that name.
+pub(super) fn account(conf: &ServerConf) -> Result<Option<User>> {
     let Some(name) = &conf.user else {
         return Ok(None);
     };
     let found = match name.parse() {
-        Ok(id) => nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(id)),
-        Err(_) => nix::unistd::User::from_name(name),
+        Ok(id) => User::from_uid(Uid::from_raw(id)),
+        Err(_) => User::from_name(name),
     };
     match found {
-        Ok(Some(user)) => {
-            let name = CString::new(user.name).map_err(|e| failed(&format!("user: {e}")))?;
-            Ok(Some((name, user.gid)))
-        }
+        Ok(Some(user)) => Ok(Some(user)),
         Ok(None) => Err(failed(&format!("user: there is no `{name}`"))),
         Err(e) => Err(failed(&format!("user: can't look up `{name}`: {e}"))),
     }

@@ -167,7 +167,8 @@ impl Server {
     fn take_over(&self, fds: &mut Fds) -> Result<Handover> {
         let path = &self.configuration.upgrade_sock;
         let deadline = Instant::now() + self.configuration.handover_timeout();
-        let (sockets, handover) = Handover::take(Path::new(path), deadline).map_err(|e| {
+        let giver = daemon::account(&self.configuration)?.map(|user| user.uid);
+        let (sockets, handover) = Handover::take(Path::new(path), giver, deadline).map_err(|e| {
             let message = format!(
                 "can't take over from the running server by {path}: {e}; was SIGQUIT sent to it?"
             );

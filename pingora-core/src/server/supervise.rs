@@ -6,6 +6,7 @@ use super::report;
 use super::signals::{ShutdownSignal, ShutdownSignalWatch};
 use super::{ListenFds, RunArgs};
 use crate::process::Handover;
+use crate::process::drain::QuietTime;
 use crate::runtime::Runtime;
 use crate::services::{
     Dependencies, ServiceReadyNotifier, ServiceReadyWatch, ServiceWithDependents,
@@ -99,6 +100,10 @@ impl Supervisor {
             self.phases.enter(ExecutionPhase::GracefulTerminate);
         }
         self.phases.enter(ExecutionPhase::ShutdownStarted);
+        let _quiet = (signal == ShutdownSignal::GracefulUpgrade).then(|| {
+            let time = self.configuration.upgrade_quiet_time();
+            QuietTime::set(shutdown.subscribe(), time)
+        });
         shutdown.send_replace(true);
         let outcome = match signal {
             ShutdownSignal::FastShutdown => Outcome::Hurried,

@@ -6,6 +6,7 @@
 //! [`queued`](DownstreamHalf::queued) of the other is under its mark.
 
 use super::HttpTask;
+pub use super::v1::{SpliceSink, SpliceSource};
 use crate::timeout::{Deadline, Deadlines};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -45,6 +46,18 @@ pub trait DownstreamHalf {
     /// How many bytes are queued.
     fn queued(&self) -> usize;
 
+    /// The request's payload, where it may be taken unseen: from a plain socket of which nothing was
+    /// read ahead, and needed by nobody on this half.
+    fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
+        None
+    }
+
+    /// The response's payload, where it may be written unseen: to a plain socket with nothing
+    /// queued, without framing around each piece.
+    fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
+        None
+    }
+
     /// Ready with a deadline that has passed; otherwise the task is woken in time for the next.
     fn poll_alarm(
         &mut self,
@@ -77,4 +90,14 @@ pub trait UpstreamHalf {
 
     /// Whether the next piece is there already, without reading from the connection.
     fn has_input(&self) -> bool;
+
+    /// The response's payload; see [`DownstreamHalf::splice_source`].
+    fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
+        None
+    }
+
+    /// The request's payload; see [`DownstreamHalf::splice_sink`].
+    fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
+        None
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::HttpTask;
 use super::custom::SessionCustom;
-use super::exchange::DownstreamHalf;
+use super::exchange::{DownstreamHalf, SpliceSink, SpliceSource};
 use super::subrequest::server::HttpSession as SessionSubrequest;
 use super::v1::server::HttpSession as SessionV1;
 use super::v2::server::HttpSession as SessionV2;
@@ -601,6 +601,14 @@ impl DownstreamHalf for Session {
 
     fn queued(&self) -> usize {
         each!(self, s => s.queued())
+    }
+
+    fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
+        each!(self, s => s.splice_source())
+    }
+
+    fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
+        each!(self, s => s.splice_sink())
     }
 
     fn poll_alarm(

@@ -16,12 +16,12 @@ use bytes::{Buf, Bytes};
 use pingora_error::{ErrorType, OrErr, Result};
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 #[derive(Debug)]
@@ -161,6 +161,44 @@ impl Stream {
             None => Bytes::copy_from_slice(data),
         };
         self.rewound = Some(Box::new(bytes));
+    }
+
+    /// Whether a read of this stream is a read of its descriptor, and nothing else.
+    pub(crate) fn is_plain(&self) -> bool {
+        let has_descriptor = !matches!(self.socket, Socket::Virtual(_));
+        has_descriptor && self.rewound.is_none() && !self.stamp_next_read
+    }
+
+    /// Tries a system call of one's own that reads from the descriptor, or writes to it, until it
+    /// does something else than blocking; pending with the task to be woken as for a read or a
+    /// write.
+    pub(crate) fn poll_call(
+        &self,
+        cx: &mut Context<'_>,
+        reads: bool,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        /// The two kinds of socket have the same methods, and no trait in common.
+        macro_rules! until_blocked {
+            ($socket:expr) => {
+                loop {
+                    let (interest, ready) = match reads {
+                        true => (Interest::READABLE, $socket.poll_read_ready(cx)),
+                        false => (Interest::WRITABLE, $socket.poll_write_ready(cx)),
+                    };
+                    ready!(ready)?;
+                    match $socket.try_io(interest, || call($socket.as_fd())) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        done => return Poll::Ready(done),
+                    }
+                }
+            };
+        }
+        match &self.socket {
+            Socket::Tcp(socket) => until_blocked!(socket),
+            Socket::Unix(socket) => until_blocked!(socket),
+            Socket::Virtual(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        }
     }
 
     fn read_rewound(&mut self, buf: &mut ReadBuf<'_>) {

@@ -176,7 +176,7 @@ impl<A> Service<A> {
         self.listening_on.extend(addresses);
         let inet = |e: &Endpoint| match e.socket.place {
             Place::Tcp(address) => Some(address),
-            Place::Unix(_) => None,
+            Place::Unix(_) | Place::Abstract(_) => None,
         };
         self.bound
             .announce(self.endpoints.iter().filter_map(inet).collect());
