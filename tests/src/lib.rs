@@ -5,6 +5,7 @@
 //! - [`Message`]: a request or response as it came over the wire.
 //! - [`Origin`]: an origin on a port of its own, scripted per connection or well-behaved with a
 //!   behaviour for each path, which records what it was asked.
+//! - [`Authority`]: certificates, made where they are used.
 //! - [`Refusing`]: an address where nobody listens, for sure.
 //! - [`Nginx`]: the real one, in a directory and on a port of its own.
 //! - [`Program`]: a program as a process of its own, with what it says on its outputs.
@@ -23,6 +24,7 @@
     reason = "a test that can't go on ends by panicking"
 )]
 
+mod authority;
 mod connection;
 mod logged;
 mod message;
@@ -33,6 +35,7 @@ mod refusing;
 mod server;
 mod well_behaved;
 
+pub use authority::Authority;
 pub use connection::{Connection, eventually};
 pub use logged::{keep_log, log_lines, logged};
 pub use message::{Ending, Message};

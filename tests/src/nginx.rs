@@ -27,9 +27,20 @@ impl Nginx {
     /// # Panics
     /// When nginx isn't installed, or doesn't like the directives.
     pub fn with_server(directives: &str) -> Self {
+        Self::listening("", directives)
+    }
+
+    /// Starts one that speaks TLS with this certificate and key.
+    pub fn with_tls(files: &(PathBuf, PathBuf), directives: &str) -> Self {
+        let (certificate, key) = (files.0.display(), files.1.display());
+        let tls = format!("ssl_certificate {certificate}; ssl_certificate_key {key};");
+        Self::listening(" ssl", &format!("{tls}\n        {directives}"))
+    }
+
+    fn listening(parameters: &str, directives: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory can be made");
         let port = free_port();
-        let config = config(dir.path(), port, directives);
+        let config = config(dir.path(), &format!("{port}{parameters}"), directives);
         std::fs::write(dir.path().join("nginx.conf"), config).expect("the directory is writable");
         std::fs::create_dir(dir.path().join("html")).expect("the directory is writable");
         let mut nginx = Self {
@@ -98,7 +109,7 @@ impl Drop for Nginx {
 }
 
 /// One process, so that it can be stopped by its id; nothing outside of its directory is touched.
-fn config(dir: &std::path::Path, port: u16, directives: &str) -> String {
+fn config(dir: &std::path::Path, listen: &str, directives: &str) -> String {
     let dir = dir.display();
     format!(
         "daemon off;
@@ -115,7 +126,7 @@ http {{
     keepalive_requests 1000000;
     default_type text/plain;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{listen};
         root {dir}/html;
         {directives}
     }}
