@@ -358,15 +358,15 @@ impl Log {
 
 /// A proxy to one origin, with these phases besides.
 macro_rules! proxy {
-    ($name:ident { $($phases:tt)* }) => {
-        struct $name {
+    ($visible:vis $name:ident { $($phases:tt)* }) => {
+        $visible struct $name {
             origin: SocketAddr,
             log: Log,
         }
 
         impl $name {
             #[allow(dead_code)]
-            fn to(origin: &Origin) -> Self {
+            $visible fn to(origin: &Origin) -> Self {
                 $name { origin: origin.address, log: Log::default() }
             }
         }

@@ -90,7 +90,8 @@ impl Script {
             2 => rig.down.out.grant(self.random.usize(1..30_000)),
             3 => rig.up.out.grant(self.random.usize(1..30_000)),
             4 => {
-                (rig.down.out.grant(1), rig.up.out.grant(1));
+                rig.down.out.grant(1);
+                rig.up.out.grant(1);
             }
             5 if self.random.u8(0..4) == 0 => {
                 rig.turn

@@ -225,7 +225,7 @@ async fn a_filter_may_slow_the_response_down() {
     log.has("logging 200 -").await;
 }
 
-proxy!(ReadsBody {
+proxy!(pub(super) ReadsBody {
     async fn request_filter(&self, session: &mut Session, _: &mut ()) -> Result<bool> {
         let all = session.req_header().uri.path() == "/all";
         let mut read = 0;

@@ -191,6 +191,113 @@ async fn a_permission_comes_from_the_origin() {
 }
 
 #[tokio::test]
+async fn a_body_follows_its_permission() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let inner = Plain {
+        origin: listener.local_addr().unwrap(),
+        log: Log::default(),
+    };
+    let mut client = Client::of(&proxy_of(inner));
+    client.send(EXPECTING).await;
+    let (mut origin, _) = listener.accept().await.unwrap();
+    let mut ahead = Vec::new();
+    read_message(&mut origin, &mut ahead, Whole::Head)
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        origin
+            .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+            .await
+            .unwrap();
+    }
+    assert_eq!(client.response().await, "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send("hi").await;
+    let mut body = [0; 2];
+    origin.read_exact(&mut body).await.unwrap();
+    assert_eq!(&body, b"hi");
+    origin.write_all(OK.as_bytes()).await.unwrap();
+    assert_eq!(
+        client.response().await,
+        OK,
+        "told once, and the connection lives"
+    );
+}
+
+#[tokio::test]
+async fn a_filter_that_reads_the_body_gives_the_permission() {
+    let answer = format!("HTTP/1.1 100 Continue\r\n\r\n{OK}");
+    let origin = Origin::always(answer).await;
+    let mut client = Client::of(&proxy_of(super::bodies::ReadsBody::to(&origin)));
+    client.send(EXPECTING.replace("PUT /", "PUT /all")).await;
+    assert_eq!(client.response().await, "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send("hi").await;
+    assert_eq!(client.response().await, OK);
+    assert!(origin.requests()[0].ends_with("\r\n\r\nhi"));
+}
+
+#[tokio::test]
+async fn connect_makes_a_tunnel_where_it_is_turned_on() {
+    use pingora_core::apps::HttpServerOptions;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let inner = Plain {
+        origin: listener.local_addr().unwrap(),
+        log: Log::default(),
+    };
+    let log = inner.log.clone();
+    let mut proxy = Arc::into_inner(proxy_of(inner)).unwrap();
+    let mut options = HttpServerOptions::default();
+    options.allow_connect_method_proxying = true;
+    proxy.server_options = Some(options);
+    let mut client = Client::of(&Arc::new(proxy));
+    client
+        .send("CONNECT b:443 HTTP/1.1\r\nHost: b:443\r\n\r\nup")
+        .await;
+    let (mut origin, _) = listener.accept().await.unwrap();
+    let mut ahead = Vec::new();
+    let request = read_message(&mut origin, &mut ahead, Whole::Head)
+        .await
+        .unwrap();
+    assert!(
+        request.starts_with("CONNECT b:443 HTTP/1.1\r\n") && ahead.is_empty(),
+        "{request}"
+    );
+    origin
+        .write_all(b"HTTP/1.1 200 OK\r\n\r\ndown")
+        .await
+        .unwrap();
+    assert_eq!(client.next(Whole::Head).await, "HTTP/1.1 200 OK\r\n\r\n");
+    let mut bytes = [0; 2];
+    origin.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"up");
+    drop(origin);
+    client.io.shutdown().await.unwrap();
+    assert_eq!(client.end().await, "down");
+    log.has("logging 200 -").await;
+}
+
+proxy!(Declines {
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut (),
+    ) -> Result<()> {
+        response.set_status(403)
+    }
+});
+
+#[tokio::test]
+async fn a_filter_cannot_take_a_tunnel_back() {
+    let origin = Origin::start(vec![vec![reply(format!("{SWITCH}raw"), Then::Watch)]]).await;
+    let answer = through(Declines::to(&origin), UPGRADE).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 500 ") && !answer.contains("raw"),
+        "{answer}"
+    );
+    origin.closed().await;
+}
+
+#[tokio::test]
 async fn an_origin_may_refuse_before_the_body_comes() {
     let refusal = "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n";
     let origin = Origin::start(vec![vec![early(refusal, Then::Keep)]]).await;

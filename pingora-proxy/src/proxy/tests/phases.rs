@@ -339,3 +339,64 @@ async fn phases_that_are_not_implemented_have_no_size() {
     assert_eq!(ctx.calls, 0);
     drop(client);
 }
+
+proxy!(Piecewise {
+    async fn request_filter(&self, session: &mut Session, _: &mut ()) -> Result<bool> {
+        let header = Box::new(ResponseHeader::build(200, None)?);
+        session.write_response_header(header, false).await?;
+        session.write_response_body(Some(Bytes::from_static(b"one")), false).await?;
+        session.write_response_body(None, false).await?;
+        self.log.has("go on").await;
+        session.write_response_body(Some(Bytes::from_static(b"two")), true).await?;
+        Ok(true)
+    }
+});
+
+#[tokio::test]
+async fn what_a_phase_writes_leaves_at_once() {
+    let origin = Origin::always(OK).await;
+    let inner = Piecewise::to(&origin);
+    let log = inner.log.clone();
+    let mut client = Client::of(&proxy_of(inner));
+    client.send(GET).await;
+    assert!(client.next(Whole::Head).await.starts_with("HTTP/1.1 200 "));
+    let mut piece = vec![0; 8];
+    let have = client.ahead.len();
+    piece[..have].copy_from_slice(&client.ahead);
+    timeout(PATIENCE, client.io.read_exact(&mut piece[have..]))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(piece, b"3\r\none\r\n");
+    log.note("go on");
+    client.ahead.clear();
+    let mut end = [0; 13];
+    timeout(PATIENCE, client.io.read_exact(&mut end))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&end, b"3\r\ntwo\r\n0\r\n\r\n");
+}
+
+proxy!(TooLong {
+    async fn request_filter(&self, session: &mut Session, _: &mut ()) -> Result<bool> {
+        let mut header = Box::new(ResponseHeader::build(200, None)?);
+        header.set_content_length(2)?;
+        session.write_response_header(header, false).await?;
+        let written = session.write_response_body(Some(Bytes::from_static(b"long")), true).await;
+        self.log.note(format!("written {}", written.is_ok()));
+        written.map(|()| true)
+    }
+});
+
+#[tokio::test]
+async fn a_phase_hears_of_a_body_that_cannot_be_sent() {
+    let origin = Origin::always(OK).await;
+    let inner = TooLong::to(&origin);
+    let log = inner.log.clone();
+    let mut client = Client::of(&proxy_of(inner));
+    client.send(GET).await;
+    assert!(!client.end().await.contains("long"));
+    log.has("written false").await;
+    log.has("logging 200 Internal/InternalError").await;
+}

@@ -1,5 +1,6 @@
 //! The end of a request: is the connection fit for another one?
 
+use super::super::timed::Timed;
 use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
 use crate::protocols::Stream;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};

@@ -10,6 +10,7 @@ mod tests;
 
 use super::input::Input;
 use super::output::OutQueue;
+use super::timed::Timed;
 use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts, RequestRules};
@@ -137,6 +138,12 @@ impl Default for Options {
             pipelining: true,
             proxy_tasks: true,
         }
+    }
+}
+
+impl Timed for Inner {
+    fn timer(&mut self) -> (&mut Alarm, &mut Deadlines) {
+        (&mut self.alarm, &mut self.deadlines)
     }
 }
 

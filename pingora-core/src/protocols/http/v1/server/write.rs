@@ -1,6 +1,7 @@
 //! Writing: the response's head, its body, and what the connection says of its future.
 
 use super::super::faults;
+use super::super::timed::Timed;
 use super::{Continue, HttpSession, Inner};
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, OutgoingResponse};
