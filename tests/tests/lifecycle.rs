@@ -10,7 +10,7 @@ use pingora::server::{ShutdownSignal, ShutdownWatch};
 use pingora::services::background::BackgroundService;
 use pingora::services::listening::Service;
 use pingora_tests::{
-    Connection, FixedUpstream, Origin, Program, TestServer, eventually, pattern, proxy,
+    Connection, Ending, FixedUpstream, Origin, Program, TestServer, eventually, pattern, proxy,
 };
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
@@ -96,6 +96,27 @@ async fn sigint_ends_at_once_and_cuts_short_what_is_under_way() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{lines:?}");
     assert_eq!(status.code(), Some(0), "{lines:?}");
     assert!(client.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_end_by_force_never_looks_like_the_end_of_a_body() {
+    let origin = Origin::well_behaved().await;
+    // To HTTP/1.0, the end of the connection is what ends this body.
+    for (signal, version) in [("INT", "1.0"), ("INT", "1.1"), ("KILL", "1.0")] {
+        let (mut program, address) = before(&origin);
+        let mut client = Connection::to(address).await;
+        let request = format!("GET /slow/10000 HTTP/{version}\r\nHost: a\r\n\r\n");
+        client.send(request).await;
+        let ends = async {
+            program.signal(signal);
+            program.end();
+        };
+        let answer = client.head().await;
+        ends.await;
+        let answer = client.rest_of(answer).await;
+        let cut = matches!(answer.ending, Ending::CutShort | Ending::Reset);
+        assert!(cut, "{signal}, HTTP/{version}: {:?}", answer.ending);
+    }
 }
 
 #[tokio::test]
