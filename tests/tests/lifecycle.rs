@@ -1,5 +1,11 @@
 //! Whole programs: how they start, what they say when they can't, and how they end. And servers of
 //! every build: threads, Unix sockets, several at a time, with something of one's own beside the proxy.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
 
 use async_trait::async_trait;
 use pingora::apps::http_app::{HttpServer, ServeHttp};

@@ -1,4 +1,10 @@
 //! Connections to upstreams that are kept for later requests, seen through a proxy.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
 
 use async_trait::async_trait;
 use pingora::prelude::*;

@@ -1,4 +1,10 @@
 //! curl in front, nginx and openssl behind: what a user would use.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
 
 use async_trait::async_trait;
 use pingora::listeners::tls::TlsSettings;
