@@ -90,6 +90,8 @@ struct Inner {
     encoder: BodyEncoder,
     body_sent: usize,
     upgraded: bool,
+    /// The end of the connection, whenever it comes, is a reset for now; see [`Inner::guard_end`].
+    resets: bool,
     /// Set once anything went wrong that makes the connection unfit for another request.
     broken: bool,
     /// The write side is to be closed when the queue is empty (a tunnel's end of stream).
@@ -183,6 +185,7 @@ impl HttpSession {
             encoder: BodyEncoder::default(),
             body_sent: 0,
             upgraded: false,
+            resets: false,
             broken: false,
             close_after_flush: false,
             keepalive: Keepalive {
