@@ -4,7 +4,7 @@ use crate::engine::state::{Exchange, OnFailure, ResponseFlow};
 use crate::engine::turn::{Event, Limits, Turn};
 use crate::{HttpProxy, ProxyHttp, Session, defaults};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
@@ -25,6 +25,8 @@ pub(crate) struct Forward<'a, SV: ProxyHttp, C: CustomConnector> {
     upstream: &'a mut ClientSession<C::Session>,
     exchange: Exchange,
     turn: Turn,
+    /// What the proxy says itself about whether its body filters are to be asked.
+    asks_filters: Option<bool>,
     /// Why the upstream takes nothing more; told if no answer comes either.
     unwritable: Option<BError>,
 }
@@ -51,13 +53,14 @@ where
         };
         let (exchange, turn) = (Exchange::new(), Turn::new(limits));
         Forward {
+            asks_filters: proxy.inner.body_filters(session, ctx),
+            unwritable: None,
             proxy,
             session,
             ctx,
             upstream,
             exchange,
             turn,
-            unwritable: None,
         }
     }
 
@@ -85,7 +88,7 @@ where
         let figures = &mut self.session.upstream;
         figures.body_received = self.upstream.body_bytes_received();
         figures.body_sent = Some(self.upstream.body_bytes_sent());
-        figures.write_pending += self.turn.write_pending;
+        figures.write_pending += std::mem::take(&mut self.turn.write_pending);
     }
 
     /// Sends what was read of the body before, or says that there is none.
@@ -100,6 +103,7 @@ where
         if replay.is_some() || done {
             self.pass_body(replay, done).await?;
         }
+        self.turn.request.set_unseen(!self.sees_request_body());
         Ok(())
     }
 
@@ -110,31 +114,53 @@ where
 
     /// Passes a piece of the request's body through the filters to the upstream.
     async fn pass_body(&mut self, mut piece: Option<Bytes>, end: bool) -> Result<()> {
-        if !self.session.noted.is_default(defaults::REQUEST_BODY) {
-            self.flush_once().await;
-            let modules = &mut self.session.downstream_modules_ctx;
-            if !modules.is_empty() && !self.exchange.tunnel {
-                modules.request_body_filter(&mut piece, end).await?;
-            }
-            let filter =
-                self.proxy
-                    .inner
-                    .request_body_filter(self.session, &mut piece, end, self.ctx);
-            // A default's future has no size; one that does nothing need not be asked again.
-            let default = size_of_val(&*filter) == 0;
-            filter.await?;
-            if default && self.session.downstream_modules_ctx.is_empty() {
-                self.session.noted.note::<SV>(defaults::REQUEST_BODY);
-            }
+        if self.sees_request_body() {
+            self.filter_request_body(&mut piece, end).await?;
+            self.turn.request.set_unseen(!self.sees_request_body());
         }
         if let Some(piece) = piece {
             self.turn.count_bytes(piece.len());
             self.upstream.queue_body(piece)?;
         }
         if end {
-            let trailers = self.session.downstream_session.take_request_trailers();
-            self.upstream.queue_end(trailers.as_deref())?;
+            if let Some(trailers) = self.session.downstream_session.take_request_trailers() {
+                self.session.request_trailers = Some(trailers);
+            }
+            self.upstream
+                .queue_end(self.session.request_trailers.as_deref())?;
             self.exchange.request_ended();
+        }
+        Ok(())
+    }
+
+    /// Whether the filters of the request's body have to be asked.
+    fn filters_request_body(&self) -> bool {
+        self.asks_filters
+            .unwrap_or(!self.session.noted.is_default(defaults::REQUEST_BODY))
+    }
+
+    /// Whether anybody has to see the pieces of the request's body.
+    fn sees_request_body(&self) -> bool {
+        self.filters_request_body() || self.request_modules()
+    }
+
+    fn request_modules(&self) -> bool {
+        !self.session.downstream_modules_ctx.is_empty() && !self.exchange.tunnel
+    }
+
+    async fn filter_request_body(&mut self, piece: &mut Option<Bytes>, end: bool) -> Result<()> {
+        self.flush_once().await;
+        if self.request_modules() {
+            self.session
+                .downstream_modules_ctx
+                .request_body_filter(piece, end)
+                .await?;
+        }
+        if self.filters_request_body() {
+            let inner = &self.proxy.inner;
+            inner
+                .request_body_filter(self.session, piece, end, self.ctx)
+                .await?;
         }
         Ok(())
     }
@@ -166,7 +192,7 @@ where
     }
 
     async fn on_header(&mut self, mut header: Box<ResponseHeader>, end: bool) -> Result<()> {
-        let upgraded = header.line().status == StatusCode::SWITCHING_PROTOCOLS;
+        let upgraded = self.opens_tunnel(header.line().status);
         hop_by_hop::prepare_downstream_response(&mut header);
         // Whatever the upstream speaks, the client is spoken to in our own version.
         header.set_version(Version::HTTP_11);
@@ -188,7 +214,15 @@ where
             let modules = &mut self.session.downstream_modules_ctx;
             modules.response_header_filter(&mut header, end).await?;
         }
-        if header.line().status.is_informational() && !upgraded {
+        let status = header.line().status;
+        if self.opens_tunnel(status) != upgraded {
+            let context =
+                "a filter changed a status that decides whether the connection is a tunnel";
+            return Error::e_explain(ErrorType::InternalError, context);
+        }
+        if status.is_informational() && !upgraded {
+            // A permission to continue may be given by any of several tries.
+            self.session.informed |= status != StatusCode::CONTINUE;
             return self
                 .session
                 .downstream_session
@@ -201,18 +235,37 @@ where
             true => self.exchange.became_tunnel(),
             false => self.exchange.head_passed_on(end),
         }
+        // The phases of the head may have changed their mind.
+        self.asks_filters = self.proxy.inner.body_filters(self.session, self.ctx);
+        self.turn.request.set_unseen(!self.sees_request_body());
+        self.turn.response.set_unseen(!self.sees_response_body());
         Ok(())
+    }
+
+    /// Whether bytes have no frame behind a head of this status.
+    fn opens_tunnel(&self, status: StatusCode) -> bool {
+        let connects = || self.session.req_header().line().method == Method::CONNECT;
+        status == StatusCode::SWITCHING_PROTOCOLS || status.is_success() && connects()
     }
 
     /// Whether the filters of the response's body have to be asked.
     fn filters_body(&self) -> bool {
         const BOTH: u8 = defaults::UPSTREAM_RESPONSE_BODY | defaults::RESPONSE_BODY;
-        !self.session.noted.is_default(BOTH)
+        self.asks_filters
+            .unwrap_or(!self.session.noted.is_default(BOTH))
+    }
+
+    /// Whether anybody has to see the pieces of the response's body.
+    fn sees_response_body(&self) -> bool {
+        let others = self.session.upstream_compression.is_enabled()
+            || !self.session.downstream_modules_ctx.is_empty();
+        self.filters_body() || others && !self.exchange.tunnel
     }
 
     fn on_response_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
         if self.filters_body() {
             self.filter_body(&mut data, end, true)?;
+            self.turn.response.set_unseen(!self.sees_response_body());
         } else if self.session.upstream_compression.is_enabled() {
             data = self.compress(data, end)?;
         }
@@ -259,12 +312,17 @@ where
         self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
         self.session
             .downstream_session
-            .queue(HttpTask::Body(data, end))
+            .queue(HttpTask::Body(data, end))?;
+        // Where a rate is asked for, the time depends on how much waits.
+        self.turn
+            .limit_downstream_write(self.session.get_write_timeout());
+        Ok(())
     }
 
     fn on_tunnel(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
         if self.filters_body() {
             self.filter_body(&mut data, end, false)?;
+            self.turn.response.set_unseen(!self.sees_response_body());
         }
         self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
         self.session

@@ -189,6 +189,13 @@ impl Connection {
         Some(std::mem::take(&mut self.buffer))
     }
 
+    /// Whether something has arrived by now, be it the connection's end.
+    pub fn has_input(&mut self) -> bool {
+        let read = self.stream.try_read_buf(&mut self.buffer);
+        !self.buffer.is_empty()
+            || !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Reads until the connection ends, whichever way, and returns what came.
     pub async fn rest(&mut self) -> Vec<u8> {
         while let Ok(1..) = self.fill_buffer(Some("the end of the connection")).await {}

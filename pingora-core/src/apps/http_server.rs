@@ -197,12 +197,12 @@ impl ReusedHttpStream {
             Kept::Session(reusable) => reusable.into_session(),
         };
         if let Some(settings) = self.settings {
-            let reuses = session.get_keepalive_reuses_remaining();
+            // A session that was kept has counted this request already; the settings have not.
+            let reuses = session
+                .get_keepalive_reuses_remaining()
+                .or(settings.reuses_remaining.map(|n| n.saturating_sub(1)));
             settings.apply_to_session(&mut session);
-            // A session that was kept has counted this request already.
-            if reuses.is_some() {
-                session.set_keepalive_reuses_remaining(reuses);
-            }
+            session.set_keepalive_reuses_remaining(reuses);
         }
         session
     }
@@ -363,3 +363,6 @@ where
         self.http_cleanup().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! runtime; therefore whatever is borrowed from here is given back before the poll that borrowed
 //! it ends.
 
+use crate::sys::splice::Pipe;
 use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,8 +21,11 @@ const BUFFER_KEPT_SIZE: usize = 32 * 1024;
 
 /// How many chunks for large bodies a worker keeps.
 const CHUNKS_KEPT: usize = 8;
+/// How many empty pipes a worker keeps, two descriptors each.
+const PIPES_KEPT: usize = 16;
 
 thread_local! {
+    static PIPES: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
     static CHUNKS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
     static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static WORKER: Cell<Option<usize>> = const { Cell::new(None) };
@@ -94,6 +98,27 @@ pub fn give_chunk(mut chunk: BytesMut) {
         let mut kept = c.borrow_mut();
         if kept.len() < CHUNKS_KEPT {
             kept.push(chunk);
+        }
+    });
+}
+
+/// An empty pipe, from the worker's free list if it has one. `None` where this process may have no
+/// more of them.
+pub(crate) fn take_pipe() -> Option<Pipe> {
+    let kept = PIPES.try_with(|p| p.borrow_mut().pop()).ok().flatten();
+    kept.or_else(|| {
+        Pipe::new()
+            .inspect_err(|e| log::debug!("no pipe to splice by: {e}"))
+            .ok()
+    })
+}
+
+/// Gives a pipe back, which must be empty.
+pub(crate) fn give_pipe(pipe: Pipe) {
+    let _ = PIPES.try_with(|p| {
+        let mut kept = p.borrow_mut();
+        if kept.len() < PIPES_KEPT {
+            kept.push(pipe);
         }
     });
 }

@@ -1,12 +1,13 @@
 //! Waiting on both halves of an exchange at once.
 
-use super::state::Exchange;
+use super::splice::{Relay, Relayed};
+use super::state::{Exchange, RequestFlow, ResponseFlow};
 use bytes::Bytes;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
 use pingora_core::timeout::{Deadline, Deadlines};
 use pingora_error::BError;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -15,7 +16,7 @@ pub(crate) const QUEUE_MARK: usize = 64 * 1024;
 /// After so many events without waiting, other tasks get their turn.
 const EVENTS_PER_TURN: u32 = 32;
 /// And after so many bytes.
-const BYTES_PER_TURN: usize = 256 * 1024;
+pub(crate) const BYTES_PER_TURN: usize = 256 * 1024;
 /// An exchange in which somebody is kept waiting for room, and nothing moves in any direction for
 /// so long, is ended: a client that uploads before it reads and a server that echoes would
 /// otherwise wait for each other for ever.
@@ -24,6 +25,9 @@ const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
 const TUNNEL_IDLE: Duration = Duration::from_secs(60 * 60);
 /// The same, once one side has closed its direction.
 const TUNNEL_HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
+
+/// A filter that asks for a longer delay gets this one.
+const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What happened next.
 #[derive(Debug)]
@@ -64,6 +68,10 @@ pub(crate) struct Limits {
 pub(crate) struct Turn {
     limits: Limits,
     deadlines: Deadlines,
+    /// The request's body, as far as nobody wants to see it.
+    pub(crate) request: Relay,
+    /// The response's body, likewise.
+    pub(crate) response: Relay,
     /// What has moved since the clock was last read, one bit per kind of deadline.
     moved: u32,
     /// The response is not read before this instant: a body filter asked for a delay.
@@ -82,6 +90,8 @@ impl Turn {
         Turn {
             limits,
             deadlines: Deadlines::default(),
+            request: Relay::default(),
+            response: Relay::default(),
             moved: u32::MAX,
             resume_at: None,
             downstream_first: false,
@@ -94,7 +104,13 @@ impl Turn {
 
     /// Keeps the rest of the response waiting.
     pub(crate) fn delay_response(&mut self, delay: Duration) {
-        self.resume_at = Some(Instant::now() + delay);
+        // Beyond the end of time there is nothing to wait for: the limits end the exchange.
+        self.resume_at = Instant::now().checked_add(delay.min(LONGEST_DELAY));
+    }
+
+    /// The time in which the client has to take something, from now on.
+    pub(crate) fn limit_downstream_write(&mut self, limit: Option<Duration>) {
+        self.limits.downstream_write = limit;
     }
 
     /// Counts bytes that were handed on, for fairness towards other tasks.
@@ -135,8 +151,11 @@ impl Turn {
         up: &mut U,
     ) -> Poll<Event> {
         let delayed = self.resume_at.is_some();
-        if !delayed && exchange.wants_response() && up.has_input() && down.queued() < QUEUE_MARK {
-            return self.poll_response(cx, up);
+        if !delayed && self.reads_response(exchange, down) && up.has_input() {
+            let event = self.poll_task(cx, up);
+            if event.is_ready() {
+                return event;
+            }
         }
         if let Poll::Ready(failed) = self.poll_writes(cx, down, up) {
             return Poll::Ready(failed);
@@ -147,10 +166,9 @@ impl Turn {
         self.downstream_first = !self.downstream_first;
         for downstream in [self.downstream_first, !self.downstream_first] {
             let event = match downstream {
-                true => self.poll_downstream(cx, exchange, down, up.queued()),
+                true => self.poll_downstream(cx, exchange, down, up),
                 false if delayed || !exchange.wants_response() => Poll::Pending,
-                false if down.queued() >= QUEUE_MARK => Poll::Pending,
-                false => self.poll_response(cx, up),
+                false => self.poll_response(cx, exchange, down, up),
             };
             if event.is_ready() {
                 return event;
@@ -186,38 +204,116 @@ impl Turn {
         Poll::Pending
     }
 
-    fn poll_response<U: UpstreamHalf>(&mut self, cx: &mut Context<'_>, up: &mut U) -> Poll<Event> {
-        up.poll_task(cx).map(|task| {
-            self.mark_moved(Deadline::UpstreamRead);
-            match task {
-                Ok(HttpTask::Failed(error)) | Err(error) => Event::UpstreamFailed(error),
-                Ok(task) => Event::Task(task),
-            }
-        })
+    /// Whether the response may be read from: there is room for more of it.
+    fn reads_response<D: DownstreamHalf>(&self, exchange: &Exchange, down: &D) -> bool {
+        exchange.wants_response() && down.queued() < QUEUE_MARK && self.response.held() == 0
     }
 
-    fn poll_downstream<D: DownstreamHalf>(
+    /// Whether the request may be read from: there is room for more of it.
+    fn reads_body<U: UpstreamHalf>(&self, exchange: &Exchange, up: &U) -> bool {
+        exchange.wants_body() && up.queued() < QUEUE_MARK && self.request.held() == 0
+    }
+
+    fn poll_response<D: DownstreamHalf, U: UpstreamHalf>(
         &mut self,
         cx: &mut Context<'_>,
         exchange: &Exchange,
         down: &mut D,
-        queued_upstream: usize,
+        up: &mut U,
+    ) -> Poll<Event> {
+        if self.response.is_open() {
+            let relayed = self
+                .response
+                .poll(cx, up.splice_source(), down.splice_sink());
+            self.count_relayed(self.response.received, Deadline::UpstreamRead);
+            self.count_relayed(self.response.sent, Deadline::DownstreamWrite);
+            match ready!(relayed) {
+                Relayed::Copy => {}
+                Relayed::Yield => return yielded(cx),
+                Relayed::SourceFailed(error) => return Poll::Ready(Event::UpstreamFailed(error)),
+                Relayed::SinkFailed(error) => {
+                    return Poll::Ready(Event::DownstreamUnwritable(error));
+                }
+            }
+        }
+        match self.reads_response(exchange, down) {
+            true => self.poll_task(cx, up),
+            false => Poll::Pending,
+        }
+    }
+
+    fn poll_task<U: UpstreamHalf>(&mut self, cx: &mut Context<'_>, up: &mut U) -> Poll<Event> {
+        up.poll_task(cx).map(|task| {
+            self.mark_moved(Deadline::UpstreamRead);
+            match task {
+                Ok(HttpTask::Failed(error)) | Err(error) => Event::UpstreamFailed(error),
+                Ok(task) => {
+                    if let HttpTask::Body(Some(data), _) | HttpTask::UpgradedBody(Some(data), _) =
+                        &task
+                    {
+                        self.response.note_piece(data.len());
+                    }
+                    Event::Task(task)
+                }
+            }
+        })
+    }
+
+    fn poll_downstream<D: DownstreamHalf, U: UpstreamHalf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        down: &mut D,
+        up: &mut U,
     ) -> Poll<Event> {
         if exchange.wants_body() {
-            if queued_upstream >= QUEUE_MARK {
-                return Poll::Pending;
-            }
-            return down.poll_body(cx).map(|piece| {
-                self.mark_moved(Deadline::DownstreamRead);
-                match piece {
-                    Ok(piece) => Event::Body(piece),
-                    Err(error) => Event::DownstreamFailed(error),
-                }
-            });
+            return self.poll_request(cx, exchange, down, up);
         }
         match exchange.watches_client() {
             true => down.poll_gone(cx).map(Event::DownstreamFailed),
             false => Poll::Pending,
+        }
+    }
+
+    fn poll_request<D: DownstreamHalf, U: UpstreamHalf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        down: &mut D,
+        up: &mut U,
+    ) -> Poll<Event> {
+        if self.request.is_open() {
+            let relayed = self
+                .request
+                .poll(cx, down.splice_source(), up.splice_sink());
+            self.count_relayed(self.request.received, Deadline::DownstreamRead);
+            self.count_relayed(self.request.sent, Deadline::UpstreamWrite);
+            match ready!(relayed) {
+                Relayed::Copy => {}
+                Relayed::Yield => return yielded(cx),
+                Relayed::SourceFailed(error) => return Poll::Ready(Event::DownstreamFailed(error)),
+                Relayed::SinkFailed(error) => return Poll::Ready(Event::UpstreamUnwritable(error)),
+            }
+        }
+        if !self.reads_body(exchange, up) {
+            return Poll::Pending;
+        }
+        down.poll_body(cx).map(|piece| {
+            self.mark_moved(Deadline::DownstreamRead);
+            match piece {
+                Ok(piece) => {
+                    self.request
+                        .note_piece(piece.as_ref().map_or(0, Bytes::len));
+                    Event::Body(piece)
+                }
+                Err(error) => Event::DownstreamFailed(error),
+            }
+        })
+    }
+
+    fn count_relayed(&mut self, bytes: usize, kind: Deadline) {
+        if bytes > 0 {
+            self.mark_moved(kind);
         }
     }
 
@@ -227,7 +323,7 @@ impl Turn {
         match limit.filter(|_| active) {
             None => self.deadlines.set(kind, None),
             Some(limit) if moved || self.deadlines.get(kind).is_none() => {
-                self.deadlines.set(kind, Some(now + limit));
+                self.deadlines.set(kind, now.checked_add(limit));
             }
             Some(_) => {}
         }
@@ -246,16 +342,23 @@ impl Turn {
             upstream_read,
             upstream_write,
         } = self.limits;
-        let (down_blocked, up_blocked) = (down.wants_flush(), up.wants_flush());
-        let reads_body = exchange.wants_body() && up.queued() < QUEUE_MARK && !exchange.tunnel;
+        let down_blocked = down.wants_flush() || self.response.held() > 0;
+        let up_blocked = up.wants_flush() || self.request.held() > 0;
+        let permission = down.awaits_continue();
+        let reads_body = self.reads_body(exchange, up) && !exchange.tunnel && !permission;
         let waits = down_blocked || up_blocked || exchange.tunnel || self.resume_at.is_some();
         if !waits && self.blocked_since.is_none() && upstream_read.is_none() && !reads_body {
             // The common case: nothing is limited, so the clock need not be read.
             return Poll::Pending;
         }
         let now = Instant::now();
+        // A server is not late as long as it waits for the rest of the request, unless it is asked
+        // whether it wants that rest.
+        let is_asked = exchange.response != ResponseFlow::Head
+            || exchange.request != RequestFlow::Open
+            || permission;
         let reads_response =
-            exchange.wants_response() && down.queued() < QUEUE_MARK && self.resume_at.is_none();
+            self.reads_response(exchange, down) && self.resume_at.is_none() && is_asked;
         self.watch(Deadline::DownstreamRead, reads_body, downstream_read, now);
         self.watch(
             Deadline::DownstreamWrite,
@@ -300,4 +403,10 @@ impl Turn {
             _ => {}
         }
     }
+}
+
+/// Lets other tasks have their turn.
+fn yielded(cx: &Context<'_>) -> Poll<Event> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }

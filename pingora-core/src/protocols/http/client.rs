@@ -1,7 +1,7 @@
 //! The client's side of an exchange, over any protocol.
 
 use super::HttpTask;
-use super::exchange::UpstreamHalf;
+use super::exchange::{SpliceSink, SpliceSource, UpstreamHalf};
 use super::v1::client::HttpSession as Http1Session;
 use super::v2::client::Http2Session;
 use crate::protocols::l4::socket::SocketAddr;
@@ -203,5 +203,13 @@ impl<S> UpstreamHalf for HttpSession<S> {
 
     fn has_input(&self) -> bool {
         each!(self, s => s.has_buffered_input(), else false)
+    }
+
+    fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
+        each!(self, s => s.splice_source(), else None)
+    }
+
+    fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
+        each!(self, s => s.splice_sink(), else None)
     }
 }

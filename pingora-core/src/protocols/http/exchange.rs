@@ -6,6 +6,7 @@
 //! [`queued`](DownstreamHalf::queued) of the other is under its mark.
 
 use super::HttpTask;
+pub use super::v1::{SpliceSink, SpliceSource};
 use crate::timeout::{Deadline, Deadlines};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -20,6 +21,12 @@ pub trait DownstreamHalf {
 
     /// Whether the request's body was read to its end.
     fn body_done(&mut self) -> bool;
+
+    /// Whether the client holds its body back until it is told to continue (RFC 9110
+    /// section 10.1.1). It is not late then.
+    fn awaits_continue(&self) -> bool {
+        false
+    }
 
     /// The trailers of the request's body, once it is done.
     fn take_request_trailers(&mut self) -> Option<Box<HeaderMap>>;
@@ -38,6 +45,18 @@ pub trait DownstreamHalf {
 
     /// How many bytes are queued.
     fn queued(&self) -> usize;
+
+    /// The request's payload, where it may be taken unseen: from a plain socket of which nothing was
+    /// read ahead, and needed by nobody on this half.
+    fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
+        None
+    }
+
+    /// The response's payload, where it may be written unseen: to a plain socket with nothing
+    /// queued, without framing around each piece.
+    fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
+        None
+    }
 
     /// Ready with a deadline that has passed; otherwise the task is woken in time for the next.
     fn poll_alarm(
@@ -71,4 +90,14 @@ pub trait UpstreamHalf {
 
     /// Whether the next piece is there already, without reading from the connection.
     fn has_input(&self) -> bool;
+
+    /// The response's payload; see [`DownstreamHalf::splice_source`].
+    fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
+        None
+    }
+
+    /// The request's payload; see [`DownstreamHalf::splice_sink`].
+    fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
+        None
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::HttpTask;
 use super::custom::SessionCustom;
-use super::exchange::DownstreamHalf;
+use super::exchange::{DownstreamHalf, SpliceSink, SpliceSource};
 use super::subrequest::server::HttpSession as SessionSubrequest;
 use super::v1::server::HttpSession as SessionV1;
 use super::v2::server::HttpSession as SessionV2;
@@ -212,6 +212,7 @@ impl Session {
 
     /// Tells a session that is not over a connection of its own why it fails. Nothing to be done
     /// over HTTP/1.
+    #[allow(clippy::boxed_local, reason = "the kept signature")]
     pub fn on_proxy_failure(&mut self, _e: Box<Error>) {}
 
     /// Writes pieces of a response; `true` if the response is complete with them.
@@ -309,6 +310,11 @@ impl Session {
     /// The response's header, once it was written. Informational ones don't count.
     pub fn response_written(&self) -> Option<&ResponseHeader> {
         each!(self, s => s.response_written())
+    }
+
+    /// Whether the connection will be kept for another request, as far as is known by now.
+    pub fn will_keepalive(&self) -> bool {
+        each!(self, s => s.will_keepalive())
     }
 
     /// Whether the client got, or will get once the queue is written, a whole response.
@@ -569,6 +575,10 @@ impl DownstreamHalf for Session {
         each!(self, s => s.is_body_done())
     }
 
+    fn awaits_continue(&self) -> bool {
+        each!(self, s => s.is_continue_owed())
+    }
+
     fn take_request_trailers(&mut self) -> Option<Box<HeaderMap>> {
         each!(self, s => s.take_trailers())
     }
@@ -591,6 +601,14 @@ impl DownstreamHalf for Session {
 
     fn queued(&self) -> usize {
         each!(self, s => s.queued())
+    }
+
+    fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
+        each!(self, s => s.splice_source())
+    }
+
+    fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
+        each!(self, s => s.splice_sink())
     }
 
     fn poll_alarm(

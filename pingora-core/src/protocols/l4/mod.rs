@@ -6,6 +6,7 @@ mod connect;
 pub mod ext;
 pub mod listener;
 pub mod socket;
+pub mod splice;
 pub mod stream;
 mod tracer;
 pub mod virt;

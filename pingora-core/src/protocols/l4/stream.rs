@@ -16,12 +16,12 @@ use bytes::{Buf, Bytes};
 use pingora_error::{ErrorType, OrErr, Result};
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 #[derive(Debug)]
@@ -131,6 +131,15 @@ impl Stream {
         }
     }
 
+    /// Makes a reset of the connection's end, whenever that comes. Bytes that are on their way may be
+    /// lost by it. Unix sockets have no such thing.
+    pub(crate) fn reset_at_end(&self) {
+        if let Socket::Tcp(s) = &self.socket {
+            // Where the kernel refuses, the connection is broken already.
+            let _ = s.set_zero_linger();
+        }
+    }
+
     /// Notes in [`rx_ts`](Stream::rx_ts) when the next bytes arrive.
     ///
     /// The time is taken when this process reads them, not by the network card or the kernel.
@@ -152,6 +161,44 @@ impl Stream {
             None => Bytes::copy_from_slice(data),
         };
         self.rewound = Some(Box::new(bytes));
+    }
+
+    /// Whether a read of this stream is a read of its descriptor, and nothing else.
+    pub(crate) fn is_plain(&self) -> bool {
+        let has_descriptor = !matches!(self.socket, Socket::Virtual(_));
+        has_descriptor && self.rewound.is_none() && !self.stamp_next_read
+    }
+
+    /// Tries a system call of one's own that reads from the descriptor, or writes to it, until it
+    /// does something else than blocking; pending with the task to be woken as for a read or a
+    /// write.
+    pub(crate) fn poll_call(
+        &self,
+        cx: &mut Context<'_>,
+        reads: bool,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        /// The two kinds of socket have the same methods, and no trait in common.
+        macro_rules! until_blocked {
+            ($socket:expr) => {
+                loop {
+                    let (interest, ready) = match reads {
+                        true => (Interest::READABLE, $socket.poll_read_ready(cx)),
+                        false => (Interest::WRITABLE, $socket.poll_write_ready(cx)),
+                    };
+                    ready!(ready)?;
+                    match $socket.try_io(interest, || call($socket.as_fd())) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        done => return Poll::Ready(done),
+                    }
+                }
+            };
+        }
+        match &self.socket {
+            Socket::Tcp(socket) => until_blocked!(socket),
+            Socket::Unix(socket) => until_blocked!(socket),
+            Socket::Virtual(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        }
     }
 
     fn read_rewound(&mut self, buf: &mut ReadBuf<'_>) {

@@ -264,6 +264,30 @@ impl BodyDecoder {
         }
     }
 
+    /// Accounts for payload that was taken from the connection without being looked at: `bytes` of it,
+    /// at most what [`remaining`](Self::remaining) tells, with nothing of the body read ahead.
+    ///
+    /// # Errors
+    /// 500: there is no payload at this place, or less of it. Nothing has changed then.
+    pub fn advance(&mut self, bytes: u64) -> Result<(), Fault> {
+        let beyond = Fault::new(500, "payload was taken beyond the end of the body");
+        let after = |left: u64, last| match left.checked_sub(bytes).ok_or(beyond)? {
+            0 => Ok(last),
+            left => Ok(match self.state {
+                State::Exact(_) => State::Exact(left),
+                _ => State::Payload(left),
+            }),
+        };
+        self.state = match self.state {
+            State::Exact(left) => after(left, State::Done)?,
+            State::Payload(left) => after(left, State::PayloadEnd)?,
+            State::Broken(fault) => return Err(fault),
+            other if bytes == 0 || other == State::UntilClose => other,
+            _ => return Err(beyond),
+        };
+        Ok(())
+    }
+
     /// The trailers of a chunked body, once it is over and if it had any that
     /// [may be trailers](super::may_be_trailer).
     pub fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {

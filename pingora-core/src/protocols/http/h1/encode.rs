@@ -243,6 +243,33 @@ impl BodyEncoder {
         Ok(true)
     }
 
+    /// How much payload may follow without any framing, in bytes: what is missing of an exact length,
+    /// none where each piece is framed or where there is no body. `None`: any amount.
+    #[inline]
+    pub fn room(&self) -> Option<u64> {
+        match self.length {
+            BodyLength::Exact(_) if !self.finished => Some(self.left),
+            BodyLength::UntilClose if !self.finished => None,
+            _ => Some(0),
+        }
+    }
+
+    /// Accounts for payload that is sent without passing through here: `bytes` of it, at most what
+    /// [`room`](Self::room) tells.
+    ///
+    /// # Errors
+    /// 500: more than that. Nothing has changed then.
+    pub fn advance(&mut self, bytes: u64) -> Result<(), Fault> {
+        if let Some(room) = self.room() {
+            let beyond = Fault::new(500, "the body is longer than its Content-Length");
+            let left = room.checked_sub(bytes).ok_or(beyond)?;
+            if bytes > 0 {
+                self.left = left;
+            }
+        }
+        Ok(())
+    }
+
     /// Appends what goes behind that payload.
     #[inline]
     pub fn after(&mut self, out: &mut Vec<u8>) {
@@ -272,6 +299,12 @@ impl BodyEncoder {
         }
         self.finished = true;
         Ok(())
+    }
+
+    /// Whether nothing but the end of the connection would tell the end of this body, and that has not
+    /// come: an early end would look like it.
+    pub fn ends_with_connection(&self) -> bool {
+        self.length == BodyLength::UntilClose && !self.finished
     }
 
     /// Whether nothing is missing: the body was finished, or has all bytes that were declared.

@@ -9,3 +9,6 @@ mod faults;
 mod input;
 mod output;
 pub mod server;
+mod splice;
+
+pub use splice::{SpliceSink, SpliceSource};

@@ -231,3 +231,72 @@ fn a_decoder_is_small() {
         size_of::<BodyDecoder>()
     );
 }
+
+#[test]
+fn payload_may_pass_unseen() {
+    /// Told in turn: bytes seen, bytes unseen; then what is still to come, or the refusal.
+    type Row = (
+        BodyLength,
+        &'static [u8],
+        &'static [u64],
+        Result<Option<u64>, u16>,
+    );
+    let rows: &[Row] = &[
+        (BodyLength::Exact(10), b"", &[0], Ok(Some(10))),
+        (BodyLength::Exact(10), b"", &[4, 5], Ok(Some(1))),
+        (BodyLength::Exact(10), b"abc", &[7], Ok(Some(0))),
+        (BodyLength::Exact(10), b"abc", &[8], Err(500)),
+        (BodyLength::Exact(10), b"", &[10, 1], Err(500)),
+        (
+            BodyLength::Exact(u64::MAX),
+            b"",
+            &[u64::MAX - 1],
+            Ok(Some(1)),
+        ),
+        (BodyLength::Empty, b"", &[0], Ok(Some(0))),
+        (BodyLength::Empty, b"", &[1], Err(500)),
+        (BodyLength::UntilClose, b"", &[u64::MAX, u64::MAX], Ok(None)),
+        (BodyLength::Chunked, b"", &[0], Ok(Some(0))),
+        (BodyLength::Chunked, b"", &[1], Err(500)),
+        (BodyLength::Chunked, b"5", &[1], Err(500)),
+        (BodyLength::Chunked, b"5\r\na", &[3], Ok(Some(1))),
+        (BodyLength::Chunked, b"5\r\na", &[3, 1], Ok(Some(0))),
+        (BodyLength::Chunked, b"5\r\na", &[5], Err(500)),
+        (BodyLength::Chunked, b"5\r\na", &[4, 1], Err(500)),
+        (BodyLength::Chunked, b"0\r\n", &[1], Err(500)),
+    ];
+    for (length, seen, unseen, expected) in rows {
+        let mut decoder = BodyDecoder::new(*length);
+        let mut input = *seen;
+        while !input.is_empty() {
+            match decoder.step(input).unwrap() {
+                Step::Data { skip, len } => input = &input[skip + len..],
+                Step::More { consumed } | Step::End { consumed } => input = &input[consumed..],
+            }
+        }
+        let passed: Result<(), Fault> = unseen.iter().try_for_each(|n| decoder.advance(*n));
+        let found = passed
+            .map(|()| decoder.remaining())
+            .map_err(|fault| fault.status());
+        assert_eq!(found, *expected, "{length:?} {seen:?} {unseen:?}");
+    }
+}
+
+#[test]
+fn what_follows_unseen_payload_is_read_as_ever() {
+    let mut exact = BodyDecoder::new(BodyLength::Exact(3));
+    exact.advance(3).unwrap();
+    assert!(exact.is_done());
+    assert_eq!(exact.step(b"GET"), Ok(Step::End { consumed: 0 }));
+    let mut short = BodyDecoder::new(BodyLength::Exact(3));
+    short.advance(2).unwrap();
+    assert_eq!(short.end_of_input(), Err(Fault::CUT_SHORT));
+    assert_eq!(short.advance(1), Err(Fault::CUT_SHORT));
+    let mut chunked = BodyDecoder::new(BodyLength::Chunked);
+    assert_eq!(chunked.step(b"2\r\n"), Ok(Step::More { consumed: 3 }));
+    chunked.advance(2).unwrap();
+    assert_eq!(
+        chunked.step(b"\r\n0\r\n\r\n"),
+        Ok(Step::End { consumed: 7 })
+    );
+}

@@ -224,3 +224,33 @@ fn an_encoder_says_when_it_is_done() {
         assert!(encoder.is_done());
     }
 }
+
+#[test]
+fn payload_may_be_sent_unseen() {
+    // How much is sent unseen, how much room is left then (or the refusal), and whether it may end.
+    type Row = (BodyLength, &'static [u64], Result<Option<u64>, u16>, bool);
+    let rows: &[Row] = &[
+        (Exact(10), &[], Ok(Some(10)), false),
+        (Exact(10), &[4, 5], Ok(Some(1)), false),
+        (Exact(10), &[4, 6], Ok(Some(0)), true),
+        (Exact(10), &[11], Err(500), false),
+        (Exact(10), &[10, 1], Err(500), true),
+        (UntilClose, &[u64::MAX, 1], Ok(None), true),
+        (Chunked, &[0], Ok(Some(0)), true),
+        (Chunked, &[1], Err(500), true),
+        (Empty, &[1], Err(500), true),
+    ];
+    for (length, unseen, expected, may_end) in rows {
+        let mut encoder = BodyEncoder::new(*length);
+        let sent: Result<(), Fault> = unseen.iter().try_for_each(|n| encoder.advance(*n));
+        let room = sent
+            .map(|()| encoder.room())
+            .map_err(|fault| fault.status());
+        assert_eq!(room, *expected, "{length:?} {unseen:?}");
+        let end = encoder.finish(None, &mut Vec::new());
+        assert_eq!(end.is_ok(), *may_end, "{length:?} {unseen:?}");
+        if end.is_ok() {
+            assert_eq!(encoder.room(), Some(0), "nothing follows the end");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 mod receive;
 mod send;
+mod splice;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 mod finish;
 mod read;
+mod splice;
 mod write;
 
 #[cfg(test)]

@@ -1,0 +1,37 @@
+//! Bodies that pass unseen.
+
+use super::HttpSession;
+use crate::protocols::http::v1::splice::{SpliceSink, SpliceSource, plain};
+use pingora_error::ErrorSource;
+
+impl HttpSession {
+    /// The response's payload, where it may be taken unseen. For engines.
+    pub fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
+        let inner = &mut *self.inner;
+        if inner.broken || !inner.head_received || inner.done || !inner.input.is_empty() {
+            return None;
+        }
+        Some(SpliceSource {
+            stream: plain(&inner.io)?,
+            decoder: &mut inner.decoder,
+            received: &mut inner.body_received,
+            broken: &mut inner.broken,
+            side: ErrorSource::Upstream,
+        })
+    }
+
+    /// The request's payload, where it may be written unseen. For engines.
+    pub fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
+        if self.wants_flush() || self.inner.write_closed {
+            return None;
+        }
+        let inner = &mut *self.inner;
+        Some(SpliceSink {
+            stream: plain(&inner.io)?,
+            encoder: &mut inner.encoder,
+            sent: &mut inner.body_sent,
+            failed: &mut inner.write_closed,
+            side: ErrorSource::Upstream,
+        })
+    }
+}

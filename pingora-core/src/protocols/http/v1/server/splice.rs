@@ -1,0 +1,54 @@
+//! Bodies that pass unseen.
+
+use super::{Continue, HttpSession, Inner};
+use crate::protocols::http::v1::splice::{SpliceSink, SpliceSource, plain};
+use pingora_error::ErrorSource;
+
+impl Inner {
+    /// Whether the request's payload is needed on this side of the connection: to be sent again, or
+    /// to be measured.
+    fn keeps_body(&self) -> bool {
+        let may_be_resent = self
+            .retry_buffer
+            .as_ref()
+            .is_some_and(|kept| !kept.is_truncated());
+        let to_come = self.decoder.remaining().unwrap_or(u64::MAX);
+        let total = to_come.saturating_add(self.body_read as u64);
+        let too_long = self.options.max_body.is_some_and(|most| total > most);
+        !self.upgraded && (may_be_resent || too_long)
+    }
+}
+
+impl HttpSession {
+    /// The request's payload, where it may be taken unseen. For engines.
+    pub fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
+        let inner = &mut *self.inner;
+        let unsure = inner.continue_state == Continue::Owed;
+        if inner.broken || unsure || !inner.input.is_empty() || inner.keeps_body() {
+            return None;
+        }
+        Some(SpliceSource {
+            stream: plain(&inner.io)?,
+            decoder: &mut inner.decoder,
+            received: &mut inner.body_read,
+            broken: &mut inner.broken,
+            side: ErrorSource::Downstream,
+        })
+    }
+
+    /// The response's payload, where it may be written unseen. For engines.
+    pub fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
+        let measured = self.inner.options.min_send_rate.is_some();
+        if self.inner.broken || measured || self.wants_flush() {
+            return None;
+        }
+        let inner = &mut *self.inner;
+        Some(SpliceSink {
+            stream: plain(&inner.io)?,
+            encoder: &mut inner.encoder,
+            sent: &mut inner.body_sent,
+            failed: &mut inner.broken,
+            side: ErrorSource::Downstream,
+        })
+    }
+}
