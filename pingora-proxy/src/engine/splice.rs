@@ -6,12 +6,10 @@ use pingora_core::protocols::l4::splice::SplicePipe;
 use pingora_error::{BError, Error, ErrorType};
 use std::task::{Context, Poll};
 
-/// A body of which less is still to come is copied: two system calls for each piece, and the pages
-/// that are handed around, cost more than they save.
-const WORTH_IT: u64 = 128 * 1024;
-/// Where nobody knows how much is still to come, the last piece has to be as large: a tunnel that
-/// carries small messages is better copied.
-const LARGE_PIECE: usize = 32 * 1024;
+/// A body of which less is still to come is copied: to copy so little costs no more than to hand its
+/// pages around. Where nobody knows how much is still to come, the last piece has to be as large: a
+/// tunnel that carries small messages is better copied.
+const WORTH_IT: u64 = 32 * 1024;
 
 /// What there is to know about a body before its payload may be spliced.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +33,7 @@ impl Payload {
         match (known, self.room) {
             (Some(0), _) | (None, Some(0)) => false,
             (Some(next), _) => self.under_way || next >= WORTH_IT,
-            (None, _) => self.last_piece >= LARGE_PIECE,
+            (None, _) => self.last_piece as u64 >= WORTH_IT,
         }
     }
 }
