@@ -13,7 +13,9 @@ mod demo;
 
 use async_trait::async_trait;
 use clap::Parser;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::lb::discovery::Static;
+use pingora::lb::health_check::HealthObserve;
 use pingora::lb::{Backend, Backends};
 use pingora::prelude::*;
 use pingora::proxy::http_proxy_service_with_name;
@@ -123,9 +125,25 @@ impl ProxyHttp for Balancer {
     }
 }
 
+/// Tells when the health of an upstream changes.
+struct TellHealth;
+
+#[async_trait]
+impl HealthObserve for TellHealth {
+    async fn observe(&self, upstream: &Backend, healthy: bool) {
+        let state = if healthy {
+            "healthy again"
+        } else {
+            "unhealthy, and left out"
+        };
+        say(format_args!("{} is {state}", upstream.addr));
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr();
+    // What the balancer would log about health is told by `TellHealth`.
+    log_to_stderr("warn,pingora_load_balancing=error");
     exit_code(serve(&cli))
 }
 
@@ -139,10 +157,15 @@ fn serve(cli: &Cli) -> Result<()> {
     };
     let name = cli.name_of_upstreams();
     let mut upstreams = LoadBalancer::from_backends(backends);
-    upstreams.set_health_check(match cli.tls {
+    let mut check = match cli.tls {
         true => TcpHealthCheck::new_tls(&name),
         false => TcpHealthCheck::new(),
-    });
+    };
+    // It trusts the certificates that the proxy trusts: `ca_file` of the configuration.
+    let connector = ConnectorOptions::from_server_conf(&server.configuration);
+    check.set_connector(TransportConnector::new(Some(connector)));
+    check.health_changed_callback = Some(Box::new(TellHealth));
+    upstreams.set_health_check(check);
     upstreams.health_check_frequency = Some(Duration::from_secs(1));
     upstreams.parallel_health_check = true;
     let health_check = background_service("health check", upstreams);

@@ -2,10 +2,10 @@ use pingora::{Error, ErrorType, Result};
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Logs warnings and errors to standard error. The environment variable `RUST_LOG` changes what is
-/// logged: `RUST_LOG=info`, `RUST_LOG=debug`.
-pub fn log_to_stderr() {
-    let environment = env_logger::Env::default().default_filter_or("warn");
+/// Logs to standard error what `filter` lets through, such as `warn`, or what the environment
+/// variable `RUST_LOG` does: `RUST_LOG=info`, `RUST_LOG=debug`.
+pub fn log_to_stderr(filter: &str) {
+    let environment = env_logger::Env::default().default_filter_or(filter);
     env_logger::Builder::from_env(environment).init();
 }
 

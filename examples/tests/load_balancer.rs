@@ -2,7 +2,7 @@
 
 mod running;
 
-use running::{Origin, Running, run_to_end, until};
+use running::{Origin, Running, TlsOrigin, run_to_end, until};
 use std::net::TcpListener;
 
 const EXAMPLE: &str = "load_balancer";
@@ -58,11 +58,41 @@ fn an_upstream_that_dies_or_comes_back_is_noticed_and_no_request_fails() {
         "the request goes to the next one"
     );
 
+    balancer.wait_for_line(&format!("{address} is unhealthy"));
     let one = Origin::start_at("one", address);
+    balancer.wait_for_line(&format!("{address} is healthy again"));
     assert!(until(|| (count(&bodies(4), "one") == 2).then_some(())).is_some());
 
     drop((one, two));
     assert!(until(|| (balancer.get("/").status() == 503).then_some(())).is_some());
+}
+
+#[test]
+fn upstreams_that_speak_tls_are_verified_by_health_check_and_proxy() {
+    let origin = TlsOrigin::start("origin.test");
+    let conf = origin.file(
+        "conf.yaml",
+        &format!("ca_file: {}\n", origin.certificate.display()),
+    );
+    let upstream = origin.address.to_string();
+    let with_name = |name| {
+        let tls = [
+            "--upstream",
+            &upstream,
+            "--tls",
+            "--sni",
+            name,
+            "--conf",
+            &conf,
+        ];
+        Running::start(EXAMPLE, &tls).get("/").status()
+    };
+    assert_eq!(with_name("origin.test"), 200);
+    assert_eq!(
+        with_name("another.test"),
+        503,
+        "the certificate is for another name"
+    );
 }
 
 #[test]

@@ -255,7 +255,11 @@ impl Error {
     /// error only where they differ from the outer one's.
     fn write_chain(&self, f: &mut fmt::Formatter<'_>, outer: Option<&Error>) -> fmt::Result {
         let mut separator = "";
-        if outer.is_none_or(|o| o.esource != self.esource || o.etype != self.etype) {
+        let told = |o: &Error| {
+            o.etype == self.etype
+                && (o.esource == self.esource || self.esource == ErrorSource::Unset)
+        };
+        if !outer.is_some_and(told) {
             if self.esource != ErrorSource::Unset {
                 write!(f, "{} ", self.source_str())?;
             }

@@ -32,6 +32,22 @@ fn display_tells_the_whole_chain_once() {
 }
 
 #[test]
+fn a_cause_that_blames_nobody_is_not_told_twice() {
+    let inner = Error::explain(ErrorType::ConnectRefused, "connecting to 127.0.0.1:1");
+    let outer = inner.into_up().more_context("peer: a");
+    assert_eq!(
+        outer.to_string(),
+        "Upstream ConnectRefused context: peer: a cause: context: connecting to 127.0.0.1:1"
+    );
+    let inner = Error::explain(ErrorType::ConnectRefused, "connecting");
+    let outer = Error::because(ErrorType::ConnectRefused, "peer: a", inner).into_up();
+    assert_eq!(
+        outer.to_string(),
+        "Upstream ConnectRefused context: peer: a cause: context: connecting"
+    );
+}
+
+#[test]
 fn codes_are_shown() {
     assert!(
         Error::new(ErrorType::HTTPStatus(503))

@@ -7,10 +7,9 @@
 use std::any::type_name;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-pub(crate) const UPSTREAM_REQUEST: u8 = 1;
-pub(crate) const UPSTREAM_RESPONSE_BODY: u8 = 2;
-pub(crate) const RESPONSE_BODY: u8 = 4;
-pub(crate) const REQUEST_BODY: u8 = 8;
+pub(crate) const UPSTREAM_RESPONSE_BODY: u8 = 1;
+pub(crate) const RESPONSE_BODY: u8 = 2;
+pub(crate) const REQUEST_BODY: u8 = 4;
 
 /// What one request has found out.
 #[derive(Debug, Default, Clone, Copy)]
@@ -69,15 +68,15 @@ mod tests {
         assert!(!noted.is_default(RESPONSE_BODY));
         noted.note::<Wrapper>(RESPONSE_BODY);
         assert!(noted.is_default(RESPONSE_BODY));
-        assert!(!noted.is_default(RESPONSE_BODY | UPSTREAM_REQUEST));
+        assert!(!noted.is_default(RESPONSE_BODY | REQUEST_BODY));
     }
 
     #[test]
     fn what_one_request_finds_out_all_know() {
         let known = Known::default();
         let mut noted = Noted::of_proxy::<Proxy>(known.phases());
-        noted.note::<Proxy>(UPSTREAM_REQUEST);
+        noted.note::<Proxy>(REQUEST_BODY);
         known.learn(noted);
-        assert!(Noted::of_proxy::<Proxy>(known.phases()).is_default(UPSTREAM_REQUEST));
+        assert!(Noted::of_proxy::<Proxy>(known.phases()).is_default(REQUEST_BODY));
     }
 }

@@ -4,7 +4,7 @@ use crate::engine::state::{Exchange, OnFailure, ResponseFlow};
 use crate::engine::turn::{Event, Limits, Turn};
 use crate::{HttpProxy, ProxyHttp, Session, defaults};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
@@ -88,7 +88,7 @@ where
         let figures = &mut self.session.upstream;
         figures.body_received = self.upstream.body_bytes_received();
         figures.body_sent = Some(self.upstream.body_bytes_sent());
-        figures.write_pending += self.turn.write_pending;
+        figures.write_pending += std::mem::take(&mut self.turn.write_pending);
     }
 
     /// Sends what was read of the body before, or says that there is none.
@@ -123,8 +123,11 @@ where
             self.upstream.queue_body(piece)?;
         }
         if end {
-            let trailers = self.session.downstream_session.take_request_trailers();
-            self.upstream.queue_end(trailers.as_deref())?;
+            if let Some(trailers) = self.session.downstream_session.take_request_trailers() {
+                self.session.request_trailers = Some(trailers);
+            }
+            self.upstream
+                .queue_end(self.session.request_trailers.as_deref())?;
             self.exchange.request_ended();
         }
         Ok(())
@@ -154,16 +157,10 @@ where
                 .await?;
         }
         if self.filters_request_body() {
-            let filter = self
-                .proxy
-                .inner
-                .request_body_filter(self.session, piece, end, self.ctx);
-            // A default's future has no size; one that does nothing need not be asked again.
-            let default = size_of_val(&*filter) == 0;
-            filter.await?;
-            if default {
-                self.session.noted.note::<SV>(defaults::REQUEST_BODY);
-            }
+            let inner = &self.proxy.inner;
+            inner
+                .request_body_filter(self.session, piece, end, self.ctx)
+                .await?;
         }
         Ok(())
     }
@@ -195,7 +192,7 @@ where
     }
 
     async fn on_header(&mut self, mut header: Box<ResponseHeader>, end: bool) -> Result<()> {
-        let upgraded = header.line().status == StatusCode::SWITCHING_PROTOCOLS;
+        let upgraded = self.opens_tunnel(header.line().status);
         hop_by_hop::prepare_downstream_response(&mut header);
         // Whatever the upstream speaks, the client is spoken to in our own version.
         header.set_version(Version::HTTP_11);
@@ -217,7 +214,15 @@ where
             let modules = &mut self.session.downstream_modules_ctx;
             modules.response_header_filter(&mut header, end).await?;
         }
-        if header.line().status.is_informational() && !upgraded {
+        let status = header.line().status;
+        if self.opens_tunnel(status) != upgraded {
+            let context =
+                "a filter changed a status that decides whether the connection is a tunnel";
+            return Error::e_explain(ErrorType::InternalError, context);
+        }
+        if status.is_informational() && !upgraded {
+            // A permission to continue may be given by any of several tries.
+            self.session.informed |= status != StatusCode::CONTINUE;
             return self
                 .session
                 .downstream_session
@@ -235,6 +240,12 @@ where
         self.turn.request.set_unseen(!self.sees_request_body());
         self.turn.response.set_unseen(!self.sees_response_body());
         Ok(())
+    }
+
+    /// Whether bytes have no frame behind a head of this status.
+    fn opens_tunnel(&self, status: StatusCode) -> bool {
+        let connects = || self.session.req_header().line().method == Method::CONNECT;
+        status == StatusCode::SWITCHING_PROTOCOLS || status.is_success() && connects()
     }
 
     /// Whether the filters of the response's body have to be asked.
@@ -261,10 +272,6 @@ where
         if !self.session.downstream_modules_ctx.is_empty() {
             let modules = &mut self.session.downstream_modules_ctx;
             modules.response_body_filter(&mut data, end)?;
-            if end && let Some(tail) = modules.response_done_filter()? {
-                self.queue_body(data.take(), false)?;
-                data = Some(tail);
-            }
         }
         self.queue_body(data, end)?;
         if end {
@@ -301,7 +308,11 @@ where
         self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
         self.session
             .downstream_session
-            .queue(HttpTask::Body(data, end))
+            .queue(HttpTask::Body(data, end))?;
+        // Where a rate is asked for, the time depends on how much waits.
+        self.turn
+            .limit_downstream_write(self.session.get_write_timeout());
+        Ok(())
     }
 
     fn on_tunnel(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
@@ -321,30 +332,43 @@ where
 
     async fn on_trailers(&mut self, trailers: Option<Box<HeaderMap>>) -> Result<()> {
         self.flush_once().await;
-        if self.session.upstream_compression.is_enabled() {
-            let rest = self.compress(None, true)?;
-            self.queue_body(rest, false)?;
-        }
+        self.end_body_before_trailers()?;
         let mut trailers = trailers.unwrap_or_default();
         let inner = &self.proxy.inner;
         inner.upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;
-        let mut tail = inner
+        let mut instead = inner
             .response_trailer_filter(self.session, &mut trailers, self.ctx)
             .await?;
-        let mut trailers = Some(trailers);
-        if tail.is_none() && !self.session.downstream_modules_ctx.is_empty() {
-            let modules = &mut self.session.downstream_modules_ctx;
-            tail = modules.response_trailer_filter(&mut trailers)?;
-        }
-        match tail {
-            Some(tail) => self.queue_body(Some(tail), true)?,
-            None => self
-                .session
+        let modules = &mut self.session.downstream_modules_ctx;
+        if instead.is_some() {
+            modules.response_body_filter(&mut instead, true)?;
+            self.queue_body(instead, true)?;
+        } else {
+            let mut trailers = Some(trailers);
+            let rest = modules.response_trailer_filter(&mut trailers)?;
+            self.queue_body(rest, false)?;
+            self.session
                 .downstream_session
-                .queue(HttpTask::Trailer(trailers))?,
+                .queue(HttpTask::Trailer(trailers))?;
         }
         self.exchange.response_ended();
         Ok(())
+    }
+
+    /// No piece of the body has said that it is the last one. A filter that collects has to hear of
+    /// the end nevertheless, and what it then gives away goes ahead of the trailers.
+    fn end_body_before_trailers(&mut self) -> Result<()> {
+        let mut rest = None;
+        if self.filters_body() {
+            self.filter_body(&mut rest, true, true)?;
+        } else if self.session.upstream_compression.is_enabled() {
+            rest = self.compress(None, true)?;
+        }
+        if rest.is_some() {
+            let modules = &mut self.session.downstream_modules_ctx;
+            modules.response_body_filter(&mut rest, false)?;
+        }
+        self.queue_body(rest, false)
     }
 
     #[cold]
@@ -360,7 +384,12 @@ where
             },
             Event::UpstreamFailed(error) => Err(self.explain_upstream(error)),
             Event::DownstreamFailed(error) | Event::DownstreamUnwritable(error) => Err(error),
-            Event::Expired(kind) => Err(self.explain_expired(kind)),
+            Event::Expired(kind) => {
+                if matches!(kind, Deadline::DownstreamWrite | Deadline::Progress) {
+                    self.session.downstream_session.discard_queued();
+                }
+                Err(self.explain_expired(kind))
+            }
             Event::Task(_) | Event::Body(_) | Event::Complete => Ok(()),
         }
     }

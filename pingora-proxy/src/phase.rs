@@ -1,6 +1,6 @@
 //! Phases that cost nothing where the user did not implement them.
 
-/// Writes the default of an async phase.
+/// Writes the default of an async phase. With `notes`, it also notes that it ran.
 ///
 /// It is what `#[async_trait]` would make of it, with one difference: the future that it returns has
 /// size zero, and boxing a value of size zero does not allocate. An `async` block that returns at
@@ -11,7 +11,8 @@
 macro_rules! default_phase {
     (
         $(#[$doc:meta])*
-        fn $name:ident[$($life:lifetime),*]($($arg:ident: $ty:ty),* $(,)?) -> $out:ty {
+        fn $name:ident[$($life:lifetime),*]($($arg:ident: $ty:ty),* $(,)?) -> $out:ty
+        $(, $session:ident notes $phase:ident)? {
             $value:expr
         }
     ) => {
@@ -26,6 +27,7 @@ macro_rules! default_phase {
             'life0: 'async_trait,
             $($life: 'async_trait,)*
         {
+            $($session.note_default::<Self>($crate::defaults::$phase);)?
             Box::pin(::std::future::poll_fn(|_| ::std::task::Poll::Ready($value)))
         }
     };

@@ -22,6 +22,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{BError, Error, ErrorType, Result};
 use pingora_http::RequestHeader;
+use std::any::Any;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -150,6 +151,7 @@ where
             let may_retry = error.retry()
                 && retries < self.max_retries
                 && session.response_written().is_none()
+                && !session.informed
                 && !session.retry_buffer_truncated();
             if !may_retry {
                 return Err(error);
@@ -217,13 +219,17 @@ where
             .get_peer_options()
             .map(|o| o.http_upstream_request_policy);
         hop_by_hop::prepare_upstream_request(request, &policy.unwrap_or_default())?;
-        frame_request(request, session)?;
+        // Whatever the client speaks, the upstream is spoken to in our own version.
+        request.set_version(Version::HTTP_11);
         address_request(request, peer)?;
         self.inner
             .upstream_request_filter(session, request, ctx)
             .await?;
+        frame_request(request, session)?;
         if session.upstream_compression.is_enabled() {
-            session.upstream_compression.request_filter(request);
+            // What the client can read decides, whatever is asked of the upstream.
+            let client = session.downstream_session.req_header();
+            session.upstream_compression.request_filter(client);
         }
         upstream.queue_request_header(request)?;
         drop(copy);
@@ -235,17 +241,24 @@ where
         &self,
         session: &mut Session,
         ctx: &mut SV::CTX,
+        left: Option<Box<dyn Any + Send + Sync>>,
         refused: Option<BError>,
     ) -> Outcome {
-        let served = match refused {
-            Some(error) => Err(error),
-            None => {
-                // A panic in a phase costs this request and nothing else. Session and context live
-                // outside of what is unwound.
-                let phases = AssertUnwindSafe(self.phases(session, ctx)).catch_unwind();
-                phases.await.unwrap_or_else(|panic| Err(panicked(&*panic)))
+        // A panic in a phase costs this request and nothing else. Session and context live outside
+        // of what is unwound.
+        let phases = AssertUnwindSafe(async {
+            if let Some(left) = left {
+                self.inner.on_connection_reuse(session, ctx, left);
             }
-        };
+            match refused {
+                Some(error) => Err(error),
+                None => self.phases(session, ctx).await,
+            }
+        });
+        let served = phases
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|panic| Err(panicked(&*panic)));
         match served {
             Ok(()) => Outcome {
                 error: None,
@@ -266,9 +279,14 @@ where
                 (500, session.respond_error(500).await.is_ok())
             }
         };
-        if !self.inner.suppress_error_log(session, ctx, &error) {
-            let summary = self.inner.request_summary(session, ctx);
-            log::error!("Fail to proxy: {error}, status: {status}, {summary}");
+        let line = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            if !self.inner.suppress_error_log(session, ctx, &error) {
+                let summary = self.inner.request_summary(session, ctx);
+                log::error!("Fail to proxy: {error}, status: {status}, {summary}");
+            }
+        }));
+        if let Err(panic) = line {
+            log::error!("{}: {error}, status: {status}", panicked(&*panic));
         }
         Outcome {
             error: Some(error),
@@ -283,12 +301,13 @@ where
         reuse: bool,
     ) -> Option<ReusedHttpStream> {
         let mut settings = HttpPersistentSettings::for_session(&session);
-        let left = match reuse {
-            true => self.inner.persist_connection_context(&session, ctx),
-            false => None,
-        };
-        if let Some(left) = left {
-            settings.set_user_context(left);
+        if reuse && session.will_keepalive() {
+            let leave = || self.inner.persist_connection_context(&session, ctx);
+            match std::panic::catch_unwind(AssertUnwindSafe(leave)) {
+                Ok(Some(left)) => settings.set_user_context(left),
+                Ok(None) => {}
+                Err(panic) => log::error!("{}", panicked(&*panic)),
+            }
         }
         let mut downstream = session.downstream_session;
         if !reuse {
@@ -302,14 +321,11 @@ where
 
 /// Whether the client got a complete answer.
 fn response_is_whole(session: &mut Session) -> bool {
-    session.response_written().is_some() && !session.has_pending_downstream_tasks()
+    session.is_response_complete() && !session.has_pending_downstream_tasks()
 }
 
-/// Sees to it that a body whose length is not told goes out in chunks.
-///
-/// Whatever the client speaks, the upstream is spoken to in our own version.
+/// Sees to it that a body whose length is not told, or not any more, goes out in chunks.
 fn frame_request(request: &mut RequestHeader, session: &mut Session) -> Result<()> {
-    request.set_version(Version::HTTP_11);
     if session.is_body_empty() {
         return Ok(());
     }
@@ -334,7 +350,7 @@ fn address_request(request: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
 }
 
 #[cold]
-fn panicked(panic: &(dyn std::any::Any + Send)) -> BError {
+fn panicked(panic: &(dyn Any + Send)) -> BError {
     let text = panic
         .downcast_ref::<&'static str>()
         .map(|text| text.to_string())
@@ -375,10 +391,7 @@ where
         let mut session = Session::new(Box::new(downstream), &self.downstream_modules, noted);
         session.shutting_down = shutting_down;
         let mut ctx = self.inner.new_ctx();
-        if let Some(left) = left {
-            self.inner.on_connection_reuse(&mut session, &mut ctx, left);
-        }
-        let outcome = self.serve(&mut session, &mut ctx, refused).await;
+        let outcome = self.serve(&mut session, &mut ctx, left, refused).await;
         self.known.learn(session.noted);
         let logging = self
             .inner
@@ -397,3 +410,6 @@ where
         self.server_options.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,7 @@ pub enum ProxyWarnLogContext {
 ///     fn new_ctx(&self) -> Self::CTX {}
 ///
 ///     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
-///         Ok(Box::new(HttpPeer::new(([127, 0, 0, 1], 8080), false, String::new())))
+///         Ok(Box::new(HttpPeer::new("127.0.0.1:8080", false, String::new())))
 ///     }
 ///
 ///     async fn response_filter(
@@ -160,11 +160,11 @@ pub trait ProxyHttp {
         /// The last call has `end_of_stream` set, and may have no piece. A filter that changes the
         /// length has to remove `Content-Length` in [`ProxyHttp::upstream_request_filter`].
         fn request_body_filter['life1, 'life2, 'life3](
-            _session: &'life1 mut Session,
+            session: &'life1 mut Session,
             _body: &'life2 mut Option<Bytes>,
             _end_of_stream: bool,
             _ctx: &'life3 mut Self::CTX,
-        ) -> Result<()> {
+        ) -> Result<()>, session notes REQUEST_BODY {
             Ok(())
         }
     }
@@ -263,28 +263,20 @@ pub trait ProxyHttp {
         range::range_header_filter(session.req_header(), resp, None)
     }
 
-    /// Changes the request's header on its way to the upstream.
-    ///
-    /// `async fn upstream_request_filter(&self, session: &mut Session, upstream_request: &mut RequestHeader, ctx: &mut Self::CTX) -> Result<()>`
-    ///
-    /// `upstream_request` is a copy: the request of the `session` stays as the client sent it.
-    /// Fields that are for one connection only were removed already (RFC 9110 section 7.6.1).
-    fn upstream_request_filter<'life0, 'life1, 'life2, 'life3, 'async_trait>(
-        &'life0 self,
-        session: &'life1 mut Session,
-        _upstream_request: &'life2 mut RequestHeader,
-        _ctx: &'life3 mut Self::CTX,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + 'async_trait>>
-    where
-        Self::CTX: Send + Sync,
-        Self: Sync + 'async_trait,
-        'life0: 'async_trait,
-        'life1: 'async_trait,
-        'life2: 'async_trait,
-        'life3: 'async_trait,
-    {
-        session.note_default::<Self>(defaults::UPSTREAM_REQUEST);
-        Box::pin(std::future::poll_fn(|_| std::task::Poll::Ready(Ok(()))))
+    default_phase! {
+        /// Changes the request's header on its way to the upstream.
+        ///
+        /// `async fn upstream_request_filter(&self, session: &mut Session, upstream_request: &mut RequestHeader, ctx: &mut Self::CTX) -> Result<()>`
+        ///
+        /// `upstream_request` is a copy: the request of the `session` stays as the client sent it.
+        /// Fields that are for one connection only were removed already (RFC 9110 section 7.6.1).
+        fn upstream_request_filter['life1, 'life2, 'life3](
+            _session: &'life1 mut Session,
+            _upstream_request: &'life2 mut RequestHeader,
+            _ctx: &'life3 mut Self::CTX,
+        ) -> Result<()> {
+            Ok(())
+        }
     }
 
     default_phase! {

@@ -87,7 +87,7 @@ type OverrideRuntime = Arc<dyn Fn(&RuntimeOpts) -> Option<RuntimeOpts> + Send + 
 /// #     type CTX = ();
 /// #     fn new_ctx(&self) {}
 /// #     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
-/// #         Ok(Box::new(HttpPeer::new(([127, 0, 0, 1], 8080), false, String::new())))
+/// #         Ok(Box::new(HttpPeer::new("127.0.0.1:8080", false, String::new())))
 /// #     }
 /// # }
 /// # use std::sync::Arc;

@@ -1,10 +1,12 @@
 use crate::defaults::Noted;
 use crate::subrequest::{Ctx as SubrequestCtx, SubrequestSpawner};
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora_cache::HttpCache;
 use pingora_core::modules::http::{HttpModuleCtx, HttpModules};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::compression::ResponseCompressionCtx;
+use pingora_core::protocols::http::exchange::DownstreamHalf;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_error::{Error, Result};
 use pingora_http::ResponseHeader;
@@ -36,6 +38,10 @@ pub struct Session {
     pub(crate) noted: Noted,
     pub(crate) upstream: UpstreamFigures,
     pub(crate) shutting_down: bool,
+    /// An informational response went to the client: what follows must be its final one.
+    pub(crate) informed: bool,
+    /// The trailers of the request's body, kept for another try.
+    pub(crate) request_trailers: Option<Box<HeaderMap>>,
 }
 
 /// What is counted of the exchange with the upstream.
@@ -64,6 +70,8 @@ impl Session {
             noted,
             upstream: UpstreamFigures::default(),
             shutting_down: false,
+            informed: false,
+            request_trailers: None,
         }
     }
 
@@ -114,12 +122,25 @@ impl Session {
             header.set_content_length(body.len())?;
         }
         let end = body.is_empty();
-        self.downstream_modules_ctx
-            .response_header_filter(&mut header, end)
-            .await?;
+        let mut body = body;
+        if self.downstream_session.response_written().is_none() {
+            self.downstream_modules_ctx
+                .response_header_filter(&mut header, end)
+                .await?;
+            if !end {
+                let mut filtered = Some(body);
+                self.downstream_modules_ctx
+                    .response_body_filter(&mut filtered, true)?;
+                body = filtered.unwrap_or_default();
+            }
+        }
         self.downstream_session
             .write_error_response(header, body)
             .await
+    }
+
+    fn queue(&mut self, task: HttpTask) -> Result<()> {
+        DownstreamHalf::queue(&mut *self.downstream_session, task)
     }
 
     /// Writes a response's header; informational ones may precede the final one. `end_of_stream`
@@ -133,8 +154,7 @@ impl Session {
             .response_header_filter(&mut resp, end_of_stream)
             .await?;
         let end = end_of_stream && !resp.status.is_informational();
-        self.downstream_session
-            .send_downstream_proxy_task(HttpTask::Header(resp, end));
+        self.queue(HttpTask::Header(resp, end))?;
         self.downstream_session
             .write_downstream_proxy_tasks()
             .await
@@ -163,8 +183,7 @@ impl Session {
         if body.is_none() && !end_of_stream {
             return Ok(());
         }
-        self.downstream_session
-            .send_downstream_proxy_task(HttpTask::Body(body, end_of_stream));
+        self.queue(HttpTask::Body(body, end_of_stream))?;
         self.downstream_session
             .write_downstream_proxy_tasks()
             .await
@@ -183,14 +202,12 @@ impl Session {
         self.downstream_modules_ctx
             .response_header_filter(&mut header, end)
             .await?;
-        self.downstream_session
-            .send_downstream_proxy_task(HttpTask::Header(header, end));
+        self.queue(HttpTask::Header(header, end))?;
         if !end {
             let mut body = Some(body);
             self.downstream_modules_ctx
                 .response_body_filter(&mut body, true)?;
-            self.downstream_session
-                .send_downstream_proxy_task(HttpTask::Body(body, true));
+            self.queue(HttpTask::Body(body, true))?;
         }
         self.downstream_session
             .write_downstream_proxy_tasks()
@@ -228,7 +245,7 @@ impl Session {
                 return Err(error);
             }
             let task = self.filter_through_modules(task).await?;
-            self.downstream_session.send_downstream_proxy_task(task);
+            self.queue(task)?;
         }
         self.downstream_session
             .write_downstream_proxy_tasks()
@@ -242,13 +259,13 @@ impl Session {
             HttpTask::Header(header, end) => modules.response_header_filter(header, *end).await?,
             HttpTask::Body(data, end) => modules.response_body_filter(data, *end)?,
             HttpTask::Trailer(trailers) => {
-                if let Some(tail) = modules.response_trailer_filter(trailers)? {
-                    return Ok(HttpTask::Body(Some(tail), true));
+                if let Some(rest) = modules.response_trailer_filter(trailers)? {
+                    self.queue(HttpTask::Body(Some(rest), false))?;
                 }
             }
             HttpTask::Done => {
-                if let Some(tail) = modules.response_done_filter()? {
-                    return Ok(HttpTask::Body(Some(tail), true));
+                if let Some(rest) = modules.response_done_filter()? {
+                    return Ok(HttpTask::Body(Some(rest), true));
                 }
             }
             HttpTask::UpgradedBody(..) | HttpTask::Failed(_) => {}

@@ -148,6 +148,12 @@ impl Connection {
         self.with_body(request, framing).await
     }
 
+    /// Reads the body of a response to GET whose head was read before.
+    pub async fn rest_of(&mut self, response: Message) -> Message {
+        let framing = response.response_framing("GET");
+        self.with_body(response, framing).await
+    }
+
     /// Reads a head, and leaves what follows it.
     ///
     /// # Panics
@@ -187,6 +193,13 @@ impl Connection {
             return None;
         }
         Some(std::mem::take(&mut self.buffer))
+    }
+
+    /// Whether something has arrived by now, be it the connection's end.
+    pub fn has_input(&mut self) -> bool {
+        let read = self.stream.try_read_buf(&mut self.buffer);
+        !self.buffer.is_empty()
+            || !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Reads until the connection ends, whichever way, and returns what came.

@@ -5,7 +5,11 @@
 //! - [`Message`]: a request or response as it came over the wire.
 //! - [`Origin`]: an origin on a port of its own, scripted per connection or well-behaved with a
 //!   behaviour for each path, which records what it was asked.
+//! - [`Authority`]: certificates, made where they are used.
+//! - [`Refusing`]: an address where nobody listens, for sure.
 //! - [`Nginx`]: the real one, in a directory and on a port of its own.
+//! - [`Program`]: a program as a process of its own, with what it says on its outputs.
+//! - [`log_lines`]: what the framework logs in this process.
 //! - [`TestServer`]: a server of the framework in a thread; [`proxy`] starts one around a
 //!   `ProxyHttp`, [`FixedUpstream`] is the smallest such.
 //!
@@ -20,18 +24,27 @@
     reason = "a test that can't go on ends by panicking"
 )]
 
+mod authority;
 mod connection;
+mod logged;
 mod message;
 mod nginx;
 mod origin;
+mod program;
+mod refusing;
 mod server;
 mod well_behaved;
 
+pub use authority::Authority;
 pub use connection::{Connection, eventually};
+pub use logged::{keep_log, log_lines, logged};
 pub use message::{Ending, Message};
-pub use nginx::Nginx;
+pub use nginx::{Nginx, free_port};
 pub use origin::Origin;
+pub use program::Program;
+pub use refusing::Refusing;
 pub use server::{FixedUpstream, TestServer, proxy, proxy_with};
+pub use well_behaved::pattern;
 
 use std::time::Duration;
 

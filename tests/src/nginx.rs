@@ -2,6 +2,7 @@
 
 use crate::PATIENCE;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -26,9 +27,23 @@ impl Nginx {
     /// # Panics
     /// When nginx isn't installed, or doesn't like the directives.
     pub fn with_server(directives: &str) -> Self {
+        Self::listening("", directives)
+    }
+
+    /// Starts one that speaks TLS with this certificate and key.
+    pub fn with_tls(files: &(PathBuf, PathBuf), directives: &str) -> Self {
+        let (certificate, key) = (files.0.display(), files.1.display());
+        let tls = format!(
+            "ssl_certificate {certificate}; ssl_certificate_key {key}; \
+             ssl_protocols TLSv1.2 TLSv1.3;"
+        );
+        Self::listening(" ssl", &format!("{tls}\n        {directives}"))
+    }
+
+    fn listening(parameters: &str, directives: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory can be made");
         let port = free_port();
-        let config = config(dir.path(), port, directives);
+        let config = config(dir.path(), &format!("{port}{parameters}"), directives);
         std::fs::write(dir.path().join("nginx.conf"), config).expect("the directory is writable");
         std::fs::create_dir(dir.path().join("html")).expect("the directory is writable");
         let mut nginx = Self {
@@ -38,6 +53,11 @@ impl Nginx {
         };
         nginx.start();
         nginx
+    }
+
+    /// The directory of the files that it serves.
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("html")
     }
 
     /// Where it listens.
@@ -92,12 +112,13 @@ impl Drop for Nginx {
 }
 
 /// One process, so that it can be stopped by its id; nothing outside of its directory is touched.
-fn config(dir: &std::path::Path, port: u16, directives: &str) -> String {
+fn config(dir: &std::path::Path, listen: &str, directives: &str) -> String {
     let dir = dir.display();
     format!(
         "daemon off;
 master_process off;
 pid {dir}/nginx.pid;
+error_log stderr crit;
 events {{ worker_connections 1024; }}
 http {{
     access_log off;
@@ -109,7 +130,7 @@ http {{
     keepalive_requests 1000000;
     default_type text/plain;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{listen};
         root {dir}/html;
         {directives}
     }}
@@ -120,7 +141,7 @@ http {{
 
 /// A port on which nobody listens now. For programs that can't be told port 0; for an address that
 /// refuses connections, keep nobody from it.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     listener
         .local_addr()

@@ -81,6 +81,7 @@ impl Origin {
     /// | `/echo` | the request's body |
     /// | `/length/N` | N bytes with Content-Length |
     /// | `/chunked/N` | N bytes in chunks of at most 1,000 |
+    /// | `/drip/N` | N bytes with Content-Length, each in a segment of its own |
     /// | `/close/N` | N bytes, delimited by the end of the connection |
     /// | `/trailers` | a chunked body with the trailer `X-Checksum: 42` |
     /// | `/hints` | 103 with a Link, then 200 |

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 /// The largest chunk of a chunked body.
 const CHUNK: usize = 1000;
+const CHUNKED_HEAD: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 /// Between two chunks of a slow body.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -50,8 +51,12 @@ async fn answer(connection: &mut Connection, request: &Message) -> io::Result<Ne
     match behaviour {
         "echo" | "continue" => fixed(connection, &request.body, without_body).await?,
         "length" => fixed(connection, &pattern(count), without_body).await?,
-        "chunked" if !without_body => chunked(connection, &pattern(count), "").await?,
-        "trailers" => chunked(connection, b"checked", "X-Checksum: 42\r\n").await?,
+        "chunked" => chunked(connection, &pattern(count), "", without_body).await?,
+        "drip" => drip(connection, &pattern(count), without_body).await?,
+        "trailers" => {
+            let trailers = "X-Checksum: 42\r\n";
+            chunked(connection, b"checked", trailers, without_body).await?;
+        }
         "hints" => {
             let hints = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
             connection.try_send(hints).await?;
@@ -67,12 +72,14 @@ async fn answer(connection: &mut Connection, request: &Message) -> io::Result<Ne
                 .try_send(format!("HTTP/1.1 {count} Named\r\n{length}\r\n"))
                 .await?;
         }
-        "slow" => slow(connection, count).await?,
+        "slow" => slow(connection, count, without_body).await?,
         "close" => {
             connection
                 .try_send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
                 .await?;
-            connection.try_send(pattern(count)).await?;
+            if !without_body {
+                connection.try_send(pattern(count)).await?;
+            }
             return Ok(Next::Close);
         }
         "cut" | "reset" => {
@@ -91,9 +98,18 @@ async fn answer(connection: &mut Connection, request: &Message) -> io::Result<Ne
     Ok(Next::Keep)
 }
 
-/// `count` bytes that tell a lost or doubled piece.
-pub(crate) fn pattern(count: usize) -> Vec<u8> {
-    (b'a'..=b'z').cycle().take(count).collect()
+/// Bytes that differ from place to place, so that a lost, doubled or misplaced piece shows.
+pub fn pattern(count: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(count + 8);
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    while bytes.len() < count {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(count);
+    bytes
 }
 
 fn head(length: usize) -> String {
@@ -108,23 +124,41 @@ async fn fixed(connection: &mut Connection, body: &[u8], without_body: bool) -> 
     connection.try_send(bytes).await
 }
 
-async fn chunked(connection: &mut Connection, body: &[u8], trailers: &str) -> io::Result<()> {
-    connection
-        .try_send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await?;
+async fn chunked(
+    connection: &mut Connection,
+    body: &[u8],
+    trailers: &str,
+    without_body: bool,
+) -> io::Result<()> {
+    connection.try_send(CHUNKED_HEAD).await?;
+    if without_body {
+        return Ok(());
+    }
+    let mut bytes = Vec::with_capacity(body.len() + body.len() / 100 + 16);
     for chunk in body.chunks(CHUNK) {
-        let mut bytes = format!("{:x}\r\n", chunk.len()).into_bytes();
+        bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
         bytes.extend_from_slice(chunk);
         bytes.extend_from_slice(b"\r\n");
-        connection.try_send(bytes).await?;
     }
-    connection.try_send(format!("0\r\n{trailers}\r\n")).await
+    bytes.extend_from_slice(format!("0\r\n{trailers}\r\n").as_bytes());
+    connection.try_send(bytes).await
 }
 
-async fn slow(connection: &mut Connection, count: usize) -> io::Result<()> {
-    connection
-        .try_send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await?;
+/// Each byte in a segment of its own.
+async fn drip(connection: &mut Connection, body: &[u8], without_body: bool) -> io::Result<()> {
+    let mut bytes = head(body.len()).into_bytes();
+    if !without_body {
+        bytes.extend_from_slice(body);
+    }
+    connection.send_in_pieces(bytes, 1).await;
+    Ok(())
+}
+
+async fn slow(connection: &mut Connection, count: usize, without_body: bool) -> io::Result<()> {
+    connection.try_send(CHUNKED_HEAD).await?;
+    if without_body {
+        return Ok(());
+    }
     for _ in 0..count {
         tokio::time::sleep(PAUSE).await;
         connection.try_send("1\r\n.\r\n").await?;

@@ -229,3 +229,62 @@ impl Drop for Origin {
         until(|| TcpStream::connect(self.address).err());
     }
 }
+
+/// OpenSSL's test server, which answers every request with a page of its own, and a certificate that
+/// it signed itself. Dropping it kills it.
+pub struct TlsOrigin {
+    pub address: SocketAddr,
+    /// The certificate, in PEM.
+    pub certificate: PathBuf,
+    folder: PathBuf,
+    child: Child,
+}
+
+impl TlsOrigin {
+    pub fn start(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("pingora-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let openssl = |arguments: String| {
+            let mut command = Command::new("openssl");
+            command
+                .args(arguments.split(' '))
+                .current_dir(&folder)
+                .stdin(Stdio::null());
+            command.stdout(Stdio::piped()).stderr(Stdio::null());
+            command
+        };
+        let certified = openssl(format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name} \
+             -addext subjectAltName=DNS:{name} -keyout key.pem -out certificate.pem"
+        ));
+        assert!({ certified }.status().unwrap().success());
+        let server = "s_server -www -accept 127.0.0.1:0 -key key.pem -cert certificate.pem";
+        let mut child = openssl(server.into()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let accepts = lines.find_map(|line| Some(line.ok()?.strip_prefix("ACCEPT ")?.to_string()));
+        let address = accepts.unwrap().parse().unwrap();
+        // What else it writes has to go somewhere.
+        thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        TlsOrigin {
+            address,
+            certificate: folder.join("certificate.pem"),
+            folder,
+            child,
+        }
+    }
+
+    /// Writes a file that goes with the origin, and returns its path.
+    pub fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+}
+
+impl Drop for TlsOrigin {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::ServerApp;
 use crate::process::ShutdownWatch;
+use crate::process::drain::quiet_time;
 use crate::protocols::Stream;
 use crate::protocols::http::h1::RequestRules;
 use crate::protocols::http::v1::server::HttpSession as SessionV1;
@@ -196,12 +197,12 @@ impl ReusedHttpStream {
             Kept::Session(reusable) => reusable.into_session(),
         };
         if let Some(settings) = self.settings {
-            let reuses = session.get_keepalive_reuses_remaining();
+            // A session that was kept has counted this request already; the settings have not.
+            let reuses = session
+                .get_keepalive_reuses_remaining()
+                .or(settings.reuses_remaining.map(|n| n.saturating_sub(1)));
             settings.apply_to_session(&mut session);
-            // A session that was kept has counted this request already.
-            if reuses.is_some() {
-                session.set_keepalive_reuses_remaining(reuses);
-            }
+            session.set_keepalive_reuses_remaining(reuses);
         }
         session
     }
@@ -243,27 +244,22 @@ pub trait HttpServerApp {
 ///
 /// Asking for that anew at each request would take a lock each time. The future is therefore kept
 /// for the connection's life and polled again only when the task's waker changed.
+#[derive(Default)]
 struct ShutdownNotice {
-    changed: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    changed: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     waker: Option<Waker>,
 }
 
 impl ShutdownNotice {
-    fn new(shutdown: &ShutdownWatch) -> Self {
-        let mut shutdown = shutdown.clone();
-        let changed = Box::pin(async move {
-            // An error says that nobody is left who could tell: nothing to wait for either.
-            if shutdown.wait_for(|down| *down).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        });
-        ShutdownNotice {
-            changed,
-            waker: None,
+    async fn wait(mut shutdown: ShutdownWatch) {
+        // An error says that nobody is left who could tell: nothing to wait for either.
+        if shutdown.wait_for(|down| *down).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready at least once after the shutdown began.
+    fn poll(&mut self, cx: &mut Context<'_>, shutdown: &ShutdownWatch) -> Poll<()> {
         if self
             .waker
             .as_ref()
@@ -272,7 +268,12 @@ impl ShutdownNotice {
             return Poll::Pending;
         }
         self.waker = Some(cx.waker().clone());
-        self.changed.as_mut().poll(cx)
+        let wait = || Box::pin(Self::wait(shutdown.clone())) as Pin<Box<_>>;
+        let waited = self.changed.get_or_insert_with(wait).as_mut().poll(cx);
+        if waited.is_ready() {
+            *self = ShutdownNotice::default();
+        }
+        waited
     }
 }
 
@@ -284,29 +285,33 @@ pub fn is_shutting_down(shutdown: &ShutdownWatch) -> bool {
 }
 
 /// Waits for the first byte of a request; `false` if the connection is to be closed instead.
+///
+/// When the process begins to shut down, a request that is on its way already is still waited for: a
+/// client can't know that the connection is about to be closed. That is a short time, and longer when
+/// another server has taken over (see [`quiet_time`]).
 async fn request_begins(
     session: &mut SessionV1,
     patience: Option<Duration>,
     shutdown: &ShutdownWatch,
-    notice: &mut Option<ShutdownNotice>,
+    notice: &mut ShutdownNotice,
 ) -> bool {
-    let mut deadline = None;
+    let (mut deadline, mut closing) = (None, false);
     poll_fn(|cx| {
         if let Poll::Ready(begun) = session.poll_request_begins(cx) {
             return Poll::Ready(begun);
         }
-        let notice = notice.get_or_insert_with(|| ShutdownNotice::new(shutdown));
-        if notice.poll(cx).is_ready() || is_shutting_down(shutdown) {
-            return Poll::Ready(false);
-        }
-        let Some(patience) = patience else {
-            return Poll::Pending;
-        };
         let now = Instant::now();
-        let Some(at) = *deadline.get_or_insert_with(|| now.checked_add(patience)) else {
-            return Poll::Pending;
-        };
-        session.poll_keepalive(cx, at, now).map(|()| false)
+        let patience = patience.and_then(|patience| now.checked_add(patience));
+        deadline = deadline.or(patience);
+        if !closing && (notice.poll(cx, shutdown).is_ready() || is_shutting_down(shutdown)) {
+            closing = true;
+            let quiet = now + quiet_time(shutdown);
+            deadline = Some(deadline.map_or(quiet, |at| at.min(quiet)));
+        }
+        match deadline {
+            Some(at) => session.poll_keepalive(cx, at, now).map(|()| false),
+            None => Poll::Pending,
+        }
     })
     .await
 }
@@ -326,8 +331,9 @@ where
         let mut patience = self
             .server_options()
             .map_or(Some(defaults), |o| o.header_timeout);
+        // A connection that was accepted while the process was shutting down is served once.
         let late = *shutdown.borrow();
-        let mut notice = None;
+        let mut notice = ShutdownNotice::default();
         loop {
             if !request_begins(&mut session, patience, shutdown, &mut notice).await {
                 return None;
@@ -357,3 +363,6 @@ where
         self.http_cleanup().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ fn tcp(address: &str) -> ServerAddress {
 fn inet(socket: &BoundSocket) -> SocketAddr {
     match socket.place {
         Place::Tcp(address) => address,
-        Place::Unix(_) => panic!("not TCP"),
+        _ => panic!("not TCP"),
     }
 }
 
@@ -86,6 +86,7 @@ fn addresses_are_checked_without_listening() {
         "0.0.0.0:443",
         "localhost:80",
         "/run/proxy.sock",
+        "@proxy",
     ] {
         check_address(good).unwrap();
     }
@@ -161,6 +162,31 @@ fn a_unix_socket_has_the_permissions_it_was_given() {
         assert_eq!(socket.place.to_string(), path.to_str().unwrap());
         std::fs::remove_file(&path).unwrap();
     }
+}
+
+#[test]
+fn an_abstract_socket_has_no_file_and_is_passed_on_by_its_name() {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("@listeners-{}", std::process::id());
+    let address = ServerAddress::Uds(name.clone(), None);
+    let mut fds = Fds::new();
+    let socket = bind_address(&address, &mut fds).unwrap();
+    assert_eq!(
+        (socket.place.to_string(), &socket.name),
+        (name.clone(), &name)
+    );
+    let there = std::os::unix::net::SocketAddr::from_abstract_name(&name[1..]).unwrap();
+    UnixStream::connect_addr(&there).unwrap();
+    assert!(refusal(&address).contains("Address already in use"));
+    assert!(!PathBuf::from(&name).exists());
+
+    let (names, passed) = fds.serialize();
+    let mut next = Fds::new();
+    next.deserialize(names, passed);
+    let taken = bind_address(&address, &mut next).unwrap();
+    assert_eq!(taken.name, name);
+    std::mem::forget(socket); // its descriptor belongs to `taken` now
+    UnixStream::connect_addr(&there).unwrap();
 }
 
 #[test]

@@ -20,6 +20,7 @@ use nix::sys::socket::{
     sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
+use nix::unistd::Uid;
 use std::fs::Permissions;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -78,7 +79,7 @@ impl Handover {
             }
         };
         set_deadline(&connection, deadline)?;
-        check_peer(&connection)?;
+        check_peer(&connection, None)?;
         let count = names.len().min(fds.len());
         let parts = count.div_ceil(MOST_DESCRIPTORS).max(1);
         for part in 0..parts {
@@ -118,20 +119,27 @@ impl Handover {
     }
 
     /// The taker's side: listens on `path`, which only this user may connect to, and receives the
-    /// sockets of whoever connects.
+    /// sockets of whoever connects. A taker that root has started gives the path to `giver`, the user
+    /// that the giver has become, because root alone may not be whom it waits for.
     ///
     /// # Errors
-    /// When nobody gives any until `deadline`, or somebody who is not this user or root would.
-    pub(crate) fn take(path: &Path, deadline: Instant) -> io::Result<(Sockets, Self)> {
+    /// When nobody gives any until `deadline`, or somebody who is none of this user, root and `giver`
+    /// would.
+    pub(crate) fn take(
+        path: &Path,
+        giver: Option<Uid>,
+        deadline: Instant,
+    ) -> io::Result<(Sockets, Self)> {
+        let giver = giver.filter(|_| nix::unistd::geteuid().is_root());
         remove_stale(path)?;
         let listener = new_socket()?;
         bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
-        let connection = accept_one(&listener, path, deadline);
+        let connection = accept_one(&listener, path, giver, deadline);
         // Nobody else is to connect, whatever came of it.
         let _ = std::fs::remove_file(path);
         let connection = connection?;
         set_deadline(&connection, deadline)?;
-        check_peer(&connection)?;
+        check_peer(&connection, giver)?;
         let mut sockets = Sockets::new();
         while !receive(&connection, &mut sockets)? {}
         Ok((sockets, Handover { connection }))
@@ -162,9 +170,17 @@ fn dial(path: &Path) -> io::Result<OwnedFd> {
     Ok(connection)
 }
 
-fn accept_one(listener: &OwnedFd, path: &Path, deadline: Instant) -> io::Result<OwnedFd> {
+fn accept_one(
+    listener: &OwnedFd,
+    path: &Path,
+    giver: Option<Uid>,
+    deadline: Instant,
+) -> io::Result<OwnedFd> {
     // Before anybody can connect.
     std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    if let Some(giver) = giver {
+        nix::unistd::chown(path, Some(giver), None)?;
+    }
     listen(listener, Backlog::new(1)?)?;
     set_deadline(listener, deadline)?;
     adopt(accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?)
@@ -181,11 +197,11 @@ fn set_deadline(socket: &OwnedFd, deadline: Instant) -> io::Result<()> {
     Ok(())
 }
 
-/// Listening sockets are given to, and taken from, this user and root only: everybody can bind a
-/// path in a directory like `/tmp`.
-fn check_peer(connection: &OwnedFd) -> io::Result<()> {
-    let peer = getsockopt(connection, sockopt::PeerCredentials)?.uid();
-    if peer == 0 || peer == nix::unistd::geteuid().as_raw() {
+/// Listening sockets are given to, and taken from, this user, root, and who was named only: everybody
+/// can bind a path in a directory like `/tmp`.
+fn check_peer(connection: &OwnedFd, named: Option<Uid>) -> io::Result<()> {
+    let peer = Uid::from_raw(getsockopt(connection, sockopt::PeerCredentials)?.uid());
+    if peer.is_root() || peer == nix::unistd::geteuid() || Some(peer) == named {
         return Ok(());
     }
     let message = format!("the process at the other end belongs to the user {peer}");
@@ -287,7 +303,7 @@ mod tests {
                 let handover = Handover::give(&to, &sent, &fds, soon())?;
                 handover.wait_until_accepting(soon())
             });
-            let (sockets, handover) = Handover::take(&path, soon()).unwrap();
+            let (sockets, handover) = Handover::take(&path, None, soon()).unwrap();
             assert!(!path.exists());
             assert!(!giver.is_finished(), "serves until the other one does");
             handover.accepting().unwrap();
@@ -311,7 +327,7 @@ mod tests {
         let giver = thread::spawn(move || {
             Handover::give(&to, &[], &[], soon())?.wait_until_accepting(soon())
         });
-        drop(Handover::take(&path, soon()).unwrap());
+        drop(Handover::take(&path, None, soon()).unwrap());
         let error = giver.join().unwrap().unwrap_err();
         assert!(error.to_string().contains("ended before"), "{error}");
     }
@@ -321,7 +337,7 @@ mod tests {
         let soon = || Instant::now() + Duration::from_millis(100);
         let path = fresh_path();
         assert!(Handover::give(&path, &[], &[], soon()).is_err());
-        assert!(Handover::take(&path, soon()).is_err());
+        assert!(Handover::take(&path, None, soon()).is_err());
         assert!(!path.exists(), "nothing is left behind");
     }
 
@@ -333,11 +349,11 @@ mod tests {
         drop(stale);
         let to = path.clone();
         let giver = thread::spawn(move || Handover::give(&to, &[], &[], soon()).map(drop));
-        Handover::take(&path, soon()).unwrap();
+        Handover::take(&path, None, soon()).unwrap();
         giver.join().unwrap().unwrap();
 
         std::fs::write(&path, "precious").unwrap();
-        assert!(Handover::take(&path, soon()).is_err());
+        assert!(Handover::take(&path, None, soon()).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
         std::fs::remove_file(&path).unwrap();
     }
@@ -356,7 +372,7 @@ mod tests {
                 };
                 send(&connection, message, &[]).unwrap();
             });
-            assert!(Handover::take(&path, soon()).is_err(), "{message:?}");
+            assert!(Handover::take(&path, None, soon()).is_err(), "{message:?}");
             giver.join().unwrap();
         }
     }

@@ -1,1 +1,5 @@
+//! The engine between two halves that are made up: what it waits for, how much it takes, how long.
 
+mod fakes;
+mod schedule;
+mod turn;

@@ -1,7 +1,7 @@
 //! Waiting on both halves of an exchange at once.
 
 use super::splice::{Relay, Relayed};
-use super::state::Exchange;
+use super::state::{Exchange, RequestFlow, ResponseFlow};
 use bytes::Bytes;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
@@ -25,6 +25,9 @@ const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
 const TUNNEL_IDLE: Duration = Duration::from_secs(60 * 60);
 /// The same, once one side has closed its direction.
 const TUNNEL_HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
+
+/// A filter that asks for a longer delay gets this one.
+const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What happened next.
 #[derive(Debug)]
@@ -101,7 +104,13 @@ impl Turn {
 
     /// Keeps the rest of the response waiting.
     pub(crate) fn delay_response(&mut self, delay: Duration) {
-        self.resume_at = Some(Instant::now() + delay);
+        // Beyond the end of time there is nothing to wait for: the limits end the exchange.
+        self.resume_at = Instant::now().checked_add(delay.min(LONGEST_DELAY));
+    }
+
+    /// The time in which the client has to take something, from now on.
+    pub(crate) fn limit_downstream_write(&mut self, limit: Option<Duration>) {
+        self.limits.downstream_write = limit;
     }
 
     /// Counts bytes that were handed on, for fairness towards other tasks.
@@ -143,7 +152,10 @@ impl Turn {
     ) -> Poll<Event> {
         let delayed = self.resume_at.is_some();
         if !delayed && self.reads_response(exchange, down) && up.has_input() {
-            return self.poll_task(cx, up);
+            let event = self.poll_task(cx, up);
+            if event.is_ready() {
+                return event;
+            }
         }
         if let Poll::Ready(failed) = self.poll_writes(cx, down, up) {
             return Poll::Ready(failed);
@@ -311,7 +323,7 @@ impl Turn {
         match limit.filter(|_| active) {
             None => self.deadlines.set(kind, None),
             Some(limit) if moved || self.deadlines.get(kind).is_none() => {
-                self.deadlines.set(kind, Some(now + limit));
+                self.deadlines.set(kind, now.checked_add(limit));
             }
             Some(_) => {}
         }
@@ -332,14 +344,21 @@ impl Turn {
         } = self.limits;
         let down_blocked = down.wants_flush() || self.response.held() > 0;
         let up_blocked = up.wants_flush() || self.request.held() > 0;
-        let reads_body = self.reads_body(exchange, up) && !exchange.tunnel;
+        let permission = down.awaits_continue();
+        let reads_body = self.reads_body(exchange, up) && !exchange.tunnel && !permission;
         let waits = down_blocked || up_blocked || exchange.tunnel || self.resume_at.is_some();
         if !waits && self.blocked_since.is_none() && upstream_read.is_none() && !reads_body {
             // The common case: nothing is limited, so the clock need not be read.
             return Poll::Pending;
         }
         let now = Instant::now();
-        let reads_response = self.reads_response(exchange, down) && self.resume_at.is_none();
+        // A server is not late as long as it waits for the rest of the request, unless it is asked
+        // whether it wants that rest.
+        let is_asked = exchange.response != ResponseFlow::Head
+            || exchange.request != RequestFlow::Open
+            || permission;
+        let reads_response =
+            self.reads_response(exchange, down) && self.resume_at.is_none() && is_asked;
         self.watch(Deadline::DownstreamRead, reads_body, downstream_read, now);
         self.watch(
             Deadline::DownstreamWrite,

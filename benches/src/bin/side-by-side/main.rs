@@ -19,6 +19,7 @@
 
 mod contender;
 mod environment;
+mod load;
 mod measure;
 mod options;
 mod origin;
@@ -60,13 +61,18 @@ fn measure_all(options: &Options) -> Result<results::Results, Failure> {
 }
 
 fn publish(results: &results::Results, options: &Options) -> Result<(), Failure> {
-    println!("{}", table::markdown(results));
+    let table = table::markdown(results);
+    println!("{table}");
     let dir = options.out_dir()?;
     std::fs::create_dir_all(&dir)?;
     let json = dir.join("side-by-side.json");
     results.write(&json)?;
     let svg = dir.join("side-by-side.svg");
     std::fs::write(&svg, picture::svg(results))?;
-    println!("written: {} and {}", json.display(), svg.display());
+    std::fs::write(dir.join("side-by-side.md"), table)?;
+    println!(
+        "written: side-by-side.json, .svg and .md in {}",
+        dir.display()
+    );
     Ok(())
 }

@@ -3,13 +3,13 @@
 
 use crate::results::{Results, RowResult};
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 920.0;
 /// Where the bars begin.
-const LEFT: f64 = 300.0;
+const LEFT: f64 = 340.0;
 /// What a ratio of 1 is wide.
 const ONE: f64 = 160.0;
 /// A longer bar is cut, and its figure says how long it is.
-const LONGEST: f64 = 450.0;
+const LONGEST: f64 = 400.0;
 const BAR: f64 = 13.0;
 const GAP: f64 = 14.0;
 const TOP: f64 = 64.0;

@@ -11,7 +11,7 @@ use std::any::Any;
 use std::ops::{Deref, DerefMut};
 
 /// Compresses the response if the client wants that; see
-/// [`ResponseCompressionCtx`](crate::protocols::http::compression::ResponseCompressionCtx), which
+/// [`ResponseCompressionCtx`], which
 /// it dereferences to.
 #[derive(Debug)]
 pub struct ResponseCompression(ResponseCompressionCtx);

@@ -22,6 +22,12 @@ pub trait DownstreamHalf {
     /// Whether the request's body was read to its end.
     fn body_done(&mut self) -> bool;
 
+    /// Whether the client holds its body back until it is told to continue (RFC 9110
+    /// section 10.1.1). It is not late then.
+    fn awaits_continue(&self) -> bool {
+        false
+    }
+
     /// The trailers of the request's body, once it is done.
     fn take_request_trailers(&mut self) -> Option<Box<HeaderMap>>;
 

@@ -5,10 +5,19 @@ use std::sync::LazyLock;
 /// How many heads of each kind a worker keeps for the next messages.
 const KEPT: usize = 64;
 
-thread_local! {
-    static REQUESTS: RefCell<Vec<Box<RequestHeader>>> = const { RefCell::new(Vec::new()) };
-    static RESPONSES: RefCell<Vec<Box<ResponseHeader>>> = const { RefCell::new(Vec::new()) };
+// Boxed, because a head travels in its box, which is a large part of what is recycled.
+#[allow(clippy::vec_box)]
+mod free {
+    use super::{RefCell, RequestHeader, ResponseHeader};
+
+    thread_local! {
+        pub(super) static REQUESTS: RefCell<Vec<Box<RequestHeader>>> =
+            const { RefCell::new(Vec::new()) };
+        pub(super) static RESPONSES: RefCell<Vec<Box<ResponseHeader>>> =
+            const { RefCell::new(Vec::new()) };
+    }
 }
+use free::{REQUESTS, RESPONSES};
 
 static EMPTY: LazyLock<RequestHeader> = LazyLock::new(RequestHeader::empty);
 

@@ -212,6 +212,7 @@ impl Session {
 
     /// Tells a session that is not over a connection of its own why it fails. Nothing to be done
     /// over HTTP/1.
+    #[allow(clippy::boxed_local, reason = "the kept signature")]
     pub fn on_proxy_failure(&mut self, _e: Box<Error>) {}
 
     /// Writes pieces of a response; `true` if the response is complete with them.
@@ -309,6 +310,17 @@ impl Session {
     /// The response's header, once it was written. Informational ones don't count.
     pub fn response_written(&self) -> Option<&ResponseHeader> {
         each!(self, s => s.response_written())
+    }
+
+    /// Whether the connection will be kept for another request, as far as is known by now.
+    pub fn will_keepalive(&self) -> bool {
+        each!(self, s => s.will_keepalive())
+    }
+
+    /// Forgets what is queued, because the client takes nothing more. What was begun can't be
+    /// completed any more.
+    pub fn discard_queued(&mut self) {
+        each!(self, s => s.discard_queued())
     }
 
     /// Whether the client got, or will get once the queue is written, a whole response.
@@ -567,6 +579,10 @@ impl DownstreamHalf for Session {
 
     fn body_done(&mut self) -> bool {
         each!(self, s => s.is_body_done())
+    }
+
+    fn awaits_continue(&self) -> bool {
+        each!(self, s => s.is_continue_owed())
     }
 
     fn take_request_trailers(&mut self) -> Option<Box<HeaderMap>> {

@@ -67,11 +67,15 @@ pub(super) fn unix_address(path: &Path) -> Result<SocketAddr> {
 
 impl fmt::Display for BasicPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "addr: {}, sni: {}, options: {}",
-            self._address, self.sni, self.options
-        )
+        write!(f, "addr: {}", self._address)?;
+        if !self.sni.is_empty() {
+            write!(f, ", sni: {}", self.sni)?;
+        }
+        let options = self.options.to_string();
+        match options.is_empty() {
+            true => Ok(()),
+            false => write!(f, ", {options}"),
+        }
     }
 }
 

@@ -153,32 +153,37 @@ impl Default for PeerOptions {
 }
 
 impl fmt::Display for PeerOptions {
-    /// What differs from the defaults, for a log line.
+    /// What differs from the defaults, for a log line; empty if nothing does.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fn option(
-            f: &mut fmt::Formatter<'_>,
-            name: &str,
-            value: Option<impl fmt::Debug>,
-        ) -> fmt::Result {
-            value.map_or(Ok(()), |value| write!(f, "{name}: {value:?}, "))
+        let mut separator = "";
+        let mut option = |name: &str, value: Option<&dyn fmt::Debug>| {
+            let Some(value) = value else { return Ok(()) };
+            let written = write!(f, "{separator}{name}: {value:?}");
+            separator = ", ";
+            written
+        };
+        fn some<T: fmt::Debug>(value: &Option<T>) -> Option<&dyn fmt::Debug> {
+            value.as_ref().map(|value| value as &dyn fmt::Debug)
         }
-        option(f, "bind_to", self.bind_to.as_ref().and_then(|b| b.addr))?;
-        option(f, "connection_timeout", self.connection_timeout)?;
-        option(f, "total_connection_timeout", self.total_connection_timeout)?;
-        option(f, "read_timeout", self.read_timeout)?;
-        option(f, "write_timeout", self.write_timeout)?;
-        option(f, "idle_timeout", self.idle_timeout)?;
-        option(f, "alternative_cn", self.alternative_cn.as_ref())?;
-        option(f, "tcp_keepalive", self.tcp_keepalive.as_ref())?;
-        option(f, "dscp", self.dscp)?;
-        write!(
-            f,
-            "verify_cert: {}, verify_hostname: {}, alpn: {}, own_ca: {}",
-            self.verify_cert,
-            self.verify_hostname,
-            self.alpn,
-            self.ca.is_some()
-        )
+        option("bind_to", some(&self.bind_to.as_ref().and_then(|b| b.addr)))?;
+        option("connection_timeout", some(&self.connection_timeout))?;
+        option(
+            "total_connection_timeout",
+            some(&self.total_connection_timeout),
+        )?;
+        option("read_timeout", some(&self.read_timeout))?;
+        option("write_timeout", some(&self.write_timeout))?;
+        option("idle_timeout", some(&self.idle_timeout))?;
+        option("alternative_cn", some(&self.alternative_cn))?;
+        option("tcp_keepalive", some(&self.tcp_keepalive))?;
+        option("dscp", some(&self.dscp))?;
+        option("verify_cert", (!self.verify_cert).then_some(&false as _))?;
+        option(
+            "verify_hostname",
+            (!self.verify_hostname).then_some(&false as _),
+        )?;
+        option("alpn", (self.alpn != ALPN::H1).then_some(&self.alpn as _))?;
+        option("own_ca", self.ca.is_some().then_some(&true as _))
     }
 }
 

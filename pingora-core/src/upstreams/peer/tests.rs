@@ -139,11 +139,13 @@ fn a_peer_shows_what_it_is() {
         peer.to_string(),
         "addr: 127.0.0.1:443, scheme: https, sni: one.example"
     );
-    let options = peer.options.to_string();
-    assert!(
-        options.contains("read_timeout: 3s") && options.contains("alpn: H1"),
-        "{options}"
+    assert_eq!(peer.options.to_string(), "read_timeout: 3s");
+    peer.options.verify_cert = false;
+    assert_eq!(
+        peer.options.to_string(),
+        "read_timeout: 3s, verify_cert: false"
     );
+    assert_eq!(PeerOptions::new().to_string(), "");
 }
 
 #[test]

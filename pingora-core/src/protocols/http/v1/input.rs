@@ -54,15 +54,20 @@ pub(crate) struct Input {
     scanner: HeadScanner,
     /// Empty lines skipped in front of the present head.
     skipped: usize,
+    /// Whether empty lines in front of a message are skipped: a server may expect no better from old
+    /// clients (RFC 9112 section 2.2), whereas in front of a response they show that the two sides
+    /// disagree on where the one before ended.
+    forgives_empty_lines: bool,
     /// Where direct reads go; lent by the worker.
     direct: BytesMut,
 }
 
 impl Input {
-    /// Begins with bytes that somebody else has read already.
+    /// Of a server, and begins with bytes that somebody else has read already.
     pub(crate) fn with_prefix(prefix: Bytes) -> Self {
         Input {
             rest: prefix,
+            forgives_empty_lines: true,
             ..Input::default()
         }
     }
@@ -128,8 +133,16 @@ impl Input {
         Ok(None)
     }
 
+    /// How many bytes of empty lines in front of a message may be skipped.
+    fn empty_lines(&self, bytes: &[u8]) -> usize {
+        match self.forgives_empty_lines {
+            true => skip_leading_crlf(bytes).min(LEADING_CRLF.saturating_sub(self.skipped)),
+            false => 0,
+        }
+    }
+
     fn skip_empty_lines_in_rest(&mut self) {
-        let skip = skip_leading_crlf(&self.rest).min(LEADING_CRLF - self.skipped.min(LEADING_CRLF));
+        let skip = self.empty_lines(&self.rest);
         self.skipped += skip;
         self.rest.advance(skip);
     }
@@ -137,8 +150,7 @@ impl Input {
     /// An empty line that arrived in two pieces.
     fn skip_empty_lines_in_partial(&mut self) {
         if self.partial.starts_with(b"\r\n") {
-            let left = LEADING_CRLF - self.skipped.min(LEADING_CRLF);
-            let skip = skip_leading_crlf(&self.partial).min(left);
+            let skip = self.empty_lines(&self.partial);
             self.skipped += skip;
             self.partial.advance(skip);
         }
@@ -154,7 +166,7 @@ impl Input {
             return Ok(Some(HeadEvent::Closed(!self.partial.is_empty())));
         }
         if self.partial.is_empty() {
-            let skip = skip_leading_crlf(fresh).min(LEADING_CRLF - self.skipped.min(LEADING_CRLF));
+            let skip = self.empty_lines(fresh);
             self.skipped += skip;
             let fresh = fresh.get(skip..).unwrap_or_default();
             let found = self.scanner.find_end(fresh, limits);

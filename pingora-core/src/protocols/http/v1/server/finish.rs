@@ -1,5 +1,6 @@
 //! The end of a request: is the connection fit for another one?
 
+use super::super::timed::Timed;
 use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
 use crate::protocols::Stream;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};
@@ -180,10 +181,24 @@ impl HttpSession {
         self.inner.broken |= !self.inner.response_complete();
     }
 
+    /// Forgets what is queued, because the client takes nothing more: closing the connection does
+    /// not wait for it a second time.
+    pub fn discard_queued(&mut self) {
+        self.inner.broken = true;
+        self.inner.out.clear();
+    }
+
     /// Closes the connection in an orderly way: what is queued is written, then the write side is
     /// closed, and what the client is still sending is read for a moment.
     pub async fn shutdown(&mut self) {
         self.inner.broken = true;
+        if self.inner.resets {
+            let _ = Box::pin(self.inner.flush()).await;
+        }
+        if self.inner.resets {
+            // Nor, over TLS, the notice that belongs to an orderly end (RFC 9112 section 9.8).
+            return;
+        }
         if self.inner.must_linger() || self.stream().get_ssl().is_some() {
             Box::pin(self.inner.close()).await;
         } else if !self.inner.out.is_empty() {

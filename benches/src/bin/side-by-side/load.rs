@@ -1,0 +1,116 @@
+//! What the load generators say.
+
+use crate::Failure;
+use crate::process::CpuTime;
+use crate::results::Sample;
+
+/// What a load generator counted.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Load {
+    pub(crate) requests: f64,
+    pub(crate) seconds: f64,
+    pub(crate) errors: u64,
+}
+
+impl Load {
+    pub(crate) fn from_wrk(text: &str) -> Result<Self, Failure> {
+        let mut load = Self {
+            requests: 0.0,
+            seconds: 0.0,
+            errors: 0,
+        };
+        for line in text.lines().map(str::trim) {
+            let words: Vec<&str> = line
+                .split([' ', ','])
+                .filter(|word| !word.is_empty())
+                .collect();
+            match words.as_slice() {
+                [count, "requests", "in", time, ..] => {
+                    load.requests = count.parse()?;
+                    load.seconds = time.trim_end_matches('s').parse()?;
+                }
+                ["Socket", "errors:", counts @ ..] => {
+                    load.errors += counts
+                        .iter()
+                        .filter_map(|c| c.parse::<u64>().ok())
+                        .sum::<u64>();
+                }
+                ["Non-2xx", .., count] => load.errors += count.parse::<u64>()?,
+                _ => {}
+            }
+        }
+        Ok(load)
+    }
+
+    pub(crate) fn from_pairs(text: &str) -> Result<Self, Failure> {
+        let value = |name| pair(text, name).ok_or_else(|| format!("no {name} in: {text}"));
+        Ok(Self {
+            requests: value("requests")?,
+            seconds: value("seconds")?,
+            errors: value("errors")? as u64,
+        })
+    }
+
+    /// CPU time per request.
+    pub(crate) fn sample(&self, used: CpuTime) -> Result<Sample, Failure> {
+        if self.requests < 1.0 {
+            return Err(format!("no request was answered, {} errors", self.errors).into());
+        }
+        Ok(Sample {
+            value: used.total() * 1e6 / self.requests,
+            user: Some(used.user * 1e6 / self.requests),
+            rate: Some(self.requests / self.seconds),
+            errors: self.errors,
+        })
+    }
+}
+
+/// The value of `name=value` among words.
+pub(crate) fn pair(text: &str, name: &str) -> Option<f64> {
+    let mut pairs = text
+        .split_whitespace()
+        .filter_map(|word| word.split_once('='));
+    pairs
+        .find(|(key, _)| *key == name)
+        .and_then(|(_, value)| value.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wrk_prints_is_understood() {
+        let text = "Running 1s test @ http://127.0.0.1:1/
+  1 threads and 32 connections
+  57341 requests in 1.10s, 11.05MB read
+  Socket errors: connect 0, read 3, write 0, timeout 1
+  Non-2xx or 3xx responses: 5
+Requests/sec:  52141.91
+";
+        let load = Load::from_wrk(text).expect("well formed");
+        assert_eq!(
+            load,
+            Load {
+                requests: 57341.0,
+                seconds: 1.1,
+                errors: 9
+            }
+        );
+    }
+
+    #[test]
+    fn pairs_are_found_by_their_whole_name() {
+        let text = "requests=10 errors=1 seconds=0.5 p99=12.5 p999=20";
+        assert_eq!(pair(text, "p99"), Some(12.5));
+        let load = Load::from_pairs(text).expect("well formed");
+        assert_eq!(
+            load,
+            Load {
+                requests: 10.0,
+                seconds: 0.5,
+                errors: 1
+            }
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! A proxy to one upstream as a program of its own, for what only a process can show: signals, exit
+//! codes, limits.
+
+use async_trait::async_trait;
+use clap::Parser;
+use pingora::listeners::BoundAddresses;
+use pingora::prelude::*;
+use pingora::server::{RunArgs, ShutdownWatch};
+use pingora::services::background::BackgroundService;
+use std::io::Write;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    server: Opt,
+    /// Where to listen: addresses, or `unix:` and a path.
+    #[arg(long, default_values_t = ["127.0.0.1:0".to_string()])]
+    listen: Vec<String>,
+    /// Where requests go: an address, or `unix:` and a path.
+    #[arg(long, default_value = "127.0.0.1:9")]
+    upstream: String,
+}
+
+struct Fixed(HttpPeer);
+
+#[async_trait]
+impl ProxyHttp for Fixed {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(self.0.clone()))
+    }
+}
+
+/// Says where the proxy listens, once it does.
+struct Announcement(BoundAddresses);
+
+#[async_trait]
+impl BackgroundService for Announcement {
+    async fn start(&self, _shutdown: ShutdownWatch) {
+        let addresses = self.0.wait().await.unwrap_or_default();
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let mut stdout = std::io::stdout();
+        // Nobody listens to what is said: nothing to be done about it.
+        let _ = writeln!(stdout, "listening on {}", addresses.join(" "));
+        let _ = stdout.flush();
+    }
+}
+
+fn serve(cli: Cli) -> Result<()> {
+    let mut server = Server::new(cli.server)?;
+    server.bootstrap();
+    let peer = match cli.upstream.strip_prefix("unix:") {
+        Some(path) => HttpPeer::new_uds(path, false, String::new())?,
+        None => HttpPeer::try_new(cli.upstream.as_str(), false, String::new())?,
+    };
+    let mut proxy = http_proxy_service(&server.configuration, Fixed(peer));
+    for address in &cli.listen {
+        match address.strip_prefix("unix:") {
+            Some(path) => proxy.add_uds(path, None),
+            None => proxy.add_tcp(address),
+        }
+    }
+    let announcement = Announcement(proxy.bound_addresses());
+    server.add_service(proxy);
+    server.add_service(background_service("announcement", announcement));
+    server.try_run(RunArgs::default())
+}
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    match serve(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Programs as processes of their own.
+
+use crate::PATIENCE;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A process; it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    readers: Vec<thread::JoinHandle<()>>,
+}
+
+impl Program {
+    /// Starts it with nothing on its standard input, and gathers the lines of both of its outputs.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn start(command: &mut Command) -> Self {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.unwrap_or_else(|e| panic!("{command:?} can't be started: {e}"));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let stdout = child.stdout.take().expect("it is piped");
+        let stderr = child.stderr.take().expect("it is piped");
+        let readers = vec![gather(stdout, &lines), gather(stderr, &lines)];
+        Self {
+            child,
+            lines,
+            readers,
+        }
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has said until now.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Waits for a line with this text.
+    ///
+    /// # Panics
+    /// When it doesn't come.
+    pub fn wait_for_line(&mut self, text: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let lines = self.lines();
+            if let Some(line) = lines.iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            let over = matches!(self.child.try_wait(), Ok(Some(_)));
+            assert!(
+                !over && Instant::now() < end,
+                "no line with {text:?}: {lines:?}"
+            );
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// The addresses in the line `listening on …`.
+    pub fn addresses(&mut self) -> Vec<SocketAddr> {
+        let line = self.wait_for_line("listening on ");
+        let addresses = line.trim_start_matches("listening on ").split(' ');
+        addresses
+            .map(|address| address.parse().expect("an address"))
+            .collect()
+    }
+
+    /// Sends it a signal by its name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let id = self.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .expect("kill is there");
+        assert!(sent.success(), "the process is ours");
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Waits until it has ended by itself, and returns how, and what it said.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub fn end(&mut self) -> (ExitStatus, Vec<String>) {
+        let end = Instant::now() + PATIENCE;
+        while !self.has_ended() {
+            assert!(Instant::now() < end, "it doesn't end: {:?}", self.lines());
+            thread::sleep(Duration::from_millis(2));
+        }
+        for reader in self.readers.drain(..) {
+            reader.join().expect("the reader doesn't panic");
+        }
+        let status = self.child.wait().expect("it is ours");
+        (status, self.lines())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn gather(
+    output: impl Read + Send + 'static,
+    lines: &Arc<Mutex<Vec<String>>>,
+) -> thread::JoinHandle<()> {
+    let lines = lines.clone();
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            lines
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(line);
+        }
+    })
+}

@@ -1,0 +1,523 @@
+//! Every shape of message, by every method, from either version of client: what goes in comes out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
+
+use pingora_tests::{
+    Connection, Ending, FixedUpstream, Message, Origin, TestServer, eventually, pattern, proxy,
+};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
+
+const MB: usize = 1024 * 1024;
+
+async fn behind_a_proxy() -> (Origin, TestServer) {
+    let origin = Origin::well_behaved().await;
+    let proxy = proxy(FixedUpstream(origin.address())).await;
+    (origin, proxy)
+}
+
+/// Compares long bodies without printing them.
+#[track_caller]
+fn assert_same(got: &[u8], wanted: &[u8], what: &str) {
+    let differs = got.iter().zip(wanted).position(|(a, b)| a != b);
+    assert!(
+        got == wanted,
+        "{what}: {} bytes for {}, the first difference at {differs:?}",
+        got.len(),
+        wanted.len()
+    );
+}
+
+/// How the answer is delimited towards the client.
+fn framing_of(answer: &Message) -> &'static str {
+    match (
+        answer.header("Content-Length"),
+        answer.header("Transfer-Encoding"),
+    ) {
+        (Some(_), Some(_)) => "both",
+        (Some(_), None) => "length",
+        (None, Some(_)) => "chunked",
+        (None, None) => "none",
+    }
+}
+
+/// The path, the body's length, and its framing towards a client of HTTP/1.1 and of 1.0.
+/// An empty body whose end comes along with the head may get a length.
+const ANSWERS: [(&str, usize, &str, &str); 12] = [
+    ("/status/204", 0, "none", "none"),
+    ("/status/304", 0, "none", "none"),
+    ("/status/404", 0, "length", "length"),
+    ("/length/0", 0, "length", "length"),
+    ("/length/1", 1, "length", "length"),
+    ("/length/70001", 70_001, "length", "length"),
+    ("/length/1048576", MB, "length", "length"),
+    ("/drip/50", 50, "length", "length"),
+    ("/chunked/0", 0, "any", "any"),
+    ("/chunked/2500", 2500, "chunked", "none"),
+    ("/chunked/1048576", MB, "chunked", "none"),
+    ("/close/70001", 70_001, "chunked", "none"),
+];
+
+#[tokio::test]
+async fn answers_of_every_shape_to_every_method_and_version() {
+    let (_origin, proxy) = behind_a_proxy().await;
+    for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"] {
+        for version in ["1.1", "1.0"] {
+            for row in ANSWERS {
+                answer_arrives(&proxy, method, version, row).await;
+            }
+        }
+    }
+}
+
+async fn answer_arrives(
+    proxy: &TestServer,
+    method: &str,
+    version: &str,
+    (path, length, framing11, framing10): (&str, usize, &str, &str),
+) {
+    let what = format!("{method} {path} HTTP/{version}");
+    let mut client = proxy.connect().await;
+    let answer = client.ask(format!("{what}\r\nHost: a\r\n\r\n")).await;
+    let body = match method {
+        "HEAD" => Vec::new(),
+        _ => pattern(length),
+    };
+    assert_same(&answer.body, &body, &what);
+    assert!(answer.is_complete(), "{what}: {:?}", answer.ending);
+    let framing = match (method, version) {
+        // Chunks without a body need not be announced (RFC 9112 section 6.1).
+        ("HEAD", _) if framing11 == "chunked" => "none",
+        (_, "1.1") => framing11,
+        _ => framing10,
+    };
+    assert!(framing == "any" || framing == framing_of(&answer), "{what}");
+    match version {
+        // Nothing follows, and the connection carries another request.
+        "1.1" => {
+            let next = client.ask("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            assert_eq!(next.text(), "/next", "after {what}");
+        }
+        _ => client.closed().await,
+    }
+}
+
+#[tokio::test]
+async fn one_byte_at_a_time_in_both_directions() {
+    let (origin, proxy) = behind_a_proxy().await;
+    let mut client = proxy.connect().await;
+    client
+        .send_in_pieces("GET /slow/20 HTTP/1.1\r\nHost: a\r\n\r\n", 1)
+        .await;
+    let answer = client.response().await;
+    assert_eq!(
+        (answer.text(), answer.ending),
+        ("....................", Ending::Complete)
+    );
+    let upload = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n";
+    client.send_in_pieces(upload, 1).await;
+    assert_eq!(client.response().await.text(), "abcd");
+    assert_eq!(origin.connections(), 1);
+}
+
+/// An upload's bytes after the head, and the fields that announce it.
+fn upload(shape: &str, body: &[u8]) -> (String, Vec<u8>) {
+    if shape == "length" {
+        return (format!("Content-Length: {}\r\n", body.len()), body.to_vec());
+    }
+    let size: usize = shape.trim_start_matches("chunks of ").parse().unwrap();
+    let mut bytes = Vec::new();
+    for chunk in body.chunks(size) {
+        bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        bytes.extend_from_slice(chunk);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    ("Transfer-Encoding: chunked\r\n".to_string(), bytes)
+}
+
+#[tokio::test]
+async fn uploads_of_every_shape_by_every_method_and_version() {
+    let (origin, proxy) = behind_a_proxy().await;
+    let shapes = [
+        ("1.1", "length", 0),
+        ("1.1", "length", 1),
+        ("1.1", "length", 70_001),
+        ("1.1", "length", MB),
+        ("1.1", "chunks of 1", 500),
+        ("1.1", "chunks of 1000", 70_001),
+        ("1.1", "chunks of 1000000", MB),
+        ("1.0", "length", 0),
+        ("1.0", "length", 70_001),
+        ("1.0", "length", MB),
+    ];
+    for method in ["POST", "PUT", "PATCH", "DELETE", "GET"] {
+        for (version, shape, length) in shapes {
+            let what = format!("{method} /echo HTTP/{version}, {length} bytes in {shape}");
+            let body = pattern(length);
+            let (announcement, bytes) = upload(shape, &body);
+            let mut request =
+                format!("{method} /echo HTTP/{version}\r\nHost: a\r\n{announcement}\r\n")
+                    .into_bytes();
+            request.extend_from_slice(&bytes);
+            let answer = proxy.connect().await.ask(request).await;
+            assert_eq!(answer.status(), 200, "{what}");
+            assert_same(&answer.body, &body, &what);
+            let seen = origin.last_request();
+            assert_eq!(seen.method(), method);
+            assert!(seen.start_line.ends_with("HTTP/1.1"), "{what}");
+            let framing = if shape == "length" {
+                "length"
+            } else {
+                "chunked"
+            };
+            assert_eq!(framing_of(&seen), framing, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_goes_on_without_one() {
+    let (origin, proxy) = behind_a_proxy().await;
+    for method in ["GET", "HEAD", "DELETE", "OPTIONS"] {
+        let request = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");
+        proxy.connect().await.ask(request).await;
+        assert_eq!(framing_of(&origin.last_request()), "none", "{method}");
+    }
+}
+
+/// A side that writes as much as the other takes, and counts it.
+async fn write_all(connection: &mut Connection, body: &[u8], written: &AtomicUsize) {
+    for piece in body.chunks(64 * 1024) {
+        connection.send(piece).await;
+        written.fetch_add(piece.len(), Ordering::SeqCst);
+    }
+}
+
+/// Waits until no more was written for a while.
+async fn held_back(written: &AtomicUsize) -> usize {
+    let mut before = usize::MAX;
+    loop {
+        let now = written.load(Ordering::SeqCst);
+        if now == before && now > 0 {
+            return now;
+        }
+        before = now;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_of_20_mb_holds_the_origin_back_and_gets_every_byte() {
+    const LENGTH: usize = 20 * MB;
+    for head in [
+        format!("Content-Length: {LENGTH}"),
+        "Connection: close".to_string(),
+    ] {
+        let written = Arc::new(AtomicUsize::new(0));
+        let counter = written.clone();
+        let fields = head.clone();
+        let origin = Origin::scripted(move |mut connection, _| {
+            let (counter, fields) = (counter.clone(), fields.clone());
+            async move {
+                connection.request().await;
+                connection
+                    .send(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n"))
+                    .await;
+                write_all(&mut connection, &pattern(LENGTH), &counter).await;
+            }
+        })
+        .await;
+        let proxy = proxy(FixedUpstream(origin.address())).await;
+        let mut client = proxy.connect().await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let held = held_back(&written).await;
+        assert!(held < LENGTH, "{head}: nothing holds the origin back");
+        let answer = client.response().await;
+        assert_eq!(answer.ending, Ending::Complete, "{head}");
+        assert_same(&answer.body, &pattern(LENGTH), &head);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_origin_holds_an_upload_of_20_mb_back_and_gets_every_byte() {
+    const LENGTH: usize = 20 * MB;
+    let go = Arc::new(tokio::sync::Notify::new());
+    let gate = go.clone();
+    let origin = Origin::scripted(move |mut connection, _| {
+        let gate = gate.clone();
+        async move {
+            let head = connection.request_head().await.unwrap();
+            gate.notified().await;
+            let request = connection.body_of(head).await;
+            let verdict = match request.body == pattern(LENGTH) {
+                true => "same",
+                false => "else",
+            };
+            connection
+                .send(format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{verdict}"
+                ))
+                .await;
+        }
+    })
+    .await;
+    let proxy = proxy(FixedUpstream(origin.address())).await;
+    let mut client = proxy.connect().await;
+    client
+        .send(format!(
+            "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n"
+        ))
+        .await;
+    let written = Arc::new(AtomicUsize::new(0));
+    let counter = written.clone();
+    let sending = tokio::spawn(async move {
+        write_all(&mut client, &pattern(LENGTH), &counter).await;
+        client
+    });
+    let held = held_back(&written).await;
+    assert!(held < LENGTH, "nothing holds the client back");
+    go.notify_one();
+    let mut client = sending.await.unwrap();
+    assert_eq!(client.response().await.text(), "same");
+}
+
+#[tokio::test]
+async fn trailers_pass_in_both_directions_and_carry_no_framing() {
+    let (origin, proxy) = behind_a_proxy().await;
+    let mut client = proxy.connect().await;
+    let answer = client
+        .ask("GET /trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n")
+        .await;
+    assert_eq!(
+        (answer.text(), answer.ending),
+        ("checked", Ending::Complete)
+    );
+    assert_eq!(named(&answer.trailers), ["x-checksum: 42"]);
+    let upload = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+                  2\r\nhi\r\n0\r\nX-Sum: 7\r\nContent-Length: 3\r\nHost: evil\r\nAuthorization: x\r\n\r\n";
+    assert_eq!(client.ask(upload).await.text(), "hi");
+    assert_eq!(named(&origin.last_request().trailers), ["x-sum: 7"]);
+}
+
+/// Field lines whose names are without case.
+fn named(fields: &[(String, String)]) -> Vec<String> {
+    let lines = fields.iter();
+    lines
+        .map(|(name, value)| format!("{}: {value}", name.to_lowercase()))
+        .collect()
+}
+
+#[tokio::test]
+async fn interim_answers_reach_a_client_of_http_1_1_and_no_other() {
+    let (_origin, proxy) = behind_a_proxy().await;
+    let mut client = proxy.connect().await;
+    client.send("GET /hints HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let hints = client.response().await;
+    assert_eq!((hints.status(), hints.headers("Link").len()), (103, 1));
+    let answer = client.response().await;
+    assert_eq!((answer.status(), answer.text()), (200, "hinted"));
+
+    let mut client = proxy.connect().await;
+    client.send("GET /hints HTTP/1.0\r\nHost: a\r\n\r\n").await;
+    let answer = client.response().await;
+    assert_eq!((answer.status(), answer.text()), (200, "hinted"));
+}
+
+#[tokio::test]
+async fn an_expected_100_continue_comes_once_and_ahead_of_the_answer() {
+    let (origin, proxy) = behind_a_proxy().await;
+    for path in ["/continue", "/echo"] {
+        let mut client = proxy.connect().await;
+        client
+            .send(format!(
+                "POST {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+            ))
+            .await;
+        // An origin that doesn't say it before it has the body leaves it to the client's patience.
+        if path == "/continue" {
+            let interim = client.response().await;
+            assert_eq!(interim.status(), 100, "{path}");
+        }
+        client.send("body").await;
+        let mut answer = client.response().await;
+        if answer.status() == 100 {
+            assert_eq!(path, "/echo", "100 comes once");
+            answer = client.response().await;
+        }
+        assert_eq!((answer.status(), answer.text()), (200, "body"), "{path}");
+        assert_eq!(origin.last_request().header("Expect"), Some("100-continue"));
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_was_refused_ahead_of_its_body_is_not_waited_for() {
+    let origin = Origin::scripted(|mut connection, _| async move {
+        while connection.request_head().await.is_some() {
+            connection
+                .send("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno")
+                .await;
+        }
+    })
+    .await;
+    let proxy = proxy(FixedUpstream(origin.address())).await;
+    let mut client = proxy.connect().await;
+    let answer = client
+        .ask("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+        .await;
+    assert_eq!((answer.status(), answer.text()), (417, "no"));
+    // The body never came: what follows can't be told from it.
+    client.closed().await;
+    origin.wait_until_unused().await;
+}
+
+#[tokio::test]
+async fn many_requests_share_one_connection_on_either_side() {
+    let (origin, proxy) = behind_a_proxy().await;
+    let mut client = proxy.connect().await;
+    for number in 0..50 {
+        let (path, body) = match number % 3 {
+            0 => ("/length/10", pattern(10)),
+            1 => ("/chunked/2000", pattern(2000)),
+            _ => ("/status/204", vec![]),
+        };
+        let answer = client
+            .ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await;
+        assert_same(&answer.body, &body, path);
+    }
+    assert_eq!(origin.connections(), 1);
+    // HTTP/1.0 with keep-alive is kept alive where the answer has a length.
+    let mut client = proxy.connect().await;
+    for _ in 0..3 {
+        let answer = client
+            .ask("GET /length/5 HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")
+            .await;
+        let connection = answer.header("Connection").unwrap_or_default();
+        assert!(connection.eq_ignore_ascii_case("keep-alive"), "{answer:?}");
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn either_side_may_end_its_connection_and_the_other_one_is_kept() {
+    let (origin, proxy) = behind_a_proxy().await;
+    // The client's wish to close is not the origin's.
+    for _ in 0..3 {
+        let mut client = proxy.connect().await;
+        let answer = client
+            .ask("GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await;
+        assert_eq!(answer.header("Connection"), Some("close"));
+        client.closed().await;
+    }
+    assert_eq!(origin.connections(), 1);
+    // Nor the other way round.
+    let mut client = proxy.connect().await;
+    for _ in 0..3 {
+        let answer = client
+            .ask("GET /close/10 HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await;
+        assert_eq!(answer.ending, Ending::Complete);
+        assert_eq!(answer.header("Connection"), None);
+    }
+    assert_eq!(origin.connections(), 3);
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_their_order() {
+    let (origin, proxy) = behind_a_proxy().await;
+    let mut client = proxy.connect().await;
+    let mut requests = String::new();
+    for number in 0..30 {
+        let _ = match number % 3 {
+            0 => write!(
+                requests,
+                "GET /slow/{} HTTP/1.1\r\nHost: a\r\n\r\n",
+                number % 4
+            ),
+            1 => write!(
+                requests,
+                "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{number:02}"
+            ),
+            _ => write!(requests, "GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        };
+    }
+    client.send(requests).await;
+    for number in 0..30 {
+        let wanted = match number % 3 {
+            0 => ".".repeat(number % 4),
+            1 => format!("{number:02}"),
+            _ => format!("/{number}"),
+        };
+        assert_eq!(client.response().await.text(), wanted, "answer {number}");
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn an_early_answer_reaches_a_client_that_is_still_uploading() {
+    // The origin answers and then reads on, closes, or resets.
+    for after in ["reads", "closes", "resets"] {
+        let origin = Origin::scripted(move |mut connection, _| async move {
+            connection.request_head().await;
+            connection
+                .send("HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nearly")
+                .await;
+            match after {
+                "reads" => drop(connection.rest().await),
+                "closes" => {}
+                _ => {
+                    connection.some_bytes().await;
+                    connection.reset();
+                }
+            }
+        })
+        .await;
+        let proxy = proxy(FixedUpstream(origin.address())).await;
+        let mut client = proxy.connect().await;
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n")
+            .await;
+        client.send(pattern(1000)).await;
+        let answer = client.response().await;
+        assert_eq!((answer.status(), answer.body.len()), (413, 5), "{after}");
+        // The upload is not over: the connection can't carry another request.
+        let end = timeout(pingora_tests::PATIENCE, client.rest()).await;
+        assert_eq!(end.expect("the connection ends"), b"", "{after}");
+        origin.wait_until_unused().await;
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_becomes_a_tunnel_for_both_sides() {
+    let (origin, proxy) = behind_a_proxy().await;
+    let mut client = proxy.connect().await;
+    let head =
+        "GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let answer = client.ask(head).await;
+    assert_eq!(answer.status(), 101);
+    for size in [1, 1000, 200_000] {
+        let sent = pattern(size);
+        client.send(&sent).await;
+        assert_same(&client.bytes(size).await, &sent, "through the tunnel");
+    }
+    client.finish().await;
+    client.closed().await;
+    origin.wait_until_unused().await;
+    // A tunnel is never used for another request.
+    let answer = proxy
+        .connect()
+        .await
+        .ask("GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
+    assert_eq!(answer.text(), "/x");
+    eventually("the origin is asked anew", || origin.connections() == 2).await;
+}
