@@ -3,7 +3,7 @@
 
 use pingora_tests::{FixedUpstream, Origin, eventually, proxy};
 
-const LENGTH: usize = 20_000_000;
+const LENGTH: usize = 8_000_000;
 /// Descriptors of the pipes that workers keep, and of idle connections.
 const KEPT: usize = 60;
 
@@ -18,7 +18,7 @@ async fn neither_whole_nor_interrupted_bodies_leak_descriptors() {
     let before = descriptors();
     let request = format!("GET /length/{LENGTH} HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut stay = proxy.connect().await;
-    for _ in 0..60 {
+    for _ in 0..40 {
         // Leaves in the middle: its pipe is not empty.
         let mut leave = proxy.connect().await;
         leave.send(&request).await;
