@@ -215,7 +215,7 @@ impl Turn {
 
     /// Whether the response may be read from: there is room for more of it.
     fn reads_response<D: DownstreamHalf>(&self, exchange: &Exchange, down: &D) -> bool {
-        exchange.wants_response() && down.queued() < QUEUE_MARK && self.response.held() == 0
+        exchange.wants_response() && down.queued() < QUEUE_MARK && !self.response.is_blocked()
     }
 
     /// Whether what is still queued is little enough to be written by whoever ended the exchange:
@@ -226,7 +226,7 @@ impl Turn {
 
     /// Whether the request may be read from: there is room for more of it.
     fn reads_body<U: UpstreamHalf>(&self, exchange: &Exchange, up: &U) -> bool {
-        exchange.wants_body() && up.queued() < QUEUE_MARK && self.request.held() == 0
+        exchange.wants_body() && up.queued() < QUEUE_MARK && !self.request.is_blocked()
     }
 
     fn poll_response<D: DownstreamHalf, U: UpstreamHalf>(
