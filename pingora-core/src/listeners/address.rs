@@ -7,7 +7,9 @@ use std::fs::Permissions;
 #[derive(Clone, Debug)]
 pub enum ServerAddress {
     /// An IP address and port, as in `127.0.0.1:80`, `[::]:80`, or a name that resolves to one, as in
-    /// `localhost:80`. Port 0 means a free one of the system's choice.
+    /// `localhost:80`. Port 0 means a free one of the system's choice. `systemd:LABEL` means the
+    /// sockets that the service manager passes under this label (`FileDescriptorName=`); those that it
+    /// passes for an address are also found by the address.
     Tcp(String, Option<TcpSocketOptions>),
     /// The path of a Unix socket, and the permissions of its file: reading and writing for everybody
     /// where none are given. A name that begins with `@` is abstract: it has no file and no

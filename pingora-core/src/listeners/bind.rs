@@ -19,6 +19,9 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+/// What an address begins with that means a socket of the service manager, by its label.
+const LABEL: &str = "systemd:";
+
 /// A socket that listens: connections queue up in it from now on.
 #[derive(Debug)]
 pub(crate) struct BoundSocket {
@@ -28,7 +31,7 @@ pub(crate) struct BoundSocket {
     pub(crate) place: Place,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Place {
     Tcp(SocketAddr),
     Unix(PathBuf),
@@ -64,6 +67,36 @@ pub(crate) fn bind_address(address: &ServerAddress, fds: &mut Fds) -> Result<Bou
             (fd, name)
         }
     };
+    located(address, fd, name)
+}
+
+/// Takes one more socket that was passed to us and shares its address with others, if there is one: a
+/// member of a SO_REUSEPORT group, or of those that the service manager gave the same label.
+///
+/// # Errors
+/// When it can't be used.
+pub(crate) fn take_rest_of_group(
+    address: &ServerAddress,
+    fds: &mut Fds,
+) -> Result<Option<BoundSocket>> {
+    let wanted = address.as_ref();
+    let shared = match address {
+        ServerAddress::Tcp(_, Some(options)) => options.so_reuseport == Some(true),
+        _ => false,
+    };
+    // Other sockets of the same name are another endpoint's, such as a second one on port 0.
+    if !shared && !wanted.starts_with(LABEL) {
+        return Ok(None);
+    }
+    let Some((name, passed)) = fds.claim(wanted) else {
+        return Ok(None);
+    };
+    let fd = take_over(passed, wanted)?;
+    located(address, fd, name).map(Some)
+}
+
+fn located(address: &ServerAddress, fd: OwnedFd, name: String) -> Result<BoundSocket> {
+    let wanted = address.as_ref();
     let place = match address {
         ServerAddress::Tcp(..) => Place::Tcp(local_address(&fd, wanted)?),
         ServerAddress::Uds(..) => match abstract_name(wanted) {
@@ -79,10 +112,21 @@ pub(crate) fn bind_address(address: &ServerAddress, fds: &mut Fds) -> Result<Bou
 /// # Errors
 /// One line that names the address.
 pub(crate) fn check_address(address: &str) -> Result<()> {
+    if address.starts_with(LABEL) {
+        return Ok(());
+    }
     if address.contains('/') || abstract_name(address).is_some() {
         return unix_address(address).map(drop);
     }
     resolve(address).map(drop)
+}
+
+/// [`check_address`] where it is known what kind it is of.
+pub(super) fn check(address: &ServerAddress) -> Result<()> {
+    match address {
+        ServerAddress::Uds(path, _) if !path.starts_with(LABEL) => unix_address(path).map(drop),
+        _ => check_address(address.as_ref()),
+    }
 }
 
 /// The name of an abstract socket: what follows `@`, or NUL as the system writes it.
@@ -225,6 +269,10 @@ fn remove_stale(path: &Path, wanted: &str) -> Result<()> {
 }
 
 fn resolve(wanted: &str) -> Result<SocketAddr> {
+    if let Some(label) = wanted.strip_prefix(LABEL) {
+        let missing = format!("the service manager passed no socket labelled `{label}`");
+        return Err(refused(wanted, io::Error::other(missing)));
+    }
     if let Ok(address) = wanted.parse() {
         return Ok(address);
     }

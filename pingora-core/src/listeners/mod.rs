@@ -21,7 +21,7 @@ pub(crate) use accept::{Accepted, Acceptor};
 pub(crate) use bind::{BoundSocket, Place, check_address};
 pub(crate) use transport::Transport;
 
-use crate::process::Fds;
+use crate::process::{Fds, ReloadHook};
 use crate::protocols::l4::stream::Stream as L4Stream;
 use async_trait::async_trait;
 use pingora_error::Result;
@@ -228,13 +228,31 @@ impl Listeners {
         self.add_listener(endpoint);
     }
 
+    /// Checks the addresses as far as that is possible without listening on them.
+    ///
+    /// # Errors
+    /// One line that names the address.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.endpoints
+            .iter()
+            .try_for_each(|e| bind::check(&e.address))
+    }
+
+    /// What the endpoints do when the server is told to reload: their certificates are read anew from
+    /// their files.
+    pub(crate) fn reload_hooks(&self, _service: &str) -> Vec<ReloadHook> {
+        vec![]
+    }
+
     /// Makes every endpoint listen: takes the sockets that were passed to this process from `fds`,
-    /// and enters those that it makes.
+    /// and enters those that it makes. Of a group of sockets that share an address, all are taken:
+    /// closing one would end the connections that wait in its queue.
     ///
     /// # Errors
     /// When an address can't be listened on; the endpoints are used up then.
     pub(crate) fn bind(&mut self, fds: &mut Fds) -> Result<Vec<Endpoint>> {
-        let mut bound = Vec::with_capacity(self.endpoints.len());
+        let mut bound: Vec<Endpoint> = Vec::with_capacity(self.endpoints.len());
+        let mut configured = Vec::with_capacity(self.endpoints.len());
         for config in self.endpoints.drain(..) {
             let socket = bind::bind_address(&config.address, fds)?;
             let tls = config.tls.map(TlsSettings::build).transpose()?;
@@ -243,7 +261,21 @@ impl Listeners {
                 pre_tls: self.pre_tls.clone(),
                 tls: tls.map(Arc::new),
             };
-            bound.push(Endpoint { socket, transport });
+            configured.push((config.address.clone(), transport.clone()));
+            bound.push(Endpoint {
+                given: config.address.as_ref().to_string(),
+                socket,
+                transport,
+            });
+        }
+        for (address, transport) in configured {
+            while let Some(socket) = bind::take_rest_of_group(&address, fds)? {
+                bound.push(Endpoint {
+                    given: address.as_ref().to_string(),
+                    socket,
+                    transport: transport.clone(),
+                });
+            }
         }
         Ok(bound)
     }
@@ -251,6 +283,8 @@ impl Listeners {
 
 /// An endpoint that listens; nobody accepts from it yet.
 pub(crate) struct Endpoint {
+    /// The address as it was given.
+    pub(crate) given: String,
     pub(crate) socket: BoundSocket,
     pub(crate) transport: Transport,
 }

@@ -92,11 +92,12 @@ pub struct ServerConf {
     pub runtime_metrics_poll_time_histogram_resolution_micros: Option<u64>,
     /// See [`RuntimeMetricsOpts`].
     pub runtime_metrics_poll_time_histogram_buckets: Option<usize>,
-    /// Whether the process that starts a background server waits until it serves. Default: `false`.
+    /// Whether the process that starts a background server waits until it serves, and ends with code 1
+    /// if it does not. Default: `false`.
     pub daemon_wait_for_ready: bool,
-    /// How long it waits, in seconds. Default: 600.
+    /// How long it waits, in seconds; after that it ends with code 1. Default: 600.
     pub daemon_ready_timeout_seconds: Option<NonZeroU64>,
-    /// How long the background server tries to say that it serves, in seconds. Default: 60.
+    /// Accepted for compatibility; has no effect, because saying that it serves takes no time.
     pub daemon_notify_timeout_seconds: Option<NonZeroU64>,
 }
 
@@ -216,6 +217,9 @@ impl ServerConf {
 
     /// The first thing that is wrong, as `key: reason`.
     fn fault(&self) -> Option<String> {
+        if self.version != 1 {
+            return Some(format!("version: {} is not known, 1 is", self.version));
+        }
         for (key, value) in [
             ("threads", self.threads),
             ("listener_tasks_per_fd", self.listener_tasks_per_fd),
@@ -313,6 +317,13 @@ impl ServerConf {
         Duration::from_secs(seconds.clamp(1, 24 * 3600))
     }
 
+    /// How long a process that was started waits for its server in the background.
+    pub(crate) fn daemon_ready_timeout(&self) -> Duration {
+        let seconds = self.daemon_ready_timeout_seconds;
+        // A bound that an instant can be moved by.
+        Duration::from_secs(seconds.map_or(600, |s| s.get()).min(24 * 3600))
+    }
+
     /// The upper bound of waiting for what can't be interrupted.
     pub(crate) fn shutdown_timeout(&self) -> Duration {
         Duration::from_secs(self.graceful_shutdown_timeout_seconds.unwrap_or(5))
@@ -325,12 +336,12 @@ fn pools(pools: Option<usize>, threads: Option<usize>) -> Option<(usize, usize)>
 
 /// The whole message goes into the context, with no cause below it: it stays one line also where
 /// the error is shown by `unwrap()`.
-fn refused(message: &str) -> pingora_error::BError {
+pub(super) fn refused(message: &str) -> pingora_error::BError {
     Error::explain(ErrorType::FileReadError, message.to_string()).into_in()
 }
 
 /// The parser's message on one line, in the words of somebody who writes YAML and not Rust.
-fn one_line(error: &serde_yaml::Error) -> String {
+pub(super) fn one_line(error: &serde_yaml::Error) -> String {
     let text = error.to_string().replace(['\n', '\r'], " ");
     text.replace(
         "expected struct ServerConf",

@@ -1,5 +1,6 @@
 //! Listening sockets under the names they are bound to, so that they can be handed on.
 
+use super::activation::means;
 use super::handover::{Handover, Sockets};
 use nix::NixPath;
 use std::collections::{HashMap, HashSet};
@@ -48,11 +49,19 @@ impl Fds {
     /// Takes a socket of this address that was passed to this process and that nobody listens on yet;
     /// returns its name in the table too. Whoever claims it owns it.
     pub(crate) fn claim(&mut self, bind: &str) -> Option<(String, RawFd)> {
-        let (name, fd) = names(bind)
+        let by_address = names(bind)
             .map_while(|name| self.by_address.get(&name).map(|fd| (name, *fd)))
-            .find(|(name, _)| !self.claimed.contains(name))?;
+            .find(|(name, _)| !self.claimed.contains(name));
+        let (name, fd) = by_address.or_else(|| self.external(bind))?;
         self.claimed.insert(name.clone());
         Some((name, fd))
+    }
+
+    /// The first socket of the service manager that this address means and that nobody listens on.
+    fn external(&self, bind: &str) -> Option<(String, RawFd)> {
+        let free = |name: &&String| means(bind, name) && !self.claimed.contains(*name);
+        let name = self.by_address.keys().filter(free).min()?;
+        Some((name.clone(), *self.by_address.get(name)?))
     }
 
     /// Enters a socket that this process made and listens on, and returns its name: the address, with
@@ -228,6 +237,21 @@ mod tests {
         new.withdraw("a:0");
         assert_eq!(new.get("a:0"), None);
         assert_eq!(new.offer("a:0", 9), "a:0");
+    }
+
+    #[test]
+    fn sockets_of_the_service_manager_are_claimed_by_address_or_label() {
+        let mut fds = Fds::new();
+        for (name, fd) in [
+            ("external:web:127.0.0.1:80", 5),
+            ("external:web:127.0.0.1:81", 6),
+        ] {
+            fds.add(name.into(), fd);
+        }
+        assert_eq!(fds.claim("127.0.0.1:8"), None);
+        assert_eq!(fds.claim("127.0.0.1:81").unwrap().1, 6);
+        assert_eq!(fds.claim("systemd:web").unwrap().1, 5);
+        assert_eq!(fds.claim("systemd:web"), None);
     }
 
     #[test]

@@ -1,16 +1,70 @@
 //! Going into the background.
 
 use super::configuration::ServerConf;
-use daemonize::{Daemonize, Stdio};
+use super::report;
+use daemonize::{Daemonize, Outcome, Stdio};
+use log::{info, warn};
+use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Gid, Uid, User};
 use pingora_error::{BError, Error, ErrorType, Result};
 use std::ffi::CString;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Said over the connection to the process that was started; anything else is why we ended.
+const READY: &[u8] = b"ready";
+
+/// What a process in the background still has to do with the one that was started, and with its files.
+#[derive(Debug)]
+pub(super) struct Background {
+    /// The process that was started waits at the other end.
+    waiting: Mutex<Option<UnixStream>>,
+    pid_file: PathBuf,
+    error_log: Option<PathBuf>,
+}
+
+impl Background {
+    /// Lets the process that was started end with code 0: the server serves.
+    pub(super) fn ready(&self) {
+        let waiting = self
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(mut waiting) = waiting
+            && let Err(e) = waiting.write_all(READY)
+        {
+            info!("nobody waits for this server to be ready any more: {e}");
+        }
+    }
+
+    /// Opens the error log by its name anew, for a file that was moved away.
+    pub(super) fn reopen_log(&self) {
+        let Some(path) = &self.error_log else { return };
+        let shown = path.display();
+        match open_log(path).and_then(|file| Ok(nix::unistd::dup2_stderr(&file)?)) {
+            Ok(()) => info!("the error log {shown} was opened anew"),
+            Err(e) => warn!("error_log: {shown} can't be opened anew, so it stays open: {e}"),
+        }
+    }
+
+    /// Removes the pid file, unless it is the next server's already.
+    pub(super) fn remove_pid_file(&self) {
+        if pid_in(&self.pid_file) == Some(std::process::id()) {
+            // In a directory that we may not write to any more it stays, without its lock.
+            let _ = std::fs::remove_file(&self.pid_file);
+        }
+    }
+}
 
 /// Detaches from the terminal, writes the pid file, and becomes the configured user and group. The
-/// process that was started ends in here, with code 0; its grandchild returns.
+/// process that was started ends in here, with code 0 once its grandchild, which returns, has done so or
+/// serves, as the configuration says; with code 1 if that fails.
 ///
 /// In an upgrade the pid file is replaced, because the server before us keeps its own locked.
 ///
@@ -19,50 +73,138 @@ use std::path::Path;
 ///
 /// # Errors
 /// One line that names the key of the configuration where one is to blame.
-pub(super) fn detach(conf: &ServerConf, upgrade: bool) -> Result<()> {
+pub(super) fn detach(conf: &ServerConf, upgrade: bool) -> Result<Background> {
     let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let absolute = |path: &str| here.join(path);
-    let directory = conf
-        .working_directory
-        .clone()
-        .unwrap_or_else(|| here.clone());
+    let directory = conf.working_directory.clone();
     let pid_file = absolute(&conf.pid_file);
-    if upgrade {
-        // Where there is none, there is nothing to replace.
-        let _ = std::fs::remove_file(&pid_file);
-    }
+    make_way(&pid_file, upgrade)?;
+    let user = account(conf)?;
+    let error_log = conf.error_log.as_deref().map(absolute);
     let mut daemon = Daemonize::new()
-        .pid_file(pid_file)
-        .chown_pid_file(true)
-        .working_directory(&directory);
-    if let Some(path) = &conf.error_log {
-        daemon = daemon.stderr(open_log(&absolute(path))?);
+        .pid_file(&pid_file)
+        .working_directory(directory.unwrap_or(here));
+    if let Some(path) = &error_log {
+        daemon = daemon.stderr(Stdio::from(open_log_for(path, user.as_ref())?));
     }
-    if let Some(user) = &conf.user {
-        daemon = daemon.user(user.as_str());
+    // The primary group of root must not stay either.
+    match (&conf.group, &user) {
+        (Some(group), _) => daemon = daemon.group(group.as_str()),
+        (None, Some(user)) => daemon = daemon.group(user.gid.as_raw()),
+        (None, None) => {}
     }
-    if let Some(group) = &conf.group {
-        daemon = daemon.group(group.as_str());
+    if let Some(user) = &user {
+        daemon = daemon.user(user.uid.as_raw()).chown_pid_file(true);
     }
-    let groups = supplementary_groups(conf)?;
+    let groups = supplementary_groups(user)?;
+    let (waiting, told) = UnixStream::pair().map_err(|e| failed(&e.to_string()))?;
     let outcome = daemon
         .privileged_action(move || match groups {
             Some((user, group)) => nix::unistd::initgroups(&user, group),
             None => Ok(()),
         })
-        .start();
-    match outcome {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(e)) => Err(failed(&format!("user: can't take over its groups: {e}"))),
-        Err(e) => Err(failed(&e.to_string())),
+        .execute();
+    let failure = match outcome {
+        Outcome::Parent(Ok(_)) => {
+            drop(told);
+            std::process::exit(wait_for_child(conf, waiting));
+        }
+        Outcome::Parent(Err(e)) => return Err(failed(&e.to_string())),
+        Outcome::Child(Ok(child)) => match child.privileged_action_result {
+            Ok(()) => {
+                let background = Background {
+                    waiting: Mutex::new(Some(told)),
+                    pid_file,
+                    error_log,
+                };
+                if !conf.daemon_wait_for_ready {
+                    background.ready();
+                }
+                return Ok(background);
+            }
+            Err(e) => failed(&format!("user: can't take over its groups: {e}")),
+        },
+        Outcome::Child(Err(e)) => failed(&e.to_string()),
+    };
+    // Standard error may be closed already; who waits for us can say it.
+    let mut told = told;
+    let _ = told.write_all(report::text(&failure).as_bytes());
+    Err(failure)
+}
+
+/// The process that was started: waits for what its grandchild says; returns the code to end with.
+fn wait_for_child(conf: &ServerConf, mut waiting: UnixStream) -> i32 {
+    let limit = conf.daemon_ready_timeout();
+    let deadline = Instant::now() + limit;
+    let mut said = vec![];
+    let mut chunk = [0; 256];
+    let problem = loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Zero would mean: forever.
+        let left = left.max(Duration::from_millis(1));
+        let read = waiting
+            .set_read_timeout(Some(left))
+            .and_then(|()| waiting.read(&mut chunk));
+        match read {
+            Ok(0) if said.is_empty() => {
+                break "the server ended before it was ready; its error log may say why"
+                    .to_string();
+            }
+            Ok(0) => break String::from_utf8_lossy(&said).into_owned(),
+            Ok(n) => said.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => {
+                break format!(
+                    "the server was not ready after {limit:?} (daemon_ready_timeout_seconds); it \
+                     goes on starting in the background"
+                );
+            }
+        }
+        if said == READY {
+            return 0;
+        }
+    };
+    report::problem(&problem);
+    1
+}
+
+/// Makes sure that the pid file can be ours: one that a server has left behind is used again, one that
+/// belongs to a server that runs is not.
+fn make_way(pid_file: &Path, upgrade: bool) -> Result<()> {
+    let shown = pid_file.display();
+    let Ok(metadata) = std::fs::symlink_metadata(pid_file) else {
+        return Ok(());
+    };
+    // In a directory that everybody may write to, it could lead anywhere.
+    if !metadata.is_file() {
+        return Err(failed(&format!("pid_file: {shown} is not a plain file")));
+    }
+    if upgrade {
+        return std::fs::remove_file(pid_file)
+            .map_err(|e| failed(&format!("pid_file: can't replace {shown}: {e}")));
+    }
+    let file = OpenOptions::new()
+        .write(true)
+        .open(pid_file)
+        .map_err(|e| failed(&format!("pid_file: can't write to {shown}: {e}")))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(_free) => Ok(()),
+        Err(_) => {
+            let who = pid_in(pid_file).map_or_else(String::new, |pid| format!(", {pid}"));
+            let reason = format!("pid_file: {shown} belongs to a server that is running{who}");
+            Err(failed(&reason))
+        }
     }
 }
 
+fn pid_in(pid_file: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(pid_file).ok()?;
+    text.trim().parse().ok()
+}
+
 /// The groups of root must not stay with whoever the server becomes.
-fn supplementary_groups(conf: &ServerConf) -> Result<Option<(CString, Gid)>> {
-    let Some(user) = account(conf)? else {
-        return Ok(None);
-    };
+fn supplementary_groups(user: Option<User>) -> Result<Option<(CString, Gid)>> {
+    let Some(user) = user else { return Ok(None) };
     let name = CString::new(user.name).map_err(|e| failed(&format!("user: {e}")))?;
     Ok(Some((name, user.gid)))
 }
@@ -86,17 +228,82 @@ pub(super) fn account(conf: &ServerConf) -> Result<Option<User>> {
     }
 }
 
-fn open_log(path: &Path) -> Result<Stdio> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(path)
-        .map(Stdio::from)
-        .map_err(|e| failed(&format!("error_log: can't open {}: {e}", path.display())))
+/// Opens the error log for the start. The server's user gets it, to be able to open it anew.
+fn open_log_for(path: &Path, user: Option<&User>) -> Result<File> {
+    let shown = path.display();
+    let file =
+        open_log(path).map_err(|e| failed(&format!("error_log: can't open {shown}: {e}")))?;
+    if let Some(user) = user
+        && nix::unistd::geteuid().is_root()
+    {
+        std::os::unix::fs::fchown(&file, Some(user.uid.as_raw()), None)
+            .map_err(|e| failed(&format!("error_log: can't give {shown} to its user: {e}")))?;
+    }
+    Ok(file)
+}
+
+fn open_log(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o640).open(path)
 }
 
 fn failed(reason: &str) -> BError {
     let message = format!("can't go into the background: {reason}");
     Error::explain(ErrorType::InternalError, message).into_in()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("daemon-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn a_stale_pid_file_is_used_again_and_a_live_one_is_not() {
+        let path = fresh("pid");
+        make_way(&path, false).unwrap();
+        std::fs::write(&path, "4242\n").unwrap();
+        make_way(&path, false).unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
+        let error = make_way(&path, false).unwrap_err().to_string();
+        assert!(error.contains("a server that is running, 4242"), "{error}");
+        make_way(&path, true).unwrap();
+        assert!(!path.exists(), "the next server makes its own");
+        drop(held);
+    }
+
+    #[test]
+    fn a_pid_file_that_leads_elsewhere_is_refused() {
+        let (path, precious) = (fresh("link"), fresh("precious"));
+        std::fs::write(&precious, "precious").unwrap();
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
+        let refused = make_way(&path, false);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_file(&precious).unwrap();
+        assert!(
+            refused
+                .unwrap_err()
+                .to_string()
+                .contains("not a plain file")
+        );
+    }
+
+    #[test]
+    fn whoever_waits_learns_how_it_went() {
+        let conf = ServerConf {
+            daemon_ready_timeout_seconds: std::num::NonZeroU64::new(1),
+            ..ServerConf::default()
+        };
+        for (said, code) in [(READY, 0), (b"no", 1), (b"", 1)] {
+            let (waiting, mut told) = UnixStream::pair().unwrap();
+            told.write_all(said).unwrap();
+            drop(told);
+            assert_eq!(wait_for_child(&conf, waiting), code, "{said:?}");
+        }
+        let (waiting, _told) = UnixStream::pair().unwrap();
+        assert_eq!(wait_for_child(&conf, waiting), 1, "not in time");
+    }
 }

@@ -1,23 +1,29 @@
 //! The process: its configuration, its services, its signals, its end.
 
+mod check;
 pub mod configuration;
 mod daemon;
+mod notify;
 mod phase;
+mod reload;
 mod report;
 mod signals;
 mod supervise;
 
-pub use crate::process::{Fds, ListenFds, ShutdownWatch};
+pub use crate::process::{Fds, ListenFds, Reload, ReloadHook, ShutdownWatch};
 pub use crate::runtime::{RuntimeMetricsOpts, RuntimeOpts};
 pub use phase::ExecutionPhase;
+pub use reload::ReloadHandle;
 pub use signals::{ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};
+pub use tokio::signal::unix::SignalKind;
 
-use crate::listeners::check_address;
-use crate::process::Handover;
+use crate::process::{Handover, sockets_of_the_service_manager};
 use crate::services::{Dependencies, Service, ServiceHandle, ServiceWithDependents};
 use async_trait::async_trait;
 use configuration::{Opt, ServerConf};
+use futures::FutureExt;
 use log::{info, warn};
+use notify::ServiceManager;
 use phase::Phases;
 use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
@@ -37,6 +43,28 @@ impl Default for RunArgs {
     fn default() -> Self {
         RunArgs {
             shutdown_signal: Box::new(UnixShutdownSignalWatch),
+        }
+    }
+}
+
+impl RunArgs {
+    /// Stops the server gracefully when `done` is: a channel, a token, a task of the program's own. The
+    /// signals sent to this process are left alone.
+    ///
+    /// ```
+    /// # use pingora_core::server::{RunArgs, Server};
+    /// # async fn run(server: Server) -> pingora_core::Result<()> {
+    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    /// let serving = server.serve(RunArgs::until(async {
+    ///     let _ = stopped.await;
+    /// }));
+    /// # drop(stop);
+    /// serving.await
+    /// # }
+    /// ```
+    pub fn until(done: impl Future<Output = ()> + Send + 'static) -> Self {
+        RunArgs {
+            shutdown_signal: Box::new(signals::Until::new(done)),
         }
     }
 }
@@ -71,6 +99,11 @@ pub struct Server {
     /// The server that we take over from, or why we can't.
     predecessor: Result<Option<Handover>>,
     phases: Phases,
+    /// Where the configuration came from.
+    source: Option<reload::Source>,
+    reload_hooks: Vec<ReloadHook>,
+    reload: (ReloadHandle, reload::Requests),
+    signal_hooks: Vec<signals::SignalHook>,
 }
 
 impl fmt::Debug for Server {
@@ -89,12 +122,30 @@ impl Server {
     /// # Errors
     /// When the configuration can't be used: one line that names the file, the key and the reason.
     pub fn new(opt: impl Into<Option<Opt>>) -> Result<Server> {
+        Server::with_defaults(opt, ServerConf::default())
+    }
+
+    /// [`Server::new`] with defaults of the program's own. What the configuration file says goes over
+    /// them, and what the command line says over both.
+    ///
+    /// # Errors
+    /// See [`Server::new`].
+    pub fn with_defaults(opt: impl Into<Option<Opt>>, defaults: ServerConf) -> Result<Server> {
         let opt = opt.into();
-        let conf = match &opt {
-            Some(opt) => ServerConf::load_yaml_with_opt_override(opt)?,
-            None => ServerConf::default(),
+        let file = opt.as_ref().and_then(|opt| opt.conf.clone());
+        let mut conf = match &file {
+            Some(path) => ServerConf::load_over(defaults.clone(), path)?,
+            None => defaults.clone().validate()?,
         };
-        Ok(Server::assemble(opt, conf))
+        if let Some(opt) = &opt {
+            conf.merge_with_opt(opt);
+        }
+        let mut server = Server::assemble(opt, conf);
+        server.source = file.map(|path| reload::Source {
+            file: std::path::absolute(&path).unwrap_or_else(|_| path.into()),
+            defaults,
+        });
+        Ok(server)
     }
 
     /// A server with this configuration, to which the command line is applied. The file that the
@@ -116,7 +167,72 @@ impl Server {
             listen_fds: None,
             predecessor: Ok(None),
             phases: Phases::new(),
+            source: None,
+            reload_hooks: vec![],
+            reload: ReloadHandle::new(),
+            signal_hooks: vec![],
         }
+    }
+
+    /// Adds something to do when the server is told to reload, by SIGHUP or a [`ReloadHandle`]; `name`
+    /// is for the log. The hook reads what is new and puts it into force, or fails and leaves everything
+    /// as it was.
+    ///
+    /// A reload begins with the configuration file: where that can't be used, no hook runs, and an error
+    /// says why. The same goes for certificates that endpoints were given as files. What the server
+    /// itself takes from the configuration changes only with the next start or upgrade; the log tells
+    /// which keys that are. The file of `error_log` is opened anew in any case.
+    ///
+    /// ```
+    /// # use pingora_core::{ErrorType, OrErr, server::Server};
+    /// # let mut server = Server::new(None).unwrap();
+    /// let blocked = std::sync::Arc::new(std::sync::RwLock::new(String::new()));
+    /// server.on_reload("blocked addresses", move |_reload| {
+    ///     let blocked = blocked.clone();
+    ///     async move {
+    ///         let text = std::fs::read_to_string("blocked.txt")
+    ///             .or_err(ErrorType::FileReadError, "reading blocked.txt")?;
+    ///         *blocked.write().unwrap() = text;
+    ///         Ok(())
+    ///     }
+    /// });
+    /// ```
+    pub fn on_reload<H, R>(&mut self, name: &str, hook: H)
+    where
+        H: Fn(Reload) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.add_reload_hook(ReloadHook::new(name, hook));
+    }
+
+    /// [`Server::on_reload`] for hooks of every kind: where several must change together or not at all,
+    /// see [`ReloadHook::in_two_steps`].
+    pub fn add_reload_hook(&mut self, hook: ReloadHook) {
+        self.reload_hooks.push(hook);
+    }
+
+    /// For telling this server to reload from within the program.
+    pub fn reload_handle(&self) -> ReloadHandle {
+        self.reload.0.clone()
+    }
+
+    /// Runs `hook` each time this process gets the signal, for as long as the server runs; one after the
+    /// other. SIGTERM, SIGINT, SIGQUIT and SIGHUP keep their meaning beside it.
+    ///
+    /// ```
+    /// # use pingora_core::server::{Server, SignalKind};
+    /// # let mut server = Server::new(None).unwrap();
+    /// server.on_signal(SignalKind::user_defined1(), || async {
+    ///     log::set_max_level(log::LevelFilter::Debug);
+    /// });
+    /// ```
+    pub fn on_signal<H, R>(&mut self, kind: SignalKind, hook: H)
+    where
+        H: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let run = Box::new(move || hook().boxed());
+        self.signal_hooks.push(signals::SignalHook { kind, run });
     }
 
     /// Follows the life of the server: each phase arrives here once, from now on.
@@ -157,6 +273,9 @@ impl Server {
         }
         self.phases.enter(ExecutionPhase::Bootstrap);
         let mut fds = Fds::new();
+        if !self.only_tests() {
+            fds.receive(sockets_of_the_service_manager());
+        }
         if self.options.as_ref().is_some_and(|o| o.upgrade && !o.test) {
             self.predecessor = self.take_over(&mut fds).map(Some);
         }
@@ -220,15 +339,22 @@ impl Server {
             return self.test();
         }
         self.prepare()?;
-        if self.configuration.daemon {
-            let upgrade = matches!(self.predecessor, Ok(Some(_)));
-            daemon::detach(&self.configuration, upgrade)?;
-        }
+        let upgrade = matches!(self.predecessor, Ok(Some(_)));
+        let background = match self.configuration.daemon {
+            true => Some(Arc::new(daemon::detach(&self.configuration, upgrade)?)),
+            false => None,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| supervise::no_runtime("server", &e))?;
-        runtime.block_on(self.into_supervisor().run(run_args))
+        let manager = ServiceManager::from_environment();
+        let supervisor = self.into_supervisor(manager, background.clone());
+        let outcome = runtime.block_on(supervisor.run(run_args));
+        if let Some(background) = background {
+            background.remove_pid_file();
+        }
+        outcome
     }
 
     /// Runs the server inside a runtime of the caller's own, until `run_args` says that it should
@@ -246,20 +372,27 @@ impl Server {
         if self.configuration.daemon {
             warn!("a server inside of another runtime can't go into the background");
         }
-        self.into_supervisor().run(run_args).await
+        // The service manager manages the program, which is more than this server.
+        let manager = ServiceManager::default();
+        self.into_supervisor(manager, None).run(run_args).await
     }
 
     fn only_tests(&self) -> bool {
         self.options.as_ref().is_some_and(|o| o.test)
     }
 
-    /// What `-t` asks for: the configuration was read already, so what is left are the addresses.
-    /// They are not listened on, because the server may be running.
+    /// What `-t` asks for: the configuration was read already, so what is left is what it names. Nothing
+    /// is listened on, because the server may be running.
     fn test(self) -> Result<()> {
         for hosted in &self.services {
-            for address in hosted.service.listen_addresses().unwrap_or_default() {
-                check_address(&address)?;
-            }
+            hosted.service.check()?;
+        }
+        check::environment(&self.configuration)?;
+        if let Some(source) = &self.source {
+            check::tell_unknown_keys(&source.file);
+        }
+        for note in self.configuration.without_effect() {
+            report::notice(&note);
         }
         report::notice("the configuration is good");
         Ok(())
@@ -281,22 +414,36 @@ impl Server {
         for hosted in &mut self.services {
             hosted.service.prepare(&mut fds)?;
         }
-        for name in fds.close_orphans() {
-            warn!("no service listens on {name} any more; it was closed");
+        let of_services = self.services.iter().flat_map(|h| h.service.reload_hooks());
+        self.reload_hooks.extend(of_services);
+        for note in self.configuration.without_effect() {
+            warn!("{note}");
         }
         Ok(())
     }
 
-    fn into_supervisor(self) -> Supervisor {
+    fn into_supervisor(
+        self,
+        manager: ServiceManager,
+        background: Option<Arc<daemon::Background>>,
+    ) -> Supervisor {
         info!("starting {} services", self.services.len());
         Supervisor {
             configuration: self.configuration,
+            source: self.source,
+            reload_hooks: self.reload_hooks,
+            // Handles of this program's alone keep waiting for reloads.
+            reload_requests: self.reload.1,
+            signal_hooks: self.signal_hooks,
+            manager: Arc::new(manager),
+            background,
             ready: self.services.iter().map(|h| h.ready.clone()).collect(),
             services: self.services,
             dependencies: self.dependencies,
             listen_fds: self.listen_fds.unwrap_or_default(),
             predecessor: self.predecessor.ok().flatten(),
             phases: self.phases,
+            announced: false,
         }
     }
 }
@@ -317,5 +464,7 @@ impl Service for Bootstrapped {
 
 #[cfg(test)]
 mod process_tests;
+#[cfg(test)]
+mod reload_tests;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,7 +28,7 @@ const ADDRESS: &str = "SERVER_TEST_ADDRESS";
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Sends every byte back; `x` a second later.
+/// Sends every byte back; `x` a second later, `y` three.
 struct Echo;
 
 #[async_trait]
@@ -42,9 +43,9 @@ impl ServerApp for Echo {
             read = session.read_exact(&mut byte) => { read.ok()?; }
             _ = shutdown.wait_for(|begun| *begun) => return None,
         }
-        if byte == *b"x" {
+        if let Some(seconds) = [b'x', b'-', b'y'].iter().position(|b| *b == byte[0]) {
             session.write_all(b"w").await.ok()?;
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(seconds as u64 + 1)).await;
         }
         session.write_all(&byte).await.ok()?;
         Some(session)
@@ -74,6 +75,12 @@ fn child() {
     let arguments = std::iter::once("child").chain(arguments.lines());
     let mut server = Server::new(Opt::parse_from_args(arguments)).unwrap();
     server.bootstrap();
+    server.on_reload("note", |reload| async move {
+        let threads = reload.configuration.threads;
+        eprintln!("reloaded with {threads} threads");
+        Ok(())
+    });
+    server.on_signal(SignalKind::user_defined2(), || async { eprintln!("heard") });
     let mut echo = listening::Service::new("echo".into(), Echo);
     echo.add_tcp(&std::env::var(LISTEN).unwrap());
     let announce = Announce(
@@ -201,12 +208,33 @@ fn a_request_under_way_is_finished_before_the_end() {
     let room = Room::new();
     let (mut child, address) = start(&room);
     let mut busy = connect(address);
-    assert_eq!(ask(&mut busy, b'x'), Some(b'w'), "working");
+    assert_eq!(ask(&mut busy, b'y'), Some(b'w'), "working");
     child.signal(Signal::SIGTERM);
     let mut answer = [0];
     busy.read_exact(&mut answer).unwrap();
-    assert_eq!(answer, *b"x");
+    assert_eq!(answer, *b"y");
+    let answered = Instant::now();
     assert_eq!(child.end().code(), Some(0));
+    assert!(answered.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_request_that_is_stuck_is_given_up_in_time() {
+    let room = Room::new();
+    let conf = room.file("conf.yaml");
+    std::fs::write(
+        &conf,
+        "grace_period_seconds: 1\ngraceful_shutdown_timeout_seconds: 1\n",
+    )
+    .unwrap();
+    let arguments = ["-c", conf.to_str().unwrap()];
+    let mut child = Running(room.command(&arguments).spawn().unwrap());
+    let mut stuck = connect(room.address());
+    assert_eq!(ask(&mut stuck, b'y'), Some(b'w'), "working");
+    let begin = Instant::now();
+    child.signal(Signal::SIGTERM);
+    assert_eq!(child.end().code(), Some(0));
+    assert!(begin.elapsed() < Duration::from_millis(2500));
 }
 
 #[test]
@@ -241,7 +269,26 @@ fn a_test_of_the_configuration_ends_with_a_code() {
     assert_eq!(bad.status.code(), Some(1));
     let said = String::from_utf8(bad.stderr).unwrap();
     assert!(
-        said.starts_with("error: can't listen on nowhere: not an address"),
+        said.starts_with("error: echo: can't listen on nowhere: not an address"),
+        "{said}"
+    );
+
+    std::fs::write(conf, "treads: 1\nuser: nobody\n").unwrap();
+    let odd = room.command(&["-t", "-c", conf]).output().unwrap();
+    assert_eq!(odd.status.code(), Some(0));
+    let said = String::from_utf8(odd.stderr).unwrap();
+    assert!(
+        said.contains("`treads` is no key of the server's; is `threads` meant?"),
+        "{said}"
+    );
+    assert!(said.contains("user: has no effect"), "{said}");
+
+    std::fs::write(conf, "ca_file: /nonexistent.pem\n").unwrap();
+    let bad = room.command(&["-t", "-c", conf]).output().unwrap();
+    assert_eq!(bad.status.code(), Some(1));
+    let said = String::from_utf8(bad.stderr).unwrap();
+    assert!(
+        said.contains("ca_file: /nonexistent.pem can't be read"),
         "{said}"
     );
 
@@ -281,6 +328,224 @@ fn a_server_goes_into_the_background() {
         std::fs::read_to_string(room.file("log")).unwrap(),
         "announced\n"
     );
+}
+
+#[test]
+fn a_reload_takes_what_is_good_and_says_what_is_not() {
+    let room = Room::new();
+    let conf = room.file("conf.yaml");
+    std::fs::write(&conf, "threads: 2\n").unwrap();
+    let arguments = ["-c", conf.to_str().unwrap()];
+    let mut child = Running(room.command(&arguments).spawn().unwrap());
+    let mut client = connect(room.address());
+    let mut said = BufReader::new(child.0.stderr.take().unwrap()).lines();
+    let mut next = || said.next().unwrap().unwrap();
+    assert_eq!(next(), "announced");
+    std::fs::write(&conf, "threads: 3\n").unwrap();
+    child.signal(Signal::SIGHUP);
+    assert_eq!(next(), "reloaded with 3 threads");
+    std::fs::write(&conf, "threads: three\n").unwrap();
+    child.signal(Signal::SIGHUP);
+    let refused = next();
+    let expected = format!(
+        "error: the reload failed, everything stays as it was: {}: threads: ",
+        conf.display()
+    );
+    assert!(refused.starts_with(&expected), "{refused}");
+    child.signal(Signal::SIGUSR2);
+    assert_eq!(next(), "heard");
+    assert_eq!(ask(&mut client, b'a'), Some(b'a'), "who is in, stays");
+    child.signal(Signal::SIGTERM);
+    assert_eq!(child.end().code(), Some(0));
+}
+
+/// Stands for the service manager: its socket, and where that is.
+fn service_manager(room: &Room) -> (UnixDatagram, PathBuf) {
+    let path = room.file("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    (socket, path)
+}
+
+fn told(manager: &UnixDatagram) -> String {
+    let mut buffer = [0; 500];
+    let length = manager.recv(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
+#[test]
+fn the_service_manager_is_told_what_happens() {
+    let room = Room::new();
+    let (manager, place) = service_manager(&room);
+    let conf = room.file("conf.yaml");
+    let socket = room.file("upgrade.sock");
+    std::fs::write(&conf, format!("upgrade_sock: {}\n", socket.display())).unwrap();
+    let conf = conf.to_str().unwrap();
+    let start = |arguments: &[&str]| {
+        let mut command = room.command(arguments);
+        Running(command.env("NOTIFY_SOCKET", &place).spawn().unwrap())
+    };
+    let mut old = start(&["-c", conf]);
+    assert_eq!(told(&manager), format!("READY=1\nMAINPID={}", old.0.id()));
+    old.signal(Signal::SIGHUP);
+    assert!(told(&manager).starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert_eq!(told(&manager), "STATUS=reloaded");
+    assert_eq!(told(&manager), "READY=1");
+
+    old.signal(Signal::SIGQUIT);
+    let mut new = start(&["-c", conf, "-u"]);
+    assert_eq!(told(&manager), format!("READY=1\nMAINPID={}", new.0.id()));
+    assert_eq!(old.end().code(), Some(0));
+    new.signal(Signal::SIGTERM);
+    assert_eq!(told(&manager), "STOPPING=1", "the old one did not say so");
+    assert_eq!(new.end().code(), Some(0));
+}
+
+#[test]
+fn sockets_of_the_service_manager_are_listened_on_and_passed_on() {
+    let room = Room::new();
+    let conf = room.file("conf.yaml");
+    let upgrade = room.file("upgrade.sock");
+    std::fs::write(&conf, format!("upgrade_sock: {}\n", upgrade.display())).unwrap();
+    let conf = conf.to_str().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // A client that comes before the server.
+    let mut early = connect(address);
+    early.write_all(b"a").unwrap();
+    let inner = room.command(&["-c", conf]);
+    let mut command = Command::new("/bin/sh");
+    command
+        .args([
+            "-c",
+            "export LISTEN_PID=$$; exec \"$@\" 3<&0 </dev/null",
+            "sh",
+        ])
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    command
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDNAMES", "web")
+        .env(LISTEN, "systemd:web")
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
+        .stderr(Stdio::null());
+    let mut old = Running(command.spawn().unwrap());
+    assert_eq!(room.address(), address);
+    let mut answer = [0];
+    early.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, *b"a");
+
+    old.signal(Signal::SIGQUIT);
+    std::fs::remove_file(room.file("address")).unwrap();
+    let mut next = room.command(&["-c", conf, "-u"]);
+    let mut new = Running(next.env(LISTEN, address.to_string()).spawn().unwrap());
+    assert_eq!(room.address(), address, "found by its address");
+    assert_eq!(old.end().code(), Some(0));
+    assert_eq!(ask(&mut connect(address), b'b'), Some(b'b'));
+    new.signal(Signal::SIGTERM);
+    assert_eq!(new.end().code(), Some(0));
+}
+
+/// A configuration for the background.
+fn background(room: &Room, more: &str) -> PathBuf {
+    let conf = room.file("conf.yaml");
+    let text = format!(
+        "pid_file: {}\nerror_log: {}\nupgrade_sock: {}\ndaemon: true\n\
+         daemon_wait_for_ready: true\n{more}",
+        room.file("pid").display(),
+        room.file("log").display(),
+        room.file("upgrade.sock").display(),
+    );
+    std::fs::write(&conf, text).unwrap();
+    conf
+}
+
+fn daemon(room: &Room) -> Daemon {
+    let text = std::fs::read_to_string(room.file("pid")).unwrap();
+    Daemon(Pid::from_raw(text.trim().parse().unwrap()))
+}
+
+#[test]
+fn a_background_server_is_ready_when_its_starter_ends() {
+    let room = Room::new();
+    let conf = background(&room, "");
+    let arguments = ["-c", conf.to_str().unwrap()];
+    let started = room.command(&arguments).output().unwrap();
+    let said = String::from_utf8(started.stderr).unwrap();
+    assert_eq!((started.status.code(), said.as_str()), (Some(0), ""));
+    let first = daemon(&room);
+    assert!(is_alive(first.0));
+
+    // The pid file is held: a second one must not start.
+    let second = room.command(&arguments).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    let expected = format!("belongs to a server that is running, {}", first.0);
+    assert!(said.contains(&expected), "{said}");
+
+    // A log that was moved away is opened anew.
+    let log = || std::fs::read_to_string(room.file("log")).unwrap_or_default();
+    poll("the announcement", || {
+        (log() == "announced\n").then_some(())
+    });
+    std::fs::rename(room.file("log"), room.file("log.1")).unwrap();
+    kill(first.0, Signal::SIGHUP).unwrap();
+    poll("the new log", || {
+        log().contains("reloaded with").then_some(())
+    });
+
+    kill(first.0, Signal::SIGTERM).unwrap();
+    poll("the end", || (!is_alive(first.0)).then_some(()));
+    assert!(!room.file("pid").exists());
+}
+
+#[test]
+fn a_server_that_cannot_go_into_the_background_says_so() {
+    let room = Room::new();
+    let conf = background(&room, "working_directory: /nonexistent\n");
+    let arguments = ["-c", conf.to_str().unwrap()];
+    let failed = room.command(&arguments).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    let said = String::from_utf8(failed.stderr).unwrap();
+    assert!(said.contains("can't go into the background: "), "{said}");
+}
+
+#[test]
+fn a_server_that_gave_up_its_privileges_is_replaced() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let room = Room::new();
+    std::fs::set_permissions(&room.0, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let conf = background(&room, "user: nobody\n");
+    let conf = conf.to_str().unwrap();
+    let start = |arguments: &[&str]| {
+        let status = room.command(arguments).stderr(Stdio::null()).status();
+        assert_eq!(status.unwrap().code(), Some(0));
+        daemon(&room)
+    };
+    let old = start(&["-c", conf]);
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let process = std::fs::metadata(format!("/proc/{}", old.0)).unwrap();
+    assert_eq!(
+        (process.uid(), process.gid()),
+        (nobody.uid.as_raw(), nobody.gid.as_raw())
+    );
+    let mut client = connect(room.address());
+    assert_eq!(ask(&mut client, b'a'), Some(b'a'));
+
+    kill(old.0, Signal::SIGQUIT).unwrap();
+    let new = start(&["-c", conf, "-u"]);
+    assert_ne!(old.0, new.0);
+    poll("the end", || (!is_alive(old.0)).then_some(()));
+    assert_eq!(ask(&mut connect(room.address()), b'b'), Some(b'b'));
+    kill(new.0, Signal::SIGTERM).unwrap();
+    poll("the end", || (!is_alive(new.0)).then_some(()));
 }
 
 #[test]

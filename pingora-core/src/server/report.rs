@@ -7,11 +7,15 @@ use std::io::Write;
 /// Says why the server ends: in the log, or on standard error where there is no log, because a
 /// program that ends without a word helps nobody.
 pub(super) fn fatal(reason: &Error) {
-    let text = match (&reason.context, &reason.cause) {
+    problem(&text(reason));
+}
+
+/// An error in the words of its context alone, where that says it all.
+pub(super) fn text(error: &Error) -> String {
+    match (&error.context, &error.cause) {
         (Some(context), None) => context.to_string(),
-        _ => reason.to_string(),
-    };
-    problem(&text);
+        _ => error.to_string(),
+    }
 }
 
 /// Says what went wrong, to whoever can be told.

@@ -1,12 +1,15 @@
 //! The running server: starts the services, waits for the signal, brings everything to an end.
 
 use super::configuration::ServerConf;
+use super::daemon::Background;
+use super::notify::ServiceManager;
 use super::phase::{ExecutionPhase, Phases};
+use super::reload::{Reloader, Requests, Source};
 use super::report;
-use super::signals::{ShutdownSignal, ShutdownSignalWatch};
+use super::signals::{ShutdownSignal, ShutdownSignalWatch, SignalHook};
 use super::{ListenFds, RunArgs};
-use crate::process::Handover;
 use crate::process::drain::QuietTime;
+use crate::process::{Handover, ReloadHook};
 use crate::runtime::Runtime;
 use crate::services::{
     Dependencies, ServiceReadyNotifier, ServiceReadyWatch, ServiceWithDependents,
@@ -22,8 +25,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::{oneshot, watch};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 /// How long a fast shutdown waits for destructors.
@@ -67,6 +70,14 @@ pub(super) struct Supervisor {
     pub(super) predecessor: Option<Handover>,
     pub(super) ready: Vec<ServiceReadyWatch>,
     pub(super) phases: Phases,
+    pub(super) source: Option<Source>,
+    pub(super) reload_hooks: Vec<ReloadHook>,
+    pub(super) reload_requests: Requests,
+    pub(super) signal_hooks: Vec<SignalHook>,
+    pub(super) manager: Arc<ServiceManager>,
+    pub(super) background: Option<Arc<Background>>,
+    /// Whether everybody who waits for the services to be ready was told.
+    pub(super) announced: bool,
 }
 
 /// The services that run: yields the name of each that has ended, and how.
@@ -80,7 +91,8 @@ impl Supervisor {
     /// When the runtimes can't be made; no service has started then.
     pub(super) async fn run(mut self, args: RunArgs) -> Result<()> {
         let runtimes = self.runtimes()?;
-        let signals = args.shutdown_signal;
+        let signals: Arc<dyn ShutdownSignalWatch> = Arc::from(args.shutdown_signal);
+        let _attendants = self.attendants(&signals).await?;
         let mut signal = signals.recv();
         let (shutdown, watch) = watch::channel(false);
         // Polled once before anything runs: from here on no signal is lost.
@@ -100,6 +112,9 @@ impl Supervisor {
             self.phases.enter(ExecutionPhase::GracefulTerminate);
         }
         self.phases.enter(ExecutionPhase::ShutdownStarted);
+        if signal != ShutdownSignal::GracefulUpgrade {
+            self.manager.stopping();
+        }
         let _quiet = (signal == ShutdownSignal::GracefulUpgrade).then(|| {
             let time = self.configuration.upgrade_quiet_time();
             QuietTime::set(shutdown.subscribe(), time)
@@ -121,6 +136,30 @@ impl Supervisor {
         }
         self.phases.enter(ExecutionPhase::Terminated);
         Ok(())
+    }
+
+    /// Starts what attends to reloads and to the signals of the user, for as long as what is returned
+    /// lives.
+    async fn attendants(&mut self, signals: &Arc<dyn ShutdownSignalWatch>) -> Result<JoinSet<()>> {
+        let mut attendants = JoinSet::new();
+        for hook in std::mem::take(&mut self.signal_hooks) {
+            attendants.spawn(hook.listen()?);
+        }
+        let (_, nobody) = mpsc::unbounded_channel();
+        let reloader = Reloader {
+            hooks: std::mem::take(&mut self.reload_hooks),
+            source: self.source.take(),
+            configuration: self.configuration.clone(),
+            requests: std::mem::replace(&mut self.reload_requests, nobody),
+            signals: signals.clone(),
+            manager: self.manager.clone(),
+            background: self.background.clone(),
+        };
+        let mut reloader = Box::pin(reloader.run());
+        // From here on no signal is lost.
+        let _ = futures::poll!(reloader.as_mut());
+        attendants.spawn(reloader);
+        Ok(attendants)
     }
 
     fn runtimes(&self) -> Result<Vec<Runtime>> {
@@ -158,18 +197,24 @@ impl Supervisor {
         with_runtimes.enumerate().map(start).collect()
     }
 
-    /// Waits for the signal; logs which services end in the meantime, and tells the server that we took
-    /// over from when all services are ready.
+    /// Waits for the signal; logs which services end in the meantime, and tells everybody who waits for
+    /// it when all services are ready.
     async fn attend(
         &mut self,
         running: &mut Running,
         mut signal: impl Future<Output = ShutdownSignal> + Unpin,
     ) -> ShutdownSignal {
-        let predecessor = self.predecessor.take();
+        let announcement = Announcement {
+            predecessor: self.predecessor.take(),
+            fds: self.listen_fds.clone(),
+            manager: self.manager.clone(),
+            background: self.background.clone(),
+        };
         let ready = self.ready.clone();
+        let told = std::mem::replace(&mut self.announced, true);
         let mut accepting = pin!(async move {
-            if let Some(predecessor) = predecessor {
-                say_accepting(predecessor, ready).await;
+            if !told {
+                announcement.when_ready(ready).await;
             }
             pending::<()>().await;
         });
@@ -278,15 +323,33 @@ async fn host(
         .await;
 }
 
-/// Tells the server that we took over from that all services are ready.
-async fn say_accepting(predecessor: Handover, services: Vec<ServiceReadyWatch>) {
-    for mut ready in services {
-        // An error means that it is gone: it can't be waited for any longer.
-        let _ = ready.wait_for(|ready| *ready).await;
-    }
-    match predecessor.accepting() {
-        Ok(()) => info!("the server before this one may stop"),
-        Err(e) => warn!("the server before this one did not hear that it may stop: {e}"),
+/// What happens once all services are ready.
+struct Announcement {
+    predecessor: Option<Handover>,
+    fds: ListenFds,
+    manager: Arc<ServiceManager>,
+    background: Option<Arc<Background>>,
+}
+
+impl Announcement {
+    async fn when_ready(self, services: Vec<ServiceReadyWatch>) {
+        for mut ready in services {
+            // An error means that it is gone: it can't be waited for any longer.
+            let _ = ready.wait_for(|ready| *ready).await;
+        }
+        for name in self.fds.lock().await.close_orphans() {
+            warn!("no service listens on {name} any more; it was closed");
+        }
+        // Before the server before this one ends, whose end would be that of the service.
+        self.manager.ready();
+        if let Some(background) = &self.background {
+            background.ready();
+        }
+        match self.predecessor.map(Handover::accepting) {
+            None => {}
+            Some(Ok(())) => info!("the server before this one may stop"),
+            Some(Err(e)) => warn!("the server before this one did not hear that it may stop: {e}"),
+        }
     }
 }
 

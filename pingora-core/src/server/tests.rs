@@ -24,7 +24,7 @@ impl ShutdownSignalWatch for Told {
     }
 }
 
-fn told() -> (mpsc::UnboundedSender<ShutdownSignal>, RunArgs) {
+pub(super) fn told() -> (mpsc::UnboundedSender<ShutdownSignal>, RunArgs) {
     let (tell, told) = mpsc::unbounded_channel();
     let shutdown_signal = Box::new(Told(Mutex::new(told)));
     (tell, RunArgs { shutdown_signal })
@@ -93,7 +93,7 @@ fn noting(name: &'static str, journal: &Journal, work: Duration) -> Noting {
     }
 }
 
-fn in_thread(server: Server, args: RunArgs) -> thread::JoinHandle<Result<()>> {
+pub(super) fn in_thread(server: Server, args: RunArgs) -> thread::JoinHandle<Result<()>> {
     thread::spawn(move || server.try_run(args))
 }
 
@@ -113,9 +113,8 @@ fn an_idle_server_stops_at_once_and_passes_through_its_phases() {
     running.join().unwrap().unwrap();
     assert!(begin.elapsed() < Duration::from_secs(1));
     assert_eq!(journal.entries(), ["a started", "a ended"]);
-    let seen: Vec<_> = std::iter::from_fn(|| phases.try_recv().ok()).collect();
     assert_eq!(
-        seen,
+        seen(&mut phases),
         [
             ExecutionPhase::Bootstrap,
             ExecutionPhase::BootstrapComplete,
@@ -125,6 +124,116 @@ fn an_idle_server_stops_at_once_and_passes_through_its_phases() {
             ExecutionPhase::ShutdownGracePeriod,
             ExecutionPhase::ShutdownRuntimes,
             ExecutionPhase::Terminated,
+        ]
+    );
+}
+
+/// The phases since the last time.
+fn seen(phases: &mut broadcast::Receiver<ExecutionPhase>) -> Vec<ExecutionPhase> {
+    std::iter::from_fn(|| phases.try_recv().ok()).collect()
+}
+
+#[test]
+fn a_fast_shutdown_passes_by_the_grace_period() {
+    let journal = Journal::default();
+    let mut server = server();
+    let mut phases = server.watch_execution_phase();
+    server.add_service(noting("a", &journal, Duration::ZERO));
+    let (tell, args) = told();
+    tell.send(ShutdownSignal::FastShutdown).unwrap();
+    server.try_run(args).unwrap();
+    assert_eq!(
+        seen(&mut phases)[2..],
+        [
+            ExecutionPhase::Running,
+            ExecutionPhase::ShutdownStarted,
+            ExecutionPhase::ShutdownRuntimes,
+            ExecutionPhase::Terminated,
+        ]
+    );
+}
+
+/// A configuration for an upgrade between two servers of this process.
+fn upgrading(name: &str, retries: usize) -> ServerConf {
+    let socket = format!("upgrade-{}-{name}.sock", std::process::id());
+    ServerConf {
+        threads: 1,
+        upgrade_sock: std::env::temp_dir().join(socket).display().to_string(),
+        upgrade_sock_connect_accept_max_retries: Some(retries),
+        ..ServerConf::default()
+    }
+}
+
+#[test]
+fn an_upgrade_passes_through_its_phases_and_the_next_server_runs() {
+    let (journal, next) = (Journal::default(), Journal::default());
+    let conf = upgrading("good", 10);
+    let mut old = Server::new_with_opt_and_conf(None, conf.clone());
+    let mut phases = old.watch_execution_phase();
+    old.add_service(noting("old", &journal, Duration::ZERO));
+    let (tell, args) = told();
+    let running = in_thread(old, args);
+    journal.wait_for(1);
+    tell.send(ShutdownSignal::GracefulUpgrade).unwrap();
+    // Asked twice: what is under way goes on.
+    tell.send(ShutdownSignal::GracefulUpgrade).unwrap();
+    let opt = Opt {
+        upgrade: true,
+        ..Opt::default()
+    };
+    let mut new = Server::new_with_opt_and_conf(Some(opt), conf);
+    new.add_service(noting("new", &next, Duration::ZERO));
+    let (tell_new, args) = told();
+    let new = in_thread(new, args);
+    next.wait_for(1);
+    running.join().unwrap().unwrap();
+    assert_eq!(
+        seen(&mut phases)[2..],
+        [
+            ExecutionPhase::Running,
+            ExecutionPhase::GracefulUpgradeTransferringFds,
+            ExecutionPhase::GracefulUpgradeCloseTimeout,
+            ExecutionPhase::ShutdownStarted,
+            ExecutionPhase::ShutdownGracePeriod,
+            ExecutionPhase::ShutdownRuntimes,
+            ExecutionPhase::Terminated,
+        ]
+    );
+    tell_new.send(ShutdownSignal::GracefulTerminate).unwrap();
+    new.join().unwrap().unwrap();
+}
+
+#[test]
+fn an_upgrade_that_fails_leads_back_to_running() {
+    let journal = Journal::default();
+    let mut server = Server::new_with_opt_and_conf(None, upgrading("bad", 1));
+    let mut phases = server.watch_execution_phase();
+    server.add_service(noting("a", &journal, Duration::ZERO));
+    let (tell, args) = told();
+    let running = in_thread(server, args);
+    journal.wait_for(1);
+    tell.send(ShutdownSignal::GracefulUpgrade).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut passed = vec![];
+    while !passed.ends_with(&[
+        ExecutionPhase::GracefulUpgradeTransferringFds,
+        ExecutionPhase::Running,
+    ]) {
+        assert!(Instant::now() < deadline, "{passed:?}");
+        passed.extend(seen(&mut phases));
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(journal.entries(), ["a started"], "serves on");
+    // The next attempt is cut short by a signal to stop.
+    tell.send(ShutdownSignal::GracefulUpgrade).unwrap();
+    tell.send(ShutdownSignal::GracefulTerminate).unwrap();
+    running.join().unwrap().unwrap();
+    assert_eq!(
+        seen(&mut phases)[..3],
+        [
+            ExecutionPhase::GracefulUpgradeTransferringFds,
+            ExecutionPhase::GracefulTerminate,
+            ExecutionPhase::ShutdownStarted,
         ]
     );
 }

@@ -10,7 +10,8 @@ pub(crate) use dependencies::Dependencies;
 pub use dependencies::ServiceHandle;
 pub use ready::{ServiceReadyNotifier, ServiceReadyWatch};
 
-use crate::process::{Fds, ListenFds, ShutdownWatch};
+use crate::listeners::check_address;
+use crate::process::{Fds, ListenFds, ReloadHook, ShutdownWatch};
 use crate::runtime::RuntimeOpts;
 use async_trait::async_trait;
 use log::info;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 /// A service that says when it is ready for the services that depend on it.
 ///
-/// Every [`Service`] is one: ready as soon as it starts.
+/// Every [`Service`] is one: ready as soon as it starts, unless it says otherwise.
 #[async_trait]
 pub trait ServiceWithDependents: Send + Sync {
     /// Called on the main thread before any service starts, while the process still has the
@@ -71,6 +72,22 @@ pub trait ServiceWithDependents: Send + Sync {
     fn listen_addresses(&self) -> Option<Vec<String>> {
         None
     }
+
+    /// Checks, for `-t`, what can be checked without starting the service; the server that is running may
+    /// be using the same addresses. Default: the form of the addresses to listen on.
+    ///
+    /// # Errors
+    /// One line that says what is wrong.
+    fn check(&self) -> Result<()> {
+        let addresses = self.listen_addresses().unwrap_or_default();
+        addresses.iter().try_for_each(|a| check_address(a))
+    }
+
+    /// What this service does when the server is told to reload. Asked once, after
+    /// [`ServiceWithDependents::prepare`]. Default: nothing.
+    fn reload_hooks(&self) -> Vec<ReloadHook> {
+        vec![]
+    }
 }
 
 /// A service: something that runs on threads of its own until the server stops.
@@ -93,6 +110,19 @@ pub trait Service: Sync + Send {
         _shutdown: ShutdownWatch,
         _listeners_per_fd: usize,
     ) {
+    }
+
+    /// [`Service::start_service`] for a service that is not ready as soon as it starts: it uses
+    /// `ready_notifier` when it is. Default: ready at once.
+    async fn start_with_ready_notifier(
+        &mut self,
+        fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+        ready_notifier: ServiceReadyNotifier,
+    ) {
+        ready_notifier.notify_ready();
+        self.start_service(fds, shutdown, listeners_per_fd).await;
     }
 
     /// The name, for the log and for the threads (Linux shows its first 15 bytes).
@@ -121,6 +151,22 @@ pub trait Service: Sync + Send {
     fn listen_addresses(&self) -> Option<Vec<String>> {
         None
     }
+
+    /// Checks, for `-t`, what can be checked without starting the service; the server that is running may
+    /// be using the same addresses. Default: the form of the addresses to listen on.
+    ///
+    /// # Errors
+    /// One line that says what is wrong.
+    fn check(&self) -> Result<()> {
+        let addresses = self.listen_addresses().unwrap_or_default();
+        addresses.iter().try_for_each(|a| check_address(a))
+    }
+
+    /// What this service does when the server is told to reload. Asked once, after
+    /// [`Service::prepare`]. Default: nothing.
+    fn reload_hooks(&self) -> Vec<ReloadHook> {
+        vec![]
+    }
 }
 
 #[async_trait]
@@ -136,8 +182,8 @@ impl<S: Service> ServiceWithDependents for S {
         listeners_per_fd: usize,
         ready_notifier: ServiceReadyNotifier,
     ) {
-        ready_notifier.notify_ready();
-        Service::start_service(self, fds, shutdown, listeners_per_fd).await;
+        let started = Service::start_with_ready_notifier;
+        started(self, fds, shutdown, listeners_per_fd, ready_notifier).await;
     }
 
     fn name(&self) -> &str {
@@ -158,5 +204,13 @@ impl<S: Service> ServiceWithDependents for S {
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
         Service::listen_addresses(self)
+    }
+
+    fn check(&self) -> Result<()> {
+        Service::check(self)
+    }
+
+    fn reload_hooks(&self) -> Vec<ReloadHook> {
+        Service::reload_hooks(self)
     }
 }

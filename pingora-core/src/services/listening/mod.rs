@@ -1,29 +1,42 @@
 //! Services that listen: endpoints, and an application that gets their connections.
 
+mod accepting;
 mod connections;
+mod control;
 
+pub use control::ListenerControl;
+
+use super::ServiceReadyNotifier;
 use crate::apps::ServerApp;
 use crate::listeners::{
-    Accepted, Acceptor, BoundAddresses, ConnectionFilter, Endpoint, ListenerConfig, Listeners,
-    Place, ServerAddress, TcpSocketOptions, TlsSettings, Transport,
+    BoundAddresses, ConnectionFilter, Endpoint, ListenerConfig, Listeners, Place, ServerAddress,
+    TcpSocketOptions, TlsSettings,
 };
-use crate::process::{Fds, ListenFds, ShutdownWatch};
+use crate::process::{Fds, ListenFds, ReloadHook, ShutdownWatch};
 use crate::protocols::Stream;
 use crate::runtime::{Handle, RuntimeOpts};
+use accepting::{Accepting, Shared};
 use async_trait::async_trait;
-use connections::{Connections, Live};
+use connections::Connections;
+use control::{Change, Changes};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use log::{debug, error, info};
 use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
 use std::fs::Permissions;
-use std::io;
-use std::path::PathBuf;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use tokio::task::JoinHandle;
+use std::time::Instant;
+use tokio::sync::watch;
+use tokio::task::JoinError;
 
 /// Says how the runtime of one service differs from what the configuration says for all; see
 /// [`Service::set_runtime_opts_override`].
 pub type RuntimeOptsOverride = Arc<dyn Fn(&RuntimeOpts) -> Option<RuntimeOpts> + Send + Sync>;
+
+/// What a service does before it accepts its first connection.
+type WarmUp<A> = Box<dyn FnOnce(Arc<A>) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
 /// A service that listens on any number of endpoints and gives the connections to an application.
 ///
@@ -54,6 +67,9 @@ pub struct Service<A> {
     endpoints: Vec<Endpoint>,
     /// The addresses of what listens, as they were given.
     listening_on: Vec<String>,
+    warm_up: Option<WarmUp<A>>,
+    /// Where endpoints are asked for while the service runs; empty where nobody can.
+    control: Option<(ListenerControl, Changes)>,
 }
 
 impl<A> fmt::Debug for Service<A> {
@@ -89,7 +105,45 @@ impl<A> Service<A> {
             bound: BoundAddresses::default(),
             endpoints: vec![],
             listening_on: vec![],
+            warm_up: None,
+            control: None,
         }
+    }
+
+    /// Sets what must be done before the first connection is accepted: filling a cache, opening
+    /// connections to upstreams. It runs on the service's own runtime, so what it opens is used from
+    /// there. Clients that connect in the meantime wait in the queue of the socket. Services that depend
+    /// on this one wait too; so does, in an upgrade, the end of the server before this one.
+    ///
+    /// A warm-up that fails is logged; the service then serves as it is. There is no time limit: bring
+    /// one, such as [`tokio::time::timeout`].
+    ///
+    /// ```
+    /// # use async_trait::async_trait;
+    /// # use pingora_core::{apps::ServerApp, protocols::Stream, server::ShutdownWatch};
+    /// # use std::sync::Arc;
+    /// # struct App;
+    /// # impl App { async fn load(&self) -> pingora_core::Result<()> { Ok(()) } }
+    /// # #[async_trait]
+    /// # impl ServerApp for App {
+    /// #     async fn process_new(self: &Arc<Self>, _: Stream, _: &ShutdownWatch) -> Option<Stream> { None }
+    /// # }
+    /// # use pingora_core::services::listening::Service;
+    /// let mut service = Service::new("cache".into(), App);
+    /// service.set_warm_up(|app: Arc<App>| async move { app.load().await });
+    /// ```
+    pub fn set_warm_up<H, R>(&mut self, hook: H)
+    where
+        H: FnOnce(Arc<A>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.warm_up = Some(Box::new(move |app| hook(app).boxed()));
+    }
+
+    /// Lets endpoints be added and removed while the service runs.
+    pub fn listener_control(&mut self) -> ListenerControl {
+        let (control, _) = self.control.get_or_insert_with(ListenerControl::new);
+        control.clone()
     }
 
     /// Sets how this service's runtime differs from what the configuration says for all.
@@ -203,102 +257,64 @@ impl<A: ServerApp + Send + Sync + 'static> Service<A> {
         }
     }
 
-    /// The task of one connection. What it holds is held by every idle connection, so it is kept
-    /// small.
-    async fn serve(
-        accepted: Accepted,
-        transport: Arc<Transport>,
-        app: Arc<A>,
-        shutdown: ShutdownWatch,
-        _live: Live,
-    ) {
-        match transport.establish(accepted).await {
-            Ok(stream) => {
-                drop(transport);
-                Service::handle_event(stream, app, shutdown).await;
-            }
-            Err(e) => debug!("a connection was given up before it was served: {e}"),
+    /// Makes endpoints listen that nobody has made yet, where a server does not call `prepare`, because
+    /// the service is wrapped into another one.
+    async fn bind_late(&mut self, fds: Option<&ListenFds>) -> Result<()> {
+        if self.listeners.addresses().is_empty() {
+            return Ok(());
+        }
+        match fds {
+            Some(fds) => self.bind(&mut *fds.lock().await),
+            None => self.bind(&mut Fds::new()),
         }
     }
 
-    /// Starts the tasks that accept from one endpoint.
-    ///
-    /// # Errors
-    /// When no descriptor is left, or the runtime is shutting down.
-    fn start_accepting(
-        &self,
-        endpoint: Endpoint,
-        tasks: usize,
-        shared: &Shared<A>,
-    ) -> io::Result<Vec<JoinHandle<()>>> {
-        let Endpoint { socket, transport } = endpoint;
-        let transport = Arc::new(transport);
-        let mut sockets = Vec::with_capacity(tasks);
-        for _ in 1..tasks {
-            sockets.push(socket.fd.try_clone()?);
-        }
-        sockets.push(socket.fd);
-        let mut started = Vec::with_capacity(tasks);
-        for fd in sockets {
-            let worker = shared.runtime.next_worker();
-            let acceptor = {
-                let _on = worker.enter();
-                Acceptor::new(fd, format!("{}, {}", self.name, socket.name))?
-            };
-            let (transport, shared) = (transport.clone(), shared.clone());
-            let mut shutdown = shared.shutdown.clone();
-            started.push(worker.spawn(async move {
-                let fds = shared.fds.clone();
-                let stop = async move {
-                    // An error means that the server is gone: as good as a shutdown.
-                    let _ = shutdown.wait_for(|begun| *begun).await;
-                    // What waits after a handover is accepted by the next server.
-                    match fds {
-                        Some(fds) => !fds.lock().await.are_handed_over(),
-                        None => true,
-                    }
-                };
-                let hand_over = |accepted| shared.hand_over(accepted, &transport);
-                acceptor.run(stop, hand_over).await;
-            }));
-        }
-        Ok(started)
-    }
-}
-
-/// What the tasks that accept have in common.
-struct Shared<A> {
-    app: Arc<A>,
-    runtime: Handle,
-    shutdown: ShutdownWatch,
-    fds: Option<ListenFds>,
-    connections: Connections,
-}
-
-impl<A> Clone for Shared<A> {
-    fn clone(&self) -> Self {
-        Shared {
-            app: self.app.clone(),
-            runtime: self.runtime.clone(),
-            shutdown: self.shutdown.clone(),
-            fds: self.fds.clone(),
-            connections: self.connections.clone(),
-        }
-    }
-}
-
-impl<A: ServerApp + Send + Sync + 'static> Shared<A> {
-    fn hand_over(&self, accepted: Accepted, transport: &Arc<Transport>) {
-        if !transport.admits(&accepted) {
+    /// Runs the hook of [`Service::set_warm_up`], until the shutdown begins.
+    async fn warm_up(&mut self, app: &Arc<A>, shutdown: &mut ShutdownWatch) {
+        let Some(hook) = self.warm_up.take() else {
             return;
+        };
+        let begin = Instant::now();
+        let warming = AssertUnwindSafe(async { hook(app.clone()).await }).catch_unwind();
+        let outcome = tokio::select! {
+            outcome = warming => outcome,
+            _ = shutdown.wait_for(|begun| *begun) => return,
+        };
+        match outcome {
+            Ok(Ok(())) => info!("{}: warmed up in {:?}", self.name, begin.elapsed()),
+            Ok(Err(e)) => error!("{}: serves without having warmed up: {e}", self.name),
+            Err(_) => error!(
+                "{}: serves without having warmed up: it panicked",
+                self.name
+            ),
         }
-        self.runtime.spawn(Service::serve(
-            accepted,
-            transport.clone(),
-            self.app.clone(),
-            self.shutdown.clone(),
-            self.connections.enter(),
-        ));
+    }
+
+    /// Accepts until the shutdown begins, and makes the changes that are asked for until then.
+    async fn accept(&mut self, accepting: &mut Accepting<A>, mut shutdown: ShutdownWatch) {
+        // Those who control the service keep it going, the service itself does not.
+        let mut changes = self.control.take().map(|(_, changes)| changes);
+        while changes.is_some() || !accepting.is_over() {
+            tokio::select! {
+                biased;
+                () = begun(&mut shutdown) => break,
+                change = next_change(&mut changes) => match change {
+                    Some(change) => accepting.change(change, &mut self.listeners).await,
+                    None => changes = None,
+                },
+                Some(ended) = accepting.one_ended() => self.log_early_end(ended),
+            }
+        }
+        drop(changes);
+        while let Some(ended) = accepting.one_ended().await {
+            self.log_early_end(ended);
+        }
+    }
+
+    fn log_early_end(&self, ended: Result<(), JoinError>) {
+        if let Err(e) = ended {
+            error!("{}: accepting connections ended early: {e}", self.name);
+        }
     }
 }
 
@@ -308,56 +324,54 @@ impl<A: ServerApp + Send + Sync + 'static> super::Service for Service<A> {
         self.bind(fds)
     }
 
-    /// Accepts connections until the shutdown begins, and returns when the last one has ended.
     async fn start_service(
         &mut self,
         fds: Option<ListenFds>,
         shutdown: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
-        // Where a server does not call `prepare`, because the service is wrapped into another one.
-        if !self.listeners.addresses().is_empty() {
-            let bound = match &fds {
-                Some(fds) => self.bind(&mut *fds.lock().await),
-                None => self.bind(&mut Fds::new()),
-            };
-            if let Err(e) = bound {
-                error!("{e}");
-                return;
-            }
+        let (nobody, _) = watch::channel(false);
+        let nobody = ServiceReadyNotifier::new(nobody);
+        self.start_with_ready_notifier(fds, shutdown, listeners_per_fd, nobody)
+            .await;
+    }
+
+    /// Accepts connections until the shutdown begins, and returns when the last one has ended.
+    async fn start_with_ready_notifier(
+        &mut self,
+        fds: Option<ListenFds>,
+        mut shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+        ready_notifier: ServiceReadyNotifier,
+    ) {
+        if let Err(e) = self.bind_late(fds.as_ref()).await {
+            return error!("{e}");
         }
         let (Some(app), Some(runtime)) = (self.app_logic.take(), Handle::current()) else {
-            error!(
-                "{}: a service can be started once, from a runtime",
-                self.name
-            );
-            return;
+            let name = &self.name;
+            return error!("{name}: a service can be started once, from a runtime");
         };
+        let app = Arc::new(app);
         let shared = Shared {
-            app: Arc::new(app),
+            name: self.name.as_str().into(),
+            app: app.clone(),
             runtime,
-            shutdown,
-            fds: fds.clone(),
+            shutdown: shutdown.clone(),
+            fds,
             connections: Connections::default(),
         };
-        let mut accepting = vec![];
-        let mut cleanup = Cleanup::default();
+        let connections = shared.connections.clone();
+        let mut accepting = Accepting::new(shared, listeners_per_fd, self.bound.clone());
+        // Where the shutdown has begun, what waits in the queues is served still.
+        self.warm_up(&app, &mut shutdown).await;
         for endpoint in std::mem::take(&mut self.endpoints) {
-            info!("{}: listening on {}", self.name, endpoint.socket.place);
-            cleanup.expect(&endpoint);
-            match self.start_accepting(endpoint, listeners_per_fd.max(1), &shared) {
-                Ok(tasks) => accepting.extend(tasks),
-                Err(e) => error!("{}: can't accept connections: {e}", self.name),
-            }
+            accepting.start(endpoint);
         }
-        for task in accepting {
-            if let Err(e) = task.await {
-                error!("{}: accepting connections ended early: {e}", self.name);
-            }
-        }
-        cleanup.run(fds).await;
-        shared.app.cleanup().await;
-        shared.connections.drained().await;
+        ready_notifier.notify_ready();
+        self.accept(&mut accepting, shutdown).await;
+        accepting.clean_up().await;
+        app.cleanup().await;
+        connections.drained().await;
         debug!("{}: all connections have ended", self.name);
     }
 
@@ -373,41 +387,30 @@ impl<A: ServerApp + Send + Sync + 'static> super::Service for Service<A> {
         self.runtime_opts_override.as_ref()?(global)
     }
 
+    fn check(&self) -> Result<()> {
+        self.listeners.check().map_err(|e| named(&self.name, &e))
+    }
+
+    fn reload_hooks(&self) -> Vec<ReloadHook> {
+        self.listeners.reload_hooks(&self.name)
+    }
+
     fn listen_addresses(&self) -> Option<Vec<String>> {
         let waiting = self.listeners.addresses();
         Some([self.listening_on.as_slice(), &waiting].concat())
     }
 }
 
-/// What is left to do once nobody accepts any more.
-#[derive(Default)]
-struct Cleanup {
-    names: Vec<String>,
-    paths: Vec<PathBuf>,
+/// Waits until the shutdown begins.
+async fn begun(shutdown: &mut ShutdownWatch) {
+    // An error means that the server is gone: as good as a shutdown.
+    let _ = shutdown.wait_for(|begun| *begun).await;
 }
 
-impl Cleanup {
-    fn expect(&mut self, endpoint: &Endpoint) {
-        self.names.push(endpoint.socket.name.clone());
-        if let Place::Unix(path) = &endpoint.socket.place {
-            self.paths.push(path.clone());
-        }
-    }
-
-    async fn run(self, fds: Option<ListenFds>) {
-        if let Some(fds) = fds {
-            let mut fds = fds.lock().await;
-            if fds.are_handed_over() {
-                return;
-            }
-            for name in &self.names {
-                fds.withdraw(name);
-            }
-        }
-        for path in &self.paths {
-            // It may be gone already: somebody else's business.
-            let _ = std::fs::remove_file(path);
-        }
+async fn next_change(changes: &mut Option<Changes>) -> Option<Change> {
+    match changes {
+        Some(changes) => changes.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,12 +1,15 @@
 use super::*;
+use crate::listeners::{Accepted, Transport};
 use crate::services::Service as _;
 use std::net::SocketAddr;
+use std::os::fd::IntoRawFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// Answers each line with the same line; what it does else is told by its first letter.
 #[derive(Default)]
@@ -198,6 +201,143 @@ async fn a_filter_closes_connections_before_the_application_sees_them() {
     let mut second = running.connect().await;
     assert_eq!(&ask(&mut second, b"q\n").await, b"q\n");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn endpoints_come_and_go_while_the_service_runs() {
+    let path = std::env::temp_dir().join(format!("control-{}.sock", std::process::id()));
+    let uds = path.to_str().unwrap();
+    let mut service = lines();
+    let (control, bound) = (service.listener_control(), service.bound_addresses());
+    let running = Running::start(service).await;
+    let mut kept = running.connect().await;
+    ask(&mut kept, b"a\n").await;
+
+    let added = control.add(ListenerConfig::tcp("127.0.0.1:0")).await;
+    let added = added.unwrap().unwrap();
+    assert_eq!(bound.get().unwrap(), [running.addresses[0], added]);
+    ask(&mut TcpStream::connect(added).await.unwrap(), b"q\n").await;
+    assert_eq!(control.add(ListenerConfig::uds(uds)).await.unwrap(), None);
+    ask(&mut UnixStream::connect(&path).await.unwrap(), b"q\n").await;
+    let taken = control.add(ListenerConfig::tcp(added.to_string())).await;
+    assert!(
+        taken
+            .unwrap_err()
+            .to_string()
+            .contains("lines: can't listen on")
+    );
+
+    let first = running.addresses[0].to_string();
+    assert!(control.remove(&first).await.unwrap());
+    assert!(TcpStream::connect(running.addresses[0]).await.is_err());
+    assert!(!control.remove(&first).await.unwrap(), "gone already");
+    assert!(control.remove(uds).await.unwrap());
+    assert!(!path.exists());
+    assert!(control.remove(&added.to_string()).await.unwrap());
+    assert!(bound.get().unwrap().is_empty());
+    assert_eq!(&ask(&mut kept, b"b\n").await, b"b\n", "stays open");
+
+    let again = control.add(ListenerConfig::tcp("127.0.0.1:0")).await;
+    ask(
+        &mut TcpStream::connect(again.unwrap().unwrap()).await.unwrap(),
+        b"q\n",
+    )
+    .await;
+    running.stop().await;
+    assert!(
+        control
+            .add(ListenerConfig::tcp("127.0.0.1:0"))
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn a_service_without_endpoints_waits_for_them() {
+    let mut service = Service::new("empty".into(), Lines::default());
+    let control = service.listener_control();
+    let waiting = tokio::spawn({
+        let control = control.clone();
+        async move { control.add(ListenerConfig::tcp("127.0.0.1:0")).await }
+    });
+    let running = Running::start(service).await;
+    let address = waiting.await.unwrap().unwrap().unwrap();
+    ask(&mut TcpStream::connect(address).await.unwrap(), b"q\n").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_is_served_before_the_service_has_warmed_up() {
+    for outcome in ["good", "bad", "panic"] {
+        let mut service = lines();
+        let (finish, finished) = tokio::sync::oneshot::channel::<()>();
+        service.set_warm_up(move |app: Arc<Lines>| async move {
+            finished.await.unwrap();
+            assert_eq!(app.rounds.fetch_add(100, Ordering::Relaxed), 0);
+            assert_ne!(outcome, "panic");
+            match outcome {
+                "good" => Ok(()),
+                _ => Error::e_explain(ErrorType::InternalError, "as asked for"),
+            }
+        });
+        let bound = service.bound_addresses();
+        let (shutdown, watch) = watch::channel(false);
+        let (ready, mut is_ready) = watch::channel(false);
+        let ready = ServiceReadyNotifier::new(ready);
+        let task = tokio::spawn(async move {
+            service
+                .start_with_ready_notifier(None, watch, 1, ready)
+                .await;
+        });
+        let address = bound.wait().await.unwrap()[0];
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"q\n").await.unwrap();
+        tokio::task::yield_now().await;
+        assert!(!*is_ready.borrow_and_update());
+        finish.send(()).unwrap();
+        is_ready.wait_for(|ready| *ready).await.unwrap();
+        let mut answer = [0; 2];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"q\n", "{outcome}");
+        shutdown.send_replace(true);
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_the_warm_up() {
+    let mut service = lines();
+    service.set_warm_up(|_| std::future::pending());
+    let running = Running::start(service).await;
+    running.stop().await;
+}
+
+#[test]
+fn a_group_of_sockets_that_share_an_address_is_taken_over_whole() {
+    let options = TcpSocketOptions {
+        so_reuseport: Some(true),
+        ..TcpSocketOptions::default()
+    };
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let mut old = Service::new("old".into(), Lines::default());
+    for _ in 0..3 {
+        old.add_tcp_with_settings(&address, options.clone());
+    }
+    let mut fds = Fds::new();
+    old.prepare(&mut fds).unwrap();
+
+    let mut handed_over = Fds::new();
+    for endpoint in &old.endpoints {
+        let copy = endpoint.socket.fd.try_clone().unwrap().into_raw_fd();
+        handed_over.add(endpoint.socket.name.clone(), copy);
+    }
+    let mut new = Service::new("new".into(), Lines::default());
+    new.add_tcp_with_settings(&address, options);
+    new.prepare(&mut handed_over).unwrap();
+    assert_eq!(new.endpoints.len(), 3);
+    assert!(handed_over.close_orphans().is_empty());
 }
 
 #[tokio::test]

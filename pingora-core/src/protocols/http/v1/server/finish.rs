@@ -181,6 +181,13 @@ impl HttpSession {
         self.inner.broken |= !self.inner.response_complete();
     }
 
+    /// Forgets what is queued, because the client takes nothing more: closing the connection does
+    /// not wait for it a second time.
+    pub fn discard_queued(&mut self) {
+        self.inner.broken = true;
+        self.inner.out.clear();
+    }
+
     /// Closes the connection in an orderly way: what is queued is written, then the write side is
     /// closed, and what the client is still sending is read for a moment.
     pub async fn shutdown(&mut self) {

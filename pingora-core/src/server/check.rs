@@ -1,0 +1,63 @@
+//! What `-t` checks besides the configuration file itself: what the configuration names must be there.
+
+use super::configuration::ServerConf;
+use super::{daemon, report};
+use pingora_error::{Error, ErrorType, Result};
+use std::path::Path;
+
+/// # Errors
+/// One line with the first key that names something that isn't there.
+pub(super) fn environment(conf: &ServerConf) -> Result<()> {
+    daemon::account(conf)?;
+    if let Some(name) = &conf.group {
+        let found = match name.parse() {
+            Ok(id) => nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(id)),
+            Err(_) => nix::unistd::Group::from_name(name),
+        };
+        match found {
+            Ok(Some(_)) => {}
+            Ok(None) => return refuse(format!("group: there is no `{name}`")),
+            Err(e) => return refuse(format!("group: can't look up `{name}`: {e}")),
+        }
+    }
+    if let Some(path) = &conf.ca_file
+        && let Err(e) = std::fs::File::open(path)
+    {
+        return refuse(format!("ca_file: {path} can't be read: {e}"));
+    }
+    if let Some(path) = &conf.working_directory
+        && !path.is_dir()
+    {
+        let shown = path.display();
+        return refuse(format!("working_directory: {shown} is not a directory"));
+    }
+    for (key, path) in [
+        ("pid_file", Some(&conf.pid_file)),
+        ("upgrade_sock", Some(&conf.upgrade_sock)),
+        ("error_log", conf.error_log.as_ref()),
+    ] {
+        let Some(path) = path else { continue };
+        let folder = Path::new(path).parent().unwrap_or(Path::new(""));
+        if folder != Path::new("") && !folder.is_dir() {
+            let folder = folder.display();
+            return refuse(format!("{key}: {folder} is not a directory"));
+        }
+    }
+    Ok(())
+}
+
+fn refuse(reason: String) -> Result<()> {
+    Error::e_explain(ErrorType::FileReadError, reason)
+}
+
+/// Lists the keys that are none of the server's: a program may know them, or they are misspelt.
+pub(super) fn tell_unknown_keys(file: &Path) {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    for (key, guess) in ServerConf::unknown_keys(&text).unwrap_or_default() {
+        let guess = guess.map_or_else(String::new, |guess| format!("; is `{guess}` meant?"));
+        report::notice(&format!(
+            "{}: `{key}` is no key of the server's{guess}",
+            file.display()
+        ));
+    }
+}
