@@ -43,7 +43,7 @@ impl ProxyHttp for Proxy {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr();
+    log_to_stderr("warn");
     let result = serve(cli).await;
     say("both servers have stopped; the program goes on");
     exit_code(result)

@@ -46,7 +46,7 @@ impl ServeHttp for WhoIsThere {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr();
+    log_to_stderr("warn");
     exit_code(serve(cli))
 }
 

@@ -95,7 +95,7 @@ impl ProxyHttp for Proxy {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr();
+    log_to_stderr("warn");
     exit_code(serve(cli))
 }
 

@@ -67,6 +67,13 @@ fn child() {
     opt.upgrade = room.join("address").exists();
     let mut server = Server::new(opt).unwrap();
     server.bootstrap();
+    let reloads = room.join("reloads");
+    server.on_reload("note", move |_| {
+        let mut noted = std::fs::read_to_string(&reloads).unwrap_or_default();
+        noted.push('.');
+        std::fs::write(&reloads, noted).unwrap();
+        async { Ok(()) }
+    });
     let origin: SocketAddr = std::env::var(ORIGIN).unwrap().parse().unwrap();
     let mut proxy = http_proxy_service(&server.configuration, FixedUpstream(origin));
     proxy.add_tcp("127.0.0.1:0");
@@ -343,6 +350,38 @@ async fn insist_on_unix(name: String, over: Arc<AtomicBool>) -> usize {
     answers
 }
 
+/// The same with a client of another making, which counts what it did not get.
+#[tokio::test]
+async fn upgrades_lose_no_request_of_wrk() {
+    let origin = Origin::well_behaved().await;
+    let room = Room::new(origin.address());
+    let (mut proxy, address) = room.start().await;
+    let target = format!("http://{address}/length/1000");
+    let wrk = Command::new("wrk")
+        .args(["-t2", "-c64", "-d6s", &target])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(wrk) = wrk else {
+        eprintln!("skipped: wrk is not installed");
+        return;
+    };
+    for _ in 0..3 {
+        let seen = origin.requests().len();
+        poll("requests", || {
+            (origin.requests().len() > seen + 100).then_some(())
+        })
+        .await;
+        proxy = room.upgrade(proxy).await;
+    }
+    let report = tokio::task::spawn_blocking(|| wrk.wait_with_output().unwrap()).await;
+    let report = String::from_utf8(report.unwrap().stdout).unwrap();
+    assert!(report.contains("requests in"), "{report}");
+    assert!(!report.contains("Socket errors"), "{report}");
+    assert!(!report.contains("Non-2xx"), "{report}");
+    drop(proxy);
+}
+
 /// `UPGRADE_ROUNDS=20 cargo test ...` makes 20.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn upgrades_under_load_lose_no_request() {
@@ -364,6 +403,34 @@ async fn upgrades_under_load_lose_no_request() {
     proxy.signal("TERM");
     assert_eq!(proxy.end().await.code(), Some(0));
     assert!(!room.path("proxy.sock").exists(), "the last one cleans up");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reloads_under_load_lose_no_request() {
+    let origin = Origin::well_behaved().await;
+    let room = Room::new(origin.address());
+    let (mut proxy, address) = room.start().await;
+    let crowd = Crowd::gather(address, &room);
+    let conf = room.path("conf.yaml");
+    let good = std::fs::read_to_string(&conf).unwrap();
+    for round in 0..10 {
+        let text = match round % 2 {
+            0 => good.clone(),
+            _ => format!("{good}max_retries: broken\n"),
+        };
+        std::fs::write(&conf, text).unwrap();
+        let seen = origin.requests().len();
+        proxy.signal("HUP");
+        poll("requests", || {
+            (origin.requests().len() > seen + 50).then_some(())
+        })
+        .await;
+    }
+    let reloaded = std::fs::read_to_string(room.path("reloads")).unwrap();
+    assert!(!reloaded.is_empty());
+    crowd.disperse().await;
+    proxy.signal("TERM");
+    assert_eq!(proxy.end().await.code(), Some(0));
 }
 
 /// `DESCRIPTOR_ROUNDS=50 cargo test ...` makes 50.
