@@ -272,10 +272,6 @@ where
         if !self.session.downstream_modules_ctx.is_empty() {
             let modules = &mut self.session.downstream_modules_ctx;
             modules.response_body_filter(&mut data, end)?;
-            if end && let Some(tail) = modules.response_done_filter()? {
-                self.queue_body(data.take(), false)?;
-                data = Some(tail);
-            }
         }
         self.queue_body(data, end)?;
         if end {
@@ -336,30 +332,43 @@ where
 
     async fn on_trailers(&mut self, trailers: Option<Box<HeaderMap>>) -> Result<()> {
         self.flush_once().await;
-        if self.session.upstream_compression.is_enabled() {
-            let rest = self.compress(None, true)?;
-            self.queue_body(rest, false)?;
-        }
+        self.end_body_before_trailers()?;
         let mut trailers = trailers.unwrap_or_default();
         let inner = &self.proxy.inner;
         inner.upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;
-        let mut tail = inner
+        let mut instead = inner
             .response_trailer_filter(self.session, &mut trailers, self.ctx)
             .await?;
-        let mut trailers = Some(trailers);
-        if tail.is_none() && !self.session.downstream_modules_ctx.is_empty() {
-            let modules = &mut self.session.downstream_modules_ctx;
-            tail = modules.response_trailer_filter(&mut trailers)?;
-        }
-        match tail {
-            Some(tail) => self.queue_body(Some(tail), true)?,
-            None => self
-                .session
+        let modules = &mut self.session.downstream_modules_ctx;
+        if instead.is_some() {
+            modules.response_body_filter(&mut instead, true)?;
+            self.queue_body(instead, true)?;
+        } else {
+            let mut trailers = Some(trailers);
+            let rest = modules.response_trailer_filter(&mut trailers)?;
+            self.queue_body(rest, false)?;
+            self.session
                 .downstream_session
-                .queue(HttpTask::Trailer(trailers))?,
+                .queue(HttpTask::Trailer(trailers))?;
         }
         self.exchange.response_ended();
         Ok(())
+    }
+
+    /// No piece of the body has said that it is the last one. A filter that collects has to hear of
+    /// the end nevertheless, and what it then gives away goes ahead of the trailers.
+    fn end_body_before_trailers(&mut self) -> Result<()> {
+        let mut rest = None;
+        if self.filters_body() {
+            self.filter_body(&mut rest, true, true)?;
+        } else if self.session.upstream_compression.is_enabled() {
+            rest = self.compress(None, true)?;
+        }
+        if rest.is_some() {
+            let modules = &mut self.session.downstream_modules_ctx;
+            modules.response_body_filter(&mut rest, false)?;
+        }
+        self.queue_body(rest, false)
     }
 
     #[cold]
@@ -375,7 +384,12 @@ where
             },
             Event::UpstreamFailed(error) => Err(self.explain_upstream(error)),
             Event::DownstreamFailed(error) | Event::DownstreamUnwritable(error) => Err(error),
-            Event::Expired(kind) => Err(self.explain_expired(kind)),
+            Event::Expired(kind) => {
+                if matches!(kind, Deadline::DownstreamWrite | Deadline::Progress) {
+                    self.session.downstream_session.discard_queued();
+                }
+                Err(self.explain_expired(kind))
+            }
             Event::Task(_) | Event::Body(_) | Event::Complete => Ok(()),
         }
     }

@@ -128,22 +128,15 @@ impl Session {
                 .response_header_filter(&mut header, end)
                 .await?;
             if !end {
-                body = self.filter_last_piece(Some(body))?.unwrap_or_default();
+                let mut filtered = Some(body);
+                self.downstream_modules_ctx
+                    .response_body_filter(&mut filtered, true)?;
+                body = filtered.unwrap_or_default();
             }
         }
         self.downstream_session
             .write_error_response(header, body)
             .await
-    }
-
-    /// Passes the last piece of a body through the modules, and adds what they still have to say.
-    fn filter_last_piece(&mut self, mut body: Option<Bytes>) -> Result<Option<Bytes>> {
-        let modules = &mut self.downstream_modules_ctx;
-        modules.response_body_filter(&mut body, true)?;
-        Ok(match (body, modules.response_done_filter()?) {
-            (Some(body), Some(tail)) => Some([body, tail].concat().into()),
-            (body, tail) => body.or(tail),
-        })
     }
 
     fn queue(&mut self, task: HttpTask) -> Result<()> {
@@ -185,12 +178,8 @@ impl Session {
         mut body: Option<Bytes>,
         end_of_stream: bool,
     ) -> Result<()> {
-        if end_of_stream {
-            body = self.filter_last_piece(body)?;
-        } else {
-            self.downstream_modules_ctx
-                .response_body_filter(&mut body, false)?;
-        }
+        self.downstream_modules_ctx
+            .response_body_filter(&mut body, end_of_stream)?;
         if body.is_none() && !end_of_stream {
             return Ok(());
         }
@@ -215,7 +204,9 @@ impl Session {
             .await?;
         self.queue(HttpTask::Header(header, end))?;
         if !end {
-            let body = self.filter_last_piece(Some(body))?;
+            let mut body = Some(body);
+            self.downstream_modules_ctx
+                .response_body_filter(&mut body, true)?;
             self.queue(HttpTask::Body(body, true))?;
         }
         self.downstream_session
@@ -266,16 +257,15 @@ impl Session {
         let modules = &mut self.downstream_modules_ctx;
         match &mut task {
             HttpTask::Header(header, end) => modules.response_header_filter(header, *end).await?,
-            HttpTask::Body(data, true) => *data = self.filter_last_piece(data.take())?,
-            HttpTask::Body(data, false) => modules.response_body_filter(data, false)?,
+            HttpTask::Body(data, end) => modules.response_body_filter(data, *end)?,
             HttpTask::Trailer(trailers) => {
-                if let Some(tail) = modules.response_trailer_filter(trailers)? {
-                    return Ok(HttpTask::Body(Some(tail), true));
+                if let Some(rest) = modules.response_trailer_filter(trailers)? {
+                    self.queue(HttpTask::Body(Some(rest), false))?;
                 }
             }
             HttpTask::Done => {
-                if let Some(tail) = modules.response_done_filter()? {
-                    return Ok(HttpTask::Body(Some(tail), true));
+                if let Some(rest) = modules.response_done_filter()? {
+                    return Ok(HttpTask::Body(Some(rest), true));
                 }
             }
             HttpTask::UpgradedBody(..) | HttpTask::Failed(_) => {}

@@ -148,6 +148,12 @@ impl Connection {
         self.with_body(request, framing).await
     }
 
+    /// Reads the body of a response to GET whose head was read before.
+    pub async fn rest_of(&mut self, response: Message) -> Message {
+        let framing = response.response_framing("GET");
+        self.with_body(response, framing).await
+    }
+
     /// Reads a head, and leaves what follows it.
     ///
     /// # Panics

@@ -33,7 +33,10 @@ impl Nginx {
     /// Starts one that speaks TLS with this certificate and key.
     pub fn with_tls(files: &(PathBuf, PathBuf), directives: &str) -> Self {
         let (certificate, key) = (files.0.display(), files.1.display());
-        let tls = format!("ssl_certificate {certificate}; ssl_certificate_key {key};");
+        let tls = format!(
+            "ssl_certificate {certificate}; ssl_certificate_key {key}; \
+             ssl_protocols TLSv1.2 TLSv1.3;"
+        );
         Self::listening(" ssl", &format!("{tls}\n        {directives}"))
     }
 
@@ -115,6 +118,7 @@ fn config(dir: &std::path::Path, listen: &str, directives: &str) -> String {
         "daemon off;
 master_process off;
 pid {dir}/nginx.pid;
+error_log stderr crit;
 events {{ worker_connections 1024; }}
 http {{
     access_log off;

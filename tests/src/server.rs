@@ -117,7 +117,11 @@ where
     P: ProxyHttp + Send + Sync + 'static,
     P::CTX: Send + Sync + 'static,
 {
-    proxy_with(ServerConf::default(), proxy, |_| {}).await
+    let conf = ServerConf {
+        threads: 1,
+        ..ServerConf::default()
+    };
+    proxy_with(conf, proxy, |_| {}).await
 }
 
 /// Starts a server with this configuration and one service, this proxy, on one TCP port; `adjust`

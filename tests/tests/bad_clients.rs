@@ -1,5 +1,11 @@
 //! Clients that smuggle, drip, stall or vanish: one clean answer, the connection closed, nothing at
 //! the origin that the client was not allowed to say.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
 
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;

@@ -1,4 +1,10 @@
 //! The load balancer before real nginx backends that live, die and come back.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
 
 use async_trait::async_trait;
 use pingora::lb::health_check::TcpHealthCheck;

@@ -1,5 +1,11 @@
 //! Upstreams that refuse, reset, stall or talk nonsense, phases that panic, names that don't resolve:
 //! the status and the log line that a proxy's user expects, and the worker unharmed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
 
 use async_trait::async_trait;
 use bytes::Bytes;

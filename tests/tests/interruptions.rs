@@ -1,5 +1,11 @@
 //! Whoever goes away at whatever point: the other side sees it, and what was cut short never looks
 //! whole.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
 
 use pingora_tests::{
     Connection, Ending, FixedUpstream, Message, Origin, TestServer, keep_log, logged, proxy,

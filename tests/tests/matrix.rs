@@ -1,4 +1,10 @@
 //! Every shape of message, by every method, from either version of client: what goes in comes out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
 
 use pingora_tests::{
     Connection, Ending, FixedUpstream, Message, Origin, TestServer, eventually, pattern, proxy,

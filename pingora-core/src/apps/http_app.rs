@@ -78,11 +78,7 @@ impl<SV: ServeHttp + Send + Sync + 'static> HttpServer<SV> {
         if !no_body {
             let mut data = Some(Bytes::from(body));
             modules.response_body_filter(&mut data, true)?;
-            let tail = modules.response_done_filter()?;
-            session.send_downstream_proxy_task(HttpTask::Body(data, tail.is_none()));
-            if tail.is_some() {
-                session.send_downstream_proxy_task(HttpTask::Body(tail, true));
-            }
+            session.send_downstream_proxy_task(HttpTask::Body(data, true));
         }
         session.write_downstream_proxy_tasks().await.map(|_| ())
     }

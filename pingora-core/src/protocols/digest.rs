@@ -98,6 +98,14 @@ impl SocketDigest {
         (!self.closed.load(Ordering::Relaxed)).then_some(self.raw_fd)
     }
 
+    /// Makes the end of this connection a reset, or an orderly end again. Unix sockets know no resets.
+    pub(crate) fn set_reset_on_close(&self, resets: bool) {
+        if let Some(fd) = self.open_fd() {
+            // What the kernel refuses this for is broken, or is no TCP.
+            let _ = crate::sys::socket::set_reset_on_close(fd, resets);
+        }
+    }
+
     /// `SO_COOKIE`: the number of this socket, unique until the host reboots.
     ///
     /// # Errors

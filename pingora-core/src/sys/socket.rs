@@ -47,6 +47,16 @@ pub(crate) fn set_int(fd: RawFd, level: i32, name: i32, value: i32) -> io::Resul
     set(fd, level, name, value)
 }
 
+/// `SO_LINGER` of zero: closing the socket is a reset, whatever waits to be sent. Otherwise an orderly
+/// end, and close(2) does not wait for it.
+pub(crate) fn set_reset_on_close(fd: RawFd, resets: bool) -> io::Result<()> {
+    let linger = libc::linger {
+        l_onoff: resets.into(),
+        l_linger: 0,
+    };
+    set(fd, libc::SOL_SOCKET, libc::SO_LINGER, linger)
+}
+
 /// `SO_COOKIE`: a number that the kernel gives to a socket and to no other until it reboots.
 pub(crate) fn socket_cookie(fd: RawFd) -> io::Result<u64> {
     get(fd, libc::SOL_SOCKET, libc::SO_COOKIE, 0u64)
@@ -118,6 +128,20 @@ mod tests {
         );
         assert!(original_dst_v4(file.as_raw_fd()).is_err());
         assert!(original_dst_v6(file.as_raw_fd()).is_err());
+    }
+
+    #[test]
+    fn closing_is_a_reset_where_that_is_wanted() {
+        use std::io::Read;
+        for resets in [true, false] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            set_reset_on_close(server.as_raw_fd(), true).unwrap();
+            set_reset_on_close(server.as_raw_fd(), resets).unwrap();
+            drop(server);
+            assert_eq!(client.read(&mut [0]).is_err(), resets);
+        }
     }
 
     #[test]

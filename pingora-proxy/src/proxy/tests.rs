@@ -14,6 +14,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora_core::apps::ServerApp;
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
@@ -21,7 +23,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -219,6 +221,10 @@ fn message_end(bytes: &[u8], whole: Whole) -> Option<usize> {
         return Some(head);
     }
     if text.contains("transfer-encoding: chunked") {
+        // Looked for only where it may be: the tests' messages end with a read.
+        if !bytes.ends_with(b"\r\n\r\n") {
+            return None;
+        }
         return find(&bytes[head - 2..], b"\r\n0\r\n").and_then(|at| {
             let from = head + at + 3;
             find(&bytes[from - 2..], b"\r\n\r\n").map(|end| from + end + 2)
@@ -234,9 +240,13 @@ fn message_end(bytes: &[u8], whole: Whole) -> Option<usize> {
     }
 }
 
+/// Both directions of a connection.
+trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
 /// A client of a proxy.
 struct Client {
-    io: DuplexStream,
+    io: Box<dyn Io>,
     ahead: Vec<u8>,
     /// The proxy's side of the connection.
     serving: JoinHandle<()>,
@@ -244,16 +254,48 @@ struct Client {
 }
 
 impl Client {
+    /// One in memory.
     fn of<SV>(proxy: &Arc<HttpProxy<SV>>) -> Self
     where
         SV: ProxyHttp + Send + Sync + 'static,
         SV::CTX: Send + Sync,
     {
-        let (io, server) = duplex(1 << 16);
+        Self::with_window(proxy, 1 << 16)
+    }
+
+    /// One in memory, whose connection holds so many bytes.
+    fn with_window<SV>(proxy: &Arc<HttpProxy<SV>>, window: usize) -> Self
+    where
+        SV: ProxyHttp + Send + Sync + 'static,
+        SV::CTX: Send + Sync,
+    {
+        let (io, server) = duplex(window);
+        Self::new(proxy, Box::new(io), Box::new(server))
+    }
+
+    /// One over a socket: bodies may be spliced.
+    async fn over_tcp<SV>(proxy: &Arc<HttpProxy<SV>>) -> Self
+    where
+        SV: ProxyHttp + Send + Sync + 'static,
+        SV::CTX: Send + Sync,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let io = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        Self::new(proxy, Box::new(io), Box::new(L4Stream::from(server)))
+    }
+
+    fn new<SV>(proxy: &Arc<HttpProxy<SV>>, io: Box<dyn Io>, server: Stream) -> Self
+    where
+        SV: ProxyHttp + Send + Sync + 'static,
+        SV::CTX: Send + Sync,
+    {
         let (sender, shutdown) = watch::channel(false);
         let proxy = proxy.clone();
         let serving = tokio::spawn(async move {
-            let _ = proxy.process_new(Box::new(server), &shutdown).await;
+            let _ = proxy.process_new(server, &shutdown).await;
         });
         Client {
             io,

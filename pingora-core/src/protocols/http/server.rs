@@ -317,6 +317,12 @@ impl Session {
         each!(self, s => s.will_keepalive())
     }
 
+    /// Forgets what is queued, because the client takes nothing more. What was begun can't be
+    /// completed any more.
+    pub fn discard_queued(&mut self) {
+        each!(self, s => s.discard_queued())
+    }
+
     /// Whether the client got, or will get once the queue is written, a whole response.
     pub fn is_response_complete(&self) -> bool {
         each!(self, s => s.is_response_complete())

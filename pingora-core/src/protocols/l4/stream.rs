@@ -131,15 +131,6 @@ impl Stream {
         }
     }
 
-    /// Makes a reset of the connection's end, whenever that comes. Bytes that are on their way may be
-    /// lost by it. Unix sockets have no such thing.
-    pub(crate) fn reset_at_end(&self) {
-        if let Socket::Tcp(s) = &self.socket {
-            // Where the kernel refuses, the connection is broken already.
-            let _ = s.set_zero_linger();
-        }
-    }
-
     /// Notes in [`rx_ts`](Stream::rx_ts) when the next bytes arrive.
     ///
     /// The time is taken when this process reads them, not by the network card or the kernel.

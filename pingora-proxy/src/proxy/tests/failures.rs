@@ -250,3 +250,170 @@ async fn a_body_over_the_limit_is_413() {
         assert!(got.starts_with("HTTP/1.1 413 "), "{row:?}: {got}");
     }
 }
+
+proxy!(InAHurry {
+    async fn early_request_filter(&self, session: &mut Session, _: &mut ()) -> Result<()> {
+        session.set_read_timeout(Some(Duration::from_millis(50)));
+        session.set_write_timeout(Some(Duration::from_secs(2)));
+        Ok(())
+    }
+});
+
+#[tokio::test]
+async fn a_client_whose_body_stalls_is_408() {
+    let origin = Origin::start(vec![vec![early("", Then::Watch)]]).await;
+    let inner = InAHurry::to(&origin);
+    let log = inner.log.clone();
+    let mut client = Client::of(&proxy_of(inner));
+    let got = client
+        .ask("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+        .await;
+    assert!(
+        got.starts_with("HTTP/1.1 408 ") && got.contains("Connection: close"),
+        "{got}"
+    );
+    origin.closed().await;
+    log.has("logging 408 Downstream/ReadTimedout").await;
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_permission_does_not_stall() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let inner = InAHurry {
+        origin: listener.local_addr().unwrap(),
+        log: Log::default(),
+    };
+    let mut client = Client::of(&proxy_of(inner));
+    client
+        .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        .await;
+    let (mut origin, _) = listener.accept().await.unwrap();
+    read_message(&mut origin, &mut Vec::new(), Whole::Head)
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    origin
+        .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(client.response().await.starts_with("HTTP/1.1 100 "));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_given_up_once() {
+    let body = "x".repeat(1 << 20);
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let origin = Origin::start(vec![vec![reply(answer, Then::Watch)]]).await;
+    let inner = InAHurry::to(&origin);
+    let log = inner.log.clone();
+    let mut client = Client::of(&proxy_of(inner));
+    client.send(GET).await;
+    log.has("logging 200 Downstream/WriteTimedout").await;
+    // Half of what a second wait for the same bytes would take.
+    let ended = timeout(Duration::from_secs(1), client.serving).await;
+    ended.expect("closing waits for the client again").unwrap();
+    origin.closed().await;
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_read_is_504() {
+    struct Pours(SocketAddr);
+
+    #[async_trait]
+    impl ProxyHttp for Pours {
+        type CTX = ();
+        fn new_ctx(&self) {}
+
+        async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+            let mut at = peer(self.0)?;
+            at.options.write_timeout = Some(Duration::from_millis(100));
+            Ok(at)
+        }
+    }
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = proxy_of(Pours(listener.local_addr().unwrap()));
+    let client = Client::of(&proxy);
+    let (mut reader, mut writer) = tokio::io::split(client.io);
+    let sending = tokio::spawn(async move {
+        let head = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n";
+        writer.write_all(head).await.unwrap();
+        while writer.write_all(&[b'x'; 100_000]).await.is_ok() {}
+    });
+    let (_origin, _) = listener.accept().await.unwrap();
+    let mut ahead = Vec::new();
+    let reading = read_message(&mut reader, &mut ahead, Whole::Response);
+    let got = timeout(PATIENCE, reading).await.unwrap().unwrap();
+    assert!(got.starts_with("HTTP/1.1 504 "), "{got}");
+    sending.abort();
+}
+
+#[tokio::test]
+async fn a_head_of_the_upstream_has_a_size() {
+    let answer = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let origin = Origin::start(vec![vec![reply(answer, Then::Watch)]]).await;
+    let got = through(Plain::to(&origin), GET).await;
+    assert!(got.starts_with("HTTP/1.1 502 "), "{got}");
+    origin.closed().await;
+}
+
+#[tokio::test]
+async fn a_head_that_takes_too_long_is_408_once() {
+    use pingora_core::apps::HttpServerOptions;
+    let origin = Origin::always(OK).await;
+    let inner = Plain::to(&origin);
+    let log = inner.log.clone();
+    let mut proxy = Arc::into_inner(proxy_of(inner)).unwrap();
+    let mut options = HttpServerOptions::default();
+    options.set_header_timeout(Some(Duration::from_millis(50)));
+    proxy.server_options = Some(options);
+    let mut client = Client::of(&Arc::new(proxy));
+    let got = client.ask("GET / HTTP/1.1\r\nHost: ").await;
+    assert!(
+        got.starts_with("HTTP/1.1 408 ") && got.contains("Connection: close"),
+        "{got}"
+    );
+    log.has("logging 408 Downstream/ReadTimedout").await;
+    client.io.shutdown().await.unwrap();
+    assert_eq!(client.end().await, "");
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_also_where_a_phase_reads_it() {
+    use pingora_core::apps::HttpServerOptions;
+    let origin = Origin::always(OK).await;
+    let mut proxy = Arc::into_inner(proxy_of(super::bodies::ReadsBody::to(&origin))).unwrap();
+    let mut options = HttpServerOptions::default();
+    options.set_max_body_size(Some(8));
+    proxy.server_options = Some(options);
+    let upload = "PUT /all HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+        9\r\n123456789\r\n0\r\n\r\n";
+    let got = Client::of(&Arc::new(proxy)).ask(upload).await;
+    assert!(got.starts_with("HTTP/1.1 413 "), "{got}");
+    assert!(origin.requests().is_empty());
+}
+
+proxy!(Measured {
+    async fn early_request_filter(&self, session: &mut Session, _: &mut ()) -> Result<()> {
+        session.set_min_send_rate(Some(1000));
+        Ok(())
+    }
+});
+
+#[tokio::test]
+async fn a_rate_gives_a_client_the_time_that_it_takes() {
+    let body = "x".repeat(300_000);
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let origin = Origin::always(answer).await;
+    let mut client = Client::of(&proxy_of(Measured::to(&origin)));
+    client.send(GET).await;
+    // Far within the minute that the rate allows for what is queued.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(client.response().await.ends_with(&body));
+}

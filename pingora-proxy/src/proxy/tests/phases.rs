@@ -42,6 +42,8 @@ async fn the_phases_of_a_request_run_in_order_once() {
         "response_filter",
         "upstream_response_body_filter",
         "response_body_filter",
+        "upstream_response_body_filter",
+        "response_body_filter",
         "upstream_response_trailer_filter",
         "response_trailer_filter",
         "logging 200 -",

@@ -301,12 +301,6 @@ impl BodyEncoder {
         Ok(())
     }
 
-    /// Whether nothing but the end of the connection would tell the end of this body, and that has not
-    /// come: an early end would look like it.
-    pub fn ends_with_connection(&self) -> bool {
-        self.length == BodyLength::UntilClose && !self.finished
-    }
-
     /// Whether nothing is missing: the body was finished, or has all bytes that were declared.
     pub fn is_done(&self) -> bool {
         match self.length {

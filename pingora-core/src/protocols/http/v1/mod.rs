@@ -10,5 +10,6 @@ mod input;
 mod output;
 pub mod server;
 mod splice;
+mod timed;
 
 pub use splice::{SpliceSink, SpliceSource};

@@ -11,6 +11,7 @@ pub use send::http_req_header_to_wire;
 
 use super::input::Input;
 use super::output::OutQueue;
+use super::timed::Timed;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, HeadLimits, ResponseContext};
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream, UniqueID, UniqueIDType};
@@ -74,6 +75,12 @@ struct Inner {
     write_closed: bool,
     broken: bool,
     close_after_flush: bool,
+}
+
+impl Timed for Inner {
+    fn timer(&mut self) -> (&mut Alarm, &mut Deadlines) {
+        (&mut self.alarm, &mut self.deadlines)
+    }
 }
 
 impl HttpSession {

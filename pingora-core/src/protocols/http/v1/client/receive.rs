@@ -6,6 +6,7 @@ use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength};
 use crate::protocols::http::recycled::take_response;
 use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::input::{BodyEvent, HeadEvent};
+use crate::protocols::http::v1::timed::Timed;
 use crate::timeout::Deadline;
 use bytes::Bytes;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result, RetryType};

@@ -3,49 +3,17 @@
 use super::{HttpSession, Inner};
 use crate::protocols::http::h1::{self, BodyEncoder};
 use crate::protocols::http::v1::faults;
+use crate::protocols::http::v1::timed::Timed;
 use crate::timeout::Deadline;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::RequestHeader;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::io::AsyncWrite;
-use tokio::time::Instant;
 
 impl Inner {
-    /// Polls `step` under a limit of time; `None` when it ran out.
-    pub(super) async fn within<T>(
-        &mut self,
-        limit: Option<Duration>,
-        kind: Deadline,
-        mut step: impl FnMut(&mut Inner, &mut Context<'_>) -> Poll<T>,
-    ) -> Option<T> {
-        // A wait that was given up has left its deadline behind.
-        self.deadlines.clear();
-        let mut at = None;
-        let done = poll_fn(|cx| {
-            if let Poll::Ready(value) = step(self, cx) {
-                return Poll::Ready(Some(value));
-            }
-            let Some(limit) = limit else {
-                return Poll::Pending;
-            };
-            let now = Instant::now();
-            // A limit beyond the end of time is none.
-            self.deadlines
-                .set(kind, *at.get_or_insert_with(|| now.checked_add(limit)));
-            self.alarm
-                .poll_expired(cx, &self.deadlines, now)
-                .map(|_| None)
-        })
-        .await;
-        self.deadlines.clear();
-        done
-    }
-
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let mut flushed = ready!(self.out.poll_flush(&mut self.io, cx));
         if flushed.is_ok() && self.close_after_flush {

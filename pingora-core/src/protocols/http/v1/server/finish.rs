@@ -1,11 +1,11 @@
 //! The end of a request: is the connection fit for another one?
 
+use super::super::timed::Timed;
 use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
 use crate::protocols::Stream;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};
 use crate::protocols::http::recycled::give_response;
 use crate::protocols::http::{RecycledRequest, ReusableHttpStream};
-use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::timeout::Deadline;
 use bytes::Bytes;
 use pingora_error::{Error, ErrorType, Result};
@@ -91,20 +91,6 @@ impl Inner {
                 inner.poll_discard(cx, &mut budget)
             })
             .await;
-        }
-    }
-
-    /// Whether closing the connection now would pass an unfinished response off as a complete one.
-    fn close_would_deceive(&self) -> bool {
-        self.response.is_some() && !self.upgraded && self.encoder.ends_with_connection()
-    }
-
-    /// Ends the connection so that the client can tell that the response is not complete: by a reset,
-    /// or, over TLS, without the notice that belongs to an end (RFC 9112 section 9.8).
-    async fn cut_short(&mut self) {
-        let _ = self.flush().await;
-        if let Some(stream) = self.io.as_any().downcast_ref::<L4Stream>() {
-            stream.reset_at_end();
         }
     }
 
@@ -195,13 +181,25 @@ impl HttpSession {
         self.inner.broken |= !self.inner.response_complete();
     }
 
+    /// Forgets what is queued, because the client takes nothing more: closing the connection does
+    /// not wait for it a second time.
+    pub fn discard_queued(&mut self) {
+        self.inner.broken = true;
+        self.inner.out.clear();
+    }
+
     /// Closes the connection in an orderly way: what is queued is written, then the write side is
     /// closed, and what the client is still sending is read for a moment.
     pub async fn shutdown(&mut self) {
         self.inner.broken = true;
-        if self.inner.close_would_deceive() {
-            Box::pin(self.inner.cut_short()).await;
-        } else if self.inner.must_linger() || self.stream().get_ssl().is_some() {
+        if self.inner.resets {
+            let _ = Box::pin(self.inner.flush()).await;
+        }
+        if self.inner.resets {
+            // Nor, over TLS, the notice that belongs to an orderly end (RFC 9112 section 9.8).
+            return;
+        }
+        if self.inner.must_linger() || self.stream().get_ssl().is_some() {
             Box::pin(self.inner.close()).await;
         } else if !self.inner.out.is_empty() {
             // Nothing is on its way to us: closing the socket is as good, and one call cheaper.

@@ -10,6 +10,7 @@ mod tests;
 
 use super::input::Input;
 use super::output::OutQueue;
+use super::timed::Timed;
 use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts, RequestRules};
@@ -89,6 +90,8 @@ struct Inner {
     encoder: BodyEncoder,
     body_sent: usize,
     upgraded: bool,
+    /// The end of the connection, whenever it comes, is a reset for now; see [`Inner::guard_end`].
+    resets: bool,
     /// Set once anything went wrong that makes the connection unfit for another request.
     broken: bool,
     /// The write side is to be closed when the queue is empty (a tunnel's end of stream).
@@ -140,6 +143,12 @@ impl Default for Options {
     }
 }
 
+impl Timed for Inner {
+    fn timer(&mut self) -> (&mut Alarm, &mut Deadlines) {
+        (&mut self.alarm, &mut self.deadlines)
+    }
+}
+
 impl HttpSession {
     /// Takes over a connection. Nothing is read before [`HttpSession::read_request`].
     pub fn new(underlying_stream: Stream) -> Self {
@@ -176,6 +185,7 @@ impl HttpSession {
             encoder: BodyEncoder::default(),
             body_sent: 0,
             upgraded: false,
+            resets: false,
             broken: false,
             close_after_flush: false,
             keepalive: Keepalive {

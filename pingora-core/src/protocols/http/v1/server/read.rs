@@ -2,6 +2,7 @@
 
 use super::super::faults;
 use super::super::input::{BodyEvent, HeadEvent};
+use super::super::timed::Timed;
 use super::{Continue, HttpSession, Inner, READ_AHEAD_LIMIT, RETRY_BUFFER_SIZE};
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyLength, Fault};
@@ -11,40 +12,8 @@ use http::{HeaderMap, Version};
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
-use tokio::time::Instant;
 
 impl Inner {
-    /// Polls `step` under a limit of time; `None` when it ran out.
-    pub(super) async fn within<T>(
-        &mut self,
-        limit: Option<Duration>,
-        kind: Deadline,
-        mut step: impl FnMut(&mut Inner, &mut Context<'_>) -> Poll<T>,
-    ) -> Option<T> {
-        // A wait that was given up has left its deadline behind.
-        self.deadlines.clear();
-        let mut at = None;
-        let done = poll_fn(|cx| {
-            if let Poll::Ready(value) = step(self, cx) {
-                return Poll::Ready(Some(value));
-            }
-            let Some(limit) = limit else {
-                return Poll::Pending;
-            };
-            let now = Instant::now();
-            // A limit beyond the end of time is none.
-            self.deadlines
-                .set(kind, *at.get_or_insert_with(|| now.checked_add(limit)));
-            self.alarm
-                .poll_expired(cx, &self.deadlines, now)
-                .map(|_| None)
-        })
-        .await;
-        self.deadlines.clear();
-        done
-    }
-
     fn poll_read_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<usize>>> {
         let event = ready!(self.input.poll_head(&mut self.io, cx, &self.rules.limits));
         Poll::Ready(match event {

@@ -1,6 +1,7 @@
 //! Writing: the response's head, its body, and what the connection says of its future.
 
 use super::super::faults;
+use super::super::timed::Timed;
 use super::{Continue, HttpSession, Inner};
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, OutgoingResponse};
@@ -24,6 +25,9 @@ impl Inner {
     /// Writes what waits. Cancel-safe.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let mut flushed = ready!(self.out.poll_flush(&mut self.io, cx));
+        if self.resets && flushed.is_ok() && self.encoder.is_done() {
+            self.guard_end(false);
+        }
         if flushed.is_ok() && self.close_after_flush {
             flushed = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
             self.close_after_flush = false;
@@ -33,6 +37,15 @@ impl Inner {
             self.out.clear();
             faults::write_failed(error, ErrorSource::Downstream)
         }))
+    }
+
+    /// Where the end of the connection is the end of a body, an end that comes too early, for whatever
+    /// reason, has to be told from it: it is a reset until the last byte has left.
+    fn guard_end(&mut self, resets: bool) {
+        self.resets = resets;
+        if let Some(socket) = self.io.get_socket_digest() {
+            socket.set_reset_on_close(resets);
+        }
     }
 
     fn is_informational(status: StatusCode) -> bool {
@@ -109,6 +122,9 @@ impl Inner {
             h1::outgoing_response(header, head_request, http10).map_err(faults::bad_outgoing)?;
         let (length, told) = self.frame_response(outgoing, end);
         self.encoder = BodyEncoder::new(length);
+        if length == BodyLength::UntilClose {
+            self.guard_end(true);
+        }
         // A client that still waits for permission will never send the body; whether it is on its
         // way regardless can't be told, so the connection can't be used again.
         let unsure = self.continue_state == Continue::Owed;
