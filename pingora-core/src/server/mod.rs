@@ -463,6 +463,8 @@ impl Service for Bootstrapped {
 }
 
 #[cfg(test)]
+mod daemon_tests;
+#[cfg(test)]
 mod process_tests;
 #[cfg(test)]
 mod reload_tests;
