@@ -420,8 +420,9 @@ pub trait ProxyHttp {
     /// may be tried again ([`Error::set_retry`]).
     ///
     /// By default it may if the connection had been kept from an earlier request, which the server
-    /// may have closed in the same moment, and if all that was read of the request's body can be
-    /// sent again. Whatever is decided here, nothing is tried again once a response was begun.
+    /// may have closed in the same moment, if doing it twice does no harm (RFC 9110 section 9.2.2:
+    /// not for POST, PATCH and methods of one's own), and if all that was read of the request's body
+    /// can be sent again. Whatever is decided here, nothing is tried again once a response was begun.
     fn error_while_proxy(
         &self,
         peer: &HttpPeer,
@@ -431,8 +432,9 @@ pub trait ProxyHttp {
         client_reused: bool,
     ) -> Box<Error> {
         let mut e = e.more_context(format!("Peer: {peer}"));
-        e.retry
-            .decide_reuse(client_reused && !session.as_downstream().retry_buffer_truncated());
+        let again = session.req_header().line().method.is_idempotent()
+            && !session.as_downstream().retry_buffer_truncated();
+        e.retry.decide_reuse(client_reused && again);
         e
     }
 
