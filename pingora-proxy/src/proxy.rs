@@ -192,7 +192,17 @@ where
                 let idle_timeout = peer.idle_timeout();
                 self.connector
                     .release_session(upstream, &*peer, idle_timeout);
-                Ok(())
+                // The last words to the client: whoever sees them finds the connection released.
+                match session.has_pending_downstream_tasks() {
+                    false => Ok(()),
+                    true => {
+                        let written = session.downstream_session.write_downstream_proxy_tasks();
+                        written.await.map(|_| ()).map_err(|error| {
+                            self.inner
+                                .error_while_proxy(&peer, session, error, ctx, reused)
+                        })
+                    }
+                }
             }
             Err(error) => Err(self
                 .inner

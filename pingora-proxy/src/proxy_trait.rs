@@ -530,10 +530,15 @@ pub trait ProxyHttp {
         Ok(())
     }
 
-    /// Whether the body filters want to see the pieces of this exchange's bodies. `None` (the
-    /// default) finds out by itself: filters that are not implemented are skipped. A proxy that
-    /// implements them and needs them only for some exchanges says `Some(false)` for the others,
-    /// whose bodies may then move without passing through this process's memory.
+    /// Whether the body filters ([`ProxyHttp::request_body_filter`],
+    /// [`ProxyHttp::upstream_response_body_filter`], [`ProxyHttp::response_body_filter`]) want to see
+    /// the pieces of this exchange's bodies. `None` (the default) finds out by itself: filters that
+    /// are not implemented are skipped. A proxy that implements them and needs them only for some
+    /// exchanges says `Some(false)` for the others: they are not called then, and large bodies may
+    /// move without passing through this process's memory. `Some(true)`: all of them are called.
+    ///
+    /// Asked before the exchange with an upstream begins, and again when the filters of a response's
+    /// header have run; what it says then holds for the pieces that follow.
     fn body_filters(&self, _session: &Session, _ctx: &Self::CTX) -> Option<bool> {
         None
     }

@@ -137,7 +137,7 @@ impl HttpPersistentSettings {
 
 enum Kept {
     Stream(Stream),
-    Session(Box<ReusableHttpStream>),
+    Session(ReusableHttpStream),
 }
 
 /// A connection that an application gives back for the next request.
@@ -169,7 +169,7 @@ impl ReusedHttpStream {
         reusable: ReusableHttpStream,
         persistent_settings: HttpPersistentSettings,
     ) -> Self {
-        let kept = Kept::Session(Box::new(reusable));
+        let kept = Kept::Session(reusable);
         ReusedHttpStream {
             kept,
             settings: Some(persistent_settings),

@@ -2,7 +2,7 @@
 
 pub use crate::protocols::l4::{BindTo, Connect, ConnectErrorExt};
 
-use crate::protocols::digest::{GetSocketDigest, SocketDigest};
+use crate::protocols::digest::SocketDigest;
 use crate::protocols::l4::ext::{
     connect_uds, connect_with, set_dscp, set_recv_buf, set_tcp_fastopen_connect,
 };
@@ -89,8 +89,7 @@ async fn connect_tcp<P: Peer + Send + Sync>(
 ) -> Result<Stream> {
     let bind_to = peer.bind_to().or(bind_to.as_ref());
     let stream = connect_with(addr, bind_to, |socket| prepare(peer, socket)).await?;
-    let digest = SocketDigest::with_peer_addr(stream.as_raw_fd(), (*addr).into());
-    Ok(Stream::with_digest(stream.into(), digest))
+    Ok(Stream::with_peer(stream.into(), *addr))
 }
 
 /// The options that have to be set before connecting.
@@ -116,9 +115,6 @@ fn set_options<P: Peer>(peer: &P, stream: &mut Stream) -> Result<()> {
     stream.set_nodelay()?;
     if let Some(keepalive) = peer.tcp_keepalive() {
         stream.set_keepalive(keepalive)?;
-    }
-    if stream.get_socket_digest().is_none() && stream.as_raw_fd() >= 0 {
-        stream.set_socket_digest(SocketDigest::from_raw_fd(stream.as_raw_fd()));
     }
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use super::accept::Accepted;
 use super::{ConnectionFilter, PreTlsCallback, tls};
+use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
-use crate::protocols::{SocketDigest, Stream};
+use futures::future::BoxFuture;
 use log::error;
 use pingora_error::{Error, ErrorType, OrErr, Result};
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,13 @@ pub(crate) struct Transport {
     pub(super) filter: Option<Arc<dyn ConnectionFilter>>,
     pub(super) pre_tls: Option<PreTlsCallback>,
     pub(super) tls: Option<Arc<tls::Acceptor>>,
+}
+
+/// A connection that was registered with the runtime.
+enum Begun<'a> {
+    Plain(Stream),
+    /// Boxed: the plain case must not carry the memory of the other.
+    Handshake(BoxFuture<'a, Result<Stream>>),
 }
 
 impl Transport {
@@ -57,13 +64,23 @@ impl Transport {
     /// # Errors
     /// When the handshake fails or takes too long, or when the runtime is shutting down.
     pub(crate) async fn establish(&self, accepted: Accepted) -> Result<Stream> {
+        match self.begin(accepted)? {
+            Begun::Plain(stream) => Ok(stream),
+            Begun::Handshake(handshake) => handshake.await,
+        }
+    }
+
+    /// Not async: what it needs for a moment would be part of every connection's task.
+    fn begin(&self, accepted: Accepted) -> Result<Begun<'_>> {
         let stream = self.register(accepted)?;
         if self.pre_tls.is_none() && self.tls.is_none() {
-            return Ok(Box::new(stream));
+            return Ok(Begun::Plain(Box::new(stream)));
         }
-        // Boxed: the plain case must not carry the memory of the other.
-        let handshake = Box::pin(self.handshake(stream));
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Begun::Handshake(Box::pin(self.handshake_in_time(stream))))
+    }
+
+    async fn handshake_in_time(&self, stream: L4Stream) -> Result<Stream> {
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.handshake(stream)).await {
             Ok(result) => result,
             Err(_) => Error::e_explain(
                 ErrorType::TLSHandshakeTimedout,
@@ -74,13 +91,12 @@ impl Transport {
     }
 
     fn register(&self, accepted: Accepted) -> Result<L4Stream> {
-        let fd = accepted.fd.as_raw_fd();
         let failed = "registering a connection with the runtime";
         let stream = match accepted.peer {
             Some(peer) => {
                 let stream = TcpStream::from_std(accepted.fd.into())
                     .or_err(ErrorType::AcceptError, failed)?;
-                L4Stream::with_digest(stream.into(), SocketDigest::with_peer_addr(fd, peer.into()))
+                L4Stream::with_peer(stream.into(), peer)
             }
             None => UnixStream::from_std(accepted.fd.into())
                 .or_err(ErrorType::AcceptError, failed)?

@@ -46,6 +46,15 @@ impl Alarm {
         Poll::Pending
     }
 
+    /// [`Alarm::poll_expired`] where there is one deadline only: ready once `at` has passed.
+    pub fn poll_reached(&mut self, cx: &mut Context<'_>, at: Instant, now: Instant) -> Poll<()> {
+        if at <= now {
+            return Poll::Ready(());
+        }
+        self.arm(cx, at, now);
+        Poll::Pending
+    }
+
     fn arm(&mut self, cx: &mut Context<'_>, next: Instant, now: Instant) {
         let armed = self.armed.get_or_insert_with(|| {
             Box::new(Armed {

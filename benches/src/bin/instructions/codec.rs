@@ -1,7 +1,7 @@
 //! Message heads on their own: parsing, encoding, and what a proxy has to take out.
 
 use crate::messages::{BROWSER_REQUEST, RESPONSE_HEAD};
-use crate::{Failure, counted_from_here};
+use crate::{Failure, counted_from_here, warmed_up};
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::h1::{
@@ -21,10 +21,10 @@ fn rounds<S>(
     mut prepare: impl FnMut() -> S,
     mut work: impl FnMut(S) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    for _ in 0..WARM_UP {
-        work(prepare())?;
-    }
-    for _ in 0..times {
+    for round in 0..WARM_UP + times {
+        if round == WARM_UP {
+            warmed_up();
+        }
         let prepared = prepare();
         counted_from_here(|| work(prepared))?;
     }

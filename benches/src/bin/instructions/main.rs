@@ -7,6 +7,7 @@
 //! ```text
 //! benches/instructions.sh                    # measure, and compare with the record
 //! benches/instructions.sh --items proxied    # only the items of these names
+//! benches/instructions.sh --functions 40     # also say which functions it is
 //! benches/instructions.sh --record           # measure, and make this the record
 //! ```
 //!
@@ -27,7 +28,6 @@ mod record;
 
 use clap::Parser;
 use record::{Figures, Record};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// A framework doesn't choose its user's allocator; this is the one of the contenders.
@@ -50,9 +50,9 @@ struct Options {
     /// How often each item is run; the figures are averages.
     #[arg(long, default_value_t = 1000)]
     times: u32,
-    /// Keep what callgrind wrote in this directory, for `callgrind_annotate`.
-    #[arg(long)]
-    keep: Option<PathBuf>,
+    /// Also list so many functions of each item: those that execute most, or allocate.
+    #[arg(long, default_value_t = 0)]
+    functions: usize,
     /// Run one item in this very process: what callgrind is started with.
     #[arg(long, hide = true)]
     inside: Option<String>,
@@ -115,6 +115,14 @@ fn counted_from_here<R>(work: impl FnOnce() -> R) -> R {
     std::hint::black_box(work())
 }
 
+/// Where the warm-up of an item ends; callgrind finds it by its name. The warm-up is counted like
+/// the rest, and left out: callgrind forgets how often something was called only where it cost
+/// something.
+#[inline(never)]
+fn warmed_up() {
+    std::hint::black_box(());
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = match &options.inside {
@@ -148,8 +156,10 @@ fn measure(options: &Options) -> Result<(), Failure> {
         "item", "instructions", "change", "allocations", "change"
     );
     for item in ITEMS.iter().filter(wanted) {
-        let figures = callgrind::count(item.name, options.times, options.keep.as_deref())?;
+        let profile = callgrind::profile(item.name, options.times)?;
+        let figures = profile.figures(options.times)?;
         println!("{}", line(item, figures, before.items.get(item.name)));
+        list_functions(profile, options);
         now.items.insert(item.name.to_string(), figures);
     }
     if options.record {
@@ -159,6 +169,23 @@ fn measure(options: &Options) -> Result<(), Failure> {
         println!("recorded with {}", before.machine);
     }
     Ok(())
+}
+
+fn list_functions(profile: callgrind::Profile, options: &Options) {
+    let mut functions: Vec<_> = profile.functions.into_iter().collect();
+    functions.sort_by_key(|(_, share)| std::cmp::Reverse((share.instructions, share.allocations)));
+    let per_round = |n: u64| n as f64 / f64::from(options.times);
+    for (rank, (name, share)) in functions.into_iter().enumerate() {
+        let allocates = share.allocations > 0 && options.functions > 0;
+        if rank < options.functions || allocates {
+            let (own, calls) = (share.instructions, share.allocations);
+            let (own, calls) = (per_round(own), per_round(calls));
+            println!(
+                "{:<18} {own:>14.1} {:>9} {calls:>12.2} {:>9}  {name}",
+                "", "", ""
+            );
+        }
+    }
 }
 
 fn line(item: &Item, now: Figures, before: Option<&Figures>) -> String {

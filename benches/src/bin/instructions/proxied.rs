@@ -7,7 +7,7 @@
 
 use crate::memory_socket::Wire;
 use crate::messages::{BODY, BROWSER_REQUEST, SMALL_REQUEST, response};
-use crate::{Failure, counted_from_here};
+use crate::{Failure, counted_from_here, warmed_up};
 use async_trait::async_trait;
 use pingora::connectors::l4::Connect;
 use pingora::prelude::*;
@@ -87,10 +87,10 @@ fn run(times: u32, request: &[u8]) -> Result<(), Failure> {
     let mut cx = Context::from_waker(&waker);
     let response = response();
     for round in 0..WARM_UP + times {
-        let mut poll = || match round < WARM_UP {
-            true => connection.as_mut().poll(&mut cx),
-            false => counted_from_here(|| connection.as_mut().poll(&mut cx)),
-        };
+        if round == WARM_UP {
+            warmed_up();
+        }
+        let mut poll = || counted_from_here(|| connection.as_mut().poll(&mut cx));
         client.send(request);
         if poll().is_ready() {
             return Err("the proxy closed the connection at the request".into());

@@ -28,8 +28,7 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                let digest = SocketDigest::with_peer_addr(stream.as_raw_fd(), peer.into());
-                Ok(Stream::with_digest(stream.into(), digest))
+                Ok(Stream::with_peer(stream.into(), peer))
             }
             Listener::Unix(listener) => {
                 let (stream, peer) = listener.accept().await?;

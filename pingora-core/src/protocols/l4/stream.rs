@@ -16,9 +16,10 @@ use bytes::{Buf, Bytes};
 use pingora_error::{ErrorType, OrErr, Result};
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr as InetSocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -75,7 +76,10 @@ pub struct Stream {
     /// What is to be read before anything from the socket. Boxed: it is rare.
     rewound: Option<Box<Bytes>>,
     proxy_digest: Option<Arc<ProxyDigest>>,
-    socket_digest: Option<Arc<SocketDigest>>,
+    /// The other end, where accepting or connecting told it.
+    peer: Option<InetSocketAddr>,
+    /// Made when somebody asks: it is three times as large as all the rest.
+    socket_digest: OnceLock<Arc<SocketDigest>>,
     /// When the connection was established.
     pub established_ts: SystemTime,
     /// Hears of the end of this connection.
@@ -86,12 +90,13 @@ pub struct Stream {
 }
 
 impl Stream {
-    fn new(socket: Socket, socket_digest: Option<SocketDigest>) -> Self {
+    fn new(socket: Socket) -> Self {
         Stream {
             socket,
             rewound: None,
             proxy_digest: None,
-            socket_digest: socket_digest.map(Arc::new),
+            peer: None,
+            socket_digest: OnceLock::new(),
             established_ts: SystemTime::now(),
             tracer: None,
             rx_ts: None,
@@ -101,7 +106,16 @@ impl Stream {
 
     /// A stream whose addresses are known already.
     pub(crate) fn with_digest(socket: Socket, digest: SocketDigest) -> Self {
-        Self::new(socket, Some(digest))
+        let mut stream = Self::new(socket);
+        stream.set_socket_digest(digest);
+        stream
+    }
+
+    /// A stream whose other end is known already.
+    pub(crate) fn with_peer(socket: Socket, peer: InetSocketAddr) -> Self {
+        let mut stream = Self::new(socket);
+        stream.peer = Some(peer);
+        stream
     }
 
     /// Sends small segments at once (`TCP_NODELAY`). Does nothing on a Unix socket.
@@ -215,21 +229,19 @@ impl fmt::Debug for Stream {
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        Self::new(Socket::Tcp(stream), Some(digest))
+        Self::new(Socket::Tcp(stream))
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
-        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        Self::new(Socket::Unix(stream), Some(digest))
+        Self::new(Socket::Unix(stream))
     }
 }
 
 impl From<VirtualSocketStream> for Stream {
     fn from(stream: VirtualSocketStream) -> Self {
-        Self::new(Socket::Virtual(stream), None)
+        Self::new(Socket::Virtual(stream))
     }
 }
 
@@ -375,17 +387,28 @@ impl GetProxyDigest for Stream {
 
 impl GetSocketDigest for Stream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.socket_digest.clone()
+        let fd = self.socket.fd();
+        if fd < 0 {
+            // A virtual socket has the digest that it was given, if any.
+            return self.socket_digest.get().cloned();
+        }
+        let digest = self.socket_digest.get_or_init(|| {
+            Arc::new(match self.peer {
+                Some(peer) => SocketDigest::with_peer_addr(fd, peer.into()),
+                None => SocketDigest::from_raw_fd(fd),
+            })
+        });
+        Some(digest.clone())
     }
 
     fn set_socket_digest(&mut self, socket_digest: SocketDigest) {
-        self.socket_digest = Some(Arc::new(socket_digest));
+        self.socket_digest = OnceLock::from(Arc::new(socket_digest));
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if let Some(digest) = &self.socket_digest {
+        if let Some(digest) = self.socket_digest.get() {
             digest.set_closed();
         }
         if let Some(tracer) = self.tracer.take() {

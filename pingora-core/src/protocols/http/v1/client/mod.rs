@@ -15,7 +15,7 @@ use super::timed::Timed;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, HeadLimits, ResponseContext};
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream, UniqueID, UniqueIDType};
-use crate::timeout::{Alarm, Deadlines};
+use crate::timeout::Alarm;
 use crate::upstreams::peer::Peer;
 use bytes::Bytes;
 use http::HeaderValue;
@@ -47,7 +47,6 @@ struct Inner {
     input: Input,
     out: OutQueue,
     alarm: Alarm,
-    deadlines: Deadlines,
     digest: Digest,
     limits: HeadLimits,
     allow_unsound_length: bool,
@@ -78,8 +77,8 @@ struct Inner {
 }
 
 impl Timed for Inner {
-    fn timer(&mut self) -> (&mut Alarm, &mut Deadlines) {
-        (&mut self.alarm, &mut self.deadlines)
+    fn timer(&mut self) -> &mut Alarm {
+        &mut self.alarm
     }
 }
 
@@ -97,7 +96,6 @@ impl HttpSession {
             input: Input::default(),
             out: OutQueue::default(),
             alarm: Alarm::new(),
-            deadlines: Deadlines::default(),
             digest,
             limits: HeadLimits::default(),
             allow_unsound_length: false,
@@ -276,7 +274,6 @@ impl HttpSession {
         inner.body_received = 0;
         inner.trailers = None;
         inner.done = false;
-        inner.deadlines.clear();
         Some(self)
     }
 

@@ -7,7 +7,6 @@ use crate::protocols::http::recycled::take_response;
 use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::input::{BodyEvent, HeadEvent};
 use crate::protocols::http::v1::timed::Timed;
-use crate::timeout::Deadline;
 use bytes::Bytes;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result, RetryType};
 use pingora_http::ResponseHeader;
@@ -176,10 +175,7 @@ impl HttpSession {
     /// [`ErrorType::ConnectionClosed`], [`ErrorType::ReadError`], [`ErrorType::ReadTimedout`].
     pub async fn read_response(&mut self) -> Result<usize> {
         let limit = self.read_timeout;
-        let read = self
-            .inner
-            .within(limit, Deadline::UpstreamRead, Inner::poll_head)
-            .await;
+        let read = self.inner.within(limit, Inner::poll_head).await;
         let (header, length) = read.unwrap_or_else(|| Err(self.read_timed_out()))?;
         self.inner.response = Some(header);
         Ok(length)
@@ -195,20 +191,14 @@ impl HttpSession {
     /// The next piece of the response's body; `None` at its end. Cancel-safe.
     pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
         let limit = self.read_timeout;
-        let read = self
-            .inner
-            .within(limit, Deadline::UpstreamRead, Inner::poll_body)
-            .await;
+        let read = self.inner.within(limit, Inner::poll_body).await;
         read.unwrap_or_else(|| Err(self.read_timed_out()))
     }
 
     /// The next piece of the response, under the read's limit of time.
     pub async fn read_response_task(&mut self) -> Result<HttpTask> {
         let limit = self.read_timeout;
-        let read = self
-            .inner
-            .within(limit, Deadline::UpstreamRead, Inner::poll_task)
-            .await;
+        let read = self.inner.within(limit, Inner::poll_task).await;
         read.unwrap_or_else(|| Err(self.read_timed_out()))
     }
 

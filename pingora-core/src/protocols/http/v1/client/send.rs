@@ -4,7 +4,6 @@ use super::{HttpSession, Inner};
 use crate::protocols::http::h1::{self, BodyEncoder};
 use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::timed::Timed;
-use crate::timeout::Deadline;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
@@ -121,11 +120,7 @@ impl HttpSession {
 
     async fn flush(&mut self) -> Result<()> {
         let limit = self.write_timeout;
-        match self
-            .inner
-            .within(limit, Deadline::UpstreamWrite, Inner::poll_flush)
-            .await
-        {
+        match self.inner.within(limit, Inner::poll_flush).await {
             Some(result) => result,
             None => {
                 self.inner.broken = true;

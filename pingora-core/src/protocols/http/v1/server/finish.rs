@@ -6,7 +6,6 @@ use crate::protocols::Stream;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};
 use crate::protocols::http::recycled::give_response;
 use crate::protocols::http::{RecycledRequest, ReusableHttpStream};
-use crate::timeout::Deadline;
 use bytes::Bytes;
 use pingora_error::{Error, ErrorType, Result};
 use std::io;
@@ -46,9 +45,7 @@ impl Inner {
         let mut budget = DRAIN_LIMIT;
         let limit = self.options.total_drain_timeout;
         let drained = self
-            .within(limit, Deadline::DownstreamRead, |inner, cx| {
-                inner.poll_drain(cx, &mut budget)
-            })
+            .within(limit, |inner, cx| inner.poll_drain(cx, &mut budget))
             .await;
         drained.unwrap_or_else(|| {
             self.broken = true;
@@ -82,12 +79,10 @@ impl Inner {
             Pin::new(&mut inner.io).poll_shutdown(cx)
         };
         let limit = self.write_limit();
-        let closed = self
-            .within(limit, Deadline::DownstreamWrite, write_side)
-            .await;
+        let closed = self.within(limit, write_side).await;
         if matches!(closed, Some(Ok(()))) && self.must_linger() {
             let mut budget = LINGER_BYTES;
-            self.within(Some(LINGER), Deadline::DownstreamRead, |inner, cx| {
+            self.within(Some(LINGER), |inner, cx| {
                 inner.poll_discard(cx, &mut budget)
             })
             .await;
@@ -100,7 +95,7 @@ impl Inner {
         self.request_read = false;
         self.facts = RequestFacts::default();
         self.fault = None;
-        self.raw_head = Bytes::new();
+        self.raw_head = None;
         self.decoder = BodyDecoder::default();
         self.body_read = 0;
         self.retry_buffer = None;
@@ -115,7 +110,6 @@ impl Inner {
             pipelining,
             ..Options::default()
         };
-        self.deadlines.clear();
     }
 
     /// Whether the response is complete, as far as framing can tell.
@@ -228,9 +222,6 @@ impl HttpSession {
     /// [`HttpSession::poll_request_begins`].
     pub fn poll_keepalive(&mut self, cx: &mut Context<'_>, at: Instant, now: Instant) -> Poll<()> {
         let inner = &mut *self.inner;
-        inner.deadlines.set(Deadline::KeepAlive, Some(at));
-        let expired = inner.alarm.poll_expired(cx, &inner.deadlines, now);
-        inner.deadlines.set(Deadline::KeepAlive, None);
-        expired.map(|_| ())
+        inner.alarm.poll_reached(cx, at, now)
     }
 }

@@ -16,12 +16,13 @@ use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts, RequestRules};
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
-use crate::timeout::{Alarm, Deadlines};
+use crate::timeout::Alarm;
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::AsHeaderName;
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::any::Any;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Time for a request's head, from its first byte to its last. Default of
@@ -71,18 +72,19 @@ struct Inner {
     input: Input,
     out: OutQueue,
     alarm: Alarm,
-    deadlines: Deadlines,
-    digest: Digest,
+    /// Made when somebody asks; most connections are never asked.
+    digest: OnceLock<Box<Digest>>,
     rules: RequestRules,
 
     request: RecycledRequest,
     request_read: bool,
     facts: RequestFacts,
     fault: Option<Fault>,
-    raw_head: Bytes,
+    /// Of a head that was refused.
+    raw_head: Option<Box<Bytes>>,
     decoder: BodyDecoder,
     body_read: usize,
-    retry_buffer: Option<FixedBuffer>,
+    retry_buffer: Option<Box<FixedBuffer>>,
     continue_state: Continue,
     half_closed: bool,
 
@@ -144,8 +146,28 @@ impl Default for Options {
 }
 
 impl Timed for Inner {
-    fn timer(&mut self) -> (&mut Alarm, &mut Deadlines) {
-        (&mut self.alarm, &mut self.deadlines)
+    fn timer(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+}
+
+impl Inner {
+    fn digest(&self) -> &Digest {
+        let io = &self.io;
+        self.digest.get_or_init(|| {
+            Box::new(Digest {
+                ssl_digest: io.get_ssl_digest(),
+                timing_digest: io.get_timing_digest(),
+                proxy_digest: io.get_proxy_digest(),
+                socket_digest: io.get_socket_digest(),
+            })
+        })
+    }
+
+    #[allow(clippy::expect_used, reason = "it is there since the line before")]
+    fn digest_mut(&mut self) -> &mut Digest {
+        self.digest();
+        self.digest.get_mut().expect("the digest was just made")
     }
 }
 
@@ -157,25 +179,18 @@ impl HttpSession {
 
     /// Takes over a connection from which `prefix` was read already.
     pub fn with_prefix(io: Stream, prefix: Bytes) -> Self {
-        let digest = Digest {
-            ssl_digest: io.get_ssl_digest(),
-            timing_digest: io.get_timing_digest(),
-            proxy_digest: io.get_proxy_digest(),
-            socket_digest: io.get_socket_digest(),
-        };
         let inner = Inner {
             io,
             input: Input::with_prefix(prefix),
             out: OutQueue::default(),
             alarm: Alarm::new(),
-            deadlines: Deadlines::default(),
-            digest,
+            digest: OnceLock::new(),
             rules: RequestRules::default(),
             request: RecycledRequest::default(),
             request_read: false,
             facts: RequestFacts::default(),
             fault: None,
-            raw_head: Bytes::new(),
+            raw_head: None,
             decoder: BodyDecoder::default(),
             body_read: 0,
             retry_buffer: None,
@@ -242,8 +257,8 @@ impl HttpSession {
 
     /// The head as it stands on the wire of HTTP/1. Of a head that was refused: what was read.
     pub fn get_headers_raw_bytes(&self) -> Bytes {
-        if !self.inner.raw_head.is_empty() {
-            return self.inner.raw_head.clone();
+        if let Some(raw_head) = &self.inner.raw_head {
+            return Bytes::clone(raw_head);
         }
         let mut out = Vec::with_capacity(512);
         crate::protocols::http::h1::encode_request(self.req_header(), &mut out);
@@ -293,22 +308,22 @@ impl HttpSession {
 
     /// What is known about the connection.
     pub fn digest(&self) -> &Digest {
-        &self.inner.digest
+        self.inner.digest()
     }
 
     /// What is known about the connection, to be added to.
     pub fn digest_mut(&mut self) -> &mut Digest {
-        &mut self.inner.digest
+        self.inner.digest_mut()
     }
 
     /// The client's address; `None` where the transport has none.
     pub fn client_addr(&self) -> Option<&SocketAddr> {
-        self.inner.digest.socket_digest.as_ref()?.peer_addr()
+        self.inner.digest().socket_digest.as_ref()?.peer_addr()
     }
 
     /// The address that the client connected to.
     pub fn server_addr(&self) -> Option<&SocketAddr> {
-        self.inner.digest.socket_digest.as_ref()?.local_addr()
+        self.inner.digest().socket_digest.as_ref()?.local_addr()
     }
 
     /// The connection.

@@ -6,7 +6,6 @@ use super::super::timed::Timed;
 use super::{Continue, HttpSession, Inner, READ_AHEAD_LIMIT, RETRY_BUFFER_SIZE};
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyLength, Fault};
-use crate::timeout::Deadline;
 use bytes::Bytes;
 use http::{HeaderMap, Version};
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
@@ -66,7 +65,7 @@ impl Inner {
         self.broken = true;
         self.request_read = true;
         self.fault = Some(fault);
-        self.raw_head = read;
+        self.raw_head = (!read.is_empty()).then(|| Box::new(read));
         faults::bad_head(fault, ErrorSource::Downstream)
     }
 
@@ -150,11 +149,7 @@ impl HttpSession {
             return Error::e_explain(ErrorType::InternalError, "a request was read already");
         }
         let limit = self.inner.options.header_timeout;
-        match self
-            .inner
-            .within(limit, Deadline::Head, Inner::poll_read_request)
-            .await
-        {
+        match self.inner.within(limit, Inner::poll_read_request).await {
             Some(result) => result,
             None if self.inner.input.is_empty() => Ok(None),
             None => {
@@ -189,11 +184,7 @@ impl HttpSession {
             _ => {}
         }
         let limit = self.inner.options.read_timeout;
-        match self
-            .inner
-            .within(limit, Deadline::DownstreamRead, Inner::poll_body)
-            .await
-        {
+        match self.inner.within(limit, Inner::poll_body).await {
             Some(result) => result,
             None => {
                 self.inner.broken = true;
@@ -270,7 +261,7 @@ impl HttpSession {
     /// Keeps a copy of the body as it is read, up to 64 KiB, to send it again.
     pub fn enable_retry_buffering(&mut self) {
         if self.inner.retry_buffer.is_none() {
-            self.inner.retry_buffer = Some(FixedBuffer::new(RETRY_BUFFER_SIZE));
+            self.inner.retry_buffer = Some(Box::new(FixedBuffer::new(RETRY_BUFFER_SIZE)));
         }
     }
 
@@ -279,7 +270,7 @@ impl HttpSession {
         self.inner
             .retry_buffer
             .as_ref()
-            .is_some_and(FixedBuffer::is_truncated)
+            .is_some_and(|buffer| buffer.is_truncated())
     }
 
     /// The copy of the body so far; `None` where there is none or it is not whole.

@@ -5,7 +5,6 @@ use super::super::timed::Timed;
 use super::{Continue, HttpSession, Inner};
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, OutgoingResponse};
-use crate::timeout::Deadline;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -209,10 +208,7 @@ impl Inner {
     /// Writes what waits, under the write's limit of time.
     pub(super) async fn flush(&mut self) -> Result<()> {
         let limit = self.write_limit();
-        match self
-            .within(limit, Deadline::DownstreamWrite, Inner::poll_flush)
-            .await
-        {
+        match self.within(limit, Inner::poll_flush).await {
             Some(result) => result,
             None => {
                 self.broken = true;
