@@ -328,6 +328,39 @@ fn a_reload_takes_what_is_good_and_says_what_is_not() {
     assert_eq!(child.end().code(), Some(0));
 }
 
+#[test]
+fn a_new_server_that_fails_leaves_the_old_one_serving() {
+    let room = Room::new();
+    let conf = room.file("conf.yaml");
+    let socket = room.file("upgrade.sock");
+    std::fs::write(&conf, format!("upgrade_sock: {}\n", socket.display())).unwrap();
+    let conf = conf.to_str().unwrap();
+    let mut old = Running(room.command(&["-c", conf]).spawn().unwrap());
+    let address = room.address();
+    let mut said = BufReader::new(old.0.stderr.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "announced");
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = held.local_addr().unwrap().to_string();
+    old.signal(Signal::SIGQUIT);
+    // It gets the sockets, and then can't listen where it is told to.
+    let mut new = room.command(&["-c", conf, "-u"]);
+    let new = new.env(LISTEN, &taken).output().unwrap();
+    assert_eq!(new.status.code(), Some(1));
+    let failure = said.next().unwrap().unwrap();
+    assert!(
+        failure.contains("can't hand over to the next server"),
+        "{failure}"
+    );
+    assert_eq!(ask(&mut connect(address), b'a'), Some(b'a'));
+
+    // The next one makes it.
+    old.signal(Signal::SIGQUIT);
+    let new = Running(room.command(&["-c", conf, "-u"]).spawn().unwrap());
+    assert_eq!(old.end().code(), Some(0));
+    assert_eq!(ask(&mut connect(address), b'b'), Some(b'b'));
+    drop(new);
+}
+
 /// Stands for the service manager: its socket, and where that is.
 fn service_manager(room: &Room) -> (UnixDatagram, PathBuf) {
     let path = room.file("notify");
