@@ -2,6 +2,11 @@
 //!
 //! A program of its own, with one test: whatever else runs in the process would be counted too.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that can't go on ends by panicking"
+)]
+
 mod allocator;
 
 use allocator::InUse;
