@@ -29,7 +29,12 @@ pub(crate) struct Forward<'a, SV: ProxyHttp, C: CustomConnector> {
     asks_filters: Option<bool>,
     /// Why the upstream takes nothing more; told if no answer comes either.
     unwritable: Option<BError>,
+    /// Informational responses so far.
+    informed: u8,
 }
+
+/// An upstream that has said so often that it is about to answer will not.
+const MOST_INFORMATIONAL: u8 = 64;
 
 impl<'a, SV, C> Forward<'a, SV, C>
 where
@@ -55,6 +60,7 @@ where
         Forward {
             asks_filters: proxy.inner.body_filters(session, ctx),
             unwritable: None,
+            informed: 0,
             proxy,
             session,
             ctx,
@@ -221,6 +227,11 @@ where
             return Error::e_explain(ErrorType::InternalError, context);
         }
         if status.is_informational() && !upgraded {
+            self.informed += 1;
+            if self.informed > MOST_INFORMATIONAL {
+                let context = "the upstream sends informational responses without end";
+                return Err(Error::explain(ErrorType::H1Error, context).into_up());
+            }
             // A permission to continue may be given by any of several tries.
             self.session.informed |= status != StatusCode::CONTINUE;
             return self

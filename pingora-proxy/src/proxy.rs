@@ -92,6 +92,21 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
         self.connector.unexpected_data_connection_counter()
     }
 
+    /// Opens `count` connections to `peer` that the first requests to it will use: for
+    /// [`set_warm_up`](pingora_core::services::listening::Service::set_warm_up). They belong to the
+    /// runtime that this is called on: without work stealing, to the calling thread. No more are kept than
+    /// [`ServerConf::upstream_keepalive_pool_size`].
+    ///
+    /// # Errors
+    /// The first error of connecting; the other connections are kept.
+    pub async fn connect_in_advance<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+        count: usize,
+    ) -> Result<()> {
+        self.connector.connect_in_advance(peer, count).await
+    }
+
     /// Lets the phases add their modules.
     pub fn handle_init_modules(&mut self)
     where
@@ -192,7 +207,17 @@ where
                 let idle_timeout = peer.idle_timeout();
                 self.connector
                     .release_session(upstream, &*peer, idle_timeout);
-                Ok(())
+                // The last words to the client: whoever sees them finds the connection released.
+                match session.has_pending_downstream_tasks() {
+                    false => Ok(()),
+                    true => {
+                        let written = session.downstream_session.write_downstream_proxy_tasks();
+                        written.await.map(|_| ()).map_err(|error| {
+                            self.inner
+                                .error_while_proxy(&peer, session, error, ctx, reused)
+                        })
+                    }
+                }
             }
             Err(error) => Err(self
                 .inner

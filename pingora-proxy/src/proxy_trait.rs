@@ -420,8 +420,9 @@ pub trait ProxyHttp {
     /// may be tried again ([`Error::set_retry`]).
     ///
     /// By default it may if the connection had been kept from an earlier request, which the server
-    /// may have closed in the same moment, and if all that was read of the request's body can be
-    /// sent again. Whatever is decided here, nothing is tried again once a response was begun.
+    /// may have closed in the same moment, if doing it twice does no harm (RFC 9110 section 9.2.2:
+    /// not for POST, PATCH and methods of one's own), and if all that was read of the request's body
+    /// can be sent again. Whatever is decided here, nothing is tried again once a response was begun.
     fn error_while_proxy(
         &self,
         peer: &HttpPeer,
@@ -431,8 +432,9 @@ pub trait ProxyHttp {
         client_reused: bool,
     ) -> Box<Error> {
         let mut e = e.more_context(format!("Peer: {peer}"));
-        e.retry
-            .decide_reuse(client_reused && !session.as_downstream().retry_buffer_truncated());
+        let again = session.req_header().line().method.is_idempotent()
+            && !session.as_downstream().retry_buffer_truncated();
+        e.retry.decide_reuse(client_reused && again);
         e
     }
 
@@ -530,10 +532,15 @@ pub trait ProxyHttp {
         Ok(())
     }
 
-    /// Whether the body filters want to see the pieces of this exchange's bodies. `None` (the
-    /// default) finds out by itself: filters that are not implemented are skipped. A proxy that
-    /// implements them and needs them only for some exchanges says `Some(false)` for the others,
-    /// whose bodies may then move without passing through this process's memory.
+    /// Whether the body filters ([`ProxyHttp::request_body_filter`],
+    /// [`ProxyHttp::upstream_response_body_filter`], [`ProxyHttp::response_body_filter`]) want to see
+    /// the pieces of this exchange's bodies. `None` (the default) finds out by itself: filters that
+    /// are not implemented are skipped. A proxy that implements them and needs them only for some
+    /// exchanges says `Some(false)` for the others: they are not called then, and large bodies may
+    /// move without passing through this process's memory. `Some(true)`: all of them are called.
+    ///
+    /// Asked before the exchange with an upstream begins, and again when the filters of a response's
+    /// header have run; what it says then holds for the pieces that follow.
     fn body_filters(&self, _session: &Session, _ctx: &Self::CTX) -> Option<bool> {
         None
     }

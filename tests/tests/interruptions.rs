@@ -39,15 +39,6 @@ async fn is_unharmed(proxy: &TestServer, what: &str) {
     assert_eq!(answer.status(), 200, "after {what}");
 }
 
-async fn serve_well(connection: &mut Connection) {
-    while connection.request().await.is_some() {
-        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-        if connection.try_send(answer).await.is_err() {
-            return;
-        }
-    }
-}
-
 /// An origin that sends these bytes as its answer to `/bad` and goes.
 async fn leaving_origin(bytes: &'static str, how: Leaves) -> Origin {
     Origin::scripted(move |mut connection, _| async move {
@@ -356,14 +347,4 @@ async fn a_kept_connection_that_turns_out_to_be_dead_costs_no_request() {
     ] {
         assert_eq!(client.ask(request).await.text(), "ok", "{request}");
     }
-}
-
-#[tokio::test]
-async fn an_origin_serves_on_after_each_of_these() {
-    let origin = Origin::scripted(|mut connection, _| async move {
-        serve_well(&mut connection).await;
-    })
-    .await;
-    let proxy = proxy(FixedUpstream(origin.address())).await;
-    is_unharmed(&proxy, "nothing").await;
 }

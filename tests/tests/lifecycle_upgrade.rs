@@ -67,6 +67,13 @@ fn child() {
     opt.upgrade = room.join("address").exists();
     let mut server = Server::new(opt).unwrap();
     server.bootstrap();
+    let reloads = room.join("reloads");
+    server.on_reload("note", move |_| {
+        let mut noted = std::fs::read_to_string(&reloads).unwrap_or_default();
+        noted.push('.');
+        std::fs::write(&reloads, noted).unwrap();
+        async { Ok(()) }
+    });
     let origin: SocketAddr = std::env::var(ORIGIN).unwrap().parse().unwrap();
     let mut proxy = http_proxy_service(&server.configuration, FixedUpstream(origin));
     proxy.add_tcp("127.0.0.1:0");
@@ -300,13 +307,33 @@ async fn insist(address: SocketAddr, wish: Wish, over: Arc<AtomicBool>) -> usize
         };
         let answer = connection.ask(&wish.request).await;
         assert!(answer.is_complete(), "{answer:?}");
-        assert_eq!((answer.status(), answer.body == wish.body), (200, true));
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        assert_same(&answer.body, &wish.body);
         answers += 1;
         let closing = answer.header("Connection") == Some("close");
         kept = (!closing && !wish.fresh).then_some(connection);
         tokio::time::sleep(wish.pause).await;
     }
     answers
+}
+
+/// Like `assert_eq!`, without showing all of two long bodies.
+fn assert_same(got: &[u8], expected: &[u8]) {
+    if got != expected {
+        let same = got.iter().zip(expected).take_while(|(a, b)| a == b);
+        let at = same.count();
+        let shown = |body: &[u8]| {
+            let piece = &body[at..body.len().min(at + 60)];
+            String::from_utf8_lossy(piece).into_owned()
+        };
+        panic!(
+            "{} bytes instead of {}; from {at} on: {:?} instead of {:?}",
+            got.len(),
+            expected.len(),
+            shown(got),
+            shown(expected)
+        );
+    }
 }
 
 /// A path, or the name of an abstract socket after `@`.
@@ -331,11 +358,44 @@ async fn insist_on_unix(name: String, over: Arc<AtomicBool>) -> usize {
         let mut answer = vec![];
         stream.read_to_end(&mut answer).await.unwrap();
         assert!(answer.starts_with(b"HTTP/1.1 200 "), "{name}");
-        assert!(answer.ends_with(&pattern(3000)), "{name}");
+        let head = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+        assert_same(&answer[head + 4..], &pattern(3000));
         answers += 1;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     answers
+}
+
+/// The same with a client of another making, which counts what it did not get.
+#[tokio::test]
+async fn upgrades_lose_no_request_of_wrk() {
+    let origin = Origin::well_behaved().await;
+    let room = Room::new(origin.address());
+    let (mut proxy, address) = room.start().await;
+    let target = format!("http://{address}/length/1000");
+    let wrk = Command::new("wrk")
+        .args(["-t2", "-c64", "-d6s", &target])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(wrk) = wrk else {
+        eprintln!("skipped: wrk is not installed");
+        return;
+    };
+    for _ in 0..3 {
+        let seen = origin.requests().len();
+        poll("requests", || {
+            (origin.requests().len() > seen + 100).then_some(())
+        })
+        .await;
+        proxy = room.upgrade(proxy).await;
+    }
+    let report = tokio::task::spawn_blocking(|| wrk.wait_with_output().unwrap()).await;
+    let report = String::from_utf8(report.unwrap().stdout).unwrap();
+    assert!(report.contains("requests in"), "{report}");
+    assert!(!report.contains("Socket errors"), "{report}");
+    assert!(!report.contains("Non-2xx"), "{report}");
+    drop(proxy);
 }
 
 /// `UPGRADE_ROUNDS=20 cargo test ...` makes 20.
@@ -359,6 +419,34 @@ async fn upgrades_under_load_lose_no_request() {
     proxy.signal("TERM");
     assert_eq!(proxy.end().await.code(), Some(0));
     assert!(!room.path("proxy.sock").exists(), "the last one cleans up");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reloads_under_load_lose_no_request() {
+    let origin = Origin::well_behaved().await;
+    let room = Room::new(origin.address());
+    let (mut proxy, address) = room.start().await;
+    let crowd = Crowd::gather(address, &room);
+    let conf = room.path("conf.yaml");
+    let good = std::fs::read_to_string(&conf).unwrap();
+    for round in 0..10 {
+        let text = match round % 2 {
+            0 => good.clone(),
+            _ => format!("{good}max_retries: broken\n"),
+        };
+        std::fs::write(&conf, text).unwrap();
+        let seen = origin.requests().len();
+        proxy.signal("HUP");
+        poll("requests", || {
+            (origin.requests().len() > seen + 50).then_some(())
+        })
+        .await;
+    }
+    let reloaded = std::fs::read_to_string(room.path("reloads")).unwrap();
+    assert!(!reloaded.is_empty());
+    crowd.disperse().await;
+    proxy.signal("TERM");
+    assert_eq!(proxy.end().await.code(), Some(0));
 }
 
 /// `DESCRIPTOR_ROUNDS=50 cargo test ...` makes 50.

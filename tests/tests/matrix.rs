@@ -11,8 +11,9 @@ use pingora_tests::{
 };
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 const MB: usize = 1024 * 1024;
@@ -193,71 +194,117 @@ async fn a_request_without_a_body_goes_on_without_one() {
     }
 }
 
-/// A side that writes as much as the other takes, and counts it.
-async fn write_all(connection: &mut Connection, body: &[u8], written: &AtomicUsize) {
-    for piece in body.chunks(64 * 1024) {
-        connection.send(piece).await;
-        written.fetch_add(piece.len(), Ordering::SeqCst);
+/// What one side writes while the other does not read.
+const PIECE: usize = 64 * 1024;
+/// At least so much is written,
+const LEAST: usize = 20 * MB;
+/// and never so much into a connection that nobody reads: more than all buffers of the system.
+const MOST: usize = 150 * MB;
+
+/// A side that writes piece after piece, for as long as it is let.
+#[derive(Clone, Default)]
+struct Writer {
+    written: Arc<AtomicUsize>,
+    enough: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// Writes until it was enough.
+    async fn write(&self, connection: &mut Connection, chunked: bool) {
+        for number in 0.. {
+            let mut bytes = piece(number);
+            if chunked {
+                bytes.splice(..0, format!("{PIECE:x}\r\n").into_bytes());
+                bytes.extend_from_slice(b"\r\n");
+            }
+            connection.send(bytes).await;
+            let written = self.written.fetch_add(PIECE, Ordering::SeqCst) + PIECE;
+            if written >= MOST || written >= LEAST && self.enough.load(Ordering::SeqCst) {
+                break;
+            }
+        }
+        if chunked {
+            connection.send("0\r\n\r\n").await;
+        }
+    }
+
+    /// Waits until it is held back; what comes after that is enough.
+    async fn is_held_back(&self, what: &str) {
+        let mut before = 0;
+        loop {
+            let now = self.written.load(Ordering::SeqCst);
+            if now == before && now > 0 {
+                break;
+            }
+            before = now;
+            // Whoever is not held back writes something in this time.
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
+        self.enough.store(true, Ordering::SeqCst);
+        assert!(before < MOST, "{what}: nothing holds the writer back");
+    }
+
+    /// Whether this is all that was written.
+    fn wrote(&self, body: &[u8]) -> bool {
+        let mut pieces = body.chunks(PIECE).enumerate();
+        body.len() == self.written.load(Ordering::SeqCst) && { pieces }
+            .all(|(number, got)| got == piece(number))
     }
 }
 
-/// Waits until no more was written for a while.
-async fn held_back(written: &AtomicUsize) -> usize {
-    let mut before = usize::MAX;
-    loop {
-        let now = written.load(Ordering::SeqCst);
-        if now == before && now > 0 {
-            return now;
-        }
-        before = now;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
+/// Bytes that say where they belong.
+fn piece(number: usize) -> Vec<u8> {
+    let mut bytes = vec![b'.'; PIECE];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    bytes[PIECE - 8..].copy_from_slice(&number.to_le_bytes());
+    bytes
 }
 
 #[tokio::test]
-async fn a_slow_reader_of_20_mb_holds_the_origin_back_and_gets_every_byte() {
-    const LENGTH: usize = 20 * MB;
-    for head in [
-        format!("Content-Length: {LENGTH}"),
-        "Connection: close".to_string(),
+async fn a_reader_that_waits_holds_the_origin_back_and_gets_every_byte() {
+    let length = format!("Content-Length: {LEAST}");
+    for (head, chunked) in [
+        ("Transfer-Encoding: chunked", true),
+        ("Connection: close", false),
+        (length.leak() as &str, false),
     ] {
-        let written = Arc::new(AtomicUsize::new(0));
-        let counter = written.clone();
-        let fields = head.clone();
+        let writer = Writer::default();
+        // With a length, it has to end there, and may be in the system's buffers by then.
+        let bounded = head.starts_with("Content-Length");
+        writer.enough.store(bounded, Ordering::SeqCst);
+        let writes = writer.clone();
         let origin = Origin::scripted(move |mut connection, _| {
-            let (counter, fields) = (counter.clone(), fields.clone());
+            let writes = writes.clone();
             async move {
                 connection.request().await;
                 connection
-                    .send(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n"))
+                    .send(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n"))
                     .await;
-                write_all(&mut connection, &pattern(LENGTH), &counter).await;
+                writes.write(&mut connection, chunked).await;
             }
         })
         .await;
         let proxy = proxy(FixedUpstream(origin.address())).await;
         let mut client = proxy.connect().await;
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        let held = held_back(&written).await;
-        assert!(held < LENGTH, "{head}: nothing holds the origin back");
+        writer.is_held_back(head).await;
         let answer = client.response().await;
         assert_eq!(answer.ending, Ending::Complete, "{head}");
-        assert_same(&answer.body, &pattern(LENGTH), &head);
+        assert!(writer.wrote(&answer.body), "{head}");
     }
 }
 
 #[tokio::test]
-async fn a_slow_origin_holds_an_upload_of_20_mb_back_and_gets_every_byte() {
-    const LENGTH: usize = 20 * MB;
-    let go = Arc::new(tokio::sync::Notify::new());
-    let gate = go.clone();
+async fn an_origin_that_waits_holds_an_upload_back_and_gets_every_byte() {
+    let (writer, go) = (Writer::default(), Arc::new(Notify::new()));
+    let (writes, gate) = (writer.clone(), go.clone());
     let origin = Origin::scripted(move |mut connection, _| {
-        let gate = gate.clone();
+        let (writes, gate) = (writes.clone(), gate.clone());
         async move {
             let head = connection.request_head().await.unwrap();
             gate.notified().await;
             let request = connection.body_of(head).await;
-            let verdict = match request.body == pattern(LENGTH) {
+            let verdict = match request.is_complete() && writes.wrote(&request.body) {
                 true => "same",
                 false => "else",
             };
@@ -272,21 +319,33 @@ async fn a_slow_origin_holds_an_upload_of_20_mb_back_and_gets_every_byte() {
     let proxy = proxy(FixedUpstream(origin.address())).await;
     let mut client = proxy.connect().await;
     client
-        .send(format!(
-            "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n"
-        ))
+        .send("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         .await;
-    let written = Arc::new(AtomicUsize::new(0));
-    let counter = written.clone();
+    let writes = writer.clone();
     let sending = tokio::spawn(async move {
-        write_all(&mut client, &pattern(LENGTH), &counter).await;
+        writes.write(&mut client, true).await;
         client
     });
-    let held = held_back(&written).await;
-    assert!(held < LENGTH, "nothing holds the client back");
+    writer.is_held_back("an upload").await;
     go.notify_one();
     let mut client = sending.await.unwrap();
     assert_eq!(client.response().await.text(), "same");
+}
+
+#[tokio::test]
+async fn twenty_megabytes_of_a_told_length_arrive_in_both_directions() {
+    const LENGTH: usize = 20 * MB;
+    let (_origin, proxy) = behind_a_proxy().await;
+    let mut client = proxy.connect().await;
+    let answer = client
+        .ask(format!("GET /length/{LENGTH} HTTP/1.1\r\nHost: a\r\n\r\n"))
+        .await;
+    assert_same(&answer.body, &pattern(LENGTH), "down");
+    let head = format!("PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n");
+    let answer = client
+        .ask([head.into_bytes(), pattern(LENGTH)].concat())
+        .await;
+    assert_same(&answer.body, &pattern(LENGTH), "up and down");
 }
 
 #[tokio::test]

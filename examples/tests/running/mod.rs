@@ -56,6 +56,22 @@ pub struct Running {
 impl Running {
     /// Starts an example on a port that the system chooses, and waits until it listens.
     pub fn start(example: &str, arguments: &[&str]) -> Self {
+        Running::start_until(example, arguments, &[])
+    }
+
+    /// [`Running::start`], where these lines come before the one that says that it listens.
+    pub fn start_until(example: &str, arguments: &[&str], lines: &[&str]) -> Self {
+        let mut running = Running::start_without_address(example, arguments);
+        for line in lines {
+            running.wait_for_line(line);
+        }
+        let line = running.wait_for_line("listening on ");
+        running.address = line.trim_start_matches("listening on ").parse().unwrap();
+        running
+    }
+
+    /// Starts an example that may not listen yet. Its address is of no use.
+    pub fn start_without_address(example: &str, arguments: &[&str]) -> Self {
         let log = std::env::var("RUST_LOG").unwrap_or("off".into());
         let mut child = Command::new(program(example))
             .env("RUST_LOG", log)
@@ -75,14 +91,33 @@ impl Running {
                 .try_for_each(|l| sender.send(l))
         });
         let unknown = ([0, 0, 0, 0], 0).into();
-        let mut running = Running {
+        Running {
             child,
             lines,
             address: unknown,
-        };
-        let line = running.wait_for_line("listening on ");
-        running.address = line.trim_start_matches("listening on ").parse().unwrap();
-        running
+        }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal, by its name without SIG.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Asks it to stop, and does not wait for that.
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Waits until it has ended by itself; `true` if that was in an orderly way.
+    pub fn ended(mut self) -> bool {
+        until(|| self.child.try_wait().unwrap()).is_some_and(|status| status.success())
     }
 
     /// The next line that contains `text`.
@@ -109,27 +144,13 @@ impl Running {
 
     /// [`Running::get`] with more header fields, each ended by CRLF.
     pub fn get_with(&self, path: &str, fields: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head =
-            format!("GET {path} HTTP/1.1\r\nHost: test\r\n{fields}Connection: close\r\n\r\n");
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        Answer(text)
+        Asked::new(self.address, path, fields).answer()
     }
 
     /// Asks it to stop, and waits until it has; `true` if it ended in an orderly way.
-    pub fn stop(mut self) -> bool {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &id])
-                .status()
-                .unwrap()
-                .success()
-        );
-        until(|| self.child.try_wait().unwrap()).is_some_and(|status| status.success())
+    pub fn stop(self) -> bool {
+        self.terminate();
+        self.ended()
     }
 }
 
@@ -137,6 +158,28 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A request that was sent, and whose answer is waited for later.
+pub struct Asked(TcpStream);
+
+impl Asked {
+    /// Asks an address for a path, on a connection of its own; `fields` are more header fields, each
+    /// ended by CRLF.
+    pub fn new(address: SocketAddr, path: &str, fields: &str) -> Self {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: test\r\n{fields}Connection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        Asked(stream)
+    }
+
+    pub fn answer(mut self) -> Answer {
+        let mut text = String::new();
+        self.0.read_to_string(&mut text).unwrap();
+        Answer(text)
     }
 }
 

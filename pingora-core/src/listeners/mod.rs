@@ -24,10 +24,10 @@ pub(crate) use transport::Transport;
 use crate::process::{Fds, ReloadHook};
 use crate::protocols::l4::stream::Stream as L4Stream;
 use async_trait::async_trait;
-use pingora_error::Result;
+use pingora_error::{ErrorType, OrErr, Result};
 use std::fmt;
 use std::fs::Permissions;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Reads what comes before the TLS handshake, such as the header of the PROXY protocol.
 #[async_trait]
@@ -117,6 +117,8 @@ pub struct Listeners {
     endpoints: Vec<ListenerConfig>,
     filter: Option<Arc<dyn ConnectionFilter>>,
     pre_tls: Option<PreTlsCallback>,
+    /// What makes the handshakes of the endpoints that listen.
+    acceptors: Arc<Mutex<Vec<Weak<tls::Acceptor>>>>,
 }
 
 impl fmt::Debug for Listeners {
@@ -238,10 +240,27 @@ impl Listeners {
             .try_for_each(|e| bind::check(&e.address))
     }
 
-    /// What the endpoints do when the server is told to reload: their certificates are read anew from
-    /// their files.
-    pub(crate) fn reload_hooks(&self, _service: &str) -> Vec<ReloadHook> {
-        vec![]
+    /// What the endpoints do when the server is told to reload: certificates are read anew from their
+    /// files, also those of endpoints that are added later.
+    pub(crate) fn reload_hooks(&self, service: &str) -> Vec<ReloadHook> {
+        let acceptors = self.acceptors.clone();
+        let name = format!("{service}: certificates");
+        vec![ReloadHook::in_two_steps(&name, move |_| {
+            let acceptors = acceptors.clone();
+            async move {
+                let read = move || {
+                    let mut known = acceptors.lock().unwrap_or_else(PoisonError::into_inner);
+                    known.retain(|acceptor| acceptor.strong_count() > 0);
+                    let renewals = known
+                        .iter()
+                        .filter_map(|a| a.upgrade()?.renew().transpose());
+                    renewals.collect::<Result<Vec<_>>>()
+                };
+                let read = tokio::task::spawn_blocking(read).await;
+                let renewals = read.or_err(ErrorType::InternalError, "reading certificates")??;
+                Ok(move || renewals.into_iter().for_each(|renewal| renewal()))
+            }
+        })]
     }
 
     /// Makes every endpoint listen: takes the sockets that were passed to this process from `fds`,
@@ -255,11 +274,22 @@ impl Listeners {
         let mut configured = Vec::with_capacity(self.endpoints.len());
         for config in self.endpoints.drain(..) {
             let socket = bind::bind_address(&config.address, fds)?;
-            let tls = config.tls.map(TlsSettings::build).transpose()?;
+            let tls = config
+                .tls
+                .map(TlsSettings::build)
+                .transpose()?
+                .map(Arc::new);
+            if let Some(acceptor) = &tls {
+                let mut known = self
+                    .acceptors
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                known.push(Arc::downgrade(acceptor));
+            }
             let transport = Transport {
                 filter: self.filter.clone(),
                 pre_tls: self.pre_tls.clone(),
-                tls: tls.map(Arc::new),
+                tls,
             };
             configured.push((config.address.clone(), transport.clone()));
             bound.push(Endpoint {

@@ -35,6 +35,15 @@ impl Acceptor {
     pub(crate) async fn handshake(&self, stream: L4Stream) -> Result<Stream> {
         self.0.accept(stream).await.map_err(|e| e.into_down())
     }
+
+    /// Reads the certificate's files again; what is returned puts it into force. `None` where the
+    /// certificate does not come from files. Blocks.
+    ///
+    /// # Errors
+    /// Naming the file that can't be used.
+    pub(crate) fn renew(&self) -> Result<Option<Box<dyn FnOnce() + Send>>> {
+        self.0.renew()
+    }
 }
 
 #[cfg(test)]

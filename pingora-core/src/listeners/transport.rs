@@ -41,6 +41,13 @@ impl Transport {
         }
     }
 
+    /// What makes the handshakes.
+    #[cfg(test)]
+    #[cfg(feature = "openssl")]
+    pub(super) fn tls(&self) -> Option<Arc<tls::Acceptor>> {
+        self.tls.clone()
+    }
+
     /// Whether the connection may stay.
     pub(crate) fn admits(&self, accepted: &Accepted) -> bool {
         let (Some(filter), Some(peer)) = (&self.filter, &accepted.peer) else {

@@ -428,22 +428,28 @@ impl Server {
         background: Option<Arc<daemon::Background>>,
     ) -> Supervisor {
         info!("starting {} services", self.services.len());
+        let manager = Arc::new(manager);
+        let listen_fds = self.listen_fds.unwrap_or_default();
         Supervisor {
+            announcement: supervise::Announcement {
+                services: self.services.iter().map(|h| h.ready.clone()).collect(),
+                predecessor: self.predecessor.ok().flatten(),
+                fds: listen_fds.clone(),
+                manager: manager.clone(),
+                background: background.clone(),
+                made: false,
+            },
             configuration: self.configuration,
             source: self.source,
             reload_hooks: self.reload_hooks,
-            // Handles of this program's alone keep waiting for reloads.
             reload_requests: self.reload.1,
             signal_hooks: self.signal_hooks,
-            manager: Arc::new(manager),
+            manager,
             background,
-            ready: self.services.iter().map(|h| h.ready.clone()).collect(),
             services: self.services,
             dependencies: self.dependencies,
-            listen_fds: self.listen_fds.unwrap_or_default(),
-            predecessor: self.predecessor.ok().flatten(),
+            listen_fds,
             phases: self.phases,
-            announced: false,
         }
     }
 }
@@ -462,6 +468,8 @@ impl Service for Bootstrapped {
     }
 }
 
+#[cfg(test)]
+mod daemon_tests;
 #[cfg(test)]
 mod process_tests;
 #[cfg(test)]

@@ -6,22 +6,26 @@ use tokio::sync::broadcast;
 /// Where a server stands in its life.
 ///
 /// ```text
-///   Setup ── Bootstrap ── BootstrapComplete ── Running
-///                                                 │
-///        ┌────────────────────────────────────────┼─────────────────────┐
-///        │ graceful upgrade                       │ graceful terminate  │ fast
-///   GracefulUpgradeTransferringFds          GracefulTerminate           │
-///        │                                        │                     │
-///   GracefulUpgradeCloseTimeout                   │                     │
+///   Setup ── Bootstrap ── BootstrapComplete ── Running ◀───────────────────────┐
+///                                                 │                            │
+///        ┌────────────────────────────────────────┼─────────────────────┐      │
+///        │ graceful upgrade                       │ graceful terminate  │ fast │
+///   GracefulUpgradeTransferringFds ───────────────┼─────────────────────┤      │
+///        │               │ nobody took over       │                     │      │
+///        │               └────────────────────────┼─────────────────────┼──────┘
+///   GracefulUpgradeCloseTimeout            GracefulTerminate            │
 ///        └────────────────────────────────────────┤                     │
-///                                          ShutdownStarted ─────────────┤
-///                                                 │                     │
+///                                          ShutdownStarted ◀────────────┘
+///                                                 ├── fast ─────────────┐
 ///                                        ShutdownGracePeriod            │
-///                                                 └─────────────────────┤
-///                                                               ShutdownRuntimes
-///                                                                       │
-///                                                                  Terminated
+///                                                 ├─────────────────────┘
+///                                         ShutdownRuntimes
+///                                                 │
+///                                            Terminated
 /// ```
+///
+/// A signal to stop that comes while the sockets are being handed over is followed at once, gracefully or
+/// fast as it says. A second signal, to stop fast, ends the grace period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExecutionPhase {
     /// The server was made and does nothing yet. Never announced: it is where everybody starts.

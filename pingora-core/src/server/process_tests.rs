@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -93,10 +93,10 @@ fn child() {
 }
 
 /// A directory of its own for a child; removed with everything in it.
-struct Room(PathBuf);
+pub(super) struct Room(PathBuf);
 
 impl Room {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("server-{}-{n}", std::process::id()));
@@ -104,11 +104,11 @@ impl Room {
         Room(path)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", "ulimit -n ${FILES:-1024}; exec \"$@\"", "sh"])
@@ -125,7 +125,7 @@ impl Room {
     }
 
     /// Waits until the child listens.
-    fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         let path = self.file("address");
         let text = poll("the address", || std::fs::read_to_string(&path).ok());
         text.parse().unwrap()
@@ -138,7 +138,7 @@ impl Drop for Room {
     }
 }
 
-fn poll<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+pub(super) fn poll<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = attempt() {
@@ -175,14 +175,14 @@ fn start(room: &Room) -> (Running, SocketAddr) {
     (running, address)
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
+pub(super) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
 /// The byte that comes back; `None` where the connection is closed instead.
-fn ask(stream: &mut TcpStream, byte: u8) -> Option<u8> {
+pub(super) fn ask(stream: &mut TcpStream, byte: u8) -> Option<u8> {
     stream.write_all(&[byte]).ok()?;
     let mut answer = [0];
     stream.read_exact(&mut answer).ok()?;
@@ -300,37 +300,6 @@ fn a_test_of_the_configuration_ends_with_a_code() {
 }
 
 #[test]
-fn a_server_goes_into_the_background() {
-    let room = Room::new();
-    let pid_file = room.file("pid");
-    let conf = room.file("conf.yaml");
-    let text = format!(
-        "threads: 2\npid_file: {}\nerror_log: {}\n",
-        pid_file.display(),
-        room.file("log").display()
-    );
-    std::fs::write(&conf, text).unwrap();
-    let arguments = ["-d", "-c", conf.to_str().unwrap()];
-    let parent = room
-        .command(&arguments)
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert_eq!(parent.code(), Some(0));
-    let mut client = connect(room.address());
-    assert_eq!(ask(&mut client, b'a'), Some(b'a'));
-    let read = || std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok();
-    let daemon = Daemon(Pid::from_raw(poll("the pid", read)));
-    kill(daemon.0, Signal::SIGTERM).unwrap();
-    assert_eq!(client.read(&mut [0]).unwrap(), 0, "closed");
-    poll("the end", || (!is_alive(daemon.0)).then_some(()));
-    assert_eq!(
-        std::fs::read_to_string(room.file("log")).unwrap(),
-        "announced\n"
-    );
-}
-
-#[test]
 fn a_reload_takes_what_is_good_and_says_what_is_not() {
     let room = Room::new();
     let conf = room.file("conf.yaml");
@@ -357,6 +326,39 @@ fn a_reload_takes_what_is_good_and_says_what_is_not() {
     assert_eq!(ask(&mut client, b'a'), Some(b'a'), "who is in, stays");
     child.signal(Signal::SIGTERM);
     assert_eq!(child.end().code(), Some(0));
+}
+
+#[test]
+fn a_new_server_that_fails_leaves_the_old_one_serving() {
+    let room = Room::new();
+    let conf = room.file("conf.yaml");
+    let socket = room.file("upgrade.sock");
+    std::fs::write(&conf, format!("upgrade_sock: {}\n", socket.display())).unwrap();
+    let conf = conf.to_str().unwrap();
+    let mut old = Running(room.command(&["-c", conf]).spawn().unwrap());
+    let address = room.address();
+    let mut said = BufReader::new(old.0.stderr.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "announced");
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = held.local_addr().unwrap().to_string();
+    old.signal(Signal::SIGQUIT);
+    // It gets the sockets, and then can't listen where it is told to.
+    let mut new = room.command(&["-c", conf, "-u"]);
+    let new = new.env(LISTEN, &taken).output().unwrap();
+    assert_eq!(new.status.code(), Some(1));
+    let failure = said.next().unwrap().unwrap();
+    assert!(
+        failure.contains("can't hand over to the next server"),
+        "{failure}"
+    );
+    assert_eq!(ask(&mut connect(address), b'a'), Some(b'a'));
+
+    // The next one makes it.
+    old.signal(Signal::SIGQUIT);
+    let new = Running(room.command(&["-c", conf, "-u"]).spawn().unwrap());
+    assert_eq!(old.end().code(), Some(0));
+    assert_eq!(ask(&mut connect(address), b'b'), Some(b'b'));
+    drop(new);
 }
 
 /// Stands for the service manager: its socket, and where that is.
@@ -449,105 +451,6 @@ fn sockets_of_the_service_manager_are_listened_on_and_passed_on() {
     assert_eq!(new.end().code(), Some(0));
 }
 
-/// A configuration for the background.
-fn background(room: &Room, more: &str) -> PathBuf {
-    let conf = room.file("conf.yaml");
-    let text = format!(
-        "pid_file: {}\nerror_log: {}\nupgrade_sock: {}\ndaemon: true\n\
-         daemon_wait_for_ready: true\n{more}",
-        room.file("pid").display(),
-        room.file("log").display(),
-        room.file("upgrade.sock").display(),
-    );
-    std::fs::write(&conf, text).unwrap();
-    conf
-}
-
-fn daemon(room: &Room) -> Daemon {
-    let text = std::fs::read_to_string(room.file("pid")).unwrap();
-    Daemon(Pid::from_raw(text.trim().parse().unwrap()))
-}
-
-#[test]
-fn a_background_server_is_ready_when_its_starter_ends() {
-    let room = Room::new();
-    let conf = background(&room, "");
-    let arguments = ["-c", conf.to_str().unwrap()];
-    let started = room.command(&arguments).output().unwrap();
-    let said = String::from_utf8(started.stderr).unwrap();
-    assert_eq!((started.status.code(), said.as_str()), (Some(0), ""));
-    let first = daemon(&room);
-    assert!(is_alive(first.0));
-
-    // The pid file is held: a second one must not start.
-    let second = room.command(&arguments).output().unwrap();
-    assert_eq!(second.status.code(), Some(1));
-    let said = String::from_utf8(second.stderr).unwrap();
-    let expected = format!("belongs to a server that is running, {}", first.0);
-    assert!(said.contains(&expected), "{said}");
-
-    // A log that was moved away is opened anew.
-    let log = || std::fs::read_to_string(room.file("log")).unwrap_or_default();
-    poll("the announcement", || {
-        (log() == "announced\n").then_some(())
-    });
-    std::fs::rename(room.file("log"), room.file("log.1")).unwrap();
-    kill(first.0, Signal::SIGHUP).unwrap();
-    poll("the new log", || {
-        log().contains("reloaded with").then_some(())
-    });
-
-    kill(first.0, Signal::SIGTERM).unwrap();
-    poll("the end", || (!is_alive(first.0)).then_some(()));
-    assert!(!room.file("pid").exists());
-}
-
-#[test]
-fn a_server_that_cannot_go_into_the_background_says_so() {
-    let room = Room::new();
-    let conf = background(&room, "working_directory: /nonexistent\n");
-    let arguments = ["-c", conf.to_str().unwrap()];
-    let failed = room.command(&arguments).output().unwrap();
-    assert_eq!(failed.status.code(), Some(1));
-    let said = String::from_utf8(failed.stderr).unwrap();
-    assert!(said.contains("can't go into the background: "), "{said}");
-}
-
-#[test]
-fn a_server_that_gave_up_its_privileges_is_replaced() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: only root can become somebody else");
-        return;
-    }
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let room = Room::new();
-    std::fs::set_permissions(&room.0, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let conf = background(&room, "user: nobody\n");
-    let conf = conf.to_str().unwrap();
-    let start = |arguments: &[&str]| {
-        let status = room.command(arguments).stderr(Stdio::null()).status();
-        assert_eq!(status.unwrap().code(), Some(0));
-        daemon(&room)
-    };
-    let old = start(&["-c", conf]);
-    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
-    let process = std::fs::metadata(format!("/proc/{}", old.0)).unwrap();
-    assert_eq!(
-        (process.uid(), process.gid()),
-        (nobody.uid.as_raw(), nobody.gid.as_raw())
-    );
-    let mut client = connect(room.address());
-    assert_eq!(ask(&mut client, b'a'), Some(b'a'));
-
-    kill(old.0, Signal::SIGQUIT).unwrap();
-    let new = start(&["-c", conf, "-u"]);
-    assert_ne!(old.0, new.0);
-    poll("the end", || (!is_alive(old.0)).then_some(()));
-    assert_eq!(ask(&mut connect(room.address()), b'b'), Some(b'b'));
-    kill(new.0, Signal::SIGTERM).unwrap();
-    poll("the end", || (!is_alive(new.0)).then_some(()));
-}
-
 #[test]
 fn a_server_hands_over_without_refusing_anybody() {
     let room = Room::new();
@@ -620,23 +523,6 @@ fn a_server_that_nobody_takes_over_from_serves_on() {
         "{said}"
     );
     assert_eq!(said.lines().count(), 1, "{said}");
-}
-
-/// A process that nobody can wait for, which does not outlive the test either.
-struct Daemon(Pid);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if is_alive(self.0) {
-            let _ = kill(self.0, Signal::SIGKILL);
-        }
-    }
-}
-
-/// A process that has ended and that nobody waited for is not alive either.
-fn is_alive(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
-    stat.is_ok_and(|s| !s.contains(") Z "))
 }
 
 /// The processor time that a process has used, in hundredths of a second.

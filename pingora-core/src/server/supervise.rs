@@ -67,8 +67,7 @@ pub(super) struct Supervisor {
     pub(super) services: Vec<Hosted>,
     pub(super) dependencies: Arc<Dependencies>,
     pub(super) listen_fds: ListenFds,
-    pub(super) predecessor: Option<Handover>,
-    pub(super) ready: Vec<ServiceReadyWatch>,
+    pub(super) announcement: Announcement,
     pub(super) phases: Phases,
     pub(super) source: Option<Source>,
     pub(super) reload_hooks: Vec<ReloadHook>,
@@ -76,8 +75,6 @@ pub(super) struct Supervisor {
     pub(super) signal_hooks: Vec<SignalHook>,
     pub(super) manager: Arc<ServiceManager>,
     pub(super) background: Option<Arc<Background>>,
-    /// Whether everybody who waits for the services to be ready was told.
-    pub(super) announced: bool,
 }
 
 /// The services that run: yields the name of each that has ended, and how.
@@ -176,7 +173,7 @@ impl Supervisor {
     }
 
     fn start(&mut self, runtimes: &[Runtime], shutdown: &watch::Receiver<bool>) -> Running {
-        let ready = &self.ready;
+        let ready = &self.announcement.services;
         let services = std::mem::take(&mut self.services);
         let start = |(position, (hosted, runtime)): (usize, (Hosted, &Runtime))| {
             let waits_for = self.dependencies.of(position);
@@ -204,18 +201,9 @@ impl Supervisor {
         running: &mut Running,
         mut signal: impl Future<Output = ShutdownSignal> + Unpin,
     ) -> ShutdownSignal {
-        let announcement = Announcement {
-            predecessor: self.predecessor.take(),
-            fds: self.listen_fds.clone(),
-            manager: self.manager.clone(),
-            background: self.background.clone(),
-        };
-        let ready = self.ready.clone();
-        let told = std::mem::replace(&mut self.announced, true);
+        let announcement = &mut self.announcement;
         let mut accepting = pin!(async move {
-            if !told {
-                announcement.when_ready(ready).await;
-            }
+            announcement.when_ready().await;
             pending::<()>().await;
         });
         loop {
@@ -323,29 +311,36 @@ async fn host(
         .await;
 }
 
-/// What happens once all services are ready.
-struct Announcement {
-    predecessor: Option<Handover>,
-    fds: ListenFds,
-    manager: Arc<ServiceManager>,
-    background: Option<Arc<Background>>,
+/// What happens, once, when all services are ready.
+pub(super) struct Announcement {
+    pub(super) services: Vec<ServiceReadyWatch>,
+    pub(super) predecessor: Option<Handover>,
+    pub(super) fds: ListenFds,
+    pub(super) manager: Arc<ServiceManager>,
+    pub(super) background: Option<Arc<Background>>,
+    pub(super) made: bool,
 }
 
 impl Announcement {
-    async fn when_ready(self, services: Vec<ServiceReadyWatch>) {
-        for mut ready in services {
+    /// Cancel-safe: called again, it goes on waiting.
+    async fn when_ready(&mut self) {
+        for ready in &mut self.services {
             // An error means that it is gone: it can't be waited for any longer.
             let _ = ready.wait_for(|ready| *ready).await;
         }
-        for name in self.fds.lock().await.close_orphans() {
+        let orphans = self.fds.lock().await.close_orphans();
+        for name in orphans {
             warn!("no service listens on {name} any more; it was closed");
+        }
+        if std::mem::replace(&mut self.made, true) {
+            return;
         }
         // Before the server before this one ends, whose end would be that of the service.
         self.manager.ready();
         if let Some(background) = &self.background {
             background.ready();
         }
-        match self.predecessor.map(Handover::accepting) {
+        match self.predecessor.take().map(Handover::accepting) {
             None => {}
             Some(Ok(())) => info!("the server before this one may stop"),
             Some(Err(e)) => warn!("the server before this one did not hear that it may stop: {e}"),

@@ -239,6 +239,34 @@ fn an_upgrade_that_fails_leads_back_to_running() {
 }
 
 #[test]
+fn a_fast_shutdown_cuts_short_whatever_is_under_way() {
+    use ExecutionPhase::*;
+    for (first, passed) in [
+        (
+            ShutdownSignal::GracefulUpgrade,
+            &[GracefulUpgradeTransferringFds, ShutdownStarted][..],
+        ),
+        (
+            ShutdownSignal::GracefulTerminate,
+            &[GracefulTerminate, ShutdownStarted, ShutdownGracePeriod],
+        ),
+    ] {
+        let journal = Journal::default();
+        let mut server = Server::new_with_opt_and_conf(None, upgrading("fast", 10));
+        let mut phases = server.watch_execution_phase();
+        server.add_service(noting("stuck", &journal, Duration::from_secs(3600)));
+        let (tell, args) = told();
+        tell.send(first).unwrap();
+        tell.send(ShutdownSignal::FastShutdown).unwrap();
+        server.try_run(args).unwrap();
+        let seen = seen(&mut phases);
+        let (before, end) = seen.split_at(seen.len() - 2);
+        assert_eq!(&before[3..], passed);
+        assert_eq!(end, [ShutdownRuntimes, Terminated]);
+    }
+}
+
+#[test]
 fn work_under_way_is_waited_for() {
     let journal = Journal::default();
     let mut server = server();

@@ -9,14 +9,19 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a pipe is asked to hold, in bytes.
-const PIPE_SIZE: i32 = 256 * 1024;
+/// What a pipe is asked to hold, in bytes. The larger it is, the fewer times a body changes hands.
+const PIPE_SIZE: i32 = 1024 * 1024;
+/// And while there are many of them. What stands in pipes to slow peers is memory that no socket is
+/// charged with; this bounds it.
+const CROWDED_PIPE_SIZE: i32 = 256 * 1024;
+/// So many pipes are not many: half of what the kernel allows a user without privileges by default.
+const CROWD: usize = 32;
 /// A pipe that holds less is not worth its two system calls for each filling. The kernel makes such
 /// small ones for a user who has used up the quota (`fs.pipe-user-pages-soft`).
 const SMALLEST_PIPE: usize = 64 * 1024;
 /// Pipes take at most this part of the descriptors that the process may open.
 const SHARE_OF_DESCRIPTORS: usize = 8;
-const MOST_PIPES: usize = 1024;
+const MOST_PIPES: usize = 512;
 
 /// How many pipes there are in this process.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
@@ -46,7 +51,8 @@ impl Pipe {
     /// Those of pipe2(2), and `QuotaExceeded` where there are too many pipes already, or the kernel
     /// gives only a small one.
     pub(crate) fn new() -> io::Result<Pipe> {
-        if OPEN.fetch_add(1, Ordering::Relaxed) >= most_pipes() {
+        let others = OPEN.fetch_add(1, Ordering::Relaxed);
+        if others >= most_pipes() {
             OPEN.fetch_sub(1, Ordering::Relaxed);
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
@@ -60,7 +66,14 @@ impl Pipe {
             writer,
             capacity: 0,
         };
-        let size = fcntl(&pipe.writer, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE))
+        let size = if others < CROWD {
+            PIPE_SIZE
+        } else {
+            CROWDED_PIPE_SIZE
+        };
+        let size = fcntl(&pipe.writer, FcntlArg::F_SETPIPE_SZ(size))
+            // The quota, or the limit of one pipe, may still allow this.
+            .or_else(|_| fcntl(&pipe.writer, FcntlArg::F_SETPIPE_SZ(CROWDED_PIPE_SIZE)))
             .or_else(|_| fcntl(&pipe.writer, FcntlArg::F_GETPIPE_SZ))?;
         pipe.capacity = usize::try_from(size).unwrap_or(0);
         match pipe.capacity >= SMALLEST_PIPE {

@@ -11,6 +11,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 type CertificateCallback = Option<extern "C" fn(*mut SSL, *mut c_void) -> c_int>;
 
 unsafe extern "C" {
+    fn SSL_certs_clear(ssl: *mut SSL);
     fn SSL_set_cert_cb(ssl: *mut SSL, callback: CertificateCallback, arg: *mut c_void);
     fn X509_VERIFY_PARAM_add1_host(
         param: *mut X509_VERIFY_PARAM,
@@ -49,6 +50,13 @@ pub(crate) fn set_groups(ssl: &mut SslRef, groups: &str) -> Result<(), ErrorStac
         1 => Ok(()),
         _ => Err(ErrorStack::get()),
     }
+}
+
+/// Forgets the certificates, with their keys and chains, that a session got from its context.
+pub(crate) fn forget_certificates(ssl: &mut SslRef) {
+    // SAFETY: the pointer comes from a live, exclusive reference; what is cleared belongs to the session
+    // alone, which copied it from the context when it was made.
+    unsafe { SSL_certs_clear(ssl.as_ptr()) }
 }
 
 /// The session of a stream, to be changed: the bindings only lend it for reading.

@@ -6,12 +6,10 @@ use pingora_core::protocols::l4::splice::SplicePipe;
 use pingora_error::{BError, Error, ErrorType};
 use std::task::{Context, Poll};
 
-/// A body of which less is still to come is copied: two system calls for each piece, and the pages
-/// that are handed around, cost more than they save.
-const WORTH_IT: u64 = 128 * 1024;
-/// Where nobody knows how much is still to come, the last piece has to be as large: a tunnel that
-/// carries small messages is better copied.
-const LARGE_PIECE: usize = 32 * 1024;
+/// A body of which less is still to come is copied: to copy so little costs no more than to hand its
+/// pages around. Where nobody knows how much is still to come, the last piece has to be as large: a
+/// tunnel that carries small messages is better copied.
+const WORTH_IT: u64 = 32 * 1024;
 
 /// What there is to know about a body before its payload may be spliced.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +33,7 @@ impl Payload {
         match (known, self.room) {
             (Some(0), _) | (None, Some(0)) => false,
             (Some(next), _) => self.under_way || next >= WORTH_IT,
-            (None, _) => self.last_piece >= LARGE_PIECE,
+            (None, _) => self.last_piece as u64 >= WORTH_IT,
         }
     }
 }
@@ -64,6 +62,8 @@ pub(crate) struct Relay {
     /// No pipe was to be had.
     given_up: bool,
     under_way: bool,
+    /// What is queued has to leave before the next piece is taken.
+    waits: bool,
     last_piece: usize,
     pipe: Option<SplicePipe>,
     /// What a step has received and sent.
@@ -87,8 +87,17 @@ impl Relay {
         self.pipe.as_ref().map_or(0, SplicePipe::held)
     }
 
+    /// Whether something has to leave before more is received.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.held() > 0 || self.waits && self.takes_more()
+    }
+
     /// Whether [`Relay::poll`] may have something to do.
     pub(crate) fn is_open(&self) -> bool {
+        self.held() > 0 || self.takes_more()
+    }
+
+    fn takes_more(&self) -> bool {
         self.unseen && !self.given_up
     }
 
@@ -100,10 +109,17 @@ impl Relay {
         source: Option<SpliceSource<'_>>,
         sink: Option<SpliceSink<'_>>,
     ) -> Poll<Relayed> {
-        (self.received, self.sent) = (0, 0);
+        (self.received, self.sent, self.waits) = (0, 0, false);
         let (Some(mut source), Some(mut sink)) = (source, sink) else {
             return Poll::Ready(self.interrupted());
         };
+        if !sink.is_clear() {
+            self.waits = self.held() == 0 && self.may_splice(&source, &sink);
+            return match self.waits {
+                true => Poll::Pending,
+                false => Poll::Ready(self.interrupted()),
+            };
+        }
         loop {
             if let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.held() > 0) {
                 match sink.poll_drain(cx, pipe) {
@@ -116,7 +132,7 @@ impl Relay {
             if self.received >= BYTES_PER_TURN {
                 return Poll::Ready(Relayed::Yield);
             }
-            match self.poll_fill(cx, &mut source, sink.room()) {
+            match self.poll_fill(cx, &mut source, &sink) {
                 Poll::Ready(None) => {}
                 Poll::Ready(Some(other)) => {
                     self.pipe = None;
@@ -131,24 +147,23 @@ impl Relay {
         }
     }
 
+    fn may_splice(&self, source: &SpliceSource<'_>, sink: &SpliceSink<'_>) -> bool {
+        let payload = Payload {
+            under_way: self.under_way,
+            remaining: source.remaining(),
+            room: sink.room(),
+            last_piece: self.last_piece,
+        };
+        self.takes_more() && payload.may_be_spliced()
+    }
+
     fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut SpliceSource<'_>,
-        room: Option<u64>,
+        sink: &SpliceSink<'_>,
     ) -> Poll<Option<Relayed>> {
-        let Relay {
-            under_way,
-            last_piece,
-            ..
-        } = *self;
-        let payload = Payload {
-            under_way,
-            remaining: source.remaining(),
-            room,
-            last_piece,
-        };
-        if !payload.may_be_spliced() {
+        if !self.may_splice(source, sink) {
             return Poll::Ready(Some(Relayed::Copy));
         }
         let Some(pipe) = self.pipe.take().or_else(take_pipe) else {
@@ -157,9 +172,9 @@ impl Relay {
         };
         let pipe = self.pipe.insert(pipe);
         source
-            .poll_fill(cx, pipe, room.unwrap_or(u64::MAX))
+            .poll_fill(cx, pipe, sink.room().unwrap_or(u64::MAX))
             .map(|filled| match filled {
-                // The end of the connection: the session knows what it means.
+                // Mostly the end of the connection: the session will find out.
                 Ok(0) => {
                     self.given_up = true;
                     Some(Relayed::Copy)

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 /// A half is not read from while the other has at least this much queued, in bytes.
 pub(crate) const QUEUE_MARK: usize = 64 * 1024;
+/// What may be queued towards the client when an exchange is over, in bytes.
+const LAST_WORDS: usize = 16 * 1024;
 /// After so many events without waiting, other tasks get their turn.
 const EVENTS_PER_TURN: u32 = 32;
 /// And after so many bytes.
@@ -46,7 +48,7 @@ pub(crate) enum Event {
     UpstreamUnwritable(BError),
     /// A limit of time was reached.
     Expired(Deadline),
-    /// All is read, and all is written.
+    /// All is read, and all is written but for the last few bytes to the client.
     Complete,
 }
 
@@ -151,6 +153,13 @@ impl Turn {
         up: &mut U,
     ) -> Poll<Event> {
         let delayed = self.resume_at.is_some();
+        if exchange.finished()
+            && !exchange.tunnel
+            && !up.wants_flush()
+            && self.leaves_last_words(down)
+        {
+            return Poll::Ready(Event::Complete);
+        }
         if !delayed && self.reads_response(exchange, down) && up.has_input() {
             let event = self.poll_task(cx, up);
             if event.is_ready() {
@@ -206,12 +215,18 @@ impl Turn {
 
     /// Whether the response may be read from: there is room for more of it.
     fn reads_response<D: DownstreamHalf>(&self, exchange: &Exchange, down: &D) -> bool {
-        exchange.wants_response() && down.queued() < QUEUE_MARK && self.response.held() == 0
+        exchange.wants_response() && down.queued() < QUEUE_MARK && !self.response.is_blocked()
+    }
+
+    /// Whether what is still queued is little enough to be written by whoever ended the exchange:
+    /// the connection to the server is free then before the client has seen the end.
+    fn leaves_last_words<D: DownstreamHalf>(&self, down: &D) -> bool {
+        down.queued() <= LAST_WORDS && self.response.held() == 0
     }
 
     /// Whether the request may be read from: there is room for more of it.
     fn reads_body<U: UpstreamHalf>(&self, exchange: &Exchange, up: &U) -> bool {
-        exchange.wants_body() && up.queued() < QUEUE_MARK && self.request.held() == 0
+        exchange.wants_body() && up.queued() < QUEUE_MARK && !self.request.is_blocked()
     }
 
     fn poll_response<D: DownstreamHalf, U: UpstreamHalf>(

@@ -68,6 +68,23 @@ impl<C: custom::Connector> Connector<C> {
         Ok((HttpSession::H1(session), reused))
     }
 
+    /// Opens `count` connections to this peer, all at once, and keeps them for later exchanges. They
+    /// belong to the runtime that this is called on: without work stealing, to the calling thread.
+    ///
+    /// Dropping the future keeps those that are open already.
+    ///
+    /// # Errors
+    /// The first error of connecting; the other connections are kept.
+    pub async fn connect_in_advance<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+        count: usize,
+    ) -> Result<()> {
+        let opened = (0..count).map(|_| self.h1.connect_in_advance(peer));
+        let opened = futures::future::join_all(opened).await;
+        opened.into_iter().collect()
+    }
+
     /// A session over a kept connection, if there is one. Never waits.
     pub fn reused_session<P: Peer + Send + Sync + 'static>(
         &self,

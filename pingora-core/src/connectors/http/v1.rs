@@ -70,6 +70,19 @@ impl Connector {
         Ok((HttpSession::new_with_options(stream, peer), false))
     }
 
+    /// Opens a connection and keeps it for a later exchange; see
+    /// [`super::Connector::connect_in_advance`].
+    pub(super) async fn connect_in_advance<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Result<()> {
+        let stream = self.transport.new_http1_stream(peer).await?;
+        let session = HttpSession::new_with_options(stream, peer);
+        let idle_timeout = peer.idle_timeout();
+        self.pool.put(peer.reuse_hash(), session, idle_timeout);
+        Ok(())
+    }
+
     /// A session over a kept connection, if there is one.
     pub async fn reused_http_session<P: Peer + Send + Sync + 'static>(
         &self,

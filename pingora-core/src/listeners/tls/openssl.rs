@@ -5,6 +5,7 @@ pub use crate::protocols::tls::ALPN;
 
 use super::Acceptor;
 use crate::process::ServerConf;
+use crate::protocols::tls::openssl::certificate_files::CertificateFiles;
 use crate::protocols::tls::{ServerContext, TlsAcceptCallbacks};
 use openssl::ssl::{
     AlpnError, SslAcceptor, SslAcceptorBuilder, SslFiletype, SslMethod, SslVersion,
@@ -12,6 +13,7 @@ use openssl::ssl::{
 use pingora_error::{Error, OrErr, Result};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 /// Settings of a TLS listener: TLS 1.2 and 1.3 with the ciphers that Mozilla recommends as
 /// "intermediate". For everything else it derefs to OpenSSL's own builder.
@@ -28,10 +30,12 @@ use std::ops::{Deref, DerefMut};
 pub struct TlsSettings {
     builder: SslAcceptorBuilder,
     callbacks: Option<TlsAcceptCallbacks>,
+    files: Option<Arc<CertificateFiles>>,
 }
 
 impl TlsSettings {
-    /// The recommended settings with a certificate chain (the leaf first) and its key, PEM files.
+    /// The recommended settings with a certificate chain (the leaf first) and its key, PEM files. When
+    /// the server is told to reload, both are read again, and shown in handshakes from then on.
     ///
     /// # Errors
     /// [`TLS_CONF_ERR`] naming the file that can't be used.
@@ -48,7 +52,9 @@ impl TlsSettings {
         builder.check_private_key().or_err_with(TLS_CONF_ERR, || {
             format!("the key {key_path} does not belong to the certificate {cert_path}")
         })?;
-        Ok(Self::from(builder))
+        let mut settings = Self::from(builder);
+        settings.files = Some(Arc::new(CertificateFiles::new(cert_path, key_path)));
+        Ok(settings)
     }
 
     /// The recommended settings, with callbacks that choose the certificate during the handshake.
@@ -59,6 +65,7 @@ impl TlsSettings {
         Ok(TlsSettings {
             builder: recommended()?,
             callbacks: Some(callbacks),
+            files: None,
         })
     }
 
@@ -99,6 +106,7 @@ impl TlsSettings {
         Ok(Acceptor(ServerContext {
             acceptor: self.builder.build(),
             callbacks: self.callbacks,
+            files: self.files,
         }))
     }
 }
@@ -118,6 +126,7 @@ impl From<SslAcceptorBuilder> for TlsSettings {
         TlsSettings {
             builder,
             callbacks: None,
+            files: None,
         }
     }
 }

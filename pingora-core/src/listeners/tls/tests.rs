@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::connectors::{ConnectorOptions, TransportConnector};
+use crate::listeners::Listeners;
+use crate::process::{Fds, Reload, run_hooks};
 use crate::protocols::Peek;
 use crate::protocols::l4::listener::Listener;
 use crate::protocols::tls::openssl::test_certificates::{Made, authority};
@@ -530,4 +532,62 @@ async fn files_are_read_and_faults_in_them_named() {
     let broken = TransportConnector::new(Some(options));
     let e = broken.new_stream(&peer).await.unwrap_err();
     assert!(e.to_string().contains("/nonexistent.pem"), "{e}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_renewed_is_shown_after_a_reload() {
+    let (first, second) = (authority("first"), authority("second"));
+    let path = |name: &str| {
+        let name = format!("renewal-{}-{name}.pem", std::process::id());
+        std::env::temp_dir().join(name)
+    };
+    let (cert, key) = (path("cert"), path("key"));
+    let write = |from: &Made, key_of: &Made| {
+        let made = (
+            from.issue(&["one.test"], &[]),
+            key_of.issue(&["one.test"], &[]),
+        );
+        std::fs::write(&cert, made.0.cert.to_pem().unwrap()).unwrap();
+        let key_of = match std::ptr::eq(from, key_of) {
+            true => &made.0,
+            false => &made.1,
+        };
+        std::fs::write(&key, key_of.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    };
+    write(&first, &first);
+    let mut listeners = Listeners::new();
+    let (cert_path, key_path) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    listeners
+        .add_tls("127.0.0.1:0", cert_path, key_path)
+        .unwrap();
+    let hooks = listeners.reload_hooks("test");
+    let endpoint = listeners.bind(&mut Fds::new()).unwrap().remove(0);
+    let acceptor = endpoint.transport.tls().unwrap();
+    let reload = Reload::new(Arc::default(), None);
+    let shown = async |ca: &Made| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = Listener::from(listener);
+        let serving = async {
+            let stream = listener.accept().await.unwrap();
+            acceptor.handshake(stream).await.map(drop)
+        };
+        let peer = peer(address, "one.test", ca);
+        let (_, connected) = tokio::join!(serving, connector().new_stream(&peer));
+        connected.is_ok()
+    };
+    assert!(shown(&first).await && !shown(&second).await);
+
+    write(&second, &first);
+    let (name, error) = run_hooks(&hooks, &reload).await.unwrap_err();
+    assert_eq!(name, "test: certificates");
+    assert!(error.to_string().contains("does not belong"), "{error}");
+    assert!(shown(&first).await, "stays as it was");
+
+    write(&second, &second);
+    run_hooks(&hooks, &reload).await.unwrap();
+    assert!(shown(&second).await && !shown(&first).await);
+    for path in [cert, key] {
+        std::fs::remove_file(path).unwrap();
+    }
 }

@@ -52,8 +52,8 @@ pub trait DownstreamHalf {
         None
     }
 
-    /// The response's payload, where it may be written unseen: to a plain socket with nothing
-    /// queued, without framing around each piece.
+    /// The response's payload, where it may be written unseen: to a plain socket, without framing
+    /// around each piece.
     fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
         None
     }

@@ -18,7 +18,7 @@ pub struct SplicePipe {
 }
 
 impl SplicePipe {
-    /// An empty pipe. `None` where this process may have no more of them: there are at most 1024,
+    /// An empty pipe. `None` where this process may have no more of them: there are at most 512,
     /// and with their two descriptors each they never take more than an eighth of what the process
     /// may open.
     pub fn take() -> Option<SplicePipe> {

@@ -62,6 +62,11 @@ impl ClientContext {
 pub(crate) struct ServerContext;
 
 impl ServerContext {
+    /// There is no certificate.
+    pub(crate) fn renew(&self) -> Result<Option<Box<dyn FnOnce() + Send>>> {
+        Ok(None)
+    }
+
     /// # Errors
     /// Always: there is no TLS library.
     pub(crate) async fn accept<S: IO + 'static>(&self, _stream: S) -> Result<Stream> {

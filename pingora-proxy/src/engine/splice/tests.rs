@@ -4,7 +4,7 @@ mod bodies;
 mod faults;
 mod seen;
 
-use super::{LARGE_PIECE, Payload, WORTH_IT};
+use super::{Payload, WORTH_IT};
 use crate::{HttpProxy, ProxyHttp, Session, http_proxy};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -209,6 +209,7 @@ fn sizes() -> Vec<usize> {
 #[test]
 fn what_may_be_spliced() {
     const SOME: u64 = WORTH_IT;
+    const LARGE_PIECE: usize = WORTH_IT as usize;
     // Under way, still to be received, room, last piece; the answer.
     type Row = (bool, Option<u64>, Option<u64>, usize, bool);
     let rows: &[Row] = &[

@@ -350,6 +350,7 @@ impl Rig {
             match self.poll() {
                 Poll::Ready(event) => {
                     if let Some(event) = self.apply(event) {
+                        self.write_last_words();
                         return Some(event);
                     }
                 }
@@ -357,6 +358,12 @@ impl Rig {
                 Poll::Pending => return None,
             }
         }
+    }
+
+    /// What whoever ran the exchange does at its end.
+    pub(super) fn write_last_words(&mut self) {
+        let waker = Waker::from(self.woken.clone());
+        let _ = self.down.poll_flush(&mut Context::from_waker(&waker));
     }
 
     /// As an executor does it: nothing happens unless somebody woke the task.

@@ -61,14 +61,28 @@ async fn a_whole_exchange_passes_through() {
         rig.up.tasks.give(body("one", false));
         rig.up.tasks.give(body("two", true));
         assert!(
-            rig.settle_if_woken().is_none(),
-            "read, but the client has not taken it"
+            matches!(rig.settle_if_woken(), Some(Event::Complete)),
+            "the last words are for whoever ran the exchange"
         );
+        assert_eq!(rig.down.out.delivered, b"");
         rig.down.out.grant(100);
-        assert!(matches!(rig.settle_if_woken(), Some(Event::Complete)));
+        rig.write_last_words();
         assert_eq!(rig.down.out.delivered, b"headheadonetwo");
         assert_eq!(rig.down.heads, [103, 200]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_last_words_are_written_before_the_end() {
+    let mut rig = Rig::new(Limits::default());
+    rig.down.body.give(Ok(None));
+    rig.up.tasks.give(head(200, false));
+    rig.up.tasks.give(body(vec![7; 40 * 1024], true));
+    assert!(rig.settle().is_none());
+    rig.down.out.grant(20 * 1024);
+    assert!(rig.settle().is_none());
+    rig.down.out.grant(10 * 1024);
+    assert!(matches!(rig.settle(), Some(Event::Complete)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -106,6 +106,36 @@ async fn a_kept_connection_that_was_closed_is_replaced() {
 }
 
 #[tokio::test]
+async fn what_must_not_be_done_twice_is_not_sent_twice() {
+    let post = UPLOAD.replace("PUT", "POST");
+    for request in [post.as_str(), "BREW /x HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        let origin = Origin::start(vec![
+            vec![reply(OK, Then::Keep), reply("", Then::Close)],
+            vec![reply(OK, Then::Keep)],
+        ])
+        .await;
+        let mut client = Client::of(&proxy_of(Plain::to(&origin)));
+        assert!(client.ask(request).await.starts_with("HTTP/1.1 200 "));
+        let answer = client.ask(request).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{request}: {answer}");
+        assert_eq!(origin.requests().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_never_comes_to_the_point_is_502() {
+    let endless = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(100);
+    let origin = Origin::start(vec![vec![reply(&endless, Then::Watch)]]).await;
+    let mut client = Client::of(&proxy_of(Plain::to(&origin)));
+    client
+        .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await;
+    let answer = client.end().await;
+    assert!(answer.contains("HTTP/1.1 502 "), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 103 ").count(), 64);
+}
+
+#[tokio::test]
 async fn a_new_connection_that_is_closed_is_not() {
     let origin = Origin::start(vec![vec![reply("", Then::Close)]]).await;
     let answer = through(Plain::to(&origin), GET).await;

@@ -4,6 +4,7 @@ use crate::protocols::http::h1::{BodyDecoder, BodyEncoder};
 use crate::protocols::l4::splice::SplicePipe;
 use crate::protocols::l4::stream::Stream as PlainStream;
 use pingora_error::{ErrorSource, Result};
+use std::io;
 use std::task::{Context, Poll, ready};
 
 /// The socket itself, where a connection is nothing more than one and holds back no bytes.
@@ -11,6 +12,12 @@ pub(super) fn plain(io: &Stream) -> Option<&PlainStream> {
     io.as_any()
         .downcast_ref::<PlainStream>()
         .filter(|stream| stream.is_plain())
+}
+
+/// Whether it is the system that does not know, or not allow, splicing between these two.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
 }
 
 /// Where the payload of a body comes from, if it is not to be looked at.
@@ -31,8 +38,9 @@ impl SpliceSource<'_> {
         self.decoder.remaining()
     }
 
-    /// Takes up to `most` bytes into a pipe, which must be empty. 0: the peer has closed its side;
-    /// what that means the session's own reading will tell. Cancel-safe.
+    /// Takes up to `most` bytes into a pipe, which must be empty. 0: there is nothing to be had in
+    /// this way, mostly because the peer has closed its side; the session's own reading will tell.
+    /// Cancel-safe.
     ///
     /// # Errors
     /// Those of reading a body.
@@ -55,6 +63,7 @@ impl SpliceSource<'_> {
                         faults::bad_body(fault, self.side.clone())
                     })
             }
+            Err(error) if is_refusal(&error) => Ok(0),
             Err(error) => {
                 *self.broken = true;
                 Err(faults::read_failed(error, self.side.clone()))
@@ -71,6 +80,8 @@ pub struct SpliceSink<'a> {
     pub(super) stream: &'a PlainStream,
     pub(super) encoder: &'a mut BodyEncoder,
     pub(super) sent: &'a mut usize,
+    /// Nothing is queued ahead of the payload.
+    pub(super) clear: bool,
     /// Set where nothing more can be written.
     pub(super) failed: &'a mut bool,
     pub(super) side: ErrorSource,
@@ -82,8 +93,13 @@ impl SpliceSink<'_> {
         self.encoder.room()
     }
 
-    /// Gives what is in a pipe, which must hold something, to the peer; returns how much it took.
-    /// Cancel-safe.
+    /// Whether payload may be written now: nothing is queued that has to leave first.
+    pub fn is_clear(&self) -> bool {
+        self.clear
+    }
+
+    /// Gives what is in a pipe, which must hold something, to the peer; returns how much it took. To
+    /// be called where [`is_clear`](SpliceSink::is_clear) holds. Cancel-safe.
     ///
     /// # Errors
     /// Those of writing a body.

@@ -1,6 +1,7 @@
 //! TLS by OpenSSL, 1.1.1 or later.
 
 pub(crate) mod certificate;
+pub(crate) mod certificate_files;
 pub mod client;
 mod digest;
 pub mod server;

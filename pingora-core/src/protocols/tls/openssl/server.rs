@@ -1,5 +1,6 @@
 //! TLS towards clients.
 
+use super::certificate_files::CertificateFiles;
 use super::stream::SslStream;
 use crate::protocols::tls::{TlsAccept, TlsAcceptCallbacks};
 use crate::protocols::{IO, Stream};
@@ -10,12 +11,15 @@ use openssl_sys::SSL_ERROR_WANT_X509_LOOKUP;
 use pingora_error::{ErrorType, OrErr, Result};
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What all TLS connections of one listener share.
 pub(crate) struct ServerContext {
     pub(crate) acceptor: SslAcceptor,
     pub(crate) callbacks: Option<TlsAcceptCallbacks>,
+    /// Where the certificate came from files.
+    pub(crate) files: Option<Arc<CertificateFiles>>,
 }
 
 impl ServerContext {
@@ -28,9 +32,28 @@ impl ServerContext {
             Some(callbacks) => {
                 handshake_with_callback(&self.acceptor, stream, callbacks.as_ref()).await?
             }
-            None => handshake(&self.acceptor, stream).await?,
+            None => {
+                let mut stream = prepare_tls_stream(&self.acceptor, stream)?;
+                if let Some(files) = &self.files {
+                    files.show(stream.ssl_mut())?;
+                }
+                accept_prepared(stream).await?
+            }
         };
         Ok(Box::new(stream))
+    }
+
+    /// Reads the certificate's files again; what is returned puts it into force. `None` where the
+    /// certificate does not come from files. Blocks.
+    ///
+    /// # Errors
+    /// `InvalidCert`, naming the file that can't be used.
+    pub(crate) fn renew(&self) -> Result<Option<Box<dyn FnOnce() + Send>>> {
+        let Some(files) = &self.files else {
+            return Ok(None);
+        };
+        let (files, renewed) = (files.clone(), files.read()?);
+        Ok(Some(Box::new(move || files.put(renewed))))
     }
 }
 
@@ -57,7 +80,10 @@ pub fn prepare_tls_stream<S: IO>(ssl_acceptor: &SslAcceptor, io: S) -> Result<Ss
 /// # Errors
 /// `TLSHandshakeFailure`.
 pub async fn handshake<S: IO>(ssl_acceptor: &SslAcceptor, io: S) -> Result<SslStream<S>> {
-    let mut stream = prepare_tls_stream(ssl_acceptor, io)?;
+    accept_prepared(prepare_tls_stream(ssl_acceptor, io)?).await
+}
+
+async fn accept_prepared<S: IO>(mut stream: SslStream<S>) -> Result<SslStream<S>> {
     stream
         .accept()
         .await

@@ -1,6 +1,7 @@
 //! Who wants to see the bytes, sees all of them.
 
 use super::*;
+use pingora_http::ResponseHeader;
 
 /// A proxy with filters on both bodies.
 struct Watching {
@@ -95,6 +96,75 @@ async fn what_is_measured_is_copied() {
         let mut client = TcpStream::connect(proxy).await.unwrap();
         fetch(&mut client, 2_000_000).await;
         assert_eq!(SPLICED.get(), 0);
+    })
+    .await;
+}
+
+/// A proxy that takes an interest in the bytes once the response has begun.
+struct Awakened(Plain, Arc<AtomicUsize>);
+
+#[async_trait]
+impl ProxyHttp for Awakened {
+    type CTX = bool;
+    fn new_ctx(&self) -> bool {
+        false
+    }
+    async fn upstream_peer(&self, s: &mut Session, _: &mut bool) -> Result<Box<HttpPeer>> {
+        self.0.upstream_peer(s, &mut ()).await
+    }
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        _: &mut ResponseHeader,
+        awake: &mut bool,
+    ) -> Result<()> {
+        *awake = true;
+        Ok(())
+    }
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        _: &mut bool,
+    ) -> Result<()> {
+        let seen = body.as_ref().map_or(0, Bytes::len);
+        self.1.fetch_add(seen, Ordering::Relaxed);
+        Ok(())
+    }
+    fn body_filters(&self, _: &Session, awake: &bool) -> Option<bool> {
+        Some(*awake)
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_may_change_its_mind_in_the_middle_of_an_upload() {
+    const LENGTH: usize = 30_000_000;
+    soon(async {
+        let (address, _) = origin(async |mut stream| {
+            read_head(&mut stream).await.unwrap();
+            let mut body = read_body(&mut stream, LENGTH / 3).await;
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n";
+            stream.write_all(head).await.unwrap();
+            body.extend(read_body(&mut stream, LENGTH - LENGTH / 3).await);
+            let verdict = if body == payload(LENGTH) {
+                b"same"
+            } else {
+                b"else"
+            };
+            stream.write_all(verdict).await.unwrap();
+        })
+        .await;
+        let seen = Arc::new(AtomicUsize::new(0));
+        let proxy = serve(Awakened(Plain::to(address), seen.clone())).await;
+        let mut client = TcpStream::connect(proxy).await.unwrap();
+        let head = format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.write_all(&payload(LENGTH)).await.unwrap();
+        read_head(&mut client).await.unwrap();
+        assert_eq!(read_body(&mut client, 4).await, b"same");
+        let (seen, spliced) = (seen.load(Ordering::Relaxed), SPLICED.get());
+        assert!(seen > 0 && spliced > 0 && seen + spliced <= LENGTH);
     })
     .await;
 }

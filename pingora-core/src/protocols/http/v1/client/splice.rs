@@ -22,14 +22,16 @@ impl HttpSession {
 
     /// The request's payload, where it may be written unseen. For engines.
     pub fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
-        if self.wants_flush() || self.inner.write_closed {
+        if self.inner.write_closed {
             return None;
         }
+        let clear = !self.wants_flush();
         let inner = &mut *self.inner;
         Some(SpliceSink {
             stream: plain(&inner.io)?,
             encoder: &mut inner.encoder,
             sent: &mut inner.body_sent,
+            clear,
             failed: &mut inner.write_closed,
             side: ErrorSource::Upstream,
         })

@@ -39,14 +39,16 @@ impl HttpSession {
     /// The response's payload, where it may be written unseen. For engines.
     pub fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
         let measured = self.inner.options.min_send_rate.is_some();
-        if self.inner.broken || measured || self.wants_flush() {
+        if self.inner.broken || measured {
             return None;
         }
+        let clear = !self.wants_flush();
         let inner = &mut *self.inner;
         Some(SpliceSink {
             stream: plain(&inner.io)?,
             encoder: &mut inner.encoder,
             sent: &mut inner.body_sent,
+            clear,
             failed: &mut inner.broken,
             side: ErrorSource::Downstream,
         })

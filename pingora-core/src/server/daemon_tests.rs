@@ -1,0 +1,155 @@
+//! Servers in the background.
+
+use super::process_tests::{Room, ask, connect, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+/// A process that nobody can wait for, which does not outlive the test either.
+struct Daemon(Pid);
+
+/// A configuration for the background.
+fn background(room: &Room, more: &str) -> PathBuf {
+    let conf = room.file("conf.yaml");
+    let text = format!(
+        "pid_file: {}\nerror_log: {}\nupgrade_sock: {}\ndaemon: true\n\
+         daemon_wait_for_ready: true\n{more}",
+        room.file("pid").display(),
+        room.file("log").display(),
+        room.file("upgrade.sock").display(),
+    );
+    std::fs::write(&conf, text).unwrap();
+    conf
+}
+
+fn daemon(room: &Room) -> Daemon {
+    let text = std::fs::read_to_string(room.file("pid")).unwrap();
+    Daemon(Pid::from_raw(text.trim().parse().unwrap()))
+}
+
+#[test]
+fn a_server_goes_into_the_background() {
+    let room = Room::new();
+    let pid_file = room.file("pid");
+    let conf = room.file("conf.yaml");
+    let text = format!(
+        "threads: 2\npid_file: {}\nerror_log: {}\n",
+        pid_file.display(),
+        room.file("log").display()
+    );
+    std::fs::write(&conf, text).unwrap();
+    let arguments = ["-d", "-c", conf.to_str().unwrap()];
+    let parent = room
+        .command(&arguments)
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(parent.code(), Some(0));
+    let mut client = connect(room.address());
+    assert_eq!(ask(&mut client, b'a'), Some(b'a'));
+    let read = || std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok();
+    let daemon = Daemon(Pid::from_raw(poll("the pid", read)));
+    kill(daemon.0, Signal::SIGTERM).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "closed");
+    poll("the end", || (!is_alive(daemon.0)).then_some(()));
+    assert_eq!(
+        std::fs::read_to_string(room.file("log")).unwrap(),
+        "announced\n"
+    );
+}
+
+#[test]
+fn a_background_server_is_ready_when_its_starter_ends() {
+    let room = Room::new();
+    let conf = background(&room, "");
+    let arguments = ["-c", conf.to_str().unwrap()];
+    let started = room.command(&arguments).output().unwrap();
+    let said = String::from_utf8(started.stderr).unwrap();
+    assert_eq!((started.status.code(), said.as_str()), (Some(0), ""));
+    let first = daemon(&room);
+    assert!(is_alive(first.0));
+
+    // The pid file is held: a second one must not start.
+    let second = room.command(&arguments).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    let expected = format!("belongs to a server that is running, {}", first.0);
+    assert!(said.contains(&expected), "{said}");
+
+    // A log that was moved away is opened anew.
+    let log = || std::fs::read_to_string(room.file("log")).unwrap_or_default();
+    poll("the announcement", || {
+        (log() == "announced\n").then_some(())
+    });
+    std::fs::rename(room.file("log"), room.file("log.1")).unwrap();
+    kill(first.0, Signal::SIGHUP).unwrap();
+    poll("the new log", || {
+        log().contains("reloaded with").then_some(())
+    });
+
+    kill(first.0, Signal::SIGTERM).unwrap();
+    poll("the end", || (!is_alive(first.0)).then_some(()));
+    assert!(!room.file("pid").exists());
+}
+
+#[test]
+fn a_server_that_cannot_go_into_the_background_says_so() {
+    let room = Room::new();
+    let conf = background(&room, "working_directory: /nonexistent\n");
+    let arguments = ["-c", conf.to_str().unwrap()];
+    let failed = room.command(&arguments).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    let said = String::from_utf8(failed.stderr).unwrap();
+    assert!(said.contains("can't go into the background: "), "{said}");
+}
+
+#[test]
+fn a_server_that_gave_up_its_privileges_is_replaced() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let room = Room::new();
+    std::fs::set_permissions(room.file(""), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let conf = background(&room, "user: nobody\n");
+    let conf = conf.to_str().unwrap();
+    let start = |arguments: &[&str]| {
+        let status = room.command(arguments).stderr(Stdio::null()).status();
+        assert_eq!(status.unwrap().code(), Some(0));
+        daemon(&room)
+    };
+    let old = start(&["-c", conf]);
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let process = std::fs::metadata(format!("/proc/{}", old.0)).unwrap();
+    assert_eq!(
+        (process.uid(), process.gid()),
+        (nobody.uid.as_raw(), nobody.gid.as_raw())
+    );
+    let mut client = connect(room.address());
+    assert_eq!(ask(&mut client, b'a'), Some(b'a'));
+
+    kill(old.0, Signal::SIGQUIT).unwrap();
+    let new = start(&["-c", conf, "-u"]);
+    assert_ne!(old.0, new.0);
+    poll("the end", || (!is_alive(old.0)).then_some(()));
+    assert_eq!(ask(&mut connect(room.address()), b'b'), Some(b'b'));
+    kill(new.0, Signal::SIGTERM).unwrap();
+    poll("the end", || (!is_alive(new.0)).then_some(()));
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if is_alive(self.0) {
+            let _ = kill(self.0, Signal::SIGKILL);
+        }
+    }
+}
+
+/// A process that has ended and that nobody waited for is not alive either.
+fn is_alive(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|s| !s.contains(") Z "))
+}
