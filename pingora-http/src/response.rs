@@ -246,13 +246,15 @@ impl ResponseHeader {
         self.head.line()
     }
 
-    /// All fields in order, without having a map made. Names are lower-case, or as they arrived.
+    /// The fields that frame the message, route it, or are about its connection, in order and without
+    /// having a map made. Names are lower-case, or as they arrived. There may be others among them:
+    /// `f` has to look at the name.
     #[inline]
-    pub fn for_each_field<'a>(&'a self, f: impl FnMut(&'a [u8], &'a [u8])) {
-        self.head.for_each(f);
+    pub fn for_each_control_field<'a>(&'a self, f: impl FnMut(&'a [u8], &'a [u8])) {
+        self.head.for_each_control(f);
     }
 
-    /// Removes the fields that `gone` names, without having a map made. `false`: there is a map
+    /// Removes the control fields that `gone` names, without having a map made. `false`: there is a map
     /// already, and nothing was removed.
     pub fn remove_unsettled(&mut self, gone: impl FnMut(&[u8]) -> bool) -> bool {
         self.head.remove_from_wire(gone)

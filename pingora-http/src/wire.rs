@@ -19,9 +19,38 @@ const MOST_FIELDS: usize = 1024;
 #[derive(Debug, Clone, Copy)]
 struct Span {
     name: u32,
-    name_len: u32,
     value: u32,
     value_len: u32,
+    name_len: u16,
+    /// See [`may_be_control`].
+    control: bool,
+}
+
+/// First letters of the names, by length, of the fields that are about the message or its connection
+/// instead of its content: that frame it, route it, or are for one hop only.
+const CONTROL_INITIALS: [[u8; 2]; 20] = {
+    let mut initials = [[0; 2]; 20];
+    initials[2] = *b"tt"; // te
+    initials[4] = *b"hh"; // host
+    initials[6] = *b"ee"; // expect
+    initials[7] = *b"uu"; // upgrade
+    initials[10] = *b"ck"; // connection, keep-alive
+    initials[14] = *b"ch"; // content-length, http2-settings
+    initials[16] = *b"pp"; // proxy-connection
+    initials[17] = *b"tt"; // transfer-encoding
+    initials[18] = *b"pp"; // proxy-authenticate
+    initials[19] = *b"pp"; // proxy-authorization
+    initials
+};
+
+/// Whether this may be the name of such a field. `true` for a few other names too.
+#[inline]
+fn may_be_control(name: &[u8]) -> bool {
+    let (Some([one, other]), Some(first)) = (CONTROL_INITIALS.get(name.len()), name.first()) else {
+        return false;
+    };
+    let first = first | 0x20;
+    first == *one || first == *other
 }
 
 impl Span {
@@ -40,13 +69,19 @@ impl Span {
                 offset(value)?.try_into().ok()?
             },
             value_len: value.len().try_into().ok()?,
+            control: may_be_control(name),
         })
     }
 
     #[inline]
     fn name<'h>(&self, head: &'h [u8]) -> &'h [u8] {
-        head.get(self.name as usize..(self.name + self.name_len) as usize)
+        head.get(self.name as usize..self.name_end())
             .unwrap_or_default()
+    }
+
+    #[inline]
+    fn name_end(&self) -> usize {
+        self.name as usize + usize::from(self.name_len)
     }
 
     #[inline]
@@ -62,7 +97,7 @@ impl Span {
     /// The whole line with its CRLF, if it stands in the head just as it would be written.
     #[inline]
     fn line(&self, head: &[u8]) -> Option<std::ops::Range<usize>> {
-        let (name_end, value) = ((self.name + self.name_len) as usize, self.value_range());
+        let (name_end, value) = (self.name_end(), self.value_range());
         let line = self.name as usize..value.end + 2;
         let canonical = value.start == name_end + 2
             && head.get(name_end..value.start) == Some(b": ")
@@ -107,9 +142,10 @@ impl Wire {
         self.head.as_ptr() == head.as_ptr() && self.head.len() == head.len()
     }
 
-    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    fn control_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.spans
             .iter()
+            .filter(|span| span.control)
             .map(|span| (span.name(&self.head), span.value(&self.head)))
     }
 
@@ -385,12 +421,15 @@ impl<P: Parts> Head<P> {
         cases.append_parsed(headers, name, value)
     }
 
-    /// All fields in order, whether or not they are in the map. Names are lower-case, or as they
-    /// arrived.
+    /// Those fields in order that [may be control fields](may_be_control), or all of them where they
+    /// are in the map. Names are lower-case, or as they arrived.
     #[inline]
-    pub(crate) fn for_each<'a>(&'a self, mut f: impl FnMut(&'a [u8], &'a [u8])) {
+    pub(crate) fn for_each_control<'a>(&'a self, mut f: impl FnMut(&'a [u8], &'a [u8])) {
         match self.wire.is_used() {
-            true => self.wire.fields().for_each(|(name, value)| f(name, value)),
+            true => self
+                .wire
+                .control_fields()
+                .for_each(|(name, value)| f(name, value)),
             false => {
                 for (name, value) in self.base.headers() {
                     f(name.as_str().as_bytes(), value.as_bytes());
@@ -399,15 +438,15 @@ impl<P: Parts> Head<P> {
         }
     }
 
-    /// Removes the fields that `gone` names, without making a map. `false`: the fields are in the
-    /// map already, and nothing was removed.
+    /// Removes the control fields that `gone` names, without making a map. `false`: the fields are in
+    /// the map already, and nothing was removed.
     pub(crate) fn remove_from_wire(&mut self, mut gone: impl FnMut(&[u8]) -> bool) -> bool {
         if !self.wire.is_used() {
             return false;
         }
         self.forget_view();
         let Wire { head, spans } = &mut self.wire;
-        spans.retain(|span| !gone(span.name(head)));
+        spans.retain(|span| !(span.control && gone(span.name(head))));
         true
     }
 

@@ -8,6 +8,11 @@
     reason = "a test that can't go on ends by panicking"
 )]
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that can't go on ends by panicking"
+)]
+
 mod allocator;
 
 use allocator::InUse;

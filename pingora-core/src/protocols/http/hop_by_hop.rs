@@ -185,7 +185,7 @@ pub fn prepare_upstream_request(
     request: &mut RequestHeader,
     policy: &HttpUpstreamRequestPolicy,
 ) -> Result<()> {
-    let (present, plain) = Present::in_passing(|f| request.for_each_field(f));
+    let (present, plain) = Present::in_passing(|f| request.for_each_control_field(f));
     if present == Present::default() {
         return Ok(());
     }
@@ -388,7 +388,7 @@ fn remove_option(request: &mut RequestHeader, gone: &str) {
 ///
 /// `Transfer-Encoding` is among the fields taken out: whoever sends the body frames it anew.
 pub fn prepare_downstream_response(response: &mut ResponseHeader) {
-    let (present, plain) = Present::in_passing(|f| response.for_each_field(f));
+    let (present, plain) = Present::in_passing(|f| response.for_each_control_field(f));
     if present == Present::default() {
         return;
     }

@@ -72,7 +72,7 @@ pub struct OutgoingResponse {
 /// 500: the fields contradict each other, are malformed, or can't be sent to HTTP/1.0.
 pub fn outgoing_request(req: &RequestHeader) -> Result<OutgoingRequest, Fault> {
     let line = req.line();
-    let framing = outgoing_framing(|f| req.for_each_field(f))?;
+    let framing = outgoing_framing(|f| req.for_each_control_field(f))?;
     let body = match (framing.chunked(line.version).map_err(own)?, framing.length) {
         (true, Some(_)) => Err(Fault::new(500, "Transfer-Encoding and Content-Length")),
         (true, None) => Ok(BodyLength::Chunked),
@@ -116,7 +116,7 @@ pub fn outgoing_response(
     peer_is_http10: bool,
 ) -> Result<OutgoingResponse, Fault> {
     let status = resp.line().status;
-    let framing = outgoing_framing(|f| resp.for_each_field(f))?;
+    let framing = outgoing_framing(|f| resp.for_each_control_field(f))?;
     let chunked = framing.chunked(Version::HTTP_11).map_err(own)?;
     let body = match framing.length {
         _ if head_request
