@@ -6,7 +6,7 @@
 
 use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
-use pingora_tests::{FixedUpstream, Origin, proxy_with};
+use pingora_tests::{FixedUpstream, Origin, Refusing, proxy_with};
 
 #[tokio::test]
 async fn the_first_requests_use_connections_that_were_opened_in_advance() {
@@ -28,13 +28,14 @@ async fn the_first_requests_use_connections_that_were_opened_in_advance() {
 #[tokio::test]
 async fn a_proxy_that_cannot_warm_up_serves_nevertheless() {
     let origin = Origin::well_behaved().await;
+    let refusing = Refusing::new();
+    let nobody = refusing.address();
     let proxy = proxy_with(
         ServerConf::default(),
         FixedUpstream(origin.address()),
         |service| {
             service.set_warm_up(move |proxy| async move {
-                // A port that nobody listens on (RFC 6335: "tcpmux", unused).
-                let peer = HttpPeer::new("127.0.0.1:1", false, String::new());
+                let peer = HttpPeer::new(nobody, false, String::new());
                 proxy.connect_in_advance(&peer, 1).await
             });
         },
