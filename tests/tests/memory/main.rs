@@ -1,12 +1,6 @@
 //! The memory budget of a connection, held by counting what the allocator gives out.
 //!
 //! A program of its own, with one test: whatever else runs in the process would be counted too.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that can't go on ends by panicking"
-)]
 
 #![allow(
     clippy::unwrap_used,
