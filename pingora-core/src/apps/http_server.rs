@@ -3,11 +3,11 @@
 use super::ServerApp;
 use crate::process::ShutdownWatch;
 use crate::process::drain::quiet_time;
-use crate::protocols::Stream;
 use crate::protocols::http::h1::RequestRules;
 use crate::protocols::http::v1::server::HttpSession as SessionV1;
 use crate::protocols::http::v2::server::H2Options;
 use crate::protocols::http::{ReusableHttpStream, ServerSession};
+use crate::protocols::{ALPN, Stream};
 use async_trait::async_trait;
 use bytes::BytesMut;
 use std::any::Any;
@@ -322,6 +322,12 @@ where
     SV: HttpServerApp + Send + Sync + 'static,
 {
     async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        if io.selected_alpn_proto() == Some(ALPN::H2) {
+            log::error!(
+                "a client was promised HTTP/2, which is not built yet: offer HTTP/1.1 by ALPN"
+            );
+            return None;
+        }
         let mut session = SessionV1::new(io);
         if let Some(options) = self.server_options() {
             let limit = options.keepalive_request_limit;

@@ -194,7 +194,7 @@ impl crate::connectors::L4Connect for To {
 async fn the_protocol_is_agreed_upon() {
     let ca = authority("ca");
     let mut both = settings(&ca.issue(&["one.example"], &[]));
-    both.enable_h2();
+    both.set_alpn(ALPN::H2H1);
     let addr = echo_server(both).await;
     let mut peer = peer(addr, "one.example", &ca);
     for (max, min, selected) in [(2, 1, ALPN::H2), (1, 1, ALPN::H1), (2, 2, ALPN::H2)] {
@@ -216,6 +216,18 @@ async fn the_protocol_is_agreed_upon() {
         *refused(&peer).await.root_etype(),
         ErrorType::TLSHandshakeFailure
     );
+}
+
+/// HTTP/2 is not built yet: asking for it must not promise it to a client.
+#[tokio::test]
+async fn a_listener_that_asks_for_http2_still_agrees_upon_http1() {
+    let ca = authority("ca");
+    let mut asks = settings(&ca.issue(&["one.example"], &[]));
+    asks.enable_h2();
+    let mut peer = peer(echo_server(asks).await, "one.example", &ca);
+    peer.options.set_http_version(2, 1);
+    let stream = connect(&peer).await.unwrap();
+    assert_eq!(stream.selected_alpn_proto(), Some(ALPN::H1));
 }
 
 #[tokio::test]
