@@ -17,6 +17,7 @@ pub mod subrequest;
 mod task;
 pub mod v1;
 pub mod v2;
+pub mod websocket;
 
 #[doc(hidden)]
 pub use recycled::RecycledRequest;
