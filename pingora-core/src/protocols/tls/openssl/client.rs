@@ -1,7 +1,10 @@
 //! TLS towards upstreams.
 
 use super::TlsRef;
+pub(crate) use super::resumption::ClientSession;
+use super::resumption::{keep_sessions, offer_session};
 use super::stream::SslStream;
+use crate::protocols::tls::sessions::{SessionCache, SessionKey};
 use crate::protocols::tls::{
     CaType, ClientHandshake, ClientSettings, HandshakeCompleteHook, certificate::CertKey,
 };
@@ -20,12 +23,13 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-/// What all TLS connections of one connector share: trust, versions, ciphers.
+/// What all TLS connections of one connector share: trust, versions, ciphers, sessions to resume.
 #[derive(Debug)]
 pub(crate) struct ClientContext {
     connector: SslConnector,
+    sessions: Arc<SessionCache<ClientSession>>,
 }
 
 impl ClientContext {
@@ -55,8 +59,10 @@ impl ClientContext {
         if let Some(path) = &settings.keylog_file {
             log_secrets(&mut builder, path)?;
         }
+        keep_sessions(&mut builder, settings.sessions.clone())?;
         Ok(ClientContext {
             connector: builder.build(),
+            sessions: settings.sessions.clone(),
         })
     }
 
@@ -77,8 +83,16 @@ impl ClientContext {
         apply(&mut conn, wanted)
             .or_err(ErrorType::InternalError, "applying the peer's TLS options")?;
         verification(&mut conn, wanted)?;
-        let stream = handshake(conn, wanted.sni, stream, wanted.complete_hook.cloned()).await?;
-        Ok(Box::new(stream))
+        let key = SessionKey::new(wanted);
+        let offered = offer_session(&mut conn, &self.sessions, key);
+        let made = handshake(conn, wanted.sni, stream, wanted.complete_hook.cloned()).await;
+        match &made {
+            Ok(stream) => self.sessions.note(stream.ssl().session_reused()),
+            // Whatever went wrong: next time without it.
+            Err(_) if offered => self.sessions.forget(&key),
+            Err(_) => {}
+        }
+        Ok(Box::new(made?))
     }
 }
 
