@@ -72,7 +72,8 @@ pub struct PeerOptions {
     pub allow_h1_response_invalid_content_length: bool,
     /// What is done to hop-by-hop fields.
     pub http_upstream_request_policy: HttpUpstreamRequestPolicy,
-    /// Header fields for a CONNECT proxy on the way.
+    /// Header fields for a CONNECT proxy on the way, besides those of the proxy itself. Connections
+    /// are told apart by them.
     pub extra_proxy_headers: BTreeMap<String, Vec<u8>>,
     /// Groups ("curves") to offer in the TLS handshake, colon separated, best first. `None`: the
     /// library's.
