@@ -8,6 +8,7 @@ use crate::protocols::tls::sessions::SessionCache;
 use crate::protocols::tls::{ALPN, ClientContext, ClientHandshake, ClientSession, ClientSettings};
 use crate::upstreams::peer::Peer;
 use pingora_error::{Error, ErrorType, Result};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -28,6 +29,14 @@ pub(super) struct Connector {
 impl Connector {
     /// Unusable files in the options are logged here and make every TLS connection fail.
     pub(super) fn new(options: Option<&ConnectorOptions>) -> Self {
+        Self::with_settings(Self::settings(options, |name| std::env::var_os(name)))
+    }
+
+    /// What the options say; `variable` is the environment.
+    fn settings(
+        options: Option<&ConnectorOptions>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> ClientSettings {
         let mut settings = ClientSettings::default();
         if let Some(options) = options {
             settings.ca_file = options.ca_file.as_ref().map(PathBuf::from);
@@ -36,9 +45,13 @@ impl Connector {
                 .as_ref()
                 .map(|(cert, key)| (cert.into(), key.into()));
             if options.debug_ssl_keylog {
-                settings.keylog_file = std::env::var_os("SSLKEYLOGFILE").map(PathBuf::from);
+                settings.keylog_file = variable("SSLKEYLOGFILE").map(PathBuf::from);
             }
         }
+        settings
+    }
+
+    fn with_settings(settings: ClientSettings) -> Self {
         let has_files = settings.ca_file.is_some()
             || settings.cert_key_file.is_some()
             || settings.keylog_file.is_some();

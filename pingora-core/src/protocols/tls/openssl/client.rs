@@ -22,6 +22,7 @@ use pingora_error::{BError, Error, ErrorType, OrErr, Result};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -44,6 +45,9 @@ impl ClientContext {
         // A record's header and its payload in one read from the socket.
         builder.set_read_ahead(true);
         if let Some(ca) = &settings.ca_file {
+            // The bindings have put the system's certificates there.
+            let empty = X509StoreBuilder::new().map(|store| store.build());
+            builder.set_cert_store(empty.or_err(ErrorType::InternalError, "making a store")?);
             builder
                 .set_ca_file(ca)
                 .map_err(|e| unusable_file("CA file", ca, e))?;
@@ -64,6 +68,16 @@ impl ClientContext {
             connector: builder.build(),
             sessions: settings.sessions.clone(),
         })
+    }
+
+    /// How many certificates were read that are trusted.
+    #[cfg(test)]
+    pub(crate) fn trusted(&self) -> usize {
+        self.connector
+            .context()
+            .cert_store()
+            .all_certificates()
+            .len()
     }
 
     /// The client's side of the handshake over `stream`. There is no deadline: the caller has one.
@@ -109,6 +123,8 @@ fn log_secrets(builder: &mut SslConnectorBuilder, path: &Path) -> Result<()> {
     let file = OpenOptions::new()
         .append(true)
         .create(true)
+        // Of a new file: whoever reads it reads the traffic.
+        .mode(0o600)
         .open(path)
         .or_err_with(ErrorType::FileOpenError, || {
             format!("opening the TLS key log {}", path.display())
