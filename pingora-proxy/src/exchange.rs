@@ -99,6 +99,7 @@ where
 
     /// Sends what was read of the body before, or says that there is none.
     async fn begin_body(&mut self) -> Result<()> {
+        self.session.downstream_modules_ctx.request_body_begins();
         let replay = self.session.get_retry_buffer();
         if self.session.retry_buffer_truncated() {
             let context =

@@ -249,8 +249,7 @@ async fn a_sub_request_that_fails_before_it_answers_sends_its_error_page() {
 
     let origin = Origin::always(OK).await;
     let mut parent = Parent::to(&origin, plan);
-    // Nobody listens there.
-    parent.origin = ([127, 0, 0, 1], 1).into();
+    parent.origin = retries::closed_port().await;
     let log = parent.log.clone();
     let answer = through(parent, POST).await;
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
