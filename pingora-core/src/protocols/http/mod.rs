@@ -9,17 +9,20 @@ pub mod custom;
 pub mod date;
 pub mod error_resp;
 pub mod exchange;
+mod faults;
 pub mod h1;
 pub mod hop_by_hop;
 mod recycled;
 pub mod server;
 pub mod subrequest;
 mod task;
+mod timed;
 pub mod v1;
 pub mod v2;
 
 #[doc(hidden)]
 pub use recycled::RecycledRequest;
+pub(crate) use recycled::{give_response, take_response};
 pub use server::{ReusableHttpStream, Session as ServerSession};
 pub use task::HttpTask;
 
