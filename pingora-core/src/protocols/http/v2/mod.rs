@@ -1,12 +1,10 @@
-//! HTTP/2 sessions. Not built yet: no value of these types can exist, and no listener or connector
-//! offers the protocol. They are named so that matching on sessions stays the same once it is.
+//! HTTP/2 over streams of a connection: sessions on the `h2` crate.
+//!
+//! That crate does the framing, the compression of fields and the flow control. What a message may
+//! be is told by the rules in [`message`], which are pure.
 
-/// The client's side.
-pub mod client {
-    /// A stream of an HTTP/2 connection, seen from the client.
-    #[derive(Debug)]
-    pub enum Http2Session {}
-}
+pub mod client;
+pub(crate) mod message;
 
 /// The server's side.
 pub mod server {
