@@ -22,7 +22,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{BError, Error, ErrorType, Result};
-use pingora_http::RequestHeader;
+use pingora_http::{ControlField, RequestHeader};
 use std::any::Any;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -403,7 +403,7 @@ fn frame_request(request: &mut RequestHeader, session: &mut Session) -> Result<(
 /// A client of HTTP/1.0 need not name a host; our own version has to (RFC 9112 section 3.2).
 fn address_request(request: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
     let mut named = false;
-    request.for_each_control_field(|name, _| named |= name.eq_ignore_ascii_case(b"host"));
+    request.for_each_control_field(|field, _| named |= field == ControlField::Host);
     if named {
         return Ok(());
     }
