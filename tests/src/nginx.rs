@@ -30,13 +30,16 @@ impl Nginx {
         Self::listening("", directives)
     }
 
-    /// Starts one that speaks TLS with this certificate and key.
+    /// Starts one that speaks TLS 1.2 and 1.3 with this certificate and key.
     pub fn with_tls(files: &(PathBuf, PathBuf), directives: &str) -> Self {
+        let versions = "ssl_protocols TLSv1.2 TLSv1.3;";
+        Self::with_tls_settings(files, &format!("{versions}\n        {directives}"))
+    }
+
+    /// The same, where the directives say which versions of TLS.
+    pub fn with_tls_settings(files: &(PathBuf, PathBuf), directives: &str) -> Self {
         let (certificate, key) = (files.0.display(), files.1.display());
-        let tls = format!(
-            "ssl_certificate {certificate}; ssl_certificate_key {key}; \
-             ssl_protocols TLSv1.2 TLSv1.3;"
-        );
+        let tls = format!("ssl_certificate {certificate}; ssl_certificate_key {key};");
         Self::listening(" ssl", &format!("{tls}\n        {directives}"))
     }
 

@@ -8,6 +8,7 @@
 mod accept;
 mod alpn;
 pub mod digest;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Nobody makes sessions without a library.
 pub(crate) mod sessions;
 
 #[cfg(feature = "openssl")]
