@@ -15,6 +15,7 @@ pub mod digest;
 mod handshakes;
 #[cfg(feature = "openssl")]
 mod offload;
+pub(crate) mod sessions;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
 mod store;
 
@@ -28,8 +29,9 @@ pub use self::openssl::tickets::SessionTickets;
 pub use self::openssl::{CaType, Certificate, SslStream, TlsRef, client, server, stream};
 #[cfg(feature = "openssl")]
 pub(crate) use self::openssl::{
-    client::ClientContext, loaded::LoadedCertificate, server::FailedHandshake,
-    server::ServerContext,
+    client::{ClientContext, ClientSession},
+    loaded::LoadedCertificate,
+    server::{FailedHandshake, ServerContext},
 };
 #[cfg(feature = "openssl")]
 pub(crate) use offload::Offload;
@@ -39,7 +41,9 @@ mod absent;
 #[cfg(not(feature = "openssl"))]
 pub use absent::{CaType, Certificate, SessionTickets, TlsRef};
 #[cfg(not(feature = "openssl"))]
-pub(crate) use absent::{ClientContext, FailedHandshake, LoadedCertificate, ServerContext};
+pub(crate) use absent::{
+    ClientContext, ClientSession, FailedHandshake, LoadedCertificate, ServerContext,
+};
 
 #[cfg(feature = "openssl")]
 pub(crate) use self::openssl::certificate::hash_ca;
@@ -62,10 +66,12 @@ pub use client_hello::ClientHello;
 pub(crate) use client_hello::ClientHelloFinder;
 pub use digest::{SslDigest, SslDigestExtension};
 pub use handshakes::{HandshakeCounters, HandshakeFailure};
+pub use sessions::TlsHandshakeCounts;
 pub use store::{CertificateId, CertificateInfo, CertificateSource, CertificateStore, KeyKind};
 
 use certificate::CertKey;
 use pingora_error::ErrorType;
+use sessions::SessionCache;
 use std::any::Any;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -88,12 +94,16 @@ pub(crate) struct ClientSettings {
     pub(crate) cert_key_file: Option<(PathBuf, PathBuf)>,
     /// Where to write the secrets of each session for a debugger, in the format of NSS.
     pub(crate) keylog_file: Option<PathBuf>,
+    /// Sessions to resume.
+    pub(crate) sessions: Arc<SessionCache<ClientSession>>,
 }
 
 /// What one TLS connection to an upstream asks for.
 #[derive(Clone)]
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Nobody reads them without a library.
 pub(crate) struct ClientHandshake<'a> {
+    /// What tells the upstream from others, by its own idea.
+    pub(crate) reuse_hash: u64,
     /// Name to ask for; empty sends none.
     pub(crate) sni: &'a str,
     /// The upstream's address, which its certificate must name where there is no other name.

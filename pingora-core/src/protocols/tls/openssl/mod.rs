@@ -6,6 +6,7 @@ pub(crate) mod client_certificates;
 mod digest;
 mod faults;
 pub(crate) mod loaded;
+mod resumption;
 pub mod server;
 mod staple;
 pub mod stream;

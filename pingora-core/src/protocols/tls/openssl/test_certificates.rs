@@ -84,29 +84,44 @@ pub(crate) fn authority(name: &str) -> Made {
 impl Made {
     /// A certificate for these DNS names and IP addresses, signed by this authority.
     pub(crate) fn issue(&self, names: &[&str], ips: &[&str]) -> Made {
-        self.sign(new_key(), names, ips, 2)
+        self.issue_with(names, ips, |_| {})
     }
 
     /// A certificate for a key of this kind.
     pub(crate) fn issue_kind(&self, kind: KeyKind, names: &[&str]) -> Made {
-        self.sign(key_of(kind), names, &[], 2)
+        self.sign(key_of(kind), names, &[], |_| {})
     }
 
     /// A certificate whose time is over.
     pub(crate) fn issue_expired(&self, names: &[&str]) -> Made {
-        self.sign(new_key(), names, &[], -1)
-    }
-
-    fn sign(&self, key: PKey<Private>, names: &[&str], ips: &[&str], days: i64) -> Made {
-        let mut builder = unsigned(names.first().unwrap_or(&"unnamed"), &key);
-        builder.set_issuer_name(self.cert.subject_name()).unwrap();
-        if days < 0 {
+        self.issue_with(names, &[], |builder| {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             let now = i64::try_from(now.unwrap().as_secs()).unwrap();
             let day = |days: i64| Asn1Time::from_unix(now + days * 86_400).unwrap();
-            builder.set_not_before(&day(days - 1)).unwrap();
-            builder.set_not_after(&day(days)).unwrap();
-        }
+            builder.set_not_before(&day(-2)).unwrap();
+            builder.set_not_after(&day(-1)).unwrap();
+        })
+    }
+
+    /// The same, with changes before it is signed.
+    pub(crate) fn issue_with(
+        &self,
+        names: &[&str],
+        ips: &[&str],
+        change: impl FnOnce(&mut X509Builder),
+    ) -> Made {
+        self.sign(new_key(), names, ips, change)
+    }
+
+    fn sign(
+        &self,
+        key: PKey<Private>,
+        names: &[&str],
+        ips: &[&str],
+        change: impl FnOnce(&mut X509Builder),
+    ) -> Made {
+        let mut builder = unsigned(names.first().unwrap_or(&"unnamed"), &key);
+        builder.set_issuer_name(self.cert.subject_name()).unwrap();
         let mut san = SubjectAlternativeName::new();
         for name in names {
             san.dns(name);
@@ -120,6 +135,7 @@ impl Made {
                 .unwrap();
             builder.append_extension(san).unwrap();
         }
+        change(&mut builder);
         builder.sign(&self.key, MessageDigest::sha256()).unwrap();
         Made {
             cert: builder.build(),
