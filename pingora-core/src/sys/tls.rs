@@ -12,7 +12,7 @@ use openssl_sys::{
     SSL_set_shutdown, SSL_set1_groups_list, TLSEXT_STATUSTYPE_ocsp, X509_VERIFY_PARAM,
     stack_st_SSL_CIPHER,
 };
-use std::ffi::{CString, c_char, c_int, c_uchar, c_void};
+use std::ffi::{CString, c_char, c_int, c_uchar, c_ulong, c_void};
 use std::ptr::null_mut;
 
 /// The number of `SSL_get_tlsext_status_type`, which is a macro in C.
@@ -21,6 +21,8 @@ const SSL_CTRL_GET_TLSEXT_STATUS_REQ_TYPE: c_int = 127;
 type CertificateCallback = Option<extern "C" fn(*mut SSL, *mut c_void) -> c_int>;
 
 unsafe extern "C" {
+    fn ERR_peek_error() -> c_ulong;
+    fn ERR_clear_error();
     fn SSL_certs_clear(ssl: *mut SSL);
     fn SSL_set_cert_cb(ssl: *mut SSL, callback: CertificateCallback, arg: *mut c_void);
     fn SSL_get_sigalgs(
@@ -38,6 +40,17 @@ unsafe extern "C" {
         name: *const c_char,
         len: usize,
     ) -> c_int;
+}
+
+/// Empties the thread's queue of errors. What is in it would be taken for the reason of whatever ends next,
+/// such as a read that only has to wait.
+pub(crate) fn forget_errors() {
+    // SAFETY: both functions take no argument and touch nothing but the queue of this thread.
+    unsafe {
+        if ERR_peek_error() != 0 {
+            ERR_clear_error();
+        }
+    }
 }
 
 /// Asks OpenSSL to suspend: the handshake call fails with `SSL_ERROR_WANT_X509_LOOKUP`.
@@ -213,6 +226,17 @@ mod tests {
         let mut ssl = session();
         assert!(offered_signature_algorithms(&mut ssl).is_empty());
         assert!(!offers_ecdsa_ciphers(&ssl));
+    }
+
+    #[test]
+    fn errors_are_forgotten() {
+        let failed = openssl::x509::X509::from_der(b"none").unwrap_err();
+        assert!(!failed.errors().is_empty());
+        // Back into the queue, as somebody leaves it who does not look.
+        failed.put();
+        forget_errors();
+        assert!(ErrorStack::get().errors().is_empty());
+        forget_errors();
     }
 
     #[test]

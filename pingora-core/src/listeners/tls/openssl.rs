@@ -277,6 +277,9 @@ fn recommended() -> Result<SslAcceptorBuilder> {
     builder
         .set_min_proto_version(Some(SslVersion::TLS1_2))
         .map_err(|e| Error::because(TLS_CONF_ERR, "setting the lowest TLS version", e))?;
+    // The library keeps the name that a client asked for in its session only where somebody has accepted
+    // it; without, it would not be known of a session of TLS 1.2 that is resumed.
+    builder.set_servername_callback(|_, _| Ok(()));
     Ok(builder)
 }
 

@@ -162,4 +162,10 @@ impl SessionTickets {
     pub fn off() -> Self {
         SessionTickets
     }
+
+    /// # Errors
+    /// None.
+    pub fn reload(&self) -> Result<()> {
+        Ok(())
+    }
 }

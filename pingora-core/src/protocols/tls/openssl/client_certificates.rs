@@ -163,6 +163,8 @@ fn judge(verifier: Arc<dyn ClientVerifier>) -> ChainVerifier {
             log::error!("the verifier of client certificates panicked; a client was turned away");
             false
         });
+        // The library goes on in the middle of a call: what the search has left behind is not its errors.
+        sys::forget_errors();
         match accepted {
             true => context.set_error(X509VerifyResult::OK),
             false if good => context.set_error(X509VerifyResult::APPLICATION_VERIFICATION),

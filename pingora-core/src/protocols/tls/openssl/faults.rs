@@ -4,6 +4,9 @@ use super::stream::is_truncation;
 use crate::protocols::tls::HandshakeFailure;
 use openssl::ssl::{Error, ErrorCode};
 
+/// The number of libssl among the libraries (`ERR_LIB_SSL`).
+const LIBSSL: i32 = 20;
+
 /// Reasons above this one are alerts that came from the other side.
 const ALERTS: i32 = 1000;
 
@@ -47,9 +50,9 @@ pub(super) fn failure(error: &Error) -> HandshakeFailure {
     let Some(stack) = error.ssl_error() else {
         return HandshakeFailure::Other;
     };
-    // The first error is the cause, the others follow from it.
-    let codes = stack.errors().iter().map(|e| e.reason_code());
-    let mut known = codes.map(by_reason);
+    // The first error is the cause, the others follow from it. Other libraries have numbers of their own.
+    let ours = stack.errors().iter().filter(|e| e.library_code() == LIBSSL);
+    let mut known = ours.map(|e| by_reason(e.reason_code()));
     known
         .find(|failure| *failure != HandshakeFailure::Other)
         .unwrap_or(HandshakeFailure::Other)

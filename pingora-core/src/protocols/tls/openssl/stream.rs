@@ -175,6 +175,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         if !waker.will_wake(cx.waker()) {
             waker.clone_from(cx.waker());
         }
+        crate::sys::tls::forget_errors();
         match call(&mut self.session) {
             Err(e) if is_pending(&e) => {
                 if e.io_error().is_none() {

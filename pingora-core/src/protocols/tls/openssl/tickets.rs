@@ -71,6 +71,17 @@ impl SessionTickets {
         SessionTickets(Kind::Off)
     }
 
+    /// Reads the key files again; without files, does nothing. Blocks.
+    ///
+    /// # Errors
+    /// As [`key_files`](Self::key_files); the keys stay as they were.
+    pub fn reload(&self) -> Result<()> {
+        if let Some(renewal) = self.prepare_reload()? {
+            renewal();
+        }
+        Ok(())
+    }
+
     /// Where the keys are; `None` where there are no tickets.
     pub(crate) fn source(&self) -> Option<Arc<dyn TicketKeySource>> {
         match &self.0 {
