@@ -235,7 +235,11 @@ impl Session {
     pub async fn finish(self) -> Result<Option<ReusableHttpStream>> {
         match self {
             Session::H1(s) => s.reuse().await,
-            Session::H2(mut s) => s.finish_response().await.map(|()| None),
+            Session::H2(mut s) => {
+                s.finish_response().await?;
+                Box::pin(s.linger()).await;
+                Ok(None)
+            }
             Session::Subrequest(never) => match never {},
             Session::Custom(custom) => match *custom.never() {},
         }
@@ -366,6 +370,7 @@ impl Session {
                 // What fails here fails the stream, which is given up anyway.
                 let _ = s.flush().await;
             }
+            Box::pin(s.linger()).await;
             s.shutdown()
         })
     }
