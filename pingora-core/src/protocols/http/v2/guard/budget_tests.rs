@@ -42,7 +42,12 @@ fn what_is_no_work_is_bounded() {
     let rows = [
         ("HEADERS", head(kind::HEADERS, 50, 5), false, free),
         ("DATA", head(kind::DATA, 1, 0), false, free),
-        ("the end of a body", head(kind::DATA, 0, END_OR_ACK), false, free),
+        (
+            "the end of a body",
+            head(kind::DATA, 0, END_OR_ACK),
+            false,
+            free,
+        ),
         ("empty DATA", head(kind::DATA, 0, 0), false, overhead),
         ("PRIORITY", head(2, 5, 0), false, overhead),
         ("RST_STREAM", head(kind::RST_STREAM, 4, 0), false, resets),
@@ -53,7 +58,12 @@ fn what_is_no_work_is_bounded() {
         ("WINDOW_UPDATE", head(WINDOW_UPDATE, 4, 0), false, overhead),
         ("CONTINUATION", head(9, 1, 0), false, overhead),
         ("unknown", head(0x99, 0, 0), false, overhead),
-        ("RST_STREAM of ours", head(kind::RST_STREAM, 4, 0), true, resets),
+        (
+            "RST_STREAM of ours",
+            head(kind::RST_STREAM, 4, 0),
+            true,
+            resets,
+        ),
         ("PING of ours", head(PING, 8, 1), true, free),
         ("HEADERS of ours", head(kind::HEADERS, 9, 4), true, free),
     ];
@@ -69,7 +79,10 @@ fn useful_work_makes_up_for_the_rest() {
     for _ in 0..10_000 {
         // Answered, and given up by the client afterwards.
         assert_eq!(budget.sent(head(kind::HEADERS, 50, 4), || now), Ok(()));
-        assert_eq!(budget.received(head(kind::RST_STREAM, 4, 0), || now), Ok(()));
+        assert_eq!(
+            budget.received(head(kind::RST_STREAM, 4, 0), || now),
+            Ok(())
+        );
         // A window for the stream and one for the connection.
         assert_eq!(budget.sent(head(kind::DATA, 9000, 0), || now), Ok(()));
         for _ in 0..2 {
@@ -101,7 +114,11 @@ fn time_forgives_a_twentieth_per_second() {
         assert_eq!(budget.received(ping, || now), Ok(()), "second {second}");
     }
     let now = begin + Duration::from_secs(20_000);
-    let mut burst = || (0..1000).take_while(|_| budget.received(ping, || now).is_ok()).count();
+    let mut burst = || {
+        (0..1000)
+            .take_while(|_| budget.received(ping, || now).is_ok())
+            .count()
+    };
     assert!(burst() > 0);
     assert_eq!(burst(), 0);
     let later = now + Duration::from_secs(2);

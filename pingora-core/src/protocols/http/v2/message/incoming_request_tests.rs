@@ -74,11 +74,19 @@ fn a_path_begins_with_a_slash() {
         ("OPTIONS", "path:*", Ok(())),
         ("GET", "path:*", Err(400)),
         ("GET", "https://a?c", Err(400)),
-        ("GET", "https://a/0123456789012345678901234567890123456789012345678901234567890123456789", Err(414)),
+        (
+            "GET",
+            "https://a/0123456789012345678901234567890123456789012345678901234567890123456789",
+            Err(414),
+        ),
     ];
     for (method, uri, expected) in rows {
         let mut parts = arrived(method, uri, &[("host", "a")]);
-        assert_eq!(status(&mut parts, &PLAIN).map(|_| ()), expected, "{method} {uri}");
+        assert_eq!(
+            status(&mut parts, &PLAIN).map(|_| ()),
+            expected,
+            "{method} {uri}"
+        );
     }
 }
 
@@ -102,7 +110,10 @@ fn tunnels_are_for_those_who_allow_them() {
         }
         let got = status(&mut parts, rules).map(|facts| facts.extended_connect);
         assert_eq!(got, expected, "{uri} {protocol:?}");
-        assert_eq!(parts.extensions.get::<Protocol>().is_some(), protocol.is_some());
+        assert_eq!(
+            parts.extensions.get::<Protocol>().is_some(),
+            protocol.is_some()
+        );
     }
 }
 
@@ -133,8 +144,14 @@ fn lengths_expectations_and_cookies_are_read() {
     let rows: &[Row<'_>] = &[
         (&[], Ok((None, false))),
         (&[("content-length", "5")], Ok((Some(5), false))),
-        (&[("content-length", "5"), ("content-length", "5")], Ok((Some(5), false))),
-        (&[("content-length", "5"), ("content-length", "6")], Err(400)),
+        (
+            &[("content-length", "5"), ("content-length", "5")],
+            Ok((Some(5), false)),
+        ),
+        (
+            &[("content-length", "5"), ("content-length", "6")],
+            Err(400),
+        ),
         (&[("content-length", "five")], Err(400)),
         (&[("expect", "100-Continue")], Ok((None, true))),
         (&[("expect", "miracles")], Ok((None, false))),
@@ -146,7 +163,10 @@ fn lengths_expectations_and_cookies_are_read() {
         assert_eq!(got, *expected, "{fields:?}");
         if got.is_ok() {
             for name in ["content-length", "cookie"] {
-                assert!(parts.headers.get_all(name).iter().count() <= 1, "{fields:?}");
+                assert!(
+                    parts.headers.get_all(name).iter().count() <= 1,
+                    "{fields:?}"
+                );
             }
         }
     }

@@ -55,10 +55,18 @@ fn fields_of_a_connection_stay_behind() {
         ],
     );
     let out = outgoing_response(&full, &Method::GET).unwrap();
-    let left: Vec<_> = out.head.headers().iter().map(|(name, _)| name.as_str()).collect();
+    let left: Vec<_> = out
+        .head
+        .headers()
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     assert_eq!(left, ["x-stays", "set-cookie", "set-cookie"]);
     assert_eq!(out.head.version(), Version::HTTP_2);
-    assert!(full.headers.contains_key("connection"), "the header itself is not changed");
+    assert!(
+        full.headers.contains_key("connection"),
+        "the header itself is not changed"
+    );
 }
 
 /// RFC 9113 section 8.6, RFC 9110 section 15.2.
@@ -66,7 +74,10 @@ fn fields_of_a_connection_stay_behind() {
 fn informational_responses_pass_except_for_the_switch_of_protocols() {
     let rows = [(100, true), (103, true), (101, false), (200, false)];
     for (status, passes) in rows {
-        let head = outgoing_informational(&header(status, &[("Link", "</a>"), ("Content-Length", "0")]));
+        let head = outgoing_informational(&header(
+            status,
+            &[("Link", "</a>"), ("Content-Length", "0")],
+        ));
         assert_eq!(head.is_some(), passes, "{status}");
         if let Some(head) = head {
             assert!(head.headers().contains_key("link"));
