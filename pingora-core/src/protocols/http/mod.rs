@@ -19,6 +19,7 @@ mod task;
 mod timed;
 pub mod v1;
 pub mod v2;
+pub mod websocket;
 
 #[doc(hidden)]
 pub use recycled::RecycledRequest;
