@@ -1,6 +1,6 @@
 //! Reading: the request's body, and whether the client is still there.
 
-use super::super::faults::{stream_failed, stream_reset};
+use super::super::faults::{bad_body, stream_failed, stream_reset};
 use super::super::message::keep_allowed_trailers;
 use super::{HttpSession, Inner};
 use crate::protocols::http::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
@@ -89,7 +89,7 @@ impl Inner {
     #[cold]
     fn refuse_body(&mut self, fault: Fault) -> BError {
         self.fault = Some(fault);
-        faults::bad_body(fault, ErrorSource::Downstream)
+        bad_body(fault, ErrorSource::Downstream)
     }
 
     #[cold]
