@@ -1,6 +1,8 @@
 //! Sessions against servers of the `h2` crate and against raw ones, in memory.
 
 mod exchange;
+mod malicious;
+mod raw;
 
 use super::*;
 use bytes::Bytes;
