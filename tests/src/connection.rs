@@ -1,6 +1,7 @@
 //! One TCP connection, spoken by hand.
 
 use crate::PATIENCE;
+use crate::ask::Ask;
 use crate::message::{Ending, Framing, Message, field};
 use std::io;
 use std::net::SocketAddr;
@@ -112,6 +113,47 @@ impl Connection {
                 return response;
             }
         }
+    }
+
+    /// Sends a request and reads what comes: interim answers, then the final one. One that is cut
+    /// short ends so; where none comes at all, the status is 0.
+    pub async fn exchange(&mut self, ask: &Ask) -> Vec<Message> {
+        let sent = self.try_send(ask.http1_head()).await.is_ok();
+        if sent && ask.piece == 1 {
+            self.send_in_pieces(ask.http1_body(), 1).await;
+        } else if sent {
+            // An answer may come, and the connection end, while this is being sent.
+            let _ = self.try_send(ask.http1_body()).await;
+        }
+        let mut answers = Vec::new();
+        loop {
+            if self.buffer.is_empty()
+                && !matches!(self.fill_buffer(Some("an answer")).await, Ok(1..))
+            {
+                let mut nothing = Message::empty("HTTP/1.1 000 ");
+                nothing.ending = Ending::CutShort;
+                answers.push(nothing);
+                return answers;
+            }
+            let answer = self.response_to(&ask.method).await;
+            let last = answer.status() >= 200;
+            answers.push(answer);
+            if last {
+                return answers;
+            }
+        }
+    }
+
+    /// The socket, of which nothing was read that is not consumed.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        assert!(self.buffer.is_empty(), "nothing was read ahead");
+        self.stream
+    }
+
+    /// Waits until this many bytes have come that are not consumed.
+    pub async fn wait_for_bytes(&mut self, count: usize) {
+        let ending = self.buffered(count).await;
+        assert_eq!(ending, Ending::Complete, "{}", self.seen());
     }
 
     /// Reads one response to a GET, or an interim response.

@@ -4,7 +4,10 @@
 //!   in front of a proxy and the origin's end behind it.
 //! - [`Message`]: a request or response as it came over the wire.
 //! - [`Origin`]: an origin on a port of its own, scripted per connection or well-behaved with a
-//!   behaviour for each path, which records what it was asked.
+//!   behaviour for each path, over HTTP/1.1 or HTTP/2, which records what it was asked.
+//! - [`Ask`]: a request as a test thinks of it, sent over either [`Version`] of HTTP.
+//! - [`Running`]: an exchange that is under way, for what happens in the middle of it.
+//! - [`http2`]: a connection on which frames are sent by hand, and a well-behaved client.
 //! - [`Authority`]: certificates, made where they are used.
 //! - [`Refusing`]: an address where nobody listens, for sure.
 //! - [`Nginx`]: the real one, in a directory and on a port of its own.
@@ -15,7 +18,7 @@
 //!
 //! Everything listens on port 0 or a free port of 127.0.0.1, ends when it is dropped, and gives up
 //! after [`PATIENCE`] with a panic that says what was there until then. Nothing here parses HTTP
-//! with the code under test.
+//! with the code under test, but the well-behaved sides of HTTP/2 use the `h2` crate, as that does.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,17 +27,21 @@
     reason = "a test that can't go on ends by panicking"
 )]
 
+mod ask;
 mod authority;
 mod connection;
+pub mod http2;
 mod logged;
 mod message;
 mod nginx;
 mod origin;
 mod program;
 mod refusing;
+mod running;
 mod server;
 mod well_behaved;
 
+pub use ask::{Ask, Version};
 pub use authority::Authority;
 pub use connection::{Connection, eventually};
 pub use logged::{keep_log, log_lines, logged};
@@ -43,7 +50,10 @@ pub use nginx::{Nginx, free_port};
 pub use origin::Origin;
 pub use program::Program;
 pub use refusing::Refusing;
-pub use server::{FixedUpstream, TestServer, proxy, proxy_with};
+pub use running::Running;
+pub use server::{
+    FixedUpstream, TestServer, VersionedUpstream, h2c_proxy, proxy, proxy_with, speak_h2c,
+};
 pub use well_behaved::pattern;
 
 use std::time::Duration;

@@ -11,9 +11,12 @@ pub enum Ending {
     CutShort,
     /// The connection was reset before the body ended.
     Reset,
+    /// The stream was reset with this code (RFC 9113 section 7) before the body ended.
+    StreamReset(u32),
 }
 
-/// A request or response as it came over the wire: names in their case, fields in their order.
+/// A request or response as it came over the wire: names in their case, fields in their order. Over
+/// HTTP/2, the order is kept among the fields of one name, and chunks are the DATA frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The first line, without its line end.
@@ -39,6 +42,19 @@ pub(crate) enum Framing {
 }
 
 impl Message {
+    /// One that has nothing but its first line. Over HTTP/2 that is made up, with `HTTP/2.0` for a
+    /// version.
+    pub(crate) fn empty(start_line: &str) -> Self {
+        Self {
+            start_line: start_line.to_string(),
+            fields: Vec::new(),
+            body: Vec::new(),
+            chunks: Vec::new(),
+            trailers: Vec::new(),
+            ending: Ending::Complete,
+        }
+    }
+
     /// Parses a head with its blank line.
     ///
     /// # Panics
@@ -50,14 +66,9 @@ impl Message {
             .expect("the head ends with a blank line");
         let mut lines = text.split("\r\n");
         let start_line = lines.next().unwrap_or_default().to_string();
-        Self {
-            start_line,
-            fields: lines.map(field).collect(),
-            body: Vec::new(),
-            chunks: Vec::new(),
-            trailers: Vec::new(),
-            ending: Ending::Complete,
-        }
+        let mut message = Self::empty(&start_line);
+        message.fields = lines.map(field).collect();
+        message
     }
 
     /// The status code of a response.
@@ -67,8 +78,8 @@ impl Message {
     pub fn status(&self) -> u16 {
         let code = self
             .start_line
-            .strip_prefix("HTTP/1.")
-            .and_then(|rest| rest.get(2..5));
+            .strip_prefix("HTTP/")
+            .and_then(|rest| rest.get(4..7));
         let code = code.and_then(|code| code.parse().ok());
         code.unwrap_or_else(|| panic!("not a status line: {}", self.start_line))
     }

@@ -1,6 +1,8 @@
 //! Origins on a port of their own.
 
+use crate::authority::Authority;
 use crate::connection::{Connection, eventually};
+use crate::http2::{self, tls};
 use crate::message::Message;
 use crate::well_behaved;
 use std::net::SocketAddr;
@@ -25,9 +27,18 @@ pub(crate) struct Seen {
     connections: AtomicUsize,
     open: AtomicUsize,
     requests: Mutex<Vec<Message>>,
+    /// How many streams it lets a client open at once; 0: 100.
+    max_streams: u32,
 }
 
 impl Seen {
+    pub(crate) fn max_streams(&self) -> u32 {
+        match self.max_streams {
+            0 => 100,
+            count => count,
+        }
+    }
+
     pub(crate) fn note(&self, request: Message) {
         self.requests
             .lock()
@@ -90,6 +101,12 @@ impl Origin {
     /// | `/slow/N` | N chunks of one byte, 10 ms apart |
     /// | `/cut/N` | half of the N bytes that Content-Length announces, then the end |
     /// | `/reset/N` | half of the N bytes that Content-Length announces, then a reset |
+    /// | `/long/N` | ten bytes more than the N that Content-Length announces |
+    /// | `/reset-head` | a reset |
+    /// | `/reset-body/N` | a head that announces N bytes, then a reset |
+    /// | `/reset-trailers/N` | N bytes in chunks, and a reset where the last one would be |
+    /// | `/echo-trailers` | the request's body in chunks, and its trailers |
+    /// | `/early` | 413 and five bytes, ahead of the request's body, which it then reads |
     /// | `/stall` | nothing, ever |
     /// | `/upgrade` | 101, then every byte that comes back |
     /// | others | 200 with the path as body |
@@ -97,7 +114,81 @@ impl Origin {
         Self::start(|connection, _, seen| well_behaved::serve(connection, seen)).await
     }
 
+    /// A good HTTP/2 server in cleartext. The paths are those of [`well_behaved`](Self::well_behaved),
+    /// save `/upgrade`; chunks become DATA frames, and a reset is one of the stream with
+    /// INTERNAL_ERROR. A length that is a lie is followed by an orderly end. Besides:
+    ///
+    /// | path | answer |
+    /// |---|---|
+    /// | `/empty-frames/N` | N bytes with Content-Length, with frames without payload in between |
+    /// | `/early-reset` | 413 and five bytes ahead of the request's body, and RST_STREAM with NO_ERROR |
+    /// | `/pipe`, `/websocket` | 200, then every byte that comes back as it comes |
+    /// | `/goaway` | 200, and GOAWAY: other streams are finished, new ones need a new connection |
+    pub async fn http2() -> Self {
+        Self::start(|connection, _, seen| http2::serve(connection.into_stream(), seen)).await
+    }
+
+    /// As [`http2`](Self::http2), with this many streams at once on each connection.
+    pub async fn http2_with_streams(max_streams: u32) -> Self {
+        let seen = Seen {
+            max_streams,
+            ..Seen::default()
+        };
+        let serve = |connection: Connection, _, seen| http2::serve(connection.into_stream(), seen);
+        Self::start_with(seen, serve).await
+    }
+
+    /// An origin over TLS that bears this name and selects the first of these protocols that is
+    /// offered by ALPN. With `h2` selected it is as [`http2`](Self::http2); else it answers each
+    /// request without a body by 200 with the path as body, over HTTP/1.1.
+    pub async fn over_tls(
+        authority: &Authority,
+        name: &str,
+        protocols: &'static [&'static str],
+    ) -> Self {
+        let acceptor = Arc::new(tls::acceptor(authority, name, protocols));
+        Self::start(move |connection, _, seen| {
+            let acceptor = acceptor.clone();
+            async move {
+                let Some(stream) = tls::accept(&acceptor, connection.into_stream()).await else {
+                    return;
+                };
+                match tls::selected(&stream).as_deref() {
+                    Some("h2") => http2::serve(stream, seen).await,
+                    _ => well_behaved::answer_paths(stream, seen).await,
+                }
+            }
+        })
+        .await
+    }
+
+    /// An origin that does on each connection what `script` says, with HTTP/2 by hand.
+    pub async fn http2_scripted<F, R>(settings: &'static [(u16, u32)], script: F) -> Self
+    where
+        F: Fn(http2::RawHttp2, usize) -> R + Clone + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        Self::start(move |connection, index, _| {
+            let script = script.clone();
+            async move {
+                let stream = connection.into_stream();
+                if let Some(raw) = http2::RawHttp2::server(stream, settings).await {
+                    script(raw, index).await;
+                }
+            }
+        })
+        .await
+    }
+
     async fn start<F, R>(serve: F) -> Self
+    where
+        F: Fn(Connection, usize, Arc<Seen>) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        Self::start_with(Seen::default(), serve).await
+    }
+
+    async fn start_with<F, R>(seen: Seen, serve: F) -> Self
     where
         F: Fn(Connection, usize, Arc<Seen>) -> R + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
@@ -106,7 +197,7 @@ impl Origin {
             .await
             .expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(seen);
         let noted = seen.clone();
         let accepting = tokio::spawn(async move {
             let mut serving = JoinSet::new();

@@ -81,6 +81,34 @@ impl Program {
             .collect()
     }
 
+    /// How much memory it has in use now, in bytes (its resident set).
+    pub fn memory(&self) -> usize {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most memory that it had in use at once since [`forget_peak`](Self::forget_peak), in bytes.
+    pub fn peak_memory(&self) -> usize {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// Begins to measure the peak of memory from what is in use now.
+    pub fn forget_peak(&self) {
+        let path = format!("/proc/{}/clear_refs", self.id());
+        // See proc_pid_clear_refs(5).
+        std::fs::write(path, "5").expect("the process is ours");
+    }
+
+    fn status_bytes(&self, name: &str) -> usize {
+        let path = format!("/proc/{}/status", self.id());
+        let status = std::fs::read_to_string(path).expect("the process is there");
+        let mut lines = status.lines();
+        let value = lines
+            .find_map(|line| line.strip_prefix(name))
+            .expect("a line of status");
+        let kilobytes = value.trim().trim_end_matches(" kB");
+        kilobytes.parse::<usize>().expect("a number") * 1024
+    }
+
     /// Sends it a signal by its name, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let id = self.id().to_string();

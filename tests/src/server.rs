@@ -1,10 +1,12 @@
 //! Servers of the framework under test, in threads.
 
 use crate::PATIENCE;
+use crate::ask::Version;
 use crate::connection::Connection;
 use async_trait::async_trait;
 use pingora::listeners::BoundAddresses;
 use pingora::prelude::*;
+use pingora::protocols::ALPN;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, ShutdownSignal, ShutdownSignalWatch};
@@ -158,4 +160,56 @@ impl ProxyHttp for FixedUpstream {
     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
         Ok(Box::new(HttpPeer::new(self.0, false, String::new())))
     }
+}
+
+/// A proxy whose requests all go to one address, over one version of HTTP, in cleartext.
+#[derive(Clone, Copy, Debug)]
+pub struct VersionedUpstream {
+    /// The address.
+    pub address: SocketAddr,
+    /// The version.
+    pub version: Version,
+}
+
+impl VersionedUpstream {
+    /// How the upstream is reached.
+    pub fn peer(&self) -> HttpPeer {
+        let mut peer = HttpPeer::new(self.address, false, String::new());
+        if self.version == Version::H2 {
+            peer.options.alpn = ALPN::H2;
+        }
+        peer
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for VersionedUpstream {
+    type CTX = ();
+
+    fn new_ctx(&self) -> Self::CTX {}
+
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(self.peer()))
+    }
+}
+
+/// Starts a server with one service, this proxy, on one TCP port that speaks HTTP/1.1 and, with
+/// clients who begin with it, HTTP/2; one worker.
+pub async fn h2c_proxy<P>(proxy: P) -> TestServer
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync + 'static,
+{
+    let conf = ServerConf {
+        threads: 1,
+        ..ServerConf::default()
+    };
+    proxy_with(conf, proxy, speak_h2c).await
+}
+
+/// Lets a service speak HTTP/2 in cleartext with clients who begin with it.
+pub fn speak_h2c<P>(service: &mut Service<HttpProxy<P>>) {
+    let proxy = service.app_logic_mut().expect("the service is not started");
+    let options = proxy.server_options.get_or_insert_default();
+    options.h2c = true;
 }

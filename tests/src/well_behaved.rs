@@ -7,6 +7,7 @@ use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The largest chunk of a chunked body.
 const CHUNK: usize = 1000;
@@ -23,6 +24,14 @@ enum Next {
 
 pub(crate) async fn serve(mut connection: Connection, seen: Arc<Seen>) {
     while let Some(mut request) = connection.request_head().await {
+        if request.target() == "/early" {
+            let answer = "HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nearly";
+            seen.note(request);
+            if connection.try_send(answer).await.is_ok() {
+                connection.rest().await;
+            }
+            return;
+        }
         if request.target() == "/continue" {
             connection.send("HTTP/1.1 100 Continue\r\n\r\n").await;
         }
@@ -57,6 +66,12 @@ async fn answer(connection: &mut Connection, request: &Message) -> io::Result<Ne
             let trailers = "X-Checksum: 42\r\n";
             chunked(connection, b"checked", trailers, without_body).await?;
         }
+        "echo-trailers" => {
+            let trailers = request.trailers.iter();
+            let trailers = trailers.map(|(name, value)| format!("{name}: {value}\r\n"));
+            let trailers: String = trailers.collect();
+            chunked(connection, &request.body, &trailers, without_body).await?;
+        }
         "hints" => {
             let hints = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
             connection.try_send(hints).await?;
@@ -82,14 +97,33 @@ async fn answer(connection: &mut Connection, request: &Message) -> io::Result<Ne
             }
             return Ok(Next::Close);
         }
-        "cut" | "reset" => {
+        "cut" | "short" | "reset" => {
             connection.try_send(head(count)).await?;
             connection.try_send(pattern(count / 2)).await?;
-            return Ok(if behaviour == "cut" {
-                Next::Close
-            } else {
-                Next::Reset
+            return Ok(match behaviour {
+                "reset" => Next::Reset,
+                _ => Next::Close,
             });
+        }
+        "long" => {
+            let body = pattern(count + 10);
+            connection
+                .try_send([head(count).into_bytes(), body].concat())
+                .await?;
+        }
+        "reset-head" => return Ok(Next::Reset),
+        "reset-body" => {
+            connection.try_send(head(count)).await?;
+            tokio::time::sleep(PAUSE).await;
+            return Ok(Next::Reset);
+        }
+        "reset-trailers" => {
+            let body = pattern(count);
+            let chunk = [format!("{count:x}\r\n").as_bytes(), &body, b"\r\n"].concat();
+            connection.try_send(CHUNKED_HEAD).await?;
+            connection.try_send(chunk).await?;
+            tokio::time::sleep(PAUSE).await;
+            return Ok(Next::Reset);
         }
         "stall" => pending().await,
         "upgrade" => return tunnel(connection).await,
@@ -174,4 +208,27 @@ async fn tunnel(connection: &mut Connection) -> io::Result<Next> {
         connection.try_send(bytes).await?;
     }
     Ok(Next::Close)
+}
+
+/// Answers requests without bodies over any stream with their paths.
+pub(crate) async fn answer_paths<S>(mut stream: S, seen: Arc<Seen>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut buffer = Vec::new();
+    loop {
+        while let Some(at) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            let head: Vec<u8> = buffer.drain(..at + 4).collect();
+            let request = Message::from_head(&head);
+            let mut answer = self::head(request.target().len());
+            answer += request.target();
+            seen.note(request);
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+        if !matches!(stream.read_buf(&mut buffer).await, Ok(1..)) {
+            return;
+        }
+    }
 }

@@ -4,7 +4,9 @@
 use async_trait::async_trait;
 use clap::Parser;
 use pingora::listeners::BoundAddresses;
+use pingora::listeners::tls::TlsSettings;
 use pingora::prelude::*;
+use pingora::protocols::ALPN;
 use pingora::server::{RunArgs, ShutdownWatch};
 use pingora::services::background::BackgroundService;
 use std::io::Write;
@@ -20,6 +22,21 @@ struct Cli {
     /// Where requests go: an address, or `unix:` and a path.
     #[arg(long, default_value = "127.0.0.1:9")]
     upstream: String,
+    /// Speak HTTP/2 without TLS with clients who begin with it.
+    #[arg(long)]
+    h2c: bool,
+    /// Speak HTTP/2 with the upstream, by prior knowledge.
+    #[arg(long)]
+    upstream_http2: bool,
+    /// Also listen here for TLS, with HTTP/2 by ALPN; needs `--certificate` and `--key`.
+    #[arg(long, requires_all = ["certificate", "key"])]
+    listen_tls: Option<String>,
+    /// The PEM file of the certificates.
+    #[arg(long)]
+    certificate: Option<String>,
+    /// The PEM file of the private key.
+    #[arg(long)]
+    key: Option<String>,
 }
 
 struct Fixed(HttpPeer);
@@ -53,16 +70,29 @@ impl BackgroundService for Announcement {
 fn serve(cli: Cli) -> Result<()> {
     let mut server = Server::new(cli.server)?;
     server.bootstrap();
-    let peer = match cli.upstream.strip_prefix("unix:") {
+    let mut peer = match cli.upstream.strip_prefix("unix:") {
         Some(path) => HttpPeer::new_uds(path, false, String::new())?,
         None => HttpPeer::try_new(cli.upstream.as_str(), false, String::new())?,
     };
+    if cli.upstream_http2 {
+        peer.options.alpn = ALPN::H2;
+    }
     let mut proxy = http_proxy_service(&server.configuration, Fixed(peer));
     for address in &cli.listen {
         match address.strip_prefix("unix:") {
             Some(path) => proxy.add_uds(path, None),
             None => proxy.add_tcp(address),
         }
+    }
+    if let (Some(address), Some(certificate), Some(key)) =
+        (&cli.listen_tls, &cli.certificate, &cli.key)
+    {
+        let mut settings = TlsSettings::intermediate(certificate, key)?;
+        settings.enable_h2();
+        proxy.add_tls_with_settings(address, None, settings);
+    }
+    if let (true, Some(proxy)) = (cli.h2c, proxy.app_logic_mut()) {
+        proxy.server_options.get_or_insert_default().h2c = true;
     }
     let announcement = Announcement(proxy.bound_addresses());
     server.add_service(proxy);
