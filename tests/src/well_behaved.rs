@@ -3,7 +3,6 @@
 use crate::connection::Connection;
 use crate::message::Message;
 use crate::origin::Seen;
-use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +37,7 @@ pub(crate) async fn serve(mut connection: Connection, seen: Arc<Seen>) {
         request = connection.body_of(request).await;
         seen.note(request.clone());
         if !request.is_complete() {
-            return;
+            return seen.note_abort();
         }
         let last = request
             .header("Connection")
@@ -47,7 +46,8 @@ pub(crate) async fn serve(mut connection: Connection, seen: Arc<Seen>) {
         match answer(&mut connection, &request).await {
             Ok(Next::Keep) if !last => {}
             Ok(Next::Reset) => return connection.reset(),
-            _ => return,
+            Ok(_) => return,
+            Err(_) => return seen.note_abort(),
         }
     }
 }
@@ -59,7 +59,7 @@ async fn answer(connection: &mut Connection, request: &Message) -> io::Result<Ne
     let without_body = request.method() == "HEAD";
     match behaviour {
         "echo" | "continue" => fixed(connection, &request.body, without_body).await?,
-        "length" => fixed(connection, &pattern(count), without_body).await?,
+        "length" | "empty-frames" => fixed(connection, &pattern(count), without_body).await?,
         "chunked" => chunked(connection, &pattern(count), "", without_body).await?,
         "drip" => drip(connection, &pattern(count), without_body).await?,
         "trailers" => {
@@ -125,7 +125,10 @@ async fn answer(connection: &mut Connection, request: &Message) -> io::Result<Ne
             tokio::time::sleep(PAUSE).await;
             return Ok(Next::Reset);
         }
-        "stall" => pending().await,
+        "stall" => {
+            connection.some_bytes().await;
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         "upgrade" => return tunnel(connection).await,
         _ => fixed(connection, request.target().as_bytes(), without_body).await?,
     }
