@@ -1,4 +1,5 @@
-//! The proxy under measurement: one fixed upstream, cleartext HTTP/1 on both sides.
+//! The proxy under measurement: one fixed upstream, HTTP/1 in cleartext on both sides unless told
+//! otherwise.
 //!
 //! The same file is compiled twice: against this workspace (`ours`) and, in `benches/peer`,
 //! against the published framework with the same interface (`peer`). So the two differ in
@@ -6,7 +7,11 @@
 //!
 //! ```text
 //! ours --listen 127.0.0.1:8080 --upstream 127.0.0.1:9000 [--workers 1] [--access-log FILE]
+//!     [--certificate FILE --key FILE] [--client-h2c yes] [--upstream-h2c yes]
 //! ```
+//!
+//! With `--certificate` and `--key` clients speak TLS, and HTTP/2 where they ask for it. With
+//! `--client-h2c` they speak HTTP/2 in cleartext; with `--upstream-h2c` the proxy does.
 //!
 //! With `--access-log` the proxy does what a real one does: it implements the request, upstream
 //! request and response phases, edits two header fields, counts the body in a filter and writes
@@ -20,6 +25,8 @@
 mod plain;
 mod realistic;
 
+use pingora::apps::HttpServerOptions;
+use pingora::listeners::tls::TlsSettings;
 use pingora::prelude::*;
 use pingora::server::configuration::ServerConf;
 use std::net::SocketAddr;
@@ -32,17 +39,25 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// More idle upstream connections than any row of the run keeps open.
 const UPSTREAM_POOL: usize = 2048;
+/// All contenders use this one.
+const CIPHER: &str = "TLS_AES_128_GCM_SHA256";
 
 struct Options {
     listen: String,
     upstream: SocketAddr,
     workers: usize,
     access_log: Option<PathBuf>,
+    /// Certificate chain and key.
+    tls: Option<(String, String)>,
+    client_h2c: bool,
+    upstream_h2c: bool,
 }
 
 impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
         let (mut listen, mut upstream, mut workers, mut access_log) = (None, None, 1, None);
+        let (mut certificate, mut key) = (None, None);
+        let (mut client_h2c, mut upstream_h2c) = (false, false);
         while let Some(name) = args.next() {
             let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
             let invalid = |e: &dyn std::fmt::Display| format!("{name} {value}: {e}");
@@ -51,6 +66,10 @@ impl Options {
                 "--upstream" => upstream = Some(value.parse().map_err(|e| invalid(&e))?),
                 "--workers" => workers = value.parse().map_err(|e| invalid(&e))?,
                 "--access-log" => access_log = Some(PathBuf::from(value)),
+                "--certificate" => certificate = Some(value),
+                "--key" => key = Some(value),
+                "--client-h2c" => client_h2c = value == "yes",
+                "--upstream-h2c" => upstream_h2c = value == "yes",
                 _ => return Err(format!("unknown option {name}")),
             }
         }
@@ -59,6 +78,9 @@ impl Options {
             upstream: upstream.ok_or("--upstream is missing")?,
             workers,
             access_log,
+            tls: certificate.zip(key),
+            client_h2c,
+            upstream_h2c,
         })
     }
 }
@@ -81,22 +103,52 @@ fn serve(options: Options) -> Result<std::convert::Infallible, String> {
     };
     let mut server = Server::new_with_opt_and_conf(Option::<Opt>::None, conf);
     server.bootstrap();
-    match options.access_log {
+    match &options.access_log {
         None => {
             let proxy = plain::Plain {
                 upstream: options.upstream,
+                upstream_h2c: options.upstream_h2c,
             };
-            let mut service = http_proxy_service(&server.configuration, proxy);
-            service.add_tcp(&options.listen);
-            server.add_service(service);
+            add_proxy(&mut server, proxy, &options)?;
         }
         Some(path) => {
-            let proxy = realistic::Realistic::new(options.upstream, &path)
+            let proxy = realistic::Realistic::new(options.upstream, path)
                 .map_err(|e| format!("access log {}: {e}", path.display()))?;
-            let mut service = http_proxy_service(&server.configuration, proxy);
-            service.add_tcp(&options.listen);
-            server.add_service(service);
+            add_proxy(&mut server, proxy, &options)?;
         }
     }
     server.run_forever()
+}
+
+fn add_proxy<P>(server: &mut Server, proxy: P, options: &Options) -> Result<(), String>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
+    let mut service = http_proxy_service(&server.configuration, proxy);
+    if options.client_h2c {
+        let mut server_options = HttpServerOptions::default();
+        server_options.h2c = true;
+        if let Some(proxy) = service.app_logic_mut() {
+            proxy.server_options = Some(server_options);
+        }
+    }
+    match &options.tls {
+        None => service.add_tcp(&options.listen),
+        Some((certificate, key)) => {
+            let tls = tls_settings(certificate, key).map_err(|e| e.to_string())?;
+            service.add_tls_with_settings(&options.listen, None, tls);
+        }
+    }
+    server.add_service(service);
+    Ok(())
+}
+
+fn tls_settings(certificate: &str, key: &str) -> Result<TlsSettings> {
+    let mut tls = TlsSettings::intermediate(certificate, key)?;
+    tls.enable_h2();
+    // Left to the clients, each would choose the cipher that it prefers.
+    tls.set_ciphersuites(CIPHER)
+        .or_err(InternalError, "setting the ciphers")?;
+    Ok(tls)
 }

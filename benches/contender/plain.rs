@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 pub(crate) struct Plain {
     pub(crate) upstream: SocketAddr,
+    /// The upstream speaks HTTP/2 in cleartext.
+    pub(crate) upstream_h2c: bool,
 }
 
 #[async_trait]
@@ -15,6 +17,10 @@ impl ProxyHttp for Plain {
     fn new_ctx(&self) -> Self::CTX {}
 
     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
-        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
+        let mut peer = HttpPeer::new(self.upstream, false, String::new());
+        if self.upstream_h2c {
+            peer.options.set_http_version(2, 2);
+        }
+        Ok(Box::new(peer))
     }
 }

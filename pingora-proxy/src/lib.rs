@@ -10,8 +10,8 @@
 //!
 //! # What it is not
 //! It speaks no protocol and owns no socket: that is `pingora-core`. There is no cache yet; its
-//! phases are there and are not called. Sub-requests and custom protocols have their names reserved
-//! and are not built yet.
+//! phases are there and are not called. Custom protocols have their names reserved and are not built
+//! yet.
 //!
 //! # Features
 //! - `openssl` (default), `openssl-vendored`: as in `pingora-core`.
@@ -39,7 +39,7 @@ pub use service::{
     http_proxy_service_with_name, http_proxy_service_with_name_custom,
 };
 pub use session::Session;
-pub use subrequest::SubrequestSpawner;
+pub use subrequest::{PreparedSubrequest, Subrequest, SubrequestSpawner};
 
 /// What a proxy needs.
 pub mod prelude {

@@ -1,5 +1,6 @@
 use crate::defaults::{Known, Noted};
 use crate::exchange::Forward;
+use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner};
 use crate::{ProxyHttp, ProxyWarnLogContext, Session};
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -263,7 +264,7 @@ where
 
     /// Runs the phases and answers what they failed at.
     async fn serve(
-        &self,
+        self: &Arc<Self>,
         session: &mut Session,
         ctx: &mut SV::CTX,
         left: Option<Box<dyn Any + Send + Sync>>,
@@ -277,7 +278,10 @@ where
             }
             match refused {
                 Some(error) => Err(error),
-                None => self.phases(session, ctx).await,
+                None => {
+                    self.allow_spawning(session, ctx);
+                    self.phases(session, ctx).await
+                }
             }
         });
         let served = phases
@@ -290,6 +294,19 @@ where
                 reuse: true,
             },
             Err(error) => Box::pin(self.fail(session, ctx, error)).await,
+        }
+    }
+
+    /// Gives a request that may spawn others what it needs for that.
+    fn allow_spawning(self: &Arc<Self>, session: &mut Session, ctx: &SV::CTX) {
+        if !self.inner.allow_spawning_subrequest(session, ctx) {
+            return;
+        }
+        let parent = session.as_subrequest();
+        if !parent.is_some_and(|parent| parent.is_nested_deepest()) {
+            let spawner = SubrequestSpawner::new(self.clone());
+            let spawner = spawner.while_shutting_down(session.shutting_down);
+            session.subrequest_spawner = Some(spawner);
         }
     }
 
@@ -317,6 +334,28 @@ where
             error: Some(error),
             reuse: intact && response_is_whole(session),
         }
+    }
+
+    /// All that happens to a request whose head was read, or refused.
+    async fn process(
+        self: &Arc<Self>,
+        mut session: Session,
+        left: Option<Box<dyn Any + Send + Sync>>,
+        refused: Option<BError>,
+    ) -> Option<ReusedHttpStream> {
+        let mut ctx = self.inner.new_ctx();
+        let outcome = self.serve(&mut session, &mut ctx, left, refused).await;
+        self.known.learn(session.noted);
+        let logging = self
+            .inner
+            .logging(&mut session, outcome.error.as_deref(), &mut ctx);
+        if let Err(panic) = AssertUnwindSafe(logging).catch_unwind().await {
+            log::error!("in the logging phase: {}", panicked(&*panic));
+        }
+        if let Some(error) = outcome.error {
+            session.on_proxy_failure(error);
+        }
+        self.finish(session, &ctx, outcome.reuse).await
     }
 
     async fn finish(
@@ -415,16 +454,7 @@ where
         let noted = Noted::of_proxy::<SV>(self.known.phases());
         let mut session = Session::new(Box::new(downstream), &self.downstream_modules, noted);
         session.shutting_down = shutting_down;
-        let mut ctx = self.inner.new_ctx();
-        let outcome = self.serve(&mut session, &mut ctx, left, refused).await;
-        self.known.learn(session.noted);
-        let logging = self
-            .inner
-            .logging(&mut session, outcome.error.as_deref(), &mut ctx);
-        if let Err(panic) = AssertUnwindSafe(logging).catch_unwind().await {
-            log::error!("in the logging phase: {}", panicked(&*panic));
-        }
-        self.finish(session, &ctx, outcome.reuse).await
+        self.process(session, left, refused).await
     }
 
     fn h2_options(&self) -> Option<H2Options> {
@@ -433,6 +463,27 @@ where
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         self.server_options.as_ref()
+    }
+}
+
+#[async_trait]
+impl<SV, C> Subrequest for HttpProxy<SV, C>
+where
+    SV: ProxyHttp + Send + Sync + 'static,
+    SV::CTX: Send + Sync,
+    C: CustomConnector,
+{
+    async fn process_subrequest(
+        self: Arc<Self>,
+        mut downstream: Box<ServerSession>,
+        sub_req_ctx: Box<SubrequestCtx>,
+    ) {
+        let refused = downstream.read_request().await.err();
+        let noted = Noted::of_proxy::<SV>(self.known.phases());
+        let mut session = Session::new(downstream, &self.downstream_modules, noted);
+        session.shutting_down = sub_req_ctx.shutting_down;
+        session.subrequest_ctx = Some(sub_req_ctx);
+        self.process(session, None, refused).await;
     }
 }
 

@@ -144,7 +144,13 @@ pub trait ProxyHttp {
         }
     }
 
-    /// Whether this request may spawn requests of its own. They are not built yet.
+    /// Whether this request may spawn requests of its own: then its
+    /// [`subrequest_spawner`](Session::subrequest_spawner) is set. Asked once, ahead of all phases. `false`
+    /// by default, which costs nothing.
+    ///
+    /// Sub-requests are asked too, up to a depth of
+    /// [`MOST_NESTED`](pingora_core::protocols::http::subrequest::MOST_NESTED); see
+    /// [`subrequest`](crate::subrequest).
     fn allow_spawning_subrequest(&self, _session: &Session, _ctx: &Self::CTX) -> bool
     where
         Self::CTX: Send + Sync,

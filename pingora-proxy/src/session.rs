@@ -29,9 +29,9 @@ pub struct Session {
     pub ignore_downstream_range: bool,
     /// Whether the upstream's headers were changed for the cache.
     pub upstream_headers_mutated_for_cache: bool,
-    /// Set in a request that was spawned by another one. Never yet.
+    /// Set in a request that was spawned by another one.
     pub subrequest_ctx: Option<Box<SubrequestCtx>>,
-    /// Spawns requests. Never set yet.
+    /// Spawns requests, where [`ProxyHttp::allow_spawning_subrequest`](crate::ProxyHttp) allows it.
     pub subrequest_spawner: Option<SubrequestSpawner>,
     /// The modules' state for this request.
     pub downstream_modules_ctx: HttpModuleCtx,
@@ -244,13 +244,18 @@ impl Session {
             if let HttpTask::Failed(error) = task {
                 return Err(error);
             }
-            let task = self.filter_through_modules(task).await?;
-            self.queue(task)?;
+            self.queue_through_modules(task).await?;
         }
         self.downstream_session
             .write_downstream_proxy_tasks()
             .await?;
         Ok(end)
+    }
+
+    /// Passes a piece of a response through the modules and queues it.
+    pub(crate) async fn queue_through_modules(&mut self, task: HttpTask) -> Result<()> {
+        let task = self.filter_through_modules(task).await?;
+        self.queue(task)
     }
 
     async fn filter_through_modules(&mut self, mut task: HttpTask) -> Result<HttpTask> {

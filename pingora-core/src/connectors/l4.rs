@@ -1,7 +1,9 @@
-//! Connecting the transport: TCP, a Unix socket, or a way of the user's own.
+//! Connecting the transport: TCP, a Unix socket, a way of the user's own, or a tunnel through a
+//! CONNECT proxy over one of these.
 
 pub use crate::protocols::l4::{BindTo, Connect, ConnectErrorExt};
 
+use super::proxy;
 use crate::protocols::digest::SocketDigest;
 use crate::protocols::l4::ext::{
     connect_uds, connect_with, set_dscp, set_recv_buf, set_tcp_fastopen_connect,
@@ -15,8 +17,8 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 use tokio::net::TcpSocket;
 
-/// Connects to `peer` within its connection timeout. `bind_to` is used where the peer has no
-/// preference of its own.
+/// Connects to `peer` within its connection timeout; a CONNECT proxy on the way has as long again
+/// for its answer. `bind_to` is used where the peer has no preference of its own.
 ///
 /// # Errors
 /// `ConnectRefused`, `ConnectTimedout`, `ConnectNoRoute`, `ConnectError`, `BindError`,
@@ -40,6 +42,9 @@ pub(super) async fn connect<P: Peer + Send + Sync>(
         stream.tracer = Some(tracer);
     }
     set_options(peer, &mut stream).map_err(|e| of_upstream(e, peer))?;
+    if let Some(proxy) = peer.get_proxy() {
+        proxy::open_tunnel(&mut stream, peer, proxy).await?;
+    }
     Ok(stream)
 }
 
@@ -56,19 +61,18 @@ fn timed_out(limit: Duration) -> BError {
 }
 
 async fn connect_any<P: Peer + Send + Sync>(peer: &P, bind_to: Option<BindTo>) -> Result<Stream> {
-    if peer.get_proxy().is_some() {
-        return Error::e_explain(
-            ErrorType::ConnectProxyFailure,
-            "connecting through a CONNECT proxy is not supported yet",
-        );
-    }
+    let of_proxy = match peer.get_proxy() {
+        Some(proxy) => Some(proxy::address_of(proxy).await?),
+        None => None,
+    };
+    let address = of_proxy.as_ref().unwrap_or(peer.address());
     if let Some(custom) = peer.get_peer_options().and_then(|o| o.custom_l4.as_ref()) {
-        return custom.connect(peer.address()).await;
+        return custom.connect(address).await;
     }
-    match peer.address() {
+    match address {
         SocketAddr::Inet(addr) => connect_tcp(peer, addr, bind_to).await,
         SocketAddr::Unix(addr) => {
-            if let Some(reason) = peer.address().unresolved_reason() {
+            if let Some(reason) = address.unresolved_reason() {
                 let context = format!("the peer's name was not resolved: {reason}");
                 return Error::e_explain(ErrorType::ConnectNoRoute, context);
             }
@@ -87,7 +91,9 @@ async fn connect_tcp<P: Peer + Send + Sync>(
     addr: &InetSocketAddr,
     bind_to: Option<BindTo>,
 ) -> Result<Stream> {
-    let bind_to = peer.bind_to().or(bind_to.as_ref());
+    // The connector chose by the peer's address; a proxy's may be of the other family.
+    let fits = |bind_to: &&BindTo| bind_to.addr.is_none_or(|a| a.is_ipv4() == addr.is_ipv4());
+    let bind_to = peer.bind_to().or(bind_to.as_ref().filter(fits));
     let stream = connect_with(addr, bind_to, |socket| prepare(peer, socket)).await?;
     Ok(Stream::with_peer(stream.into(), *addr))
 }

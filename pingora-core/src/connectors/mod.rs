@@ -5,6 +5,7 @@ pub mod l4;
 mod options;
 pub mod pool;
 mod preference;
+mod proxy;
 mod tls;
 mod transport;
 

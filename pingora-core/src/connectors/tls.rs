@@ -4,9 +4,11 @@ use super::l4::of_upstream;
 use super::options::ConnectorOptions;
 use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
-use crate::protocols::tls::{ALPN, ClientContext, ClientHandshake, ClientSettings};
+use crate::protocols::tls::sessions::SessionCache;
+use crate::protocols::tls::{ALPN, ClientContext, ClientHandshake, ClientSession, ClientSettings};
 use crate::upstreams::peer::Peer;
 use pingora_error::{Error, ErrorType, Result};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -27,6 +29,14 @@ pub(super) struct Connector {
 impl Connector {
     /// Unusable files in the options are logged here and make every TLS connection fail.
     pub(super) fn new(options: Option<&ConnectorOptions>) -> Self {
+        Self::with_settings(Self::settings(options, |name| std::env::var_os(name)))
+    }
+
+    /// What the options say; `variable` is the environment.
+    fn settings(
+        options: Option<&ConnectorOptions>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> ClientSettings {
         let mut settings = ClientSettings::default();
         if let Some(options) = options {
             settings.ca_file = options.ca_file.as_ref().map(PathBuf::from);
@@ -35,9 +45,13 @@ impl Connector {
                 .as_ref()
                 .map(|(cert, key)| (cert.into(), key.into()));
             if options.debug_ssl_keylog {
-                settings.keylog_file = std::env::var_os("SSLKEYLOGFILE").map(PathBuf::from);
+                settings.keylog_file = variable("SSLKEYLOGFILE").map(PathBuf::from);
             }
         }
+        settings
+    }
+
+    fn with_settings(settings: ClientSettings) -> Self {
         let has_files = settings.ca_file.is_some()
             || settings.cert_key_file.is_some()
             || settings.keylog_file.is_some();
@@ -61,6 +75,11 @@ impl Connector {
         made.await.as_ref().map_err(String::as_str)
     }
 
+    /// Sessions with upstreams that may be resumed.
+    pub(super) fn sessions(&self) -> &SessionCache<ClientSession> {
+        &self.settings.sessions
+    }
+
     /// The handshake with `peer` over `stream`, within the peer's connection timeout.
     ///
     /// # Errors
@@ -76,18 +95,7 @@ impl Connector {
             let e = Error::explain(ErrorType::TLSHandshakeFailure, reason.to_string());
             of_upstream(e, peer)
         })?;
-        let wanted = ClientHandshake {
-            sni: peer.sni(),
-            address: peer.address().as_inet().map(|addr| addr.ip()),
-            verify_cert: peer.verify_cert(),
-            verify_hostname: peer.verify_hostname(),
-            alternative_name: peer.alternative_cn().map(String::as_str),
-            ca: peer.get_ca().map(|ca| &**ca),
-            client_cert: peer.get_client_cert_key().map(|cert_key| &**cert_key),
-            alpn: alpn.or(peer.get_alpn()),
-            curves: peer.get_peer_options().and_then(|o| o.curves.as_deref()),
-            complete_hook: peer.upstream_tls_handshake_complete_hook(),
-        };
+        let wanted = wanted_of(peer, alpn);
         let limit = peer
             .connection_timeout()
             .unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT);
@@ -102,6 +110,26 @@ impl Connector {
     }
 }
 
+/// What this peer asks for. `alpn` is offered instead of the peer's own preference.
+fn wanted_of<'a, P: Peer>(peer: &'a P, alpn: Option<&'a ALPN>) -> ClientHandshake<'a> {
+    ClientHandshake {
+        reuse_hash: peer.reuse_hash(),
+        sni: peer.sni(),
+        address: peer.address().as_inet().map(|addr| addr.ip()),
+        verify_cert: peer.verify_cert(),
+        verify_hostname: peer.verify_hostname(),
+        alternative_name: peer.alternative_cn().map(String::as_str),
+        ca: peer.get_ca().map(|ca| &**ca),
+        client_cert: peer.get_client_cert_key().map(|cert_key| &**cert_key),
+        alpn: alpn.or(peer.get_alpn()),
+        curves: peer.get_peer_options().and_then(|o| o.curves.as_deref()),
+        complete_hook: peer.upstream_tls_handshake_complete_hook(),
+    }
+}
+
 fn make_context(settings: &ClientSettings) -> Result<ClientContext, String> {
     ClientContext::new(settings).map_err(|e| e.to_string())
 }
+
+#[cfg(all(test, feature = "openssl"))]
+mod tests;

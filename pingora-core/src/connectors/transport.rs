@@ -6,7 +6,7 @@ use super::pool::Pool;
 use super::preference::PreferHttp1;
 use super::tls;
 use crate::protocols::Stream;
-use crate::protocols::tls::ALPN;
+use crate::protocols::tls::{ALPN, TlsHandshakeCounts};
 use crate::upstreams::peer::Peer;
 use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// One connector serves many peers at a time. Its pool hands a connection out only on the tokio
 /// runtime that it was made on; each runtime sees its own connections.
 pub struct TransportConnector {
-    tls: tls::Connector,
+    pub(super) tls: tls::Connector,
     pool: Pool<Stream>,
     bind_to_v4: Vec<SocketAddr>,
     bind_to_v6: Vec<SocketAddr>,
@@ -45,6 +45,23 @@ impl TransportConnector {
             bind_to_v6: options.bind_to_v6,
             http1_only: PreferHttp1::default(),
         }
+    }
+
+    /// Keeps at most so many TLS sessions with upstreams for resumption, 1024 by default; 0 keeps none,
+    /// and every handshake is a full one.
+    ///
+    /// A session is resumed only for a peer with the same [`reuse_hash`](Peer::reuse_hash) and the
+    /// same verification, within two hours, and not after a certificate expired that it was
+    /// verified by. A TLS 1.3 ticket is used once.
+    #[must_use]
+    pub fn with_tls_session_capacity(self, sessions: usize) -> Self {
+        self.tls.sessions().set_capacity(sessions);
+        self
+    }
+
+    /// How the TLS handshakes of this connector went.
+    pub fn tls_handshake_counts(&self) -> TlsHandshakeCounts {
+        self.tls.sessions().counts()
     }
 
     /// Makes a connection to `peer`, TLS included.

@@ -3,9 +3,12 @@
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::ssl::{SslRef, SslStream};
+use openssl::ssl::{SslRef, SslSession, SslStream};
 use openssl::x509::verify::X509VerifyParamRef;
-use openssl_sys::{SSL, SSL_set1_groups_list, X509_VERIFY_PARAM};
+use openssl_sys::{
+    SSL, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN, SSL_set_shutdown, SSL_set1_groups_list,
+    X509_VERIFY_PARAM,
+};
 use std::ffi::{CString, c_char, c_int, c_void};
 
 type CertificateCallback = Option<extern "C" fn(*mut SSL, *mut c_void) -> c_int>;
@@ -73,6 +76,42 @@ pub(crate) fn add_host(param: &mut X509VerifyParamRef, host: &str) -> Result<(),
         1 => Ok(()),
         _ => Err(ErrorStack::get()),
     }
+}
+
+/// A session that a client may resume over another connection of the same context.
+#[derive(Clone)]
+pub(crate) struct Session {
+    session: SslSession,
+    /// Where the context is; only to be compared.
+    context: usize,
+}
+
+impl Session {
+    /// What was agreed upon over `ssl`, as the library's callback for new sessions gets it.
+    pub(crate) fn new(ssl: &SslRef, session: SslSession) -> Self {
+        Session {
+            session,
+            context: ssl.ssl_context().as_ptr().addr(),
+        }
+    }
+
+    /// Offers the session in the handshake that `ssl` is about to begin. `false` where the library
+    /// refuses, or where `ssl` belongs to another context.
+    pub(crate) fn offer(&self, ssl: &mut SslRef) -> bool {
+        if ssl.ssl_context().as_ptr().addr() != self.context {
+            return false;
+        }
+        // SAFETY: the session was made by a connection of the same context, which is what the binding
+        // asks for; OpenSSL counts its own reference to it.
+        unsafe { ssl.set_session(&self.session) }.is_ok()
+    }
+}
+
+/// Lets the session of a connection that is about to be freed be resumed, although no close_notify
+/// was exchanged. OpenSSL would spoil it, as versions of TLS before 1.1 asked for.
+pub(crate) fn spare_session(ssl: &mut SslRef) {
+    // SAFETY: the pointer comes from a live, exclusive reference; the call sets two flags.
+    unsafe { SSL_set_shutdown(ssl.as_ptr(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN) }
 }
 
 #[cfg(test)]

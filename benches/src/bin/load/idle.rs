@@ -1,43 +1,76 @@
 //! Connections that made one request and then stay open.
 
 use crate::response::{REQUEST, read_message};
+use crate::tls::{Clients, TlsStream};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use std::io::{self, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run(target: SocketAddr, connections: usize) -> io::Result<()> {
+/// A connection that is held.
+enum Held {
+    Plain(TcpStream),
+    Tls(Box<TlsStream>),
+}
+
+pub(crate) async fn run(target: SocketAddr, connections: usize, tls: bool) -> io::Result<()> {
+    let clients = tls.then(Clients::new).transpose()?;
     let mut held = Vec::with_capacity(connections);
     // One after the other: the proxy then needs one upstream connection, and what grows is what
     // its idle clients cost.
     for _ in 0..connections {
-        held.push(tokio::time::timeout(PATIENCE, open(target)).await??);
+        held.push(tokio::time::timeout(PATIENCE, open(target, clients.as_ref())).await??);
     }
     println!("ready connections={}", held.len());
     // Nothing else runs here, so this may block.
     io::stdin().read_to_end(&mut Vec::new())?;
     println!(
         "closed={}",
-        held.iter().filter(|stream| is_closed(stream)).count()
+        held.iter().filter(|held| held.is_closed()).count()
     );
     Ok(())
 }
 
-async fn open(target: SocketAddr) -> io::Result<TcpStream> {
-    let mut stream = tokio::net::TcpStream::connect(target).await?;
+async fn open(target: SocketAddr, clients: Option<&Clients>) -> io::Result<Held> {
+    let mut stream = TcpStream::connect(target).await?;
     stream.set_nodelay(true)?;
+    match clients {
+        None => {
+            ask(&mut stream).await?;
+            Ok(Held::Plain(stream))
+        }
+        Some(clients) => {
+            let mut stream = Box::new(clients.connect(stream).await?);
+            ask(&mut *stream).await?;
+            Ok(Held::Tls(stream))
+        }
+    }
+}
+
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
     stream.write_all(REQUEST).await?;
-    match read_message(&mut stream, &mut Vec::new(), &mut [0; 4096]).await? {
-        Some(head) if head.ok => stream.into_std(),
+    match read_message(stream, &mut Vec::new(), &mut [0; 4096]).await? {
+        Some(head) if head.ok => Ok(()),
         Some(_) => Err(io::Error::other("the answer is not a 200")),
         None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
 
-/// Whether the proxy closed the connection in the meantime.
-fn is_closed(stream: &TcpStream) -> bool {
-    !matches!(stream.peek(&mut [0; 1]), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+impl Held {
+    /// Whether the proxy closed the connection in the meantime: it never sends anything else.
+    fn is_closed(&self) -> bool {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref(),
+        };
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(stream.as_raw_fd(), &mut [0; 1], flags) != Err(Errno::EAGAIN)
+    }
 }

@@ -1,5 +1,5 @@
-//! The load that wrk can't make: uploads, connections that stay open, a fixed rate of arrivals;
-//! and an origin that takes uploads.
+//! The load that wrk can't make: uploads, connections that stay open, a fixed rate of arrivals, a
+//! TLS handshake per request; and an origin that takes uploads.
 //!
 //! Each mode prints its result on stdout as one line of `name=value` pairs.
 
@@ -9,10 +9,12 @@
     reason = "a command line program"
 )]
 
+mod handshakes;
 mod idle;
 mod paced;
 mod response;
 mod sink;
+mod tls;
 mod upload;
 
 use clap::{Parser, Subcommand};
@@ -48,6 +50,21 @@ enum Mode {
         target: SocketAddr,
         #[arg(long)]
         connections: usize,
+        #[arg(long)]
+        tls: bool,
+    },
+    /// Make a TLS connection for each request.
+    Handshakes {
+        #[arg(long)]
+        target: SocketAddr,
+        /// How many at a time.
+        #[arg(long, default_value_t = 16)]
+        connections: usize,
+        /// Resume the session of the connection before.
+        #[arg(long)]
+        resume: bool,
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
     },
     /// Send requests at times that don't depend on the answers, and report the latencies.
     Paced {
@@ -98,7 +115,17 @@ fn run(mode: Mode) -> io::Result<()> {
         Mode::Idle {
             target,
             connections,
-        } => runtime.block_on(idle::run(target, connections)),
+            tls,
+        } => runtime.block_on(idle::run(target, connections, tls)),
+        Mode::Handshakes {
+            target,
+            connections,
+            resume,
+            seconds,
+        } => {
+            let duration = Duration::from_secs_f64(seconds);
+            runtime.block_on(handshakes::run(target, connections, resume, duration))
+        }
         Mode::Paced {
             target,
             connections,

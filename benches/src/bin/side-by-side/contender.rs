@@ -1,9 +1,11 @@
 //! The proxies that are compared.
 
 use crate::Failure;
+use crate::certificate::{Certificate, client};
 use crate::environment;
 use crate::process::Process;
 use crate::proxy_config::{self, Setting};
+use crate::rows::Clients;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -79,6 +81,9 @@ pub(crate) struct Shape<'a> {
     pub(crate) realistic: bool,
     /// The upstream is there from the beginning.
     pub(crate) upstream_answers: bool,
+    pub(crate) clients: Clients,
+    pub(crate) upstream_h2c: bool,
+    pub(crate) certificate: &'a Certificate,
 }
 
 /// A contender that answers.
@@ -101,9 +106,10 @@ impl Running {
         let args = arguments(kind, shape, port, access_log)?;
         let program = kind.program()?;
         let mut process = Process::start_with(&program, &args, &shape.cores, &log, stdout)?;
-        let ready = match shape.upstream_answers {
-            true => wait_until_answering(&mut process, port),
-            false => wait_until_listening(&mut process, port),
+        let ready = match (shape.upstream_answers, shape.clients) {
+            // No request of HTTP/1.1 would be understood.
+            (false, _) | (_, Clients::Http2) => wait_until_listening(&mut process, port),
+            (true, clients) => wait_until_answering(&mut process, port, clients),
         };
         ready.map_err(|e| {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
@@ -127,6 +133,9 @@ fn arguments(
         dir,
         upstream_port,
         workers,
+        clients,
+        upstream_h2c,
+        certificate,
         ..
     } = *shape;
     let setting = Setting {
@@ -135,6 +144,9 @@ fn arguments(
         upstream_port,
         workers,
         access_log,
+        clients,
+        upstream_h2c,
+        certificate,
     };
     let text = |path: &Path| path.display().to_string();
     let mut args = match kind {
@@ -161,6 +173,17 @@ fn arguments(
     };
     if kind == Kind::FloorSplice {
         args.push("--splice".to_string());
+    }
+    let mut add = |name: &str, value: String| args.extend([name.to_string(), value]);
+    if clients.tls() {
+        add("--certificate", text(&certificate.chain));
+        add("--key", text(&certificate.key));
+    }
+    if clients == Clients::Http2 {
+        add("--client-h2c", "yes".to_string());
+    }
+    if upstream_h2c {
+        add("--upstream-h2c", "yes".to_string());
     }
     if let Some(path) = access_log {
         args.extend(["--access-log".to_string(), text(path)]);
@@ -189,11 +212,15 @@ fn wait_until_listening(process: &mut Process, port: u16) -> Result<(), Failure>
 }
 
 /// Waits until a request to `port` is answered with 200.
-pub(crate) fn wait_until_answering(process: &mut Process, port: u16) -> Result<(), Failure> {
+pub(crate) fn wait_until_answering(
+    process: &mut Process,
+    port: u16,
+    clients: Clients,
+) -> Result<(), Failure> {
     let end = Instant::now() + START;
     loop {
         process.check_alive()?;
-        match ask(port) {
+        match ask(port, clients) {
             Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => return Ok(()),
             Ok(answer) if Instant::now() > end => {
                 let line = answer.lines().next().unwrap_or("nothing");
@@ -205,9 +232,16 @@ pub(crate) fn wait_until_answering(process: &mut Process, port: u16) -> Result<(
     }
 }
 
-fn ask(port: u16) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+fn ask(port: u16, clients: Clients) -> Result<String, Failure> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    match clients.tls() {
+        false => ask_on(stream),
+        true => ask_on(client(stream)?),
+    }
+}
+
+fn ask_on(mut stream: impl Read + Write) -> Result<String, Failure> {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: bench.test\r\nConnection: close\r\n\r\n")?;
     let mut answer = [0; 1024];
     let read = stream.read(&mut answer)?;

@@ -3,6 +3,7 @@
 use crate::Failure;
 use crate::contender::Kind;
 use crate::options::Options;
+use crate::rows::Row;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,6 +51,8 @@ fn versions() -> Vec<String> {
     versions.push(first_line("nginx", &["-v"], "nginx version"));
     versions.push(first_line("haproxy", &["-v"], "HAProxy version"));
     versions.push(first_line("wrk", &["-v"], "wrk"));
+    versions.push(first_line("h2load", &["--version"], "h2load"));
+    versions.push(first_line("openssl", &["version"], "OpenSSL"));
     versions.push(first_line("rustc", &["-V"], "rustc"));
     if let Ok(lock) = std::fs::read_to_string(package_dir().join("peer/Cargo.lock")) {
         let version = lock
@@ -101,7 +104,11 @@ pub(crate) fn build(options: &Options) -> Result<(), Failure> {
 
 fn cargo(args: &[&str], dir: &Path) -> Result<(), Failure> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(args).current_dir(dir).status()?;
+    let mut command = Command::new(cargo);
+    command.args(args).current_dir(dir);
+    // The peer would compile a newer OpenSSL than the others use.
+    command.env("OPENSSL_NO_VENDOR", "1");
+    let status = command.status()?;
     match status.success() {
         true => Ok(()),
         false => Err(format!("cargo {} in {} failed", args.join(" "), dir.display()).into()),
@@ -151,6 +158,20 @@ pub(crate) fn peer_binary() -> Result<PathBuf, Failure> {
     match path.exists() {
         true => Ok(path),
         false => Err("the peer is not built: add --with-peer".into()),
+    }
+}
+
+/// Whether the program is there that makes a row's load.
+pub(crate) fn can_generate(row: &Row) -> bool {
+    let Some(program) = row.generator() else {
+        return true;
+    };
+    match Command::new(program).arg("--version").output() {
+        Ok(_) => true,
+        Err(e) => {
+            eprintln!("without {}: {program}: {e}", row.name);
+            false
+        }
     }
 }
 

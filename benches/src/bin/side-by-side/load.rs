@@ -4,6 +4,9 @@ use crate::Failure;
 use crate::process::CpuTime;
 use crate::results::Sample;
 
+/// Streams that h2load keeps open on each connection.
+pub(crate) const STREAMS: &str = "32";
+
 /// What a load generator counted.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Load {
@@ -40,6 +43,39 @@ impl Load {
             }
         }
         Ok(load)
+    }
+
+    /// # Errors
+    /// Where the connections did not agree on HTTP/2: h2load would measure HTTP/1.1 instead.
+    pub(crate) fn from_h2load(text: &str) -> Result<Self, Failure> {
+        let line = |start| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(start))
+                .ok_or_else(|| format!("h2load does not say \"{start}\""))
+        };
+        let protocol = line("Application protocol: ").unwrap_or("nothing");
+        if !protocol.starts_with("h2") {
+            return Err(format!("the proxy speaks {protocol} instead of HTTP/2").into());
+        }
+        let seconds = line("finished in ")?.split(',').next().unwrap_or_default();
+        let seconds = match seconds.strip_suffix("ms") {
+            Some(milliseconds) => milliseconds.parse::<f64>()? / 1e3,
+            None => seconds.trim_end_matches('s').parse()?,
+        };
+        let count = |line: &str, name: &str| -> f64 {
+            let counts = line.split(", ").filter_map(|count| count.split_once(' '));
+            counts
+                .filter(|(_, word)| *word == name)
+                .filter_map(|(count, _)| count.parse::<f64>().ok())
+                .sum()
+        };
+        let (requests, statuses) = (line("requests: ")?, line("status codes: ")?);
+        let succeeded = count(statuses, "2xx");
+        Ok(Self {
+            requests: succeeded,
+            seconds,
+            errors: (count(requests, "done") - succeeded) as u64,
+        })
     }
 
     pub(crate) fn from_pairs(text: &str) -> Result<Self, Failure> {
@@ -97,6 +133,29 @@ Requests/sec:  52141.91
                 errors: 9
             }
         );
+    }
+
+    #[test]
+    fn what_h2load_prints_is_understood() {
+        let text = "starting benchmark...
+TLS Protocol: TLSv1.3
+Application protocol: h2
+
+finished in 1.05s, 60000.00 req/s, 8.11MB/s
+requests: 63000 total, 63256 started, 63000 done, 62996 succeeded, 4 failed, 4 errored, 0 timeout
+status codes: 62995 2xx, 0 3xx, 0 4xx, 1 5xx
+";
+        let load = Load::from_h2load(text).expect("well formed");
+        assert_eq!(
+            load,
+            Load {
+                requests: 62995.0,
+                seconds: 1.05,
+                errors: 5
+            }
+        );
+        let other = text.replace("protocol: h2", "protocol: http/1.1");
+        assert!(Load::from_h2load(&other).is_err());
     }
 
     #[test]

@@ -17,6 +17,7 @@
     reason = "a command line program"
 )]
 
+mod certificate;
 mod contender;
 mod environment;
 mod load;

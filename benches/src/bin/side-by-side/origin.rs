@@ -4,6 +4,7 @@ use crate::Failure;
 use crate::contender::{free_port, wait_until_answering};
 use crate::environment;
 use crate::process::Process;
+use crate::rows::Clients;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Stdio;
@@ -14,6 +15,8 @@ const SMALL: &str = "The quick brown fox jumps over the lazy dog. 42\\n";
 pub(crate) struct Origins {
     pub(crate) nginx: Process,
     pub(crate) nginx_port: u16,
+    /// The same nginx, where it speaks HTTP/2 in cleartext.
+    pub(crate) h2c_port: u16,
     pub(crate) sink: Process,
     pub(crate) sink_port: u16,
     /// Where the open-loop generator is an origin while it runs.
@@ -23,13 +26,14 @@ pub(crate) struct Origins {
 impl Origins {
     /// Starts nginx with the bodies of all rows, and the sink for uploads.
     pub(crate) fn start(dir: &Path, cores: &str) -> Result<Self, Failure> {
-        let (nginx_port, sink_port, generator_port) = (free_port()?, free_port()?, free_port()?);
+        let (nginx_port, h2c_port) = (free_port()?, free_port()?);
+        let (sink_port, generator_port) = (free_port()?, free_port()?);
         let www = dir.join("www");
         std::fs::create_dir_all(&www)?;
         std::fs::write(www.join("100k"), vec![b'x'; 100 * 1024])?;
         std::fs::write(www.join("10m"), vec![b'x'; 10 * 1024 * 1024])?;
         let config = dir.join("origin.conf");
-        std::fs::write(&config, nginx_config(nginx_port, dir))?;
+        std::fs::write(&config, nginx_config(nginx_port, h2c_port, dir))?;
         let log = dir.join("origin.log");
         let args = [
             OsString::from("-p"),
@@ -45,11 +49,12 @@ impl Origins {
         let args = ["sink", "--listen", &listen];
         let load = environment::binary("load")?;
         let mut sink = Process::start(&load, &args, cores, &dir.join("sink.log"))?;
-        wait_until_answering(&mut nginx, nginx_port)?;
-        wait_until_answering(&mut sink, sink_port)?;
+        wait_until_answering(&mut nginx, nginx_port, Clients::Http1)?;
+        wait_until_answering(&mut sink, sink_port, Clients::Http1)?;
         Ok(Self {
             nginx,
             nginx_port,
+            h2c_port,
             sink,
             sink_port,
             generator_port,
@@ -58,7 +63,7 @@ impl Origins {
 }
 
 /// Small bodies from memory, large ones by sendfile, connections that never end by themselves.
-fn nginx_config(port: u16, dir: &Path) -> String {
+fn nginx_config(port: u16, h2c_port: u16, dir: &Path) -> String {
     let common = crate::proxy_config::nginx_common(dir, "origin");
     format!(
         "worker_processes 1;
@@ -74,6 +79,7 @@ http {{
     default_type text/plain;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{h2c_port} http2 backlog=4096;
         root www;
         location = / {{ return 200 \"{SMALL}\"; }}
     }}

@@ -3,6 +3,8 @@
 //! Each gets what its documentation recommends for speed and what the row needs, and nothing that
 //! the others could not do: no cache, no kernel splicing, buffers as they are by default.
 
+use crate::certificate::{CIPHER, Certificate};
+use crate::rows::Clients;
 use std::path::Path;
 
 /// Idle upstream connections that may be kept.
@@ -16,6 +18,9 @@ pub(crate) struct Setting<'a> {
     pub(crate) workers: usize,
     /// Where the access log goes in the row with realistic work.
     pub(crate) access_log: Option<&'a Path>,
+    pub(crate) clients: Clients,
+    pub(crate) upstream_h2c: bool,
+    pub(crate) certificate: &'a Certificate,
 }
 
 /// The beginning of every nginx configuration here. `name` keeps instances apart.
@@ -45,7 +50,28 @@ pub(crate) fn nginx(setting: &Setting<'_>) -> String {
         upstream_port,
         workers,
         access_log,
+        clients,
+        certificate,
+        ..
     } = setting;
+    // A listener with TLS offers HTTP/2 to whoever asks for it; one without speaks nothing else.
+    let listen = match clients {
+        Clients::Http1 => "",
+        Clients::Http2 => "http2",
+        Clients::Http1Tls | Clients::Http2Tls => "ssl http2",
+    };
+    let tls = match clients.tls() {
+        false => String::new(),
+        true => format!(
+            "ssl_certificate {};
+        ssl_certificate_key {};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_conf_command Ciphersuites {CIPHER};
+        ssl_session_tickets on;",
+            certificate.chain.display(),
+            certificate.key.display()
+        ),
+    };
     let common = nginx_common(dir, "nginx");
     let (log, edits) = match access_log {
         None => ("access_log off;".to_string(), ""),
@@ -78,7 +104,8 @@ http {{
         keepalive_timeout 1h;
     }}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} {listen} backlog=4096;
+        {tls}
         proxy_http_version 1.1;
         proxy_request_buffering off;
         proxy_set_header Connection \"\";
@@ -99,8 +126,20 @@ pub(crate) fn haproxy(setting: &Setting<'_>) -> String {
         upstream_port,
         workers,
         access_log,
+        clients,
+        upstream_h2c,
+        certificate,
         ..
     } = setting;
+    let bind = match clients {
+        Clients::Http1 => String::new(),
+        Clients::Http2 => "proto h2".to_string(),
+        Clients::Http1Tls | Clients::Http2Tls => format!(
+            "ssl crt {} alpn h2,http/1.1",
+            certificate.chain_and_key.display()
+        ),
+    };
+    let server = if *upstream_h2c { "proto h2" } else { "" };
     // HAProxy logs to a descriptor or to syslog, never to a file: its stdout is the file.
     let (log, edits) = match access_log {
         None => ("", ""),
@@ -119,6 +158,8 @@ pub(crate) fn haproxy(setting: &Setting<'_>) -> String {
     maxconn 19000
     tune.pool-low-fd-ratio 98
     tune.pool-high-fd-ratio 99
+    ssl-default-bind-ciphersuites {CIPHER}
+    ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
     mode http
     {log}
@@ -128,12 +169,12 @@ defaults
     timeout server 1h
     timeout http-keep-alive 1h
 frontend front
-    bind 127.0.0.1:{port} backlog 4096
+    bind 127.0.0.1:{port} backlog 4096 {bind}
     {edits}
     default_backend origin
 backend origin
     http-reuse always
-    server origin 127.0.0.1:{upstream_port} pool-max-conn {UPSTREAM_POOL} pool-purge-delay 1h
+    server origin 127.0.0.1:{upstream_port} {server} pool-max-conn {UPSTREAM_POOL} pool-purge-delay 1h
 "
     )
 }

@@ -26,19 +26,47 @@ pub(crate) struct Row {
 
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
-    /// Requests in a closed loop by wrk; the figure is CPU time per request.
+    /// Requests in a closed loop by wrk or h2load; the figure is CPU time per request.
     Requests(Requests),
+    /// A TLS connection for each request; CPU time per connection.
+    Handshakes { connections: usize, resumed: bool },
     /// Request bodies of 10 MB in a closed loop; CPU time per request.
     Uploads { connections: usize },
     /// Growth of memory per connection that made one request and stays open.
-    Idle { connections: usize },
+    Idle { connections: usize, tls: bool },
     /// The 99th percentile of latency where requests arrive at 80 % of the rate at which the
     /// same generator saturates the contender.
     Latency { connections: usize },
 }
 
+/// What the proxy speaks with its clients.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clients {
+    /// HTTP/1.1 in cleartext.
+    Http1,
+    /// HTTP/1.1 over TLS.
+    Http1Tls,
+    /// HTTP/2 in cleartext, with prior knowledge (RFC 9113 section 3.3).
+    Http2,
+    /// HTTP/2 over TLS.
+    Http2Tls,
+}
+
+impl Clients {
+    pub(crate) fn tls(self) -> bool {
+        matches!(self, Self::Http1Tls | Self::Http2Tls)
+    }
+
+    pub(crate) fn http2(self) -> bool {
+        matches!(self, Self::Http2 | Self::Http2Tls)
+    }
+}
+
 #[derive(Clone, Copy)]
 pub(crate) struct Requests {
+    pub(crate) clients: Clients,
+    /// HTTP/2 in cleartext to the origin.
+    pub(crate) upstream_h2c: bool,
     pub(crate) connections: usize,
     pub(crate) path: &'static str,
     pub(crate) headers: &'static [&'static str],
@@ -51,6 +79,8 @@ pub(crate) struct Requests {
 }
 
 const SMALL: Requests = Requests {
+    clients: Clients::Http1,
+    upstream_h2c: false,
     connections: 32,
     path: "/",
     headers: &[],
@@ -58,6 +88,13 @@ const SMALL: Requests = Requests {
     workers: 1,
     all_cores: false,
     realistic: false,
+};
+
+/// As many connections as h2load has in each HTTP/2 row, with `load::STREAMS` streams on each.
+const HTTP2: Requests = Requests {
+    clients: Clients::Http2Tls,
+    connections: 8,
+    ..SMALL
 };
 
 const fn held(open: usize) -> Work {
@@ -77,7 +114,7 @@ const fn workers(workers: usize) -> Work {
     })
 }
 
-pub(crate) const ROWS: [Row; 16] = [
+pub(crate) const ROWS: [Row; 24] = [
     Row {
         name: "small",
         title: "32 connections, 48 B body, hardly any headers",
@@ -141,7 +178,10 @@ pub(crate) const ROWS: [Row; 16] = [
     Row {
         name: "idle",
         title: "memory per idle connection, 4,000 of them",
-        work: Work::Idle { connections: 4000 },
+        work: Work::Idle {
+            connections: 4000,
+            tls: false,
+        },
     },
     Row {
         name: "open-10",
@@ -178,6 +218,69 @@ pub(crate) const ROWS: [Row; 16] = [
         title: "p99 at 80 % of the contender's own saturation",
         work: Work::Latency { connections: 64 },
     },
+    Row {
+        name: "tls-browser",
+        title: "HTTP/1.1 over TLS, 32 connections, 12 browser headers",
+        work: Work::Requests(Requests {
+            clients: Clients::Http1Tls,
+            headers: &BROWSER,
+            ..SMALL
+        }),
+    },
+    Row {
+        name: "tls-handshake",
+        title: "a full TLS 1.3 handshake per request, P-256",
+        work: Work::Handshakes {
+            connections: 16,
+            resumed: false,
+        },
+    },
+    Row {
+        name: "tls-resumed",
+        title: "a resumed TLS 1.3 handshake per request",
+        work: Work::Handshakes {
+            connections: 16,
+            resumed: true,
+        },
+    },
+    Row {
+        name: "tls-idle",
+        title: "memory per idle TLS connection, 2,000 of them",
+        work: Work::Idle {
+            connections: 2000,
+            tls: true,
+        },
+    },
+    Row {
+        name: "h2-tls",
+        title: "HTTP/2 over TLS, 8 connections with 32 streams",
+        work: Work::Requests(HTTP2),
+    },
+    Row {
+        name: "h2-browser",
+        title: "the same with 12 browser headers",
+        work: Work::Requests(Requests {
+            headers: &BROWSER,
+            ..HTTP2
+        }),
+    },
+    Row {
+        name: "h2c",
+        title: "HTTP/2 in cleartext, 8 connections with 32 streams",
+        work: Work::Requests(Requests {
+            clients: Clients::Http2,
+            ..HTTP2
+        }),
+    },
+    Row {
+        name: "h2-upstream",
+        title: "32 connections of HTTP/1.1, HTTP/2 in cleartext to the origin",
+        work: Work::Requests(Requests {
+            upstream_h2c: true,
+            headers: &BROWSER,
+            ..SMALL
+        }),
+    },
 ];
 
 /// An error where a name chooses nothing.
@@ -207,14 +310,44 @@ impl Row {
     pub(crate) fn unit(&self) -> &'static str {
         match self.work {
             Work::Requests(_) | Work::Uploads { .. } => "µs CPU/request",
+            Work::Handshakes { .. } => "µs CPU/connection",
             Work::Idle { .. } => "KiB/connection",
             Work::Latency { .. } => "µs p99",
         }
     }
 
-    /// Whether the row means something for a contender.
+    /// What the proxy speaks with its clients.
+    pub(crate) fn clients(&self) -> Clients {
+        match self.work {
+            Work::Requests(requests) => requests.clients,
+            Work::Handshakes { .. } | Work::Idle { tls: true, .. } => Clients::Http1Tls,
+            _ => Clients::Http1,
+        }
+    }
+
+    /// The program beside those of this package that makes the load.
+    pub(crate) fn generator(&self) -> Option<&'static str> {
+        match self.work {
+            Work::Requests(requests) if requests.clients.http2() => Some("h2load"),
+            Work::Requests(_) => Some("wrk"),
+            _ => None,
+        }
+    }
+
+    fn upstream_h2c(&self) -> bool {
+        matches!(self.work, Work::Requests(requests) if requests.upstream_h2c)
+    }
+
+    /// Whether the row means something for a contender, and the contender can do it.
     pub(crate) fn suits(&self, kind: Kind) -> bool {
         match (kind, self.work) {
+            (Kind::Floor | Kind::FloorSplice, _)
+                if self.clients() != Clients::Http1 || self.upstream_h2c() =>
+            {
+                false
+            }
+            // nginx learnt HTTP/2 towards upstreams in 1.29.4.
+            (Kind::Nginx, _) if self.upstream_h2c() => false,
             // One upstream connection per client: what closes or idles on one side does so on
             // the other, and with 10,000 it runs out of descriptors.
             (Kind::Floor, Work::Requests(r)) => {
@@ -246,6 +379,10 @@ mod tests {
             ["small", "workers-1", "workers-2"]
         );
         assert_eq!(chosen(&["open-10"]), ["open-10"]);
+        assert_eq!(
+            chosen(&["h2", "h2c"]),
+            ["h2-tls", "h2-browser", "h2c", "h2-upstream"]
+        );
         assert!(chosen(&["op"]).is_empty());
     }
 }

@@ -135,22 +135,6 @@ async fn the_connectors_own_addresses_are_used_for_their_family() {
     assert_eq!(local.ip().to_string(), "127.0.0.4");
 }
 
-#[tokio::test]
-async fn a_proxy_on_the_way_is_refused_loudly() {
-    let peer = HttpPeer::new_proxy(
-        "/run/proxy.sock",
-        [127, 0, 0, 1].into(),
-        80,
-        false,
-        "",
-        Default::default(),
-    );
-    assert_eq!(
-        *refused(&peer).await.root_etype(),
-        ErrorType::ConnectProxyFailure
-    );
-}
-
 #[cfg(not(feature = "openssl"))]
 #[tokio::test]
 async fn without_a_library_tls_fails_and_says_what_to_do() {

@@ -9,14 +9,17 @@ pub mod custom;
 pub mod date;
 pub mod error_resp;
 pub mod exchange;
+mod faults;
 pub mod h1;
 pub mod hop_by_hop;
 mod recycled;
 pub mod server;
 pub mod subrequest;
 mod task;
+mod timed;
 pub mod v1;
 pub mod v2;
+pub mod websocket;
 
 #[doc(hidden)]
 pub use recycled::RecycledRequest;

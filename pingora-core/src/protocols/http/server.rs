@@ -62,14 +62,14 @@ pub enum Session {
     Custom(Box<dyn SessionCustom>),
 }
 
-/// Calls the session within. Only the first kind can exist so far; each of the others gets an arm of
-/// its own once it is built.
+/// Calls the session within. Those over HTTP/2 and over custom protocols can't exist so far; each of
+/// them gets an arm of its own once it is built.
 macro_rules! each {
     ($session:expr, $s:ident => $body:expr) => {
         match $session {
             Session::H1($s) => $body,
             Session::H2(never) => match *never {},
-            Session::Subrequest(never) => match *never {},
+            Session::Subrequest($s) => $body,
             Session::Custom(custom) => match *custom.never() {},
         }
     };
@@ -180,7 +180,10 @@ impl Session {
 
     /// Writes trailers, which end the response.
     pub async fn write_response_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
-        each!(self, s => s.write_trailers(&trailers).await)
+        each!(self, s => {
+            s.queue_task(HttpTask::Trailer(Some(Box::new(trailers))))?;
+            s.write_proxy_tasks().await.map(|_| ())
+        })
     }
 
     /// Writes a whole response at once: head and body leave together. The body's length is put into
@@ -205,15 +208,17 @@ impl Session {
         match self {
             Session::H1(s) => s.reuse().await,
             Session::H2(never) => match never {},
-            Session::Subrequest(never) => match never {},
+            Session::Subrequest(mut s) => s.finish().await.map(|_| None),
             Session::Custom(custom) => match *custom.never() {},
         }
     }
 
-    /// Tells a session that is not over a connection of its own why it fails. Nothing to be done
-    /// over HTTP/1.
-    #[allow(clippy::boxed_local, reason = "the kept signature")]
-    pub fn on_proxy_failure(&mut self, _e: Box<Error>) {}
+    /// Tells the caller of a sub-request why it fails. Nothing to be done for others.
+    pub fn on_proxy_failure(&mut self, e: Box<Error>) {
+        if let Session::Subrequest(s) = self {
+            s.on_proxy_failure(e);
+        }
+    }
 
     /// Writes pieces of a response; `true` if the response is complete with them.
     pub async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
@@ -330,7 +335,12 @@ impl Session {
 
     /// Gives the exchange up: closes the connection, or resets the stream.
     pub async fn shutdown(&mut self) {
-        each!(self, s => s.shutdown().await)
+        match self {
+            Session::H1(s) => s.shutdown().await,
+            Session::H2(never) => match *never {},
+            Session::Subrequest(s) => s.shutdown(),
+            Session::Custom(custom) => match *custom.never() {},
+        }
     }
 
     /// The request's head as HTTP/1 writes it. Of a head that was refused: what was read.
@@ -345,7 +355,12 @@ impl Session {
 
     /// Ends the response's body.
     pub async fn finish_body(&mut self) -> Result<()> {
-        each!(self, s => s.finish_body().await.map(|_| ()))
+        match self {
+            Session::H1(s) => s.finish_body().await.map(|_| ()),
+            Session::H2(never) => match *never {},
+            Session::Subrequest(s) => s.finish().await.map(|_| ()),
+            Session::Custom(custom) => match *custom.never() {},
+        }
     }
 
     /// A response for this status without a body, with today's `Date`; see [`error_resp::gen_error_response`].
@@ -503,12 +518,22 @@ impl Session {
 
     /// What is known about the connection.
     pub fn digest(&self) -> Option<&Digest> {
-        each!(self, s => Some(s.digest()))
+        match self {
+            Session::H1(s) => Some(s.digest()),
+            Session::H2(never) => match *never {},
+            Session::Subrequest(s) => s.digest(),
+            Session::Custom(custom) => match *custom.never() {},
+        }
     }
 
     /// What is known about the connection, to be added to.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
-        each!(self, s => Some(s.digest_mut()))
+        match self {
+            Session::H1(s) => Some(s.digest_mut()),
+            Session::H2(never) => match *never {},
+            Session::Subrequest(s) => s.digest_mut(),
+            Session::Custom(custom) => match *custom.never() {},
+        }
     }
 
     /// The client's address; `None` where the transport has none.
@@ -523,7 +548,7 @@ impl Session {
 
     /// The connection, where the exchange has one of its own.
     pub fn stream(&self) -> Option<&Stream> {
-        each!(self, s => Some(s.stream()))
+        self.as_http1().map(SessionV1::stream)
     }
 
     /// The rule that the request broke, if it broke one.

@@ -35,6 +35,10 @@ impl fmt::Display for CertKey {
     }
 }
 
+/// A session that may be resumed. There is none without a library.
+#[derive(Clone, Debug)]
+pub(crate) enum ClientSession {}
+
 /// Takes the place of what connects to upstreams.
 #[derive(Debug)]
 pub(crate) struct ClientContext;

@@ -8,6 +8,7 @@
 mod accept;
 mod alpn;
 pub mod digest;
+pub(crate) mod sessions;
 
 #[cfg(feature = "openssl")]
 pub mod openssl;
@@ -16,14 +17,17 @@ pub use self::openssl as boringssl_openssl;
 #[cfg(feature = "openssl")]
 pub use self::openssl::{CaType, SslStream, TlsRef, client, server, stream};
 #[cfg(feature = "openssl")]
-pub(crate) use self::openssl::{client::ClientContext, server::ServerContext};
+pub(crate) use self::openssl::{
+    client::{ClientContext, ClientSession},
+    server::ServerContext,
+};
 
 #[cfg(not(feature = "openssl"))]
 mod absent;
 #[cfg(not(feature = "openssl"))]
 pub use absent::{CaType, TlsRef};
 #[cfg(not(feature = "openssl"))]
-pub(crate) use absent::{ClientContext, ServerContext};
+pub(crate) use absent::{ClientContext, ClientSession, ServerContext};
 
 #[cfg(feature = "openssl")]
 pub(crate) use self::openssl::certificate::hash_ca;
@@ -41,8 +45,10 @@ pub(crate) mod certificate {
 pub use accept::{TlsAccept, TlsAcceptCallbacks};
 pub use alpn::{ALPN, CustomALPN};
 pub use digest::{SslDigest, SslDigestExtension};
+pub use sessions::TlsHandshakeCounts;
 
 use certificate::CertKey;
+use sessions::SessionCache;
 use std::any::Any;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -62,12 +68,16 @@ pub(crate) struct ClientSettings {
     pub(crate) cert_key_file: Option<(PathBuf, PathBuf)>,
     /// Where to write the secrets of each session for a debugger, in the format of NSS.
     pub(crate) keylog_file: Option<PathBuf>,
+    /// Sessions to resume.
+    pub(crate) sessions: Arc<SessionCache<ClientSession>>,
 }
 
 /// What one TLS connection to an upstream asks for.
 #[derive(Clone)]
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Nobody reads them without a library.
 pub(crate) struct ClientHandshake<'a> {
+    /// What tells the upstream from others, by its own idea.
+    pub(crate) reuse_hash: u64,
     /// Name to ask for; empty sends none.
     pub(crate) sni: &'a str,
     /// The upstream's address, which its certificate must name where there is no other name.

@@ -2,7 +2,7 @@
 
 use super::basic::unix_address;
 use super::identity::IdentityHasher;
-use super::{Peer, PeerOptions, Proxy};
+use super::{NextHop, Peer, PeerOptions, Proxy};
 use crate::protocols::l4::socket::{NotInet, SocketAddr};
 use crate::protocols::tls::certificate::CertKey;
 use pingora_error::{Error, ErrorType, OrErr, Result};
@@ -133,8 +133,13 @@ impl HttpPeer {
         Ok(Self::from_address(unix_address(Path::new(path))?, tls, sni))
     }
 
-    /// A peer behind a CONNECT proxy that listens on the Unix socket `next_hop`; `headers` go into
-    /// the CONNECT request.
+    /// A peer behind a CONNECT proxy that listens on `next_hop`, the path of a Unix socket or
+    /// `HOST:PORT`; see [`Proxy::next_hop`]. `headers` go into the CONNECT request, as do the
+    /// [`extra_proxy_headers`](PeerOptions::extra_proxy_headers) of the options; a field that both
+    /// have is taken from the options.
+    ///
+    /// The TLS session, if there is to be one, is with the peer: the proxy sees its bytes and can't
+    /// read them.
     pub fn new_proxy(
         next_hop: &str,
         ip_addr: IpAddr,
@@ -194,6 +199,9 @@ impl Hash for HttpPeer {
         self._address.hash(state);
         self.scheme.hash(state);
         self.proxy.hash(state);
+        if self.proxy.is_some() {
+            self.options.extra_proxy_headers.hash(state);
+        }
         self.group_key.hash(state);
         self.options.bind_to.hash(state);
         if self.is_tls() {
@@ -257,11 +265,17 @@ impl Peer for HttpPeer {
 
     fn matches_fd<V: std::os::fd::AsRawFd>(&self, fd: V) -> bool {
         let far_end = SocketAddr::from_raw_fd(fd.as_raw_fd(), true);
-        match &self.proxy {
-            Some(proxy) => {
-                far_end.as_ref().and_then(|a| a.as_unix()?.as_pathname()) == Some(&*proxy.next_hop)
+        let next_hop = self.proxy.as_ref().map(Proxy::listens_on);
+        match next_hop {
+            _ if self.options.custom_l4.is_some() => true,
+            Some(NextHop::Unix(path)) => {
+                far_end.as_ref().and_then(|a| a.as_unix()?.as_pathname()) == Some(path)
             }
-            None => self.options.custom_l4.is_some() || far_end.as_ref() == Some(&self._address),
+            // A name may stand for any address.
+            Some(NextHop::Inet(text)) => text
+                .parse()
+                .map_or(true, |addr: InetSocketAddr| far_end == Some(addr.into())),
+            None => far_end.as_ref() == Some(&self._address),
         }
     }
 }

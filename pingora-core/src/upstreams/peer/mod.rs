@@ -14,6 +14,7 @@ pub use options::{
     H1UpgradePolicy, HttpUpstreamRequestPolicy, PeerOptions, ProxyDigestUserDataHook,
     TcpSocketTweakHook,
 };
+pub(crate) use proxy::NextHop;
 pub use proxy::Proxy;
 
 use crate::protocols::l4::BindTo;

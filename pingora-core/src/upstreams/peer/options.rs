@@ -72,12 +72,15 @@ pub struct PeerOptions {
     pub allow_h1_response_invalid_content_length: bool,
     /// What is done to hop-by-hop fields.
     pub http_upstream_request_policy: HttpUpstreamRequestPolicy,
-    /// Header fields for a CONNECT proxy on the way.
+    /// Header fields for a CONNECT proxy on the way, besides those of the proxy itself. Connections
+    /// are told apart by them.
     pub extra_proxy_headers: BTreeMap<String, Vec<u8>>,
-    /// Groups ("curves") to offer in the TLS handshake, colon separated, best first. `None`: the
-    /// library's.
+    /// Groups ("curves") to offer in the TLS handshake, colon separated, best first, by the names that
+    /// the TLS library knows (`X25519:P-256`). A name that it does not know makes every handshake fail
+    /// with `InternalError`. `None`: the library's.
     pub curves: Option<Cow<'static, str>>,
-    /// Offer a second key share. Means nothing to OpenSSL, which decides by itself.
+    /// Offer a second key share. Means nothing to OpenSSL before 3.5: it sends one for the first group,
+    /// and a server that wants another group costs a round trip more. Later ones decide by themselves.
     pub second_keyshare: bool,
     /// Send the first data with the SYN (RFC 7413). Off by default.
     pub tcp_fast_open: bool,

@@ -1,6 +1,6 @@
 //! Where a message head ends.
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use super::tokens::is_token_byte;
 use super::{Fault, HeadLimits};
@@ -10,10 +10,12 @@ const REQUEST_LINE_REST: usize = 128;
 
 /// Finds the end of a message head in what has arrived so far.
 ///
-/// Each byte is looked at once, however slowly they arrive: a dripped head of n bytes costs O(n).
-/// What can't become a sound head is refused as soon as that shows, not when the head is complete:
-/// a bare LF, a first byte that starts no HTTP/1 message (a TLS handshake, say), a size over the
-/// limits.
+/// A head that is there whole is found by one search for its last four bytes. Otherwise each byte is
+/// looked at once, however slowly they arrive: a dripped head of n bytes costs O(n). What can't become
+/// a sound head is then refused as soon as that shows, instead of being waited for: a bare LF, a first
+/// byte that starts no HTTP/1 message (a TLS handshake, say), a size over the limits. In a head that
+/// is there whole, bare LFs and the number of fields are left to the parser, which looks at each line
+/// anyway.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HeadScanner {
     /// Bytes looked at.
@@ -37,9 +39,26 @@ impl HeadScanner {
     /// [`Fault::of_response`].
     #[inline]
     pub fn find_end(&mut self, buf: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Fault> {
-        if self.scanned == 0 && !self.starts_well(buf)? {
-            return Ok(None);
+        if self.scanned == 0 {
+            if !self.starts_well(buf)? {
+                return Ok(None);
+            }
+            let longest = limits.head_bytes.min(longest_first_line(limits));
+            if let Some(end) = end_at_a_glance(buf)
+                && end <= longest
+            {
+                return Ok(Some(end));
+            }
         }
+        self.find_end_by_lines(buf, limits)
+    }
+
+    #[cold]
+    fn find_end_by_lines(
+        &mut self,
+        buf: &[u8],
+        limits: &HeadLimits,
+    ) -> Result<Option<usize>, Fault> {
         while let Some(at) = memchr(b'\n', buf.get(self.scanned..).unwrap_or_default()) {
             let line_feed = self.scanned + at;
             let line = buf.get(self.line_start..line_feed).unwrap_or_default();
@@ -73,10 +92,9 @@ impl HeadScanner {
         }
     }
 
-    #[inline]
     fn check_size(&self, bytes: usize, limits: &HeadLimits) -> Result<(), Fault> {
         let in_first_line = self.lines == 0;
-        if in_first_line && bytes > limits.target_bytes.saturating_add(REQUEST_LINE_REST) {
+        if in_first_line && bytes > longest_first_line(limits) {
             return Err(Fault::new(414, "the first line is too long"));
         }
         if bytes > limits.head_bytes {
@@ -84,6 +102,39 @@ impl HeadScanner {
         }
         Ok(())
     }
+}
+
+fn longest_first_line(limits: &HeadLimits) -> usize {
+    limits.target_bytes.saturating_add(REQUEST_LINE_REST)
+}
+
+/// One past the first CRLF CRLF. `None` where there is none, or where something stands in front of it
+/// that has to be looked at line by line.
+#[inline]
+fn end_at_a_glance(buf: &[u8]) -> Option<usize> {
+    let skipped = without_empty_line(buf, buf.get(2..)?);
+    let rest = buf.get(skipped..)?;
+    let ends_head = |at: &usize| rest.get(at + 2) == Some(&b'\n');
+    let at = memchr_iter(b'\n', rest).find(ends_head)?;
+    let end = skipped + at + 3;
+    buf.get(..end)?.ends_with(b"\r\n\r\n").then_some(end)
+}
+
+/// How many bytes at the beginning can be skipped in search of two LFs with one byte between them;
+/// `two_further` is the same text without its first two bytes.
+#[inline]
+fn without_empty_line(text: &[u8], two_further: &[u8]) -> usize {
+    /// As many are compared at once; the compiler makes vectors of it.
+    const STEP: usize = 64;
+    let (ones, _) = text.as_chunks::<STEP>();
+    let (others, _) = two_further.as_chunks::<STEP>();
+    let has_none = |(ones, others): &(&[u8; STEP], &[u8; STEP])| {
+        // Zero where both are LF.
+        let pairs = ones.iter().zip(others.iter());
+        let differences = pairs.map(|(one, other)| (one ^ b'\n') | (other ^ b'\n'));
+        differences.fold(u8::MAX, u8::min) != 0
+    };
+    ones.iter().zip(others).take_while(has_none).count() * STEP
 }
 
 /// Counts the bytes of empty lines in front of a message, which a server ignores (RFC 9112 section

@@ -5,11 +5,10 @@
 
 pub mod client;
 pub mod common;
-mod faults;
 mod input;
 mod output;
 pub mod server;
 mod splice;
-mod timed;
 
+use super::{faults, timed};
 pub use splice::{SpliceSink, SpliceSource};

@@ -1,7 +1,10 @@
 //! TLS towards upstreams.
 
 use super::TlsRef;
+pub(crate) use super::resumption::ClientSession;
+use super::resumption::{keep_sessions, offer_session};
 use super::stream::SslStream;
+use crate::protocols::tls::sessions::{SessionCache, SessionKey};
 use crate::protocols::tls::{
     CaType, ClientHandshake, ClientSettings, HandshakeCompleteHook, certificate::CertKey,
 };
@@ -19,13 +22,15 @@ use pingora_error::{BError, Error, ErrorType, OrErr, Result};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-/// What all TLS connections of one connector share: trust, versions, ciphers.
+/// What all TLS connections of one connector share: trust, versions, ciphers, sessions to resume.
 #[derive(Debug)]
 pub(crate) struct ClientContext {
     connector: SslConnector,
+    sessions: Arc<SessionCache<ClientSession>>,
 }
 
 impl ClientContext {
@@ -40,6 +45,9 @@ impl ClientContext {
         // A record's header and its payload in one read from the socket.
         builder.set_read_ahead(true);
         if let Some(ca) = &settings.ca_file {
+            // The bindings have put the system's certificates there.
+            let empty = X509StoreBuilder::new().map(|store| store.build());
+            builder.set_cert_store(empty.or_err(ErrorType::InternalError, "making a store")?);
             builder
                 .set_ca_file(ca)
                 .map_err(|e| unusable_file("CA file", ca, e))?;
@@ -55,9 +63,21 @@ impl ClientContext {
         if let Some(path) = &settings.keylog_file {
             log_secrets(&mut builder, path)?;
         }
+        keep_sessions(&mut builder, settings.sessions.clone())?;
         Ok(ClientContext {
             connector: builder.build(),
+            sessions: settings.sessions.clone(),
         })
+    }
+
+    /// How many certificates were read that are trusted.
+    #[cfg(test)]
+    pub(crate) fn trusted(&self) -> usize {
+        self.connector
+            .context()
+            .cert_store()
+            .all_certificates()
+            .len()
     }
 
     /// The client's side of the handshake over `stream`. There is no deadline: the caller has one.
@@ -77,8 +97,16 @@ impl ClientContext {
         apply(&mut conn, wanted)
             .or_err(ErrorType::InternalError, "applying the peer's TLS options")?;
         verification(&mut conn, wanted)?;
-        let stream = handshake(conn, wanted.sni, stream, wanted.complete_hook.cloned()).await?;
-        Ok(Box::new(stream))
+        let key = SessionKey::new(wanted);
+        let offered = offer_session(&mut conn, &self.sessions, key);
+        let made = handshake(conn, wanted.sni, stream, wanted.complete_hook.cloned()).await;
+        match &made {
+            Ok(stream) => self.sessions.note(stream.ssl().session_reused()),
+            // Whatever went wrong: next time without it.
+            Err(_) if offered => self.sessions.forget(&key),
+            Err(_) => {}
+        }
+        Ok(Box::new(made?))
     }
 }
 
@@ -95,6 +123,8 @@ fn log_secrets(builder: &mut SslConnectorBuilder, path: &Path) -> Result<()> {
     let file = OpenOptions::new()
         .append(true)
         .create(true)
+        // Of a new file: whoever reads it reads the traffic.
+        .mode(0o600)
         .open(path)
         .or_err_with(ErrorType::FileOpenError, || {
             format!("opening the TLS key log {}", path.display())

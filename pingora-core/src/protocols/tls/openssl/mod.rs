@@ -4,6 +4,7 @@ pub(crate) mod certificate;
 pub(crate) mod certificate_files;
 pub mod client;
 mod digest;
+mod resumption;
 pub mod server;
 pub mod stream;
 #[cfg(test)]

@@ -220,6 +220,15 @@ impl<T> SslStream<T> {
     }
 }
 
+impl<T> Drop for SslStream<T> {
+    fn drop(&mut self) {
+        // A session that failed was spoiled when it did.
+        if self.digest.is_some() {
+            crate::sys::tls::spare_session(self.ssl_mut());
+        }
+    }
+}
+
 impl<T> Deref for SslStream<T> {
     type Target = TlsRef;
 

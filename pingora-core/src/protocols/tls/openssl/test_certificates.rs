@@ -67,6 +67,16 @@ pub(crate) fn authority(name: &str) -> Made {
 impl Made {
     /// A certificate for these DNS names and IP addresses, signed by this authority.
     pub(crate) fn issue(&self, names: &[&str], ips: &[&str]) -> Made {
+        self.issue_with(names, ips, |_| {})
+    }
+
+    /// The same, with changes before it is signed.
+    pub(crate) fn issue_with(
+        &self,
+        names: &[&str],
+        ips: &[&str],
+        change: impl FnOnce(&mut X509Builder),
+    ) -> Made {
         let key = new_key();
         let mut builder = unsigned(names.first().unwrap_or(&"unnamed"), &key);
         builder.set_issuer_name(self.cert.subject_name()).unwrap();
@@ -83,6 +93,7 @@ impl Made {
                 .unwrap();
             builder.append_extension(san).unwrap();
         }
+        change(&mut builder);
         builder.sign(&self.key, MessageDigest::sha256()).unwrap();
         Made {
             cert: builder.build(),

@@ -2,6 +2,8 @@
 
 use super::super::*;
 use super::body::decode;
+use bytes::Bytes;
+use pingora_http::{RequestHeader, ResponseHeader};
 
 const HEADS: &[&[u8]] = &[
     b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -94,6 +96,60 @@ fn a_hopeless_head_is_refused_at_once() {
     ]
     .concat();
     assert_eq!(long(&large).unwrap_err().status(), 431);
+}
+
+/// In a head that is there whole, only the parser looks at each line. Either of the two has to refuse
+/// a bare LF, wherever it stands and however the head arrives.
+#[test]
+fn a_bare_lf_is_refused_by_the_scanner_or_by_the_parser() {
+    let accepted = |head: &[u8]| {
+        let (head, limits) = (Bytes::copy_from_slice(head), HeadLimits::default());
+        let rules = RequestRules {
+            allow_obs_fold: true,
+            ..RequestRules::default()
+        };
+        let context = ResponseContext::default();
+        parse_request(head.clone(), &rules, &mut RequestHeader::default()).is_ok()
+            || parse_response(head, &limits, context, &mut ResponseHeader::default()).is_ok()
+    };
+    let rows: &[&[u8]] = &[
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: a\r\nA:\r\nB: c \r\nContent-Length: 5\r\n\r\n",
+        b"GET /\xe4 HTTP/1.1\r\nHost: a\r\nB: c\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nB: c\r\n  d\r\nE: f\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nServer: a\r\nB:\r\nContent-Length: 5\r\n\r\n",
+        b"HTTP/1.1 200\r\n\r\n",
+    ];
+    for row in rows {
+        assert!(accepted(row), "{row:?}");
+        let line_feeds = (0..row.len()).filter(|at| row[*at] == b'\n');
+        for at in line_feeds {
+            let with_bare = [&row[..at - 1], &row[at..]].concat();
+            // Not behind the head, where it would be the body's first byte.
+            let behind = (at + 1).min(row.len() - 2);
+            let with_more = [&row[..behind], b"\n", &row[behind..]].concat();
+            for head in [with_bare, with_more] {
+                let whole = [head.as_slice(), b"body\r\n\r\n"].concat();
+                for cut in 0..whole.len() {
+                    if let Ok(Some(end)) = scan(&whole, &[cut, whole.len()]) {
+                        assert!(!accepted(&whole[..end]), "{cut} of {whole:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_head_is_found_wherever_it_ends() {
+    for length in 0..300 {
+        let field = [b"A: ".as_slice(), &vec![b'x'; length], b"\r\n"].concat();
+        let head = [b"GET / HTTP/1.1\r\n".as_slice(), &field, &field, b"\r\n"].concat();
+        for behind in [0, 1, 2, 3, 63, 64, 200] {
+            let whole = [head.as_slice(), &vec![b'\n'; behind]].concat();
+            assert_eq!(scan(&whole, &[whole.len()]), Ok(Some(head.len())));
+        }
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ const DRAIN_LIMIT: usize = 64 * 1024;
 /// The most that a client may send ahead of its turn, in bytes, before reading pauses.
 const READ_AHEAD_LIMIT: usize = 64 * 1024;
 /// Default size of the buffer that a retry is fed from, in bytes.
-const RETRY_BUFFER_SIZE: usize = 64 * 1024;
+pub(crate) const RETRY_BUFFER_SIZE: usize = 64 * 1024;
 
 /// Whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

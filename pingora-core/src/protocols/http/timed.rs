@@ -1,3 +1,5 @@
+//! Waiting under a limit of time.
+
 use crate::timeout::Alarm;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -5,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A session that has a timer of its own.
-pub(super) trait Timed {
+pub(crate) trait Timed {
     fn timer(&mut self) -> &mut Alarm;
 
     /// Polls `step` under a limit of time; `None` when it ran out.

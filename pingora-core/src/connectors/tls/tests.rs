@@ -1,0 +1,80 @@
+//! The client's side of TLS against a server of the library's own.
+
+mod resumption;
+mod secrets;
+mod verification;
+
+use crate::connectors::TransportConnector;
+use crate::protocols::Stream;
+use crate::protocols::l4::stream::Stream as L4Stream;
+use crate::protocols::tls::openssl::test_certificates::Made;
+use crate::protocols::tls::server;
+use crate::upstreams::peer::{HttpPeer, Peer};
+use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod};
+use pingora_error::Result;
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// Accepts any number of connections and sends back what it gets. Gone with the runtime.
+async fn origin(made: &Made, configure: impl FnOnce(&mut SslAcceptorBuilder)) -> SocketAddr {
+    let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+    builder.set_certificate(&made.cert).unwrap();
+    builder.set_private_key(&made.key).unwrap();
+    configure(&mut builder);
+    let acceptor = Arc::new(builder.build());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = server::handshake(&acceptor, L4Stream::from(stream)).await
+                else {
+                    return;
+                };
+                let mut buf = [0; 64];
+                while let Ok(n @ 1..) = stream.read(&mut buf).await {
+                    if stream.write_all(&buf[..n]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    addr
+}
+
+/// A peer that trusts this authority.
+fn peer(addr: SocketAddr, sni: &str, ca: &Made) -> HttpPeer {
+    let mut peer = HttpPeer::new(addr, true, sni.to_string());
+    peer.options.ca = Some(Arc::new(vec![ca.cert.clone()].into()));
+    peer
+}
+
+/// One connector for many tests: reading the system's certificates takes its time.
+fn connector() -> &'static TransportConnector {
+    static CONNECTOR: LazyLock<TransportConnector> =
+        LazyLock::new(|| TransportConnector::new(None));
+    &CONNECTOR
+}
+
+/// A connector with sessions of its own.
+fn new_connector() -> TransportConnector {
+    TransportConnector::new(None)
+}
+
+/// One byte there and back, so that what the server sends after its handshake has been read.
+async fn echo(stream: &mut Stream) -> std::io::Result<()> {
+    stream.write_all(b"x").await?;
+    stream.flush().await?;
+    stream.read_u8().await.map(drop)
+}
+
+/// A new connection that has carried one byte.
+async fn connected(connector: &TransportConnector, peer: &HttpPeer) -> Result<Stream> {
+    let mut stream = connector.new_stream(peer).await?;
+    echo(&mut stream).await.unwrap();
+    Ok(stream)
+}

@@ -1,0 +1,370 @@
+//! The end of a sub-request that an application serves.
+
+mod connection;
+mod read;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use super::tasks::TaskQueue;
+use super::{CHANNEL_PIECES, MOST_NESTED};
+use crate::protocols::Digest;
+use crate::protocols::http::body_buffer::FixedBuffer;
+use crate::protocols::http::h1::{self, BodyEncoder};
+use crate::protocols::http::server::Session as GenericHttpSession;
+use crate::protocols::http::timed::Timed;
+use crate::protocols::http::{HttpTask, RecycledRequest};
+use crate::protocols::l4::socket::SocketAddr;
+use crate::timeout::Alarm;
+use bytes::Bytes;
+use http::header::{AsHeaderName, CONTENT_LENGTH, EXPECT, TRAILER, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue};
+use pingora_error::{BError, Error};
+use pingora_http::{RequestHeader, ResponseHeader};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// The end of a sub-request that its caller holds.
+///
+/// Dropping it gives the sub-request up, at whatever point that is. The channels may be taken apart:
+/// dropping `rx` alone says the same.
+///
+/// [`CallerHalf`](super::CallerHalf) waits on all four of them at once.
+#[derive(Debug)]
+pub struct SubrequestHandle {
+    /// Takes the request's body: [`HttpTask::Body`], then trailers or [`HttpTask::Done`] where no
+    /// piece was marked as the last. Dropping it before the end cuts the body short, which is an error;
+    /// [`HttpTask::Failed`] says why. Bounded: sending waits for the sub-request.
+    pub tx: mpsc::Sender<HttpTask>,
+    /// Gives the response: its head, its body, its end, as an upstream's. A channel that closes before
+    /// a piece that [is the end](HttpTask::is_end) says that the response is incomplete. Bounded: the
+    /// sub-request waits for the reader.
+    pub rx: mpsc::Receiver<HttpTask>,
+    /// Tells once that the sub-request wants its body: it has been connected to an upstream, or a
+    /// phase reads. Closes without a word where the sub-request ends without having wanted it.
+    pub subreq_wants_body: oneshot::Receiver<()>,
+    /// Tells why the sub-request failed. Closes without a word where it did not.
+    pub subreq_proxy_error: oneshot::Receiver<Box<Error>>,
+}
+
+impl SubrequestHandle {
+    /// Reads the response to its end and drops it, in a task of its own: for a sub-request whose
+    /// response nobody needs. No more of a body is sent.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn drain_tasks(self) -> JoinHandle<()> {
+        let SubrequestHandle { tx, mut rx, .. } = self;
+        drop(tx);
+        tokio::spawn(async move { while rx.recv().await.is_some() {} })
+    }
+}
+
+/// Whether more of the request's body is to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Incoming {
+    /// The head was not looked at yet: it may still be changed.
+    Undecided,
+    /// More is to come.
+    Open,
+    /// There is none, or its end was read.
+    Done,
+}
+
+/// A request that came from within the process, and its response.
+///
+/// It serves as a connection's session does: [`read_request`](Self::read_request), which has nothing to
+/// wait for, then the body and the response in any order. There is no connection behind it that could
+/// be kept, and what is true for the client's (addresses, TLS) is what the request that spawned this
+/// one knows.
+#[derive(Debug)]
+pub struct HttpSession {
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    alarm: Alarm,
+    digest: Digest,
+    nested: u8,
+
+    request: RecycledRequest,
+    request_read: bool,
+    upgrade: bool,
+    /// What the caller said about a body; `None`: the head decides.
+    expects_body: Option<bool>,
+    incoming: Incoming,
+    tasks: mpsc::Receiver<HttpTask>,
+    wants_body: Option<oneshot::Sender<()>>,
+    /// Counts the body against its declared length.
+    declared: BodyEncoder,
+    body_read: usize,
+    trailers: Option<Box<HeaderMap>>,
+    retry_buffer: Option<FixedBuffer>,
+
+    response: Option<Box<ResponseHeader>>,
+    out: TaskQueue,
+    /// Counts the response's body against its declared length.
+    encoder: BodyEncoder,
+    /// A piece that says that it is the last was queued.
+    ended: bool,
+    body_sent: usize,
+    upgraded: bool,
+    /// The response will not be completed any more.
+    broken: bool,
+    failure: Option<oneshot::Sender<BError>>,
+
+    options: Options,
+}
+
+#[derive(Debug, Clone)]
+struct Options {
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+    total_drain_timeout: Option<Duration>,
+    ignore_info_resp: bool,
+    abort_on_close: bool,
+    proxy_tasks: bool,
+}
+
+impl Timed for Inner {
+    fn timer(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+}
+
+impl HttpSession {
+    /// A sub-request with the head of the request in `session`, and what its caller needs.
+    ///
+    /// The head may be changed until [`HttpSession::read_request`]. By default it says whether a body
+    /// is to come, as it does over HTTP/1: with a `Content-Length` or a `Transfer-Encoding`. See
+    /// [`HttpSession::clear_request_body_headers`] and [`HttpSession::expect_request_body`]. Time-outs
+    /// are those of `session`.
+    pub fn new_from_session(session: &GenericHttpSession) -> (Self, SubrequestHandle) {
+        let (body_sender, tasks) = mpsc::channel(CHANNEL_PIECES);
+        let (response, response_receiver) = mpsc::channel(CHANNEL_PIECES);
+        let (wants_body, subreq_wants_body) = oneshot::channel();
+        let (failure, subreq_proxy_error) = oneshot::channel();
+        let inner = Inner {
+            alarm: Alarm::new(),
+            digest: session.digest().cloned().unwrap_or_default(),
+            nested: session.as_subrequest().map_or(0, HttpSession::nested) + 1,
+            request: RecycledRequest::copy_of(session.req_header()),
+            request_read: false,
+            upgrade: false,
+            expects_body: None,
+            incoming: Incoming::Undecided,
+            tasks,
+            wants_body: Some(wants_body),
+            declared: BodyEncoder::default(),
+            body_read: 0,
+            trailers: None,
+            retry_buffer: None,
+            response: None,
+            out: TaskQueue::new(response),
+            encoder: BodyEncoder::default(),
+            ended: false,
+            body_sent: 0,
+            upgraded: false,
+            broken: false,
+            failure: Some(failure),
+            options: Options {
+                read_timeout: session.get_read_timeout(),
+                write_timeout: session.get_write_timeout(),
+                total_drain_timeout: session.get_total_drain_timeout(),
+                ignore_info_resp: false,
+                abort_on_close: true,
+                proxy_tasks: true,
+            },
+        };
+        let handle = SubrequestHandle {
+            tx: body_sender,
+            rx: response_receiver,
+            subreq_wants_body,
+            subreq_proxy_error,
+        };
+        let inner = Box::new(inner);
+        (HttpSession { inner }, handle)
+    }
+
+    /// How deep this sub-request is nested: 1 for one that a client's request has spawned.
+    pub fn nested(&self) -> u8 {
+        self.inner.nested
+    }
+
+    /// Whether a sub-request of this one would be refused; see [`MOST_NESTED`].
+    pub fn is_nested_deepest(&self) -> bool {
+        self.inner.nested >= MOST_NESTED
+    }
+
+    /// Takes out of the head what announces a body: none will be read.
+    pub fn clear_request_body_headers(&mut self) {
+        self.inner.expects_body = Some(false);
+        for name in [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, TRAILER] {
+            self.req_header_mut().remove_header(&name);
+        }
+    }
+
+    /// Reads a body even where the head does not announce one; its length is unknown then. The caller
+    /// has to end it.
+    pub fn expect_request_body(&mut self) {
+        self.inner.expects_body = Some(true);
+    }
+
+    /// The request's header.
+    #[inline]
+    pub fn req_header(&self) -> &RequestHeader {
+        self.inner.request.get()
+    }
+
+    /// The request's header, to be changed.
+    #[inline]
+    pub fn req_header_mut(&mut self) -> &mut RequestHeader {
+        self.inner.request.get_mut()
+    }
+
+    /// The first value of this field of the request.
+    pub fn get_header(&self, name: impl AsHeaderName) -> Option<&HeaderValue> {
+        self.req_header().headers.get(name)
+    }
+
+    /// The first value of this field of the request as bytes; empty where there is none.
+    pub fn get_header_bytes(&self, name: impl AsHeaderName) -> &[u8] {
+        self.get_header(name).map_or(b"", HeaderValue::as_bytes)
+    }
+
+    /// Method, target and host, for a log line.
+    pub fn request_summary(&self) -> String {
+        let request = self.req_header();
+        format!(
+            "{} {}, Host: {} (sub-request)",
+            request.method,
+            String::from_utf8_lossy(request.raw_path()),
+            String::from_utf8_lossy(self.get_header_bytes(http::header::HOST))
+        )
+    }
+
+    /// The head as HTTP/1 writes it.
+    pub fn get_headers_raw_bytes(&self) -> Bytes {
+        let mut out = Vec::with_capacity(512);
+        h1::encode_request(self.req_header(), &mut out);
+        out.into()
+    }
+
+    /// Whether the request asks for an upgrade of the protocol, in a well-formed way.
+    pub fn is_upgrade_req(&self) -> bool {
+        self.inner.upgrade
+    }
+
+    /// Whether this response grants the upgrade that was asked for; `None` where none was.
+    pub fn is_upgrade(&self, header: &ResponseHeader) -> Option<bool> {
+        self.is_upgrade_req()
+            .then(|| header.status == http::StatusCode::SWITCHING_PROTOCOLS)
+    }
+
+    /// Whether the sub-request became a tunnel.
+    pub fn was_upgraded(&self) -> bool {
+        self.inner.upgraded
+    }
+
+    /// The response's header, once it was written. Informational ones don't count.
+    pub fn response_written(&self) -> Option<&ResponseHeader> {
+        self.inner.response.as_deref()
+    }
+
+    /// Payload bytes of the response so far.
+    pub fn body_bytes_sent(&self) -> usize {
+        self.inner.body_sent
+    }
+
+    /// Payload bytes of the request so far.
+    pub fn body_bytes_read(&self) -> usize {
+        self.inner.body_read
+    }
+
+    /// What was known about the client's connection when this sub-request was made.
+    pub fn digest(&self) -> Option<&Digest> {
+        Some(&self.inner.digest)
+    }
+
+    /// See [`HttpSession::digest`]. What is added is seen by this sub-request alone.
+    pub fn digest_mut(&mut self) -> Option<&mut Digest> {
+        Some(&mut self.inner.digest)
+    }
+
+    /// The client's address; `None` where its transport has none.
+    pub fn client_addr(&self) -> Option<&SocketAddr> {
+        self.inner.digest.socket_digest.as_ref()?.peer_addr()
+    }
+
+    /// The address that the client connected to.
+    pub fn server_addr(&self) -> Option<&SocketAddr> {
+        self.inner.digest.socket_digest.as_ref()?.local_addr()
+    }
+
+    /// Time between two pieces of the request's body; `None`: no limit.
+    pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner.options.read_timeout = timeout;
+    }
+
+    /// See [`HttpSession::set_read_timeout`].
+    pub fn get_read_timeout(&self) -> Option<Duration> {
+        self.inner.options.read_timeout
+    }
+
+    /// Time in which the caller has to take something of the response; `None`: no limit.
+    pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner.options.write_timeout = timeout;
+    }
+
+    /// See [`HttpSession::set_write_timeout`].
+    pub fn get_write_timeout(&self) -> Option<Duration> {
+        self.inner.options.write_timeout
+    }
+
+    /// Time in which [`HttpSession::drain_request_body`] has to be done; `None`: no limit.
+    pub fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner.options.total_drain_timeout = timeout;
+    }
+
+    /// See [`HttpSession::set_total_drain_timeout`].
+    pub fn get_total_drain_timeout(&self) -> Option<Duration> {
+        self.inner.options.total_drain_timeout
+    }
+
+    /// Whether informational responses are dropped instead of passed on. Off by default.
+    pub fn set_ignore_info_resp(&mut self, ignore: bool) {
+        self.inner.options.ignore_info_resp = ignore;
+    }
+
+    /// Whether a caller that drops its handle gives the sub-request up. On by default; off, the
+    /// response is still lost where it is written.
+    pub fn set_abort_on_close(&mut self, abort: bool) {
+        self.inner.options.abort_on_close = abort;
+    }
+
+    /// Whether tasks may be queued with [`HttpSession::send_proxy_task`]. Always, unless turned off.
+    pub fn proxy_tasks_enabled(&self) -> bool {
+        self.inner.options.proxy_tasks
+    }
+
+    /// See [`HttpSession::proxy_tasks_enabled`].
+    pub fn set_proxy_tasks_enabled(&mut self, enabled: bool) {
+        self.inner.options.proxy_tasks = enabled;
+    }
+
+    /// The sub-request's timer, for engines that wait on more than this session.
+    pub fn alarm(&mut self) -> &mut Alarm {
+        &mut self.inner.alarm
+    }
+
+    /// Tells the caller why the sub-request fails. The first reason stands.
+    pub fn on_proxy_failure(&mut self, e: Box<Error>) {
+        if let Some(failure) = self.inner.failure.take() {
+            // A caller that does not listen does not want to know.
+            let _ = failure.send(e);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Reading: the head, which is there, and the body, which the caller sends.
+
+use super::{HttpSession, Incoming, Inner, MOST_NESTED};
+use crate::protocols::http::HttpTask;
+use crate::protocols::http::body_buffer::FixedBuffer;
+use crate::protocols::http::faults;
+use crate::protocols::http::h1::{self, BodyEncoder, BodyLength};
+use crate::protocols::http::timed::Timed;
+use crate::protocols::http::v1::server::RETRY_BUFFER_SIZE;
+use bytes::Bytes;
+use http::HeaderMap;
+use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+impl Inner {
+    /// Looks at the head, which is what it is from here on.
+    fn begin_request(&mut self) -> Result<()> {
+        if self.nested > MOST_NESTED {
+            let context = format!("sub-requests are nested deeper than {MOST_NESTED}");
+            return Err(Error::explain(ErrorType::InternalError, context).into_in());
+        }
+        let outgoing = h1::outgoing_request(self.request.get())
+            .map_err(|fault| faults::bad_head(fault, ErrorSource::Downstream))?;
+        self.upgrade = outgoing.upgrade;
+        let length = match (self.expects_body, outgoing.body) {
+            (Some(false), _) => BodyLength::Empty,
+            (Some(true), BodyLength::Empty) => BodyLength::UntilClose,
+            // Nothing is framed here: the length is known, or it is not.
+            (_, BodyLength::Chunked) => BodyLength::UntilClose,
+            (_, declared) => declared,
+        };
+        self.incoming = match length {
+            BodyLength::Empty | BodyLength::Exact(0) => Incoming::Done,
+            _ => Incoming::Open,
+        };
+        self.declared = BodyEncoder::new(length);
+        Ok(())
+    }
+
+    /// The next piece of the body; `None` at its end. Cancel-safe.
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if self.incoming != Incoming::Open {
+            return Poll::Ready(Ok(None));
+        }
+        if let Some(wants_body) = self.wants_body.take() {
+            // A caller that does not listen sends, or not, regardless.
+            let _ = wants_body.send(());
+        }
+        loop {
+            let piece = match self.tasks.poll_recv(cx) {
+                Poll::Ready(Some(task)) => self.accept(task),
+                Poll::Ready(None) => self.accept_close().map(|()| None),
+                Poll::Pending => return self.poll_gone(cx).map(Err),
+            };
+            match piece {
+                Ok(Some(piece)) => return Poll::Ready(Ok(Some(piece))),
+                Ok(None) if self.incoming == Incoming::Done => return Poll::Ready(Ok(None)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.incoming = Incoming::Done;
+                    self.broken = true;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+    }
+
+    /// Takes one piece from the caller; returns the payload in it.
+    fn accept(&mut self, task: HttpTask) -> Result<Option<Bytes>> {
+        let (data, end) = match task {
+            HttpTask::Body(data, end) | HttpTask::UpgradedBody(data, end) => (data, end),
+            HttpTask::Trailer(trailers) => {
+                self.trailers = trailers;
+                (None, true)
+            }
+            HttpTask::Done => (None, true),
+            HttpTask::Failed(error) => return Err(error.into_down()),
+            HttpTask::Header(..) => {
+                let context = "a sub-request has its head already, and was sent another one";
+                return Err(Error::explain(ErrorType::InternalError, context).into_in());
+            }
+        };
+        let data = data.filter(|data| !data.is_empty());
+        if let Some(data) = &data {
+            // Its framing is for nobody: only the count is of interest.
+            self.declared
+                .before(data.len(), &mut Vec::new())
+                .map_err(faults::bad_outgoing)?;
+            self.body_read += data.len();
+            if let Some(kept) = &mut self.retry_buffer {
+                kept.write_to_buffer(data);
+            }
+        }
+        if end {
+            self.end_body()?;
+        }
+        Ok(data)
+    }
+
+    fn end_body(&mut self) -> Result<()> {
+        self.declared
+            .finish(None, &mut Vec::new())
+            .map_err(faults::bad_outgoing)?;
+        self.incoming = Incoming::Done;
+        Ok(())
+    }
+
+    /// The caller sends nothing more. The direction of a tunnel ends that way, a body does not.
+    fn accept_close(&mut self) -> Result<()> {
+        if self.upgraded {
+            return self.end_body();
+        }
+        let context = "the caller of a sub-request went away within its body";
+        Err(Error::explain(ErrorType::ConnectionClosed, context).into_down())
+    }
+
+    /// Ready when nobody reads the response any more. Cancel-safe.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        if !self.options.abort_on_close {
+            return Poll::Pending;
+        }
+        ready!(self.out.poll_closed(cx));
+        self.broken = true;
+        let context = "the caller of a sub-request has given it up";
+        Poll::Ready(Error::explain(ErrorType::ConnectionClosed, context).into_down())
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while ready!(self.poll_body(cx))?.is_some() {}
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl HttpSession {
+    /// Begins the request. Never waits. Returns a size of 0: the head came over no wire.
+    ///
+    /// # Errors
+    /// [`ErrorType::InvalidHTTPHeader`] for a head that can't be sent on as it is,
+    /// [`ErrorType::InternalError`] for a sub-request that is nested too deep
+    /// ([`MOST_NESTED`]), and for a second call.
+    pub async fn read_request(&mut self) -> Result<Option<usize>> {
+        if self.inner.request_read {
+            return Error::e_explain(ErrorType::InternalError, "a request was read already");
+        }
+        self.inner.request_read = true;
+        self.inner.begin_request().map(|()| Some(0))
+    }
+
+    /// Checks the request once more after its header was changed by hand: whether its length can
+    /// still be told.
+    pub fn validate_request(&self) -> Result<()> {
+        h1::outgoing_request_length(self.req_header())
+            .map(|_| ())
+            .map_err(|fault| faults::bad_head(fault, ErrorSource::Downstream))
+    }
+
+    /// The next piece of the request's body; `None` at its end. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ErrorType::ConnectionClosed`] where the caller is gone, [`ErrorType::ReadTimedout`],
+    /// [`ErrorType::InternalError`] for a body that has not the declared length.
+    pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        let limit = self.inner.options.read_timeout;
+        match self.inner.within(limit, Inner::poll_body).await {
+            Some(result) => result,
+            None => {
+                self.inner.broken = true;
+                let what = "the body of the sub-request took too long";
+                let source = ErrorSource::Downstream;
+                Err(faults::timed_out(ErrorType::ReadTimedout, source, what))
+            }
+        }
+    }
+
+    /// [`HttpSession::read_body_bytes`] for engines: to be polled, without a limit of time.
+    pub fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        self.inner.poll_body(cx)
+    }
+
+    /// Reads the rest of the request's body and drops it. There is rarely a need: what is not read
+    /// goes with the session.
+    pub async fn drain_request_body(&mut self) -> Result<()> {
+        let limit = self.inner.options.total_drain_timeout;
+        let drained = self.inner.within(limit, Inner::poll_drain).await;
+        drained.unwrap_or_else(|| {
+            let what = "while draining the sub-request's body";
+            let source = ErrorSource::Downstream;
+            Err(faults::timed_out(ErrorType::ReadTimedout, source, what))
+        })
+    }
+
+    /// Ready when the caller is gone; see [`HttpSession::set_abort_on_close`].
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        self.inner.poll_gone(cx)
+    }
+
+    /// The next piece of the body, or, if none is to be expected, the error that the caller has
+    /// gone away.
+    pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        if no_body_expected || self.is_body_done() {
+            Err(poll_fn(|cx| self.inner.poll_gone(cx)).await)
+        } else {
+            self.read_body_bytes().await
+        }
+    }
+
+    /// Whether the request's body was read to its end.
+    pub fn is_body_done(&mut self) -> bool {
+        match self.inner.incoming {
+            Incoming::Undecided => self.is_body_empty(),
+            incoming => incoming == Incoming::Done,
+        }
+    }
+
+    /// Whether the request has no body, by its header and by what the caller said.
+    pub fn is_body_empty(&mut self) -> bool {
+        let inner = &self.inner;
+        match inner.expects_body {
+            Some(expected) if !expected => true,
+            expected => match h1::outgoing_request_length(inner.request.get()) {
+                Ok(BodyLength::Exact(0)) => true,
+                Ok(BodyLength::Empty) => expected.is_none(),
+                _ => false,
+            },
+        }
+    }
+
+    /// The fields that followed the body, once it is complete.
+    pub fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        self.inner.trailers.take()
+    }
+
+    /// Keeps a copy of the body as it is read, up to 64 KiB, to send it again.
+    pub fn enable_retry_buffering(&mut self) {
+        self.inner
+            .retry_buffer
+            .get_or_insert_with(|| FixedBuffer::new(RETRY_BUFFER_SIZE));
+    }
+
+    /// Whether the body was longer than the copy may be; it can't be sent again then.
+    pub fn retry_buffer_truncated(&self) -> bool {
+        let kept = self.inner.retry_buffer.as_ref();
+        kept.is_some_and(FixedBuffer::is_truncated)
+    }
+
+    /// The copy of the body so far; `None` where there is none or it is not whole.
+    pub fn get_retry_buffer(&self) -> Option<Bytes> {
+        self.inner.retry_buffer.as_ref()?.get_buffer()
+    }
+}

@@ -1,0 +1,311 @@
+//! Writing: the response, in pieces that the caller takes as they are.
+
+use super::{HttpSession, Incoming, Inner};
+use crate::protocols::http::HttpTask;
+use crate::protocols::http::faults;
+use crate::protocols::http::h1::{self, BodyEncoder, BodyLength};
+use crate::protocols::http::timed::Timed;
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use std::task::{Context, Poll};
+
+impl Inner {
+    /// Hands over what waits. Cancel-safe.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.out.poll_flush(cx).map_err(|error| {
+            self.broken = true;
+            error.into_down()
+        })
+    }
+
+    /// Hands over what waits, under the write's limit of time.
+    pub(super) async fn flush(&mut self) -> Result<()> {
+        let limit = self.options.write_timeout;
+        match self.within(limit, Inner::poll_flush).await {
+            Some(result) => result,
+            None => {
+                self.broken = true;
+                self.out.clear();
+                let source = ErrorSource::Downstream;
+                let what = "the caller takes nothing of the sub-request's response";
+                Err(faults::timed_out(ErrorType::WriteTimedout, source, what))
+            }
+        }
+    }
+
+    fn queue_header(&mut self, header: Box<ResponseHeader>, end: bool) -> Result<()> {
+        if self.response.is_some() {
+            log::warn!("a second response header is ignored: {}", header.status);
+            return Ok(());
+        }
+        let status = header.line().status;
+        let switching = status == StatusCode::SWITCHING_PROTOCOLS;
+        if status.is_informational() && !switching {
+            if !self.options.ignore_info_resp {
+                self.out.push(HttpTask::Header(header, false));
+            }
+            return Ok(());
+        }
+        let connects = self.request.get().line().method == Method::CONNECT;
+        if switching && !self.upgrade {
+            let context = "a response switches protocols, which the request did not ask for";
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, context).into_up());
+        }
+        if switching || connects && status.is_success() {
+            self.become_tunnel();
+        } else {
+            self.encoder = BodyEncoder::new(self.response_length(&header, end)?);
+            self.ended = end || self.has_no_body(status);
+            if self.ended {
+                // Where bytes are missing, nobody is told that this is all.
+                self.finish_encoder()?;
+            }
+        }
+        self.response = Some(header.clone());
+        self.out.push(HttpTask::Header(header, self.ended));
+        Ok(())
+    }
+
+    fn has_no_body(&self, status: StatusCode) -> bool {
+        self.request.get().line().method == Method::HEAD
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    }
+
+    fn response_length(&self, header: &ResponseHeader, end: bool) -> Result<BodyLength> {
+        let head_request = self.request.get().line().method == Method::HEAD;
+        let length = h1::outgoing_response_length(header, head_request, false)
+            .map_err(faults::bad_outgoing)?;
+        Ok(match length {
+            BodyLength::Chunked | BodyLength::UntilClose if end => BodyLength::Exact(0),
+            // Nothing is framed here: the length is known, or it is not.
+            BodyLength::Chunked => BodyLength::UntilClose,
+            other => other,
+        })
+    }
+
+    /// From here on both directions are open, whatever was before.
+    fn become_tunnel(&mut self) {
+        self.upgraded = true;
+        self.encoder = BodyEncoder::new(BodyLength::UntilClose);
+        self.declared = BodyEncoder::new(BodyLength::UntilClose);
+        self.incoming = Incoming::Open;
+    }
+
+    fn finish_encoder(&mut self) -> Result<()> {
+        let finished = self.encoder.finish(None, &mut Vec::new());
+        finished.map_err(|fault| self.refuse(fault))
+    }
+
+    fn refuse(&mut self, fault: h1::Fault) -> BError {
+        self.broken = true;
+        faults::bad_outgoing(fault)
+    }
+
+    fn queue_body(&mut self, data: Option<Bytes>, end: bool) -> Result<()> {
+        if self.response.is_none() {
+            return Ok(());
+        }
+        let length = data.as_ref().map_or(0, Bytes::len);
+        let wanted = self.encoder.before(length, &mut Vec::new());
+        let wanted = wanted.map_err(|fault| self.refuse(fault))?;
+        let data = data.filter(|_| wanted);
+        if end {
+            self.finish_encoder()?;
+        }
+        if self.ended || data.is_none() && !end {
+            return Ok(());
+        }
+        self.ended = end;
+        self.body_sent += data.as_ref().map_or(0, Bytes::len);
+        self.out.push(match self.upgraded {
+            true => HttpTask::UpgradedBody(data, end),
+            false => HttpTask::Body(data, end),
+        });
+        Ok(())
+    }
+
+    fn queue_trailers(&mut self, trailers: Option<Box<HeaderMap>>) -> Result<()> {
+        if self.upgraded || trailers.is_none() {
+            return self.queue_end();
+        }
+        if self.response.is_none() {
+            return Ok(());
+        }
+        self.finish_encoder()?;
+        if !self.ended {
+            self.ended = true;
+            self.out.push(HttpTask::Trailer(trailers));
+        }
+        Ok(())
+    }
+
+    fn queue_end(&mut self) -> Result<()> {
+        if self.response.is_none() {
+            return Ok(());
+        }
+        if self.upgraded {
+            return self.queue_body(None, true);
+        }
+        self.finish_encoder()?;
+        if !self.ended {
+            self.ended = true;
+            self.out.push(HttpTask::Done);
+        }
+        Ok(())
+    }
+
+    /// Whether the response is complete, as far as its length can tell.
+    fn response_complete(&self) -> bool {
+        self.response.is_some() && self.encoder.is_done()
+    }
+}
+
+impl HttpSession {
+    /// Queues one piece of a response, whatever kind it is. For engines.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] for a piece that contradicts the declared length;
+    /// [`HttpTask::Failed`] returns its own.
+    pub fn queue_task(&mut self, task: HttpTask) -> Result<()> {
+        let inner = &mut *self.inner;
+        match task {
+            HttpTask::Header(header, end) => inner.queue_header(header, end),
+            HttpTask::Body(data, end) | HttpTask::UpgradedBody(data, end) => {
+                inner.queue_body(data, end)
+            }
+            HttpTask::Trailer(trailers) => inner.queue_trailers(trailers),
+            HttpTask::Done => inner.queue_end(),
+            HttpTask::Failed(error) => {
+                inner.broken = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// Hands over what is queued. For engines; cancel-safe.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.inner.poll_flush(cx)
+    }
+
+    /// How many bytes are queued.
+    pub fn queued(&self) -> usize {
+        self.inner.out.len()
+    }
+
+    /// Whether [`HttpSession::poll_flush`] has something to do.
+    pub fn wants_flush(&self) -> bool {
+        !self.inner.out.is_empty()
+    }
+
+    /// Writes a response's header, and returns when the caller's channel has it. Informational ones
+    /// may precede the final one. A second final one is ignored, with a warning in the log.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] for a header that contradicts itself,
+    /// [`ErrorType::WriteError`] where the caller is gone, [`ErrorType::WriteTimedout`].
+    pub async fn write_response_header(&mut self, header: Box<ResponseHeader>) -> Result<()> {
+        self.inner.queue_header(header, false)?;
+        self.inner.flush().await
+    }
+
+    /// [`HttpSession::write_response_header`] for a header that the caller keeps.
+    pub async fn write_response_header_ref(&mut self, resp: &ResponseHeader) -> Result<()> {
+        self.write_response_header(Box::new(resp.clone())).await
+    }
+
+    /// Does nothing: the caller is told that its body is wanted when somebody reads it.
+    pub async fn write_continue_response(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Writes a piece of the response's body, and returns when the caller's channel has it. `None`
+    /// where the response has no body: the piece is dropped then.
+    pub async fn write_body(&mut self, buf: Bytes) -> Result<Option<usize>> {
+        let before = self.inner.body_sent;
+        self.inner.queue_body(Some(buf), false)?;
+        self.inner.flush().await?;
+        let sent = self.inner.body_sent - before;
+        Ok((sent > 0).then_some(sent))
+    }
+
+    /// Writes trailers and ends the body.
+    pub async fn write_trailers(&mut self, trailers: Option<Box<HeaderMap>>) -> Result<()> {
+        self.inner.queue_trailers(trailers)?;
+        self.inner.flush().await
+    }
+
+    /// Ends the response's body. Returns the payload's size, or `None` if there was no response.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] if the header promised more than was written; the caller will see
+    /// the channel close without an end.
+    pub async fn finish(&mut self) -> Result<Option<usize>> {
+        if self.inner.response.is_none() {
+            return Ok(None);
+        }
+        if !self.inner.broken {
+            self.inner.queue_end()?;
+        }
+        self.inner.flush().await?;
+        Ok(Some(self.inner.body_sent))
+    }
+
+    /// Writes pieces of a response and returns when the caller's channel has them; `true` if the
+    /// response is complete with them.
+    pub async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let mut end = false;
+        for task in tasks {
+            end |= task.is_end();
+            self.queue_task(task)?;
+        }
+        self.inner.flush().await?;
+        Ok(end)
+    }
+
+    /// Queues a piece of the response. What can't be queued breaks the sub-request.
+    pub fn send_proxy_task(&mut self, task: HttpTask) {
+        if let Err(error) = self.queue_task(task) {
+            log::warn!("a piece of a sub-request's response is dropped: {error}");
+            self.inner.broken = true;
+        }
+    }
+
+    /// Whether queued pieces still wait to be handed over.
+    pub fn has_pending_proxy_tasks(&self) -> bool {
+        self.wants_flush()
+    }
+
+    /// Hands the queued pieces over; `true` if the response is complete with them.
+    pub async fn write_proxy_tasks(&mut self) -> Result<bool> {
+        self.inner.flush().await?;
+        Ok(self.inner.encoder.is_done())
+    }
+
+    /// Whether the caller got, or will get once the queue is handed over, a whole response.
+    pub fn is_response_complete(&self) -> bool {
+        self.inner.response_complete()
+    }
+
+    /// Leaves a response that was begun as it is, so that the caller can tell.
+    pub(crate) fn abandon_response(&mut self) {
+        self.inner.broken |= !self.inner.response_complete();
+    }
+
+    /// Forgets what is queued, because the caller takes nothing more.
+    pub fn discard_queued(&mut self) {
+        self.inner.broken = true;
+        self.inner.out.clear();
+    }
+
+    /// Gives the sub-request up: the caller sees its channel close, without an end unless the response
+    /// is complete. What there is room for is still handed over.
+    pub fn shutdown(&mut self) {
+        if self.inner.response_complete() && !self.inner.broken {
+            let _ = self.inner.queue_end();
+        }
+        self.inner.broken = true;
+        self.inner.out.flush_now();
+    }
+}

@@ -1,0 +1,196 @@
+//! Asking a proxy on the way to the upstream for a tunnel: CONNECT (RFC 9110 section 9.3.6).
+//!
+//! The rules of the request and of its answer are in [`request`] and [`answer`], without I/O.
+
+mod answer;
+mod request;
+
+pub use request::generate_connect_header;
+
+use super::Stream;
+use super::l4::stream::Stream as L4Stream;
+use crate::upstreams::peer::Peer;
+use ::http::request::Parts;
+use answer::AnswerReader;
+use bytes::Bytes;
+use pingora_error::{Error, ErrorType, OrErr, Result};
+use pingora_http::ResponseHeader;
+use std::any::Any;
+use std::fmt;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// How long a proxy may take to answer where the peer names no limit.
+const DEFAULT_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Sends a CONNECT request to the proxy at the other end of `stream`, and waits for its answer within
+/// the peer's connection timeout, or a minute. From then on `stream` leads to the host that was asked
+/// for; what arrived behind the answer is read from it first.
+///
+/// Dropping the future leaves the exchange half-way, and the stream good for nothing.
+///
+/// # Errors
+/// `ConnectProxyFailure` where the proxy refuses, with a [`ConnectProxyError`] as the cause, where it
+/// speaks no sound HTTP/1, or goes away; `ConnectTimedout` where it does not answer in time.
+pub async fn connect<P>(
+    mut stream: Stream,
+    request_header: &Parts,
+    peer: &P,
+) -> Result<(Stream, ProxyDigest)>
+where
+    P: Peer,
+{
+    let (digest, rest) = ask(&mut stream, request_header, peer).await?;
+    if rest.is_empty() {
+        return Ok((stream, digest));
+    }
+    match stream.into_any().downcast::<L4Stream>() {
+        Ok(mut stream) => {
+            stream.rewind(&rest);
+            Ok((stream, digest))
+        }
+        Err(_) => Error::e_explain(
+            ErrorType::ConnectProxyFailure,
+            "the proxy sent data ahead of the tunnel, which this transport can't take back",
+        ),
+    }
+}
+
+/// The same for a connection that is known to be a socket.
+pub(crate) async fn connect_socket<P: Peer>(
+    stream: &mut L4Stream,
+    request: &Parts,
+    peer: &P,
+) -> Result<ProxyDigest> {
+    let (digest, rest) = ask(stream, request, peer).await?;
+    stream.rewind(&rest);
+    Ok(digest)
+}
+
+/// One exchange with the proxy, within its time: the answer, and what came behind it.
+async fn ask<P: Peer, S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    request: &Parts,
+    peer: &P,
+) -> Result<(ProxyDigest, Bytes)> {
+    let limit = peer.connection_timeout().unwrap_or(DEFAULT_ANSWER_TIMEOUT);
+    let Ok(answered) = tokio::time::timeout(limit, exchange(stream, request)).await else {
+        return Error::e_explain(
+            ErrorType::ConnectTimedout,
+            format!("the proxy did not answer CONNECT within {limit:?}"),
+        );
+    };
+    let (response, rest) = answered?;
+    let hook = peer.proxy_digest_user_data_hook();
+    let user_data = hook.and_then(|hook| hook(request, &response));
+    Ok((ProxyDigest::new(response, user_data), rest))
+}
+
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    request: &Parts,
+) -> Result<(Box<ResponseHeader>, Bytes)> {
+    let failure = ErrorType::ConnectProxyFailure;
+    let request = request::encode(request)?;
+    let sent = async {
+        stream.write_all(&request).await?;
+        stream.flush().await
+    };
+    sent.await
+        .or_err(failure.clone(), "sending CONNECT to the proxy")?;
+    let mut reader = AnswerReader::default();
+    loop {
+        let mut chunk = [0; 2048];
+        let n = stream
+            .read(&mut chunk)
+            .await
+            .or_err(failure.clone(), "waiting for the proxy's answer to CONNECT")?;
+        let Some(arrived) = chunk.get(..n).filter(|arrived| !arrived.is_empty()) else {
+            return Error::e_explain(
+                failure,
+                "the proxy closed the connection instead of answering",
+            );
+        };
+        let (response, rest) = match reader.read(arrived) {
+            Ok(None) => continue,
+            Ok(Some(answer)) => answer,
+            Err(reason) => {
+                return Error::e_explain(
+                    failure,
+                    format!("the proxy's answer to CONNECT: {reason}"),
+                );
+            }
+        };
+        if !response.status.is_success() {
+            let refused = ConnectProxyError::boxed_new(response);
+            return Error::e_because(failure, "CONNECT", refused);
+        }
+        return Ok((response, rest));
+    }
+}
+
+/// The answer of the proxy that a connection passes through.
+pub struct ProxyDigest {
+    /// The proxy's response to CONNECT.
+    pub response: Box<ResponseHeader>,
+    /// What the user's hook made of it.
+    pub user_data: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl ProxyDigest {
+    /// A digest of `response`.
+    pub fn new(
+        response: Box<ResponseHeader>,
+        user_data: Option<Box<dyn Any + Send + Sync>>,
+    ) -> Self {
+        ProxyDigest {
+            response,
+            user_data,
+        }
+    }
+}
+
+impl fmt::Debug for ProxyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyDigest")
+            .field("status", &self.response.status)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A proxy refused to connect to the upstream.
+pub struct ConnectProxyError {
+    /// The proxy's response to CONNECT.
+    pub response: Box<ResponseHeader>,
+}
+
+impl ConnectProxyError {
+    /// An error that carries `response`, boxed as the error type wants its causes.
+    pub fn boxed_new(response: Box<ResponseHeader>) -> Box<Self> {
+        Box::new(ConnectProxyError { response })
+    }
+}
+
+impl fmt::Debug for ConnectProxyError {
+    /// Nothing but the status: what the proxy says in its fields may be meant for us alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectProxyError")
+            .field("status", &self.response.status)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for ConnectProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the proxy answered CONNECT with status {}",
+            self.response.status.as_u16()
+        )
+    }
+}
+
+impl std::error::Error for ConnectProxyError {}
+
+#[cfg(test)]
+mod tests;
