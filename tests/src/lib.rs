@@ -57,7 +57,7 @@ pub use running::Running;
 pub use server::{
     FixedUpstream, TestServer, VersionedUpstream, h2c_proxy, proxy, proxy_with, speak_h2c,
 };
-pub use well_behaved::pattern;
+pub use well_behaved::{Pattern, pattern};
 
 use std::time::Duration;
 

@@ -138,15 +138,47 @@ async fn answer(connection: &mut Connection, request: &Message) -> io::Result<Ne
 /// Bytes that differ from place to place, so that a lost, doubled or misplaced piece shows.
 pub fn pattern(count: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(count + 8);
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    while bytes.len() < count {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(count);
+    let mut pattern = Pattern::new();
+    pattern.extend(&mut bytes, count);
     bytes
+}
+
+/// The bytes of [`pattern`], piece by piece, for bodies that are too large to be kept.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    state: u64,
+}
+
+impl Pattern {
+    /// From the beginning.
+    pub fn new() -> Self {
+        Self {
+            state: 0x2545_f491_4f6c_dd1d,
+        }
+    }
+
+    /// The next piece. Its size must be a multiple of eight, unless it is the last one.
+    pub fn piece(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(count + 8);
+        self.extend(&mut bytes, count);
+        bytes
+    }
+
+    fn extend(&mut self, bytes: &mut Vec<u8>, count: usize) {
+        while bytes.len() < count {
+            self.state ^= self.state << 13;
+            self.state ^= self.state >> 7;
+            self.state ^= self.state << 17;
+            bytes.extend_from_slice(&self.state.to_le_bytes());
+        }
+        bytes.truncate(count);
+    }
+}
+
+impl Default for Pattern {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 fn head(length: usize) -> String {

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 pub struct RawHttp2 {
     stream: TcpStream,
     buffer: Vec<u8>,
+    peer_settings: Vec<(u16, u32)>,
 }
 
 /// What came on one stream.
@@ -50,7 +51,13 @@ impl RawHttp2 {
         Self {
             stream,
             buffer: Vec::new(),
+            peer_settings: Vec::new(),
         }
+    }
+
+    /// The identifiers and values of the other side's first SETTINGS.
+    pub fn peer_settings(&self) -> &[(u16, u32)] {
+        &self.peer_settings
     }
 
     /// Connects as a client with these settings, and waits until either side has the other's.
@@ -89,6 +96,7 @@ impl RawHttp2 {
             match (frame.kind, frame.flags & ACK) {
                 (kind::SETTINGS, 0) => {
                     theirs = true;
+                    self.peer_settings = frame.settings_of();
                     self.send([Frame::settings_ack()]).await;
                 }
                 (kind::SETTINGS, _) => acknowledged = true,
