@@ -2,6 +2,7 @@
 
 mod exchange;
 mod malicious;
+mod pool;
 mod raw;
 
 use super::*;
