@@ -3,7 +3,7 @@
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::ssl::{SslCipher, SslRef, SslSession, SslStream};
+use openssl::ssl::{self, SslCipher, SslRef, SslSession, SslStream};
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::verify::X509VerifyParamRef;
@@ -13,7 +13,9 @@ use openssl_sys::{
     stack_st_SSL_CIPHER,
 };
 use std::ffi::{CString, c_char, c_int, c_uchar, c_ulong, c_void};
+use std::io::{Read, Write};
 use std::ptr::null_mut;
+use tokio::io::ReadBuf;
 
 /// The number of `SSL_get_tlsext_status_type`, which is a macro in C.
 const SSL_CTRL_GET_TLSEXT_STATUS_REQ_TYPE: c_int = 127;
@@ -51,6 +53,20 @@ pub(crate) fn forget_errors() {
             ERR_clear_error();
         }
     }
+}
+
+/// Reads payload into what `buf` has left, without filling that with zeros first: it may be much larger than
+/// what arrives.
+pub(crate) fn read<S: Read + Write>(
+    session: &mut SslStream<S>,
+    buf: &mut ReadBuf<'_>,
+) -> Result<(), ssl::Error> {
+    // SAFETY: the library only ever writes to it, so that no byte gets uninitialised.
+    let n = session.ssl_read_uninit(unsafe { buf.unfilled_mut() })?;
+    // SAFETY: the library has written this many bytes to its beginning.
+    unsafe { buf.assume_init(n) };
+    buf.advance(n);
+    Ok(())
 }
 
 /// Asks OpenSSL to suspend: the handshake call fails with `SSL_ERROR_WANT_X509_LOOKUP`.
@@ -209,9 +225,13 @@ pub(crate) fn spare_session(ssl: &mut SslRef) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use openssl::ssl::{ErrorCode, Ssl, SslAcceptor, SslConnector, SslMethod};
+    use openssl::ssl::{
+        ErrorCode, Ssl, SslAcceptor, SslConnector, SslContext, SslMethod, SslVersion,
+    };
     use openssl::x509::store::X509StoreBuilder;
-    use std::io::{self, Read, Write};
+    use std::io;
+    use std::mem::MaybeUninit;
+    use std::os::unix::net::UnixStream;
 
     fn session() -> Ssl {
         let context = SslConnector::builder(SslMethod::tls())
@@ -237,6 +257,34 @@ mod tests {
         forget_errors();
         assert!(ErrorStack::get().errors().is_empty());
         forget_errors();
+    }
+
+    /// A session without certificates over a socket that blocks.
+    fn anonymous(socket: UnixStream) -> SslStream<UnixStream> {
+        let mut context = SslContext::builder(SslMethod::tls()).unwrap();
+        context.set_cipher_list("aNULL:@SECLEVEL=0").unwrap();
+        let newest = Some(SslVersion::TLS1_2);
+        context.set_max_proto_version(newest).unwrap();
+        SslStream::new(Ssl::new(&context.build()).unwrap(), socket).unwrap()
+    }
+
+    #[test]
+    fn payload_is_read_behind_what_is_there() {
+        let (client, server) = UnixStream::pair().unwrap();
+        let server = std::thread::spawn(move || {
+            let mut server = anonymous(server);
+            server.accept().unwrap();
+            server.write_all(b"cd").unwrap();
+        });
+        let mut client = anonymous(client);
+        client.connect().unwrap();
+        let mut storage = [MaybeUninit::uninit(); 16];
+        let mut buf = ReadBuf::uninit(&mut storage);
+        buf.put_slice(b"ab");
+        read(&mut client, &mut buf).unwrap();
+        assert_eq!(buf.filled(), b"abcd");
+        assert_eq!(buf.initialized().len(), 4);
+        server.join().unwrap();
     }
 
     #[test]

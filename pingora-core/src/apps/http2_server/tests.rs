@@ -1,6 +1,8 @@
 //! Connections of HTTP/2, from their first byte to their last.
 
 use super::super::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+mod batches;
+
 use crate::process::ShutdownWatch;
 use crate::protocols::Stream;
 use crate::protocols::http::ServerSession;
@@ -26,6 +28,8 @@ struct App {
     go_on: Notify,
     /// Told when a request for `/wait` has arrived.
     waiting: Notify,
+    /// Requests for `/wait` so far.
+    arrived: AtomicUsize,
     served: AtomicUsize,
     ended: AtomicUsize,
     refused: Mutex<Vec<String>>,
@@ -46,8 +50,12 @@ impl HttpServerApp for App {
         }
         let path = session.req_header().uri.path().to_string();
         if path == "/wait" {
+            self.arrived.fetch_add(1, Ordering::SeqCst);
             self.waiting.notify_one();
             self.go_on.notified().await;
+        }
+        if path == "/go" {
+            self.go_on.notify_waiters();
         }
         if path == "/panic" {
             panic!("as asked for");
@@ -87,22 +95,25 @@ struct Server {
 }
 
 fn start(app: App) -> (Server, DuplexStream) {
-    let app = Arc::new(app);
     let (io, client) = duplex(64 * 1024);
+    (start_on(app, Box::new(io)), client)
+}
+
+fn start_on(app: App, io: Stream) -> Server {
+    let app = Arc::new(app);
     let (shutdown, down) = watch::channel(false);
     let served = app.clone();
     let task = tokio::spawn(async move {
-        let mut stream: Option<Stream> = Some(Box::new(io));
+        let mut stream = Some(io);
         while let Some(next) = stream {
             stream = served.process_new(next, &down).await;
         }
     });
-    let server = Server {
+    Server {
         app,
         _shutdown: shutdown,
         task,
-    };
-    (server, client)
+    }
 }
 
 async fn connect(io: DuplexStream) -> (SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {

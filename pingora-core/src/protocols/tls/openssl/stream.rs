@@ -193,9 +193,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let unfilled = buf.initialize_unfilled();
-        match ready!(self.poll_session(cx, |session| session.ssl_read(unfilled))) {
-            Ok(n) => buf.advance(n),
+        match ready!(self.poll_session(cx, |session| crate::sys::tls::read(session, buf))) {
+            Ok(()) => {}
             Err(e) if e.code() == ErrorCode::ZERO_RETURN => {}
             Err(e) => return Poll::Ready(Err(into_io_error(e))),
         }
