@@ -23,6 +23,7 @@ pub mod websocket;
 
 #[doc(hidden)]
 pub use recycled::RecycledRequest;
+pub(crate) use recycled::{give_response, take_response};
 pub use server::{ReusableHttpStream, Session as ServerSession};
 pub use task::HttpTask;
 
