@@ -4,10 +4,12 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod certificates;
 mod exit;
 mod origin;
 
 pub use announce::Announcement;
+pub use certificates::Authority;
 pub use exit::{exit_code, log_to_stderr};
 pub use origin::{Origin, origin};
 
