@@ -10,6 +10,7 @@ use crate::protocols::digest::{
 use crate::protocols::tls::{ALPN, SslDigest, TlsRef};
 use crate::protocols::{IO, Peek, Shutdown, Ssl, UniqueID, UniqueIDType};
 use crate::runtime::local::with_scratch;
+use crate::sys::tls as sys;
 use async_trait::async_trait;
 use openssl::ssl::{self, ErrorCode};
 use pingora_error::{ErrorType, OrErr, Result};
@@ -30,6 +31,8 @@ struct Transport<T> {
     io: T,
     /// Of the task that made the present call into the library.
     waker: Waker,
+    /// The latest read got less than there was room for: nothing more has arrived.
+    drained: bool,
 }
 
 fn or_would_block<R>(poll: Poll<io::Result<R>>) -> io::Result<R> {
@@ -44,6 +47,7 @@ impl<T: AsyncRead + Unpin> Read for Transport<T> {
         let mut cx = Context::from_waker(&self.waker);
         let mut buf = ReadBuf::new(buf);
         or_would_block(Pin::new(&mut self.io).poll_read(&mut cx, &mut buf))?;
+        self.drained = buf.remaining() > 0;
         Ok(buf.filled().len())
     }
 }
@@ -106,6 +110,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         let transport = Transport {
             io: stream,
             waker: Waker::noop().clone(),
+            drained: false,
         };
         let session = ssl::SslStream::new(ssl, transport)
             .or_err(ErrorType::TLSHandshakeFailure, "starting a TLS session")?;
@@ -176,9 +181,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let unfilled = buf.initialize_unfilled();
-        match ready!(self.poll_session(cx, |session| session.ssl_read(unfilled))) {
-            Ok(n) => buf.advance(n),
+        match ready!(self.poll_session(cx, |session| sys::read(session, buf))) {
+            Ok(()) => {}
             Err(e) if e.code() == ErrorCode::ZERO_RETURN => {}
             Err(e) => return Poll::Ready(Err(into_io_error(e))),
         }
@@ -187,6 +191,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
 }
 
 impl<T> SslStream<T> {
+    /// Whether another read could give something now: spares a call into the library, and one of its
+    /// errors, for each message.
+    fn may_have_more(&self) -> bool {
+        !self.session.get_ref().drained || sys::has_pending(self.ssl())
+    }
+
     /// What the handshake agreed upon; `None` before it is complete.
     pub fn ssl_digest(&self) -> Option<Arc<SslDigest>> {
         self.digest.clone()
@@ -199,7 +209,7 @@ impl<T> SslStream<T> {
 
     /// The library's session, to be changed.
     pub fn ssl_mut(&mut self) -> &mut TlsRef {
-        crate::sys::tls::session_mut(&mut self.session)
+        sys::session_mut(&mut self.session)
     }
 
     /// The transport.
@@ -224,7 +234,7 @@ impl<T> Drop for SslStream<T> {
     fn drop(&mut self) {
         // A session that failed was spoiled when it did.
         if self.digest.is_some() {
-            crate::sys::tls::spare_session(self.ssl_mut());
+            sys::spare_session(self.ssl_mut());
         }
     }
 }
@@ -279,7 +289,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for SslStream<T> {
                     this.deferred = Some(e);
                     return Poll::Ready(Ok(()));
                 }
-                Poll::Ready(Ok(())) if buf.filled().len() > before && buf.remaining() > 0 => {}
+                Poll::Ready(Ok(()))
+                    if buf.filled().len() > before
+                        && buf.remaining() > 0
+                        && this.may_have_more() => {}
                 _ => return Poll::Ready(Ok(())),
             }
         }
