@@ -14,6 +14,8 @@
 mod ctx;
 pub mod pipe;
 mod spawn;
+mod under_way;
 
 pub use ctx::{BodyMode, Ctx, CtxBuilder, UserCtx};
 pub use spawn::{PreparedSubrequest, Subrequest, SubrequestSpawner};
+pub(crate) use under_way::UnderWay;
