@@ -182,3 +182,6 @@ impl<C: custom::Connector> Connector<C> {
         self.h1.unexpected_data_connection_counter()
     }
 }
+
+#[cfg(all(test, feature = "openssl"))]
+mod tests;

@@ -239,7 +239,13 @@ impl Session {
     pub async fn finish(self) -> Result<Option<ReusableHttpStream>> {
         match self {
             Session::H1(s) => s.reuse().await,
-            Session::H2(mut s) => s.finish_response().await.map(|()| None),
+            Session::H2(mut s) => {
+                s.finish_response().await?;
+                if s.lingers() {
+                    Box::pin(s.linger()).await;
+                }
+                Ok(None)
+            }
             Session::Subrequest(mut s) => s.finish().await.map(|_| None),
             Session::Custom(custom) => match *custom.never() {},
         }
@@ -371,6 +377,9 @@ impl Session {
             if s.wants_flush() {
                 // What fails here fails the stream, which is given up anyway.
                 let _ = s.flush().await;
+            }
+            if s.lingers() {
+                Box::pin(s.linger()).await;
             }
             s.shutdown()
         }, s => s.shutdown())

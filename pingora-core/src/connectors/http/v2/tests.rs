@@ -1,6 +1,9 @@
 //! Sessions against servers of the `h2` crate and against raw ones, in memory.
 
 mod exchange;
+mod malicious;
+mod pool;
+mod raw;
 
 use super::*;
 use bytes::Bytes;

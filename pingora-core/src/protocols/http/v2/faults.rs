@@ -1,5 +1,6 @@
 //! How a failure of a stream, or of its connection, becomes an error.
 
+use crate::protocols::http::h1::Fault;
 use h2::Reason;
 use pingora_error::{BError, Error, ErrorSource, ErrorType};
 
@@ -26,4 +27,16 @@ pub(crate) fn stream_failed(error: h2::Error, source: ErrorSource) -> BError {
 pub(crate) fn stream_reset(reason: Reason, source: ErrorSource) -> BError {
     let what = format!("the peer reset the stream with {reason:?}");
     Error::create(ErrorType::H2Error, source, Some(what.into()), None)
+}
+
+/// A message body that breaks the rules.
+#[cold]
+pub(crate) fn bad_body(fault: Fault, source: ErrorSource) -> BError {
+    let what = "the message body is refused";
+    Error::create(
+        ErrorType::H2Error,
+        source,
+        Some(what.into()),
+        Some(Box::new(fault)),
+    )
 }

@@ -13,6 +13,8 @@ const NEVER: u64 = u64::MAX;
 
 /// Set in the number of streams once no more may begin.
 const RETIRED: usize = 1 << (usize::BITS - 1);
+/// One stream in use, and no more may begin.
+const LAST_OF_RETIRED: usize = RETIRED | 1;
 
 /// How busy a connection is.
 ///
@@ -93,8 +95,11 @@ impl Activity {
         // While it is in use it is nobody's business since when it was idle.
         let now = self.epoch.elapsed().as_millis() as u64;
         self.idle_since.store(now, Ordering::Release);
-        if self.streams.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.count_idle(1);
+        match self.streams.fetch_sub(1, Ordering::AcqRel) {
+            1 => self.count_idle(1),
+            // Nobody will ask for this connection again.
+            LAST_OF_RETIRED => self.driver.wake(),
+            _ => {}
         }
     }
 

@@ -7,7 +7,7 @@ use h2::ext::Protocol;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Uri, Version, uri};
-use pingora_http::RequestHeader;
+use pingora_http::{ControlField, RequestHeader};
 
 /// A request in the form that the `h2` crate sends.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ fn declared_length(request: &RequestHeader) -> Result<Option<u64>, &'static str>
 fn authority(request: &RequestHeader) -> Result<Authority, &'static str> {
     let (mut host, mut hosts) = (None, 0);
     request.for_each_control_field(|name, value| {
-        if name.eq_ignore_ascii_case(b"host") {
+        if name == ControlField::Host {
             host = Some(value);
             hosts += 1;
         }

@@ -1,7 +1,7 @@
 //! Responses on their way out (RFC 9113 section 8.3.2).
 
 use super::{Field, PayloadLength, classify, declared_length};
-use crate::protocols::http::h1::Fault;
+use crate::protocols::http::h1::{Fault, list_elements};
 use http::header::{self, CONTENT_LENGTH, HeaderName};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use pingora_http::ResponseHeader;
@@ -74,22 +74,26 @@ fn response(status: StatusCode, fields: HeaderMap) -> Response<()> {
 
 /// The fields without those that speak of a connection, and those that `Connection` names.
 fn sendable_fields(headers: &HeaderMap) -> HeaderMap {
-    let mut fields = headers.clone();
-    let is_ours = |name: &HeaderName| matches!(classify(name), Field::Connection | Field::Te);
-    if !fields.keys().any(is_ours) {
-        return fields;
+    let speaks_of_connection =
+        |name: &HeaderName| matches!(classify(name), Field::Connection | Field::Te);
+    if !headers.keys().any(speaks_of_connection) {
+        return headers.clone();
     }
-    let mut gone: Vec<HeaderName> = fields
-        .keys()
-        .filter(|name| is_ours(name))
-        .cloned()
+    let options = headers.get_all(header::CONNECTION).iter();
+    let named: Vec<&[u8]> = options
+        .flat_map(|value| list_elements(value.as_bytes()))
         .collect();
-    for options in headers.get_all(header::CONNECTION) {
-        let names = crate::protocols::http::h1::list_elements(options.as_bytes());
-        gone.extend(names.filter_map(|name| HeaderName::from_bytes(name).ok()));
-    }
-    for name in gone {
-        fields.remove(name);
+    let is_named = |name: &HeaderName| {
+        named
+            .iter()
+            .any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
+    };
+    // Made anew, because removing changes the order of what stays.
+    let mut fields = HeaderMap::with_capacity(headers.keys_len());
+    for (name, value) in headers {
+        if !speaks_of_connection(name) && !is_named(name) {
+            fields.append(name, value.clone());
+        }
     }
     fields
 }

@@ -8,9 +8,15 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// The most of a request's body that is read only to be thrown away, in bytes.
 const DRAIN_LIMIT: usize = 64 * 1024;
+/// How long what a client is still sending is read after its response is complete: some clients that
+/// are busy sending don't look at a response that is followed by a reset.
+const LINGER: Duration = Duration::from_secs(2);
+/// And how much.
+const LINGER_BYTES: usize = 1024 * 1024;
 
 impl Inner {
     fn poll_drain(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Poll<Result<()>> {
@@ -111,6 +117,24 @@ impl HttpSession {
     pub async fn finish_response(&mut self) -> Result<()> {
         self.inner.queue_end(None)?;
         self.flush().await
+    }
+
+    /// Waits a little for a client that is still sending though its response is complete: until it has
+    /// seen that. Then the rest is refused when the session is dropped.
+    pub(crate) async fn linger(&mut self) {
+        let inner = &mut *self.inner;
+        inner.retry_buffer = None;
+        let mut budget = LINGER_BYTES;
+        let linger = inner.within(Some(LINGER), |inner, cx| inner.poll_drain(cx, &mut budget));
+        // Whatever becomes of it, nobody is interested in what was read.
+        let _ = linger.await;
+    }
+
+    /// Whether the client is still sending though its response is complete.
+    pub(crate) fn lingers(&self) -> bool {
+        let inner = &*self.inner;
+        let complete = matches!(inner.out.end, End::Sent) && !inner.broken;
+        complete && !inner.body_done && !inner.continue_owed
     }
 
     /// Whether the client got, or will get once the queue is written, a whole response.
