@@ -1,7 +1,9 @@
 //! What happens on a connection.
 
+mod http2_server;
 pub mod http_app;
 mod http_server;
+mod pace;
 
 pub use http_server::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
