@@ -3,17 +3,17 @@
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::ssl::{self, SslCipher, SslRef, SslSession, SslStream};
+use openssl::ssl::{self, SslCipher, SslContextBuilder, SslRef, SslSession, SslStream};
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::verify::X509VerifyParamRef;
 use openssl_sys::{
-    SSL, SSL_CTRL_SET_VERIFY_CERT_STORE, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN, SSL_ctrl,
-    SSL_set_shutdown, SSL_set1_groups_list, TLSEXT_STATUSTYPE_ocsp, X509_VERIFY_PARAM,
+    SSL, SSL_CTRL_SET_VERIFY_CERT_STORE, SSL_CTX, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN,
+    SSL_ctrl, SSL_set_shutdown, SSL_set1_groups_list, TLSEXT_STATUSTYPE_ocsp, X509_VERIFY_PARAM,
     stack_st_SSL_CIPHER,
 };
 use std::ffi::{CString, c_char, c_int, c_uchar, c_ulong, c_void};
-use std::io::{Read, Write};
+use std::io;
 use std::ptr::null_mut;
 use tokio::io::ReadBuf;
 
@@ -25,6 +25,8 @@ type CertificateCallback = Option<extern "C" fn(*mut SSL, *mut c_void) -> c_int>
 unsafe extern "C" {
     fn ERR_peek_error() -> c_ulong;
     fn ERR_clear_error();
+    fn SSL_has_pending(ssl: *const SSL) -> c_int;
+    fn SSL_CTX_set_default_read_buffer_len(ctx: *mut SSL_CTX, len: usize);
     fn SSL_certs_clear(ssl: *mut SSL);
     fn SSL_set_cert_cb(ssl: *mut SSL, callback: CertificateCallback, arg: *mut c_void);
     fn SSL_get_sigalgs(
@@ -53,20 +55,6 @@ pub(crate) fn forget_errors() {
             ERR_clear_error();
         }
     }
-}
-
-/// Reads payload into what `buf` has left, without filling that with zeros first: it may be much larger than
-/// what arrives.
-pub(crate) fn read<S: Read + Write>(
-    session: &mut SslStream<S>,
-    buf: &mut ReadBuf<'_>,
-) -> Result<(), ssl::Error> {
-    // SAFETY: the library only ever writes to it, so that no byte gets uninitialised.
-    let n = session.ssl_read_uninit(unsafe { buf.unfilled_mut() })?;
-    // SAFETY: the library has written this many bytes to its beginning.
-    unsafe { buf.assume_init(n) };
-    buf.advance(n);
-    Ok(())
 }
 
 /// Asks OpenSSL to suspend: the handshake call fails with `SSL_ERROR_WANT_X509_LOOKUP`.
@@ -222,6 +210,32 @@ pub(crate) fn spare_session(ssl: &mut SslRef) {
     unsafe { SSL_set_shutdown(ssl.as_ptr(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN) }
 }
 
+/// Appends what one call into the library gives to `buf`, whose memory need not be initialised.
+pub(crate) fn read<S: io::Read + io::Write>(
+    stream: &mut SslStream<S>,
+    buf: &mut ReadBuf<'_>,
+) -> Result<(), ssl::Error> {
+    // SAFETY: the binding does not de-initialise what it is lent.
+    let n = stream.ssl_read_uninit(unsafe { buf.unfilled_mut() })?;
+    // SAFETY: the binding has initialised the first `n` bytes behind the filled ones.
+    unsafe { buf.assume_init(n) };
+    buf.advance(n);
+    Ok(())
+}
+
+/// Whether bytes that were read from the transport wait in the library, decrypted or not.
+pub(crate) fn has_pending(ssl: &SslRef) -> bool {
+    // SAFETY: the pointer comes from a live reference; the call only looks.
+    unsafe { SSL_has_pending(ssl.as_ptr()) == 1 }
+}
+
+/// How much the connections of a context read from their transports at once, in bytes; at least a
+/// record. The memory is held only while a record is incomplete.
+pub(crate) fn set_read_buffer_len(context: &mut SslContextBuilder, len: usize) {
+    // SAFETY: the pointer comes from a live, exclusive reference; the call sets a number.
+    unsafe { SSL_CTX_set_default_read_buffer_len(context.as_ptr(), len) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,7 +243,7 @@ mod tests {
         ErrorCode, Ssl, SslAcceptor, SslConnector, SslContext, SslMethod, SslVersion,
     };
     use openssl::x509::store::X509StoreBuilder;
-    use std::io;
+    use std::io::{self, Read, Write};
     use std::mem::MaybeUninit;
     use std::os::unix::net::UnixStream;
 
