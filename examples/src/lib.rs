@@ -6,6 +6,7 @@
 mod announce;
 mod certificates;
 mod exit;
+pub mod grpc;
 mod origin;
 
 pub use announce::Announcement;

@@ -15,6 +15,7 @@ pub mod digest;
 mod handshakes;
 #[cfg(feature = "openssl")]
 mod offload;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Nobody makes sessions without a library.
 pub(crate) mod sessions;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
 mod store;
