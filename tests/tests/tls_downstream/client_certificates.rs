@@ -220,7 +220,10 @@ fn resign(path: &Path, key: &openssl::pkey::PKey<openssl::pkey::Private>) {
 
 /// Lets in whose name begins with `a`, whatever the library thinks; keeps what it was asked.
 #[derive(Clone, Default)]
-struct ByName(Arc<Mutex<Vec<(usize, Result<(), String>)>>>);
+struct ByName(Arc<Mutex<Vec<Asked>>>);
+
+/// The length of the chain, and what the library thinks.
+type Asked = (usize, Result<(), String>);
 
 impl ClientVerifier for ByName {
     fn verify(&self, chain: &[Certificate], verdict: Result<(), String>) -> bool {
