@@ -5,6 +5,7 @@
 
 mod announce;
 mod exit;
+pub mod grpc;
 mod origin;
 
 pub use announce::Announcement;

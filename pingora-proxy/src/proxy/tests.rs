@@ -8,6 +8,7 @@ mod phases;
 mod recorder;
 mod retries;
 mod shapes;
+mod subrequests;
 
 use crate::prelude::*;
 use crate::{FailToProxy, HttpProxy};

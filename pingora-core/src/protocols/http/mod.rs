@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod body_buffer;
+pub mod bridge;
 pub mod client;
 pub mod compression;
 pub mod conditional_filter;

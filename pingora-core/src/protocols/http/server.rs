@@ -74,26 +74,28 @@ macro_rules! each {
     };
 }
 
-/// Calls the session within, where HTTP/2 does it in another way.
+/// Calls the session within, where HTTP/2 does it in another way. A sub-request does it as HTTP/1,
+/// unless there is a third way.
 macro_rules! either {
     ($session:expr, $s:ident => $http1:expr, $t:ident => $http2:expr) => {
+        either!($session, $s => $http1, $t => $http2, $s => $http1)
+    };
+    ($session:expr, $s:ident => $http1:expr, $t:ident => $http2:expr, $u:ident => $sub:expr) => {
         match $session {
             Session::H1($s) => $http1,
             Session::H2($t) => $http2,
-            Session::Subrequest($s) => $http1,
+            Session::Subrequest($u) => $sub,
             Session::Custom(custom) => match *custom.never() {},
         }
     };
 }
 
-/// Calls the session within, where a stream of HTTP/2 has nothing like it.
+/// Calls the session within where it has a connection of its own; the others have nothing like it.
 macro_rules! of_connection {
-    ($session:expr, $s:ident => $body:expr, $none:expr) => {
+    ($session:expr, $s:ident => $http1:expr, $none:expr) => {
         match $session {
-            Session::H1($s) => $body,
-            Session::H2(_) => $none,
-            Session::Subrequest($s) => $body,
-            Session::Custom(custom) => match *custom.never() {},
+            Session::H1($s) => $http1,
+            _ => $none,
         }
     };
 }
@@ -239,7 +241,9 @@ impl Session {
             Session::H1(s) => s.reuse().await,
             Session::H2(mut s) => {
                 s.finish_response().await?;
-                Box::pin(s.linger()).await;
+                if s.lingers() {
+                    Box::pin(s.linger()).await;
+                }
                 Ok(None)
             }
             Session::Subrequest(mut s) => s.finish().await.map(|_| None),
@@ -369,19 +373,16 @@ impl Session {
 
     /// Gives the exchange up: closes the connection, or resets the stream.
     pub async fn shutdown(&mut self) {
-        match self {
-            Session::H1(s) => s.shutdown().await,
-            Session::H2(s) => {
-                if s.wants_flush() {
-                    // What fails here fails the stream, which is given up anyway.
-                    let _ = s.flush().await;
-                }
-                Box::pin(s.linger()).await;
-                s.shutdown();
+        either!(self, s => s.shutdown().await, s => {
+            if s.wants_flush() {
+                // What fails here fails the stream, which is given up anyway.
+                let _ = s.flush().await;
             }
-            Session::Subrequest(s) => s.shutdown(),
-            Session::Custom(custom) => match *custom.never() {},
-        }
+            if s.lingers() {
+                Box::pin(s.linger()).await;
+            }
+            s.shutdown()
+        }, s => s.shutdown())
     }
 
     /// Gives the exchange up with this reason, where it is a stream of HTTP/2. Does nothing for others.
@@ -411,12 +412,10 @@ impl Session {
 
     /// Ends the response's body.
     pub async fn finish_body(&mut self) -> Result<()> {
-        match self {
-            Session::H1(s) => s.finish_body().await.map(|_| ()),
-            Session::H2(s) => s.finish_response().await,
-            Session::Subrequest(s) => s.finish().await.map(|_| ()),
-            Session::Custom(custom) => match *custom.never() {},
-        }
+        either!(self,
+            s => s.finish_body().await.map(|_| ()),
+            s => s.finish_response().await,
+            s => s.finish().await.map(|_| ()))
     }
 
     /// A response for this status without a body, with today's `Date`; see [`error_resp::gen_error_response`].
@@ -574,22 +573,12 @@ impl Session {
 
     /// What is known about the connection.
     pub fn digest(&self) -> Option<&Digest> {
-        match self {
-            Session::H1(s) => Some(s.digest()),
-            Session::H2(s) => s.digest(),
-            Session::Subrequest(s) => s.digest(),
-            Session::Custom(custom) => match *custom.never() {},
-        }
+        either!(self, s => Some(s.digest()), s => s.digest(), s => s.digest())
     }
 
     /// What is known about the connection, to be added to.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
-        match self {
-            Session::H1(s) => Some(s.digest_mut()),
-            Session::H2(s) => s.digest_mut(),
-            Session::Subrequest(s) => s.digest_mut(),
-            Session::Custom(custom) => match *custom.never() {},
-        }
+        either!(self, s => Some(s.digest_mut()), s => s.digest_mut(), s => s.digest_mut())
     }
 
     /// The client's address; `None` where the transport has none.
@@ -604,7 +593,7 @@ impl Session {
 
     /// The connection, where the exchange has one of its own.
     pub fn stream(&self) -> Option<&Stream> {
-        self.as_http1().map(SessionV1::stream)
+        of_connection!(self, s => Some(s.stream()), None)
     }
 
     /// The rule that the request broke, if it broke one.

@@ -45,7 +45,8 @@ pub struct PeerOptions {
     /// Verify the chain of certificates. On by default.
     pub verify_cert: bool,
     /// Verify that the certificate is for this peer: for its name, or, where there is none, for
-    /// its address. On by default; means nothing without `verify_cert`.
+    /// its address. On by default; means nothing without `verify_cert`. The subject's common name counts
+    /// only where the certificate names no host otherwise.
     pub verify_hostname: bool,
     /// Another name that the certificate may have.
     pub alternative_cn: Option<String>,

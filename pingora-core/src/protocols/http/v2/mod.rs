@@ -4,15 +4,8 @@
 //! be is told by the rules in [`message`], which are pure; what a peer may do to a connection by
 //! [`guard`].
 
+pub mod client;
 pub(crate) mod faults;
 pub(crate) mod guard;
 pub(crate) mod message;
 pub mod server;
-
-/// The client's side. Not built yet: no value of these types can exist, and no connector offers the
-/// protocol.
-pub mod client {
-    /// A stream of an HTTP/2 connection, seen from the client.
-    #[derive(Debug)]
-    pub enum Http2Session {}
-}

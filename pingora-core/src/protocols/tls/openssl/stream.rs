@@ -7,7 +7,7 @@
 use crate::protocols::digest::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, ProxyDigest, SocketDigest, TimingDigest,
 };
-use crate::protocols::tls::{ALPN, SslDigest, TlsRef};
+use crate::protocols::tls::{ALPN, ClientHelloFinder, SslDigest, TlsRef};
 use crate::protocols::{IO, Peek, Shutdown, Ssl, UniqueID, UniqueIDType};
 use crate::runtime::local::with_scratch;
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Most bytes of payload in one TLS record (RFC 8446 section 5.1).
@@ -30,6 +30,8 @@ struct Transport<T> {
     io: T,
     /// Of the task that made the present call into the library.
     waker: Waker,
+    /// Looks at what is read, until the handshake is over.
+    client_hello: Option<Box<ClientHelloFinder>>,
 }
 
 fn or_would_block<R>(poll: Poll<io::Result<R>>) -> io::Result<R> {
@@ -44,6 +46,9 @@ impl<T: AsyncRead + Unpin> Read for Transport<T> {
         let mut cx = Context::from_waker(&self.waker);
         let mut buf = ReadBuf::new(buf);
         or_would_block(Pin::new(&mut self.io).poll_read(&mut cx, &mut buf))?;
+        if let Some(finder) = &mut self.client_hello {
+            finder.feed(buf.filled());
+        }
         Ok(buf.filled().len())
     }
 }
@@ -65,6 +70,7 @@ pub struct SslStream<T> {
     session: ssl::SslStream<Transport<T>>,
     digest: Option<Arc<SslDigest>>,
     timing: TimingDigest,
+    handshake_began: Option<Instant>,
     /// An error that came after data which had to be delivered first.
     deferred: Option<io::Error>,
     close_notify_sent: bool,
@@ -77,7 +83,7 @@ fn is_pending(e: &ssl::Error) -> bool {
 
 /// Whether the peer closed the transport without a close_notify, as a truncation attack would.
 /// OpenSSL 3 has a reason code for that; before, it was an error without any detail.
-fn is_truncation(e: &ssl::Error) -> bool {
+pub(super) fn is_truncation(e: &ssl::Error) -> bool {
     const UNEXPECTED_EOF_WHILE_READING: i32 = 294;
     match (e.io_error(), e.ssl_error()) {
         (None, None) => e.code() == ErrorCode::SYSCALL,
@@ -106,6 +112,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         let transport = Transport {
             io: stream,
             waker: Waker::noop().clone(),
+            client_hello: None,
         };
         let session = ssl::SslStream::new(ssl, transport)
             .or_err(ErrorType::TLSHandshakeFailure, "starting a TLS session")?;
@@ -113,6 +120,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
             session,
             digest: None,
             timing: TimingDigest::default(),
+            handshake_began: None,
             deferred: None,
             close_notify_sent: false,
         })
@@ -125,7 +133,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
     /// # Errors
     /// The library's.
     pub async fn connect(&mut self) -> Result<(), ssl::Error> {
-        self.handshake(ssl::SslStream::connect).await
+        std::future::poll_fn(|cx| self.poll_handshake(cx, ssl::SslStream::connect)).await
     }
 
     /// The server's side of the handshake; see [`connect`](SslStream::connect).
@@ -133,20 +141,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
     /// # Errors
     /// The library's.
     pub async fn accept(&mut self) -> Result<(), ssl::Error> {
-        self.handshake(ssl::SslStream::accept).await
+        std::future::poll_fn(|cx| self.poll_accept(cx)).await
     }
 
-    async fn handshake(
+    pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ssl::Error>> {
+        self.poll_handshake(cx, ssl::SslStream::accept)
+    }
+
+    fn poll_handshake(
         &mut self,
+        cx: &mut Context<'_>,
         step: fn(&mut ssl::SslStream<Transport<T>>) -> Result<(), ssl::Error>,
-    ) -> Result<(), ssl::Error> {
-        let start = Instant::now();
-        std::future::poll_fn(|cx| self.poll_session(cx, step)).await?;
+    ) -> Poll<Result<(), ssl::Error>> {
+        let began = *self.handshake_began.get_or_insert_with(Instant::now);
+        ready!(self.poll_session(cx, step))?;
         self.timing.established_ts = SystemTime::now();
-        let so_far = self.timing.establishment_duration.unwrap_or_default();
-        self.timing.establishment_duration = Some(so_far + start.elapsed());
-        self.digest = Some(Arc::new(SslDigest::from_ssl(self.session.ssl())));
-        Ok(())
+        self.timing.establishment_duration = Some(began.elapsed());
+        let mut digest = SslDigest::from_ssl(self.session.ssl());
+        if let Some(finder) = self.session.get_mut().client_hello.take() {
+            digest.extension.facts_mut().client_hello = finder.take();
+        }
+        self.digest = Some(Arc::new(digest));
+        Poll::Ready(Ok(()))
     }
 
     /// One call into the library on behalf of the task behind `cx`.
@@ -159,6 +175,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         if !waker.will_wake(cx.waker()) {
             waker.clone_from(cx.waker());
         }
+        crate::sys::tls::forget_errors();
         match call(&mut self.session) {
             Err(e) if is_pending(&e) => {
                 if e.io_error().is_none() {
@@ -210,6 +227,17 @@ impl<T> SslStream<T> {
     /// The transport. Reading or writing on it breaks the session.
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.session.get_mut().io
+    }
+
+    /// Keeps the first message of the client, for the digest. To be called before the handshake.
+    pub(crate) fn keep_client_hello(&mut self) {
+        self.session.get_mut().client_hello = Some(Box::default());
+    }
+
+    /// Notes for how long the handshake waited for another thread.
+    pub(crate) fn add_offload_wait(&mut self, waited: Duration) {
+        let so_far = self.timing.offload_wait_duration.unwrap_or_default();
+        self.timing.offload_wait_duration = Some(so_far + waited);
     }
 
     /// Keeps what a user's callback made of the handshake.

@@ -123,14 +123,18 @@ impl HttpSession {
     /// seen that. Then the rest is refused when the session is dropped.
     pub(crate) async fn linger(&mut self) {
         let inner = &mut *self.inner;
+        inner.retry_buffer = None;
+        let mut budget = LINGER_BYTES;
+        let linger = inner.within(Some(LINGER), |inner, cx| inner.poll_drain(cx, &mut budget));
+        // Whatever becomes of it, nobody is interested in what was read.
+        let _ = linger.await;
+    }
+
+    /// Whether the client is still sending though its response is complete.
+    pub(crate) fn lingers(&self) -> bool {
+        let inner = &*self.inner;
         let complete = matches!(inner.out.end, End::Sent) && !inner.broken;
-        if complete && !inner.body_done && !inner.continue_owed {
-            inner.retry_buffer = None;
-            let mut budget = LINGER_BYTES;
-            let linger = inner.within(Some(LINGER), |inner, cx| inner.poll_drain(cx, &mut budget));
-            // Whatever becomes of it, nobody is interested in what was read.
-            let _ = linger.await;
-        }
+        complete && !inner.body_done && !inner.continue_owed
     }
 
     /// Whether the client got, or will get once the queue is written, a whole response.

@@ -9,7 +9,7 @@ use crate::protocols::http::h1::Fault;
 use crate::protocols::http::timed::Timed;
 use bytes::Bytes;
 use h2::Reason;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -203,7 +203,9 @@ impl HttpSession {
     /// Whether the request has no body, by its head.
     pub fn is_body_empty(&self) -> bool {
         let inner = &*self.inner;
-        inner.body_read == 0 && (inner.body_done || inner.expected.is_empty())
+        // What follows a CONNECT belongs to the tunnel (RFC 9110 section 9.3.6).
+        inner.request.get().line().method == Method::CONNECT
+            || inner.body_read == 0 && (inner.body_done || inner.expected.is_empty())
     }
 
     /// The fields that followed the body, once it is complete.
