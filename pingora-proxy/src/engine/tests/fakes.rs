@@ -298,8 +298,8 @@ impl Rig {
             !reads_body || down.body.waker.is_some(),
             "nobody waits for the body"
         );
-        let reads_response =
-            exchange.wants_response() && down.queued() < QUEUE_MARK && !self.delayed;
+        let room = down.queued() < QUEUE_MARK && !down.stalled;
+        let reads_response = exchange.wants_response() && room && !self.delayed;
         assert!(
             !reads_response || up.tasks.waker.is_some(),
             "nobody waits for the response"
