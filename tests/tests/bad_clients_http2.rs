@@ -43,6 +43,7 @@ async fn impatient(origin: &Origin, adjust: impl FnOnce(&mut HttpServerOptions))
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.set_header_timeout(Some(LIMIT));
+    options.h2_idle_timeout = Some(LIMIT);
     adjust(&mut options);
     proxy_with(
         ServerConf::default(),
@@ -127,7 +128,7 @@ async fn a_body_that_stalls_ends_its_stream_alone() {
     );
     assert!(!answer.closed, "{answer:?}");
     is_served(&mut client, 3, "a body that stalls").await;
-    origin.wait_until_unused().await;
+    eventually("the origin hears of it", || origin.aborted() == 1).await;
     let requests = origin.requests();
     let complete = requests
         .iter()
@@ -140,13 +141,14 @@ async fn a_window_that_stays_closed_ends_its_stream_alone() {
     let origin = Origin::well_behaved().await;
     let server = impatient(&origin, |_| {}).await;
     let mut client = RawHttp2::client(server.address(), &[(4, 100)]).await;
-    client.send([get(1, "/length/1000000")]).await;
+    // More than all buffers of the system hold.
+    client.send([get(1, "/length/20000000")]).await;
     let answer = client.answer(1).await;
     assert_eq!(answer.statuses, [200]);
     assert!(answer.reset.is_some_and(|code| code != 0), "{answer:?}");
     assert_eq!(answer.body.len(), 100);
     is_served(&mut client, 3, "a window that stays closed").await;
-    origin.wait_until_unused().await;
+    eventually("the origin hears of it", || origin.aborted() == 1).await;
 }
 
 #[tokio::test]
@@ -187,7 +189,7 @@ async fn a_socket_that_nobody_reads_is_given_up() {
 #[tokio::test]
 async fn a_connection_without_streams_is_asked_and_ends_after_its_time() {
     let origin = Origin::well_behaved().await;
-    let server = impatient(&origin, |options| options.h2_idle_timeout = Some(LIMIT)).await;
+    let server = impatient(&origin, |_| {}).await;
     let mut client = RawHttp2::client(server.address(), &[]).await;
     is_served(&mut client, 1, "nothing").await;
     let begun = Instant::now();

@@ -64,7 +64,7 @@ impl RawHttp2 {
     pub async fn client(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let mut client = Self::silent(address).await;
         client.send_bytes(PREFACE).await;
-        client.send([Frame::settings(settings)]).await;
+        client.send([introduction(settings)]).await;
         client.exchange_settings().await;
         client
     }
@@ -80,7 +80,7 @@ impl RawHttp2 {
         }
         let preface: Vec<u8> = server.buffer.drain(..PREFACE.len()).collect();
         assert_eq!(preface, PREFACE, "the client speaks HTTP/2");
-        server.send([Frame::settings(settings)]).await;
+        server.send([introduction(settings)]).await;
         server.exchange_settings().await;
         Some(server)
     }
@@ -262,7 +262,16 @@ impl RawHttp2 {
             if frame.stream != stream {
                 continue;
             }
-            answer.statuses.extend(frame.status());
+            match frame.status() {
+                Some(status) => answer.statuses.push(status),
+                None if frame.kind == kind::HEADERS && answer.statuses.is_empty() => {
+                    panic!(
+                        "a head whose status is not understood: {:x?}",
+                        frame.payload
+                    )
+                }
+                None => {}
+            }
             match frame.kind {
                 kind::DATA => answer.body.extend_from_slice(&frame.payload),
                 kind::RST_STREAM => answer.reset = frame.code(),
@@ -294,4 +303,15 @@ impl RawHttp2 {
         let settable = self.stream.set_zero_linger();
         settable.expect("SO_LINGER is settable");
     }
+}
+
+/// These settings, and that no table of header fields is kept unless they say so: what can be read
+/// here is what stands in the block itself.
+fn introduction(settings: &[(u16, u32)]) -> Frame {
+    const TABLE: (u16, u32) = (1, 0);
+    let told = settings
+        .iter()
+        .any(|(identifier, _)| *identifier == TABLE.0);
+    let table = if told { &[][..] } else { &[TABLE] };
+    Frame::settings(&[table, settings].concat())
 }

@@ -14,14 +14,14 @@ pub(crate) async fn all(victim: &Victim) {
     unread_bodies(victim).await;
 }
 
-/// As many streams as there may be, with a large answer each and no window to send it in.
+/// As many streams as there may be, with an answer each that is larger than what is kept and no window to send it in.
 async fn zero_windows(victim: &Victim) {
     victim
         .suffers("zero windows", async {
             let mut crowd = Vec::new();
             for _ in 0..4 {
                 let mut attacker = victim.attacker(&[(WINDOW, 0)]).await;
-                let asks = (0..100).map(|n| get(stream(n), "/length/10000000"));
+                let asks = (0..100).map(|n| get(stream(n), "/length/300000"));
                 attacker.send(asks).await;
                 crowd.push(attacker);
             }
@@ -45,7 +45,7 @@ async fn windows_of_one_byte(victim: &Victim) {
     victim
         .suffers("windows of one byte", async {
             let mut attacker = victim.attacker(&[(WINDOW, 1)]).await;
-            let asks = (0..50).map(|n| get(stream(n), "/length/1000000"));
+            let asks = (0..50).map(|n| get(stream(n), "/length/300000"));
             attacker.send(asks).await;
             for _ in 0..50 * victim.scale {
                 let updates = (0..50).map(|n| Frame::window_update(stream(n), 1));
@@ -65,7 +65,7 @@ async fn unread_bodies(victim: &Victim) {
             for _ in 0..4 {
                 let mut attacker = victim.attacker(&[(WINDOW, 0x7fff_ffff)]).await;
                 let more = Frame::window_update(0, 0x7fff_0000);
-                let asks = (0..100).map(|n| get(stream(n), "/length/10000000"));
+                let asks = (0..100).map(|n| get(stream(n), "/length/300000"));
                 attacker.send(std::iter::once(more).chain(asks)).await;
                 crowd.push(attacker);
             }
