@@ -3,10 +3,10 @@
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::ssl::{self, SslContextBuilder, SslRef, SslSession, SslStream};
+use openssl::ssl::{self, SslRef, SslSession, SslStream};
 use openssl::x509::verify::X509VerifyParamRef;
 use openssl_sys::{
-    SSL, SSL_CTX, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN, SSL_set_shutdown, SSL_set1_groups_list,
+    SSL, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN, SSL_set_shutdown, SSL_set1_groups_list,
     X509_VERIFY_PARAM,
 };
 use std::ffi::{CString, c_char, c_int, c_void};
@@ -17,7 +17,6 @@ type CertificateCallback = Option<extern "C" fn(*mut SSL, *mut c_void) -> c_int>
 
 unsafe extern "C" {
     fn SSL_has_pending(ssl: *const SSL) -> c_int;
-    fn SSL_CTX_set_default_read_buffer_len(ctx: *mut SSL_CTX, len: usize);
     fn SSL_certs_clear(ssl: *mut SSL);
     fn SSL_set_cert_cb(ssl: *mut SSL, callback: CertificateCallback, arg: *mut c_void);
     fn X509_VERIFY_PARAM_add1_host(
@@ -135,13 +134,6 @@ pub(crate) fn read<S: io::Read + io::Write>(
 pub(crate) fn has_pending(ssl: &SslRef) -> bool {
     // SAFETY: the pointer comes from a live reference; the call only looks.
     unsafe { SSL_has_pending(ssl.as_ptr()) == 1 }
-}
-
-/// How much the connections of a context read from their transports at once, in bytes; at least a
-/// record. The memory is held only while a record is incomplete.
-pub(crate) fn set_read_buffer_len(context: &mut SslContextBuilder, len: usize) {
-    // SAFETY: the pointer comes from a live, exclusive reference; the call sets a number.
-    unsafe { SSL_CTX_set_default_read_buffer_len(context.as_ptr(), len) }
 }
 
 #[cfg(test)]

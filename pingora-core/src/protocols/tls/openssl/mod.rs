@@ -9,6 +9,7 @@ pub mod server;
 pub mod stream;
 #[cfg(test)]
 pub(crate) mod test_certificates;
+mod transport;
 
 pub use stream::SslStream;
 
