@@ -1,6 +1,6 @@
 use crate::defaults::{Known, Noted};
 use crate::exchange::Forward;
-use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner};
+use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner, UnderWay};
 use crate::{ProxyHttp, ProxyWarnLogContext, Session};
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -52,6 +52,7 @@ where
     pub downstream_modules: HttpModules,
     max_retries: usize,
     known: Known,
+    subrequests: UnderWay,
 }
 
 impl<SV, C: CustomConnector> fmt::Debug for HttpProxy<SV, C> {
@@ -81,6 +82,7 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
             downstream_modules: HttpModules::new(),
             max_retries: conf.max_retries,
             known: Known::default(),
+            subrequests: UnderWay::default(),
         }
     }
 
@@ -315,7 +317,7 @@ where
         let parent = session.as_subrequest();
         if !parent.is_some_and(|parent| parent.is_nested_deepest()) {
             let spawner = SubrequestSpawner::new(self.clone());
-            let spawner = spawner.while_shutting_down(session.shutting_down);
+            let spawner = spawner.counted(self.subrequests.clone(), session.shutting_down);
             session.subrequest_spawner = Some(spawner);
         }
     }
@@ -515,6 +517,10 @@ where
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         self.server_options.as_ref()
+    }
+
+    async fn http_drained(&self) {
+        self.subrequests.ended().await;
     }
 }
 

@@ -147,6 +147,8 @@ where
     /// Ready when the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
+            // Looked at in between, because whoever is guarded against is not read from any more.
+            self.end_for_an_offence();
             match accept(&mut self.connection, cx) {
                 Poll::Ready(Ok(Some((request, respond)))) => self.begin_stream(request, respond),
                 Poll::Ready(Ok(None)) => return Poll::Ready(()),
@@ -154,7 +156,7 @@ where
                     log::debug!("a connection of HTTP/2 failed: {error}");
                     return Poll::Ready(());
                 }
-                Poll::Pending if self.ends_for_an_offence() => {}
+                Poll::Pending if self.offends() => {}
                 Poll::Pending if self.drains_for_shutdown(cx) => {}
                 Poll::Pending => match self.poll_timer(cx) {
                     Poll::Ready(Step::Close) => self.drain(DRAINING),
@@ -186,10 +188,15 @@ where
         }
     }
 
+    /// Whether the peer has done something too often, and was not told so yet.
+    fn offends(&self) -> bool {
+        !self.ending && self.watch.offence().is_some()
+    }
+
     /// Ends the connection of a peer that asks for too much of what is no work.
-    fn ends_for_an_offence(&mut self) -> bool {
+    fn end_for_an_offence(&mut self) {
         let Some(offence) = self.watch.offence().filter(|_| !self.ending) else {
-            return false;
+            return;
         };
         let client = self.digest.socket_digest.as_ref();
         let client = client.and_then(|socket| socket.peer_addr());
@@ -200,7 +207,6 @@ where
         self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         self.ending = true;
         self.look_again_in(LAST_WORDS);
-        true
     }
 
     fn drains_for_shutdown(&mut self, cx: &mut Context<'_>) -> bool {

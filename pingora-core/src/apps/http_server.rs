@@ -270,6 +270,13 @@ pub trait HttpServerApp {
         Self: Sync,
     {
     }
+
+    /// See [`ServerApp::drained`].
+    async fn http_drained(&self)
+    where
+        Self: Sync,
+    {
+    }
 }
 
 /// Wakes a connection that is idle when the process begins to shut down.
@@ -425,6 +432,10 @@ where
 
     async fn cleanup(&self) {
         self.http_cleanup().await;
+    }
+
+    async fn drained(&self) {
+        self.http_drained().await;
     }
 }
 

@@ -62,4 +62,12 @@ pub trait ServerApp {
         Self: Sync,
     {
     }
+
+    /// Called once, when the last connection has ended: returns when what they have left behind, such
+    /// as tasks in the background, has ended too. A stop waits for it, within its limits.
+    async fn drained(&self)
+    where
+        Self: Sync,
+    {
+    }
 }

@@ -100,4 +100,7 @@ impl Acceptor {
 
 #[cfg(test)]
 #[cfg(feature = "openssl")]
+mod secrets_tests;
+#[cfg(test)]
+#[cfg(feature = "openssl")]
 mod tests;

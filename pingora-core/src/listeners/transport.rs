@@ -105,7 +105,7 @@ impl Transport {
                 .or_err(ErrorType::AcceptError, failed)?
                 .into(),
         };
-        Ok(stream)
+        Ok(stream.just_accepted())
     }
 
     async fn handshake(&self, mut stream: L4Stream) -> Result<Stream> {

@@ -3,17 +3,19 @@
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::ssl::{SslCipher, SslRef, SslSession, SslStream};
+use openssl::ssl::{self, SslCipher, SslContextBuilder, SslRef, SslSession, SslStream};
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::verify::X509VerifyParamRef;
 use openssl_sys::{
-    SSL, SSL_CTRL_SET_VERIFY_CERT_STORE, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN, SSL_ctrl,
-    SSL_set_shutdown, SSL_set1_groups_list, TLSEXT_STATUSTYPE_ocsp, X509_VERIFY_PARAM,
+    SSL, SSL_CTRL_SET_VERIFY_CERT_STORE, SSL_CTX, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN,
+    SSL_ctrl, SSL_set_shutdown, SSL_set1_groups_list, TLSEXT_STATUSTYPE_ocsp, X509_VERIFY_PARAM,
     stack_st_SSL_CIPHER,
 };
 use std::ffi::{CString, c_char, c_int, c_uchar, c_ulong, c_void};
+use std::io;
 use std::ptr::null_mut;
+use tokio::io::ReadBuf;
 
 /// The number of `SSL_get_tlsext_status_type`, which is a macro in C.
 const SSL_CTRL_GET_TLSEXT_STATUS_REQ_TYPE: c_int = 127;
@@ -23,6 +25,8 @@ type CertificateCallback = Option<extern "C" fn(*mut SSL, *mut c_void) -> c_int>
 unsafe extern "C" {
     fn ERR_peek_error() -> c_ulong;
     fn ERR_clear_error();
+    fn SSL_has_pending(ssl: *const SSL) -> c_int;
+    fn SSL_CTX_set_default_read_buffer_len(ctx: *mut SSL_CTX, len: usize);
     fn SSL_certs_clear(ssl: *mut SSL);
     fn SSL_set_cert_cb(ssl: *mut SSL, callback: CertificateCallback, arg: *mut c_void);
     fn SSL_get_sigalgs(
@@ -204,6 +208,32 @@ impl Session {
 pub(crate) fn spare_session(ssl: &mut SslRef) {
     // SAFETY: the pointer comes from a live, exclusive reference; the call sets two flags.
     unsafe { SSL_set_shutdown(ssl.as_ptr(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN) }
+}
+
+/// Appends what one call into the library gives to `buf`, whose memory need not be initialised.
+pub(crate) fn read<S: io::Read + io::Write>(
+    stream: &mut SslStream<S>,
+    buf: &mut ReadBuf<'_>,
+) -> Result<(), ssl::Error> {
+    // SAFETY: the binding does not de-initialise what it is lent.
+    let n = stream.ssl_read_uninit(unsafe { buf.unfilled_mut() })?;
+    // SAFETY: the binding has initialised the first `n` bytes behind the filled ones.
+    unsafe { buf.assume_init(n) };
+    buf.advance(n);
+    Ok(())
+}
+
+/// Whether bytes that were read from the transport wait in the library, decrypted or not.
+pub(crate) fn has_pending(ssl: &SslRef) -> bool {
+    // SAFETY: the pointer comes from a live reference; the call only looks.
+    unsafe { SSL_has_pending(ssl.as_ptr()) == 1 }
+}
+
+/// How much the connections of a context read from their transports at once, in bytes; at least a
+/// record. The memory is held only while a record is incomplete.
+pub(crate) fn set_read_buffer_len(context: &mut SslContextBuilder, len: usize) {
+    // SAFETY: the pointer comes from a live, exclusive reference; the call sets a number.
+    unsafe { SSL_CTX_set_default_read_buffer_len(context.as_ptr(), len) }
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! Connections of HTTP/2, from their first byte to their last.
 
+mod connections;
+mod malicious;
+mod raw;
+
 use super::super::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use crate::process::ShutdownWatch;
 use crate::protocols::Stream;
@@ -7,12 +11,13 @@ use crate::protocols::http::ServerSession;
 use crate::protocols::http::v2::server::H2Options;
 use async_trait::async_trait;
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::client::{Connection, SendRequest};
+use h2::{Reason, RecvStream};
 use http::{Request, Response, StatusCode};
 use pingora_http::ResponseHeader;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -26,6 +31,7 @@ struct App {
     go_on: Notify,
     /// Told when a request for `/wait` has arrived.
     waiting: Notify,
+    arrived: AtomicUsize,
     served: AtomicUsize,
     ended: AtomicUsize,
     refused: Mutex<Vec<String>>,
@@ -46,8 +52,17 @@ impl HttpServerApp for App {
         }
         let path = session.req_header().uri.path().to_string();
         if path == "/wait" {
+            let mut told = std::pin::pin!(self.go_on.notified());
+            told.as_mut().enable();
+            self.arrived.fetch_add(1, Ordering::SeqCst);
             self.waiting.notify_one();
-            self.go_on.notified().await;
+            tokio::select! {
+                _ = told => {}
+                _ = session.read_body_or_idle(true) => {
+                    self.ended.fetch_add(1, Ordering::SeqCst);
+                    return None;
+                }
+            }
         }
         if path == "/panic" {
             panic!("as asked for");
@@ -82,13 +97,13 @@ fn with_h2c(change: impl FnOnce(&mut HttpServerOptions)) -> App {
 
 struct Server {
     app: Arc<App>,
-    _shutdown: watch::Sender<bool>,
+    shutdown: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 fn start(app: App) -> (Server, DuplexStream) {
     let app = Arc::new(app);
-    let (io, client) = duplex(64 * 1024);
+    let (io, client) = duplex(256 * 1024);
     let (shutdown, down) = watch::channel(false);
     let served = app.clone();
     let task = tokio::spawn(async move {
@@ -99,7 +114,7 @@ fn start(app: App) -> (Server, DuplexStream) {
     });
     let server = Server {
         app,
-        _shutdown: shutdown,
+        shutdown,
         task,
     };
     (server, client)
@@ -133,16 +148,7 @@ async fn fetch(requests: &mut SendRequest<Bytes>, path: &str) -> (StatusCode, By
     read(response.await.unwrap()).await
 }
 
-#[tokio::test]
-async fn a_client_with_prior_knowledge_is_served() {
-    let (server, io) = start(with_h2c(|_| {}));
-    let (mut requests, connection) = connect(io).await;
-    for path in ["/a", "/b"] {
-        let (status, body) = fetch(&mut requests, path).await;
-        assert_eq!((status, &body[..]), (StatusCode::OK, path.as_bytes()));
-    }
-    drop(requests);
-    connection.await.unwrap().unwrap();
-    server.task.await.unwrap();
-    assert_eq!(server.app.served.load(Ordering::SeqCst), 2);
+/// Sends a request and returns what will be its answer.
+fn ask(requests: &mut SendRequest<Bytes>, path: &str) -> h2::client::ResponseFuture {
+    requests.send_request(get(path), true).unwrap().0
 }

@@ -183,5 +183,6 @@ impl<C: custom::Connector> Connector<C> {
     }
 }
 
-#[cfg(all(test, feature = "openssl"))]
+#[cfg(test)]
+#[cfg(feature = "openssl")]
 mod tests;

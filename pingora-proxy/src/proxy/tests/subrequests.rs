@@ -4,6 +4,7 @@ use super::*;
 use crate::subrequest::pipe::{InputBody, InputBodyType, PipeSubrequestState, pipe_subrequest};
 use crate::subrequest::{BodyMode, Ctx as SubCtx};
 use crate::{PreparedSubrequest, SubrequestSpawner};
+use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::subrequest::MOST_NESTED;
 use pingora_core::protocols::http::subrequest::server::SubrequestHandle;
@@ -19,6 +20,8 @@ enum Plan {
     /// Asks whether the client may: only 200 lets it through.
     Ask,
     Background,
+    /// Leaves one in the background, and answers at once.
+    Leave,
     /// Looks whether it may spawn.
     Look,
     /// Spawns itself, as deep as that goes.
@@ -154,6 +157,12 @@ impl ProxyHttp for Parent {
                 let spawner = Self::spawner(session);
                 spawner.spawn_background_subrequest(session, SubCtx::builder().build());
                 Ok(false)
+            }
+            Plan::Leave => {
+                let spawner = Self::spawner(session);
+                spawner.spawn_background_subrequest(session, SubCtx::builder().build());
+                session.respond_error(202).await?;
+                Ok(true)
             }
             Plan::Nest if session.subrequest_spawner.is_none() => {
                 session.respond_error(508).await?;
@@ -296,6 +305,7 @@ async fn one_in_the_background_runs_to_its_end() {
     let log = &proxy.inner.log;
     log.has("sub 200 -").await;
     assert_eq!(proxy.inner.passed.load(Ordering::SeqCst), 1_000_000);
+    proxy.http_drained().await;
     let requests = origin.requests();
     let spawned: Vec<_> = requests
         .iter()
@@ -307,6 +317,31 @@ async fn one_in_the_background_runs_to_its_end() {
         "{}",
         spawned[0]
     );
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_those_in_the_background() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let parent = Parent {
+        origin: listener.local_addr().unwrap(),
+        log: Log::default(),
+        plan: Plan::Leave,
+        passed: AtomicUsize::new(0),
+    };
+    let proxy = proxy_of(parent);
+    let answer = Client::of(&proxy).ask(GET).await;
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    let mut drained = Box::pin(proxy.http_drained());
+    assert!(futures::poll!(&mut drained).is_pending());
+    let (mut upstream, _) = listener.accept().await.unwrap();
+    let mut ahead = Vec::new();
+    read_message(&mut upstream, &mut ahead, Whole::Request)
+        .await
+        .unwrap();
+    assert!(futures::poll!(&mut drained).is_pending());
+    upstream.write_all(OK.as_bytes()).await.unwrap();
+    timeout(PATIENCE, drained).await.unwrap();
+    proxy.inner.log.has("sub 200 -").await;
 }
 
 #[tokio::test]

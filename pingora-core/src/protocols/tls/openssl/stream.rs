@@ -10,6 +10,7 @@ use crate::protocols::digest::{
 use crate::protocols::tls::{ALPN, ClientHelloFinder, SslDigest, TlsRef};
 use crate::protocols::{IO, Peek, Shutdown, Ssl, UniqueID, UniqueIDType};
 use crate::runtime::local::with_scratch;
+use crate::sys::tls as sys;
 use async_trait::async_trait;
 use openssl::ssl::{self, ErrorCode};
 use pingora_error::{ErrorType, OrErr, Result};
@@ -32,6 +33,8 @@ struct Transport<T> {
     waker: Waker,
     /// Looks at what is read, until the handshake is over.
     client_hello: Option<Box<ClientHelloFinder>>,
+    /// The latest read got less than there was room for: nothing more has arrived.
+    drained: bool,
 }
 
 fn or_would_block<R>(poll: Poll<io::Result<R>>) -> io::Result<R> {
@@ -49,6 +52,7 @@ impl<T: AsyncRead + Unpin> Read for Transport<T> {
         if let Some(finder) = &mut self.client_hello {
             finder.feed(buf.filled());
         }
+        self.drained = buf.remaining() > 0;
         Ok(buf.filled().len())
     }
 }
@@ -113,6 +117,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
             io: stream,
             waker: Waker::noop().clone(),
             client_hello: None,
+            drained: false,
         };
         let session = ssl::SslStream::new(ssl, transport)
             .or_err(ErrorType::TLSHandshakeFailure, "starting a TLS session")?;
@@ -193,9 +198,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let unfilled = buf.initialize_unfilled();
-        match ready!(self.poll_session(cx, |session| session.ssl_read(unfilled))) {
-            Ok(n) => buf.advance(n),
+        match ready!(self.poll_session(cx, |session| sys::read(session, buf))) {
+            Ok(()) => {}
             Err(e) if e.code() == ErrorCode::ZERO_RETURN => {}
             Err(e) => return Poll::Ready(Err(into_io_error(e))),
         }
@@ -204,6 +208,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
 }
 
 impl<T> SslStream<T> {
+    /// Whether another read could give something now: spares a call into the library, and one of its
+    /// errors, for each message.
+    fn may_have_more(&self) -> bool {
+        !self.session.get_ref().drained || sys::has_pending(self.ssl())
+    }
+
     /// What the handshake agreed upon; `None` before it is complete.
     pub fn ssl_digest(&self) -> Option<Arc<SslDigest>> {
         self.digest.clone()
@@ -216,7 +226,7 @@ impl<T> SslStream<T> {
 
     /// The library's session, to be changed.
     pub fn ssl_mut(&mut self) -> &mut TlsRef {
-        crate::sys::tls::session_mut(&mut self.session)
+        sys::session_mut(&mut self.session)
     }
 
     /// The transport.
@@ -252,7 +262,7 @@ impl<T> Drop for SslStream<T> {
     fn drop(&mut self) {
         // A session that failed was spoiled when it did.
         if self.digest.is_some() {
-            crate::sys::tls::spare_session(self.ssl_mut());
+            sys::spare_session(self.ssl_mut());
         }
     }
 }
@@ -307,7 +317,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for SslStream<T> {
                     this.deferred = Some(e);
                     return Poll::Ready(Ok(()));
                 }
-                Poll::Ready(Ok(())) if buf.filled().len() > before && buf.remaining() > 0 => {}
+                Poll::Ready(Ok(()))
+                    if buf.filled().len() > before
+                        && buf.remaining() > 0
+                        && this.may_have_more() => {}
                 _ => return Poll::Ready(Ok(())),
             }
         }

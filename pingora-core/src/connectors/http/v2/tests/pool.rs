@@ -28,7 +28,6 @@ struct Origin {
 struct State {
     accepted: AtomicUsize,
     open: AtomicUsize,
-    go_on: Notify,
     go_away: Notify,
     waiting: Mutex<Vec<SendResponse<Bytes>>>,
 }

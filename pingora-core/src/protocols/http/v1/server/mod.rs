@@ -14,6 +14,7 @@ use super::timed::Timed;
 use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts, RequestRules};
+use crate::protocols::http::recycled::RecycledResponse;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 use crate::timeout::Alarm;
@@ -86,7 +87,7 @@ struct Inner {
     continue_state: Continue,
     half_closed: bool,
 
-    response: Option<Box<ResponseHeader>>,
+    response: RecycledResponse,
     encoder: BodyEncoder,
     body_sent: usize,
     upgraded: bool,
@@ -187,7 +188,7 @@ impl HttpSession {
             retry_buffer: None,
             continue_state: Continue::NotExpected,
             half_closed: false,
-            response: None,
+            response: RecycledResponse::default(),
             encoder: BodyEncoder::default(),
             body_sent: 0,
             upgraded: false,
@@ -279,7 +280,7 @@ impl HttpSession {
 
     /// The response's header, once it was written. Informational ones don't count.
     pub fn response_written(&self) -> Option<&ResponseHeader> {
-        self.inner.response.as_deref()
+        self.inner.response.get()
     }
 
     /// Payload bytes of the response so far.

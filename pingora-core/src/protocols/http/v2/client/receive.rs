@@ -4,7 +4,7 @@ use super::faults;
 use super::{ConnectionRef, Http2Session, Inner};
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::v2::message::{
-    IncomingResponse, Payload, incoming_response, sound_trailers,
+    IncomingResponse, Payload, incoming_response, keep_allowed_trailers,
 };
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -173,7 +173,10 @@ impl Inner {
                 Some(Err(error)) => break Err(error),
                 None => {
                     break ready!(body.poll_trailers(cx)).map(|trailers| match trailers {
-                        Some(trailers) => Piece::Trailers(Box::new(sound_trailers(trailers))),
+                        Some(mut trailers) => {
+                            keep_allowed_trailers(&mut trailers);
+                            Piece::Trailers(Box::new(trailers))
+                        }
                         None => Piece::End,
                     });
                 }

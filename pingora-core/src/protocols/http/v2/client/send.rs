@@ -2,7 +2,9 @@
 
 use super::faults::{self, Progress};
 use super::{ConnectionRef, Http2Session, Inner};
-use crate::protocols::http::v2::message::{OutgoingRequest, outgoing_request, sound_trailers};
+use crate::protocols::http::v2::message::{
+    OutgoingRequest, PayloadLength, keep_allowed_trailers, outgoing_request,
+};
 use bytes::Bytes;
 use h2::ext::Protocol;
 use h2::{Reason, SendStream};
@@ -51,7 +53,7 @@ pub(super) struct Sending {
     queued: usize,
     ending: Ending,
     /// How much more of the body was declared.
-    left: Option<u64>,
+    length: PayloadLength,
     pub(super) head_request: bool,
     pub(super) connect_request: bool,
     /// The answer to a CONNECT is still to come: the end of the request does not end the stream
@@ -120,7 +122,8 @@ impl Inner {
         self.sending.head_request = method == Method::HEAD;
         self.sending.connect_request = method == Method::CONNECT;
         self.sending.holds_end = self.sending.connect_request;
-        self.sending.left = outgoing.length.filter(|_| !self.sending.connect_request);
+        let length = outgoing.length.filter(|_| !self.sending.connect_request);
+        self.sending.length = PayloadLength::declared(length);
         self.sending.stage = Stage::Head(Box::new(outgoing));
         Ok(())
     }
@@ -130,15 +133,9 @@ impl Inner {
         if data.is_empty() || matches!(sending.stage, Stage::Closed | Stage::Ended) {
             return Ok(());
         }
-        if let Some(left) = &mut sending.left {
-            match left.checked_sub(data.len() as u64) {
-                Some(rest) => *left = rest,
-                None => {
-                    self.reset(Reason::CANCEL);
-                    let why = "the body is longer than Content-Length says";
-                    return Err(faults::unsendable(why));
-                }
-            }
+        if let Err(fault) = sending.length.take(data.len()) {
+            self.reset(Reason::CANCEL);
+            return Err(faults::unsendable(fault.reason()));
         }
         sending.queued += data.len();
         sending.queue.push_back(data);
@@ -150,12 +147,14 @@ impl Inner {
         if matches!(sending.stage, Stage::Closed | Stage::Ended) {
             return Ok(());
         }
-        if sending.left.is_some_and(|left| left > 0) {
+        if let Err(fault) = sending.length.end() {
             self.reset(Reason::CANCEL);
-            let why = "the body is shorter than Content-Length says";
-            return Err(faults::unsendable(why));
+            return Err(faults::unsendable(fault.reason()));
         }
-        let trailers = trailers.cloned().map(sound_trailers);
+        let trailers = trailers.cloned().map(|mut trailers| {
+            keep_allowed_trailers(&mut trailers);
+            trailers
+        });
         sending.ending = Ending::Queued(trailers.filter(|trailers| !trailers.is_empty()));
         Ok(())
     }

@@ -1,9 +1,7 @@
 //! Responses as they arrive (RFC 9113 section 8.3.2).
 
-use crate::protocols::http::h1::may_be_trailer;
-use http::header::HeaderName;
+use http::StatusCode;
 use http::response::Parts;
-use http::{HeaderMap, StatusCode};
 use pingora_http::ResponseHeader;
 
 /// What may follow the head of a response.
@@ -55,23 +53,10 @@ pub(crate) fn incoming_response(
     })
 }
 
-/// The trailers without the fields that no trailer may be; see [`may_be_trailer`].
-pub(crate) fn sound_trailers(mut trailers: HeaderMap) -> HeaderMap {
-    let forbidden: Vec<HeaderName> = trailers
-        .keys()
-        .filter(|name| !may_be_trailer(name))
-        .cloned()
-        .collect();
-    for name in &forbidden {
-        trailers.remove(name);
-    }
-    trailers
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderValue, Response};
+    use http::Response;
 
     fn parts(status: u16) -> Parts {
         Response::builder()
@@ -106,16 +91,5 @@ mod tests {
             let found = found.map(|response| response.payload).map_err(|_| ());
             assert_eq!(found, expected, "{status} {head} {connect}");
         }
-    }
-
-    #[test]
-    fn trailers_carry_no_framing_routing_or_credentials() {
-        let mut trailers = HeaderMap::new();
-        for name in ["grpc-status", "content-length", "host", "authorization"] {
-            trailers.append(name, HeaderValue::from_static("0"));
-        }
-        let sound = sound_trailers(trailers);
-        let names: Vec<_> = sound.keys().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["grpc-status"]);
     }
 }

@@ -5,13 +5,14 @@ use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 
 /// How much payload is still to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum PayloadLength {
     /// None, whatever the fields say: what is sent nevertheless is dropped.
     Nothing,
     /// So many bytes.
     Exact(u64),
     /// Until the stream's end.
+    #[default]
     Any,
 }
 

@@ -11,7 +11,7 @@ mod trailers;
 
 pub(crate) use fields::{Field, classify, join_cookies};
 pub(crate) use incoming_request::{IncomingRequest, incoming_request};
-pub(crate) use incoming_response::{IncomingResponse, Payload, incoming_response, sound_trailers};
+pub(crate) use incoming_response::{IncomingResponse, Payload, incoming_response};
 pub(crate) use length::{PayloadLength, declared_length};
 pub(crate) use outgoing_request::{OutgoingRequest, outgoing_request};
 pub(crate) use outgoing_response::{outgoing_informational, outgoing_response};

@@ -1,10 +1,11 @@
 //! Requests as they leave (RFC 9113 section 8.3.1).
 
+use super::{Field, classify};
 use crate::protocols::http::h1::{
     BodyLength, is_valid_authority, list_elements, outgoing_request_length,
 };
 use h2::ext::Protocol;
-use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TE};
+use http::header::{CONTENT_LENGTH, HeaderValue, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Uri, Version, uri};
 use pingora_http::{ControlField, RequestHeader};
@@ -130,11 +131,10 @@ fn fields(from: &HeaderMap, length: Option<u64>) -> Result<HeaderMap, &'static s
     let mut to = HeaderMap::try_with_capacity(from.len()).map_err(|_| FULL)?;
     let mut wants_trailers = false;
     for (name, value) in from {
-        match kind(name) {
-            Kind::Dropped => {}
-            Kind::Te => wants_trailers |= names_trailers(value),
-            Kind::Length => {}
-            Kind::Kept => {
+        match classify(name) {
+            Field::Connection | Field::Host | Field::ContentLength => {}
+            Field::Te => wants_trailers |= names_trailers(value),
+            Field::Cookie | Field::Expect | Field::Other => {
                 to.try_append(name.clone(), value.clone())
                     .map_err(|_| FULL)?;
             }
@@ -150,28 +150,6 @@ fn fields(from: &HeaderMap, length: Option<u64>) -> Result<HeaderMap, &'static s
             .map_err(|_| FULL)?;
     }
     Ok(to)
-}
-
-enum Kind {
-    Kept,
-    Dropped,
-    Length,
-    Te,
-}
-
-/// The length alone rules out nearly every name.
-fn kind(name: &HeaderName) -> Kind {
-    match (name.as_str().len(), name.as_str()) {
-        (2, "te") => Kind::Te,
-        (14, "content-length") => Kind::Length,
-        (4, "host")
-        | (7, "upgrade")
-        | (10, "connection" | "keep-alive")
-        | (14, "http2-settings")
-        | (16, "proxy-connection")
-        | (17, "transfer-encoding") => Kind::Dropped,
-        _ => Kind::Kept,
-    }
 }
 
 fn names_trailers(value: &HeaderValue) -> bool {
