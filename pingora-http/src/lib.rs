@@ -33,6 +33,7 @@
 //! | `case_header_name` | a name as it is spelt, and what converts into one |
 //! | `name_cases` | which names of a map are spelt differently, and walking a map in wire form |
 //! | `name_cache` | recently seen names, per thread, so that a custom name needs no allocation |
+//! | `control_field` | the fields that everybody asks for who passes a message on |
 //! | `wire` | fields as they arrived, before anybody asks for them |
 //! | `target` | request targets that a URI can't hold |
 //! | [`authority`] | who a raw request target is addressed to |
@@ -41,6 +42,7 @@
 pub mod authority;
 
 mod case_header_name;
+mod control_field;
 mod name_cache;
 mod name_cases;
 mod request;
@@ -61,11 +63,15 @@ pub use value::{header_value_from_raw, header_value_from_slice};
 #[doc(hidden)]
 pub use case_header_name::FieldName;
 #[doc(hidden)]
+pub use control_field::ControlField;
+#[doc(hidden)]
 pub use name_cases::FieldRefused;
 #[doc(hidden)]
 pub use pingora_error::BError;
 #[doc(hidden)]
 pub use target::TargetRefused;
+#[doc(hidden)]
+pub use wire::ParsedFields;
 
 /// The two heads.
 pub mod prelude {

@@ -8,9 +8,10 @@ use pingora_error::{Error, ErrorType, Result};
 use std::ops::Deref;
 
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
+use crate::control_field::ControlField;
 use crate::name_cases::{FieldRefused, NameCases};
 use crate::target::{self, Target, TargetRefused};
-use crate::wire::{Head, Parts};
+use crate::wire::{Head, ParsedFields, Parts};
 
 /// The head of a request: method, target, version and fields, with the spelling of field names.
 ///
@@ -277,16 +278,10 @@ impl RequestHeader {
         self.head.append_parsed(name, value)
     }
 
-    /// Adds a field of `head` as the tokeniser found it. It is left where it is until somebody asks
-    /// for it.
+    /// Takes in fields of `head` as the tokeniser found them; there will be `count` of them.
     #[inline]
-    pub fn push_parsed(
-        &mut self,
-        head: &Bytes,
-        name: &[u8],
-        value: &[u8],
-    ) -> Result<(), FieldRefused> {
-        self.head.push_parsed(head, name, value)
+    pub fn parsed_fields(&mut self, head: &Bytes, count: usize) -> ParsedFields<'_> {
+        self.head.parsed_fields(head, count)
     }
 
     /// Method, target and version. The fields may be missing: this is for those who don't need
@@ -297,16 +292,16 @@ impl RequestHeader {
     }
 
     /// The fields that frame the message, route it, or are about its connection, in order and without
-    /// having a map made. Names are lower-case, or as they arrived. There may be others among them:
-    /// `f` has to look at the name.
+    /// having a map made.
     #[inline]
-    pub fn for_each_control_field<'a>(&'a self, f: impl FnMut(&'a [u8], &'a [u8])) {
+    pub fn for_each_control_field<'a>(&'a self, f: impl FnMut(ControlField, &'a [u8])) {
         self.head.for_each_control(f);
     }
 
     /// Removes the control fields that `gone` names, without having a map made. `false`: there is a map
     /// already, and nothing was removed.
-    pub fn remove_unsettled(&mut self, gone: impl FnMut(&[u8]) -> bool) -> bool {
+    #[inline]
+    pub fn remove_unsettled(&mut self, gone: impl FnMut(ControlField) -> bool) -> bool {
         self.head.remove_from_wire(gone)
     }
 

@@ -8,12 +8,15 @@ use bytes::{BufMut, Bytes};
 use http::{Extensions, HeaderMap, request, response};
 use std::sync::OnceLock;
 
+use crate::control_field::ControlField;
 use crate::name_cases::{FieldRefused, NameCases, assign_map};
 
 /// Longer names go straight into the map, which may refuse them.
 const LONGEST_NAME: usize = 1024;
-/// A head with more fields goes straight into the map, which may be full.
-const MOST_FIELDS: usize = 1024;
+/// A head with more fields goes into the map: so many bits are at hand to mark the control fields with.
+const MOST_FIELDS: usize = u64::BITS as usize;
+/// Where a field stands is told in 32 bits.
+const LONGEST_HEAD: usize = u32::MAX as usize;
 
 /// Where one field stands in its head.
 #[derive(Debug, Clone, Copy)]
@@ -22,54 +25,26 @@ struct Span {
     value: u32,
     value_len: u32,
     name_len: u16,
-    /// See [`may_be_control`].
-    control: bool,
-}
-
-/// First letters of the names, by length, of the fields that are about the message or its connection
-/// instead of its content: that frame it, route it, or are for one hop only.
-const CONTROL_INITIALS: [[u8; 2]; 20] = {
-    let mut initials = [[0; 2]; 20];
-    initials[2] = *b"tt"; // te
-    initials[4] = *b"hh"; // host
-    initials[6] = *b"ee"; // expect
-    initials[7] = *b"uu"; // upgrade
-    initials[10] = *b"ck"; // connection, keep-alive
-    initials[14] = *b"ch"; // content-length, http2-settings
-    initials[16] = *b"pp"; // proxy-connection
-    initials[17] = *b"tt"; // transfer-encoding
-    initials[18] = *b"pp"; // proxy-authenticate
-    initials[19] = *b"pp"; // proxy-authorization
-    initials
-};
-
-/// Whether this may be the name of such a field. `true` for a few other names too.
-#[inline]
-fn may_be_control(name: &[u8]) -> bool {
-    let (Some([one, other]), Some(first)) = (CONTROL_INITIALS.get(name.len()), name.first()) else {
-        return false;
-    };
-    let first = first | 0x20;
-    first == *one || first == *other
+    control: Option<ControlField>,
 }
 
 impl Span {
-    fn new(head: &[u8], name: &[u8], value: &[u8]) -> Option<Self> {
+    /// `None`: it does not lie in `head`. That is no longer than [`LONGEST_HEAD`], and the name no
+    /// longer than [`LONGEST_NAME`].
+    #[inline]
+    fn new(head: &[u8], name: &[u8], control: Option<ControlField>, value: &[u8]) -> Option<Self> {
         let offset = |part: &[u8]| {
-            let at = (part.as_ptr() as usize).checked_sub(head.as_ptr() as usize)?;
-            (at + part.len() <= head.len()).then_some(at)
+            let at = (part.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
+            let room = head.len().checked_sub(at)?;
+            (part.len() <= room).then_some(at as u32)
         };
         Some(Self {
-            name: offset(name)?.try_into().ok()?,
-            name_len: name.len().try_into().ok()?,
+            name: offset(name)?,
+            name_len: name.len() as u16,
+            control,
             // An empty value may lie anywhere.
-            value: if value.is_empty() {
-                0
-            } else {
-                offset(value)?.try_into().ok()?
-            },
-            value_len: value.len().try_into().ok()?,
-            control: may_be_control(name),
+            value: offset(value).or(value.is_empty().then_some(0))?,
+            value_len: value.len() as u32,
         })
     }
 
@@ -111,6 +86,8 @@ impl Span {
 struct Wire {
     head: Bytes,
     spans: Vec<Span>,
+    /// Which of them are control fields, a bit each.
+    control: u64,
 }
 
 impl Clone for Wire {
@@ -118,12 +95,14 @@ impl Clone for Wire {
         Self {
             head: self.head.clone(),
             spans: self.spans.clone(),
+            control: self.control,
         }
     }
 
     fn clone_from(&mut self, other: &Self) {
         self.head.clone_from(&other.head);
         self.spans.clone_from(&other.spans);
+        self.control = other.control;
     }
 }
 
@@ -136,17 +115,54 @@ impl Wire {
     fn clear(&mut self) {
         self.head = Bytes::new();
         self.spans.clear();
+        self.control = 0;
     }
 
     fn is_same(&self, head: &Bytes) -> bool {
         self.head.as_ptr() == head.as_ptr() && self.head.len() == head.len()
     }
 
-    fn control_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.spans
-            .iter()
-            .filter(|span| span.control)
-            .map(|span| (span.name(&self.head), span.value(&self.head)))
+    #[inline]
+    fn control_fields(&self) -> impl Iterator<Item = (ControlField, &[u8])> {
+        let mut left = self.control;
+        std::iter::from_fn(move || {
+            let span = self.spans.get(left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some((span.control?, span.value(&self.head)))
+        })
+    }
+
+    /// Removes the control fields that `gone` names.
+    #[inline]
+    fn remove_control_fields(&mut self, mut gone: impl FnMut(ControlField) -> bool) {
+        let mut left = self.control;
+        while let Some(place) = (u64::BITS - 1).checked_sub(left.leading_zeros()) {
+            // The last one first: those in front of it stay where they are.
+            let before = (1 << place) - 1;
+            left &= before;
+            let field = self.spans.get(place as usize).and_then(|s| s.control);
+            if field.is_some_and(&mut gone) {
+                self.spans.remove(place as usize);
+                self.control = self.control & before | self.control >> 1 & !before;
+            }
+        }
+    }
+
+    /// Keeps a field where it is. `false`: it has to go into the map.
+    #[inline]
+    fn push(&mut self, name: &[u8], control: Option<ControlField>, value: &[u8]) -> bool {
+        let place = self.spans.len();
+        if place >= MOST_FIELDS || name.len() > LONGEST_NAME {
+            return false;
+        }
+        let Some(span) = Span::new(&self.head, name, control, value) else {
+            return false;
+        };
+        if control.is_some() {
+            self.control |= 1 << place;
+        }
+        self.spans.push(span);
+        true
     }
 
     /// Moves the fields into a map. What the map would refuse was refused on arrival.
@@ -181,6 +197,44 @@ impl Wire {
             }
         }
         buf.put_slice(self.head.get(run).unwrap_or_default());
+    }
+}
+
+/// Takes in the fields of a head as the tokeniser found them. They are left where they are until
+/// somebody asks for them.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct ParsedFields<'a> {
+    /// Whether fields stay where they are, so far.
+    stay: bool,
+    wire: &'a mut Wire,
+    headers: &'a mut HeaderMap,
+    cases: &'a mut NameCases,
+}
+
+impl ParsedFields<'_> {
+    /// Adds a field whose name and value lie in the head. `control` is what [`ControlField::of`] says
+    /// of the name.
+    #[inline]
+    pub fn push(
+        &mut self,
+        name: &[u8],
+        control: Option<ControlField>,
+        value: &[u8],
+    ) -> Result<(), FieldRefused> {
+        match self.stay && self.wire.push(name, control, value) {
+            true => Ok(()),
+            false => self.push_into_map(name, value),
+        }
+    }
+
+    #[cold]
+    fn push_into_map(&mut self, name: &[u8], value: &[u8]) -> Result<(), FieldRefused> {
+        self.stay = false;
+        self.wire.fill(self.headers, self.cases);
+        self.wire.clear();
+        let value = Bytes::copy_from_slice(value);
+        self.cases.append_parsed(self.headers, name, value)
     }
 }
 
@@ -295,10 +349,14 @@ impl<P: Parts> Head<P> {
         &mut self.base
     }
 
-    #[inline]
+    #[inline(always)]
     fn forget_view(&mut self) {
+        #[cold]
+        fn forget<V>(view: &mut OnceLock<V>) {
+            *view = OnceLock::new();
+        }
         if self.view.get().is_some() {
-            self.view = OnceLock::new();
+            forget(&mut self.view);
         }
     }
 
@@ -369,7 +427,10 @@ impl<P: Parts> Head<P> {
     pub(crate) fn reset(&mut self) -> &mut P {
         self.forget_view();
         self.wire.clear();
-        self.base.headers_mut().clear();
+        // Clearing a map costs something also where there is nothing in it.
+        if !self.base.headers().is_empty() {
+            self.base.headers_mut().clear();
+        }
         self.base.extensions_mut().clear();
         self.cases.reset(true);
         &mut self.base
@@ -382,37 +443,27 @@ impl<P: Parts> Head<P> {
         self.cases.assign_from(&other.cases);
         self.wire.clone_from(&other.wire);
         match other.wire.is_used() {
+            true if self.base.headers().is_empty() => {}
             true => self.base.headers_mut().clear(),
             false => assign_map(self.base.headers_mut(), other.base.headers()),
         }
     }
 
-    /// Adds a field of `head` that the tokeniser found sound. It stays where it is until somebody
-    /// asks for it.
+    /// Takes in fields of `head` that the tokeniser found sound; there will be `count` of them.
     #[inline]
-    pub(crate) fn push_parsed(
-        &mut self,
-        head: &Bytes,
-        name: &[u8],
-        value: &[u8],
-    ) -> Result<(), FieldRefused> {
-        let here = match self.wire.is_used() {
-            true => self.wire.is_same(head),
-            false => self.base.headers().is_empty(),
-        };
-        if here
-            && name.len() <= LONGEST_NAME
-            && self.wire.spans.len() < MOST_FIELDS
-            && let Some(span) = Span::new(head, name, value)
-        {
-            if !self.wire.is_used() {
-                self.wire.head = head.clone();
-            }
-            self.forget_view();
-            self.wire.spans.push(span);
-            return Ok(());
+    pub(crate) fn parsed_fields(&mut self, head: &Bytes, count: usize) -> ParsedFields<'_> {
+        self.forget_view();
+        let fresh = !self.wire.is_used() && self.base.headers().is_empty();
+        if fresh {
+            self.wire.head = head.clone();
+            self.wire.spans.reserve(count);
         }
-        self.append_parsed(name, Bytes::copy_from_slice(value))
+        ParsedFields {
+            stay: head.len() <= LONGEST_HEAD && (fresh || self.wire.is_same(head)),
+            wire: &mut self.wire,
+            headers: self.base.headers_mut(),
+            cases: &mut self.cases,
+        }
     }
 
     /// Adds a field that lies elsewhere.
@@ -421,18 +472,19 @@ impl<P: Parts> Head<P> {
         cases.append_parsed(headers, name, value)
     }
 
-    /// Those fields in order that [may be control fields](may_be_control), or all of them where they
-    /// are in the map. Names are lower-case, or as they arrived.
+    /// The control fields, in order.
     #[inline]
-    pub(crate) fn for_each_control<'a>(&'a self, mut f: impl FnMut(&'a [u8], &'a [u8])) {
+    pub(crate) fn for_each_control<'a>(&'a self, mut f: impl FnMut(ControlField, &'a [u8])) {
         match self.wire.is_used() {
             true => self
                 .wire
                 .control_fields()
-                .for_each(|(name, value)| f(name, value)),
+                .for_each(|(field, value)| f(field, value)),
             false => {
                 for (name, value) in self.base.headers() {
-                    f(name.as_str().as_bytes(), value.as_bytes());
+                    if let Some(field) = ControlField::of(name.as_str().as_bytes()) {
+                        f(field, value.as_bytes());
+                    }
                 }
             }
         }
@@ -440,13 +492,13 @@ impl<P: Parts> Head<P> {
 
     /// Removes the control fields that `gone` names, without making a map. `false`: the fields are in
     /// the map already, and nothing was removed.
-    pub(crate) fn remove_from_wire(&mut self, mut gone: impl FnMut(&[u8]) -> bool) -> bool {
+    #[inline]
+    pub(crate) fn remove_from_wire(&mut self, gone: impl FnMut(ControlField) -> bool) -> bool {
         if !self.wire.is_used() {
             return false;
         }
         self.forget_view();
-        let Wire { head, spans } = &mut self.wire;
-        spans.retain(|span| !(span.control && gone(span.name(head))));
+        self.wire.remove_control_fields(gone);
         true
     }
 
@@ -472,3 +524,6 @@ impl<P: Parts> Head<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,10 +53,8 @@ impl TransportConnector {
     /// A session is resumed only for a peer with the same [`reuse_hash`](Peer::reuse_hash) and the
     /// same verification, within two hours, and not after a certificate expired that it was
     /// verified by. A TLS 1.3 ticket is used once.
-    #[must_use]
-    pub fn with_tls_session_capacity(self, sessions: usize) -> Self {
+    pub fn set_tls_session_capacity(&self, sessions: usize) {
         self.tls.sessions().set_capacity(sessions);
-        self
     }
 
     /// How the TLS handshakes of this connector went.
@@ -104,9 +102,8 @@ impl TransportConnector {
         if !peer.tls() {
             return Ok(Box::new(stream));
         }
-        let http1_only = http1_only
-            || peer.get_alpn() == Some(&ALPN::H2H1)
-                && self.http1_only.contains(|| peer.reuse_hash());
+        let http1_only =
+            http1_only || peer.get_alpn() == Some(&ALPN::H2H1) && self.is_http1_only(peer);
         self.tls
             .connect(peer, http1_only.then_some(&ALPN::H1), stream)
             .await
@@ -156,6 +153,11 @@ impl TransportConnector {
     /// both would do.
     pub fn prefer_h1(&self, peer: &impl Peer) {
         self.http1_only.add(peer.reuse_hash());
+    }
+
+    /// Whether `peer` is known to speak HTTP/1 only.
+    pub(crate) fn is_http1_only(&self, peer: &impl Peer) -> bool {
+        self.http1_only.contains(|| peer.reuse_hash())
     }
 
     /// How many idle connections were dropped because the peer sent bytes that nobody had asked

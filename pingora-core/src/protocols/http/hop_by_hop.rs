@@ -8,13 +8,14 @@
 //! Pure functions. A head without such fields costs one look at each of its names.
 
 use http::header::{
-    CONNECTION, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, StatusCode, Version};
 use pingora_error::{Error, ErrorType, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::{ControlField, RequestHeader, ResponseHeader};
 
+use super::bridge::grpc_web::media_type;
 use super::h1::{BodyLength, is_token, list_elements, outgoing_request_length};
 
 /// More options than this in `Connection` are an attack: each one costs a look-up.
@@ -90,64 +91,45 @@ impl Default for HttpUpstreamRequestPolicy {
 struct Present(u16);
 
 /// The hop-by-hop fields; a field's bit is its place in this list.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HTTP2_SETTINGS,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
+const HOP_BY_HOP: [(ControlField, HeaderName); 9] = [
+    (ControlField::Connection, CONNECTION),
+    (ControlField::KeepAlive, KEEP_ALIVE),
+    (ControlField::ProxyConnection, PROXY_CONNECTION),
+    (ControlField::Te, TE),
+    (ControlField::TransferEncoding, TRANSFER_ENCODING),
+    (ControlField::Upgrade, UPGRADE),
+    (ControlField::Http2Settings, HTTP2_SETTINGS),
+    (ControlField::ProxyAuthenticate, PROXY_AUTHENTICATE),
+    (ControlField::ProxyAuthorization, PROXY_AUTHORIZATION),
 ];
 
 impl Present {
     const CONNECTION: Self = Self(1);
-    const KEEP_ALIVE: Self = Self(1 << 1);
-    const PROXY_CONNECTION: Self = Self(1 << 2);
     const TE: Self = Self(1 << 3);
     const UPGRADE: Self = Self(1 << 5);
 
     /// Which fields there are, and whether all that they say is whether the connection lives on:
     /// then nothing depends on each other, and taking them out is all there is to do.
     #[inline]
-    fn in_passing<'a>(fields: impl FnOnce(&mut dyn FnMut(&'a [u8], &'a [u8]))) -> (Self, bool) {
+    fn in_passing<'a>(fields: impl FnOnce(&mut dyn FnMut(ControlField, &'a [u8]))) -> (Self, bool) {
         let (mut found, mut plain) = (0, true);
-        fields(&mut |name, value| {
-            let bit = Self::bit(name);
-            found |= bit;
-            plain &= match Self(bit) {
-                Self(0) | Self::KEEP_ALIVE | Self::PROXY_CONNECTION => true,
-                Self::CONNECTION => list_elements(value).all(|option| {
-                    option.eq_ignore_ascii_case(b"keep-alive")
-                        || option.eq_ignore_ascii_case(b"close")
-                }),
-                _ => false,
+        fields(&mut |field, value| {
+            found |= Self::bit(field);
+            plain &= match field {
+                ControlField::Connection => names_persistence_alone(value),
+                ControlField::KeepAlive | ControlField::ProxyConnection => true,
+                _ => !is_about_the_connection(field),
             };
         });
         (Self(found), plain)
     }
 
-    /// The length alone rules out nearly every other name.
     #[inline]
-    fn bit(name: &[u8]) -> u16 {
-        let (candidate, bit): (&[u8], _) = match name.len() {
-            2 => (b"te", 1 << 3),
-            7 => (b"upgrade", 1 << 5),
-            10 if matches!(name, [b'c' | b'C', ..]) => (b"connection", 1),
-            10 => (b"keep-alive", 1 << 1),
-            14 => (b"http2-settings", 1 << 6),
-            16 => (b"proxy-connection", 1 << 2),
-            17 => (b"transfer-encoding", 1 << 4),
-            18 => (b"proxy-authenticate", 1 << 7),
-            19 => (b"proxy-authorization", 1 << 8),
-            _ => return 0,
-        };
-        if name.eq_ignore_ascii_case(candidate) {
-            bit
-        } else {
-            0
+    fn bit(field: ControlField) -> u16 {
+        match field {
+            ControlField::Host | ControlField::Expect | ControlField::ContentLength => 0,
+            // They stand first in the order of the fields; a test holds this.
+            hop_by_hop => 1 << hop_by_hop as u16,
         }
     }
 
@@ -157,18 +139,31 @@ impl Present {
 
     /// The fields, as names.
     fn names(self) -> impl Iterator<Item = &'static HeaderName> {
-        static NAMES: [HeaderName; 9] = HOP_BY_HOP;
-        NAMES
+        static FIELDS: [(ControlField, HeaderName); 9] = HOP_BY_HOP;
+        FIELDS
             .iter()
-            .enumerate()
-            .filter(move |(place, _)| self.0 & (1 << place) != 0)
+            .filter(move |(field, _)| self.0 & Self::bit(*field) != 0)
             .map(|(_, name)| name)
     }
 }
 
-/// The fields that [`Present::in_passing`] calls plain.
-fn is_about_the_connection(name: &[u8]) -> bool {
-    Present(Present::bit(name)) != Present::default()
+/// Whether a `Connection` field has no other options than `keep-alive` and `close`.
+#[inline]
+fn names_persistence_alone(connection: &[u8]) -> bool {
+    let known = |option: &[u8]| {
+        option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
+    };
+    connection == b"keep-alive" || connection == b"close" || list_elements(connection).all(known)
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    ControlField::of(name.as_str().as_bytes()).is_some_and(is_about_the_connection)
+}
+
+/// Whether this is a hop-by-hop field.
+#[inline]
+fn is_about_the_connection(field: ControlField) -> bool {
+    Present::bit(field) != 0
 }
 
 /// Makes of the request that came in the one that goes upstream, as far as `policy` says.
@@ -259,9 +254,15 @@ fn asks_for_websocket(request: &RequestHeader) -> bool {
         && protocols.any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
 }
 
+/// gRPC is spoken over HTTP/2 alone: a request that came otherwise was translated on the way.
+fn is_grpc(request: &RequestHeader) -> bool {
+    let content_type = request.headers.get(CONTENT_TYPE);
+    content_type.is_some_and(|value| media_type::is_grpc(value.as_bytes()))
+}
+
 fn strip_request(request: &mut RequestHeader, present: Present, keep_upgrade: bool) {
     let keep_te = present.has(Present::TE)
-        && request.version == Version::HTTP_2
+        && (request.version == Version::HTTP_2 || is_grpc(request))
         && request
             .headers
             .get_all(TE)
@@ -341,7 +342,7 @@ impl Nomination {
             return Self::Malformed;
         }
         match HeaderName::from_bytes(option) {
-            Ok(name) if Present::bit(name.as_str().as_bytes()) != 0 => Self::Option,
+            Ok(name) if is_hop_by_hop(&name) => Self::Option,
             Ok(name) if is_protected(name.as_str()) => Self::Protected,
             Ok(name) => Self::Field(name),
             Err(_) => Self::Malformed,

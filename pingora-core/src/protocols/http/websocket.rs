@@ -11,7 +11,7 @@ use http::header::{
 };
 use http::{Method, StatusCode};
 use pingora_error::{Error, ErrorType, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::{ControlField, RequestHeader, ResponseHeader};
 
 use super::h1::list_elements;
 
@@ -50,8 +50,8 @@ pub fn connect_protocol(request: &RequestHeader) -> Option<&str> {
 /// hop-by-hop fields were looked at: what is left of them is sound.
 pub fn asks_for_upgrade(request: &RequestHeader) -> bool {
     let mut found = false;
-    request.for_each_control_field(|name, value| {
-        found |= name.eq_ignore_ascii_case(b"upgrade")
+    request.for_each_control_field(|field, value| {
+        found |= field == ControlField::Upgrade
             && list_elements(value).any(|token| token.eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
     });
     found && request.line().method == Method::GET

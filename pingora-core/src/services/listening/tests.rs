@@ -1,3 +1,4 @@
+use super::accepting::Common;
 use super::*;
 use crate::listeners::{Accepted, Transport};
 use crate::services::Service as _;
@@ -157,6 +158,9 @@ async fn cleanup_is_called_once_after_accepting() {
         async fn cleanup(&self) {
             self.0.cleanup().await;
         }
+        async fn drained(&self) {
+            assert_eq!(self.0.cleaned.fetch_add(1, Ordering::Relaxed), 1);
+        }
     }
     let mut service = Service::new("watched".into(), Watched(app.clone()));
     assert!(service.app_logic().is_some() && service.app_logic_mut().is_some());
@@ -164,7 +168,11 @@ async fn cleanup_is_called_once_after_accepting() {
     let (shutdown, watch) = watch::channel(false);
     shutdown.send_replace(true);
     service.start_service(None, watch, 3).await;
-    assert_eq!(app.cleaned.load(Ordering::Relaxed), 1);
+    assert_eq!(
+        app.cleaned.load(Ordering::Relaxed),
+        2,
+        "cleaned, then drained"
+    );
     assert!(service.app_logic().is_none());
     assert_eq!(service.listen_addresses().unwrap(), ["127.0.0.1:0"]);
 }
@@ -416,19 +424,17 @@ fn without_work_stealing_every_thread_serves_and_keeps_its_connections() {
 #[tokio::test]
 async fn the_task_of_a_connection_is_small() {
     let (_, shutdown) = watch::channel(false);
-    let transport = Arc::new(Transport::plain());
+    let common = Arc::new(Common {
+        app: Arc::new(Lines::default()),
+        transport: Arc::new(Transport::plain()),
+        shutdown,
+    });
     let accepted = Accepted {
         fd: std::fs::File::open("/dev/null").unwrap().into(),
         peer: None,
     };
     let live = Connections::default().enter();
-    let task = Service::serve(
-        accepted,
-        transport,
-        Arc::new(Lines::default()),
-        shutdown,
-        live,
-    );
+    let task = Service::serve(accepted, common, live);
     let size = size_of_val(&task);
     assert!(size <= 512, "{size} bytes");
 }

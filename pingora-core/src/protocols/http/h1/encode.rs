@@ -1,9 +1,9 @@
 //! The bytes of messages that we send.
 
 use http::{HeaderMap, Method, StatusCode, Version};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::{ControlField, RequestHeader, ResponseHeader};
 
-use super::fields::{Field, Framing, classify};
+use super::fields::Framing;
 use super::trailers::may_be_trailer;
 use super::{BodyLength, Fault};
 
@@ -152,23 +152,23 @@ pub fn outgoing_response_length(
 
 /// Gathers what `fields` lists.
 fn outgoing_framing<'a>(
-    fields: impl FnOnce(&mut dyn FnMut(&'a [u8], &'a [u8])),
+    fields: impl FnOnce(&mut dyn FnMut(ControlField, &'a [u8])),
 ) -> Result<Framing<'a>, Fault> {
     let mut framing = Framing::default();
     let mut sound = Ok(());
-    fields(&mut |name, value| {
-        let read = match classify(name) {
-            Field::ContentLength => framing.content_length(value).map(drop),
-            Field::TransferEncoding => framing.transfer_encoding(value),
-            Field::Connection => {
+    fields(&mut |field, value| {
+        let read = match field {
+            ControlField::ContentLength => framing.content_length(value).map(drop),
+            ControlField::TransferEncoding => framing.transfer_encoding(value),
+            ControlField::Connection => {
                 framing.connection.read(value);
-                Ok(())
+                return;
             }
-            Field::Upgrade => {
+            ControlField::Upgrade => {
                 framing.upgrade(value);
-                Ok(())
+                return;
             }
-            Field::Host | Field::Expect | Field::Other => Ok(()),
+            _ => return,
         };
         if let Err(fault) = read {
             sound = Err(own(fault));

@@ -6,37 +6,6 @@ use super::Fault;
 use super::persistence::ConnectionOptions;
 use super::tokens::{is_token, is_token_byte, list_elements};
 
-/// Fields that mean something to the framing; all others just pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Field {
-    Host,
-    Expect,
-    Upgrade,
-    Connection,
-    ContentLength,
-    TransferEncoding,
-    Other,
-}
-
-/// The length alone rules out nearly every other name.
-#[inline]
-pub(super) fn classify(name: &[u8]) -> Field {
-    let (candidate, field): (&[u8], _) = match name.len() {
-        4 => (b"host", Field::Host),
-        6 => (b"expect", Field::Expect),
-        7 => (b"upgrade", Field::Upgrade),
-        10 => (b"connection", Field::Connection),
-        14 => (b"content-length", Field::ContentLength),
-        17 => (b"transfer-encoding", Field::TransferEncoding),
-        _ => return Field::Other,
-    };
-    if name.eq_ignore_ascii_case(candidate) {
-        field
-    } else {
-        Field::Other
-    }
-}
-
 /// What the fields of one message say about its framing and its connection.
 #[derive(Debug, Default)]
 pub(super) struct Framing<'a> {
@@ -73,6 +42,12 @@ impl<'a> Framing<'a> {
     /// # Errors
     /// Anything but digits, more than 63 bits, or values that are not equal to each other.
     pub(super) fn content_length(&mut self, value: &'a [u8]) -> Result<Option<&'a [u8]>, Fault> {
+        if self.length.is_none() && value.iter().all(u8::is_ascii_digit) {
+            // Nearly always: one field, one number.
+            let (digits, bytes) = (value, decimal(value)?);
+            self.length = Some(ContentLength { digits, bytes });
+            return Ok(Some(digits));
+        }
         let mut first = None;
         for digits in list_elements(value) {
             match self.length {
@@ -139,7 +114,7 @@ impl<'a> Framing<'a> {
 }
 
 /// `1*DIGIT`, at most 2^63 - 1: other readers count bytes in signed numbers.
-pub(super) fn decimal(digits: &[u8]) -> Result<u64, Fault> {
+pub(crate) fn decimal(digits: &[u8]) -> Result<u64, Fault> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Fault::bad("Content-Length is not a plain number"));
     }

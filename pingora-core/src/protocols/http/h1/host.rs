@@ -21,9 +21,8 @@ pub fn authority_host_and_port(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>
             authority.split_at_checked(end + 2)?
         }
         _ => {
-            let colon = authority.iter().position(|&b| b == b':');
-            let (host, port) = authority.split_at_checked(colon.unwrap_or(authority.len()))?;
-            if host.is_empty() || !is_registered_name(host) {
+            let (host, port) = authority.split_at_checked(registered_name_len(authority))?;
+            if host.is_empty() {
                 return None;
             }
             (host, port)
@@ -36,21 +35,30 @@ pub fn authority_host_and_port(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>
     }
 }
 
-fn is_registered_name(host: &[u8]) -> bool {
-    let mut left = host;
-    while let [first, rest @ ..] = left {
-        left = match (first, rest) {
-            (b'%', [a, b, rest @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
-            (first, rest) if is_name_byte(*first) => rest,
-            _ => return false,
+/// How many bytes at the beginning are a `reg-name`: name bytes and percent-encoded ones.
+fn registered_name_len(authority: &[u8]) -> usize {
+    const IS_NAME_BYTE: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < table.len() {
+            table[byte] = is_name_byte(byte as u8);
+            byte += 1;
+        }
+        table
+    };
+    let is_name_byte = |byte: u8| IS_NAME_BYTE.get(usize::from(byte)) == Some(&true);
+    let mut left = authority;
+    loop {
+        left = match left {
+            [first, rest @ ..] if is_name_byte(*first) => rest,
+            [b'%', a, b, rest @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
+            _ => return authority.len() - left.len(),
         };
     }
-    true
 }
 
 /// `unreserved` and `sub-delims` of RFC 3986, without the comma.
-#[inline]
-fn is_name_byte(byte: u8) -> bool {
+const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

@@ -16,6 +16,15 @@ impl ConnectionOptions {
     /// Takes in one `Connection` field. Options that don't concern us are passed over.
     #[inline]
     pub(super) fn read(&mut self, value: &[u8]) {
+        // Nearly all there is, as nearly everybody spells it.
+        match value {
+            _ if value == b"keep-alive" => self.keep_alive = true,
+            _ if value == b"close" => self.close = true,
+            _ => self.read_list(value),
+        }
+    }
+
+    fn read_list(&mut self, value: &[u8]) {
         for option in list_elements(value) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");

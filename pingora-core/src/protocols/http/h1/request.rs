@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::{Method, Version};
 use httparse::{EMPTY_HEADER, Header};
 use pingora_http::authority::{RawTargetAuthority, is_http_family_scheme, raw_target_authority};
-use pingora_http::{FieldRefused, RequestHeader, TargetRefused};
+use pingora_http::{ControlField, FieldRefused, RequestHeader, TargetRefused};
 use std::mem::MaybeUninit;
 
-use super::fields::{Field, Framing, classify};
+use super::fields::Framing;
 use super::host::{authority_host_and_port, is_valid_authority};
 use super::{BodyLength, Fault, HeadLimits};
 
@@ -219,11 +219,12 @@ fn interpret(
     let mut framing = Framing::default();
     let mut host_seen = false;
     let mut expects_continue = false;
+    let mut fields = into.parsed_fields(head, line.fields.len());
     for field in line.fields {
         let mut value = field.value;
-        match classify(field.name.as_bytes()) {
-            Field::Other => {}
-            Field::Host => {
+        let control = ControlField::of(field.name.as_bytes());
+        match control {
+            Some(ControlField::Host) => {
                 if host_seen {
                     return Err(Fault::bad("more than one Host"));
                 }
@@ -233,16 +234,20 @@ fn interpret(
                 host_seen = true;
                 value = authority.unwrap_or(value);
             }
-            Field::Expect => expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-            Field::Upgrade => framing.upgrade(value),
-            Field::Connection => framing.connection.read(value),
-            Field::TransferEncoding => framing.transfer_encoding(value)?,
-            Field::ContentLength => match framing.content_length(value)? {
+            Some(ControlField::Expect) => {
+                expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
+            }
+            Some(ControlField::Upgrade) => framing.upgrade(value),
+            Some(ControlField::Connection) => framing.connection.read(value),
+            Some(ControlField::TransferEncoding) => framing.transfer_encoding(value)?,
+            Some(ControlField::ContentLength) => match framing.content_length(value)? {
                 Some(digits) => value = digits,
                 None => continue,
             },
+            _ => {}
         }
-        into.push_parsed(head, field.name.as_bytes(), value)
+        fields
+            .push(field.name.as_bytes(), control, value)
             .map_err(field_fault)?;
     }
     let current = line.version != Version::HTTP_10;

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{StatusCode, Version};
 use httparse::Header;
-use pingora_http::ResponseHeader;
+use pingora_http::{ControlField, ResponseHeader};
 use std::mem::MaybeUninit;
 
-use super::fields::{Field, Framing, TransferCoding, classify};
+use super::fields::{Framing, TransferCoding};
 use super::request::{
     FIELDS_ON_STACK, ends_lines_with_crlf, field_fault, most_fields, tokenising_fault, version,
 };
@@ -155,14 +155,15 @@ fn interpret(
 
     let mut framing = Framing::default();
     let mut unsound_length = false;
+    let mut fields = into.parsed_fields(head, line.fields.len());
     for field in line.fields {
         let mut value = field.value;
-        match classify(field.name.as_bytes()) {
-            Field::Other | Field::Host | Field::Expect => {}
-            Field::Upgrade => framing.upgrade(value),
-            Field::Connection => framing.connection.read(value),
-            Field::TransferEncoding => framing.transfer_encoding(value)?,
-            Field::ContentLength => match framing.content_length(value) {
+        let control = ControlField::of(field.name.as_bytes());
+        match control {
+            Some(ControlField::Upgrade) => framing.upgrade(value),
+            Some(ControlField::Connection) => framing.connection.read(value),
+            Some(ControlField::TransferEncoding) => framing.transfer_encoding(value)?,
+            Some(ControlField::ContentLength) => match framing.content_length(value) {
                 Ok(Some(digits)) => value = digits,
                 Ok(None) => continue,
                 Err(_) if forgive_length => {
@@ -171,8 +172,10 @@ fn interpret(
                 }
                 Err(fault) => return Err(fault),
             },
+            _ => {}
         }
-        into.push_parsed(head, field.name.as_bytes(), value)
+        fields
+            .push(field.name.as_bytes(), control, value)
             .map_err(field_fault)?;
     }
     if unsound_length {

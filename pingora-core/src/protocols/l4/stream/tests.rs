@@ -204,3 +204,71 @@ async fn a_virtual_socket_stands_in_for_a_real_one() {
     far.read_exact(&mut buf).await.unwrap();
     assert_eq!(&buf, b"hi");
 }
+
+/// A connection whose client spoke first, as the listener hands it over.
+async fn accepted_after(sent: &[u8]) -> (Stream, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    io::Write::write_all(&mut client, sent).unwrap();
+    let (socket, peer) = listener.accept().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let socket = TcpStream::from_std(socket).unwrap();
+    (
+        Stream::with_peer(socket.into(), peer).just_accepted(),
+        client,
+    )
+}
+
+/// One poll, without the reactor having had a turn.
+fn read_now(stream: &mut Stream, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut buf = ReadBuf::new(into);
+    let read = Pin::new(stream).poll_read(&mut cx, &mut buf);
+    read.map_ok(|()| buf.filled().len())
+}
+
+#[tokio::test]
+async fn what_an_accepted_client_has_sent_is_read_at_once() {
+    let (mut stream, mut client) = accepted_after(b"first").await;
+    let mut buf = [0; 16];
+    assert!(matches!(
+        read_now(&mut stream, &mut []),
+        Poll::Pending | Poll::Ready(Ok(0))
+    ));
+    assert!(matches!(
+        read_now(&mut stream, &mut buf[..3]),
+        Poll::Ready(Ok(3))
+    ));
+    let mut rest = [0; 2];
+    AsyncReadExt::read_exact(&mut stream, &mut rest)
+        .await
+        .unwrap();
+    assert_eq!((&buf[..3], &rest), (&b"fir"[..], b"st"));
+    io::Write::write_all(&mut client, b"second").unwrap();
+    let mut second = [0; 6];
+    AsyncReadExt::read_exact(&mut stream, &mut second)
+        .await
+        .unwrap();
+    assert_eq!(&second, b"second");
+    drop(client);
+    assert_eq!(AsyncReadExt::read(&mut stream, &mut buf).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_accepted_client_that_is_silent_is_waited_for() {
+    let (mut stream, mut client) = accepted_after(b"").await;
+    let mut buf = [0; 16];
+    assert!(read_now(&mut stream, &mut buf).is_pending());
+    io::Write::write_all(&mut client, b"late").unwrap();
+    assert_eq!(AsyncReadExt::read(&mut stream, &mut buf).await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn an_accepted_client_that_is_gone_already_is_noticed_at_once() {
+    let (mut stream, client) = accepted_after(b"").await;
+    drop(client);
+    assert!(matches!(
+        read_now(&mut stream, &mut [0; 16]),
+        Poll::Ready(Ok(0))
+    ));
+}

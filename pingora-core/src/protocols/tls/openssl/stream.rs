@@ -21,7 +21,7 @@ use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Most bytes of payload in one TLS record (RFC 8446 section 5.1).
@@ -82,6 +82,7 @@ pub struct SslStream<T> {
     accepted: usize,
     digest: Option<Arc<SslDigest>>,
     timing: TimingDigest,
+    handshake_began: Option<Instant>,
     /// An error that came after data which had to be delivered first.
     deferred: Option<io::Error>,
     close_notify_sent: bool,
@@ -94,7 +95,7 @@ fn is_pending(e: &ssl::Error) -> bool {
 
 /// Whether the peer closed the transport without a close_notify, as a truncation attack would.
 /// OpenSSL 3 has a reason code for that; before, it was an error without any detail.
-fn is_truncation(e: &ssl::Error) -> bool {
+pub(super) fn is_truncation(e: &ssl::Error) -> bool {
     const UNEXPECTED_EOF_WHILE_READING: i32 = 294;
     match (e.io_error(), e.ssl_error()) {
         (None, None) => e.code() == ErrorCode::SYSCALL,
@@ -128,6 +129,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
             accepted: 0,
             digest: None,
             timing: TimingDigest::default(),
+            handshake_began: None,
             deferred: None,
             close_notify_sent: false,
         })
@@ -140,7 +142,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
     /// # Errors
     /// The library's.
     pub async fn connect(&mut self) -> Result<(), ssl::Error> {
-        self.handshake(ssl::SslStream::connect).await
+        std::future::poll_fn(|cx| self.poll_handshake(cx, ssl::SslStream::connect)).await
     }
 
     /// The server's side of the handshake; see [`connect`](SslStream::connect).
@@ -148,20 +150,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
     /// # Errors
     /// The library's.
     pub async fn accept(&mut self) -> Result<(), ssl::Error> {
-        self.handshake(ssl::SslStream::accept).await
+        std::future::poll_fn(|cx| self.poll_accept(cx)).await
     }
 
-    async fn handshake(
+    pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ssl::Error>> {
+        self.poll_handshake(cx, ssl::SslStream::accept)
+    }
+
+    fn poll_handshake(
         &mut self,
+        cx: &mut Context<'_>,
         step: fn(&mut ssl::SslStream<Transport<T>>) -> Result<(), ssl::Error>,
-    ) -> Result<(), ssl::Error> {
-        let start = Instant::now();
-        std::future::poll_fn(|cx| self.poll_session(cx, step)).await?;
+    ) -> Poll<Result<(), ssl::Error>> {
+        let began = *self.handshake_began.get_or_insert_with(Instant::now);
+        ready!(self.poll_session(cx, step))?;
         self.timing.established_ts = SystemTime::now();
-        let so_far = self.timing.establishment_duration.unwrap_or_default();
-        self.timing.establishment_duration = Some(so_far + start.elapsed());
-        self.digest = Some(Arc::new(SslDigest::from_ssl(self.session.ssl())));
-        Ok(())
+        self.timing.establishment_duration = Some(began.elapsed());
+        let mut digest = SslDigest::from_ssl(self.session.ssl());
+        if let Some(finder) = self.session.get_mut().client_hello.take() {
+            digest.extension.facts_mut().client_hello = finder.take();
+        }
+        self.digest = Some(Arc::new(digest));
+        Poll::Ready(Ok(()))
     }
 
     /// One call into the library on behalf of the task behind `cx`.
@@ -171,6 +181,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         call: impl FnOnce(&mut ssl::SslStream<Transport<T>>) -> Result<R, ssl::Error>,
     ) -> Poll<Result<R, ssl::Error>> {
         self.session.get_mut().set_waker(cx.waker());
+        sys::forget_errors();
         match call(&mut self.session) {
             Err(e) if is_pending(&e) => {
                 if e.io_error().is_none() {
@@ -197,6 +208,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         }
         transport.set_waker(cx.waker());
         transport.set_fed(true);
+        sys::forget_errors();
         let read = sys::read(&mut self.session, buf);
         self.session.get_mut().set_fed(false);
         match read {
@@ -293,6 +305,17 @@ impl<T> SslStream<T> {
     /// The transport. Reading or writing on it breaks the session.
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.session.get_mut().io
+    }
+
+    /// Keeps the first message of the client, for the digest. To be called before the handshake.
+    pub(crate) fn keep_client_hello(&mut self) {
+        self.session.get_mut().client_hello = Some(Box::default());
+    }
+
+    /// Notes for how long the handshake waited for another thread.
+    pub(crate) fn add_offload_wait(&mut self, waited: Duration) {
+        let so_far = self.timing.offload_wait_duration.unwrap_or_default();
+        self.timing.offload_wait_duration = Some(so_far + waited);
     }
 
     /// Keeps what a user's callback made of the handshake.

@@ -5,6 +5,7 @@
 //! arrived, and hands it to the library; and what the library seals is gathered, and leaves in one write.
 //! The memory belongs to the worker and is borrowed within one poll: an idle connection holds none.
 
+use crate::protocols::tls::ClientHelloFinder;
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
@@ -39,6 +40,8 @@ pub(super) struct Transport<T> {
     pub(super) io: T,
     /// Of the task that made the present call into the library.
     waker: Waker,
+    /// Looks at what is read, until the handshake is over.
+    pub(super) client_hello: Option<Box<ClientHelloFinder>>,
     /// What has arrived and was not yet read by the library: from here to there.
     arrived: Vec<u8>,
     from: usize,
@@ -60,6 +63,7 @@ impl<T> Transport<T> {
         Transport {
             io,
             waker: Waker::noop().clone(),
+            client_hello: None,
             arrived: Vec::new(),
             from: 0,
             to: 0,
@@ -216,6 +220,9 @@ impl<T: AsyncRead + Unpin> Read for Transport<T> {
         let mut cx = Context::from_waker(&self.waker);
         let mut buf = ReadBuf::new(buf);
         or_would_block(Pin::new(&mut self.io).poll_read(&mut cx, &mut buf))?;
+        if let Some(finder) = &mut self.client_hello {
+            finder.feed(buf.filled());
+        }
         self.read_by_itself = true;
         Ok(buf.filled().len())
     }

@@ -4,7 +4,6 @@ use super::super::timed::Timed;
 use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
 use crate::protocols::Stream;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};
-use crate::protocols::http::recycled::give_response;
 use crate::protocols::http::{RecycledRequest, ReusableHttpStream};
 use bytes::Bytes;
 use pingora_error::{Error, ErrorType, Result};
@@ -100,9 +99,7 @@ impl Inner {
         self.body_read = 0;
         self.retry_buffer = None;
         self.continue_state = Continue::NotExpected;
-        if let Some(response) = self.response.take() {
-            give_response(response);
-        }
+        self.response.clear();
         self.encoder = BodyEncoder::default();
         self.body_sent = 0;
         let pipelining = self.options.pipelining;
@@ -215,6 +212,26 @@ impl HttpSession {
         match ready!(inner.input.poll_unexpected(&mut inner.io, cx)) {
             Ok(n) => Poll::Ready(n > 0),
             Err(_) => Poll::Ready(false),
+        }
+    }
+
+    /// Whether the next bytes are `expected`; ready as soon as that is decided. They stay where they
+    /// are. Cancel-safe.
+    pub(crate) fn poll_begins_with(&mut self, cx: &mut Context<'_>, expected: &[u8]) -> Poll<bool> {
+        let inner = &mut *self.inner;
+        loop {
+            let waiting = inner.input.waiting();
+            let compared = waiting.len().min(expected.len());
+            if waiting.get(..compared) != expected.get(..compared) {
+                return Poll::Ready(false);
+            }
+            if compared == expected.len() {
+                return Poll::Ready(true);
+            }
+            match ready!(inner.input.poll_read_ahead(&mut inner.io, cx)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(false),
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use super::timed::Timed;
 use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts, RequestRules};
+use crate::protocols::http::recycled::RecycledResponse;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 use crate::timeout::Alarm;
@@ -37,8 +38,6 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN_LIMIT: usize = 64 * 1024;
 /// The most that a client may send ahead of its turn, in bytes, before reading pauses.
 const READ_AHEAD_LIMIT: usize = 64 * 1024;
-/// Default size of the buffer that a retry is fed from, in bytes.
-pub(crate) const RETRY_BUFFER_SIZE: usize = 64 * 1024;
 
 /// Whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +87,7 @@ struct Inner {
     continue_state: Continue,
     half_closed: bool,
 
-    response: Option<Box<ResponseHeader>>,
+    response: RecycledResponse,
     encoder: BodyEncoder,
     body_sent: usize,
     upgraded: bool,
@@ -154,14 +153,7 @@ impl Timed for Inner {
 impl Inner {
     fn digest(&self) -> &Digest {
         let io = &self.io;
-        self.digest.get_or_init(|| {
-            Box::new(Digest {
-                ssl_digest: io.get_ssl_digest(),
-                timing_digest: io.get_timing_digest(),
-                proxy_digest: io.get_proxy_digest(),
-                socket_digest: io.get_socket_digest(),
-            })
-        })
+        self.digest.get_or_init(|| Box::new(Digest::of(io)))
     }
 
     #[allow(clippy::expect_used, reason = "it is there since the line before")]
@@ -196,7 +188,7 @@ impl HttpSession {
             retry_buffer: None,
             continue_state: Continue::NotExpected,
             half_closed: false,
-            response: None,
+            response: RecycledResponse::default(),
             encoder: BodyEncoder::default(),
             body_sent: 0,
             upgraded: false,
@@ -288,7 +280,7 @@ impl HttpSession {
 
     /// The response's header, once it was written. Informational ones don't count.
     pub fn response_written(&self) -> Option<&ResponseHeader> {
-        self.inner.response.as_deref()
+        self.inner.response.get()
     }
 
     /// Payload bytes of the response so far.

@@ -1,0 +1,120 @@
+//! The fields that everybody asks for who passes a message on.
+
+/// A field that is about the message or its connection instead of its content: that frames it, routes
+/// it, or is for one hop only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ControlField {
+    /// `Connection`.
+    Connection,
+    /// `Keep-Alive`.
+    KeepAlive,
+    /// `Proxy-Connection`.
+    ProxyConnection,
+    /// `TE`.
+    Te,
+    /// `Transfer-Encoding`.
+    TransferEncoding,
+    /// `Upgrade`.
+    Upgrade,
+    /// `HTTP2-Settings`.
+    Http2Settings,
+    /// `Proxy-Authenticate`.
+    ProxyAuthenticate,
+    /// `Proxy-Authorization`.
+    ProxyAuthorization,
+    /// `Host`.
+    Host,
+    /// `Expect`.
+    Expect,
+    /// `Content-Length`.
+    ContentLength,
+}
+
+impl ControlField {
+    /// The field of this name, in any spelling. `name` must be a token: bytes that no name may have can
+    /// be taken for others.
+    #[inline]
+    pub fn of(name: &[u8]) -> Option<Self> {
+        let initial = name.first()? | 0x20;
+        // Length and first letter rule out nearly every other name.
+        match (name.len(), initial) {
+            (2, b't') => is(name, b"te", Self::Te),
+            (4, b'h') => is(name, b"host", Self::Host),
+            (6, b'e') => is(name, b"expect", Self::Expect),
+            (7, b'u') => is(name, b"upgrade", Self::Upgrade),
+            (10, b'c') => is(name, b"connection", Self::Connection),
+            (10, b'k') => is(name, b"keep-alive", Self::KeepAlive),
+            (14, b'c') => is(name, b"content-length", Self::ContentLength),
+            (14, b'h') => is(name, b"http2-settings", Self::Http2Settings),
+            (16, b'p') => is(name, b"proxy-connection", Self::ProxyConnection),
+            (17, b't') => is(name, b"transfer-encoding", Self::TransferEncoding),
+            (18, b'p') => is(name, b"proxy-authenticate", Self::ProxyAuthenticate),
+            (19, b'p') => is(name, b"proxy-authorization", Self::ProxyAuthorization),
+            _ => None,
+        }
+    }
+}
+
+/// `field`, if a token is this name. The bit that makes letters lower-case changes no other byte that
+/// these names have, and makes no other byte of a token one of them.
+#[inline]
+fn is<const N: usize>(token: &[u8], name: &[u8; N], field: ControlField) -> Option<ControlField> {
+    let token: &[u8; N] = token.try_into().ok()?;
+    let pairs = token.iter().zip(name);
+    let difference = pairs.fold(0, |difference, (a, b)| difference | ((a | 0x20) ^ b));
+    (difference == 0).then_some(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [(&str, ControlField); 12] = [
+        ("Connection", ControlField::Connection),
+        ("Keep-Alive", ControlField::KeepAlive),
+        ("Proxy-Connection", ControlField::ProxyConnection),
+        ("TE", ControlField::Te),
+        ("Transfer-Encoding", ControlField::TransferEncoding),
+        ("Upgrade", ControlField::Upgrade),
+        ("HTTP2-Settings", ControlField::Http2Settings),
+        ("Proxy-Authenticate", ControlField::ProxyAuthenticate),
+        ("Proxy-Authorization", ControlField::ProxyAuthorization),
+        ("Host", ControlField::Host),
+        ("Expect", ControlField::Expect),
+        ("Content-Length", ControlField::ContentLength),
+    ];
+
+    #[test]
+    fn names_are_known_in_any_spelling() {
+        for (name, field) in NAMES {
+            for name in [name.into(), name.to_lowercase(), name.to_uppercase()] {
+                assert_eq!(ControlField::of(name.as_bytes()), Some(field), "{name}");
+            }
+        }
+    }
+
+    /// `tchar` of RFC 9110 section 5.6.2.
+    fn is_token_byte(byte: u8) -> bool {
+        byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    }
+
+    #[test]
+    fn no_other_token_is_taken_for_one() {
+        assert_eq!(ControlField::of(b""), None);
+        for (name, field) in NAMES {
+            for place in 0..name.len() {
+                let mut other = name.as_bytes().to_vec();
+                for byte in (0..=255).filter(|byte| is_token_byte(*byte)) {
+                    other[place] = byte;
+                    let same = other.eq_ignore_ascii_case(name.as_bytes());
+                    let expected = same.then_some(field);
+                    assert_eq!(ControlField::of(&other), expected, "{other:?}");
+                }
+                assert_eq!(ControlField::of(&name.as_bytes()[..place]), None);
+            }
+            let longer = format!("{name}s");
+            assert_eq!(ControlField::of(longer.as_bytes()), None);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A head whose fields are where they arrived says the same as one with a map.
+
+use super::*;
+use crate::RequestHeader;
+
+/// A head of these fields, taken in as the parser does.
+fn parsed(fields: &[(String, String)]) -> RequestHeader {
+    let lines = fields
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"));
+    let head = Bytes::from(lines.collect::<String>() + "\r\n");
+    let mut request = RequestHeader::empty();
+    let mut sink = request.parsed_fields(&head, fields.len());
+    let mut at = 0;
+    for (name, value) in fields {
+        let value_at = at + name.len() + 2;
+        let value_end = value_at + value.len();
+        let control = ControlField::of(name.as_bytes());
+        sink.push(
+            &head[at..at + name.len()],
+            control,
+            &head[value_at..value_end],
+        )
+        .unwrap();
+        at = value_end + 2;
+    }
+    request
+}
+
+/// The same fields in a map.
+fn mapped(fields: &[(String, String)]) -> RequestHeader {
+    let mut request = RequestHeader::empty();
+    for (name, value) in fields {
+        request.append_header(name.clone(), value.as_str()).unwrap();
+    }
+    request
+}
+
+fn controls(request: &RequestHeader) -> Vec<(ControlField, Vec<u8>)> {
+    let mut seen = vec![];
+    request.for_each_control_field(|field, value| seen.push((field, value.to_vec())));
+    seen
+}
+
+fn written(request: &RequestHeader) -> String {
+    let mut wire = Vec::new();
+    request.header_to_h1_wire(&mut wire);
+    String::from_utf8(wire).unwrap()
+}
+
+fn fields(count: usize, control_at: &[usize]) -> Vec<(String, String)> {
+    let name = |at: usize| match control_at.iter().position(|place| *place == at) {
+        Some(0) => "Connection".to_string(),
+        Some(1) => "HOST".to_string(),
+        Some(_) => "te".to_string(),
+        None => format!("X-{at}"),
+    };
+    (0..count)
+        .map(|at| (name(at), format!("value {at}")))
+        .collect()
+}
+
+fn assert_same(fields: &[(String, String)]) {
+    let (parsed, mapped) = (parsed(fields), mapped(fields));
+    assert_eq!(controls(&parsed), controls(&mapped));
+    assert_eq!(written(&parsed), written(&mapped));
+    assert_eq!(parsed.headers, mapped.headers);
+    let mut copy = RequestHeader::empty();
+    copy.assign_from(&parsed);
+    assert_eq!(controls(&copy), controls(&mapped));
+    assert_eq!(written(&copy), written(&mapped));
+}
+
+#[test]
+fn any_number_of_fields_is_kept() {
+    for count in [0, 1, 2, 63, 64, 65, 66, 200] {
+        for control_at in [&[0, 1, 2][..], &[62, 63, 64], &[64, 65], &[1, 63], &[]] {
+            assert_same(&fields(count, control_at));
+        }
+    }
+}
+
+#[test]
+fn long_names_and_empty_values_are_kept() {
+    let mut list = fields(5, &[4]);
+    list[1].0 = "a".repeat(LONGEST_NAME);
+    list[2].1.clear();
+    assert_same(&list);
+    list[3].0 = "b".repeat(LONGEST_NAME + 1);
+    assert_same(&list);
+}
+
+#[test]
+fn control_fields_are_removed_wherever_they_stand() {
+    for count in [3, 63, 64] {
+        for control_at in [
+            [0, 1, 2],
+            [0, 1, count - 1],
+            [count - 3, count - 2, count - 1],
+        ] {
+            let list = fields(count, &control_at);
+            let rows: [(&str, &[ControlField]); 4] = [
+                ("Connection", &[ControlField::Connection]),
+                ("HOST", &[ControlField::Host]),
+                ("te", &[ControlField::Te]),
+                ("", &[ControlField::Connection, ControlField::Te]),
+            ];
+            for (name, gone) in rows {
+                let mut request = parsed(&list);
+                assert!(request.remove_unsettled(|field| gone.contains(&field)));
+                let is_gone = |(kept, _): &&(String, String)| match name {
+                    "" => kept != "Connection" && kept != "te",
+                    name => kept != name,
+                };
+                let left: Vec<_> = list.iter().filter(is_gone).cloned().collect();
+                let expected = mapped(&left);
+                assert_eq!(written(&request), written(&expected));
+                assert_eq!(controls(&request), controls(&expected));
+                assert_eq!(request.headers, expected.headers);
+            }
+        }
+    }
+    assert!(!mapped(&fields(3, &[0])).remove_unsettled(|_| true));
+}
+
+#[test]
+fn what_lies_elsewhere_goes_into_the_map() {
+    let head = Bytes::from_static(b"A: b\r\n\r\n");
+    let mut request = RequestHeader::empty();
+    let mut sink = request.parsed_fields(&head, 2);
+    sink.push(&head[..1], None, &head[3..4]).unwrap();
+    sink.push(b"Host", Some(ControlField::Host), b"c").unwrap();
+    sink.push(&head[..1], None, b"").unwrap();
+    assert_eq!(written(&request), "A: b\r\nA: \r\nHost: c\r\n");
+    assert_eq!(controls(&request), [(ControlField::Host, b"c".to_vec())]);
+}
