@@ -56,6 +56,8 @@ pub(super) struct Transport<T> {
     sent: usize,
     /// What the library writes is gathered.
     gathers: bool,
+    /// Looks at what is read, until the handshake is over.
+    pub(super) client_hello: Option<Box<ClientHelloFinder>>,
 }
 
 impl<T> Transport<T> {
@@ -73,6 +75,7 @@ impl<T> Transport<T> {
             sealed: Vec::new(),
             sent: 0,
             gathers: false,
+            client_hello: None,
         }
     }
 
