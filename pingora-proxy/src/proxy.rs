@@ -224,9 +224,15 @@ where
                     }
                 }
             }
-            Err(error) => Err(self
-                .inner
-                .error_while_proxy(&peer, session, error, ctx, reused)),
+            Err(error) => {
+                if error.etype() == &ErrorType::H2Downgrade {
+                    // The next try, and all requests after it, ask for what the upstream wants.
+                    self.connector.prefer_h1(&*peer);
+                }
+                Err(self
+                    .inner
+                    .error_while_proxy(&peer, session, error, ctx, reused))
+            }
         }
     }
 
