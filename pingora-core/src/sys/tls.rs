@@ -3,13 +3,13 @@
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::ssl::{self, SslCipher, SslContextBuilder, SslRef, SslSession, SslStream};
+use openssl::ssl::{self, SslCipher, SslRef, SslSession, SslStream};
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::verify::X509VerifyParamRef;
 use openssl_sys::{
-    SSL, SSL_CTRL_SET_VERIFY_CERT_STORE, SSL_CTX, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN,
-    SSL_ctrl, SSL_set_shutdown, SSL_set1_groups_list, TLSEXT_STATUSTYPE_ocsp, X509_VERIFY_PARAM,
+    SSL, SSL_CTRL_SET_VERIFY_CERT_STORE, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN, SSL_ctrl,
+    SSL_set_shutdown, SSL_set1_groups_list, TLSEXT_STATUSTYPE_ocsp, X509_VERIFY_PARAM,
     stack_st_SSL_CIPHER,
 };
 use std::ffi::{CString, c_char, c_int, c_uchar, c_ulong, c_void};
@@ -26,7 +26,6 @@ unsafe extern "C" {
     fn ERR_peek_error() -> c_ulong;
     fn ERR_clear_error();
     fn SSL_has_pending(ssl: *const SSL) -> c_int;
-    fn SSL_CTX_set_default_read_buffer_len(ctx: *mut SSL_CTX, len: usize);
     fn SSL_certs_clear(ssl: *mut SSL);
     fn SSL_set_cert_cb(ssl: *mut SSL, callback: CertificateCallback, arg: *mut c_void);
     fn SSL_get_sigalgs(
@@ -229,23 +228,12 @@ pub(crate) fn has_pending(ssl: &SslRef) -> bool {
     unsafe { SSL_has_pending(ssl.as_ptr()) == 1 }
 }
 
-/// How much the connections of a context read from their transports at once, in bytes; at least a
-/// record. The memory is held only while a record is incomplete.
-pub(crate) fn set_read_buffer_len(context: &mut SslContextBuilder, len: usize) {
-    // SAFETY: the pointer comes from a live, exclusive reference; the call sets a number.
-    unsafe { SSL_CTX_set_default_read_buffer_len(context.as_ptr(), len) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use openssl::ssl::{
-        ErrorCode, Ssl, SslAcceptor, SslConnector, SslContext, SslMethod, SslVersion,
-    };
+    use openssl::ssl::{ErrorCode, Ssl, SslAcceptor, SslConnector, SslMethod};
     use openssl::x509::store::X509StoreBuilder;
     use std::io::{self, Read, Write};
-    use std::mem::MaybeUninit;
-    use std::os::unix::net::UnixStream;
 
     fn session() -> Ssl {
         let context = SslConnector::builder(SslMethod::tls())
@@ -271,34 +259,6 @@ mod tests {
         forget_errors();
         assert!(ErrorStack::get().errors().is_empty());
         forget_errors();
-    }
-
-    /// A session without certificates over a socket that blocks.
-    fn anonymous(socket: UnixStream) -> SslStream<UnixStream> {
-        let mut context = SslContext::builder(SslMethod::tls()).unwrap();
-        context.set_cipher_list("aNULL:@SECLEVEL=0").unwrap();
-        let newest = Some(SslVersion::TLS1_2);
-        context.set_max_proto_version(newest).unwrap();
-        SslStream::new(Ssl::new(&context.build()).unwrap(), socket).unwrap()
-    }
-
-    #[test]
-    fn payload_is_read_behind_what_is_there() {
-        let (client, server) = UnixStream::pair().unwrap();
-        let server = std::thread::spawn(move || {
-            let mut server = anonymous(server);
-            server.accept().unwrap();
-            server.write_all(b"cd").unwrap();
-        });
-        let mut client = anonymous(client);
-        client.connect().unwrap();
-        let mut storage = [MaybeUninit::uninit(); 16];
-        let mut buf = ReadBuf::uninit(&mut storage);
-        buf.put_slice(b"ab");
-        read(&mut client, &mut buf).unwrap();
-        assert_eq!(buf.filled(), b"abcd");
-        assert_eq!(buf.initialized().len(), 4);
-        server.join().unwrap();
     }
 
     #[test]
