@@ -1,4 +1,8 @@
 //! Runs the example `grpc_web`.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that can't go on ends by panicking"
+)]
 
 mod running;
 

@@ -89,8 +89,7 @@ impl RequestHeader {
         name: impl IntoCaseHeaderName,
         value: impl TryInto<HeaderValue>,
     ) -> Result<bool> {
-        let (headers, cases) = self.head.fields_mut();
-        cases.append(headers, name, value)
+        self.head.append(name, value)
     }
 
     /// Sets a field, in place of all that had this name.
@@ -102,8 +101,7 @@ impl RequestHeader {
         name: impl IntoCaseHeaderName,
         value: impl TryInto<HeaderValue>,
     ) -> Result<()> {
-        let (headers, cases) = self.head.fields_mut();
-        cases.insert(headers, name, value)
+        self.head.insert(name, value)
     }
 
     /// Removes all fields of this name. Returns the first value, if there was one.

@@ -83,6 +83,18 @@ impl<C: custom::Connector> Connector<C> {
         Ok((HttpSession::H1(session), reused))
     }
 
+    /// A session that speaks HTTP/1, whatever the peer's options prefer.
+    ///
+    /// # Errors
+    /// Those of connecting, with the upstream as their source.
+    pub async fn get_http1_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Result<(HttpSession<C::Session>, bool)> {
+        let (session, reused) = self.h1.get_http_session(peer).await?;
+        Ok((HttpSession::H1(session), reused))
+    }
+
     /// Where the server turns out to speak HTTP/1, that is what the session speaks.
     async fn get_http2_session<P: Peer + Send + Sync + 'static>(
         &self,

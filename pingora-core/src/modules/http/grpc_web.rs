@@ -15,7 +15,7 @@ use std::any::Any;
 use std::ops::{Deref, DerefMut};
 
 /// Lets browsers call gRPC services: translates gRPC-Web, binary and text, to gRPC and back; see
-/// [`grpc_web`](crate::protocols::http::bridge::grpc_web).
+/// [the rules](crate::protocols::http::bridge::grpc_web).
 ///
 /// Off until [`init`](GrpcWebCtx::init) is called for the request, ahead of its head. What is not
 /// gRPC-Web passes as it is. Allowing pages of other origins to call (CORS) is left to the proxy.

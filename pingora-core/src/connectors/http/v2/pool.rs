@@ -129,9 +129,13 @@ impl InUsePool {
     pub(super) fn reserve(&self, key: Key) -> Option<ConnectionRef> {
         let mut unfit = Vec::new();
         let mut places = self.registry.lock(key);
-        let found = places.get_mut(&key)?.reserve(&mut unfit);
+        let place = places.get_mut(&key)?;
+        let found = place.reserve(&mut unfit);
+        if place.is_empty() {
+            places.remove(&key);
+        }
         drop(places);
-        self.registry.found(found)
+        found.map(|(conn, was_idle)| self.registry.found(conn, was_idle))
     }
 
     /// The way to a connection; a new one will have room for `seats` exchanges.
@@ -140,21 +144,17 @@ impl InUsePool {
         let mut unfit = Vec::new();
         let mut places = registry.lock(key);
         let place = places.entry(key).or_default();
-        let found = place.reserve(&mut unfit);
-        if found.is_none() {
-            if let Some(wait) = place.flights.iter_mut().find_map(Flight::join) {
-                return Departure::Wait(wait);
-            }
-            let number = registry.flights.fetch_add(1, Ordering::Relaxed);
-            let (flight, leader) = Flight::new(number, seats, registry.clone(), key);
-            place.flights.push(flight);
-            return Departure::Lead(leader);
+        if let Some((conn, was_idle)) = place.reserve(&mut unfit) {
+            drop(places);
+            return Departure::Reserved(registry.found(conn, was_idle));
         }
-        drop(places);
-        match registry.found(found) {
-            Some(conn) => Departure::Reserved(conn),
-            None => self.depart(key, seats),
+        if let Some(wait) = place.flights.iter_mut().find_map(Flight::join) {
+            return Departure::Wait(wait);
         }
+        let number = registry.flights.fetch_add(1, Ordering::Relaxed);
+        let (flight, leader) = Flight::new(number, seats, registry.clone(), key);
+        place.flights.push(flight);
+        Departure::Lead(leader)
     }
 
     /// What takes a new connection out when it is over.
@@ -213,13 +213,12 @@ impl Registry {
     }
 
     /// Tells how long a connection was idle that is used again.
-    fn found(&self, found: Option<(ConnectionRef, bool)>) -> Option<ConnectionRef> {
-        let (conn, was_idle) = found?;
+    fn found(&self, conn: ConnectionRef, was_idle: bool) -> ConnectionRef {
         if let (true, Some(on_reuse)) = (was_idle, &self.on_reuse) {
             let now = Instant::now();
             on_reuse(now.saturating_duration_since(conn.activity().idle_begin()));
         }
-        Some(conn)
+        conn
     }
 
     fn take_out(

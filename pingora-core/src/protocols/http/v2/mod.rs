@@ -9,3 +9,4 @@ pub(crate) mod faults;
 pub(crate) mod guard;
 pub(crate) mod message;
 pub mod server;
+pub(crate) mod turns;

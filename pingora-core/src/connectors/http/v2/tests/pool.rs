@@ -410,3 +410,57 @@ async fn the_keep_of_users_is_found_by_hash() {
     pool.insert(peer.reuse_hash(), taken);
     assert!(pool.get(peer.reuse_hash()).is_some());
 }
+
+/// Connections come, go away, are shared and given up, from several threads at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_threads_leave_nothing_behind() {
+    let origin = Arc::new(Origin::new(5).await);
+    let tasks = Handle::current().metrics().num_alive_tasks();
+    let connector = Arc::new(connector(4));
+    let requests = (0..200).map(|n| {
+        let (origin, connector) = (origin.clone(), connector.clone());
+        tokio::spawn(async move {
+            let peer = origin.peer(4);
+            for _ in 0..10 {
+                let Ok((session, _)) = begin(&connector, &peer, "/").await else {
+                    continue;
+                };
+                match n % 10 {
+                    0 => drop(session),
+                    1 => {
+                        origin.state.go_away.notify_one();
+                        drop(session);
+                    }
+                    _ => try_finish(&connector, &peer, session).await,
+                }
+            }
+        })
+    });
+    for request in futures::future::join_all(requests).await {
+        request.unwrap();
+    }
+    let peer = origin.peer(4);
+    let sessions: Vec<_> = std::iter::from_fn(|| connector.reused_session(&peer)).collect();
+    assert!(
+        sessions.len() <= 4 * 4 + 4,
+        "{} connections",
+        sessions.len()
+    );
+    drop((sessions, connector));
+    let gone = async {
+        while Handle::current().metrics().num_alive_tasks() > tasks {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone)
+        .await
+        .unwrap();
+    assert_eq!(origin.state.open.load(Ordering::Relaxed), 0);
+}
+
+/// A server that goes away may fail a request.
+async fn try_finish(connector: &Connector, peer: &HttpPeer, mut session: HttpSession) {
+    if session.read_response_header().await.is_ok() && session.read_response_body().await.is_ok() {
+        connector.release_session(session, peer, None);
+    }
+}

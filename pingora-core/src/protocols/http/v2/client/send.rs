@@ -26,7 +26,7 @@ enum Stage {
     #[default]
     Nothing,
     /// The head waits for what comes next, so that a request without a body ends its stream with it.
-    Head(Box<OutgoingRequest>),
+    Head(OutgoingRequest),
     /// The head was sent.
     Body,
     /// The end was sent.
@@ -124,7 +124,7 @@ impl Inner {
         self.sending.holds_end = self.sending.connect_request;
         let length = outgoing.length.filter(|_| !self.sending.connect_request);
         self.sending.length = PayloadLength::declared(length);
-        self.sending.stage = Stage::Head(Box::new(outgoing));
+        self.sending.stage = Stage::Head(outgoing);
         Ok(())
     }
 

@@ -154,7 +154,8 @@ fn an_extended_connect_has_a_whole_target() {
 
 #[test]
 fn the_declared_length_is_told() {
-    let rows: &[(&[(&'static str, &str)], Option<u64>)] = &[
+    type Row = (&'static [(&'static str, &'static str)], Option<u64>);
+    let rows: &[Row] = &[
         (&[], None),
         (&[("Content-Length", "0")], Some(0)),
         (&[("Content-Length", "17")], Some(17)),
