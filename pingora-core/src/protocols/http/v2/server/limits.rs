@@ -172,7 +172,8 @@ mod tests {
     fn options_of_a_program_may_lower_the_limits_and_not_raise_them() {
         let announced = |options: H2Options| Announced::by(&options);
         let limits = H2Limits::default();
-        let rows: &[(Option<(u32, u32)>, (u32, u32))] = &[
+        type Pair = (u32, u32);
+        let rows: &[(Option<Pair>, Pair)] = &[
             (None, (100, 65_536)),
             (Some((10, 8192)), (10, 8192)),
             (Some((5000, 16 << 20)), (100, 65_536)),
