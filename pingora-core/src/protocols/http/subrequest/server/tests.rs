@@ -432,6 +432,8 @@ async fn a_tunnel_is_open_both_ways() {
         .response_duplex_vec(vec![HttpTask::UpgradedBody(Some(bytes("down")), false)])
         .await
         .unwrap();
+    // The end of the request, from a caller that did not know yet.
+    handle.tx.send(HttpTask::Done).await.unwrap();
     handle
         .tx
         .send(HttpTask::UpgradedBody(Some(bytes("up")), false))
