@@ -1,7 +1,7 @@
 //! A server with a certificate for each name. SIGHUP reads them again while connections go on.
 //!
 //! ```sh
-//! cargo run --example tls_server                  # with certificates of its own, for `*.localhost`
+//! cargo run --example tls_server                  # with certificates of its own, for `shop.test` and `*.shop.test`
 //! cargo run --example tls_server -- --certificate a.pem --key a.key --certificate b.pem --key b.key
 //! ```
 
@@ -84,7 +84,7 @@ fn sources(cli: &Cli) -> Result<Vec<CertificateSource>> {
         return Ok(files.map(|(c, k)| CertificateSource::files(c, k)).collect());
     }
     let authority = Authority::new(&cli.directory)?;
-    let names = [("one", "localhost"), ("any", "*.localhost")];
+    let names = [("one", "shop.test"), ("any", "*.shop.test")];
     let made = names.map(|(stem, name)| authority.issue(stem, name));
     made.into_iter()
         .map(|files| files.map(|(c, k)| CertificateSource::files(c, k)))
@@ -142,8 +142,8 @@ fn serve(cli: Cli) -> Result<()> {
     let announcement = Announcement::new(mirror.bound_addresses(), move |address| {
         let port = address.port();
         format!(
-            "Try:\n\n    curl --cacert {}/ca.pem --resolve a.localhost:{port}:{} \
-             https://a.localhost:{port}/\n    kill -HUP {process}   # reads the certificates again\n    \
+            "Try:\n\n    curl --cacert {}/ca.pem --resolve a.shop.test:{port}:{} \
+             https://a.shop.test:{port}/\n    kill -HUP {process}   # reads the certificates again\n    \
              kill -USR1 {process}  # tells what is in force\n\nCtrl-C stops it.",
             directory.display(),
             address.ip(),

@@ -1,4 +1,5 @@
 //! Runs the example `tls_server`.
+#![allow(clippy::expect_used, reason = "it is a test")]
 
 mod running;
 
@@ -29,19 +30,23 @@ fn each_name_has_its_certificate_and_sighup_reads_them_again() {
     let server = Running::start_until(
         "tls_server",
         &["--directory", &served],
-        &["certificate for localhost", "certificate for *.localhost"],
+        &["certificate for shop.test", "certificate for *.shop.test"],
     );
-    for name in ["localhost", "a.localhost"] {
+    for name in ["shop.test", "a.shop.test"] {
         let output = curl(&server, &served, name, &[]);
         let said = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{name}: {:?}", output.stderr);
+        assert!(
+            output.status.success(),
+            "{name}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert!(said.contains("TLSv1.3 with TLS_"), "{said}");
         assert!(said.contains(&format!("name: {name}")), "{said}");
         assert!(said.contains("cipher suites offered: "), "{said}");
     }
     // Nobody has this name; the default certificate is not for it.
     assert!(
-        !curl(&server, &served, "a.b.localhost", &[])
+        !curl(&server, &served, "a.b.shop.test", &[])
             .status
             .success()
     );
@@ -53,13 +58,13 @@ fn each_name_has_its_certificate_and_sighup_reads_them_again() {
         std::fs::copy(format!("{other}/{file}"), format!("{served}/{file}")).unwrap();
     }
     assert!(
-        curl(&server, &served, "localhost", &[]).status.success(),
+        curl(&server, &served, "shop.test", &[]).status.success(),
         "not yet"
     );
     server.signal("HUP");
-    let trusted = || curl(&server, &other, "localhost", &[]).status.success();
+    let trusted = || curl(&server, &other, "shop.test", &[]).status.success();
     assert!(until(|| trusted().then_some(())).is_some());
-    assert!(!curl(&server, &served, "localhost", &[]).status.success());
+    assert!(!curl(&server, &served, "shop.test", &[]).status.success());
 
     server.signal("USR1");
     let counted = server.wait_for_line("handshakes: ");

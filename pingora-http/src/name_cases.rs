@@ -7,8 +7,7 @@ use pingora_error::{Error, ErrorType, Result};
 use std::sync::OnceLock;
 
 use crate::case_header_name::{
-    CaseHeaderName, FieldName, HeaderNameVariant, IntoCaseHeaderName, put_titled, titled_name,
-    with_titled,
+    CaseHeaderName, FieldName, HeaderNameVariant, put_titled, titled_name, with_titled,
 };
 use crate::name_cache;
 
@@ -139,14 +138,13 @@ impl NameCases {
         }
     }
 
-    pub(crate) fn insert(
+    pub(crate) fn insert_field(
         &mut self,
         headers: &mut HeaderMap,
-        name: impl IntoCaseHeaderName,
-        value: impl TryInto<HeaderValue>,
+        field: FieldName,
+        value: HeaderValue,
     ) -> Result<()> {
-        let FieldName { name, case } = name.into_field_name()?;
-        let value = value_of(value)?;
+        let FieldName { name, case } = field;
         self.changed();
         self.forget(&name);
         headers.try_insert(name, value).map_err(|_| map_is_full())?;
@@ -154,18 +152,6 @@ impl NameCases {
             self.differing.push(Differing { nth: 0, case });
         }
         Ok(())
-    }
-
-    pub(crate) fn append(
-        &mut self,
-        headers: &mut HeaderMap,
-        name: impl IntoCaseHeaderName,
-        value: impl TryInto<HeaderValue>,
-    ) -> Result<bool> {
-        let field = name.into_field_name()?;
-        let value = value_of(value)?;
-        self.append_field(headers, field, value)
-            .ok_or_else(map_is_full)
     }
 
     /// A field as the tokeniser found it.
@@ -185,7 +171,7 @@ impl NameCases {
 
     /// `None`: the map is full.
     #[inline]
-    fn append_field(
+    pub(crate) fn append_field(
         &mut self,
         headers: &mut HeaderMap,
         field: FieldName,
@@ -286,7 +272,7 @@ fn place_of_last(headers: &HeaderMap, case: &CaseHeaderName) -> usize {
     headers.get_all(name).iter().count().saturating_sub(1)
 }
 
-fn value_of(value: impl TryInto<HeaderValue>) -> Result<HeaderValue> {
+pub(crate) fn value_of(value: impl TryInto<HeaderValue>) -> Result<HeaderValue> {
     value.try_into().map_err(|_| {
         Error::explain(
             ErrorType::InvalidHTTPHeader,
@@ -296,7 +282,7 @@ fn value_of(value: impl TryInto<HeaderValue>) -> Result<HeaderValue> {
 }
 
 #[cold]
-fn map_is_full() -> Box<Error> {
+pub(crate) fn map_is_full() -> Box<Error> {
     Error::explain(
         ErrorType::InvalidHTTPHeader,
         "a head holds at most 32768 different header names",

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes};
 use http::header::AsHeaderName;
 use http::request::Parts as ReqParts;
-use http::{Extensions, HeaderValue, Method, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, Version};
 use pingora_error::{Error, ErrorType, Result};
 use std::ops::Deref;
 
@@ -89,8 +89,7 @@ impl RequestHeader {
         name: impl IntoCaseHeaderName,
         value: impl TryInto<HeaderValue>,
     ) -> Result<bool> {
-        let (headers, cases) = self.head.fields_mut();
-        cases.append(headers, name, value)
+        self.head.append(name, value)
     }
 
     /// Sets a field, in place of all that had this name.
@@ -102,8 +101,7 @@ impl RequestHeader {
         name: impl IntoCaseHeaderName,
         value: impl TryInto<HeaderValue>,
     ) -> Result<()> {
-        let (headers, cases) = self.head.fields_mut();
-        cases.insert(headers, name, value)
+        self.head.insert(name, value)
     }
 
     /// Removes all fields of this name. Returns the first value, if there was one.
@@ -245,6 +243,11 @@ impl RequestHeader {
 /// For parsers and the proxy: not part of the interface for users.
 #[doc(hidden)]
 impl RequestHeader {
+    /// A map of the fields that is the caller's own.
+    pub fn copied_fields(&self) -> HeaderMap {
+        self.head.copied_fields()
+    }
+
     /// An empty `GET /` of HTTP/1.1 that keeps spellings.
     pub fn empty() -> Self {
         Self::default()

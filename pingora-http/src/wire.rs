@@ -4,12 +4,18 @@
 //! keeps its bytes and where each field stands in them; the map is made when somebody looks into it,
 //! and what nobody changed is written by copying it.
 
+mod added;
+
 use bytes::{BufMut, Bytes};
-use http::{Extensions, HeaderMap, request, response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, request, response};
+use pingora_error::Result;
 use std::sync::OnceLock;
 
+use added::Added;
+
+use crate::case_header_name::IntoCaseHeaderName;
 use crate::control_field::ControlField;
-use crate::name_cases::{FieldRefused, NameCases, assign_map};
+use crate::name_cases::{FieldRefused, NameCases, assign_map, map_is_full, value_of};
 
 /// Longer names go straight into the map, which may refuse them.
 const LONGEST_NAME: usize = 1024;
@@ -88,6 +94,7 @@ struct Wire {
     spans: Vec<Span>,
     /// Which of them are control fields, a bit each.
     control: u64,
+    added: Added,
 }
 
 impl Clone for Wire {
@@ -96,6 +103,7 @@ impl Clone for Wire {
             head: self.head.clone(),
             spans: self.spans.clone(),
             control: self.control,
+            added: self.added.clone(),
         }
     }
 
@@ -103,6 +111,7 @@ impl Clone for Wire {
         self.head.clone_from(&other.head);
         self.spans.clone_from(&other.spans);
         self.control = other.control;
+        self.added.assign_from(&other.added);
     }
 }
 
@@ -116,6 +125,21 @@ impl Wire {
         self.head = Bytes::new();
         self.spans.clear();
         self.control = 0;
+        self.added.clear();
+    }
+
+    /// Whether a field of this name may be added: one that has to be found by its name, or that takes
+    /// the place of another, goes into the map.
+    fn may_add(&self, name: &HeaderName) -> bool {
+        let bytes = name.as_str().as_bytes();
+        let is_same = |span: &Span| {
+            usize::from(span.name_len) == bytes.len()
+                && span.name(&self.head).eq_ignore_ascii_case(bytes)
+        };
+        self.added.has_room()
+            && ControlField::of(bytes).is_none()
+            && !self.spans.iter().any(is_same)
+            && !self.added.has(name)
     }
 
     fn is_same(&self, head: &Bytes) -> bool {
@@ -175,6 +199,7 @@ impl Wire {
                 debug_assert!(false, "the tokeniser and the map disagree");
             }
         }
+        self.added.fill(headers, cases);
     }
 
     /// Copies the fields, neighbours in one piece.
@@ -197,6 +222,7 @@ impl Wire {
             }
         }
         buf.put_slice(self.head.get(run).unwrap_or_default());
+        self.added.write(buf);
     }
 }
 
@@ -221,7 +247,7 @@ impl ParsedFields<'_> {
         name: &[u8],
         control: Option<ControlField>,
         value: &[u8],
-    ) -> Result<(), FieldRefused> {
+    ) -> std::result::Result<(), FieldRefused> {
         match self.stay && self.wire.push(name, control, value) {
             true => Ok(()),
             false => self.push_into_map(name, value),
@@ -229,7 +255,11 @@ impl ParsedFields<'_> {
     }
 
     #[cold]
-    fn push_into_map(&mut self, name: &[u8], value: &[u8]) -> Result<(), FieldRefused> {
+    fn push_into_map(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+    ) -> std::result::Result<(), FieldRefused> {
         self.stay = false;
         self.wire.fill(self.headers, self.cases);
         self.wire.clear();
@@ -381,6 +411,16 @@ impl<P: Parts> Head<P> {
         self.cases.are_kept()
     }
 
+    /// A map of the fields, for whoever keeps it: nothing is made that stays here.
+    pub(crate) fn copied_fields(&self) -> HeaderMap {
+        if self.wire.is_used() && self.view.get().is_none() {
+            let mut headers = HeaderMap::new();
+            self.wire.fill(&mut headers, &mut NameCases::default());
+            return headers;
+        }
+        self.parts().headers().clone()
+    }
+
     fn view(&self) -> &View<P> {
         self.view.get_or_init(|| {
             let mut parts = P::empty();
@@ -389,6 +429,42 @@ impl<P: Parts> Head<P> {
             self.wire.fill(parts.headers_mut(), &mut cases);
             Box::new(View { parts, cases })
         })
+    }
+
+    /// Whether fields can be added without a map: there is none yet, not even for looking at it.
+    fn has_no_map(&self) -> bool {
+        self.wire.is_used() && self.view.get().is_none()
+    }
+
+    /// Sets a field, in place of all that had this name.
+    pub(crate) fn insert(
+        &mut self,
+        name: impl IntoCaseHeaderName,
+        value: impl TryInto<HeaderValue>,
+    ) -> Result<()> {
+        let (field, value) = (name.into_field_name()?, value_of(value)?);
+        if self.has_no_map() && self.wire.may_add(&field.name) {
+            self.wire.added.push(field, value);
+            return Ok(());
+        }
+        let (headers, cases) = self.fields_mut();
+        cases.insert_field(headers, field, value)
+    }
+
+    /// Adds a field beside those that have this name. Returns whether there were any.
+    pub(crate) fn append(
+        &mut self,
+        name: impl IntoCaseHeaderName,
+        value: impl TryInto<HeaderValue>,
+    ) -> Result<bool> {
+        let (field, value) = (name.into_field_name()?, value_of(value)?);
+        if self.has_no_map() && self.wire.may_add(&field.name) {
+            self.wire.added.push(field, value);
+            return Ok(false);
+        }
+        let (headers, cases) = self.fields_mut();
+        let known = cases.append_field(headers, field, value);
+        known.ok_or_else(map_is_full)
     }
 
     /// The map and its spellings, to be changed.
@@ -453,6 +529,9 @@ impl<P: Parts> Head<P> {
     #[inline]
     pub(crate) fn parsed_fields(&mut self, head: &Bytes, count: usize) -> ParsedFields<'_> {
         self.forget_view();
+        if !self.wire.added.is_empty() {
+            self.settle();
+        }
         let fresh = !self.wire.is_used() && self.base.headers().is_empty();
         if fresh {
             self.wire.head = head.clone();
@@ -467,7 +546,11 @@ impl<P: Parts> Head<P> {
     }
 
     /// Adds a field that lies elsewhere.
-    pub(crate) fn append_parsed(&mut self, name: &[u8], value: Bytes) -> Result<(), FieldRefused> {
+    pub(crate) fn append_parsed(
+        &mut self,
+        name: &[u8],
+        value: Bytes,
+    ) -> std::result::Result<(), FieldRefused> {
         let (headers, cases) = self.fields_mut();
         cases.append_parsed(headers, name, value)
     }
@@ -514,7 +597,7 @@ impl<P: Parts> Head<P> {
     /// About how many bytes [`Self::write`] will write.
     pub(crate) fn written_len(&self) -> usize {
         match self.wire.is_used() {
-            true => self.wire.head.len(),
+            true => self.wire.head.len() + self.wire.added.written_len(),
             false => {
                 let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
                     name.as_str().len() + value.len() + 4

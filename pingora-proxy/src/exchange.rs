@@ -174,35 +174,25 @@ where
     }
 
     async fn filter_request_body(&mut self, piece: &mut Option<Bytes>, end: bool) -> Result<()> {
-        self.flush_once().await;
+        flush_downstream(&mut *self.session.downstream_session).await;
         if self.request_modules() {
-            self.session
-                .downstream_modules_ctx
-                .request_body_filter(piece, end)
-                .await?;
+            // The head of a request without a body is to say so: it waits for the end.
+            if !end {
+                flush_upstream(&mut *self.upstream).await;
+            }
+            let modules = &mut self.session.downstream_modules_ctx;
+            modules.request_body_filter(piece, end).await?;
         }
         if self.filters_request_body() {
             let inner = &self.proxy.inner;
-            inner
-                .request_body_filter(self.session, piece, end, self.ctx)
-                .await?;
+            let filter = inner.request_body_filter(self.session, piece, end, self.ctx);
+            // The default keeps nobody waiting: head and body leave together.
+            if !end && size_of_val(&*filter) > 0 {
+                flush_upstream(&mut *self.upstream).await;
+            }
+            filter.await?;
         }
         Ok(())
-    }
-
-    /// Gives both queues one chance to leave before a phase of the user may keep them waiting.
-    async fn flush_once(&mut self) {
-        let (down, up) = (&mut *self.session.downstream_session, &mut *self.upstream);
-        if !down.wants_flush() && !up.wants_flush() {
-            return;
-        }
-        poll_fn(|cx| {
-            // An error comes again at the next turn, which knows what to do about it.
-            let _ = down.wants_flush().then(|| down.poll_flush(cx));
-            let _ = up.wants_flush().then(|| up.poll_flush(cx));
-            Poll::Ready(())
-        })
-        .await;
     }
 
     async fn on_task(&mut self, task: HttpTask) -> Result<()> {
@@ -367,7 +357,8 @@ where
     }
 
     async fn on_trailers(&mut self, trailers: Option<Box<HeaderMap>>) -> Result<()> {
-        self.flush_once().await;
+        flush_downstream(&mut *self.session.downstream_session).await;
+        flush_upstream(&mut *self.upstream).await;
         self.end_body_before_trailers()?;
         let mut trailers = trailers.unwrap_or_default();
         let inner = &self.proxy.inner;
@@ -475,5 +466,20 @@ where
             ),
         };
         Error::create(etype, source, Some(what.into()), None)
+    }
+}
+
+/// Gives what is queued one chance to leave before a phase of the user may keep it waiting. An error
+/// comes again at the next turn, which knows what to do about it.
+async fn flush_downstream(down: &mut impl DownstreamHalf) {
+    if down.wants_flush() {
+        poll_fn(|cx| Poll::Ready(drop(down.poll_flush(cx)))).await;
+    }
+}
+
+/// The same, towards the server.
+async fn flush_upstream(up: &mut impl UpstreamHalf) {
+    if up.wants_flush() {
+        poll_fn(|cx| Poll::Ready(drop(up.poll_flush(cx)))).await;
     }
 }

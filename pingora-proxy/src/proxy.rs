@@ -13,13 +13,13 @@ use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::modules::http::HttpModules;
-use pingora_core::protocols::UniqueID;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::h1::{self, BodyLength};
 use pingora_core::protocols::http::hop_by_hop::{self, H1UpgradePolicy, HttpUpstreamRequestPolicy};
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::protocols::http::websocket::{self, Bridge};
 use pingora_core::protocols::http::{RecycledRequest, ServerSession};
+use pingora_core::protocols::{ALPN, UniqueID};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
@@ -194,9 +194,15 @@ where
     /// One try: choose an upstream, connect, send, receive.
     async fn try_upstream(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
         let peer = self.inner.upstream_peer(session, ctx).await?;
-        let (mut upstream, reused) = match self.connector.reused_session(&*peer) {
+        // Every server that knows WebSocket knows it over HTTP/1.1; few take extended CONNECT.
+        let upgrades = peer.get_alpn() == Some(&ALPN::H2H1) && session.is_upgrade_req();
+        let kept = match upgrades {
+            false => self.connector.reused_session(&*peer),
+            true => None,
+        };
+        let (mut upstream, reused) = match kept {
             Some(kept) => (kept, true),
-            None => match Box::pin(self.connector.get_http_session(&*peer)).await {
+            None => match Box::pin(self.connect(&peer, upgrades)).await {
                 Ok(connected) => connected,
                 Err(mut error) => {
                     error.as_up();
@@ -233,6 +239,17 @@ where
                     .inner
                     .error_while_proxy(&peer, session, error, ctx, reused))
             }
+        }
+    }
+
+    async fn connect(
+        &self,
+        peer: &HttpPeer,
+        http1: bool,
+    ) -> Result<(ClientSession<C::Session>, bool)> {
+        match http1 {
+            true => self.connector.get_http1_session(peer).await,
+            false => self.connector.get_http_session(peer).await,
         }
     }
 

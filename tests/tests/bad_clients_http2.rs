@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::prelude::*;
 use pingora::server::configuration::ServerConf;
-use pingora_tests::http2::RawHttp2;
 use pingora_tests::http2::frames::{self, ACK, END_STREAM, Frame, PREFACE, kind};
+use pingora_tests::http2::{Http2Client, RawHttp2};
 use pingora_tests::{Origin, PATIENCE, TestServer, eventually, proxy_with};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -198,15 +198,19 @@ async fn a_connection_without_streams_is_asked_and_ends_after_its_time() {
     assert_eq!(farewell.and_then(Frame::code), Some(0), "{frames:?}");
     assert!(begun.elapsed() >= LIMIT / 2, "{:?}", begun.elapsed());
 
-    // Streams under way keep it.
-    let mut busy = RawHttp2::client(server.address(), &[]).await;
-    busy.send([get(1, "/slow/100")]).await;
-    let answer = busy.answer(1).await;
+    // Streams under way keep it, as long as the client shows that it is there.
+    let busy = Http2Client::to(server.address()).await;
+    let answer = busy.get("/slow/100").await;
     assert_eq!(answer.body.len(), 100, "{answer:?}");
+    let mut dumb = RawHttp2::client(server.address(), &[]).await;
+    dumb.send([get(1, "/stall")]).await;
+    let frames = dumb.rest().await;
+    let asked = frames
+        .iter()
+        .any(|frame| frame.kind == kind::PING && frame.flags & ACK == 0);
+    assert!(asked, "{frames:?}");
 }
 
-/// Who answers pings lives, who doesn't is gone: a connection with a stream that waits for the origin
-/// is not idle, but it may be dead.
 #[tokio::test]
 async fn pings_are_answered_in_time_and_unchanged() {
     let origin = Origin::well_behaved().await;

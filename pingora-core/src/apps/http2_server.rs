@@ -7,6 +7,7 @@ use crate::process::drain::quiet_time;
 use crate::protocols::http::ServerSession;
 use crate::protocols::http::v2::guard::Watch;
 use crate::protocols::http::v2::server::{HttpSession, accept, guarded_handshake};
+use crate::protocols::http::v2::turns::Turns;
 use crate::protocols::{Digest, Stream};
 use bytes::Bytes;
 use futures::task::AtomicWaker;
@@ -92,6 +93,7 @@ struct Driver<SV> {
     draining: bool,
     /// The connection is being closed, whatever is under way.
     ending: bool,
+    turns: Turns,
 }
 
 /// Serves a connection of which `ahead` was read already. Returns when all of its streams have ended.
@@ -133,8 +135,9 @@ where
         accepted: 0,
         draining: false,
         ending: false,
+        turns: Turns::default(),
     };
-    poll_fn(|cx| driver.poll(cx)).await;
+    poll_fn(|cx| driver.poll_behind_streams(cx)).await;
     // The socket is closed before the last streams have noticed.
     drop(driver);
     shared.streams_ended().await;
@@ -144,6 +147,13 @@ impl<SV> Driver<SV>
 where
     SV: HttpServerApp + Send + Sync + 'static,
 {
+    fn poll_behind_streams(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.turns.streams_first(self.shared.open(), cx) {
+            true => Poll::Pending,
+            false => self.poll(cx),
+        }
+    }
+
     /// Ready when the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {

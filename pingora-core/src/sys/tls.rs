@@ -3,13 +3,13 @@
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::ssl::{self, SslCipher, SslContextBuilder, SslRef, SslSession, SslStream};
+use openssl::ssl::{self, SslCipher, SslRef, SslSession, SslStream};
 use openssl::stack::StackRef;
 use openssl::x509::store::X509StoreRef;
 use openssl::x509::verify::X509VerifyParamRef;
 use openssl_sys::{
-    SSL, SSL_CTRL_SET_VERIFY_CERT_STORE, SSL_CTX, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN,
-    SSL_ctrl, SSL_set_shutdown, SSL_set1_groups_list, TLSEXT_STATUSTYPE_ocsp, X509_VERIFY_PARAM,
+    SSL, SSL_CTRL_SET_VERIFY_CERT_STORE, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN, SSL_ctrl,
+    SSL_set_shutdown, SSL_set1_groups_list, TLSEXT_STATUSTYPE_ocsp, X509_VERIFY_PARAM,
     stack_st_SSL_CIPHER,
 };
 use std::ffi::{CString, c_char, c_int, c_uchar, c_ulong, c_void};
@@ -26,7 +26,6 @@ unsafe extern "C" {
     fn ERR_peek_error() -> c_ulong;
     fn ERR_clear_error();
     fn SSL_has_pending(ssl: *const SSL) -> c_int;
-    fn SSL_CTX_set_default_read_buffer_len(ctx: *mut SSL_CTX, len: usize);
     fn SSL_certs_clear(ssl: *mut SSL);
     fn SSL_set_cert_cb(ssl: *mut SSL, callback: CertificateCallback, arg: *mut c_void);
     fn SSL_get_sigalgs(
@@ -227,13 +226,6 @@ pub(crate) fn read<S: io::Read + io::Write>(
 pub(crate) fn has_pending(ssl: &SslRef) -> bool {
     // SAFETY: the pointer comes from a live reference; the call only looks.
     unsafe { SSL_has_pending(ssl.as_ptr()) == 1 }
-}
-
-/// How much the connections of a context read from their transports at once, in bytes; at least a
-/// record. The memory is held only while a record is incomplete.
-pub(crate) fn set_read_buffer_len(context: &mut SslContextBuilder, len: usize) {
-    // SAFETY: the pointer comes from a live, exclusive reference; the call sets a number.
-    unsafe { SSL_CTX_set_default_read_buffer_len(context.as_ptr(), len) }
 }
 
 #[cfg(test)]

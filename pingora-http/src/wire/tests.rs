@@ -134,3 +134,79 @@ fn what_lies_elsewhere_goes_into_the_map() {
     assert_eq!(written(&request), "A: b\r\nA: \r\nHost: c\r\n");
     assert_eq!(controls(&request), [(ControlField::Host, b"c".to_vec())]);
 }
+
+/// Applies the same changes to a head that came from the wire and to one with a map.
+fn assert_changes_agree(list: &[(String, String)], changes: &[u8]) {
+    const NAMES: [&str; 6] = ["X-New", "x-new", "ETag", "X-1", "Connection", "X-Other"];
+    let (mut parsed, mut mapped) = (parsed(list), mapped(list));
+    for (count, change) in changes.iter().enumerate() {
+        let name = NAMES[usize::from(change / 5) % NAMES.len()];
+        let value = format!("changed {count}");
+        match change % 5 {
+            0 => {
+                parsed.insert_header(name, value.as_str()).unwrap();
+                mapped.insert_header(name, value.as_str()).unwrap();
+            }
+            1 => {
+                let known = parsed.append_header(name, value.as_str()).unwrap();
+                assert_eq!(known, mapped.append_header(name, value.as_str()).unwrap());
+            }
+            2 => assert_eq!(parsed.remove_header(name), mapped.remove_header(name)),
+            3 => assert_eq!(parsed.headers, mapped.headers),
+            _ => {
+                let mut copy = RequestHeader::empty();
+                copy.assign_from(&parsed);
+                parsed = copy.clone();
+            }
+        }
+        assert_eq!(written(&parsed), written(&mapped), "{changes:?}");
+        assert_eq!(controls(&parsed), controls(&mapped), "{changes:?}");
+    }
+    assert_eq!(parsed.headers, mapped.headers, "{changes:?}");
+    let parts = (
+        http::request::Parts::from(parsed),
+        http::request::Parts::from(mapped),
+    );
+    assert_eq!(parts.0.headers, parts.1.headers);
+}
+
+#[test]
+fn changes_mean_the_same_with_and_without_a_map() {
+    let list = fields(4, &[2]);
+    for one in 0..30 {
+        for two in 0..30 {
+            assert_changes_agree(&list, &[one, two]);
+            for three in [0, 1, 2, 10, 11, 16] {
+                assert_changes_agree(&list, &[one, two, three, 3]);
+            }
+        }
+    }
+}
+
+#[test]
+fn any_number_of_fields_can_be_added() {
+    let mut request = parsed(&fields(3, &[]));
+    for count in 0..100 {
+        request
+            .insert_header(format!("X-New-{count}"), "a")
+            .unwrap();
+    }
+    assert_eq!(request.headers.len(), 103);
+    assert_eq!(written(&request).lines().count(), 103);
+}
+
+#[test]
+fn adding_fields_makes_no_map() {
+    let mut request = parsed(&fields(3, &[]));
+    request.insert_header("X-Forwarded-Proto", "http").unwrap();
+    assert!(!request.append_header("etag", "a").unwrap());
+    assert!(request.insert_header("a b", "c").is_err());
+    assert!(request.append_header("d", "e\n").is_err());
+    assert!(request.written_len() >= written(&request).len());
+    assert!(written(&request).ends_with("\r\nX-Forwarded-Proto: http\r\netag: a\r\n"));
+    // Only what is still on the wire can be removed from there.
+    assert!(request.remove_unsettled(|_| false));
+    assert_eq!(request.headers["x-forwarded-proto"], "http");
+    request.reset();
+    assert_eq!(written(&request), "");
+}

@@ -181,6 +181,7 @@ async fn behave(
         "early-reset" => {
             let mut stream = answer.open(response(413).header("content-length", 5))?;
             send_body(&mut stream, Bytes::from_static(b"early"), true).await?;
+            settle().await;
             // RFC 9113 section 8.1: no error, and no more of this, please.
             stream.send_reset(Reason::NO_ERROR);
             Ok(())
@@ -221,7 +222,7 @@ fn response(status: u16) -> http::response::Builder {
     Response::builder().status(status)
 }
 
-/// Lets the connection's task write before something drops what waits there.
+/// Lets the connection's task write: a reset drops what waits there.
 async fn settle() {
     tokio::time::sleep(PAUSE).await;
 }

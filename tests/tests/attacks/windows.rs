@@ -7,6 +7,9 @@ use std::time::Duration;
 
 /// SETTINGS_INITIAL_WINDOW_SIZE.
 const WINDOW: u16 = 4;
+/// With a hundred streams each. A stream that stands still may hold one reading (128 KiB) beyond what
+/// is the mark of a queue (64 KiB), so that a connection can cost 19 MB.
+const CONNECTIONS: usize = 3;
 
 pub(crate) async fn all(victim: &Victim) {
     zero_windows(victim).await;
@@ -19,7 +22,7 @@ async fn zero_windows(victim: &Victim) {
     victim
         .suffers("zero windows", async {
             let mut crowd = Vec::new();
-            for _ in 0..4 {
+            for _ in 0..CONNECTIONS {
                 let mut attacker = victim.attacker(&[(WINDOW, 0)]).await;
                 let asks = (0..100).map(|n| get(stream(n), "/length/300000"));
                 attacker.send(asks).await;
@@ -62,7 +65,7 @@ async fn unread_bodies(victim: &Victim) {
     victim
         .suffers("a socket that nobody reads", async {
             let mut crowd = Vec::new();
-            for _ in 0..4 {
+            for _ in 0..CONNECTIONS {
                 let mut attacker = victim.attacker(&[(WINDOW, 0x7fff_ffff)]).await;
                 let more = Frame::window_update(0, 0x7fff_0000);
                 let asks = (0..100).map(|n| get(stream(n), "/length/300000"));
@@ -99,7 +102,7 @@ async fn uploads_that_the_origin_does_not_read_hold_little_memory() {
     let victim = Victim::of(origin.await).await;
     let body = pattern(16_000);
     let mut crowd = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..CONNECTIONS {
         let mut attacker = victim.attacker(&[]).await;
         let begun = (0..100).map(|n| post(stream(n), "/upload"));
         attacker.send(begun).await;

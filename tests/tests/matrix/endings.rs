@@ -47,10 +47,12 @@ async fn an_origin_that_resets_cuts_the_answer_short_and_no_other() {
             "/reset-trailers/1000",
         ] {
             let answer = ask(down, &proxy, &Ask::by("POST", path).body("x")).await;
-            // Where head and reset were seen at once, there may be an answer that says it.
+            // Where head and reset were seen at once, there may be an answer that says it; and a
+            // stream's reset overtakes what was not written yet.
             let told = answer.status() == 502 && answer.is_complete();
             assert!(cut(&answer) || told, "{what} {path}: {answer:?}");
-            assert!(told || answer.status() == 200, "{what} {path}: {answer:?}");
+            let begun = matches!(answer.status(), 0 | 200);
+            assert!(told || begun, "{what} {path}: {answer:?}");
         }
     }
 }
@@ -209,7 +211,8 @@ async fn a_client_that_lies_about_the_length_is_found_out() {
         }
         let complete = { origin.requests().into_iter() }
             .filter(|request| request.method() == "POST" && request.is_complete())
-            .count();
-        assert_eq!(complete, 0, "to {up:?}");
+            // Where nothing was announced, the request is whole before the lie.
+            .filter(|request| request.header("content-length") != Some("0"));
+        assert_eq!(complete.count(), 0, "to {up:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! Connections of HTTP/2, from their first byte to their last.
 
+mod batches;
 mod connections;
 mod malicious;
 mod raw;
@@ -31,6 +32,7 @@ struct App {
     go_on: Notify,
     /// Told when a request for `/wait` has arrived.
     waiting: Notify,
+    /// Requests for `/wait` so far.
     arrived: AtomicUsize,
     served: AtomicUsize,
     ended: AtomicUsize,
@@ -63,6 +65,9 @@ impl HttpServerApp for App {
                     return None;
                 }
             }
+        }
+        if path == "/go" {
+            self.go_on.notify_waiters();
         }
         if path == "/panic" {
             panic!("as asked for");
@@ -102,22 +107,25 @@ struct Server {
 }
 
 fn start(app: App) -> (Server, DuplexStream) {
-    let app = Arc::new(app);
     let (io, client) = duplex(256 * 1024);
+    (start_on(app, Box::new(io)), client)
+}
+
+fn start_on(app: App, io: Stream) -> Server {
+    let app = Arc::new(app);
     let (shutdown, down) = watch::channel(false);
     let served = app.clone();
     let task = tokio::spawn(async move {
-        let mut stream: Option<Stream> = Some(Box::new(io));
+        let mut stream = Some(io);
         while let Some(next) = stream {
             stream = served.process_new(next, &down).await;
         }
     });
-    let server = Server {
+    Server {
         app,
         shutdown,
         task,
-    };
-    (server, client)
+    }
 }
 
 async fn connect(io: DuplexStream) -> (SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {

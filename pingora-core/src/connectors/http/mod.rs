@@ -67,6 +67,11 @@ impl<C: custom::Connector> Connector<C> {
         &self.custom
     }
 
+    /// What connects below, whichever version is spoken.
+    pub fn transport(&self) -> &TransportConnector {
+        self.h1.transport()
+    }
+
     /// A session with this peer; `true` if it stands on a connection that has carried an exchange
     /// before.
     ///
@@ -79,6 +84,18 @@ impl<C: custom::Connector> Connector<C> {
         if self.h2.may_speak_http2(peer) {
             return Box::pin(self.get_http2_session(peer)).await;
         }
+        let (session, reused) = self.h1.get_http_session(peer).await?;
+        Ok((HttpSession::H1(session), reused))
+    }
+
+    /// A session that speaks HTTP/1, whatever the peer's options prefer.
+    ///
+    /// # Errors
+    /// Those of connecting, with the upstream as their source.
+    pub async fn get_http1_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Result<(HttpSession<C::Session>, bool)> {
         let (session, reused) = self.h1.get_http_session(peer).await?;
         Ok((HttpSession::H1(session), reused))
     }

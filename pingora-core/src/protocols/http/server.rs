@@ -679,6 +679,10 @@ impl DownstreamHalf for Session {
         each!(self, s => s.queued())
     }
 
+    fn is_stalled(&self) -> bool {
+        matches!(self, Session::H2(s) if s.is_stalled())
+    }
+
     fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
         of_connection!(self, s => s.splice_source(), None)
     }

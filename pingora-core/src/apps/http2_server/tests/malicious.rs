@@ -160,3 +160,25 @@ async fn a_client_that_asks_for_much_and_reads_it_is_no_attacker() {
     connection.await.unwrap().unwrap();
     server.task.await.unwrap();
 }
+
+/// RFC 9113 section 8.2.1 would have these cost their stream only; the `h2` crate takes them for errors
+/// of the compression.
+#[tokio::test]
+async fn fields_that_can_not_be_end_the_connection() {
+    for bad in [
+        ("X-Upper", "1"),
+        ("x-newline", "a\r\nb"),
+        ("x-zero", "a\0b"),
+        ("x y", "1"),
+    ] {
+        let (server, io) = start(with_h2c(|_| {}));
+        let mut raw = Raw::begin(io).await;
+        let mut block = request("/a");
+        block.extend(fields(&[bad]));
+        raw.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block))
+            .await;
+        assert_eq!(raw.next_of(GOAWAY).await.unwrap().code(), 1, "{bad:?}");
+        server.task.await.unwrap();
+        assert_eq!(server.app.served.load(Ordering::SeqCst), 0);
+    }
+}

@@ -10,3 +10,4 @@ mod gather;
 pub(crate) mod guard;
 pub(crate) mod message;
 pub mod server;
+pub(crate) mod turns;

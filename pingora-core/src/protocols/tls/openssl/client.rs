@@ -26,9 +26,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// The most that one read takes from an upstream's socket: some records of a large body.
-const READ_AT_ONCE: usize = 64 * 1024;
-
 /// What all TLS connections of one connector share: trust, versions, ciphers, sessions to resume.
 #[derive(Debug)]
 pub(crate) struct ClientContext {
@@ -47,7 +44,6 @@ impl ClientContext {
             .or_err(ErrorType::InternalError, "setting the lowest TLS version")?;
         // A record's header and its payload in one read from the socket.
         builder.set_read_ahead(true);
-        sys::set_read_buffer_len(&mut builder, READ_AT_ONCE);
         if let Some(ca) = &settings.ca_file {
             trust_file(&mut builder, ca)?;
         }

@@ -13,6 +13,7 @@ pub mod stream;
 #[cfg(test)]
 pub(crate) mod test_certificates;
 pub(crate) mod tickets;
+mod transport;
 
 pub use stream::SslStream;
 

@@ -1,5 +1,6 @@
 //! The task of a connection.
 
+use super::super::turns::Turns;
 use super::activity::Activity;
 use super::connection::BEFORE_SETTINGS;
 use crate::protocols::UniqueIDType;
@@ -73,6 +74,7 @@ where
     pings: Option<Pings>,
     idle: Idle,
     activity: Arc<Activity>,
+    turns: Turns,
 }
 
 impl<S> Driver<S>
@@ -92,6 +94,7 @@ where
             connection,
             idle: Idle::default(),
             activity,
+            turns: Turns::default(),
         }
     }
 
@@ -125,6 +128,9 @@ where
 
     fn poll(&mut self, cx: &mut Context<'_>, retired: &mut impl FnMut()) -> Poll<End> {
         self.activity.register_driver(cx);
+        if self.turns.streams_first(self.activity.streams(), cx) {
+            return Poll::Pending;
+        }
         if let Poll::Ready(result) = Pin::new(&mut self.connection).poll(cx) {
             return Poll::Ready(End::Closed(result));
         }

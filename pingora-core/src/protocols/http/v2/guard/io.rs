@@ -8,6 +8,7 @@ use crate::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, ProxyDigest, Shutdown,
     SocketDigest, Ssl, Stream, TimingDigest, UniqueID, UniqueIDType,
 };
+use crate::runtime::local::with_scratch;
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
 use std::io::{self, IoSlice};
@@ -66,6 +67,9 @@ pub(crate) struct Guarded {
     budget: Budget,
     watch: Arc<Watch>,
     stopped: bool,
+    /// What is read by a TLS library has to go into memory that is initialised, which the framing's
+    /// is not: filling that with zeros would cost more than copying what has arrived.
+    through_scratch: bool,
 }
 
 impl Guarded {
@@ -73,6 +77,7 @@ impl Guarded {
     pub(crate) fn server(io: Stream, ahead: Bytes, allowance: Allowance) -> (Self, Arc<Watch>) {
         let watch = Arc::new(Watch::default());
         let guarded = Guarded {
+            through_scratch: io.get_ssl().is_some(),
             io,
             ahead,
             incoming: FrameScanner::new(PREFACE.len()),
@@ -90,12 +95,29 @@ impl Guarded {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.ahead.is_empty() {
-            return Pin::new(&mut self.io).poll_read(cx, buf);
+            return match self.through_scratch {
+                true => self.poll_read_through_scratch(cx, buf),
+                false => Pin::new(&mut self.io).poll_read(cx, buf),
+            };
         }
         let n = self.ahead.len().min(buf.remaining());
         buf.put_slice(self.ahead.get(..n).unwrap_or_default());
         self.ahead.advance(n);
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_read_through_scratch(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        with_scratch(|scratch| {
+            let room = buf.remaining().min(scratch.len());
+            let mut read = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
+            buf.put_slice(read.filled());
+            Poll::Ready(Ok(()))
+        })
     }
 
     fn count_sent(&mut self, bufs: &[IoSlice<'_>], mut n: usize) {

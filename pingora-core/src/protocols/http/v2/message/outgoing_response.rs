@@ -29,7 +29,7 @@ pub(crate) fn outgoing_response(
     if status.is_informational() {
         return Err(Fault::new(500, "HTTP/2 can't switch protocols"));
     }
-    let mut fields = sendable_fields(&header.headers);
+    let mut fields = sendable_fields(header.copied_fields());
     let tunnel = *method == Method::CONNECT && status.is_success();
     let no_length = tunnel || status == StatusCode::NO_CONTENT;
     let length = if no_length {
@@ -59,7 +59,7 @@ pub(crate) fn outgoing_informational(header: &ResponseHeader) -> Option<Response
     if status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational() {
         return None;
     }
-    let mut fields = sendable_fields(&header.headers);
+    let mut fields = sendable_fields(header.copied_fields());
     fields.remove(CONTENT_LENGTH);
     Some(response(status, fields))
 }
@@ -73,24 +73,23 @@ fn response(status: StatusCode, fields: HeaderMap) -> Response<()> {
 }
 
 /// The fields without those that speak of a connection, and those that `Connection` names.
-fn sendable_fields(headers: &HeaderMap) -> HeaderMap {
+fn sendable_fields(headers: HeaderMap) -> HeaderMap {
     let speaks_of_connection =
         |name: &HeaderName| matches!(classify(name), Field::Connection | Field::Te);
     if !headers.keys().any(speaks_of_connection) {
-        return headers.clone();
+        return headers;
     }
     let options = headers.get_all(header::CONNECTION).iter();
     let named: Vec<&[u8]> = options
         .flat_map(|value| list_elements(value.as_bytes()))
         .collect();
     let is_named = |name: &HeaderName| {
-        named
-            .iter()
-            .any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
+        let name = name.as_str().as_bytes();
+        named.iter().any(|option| option.eq_ignore_ascii_case(name))
     };
     // Made anew, because removing changes the order of what stays.
     let mut fields = HeaderMap::with_capacity(headers.keys_len());
-    for (name, value) in headers {
+    for (name, value) in &headers {
         if !speaks_of_connection(name) && !is_named(name) {
             fields.append(name, value.clone());
         }

@@ -108,6 +108,8 @@ struct Outbox {
     pieces: VecDeque<Bytes>,
     /// Bytes in `pieces`.
     bytes: usize,
+    /// The client had no window for the first of them.
+    stalled: bool,
     end: End,
 }
 

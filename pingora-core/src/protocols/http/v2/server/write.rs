@@ -55,7 +55,9 @@ impl Inner {
         let mut room = send.capacity();
         if room == 0 {
             // Only where there is none: it stays pending while there is some that is not used.
-            room = match ready!(send.poll_capacity(cx)) {
+            let capacity = send.poll_capacity(cx);
+            self.out.stalled = capacity.is_pending();
+            room = match ready!(capacity) {
                 Some(Ok(room)) => room,
                 Some(Err(error)) => return Poll::Ready(Err(self.unwritable(error))),
                 None => return Poll::Ready(Err(self.closed(cx))),
@@ -207,6 +209,7 @@ impl super::Outbox {
         self.head = None;
         self.pieces.clear();
         self.bytes = 0;
+        self.stalled = false;
         self.end = End::Sent;
     }
 }
@@ -257,6 +260,12 @@ impl HttpSession {
     /// How many bytes are queued.
     pub fn queued(&self) -> usize {
         self.inner.out.bytes
+    }
+
+    /// Whether a piece waits for the client to open its window. A hundred such streams would otherwise
+    /// each hold as much as one that moves.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.inner.out.stalled && self.inner.out.bytes > 0
     }
 
     /// Whether [`HttpSession::poll_flush`] has something to do.

@@ -132,13 +132,15 @@ async fn a_response_waits_for_the_window_of_the_client() {
     session.queue_task(HttpTask::Done).unwrap();
     assert_eq!(session.queued(), 20);
     settle().await;
+    assert!(!session.is_stalled());
     assert!(once(session.flush()).await.is_none());
     assert_eq!(session.queued(), 10);
+    assert!(session.is_stalled());
     assert!(session.wants_flush() && session.is_response_complete());
     let (flushed, received) = tokio::join!(session.flush(), answered(exchange.response));
     flushed.unwrap();
     assert_eq!(received.1.pieces.concat(), "0123456789abcdefghij");
-    assert!(!session.wants_flush());
+    assert!(!session.wants_flush() && !session.is_stalled());
 }
 
 #[tokio::test]

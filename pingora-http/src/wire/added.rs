@@ -1,0 +1,68 @@
+//! Fields that were added to a head whose other fields are still where they arrived.
+
+use bytes::BufMut;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::case_header_name::{FieldName, put_titled};
+use crate::name_cases::NameCases;
+
+/// With more of them, comparing names costs more than a map.
+const MOST_ADDED: usize = 16;
+
+/// They stand behind all others, as they would in a map. No two have the same name, and none has that
+/// of a field that arrived.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Added(Vec<(FieldName, HeaderValue)>);
+
+impl Added {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.0.len() < MOST_ADDED
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn assign_from(&mut self, other: &Self) {
+        self.0.clone_from(&other.0);
+    }
+
+    pub(super) fn push(&mut self, field: FieldName, value: HeaderValue) {
+        self.0.push((field, value));
+    }
+
+    pub(super) fn has(&self, name: &HeaderName) -> bool {
+        self.0.iter().any(|(field, _)| field.name == *name)
+    }
+
+    /// Adds copies of them to a map.
+    pub(super) fn fill(&self, headers: &mut HeaderMap, cases: &mut NameCases) {
+        for (field, value) in &self.0 {
+            let filled = cases.append_field(headers, field.clone(), value.clone());
+            debug_assert!(filled.is_some(), "a map has room for so few fields");
+        }
+    }
+
+    pub(super) fn write(&self, buf: &mut impl BufMut) {
+        for (field, value) in &self.0 {
+            match &field.case {
+                Some(case) => buf.put_slice(case.as_slice()),
+                None => put_titled(field.name.as_str().as_bytes(), buf),
+            }
+            buf.put_slice(b": ");
+            buf.put_slice(value.as_bytes());
+            buf.put_slice(b"\r\n");
+        }
+    }
+
+    /// How many bytes [`Self::write`] will write.
+    pub(super) fn written_len(&self) -> usize {
+        let len =
+            |(field, value): &(FieldName, HeaderValue)| field.name.as_str().len() + value.len() + 4;
+        self.0.iter().map(len).sum()
+    }
+}
