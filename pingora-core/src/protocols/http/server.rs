@@ -211,10 +211,8 @@ impl Session {
 
     /// Writes trailers, which end the response.
     pub async fn write_response_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
-        each!(self, s => {
-            s.queue_task(HttpTask::Trailer(Some(Box::new(trailers))))?;
-            s.write_proxy_tasks().await.map(|_| ())
-        })
+        let end = HttpTask::Trailer(Some(Box::new(trailers)));
+        self.response_duplex_vec(vec![end]).await.map(|_| ())
     }
 
     /// Writes a whole response at once: head and body leave together. The body's length is put into
