@@ -4,6 +4,9 @@ use async_trait::async_trait;
 use pingora::prelude::*;
 use std::net::SocketAddr;
 
+/// Requests at a time on one connection to the upstream; as many as HAProxy allows by default.
+const STREAMS: usize = 100;
+
 pub(crate) struct Plain {
     pub(crate) upstream: SocketAddr,
     /// The upstream speaks HTTP/2 in cleartext.
@@ -20,6 +23,7 @@ impl ProxyHttp for Plain {
         let mut peer = HttpPeer::new(self.upstream, false, String::new());
         if self.upstream_h2c {
             peer.options.set_http_version(2, 2);
+            peer.options.max_h2_streams = STREAMS;
         }
         Ok(Box::new(peer))
     }

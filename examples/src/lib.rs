@@ -4,10 +4,13 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod certificates;
 mod exit;
+pub mod grpc;
 mod origin;
 
 pub use announce::Announcement;
+pub use certificates::Authority;
 pub use exit::{exit_code, log_to_stderr};
 pub use origin::{Origin, origin};
 

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes};
 use http::header::AsHeaderName;
 use http::request::Parts as ReqParts;
-use http::{Extensions, HeaderValue, Method, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, Version};
 use pingora_error::{Error, ErrorType, Result};
 use std::ops::Deref;
 
@@ -243,6 +243,11 @@ impl RequestHeader {
 /// For parsers and the proxy: not part of the interface for users.
 #[doc(hidden)]
 impl RequestHeader {
+    /// A map of the fields that is the caller's own.
+    pub fn copied_fields(&self) -> HeaderMap {
+        self.head.copied_fields()
+    }
+
     /// An empty `GET /` of HTTP/1.1 that keeps spellings.
     pub fn empty() -> Self {
         Self::default()

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes};
 use http::header::{AsHeaderName, CONTENT_LENGTH};
 use http::response::Parts as RespParts;
-use http::{Extensions, HeaderValue, StatusCode, Version};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version};
 use pingora_error::{Error, ErrorType, Result};
 use std::ops::Deref;
 
@@ -196,6 +196,11 @@ impl ResponseHeader {
 /// For parsers and the proxy: not part of the interface for users.
 #[doc(hidden)]
 impl ResponseHeader {
+    /// A map of the fields that is the caller's own.
+    pub fn copied_fields(&self) -> HeaderMap {
+        self.head.copied_fields()
+    }
+
     /// An empty 200 of HTTP/1.1 that keeps spellings.
     pub fn empty() -> Self {
         Self::default()

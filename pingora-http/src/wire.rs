@@ -411,6 +411,16 @@ impl<P: Parts> Head<P> {
         self.cases.are_kept()
     }
 
+    /// A map of the fields, for whoever keeps it: nothing is made that stays here.
+    pub(crate) fn copied_fields(&self) -> HeaderMap {
+        if self.wire.is_used() && self.view.get().is_none() {
+            let mut headers = HeaderMap::new();
+            self.wire.fill(&mut headers, &mut NameCases::default());
+            return headers;
+        }
+        self.parts().headers().clone()
+    }
+
     fn view(&self) -> &View<P> {
         self.view.get_or_init(|| {
             let mut parts = P::empty();

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
+use pingora_core::protocols::http::websocket::Bridge;
 use pingora_core::protocols::http::{HttpTask, hop_by_hop};
 use pingora_core::timeout::Deadline;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
@@ -31,6 +32,8 @@ pub(crate) struct Forward<'a, SV: ProxyHttp, C: CustomConnector> {
     unwritable: Option<BError>,
     /// Informational responses so far.
     informed: u8,
+    /// Where the two sides speak of a WebSocket in different words.
+    bridge: Option<Box<Bridge>>,
 }
 
 /// An upstream that has said so often that it is about to answer will not.
@@ -48,6 +51,7 @@ where
         ctx: &'a mut SV::CTX,
         upstream: &'a mut ClientSession<C::Session>,
         peer: &HttpPeer,
+        bridge: Option<Box<Bridge>>,
     ) -> Self {
         let options = peer.get_peer_options();
         let limits = Limits {
@@ -61,6 +65,7 @@ where
             asks_filters: proxy.inner.body_filters(session, ctx),
             unwritable: None,
             informed: 0,
+            bridge,
             proxy,
             session,
             ctx,
@@ -99,6 +104,12 @@ where
 
     /// Sends what was read of the body before, or says that there is none.
     async fn begin_body(&mut self) -> Result<()> {
+        self.session.downstream_modules_ctx.request_body_begins();
+        if self.asks_for_tunnel() {
+            // What follows belongs to the tunnel: it is not read until there is one.
+            self.exchange.request_ended();
+            return Ok(());
+        }
         let replay = self.session.get_retry_buffer();
         if self.session.retry_buffer_truncated() {
             let context =
@@ -111,6 +122,14 @@ where
         }
         self.turn.request.set_unseen(!self.sees_request_body());
         Ok(())
+    }
+
+    /// Whether the request has no body because bytes without a frame follow it, on a stream that the
+    /// end of a body would close.
+    fn asks_for_tunnel(&self) -> bool {
+        let over_http2 = self.upstream.as_http2().is_some() || self.session.is_http2();
+        self.bridge.is_some()
+            || over_http2 && self.session.req_header().line().method == Method::CONNECT
     }
 
     async fn on_body(&mut self, piece: Option<Bytes>) -> Result<()> {
@@ -155,35 +174,25 @@ where
     }
 
     async fn filter_request_body(&mut self, piece: &mut Option<Bytes>, end: bool) -> Result<()> {
-        self.flush_once().await;
+        flush_downstream(&mut *self.session.downstream_session).await;
         if self.request_modules() {
-            self.session
-                .downstream_modules_ctx
-                .request_body_filter(piece, end)
-                .await?;
+            // The head of a request without a body is to say so: it waits for the end.
+            if !end {
+                flush_upstream(&mut *self.upstream).await;
+            }
+            let modules = &mut self.session.downstream_modules_ctx;
+            modules.request_body_filter(piece, end).await?;
         }
         if self.filters_request_body() {
             let inner = &self.proxy.inner;
-            inner
-                .request_body_filter(self.session, piece, end, self.ctx)
-                .await?;
+            let filter = inner.request_body_filter(self.session, piece, end, self.ctx);
+            // The default keeps nobody waiting: head and body leave together.
+            if !end && size_of_val(&*filter) > 0 {
+                flush_upstream(&mut *self.upstream).await;
+            }
+            filter.await?;
         }
         Ok(())
-    }
-
-    /// Gives both queues one chance to leave before a phase of the user may keep them waiting.
-    async fn flush_once(&mut self) {
-        let (down, up) = (&mut *self.session.downstream_session, &mut *self.upstream);
-        if !down.wants_flush() && !up.wants_flush() {
-            return;
-        }
-        poll_fn(|cx| {
-            // An error comes again at the next turn, which knows what to do about it.
-            let _ = down.wants_flush().then(|| down.poll_flush(cx));
-            let _ = up.wants_flush().then(|| up.poll_flush(cx));
-            Poll::Ready(())
-        })
-        .await;
     }
 
     async fn on_task(&mut self, task: HttpTask) -> Result<()> {
@@ -198,10 +207,16 @@ where
     }
 
     async fn on_header(&mut self, mut header: Box<ResponseHeader>, end: bool) -> Result<()> {
+        if let Some(bridge) = &self.bridge {
+            bridge.answer(&mut header)?;
+        }
         let upgraded = self.opens_tunnel(header.line().status);
         hop_by_hop::prepare_downstream_response(&mut header);
         // Whatever the upstream speaks, the client is spoken to in our own version.
-        header.set_version(Version::HTTP_11);
+        header.set_version(match self.session.is_http2() {
+            true => Version::HTTP_2,
+            false => Version::HTTP_11,
+        });
         self.session.upstream.body_received = 0;
         self.proxy
             .inner
@@ -342,7 +357,8 @@ where
     }
 
     async fn on_trailers(&mut self, trailers: Option<Box<HeaderMap>>) -> Result<()> {
-        self.flush_once().await;
+        flush_downstream(&mut *self.session.downstream_session).await;
+        flush_upstream(&mut *self.upstream).await;
         self.end_body_before_trailers()?;
         let mut trailers = trailers.unwrap_or_default();
         let inner = &self.proxy.inner;
@@ -450,5 +466,20 @@ where
             ),
         };
         Error::create(etype, source, Some(what.into()), None)
+    }
+}
+
+/// Gives what is queued one chance to leave before a phase of the user may keep it waiting. An error
+/// comes again at the next turn, which knows what to do about it.
+async fn flush_downstream(down: &mut impl DownstreamHalf) {
+    if down.wants_flush() {
+        poll_fn(|cx| Poll::Ready(drop(down.poll_flush(cx)))).await;
+    }
+}
+
+/// The same, towards the server.
+async fn flush_upstream(up: &mut impl UpstreamHalf) {
+    if up.wants_flush() {
+        poll_fn(|cx| Poll::Ready(drop(up.poll_flush(cx)))).await;
     }
 }

@@ -1,11 +1,11 @@
 use crate::defaults::{Known, Noted};
 use crate::exchange::Forward;
-use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner};
+use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner, UnderWay};
 use crate::{ProxyHttp, ProxyWarnLogContext, Session};
 use async_trait::async_trait;
 use futures::FutureExt;
-use http::Version;
 use http::header::{HOST, TRANSFER_ENCODING};
+use http::{Method, Version};
 use pingora_core::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
 };
@@ -13,11 +13,13 @@ use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::modules::http::HttpModules;
-use pingora_core::protocols::UniqueID;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::h1::{self, BodyLength};
+use pingora_core::protocols::http::hop_by_hop::{self, H1UpgradePolicy, HttpUpstreamRequestPolicy};
 use pingora_core::protocols::http::v2::server::H2Options;
-use pingora_core::protocols::http::{RecycledRequest, ServerSession, hop_by_hop};
+use pingora_core::protocols::http::websocket::{self, Bridge};
+use pingora_core::protocols::http::{RecycledRequest, ServerSession};
+use pingora_core::protocols::{ALPN, UniqueID};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
@@ -50,6 +52,7 @@ where
     pub downstream_modules: HttpModules,
     max_retries: usize,
     known: Known,
+    subrequests: UnderWay,
 }
 
 impl<SV, C: CustomConnector> fmt::Debug for HttpProxy<SV, C> {
@@ -79,6 +82,7 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
             downstream_modules: HttpModules::new(),
             max_retries: conf.max_retries,
             known: Known::default(),
+            subrequests: UnderWay::default(),
         }
     }
 
@@ -190,9 +194,15 @@ where
     /// One try: choose an upstream, connect, send, receive.
     async fn try_upstream(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
         let peer = self.inner.upstream_peer(session, ctx).await?;
-        let (mut upstream, reused) = match self.connector.reused_session(&*peer) {
+        // Every server that knows WebSocket knows it over HTTP/1.1; few take extended CONNECT.
+        let upgrades = peer.get_alpn() == Some(&ALPN::H2H1) && session.is_upgrade_req();
+        let kept = match upgrades {
+            false => self.connector.reused_session(&*peer),
+            true => None,
+        };
+        let (mut upstream, reused) = match kept {
             Some(kept) => (kept, true),
-            None => match Box::pin(self.connector.get_http_session(&*peer)).await {
+            None => match Box::pin(self.connect(&peer, upgrades)).await {
                 Ok(connected) => connected,
                 Err(mut error) => {
                     error.as_up();
@@ -220,9 +230,26 @@ where
                     }
                 }
             }
-            Err(error) => Err(self
-                .inner
-                .error_while_proxy(&peer, session, error, ctx, reused)),
+            Err(error) => {
+                if error.etype() == &ErrorType::H2Downgrade {
+                    // The next try, and all requests after it, ask for what the upstream wants.
+                    self.connector.prefer_h1(&*peer);
+                }
+                Err(self
+                    .inner
+                    .error_while_proxy(&peer, session, error, ctx, reused))
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        peer: &HttpPeer,
+        http1: bool,
+    ) -> Result<(ClientSession<C::Session>, bool)> {
+        match http1 {
+            true => self.connector.get_http1_session(peer).await,
+            false => self.connector.get_http_session(peer).await,
         }
     }
 
@@ -234,7 +261,11 @@ where
         upstream: &mut ClientSession<C::Session>,
         reused: bool,
     ) -> Result<()> {
-        let fd = upstream.as_http1().map_or(-1, UniqueID::id);
+        let fd = match &*upstream {
+            ClientSession::H1(session) => session.id(),
+            ClientSession::H2(session) => session.fd(),
+            ClientSession::Custom(_) => -1,
+        };
         let digest = upstream.digest();
         self.inner
             .connected_to_upstream(session, reused, peer, fd, digest, ctx)
@@ -244,14 +275,16 @@ where
         let policy = peer
             .get_peer_options()
             .map(|o| o.http_upstream_request_policy);
-        hop_by_hop::prepare_upstream_request(request, &policy.unwrap_or_default())?;
-        // Whatever the client speaks, the upstream is spoken to in our own version.
-        request.set_version(Version::HTTP_11);
+        let policy = policy.unwrap_or_default();
+        hop_by_hop::prepare_upstream_request(request, &policy)?;
+        let bridge = translate_request(request, upstream, &policy)?;
         address_request(request, peer)?;
         self.inner
             .upstream_request_filter(session, request, ctx)
             .await?;
-        frame_request(request, session)?;
+        if upstream.as_http2().is_none() {
+            frame_request(request, session)?;
+        }
         if session.upstream_compression.is_enabled() {
             // What the client can read decides, whatever is asked of the upstream.
             let client = session.downstream_session.req_header();
@@ -259,7 +292,9 @@ where
         }
         upstream.queue_request_header(request)?;
         drop(copy);
-        Forward::new(self, session, ctx, upstream, peer).run().await
+        Forward::new(self, session, ctx, upstream, peer, bridge)
+            .run()
+            .await
     }
 
     /// Runs the phases and answers what they failed at.
@@ -305,7 +340,7 @@ where
         let parent = session.as_subrequest();
         if !parent.is_some_and(|parent| parent.is_nested_deepest()) {
             let spawner = SubrequestSpawner::new(self.clone());
-            let spawner = spawner.while_shutting_down(session.shutting_down);
+            let spawner = spawner.counted(self.subrequests.clone(), session.shutting_down);
             session.subrequest_spawner = Some(spawner);
         }
     }
@@ -388,6 +423,48 @@ fn response_is_whole(session: &mut Session) -> bool {
     session.is_response_complete() && !session.has_pending_downstream_tasks()
 }
 
+/// Makes of a request in the client's version of HTTP one in the upstream's.
+fn translate_request<S>(
+    request: &mut RequestHeader,
+    upstream: &ClientSession<S>,
+    policy: &HttpUpstreamRequestPolicy,
+) -> Result<Option<Box<Bridge>>> {
+    let (from, to_http2) = (request.line().version, upstream.as_http2().is_some());
+    let mut bridge = None;
+    if from == Version::HTTP_2 {
+        if websocket::connect_protocol(request).is_some() {
+            if policy.h1_upgrade == H1UpgradePolicy::Deny {
+                let context = "upgrades are not let through to this upstream";
+                return Err(Error::explain(ErrorType::HTTPStatus(501), context).into_down());
+            }
+            if !to_http2 {
+                let nonce = std::array::from_fn(|_| fastrand::u8(..));
+                bridge = Some(Box::new(Bridge::to_upgrade(request, nonce)?));
+            }
+        }
+        // One place says who is asked: `Host`, which is where filters look and write.
+        if request.line().method != Method::CONNECT || to_http2 {
+            strip_authority(request);
+        }
+    } else if to_http2 && websocket::asks_for_upgrade(request) {
+        bridge = Some(Box::new(Bridge::to_connect(request)?));
+    }
+    request.set_version(match to_http2 {
+        true => Version::HTTP_2,
+        false => Version::HTTP_11,
+    });
+    Ok(bridge)
+}
+
+/// Leaves path and query of a target.
+fn strip_authority(request: &mut RequestHeader) {
+    let uri = &request.line().uri;
+    if let (Some(path), Some(_)) = (uri.path_and_query(), uri.authority()) {
+        let path = path.clone();
+        request.set_uri(path.into());
+    }
+}
+
 /// Sees to it that a body whose length is not told, or not any more, goes out in chunks.
 fn frame_request(request: &mut RequestHeader, session: &mut Session) -> Result<()> {
     if session.is_body_empty() {
@@ -463,6 +540,10 @@ where
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         self.server_options.as_ref()
+    }
+
+    async fn http_drained(&self) {
+        self.subrequests.ended().await;
     }
 }
 

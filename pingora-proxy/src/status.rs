@@ -21,7 +21,8 @@ pub(crate) fn status_of(fault: Option<Fault>, e: &Error) -> u16 {
             (Some(fault), _) if !fault.is_cut_short() => fault.status(),
             (_, ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed) => 0,
             (_, ErrorType::ReadTimedout) => 408,
-            (_, ErrorType::WriteTimedout) => 0,
+            // A reset stream of HTTP/2 has nobody on its other end either.
+            (_, ErrorType::WriteTimedout | ErrorType::H2Error) => 0,
             _ => 400,
         },
         ErrorSource::Internal | ErrorSource::Unset => 500,
@@ -56,6 +57,7 @@ mod tests {
             (down(ErrorType::ConnectionClosed), None, 0),
             (down(ErrorType::ReadError), None, 0),
             (down(ErrorType::WriteError), None, 0),
+            (down(ErrorType::H2Error), None, 0),
             (down(ErrorType::WriteTimedout), None, 0),
             (down(ErrorType::ReadTimedout), None, 408),
             (down(ErrorType::H1Error), None, 400),

@@ -67,11 +67,30 @@ impl Authority {
         self.dir.path().join("ca.pem")
     }
 
+    /// The PEM file of its key, for programs that sign in its name.
+    pub fn key_file(&self) -> PathBuf {
+        let path = self.dir.path().join("ca.key");
+        let key = self.key.private_key_to_pem_pkcs8().expect("a key is PEM");
+        std::fs::write(&path, key).expect("the directory is writable");
+        path
+    }
+
     /// A certificate for these names and addresses: the PEM files of it and of its key.
     pub fn issue(&self, names: &[&str]) -> (PathBuf, PathBuf) {
-        let key = new_key();
         let first = names.first().copied().unwrap_or("unnamed");
-        let mut builder = unsigned(first, &key);
+        self.issue_as(first, names, &new_key(), |_| {})
+    }
+
+    /// A certificate in files that begin with `stem`, for this key, with changes before it is signed.
+    pub fn issue_as(
+        &self,
+        stem: &str,
+        names: &[&str],
+        key: &PKey<Private>,
+        change: impl FnOnce(&mut X509Builder),
+    ) -> (PathBuf, PathBuf) {
+        let first = names.first().copied().unwrap_or("unnamed");
+        let mut builder = unsigned(first, key);
         builder
             .set_issuer_name(self.certificate.subject_name())
             .expect("a name");
@@ -85,12 +104,13 @@ impl Authority {
         let context = builder.x509v3_context(Some(&self.certificate), None);
         let alternatives = alternatives.build(&context).expect("names are names");
         builder.append_extension(alternatives).expect("it is ours");
+        change(&mut builder);
         builder
             .sign(&self.key, MessageDigest::sha256())
             .expect("the key signs");
         let paths = (
-            self.dir.path().join(format!("{first}.pem")),
-            self.dir.path().join(format!("{first}.key")),
+            self.dir.path().join(format!("{stem}.pem")),
+            self.dir.path().join(format!("{stem}.key")),
         );
         let certificate = builder.build().to_pem().expect("a certificate is PEM");
         std::fs::write(&paths.0, certificate).expect("the directory is writable");

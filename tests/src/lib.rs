@@ -11,6 +11,7 @@
 //! - [`Authority`]: certificates, made where they are used.
 //! - [`Refusing`]: an address where nobody listens, for sure.
 //! - [`Nginx`]: the real one, in a directory and on a port of its own.
+//! - [`curl()`]: the real one.
 //! - [`Program`]: a program as a process of its own, with what it says on its outputs.
 //! - [`log_lines`]: what the framework logs in this process.
 //! - [`TestServer`]: a server of the framework in a thread; [`proxy`] starts one around a
@@ -30,6 +31,7 @@
 mod ask;
 mod authority;
 mod connection;
+mod curl;
 pub mod http2;
 mod logged;
 mod message;
@@ -44,6 +46,7 @@ mod well_behaved;
 pub use ask::{Ask, Version};
 pub use authority::Authority;
 pub use connection::{Connection, eventually};
+pub use curl::{curl, curl_text, try_curl};
 pub use logged::{keep_log, log_lines, logged};
 pub use message::{Ending, Message};
 pub use nginx::{Nginx, free_port};
@@ -54,7 +57,7 @@ pub use running::Running;
 pub use server::{
     FixedUpstream, TestServer, VersionedUpstream, h2c_proxy, proxy, proxy_with, speak_h2c,
 };
-pub use well_behaved::pattern;
+pub use well_behaved::{Pattern, pattern};
 
 use std::time::Duration;
 

@@ -30,14 +30,33 @@ impl Nginx {
         Self::listening("", directives)
     }
 
-    /// Starts one that speaks TLS with this certificate and key.
+    /// Starts one that speaks TLS 1.2 and 1.3 with this certificate and key.
     pub fn with_tls(files: &(PathBuf, PathBuf), directives: &str) -> Self {
-        let (certificate, key) = (files.0.display(), files.1.display());
-        let tls = format!(
-            "ssl_certificate {certificate}; ssl_certificate_key {key}; \
-             ssl_protocols TLSv1.2 TLSv1.3;"
-        );
-        Self::listening(" ssl", &format!("{tls}\n        {directives}"))
+        let versions = "ssl_protocols TLSv1.2 TLSv1.3;";
+        Self::with_tls_settings(
+            files,
+            &format!(
+                "{versions}
+        {directives}"
+            ),
+        )
+    }
+
+    /// The same, where the directives say which versions of TLS.
+    pub fn with_tls_settings(files: &(PathBuf, PathBuf), directives: &str) -> Self {
+        Self::listening(" ssl", &tls_directives(files, directives))
+    }
+
+    /// Starts one that speaks HTTP/2 in cleartext, and nothing else, with these directives.
+    pub fn with_http2(directives: &str) -> Self {
+        Self::listening(" http2", directives)
+    }
+
+    /// Starts one that speaks TLS with this certificate and key, and HTTP/2 by ALPN.
+    pub fn with_tls_and_http2(files: &(PathBuf, PathBuf), directives: &str) -> Self {
+        let versions = "ssl_protocols TLSv1.2 TLSv1.3;";
+        let directives = format!("{versions}\n        {directives}");
+        Self::listening(" ssl http2", &tls_directives(files, &directives))
     }
 
     fn listening(parameters: &str, directives: &str) -> Self {
@@ -109,6 +128,11 @@ impl Drop for Nginx {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn tls_directives(files: &(PathBuf, PathBuf), directives: &str) -> String {
+    let (certificate, key) = (files.0.display(), files.1.display());
+    format!("ssl_certificate {certificate}; ssl_certificate_key {key};\n        {directives}")
 }
 
 /// One process, so that it can be stopped by its id; nothing outside of its directory is touched.

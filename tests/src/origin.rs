@@ -27,6 +27,7 @@ pub(crate) struct Seen {
     connections: AtomicUsize,
     open: AtomicUsize,
     requests: Mutex<Vec<Message>>,
+    aborted: AtomicUsize,
     /// How many streams it lets a client open at once; 0: 100.
     max_streams: u32,
 }
@@ -44,6 +45,10 @@ impl Seen {
             .lock()
             .expect("no panic while noting")
             .push(request);
+    }
+
+    pub(crate) fn note_abort(&self) {
+        self.aborted.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -245,12 +250,24 @@ impl Origin {
             .clone()
     }
 
+    /// Forgets the requests until now.
+    pub fn forget_requests(&self) {
+        let mut requests = self.seen.requests.lock();
+        requests.as_mut().expect("no panic while noting").clear();
+    }
+
     /// The latest request.
     ///
     /// # Panics
     /// When there was none.
     pub fn last_request(&self) -> Message {
         self.requests().pop().expect("the origin was asked")
+    }
+
+    /// How many exchanges the other side has ended by force until now. One that came to a whole
+    /// answer doesn't count.
+    pub fn aborted(&self) -> usize {
+        self.seen.aborted.load(Ordering::SeqCst)
     }
 
     /// Waits until this many connections were accepted.

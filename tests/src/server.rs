@@ -177,6 +177,8 @@ impl VersionedUpstream {
         let mut peer = HttpPeer::new(self.address, false, String::new());
         if self.version == Version::H2 {
             peer.options.alpn = ALPN::H2;
+            // As many as a usual origin lets in; by default there is one.
+            peer.options.max_h2_streams = 100;
         }
         peer
     }

@@ -3,7 +3,6 @@
 use crate::connection::Connection;
 use crate::message::Message;
 use crate::origin::Seen;
-use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +37,7 @@ pub(crate) async fn serve(mut connection: Connection, seen: Arc<Seen>) {
         request = connection.body_of(request).await;
         seen.note(request.clone());
         if !request.is_complete() {
-            return;
+            return seen.note_abort();
         }
         let last = request
             .header("Connection")
@@ -47,7 +46,8 @@ pub(crate) async fn serve(mut connection: Connection, seen: Arc<Seen>) {
         match answer(&mut connection, &request).await {
             Ok(Next::Keep) if !last => {}
             Ok(Next::Reset) => return connection.reset(),
-            _ => return,
+            Ok(_) => return,
+            Err(_) => return seen.note_abort(),
         }
     }
 }
@@ -59,7 +59,7 @@ async fn answer(connection: &mut Connection, request: &Message) -> io::Result<Ne
     let without_body = request.method() == "HEAD";
     match behaviour {
         "echo" | "continue" => fixed(connection, &request.body, without_body).await?,
-        "length" => fixed(connection, &pattern(count), without_body).await?,
+        "length" | "empty-frames" => fixed(connection, &pattern(count), without_body).await?,
         "chunked" => chunked(connection, &pattern(count), "", without_body).await?,
         "drip" => drip(connection, &pattern(count), without_body).await?,
         "trailers" => {
@@ -125,7 +125,10 @@ async fn answer(connection: &mut Connection, request: &Message) -> io::Result<Ne
             tokio::time::sleep(PAUSE).await;
             return Ok(Next::Reset);
         }
-        "stall" => pending().await,
+        "stall" => {
+            connection.some_bytes().await;
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         "upgrade" => return tunnel(connection).await,
         _ => fixed(connection, request.target().as_bytes(), without_body).await?,
     }
@@ -135,15 +138,47 @@ async fn answer(connection: &mut Connection, request: &Message) -> io::Result<Ne
 /// Bytes that differ from place to place, so that a lost, doubled or misplaced piece shows.
 pub fn pattern(count: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(count + 8);
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    while bytes.len() < count {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(count);
+    let mut pattern = Pattern::new();
+    pattern.extend(&mut bytes, count);
     bytes
+}
+
+/// The bytes of [`pattern`], piece by piece, for bodies that are too large to be kept.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    state: u64,
+}
+
+impl Pattern {
+    /// From the beginning.
+    pub fn new() -> Self {
+        Self {
+            state: 0x2545_f491_4f6c_dd1d,
+        }
+    }
+
+    /// The next piece. Its size must be a multiple of eight, unless it is the last one.
+    pub fn piece(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(count + 8);
+        self.extend(&mut bytes, count);
+        bytes
+    }
+
+    fn extend(&mut self, bytes: &mut Vec<u8>, count: usize) {
+        while bytes.len() < count {
+            self.state ^= self.state << 13;
+            self.state ^= self.state >> 7;
+            self.state ^= self.state << 17;
+            bytes.extend_from_slice(&self.state.to_le_bytes());
+        }
+        bytes.truncate(count);
+    }
+}
+
+impl Default for Pattern {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 fn head(length: usize) -> String {

@@ -12,42 +12,15 @@ use pingora::prelude::*;
 use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::Peer;
 use pingora_tests::{
-    Authority, Connection, FixedUpstream, Nginx, Origin, Program, TestServer, free_port, keep_log,
-    logged, pattern, proxy, proxy_with,
+    Authority, Connection, FixedUpstream, Nginx, Origin, Program, TestServer, curl, curl_text,
+    free_port, keep_log, logged, pattern, proxy, proxy_with, try_curl,
 };
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 use tempfile::TempDir;
-
-/// Runs curl, which has to succeed, and returns what it writes.
-fn curl(arguments: &[&str]) -> Vec<u8> {
-    let output = try_curl(arguments);
-    assert!(
-        output.status.success(),
-        "curl {arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output.stdout
-}
-
-fn try_curl(arguments: &[&str]) -> Output {
-    Command::new("curl")
-        .args(["-q", "-sS", "--max-time", "20"])
-        .args(arguments)
-        .env_remove("http_proxy")
-        .env_remove("https_proxy")
-        .env_remove("ALL_PROXY")
-        .output()
-        .expect("curl is installed (Debian: curl)")
-}
-
-/// Runs curl and returns what it writes as text.
-fn curl_text(arguments: &[&str]) -> String {
-    String::from_utf8(curl(arguments)).expect("it is text")
-}
 
 fn url(server: &TestServer, path: &str) -> String {
     format!("http://{}{path}", server.address())

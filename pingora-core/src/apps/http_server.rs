@@ -1,15 +1,15 @@
 //! Applications that speak HTTP: from a connection to one session per request.
 
-use super::ServerApp;
+use super::{ServerApp, http2_server};
 use crate::process::ShutdownWatch;
 use crate::process::drain::quiet_time;
 use crate::protocols::http::h1::RequestRules;
 use crate::protocols::http::v1::server::HttpSession as SessionV1;
-use crate::protocols::http::v2::server::H2Options;
+use crate::protocols::http::v2::server::{H2Limits, H2Options, PREFACE};
 use crate::protocols::http::{ReusableHttpStream, ServerSession};
 use crate::protocols::{ALPN, Stream};
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -19,22 +19,30 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// How long a connection of HTTP/2 without streams stays open, where nobody says otherwise.
+const H2_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How an HTTP application treats its connections.
 #[derive(Debug, Clone)]
 pub struct HttpServerOptions {
-    /// Whether HTTP/2 without TLS is spoken with clients that begin with it. Off by default. Not
-    /// built yet: turning it on has no effect.
+    /// Whether HTTP/2 without TLS is spoken with clients that begin with it (RFC 9113 section 3.3), on
+    /// the same endpoints as HTTP/1. Off by default. Over TLS, the handshake decides.
     pub h2c: bool,
     /// Whether CONNECT requests are let through; otherwise they are answered with 405. Off by
     /// default.
     pub allow_connect_method_proxying: bool,
-    /// How many requests one connection may carry; `None` (the default): any number.
+    /// How many requests one connection may carry; `None` (the default): any number. A connection of
+    /// HTTP/2 is said goodbye to (GOAWAY) then, and streams that the client opens before it knows are
+    /// served.
     pub keepalive_request_limit: Option<u32>,
-    /// How long an HTTP/2 connection without streams stays open. Not built yet.
+    /// How long a connection of HTTP/2 without streams stays open: that long at least, and closed
+    /// before twice that time has passed. One with streams whose client is silent that long is pinged,
+    /// and given up after the same time without an answer. 60 s by default; `None`: no limit, no pings.
     pub h2_idle_timeout: Option<Duration>,
     rules: RequestRules,
     header_timeout: Option<Duration>,
     max_body_size: Option<u64>,
+    h2_limits: H2Limits,
 }
 
 impl Default for HttpServerOptions {
@@ -43,10 +51,11 @@ impl Default for HttpServerOptions {
             h2c: false,
             allow_connect_method_proxying: false,
             keepalive_request_limit: None,
-            h2_idle_timeout: None,
+            h2_idle_timeout: Some(H2_IDLE_TIMEOUT),
             rules: RequestRules::default(),
             header_timeout: Some(crate::protocols::http::v1::server::HEADER_TIMEOUT),
             max_body_size: None,
+            h2_limits: H2Limits::default(),
         }
     }
 }
@@ -69,11 +78,34 @@ impl HttpServerOptions {
         self.max_body_size = limit;
     }
 
-    /// Applies these options to the session of a request that is about to be read.
-    fn apply(&self, session: &mut SessionV1) {
+    /// How much a client may do to a connection of HTTP/2. These limits hold over the options that
+    /// [`HttpServerApp::h2_options`] returns.
+    pub fn set_h2_limits(&mut self, limits: H2Limits) {
+        self.h2_limits = limits;
+    }
+
+    pub(super) fn h2_limits(&self) -> &H2Limits {
+        &self.h2_limits
+    }
+
+    pub(super) fn header_timeout(&self) -> Option<Duration> {
+        self.header_timeout
+    }
+
+    pub(super) fn max_body_size(&self) -> Option<u64> {
+        self.max_body_size
+    }
+
+    /// What request heads must keep to.
+    pub(super) fn request_rules(&self) -> RequestRules {
         let mut rules = self.rules;
         rules.allow_connect = self.allow_connect_method_proxying;
-        session.set_request_rules(rules);
+        rules
+    }
+
+    /// Applies these options to the session of a request that is about to be read.
+    fn apply(&self, session: &mut SessionV1) {
+        session.set_request_rules(self.request_rules());
         session.set_header_timeout(self.header_timeout);
         session.set_max_body_size(self.max_body_size);
     }
@@ -238,6 +270,13 @@ pub trait HttpServerApp {
         Self: Sync,
     {
     }
+
+    /// See [`ServerApp::drained`].
+    async fn http_drained(&self)
+    where
+        Self: Sync,
+    {
+    }
 }
 
 /// Wakes a connection that is idle when the process begins to shut down.
@@ -245,7 +284,7 @@ pub trait HttpServerApp {
 /// Asking for that anew at each request would take a lock each time. The future is therefore kept
 /// for the connection's life and polled again only when the task's waker changed.
 #[derive(Default)]
-struct ShutdownNotice {
+pub(super) struct ShutdownNotice {
     changed: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     waker: Option<Waker>,
 }
@@ -259,7 +298,7 @@ impl ShutdownNotice {
     }
 
     /// Ready at least once after the shutdown began.
-    fn poll(&mut self, cx: &mut Context<'_>, shutdown: &ShutdownWatch) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, shutdown: &ShutdownWatch) -> Poll<()> {
         if self
             .waker
             .as_ref()
@@ -316,6 +355,25 @@ async fn request_begins(
     .await
 }
 
+/// Whether a connection on which something has arrived begins with these bytes. Reads until that is
+/// decided, which takes no more than they are; what was read stays.
+async fn begins_with(session: &mut SessionV1, expected: &[u8], patience: Option<Duration>) -> bool {
+    let mut deadline = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(decided) = session.poll_begins_with(cx, expected) {
+            return Poll::Ready(decided);
+        }
+        let now = Instant::now();
+        deadline = deadline.or(patience.and_then(|patience| now.checked_add(patience)));
+        match deadline {
+            // Whatever it is, it is not that; reading the head finds out that it is late.
+            Some(at) => session.poll_keepalive(cx, at, now).map(|()| false),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
 #[async_trait]
 impl<SV> ServerApp for SV
 where
@@ -323,9 +381,7 @@ where
 {
     async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         if io.selected_alpn_proto() == Some(ALPN::H2) {
-            log::error!(
-                "a client was promised HTTP/2, which is not built yet: offer HTTP/1.1 by ALPN"
-            );
+            Box::pin(http2_server::serve(self, io, Bytes::new(), shutdown)).await;
             return None;
         }
         let mut session = SessionV1::new(io);
@@ -340,8 +396,17 @@ where
         // A connection that was accepted while the process was shutting down is served once.
         let late = *shutdown.borrow();
         let mut notice = ShutdownNotice::default();
+        let mut may_be_http2 = self.server_options().is_some_and(|o| o.h2c)
+            && session.stream().selected_alpn_proto().is_none();
         loop {
             if !request_begins(&mut session, patience, shutdown, &mut notice).await {
+                return None;
+            }
+            if std::mem::take(&mut may_be_http2)
+                && begins_with(&mut session, &PREFACE, patience).await
+            {
+                let (io, ahead) = session.into_parts();
+                Box::pin(http2_server::serve(self, io, ahead, shutdown)).await;
                 return None;
             }
             if let Some(options) = self.server_options() {
@@ -367,6 +432,10 @@ where
 
     async fn cleanup(&self) {
         self.http_cleanup().await;
+    }
+
+    async fn drained(&self) {
+        self.http_drained().await;
     }
 }
 

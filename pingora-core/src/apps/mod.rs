@@ -1,7 +1,9 @@
 //! What happens on a connection.
 
+mod http2_server;
 pub mod http_app;
 mod http_server;
+mod pace;
 
 pub use http_server::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
@@ -56,6 +58,14 @@ pub trait ServerApp {
     /// Called once, when the service has stopped accepting connections. Connections may still be
     /// under way.
     async fn cleanup(&self)
+    where
+        Self: Sync,
+    {
+    }
+
+    /// Called once, when the last connection has ended: returns when what they have left behind, such
+    /// as tasks in the background, has ended too. A stop waits for it, within its limits.
+    async fn drained(&self)
     where
         Self: Sync,
     {

@@ -16,7 +16,9 @@ pub(crate) const DEFAULT_POOL_SIZE: usize = 128;
 /// What all connections of one connector have in common.
 #[derive(Clone)]
 pub struct ConnectorOptions {
-    /// Certificates to trust, a PEM file. `None`: the system's.
+    /// Certificates to trust, a PEM file. `None`: the system's. Revocation lists in the file are
+    /// heeded, for the upstreams' own certificates; then every authority that signs one needs a list
+    /// there. A peer with a `ca` of its own has neither these certificates nor these lists.
     pub ca_file: Option<String>,
     /// Certificate chain and key to show to upstreams that ask for one, PEM files.
     pub cert_key_file: Option<(String, String)>,

@@ -131,5 +131,6 @@ fn make_context(settings: &ClientSettings) -> Result<ClientContext, String> {
     ClientContext::new(settings).map_err(|e| e.to_string())
 }
 
-#[cfg(all(test, feature = "openssl"))]
+#[cfg(test)]
+#[cfg(feature = "openssl")]
 mod tests;

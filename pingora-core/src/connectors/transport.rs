@@ -104,9 +104,8 @@ impl TransportConnector {
         if !peer.tls() {
             return Ok(Box::new(stream));
         }
-        let http1_only = http1_only
-            || peer.get_alpn() == Some(&ALPN::H2H1)
-                && self.http1_only.contains(|| peer.reuse_hash());
+        let http1_only =
+            http1_only || peer.get_alpn() == Some(&ALPN::H2H1) && self.is_http1_only(peer);
         self.tls
             .connect(peer, http1_only.then_some(&ALPN::H1), stream)
             .await
@@ -156,6 +155,11 @@ impl TransportConnector {
     /// both would do.
     pub fn prefer_h1(&self, peer: &impl Peer) {
         self.http1_only.add(peer.reuse_hash());
+    }
+
+    /// Whether `peer` is known to speak HTTP/1 only.
+    pub(crate) fn is_http1_only(&self, peer: &impl Peer) -> bool {
+        self.http1_only.contains(|| peer.reuse_hash())
     }
 
     /// How many idle connections were dropped because the peer sent bytes that nobody had asked

@@ -235,9 +235,11 @@ impl Listeners {
     /// # Errors
     /// One line that names the address.
     pub(crate) fn check(&self) -> Result<()> {
-        self.endpoints
-            .iter()
-            .try_for_each(|e| bind::check(&e.address))
+        self.endpoints.iter().try_for_each(|endpoint| {
+            let tls = endpoint.tls.as_ref();
+            tls.map_or(Ok(()), TlsSettings::check)?;
+            bind::check(&endpoint.address)
+        })
     }
 
     /// What the endpoints do when the server is told to reload: certificates are read anew from their

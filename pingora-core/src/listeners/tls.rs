@@ -2,6 +2,8 @@
 
 #[cfg(not(feature = "openssl"))]
 mod absent;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Nobody makes one without a library.
+mod gate;
 #[cfg(feature = "openssl")]
 pub mod openssl;
 
@@ -12,19 +14,39 @@ pub use self::openssl::TlsSettings;
 #[cfg(not(feature = "openssl"))]
 pub use absent::TlsSettings;
 
-pub use crate::protocols::tls::{ALPN, TlsAccept, TlsAcceptCallbacks};
+pub use crate::protocols::tls::{
+    ALPN, Certificate, CertificateId, CertificateInfo, CertificateSource, CertificateStore,
+    ClientCertificates, ClientVerifier, HandshakeCounters, HandshakeFailure, KeyKind,
+    SessionTickets, TlsAccept, TlsAcceptCallbacks,
+};
+pub use gate::WhenBusy;
 
 use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
-use crate::protocols::tls::ServerContext;
-use pingora_error::{ErrorType, Result};
+use crate::protocols::tls::{FailedHandshake, ServerContext};
+use gate::Gate;
+use pingora_error::{BError, Error, ErrorType, Result};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The type of errors in TLS settings: files that can't be read, keys that don't fit.
-pub const TLS_CONF_ERR: ErrorType = ErrorType::Custom("TLSConfigError");
+pub const TLS_CONF_ERR: ErrorType = crate::protocols::tls::TLS_CONF_ERR;
+
+/// How long a client may take for its handshake, all together.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How many handshakes a listener makes at once: more than there are where all is well, and an end to
+/// the memory that handshakes take which never end.
+#[cfg(feature = "openssl")]
+const MOST_HANDSHAKES: usize = 8192;
 
 /// Does the server's side of handshakes, as [`TlsSettings`] say.
 #[derive(Debug)]
-pub(crate) struct Acceptor(ServerContext);
+pub(crate) struct Acceptor {
+    context: ServerContext,
+    counters: Arc<HandshakeCounters>,
+    gate: Gate,
+    timeout: Duration,
+}
 
 impl Acceptor {
     /// The handshake over `stream`. There is no deadline: the caller has one. Dropping the future
@@ -33,19 +55,52 @@ impl Acceptor {
     /// # Errors
     /// `TLSHandshakeFailure`, with the client as its source.
     pub(crate) async fn handshake(&self, stream: L4Stream) -> Result<Stream> {
-        self.0.accept(stream).await.map_err(|e| e.into_down())
+        let Some(_place) = self.gate.enter(&self.counters).await else {
+            return Err(self.turned_away());
+        };
+        let _under_way = self.counters.begin();
+        match self.context.accept(stream).await {
+            Ok((stream, resumed)) => {
+                self.counters.count_complete(resumed);
+                Ok(stream)
+            }
+            Err(FailedHandshake { failure, error }) => {
+                self.counters.count_failure(failure);
+                Err(error.into_down())
+            }
+        }
     }
 
-    /// Reads the certificate's files again; what is returned puts it into force. `None` where the
-    /// certificate does not come from files. Blocks.
+    #[cold]
+    fn turned_away(&self) -> BError {
+        let failure = HandshakeFailure::TurnedAway;
+        self.counters.count_failure(failure);
+        Error::explain(ErrorType::TLSHandshakeFailure, failure.to_string()).into_down()
+    }
+
+    /// How long a client may take, all together.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Counts a handshake that was given up because it took too long.
+    pub(crate) fn count_timeout(&self) {
+        self.counters.count_failure(HandshakeFailure::TimedOut);
+    }
+
+    /// Reads all files anew: certificates, keys of tickets, authorities; what is returned puts them into
+    /// force. `None` where there are no files. Blocks.
     ///
     /// # Errors
     /// Naming the file that can't be used.
     pub(crate) fn renew(&self) -> Result<Option<Box<dyn FnOnce() + Send>>> {
-        self.0.renew()
+        self.context.renew()
     }
 }
 
+#[cfg(test)]
+#[cfg(feature = "openssl")]
+mod secrets_tests;
 #[cfg(test)]
 #[cfg(feature = "openssl")]
 mod tests;

@@ -9,11 +9,7 @@ use log::error;
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
-
-/// How long a client may take for its handshake, all together.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What all connections of one endpoint have in common.
 #[derive(Clone)]
@@ -80,12 +76,19 @@ impl Transport {
     }
 
     async fn handshake_in_time(&self, stream: L4Stream) -> Result<Stream> {
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.handshake(stream)).await {
+        let tls = self.tls.as_ref();
+        let timeout = tls.map_or(tls::HANDSHAKE_TIMEOUT, |tls| tls.timeout());
+        match tokio::time::timeout(timeout, self.handshake(stream)).await {
             Ok(result) => result,
-            Err(_) => Error::e_explain(
-                ErrorType::TLSHandshakeTimedout,
-                "the client took too long for its handshake",
-            ),
+            Err(_) => {
+                if let Some(tls) = tls {
+                    tls.count_timeout();
+                }
+                Error::e_explain(
+                    ErrorType::TLSHandshakeTimedout,
+                    "the client took too long for its handshake",
+                )
+            }
         }
         .map_err(Error::into_down)
     }

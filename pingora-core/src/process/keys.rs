@@ -65,9 +65,9 @@ impl ServerConf {
         );
         note(
             self.downstream_tls_offload_threadpools.is_some()
-                || self.downstream_tls_offload_thread_per_pool.is_some(),
+                != self.downstream_tls_offload_thread_per_pool.is_some(),
             "downstream_tls_offload_*",
-            "handshakes run on the service's own threads",
+            "the number of pools and of threads in each are both needed",
         );
         note(
             self.runtime_enable_alt_timer,

@@ -8,3 +8,5 @@ pub(crate) mod splice;
 pub(crate) mod tcp_info;
 #[cfg(feature = "openssl")]
 pub(crate) mod tls;
+#[cfg(feature = "openssl")]
+pub(crate) mod tls_context;

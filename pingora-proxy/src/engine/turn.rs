@@ -215,7 +215,10 @@ impl Turn {
 
     /// Whether the response may be read from: there is room for more of it.
     fn reads_response<D: DownstreamHalf>(&self, exchange: &Exchange, down: &D) -> bool {
-        exchange.wants_response() && down.queued() < QUEUE_MARK && !self.response.is_blocked()
+        exchange.wants_response()
+            && down.queued() < QUEUE_MARK
+            && !down.is_stalled()
+            && !self.response.is_blocked()
     }
 
     /// Whether what is still queued is little enough to be written by whoever ended the exchange:

@@ -2,11 +2,13 @@
 
 mod bodies;
 mod failures;
+mod http2;
 mod messages;
 mod phases;
 mod recorder;
 mod retries;
 mod shapes;
+mod subrequests;
 
 use crate::prelude::*;
 use crate::{FailToProxy, HttpProxy};

@@ -344,6 +344,7 @@ where
             }
             Input::Parent => {
                 self.exchange.request = RequestFlow::Open;
+                self.session.downstream_modules_ctx.request_body_begins();
                 let read_before = self.session.get_retry_buffer();
                 if self.session.retry_buffer_truncated() {
                     let context = "the body was read ahead of the sub-request, and is too long to \

@@ -1,4 +1,5 @@
 use super::pipe::InputBody;
+use super::under_way::{Counted, UnderWay};
 use super::{BodyMode, Ctx as SubrequestCtx};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,6 +33,7 @@ pub trait Subrequest {
 #[derive(Clone)]
 pub struct SubrequestSpawner {
     app: Arc<dyn Subrequest + Send + Sync>,
+    under_way: UnderWay,
     shutting_down: bool,
 }
 
@@ -46,11 +48,14 @@ impl SubrequestSpawner {
     pub fn new(app: Arc<dyn Subrequest + Send + Sync>) -> SubrequestSpawner {
         SubrequestSpawner {
             app,
+            under_way: UnderWay::default(),
             shutting_down: false,
         }
     }
 
-    pub(crate) fn while_shutting_down(mut self, shutting_down: bool) -> Self {
+    /// Lets who holds `under_way` wait for those that are spawned.
+    pub(crate) fn counted(mut self, under_way: UnderWay, shutting_down: bool) -> Self {
+        self.under_way = under_way;
         self.shutting_down = shutting_down;
         self
     }
@@ -58,7 +63,7 @@ impl SubrequestSpawner {
     /// Runs a sub-request with the head of `session` and without a body in a task of its own, and
     /// drops its response. It goes on when the parent has ended; aborting the task gives it up.
     ///
-    /// A graceful stop does not wait for it: it ends with the service's runtime.
+    /// A graceful stop waits for it as for other requests, if the proxy made this spawner.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -93,6 +98,7 @@ impl SubrequestSpawner {
         ctx.shutting_down = self.shutting_down;
         let prepared = PreparedSubrequest {
             app: self.app.clone(),
+            under_way: self.under_way.enter(),
             session: Box::new(HttpSession::new_subrequest(session)),
             ctx,
         };
@@ -103,6 +109,7 @@ impl SubrequestSpawner {
 /// A sub-request that can run. Its head may be changed before.
 pub struct PreparedSubrequest {
     app: Arc<dyn Subrequest + Send + Sync>,
+    under_way: Option<Counted>,
     session: Box<HttpSession>,
     ctx: Box<SubrequestCtx>,
 }
@@ -122,6 +129,7 @@ impl PreparedSubrequest {
     ///
     /// Dropping the future gives the sub-request up, without `logging`.
     pub async fn run(self) {
+        let _until_it_ends = self.under_way;
         self.app.process_subrequest(self.session, self.ctx).await;
     }
 

@@ -76,6 +76,7 @@ fn serve(cli: Cli) -> Result<()> {
     };
     if cli.upstream_http2 {
         peer.options.alpn = ALPN::H2;
+        peer.options.max_h2_streams = 100;
     }
     let mut proxy = http_proxy_service(&server.configuration, Fixed(peer));
     for address in &cli.listen {

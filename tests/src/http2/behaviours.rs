@@ -8,7 +8,7 @@ use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
-use std::future::pending;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -80,11 +80,16 @@ async fn answer(
         read_body(&mut body, &mut message).await;
         seen.note(message.clone());
         if !message.is_complete() {
-            return;
+            return seen.note_abort();
         }
     }
     // An error means that the proxy has reset the stream, or is gone, which is its right.
-    let _ = behave(&message, &mut body, &mut respond, &wishes).await;
+    if behave(&message, &mut body, &mut respond, &wishes)
+        .await
+        .is_err()
+    {
+        seen.note_abort();
+    }
 }
 
 /// What comes before the body of the request.
@@ -176,11 +181,15 @@ async fn behave(
         "early-reset" => {
             let mut stream = answer.open(response(413).header("content-length", 5))?;
             send_body(&mut stream, Bytes::from_static(b"early"), true).await?;
+            settle().await;
             // RFC 9113 section 8.1: no error, and no more of this, please.
             stream.send_reset(Reason::NO_ERROR);
             Ok(())
         }
-        "stall" => pending().await,
+        "stall" => {
+            let reason = poll_fn(|cx| answer.respond.poll_reset(cx)).await?;
+            Err(reason.into())
+        }
         "pipe" | "websocket" => answer.pipe(body).await,
         "goaway" => {
             let _ = wishes.send(Wish::GoAway);
@@ -213,7 +222,7 @@ fn response(status: u16) -> http::response::Builder {
     Response::builder().status(status)
 }
 
-/// Lets the connection's task write before something drops what waits there.
+/// Lets the connection's task write: a reset drops what waits there.
 async fn settle() {
     tokio::time::sleep(PAUSE).await;
 }

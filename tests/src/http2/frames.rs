@@ -154,6 +154,16 @@ impl Frame {
         Some(u32::from_be_bytes(*bytes))
     }
 
+    /// The identifiers and values of SETTINGS.
+    pub fn settings_of(&self) -> Vec<(u16, u32)> {
+        let entry = |bytes: &[u8]| {
+            let identifier = u16::from_be_bytes(*bytes.first_chunk()?);
+            let value = u32::from_be_bytes(*bytes.last_chunk()?);
+            Some((identifier, value))
+        };
+        self.payload.chunks_exact(6).filter_map(entry).collect()
+    }
+
     /// The last stream that GOAWAY speaks of.
     pub fn last_stream(&self) -> Option<u32> {
         let bytes = self.payload.first_chunk()?;

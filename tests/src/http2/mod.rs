@@ -6,9 +6,11 @@ mod client;
 pub mod frames;
 mod raw;
 pub mod tls;
+mod tunnel;
 
 pub(crate) use behaviours::serve;
 pub use body::{read_body, send_body};
 pub use client::Http2Client;
 pub(crate) use client::next_head;
 pub use raw::{RawAnswer, RawHttp2};
+pub use tunnel::Tunnel;

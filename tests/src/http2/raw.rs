@@ -17,6 +17,7 @@ use tokio::time::timeout;
 pub struct RawHttp2 {
     stream: TcpStream,
     buffer: Vec<u8>,
+    peer_settings: Vec<(u16, u32)>,
 }
 
 /// What came on one stream.
@@ -50,14 +51,20 @@ impl RawHttp2 {
         Self {
             stream,
             buffer: Vec::new(),
+            peer_settings: Vec::new(),
         }
+    }
+
+    /// The identifiers and values of the other side's first SETTINGS.
+    pub fn peer_settings(&self) -> &[(u16, u32)] {
+        &self.peer_settings
     }
 
     /// Connects as a client with these settings, and waits until either side has the other's.
     pub async fn client(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let mut client = Self::silent(address).await;
         client.send_bytes(PREFACE).await;
-        client.send([Frame::settings(settings)]).await;
+        client.send([introduction(settings)]).await;
         client.exchange_settings().await;
         client
     }
@@ -73,7 +80,7 @@ impl RawHttp2 {
         }
         let preface: Vec<u8> = server.buffer.drain(..PREFACE.len()).collect();
         assert_eq!(preface, PREFACE, "the client speaks HTTP/2");
-        server.send([Frame::settings(settings)]).await;
+        server.send([introduction(settings)]).await;
         server.exchange_settings().await;
         Some(server)
     }
@@ -89,6 +96,7 @@ impl RawHttp2 {
             match (frame.kind, frame.flags & ACK) {
                 (kind::SETTINGS, 0) => {
                     theirs = true;
+                    self.peer_settings = frame.settings_of();
                     self.send([Frame::settings_ack()]).await;
                 }
                 (kind::SETTINGS, _) => acknowledged = true,
@@ -153,6 +161,51 @@ impl RawHttp2 {
         sent.expect("the other side reads")
     }
 
+    /// Sends these frames, and reads what comes meanwhile; `Some(true)` when all were sent,
+    /// `Some(false)` when the connection has ended, `None` when the other side didn't read them in
+    /// this time.
+    pub async fn flood(
+        &mut self,
+        frames: impl IntoIterator<Item = Frame>,
+        time: Duration,
+    ) -> Option<bool> {
+        let bytes: Vec<u8> = frames.into_iter().flat_map(|f| f.encode()).collect();
+        let (mut reader, mut writer) = self.stream.split();
+        // What comes is of no interest, except that nothing more may.
+        let read = async {
+            let mut nowhere = vec![0; 65_536];
+            while let Ok(1..) = reader.read(&mut nowhere).await {}
+        };
+        let both = async {
+            tokio::select! {
+                biased;
+                () = read => false,
+                written = writer.write_all(&bytes) => written.is_ok(),
+            }
+        };
+        timeout(time, both).await.ok()
+    }
+
+    /// As [`flood`](Self::flood), without reading anything.
+    pub async fn send_unread(
+        &mut self,
+        frames: impl IntoIterator<Item = Frame>,
+        time: Duration,
+    ) -> Option<bool> {
+        let bytes: Vec<u8> = frames.into_iter().flat_map(|f| f.encode()).collect();
+        let written = timeout(time, self.stream.write_all(&bytes)).await;
+        written.ok().map(|written| written.is_ok())
+    }
+
+    /// Whether the connection ends in this time; what comes until then is thrown away.
+    pub async fn ended_within(&mut self, time: Duration) -> bool {
+        let reading = async {
+            let mut nowhere = vec![0; 65_536];
+            while let Ok(1..) = self.stream.read(&mut nowhere).await {}
+        };
+        timeout(time, reading).await.is_ok()
+    }
+
     /// The next frame; `None` at the connection's end.
     ///
     /// # Panics
@@ -209,7 +262,16 @@ impl RawHttp2 {
             if frame.stream != stream {
                 continue;
             }
-            answer.statuses.extend(frame.status());
+            match frame.status() {
+                Some(status) => answer.statuses.push(status),
+                None if frame.kind == kind::HEADERS && answer.statuses.is_empty() => {
+                    panic!(
+                        "a head whose status is not understood: {:x?}",
+                        frame.payload
+                    )
+                }
+                None => {}
+            }
             match frame.kind {
                 kind::DATA => answer.body.extend_from_slice(&frame.payload),
                 kind::RST_STREAM => answer.reset = frame.code(),
@@ -241,4 +303,15 @@ impl RawHttp2 {
         let settable = self.stream.set_zero_linger();
         settable.expect("SO_LINGER is settable");
     }
+}
+
+/// These settings, and that no table of header fields is kept unless they say so: what can be read
+/// here is what stands in the block itself.
+fn introduction(settings: &[(u16, u32)]) -> Frame {
+    const TABLE: (u16, u32) = (1, 0);
+    let told = settings
+        .iter()
+        .any(|(identifier, _)| *identifier == TABLE.0);
+    let table = if told { &[][..] } else { &[TABLE] };
+    Frame::settings(&[table, settings].concat())
 }

@@ -346,7 +346,7 @@ impl Row {
             {
                 false
             }
-            // nginx learnt HTTP/2 towards upstreams in 1.29.4.
+            // Version 1.22, which is what distributions have, speaks HTTP/1 with upstreams.
             (Kind::Nginx, _) if self.upstream_h2c() => false,
             // One upstream connection per client: what closes or idles on one side does so on
             // the other, and with 10,000 it runs out of descriptors.

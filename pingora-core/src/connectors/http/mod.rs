@@ -2,10 +2,11 @@
 
 pub mod custom;
 pub mod v1;
+pub mod v2;
 
-use super::ConnectorOptions;
+use super::{ConnectorOptions, TransportConnector};
 use crate::protocols::http::client::HttpSession;
-use crate::upstreams::peer::Peer;
+use crate::upstreams::peer::{ALPN, Peer};
 use pingora_error::Result;
 use std::fmt;
 use std::sync::Arc;
@@ -14,12 +15,21 @@ use std::time::Duration;
 
 /// Makes HTTP sessions with peers, over a kept connection where there is one.
 ///
+/// Which version is spoken is said by the peer's [`alpn`](crate::upstreams::peer::PeerOptions::alpn):
+///
+/// | | over TLS | plain |
+/// |---|---|---|
+/// | `H1` | HTTP/1.1 | HTTP/1.1 |
+/// | `H2H1` | what the handshake selects; a server without HTTP/2 is remembered | HTTP/1.1 |
+/// | `H2` | HTTP/2, or an error | HTTP/2, by prior knowledge (RFC 9113 section 3.3) |
+///
 /// `C` makes connections over a protocol of the user's own; `()` makes none.
 pub struct Connector<C = ()>
 where
     C: custom::Connector,
 {
     h1: v1::Connector,
+    h2: v2::Connector,
     custom: C,
 }
 
@@ -27,6 +37,7 @@ impl<C: custom::Connector> fmt::Debug for Connector<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector")
             .field("h1", &self.h1)
+            .field("h2", &self.h2)
             .finish_non_exhaustive()
     }
 }
@@ -34,18 +45,19 @@ impl<C: custom::Connector> fmt::Debug for Connector<C> {
 impl Connector {
     /// A connector with these options; `None`: with the defaults.
     pub fn new(options: Option<ConnectorOptions>) -> Self {
-        Connector {
-            h1: v1::Connector::new(options),
-            custom: (),
-        }
+        Self::new_custom(options, ())
     }
 }
 
 impl<C: custom::Connector> Connector<C> {
     /// A connector that also has `custom` at hand.
     pub fn new_custom(options: Option<ConnectorOptions>, custom: C) -> Self {
+        let idle = v1::Connector::pool(options.as_ref());
+        let shared = v2::Connector::pool(options.as_ref());
+        let transport = Arc::new(TransportConnector::new(options));
         Connector {
-            h1: v1::Connector::new(options),
+            h1: v1::Connector::over(transport.clone(), idle),
+            h2: v2::Connector::over(transport, shared),
             custom,
         }
     }
@@ -64,11 +76,38 @@ impl<C: custom::Connector> Connector<C> {
         &self,
         peer: &P,
     ) -> Result<(HttpSession<C::Session>, bool)> {
+        if self.h2.may_speak_http2(peer) {
+            return Box::pin(self.get_http2_session(peer)).await;
+        }
         let (session, reused) = self.h1.get_http_session(peer).await?;
         Ok((HttpSession::H1(session), reused))
     }
 
-    /// Opens `count` connections to this peer, all at once, and keeps them for later exchanges. They
+    /// A session that speaks HTTP/1, whatever the peer's options prefer.
+    ///
+    /// # Errors
+    /// Those of connecting, with the upstream as their source.
+    pub async fn get_http1_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Result<(HttpSession<C::Session>, bool)> {
+        let (session, reused) = self.h1.get_http_session(peer).await?;
+        Ok((HttpSession::H1(session), reused))
+    }
+
+    /// Where the server turns out to speak HTTP/1, that is what the session speaks.
+    async fn get_http2_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Result<(HttpSession<C::Session>, bool)> {
+        match self.reused_session(peer) {
+            Some(session) => Ok((session, true)),
+            None => self.h2.get_http_session(peer).await,
+        }
+    }
+
+    /// Opens `count` connections to this peer, all at once, and keeps them for later exchanges; one of
+    /// HTTP/2 carries as many at a time as the peer's options allow. They
     /// belong to the runtime that this is called on: without work stealing, to the calling thread.
     ///
     /// Dropping the future keeps those that are open already.
@@ -80,9 +119,22 @@ impl<C: custom::Connector> Connector<C> {
         peer: &P,
         count: usize,
     ) -> Result<()> {
-        let opened = (0..count).map(|_| self.h1.connect_in_advance(peer));
+        let opened = (0..count).map(|_| self.connect_one_in_advance(peer));
         let opened = futures::future::join_all(opened).await;
         opened.into_iter().collect()
+    }
+
+    async fn connect_one_in_advance<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Result<()> {
+        if !self.h2.may_speak_http2(peer) {
+            return self.h1.connect_in_advance(peer).await;
+        }
+        if let Some(stream) = self.h2.connect_in_advance(peer).await? {
+            self.h1.keep(stream, peer);
+        }
+        Ok(())
     }
 
     /// A session over a kept connection, if there is one. Never waits.
@@ -90,6 +142,15 @@ impl<C: custom::Connector> Connector<C> {
         &self,
         peer: &P,
     ) -> Option<HttpSession<C::Session>> {
+        if self.h2.may_speak_http2(peer) {
+            if let Some(session) = self.h2.take_reused(peer) {
+                return Some(HttpSession::H2(session));
+            }
+            if peer.get_alpn() == Some(&ALPN::H2) {
+                // Connections of HTTP/1 would be of no use.
+                return None;
+            }
+        }
         self.h1.take_reused(peer).map(HttpSession::H1)
     }
 
@@ -111,12 +172,14 @@ impl<C: custom::Connector> Connector<C> {
         peer: &P,
         idle_timeout: Option<Duration>,
     ) {
-        if let HttpSession::H1(session) = session {
-            self.h1.release(session, peer, idle_timeout);
+        match session {
+            HttpSession::H1(session) => self.h1.release(session, peer, idle_timeout),
+            HttpSession::H2(session) => self.h2.release_http_session(session, peer, idle_timeout),
+            HttpSession::Custom(_) => {}
         }
     }
 
-    /// Speaks HTTP/1 with this peer from now on, whatever its options prefer.
+    /// Speaks HTTP/1 with this peer from now on, where its options leave the choice.
     pub fn prefer_h1(&self, peer: &impl Peer) {
         self.h1.transport().prefer_h1(peer);
     }
@@ -131,3 +194,7 @@ impl<C: custom::Connector> Connector<C> {
         self.h1.unexpected_data_connection_counter()
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "openssl")]
+mod tests;

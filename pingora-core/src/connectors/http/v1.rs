@@ -3,6 +3,7 @@
 use crate::connectors::options::DEFAULT_POOL_SIZE;
 use crate::connectors::pool::{IdleEvent, Pool, Poolable};
 use crate::connectors::{ConnectorOptions, TransportConnector};
+use crate::protocols::Stream;
 use crate::protocols::http::v1::client::HttpSession;
 use crate::upstreams::peer::Peer;
 use pingora_error::Result;
@@ -17,7 +18,7 @@ use std::time::Duration;
 /// Whole sessions are kept, not only their connections: what is true for a connection is not made
 /// anew for each request.
 pub struct Connector {
-    transport: TransportConnector,
+    transport: Arc<TransportConnector>,
     pool: Pool<HttpSession>,
 }
 
@@ -38,16 +39,19 @@ impl Poolable for HttpSession {
 impl Connector {
     /// A connector with these options; `None`: with the defaults.
     pub fn new(options: Option<ConnectorOptions>) -> Self {
-        let size = options
-            .as_ref()
-            .map_or(DEFAULT_POOL_SIZE, |o| o.keepalive_pool_size);
-        let callback = options
-            .as_ref()
-            .and_then(|o| o.keepalive_pool_callback.clone());
-        Connector {
-            transport: TransportConnector::new(options),
-            pool: Pool::new(size, callback),
-        }
+        let pool = Self::pool(options.as_ref());
+        Self::over(Arc::new(TransportConnector::new(options)), pool)
+    }
+
+    /// A connector over a transport that others use too.
+    pub(super) fn over(transport: Arc<TransportConnector>, pool: Pool<HttpSession>) -> Self {
+        Connector { transport, pool }
+    }
+
+    pub(super) fn pool(options: Option<&ConnectorOptions>) -> Pool<HttpSession> {
+        let size = options.map_or(DEFAULT_POOL_SIZE, |o| o.keepalive_pool_size);
+        let callback = options.and_then(|o| o.keepalive_pool_callback.clone());
+        Pool::new(size, callback)
     }
 
     /// What connects below.
@@ -77,10 +81,15 @@ impl Connector {
         peer: &P,
     ) -> Result<()> {
         let stream = self.transport.new_http1_stream(peer).await?;
+        self.keep(stream, peer);
+        Ok(())
+    }
+
+    /// Keeps a new connection for a later exchange.
+    pub(super) fn keep<P: Peer>(&self, stream: Stream, peer: &P) {
         let session = HttpSession::new_with_options(stream, peer);
         let idle_timeout = peer.idle_timeout();
         self.pool.put(peer.reuse_hash(), session, idle_timeout);
-        Ok(())
     }
 
     /// A session over a kept connection, if there is one.

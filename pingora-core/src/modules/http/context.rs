@@ -112,6 +112,14 @@ impl HttpModuleCtx {
         Ok(())
     }
 
+    /// Tells each module that the request's body begins, for the first time or anew.
+    #[inline]
+    pub fn request_body_begins(&mut self) {
+        for module in &mut self.modules {
+            module.request_body_begins();
+        }
+    }
+
     /// Shows a part of the request's body to each module, as the one before left it.
     ///
     /// # Errors

@@ -36,6 +36,7 @@
 
 pub mod compression;
 mod context;
+pub mod grpc_web;
 
 pub use context::{HttpModuleCtx, HttpModules};
 
@@ -70,6 +71,11 @@ pub trait HttpModule {
     {
         Box::pin(poll_fn(|_| Poll::Ready(Ok(()))))
     }
+
+    /// Called ahead of the first part of the request's body, and again where the body is sent anew
+    /// from its beginning because another upstream is tried. For modules that keep something from
+    /// part to part.
+    fn request_body_begins(&mut self) {}
 
     /// `async fn request_body_filter(&mut self, body: &mut Option<Bytes>, end_of_stream: bool) ->
     /// Result<()>`

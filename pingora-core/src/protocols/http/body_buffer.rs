@@ -2,6 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 
+/// How much of a body is kept to be sent again, in bytes.
+pub(crate) const RETRY_BUFFER_SIZE: usize = 64 * 1024;
+
 /// Keeps what is written to it up to a fixed size. What goes beyond is not kept, and the buffer
 /// says so: half a body is never sent again.
 #[derive(Debug)]

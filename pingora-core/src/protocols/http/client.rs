@@ -39,7 +39,7 @@ macro_rules! each {
     ($session:expr, $s:ident => $body:expr, else $other:expr) => {
         match $session {
             HttpSession::H1($s) => $body,
-            HttpSession::H2(never) => match *never {},
+            HttpSession::H2($s) => $body,
             HttpSession::Custom(_) => $other,
         }
     };
@@ -85,24 +85,36 @@ impl<S> HttpSession<S> {
 
     /// Writes a request's head and returns when it has left.
     pub async fn write_request_header(&mut self, req: Box<RequestHeader>) -> Result<()> {
-        each!(self, s => s.write_request_header(req).await.map(|_| ()), else Err(not_built()))
+        match self {
+            HttpSession::H1(s) => s.write_request_header(req).await.map(|_| ()),
+            HttpSession::H2(s) => s.write_request_header(req, false),
+            HttpSession::Custom(_) => Err(not_built()),
+        }
     }
 
     /// Writes a piece of the request's body and returns when it has left; `end` says that it is the
     /// last.
     pub async fn write_request_body(&mut self, data: Bytes, end: bool) -> Result<()> {
-        each!(self, s => {
-            s.write_body_bytes(data).await?;
-            if end {
-                s.finish_body().await?;
+        match self {
+            HttpSession::H1(s) => {
+                s.write_body_bytes(data).await?;
+                if end {
+                    s.finish_body().await?;
+                }
+                Ok(())
             }
-            Ok(())
-        }, else Err(not_built()))
+            HttpSession::H2(s) => s.write_request_body(data, end).await,
+            HttpSession::Custom(_) => Err(not_built()),
+        }
     }
 
     /// Ends the request.
     pub async fn finish_request_body(&mut self) -> Result<()> {
-        each!(self, s => s.finish_body().await.map(|_| ()), else Err(not_built()))
+        match self {
+            HttpSession::H1(s) => s.finish_body().await.map(|_| ()),
+            HttpSession::H2(s) => s.finish_request_body(),
+            HttpSession::Custom(_) => Err(not_built()),
+        }
     }
 
     /// Time between two reads of the response; `None`: no limit.
@@ -117,37 +129,66 @@ impl<S> HttpSession<S> {
 
     /// Reads the next head, which may be an informational one.
     pub async fn read_response_header(&mut self) -> Result<()> {
-        each!(self, s => s.read_response().await.map(|_| ()), else Err(not_built()))
+        match self {
+            HttpSession::H1(s) => s.read_response().await.map(|_| ()),
+            HttpSession::H2(s) => s.read_response_header().await,
+            HttpSession::Custom(_) => Err(not_built()),
+        }
     }
 
     /// The next piece of the response's body; `None` at its end. Cancel-safe.
     pub async fn read_response_body(&mut self) -> Result<Option<Bytes>> {
-        each!(self, s => s.read_body_bytes().await, else Err(not_built()))
+        match self {
+            HttpSession::H1(s) => s.read_body_bytes().await,
+            HttpSession::H2(s) => s.read_response_body().await,
+            HttpSession::Custom(_) => Err(not_built()),
+        }
     }
 
     /// Whether the response's body was read to its end.
     pub fn response_done(&mut self) -> bool {
-        each!(self, s => s.is_body_done(), else true)
+        match self {
+            HttpSession::H1(s) => s.is_body_done(),
+            HttpSession::H2(s) => s.response_finished(),
+            HttpSession::Custom(_) => true,
+        }
     }
 
     /// Gives the exchange up: closes the connection, or resets the stream.
     pub async fn shutdown(&mut self) {
-        each!(self, s => s.shutdown().await, else ())
+        match self {
+            HttpSession::H1(s) => s.shutdown().await,
+            HttpSession::H2(s) => s.shutdown(),
+            HttpSession::Custom(_) => {}
+        }
     }
 
     /// The response's header, once it was read.
     pub fn response_header(&self) -> Option<&ResponseHeader> {
-        each!(self, s => s.resp_header(), else None)
+        match self {
+            HttpSession::H1(s) => s.resp_header(),
+            HttpSession::H2(s) => s.response_header(),
+            HttpSession::Custom(_) => None,
+        }
     }
 
     /// What is known about the connection.
     pub fn digest(&self) -> Option<&Digest> {
-        each!(self, s => Some(s.digest()), else None)
+        match self {
+            HttpSession::H1(s) => Some(s.digest()),
+            HttpSession::H2(s) => s.digest(),
+            HttpSession::Custom(_) => None,
+        }
     }
 
-    /// What is known about the connection, to be added to.
+    /// What is known about the connection, to be added to. `None` for a connection that others may
+    /// be using too.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
-        each!(self, s => Some(s.digest_mut()), else None)
+        match self {
+            HttpSession::H1(s) => Some(s.digest_mut()),
+            HttpSession::H2(s) => s.digest_mut(),
+            HttpSession::Custom(_) => None,
+        }
     }
 
     /// The server's address; `None` where the transport has none.
@@ -162,7 +203,10 @@ impl<S> HttpSession<S> {
 
     /// The connection, where the exchange has one of its own.
     pub fn stream(&self) -> Option<&Stream> {
-        each!(self, s => Some(s.stream()), else None)
+        match self {
+            HttpSession::H1(s) => Some(s.stream()),
+            HttpSession::H2(_) | HttpSession::Custom(_) => None,
+        }
     }
 
     /// Payload bytes of the response so far.
@@ -206,10 +250,16 @@ impl<S> UpstreamHalf for HttpSession<S> {
     }
 
     fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
-        each!(self, s => s.splice_source(), else None)
+        match self {
+            HttpSession::H1(s) => s.splice_source(),
+            HttpSession::H2(_) | HttpSession::Custom(_) => None,
+        }
     }
 
     fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
-        each!(self, s => s.splice_sink(), else None)
+        match self {
+            HttpSession::H1(s) => s.splice_sink(),
+            HttpSession::H2(_) | HttpSession::Custom(_) => None,
+        }
     }
 }

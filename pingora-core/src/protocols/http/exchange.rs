@@ -46,6 +46,11 @@ pub trait DownstreamHalf {
     /// How many bytes are queued.
     fn queued(&self) -> usize;
 
+    /// Whether the client has forbidden to send more for now: whatever is read for it would wait here.
+    fn is_stalled(&self) -> bool {
+        false
+    }
+
     /// The request's payload, where it may be taken unseen: from a plain socket of which nothing was
     /// read ahead, and needed by nobody on this half.
     fn splice_source(&mut self) -> Option<SpliceSource<'_>> {

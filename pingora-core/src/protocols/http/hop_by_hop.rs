@@ -8,13 +8,14 @@
 //! Pure functions. A head without such fields costs one look at each of its names.
 
 use http::header::{
-    CONNECTION, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, StatusCode, Version};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{ControlField, RequestHeader, ResponseHeader};
 
+use super::bridge::grpc_web::media_type;
 use super::h1::{BodyLength, is_token, list_elements, outgoing_request_length};
 
 /// More options than this in `Connection` are an attack: each one costs a look-up.
@@ -253,9 +254,15 @@ fn asks_for_websocket(request: &RequestHeader) -> bool {
         && protocols.any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
 }
 
+/// gRPC is spoken over HTTP/2 alone: a request that came otherwise was translated on the way.
+fn is_grpc(request: &RequestHeader) -> bool {
+    let content_type = request.headers.get(CONTENT_TYPE);
+    content_type.is_some_and(|value| media_type::is_grpc(value.as_bytes()))
+}
+
 fn strip_request(request: &mut RequestHeader, present: Present, keep_upgrade: bool) {
     let keep_te = present.has(Present::TE)
-        && request.version == Version::HTTP_2
+        && (request.version == Version::HTTP_2 || is_grpc(request))
         && request
             .headers
             .get_all(TE)

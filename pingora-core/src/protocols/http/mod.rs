@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod body_buffer;
+pub mod bridge;
 pub mod client;
 pub mod compression;
 pub mod conditional_filter;
@@ -23,6 +24,7 @@ pub mod websocket;
 
 #[doc(hidden)]
 pub use recycled::RecycledRequest;
+pub(crate) use recycled::{give_response, take_response};
 pub use server::{ReusableHttpStream, Session as ServerSession};
 pub use task::HttpTask;
 

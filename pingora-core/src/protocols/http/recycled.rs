@@ -111,7 +111,7 @@ pub(crate) fn take_response() -> Box<ResponseHeader> {
 }
 
 /// Gives a response header's memory back to the worker that happens to run.
-fn give_response(mut header: Box<ResponseHeader>) {
+pub(crate) fn give_response(mut header: Box<ResponseHeader>) {
     header.reset();
     let _ = RESPONSES.try_with(|free| {
         let mut free = free.borrow_mut();

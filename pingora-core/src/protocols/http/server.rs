@@ -5,7 +5,7 @@ use super::custom::SessionCustom;
 use super::exchange::{DownstreamHalf, SpliceSink, SpliceSource};
 use super::subrequest::server::HttpSession as SessionSubrequest;
 use super::v1::server::HttpSession as SessionV1;
-use super::v2::server::HttpSession as SessionV2;
+use super::v2::server::{HttpSession as SessionV2, Idle};
 use super::{error_resp, h1::Fault};
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
@@ -62,15 +62,40 @@ pub enum Session {
     Custom(Box<dyn SessionCustom>),
 }
 
-/// Calls the session within. Those over HTTP/2 and over custom protocols can't exist so far; each of
-/// them gets an arm of its own once it is built.
+/// Calls the session within, whatever its kind.
 macro_rules! each {
     ($session:expr, $s:ident => $body:expr) => {
         match $session {
             Session::H1($s) => $body,
-            Session::H2(never) => match *never {},
+            Session::H2($s) => $body,
             Session::Subrequest($s) => $body,
             Session::Custom(custom) => match *custom.never() {},
+        }
+    };
+}
+
+/// Calls the session within, where HTTP/2 does it in another way. A sub-request does it as HTTP/1,
+/// unless there is a third way.
+macro_rules! either {
+    ($session:expr, $s:ident => $http1:expr, $t:ident => $http2:expr) => {
+        either!($session, $s => $http1, $t => $http2, $s => $http1)
+    };
+    ($session:expr, $s:ident => $http1:expr, $t:ident => $http2:expr, $u:ident => $sub:expr) => {
+        match $session {
+            Session::H1($s) => $http1,
+            Session::H2($t) => $http2,
+            Session::Subrequest($u) => $sub,
+            Session::Custom(custom) => match *custom.never() {},
+        }
+    };
+}
+
+/// Calls the session within where it has a connection of its own; the others have nothing like it.
+macro_rules! of_connection {
+    ($session:expr, $s:ident => $http1:expr, $none:expr) => {
+        match $session {
+            Session::H1($s) => $http1,
+            _ => $none,
         }
     };
 }
@@ -124,7 +149,9 @@ impl Session {
     /// Reads the request's head; `false` if the client closed the connection, or stayed silent,
     /// without sending one. See [`SessionV1::read_request`] for limits and errors.
     pub async fn read_request(&mut self) -> Result<bool> {
-        each!(self, s => s.read_request().await.map(|read| read.is_some()))
+        either!(self,
+            s => s.read_request().await.map(|read| read.is_some()),
+            s => s.read_request().map(|()| true))
     }
 
     /// The request's header. Before a request was read: an empty `GET /`.
@@ -162,12 +189,17 @@ impl Session {
 
     /// Writes a response's header; informational ones may precede the final one.
     pub async fn write_response_header(&mut self, resp: Box<ResponseHeader>) -> Result<()> {
-        each!(self, s => s.write_response_header(resp).await)
+        either!(self, s => s.write_response_header(resp).await, s => {
+            s.queue_response_header(resp, false)?;
+            s.flush().await
+        })
     }
 
     /// [`Session::write_response_header`] for a header that the caller keeps.
     pub async fn write_response_header_ref(&mut self, resp: &ResponseHeader) -> Result<()> {
-        each!(self, s => s.write_response_header_ref(resp).await)
+        either!(self, s => s.write_response_header_ref(resp).await, s => {
+            s.write_response_header_ref(resp, false)
+        })
     }
 
     /// Writes a piece of the response's body; `end` says that it is the last.
@@ -207,7 +239,13 @@ impl Session {
     pub async fn finish(self) -> Result<Option<ReusableHttpStream>> {
         match self {
             Session::H1(s) => s.reuse().await,
-            Session::H2(never) => match never {},
+            Session::H2(mut s) => {
+                s.finish_response().await?;
+                if s.lingers() {
+                    Box::pin(s.linger()).await;
+                }
+                Ok(None)
+            }
             Session::Subrequest(mut s) => s.finish().await.map(|_| None),
             Session::Custom(custom) => match *custom.never() {},
         }
@@ -228,32 +266,32 @@ impl Session {
     /// How long the connection may be idle after this exchange, in seconds: `Some(0)`: without
     /// limit; `None`: it closes.
     pub fn set_keepalive(&mut self, duration: Option<u64>) {
-        each!(self, s => s.set_server_keepalive(duration))
+        of_connection!(self, s => s.set_server_keepalive(duration), {})
     }
 
     /// See [`Session::set_keepalive`].
     pub fn get_keepalive(&self) -> Option<u64> {
-        each!(self, s => s.get_keepalive_timeout())
+        of_connection!(self, s => s.get_keepalive_timeout(), None)
     }
 
     /// How many more exchanges the connection may carry after this one; `None`: any number.
     pub fn set_keepalive_reuses_remaining(&mut self, reuses: Option<u32>) {
-        each!(self, s => s.set_keepalive_reuses_remaining(reuses))
+        of_connection!(self, s => s.set_keepalive_reuses_remaining(reuses), {})
     }
 
     /// See [`Session::set_keepalive_reuses_remaining`].
     pub fn get_keepalive_reuses_remaining(&self) -> Option<u32> {
-        each!(self, s => s.get_keepalive_reuses_remaining())
+        of_connection!(self, s => s.get_keepalive_reuses_remaining(), None)
     }
 
     /// Leaves something with the connection for its next request.
     pub fn set_connection_user_context(&mut self, ctx: Option<Box<dyn Any + Send + Sync>>) {
-        each!(self, s => s.set_connection_user_context(ctx))
+        of_connection!(self, s => s.set_connection_user_context(ctx), {})
     }
 
     /// Takes what an earlier request of this connection has left.
     pub fn take_connection_user_context(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
-        each!(self, s => s.take_connection_user_context())
+        of_connection!(self, s => s.take_connection_user_context(), None)
     }
 
     /// Time between two reads of the request's body. 60 s by default; `None`: no limit.
@@ -299,7 +337,7 @@ impl Session {
 
     /// Whether a response that begins before the request is complete closes the connection.
     pub fn set_close_on_response_before_downstream_finish(&mut self, close: bool) {
-        each!(self, s => s.set_close_on_response_before_downstream_finish(close))
+        of_connection!(self, s => s.set_close_on_response_before_downstream_finish(close), {})
     }
 
     /// Whether a client that closes its side gives its request up. On by default.
@@ -319,7 +357,7 @@ impl Session {
 
     /// Whether the connection will be kept for another request, as far as is known by now.
     pub fn will_keepalive(&self) -> bool {
-        each!(self, s => s.will_keepalive())
+        of_connection!(self, s => s.will_keepalive(), false)
     }
 
     /// Forgets what is queued, because the client takes nothing more. What was begun can't be
@@ -335,17 +373,36 @@ impl Session {
 
     /// Gives the exchange up: closes the connection, or resets the stream.
     pub async fn shutdown(&mut self) {
+        either!(self, s => s.shutdown().await, s => {
+            if s.wants_flush() {
+                // What fails here fails the stream, which is given up anyway.
+                let _ = s.flush().await;
+            }
+            if s.lingers() {
+                Box::pin(s.linger()).await;
+            }
+            s.shutdown()
+        }, s => s.shutdown())
+    }
+
+    /// Gives the exchange up with this reason, where it is a stream of HTTP/2. Does nothing for others.
+    pub fn shutdown_with_reason(&mut self, reason: h2::Reason) {
+        if let Session::H2(s) = self {
+            s.shutdown_with_reason(reason);
+        }
+    }
+
+    /// Waits until the client gives the stream up; `None` where this is none of HTTP/2.
+    pub fn watch_h2_stream_close(&mut self) -> Option<Idle<'_>> {
         match self {
-            Session::H1(s) => s.shutdown().await,
-            Session::H2(never) => match *never {},
-            Session::Subrequest(s) => s.shutdown(),
-            Session::Custom(custom) => match *custom.never() {},
+            Session::H2(s) => Some(s.idle()),
+            _ => None,
         }
     }
 
     /// The request's head as HTTP/1 writes it. Of a head that was refused: what was read.
     pub fn to_h1_raw(&self) -> Bytes {
-        each!(self, s => s.get_headers_raw_bytes())
+        either!(self, s => s.get_headers_raw_bytes(), s => s.pseudo_raw_h1_request_header())
     }
 
     /// Whether the request's body was read to its end.
@@ -355,12 +412,10 @@ impl Session {
 
     /// Ends the response's body.
     pub async fn finish_body(&mut self) -> Result<()> {
-        match self {
-            Session::H1(s) => s.finish_body().await.map(|_| ()),
-            Session::H2(never) => match *never {},
-            Session::Subrequest(s) => s.finish().await.map(|_| ()),
-            Session::Custom(custom) => match *custom.never() {},
-        }
+        either!(self,
+            s => s.finish_body().await.map(|_| ()),
+            s => s.finish_response().await,
+            s => s.finish().await.map(|_| ()))
     }
 
     /// A response for this status without a body, with today's `Date`; see [`error_resp::gen_error_response`].
@@ -488,7 +543,7 @@ impl Session {
 
     /// Tells a client that waits for it to send the body. Does nothing for others.
     pub async fn write_continue_response(&mut self) -> Result<()> {
-        each!(self, s => s.write_continue_response().await)
+        either!(self, s => s.write_continue_response().await, s => s.write_continue_response())
     }
 
     /// Whether the request asks for an upgrade of the protocol.
@@ -518,22 +573,12 @@ impl Session {
 
     /// What is known about the connection.
     pub fn digest(&self) -> Option<&Digest> {
-        match self {
-            Session::H1(s) => Some(s.digest()),
-            Session::H2(never) => match *never {},
-            Session::Subrequest(s) => s.digest(),
-            Session::Custom(custom) => match *custom.never() {},
-        }
+        either!(self, s => Some(s.digest()), s => s.digest(), s => s.digest())
     }
 
     /// What is known about the connection, to be added to.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
-        match self {
-            Session::H1(s) => Some(s.digest_mut()),
-            Session::H2(never) => match *never {},
-            Session::Subrequest(s) => s.digest_mut(),
-            Session::Custom(custom) => match *custom.never() {},
-        }
+        either!(self, s => Some(s.digest_mut()), s => s.digest_mut(), s => s.digest_mut())
     }
 
     /// The client's address; `None` where the transport has none.
@@ -548,7 +593,7 @@ impl Session {
 
     /// The connection, where the exchange has one of its own.
     pub fn stream(&self) -> Option<&Stream> {
-        self.as_http1().map(SessionV1::stream)
+        of_connection!(self, s => Some(s.stream()), None)
     }
 
     /// The rule that the request broke, if it broke one.
@@ -568,17 +613,17 @@ impl Session {
 
     /// Whether the next request may be sent before this one is answered.
     pub fn pipelining_enabled(&self) -> bool {
-        each!(self, s => s.pipelining_enabled())
+        of_connection!(self, s => s.pipelining_enabled(), false)
     }
 
     /// See [`Session::pipelining_enabled`].
     pub fn set_pipelining_enabled(&mut self, enabled: bool) {
-        each!(self, s => s.set_pipelining_enabled(enabled))
+        of_connection!(self, s => s.set_pipelining_enabled(enabled), {})
     }
 
     /// Begins the connection with bytes that were read elsewhere.
     pub fn set_pipelined_prefix(&mut self, prefix: BytesMut) {
-        each!(self, s => s.set_pipelined_prefix(prefix))
+        of_connection!(self, s => s.set_pipelined_prefix(prefix), {})
     }
 
     /// Queues a piece of the response.
@@ -634,12 +679,16 @@ impl DownstreamHalf for Session {
         each!(self, s => s.queued())
     }
 
+    fn is_stalled(&self) -> bool {
+        matches!(self, Session::H2(s) if s.is_stalled())
+    }
+
     fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
-        each!(self, s => s.splice_source())
+        of_connection!(self, s => s.splice_source(), None)
     }
 
     fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
-        each!(self, s => s.splice_sink())
+        of_connection!(self, s => s.splice_sink(), None)
     }
 
     fn poll_alarm(

@@ -1,11 +1,14 @@
 //! The names that TLS needs, where no TLS library is compiled in. Nobody can make a value of these
 //! types; the contexts fail with a sentence that says what to do.
 
-use super::{ClientHandshake, ClientSettings};
+use super::store::{CertificateInfo, CertificateSource, KeyKind};
+use super::{ClientHandshake, ClientSettings, HandshakeFailure, TLS_CONF_ERR};
 use crate::protocols::{IO, Stream};
-use pingora_error::{Error, ErrorType, Result};
+use pingora_error::{BError, Error, ErrorType, Result};
 use std::fmt;
 use std::hash::Hasher;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 const ABSENT: &str = "TLS is not compiled in; turn on the feature openssl";
 
@@ -73,13 +76,96 @@ impl ServerContext {
 
     /// # Errors
     /// Always: there is no TLS library.
-    pub(crate) async fn accept<S: IO + 'static>(&self, _stream: S) -> Result<Stream> {
-        Self::absent()
+    pub(crate) async fn accept<S: IO + 'static>(
+        &self,
+        _stream: S,
+    ) -> Result<(Stream, bool), FailedHandshake> {
+        Err(FailedHandshake {
+            failure: HandshakeFailure::Other,
+            error: Error::explain(TLS_CONF_ERR, ABSENT),
+        })
     }
 
     /// # Errors
     /// Always: there is no TLS library.
     pub(crate) fn absent<T>() -> Result<T> {
-        Error::e_explain(ErrorType::Custom("TLSConfigError"), ABSENT)
+        Error::e_explain(TLS_CONF_ERR, ABSENT)
+    }
+}
+
+/// A handshake that came to nothing.
+#[derive(Debug)]
+pub(crate) struct FailedHandshake {
+    pub(crate) failure: HandshakeFailure,
+    pub(crate) error: BError,
+}
+
+/// A listener's certificate. There is none without a library.
+#[derive(Debug)]
+pub(crate) enum LoadedCertificate {}
+
+impl LoadedCertificate {
+    /// # Errors
+    /// Always: there is no TLS library.
+    pub(crate) fn load(source: &CertificateSource) -> Result<Self> {
+        // What can't be read is said first.
+        source.chain.read()?;
+        source.key.read()?;
+        if let Some(ocsp) = &source.ocsp {
+            ocsp.read()?;
+        }
+        ServerContext::absent()
+    }
+
+    pub(crate) fn names(&self) -> &[String] {
+        match *self {}
+    }
+
+    pub(crate) fn kind(&self) -> KeyKind {
+        match *self {}
+    }
+
+    pub(crate) fn fingerprint(&self) -> &[u8; 32] {
+        match *self {}
+    }
+
+    pub(crate) fn not_after(&self) -> SystemTime {
+        match *self {}
+    }
+
+    pub(crate) fn has_expired(&self, _now: SystemTime) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn info(&self, _source: String) -> CertificateInfo {
+        match *self {}
+    }
+}
+
+/// Which session tickets a TLS listener gives out. None without a library.
+#[derive(Clone, Debug, Default)]
+pub struct SessionTickets;
+
+impl SessionTickets {
+    /// None.
+    pub fn rotating(_interval: Duration) -> Self {
+        SessionTickets
+    }
+
+    /// # Errors
+    /// Always: TLS is not compiled in.
+    pub fn key_files<P: AsRef<Path>>(_paths: impl IntoIterator<Item = P>) -> Result<Self> {
+        ServerContext::absent()
+    }
+
+    /// None.
+    pub fn off() -> Self {
+        SessionTickets
+    }
+
+    /// # Errors
+    /// None.
+    pub fn reload(&self) -> Result<()> {
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What a TLS handshake agreed upon.
 
+use super::{ALPN, Certificate, ClientHello};
 use std::any::Any;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -42,14 +43,65 @@ impl SslDigest {
             extension: SslDigestExtension::default(),
         }
     }
+
+    fn facts(&self) -> Option<&Facts> {
+        self.extension.facts.as_deref()
+    }
+
+    /// The name that the client asked for (SNI); `None` where it asked for none.
+    pub fn server_name(&self) -> Option<&str> {
+        self.facts()?.server_name.as_deref()
+    }
+
+    /// The application protocol; `None` where there was no word about it.
+    pub fn alpn(&self) -> Option<&ALPN> {
+        self.facts()?.alpn.as_ref()
+    }
+
+    /// Whether an earlier session was resumed, without the costly part of the handshake.
+    pub fn is_resumed(&self) -> bool {
+        self.facts().is_some_and(|facts| facts.resumed)
+    }
+
+    /// The certificates that the other side showed, its own first. After a resumption, its own is all
+    /// there is.
+    pub fn peer_chain(&self) -> &[Certificate] {
+        self.facts().map_or(&[], |facts| &facts.peer_chain)
+    }
+
+    /// The subject of the other side's certificate as RFC 4514 writes it (`CN=a,O=b`), if the certificate
+    /// was verified, or accepted by a verifier of the program's own.
+    pub fn verified_subject(&self) -> Option<&str> {
+        self.facts()?.verified_subject.as_deref()
+    }
+
+    /// What the client said in its first message. Only towards clients, and only where
+    /// `TlsSettings::keep_client_hello` asks for it.
+    pub fn client_hello(&self) -> Option<&ClientHello> {
+        self.facts()?.client_hello.as_deref()
+    }
 }
 
 /// One value of any type that a user's handshake callback made.
 #[derive(Clone, Debug, Default)]
 pub struct SslDigestExtension {
     value: Option<Arc<dyn Any + Send + Sync>>,
+    /// What the methods of [`SslDigest`] tell: its fields are all public, and can't become more.
+    facts: Option<Box<Facts>>,
 }
 
+/// What is known besides the public fields.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) server_name: Option<Box<str>>,
+    pub(crate) alpn: Option<ALPN>,
+    pub(crate) resumed: bool,
+    pub(crate) peer_chain: Vec<Certificate>,
+    pub(crate) verified_subject: Option<Box<str>>,
+    pub(crate) client_hello: Option<Box<ClientHello>>,
+}
+
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
 impl SslDigestExtension {
     /// The value, if there is one and it is a `T`.
     pub fn get<T>(&self) -> Option<&T>
@@ -59,9 +111,12 @@ impl SslDigestExtension {
         self.value.as_ref()?.downcast_ref()
     }
 
-    #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
     pub(crate) fn set(&mut self, value: Arc<dyn Any + Send + Sync>) {
         self.value = Some(value);
+    }
+
+    pub(crate) fn facts_mut(&mut self) -> &mut Facts {
+        self.facts.get_or_insert_default()
     }
 }
 
@@ -76,5 +131,17 @@ mod tests {
         digest.extension.set(Arc::new(7u32));
         assert_eq!(digest.extension.get::<u32>(), Some(&7));
         assert_eq!(digest.extension.get::<String>(), None);
+    }
+
+    #[test]
+    fn a_digest_that_somebody_else_made_knows_nothing_more() {
+        let mut digest = SslDigest::new("AES", "TLSv1.3", None, None, vec![]);
+        assert!(digest.server_name().is_none() && digest.alpn().is_none());
+        assert!(digest.client_hello().is_none() && digest.verified_subject().is_none());
+        assert!(!digest.is_resumed() && digest.peer_chain().is_empty());
+        digest.extension.facts_mut().resumed = true;
+        digest.extension.facts_mut().alpn = Some(ALPN::H1);
+        assert!(digest.is_resumed());
+        assert_eq!(digest.clone().alpn(), Some(&ALPN::H1));
     }
 }

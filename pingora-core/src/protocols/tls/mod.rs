@@ -7,27 +7,44 @@
 
 mod accept;
 mod alpn;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
+mod client_certificates;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
+mod client_hello;
 pub mod digest;
+mod handshakes;
+#[cfg(feature = "openssl")]
+mod offload;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Nobody makes sessions without a library.
 pub(crate) mod sessions;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
+mod store;
 
 #[cfg(feature = "openssl")]
 pub mod openssl;
 #[cfg(feature = "openssl")]
 pub use self::openssl as boringssl_openssl;
 #[cfg(feature = "openssl")]
-pub use self::openssl::{CaType, SslStream, TlsRef, client, server, stream};
+pub use self::openssl::tickets::SessionTickets;
+#[cfg(feature = "openssl")]
+pub use self::openssl::{CaType, Certificate, SslStream, TlsRef, client, server, stream};
 #[cfg(feature = "openssl")]
 pub(crate) use self::openssl::{
     client::{ClientContext, ClientSession},
-    server::ServerContext,
+    loaded::LoadedCertificate,
+    server::{FailedHandshake, ServerContext},
 };
+#[cfg(feature = "openssl")]
+pub(crate) use offload::Offload;
 
 #[cfg(not(feature = "openssl"))]
 mod absent;
 #[cfg(not(feature = "openssl"))]
-pub use absent::{CaType, TlsRef};
+pub use absent::{CaType, Certificate, SessionTickets, TlsRef};
 #[cfg(not(feature = "openssl"))]
-pub(crate) use absent::{ClientContext, ClientSession, ServerContext};
+pub(crate) use absent::{
+    ClientContext, ClientSession, FailedHandshake, LoadedCertificate, ServerContext,
+};
 
 #[cfg(feature = "openssl")]
 pub(crate) use self::openssl::certificate::hash_ca;
@@ -44,15 +61,25 @@ pub(crate) mod certificate {
 
 pub use accept::{TlsAccept, TlsAcceptCallbacks};
 pub use alpn::{ALPN, CustomALPN};
+pub use client_certificates::{ClientCertificates, ClientVerifier};
+pub use client_hello::ClientHello;
+#[cfg(feature = "openssl")]
+pub(crate) use client_hello::ClientHelloFinder;
 pub use digest::{SslDigest, SslDigestExtension};
+pub use handshakes::{HandshakeCounters, HandshakeFailure};
 pub use sessions::TlsHandshakeCounts;
+pub use store::{CertificateId, CertificateInfo, CertificateSource, CertificateStore, KeyKind};
 
 use certificate::CertKey;
+use pingora_error::ErrorType;
 use sessions::SessionCache;
 use std::any::Any;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// The type of errors in TLS settings: files that can't be read, keys that don't fit.
+pub(crate) const TLS_CONF_ERR: ErrorType = ErrorType::Custom("TLSConfigError");
 
 /// Called when a handshake with an upstream is complete. What it returns is kept in the
 /// connection's [`SslDigest`], in [`SslDigest::extension`].

@@ -372,6 +372,7 @@ impl<A: ServerApp + Send + Sync + 'static> super::Service for Service<A> {
         accepting.clean_up().await;
         app.cleanup().await;
         connections.drained().await;
+        app.drained().await;
         debug!("{}: all connections have ended", self.name);
     }
 

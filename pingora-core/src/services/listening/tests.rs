@@ -158,6 +158,9 @@ async fn cleanup_is_called_once_after_accepting() {
         async fn cleanup(&self) {
             self.0.cleanup().await;
         }
+        async fn drained(&self) {
+            assert_eq!(self.0.cleaned.fetch_add(1, Ordering::Relaxed), 1);
+        }
     }
     let mut service = Service::new("watched".into(), Watched(app.clone()));
     assert!(service.app_logic().is_some() && service.app_logic_mut().is_some());
@@ -165,7 +168,11 @@ async fn cleanup_is_called_once_after_accepting() {
     let (shutdown, watch) = watch::channel(false);
     shutdown.send_replace(true);
     service.start_service(None, watch, 3).await;
-    assert_eq!(app.cleaned.load(Ordering::Relaxed), 1);
+    assert_eq!(
+        app.cleaned.load(Ordering::Relaxed),
+        2,
+        "cleaned, then drained"
+    );
     assert!(service.app_logic().is_none());
     assert_eq!(service.listen_addresses().unwrap(), ["127.0.0.1:0"]);
 }

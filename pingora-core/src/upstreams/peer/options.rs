@@ -45,7 +45,8 @@ pub struct PeerOptions {
     /// Verify the chain of certificates. On by default.
     pub verify_cert: bool,
     /// Verify that the certificate is for this peer: for its name, or, where there is none, for
-    /// its address. On by default; means nothing without `verify_cert`.
+    /// its address. On by default; means nothing without `verify_cert`. The subject's common name counts
+    /// only where the certificate names no host otherwise.
     pub verify_hostname: bool,
     /// Another name that the certificate may have.
     pub alternative_cn: Option<String>,
@@ -59,13 +60,15 @@ pub struct PeerOptions {
     pub tcp_recv_buf: Option<usize>,
     /// Differentiated-services code point, 0 to 63.
     pub dscp: Option<u8>,
-    /// How often to ping an HTTP/2 connection. `None`: never.
+    /// How often to ping an HTTP/2 connection. One that does not answer within 5 s is closed.
+    /// `None`: never.
     pub h2_ping_interval: Option<Duration>,
     /// Most requests at a time on one HTTP/2 connection. 1 by default.
     pub max_h2_streams: usize,
     /// Window of one HTTP/2 stream, in bytes. `None`: the protocol's default.
     pub h2_stream_window_size: Option<u32>,
-    /// Window of one HTTP/2 connection, in bytes. `None`: the protocol's default.
+    /// Window of one HTTP/2 connection, in bytes. `None`: as much as all its streams together, so
+    /// that clients who are slow don't hold up others.
     pub h2_connection_window_size: Option<u32>,
     /// Take a response whose `Content-Length` is invalid as delimited by the end of the
     /// connection, instead of refusing it. Off by default.

@@ -115,6 +115,8 @@ pub(super) struct Down {
     pub(super) heads: Vec<u16>,
     /// The client waits for a 100.
     pub(super) permission: bool,
+    /// The client lets nothing through.
+    pub(super) stalled: bool,
     alarm: Alarm,
 }
 
@@ -168,6 +170,10 @@ impl DownstreamHalf for Down {
 
     fn queued(&self) -> usize {
         self.out.waiting.len()
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.stalled
     }
 
     fn poll_alarm(
@@ -292,8 +298,8 @@ impl Rig {
             !reads_body || down.body.waker.is_some(),
             "nobody waits for the body"
         );
-        let reads_response =
-            exchange.wants_response() && down.queued() < QUEUE_MARK && !self.delayed;
+        let room = down.queued() < QUEUE_MARK && !down.stalled;
+        let reads_response = exchange.wants_response() && room && !self.delayed;
         assert!(
             !reads_response || up.tasks.waker.is_some(),
             "nobody waits for the response"

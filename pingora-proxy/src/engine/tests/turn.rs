@@ -129,6 +129,24 @@ async fn a_queue_holds_the_mark_and_one_piece_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_read_for_a_client_that_forbids_to_send() {
+    for announces in [true, false] {
+        let mut rig = Rig::new(Limits::default());
+        rig.up.announces = announces;
+        rig.up.tasks.give(head(200, false));
+        for _ in 0..100 {
+            rig.up.tasks.give(body(vec![b'd'; 100], false));
+        }
+        rig.down.stalled = true;
+        assert!(rig.settle_if_woken().is_none());
+        assert_eq!(rig.up.tasks.len(), 101, "all of it waits where it is");
+        rig.down.stalled = false;
+        assert!(rig.settle().is_none());
+        assert_eq!(rig.up.tasks.len(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_stalled_direction_does_not_hold_the_other() {
     let mut rig = Rig::new(Limits::default());
     rig.up.tasks.give(head(200, false));

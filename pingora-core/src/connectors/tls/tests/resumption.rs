@@ -26,7 +26,8 @@ fn tls12(builder: &mut SslAcceptorBuilder) {
 async fn a_session_is_resumed_by_ticket_and_by_id() {
     let ca = authority("ca");
     let made = ca.issue(&["one.example"], &[]);
-    let kinds: &[(&str, fn(&mut SslAcceptorBuilder))] = &[
+    type Configure = fn(&mut SslAcceptorBuilder);
+    let kinds: &[(&str, Configure)] = &[
         ("TLS 1.3, tickets", |_| {}),
         ("TLS 1.3, tickets that are ids", |builder| {
             builder.set_options(SslOptions::NO_TICKET);

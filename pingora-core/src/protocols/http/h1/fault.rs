@@ -18,7 +18,7 @@ impl Fault {
     /// The message did not arrive within the time allowed.
     pub const TIMED_OUT: Fault = Fault::new(408, "the message took too long to arrive");
     /// The connection was closed before the body's end.
-    pub(super) const CUT_SHORT: Fault = Fault::new(400, "the body was cut short");
+    pub(crate) const CUT_SHORT: Fault = Fault::new(400, "the body was cut short");
 
     /// Whether the message just stopped: nobody is there to be answered then.
     pub fn is_cut_short(&self) -> bool {
@@ -26,11 +26,11 @@ impl Fault {
     }
 
     /// The message breaks the protocol.
-    pub(super) const fn bad(reason: &'static str) -> Self {
+    pub(crate) const fn bad(reason: &'static str) -> Self {
         Self::new(400, reason)
     }
 
-    pub(super) const fn new(status: u16, reason: &'static str) -> Self {
+    pub(crate) const fn new(status: u16, reason: &'static str) -> Self {
         Self { status, reason }
     }
 

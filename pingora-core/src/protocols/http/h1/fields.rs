@@ -114,7 +114,7 @@ impl<'a> Framing<'a> {
 }
 
 /// `1*DIGIT`, at most 2^63 - 1: other readers count bytes in signed numbers.
-pub(super) fn decimal(digits: &[u8]) -> Result<u64, Fault> {
+pub(crate) fn decimal(digits: &[u8]) -> Result<u64, Fault> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Fault::bad("Content-Length is not a plain number"));
     }

@@ -37,6 +37,7 @@ pub use encode::{
     outgoing_request, outgoing_request_length, outgoing_response, outgoing_response_length,
 };
 pub use fault::Fault;
+pub(crate) use fields::decimal;
 pub use host::{authority_host_and_port, is_valid_authority};
 pub use persistence::{keep_alive, names_close};
 pub use request::{RequestFacts, RequestRules, parse_request};

@@ -75,6 +75,12 @@ fn requests_by_the_standard_policy() {
         ("another protocol", "GET 1.1", "connection: upgrade, http2-settings|upgrade: h2c|http2-settings: x", Some("")),
         ("no protocol", "GET 1.1", "connection: upgrade", Some("")),
         ("te of 1.1", "GET 1.1", "te: trailers|connection: te", Some("")),
+        (
+            "te of 1.1 that was translated to gRPC",
+            "POST 1.1",
+            "content-type: application/grpc+proto|te: trailers",
+            Some("content-type: application/grpc+proto|te: trailers"),
+        ),
         ("te of 2", "GET 2", "te: trailers", Some("te: trailers")),
         ("te of 2 in a list", "GET 2", "te: gzip, Trailers", Some("te: trailers")),
         ("te of 2 without trailers", "GET 2", "te: gzip", Some("")),

@@ -190,7 +190,8 @@ mod tests {
             assert_eq!(text(receiver.recv().await), left);
         }
         poll_fn(|cx| queue.poll_flush(cx)).await.unwrap();
-        assert!(queue.is_empty() && queue.len() == 0);
+        assert!(queue.is_empty());
+        assert_eq!(queue.len(), 0);
         assert_eq!(text(receiver.recv().await), "c");
     }
 

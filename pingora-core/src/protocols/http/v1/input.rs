@@ -82,6 +82,14 @@ impl Input {
         self.rest.len() + self.partial.len()
     }
 
+    /// What waits to be consumed.
+    pub(crate) fn waiting(&self) -> &[u8] {
+        match self.partial.is_empty() {
+            true => &self.rest,
+            false => &self.partial,
+        }
+    }
+
     /// Takes all that waits: for a tunnel, or for whoever uses the connection next.
     pub(crate) fn take(&mut self) -> Bytes {
         self.skipped = 0;

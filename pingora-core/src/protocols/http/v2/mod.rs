@@ -1,18 +1,12 @@
-//! HTTP/2 sessions. Not built yet: no value of these types can exist, and no listener or connector
-//! offers the protocol. They are named so that matching on sessions stays the same once it is.
+//! HTTP/2 over streams of a connection: sessions on the `h2` crate.
+//!
+//! That crate does the framing, the compression of fields and the flow control. What a message may
+//! be is told by the rules in [`message`], which are pure; what a peer may do to a connection by
+//! [`guard`].
 
-/// The client's side.
-pub mod client {
-    /// A stream of an HTTP/2 connection, seen from the client.
-    #[derive(Debug)]
-    pub enum Http2Session {}
-}
-
-/// The server's side.
-pub mod server {
-    pub use h2::server::Builder as H2Options;
-
-    /// A stream of an HTTP/2 connection, seen from the server.
-    #[derive(Debug)]
-    pub enum HttpSession {}
-}
+pub mod client;
+pub(crate) mod faults;
+pub(crate) mod guard;
+pub(crate) mod message;
+pub mod server;
+pub(crate) mod turns;

@@ -45,12 +45,7 @@ impl ClientContext {
         // A record's header and its payload in one read from the socket.
         builder.set_read_ahead(true);
         if let Some(ca) = &settings.ca_file {
-            // The bindings have put the system's certificates there.
-            let empty = X509StoreBuilder::new().map(|store| store.build());
-            builder.set_cert_store(empty.or_err(ErrorType::InternalError, "making a store")?);
-            builder
-                .set_ca_file(ca)
-                .map_err(|e| unusable_file("CA file", ca, e))?;
+            trust_file(&mut builder, ca)?;
         }
         if let Some((cert, key)) = &settings.cert_key_file {
             builder
@@ -108,6 +103,27 @@ impl ClientContext {
         }
         Ok(Box::new(made?))
     }
+}
+
+/// Trusts the certificates in this file and no others. If there are revocation lists beside them,
+/// they are heeded: then each authority that signs an upstream's certificate needs one.
+fn trust_file(builder: &mut SslConnectorBuilder, ca: &Path) -> Result<()> {
+    // The bindings have put the system's certificates there.
+    let empty = X509StoreBuilder::new().map(|store| store.build());
+    builder.set_cert_store(empty.or_err(ErrorType::InternalError, "making a store")?);
+    builder
+        .set_ca_file(ca)
+        .map_err(|e| unusable_file("CA file", ca, e))?;
+    let text = std::fs::read(ca).or_err_with(ErrorType::FileReadError, || {
+        format!("reading the CA file {}", ca.display())
+    })?;
+    if memchr::memmem::find(&text, b"-----BEGIN X509 CRL-----").is_some() {
+        builder
+            .cert_store_mut()
+            .set_flags(X509VerifyFlags::CRL_CHECK)
+            .map_err(|e| unusable_file("CA file", ca, e))?;
+    }
+    Ok(())
 }
 
 fn unusable_file(what: &str, path: &Path, e: ErrorStack) -> BError {

@@ -1,14 +1,19 @@
 //! TLS by OpenSSL, 1.1.1 or later.
 
 pub(crate) mod certificate;
-pub(crate) mod certificate_files;
 pub mod client;
+pub(crate) mod client_certificates;
 mod digest;
+mod faults;
+pub(crate) mod loaded;
 mod resumption;
 pub mod server;
+mod staple;
 pub mod stream;
 #[cfg(test)]
 pub(crate) mod test_certificates;
+pub(crate) mod tickets;
+mod transport;
 
 pub use stream::SslStream;
 
@@ -17,6 +22,9 @@ use ::openssl::x509::X509;
 
 /// The library's session object, as callbacks see it.
 pub type TlsRef = SslRef;
+
+/// A certificate.
+pub type Certificate = X509;
 
 /// Certificates to trust.
 pub type CaType = Box<[X509]>;

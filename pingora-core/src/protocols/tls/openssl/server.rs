@@ -1,59 +1,211 @@
 //! TLS towards clients.
 
-use super::certificate_files::CertificateFiles;
+use super::client_certificates::ClientDemands;
+use super::faults;
+use super::loaded::LoadedCertificate;
 use super::stream::SslStream;
-use crate::protocols::tls::{TlsAccept, TlsAcceptCallbacks};
+use super::tickets::SessionTickets;
+use crate::protocols::tls::offload::Offload;
+use crate::protocols::tls::store::{CertificateStore, ClientAbilities};
+use crate::protocols::tls::{HandshakeFailure, TlsAccept, TlsAcceptCallbacks};
 use crate::protocols::{IO, Stream};
 use crate::sys::tls as sys;
 use async_trait::async_trait;
-use openssl::ssl::{self, SslAcceptor};
+use openssl::ssl::{self, NameType, SslAcceptor, SslRef, SslVersion};
 use openssl_sys::SSL_ERROR_WANT_X509_LOOKUP;
-use pingora_error::{ErrorType, OrErr, Result};
+use pingora_error::{BError, Error, ErrorType, OrErr, Result};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What all TLS connections of one listener share.
 pub(crate) struct ServerContext {
     pub(crate) acceptor: SslAcceptor,
     pub(crate) callbacks: Option<TlsAcceptCallbacks>,
-    /// Where the certificate came from files.
-    pub(crate) files: Option<Arc<CertificateFiles>>,
+    /// Where the certificates come from, if not from the callbacks alone.
+    pub(crate) store: Option<CertificateStore>,
+    /// The one that every session has from its beginning.
+    pub(crate) installed: Option<Arc<LoadedCertificate>>,
+    pub(crate) tickets: Option<SessionTickets>,
+    pub(crate) clients: Option<ClientDemands>,
+    pub(crate) keep_client_hello: bool,
+    pub(crate) offload: Option<Offload>,
+}
+
+/// A handshake that came to nothing.
+#[derive(Debug)]
+pub(crate) struct FailedHandshake {
+    pub(crate) failure: HandshakeFailure,
+    pub(crate) error: BError,
+}
+
+impl From<BError> for FailedHandshake {
+    /// Nobody's fault but ours.
+    fn from(error: BError) -> Self {
+        FailedHandshake {
+            failure: HandshakeFailure::Other,
+            error,
+        }
+    }
+}
+
+impl From<ssl::Error> for FailedHandshake {
+    fn from(e: ssl::Error) -> Self {
+        let failure = faults::failure(&e);
+        let error = Error::because(ErrorType::TLSHandshakeFailure, failure.to_string(), e);
+        FailedHandshake { failure, error }
+    }
 }
 
 impl ServerContext {
-    /// The server's side of the handshake over `stream`. There is no deadline: the caller has one.
+    /// The server's side of the handshake over `stream`, and whether it resumed a session. There is no
+    /// deadline: the caller has one.
     ///
     /// # Errors
-    /// `TLSHandshakeFailure`.
-    pub(crate) async fn accept<S: IO + 'static>(&self, stream: S) -> Result<Stream> {
-        let stream = match &self.callbacks {
-            Some(callbacks) => {
-                handshake_with_callback(&self.acceptor, stream, callbacks.as_ref()).await?
+    /// `TLSHandshakeFailure`, and what kind of failure it is.
+    pub(crate) async fn accept<S: IO + 'static>(
+        &self,
+        stream: S,
+    ) -> Result<(Stream, bool), FailedHandshake> {
+        let mut stream = prepare_tls_stream(&self.acceptor, stream)?;
+        if self.keep_client_hello {
+            stream.keep_client_hello();
+        }
+        if let Some(clients) = &self.clients {
+            clients.prepare(stream.ssl_mut())?;
+        }
+        if self.must_choose() {
+            sys::suspend_at_certificate(stream.ssl_mut());
+        }
+        let (mut stream, mut outcome) = self.step(stream).await?;
+        if is_suspended(&outcome) {
+            sys::resume_at_certificate(stream.ssl_mut());
+            self.choose(stream.ssl_mut())?;
+            if let Some(callbacks) = &self.callbacks {
+                callbacks.certificate_callback(stream.ssl_mut()).await;
             }
-            None => {
-                let mut stream = prepare_tls_stream(&self.acceptor, stream)?;
-                if let Some(files) = &self.files {
-                    files.show(stream.ssl_mut())?;
-                }
-                accept_prepared(stream).await?
-            }
-        };
-        Ok(Box::new(stream))
+            (stream, outcome) = self.step(stream).await?;
+        }
+        outcome.map_err(|e| self.failed(&stream, e))?;
+        self.complete(&mut stream).await?;
+        let resumed = stream.ssl().session_reused();
+        Ok((Box::new(stream), resumed))
     }
 
-    /// Reads the certificate's files again; what is returned puts it into force. `None` where the
-    /// certificate does not come from files. Blocks.
+    /// Goes on with the handshake until it is over, fails, or waits for a certificate.
+    async fn step<S: IO + 'static>(
+        &self,
+        mut stream: SslStream<S>,
+    ) -> Result<(SslStream<S>, Result<(), ssl::Error>)> {
+        match &self.offload {
+            None => {
+                let outcome = stream.accept().await;
+                Ok((stream, outcome))
+            }
+            Some(offload) => {
+                let (mut stream, outcome, waited) =
+                    offload.run(stream, SslStream::poll_accept).await?;
+                stream.add_offload_wait(waited);
+                Ok((stream, outcome))
+            }
+        }
+    }
+
+    /// Whether there is anything to decide about the certificate.
+    fn must_choose(&self) -> bool {
+        if self.callbacks.is_some() {
+            return true;
+        }
+        let Some(store) = &self.store else {
+            return false;
+        };
+        let only = store.only().filter(|only| only.staple().is_none());
+        match (only, &self.installed) {
+            (Some(only), Some(installed)) => !Arc::ptr_eq(&only, installed),
+            _ => true,
+        }
+    }
+
+    /// Shows the certificate that the store has for the client.
+    fn choose(&self, ssl: &mut SslRef) -> Result<()> {
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        let name = ssl.servername(NameType::HOST_NAME).map(str::to_string);
+        let Some(chosen) = store.pick(name.as_deref(), || abilities(ssl)) else {
+            sys::forget_certificates(ssl);
+            return Ok(());
+        };
+        let installed = self.installed.as_ref();
+        if !installed.is_some_and(|installed| Arc::ptr_eq(installed, &chosen)) {
+            chosen.show(ssl)?;
+        }
+        if let Some(staple) = chosen.staple()
+            && sys::asks_for_ocsp(ssl)
+            && let Some(response) = staple.response(SystemTime::now())
+        {
+            let stapled = ssl.set_ocsp_status(response);
+            stapled.or_err(ErrorType::TLSHandshakeFailure, "stapling an OCSP response")?;
+        }
+        Ok(())
+    }
+
+    fn failed<S>(&self, stream: &SslStream<S>, e: ssl::Error) -> FailedHandshake {
+        let mut failed = FailedHandshake::from(e);
+        // Without a certificate, the library finds that nothing fits.
+        if failed.failure == HandshakeFailure::NothingInCommon
+            && stream.ssl().certificate().is_none()
+        {
+            failed.failure = HandshakeFailure::NoCertificate;
+            let name = stream.ssl().servername(NameType::HOST_NAME);
+            let context = format!("{} (name: {name:?})", failed.failure);
+            failed.error = failed.error.more_context(context);
+        }
+        failed
+    }
+
+    /// What is left to do after the handshake.
+    async fn complete<S: IO>(&self, stream: &mut SslStream<S>) -> Result<(), FailedHandshake> {
+        if let Some(clients) = &self.clients
+            && stream.ssl().session_reused()
+        {
+            let checked = clients.check_resumed(stream.ssl());
+            checked.map_err(|error| FailedHandshake {
+                failure: HandshakeFailure::ClientCertificate,
+                error,
+            })?;
+        }
+        if let Some(callbacks) = &self.callbacks
+            && let Some(value) = callbacks.handshake_complete_callback(stream.ssl()).await
+        {
+            stream.set_extension(value);
+        }
+        Ok(())
+    }
+
+    /// Reads all files anew: certificates, keys of tickets, authorities; what is returned puts them into
+    /// force. `None` where there are no files. Blocks.
     ///
     /// # Errors
-    /// `InvalidCert`, naming the file that can't be used.
+    /// Naming the file that can't be used.
     pub(crate) fn renew(&self) -> Result<Option<Box<dyn FnOnce() + Send>>> {
-        let Some(files) = &self.files else {
+        let store = self.store.as_ref().map(CertificateStore::prepare_reload);
+        let tickets = self.tickets.as_ref().map(SessionTickets::prepare_reload);
+        let clients = self.clients.as_ref().map(ClientDemands::prepare_reload);
+        let renewals = [
+            store.transpose()?,
+            tickets.transpose()?.flatten(),
+            clients.transpose()?.flatten(),
+        ];
+        let renewals: Vec<_> = renewals.into_iter().flatten().collect();
+        if renewals.is_empty() {
             return Ok(None);
-        };
-        let (files, renewed) = (files.clone(), files.read()?);
-        Ok(Some(Box::new(move || files.put(renewed))))
+        }
+        Ok(Some(Box::new(move || {
+            renewals.into_iter().for_each(|renewal| renewal())
+        })))
     }
 }
 
@@ -61,7 +213,23 @@ impl fmt::Debug for ServerContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerContext")
             .field("has_callbacks", &self.callbacks.is_some())
+            .field("store", &self.store)
+            .field("tickets", &self.tickets)
             .finish_non_exhaustive()
+    }
+}
+
+fn is_suspended(outcome: &Result<(), ssl::Error>) -> bool {
+    let error = outcome.as_ref().err();
+    error.is_some_and(|e| e.code().as_raw() == SSL_ERROR_WANT_X509_LOOKUP)
+}
+
+/// What the client of a handshake says about the certificates that it can use.
+fn abilities(ssl: &mut SslRef) -> ClientAbilities {
+    ClientAbilities {
+        signature_algorithms: sys::offered_signature_algorithms(ssl),
+        tls13: ssl.version2() == Some(SslVersion::TLS1_3),
+        ecdsa_ciphers: sys::offers_ecdsa_ciphers(ssl),
     }
 }
 
@@ -80,15 +248,13 @@ pub fn prepare_tls_stream<S: IO>(ssl_acceptor: &SslAcceptor, io: S) -> Result<Ss
 /// # Errors
 /// `TLSHandshakeFailure`.
 pub async fn handshake<S: IO>(ssl_acceptor: &SslAcceptor, io: S) -> Result<SslStream<S>> {
-    accept_prepared(prepare_tls_stream(ssl_acceptor, io)?).await
+    let mut stream = prepare_tls_stream(ssl_acceptor, io)?;
+    stream.accept().await.map_err(into_error)?;
+    Ok(stream)
 }
 
-async fn accept_prepared<S: IO>(mut stream: SslStream<S>) -> Result<SslStream<S>> {
-    stream
-        .accept()
-        .await
-        .or_err(ErrorType::TLSHandshakeFailure, "TLS handshake")?;
-    Ok(stream)
+fn into_error(e: ssl::Error) -> BError {
+    FailedHandshake::from(e).error
 }
 
 /// The server's side of the handshake, with the user's callbacks.
@@ -101,16 +267,11 @@ pub async fn handshake_with_callback<S: IO>(
     callbacks: &(dyn TlsAccept + Send + Sync),
 ) -> Result<SslStream<S>> {
     let mut stream = prepare_tls_stream(ssl_acceptor, io)?;
-    let suspended = Pin::new(&mut stream)
-        .start_accept()
-        .await
-        .or_err(ErrorType::TLSHandshakeFailure, "TLS handshake")?;
-    if suspended {
+    let suspended = Pin::new(&mut stream).start_accept().await;
+    if suspended.map_err(into_error)? {
         callbacks.certificate_callback(stream.ssl_mut()).await;
-        Pin::new(&mut stream)
-            .resume_accept()
-            .await
-            .or_err(ErrorType::TLSHandshakeFailure, "TLS handshake")?;
+        let resumed = Pin::new(&mut stream).resume_accept().await;
+        resumed.map_err(into_error)?;
     }
     if let Some(value) = callbacks.handshake_complete_callback(stream.ssl()).await {
         stream.set_extension(value);
@@ -139,7 +300,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> ResumableAccept for SslStream<S> 
         sys::resume_at_certificate(this.ssl_mut());
         match result {
             Ok(()) => Ok(false),
-            Err(e) if e.code().as_raw() == SSL_ERROR_WANT_X509_LOOKUP => Ok(true),
+            suspended if is_suspended(&suspended) => Ok(true),
             Err(e) => Err(e),
         }
     }

@@ -1,70 +1,88 @@
 //! A TLS session over any transport.
 //!
-//! OpenSSL does blocking I/O on what it is given. It is given an adapter that polls the transport
-//! once and answers `WouldBlock` where that is pending, so that the library's call ends and the
-//! task is woken when the transport is ready.
+//! OpenSSL does blocking I/O on what it is given. It is given an adapter that answers `WouldBlock` where
+//! the transport is pending, so that the library's call ends and the task is woken when the transport
+//! is ready.
 
+use super::transport::Transport;
 use crate::protocols::digest::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, ProxyDigest, SocketDigest, TimingDigest,
 };
 use crate::protocols::tls::{ALPN, SslDigest, TlsRef};
 use crate::protocols::{IO, Peek, Shutdown, Ssl, UniqueID, UniqueIDType};
 use crate::runtime::local::with_scratch;
+use crate::sys::tls as sys;
 use async_trait::async_trait;
 use openssl::ssl::{self, ErrorCode};
 use pingora_error::{ErrorType, OrErr, Result};
 use std::fmt;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
-use std::time::{Instant, SystemTime};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Most bytes of payload in one TLS record (RFC 8446 section 5.1).
 const MAX_RECORD: usize = 16 * 1024;
 
-/// The transport as OpenSSL sees it.
-struct Transport<T> {
-    io: T,
-    /// Of the task that made the present call into the library.
-    waker: Waker,
+/// The most payload that is sealed before it is sent: some records.
+const WRITE_AT_ONCE: usize = 4 * MAX_RECORD;
+
+/// What is still to be sealed of the slices of one write.
+struct Slices<'a> {
+    bufs: &'a [IoSlice<'a>],
+    /// Bytes of the first slice that are sealed.
+    skipped: usize,
 }
 
-fn or_would_block<R>(poll: Poll<io::Result<R>>) -> io::Result<R> {
-    match poll {
-        Poll::Ready(result) => result,
-        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-    }
-}
-
-impl<T: AsyncRead + Unpin> Read for Transport<T> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut cx = Context::from_waker(&self.waker);
-        let mut buf = ReadBuf::new(buf);
-        or_would_block(Pin::new(&mut self.io).poll_read(&mut cx, &mut buf))?;
-        Ok(buf.filled().len())
-    }
-}
-
-impl<T: AsyncWrite + Unpin> Write for Transport<T> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let mut cx = Context::from_waker(&self.waker);
-        or_would_block(Pin::new(&mut self.io).poll_write(&mut cx, buf))
+impl<'a> Slices<'a> {
+    fn is_empty(&self) -> bool {
+        self.bufs.iter().map(|slice| slice.len()).sum::<usize>() == self.skipped
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        let mut cx = Context::from_waker(&self.waker);
-        or_would_block(Pin::new(&mut self.io).poll_flush(&mut cx))
+    fn advance(&mut self, n: usize) {
+        self.skipped += n;
+        while let [first, rest @ ..] = self.bufs
+            && self.skipped >= first.len()
+        {
+            self.skipped -= first.len();
+            self.bufs = rest;
+        }
+    }
+
+    /// Calls `f` with what goes into the next record: from where it lies, or copied together.
+    fn with_next<R>(&mut self, f: impl FnOnce(&[u8]) -> R) -> R {
+        self.advance(0);
+        let first: &[u8] = self.bufs.first().map_or(&[], |first| first);
+        let first = first.get(self.skipped..).unwrap_or_default();
+        let others = self.bufs.get(1..).unwrap_or_default();
+        if first.len() >= MAX_RECORD || others.iter().all(|slice| slice.is_empty()) {
+            return f(first.get(..MAX_RECORD).unwrap_or(first));
+        }
+        with_scratch(|scratch| {
+            let mut room = scratch.get_mut(..MAX_RECORD).unwrap_or_default();
+            for slice in std::iter::once(first).chain(others.iter().map(|slice| &**slice)) {
+                // A slice of memory takes what it has room for.
+                let _ = io::Write::write(&mut room, slice);
+            }
+            let len = MAX_RECORD - room.len();
+            f(scratch.get(..len).unwrap_or_default())
+        })
     }
 }
 
 /// A TLS connection over the transport `T`.
 pub struct SslStream<T> {
     session: ssl::SslStream<Transport<T>>,
+    /// The library has nothing to give before more arrives.
+    starved: bool,
+    /// Payload that was sealed in a write that is still pending.
+    accepted: usize,
     digest: Option<Arc<SslDigest>>,
     timing: TimingDigest,
+    handshake_began: Option<Instant>,
     /// An error that came after data which had to be delivered first.
     deferred: Option<io::Error>,
     close_notify_sent: bool,
@@ -77,7 +95,7 @@ fn is_pending(e: &ssl::Error) -> bool {
 
 /// Whether the peer closed the transport without a close_notify, as a truncation attack would.
 /// OpenSSL 3 has a reason code for that; before, it was an error without any detail.
-fn is_truncation(e: &ssl::Error) -> bool {
+pub(super) fn is_truncation(e: &ssl::Error) -> bool {
     const UNEXPECTED_EOF_WHILE_READING: i32 = 294;
     match (e.io_error(), e.ssl_error()) {
         (None, None) => e.code() == ErrorCode::SYSCALL,
@@ -103,16 +121,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
     /// # Errors
     /// `TLSHandshakeFailure` where the library can't.
     pub fn new(ssl: ssl::Ssl, stream: T) -> Result<Self> {
-        let transport = Transport {
-            io: stream,
-            waker: Waker::noop().clone(),
-        };
-        let session = ssl::SslStream::new(ssl, transport)
+        let session = ssl::SslStream::new(ssl, Transport::new(stream))
             .or_err(ErrorType::TLSHandshakeFailure, "starting a TLS session")?;
         Ok(SslStream {
             session,
+            starved: false,
+            accepted: 0,
             digest: None,
             timing: TimingDigest::default(),
+            handshake_began: None,
             deferred: None,
             close_notify_sent: false,
         })
@@ -125,7 +142,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
     /// # Errors
     /// The library's.
     pub async fn connect(&mut self) -> Result<(), ssl::Error> {
-        self.handshake(ssl::SslStream::connect).await
+        std::future::poll_fn(|cx| self.poll_handshake(cx, ssl::SslStream::connect)).await
     }
 
     /// The server's side of the handshake; see [`connect`](SslStream::connect).
@@ -133,20 +150,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
     /// # Errors
     /// The library's.
     pub async fn accept(&mut self) -> Result<(), ssl::Error> {
-        self.handshake(ssl::SslStream::accept).await
+        std::future::poll_fn(|cx| self.poll_accept(cx)).await
     }
 
-    async fn handshake(
+    pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ssl::Error>> {
+        self.poll_handshake(cx, ssl::SslStream::accept)
+    }
+
+    fn poll_handshake(
         &mut self,
+        cx: &mut Context<'_>,
         step: fn(&mut ssl::SslStream<Transport<T>>) -> Result<(), ssl::Error>,
-    ) -> Result<(), ssl::Error> {
-        let start = Instant::now();
-        std::future::poll_fn(|cx| self.poll_session(cx, step)).await?;
+    ) -> Poll<Result<(), ssl::Error>> {
+        let began = *self.handshake_began.get_or_insert_with(Instant::now);
+        ready!(self.poll_session(cx, step))?;
         self.timing.established_ts = SystemTime::now();
-        let so_far = self.timing.establishment_duration.unwrap_or_default();
-        self.timing.establishment_duration = Some(so_far + start.elapsed());
-        self.digest = Some(Arc::new(SslDigest::from_ssl(self.session.ssl())));
-        Ok(())
+        self.timing.establishment_duration = Some(began.elapsed());
+        let mut digest = SslDigest::from_ssl(self.session.ssl());
+        if let Some(finder) = self.session.get_mut().client_hello.take() {
+            digest.extension.facts_mut().client_hello = finder.take();
+        }
+        self.digest = Some(Arc::new(digest));
+        Poll::Ready(Ok(()))
     }
 
     /// One call into the library on behalf of the task behind `cx`.
@@ -155,10 +180,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         cx: &mut Context<'_>,
         call: impl FnOnce(&mut ssl::SslStream<Transport<T>>) -> Result<R, ssl::Error>,
     ) -> Poll<Result<R, ssl::Error>> {
-        let waker = &mut self.session.get_mut().waker;
-        if !waker.will_wake(cx.waker()) {
-            waker.clone_from(cx.waker());
-        }
+        self.session.get_mut().set_waker(cx.waker());
+        sys::forget_errors();
         match call(&mut self.session) {
             Err(e) if is_pending(&e) => {
                 if e.io_error().is_none() {
@@ -171,18 +194,89 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         }
     }
 
+    /// One step of a read: feeds the library if it is starved, and takes one record from it. `false`:
+    /// it wants more.
     fn poll_read_some(
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let unfilled = buf.initialize_unfilled();
-        match ready!(self.poll_session(cx, |session| session.ssl_read(unfilled))) {
-            Ok(n) => buf.advance(n),
-            Err(e) if e.code() == ErrorCode::ZERO_RETURN => {}
-            Err(e) => return Poll::Ready(Err(into_io_error(e))),
+    ) -> Poll<io::Result<bool>> {
+        let transport = self.session.get_mut();
+        if self.starved {
+            ready!(transport.poll_fill(cx, buf.remaining()))?;
+            self.starved = false;
         }
-        Poll::Ready(Ok(()))
+        transport.set_waker(cx.waker());
+        transport.set_fed(true);
+        let read = sys::read(&mut self.session, buf);
+        self.session.get_mut().set_fed(false);
+        match read {
+            Ok(()) => {
+                // Spares a call, and one of the library's errors, for each message.
+                self.starved =
+                    !self.session.get_ref().has_arrived() && !sys::has_pending(self.ssl());
+                Poll::Ready(Ok(true))
+            }
+            Err(e) if e.code() == ErrorCode::ZERO_RETURN => Poll::Ready(Ok(true)),
+            Err(e) if e.code() == ErrorCode::WANT_READ && e.io_error().is_some() => {
+                self.starved = true;
+                Poll::Ready(Ok(false))
+            }
+            Err(e) if is_pending(&e) => {
+                if e.io_error().is_none() {
+                    // The library wants another call, not the transport: nobody would wake us.
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+            Err(e) => Poll::Ready(Err(into_io_error(e))),
+        }
+    }
+
+    /// Fills `buf` with as many records as have arrived.
+    fn poll_read_records(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let start = buf.filled().len();
+        loop {
+            let before = buf.filled().len();
+            let polled = self.poll_read_some(cx, buf);
+            match polled {
+                Poll::Ready(Ok(true))
+                    if buf.filled().len() > before && buf.remaining() > 0 && !self.starved => {}
+                Poll::Ready(Ok(false)) if before == start => {}
+                Poll::Pending if before == start => return Poll::Pending,
+                Poll::Ready(Err(e)) if before == start => return Poll::Ready(Err(e)),
+                Poll::Ready(Err(e)) => {
+                    self.deferred = Some(e);
+                    return Poll::Ready(Ok(()));
+                }
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// Seals what these slices hold, up to [`WRITE_AT_ONCE`] of it. Returns how much.
+    fn poll_seal(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut rest = Slices { bufs, skipped: 0 };
+        let mut total = 0;
+        while total < WRITE_AT_ONCE && !rest.is_empty() {
+            let sealed =
+                rest.with_next(|record| self.poll_session(cx, |session| session.ssl_write(record)));
+            match sealed {
+                Poll::Ready(Ok(n)) => {
+                    total += n;
+                    rest.advance(n);
+                }
+                // It fails again when it is asked again.
+                _ if total > 0 => break,
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(into_io_error(e))),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(total))
     }
 }
 
@@ -199,7 +293,7 @@ impl<T> SslStream<T> {
 
     /// The library's session, to be changed.
     pub fn ssl_mut(&mut self) -> &mut TlsRef {
-        crate::sys::tls::session_mut(&mut self.session)
+        sys::session_mut(&mut self.session)
     }
 
     /// The transport.
@@ -210,6 +304,17 @@ impl<T> SslStream<T> {
     /// The transport. Reading or writing on it breaks the session.
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.session.get_mut().io
+    }
+
+    /// Keeps the first message of the client, for the digest. To be called before the handshake.
+    pub(crate) fn keep_client_hello(&mut self) {
+        self.session.get_mut().client_hello = Some(Box::default());
+    }
+
+    /// Notes for how long the handshake waited for another thread.
+    pub(crate) fn add_offload_wait(&mut self, waited: Duration) {
+        let so_far = self.timing.offload_wait_duration.unwrap_or_default();
+        self.timing.offload_wait_duration = Some(so_far + waited);
     }
 
     /// Keeps what a user's callback made of the handshake.
@@ -224,7 +329,7 @@ impl<T> Drop for SslStream<T> {
     fn drop(&mut self) {
         // A session that failed was spoiled when it did.
         if self.digest.is_some() {
-            crate::sys::tls::spare_session(self.ssl_mut());
+            sys::spare_session(self.ssl_mut());
         }
     }
 }
@@ -269,20 +374,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for SslStream<T> {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let start = buf.filled().len();
-        loop {
-            let before = buf.filled().len();
-            match this.poll_read_some(cx, buf) {
-                Poll::Pending if before == start => return Poll::Pending,
-                Poll::Ready(Err(e)) if before == start => return Poll::Ready(Err(e)),
-                Poll::Ready(Err(e)) => {
-                    this.deferred = Some(e);
-                    return Poll::Ready(Ok(()));
-                }
-                Poll::Ready(Ok(())) if buf.filled().len() > before && buf.remaining() > 0 => {}
-                _ => return Poll::Ready(Ok(())),
-            }
-        }
+        let polled = this.poll_read_records(cx, buf);
+        this.session.get_mut().return_buffer();
+        polled
     }
 }
 
@@ -292,39 +386,44 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SslStream<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        // The library takes an empty write for a mistake.
-        if buf.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let this = self.get_mut();
-        this.poll_session(cx, |session| session.ssl_write(buf))
-            .map_err(into_io_error)
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
-    /// Copies small slices together, so that they leave in one record. After a pending write the
-    /// same bytes have to be offered again, as with any TLS write; more may follow them.
+    /// Seals up to 64 KiB, small slices together in one record, and sends it all at once. After a
+    /// pending write the same bytes have to be offered again, as with any TLS write; more may follow
+    /// them.
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut filled = bufs.iter().filter(|b| !b.is_empty());
-        let Some(first) = filled.next() else {
+        let this = self.get_mut();
+        ready!(this.session.get_mut().poll_send(cx))?;
+        let offered: usize = bufs.iter().map(|slice| slice.len()).sum();
+        if offered == 0 {
             return Poll::Ready(Ok(0));
-        };
-        if first.len() >= MAX_RECORD || filled.next().is_none() {
-            return self.poll_write(cx, first);
         }
-        with_scratch(|scratch| {
-            let mut len = 0;
-            for slice in bufs {
-                let room = &mut scratch[len..MAX_RECORD];
-                let n = slice.len().min(room.len());
-                room[..n].copy_from_slice(&slice[..n]);
-                len += n;
+        let accepted = std::mem::take(&mut this.accepted);
+        if accepted > 0 {
+            return Poll::Ready(match accepted <= offered {
+                true => Ok(accepted),
+                false => Err(io::ErrorKind::InvalidInput.into()),
+            });
+        }
+        this.session.get_mut().set_gathers(true);
+        let sealed = this.poll_seal(cx, bufs);
+        let transport = this.session.get_mut();
+        transport.set_gathers(false);
+        this.starved &= !transport.take_read_by_itself();
+        // Also what the library has to say to the other side where it failed.
+        let sent = transport.poll_send(cx);
+        match (ready!(sealed)?, sent) {
+            (sealed, Poll::Ready(sent)) => Poll::Ready(sent.map(|()| sealed)),
+            (sealed, Poll::Pending) => {
+                this.accepted = sealed;
+                Poll::Pending
             }
-            self.poll_write(cx, &scratch[..len])
-        })
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -332,12 +431,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SslStream<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.get_mut().get_mut()).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(this.session.get_mut().poll_send(cx))?;
+        Pin::new(this.get_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.close_notify_sent {
+            ready!(this.session.get_mut().poll_send(cx))?;
             // An error here means that the session is broken or was never established; the
             // transport is closed either way.
             let _ = ready!(this.poll_session(cx, ssl::SslStream::shutdown));
@@ -403,3 +505,6 @@ impl<T: GetSocketDigest> GetSocketDigest for SslStream<T> {
 }
 
 impl<T: IO> Peek for SslStream<T> {}
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,16 @@
 //! Certificates made on the spot, for tests.
 
+use crate::protocols::tls::{CertificateSource, KeyKind};
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509Builder, X509Name};
+use std::time::SystemTime;
 
 /// A certificate and its key.
 pub(crate) struct Made {
@@ -16,8 +19,22 @@ pub(crate) struct Made {
 }
 
 fn new_key() -> PKey<Private> {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    ec_key(Nid::X9_62_PRIME256V1)
+}
+
+fn ec_key(curve: Nid) -> PKey<Private> {
+    let group = EcGroup::from_curve_name(curve).unwrap();
     PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+}
+
+fn key_of(kind: KeyKind) -> PKey<Private> {
+    match kind {
+        KeyKind::EcdsaP256 => new_key(),
+        KeyKind::EcdsaP384 => ec_key(Nid::SECP384R1),
+        KeyKind::Ed25519 => PKey::generate_ed25519().unwrap(),
+        KeyKind::Rsa => PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap(),
+        other => panic!("no test needs {other}"),
+    }
 }
 
 fn subject(name: &str) -> X509Name {
@@ -70,6 +87,22 @@ impl Made {
         self.issue_with(names, ips, |_| {})
     }
 
+    /// A certificate for a key of this kind.
+    pub(crate) fn issue_kind(&self, kind: KeyKind, names: &[&str]) -> Made {
+        self.sign(key_of(kind), names, &[], |_| {})
+    }
+
+    /// A certificate whose time is over.
+    pub(crate) fn issue_expired(&self, names: &[&str]) -> Made {
+        self.issue_with(names, &[], |builder| {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let now = i64::try_from(now.unwrap().as_secs()).unwrap();
+            let day = |days: i64| Asn1Time::from_unix(now + days * 86_400).unwrap();
+            builder.set_not_before(&day(-2)).unwrap();
+            builder.set_not_after(&day(-1)).unwrap();
+        })
+    }
+
     /// The same, with changes before it is signed.
     pub(crate) fn issue_with(
         &self,
@@ -77,7 +110,16 @@ impl Made {
         ips: &[&str],
         change: impl FnOnce(&mut X509Builder),
     ) -> Made {
-        let key = new_key();
+        self.sign(new_key(), names, ips, change)
+    }
+
+    fn sign(
+        &self,
+        key: PKey<Private>,
+        names: &[&str],
+        ips: &[&str],
+        change: impl FnOnce(&mut X509Builder),
+    ) -> Made {
         let mut builder = unsigned(names.first().unwrap_or(&"unnamed"), &key);
         builder.set_issuer_name(self.cert.subject_name()).unwrap();
         let mut san = SubjectAlternativeName::new();
@@ -99,5 +141,20 @@ impl Made {
             cert: builder.build(),
             key,
         }
+    }
+
+    /// The certificate as PEM.
+    pub(crate) fn cert_pem(&self) -> Vec<u8> {
+        self.cert.to_pem().unwrap()
+    }
+
+    /// The key as PEM.
+    pub(crate) fn key_pem(&self) -> Vec<u8> {
+        self.key.private_key_to_pem_pkcs8().unwrap()
+    }
+
+    /// Both, for a store.
+    pub(crate) fn source(&self) -> CertificateSource {
+        CertificateSource::pem(self.cert_pem(), self.key_pem())
     }
 }

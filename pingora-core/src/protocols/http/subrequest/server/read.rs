@@ -2,11 +2,10 @@
 
 use super::{HttpSession, Incoming, Inner, MOST_NESTED};
 use crate::protocols::http::HttpTask;
-use crate::protocols::http::body_buffer::FixedBuffer;
+use crate::protocols::http::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
 use crate::protocols::http::faults;
 use crate::protocols::http::h1::{self, BodyEncoder, BodyLength};
 use crate::protocols::http::timed::Timed;
-use crate::protocols::http::v1::server::RETRY_BUFFER_SIZE;
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};

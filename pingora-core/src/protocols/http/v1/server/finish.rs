@@ -215,6 +215,26 @@ impl HttpSession {
         }
     }
 
+    /// Whether the next bytes are `expected`; ready as soon as that is decided. They stay where they
+    /// are. Cancel-safe.
+    pub(crate) fn poll_begins_with(&mut self, cx: &mut Context<'_>, expected: &[u8]) -> Poll<bool> {
+        let inner = &mut *self.inner;
+        loop {
+            let waiting = inner.input.waiting();
+            let compared = waiting.len().min(expected.len());
+            if waiting.get(..compared) != expected.get(..compared) {
+                return Poll::Ready(false);
+            }
+            if compared == expected.len() {
+                return Poll::Ready(true);
+            }
+            match ready!(inner.input.poll_read_ahead(&mut inner.io, cx)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(false),
+            }
+        }
+    }
+
     /// Ready when an idle connection has waited until `at`. To be polled with
     /// [`HttpSession::poll_request_begins`].
     pub fn poll_keepalive(&mut self, cx: &mut Context<'_>, at: Instant, now: Instant) -> Poll<()> {

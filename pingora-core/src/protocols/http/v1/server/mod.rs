@@ -38,8 +38,6 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN_LIMIT: usize = 64 * 1024;
 /// The most that a client may send ahead of its turn, in bytes, before reading pauses.
 const READ_AHEAD_LIMIT: usize = 64 * 1024;
-/// Default size of the buffer that a retry is fed from, in bytes.
-pub(crate) const RETRY_BUFFER_SIZE: usize = 64 * 1024;
 
 /// Whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,14 +153,7 @@ impl Timed for Inner {
 impl Inner {
     fn digest(&self) -> &Digest {
         let io = &self.io;
-        self.digest.get_or_init(|| {
-            Box::new(Digest {
-                ssl_digest: io.get_ssl_digest(),
-                timing_digest: io.get_timing_digest(),
-                proxy_digest: io.get_proxy_digest(),
-                socket_digest: io.get_socket_digest(),
-            })
-        })
+        self.digest.get_or_init(|| Box::new(Digest::of(io)))
     }
 
     #[allow(clippy::expect_used, reason = "it is there since the line before")]

@@ -3,8 +3,8 @@
 use super::super::faults;
 use super::super::input::{BodyEvent, HeadEvent};
 use super::super::timed::Timed;
-use super::{Continue, HttpSession, Inner, READ_AHEAD_LIMIT, RETRY_BUFFER_SIZE};
-use crate::protocols::http::body_buffer::FixedBuffer;
+use super::{Continue, HttpSession, Inner, READ_AHEAD_LIMIT};
+use crate::protocols::http::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
 use crate::protocols::http::h1::{self, BodyDecoder, BodyLength, Fault};
 use bytes::Bytes;
 use http::{HeaderMap, Version};

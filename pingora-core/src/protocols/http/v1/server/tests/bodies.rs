@@ -1,6 +1,7 @@
 //! Request bodies: framing, limits, permission, copies.
 
 use super::*;
+use crate::protocols::http::body_buffer::RETRY_BUFFER_SIZE;
 use pingora_error::ErrorType;
 
 const CHUNKED: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\

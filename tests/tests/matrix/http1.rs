@@ -1,13 +1,8 @@
-//! Every shape of message, by every method, from either version of client: what goes in comes out.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that can't go on ends by panicking"
-)]
+//! What HTTP/1 alone has, by every method, from either version of client.
 
+use super::{MB, assert_same, framing_of, named};
 use pingora_tests::{
-    Connection, Ending, FixedUpstream, Message, Origin, TestServer, eventually, pattern, proxy,
+    Connection, Ending, FixedUpstream, Origin, TestServer, eventually, pattern, proxy,
 };
 use std::fmt::Write;
 use std::sync::Arc;
@@ -16,37 +11,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-const MB: usize = 1024 * 1024;
-
 async fn behind_a_proxy() -> (Origin, TestServer) {
     let origin = Origin::well_behaved().await;
     let proxy = proxy(FixedUpstream(origin.address())).await;
     (origin, proxy)
-}
-
-/// Compares long bodies without printing them.
-#[track_caller]
-fn assert_same(got: &[u8], wanted: &[u8], what: &str) {
-    let differs = got.iter().zip(wanted).position(|(a, b)| a != b);
-    assert!(
-        got == wanted,
-        "{what}: {} bytes for {}, the first difference at {differs:?}",
-        got.len(),
-        wanted.len()
-    );
-}
-
-/// How the answer is delimited towards the client.
-fn framing_of(answer: &Message) -> &'static str {
-    match (
-        answer.header("Content-Length"),
-        answer.header("Transfer-Encoding"),
-    ) {
-        (Some(_), Some(_)) => "both",
-        (Some(_), None) => "length",
-        (None, Some(_)) => "chunked",
-        (None, None) => "none",
-    }
 }
 
 /// The path, the body's length, and its framing towards a client of HTTP/1.1 and of 1.0.
@@ -364,14 +332,6 @@ async fn trailers_pass_in_both_directions_and_carry_no_framing() {
                   2\r\nhi\r\n0\r\nX-Sum: 7\r\nContent-Length: 3\r\nHost: evil\r\nAuthorization: x\r\n\r\n";
     assert_eq!(client.ask(upload).await.text(), "hi");
     assert_eq!(named(&origin.last_request().trailers), ["x-sum: 7"]);
-}
-
-/// Field lines whose names are without case.
-fn named(fields: &[(String, String)]) -> Vec<String> {
-    let lines = fields.iter();
-    lines
-        .map(|(name, value)| format!("{}: {value}", name.to_lowercase()))
-        .collect()
 }
 
 #[tokio::test]

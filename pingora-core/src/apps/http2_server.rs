@@ -1,0 +1,320 @@
+//! A connection of HTTP/2: one task that drives it, and one for each stream.
+
+use super::http_server::{HttpServerApp, HttpServerOptions, ShutdownNotice, is_shutting_down};
+use super::pace::{Pace, Seen, Step};
+use crate::process::ShutdownWatch;
+use crate::process::drain::quiet_time;
+use crate::protocols::http::ServerSession;
+use crate::protocols::http::v2::guard::Watch;
+use crate::protocols::http::v2::server::{HttpSession, accept, guarded_handshake};
+use crate::protocols::http::v2::turns::Turns;
+use crate::protocols::{Digest, Stream};
+use bytes::Bytes;
+use futures::task::AtomicWaker;
+use h2::server::{Connection, SendResponse};
+use h2::{Ping, PingPong, Reason, RecvStream};
+use http::Request;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long a connection that is being closed may take to write its last frames.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How often a connection that was said goodbye to is looked at.
+const DRAINING: Duration = Duration::from_secs(1);
+
+/// What the tasks of a connection share.
+struct Shared<SV> {
+    app: Arc<SV>,
+    shutdown: ShutdownWatch,
+    open: AtomicUsize,
+    /// The connection is gone: the last stream wakes whoever waits for it.
+    gone: AtomicBool,
+    last: AtomicWaker,
+}
+
+/// Counts a stream for as long as its task lives, whichever way that ends.
+struct OpenStream<SV>(Arc<Shared<SV>>);
+
+impl<SV> OpenStream<SV> {
+    fn new(shared: &Arc<Shared<SV>>) -> Self {
+        shared.open.fetch_add(1, Ordering::Relaxed);
+        OpenStream(shared.clone())
+    }
+}
+
+impl<SV> Drop for OpenStream<SV> {
+    fn drop(&mut self) {
+        let last = self.0.open.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && self.0.gone.load(Ordering::Acquire) {
+            self.0.last.wake();
+        }
+    }
+}
+
+impl<SV> Shared<SV> {
+    fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Waits for the streams of a connection that is gone. They find out by themselves; their last
+    /// phases run.
+    async fn streams_ended(&self) {
+        self.gone.store(true, Ordering::Release);
+        poll_fn(|cx| {
+            self.last.register(cx.waker());
+            match self.open() {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
+    }
+}
+
+/// Drives one connection.
+struct Driver<SV> {
+    shared: Arc<Shared<SV>>,
+    options: HttpServerOptions,
+    connection: Connection<Stream, Bytes>,
+    watch: Arc<Watch>,
+    digest: Arc<Digest>,
+    notice: ShutdownNotice,
+    pings: Option<PingPong>,
+    pace: Pace,
+    timer: Option<Timer>,
+    /// Streams so far.
+    accepted: u64,
+    /// GOAWAY was sent, or is about to be: no stream is to follow those under way.
+    draining: bool,
+    /// The connection is being closed, whatever is under way.
+    ending: bool,
+    turns: Turns,
+}
+
+/// Serves a connection of which `ahead` was read already. Returns when all of its streams have ended.
+pub(super) async fn serve<SV>(app: &Arc<SV>, io: Stream, ahead: Bytes, shutdown: &ShutdownWatch)
+where
+    SV: HttpServerApp + Send + Sync + 'static,
+{
+    let digest = Arc::new(Digest::of(&io));
+    let options = app.server_options().cloned().unwrap_or_default();
+    let handshake = guarded_handshake(io, ahead, app.h2_options(), options.h2_limits());
+    let begun = match options.header_timeout() {
+        Some(limit) => match tokio::time::timeout(limit, handshake).await {
+            Ok(begun) => begun,
+            Err(_) => return log::debug!("a client did not begin its HTTP/2 connection in time"),
+        },
+        None => handshake.await,
+    };
+    let (mut connection, watch) = match begun {
+        Ok(begun) => begun,
+        Err(error) => return log::debug!("a connection of HTTP/2 did not begin: {error}"),
+    };
+    let shared = Arc::new(Shared {
+        app: app.clone(),
+        shutdown: shutdown.clone(),
+        open: AtomicUsize::new(0),
+        gone: AtomicBool::new(false),
+        last: AtomicWaker::new(),
+    });
+    let mut driver = Driver {
+        shared: shared.clone(),
+        pings: connection.ping_pong(),
+        connection,
+        watch,
+        digest,
+        notice: ShutdownNotice::default(),
+        pace: Pace::default(),
+        timer: options.h2_idle_timeout.and_then(Timer::after),
+        options,
+        accepted: 0,
+        draining: false,
+        ending: false,
+        turns: Turns::default(),
+    };
+    poll_fn(|cx| driver.poll_behind_streams(cx)).await;
+    // The socket is closed before the last streams have noticed.
+    drop(driver);
+    shared.streams_ended().await;
+}
+
+impl<SV> Driver<SV>
+where
+    SV: HttpServerApp + Send + Sync + 'static,
+{
+    fn poll_behind_streams(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.turns.streams_first(self.shared.open(), cx) {
+            true => Poll::Pending,
+            false => self.poll(cx),
+        }
+    }
+
+    /// Ready when the connection is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            // Looked at in between, because whoever is guarded against is not read from any more.
+            self.end_for_an_offence();
+            match accept(&mut self.connection, cx) {
+                Poll::Ready(Ok(Some((request, respond)))) => self.begin_stream(request, respond),
+                Poll::Ready(Ok(None)) => return Poll::Ready(()),
+                Poll::Ready(Err(error)) => {
+                    log::debug!("a connection of HTTP/2 failed: {error}");
+                    return Poll::Ready(());
+                }
+                Poll::Pending if self.offends() => {}
+                Poll::Pending if self.drains_for_shutdown(cx) => {}
+                Poll::Pending => match self.poll_timer(cx) {
+                    Poll::Ready(Step::Close) => self.drain(DRAINING),
+                    Poll::Ready(Step::Abandon) => return Poll::Ready(()),
+                    Poll::Ready(Step::Ping) => self.ping(cx),
+                    Poll::Ready(Step::Wait) => {}
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+
+    fn begin_stream(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        self.accepted += 1;
+        let rules = self.options.request_rules();
+        let mut session = HttpSession::new(request, respond, self.digest.clone(), &rules);
+        session.set_max_body_size(self.options.max_body_size());
+        let stream = OpenStream::new(&self.shared);
+        tokio::spawn(async move {
+            let Shared { app, shutdown, .. } = &*stream.0;
+            // There is no connection to be given back: it is not the stream's.
+            let _ = app
+                .process_new_http(ServerSession::H2(session), shutdown)
+                .await;
+        });
+        let limit = self.options.keepalive_request_limit;
+        if limit.is_some_and(|limit| self.accepted >= u64::from(limit)) {
+            self.drain(DRAINING);
+        }
+    }
+
+    /// Whether the peer has done something too often, and was not told so yet.
+    fn offends(&self) -> bool {
+        !self.ending && self.watch.offence().is_some()
+    }
+
+    /// Ends the connection of a peer that asks for too much of what is no work.
+    fn end_for_an_offence(&mut self) {
+        let Some(offence) = self.watch.offence().filter(|_| !self.ending) else {
+            return;
+        };
+        let client = self.digest.socket_digest.as_ref();
+        let client = client.and_then(|socket| socket.peer_addr());
+        log::warn!(
+            "a connection of HTTP/2 is ended: {}: {client:?}",
+            offence.describe()
+        );
+        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        self.ending = true;
+        self.look_again_in(LAST_WORDS);
+    }
+
+    fn drains_for_shutdown(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.draining {
+            return false;
+        }
+        let shutdown = &self.shared.shutdown;
+        let begun = self.notice.poll(cx, shutdown).is_ready() || is_shutting_down(shutdown);
+        if begun {
+            let quiet = quiet_time(&self.shared.shutdown);
+            self.drain(quiet);
+        }
+        begun
+    }
+
+    /// Tells the client to open no more streams here; those under way go on (RFC 9113 section 6.8).
+    fn drain(&mut self, look_again: Duration) {
+        if !self.draining {
+            self.draining = true;
+            self.connection.graceful_shutdown();
+            self.look_again_in(look_again);
+        }
+    }
+
+    fn look_again_in(&mut self, time: Duration) {
+        match &mut self.timer {
+            Some(timer) => timer.set(time),
+            None => self.timer = Timer::after(time),
+        }
+    }
+
+    fn ping(&mut self, cx: &mut Context<'_>) {
+        if let Some(pings) = &mut self.pings {
+            // Takes the last answer in; that there was one is seen by what was received.
+            let _ = pings.poll_pong(cx);
+            let _ = pings.send_ping(Ping::opaque());
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        let Some(timer) = &mut self.timer else {
+            return Poll::Pending;
+        };
+        if timer.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if self.ending {
+            return Poll::Ready(Step::Abandon);
+        }
+        let seen = Seen {
+            open: self.shared.open(),
+            accepted: self.accepted,
+            received: self.watch.received(),
+            draining: self.draining,
+        };
+        let again = match self.draining {
+            true => Some(DRAINING),
+            false => self.options.h2_idle_timeout,
+        };
+        match again {
+            Some(again) => self.look_again_in(again),
+            None => self.timer = None,
+        }
+        Poll::Ready(self.pace.tick(seen))
+    }
+}
+
+/// A timer that is polled only when there is something to be learned from it.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    waker: Option<Waker>,
+}
+
+impl Timer {
+    /// `None` where that is beyond the end of time.
+    fn after(time: Duration) -> Option<Self> {
+        Some(Timer {
+            sleep: Box::pin(sleep_until(Instant::now().checked_add(time)?)),
+            waker: None,
+        })
+    }
+
+    fn set(&mut self, time: Duration) {
+        if let Some(at) = Instant::now().checked_add(time) {
+            self.sleep.as_mut().reset(at);
+            self.waker = None;
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let known = |waker: &Waker| waker.will_wake(cx.waker());
+        if self.waker.as_ref().is_some_and(known) && !self.sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        self.waker = Some(cx.waker().clone());
+        self.sleep.as_mut().poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

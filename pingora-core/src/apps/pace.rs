@@ -1,0 +1,121 @@
+//! What becomes of a connection of HTTP/2 on which little happens. Pure: told what was seen each
+//! time that the idle time has passed.
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing.
+    Wait,
+    /// Ask whether the peer is still there.
+    Ping,
+    /// Say goodbye.
+    Close,
+    /// Close without a word: nobody is there to hear it.
+    Abandon,
+}
+
+/// What was seen by now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// Streams under way.
+    pub(super) open: usize,
+    /// Streams so far.
+    pub(super) accepted: u64,
+    /// Bytes received so far.
+    pub(super) received: u64,
+    /// Whether goodbye was said.
+    pub(super) draining: bool,
+}
+
+/// What was seen the last time.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    busy: bool,
+    accepted: u64,
+    received: u64,
+    pinged: bool,
+}
+
+impl Pace {
+    /// The idle time has passed once more.
+    ///
+    /// A connection is idle where no stream was open all the time: it is closed after one to two
+    /// idle times. Where streams are open and the peer was silent all the time, it is pinged, and
+    /// given up if it is silent once more.
+    pub(super) fn tick(&mut self, seen: Seen) -> Step {
+        let idle = !self.busy && seen.open == 0 && seen.accepted == self.accepted;
+        let silent = seen.received == self.received;
+        let step = match seen.open {
+            0 if seen.draining => Step::Abandon,
+            0 if idle => Step::Close,
+            0 => Step::Wait,
+            _ if silent && self.pinged => Step::Abandon,
+            _ if silent => Step::Ping,
+            _ => Step::Wait,
+        };
+        *self = Pace {
+            busy: seen.open > 0,
+            accepted: seen.accepted,
+            received: seen.received,
+            pinged: step == Step::Ping,
+        };
+        step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Streams open, streams so far, bytes so far, whether it is draining; and what follows.
+    type Row = (usize, u64, u64, bool, Step);
+
+    fn check(rows: &[Row]) {
+        let mut pace = Pace::default();
+        for (position, &(open, accepted, received, draining, expected)) in rows.iter().enumerate() {
+            let seen = Seen {
+                open,
+                accepted,
+                received,
+                draining,
+            };
+            assert_eq!(pace.tick(seen), expected, "tick {position} of {rows:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_without_streams_is_closed() {
+        check(&[(0, 0, 50, false, Step::Close)]);
+        check(&[
+            (1, 1, 100, false, Step::Wait),
+            (0, 1, 200, false, Step::Wait),
+            (0, 1, 200, false, Step::Close),
+        ]);
+        // Streams came and went in between.
+        check(&[
+            (0, 3, 100, false, Step::Wait),
+            (0, 5, 200, false, Step::Wait),
+            (0, 5, 300, false, Step::Close),
+        ]);
+    }
+
+    #[test]
+    fn a_silent_peer_with_streams_is_pinged_and_then_given_up() {
+        check(&[
+            (1, 1, 100, false, Step::Wait),
+            (1, 1, 100, false, Step::Ping),
+            (1, 1, 117, false, Step::Wait),
+            (1, 1, 117, false, Step::Ping),
+            (1, 1, 117, false, Step::Abandon),
+        ]);
+    }
+
+    #[test]
+    fn a_connection_that_drains_is_left_once_its_streams_have_ended() {
+        check(&[
+            (2, 2, 100, true, Step::Wait),
+            (1, 2, 150, true, Step::Wait),
+            (0, 2, 150, true, Step::Abandon),
+        ]);
+    }
+}

@@ -1,0 +1,111 @@
+//! Connections that are being made, and the requests that wait for them.
+
+use super::pool::{Key, Registry};
+use pingora_error::{Error, ErrorType};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What became of a connection that others waited for.
+#[derive(Clone, Debug)]
+pub(super) enum Landing {
+    /// It is still being made.
+    Flying,
+    /// It is there, and may have room.
+    Http2,
+    /// The server speaks HTTP/1 only: everybody needs a connection of their own.
+    Http1,
+    /// There is none, and why.
+    Failed(ErrorType, String),
+    /// Whoever made it gave up.
+    Abandoned,
+}
+
+impl Landing {
+    pub(super) fn failed(error: &Error) -> Self {
+        let why = error
+            .context
+            .as_ref()
+            .map_or("", |context| context.as_str());
+        let why = format!("another request that connected failed: {why}");
+        Landing::Failed(error.etype().clone(), why)
+    }
+}
+
+/// A connection that is being made.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) number: u64,
+    /// How many more requests will find room on it.
+    room: usize,
+    landing: watch::Receiver<Landing>,
+}
+
+impl Flight {
+    /// A flight with room for `seats` requests, its leader's included.
+    pub(super) fn new(
+        number: u64,
+        seats: usize,
+        registry: Arc<Registry>,
+        key: Key,
+    ) -> (Self, Leader) {
+        let (sender, landing) = watch::channel(Landing::Flying);
+        let flight = Flight {
+            number,
+            room: seats.saturating_sub(1),
+            landing,
+        };
+        let leader = Leader {
+            number,
+            key,
+            registry,
+            sender,
+        };
+        (flight, leader)
+    }
+
+    /// A place among those who wait, if one is left.
+    pub(super) fn join(&mut self) -> Option<Wait> {
+        self.room = self.room.checked_sub(1)?;
+        Some(Wait(self.landing.clone()))
+    }
+}
+
+/// Makes the connection. Dropped without a landing, others try.
+pub(super) struct Leader {
+    number: u64,
+    key: Key,
+    registry: Arc<Registry>,
+    sender: watch::Sender<Landing>,
+}
+
+impl Leader {
+    /// Tells all who wait.
+    pub(super) fn land(self, landing: Landing) {
+        self.registry.end_flight(self.key, self.number);
+        self.sender.send_replace(landing);
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        self.registry.end_flight(self.key, self.number);
+    }
+}
+
+/// A place among those who wait for a connection.
+#[derive(Debug)]
+pub(super) struct Wait(watch::Receiver<Landing>);
+
+impl Wait {
+    /// What became of the connection.
+    pub(super) async fn landed(mut self) -> Landing {
+        let landed = self
+            .0
+            .wait_for(|landing| !matches!(landing, Landing::Flying))
+            .await;
+        match landed {
+            Ok(landing) => landing.clone(),
+            Err(_) => Landing::Abandoned,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The beginning of a connection.
+
+use super::pool::Departing;
+use crate::protocols::http::v2::client::{Activity, BEFORE_SETTINGS, ConnectionRef, Driver};
+use crate::protocols::{Digest, Stream, UniqueIDType};
+use crate::upstreams::peer::Peer;
+use bytes::Bytes;
+use h2::client::{Builder, Connection, SendRequest};
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The window of a stream, and of a connection, before anybody says otherwise (RFC 9113
+/// section 6.9.2).
+const PROTOCOL_WINDOW: u32 = 65_535;
+/// The largest window there is.
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+/// Most bytes of a response's fields, decoded, as the protocol counts them.
+const MOST_HEADER_LIST: u32 = 64 * 1024;
+/// Most bytes of a request that a stream holds until its window, or the socket, has room.
+const SEND_BUFFER: usize = 64 * 1024;
+/// How many streams that we have reset are remembered, so that what is still on its way for them is
+/// no error of the server's.
+const RESETS_REMEMBERED: usize = 256;
+/// How many frames that break the rules of their stream a connection survives in its life.
+const MOST_STREAM_ERRORS: usize = 16 * 1024;
+/// What the frames of one stream's window may cost, in units of its bytes. A frame costs memory
+/// however small it is; a slow client behind a server that sends small messages must not end the
+/// connection for all others.
+const FRAME_BUDGET: usize = 16;
+const MOST_FRAME_BUDGET: usize = 16 * 1024 * 1024;
+
+/// How a connection is set up.
+#[derive(Clone, Debug)]
+pub struct H2HandshakeSettings {
+    /// Most exchanges at a time. 1 by default; the server may take fewer.
+    pub max_streams: usize,
+    /// How often to ask by a PING whether the server is still there. `None`, the default: never.
+    pub ping_interval: Option<Duration>,
+    /// Window of each stream, in bytes: how much of a response is received before somebody takes
+    /// it. `None`, the default: 65,535.
+    pub stream_window_size: Option<u32>,
+    /// Window of the connection, in bytes. `None`, the default: as much as all streams together, so
+    /// that exchanges whose clients are slow don't hold up the others.
+    pub connection_window_size: Option<u32>,
+}
+
+impl H2HandshakeSettings {
+    /// The defaults, as each field names them.
+    pub fn new() -> Self {
+        H2HandshakeSettings {
+            max_streams: 1,
+            ping_interval: None,
+            stream_window_size: None,
+            connection_window_size: None,
+        }
+    }
+
+    /// What a peer's options say.
+    pub(super) fn of<P: Peer>(peer: &P) -> Self {
+        let options = peer.get_peer_options();
+        H2HandshakeSettings {
+            max_streams: super::max_streams(peer),
+            ping_interval: peer.h2_ping_interval(),
+            stream_window_size: options.and_then(|o| o.h2_stream_window_size),
+            connection_window_size: options.and_then(|o| o.h2_connection_window_size),
+        }
+    }
+
+    fn stream_window(&self) -> u32 {
+        self.stream_window_size
+            .unwrap_or(PROTOCOL_WINDOW)
+            .min(LARGEST_WINDOW)
+    }
+
+    fn connection_window(&self) -> u32 {
+        let all_streams = || {
+            let streams = u32::try_from(self.max_streams).unwrap_or(u32::MAX);
+            streams.saturating_mul(self.stream_window())
+        };
+        self.connection_window_size
+            .unwrap_or_else(|| all_streams().max(PROTOCOL_WINDOW))
+            .min(LARGEST_WINDOW)
+    }
+
+    fn builder(&self) -> Builder {
+        let frames = (self.stream_window() as usize)
+            .saturating_mul(FRAME_BUDGET)
+            .saturating_mul(self.max_streams);
+        let mut builder = Builder::new();
+        builder
+            .enable_push(false)
+            .initial_window_size(self.stream_window())
+            .initial_connection_window_size(self.connection_window())
+            .max_header_list_size(MOST_HEADER_LIST)
+            .max_send_buffer_size(SEND_BUFFER)
+            .initial_max_send_streams(BEFORE_SETTINGS)
+            .max_concurrent_reset_streams(RESETS_REMEMBERED)
+            .max_local_error_reset_streams(Some(MOST_STREAM_ERRORS))
+            .data_frame_budget(frames.min(MOST_FRAME_BUDGET));
+        builder
+    }
+}
+
+impl Default for H2HandshakeSettings {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Begins HTTP/2 on a connection, as its client: over TLS where h2 was agreed upon, or on a plain
+/// connection to a server that is known to speak it (RFC 9113 section 3.3). A task on the present
+/// runtime drives the connection until its last reference is dropped.
+///
+/// # Errors
+/// [`ErrorType::HandshakeError`] if the connection fails already. A server that speaks something
+/// else is noticed by the first exchange.
+pub async fn handshake(stream: Stream, settings: H2HandshakeSettings) -> Result<ConnectionRef> {
+    establish(stream, settings, Departing::nowhere()).await
+}
+
+/// [`handshake`] for a connection that leaves its pool when it is not to be used any more.
+pub(super) async fn establish(
+    stream: Stream,
+    settings: H2HandshakeSettings,
+    departing: Departing,
+) -> Result<ConnectionRef> {
+    let id = stream.id();
+    let digest = Digest {
+        ssl_digest: stream.get_ssl_digest(),
+        timing_digest: stream.get_timing_digest(),
+        proxy_digest: stream.get_proxy_digest(),
+        socket_digest: stream.get_socket_digest(),
+    };
+    let begun = settings.builder().handshake::<_, Bytes>(stream).await;
+    let (send_request, connection) = begun.map_err(|error| {
+        Error::create(
+            ErrorType::HandshakeError,
+            ErrorSource::Upstream,
+            Some("beginning HTTP/2".into()),
+            Some(Box::new(error)),
+        )
+    })?;
+    Ok(launch(
+        send_request,
+        connection,
+        id,
+        digest,
+        &settings,
+        departing,
+    ))
+}
+
+fn launch(
+    send_request: SendRequest<Bytes>,
+    connection: Connection<Stream, Bytes>,
+    id: UniqueIDType,
+    digest: Digest,
+    settings: &H2HandshakeSettings,
+    mut departing: Departing,
+) -> ConnectionRef {
+    let (closed, closed_receiver) = watch::channel(false);
+    let ping_timedout = Arc::<AtomicBool>::default();
+    let activity = Arc::<Activity>::default();
+    departing.follow(&activity);
+    let driver = Driver::new(connection, settings.ping_interval, activity.clone());
+    let conn = ConnectionRef::new(
+        send_request,
+        closed_receiver,
+        ping_timedout.clone(),
+        id,
+        settings.max_streams,
+        digest,
+    )
+    .with_activity(activity);
+    tokio::spawn(async move {
+        let leave = || departing.leave();
+        driver.drive(id, closed, ping_timedout, leave).await;
+    });
+    conn
+}

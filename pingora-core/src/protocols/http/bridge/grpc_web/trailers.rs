@@ -1,0 +1,33 @@
+use bytes::Bytes;
+use http::HeaderMap;
+use pingora_error::{Error, ErrorType, Result};
+
+/// What marks a frame of trailers, where a frame of a message says whether it is compressed.
+const TRAILERS: u8 = 0x80;
+/// Mark and length.
+const FRAME_HEAD: usize = 5;
+
+/// The frame that ends a gRPC-Web body: lines of `name:value`, names in lower case.
+///
+/// # Errors
+/// [`ErrorType::InternalError`] for more than a frame's length can tell.
+pub(crate) fn trailer_frame(trailers: &HeaderMap) -> Result<Bytes> {
+    let lines: usize = trailers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 3)
+        .sum();
+    let length = u32::try_from(lines).map_err(|_| {
+        let context = "the trailers are too long for a frame of gRPC-Web";
+        Error::explain(ErrorType::InternalError, context)
+    })?;
+    let mut frame = Vec::with_capacity(FRAME_HEAD + lines);
+    frame.push(TRAILERS);
+    frame.extend_from_slice(&length.to_be_bytes());
+    for (name, value) in trailers {
+        frame.extend_from_slice(name.as_str().as_bytes());
+        frame.push(b':');
+        frame.extend_from_slice(value.as_bytes());
+        frame.extend_from_slice(b"\r\n");
+    }
+    Ok(frame.into())
+}

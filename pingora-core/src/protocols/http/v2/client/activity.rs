@@ -1,0 +1,270 @@
+//! How busy a connection is: what its exchanges, its pool and its driver tell each other.
+
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::time::Instant;
+
+use futures::task::AtomicWaker;
+
+/// Instead of a time-out: there is none.
+const NEVER: u64 = u64::MAX;
+
+/// Set in the number of streams once no more may begin.
+const RETIRED: usize = 1 << (usize::BITS - 1);
+/// One stream in use, and no more may begin.
+const LAST_OF_RETIRED: usize = RETIRED | 1;
+
+/// How busy a connection is.
+///
+/// ```text
+///   idle ──reserve──▶ busy ──release──▶ idle ──idle for too long, evicted──▶ retired, idle: closes
+///                       └──GOAWAY, closed──▶ retired, busy ──the last release──▲
+/// ```
+#[derive(Debug)]
+pub(crate) struct Activity {
+    /// Streams in use, and [`RETIRED`].
+    streams: AtomicUsize,
+    epoch: Instant,
+    /// Since when no stream is in use, in milliseconds since the epoch.
+    idle_since: AtomicU64,
+    /// How long it may be idle, in milliseconds.
+    idle_timeout: AtomicU64,
+    /// How many connections of the same pool are idle.
+    idle_count: OnceLock<Arc<AtomicIsize>>,
+    driver: AtomicWaker,
+    /// The server's first SETTINGS have arrived.
+    settled: AtomicBool,
+    awaiting_settings: Mutex<Vec<Waker>>,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Activity {
+            streams: AtomicUsize::new(0),
+            epoch: Instant::now(),
+            idle_since: AtomicU64::new(0),
+            idle_timeout: AtomicU64::new(NEVER),
+            idle_count: OnceLock::new(),
+            driver: AtomicWaker::new(),
+            settled: AtomicBool::new(false),
+            awaiting_settings: Mutex::default(),
+        }
+    }
+}
+
+/// What became of the wish for a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Taken { was_idle: bool },
+    Full,
+    Retired,
+}
+
+impl Activity {
+    /// Streams in use.
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.load(Ordering::Acquire) & !RETIRED
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.streams.load(Ordering::Acquire) & RETIRED != 0
+    }
+
+    pub(crate) fn reserve(&self, limit: usize) -> Slot {
+        let taken = self
+            .streams
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |streams| {
+                (streams < limit.min(RETIRED - 1)).then_some(streams + 1)
+            });
+        match taken {
+            Ok(before) => {
+                if before == 0 {
+                    self.count_idle(-1);
+                }
+                let was_idle = before == 0;
+                Slot::Taken { was_idle }
+            }
+            Err(streams) if streams & RETIRED != 0 => Slot::Retired,
+            Err(_) => Slot::Full,
+        }
+    }
+
+    pub(crate) fn release(&self) {
+        // While it is in use it is nobody's business since when it was idle.
+        let now = self.epoch.elapsed().as_millis() as u64;
+        self.idle_since.store(now, Ordering::Release);
+        match self.streams.fetch_sub(1, Ordering::AcqRel) {
+            1 => self.count_idle(1),
+            // Nobody will ask for this connection again.
+            LAST_OF_RETIRED => self.driver.wake(),
+            _ => {}
+        }
+    }
+
+    /// Lets no more streams begin. Returns whether none was in use.
+    pub(crate) fn retire(&self) -> bool {
+        match self.streams.fetch_or(RETIRED, Ordering::AcqRel) {
+            0 => {
+                self.count_idle(-1);
+                self.driver.wake();
+                true
+            }
+            before => before == RETIRED,
+        }
+    }
+
+    /// Lets no more streams begin, if none is in use. Returns whether that is so.
+    pub(crate) fn retire_if_idle(&self) -> bool {
+        let retired =
+            self.streams
+                .compare_exchange(0, RETIRED, Ordering::AcqRel, Ordering::Acquire);
+        match retired {
+            Ok(_) => {
+                self.count_idle(-1);
+                self.driver.wake();
+                true
+            }
+            Err(streams) => streams == RETIRED,
+        }
+    }
+
+    /// Counts this connection among the idle ones of a pool, from now on, whenever it is idle.
+    pub(crate) fn belong_to(&self, idle_count: Arc<AtomicIsize>) {
+        if self.idle_count.set(idle_count).is_ok() && self.streams.load(Ordering::Acquire) == 0 {
+            self.count_idle(1);
+        }
+    }
+
+    fn count_idle(&self, change: isize) {
+        if let Some(idle) = self.idle_count.get() {
+            idle.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long it may be idle from now on; `None`: for ever.
+    pub(crate) fn set_idle_timeout(&self, timeout: Option<Duration>) {
+        let millis = timeout.map_or(NEVER, |limit| {
+            u64::try_from(limit.as_millis()).unwrap_or(NEVER)
+        });
+        if self.idle_timeout.swap(millis, Ordering::AcqRel) != millis {
+            self.driver.wake();
+        }
+    }
+
+    /// In milliseconds; [`u64::MAX`]: for ever.
+    pub(crate) fn idle_timeout(&self) -> u64 {
+        self.idle_timeout.load(Ordering::Acquire)
+    }
+
+    /// When it has been idle for too long, as it looks at `now`; `None`: never.
+    pub(crate) fn idle_until(&self, now: Instant) -> Option<Instant> {
+        let timeout = match self.idle_timeout() {
+            NEVER => return None,
+            millis => Duration::from_millis(millis),
+        };
+        match self.streams() {
+            0 => self.idle_begin().checked_add(timeout),
+            _ => now.checked_add(timeout),
+        }
+    }
+
+    /// When it became idle; means nothing while it is in use.
+    pub(crate) fn idle_begin(&self) -> Instant {
+        self.epoch + Duration::from_millis(self.idle_since.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn register_driver(&self, cx: &Context<'_>) {
+        self.driver.register(cx.waker());
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// The server's first SETTINGS have arrived, or never will.
+    pub(crate) fn settle(&self) {
+        if !self.settled.swap(true, Ordering::AcqRel) {
+            let waiting = std::mem::take(&mut *self.lock_waiting());
+            waiting.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Ready once the server's first SETTINGS have arrived.
+    pub(crate) fn poll_settled(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_settled() {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.lock_waiting();
+        if self.is_settled() {
+            return Poll::Ready(());
+        }
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn lock_waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waker>> {
+        self.awaiting_settings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_pool() -> (Activity, Arc<AtomicIsize>) {
+        let (activity, idle) = (Activity::default(), Arc::<AtomicIsize>::default());
+        activity.belong_to(idle.clone());
+        (activity, idle)
+    }
+
+    #[test]
+    fn streams_are_counted_up_to_the_limit() {
+        let (activity, idle) = in_pool();
+        assert_eq!(idle.load(Ordering::Relaxed), 1);
+        assert_eq!(activity.reserve(2), Slot::Taken { was_idle: true });
+        assert_eq!(activity.reserve(2), Slot::Taken { was_idle: false });
+        assert_eq!(activity.reserve(2), Slot::Full);
+        assert_eq!(
+            activity.reserve(0),
+            Slot::Full,
+            "the server takes none any more"
+        );
+        assert_eq!((activity.streams(), idle.load(Ordering::Relaxed)), (2, 0));
+        activity.release();
+        activity.release();
+        assert_eq!((activity.streams(), idle.load(Ordering::Relaxed)), (0, 1));
+    }
+
+    #[test]
+    fn nothing_begins_on_a_retired_connection_and_it_is_idle_nowhere() {
+        let (activity, idle) = in_pool();
+        activity.reserve(9);
+        assert!(!activity.retire_if_idle() && !activity.is_retired());
+        assert!(!activity.retire(), "an exchange is under way");
+        assert_eq!(activity.reserve(9), Slot::Retired);
+        activity.release();
+        assert_eq!((activity.streams(), idle.load(Ordering::Relaxed)), (0, 0));
+        assert!(activity.retire_if_idle() && activity.retire());
+        assert_eq!(idle.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_idle_time_begins_with_the_last_release() {
+        let (activity, _) = in_pool();
+        assert_eq!(activity.idle_until(Instant::now()), None);
+        activity.set_idle_timeout(Some(Duration::from_secs(3)));
+        activity.reserve(1);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let released = Instant::now();
+        activity.release();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let until = activity.idle_until(Instant::now());
+        assert_eq!(until, Some(released + Duration::from_secs(3)));
+    }
+}

@@ -1,0 +1,398 @@
+//! Receiving the response.
+
+use super::faults;
+use super::{ConnectionRef, Http2Session, Inner};
+use crate::protocols::http::HttpTask;
+use crate::protocols::http::v2::message::{
+    IncomingResponse, Payload, incoming_response, keep_allowed_trailers,
+};
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, response};
+use pingora_error::{BError, ErrorType, Result};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// A server that has said so often that it is about to answer will not.
+const MOST_INFORMATIONAL: u8 = 100;
+
+/// What follows the head.
+#[derive(Debug)]
+enum Piece {
+    Data(Bytes),
+    Trailers(Box<HeaderMap>),
+    End,
+}
+
+/// How far the response is.
+#[derive(Default)]
+enum Stage {
+    /// Nothing was asked for yet.
+    #[default]
+    Nothing,
+    /// The final head is awaited.
+    Head(ResponseFuture),
+    /// The head was handed out.
+    Body(RecvStream, Payload),
+    /// All was handed out.
+    Done,
+}
+
+/// The way of the response from the server.
+#[derive(Default)]
+pub(super) struct Receiving {
+    stage: Stage,
+    /// The piece after the one that was handed out, where it has arrived already: what was handed
+    /// out may have been the last, and what arrived together leaves together.
+    ahead: Option<Result<Piece>>,
+    /// Bytes that were handed out and not given back to the server's window yet.
+    held: usize,
+    informational: u8,
+    /// Why there will be no response.
+    failed: Option<BError>,
+}
+
+impl Receiving {
+    pub(super) fn begin(&mut self, response: ResponseFuture) {
+        self.stage = Stage::Head(response);
+    }
+
+    /// The request could not be sent.
+    pub(super) fn fail(&mut self, error: BError) {
+        self.failed = Some(error);
+    }
+
+    pub(super) fn take_failure(&mut self) -> Option<BError> {
+        self.failed.take()
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Done)
+    }
+
+    /// Gives back the room of what was handed out: whoever asks for more has taken it.
+    fn give_back(&mut self) {
+        if self.held == 0 {
+            return;
+        }
+        if let Stage::Body(body, _) = &mut self.stage {
+            // It is never more than was received.
+            let _ = body.flow_control().release_capacity(self.held);
+        }
+        self.held = 0;
+    }
+}
+
+impl Inner {
+    /// The next head, informational or final. Cancel-safe.
+    fn poll_response_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: &ConnectionRef,
+    ) -> Poll<Result<IncomingResponse>> {
+        let Stage::Head(response) = &mut self.receiving.stage else {
+            if self.sending.holds_head() {
+                // Whoever flushes is woken.
+                return Poll::Pending;
+            }
+            let failed = self.receiving.failed.take();
+            let why = "no response is awaited on this stream";
+            return Poll::Ready(Err(failed.unwrap_or_else(|| faults::unsendable(why))));
+        };
+        let received = match ready!(response.poll_informational(cx)) {
+            Some(Ok(response)) => Ok((response.into_parts().0, None)),
+            Some(Err(error)) => Err(error),
+            None => ready!(Pin::new(response).poll(cx)).map(|response| {
+                let (parts, body) = response.into_parts();
+                (parts, Some(body))
+            }),
+        };
+        Poll::Ready(match received {
+            Ok((parts, body)) => self.begin_response(parts, body),
+            Err(error) => Err(self.stream_failed(error, conn)),
+        })
+    }
+
+    fn begin_response(
+        &mut self,
+        parts: response::Parts,
+        body: Option<RecvStream>,
+    ) -> Result<IncomingResponse> {
+        self.answered = true;
+        let (head, connect) = (self.sending.head_request, self.sending.connect_request);
+        let response = match incoming_response(parts, head, connect) {
+            Ok(response) => response,
+            Err(why) => return Err(self.malformed(faults::malformed(why))),
+        };
+        match (response.payload, body) {
+            (Some(payload), Some(body)) => {
+                self.sending.answered(payload == Payload::Tunnel);
+                self.receiving.stage = Stage::Body(body, payload);
+            }
+            _ => {
+                self.receiving.informational += 1;
+                if self.receiving.informational > MOST_INFORMATIONAL {
+                    let why = "the server sends informational responses without end";
+                    return Err(self.malformed(faults::broken(why)));
+                }
+            }
+        }
+        Ok(response)
+    }
+
+    #[cold]
+    fn malformed(&mut self, error: BError) -> BError {
+        self.reset(Reason::PROTOCOL_ERROR);
+        error
+    }
+
+    #[cold]
+    fn stream_failed(&mut self, error: h2::Error, conn: &ConnectionRef) -> BError {
+        let progress = self.progress();
+        faults::stream_failed(error, conn, progress)
+    }
+
+    /// The next piece after the head. Cancel-safe.
+    fn poll_piece(&mut self, cx: &mut Context<'_>, conn: &ConnectionRef) -> Poll<Result<Piece>> {
+        if let Some(ahead) = self.receiving.ahead.take() {
+            return Poll::Ready(ahead);
+        }
+        let Stage::Body(body, payload) = &mut self.receiving.stage else {
+            return Poll::Ready(Ok(Piece::End));
+        };
+        let received = loop {
+            match ready!(body.poll_data(cx)) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(_)) if *payload == Payload::Nothing => {
+                    let why = "a response that has no body brings one";
+                    return Poll::Ready(Err(self.malformed(faults::broken(why))));
+                }
+                Some(Ok(data)) => break Ok(Piece::Data(data)),
+                Some(Err(error)) => break Err(error),
+                None => {
+                    break ready!(body.poll_trailers(cx)).map(|trailers| match trailers {
+                        Some(mut trailers) => {
+                            keep_allowed_trailers(&mut trailers);
+                            Piece::Trailers(Box::new(trailers))
+                        }
+                        None => Piece::End,
+                    });
+                }
+            }
+        };
+        Poll::Ready(received.map_err(|error| self.stream_failed(error, conn)))
+    }
+
+    /// Whether the response ends here, as far as can be told by what has arrived.
+    fn ends_here(&mut self, cx: &mut Context<'_>, conn: &ConnectionRef) -> bool {
+        if let Poll::Ready(piece) = self.poll_piece(cx, conn) {
+            self.receiving.ahead = Some(piece);
+        }
+        matches!(self.receiving.ahead, Some(Ok(Piece::End)))
+    }
+
+    fn finish_response(&mut self) {
+        self.receiving.ahead = None;
+        self.receiving.stage = Stage::Done;
+        // Only what was declared to be there is awaited any longer.
+        self.receiving.held = 0;
+    }
+
+    fn poll_task(&mut self, cx: &mut Context<'_>, conn: &ConnectionRef) -> Poll<Result<HttpTask>> {
+        match self.receiving.stage {
+            Stage::Nothing | Stage::Head(_) => {
+                let response = ready!(self.poll_response_head(cx, conn))?;
+                let tunnel = response.payload == Some(Payload::Tunnel);
+                let is_final = response.payload.is_some();
+                let end = is_final && !tunnel && self.ends_here(cx, conn);
+                if end {
+                    self.finish_response();
+                }
+                Poll::Ready(Ok(HttpTask::Header(response.header, end)))
+            }
+            Stage::Body(_, payload) => {
+                self.receiving.give_back();
+                let tunnel = payload == Payload::Tunnel;
+                let piece = ready!(self.poll_piece(cx, conn))?;
+                Poll::Ready(Ok(self.hand_out(piece, tunnel, cx, conn)))
+            }
+            Stage::Done => Poll::Ready(Ok(HttpTask::Done)),
+        }
+    }
+
+    fn hand_out(
+        &mut self,
+        piece: Piece,
+        tunnel: bool,
+        cx: &mut Context<'_>,
+        conn: &ConnectionRef,
+    ) -> HttpTask {
+        let (data, end) = match piece {
+            Piece::Data(data) => {
+                self.body_received += data.len();
+                self.receiving.held = data.len();
+                (Some(data), self.ends_here(cx, conn))
+            }
+            Piece::Trailers(trailers) if !tunnel => {
+                self.finish_response();
+                return HttpTask::Trailer(Some(trailers));
+            }
+            Piece::Trailers(_) | Piece::End => (None, true),
+        };
+        if end {
+            self.finish_response();
+        }
+        match tunnel {
+            true => HttpTask::UpgradedBody(data, end),
+            false => HttpTask::Body(data, end),
+        }
+    }
+}
+
+impl Http2Session {
+    /// The next piece of the response: heads (informational ones first), body, trailers, end. For
+    /// engines; cancel-safe, no limit of time.
+    ///
+    /// The room that a piece took in the server's window is given back when the next one is asked
+    /// for.
+    pub fn poll_response_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
+        self.inner.poll_task(cx, &self.conn)
+    }
+
+    /// Whether the next piece is there already.
+    pub fn has_buffered_input(&self) -> bool {
+        self.inner.receiving.ahead.is_some()
+    }
+
+    /// Polls `step` under the read's limit of time, and sends what is still queued meanwhile.
+    async fn within<T>(
+        &mut self,
+        mut step: impl FnMut(&mut Inner, &mut Context<'_>, &ConnectionRef) -> Poll<Result<T>>,
+    ) -> Result<T> {
+        let (inner, conn) = (&mut self.inner, &self.conn);
+        let read = poll_fn(|cx| {
+            // A server that takes no more of the request may still answer.
+            let _ = inner.poll_flush(cx, conn);
+            step(inner, cx, conn)
+        });
+        match self.read_timeout {
+            None => read.await,
+            Some(limit) => match tokio::time::timeout(limit, read).await {
+                Ok(result) => result,
+                Err(_) => Err(self.read_timed_out()),
+            },
+        }
+    }
+
+    #[cold]
+    fn read_timed_out(&mut self) -> BError {
+        self.inner.reset(Reason::CANCEL);
+        let what = "the server's response took too long";
+        faults::timed_out(ErrorType::ReadTimedout, what)
+    }
+
+    /// Reads the next head, which may be an informational one: see
+    /// [`Http2Session::response_header`]. Cancel-safe. Does nothing once the final one was read.
+    ///
+    /// # Errors
+    /// [`ErrorType::H2Error`] if the server has reset the stream or goes away, to be tried again
+    /// where it has not processed the request; [`ErrorType::H2Downgrade`] if it wants HTTP/1.1;
+    /// [`ErrorType::InvalidH2`] and [`ErrorType::InvalidHTTPHeader`] if it breaks a rule;
+    /// [`ErrorType::ConnectionClosed`], [`ErrorType::ReadError`], [`ErrorType::ReadTimedout`],
+    /// [`PING_TIMEDOUT`](super::PING_TIMEDOUT).
+    pub async fn read_response_header(&mut self) -> Result<()> {
+        if matches!(self.inner.receiving.stage, Stage::Body(..) | Stage::Done) {
+            return Ok(());
+        }
+        let response = self.within(Inner::poll_response_head).await?;
+        self.inner.response_header = Some(response.header);
+        Ok(())
+    }
+
+    /// The next piece of the response's body; `None` at its end. Cancel-safe.
+    ///
+    /// # Errors
+    /// As for [`read_response_header`](Self::read_response_header).
+    pub async fn read_response_body(&mut self) -> Result<Option<Bytes>> {
+        if self.inner.receiving.is_done() {
+            return Ok(None);
+        }
+        let piece = self.within(|inner, cx, conn| {
+            inner.receiving.give_back();
+            inner.poll_piece(cx, conn)
+        });
+        match piece.await? {
+            Piece::Data(data) => {
+                self.inner.body_received += data.len();
+                self.inner.receiving.held = data.len();
+                Ok(Some(data))
+            }
+            Piece::Trailers(trailers) => {
+                // To be read by those who want them.
+                self.inner.receiving.ahead = Some(Ok(Piece::Trailers(trailers)));
+                Ok(None)
+            }
+            Piece::End => {
+                self.inner.finish_response();
+                Ok(None)
+            }
+        }
+    }
+
+    /// The trailers, once the body was read to its end; `None` where there are none. Cancel-safe.
+    ///
+    /// # Errors
+    /// As for [`read_response_header`](Self::read_response_header);
+    /// [`ErrorType::InternalError`] if there is more of the body to be read.
+    pub async fn read_trailers(&mut self) -> Result<Option<HeaderMap>> {
+        if self.inner.receiving.is_done() {
+            return Ok(None);
+        }
+        match self.within(Inner::poll_piece).await? {
+            Piece::Trailers(trailers) => {
+                self.inner.finish_response();
+                Ok(Some(*trailers))
+            }
+            Piece::End => {
+                self.inner.finish_response();
+                Ok(None)
+            }
+            Piece::Data(data) => {
+                self.inner.receiving.ahead = Some(Ok(Piece::Data(data)));
+                let why = "the body was not read to its end";
+                Err(faults::unsendable(why))
+            }
+        }
+    }
+
+    /// The next piece of the response, under the read's limit of time.
+    ///
+    /// # Errors
+    /// As for [`read_response_header`](Self::read_response_header).
+    pub async fn read_response_task(&mut self) -> Result<HttpTask> {
+        self.within(Inner::poll_task).await
+    }
+
+    /// Whether the response has ended, by what has arrived and without waiting. What has arrived
+    /// stays to be read.
+    ///
+    /// # Errors
+    /// Why the response can't be read any further.
+    pub fn check_response_end_or_error(&mut self) -> Result<bool> {
+        let inner = &mut *self.inner;
+        if inner.receiving.is_done() {
+            return Ok(true);
+        }
+        if !matches!(inner.receiving.stage, Stage::Body(..)) {
+            return Ok(false);
+        }
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let ended = inner.ends_here(&mut cx, &self.conn);
+        match inner.receiving.ahead.take_if(|ahead| ahead.is_err()) {
+            Some(Err(error)) => Err(error),
+            _ => Ok(ended),
+        }
+    }
+}

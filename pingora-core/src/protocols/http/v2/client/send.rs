@@ -1,0 +1,417 @@
+//! Sending the request.
+
+use super::faults::{self, Progress};
+use super::{ConnectionRef, Http2Session, Inner};
+use crate::protocols::http::v2::message::{
+    OutgoingRequest, PayloadLength, keep_allowed_trailers, outgoing_request,
+};
+use bytes::Bytes;
+use h2::ext::Protocol;
+use h2::{Reason, SendStream};
+use http::{HeaderMap, Method};
+use pingora_error::{BError, ErrorType, Result};
+use pingora_http::RequestHeader;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker, ready};
+
+/// How far the request is.
+///
+/// ```text
+///   Nothing ──queue_request_header──▶ Head ──the first of body, end, flush──▶ Body ──end──▶ Ended
+///                                                                              └─refused─▶ Closed
+/// ```
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Nothing,
+    /// The head waits for what comes next, so that a request without a body ends its stream with it.
+    Head(OutgoingRequest),
+    /// The head was sent.
+    Body,
+    /// The end was sent.
+    Ended,
+    /// The server takes nothing more of the request, or the stream is gone.
+    Closed,
+}
+
+/// The end of the request, once it was asked for.
+#[derive(Debug, Default)]
+enum Ending {
+    #[default]
+    Open,
+    /// After what is queued.
+    Queued(Option<HeaderMap>),
+}
+
+/// The way of the request to the server.
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    stage: Stage,
+    queue: VecDeque<Bytes>,
+    /// Bytes in the queue.
+    queued: usize,
+    ending: Ending,
+    /// How much more of the body was declared.
+    length: PayloadLength,
+    pub(super) head_request: bool,
+    pub(super) connect_request: bool,
+    /// The answer to a CONNECT is still to come: the end of the request does not end the stream
+    /// before, because it may become a tunnel.
+    holds_end: bool,
+}
+
+impl Sending {
+    /// Sends nothing more.
+    pub(super) fn close(&mut self) {
+        if !matches!(self.stage, Stage::Ended) {
+            self.stage = Stage::Closed;
+        }
+        self.queue.clear();
+        self.queued = 0;
+        self.ending = Ending::Open;
+    }
+
+    /// Whether the request was sent as a whole.
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended)
+    }
+
+    /// Whether the head waits to be sent.
+    pub(super) fn holds_head(&self) -> bool {
+        matches!(self.stage, Stage::Head(_))
+    }
+
+    /// Whether an end was asked for, may be sent, and no body is queued before it.
+    fn ends_now(&self) -> bool {
+        self.queue.is_empty() && !self.holds_end && matches!(self.ending, Ending::Queued(None))
+    }
+
+    /// The answer to a CONNECT: from now on the stream is a tunnel, or it is not.
+    pub(super) fn answered(&mut self, tunnel: bool) {
+        if !self.holds_end {
+            return;
+        }
+        self.holds_end = false;
+        if tunnel {
+            // What ended was the request; what the tunnel carries begins now.
+            self.ending = Ending::Open;
+        }
+    }
+
+    fn wants_flush(&self) -> bool {
+        match self.stage {
+            Stage::Nothing | Stage::Ended | Stage::Closed => false,
+            Stage::Head(_) => true,
+            Stage::Body => {
+                !self.queue.is_empty()
+                    || !self.holds_end && matches!(self.ending, Ending::Queued(_))
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn queue_request(&mut self, request: &RequestHeader, conn: &ConnectionRef) -> Result<()> {
+        if !matches!(self.sending.stage, Stage::Nothing) {
+            return Err(faults::unsendable("a request is under way on this stream"));
+        }
+        let encrypted = conn.digest().ssl_digest.is_some();
+        let outgoing = outgoing_request(request, encrypted).map_err(faults::unsendable)?;
+        let method = outgoing.request.method();
+        self.sending.head_request = method == Method::HEAD;
+        self.sending.connect_request = method == Method::CONNECT;
+        self.sending.holds_end = self.sending.connect_request;
+        let length = outgoing.length.filter(|_| !self.sending.connect_request);
+        self.sending.length = PayloadLength::declared(length);
+        self.sending.stage = Stage::Head(outgoing);
+        Ok(())
+    }
+
+    fn queue_body(&mut self, data: Bytes) -> Result<()> {
+        let sending = &mut self.sending;
+        if data.is_empty() || matches!(sending.stage, Stage::Closed | Stage::Ended) {
+            return Ok(());
+        }
+        if let Err(fault) = sending.length.take(data.len()) {
+            self.reset(Reason::CANCEL);
+            return Err(faults::unsendable(fault.reason()));
+        }
+        sending.queued += data.len();
+        sending.queue.push_back(data);
+        Ok(())
+    }
+
+    fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
+        let sending = &mut self.sending;
+        if matches!(sending.stage, Stage::Closed | Stage::Ended) {
+            return Ok(());
+        }
+        if let Err(fault) = sending.length.end() {
+            self.reset(Reason::CANCEL);
+            return Err(faults::unsendable(fault.reason()));
+        }
+        let trailers = trailers.cloned().map(|mut trailers| {
+            keep_allowed_trailers(&mut trailers);
+            trailers
+        });
+        sending.ending = Ending::Queued(trailers.filter(|trailers| !trailers.is_empty()));
+        Ok(())
+    }
+
+    /// Sends the head, if that is still to be done, and the end of the stream with it if nothing
+    /// else follows. If it can't be sent, that is what the response says.
+    fn poll_head(&mut self, cx: &mut Context<'_>, conn: &ConnectionRef) -> Poll<()> {
+        let Stage::Head(outgoing) = &self.sending.stage else {
+            return Poll::Ready(());
+        };
+        if outgoing.request.extensions().get::<Protocol>().is_some() {
+            ready!(self.poll_extended_connect(cx, conn));
+        }
+        let Stage::Head(outgoing) = std::mem::take(&mut self.sending.stage) else {
+            return Poll::Ready(());
+        };
+        let end = self.sending.ends_now();
+        match self.send_request.send_request(outgoing.request, end) {
+            Ok((response, stream)) => {
+                self.stream = Some(stream);
+                self.receiving.begin(response);
+                self.sending.stage = if end { Stage::Ended } else { Stage::Body };
+            }
+            // Nobody has heard of this request.
+            Err(error) => self.unsent(faults::stream_failed(error, conn, Progress::Unsent)),
+        }
+        Poll::Ready(())
+    }
+
+    #[cold]
+    fn unsent(&mut self, error: BError) {
+        self.sending.close();
+        self.receiving.fail(error);
+    }
+
+    /// Waits until it is known whether the server takes an extended CONNECT (RFC 8441 section 3).
+    fn poll_extended_connect(&mut self, cx: &mut Context<'_>, conn: &ConnectionRef) -> Poll<()> {
+        let settled = conn.activity().poll_settled(cx);
+        if !self.send_request.is_extended_connect_protocol_enabled() {
+            ready!(settled);
+            self.unsent(faults::no_extended_connect());
+        }
+        Poll::Ready(())
+    }
+
+    pub(super) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: &ConnectionRef,
+    ) -> Poll<Result<()>> {
+        ready!(self.poll_head(cx, conn));
+        while !self.sending.queue.is_empty() {
+            let Some(stream) = &mut self.stream else {
+                return Poll::Ready(Ok(()));
+            };
+            let room = match ready!(poll_room(stream, self.sending.queued, cx)) {
+                Some(room) => room,
+                None => return self.poll_refused(cx, conn),
+            };
+            let Some(first) = self.sending.queue.front_mut() else {
+                break;
+            };
+            let piece = match first.len() <= room {
+                true => std::mem::take(first),
+                false => first.split_to(room),
+            };
+            if first.is_empty() {
+                self.sending.queue.pop_front();
+            }
+            self.sending.queued -= piece.len();
+            self.body_sent += piece.len();
+            let end = self.sending.ends_now();
+            if stream.send_data(piece, end).is_err() {
+                return self.poll_refused(cx, conn);
+            }
+            if end {
+                self.sending.stage = Stage::Ended;
+            }
+        }
+        self.poll_end(cx, conn)
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>, conn: &ConnectionRef) -> Poll<Result<()>> {
+        let sending = &mut self.sending;
+        if !matches!(sending.stage, Stage::Body) || sending.holds_end {
+            return Poll::Ready(Ok(()));
+        }
+        let (Ending::Queued(trailers), Some(stream)) = (&mut sending.ending, &mut self.stream)
+        else {
+            return Poll::Ready(Ok(()));
+        };
+        let sent = match trailers.take() {
+            Some(trailers) => stream.send_trailers(trailers),
+            None => stream.send_data(Bytes::new(), true),
+        };
+        match sent {
+            Ok(()) => {
+                sending.stage = Stage::Ended;
+                Poll::Ready(Ok(()))
+            }
+            Err(_) => self.poll_refused(cx, conn),
+        }
+    }
+
+    /// The server takes nothing more of the request: why?
+    #[cold]
+    fn poll_refused(&mut self, cx: &mut Context<'_>, conn: &ConnectionRef) -> Poll<Result<()>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Ok(()));
+        };
+        let reason = stream.poll_reset(cx);
+        self.sending.close();
+        let progress = self.progress();
+        Poll::Ready(match reason {
+            // RFC 9113 section 8.1: the response is complete, and the rest is not needed. If it is
+            // not complete, reading it fails.
+            Poll::Ready(Ok(Reason::NO_ERROR)) => Ok(()),
+            Poll::Ready(Ok(reason)) => Err(faults::upload_refused(reason, progress)),
+            Poll::Ready(Err(error)) => Err(faults::stream_failed(error, conn, progress)),
+            Poll::Pending => Err(faults::broken("the stream takes nothing more")),
+        })
+    }
+}
+
+/// How many bytes may be sent now, at least one; `None`: the stream takes nothing more.
+///
+/// [`SendStream::poll_capacity`] says only what is added: what is there has to be looked at before.
+fn poll_room(
+    stream: &mut SendStream<Bytes>,
+    wanted: usize,
+    cx: &mut Context<'_>,
+) -> Poll<Option<usize>> {
+    loop {
+        let mut room = stream.capacity();
+        if room == 0 {
+            stream.reserve_capacity(wanted);
+            room = stream.capacity();
+        }
+        if room > 0 {
+            return Poll::Ready(Some(room));
+        }
+        match ready!(stream.poll_capacity(cx)) {
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return Poll::Ready(None),
+        }
+    }
+}
+
+impl Http2Session {
+    /// Queues a request's head. For engines: it is sent with the first of what follows, so that a
+    /// request without a body ends its stream at once.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] for a header that can't be sent over HTTP/2.
+    pub fn queue_request_header(&mut self, request: &RequestHeader) -> Result<()> {
+        self.inner.queue_request(request, &self.conn)
+    }
+
+    /// Queues a piece of the request's body. For engines.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] if the header promised less. The stream is reset then.
+    pub fn queue_body(&mut self, data: Bytes) -> Result<()> {
+        self.inner.queue_body(data)
+    }
+
+    /// Queues the end of the request. For engines. In a tunnel: ends our direction of it once all
+    /// that is queued has left.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] if the header promised more. The stream is reset then.
+    pub fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
+        self.inner.queue_end(trailers)
+    }
+
+    /// Sends what is queued, as far as the server takes it. For engines; cancel-safe. After an error
+    /// nothing more is sent, but a response may still be read.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.inner.poll_flush(cx, &self.conn)
+    }
+
+    /// How many bytes are queued here. What the `h2` crate holds is bounded by its own means.
+    pub fn queued(&self) -> usize {
+        self.inner.sending.queued
+    }
+
+    /// Whether [`Http2Session::poll_flush`] has something to do.
+    pub fn wants_flush(&self) -> bool {
+        self.inner.sending.wants_flush()
+    }
+
+    /// Sends the request's head; `end`: and nothing follows.
+    ///
+    /// The head of an extended CONNECT leaves with the next call that waits, where it is not known
+    /// yet whether the server takes such requests.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] for a header that can't be sent over HTTP/2;
+    /// [`ErrorType::H2Error`] or [`ErrorType::ConnectionClosed`], to be tried again, where the
+    /// connection takes no new streams any more.
+    pub fn write_request_header(&mut self, req: Box<RequestHeader>, end: bool) -> Result<()> {
+        self.inner.queue_request(&req, &self.conn)?;
+        self.inner.request_header = Some(req);
+        if end {
+            self.inner.queue_end(None)?;
+        }
+        self.flush_now()?;
+        match self.inner.receiving.take_failure() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends a piece of the request's body and returns when it was given to the connection; `end`:
+    /// it is the last.
+    ///
+    /// # Errors
+    /// [`ErrorType::H2Error`] if the server has reset the stream, [`ErrorType::ConnectionClosed`],
+    /// [`ErrorType::WriteTimedout`], [`ErrorType::InternalError`] if the header promised another
+    /// length.
+    pub async fn write_request_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        self.inner.queue_body(data)?;
+        if end {
+            self.inner.queue_end(None)?;
+        }
+        let flushed = poll_fn(|cx| self.inner.poll_flush(cx, &self.conn));
+        match self.write_timeout {
+            None => flushed.await,
+            Some(limit) => match tokio::time::timeout(limit, flushed).await {
+                Ok(result) => result,
+                Err(_) => Err(self.write_timed_out()),
+            },
+        }
+    }
+
+    #[cold]
+    fn write_timed_out(&mut self) -> BError {
+        self.inner.reset(Reason::CANCEL);
+        let what = "the server takes nothing of the request";
+        faults::timed_out(ErrorType::WriteTimedout, what)
+    }
+
+    /// Ends the request.
+    ///
+    /// # Errors
+    /// As for [`write_request_body`](Self::write_request_body).
+    pub fn finish_request_body(&mut self) -> Result<()> {
+        self.inner.queue_end(None)?;
+        self.flush_now()
+    }
+
+    /// Sends what can be sent without waiting. The rest leaves with the next call that waits.
+    fn flush_now(&mut self) -> Result<()> {
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.inner.poll_flush(&mut cx, &self.conn) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Ok(()),
+        }
+    }
+}

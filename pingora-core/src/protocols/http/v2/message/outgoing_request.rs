@@ -1,0 +1,161 @@
+//! Requests as they leave (RFC 9113 section 8.3.1).
+
+use super::{Field, classify};
+use crate::protocols::http::h1::{
+    BodyLength, is_valid_authority, list_elements, outgoing_request_length,
+};
+use h2::ext::Protocol;
+use http::header::{CONTENT_LENGTH, HeaderValue, TE};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Uri, Version, uri};
+use pingora_http::{ControlField, RequestHeader};
+
+/// A request in the form that the `h2` crate sends.
+#[derive(Debug)]
+pub(crate) struct OutgoingRequest {
+    pub(crate) request: Request<()>,
+    /// The length of the body, where it is declared.
+    pub(crate) length: Option<u64>,
+}
+
+/// Makes of a request the one that goes to a server over HTTP/2: `:scheme` says whether the
+/// connection is `encrypted`, `:authority` is what `Host` says, and no field is about a connection
+/// of HTTP/1. `Host` goes before the authority of the target, because that is what users change, and
+/// what a server of HTTP/1 would see.
+///
+/// A target that a URI can't hold leaves percent-encoded.
+///
+/// # Errors
+/// Why it can't be sent.
+pub(crate) fn outgoing_request(
+    request: &RequestHeader,
+    encrypted: bool,
+) -> Result<OutgoingRequest, &'static str> {
+    let line = request.line();
+    let protocol = line.extensions.get::<Protocol>();
+    let tunnel = line.method == Method::CONNECT;
+    if protocol.is_some() && !tunnel {
+        return Err("only a CONNECT names a protocol");
+    }
+    let length = declared_length(request)?;
+    let target = match tunnel && protocol.is_none() {
+        true => uri::Parts::from(Uri::from(tunnel_authority(request)?)),
+        false => {
+            let mut target = uri::Parts::default();
+            target.scheme = Some(match encrypted {
+                true => Scheme::HTTPS,
+                false => Scheme::HTTP,
+            });
+            target.authority = Some(authority(request)?);
+            target.path_and_query = Some(path(request)?);
+            target
+        }
+    };
+    let mut outgoing = Request::new(());
+    *outgoing.method_mut() = line.method.clone();
+    *outgoing.uri_mut() = Uri::from_parts(target).map_err(|_| "the target is no URI")?;
+    *outgoing.version_mut() = Version::HTTP_2;
+    *outgoing.headers_mut() = fields(&request.headers, length)?;
+    if let Some(protocol) = protocol {
+        outgoing.extensions_mut().insert(protocol.clone());
+    }
+    Ok(OutgoingRequest {
+        request: outgoing,
+        length,
+    })
+}
+
+fn declared_length(request: &RequestHeader) -> Result<Option<u64>, &'static str> {
+    match outgoing_request_length(request) {
+        Ok(BodyLength::Exact(length)) => Ok(Some(length)),
+        Ok(_) => Ok(None),
+        Err(fault) => Err(fault.reason()),
+    }
+}
+
+fn authority(request: &RequestHeader) -> Result<Authority, &'static str> {
+    let (mut host, mut hosts) = (None, 0);
+    request.for_each_control_field(|name, value| {
+        if name == ControlField::Host {
+            host = Some(value);
+            hosts += 1;
+        }
+    });
+    match (host, request.line().uri.authority()) {
+        _ if hosts > 1 => Err("more than one Host"),
+        (Some(host), _) if !is_valid_authority(host) => Err("Host is not a host and a port"),
+        (Some(host), Some(named)) if named.as_str().as_bytes() == host => Ok(named.clone()),
+        (Some(host), _) => Authority::try_from(host).map_err(|_| "Host is not a host and a port"),
+        (None, Some(named)) if !is_valid_authority(named.as_str().as_bytes()) => {
+            Err("the authority of the target is malformed")
+        }
+        (None, Some(named)) => Ok(named.clone()),
+        (None, None) => Err("neither Host nor the target names an authority"),
+    }
+}
+
+/// What a CONNECT without a protocol asks for (RFC 9113 section 8.5).
+fn tunnel_authority(request: &RequestHeader) -> Result<Authority, &'static str> {
+    const MALFORMED: &str = "the target of CONNECT is not a host and a port";
+    let named = match request.line().uri.authority() {
+        Some(named) => named.clone(),
+        None => Authority::try_from(request.raw_path()).map_err(|_| MALFORMED)?,
+    };
+    match is_valid_authority(named.as_str().as_bytes()) {
+        true => Ok(named),
+        false => Err(MALFORMED),
+    }
+}
+
+fn path(request: &RequestHeader) -> Result<PathAndQuery, &'static str> {
+    let line = request.line();
+    match line.uri.path_and_query() {
+        None if line.method == Method::OPTIONS => Ok(PathAndQuery::from_static("*")),
+        None => Ok(PathAndQuery::from_static("/")),
+        Some(path) if path.as_str().starts_with('?') => {
+            PathAndQuery::try_from(format!("/{}", path.as_str()))
+                .map_err(|_| "the target has no path")
+        }
+        Some(path) => match path.as_str() {
+            "*" if line.method != Method::OPTIONS => Err("only OPTIONS is asked of no resource"),
+            text if text == "*" || text.starts_with('/') => Ok(path.clone()),
+            _ => Err("the path does not begin with a slash"),
+        },
+    }
+}
+
+/// All fields but those that are about a connection of HTTP/1, and `Host`, which `:authority` says
+/// already (RFC 9113 section 8.2.2).
+fn fields(from: &HeaderMap, length: Option<u64>) -> Result<HeaderMap, &'static str> {
+    const FULL: &str = "too many header fields";
+    let mut to = HeaderMap::try_with_capacity(from.len()).map_err(|_| FULL)?;
+    let mut wants_trailers = false;
+    for (name, value) in from {
+        match classify(name) {
+            Field::Connection | Field::Host | Field::ContentLength => {}
+            Field::Te => wants_trailers |= names_trailers(value),
+            Field::Cookie | Field::Expect | Field::Other => {
+                to.try_append(name.clone(), value.clone())
+                    .map_err(|_| FULL)?;
+            }
+        }
+    }
+    if let Some(length) = length {
+        // However often it was said.
+        to.try_insert(CONTENT_LENGTH, HeaderValue::from(length))
+            .map_err(|_| FULL)?;
+    }
+    if wants_trailers {
+        to.try_insert(TE, HeaderValue::from_static("trailers"))
+            .map_err(|_| FULL)?;
+    }
+    Ok(to)
+}
+
+fn names_trailers(value: &HeaderValue) -> bool {
+    list_elements(value.as_bytes()).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+}
+
+#[cfg(test)]
+#[path = "outgoing_request_tests.rs"]
+mod tests;

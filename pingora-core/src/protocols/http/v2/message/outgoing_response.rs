@@ -1,0 +1,102 @@
+//! Responses on their way out (RFC 9113 section 8.3.2).
+
+use super::{Field, PayloadLength, classify, declared_length};
+use crate::protocols::http::h1::{Fault, list_elements};
+use http::header::{self, CONTENT_LENGTH, HeaderName};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
+use pingora_http::ResponseHeader;
+
+/// A response that can be sent, and what follows its head.
+#[derive(Debug)]
+pub(crate) struct OutgoingResponse {
+    /// The head.
+    pub(crate) head: Response<()>,
+    /// The payload.
+    pub(crate) length: PayloadLength,
+    /// Whether the stream is a tunnel from here on (RFC 9113 section 8.5).
+    pub(crate) tunnel: bool,
+}
+
+/// Makes a final response fit for HTTP/2: without the fields that speak of a connection.
+///
+/// # Errors
+/// 101, which HTTP/2 does not have (RFC 9113 section 8.6), and a length that can't be told.
+pub(crate) fn outgoing_response(
+    header: &ResponseHeader,
+    method: &Method,
+) -> Result<OutgoingResponse, Fault> {
+    let status = header.line().status;
+    if status.is_informational() {
+        return Err(Fault::new(500, "HTTP/2 can't switch protocols"));
+    }
+    let mut fields = sendable_fields(header.copied_fields());
+    let tunnel = *method == Method::CONNECT && status.is_success();
+    let no_length = tunnel || status == StatusCode::NO_CONTENT;
+    let length = if no_length {
+        // RFC 9110 sections 8.6 and 9.3.6.
+        fields.remove(CONTENT_LENGTH);
+        None
+    } else {
+        declared_length(&fields).map_err(|fault| Fault::new(500, fault.reason()))?
+    };
+    let bodiless = *method == Method::HEAD
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED;
+    let length = match bodiless {
+        true => PayloadLength::Nothing,
+        false => PayloadLength::declared(length),
+    };
+    Ok(OutgoingResponse {
+        head: response(status, fields),
+        length,
+        tunnel,
+    })
+}
+
+/// Makes an informational response fit for HTTP/2; `None` where it has none of that kind.
+pub(crate) fn outgoing_informational(header: &ResponseHeader) -> Option<Response<()>> {
+    let status = header.line().status;
+    if status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational() {
+        return None;
+    }
+    let mut fields = sendable_fields(header.copied_fields());
+    fields.remove(CONTENT_LENGTH);
+    Some(response(status, fields))
+}
+
+fn response(status: StatusCode, fields: HeaderMap) -> Response<()> {
+    let mut head = Response::new(());
+    *head.status_mut() = status;
+    *head.version_mut() = Version::HTTP_2;
+    *head.headers_mut() = fields;
+    head
+}
+
+/// The fields without those that speak of a connection, and those that `Connection` names.
+fn sendable_fields(headers: HeaderMap) -> HeaderMap {
+    let speaks_of_connection =
+        |name: &HeaderName| matches!(classify(name), Field::Connection | Field::Te);
+    if !headers.keys().any(speaks_of_connection) {
+        return headers;
+    }
+    let options = headers.get_all(header::CONNECTION).iter();
+    let named: Vec<&[u8]> = options
+        .flat_map(|value| list_elements(value.as_bytes()))
+        .collect();
+    let is_named = |name: &HeaderName| {
+        let name = name.as_str().as_bytes();
+        named.iter().any(|option| option.eq_ignore_ascii_case(name))
+    };
+    // Made anew, because removing changes the order of what stays.
+    let mut fields = HeaderMap::with_capacity(headers.keys_len());
+    for (name, value) in &headers {
+        if !speaks_of_connection(name) && !is_named(name) {
+            fields.append(name, value.clone());
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+#[path = "outgoing_response_tests.rs"]
+mod tests;

@@ -1,0 +1,87 @@
+use super::*;
+
+fn header(status: u16, fields: &[(&'static str, &str)]) -> ResponseHeader {
+    let mut header = ResponseHeader::build(status, None).unwrap();
+    for (name, value) in fields {
+        header.append_header(*name, *value).unwrap();
+    }
+    header
+}
+
+/// RFC 9110 sections 6.4.1 and 9.3.6, RFC 9113 section 8.5.
+#[test]
+fn status_and_method_decide_what_follows() {
+    use PayloadLength::{Any, Exact, Nothing};
+    let rows = [
+        (Method::GET, 200, Some("5"), Ok((Exact(5), true, false))),
+        (Method::GET, 200, None, Ok((Any, false, false))),
+        (Method::GET, 404, Some("0"), Ok((Exact(0), true, false))),
+        (Method::HEAD, 200, Some("5"), Ok((Nothing, true, false))),
+        (Method::GET, 304, Some("5"), Ok((Nothing, true, false))),
+        (Method::GET, 204, Some("5"), Ok((Nothing, false, false))),
+        (Method::CONNECT, 200, Some("5"), Ok((Any, false, true))),
+        (Method::CONNECT, 403, Some("5"), Ok((Exact(5), true, false))),
+        (Method::GET, 200, Some("five"), Err(500)),
+        (Method::GET, 101, None, Err(500)),
+    ];
+    for (method, status, length, expected) in rows {
+        let fields: Vec<_> = length.map(|l| ("Content-Length", l)).into_iter().collect();
+        let got = outgoing_response(&header(status, &fields), &method)
+            .map(|out| {
+                let told = out.head.headers().contains_key(CONTENT_LENGTH);
+                (out.length, told, out.tunnel)
+            })
+            .map_err(|fault| fault.status());
+        assert_eq!(got, expected, "{method} {status} {length:?}");
+    }
+}
+
+/// RFC 9113 section 8.2.2.
+#[test]
+fn fields_of_a_connection_stay_behind() {
+    let full = header(
+        200,
+        &[
+            ("Connection", "close, X-Hop"),
+            ("X-Hop", "1"),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Connection", "close"),
+            ("Transfer-Encoding", "chunked"),
+            ("Upgrade", "h2c"),
+            ("TE", "trailers"),
+            ("X-Stays", "1"),
+            ("Set-Cookie", "a=b"),
+            ("Set-Cookie", "c=d"),
+        ],
+    );
+    let out = outgoing_response(&full, &Method::GET).unwrap();
+    let left: Vec<_> = out
+        .head
+        .headers()
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(left, ["x-stays", "set-cookie", "set-cookie"]);
+    assert_eq!(out.head.version(), Version::HTTP_2);
+    assert!(
+        full.headers.contains_key("connection"),
+        "the header itself is not changed"
+    );
+}
+
+/// RFC 9113 section 8.6, RFC 9110 section 15.2.
+#[test]
+fn informational_responses_pass_except_for_the_switch_of_protocols() {
+    let rows = [(100, true), (103, true), (101, false), (200, false)];
+    for (status, passes) in rows {
+        let head = outgoing_informational(&header(
+            status,
+            &[("Link", "</a>"), ("Content-Length", "0")],
+        ));
+        assert_eq!(head.is_some(), passes, "{status}");
+        if let Some(head) = head {
+            assert!(head.headers().contains_key("link"));
+            assert!(!head.headers().contains_key(CONTENT_LENGTH));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! From a connection to its streams.
+
+use super::super::faults;
+use super::super::guard::{Guarded, Watch};
+use super::limits::windows;
+use super::{H2Limits, H2Options, HttpSession};
+use crate::protocols::http::error_resp;
+use crate::protocols::http::h1::RequestRules;
+use crate::protocols::{Digest, Stream};
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Connection, SendResponse};
+use http::Request;
+use pingora_error::{ErrorSource, Result};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+/// The options of a connection whose program brings none: 100 streams, a header list of 64 KiB,
+/// windows of 128 KiB for a stream and 2 MiB for the connection. See the [module](super) for all that
+/// is bounded.
+pub fn default_h2_options() -> H2Options {
+    H2Limits::default().cap(Some(windows()))
+}
+
+/// Begins HTTP/2 on a connection, with [`default_h2_options`] or with those given; the limits of
+/// [`H2Limits`] hold over both. Returns when the client's preface has arrived. Has no limit of time.
+///
+/// # Errors
+/// `H2Error` for a client that speaks something else, `ConnectionClosed` for one that is gone.
+pub async fn handshake(
+    io: Stream,
+    options: Option<H2Options>,
+) -> Result<Connection<Stream, Bytes>> {
+    let connection = guarded_handshake(io, Bytes::new(), options, &H2Limits::default()).await?;
+    Ok(connection.0)
+}
+
+/// [`handshake`] on a connection of which `ahead` was read already. The watch tells when the peer has
+/// done something too often: its connection is to be ended then, and ends with an error if it is not.
+pub(crate) async fn guarded_handshake(
+    io: Stream,
+    ahead: Bytes,
+    options: Option<H2Options>,
+    limits: &H2Limits,
+) -> Result<(Connection<Stream, Bytes>, Arc<Watch>)> {
+    let (guarded, watch) = Guarded::server(io, ahead, limits.allowance());
+    let io: Stream = Box::new(guarded);
+    match limits.cap(options).handshake(io).await {
+        Ok(connection) => Ok((connection, watch)),
+        Err(error) => Err(faults::stream_failed(error, ErrorSource::Downstream)),
+    }
+}
+
+/// A stream that a client opened.
+#[derive(Debug)]
+pub enum H2Accept {
+    /// A request that can be served.
+    Session(HttpSession),
+    /// A request that broke the rules. It was answered already.
+    Rejected,
+}
+
+impl HttpSession {
+    /// Waits for the next stream of a connection; `None` when there will be no more. To be called all
+    /// the time, because it is also what drives the connection. Cancel-safe.
+    ///
+    /// # Errors
+    /// The connection has failed.
+    pub async fn from_h2_conn(
+        conn: &mut Connection<Stream, Bytes>,
+        digest: Arc<Digest>,
+    ) -> Result<Option<H2Accept>> {
+        let accepted = poll_fn(|cx| accept(conn, cx)).await?;
+        let Some((request, respond)) = accepted else {
+            return Ok(None);
+        };
+        let mut session = HttpSession::new(request, respond, digest, &RequestRules::default());
+        if session.read_request().is_ok() {
+            return Ok(Some(H2Accept::Session(session)));
+        }
+        let status = session.fault().map_or(400, |fault| fault.status());
+        log::debug!("a request is refused with {status}");
+        // The answer is small and waits for no window; a client that is gone needs none.
+        let answer = error_resp::gen_error_response(status);
+        let _ = session.write_response_header(Box::new(answer), true);
+        Ok(Some(H2Accept::Rejected))
+    }
+}
+
+/// The next stream of a connection; `None` when there will be no more. Drives the connection.
+pub(crate) fn accept(
+    connection: &mut Connection<Stream, Bytes>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Option<(Request<RecvStream>, SendResponse<Bytes>)>>> {
+    let accepted = ready!(connection.poll_accept(cx)).transpose();
+    Poll::Ready(accepted.map_err(|error| faults::stream_failed(error, ErrorSource::Downstream)))
+}

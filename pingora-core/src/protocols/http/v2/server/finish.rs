@@ -1,0 +1,171 @@
+//! The end of a stream: complete, given up, or dropped.
+
+use super::{End, HttpSession, Inner};
+use crate::protocols::http::timed::Timed;
+use crate::protocols::http::{faults, give_response};
+use h2::Reason;
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// The most of a request's body that is read only to be thrown away, in bytes.
+const DRAIN_LIMIT: usize = 64 * 1024;
+/// How long what a client is still sending is read after its response is complete: some clients that
+/// are busy sending don't look at a response that is followed by a reset.
+const LINGER: Duration = Duration::from_secs(2);
+/// And how much.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+impl Inner {
+    fn poll_drain(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Poll<Result<()>> {
+        loop {
+            match ready!(self.poll_body(cx))? {
+                None => return Poll::Ready(Ok(())),
+                Some(data) if data.len() > *budget => {
+                    let context = "the rest of the request's body is too long to be drained";
+                    return Poll::Ready(Error::e_explain(ErrorType::H2Error, context));
+                }
+                Some(data) => *budget -= data.len(),
+            }
+        }
+    }
+
+    /// Whether the whole response was handed over, or waits to be.
+    fn response_complete(&self) -> bool {
+        self.response.is_some() && !self.broken && !matches!(self.out.end, End::Open)
+    }
+
+    fn reset(&mut self, reason: Reason) {
+        self.broken = true;
+        self.out.clear();
+        match &mut self.send {
+            Some(send) => send.send_reset(reason),
+            None => self.respond.send_reset(reason),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let sent = matches!(self.out.end, End::Sent) && !self.broken;
+        // After the end the framing itself refuses what is left of the request.
+        if !sent {
+            self.reset(Reason::INTERNAL_ERROR);
+        }
+        if let Some(response) = self.response.take() {
+            give_response(response);
+        }
+    }
+}
+
+/// Waits until the client gives a stream up; see [`HttpSession::idle`].
+#[derive(Debug)]
+pub struct Idle<'a>(&'a mut HttpSession);
+
+impl Future for Idle<'_> {
+    type Output = Result<Reason>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Reason>> {
+        let gone = ready!(self.0.inner.poll_reset(cx));
+        Poll::Ready(
+            gone.map_err(|error| {
+                super::super::faults::stream_failed(error, ErrorSource::Downstream)
+            }),
+        )
+    }
+}
+
+impl HttpSession {
+    /// Reads the rest of the request's body and drops it.
+    ///
+    /// # Errors
+    /// Where the rest is longer than 64 KiB or takes longer than
+    /// [`HttpSession::set_total_drain_timeout`]. The stream is not the worse for it.
+    pub async fn drain_request_body(&mut self) -> Result<()> {
+        let inner = &mut *self.inner;
+        // Nor does a body come from a client that waits for the permission to send it.
+        if inner.body_done || inner.continue_owed {
+            return Ok(());
+        }
+        let mut budget = DRAIN_LIMIT;
+        let limit = inner.options.total_drain_timeout;
+        let drained = inner
+            .within(limit, |inner, cx| inner.poll_drain(cx, &mut budget))
+            .await;
+        drained.unwrap_or_else(|| {
+            let what = "while draining the request's body";
+            let source = ErrorSource::Downstream;
+            Err(faults::timed_out(ErrorType::ReadTimedout, source, what))
+        })
+    }
+
+    /// Waits until the client resets the stream; tells why it did. Cancel-safe.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn idle(&mut self) -> Idle<'_> {
+        Idle(self)
+    }
+
+    /// Ends the exchange: writes what is queued, and the end of a response that was begun and is
+    /// whole.
+    ///
+    /// # Errors
+    /// As of [`HttpSession::write_body`]. The stream was reset then.
+    pub async fn finish_response(&mut self) -> Result<()> {
+        self.inner.queue_end(None)?;
+        self.flush().await
+    }
+
+    /// Waits a little for a client that is still sending though its response is complete: until it has
+    /// seen that. Then the rest is refused when the session is dropped.
+    pub(crate) async fn linger(&mut self) {
+        let inner = &mut *self.inner;
+        inner.retry_buffer = None;
+        let mut budget = LINGER_BYTES;
+        let linger = inner.within(Some(LINGER), |inner, cx| inner.poll_drain(cx, &mut budget));
+        // Whatever becomes of it, nobody is interested in what was read.
+        let _ = linger.await;
+    }
+
+    /// Whether the client is still sending though its response is complete.
+    pub(crate) fn lingers(&self) -> bool {
+        let inner = &*self.inner;
+        let complete = matches!(inner.out.end, End::Sent) && !inner.broken;
+        complete && !inner.body_done && !inner.continue_owed
+    }
+
+    /// Whether the client got, or will get once the queue is written, a whole response.
+    pub fn is_response_complete(&self) -> bool {
+        self.inner.response_complete()
+    }
+
+    /// Leaves a response that was begun as it is: the stream is reset, so that the client can tell.
+    pub(crate) fn abandon_response(&mut self) {
+        self.inner.broken |= !self.inner.response_complete();
+    }
+
+    /// Forgets what is queued, because the client takes nothing more.
+    pub fn discard_queued(&mut self) {
+        self.inner.broken = true;
+        self.inner.out.clear();
+    }
+
+    /// Gives the exchange up: resets the stream, with `INTERNAL_ERROR` where the response is not
+    /// complete, and `NO_ERROR` where only the request is not (RFC 9113 section 8.1).
+    pub fn shutdown(&mut self) {
+        let complete = matches!(self.inner.out.end, End::Sent) && !self.inner.broken;
+        // What is left of the request is refused when the session is dropped: doing so here would lose
+        // what was handed over and is not written yet.
+        if !complete {
+            self.inner.reset(Reason::INTERNAL_ERROR);
+        }
+    }
+
+    /// Resets the stream for this reason. What was not written yet is lost.
+    pub fn shutdown_with_reason(&mut self, reason: Reason) {
+        self.inner.reset(reason);
+    }
+}

@@ -1,0 +1,238 @@
+//! Reading: the request's body, and whether the client is still there.
+
+use super::super::faults::{bad_body, stream_failed, stream_reset};
+use super::super::message::keep_allowed_trailers;
+use super::{HttpSession, Inner};
+use crate::protocols::http::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
+use crate::protocols::http::faults;
+use crate::protocols::http::h1::Fault;
+use crate::protocols::http::timed::Timed;
+use bytes::Bytes;
+use h2::Reason;
+use http::{HeaderMap, Method};
+use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+impl Inner {
+    /// The next piece of the body; `None` at its end. Cancel-safe.
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        self.release();
+        while !self.body_done {
+            match ready!(self.body.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    self.unreleased = data.len();
+                    let data = self.count_body(data)?;
+                    if self.body.is_end_stream() {
+                        self.end_body()?;
+                    }
+                    if !data.is_empty() {
+                        return Poll::Ready(Ok(Some(data)));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Err(self.unreadable(error))),
+                None => {
+                    let trailers = ready!(self.body.poll_trailers(cx));
+                    match trailers {
+                        Ok(trailers) => self.keep_trailers(trailers),
+                        Err(error) => return Poll::Ready(Err(self.unreadable(error))),
+                    }
+                    self.end_body()?;
+                }
+            }
+        }
+        Poll::Ready(Ok(None))
+    }
+
+    /// Lets the client send as much again as was taken: whoever asks for more has room for it.
+    fn release(&mut self) {
+        let taken = std::mem::take(&mut self.unreleased);
+        if taken > 0 {
+            // Refused only where more is released than was received.
+            let _ = self.body.flow_control().release_capacity(taken);
+        }
+    }
+
+    fn end_body(&mut self) -> Result<()> {
+        self.body_done = true;
+        self.release();
+        self.expected.end().map_err(|fault| self.refuse_body(fault))
+    }
+
+    fn keep_trailers(&mut self, trailers: Option<HeaderMap>) {
+        let Some(mut trailers) = trailers else {
+            return;
+        };
+        keep_allowed_trailers(&mut trailers);
+        if !trailers.is_empty() {
+            self.trailers = Some(Box::new(trailers));
+        }
+    }
+
+    fn count_body(&mut self, data: Bytes) -> Result<Bytes> {
+        // Once a body flows the client no longer waits for permission.
+        self.continue_owed = false;
+        self.body_read += data.len();
+        if let Err(fault) = self.expected.take(data.len()) {
+            return Err(self.refuse_body(fault));
+        }
+        let most = self.options.max_body.filter(|_| !self.tunnel);
+        if most.is_some_and(|most| self.body_read as u64 > most) {
+            return Err(self.refuse_body(Fault::BODY_TOO_LARGE));
+        }
+        if let Some(buffer) = &mut self.retry_buffer {
+            buffer.write_to_buffer(&data);
+        }
+        Ok(data)
+    }
+
+    #[cold]
+    fn refuse_body(&mut self, fault: Fault) -> BError {
+        self.fault = Some(fault);
+        bad_body(fault, ErrorSource::Downstream)
+    }
+
+    #[cold]
+    fn unreadable(&mut self, error: h2::Error) -> BError {
+        self.broken = true;
+        stream_failed(error, ErrorSource::Downstream)
+    }
+
+    /// Ready when the client, or its connection, has given the stream up.
+    pub(super) fn poll_reset(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::result::Result<Reason, h2::Error>> {
+        match &mut self.send {
+            Some(send) => send.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        }
+    }
+
+    /// Watches a client that has nothing more to send: ready when it is gone. Cancel-safe.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        if !self.options.abort_on_close {
+            return Poll::Pending;
+        }
+        let gone = ready!(self.poll_reset(cx));
+        self.broken = true;
+        Poll::Ready(match gone {
+            Ok(reason) => stream_reset(reason, ErrorSource::Downstream),
+            Err(error) => stream_failed(error, ErrorSource::Downstream),
+        })
+    }
+}
+
+impl HttpSession {
+    /// Tells whether the request is sound. There is nothing to wait for: a stream begins with a whole
+    /// head.
+    ///
+    /// # Errors
+    /// [`ErrorType::InvalidHTTPHeader`] for a head that is refused; [`HttpSession::fault`] tells the
+    /// rule and the status code. What breaks the rules of the framing never gets here: such a
+    /// stream was reset with `PROTOCOL_ERROR` (RFC 9113 section 8.1.1).
+    pub fn read_request(&mut self) -> Result<()> {
+        let inner = &mut *self.inner;
+        if inner.request_read {
+            return Error::e_explain(ErrorType::InternalError, "a request was read already");
+        }
+        inner.request_read = true;
+        if inner.fault.is_none()
+            && let (Some(length), Some(most)) = (inner.facts.length, inner.options.max_body)
+            && length > most
+        {
+            inner.fault = Some(Fault::BODY_TOO_LARGE);
+        }
+        match inner.fault {
+            Some(fault) => Err(faults::bad_head(fault, ErrorSource::Downstream)),
+            None => Ok(()),
+        }
+    }
+
+    /// The next piece of the request's body; `None` at its end. Asks the client for the body first
+    /// (`100 Continue`) where it waits for that. Cancel-safe.
+    ///
+    /// What was handed out counts against the client's window until the next piece is asked for.
+    ///
+    /// # Errors
+    /// [`ErrorType::H2Error`] for a stream that was reset, [`ErrorType::ConnectionClosed`] for a
+    /// connection that is gone, [`ErrorType::ReadTimedout`].
+    pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        if self.inner.continue_owed {
+            self.write_continue_response()?;
+        }
+        let limit = self.inner.options.read_timeout;
+        match self.inner.within(limit, Inner::poll_body).await {
+            Some(result) => result,
+            None => {
+                self.inner.fault = Some(Fault::TIMED_OUT);
+                let what = "the request's body took too long";
+                let source = ErrorSource::Downstream;
+                Err(faults::timed_out(ErrorType::ReadTimedout, source, what))
+            }
+        }
+    }
+
+    /// [`HttpSession::read_body_bytes`] for engines: to be polled, asks for nothing, has no limit
+    /// of time.
+    pub fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        self.inner.poll_body(cx)
+    }
+
+    /// Ready when the client has reset the stream, or its connection is gone; see
+    /// [`HttpSession::set_abort_on_close`].
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        self.inner.poll_gone(cx)
+    }
+
+    /// The next piece of the body, or, if none is to be expected, the error that the client has
+    /// gone away.
+    pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        if no_body_expected || self.is_body_done() {
+            Err(poll_fn(|cx| self.inner.poll_gone(cx)).await)
+        } else {
+            self.read_body_bytes().await
+        }
+    }
+
+    /// Whether the request's body was read to its end.
+    pub fn is_body_done(&self) -> bool {
+        self.inner.body_done
+    }
+
+    /// Whether the request has no body, by its head.
+    pub fn is_body_empty(&self) -> bool {
+        let inner = &*self.inner;
+        // What follows a CONNECT belongs to the tunnel (RFC 9110 section 9.3.6).
+        inner.request.get().line().method == Method::CONNECT
+            || inner.body_read == 0 && (inner.body_done || inner.expected.is_empty())
+    }
+
+    /// The fields that followed the body, once it is complete.
+    pub fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        self.inner.trailers.take()
+    }
+
+    /// Whether the client waits for a `100 Continue` before it sends the body.
+    pub fn is_continue_owed(&self) -> bool {
+        self.inner.continue_owed
+    }
+
+    /// Keeps a copy of the body as it is read, up to 64 KiB, to send it again.
+    pub fn enable_retry_buffering(&mut self) {
+        if self.inner.retry_buffer.is_none() {
+            self.inner.retry_buffer = Some(Box::new(FixedBuffer::new(RETRY_BUFFER_SIZE)));
+        }
+    }
+
+    /// Whether the body was longer than the copy may be; it can't be sent again then.
+    pub fn retry_buffer_truncated(&self) -> bool {
+        let buffer = self.inner.retry_buffer.as_ref();
+        buffer.is_some_and(|buffer| buffer.is_truncated())
+    }
+
+    /// The copy of the body so far; `None` where there is none or it is not whole.
+    pub fn get_retry_buffer(&self) -> Option<Bytes> {
+        self.inner.retry_buffer.as_ref()?.get_buffer()
+    }
+}

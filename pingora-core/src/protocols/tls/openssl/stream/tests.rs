@@ -1,0 +1,229 @@
+use super::*;
+use crate::protocols::tls::openssl::test_certificates::authority;
+use openssl::ssl::{Ssl, SslAcceptor, SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use std::future::poll_fn;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+type Pair = (SslStream<DuplexStream>, SslStream<DuplexStream>);
+
+/// Both ends of a session, over a transport that takes so many bytes at a time.
+async fn pair_of(window: usize, version: SslVersion) -> Pair {
+    let made = authority("ca").issue(&["one.example"], &[]);
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+    acceptor.set_certificate(&made.cert).unwrap();
+    acceptor.set_private_key(&made.key).unwrap();
+    acceptor.set_max_proto_version(Some(version)).unwrap();
+    acceptor.set_read_ahead(true);
+    // They would wait for a reader where the transport is narrow.
+    acceptor.set_num_tickets(0).unwrap();
+    let acceptor = acceptor.build();
+    let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
+    connector.set_verify(SslVerifyMode::NONE);
+    connector.set_read_ahead(true);
+    let client = connector.build().configure().unwrap();
+    let client = client
+        .verify_hostname(false)
+        .into_ssl("one.example")
+        .unwrap();
+    let (near, far) = duplex(window);
+    let mut client = SslStream::new(client, near).unwrap();
+    let mut server = SslStream::new(Ssl::new(acceptor.context()).unwrap(), far).unwrap();
+    let (connected, accepted) = tokio::join!(client.connect(), server.accept());
+    connected.unwrap();
+    accepted.unwrap();
+    (client, server)
+}
+
+async fn pair(window: usize) -> Pair {
+    pair_of(window, SslVersion::TLS1_3).await
+}
+
+fn bytes(count: usize) -> Vec<u8> {
+    (0..count).map(|n| (n % 251) as u8).collect()
+}
+
+/// Sends all of it in writes of this many bytes, and says goodbye.
+async fn send(stream: &mut SslStream<DuplexStream>, bytes: &[u8], size: usize) {
+    for piece in bytes.chunks(size) {
+        stream.write_all(piece).await.unwrap();
+    }
+    stream.flush().await.unwrap();
+    AsyncWriteExt::shutdown(stream).await.unwrap();
+}
+
+/// Reads to the end, this many bytes at a time.
+async fn receive(stream: &mut SslStream<DuplexStream>, size: usize) -> Vec<u8> {
+    let (mut all, mut buf) = (Vec::new(), vec![0; size]);
+    loop {
+        match stream.read(&mut buf).await.unwrap() {
+            0 => return all,
+            n => all.extend_from_slice(&buf[..n]),
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_arrive_whole_and_in_order_whatever_the_sizes() {
+    let sent = bytes(200_000);
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        for window in [100, 5_000, 17_000, 70_000, 1 << 20] {
+            for (write, read) in [
+                (200_000, 1 << 20),
+                (70_000, 1_000),
+                (1_000, 64 * 1024),
+                (16_385, 8_192),
+            ] {
+                let (mut client, mut server) = pair_of(window, version).await;
+                let (got, ()) =
+                    tokio::join!(receive(&mut server, read), send(&mut client, &sent, write));
+                assert!(got == sent, "{window} {write} {read}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_directions_at_once_through_a_narrow_transport() {
+    let (up, down) = (bytes(300_000), bytes(400_000));
+    let (client, server) = pair(1_000).await;
+    let both = |stream: SslStream<DuplexStream>, sent: Vec<u8>, expected: usize| async move {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let mut got = vec![0; expected];
+        let writing = async {
+            writer.write_all(&sent).await.unwrap();
+            writer.flush().await.unwrap();
+        };
+        let (read, ()) = tokio::join!(reader.read_exact(&mut got), writing);
+        read.unwrap();
+        got
+    };
+    let (at_server, at_client) = tokio::join!(
+        both(server, down.clone(), up.len()),
+        both(client, up.clone(), down.len())
+    );
+    assert!(at_server == up && at_client == down);
+}
+
+#[tokio::test]
+async fn slices_of_all_sizes_leave_together() {
+    let (mut client, mut server) = pair(1 << 20).await;
+    let all = bytes(150_000);
+    let cuts = [0, 5, 5, 100, 30_000, 30_001, 63_000, 149_999, 150_000];
+    let slices: Vec<&[u8]> = cuts.windows(2).map(|cut| &all[cut[0]..cut[1]]).collect();
+    let slices: Vec<IoSlice<'_>> = slices.into_iter().map(IoSlice::new).collect();
+    let n = client.write_vectored(&slices).await.unwrap();
+    // Whole records, several at once.
+    assert!(n >= WRITE_AT_ONCE && n < WRITE_AT_ONCE + MAX_RECORD, "{n}");
+    client.flush().await.unwrap();
+    let mut got = vec![0; n];
+    server.read_exact(&mut got).await.unwrap();
+    assert!(got == all[..n]);
+    assert_eq!(client.write_vectored(&[]).await.unwrap(), 0);
+    assert_eq!(client.write(&[]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_is_pending_is_reported_once_and_sent_once() {
+    let (mut client, mut server) = pair(50).await;
+    let sent = bytes(40_000);
+    let write = |client: &mut SslStream<DuplexStream>, cx: &mut Context<'_>, bytes: &[u8]| {
+        Pin::new(client).poll_write(cx, bytes)
+    };
+    poll_fn(|cx| {
+        // However often it is asked: what is sealed stays sealed.
+        for _ in 0..3 {
+            assert!(write(&mut client, cx, &sent).is_pending());
+        }
+        Poll::Ready(())
+    })
+    .await;
+    assert_eq!(client.accepted, 40_000);
+    let mut got = vec![0; 40_000];
+    let writing = async {
+        client.flush().await.unwrap();
+        // All has left, and nobody knows yet: an empty write is none, and fewer bytes are a mistake.
+        assert_eq!(client.write(&[]).await.unwrap(), 0);
+        assert_eq!(client.write(&sent).await.unwrap(), 40_000);
+        client.write_all(b"more").await.unwrap();
+    };
+    let mut more = [0; 4];
+    let reading = async {
+        server.read_exact(&mut got).await.unwrap();
+        server.read_exact(&mut more).await.unwrap();
+    };
+    tokio::join!(writing, reading);
+    assert!(got == sent);
+    assert_eq!(&more, b"more");
+    poll_fn(|cx| {
+        assert!(write(&mut client, cx, &sent).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    let mut rest = vec![0; 40_000];
+    let (read, flushed) = tokio::join!(server.read_exact(&mut rest), client.flush());
+    read.unwrap();
+    flushed.unwrap();
+    let e = client.write(b"other").await.unwrap_err();
+    assert_eq!(e.kind(), io::ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn an_idle_session_holds_no_buffer() {
+    let (mut client, mut server) = pair(1 << 20).await;
+    let sent = bytes(60_000);
+    for _ in 0..3 {
+        client.write_all(&sent).await.unwrap();
+        let mut got = vec![0; sent.len()];
+        server.read_exact(&mut got).await.unwrap();
+        assert!(got == sent);
+        // Nothing has arrived: the answer costs no call into the library.
+        poll_fn(|cx| {
+            let mut buf = [0; 16];
+            let mut buf = ReadBuf::new(&mut buf);
+            assert!(Pin::new(&mut server).poll_read(cx, &mut buf).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert!(server.starved);
+        for stream in [&client, &server] {
+            assert_eq!(stream.session.get_ref().buffered(), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_with_little_room_loses_nothing() {
+    let (mut client, mut server) = pair(1 << 20).await;
+    client.write_all(&bytes(50_000)).await.unwrap();
+    let mut first = [0];
+    server.read_exact(&mut first).await.unwrap();
+    // The rest was taken off the transport with it, and waits.
+    let mut rest = vec![0; 49_999];
+    server.read_exact(&mut rest).await.unwrap();
+    assert!([&first[..], &rest].concat() == bytes(50_000));
+}
+
+#[tokio::test]
+async fn data_in_front_of_a_cut_is_delivered() {
+    let (mut client, mut server) = pair(1 << 20).await;
+    client.write_all(&bytes(20_000)).await.unwrap();
+    AsyncWriteExt::shutdown(client.get_mut()).await.unwrap();
+    let mut got = vec![0; 20_000];
+    server.read_exact(&mut got).await.unwrap();
+    assert!(got == bytes(20_000));
+    let e = server.read(&mut got).await.unwrap_err();
+    assert_eq!(e.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[tokio::test]
+async fn garbage_is_an_error_and_the_other_side_hears_of_it() {
+    let (mut client, mut server) = pair(1 << 20).await;
+    client
+        .get_mut()
+        .write_all(&[23, 3, 3, 0, 5, 1, 2, 3, 4, 5])
+        .await
+        .unwrap();
+    assert!(server.read(&mut [0; 16]).await.is_err());
+    let e = client.read(&mut [0; 16]).await.unwrap_err();
+    assert!(e.to_string().contains("alert"), "{e}");
+}

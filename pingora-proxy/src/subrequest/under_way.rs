@@ -1,0 +1,43 @@
+use std::sync::Arc;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+
+/// The sub-requests that have not ended yet: each holds the lock for reading, and who waits for the
+/// last of them wants to write.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UnderWay(Arc<RwLock<()>>);
+
+/// One that has not ended; dropping it ends it.
+pub(super) type Counted = OwnedRwLockReadGuard<()>;
+
+impl UnderWay {
+    /// Counts one more. `None` where somebody waits for the end already.
+    pub(super) fn enter(&self) -> Option<Counted> {
+        self.0.clone().try_read_owned().ok()
+    }
+
+    /// Waits until none is under way. Cancel-safe.
+    pub(crate) async fn ended(&self) {
+        drop(self.0.write().await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[tokio::test]
+    async fn the_end_is_when_the_last_has_ended() {
+        let under_way = UnderWay::default();
+        under_way.ended().await;
+        let (one, two) = (under_way.enter(), under_way.enter());
+        assert!(one.is_some() && two.is_some());
+        let mut ended = Box::pin(under_way.ended());
+        drop(one);
+        assert!(ended.as_mut().now_or_never().is_none());
+        assert!(under_way.enter().is_none());
+        drop(two);
+        ended.await;
+        assert!(under_way.enter().is_some());
+    }
+}

@@ -1,0 +1,36 @@
+//! Clients and origins of HTTP/2 who mean harm: the proxy's memory stays bounded, their connection is
+//! ended or gets nowhere, and others are served meanwhile.
+//!
+//! The proxy is a process of its own, so that its memory is its own. Each attack is bounded in count
+//! and stays on 127.0.0.1. `cargo test -p pingora-tests --test attacks -- --ignored` runs the long
+//! form.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
+
+mod floods;
+mod heads;
+mod origins;
+mod resets;
+mod victim;
+mod windows;
+
+use victim::Victim;
+
+/// All attacks by clients, twenty times as long as in their tests, on one process: nothing adds up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the long form takes minutes"]
+async fn all_of_them_on_one_process() {
+    let mut victim = Victim::new().await;
+    victim.scale = 20;
+    for round in 0..3 {
+        resets::all(&victim).await;
+        heads::all(&victim).await;
+        floods::all(&victim).await;
+        windows::all(&victim).await;
+        println!("round {round}: {} bytes over the base", victim.over_base());
+    }
+}

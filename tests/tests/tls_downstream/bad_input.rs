@@ -1,0 +1,114 @@
+//! Clients that are no good cost their own connection, and are counted.
+
+use crate::reporter::Reporter;
+use crate::{ask, settings};
+use pingora::listeners::tls::{HandshakeFailure, TlsSettings, WhenBusy};
+use pingora_tests::{Authority, Connection};
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_is_closed_and_counted_by_its_fault() {
+    let authority = Authority::new();
+    let mut settings = settings(&authority);
+    settings.set_handshake_timeout(Duration::from_millis(200));
+    let server = Reporter::start(settings).await;
+    let send = async |bytes: &[u8]| {
+        let mut client = Connection::to(server.address()).await;
+        client.send(bytes).await;
+        client.rest().await;
+    };
+
+    send(b"GET / HTTP/1.1\r\nHost: one.example\r\n\r\n").await;
+    send(b"POST / HTTP/1.1\r\nHost: one.example\r\n\r\n").await;
+    server.failed(HandshakeFailure::PlainHttp, 2).await;
+
+    send(b"DELETE / HTTP/1.1\r\nHost: one.example\r\n\r\n").await;
+    send(&[0; 100]).await;
+    send(&[0xff; 100]).await;
+    // A record of TLS with nonsense inside; one that is longer than any may be.
+    send(&[&[22, 3, 1, 0, 100, 1, 0, 0, 96][..], &[0xaa; 96]].concat()).await;
+    send(&[&[22, 3, 1, 0xff, 0xff][..], &[1; 200]].concat()).await;
+    server.failed(HandshakeFailure::NotTls, 5).await;
+
+    let nothing = ["-tls1_2", "-cipher", "AES128-SHA:@SECLEVEL=0"];
+    assert!(!ask(&server, &authority, "one.example", &nothing).good);
+    let group = ["-tls1_3", "-groups", "P-521"];
+    ask(&server, &authority, "one.example", &group);
+    server.failed(HandshakeFailure::NothingInCommon, 1).await;
+
+    drop(Connection::to(server.address()).await);
+    server.failed(HandshakeFailure::Closed, 1).await;
+    Connection::to(server.address()).await.reset();
+    server.failed(HandshakeFailure::Closed, 2).await;
+
+    // One that says nothing, and one that stops in the middle.
+    let mut silent = Connection::to(server.address()).await;
+    let mut halting = Connection::to(server.address()).await;
+    halting.send([22, 3, 1, 0, 100, 1]).await;
+    silent.closed().await;
+    halting.closed().await;
+    server.failed(HandshakeFailure::TimedOut, 2).await;
+
+    let stranger = Authority::new();
+    assert!(!ask(&server, &stranger, "one.example", &["-tls1_3"]).good);
+    server.failed(HandshakeFailure::RefusedByClient, 1).await;
+
+    assert!(ask(&server, &authority, "one.example", &[]).good);
+    assert_eq!(server.counters().failed(HandshakeFailure::Other), 0);
+    assert_eq!(server.counters().under_way(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_at_once_wait_or_are_turned_away() {
+    let authority = Authority::new();
+    let mut strict = settings(&authority);
+    strict.set_max_handshakes(1, WhenBusy::Close);
+    let server = Reporter::start(strict).await;
+    let holding = Connection::to(server.address()).await;
+    pingora_tests::eventually("one is under way", || server.counters().under_way() == 1).await;
+    Connection::to(server.address()).await.closed().await;
+    server.failed(HandshakeFailure::TurnedAway, 1).await;
+    drop(holding);
+    server.failed(HandshakeFailure::Closed, 1).await;
+    assert!(ask(&server, &authority, "one.example", &[]).good);
+
+    let mut patient = settings(&authority);
+    patient.set_max_handshakes(1, WhenBusy::Wait);
+    let server = Reporter::start(patient).await;
+    let holding = Connection::to(server.address()).await;
+    pingora_tests::eventually("one is under way", || server.counters().under_way() == 1).await;
+    let server = std::sync::Arc::new(server);
+    let asked = server.clone();
+    let waiting =
+        tokio::task::spawn_blocking(move || ask(&asked, &authority, "one.example", &[]).good);
+    pingora_tests::eventually("one waits", || server.counters().waited() == 1).await;
+    assert_eq!(server.counters().full(), 0);
+    drop(holding);
+    assert!(waiting.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_certificate_does_not_start_unless_it_may() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue_as(
+        "expired",
+        &["one.example"],
+        &crate::ec_key(),
+        crate::expired,
+    );
+    let text = |path: &std::path::Path| path.to_str().unwrap().to_string();
+    let settings = || TlsSettings::intermediate(&text(&certificate), &text(&key)).unwrap();
+    let refused = settings();
+    let text = tokio::task::spawn_blocking(move || Reporter::refused(refused));
+    let text = text.await.unwrap();
+    assert!(
+        text.contains("expired.pem") && text.contains("has expired"),
+        "{text}"
+    );
+
+    let mut allowed = settings();
+    allowed.allow_expired_certificate(true);
+    let server = Reporter::start(allowed).await;
+    let said = crate::s_client(&server, &["-servername", "one.example"]);
+    assert!(said.contains("version=TLSv1.3"), "{said:?}");
+}
