@@ -143,7 +143,7 @@ fn config(dir: &std::path::Path, listen: &str, directives: &str) -> String {
 master_process off;
 pid {dir}/nginx.pid;
 error_log stderr crit;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log off;
     client_body_temp_path {dir}/body;

@@ -45,8 +45,8 @@ async fn an_idle_connection_is_told_and_ends() {
     server.signal(ShutdownSignal::GracefulTerminate);
     for (client, last) in [(&mut client, 1), (&mut silent, 0)] {
         let frames = client.rest().await;
-        let farewells = frames.iter().filter(|frame| frame.kind == kind::GOAWAY);
-        let farewell = farewells.last().expect("there is a farewell");
+        let farewell = frames.iter().rfind(|frame| frame.kind == kind::GOAWAY);
+        let farewell = farewell.expect("there is a farewell");
         assert_eq!(farewell.code(), Some(0), "{frames:?}");
         let told = farewell.last_stream().unwrap();
         assert!(told == last || told == 0x7fff_ffff, "{frames:?}");
@@ -127,7 +127,7 @@ async fn requests_that_cross_the_farewell_are_served_or_refused() {
             sent.push(id);
         }
         let frames = client.rest().await;
-        let last = frames.iter().filter_map(Frame::last_stream).last();
+        let last = frames.iter().rev().find_map(Frame::last_stream);
         let last = last.expect("there is a farewell");
         for id in sent {
             let served = frames

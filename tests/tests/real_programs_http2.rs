@@ -346,7 +346,7 @@ fn counted(said: &str, name: &str) -> usize {
 
 /// Has h2load ask, over this many connections with a hundred streams each; every request has to be
 /// answered with a 2xx.
-fn load(server: SocketAddr, requests: usize, connections: usize) -> String {
+fn load(origin: &str, requests: usize, connections: usize) -> String {
     let said = run(Command::new("h2load")
         .args([
             "-n",
@@ -358,7 +358,7 @@ fn load(server: SocketAddr, requests: usize, connections: usize) -> String {
             "-T",
             "30",
         ])
-        .arg(format!("http://{server}/hello")));
+        .arg(format!("{origin}/hello")));
     for (name, wanted) in [
         ("succeeded", requests),
         ("failed", 0),
@@ -393,10 +393,35 @@ fn loaded(version: Version) -> (Nginx, Program, SocketAddr) {
 fn h2load_gets_every_answer() {
     for version in VERSIONS {
         let (_nginx, program, address) = loaded(version);
-        load(address, 5_000, 10);
+        load(&format!("http://{address}"), 5_000, 5);
         let lines = program.lines();
         assert_eq!(lines.len(), 1, "nothing to complain about: {lines:?}");
     }
+}
+
+#[test]
+fn h2load_gets_every_answer_over_tls() {
+    let (nginx, _program, _) = loaded(Version::H2);
+    let authority = Authority::new();
+    let files = authority.issue(&["front.example"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fixed_proxy"));
+    let upstream = nginx.address().to_string();
+    command
+        .args([
+            "--upstream-http2",
+            "--upstream",
+            &upstream,
+            "--listen-tls",
+            "127.0.0.1:0",
+        ])
+        .arg("--certificate")
+        .arg(&files.0)
+        .arg("--key")
+        .arg(&files.1);
+    let mut program = Program::start(&mut command);
+    let address = program.addresses()[1];
+    let said = load(&format!("https://{address}"), 3_000, 5);
+    assert!(said.contains("Application protocol: h2\n"), "{said}");
 }
 
 #[test]
@@ -404,7 +429,10 @@ fn h2load_gets_every_answer() {
 fn h2load_gets_a_hundred_thousand_answers() {
     for version in VERSIONS {
         let (_nginx, program, address) = loaded(version);
-        println!("{version:?} behind: {}", load(address, 100_000, 100));
+        println!(
+            "{version:?} behind: {}",
+            load(&format!("http://{address}"), 100_000, 100)
+        );
         let lines = program.lines();
         assert_eq!(lines.len(), 1, "nothing to complain about: {lines:?}");
         println!("{} MiB at the most", program.peak_memory() / 1024 / 1024);

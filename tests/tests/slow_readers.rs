@@ -8,6 +8,10 @@
     clippy::panic,
     reason = "a test that can't go on ends by panicking"
 )]
+#![allow(
+    clippy::print_stdout,
+    reason = "what it cost is to be seen, with --nocapture"
+)]
 
 use bytes::Bytes;
 use openssl::sha::Sha256;

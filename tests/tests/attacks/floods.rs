@@ -1,8 +1,11 @@
 //! Frames that are cheap to send and cost their receiver an answer, or at least a look.
 
-use crate::victim::{Outcome, Victim, get, post, stream};
+use crate::victim::{Outcome, Row, Victim, get, post, stream};
 use pingora_tests::http2::frames::{Frame, kind};
 use std::time::Duration;
+
+/// The frame with this number.
+type Numbered = fn(usize) -> Frame;
 
 /// Frames in one batch.
 const BATCH: usize = 1000;
@@ -30,7 +33,7 @@ async fn answered(victim: &Victim) {
 
 /// The same, but nobody reads the answers: they must not be gathered.
 async fn unread_answers(victim: &Victim) {
-    let floods: [(&str, fn() -> Frame); 2] = [
+    let floods: [Row<fn() -> Frame>; 2] = [
         ("unread answers to pings", || Frame::ping(1)),
         ("unread answers to settings", || {
             Frame::settings(&[(4, 65_535)])
@@ -61,7 +64,7 @@ async fn unread_answers(victim: &Victim) {
 
 /// Frames that need no answer.
 async fn unanswered(victim: &Victim) {
-    let floods: [(&str, fn(usize) -> Frame); 5] = [
+    let floods: [Row<Numbered>; 5] = [
         ("priorities of idle streams", |n| {
             Frame::priority(stream(n % 1_000_000), 0)
         }),
@@ -94,7 +97,7 @@ async fn unanswered(victim: &Victim) {
 
 /// DATA that carries nothing, and next to nothing in much padding.
 async fn data_without_payload(victim: &Victim) {
-    let floods: [(&str, fn() -> Frame); 3] = [
+    let floods: [Row<fn() -> Frame>; 3] = [
         ("DATA without payload", || Frame::data(1, "", false)),
         ("DATA of padding", || {
             Frame::new(kind::DATA, 8, 1, [&[254][..], &[0; 254]].concat())

@@ -47,13 +47,13 @@ async fn bombs(victim: &Victim) {
         for _ in 0..20 * victim.scale {
             let mut attacker = victim.attacker(&[]).await;
             let bomb = [
-                frames::request("GET", "/stall"),
+                frames::request("GET", "/bomb"),
                 frames::literal_to_index("x", "y".repeat(4000)),
                 frames::indexed(62).repeat(12_000),
             ];
             let first = Frame::headers(1, bomb.concat(), true);
             let more = [
-                frames::request("GET", "/stall"),
+                frames::request("GET", "/bomb"),
                 frames::indexed(62).repeat(12_000),
             ];
             let next = (1..20).map(|n| Frame::headers(stream(n), more.concat(), true));
@@ -65,7 +65,7 @@ async fn bombs(victim: &Victim) {
         refused
     });
     assert_eq!(refused.await, 20 * victim.scale);
-    assert_eq!(victim.asked("/stall"), 0);
+    assert_eq!(victim.asked("/bomb"), 0);
 }
 
 /// Many connections, each with a full table.

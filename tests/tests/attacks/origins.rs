@@ -1,6 +1,6 @@
 //! Origins of HTTP/2 who mean harm, or are broken beyond measure.
 
-use crate::victim::Victim;
+use crate::victim::{OnStream, Row, Victim};
 use pingora_tests::http2::frames::{self, END_STREAM, Frame, kind};
 use pingora_tests::http2::{Http2Client, RawHttp2};
 use pingora_tests::{Ask, Origin, Version};
@@ -76,7 +76,7 @@ async fn pushes_are_an_error() {
 /// Answers with fields or statuses that break the rules.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_answers_are_an_error() {
-    let rows: [(&str, fn(u32) -> Vec<Frame>); 8] = [
+    let rows: [Row<OnStream>; 8] = [
         ("no status", |id| {
             vec![Frame::headers(id, frames::literal("x", "y"), true)]
         }),
@@ -123,7 +123,7 @@ async fn malformed_answers_are_an_error() {
 /// An origin that floods its one connection while others want answers over it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_by_an_origin_have_a_bound() {
-    let floods: [(&str, fn() -> Frame); 4] = [
+    let floods: [Row<fn() -> Frame>; 4] = [
         ("pings", || Frame::ping(1)),
         ("settings", || Frame::settings(&[(4, 65_535)])),
         ("increments", || Frame::window_update(0, 1)),

@@ -1,6 +1,6 @@
 //! Streams that are begun to be reset, by whichever side.
 
-use crate::victim::{Victim, get, post, stream};
+use crate::victim::{OnStream, Row, Victim, get, post, stream};
 use pingora_tests::http2::frames::{Frame, kind};
 
 /// Streams in one batch.
@@ -50,7 +50,7 @@ async fn paced_reset(victim: &Victim) {
 
 /// Requests that are good, each followed by something for which the proxy has to reset its stream.
 async fn made_you_reset(victim: &Victim) {
-    let ways: [(&str, fn(u32) -> Vec<Frame>); 6] = [
+    let ways: [Row<OnStream>; 6] = [
         ("an increment of 0", |id| {
             vec![get(id, "/stall"), Frame::window_update(id, 0)]
         }),
@@ -73,6 +73,7 @@ async fn made_you_reset(victim: &Victim) {
             vec![head, Frame::data(id, "more", false)]
         }),
     ];
+    let before = victim.asked("/stall");
     for (what, way) in ways {
         let what = format!("made to reset by {what}");
         let outcome = victim
@@ -84,7 +85,7 @@ async fn made_you_reset(victim: &Victim) {
         assert!(ended || !heeded, "{what}: {outcome:?}");
     }
     victim.settles().await;
-    let streams = victim.asked("/stall");
+    let streams = victim.asked("/stall") - before;
     assert!(
         streams < COUNT * BATCH,
         "{streams} requests reach the origin"

@@ -11,6 +11,11 @@ use tokio::sync::watch;
 /// What an attack may cost at any moment.
 const BUDGET: usize = 64 * 1024 * 1024;
 
+/// What an attack is called, and how it is made.
+pub(crate) type Row<F> = (&'static str, F);
+/// The frames of one stream.
+pub(crate) type OnStream = fn(u32) -> Vec<Frame>;
+
 /// How a connection's part in an attack ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
