@@ -1,4 +1,5 @@
 //! Runs the example `tls_server`.
+#![allow(clippy::expect_used, reason = "it is a test")]
 
 mod running;
 

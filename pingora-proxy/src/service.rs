@@ -113,6 +113,7 @@ where
     name: String,
     custom: C,
     client_options: Option<ConnectorOptions>,
+    tls_session_capacity: Option<usize>,
     server_options: Option<HttpServerOptions>,
     override_runtime: Option<OverrideRuntime>,
 }
@@ -143,6 +144,7 @@ where
             name: DEFAULT_NAME.to_string(),
             custom: (),
             client_options: None,
+            tls_session_capacity: None,
             server_options: None,
             override_runtime: None,
         }
@@ -173,9 +175,19 @@ where
             name: self.name,
             custom: connector,
             client_options: self.client_options,
+            tls_session_capacity: self.tls_session_capacity,
             server_options: self.server_options,
             override_runtime: self.override_runtime,
         }
+    }
+
+    /// How many TLS sessions with upstreams are kept for resumption, 1024 by default; 0 keeps none, and
+    /// every handshake is a full one. See
+    /// [`set_tls_session_capacity`](pingora_core::connectors::TransportConnector::set_tls_session_capacity).
+    #[must_use]
+    pub fn tls_session_capacity(mut self, sessions: usize) -> Self {
+        self.tls_session_capacity = Some(sessions);
+        self
     }
 
     /// How connections to upstreams are made; by default as the configuration says.
@@ -205,6 +217,9 @@ where
             .client_options
             .unwrap_or_else(|| ConnectorOptions::from_server_conf(&self.conf));
         let connector = Connector::new_custom(Some(options), self.custom);
+        if let Some(sessions) = self.tls_session_capacity {
+            connector.transport().set_tls_session_capacity(sessions);
+        }
         let mut proxy = HttpProxy::assemble(self.inner, connector, &self.conf);
         proxy.server_options = self.server_options;
         proxy.handle_init_modules();

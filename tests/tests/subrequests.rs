@@ -213,3 +213,35 @@ async fn an_answer_that_is_cut_arrives_cut() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_client_that_waits_for_permission_gets_it() {
+    for up in [Version::H1, Version::H2] {
+        let behind = behind(up).await;
+        let mut client = behind.proxy.connect().await;
+        let head = "POST /continue HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\
+                    Content-Length: 4\r\n\r\n";
+        let permission = client.ask(head).await;
+        assert_eq!(permission.status(), 100, "{up:?}");
+        let answer = client.ask("body").await;
+        assert_eq!(answer.text(), "body", "{up:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_becomes_a_tunnel() {
+    let behind = behind(Version::H1).await;
+    let mut client = behind.proxy.connect().await;
+    let head =
+        "GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let answer = client.ask(head).await;
+    assert_eq!(answer.status(), 101);
+    for size in [1, 1000, 200_000] {
+        let sent = pattern(size);
+        client.send(&sent).await;
+        assert_same(&client.bytes(size).await, &sent, "through the tunnel");
+    }
+    client.finish().await;
+    client.closed().await;
+    behind.origin.wait_until_unused().await;
+}

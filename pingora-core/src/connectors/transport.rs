@@ -53,10 +53,8 @@ impl TransportConnector {
     /// A session is resumed only for a peer with the same [`reuse_hash`](Peer::reuse_hash) and the
     /// same verification, within two hours, and not after a certificate expired that it was
     /// verified by. A TLS 1.3 ticket is used once.
-    #[must_use]
-    pub fn with_tls_session_capacity(self, sessions: usize) -> Self {
+    pub fn set_tls_session_capacity(&self, sessions: usize) {
         self.tls.sessions().set_capacity(sessions);
-        self
     }
 
     /// How the TLS handshakes of this connector went.

@@ -7,6 +7,7 @@ use crate::protocols::l4::stream::Stream as L4Stream;
 use futures::future::BoxFuture;
 use log::error;
 use pingora_error::{Error, ErrorType, OrErr, Result};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::net::{TcpStream, UnixStream};
@@ -68,14 +69,21 @@ impl Transport {
 
     /// Not async: what it needs for a moment would be part of every connection's task.
     fn begin(&self, accepted: Accepted) -> Result<Begun<'_>> {
+        let peer = accepted.peer;
         let stream = self.register(accepted)?;
         if self.pre_tls.is_none() && self.tls.is_none() {
             return Ok(Begun::Plain(Box::new(stream)));
         }
-        Ok(Begun::Handshake(Box::pin(self.handshake_in_time(stream))))
+        Ok(Begun::Handshake(Box::pin(
+            self.handshake_in_time(stream, peer),
+        )))
     }
 
-    async fn handshake_in_time(&self, stream: L4Stream) -> Result<Stream> {
+    async fn handshake_in_time(
+        &self,
+        stream: L4Stream,
+        peer: Option<SocketAddr>,
+    ) -> Result<Stream> {
         let tls = self.tls.as_ref();
         let timeout = tls.map_or(tls::HANDSHAKE_TIMEOUT, |tls| tls.timeout());
         match tokio::time::timeout(timeout, self.handshake(stream)).await {
@@ -90,7 +98,10 @@ impl Transport {
                 )
             }
         }
-        .map_err(Error::into_down)
+        .map_err(|e| match peer {
+            Some(peer) => e.into_down().more_context(format!("client {peer}")),
+            None => e.into_down(),
+        })
     }
 
     fn register(&self, accepted: Accepted) -> Result<L4Stream> {

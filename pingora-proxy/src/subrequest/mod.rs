@@ -1,7 +1,7 @@
 //! Requests that a request spawns: the same phases run for them as for a client's, in memory.
 //!
 //! A proxy that says so ([`ProxyHttp::allow_spawning_subrequest`](crate::ProxyHttp)) finds a
-//! [`SubrequestSpawner`](crate::SubrequestSpawner) in the [`Session`](crate::Session) of each request.
+//! [`SubrequestSpawner`] in the [`Session`](crate::Session) of each request.
 //! A sub-request has the head of its parent, which may be changed before it runs; its phases see
 //! [`Session::subrequest_ctx`](crate::Session), and may take another way because of that.
 //!

@@ -333,6 +333,10 @@ where
     }
 
     async fn begin_body(&mut self) -> Result<(), Failed> {
+        if self.exchange.tunnel {
+            // What a tunnel carries is no body.
+            return Ok(());
+        }
         match std::mem::replace(&mut self.input, Input::Parent) {
             Input::Preset(body) => {
                 if let InputBody::Bytes(pieces) = body {

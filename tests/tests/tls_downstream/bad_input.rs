@@ -3,7 +3,10 @@
 use crate::reporter::Reporter;
 use crate::{ask, settings};
 use pingora::listeners::tls::{HandshakeFailure, TlsSettings, WhenBusy};
-use pingora_tests::{Authority, Connection};
+use pingora_tests::{Authority, Connection, Program};
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,4 +114,41 @@ async fn an_expired_certificate_does_not_start_unless_it_may() {
     let server = Reporter::start(allowed).await;
     let said = crate::s_client(&server, &["-servername", "one.example"]);
     assert!(said.contains("version=TLSv1.3"), "{said:?}");
+}
+
+#[tokio::test]
+async fn what_was_wrong_is_logged_at_debug_and_not_above() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue(&["one.example"]);
+    let mut proxy = Program::start(
+        Command::new(env!("CARGO_BIN_EXE_fixed_proxy"))
+            .env("RUST_LOG", "debug")
+            .args(["--listen-tls", "127.0.0.1:0", "--certificate"])
+            .arg(certificate)
+            .arg("--key")
+            .arg(key),
+    );
+    // The log says so, too, in other words.
+    let mut addresses = String::new();
+    pingora_tests::eventually("it listens", || {
+        let lines = proxy.lines();
+        let line = lines
+            .iter()
+            .find_map(|line| line.strip_prefix("listening on "));
+        addresses = line.unwrap_or_default().to_string();
+        !addresses.is_empty()
+    })
+    .await;
+    let address = addresses.split(' ').nth(1).unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
+    let from = client.local_addr().unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let line = proxy.wait_for_line(&format!("client {from}"));
+    assert!(line.contains("DEBUG"), "{line}");
+    assert!(
+        line.contains("the client speaks HTTP without TLS"),
+        "{line}"
+    );
+    let louder = |line: &String| line.contains("WARN") || line.contains("ERROR");
+    assert!(!proxy.lines().iter().any(louder), "{:?}", proxy.lines());
 }

@@ -3,7 +3,9 @@
 use crate::reporter::Reporter;
 use crate::{Files, Said, ask, ec_key, expired, settings};
 use openssl::x509::extension::BasicConstraints;
-use pingora::listeners::tls::{Certificate, ClientCertificates, ClientVerifier, HandshakeFailure};
+use pingora::listeners::tls::{
+    Certificate, ClientCertificates, ClientVerifier, HandshakeFailure, SessionTickets, TlsSettings,
+};
 use pingora::utils::tls::get_common_name;
 use pingora_tests::Authority;
 use std::path::Path;
@@ -141,6 +143,58 @@ async fn the_chain_is_in_the_digest_also_of_a_resumed_session() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_reads_certificates_authorities_and_ticket_keys_or_nothing() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let put = |from: &Authority| {
+        let files = from.issue_as("server", &["one.example"], &ec_key(), |_| {});
+        std::fs::copy(files.0, path("chain.pem")).unwrap();
+        std::fs::copy(files.1, path("key.pem")).unwrap();
+        std::fs::copy(from.file(), path("clients.pem")).unwrap();
+    };
+    put(&authority);
+    std::fs::write(path("ticket.key"), [1; 80]).unwrap();
+    let text = |name: &str| path(name).to_str().unwrap().to_string();
+    let (chain, key) = (text("chain.pem"), text("key.pem"));
+    let mut settings = TlsSettings::intermediate(&chain, &key).unwrap();
+    let tickets = SessionTickets::key_files([path("ticket.key")]).unwrap();
+    settings.set_session_tickets(tickets);
+    let clients = ClientCertificates::required().ca_file(path("clients.pem"));
+    settings.set_client_certificates(clients).unwrap();
+    let server = Reporter::start(settings).await;
+    let known = authority.issue(&["client.example"]);
+    let session = text("session");
+    let connect = |more: &[&str]| with(&server, &authority, &known, more);
+    assert!(served(&connect(&["-sess_out", &session])));
+    let resumed = |said: Said| said.contains("resumed=true\n");
+    assert!(resumed(connect(&["-sess_in", &session])));
+
+    // One of the files is no good: all stay.
+    put(&other);
+    std::fs::write(path("ticket.key"), [2; 79]).unwrap();
+    assert!(server.reload().await.is_err());
+    assert!(served(&connect(&[])));
+    assert!(resumed(connect(&["-sess_in", &session])));
+
+    std::fs::write(path("ticket.key"), [2; 80]).unwrap();
+    server.reload().await.unwrap();
+    let known_now = other.issue(&["client.example"]);
+    let said = with(&server, &other, &known_now, &["-sess_out", &session]);
+    assert!(served(&said) && !resumed(said));
+    assert!(resumed(with(
+        &server,
+        &other,
+        &known_now,
+        &["-sess_in", &session]
+    )));
+    assert!(
+        !served(&with(&server, &other, &known, &[])),
+        "of the authority before"
+    );
+}
+
 /// Lets another key sign a certificate, as the certificate says that it did.
 fn resign(path: &Path, key: &openssl::pkey::PKey<openssl::pkey::Private>) {
     let certificate = openssl::x509::X509::from_pem(&std::fs::read(path).unwrap()).unwrap();
@@ -166,7 +220,10 @@ fn resign(path: &Path, key: &openssl::pkey::PKey<openssl::pkey::Private>) {
 
 /// Lets in whose name begins with `a`, whatever the library thinks; keeps what it was asked.
 #[derive(Clone, Default)]
-struct ByName(Arc<Mutex<Vec<(usize, Result<(), String>)>>>);
+struct ByName(Arc<Mutex<Vec<Asked>>>);
+
+/// The length of the chain, and what the library thinks.
+type Asked = (usize, Result<(), String>);
 
 impl ClientVerifier for ByName {
     fn verify(&self, chain: &[Certificate], verdict: Result<(), String>) -> bool {

@@ -7,8 +7,8 @@ use pingora::listeners::tls::{HandshakeCounters, HandshakeFailure, TlsSettings};
 use pingora::prelude::*;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::tls::SslDigest;
-use pingora::server::RunArgs;
 use pingora::server::configuration::ServerConf;
+use pingora::server::{ReloadHandle, RunArgs};
 use pingora::services::listening::Service;
 use pingora::utils::tls::get_common_name;
 use pingora_tests::{TestServer, eventually};
@@ -18,6 +18,7 @@ use std::sync::Arc;
 pub(crate) struct Reporter {
     server: TestServer,
     counters: Arc<HandshakeCounters>,
+    reload: ReloadHandle,
 }
 
 impl Reporter {
@@ -45,8 +46,18 @@ impl Reporter {
         service.add_tls_with_settings("127.0.0.1:0", None, settings);
         let bound = service.bound_addresses();
         server.add_service(service);
+        let reload = server.reload_handle();
         let server = TestServer::start(server, bound).await;
-        Reporter { server, counters }
+        Reporter {
+            server,
+            counters,
+            reload,
+        }
+    }
+
+    /// Reloads, as SIGHUP does.
+    pub(crate) async fn reload(&self) -> Result<()> {
+        self.reload.reload().await
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -67,6 +67,11 @@ impl<C: custom::Connector> Connector<C> {
         &self.custom
     }
 
+    /// What connects below, whichever version is spoken.
+    pub fn transport(&self) -> &TransportConnector {
+        self.h1.transport()
+    }
+
     /// A session with this peer; `true` if it stands on a connection that has carried an exchange
     /// before.
     ///

@@ -76,6 +76,15 @@ impl ClientHello {
         high == low && low & 0x0f == 0x0a
     }
 
+    /// Reads the message in the bytes that a client sends first, as records of TLS; `None` where there is
+    /// no such message, or not all of it. For programs that look at a connection before its handshake:
+    /// [`PreTlsProcess`](crate::listeners::PreTlsProcess).
+    pub fn from_records(bytes: &[u8]) -> Option<Self> {
+        let mut finder = ClientHelloFinder::default();
+        finder.feed(bytes);
+        finder.take().map(|hello| *hello)
+    }
+
     /// Reads the body of a message; `None` where it is malformed.
     fn parse(body: &[u8]) -> Option<Self> {
         let mut rest = Reader(body);

@@ -1,11 +1,13 @@
 //! The beginning of a connection.
 
 use super::pool::Departing;
-use crate::protocols::http::v2::client::{Activity, BEFORE_SETTINGS, ConnectionRef, Driver};
-use crate::protocols::{Digest, Stream, UniqueIDType};
+use crate::protocols::http::v2::client::{
+    Activity, BEFORE_SETTINGS, ConnectionRef, Driver, Watched,
+};
+use crate::protocols::{Digest, Stream};
 use crate::upstreams::peer::Peer;
 use bytes::Bytes;
-use h2::client::{Builder, Connection, SendRequest};
+use h2::client::Builder;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -134,7 +136,9 @@ pub(super) async fn establish(
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     };
-    let begun = settings.builder().handshake::<_, Bytes>(stream).await;
+    let activity = Arc::<Activity>::default();
+    let watched = Watched::new(stream, activity.clone(), settings.max_streams);
+    let begun = settings.builder().handshake::<_, Bytes>(watched).await;
     let (send_request, connection) = begun.map_err(|error| {
         Error::create(
             ErrorType::HandshakeError,
@@ -143,28 +147,9 @@ pub(super) async fn establish(
             Some(Box::new(error)),
         )
     })?;
-    Ok(launch(
-        send_request,
-        connection,
-        id,
-        digest,
-        &settings,
-        departing,
-    ))
-}
-
-fn launch(
-    send_request: SendRequest<Bytes>,
-    connection: Connection<Stream, Bytes>,
-    id: UniqueIDType,
-    digest: Digest,
-    settings: &H2HandshakeSettings,
-    mut departing: Departing,
-) -> ConnectionRef {
+    let ended = departing.of(activity.clone());
     let (closed, closed_receiver) = watch::channel(false);
     let ping_timedout = Arc::<AtomicBool>::default();
-    let activity = Arc::<Activity>::default();
-    departing.follow(&activity);
     let driver = Driver::new(connection, settings.ping_interval, activity.clone());
     let conn = ConnectionRef::new(
         send_request,
@@ -176,8 +161,8 @@ fn launch(
     )
     .with_activity(activity);
     tokio::spawn(async move {
-        let leave = || departing.leave();
+        let leave = || ended.leave();
         driver.drive(id, closed, ping_timedout, leave).await;
     });
-    conn
+    Ok(conn)
 }

@@ -288,9 +288,10 @@ impl Departing {
         }
     }
 
-    /// Names the connection.
-    pub(super) fn follow(&mut self, activity: &Arc<Activity>) {
-        self.activity = Some(activity.clone());
+    /// The same, with the connection named.
+    pub(super) fn of(mut self, activity: Arc<Activity>) -> Self {
+        self.activity = Some(activity);
+        self
     }
 
     pub(super) fn leave(&self) {

@@ -195,7 +195,7 @@ async fn resumption_can_be_turned_off() {
     let ca = authority("ca");
     let addr = origin(&ca.issue(&["one.example"], &[]), |_| {}).await;
     let connector = new_connector();
-    let connector = connector.with_tls_session_capacity(0);
+    connector.set_tls_session_capacity(0);
     for _ in 0..3 {
         assert!(!resumes(&connector, &peer(addr, "one.example", &ca)).await);
     }

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub(crate) mod faults;
+mod gather;
 pub(crate) mod guard;
 pub(crate) mod message;
 pub mod server;

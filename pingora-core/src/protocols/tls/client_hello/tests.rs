@@ -87,6 +87,14 @@ fn how_the_bytes_are_cut_makes_no_difference() {
 }
 
 #[test]
+fn a_program_can_look_ahead_of_the_handshake() {
+    let bytes = records(&complete(), 16_384);
+    let hello = ClientHello::from_records(&bytes).unwrap();
+    assert_eq!(hello.server_name(), Some("one.example"));
+    assert_eq!(ClientHello::from_records(&bytes[..bytes.len() - 1]), None);
+}
+
+#[test]
 fn an_old_client_has_no_extensions() {
     let mut old = body(&[]);
     old.truncate(old.len() - 2);

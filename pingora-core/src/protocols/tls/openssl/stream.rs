@@ -208,6 +208,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         }
         transport.set_waker(cx.waker());
         transport.set_fed(true);
+        sys::forget_errors();
         let read = sys::read(&mut self.session, buf);
         self.session.get_mut().set_fed(false);
         match read {

@@ -161,6 +161,42 @@ async fn informational_responses_without_end_are_refused() {
 }
 
 #[tokio::test]
+async fn informational_responses_that_nobody_takes_are_bounded() {
+    let (mut server, conn, mut session) = asked("GET", true).await;
+    let mut sent = 0;
+    while !conn.is_closed() && sent < 10_000 {
+        server.head(1, 103, 0).await;
+        sent += 1;
+        tokio::task::yield_now().await;
+    }
+    assert!((290..400).contains(&sent), "{sent} heads were taken in");
+    let told = pieces(&mut session).await;
+    assert!(
+        told.ends_with("!InvalidH2") || told.ends_with("!ReadError"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn exchanges_given_up_leave_no_heads_behind() {
+    let (mut server, conn) = raw_pair(&[]).await;
+    for n in 0..1000 {
+        let mut session = session(&conn).await;
+        session
+            .write_request_header(request("GET", &[]), true)
+            .unwrap();
+        let (_, stream, _) = server.expect(HEADERS).await;
+        server.head(stream, 103, 0).await;
+        server.head(stream, 200, 0).await;
+        if n % 2 == 0 {
+            session.read_response_header().await.unwrap();
+        }
+        drop(session);
+    }
+    assert!(!conn.is_shutting_down());
+}
+
+#[tokio::test]
 async fn responses_that_break_a_rule_are_refused() {
     let rows: &[(&str, Vec<u8>, u8)] = &[
         ("101", status(101), 0),

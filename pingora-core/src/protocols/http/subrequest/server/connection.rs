@@ -12,9 +12,4 @@ impl HttpSession {
     pub(crate) fn fault(&self) -> Option<Fault> {
         None
     }
-
-    /// That a body is wanted is told by a channel.
-    pub(crate) fn is_continue_owed(&self) -> bool {
-        false
-    }
 }

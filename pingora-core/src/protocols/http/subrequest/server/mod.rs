@@ -93,8 +93,12 @@ struct Inner {
     request: RecycledRequest,
     request_read: bool,
     upgrade: bool,
+    /// The client behind the caller waits for the permission to send its body (RFC 9110
+    /// section 10.1.1).
+    continue_owed: bool,
     /// What the caller said about a body; `None`: the head decides.
     expects_body: Option<bool>,
+    has_body: bool,
     incoming: Incoming,
     tasks: mpsc::Receiver<HttpTask>,
     wants_body: Option<oneshot::Sender<()>>,
@@ -154,7 +158,9 @@ impl HttpSession {
             request: RecycledRequest::copy_of(session.req_header()),
             request_read: false,
             upgrade: false,
+            continue_owed: false,
             expects_body: None,
+            has_body: false,
             incoming: Incoming::Undecided,
             tasks,
             wants_body: Some(wants_body),

@@ -7,7 +7,8 @@ use crate::protocols::http::faults;
 use crate::protocols::http::h1::{self, BodyEncoder, BodyLength};
 use crate::protocols::http::timed::Timed;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::EXPECT;
+use http::{HeaderMap, Version};
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -29,10 +30,15 @@ impl Inner {
             (_, BodyLength::Chunked) => BodyLength::UntilClose,
             (_, declared) => declared,
         };
-        self.incoming = match length {
-            BodyLength::Empty | BodyLength::Exact(0) => Incoming::Done,
-            _ => Incoming::Open,
+        self.has_body = !matches!(length, BodyLength::Empty | BodyLength::Exact(0));
+        self.incoming = match self.has_body {
+            true => Incoming::Open,
+            false => Incoming::Done,
         };
+        let expected = self.request.get().headers.get(EXPECT);
+        self.continue_owed = self.has_body
+            && self.request.get().line().version != Version::HTTP_10
+            && expected.is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         self.declared = BodyEncoder::new(length);
         Ok(())
     }
@@ -87,6 +93,7 @@ impl Inner {
                 .before(data.len(), &mut Vec::new())
                 .map_err(faults::bad_outgoing)?;
             self.body_read += data.len();
+            self.continue_owed = false;
             if let Some(kept) = &mut self.retry_buffer {
                 kept.write_to_buffer(data);
             }
@@ -154,12 +161,14 @@ impl HttpSession {
             .map_err(|fault| faults::bad_head(fault, ErrorSource::Downstream))
     }
 
-    /// The next piece of the request's body; `None` at its end. Cancel-safe.
+    /// The next piece of the request's body; `None` at its end. Where the head has `Expect:
+    /// 100-continue`, the caller first gets the `100 Continue` that its client waits for. Cancel-safe.
     ///
     /// # Errors
     /// [`ErrorType::ConnectionClosed`] where the caller is gone, [`ErrorType::ReadTimedout`],
     /// [`ErrorType::InternalError`] for a body that has not the declared length.
     pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        self.write_continue_response().await?;
         let limit = self.inner.options.read_timeout;
         match self.inner.within(limit, Inner::poll_body).await {
             Some(result) => result,
@@ -212,9 +221,13 @@ impl HttpSession {
         }
     }
 
-    /// Whether the request has no body, by its header and by what the caller said.
+    /// Whether the request has no body, by its header and by what the caller said. What phases make of
+    /// the header later changes nothing.
     pub fn is_body_empty(&mut self) -> bool {
         let inner = &self.inner;
+        if inner.request_read {
+            return !inner.has_body;
+        }
         match inner.expects_body {
             Some(expected) if !expected => true,
             expected => match h1::outgoing_request_length(inner.request.get()) {
@@ -223,6 +236,11 @@ impl HttpSession {
                 _ => false,
             },
         }
+    }
+
+    /// Whether a client waits for a `100 Continue` before it sends the body.
+    pub fn is_continue_owed(&self) -> bool {
+        self.inner.continue_owed
     }
 
     /// The fields that followed the body, once it is complete.

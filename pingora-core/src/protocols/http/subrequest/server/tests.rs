@@ -242,6 +242,45 @@ async fn the_caller_is_told_once_a_body_is_wanted() {
     assert!(handle.subreq_wants_body.await.is_err(), "never wanted");
 }
 
+#[tokio::test]
+async fn a_client_that_waits_for_permission_gets_it_once() {
+    // From a phase that reads.
+    let (mut session, mut handle) = begun(POST_5).await;
+    assert!(session.is_continue_owed());
+    assert!(session.read_body_bytes().now_or_never().is_none());
+    assert!(!session.is_continue_owed());
+    assert_eq!(tell(&handle.rx.recv().await.unwrap()), "100;");
+    handle.tx.send(piece("hello", true)).await.unwrap();
+    assert_eq!(
+        session.read_body_bytes().await.unwrap(),
+        Some(bytes("hello"))
+    );
+    // From the upstream, and not again.
+    let (mut session, mut handle) = begun(POST_5).await;
+    for _ in 0..2 {
+        session
+            .write_response_header(header(100, None))
+            .await
+            .unwrap();
+    }
+    session
+        .write_response_header(header(200, Some(0)))
+        .await
+        .unwrap();
+    session.finish().await.unwrap();
+    drop(session);
+    assert_eq!(response(&mut handle).await, "100;200;Done end;");
+    // Not for one that sends at once.
+    let (mut session, handle) = begun(POST_5).await;
+    handle.tx.send(piece("hello", true)).await.unwrap();
+    let read = poll_fn(|cx| session.poll_read_body(cx)).await;
+    assert!(read.unwrap().is_some() && !session.is_continue_owed());
+    let (mut session, _handle) = begun(CHUNKED).await;
+    assert!(!session.is_continue_owed());
+    session.req_header_mut().remove_header("Transfer-Encoding");
+    assert!(!session.is_body_empty(), "what was read stays");
+}
+
 /// Responses as an engine or a phase may write them, and what the caller sees of them.
 #[tokio::test]
 async fn responses_of_every_shape() {
@@ -518,10 +557,14 @@ async fn a_session_of_any_kind_answers_for_a_sub_request() {
     assert!(session.read_request().await.unwrap());
     session.set_keepalive(Some(60));
     assert!(session.get_keepalive().is_none() && !session.will_keepalive());
-    assert!(session.fault().is_none() && !session.awaits_continue());
+    assert!(session.fault().is_none() && session.awaits_continue());
     handle.tx.send(piece("hello", true)).await.unwrap();
     let read = session.read_request_body().await.unwrap();
     assert_eq!(read.as_deref(), Some(&b"hello"[..]));
+    assert!(
+        matches!(handle.rx.recv().await, Some(HttpTask::Header(..))),
+        "100"
+    );
     session
         .respond_error_with_body(404, bytes("no"))
         .await

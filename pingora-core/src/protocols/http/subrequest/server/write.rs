@@ -43,7 +43,12 @@ impl Inner {
         let status = header.line().status;
         let switching = status == StatusCode::SWITCHING_PROTOCOLS;
         if status.is_informational() && !switching {
-            if !self.options.ignore_info_resp {
+            // Nobody waits for a permission that was not asked for, or was given.
+            let unwanted = status == StatusCode::CONTINUE && !self.continue_owed;
+            if status == StatusCode::CONTINUE {
+                self.continue_owed = false;
+            }
+            if !self.options.ignore_info_resp && !unwanted {
                 self.out.push(HttpTask::Header(header, false));
             }
             return Ok(());
@@ -215,9 +220,17 @@ impl HttpSession {
         self.write_response_header(Box::new(resp.clone())).await
     }
 
-    /// Does nothing: the caller is told that its body is wanted when somebody reads it.
+    /// Tells a client that waits for it to send the body. Does nothing for others. (The caller itself
+    /// is told by a channel once somebody reads.)
     pub async fn write_continue_response(&mut self) -> Result<()> {
-        Ok(())
+        if self.inner.continue_owed && self.inner.response.is_none() {
+            let permission = ResponseHeader::build(StatusCode::CONTINUE, None)?;
+            self.inner.queue_header(Box::new(permission), false)?;
+        }
+        match self.wants_flush() {
+            true => self.inner.flush().await,
+            false => Ok(()),
+        }
     }
 
     /// Writes a piece of the response's body, and returns when the caller's channel has it. `None`

@@ -72,6 +72,11 @@ impl Receiving {
         matches!(self.stage, Stage::Done)
     }
 
+    /// Whether the final head was handed out, or none is awaited.
+    pub(super) fn is_past_head(&self) -> bool {
+        !matches!(self.stage, Stage::Head(_))
+    }
+
     /// Gives back the room of what was handed out: whoever asks for more has taken it.
     fn give_back(&mut self) {
         if self.held == 0 {
@@ -110,7 +115,10 @@ impl Inner {
             }),
         };
         Poll::Ready(match received {
-            Ok((parts, body)) => self.begin_response(parts, body),
+            Ok((parts, body)) => {
+                conn.activity().heads_taken(1);
+                self.begin_response(parts, body)
+            }
             Err(error) => Err(self.stream_failed(error, conn)),
         })
     }

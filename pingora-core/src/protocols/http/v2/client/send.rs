@@ -2,6 +2,7 @@
 
 use super::faults::{self, Progress};
 use super::{ConnectionRef, Http2Session, Inner};
+use crate::protocols::http::v2::gather::{SHORT, gather};
 use crate::protocols::http::v2::message::{
     OutgoingRequest, PayloadLength, keep_allowed_trailers, outgoing_request,
 };
@@ -51,6 +52,8 @@ pub(super) struct Sending {
     queue: VecDeque<Bytes>,
     /// Bytes in the queue.
     queued: usize,
+    /// Something was queued since the last flush.
+    fresh: bool,
     ending: Ending,
     /// How much more of the body was declared.
     length: PayloadLength,
@@ -99,6 +102,13 @@ impl Sending {
         }
     }
 
+    /// Whether little is queued, and whoever queued it may be about to queue more: pieces that arrived
+    /// together leave in one frame. Never twice for the same piece.
+    fn waits_for_more(&mut self) -> bool {
+        let fresh = std::mem::take(&mut self.fresh);
+        fresh && self.queued < SHORT && matches!(self.ending, Ending::Open)
+    }
+
     fn wants_flush(&self) -> bool {
         match self.stage {
             Stage::Nothing | Stage::Ended | Stage::Closed => false,
@@ -138,7 +148,8 @@ impl Inner {
             return Err(faults::unsendable(fault.reason()));
         }
         sending.queued += data.len();
-        sending.queue.push_back(data);
+        sending.fresh = true;
+        gather(&mut sending.queue, data);
         Ok(())
     }
 
@@ -206,6 +217,10 @@ impl Inner {
         conn: &ConnectionRef,
     ) -> Poll<Result<()>> {
         ready!(self.poll_head(cx, conn));
+        if self.sending.waits_for_more() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         while !self.sending.queue.is_empty() {
             let Some(stream) = &mut self.stream else {
                 return Poll::Ready(Ok(()));

@@ -13,4 +13,5 @@ mod frames;
 mod io;
 
 pub(crate) use budget::Allowance;
+pub(crate) use frames::{END_OR_ACK, FrameHead, FrameScanner, kind};
 pub(crate) use io::{Guarded, Watch};

@@ -1,6 +1,7 @@
 //! Writing: the response's head, its body, its end.
 
 use super::super::faults::{stream_failed, stream_reset};
+use super::super::gather::gather;
 use super::super::message::{
     PayloadLength, keep_allowed_trailers, outgoing_informational, outgoing_response,
 };
@@ -167,7 +168,7 @@ impl Inner {
         if wanted && matches!(self.out.end, End::Open) {
             self.body_sent += data.len();
             self.out.bytes += data.len();
-            self.out.pieces.push_back(data);
+            gather(&mut self.out.pieces, data);
         }
         Ok(())
     }

@@ -1,0 +1,60 @@
+//! Small pieces of a body leave together.
+
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+
+/// A piece shorter than this is worth a copy, in bytes.
+///
+/// Each piece becomes a DATA frame, and receivers count short ones: many at once are an attack to
+/// them, which ends the whole connection with `ENHANCE_YOUR_CALM`. What one client sends in tiny
+/// pieces must not end a connection that others share.
+pub(crate) const SHORT: usize = 1024;
+
+/// Appends a piece to those that wait, to the last of them where both are short.
+pub(crate) fn gather(queue: &mut VecDeque<Bytes>, piece: Bytes) {
+    match queue.back_mut() {
+        Some(last) if last.len() < SHORT && piece.len() < SHORT => {
+            let mut both = match std::mem::take(last).try_into_mut() {
+                Ok(unshared) => unshared,
+                Err(shared) => {
+                    let mut copy = BytesMut::with_capacity(2 * SHORT);
+                    copy.extend_from_slice(&shared);
+                    copy
+                }
+            };
+            both.extend_from_slice(&piece);
+            *last = both.freeze();
+        }
+        _ => queue.push_back(piece),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_pieces_are_joined_and_long_ones_left_alone() {
+        let rows: &[(&[usize], &[usize])] = &[
+            (&[1], &[1]),
+            (&[1, 1, 1], &[3]),
+            (&[SHORT - 1, SHORT - 1], &[2 * SHORT - 2]),
+            (&[SHORT - 1, SHORT - 1, 1], &[2 * SHORT - 2, 1]),
+            (&[SHORT, 1], &[SHORT, 1]),
+            (&[1, SHORT], &[1, SHORT]),
+            (&[1; 5000], &[SHORT, SHORT, SHORT, SHORT, 5000 - 4 * SHORT]),
+        ];
+        for (pieces, expected) in rows {
+            let whole: Bytes = (0..=255).cycle().take(8192).collect();
+            let (mut queue, mut at) = (VecDeque::new(), 0);
+            for length in *pieces {
+                gather(&mut queue, whole.slice(at..at + length));
+                at += length;
+            }
+            let lengths: Vec<_> = queue.iter().map(Bytes::len).collect();
+            assert_eq!(lengths, *expected, "{pieces:?}");
+            let joined: Vec<u8> = queue.into_iter().flatten().collect();
+            assert_eq!(joined, whole[..at]);
+        }
+    }
+}
