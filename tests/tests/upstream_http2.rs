@@ -132,11 +132,9 @@ async fn the_origins_limit_counts_as_well() {
     let proxy = to(&origin).await;
     assert_all_good(&all_at_once(&proxy, "/first", 1).await, "the first");
     assert_all_good(&all_at_once(&proxy, "/slow/20", 12).await, "twelve at once");
-    assert!(
-        origin.connections() >= 4,
-        "{} connections",
-        origin.connections()
-    );
+    // A connection's limit is not known before the origin has introduced itself: there are fewer than
+    // four where some waited for that.
+    assert!(origin.connections() >= 2);
 }
 
 #[tokio::test]
