@@ -40,8 +40,6 @@ pub(super) struct Transport<T> {
     pub(super) io: T,
     /// Of the task that made the present call into the library.
     waker: Waker,
-    /// Looks at what is read, until the handshake is over.
-    pub(super) client_hello: Option<Box<ClientHelloFinder>>,
     /// What has arrived and was not yet read by the library: from here to there.
     arrived: Vec<u8>,
     from: usize,
@@ -65,7 +63,6 @@ impl<T> Transport<T> {
         Transport {
             io,
             waker: Waker::noop().clone(),
-            client_hello: None,
             arrived: Vec::new(),
             from: 0,
             to: 0,
