@@ -473,13 +473,13 @@ where
 /// comes again at the next turn, which knows what to do about it.
 async fn flush_downstream(down: &mut impl DownstreamHalf) {
     if down.wants_flush() {
-        poll_fn(|cx| Poll::Ready(drop(down.poll_flush(cx)))).await;
+        let _ = poll_fn(|cx| Poll::Ready(down.poll_flush(cx))).await;
     }
 }
 
 /// The same, towards the server.
 async fn flush_upstream(up: &mut impl UpstreamHalf) {
     if up.wants_flush() {
-        poll_fn(|cx| Poll::Ready(drop(up.poll_flush(cx)))).await;
+        let _ = poll_fn(|cx| Poll::Ready(up.poll_flush(cx))).await;
     }
 }

@@ -27,6 +27,7 @@ pub(crate) struct Seen {
     connections: AtomicUsize,
     open: AtomicUsize,
     requests: Mutex<Vec<Message>>,
+    begun: AtomicUsize,
     aborted: AtomicUsize,
     /// How many streams it lets a client open at once; 0: 100.
     max_streams: u32,
@@ -45,6 +46,10 @@ impl Seen {
             .lock()
             .expect("no panic while noting")
             .push(request);
+    }
+
+    pub(crate) fn note_begin(&self) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn note_abort(&self) {
@@ -262,6 +267,11 @@ impl Origin {
     /// When there was none.
     pub fn last_request(&self) -> Message {
         self.requests().pop().expect("the origin was asked")
+    }
+
+    /// How many requests have come until now, if only their heads. A scripted origin has none.
+    pub fn begun(&self) -> usize {
+        self.seen.begun.load(Ordering::SeqCst)
     }
 
     /// How many exchanges the other side has ended by force until now. One that came to a whole

@@ -23,6 +23,7 @@ enum Next {
 
 pub(crate) async fn serve(mut connection: Connection, seen: Arc<Seen>) {
     while let Some(mut request) = connection.request_head().await {
+        seen.note_begin();
         if request.target() == "/early" {
             let answer = "HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nearly";
             seen.note(request);
@@ -257,6 +258,7 @@ where
             let request = Message::from_head(&head);
             let mut answer = self::head(request.target().len());
             answer += request.target();
+            seen.note_begin();
             seen.note(request);
             if stream.write_all(answer.as_bytes()).await.is_err() {
                 return;

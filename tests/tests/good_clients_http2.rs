@@ -56,7 +56,7 @@ async fn who_uploads_many_small_pieces() {
     }
 }
 
-/// The same, to an origin that takes its time: what the window allows is kept.
+/// The same, to an origin that takes its time: as many frames as fit into the windows are kept.
 #[tokio::test]
 async fn who_uploads_many_small_pieces_to_somebody_slow() {
     let origin = Origin::http2_scripted(&[(4, 0)], |mut origin, _| async move {

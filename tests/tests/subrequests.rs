@@ -221,10 +221,10 @@ async fn a_client_that_waits_for_permission_gets_it() {
         let mut client = behind.proxy.connect().await;
         let head = "POST /continue HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\
                     Content-Length: 4\r\n\r\n";
-        let permission = client.ask(head).await;
-        assert_eq!(permission.status(), 100, "{up:?}");
-        let answer = client.ask("body").await;
-        assert_eq!(answer.text(), "body", "{up:?}");
+        client.send(head).await;
+        assert_eq!(client.response().await.status(), 100, "{up:?}");
+        client.send("body").await;
+        assert_eq!(client.response().await.text(), "body", "{up:?}");
     }
 }
 

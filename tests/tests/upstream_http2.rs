@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 const BOTH: [Version; 2] = [Version::H1, Version::H2];
 
@@ -131,11 +132,9 @@ async fn the_origins_limit_counts_as_well() {
     let proxy = to(&origin).await;
     assert_all_good(&all_at_once(&proxy, "/first", 1).await, "the first");
     assert_all_good(&all_at_once(&proxy, "/slow/20", 12).await, "twelve at once");
-    assert!(
-        origin.connections() >= 4,
-        "{} connections",
-        origin.connections()
-    );
+    // A connection's limit is not known before the origin has introduced itself: there are fewer than
+    // four where some waited for that.
+    assert!(origin.connections() >= 2);
 }
 
 #[tokio::test]
@@ -145,8 +144,7 @@ async fn an_origin_that_goes_away_finishes_what_it_began() {
     let client = Http2Client::to(proxy.address()).await;
     let slow = Ask::get("/slow/40");
     let (slow, ()) = tokio::join!(client.ask(&slow), async {
-        eventually("it is under way", || origin.connections() == 1).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        eventually("it is under way", || origin.begun() == 1).await;
         assert_eq!(client.get("/goaway").await.text(), "last");
         // What begins after that needs a connection of its own.
         for _ in 0..3 {
@@ -163,33 +161,38 @@ async fn an_origin_that_goes_away_finishes_what_it_began() {
 }
 
 /// The first connection takes two requests, and says that it has looked at the first alone.
-async fn half_deaf() -> Origin {
-    Origin::http2_scripted(&[], |mut origin, index| async move {
-        if index > 0 {
-            while let Some(request) = origin.frame_of(kind::HEADERS).await {
-                origin.send(answer(request.stream, "second")).await;
+async fn half_deaf() -> (Origin, Arc<Notify>) {
+    let heard = Arc::new(Notify::new());
+    let hears = heard.clone();
+    let origin = Origin::http2_scripted(&[], move |mut origin, index| {
+        let hears = hears.clone();
+        async move {
+            if index > 0 {
+                while let Some(request) = origin.frame_of(kind::HEADERS).await {
+                    origin.send(answer(request.stream, "second")).await;
+                }
+                return;
             }
-            return;
+            let first = origin.frame_of(kind::HEADERS).await.unwrap().stream;
+            hears.notify_one();
+            origin.frame_of(kind::HEADERS).await.unwrap();
+            origin.send([Frame::go_away(first, 0)]).await;
+            origin.send(answer(first, "first")).await;
+            origin.rest().await;
         }
-        let first = origin.frame_of(kind::HEADERS).await.unwrap().stream;
-        origin.frame_of(kind::HEADERS).await.unwrap();
-        origin.send([Frame::go_away(first, 0)]).await;
-        origin.send(answer(first, "first")).await;
-        origin.rest().await;
-    })
-    .await
+    });
+    (origin.await, heard)
 }
 
 #[tokio::test]
 async fn what_a_leaving_origin_did_not_look_at_is_asked_anew() {
     for ask in [Ask::get("/"), Ask::by("POST", "/").body(pattern(1000))] {
-        let origin = half_deaf().await;
+        let (origin, heard) = half_deaf().await;
         let proxy = to(&origin).await;
         let client = Http2Client::to(proxy.address()).await;
         let first = client.begin(&Ask::get("/first"), true).await.unwrap();
-        origin.wait_for_connections(1).await;
         // The first one is on the connection by the time the second one looks for one.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        heard.notified().await;
         let second = client.ask(&ask).await;
         assert_eq!((second.status(), second.text()), (200, "second"), "{ask:?}");
         let first = first.0.await.unwrap();
@@ -297,27 +300,29 @@ async fn a_connection_that_ended_in_idleness_is_replaced() {
 
 #[tokio::test]
 async fn streams_of_a_connection_that_dies_fail_and_the_next_one_lives() {
-    let origin = Origin::http2_scripted(&[], |mut origin, index| async move {
-        let request = origin.frame_of(kind::HEADERS).await.unwrap();
-        match index {
-            0 => {
-                for _ in 1..10 {
-                    origin.frame_of(kind::HEADERS).await;
-                }
-                origin.reset();
-            }
-            _ => {
+    let heard = Arc::new(Notify::new());
+    let hears = heard.clone();
+    let origin = Origin::http2_scripted(&[], move |mut origin, index| {
+        let hears = hears.clone();
+        async move {
+            let request = origin.frame_of(kind::HEADERS).await.unwrap();
+            hears.notify_one();
+            if index > 0 {
                 origin.send(answer(request.stream, "alive")).await;
                 origin.rest().await;
+                return;
             }
+            for _ in 1..10 {
+                origin.frame_of(kind::HEADERS).await;
+            }
+            origin.reset();
         }
     })
     .await;
     let proxy = to(&origin).await;
     let client = Http2Client::to(proxy.address()).await;
     let first = client.begin(&Ask::by("POST", "/"), true).await.unwrap();
-    origin.wait_for_connections(1).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    heard.notified().await;
     let ask = Ask::by("POST", "/");
     let others = futures::future::join_all((1..10).map(|_| client.ask(&ask))).await;
     assert!(

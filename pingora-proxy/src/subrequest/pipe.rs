@@ -9,6 +9,7 @@ use crate::Session;
 use crate::engine::state::{Exchange, OnFailure, RequestFlow};
 use crate::engine::turn::{Event, Limits, Turn};
 use bytes::Bytes;
+use http::{Method, StatusCode};
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
 use pingora_core::protocols::http::subrequest::CallerHalf;
@@ -403,7 +404,8 @@ where
         let mut switches = false;
         if let HttpTask::Header(header, _) = &task {
             let status = header.status;
-            switches = status == http::StatusCode::SWITCHING_PROTOCOLS;
+            let connects = self.session.req_header().method == Method::CONNECT;
+            switches = status == StatusCode::SWITCHING_PROTOCOLS || status.is_success() && connects;
             self.state.header_received |= !status.is_informational() || switches;
         }
         if let Some(task) = (self.filter)(task).map_err(of_parent)? {
@@ -415,6 +417,7 @@ where
         }
         if switches {
             self.exchange.became_tunnel();
+            self.caller.become_tunnel();
         }
         if end {
             self.exchange.response_ended();

@@ -69,6 +69,7 @@ async fn answer(
 ) {
     let (parts, mut body) = request.into_parts();
     let mut message = head(&parts);
+    seen.note_begin();
     let early = Early::of(message.target());
     if let Early::Continue = early {
         let interim = response(100).body(()).expect("it is a response");

@@ -2,23 +2,19 @@
 
 use super::HttpTask;
 use super::custom::SessionCustom;
-use super::exchange::{DownstreamHalf, SpliceSink, SpliceSource};
 use super::subrequest::server::HttpSession as SessionSubrequest;
 use super::v1::server::HttpSession as SessionV1;
 use super::v2::server::{HttpSession as SessionV2, Idle};
 use super::{error_resp, h1::Fault};
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
-use crate::timeout::{Deadline, Deadlines};
 use bytes::{Bytes, BytesMut};
 use http::header::{AsHeaderName, DATE};
 use http::{HeaderMap, HeaderValue};
-use pingora_error::{BError, Error, Result};
+use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::any::Any;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// A connection whose last exchange is complete and that may carry another one.
 #[derive(Debug)]
@@ -99,6 +95,9 @@ macro_rules! of_connection {
         }
     };
 }
+
+// Behind the macros, which it uses.
+mod half;
 
 impl Session {
     /// A session over a connection that speaks HTTP/1.
@@ -212,10 +211,8 @@ impl Session {
 
     /// Writes trailers, which end the response.
     pub async fn write_response_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
-        each!(self, s => {
-            s.queue_task(HttpTask::Trailer(Some(Box::new(trailers))))?;
-            s.write_proxy_tasks().await.map(|_| ())
-        })
+        let end = HttpTask::Trailer(Some(Box::new(trailers)));
+        self.response_duplex_vec(vec![end]).await.map(|_| ())
     }
 
     /// Writes a whole response at once: head and body leave together. The body's length is put into
@@ -639,64 +636,5 @@ impl Session {
     /// Writes the queued pieces; `true` if the response is complete with them.
     pub async fn write_downstream_proxy_tasks(&mut self) -> Result<bool> {
         each!(self, s => s.write_proxy_tasks().await)
-    }
-}
-
-impl DownstreamHalf for Session {
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-        each!(self, s => s.poll_read_body(cx))
-    }
-
-    fn body_done(&mut self) -> bool {
-        each!(self, s => s.is_body_done())
-    }
-
-    fn awaits_continue(&self) -> bool {
-        each!(self, s => s.is_continue_owed())
-    }
-
-    fn take_request_trailers(&mut self) -> Option<Box<HeaderMap>> {
-        each!(self, s => s.take_trailers())
-    }
-
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
-        each!(self, s => s.poll_gone(cx))
-    }
-
-    fn queue(&mut self, task: HttpTask) -> Result<()> {
-        each!(self, s => s.queue_task(task))
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        each!(self, s => s.poll_flush(cx))
-    }
-
-    fn wants_flush(&self) -> bool {
-        each!(self, s => s.wants_flush())
-    }
-
-    fn queued(&self) -> usize {
-        each!(self, s => s.queued())
-    }
-
-    fn is_stalled(&self) -> bool {
-        matches!(self, Session::H2(s) if s.is_stalled())
-    }
-
-    fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
-        of_connection!(self, s => s.splice_source(), None)
-    }
-
-    fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
-        of_connection!(self, s => s.splice_sink(), None)
-    }
-
-    fn poll_alarm(
-        &mut self,
-        cx: &mut Context<'_>,
-        deadlines: &Deadlines,
-        now: Instant,
-    ) -> Poll<Deadline> {
-        each!(self, s => s.alarm().poll_expired(cx, deadlines, now))
     }
 }

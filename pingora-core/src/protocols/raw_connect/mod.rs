@@ -1,6 +1,6 @@
 //! Asking a proxy on the way to the upstream for a tunnel: CONNECT (RFC 9110 section 9.3.6).
 //!
-//! The rules of the request and of its answer are in [`request`] and [`answer`], without I/O.
+//! The rules of the request and of its answer are in `request` and `answer`, without I/O.
 
 mod answer;
 mod request;

@@ -37,6 +37,10 @@ pub fn authority_host_and_port(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>
 
 /// How many bytes at the beginning are a `reg-name`: name bytes and percent-encoded ones.
 fn registered_name_len(authority: &[u8]) -> usize {
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "of a constant: it would not compile"
+    )]
     const IS_NAME_BYTE: [bool; 256] = {
         let mut table = [false; 256];
         let mut byte = 0;

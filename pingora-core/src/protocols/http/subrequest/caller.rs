@@ -22,6 +22,7 @@ pub struct CallerHalf {
     /// `None` until it is known.
     wanted: Option<bool>,
     failure: oneshot::Receiver<BError>,
+    tunnel: bool,
     ended: bool,
 }
 
@@ -33,6 +34,7 @@ impl From<SubrequestHandle> for CallerHalf {
             wants_body: handle.subreq_wants_body,
             wanted: None,
             failure: handle.subreq_proxy_error,
+            tunnel: false,
             ended: false,
         }
     }
@@ -48,6 +50,12 @@ impl CallerHalf {
         let wanted = ready!(Pin::new(&mut self.wants_body).poll(cx)).is_ok();
         self.wanted = Some(wanted);
         Poll::Ready(wanted)
+    }
+
+    /// The response switched protocols: what is queued from here on is no message, and its end is the
+    /// end of a direction.
+    pub fn become_tunnel(&mut self) {
+        self.tunnel = true;
     }
 
     /// The rest of the response, for whoever wants to go on reading without the engine.
@@ -66,12 +74,16 @@ impl CallerHalf {
 
 impl UpstreamHalf for CallerHalf {
     fn queue_body(&mut self, data: Bytes) -> Result<()> {
-        self.out.push(HttpTask::Body(Some(data), false));
+        self.out.push(match self.tunnel {
+            true => HttpTask::UpgradedBody(Some(data), false),
+            false => HttpTask::Body(Some(data), false),
+        });
         Ok(())
     }
 
     fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
         self.out.push(match trailers {
+            _ if self.tunnel => HttpTask::UpgradedBody(None, true),
             Some(trailers) => HttpTask::Trailer(Some(Box::new(trailers.clone()))),
             None => HttpTask::Done,
         });

@@ -1,8 +1,8 @@
 //! HTTP/2 over streams of a connection: sessions on the `h2` crate.
 //!
 //! That crate does the framing, the compression of fields and the flow control. What a message may
-//! be is told by the rules in [`message`], which are pure; what a peer may do to a connection by
-//! [`guard`].
+//! be is told by the rules in `message`, which are pure; what a peer may do to a connection by
+//! `guard`.
 
 pub mod client;
 pub(crate) mod faults;

@@ -163,7 +163,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         step: fn(&mut ssl::SslStream<Transport<T>>) -> Result<(), ssl::Error>,
     ) -> Poll<Result<(), ssl::Error>> {
         let began = *self.handshake_began.get_or_insert_with(Instant::now);
-        ready!(self.poll_session(cx, step))?;
+        ready!(self.poll_step(cx, step))?;
         self.timing.established_ts = SystemTime::now();
         self.timing.establishment_duration = Some(began.elapsed());
         let mut digest = SslDigest::from_ssl(self.session.ssl());
@@ -172,6 +172,32 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         }
         self.digest = Some(Arc::new(digest));
         Poll::Ready(Ok(()))
+    }
+
+    /// One call for a handshake. What the library has to say leaves in one write: a flight, or all of its
+    /// session tickets. It may be called again when it is over.
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        step: fn(&mut ssl::SslStream<Transport<T>>) -> Result<(), ssl::Error>,
+    ) -> Poll<Result<(), ssl::Error>> {
+        let transport = self.session.get_mut();
+        if transport.poll_send(cx).is_pending() {
+            return Poll::Pending;
+        }
+        transport.set_gathers(true);
+        let polled = self.poll_session(cx, step);
+        let transport = self.session.get_mut();
+        transport.set_gathers(false);
+        if transport.is_full() {
+            // The library waits for room, and there will be some.
+            cx.waker().wake_by_ref();
+        }
+        // Where that fails, so does the next read: it knows better why.
+        match (polled, transport.poll_send(cx)) {
+            (Poll::Ready(Ok(())), Poll::Pending) => Poll::Pending,
+            (polled, _) => polled,
+        }
     }
 
     /// One call into the library on behalf of the task behind `cx`.

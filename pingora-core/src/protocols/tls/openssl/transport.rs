@@ -122,9 +122,14 @@ impl<T> Transport<T> {
         }
     }
 
+    /// Whether nothing more is gathered before some of it was sent.
+    pub(super) fn is_full(&self) -> bool {
+        self.sealed.len() - self.sent > MOST_SEALED
+    }
+
     /// Ciphertext goes here while it can't be sent.
     fn gather(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.sealed.len() - self.sent > MOST_SEALED {
+        if self.is_full() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if self.sealed.capacity() == 0 {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::protocols::http::HttpTask;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// All pieces of the response in short, to its end or its failure: `H200` head, `B:x` body, `T`
 /// trailers, `D` done, `U:x` tunnel, `!` failure; a `.` behind the one that ends it.
@@ -260,18 +261,23 @@ async fn a_body_keeps_to_its_declared_length() {
 async fn a_slow_reader_slows_the_server_and_only_its_own_stream() {
     const WHOLE: usize = 1 << 20;
     let (server, conn) = pair(2).await;
-    serve(server, |request, mut respond| async move {
-        let mut send = respond.send_response(response(200), false).unwrap();
-        if request.method() == "HEAD" {
-            return;
-        }
-        let mut left = WHOLE;
-        while left > 0 {
-            send.reserve_capacity(left.min(16 * 1024));
-            let room = poll_fn(|cx| send.poll_capacity(cx)).await.unwrap().unwrap();
-            let piece = Bytes::from(vec![b'x'; room.min(left)]);
-            left -= piece.len();
-            send.send_data(piece, left == 0).unwrap();
+    let sent = Arc::<AtomicUsize>::default();
+    let counter = sent.clone();
+    serve(server, move |request, mut respond| {
+        let counter = (request.method() == "GET").then(|| counter.clone());
+        async move {
+            let mut send = respond.send_response(response(200), false).unwrap();
+            let mut left = WHOLE;
+            while left > 0 {
+                send.reserve_capacity(left.min(16 * 1024));
+                let room = poll_fn(|cx| send.poll_capacity(cx)).await.unwrap().unwrap();
+                let piece = Bytes::from(vec![b'x'; room.min(left)]);
+                left -= piece.len();
+                if let Some(counter) = &counter {
+                    counter.fetch_add(piece.len(), Ordering::Relaxed);
+                }
+                send.send_data(piece, left == 0).unwrap();
+            }
         }
     });
     let mut slow = session(&conn).await;
@@ -281,11 +287,13 @@ async fn a_slow_reader_slows_the_server_and_only_its_own_stream() {
     // Without anybody reading the one, the other passes as a whole.
     let mut quick = session(&conn).await;
     quick
-        .write_request_header(request("GET", &[]), true)
+        .write_request_header(request("POST", &[]), true)
         .unwrap();
     quick.read_response_header().await.unwrap();
     while quick.read_response_body().await.unwrap().is_some() {}
     assert_eq!(quick.body_bytes_received(), WHOLE);
+    let held = sent.load(Ordering::Relaxed);
+    assert_eq!(held, 65_535, "what nobody reads is as much as the window");
     while slow.read_response_body().await.unwrap().is_some() {}
     assert_eq!(slow.body_bytes_received(), WHOLE);
 }

@@ -36,7 +36,8 @@ use tokio::task::JoinHandle;
 pub struct SubrequestHandle {
     /// Takes the request's body: [`HttpTask::Body`], then trailers or [`HttpTask::Done`] where no
     /// piece was marked as the last. Dropping it before the end cuts the body short, which is an error;
-    /// [`HttpTask::Failed`] says why. Bounded: sending waits for the sub-request.
+    /// [`HttpTask::Failed`] says why. In a tunnel: [`HttpTask::UpgradedBody`], until one that is the
+    /// last, or until it is dropped. Bounded: sending waits for the sub-request.
     pub tx: mpsc::Sender<HttpTask>,
     /// Gives the response: its head, its body, its end, as an upstream's. A channel that closes before
     /// a piece that [is the end](HttpTask::is_end) says that the response is incomplete. Bounded: the

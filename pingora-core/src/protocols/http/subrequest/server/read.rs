@@ -75,6 +75,8 @@ impl Inner {
     fn accept(&mut self, task: HttpTask) -> Result<Option<Bytes>> {
         let (data, end) = match task {
             HttpTask::Body(data, end) | HttpTask::UpgradedBody(data, end) => (data, end),
+            // The end of the request, which a caller may send before it knows that there is a tunnel.
+            HttpTask::Trailer(_) | HttpTask::Done if self.upgraded => (None, false),
             HttpTask::Trailer(trailers) => {
                 self.trailers = trailers;
                 (None, true)

@@ -84,7 +84,8 @@ mod tests {
     /// RFC 9110 section 8.6.
     #[test]
     fn a_length_is_plain_digits() {
-        let rows: &[(&[&str], Result<Option<u64>, ()>)] = &[
+        type Row<'a> = (&'a [&'a str], Result<Option<u64>, ()>);
+        let rows: &[Row<'_>] = &[
             (&[], Ok(None)),
             (&["0"], Ok(Some(0))),
             (&["17"], Ok(Some(17))),

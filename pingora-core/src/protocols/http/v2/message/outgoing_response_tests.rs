@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocols::http::h1::{HeadLimits, ResponseContext, parse_response};
 
 fn header(status: u16, fields: &[(&'static str, &str)]) -> ResponseHeader {
     let mut header = ResponseHeader::build(status, None).unwrap();
@@ -83,5 +84,25 @@ fn informational_responses_pass_except_for_the_switch_of_protocols() {
             assert!(head.headers().contains_key("link"));
             assert!(!head.headers().contains_key(CONTENT_LENGTH));
         }
+    }
+}
+
+/// Fields that lie where they arrived, and those that were added, become one map.
+#[test]
+fn a_response_of_http1_keeps_its_fields() {
+    let arrived =
+        "HTTP/1.1 200 OK\r\nX-A: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 2\r\n\r\n";
+    for looked_at in [false, true] {
+        let mut header = ResponseHeader::empty();
+        let (limits, context) = (HeadLimits::default(), ResponseContext::default());
+        parse_response(arrived.into(), &limits, context, &mut header).unwrap();
+        header.insert_header("X-B", "2").unwrap();
+        if looked_at {
+            assert_eq!(header.headers.len(), 5);
+        }
+        let out = outgoing_response(&header, &Method::GET).unwrap();
+        assert_eq!(out.length, PayloadLength::Exact(2));
+        assert_eq!(*out.head.headers(), header.headers);
+        assert_eq!(out.head.headers().len(), 5);
     }
 }

@@ -88,11 +88,14 @@ impl HttpSession {
     }
 }
 
+/// A request, and where its response goes.
+pub(crate) type Opened = (Request<RecvStream>, SendResponse<Bytes>);
+
 /// The next stream of a connection; `None` when there will be no more. Drives the connection.
 pub(crate) fn accept(
     connection: &mut Connection<Stream, Bytes>,
     cx: &mut Context<'_>,
-) -> Poll<Result<Option<(Request<RecvStream>, SendResponse<Bytes>)>>> {
+) -> Poll<Result<Option<Opened>>> {
     let accepted = ready!(connection.poll_accept(cx)).transpose();
     Poll::Ready(accepted.map_err(|error| faults::stream_failed(error, ErrorSource::Downstream)))
 }

@@ -17,6 +17,9 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 /// Bytes of one response that are handed to the connection before it has written them.
 const SEND_BUFFER: usize = 64 * 1024;
+/// What frames of data that nobody took yet may cost, where each counts as 256 bytes at least. A whole
+/// window of messages of ten bytes fits in: a client that streams them to a slow server means no harm.
+const FRAME_BUDGET: usize = 32 * STREAM_WINDOW as usize;
 
 /// Ceilings over what a client may do to a connection. They hold over the [`H2Options`] of a
 /// program, too, which may only lower them.
@@ -73,6 +76,7 @@ impl H2Limits {
             .max_header_list_size(lower(asked.header_list, self.header_list_bytes))
             .max_concurrent_streams(lower(asked.streams, self.concurrent_streams))
             .max_send_buffer_size(SEND_BUFFER)
+            .data_frame_budget(FRAME_BUDGET)
             .max_pending_accept_reset_streams(self.concurrent_streams as usize)
             // Resets for the client's fault are counted by the guard, which forgives in time: this
             // one would end a connection for what it did days ago.
@@ -172,7 +176,8 @@ mod tests {
     fn options_of_a_program_may_lower_the_limits_and_not_raise_them() {
         let announced = |options: H2Options| Announced::by(&options);
         let limits = H2Limits::default();
-        let rows: &[(Option<(u32, u32)>, (u32, u32))] = &[
+        type Pair = (u32, u32);
+        let rows: &[(Option<Pair>, Pair)] = &[
             (None, (100, 65_536)),
             (Some((10, 8192)), (10, 8192)),
             (Some((5000, 16 << 20)), (100, 65_536)),

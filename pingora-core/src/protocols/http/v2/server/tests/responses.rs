@@ -4,7 +4,8 @@ use super::*;
 
 #[tokio::test]
 async fn a_response_without_body_ends_with_its_head() {
-    let rows: &[(Method, u16, &[(&'static str, &str)], bool)] = &[
+    type Row<'a> = (Method, u16, &'a [(&'static str, &'a str)], bool);
+    let rows: &[Row<'_>] = &[
         (Method::GET, 200, &[], true),
         (Method::GET, 204, &[], false),
         (Method::GET, 304, &[("Content-Length", "5")], false),

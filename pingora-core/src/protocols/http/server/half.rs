@@ -1,0 +1,70 @@
+//! The session as an engine sees it.
+
+use super::Session;
+use crate::protocols::http::HttpTask;
+use crate::protocols::http::exchange::{DownstreamHalf, SpliceSink, SpliceSource};
+use crate::timeout::{Deadline, Deadlines};
+use bytes::Bytes;
+use http::HeaderMap;
+use pingora_error::{BError, Result};
+use std::task::{Context, Poll};
+use tokio::time::Instant;
+
+impl DownstreamHalf for Session {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        each!(self, s => s.poll_read_body(cx))
+    }
+
+    fn body_done(&mut self) -> bool {
+        each!(self, s => s.is_body_done())
+    }
+
+    fn awaits_continue(&self) -> bool {
+        each!(self, s => s.is_continue_owed())
+    }
+
+    fn take_request_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        each!(self, s => s.take_trailers())
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        each!(self, s => s.poll_gone(cx))
+    }
+
+    fn queue(&mut self, task: HttpTask) -> Result<()> {
+        each!(self, s => s.queue_task(task))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        each!(self, s => s.poll_flush(cx))
+    }
+
+    fn wants_flush(&self) -> bool {
+        each!(self, s => s.wants_flush())
+    }
+
+    fn queued(&self) -> usize {
+        each!(self, s => s.queued())
+    }
+
+    fn is_stalled(&self) -> bool {
+        matches!(self, Session::H2(s) if s.is_stalled())
+    }
+
+    fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
+        of_connection!(self, s => s.splice_source(), None)
+    }
+
+    fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
+        of_connection!(self, s => s.splice_sink(), None)
+    }
+
+    fn poll_alarm(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadlines: &Deadlines,
+        now: Instant,
+    ) -> Poll<Deadline> {
+        each!(self, s => s.alarm().poll_expired(cx, deadlines, now))
+    }
+}
