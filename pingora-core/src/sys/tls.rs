@@ -231,9 +231,13 @@ pub(crate) fn has_pending(ssl: &SslRef) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use openssl::ssl::{ErrorCode, Ssl, SslAcceptor, SslConnector, SslMethod};
+    use openssl::ssl::{
+        ErrorCode, Ssl, SslAcceptor, SslConnector, SslContext, SslMethod, SslVersion,
+    };
     use openssl::x509::store::X509StoreBuilder;
     use std::io::{self, Read, Write};
+    use std::mem::MaybeUninit;
+    use std::os::unix::net::UnixStream;
 
     fn session() -> Ssl {
         let context = SslConnector::builder(SslMethod::tls())
@@ -259,6 +263,34 @@ mod tests {
         forget_errors();
         assert!(ErrorStack::get().errors().is_empty());
         forget_errors();
+    }
+
+    /// A session without certificates over a socket that blocks.
+    fn anonymous(socket: UnixStream) -> SslStream<UnixStream> {
+        let mut context = SslContext::builder(SslMethod::tls()).unwrap();
+        context.set_cipher_list("aNULL:@SECLEVEL=0").unwrap();
+        let newest = Some(SslVersion::TLS1_2);
+        context.set_max_proto_version(newest).unwrap();
+        SslStream::new(Ssl::new(&context.build()).unwrap(), socket).unwrap()
+    }
+
+    #[test]
+    fn payload_is_read_behind_what_is_there() {
+        let (client, server) = UnixStream::pair().unwrap();
+        let server = std::thread::spawn(move || {
+            let mut server = anonymous(server);
+            server.accept().unwrap();
+            server.write_all(b"cd").unwrap();
+        });
+        let mut client = anonymous(client);
+        client.connect().unwrap();
+        let mut storage = [MaybeUninit::uninit(); 16];
+        let mut buf = ReadBuf::uninit(&mut storage);
+        buf.put_slice(b"ab");
+        read(&mut client, &mut buf).unwrap();
+        assert_eq!(buf.filled(), b"abcd");
+        assert_eq!(buf.initialized().len(), 4);
+        server.join().unwrap();
     }
 
     #[test]
