@@ -136,8 +136,9 @@ fn serve(cli: Cli) -> Result<()> {
         async move {
             let fresh = Settings::read(reload.file.as_deref())?;
             Ok(move || {
-                say(format_args!("in force now: {fresh:?}"));
+                let said = format!("in force now: {fresh:?}");
                 replace(&current, fresh);
+                say(format_args!("{said}"));
             })
         }
     }));
