@@ -270,9 +270,6 @@ impl<A: ServerApp + Send + Sync + 'static> Service<A> {
     /// The task of one connection. What it holds is held by every idle connection, so it is kept
     /// small.
     pub(super) async fn serve(accepted: Accepted, common: Arc<Common<A>>, _live: Live) {
-        // Nearly every client speaks first, and is about to: what it says is there when those who wait
-        // already have had their turn, so that it is read at once (see `Stream::just_accepted`).
-        tokio::task::yield_now().await;
         let mut reusable = match common.transport.establish(accepted).await {
             Ok(stream) => Some(stream),
             Err(e) => return log::debug!("a connection was given up before it was served: {e}"),
