@@ -503,10 +503,7 @@ impl<P: Parts> Head<P> {
     pub(crate) fn reset(&mut self) -> &mut P {
         self.forget_view();
         self.wire.clear();
-        // Clearing a map costs something also where there is nothing in it.
-        if !self.base.headers().is_empty() {
-            self.base.headers_mut().clear();
-        }
+        self.base.headers_mut().clear();
         self.base.extensions_mut().clear();
         self.cases.reset(true);
         &mut self.base
@@ -519,7 +516,6 @@ impl<P: Parts> Head<P> {
         self.cases.assign_from(&other.cases);
         self.wire.clone_from(&other.wire);
         match other.wire.is_used() {
-            true if self.base.headers().is_empty() => {}
             true => self.base.headers_mut().clear(),
             false => assign_map(self.base.headers_mut(), other.base.headers()),
         }

@@ -116,7 +116,7 @@ impl Transport {
                 .or_err(ErrorType::AcceptError, failed)?
                 .into(),
         };
-        Ok(stream.just_accepted())
+        Ok(stream)
     }
 
     async fn handshake(&self, mut stream: L4Stream) -> Result<Stream> {

@@ -70,39 +70,6 @@ impl Drop for RecycledRequest {
     }
 }
 
-/// A response header whose memory goes back likewise.
-#[derive(Debug, Default)]
-pub(crate) struct RecycledResponse(Option<Box<ResponseHeader>>);
-
-impl RecycledResponse {
-    #[inline]
-    pub(crate) fn get(&self) -> Option<&ResponseHeader> {
-        self.0.as_deref()
-    }
-
-    #[inline]
-    pub(crate) fn is_some(&self) -> bool {
-        self.0.is_some()
-    }
-
-    pub(crate) fn set(&mut self, header: Box<ResponseHeader>) {
-        self.clear();
-        self.0 = Some(header);
-    }
-
-    pub(crate) fn clear(&mut self) {
-        if let Some(header) = self.0.take() {
-            give_response(header);
-        }
-    }
-}
-
-impl Drop for RecycledResponse {
-    fn drop(&mut self) {
-        self.clear();
-    }
-}
-
 /// An empty response header, from the worker's free list if it has one.
 pub(crate) fn take_response() -> Box<ResponseHeader> {
     RESPONSES

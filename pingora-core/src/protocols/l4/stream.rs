@@ -13,8 +13,6 @@ use crate::protocols::digest::{
 use crate::protocols::{Peek, Shutdown, Ssl, UniqueID, UniqueIDType};
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
 use pingora_error::{ErrorType, OrErr, Result};
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -89,8 +87,6 @@ pub struct Stream {
     /// When the first bytes after [`set_rx_timestamp`](Stream::set_rx_timestamp) arrived.
     pub rx_ts: Option<SystemTime>,
     stamp_next_read: bool,
-    /// See [`Stream::just_accepted`].
-    read_at_once: bool,
 }
 
 impl Stream {
@@ -105,34 +101,6 @@ impl Stream {
             tracer: None,
             rx_ts: None,
             stamp_next_read: false,
-            read_at_once: false,
-        }
-    }
-
-    /// The other side speaks first, and may have done so already: the first read asks the socket
-    /// itself, instead of waiting for the reactor to report what it does not know of yet.
-    pub(crate) fn just_accepted(mut self) -> Self {
-        self.read_at_once = true;
-        self
-    }
-
-    /// The first read of an accepted connection; `None` where it is to be waited for.
-    fn try_read_at_once(&mut self, buf: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
-        if buf.remaining() == 0 || !std::mem::take(&mut self.read_at_once) {
-            return None;
-        }
-        let read = recv(
-            self.socket.fd(),
-            buf.initialize_unfilled(),
-            MsgFlags::MSG_DONTWAIT,
-        );
-        match read {
-            Ok(n) => {
-                buf.advance(n);
-                Some(Ok(()))
-            }
-            Err(Errno::EAGAIN | Errno::EINTR) => None,
-            Err(error) => Some(Err(error.into())),
         }
     }
 
@@ -305,10 +273,7 @@ impl AsyncRead for Stream {
             this.read_rewound(buf);
             return Poll::Ready(Ok(()));
         }
-        let result = match this.try_read_at_once(buf) {
-            Some(read) => Poll::Ready(read),
-            None => each_socket!(&mut this.socket, s => Pin::new(s).poll_read(cx, buf)),
-        };
+        let result = each_socket!(&mut this.socket, s => Pin::new(s).poll_read(cx, buf));
         if this.stamp_next_read && result.is_ready() {
             this.stamp_next_read = false;
             this.rx_ts = Some(SystemTime::now());

@@ -42,22 +42,18 @@ impl<A> Clone for Shared<A> {
     }
 }
 
-/// What the connections of one endpoint have in common. In one place, so that each of them counts one
-/// reference instead of several.
-pub(super) struct Common<A> {
-    pub(super) app: Arc<A>,
-    pub(super) transport: Arc<Transport>,
-    pub(super) shutdown: ShutdownWatch,
-}
-
 impl<A: ServerApp + Send + Sync + 'static> Shared<A> {
-    fn hand_over(&self, accepted: Accepted, common: &Arc<Common<A>>) {
-        if !common.transport.admits(&accepted) {
+    fn hand_over(&self, accepted: Accepted, transport: &Arc<Transport>) {
+        if !transport.admits(&accepted) {
             return;
         }
-        let live = self.connections.enter();
-        self.runtime
-            .spawn(Service::serve(accepted, common.clone(), live));
+        self.runtime.spawn(Service::serve(
+            accepted,
+            transport.clone(),
+            self.app.clone(),
+            self.shutdown.clone(),
+            self.connections.enter(),
+        ));
     }
 
     /// Waits until one endpoint is to be closed; whether what waits in its queue is served before.
@@ -155,16 +151,11 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
             let _on = worker.enter();
             Acceptor::new(socket, format!("{}, {}", self.shared.name, active.name))?
         };
-        let shared = self.shared.clone();
-        let common = Arc::new(Common {
-            app: shared.app.clone(),
-            transport: transport.clone(),
-            shutdown: shared.shutdown.clone(),
-        });
+        let (transport, shared) = (transport.clone(), self.shared.clone());
         let stop = shared.clone().stop(removed.clone());
         let open = open.clone();
         Ok(worker.spawn(async move {
-            let hand_over = |accepted| shared.hand_over(accepted, &common);
+            let hand_over = |accepted| shared.hand_over(accepted, &transport);
             acceptor.run(stop, hand_over).await;
             drop(open);
         }))
@@ -269,13 +260,19 @@ fn remove_file(endpoint: &Active) {
 impl<A: ServerApp + Send + Sync + 'static> Service<A> {
     /// The task of one connection. What it holds is held by every idle connection, so it is kept
     /// small.
-    pub(super) async fn serve(accepted: Accepted, common: Arc<Common<A>>, _live: Live) {
-        let mut reusable = match common.transport.establish(accepted).await {
-            Ok(stream) => Some(stream),
-            Err(e) => return log::debug!("a connection was given up before it was served: {e}"),
-        };
-        while let Some(stream) = reusable {
-            reusable = common.app.process_new(stream, &common.shutdown).await;
+    pub(super) async fn serve(
+        accepted: Accepted,
+        transport: Arc<Transport>,
+        app: Arc<A>,
+        shutdown: ShutdownWatch,
+        _live: Live,
+    ) {
+        match transport.establish(accepted).await {
+            Ok(stream) => {
+                drop(transport);
+                Service::handle_event(stream, app, shutdown).await;
+            }
+            Err(e) => log::debug!("a connection was given up before it was served: {e}"),
         }
     }
 }

@@ -1,4 +1,3 @@
-use super::accepting::Common;
 use super::*;
 use crate::listeners::{Accepted, Transport};
 use crate::services::Service as _;
@@ -424,17 +423,19 @@ fn without_work_stealing_every_thread_serves_and_keeps_its_connections() {
 #[tokio::test]
 async fn the_task_of_a_connection_is_small() {
     let (_, shutdown) = watch::channel(false);
-    let common = Arc::new(Common {
-        app: Arc::new(Lines::default()),
-        transport: Arc::new(Transport::plain()),
-        shutdown,
-    });
+    let transport = Arc::new(Transport::plain());
     let accepted = Accepted {
         fd: std::fs::File::open("/dev/null").unwrap().into(),
         peer: None,
     };
     let live = Connections::default().enter();
-    let task = Service::serve(accepted, common, live);
+    let task = Service::serve(
+        accepted,
+        transport,
+        Arc::new(Lines::default()),
+        shutdown,
+        live,
+    );
     let size = size_of_val(&task);
     assert!(size <= 512, "{size} bytes");
 }

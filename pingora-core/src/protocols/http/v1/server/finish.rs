@@ -4,6 +4,7 @@ use super::super::timed::Timed;
 use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
 use crate::protocols::Stream;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};
+use crate::protocols::http::recycled::give_response;
 use crate::protocols::http::{RecycledRequest, ReusableHttpStream};
 use bytes::Bytes;
 use pingora_error::{Error, ErrorType, Result};
@@ -99,7 +100,9 @@ impl Inner {
         self.body_read = 0;
         self.retry_buffer = None;
         self.continue_state = Continue::NotExpected;
-        self.response.clear();
+        if let Some(response) = self.response.take() {
+            give_response(response);
+        }
         self.encoder = BodyEncoder::default();
         self.body_sent = 0;
         let pipelining = self.options.pipelining;

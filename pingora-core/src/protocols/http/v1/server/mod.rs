@@ -14,7 +14,6 @@ use super::timed::Timed;
 use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts, RequestRules};
-use crate::protocols::http::recycled::RecycledResponse;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 use crate::timeout::Alarm;
@@ -87,7 +86,7 @@ struct Inner {
     continue_state: Continue,
     half_closed: bool,
 
-    response: RecycledResponse,
+    response: Option<Box<ResponseHeader>>,
     encoder: BodyEncoder,
     body_sent: usize,
     upgraded: bool,
@@ -188,7 +187,7 @@ impl HttpSession {
             retry_buffer: None,
             continue_state: Continue::NotExpected,
             half_closed: false,
-            response: RecycledResponse::default(),
+            response: None,
             encoder: BodyEncoder::default(),
             body_sent: 0,
             upgraded: false,
@@ -280,7 +279,7 @@ impl HttpSession {
 
     /// The response's header, once it was written. Informational ones don't count.
     pub fn response_written(&self) -> Option<&ResponseHeader> {
-        self.inner.response.get()
+        self.inner.response.as_deref()
     }
 
     /// Payload bytes of the response so far.

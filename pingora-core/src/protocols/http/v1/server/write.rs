@@ -160,7 +160,7 @@ impl Inner {
 
     /// Queues a piece of the body.
     pub(super) fn queue_body(&mut self, data: Bytes) -> Result<()> {
-        if data.is_empty() || !self.response.is_some() {
+        if data.is_empty() || self.response.is_none() {
             return Ok(());
         }
         let (encoder, out) = (&mut self.encoder, &mut self.out);
@@ -245,7 +245,7 @@ impl HttpSession {
             return Ok(());
         }
         self.inner.queue_response(&header, end)?;
-        self.inner.response.set(header);
+        self.inner.response = Some(header);
         Ok(())
     }
 
@@ -332,7 +332,7 @@ impl HttpSession {
     /// [`ErrorType::InternalError`] if the header promised more than was written; the connection
     /// will be closed then so that the client can tell.
     pub async fn finish_body(&mut self) -> Result<Option<usize>> {
-        if !self.inner.response.is_some() {
+        if self.inner.response.is_none() {
             return Ok(None);
         }
         self.inner.queue_end(None)?;
@@ -350,7 +350,7 @@ impl HttpSession {
     pub fn queue_task(&mut self, task: HttpTask) -> Result<()> {
         match task {
             HttpTask::Header(header, end) => {
-                let first = !self.inner.response.is_some();
+                let first = self.inner.response.is_none();
                 self.queue_response_header(header, end)?;
                 if end && first && self.inner.response.is_some() && !self.inner.upgraded {
                     self.inner.queue_end(None)?;
