@@ -86,6 +86,14 @@ pub struct SslStream<T> {
     /// An error that came after data which had to be delivered first.
     deferred: Option<io::Error>,
     close_notify_sent: bool,
+    /// Session tickets wait for something that leaves with them.
+    holds_tickets: bool,
+}
+
+/// Whether all that the library says at the end of this handshake is session tickets, which nobody
+/// waits for (RFC 8446 section 4.6.1).
+fn ends_with_tickets(ssl: &ssl::SslRef) -> bool {
+    ssl.is_server() && ssl.version2() == Some(ssl::SslVersion::TLS1_3)
 }
 
 /// What the library wants before it can go on is that the transport gets ready.
@@ -132,6 +140,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
             handshake_began: None,
             deferred: None,
             close_notify_sent: false,
+            holds_tickets: false,
         })
     }
 
@@ -174,8 +183,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// One call for a handshake. What the library has to say leaves in one write: a flight, or all of its
-    /// session tickets. It may be called again when it is over.
+    /// One call for a handshake. What the library has to say leaves in one write. It may be called again
+    /// when it is over.
+    ///
+    /// Session tickets leave with the first thing that is written, or when a read has to wait: most
+    /// clients have sent their request by the time that the handshake is over.
     fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
@@ -193,6 +205,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
             // The library waits for room, and there will be some.
             cx.waker().wake_by_ref();
         }
+        if matches!(polled, Poll::Ready(Ok(()))) && ends_with_tickets(self.session.ssl()) {
+            self.session.get_mut().keep_unsent();
+            self.holds_tickets = true;
+            return polled;
+        }
+        let transport = self.session.get_mut();
         // Where that fails, so does the next read: it knows better why.
         match (polled, transport.poll_send(cx)) {
             (Poll::Ready(Ok(())), Poll::Pending) => Poll::Pending,
@@ -229,7 +247,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
     ) -> Poll<io::Result<bool>> {
         let transport = self.session.get_mut();
         if self.starved {
-            ready!(transport.poll_fill(cx, buf.remaining()))?;
+            let filled = transport.poll_fill(cx, buf.remaining());
+            if filled.is_pending() && self.holds_tickets {
+                // Where that fails, so does the next write.
+                self.holds_tickets = transport.poll_send(cx).is_pending();
+            }
+            ready!(filled)?;
             self.starved = false;
         }
         transport.set_waker(cx.waker());
@@ -425,7 +448,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SslStream<T> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.session.get_mut().poll_send(cx))?;
+        if !this.holds_tickets {
+            ready!(this.session.get_mut().poll_send(cx))?;
+        }
         let offered: usize = bufs.iter().map(|slice| slice.len()).sum();
         if offered == 0 {
             return Poll::Ready(Ok(0));
@@ -437,6 +462,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SslStream<T> {
                 false => Err(io::ErrorKind::InvalidInput.into()),
             });
         }
+        this.holds_tickets = false;
         this.session.get_mut().set_gathers(true);
         let sealed = this.poll_seal(cx, bufs);
         let transport = this.session.get_mut();

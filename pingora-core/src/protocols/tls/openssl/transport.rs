@@ -183,7 +183,7 @@ impl<T: AsyncWrite + Unpin> Transport<T> {
     }
 
     /// The connection waits: what is left moves to memory of its size.
-    fn keep_unsent(&mut self) {
+    pub(super) fn keep_unsent(&mut self) {
         if self.sealed.capacity() > MOST_SEALED {
             let rest = self.sealed.get(self.sent..).unwrap_or_default().to_vec();
             self.return_sealed();

@@ -8,14 +8,18 @@ type Pair = (SslStream<DuplexStream>, SslStream<DuplexStream>);
 
 /// Both ends of a session, over a transport that takes so many bytes at a time.
 async fn pair_of(window: usize, version: SslVersion) -> Pair {
+    // They would wait for a reader where the transport is narrow.
+    pair_with_tickets(window, version, 0).await
+}
+
+async fn pair_with_tickets(window: usize, version: SslVersion, tickets: usize) -> Pair {
     let made = authority("ca").issue(&["one.example"], &[]);
     let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
     acceptor.set_certificate(&made.cert).unwrap();
     acceptor.set_private_key(&made.key).unwrap();
     acceptor.set_max_proto_version(Some(version)).unwrap();
     acceptor.set_read_ahead(true);
-    // They would wait for a reader where the transport is narrow.
-    acceptor.set_num_tickets(0).unwrap();
+    acceptor.set_num_tickets(tickets).unwrap();
     let acceptor = acceptor.build();
     let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
     connector.set_verify(SslVerifyMode::NONE);
@@ -227,4 +231,79 @@ async fn garbage_is_an_error_and_the_other_side_hears_of_it() {
     assert!(server.read(&mut [0; 16]).await.is_err());
     let e = client.read(&mut [0; 16]).await.unwrap_err();
     assert!(e.to_string().contains("alert"), "{e}");
+}
+
+/// Looks for something to read once, and finds nothing.
+async fn finds_nothing(stream: &mut SslStream<DuplexStream>) {
+    poll_fn(|cx| {
+        let mut buf = [0; 16];
+        let mut buf = ReadBuf::new(&mut buf);
+        assert!(Pin::new(&mut *stream).poll_read(cx, &mut buf).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tickets_leave_when_a_read_has_to_wait() {
+    let (mut client, mut server) = pair_with_tickets(1 << 20, SslVersion::TLS1_3, 2).await;
+    assert!(server.holds_tickets);
+    // Memory of their size, and no more.
+    let held = server.session.get_ref().buffered();
+    assert!((1..4096).contains(&held), "{held}");
+    finds_nothing(&mut server).await;
+    assert!(!server.holds_tickets);
+    assert_eq!(server.session.get_ref().buffered(), 0);
+    finds_nothing(&mut client).await;
+    assert!(!client.session.get_ref().has_arrived());
+    server.write_all(b"late").await.unwrap();
+    let mut got = [0; 4];
+    client.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"late");
+}
+
+#[tokio::test]
+async fn tickets_leave_with_what_is_written_first() {
+    for flushes in [false, true] {
+        let (mut client, mut server) = pair_with_tickets(1 << 20, SslVersion::TLS1_3, 2).await;
+        client.write_all(b"request").await.unwrap();
+        let mut got = [0; 7];
+        server.read_exact(&mut got).await.unwrap();
+        assert!(server.holds_tickets, "the request was there already");
+        if flushes {
+            server.flush().await.unwrap();
+        }
+        assert_eq!(server.write(b"").await.unwrap(), 0);
+        server.write_all(b"answer").await.unwrap();
+        assert!(!server.holds_tickets);
+        assert_eq!(server.session.get_ref().buffered(), 0);
+        let mut got = [0; 6];
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"answer");
+        AsyncWriteExt::shutdown(&mut server).await.unwrap();
+        assert_eq!(client.read(&mut got).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn tickets_that_find_no_room_are_sent_when_there_is_some() {
+    let (mut client, mut server) = pair_with_tickets(64, SslVersion::TLS1_3, 2).await;
+    let served = async {
+        let mut got = [0; 7];
+        server.read_exact(&mut got).await.unwrap();
+        server.write_all(&bytes(1000)).await.unwrap();
+        AsyncWriteExt::shutdown(&mut server).await.unwrap();
+    };
+    let asked = async {
+        client.write_all(b"request").await.unwrap();
+        receive(&mut client, 100).await
+    };
+    assert_eq!(tokio::join!(served, asked).1, bytes(1000));
+}
+
+#[tokio::test]
+async fn the_last_flight_of_tls_1_2_leaves_at_once() {
+    let (_client, server) = pair_with_tickets(1 << 20, SslVersion::TLS1_2, 1).await;
+    assert!(!server.holds_tickets);
+    assert_eq!(server.session.get_ref().buffered(), 0);
 }
