@@ -4,7 +4,8 @@ use crate::reporter::Reporter;
 use crate::{Files, ec_key, rsa_key, source};
 use openssl::ssl::{SslConnector, SslMethod, SslSession, SslStream};
 use pingora::listeners::tls::{CertificateStore, TlsSettings};
-use pingora_tests::Authority;
+use pingora_tests::http2::Http2Client;
+use pingora_tests::{Ask, Authority};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -59,9 +60,29 @@ fn load(server: &Reporter, connector: &SslConnector, stop: &AtomicBool, count: &
     request(&mut kept);
 }
 
+/// The same over HTTP/2: many requests on a connection that stays, and on new ones.
+async fn load_http2(server: &Reporter, authority: &Authority, stop: &AtomicBool) -> usize {
+    let mut ask = Ask::get("/");
+    ask.authority = "one.example".into();
+    let kept = Http2Client::over_tls(server.address(), authority, "one.example").await;
+    let mut count = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let fresh = Http2Client::over_tls(server.address(), authority, "one.example").await;
+        for client in [&kept, &fresh] {
+            let (one, other) = tokio::join!(client.ask(&ask), client.ask(&ask));
+            for answer in [one, other] {
+                assert!(answer.is_complete(), "{answer:?}");
+                assert_eq!(answer.status(), 200);
+                count += 1;
+            }
+        }
+    }
+    count
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_swaps_under_load_fail_nobody() {
-    let authority = Authority::new();
+    let authority = Arc::new(Authority::new());
     let served = tempfile::tempdir().unwrap();
     let (chain, key) = (
         served.path().join("chain.pem"),
@@ -80,8 +101,10 @@ async fn a_hundred_swaps_under_load_fail_nobody() {
     put(&sets[0]);
     let store = CertificateStore::new();
     store.add(source(&(chain.clone(), key.clone()))).unwrap();
-    let server = Reporter::start(TlsSettings::with_store(store.clone()).unwrap()).await;
-    let (server, connector) = (Arc::new(server), Arc::new(connector(&authority)));
+    let mut settings = TlsSettings::with_store(store.clone()).unwrap();
+    settings.enable_h2();
+    let server = Arc::new(Reporter::start(settings).await);
+    let connector = Arc::new(connector(&authority));
     let (stop, count) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicUsize::new(0)),
@@ -93,6 +116,11 @@ async fn a_hundred_swaps_under_load_fail_nobody() {
             std::thread::spawn(move || load(&server, &connector, &stop, &count))
         })
         .collect();
+    let http2 = tokio::spawn({
+        let (server, stop) = (server.clone(), stop.clone());
+        let authority = authority.clone();
+        async move { load_http2(&server, &authority, &stop).await }
+    });
     for index in 1..=SWAPS {
         let before = count.load(Ordering::Relaxed);
         match index % 4 {
@@ -118,7 +146,7 @@ async fn a_hundred_swaps_under_load_fail_nobody() {
         })
         .await;
         assert!(
-            !clients.iter().any(|client| client.is_finished()),
+            !clients.iter().any(|client| client.is_finished()) && !http2.is_finished(),
             "a client failed"
         );
     }
@@ -126,6 +154,8 @@ async fn a_hundred_swaps_under_load_fail_nobody() {
     for client in clients {
         client.join().expect("no handshake and no request failed");
     }
+    let http2 = http2.await.expect("no handshake and no request failed");
+    assert!(http2 > 0, "nothing was asked over HTTP/2");
     let counters = server.counters();
     assert_eq!(counters.all_failed(), 0, "{counters:?}");
     assert!(counters.full() + counters.resumed() >= 200, "{counters:?}");
