@@ -125,6 +125,7 @@ fn serve(cli: Cli) -> Result<()> {
     store.replace_all(sources(&cli)?)?;
     describe(&store);
     let mut settings = TlsSettings::with_store(store.clone())?;
+    settings.enable_h2();
     settings.keep_client_hello(true);
     let counters = settings.handshake_counters();
 
