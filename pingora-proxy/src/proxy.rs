@@ -235,6 +235,8 @@ where
                     // The next try, and all requests after it, ask for what the upstream wants.
                     self.connector.prefer_h1(&*peer);
                 }
+                // A connection that others came to use meanwhile is as good as one that was kept.
+                let reused = reused || upstream.as_http2().is_some_and(|s| s.conn.is_shared());
                 Err(self
                     .inner
                     .error_while_proxy(&peer, session, error, ctx, reused))

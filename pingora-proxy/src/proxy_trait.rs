@@ -426,7 +426,8 @@ pub trait ProxyHttp {
     /// may be tried again ([`Error::set_retry`]).
     ///
     /// By default it may if the connection had been kept from an earlier request, which the server
-    /// may have closed in the same moment, if doing it twice does no harm (RFC 9110 section 9.2.2:
+    /// may have closed in the same moment, or is shared with others (HTTP/2), for whose sake it may
+    /// have been closed; if doing it twice does no harm (RFC 9110 section 9.2.2:
     /// not for POST, PATCH and methods of one's own), and if all that was read of the request's body
     /// can be sent again. Whatever is decided here, nothing is tried again once a response was begun.
     fn error_while_proxy(

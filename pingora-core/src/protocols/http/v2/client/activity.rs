@@ -26,6 +26,8 @@ const LAST_OF_RETIRED: usize = RETIRED | 1;
 pub(crate) struct Activity {
     /// Streams in use, and [`RETIRED`].
     streams: AtomicUsize,
+    /// Streams that were ever in use.
+    begun: AtomicUsize,
     epoch: Instant,
     /// Since when no stream is in use, in milliseconds since the epoch.
     idle_since: AtomicU64,
@@ -45,6 +47,7 @@ impl Default for Activity {
     fn default() -> Self {
         Activity {
             streams: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
             epoch: Instant::now(),
             idle_since: AtomicU64::new(0),
             idle_timeout: AtomicU64::new(NEVER),
@@ -71,6 +74,11 @@ impl Activity {
         self.streams.load(Ordering::Acquire) & !RETIRED
     }
 
+    /// Whether there was more than one exchange so far.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) > 1
+    }
+
     pub(crate) fn is_retired(&self) -> bool {
         self.streams.load(Ordering::Acquire) & RETIRED != 0
     }
@@ -83,6 +91,7 @@ impl Activity {
             });
         match taken {
             Ok(before) => {
+                self.begun.fetch_add(1, Ordering::Relaxed);
                 if before == 0 {
                     self.count_idle(-1);
                 }
@@ -243,7 +252,9 @@ mod tests {
         let (activity, idle) = in_pool();
         assert_eq!(idle.load(Ordering::Relaxed), 1);
         assert_eq!(activity.reserve(2), Slot::Taken { was_idle: true });
+        assert!(!activity.is_shared());
         assert_eq!(activity.reserve(2), Slot::Taken { was_idle: false });
+        assert!(activity.is_shared());
         assert_eq!(activity.reserve(2), Slot::Full);
         assert_eq!(
             activity.reserve(0),

@@ -117,6 +117,12 @@ impl ConnectionRef {
         self.0.activity.streams() == 0
     }
 
+    /// Whether there was ever more than one exchange on it: then the server may end the connection for
+    /// reasons that have nothing to do with a given one of them.
+    pub fn is_shared(&self) -> bool {
+        self.0.activity.is_shared()
+    }
+
     /// Gives back the place of an exchange that is over. Sessions do so when they are dropped.
     pub fn release_stream(&self) {
         self.0.activity.release();
