@@ -430,6 +430,10 @@ where
         }
     }
 
+    fn client_speaks_first(&self) -> bool {
+        true
+    }
+
     async fn cleanup(&self) {
         self.http_cleanup().await;
     }

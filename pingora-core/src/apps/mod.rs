@@ -55,6 +55,14 @@ pub trait ServerApp {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream>;
 
+    /// Whether a client of this protocol always speaks first. A connection need not be accepted then
+    /// before it has brought something: see
+    /// [`ListenerConfig::defer_accept`](crate::listeners::ListenerConfig::defer_accept). `false` by
+    /// default; HTTP says `true`.
+    fn client_speaks_first(&self) -> bool {
+        false
+    }
+
     /// Called once, when the service has stopped accepting connections. Connections may still be
     /// under way.
     async fn cleanup(&self)

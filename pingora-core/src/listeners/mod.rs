@@ -50,6 +50,7 @@ pub struct ListenerConfig {
     address: ServerAddress,
     tls: Option<TlsSettings>,
     l4_buffer: Option<L4BufferSettings>,
+    defer_accept: Option<bool>,
 }
 
 impl ListenerConfig {
@@ -68,6 +69,7 @@ impl ListenerConfig {
             address,
             tls: None,
             l4_buffer: None,
+            defer_accept: None,
         }
     }
 
@@ -93,6 +95,19 @@ impl ListenerConfig {
         self
     }
 
+    /// Sets whether the kernel holds a connection back until it has brought something to read, for a
+    /// second at most (`TCP_DEFER_ACCEPT`). Accepting and reading then take one wake-up instead of two,
+    /// and clients that connect in advance cost nothing here meanwhile.
+    ///
+    /// By default this is on where clients speak first: with TLS, and where the application
+    /// [says so](crate::apps::ServerApp::client_speaks_first), as HTTP does; but not with a
+    /// [`PreTlsProcess`], which may be meant to speak first. No effect on a Unix socket, or
+    /// elsewhere than on Linux.
+    pub fn defer_accept(mut self, defer: bool) -> Self {
+        self.defer_accept = Some(defer);
+        self
+    }
+
     /// Sets how much a connection may buffer. Streams own no buffer, so every bound is kept already: see
     /// [`L4BufferSettings`].
     pub fn l4_buffer(mut self, settings: L4BufferSettings) -> Self {
@@ -107,6 +122,7 @@ impl fmt::Debug for ListenerConfig {
             .field("address", &self.address)
             .field("tls", &self.tls.is_some())
             .field("l4_buffer", &self.l4_buffer)
+            .field("defer_accept", &self.defer_accept)
             .finish()
     }
 }
@@ -292,6 +308,8 @@ impl Listeners {
                 filter: self.filter.clone(),
                 pre_tls: self.pre_tls.clone(),
                 tls,
+                defer_accept: config.defer_accept,
+                is_deferred: false,
             };
             configured.push((config.address.clone(), transport.clone()));
             bound.push(Endpoint {

@@ -1,6 +1,6 @@
 use super::bind::{bind_address, check_address};
 use super::*;
-use crate::protocols::l4::ext::TcpKeepalive;
+use crate::protocols::l4::ext::{self, TcpKeepalive};
 use nix::sys::socket::{getsockopt, sockopt};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
@@ -260,8 +260,7 @@ impl ConnectionFilter for Moody {
 fn a_filter_decides_and_may_panic() {
     let transport = Transport {
         filter: Some(Arc::new(Moody)),
-        pre_tls: None,
-        tls: None,
+        ..Transport::plain()
     };
     let accepted = |peer: Option<&str>| Accepted {
         fd: std::fs::File::open("/dev/null").unwrap().into(),
@@ -275,6 +274,48 @@ fn a_filter_decides_and_may_panic() {
         "nobody is asked about Unix sockets"
     );
     assert!(AcceptAllFilter.should_accept(&"1.2.3.4:2".parse().unwrap()));
+}
+
+/// What the socket says about holding connections back, after the endpoint was prepared.
+#[cfg(target_os = "linux")]
+fn holds_back(transport: &mut Transport, client_speaks_first: bool) -> bool {
+    let socket = bind_address(&tcp("127.0.0.1:0"), &mut Fds::new()).unwrap();
+    // As the server before us may have left it.
+    ext::defer_accept(socket.fd.as_raw_fd(), true).unwrap();
+    transport.prepare(&socket, client_speaks_first);
+    let fd = socket.fd.as_raw_fd();
+    let option = libc::TCP_DEFER_ACCEPT;
+    let seconds = crate::sys::socket::get_int(fd, libc::IPPROTO_TCP, option).unwrap();
+    assert_eq!(seconds > 0, transport.is_deferred);
+    seconds > 0
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn connections_are_held_back_where_clients_speak_first() {
+    let pre_tls = || Transport {
+        pre_tls: Some(Arc::new(Endless)),
+        ..Transport::plain()
+    };
+    assert!(holds_back(&mut Transport::plain(), true));
+    assert!(!holds_back(&mut Transport::plain(), false));
+    assert!(
+        !holds_back(&mut pre_tls(), true),
+        "it may want to speak first"
+    );
+    for wanted in [true, false] {
+        for mut transport in [Transport::plain(), pre_tls()] {
+            transport.defer_accept = Some(wanted);
+            assert_eq!(holds_back(&mut transport, !wanted), wanted, "as was said");
+        }
+    }
+    let path = fresh_path();
+    let address = ServerAddress::Uds(path.display().to_string(), None);
+    let socket = bind_address(&address, &mut Fds::new()).unwrap();
+    let mut transport = Transport::plain();
+    transport.prepare(&socket, true);
+    assert!(!transport.is_deferred, "not on Unix sockets");
+    std::fs::remove_file(path).unwrap();
 }
 
 /// Keeps every client waiting.

@@ -1,16 +1,19 @@
 //! From an accepted descriptor to a stream that an application can use.
 
 use super::accept::Accepted;
-use super::{ConnectionFilter, PreTlsCallback, tls};
+use super::{BoundSocket, ConnectionFilter, Place, PreTlsCallback, tls};
 use crate::protocols::Stream;
+use crate::protocols::l4::ext;
+use crate::protocols::l4::plain::Plain;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use futures::future::BoxFuture;
-use log::error;
+use log::{error, warn};
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 /// What all connections of one endpoint have in common.
 #[derive(Clone)]
@@ -18,9 +21,13 @@ pub(crate) struct Transport {
     pub(super) filter: Option<Arc<dyn ConnectionFilter>>,
     pub(super) pre_tls: Option<PreTlsCallback>,
     pub(super) tls: Option<Arc<tls::Acceptor>>,
+    /// Whether connections are to be held back until they have brought something, if somebody said.
+    pub(super) defer_accept: Option<bool>,
+    /// Whether they are.
+    pub(super) is_deferred: bool,
 }
 
-/// A connection that was registered with the runtime.
+/// A connection that has become a stream.
 enum Begun<'a> {
     Plain(Stream),
     /// Boxed: the plain case must not carry the memory of the other.
@@ -35,6 +42,8 @@ impl Transport {
             filter: None,
             pre_tls: None,
             tls: None,
+            defer_accept: None,
+            is_deferred: false,
         }
     }
 
@@ -43,6 +52,21 @@ impl Transport {
     #[cfg(feature = "openssl")]
     pub(super) fn tls(&self) -> Option<Arc<tls::Acceptor>> {
         self.tls.clone()
+    }
+
+    /// Has the kernel hold connections back until they have brought something to read, or not.
+    /// `client_speaks_first` is what the application says of its protocol.
+    pub(crate) fn prepare(&mut self, socket: &BoundSocket, client_speaks_first: bool) {
+        let Place::Tcp(address) = socket.place else {
+            return;
+        };
+        let is_safe = self.pre_tls.is_none() && (self.tls.is_some() || client_speaks_first);
+        let wanted = self.defer_accept.unwrap_or(is_safe);
+        // Also where it is not wanted: the server before us may have set it.
+        match ext::defer_accept(socket.fd.as_raw_fd(), wanted) {
+            Ok(is_deferred) => self.is_deferred = is_deferred,
+            Err(e) => warn!("{address}: connections are not held back until they bring data: {e}"),
+        }
     }
 
     /// Whether the connection may stay.
@@ -56,7 +80,9 @@ impl Transport {
         })
     }
 
-    /// Registers the connection with the calling runtime, and makes the handshake if there is one.
+    /// Makes a stream of the connection, and the handshake if there is one. A stream that has something
+    /// to be read already is registered with the runtime where it first has to wait, any other one right
+    /// away, with the calling runtime.
     ///
     /// # Errors
     /// When the handshake fails or takes too long, or when the runtime is shutting down.
@@ -70,7 +96,7 @@ impl Transport {
     /// Not async: what it needs for a moment would be part of every connection's task.
     fn begin(&self, accepted: Accepted) -> Result<Begun<'_>> {
         let peer = accepted.peer;
-        let stream = self.register(accepted)?;
+        let stream = self.stream_of(accepted)?;
         if self.pre_tls.is_none() && self.tls.is_none() {
             return Ok(Begun::Plain(Box::new(stream)));
         }
@@ -104,13 +130,16 @@ impl Transport {
         })
     }
 
-    fn register(&self, accepted: Accepted) -> Result<L4Stream> {
+    fn stream_of(&self, accepted: Accepted) -> Result<L4Stream> {
         let failed = "registering a connection with the runtime";
         let stream = match accepted.peer {
             Some(peer) => {
-                let stream = TcpStream::from_std(accepted.fd.into())
-                    .or_err(ErrorType::AcceptError, failed)?;
-                L4Stream::with_peer(stream.into(), peer)
+                let mut socket = Plain::accepted(accepted.fd.into(), self.is_deferred);
+                if !self.is_deferred {
+                    // It will have to wait for the first byte.
+                    socket.register().or_err(ErrorType::AcceptError, failed)?;
+                }
+                L4Stream::with_peer(socket.into(), peer)
             }
             None => UnixStream::from_std(accepted.fd.into())
                 .or_err(ErrorType::AcceptError, failed)?

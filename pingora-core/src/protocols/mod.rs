@@ -89,6 +89,8 @@ pub trait IO:
 {
     /// For finding out the concrete type.
     fn as_any(&self) -> &dyn Any;
+    /// For changing what is of a concrete type.
+    fn as_any_mut(&mut self) -> &mut dyn Any;
     /// For taking the concrete type out of the box.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
@@ -111,6 +113,10 @@ impl<
 > IO for T
 {
     fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }
 

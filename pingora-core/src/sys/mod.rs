@@ -10,3 +10,4 @@ pub(crate) mod tcp_info;
 pub(crate) mod tls;
 #[cfg(feature = "openssl")]
 pub(crate) mod tls_context;
+pub(crate) mod transfer;

@@ -41,7 +41,11 @@ async fn each_is_closed_and_counted_by_its_fault() {
 
     drop(Connection::to(server.address()).await);
     server.failed(HandshakeFailure::Closed, 1).await;
-    Connection::to(server.address()).await.reset();
+    // It has to say something first: a connection that has not is not accepted yet.
+    let mut resetting = Connection::to(server.address()).await;
+    resetting.send([22, 3, 1]).await;
+    pingora_tests::eventually("it is under way", || server.counters().under_way() == 1).await;
+    resetting.reset();
     server.failed(HandshakeFailure::Closed, 2).await;
 
     // One that says nothing, and one that stops in the middle.

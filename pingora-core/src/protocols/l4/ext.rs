@@ -112,6 +112,31 @@ pub fn set_tcp_fastopen_backlog(fd: RawFd, backlog: usize) -> Result<()> {
         .or_err(ErrorType::SocketError, "setting TCP_FASTOPEN")
 }
 
+/// How long a connection may be held back, in the kernel's whole seconds: as short as it can be. A
+/// client that says nothing for so long may be waiting for us to speak.
+#[cfg(target_os = "linux")]
+const LONGEST_DEFERRAL: i32 = 1;
+
+/// Lets a listening socket hold connections back until they have brought something to read, for a
+/// second at most (`TCP_DEFER_ACCEPT`); `false`: no longer. Says whether it does so: elsewhere than on
+/// Linux it can't.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub(crate) fn defer_accept(fd: RawFd, defers: bool) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    {
+        let seconds = if defers { LONGEST_DEFERRAL } else { 0 };
+        sys::set_int(fd, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)?;
+        Ok(defers)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (fd, defers);
+        Ok(false)
+    }
+}
+
 /// Marks what is sent with a differentiated-services code point, 0 to 63 (RFC 2474).
 ///
 /// # Errors
@@ -166,7 +191,12 @@ pub fn get_original_dest(fd: RawFd) -> io::Result<Option<SocketAddr>> {
 /// # Errors
 /// `ConnectError` where the kernel refuses one of the values.
 pub fn set_tcp_keepalive(stream: &TcpStream, ka: &TcpKeepalive) -> Result<()> {
-    keepalive_options(stream, ka).or_err(ErrorType::ConnectError, "setting TCP keep-alive")
+    set_keepalive_of(stream, ka)
+}
+
+/// [`set_tcp_keepalive`] for whatever has a descriptor.
+pub(crate) fn set_keepalive_of(socket: &impl AsFd, ka: &TcpKeepalive) -> Result<()> {
+    keepalive_options(socket, ka).or_err(ErrorType::ConnectError, "setting TCP keep-alive")
 }
 
 fn keepalive_options(stream: &impl AsFd, ka: &TcpKeepalive) -> nix::Result<()> {

@@ -5,6 +5,7 @@ mod buffers;
 mod connect;
 pub mod ext;
 pub mod listener;
+pub(crate) mod plain;
 pub mod socket;
 pub mod splice;
 pub mod stream;

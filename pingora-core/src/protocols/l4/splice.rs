@@ -1,5 +1,6 @@
 //! Bytes that move between two sockets without passing through the memory of this process.
 
+use super::plain::Direction;
 use super::stream::Stream;
 use crate::runtime::local;
 use crate::sys::splice::Pipe;
@@ -43,7 +44,7 @@ impl SplicePipe {
     /// empty: only then is it the socket that would block. Cancel-safe.
     pub(crate) fn poll_fill(
         &mut self,
-        stream: &Stream,
+        stream: &mut Stream,
         cx: &mut Context<'_>,
         most: u64,
     ) -> Poll<io::Result<usize>> {
@@ -52,7 +53,7 @@ impl SplicePipe {
         let most = usize::try_from(most)
             .unwrap_or(usize::MAX)
             .min(pipe.capacity());
-        let moved = ready!(stream.poll_call(cx, true, |socket| pipe.fill(socket, most)))?;
+        let moved = ready!(stream.poll_call(cx, Direction::In, |socket| pipe.fill(socket, most)))?;
         self.held = moved;
         Poll::Ready(Ok(moved))
     }
@@ -60,11 +61,12 @@ impl SplicePipe {
     /// Gives bytes, of which there must be some, to a stream; returns how many. Cancel-safe.
     pub(crate) fn poll_drain(
         &mut self,
-        stream: &Stream,
+        stream: &mut Stream,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let (pipe, held) = (self.pipe()?, self.held);
-        let moved = ready!(stream.poll_call(cx, false, |socket| pipe.drain(socket, held)))?;
+        let moved =
+            ready!(stream.poll_call(cx, Direction::Out, |socket| pipe.drain(socket, held)))?;
         if moved == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }

@@ -5,7 +5,8 @@ pub use super::buffers::{
 };
 
 use super::Tracer;
-use super::ext::{TcpKeepalive, set_tcp_keepalive};
+use super::ext::TcpKeepalive;
+use super::plain::{Direction, Plain};
 use super::virt::{VirtualSockOpt, VirtualSocketStream};
 use crate::protocols::digest::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, ProxyDigest, SocketDigest, TimingDigest,
@@ -17,52 +18,40 @@ use pingora_error::{ErrorType, OrErr, Result};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr as InetSocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 #[derive(Debug)]
 pub(crate) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    Plain(Plain),
     Virtual(VirtualSocketStream),
 }
 
 /// Calls the same method on whichever kind of socket it is.
 macro_rules! each_socket {
-    ($socket:expr, $inner:ident => $call:expr) => {
+    ($socket:expr, $plain:ident => $one:expr, $virtual:ident => $other:expr) => {
         match $socket {
-            Socket::Tcp($inner) => $call,
-            Socket::Unix($inner) => $call,
-            Socket::Virtual($inner) => $call,
+            Socket::Plain($plain) => $one,
+            Socket::Virtual($virtual) => $other,
         }
     };
 }
 
-impl From<TcpStream> for Socket {
-    fn from(stream: TcpStream) -> Self {
-        Socket::Tcp(stream)
-    }
-}
-
-impl From<UnixStream> for Socket {
-    fn from(stream: UnixStream) -> Self {
-        Socket::Unix(stream)
+impl<S: Into<Plain>> From<S> for Socket {
+    fn from(socket: S) -> Self {
+        Socket::Plain(socket.into())
     }
 }
 
 impl Socket {
     /// The descriptor; -1 where there is none.
     fn fd(&self) -> RawFd {
-        match self {
-            Socket::Tcp(s) => s.as_raw_fd(),
-            Socket::Unix(s) => s.as_raw_fd(),
-            Socket::Virtual(_) => -1,
-        }
+        each_socket!(self, s => s.as_raw_fd(), _virtual => -1)
     }
 }
 
@@ -123,11 +112,11 @@ impl Stream {
     /// # Errors
     /// `ConnectError` where the kernel refuses.
     pub fn set_nodelay(&mut self) -> Result<()> {
-        match &self.socket {
-            Socket::Tcp(s) => s.set_nodelay(true),
-            Socket::Unix(_) => Ok(()),
-            Socket::Virtual(s) => s.set_socket_option(VirtualSockOpt::NoDelay),
-        }
+        each_socket!(
+            &self.socket,
+            s => s.set_nodelay(),
+            s => s.set_socket_option(VirtualSockOpt::NoDelay)
+        )
         .or_err(ErrorType::ConnectError, "setting TCP_NODELAY")
     }
 
@@ -136,13 +125,13 @@ impl Stream {
     /// # Errors
     /// `ConnectError` where the kernel refuses.
     pub fn set_keepalive(&mut self, ka: &TcpKeepalive) -> Result<()> {
-        match &self.socket {
-            Socket::Tcp(s) => set_tcp_keepalive(s, ka),
-            Socket::Unix(_) => Ok(()),
-            Socket::Virtual(s) => s
+        each_socket!(
+            &self.socket,
+            s => s.set_keepalive(ka),
+            s => s
                 .set_socket_option(VirtualSockOpt::KeepAlive(ka.clone()))
-                .or_err(ErrorType::ConnectError, "setting keep-alive"),
-        }
+                .or_err(ErrorType::ConnectError, "setting keep-alive")
+        )
     }
 
     /// Notes in [`rx_ts`](Stream::rx_ts) when the next bytes arrive.
@@ -178,32 +167,33 @@ impl Stream {
     /// does something else than blocking; pending with the task to be woken as for a read or a
     /// write.
     pub(crate) fn poll_call(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
-        reads: bool,
-        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+        direction: Direction,
+        call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        /// The two kinds of socket have the same methods, and no trait in common.
-        macro_rules! until_blocked {
-            ($socket:expr) => {
-                loop {
-                    let (interest, ready) = match reads {
-                        true => (Interest::READABLE, $socket.poll_read_ready(cx)),
-                        false => (Interest::WRITABLE, $socket.poll_write_ready(cx)),
-                    };
-                    ready!(ready)?;
-                    match $socket.try_io(interest, || call($socket.as_fd())) {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        done => return Poll::Ready(done),
-                    }
-                }
-            };
-        }
+        each_socket!(
+            &mut self.socket,
+            s => s.poll_call(cx, direction, call),
+            _virtual => Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+        )
+    }
+
+    /// Whether there is nothing to be read, as far as the reactor knows; `None` where it is not known.
+    pub(crate) fn is_quiet(&self) -> Option<bool> {
         match &self.socket {
-            Socket::Tcp(socket) => until_blocked!(socket),
-            Socket::Unix(socket) => until_blocked!(socket),
-            Socket::Virtual(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+            Socket::Plain(socket) if self.rewound.is_none() => socket.is_quiet(),
+            _ => None,
         }
+    }
+
+    /// Makes the connection known to the reactor of the calling runtime, if it is not yet: for whoever
+    /// is going to poll it from elsewhere.
+    ///
+    /// # Errors
+    /// When there is no reactor, or it takes no more.
+    pub(crate) fn register(&mut self) -> io::Result<()> {
+        each_socket!(&mut self.socket, s => s.register(), _virtual => Ok(()))
     }
 
     fn read_rewound(&mut self, buf: &mut ReadBuf<'_>) {
@@ -229,13 +219,13 @@ impl fmt::Debug for Stream {
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Self::new(Socket::Tcp(stream))
+        Self::new(stream.into())
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
-        Self::new(Socket::Unix(stream))
+        Self::new(stream.into())
     }
 }
 
@@ -273,7 +263,11 @@ impl AsyncRead for Stream {
             this.read_rewound(buf);
             return Poll::Ready(Ok(()));
         }
-        let result = each_socket!(&mut this.socket, s => Pin::new(s).poll_read(cx, buf));
+        let result = each_socket!(
+            &mut this.socket,
+            s => s.poll_read(cx, buf),
+            s => Pin::new(s).poll_read(cx, buf)
+        );
         if this.stamp_next_read && result.is_ready() {
             this.stamp_next_read = false;
             this.rx_ts = Some(SystemTime::now());
@@ -288,15 +282,27 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        each_socket!(&mut self.socket, s => Pin::new(s).poll_write(cx, buf))
+        each_socket!(
+            &mut self.socket,
+            s => s.poll_write(cx, buf),
+            s => Pin::new(s).poll_write(cx, buf)
+        )
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each_socket!(&mut self.socket, s => Pin::new(s).poll_flush(cx))
+        each_socket!(
+            &mut self.socket,
+            _plain => Poll::Ready(Ok(())),
+            s => Pin::new(s).poll_flush(cx)
+        )
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each_socket!(&mut self.socket, s => Pin::new(s).poll_shutdown(cx))
+        each_socket!(
+            &mut self.socket,
+            s => Poll::Ready(s.shutdown()),
+            s => Pin::new(s).poll_shutdown(cx)
+        )
     }
 
     fn poll_write_vectored(
@@ -304,11 +310,15 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each_socket!(&mut self.socket, s => Pin::new(s).poll_write_vectored(cx, bufs))
+        each_socket!(
+            &mut self.socket,
+            s => s.poll_write_vectored(cx, bufs),
+            s => Pin::new(s).poll_write_vectored(cx, bufs)
+        )
     }
 
     fn is_write_vectored(&self) -> bool {
-        each_socket!(&self.socket, s => s.is_write_vectored())
+        each_socket!(&self.socket, _plain => true, s => s.is_write_vectored())
     }
 }
 

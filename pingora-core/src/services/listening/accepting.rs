@@ -111,7 +111,11 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
     }
 
     /// Starts the tasks that accept from one endpoint. One that can't be accepted from is logged.
-    pub(super) fn start(&mut self, endpoint: Endpoint) {
+    pub(super) fn start(&mut self, mut endpoint: Endpoint) {
+        let client_speaks_first = self.shared.app.client_speaks_first();
+        endpoint
+            .transport
+            .prepare(&endpoint.socket, client_speaks_first);
         let name = &self.shared.name;
         info!("{name}: listening on {}", endpoint.socket.place);
         let (remove, removed) = watch::channel(false);

@@ -503,3 +503,65 @@ mod tls {
         running.stop().await;
     }
 }
+
+/// Greets whoever connects, and notes what it is told.
+#[derive(Default)]
+struct Greets(Arc<Mutex<Vec<Vec<u8>>>>);
+
+#[async_trait]
+impl ServerApp for Greets {
+    async fn process_new(
+        self: &Arc<Self>,
+        mut session: Stream,
+        _shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        session.write_all(b"hello").await.ok()?;
+        let mut told = Vec::new();
+        session.read_to_end(&mut told).await.ok()?;
+        self.0.lock().unwrap().push(told);
+        None
+    }
+}
+
+/// Held back or not, a connection is served in the end, whatever the client does first.
+#[tokio::test]
+async fn who_says_nothing_is_served_after_a_moment() {
+    for defers in [false, true] {
+        let app = Greets::default();
+        let heard = app.0.clone();
+        let mut service = Service::new("greets".into(), app);
+        service.add_listener(ListenerConfig::tcp("127.0.0.1:0").defer_accept(defers));
+        let bound = service.bound_addresses();
+        let (_shutdown, watch) = watch::channel(false);
+        let task = tokio::spawn(async move { service.start_service(None, watch, 1).await });
+        let address = bound.wait().await.unwrap()[0];
+
+        let mut greeting = [0; 5];
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut speaking = TcpStream::connect(address).await.unwrap();
+        speaking.write_all(b"first").await.unwrap();
+        speaking.shutdown().await.unwrap();
+        speaking.read_exact(&mut greeting).await.unwrap();
+        // Closed without a word: the end is something to be read, too.
+        let mut closing = TcpStream::connect(address).await.unwrap();
+        closing.shutdown().await.unwrap();
+        closing.read_exact(&mut greeting).await.unwrap();
+        let limit = Duration::from_secs(10);
+        let greeted = tokio::time::timeout(limit, silent.read_exact(&mut greeting)).await;
+        greeted.unwrap().unwrap();
+        silent.write_all(b"late").await.unwrap();
+        drop(silent);
+        let all = || heard.lock().unwrap().len() == 3;
+        tokio::time::timeout(limit, async {
+            while !all() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+        let mut heard = heard.lock().unwrap().clone();
+        heard.sort();
+        assert_eq!(heard, [&b""[..], b"first", b"late"]);
+        task.abort();
+    }
+}

@@ -8,9 +8,9 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 /// The socket itself, where a connection is nothing more than one and holds back no bytes.
-pub(super) fn plain(io: &Stream) -> Option<&PlainStream> {
-    io.as_any()
-        .downcast_ref::<PlainStream>()
+pub(super) fn plain(io: &mut Stream) -> Option<&mut PlainStream> {
+    io.as_any_mut()
+        .downcast_mut::<PlainStream>()
         .filter(|stream| stream.is_plain())
 }
 
@@ -25,7 +25,7 @@ fn is_refusal(error: &io::Error) -> bool {
 /// Lent by a session for one poll; what is moved is accounted for in the session.
 #[derive(Debug)]
 pub struct SpliceSource<'a> {
-    pub(super) stream: &'a PlainStream,
+    pub(super) stream: &'a mut PlainStream,
     pub(super) decoder: &'a mut BodyDecoder,
     pub(super) received: &'a mut usize,
     pub(super) broken: &'a mut bool,
@@ -77,7 +77,7 @@ impl SpliceSource<'_> {
 /// Lent by a session for one poll; what is moved is accounted for in the session.
 #[derive(Debug)]
 pub struct SpliceSink<'a> {
-    pub(super) stream: &'a PlainStream,
+    pub(super) stream: &'a mut PlainStream,
     pub(super) encoder: &'a mut BodyEncoder,
     pub(super) sent: &'a mut usize,
     /// Nothing is queued ahead of the payload.

@@ -5,6 +5,7 @@ use super::faults;
 use super::loaded::LoadedCertificate;
 use super::stream::SslStream;
 use super::tickets::SessionTickets;
+use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::offload::Offload;
 use crate::protocols::tls::store::{CertificateStore, ClientAbilities};
 use crate::protocols::tls::{HandshakeFailure, TlsAccept, TlsAcceptCallbacks};
@@ -67,8 +68,16 @@ impl ServerContext {
     /// `TLSHandshakeFailure`, and what kind of failure it is.
     pub(crate) async fn accept<S: IO + 'static>(
         &self,
-        stream: S,
+        mut stream: S,
     ) -> Result<(Stream, bool), FailedHandshake> {
+        if self.offload.is_some()
+            && let Some(socket) = stream.as_any_mut().downcast_mut::<L4Stream>()
+        {
+            // It is read from by threads that have no reactor.
+            socket
+                .register()
+                .or_err(ErrorType::InternalError, "registering a connection")?;
+        }
         let mut stream = prepare_tls_stream(&self.acceptor, stream)?;
         if self.keep_client_hello {
             stream.keep_client_hello();

@@ -28,7 +28,7 @@ impl HttpSession {
             return None;
         }
         Some(SpliceSource {
-            stream: plain(&inner.io)?,
+            stream: plain(&mut inner.io)?,
             decoder: &mut inner.decoder,
             received: &mut inner.body_read,
             broken: &mut inner.broken,
@@ -45,7 +45,7 @@ impl HttpSession {
         let clear = !self.wants_flush();
         let inner = &mut *self.inner;
         Some(SpliceSink {
-            stream: plain(&inner.io)?,
+            stream: plain(&mut inner.io)?,
             encoder: &mut inner.encoder,
             sent: &mut inner.body_sent,
             clear,
