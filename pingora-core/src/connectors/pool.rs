@@ -11,6 +11,9 @@
 //! longer than it was allowed to. The waker itself never touches the connection: it may be called
 //! while the transport's own locks are held. A connection that did not wake its entry is alive as
 //! far as anybody in this process can know, so taking it asks neither the kernel nor the reactor.
+//!
+//! Of a plain socket the reactor's entry says as much without a waker. So a busy one, that is taken out
+//! again within a tenth of a second, has none: the janitor leaves the wakers of those that stay.
 
 mod janitor;
 mod slots;
@@ -18,16 +21,17 @@ mod stripe;
 
 use super::options::PoolCallback;
 use crate::protocols::Stream;
-use crate::runtime::local::worker_id;
+use crate::protocols::l4::stream::Stream as L4Stream;
+use crate::runtime::local::{runtime_id, worker_id};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use stripe::Stripe;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::runtime::{Handle, Id};
+use tokio::runtime::Id;
 use tokio::time::Instant;
 
 /// What may happen on an idle connection. Either way it can't be used any more.
@@ -44,6 +48,19 @@ pub trait Poolable: Send + 'static {
     /// Looks, without waiting, whether something happened since the connection is idle, and
     /// arranges for the waker in `cx` to be called when something does. Pending: it is alive.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleEvent>;
+
+    /// Whether nothing has happened so far, where the reactor knows that without being asked to call when
+    /// something does: then nobody has to ask it for that as long as the connection is soon used again.
+    /// `None`: that is not known, and [`poll_idle`](Poolable::poll_idle) has to tell.
+    fn is_quiet(&self) -> Option<bool> {
+        None
+    }
+
+    /// The runtime that the connection's socket is registered with. By default that is the present
+    /// one; a type that remembers is cheaper to ask.
+    fn runtime(&self) -> RuntimeId {
+        runtime_id()
+    }
 }
 
 impl Poolable for Stream {
@@ -60,12 +77,17 @@ impl Poolable for Stream {
                 _ => IdleEvent::Closed,
             })
     }
+
+    /// Known of plain sockets.
+    fn is_quiet(&self) -> Option<bool> {
+        let socket = self.as_any().downcast_ref::<L4Stream>()?;
+        socket.is_quiet()
+    }
 }
 
 /// Counters that all stripes share.
 #[derive(Debug, Default)]
 struct Counters {
-    idle: AtomicUsize,
     unexpected_data: Arc<AtomicU64>,
 }
 
@@ -83,6 +105,8 @@ pub struct Pool<S: Poolable> {
     stripes: Box<[Arc<Stripe<S>>]>,
     counters: Arc<Counters>,
     capacity: usize,
+    /// What each stripe may hold without asking what the others do.
+    share: usize,
     on_reuse: Option<PoolCallback>,
 }
 
@@ -106,6 +130,7 @@ impl<S: Poolable> Pool<S> {
             stripes: (0..stripes).map(stripe).collect(),
             counters,
             capacity,
+            share: capacity / stripes,
             on_reuse,
         }
     }
@@ -113,10 +138,7 @@ impl<S: Poolable> Pool<S> {
     /// The connection under `key` that was given back last, alive, and registered with the present
     /// runtime. Never waits for a lock but this worker's own.
     pub fn take(&self, key: u64) -> Option<S> {
-        if self.is_empty() {
-            return None;
-        }
-        let runtime = current_runtime().map(|handle| handle.id());
+        let runtime = runtime_id();
         let (own, others) = self.own_and_others();
         let taken = own.take(key, runtime).or_else(|| {
             others
@@ -131,27 +153,31 @@ impl<S: Poolable> Pool<S> {
 
     /// Keeps a connection for at most `idle_timeout`; `None` is without limit. One that is closed
     /// or that has unexpected bytes is dropped. Where the pool is full, the oldest connection has
-    /// to go; the oldest of this worker, which is nearly the same.
+    /// to go; the oldest of this worker, which is nearly the same. A worker with less than its share
+    /// does not ask what the others have: the pool may be over its capacity until one with more puts
+    /// something in.
     pub fn put(&self, key: u64, item: S, idle_timeout: Option<Duration>) {
         if self.capacity == 0 || idle_timeout == Some(Duration::ZERO) {
             return;
         }
-        let runtime = current_runtime();
+        let runtime = item.runtime();
         let timed = idle_timeout.is_some() || self.on_reuse.is_some();
         let idle_since = timed.then(Instant::now);
         let entry = slots::Entry {
             item,
             key,
-            runtime: runtime.as_ref().map(Handle::id),
+            runtime,
+            is_watched: false,
             idle_since,
             // A timeout beyond the end of time is none.
             deadline: idle_timeout.and_then(|timeout| idle_since?.checked_add(timeout)),
         };
         let (own, others) = self.own_and_others();
-        if !own.put(entry, runtime.as_ref()) {
+        if !own.put(entry) {
             return;
         }
-        if self.counters.idle.load(Ordering::Relaxed) > self.capacity {
+        // As long as nobody has more than a fair share, there is nothing to be counted.
+        if own.len() > self.share && self.len() > self.capacity {
             let evicted = own.evict_all_but(1);
             if evicted.is_none() && !others.into_iter().any(|s| s.try_evict().is_some()) {
                 drop(own.evict_all_but(0));
@@ -169,12 +195,12 @@ impl<S: Poolable> Pool<S> {
 
     /// How many connections are idle.
     pub fn len(&self) -> usize {
-        self.counters.idle.load(Ordering::Relaxed)
+        self.stripes.iter().map(|stripe| stripe.len()).sum()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.stripes.iter().all(|stripe| stripe.len() == 0)
     }
 
     /// Counts the idle connections that were dropped because the peer sent unexpected bytes.
@@ -192,12 +218,8 @@ impl<S: Poolable> fmt::Debug for Pool<S> {
     }
 }
 
-fn current_runtime() -> Option<Handle> {
-    Handle::try_current().ok()
-}
-
 /// The runtime that an entry belongs to; `None` for one that was made outside of any.
-type RuntimeId = Option<Id>;
+pub type RuntimeId = Option<Id>;
 
 #[cfg(test)]
 mod tests;

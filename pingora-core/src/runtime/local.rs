@@ -8,6 +8,7 @@ use crate::sys::splice::Pipe;
 use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::runtime::{Handle, Id};
 
 /// Size of a worker's scratch buffer, in bytes: the most that one read takes from a socket.
 pub const SCRATCH_SIZE: usize = 64 * 1024;
@@ -29,6 +30,7 @@ thread_local! {
     static CHUNKS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
     static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static WORKER: Cell<Option<usize>> = const { Cell::new(None) };
+    static RUNTIME: Cell<Option<Id>> = const { Cell::new(None) };
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -42,6 +44,23 @@ pub fn worker_id() -> usize {
             id
         })
     })
+}
+
+/// The tokio runtime that this thread works for, or, on threads of other makers, the one that it is in.
+/// `None` where there is none.
+///
+/// A thread of ours that blocks on another runtime in between is still told its own.
+#[inline]
+pub fn runtime_id() -> Option<Id> {
+    RUNTIME
+        .get()
+        .or_else(|| Handle::try_current().ok().map(|handle| handle.id()))
+}
+
+/// Says that this thread will work for the runtime that it is in, until it ends: asking tokio each time
+/// costs two atomic operations.
+pub(super) fn belong_to_runtime() {
+    RUNTIME.set(Handle::try_current().ok().map(|handle| handle.id()));
 }
 
 /// Lends the worker's scratch buffer, [`SCRATCH_SIZE`] bytes of unspecified content, to `f`.

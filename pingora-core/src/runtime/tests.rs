@@ -28,6 +28,40 @@ fn threads_bear_the_name_of_the_service() {
 }
 
 #[test]
+fn a_thread_knows_the_runtime_that_it_works_for() {
+    let current = || {
+        let handle = tokio::runtime::Handle::try_current().ok();
+        handle.map(|handle| handle.id())
+    };
+    assert_eq!((local::runtime_id(), current()), (None, None));
+    for work_stealing in [true, false] {
+        let runtime = Runtime::new("knows", 2, &options(work_stealing)).unwrap();
+        let (tx, rx) = mpsc::channel();
+        for _ in 0..8 {
+            let tx = tx.clone();
+            runtime.handle().spawn(async move {
+                let ids = move || (local::runtime_id(), current());
+                tx.send(ids()).unwrap();
+                tx.send(tokio::task::spawn_blocking(ids).await.unwrap())
+            });
+        }
+        drop(tx);
+        let ids: Vec<_> = rx.iter().collect();
+        assert_eq!(ids.len(), 16);
+        assert!(
+            ids.iter()
+                .all(|(known, current)| known.is_some() && known == current)
+        );
+    }
+    // On a thread that is not ours, whichever it is in.
+    let other = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let _inside = other.enter();
+    assert_eq!(local::runtime_id(), Some(other.handle().id()));
+}
+
+#[test]
 fn pinned_workers_are_used_in_turn_and_know_each_other() {
     let runtime = Runtime::new("turns", 3, &options(false)).unwrap();
     let (tx, rx) = mpsc::channel();

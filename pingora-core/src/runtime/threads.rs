@@ -1,6 +1,6 @@
 //! The threads of a runtime, from their start to their end.
 
-use super::{Handle, RuntimeOpts};
+use super::{Handle, RuntimeOpts, local};
 use std::io;
 use std::sync::mpsc;
 use std::thread;
@@ -67,6 +67,10 @@ impl Runtime {
             let (end, handle) = (end.clone(), handle.clone());
             thread::Builder::new().name(name.into()).spawn(move || {
                 handle.enter_thread();
+                {
+                    let _inside = runtime.enter();
+                    local::belong_to_runtime();
+                }
                 let timeout = runtime.block_on(stopped).unwrap_or(Duration::ZERO);
                 runtime.shutdown_timeout(timeout);
                 drop(end);
@@ -119,6 +123,7 @@ impl Drop for Runtime {
 
 fn configure<'a>(builder: &'a mut Builder, name: &str, options: &RuntimeOpts) -> &'a mut Builder {
     builder.enable_all().thread_name(name);
+    builder.on_thread_start(local::belong_to_runtime);
     if let Some(most) = options.max_blocking_threads {
         builder.max_blocking_threads(most.max(1));
     }

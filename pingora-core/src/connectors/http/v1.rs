@@ -1,10 +1,11 @@
 //! HTTP/1 sessions with peers.
 
 use crate::connectors::options::DEFAULT_POOL_SIZE;
-use crate::connectors::pool::{IdleEvent, Pool, Poolable};
+use crate::connectors::pool::{IdleEvent, Pool, Poolable, RuntimeId};
 use crate::connectors::{ConnectorOptions, TransportConnector};
 use crate::protocols::Stream;
-use crate::protocols::http::v1::client::HttpSession;
+use crate::protocols::http::v1::client::{HttpSession, Origin};
+use crate::runtime::local::runtime_id;
 use crate::upstreams::peer::Peer;
 use pingora_error::Result;
 use std::fmt;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// Makes HTTP/1 sessions, over a kept connection where there is one.
 ///
@@ -33,6 +35,17 @@ impl fmt::Debug for Connector {
 impl Poolable for HttpSession {
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleEvent> {
         self.stream_mut().poll_idle(cx)
+    }
+
+    fn is_quiet(&self) -> Option<bool> {
+        self.stream().is_quiet()
+    }
+
+    fn runtime(&self) -> RuntimeId {
+        match self.origin() {
+            Some(origin) => origin.runtime,
+            None => runtime_id(),
+        }
     }
 }
 
@@ -71,7 +84,17 @@ impl Connector {
             return Ok((session, true));
         }
         let stream = self.transport.new_http1_stream(peer).await?;
-        Ok((HttpSession::new_with_options(stream, peer), false))
+        Ok((Self::session(stream, peer), false))
+    }
+
+    fn session<P: Peer>(stream: Stream, peer: &P) -> HttpSession {
+        let mut session = HttpSession::new_with_options(stream, peer);
+        session.set_origin(Origin {
+            pool_key: peer.reuse_hash(),
+            // The one that the socket was registered with, whatever thread this is.
+            runtime: Handle::try_current().ok().map(|handle| handle.id()),
+        });
+        session
     }
 
     /// Opens a connection and keeps it for a later exchange; see
@@ -87,7 +110,7 @@ impl Connector {
 
     /// Keeps a new connection for a later exchange.
     pub(super) fn keep<P: Peer>(&self, stream: Stream, peer: &P) {
-        let session = HttpSession::new_with_options(stream, peer);
+        let session = Self::session(stream, peer);
         let idle_timeout = peer.idle_timeout();
         self.pool.put(peer.reuse_hash(), session, idle_timeout);
     }
@@ -123,7 +146,10 @@ impl Connector {
         idle_timeout: Option<Duration>,
     ) {
         if let Some(session) = session.renew() {
-            self.pool.put(peer.reuse_hash(), session, idle_timeout);
+            // Whom it was made for is what it is good for.
+            let key = session.origin().map(|origin| origin.pool_key);
+            let key = key.unwrap_or_else(|| peer.reuse_hash());
+            self.pool.put(key, session, idle_timeout);
         }
     }
 

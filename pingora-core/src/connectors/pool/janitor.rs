@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// Least time between two searches for entries that waited too long.
 pub(super) const SHORTEST_SWEEP: Duration = Duration::from_secs(1);
 
+/// How long a connection may be idle without being watched, about.
+pub(super) const UNWATCHED: Duration = Duration::from_millis(100);
+
 /// Tells the janitor which entries to look at.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
@@ -100,7 +103,7 @@ impl Janitor {
 async fn work<S: Poolable>(stripe: Weak<Stripe<S>>, alarm: Arc<Alarm>) {
     loop {
         // What was woken while no janitor was there is looked at first.
-        let next_sweep = {
+        let next = {
             let Some(stripe) = stripe.upgrade() else {
                 return;
             };
@@ -108,14 +111,15 @@ async fn work<S: Poolable>(stripe: Weak<Stripe<S>>, alarm: Arc<Alarm>) {
             if !woken.is_empty() {
                 stripe.examine(&woken);
             }
-            stripe.sweep()
+            let (sweep, watch) = (stripe.sweep(), stripe.watch());
+            sweep.into_iter().chain(watch).min()
         };
-        wait(&alarm, next_sweep).await;
+        wait(&alarm, next).await;
     }
 }
 
-async fn wait(alarm: &Alarm, next_sweep: Option<Instant>) {
-    match next_sweep {
+async fn wait(alarm: &Alarm, next: Option<Instant>) {
+    match next {
         Some(at) => drop(tokio::time::timeout_at(at, alarm.janitor.notified()).await),
         None => alarm.janitor.notified().await,
     }

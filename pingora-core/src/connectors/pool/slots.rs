@@ -14,6 +14,8 @@ pub(super) struct Entry<S> {
     pub(super) item: S,
     pub(super) key: u64,
     pub(super) runtime: RuntimeId,
+    /// Whether the slot's waker is with the connection.
+    pub(super) is_watched: bool,
     /// Since when; not known where nobody wants to know.
     pub(super) idle_since: Option<Instant>,
     pub(super) deadline: Option<Instant>,
@@ -212,6 +214,12 @@ impl<S> Slots<S> {
         (self.oldest != NONE).then_some(self.oldest)
     }
 
+    /// Those whose connections have no waker of ours.
+    pub(super) fn unwatched(&self) -> Vec<Index> {
+        let unwatched = self.iter().filter(|(_, entry)| !entry.is_watched);
+        unwatched.map(|(index, _)| index).collect()
+    }
+
     /// Every entry with its slot.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Index, &Entry<S>)> {
         self.slots
@@ -230,6 +238,7 @@ mod tests {
             item,
             key,
             runtime: None,
+            is_watched: true,
             idle_since: None,
             deadline: None,
         }

@@ -5,7 +5,7 @@ use super::slots::{Entry, Index, Slots};
 use super::{Counters, IdleEvent, Poolable, RuntimeId};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 /// closing a connection may run code of the user's.
 pub(super) struct Stripe<S: Poolable> {
     state: Mutex<State<S>>,
+    /// How many entries there are, for whoever does not hold the lock. Written under it.
+    len: AtomicUsize,
     alarm: Arc<Alarm>,
     counters: Arc<Counters>,
     this: Weak<Stripe<S>>,
@@ -25,6 +27,10 @@ struct State<S> {
     janitor: Option<Janitor>,
     /// When the janitor will look for entries that waited too long.
     next_sweep: Option<Instant>,
+    /// Whether there may be entries that are not watched.
+    has_unwatched: bool,
+    /// When the janitor will watch those that are still there then.
+    next_watch: Option<Instant>,
 }
 
 /// Asks an idle connection for news, out of turn: the answer must not depend on how much the
@@ -43,7 +49,10 @@ impl<S: Poolable> Stripe<S> {
                 slots: Slots::new(),
                 janitor: None,
                 next_sweep: None,
+                has_unwatched: false,
+                next_watch: None,
             }),
+            len: AtomicUsize::new(0),
             alarm: Arc::default(),
             counters,
             this: this.clone(),
@@ -62,24 +71,33 @@ impl<S: Poolable> Stripe<S> {
         }
     }
 
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
     /// Takes an entry out and keeps the count.
     fn remove(&self, state: &mut State<S>, index: Index) -> Option<Entry<S>> {
         let entry = state.slots.remove(index)?;
-        self.counters.idle.fetch_sub(1, Ordering::Relaxed);
+        self.len.store(state.slots.len(), Ordering::Relaxed);
         Some(entry)
     }
 
     /// Keeps an entry, unless something happened on it already. Says whether it was kept.
-    pub(super) fn put(&self, mut entry: Entry<S>, runtime: Option<&Handle>) -> bool {
+    pub(super) fn put(&self, mut entry: Entry<S>) -> bool {
         let mut state = self.lock();
         let index = state
             .slots
             .next_empty(|slot| Watch::new(self.alarm.clone(), slot));
-        if let Poll::Ready(event) = poll_item(&mut entry.item, state.slots.fresh_waker(index)) {
-            drop(state);
-            self.counters.note(event);
-            return false;
+        if entry.item.is_quiet() != Some(true) {
+            if let Poll::Ready(event) = poll_item(&mut entry.item, state.slots.fresh_waker(index)) {
+                drop(state);
+                self.counters.note(event);
+                return false;
+            }
+            entry.is_watched = true;
         }
+        let is_first = !entry.is_watched && !std::mem::replace(&mut state.has_unwatched, true);
         let sweep_earlier = entry
             .deadline
             .is_some_and(|deadline| state.next_sweep.is_none_or(|sweep| deadline < sweep));
@@ -87,29 +105,37 @@ impl<S: Poolable> Stripe<S> {
             state.next_sweep = entry.deadline;
         }
         state.slots.fill(index, entry);
-        self.counters.idle.fetch_add(1, Ordering::Relaxed);
-        if let Some(runtime) = runtime
-            && state.janitor.as_ref().is_none_or(Janitor::is_gone)
-        {
-            state.janitor = Some(Janitor::start(
-                self.this.clone(),
-                self.alarm.clone(),
-                runtime,
-            ));
+        self.len.store(state.slots.len(), Ordering::Relaxed);
+        if state.janitor.as_ref().is_none_or(Janitor::is_gone) {
+            state.janitor = self.new_janitor();
         }
         drop(state);
-        if sweep_earlier {
+        if sweep_earlier || is_first {
             self.alarm.wake_janitor();
         }
         true
     }
 
+    /// `None` outside of any runtime.
+    #[cold]
+    fn new_janitor(&self) -> Option<Janitor> {
+        let runtime = Handle::try_current().ok()?;
+        let (stripe, alarm) = (self.this.clone(), self.alarm.clone());
+        Some(Janitor::start(stripe, alarm, &runtime))
+    }
+
     pub(super) fn take(&self, key: u64, runtime: RuntimeId) -> Option<Entry<S>> {
+        if self.len() == 0 {
+            return None;
+        }
         self.take_locked(self.lock(), key, runtime)
     }
 
     /// [`take`](Stripe::take), unless somebody else is at it.
     pub(super) fn try_take(&self, key: u64, runtime: RuntimeId) -> Option<Entry<S>> {
+        if self.len() == 0 {
+            return None;
+        }
         self.take_locked(self.try_lock()?, key, runtime)
     }
 
@@ -135,9 +161,13 @@ impl<S: Poolable> Stripe<S> {
             let expired = entry.deadline.is_some() && entry.is_expired(Instant::now());
             // The waker of the slot stays with the connection until its new user has one; at worst
             // the janitor looks at the slot for nothing.
-            let event = match woken {
-                true => poll_item(&mut entry.item, Waker::noop()),
-                false => Poll::Pending,
+            let is_quiet = match entry.is_watched {
+                true => !woken,
+                false => entry.item.is_quiet() == Some(true),
+            };
+            let event = match is_quiet {
+                true => Poll::Pending,
+                false => poll_item(&mut entry.item, Waker::noop()),
             };
             let entry = self.remove(&mut state, index);
             match event {
@@ -189,6 +219,43 @@ impl<S: Poolable> Stripe<S> {
         drop(state);
     }
 
+    /// How many connections have no waker.
+    #[cfg(test)]
+    pub(super) fn unwatched(&self) -> usize {
+        self.lock().slots.unwatched().len()
+    }
+
+    /// Leaves wakers with the connections that have none, once those have had time to be used again, and
+    /// says when to do so.
+    pub(super) fn watch(&self) -> Option<Instant> {
+        let mut state = self.lock();
+        if !state.has_unwatched {
+            return None;
+        }
+        let now = Instant::now();
+        let due = *state
+            .next_watch
+            .get_or_insert(now + super::janitor::UNWATCHED);
+        if now < due {
+            return Some(due);
+        }
+        (state.has_unwatched, state.next_watch) = (false, None);
+        let mut dead = Vec::new();
+        for index in state.slots.unwatched() {
+            state.slots.fresh_waker(index);
+            let Some((entry, waker)) = state.slots.entry_mut(index) else {
+                continue;
+            };
+            entry.is_watched = true;
+            if let Poll::Ready(event) = poll_item(&mut entry.item, waker) {
+                self.counters.note(event);
+                dead.push(self.remove(&mut state, index));
+            }
+        }
+        drop(state);
+        None
+    }
+
     /// Drops what waited too long, and says when to do so again.
     pub(super) fn sweep(&self) -> Option<Instant> {
         let mut state = self.lock();
@@ -222,10 +289,6 @@ impl<S: Poolable> Stripe<S> {
 
 impl<S: Poolable> Drop for Stripe<S> {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.counters
-            .idle
-            .fetch_sub(state.slots.len(), Ordering::Relaxed);
         // Finds nobody to work for, and ends.
         self.alarm.wake_janitor();
     }

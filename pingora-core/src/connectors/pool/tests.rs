@@ -247,6 +247,42 @@ async fn a_connection_that_the_peer_closes_is_gone_at_once() {
 }
 
 #[tokio::test]
+async fn a_connection_is_watched_only_if_it_stays() {
+    let pool = Pool::new(8, None);
+    let unwatched = || pool.own_and_others().0.unwatched();
+    let (near, far) = tcp_pair().await;
+    pool.put(1, near, None);
+    assert_eq!((pool.len(), unwatched()), (1, 1));
+    soon(|| unwatched() == 0).await;
+    assert_eq!(pool.len(), 1);
+    // Taken out and put back, it begins anew.
+    let near = pool.take(1).unwrap();
+    pool.put(1, near, None);
+    assert_eq!((pool.len(), unwatched()), (1, 1));
+    soon(|| unwatched() == 0).await;
+    drop(far);
+    soon(|| pool.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_closed_connection_is_not_handed_out_before_it_is_watched_either() {
+    for unexpected in [false, true] {
+        let pool = Pool::new(8, None);
+        let (near, mut far) = tcp_pair().await;
+        pool.put(1, near, None);
+        if unexpected {
+            far.write_all(b"x").await.unwrap();
+        }
+        drop(far);
+        // Time for the reactor; the janitor takes longer, mostly.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(pool.take(1).is_none() && pool.is_empty());
+        let counted = pool.unexpected_data_counter().load(Ordering::Relaxed);
+        assert_eq!(counted, u64::from(unexpected));
+    }
+}
+
+#[tokio::test]
 async fn a_connection_with_unexpected_data_is_counted_and_dropped() {
     let pool = Pool::new(8, None);
     let (near, mut far) = tcp_pair().await;
@@ -300,7 +336,7 @@ fn a_connection_stays_on_its_runtime() {
     two.block_on(async {
         let (near, far) = tcp_pair().await;
         pool.put(2, near, None);
-        eventually(|| pool.len() == 1).await;
+        soon(|| pool.len() == 1).await;
         assert!(pool.take(1).is_none() && pool.take(2).is_some());
         drop(far);
     });
@@ -345,7 +381,7 @@ async fn the_janitor_goes_with_the_pool() {
     let pool = Pool::new(8, None);
     let (item, state) = fake(1);
     pool.put(1, item, None);
-    let metrics = Handle::current().metrics();
+    let metrics = tokio::runtime::Handle::current().metrics();
     assert_eq!(metrics.num_alive_tasks(), 1);
     drop(pool);
     assert!(is_dropped(&state));

@@ -41,9 +41,20 @@ pub struct HttpSession {
     inner: Box<Inner>,
 }
 
+/// Where a connection comes from, as far as its pool wants to know: told once, instead of being found
+/// out anew after each exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// The hash of the peer that it was made for.
+    pub(crate) pool_key: u64,
+    /// The runtime that its socket is registered with.
+    pub(crate) runtime: Option<tokio::runtime::Id>,
+}
+
 #[derive(Debug)]
 struct Inner {
     io: Stream,
+    origin: Option<Origin>,
     input: Input,
     out: OutQueue,
     alarm: Alarm,
@@ -93,6 +104,7 @@ impl HttpSession {
         };
         let inner = Inner {
             io: stream,
+            origin: None,
             input: Input::default(),
             out: OutQueue::default(),
             alarm: Alarm::new(),
@@ -292,6 +304,15 @@ impl HttpSession {
         self.inner.broken = true;
         self.inner.out.clear();
         crate::protocols::Shutdown::shutdown(&mut *self.inner.io).await;
+    }
+
+    /// Where the connection comes from, if the connector that made it has said.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        self.inner.origin
+    }
+
+    pub(crate) fn set_origin(&mut self, origin: Origin) {
+        self.inner.origin = Some(origin);
     }
 
     pub(crate) fn stream_mut(&mut self) -> &mut Stream {
