@@ -44,7 +44,7 @@ fuzz_target!(|data: &[u8]| {
     let end = whole.flatten().unwrap_or(data.len());
     let head = Bytes::copy_from_slice(&data[..end]);
     let mut request = RequestHeader::default();
-    let Ok(facts) = parse_request(head, &rules, &mut request) else { return };
+    let Ok(facts) = parse_request(&head, &rules, &mut request) else { return };
     assert!(whole.flatten().is_some(), "an accepted head has an end");
     assert_eq!(whole, pieces, "an accepted head has it however it is cut");
 
@@ -63,7 +63,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(found, Ok(Some(wire.len())));
     let mut again = RequestHeader::default();
     let rules = RequestRules { limits: roomy, allow_connect: true, allow_obs_fold: false };
-    let read_back = parse_request(wire.clone().into(), &rules, &mut again);
+    let read_back = parse_request(&wire.clone().into(), &rules, &mut again);
     assert_eq!(read_back, Ok(facts));
     assert_eq!(again.headers, request.headers);
     assert_eq!(again.raw_path(), request.raw_path());

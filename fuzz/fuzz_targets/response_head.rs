@@ -26,8 +26,8 @@ fuzz_target!(|data: &[u8]| {
     let head = Bytes::copy_from_slice(&data[..end]);
     let mut response = ResponseHeader::default();
     let forgiving =
-        parse_response_with_unsound_length(head.clone(), &limits, context, &mut response);
-    let result = parse_response(head, &limits, context, &mut response);
+        parse_response_with_unsound_length(&head, &limits, context, &mut response);
+    let result = parse_response(&head, &limits, context, &mut response);
     let Ok(facts) = result.inspect_err(|fault| assert_eq!(fault.status(), 502)) else { return };
     assert_eq!(forgiving, Ok(facts));
 
@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(wire.split(|&b| b == b'\n').count(), response.headers.len() + 3);
     let roomy = HeadLimits { head_bytes: 1 << 20, ..limits };
     let mut again = ResponseHeader::default();
-    let read_back = parse_response(wire.clone().into(), &roomy, context, &mut again)
+    let read_back = parse_response(&wire.clone().into(), &roomy, context, &mut again)
         .expect("what is accepted can be read again");
     assert_eq!(read_back.body, facts.body);
     assert_eq!(read_back.upgraded, facts.upgraded);

@@ -5,7 +5,7 @@ use http::header::AsHeaderName;
 use http::request::Parts as ReqParts;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, Version};
 use pingora_error::{Error, ErrorType, Result};
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
 use crate::control_field::ControlField;
@@ -283,8 +283,15 @@ impl RequestHeader {
 
     /// Takes in fields of `head` as the tokeniser found them; there will be `count` of them.
     #[inline]
-    pub fn parsed_fields(&mut self, head: &Bytes, count: usize) -> ParsedFields<'_> {
+    pub fn parsed_fields<'a>(&'a mut self, head: &'a Bytes, count: usize) -> ParsedFields<'a> {
         self.head.parsed_fields(head, count)
+    }
+
+    /// Takes over the head that [`Self::parsed_fields`] took fields in of. To be called before anything
+    /// else is done with the fields; without it they are lost.
+    #[inline]
+    pub fn keep_head(&mut self, head: Bytes) {
+        self.head.keep_head(head);
     }
 
     /// Method, target and version. The fields may be missing: this is for those who don't need
@@ -313,10 +320,10 @@ impl RequestHeader {
         self.head.written_len()
     }
 
-    /// Sets a target in origin-form or asterisk-form, kept without a copy.
+    /// Sets a target in origin-form or asterisk-form, which lies in `head` and is kept without a copy.
     #[inline]
-    pub fn set_parsed_path(&mut self, path: Bytes) -> Result<(), TargetRefused> {
-        let target = target::path_form(path)?;
+    pub fn set_parsed_path(&mut self, head: &Bytes, path: &[u8]) -> Result<(), TargetRefused> {
+        let target = target::path_form(head, path)?;
         self.set_target(target);
         Ok(())
     }
@@ -339,6 +346,49 @@ impl RequestHeader {
         let target = target::any_form(authority)?;
         self.set_target(target);
         Ok(())
+    }
+}
+
+/// A request's header that may be changed and will be what it was when this is dropped: cheaper than a
+/// copy, where nobody keeps what was changed.
+///
+/// That is true of the fields and the version. Method, target and extensions are to be left alone.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct LentRequest<'a> {
+    request: &'a mut RequestHeader,
+    version: Version,
+}
+
+impl RequestHeader {
+    /// `None`: the fields are in a map already, and a copy has to be made.
+    #[doc(hidden)]
+    pub fn lend(&mut self) -> Option<LentRequest<'_>> {
+        self.head.lend().then(|| LentRequest {
+            version: self.head.line().version,
+            request: self,
+        })
+    }
+}
+
+impl Deref for LentRequest<'_> {
+    type Target = RequestHeader;
+
+    fn deref(&self) -> &RequestHeader {
+        self.request
+    }
+}
+
+impl DerefMut for LentRequest<'_> {
+    fn deref_mut(&mut self) -> &mut RequestHeader {
+        self.request
+    }
+}
+
+impl Drop for LentRequest<'_> {
+    fn drop(&mut self) {
+        self.request.head.line_mut().version = self.version;
+        self.request.head.take_back();
     }
 }
 

@@ -233,8 +233,15 @@ impl ResponseHeader {
 
     /// Takes in fields of `head` as the tokeniser found them; there will be `count` of them.
     #[inline]
-    pub fn parsed_fields(&mut self, head: &Bytes, count: usize) -> ParsedFields<'_> {
+    pub fn parsed_fields<'a>(&'a mut self, head: &'a Bytes, count: usize) -> ParsedFields<'a> {
         self.head.parsed_fields(head, count)
+    }
+
+    /// Takes over the head that [`Self::parsed_fields`] took fields in of. To be called before anything
+    /// else is done with the fields; without it they are lost.
+    #[inline]
+    pub fn keep_head(&mut self, head: Bytes) {
+        self.head.keep_head(head);
     }
 
     /// Status and version. The fields may be missing: this is for those who don't need them, and

@@ -17,6 +17,10 @@ pub enum TargetRefused {
 /// More than a [`Uri`] can hold.
 const LONGEST: usize = u16::MAX as usize - 1;
 
+/// A path of up to so many bytes is copied: that is cheaper than sharing the head, whose owners have to be
+/// counted then.
+const COPIED: usize = 256;
+
 /// A target as a URI, and its raw bytes where the URI is not the same.
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -28,18 +32,18 @@ pub(crate) struct Target {
 pub(crate) fn any_form(target: Bytes) -> Result<Target, TargetRefused> {
     check(&target)?;
     if target.starts_with(b"/") || target == "*" {
-        return path_form(target);
+        return path_form(&target, &target);
     }
     let uri = Uri::from_maybe_shared(target.clone()).map_err(|_| TargetRefused::Malformed)?;
     let raw = Some(target);
     Ok(Target { uri, raw })
 }
 
-/// Reads path and query. A path that a [`Uri`] refuses though it may be on the wire (not UTF-8, or
+/// Reads path and query, which lie in `head`. A path that a [`Uri`] refuses though it may be on the wire (not UTF-8, or
 /// characters like `<`) is kept raw, and the URI shows it percent-encoded.
 #[inline]
-pub(crate) fn path_form(path: Bytes) -> Result<Target, TargetRefused> {
-    let (path, raw) = path_and_query(path)?;
+pub(crate) fn path_form(head: &Bytes, path: &[u8]) -> Result<Target, TargetRefused> {
+    let (path, raw) = path_and_query(head, path)?;
     let uri = Uri::from(path);
     Ok(Target { uri, raw })
 }
@@ -50,7 +54,7 @@ pub(crate) fn with_authority(
     authority: Bytes,
     path: Bytes,
 ) -> Result<Target, TargetRefused> {
-    let (path, raw) = path_and_query(path)?;
+    let (path, raw) = path_and_query(&path, &path)?;
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::try_from(scheme).map_err(|_| TargetRefused::Malformed)?);
     parts.authority =
@@ -70,18 +74,25 @@ pub(crate) fn raw_for_uri(uri: &Uri) -> Option<Bytes> {
 }
 
 #[inline]
-fn path_and_query(path: Bytes) -> Result<(PathAndQuery, Option<Bytes>), TargetRefused> {
-    check(&path)?;
-    match PathAndQuery::from_maybe_shared(path.clone()) {
+fn path_and_query(
+    head: &Bytes,
+    path: &[u8],
+) -> Result<(PathAndQuery, Option<Bytes>), TargetRefused> {
+    check(path)?;
+    let kept = match path.len() <= COPIED {
+        true => Bytes::copy_from_slice(path),
+        false => head.slice_ref(path),
+    };
+    match PathAndQuery::from_maybe_shared(kept) {
         Ok(parsed) => Ok((parsed, None)),
         Err(_) => {
-            let encoded = percent_encoded(&path);
+            let encoded = percent_encoded(path);
             if encoded.len() > LONGEST {
                 return Err(TargetRefused::TooLong);
             }
             let parsed = PathAndQuery::from_maybe_shared(Bytes::from(encoded))
                 .map_err(|_| TargetRefused::Malformed)?;
-            Ok((parsed, Some(path)))
+            Ok((parsed, Some(head.slice_ref(path))))
         }
     }
 }

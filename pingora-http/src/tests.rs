@@ -349,12 +349,17 @@ fn parsed_targets() {
     request.set_parsed_authority(host).unwrap();
     assert_eq!(request.raw_path(), b"h:8080");
     assert_eq!(request.uri.authority().unwrap(), "h:8080");
-    request.set_parsed_path(path.clone()).unwrap();
+    request.set_parsed_path(&path, &path).unwrap();
     assert_eq!(request.raw_path(), path);
-    assert_eq!(request.uri.path().as_ptr(), path.as_ptr());
+    let long = Bytes::from(format!("/{}", "x".repeat(300)));
+    request.set_parsed_path(&long, &long).unwrap();
+    assert_eq!(request.uri.path().as_ptr(), long.as_ptr(), "shared");
     assert!(request.uri.authority().is_none());
     let bad = Bytes::from_static(b"/a b");
-    assert_eq!(request.set_parsed_path(bad), Err(TargetRefused::Malformed));
+    assert_eq!(
+        request.set_parsed_path(&bad, &bad),
+        Err(TargetRefused::Malformed)
+    );
 }
 
 #[test]

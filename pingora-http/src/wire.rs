@@ -32,6 +32,8 @@ struct Span {
     value_len: u32,
     name_len: u16,
     control: Option<ControlField>,
+    /// Whether the whole line stands there just as it would be written.
+    is_line: bool,
 }
 
 impl Span {
@@ -44,14 +46,20 @@ impl Span {
             let room = head.len().checked_sub(at)?;
             (part.len() <= room).then_some(at as u32)
         };
-        Some(Self {
+        let mut span = Self {
             name: offset(name)?,
             name_len: name.len() as u16,
             control,
             // An empty value may lie anywhere.
             value: offset(value).or(value.is_empty().then_some(0))?,
             value_len: value.len() as u32,
-        })
+            is_line: false,
+        };
+        let (name_end, value) = (span.name_end(), span.value_range());
+        span.is_line = value.start == name_end + 2
+            && head.get(name_end..value.start) == Some(b": ")
+            && head.get(value.end..value.end + 2) == Some(b"\r\n");
+        Some(span)
     }
 
     #[inline]
@@ -77,13 +85,9 @@ impl Span {
 
     /// The whole line with its CRLF, if it stands in the head just as it would be written.
     #[inline]
-    fn line(&self, head: &[u8]) -> Option<std::ops::Range<usize>> {
-        let (name_end, value) = (self.name_end(), self.value_range());
-        let line = self.name as usize..value.end + 2;
-        let canonical = value.start == name_end + 2
-            && head.get(name_end..value.start) == Some(b": ")
-            && head.get(value.end..line.end) == Some(b"\r\n");
-        canonical.then_some(line)
+    fn line(&self) -> Option<std::ops::Range<usize>> {
+        let line = self.name as usize..self.value_range().end + 2;
+        self.is_line.then_some(line)
     }
 }
 
@@ -142,10 +146,6 @@ impl Wire {
             && !self.added.has(name)
     }
 
-    fn is_same(&self, head: &Bytes) -> bool {
-        self.head.as_ptr() == head.as_ptr() && self.head.len() == head.len()
-    }
-
     #[inline]
     fn control_fields(&self) -> impl Iterator<Item = (ControlField, &[u8])> {
         let mut left = self.control;
@@ -174,15 +174,12 @@ impl Wire {
 
     /// Keeps a field where it is. `false`: it has to go into the map.
     #[inline]
-    fn push(&mut self, name: &[u8], control: Option<ControlField>, value: &[u8]) -> bool {
+    fn push(&mut self, span: Option<Span>) -> bool {
         let place = self.spans.len();
-        if place >= MOST_FIELDS || name.len() > LONGEST_NAME {
-            return false;
-        }
-        let Some(span) = Span::new(&self.head, name, control, value) else {
+        let Some(span) = span.filter(|_| place < MOST_FIELDS) else {
             return false;
         };
-        if control.is_some() {
+        if span.control.is_some() {
             self.control |= 1 << place;
         }
         self.spans.push(span);
@@ -191,10 +188,15 @@ impl Wire {
 
     /// Moves the fields into a map. What the map would refuse was refused on arrival.
     fn fill(&self, headers: &mut HeaderMap, cases: &mut NameCases) {
+        self.fill_from(&self.head, headers, cases);
+    }
+
+    /// [`fill`](Self::fill) from a head that was not taken in yet.
+    fn fill_from(&self, head: &Bytes, headers: &mut HeaderMap, cases: &mut NameCases) {
         headers.reserve(self.spans.len());
         for span in &self.spans {
-            let name = span.name(&self.head);
-            let value = self.head.slice_ref(span.value(&self.head));
+            let name = span.name(head);
+            let value = head.slice_ref(span.value(head));
             if cases.append_parsed(headers, name, value).is_err() {
                 debug_assert!(false, "the tokeniser and the map disagree");
             }
@@ -207,7 +209,7 @@ impl Wire {
     fn write(&self, buf: &mut impl BufMut) {
         let mut run = 0..0;
         for span in &self.spans {
-            match span.line(&self.head) {
+            match span.line() {
                 Some(line) if line.start == run.end => run.end = line.end,
                 line => {
                     buf.put_slice(self.head.get(run).unwrap_or_default());
@@ -226,13 +228,23 @@ impl Wire {
     }
 }
 
+/// Clearing a map goes through its whole table, and most are empty.
+#[inline]
+fn clear_map(headers: &mut HeaderMap) {
+    if !headers.is_empty() {
+        headers.clear();
+    }
+}
+
 /// Takes in the fields of a head as the tokeniser found them. They are left where they are until
-/// somebody asks for them.
+/// somebody asks for them; [`RequestHeader::keep_head`](crate::RequestHeader::keep_head) or its twin has to
+/// follow.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct ParsedFields<'a> {
     /// Whether fields stay where they are, so far.
     stay: bool,
+    head: &'a Bytes,
     wire: &'a mut Wire,
     headers: &'a mut HeaderMap,
     cases: &'a mut NameCases,
@@ -248,7 +260,33 @@ impl ParsedFields<'_> {
         control: Option<ControlField>,
         value: &[u8],
     ) -> std::result::Result<(), FieldRefused> {
-        match self.stay && self.wire.push(name, control, value) {
+        let is_short = self.stay && name.len() <= LONGEST_NAME;
+        let span = is_short.then(|| Span::new(self.head, name, control, value));
+        match self.wire.push(span.flatten()) {
+            true => Ok(()),
+            false => self.push_into_map(name, value),
+        }
+    }
+
+    /// [`push`](Self::push) of a line that is written `name: value` and CRLF, and where it begins.
+    #[inline]
+    pub fn push_line(
+        &mut self,
+        at: usize,
+        name: &[u8],
+        control: Option<ControlField>,
+        value: &[u8],
+    ) -> std::result::Result<(), FieldRefused> {
+        let is_short = self.stay && name.len() <= LONGEST_NAME;
+        let span = is_short.then(|| Span {
+            name: at as u32,
+            value: (at + name.len() + 2) as u32,
+            value_len: value.len() as u32,
+            name_len: name.len() as u16,
+            control,
+            is_line: true,
+        });
+        match self.wire.push(span) {
             true => Ok(()),
             false => self.push_into_map(name, value),
         }
@@ -261,7 +299,7 @@ impl ParsedFields<'_> {
         value: &[u8],
     ) -> std::result::Result<(), FieldRefused> {
         self.stay = false;
-        self.wire.fill(self.headers, self.cases);
+        self.wire.fill_from(self.head, self.headers, self.cases);
         self.wire.clear();
         let value = Bytes::copy_from_slice(value);
         self.cases.append_parsed(self.headers, name, value)
@@ -334,6 +372,31 @@ struct View<P> {
     cases: NameCases,
 }
 
+/// What a head was like before it was lent out to be changed.
+#[derive(Debug)]
+struct Before<P> {
+    is_lent: bool,
+    spans: Vec<Span>,
+    control: u64,
+    added: usize,
+    view: OnceLock<Box<View<P>>>,
+    /// The fields that had to be moved into the map meanwhile.
+    settled: Option<Box<Wire>>,
+}
+
+impl<P> Default for Before<P> {
+    fn default() -> Self {
+        Self {
+            is_lent: false,
+            spans: Vec::new(),
+            control: 0,
+            added: 0,
+            view: OnceLock::new(),
+            settled: None,
+        }
+    }
+}
+
 /// A head: its first line, and its fields either in a map or still as they arrived.
 #[derive(Debug)]
 pub(crate) struct Head<P> {
@@ -343,6 +406,7 @@ pub(crate) struct Head<P> {
     wire: Wire,
     /// What the wire's fields look like in a map. Made on demand, dropped with any change.
     view: OnceLock<Box<View<P>>>,
+    before: Before<P>,
 }
 
 impl<P: Parts> Clone for Head<P> {
@@ -352,6 +416,7 @@ impl<P: Parts> Clone for Head<P> {
             cases: self.cases.clone(),
             wire: self.wire.clone(),
             view: OnceLock::new(),
+            before: Before::default(),
         }
     }
 }
@@ -363,6 +428,7 @@ impl<P: Parts> Head<P> {
             cases,
             wire: Wire::default(),
             view: OnceLock::new(),
+            before: Before::default(),
         }
     }
 
@@ -481,7 +547,11 @@ impl<P: Parts> Head<P> {
     /// Moves the fields into the map, where they can be changed.
     fn settle(&mut self) {
         if !self.wire.is_used() {
+            debug_assert!(self.wire.spans.is_empty(), "the head was not taken over");
             return;
+        }
+        if self.before.is_lent {
+            self.before.settled = Some(Box::new(self.wire.clone()));
         }
         match self.view.take() {
             Some(view) => {
@@ -491,6 +561,35 @@ impl<P: Parts> Head<P> {
             None => self.wire.fill(self.base.headers_mut(), &mut self.cases),
         }
         self.wire.clear();
+    }
+
+    /// Lets the fields be changed for a while: [`take_back`](Self::take_back) makes them what they were.
+    /// `false`: they are in the map, and that can't be had.
+    pub(crate) fn lend(&mut self) -> bool {
+        if !self.wire.is_used() {
+            return false;
+        }
+        self.before.is_lent = true;
+        self.before.spans.clone_from(&self.wire.spans);
+        self.before.control = self.wire.control;
+        self.before.added = self.wire.added.len();
+        std::mem::swap(&mut self.before.view, &mut self.view);
+        true
+    }
+
+    pub(crate) fn take_back(&mut self) {
+        if let Some(wire) = self.before.settled.take() {
+            self.wire = *wire;
+            self.base.headers_mut().clear();
+            self.cases.reset(true);
+        }
+        self.forget_view();
+        std::mem::swap(&mut self.before.view, &mut self.view);
+        std::mem::swap(&mut self.before.spans, &mut self.wire.spans);
+        self.before.spans.clear();
+        self.wire.control = self.before.control;
+        self.wire.added.truncate(self.before.added);
+        self.before.is_lent = false;
     }
 
     pub(crate) fn into_parts(mut self) -> P {
@@ -503,7 +602,7 @@ impl<P: Parts> Head<P> {
     pub(crate) fn reset(&mut self) -> &mut P {
         self.forget_view();
         self.wire.clear();
-        self.base.headers_mut().clear();
+        clear_map(self.base.headers_mut());
         self.base.extensions_mut().clear();
         self.cases.reset(true);
         &mut self.base
@@ -516,28 +615,38 @@ impl<P: Parts> Head<P> {
         self.cases.assign_from(&other.cases);
         self.wire.clone_from(&other.wire);
         match other.wire.is_used() {
-            true => self.base.headers_mut().clear(),
+            true => clear_map(self.base.headers_mut()),
             false => assign_map(self.base.headers_mut(), other.base.headers()),
         }
     }
 
     /// Takes in fields of `head` that the tokeniser found sound; there will be `count` of them.
     #[inline]
-    pub(crate) fn parsed_fields(&mut self, head: &Bytes, count: usize) -> ParsedFields<'_> {
+    pub(crate) fn parsed_fields<'a>(
+        &'a mut self,
+        head: &'a Bytes,
+        count: usize,
+    ) -> ParsedFields<'a> {
         self.forget_view();
-        if !self.wire.added.is_empty() {
-            self.settle();
-        }
-        let fresh = !self.wire.is_used() && self.base.headers().is_empty();
-        if fresh {
-            self.wire.head = head.clone();
+        self.settle();
+        let stay = self.base.headers().is_empty() && head.len() <= LONGEST_HEAD;
+        if stay {
             self.wire.spans.reserve(count);
         }
         ParsedFields {
-            stay: head.len() <= LONGEST_HEAD && (fresh || self.wire.is_same(head)),
+            stay,
+            head,
             wire: &mut self.wire,
             headers: self.base.headers_mut(),
             cases: &mut self.cases,
+        }
+    }
+
+    /// Takes over the head that fields were taken in of. Without it they are lost.
+    #[inline]
+    pub(crate) fn keep_head(&mut self, head: Bytes) {
+        if !self.wire.spans.is_empty() && !self.wire.is_used() {
+            self.wire.head = head;
         }
     }
 

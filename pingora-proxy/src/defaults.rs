@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub(crate) const UPSTREAM_RESPONSE_BODY: u8 = 1;
 pub(crate) const RESPONSE_BODY: u8 = 2;
 pub(crate) const REQUEST_BODY: u8 = 4;
+pub(crate) const UPSTREAM_REQUEST: u8 = 8;
 
 /// What one request has found out.
 #[derive(Debug, Default, Clone, Copy)]

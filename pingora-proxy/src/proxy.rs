@@ -1,4 +1,4 @@
-use crate::defaults::{Known, Noted};
+use crate::defaults::{self, Known, Noted};
 use crate::exchange::Forward;
 use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner, UnderWay};
 use crate::{ProxyHttp, ProxyWarnLogContext, Session};
@@ -272,28 +272,27 @@ where
         self.inner
             .connected_to_upstream(session, reused, peer, fd, digest, ctx)
             .await?;
-        let mut copy = RecycledRequest::copy_of(session.req_header());
-        let request = copy.get_mut();
-        let policy = peer
-            .get_peer_options()
-            .map(|o| o.http_upstream_request_policy);
-        let policy = policy.unwrap_or_default();
-        hop_by_hop::prepare_upstream_request(request, &policy)?;
-        let bridge = translate_request(request, upstream, &policy)?;
-        address_request(request, peer)?;
-        self.inner
-            .upstream_request_filter(session, request, ctx)
-            .await?;
-        if upstream.as_http2().is_none() {
-            frame_request(request, session)?;
-        }
         if session.upstream_compression.is_enabled() {
             // What the client can read decides, whatever is asked of the upstream.
             let client = session.downstream_session.req_header();
             session.upstream_compression.request_filter(client);
         }
-        upstream.queue_request_header(request)?;
-        drop(copy);
+        let bridge = match send_unseen(session, upstream, peer)? {
+            true => None,
+            false => {
+                let mut copy = RecycledRequest::copy_of(session.req_header());
+                let request = copy.get_mut();
+                let bridge = prepare_request(request, upstream, peer)?;
+                self.inner
+                    .upstream_request_filter(session, request, ctx)
+                    .await?;
+                if upstream.as_http2().is_none() {
+                    frame_request(request, session)?;
+                }
+                upstream.queue_request_header(request)?;
+                bridge
+            }
+        };
         Forward::new(self, session, ctx, upstream, peer, bridge)
             .run()
             .await
@@ -423,6 +422,43 @@ where
 /// Whether the client got a complete answer.
 fn response_is_whole(session: &mut Session) -> bool {
     session.is_response_complete() && !session.has_pending_downstream_tasks()
+}
+
+/// Makes of the request that came in the one that goes to the upstream, but for what the user's filter
+/// does, and for the framing of its body.
+fn prepare_request<S>(
+    request: &mut RequestHeader,
+    upstream: &ClientSession<S>,
+    peer: &HttpPeer,
+) -> Result<Option<Box<Bridge>>> {
+    let policy = peer
+        .get_peer_options()
+        .map(|o| o.http_upstream_request_policy);
+    let policy = policy.unwrap_or_default();
+    hop_by_hop::prepare_upstream_request(request, &policy)?;
+    let bridge = translate_request(request, upstream, &policy)?;
+    address_request(request, peer)?;
+    Ok(bridge)
+}
+
+/// Sends a request that nobody wants to see on its way, without making a copy of it: where the filter is
+/// known to be the default, and both sides speak HTTP/1. `false`: a copy has to be made.
+fn send_unseen<S>(
+    session: &mut Session,
+    upstream: &mut ClientSession<S>,
+    peer: &HttpPeer,
+) -> Result<bool> {
+    let is_seen = !session.noted.is_default(defaults::UPSTREAM_REQUEST);
+    let is_translated = session.is_http2() || !matches!(upstream, ClientSession::H1(_));
+    if is_seen || is_translated || !session.is_body_empty() {
+        return Ok(false);
+    }
+    let Some(mut request) = session.downstream_session.req_header_mut().lend() else {
+        return Ok(false);
+    };
+    prepare_request(&mut request, upstream, peer)?;
+    upstream.queue_request_header(&request)?;
+    Ok(true)
 }
 
 /// Makes of a request in the client's version of HTTP one in the upstream's.

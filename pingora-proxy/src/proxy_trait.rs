@@ -277,10 +277,10 @@ pub trait ProxyHttp {
         /// `upstream_request` is a copy: the request of the `session` stays as the client sent it.
         /// Fields that are for one connection only were removed already (RFC 9110 section 7.6.1).
         fn upstream_request_filter['life1, 'life2, 'life3](
-            _session: &'life1 mut Session,
+            session: &'life1 mut Session,
             _upstream_request: &'life2 mut RequestHeader,
             _ctx: &'life3 mut Self::CTX,
-        ) -> Result<()> {
+        ) -> Result<()>, session notes UPSTREAM_REQUEST {
             Ok(())
         }
     }

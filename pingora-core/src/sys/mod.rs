@@ -1,7 +1,8 @@
 //! The only place in this crate where `unsafe` may stand, each use with its proof and its test:
-//! system calls and library functions that no safe crate wraps.
+//! system calls, library functions and instructions that no safe crate wraps.
 #![allow(unsafe_code)]
 
+pub(crate) mod block;
 pub(crate) mod descriptor;
 pub(crate) mod socket;
 pub(crate) mod splice;

@@ -15,12 +15,16 @@ const MOST_ADDED: usize = 16;
 pub(super) struct Added(Vec<(FieldName, HeaderValue)>);
 
 impl Added {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(super) fn has_room(&self) -> bool {
         self.0.len() < MOST_ADDED
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn truncate(&mut self, fields: usize) {
+        self.0.truncate(fields);
     }
 
     pub(super) fn clear(&mut self) {

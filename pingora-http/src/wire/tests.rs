@@ -24,6 +24,7 @@ fn parsed(fields: &[(String, String)]) -> RequestHeader {
         .unwrap();
         at = value_end + 2;
     }
+    request.keep_head(head);
     request
 }
 
@@ -131,6 +132,7 @@ fn what_lies_elsewhere_goes_into_the_map() {
     sink.push(&head[..1], None, &head[3..4]).unwrap();
     sink.push(b"Host", Some(ControlField::Host), b"c").unwrap();
     sink.push(&head[..1], None, b"").unwrap();
+    request.keep_head(head);
     assert_eq!(written(&request), "A: b\r\nA: \r\nHost: c\r\n");
     assert_eq!(controls(&request), [(ControlField::Host, b"c".to_vec())]);
 }
@@ -209,4 +211,69 @@ fn adding_fields_makes_no_map() {
     assert_eq!(request.headers["x-forwarded-proto"], "http");
     request.reset();
     assert_eq!(written(&request), "");
+}
+
+/// Applies the same changes to a copy and to what was lent, which then is what it was.
+fn assert_lending_agrees(list: &[(String, String)], added: usize, looked: bool, changes: &[u8]) {
+    const NAMES: [&str; 6] = ["X-New", "x-new", "ETag", "X-1", "Connection", "X-0"];
+    let mut request = parsed(list);
+    for count in 0..added {
+        let name = format!("X-Added-{count}");
+        request.insert_header(name, "a").unwrap();
+    }
+    if looked {
+        assert_eq!(request.headers.len(), list.len() + added);
+    }
+    let mut copy = request.clone();
+    let before = (written(&request), controls(&request));
+    let mut lent = request.lend().unwrap();
+    for change in changes {
+        let name = NAMES[usize::from(change / 5) % NAMES.len()];
+        for request in [&mut copy, &mut *lent] {
+            match change % 5 {
+                0 => request.insert_header(name, "b").unwrap(),
+                1 => drop(request.append_header(name, "c").unwrap()),
+                2 => drop(request.remove_header(name)),
+                3 => drop(request.remove_unsettled(|field| field == ControlField::Connection)),
+                _ => request.set_version(http::Version::HTTP_10),
+            }
+        }
+        // One of them may have made a map: then the other has not taken the field out of its head.
+        if change % 5 != 3 {
+            assert_eq!(copy.headers.len(), lent.headers.len(), "{changes:?}");
+            assert_eq!(written(&copy), written(&lent), "{changes:?}");
+        }
+    }
+    assert_eq!(copy.version, lent.version);
+    drop(lent);
+    assert_eq!(request.version, http::Version::HTTP_11);
+    assert_eq!(
+        (written(&request), controls(&request)),
+        before,
+        "{changes:?}"
+    );
+    assert_eq!(request.headers.len(), list.len() + added);
+    assert_eq!(written(&request), before.0);
+    // And again, as after the first try.
+    assert!(
+        request
+            .lend()
+            .is_some_and(|lent| written(&lent) == before.0)
+    );
+    request.remove_header("X-0");
+    assert!(request.lend().is_none(), "it has a map now");
+}
+
+#[test]
+fn what_was_lent_comes_back_as_it_was() {
+    let list = fields(4, &[2]);
+    for one in 0..30 {
+        for two in 0..30 {
+            for (added, looked) in [(0, false), (0, true), (2, false), (2, true)] {
+                assert_lending_agrees(&list, added, looked, &[]);
+                assert_lending_agrees(&list, added, looked, &[one, two]);
+                assert_lending_agrees(&list, added, looked, &[one, two, 2, 5]);
+            }
+        }
+    }
 }

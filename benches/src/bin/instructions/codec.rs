@@ -35,7 +35,7 @@ fn scan_and_parse_request(head: &Bytes, into: &mut RequestHeader) -> Result<Requ
     let rules = RequestRules::default();
     let end = HeadScanner::default().find_end(head, &rules.limits)?;
     assert_eq!(end, Some(head.len()));
-    Ok(h1::parse_request(head.clone(), &rules, into)?)
+    Ok(h1::parse_request(head, &rules, into)?)
 }
 
 fn scan_and_parse_response(
@@ -45,7 +45,7 @@ fn scan_and_parse_response(
     let (limits, context) = (HeadLimits::default(), ResponseContext::default());
     let end = HeadScanner::default().find_end(head, &limits)?;
     assert_eq!(end, Some(head.len()));
-    Ok(h1::parse_response(head.clone(), &limits, context, into)?)
+    Ok(h1::parse_response(head, &limits, context, into)?)
 }
 
 fn parsed_request() -> Result<RequestHeader, Failure> {

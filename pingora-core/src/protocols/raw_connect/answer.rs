@@ -40,7 +40,7 @@ impl AnswerReader {
             let head = self.arrived.split_to(end).freeze();
             self.scanner = HeadScanner::default();
             let mut response = Box::<ResponseHeader>::default();
-            let facts = parse_response(head, &LIMITS, context, &mut response)
+            let facts = parse_response(&head, &LIMITS, context, &mut response)
                 .map_err(|fault| fault.reason())?;
             if !facts.informational {
                 return Ok(Some((response, self.arrived.split().freeze())));

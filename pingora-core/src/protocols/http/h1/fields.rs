@@ -42,11 +42,15 @@ impl<'a> Framing<'a> {
     /// # Errors
     /// Anything but digits, more than 63 bits, or values that are not equal to each other.
     pub(super) fn content_length(&mut self, value: &'a [u8]) -> Result<Option<&'a [u8]>, Fault> {
-        if self.length.is_none() && value.iter().all(u8::is_ascii_digit) {
+        if self.length.is_none()
+            && let Ok(bytes) = decimal(value)
+        {
             // Nearly always: one field, one number.
-            let (digits, bytes) = (value, decimal(value)?);
-            self.length = Some(ContentLength { digits, bytes });
-            return Ok(Some(digits));
+            self.length = Some(ContentLength {
+                digits: value,
+                bytes,
+            });
+            return Ok(Some(value));
         }
         let mut first = None;
         for digits in list_elements(value) {
@@ -118,10 +122,17 @@ pub(crate) fn decimal(digits: &[u8]) -> Result<u64, Fault> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Fault::bad("Content-Length is not a plain number"));
     }
-    let number = digits.iter().try_fold(0i64, |number, digit| {
-        number.checked_mul(10)?.checked_add(i64::from(digit - b'0'))
+    /// So many digits always fit.
+    const SURELY_FIT: usize = 18;
+    let (first, rest) = digits.split_at(digits.len().min(SURELY_FIT));
+    let number = first.iter().fold(0, |number: u64, digit| {
+        number * 10 + u64::from(digit - b'0')
     });
-    number
-        .map(i64::unsigned_abs)
-        .ok_or(Fault::bad("Content-Length is too large"))
+    let number = rest.iter().try_fold(number, |number, digit| {
+        let number = number
+            .checked_mul(10)?
+            .checked_add(u64::from(digit - b'0'))?;
+        (number <= i64::MAX.unsigned_abs()).then_some(number)
+    });
+    number.ok_or(Fault::bad("Content-Length is too large"))
 }

@@ -53,8 +53,9 @@ fn registered_name_len(authority: &[u8]) -> usize {
     let is_name_byte = |byte: u8| IS_NAME_BYTE.get(usize::from(byte)) == Some(&true);
     let mut left = authority;
     loop {
+        let run = left.iter().position(|byte| !is_name_byte(*byte));
+        left = run.and_then(|end| left.get(end..)).unwrap_or_default();
         left = match left {
-            [first, rest @ ..] if is_name_byte(*first) => rest,
             [b'%', a, b, rest @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
             _ => return authority.len() - left.len(),
         };
@@ -83,7 +84,10 @@ const fn is_name_byte(byte: u8) -> bool {
 }
 
 fn is_port(digits: &[u8]) -> bool {
-    digits.iter().all(u8::is_ascii_digit)
-        && (digits.is_empty()
-            || str::from_utf8(digits).is_ok_and(|text| text.parse::<u16>().is_ok()))
+    const TOO_LARGE: u32 = u16::MAX as u32 + 1;
+    let number = digits.iter().try_fold(0, |number: u32, digit| {
+        let number = number * 10 + u32::from(digit.wrapping_sub(b'0'));
+        digit.is_ascii_digit().then_some(number.min(TOO_LARGE))
+    });
+    number.is_some_and(|number| number < TOO_LARGE)
 }

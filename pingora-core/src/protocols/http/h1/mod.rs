@@ -24,6 +24,7 @@ mod encode;
 mod fault;
 mod fields;
 mod host;
+mod lines;
 mod persistence;
 mod request;
 mod response;
@@ -40,9 +41,10 @@ pub use fault::Fault;
 pub(crate) use fields::decimal;
 pub use host::{authority_host_and_port, is_valid_authority};
 pub use persistence::{keep_alive, names_close};
-pub use request::{RequestFacts, RequestRules, parse_request};
+pub use request::{RequestFacts, RequestRules, parse_request, take_request};
 pub use response::{
     ResponseContext, ResponseFacts, parse_response, parse_response_with_unsound_length,
+    take_response,
 };
 pub use scan::{HeadScanner, skip_leading_crlf};
 pub use tokens::{is_token, list_elements};

@@ -9,10 +9,14 @@ use std::mem::MaybeUninit;
 
 use super::fields::Framing;
 use super::host::{authority_host_and_port, is_valid_authority};
+use super::lines::{self, Field, NotPlain, RequestLine};
 use super::{BodyLength, Fault, HeadLimits};
 
 /// Header fields that are tokenised without an allocation; more are possible where the limits allow.
 pub(super) const FIELDS_ON_STACK: usize = 128;
+
+/// Not a fault that anybody is told.
+pub(super) const NOT_PLAIN: Fault = Fault::bad("the head is not of the plainest form");
 
 /// What a request may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,14 +56,6 @@ impl Default for RequestFacts {
     }
 }
 
-/// A head cut into its parts.
-struct Line<'h, 'b> {
-    method: &'b [u8],
-    target: &'b [u8],
-    version: Version,
-    fields: &'h [Header<'b>],
-}
-
 /// Reads the head of a request into `into`, whose earlier content is dropped and whose allocations
 /// are kept.
 ///
@@ -73,35 +69,111 @@ struct Line<'h, 'b> {
 /// # Errors
 /// See [`Fault::status`]. `into` then holds what was read so far, for the log.
 pub fn parse_request(
+    head: &Bytes,
+    rules: &RequestRules,
+    into: &mut RequestHeader,
+) -> Result<RequestFacts, Fault> {
+    take_request(head.clone(), rules, into).map_err(|(fault, _)| fault)
+}
+
+/// [`parse_request`] of a head that nobody else needs; it comes back with a fault.
+pub fn take_request(
     head: Bytes,
+    rules: &RequestRules,
+    into: &mut RequestHeader,
+) -> Result<RequestFacts, (Fault, Bytes)> {
+    into.reset();
+    if rules.allow_obs_fold && is_folded(&head) {
+        return take_folded(head, rules, into);
+    }
+    match parse(&head, rules, into) {
+        Ok(facts) => {
+            into.keep_head(head);
+            Ok(facts)
+        }
+        Err(fault) => {
+            into.keep_head(head.clone());
+            Err((fault, head))
+        }
+    }
+}
+
+#[cold]
+fn take_folded(
+    head: Bytes,
+    rules: &RequestRules,
+    into: &mut RequestHeader,
+) -> Result<RequestFacts, (Fault, Bytes)> {
+    let unfolded = match unfold(&head, &rules.limits) {
+        Ok(unfolded) => unfolded,
+        Err(fault) => return Err((fault, head)),
+    };
+    let result = parse(&unfolded, rules, into);
+    into.keep_head(unfolded);
+    result.map_err(|fault| (fault, head))
+}
+
+#[inline]
+fn parse(
+    head: &Bytes,
+    rules: &RequestRules,
+    into: &mut RequestHeader,
+) -> Result<RequestFacts, Fault> {
+    check_size(head, &rules.limits)?;
+    if let Some((line, fields)) = lines::request(head, rules.limits.fields)
+        && let Ok(facts) = interpret(head, line, fields, rules, into)
+    {
+        return Ok(facts);
+    }
+    parse_by_tokens(head, rules, into)
+}
+
+#[inline]
+fn check_size(head: &[u8], limits: &HeadLimits) -> Result<(), Fault> {
+    match head.len() > limits.head_bytes {
+        true => Err(Fault::new(431, "the head is too large")),
+        false => Ok(()),
+    }
+}
+
+/// Whatever is not of the plainest form; decides what is wrong with it, if anything is.
+#[cold]
+pub(super) fn parse_by_tokens(
+    head: &Bytes,
     rules: &RequestRules,
     into: &mut RequestHeader,
 ) -> Result<RequestFacts, Fault> {
     into.reset();
-    if head.len() > rules.limits.head_bytes {
-        return Err(Fault::new(431, "the head is too large"));
-    }
-    let head = match rules.allow_obs_fold {
-        true => unfold(head)?,
-        false => head,
-    };
     let mut slots = [const { MaybeUninit::uninit() }; FIELDS_ON_STACK];
     let stack = slots.len().min(rules.limits.fields);
-    match tokenise(&head, slots.get_mut(..stack).unwrap_or_default()) {
-        Ok(line) => interpret(&head, line, rules, into),
+    match tokenise(head, slots.get_mut(..stack).unwrap_or_default()) {
+        Ok((line, fields)) => interpret(head, line, all(fields), rules, into),
         Err(httparse::Error::TooManyHeaders) if rules.limits.fields > FIELDS_ON_STACK => {
-            parse_many_fields(&head, rules, into)
+            parse_many_fields(head, rules, into)
         }
-        Err(httparse::Error::Token) => parse_raw_target(&head, rules, into),
-        Err(error) => Err(tokenising_fault(error, &head)),
+        Err(httparse::Error::Token) => parse_raw_target(head, rules, into),
+        Err(error) => Err(tokenising_fault(error, head)),
     }
 }
 
+/// The fields that the tokeniser found.
 #[inline]
+pub(super) fn all<'h, 'b>(
+    fields: &'h [Header<'b>],
+) -> impl Iterator<Item = Result<Field<'b>, NotPlain>> + use<'h, 'b> {
+    fields.iter().map(|field| {
+        Ok(Field {
+            name: field.name.as_bytes(),
+            value: field.value,
+            line: None,
+        })
+    })
+}
+
 fn tokenise<'h, 'b>(
     head: &'b [u8],
     slots: &'h mut [MaybeUninit<Header<'b>>],
-) -> Result<Line<'h, 'b>, httparse::Error> {
+) -> Result<(RequestLine<'b>, &'h [Header<'b>]), httparse::Error> {
     let mut request = httparse::Request::new(&mut []);
     let end = request.parse_with_uninit_headers(head, slots)?;
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
@@ -114,12 +186,12 @@ fn tokenise<'h, 'b>(
     {
         return Err(httparse::Error::NewLine);
     }
-    Ok(Line {
+    let line = RequestLine {
         method: method.as_bytes(),
         target: target.as_bytes(),
         version: version(minor),
-        fields: request.headers,
-    })
+    };
+    Ok((line, request.headers))
 }
 
 pub(super) fn version(minor: u8) -> Version {
@@ -150,7 +222,7 @@ fn parse_many_fields(
 ) -> Result<RequestFacts, Fault> {
     let mut slots = vec![MaybeUninit::uninit(); most_fields(head, &rules.limits)];
     match tokenise(head, &mut slots) {
-        Ok(line) => interpret(head, line, rules, into),
+        Ok((line, fields)) => interpret(head, line, all(fields), rules, into),
         Err(error) => Err(tokenising_fault(error, head)),
     }
 }
@@ -194,23 +266,26 @@ fn parse_raw_target(
     if !ends_lines_with_crlf(head, fields) {
         return Err(tokenising_fault(httparse::Error::NewLine, head));
     }
-    let line = Line {
+    let line = RequestLine {
         method,
         target,
         version,
-        fields,
     };
-    interpret(head, line, rules, into)
+    interpret(head, line, all(fields), rules, into)
 }
 
+/// What the lines of a head mean. A field that is not plain is a fault that nobody is told: the head
+/// is looked at anew then.
 #[inline]
-fn interpret(
+fn interpret<'b>(
     head: &Bytes,
-    line: Line<'_, '_>,
+    line: RequestLine<'b>,
+    lines: impl Iterator<Item = Result<Field<'b>, NotPlain>>,
     rules: &RequestRules,
     into: &mut RequestHeader,
 ) -> Result<RequestFacts, Fault> {
-    into.set_version(line.version);
+    let version = line.version;
+    into.set_version(version);
     let method =
         Method::from_bytes(line.method).map_err(|_| Fault::bad("the method is not a token"))?;
     into.set_method(method);
@@ -219,10 +294,14 @@ fn interpret(
     let mut framing = Framing::default();
     let mut host_seen = false;
     let mut expects_continue = false;
-    let mut fields = into.parsed_fields(head, line.fields.len());
-    for field in line.fields {
-        let mut value = field.value;
-        let control = ControlField::of(field.name.as_bytes());
+    let mut fields = into.parsed_fields(head, lines.size_hint().0);
+    for field in lines {
+        let Field {
+            name,
+            mut value,
+            mut line,
+        } = field.map_err(|NotPlain| NOT_PLAIN)?;
+        let control = ControlField::of(name);
         match control {
             Some(ControlField::Host) => {
                 if host_seen {
@@ -232,7 +311,9 @@ fn interpret(
                     return Err(Fault::bad("Host is not a host and a port"));
                 }
                 host_seen = true;
-                value = authority.unwrap_or(value);
+                if let Some(authority) = authority {
+                    (value, line) = (authority, None);
+                }
             }
             Some(ControlField::Expect) => {
                 expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
@@ -241,29 +322,36 @@ fn interpret(
             Some(ControlField::Connection) => framing.connection.read(value),
             Some(ControlField::TransferEncoding) => framing.transfer_encoding(value)?,
             Some(ControlField::ContentLength) => match framing.content_length(value)? {
-                Some(digits) => value = digits,
+                Some(digits) => {
+                    line = line.filter(|_| digits.len() == value.len());
+                    value = digits;
+                }
                 None => continue,
             },
             _ => {}
         }
-        fields
-            .push(field.name.as_bytes(), control, value)
-            .map_err(field_fault)?;
+        match line {
+            Some(at) => fields.push_line(at, name, control, value),
+            None => fields.push(name, control, value),
+        }
+        .map_err(field_fault)?;
     }
-    let current = line.version != Version::HTTP_10;
+    let current = version != Version::HTTP_10;
     match authority {
         _ if host_seen => {}
         _ if current => return Err(Fault::bad("no Host")),
-        Some(authority) => into
-            .append_parsed(b"Host", head.slice_ref(authority))
-            .map_err(field_fault)?,
+        Some(authority) => {
+            into.keep_head(head.clone());
+            into.append_parsed(b"Host", head.slice_ref(authority))
+                .map_err(field_fault)?;
+        }
         None => {}
     }
     let body = body_length(&framing, into)?;
     let has_body = !matches!(body, BodyLength::Empty | BodyLength::Exact(0));
     Ok(RequestFacts {
         body,
-        keep_alive: framing.connection.persistent(line.version),
+        keep_alive: framing.connection.persistent(version),
         expects_continue: expects_continue && current && has_body,
         upgrade: framing.upgrade == Some(true)
             && framing.connection.upgrade
@@ -295,7 +383,7 @@ fn body_length(framing: &Framing<'_>, request: &RequestHeader) -> Result<BodyLen
 #[inline]
 fn read_target<'b>(
     head: &Bytes,
-    line: &Line<'_, 'b>,
+    line: &RequestLine<'b>,
     rules: &RequestRules,
     into: &mut RequestHeader,
 ) -> Result<Option<&'b [u8]>, Fault> {
@@ -319,8 +407,7 @@ fn read_target<'b>(
         b"*" if into.line().method == Method::OPTIONS => {}
         _ => return read_absolute(head, target, into),
     }
-    into.set_parsed_path(head.slice_ref(target))
-        .map_err(target_fault)?;
+    into.set_parsed_path(head, target).map_err(target_fault)?;
     Ok(None)
 }
 
@@ -357,10 +444,8 @@ fn read_absolute<'b>(
 }
 
 /// Each fold and the whitespace around it becomes one space (RFC 9112 section 5.2).
-fn unfold(head: Bytes) -> Result<Bytes, Fault> {
-    if !is_folded(&head) {
-        return Ok(head);
-    }
+fn unfold(head: &[u8], limits: &HeadLimits) -> Result<Bytes, Fault> {
+    check_size(head, limits)?;
     let mut lines = head.split(|&b| b == b'\n');
     let mut unfolded = Vec::with_capacity(head.len());
     unfolded.extend_from_slice(lines.next().unwrap_or_default());

@@ -2,14 +2,16 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{StatusCode, Version};
+use http::{HeaderName, StatusCode};
 use httparse::Header;
 use pingora_http::{ControlField, ResponseHeader};
 use std::mem::MaybeUninit;
 
 use super::fields::{Framing, TransferCoding};
+use super::lines::{self, Field, NotPlain, StatusLine};
 use super::request::{
-    FIELDS_ON_STACK, ends_lines_with_crlf, field_fault, most_fields, tokenising_fault, version,
+    FIELDS_ON_STACK, NOT_PLAIN, all, ends_lines_with_crlf, field_fault, most_fields,
+    tokenising_fault, version,
 };
 use super::{BodyLength, Fault, HeadLimits};
 
@@ -39,14 +41,6 @@ pub struct ResponseFacts {
     pub upgraded: bool,
 }
 
-/// A head cut into its parts.
-struct Line<'h, 'b> {
-    version: Version,
-    status: StatusCode,
-    reason: &'b str,
-    fields: &'h [Header<'b>],
-}
-
 /// Reads the head of a response into `into`, whose earlier content is dropped and whose
 /// allocations are kept.
 ///
@@ -60,12 +54,12 @@ struct Line<'h, 'b> {
 /// # Errors
 /// Always 502. `into` then holds what was read so far, for the log.
 pub fn parse_response(
-    head: Bytes,
+    head: &Bytes,
     limits: &HeadLimits,
     context: ResponseContext,
     into: &mut ResponseHeader,
 ) -> Result<ResponseFacts, Fault> {
-    parse(&head, limits, context, false, into).map_err(Fault::of_response)
+    take_response(head.clone(), limits, context, false, into)
 }
 
 /// As [`parse_response`], but a `Content-Length` that is no number, or several that differ, do not
@@ -78,12 +72,27 @@ pub fn parse_response(
 /// # Errors
 /// As [`parse_response`], for everything else.
 pub fn parse_response_with_unsound_length(
-    head: Bytes,
+    head: &Bytes,
     limits: &HeadLimits,
     context: ResponseContext,
     into: &mut ResponseHeader,
 ) -> Result<ResponseFacts, Fault> {
-    parse(&head, limits, context, true, into).map_err(Fault::of_response)
+    take_response(head.clone(), limits, context, true, into)
+}
+
+/// [`parse_response`], or [`parse_response_with_unsound_length`] if so much is to be forgiven, of a head
+/// that nobody else needs.
+pub fn take_response(
+    head: Bytes,
+    limits: &HeadLimits,
+    context: ResponseContext,
+    forgive_length: bool,
+    into: &mut ResponseHeader,
+) -> Result<ResponseFacts, Fault> {
+    into.reset();
+    let result = parse(&head, limits, context, forgive_length, into);
+    into.keep_head(head);
+    result.map_err(Fault::of_response)
 }
 
 fn parse(
@@ -93,28 +102,45 @@ fn parse(
     forgive_length: bool,
     into: &mut ResponseHeader,
 ) -> Result<ResponseFacts, Fault> {
-    into.reset();
     if head.len() > limits.head_bytes {
         return Err(Fault::bad("the head is too large"));
     }
+    if let Some((line, fields)) = lines::response(head, limits.fields)
+        && let Ok(facts) = interpret(head, line, fields, context, forgive_length, into)
+    {
+        return Ok(facts);
+    }
+    parse_by_tokens(head, limits, context, forgive_length, into)
+}
+
+/// Whatever is not of the plainest form; decides what is wrong with it, if anything is.
+#[cold]
+pub(super) fn parse_by_tokens(
+    head: &Bytes,
+    limits: &HeadLimits,
+    context: ResponseContext,
+    forgive_length: bool,
+    into: &mut ResponseHeader,
+) -> Result<ResponseFacts, Fault> {
+    into.reset();
     let mut slots = [const { MaybeUninit::uninit() }; FIELDS_ON_STACK];
     let stack = slots.len().min(limits.fields);
     match tokenise(head, slots.get_mut(..stack).unwrap_or_default()) {
-        Ok(line) => interpret(head, line, context, forgive_length, into),
+        Ok((line, fields)) => interpret(head, line, all(fields), context, forgive_length, into),
         Err(httparse::Error::TooManyHeaders) if limits.fields > FIELDS_ON_STACK => {
             let mut slots = vec![MaybeUninit::uninit(); most_fields(head, limits)];
-            let line = tokenise(head, &mut slots).map_err(|e| tokenising_fault(e, head))?;
-            interpret(head, line, context, forgive_length, into)
+            let tokens = tokenise(head, &mut slots);
+            let (line, fields) = tokens.map_err(|e| tokenising_fault(e, head))?;
+            interpret(head, line, all(fields), context, forgive_length, into)
         }
         Err(error) => Err(tokenising_fault(error, head)),
     }
 }
 
-#[inline]
 fn tokenise<'h, 'b>(
     head: &'b [u8],
     slots: &'h mut [MaybeUninit<Header<'b>>],
-) -> Result<Line<'h, 'b>, httparse::Error> {
+) -> Result<(StatusLine<'b>, &'h [Header<'b>]), httparse::Error> {
     let mut response = httparse::Response::new(&mut []);
     let end = httparse::ParserConfig::default().parse_response_with_uninit_headers(
         &mut response,
@@ -132,39 +158,49 @@ fn tokenise<'h, 'b>(
     {
         return Err(httparse::Error::NewLine);
     }
-    Ok(Line {
+    let line = StatusLine {
         version: version(minor),
-        status: StatusCode::from_u16(code).map_err(|_| httparse::Error::Status)?,
+        code,
         reason,
-        fields: response.headers,
-    })
+    };
+    Ok((line, response.headers))
 }
 
+/// What the lines of a head mean. A field that is not plain is a fault that nobody is told: the head
+/// is looked at anew then.
 #[inline]
-fn interpret(
+fn interpret<'b>(
     head: &Bytes,
-    line: Line<'_, '_>,
+    line: StatusLine<'b>,
+    lines: impl Iterator<Item = Result<Field<'b>, NotPlain>>,
     context: ResponseContext,
     forgive_length: bool,
     into: &mut ResponseHeader,
 ) -> Result<ResponseFacts, Fault> {
     into.set_version(line.version);
-    into.set_status(line.status)
+    into.set_status(line.code)
         .and_then(|()| into.set_reason_phrase(Some(line.reason)))
         .map_err(|_| Fault::bad("the status line is malformed"))?;
 
     let mut framing = Framing::default();
     let mut unsound_length = false;
-    let mut fields = into.parsed_fields(head, line.fields.len());
-    for field in line.fields {
-        let mut value = field.value;
-        let control = ControlField::of(field.name.as_bytes());
+    let mut fields = into.parsed_fields(head, lines.size_hint().0);
+    for field in lines {
+        let Field {
+            name,
+            mut value,
+            mut line,
+        } = field.map_err(|NotPlain| NOT_PLAIN)?;
+        let control = ControlField::of(name);
         match control {
             Some(ControlField::Upgrade) => framing.upgrade(value),
             Some(ControlField::Connection) => framing.connection.read(value),
             Some(ControlField::TransferEncoding) => framing.transfer_encoding(value)?,
             Some(ControlField::ContentLength) => match framing.content_length(value) {
-                Ok(Some(digits)) => value = digits,
+                Ok(Some(digits)) => {
+                    line = line.filter(|_| digits.len() == value.len());
+                    value = digits;
+                }
                 Ok(None) => continue,
                 Err(_) if forgive_length => {
                     unsound_length = true;
@@ -174,28 +210,31 @@ fn interpret(
             },
             _ => {}
         }
-        fields
-            .push(field.name.as_bytes(), control, value)
-            .map_err(field_fault)?;
+        match line {
+            Some(at) => fields.push_line(at, name, control, value),
+            None => fields.push(name, control, value),
+        }
+        .map_err(field_fault)?;
     }
     if unsound_length {
         framing.length = None;
-        into.remove_header(&CONTENT_LENGTH);
+        remove(CONTENT_LENGTH, head, into);
     }
-    facts(&framing, context, into)
+    facts(&framing, context, head, into)
 }
 
 /// RFC 9112 section 6.3, for responses.
 fn facts(
     framing: &Framing<'_>,
     context: ResponseContext,
+    head: &Bytes,
     response: &mut ResponseHeader,
 ) -> Result<ResponseFacts, Fault> {
     let chunked = framing.chunked(response.line().version)?;
     let mut keep_alive = framing.connection.persistent(response.line().version);
     if chunked && framing.length.is_some() {
         // Rule 3: someone may have been at work in between, so the connection is not trusted on.
-        response.remove_header(&CONTENT_LENGTH);
+        remove(CONTENT_LENGTH, head, response);
         keep_alive = false;
     }
     let status = response.line().status;
@@ -210,7 +249,7 @@ fn facts(
     let tunnel = context.connect_request && status.is_success();
     let upgraded = tunnel || status == StatusCode::SWITCHING_PROTOCOLS;
     if status.is_informational() || status == StatusCode::NO_CONTENT || tunnel {
-        keep_alive &= !remove_framing(framing, response);
+        keep_alive &= !remove_framing(framing, head, response);
         return Ok(ResponseFacts {
             body: BodyLength::Empty,
             keep_alive: keep_alive && !upgraded,
@@ -232,14 +271,21 @@ fn facts(
     })
 }
 
+/// Removes a field of a head that was just taken in.
+#[cold]
+fn remove(name: HeaderName, head: &Bytes, response: &mut ResponseHeader) {
+    response.keep_head(head.clone());
+    response.remove_header(&name);
+}
+
 /// Removes the framing fields of a response that must not have any. Returns whether they promised
 /// a body, which may then be under way.
-fn remove_framing(framing: &Framing<'_>, response: &mut ResponseHeader) -> bool {
+fn remove_framing(framing: &Framing<'_>, head: &Bytes, response: &mut ResponseHeader) -> bool {
     if framing.coding != TransferCoding::Absent {
-        response.remove_header(&TRANSFER_ENCODING);
+        remove(TRANSFER_ENCODING, head, response);
     }
     if framing.length.is_some() {
-        response.remove_header(&CONTENT_LENGTH);
+        remove(CONTENT_LENGTH, head, response);
     }
     framing.coding != TransferCoding::Absent || framing.length.is_some_and(|l| l.bytes > 0)
 }

@@ -9,9 +9,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// What follows a head in the same read is kept in one allocation with it up to this size; above
-/// it, a header value that somebody keeps would pin too much.
-const KEEP_TOGETHER: usize = 4 * 1024;
 /// A body of which at least this much is still to come is read straight into memory of its own
 /// instead of through the worker's scratch.
 const READ_DIRECT: u64 = 16 * 1024;
@@ -199,15 +196,10 @@ impl Input {
     /// Copies a head, and what follows it, out of a buffer that has to be given back.
     fn split_fresh(&mut self, fresh: &[u8], end: usize) -> Bytes {
         let (head, rest) = fresh.split_at_checked(end).unwrap_or((fresh, &[]));
-        if rest.len() <= KEEP_TOGETHER {
-            let mut whole = Bytes::copy_from_slice(fresh);
-            let head = whole.split_to(head.len());
-            self.rest = whole;
-            head
-        } else {
-            self.rest = Bytes::copy_from_slice(rest);
-            Bytes::copy_from_slice(head)
-        }
+        // Apart from each other: what has a single owner needs no counter, and a header value that
+        // somebody keeps does not keep a body.
+        self.rest = Bytes::copy_from_slice(rest);
+        Bytes::copy_from_slice(head)
     }
 
     fn begin_message(&mut self) {

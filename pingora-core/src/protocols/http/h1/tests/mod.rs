@@ -6,4 +6,5 @@ mod framing;
 mod request;
 mod response;
 mod sending;
+mod short_cut;
 mod splitting;

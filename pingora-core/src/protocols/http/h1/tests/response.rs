@@ -29,7 +29,7 @@ fn parse(head: &[u8], context: ResponseContext) -> Result<(ResponseFacts, Respon
     let mut into = ResponseHeader::default();
     into.insert_header("X-Left-Over", "1").unwrap();
     let limits = HeadLimits::default();
-    let facts = parse_response(Bytes::copy_from_slice(head), &limits, context, &mut into)?;
+    let facts = parse_response(&Bytes::copy_from_slice(head), &limits, context, &mut into)?;
     assert!(!into.headers.contains_key("x-left-over"));
     Ok((facts, into))
 }
@@ -232,7 +232,7 @@ fn an_unsound_length_can_be_forgiven() {
         let head = Bytes::from(format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
         let mut into = ResponseHeader::default();
         let limits = HeadLimits::default();
-        let result = parse_response_with_unsound_length(head, &limits, PLAIN, &mut into);
+        let result = parse_response_with_unsound_length(&head, &limits, PLAIN, &mut into);
         let found = result
             .map(|f| {
                 (f.body, into.headers.get_all("content-length").iter().count())
@@ -256,13 +256,13 @@ fn limits() {
         (301, 300, false),
     ] {
         let mut into = ResponseHeader::default();
-        let result = parse_response(head(n).into(), &limits(most), PLAIN, &mut into);
+        let result = parse_response(&head(n).into(), &limits(most), PLAIN, &mut into);
         assert_eq!(result.is_ok(), fits, "{n} of {most}");
         assert!(fits || result.unwrap_err().status() == 502);
     }
     let mut into = ResponseHeader::default();
     let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "a".repeat(65536));
-    assert!(parse_response(long.into(), &limits(9), PLAIN, &mut into).is_err());
+    assert!(parse_response(&long.into(), &limits(9), PLAIN, &mut into).is_err());
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn requests_are_sent_as_they_came() {
     for head in rows {
         let name = String::from_utf8_lossy(head);
         let rules = RequestRules::default();
-        parse_request(Bytes::copy_from_slice(head), &rules, &mut request).expect(&name);
+        parse_request(&Bytes::copy_from_slice(head), &rules, &mut request).expect(&name);
         let mut out = b"before".to_vec();
         encode_request(&request, &mut out);
         assert_eq!(out.strip_prefix(b"before").unwrap(), *head, "{name}");
@@ -48,7 +48,7 @@ fn responses_are_sent_as_they_came() {
         let name = String::from_utf8_lossy(head);
         let context = ResponseContext::default();
         let head_bytes = Bytes::copy_from_slice(head);
-        parse_response(head_bytes, &HeadLimits::default(), context, &mut response).expect(&name);
+        parse_response(&head_bytes, &HeadLimits::default(), context, &mut response).expect(&name);
         let mut out = Vec::new();
         encode_response(&response, &mut out);
         assert_eq!(out, *head, "{name}");

@@ -109,8 +109,8 @@ fn a_bare_lf_is_refused_by_the_scanner_or_by_the_parser() {
             ..RequestRules::default()
         };
         let context = ResponseContext::default();
-        parse_request(head.clone(), &rules, &mut RequestHeader::default()).is_ok()
-            || parse_response(head, &limits, context, &mut ResponseHeader::default()).is_ok()
+        parse_request(&head, &rules, &mut RequestHeader::default()).is_ok()
+            || parse_response(&head, &limits, context, &mut ResponseHeader::default()).is_ok()
     };
     let rows: &[&[u8]] = &[
         b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",

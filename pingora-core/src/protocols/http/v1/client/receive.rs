@@ -57,11 +57,8 @@ impl Inner {
         let length = head.len();
         self.answered = true;
         let mut header = take_response();
-        let parse = match self.allow_unsound_length {
-            true => h1::parse_response_with_unsound_length,
-            false => h1::parse_response,
-        };
-        let facts = parse(head, &self.limits, self.context, &mut header);
+        let forgive = self.allow_unsound_length;
+        let facts = h1::take_response(head, &self.limits, self.context, forgive, &mut header);
         let facts = facts.map_err(|fault| {
             self.broken = true;
             faults::bad_head(fault, ErrorSource::Upstream)

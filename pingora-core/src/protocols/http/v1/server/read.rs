@@ -37,7 +37,7 @@ impl Inner {
     fn begin_request(&mut self, head: Bytes) -> Result<usize> {
         let length = head.len();
         self.request_read = true;
-        match h1::parse_request(head.clone(), &self.rules, self.request.get_mut()) {
+        match h1::take_request(head, &self.rules, self.request.get_mut()) {
             Ok(facts) => {
                 self.facts = facts;
                 self.decoder = BodyDecoder::new(facts.body);
@@ -47,7 +47,7 @@ impl Inner {
                 self.check_declared_size(facts.body)?;
                 Ok(length)
             }
-            Err(fault) => Err(self.refuse(fault, head)),
+            Err((fault, head)) => Err(self.refuse(fault, head)),
         }
     }
 

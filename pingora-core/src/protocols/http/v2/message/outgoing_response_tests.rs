@@ -95,7 +95,7 @@ fn a_response_of_http1_keeps_its_fields() {
     for looked_at in [false, true] {
         let mut header = ResponseHeader::empty();
         let (limits, context) = (HeadLimits::default(), ResponseContext::default());
-        parse_response(arrived.into(), &limits, context, &mut header).unwrap();
+        parse_response(&arrived.into(), &limits, context, &mut header).unwrap();
         header.insert_header("X-B", "2").unwrap();
         if looked_at {
             assert_eq!(header.headers.len(), 5);

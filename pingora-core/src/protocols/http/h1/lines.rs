@@ -1,0 +1,187 @@
+//! Heads that are written the way nearly everybody writes them, cut into their parts in one go.
+//!
+//! This is a short cut and no authority: what is not of the plainest form is left to the tokeniser, which
+//! also finds the fault where there is one. What goes through here means the same there; a test compares
+//! the two.
+
+use super::request::version;
+use crate::sys::block::{BLOCK, no_name, no_value, no_word};
+use http::Version;
+
+/// A field: its name, and its value without the whitespace around it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Field<'b> {
+    pub(super) name: &'b [u8],
+    pub(super) value: &'b [u8],
+    /// Where the line begins in the head, if it is written `name: value` and CRLF.
+    pub(super) line: Option<usize>,
+}
+
+/// What is not of the plainest form, or not a head at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotPlain;
+
+/// The parts of a request line.
+#[derive(Debug)]
+pub(super) struct RequestLine<'b> {
+    pub(super) method: &'b [u8],
+    pub(super) target: &'b [u8],
+    pub(super) version: Version,
+}
+
+/// The parts of a status line.
+#[derive(Debug)]
+pub(super) struct StatusLine<'b> {
+    pub(super) version: Version,
+    pub(super) code: u16,
+    pub(super) reason: &'b str,
+}
+
+/// The fields of a head, line by line; the last one has to be followed by the empty line, and that by
+/// nothing.
+#[derive(Debug)]
+pub(super) struct PlainFields<'b> {
+    rest: &'b [u8],
+    /// How long the head is.
+    whole: usize,
+    /// How many more may follow.
+    most: usize,
+}
+
+/// `METHOD target HTTP/1.x`, and the fields behind it, `most` at most.
+#[inline]
+pub(super) fn request<'b>(
+    head: &'b [u8],
+    most: usize,
+) -> Option<(RequestLine<'b>, PlainFields<'b>)> {
+    let (method, rest) = head.split_at_checked(run(head, no_word))?;
+    let rest = rest.strip_prefix(b" ")?;
+    let (target, rest) = rest.split_at_checked(run(rest, no_word))?;
+    let (minor, rest) = minor_version(rest.strip_prefix(b" ")?)?;
+    let rest = rest.strip_prefix(b"\r\n")?;
+    let line = RequestLine {
+        method,
+        target,
+        version: version(minor),
+    };
+    let is_whole = !method.is_empty() && !target.is_empty();
+    is_whole.then_some((line, PlainFields::new(head, rest, most)))
+}
+
+/// `HTTP/1.x code reason`, and the fields behind it, `most` at most.
+#[inline]
+pub(super) fn response<'b>(
+    head: &'b [u8],
+    most: usize,
+) -> Option<(StatusLine<'b>, PlainFields<'b>)> {
+    let (minor, rest) = minor_version(head)?;
+    let rest = rest.strip_prefix(b" ")?;
+    let (code, rest) = rest.split_first_chunk::<3>()?;
+    let code = code.iter().try_fold(0, |code: u16, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| code * 10 + u16::from(digit - b'0'))
+    })?;
+    let rest = rest.strip_prefix(b" ")?;
+    let (reason, rest) = rest.split_at_checked(run(rest, no_value))?;
+    let rest = rest.strip_prefix(b"\r\n")?;
+    let line = StatusLine {
+        version: version(minor),
+        code,
+        reason: str::from_utf8(reason).ok()?,
+    };
+    // Whether a space is part of the reason is not for us to say.
+    let is_plain = !reason.starts_with(b" ") && !reason.ends_with(b" ");
+    is_plain.then_some((line, PlainFields::new(head, rest, most)))
+}
+
+#[inline]
+fn minor_version(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (minor, rest) = text.strip_prefix(b"HTTP/1.")?.split_first()?;
+    matches!(minor, b'0' | b'1').then(|| (minor - b'0', rest))
+}
+
+impl<'b> PlainFields<'b> {
+    #[inline]
+    fn new(head: &'b [u8], rest: &'b [u8], most: usize) -> Self {
+        PlainFields {
+            rest,
+            whole: head.len(),
+            most,
+        }
+    }
+
+    #[inline]
+    fn cut(&mut self) -> Option<Field<'b>> {
+        self.most = self.most.checked_sub(1)?;
+        let at = self.whole - self.rest.len();
+        let (name, rest) = self.rest.split_at_checked(run(self.rest, no_name))?;
+        let rest = rest.strip_prefix(b":")?;
+        let (line, rest) = match rest.strip_prefix(b" ") {
+            Some(rest) => (Some(at), rest),
+            None => (None, rest),
+        };
+        let (value, rest) = rest.split_at_checked(run(rest, no_value))?;
+        self.rest = rest.strip_prefix(b"\r\n")?;
+        let is_plain = !name.is_empty() && !value.starts_with(b" ") && !value.ends_with(b" ");
+        is_plain.then_some(Field { name, value, line })
+    }
+}
+
+impl<'b> Iterator for PlainFields<'b> {
+    type Item = Result<Field<'b>, NotPlain>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.rest {
+            b"\r\n" => None,
+            _ => Some(self.cut().ok_or(NotPlain)),
+        }
+    }
+}
+
+/// How many bytes from the beginning on are none of those that `stops` finds: it has a bit for each byte
+/// of a block, the first one's the lowest.
+#[inline(always)]
+fn run(text: &[u8], stops: impl Fn(&[u8; BLOCK]) -> u32) -> usize {
+    let mut rest = text;
+    while let Some((block, behind)) = rest.split_first_chunk() {
+        let found = stops(block);
+        if found != 0 {
+            return text.len() - rest.len() + found.trailing_zeros() as usize;
+        }
+        rest = behind;
+    }
+    text.len() - rest.len() + run_of_last(rest, stops)
+}
+
+/// Within less than a block.
+#[cold]
+fn run_of_last(rest: &[u8], stops: impl Fn(&[u8; BLOCK]) -> u32) -> usize {
+    // Zeros stop everything.
+    let mut block = [0; BLOCK];
+    for (to, from) in block.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    stops(&block).trailing_zeros() as usize
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_ends_at_what_stops_it_and_at_the_end() {
+        for length in 0..70 {
+            let text = vec![b'a'; length];
+            assert_eq!(run(&text, no_word), length);
+            for place in 0..length {
+                let mut text = text.clone();
+                text[place] = b' ';
+                assert_eq!(run(&text, no_word), place);
+                assert_eq!(run(&text, no_value), length);
+            }
+        }
+    }
+}
