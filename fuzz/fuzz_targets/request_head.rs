@@ -7,7 +7,7 @@ use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use libfuzzer_sys::fuzz_target;
 use pingora_core::protocols::http::h1::{
     BodyLength, HeadLimits, HeadScanner, RequestRules, encode_request, outgoing_request_length,
-    parse_request, skip_leading_crlf,
+    by_tokens, parse_request, skip_leading_crlf,
 };
 use pingora_core::protocols::http::hop_by_hop::{
     HttpUpstreamRequestPolicy, prepare_upstream_request,
@@ -44,7 +44,15 @@ fuzz_target!(|data: &[u8]| {
     let end = whole.flatten().unwrap_or(data.len());
     let head = Bytes::copy_from_slice(&data[..end]);
     let mut request = RequestHeader::default();
-    let Ok(facts) = parse_request(&head, &rules, &mut request) else { return };
+    let parsed = parse_request(&head, &rules, &mut request);
+    if head.len() <= limits.head_bytes && !rules.allow_obs_fold {
+        let mut slowly = RequestHeader::default();
+        assert_eq!(parsed, by_tokens::parse_request(&head, &rules, &mut slowly));
+        slowly.keep_head(head);
+        assert_eq!(slowly.headers, request.headers);
+        assert_eq!((&slowly.method, slowly.raw_path()), (&request.method, request.raw_path()));
+    }
+    let Ok(facts) = parsed else { return };
     assert!(whole.flatten().is_some(), "an accepted head has an end");
     assert_eq!(whole, pieces, "an accepted head has it however it is cut");
 
@@ -82,4 +90,21 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(upgrade, again.headers.contains_key("connection"));
         assert!(facts.upgrade || !upgrade, "only a sound upgrade passes");
     }
+
+    // What is changed while the header is lent is not changed after.
+    let mut lent_wire = Vec::new();
+    let mut fresh = RequestHeader::default();
+    parse_request(&wire.clone().into(), &rules, &mut fresh).expect("read back once");
+    if let Some(mut lent) = fresh.lend() {
+        if prepare_upstream_request(&mut lent, &standard).is_ok() {
+            encode_request(&lent, &mut lent_wire);
+            let mut copy_wire = Vec::new();
+            encode_request(&again, &mut copy_wire);
+            assert_eq!(lent_wire, copy_wire);
+        }
+    }
+    let mut wire_again = Vec::new();
+    encode_request(&fresh, &mut wire_again);
+    assert_eq!(wire, wire_again);
+    assert_eq!(fresh.headers, request.headers);
 });

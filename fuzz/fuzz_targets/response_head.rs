@@ -6,7 +6,7 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use libfuzzer_sys::fuzz_target;
 use pingora_core::protocols::http::h1::{
     BodyLength, HeadLimits, HeadScanner, ResponseContext, encode_response,
-    outgoing_response_length, parse_response, parse_response_with_unsound_length,
+    by_tokens, outgoing_response_length, parse_response, parse_response_with_unsound_length,
 };
 use pingora_core::protocols::http::hop_by_hop::prepare_downstream_response;
 use pingora_http::ResponseHeader;
@@ -28,6 +28,14 @@ fuzz_target!(|data: &[u8]| {
     let forgiving =
         parse_response_with_unsound_length(&head, &limits, context, &mut response);
     let result = parse_response(&head, &limits, context, &mut response);
+    if head.len() <= limits.head_bytes {
+        let mut slowly = ResponseHeader::default();
+        let slow = by_tokens::parse_response(&head, &limits, context, false, &mut slowly);
+        assert_eq!(result, slow.map_err(|fault| fault.of_response()));
+        slowly.keep_head(head);
+        assert_eq!(slowly.headers, response.headers);
+        assert_eq!(slowly.get_reason_phrase(), response.get_reason_phrase());
+    }
     let Ok(facts) = result.inspect_err(|fault| assert_eq!(fault.status(), 502)) else { return };
     assert_eq!(forgiving, Ok(facts));
 

@@ -46,6 +46,12 @@ pub use response::{
     ResponseContext, ResponseFacts, parse_response, parse_response_with_unsound_length,
     take_response,
 };
+/// The long way through a head, which nearly none takes: for comparing the two.
+#[doc(hidden)]
+pub mod by_tokens {
+    pub use super::request::parse_by_tokens as parse_request;
+    pub use super::response::parse_by_tokens as parse_response;
+}
 pub use scan::{HeadScanner, skip_leading_crlf};
 pub use tokens::{is_token, list_elements};
 pub use trailers::may_be_trailer;

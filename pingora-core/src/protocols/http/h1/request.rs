@@ -136,9 +136,10 @@ fn check_size(head: &[u8], limits: &HeadLimits) -> Result<(), Fault> {
     }
 }
 
-/// Whatever is not of the plainest form; decides what is wrong with it, if anything is.
+/// Whatever is not of the plainest form; decides what is wrong with it, if anything is. The head is not
+/// taken over.
 #[cold]
-pub(super) fn parse_by_tokens(
+pub fn parse_by_tokens(
     head: &Bytes,
     rules: &RequestRules,
     into: &mut RequestHeader,

@@ -113,9 +113,10 @@ fn parse(
     parse_by_tokens(head, limits, context, forgive_length, into)
 }
 
-/// Whatever is not of the plainest form; decides what is wrong with it, if anything is.
+/// Whatever is not of the plainest form; decides what is wrong with it, if anything is. The head is not
+/// taken over.
 #[cold]
-pub(super) fn parse_by_tokens(
+pub fn parse_by_tokens(
     head: &Bytes,
     limits: &HeadLimits,
     context: ResponseContext,

@@ -70,7 +70,9 @@ impl HeadScanner {
             if line.len() == 1 {
                 return Ok(Some(self.scanned));
             }
-            self.lines += 1;
+            // Where a field may be folded, the lines that go on with it are no fields.
+            let goes_on = matches!(line, [b' ' | b'\t', ..]);
+            self.lines += usize::from(!goes_on || self.lines == 0);
             self.line_start = self.scanned;
             if self.lines - 1 > limits.fields {
                 return Err(Fault::new(431, "the head has too many fields"));

@@ -1,7 +1,8 @@
 //! What takes the short cut through a head means what the tokeniser would have made of it.
 
-use super::super::request::parse_by_tokens as request_by_tokens;
-use super::super::response::parse_by_tokens as response_by_tokens;
+use super::super::by_tokens::{
+    parse_request as request_by_tokens, parse_response as response_by_tokens,
+};
 use super::super::*;
 use bytes::Bytes;
 use pingora_http::{RequestHeader, ResponseHeader};

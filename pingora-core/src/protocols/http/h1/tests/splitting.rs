@@ -89,6 +89,8 @@ fn a_hopeless_head_is_refused_at_once() {
     assert_eq!(long(&endless_field).unwrap_err().status(), 431);
     let fields = b"GET / HTTP/1.1\r\nA: b\r\nA: b\r\nA: b\r\n";
     assert_eq!(long(fields).unwrap_err().status(), 431);
+    let folded = b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\td\r\nA: b\r\n";
+    assert_eq!(long(folded), Ok(None), "two fields, one of them folded");
     let large = [
         b"GET / HTTP/1.1\r\nA: ".as_slice(),
         &[b'a'; 300],
