@@ -83,6 +83,7 @@ pub(crate) struct Shape<'a> {
     pub(crate) upstream_answers: bool,
     pub(crate) clients: Clients,
     pub(crate) upstream_h2c: bool,
+    pub(crate) deferred: bool,
     pub(crate) certificate: &'a Certificate,
 }
 
@@ -135,6 +136,7 @@ fn arguments(
         workers,
         clients,
         upstream_h2c,
+        deferred,
         certificate,
         ..
     } = *shape;
@@ -146,6 +148,7 @@ fn arguments(
         access_log,
         clients,
         upstream_h2c,
+        deferred,
         certificate,
     };
     let text = |path: &Path| path.display().to_string();

@@ -153,6 +153,7 @@ impl Bench<'_> {
             upstream_answers,
             clients: self.row.clients(),
             upstream_h2c,
+            deferred: self.row.deferred(),
             certificate: self.certificate,
         }
     }

@@ -20,6 +20,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) access_log: Option<&'a Path>,
     pub(crate) clients: Clients,
     pub(crate) upstream_h2c: bool,
+    /// Whether connections are held back until they have brought something.
+    pub(crate) deferred: bool,
     pub(crate) certificate: &'a Certificate,
 }
 
@@ -52,8 +54,10 @@ pub(crate) fn nginx(setting: &Setting<'_>) -> String {
         access_log,
         clients,
         certificate,
+        deferred,
         ..
     } = setting;
+    let deferred = if *deferred { "deferred" } else { "" };
     // A listener with TLS offers HTTP/2 to whoever asks for it; one without speaks nothing else.
     let listen = match clients {
         Clients::Http1 => "",
@@ -104,7 +108,7 @@ http {{
         keepalive_timeout 1h;
     }}
     server {{
-        listen 127.0.0.1:{port} {listen} backlog=4096;
+        listen 127.0.0.1:{port} {listen} {deferred} backlog=4096;
         {tls}
         proxy_http_version 1.1;
         proxy_request_buffering off;
@@ -129,8 +133,10 @@ pub(crate) fn haproxy(setting: &Setting<'_>) -> String {
         clients,
         upstream_h2c,
         certificate,
+        deferred,
         ..
     } = setting;
+    let deferred = if *deferred { "defer-accept" } else { "" };
     let bind = match clients {
         Clients::Http1 => String::new(),
         Clients::Http2 => "proto h2".to_string(),
@@ -169,7 +175,7 @@ defaults
     timeout server 1h
     timeout http-keep-alive 1h
 frontend front
-    bind 127.0.0.1:{port} backlog 4096 {bind}
+    bind 127.0.0.1:{port} backlog 4096 {deferred} {bind}
     {edits}
     default_backend origin
 backend origin

@@ -67,6 +67,8 @@ pub(crate) struct Requests {
     pub(crate) clients: Clients,
     /// HTTP/2 in cleartext to the origin.
     pub(crate) upstream_h2c: bool,
+    /// The C proxies hold connections back until they have brought something, as we do by default.
+    pub(crate) deferred: bool,
     pub(crate) connections: usize,
     pub(crate) path: &'static str,
     pub(crate) headers: &'static [&'static str],
@@ -81,6 +83,7 @@ pub(crate) struct Requests {
 const SMALL: Requests = Requests {
     clients: Clients::Http1,
     upstream_h2c: false,
+    deferred: false,
     connections: 32,
     path: "/",
     headers: &[],
@@ -114,7 +117,7 @@ const fn workers(workers: usize) -> Work {
     })
 }
 
-pub(crate) const ROWS: [Row; 24] = [
+pub(crate) const ROWS: [Row; 25] = [
     Row {
         name: "small",
         title: "32 connections, 48 B body, hardly any headers",
@@ -146,7 +149,7 @@ pub(crate) const ROWS: [Row; 24] = [
     },
     Row {
         name: "body-10m",
-        title: "10 MB body, 8 connections",
+        title: "10 MB body, 4 connections",
         work: Work::Requests(Requests {
             path: "/10m",
             connections: 4,
@@ -163,6 +166,15 @@ pub(crate) const ROWS: [Row; 24] = [
         title: "a new client connection per request",
         work: Work::Requests(Requests {
             headers: &["Connection: close"],
+            ..SMALL
+        }),
+    },
+    Row {
+        name: "new-connection-deferred",
+        title: "the same, and the C proxies accept as we do",
+        work: Work::Requests(Requests {
+            headers: &["Connection: close"],
+            deferred: true,
             ..SMALL
         }),
     },
@@ -334,6 +346,10 @@ impl Row {
         }
     }
 
+    pub(crate) fn deferred(&self) -> bool {
+        matches!(self.work, Work::Requests(requests) if requests.deferred)
+    }
+
     fn upstream_h2c(&self) -> bool {
         matches!(self.work, Work::Requests(requests) if requests.upstream_h2c)
     }
@@ -351,7 +367,7 @@ impl Row {
             // One upstream connection per client: what closes or idles on one side does so on
             // the other, and with 10,000 it runs out of descriptors.
             (Kind::Floor, Work::Requests(r)) => {
-                r.held == 0 && !r.realistic && self.name != "new-connection"
+                r.held == 0 && !r.realistic && !self.name.starts_with("new-connection")
             }
             (Kind::Floor, Work::Idle { .. }) => false,
             (Kind::FloorSplice, _) => matches!(self.name, "body-10m" | "upload-10m"),
