@@ -8,6 +8,9 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use tokio::io::ReadBuf;
 
+/// The kernel takes no more slices in one call (`UIO_MAXIOV`).
+pub(crate) const MOST_SLICES: usize = 1024;
+
 /// Repeats a call that a signal interrupted.
 #[inline]
 fn uninterrupted(mut call: impl FnMut() -> libc::ssize_t) -> io::Result<usize> {
@@ -74,7 +77,10 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     })
 }
 
-/// Sends the bytes of several slices as if they were one.
+/// Sends the bytes of several slices, [`MOST_SLICES`] at most, as if they were one.
+///
+/// On a connection that the peer has closed there is a signal, which Rust's runtime has the process
+/// ignore.
 ///
 /// # Errors
 /// As [`send`].
@@ -94,9 +100,6 @@ pub(crate) fn send_vectored(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> i
         n as libc::ssize_t
     })
 }
-
-/// The kernel takes no more in one call (`UIO_MAXIOV`).
-const MOST_SLICES: usize = 1024;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,8 @@
 //! A connected socket of the operating system, and its registration with the reactor.
 
 use super::ext::TcpKeepalive;
-use crate::sys::transfer;
+use crate::sys::transfer::{self, MOST_SLICES};
+use nix::errno::Errno;
 use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 use pingora_error::Result;
 use std::io::{self, IoSlice};
@@ -9,9 +10,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::task::{Context, Poll, ready};
 use tokio::io::{Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-
-/// One write of at least so many bytes counts as work after which other tasks may want a turn.
-const LARGE_WRITE: usize = 16 * 1024;
 
 /// A TCP or Unix socket that never blocks.
 ///
@@ -267,9 +265,7 @@ impl Plain {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if bytes.len() >= LARGE_WRITE {
-            ready!(self.poll_turn(cx, Direction::Out))?;
-        }
+        ready!(self.poll_turn(cx, Direction::Out))?;
         self.poll_transfer(cx, Direction::Out, bytes.len(), |fd| {
             transfer::send(fd, bytes)
         })
@@ -281,22 +277,27 @@ impl Plain {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // As many as one call takes: what is less than all of them is what the socket had room for.
+        let slices = slices.get(..MOST_SLICES).unwrap_or(slices);
         let most = slices.iter().map(|slice| slice.len()).sum();
-        if most >= LARGE_WRITE {
-            ready!(self.poll_turn(cx, Direction::Out))?;
-        }
+        ready!(self.poll_turn(cx, Direction::Out))?;
         self.poll_transfer(cx, Direction::Out, most, |fd| {
             transfer::send_vectored(fd, slices)
         })
     }
 
-    /// Pending where the task has done enough for now, although more could be moved.
-    fn poll_turn(&self, cx: &mut Context<'_>, direction: Direction) -> Poll<io::Result<()>> {
-        match self.handle {
-            // Does not go on like this: what is there to be read was there when it was accepted.
-            Handle::Fresh(_) => Poll::Ready(Ok(())),
-            _ => self.poll_ready(cx, direction),
+    /// Pending where the task has done enough for now, although more could be moved. Asked before every
+    /// write, and before a read where the last one found more than it could take.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, direction: Direction) -> Poll<io::Result<()>> {
+        if let Handle::Fresh(_) = self.handle {
+            if direction == Direction::Out {
+                // The answer to what was there when it was accepted; one that goes on has to wait for
+                // the next request, or for room.
+                return Poll::Ready(Ok(()));
+            }
+            self.register()?;
         }
+        self.poll_ready(cx, direction)
     }
 
     /// A system call of somebody else's that reads from the descriptor, or writes to it. What it
@@ -311,9 +312,12 @@ impl Plain {
         self.poll_transfer(cx, direction, 0, call)
     }
 
-    /// Closes the direction in which we write.
+    /// Closes the direction in which we write. A connection that is gone already is no error.
     pub(crate) fn shutdown(&self) -> io::Result<()> {
-        Ok(shutdown(self.fd()?.as_raw_fd(), Shutdown::Write)?)
+        match shutdown(self.fd()?.as_raw_fd(), Shutdown::Write) {
+            Ok(()) | Err(Errno::ENOTCONN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

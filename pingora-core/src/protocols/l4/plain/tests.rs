@@ -187,3 +187,70 @@ async fn a_connection_that_was_reset_says_so() {
         .unwrap_err();
     assert_eq!(failed.kind(), io::ErrorKind::ConnectionReset);
 }
+
+#[tokio::test]
+async fn a_writer_that_is_never_stopped_leaves_others_their_turn() {
+    let (client, server) = pair();
+    let drain = std::thread::spawn(move || {
+        let mut client = client;
+        while client.read(&mut [0; 64 * 1024]).is_ok_and(|n| n > 0) {}
+    });
+    let mut plain = Plain::accepted(server, false);
+    plain.register().unwrap();
+    let mut writes = 0;
+    let pending: Poll<()> = {
+        let mut writing = pin!(async {
+            loop {
+                poll_fn(|cx| plain.poll_write(cx, b"a little"))
+                    .await
+                    .unwrap();
+                writes += 1;
+                assert!(writes < 1000, "never pending, and the socket is not full");
+            }
+        });
+        poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await
+    };
+    assert!(pending.is_pending());
+    drop(plain);
+    drain.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_fresh_socket_that_brings_more_and_more_is_registered() {
+    let (mut client, server) = pair();
+    client.write_all(b"more and more").unwrap();
+    arrived(&server);
+    let mut plain = Plain::accepted(server, true);
+    assert_eq!(read(&mut plain, 4).await, b"more");
+    assert!(matches!(plain.handle, Handle::Fresh(_)));
+    assert_eq!(read(&mut plain, 64).await, b" and more");
+    assert!(matches!(plain.handle, Handle::Tcp(_)));
+}
+
+#[tokio::test]
+async fn more_slices_than_a_call_takes_are_not_taken_for_a_full_socket() {
+    let (mut client, server) = pair();
+    let mut plain = Plain::accepted(server, true);
+    plain.register().unwrap();
+    let slices = vec![IoSlice::new(b"x"); 2 * MOST_SLICES];
+    let mut written = 0;
+    while written < slices.len() {
+        let left = &slices[written..];
+        written += poll_fn(|cx| plain.poll_write_vectored(cx, left))
+            .await
+            .unwrap();
+    }
+    client.read_exact(&mut vec![0; written]).unwrap();
+}
+
+#[tokio::test]
+async fn closing_what_is_gone_is_no_error() {
+    let (client, server) = pair();
+    crate::sys::socket::set_reset_on_close(client.as_raw_fd(), true).unwrap();
+    let mut plain = Plain::accepted(server, false);
+    drop(client);
+    poll_fn(|cx| read_once(&mut plain, 8, cx))
+        .await
+        .unwrap_err();
+    plain.shutdown().unwrap();
+}
