@@ -31,7 +31,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use stripe::Stripe;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::runtime::Id;
+use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 
 /// What may happen on an idle connection. Either way it can't be used any more.
@@ -56,10 +56,10 @@ pub trait Poolable: Send + 'static {
         None
     }
 
-    /// The runtime that the connection's socket is registered with. By default that is the present
-    /// one; a type that remembers is cheaper to ask.
+    /// The runtime that the connection's socket is registered with. By default that is the one that the
+    /// caller is in; a type that remembers is cheaper to ask.
     fn runtime(&self) -> RuntimeId {
-        runtime_id()
+        Handle::try_current().ok().map(|handle| handle.id())
     }
 }
 
@@ -177,9 +177,10 @@ impl<S: Poolable> Pool<S> {
             return;
         }
         // As long as nobody has more than a fair share, there is nothing to be counted.
-        if own.len() > self.share && self.len() > self.capacity {
+        let mut others = others.into_iter();
+        while own.len() > self.share && self.len() > self.capacity {
             let evicted = own.evict_all_but(1);
-            if evicted.is_none() && !others.into_iter().any(|s| s.try_evict().is_some()) {
+            if evicted.is_none() && !others.any(|s| s.try_evict().is_some()) {
                 drop(own.evict_all_but(0));
             }
         }

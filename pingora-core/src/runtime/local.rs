@@ -46,10 +46,10 @@ pub fn worker_id() -> usize {
     })
 }
 
-/// The tokio runtime that this thread works for, or, on threads of other makers, the one that it is in.
-/// `None` where there is none.
+/// The tokio runtime that this thread is a worker of, or, on other threads, the one that it is in. `None`
+/// where there is none.
 ///
-/// A thread of ours that blocks on another runtime in between is still told its own.
+/// A worker that blocks on another runtime in between is still told its own.
 #[inline]
 pub fn runtime_id() -> Option<Id> {
     RUNTIME
@@ -57,8 +57,8 @@ pub fn runtime_id() -> Option<Id> {
         .or_else(|| Handle::try_current().ok().map(|handle| handle.id()))
 }
 
-/// Says that this thread will work for the runtime that it is in, until it ends: asking tokio each time
-/// costs two atomic operations.
+/// Says that this thread will be a worker of the runtime that it is in, until it ends: asking tokio each
+/// time costs two atomic operations.
 pub(super) fn belong_to_runtime() {
     RUNTIME.set(Handle::try_current().ok().map(|handle| handle.id()));
 }

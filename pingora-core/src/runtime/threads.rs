@@ -2,6 +2,7 @@
 
 use super::{Handle, RuntimeOpts, local};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -45,8 +46,15 @@ impl Runtime {
 
     fn stealing(name: &str, threads: usize, options: &RuntimeOpts) -> io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
+        // The first threads are the workers; those for blocking calls come when they are needed.
+        let started = AtomicUsize::new(0);
         let runtime = configure(&mut builder, name, options)
             .worker_threads(threads)
+            .on_thread_start(move || {
+                if started.fetch_add(1, Ordering::Relaxed) < threads {
+                    local::belong_to_runtime();
+                }
+            })
             .build()?;
         Ok(Runtime {
             handle: Handle::stealing(runtime.handle().clone()),
@@ -123,7 +131,6 @@ impl Drop for Runtime {
 
 fn configure<'a>(builder: &'a mut Builder, name: &str, options: &RuntimeOpts) -> &'a mut Builder {
     builder.enable_all().thread_name(name);
-    builder.on_thread_start(local::belong_to_runtime);
     if let Some(most) = options.max_blocking_threads {
         builder.max_blocking_threads(most.max(1));
     }

@@ -5,7 +5,6 @@ use crate::connectors::pool::{IdleEvent, Pool, Poolable, RuntimeId};
 use crate::connectors::{ConnectorOptions, TransportConnector};
 use crate::protocols::Stream;
 use crate::protocols::http::v1::client::{HttpSession, Origin};
-use crate::runtime::local::runtime_id;
 use crate::upstreams::peer::Peer;
 use pingora_error::Result;
 use std::fmt;
@@ -44,7 +43,7 @@ impl Poolable for HttpSession {
     fn runtime(&self) -> RuntimeId {
         match self.origin() {
             Some(origin) => origin.runtime,
-            None => runtime_id(),
+            None => Handle::try_current().ok().map(|handle| handle.id()),
         }
     }
 }

@@ -387,3 +387,27 @@ async fn the_janitor_goes_with_the_pool() {
     assert!(is_dropped(&state));
     eventually(|| metrics.num_alive_tasks() == 0).await;
 }
+
+#[test]
+fn a_connection_of_another_runtime_is_not_taken_for_one_of_ours() {
+    let ours = crate::runtime::Runtime::new("ours", 1, &Default::default()).unwrap();
+    let (reply, taken) = std::sync::mpsc::channel();
+    ours.handle().spawn(async move {
+        let blocking = tokio::task::spawn_blocking(|| {
+            let mut inner = tokio::runtime::Builder::new_current_thread();
+            let inner = inner.enable_all().build().unwrap();
+            let pool: Pool<Stream> = Pool::new(8, None);
+            let far = inner.block_on(async {
+                let (near, far) = tcp_pair().await;
+                pool.put(1, near, None);
+                far
+            });
+            // On a thread of ours, and outside of the other runtime, which nobody drives any more.
+            let taken = pool.take(1).is_some();
+            drop((far, inner));
+            taken
+        });
+        reply.send(blocking.await.unwrap()).unwrap();
+    });
+    assert!(!taken.recv().unwrap());
+}
