@@ -272,11 +272,6 @@ where
         self.inner
             .connected_to_upstream(session, reused, peer, fd, digest, ctx)
             .await?;
-        if session.upstream_compression.is_enabled() {
-            // What the client can read decides, whatever is asked of the upstream.
-            let client = session.downstream_session.req_header();
-            session.upstream_compression.request_filter(client);
-        }
         let bridge = match send_unseen(session, upstream, peer)? {
             true => None,
             false => {
@@ -293,6 +288,11 @@ where
                 bridge
             }
         };
+        if session.upstream_compression.is_enabled() {
+            // What the client can read decides, whatever is asked of the upstream.
+            let client = session.downstream_session.req_header();
+            session.upstream_compression.request_filter(client);
+        }
         Forward::new(self, session, ctx, upstream, peer, bridge)
             .run()
             .await
@@ -449,7 +449,10 @@ fn send_unseen<S>(
     peer: &HttpPeer,
 ) -> Result<bool> {
     let is_seen = !session.noted.is_default(defaults::UPSTREAM_REQUEST);
-    let is_translated = session.is_http2() || !matches!(upstream, ClientSession::H1(_));
+    let version = session.downstream_session.req_header().line().version;
+    let is_translated = version == Version::HTTP_2
+        || session.is_http2()
+        || !matches!(upstream, ClientSession::H1(_));
     if is_seen || is_translated || !session.is_body_empty() {
         return Ok(false);
     }

@@ -607,3 +607,31 @@ async fn compressed_responses_are_framed_anew() {
     }
     assert_eq!(heads.connections(), [0, 0]);
 }
+
+proxy!(CompressesLate {
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        _: &mut RequestHeader,
+        _: &mut (),
+    ) -> Result<()> {
+        session.upstream_compression.adjust_level(1);
+        Ok(())
+    }
+});
+
+#[tokio::test]
+async fn compression_may_be_decided_upon_in_the_filter_of_the_request() {
+    let text = "all work and no play ".repeat(500);
+    let length = text.len();
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{text}"
+    );
+    let origin = Origin::always(&answer).await;
+    let proxy = proxy_of(CompressesLate::to(&origin));
+    let mut client = Client::of(&proxy);
+    let asks = GET.replace("\r\n\r\n", "\r\nAccept-Encoding: gzip\r\n\r\n");
+    let answer = client.ask(&asks).await;
+    let head = answer.split_once("\r\n\r\n").unwrap().0.to_lowercase();
+    assert!(head.contains("content-encoding: gzip"), "{head}");
+}
