@@ -86,7 +86,7 @@ impl Acceptor {
 
     /// Accepts until `stop` is done, and closes the socket. If `stop` says so, takes what is already
     /// waiting in the socket's queue first, so that nobody whose connection was established is turned
-    /// away.
+    /// away; but for those that the kernel still holds back because they have said nothing.
     pub(crate) async fn run(
         mut self,
         stop: impl Future<Output = bool>,

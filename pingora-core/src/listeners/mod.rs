@@ -97,7 +97,9 @@ impl ListenerConfig {
 
     /// Sets whether the kernel holds a connection back until it has brought something to read, for a
     /// second at most (`TCP_DEFER_ACCEPT`). Accepting and reading then take one wake-up instead of two,
-    /// and clients that connect in advance cost nothing here meanwhile.
+    /// and clients that connect in advance cost nothing here meanwhile. They wait among those whose
+    /// connection is half open; where these are too many, and the kernel answers with SYN cookies, nobody
+    /// is held back. When the endpoint is closed, who is held back is reset.
     ///
     /// By default this is on where clients speak first: with TLS, and where the application
     /// [says so](crate::apps::ServerApp::client_speaks_first), as HTTP does; but not with a
