@@ -1,0 +1,288 @@
+//! Where fields stand in the head that they arrived in.
+
+use super::added::Added;
+use crate::control_field::ControlField;
+use crate::name_cases::{FieldRefused, NameCases};
+use bytes::{BufMut, Bytes};
+use http::{HeaderMap, HeaderName};
+
+/// Longer names go straight into the map, which may refuse them.
+const LONGEST_NAME: usize = 1024;
+/// A head with more fields goes into the map: so many bits are at hand to mark the control fields with.
+const MOST_FIELDS: usize = u64::BITS as usize;
+/// Where a field stands is told in 32 bits.
+pub(super) const LONGEST_HEAD: usize = u32::MAX as usize;
+
+/// Where one field stands in its head.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    name: u32,
+    value: u32,
+    value_len: u32,
+    name_len: u16,
+    control: Option<ControlField>,
+    /// Whether the whole line stands there just as it would be written.
+    is_line: bool,
+}
+
+impl Span {
+    /// `None`: it does not lie in `head`. That is no longer than [`LONGEST_HEAD`], and the name no
+    /// longer than [`LONGEST_NAME`].
+    #[inline]
+    fn new(head: &[u8], name: &[u8], control: Option<ControlField>, value: &[u8]) -> Option<Self> {
+        let offset = |part: &[u8]| {
+            let at = (part.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
+            let room = head.len().checked_sub(at)?;
+            (part.len() <= room).then_some(at as u32)
+        };
+        let mut span = Self {
+            name: offset(name)?,
+            name_len: name.len() as u16,
+            control,
+            // An empty value may lie anywhere.
+            value: offset(value).or(value.is_empty().then_some(0))?,
+            value_len: value.len() as u32,
+            is_line: false,
+        };
+        let (name_end, value) = (span.name_end(), span.value_range());
+        span.is_line = value.start == name_end + 2
+            && head.get(name_end..value.start) == Some(b": ")
+            && head.get(value.end..value.end + 2) == Some(b"\r\n");
+        Some(span)
+    }
+
+    #[inline]
+    fn name<'h>(&self, head: &'h [u8]) -> &'h [u8] {
+        head.get(self.name as usize..self.name_end())
+            .unwrap_or_default()
+    }
+
+    #[inline]
+    fn name_end(&self) -> usize {
+        self.name as usize + usize::from(self.name_len)
+    }
+
+    #[inline]
+    fn value_range(&self) -> std::ops::Range<usize> {
+        self.value as usize..(self.value + self.value_len) as usize
+    }
+
+    #[inline]
+    fn value<'h>(&self, head: &'h [u8]) -> &'h [u8] {
+        head.get(self.value_range()).unwrap_or_default()
+    }
+
+    /// The whole line with its CRLF, if it stands in the head just as it would be written.
+    #[inline]
+    fn line(&self) -> Option<std::ops::Range<usize>> {
+        let line = self.name as usize..self.value_range().end + 2;
+        self.is_line.then_some(line)
+    }
+}
+
+/// Fields that still are where they arrived. Empty, if they are in the map.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    pub(super) head: Bytes,
+    pub(super) spans: Vec<Span>,
+    /// Which of them are control fields, a bit each.
+    pub(super) control: u64,
+    pub(super) added: Added,
+}
+
+impl Clone for Wire {
+    fn clone(&self) -> Self {
+        Self {
+            head: self.head.clone(),
+            spans: self.spans.clone(),
+            control: self.control,
+            added: self.added.clone(),
+        }
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        self.head.clone_from(&other.head);
+        self.spans.clone_from(&other.spans);
+        self.control = other.control;
+        self.added.assign_from(&other.added);
+    }
+}
+
+impl Wire {
+    #[inline]
+    pub(super) fn is_used(&self) -> bool {
+        !self.head.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.head = Bytes::new();
+        self.spans.clear();
+        self.control = 0;
+        self.added.clear();
+    }
+
+    /// Whether a field of this name may be added: one that has to be found by its name, or that takes
+    /// the place of another, goes into the map.
+    pub(super) fn may_add(&self, name: &HeaderName) -> bool {
+        let bytes = name.as_str().as_bytes();
+        let is_same = |span: &Span| {
+            usize::from(span.name_len) == bytes.len()
+                && span.name(&self.head).eq_ignore_ascii_case(bytes)
+        };
+        self.added.has_room()
+            && ControlField::of(bytes).is_none()
+            && !self.spans.iter().any(is_same)
+            && !self.added.has(name)
+    }
+
+    #[inline]
+    pub(super) fn control_fields(&self) -> impl Iterator<Item = (ControlField, &[u8])> {
+        let mut left = self.control;
+        std::iter::from_fn(move || {
+            let span = self.spans.get(left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some((span.control?, span.value(&self.head)))
+        })
+    }
+
+    /// Removes the control fields that `gone` names.
+    #[inline]
+    pub(super) fn remove_control_fields(&mut self, mut gone: impl FnMut(ControlField) -> bool) {
+        let mut left = self.control;
+        while let Some(place) = (u64::BITS - 1).checked_sub(left.leading_zeros()) {
+            // The last one first: those in front of it stay where they are.
+            let before = (1 << place) - 1;
+            left &= before;
+            let field = self.spans.get(place as usize).and_then(|s| s.control);
+            if field.is_some_and(&mut gone) {
+                self.spans.remove(place as usize);
+                self.control = self.control & before | self.control >> 1 & !before;
+            }
+        }
+    }
+
+    /// Keeps a field where it is. `false`: it has to go into the map.
+    #[inline]
+    pub(super) fn push(&mut self, span: Option<Span>) -> bool {
+        let place = self.spans.len();
+        let Some(span) = span.filter(|_| place < MOST_FIELDS) else {
+            return false;
+        };
+        if span.control.is_some() {
+            self.control |= 1 << place;
+        }
+        self.spans.push(span);
+        true
+    }
+
+    /// Moves the fields into a map. What the map would refuse was refused on arrival.
+    pub(super) fn fill(&self, headers: &mut HeaderMap, cases: &mut NameCases) {
+        self.fill_from(&self.head, headers, cases);
+    }
+
+    /// [`fill`](Self::fill) from a head that was not taken in yet.
+    pub(super) fn fill_from(&self, head: &Bytes, headers: &mut HeaderMap, cases: &mut NameCases) {
+        headers.reserve(self.spans.len());
+        for span in &self.spans {
+            let name = span.name(head);
+            let value = head.slice_ref(span.value(head));
+            if cases.append_parsed(headers, name, value).is_err() {
+                debug_assert!(false, "the tokeniser and the map disagree");
+            }
+        }
+        self.added.fill(headers, cases);
+    }
+
+    /// Copies the fields, neighbours in one piece.
+    #[inline]
+    pub(super) fn write(&self, buf: &mut impl BufMut) {
+        let mut run = 0..0;
+        for span in &self.spans {
+            match span.line() {
+                Some(line) if line.start == run.end => run.end = line.end,
+                line => {
+                    buf.put_slice(self.head.get(run).unwrap_or_default());
+                    run = line.clone().unwrap_or(0..0);
+                    if line.is_none() {
+                        buf.put_slice(span.name(&self.head));
+                        buf.put_slice(b": ");
+                        buf.put_slice(span.value(&self.head));
+                        buf.put_slice(b"\r\n");
+                    }
+                }
+            }
+        }
+        buf.put_slice(self.head.get(run).unwrap_or_default());
+        self.added.write(buf);
+    }
+}
+
+/// Takes in the fields of a head as the tokeniser found them. They are left where they are until
+/// somebody asks for them; [`RequestHeader::keep_head`](crate::RequestHeader::keep_head) or its twin has to
+/// follow.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct ParsedFields<'a> {
+    /// Whether fields stay where they are, so far.
+    pub(super) stay: bool,
+    pub(super) head: &'a Bytes,
+    pub(super) wire: &'a mut Wire,
+    pub(super) headers: &'a mut HeaderMap,
+    pub(super) cases: &'a mut NameCases,
+}
+
+impl ParsedFields<'_> {
+    /// Adds a field whose name and value lie in the head. `control` is what [`ControlField::of`] says
+    /// of the name.
+    #[inline]
+    pub fn push(
+        &mut self,
+        name: &[u8],
+        control: Option<ControlField>,
+        value: &[u8],
+    ) -> std::result::Result<(), FieldRefused> {
+        let is_short = self.stay && name.len() <= LONGEST_NAME;
+        let span = is_short.then(|| Span::new(self.head, name, control, value));
+        match self.wire.push(span.flatten()) {
+            true => Ok(()),
+            false => self.push_into_map(name, value),
+        }
+    }
+
+    /// [`push`](Self::push) of a line that is written `name: value` and CRLF, and where it begins.
+    #[inline]
+    pub fn push_line(
+        &mut self,
+        at: usize,
+        name: &[u8],
+        control: Option<ControlField>,
+        value: &[u8],
+    ) -> std::result::Result<(), FieldRefused> {
+        let is_short = self.stay && name.len() <= LONGEST_NAME;
+        let span = is_short.then(|| Span {
+            name: at as u32,
+            value: (at + name.len() + 2) as u32,
+            value_len: value.len() as u32,
+            name_len: name.len() as u16,
+            control,
+            is_line: true,
+        });
+        match self.wire.push(span) {
+            true => Ok(()),
+            false => self.push_into_map(name, value),
+        }
+    }
+
+    #[cold]
+    fn push_into_map(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+    ) -> std::result::Result<(), FieldRefused> {
+        self.stay = false;
+        self.wire.fill_from(self.head, self.headers, self.cases);
+        self.wire.clear();
+        let value = Bytes::copy_from_slice(value);
+        self.cases.append_parsed(self.headers, name, value)
+    }
+}
