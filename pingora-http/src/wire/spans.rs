@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes};
 use http::{HeaderMap, HeaderName};
 
 /// Longer names go straight into the map, which may refuse them.
-const LONGEST_NAME: usize = 1024;
+pub(super) const LONGEST_NAME: usize = 1024;
 /// A head with more fields goes into the map: so many bits are at hand to mark the control fields with.
 const MOST_FIELDS: usize = u64::BITS as usize;
 /// Where a field stands is told in 32 bits.

@@ -1,5 +1,6 @@
 //! A head whose fields are where they arrived says the same as one with a map.
 
+use super::spans::LONGEST_NAME;
 use super::*;
 use crate::RequestHeader;
 
