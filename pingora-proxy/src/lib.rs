@@ -5,8 +5,9 @@
 //! # Where things are
 //! - [`ProxyHttp`]: the phases, in the order of a request.
 //! - [`Session`]: what the phases work on.
-//! - [`HttpProxy`]: runs the phases. `proxy.rs` reads like the phase chart; `exchange.rs` is one
-//!   exchange with one upstream; `engine/` waits on both sides at once.
+//! - [`HttpProxy`]: runs the phases. `proxy.rs` reads like the phase chart; `flow/forward.rs` is one
+//!   exchange with one upstream.
+//! - [`engine`]: waits on both sides at once, whatever flows between them.
 //!
 //! # What it is not
 //! It speaks no protocol and owns no socket: that is `pingora-core`. There is no cache yet; its
@@ -18,13 +19,14 @@
 #![forbid(unsafe_code)]
 
 mod defaults;
-mod engine;
-mod exchange;
+pub mod engine;
+mod flow;
 mod phase;
 mod proxy;
 mod proxy_trait;
 mod purge;
 mod range;
+mod retry;
 mod service;
 mod session;
 mod status;

@@ -1,5 +1,6 @@
 use crate::defaults::{self, Known, Noted};
-use crate::exchange::Forward;
+use crate::flow::forward::Forward;
+use crate::retry::{Facts, Verdict};
 use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner, UnderWay};
 use crate::{ProxyHttp, ProxyWarnLogContext, Session};
 use async_trait::async_trait;
@@ -168,15 +169,15 @@ where
             let Err(error) = self.try_upstream(session, ctx).await else {
                 return Ok(());
             };
-            let may_retry = error.retry()
-                && retries < self.max_retries
-                && session.response_written().is_none()
-                && !session.informed
-                && !session.retry_buffer_truncated();
-            if !may_retry {
+            let facts = Facts::of(session, error.retry(), retries, self.max_retries);
+            if let Verdict::End(refusal) = facts.verdict() {
+                if facts.allowed {
+                    log::info!("not tried again, since {refusal}: {error}");
+                }
                 return Err(error);
             }
             retries += 1;
+            session.discard_response();
             let context = ProxyWarnLogContext::UpstreamRetry;
             if !self
                 .inner
@@ -348,6 +349,9 @@ where
 
     #[cold]
     async fn fail(&self, session: &mut Session, ctx: &mut SV::CTX, error: BError) -> Outcome {
+        if session.response_written().is_none() {
+            session.discard_response();
+        }
         let answer = self.inner.fail_to_proxy(session, &error, ctx);
         let answer = AssertUnwindSafe(answer).catch_unwind().await;
         let (status, intact) = match answer {

@@ -39,7 +39,7 @@ pub struct Session {
     pub(crate) upstream: UpstreamFigures,
     pub(crate) shutting_down: bool,
     /// An informational response went to the client: what follows must be its final one.
-    pub(crate) informed: bool,
+    pub(crate) announced: bool,
     /// The trailers of the request's body, kept for another try.
     pub(crate) request_trailers: Option<Box<HeaderMap>>,
 }
@@ -70,7 +70,7 @@ impl Session {
             noted,
             upstream: UpstreamFigures::default(),
             shutting_down: false,
-            informed: false,
+            announced: false,
             request_trailers: None,
         }
     }
@@ -306,6 +306,13 @@ impl Session {
     /// Whether the process was shutting down when this request began.
     pub fn is_process_shutting_down(&self) -> bool {
         self.shutting_down
+    }
+
+    /// The response whose head the filters have seen will not be sent: another one takes its place.
+    #[cold]
+    pub(crate) fn discard_response(&mut self) {
+        self.upstream_compression.response_discarded();
+        self.downstream_modules_ctx.response_discarded();
     }
 
     /// Notes that a phase's default ran for the type `T`.

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod failures;
+mod first_pieces;
 mod http2;
 mod messages;
 mod phases;

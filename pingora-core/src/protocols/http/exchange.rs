@@ -6,7 +6,7 @@
 //! [`queued`](DownstreamHalf::queued) of the other is under its mark.
 
 use super::HttpTask;
-pub use super::v1::{SpliceSink, SpliceSource};
+pub use crate::protocols::l4::splice::{SpliceSink, SpliceSource};
 use crate::timeout::{Deadline, Deadlines};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -45,6 +45,9 @@ pub trait DownstreamHalf {
 
     /// How many bytes are queued.
     fn queued(&self) -> usize;
+
+    /// Drops what is queued for a client that does not take it, so that nothing more waits for it.
+    fn discard_queued(&mut self) {}
 
     /// Whether the client has forbidden to send more for now: whatever is read for it would wait here.
     fn is_stalled(&self) -> bool {

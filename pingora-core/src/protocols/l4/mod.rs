@@ -4,6 +4,7 @@ mod bind;
 mod buffers;
 mod connect;
 pub mod ext;
+pub(crate) mod faults;
 pub mod listener;
 pub(crate) mod plain;
 pub mod socket;

@@ -1,7 +1,7 @@
 //! Halves that do exactly what a test tells them, and remember whom to wake.
 
 use super::super::state::{Exchange, OnFailure};
-use super::super::turn::{Event, Limits, QUEUE_MARK, Turn};
+use super::super::turn::{Event, Failure, Limits, QUEUE_MARK, Turn};
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora_core::protocols::http::HttpTask;
@@ -340,9 +340,9 @@ impl Rig {
                 }
                 self.down.queue(task).unwrap();
             }
-            Event::UpstreamUnwritable(error) => {
+            Event::Failed(Failure::UpstreamUnwritable(error)) => {
                 if self.exchange.upstream_unwritable() == OnFailure::End {
-                    return Some(Event::UpstreamUnwritable(error));
+                    return Some(Event::Failed(Failure::UpstreamUnwritable(error)));
                 }
             }
             other => return Some(other),

@@ -47,6 +47,10 @@ impl DownstreamHalf for Session {
         each!(self, s => s.queued())
     }
 
+    fn discard_queued(&mut self) {
+        Session::discard_queued(self);
+    }
+
     fn is_stalled(&self) -> bool {
         matches!(self, Session::H2(s) if s.is_stalled())
     }
