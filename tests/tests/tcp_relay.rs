@@ -337,7 +337,8 @@ async fn a_relay_of_tcp_is_a_handler_of_the_engine() {
             far_in.read_to_end(&mut got_up),
             near_in.read_to_end(&mut got_down),
         );
-        (read_up.unwrap(), read_down.unwrap());
+        assert_eq!(read_up.unwrap(), got_up.len());
+        assert_eq!(read_down.unwrap(), got_down.len());
         assert!(got_up.starts_with(b"hello") && got_up[5..] == up[..]);
         assert!(got_down == down);
     };
