@@ -11,8 +11,7 @@
 //!
 //! # What it is not
 //! It speaks no protocol and owns no socket: that is `pingora-core`. There is no cache yet; its
-//! phases are there and are not called. Custom protocols have their names reserved and are not built
-//! yet.
+//! phases are there and are not called.
 //!
 //! # Features
 //! - `openssl` (default), `openssl-vendored`: as in `pingora-core`.

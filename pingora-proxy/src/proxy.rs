@@ -2,7 +2,7 @@ use crate::defaults::{self, Known, Noted};
 use crate::flow::forward::Forward;
 use crate::retry::{Facts, Verdict};
 use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner, UnderWay};
-use crate::{ProxyHttp, ProxyWarnLogContext, Session};
+use crate::{ProcessCustomSession, ProxyHttp, ProxyWarnLogContext, Session};
 use async_trait::async_trait;
 use futures::FutureExt;
 use http::header::{HOST, TRANSFER_ENCODING};
@@ -15,12 +15,13 @@ use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
+use pingora_core::protocols::http::custom::ClientSessionCustom;
 use pingora_core::protocols::http::h1::{self, BodyLength};
 use pingora_core::protocols::http::hop_by_hop::{self, H1UpgradePolicy, HttpUpstreamRequestPolicy};
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::protocols::http::websocket::{self, Bridge};
 use pingora_core::protocols::http::{RecycledRequest, ServerSession};
-use pingora_core::protocols::{ALPN, UniqueID};
+use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
@@ -52,6 +53,7 @@ where
     /// Filters over requests and responses; see [`ProxyHttp::init_downstream_modules`].
     pub downstream_modules: HttpModules,
     max_retries: usize,
+    pub(crate) on_custom: Option<ProcessCustomSession<SV, C>>,
     known: Known,
     subrequests: UnderWay,
 }
@@ -82,6 +84,7 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
             h2_options: None,
             downstream_modules: HttpModules::new(),
             max_retries: conf.max_retries,
+            on_custom: None,
             known: Known::default(),
             subrequests: UnderWay::default(),
         }
@@ -237,7 +240,7 @@ where
                     self.connector.prefer_h1(&*peer);
                 }
                 // A connection that others came to use meanwhile is as good as one that was kept.
-                let reused = reused || upstream.as_http2().is_some_and(|s| s.conn.is_shared());
+                let reused = reused || upstream.is_shared();
                 Err(self
                     .inner
                     .error_while_proxy(&peer, session, error, ctx, reused))
@@ -264,11 +267,7 @@ where
         upstream: &mut ClientSession<C::Session>,
         reused: bool,
     ) -> Result<()> {
-        let fd = match &*upstream {
-            ClientSession::H1(session) => session.id(),
-            ClientSession::H2(session) => session.fd(),
-            ClientSession::Custom(_) => -1,
-        };
+        let fd = upstream.id();
         let digest = upstream.digest();
         self.inner
             .connected_to_upstream(session, reused, peer, fd, digest, ctx)
@@ -282,7 +281,7 @@ where
                 self.inner
                     .upstream_request_filter(session, request, ctx)
                     .await?;
-                if upstream.as_http2().is_none() {
+                if upstream.version() != Version::HTTP_2 {
                     frame_request(request, session)?;
                 }
                 upstream.queue_request_header(request)?;
@@ -430,7 +429,7 @@ fn response_is_whole(session: &mut Session) -> bool {
 
 /// Makes of the request that came in the one that goes to the upstream, but for what the user's filter
 /// does, and for the framing of its body.
-fn prepare_request<S>(
+fn prepare_request<S: ClientSessionCustom>(
     request: &mut RequestHeader,
     upstream: &ClientSession<S>,
     peer: &HttpPeer,
@@ -447,7 +446,7 @@ fn prepare_request<S>(
 
 /// Sends a request that nobody wants to see on its way, without making a copy of it: where the filter is
 /// known to be the default, and both sides speak HTTP/1. `false`: a copy has to be made.
-fn send_unseen<S>(
+fn send_unseen<S: ClientSessionCustom>(
     session: &mut Session,
     upstream: &mut ClientSession<S>,
     peer: &HttpPeer,
@@ -455,7 +454,7 @@ fn send_unseen<S>(
     let is_seen = !session.noted.is_default(defaults::UPSTREAM_REQUEST);
     let version = session.downstream_session.req_header().line().version;
     let is_translated = version == Version::HTTP_2
-        || session.is_http2()
+        || session.version() == Version::HTTP_2
         || !matches!(upstream, ClientSession::H1(_));
     if is_seen || is_translated || !session.is_body_empty() {
         return Ok(false);
@@ -469,12 +468,15 @@ fn send_unseen<S>(
 }
 
 /// Makes of a request in the client's version of HTTP one in the upstream's.
-fn translate_request<S>(
+fn translate_request<S: ClientSessionCustom>(
     request: &mut RequestHeader,
     upstream: &ClientSession<S>,
     policy: &HttpUpstreamRequestPolicy,
 ) -> Result<Option<Box<Bridge>>> {
-    let (from, to_http2) = (request.line().version, upstream.as_http2().is_some());
+    let (from, to_http2) = (
+        request.line().version,
+        upstream.version() == Version::HTTP_2,
+    );
     let mut bridge = None;
     if from == Version::HTTP_2 {
         if websocket::connect_protocol(request).is_some() {
@@ -577,6 +579,22 @@ where
         let mut session = Session::new(Box::new(downstream), &self.downstream_modules, noted);
         session.shutting_down = shutting_down;
         self.process(session, left, refused).await
+    }
+
+    async fn process_custom_session(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        match &self.on_custom {
+            Some(serve) => serve(self.clone(), stream, shutdown).await,
+            None => {
+                log::warn!(
+                    "a client chose a protocol that this proxy was given nothing to serve with"
+                );
+                None
+            }
+        }
     }
 
     fn h2_options(&self) -> Option<H2Options> {

@@ -6,6 +6,7 @@ use http::header::HOST;
 use pingora_core::connectors::http::Connector as HttpConnector;
 use pingora_core::connectors::http::custom::Connector;
 use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::protocols::http::custom::ClientSessionCustom;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -145,7 +146,10 @@ impl<C: Connector> HttpHealthCheck<C> {
 }
 
 /// Sends the request and reads up to the head of the answer proper.
-async fn exchange<S>(req: &RequestHeader, session: &mut HttpSession<S>) -> Result<()> {
+async fn exchange<S: ClientSessionCustom>(
+    req: &RequestHeader,
+    session: &mut HttpSession<S>,
+) -> Result<()> {
     session.write_request_header(Box::new(req.clone())).await?;
     session.finish_request_body().await?;
     loop {
@@ -159,7 +163,7 @@ async fn exchange<S>(req: &RequestHeader, session: &mut HttpSession<S>) -> Resul
     }
 }
 
-async fn drain<S>(session: &mut HttpSession<S>) -> Result<()> {
+async fn drain<S: ClientSessionCustom>(session: &mut HttpSession<S>) -> Result<()> {
     while session.read_response_body().await?.is_some() {}
     Ok(())
 }

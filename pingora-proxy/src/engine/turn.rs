@@ -198,7 +198,7 @@ impl Turn {
         let serves = exchange.serves_client();
         if exchange.finished()
             && !exchange.tunnel
-            && !up.wants_flush()
+            && !writes_up(exchange, up)
             && (!serves || self.leaves_last_words(down))
         {
             return Poll::Ready(Event::Complete);
@@ -216,7 +216,7 @@ impl Turn {
             return Poll::Ready(failed);
         }
         let written = !serves || !down.wants_flush();
-        if exchange.finished() && written && !(exchange.tunnel && up.wants_flush()) {
+        if exchange.finished() && written && !(exchange.tunnel && writes_up(exchange, up)) {
             return Poll::Ready(Event::Complete);
         }
         self.downstream_first = !self.downstream_first;
@@ -267,7 +267,7 @@ impl Turn {
                 self.mark_moved(DOWNSTREAM_WRITE);
             }
         }
-        if up.wants_flush() {
+        if writes_up(exchange, up) {
             let before = up.queued();
             if let Poll::Ready(Err(error)) = up.poll_flush(cx) {
                 return Poll::Ready(Event::Failed(Failure::UpstreamUnwritable(error)));
@@ -437,7 +437,7 @@ impl Turn {
         } = self.limits;
         let down_blocked =
             exchange.serves_client() && (down.wants_flush() || self.response.held() > 0);
-        let up_blocked = up.wants_flush() || self.request.held() > 0;
+        let up_blocked = writes_up(exchange, up) || self.request.held() > 0;
         let permission = down.awaits_continue();
         let reads_body = self.reads_body(exchange, up) && !exchange.tunnel && !permission;
         let waits = down_blocked || up_blocked || exchange.tunnel || self.resume_at.is_some();
@@ -490,6 +490,12 @@ impl Turn {
             _ => {}
         }
     }
+}
+
+/// Whether something is to be written to the server. Not to one that has refused it: a half that
+/// does not forget what it could not write would fail again and again.
+fn writes_up<U: UpstreamHalf>(exchange: &Exchange, up: &U) -> bool {
+    exchange.request != RequestFlow::Refused && up.wants_flush()
 }
 
 fn bit(kind: Deadline) -> u32 {

@@ -117,7 +117,8 @@ where
     /// Whether the request has no body because bytes without a frame follow it, on a stream that the
     /// end of a body would close.
     fn asks_for_tunnel(&self) -> bool {
-        let over_http2 = self.upstream.as_http2().is_some() || self.session.is_http2();
+        let (up, down) = (self.upstream.version(), self.session.version());
+        let over_http2 = up == Version::HTTP_2 || down == Version::HTTP_2;
         self.bridge.is_some()
             || over_http2 && self.session.req_header().line().method == Method::CONNECT
     }
@@ -188,10 +189,7 @@ where
         let upgraded = opens_tunnel(self.session, header.line().status);
         hop_by_hop::prepare_downstream_response(&mut header);
         // Whatever the upstream speaks, the client is spoken to in our own version.
-        header.set_version(match self.session.is_http2() {
-            true => Version::HTTP_2,
-            false => Version::HTTP_11,
-        });
+        header.set_version(self.session.version());
         self.note_figures();
         self.proxy
             .inner

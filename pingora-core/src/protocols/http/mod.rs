@@ -15,6 +15,7 @@ pub mod h1;
 pub mod hop_by_hop;
 mod recycled;
 pub mod server;
+mod session_options;
 pub mod subrequest;
 mod task;
 mod timed;

@@ -627,3 +627,16 @@ async fn a_response_is_read_on_for_others_after_its_client_has_left() {
     rig.exchange.response_ended();
     assert!(matches!(rig.poll(), Poll::Ready(Event::Complete)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_half_that_keeps_what_it_could_not_write_is_not_asked_for_ever() {
+    let mut rig = Rig::new(Limits::default());
+    rig.up.out.keeps = true;
+    rig.up.out.break_down();
+    rig.down.body.give(piece("u"));
+    assert!(rig.settle().is_none(), "it waits for the response");
+    assert!(rig.up.wants_flush());
+    rig.up.tasks.give(head(413, true));
+    rig.down.out.grant(1000);
+    assert!(matches!(rig.settle(), Some(Event::Complete)));
+}

@@ -52,15 +52,19 @@ impl DownstreamHalf for Session {
     }
 
     fn is_stalled(&self) -> bool {
-        matches!(self, Session::H2(s) if s.is_stalled())
+        match self {
+            Session::H2(s) => s.is_stalled(),
+            Session::Custom(s) => s.is_stalled(),
+            Session::H1(_) | Session::Subrequest(_) => false,
+        }
     }
 
     fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
-        of_connection!(self, s => s.splice_source(), None)
+        of_connection!(self, s => s.splice_source(), None, c => c.splice_source())
     }
 
     fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
-        of_connection!(self, s => s.splice_sink(), None)
+        of_connection!(self, s => s.splice_sink(), None, c => c.splice_sink())
     }
 
     fn poll_alarm(
@@ -69,6 +73,11 @@ impl DownstreamHalf for Session {
         deadlines: &Deadlines,
         now: Instant,
     ) -> Poll<Deadline> {
-        each!(self, s => s.alarm().poll_expired(cx, deadlines, now))
+        match self {
+            Session::H1(s) => s.alarm().poll_expired(cx, deadlines, now),
+            Session::H2(s) => s.alarm().poll_expired(cx, deadlines, now),
+            Session::Subrequest(s) => s.alarm().poll_expired(cx, deadlines, now),
+            Session::Custom(s) => s.poll_alarm(cx, deadlines, now),
+        }
     }
 }

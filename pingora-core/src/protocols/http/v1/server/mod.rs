@@ -400,14 +400,7 @@ impl HttpSession {
     /// The time that a write may take at present: [`HttpSession::set_write_timeout`], or what the
     /// minimum rate allows for what is queued.
     pub fn get_write_timeout(&self) -> Option<Duration> {
-        let options = &self.inner.options;
-        match options.min_send_rate.filter(|rate| *rate > 0) {
-            Some(rate) => {
-                let seconds = self.inner.out.len() as f64 / rate as f64;
-                Some(Duration::from_secs_f64(seconds.max(1.0)))
-            }
-            None => options.write_timeout,
-        }
+        self.inner.write_limit()
     }
 
     /// Time in which an unwanted request body has to arrive before the connection is closed
