@@ -15,15 +15,18 @@
 //! | field name | [`is_field_name`], [`is_lower_case_field_name`] |
 //! | field value | [`is_field_value`], [`trim`], [`list_elements`] |
 //! | `Content-Length` | [`ContentLength`], [`decimal`] |
+//! | pseudo-header fields, and what is only of HTTP/1 | [`SectionCheck`] |
 //!
 //! Where RFCs leave a choice, the choice is written with the function. Bytes beyond ASCII pass in
 //! field values, in reason phrases and in targets, in any encoding and unchanged; nowhere else.
 
 mod authority;
 mod length;
+mod section;
 
 pub use authority::{host_and_port, is_authority, is_connect_target};
 pub use length::{ContentLength, LengthRefused, decimal};
+pub use section::{Line, Malformed, Section, SectionCheck};
 
 /// The longest request target, in bytes: more than this a [`Uri`](http::Uri) can't hold.
 pub const LONGEST_TARGET: usize = u16::MAX as usize - 1;
