@@ -69,6 +69,7 @@ fn is<const N: usize>(token: &[u8], name: &[u8; N], field: ControlField) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grammar::is_token_byte;
 
     const NAMES: [(&str, ControlField); 12] = [
         ("Connection", ControlField::Connection),
@@ -92,11 +93,6 @@ mod tests {
                 assert_eq!(ControlField::of(name.as_bytes()), Some(field), "{name}");
             }
         }
-    }
-
-    /// `tchar` of RFC 9110 section 5.6.2.
-    fn is_token_byte(byte: u8) -> bool {
-        byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
     }
 
     #[test]

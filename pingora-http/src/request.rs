@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut};
 
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
 use crate::control_field::ControlField;
-use crate::name_cases::{FieldRefused, NameCases};
+use crate::name_cases::{FieldRefused, NameCases, make_sound};
 use crate::target::{self, Target, TargetRefused};
 use crate::wire::{Head, ParsedFields, Parts};
 
@@ -243,6 +243,11 @@ impl RequestHeader {
 /// For parsers and the proxy: not part of the interface for users.
 #[doc(hidden)]
 impl RequestHeader {
+    /// [`From`] parts whose names and values were found sound.
+    pub fn from_sound_parts(parts: ReqParts) -> Self {
+        Self::of_parts(parts, NameCases::default())
+    }
+
     /// A map of the fields that is the caller's own.
     pub fn copied_fields(&self) -> HeaderMap {
         self.head.copied_fields()
@@ -414,9 +419,11 @@ impl Deref for RequestHeader {
 }
 
 impl From<ReqParts> for RequestHeader {
-    /// The spelling of names is not kept.
-    fn from(parts: ReqParts) -> Self {
-        Self::of_parts(parts, NameCases::default())
+    /// The spelling of names is not kept. Fields whose names are no tokens, which the [`http`] crate
+    /// can be made to hold, are left out; whitespace around values is taken off.
+    fn from(mut parts: ReqParts) -> Self {
+        make_sound(&mut parts.headers);
+        Self::from_sound_parts(parts)
     }
 }
 

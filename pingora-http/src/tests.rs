@@ -475,3 +475,57 @@ fn status_and_reason() {
     response.insert_header(header::AGE, value).unwrap();
     assert_eq!(response.headers[header::AGE], "v");
 }
+
+/// The http crate lets a quotation mark pass in a name that is given in lower case.
+#[test]
+fn a_name_that_is_no_token_is_refused_however_it_is_given() {
+    let mark = http::HeaderName::from_static("x\"y");
+    let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+    assert!(request.insert_header(mark.clone(), "1").is_err());
+    assert!(request.append_header(&mark, "1").is_err());
+    assert!(request.append_header("x\"y", "1").is_err());
+    assert!(request.append_header("x\"y".to_string(), "1").is_err());
+    assert!(request.append_header(Bytes::from("x\"y"), "1").is_err());
+    assert!(request.append_header("", "1").is_err());
+    assert_eq!(wire(&request), "");
+
+    let mut response = ResponseHeader::build(200, None).unwrap();
+    assert!(response.insert_header(mark.clone(), "1").is_err());
+    assert!(response.append_header(mark.clone(), "1").is_err());
+
+    let parts = http::Request::builder()
+        .header("a", "1")
+        .header(mark.clone(), "1")
+        .header("b", "2")
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0;
+    assert_eq!(wire(&RequestHeader::from(parts)), "A: 1\r\nB: 2\r\n");
+    let parts = http::Response::builder()
+        .header(mark, "1")
+        .header("b", "2")
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0;
+    let response = ResponseHeader::from(parts);
+    assert_eq!(response.headers.len(), 1);
+}
+
+/// RFC 9113 section 8.2.1: HTTP/2 has no whitespace around values, HTTP/1 does not count it.
+#[test]
+fn whitespace_around_a_value_is_no_part_of_it_however_it_is_given() {
+    let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+    request.insert_header("A", " \tx y\t ").unwrap();
+    request.append_header("A", " ").unwrap();
+    let mut secret = HeaderValue::from_static("s ");
+    secret.set_sensitive(true);
+    request.append_header("B", secret).unwrap();
+    assert_eq!(wire(&request), "A: x y\r\nA: \r\nB: s\r\n");
+    assert!(request.headers["b"].is_sensitive());
+
+    let parts = http::Request::builder().header("a", " 1 ").body(());
+    let request = RequestHeader::from(parts.unwrap().into_parts().0);
+    assert_eq!(wire(&request), "A: 1\r\n");
+}

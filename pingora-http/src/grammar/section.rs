@@ -118,7 +118,7 @@ enum Method {
 /// check.line(b":status", b"200").unwrap();
 /// check.line(b"content-type", b"text/html").unwrap();
 /// assert_eq!(check.line(b"x\"y", b"1"), Err(Malformed::Name));
-/// assert_eq!(check.line(b":path", b"/"), Err(Malformed::LatePseudo));
+/// assert_eq!(check.line(b":path", b"/"), Err(Malformed::MisplacedPseudo));
 /// ```
 #[derive(Debug, Clone)]
 pub struct SectionCheck {
