@@ -54,6 +54,21 @@ impl ControlField {
             _ => None,
         }
     }
+
+    /// Whether the field speaks of a connection of HTTP/1, and must not stand in a message of HTTP/2
+    /// (RFC 9113 section 8.2.2).
+    #[inline]
+    pub fn is_of_http1_only(self) -> bool {
+        matches!(
+            self,
+            Self::Connection
+                | Self::KeepAlive
+                | Self::ProxyConnection
+                | Self::TransferEncoding
+                | Self::Upgrade
+                | Self::Http2Settings
+        )
+    }
 }
 
 /// `field`, if a token is this name. The bit that makes letters lower-case changes no other byte that

@@ -5,6 +5,7 @@ use http::header::AsHeaderName;
 use http::request::Parts as ReqParts;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, Version};
 use pingora_error::{Error, ErrorType, Result};
+use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
 
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
@@ -323,6 +324,22 @@ impl RequestHeader {
     /// About how many bytes [`Self::header_to_h1_wire`] will write.
     pub fn written_len(&self) -> usize {
         self.head.written_len()
+    }
+
+    /// Path and query as they arrived, or the asterisk: what `:path` of HTTP/2 says of this request, byte
+    /// by byte (RFC 9113 section 8.3.1). Only a query without a path, which needs its slash, is copied.
+    pub fn origin_form(&self) -> Cow<'_, [u8]> {
+        let raw = self.raw_target.as_deref();
+        if let Some(path) = raw.filter(|raw| raw.starts_with(b"/")) {
+            return Cow::Borrowed(path);
+        }
+        let line = self.head.line();
+        match line.uri.path_and_query().map(|path| path.as_str()) {
+            None if line.method == Method::OPTIONS => Cow::Borrowed(b"*"),
+            None | Some("") => Cow::Borrowed(b"/"),
+            Some(query) if query.starts_with('?') => Cow::Owned([b"/", query.as_bytes()].concat()),
+            Some(path) => Cow::Borrowed(path.as_bytes()),
+        }
     }
 
     /// Sets a target in origin-form or asterisk-form, which lies in `head` and is kept without a copy.

@@ -529,3 +529,52 @@ fn whitespace_around_a_value_is_no_part_of_it_however_it_is_given() {
     let request = RequestHeader::from(parts.unwrap().into_parts().0);
     assert_eq!(wire(&request), "A: 1\r\n");
 }
+
+#[test]
+fn path_and_query_are_had_in_the_form_of_http2() {
+    let rows: &[(&str, &[u8], &[u8])] = &[
+        ("GET", b"/", b"/"),
+        ("GET", b"/a?q=\"<`{|}\\^>\xe9", b"/a?q=\"<`{|}\\^>\xe9"),
+        ("GET", b"/\xc3\xa9", b"/\xc3\xa9"),
+        ("GET", b"http://a.test", b"/"),
+        ("GET", b"http://a.test/b?c", b"/b?c"),
+        ("GET", b"http://a.test?c", b"/?c"),
+        ("OPTIONS", b"*", b"*"),
+        ("OPTIONS", b"http://a.test/", b"/"),
+    ];
+    for (method, target, expected) in rows {
+        let request = RequestHeader::build(*method, target, None).unwrap();
+        let name = String::from_utf8_lossy(target);
+        assert_eq!(*request.origin_form(), **expected, "{method} {name}");
+    }
+    let mut request = get();
+    request.set_uri(Uri::from_static("http://a.test?c"));
+    assert_eq!(*request.origin_form(), *b"/?c");
+}
+
+/// The rules of the http crate that stand in for ours where it has checked already.
+#[test]
+fn the_http_crate_and_the_grammar_differ_where_it_is_known() {
+    use crate::grammar;
+    for byte in 0..=u8::MAX {
+        let text = [b'a', byte, b'b'];
+        let name = HeaderName::from_bytes(&text).is_ok();
+        assert_eq!(name, grammar::is_field_name(&text), "{byte}");
+        let lower = HeaderName::from_lowercase(&text).is_ok();
+        let expected = grammar::is_lower_case_field_name(&text) || byte == b'"';
+        assert_eq!(lower, expected, "{byte}");
+        assert_eq!(
+            Method::from_bytes(&text).is_ok(),
+            grammar::is_method(&text),
+            "{byte}"
+        );
+        let value = HeaderValue::from_bytes(&text).is_ok();
+        assert_eq!(value, grammar::is_field_value(&text), "{byte}");
+    }
+    for code in 0..=1000 {
+        let text = code.to_string();
+        let known = StatusCode::from_bytes(text.as_bytes()).ok();
+        let status = known.map(|status| status.as_u16());
+        assert_eq!(status, grammar::status_code(text.as_bytes()), "{code}");
+    }
+}

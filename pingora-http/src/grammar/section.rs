@@ -171,14 +171,7 @@ impl SectionCheck {
         }
         let control = ControlField::of(name);
         match control {
-            Some(
-                ControlField::Connection
-                | ControlField::KeepAlive
-                | ControlField::ProxyConnection
-                | ControlField::TransferEncoding
-                | ControlField::Upgrade
-                | ControlField::Http2Settings,
-            ) => Err(Malformed::ConnectionField),
+            Some(field) if field.is_of_http1_only() => Err(Malformed::ConnectionField),
             Some(ControlField::Te) if !value.eq_ignore_ascii_case(b"trailers") => {
                 Err(Malformed::Te)
             }
