@@ -491,7 +491,7 @@ fn translate_request<S: ClientSessionCustom>(
         }
         // One place says who is asked: `Host`, which is where filters look and write.
         if request.line().method != Method::CONNECT || to_http2 {
-            strip_authority(request);
+            request.strip_authority();
         }
     } else if to_http2 && websocket::asks_for_upgrade(request) {
         bridge = Some(Box::new(Bridge::to_connect(request)?));
@@ -501,15 +501,6 @@ fn translate_request<S: ClientSessionCustom>(
         false => Version::HTTP_11,
     });
     Ok(bridge)
-}
-
-/// Leaves path and query of a target.
-fn strip_authority(request: &mut RequestHeader) {
-    let uri = &request.line().uri;
-    if let (Some(path), Some(_)) = (uri.path_and_query(), uri.authority()) {
-        let path = path.clone();
-        request.set_uri(path.into());
-    }
 }
 
 /// Sees to it that a body whose length is not told, or not any more, goes out in chunks.

@@ -1,4 +1,4 @@
-//! The authority of a request: `Host` and the target's own.
+//! The authority of a request: `Host`, `:authority` and the target's own.
 
 use std::net::Ipv6Addr;
 
@@ -6,13 +6,18 @@ use std::net::Ipv6Addr;
 ///
 /// Stricter than RFC 3986 where readers disagree: no user information, no comma (which two merged
 /// fields would have), no zone in an IPv6 address, a port of at most 65535.
-pub fn is_valid_authority(authority: &[u8]) -> bool {
-    authority_host_and_port(authority).is_some()
+pub fn is_authority(authority: &[u8]) -> bool {
+    host_and_port(authority).is_some()
+}
+
+/// Whether this is the target of a CONNECT: an authority whose port is given (RFC 9110 section 9.3.6).
+pub fn is_connect_target(target: &[u8]) -> bool {
+    matches!(host_and_port(target), Some((_, Some(port))) if !port.is_empty())
 }
 
 /// Splits `uri-host [ ":" port ]` into the host (with the brackets of an IPv6 address) and the
-/// digits of the port, which may be empty. `None`: it is not valid, see [`is_valid_authority`].
-pub fn authority_host_and_port(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+/// digits of the port, which may be empty. `None`: it is not valid, see [`is_authority`].
+pub fn host_and_port(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     let (host, port) = match authority {
         [b'[', rest @ ..] => {
             let end = rest.iter().position(|&b| b == b']')?;
