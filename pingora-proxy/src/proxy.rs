@@ -435,7 +435,11 @@ fn prepare_request<S>(
         .get_peer_options()
         .map(|o| o.http_upstream_request_policy);
     let policy = policy.unwrap_or_default();
-    hop_by_hop::prepare_upstream_request(request, &policy)?;
+    let over = match upstream.as_http2() {
+        Some(_) => Version::HTTP_2,
+        None => Version::HTTP_11,
+    };
+    hop_by_hop::prepare_upstream_request(request, &policy, over)?;
     let bridge = translate_request(request, upstream, &policy)?;
     address_request(request, peer)?;
     Ok(bridge)

@@ -87,9 +87,7 @@ pub fn outgoing_request(req: &RequestHeader) -> Result<OutgoingRequest, Fault> {
     Ok(OutgoingRequest {
         body,
         closes: framing.connection.close,
-        upgrade: framing.upgrade.is_some()
-            && framing.connection.upgrade
-            && line.version == Version::HTTP_11,
+        upgrade: framing.asks_for_upgrade(&line.method, line.version),
     })
 }
 

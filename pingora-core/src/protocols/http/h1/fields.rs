@@ -1,6 +1,6 @@
 //! The fields that decide how a message is read, gathered while its head is parsed.
 
-use http::Version;
+use http::{Method, Version};
 
 use super::Fault;
 use super::persistence::ConnectionOptions;
@@ -96,6 +96,16 @@ impl<'a> Framing<'a> {
             parts.all(|part| !part.is_empty() && part.iter().all(|&b| is_token_byte(b)))
         });
         self.upgrade = Some(well_formed && self.upgrade.unwrap_or(true));
+    }
+
+    /// Whether a request with these fields asks for another protocol in a sound way (RFC 9110 section
+    /// 7.8): `Connection: upgrade` and an `Upgrade` that lists protocols, on HTTP/1.1. Its method may be
+    /// any but CONNECT, which has a way of its own, and it may have a body, which precedes the switch.
+    pub(super) fn asks_for_upgrade(&self, method: &Method, version: Version) -> bool {
+        self.upgrade == Some(true)
+            && self.connection.upgrade
+            && version == Version::HTTP_11
+            && *method != Method::CONNECT
     }
 
     /// Whether the body is chunked.

@@ -2,7 +2,7 @@
 
 use super::{HttpSession, Inner};
 use crate::protocols::http::HttpTask;
-use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength};
+use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, Fault};
 use crate::protocols::http::recycled::take_response;
 use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::input::{BodyEvent, HeadEvent};
@@ -11,6 +11,13 @@ use bytes::Bytes;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result, RetryType};
 use pingora_http::ResponseHeader;
 use std::task::{Context, Poll, ready};
+
+/// A server that switches protocols while the request's body is under way would take the rest of it
+/// for its new protocol.
+const EARLY_SWITCH: Fault = Fault::new(
+    502,
+    "a response switches protocols before the request's body is complete",
+);
 
 impl Inner {
     /// The next head, informational or final. Cancel-safe.
@@ -71,6 +78,11 @@ impl Inner {
         self.decoder = BodyDecoder::new(facts.body);
         self.done = self.decoder.is_done();
         if facts.upgraded {
+            // RFC 9110 section 7.8: no switch in the middle of a message.
+            if !self.encoder.is_done() {
+                self.broken = true;
+                return Err(faults::bad_head(EARLY_SWITCH, ErrorSource::Upstream));
+            }
             self.upgraded = true;
             self.done = false;
             self.decoder = BodyDecoder::new(BodyLength::UntilClose);

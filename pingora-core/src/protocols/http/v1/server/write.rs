@@ -100,7 +100,10 @@ impl Inner {
     /// Queues the final response's head. `end` says that no body will follow.
     pub(super) fn queue_response(&mut self, header: &ResponseHeader, end: bool) -> Result<()> {
         let status = header.line().status;
-        let switching = status == StatusCode::SWITCHING_PROTOCOLS && self.facts.upgrade;
+        // RFC 9110 section 7.8: no switch in the middle of a message.
+        let switching = status == StatusCode::SWITCHING_PROTOCOLS
+            && self.facts.upgrade
+            && self.decoder.is_done();
         let connected = self.request.get().line().method == Method::CONNECT && status.is_success();
         if switching || connected {
             self.out.fill(|out| h1::encode_response(header, out));
@@ -108,7 +111,10 @@ impl Inner {
             return Ok(());
         }
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            let context = "a response switches protocols, which the request did not ask for";
+            let context = match self.facts.upgrade {
+                true => "a response switches protocols before the request's body is complete",
+                false => "a response switches protocols, which the request did not ask for",
+            };
             return Error::e_explain(ErrorType::InvalidHTTPHeader, context)
                 .map_err(|e: pingora_error::BError| e.into_up());
         }
