@@ -13,6 +13,7 @@ use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::http::authority::authority_of_server;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::h1::{self, BodyLength};
 use pingora_core::protocols::http::hop_by_hop::{self, H1UpgradePolicy, HttpUpstreamRequestPolicy};
@@ -529,10 +530,7 @@ fn address_request(request: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
     if named {
         return Ok(());
     }
-    match peer.sni() {
-        "" => request.insert_header(HOST, peer.address().to_string()),
-        name => request.insert_header(HOST, name),
-    }
+    request.insert_header(HOST, authority_of_server(peer.sni(), peer.address()))
 }
 
 #[cold]
