@@ -1,7 +1,9 @@
 //! Responses as they arrive (RFC 9113 section 8.3.2).
 
-use http::StatusCode;
+use super::declared_length;
+use http::header::CONTENT_LENGTH;
 use http::response::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora_http::ResponseHeader;
 
 /// What may follow the head of a response.
@@ -25,13 +27,14 @@ pub(crate) struct IncomingResponse {
 
 /// Reads the head of a response to a request that was, or was not, a HEAD or a CONNECT.
 ///
-/// Fields that must not be there, and a `Content-Length` that is no number or disagrees with the
-/// payload, were refused by the `h2` crate before.
+/// A `Content-Length` that disagrees with the payload was refused by the `h2` crate before. What is
+/// left of lengths is unambiguous: one of plain digits, or none, and none where there can be no body
+/// (RFC 9110 section 8.6).
 ///
 /// # Errors
 /// Why the response is malformed.
 pub(crate) fn incoming_response(
-    parts: Parts,
+    mut parts: Parts,
     head_request: bool,
     connect_request: bool,
 ) -> Result<IncomingResponse, &'static str> {
@@ -47,10 +50,32 @@ pub(crate) fn incoming_response(
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Some(Payload::Nothing),
         _ => Some(Payload::Body),
     };
+    if parts.headers.contains_key(CONTENT_LENGTH) {
+        settle_length(&mut parts, payload)?;
+    }
     Ok(IncomingResponse {
         header: Box::new(ResponseHeader::from(parts)),
         payload,
     })
+}
+
+fn settle_length(parts: &mut Parts, payload: Option<Payload>) -> Result<(), &'static str> {
+    let tells_of_no_body = matches!(payload, None | Some(Payload::Tunnel));
+    if tells_of_no_body || parts.status == StatusCode::NO_CONTENT {
+        parts.headers.remove(CONTENT_LENGTH);
+        return Ok(());
+    }
+    let length = declared_length(&parts.headers).map_err(|fault| fault.reason())?;
+    if let Some(length) = length.filter(|_| has_several(&parts.headers)) {
+        parts
+            .headers
+            .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(())
+}
+
+fn has_several(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
 }
 
 #[cfg(test)]
@@ -90,6 +115,47 @@ mod tests {
             let found = incoming_response(parts(status), head, connect);
             let found = found.map(|response| response.payload).map_err(|_| ());
             assert_eq!(found, expected, "{status} {head} {connect}");
+        }
+    }
+
+    /// RFC 9110 section 8.6.
+    #[test]
+    fn one_length_of_plain_digits_is_left() {
+        type Row<'a> = (u16, bool, bool, &'a [&'a str], Result<Option<&'a str>, ()>);
+        let rows: &[Row<'_>] = &[
+            (200, false, false, &[], Ok(None)),
+            (200, false, false, &["5"], Ok(Some("5"))),
+            (200, false, false, &["5", "5"], Ok(Some("5"))),
+            (200, false, false, &["5", "6"], Err(())),
+            (200, false, false, &[""], Err(())),
+            (200, false, false, &["5", ""], Err(())),
+            (200, false, false, &["+5"], Err(())),
+            (200, true, false, &[""], Err(())),
+            (200, true, false, &["5"], Ok(Some("5"))),
+            (304, false, false, &["5"], Ok(Some("5"))),
+            (304, false, false, &["x"], Err(())),
+            (204, false, false, &["5"], Ok(None)),
+            (204, false, false, &[""], Ok(None)),
+            (103, false, false, &["5"], Ok(None)),
+            (100, false, false, &["x"], Ok(None)),
+            (200, false, true, &["5"], Ok(None)),
+            (403, false, true, &["5"], Ok(Some("5"))),
+        ];
+        for (status, head, connect, lengths, expected) in rows {
+            let mut parts = parts(*status);
+            for length in *lengths {
+                let length = HeaderValue::from_str(length).unwrap();
+                parts.headers.append(CONTENT_LENGTH, length);
+            }
+            let found = incoming_response(parts, *head, *connect).map_err(|_| ());
+            let found = found.map(|response| {
+                let lengths = response.header.headers.get_all(CONTENT_LENGTH).iter();
+                let lengths: Vec<_> = lengths.map(|l| l.to_str().unwrap().to_string()).collect();
+                assert!(lengths.len() <= 1, "{status} {lengths:?}");
+                lengths.into_iter().next()
+            });
+            let expected = expected.map(|length| length.map(str::to_string));
+            assert_eq!(found, expected, "{status} {head} {connect} {lengths:?}");
         }
     }
 }
