@@ -54,6 +54,7 @@ pub mod by_tokens {
 }
 pub use scan::{HeadScanner, skip_leading_crlf};
 pub use tokens::{is_token, list_elements};
+pub(crate) use trailers::Nominated;
 pub use trailers::may_be_trailer;
 
 /// How large a message head may be.

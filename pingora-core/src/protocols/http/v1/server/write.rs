@@ -4,9 +4,10 @@ use super::super::faults;
 use super::super::timed::Timed;
 use super::{Continue, HttpSession, Inner};
 use crate::protocols::http::HttpTask;
+use crate::protocols::http::date;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, OutgoingResponse};
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -106,7 +107,15 @@ impl Inner {
             && self.decoder.is_done();
         let connected = self.request.get().line().method == Method::CONNECT && status.is_success();
         if switching || connected {
-            self.out.fill(|out| h1::encode_response(header, out));
+            let dated = switching || header.headers.contains_key(DATE);
+            self.out.fill(|out| {
+                h1::encode_response(header, out);
+                if date::is_missing(status, dated) {
+                    out.truncate(out.len().saturating_sub(2));
+                    date::put_date_line(out);
+                    out.extend_from_slice(b"\r\n");
+                }
+            });
             self.become_tunnel();
             return Ok(());
         }
@@ -150,6 +159,9 @@ impl Inner {
             // What is decided here stands in front of the blank line instead of in the header, so
             // that the header is never copied for it.
             out.truncate(out.len().saturating_sub(2));
+            if outgoing.lacks_date {
+                date::put_date_line(out);
+            }
             out.extend_from_slice(told);
             out.extend_from_slice(closing);
         });
