@@ -5,6 +5,7 @@ use crate::{ProxyHttp, ProxyWarnLogContext, Session};
 use async_trait::async_trait;
 use futures::FutureExt;
 use http::header::{HOST, TRANSFER_ENCODING};
+use http::uri::Authority;
 use http::{Method, Version};
 use pingora_core::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
@@ -285,7 +286,9 @@ where
                 if upstream.as_http2().is_none() {
                     frame_request(request, session)?;
                 }
-                upstream.queue_request_header(request)?;
+                upstream
+                    .queue_request_header(request)
+                    .map_err(|error| blame_host(error, session.req_header(), request))?;
                 bridge
             }
         };
@@ -531,6 +534,20 @@ fn address_request(request: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
         return Ok(());
     }
     request.insert_header(HOST, authority_of_server(peer.sni(), peer.address()))
+}
+
+/// A request that can't be sent is our fault, unless it is for a `Host` that the client chose: HTTP/1
+/// knows sound ones, such as `a%41`, that the framing of HTTP/2 has no way to say.
+#[cold]
+fn blame_host(error: BError, client: &RequestHeader, request: &RequestHeader) -> BError {
+    let (chosen, sent) = (client.headers.get(HOST), request.headers.get(HOST));
+    match chosen {
+        Some(host) if chosen == sent && Authority::try_from(host.as_bytes()).is_err() => {
+            let context = "the upstream speaks HTTP/2, which can't be asked for this Host";
+            Error::because(ErrorType::InvalidHTTPHeader, context, error).into_down()
+        }
+        _ => error,
+    }
 }
 
 #[cold]
