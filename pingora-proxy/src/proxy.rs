@@ -6,6 +6,7 @@ use crate::{ProcessCustomSession, ProxyHttp, ProxyWarnLogContext, Session};
 use async_trait::async_trait;
 use futures::FutureExt;
 use http::header::{HOST, TRANSFER_ENCODING};
+use http::uri::Authority;
 use http::{Method, Version};
 use pingora_core::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
@@ -14,6 +15,7 @@ use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::http::authority::authority_of_server;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::custom::ClientSessionCustom;
 use pingora_core::protocols::http::h1::{self, BodyLength};
@@ -284,7 +286,9 @@ where
                 if upstream.version() != Version::HTTP_2 {
                     frame_request(request, session)?;
                 }
-                upstream.queue_request_header(request)?;
+                upstream
+                    .queue_request_header(request)
+                    .map_err(|error| blame_host(error, session.req_header(), request))?;
                 bridge
             }
         };
@@ -438,7 +442,11 @@ fn prepare_request<S: ClientSessionCustom>(
         .get_peer_options()
         .map(|o| o.http_upstream_request_policy);
     let policy = policy.unwrap_or_default();
-    hop_by_hop::prepare_upstream_request(request, &policy)?;
+    let over = match upstream.as_http2() {
+        Some(_) => Version::HTTP_2,
+        None => Version::HTTP_11,
+    };
+    hop_by_hop::prepare_upstream_request(request, &policy, over)?;
     let bridge = translate_request(request, upstream, &policy)?;
     address_request(request, peer)?;
     Ok(bridge)
@@ -522,9 +530,20 @@ fn address_request(request: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
     if named {
         return Ok(());
     }
-    match peer.sni() {
-        "" => request.insert_header(HOST, peer.address().to_string()),
-        name => request.insert_header(HOST, name),
+    request.insert_header(HOST, authority_of_server(peer.sni(), peer.address()))
+}
+
+/// A request that can't be sent is our fault, unless it is for a `Host` that the client chose: HTTP/1
+/// knows sound ones, such as `a%41`, that the framing of HTTP/2 has no way to say.
+#[cold]
+fn blame_host(error: BError, client: &RequestHeader, request: &RequestHeader) -> BError {
+    let (chosen, sent) = (client.headers.get(HOST), request.headers.get(HOST));
+    match chosen {
+        Some(host) if chosen == sent && Authority::try_from(host.as_bytes()).is_err() => {
+            let context = "the upstream speaks HTTP/2, which can't be asked for this Host";
+            Error::because(ErrorType::InvalidHTTPHeader, context, error).into_down()
+        }
+        _ => error,
     }
 }
 
