@@ -38,6 +38,8 @@
 mod backend;
 mod backends;
 mod balancer;
+mod choice;
+mod floor;
 mod group;
 mod registry;
 mod rounds;

@@ -1,22 +1,23 @@
 use crate::Backend;
+use crate::discovery::ServiceDiscovery;
+use crate::floor::{caught, caught_async, within};
 use crate::health_check::HealthCheck;
 use crate::rounds::{Rounds, run_rounds};
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use futures::future::FutureExt;
 use futures::stream::{self, StreamExt};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::background::BackgroundService;
-use pingora_error::{Error, ErrorType, Result};
+use pingora_error::Result;
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// The most checks under way at once: each may hold a socket.
 const PARALLEL_CHECKS: usize = 256;
@@ -78,6 +79,8 @@ pub struct HealthRegistry {
     check: ArcSwapOption<Box<DynHealthCheck>>,
     equivalence: Box<dyn Fn(&Backend) -> u64 + Send + Sync>,
     targets: Mutex<HashMap<u64, Weak<Target>>>,
+    /// Told when there is one more target.
+    registered: Notify,
 }
 
 impl HealthRegistry {
@@ -98,6 +101,7 @@ impl HealthRegistry {
             check: ArcSwapOption::empty(),
             equivalence: Box::new(equivalence_key),
             targets: Mutex::default(),
+            registered: Notify::const_new(),
         }
     }
 
@@ -123,6 +127,7 @@ impl HealthRegistry {
             None => {
                 let target = Arc::new(Target::new(backend));
                 targets.insert(key, Arc::downgrade(&target));
+                self.registered.notify_waiters();
                 target
             }
         }
@@ -141,10 +146,28 @@ impl HealthRegistry {
         live
     }
 
-    /// Checks every backend once, one after the other or, if `parallel`, up to 256 at a time.
+    /// Waits until there is something to check. Cancel-safe.
+    pub(crate) async fn until_there_are_targets(&self) {
+        loop {
+            let mut registered = std::pin::pin!(self.registered.notified());
+            registered.as_mut().enable();
+            if self.target_count() > 0 {
+                return;
+            }
+            registered.await;
+        }
+    }
+
+    /// Checks every backend once, one after the other or, if `parallel`, up to 256 at a time. Each check has
+    /// to end by itself: their [time-outs](HealthCheck::timeout) are for background services.
     ///
     /// Cancel-safe: checks that were not finished have no result.
     pub async fn run_health_check(&self, parallel: bool) {
+        self.check_all(parallel, false).await;
+    }
+
+    /// [`HealthRegistry::run_health_check`], each check `bounded` by its time-out.
+    pub(crate) async fn check_all(&self, parallel: bool, bounded: bool) {
         let Some(check) = self.check.load_full() else {
             return;
         };
@@ -152,31 +175,46 @@ impl HealthRegistry {
         let limit = if parallel { PARALLEL_CHECKS } else { 1 };
         stream::iter(self.live())
             .for_each_concurrent(limit, |target| async move {
-                check_target(check, &target).await;
+                let checked =
+                    caught_async("a health check", || check_target(check, &target, bounded));
+                if let Err(e) = checked.await {
+                    log::error!("{}: {e}", lock(&target.backend).addr);
+                }
             })
             .await;
     }
 }
 
-async fn check_target(check: &DynHealthCheck, target: &Target) {
+/// # Errors
+/// When what is to be told of a change takes too long. The check's own error is a result.
+async fn check_target(check: &DynHealthCheck, target: &Target, bounded: bool) -> Result<()> {
     let backend = lock(&target.backend).clone();
-    // A panic in a user's check must not end the checking of all the others.
-    let result = AssertUnwindSafe(check.check(&backend)).catch_unwind().await;
-    let result = result.unwrap_or_else(|_| {
-        Error::e_explain(ErrorType::InternalError, "the health check panicked")
-    });
+    let limit = if bounded { check.timeout() } else { None };
+    let checked = caught_async("the health check", || check.check(&backend));
+    let result = within(limit, "the health check", checked).await;
     let healthy = result.is_ok();
-    if !target.note(healthy, check.health_threshold(healthy)) {
+    let threshold = caught("the threshold of a health check", || {
+        check.health_threshold(healthy)
+    });
+    if !target.note(healthy, threshold.unwrap_or(1)) {
         if let Err(e) = result {
             log::debug!("{}: health check: {e}", check.backend_summary(&backend));
         }
-        return;
+        return Ok(());
     }
+    let summary = caught("the summary of a backend", || {
+        check.backend_summary(&backend)
+    });
+    let summary = summary.unwrap_or_else(|_| format!("backend {}", backend.addr));
     match result {
-        Ok(()) => log::info!("{} is healthy again", check.backend_summary(&backend)),
-        Err(e) => log::warn!("{} is unhealthy: {e}", check.backend_summary(&backend)),
+        Ok(()) => log::info!("{summary} is healthy again"),
+        Err(e) => log::warn!("{summary} is unhealthy: {e}"),
     }
-    check.health_status_change(&backend, healthy).await;
+    let told = async {
+        check.health_status_change(&backend, healthy).await;
+        Ok(())
+    };
+    within(limit, "telling of a change of health", told).await
 }
 
 impl Default for HealthRegistry {
@@ -216,7 +254,9 @@ impl HealthCheckService {
         }
     }
 
-    /// Checks at once, tells that it is ready, and checks again by the frequency until `shutdown`.
+    /// Checks at once, tells that it is ready, and checks again by the frequency until `shutdown`. Where
+    /// there is nothing to check yet, it is ready nevertheless, and checks as soon as there is; after ten
+    /// seconds without, it warns.
     pub async fn run(&self, shutdown: ShutdownWatch, ready_opt: Option<ServiceReadyNotifier>) {
         run_rounds(self, shutdown, ready_opt).await;
     }
@@ -232,14 +272,20 @@ impl Rounds for HealthCheckService {
         self.health_check_frequency
     }
 
-    async fn update(&self) -> Result<()> {
-        Ok(())
+    fn discovery(&self) -> Option<&(dyn ServiceDiscovery + Send + Sync)> {
+        None
     }
 
-    async fn check(&self) {
-        self.registry
-            .run_health_check(self.parallel_health_check)
-            .await;
+    fn registry(&self) -> &HealthRegistry {
+        &self.registry
+    }
+
+    fn checks_in_parallel(&self) -> bool {
+        self.parallel_health_check
+    }
+
+    async fn update(&self) -> Result<bool> {
+        Ok(false)
     }
 }
 
