@@ -2,6 +2,7 @@ use crate::Backend;
 use crate::discovery::ServiceDiscovery;
 use crate::floor::{caught, caught_async};
 use crate::health_check::HealthCheck;
+use crate::outcome::Ticket;
 use crate::registry::{HealthRegistry, Target};
 use arc_swap::ArcSwap;
 use pingora_error::Result;
@@ -208,6 +209,7 @@ impl Backends {
         let changed = *members.backends != backends || backends.iter().any(|b| !b.ext.is_empty());
         if changed {
             members = Arc::new(members.with(backends, &self.registry));
+            self.registry.forget_the_gone();
         }
         members.enable(&enablement);
         Ok(Found {
@@ -216,6 +218,34 @@ impl Backends {
             changed,
             _one_at_a_time: one_at_a_time,
         })
+    }
+
+    /// A request begins at `backend`: the ticket tells the observers of the registry what becomes of it.
+    /// Costs next to nothing where [nobody listens](HealthRegistry::add_observer).
+    #[inline]
+    pub fn begin(&self, backend: &Backend) -> Ticket {
+        if !self.registry.is_listening() {
+            return Ticket::unheard();
+        }
+        self.begin_heard(backend)
+    }
+
+    fn begin_heard(&self, backend: &Backend) -> Ticket {
+        let load = match self.current.load().member(backend) {
+            Some(member) => member.health.load().clone(),
+            None => self.registry.load_of(backend),
+        };
+        Ticket::new(backend, load, self.registry.observers())
+    }
+
+    /// How many requests are under way at `backend`, in all sets that share the registry: those that
+    /// [began](Self::begin) since [somebody listens](HealthRegistry::count_requests). One that leaves the set
+    /// and comes back meanwhile has them still.
+    pub fn in_flight(&self, backend: &Backend) -> usize {
+        match self.current.load().member(backend) {
+            Some(member) => member.health.load().in_flight(),
+            None => self.registry.in_flight(backend),
+        }
     }
 
     /// The set with what is known of its members.

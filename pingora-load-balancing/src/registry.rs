@@ -2,8 +2,9 @@ use crate::Backend;
 use crate::discovery::ServiceDiscovery;
 use crate::floor::{caught, caught_async, within};
 use crate::health_check::HealthCheck;
+use crate::outcome::{Load, Observers, OutcomeObserver};
 use crate::rounds::{Rounds, run_rounds};
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use pingora_core::server::ShutdownWatch;
@@ -37,11 +38,13 @@ pub(crate) struct Target {
     healthy: AtomicBool,
     /// How many checks in a row said the opposite of `healthy`.
     contradictions: Mutex<usize>,
+    load: Arc<Load>,
 }
 
 impl Target {
-    fn new(backend: &Backend) -> Self {
+    fn new(backend: &Backend, load: Arc<Load>) -> Self {
         Target {
+            load,
             backend: Mutex::new(backend.clone()),
             // Until the first check said otherwise.
             healthy: AtomicBool::new(true),
@@ -52,6 +55,11 @@ impl Target {
     #[inline]
     pub(crate) fn is_healthy(&self) -> bool {
         self.healthy.load(Ordering::Relaxed)
+    }
+
+    /// The requests under way.
+    pub(crate) fn load(&self) -> &Arc<Load> {
+        &self.load
     }
 
     /// Notes the result of a check; whether the target's health changed with it.
@@ -71,16 +79,33 @@ impl Target {
     }
 }
 
-/// Who is healthy, for one set of backends or for several that share it.
+/// What the registry remembers of one target: no more than others keep.
+struct Entry {
+    target: Weak<Target>,
+    /// Outlives the target, so that requests under way are counted still when their backend comes back.
+    load: Weak<Load>,
+}
+
+impl Entry {
+    fn is_gone(&self) -> bool {
+        self.target.strong_count() == 0 && self.load.strong_count() == 0
+    }
+}
+
+/// Who is healthy, for one set of backends or for several that share it; and who hears what became of the
+/// requests to them.
 ///
 /// A backend that is in several sets is checked once. It leaves the registry with the last set that
 /// has it.
 pub struct HealthRegistry {
     check: ArcSwapOption<Box<DynHealthCheck>>,
     equivalence: Box<dyn Fn(&Backend) -> u64 + Send + Sync>,
-    targets: Mutex<HashMap<u64, Weak<Target>>>,
+    targets: Mutex<HashMap<u64, Entry>>,
     /// Told when there is one more target.
     registered: Notify,
+    /// Whether requests are counted and told of; never unset.
+    listening: AtomicBool,
+    observers: ArcSwap<Vec<Arc<dyn OutcomeObserver>>>,
 }
 
 impl HealthRegistry {
@@ -102,6 +127,8 @@ impl HealthRegistry {
             equivalence: Box::new(equivalence_key),
             targets: Mutex::default(),
             registered: Notify::const_new(),
+            listening: AtomicBool::new(false),
+            observers: ArcSwap::default(),
         }
     }
 
@@ -115,33 +142,89 @@ impl HealthRegistry {
         self.live().len()
     }
 
+    /// Tells `observer` of every request that [begins](crate::Backends::begin) from now on, for as long as
+    /// the registry lives.
+    pub fn add_observer(&self, observer: Arc<dyn OutcomeObserver>) {
+        self.observers.rcu(|observers| {
+            let all = observers.iter().chain([&observer]);
+            all.cloned().collect::<Vec<_>>()
+        });
+        self.count_requests();
+    }
+
+    /// Counts the requests that [begin](crate::Backends::begin) from now on, for
+    /// [`in_flight`](crate::Backends::in_flight), though no observer may be there.
+    pub fn count_requests(&self) {
+        self.listening.store(true, Ordering::Release);
+    }
+
+    /// Whether anybody wants to know of requests.
+    #[inline]
+    pub(crate) fn is_listening(&self) -> bool {
+        self.listening.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn observers(&self) -> Observers {
+        self.observers.load_full()
+    }
+
     /// The health of `backend`, which is checked as long as someone keeps it.
     pub(crate) fn register(&self, backend: &Backend) -> Arc<Target> {
         let key = (self.equivalence)(backend);
         let mut targets = lock(&self.targets);
-        match targets.get(&key).and_then(Weak::upgrade) {
-            Some(target) => {
-                *lock(&target.backend) = backend.clone();
-                target
-            }
-            None => {
-                let target = Arc::new(Target::new(backend));
-                targets.insert(key, Arc::downgrade(&target));
-                self.registered.notify_waiters();
-                target
-            }
+        let known = targets.get(&key);
+        if let Some(target) = known.and_then(|known| known.target.upgrade()) {
+            *lock(&target.backend) = backend.clone();
+            return target;
         }
+        let load = known.and_then(|known| known.load.upgrade());
+        let target = Arc::new(Target::new(backend, load.unwrap_or_default()));
+        let entry = Entry {
+            target: Arc::downgrade(&target),
+            load: Arc::downgrade(&target.load),
+        };
+        targets.insert(key, entry);
+        drop(targets);
+        self.registered.notify_waiters();
+        target
+    }
+
+    /// How many requests are under way at a backend that may be in no set.
+    pub(crate) fn in_flight(&self, backend: &Backend) -> usize {
+        let key = (self.equivalence)(backend);
+        let load = lock(&self.targets)
+            .get(&key)
+            .and_then(|entry| entry.load.upgrade());
+        load.map_or(0, |load| load.in_flight())
+    }
+
+    /// Where the requests to a backend are counted that may be in no set: one that has just left.
+    pub(crate) fn load_of(&self, backend: &Backend) -> Arc<Load> {
+        let key = (self.equivalence)(backend);
+        let mut targets = lock(&self.targets);
+        let entry = targets.entry(key).or_insert_with(|| Entry {
+            target: Weak::new(),
+            load: Weak::new(),
+        });
+        entry.load.upgrade().unwrap_or_else(|| {
+            let load = Arc::<Load>::default();
+            entry.load = Arc::downgrade(&load);
+            load
+        })
+    }
+
+    /// Forgets what nobody keeps. Called whenever a set changes, so that the registry is as large as the sets
+    /// and the requests under way.
+    pub(crate) fn forget_the_gone(&self) {
+        lock(&self.targets).retain(|_, entry| !entry.is_gone());
     }
 
     /// All targets that are still kept; forgets the others.
     fn live(&self) -> Vec<Arc<Target>> {
         let mut live = Vec::new();
-        lock(&self.targets).retain(|_, target| match target.upgrade() {
-            Some(target) => {
-                live.push(target);
-                true
-            }
-            None => false,
+        lock(&self.targets).retain(|_, entry| {
+            live.extend(entry.target.upgrade());
+            !entry.is_gone()
         });
         live
     }
