@@ -17,7 +17,7 @@ pub use reload::ReloadHandle;
 pub use signals::{ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};
 pub use tokio::signal::unix::SignalKind;
 
-use crate::process::{Handover, sockets_of_the_service_manager};
+use crate::process::{Handover, expect_signals, sockets_of_the_service_manager};
 use crate::services::{Dependencies, Service, ServiceHandle, ServiceWithDependents};
 use async_trait::async_trait;
 use configuration::{Opt, ServerConf};
@@ -159,6 +159,7 @@ impl Server {
     }
 
     fn assemble(options: Option<Opt>, conf: ServerConf) -> Server {
+        expect_signals();
         Server {
             configuration: Arc::new(conf),
             options,

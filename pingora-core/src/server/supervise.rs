@@ -9,7 +9,7 @@ use super::report;
 use super::signals::{ShutdownSignal, ShutdownSignalWatch, SignalHook};
 use super::{ListenFds, RunArgs};
 use crate::process::drain::QuietTime;
-use crate::process::{Handover, ReloadHook};
+use crate::process::{Handover, ReloadHook, leave_signals_alone};
 use crate::runtime::Runtime;
 use crate::services::{
     Dependencies, ServiceReadyNotifier, ServiceReadyWatch, ServiceWithDependents,
@@ -97,6 +97,9 @@ impl Supervisor {
             std::task::Poll::Ready(signal) => Some(signal),
             std::task::Poll::Pending => None,
         };
+        if !signals.listens_to_signals() {
+            leave_signals_alone();
+        }
         let mut running = self.start(&runtimes, &watch);
         drop(watch);
         self.phases.enter(ExecutionPhase::Running);
@@ -139,7 +142,11 @@ impl Supervisor {
     /// lives.
     async fn attendants(&mut self, signals: &Arc<dyn ShutdownSignalWatch>) -> Result<JoinSet<()>> {
         let mut attendants = JoinSet::new();
-        for hook in std::mem::take(&mut self.signal_hooks) {
+        let mut hooks = std::mem::take(&mut self.signal_hooks);
+        if signals.listens_to_signals() {
+            hooks.extend(SignalHook::against_the_default(&hooks));
+        }
+        for hook in hooks {
             attendants.spawn(hook.listen()?);
         }
         let (_, nobody) = mpsc::unbounded_channel();

@@ -4,6 +4,7 @@
 
 pub(crate) mod block;
 pub(crate) mod descriptor;
+pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod splice;
 pub(crate) mod tcp_info;
