@@ -2,6 +2,7 @@
 
 use crate::Backend;
 use async_trait::async_trait;
+use pingora_core::protocols::l4::socket::name_error;
 use pingora_error::Result;
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
@@ -92,14 +93,15 @@ impl Static {
     /// addresses; it is resolved now, and the thread waits for that.
     ///
     /// # Errors
-    /// The first address that can't be resolved.
+    /// The first address that can't be resolved, by its name where it is text.
     pub fn try_from_iter<A, T: IntoIterator<Item = A>>(iter: T) -> io::Result<Box<Self>>
     where
         A: ToSocketAddrs,
     {
         let mut backends = BTreeSet::new();
         for addr in iter {
-            backends.extend(addr.to_socket_addrs()?.map(Backend::from));
+            let found = addr.to_socket_addrs().map_err(|e| name_error(&addr, e))?;
+            backends.extend(found.map(Backend::from));
         }
         Ok(Static::new(backends))
     }
@@ -136,6 +138,11 @@ mod tests {
 
     #[test]
     fn what_is_not_an_address_is_an_error() {
+        let error = Static::try_from_iter(["127.0.0.1:1", "no such name:2"]).unwrap_err();
+        assert!(
+            error.to_string().starts_with(r#""no such name:2": "#),
+            "{error}"
+        );
         assert!(Static::try_from_iter(["127.0.0.1:1", "127.0.0.1"]).is_err());
     }
 }

@@ -20,6 +20,7 @@
 mod defaults;
 mod engine;
 mod exchange;
+mod failures;
 mod phase;
 mod proxy;
 mod proxy_trait;
@@ -30,6 +31,7 @@ mod session;
 mod status;
 pub mod subrequest;
 
+pub use failures::FailureCounts;
 pub use proxy::HttpProxy;
 pub use proxy_trait::{FailToProxy, ProxyHttp, ProxyWarnLogContext};
 pub use purge::PurgeStatus;
