@@ -5,11 +5,16 @@ use crate::health_check::HealthCheck;
 use crate::outcome::Ticket;
 use crate::registry::{HealthRegistry, Target};
 use arc_swap::ArcSwap;
+use pingora_core::services::Reminder;
 use pingora_error::Result;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a server warns of if nothing has updated a set by the time it is ready.
+const UNASKED: &str = "a set of backends is empty, because its discovery was not asked; it is by `update()`, \
+    or by its load balancer as a background service of the server";
 
 /// A set of backends, where it comes from, and which of them may be selected.
 pub struct Backends {
@@ -18,6 +23,8 @@ pub struct Backends {
     current: ArcSwap<Members>,
     /// One update at a time: the later one's result is the one that stays.
     updating: tokio::sync::Mutex<()>,
+    /// That somebody has to ask discovery, where the set is not known from the start.
+    unasked: Option<Reminder>,
 }
 
 /// The set as a whole, replaced as a whole.
@@ -131,8 +138,11 @@ impl Backends {
         discovery: Box<dyn ServiceDiscovery + Send + Sync + 'static>,
         health_registry: Arc<HealthRegistry>,
     ) -> Self {
-        let known = discovery.known().unwrap_or_default();
+        let known = discovery.known();
+        let unasked = known.is_none().then(|| Reminder::new(UNASKED));
+        let known = known.unwrap_or_default();
         Backends {
+            unasked,
             current: ArcSwap::from_pointee(Members::default().with(known, &health_registry)),
             discovery,
             registry: health_registry,
@@ -202,6 +212,9 @@ impl Backends {
     /// # Errors
     /// Discovery's, or `InternalError` when it panicked.
     pub(crate) async fn find(&self) -> Result<Found<'_>> {
+        if let Some(unasked) = &self.unasked {
+            unasked.done();
+        }
         let one_at_a_time = self.updating.lock().await;
         let (backends, enablement) =
             caught_async("discovery", || self.discovery.discover()).await?;

@@ -8,20 +8,24 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use pingora_core::server::ShutdownWatch;
-use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::background::BackgroundService;
+use pingora_core::services::{Reminder, ServiceReadyNotifier};
 use pingora_error::Result;
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
 /// The most checks under way at once: each may hold a socket.
 const PARALLEL_CHECKS: usize = 256;
+
+/// What a server warns of if nothing has run a health check by the time it is ready.
+const IDLE: &str = "a health check was set but does not run, so every backend counts as healthy; it is run by \
+    its load balancer, or a `HealthCheckService`, as a background service of the server";
 
 type DynHealthCheck = dyn HealthCheck + Send + Sync + 'static;
 
@@ -106,6 +110,8 @@ pub struct HealthRegistry {
     /// Whether requests are counted and told of; never unset.
     listening: AtomicBool,
     observers: ArcSwap<Vec<Arc<dyn OutcomeObserver>>>,
+    /// That somebody has to run the health check, once there is one.
+    idle: OnceLock<Reminder>,
 }
 
 impl HealthRegistry {
@@ -129,11 +135,13 @@ impl HealthRegistry {
             registered: Notify::const_new(),
             listening: AtomicBool::new(false),
             observers: ArcSwap::default(),
+            idle: OnceLock::new(),
         }
     }
 
     /// How backends are checked from now on. Without that, all of them are healthy.
     pub fn set_health_check(&self, hc: Box<dyn HealthCheck + Send + Sync + 'static>) {
+        self.idle.get_or_init(|| Reminder::new(IDLE));
         self.check.store(Some(Arc::new(hc)));
     }
 
@@ -251,6 +259,9 @@ impl HealthRegistry {
 
     /// [`HealthRegistry::run_health_check`], each check `bounded` by its time-out.
     pub(crate) async fn check_all(&self, parallel: bool, bounded: bool) {
+        if let Some(idle) = self.idle.get() {
+            idle.done();
+        }
         let Some(check) = self.check.load_full() else {
             return;
         };

@@ -8,6 +8,8 @@
 
 use async_trait::async_trait;
 use pingora::prelude::*;
+use pingora::proxy::http_proxy_service_with_name;
+use pingora::server::RunArgs;
 use pingora::server::configuration::ServerConf;
 use pingora_tests::{
     FixedUpstream, Origin, eventually, keep_log, log_lines, logged, proxy, proxy_with,
@@ -128,4 +130,42 @@ async fn an_upstream_whose_name_leads_nowhere_is_named() {
     for line in log_lines("peer that can't be connected to") {
         assert!(line.contains("no.such.upstream.invalid:80"), "{line}");
     }
+}
+
+/// Runs `server` until a line with this text is logged, which is returned.
+async fn warning_of(server: Server, text: &str) -> String {
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server.serve(RunArgs::until(async {
+        let _ = stopped.await;
+    })));
+    let line = logged(text).await;
+    drop(stop);
+    serving.await.unwrap().unwrap();
+    line
+}
+
+fn server() -> Server {
+    keep_log();
+    let conf = ServerConf {
+        threads: 1,
+        ..ServerConf::default()
+    };
+    Server::new_with_opt_and_conf(None::<Opt>, conf)
+}
+
+#[tokio::test]
+async fn a_server_without_services_says_so() {
+    let line = warning_of(server(), "no service was added to the server").await;
+    assert!(line.starts_with("WARN"), "{line}");
+}
+
+#[tokio::test]
+async fn a_service_without_an_endpoint_says_so() {
+    let mut server = server();
+    let address = "127.0.0.1:1".parse().unwrap();
+    let service =
+        http_proxy_service_with_name(&server.configuration, FixedUpstream(address), "deaf");
+    server.add_service(service);
+    let line = warning_of(server, "deaf: has no endpoint").await;
+    assert!(line.starts_with("WARN"), "{line}");
 }

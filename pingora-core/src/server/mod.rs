@@ -33,6 +33,9 @@ use std::time::Instant;
 use supervise::{Hosted, Supervisor};
 use tokio::sync::{Mutex, broadcast};
 
+/// Said where somebody has forgotten something.
+const WITHOUT_SERVICES: &str = "no service was added to the server (`Server::add_service`): it does nothing until it is told to stop";
+
 /// What [`Server::run`] is told besides the configuration.
 pub struct RunArgs {
     /// What makes the server stop. Default: signals sent to this process.
@@ -395,6 +398,19 @@ impl Server {
         for note in self.configuration.without_effect() {
             report::notice(&note);
         }
+        if self.services.is_empty() {
+            report::notice(WITHOUT_SERVICES);
+        }
+        for hosted in &self.services {
+            if hosted
+                .service
+                .listen_addresses()
+                .is_some_and(|a| a.is_empty())
+            {
+                let name = hosted.service.name();
+                report::notice(&format!("{name}: has no endpoint to listen on yet"));
+            }
+        }
         report::notice("the configuration is good");
         Ok(())
     }
@@ -419,6 +435,9 @@ impl Server {
         self.reload_hooks.extend(of_services);
         for note in self.configuration.without_effect() {
             warn!("{note}");
+        }
+        if self.services.is_empty() {
+            warn!("{WITHOUT_SERVICES}");
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::process::drain::QuietTime;
 use crate::process::{Handover, ReloadHook, leave_signals_alone};
 use crate::runtime::Runtime;
 use crate::services::{
-    Dependencies, ServiceReadyNotifier, ServiceReadyWatch, ServiceWithDependents,
+    Dependencies, ServiceReadyNotifier, ServiceReadyWatch, ServiceWithDependents, remind,
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 use log::{error, info, warn};
@@ -342,6 +342,7 @@ impl Announcement {
         if std::mem::replace(&mut self.made, true) {
             return;
         }
+        remind();
         // Before the server before this one ends, whose end would be that of the service.
         self.manager.ready();
         if let Some(background) = &self.background {
