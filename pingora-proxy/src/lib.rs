@@ -19,6 +19,7 @@
 
 mod defaults;
 pub mod engine;
+mod failures;
 mod flow;
 mod phase;
 mod proxy;
@@ -31,6 +32,7 @@ mod session;
 mod status;
 pub mod subrequest;
 
+pub use failures::FailureCounts;
 pub use proxy::HttpProxy;
 pub use proxy_trait::{FailToProxy, ProxyHttp, ProxyWarnLogContext};
 pub use purge::PurgeStatus;

@@ -1,4 +1,5 @@
 use crate::defaults::{self, Known, Noted};
+use crate::failures::{Failure, FailureCounts};
 use crate::flow::forward::Forward;
 use crate::retry::{Facts, Verdict};
 use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner, UnderWay};
@@ -58,6 +59,7 @@ where
     pub(crate) on_custom: Option<ProcessCustomSession<SV, C>>,
     known: Known,
     subrequests: UnderWay,
+    failures: Arc<FailureCounts>,
 }
 
 impl<SV, C: CustomConnector> fmt::Debug for HttpProxy<SV, C> {
@@ -89,7 +91,14 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
             on_custom: None,
             known: Known::default(),
             subrequests: UnderWay::default(),
+            failures: Arc::default(),
         }
+    }
+
+    /// How many requests have failed so far, by whose fault that was. What clients do (leaving, sending
+    /// what breaks the rules) stands in the log at the level `info`, all else at `error`.
+    pub fn failure_counts(&self) -> Arc<FailureCounts> {
+        self.failures.clone()
     }
 
     /// How many idle connections to upstreams sent something nobody asked for, and were closed for
@@ -364,10 +373,13 @@ where
                 (500, session.respond_error(500).await.is_ok())
             }
         };
+        let failure = Failure::of(&error, status);
+        self.failures.count(failure);
         let line = std::panic::catch_unwind(AssertUnwindSafe(|| {
             if !self.inner.suppress_error_log(session, ctx, &error) {
                 let summary = self.inner.request_summary(session, ctx);
-                log::error!("Fail to proxy: {error}, status: {status}, {summary}");
+                let (level, what) = (failure.level(), failure.describe());
+                log::log!(level, "{what}: {error}, status: {status}, {summary}");
             }
         }));
         if let Err(panic) = line {

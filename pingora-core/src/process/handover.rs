@@ -16,8 +16,8 @@ use crate::sys::descriptor::adopt;
 use nix::cmsg_space;
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-    UnixAddr, accept4, bind, connect, getsockopt, listen, recvmsg, sendmsg, setsockopt, socket,
-    sockopt,
+    UnixAddr, accept4, bind, connect, getsockopt, listen, recv, recvmsg, sendmsg, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Uid;
@@ -103,13 +103,11 @@ impl Handover {
     pub(crate) fn wait_until_accepting(self, deadline: Instant) -> io::Result<()> {
         set_deadline(&self.connection, deadline)?;
         let mut byte = [0; 1];
-        let read = recvmsg::<UnixAddr>(
-            self.connection.as_raw_fd(),
-            &mut [IoSliceMut::new(&mut byte)],
-            None,
-            MsgFlags::empty(),
-        )?
-        .bytes;
+        let read = uninterrupted(|| {
+            let mut parts = [IoSliceMut::new(&mut byte)];
+            let (fd, flags) = (self.connection.as_raw_fd(), MsgFlags::empty());
+            recvmsg::<UnixAddr>(fd, &mut parts, None, flags).map(|message| message.bytes)
+        })?;
         match (read, byte) {
             (1, [ACCEPTING]) => Ok(()),
             _ => Err(io::Error::other(
@@ -166,7 +164,8 @@ fn new_socket() -> io::Result<OwnedFd> {
 
 fn dial(path: &Path) -> io::Result<OwnedFd> {
     let connection = new_socket()?;
-    connect(connection.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let address = UnixAddr::new(path)?;
+    uninterrupted(|| connect(connection.as_raw_fd(), &address))?;
     Ok(connection)
 }
 
@@ -183,7 +182,20 @@ fn accept_one(
     }
     listen(listener, Backlog::new(1)?)?;
     set_deadline(listener, deadline)?;
-    adopt(accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?)
+    adopt(uninterrupted(|| {
+        accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC)
+    })?)
+}
+
+/// Makes a call again that a signal interrupted, as the kernel does only where a socket has no time-out.
+/// That begins anew: signals that come all the time delay the deadline.
+fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(nix::errno::Errno::EINTR) => {}
+            outcome => return Ok(outcome?),
+        }
+    }
 }
 
 /// Lets every blocking call on the socket end at `deadline`.
@@ -212,13 +224,8 @@ fn send(connection: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
     let rights = [ControlMessage::ScmRights(fds)];
     let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
     let flags = MsgFlags::MSG_NOSIGNAL;
-    sendmsg::<()>(
-        connection.as_raw_fd(),
-        &[IoSlice::new(bytes)],
-        control,
-        flags,
-        None,
-    )?;
+    let (fd, parts) = (connection.as_raw_fd(), [IoSlice::new(bytes)]);
+    uninterrupted(|| sendmsg::<()>(fd, &parts, control, flags, None))?;
     Ok(())
 }
 
@@ -228,9 +235,12 @@ fn receive(connection: &OwnedFd, sockets: &mut Sockets) -> io::Result<bool> {
     let mut control = cmsg_space!([RawFd; MOST_DESCRIPTORS]);
     let mut descriptors = vec![];
     let (length, flags) = {
+        // Waits; what is there then is received without waiting, so that no signal comes in between.
+        let fd = connection.as_raw_fd();
+        uninterrupted(|| recv(fd, &mut [0], MsgFlags::MSG_PEEK))?;
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let message = recvmsg::<UnixAddr>(
-            connection.as_raw_fd(),
+            fd,
             &mut parts,
             Some(&mut control),
             MsgFlags::MSG_CMSG_CLOEXEC,

@@ -1,5 +1,5 @@
 use super::tcp::CONNECT_TIMEOUT;
-use super::{BackendSummary, HealthCheck, HealthObserveCallback};
+use super::{BackendSummary, HealthCheck, HealthObserveCallback, longer_than};
 use crate::Backend;
 use async_trait::async_trait;
 use http::header::HOST;
@@ -215,6 +215,17 @@ impl<C: Connector> HealthCheck for HttpHealthCheck<C> {
         } else {
             self.consecutive_failure
         }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let options = &self.peer_template.options;
+        // Asked and drained, and all of that twice where a kept connection turns out to be closed.
+        let answer = options.read_timeout.map(|limit| limit.saturating_mul(2));
+        longer_than([
+            options.connection_timeout,
+            options.total_connection_timeout,
+            answer,
+        ])
     }
 }
 

@@ -73,7 +73,8 @@ async fn a_name_without_an_address_fails_where_it_is_connected_to() {
     let peer = HttpPeer::new("no such name:80", false, String::new());
     let e = refused(&peer).await;
     assert_eq!(*e.root_etype(), ErrorType::ConnectNoRoute);
-    assert!(e.to_string().contains("not resolved"), "{e}");
+    let named = r#"not resolved: "no such name:80": "#;
+    assert!(e.to_string().contains(named), "{e}");
 
     let e = refused(&BasicPeer::new("not an address")).await;
     assert_eq!(*e.root_etype(), ErrorType::ConnectNoRoute);

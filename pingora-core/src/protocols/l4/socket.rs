@@ -1,5 +1,6 @@
 //! Addresses of both families in one type.
 
+use crate::sys::text::address_text;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage, getpeername, getsockname};
 use pingora_error::{BError, Error, ErrorType};
 use std::cmp::Ordering;
@@ -131,6 +132,19 @@ impl SocketAddr {
             .to_str()?
             .strip_prefix(UNRESOLVED)
     }
+}
+
+/// `error`, which came of resolving `address`, with the name that was looked up where that can be told: where
+/// it is text, or text with a port. The system's resolver names nothing.
+pub fn name_error<A>(address: &A, error: io::Error) -> io::Error {
+    /// What the standard library says in front of the resolver's reason.
+    const LOOKUP: &str = "failed to lookup address information: ";
+    let Some(name) = address_text(address) else {
+        return error;
+    };
+    let reason = error.to_string();
+    let reason = reason.strip_prefix(LOOKUP).unwrap_or(&reason);
+    io::Error::new(error.kind(), format!("{name:?}: {reason}"))
 }
 
 impl fmt::Display for SocketAddr {

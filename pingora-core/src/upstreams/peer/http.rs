@@ -3,7 +3,7 @@
 use super::basic::unix_address;
 use super::identity::IdentityHasher;
 use super::{NextHop, Peer, PeerOptions, Proxy};
-use crate::protocols::l4::socket::{NotInet, SocketAddr};
+use crate::protocols::l4::socket::{NotInet, SocketAddr, name_error};
 use crate::protocols::tls::certificate::CertKey;
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::collections::BTreeMap;
@@ -98,7 +98,7 @@ impl HttpPeer {
     /// while resolving.
     ///
     /// # Errors
-    /// `ConnectNoRoute` with the resolver's reason.
+    /// `ConnectNoRoute` with the name, where `address` is text, and the resolver's reason.
     pub fn try_new<A: ToInetSocketAddrs>(address: A, tls: bool, sni: String) -> Result<Self> {
         let address = first(address).or_err(ErrorType::ConnectNoRoute, "resolving a peer")?;
         Ok(Self::from_address(address, tls, sni))
@@ -179,10 +179,11 @@ fn first<A: ToInetSocketAddrs>(address: A) -> std::io::Result<SocketAddr> {
         Ok(found) => found,
         Err(e) => {
             let unix = e.get_ref().and_then(|e| e.downcast_ref::<NotInet>());
-            return unix.map(|unix| unix.0.clone()).ok_or(e);
+            let unix = unix.map(|unix| unix.0.clone());
+            return unix.ok_or_else(|| name_error(&address, e));
         }
     };
-    let no_address = || std::io::Error::other("the name has no address");
+    let no_address = || name_error(&address, std::io::Error::other("the name has no address"));
     found.next().map(SocketAddr::Inet).ok_or_else(no_address)
 }
 

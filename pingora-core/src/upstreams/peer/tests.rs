@@ -92,6 +92,9 @@ fn an_address_of_ours_may_be_of_either_family() {
 async fn names_are_resolved_or_fail_in_the_open() {
     let e = HttpPeer::try_new("no such name:80", false, String::new()).unwrap_err();
     assert_eq!(e.etype, pingora_error::ErrorType::ConnectNoRoute);
+    assert!(e.to_string().contains(r#""no such name:80""#), "{e}");
+    let e = HttpPeer::try_new(("no such name", 81), false, String::new()).unwrap_err();
+    assert!(e.to_string().contains(r#""no such name:81""#), "{e}");
     let e = HttpPeer::resolve("no such name:80", false, String::new())
         .await
         .unwrap_err();
@@ -116,7 +119,7 @@ async fn names_are_resolved_or_fail_in_the_open() {
         HttpPeer::new("no such name:80", true, String::new())
             .address()
             .unresolved_reason()
-            .is_some()
+            .is_some_and(|reason| reason.starts_with(r#""no such name:80": "#))
     );
 }
 
