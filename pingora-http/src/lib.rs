@@ -40,6 +40,7 @@
 #![forbid(unsafe_code)]
 
 pub mod authority;
+pub mod grammar;
 
 mod case_header_name;
 mod control_field;

@@ -1,0 +1,193 @@
+//! The grammar of the elements that messages are made of: one rule for each, whatever the version of
+//! HTTP, the direction, and whether the element stands in a head, in a trailer section or was added by
+//! a program.
+//!
+//! Pure functions over bytes. A parser of any version calls these and decides only what a refusal
+//! means there: a status, a reset stream, an error for the program.
+//!
+//! | element | rule |
+//! |---|---|
+//! | method | [`is_method`] |
+//! | request target | [`is_target`], [`is_origin_form`], [`is_connect_target`] |
+//! | scheme | [`is_scheme`], [`is_http_scheme`] |
+//! | authority, `Host` | [`is_authority`], [`host_and_port`] |
+//! | status | [`status_code`], [`is_reason_phrase`] |
+//! | field name | [`is_field_name`], [`is_lower_case_field_name`] |
+//! | field value | [`is_field_value`], [`trim`], [`list_elements`] |
+//! | `Content-Length` | [`ContentLength`], [`decimal`] |
+//! | pseudo-header fields, and what is only of HTTP/1 | [`SectionCheck`] |
+//!
+//! Where RFCs leave a choice, the choice is written with the function. Bytes beyond ASCII pass in
+//! field values, in reason phrases and in targets, in any encoding and unchanged; nowhere else.
+
+mod authority;
+mod length;
+mod section;
+
+pub use authority::{host_and_port, is_authority, is_connect_target};
+pub use length::{ContentLength, LengthRefused, decimal};
+pub use section::{Line, Malformed, Section, SectionCheck};
+
+/// The longest request target, in bytes: more than this a [`Uri`](http::Uri) can't hold.
+pub const LONGEST_TARGET: usize = u16::MAX as usize - 1;
+
+/// `tchar` (RFC 9110 section 5.6.2).
+#[inline]
+pub const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+/// Whether this is a `token`: at least one `tchar` and nothing else (RFC 9110 section 5.6.2).
+#[inline]
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&b| is_token_byte(b))
+}
+
+/// Whether this is a method: a token (RFC 9110 section 9.1). Methods are case-sensitive, and unknown
+/// ones pass.
+#[inline]
+pub fn is_method(method: &[u8]) -> bool {
+    is_token(method)
+}
+
+/// Whether this is a field name: a token, in any case (RFC 9110 section 5.1).
+#[inline]
+pub fn is_field_name(name: &[u8]) -> bool {
+    is_token(name)
+}
+
+/// Whether this is a field name as HTTP/2 and HTTP/3 write it: without upper-case letters (RFC 9113
+/// section 8.2.1). Pseudo-header fields, which begin with a colon, are none.
+#[inline]
+pub fn is_lower_case_field_name(name: &[u8]) -> bool {
+    let fits = |byte: u8| is_token_byte(byte) && !byte.is_ascii_uppercase();
+    !name.is_empty() && name.iter().all(|&b| fits(b))
+}
+
+/// Whether this byte may stand in a field value: everything but control characters, of which HTAB is
+/// allowed (RFC 9110 section 5.5). Bytes from 0x80 on pass.
+#[inline]
+pub const fn is_field_byte(byte: u8) -> bool {
+    byte >= b' ' && byte != 0x7f || byte == b'\t'
+}
+
+/// Whether this is a field value (RFC 9110 section 5.5): no control character but HTAB, and no
+/// whitespace at either end. May be empty.
+///
+/// HTTP/1 does not count the whitespace around a value as part of it ([`trim`] takes it off). Where a
+/// value arrives with its exact length, as in HTTP/2, whitespace at an end makes it malformed (RFC
+/// 9113 section 8.2.1).
+#[inline]
+pub fn is_field_value(value: &[u8]) -> bool {
+    let mut sound = true;
+    // Without a way out, so that the compiler makes vectors of it.
+    for &byte in value {
+        sound &= is_field_byte(byte);
+    }
+    sound && !has_outer_whitespace(value)
+}
+
+/// Whether a value begins or ends with a space or a tab.
+#[inline]
+pub fn has_outer_whitespace(value: &[u8]) -> bool {
+    matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
+}
+
+/// Without spaces and tabs at either end.
+#[inline]
+pub fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The elements of a comma-separated list, trimmed; empty ones too. Knows no quoted strings: for
+/// lists of tokens (RFC 9110 section 5.6.1).
+#[inline]
+pub fn list_elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&b| b == b',').map(trim)
+}
+
+/// Whether this is a reason phrase: any bytes that a field value may hold (RFC 9112 section 4).
+#[inline]
+pub fn is_reason_phrase(phrase: &[u8]) -> bool {
+    phrase.iter().all(|&b| is_field_byte(b))
+}
+
+/// Reads a status code: three digits, 100 to 999 (RFC 9110 section 15).
+///
+/// Codes from 600 on belong to no class, and peers send them nevertheless; they pass.
+#[inline]
+pub fn status_code(code: &[u8]) -> Option<u16> {
+    let [first @ b'1'..=b'9', second, third] = code else {
+        return None;
+    };
+    [second, third]
+        .into_iter()
+        .try_fold(u16::from(first - b'0'), |code, digit| {
+            digit
+                .is_ascii_digit()
+                .then(|| code * 10 + u16::from(digit - b'0'))
+        })
+}
+
+/// Whether these bytes can be a request target, or the `:path` of HTTP/2, in any form.
+///
+/// Refused are those that break a request line (control characters, spaces), that readers cut in
+/// different places (`#`: a fragment is no part of a target, RFC 9112 section 3.2), an empty one and one
+/// over [`LONGEST_TARGET`]. All others pass unchanged, also those that RFC 3986 wants percent-encoded
+/// (`"`, `<`, `>`, a backtick, `{`, `|`, `}`, `\`, `^`, bytes from 0x80 on): clients send them, and
+/// origins give them a meaning.
+#[inline]
+pub fn is_target(target: &[u8]) -> bool {
+    let mut sound = !target.is_empty();
+    // Without a way out, so that the compiler makes vectors of it.
+    for &byte in target {
+        sound &= byte > b' ' && byte != 0x7f && byte != b'#';
+    }
+    sound && target.len() <= LONGEST_TARGET
+}
+
+/// Whether this is a target that begins with a slash, or the asterisk where `is_options` says that the
+/// method is OPTIONS (RFC 9112 sections 3.2.1 and 3.2.4). So is the `:path` of HTTP/2 (RFC 9113 section
+/// 8.3.1).
+#[inline]
+pub fn is_origin_form(target: &[u8], is_options: bool) -> bool {
+    match target {
+        [b'/', ..] => is_target(target),
+        b"*" => is_options,
+        _ => false,
+    }
+}
+
+/// Whether this is a scheme (RFC 3986 section 3.1). Schemes are case-insensitive.
+pub fn is_scheme(scheme: &[u8]) -> bool {
+    let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    scheme.first().is_some_and(u8::is_ascii_alphabetic) && scheme.iter().all(fits)
+}
+
+/// Whether this is `http` or `https`, in any case: the only schemes that are served.
+pub fn is_http_scheme(scheme: &[u8]) -> bool {
+    scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")
+}
+
+#[cfg(test)]
+mod tests;
