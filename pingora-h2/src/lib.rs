@@ -18,11 +18,16 @@
 //! | [`error`] | error codes (section 7), and errors with their scope |
 //! | [`frame`] | frames from bytes and to bytes (sections 4 and 6) |
 //! | [`hpack`] | compression of fields (RFC 7541) |
+//! | [`machine`] | one connection, either side of it (sections 3, 5, 6 and 8) |
 #![forbid(unsafe_code)]
 
 pub mod error;
 pub mod frame;
 pub mod hpack;
+pub mod machine;
+
+mod head;
 
 pub use error::{Error, Fault, Reason, Scope};
 pub use frame::StreamId;
+pub use head::{Head, HeadFault};
