@@ -305,6 +305,21 @@ impl Machine {
         self.cause.as_ref()
     }
 
+    /// Whether the client's preface has arrived and was right; always so for a client.
+    pub fn has_begun(&self) -> bool {
+        self.preface_left == 0 && self.cause.is_none()
+    }
+
+    /// Whether [`Machine::poll_woken`] has something to tell.
+    pub fn has_woken(&self) -> bool {
+        !self.woken.is_empty()
+    }
+
+    /// Whether [`Machine::poll_pong`] has something to tell.
+    pub fn has_pong(&self) -> bool {
+        matches!(self.ping, Ping::Answered(_))
+    }
+
     /// Whether the peer's first SETTINGS have arrived.
     pub fn is_settled(&self) -> bool {
         self.peer.settled

@@ -24,6 +24,11 @@ impl Key {
     pub fn id(self) -> u32 {
         self.id
     }
+
+    /// The place of the stream among those that are there: low numbers, used again.
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
 }
 
 /// Who of a stream's owners has something to do.
