@@ -74,17 +74,6 @@ fn padding(head: &Head, payload: &[u8], section: &'static str) -> Result<(usize,
     Ok((1, length))
 }
 
-fn without_padding<'a>(
-    head: &Head,
-    payload: &'a [u8],
-    section: &'static str,
-) -> Result<&'a [u8], Error> {
-    let (front, back) = padding(head, payload, section)?;
-    Ok(payload
-        .get(front..payload.len().saturating_sub(back))
-        .unwrap_or_default())
-}
-
 /// The first bytes of a payload as a number, and the rest.
 fn number(payload: &[u8]) -> Option<(u32, &[u8])> {
     let (number, rest) = payload.split_first_chunk()?;
@@ -154,12 +143,21 @@ pub(super) fn parse<'a>(head: &Head, payload: &'a [u8], role: Role) -> Result<Fr
     }
 }
 
+/// The length of a priority, in bytes.
+const PRIORITY_LENGTH: usize = 5;
+
 fn headers<'a>(head: &Head, payload: &'a [u8]) -> Result<Frame<'a>, Error> {
     head.on_a_stream("6.2")?;
-    let mut fragment = without_padding(head, payload, "6.2")?;
+    let (front, back) = padding(head, payload, "6.2")?;
+    let unpadded = front..payload.len().saturating_sub(back);
+    let mut fragment = payload.get(unpadded).unwrap_or_default();
     let mut priority = None;
     if head.has(flag::PRIORITY) {
         let Some((found, rest)) = take_priority(fragment) else {
+            // Without the padding there would have been room.
+            if payload.len() >= front + PRIORITY_LENGTH {
+                return Err(protocol("6.2", "the padding reaches into the priority"));
+            }
             return Err(size("6.2", "HEADERS are too short for their priority"));
         };
         fragment = rest;
@@ -218,7 +216,7 @@ fn settings<'a>(head: &Head, payload: &'a [u8], role: Role) -> Result<Frame<'a>,
             _ => Err(size("6.5", "an acknowledgement of SETTINGS has a payload")),
         };
     }
-    if payload.len() % 6 != 0 {
+    if !payload.len().is_multiple_of(6) {
         return Err(size("6.5", "the length of SETTINGS is no multiple of 6"));
     }
     Settings::parse(payload, peer(role)).map(Frame::Settings)
@@ -236,8 +234,14 @@ fn push_promise<'a>(head: &Head, payload: &'a [u8], role: Role) -> Result<Frame<
     if role == Role::Server {
         return Err(protocol("8.4", "a client can't push"));
     }
-    let payload = without_padding(head, payload, "6.6")?;
-    let Some((promised, fragment)) = number(payload) else {
+    let (front, back) = padding(head, payload, "6.6")?;
+    let unpadded = front..payload.len().saturating_sub(back);
+    let unpadded = payload.get(unpadded).unwrap_or_default();
+    let Some((promised, fragment)) = number(unpadded) else {
+        if payload.len() >= front + 4 {
+            let detail = "the padding reaches into the promised identifier";
+            return Err(protocol("6.6", detail));
+        }
         let detail = "PUSH_PROMISE is too short for its identifier";
         return Err(size("6.6", detail));
     };

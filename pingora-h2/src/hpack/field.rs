@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
+use pingora_http::grammar::{Malformed, Section, SectionCheck, status_code};
+use pingora_http::header_name_from_slice;
 
+use super::FIELD_OVERHEAD;
 use crate::StreamId;
 use crate::error::{Error, Reason};
 
@@ -20,6 +23,18 @@ pub enum Pseudo {
     Scheme,
 }
 
+impl Pseudo {
+    /// The name, colon included.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Authority => ":authority",
+            Self::Path => ":path",
+            Self::Protocol => ":protocol",
+            Self::Scheme => ":scheme",
+        }
+    }
+}
+
 /// A decoded field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Field {
@@ -27,69 +42,154 @@ pub enum Field {
     Method(Method),
     /// `:status`
     Status(StatusCode),
-    /// Another pseudo-header field. The value is what any field's may be; whether it is a path or
-    /// an authority is not checked.
+    /// Another pseudo-header field. Its value was not looked at: [`FieldList`](super::FieldList)
+    /// does that.
     Pseudo(Pseudo, Bytes),
-    /// Any other field. Its name is a lower-case token, its value is free of control characters and
-    /// of white space at its ends.
+    /// Any other field. Name and value follow the rules of HTTP/2
+    /// ([`SectionCheck`]), and it does not speak of the connection.
     Regular(HeaderName, HeaderValue),
     /// A field that makes its message malformed.
     Malformed(Malformed),
 }
 
-/// What makes a message malformed (RFC 9113 section 8.1.1): an error of its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Malformed {
-    /// A name that is empty or not a token, or that holds a capital.
-    Name,
-    /// A pseudo-header field that is not defined.
-    UnknownPseudo,
-    /// A value with a control character.
-    Value,
-    /// A value that begins or ends with white space.
-    ValuePadded,
-    /// A `:method` that is not a token.
-    Method,
-    /// A `:status` that is not three digits.
-    Status,
-    /// A pseudo-header field behind a regular one.
-    PseudoAfterRegular,
-    /// A pseudo-header field that comes twice.
-    PseudoTwice,
+/// The error of a stream whose message is malformed (RFC 9113 section 8.1.1).
+pub const fn malformed(stream: StreamId, why: Malformed) -> Error {
+    Error::stream(stream, Reason::PROTOCOL_ERROR, "8.1.1", why.reason())
 }
 
-impl Malformed {
-    /// Where the rule stands (RFC 9113).
-    pub const fn section(self) -> &'static str {
-        match self {
-            Self::Name | Self::Value | Self::ValuePadded => "8.2.1",
-            Self::UnknownPseudo | Self::PseudoAfterRegular | Self::PseudoTwice => "8.3",
-            Self::Method => "8.3.1",
-            Self::Status => "8.3.2",
+/// A name that a table entry has, or a literal field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Name {
+    Method,
+    Status,
+    Pseudo(Pseudo),
+    Regular(HeaderName),
+    /// A name that no field may have. Its length counts nevertheless.
+    Malformed {
+        why: Malformed,
+        length: u32,
+    },
+}
+
+impl Name {
+    pub(super) fn parse(name: &[u8]) -> Self {
+        match name {
+            b":method" => Self::Method,
+            b":status" => Self::Status,
+            b":authority" => Self::Pseudo(Pseudo::Authority),
+            b":path" => Self::Pseudo(Pseudo::Path),
+            b":protocol" => Self::Pseudo(Pseudo::Protocol),
+            b":scheme" => Self::Pseudo(Pseudo::Scheme),
+            [b':', ..] => Self::malformed(name, Malformed::UnknownPseudo),
+            // Upper-case letters must not be lost, so they are looked for before the name is made.
+            _ if !pingora_http::grammar::is_lower_case_field_name(name) => {
+                Self::malformed(name, Malformed::Name)
+            }
+            _ => header_name_from_slice(name)
+                .map_or_else(|| Self::malformed(name, Malformed::Name), Self::Regular),
         }
     }
 
-    /// What is wrong, for logs.
-    pub const fn detail(self) -> &'static str {
+    #[cold]
+    fn malformed(name: &[u8], why: Malformed) -> Self {
+        let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
+        Self::Malformed { why, length }
+    }
+
+    pub(super) fn len(&self) -> usize {
         match self {
-            Self::Name => "the name of a field is not a token in lower case",
-            Self::UnknownPseudo => "an undefined pseudo-header field",
-            Self::Value => "the value of a field holds a control character",
-            Self::ValuePadded => "the value of a field begins or ends with white space",
-            Self::Method => "the method is not a token",
-            Self::Status => "the status is not three digits",
-            Self::PseudoAfterRegular => "a pseudo-header field behind a regular field",
-            Self::PseudoTwice => "a pseudo-header field comes twice",
+            Self::Method | Self::Status => ":method".len(),
+            Self::Pseudo(pseudo) => pseudo.name().len(),
+            Self::Regular(name) => name.as_str().len(),
+            Self::Malformed { length, .. } => *length as usize,
+        }
+    }
+}
+
+/// A field as a table keeps it: ready to be handed out, or remembered as malformed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Entry {
+    Good(Field),
+    Bad {
+        /// May be fine, and is what another field refers to.
+        name: Name,
+        value_length: u32,
+        why: Malformed,
+    },
+}
+
+impl Entry {
+    pub(super) fn new(name: Name, value: Bytes) -> Self {
+        let length = value.len();
+        match field(&name, value) {
+            Ok(field) => Self::Good(field),
+            Err(why) => Self::Bad {
+                name,
+                value_length: u32::try_from(length).unwrap_or(u32::MAX),
+                why,
+            },
         }
     }
 
-    /// The error of the stream.
-    pub const fn error(self, stream: StreamId) -> Error {
-        Error::stream(
-            stream,
-            Reason::PROTOCOL_ERROR,
-            self.section(),
-            self.detail(),
-        )
+    pub(super) fn name(&self) -> Name {
+        match self {
+            Self::Good(Field::Method(_)) => Name::Method,
+            Self::Good(Field::Status(_)) => Name::Status,
+            Self::Good(Field::Pseudo(pseudo, _)) => Name::Pseudo(*pseudo),
+            Self::Good(Field::Regular(name, _)) => Name::Regular(name.clone()),
+            Self::Good(Field::Malformed(why)) => Name::malformed(&[], *why),
+            Self::Bad { name, .. } => name.clone(),
+        }
+    }
+
+    /// Name, value and 32 (RFC 7541 section 4.1).
+    pub(super) fn size(&self) -> usize {
+        let length = match self {
+            Self::Good(Field::Method(method)) => ":method".len() + method.as_str().len(),
+            Self::Good(Field::Status(_)) => ":status".len() + "200".len(),
+            Self::Good(Field::Pseudo(pseudo, value)) => pseudo.name().len() + value.len(),
+            Self::Good(Field::Regular(name, value)) => name.as_str().len() + value.len(),
+            Self::Good(Field::Malformed(_)) => 0,
+            Self::Bad {
+                name, value_length, ..
+            } => name.len() + *value_length as usize,
+        };
+        length + FIELD_OVERHEAD
+    }
+
+    #[inline]
+    pub(super) fn field(&self) -> Field {
+        match self {
+            Self::Good(field) => field.clone(),
+            Self::Bad { why, .. } => Field::Malformed(*why),
+        }
+    }
+
+    pub(super) fn into_field(self) -> Field {
+        match self {
+            Self::Good(field) => field,
+            Self::Bad { why, .. } => Field::Malformed(why),
+        }
+    }
+}
+
+fn field(name: &Name, value: Bytes) -> Result<Field, Malformed> {
+    match name {
+        Name::Method => Method::from_bytes(&value)
+            .map(Field::Method)
+            .map_err(|_| Malformed::Method),
+        Name::Status => status_code(&value)
+            .and_then(|code| StatusCode::from_u16(code).ok())
+            .map(Field::Status)
+            .ok_or(Malformed::Status),
+        Name::Pseudo(pseudo) => Ok(Field::Pseudo(*pseudo, value)),
+        Name::Regular(name) => {
+            // No rule for regular fields depends on the kind of the section.
+            SectionCheck::new(Section::Trailers).line(name.as_str().as_bytes(), &value)?;
+            HeaderValue::from_maybe_shared(value)
+                .map(|value| Field::Regular(name.clone(), value))
+                .map_err(|_| Malformed::Value)
+        }
+        Name::Malformed { why, .. } => Err(*why),
     }
 }

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
+use pingora_http::grammar::{Malformed, Section, SectionCheck};
 
-use super::{Field, Malformed, Pseudo, Sink};
+use super::{Field, Pseudo, Sink};
 
 /// Enough for nearly all requests, so that the map isn't made twice.
 const USUAL_FIELDS: usize = 12;
@@ -69,12 +70,27 @@ impl PseudoFields {
 ///
 /// It keeps the first thing that is wrong. From then on, nothing more is kept and what was is freed;
 /// the decoder goes on for the sake of its table.
+///
+/// ```
+/// use pingora_h2::hpack::{Decoder, FieldList, ListLimits, Section};
+///
+/// let mut decoder = Decoder::new(4096);
+/// let mut list = FieldList::new(Section::Request, ListLimits::default());
+/// // RFC 7541 appendix C.3.1.
+/// let block = b"\x82\x86\x84\x41\x0fwww.example.com";
+/// decoder.decode(block, true, &mut list)?;
+/// list.end();
+/// assert_eq!((list.malformed(), list.refused()), (None, None));
+/// assert_eq!(list.pseudo.authority.as_deref(), Some(&b"www.example.com"[..]));
+/// # Ok::<(), pingora_h2::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct FieldList {
     /// The pseudo-header fields.
     pub pseudo: PseudoFields,
     /// All other fields in the order in which they came. Crumbs of `cookie` are not joined.
     pub fields: HeaderMap,
+    check: SectionCheck,
     limits: ListLimits,
     bytes: usize,
     count: usize,
@@ -85,10 +101,11 @@ pub struct FieldList {
 
 impl FieldList {
     /// An empty list. Allocates with the first field that is no pseudo-header field.
-    pub fn new(limits: ListLimits) -> Self {
+    pub fn new(section: Section, limits: ListLimits) -> Self {
         Self {
             pseudo: PseudoFields::default(),
             fields: HeaderMap::new(),
+            check: SectionCheck::new(section),
             limits,
             bytes: 0,
             count: 0,
@@ -140,6 +157,17 @@ impl FieldList {
         self.fields = HeaderMap::new();
     }
 
+    /// The block ended: judges the list as a whole (which pseudo-header fields there have to be). Ask
+    /// for [`malformed`](Self::malformed) and [`refused`](Self::refused) behind it.
+    pub fn end(&mut self) {
+        if self.malformed.is_none()
+            && self.refused.is_none()
+            && let Err(why) = self.check.end()
+        {
+            self.malform(why);
+        }
+    }
+
     fn put(&mut self, field: Field) -> Result<(), Malformed> {
         match field {
             Field::Regular(name, value) => {
@@ -160,26 +188,29 @@ impl FieldList {
                 Ok(())
             }
             Field::Malformed(why) => Err(why),
-            _ if !self.fields.is_empty() => Err(Malformed::PseudoAfterRegular),
-            Field::Method(method) => once(&mut self.pseudo.method, method),
-            Field::Status(status) => once(&mut self.pseudo.status, status),
+            _ if !self.fields.is_empty() => Err(Malformed::LatePseudo),
+            Field::Method(method) => {
+                self.check.line(b":method", method.as_str().as_bytes())?;
+                self.pseudo.method = Some(method);
+                Ok(())
+            }
+            Field::Status(status) => {
+                self.check.line(b":status", status.as_str().as_bytes())?;
+                self.pseudo.status = Some(status);
+                Ok(())
+            }
             Field::Pseudo(pseudo, value) => {
+                self.check.line(pseudo.name().as_bytes(), &value)?;
                 let place = match pseudo {
                     Pseudo::Authority => &mut self.pseudo.authority,
                     Pseudo::Path => &mut self.pseudo.path,
                     Pseudo::Protocol => &mut self.pseudo.protocol,
                     Pseudo::Scheme => &mut self.pseudo.scheme,
                 };
-                once(place, value)
+                *place = Some(value);
+                Ok(())
             }
         }
-    }
-}
-
-fn once<T>(place: &mut Option<T>, value: T) -> Result<(), Malformed> {
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(Malformed::PseudoTwice),
     }
 }
 

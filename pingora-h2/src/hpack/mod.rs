@@ -23,11 +23,20 @@
 mod decoder;
 mod encoder;
 mod field;
+mod huffman;
+mod integer;
 mod list;
+mod names;
+mod static_table;
+mod table;
+#[cfg(test)]
+mod tests;
 
-pub use decoder::{Decoder, Sink};
+pub use decoder::{Decoder, Discard, Sink};
 pub use encoder::Encoder;
-pub use field::{Field, Malformed, Pseudo};
+pub use field::{Field, Pseudo, malformed};
+pub use pingora_http::grammar::{Malformed, Section};
+
 pub use list::{FieldList, ListLimits, PseudoFields, Refusal};
 
 /// The size of a dynamic table until it is changed, in bytes (RFC 9113 section 6.5.2).
