@@ -10,7 +10,7 @@ use super::{Clock, Machine, ReceiveWindow};
 use crate::error::{Error, Reason};
 use crate::frame::{Headers, StreamId};
 use crate::head::{Head, HeadFault, check_request, check_response, check_trailers};
-use crate::hpack::FieldList;
+use crate::hpack::{FieldList, Section};
 use http::{HeaderMap, StatusCode};
 
 /// Informational heads of one response that may wait to be taken; more are dropped.
@@ -48,12 +48,17 @@ impl Machine {
         clock: Clock<'_>,
     ) -> Result<(), Error> {
         let purpose = self.purpose(headers.stream, clock)?;
+        let section = match purpose {
+            Purpose::Request => Section::Request,
+            Purpose::Response(_) => Section::Response,
+            Purpose::Trailers(_) | Purpose::Nothing | Purpose::Refused(_) => Section::Trailers,
+        };
         let block = Block {
             purpose,
             id: headers.stream,
             end_stream: headers.end_stream,
             depends_on_itself: headers.depends_on_itself(),
-            list: FieldList::new(self.config.list_limits()),
+            list: FieldList::new(section, self.config.list_limits()),
         };
         self.decode_block(block, headers.fragment, headers.end_headers, clock)
     }
@@ -80,6 +85,7 @@ impl Machine {
     ) -> Result<(), Error> {
         self.decoder.decode(fragment, end, &mut block.list)?;
         if end {
+            block.list.end();
             return self.end_block(block, clock);
         }
         self.block = Some(block);

@@ -211,7 +211,7 @@ impl Machine {
             .receive_window
             .give_back(data.flow_length as usize - length);
         if kept > 0 {
-            stream.inbox.push(&data.payload);
+            stream.inbox.push(data.payload.clone());
         }
         if data.end_stream {
             stream.receiving = Receiving::Ended;

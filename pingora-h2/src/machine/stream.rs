@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 /// A piece of a body that is shorter than this is joined with the one before it, so that what is held
 /// of a body is bounded by its bytes, however it was cut.
 const SHORT: usize = 1024;
+/// A piece that is at least so long is kept as it was read, others are copied.
+const LONG: usize = 8 * 1024;
 
 /// Names a stream: its place in the slab, and its number. A place is used again; the number tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,24 +107,40 @@ pub(crate) struct Inbox {
     pub(crate) informational: VecDeque<Head>,
     /// The final head of a response.
     pub(crate) head: Option<Box<Head>>,
-    pieces: VecDeque<BytesMut>,
+    pieces: VecDeque<Bytes>,
+    /// Short pieces behind those, joined.
+    tail: BytesMut,
     pub(crate) bytes: usize,
     pub(crate) trailers: Option<Box<HeaderMap>>,
 }
 
 impl Inbox {
-    pub(crate) fn push(&mut self, data: &[u8]) {
+    pub(crate) fn push(&mut self, data: Bytes) {
         self.bytes += data.len();
-        match self.pieces.back_mut() {
-            Some(last) if last.len() < SHORT && data.len() < SHORT => last.extend_from_slice(data),
-            _ => self.pieces.push_back(BytesMut::from(data)),
+        if data.len() < LONG {
+            // It would keep all that was read with it.
+            self.tail.extend_from_slice(&data);
+            if self.tail.len() < SHORT {
+                return;
+            }
+        }
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.split().freeze());
+            self.tail = BytesMut::new();
+        }
+        if data.len() >= LONG {
+            self.pieces.push_back(data);
         }
     }
 
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
-        let piece = self.pieces.pop_front()?;
+        let piece = match self.pieces.pop_front() {
+            Some(piece) => piece,
+            None if self.tail.is_empty() => return None,
+            None => std::mem::take(&mut self.tail).freeze(),
+        };
         self.bytes -= piece.len();
-        Some(piece.freeze())
+        Some(piece)
     }
 
     /// Drops everything. Returns how many bytes of data that was.
@@ -255,15 +273,15 @@ mod tests {
     fn short_pieces_are_joined_and_counted() {
         let mut inbox = Inbox::default();
         for _ in 0..3000 {
-            inbox.push(b"x");
+            inbox.push(Bytes::from_static(b"x"));
         }
-        inbox.push(&[1; 5000]);
-        assert_eq!(inbox.bytes, 8000);
+        inbox.push(Bytes::from_static(&[1; LONG]));
+        assert_eq!(inbox.bytes, 3000 + LONG);
         let mut lengths = vec![];
         while let Some(piece) = inbox.pop() {
             lengths.push(piece.len());
         }
-        assert_eq!(lengths, [SHORT, SHORT, 3000 - 2 * SHORT, 5000]);
+        assert_eq!(lengths, [SHORT, SHORT, 3000 - 2 * SHORT, LONG]);
         assert_eq!(inbox.bytes, 0);
     }
 

@@ -118,9 +118,7 @@ impl Builder {
 ///
 /// # Errors
 /// As of [`Builder::handshake`].
-pub async fn handshake<T>(
-    io: T,
-) -> Result<(SendRequest<Bytes>, Connection<T, Bytes>), Failure>
+pub async fn handshake<T>(io: T) -> Result<(SendRequest<Bytes>, Connection<T, Bytes>), Failure>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {

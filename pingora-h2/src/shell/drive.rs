@@ -159,11 +159,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Poll::Ready(Ok(()))
     }
 
-    fn make_output(
-        &mut self,
-        scratch: &mut Vec<u8>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn make_output(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         scratch.clear();
         let mut state = self.shared.lock();
         if state.machine.wants_output() {
@@ -224,11 +220,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    fn poll_read(
-        &mut self,
-        scratch: &mut Vec<u8>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if scratch.is_empty() {
             scratch.resize(READ, 0);
         }

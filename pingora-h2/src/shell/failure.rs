@@ -163,7 +163,10 @@ mod tests {
         for (cause, words, remote, library) in rows {
             let failure = Failure::of(&cause);
             assert_eq!(failure.to_string(), words);
-            assert_eq!((failure.is_remote(), failure.is_library()), (remote, library));
+            assert_eq!(
+                (failure.is_remote(), failure.is_library()),
+                (remote, library)
+            );
             assert_eq!(failure.is_io(), failure.reason().is_none());
         }
     }

@@ -220,7 +220,10 @@ where
     }
 
     /// [`Connection::accept`], to be polled.
-    #[expect(clippy::type_complexity, reason = "a poll of an optional result of a pair")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "a poll of an optional result of a pair"
+    )]
     pub fn poll_accept(
         &mut self,
         cx: &mut Context<'_>,
@@ -283,9 +286,7 @@ where
 
     /// Ends the connection and all of its streams at once.
     pub fn abrupt_shutdown(&mut self, reason: Reason) {
-        self.driver
-            .shared
-            .with(|state| state.machine.abort(reason));
+        self.driver.shared.with(|state| state.machine.abort(reason));
     }
 
     /// Lets clients send so many bytes ahead on all streams together, from now on.
@@ -388,4 +389,3 @@ fn head(response: Response<()>) -> Head {
     let (parts, ()) = response.into_parts();
     Head::response(parts.status, parts.headers)
 }
-

@@ -23,9 +23,7 @@ pub(super) fn poll_reset(held: &Held, cx: &Context<'_>) -> Poll<Result<Reason, F
     held.with(|state, key| {
         let cause = state.machine.reset_cause(key);
         match cause {
-            Some(Cause::Reset(reason, ..) | Cause::GoAway(reason, ..)) => {
-                Poll::Ready(Ok(*reason))
-            }
+            Some(Cause::Reset(reason, ..) | Cause::GoAway(reason, ..)) => Poll::Ready(Ok(*reason)),
             Some(cause) => Poll::Ready(Err(Failure::of(cause))),
             None => {
                 keep(&mut state.place(key).reset, cx);
@@ -62,14 +60,15 @@ impl SendStream<Bytes> {
     /// Ready with what [`SendStream::capacity`] says once that is more than 0; `None`: the stream takes
     /// nothing any more. Cancel-safe.
     pub fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
-        self.held.with(|state, key| match state.machine.capacity(key) {
-            Some(0) => {
-                state.machine.want_capacity(key);
-                keep(&mut state.place(key).sender, cx);
-                Poll::Pending
-            }
-            capacity => Poll::Ready(capacity),
-        })
+        self.held
+            .with(|state, key| match state.machine.capacity(key) {
+                Some(0) => {
+                    state.machine.want_capacity(key);
+                    keep(&mut state.place(key).sender, cx);
+                    Poll::Pending
+                }
+                capacity => Poll::Ready(capacity),
+            })
     }
 
     /// Gives a piece of the body; `end`: it is the last. More than [`SendStream::capacity`] is taken
@@ -147,16 +146,18 @@ impl RecvStream {
         if self.trailers.is_some() {
             return Poll::Ready(None);
         }
-        let received = self.held.with(|state, key| match state.machine.receive(key) {
-            Received::Data(data) => Poll::Ready(Some(Ok(Piece::Data(data)))),
-            Received::Trailers(trailers) => Poll::Ready(Some(Ok(Piece::Trailers(trailers)))),
-            Received::End | Received::Head(_) => Poll::Ready(None),
-            Received::Broken => Poll::Ready(Some(Err(state.failure(key)))),
-            Received::Pending => {
-                keep(&mut state.place(key).receiver, cx);
-                Poll::Pending
-            }
-        });
+        let received = self
+            .held
+            .with(|state, key| match state.machine.receive(key) {
+                Received::Data(data) => Poll::Ready(Some(Ok(Piece::Data(data)))),
+                Received::Trailers(trailers) => Poll::Ready(Some(Ok(Piece::Trailers(trailers)))),
+                Received::End | Received::Head(_) => Poll::Ready(None),
+                Received::Broken => Poll::Ready(Some(Err(state.failure(key)))),
+                Received::Pending => {
+                    keep(&mut state.place(key).receiver, cx);
+                    Poll::Pending
+                }
+            });
         received.map(|received| match received? {
             Ok(Piece::Data(data)) => {
                 self.unreleased += data.len();
