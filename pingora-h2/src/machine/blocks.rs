@@ -116,7 +116,6 @@ impl Machine {
             let refused = Error::stream(id, Reason::REFUSED_STREAM, "5.1.2", detail);
             return Ok(Purpose::Refused(refused));
         }
-        self.last_processed = number;
         Ok(Purpose::Request)
     }
 
@@ -196,6 +195,7 @@ impl Machine {
             stream.urgency = urgency_in(priority.as_bytes());
         }
         self.open += 1;
+        self.last_processed = stream.id;
         let key = self.streams.insert(stream);
         self.requests.push_back((key, head));
     }

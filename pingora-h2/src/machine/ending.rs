@@ -138,7 +138,9 @@ impl Machine {
         if let Err(offence) = self.count_reset(clock) {
             return self.fail(offence);
         }
-        if let Some(key) = self.streams.find(id) {
+        let key = self.streams.find(id);
+        let lives = |key: &Key| self.streams.get(*key).is_some_and(|s| !s.is_over());
+        if let Some(key) = key.filter(lives) {
             let cause = Cause::Reset(error.reason, Initiator::Library, error.detail);
             return self.reset_stream(key, error.reason, cause, clock);
         }

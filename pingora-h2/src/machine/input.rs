@@ -323,6 +323,9 @@ impl Machine {
             for stream in self.streams.iter_mut() {
                 stream.receive_window.shift(by);
             }
+            for key in self.streams.keys() {
+                self.note_update(key);
+            }
         }
         Ok(())
     }

@@ -84,6 +84,11 @@ impl Machine {
         !self.opening.is_empty() && self.begun < self.peer.max_streams as usize
     }
 
+    /// Whether all streams that wait to be begun may be.
+    pub(super) fn may_all_begin(&self) -> bool {
+        self.begun + self.opening.len() <= self.peer.max_streams as usize
+    }
+
     /// Heads of requests leave in the order of their streams' numbers (RFC 9113 section 5.1.1).
     fn begin_streams(&mut self, out: &mut Vec<u8>) {
         while self.may_begin() {
@@ -102,6 +107,7 @@ impl Machine {
             self.begun += 1;
             self.account.message_sent();
             self.schedule(key);
+            self.note_capacity(key);
             self.settle(key);
         }
     }

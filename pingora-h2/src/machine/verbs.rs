@@ -132,15 +132,22 @@ impl Machine {
         if !matches!(stream.sending, Sending::Head | Sending::Body) {
             return None;
         }
+        if !stream.begun && !self.may_all_begin() {
+            // What it held would be missing to those that the server lets be sent.
+            return Some(0);
+        }
         let buffered = stream.outbox.bytes;
         let own = stream
             .send_window
             .available()
             .min(self.config.send_buffer)
             .saturating_sub(buffered);
+        // More than the connection's window: what waits for a window of its own does not keep others
+        // from using that.
         let shared = self
             .send_window
             .available()
+            .saturating_mul(2)
             .min(self.config.connection_send_buffer)
             .saturating_sub(self.sending);
         Some(own.min(shared))
