@@ -1,5 +1,6 @@
 //! Responses as they arrive (RFC 9113 section 8.3.2).
 
+use super::has_too_many_fields;
 use http::StatusCode;
 use http::response::Parts;
 use pingora_http::ResponseHeader;
@@ -39,6 +40,9 @@ pub(crate) fn incoming_response(
     // RFC 9113 section 8.6.
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err("101 is no status of HTTP/2");
+    }
+    if has_too_many_fields(&parts.headers) {
+        return Err("the response has too many fields");
     }
     let payload = match status {
         _ if status.is_informational() => None,

@@ -1,6 +1,7 @@
 //! What messages of HTTP/2 may be, and how they become ours and ours become them (RFC 9113
 //! section 8). Pure: no I/O, no clock.
 
+mod counts;
 mod fields;
 mod incoming_request;
 mod incoming_response;
@@ -9,6 +10,7 @@ mod outgoing_request;
 mod outgoing_response;
 mod trailers;
 
+pub(crate) use counts::{MOST_CRUMBS, check_trailers, has_too_many_fields};
 pub(crate) use fields::{Field, classify, join_cookies};
 pub(crate) use incoming_request::{IncomingRequest, incoming_request};
 pub(crate) use incoming_response::{IncomingResponse, Payload, incoming_response};
