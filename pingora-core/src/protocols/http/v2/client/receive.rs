@@ -4,7 +4,7 @@ use super::faults;
 use super::{ConnectionRef, Http2Session, Inner};
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::v2::message::{
-    IncomingResponse, Payload, incoming_response, incoming_trailers,
+    IncomingResponse, Payload, check_trailers, incoming_response, incoming_trailers,
 };
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -180,11 +180,18 @@ impl Inner {
                 Some(Ok(data)) => break Ok(Piece::Data(data)),
                 Some(Err(error)) => break Err(error),
                 None => {
-                    let trailers = ready!(body.poll_trailers(cx));
-                    break trailers.map(|trailers| match trailers {
-                        Some(trailers) => Piece::Trailers(Box::new(trailers)),
-                        None => Piece::End,
-                    });
+                    let trailers = match ready!(body.poll_trailers(cx)) {
+                        Ok(trailers) => trailers,
+                        Err(error) => break Err(error),
+                    };
+                    let Some(trailers) = trailers else {
+                        break Ok(Piece::End);
+                    };
+                    if let Err(fault) = check_trailers(&trailers) {
+                        let error = faults::malformed(fault.reason());
+                        return Poll::Ready(Err(self.malformed(error)));
+                    }
+                    break Ok(Piece::Trailers(Box::new(trailers)));
                 }
             }
         };

@@ -1,7 +1,7 @@
 //! Reading: the request's body, and whether the client is still there.
 
 use super::super::faults::{bad_body, stream_failed, stream_reset};
-use super::super::message::incoming_trailers;
+use super::super::message::{check_trailers, incoming_trailers};
 use super::{HttpSession, Inner};
 use crate::protocols::http::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
 use crate::protocols::http::faults;
@@ -63,6 +63,7 @@ impl Inner {
         let Some(mut trailers) = trailers else {
             return Ok(());
         };
+        check_trailers(&trailers).map_err(|fault| self.refuse_body(fault))?;
         if let Err(fault) = incoming_trailers(&mut trailers) {
             return Err(self.refuse_body(fault));
         }
