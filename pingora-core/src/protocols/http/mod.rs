@@ -13,6 +13,7 @@ pub mod exchange;
 mod faults;
 pub mod h1;
 pub mod hop_by_hop;
+mod linger;
 mod recycled;
 pub mod server;
 pub mod subrequest;

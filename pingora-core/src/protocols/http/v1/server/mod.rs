@@ -33,7 +33,8 @@ pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time in which the client has to take something of the response. Default of
 /// [`HttpSession::set_write_timeout`].
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The most of a request's body that is read only to be thrown away, in bytes.
+/// The most of a request's body that is read only to be thrown away while too many others are read
+/// from for nothing, in bytes.
 const DRAIN_LIMIT: usize = 64 * 1024;
 /// The most that a client may send ahead of its turn, in bytes, before reading pauses.
 const READ_AHEAD_LIMIT: usize = 64 * 1024;
@@ -439,7 +440,8 @@ impl HttpSession {
     }
 
     /// Whether a response that begins before the request's body is complete closes the connection.
-    /// Off by default: the rest of the body is drained if it is short.
+    /// Off by default: the rest of the body is drained, for the time of
+    /// [`HttpSession::set_total_drain_timeout`].
     pub fn set_close_on_response_before_downstream_finish(&mut self, close: bool) {
         self.inner.options.close_on_early_response = close;
     }

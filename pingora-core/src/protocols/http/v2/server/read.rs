@@ -45,7 +45,7 @@ impl Inner {
     }
 
     /// Lets the client send as much again as was taken: whoever asks for more has room for it.
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         let taken = std::mem::take(&mut self.unreleased);
         if taken > 0 {
             // Refused only where more is released than was received.
