@@ -11,6 +11,7 @@ mod tests;
 use super::input::Input;
 use super::output::OutQueue;
 use super::timed::Timed;
+use crate::process::ShutdownWatch;
 use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts, RequestRules};
@@ -99,6 +100,8 @@ struct Inner {
     close_after_flush: bool,
 
     keepalive: Keepalive,
+    /// Asked when a response's head is written: the connection is not kept beyond a shutdown.
+    shutdown: Option<ShutdownWatch>,
     options: Options,
     user_context: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -199,6 +202,7 @@ impl HttpSession {
                 timeout: Some(0),
                 reuses_remaining: None,
             },
+            shutdown: None,
             options: Options::default(),
             user_context: None,
         };
@@ -334,7 +338,8 @@ impl HttpSession {
         self.inner.keepalive.timeout
     }
 
-    /// Sets what [`HttpSession::get_keepalive_timeout`] tells.
+    /// Sets what [`HttpSession::get_keepalive_timeout`] tells. The client is told when the head of the
+    /// response is written: a connection that was said to close closes, whatever is set afterwards.
     pub fn set_server_keepalive(&mut self, keepalive: Option<u64>) {
         self.inner.keepalive.timeout = keepalive;
     }
@@ -349,17 +354,16 @@ impl HttpSession {
         self.inner.keepalive.reuses_remaining = remaining;
     }
 
-    /// Whether the connection will be kept for another request, as far as is known by now.
+    /// Whether the connection will be kept for another request, as far as is known by now. Decided
+    /// when the head of the response is written.
     pub fn will_keepalive(&self) -> bool {
-        let Keepalive {
-            timeout,
-            reuses_remaining,
-        } = self.inner.keepalive;
-        self.inner.facts.keep_alive
-            && timeout.is_some()
-            && reuses_remaining != Some(0)
-            && !self.inner.broken
-            && !self.inner.upgraded
+        self.inner.keeps_alive()
+    }
+
+    /// Closes the connection, and says so, after the first response whose head is written once the
+    /// shutdown has begun.
+    pub(crate) fn heed_shutdown(&mut self, shutdown: &ShutdownWatch) {
+        self.inner.shutdown.get_or_insert_with(|| shutdown.clone());
     }
 
     /// Lets the request decide whether the connection lives on. It always does; kept for those who
