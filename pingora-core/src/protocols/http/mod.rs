@@ -11,6 +11,7 @@ pub mod date;
 pub mod error_resp;
 pub mod exchange;
 mod faults;
+mod grace;
 pub mod h1;
 pub mod hop_by_hop;
 mod linger;

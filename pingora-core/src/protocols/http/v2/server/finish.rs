@@ -1,6 +1,7 @@
 //! The end of a stream: complete, given up, or dropped.
 
-use super::{End, HttpSession, Inner};
+use super::{End, HttpSession, Inner, PayloadLength};
+use crate::protocols::http::grace::GRACE;
 use crate::protocols::http::linger::{Dropped, Patience, Place, linger};
 use crate::protocols::http::timed::Timed;
 use crate::protocols::http::{faults, give_response};
@@ -138,10 +139,16 @@ impl HttpSession {
     /// Reads and drops what a client is still sending though its response is complete, until it is done:
     /// for 30 s at most, or 5 s after it fell silent. A client that is busy sending may not look at a
     /// response that a reset follows. What is left then is refused when the session is dropped.
+    ///
+    /// Of a body that lacks nothing only the end is waited for, a second at most.
     pub(crate) async fn linger(&mut self) {
         let inner = &mut *self.inner;
         inner.retry_buffer = None;
-        linger(inner, Patience::default(), Inner::poll_discard).await;
+        let mut patience = Patience::default();
+        if inner.expected == PayloadLength::Exact(0) {
+            patience.silence = GRACE;
+        }
+        linger(inner, patience, Inner::poll_discard).await;
     }
 
     /// Whether the client is still sending though its response is complete.
