@@ -57,6 +57,7 @@ pub use http::HeaderMap as HMap;
 pub use http::method::Method;
 pub use http::status::StatusCode;
 pub use http::version::Version;
+pub use name_cache::header_name_from_slice;
 pub use request::RequestHeader;
 pub use response::ResponseHeader;
 pub use value::{header_value_from_raw, header_value_from_slice};

@@ -38,6 +38,15 @@ pub(crate) fn name(wire: &[u8]) -> Option<(HeaderName, bool)> {
         .unwrap_or_else(|| Some((parse(wire)?, is_titled(wire))))
 }
 
+/// A header name of these bytes, in any spelling. `None`: they are not a token (RFC 9110 section 5.1).
+///
+/// Names outside of the [`http`] crate's own list are shared with those that this thread saw recently,
+/// so that they cost a reference count instead of an allocation.
+#[inline]
+pub fn header_name_from_slice(name: &[u8]) -> Option<HeaderName> {
+    Some(self::name(name)?.0)
+}
+
 /// As [`name`], with the spelling where it has to be remembered.
 #[inline]
 pub(crate) fn name_and_case(wire: &[u8]) -> Option<(HeaderName, Option<CaseHeaderName>)> {

@@ -1,0 +1,235 @@
+//! The field list of one message, within bounds.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header};
+use pingora_http::grammar::{Malformed, Section, SectionCheck};
+
+use super::{Field, Pseudo, Sink};
+
+/// Enough for nearly all requests, so that the map isn't made twice.
+const USUAL_FIELDS: usize = 12;
+
+/// The bounds of a [`FieldList`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListLimits {
+    /// The largest list, in bytes: name, value and 32 for each field (RFC 9113 section 6.5.2).
+    /// Default: 65,536.
+    pub max_bytes: usize,
+    /// The most fields, pseudo-header fields and crumbs of `cookie` included. Default: 256.
+    pub max_fields: usize,
+    /// The most `cookie` fields (RFC 9113 section 8.2.3). Default: 100.
+    pub max_crumbs: usize,
+}
+
+impl Default for ListLimits {
+    fn default() -> Self {
+        Self {
+            max_bytes: 64 << 10,
+            max_fields: 256,
+            max_crumbs: 100,
+        }
+    }
+}
+
+/// Why a list is refused although nothing is malformed: a 431, or the end of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Over [`ListLimits::max_bytes`].
+    Bytes,
+    /// Over [`ListLimits::max_fields`].
+    Fields,
+    /// Over [`ListLimits::max_crumbs`].
+    Crumbs,
+}
+
+/// The pseudo-header fields of a message. Each came at most once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PseudoFields {
+    /// `:method`
+    pub method: Option<Method>,
+    /// `:scheme`
+    pub scheme: Option<Bytes>,
+    /// `:authority`
+    pub authority: Option<Bytes>,
+    /// `:path`
+    pub path: Option<Bytes>,
+    /// `:protocol`
+    pub protocol: Option<Bytes>,
+    /// `:status`
+    pub status: Option<StatusCode>,
+}
+
+impl PseudoFields {
+    /// Whether there is none, as it has to be in trailers.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The field list of one message as it is decoded.
+///
+/// It keeps the first thing that is wrong. From then on, nothing more is kept, and of what was only the
+/// pseudo-header fields are, for a log; the decoder goes on for the sake of its table.
+///
+/// ```
+/// use pingora_h2::hpack::{Decoder, FieldList, ListLimits, Section};
+///
+/// let mut decoder = Decoder::new(4096);
+/// let mut list = FieldList::new(Section::Request, ListLimits::default());
+/// // RFC 7541 appendix C.3.1.
+/// let block = b"\x82\x86\x84\x41\x0fwww.example.com";
+/// decoder.decode(block, true, &mut list)?;
+/// list.end();
+/// assert_eq!((list.malformed(), list.refused()), (None, None));
+/// assert_eq!(list.pseudo.authority.as_deref(), Some(&b"www.example.com"[..]));
+/// # Ok::<(), pingora_h2::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct FieldList {
+    /// The pseudo-header fields.
+    pub pseudo: PseudoFields,
+    /// All other fields in the order in which they came. Crumbs of `cookie` are not joined.
+    pub fields: HeaderMap,
+    check: SectionCheck,
+    limits: ListLimits,
+    bytes: usize,
+    count: usize,
+    crumbs: usize,
+    refused: Option<Refusal>,
+    malformed: Option<Malformed>,
+}
+
+impl FieldList {
+    /// An empty list. Allocates with the first field that is no pseudo-header field.
+    pub fn new(section: Section, limits: ListLimits) -> Self {
+        Self {
+            pseudo: PseudoFields::default(),
+            fields: HeaderMap::new(),
+            check: SectionCheck::new(section),
+            limits,
+            bytes: 0,
+            count: 0,
+            crumbs: 0,
+            refused: None,
+            malformed: None,
+        }
+    }
+
+    /// The size of the list in bytes (name, value and 32 for each field), also of one that is refused.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many fields there were, also in a list that is refused.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How many `cookie` fields were kept.
+    pub fn crumbs(&self) -> usize {
+        self.crumbs
+    }
+
+    /// The bound that the list is over, if any.
+    pub fn refused(&self) -> Option<Refusal> {
+        self.refused
+    }
+
+    /// What is malformed, if anything.
+    pub fn malformed(&self) -> Option<Malformed> {
+        self.malformed
+    }
+
+    #[cold]
+    fn refuse(&mut self, why: Refusal) {
+        self.refused.get_or_insert(why);
+        self.forget();
+    }
+
+    #[cold]
+    fn malform(&mut self, why: Malformed) {
+        self.malformed.get_or_insert(why);
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.fields = HeaderMap::new();
+    }
+
+    /// The block ended: judges the list as a whole (which pseudo-header fields there have to be). Ask
+    /// for [`malformed`](Self::malformed) and [`refused`](Self::refused) behind it.
+    pub fn end(&mut self) {
+        if self.malformed.is_none()
+            && self.refused.is_none()
+            && let Err(why) = self.check.end()
+        {
+            self.malform(why);
+        }
+    }
+
+    fn put(&mut self, field: Field) -> Result<(), Malformed> {
+        match field {
+            Field::Regular(name, value) => {
+                if self.fields.is_empty() {
+                    // Fails for sizes only that no list reaches.
+                    let _ = self.fields.try_reserve(USUAL_FIELDS);
+                }
+                if name == header::COOKIE {
+                    self.crumbs += 1;
+                    if self.crumbs > self.limits.max_crumbs {
+                        self.refuse(Refusal::Crumbs);
+                        return Ok(());
+                    }
+                }
+                if self.fields.try_append(name, value).is_err() {
+                    self.refuse(Refusal::Fields);
+                }
+                Ok(())
+            }
+            Field::Malformed(why) => Err(why),
+            _ if !self.fields.is_empty() => Err(Malformed::LatePseudo),
+            Field::Method(method) => {
+                self.check.line(b":method", method.as_str().as_bytes())?;
+                self.pseudo.method = Some(method);
+                Ok(())
+            }
+            Field::Status(status) => {
+                self.check.line(b":status", status.as_str().as_bytes())?;
+                self.pseudo.status = Some(status);
+                Ok(())
+            }
+            Field::Pseudo(pseudo, value) => {
+                self.check.line(pseudo.name().as_bytes(), &value)?;
+                let place = match pseudo {
+                    Pseudo::Authority => &mut self.pseudo.authority,
+                    Pseudo::Path => &mut self.pseudo.path,
+                    Pseudo::Protocol => &mut self.pseudo.protocol,
+                    Pseudo::Scheme => &mut self.pseudo.scheme,
+                };
+                *place = Some(value);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Sink for FieldList {
+    #[inline]
+    fn wants(&mut self, size: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(size);
+        self.count += 1;
+        if self.bytes > self.limits.max_bytes {
+            self.refuse(Refusal::Bytes);
+        } else if self.count > self.limits.max_fields {
+            self.refuse(Refusal::Fields);
+        }
+        self.refused.is_none() && self.malformed.is_none()
+    }
+
+    #[inline]
+    fn field(&mut self, field: Field) {
+        if let Err(why) = self.put(field) {
+            self.malform(why);
+        }
+    }
+}
