@@ -60,7 +60,8 @@ async fn a_426_says_to_what_and_other_answers_do_not() {
 /// RFC 9110 section 10.1.4: whoever sends TE names it in Connection, where that exists.
 #[tokio::test]
 async fn te_is_named_by_connection() {
-    let rows: [(Version, &[(&str, &str)], bool); 5] = [
+    type Row = (Version, &'static [(&'static str, &'static str)], bool);
+    let rows: [Row; 5] = [
         (Version::H2, &[("te", "trailers")], true),
         (
             Version::H1,
