@@ -16,6 +16,7 @@ use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
 /// The exchange with one upstream, from the request's head in its queue to the response's end in
 /// the client's hands.
@@ -32,6 +33,8 @@ pub(crate) struct Forward<'a, SV: ProxyHttp, C: CustomConnector> {
     unwritable: Option<BError>,
     /// Informational responses so far.
     informed: u8,
+    /// How long the upstream may be silent in a tunnel: what the peer says itself, without a default.
+    tunnel_read: Option<Duration>,
     /// Where the two sides speak of a WebSocket in different words.
     bridge: Option<Box<Bridge>>,
 }
@@ -57,7 +60,7 @@ where
         let limits = Limits {
             downstream_read: session.get_read_timeout(),
             downstream_write: session.get_write_timeout(),
-            upstream_read: options.and_then(|o| o.read_timeout),
+            upstream_read: peer.read_limit(),
             upstream_write: options.and_then(|o| o.write_timeout),
         };
         let (exchange, turn) = (Exchange::new(), Turn::new(limits));
@@ -65,6 +68,7 @@ where
             asks_filters: proxy.inner.body_filters(session, ctx),
             unwritable: None,
             informed: 0,
+            tunnel_read: options.and_then(|o| o.read_timeout),
             bridge,
             proxy,
             session,
@@ -258,7 +262,10 @@ where
             .downstream_session
             .queue(HttpTask::Header(header, end))?;
         match upgraded {
-            true => self.exchange.became_tunnel(),
+            true => {
+                self.exchange.became_tunnel();
+                self.turn.limit_upstream_read(self.tunnel_read);
+            }
             false => self.exchange.head_passed_on(end),
         }
         // The phases of the head may have changed their mind.

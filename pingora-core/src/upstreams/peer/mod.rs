@@ -11,8 +11,8 @@ pub use crate::protocols::l4::{Tracer, Tracing};
 pub use crate::protocols::tls::ALPN;
 pub use basic::BasicPeer;
 pub use options::{
-    H1UpgradePolicy, HttpUpstreamRequestPolicy, PeerOptions, ProxyDigestUserDataHook,
-    TcpSocketTweakHook,
+    DEFAULT_READ_TIMEOUT, H1UpgradePolicy, HttpUpstreamRequestPolicy, PeerOptions,
+    ProxyDigestUserDataHook, TcpSocketTweakHook,
 };
 pub(crate) use proxy::NextHop;
 pub use proxy::Proxy;
@@ -88,6 +88,15 @@ pub trait Peer: Display + Clone {
     /// Longest time for connecting in total, TLS included.
     fn total_connection_timeout(&self) -> Option<Duration> {
         self.get_peer_options()?.total_connection_timeout
+    }
+
+    /// Longest wait for each read of a response; `None`: without limit. [`DEFAULT_READ_TIMEOUT`] where
+    /// the options say nothing, or there are none.
+    fn read_limit(&self) -> Option<Duration> {
+        match self.get_peer_options() {
+            Some(options) => options.read_limit(),
+            None => Some(DEFAULT_READ_TIMEOUT),
+        }
     }
 
     /// How long an idle connection may wait in the pool; `None`: without limit.

@@ -24,6 +24,9 @@ pub type ProxyDigestUserDataHook = Arc<
 /// Sets what it likes on a TCP socket before it connects. An error ends the attempt.
 pub type TcpSocketTweakHook = Arc<dyn Fn(&TcpSocket) -> Result<()> + Send + Sync + 'static>;
 
+/// Longest wait for each read of a response where [`PeerOptions::read_timeout`] does not say otherwise.
+pub const DEFAULT_READ_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How to connect to a peer, and how to talk to it.
 ///
 /// Made per request: neither [`new`](PeerOptions::new) nor a clone of it allocates.
@@ -36,7 +39,9 @@ pub struct PeerOptions {
     pub connection_timeout: Option<Duration>,
     /// Longest time for connecting in total, TLS included. `None`: no limit but the parts'.
     pub total_connection_timeout: Option<Duration>,
-    /// Longest wait for each read. `None`: no limit.
+    /// Longest wait for each read of a response: for its head, and between two pieces of its body.
+    /// `None`: [`DEFAULT_READ_TIMEOUT`]; `Some(Duration::MAX)`: no limit. A tunnel (a WebSocket, CONNECT)
+    /// heeds it only where it is set.
     pub read_timeout: Option<Duration>,
     /// How long an idle connection may wait in the pool. `None`: no limit; zero: not at all.
     pub idle_timeout: Option<Duration>,
@@ -133,6 +138,15 @@ impl PeerOptions {
             upstream_tcp_sock_tweak_hook: None,
             proxy_digest_user_data_hook: None,
             upstream_tls_handshake_complete_hook: None,
+        }
+    }
+
+    /// The limit that [`read_timeout`](PeerOptions::read_timeout) stands for; `None`: there is none.
+    pub fn read_limit(&self) -> Option<Duration> {
+        match self.read_timeout {
+            None => Some(DEFAULT_READ_TIMEOUT),
+            Some(Duration::MAX) => None,
+            limit => limit,
         }
     }
 
