@@ -149,13 +149,15 @@ pub trait Peer: Display + Clone {
     /// True for a peer with a connection method of its own: the kernel's address means nothing
     /// there.
     fn matches_fd<V: AsRawFd>(&self, fd: V) -> bool {
-        if self
-            .get_peer_options()
-            .is_some_and(|o| o.custom_l4.is_some())
-        {
+        let options = self.get_peer_options();
+        if options.is_some_and(|o| o.own_way().is_some()) {
             return true;
         }
-        SocketAddr::from_raw_fd(fd.as_raw_fd(), true).is_some_and(|a| a == *self.address())
+        let Some(far_end) = SocketAddr::from_raw_fd(fd.as_raw_fd(), true) else {
+            return false;
+        };
+        let several = options.map_or(&[][..], |o| o.addresses(self.address()));
+        far_end == *self.address() || far_end.as_inet().is_some_and(|a| several.contains(a))
     }
 
     /// Hears of the beginning and the end of connections.
