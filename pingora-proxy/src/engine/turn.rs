@@ -322,7 +322,7 @@ impl Turn {
             }
         }
         if !self.reads_body(exchange, up) {
-            return Poll::Pending;
+            return down.poll_given_up(cx).map(Event::DownstreamFailed);
         }
         down.poll_body(cx).map(|piece| {
             self.mark_moved(Deadline::DownstreamRead);
