@@ -2,13 +2,14 @@
 
 use super::l4::of_upstream;
 use super::options::ConnectorOptions;
-use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::sessions::SessionCache;
 use crate::protocols::tls::{ALPN, ClientContext, ClientHandshake, ClientSession, ClientSettings};
+use crate::protocols::{GetSocketDigest, Stream};
 use crate::upstreams::peer::Peer;
 use pingora_error::{Error, ErrorType, Result};
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -95,7 +96,8 @@ impl Connector {
             let e = Error::explain(ErrorType::TLSHandshakeFailure, reason.to_string());
             of_upstream(e, peer)
         })?;
-        let wanted = wanted_of(peer, alpn);
+        let mut wanted = wanted_of(peer, alpn);
+        wanted.address = answered(peer, &stream).or(wanted.address);
         let limit = peer
             .connection_timeout()
             .unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT);
@@ -108,6 +110,17 @@ impl Connector {
         }
         .map_err(|e| of_upstream(e, peer))
     }
+}
+
+/// Which of several addresses has answered: where the peer has no name, the certificate has to be for
+/// that one.
+fn answered<P: Peer>(peer: &P, stream: &L4Stream) -> Option<IpAddr> {
+    let several = peer.get_peer_options()?.addresses(peer.address());
+    if several.is_empty() || peer.get_proxy().is_some() {
+        return None;
+    }
+    let digest = stream.get_socket_digest()?;
+    digest.peer_addr()?.as_inet().map(|addr| addr.ip())
 }
 
 /// What this peer asks for. `alpn` is offered instead of the peer's own preference.

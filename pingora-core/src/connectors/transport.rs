@@ -98,7 +98,7 @@ impl TransportConnector {
     }
 
     async fn establish<P: Peer + Send + Sync>(&self, peer: &P, http1_only: bool) -> Result<Stream> {
-        let stream = l4::connect(peer, self.bind_to(peer)).await?;
+        let stream = l4::connect(peer, &|remote| self.bind_to(remote)).await?;
         if !peer.tls() {
             return Ok(Box::new(stream));
         }
@@ -109,9 +109,9 @@ impl TransportConnector {
             .await
     }
 
-    /// The connector's own choice of a local address for `peer`.
-    fn bind_to<P: Peer>(&self, peer: &P) -> Option<BindTo> {
-        let choices = match peer.address().as_inet()? {
+    /// The connector's own choice of a local address for this remote one.
+    fn bind_to(&self, remote: &SocketAddr) -> Option<BindTo> {
+        let choices = match remote {
             SocketAddr::V4(_) => &self.bind_to_v4,
             SocketAddr::V6(_) => &self.bind_to_v6,
         };

@@ -134,13 +134,12 @@ impl Acceptor {
                     self.trouble.over();
                     hand_over(Accepted { fd, peer });
                 }
-                Ok(Err(e)) => match Fault::of(&e) {
-                    Fault::Connection => {}
-                    Fault::Exhausted => {
-                        return Some(self.trouble.exhausted(ready.get_inner(), &self.name, &e));
+                Ok(Err(e)) => {
+                    let pause = self.trouble.pause_after(ready.get_inner(), &self.name, &e);
+                    if pause.is_some() {
+                        return pause;
                     }
-                    Fault::Listener => return Some(self.trouble.pause(&self.name, &e)),
-                },
+                }
             }
         }
         None
@@ -168,6 +167,15 @@ impl Trouble {
 
     fn over(&mut self) {
         self.pause = PAUSE.0;
+    }
+
+    /// How long to pause after an error; `None`: the next connection may be fine.
+    fn pause_after(&mut self, socket: &OwnedFd, name: &str, error: &io::Error) -> Option<Duration> {
+        match Fault::of(error) {
+            Fault::Connection => None,
+            Fault::Exhausted => Some(self.exhausted(socket, name, error)),
+            Fault::Listener => Some(self.pause(name, error)),
+        }
     }
 
     /// The first time, only waits: connections that end give their descriptors back. From then on
@@ -256,6 +264,31 @@ mod tests {
         ] {
             assert_eq!(Fault::of(&io::Error::from_raw_os_error(code)), fault);
         }
+    }
+
+    /// Whatever accept(2) may say, the loop goes on: at once, or after a pause of a second at most.
+    #[tokio::test(start_paused = true)]
+    async fn no_error_ends_the_loop() {
+        let (socket, address) = listener();
+        let mut acceptor = Acceptor::new(socket, "test".into()).unwrap();
+        let begun = Instant::now();
+        for code in 0..=200 {
+            let error = io::Error::from_raw_os_error(code);
+            let pause = acceptor
+                .trouble
+                .pause_after(acceptor.socket.get_ref(), "test", &error);
+            assert!(pause.is_none_or(|pause| pause <= PAUSE.1), "{error}");
+            if code % 50 == 0 {
+                acceptor.trouble.over();
+            }
+        }
+        assert!(begun.elapsed().is_zero(), "nothing blocks");
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let mut accepted = None;
+        acceptor
+            .batch(&mut |connection| accepted = Some(connection))
+            .await;
+        assert_eq!(accepted.unwrap().peer, client.local_addr().ok());
     }
 
     #[test]

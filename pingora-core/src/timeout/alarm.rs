@@ -37,12 +37,15 @@ impl Alarm {
         deadlines: &Deadlines,
         now: Instant,
     ) -> Poll<Deadline> {
-        if let Some(kind) = deadlines.expired(now) {
+        let Some(next) = deadlines.next() else {
+            return Poll::Pending;
+        };
+        if next <= now
+            && let Some(kind) = deadlines.expired(now)
+        {
             return Poll::Ready(kind);
         }
-        if let Some(next) = deadlines.next() {
-            self.arm(cx, next, now);
-        }
+        self.arm(cx, next, now);
         Poll::Pending
     }
 

@@ -111,7 +111,7 @@ impl<C: Connector> HttpHealthCheck<C> {
     }
 
     async fn ask(&self, peer: &HttpPeer, mut session: HttpSession<C::Session>) -> Result<()> {
-        let limit = peer.options.read_timeout;
+        let limit = peer.options.read_limit();
         session.set_read_timeout(limit);
         session.set_write_timeout(peer.options.write_timeout.or(limit));
         within(limit, exchange(&self.req, &mut session)).await?;

@@ -100,6 +100,8 @@ pub struct Turn {
     downstream_first: bool,
     events: u32,
     bytes: usize,
+    /// Deadlines besides that of the server have been set, and have to be lifted.
+    is_watched: bool,
     /// Since when the server keeps queued bytes waiting.
     blocked_since: Option<Instant>,
     /// How long the server has kept queued bytes waiting.
@@ -119,6 +121,7 @@ impl Turn {
             downstream_first: false,
             events: 0,
             bytes: 0,
+            is_watched: false,
             blocked_since: None,
             write_pending: Duration::ZERO,
         }
@@ -133,6 +136,11 @@ impl Turn {
     /// The time in which the client has to take something, from now on.
     pub fn limit_downstream_write(&mut self, limit: Option<Duration>) {
         self.limits.downstream_write = limit;
+    }
+
+    /// How long the server may be silent, from now on.
+    pub fn limit_upstream_read(&mut self, limit: Option<Duration>) {
+        self.limits.upstream_read = limit;
     }
 
     /// Writes nothing before the next piece of the response was handed out, or, if none is there yet,
@@ -389,7 +397,9 @@ impl Turn {
             }
         }
         if !self.reads_body(exchange, up) {
-            return Poll::Pending;
+            return down
+                .poll_given_up(cx)
+                .map(|error| Event::Failed(Failure::DownstreamFailed(error)));
         }
         down.poll_body(cx).map(|piece| {
             self.mark_moved(DOWNSTREAM_READ);
@@ -441,11 +451,6 @@ impl Turn {
         let permission = down.awaits_continue();
         let reads_body = self.reads_body(exchange, up) && !exchange.tunnel && !permission;
         let waits = down_blocked || up_blocked || exchange.tunnel || self.resume_at.is_some();
-        if !waits && self.blocked_since.is_none() && upstream_read.is_none() && !reads_body {
-            // The common case: nothing is limited, so the clock need not be read.
-            return Poll::Pending;
-        }
-        let now = Instant::now();
         // A server is not late as long as it waits for the rest of the request, unless it is asked
         // whether it wants that rest.
         let is_asked = exchange.response != ResponseFlow::Head
@@ -453,6 +458,16 @@ impl Turn {
             || permission;
         let reads_response =
             self.reads_response(exchange, down) && self.resume_at.is_none() && is_asked;
+        if !waits && self.blocked_since.is_none() && !reads_body && !self.is_watched {
+            // The common case: nothing is waited for but the server.
+            return match upstream_read.filter(|_| reads_response) {
+                Some(limit) => self.poll_server(cx, down, limit),
+                // Nothing is limited, so the clock need not be read.
+                None => Poll::Pending,
+            };
+        }
+        self.is_watched = true;
+        let now = Instant::now();
         self.watch(DOWNSTREAM_READ, reads_body, downstream_read, now);
         self.watch(DOWNSTREAM_WRITE, down_blocked, downstream_write, now);
         self.watch(UPSTREAM_READ, reads_response, upstream_read, now);
@@ -478,6 +493,20 @@ impl Turn {
             Poll::Ready(kind) => Poll::Ready(Event::Failed(Failure::Expired(kind))),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// The time of the server, where no other deadline was ever set in this exchange.
+    fn poll_server<D: DownstreamHalf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: &mut D,
+        limit: Duration,
+    ) -> Poll<Event> {
+        let now = Instant::now();
+        self.watch(UPSTREAM_READ, true, Some(limit), now);
+        self.moved = 0;
+        let expired = down.poll_alarm(cx, &self.deadlines, now);
+        expired.map(|kind| Event::Failed(Failure::Expired(kind)))
     }
 
     fn count_blocked(&mut self, blocked: bool, now: Instant) {

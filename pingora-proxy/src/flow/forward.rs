@@ -14,6 +14,7 @@ use pingora_core::protocols::http::{HttpTask, ServerSession, hop_by_hop};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{BError, Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
+use std::time::Duration;
 
 /// The exchange with one upstream, from the request's head in its queue to the response's end in
 /// the client's hands.
@@ -32,6 +33,8 @@ pub(crate) struct Forward<'a, SV: ProxyHttp, C: CustomConnector> {
     unwritable: Option<BError>,
     /// Informational responses so far.
     informational: u8,
+    /// How long the upstream may be silent in a tunnel: what the peer says itself, without a default.
+    tunnel_read: Option<Duration>,
     /// Where the two sides speak of a WebSocket in different words.
     bridge: Option<Box<Bridge>>,
 }
@@ -57,7 +60,7 @@ where
         let limits = Limits {
             downstream_read: session.get_read_timeout(),
             downstream_write: session.get_write_timeout(),
-            upstream_read: options.and_then(|o| o.read_timeout),
+            upstream_read: peer.read_limit(),
             upstream_write: options.and_then(|o| o.write_timeout),
         };
         Forward {
@@ -66,6 +69,7 @@ where
             held_head: None,
             unwritable: None,
             informational: 0,
+            tunnel_read: options.and_then(|o| o.read_timeout),
             bridge,
             proxy,
             session,
@@ -232,6 +236,7 @@ where
         if upgraded {
             self.queue_head(header, false)?;
             self.flow.exchange.became_tunnel();
+            self.flow.turn.limit_upstream_read(self.tunnel_read);
         } else if !end && self.sees_response_body() {
             self.held_head = Some(header);
             self.flow.turn.hold_back();

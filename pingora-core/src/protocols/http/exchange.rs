@@ -34,6 +34,12 @@ pub trait DownstreamHalf {
     /// Ready when a client that has sent its request is gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError>;
 
+    /// Ready when a client whose body is not read for now has given its request up, where that can be
+    /// told without reading: what was received for it counts against a window that others share.
+    fn poll_given_up(&mut self, _cx: &mut Context<'_>) -> Poll<BError> {
+        Poll::Pending
+    }
+
     /// Accepts a piece of the response, whole.
     fn queue(&mut self, task: HttpTask) -> Result<()>;
 

@@ -72,7 +72,8 @@ impl SocketAddr {
 
     /// Asks the kernel for the address of a socket: the other end's if `peer_addr`, else its own.
     ///
-    /// `None` where `fd` is not a socket of a known family, or not connected.
+    /// `None` where `fd` is not a socket of a known family, or not connected, and for a Unix socket
+    /// without a name, as that of a client is: it has no address.
     pub fn from_raw_fd(fd: RawFd, peer_addr: bool) -> Option<SocketAddr> {
         let storage: SockaddrStorage = if peer_addr {
             getpeername(fd)
@@ -101,9 +102,10 @@ impl SocketAddr {
                 .ok()
                 .map(SocketAddr::Unix);
         }
-        let path = unix
-            .and_then(|u| u.path())
-            .unwrap_or_else(|| std::path::Path::new(""));
+        let path = unix.and_then(|u| u.path())?;
+        if path.as_os_str().is_empty() {
+            return None;
+        }
         StdUnixSockAddr::from_pathname(path)
             .ok()
             .map(SocketAddr::Unix)

@@ -169,3 +169,33 @@ fn options_stay_small() {
         size_of::<PeerOptions>()
     );
 }
+
+/// A connection to a peer with several addresses may lead to any of them.
+#[test]
+fn several_addresses_are_one_peer_and_none_of_them_alone() {
+    let address = |text: &str| text.parse::<InetSocketAddr>().unwrap();
+    let (a, b, c) = (
+        address("[::1]:1"),
+        address("1.1.1.1:1"),
+        address("1.1.1.2:1"),
+    );
+    let hash = |addresses: &[InetSocketAddr]| {
+        let peer = HttpPeer::new(addresses, false, String::new());
+        assert_eq!(peer.address(), &addresses[0].into());
+        peer.reuse_hash()
+    };
+    assert_eq!(hash(&[a, b, c]), hash(&[c, a, b]));
+    assert_eq!(hash(&[a]), hash(&[a, a]), "one address, however often");
+    let all = [
+        hash(&[a]),
+        hash(&[b]),
+        hash(&[a, b]),
+        hash(&[a, c]),
+        hash(&[a, b, c]),
+    ];
+    assert_eq!(HashSet::from(all).len(), all.len());
+    // Whoever gives such a peer another address means that one.
+    let mut moved = HttpPeer::new(&[a, b][..], false, String::new());
+    moved._address = c.into();
+    assert_eq!(moved.reuse_hash(), hash(&[c]));
+}

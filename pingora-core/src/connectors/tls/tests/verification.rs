@@ -119,3 +119,19 @@ async fn curves_are_offered_as_they_are_asked_for() {
         connected(connector(), &peer).await.unwrap();
     }
 }
+
+/// Without a name the certificate has to be for the address, of several for the one that answered.
+#[tokio::test]
+async fn of_several_addresses_the_certificate_is_for_the_one_that_answered() {
+    let ca = authority("ca");
+    for (ip, right) in [("127.0.0.1", true), ("127.0.0.2", false)] {
+        let live = origin(&ca.issue(&[], &[ip]), |_| {}).await;
+        let dead = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let several = [dead.local_addr().unwrap(), live];
+        drop(dead);
+        let mut peer = HttpPeer::new(&several[..], true, String::new());
+        peer.options.ca = Some(Arc::new(vec![ca.cert.clone()].into()));
+        let made = connector().new_stream(&peer).await;
+        assert_eq!(made.is_ok(), right, "{ip}: {made:?}");
+    }
+}

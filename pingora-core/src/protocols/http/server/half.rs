@@ -31,6 +31,14 @@ impl DownstreamHalf for Session {
         each!(self, s => s.poll_gone(cx))
     }
 
+    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        match self {
+            Session::H2(s) => s.poll_gone(cx),
+            Session::Subrequest(s) => s.poll_gone(cx),
+            _ => Poll::Pending,
+        }
+    }
+
     fn queue(&mut self, task: HttpTask) -> Result<()> {
         each!(self, s => s.queue_task(task))
     }

@@ -5,7 +5,8 @@ use super::{ConnectionRef, Http2Session, Inner};
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::grace::Grace;
 use crate::protocols::http::v2::message::{
-    IncomingResponse, Payload, check_trailers, declared_length, incoming_response, incoming_trailers,
+    IncomingResponse, Payload, check_trailers, declared_length, incoming_response,
+    incoming_trailers,
 };
 use bytes::Bytes;
 use h2::client::ResponseFuture;

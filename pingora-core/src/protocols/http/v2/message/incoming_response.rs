@@ -2,9 +2,9 @@
 
 use super::{has_too_many_fields, judge_fields, settle_length};
 use crate::protocols::http::h1::Fault;
+use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
-use http::StatusCode;
 use pingora_http::ResponseHeader;
 use pingora_http::grammar::{Section, SectionCheck};
 
