@@ -98,15 +98,16 @@ impl TransportConnector {
     }
 
     async fn establish<P: Peer + Send + Sync>(&self, peer: &P, http1_only: bool) -> Result<Stream> {
-        let stream = l4::connect(peer, self.bind_to(peer)).await?;
         if !peer.tls() {
-            return Ok(Box::new(stream));
+            return Ok(Box::new(l4::connect(peer, self.bind_to(peer)).await?));
         }
         let http1_only =
             http1_only || peer.get_alpn() == Some(&ALPN::H2H1) && self.is_http1_only(peer);
-        self.tls
-            .connect(peer, http1_only.then_some(&ALPN::H1), stream)
-            .await
+        let wanted = tls::wanted_of(peer, http1_only.then_some(&ALPN::H1));
+        // Before anybody is connected to in vain.
+        wanted.check().map_err(|e| of_upstream(e, peer))?;
+        let stream = l4::connect(peer, self.bind_to(peer)).await?;
+        self.tls.connect(peer, &wanted, stream).await
     }
 
     /// The connector's own choice of a local address for `peer`.

@@ -94,6 +94,12 @@ impl ALPN {
         }
     }
 
+    /// Whether this name is one of the list.
+    #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+    pub(crate) fn offers(&self, name: &[u8]) -> bool {
+        names(self.to_wire()).any(|ours| ours == name)
+    }
+
     /// Of the list that a client offers, in the form of the wire, the name that this list likes
     /// best.
     #[cfg_attr(not(feature = "openssl"), allow(dead_code))]

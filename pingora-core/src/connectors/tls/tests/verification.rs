@@ -1,6 +1,7 @@
 //! Every combination of what decides whom a certificate has to be for.
 
 use super::*;
+use crate::protocols::tls::ALPN;
 use crate::protocols::tls::openssl::test_certificates::authority;
 use pingora_error::{Error, ErrorType};
 
@@ -117,5 +118,172 @@ async fn curves_are_offered_as_they_are_asked_for() {
         peer.options.second_keyshare = second;
         peer.options.curves = Some("X25519:P-384".into());
         connected(connector(), &peer).await.unwrap();
+    }
+}
+
+/// Sets one option of a peer to a value.
+type Set = fn(&mut HttpPeer, &str);
+
+/// The ways in which a name gets into a peer, and the option that has to be named.
+fn places_of_names() -> Vec<(&'static str, Set)> {
+    vec![
+        ("sni", |p, name| p.sni = name.to_string()),
+        ("alternative_cn", |p, name| {
+            p.options.alternative_cn = Some(name.to_string())
+        }),
+        ("alternative_cn", |p, name| {
+            p.sni = String::new();
+            p.options.alternative_cn = Some(name.to_string());
+        }),
+        ("alternative_cn", |p, name| {
+            p.sni = "127.0.0.1".to_string();
+            p.options.alternative_cn = Some(name.to_string());
+        }),
+    ]
+}
+
+#[tokio::test]
+async fn values_that_mean_something_else_to_the_library_are_refused() {
+    let ca = authority("ca");
+    // Whatever such a value would be taken for, this certificate would do.
+    let names = ["one.example", "*.example.com", "a.example", "example"];
+    let addr = origin(&ca.issue(&names, &["127.0.0.1"]), |_| {}).await;
+    let odd = [
+        "",
+        ".",
+        ".example",
+        ".example.com",
+        "*.example.com",
+        "*",
+        "one.example.",
+        "one.example\0",
+        "one.example\0.evil",
+        "\0",
+        "one.example:443",
+        "[127.0.0.1]",
+        "one.example ",
+    ];
+    for (option, set) in places_of_names() {
+        for name in odd {
+            for (verify_cert, verify_hostname) in [(true, true), (true, false), (false, false)] {
+                let mut peer = peer(addr, "one.example", &ca);
+                peer.options.verify_cert = verify_cert;
+                peer.options.verify_hostname = verify_hostname;
+                set(&mut peer, name);
+                let made = connector().new_stream(&peer).await;
+                if option == "sni" && name.is_empty() {
+                    // There is no name; the address is right.
+                    made.unwrap();
+                    continue;
+                }
+                let text = made.unwrap_err().to_string();
+                let named = text.contains(&format!("{option} is "));
+                assert!(named && text.contains("InternalError"), "{name:?}: {text}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_options_that_the_library_would_misread_are_named_too() {
+    let ca = authority("ca");
+    let addr = origin(&ca.issue(&["one.example"], &[]), |_| {}).await;
+    type Change = fn(&mut HttpPeer);
+    let rows: [(&str, Change); 5] = [
+        ("alpn", |p| {
+            p.options.alpn = ALPN::Custom(crate::protocols::tls::CustomALPN::new(vec![]))
+        }),
+        ("curves", |p| p.options.curves = Some("".into())),
+        ("curves", |p| p.options.curves = Some("X25519\0".into())),
+        ("curves", |p| p.options.curves = Some("X25519:none".into())),
+        ("curves", |p| p.options.curves = Some(":".into())),
+    ];
+    for (option, set) in rows {
+        let mut peer = peer(addr, "one.example", &ca);
+        set(&mut peer);
+        let e = connector().new_stream(&peer).await.unwrap_err();
+        let text = e.to_string();
+        assert!(
+            text.contains(option) && text.contains("InternalError"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn unusable_files_fail_every_connection_and_are_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let ca = authority("ca");
+    let addr = origin(&ca.issue(&["one.example"], &[]), |_| {}).await;
+    let peer = HttpPeer::new(addr, true, "one.example".to_string());
+    let dir = std::env::temp_dir().join(format!("connector-files-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let put = |name: &str, bytes: &[u8]| {
+        let path = dir.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let pem = ca.cert_pem();
+    let good = put("good.pem", &pem);
+    let rows = [
+        ("ca_file", String::new()),
+        ("ca_file", "/nonexistent/ca.pem".to_string()),
+        ("ca_file", dir.to_str().unwrap().to_string()),
+        ("ca_file", format!("{good}\0")),
+        ("ca_file", put("empty.pem", b"")),
+        ("ca_file", put("garbage.pem", &[0xff; 500])),
+        ("ca_file", put("key.pem", &ca.key_pem())),
+        ("ca_file", put("cut.pem", &[&pem[..], &pem[..200]].concat())),
+        ("cert_key_file", "/nonexistent/cert.pem".to_string()),
+        ("cert_key_file", format!("{good}\0")),
+        ("cert_key_file", put("none.pem", b"")),
+    ];
+    for (option, path) in rows {
+        let mut options = crate::connectors::ConnectorOptions::new(1);
+        match option {
+            "ca_file" => options.ca_file = Some(path.clone()),
+            _ => options.cert_key_file = Some((path.clone(), path.clone())),
+        }
+        let connector = TransportConnector::new(Some(options));
+        let text = connector.new_stream(&peer).await.unwrap_err().to_string();
+        assert!(text.contains(option), "{path:?}: {text}");
+    }
+    // A path that is no text is a path all the same.
+    let odd = dir.join(std::ffi::OsStr::from_bytes(b"odd-\xff.pem"));
+    std::fs::write(&odd, &pem).unwrap();
+    let settings = crate::protocols::tls::ClientSettings {
+        ca_file: Some(odd),
+        ..Default::default()
+    };
+    let context = crate::protocols::tls::ClientContext::new(&settings).unwrap();
+    assert_eq!(context.trusted(), 1);
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[tokio::test]
+async fn an_underscore_in_the_first_label_is_covered_by_a_wildcard() {
+    let ca = authority("ca");
+    let wildcard = origin(&ca.issue(&["*.example.com"], &[]), |_| {}).await;
+    let exact = origin(&ca.issue(&["a_b.example.com", "a-b.one.test"], &[]), |_| {}).await;
+    for (addr, name, right) in [
+        (wildcard, "a_b.example.com", true),
+        (wildcard, "_.example.com", true),
+        (wildcard, "A_B.EXAMPLE.com", true),
+        (wildcard, "a.b_c.example.com", false),
+        (wildcard, "a_b.c.example.com", false),
+        (wildcard, "a_b.example.org", false),
+        (wildcard, "a_b", false),
+        (exact, "a_b.example.com", true),
+        (exact, "a_c.example.com", false),
+        // An underscore is no hyphen: that is another host.
+        (exact, "a_b.one.test", false),
+    ] {
+        let made = connector().new_stream(&peer(addr, name, &ca)).await;
+        assert_eq!(made.is_ok(), right, "{name}: {made:?}");
+        // As one of two names, too.
+        let mut either = peer(addr, "bad.example", &ca);
+        either.options.alternative_cn = Some(name.to_string());
+        let made = connector().new_stream(&either).await;
+        assert_eq!(made.is_ok(), right, "{name}: {made:?}");
     }
 }

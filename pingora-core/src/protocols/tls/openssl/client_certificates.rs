@@ -125,7 +125,7 @@ impl ClientDemands {
 fn read_authorities(materials: &[Material]) -> Result<Vec<X509>> {
     let mut all = vec![];
     for material in materials {
-        let certificates = read_chain(material)?;
+        let certificates = read_chain(material, &material.read()?)?;
         if certificates.is_empty() {
             return super::loaded::refused(material, "there is no certificate in it");
         }

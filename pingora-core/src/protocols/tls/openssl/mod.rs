@@ -1,10 +1,12 @@
 //! TLS by OpenSSL, 1.1.1 or later.
 
+mod authorities;
 pub(crate) mod certificate;
 pub mod client;
 pub(crate) mod client_certificates;
 mod digest;
 mod faults;
+mod hints;
 pub(crate) mod loaded;
 mod resumption;
 pub mod server;

@@ -4,6 +4,7 @@
 //! the transport is pending, so that the library's call ends and the task is woken when the transport
 //! is ready.
 
+use super::hints;
 use super::transport::Transport;
 use crate::protocols::digest::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, ProxyDigest, SocketDigest, TimingDigest,
@@ -279,7 +280,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
                 }
                 Poll::Pending
             }
-            Err(e) => Poll::Ready(Err(into_io_error(e))),
+            Err(e) => Poll::Ready(Err(self.read_error(e))),
+        }
+    }
+
+    #[cold]
+    fn read_error(&self, e: ssl::Error) -> io::Error {
+        let hint = if self.ssl().is_server() {
+            None
+        } else {
+            hints::read(&e)
+        };
+        match hint {
+            Some(hint) => io::Error::other(format!("{e} (hint: {hint})")),
+            None => into_io_error(e),
         }
     }
 
