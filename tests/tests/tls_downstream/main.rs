@@ -15,6 +15,7 @@ mod reporter;
 mod resumption;
 mod stapling;
 mod swaps;
+mod trust;
 
 use openssl::asn1::Asn1Time;
 use openssl::pkey::{PKey, Private};

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::process::ServerConf;
 use crate::protocols::tls::openssl::client_certificates::ClientDemands;
+use crate::protocols::tls::openssl::session_scope::{SessionScope, bind_sessions_to_names};
 use crate::protocols::tls::{LoadedCertificate, Offload, ServerContext, TlsAcceptCallbacks};
 use crate::sys::tls_context::set_ticket_keys;
-use openssl::hash::{Hasher, MessageDigest};
 use openssl::ssl::{AlpnError, SslAcceptor, SslAcceptorBuilder, SslMethod, SslOptions, SslVersion};
 use pingora_error::{Error, OrErr, Result};
 use std::fmt;
@@ -252,21 +252,16 @@ impl TlsSettings {
     /// A session is resumed only where the demands on its client are the ones under which it began, also
     /// by another listener that shares the keys of tickets.
     fn demand_certificates(&mut self) -> Result<Option<ClientDemands>> {
-        let failed = "setting the session context";
-        let mut context = Hasher::new(MessageDigest::sha256()).or_err(TLS_CONF_ERR, failed)?;
-        context.update(b"clients").or_err(TLS_CONF_ERR, failed)?;
-        let clients = match &self.clients {
+        let (clients, scope) = match &self.clients {
             Some(wanted) => {
-                let demands = ClientDemands::apply(wanted, &mut self.builder, &mut context)?;
-                Some(demands)
+                let (demands, scope) = ClientDemands::apply(wanted, &mut self.builder)?;
+                (Some(demands), scope)
             }
-            None => None,
+            None => (None, SessionScope::open()),
         };
-        let context = context.finish().or_err(TLS_CONF_ERR, failed)?;
-        // Without a context, OpenSSL refuses to resume sessions of clients with certificates.
-        self.builder
-            .set_session_id_context(&context)
-            .or_err(TLS_CONF_ERR, failed)?;
+        scope
+            .install(&mut self.builder)
+            .or_err(TLS_CONF_ERR, "setting the session context")?;
         Ok(clients)
     }
 }
@@ -280,6 +275,7 @@ fn recommended() -> Result<SslAcceptorBuilder> {
     // The library keeps the name that a client asked for in its session only where somebody has accepted
     // it; without, it would not be known of a session of TLS 1.2 that is resumed.
     builder.set_servername_callback(|_, _| Ok(()));
+    bind_sessions_to_names(&mut builder);
     Ok(builder)
 }
 

@@ -10,6 +10,7 @@ mod hints;
 pub(crate) mod loaded;
 mod resumption;
 pub mod server;
+pub(crate) mod session_scope;
 mod staple;
 pub mod stream;
 #[cfg(test)]
