@@ -11,6 +11,8 @@ mod certificates;
 mod client_certificates;
 mod fingerprint;
 mod offload;
+mod plain_http;
+mod records;
 mod reporter;
 mod resumption;
 mod stapling;

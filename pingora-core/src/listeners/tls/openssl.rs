@@ -45,6 +45,8 @@ pub struct TlsSettings {
     installed: Option<Arc<LoadedCertificate>>,
     /// Said by [`TlsSettings::allow_expired_certificate`]; a store has its own say.
     expired: Option<bool>,
+    /// The list of protocols that was set names none.
+    nothing_to_select: bool,
     tickets: SessionTickets,
     clients: Option<ClientCertificates>,
     handshake_timeout: Duration,
@@ -185,8 +187,10 @@ impl TlsSettings {
     }
 
     /// The application protocols to accept, the preferred one first. A client that offers only
-    /// others is turned away (RFC 7301 section 3.2); one that offers none is not.
+    /// others is turned away (RFC 7301 section 3.2); one that offers none is not. Where HTTP/1.1 is accepted,
+    /// so is the name of HTTP/1.0. An endpoint with a protocol of no bytes does not start.
     pub fn set_alpn(&mut self, alpn: ALPN) {
+        self.nothing_to_select = matches!(&alpn, ALPN::Custom(own) if own.protocol().is_empty());
         self.builder.set_alpn_select_callback(move |_, offered| {
             alpn.select(offered).ok_or(AlpnError::ALERT_FATAL)
         });
@@ -195,8 +199,12 @@ impl TlsSettings {
     /// Checks what can be checked without an endpoint.
     ///
     /// # Errors
-    /// Where a certificate has expired and that is not allowed.
+    /// Where a certificate has expired and that is not allowed, or no protocol could ever be selected.
     pub(crate) fn check(&self) -> Result<()> {
+        if self.nothing_to_select {
+            let reason = "set_alpn was given a protocol of no bytes, which no client can offer";
+            return Error::e_explain(TLS_CONF_ERR, reason);
+        }
         match (&self.store, self.expired) {
             (Some(store), Some(allow)) => store.allow_expired(allow),
             _ => Ok(()),
@@ -288,6 +296,7 @@ impl From<SslAcceptorBuilder> for TlsSettings {
             store: None,
             installed: None,
             expired: None,
+            nothing_to_select: false,
             tickets: SessionTickets::default(),
             clients: None,
             handshake_timeout: HANDSHAKE_TIMEOUT,

@@ -17,6 +17,8 @@ mod handshakes;
 pub(crate) mod names;
 #[cfg(feature = "openssl")]
 mod offload;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
+mod plain_http;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Nobody makes sessions without a library.
 pub(crate) mod sessions;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
@@ -34,7 +36,7 @@ pub use self::openssl::{CaType, Certificate, SslStream, TlsRef, client, server, 
 pub(crate) use self::openssl::{
     client::{ClientContext, ClientSession},
     loaded::LoadedCertificate,
-    server::{FailedHandshake, ServerContext},
+    server::{PlainClient, ServerContext},
 };
 #[cfg(feature = "openssl")]
 pub(crate) use offload::Offload;
@@ -45,7 +47,7 @@ mod absent;
 pub use absent::{CaType, Certificate, SessionTickets, TlsRef};
 #[cfg(not(feature = "openssl"))]
 pub(crate) use absent::{
-    ClientContext, ClientSession, FailedHandshake, LoadedCertificate, ServerContext,
+    ClientContext, ClientSession, LoadedCertificate, PlainClient, ServerContext,
 };
 
 #[cfg(feature = "openssl")]
@@ -69,6 +71,7 @@ pub use client_hello::ClientHello;
 pub(crate) use client_hello::ClientHelloFinder;
 pub use digest::{SslDigest, SslDigestExtension};
 pub use handshakes::{HandshakeCounters, HandshakeFailure};
+pub(crate) use plain_http::PlainHttp;
 pub use sessions::TlsHandshakeCounts;
 pub use store::{CertificateId, CertificateInfo, CertificateSource, CertificateStore, KeyKind};
 

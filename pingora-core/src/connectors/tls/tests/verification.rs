@@ -1,8 +1,9 @@
 //! Every combination of what decides whom a certificate has to be for.
 
 use super::*;
-use crate::protocols::tls::ALPN;
 use crate::protocols::tls::openssl::test_certificates::authority;
+use crate::protocols::tls::{ALPN, CertificateStore};
+use openssl::x509::{X509Extension, X509Name};
 use pingora_error::{Error, ErrorType};
 
 /// What the certificate has to be for, by the options; `None`: nothing is checked.
@@ -285,5 +286,61 @@ async fn an_underscore_in_the_first_label_is_covered_by_a_wildcard() {
         either.options.alternative_cn = Some(name.to_string());
         let made = connector().new_stream(&either).await;
         assert_eq!(made.is_ok(), right, "{name}: {made:?}");
+    }
+}
+
+/// A certificate with one alternative name, whatever is in it, and this common name.
+fn odd_certificate(ca: &Made, alternative: Option<&[u8]>, common: &str) -> Made {
+    ca.issue_with(&[], &[], |builder| {
+        let mut subject = X509Name::builder().unwrap();
+        subject.append_entry_by_text("CN", common).unwrap();
+        builder.set_subject_name(&subject.build()).unwrap();
+        let Some(name) = alternative else { return };
+        // A sequence of one `dNSName` (RFC 5280 section 4.2.1.6), in DER.
+        let length = u8::try_from(name.len()).unwrap();
+        let names = [&[0x30, length + 2, 0x82, length][..], name].concat();
+        let names: Vec<String> = names.iter().map(|byte| format!("{byte:02x}")).collect();
+        let value = format!("DER:{}", names.join(":"));
+        #[allow(deprecated, reason = "nothing else writes an extension by hand")]
+        let extension = X509Extension::new(None, None, "subjectAltName", &value);
+        builder.append_extension(extension.unwrap()).unwrap();
+    })
+}
+
+/// CVE-2026-47778: a name with a NUL inside is not the name in front of it.
+#[tokio::test]
+async fn a_nul_inside_a_certificates_name_ends_no_name() {
+    let ca = authority("ca");
+    for (alternative, common) in [
+        (Some(&b"one.example\0.evil.example"[..]), "evil.example"),
+        (Some(b"one.example\0"), "evil.example"),
+        (Some(b"\0one.example"), "one.example"),
+        (None, "one.example\0.evil.example"),
+        (None, "one.example\0"),
+        // What other parsers have stumbled over as well.
+        (Some(b".example"), "evil.example"),
+        (Some(b"*"), "evil.example"),
+        (Some(b"*.example"), "evil.example"),
+        (Some(b""), "evil.example"),
+        (Some(b"one.example."), "evil.example"),
+        (Some(b"one.example\xff"), "evil.example"),
+    ] {
+        let made = odd_certificate(&ca, alternative, common);
+        let addr = origin(&made, |_| {}).await;
+        for alternative_cn in [None, Some("two.example".to_string())] {
+            let mut peer = peer(addr, "one.example", &ca);
+            peer.options.alternative_cn = alternative_cn;
+            let e = connector().new_stream(&peer).await.unwrap_err();
+            assert_eq!(*e.root_etype(), ErrorType::InvalidCert);
+            let text = e.to_string();
+            assert!(text.contains("mismatch") && !text.contains('\0'), "{text}");
+        }
+        // A listener shows it for no such name either.
+        let store = CertificateStore::new();
+        store.add(made.source()).unwrap();
+        let names = store.certificates().remove(0).names;
+        let is_clean = |name: &String| name == "evil.example" || name.starts_with("*.");
+        let ends_with_dot = alternative == Some(b"one.example.");
+        assert!(ends_with_dot || names.iter().all(is_clean), "{names:?}");
     }
 }

@@ -9,7 +9,7 @@ use super::transport::Transport;
 use crate::protocols::digest::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, ProxyDigest, SocketDigest, TimingDigest,
 };
-use crate::protocols::tls::{ALPN, SslDigest, TlsRef};
+use crate::protocols::tls::{ALPN, PlainHttp, SslDigest, TlsRef};
 use crate::protocols::{IO, Peek, Shutdown, Ssl, UniqueID, UniqueIDType};
 use crate::runtime::local::with_scratch;
 use crate::sys::tls as sys;
@@ -368,6 +368,11 @@ impl<T> SslStream<T> {
     /// The transport. Reading or writing on it breaks the session.
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.session.get_mut().io
+    }
+
+    /// The request in plain HTTP that came instead of a handshake, if it was one.
+    pub(crate) fn plain_http(&self) -> Option<PlainHttp> {
+        self.session.get_ref().plain_http
     }
 
     /// Keeps the first message of the client, for the digest. To be called before the handshake.
