@@ -3,7 +3,8 @@
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::ssl::{self, SslCipher, SslRef, SslSession, SslStream};
+use openssl::ex_data::Index;
+use openssl::ssl::{self, SslCipher, SslContext, SslContextBuilder, SslRef, SslSession, SslStream};
 use openssl::stack::StackRef;
 use openssl::x509::X509CrlRef;
 use openssl::x509::store::{X509StoreBuilderRef, X509StoreRef};
@@ -16,6 +17,8 @@ use openssl_sys::{
 use std::ffi::{CString, c_char, c_int, c_uchar, c_uint, c_ulong, c_void};
 use std::io;
 use std::ptr::{null, null_mut};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::ReadBuf;
 
 /// The number of `SSL_get_tlsext_status_type`, which is a macro in C.
@@ -232,27 +235,49 @@ pub(crate) fn add_host(param: &mut X509VerifyParamRef, host: &str) -> io::Result
 #[derive(Clone)]
 pub(crate) struct Session {
     session: SslSession,
-    /// Where the context is; only to be compared.
-    context: usize,
+    /// The number of the context.
+    context: u64,
+}
+
+/// Where a context keeps its number.
+static NUMBER: LazyLock<Result<Index<SslContext, u64>, ErrorStack>> =
+    LazyLock::new(SslContext::new_ex_index);
+
+fn number_of(ssl: &SslRef) -> Option<u64> {
+    let place = NUMBER.as_ref().ok()?;
+    ssl.ssl_context().ex_data(*place).copied()
 }
 
 impl Session {
-    /// What was agreed upon over `ssl`, as the library's callback for new sessions gets it.
-    pub(crate) fn new(ssl: &SslRef, session: SslSession) -> Self {
-        Session {
-            session,
-            context: ssl.ssl_context().as_ptr().addr(),
-        }
+    /// Gives a context a number that no other one has, had or will have in this process. Without one, its
+    /// sessions are not kept: an address can't tell contexts apart, because it is used again.
+    ///
+    /// # Errors
+    /// Where the library has no place for it.
+    pub(crate) fn keep_of(builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        builder.set_ex_data(NUMBER.clone()?, number);
+        Ok(())
+    }
+
+    /// What is agreed upon over `ssl` at this time. In the library's callback for new sessions that is the
+    /// new one. `None` where there is nothing yet, or its context has no number.
+    pub(crate) fn of(ssl: &SslRef) -> Option<Self> {
+        Some(Session {
+            session: ssl.session()?.to_owned(),
+            context: number_of(ssl)?,
+        })
     }
 
     /// Offers the session in the handshake that `ssl` is about to begin. `false` where the library
     /// refuses, or where `ssl` belongs to another context.
     pub(crate) fn offer(&self, ssl: &mut SslRef) -> bool {
-        if ssl.ssl_context().as_ptr().addr() != self.context {
+        if number_of(ssl) != Some(self.context) {
             return false;
         }
-        // SAFETY: the session was made by a connection of the same context, which is what the binding
-        // asks for; OpenSSL counts its own reference to it.
+        // SAFETY: the session was taken from a connection of the same context, which is what the binding asks
+        // for: both have its number, which is given out once. OpenSSL counts its own reference to the session.
         unsafe { ssl.set_session(&self.session) }.is_ok()
     }
 }
@@ -286,9 +311,7 @@ pub(crate) fn has_pending(ssl: &SslRef) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use openssl::ssl::{
-        ErrorCode, Ssl, SslAcceptor, SslConnector, SslContext, SslMethod, SslVersion,
-    };
+    use openssl::ssl::{ErrorCode, Ssl, SslAcceptor, SslConnector, SslMethod, SslVersion};
     use openssl::x509::store::X509StoreBuilder;
     use std::io::{self, Read, Write};
     use std::mem::MaybeUninit;
@@ -355,6 +378,36 @@ mod tests {
             trust(&mut session(), &store).unwrap();
         }
         assert_eq!(store.all_certificates().len(), 0, "it is still there");
+    }
+
+    #[test]
+    fn a_session_is_offered_by_connections_of_its_own_context_alone() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let server = std::thread::spawn(move || anonymous(far).accept());
+        let context = |number: bool| {
+            let mut context = SslContext::builder(SslMethod::tls()).unwrap();
+            context.set_cipher_list("aNULL:@SECLEVEL=0").unwrap();
+            if number {
+                Session::keep_of(&mut context).unwrap();
+            }
+            context.build()
+        };
+        let own = context(true);
+        let ssl = Ssl::new(&own).unwrap();
+        assert!(Session::of(&ssl).is_none(), "nothing is agreed upon");
+        let mut client = SslStream::new(ssl, near).unwrap();
+        client.connect().unwrap();
+        server.join().unwrap().unwrap();
+        let session = Session::of(client.ssl()).unwrap();
+        assert!(session.offer(&mut Ssl::new(&own).unwrap()));
+        for other in [context(true), context(false)] {
+            assert!(!session.offer(&mut Ssl::new(&other).unwrap()));
+        }
+        // Also by one that lies where the first one was.
+        drop((client, own));
+        for _ in 0..100 {
+            assert!(!session.offer(&mut Ssl::new(&context(true)).unwrap()));
+        }
     }
 
     #[test]
