@@ -81,7 +81,7 @@ impl Connector {
         &self.settings.sessions
     }
 
-    /// The handshake with `peer` over `stream`, within the peer's connection timeout.
+    /// The handshake with `peer`, which wants this, over `stream`, within the peer's connection timeout.
     ///
     /// # Errors
     /// `InvalidCert`, `TLSHandshakeFailure`, `TLSHandshakeTimedout`, or `InternalError` for
@@ -89,23 +89,24 @@ impl Connector {
     pub(super) async fn connect<P: Peer + Send + Sync>(
         &self,
         peer: &P,
-        alpn: Option<&ALPN>,
+        wanted: &ClientHandshake<'_>,
         stream: L4Stream,
     ) -> Result<Stream> {
         let context = self.context().await.map_err(|reason| {
             let e = Error::explain(ErrorType::TLSHandshakeFailure, reason.to_string());
             of_upstream(e, peer)
         })?;
-        let mut wanted = wanted_of(peer, alpn);
-        wanted.address = answered(peer, &stream).or(wanted.address);
         let limit = peer
             .connection_timeout()
             .unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT);
-        match tokio::time::timeout(limit, context.connect(stream, &wanted)).await {
+        match tokio::time::timeout(limit, context.connect(stream, wanted)).await {
             Ok(result) => result,
             Err(_) => Error::e_explain(
                 ErrorType::TLSHandshakeTimedout,
-                format!("no TLS session within {limit:?}"),
+                format!(
+                    "no TLS session within {limit:?} (hint: an upstream that speaks plain text on this \
+                     port may wait like that)"
+                ),
             ),
         }
         .map_err(|e| of_upstream(e, peer))
@@ -114,7 +115,7 @@ impl Connector {
 
 /// Which of several addresses has answered: where the peer has no name, the certificate has to be for
 /// that one.
-fn answered<P: Peer>(peer: &P, stream: &L4Stream) -> Option<IpAddr> {
+pub(super) fn answered<P: Peer>(peer: &P, stream: &L4Stream) -> Option<IpAddr> {
     let several = peer.get_peer_options()?.addresses(peer.address());
     if several.is_empty() || peer.get_proxy().is_some() {
         return None;
@@ -124,7 +125,7 @@ fn answered<P: Peer>(peer: &P, stream: &L4Stream) -> Option<IpAddr> {
 }
 
 /// What this peer asks for. `alpn` is offered instead of the peer's own preference.
-fn wanted_of<'a, P: Peer>(peer: &'a P, alpn: Option<&'a ALPN>) -> ClientHandshake<'a> {
+pub(super) fn wanted_of<'a, P: Peer>(peer: &'a P, alpn: Option<&'a ALPN>) -> ClientHandshake<'a> {
     ClientHandshake {
         reuse_hash: peer.reuse_hash(),
         sni: peer.sni(),

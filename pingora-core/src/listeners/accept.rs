@@ -7,7 +7,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 /// How many connections are accepted before other tasks of the thread get a turn.
@@ -66,7 +65,7 @@ impl Fault {
 /// Accepts connections from one socket and gives each to `hand_over`.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    socket: AsyncFd<OwnedFd>,
+    socket: descriptor::Watched,
     name: String,
     trouble: Trouble,
 }
@@ -78,7 +77,7 @@ impl Acceptor {
     /// When the socket can't be registered with the runtime.
     pub(crate) fn new(socket: OwnedFd, name: String) -> io::Result<Self> {
         Ok(Acceptor {
-            socket: descriptor::watch_readable(socket)?,
+            socket: descriptor::Watched::readable_on(socket)?,
             name,
             trouble: Trouble::new(),
         })
@@ -110,7 +109,7 @@ impl Acceptor {
         };
         let most = if empty_the_queue { QUEUE } else { 0 };
         for _ in 0..most {
-            let Ok((fd, peer)) = descriptor::accept(self.socket.get_ref().as_fd()) else {
+            let Ok((fd, peer)) = descriptor::accept(self.socket.as_fd()) else {
                 break;
             };
             hand_over(Accepted { fd, peer });

@@ -13,6 +13,7 @@ mod signals;
 
 pub(crate) use activation::{is_external, sockets_of_the_service_manager};
 pub use conf::ServerConf;
+pub(crate) use fds::Claimed;
 pub use fds::{Fds, ListenFds};
 pub(crate) use handover::Handover;
 pub use options::Opt;
