@@ -275,7 +275,7 @@ mod tests {
             let error = io::Error::from_raw_os_error(code);
             let pause = acceptor
                 .trouble
-                .pause_after(acceptor.socket.get_ref(), "test", &error);
+                .pause_after(acceptor.socket.as_fd(), "test", &error);
             assert!(pause.is_none_or(|pause| pause <= PAUSE.1), "{error}");
             if code % 50 == 0 {
                 acceptor.trouble.over();
