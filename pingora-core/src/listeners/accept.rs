@@ -5,7 +5,7 @@ use log::{error, warn};
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -134,7 +134,9 @@ impl Acceptor {
                     hand_over(Accepted { fd, peer });
                 }
                 Ok(Err(e)) => {
-                    let pause = self.trouble.pause_after(ready.get_inner(), &self.name, &e);
+                    let pause = self
+                        .trouble
+                        .pause_after(ready.get_inner().as_fd(), &self.name, &e);
                     if pause.is_some() {
                         return pause;
                     }
@@ -169,7 +171,12 @@ impl Trouble {
     }
 
     /// How long to pause after an error; `None`: the next connection may be fine.
-    fn pause_after(&mut self, socket: &OwnedFd, name: &str, error: &io::Error) -> Option<Duration> {
+    fn pause_after(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        name: &str,
+        error: &io::Error,
+    ) -> Option<Duration> {
         match Fault::of(error) {
             Fault::Connection => None,
             Fault::Exhausted => Some(self.exhausted(socket, name, error)),
@@ -179,7 +186,7 @@ impl Trouble {
 
     /// The first time, only waits: connections that end give their descriptors back. From then on
     /// turns waiting connections away.
-    fn exhausted(&mut self, socket: &OwnedFd, name: &str, error: &io::Error) -> Duration {
+    fn exhausted(&mut self, socket: BorrowedFd<'_>, name: &str, error: &io::Error) -> Duration {
         let mut shed = 0;
         if self.pause > PAUSE.0 {
             while shed < SHED && self.shed_one(socket) {
@@ -195,13 +202,13 @@ impl Trouble {
         self.next_pause()
     }
 
-    fn shed_one(&mut self, socket: &OwnedFd) -> bool {
+    fn shed_one(&mut self, socket: BorrowedFd<'_>) -> bool {
         if self.reserve.take().is_none() {
             // Another thread was faster; try to get the reserve back for the next time.
             self.reserve = reserve();
             return false;
         }
-        let shed = descriptor::accept(socket.as_fd()).is_ok();
+        let shed = descriptor::accept(socket).is_ok();
         self.reserve = reserve();
         shed
     }
@@ -306,11 +313,11 @@ mod tests {
         let mut trouble = Trouble::new();
         let error = io::Error::from_raw_os_error(libc::EMFILE);
 
-        trouble.exhausted(&socket, "test", &error);
+        trouble.exhausted(socket.as_fd(), "test", &error);
         assert_eq!(trouble.pause, PAUSE.0 * 2);
         assert!(client.try_read(&mut [0]).is_err(), "still waiting");
 
-        trouble.exhausted(&socket, "test", &error);
+        trouble.exhausted(socket.as_fd(), "test", &error);
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "closed");
         assert!(trouble.reserve.is_some(), "ready for the next time");
     }
