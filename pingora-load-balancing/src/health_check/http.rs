@@ -57,6 +57,17 @@ impl HttpHealthCheck<()> {
     }
 }
 
+/// The name in a Host field, without port and brackets: TLS knows neither.
+fn name_of(host: &str) -> &str {
+    if let Some(address) = host.strip_prefix('[') {
+        return address.split_once(']').map_or(host, |(address, _)| address);
+    }
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
 impl<C: Connector> HttpHealthCheck<C> {
     /// [`HttpHealthCheck::new`] with a connector that has a protocol of the user's own.
     pub fn new_custom(host: &str, tls: bool, custom: HttpConnector<C>) -> Self {
@@ -68,7 +79,7 @@ impl<C: Connector> HttpHealthCheck<C> {
         if let Err(e) = req.insert_header(HOST, host) {
             log::error!("a health check without a Host field: {host:?} can't be one: {e}");
         }
-        let sni = if tls { host.to_string() } else { String::new() };
+        let sni = if tls { name_of(host) } else { "" }.to_string();
         // The address stands for the backend's, whose place it takes.
         let mut peer_template = HttpPeer::new("0.0.0.0:1", tls, sni);
         peer_template.options.connection_timeout = Some(CONNECT_TIMEOUT);
@@ -237,5 +248,25 @@ impl<C: Connector> fmt::Debug for HttpHealthCheck<C> {
             .field("peer_template", &self.peer_template.to_string())
             .field("reuse_connection", &self.reuse_connection)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_of;
+
+    #[test]
+    fn a_name_for_tls_has_neither_port_nor_brackets() {
+        for (host, name) in [
+            ("one.example", "one.example"),
+            ("one.example:8443", "one.example"),
+            ("10.0.0.1:80", "10.0.0.1"),
+            ("[::1]", "::1"),
+            ("[::1]:443", "::1"),
+            ("one.example:http", "one.example:http"),
+            ("", ""),
+        ] {
+            assert_eq!(name_of(host), name);
+        }
     }
 }

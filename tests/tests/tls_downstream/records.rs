@@ -2,7 +2,7 @@
 
 use crate::reporter::Reporter;
 use crate::{ask, settings};
-use openssl::ssl::{SslConnector, SslMethod, SslVersion};
+use openssl::ssl::{HandshakeError, SslConnector, SslMethod, SslVersion};
 use pingora::listeners::tls::HandshakeFailure;
 use pingora_tests::Authority;
 use std::io::{self, Read, Write};
@@ -123,4 +123,55 @@ async fn a_close_notify_at_any_time_ends_one_connection() {
     assert!(ask(&server, &authority, "one.example", &[]).good);
     let spent = server.counters().failed(HandshakeFailure::TimedOut);
     assert_eq!(spent, 0, "nobody waited for more");
+}
+
+/// What a client of this name says first.
+fn client_hello(authority: &Authority, name: &str) -> Vec<u8> {
+    #[derive(Debug, Default)]
+    struct Captured(Vec<u8>);
+    impl Read for Captured {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+    impl Write for Captured {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.0.write(buf)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let connector = connector(authority, SslVersion::TLS1_3);
+    match connector.connect(name, Captured::default()) {
+        Err(HandshakeError::WouldBlock(begun)) => begun.get_ref().0.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_is_no_text_is_an_unknown_name() {
+    let authority = Authority::new();
+    let settings = settings(&authority);
+    let store = settings.store().unwrap().clone();
+    let server = Reporter::start(settings).await;
+    store.refuse_unknown_names(true);
+    let hello = client_hello(&authority, "one.example");
+    let at = hello.windows(11).position(|w| w == b"one.example").unwrap();
+    let mut refused = 0;
+    for name in [
+        &b"one.exampl\xff"[..],
+        b"\xff\xfex.example",
+        b"\xc3\xb6ne.examp.",
+    ] {
+        let mut odd = hello.clone();
+        odd[at..at + 11].copy_from_slice(name);
+        let mut stream = tcp(&server);
+        stream.write_all(&odd).unwrap();
+        let _ = stream.read_to_end(&mut vec![]);
+        refused += 1;
+        server
+            .failed(HandshakeFailure::NoCertificate, refused)
+            .await;
+    }
 }

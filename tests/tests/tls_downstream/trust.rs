@@ -307,3 +307,21 @@ async fn a_session_of_one_name_is_not_resumed_for_another() {
             .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_depth_beyond_all_bounds_is_no_bound() {
+    let house = House::new();
+    let client = house.old.issue(&["old.example"]);
+    for depth in [
+        0,
+        1,
+        i32::MAX.unsigned_abs(),
+        1 << 31,
+        u32::MAX - 1,
+        u32::MAX,
+    ] {
+        let wanted = ClientCertificates::required().verify_depth(depth);
+        let server = house.serve(wanted, SessionTickets::default()).await;
+        assert!(is_served(&house.ask(&server, &client, &[])), "{depth}");
+    }
+}

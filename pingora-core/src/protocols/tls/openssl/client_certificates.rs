@@ -109,7 +109,8 @@ impl ClientDemands {
             .set_verify_cert_store(trust.store)
             .map_err(unusable("trusting the authorities"))?;
         if let Some(depth) = wanted.depth {
-            builder.set_verify_depth(depth);
+            // Below zero, the number would mean something else.
+            builder.set_verify_depth(depth.min(i32::MAX.unsigned_abs()));
         }
         let none_is_a_failure = if wanted.required {
             SslVerifyMode::FAIL_IF_NO_PEER_CERT

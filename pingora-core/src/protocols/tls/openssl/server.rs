@@ -189,7 +189,9 @@ impl ServerContext {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        let name = ssl.servername(NameType::HOST_NAME).map(str::to_string);
+        // One that is no text is a name all the same, and nobody's.
+        let name = ssl.servername_raw(NameType::HOST_NAME);
+        let name = name.map(|name| String::from_utf8_lossy(name).into_owned());
         let Some(chosen) = store.pick(name.as_deref(), || abilities(ssl)) else {
             sys::forget_certificates(ssl);
             return Ok(());
@@ -216,7 +218,8 @@ impl ServerContext {
             && stream.ssl().certificate().is_none()
         {
             failed.failure = HandshakeFailure::NoCertificate;
-            let name = stream.ssl().servername(NameType::HOST_NAME);
+            let name = stream.ssl().servername_raw(NameType::HOST_NAME);
+            let name = name.map(String::from_utf8_lossy);
             let context = format!("{} (name: {name:?})", failed.failure);
             failed.error = failed.error.more_context(context);
         }
