@@ -18,11 +18,21 @@
 //! | [`error`] | error codes (section 7), and errors with their scope |
 //! | [`frame`] | frames from bytes and to bytes (sections 4 and 6) |
 //! | [`hpack`] | compression of fields (RFC 7541) |
+//! | [`shell`] | the machine on a connection: the only place with I/O and a clock |
+//! | [`machine`] | one connection, either side of it (sections 3, 5, 6 and 8) |
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod ext;
 pub mod frame;
 pub mod hpack;
+pub mod machine;
+pub mod shell;
+
+mod head;
 
 pub use error::{Error, Fault, Reason, Scope};
 pub use frame::StreamId;
+pub use head::{Head, HeadFault};
+pub use machine::Offence;
+pub use shell::{Failure, PingPong, RecvStream, SendStream, client, server};

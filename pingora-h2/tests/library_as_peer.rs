@@ -1,5 +1,6 @@
 //! What we write, the `h2` crate reads, and the other way round: random messages over connections in
 //! memory, on which table sizes differ.
+#![allow(clippy::unwrap_used, reason = "it is a test")]
 
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderName, HeaderValue};

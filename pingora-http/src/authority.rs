@@ -1,5 +1,7 @@
 //! Who a raw request target is addressed to (RFC 9112 section 3.2).
 
+use crate::grammar::{is_authority, is_http_scheme, is_scheme};
+
 /// What a request target says about its authority, before any URI parser had its say.
 ///
 /// The split is strict: where two readers could find different hosts in the same bytes, it says so
@@ -12,7 +14,7 @@ pub enum RawTargetAuthority<'a> {
     Absolute {
         /// Without the colon.
         scheme: &'a [u8],
-        /// Host and, where given, port. Never empty and without user information.
+        /// Host and, where given, port: see [`is_authority`](crate::grammar::is_authority).
         authority: &'a [u8],
         /// What follows the authority: empty, or beginning with `/` or `?`.
         path_and_query: &'a [u8],
@@ -55,9 +57,7 @@ fn absolute_form(target: &[u8]) -> Option<RawTargetAuthority<'_>> {
     let colon = target.iter().position(|&b| b == b':')?;
     let (scheme, rest) = target.split_at_checked(colon)?;
     let rest = rest.strip_prefix(b"://")?;
-    let first_is_letter = scheme.first().is_some_and(u8::is_ascii_alphabetic);
-    let of_scheme = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
-    if !first_is_letter || !scheme.iter().all(of_scheme) {
+    if !is_scheme(scheme) {
         return None;
     }
     let end = rest
@@ -65,7 +65,7 @@ fn absolute_form(target: &[u8]) -> Option<RawTargetAuthority<'_>> {
         .position(|b| matches!(b, b'/' | b'?' | b'#'))
         .unwrap_or(rest.len());
     let (authority, path_and_query) = rest.split_at_checked(end)?;
-    if authority.is_empty() || !authority.iter().all(|&b| may_stand_in_authority(b)) {
+    if !is_authority(authority) {
         return None;
     }
     Some(RawTargetAuthority::Absolute {
@@ -75,35 +75,9 @@ fn absolute_form(target: &[u8]) -> Option<RawTargetAuthority<'_>> {
     })
 }
 
-/// The characters of `uri-host [ ":" port ]` (RFC 3986 section 3.2), without user information.
-fn may_stand_in_authority(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'%'
-                | b':'
-                | b'['
-                | b']'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
-        )
-}
-
 /// Whether the scheme is `http` or `https`, in any case.
 pub fn is_http_family_scheme(scheme: &[u8]) -> bool {
-    scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")
+    is_http_scheme(scheme)
 }
 
 #[cfg(test)]
@@ -139,6 +113,9 @@ mod tests {
             (b"http://a\\b/", AmbiguousAuthority),
             (b"http://a b/", AmbiguousAuthority),
             (b"http://\xe4/", AmbiguousAuthority),
+            (b"http://a,b/", AmbiguousAuthority),
+            (b"http://a:65536/", AmbiguousAuthority),
+            (b"http://[::1/", AmbiguousAuthority),
             (b"://a/", AmbiguousAuthority),
             (b"1ttp://a/", AmbiguousAuthority),
             (b"a:443", AmbiguousAuthority),

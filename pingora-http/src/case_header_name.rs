@@ -5,6 +5,7 @@ use http::header::HeaderName;
 use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
 
+use crate::grammar::is_field_name;
 use crate::name_cache;
 
 /// Names up to this many bytes are titled on the stack.
@@ -126,6 +127,10 @@ impl IntoCaseHeaderName for HeaderName {
     }
 
     fn into_field_name(self) -> Result<FieldName> {
+        // `HeaderName::from_static` and `from_lowercase` let a quotation mark pass.
+        if !is_field_name(self.as_str().as_bytes()) {
+            return Err(not_a_token());
+        }
         Ok(FieldName {
             name: self,
             case: None,

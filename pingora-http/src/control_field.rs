@@ -54,6 +54,21 @@ impl ControlField {
             _ => None,
         }
     }
+
+    /// Whether the field speaks of a connection of HTTP/1, and must not stand in a message of HTTP/2
+    /// (RFC 9113 section 8.2.2).
+    #[inline]
+    pub fn is_of_http1_only(self) -> bool {
+        matches!(
+            self,
+            Self::Connection
+                | Self::KeepAlive
+                | Self::ProxyConnection
+                | Self::TransferEncoding
+                | Self::Upgrade
+                | Self::Http2Settings
+        )
+    }
 }
 
 /// `field`, if a token is this name. The bit that makes letters lower-case changes no other byte that
@@ -69,6 +84,7 @@ fn is<const N: usize>(token: &[u8], name: &[u8; N], field: ControlField) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grammar::is_token_byte;
 
     const NAMES: [(&str, ControlField); 12] = [
         ("Connection", ControlField::Connection),
@@ -92,11 +108,6 @@ mod tests {
                 assert_eq!(ControlField::of(name.as_bytes()), Some(field), "{name}");
             }
         }
-    }
-
-    /// `tchar` of RFC 9110 section 5.6.2.
-    fn is_token_byte(byte: u8) -> bool {
-        byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
     }
 
     #[test]

@@ -54,10 +54,25 @@ pub const fn is_token_byte(byte: u8) -> bool {
         )
 }
 
+/// Which bytes fit, as a table: names are looked at for every field of every message.
+const fn table(is_lower_case: bool) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        let fits = is_token_byte(byte as u8);
+        table[byte] = fits && !(is_lower_case && (byte as u8).is_ascii_uppercase());
+        byte += 1;
+    }
+    table
+}
+
+static TOKEN: [bool; 256] = table(false);
+static LOWER_CASE_TOKEN: [bool; 256] = table(true);
+
 /// Whether this is a `token`: at least one `tchar` and nothing else (RFC 9110 section 5.6.2).
 #[inline]
 pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&b| is_token_byte(b))
+    !bytes.is_empty() && bytes.iter().all(|&b| TOKEN[usize::from(b)])
 }
 
 /// Whether this is a method: a token (RFC 9110 section 9.1). Methods are case-sensitive, and unknown
@@ -77,8 +92,7 @@ pub fn is_field_name(name: &[u8]) -> bool {
 /// section 8.2.1). Pseudo-header fields, which begin with a colon, are none.
 #[inline]
 pub fn is_lower_case_field_name(name: &[u8]) -> bool {
-    let fits = |byte: u8| is_token_byte(byte) && !byte.is_ascii_uppercase();
-    !name.is_empty() && name.iter().all(|&b| fits(b))
+    !name.is_empty() && name.iter().all(|&b| LOWER_CASE_TOKEN[usize::from(b)])
 }
 
 /// Whether this byte may stand in a field value: everything but control characters, of which HTAB is

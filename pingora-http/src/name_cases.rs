@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use crate::case_header_name::{
     CaseHeaderName, FieldName, HeaderNameVariant, put_titled, titled_name, with_titled,
 };
+use crate::grammar::{has_outer_whitespace, is_field_name, trim};
 use crate::name_cache;
 
 /// Why a parsed field could not be stored.
@@ -272,13 +273,58 @@ fn place_of_last(headers: &HeaderMap, case: &CaseHeaderName) -> usize {
     headers.get_all(name).iter().count().saturating_sub(1)
 }
 
+/// A value that a program gives, without the whitespace around it: HTTP/1 does not count it as part of
+/// the value, and HTTP/2 forbids it (RFC 9113 section 8.2.1).
 pub(crate) fn value_of(value: impl TryInto<HeaderValue>) -> Result<HeaderValue> {
-    value.try_into().map_err(|_| {
+    let value = value.try_into().map_err(|_| {
         Error::explain(
             ErrorType::InvalidHTTPHeader,
             "a header value must not contain control characters other than tab",
         )
-    })
+    })?;
+    match has_outer_whitespace(value.as_bytes()) {
+        true => Ok(trimmed(&value)),
+        false => Ok(value),
+    }
+}
+
+/// `value` without the whitespace around it.
+#[cold]
+fn trimmed(value: &HeaderValue) -> HeaderValue {
+    let mut inner = match HeaderValue::from_bytes(trim(value.as_bytes())) {
+        Ok(inner) => inner,
+        // A part of a valid value is valid.
+        Err(_) => return value.clone(),
+    };
+    inner.set_sensitive(value.is_sensitive());
+    inner
+}
+
+/// Makes a map that the [`http`] crate let pass fit for a head: without names that are no tokens, and
+/// without the whitespace around values.
+pub(crate) fn make_sound(headers: &mut HeaderMap) {
+    let mut names_are_sound = true;
+    for (name, value) in headers.iter_mut() {
+        names_are_sound &= is_field_name(name.as_str().as_bytes());
+        if has_outer_whitespace(value.as_bytes()) {
+            *value = trimmed(value);
+        }
+    }
+    if !names_are_sound {
+        remove_unsound_names(headers);
+    }
+}
+
+#[cold]
+fn remove_unsound_names(headers: &mut HeaderMap) {
+    let names: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| !is_field_name(name.as_str().as_bytes()))
+        .cloned()
+        .collect();
+    for name in names {
+        headers.remove(name);
+    }
 }
 
 #[cold]

@@ -5,11 +5,12 @@ use http::header::AsHeaderName;
 use http::request::Parts as ReqParts;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, Version};
 use pingora_error::{Error, ErrorType, Result};
+use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
 
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
 use crate::control_field::ControlField;
-use crate::name_cases::{FieldRefused, NameCases};
+use crate::name_cases::{FieldRefused, NameCases, make_sound};
 use crate::target::{self, Target, TargetRefused};
 use crate::wire::{Head, ParsedFields, Parts};
 
@@ -243,6 +244,11 @@ impl RequestHeader {
 /// For parsers and the proxy: not part of the interface for users.
 #[doc(hidden)]
 impl RequestHeader {
+    /// [`From`] parts whose names and values were found sound.
+    pub fn from_sound_parts(parts: ReqParts) -> Self {
+        Self::of_parts(parts, NameCases::default())
+    }
+
     /// A map of the fields that is the caller's own.
     pub fn copied_fields(&self) -> HeaderMap {
         self.head.copied_fields()
@@ -318,6 +324,22 @@ impl RequestHeader {
     /// About how many bytes [`Self::header_to_h1_wire`] will write.
     pub fn written_len(&self) -> usize {
         self.head.written_len()
+    }
+
+    /// Path and query as they arrived, or the asterisk: what `:path` of HTTP/2 says of this request, byte
+    /// by byte (RFC 9113 section 8.3.1). Only a query without a path, which needs its slash, is copied.
+    pub fn origin_form(&self) -> Cow<'_, [u8]> {
+        let raw = self.raw_target.as_deref();
+        if let Some(path) = raw.filter(|raw| raw.starts_with(b"/")) {
+            return Cow::Borrowed(path);
+        }
+        let line = self.head.line();
+        match line.uri.path_and_query().map(|path| path.as_str()) {
+            None if line.method == Method::OPTIONS => Cow::Borrowed(b"*"),
+            None | Some("") => Cow::Borrowed(b"/"),
+            Some(query) if query.starts_with('?') => Cow::Owned([b"/", query.as_bytes()].concat()),
+            Some(path) => Cow::Borrowed(path.as_bytes()),
+        }
     }
 
     /// Sets a target in origin-form or asterisk-form, which lies in `head` and is kept without a copy.
@@ -414,9 +436,11 @@ impl Deref for RequestHeader {
 }
 
 impl From<ReqParts> for RequestHeader {
-    /// The spelling of names is not kept.
-    fn from(parts: ReqParts) -> Self {
-        Self::of_parts(parts, NameCases::default())
+    /// The spelling of names is not kept. Fields whose names are no tokens, which the [`http`] crate
+    /// can be made to hold, are left out; whitespace around values is taken off.
+    fn from(mut parts: ReqParts) -> Self {
+        make_sound(&mut parts.headers);
+        Self::from_sound_parts(parts)
     }
 }
 

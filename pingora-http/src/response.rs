@@ -9,7 +9,8 @@ use std::ops::Deref;
 
 use crate::case_header_name::{CaseHeaderName, HeaderNameVariant, IntoCaseHeaderName};
 use crate::control_field::ControlField;
-use crate::name_cases::{FieldRefused, NameCases};
+use crate::grammar::is_reason_phrase;
+use crate::name_cases::{FieldRefused, NameCases, make_sound};
 use crate::wire::{Head, ParsedFields, Parts};
 
 /// The head of a response: status, version and fields, with the spelling of field names and the
@@ -157,8 +158,7 @@ impl ResponseHeader {
     /// # Errors
     /// `InvalidHTTPHeader`, if it holds a control character other than tab.
     pub fn set_reason_phrase(&mut self, reason_phrase: Option<&str>) -> Result<()> {
-        let breaks_the_line = |b: u8| b != b'\t' && b.is_ascii_control();
-        if reason_phrase.is_some_and(|phrase| phrase.bytes().any(breaks_the_line)) {
+        if reason_phrase.is_some_and(|phrase| !is_reason_phrase(phrase.as_bytes())) {
             return Error::e_explain(
                 ErrorType::InvalidHTTPHeader,
                 "a reason phrase must not contain control characters other than tab",
@@ -196,6 +196,14 @@ impl ResponseHeader {
 /// For parsers and the proxy: not part of the interface for users.
 #[doc(hidden)]
 impl ResponseHeader {
+    /// [`From`] parts whose names and values were found sound.
+    pub fn from_sound_parts(parts: RespParts) -> Self {
+        Self {
+            head: Head::new(parts, NameCases::default()),
+            reason_phrase: None,
+        }
+    }
+
     /// A map of the fields that is the caller's own.
     pub fn copied_fields(&self) -> HeaderMap {
         self.head.copied_fields()
@@ -296,12 +304,11 @@ impl Deref for ResponseHeader {
 }
 
 impl From<RespParts> for ResponseHeader {
-    /// The spelling of names is not kept.
-    fn from(parts: RespParts) -> Self {
-        Self {
-            head: Head::new(parts, NameCases::default()),
-            reason_phrase: None,
-        }
+    /// The spelling of names is not kept. Fields whose names are no tokens, which the [`http`] crate
+    /// can be made to hold, are left out; whitespace around values is taken off.
+    fn from(mut parts: RespParts) -> Self {
+        make_sound(&mut parts.headers);
+        Self::from_sound_parts(parts)
     }
 }
 

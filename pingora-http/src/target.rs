@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 
+use crate::grammar::{LONGEST_TARGET, is_target};
+
 /// Why a request target was refused.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,9 +15,6 @@ pub enum TargetRefused {
     /// It is longer than a [`Uri`] may be (65,534 bytes).
     TooLong,
 }
-
-/// More than a [`Uri`] can hold.
-const LONGEST: usize = u16::MAX as usize - 1;
 
 /// A path of up to so many bytes is copied: that is cheaper than sharing the head, whose owners have to be
 /// counted then.
@@ -87,7 +86,7 @@ fn path_and_query(
         Ok(parsed) => Ok((parsed, None)),
         Err(_) => {
             let encoded = percent_encoded(path);
-            if encoded.len() > LONGEST {
+            if encoded.len() > LONGEST_TARGET {
                 return Err(TargetRefused::TooLong);
             }
             let parsed = PathAndQuery::from_maybe_shared(Bytes::from(encoded))
@@ -97,21 +96,15 @@ fn path_and_query(
     }
 }
 
-/// Refuses what would break the request line, and the fragment, which is no part of a target
-/// (RFC 9112 section 3.2) and which readers cut off in different places.
 #[inline]
 fn check(target: &[u8]) -> Result<(), TargetRefused> {
-    if target.len() > LONGEST {
-        return Err(TargetRefused::TooLong);
+    if is_target(target) {
+        return Ok(());
     }
-    let mut bad = target.is_empty();
-    for &byte in target {
-        bad |= byte <= b' ' || byte == 0x7f || byte == b'#';
-    }
-    if bad {
-        return Err(TargetRefused::Malformed);
-    }
-    Ok(())
+    Err(match target.len() > LONGEST_TARGET {
+        true => TargetRefused::TooLong,
+        false => TargetRefused::Malformed,
+    })
 }
 
 /// Everything but the characters that RFC 3986 allows in path and query is encoded.

@@ -475,3 +475,106 @@ fn status_and_reason() {
     response.insert_header(header::AGE, value).unwrap();
     assert_eq!(response.headers[header::AGE], "v");
 }
+
+/// The http crate lets a quotation mark pass in a name that is given in lower case.
+#[test]
+fn a_name_that_is_no_token_is_refused_however_it_is_given() {
+    let mark = http::HeaderName::from_static("x\"y");
+    let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+    assert!(request.insert_header(mark.clone(), "1").is_err());
+    assert!(request.append_header(&mark, "1").is_err());
+    assert!(request.append_header("x\"y", "1").is_err());
+    assert!(request.append_header("x\"y".to_string(), "1").is_err());
+    assert!(request.append_header(Bytes::from("x\"y"), "1").is_err());
+    assert!(request.append_header("", "1").is_err());
+    assert_eq!(wire(&request), "");
+
+    let mut response = ResponseHeader::build(200, None).unwrap();
+    assert!(response.insert_header(mark.clone(), "1").is_err());
+    assert!(response.append_header(mark.clone(), "1").is_err());
+
+    let parts = http::Request::builder()
+        .header("a", "1")
+        .header(mark.clone(), "1")
+        .header("b", "2")
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0;
+    assert_eq!(wire(&RequestHeader::from(parts)), "A: 1\r\nB: 2\r\n");
+    let parts = http::Response::builder()
+        .header(mark, "1")
+        .header("b", "2")
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0;
+    let response = ResponseHeader::from(parts);
+    assert_eq!(response.headers.len(), 1);
+}
+
+/// RFC 9113 section 8.2.1: HTTP/2 has no whitespace around values, HTTP/1 does not count it.
+#[test]
+fn whitespace_around_a_value_is_no_part_of_it_however_it_is_given() {
+    let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+    request.insert_header("A", " \tx y\t ").unwrap();
+    request.append_header("A", " ").unwrap();
+    let mut secret = HeaderValue::from_static("s ");
+    secret.set_sensitive(true);
+    request.append_header("B", secret).unwrap();
+    assert_eq!(wire(&request), "A: x y\r\nA: \r\nB: s\r\n");
+    assert!(request.headers["b"].is_sensitive());
+
+    let parts = http::Request::builder().header("a", " 1 ").body(());
+    let request = RequestHeader::from(parts.unwrap().into_parts().0);
+    assert_eq!(wire(&request), "A: 1\r\n");
+}
+
+#[test]
+fn path_and_query_are_had_in_the_form_of_http2() {
+    let rows: &[(&str, &[u8], &[u8])] = &[
+        ("GET", b"/", b"/"),
+        ("GET", b"/a?q=\"<`{|}\\^>\xe9", b"/a?q=\"<`{|}\\^>\xe9"),
+        ("GET", b"/\xc3\xa9", b"/\xc3\xa9"),
+        ("GET", b"http://a.test", b"/"),
+        ("GET", b"http://a.test/b?c", b"/b?c"),
+        ("GET", b"http://a.test?c", b"/?c"),
+        ("OPTIONS", b"*", b"*"),
+        ("OPTIONS", b"http://a.test/", b"/"),
+    ];
+    for (method, target, expected) in rows {
+        let request = RequestHeader::build(*method, target, None).unwrap();
+        let name = String::from_utf8_lossy(target);
+        assert_eq!(*request.origin_form(), **expected, "{method} {name}");
+    }
+    let mut request = get();
+    request.set_uri(Uri::from_static("http://a.test?c"));
+    assert_eq!(*request.origin_form(), *b"/?c");
+}
+
+/// The rules of the http crate that stand in for ours where it has checked already.
+#[test]
+fn the_http_crate_and_the_grammar_differ_where_it_is_known() {
+    use crate::grammar;
+    for byte in 0..=u8::MAX {
+        let text = [b'a', byte, b'b'];
+        let name = HeaderName::from_bytes(&text).is_ok();
+        assert_eq!(name, grammar::is_field_name(&text), "{byte}");
+        let lower = HeaderName::from_lowercase(&text).is_ok();
+        let expected = grammar::is_lower_case_field_name(&text) || byte == b'"';
+        assert_eq!(lower, expected, "{byte}");
+        assert_eq!(
+            Method::from_bytes(&text).is_ok(),
+            grammar::is_method(&text),
+            "{byte}"
+        );
+        let value = HeaderValue::from_bytes(&text).is_ok();
+        assert_eq!(value, grammar::is_field_value(&text), "{byte}");
+    }
+    for code in 0..=1000 {
+        let text = code.to_string();
+        let known = StatusCode::from_bytes(text.as_bytes()).ok();
+        let status = known.map(|status| status.as_u16());
+        assert_eq!(status, grammar::status_code(text.as_bytes()), "{code}");
+    }
+}

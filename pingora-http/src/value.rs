@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use http::HeaderValue;
 
+use crate::grammar::is_field_byte;
+
 /// A header value of these bytes, without a copy where they are valid (RFC 9110 section 5.5).
 ///
 /// Bytes that no header value may hold (control characters other than tab, DEL) become spaces: a
@@ -21,10 +23,9 @@ pub fn header_value_from_slice(raw: &[u8]) -> HeaderValue {
 
 #[cold]
 fn with_spaces(raw: &[u8]) -> HeaderValue {
-    let allowed = |b: u8| b == b'\t' || !b.is_ascii_control();
     let cleaned: Vec<u8> = raw
         .iter()
-        .map(|&b| if allowed(b) { b } else { b' ' })
+        .map(|&b| if is_field_byte(b) { b } else { b' ' })
         .collect();
     HeaderValue::from_maybe_shared(Bytes::from(cleaned))
         .unwrap_or_else(|_| HeaderValue::from_static(""))

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE};
+use pingora_core::protocols::http::v1::common::header_value_content_length;
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::ops::Range;
 
@@ -170,10 +171,7 @@ pub fn range_header_filter(
     {
         return RangeType::None;
     }
-    let length = resp
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok()?.parse().ok());
+    let length = header_value_content_length(resp.headers.get(CONTENT_LENGTH));
     let (Some(length), Some(range)) = (length, req.headers.get(RANGE)) else {
         return RangeType::None;
     };

@@ -69,8 +69,8 @@ impl PseudoFields {
 
 /// The field list of one message as it is decoded.
 ///
-/// It keeps the first thing that is wrong. From then on, nothing more is kept and what was is freed;
-/// the decoder goes on for the sake of its table.
+/// It keeps the first thing that is wrong. From then on, nothing more is kept, and of what was only the
+/// pseudo-header fields are, for a log; the decoder goes on for the sake of its table.
 ///
 /// ```
 /// use pingora_h2::hpack::{Decoder, FieldList, ListLimits, Section};
@@ -154,7 +154,6 @@ impl FieldList {
     }
 
     fn forget(&mut self) {
-        self.pseudo = PseudoFields::default();
         self.fields = HeaderMap::new();
     }
 

@@ -118,7 +118,7 @@ enum Method {
 /// check.line(b":status", b"200").unwrap();
 /// check.line(b"content-type", b"text/html").unwrap();
 /// assert_eq!(check.line(b"x\"y", b"1"), Err(Malformed::Name));
-/// assert_eq!(check.line(b":path", b"/"), Err(Malformed::LatePseudo));
+/// assert_eq!(check.line(b":path", b"/"), Err(Malformed::MisplacedPseudo));
 /// ```
 #[derive(Debug, Clone)]
 pub struct SectionCheck {
@@ -171,14 +171,7 @@ impl SectionCheck {
         }
         let control = ControlField::of(name);
         match control {
-            Some(
-                ControlField::Connection
-                | ControlField::KeepAlive
-                | ControlField::ProxyConnection
-                | ControlField::TransferEncoding
-                | ControlField::Upgrade
-                | ControlField::Http2Settings,
-            ) => Err(Malformed::ConnectionField),
+            Some(field) if field.is_of_http1_only() => Err(Malformed::ConnectionField),
             Some(ControlField::Te) if !value.eq_ignore_ascii_case(b"trailers") => {
                 Err(Malformed::Te)
             }

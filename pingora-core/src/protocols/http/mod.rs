@@ -20,6 +20,8 @@ mod task;
 mod timed;
 pub mod v1;
 pub mod v2;
+#[cfg(test)]
+mod versions_tests;
 pub mod websocket;
 
 #[doc(hidden)]

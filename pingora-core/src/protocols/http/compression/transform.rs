@@ -7,6 +7,7 @@ use http::header::{
 };
 use http::{StatusCode, header::HeaderName};
 use pingora_http::ResponseHeader;
+use pingora_http::grammar::decimal;
 
 /// Bodies below this size grow when compressed: bytes.
 const WORTHWHILE: u64 = 20;
@@ -70,7 +71,7 @@ fn is_compressible_type(content_type: &str) -> bool {
 
 /// The length that the response declares, in bytes.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    decimal(headers.get(CONTENT_LENGTH)?.as_bytes()).ok()
 }
 
 /// How the body is coded.

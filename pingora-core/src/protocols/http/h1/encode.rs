@@ -1,6 +1,7 @@
 //! The bytes of messages that we send.
 
 use http::{HeaderMap, Method, StatusCode, Version};
+use pingora_http::grammar::trim;
 use pingora_http::{ControlField, RequestHeader, ResponseHeader};
 
 use super::fields::Framing;
@@ -76,7 +77,7 @@ pub fn outgoing_request(req: &RequestHeader) -> Result<OutgoingRequest, Fault> {
     let body = match (framing.chunked(line.version).map_err(own)?, framing.length) {
         (true, Some(_)) => Err(Fault::new(500, "Transfer-Encoding and Content-Length")),
         (true, None) => Ok(BodyLength::Chunked),
-        (false, Some(length)) => Ok(BodyLength::Exact(length.bytes)),
+        (false, Some(length)) => Ok(BodyLength::Exact(length.bytes())),
         (false, None) => Ok(BodyLength::Empty),
     }?;
     match body {
@@ -127,7 +128,7 @@ pub fn outgoing_response(
         }
         Some(_) if chunked => return Err(Fault::new(500, "Transfer-Encoding and Content-Length")),
         None if chunked && !peer_is_http10 => BodyLength::Chunked,
-        Some(length) => BodyLength::Exact(length.bytes),
+        Some(length) => BodyLength::Exact(length.bytes()),
         None => BodyLength::UntilClose,
     };
     let delimited = framing.length.is_some() || chunked;
@@ -158,7 +159,7 @@ fn outgoing_framing<'a>(
     let mut sound = Ok(());
     fields(&mut |field, value| {
         let read = match field {
-            ControlField::ContentLength => framing.content_length(value).map(drop),
+            ControlField::ContentLength => framing.own_content_length(value),
             ControlField::TransferEncoding => framing.transfer_encoding(value),
             ControlField::Connection => {
                 framing.connection.read(value);
@@ -326,7 +327,7 @@ fn put_trailers(trailers: &HeaderMap, out: &mut Vec<u8>) {
     for (name, value) in trailers.iter().filter(|(name, _)| may_be_trailer(name)) {
         out.extend_from_slice(name.as_str().as_bytes());
         out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(trim(value.as_bytes()));
         out.extend_from_slice(b"\r\n");
     }
 }

@@ -1,5 +1,6 @@
 //! Why a message was refused.
 
+use pingora_http::grammar::{LengthRefused, Malformed};
 use std::fmt;
 
 /// Why a message was refused: a status code to answer with, and a reason for the log.
@@ -32,6 +33,18 @@ impl Fault {
 
     pub(crate) const fn new(status: u16, reason: &'static str) -> Self {
         Self { status, reason }
+    }
+
+    /// A `Content-Length` is refused.
+    #[cold]
+    pub(crate) fn of_length(refused: LengthRefused) -> Self {
+        Self::bad(refused.reason())
+    }
+
+    /// A field section of HTTP/2 is malformed.
+    #[cold]
+    pub(crate) fn of_section(malformed: Malformed) -> Self {
+        Self::bad(malformed.reason())
     }
 
     /// The status code to answer with: 400, 405, 414, 431, 501 or 505 for a bad request, 502 for a

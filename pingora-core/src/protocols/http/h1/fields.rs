@@ -4,7 +4,7 @@ use http::Version;
 
 use super::Fault;
 use super::persistence::ConnectionOptions;
-use super::tokens::{is_token, is_token_byte, list_elements};
+use pingora_http::grammar::{ContentLength, is_token, list_elements};
 
 /// What the fields of one message say about its framing and its connection.
 #[derive(Debug, Default)]
@@ -14,13 +14,6 @@ pub(super) struct Framing<'a> {
     pub(super) connection: ConnectionOptions,
     /// Whether there is an `Upgrade` field that names protocols and nothing else.
     pub(super) upgrade: Option<bool>,
-}
-
-/// The one value of all `Content-Length` fields.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ContentLength<'a> {
-    digits: &'a [u8],
-    pub(super) bytes: u64,
 }
 
 /// What all `Transfer-Encoding` fields add up to.
@@ -41,30 +34,28 @@ impl<'a> Framing<'a> {
     ///
     /// # Errors
     /// Anything but digits, more than 63 bits, or values that are not equal to each other.
+    #[inline]
     pub(super) fn content_length(&mut self, value: &'a [u8]) -> Result<Option<&'a [u8]>, Fault> {
-        if self.length.is_none()
-            && let Ok(bytes) = decimal(value)
-        {
-            // Nearly always: one field, one number.
-            self.length = Some(ContentLength {
-                digits: value,
-                bytes,
-            });
-            return Ok(Some(value));
+        let known = self.length.is_some();
+        let length = ContentLength::read(self.length, value).map_err(Fault::of_length)?;
+        self.length = Some(length);
+        Ok((!known).then(|| length.digits()))
+    }
+
+    /// Takes in one `Content-Length` field of a message of our own, which is sent as it is.
+    ///
+    /// # Errors
+    /// As [`content_length`](Self::content_length), and for a list or leading zeros, which readers take
+    /// for different numbers.
+    pub(super) fn own_content_length(&mut self, value: &'a [u8]) -> Result<(), Fault> {
+        let length = ContentLength::read(self.length, value).map_err(Fault::of_length)?;
+        self.length = Some(length);
+        match length.is_written_as(value) {
+            true => Ok(()),
+            false => Err(Fault::bad(
+                "Content-Length is not written as a plain number",
+            )),
         }
-        let mut first = None;
-        for digits in list_elements(value) {
-            match self.length {
-                Some(known) if known.digits == digits => {}
-                Some(_) => return Err(Fault::bad("two different values of Content-Length")),
-                None => {
-                    let bytes = decimal(digits)?;
-                    self.length = Some(ContentLength { digits, bytes });
-                    first = Some(digits);
-                }
-            }
-        }
-        Ok(first)
     }
 
     /// Takes in one `Transfer-Encoding` field; all of them are one list (RFC 9112 section 6.1).
@@ -93,7 +84,7 @@ impl<'a> Framing<'a> {
     pub(super) fn upgrade(&mut self, value: &[u8]) {
         let well_formed = list_elements(value).all(|protocol| {
             let mut parts = protocol.splitn(2, |&b| b == b'/');
-            parts.all(|part| !part.is_empty() && part.iter().all(|&b| is_token_byte(b)))
+            parts.all(is_token)
         });
         self.upgrade = Some(well_formed && self.upgrade.unwrap_or(true));
     }
@@ -115,24 +106,4 @@ impl<'a> Framing<'a> {
             }
         }
     }
-}
-
-/// `1*DIGIT`, at most 2^63 - 1: other readers count bytes in signed numbers.
-pub(crate) fn decimal(digits: &[u8]) -> Result<u64, Fault> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(Fault::bad("Content-Length is not a plain number"));
-    }
-    /// So many digits always fit.
-    const SURELY_FIT: usize = 18;
-    let (first, rest) = digits.split_at(digits.len().min(SURELY_FIT));
-    let number = first.iter().fold(0, |number: u64, digit| {
-        number * 10 + u64::from(digit - b'0')
-    });
-    let number = rest.iter().try_fold(number, |number, digit| {
-        let number = number
-            .checked_mul(10)?
-            .checked_add(u64::from(digit - b'0'))?;
-        (number <= i64::MAX.unsigned_abs()).then_some(number)
-    });
-    number.ok_or(Fault::bad("Content-Length is too large"))
 }

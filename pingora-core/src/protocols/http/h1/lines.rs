@@ -7,6 +7,7 @@
 use super::request::version;
 use crate::sys::block::{BLOCK, no_name, no_value, no_word};
 use http::Version;
+use pingora_http::grammar::status_code;
 
 /// A field: its name, and its value without the whitespace around it.
 #[derive(Debug, Clone, Copy)]
@@ -77,11 +78,7 @@ pub(super) fn response<'b>(
     let (minor, rest) = minor_version(head)?;
     let rest = rest.strip_prefix(b" ")?;
     let (code, rest) = rest.split_first_chunk::<3>()?;
-    let code = code.iter().try_fold(0, |code: u16, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| code * 10 + u16::from(digit - b'0'))
-    })?;
+    let code = status_code(code)?;
     let rest = rest.strip_prefix(b" ")?;
     let (reason, rest) = rest.split_at_checked(run(rest, no_value))?;
     let rest = rest.strip_prefix(b"\r\n")?;

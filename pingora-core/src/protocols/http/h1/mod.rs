@@ -16,6 +16,8 @@
 //! - Lines end with CRLF. A bare LF or CR in a head or in chunk framing is refused, not repaired.
 //! - A request has at most one way to be delimited: one `Content-Length`, or `chunked`, or neither
 //!   for no body. A response with both is read as `chunked`, and its connection is not used again.
+//! - What a name, a value, a target or a length may be is the same in all versions:
+//!   [`pingora_http::grammar`].
 //! - `Host` is there exactly once and is an authority; the authority of the target wins over it.
 #![warn(clippy::indexing_slicing)]
 
@@ -23,13 +25,11 @@ mod decode;
 mod encode;
 mod fault;
 mod fields;
-mod host;
 mod lines;
 mod persistence;
 mod request;
 mod response;
 mod scan;
-mod tokens;
 mod trailers;
 
 pub use decode::{BodyDecoder, Step};
@@ -38,8 +38,6 @@ pub use encode::{
     outgoing_request, outgoing_request_length, outgoing_response, outgoing_response_length,
 };
 pub use fault::Fault;
-pub(crate) use fields::decimal;
-pub use host::{authority_host_and_port, is_valid_authority};
 pub use persistence::{keep_alive, names_close};
 pub use request::{RequestFacts, RequestRules, parse_request, take_request};
 pub use response::{
@@ -52,8 +50,11 @@ pub mod by_tokens {
     pub use super::request::parse_by_tokens as parse_request;
     pub use super::response::parse_by_tokens as parse_response;
 }
+pub use pingora_http::grammar::{
+    host_and_port as authority_host_and_port, is_authority as is_valid_authority, is_token,
+    list_elements,
+};
 pub use scan::{HeadScanner, skip_leading_crlf};
-pub use tokens::{is_token, list_elements};
 pub use trailers::may_be_trailer;
 
 /// How large a message head may be.

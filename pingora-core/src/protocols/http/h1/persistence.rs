@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Version};
 
-use super::tokens::list_elements;
+use super::list_elements;
 
 /// What the `Connection` fields of a message ask for (RFC 9110 section 7.6.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

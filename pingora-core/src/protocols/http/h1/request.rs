@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use http::{Method, Version};
 use httparse::{EMPTY_HEADER, Header};
-use pingora_http::authority::{RawTargetAuthority, is_http_family_scheme, raw_target_authority};
+use pingora_http::authority::{RawTargetAuthority, raw_target_authority};
+use pingora_http::grammar::{is_authority, is_connect_target, is_http_scheme};
 use pingora_http::{ControlField, FieldRefused, RequestHeader, TargetRefused};
 use std::mem::MaybeUninit;
 
 use super::fields::Framing;
-use super::host::{authority_host_and_port, is_valid_authority};
 use super::lines::{self, Field, NotPlain, RequestLine};
 use super::{BodyLength, Fault, HeadLimits};
 
@@ -308,7 +308,7 @@ fn interpret<'b>(
                 if host_seen {
                     return Err(Fault::bad("more than one Host"));
                 }
-                if !is_valid_authority(value) {
+                if !is_authority(value) {
                     return Err(Fault::bad("Host is not a host and a port"));
                 }
                 host_seen = true;
@@ -367,7 +367,7 @@ fn body_length(framing: &Framing<'_>, request: &RequestHeader) -> Result<BodyLen
     let body = match (framing.chunked(request.line().version)?, framing.length) {
         (true, Some(_)) => return Err(Fault::bad("Transfer-Encoding and Content-Length")),
         (true, None) => BodyLength::Chunked,
-        (false, Some(length)) => BodyLength::Exact(length.bytes),
+        (false, Some(length)) => BodyLength::Exact(length.bytes()),
         (false, None) => BodyLength::Empty,
     };
     if request.line().method != Method::CONNECT {
@@ -396,7 +396,7 @@ fn read_target<'b>(
         if !rules.allow_connect {
             return Err(Fault::new(405, "CONNECT is not served"));
         }
-        if !matches!(authority_host_and_port(target), Some((_, Some(port))) if !port.is_empty()) {
+        if !is_connect_target(target) {
             return Err(Fault::bad("the target of CONNECT is not a host and a port"));
         }
         into.set_parsed_authority(head.slice_ref(target))
@@ -426,11 +426,8 @@ fn read_absolute<'b>(
     else {
         return Err(Fault::bad("the request target has no known form"));
     };
-    if !is_http_family_scheme(scheme) {
+    if !is_http_scheme(scheme) {
         return Err(Fault::bad("the scheme of the target is not http or https"));
-    }
-    if !is_valid_authority(authority) {
-        return Err(Fault::bad("the authority of the target is malformed"));
     }
     let path = match path_and_query {
         // RFC 9112 section 3.2.4: the server as a whole is meant.

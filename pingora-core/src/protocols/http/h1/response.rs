@@ -261,7 +261,7 @@ fn facts(
     let body = match framing.length {
         _ if context.head_request || status == StatusCode::NOT_MODIFIED => BodyLength::Empty,
         _ if chunked => BodyLength::Chunked,
-        Some(length) => BodyLength::Exact(length.bytes),
+        Some(length) => BodyLength::Exact(length.bytes()),
         None => BodyLength::UntilClose,
     };
     Ok(ResponseFacts {
@@ -288,5 +288,5 @@ fn remove_framing(framing: &Framing<'_>, head: &Bytes, response: &mut ResponseHe
     if framing.length.is_some() {
         remove(CONTENT_LENGTH, head, response);
     }
-    framing.coding != TransferCoding::Absent || framing.length.is_some_and(|l| l.bytes > 0)
+    framing.coding != TransferCoding::Absent || framing.length.is_some_and(|l| l.bytes() > 0)
 }

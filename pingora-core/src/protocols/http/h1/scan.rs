@@ -2,8 +2,8 @@
 
 use memchr::{memchr, memchr_iter};
 
-use super::tokens::is_token_byte;
 use super::{Fault, HeadLimits};
+use pingora_http::grammar::is_token_byte;
 
 /// What may stand in a request line beside the target: method, version, spaces.
 const REQUEST_LINE_REST: usize = 128;

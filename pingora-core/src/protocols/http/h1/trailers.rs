@@ -3,6 +3,7 @@
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use httparse::EMPTY_HEADER;
+use pingora_http::grammar::is_field_name;
 
 use super::request::{ends_lines_with_crlf, field_fault, tokenising_fault};
 use super::{Fault, HeadLimits, HeadScanner};
@@ -23,11 +24,13 @@ const LIMITS: HeadLimits = HeadLimits {
 /// this point would cut off a body that was passed on already.
 pub fn may_be_trailer(name: &HeaderName) -> bool {
     let text = name.as_str();
-    !(FORBIDDEN.contains(name)
-        || FORBIDDEN_CUSTOM.contains(&text)
-        || text.starts_with("if-")
-        || text.starts_with("x-forwarded-")
-        || text.starts_with("access-control-"))
+    // The `http` crate lets a quotation mark pass where a program gives the name.
+    is_field_name(text.as_bytes())
+        && !(FORBIDDEN.contains(name)
+            || FORBIDDEN_CUSTOM.contains(&text)
+            || text.starts_with("if-")
+            || text.starts_with("x-forwarded-")
+            || text.starts_with("access-control-"))
 }
 
 const FORBIDDEN: [HeaderName; 38] = [

@@ -4,6 +4,7 @@ use crate::protocols::http::h1::list_elements;
 use http::HeaderValue;
 use http::header::{CONNECTION, EXPECT, UPGRADE};
 use http::{StatusCode, Version};
+use pingora_http::grammar::decimal;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 /// The end of a line.
@@ -43,9 +44,8 @@ pub fn is_upgrade_resp(header: &ResponseHeader) -> bool {
 
 /// A `Content-Length` as a number; `None` where it is missing or not plain digits.
 pub fn header_value_content_length(header_value: Option<&HeaderValue>) -> Option<usize> {
-    let digits = header_value?.to_str().ok()?;
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    plain.then(|| digits.parse().ok()).flatten()
+    let length = decimal(header_value?.as_bytes()).ok()?;
+    usize::try_from(length).ok()
 }
 
 #[cfg(test)]

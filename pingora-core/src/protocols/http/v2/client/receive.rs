@@ -4,7 +4,7 @@ use super::faults;
 use super::{ConnectionRef, Http2Session, Inner};
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::v2::message::{
-    IncomingResponse, Payload, incoming_response, keep_allowed_trailers,
+    IncomingResponse, Payload, incoming_response, incoming_trailers,
 };
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -132,7 +132,7 @@ impl Inner {
         let (head, connect) = (self.sending.head_request, self.sending.connect_request);
         let response = match incoming_response(parts, head, connect) {
             Ok(response) => response,
-            Err(why) => return Err(self.malformed(faults::malformed(why))),
+            Err(fault) => return Err(self.malformed(faults::malformed(fault.reason()))),
         };
         match (response.payload, body) {
             (Some(payload), Some(body)) => {
@@ -180,17 +180,22 @@ impl Inner {
                 Some(Ok(data)) => break Ok(Piece::Data(data)),
                 Some(Err(error)) => break Err(error),
                 None => {
-                    break ready!(body.poll_trailers(cx)).map(|trailers| match trailers {
-                        Some(mut trailers) => {
-                            keep_allowed_trailers(&mut trailers);
-                            Piece::Trailers(Box::new(trailers))
-                        }
+                    let trailers = ready!(body.poll_trailers(cx));
+                    break trailers.map(|trailers| match trailers {
+                        Some(trailers) => Piece::Trailers(Box::new(trailers)),
                         None => Piece::End,
                     });
                 }
             }
         };
-        Poll::Ready(received.map_err(|error| self.stream_failed(error, conn)))
+        Poll::Ready(match received {
+            Ok(Piece::Trailers(mut trailers)) => match incoming_trailers(&mut trailers) {
+                Ok(()) => Ok(Piece::Trailers(trailers)),
+                Err(fault) => Err(self.malformed(faults::malformed(fault.reason()))),
+            },
+            Ok(piece) => Ok(piece),
+            Err(error) => Err(self.stream_failed(error, conn)),
+        })
     }
 
     /// Whether the response ends here, as far as can be told by what has arrived.

@@ -4,7 +4,7 @@ use super::faults::{self, Progress};
 use super::{ConnectionRef, Http2Session, Inner};
 use crate::protocols::http::v2::gather::{SHORT, gather};
 use crate::protocols::http::v2::message::{
-    OutgoingRequest, PayloadLength, keep_allowed_trailers, outgoing_request,
+    OutgoingRequest, PayloadLength, outgoing_request, outgoing_trailers,
 };
 use bytes::Bytes;
 use h2::ext::Protocol;
@@ -163,7 +163,7 @@ impl Inner {
             return Err(faults::unsendable(fault.reason()));
         }
         let trailers = trailers.cloned().map(|mut trailers| {
-            keep_allowed_trailers(&mut trailers);
+            outgoing_trailers(&mut trailers);
             trailers
         });
         sending.ending = Ending::Queued(trailers.filter(|trailers| !trailers.is_empty()));

@@ -3,6 +3,10 @@
 use bytes::{BufMut, BytesMut};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use pingora_http::ControlField;
+use pingora_http::grammar::SectionCheck;
+
+use crate::protocols::http::h1::Fault;
 
 /// What a field means to the framing; all others just pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,23 +27,31 @@ pub(crate) enum Field {
     Other,
 }
 
-/// What this field is. The length alone rules out nearly every name.
+/// What this field is.
 #[inline]
 pub(crate) fn classify(name: &HeaderName) -> Field {
-    let name = name.as_str();
-    match (name.len(), name) {
-        (2, "te") => Field::Te,
-        (4, "host") => Field::Host,
-        (6, "cookie") => Field::Cookie,
-        (6, "expect") => Field::Expect,
-        (14, "content-length") => Field::ContentLength,
-        (7, "upgrade")
-        | (10, "connection" | "keep-alive")
-        | (14, "http2-settings")
-        | (16, "proxy-connection")
-        | (17, "transfer-encoding") => Field::Connection,
+    match ControlField::of(name.as_str().as_bytes()) {
+        Some(ControlField::Te) => Field::Te,
+        Some(ControlField::Host) => Field::Host,
+        Some(ControlField::Expect) => Field::Expect,
+        Some(ControlField::ContentLength) => Field::ContentLength,
+        Some(field) if field.is_of_http1_only() => Field::Connection,
+        None if *name == header::COOKIE => Field::Cookie,
         _ => Field::Other,
     }
+}
+
+/// Judges all fields of a section.
+///
+/// # Errors
+/// Why it is malformed.
+pub(crate) fn judge_fields(check: &mut SectionCheck, fields: &HeaderMap) -> Result<(), Fault> {
+    for (name, value) in fields {
+        check
+            .line(name.as_str().as_bytes(), value.as_bytes())
+            .map_err(Fault::of_section)?;
+    }
+    Ok(())
 }
 
 /// Joins the pieces that a cookie was cut into to be compressed better: whoever speaks HTTP/1 behind

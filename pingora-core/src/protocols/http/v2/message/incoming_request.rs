@@ -1,11 +1,13 @@
 //! Requests as they arrive (RFC 9113 section 8.3.1).
 
-use super::{Field, classify, declared_length, join_cookies};
-use crate::protocols::http::h1::{Fault, HeadLimits, RequestRules, is_valid_authority};
+use super::{join_cookies, settle_length};
+use crate::protocols::http::h1::{Fault, HeadLimits, RequestRules};
 use h2::ext::Protocol;
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{COOKIE, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Method};
+use pingora_http::ControlField;
+use pingora_http::grammar::{Line, Malformed, Section, SectionCheck, is_authority};
 
 /// What the head of a request means for its stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,18 +39,16 @@ pub(crate) fn incoming_request(
     parts: &mut Parts,
     rules: &RequestRules,
 ) -> Result<IncomingRequest, Fault> {
-    let seen = look_at_fields(parts)?;
+    let extended_connect = check_method(parts, rules)?;
+    let seen = look_at_lines(parts)?;
     check_sizes(parts, &seen, &rules.limits)?;
-    let extended_connect = check_target(parts, rules)?;
     settle_authority(parts, &seen)?;
     let length = match seen.lengths {
         0 => None,
-        _ => declared_length(&parts.headers)?,
+        _ => settle_length(&mut parts.headers)?,
     };
-    if let Some(length) = length.filter(|_| seen.lengths > 1) {
-        parts
-            .headers
-            .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    if parts.method == Method::CONNECT && length.is_some_and(|length| length > 0) {
+        return Err(Fault::bad("CONNECT with a body"));
     }
     if seen.cookies > 1 {
         join_cookies(&mut parts.headers);
@@ -60,23 +60,50 @@ pub(crate) fn incoming_request(
     })
 }
 
-fn look_at_fields(parts: &Parts) -> Result<Seen, Fault> {
+/// Judges what arrived, and counts what has to be settled.
+fn look_at_lines(parts: &Parts) -> Result<Seen, Fault> {
+    let mut check = SectionCheck::new(Section::Request);
+    look_at_pseudo_fields(parts, &mut check).map_err(Fault::of_section)?;
     let mut seen = Seen::default();
     for (name, value) in &parts.headers {
         seen.fields += 1;
-        match classify(name) {
-            Field::Other => {}
-            Field::Host => seen.hosts += 1,
-            Field::ContentLength => seen.lengths += 1,
-            Field::Cookie => seen.cookies += 1,
-            Field::Expect => seen.expect |= value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
-            // RFC 9113 section 8.2.2.
-            Field::Te if value.as_bytes().eq_ignore_ascii_case(b"trailers") => {}
-            Field::Te => return Err(Fault::bad("TE says more than trailers")),
-            Field::Connection => return Err(Fault::bad("a field that speaks of the connection")),
+        let line = check
+            .line(name.as_str().as_bytes(), value.as_bytes())
+            .map_err(Fault::of_section)?;
+        match line {
+            Line::Field(Some(ControlField::Host)) => seen.hosts += 1,
+            Line::Field(Some(ControlField::ContentLength)) => seen.lengths += 1,
+            Line::Field(Some(ControlField::Expect)) => {
+                seen.expect |= value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+            }
+            Line::Field(None) if *name == COOKIE => seen.cookies += 1,
+            _ => {}
         }
     }
+    check.end().map_err(Fault::of_section)?;
     Ok(seen)
+}
+
+/// The pseudo-header fields, as far as the `h2` crate hands them on: it drops the scheme of a request
+/// without `:authority`, and the fragment of a path.
+fn look_at_pseudo_fields(parts: &Parts, check: &mut SectionCheck) -> Result<(), Malformed> {
+    check.line(b":method", parts.method.as_str().as_bytes())?;
+    let protocol = parts.extensions.get::<Protocol>();
+    if let Some(protocol) = protocol {
+        check.line(b":protocol", protocol.as_str().as_bytes())?;
+    }
+    if let Some(authority) = parts.uri.authority() {
+        check.line(b":authority", authority.as_str().as_bytes())?;
+    }
+    if parts.method == Method::CONNECT && protocol.is_none() {
+        return Ok(());
+    }
+    let scheme = parts.uri.scheme_str().unwrap_or("http");
+    check.line(b":scheme", scheme.as_bytes())?;
+    if let Some(path) = parts.uri.path_and_query() {
+        check.line(b":path", path.as_str().as_bytes())?;
+    }
+    Ok(())
 }
 
 fn check_sizes(parts: &Parts, seen: &Seen, limits: &HeadLimits) -> Result<(), Fault> {
@@ -94,22 +121,17 @@ fn check_sizes(parts: &Parts, seen: &Seen, limits: &HeadLimits) -> Result<(), Fa
     Ok(())
 }
 
-/// Whether the target is one that this method may have; `true` for an extended CONNECT.
-fn check_target(parts: &Parts, rules: &RequestRules) -> Result<bool, Fault> {
-    let path = parts.uri.path_and_query().map(|path| path.as_str());
-    if parts.method == Method::CONNECT {
-        return match parts.extensions.get::<Protocol>() {
-            // RFC 8441 section 4: the target is that of any other request.
-            Some(protocol) if protocol.as_str() == "websocket" => Ok(true),
-            Some(_) => Err(Fault::new(501, "the protocol of this tunnel is not known")),
-            None if rules.allow_connect => Ok(false),
-            None => Err(Fault::new(405, "CONNECT is not served here")),
-        };
+/// Whether this method is served; `true` for an extended CONNECT.
+fn check_method(parts: &Parts, rules: &RequestRules) -> Result<bool, Fault> {
+    if parts.method != Method::CONNECT {
+        return Ok(false);
     }
-    match path {
-        Some("*") if parts.method == Method::OPTIONS => Ok(false),
-        Some(path) if path.starts_with('/') => Ok(false),
-        _ => Err(Fault::bad("the path does not begin with a slash")),
+    match parts.extensions.get::<Protocol>() {
+        // RFC 8441 section 4: the target is that of any other request.
+        Some(protocol) if protocol.as_str().eq_ignore_ascii_case("websocket") => Ok(true),
+        Some(_) => Err(Fault::new(501, "the protocol of this tunnel is not known")),
+        None if rules.allow_connect => Ok(false),
+        None => Err(Fault::new(405, "CONNECT is not served here")),
     }
 }
 
@@ -123,9 +145,6 @@ fn settle_authority(parts: &mut Parts, seen: &Seen) -> Result<(), Fault> {
     match (parts.uri.authority(), host) {
         (Some(authority), host) => {
             let authority = authority.as_str().as_bytes();
-            if !is_valid_authority(authority) {
-                return Err(Fault::bad(":authority is malformed"));
-            }
             match host {
                 Some(host) if host.as_bytes().eq_ignore_ascii_case(authority) => Ok(()),
                 Some(_) => Err(Fault::bad(":authority and Host differ")),
@@ -138,9 +157,9 @@ fn settle_authority(parts: &mut Parts, seen: &Seen) -> Result<(), Fault> {
             }
         }
         (None, Some(host)) if parts.method != Method::CONNECT => {
-            match is_valid_authority(host.as_bytes()) {
+            match is_authority(host.as_bytes()) {
                 true => Ok(()),
-                false => Err(Fault::bad("Host is malformed")),
+                false => Err(Fault::bad("Host is not a host and a port")),
             }
         }
         (None, _) => Err(Fault::bad("there is no :authority")),

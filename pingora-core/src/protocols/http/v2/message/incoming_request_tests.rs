@@ -1,5 +1,6 @@
 use super::*;
 use http::Request;
+use http::header::CONTENT_LENGTH;
 use http::uri::PathAndQuery;
 
 const PLAIN: RequestRules = RequestRules {
@@ -90,6 +91,40 @@ fn a_path_begins_with_a_slash() {
     }
 }
 
+/// RFC 9113 section 8.3.1, as an absolute-form target of HTTP/1.
+#[test]
+fn a_scheme_is_http_or_https() {
+    for (scheme, expected) in [("http", Ok(())), ("HTTPS", Ok(())), ("ftp", Err(400))] {
+        let mut parts = arrived("GET", &format!("{scheme}://a/"), &[]);
+        assert_eq!(status(&mut parts, &PLAIN).map(drop), expected, "{scheme}");
+    }
+    // An empty one, which the library lets pass.
+    let mut target = http::uri::Parts::default();
+    target.scheme = Some(http::uri::Scheme::try_from("").unwrap());
+    target.authority = Some(http::uri::Authority::from_static("a"));
+    target.path_and_query = Some(PathAndQuery::from_static("/"));
+    let mut parts = arrived("GET", "https://a/", &[]);
+    parts.uri = http::Uri::from_parts(target).unwrap();
+    assert_eq!(status(&mut parts, &PLAIN).map(drop), Err(400));
+}
+
+/// RFC 9110 section 9.3.6.
+#[test]
+fn a_tunnel_has_no_length() {
+    let allowing = RequestRules {
+        allow_connect: true,
+        ..PLAIN
+    };
+    for (length, expected) in [("0", Ok(())), ("5", Err(400))] {
+        let mut parts = arrived("CONNECT", "a:443", &[("content-length", length)]);
+        assert_eq!(
+            status(&mut parts, &allowing).map(drop),
+            expected,
+            "{length}"
+        );
+    }
+}
+
 /// RFC 9113 section 8.5, RFC 8441 section 4.
 #[test]
 fn tunnels_are_for_those_who_allow_them() {
@@ -100,6 +135,11 @@ fn tunnels_are_for_those_who_allow_them() {
     let rows = [
         (&PLAIN, "a:443", None, Err(405)),
         (&allowing, "a:443", None, Ok(false)),
+        (&PLAIN, "a", None, Err(405)),
+        (&allowing, "a", None, Err(400)),
+        (&allowing, "a:", None, Err(400)),
+        (&PLAIN, "https://a/chat", Some("WebSocket"), Ok(true)),
+        (&PLAIN, "ftp://a/chat", Some("websocket"), Err(400)),
         (&PLAIN, "https://a/chat", Some("websocket"), Ok(true)),
         (&allowing, "https://a/chat", Some("connect-udp"), Err(501)),
     ];
@@ -152,6 +192,9 @@ fn lengths_expectations_and_cookies_are_read() {
             &[("content-length", "5"), ("content-length", "6")],
             Err(400),
         ),
+        (&[("content-length", "05")], Ok((Some(5), false))),
+        (&[("content-length", "5, 5")], Ok((Some(5), false))),
+        (&[("content-length", "5, 6")], Err(400)),
         (&[("content-length", "five")], Err(400)),
         (&[("expect", "100-Continue")], Ok((None, true))),
         (&[("expect", "miracles")], Ok((None, false))),
@@ -161,6 +204,9 @@ fn lengths_expectations_and_cookies_are_read() {
         let mut parts = arrived("POST", "https://a/", fields);
         let got = status(&mut parts, &PLAIN).map(|facts| (facts.length, facts.expects_continue));
         assert_eq!(got, *expected, "{fields:?}");
+        if let Ok((Some(length), _)) = got {
+            assert_eq!(parts.headers[CONTENT_LENGTH], length.to_string());
+        }
         if got.is_ok() {
             for name in ["content-length", "cookie"] {
                 assert!(

@@ -1,8 +1,11 @@
 //! Responses as they arrive (RFC 9113 section 8.3.2).
 
+use super::{judge_fields, settle_length};
+use crate::protocols::http::h1::Fault;
 use http::StatusCode;
 use http::response::Parts;
 use pingora_http::ResponseHeader;
+use pingora_http::grammar::{Section, SectionCheck};
 
 /// What may follow the head of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,21 +28,17 @@ pub(crate) struct IncomingResponse {
 
 /// Reads the head of a response to a request that was, or was not, a HEAD or a CONNECT.
 ///
-/// Fields that must not be there, and a `Content-Length` that is no number or disagrees with the
-/// payload, were refused by the `h2` crate before.
+/// A `Content-Length` that disagrees with the payload is refused by the `h2` crate.
 ///
 /// # Errors
-/// Why the response is malformed.
+/// Why the response is malformed; the status is 502.
 pub(crate) fn incoming_response(
-    parts: Parts,
+    mut parts: Parts,
     head_request: bool,
     connect_request: bool,
-) -> Result<IncomingResponse, &'static str> {
+) -> Result<IncomingResponse, Fault> {
+    check_lines(&mut parts).map_err(Fault::of_response)?;
     let status = parts.status;
-    // RFC 9113 section 8.6.
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err("101 is no status of HTTP/2");
-    }
     let payload = match status {
         _ if status.is_informational() => None,
         _ if connect_request && status.is_success() => Some(Payload::Tunnel),
@@ -48,9 +47,21 @@ pub(crate) fn incoming_response(
         _ => Some(Payload::Body),
     };
     Ok(IncomingResponse {
-        header: Box::new(ResponseHeader::from(parts)),
+        header: Box::new(ResponseHeader::from_sound_parts(parts)),
         payload,
     })
+}
+
+/// Judges what arrived, as far as the `h2` crate hands it on: it drops the pseudo-header fields of
+/// requests.
+fn check_lines(parts: &mut Parts) -> Result<(), Fault> {
+    let mut check = SectionCheck::new(Section::Response);
+    check
+        .line(b":status", parts.status.as_str().as_bytes())
+        .map_err(Fault::of_section)?;
+    judge_fields(&mut check, &parts.headers)?;
+    check.end().map_err(Fault::of_section)?;
+    settle_length(&mut parts.headers).map(drop)
 }
 
 #[cfg(test)]
@@ -90,6 +101,50 @@ mod tests {
             let found = incoming_response(parts(status), head, connect);
             let found = found.map(|response| response.payload).map_err(|_| ());
             assert_eq!(found, expected, "{status} {head} {connect}");
+        }
+    }
+
+    /// RFC 9113 sections 8.1.1 and 8.2, RFC 9110 section 8.6.
+    #[test]
+    fn a_malformed_response_is_refused() {
+        let rows = [
+            ("x", "1", true),
+            ("content-length", "5", true),
+            ("content-length", "", false),
+            ("content-length", "+5", false),
+            ("x\"y", "1", false),
+            ("x", " 1", false),
+            ("http2-settings", "AAA", false),
+            ("transfer-encoding", "chunked", false),
+        ];
+        for (name, value, sound) in rows {
+            let mut parts = parts(200);
+            let value = http::HeaderValue::from_static(value);
+            let name = http::HeaderName::from_static(name);
+            parts.headers.insert(&name, value.clone());
+            let found = incoming_response(parts, false, false);
+            assert_eq!(found.is_ok(), sound, "{name}: {value:?}");
+            let status = found.err().map_or(502, |fault| fault.status());
+            assert_eq!(status, 502, "{name}: {value:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_passed_on_as_it_was_understood() {
+        for values in [&["010"][..], &["10", "10"], &["10, 10"]] {
+            let mut parts = parts(200);
+            for value in values {
+                let value = http::HeaderValue::from_static(value);
+                parts.headers.append("content-length", value);
+            }
+            let response = incoming_response(parts, false, false).unwrap();
+            let all: Vec<_> = response
+                .header
+                .headers
+                .get_all("content-length")
+                .iter()
+                .collect();
+            assert_eq!(all, ["10"], "{values:?}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The length that a message declares, against what it carries (RFC 9113 section 8.1.1).
 
-use crate::protocols::http::h1::{Fault, decimal};
-use http::HeaderMap;
+use crate::protocols::http::h1::Fault;
 use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue};
+use pingora_http::grammar::ContentLength;
 
 /// How much payload is still to come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,56 +61,91 @@ impl PayloadLength {
     }
 }
 
-/// The length that these fields declare. One field is left of several that agree.
+/// The length that these fields of a peer declare. Where it is written in another way than a single
+/// plain number, it is put in the normal form, so that what is sent on is what was understood.
 ///
 /// # Errors
-/// Anything but digits, more than 63 bits, or two lengths (RFC 9110 section 8.6).
+/// As [`ContentLength::read`].
+pub(crate) fn settle_length(headers: &mut HeaderMap) -> Result<Option<u64>, Fault> {
+    let mut fields = 0;
+    let mut declared = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        fields += 1;
+        declared = Some(ContentLength::read(declared, value.as_bytes()).map_err(Fault::of_length)?);
+    }
+    let Some(length) = declared else {
+        return Ok(None);
+    };
+    let bytes = length.bytes();
+    let as_it_is = fields == 1
+        && headers
+            .get(CONTENT_LENGTH)
+            .is_some_and(|value| length.is_written_as(value.as_bytes()));
+    if !as_it_is {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
+    }
+    Ok(Some(bytes))
+}
+
+/// The length that these fields of our own declare, which are sent as they are.
+///
+/// # Errors
+/// As [`ContentLength::read`], and for a list or leading zeros.
 pub(crate) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
     let mut declared = None;
     for value in headers.get_all(CONTENT_LENGTH) {
-        let length = decimal(value.as_bytes())?;
-        if declared.is_some_and(|known| known != length) {
-            return Err(Fault::bad("two different values of Content-Length"));
+        let length = ContentLength::read(declared, value.as_bytes()).map_err(Fault::of_length)?;
+        if !length.is_written_as(value.as_bytes()) {
+            return Err(Fault::bad(
+                "Content-Length is not written as a plain number",
+            ));
         }
         declared = Some(length);
     }
-    Ok(declared)
+    Ok(declared.map(|length| length.bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
-    /// RFC 9110 section 8.6.
+    /// RFC 9110 section 8.6. What is read from a peer, and what may be sent.
     #[test]
-    fn a_length_is_plain_digits() {
-        type Row<'a> = (&'a [&'a str], Result<Option<u64>, ()>);
+    fn a_length_is_settled_when_it_arrives_and_plain_when_it_leaves() {
+        type Row<'a> = (
+            &'a [&'a str],
+            Result<Option<u64>, ()>,
+            Result<Option<u64>, ()>,
+        );
+        const MOST: u64 = i64::MAX as u64;
         let rows: &[Row<'_>] = &[
-            (&[], Ok(None)),
-            (&["0"], Ok(Some(0))),
-            (&["17"], Ok(Some(17))),
-            (&["17", "17"], Ok(Some(17))),
-            (&["9223372036854775807"], Ok(Some(i64::MAX as u64))),
-            (&["9223372036854775808"], Err(())),
-            (&["17", "18"], Err(())),
-            (&["17, 17"], Err(())),
-            (&[""], Err(())),
-            (&["+1"], Err(())),
-            (&["-1"], Err(())),
-            (&["0x1"], Err(())),
-            (&["1 "], Err(())),
+            (&[], Ok(None), Ok(None)),
+            (&["0"], Ok(Some(0)), Ok(Some(0))),
+            (&["17"], Ok(Some(17)), Ok(Some(17))),
+            (&["17", "17"], Ok(Some(17)), Ok(Some(17))),
+            (&["9223372036854775807"], Ok(Some(MOST)), Ok(Some(MOST))),
+            (&["17, 17"], Ok(Some(17)), Err(())),
+            (&["010"], Ok(Some(10)), Err(())),
+            (&["9223372036854775808"], Err(()), Err(())),
+            (&["17", "18"], Err(()), Err(())),
+            (&["10", "010"], Err(()), Err(())),
+            (&[""], Err(()), Err(())),
+            (&["+1"], Err(()), Err(())),
+            (&["0x1"], Err(()), Err(())),
         ];
-        for (values, expected) in rows {
+        for (values, incoming, outgoing) in rows {
             let mut headers = HeaderMap::new();
             for value in *values {
                 headers.append(CONTENT_LENGTH, HeaderValue::from_str(value).unwrap());
             }
-            assert_eq!(
-                declared_length(&headers).map_err(|_| ()),
-                *expected,
-                "{values:?}"
-            );
+            let found = declared_length(&headers).map_err(|_| ());
+            assert_eq!(found, *outgoing, "{values:?}");
+            let found = settle_length(&mut headers).map_err(|_| ());
+            assert_eq!(found, *incoming, "{values:?}");
+            if let Ok(Some(length)) = incoming {
+                let all: Vec<_> = headers.get_all(CONTENT_LENGTH).iter().collect();
+                assert_eq!(all, [&length.to_string()], "{values:?}");
+            }
         }
     }
 

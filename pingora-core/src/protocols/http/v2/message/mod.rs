@@ -1,5 +1,7 @@
 //! What messages of HTTP/2 may be, and how they become ours and ours become them (RFC 9113
 //! section 8). Pure: no I/O, no clock.
+//!
+//! What an element may be is the same in all versions and stands in [`pingora_http::grammar`].
 
 mod fields;
 mod incoming_request;
@@ -9,10 +11,10 @@ mod outgoing_request;
 mod outgoing_response;
 mod trailers;
 
-pub(crate) use fields::{Field, classify, join_cookies};
+pub(crate) use fields::{Field, classify, join_cookies, judge_fields};
 pub(crate) use incoming_request::{IncomingRequest, incoming_request};
 pub(crate) use incoming_response::{IncomingResponse, Payload, incoming_response};
-pub(crate) use length::{PayloadLength, declared_length};
+pub(crate) use length::{PayloadLength, declared_length, settle_length};
 pub(crate) use outgoing_request::{OutgoingRequest, outgoing_request};
 pub(crate) use outgoing_response::{outgoing_informational, outgoing_response};
-pub(crate) use trailers::keep_allowed_trailers;
+pub(crate) use trailers::{incoming_trailers, outgoing_trailers};

@@ -170,7 +170,10 @@ impl HttpSession {
         let facts = checked.unwrap_or_default();
         let body_done = body.is_end_stream();
         let mut header = RecycledRequest::default();
-        *header.get_mut() = RequestHeader::from(parts);
+        *header.get_mut() = match &checked {
+            Ok(_) => RequestHeader::from_sound_parts(parts),
+            Err(_) => RequestHeader::from(parts),
+        };
         header.get_mut().set_send_end_stream(body_done);
         let inner = Inner {
             body,

@@ -1,7 +1,7 @@
 //! Reading: the request's body, and whether the client is still there.
 
 use super::super::faults::{bad_body, stream_failed, stream_reset};
-use super::super::message::keep_allowed_trailers;
+use super::super::message::incoming_trailers;
 use super::{HttpSession, Inner};
 use crate::protocols::http::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
 use crate::protocols::http::faults;
@@ -34,7 +34,7 @@ impl Inner {
                 None => {
                     let trailers = ready!(self.body.poll_trailers(cx));
                     match trailers {
-                        Ok(trailers) => self.keep_trailers(trailers),
+                        Ok(trailers) => self.keep_trailers(trailers)?,
                         Err(error) => return Poll::Ready(Err(self.unreadable(error))),
                     }
                     self.end_body()?;
@@ -59,14 +59,17 @@ impl Inner {
         self.expected.end().map_err(|fault| self.refuse_body(fault))
     }
 
-    fn keep_trailers(&mut self, trailers: Option<HeaderMap>) {
+    fn keep_trailers(&mut self, trailers: Option<HeaderMap>) -> Result<()> {
         let Some(mut trailers) = trailers else {
-            return;
+            return Ok(());
         };
-        keep_allowed_trailers(&mut trailers);
+        if let Err(fault) = incoming_trailers(&mut trailers) {
+            return Err(self.refuse_body(fault));
+        }
         if !trailers.is_empty() {
             self.trailers = Some(Box::new(trailers));
         }
+        Ok(())
     }
 
     fn count_body(&mut self, data: Bytes) -> Result<Bytes> {

@@ -3,7 +3,7 @@
 use super::super::faults::{stream_failed, stream_reset};
 use super::super::gather::gather;
 use super::super::message::{
-    PayloadLength, keep_allowed_trailers, outgoing_informational, outgoing_response,
+    PayloadLength, outgoing_informational, outgoing_response, outgoing_trailers,
 };
 use super::{End, HttpSession, Inner};
 use crate::protocols::http::faults;
@@ -183,7 +183,7 @@ impl Inner {
         })?;
         let mut trailers = trailers.filter(|trailers| !trailers.is_empty()).cloned();
         if let Some(trailers) = &mut trailers {
-            keep_allowed_trailers(trailers);
+            outgoing_trailers(trailers);
         }
         self.out.end = End::Due(trailers.filter(|trailers| !trailers.is_empty()));
         Ok(())

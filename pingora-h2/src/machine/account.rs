@@ -1,0 +1,181 @@
+//! How much a peer may ask for that is no useful work.
+//!
+//! Each kind of work has a budget, which useful work refills: whoever gets responses may reset streams
+//! now and then, whoever takes data has to update windows. Time refills it as well, slowly, for peers
+//! that ping a connection on which nothing happens for hours.
+
+use super::Clock;
+use std::time::{Duration, Instant};
+
+/// What a peer did too often. Its connection ends with `ENHANCE_YOUR_CALM`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offence {
+    /// It had too many streams reset, by itself (CVE-2023-44487) or by making us do it
+    /// (CVE-2025-8671).
+    Resets,
+    /// It sent too many frames that carry nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
+    /// CONTINUATION, empty DATA, unknown ones.
+    Overhead,
+    /// One header block came in too many frames, or in too many bytes.
+    HeaderBlock,
+}
+
+impl Offence {
+    /// What happened, for the log.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Offence::Resets => "too many streams were reset before they were answered",
+            Offence::Overhead => "too many frames carry nothing",
+            Offence::HeaderBlock => "a header block is longer than any that could be accepted",
+        }
+    }
+}
+
+/// What a message that we send makes up for, and what a frame of data does.
+const PER_MESSAGE: u32 = 4;
+const PER_DATA: u32 = 2;
+
+#[derive(Debug, Clone)]
+struct Bucket {
+    left: u32,
+    most: u32,
+    /// Up to when time was counted.
+    since: Instant,
+}
+
+impl Bucket {
+    fn new(most: u32, now: Instant) -> Self {
+        let left = most;
+        Bucket {
+            left,
+            most,
+            since: now,
+        }
+    }
+
+    fn add(&mut self, amount: u32) {
+        self.left = self.left.saturating_add(amount).min(self.most);
+    }
+
+    /// `false`: there is nothing left. Asks for the time only then. A twentieth comes back per
+    /// second.
+    fn take(&mut self, clock: Clock<'_>) -> bool {
+        if self.left == 0 {
+            let now = clock();
+            let refill = Duration::from_secs(1) / (self.most / 20).max(1);
+            let waited = now.saturating_duration_since(self.since).as_nanos();
+            let earned = waited / refill.as_nanos().max(1);
+            self.since = now;
+            self.add(u32::try_from(earned).unwrap_or(u32::MAX));
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// What is left of a connection's allowance.
+#[derive(Debug, Clone)]
+pub(crate) struct Account {
+    resets: Bucket,
+    overhead: Bucket,
+}
+
+impl Account {
+    pub(crate) fn new(resets: u32, overhead: u32, now: Instant) -> Self {
+        Account {
+            resets: Bucket::new(resets, now),
+            overhead: Bucket::new(overhead, now),
+        }
+    }
+
+    /// A stream was reset: by the peer, or by us for the peer's fault.
+    pub(crate) fn reset(&mut self, clock: Clock<'_>) -> Result<(), Offence> {
+        if self.resets.take(clock) {
+            Ok(())
+        } else {
+            Err(Offence::Resets)
+        }
+    }
+
+    /// The peer sent a frame that carries nothing.
+    pub(crate) fn overhead(&mut self, clock: Clock<'_>) -> Result<(), Offence> {
+        if self.overhead.take(clock) {
+            Ok(())
+        } else {
+            Err(Offence::Overhead)
+        }
+    }
+
+    /// We sent a message's head.
+    pub(crate) fn message_sent(&mut self) {
+        self.resets.add(1);
+        self.overhead.add(PER_MESSAGE);
+    }
+
+    /// We sent a frame of data.
+    pub(crate) fn data_sent(&mut self) {
+        self.overhead.add(PER_DATA);
+    }
+
+    /// The peer sent a piece of a body: it may be answered by frames that carry nothing, and answers
+    /// ours.
+    pub(crate) fn data_received(&mut self) {
+        self.overhead.add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CVE-2023-44487 and CVE-2025-8671: however streams come to be reset.
+    #[test]
+    fn resets_are_bounded_and_refilled_by_answers_and_time() {
+        let start = Instant::now();
+        let mut account = Account::new(40, 10, start);
+        let at = |seconds: u64| move || start + Duration::from_secs(seconds);
+        for _ in 0..40 {
+            assert_eq!(account.reset(&at(0)), Ok(()));
+        }
+        assert_eq!(account.reset(&at(0)), Err(Offence::Resets));
+        account.message_sent();
+        assert_eq!(account.reset(&at(0)), Ok(()));
+        assert_eq!(account.reset(&at(0)), Err(Offence::Resets));
+        // Two per second.
+        assert_eq!(account.reset(&at(1)), Ok(()));
+        assert_eq!(account.reset(&at(1)), Ok(()));
+        assert_eq!(account.reset(&at(1)), Err(Offence::Resets));
+    }
+
+    /// CVE-2019-9512, -9513, -9515, -9516, -9518: PING, PRIORITY, SETTINGS, empty frames.
+    #[test]
+    fn frames_that_carry_nothing_are_bounded_and_refilled_by_work() {
+        let now = Instant::now();
+        let clock = move || now;
+        let mut account = Account::new(10, 3, now);
+        for _ in 0..3 {
+            assert_eq!(account.overhead(&clock), Ok(()));
+        }
+        assert_eq!(account.overhead(&clock), Err(Offence::Overhead));
+        account.data_sent();
+        assert_eq!(account.overhead(&clock), Ok(()));
+        assert_eq!(account.overhead(&clock), Ok(()));
+        assert_eq!(account.overhead(&clock), Err(Offence::Overhead));
+        for _ in 0..100 {
+            account.message_sent();
+        }
+        for _ in 0..3 {
+            assert_eq!(
+                account.overhead(&clock),
+                Ok(()),
+                "no more than the allowance"
+            );
+        }
+        assert_eq!(account.overhead(&clock), Err(Offence::Overhead));
+    }
+}

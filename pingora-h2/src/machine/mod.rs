@@ -1,0 +1,394 @@
+//! One connection of HTTP/2, either side of it: a pure machine.
+//!
+//! Bytes and the time go in; bytes, messages and deadlines come out. It does no I/O, reads no clock
+//! and knows no task, so that a test can run two of them against each other in virtual time.
+//!
+//! | file | RFC 9113 |
+//! |---|---|
+//! | `config` | 6.5: what is announced; all bounds |
+//! | `state` | 5.1: the states of a stream, and of a connection |
+//! | `stream`, `streams` | one stream; all of them, in places that are used again |
+//! | `flow` | 5.2, 6.9: windows |
+//! | `ready` | whose turn it is to write (RFC 9218) |
+//! | `forgotten` | 5.1: what still arrives for streams that are over |
+//! | `account` | 10.5: what a peer may ask for that is no work |
+//! | `input` | 3.4, 6: frames that arrive |
+//! | `blocks` | 6.2, 8: field blocks that arrive, and the messages that they begin or end |
+//! | `output` | frames that leave |
+//! | `verbs` | what a program does with a stream |
+//! | `ending` | 5.4, 6.8: GOAWAY, errors, the end |
+
+mod account;
+mod blocks;
+mod config;
+mod ending;
+mod flow;
+mod forgotten;
+mod input;
+mod output;
+mod ready;
+mod state;
+mod stream;
+mod streams;
+mod verbs;
+
+#[cfg(test)]
+mod tests;
+
+pub use account::Offence;
+pub use config::Config;
+pub(crate) use state::{Cause, Initiator};
+pub use stream::{Key, Woken};
+pub use verbs::Received;
+
+use crate::frame::{PREFACE, Reader, Role, StreamId, encode};
+use crate::head::Head;
+use crate::hpack::{DEFAULT_TABLE_SIZE, Decoder, Encoder};
+use account::Account;
+use blocks::Block;
+use flow::{INITIAL_WINDOW, ReceiveWindow, SendWindow};
+use forgotten::Forgotten;
+use ready::Ready;
+use state::Life;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use streams::Streams;
+
+/// Tells the time where it is needed: nearly nothing that happens on a connection asks for it.
+pub type Clock<'a> = &'a dyn Fn() -> Instant;
+
+/// Bytes of answers to PING and SETTINGS, and the like, that may wait to be written: then nothing is
+/// read until they have left.
+const MOST_CONTROL: usize = 16 * 1024;
+/// The largest frame of data that we send, in bytes, whatever the peer takes: streams take turns by
+/// the frame.
+const LARGEST_DATA: usize = 16 * 1024;
+
+/// Entries of a queue that are kept for later when no stream is left.
+pub(crate) const LITTLE: usize = 4;
+
+/// What the peer has announced (RFC 9113 section 6.5.2).
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    /// Its first SETTINGS have arrived.
+    settled: bool,
+    max_streams: u32,
+    initial_window: u32,
+    max_frame: u32,
+    extended_connect: bool,
+}
+
+/// A PING that was not answered yet.
+#[derive(Debug, Default)]
+enum Ping {
+    #[default]
+    None,
+    Sent(Instant),
+    Answered(Duration),
+}
+
+/// One connection of HTTP/2, either side of it.
+///
+/// # The grammar of its verbs
+/// | verb | |
+/// |---|---|
+/// | `handle_input`, `handle_eof`, `handle_timeout` | what happened to the connection |
+/// | `poll_output` | the bytes to be written next |
+/// | `poll_request`, `poll_woken`, `poll_pong`, `poll_timeout` | what came of it: requests, streams on which something is to be done, the deadline |
+/// | `open`, `respond`, `inform`, `send_data`, `send_trailers`, `reset`, `abandon` | what a program does on a stream |
+/// | `receive`, `release`, `capacity`, `reset_cause` | what a program learns about a stream |
+/// | `shut_down`, `abort`, `ping` | what it does with the connection |
+/// | `is_...`, `wants_...` | what the driver asks: whether to read, to write, to stop |
+///
+/// After any of the first and fourth kind there may be something to be polled.
+///
+/// # Bounds
+/// | what | per stream | per connection |
+/// |---|---|---|
+/// | received, not taken | its window | `connection_window` |
+/// | heads received, not taken | 1, and 16 informational ones | the streams |
+/// | given by the program, not written | `send_buffer` | `connection_send_buffer` |
+/// | fields of a head | the header list, `fields`, `crumbs` | one that is being decoded |
+/// | streams | | twice `max_concurrent_streams`, those that nobody has let go of included |
+/// | answers to PING and SETTINGS | | 16 KiB |
+/// | streams remembered after a reset | | `reset_memory` |
+#[derive(Debug)]
+pub struct Machine {
+    config: Config,
+    life: Life,
+    /// Why the connection ended, if not in an orderly way.
+    cause: Option<Cause>,
+    offence: Option<Offence>,
+
+    /// Bytes of the client's preface that are still to come.
+    preface_left: usize,
+    reader: Reader,
+    decoder: Decoder,
+    block: Option<Block>,
+    encoder: Encoder,
+    peer: Peer,
+    /// Our SETTINGS were acknowledged.
+    acknowledged: bool,
+    /// The window of new streams, as the peer may believe it to be.
+    stream_window: u32,
+
+    streams: Streams,
+    /// Those of the peer's, for a server, or of ours, for a client, that are open.
+    open: usize,
+    /// Streams that count as open to the peer; of ours, those whose heads were written.
+    begun: usize,
+    /// The highest stream that the peer has opened, and the highest one that was looked at.
+    last_peer: u32,
+    last_processed: u32,
+    /// The next stream that we open; beyond the largest id once there are no more.
+    next_id: u32,
+    /// Streams beyond this one will not be processed by the peer (its GOAWAY).
+    peer_last: Option<u32>,
+    forgotten: Forgotten,
+    account: Account,
+
+    receive_window: ReceiveWindow,
+    send_window: SendWindow,
+    /// Bytes in all outboxes, and in all inboxes.
+    sending: usize,
+    holding: usize,
+
+    control: Vec<u8>,
+    ready: Ready,
+    /// Streams that a client has opened and not begun yet, in their order.
+    opening: VecDeque<Key>,
+    /// Streams that have data and a window, while the connection has none.
+    waiting: VecDeque<Key>,
+    /// Streams with a WINDOW_UPDATE due.
+    updates: VecDeque<Key>,
+    /// Streams whose owner waits for room.
+    wanting: VecDeque<Key>,
+
+    requests: VecDeque<(Key, Head)>,
+    woken: VecDeque<Key>,
+    ping: Ping,
+    drain_deadline: Option<Instant>,
+}
+
+impl Machine {
+    /// A connection that begins now.
+    pub fn new(config: Config, now: Instant) -> Self {
+        let server = config.role == Role::Server;
+        let mut control = Vec::new();
+        if !server {
+            control.extend_from_slice(PREFACE);
+        }
+        encode::settings(&mut control, &config.settings);
+        let stream_window = config.stream_window().max(INITIAL_WINDOW);
+        let table = config.settings.header_table_size;
+        Machine {
+            life: Life::Open,
+            cause: None,
+            offence: None,
+            preface_left: if server { PREFACE.len() } else { 0 },
+            reader: Reader::new(config.role, config.reader_limits()),
+            decoder: Decoder::new(table.unwrap_or(DEFAULT_TABLE_SIZE).max(DEFAULT_TABLE_SIZE)),
+            block: None,
+            encoder: Encoder::new(),
+            peer: Peer {
+                settled: false,
+                max_streams: config.initial_peer_streams,
+                initial_window: INITIAL_WINDOW,
+                max_frame: crate::frame::DEFAULT_MAX_FRAME_SIZE,
+                extended_connect: false,
+            },
+            acknowledged: false,
+            stream_window,
+            streams: Streams::default(),
+            open: 0,
+            begun: 0,
+            last_peer: 0,
+            last_processed: 0,
+            next_id: 1,
+            peer_last: None,
+            forgotten: Forgotten::new(config.reset_memory, config.reset_lifetime),
+            account: Account::new(config.resets, config.overhead, now),
+            receive_window: ReceiveWindow::believed(INITIAL_WINDOW, config.connection_window),
+            send_window: SendWindow::new(INITIAL_WINDOW),
+            sending: 0,
+            holding: 0,
+            control,
+            ready: Ready::default(),
+            opening: VecDeque::new(),
+            waiting: VecDeque::new(),
+            updates: VecDeque::new(),
+            wanting: VecDeque::new(),
+            requests: VecDeque::new(),
+            woken: VecDeque::new(),
+            ping: Ping::None,
+            drain_deadline: None,
+            config,
+        }
+    }
+
+    /// The next request that arrived, with its stream. Servers only.
+    pub fn poll_request(&mut self) -> Option<(Key, Head)> {
+        while let Some((key, head)) = self.requests.pop_front() {
+            // One that was reset before anybody saw it is nobody's any more.
+            match self.streams.get(key) {
+                Some(stream) if stream.cause.is_none() => return Some((key, head)),
+                Some(_) => self.abandon(key, None),
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// The next stream on which something happened that its owner may wait for.
+    pub fn poll_woken(&mut self) -> Option<(Key, Woken)> {
+        while let Some(key) = self.woken.pop_front() {
+            if let Some(stream) = self.streams.get_mut(key) {
+                return Some((key, std::mem::take(&mut stream.woken)));
+            }
+        }
+        None
+    }
+
+    /// When [`Machine::handle_timeout`] is to be called; `None`: not at all.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.drain_deadline
+    }
+
+    /// How long the answer to the last PING took, once it is there.
+    pub fn poll_pong(&mut self) -> Option<Duration> {
+        match self.ping {
+            Ping::Answered(round_trip) => {
+                self.ping = Ping::None;
+                Some(round_trip)
+            }
+            _ => None,
+        }
+    }
+
+    /// Asks the peer for a sign of life; `false`: an answer is awaited already, or was not taken.
+    pub fn ping(&mut self, now: Instant) -> bool {
+        if !matches!(self.ping, Ping::None) || self.life >= Life::Closing {
+            return false;
+        }
+        self.ping = Ping::Sent(now);
+        encode::ping(&mut self.control, false, input::PING_PAYLOAD);
+        true
+    }
+
+    /// Whether the connection reads: not while it has much to say that the peer does not take, and
+    /// not once it ends.
+    pub fn wants_input(&self) -> bool {
+        self.life < Life::Closing && self.control.len() < MOST_CONTROL
+    }
+
+    /// Whether nothing more will be read or written. What [`Machine::poll_output`] gave has to be
+    /// written before the connection is closed.
+    pub fn is_over(&self) -> bool {
+        match self.life {
+            Life::Over => true,
+            Life::Closing => self.control.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Whether new streams are refused or ignored.
+    pub fn is_draining(&self) -> bool {
+        self.life >= Life::Draining || self.peer_last.is_some()
+    }
+
+    /// What the peer did too often, if that ended the connection.
+    pub fn offence(&self) -> Option<Offence> {
+        self.offence
+    }
+
+    pub(crate) fn cause(&self) -> Option<&Cause> {
+        self.cause.as_ref()
+    }
+
+    /// Whether the client's preface has arrived and was right; always so for a client.
+    pub fn has_begun(&self) -> bool {
+        self.preface_left == 0 && self.cause.is_none()
+    }
+
+    /// Whether [`Machine::poll_woken`] has something to tell.
+    pub fn has_woken(&self) -> bool {
+        !self.woken.is_empty()
+    }
+
+    /// Whether [`Machine::poll_pong`] has something to tell.
+    pub fn has_pong(&self) -> bool {
+        matches!(self.ping, Ping::Answered(_))
+    }
+
+    /// Whether the peer's first SETTINGS have arrived.
+    pub fn is_settled(&self) -> bool {
+        self.peer.settled
+    }
+
+    /// How many streams of ours the peer takes at once.
+    pub fn peer_max_streams(&self) -> usize {
+        self.peer.max_streams as usize
+    }
+
+    /// Whether the peer takes extended CONNECT (RFC 8441 section 3).
+    pub fn peer_extended_connect(&self) -> bool {
+        self.peer.extended_connect
+    }
+
+    /// How many streams are open.
+    pub fn open_streams(&self) -> usize {
+        self.open
+    }
+
+    /// Bytes of bodies that are held: received and not taken, given and not written.
+    pub fn held(&self) -> usize {
+        self.holding + self.sending
+    }
+
+    /// The stream's number that comes after this one, if there is any.
+    fn take_id(&mut self) -> Option<u32> {
+        let id = self.next_id;
+        if id > StreamId::MAX.get() {
+            return None;
+        }
+        self.next_id = id + 2;
+        Some(id)
+    }
+
+    fn is_server(&self) -> bool {
+        self.config.role == Role::Server
+    }
+
+    /// Tells a stream's owner that there is something to be done.
+    fn wake(&mut self, key: Key, tell: impl FnOnce(&mut Woken)) {
+        if let Some(stream) = self.streams.get_mut(key).filter(|stream| stream.owned) {
+            let known = !stream.woken.is_empty();
+            tell(&mut stream.woken);
+            if !known && !stream.woken.is_empty() {
+                self.woken.push_back(key);
+            }
+        }
+    }
+
+    /// Gives memory back where no stream is left, unless it is little.
+    fn shrink(&mut self) {
+        if !self.streams.is_empty() {
+            return;
+        }
+        self.ready.shrink();
+        for queue in [
+            &mut self.opening,
+            &mut self.waiting,
+            &mut self.updates,
+            &mut self.wanting,
+            &mut self.woken,
+        ] {
+            if queue.capacity() > LITTLE {
+                *queue = VecDeque::new();
+            }
+        }
+        if self.requests.is_empty() && self.requests.capacity() > LITTLE {
+            self.requests = VecDeque::new();
+        }
+    }
+}

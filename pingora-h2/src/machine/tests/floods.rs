@@ -1,0 +1,154 @@
+//! RFC 9113 section 10.5: what a peer may ask for that is no work. One test for each published class.
+
+use super::*;
+
+/// Feeds the same until the connection ends; how often that took.
+fn until_calm(subject: &mut Subject, mut bytes: impl FnMut(u32) -> Vec<u8>) -> u32 {
+    for n in 0..20_000 {
+        let bytes = bytes(n);
+        subject.feed(&bytes);
+        let written = subject.written();
+        if written
+            .ends()
+            .iter()
+            .any(|line| line.ends_with("ENHANCE_YOUR_CALM"))
+        {
+            assert!(subject.machine.offence().is_some() && subject.machine.is_over());
+            return n;
+        }
+        while subject.machine.poll_request().is_some() {}
+    }
+    panic!("it never ended");
+}
+
+/// CVE-2023-44487.
+#[test]
+fn rapid_reset() {
+    let mut subject = Subject::server();
+    let took = until_calm(&mut subject, |n| {
+        let id = 2 * n + 1;
+        let mut bytes = request(id, &[], true);
+        bytes.extend(frame(RST_STREAM, 0, id, &[0, 0, 0, 8]));
+        bytes
+    });
+    assert_eq!(
+        (took, subject.machine.offence()),
+        (200, Some(Offence::Resets))
+    );
+}
+
+/// CVE-2025-8671: the client makes the server reset.
+#[test]
+fn made_you_reset() {
+    let ways: [fn(u32) -> Vec<u8>; 3] = [
+        |id| frame(WINDOW_UPDATE, 0, id, &[0; 4]),
+        |id| frame(WINDOW_UPDATE, 0, id, &[0x7f, 255, 255, 255]),
+        |id| frame(PRIORITY, 0, id, &[0; 4]),
+    ];
+    for way in ways {
+        let mut subject = Subject::server();
+        let took = until_calm(&mut subject, |n| {
+            let id = 2 * n + 1;
+            [request(id, &[], true), way(id)].concat()
+        });
+        assert_eq!(
+            (took, subject.machine.offence()),
+            (200, Some(Offence::Resets))
+        );
+    }
+}
+
+/// CVE-2019-9512, -9513, -9515, -9516, -9518.
+#[test]
+fn frames_that_carry_nothing() {
+    let floods: [fn(u32) -> Vec<u8>; 7] = [
+        |_| frame(PING, 0, 0, &[0; 8]),
+        |_| frame(PING, ACK, 0, &[0; 8]),
+        |_| frame(SETTINGS, 0, 0, &[]),
+        |_| frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1]),
+        |_| frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]),
+        |_| frame(DATA, 0, 1, &[]),
+        |_| frame(99, 0, 0, &[]),
+    ];
+    for (which, flood) in floods.into_iter().enumerate() {
+        let mut subject = Subject::server();
+        subject.feed(&request(1, &[], false));
+        let _key = subject.accept();
+        let took = until_calm(&mut subject, flood);
+        assert!((1990..2010).contains(&took), "{which}: {took}");
+        assert_eq!(subject.machine.offence(), Some(Offence::Overhead));
+    }
+}
+
+/// CVE-2024-27316 and its kin: a header block without end.
+#[test]
+fn a_block_without_end() {
+    for payload in [0, 1, 16_000] {
+        let mut subject = Subject::server();
+        subject.feed(&frame(HEADERS, 0, 1, &block(&GET)));
+        let field = block(&[("x", "y")]);
+        let took = until_calm(&mut subject, |_| {
+            let piece = field.repeat(payload / field.len());
+            frame(CONTINUATION, 0, 1, &piece)
+        });
+        assert!(took <= 17, "{payload}: {took}");
+        assert_eq!(subject.machine.offence(), Some(Offence::HeaderBlock));
+    }
+}
+
+/// A client that asks and does not read the answers is not read from any more.
+#[test]
+fn answers_that_nobody_reads_are_bounded() {
+    let mut subject = Subject::server();
+    for _ in 0..1900 {
+        if !subject.machine.wants_input() {
+            break;
+        }
+        subject.feed(&frame(PING, 0, 0, &[0; 8]));
+    }
+    assert!(!subject.machine.wants_input());
+    assert!(subject.machine.control.len() < 17_000);
+    subject.written();
+    assert!(subject.machine.wants_input());
+}
+
+/// CVE-2026-49975: indexed references just under the limit of the list.
+#[test]
+fn references_to_one_field_are_counted() {
+    let mut subject = Subject::server();
+    // `x: y` goes into the table, as its first entry (62).
+    let mut fields = block(&GET);
+    fields.extend(vec![0x80 | 62; 1900]);
+    subject.feed(&frame(
+        HEADERS,
+        5,
+        1,
+        &[block(&GET), vec![0x40, 1, b'x', 1, b'y']].concat(),
+    ));
+    subject.accept();
+    subject.feed(&frame(HEADERS, 5, 3, &fields));
+    let (_, head) = subject.machine.poll_request().unwrap();
+    assert_eq!(head.fault.map(|fault| fault.status), Some(431));
+    assert!(head.fields.is_empty() && head.fields.capacity() == 0);
+}
+
+#[test]
+fn a_busy_connection_is_no_flood() {
+    let mut subject = Subject::server();
+    for round in 0..3000_u32 {
+        let id = 2 * round + 1;
+        subject.feed(&request(id, &[], true));
+        let key = subject.accept();
+        subject.feed(&frame(PING, 0, 0, &[0; 8]));
+        if round % 2 == 0 {
+            subject.respond(key, true);
+        } else {
+            subject.respond(key, false);
+            subject.written();
+            subject.feed(&frame(RST_STREAM, 0, id, &[0, 0, 0, 8]));
+        }
+        subject.abandon(key);
+        subject.written();
+        assert!(!subject.machine.is_over());
+    }
+}

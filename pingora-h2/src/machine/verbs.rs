@@ -1,0 +1,300 @@
+//! What a program does with a stream.
+
+use super::flow::SendWindow;
+use super::state::{Cause, Initiator, Life, Receiving, Sending};
+use super::stream::{End, Key, Stream};
+use super::{Clock, Machine, ReceiveWindow};
+use crate::error::Reason;
+use crate::head::Head;
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+/// Informational responses of one stream that may wait to be written; more are dropped.
+const MOST_INFORMATIONAL: usize = 16;
+
+/// What a stream has received.
+#[derive(Debug)]
+pub enum Received {
+    /// A head of the response: informational ones, then the final one. Clients only.
+    Head(Box<Head>),
+    /// A piece of the body. Its part of the windows is given back by [`Machine::release`].
+    Data(Bytes),
+    /// The fields behind the body. The end follows.
+    Trailers(Box<HeaderMap>),
+    /// The end of the message.
+    End,
+    /// Nothing yet.
+    Pending,
+    /// Nothing more will come: see [`Machine::reset_cause`].
+    Broken,
+}
+
+impl Machine {
+    /// Whether a client may open another stream: ids are left, and the server has not said goodbye.
+    /// One that is beyond the server's limit is begun when another one ends.
+    pub fn may_open(&self) -> bool {
+        let id = crate::frame::StreamId::MAX.get();
+        self.life == Life::Open && self.peer_last.is_none() && self.next_id <= id
+    }
+
+    /// Begins a request. `None`: the connection takes no more.
+    pub fn open(&mut self, head: Head, end: bool) -> Option<Key> {
+        if !self.may_open() {
+            return None;
+        }
+        let id = self.take_id()?;
+        let receive = ReceiveWindow::new(self.stream_window);
+        let send = SendWindow::new(self.peer.initial_window);
+        let mut stream = Stream::new(id, receive, send);
+        stream.head_request = head.pseudo.method == Some(Method::HEAD);
+        stream.connect_request = head.is_connect();
+        stream.outbox.head = Some(Box::new(head));
+        if end {
+            stream.outbox.end = End::Due(None);
+        }
+        self.open += 1;
+        let key = self.streams.insert(stream);
+        self.opening.push_back(key);
+        Some(key)
+    }
+
+    /// Gives the final head of a response; `end`: nothing follows. Does nothing where one was given, or
+    /// the stream was reset.
+    pub fn respond(&mut self, key: Key, head: Head, end: bool) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        if stream.sending != Sending::Head || stream.outbox.head.is_some() {
+            return;
+        }
+        stream.outbox.head = Some(Box::new(head));
+        if end {
+            stream.outbox.end = End::Due(None);
+        }
+        self.schedule(key);
+    }
+
+    /// Gives an informational response, which the final one follows.
+    pub fn inform(&mut self, key: Key, head: Head) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        let waiting = stream.outbox.informational.len();
+        if stream.sending == Sending::Head
+            && stream.outbox.head.is_none()
+            && waiting < MOST_INFORMATIONAL
+        {
+            stream.outbox.informational.push_back(head);
+            self.schedule(key);
+        }
+    }
+
+    /// Whether a stream still takes something to be sent.
+    pub fn is_open_to_send(&self, key: Key) -> bool {
+        let open = |stream: &Stream| {
+            matches!(stream.sending, Sending::Head | Sending::Body)
+                && matches!(stream.outbox.end, End::Open)
+        };
+        self.streams.get(key).is_some_and(open)
+    }
+
+    /// Gives a piece of the body; `end`: it is the last. Anything is taken, but only what
+    /// [`Machine::capacity`] grants is bounded.
+    pub fn send_data(&mut self, key: Key, data: Bytes, end: bool) {
+        if !self.is_open_to_send(key) {
+            return;
+        }
+        if let Some(stream) = self.streams.get_mut(key) {
+            self.sending += data.len();
+            stream.outbox.push(data);
+            if end {
+                stream.outbox.end = End::Due(None);
+            }
+        }
+        self.schedule(key);
+    }
+
+    /// Ends what is sent with these fields.
+    pub fn send_trailers(&mut self, key: Key, trailers: HeaderMap) {
+        if !self.is_open_to_send(key) {
+            return;
+        }
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.outbox.end = End::Due(Some(Box::new(trailers)));
+        }
+        self.schedule(key);
+    }
+
+    /// How many bytes [`Machine::send_data`] may be given now: what the windows and the bounds on what
+    /// is held allow. `None`: none, and never again.
+    pub fn capacity(&self, key: Key) -> Option<usize> {
+        let stream = self.streams.get(key)?;
+        if !matches!(stream.sending, Sending::Head | Sending::Body) {
+            return None;
+        }
+        if !stream.begun && !self.may_all_begin() {
+            // What it held would be missing to those that the server lets be sent.
+            return Some(0);
+        }
+        let buffered = stream.outbox.bytes;
+        let own = stream
+            .send_window
+            .available()
+            .min(self.config.send_buffer)
+            .saturating_sub(buffered);
+        // More than the connection's window: what waits for a window of its own does not keep others
+        // from using that.
+        let shared = self
+            .send_window
+            .available()
+            .saturating_mul(2)
+            .min(self.config.connection_send_buffer)
+            .saturating_sub(self.sending);
+        Some(own.min(shared))
+    }
+
+    /// Has the stream's owner woken once there is room.
+    pub fn want_capacity(&mut self, key: Key) {
+        if let Some(stream) = self.streams.get_mut(key)
+            && !stream.wants_capacity
+        {
+            stream.wants_capacity = true;
+            self.wanting.push_back(key);
+        }
+    }
+
+    /// Wakes an owner that waits for room, if there is some.
+    pub(super) fn note_capacity(&mut self, key: Key) {
+        let waits = |stream: &Stream| stream.wants_capacity;
+        if self.streams.get(key).is_some_and(waits)
+            && self.capacity(key).is_some_and(|room| room > 0)
+        {
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.wants_capacity = false;
+            }
+            self.wanting.retain(|other| *other != key);
+            self.wake(key, |woken| woken.sender = true);
+        }
+    }
+
+    /// Wakes all owners that wait for room and have some, those first that waited longest.
+    pub(super) fn note_all_capacity(&mut self) {
+        for _ in 0..self.wanting.len() {
+            let Some(key) = self.wanting.pop_front() else {
+                return;
+            };
+            let room = self.capacity(key);
+            let Some(stream) = self.streams.get_mut(key) else {
+                continue;
+            };
+            if room == Some(0) {
+                self.wanting.push_back(key);
+            } else {
+                stream.wants_capacity = false;
+                self.wake(key, |woken| woken.sender = true);
+            }
+        }
+    }
+
+    /// What has arrived, in its order.
+    pub fn receive(&mut self, key: Key) -> Received {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return Received::Broken;
+        };
+        let inbox = &mut stream.inbox;
+        if let Some(head) = inbox.informational.pop_front() {
+            return Received::Head(Box::new(head));
+        }
+        if let Some(head) = inbox.head.take() {
+            return Received::Head(head);
+        }
+        if let Some(piece) = inbox.pop() {
+            self.holding -= piece.len();
+            return Received::Data(piece);
+        }
+        if let Some(trailers) = inbox.trailers.take() {
+            return Received::Trailers(trailers);
+        }
+        match stream.receiving {
+            Receiving::Ended => Received::End,
+            Receiving::Closed => Received::Broken,
+            Receiving::Head | Receiving::Body => Received::Pending,
+        }
+    }
+
+    /// Whether the message has ended and everything of it was taken.
+    pub fn is_received(&self, key: Key) -> bool {
+        let done = |stream: &Stream| {
+            stream.receiving == Receiving::Ended
+                && stream.inbox.bytes == 0
+                && stream.inbox.trailers.is_none()
+                && stream.inbox.head.is_none()
+        };
+        self.streams.get(key).is_some_and(done)
+    }
+
+    /// So many bytes of what [`Machine::receive`] gave were used: the peer may send as many again.
+    pub fn release(&mut self, key: Key, bytes: usize) {
+        self.receive_window.give_back(bytes);
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.receive_window.give_back(bytes);
+            self.note_update(key);
+        }
+    }
+
+    /// The connection's window is to be so many bytes from now on.
+    pub fn set_connection_window(&mut self, bytes: u32) {
+        self.receive_window.set_target(bytes);
+    }
+
+    /// Why a stream ended before its time, if it did.
+    pub(crate) fn reset_cause(&self, key: Key) -> Option<&Cause> {
+        self.streams.get(key)?.cause.as_ref()
+    }
+
+    /// Resets a stream. What was not written is lost. Nothing happens to one that is over.
+    pub fn reset(&mut self, key: Key, reason: Reason, clock: Clock<'_>) {
+        let cause = Cause::Reset(reason, Initiator::User, "");
+        self.reset_stream(key, reason, cause, clock);
+    }
+
+    /// Nobody will take what arrives on this stream any more.
+    pub fn ignore(&mut self, key: Key) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.unread = true;
+            self.drop_inbox(key);
+        }
+    }
+
+    /// Nobody owns this stream any more. What was given is still sent where its end was given too, and
+    /// what is left of the peer's message is refused behind it with `NO_ERROR` (RFC 9113 section 8.1);
+    /// anything else is reset with `CANCEL`. Without a clock only where the stream is over.
+    pub fn abandon(&mut self, key: Key, clock: Option<Clock<'_>>) {
+        let is_server = self.is_server();
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        stream.owned = false;
+        stream.unread = true;
+        self.drop_inbox(key);
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        if stream.is_over() {
+            return self.settle(key);
+        }
+        let complete = is_server && !matches!(stream.outbox.end, End::Open);
+        match (complete, stream.sending, clock) {
+            (true, Sending::Ended, Some(clock)) => {
+                let cause = Cause::Reset(Reason::NO_ERROR, Initiator::User, "");
+                self.reset_stream(key, Reason::NO_ERROR, cause, clock);
+            }
+            (true, ..) => stream.reset_due = Some(Reason::NO_ERROR),
+            (false, _, Some(clock)) => {
+                let cause = Cause::Reset(Reason::CANCEL, Initiator::User, "");
+                self.reset_stream(key, Reason::CANCEL, cause, clock);
+            }
+            (false, _, None) => {}
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The bytes of a connection.
+
+use super::failure::Failure;
+use super::shared::{Shared, now};
+use crate::machine::Cause;
+use bytes::BytesMut;
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Bytes that are read at once.
+const READ: usize = 32 * 1024;
+/// Bytes that are made to be written at once, by one frame more at most.
+const WRITE: usize = 64 * 1024;
+/// Rounds of reading and writing after which others have their turn.
+const ROUNDS: usize = 16;
+
+thread_local! {
+    /// What is read goes here first, so that a connection from which nothing comes holds nothing.
+    static INPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// What is to be written is made here.
+    static OUTPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How far the end of a connection is.
+///
+/// ```text
+///   Running ──the machine is over, all is written──▶ Closing ──shut down──▶ Closed
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Running,
+    Closing,
+    Closed,
+}
+
+/// Moves the bytes of a connection between its transport and its machine.
+#[derive(Debug)]
+pub(super) struct Driver<T> {
+    io: T,
+    pub(super) shared: Arc<Shared>,
+    /// A frame that is not whole.
+    input: BytesMut,
+    /// What the transport did not take.
+    output: Vec<u8>,
+    written: usize,
+    unflushed: bool,
+    stage: Stage,
+    timer: Option<Pin<Box<Sleep>>>,
+    wakers: Vec<Waker>,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    pub(super) fn new(io: T, shared: Arc<Shared>) -> Self {
+        Driver {
+            io,
+            shared,
+            input: BytesMut::new(),
+            output: Vec::new(),
+            written: 0,
+            unflushed: false,
+            stage: Stage::Running,
+            timer: None,
+            wakers: Vec::new(),
+        }
+    }
+
+    /// Reads and writes until nothing moves. Ready when the connection is over and closed.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.lock().register(cx);
+        for _ in 0..ROUNDS {
+            match self.stage {
+                Stage::Running => {}
+                Stage::Closing => return self.poll_close(cx),
+                Stage::Closed => return Poll::Ready(()),
+            }
+            let wrote = self.poll_output(cx);
+            let read = self.poll_input(cx);
+            self.notify();
+            if self.is_done() {
+                self.stage = Stage::Closing;
+            } else if wrote.is_pending() && read.is_pending() {
+                return self.poll_timer(cx);
+            } else if read.is_pending() && !self.shared.lock().machine.wants_output() {
+                return self.poll_timer(cx);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn is_done(&self) -> bool {
+        self.output.is_empty() && !self.unflushed && self.shared.lock().machine.is_over()
+    }
+
+    /// Wakes all whose streams have news.
+    fn notify(&mut self) {
+        let mut state = self.shared.lock();
+        state.take_woken(&mut self.wakers);
+        if state.pong.is_some() && (state.machine.has_pong() || state.machine.is_over()) {
+            self.wakers.extend(state.pong.take());
+        }
+        drop(state);
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+        if self.wakers.capacity() > 16 {
+            self.wakers = Vec::new();
+        }
+    }
+
+    fn lost(&mut self, error: &io::Error) {
+        self.shared.lock().machine.handle_io_error(error);
+        self.output = Vec::new();
+        self.unflushed = false;
+        self.stage = Stage::Closed;
+        self.notify();
+    }
+
+    /// Writes what there is to write. Ready when all of it was taken.
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.poll_write(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(()),
+            Poll::Ready(Err(error)) => {
+                self.lost(&error);
+                Poll::Ready(())
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.output.is_empty() {
+            let output = std::mem::take(&mut self.output);
+            let (written, result) = self.write_from(&output, self.written, cx);
+            if result.is_pending() {
+                self.output = output;
+                self.written = written;
+                return Poll::Pending;
+            }
+            self.written = 0;
+            std::task::ready!(result)?;
+        }
+        let result = OUTPUT.with(|scratch| match scratch.try_borrow_mut() {
+            Ok(mut scratch) => self.make_output(&mut scratch, cx),
+            // The transport is one of ours, and writes in turn.
+            Err(_) => self.make_output(&mut Vec::new(), cx),
+        });
+        std::task::ready!(result)?;
+        if self.unflushed {
+            std::task::ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn make_output(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        scratch.clear();
+        let mut state = self.shared.lock();
+        if state.machine.wants_output() {
+            state.machine.poll_output(scratch, WRITE, &now);
+        }
+        drop(state);
+        if scratch.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let (written, result) = self.write_from(scratch, 0, cx);
+        if result.is_pending() {
+            self.output = scratch.get(written..).unwrap_or_default().to_vec();
+        }
+        result
+    }
+
+    /// Writes what stands behind `from`. Returns how far it got.
+    fn write_from(
+        &mut self,
+        bytes: &[u8],
+        mut from: usize,
+        cx: &mut Context<'_>,
+    ) -> (usize, Poll<io::Result<()>>) {
+        self.unflushed = true;
+        loop {
+            let rest = bytes.get(from..).unwrap_or_default();
+            if rest.is_empty() {
+                return (from, Poll::Ready(Ok(())));
+            }
+            match Pin::new(&mut self.io).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => {
+                    let error = io::Error::from(io::ErrorKind::WriteZero);
+                    return (from, Poll::Ready(Err(error)));
+                }
+                Poll::Ready(Ok(n)) => from += n,
+                Poll::Ready(Err(error)) => return (from, Poll::Ready(Err(error))),
+                Poll::Pending => return (from, Poll::Pending),
+            }
+        }
+    }
+
+    /// Reads once. Pending where nothing came, or nothing is to be read.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.stage != Stage::Running || !self.shared.lock().machine.wants_input() {
+            return Poll::Pending;
+        }
+        let read = INPUT.with(|scratch| match scratch.try_borrow_mut() {
+            Ok(mut scratch) => self.poll_read(&mut scratch, cx),
+            Err(_) => self.poll_read(&mut Vec::new(), cx),
+        });
+        match read {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => Poll::Ready(()),
+            Poll::Ready(Err(error)) => {
+                self.lost(&error);
+                Poll::Ready(())
+            }
+        }
+    }
+
+    fn poll_read(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if scratch.is_empty() {
+            scratch.resize(READ, 0);
+        }
+        let mut read = ReadBuf::new(scratch);
+        std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
+        let new = read.filled();
+        let mut state = self.shared.lock();
+        if new.is_empty() {
+            state.machine.handle_eof();
+            return Poll::Ready(Ok(()));
+        }
+        state.received += new.len() as u64;
+        self.input.extend_from_slice(new);
+        state.machine.handle_input(&mut self.input, &now);
+        drop(state);
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Whatever comes of it, there is nobody to be told.
+        let closed = Pin::new(&mut self.io).poll_shutdown(cx);
+        if closed.is_ready() {
+            self.stage = Stage::Closed;
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    /// Waits for the machine's deadline, if it has one.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let deadline = self.shared.lock().machine.poll_timeout();
+            let Some(deadline) = deadline.map(Instant::from_std) else {
+                self.timer = None;
+                return Poll::Pending;
+            };
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            if timer.deadline() != deadline {
+                timer.as_mut().reset(deadline);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.shared.lock().machine.handle_timeout(now());
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Takes in what was read by somebody else already.
+    pub(super) fn take_ahead(&mut self, ahead: &[u8]) {
+        if ahead.is_empty() {
+            return;
+        }
+        self.input.extend_from_slice(ahead);
+        let mut state = self.shared.lock();
+        state.received += ahead.len() as u64;
+        state.machine.handle_input(&mut self.input, &now);
+    }
+
+    /// Why the connection ended.
+    pub(super) fn failure(&self) -> Failure {
+        match self.shared.lock().machine.cause() {
+            Some(cause) => Failure::of(cause),
+            None => Failure::of(&Cause::Io(io::ErrorKind::UnexpectedEof, None)),
+        }
+    }
+
+    /// Whether everything was written and the preface has arrived, so that the connection is one of
+    /// HTTP/2.
+    pub(super) fn has_begun(&self) -> bool {
+        self.shared.lock().machine.has_begun()
+    }
+}
