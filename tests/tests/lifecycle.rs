@@ -80,6 +80,7 @@ async fn what_is_under_way_at_sigterm_is_finished_and_nothing_else_is_begun() {
     uploads.send("67890").await;
     let answer = uploads.response().await;
     assert_eq!((answer.status(), answer.text()), (200, "1234567890"));
+    assert_eq!(answer.header("connection"), Some("close"), "it is the last");
     uploads.closed().await;
     let rest = downloads.rest().await;
     let dots = rest.iter().filter(|byte| **byte == b'.').count();

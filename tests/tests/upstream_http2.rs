@@ -605,3 +605,33 @@ async fn requests_whose_clients_left_are_given_up() {
     assert_all_good(&all_at_once(&proxy, "/next", 10).await, "ten at once");
     assert_eq!(origin.connections(), 1);
 }
+
+/// An origin that sends whole responses and leaves their streams open: nothing is missing, so nobody
+/// waits for long, and the connection is used on.
+#[tokio::test]
+async fn a_response_whose_end_does_not_come_holds_nobody_up() {
+    let origin = Origin::http2_scripted(&[], |mut origin, _| async move {
+        let head = frames::block(&[(":status", "200"), ("content-length", "5")]);
+        while let Some(request) = origin.frame_of(kind::HEADERS).await {
+            let answer = [
+                Frame::headers(request.stream, head.clone(), false),
+                Frame::data(request.stream, "hello", false),
+            ];
+            if origin.try_send(answer).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let proxy = to(&origin).await;
+    let limit = Duration::from_secs(20);
+    let mut client = proxy.connect().await;
+    for number in 0..2 {
+        let asked = client.ask("GET /one HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = tokio::time::timeout(limit, asked).await.unwrap();
+        assert_eq!((answer.status(), answer.text()), (200, "hello"), "{number}");
+    }
+    let answers = tokio::time::timeout(limit, all_at_once(&proxy, "/streams", 5)).await;
+    assert_all_good(&answers.unwrap(), "five streams");
+    assert_eq!(origin.connections(), 1);
+}

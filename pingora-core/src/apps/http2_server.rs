@@ -266,6 +266,11 @@ where
         if self.ending {
             return Poll::Ready(Step::Abandon);
         }
+        if self.watch.is_closing() {
+            // Bounded by itself.
+            self.timer = None;
+            return Poll::Pending;
+        }
         let seen = Seen {
             open: self.shared.open(),
             accepted: self.accepted,

@@ -1,5 +1,7 @@
 //! Applications that speak HTTP: from a connection to one session per request.
 
+pub use crate::process::is_shutting_down;
+
 use super::{ServerApp, http2_server};
 use crate::process::ShutdownWatch;
 use crate::process::drain::quiet_time;
@@ -316,13 +318,6 @@ impl ShutdownNotice {
     }
 }
 
-/// Whether the process is shutting down. Takes no lock as long as it is not.
-pub fn is_shutting_down(shutdown: &ShutdownWatch) -> bool {
-    // The value only ever goes from false to true: unchanged means false, unless it was true when
-    // the receiver was made, which `process_new` looks at.
-    matches!(shutdown.has_changed(), Ok(true)) && *shutdown.borrow()
-}
-
 /// Waits for the first byte of a request; `false` if the connection is to be closed instead.
 ///
 /// When the process begins to shut down, a request that is on its way already is still waited for: a
@@ -415,6 +410,7 @@ where
             if late {
                 session.set_keepalive_reuses_remaining(Some(0));
             }
+            session.heed_shutdown(shutdown);
             let reused = self
                 .process_new_http(ServerSession::H1(session), shutdown)
                 .await?;

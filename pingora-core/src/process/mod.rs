@@ -20,3 +20,10 @@ pub use reload::{Reload, ReloadHook};
 
 /// Turns from `false` to `true` when the process begins to shut down.
 pub type ShutdownWatch = tokio::sync::watch::Receiver<bool>;
+
+/// Whether the process is shutting down. Takes no lock as long as it is not.
+pub fn is_shutting_down(shutdown: &ShutdownWatch) -> bool {
+    // The value only ever goes from false to true: unchanged means false, unless it was true when
+    // the receiver was made, which whoever is given one looks at.
+    matches!(shutdown.has_changed(), Ok(true)) && *shutdown.borrow()
+}

@@ -1,6 +1,6 @@
 //! What is reset, cut short, answered early, or lies about its length.
 
-use super::{PAIRS, assert_same, behind_a_proxy};
+use super::{MB, PAIRS, assert_same, behind_a_proxy};
 use pingora_tests::http2::{Http2Client, RawHttp2, frames, frames::Frame};
 use pingora_tests::{
     Ask, Connection, Ending, Message, Running, TestServer, Version, eventually, pattern,
@@ -133,6 +133,25 @@ async fn an_early_answer_reaches_a_client_that_is_still_uploading() {
             drop(running);
             drop(origin);
         }
+    }
+}
+
+/// RFC 9112 section 9.6. Many clients read nothing before they have written everything.
+#[tokio::test]
+async fn an_early_answer_reaches_a_client_that_writes_all_before_it_reads() {
+    let piece = pattern(MB);
+    for (down, up) in PAIRS {
+        let (_origin, proxy) = behind_a_proxy(up).await;
+        let ask = Ask::by("POST", "/early").body("").claiming(12 * MB);
+        let mut running = Running::begin(down, proxy.address(), &ask).await;
+        for number in 0..12 {
+            let sent = running.try_send(&piece).await;
+            assert!(sent, "{down:?} to {up:?}: piece {number}");
+        }
+        let head = running.head().await;
+        let answer = running.rest_of(head).await;
+        let what = (answer.status(), answer.text());
+        assert_eq!(what, (413, "early"), "{down:?} to {up:?}");
     }
 }
 

@@ -298,3 +298,33 @@ async fn a_connection_ends_after_its_streams() {
     server.task.await.unwrap();
     assert_eq!(server.app.ended.load(Ordering::SeqCst), 1);
 }
+
+/// RFC 9112 section 9.6: what a client sends while it takes the last response must not be answered by
+/// a reset, which would cut that response short.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_its_last_response_is_read_from_until_it_is_done() {
+    // How often it sends, once a second, before it leaves or falls silent, and how long it is read from.
+    for (sends, leaves, lives) in [(10, true, 10), (100, false, 30), (0, false, 2)] {
+        let (server, io) = start(with_h2c(|o| o.keepalive_request_limit = Some(1)));
+        let mut raw = Raw::begin(io).await;
+        raw.send(&super::raw::opening(1, "/a")).await;
+        // The goodbye has two steps (RFC 9113 section 6.8).
+        let ping = raw.next_of(PING).await.unwrap();
+        raw.send(&frame(PING, 1, 0, &ping.payload)).await;
+        while raw.next().await.is_some() {}
+        let begun = tokio::time::Instant::now();
+        for _ in 0..sends {
+            raw.send(&frame(8, 0, 0, &[0, 0, 0, 1])).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if server.task.is_finished() {
+                break;
+            }
+        }
+        if leaves {
+            drop(raw);
+        }
+        server.task.await.unwrap();
+        let took = begun.elapsed().as_secs();
+        assert!((lives..=lives + 1).contains(&took), "{sends}: {took} s");
+    }
+}

@@ -7,6 +7,7 @@ mod raw;
 
 use super::*;
 use bytes::Bytes;
+use h2::Reason;
 use h2::server::{self, SendResponse};
 use http::{HeaderMap, Request, Response};
 use pingora_http::RequestHeader;

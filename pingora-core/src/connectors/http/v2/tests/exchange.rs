@@ -143,6 +143,107 @@ async fn a_response_ends_with_its_last_piece_where_that_is_known() {
     }
 }
 
+/// A response of which nothing is missing ends for those who wait for it, whatever becomes of its
+/// stream; but what follows in time passes.
+#[tokio::test(start_paused = true)]
+async fn a_response_that_lacks_nothing_but_its_end_ends_after_a_moment() {
+    const LENGTH: Option<&str> = Some("2");
+    // Method, status, declared length; what is sent, `~` being the time that passes; what comes of it,
+    // and the seconds that it takes.
+    type Row<'a> = (
+        &'a str,
+        &'a str,
+        Option<&'a str>,
+        &'a [&'a str],
+        &'a str,
+        u64,
+    );
+    let rows: &[Row<'_>] = &[
+        ("GET", "200", LENGTH, &["ab", "~9"], "H200 B:ab B:-.", 1),
+        (
+            "GET",
+            "200",
+            LENGTH,
+            &["a", "~9", "b", "~9"],
+            "H200 B:a B:b B:-.",
+            10,
+        ),
+        ("GET", "200", Some("0"), &["~9"], "H200 B:-.", 1),
+        ("HEAD", "200", LENGTH, &["~9"], "H200 B:-.", 1),
+        ("GET", "304", LENGTH, &["~9"], "H304 B:-.", 1),
+        ("GET", "204", None, &["~9"], "H204 B:-.", 1),
+        ("GET", "200", LENGTH, &["ab", "."], "H200 B:ab.", 0),
+        // Trailers are waited for as long, and so is the end.
+        ("GET", "200", LENGTH, &["ab", "~0", "T"], "H200 B:ab T1.", 0),
+        (
+            "GET",
+            "200",
+            LENGTH,
+            &["ab", "~0", "."],
+            "H200 B:ab B:-.",
+            0,
+        ),
+        // Nobody can do anything for a whole response any more.
+        ("GET", "200", LENGTH, &["ab", "R"], "H200 B:ab B:-.", 0),
+        (
+            "GET",
+            "200",
+            LENGTH,
+            &["ab", "~0", "R"],
+            "H200 B:ab B:-.",
+            0,
+        ),
+        // What lacks a byte is not whole, and what declares no length may go on.
+        ("GET", "200", LENGTH, &["a", "R"], "H200 B:a !H2Error", 0),
+        ("GET", "200", None, &["ab", "~9", "c."], "H200 B:ab B:c.", 9),
+        ("GET", "200", None, &["ab", "R"], "H200 B:ab !H2Error", 0),
+    ];
+    for (method, status, length, sent, expected, seconds) in rows {
+        let (server, conn) = pair(1).await;
+        let mut head = response(status.parse().unwrap());
+        if let Some(length) = length {
+            head.headers_mut()
+                .insert("content-length", length.parse().unwrap());
+        }
+        let what = format!("{method} {status} {sent:?}");
+        let sent: Vec<String> = sent.iter().map(|piece| piece.to_string()).collect();
+        serve(server, move |_, mut respond| {
+            let (sent, head) = (sent.clone(), head.clone());
+            async move {
+                let mut stream = respond.send_response(head, false).unwrap();
+                for piece in sent {
+                    if let Some(time) = piece.strip_prefix('~') {
+                        let time = Duration::from_secs(time.parse().unwrap());
+                        tokio::time::sleep(time.max(Duration::from_millis(100))).await;
+                        continue;
+                    }
+                    // The stream may have been given up.
+                    let _ = match piece.strip_suffix('.') {
+                        _ if piece == "R" => {
+                            // What was sent before leaves before.
+                            tokio::time::sleep(Duration::from_millis(1)).await;
+                            stream.send_reset(Reason::INTERNAL_ERROR);
+                            Ok(())
+                        }
+                        _ if piece == "T" => stream.send_trailers(trailers(&[("x", "y")])),
+                        Some(last) => stream.send_data(last.to_string().into(), true),
+                        None => stream.send_data(piece.into(), false),
+                    };
+                }
+            }
+        });
+        let mut session = session(&conn).await;
+        let request = request(method, &[]);
+        session.queue_request_header(&request).unwrap();
+        session.queue_end(None).unwrap();
+        let begun = tokio::time::Instant::now();
+        assert_eq!(pieces(&mut session).await, *expected, "{what}");
+        assert_eq!(begun.elapsed().as_secs(), *seconds, "{what}");
+        drop(session);
+        assert!(!conn.is_shutting_down() && conn.is_idle(), "{what}");
+    }
+}
+
 #[tokio::test]
 async fn informational_responses_are_handed_on() {
     let (server, conn) = pair(1).await;

@@ -11,6 +11,7 @@ use super::tasks::TaskQueue;
 use super::{CHANNEL_PIECES, MOST_NESTED};
 use crate::protocols::Digest;
 use crate::protocols::http::body_buffer::FixedBuffer;
+use crate::protocols::http::grace::Grace;
 use crate::protocols::http::h1::{self, BodyEncoder};
 use crate::protocols::http::server::Session as GenericHttpSession;
 use crate::protocols::http::timed::Timed;
@@ -105,6 +106,8 @@ struct Inner {
     wants_body: Option<oneshot::Sender<()>>,
     /// Counts the body against its declared length.
     declared: BodyEncoder,
+    /// The end of a body of which nothing is missing.
+    grace: Grace,
     body_read: usize,
     trailers: Option<Box<HeaderMap>>,
     retry_buffer: Option<FixedBuffer>,
@@ -166,6 +169,7 @@ impl HttpSession {
             tasks,
             wants_body: Some(wants_body),
             declared: BodyEncoder::default(),
+            grace: Grace::default(),
             body_read: 0,
             trailers: None,
             retry_buffer: None,

@@ -56,7 +56,15 @@ impl Inner {
             let piece = match self.tasks.poll_recv(cx) {
                 Poll::Ready(Some(task)) => self.accept(task),
                 Poll::Ready(None) => self.accept_close().map(|()| None),
-                Poll::Pending => return self.poll_gone(cx).map(Err),
+                Poll::Pending => match self.poll_gone(cx) {
+                    Poll::Ready(gone) => return Poll::Ready(Err(gone)),
+                    // A caller that has sent all that was declared owes nothing but the end.
+                    Poll::Pending if !self.lacks_nothing() => return Poll::Pending,
+                    Poll::Pending => {
+                        ready!(self.grace.poll(cx));
+                        self.end_body().map(|()| None)
+                    }
+                },
             };
             match piece {
                 Ok(Some(piece)) => return Poll::Ready(Ok(Some(piece))),
@@ -114,9 +122,15 @@ impl Inner {
         Ok(())
     }
 
-    /// The caller sends nothing more. The direction of a tunnel ends that way, a body does not.
+    /// Whether all of a body whose length was declared has come.
+    fn lacks_nothing(&self) -> bool {
+        !self.upgraded && self.declared.is_done()
+    }
+
+    /// The caller sends nothing more. The direction of a tunnel ends that way, and a body that lacks
+    /// nothing but its end; another does not.
     fn accept_close(&mut self) -> Result<()> {
-        if self.upgraded {
+        if self.upgraded || self.lacks_nothing() {
             return self.end_body();
         }
         let context = "the caller of a sub-request went away within its body";

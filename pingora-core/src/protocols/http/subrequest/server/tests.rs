@@ -141,6 +141,22 @@ async fn whether_a_body_is_to_come() {
     }
 }
 
+/// A caller that has sent all that was declared, and forgets to say that it has, holds nobody up.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_lacks_nothing_but_its_end_ends_after_a_moment() {
+    let (mut session, handle) = begun(POST_5).await;
+    handle.tx.send(piece("hello", false)).await.unwrap();
+    let begun_at = Instant::now();
+    assert_eq!(session.read_body_bytes().await.unwrap().unwrap(), "hello");
+    assert_eq!(session.read_body_bytes().await.unwrap(), None);
+    assert_eq!(begun_at.elapsed().as_secs(), 1);
+    let (mut session, handle) = begun(POST_5).await;
+    handle.tx.send(piece("hell", false)).await.unwrap();
+    assert_eq!(session.read_body_bytes().await.unwrap().unwrap(), "hell");
+    let late = session.read_body_bytes().await.unwrap_err();
+    assert_eq!(late.etype(), &ErrorType::ReadTimedout);
+}
+
 /// Bodies as a caller may send them, and what is read; `Err` names the kind of error.
 #[tokio::test]
 async fn bodies_of_every_shape() {
@@ -171,6 +187,8 @@ async fn bodies_of_every_shape() {
         (POST_5, vec![piece("hell", true)], wrong()),
         (POST_5, vec![piece("hello!", true)], wrong()),
         (POST_5, vec![piece("hell", false)], cut()),
+        // Nothing is missing but the word that it is all.
+        (POST_5, vec![piece("hello", false)], Ok("hello")),
         (POST_5, vec![], cut()),
         (CHUNKED, vec![HttpTask::Done], Ok("")),
         (CHUNKED, vec![piece("a", false), trailers()], Ok("a")),

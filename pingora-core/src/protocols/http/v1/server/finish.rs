@@ -4,45 +4,55 @@ use super::super::timed::Timed;
 use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
 use crate::protocols::Stream;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};
+use crate::protocols::http::linger::{Patience, Place, linger, poll_discard};
 use crate::protocols::http::recycled::give_response;
 use crate::protocols::http::{RecycledRequest, ReusableHttpStream};
+use crate::protocols::l4::stream::Stream as L4Stream;
 use bytes::Bytes;
 use pingora_error::{Error, ErrorType, Result};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-/// How long a connection that is being closed still reads, so that a client that is busy sending
-/// gets to see the response instead of a reset (RFC 9112 section 9.6).
-const LINGER: Duration = Duration::from_secs(2);
-/// And how much.
-const LINGER_BYTES: usize = 1024 * 1024;
+/// What is drained before other tasks of the worker get their turn, in bytes.
+const DRAINED_PER_TURN: usize = 256 * 1024;
 
 impl Inner {
-    /// Reads and drops the rest of the request's body; an error where that is too much.
+    /// Reads and drops the rest of the request's body; an error where that is more than `budget`.
     fn poll_drain(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Poll<Result<()>> {
+        let mut turn = DRAINED_PER_TURN;
         loop {
-            match ready!(self.poll_body(cx))? {
-                None => return Poll::Ready(Ok(())),
-                Some(data) if data.len() > *budget => {
-                    self.broken = true;
-                    let context = "the rest of the request's body is too long to be drained";
-                    return Poll::Ready(Error::e_explain(ErrorType::H1Error, context));
-                }
-                Some(data) => *budget -= data.len(),
+            let Some(data) = ready!(self.poll_body(cx))? else {
+                return Poll::Ready(Ok(()));
+            };
+            let Some(left) = budget.checked_sub(data.len()) else {
+                self.broken = true;
+                let context = "the rest of the request's body is too long to be drained";
+                return Poll::Ready(Error::e_explain(ErrorType::H1Error, context));
+            };
+            *budget = left;
+            turn = turn.saturating_sub(data.len());
+            if turn == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
     }
 
     async fn drain(&mut self) -> Result<()> {
-        // Nor does a body come from a client that waits for the permission to send it.
+        // A client still waiting for `100 Continue` sends no body, so there is nothing to drain.
         if self.decoder.is_done() || self.continue_state == Continue::Owed {
             return Ok(());
         }
-        let mut budget = DRAIN_LIMIT;
+        // Time is what bounds it, unless too many are drained or lingered for already.
+        let place = Place::take();
+        let mut budget = if place.is_some() {
+            usize::MAX
+        } else {
+            DRAIN_LIMIT
+        };
         let limit = self.options.total_drain_timeout;
         let drained = self
             .within(limit, |inner, cx| inner.poll_drain(cx, &mut budget))
@@ -55,22 +65,15 @@ impl Inner {
 
     /// Whether the client may still be sending what nobody will read.
     fn must_linger(&self) -> bool {
-        !self.half_closed
-            && (!self.decoder.is_done() || !self.input.is_empty() || self.fault.is_some())
+        let unread = || !self.decoder.is_done() || !self.input.is_empty() || self.fault.is_some();
+        !self.half_closed && (unread() || self.has_arrived())
     }
 
-    fn poll_discard(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Poll<io::Result<()>> {
-        crate::runtime::local::with_scratch(|scratch| {
-            while *budget > 0 {
-                let mut buf = ReadBuf::new(scratch);
-                ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
-                match buf.filled().len() {
-                    0 => break,
-                    n => *budget = budget.saturating_sub(n),
-                }
-            }
-            Poll::Ready(Ok(()))
-        })
+    /// Whether something has arrived that was not read yet, as far as that is known without asking the
+    /// kernel: a request that was sent ahead of its turn.
+    fn has_arrived(&self) -> bool {
+        let socket = self.io.as_any().downcast_ref::<L4Stream>();
+        socket.and_then(L4Stream::is_quiet) == Some(false)
     }
 
     async fn close(&mut self) {
@@ -80,12 +83,10 @@ impl Inner {
         };
         let limit = self.write_limit();
         let closed = self.within(limit, write_side).await;
-        if matches!(closed, Some(Ok(()))) && self.must_linger() {
-            let mut budget = LINGER_BYTES;
-            self.within(Some(LINGER), |inner, cx| {
-                inner.poll_discard(cx, &mut budget)
-            })
-            .await;
+        if matches!(closed, Some(io::Result::Ok(()))) && self.must_linger() {
+            self.retry_buffer = None;
+            let discard = |inner: &mut Inner, cx: &mut Context<'_>| poll_discard(&mut inner.io, cx);
+            linger(self, Patience::default(), discard).await;
         }
     }
 
@@ -122,8 +123,9 @@ impl HttpSession {
     /// Reads the rest of the request's body and drops it.
     ///
     /// # Errors
-    /// Where the rest is longer than 64 KiB or takes longer than
-    /// [`HttpSession::set_total_drain_timeout`]: the connection can't be used again then.
+    /// Where the rest takes longer than [`HttpSession::set_total_drain_timeout`], or breaks a rule: the
+    /// connection can't be used again then. The same where it is longer than 64 KiB while more than a
+    /// thousand other connections of this process are read from for nothing.
     pub async fn drain_request_body(&mut self) -> Result<()> {
         self.inner.drain().await
     }
@@ -183,14 +185,17 @@ impl HttpSession {
     }
 
     /// Closes the connection in an orderly way: what is queued is written, then the write side is
-    /// closed, and what the client is still sending is read for a moment.
+    /// closed, and what the client is still sending is read and dropped until it closes its side, for
+    /// 30 s at most, or 5 s after it fell silent. So a client that writes all before it reads sees its
+    /// answer (RFC 9112 section 9.6).
     pub async fn shutdown(&mut self) {
         self.inner.broken = true;
         if self.inner.resets {
             let _ = Box::pin(self.inner.flush()).await;
         }
         if self.inner.resets {
-            // Nor, over TLS, the notice that belongs to an orderly end (RFC 9112 section 9.8).
+            // Over TLS, the notice that belongs to an orderly end is not sent either (RFC 9112
+            // section 9.8).
             return;
         }
         if self.inner.must_linger() || self.stream().get_ssl().is_some() {

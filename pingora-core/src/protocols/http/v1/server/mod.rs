@@ -11,6 +11,7 @@ mod tests;
 use super::input::Input;
 use super::output::OutQueue;
 use super::timed::Timed;
+use crate::process::ShutdownWatch;
 use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts, RequestRules};
@@ -33,7 +34,8 @@ pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time in which the client has to take something of the response. Default of
 /// [`HttpSession::set_write_timeout`].
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The most of a request's body that is read only to be thrown away, in bytes.
+/// The most of a request's body that is read only to be thrown away while too many others are read
+/// from for nothing, in bytes.
 const DRAIN_LIMIT: usize = 64 * 1024;
 /// The most that a client may send ahead of its turn, in bytes, before reading pauses.
 const READ_AHEAD_LIMIT: usize = 64 * 1024;
@@ -98,6 +100,8 @@ struct Inner {
     close_after_flush: bool,
 
     keepalive: Keepalive,
+    /// Asked when a response's head is written: the connection is not kept beyond a shutdown.
+    shutdown: Option<ShutdownWatch>,
     options: Options,
     user_context: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -198,6 +202,7 @@ impl HttpSession {
                 timeout: Some(0),
                 reuses_remaining: None,
             },
+            shutdown: None,
             options: Options::default(),
             user_context: None,
         };
@@ -333,7 +338,8 @@ impl HttpSession {
         self.inner.keepalive.timeout
     }
 
-    /// Sets what [`HttpSession::get_keepalive_timeout`] tells.
+    /// Sets what [`HttpSession::get_keepalive_timeout`] tells. The client is told when the head of the
+    /// response is written: a connection that was said to close closes, whatever is set afterwards.
     pub fn set_server_keepalive(&mut self, keepalive: Option<u64>) {
         self.inner.keepalive.timeout = keepalive;
     }
@@ -348,17 +354,16 @@ impl HttpSession {
         self.inner.keepalive.reuses_remaining = remaining;
     }
 
-    /// Whether the connection will be kept for another request, as far as is known by now.
+    /// Whether the connection will be kept for another request, as far as is known by now. Decided
+    /// when the head of the response is written.
     pub fn will_keepalive(&self) -> bool {
-        let Keepalive {
-            timeout,
-            reuses_remaining,
-        } = self.inner.keepalive;
-        self.inner.facts.keep_alive
-            && timeout.is_some()
-            && reuses_remaining != Some(0)
-            && !self.inner.broken
-            && !self.inner.upgraded
+        self.inner.keeps_alive()
+    }
+
+    /// Closes the connection, and says so, after the first response whose head is written once the
+    /// shutdown has begun.
+    pub(crate) fn heed_shutdown(&mut self, shutdown: &ShutdownWatch) {
+        self.inner.shutdown.get_or_insert_with(|| shutdown.clone());
     }
 
     /// Lets the request decide whether the connection lives on. It always does; kept for those who
@@ -439,7 +444,8 @@ impl HttpSession {
     }
 
     /// Whether a response that begins before the request's body is complete closes the connection.
-    /// Off by default: the rest of the body is drained if it is short.
+    /// Off by default: the rest of the body is drained, for the time of
+    /// [`HttpSession::set_total_drain_timeout`].
     pub fn set_close_on_response_before_downstream_finish(&mut self, close: bool) {
         self.inner.options.close_on_early_response = close;
     }

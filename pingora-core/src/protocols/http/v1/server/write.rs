@@ -3,6 +3,7 @@
 use super::super::faults;
 use super::super::timed::Timed;
 use super::{Continue, HttpSession, Inner};
+use crate::process::is_shutting_down;
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, OutgoingResponse};
 use bytes::Bytes;
@@ -124,15 +125,17 @@ impl Inner {
         if length == BodyLength::UntilClose {
             self.guard_end(true);
         }
-        // A client that still waits for permission will never send the body; whether it is on its
-        // way regardless can't be told, so the connection can't be used again.
-        let unsure = self.continue_state == Continue::Owed;
-        let early = self.options.close_on_early_response && !self.decoder.is_done();
         let closes_itself = outgoing.closes;
-        if length == BodyLength::UntilClose || unsure || early || closes_itself {
+        let keep = self.keeps_alive()
+            && !closes_itself
+            && length != BodyLength::UntilClose
+            && !self.closes_for_the_request()
+            && !self.shutdown.as_ref().is_some_and(is_shutting_down);
+        if !keep {
+            // What the client was told holds, whatever is set afterwards.
+            self.facts.keep_alive = false;
             self.keepalive.timeout = None;
         }
-        let keep = self.keeps_alive();
         let closing: &[u8] = match keep {
             false if closes_itself => b"\r\n",
             false => CLOSE,
@@ -148,6 +151,17 @@ impl Inner {
             out.extend_from_slice(closing);
         });
         Ok(())
+    }
+
+    /// Whether what is known of the request by now forbids another one on this connection.
+    fn closes_for_the_request(&self) -> bool {
+        // A client that still waits for permission will never send the body; whether it is on its
+        // way regardless can't be told.
+        let unsure = self.continue_state == Continue::Owed;
+        let early = self.options.close_on_early_response && !self.decoder.is_done();
+        // Bytes behind a body that was read to its end are those of the next request.
+        let ahead = !self.options.pipelining && self.decoder.is_done() && !self.input.is_empty();
+        unsure || early || ahead
     }
 
     pub(super) fn keeps_alive(&self) -> bool {

@@ -3,8 +3,9 @@
 use super::faults;
 use super::{ConnectionRef, Http2Session, Inner};
 use crate::protocols::http::HttpTask;
+use crate::protocols::http::grace::Grace;
 use crate::protocols::http::v2::message::{
-    IncomingResponse, Payload, incoming_response, incoming_trailers,
+    IncomingResponse, Payload, check_trailers, declared_length, incoming_response, incoming_trailers,
 };
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -50,6 +51,10 @@ pub(super) struct Receiving {
     /// Bytes that were handed out and not given back to the server's window yet.
     held: usize,
     informational: u8,
+    /// What is still to come of the payload; `None`: that was not declared.
+    left: Option<u64>,
+    /// The end of a response of which nothing is missing.
+    grace: Grace,
     /// Why there will be no response.
     failed: Option<BError>,
 }
@@ -75,6 +80,18 @@ impl Receiving {
     /// Whether the final head was handed out, or none is awaited.
     pub(super) fn is_past_head(&self) -> bool {
         !matches!(self.stage, Stage::Head(_))
+    }
+
+    /// Whether all that was declared has come: nothing can follow but trailers, and the end.
+    fn lacks_nothing(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    fn count(&mut self, data: &Bytes) {
+        if let Some(left) = &mut self.left {
+            // More than was declared is refused by the framing.
+            *left = left.saturating_sub(data.len() as u64);
+        }
     }
 
     /// Gives back the room of what was handed out: whoever asks for more has taken it.
@@ -130,12 +147,18 @@ impl Inner {
     ) -> Result<IncomingResponse> {
         self.answered = true;
         let (head, connect) = (self.sending.head_request, self.sending.connect_request);
+        let declared = declared_length(&parts.headers).ok().flatten();
         let response = match incoming_response(parts, head, connect) {
             Ok(response) => response,
             Err(fault) => return Err(self.malformed(faults::malformed(fault.reason()))),
         };
         match (response.payload, body) {
             (Some(payload), Some(body)) => {
+                self.receiving.left = match payload {
+                    Payload::Nothing => Some(0),
+                    Payload::Body => declared,
+                    Payload::Tunnel => None,
+                };
                 self.sending.answered(payload == Payload::Tunnel);
                 self.receiving.stage = Stage::Body(body, payload);
             }
@@ -171,20 +194,33 @@ impl Inner {
             return Poll::Ready(Ok(Piece::End));
         };
         let received = loop {
-            match ready!(body.poll_data(cx)) {
+            let Poll::Ready(received) = body.poll_data(cx) else {
+                return self.poll_late_end(cx);
+            };
+            match received {
                 Some(Ok(data)) if data.is_empty() => {}
                 Some(Ok(_)) if *payload == Payload::Nothing => {
                     let why = "a response that has no body brings one";
                     return Poll::Ready(Err(self.malformed(faults::broken(why))));
                 }
-                Some(Ok(data)) => break Ok(Piece::Data(data)),
+                Some(Ok(data)) => {
+                    self.receiving.count(&data);
+                    return Poll::Ready(Ok(Piece::Data(data)));
+                }
                 Some(Err(error)) => break Err(error),
                 None => {
-                    let trailers = ready!(body.poll_trailers(cx));
-                    break trailers.map(|trailers| match trailers {
-                        Some(trailers) => Piece::Trailers(Box::new(trailers)),
-                        None => Piece::End,
-                    });
+                    let trailers = match ready!(body.poll_trailers(cx)) {
+                        Ok(trailers) => trailers,
+                        Err(error) => break Err(error),
+                    };
+                    let Some(trailers) = trailers else {
+                        break Ok(Piece::End);
+                    };
+                    if let Err(fault) = check_trailers(&trailers) {
+                        let error = faults::malformed(fault.reason());
+                        return Poll::Ready(Err(self.malformed(error)));
+                    }
+                    break Ok(Piece::Trailers(Box::new(trailers)));
                 }
             }
         };
@@ -193,9 +229,25 @@ impl Inner {
                 Ok(()) => Ok(Piece::Trailers(trailers)),
                 Err(fault) => Err(self.malformed(faults::malformed(fault.reason()))),
             },
-            Ok(piece) => Ok(piece),
-            Err(error) => Err(self.stream_failed(error, conn)),
+            // The end was all that the server still owed, so nobody misses anything.
+            Err(error) if self.receiving.lacks_nothing() && !error.is_library() => {
+                self.reset(Reason::CANCEL);
+                Ok(Piece::End)
+            }
+            received => received.map_err(|error| self.stream_failed(error, conn)),
         })
+    }
+
+    /// Nothing has arrived. A response of which nothing is missing ends after a moment without its end,
+    /// and the stream, which nobody needs any more, with it.
+    fn poll_late_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece>> {
+        if !self.receiving.lacks_nothing() {
+            return Poll::Pending;
+        }
+        ready!(self.receiving.grace.poll(cx));
+        log::debug!("a server has sent a whole response, and did not end its stream");
+        self.reset(Reason::CANCEL);
+        Poll::Ready(Ok(Piece::End))
     }
 
     /// Whether the response ends here, as far as can be told by what has arrived.

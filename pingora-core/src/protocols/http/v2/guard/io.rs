@@ -2,6 +2,8 @@
 
 use super::budget::{Allowance, Budget, Offence};
 use super::frames::FrameScanner;
+use crate::protocols::http::linger::{Lingering, Patience, poll_discard};
+use crate::protocols::http::timed::Timed;
 use crate::protocols::http::v2::server::PREFACE;
 use crate::protocols::tls::{SslDigest, TlsRef};
 use crate::protocols::{
@@ -9,13 +11,15 @@ use crate::protocols::{
     SocketDigest, Ssl, Stream, TimingDigest, UniqueID, UniqueIDType,
 };
 use crate::runtime::local::with_scratch;
+use crate::timeout::Alarm;
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -25,6 +29,7 @@ pub(crate) struct Watch {
     /// 0: nothing; else one of the numbers below.
     offence: AtomicU8,
     received: AtomicU64,
+    closing: AtomicBool,
 }
 
 const RESETS: u8 = 1;
@@ -43,6 +48,11 @@ impl Watch {
     /// Bytes that came from the peer so far.
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
+    }
+
+    /// Whether all that we had to say was said: what is left is to let the peer take it.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     fn note(&self, offence: Offence) {
@@ -70,6 +80,23 @@ pub(crate) struct Guarded {
     /// What is read by a TLS library has to go into memory that is initialised, which the framing's
     /// is not: filling that with zeros would cost more than copying what has arrived.
     through_scratch: bool,
+    alarm: Alarm,
+    /// There once nothing more is written.
+    lingering: Option<Box<Lingering>>,
+}
+
+/// How long a peer that is told goodbye is read from. It may still be taking the last response, and
+/// whatever it sends meanwhile (the room that it has again, say) would be answered by a reset once the
+/// socket is closed: the rest of the response would be lost (RFC 9112 section 9.6).
+const GOODBYE: Patience = Patience {
+    time: Duration::from_secs(30),
+    silence: Duration::from_secs(2),
+};
+
+impl Timed for Guarded {
+    fn timer(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
 }
 
 impl Guarded {
@@ -85,6 +112,8 @@ impl Guarded {
             budget: Budget::new(allowance, Instant::now()),
             watch: watch.clone(),
             stopped: false,
+            alarm: Alarm::new(),
+            lingering: None,
         };
         (guarded, watch)
     }
@@ -202,8 +231,24 @@ impl AsyncWrite for Guarded {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
+    /// Ends the direction in which we write, and drops what the peer is still sending until it closes
+    /// its own, or has had its time.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let this = &mut *self;
+        let mut lingering = match this.lingering.take() {
+            Some(lingering) => lingering,
+            None => {
+                ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+                if this.watch.offence().is_some() {
+                    return Poll::Ready(Ok(()));
+                }
+                this.watch.closing.store(true, Ordering::Relaxed);
+                Box::new(Lingering::begin(GOODBYE))
+            }
+        };
+        let dropped = lingering.poll(this, cx, |guarded, cx| poll_discard(&mut guarded.io, cx));
+        this.lingering = Some(lingering);
+        dropped.map(Ok)
     }
 }
 

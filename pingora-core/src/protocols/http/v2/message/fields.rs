@@ -70,8 +70,32 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     }
     // It is made of valid values and of bytes that are valid in one.
     if let Ok(joined) = HeaderValue::from_maybe_shared(joined.freeze()) {
-        headers.insert(header::COOKIE, joined);
+        replace_cookies(headers, joined);
     }
+}
+
+/// So many pieces are taken out of the map where it stands: what it keeps for them is not worth a copy.
+const FEW_CRUMBS: usize = 16;
+
+/// Puts one cookie in the place of its pieces. A map does not give up memory that it once had: where the
+/// pieces were many, the other fields move into a new one.
+fn replace_cookies(headers: &mut HeaderMap, joined: HeaderValue) {
+    let pieces = headers.get_all(header::COOKIE).iter().count();
+    if pieces <= FEW_CRUMBS {
+        headers.insert(header::COOKIE, joined);
+        return;
+    }
+    let mut fresh = HeaderMap::with_capacity(headers.keys_len());
+    let mut last = None;
+    for (name, value) in std::mem::take(headers) {
+        // Only the first value of a name comes with it.
+        last = name.or(last);
+        if let Some(name) = last.as_ref().filter(|name| *name != header::COOKIE) {
+            fresh.append(name.clone(), value);
+        }
+    }
+    fresh.insert(header::COOKIE, joined);
+    *headers = fresh;
 }
 
 #[cfg(test)]
@@ -100,6 +124,28 @@ mod tests {
             let name = HeaderName::from_static(name);
             assert_eq!(classify(&name), *expected, "{name}");
         }
+    }
+
+    /// CVE-2026-49975, CVE-2026-47774: 1,757 bytes of indexed crumbs held 168 KiB.
+    #[test]
+    fn a_cookie_of_many_pieces_leaves_no_room_behind() {
+        let mut headers = HeaderMap::new();
+        headers.append("x", HeaderValue::from_static("1"));
+        for _ in 0..200 {
+            headers.append("cookie", HeaderValue::from_static("a=b"));
+        }
+        for value in ["2", "3"] {
+            headers.append("x", HeaderValue::from_static(value));
+        }
+        headers.append("y", HeaderValue::from_static("4"));
+        join_cookies(&mut headers);
+        let expected = vec!["a=b"; 200].join("; ");
+        assert_eq!(headers.get_all("cookie").iter().count(), 1);
+        assert_eq!(headers["cookie"], expected);
+        let values: Vec<_> = headers.get_all("x").iter().collect();
+        assert_eq!(values, ["1", "2", "3"], "in their order");
+        assert_eq!((headers["y"].as_bytes(), headers.len()), (&b"4"[..], 5));
+        assert!(headers.capacity() < 16, "{}", headers.capacity());
     }
 
     /// RFC 9113 section 8.2.3.

@@ -1,11 +1,11 @@
 //! Requests as they arrive (RFC 9113 section 8.3.1).
 
-use super::{join_cookies, settle_length};
+use super::{MOST_CRUMBS, join_cookies, settle_length};
 use crate::protocols::http::h1::{Fault, HeadLimits, RequestRules};
 use h2::ext::Protocol;
 use http::header::{COOKIE, HOST};
 use http::request::Parts;
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use pingora_http::ControlField;
 use pingora_http::grammar::{Line, Malformed, Section, SectionCheck, is_authority};
 
@@ -34,14 +34,20 @@ struct Seen {
 /// there is one `Host`, which agrees with `:authority`, one `Cookie` and one `Content-Length`.
 ///
 /// # Errors
-/// The status to answer with. The header then stands as it arrived.
+/// The status to answer with. The header then stands as it arrived, without its fields where they are too
+/// many or too large.
 pub(crate) fn incoming_request(
     parts: &mut Parts,
     rules: &RequestRules,
 ) -> Result<IncomingRequest, Fault> {
     let extended_connect = check_method(parts, rules)?;
     let seen = look_at_lines(parts)?;
-    check_sizes(parts, &seen, &rules.limits)?;
+    if let Err(fault) = check_sizes(parts, &seen, &rules.limits) {
+        // Whoever is told of it looks at the target; the fields would be held for as long as the client
+        // takes to read its answer.
+        parts.headers = HeaderMap::new();
+        return Err(fault);
+    }
     settle_authority(parts, &seen)?;
     let length = match seen.lengths {
         0 => None,
@@ -110,6 +116,9 @@ fn check_sizes(parts: &Parts, seen: &Seen, limits: &HeadLimits) -> Result<(), Fa
     // A cookie in pieces is one field.
     if seen.fields - seen.cookies.saturating_sub(1) > limits.fields {
         return Err(Fault::new(431, "too many header fields"));
+    }
+    if seen.cookies > MOST_CRUMBS {
+        return Err(Fault::new(431, "the cookie comes in too many pieces"));
     }
     let target = parts
         .uri

@@ -223,7 +223,14 @@ fn too_many_fields_are_refused_and_a_cookie_is_one() {
     let many: Vec<_> = (0..9).map(|_| ("x", "y")).collect();
     let mut parts = arrived("GET", "path:/", &many);
     assert_eq!(status(&mut parts, &PLAIN).err(), Some(431));
-    let crumbs: Vec<_> = (0..50).map(|_| ("cookie", "a=b")).collect();
-    let mut parts = arrived("GET", "https://a/", &crumbs);
-    assert!(status(&mut parts, &PLAIN).is_ok());
+    assert!(parts.headers.is_empty(), "nothing of it is held");
+    for (crumbs, expected) in [
+        (50, None),
+        (MOST_CRUMBS, None),
+        (MOST_CRUMBS + 1, Some(431)),
+    ] {
+        let crumbs: Vec<_> = (0..crumbs).map(|_| ("cookie", "a=b")).collect();
+        let mut parts = arrived("GET", "https://a/", &crumbs);
+        assert_eq!(status(&mut parts, &PLAIN).err(), expected);
+    }
 }

@@ -1,6 +1,6 @@
 //! Responses as they arrive (RFC 9113 section 8.3.2).
 
-use super::{judge_fields, settle_length};
+use super::{has_too_many_fields, judge_fields, settle_length};
 use crate::protocols::http::h1::Fault;
 use http::StatusCode;
 use http::response::Parts;
@@ -39,6 +39,9 @@ pub(crate) fn incoming_response(
 ) -> Result<IncomingResponse, Fault> {
     check_lines(&mut parts).map_err(Fault::of_response)?;
     let status = parts.status;
+    if has_too_many_fields(&parts.headers) {
+        return Err(Fault::new(502, "the response has too many fields"));
+    }
     let payload = match status {
         _ if status.is_informational() => None,
         _ if connect_request && status.is_success() => Some(Payload::Tunnel),

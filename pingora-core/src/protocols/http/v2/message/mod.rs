@@ -3,6 +3,7 @@
 //!
 //! What an element may be is the same in all versions and stands in [`pingora_http::grammar`].
 
+mod counts;
 mod fields;
 mod incoming_request;
 mod incoming_response;
@@ -11,6 +12,7 @@ mod outgoing_request;
 mod outgoing_response;
 mod trailers;
 
+pub(crate) use counts::{MOST_CRUMBS, check_trailers, has_too_many_fields};
 pub(crate) use fields::{Field, classify, join_cookies, judge_fields};
 pub(crate) use incoming_request::{IncomingRequest, incoming_request};
 pub(crate) use incoming_response::{IncomingResponse, Payload, incoming_response};

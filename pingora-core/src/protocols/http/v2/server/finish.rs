@@ -1,6 +1,8 @@
 //! The end of a stream: complete, given up, or dropped.
 
-use super::{End, HttpSession, Inner};
+use super::{End, HttpSession, Inner, PayloadLength};
+use crate::protocols::http::grace::GRACE;
+use crate::protocols::http::linger::{Dropped, Patience, Place, linger};
 use crate::protocols::http::timed::Timed;
 use crate::protocols::http::{faults, give_response};
 use h2::Reason;
@@ -8,27 +10,35 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-/// The most of a request's body that is read only to be thrown away, in bytes.
+/// The most of a request's body that is read only to be thrown away while too many others are read
+/// from for nothing, in bytes.
 const DRAIN_LIMIT: usize = 64 * 1024;
-/// How long what a client is still sending is read after its response is complete: some clients that
-/// are busy sending don't look at a response that is followed by a reset.
-const LINGER: Duration = Duration::from_secs(2);
-/// And how much.
-const LINGER_BYTES: usize = 1024 * 1024;
 
 impl Inner {
     fn poll_drain(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Poll<Result<()>> {
         loop {
-            match ready!(self.poll_body(cx))? {
-                None => return Poll::Ready(Ok(())),
-                Some(data) if data.len() > *budget => {
-                    let context = "the rest of the request's body is too long to be drained";
-                    return Poll::Ready(Error::e_explain(ErrorType::H2Error, context));
-                }
-                Some(data) => *budget -= data.len(),
+            let Some(data) = ready!(self.poll_body(cx))? else {
+                return Poll::Ready(Ok(()));
+            };
+            let Some(left) = budget.checked_sub(data.len()) else {
+                let context = "the rest of the request's body is too long to be drained";
+                return Poll::Ready(Error::e_explain(ErrorType::H2Error, context));
+            };
+            *budget = left;
+        }
+    }
+
+    /// Drops what has arrived of the request, whatever it is, and lets the client send as much again.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Dropped> {
+        self.release();
+        match ready!(self.body.poll_data(cx)) {
+            Some(Ok(data)) => {
+                self.unreleased = data.len();
+                self.release();
+                Poll::Ready(Dropped::Bytes(data.len()))
             }
+            Some(Err(_)) | None => Poll::Ready(Dropped::All),
         }
     }
 
@@ -81,15 +91,22 @@ impl HttpSession {
     /// Reads the rest of the request's body and drops it.
     ///
     /// # Errors
-    /// Where the rest is longer than 64 KiB or takes longer than
-    /// [`HttpSession::set_total_drain_timeout`]. The stream is not the worse for it.
+    /// Where the rest takes longer than [`HttpSession::set_total_drain_timeout`], or breaks a rule. The
+    /// same where it is longer than 64 KiB while more than a thousand other exchanges of this process
+    /// are read from for nothing. The stream is not the worse for it.
     pub async fn drain_request_body(&mut self) -> Result<()> {
         let inner = &mut *self.inner;
-        // Nor does a body come from a client that waits for the permission to send it.
+        // A client still waiting for `100 Continue` sends no body, so there is nothing to drain.
         if inner.body_done || inner.continue_owed {
             return Ok(());
         }
-        let mut budget = DRAIN_LIMIT;
+        // Time is what bounds it, unless too many are drained or lingered for already.
+        let place = Place::take();
+        let mut budget = if place.is_some() {
+            usize::MAX
+        } else {
+            DRAIN_LIMIT
+        };
         let limit = inner.options.total_drain_timeout;
         let drained = inner
             .within(limit, |inner, cx| inner.poll_drain(cx, &mut budget))
@@ -119,15 +136,19 @@ impl HttpSession {
         self.flush().await
     }
 
-    /// Waits a little for a client that is still sending though its response is complete: until it has
-    /// seen that. Then the rest is refused when the session is dropped.
+    /// Reads and drops what a client is still sending though its response is complete, until it is done:
+    /// for 30 s at most, or 5 s after it fell silent. A client that is busy sending may not look at a
+    /// response that a reset follows. What is left then is refused when the session is dropped.
+    ///
+    /// Of a body that lacks nothing only the end is waited for, a second at most.
     pub(crate) async fn linger(&mut self) {
         let inner = &mut *self.inner;
         inner.retry_buffer = None;
-        let mut budget = LINGER_BYTES;
-        let linger = inner.within(Some(LINGER), |inner, cx| inner.poll_drain(cx, &mut budget));
-        // Whatever becomes of it, nobody is interested in what was read.
-        let _ = linger.await;
+        let mut patience = Patience::default();
+        if inner.expected == PayloadLength::Exact(0) {
+            patience.silence = GRACE;
+        }
+        linger(inner, patience, Inner::poll_discard).await;
     }
 
     /// Whether the client is still sending though its response is complete.

@@ -37,6 +37,7 @@ use super::message::{IncomingRequest, PayloadLength, incoming_request};
 use crate::protocols::Digest;
 use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::body_buffer::FixedBuffer;
+use crate::protocols::http::grace::Grace;
 use crate::protocols::http::h1::{self, Fault, RequestRules};
 use crate::protocols::http::timed::Timed;
 use crate::protocols::http::v1::server::{BODY_READ_TIMEOUT, WRITE_TIMEOUT};
@@ -84,6 +85,8 @@ struct Inner {
     /// What is to come of the body; checked by the framing as well.
     expected: PayloadLength,
     body_done: bool,
+    /// The end of a body of which nothing is missing.
+    grace: Grace,
     body_read: usize,
     /// Of the piece that was handed out last: given back to the client's window with the next one.
     unreleased: usize,
@@ -187,6 +190,7 @@ impl HttpSession {
             fault: checked.err(),
             expected: PayloadLength::declared(facts.length),
             body_done,
+            grace: Grace::default(),
             body_read: 0,
             unreleased: 0,
             trailers: None,

@@ -1,8 +1,8 @@
 //! Reading: the request's body, and whether the client is still there.
 
 use super::super::faults::{bad_body, stream_failed, stream_reset};
-use super::super::message::incoming_trailers;
-use super::{HttpSession, Inner};
+use super::super::message::{check_trailers, incoming_trailers};
+use super::{HttpSession, Inner, PayloadLength};
 use crate::protocols::http::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
 use crate::protocols::http::faults;
 use crate::protocols::http::h1::Fault;
@@ -19,7 +19,10 @@ impl Inner {
     pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         self.release();
         while !self.body_done {
-            match ready!(self.body.poll_data(cx)) {
+            let Poll::Ready(received) = self.body.poll_data(cx) else {
+                return self.poll_late_end(cx);
+            };
+            match received {
                 Some(Ok(data)) => {
                     self.unreleased = data.len();
                     let data = self.count_body(data)?;
@@ -44,8 +47,18 @@ impl Inner {
         Poll::Ready(Ok(None))
     }
 
+    /// Nothing has arrived. A body of which nothing is missing ends after a moment without its end: the
+    /// server behind us may be waiting for that. Trailers that come later are lost.
+    fn poll_late_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if self.expected != PayloadLength::Exact(0) {
+            return Poll::Pending;
+        }
+        ready!(self.grace.poll(cx));
+        Poll::Ready(self.end_body().map(|()| None))
+    }
+
     /// Lets the client send as much again as was taken: whoever asks for more has room for it.
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         let taken = std::mem::take(&mut self.unreleased);
         if taken > 0 {
             // Refused only where more is released than was received.
@@ -63,6 +76,7 @@ impl Inner {
         let Some(mut trailers) = trailers else {
             return Ok(());
         };
+        check_trailers(&trailers).map_err(|fault| self.refuse_body(fault))?;
         if let Err(fault) = incoming_trailers(&mut trailers) {
             return Err(self.refuse_body(fault));
         }

@@ -106,6 +106,58 @@ async fn the_number_of_requests_can_be_limited() {
     );
 }
 
+/// Whether the connection lives is decided, and told, when the head of the response is written.
+#[tokio::test]
+async fn what_the_head_says_of_the_connection_holds() {
+    type Change = fn(&mut HttpSession, &tokio::sync::watch::Sender<bool>);
+    let none: Change = |_, _| {};
+    let shut: Change = |_, down| {
+        down.send_replace(true);
+    };
+    let revive: Change = |session, _| session.set_server_keepalive(Some(9));
+    let shut_and_revive: Change = |session, down| {
+        down.send_replace(true);
+        session.set_server_keepalive(Some(9));
+    };
+    let close: Change = |session, _| session.set_server_keepalive(None);
+    let last: Change = |session, _| session.set_keepalive_reuses_remaining(Some(0));
+    let one_by_one: Change = |session, _| session.set_pipelining_enabled(false);
+    // What happens before the head is written, and between head and end.
+    let rows: &[(&str, Change, Change, bool)] = &[
+        ("nothing", none, none, true),
+        ("a shutdown ahead of the head", shut, none, false),
+        (
+            "a phase that doesn't know of it",
+            shut_and_revive,
+            none,
+            false,
+        ),
+        ("a change of mind behind the head", close, revive, false),
+        ("the same, after a shutdown", shut, revive, false),
+        ("the last request", last, revive, false),
+        ("a request ahead of its turn", one_by_one, revive, false),
+        ("a shutdown behind the head", none, shut, true),
+    ];
+    for version in ["1.0", "1.1"] {
+        for (what, before, behind, kept) in rows {
+            let head = format!("GET / HTTP/{version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
+            let (down, watch) = tokio::sync::watch::channel(false);
+            let (answer, lives) = talk(WIDE, head.repeat(2).as_bytes(), async |mut session| {
+                session.heed_shutdown(&watch);
+                session.read_request().await.unwrap().unwrap();
+                before(&mut session, &down);
+                answer_empty(&mut session).await;
+                behind(&mut session, &down);
+                next(session).await.is_some()
+            })
+            .await;
+            assert_eq!(lives, *kept, "HTTP/{version}, {what}: {answer}");
+            let told = answer.contains("Connection: close\r\n");
+            assert_eq!(told, !kept, "HTTP/{version}, {what}: {answer}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_one_request_leaves_the_next_one_finds() {
     let (mut client, mut session) = asked(GET).await;

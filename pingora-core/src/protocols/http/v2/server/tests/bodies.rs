@@ -44,6 +44,69 @@ async fn trailers_of_a_request_are_kept_and_cleaned() {
     assert_eq!(trailers["x-sum"], "1");
 }
 
+/// A body of which nothing is missing ends for those who wait for it.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_lacks_nothing_but_its_end_ends_after_a_moment() {
+    // Declared length, pieces that are sent, whether the end comes in time, and the time that it takes.
+    let rows: &[(&str, &[&'static str], bool, u128)] = &[
+        ("0", &[], false, 1000),
+        ("0", &[], true, 500),
+        ("3", &["abc"], false, 1000),
+        ("3", &["a", "bc"], true, 500),
+    ];
+    for (length, pieces, ends, millis) in rows {
+        let mut pair = Pair::new().await;
+        let post = request(Method::POST, &[("content-length", length)]);
+        let mut exchange = pair.begin(post, false).await;
+        for piece in *pieces {
+            exchange.upload.send_data((*piece).into(), false).unwrap();
+        }
+        let begun = tokio::time::Instant::now();
+        let mut upload = exchange.upload;
+        let ending = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if *ends {
+                let mut trailers = HeaderMap::new();
+                trailers.insert("x-sum", HeaderValue::from_static("1"));
+                upload.send_trailers(trailers).unwrap();
+            }
+        };
+        let (body, ()) = tokio::join!(read_body(&mut exchange.session), ending);
+        assert_eq!(body.unwrap(), pieces.concat().as_bytes());
+        assert_eq!(begun.elapsed().as_millis(), *millis, "{length} {pieces:?}");
+        let mut session = exchange.session;
+        assert!(session.is_body_done() && !session.lingers());
+        assert_eq!(session.take_trailers().is_some(), *ends);
+    }
+    // What lacks a byte is waited for.
+    let mut pair = Pair::new().await;
+    let post = request(Method::POST, &[("content-length", "4")]);
+    let mut exchange = pair.begin(post, false).await;
+    exchange.upload.send_data("abc".into(), false).unwrap();
+    let error = read_body(&mut exchange.session).await.unwrap_err();
+    assert_eq!(*error.root_etype(), ErrorType::ReadTimedout);
+}
+
+/// The answer is complete and nothing is missing of the request: its end is not waited for long.
+#[tokio::test(start_paused = true)]
+async fn an_exchange_that_lacks_only_the_end_of_its_request_is_over_soon() {
+    let mut pair = Pair::new().await;
+    let post = request(Method::POST, &[("content-length", "3")]);
+    let mut exchange = pair.begin(post, false).await;
+    exchange.upload.send_data("abc".into(), false).unwrap();
+    let piece = exchange.session.read_body_bytes().await.unwrap();
+    assert_eq!(piece.unwrap(), "abc");
+    exchange
+        .session
+        .write_response_header(header(200, &[]), true)
+        .unwrap();
+    let begun = tokio::time::Instant::now();
+    let finished = ServerSession::new_http2(exchange.session).finish().await;
+    assert!(finished.unwrap().is_none());
+    assert_eq!(begun.elapsed().as_secs(), 1);
+    assert_eq!(exchange.response.await.unwrap().status().as_u16(), 200);
+}
+
 /// What was not asked for keeps the client waiting.
 #[tokio::test]
 async fn nobody_sends_more_than_the_window_ahead() {
