@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::observer::Observer;
-use crate::plan::{Manner, Plan};
+use crate::plan::{LONGEST, Manner, Plan};
 use crate::program::{Outcome, Program};
 
 /// One end of the connection.
@@ -108,7 +108,7 @@ impl World {
         let streams = if random.u8(..10) == 0 { 40 } else { 8 };
         World {
             left: random.usize(1..streams),
-            most: most.min(60_000),
+            most: most.min(LONGEST),
             shut_down: false,
             requests: false,
             announced: false,
