@@ -202,6 +202,13 @@ impl Machine {
         }
         self.sending -= stream.outbox.clear();
         stream.reset_due = None;
+        if std::mem::take(&mut stream.is_waiting) {
+            // The window may stay closed for as long as the peer likes.
+            self.waiting.retain(|other| *other != key);
+        }
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
         if stream.cause.is_none() && !over {
             stream.cause = Some(cause);
             self.wake(key, |woken| *woken = Woken::ALL);

@@ -180,6 +180,10 @@ impl Machine {
         };
         match stream.receiving {
             Receiving::Body => {}
+            Receiving::Head if !stream.begun => {
+                let detail = "a frame for a stream that was not opened";
+                return Err(Error::connection(Reason::PROTOCOL_ERROR, "5.1", detail));
+            }
             Receiving::Head => {
                 let detail = "data before the head of the response";
                 return Err(Error::stream(id, Reason::PROTOCOL_ERROR, "8.1", detail));
