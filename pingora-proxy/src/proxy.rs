@@ -13,6 +13,7 @@ use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::http::authority::authority_of_server;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::h1::{self, BodyLength};
 use pingora_core::protocols::http::hop_by_hop::{self, H1UpgradePolicy, HttpUpstreamRequestPolicy};
@@ -435,7 +436,11 @@ fn prepare_request<S>(
         .get_peer_options()
         .map(|o| o.http_upstream_request_policy);
     let policy = policy.unwrap_or_default();
-    hop_by_hop::prepare_upstream_request(request, &policy)?;
+    let over = match upstream.as_http2() {
+        Some(_) => Version::HTTP_2,
+        None => Version::HTTP_11,
+    };
+    hop_by_hop::prepare_upstream_request(request, &policy, over)?;
     let bridge = translate_request(request, upstream, &policy)?;
     address_request(request, peer)?;
     Ok(bridge)
@@ -525,10 +530,7 @@ fn address_request(request: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
     if named {
         return Ok(());
     }
-    match peer.sni() {
-        "" => request.insert_header(HOST, peer.address().to_string()),
-        name => request.insert_header(HOST, name),
-    }
+    request.insert_header(HOST, authority_of_server(peer.sni(), peer.address()))
 }
 
 #[cold]

@@ -1,11 +1,12 @@
 use crate::defaults::Noted;
 use crate::subrequest::{Ctx as SubrequestCtx, SubrequestSpawner};
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use pingora_cache::HttpCache;
 use pingora_core::modules::http::{HttpModuleCtx, HttpModules};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::compression::ResponseCompressionCtx;
+use pingora_core::protocols::http::error_resp::declare_whole_body;
 use pingora_core::protocols::http::exchange::DownstreamHalf;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_error::{Error, Result};
@@ -118,21 +119,9 @@ impl Session {
     /// [`Session::respond_error`] with a body.
     pub async fn respond_error_with_body(&mut self, error: u16, body: Bytes) -> Result<()> {
         let mut header = ServerSession::generate_error(error);
-        if !body.is_empty() {
-            header.set_content_length(body.len())?;
-        }
-        let end = body.is_empty();
         let mut body = body;
         if self.downstream_session.response_written().is_none() {
-            self.downstream_modules_ctx
-                .response_header_filter(&mut header, end)
-                .await?;
-            if !end {
-                let mut filtered = Some(body);
-                self.downstream_modules_ctx
-                    .response_body_filter(&mut filtered, true)?;
-                body = filtered.unwrap_or_default();
-            }
+            body = self.filter_whole_response(&mut header, body).await?;
         }
         self.downstream_session
             .write_error_response(header, body)
@@ -197,22 +186,38 @@ impl Session {
         mut header: Box<ResponseHeader>,
         body: Bytes,
     ) -> Result<()> {
-        header.set_content_length(body.len())?;
-        let end = body.is_empty();
-        self.downstream_modules_ctx
-            .response_header_filter(&mut header, end)
-            .await?;
-        self.queue(HttpTask::Header(header, end))?;
-        if !end {
-            let mut body = Some(body);
-            self.downstream_modules_ctx
-                .response_body_filter(&mut body, true)?;
-            self.queue(HttpTask::Body(body, true))?;
+        let body = self.filter_whole_response(&mut header, body).await?;
+        self.queue(HttpTask::Header(header, body.is_empty()))?;
+        if !body.is_empty() {
+            self.queue(HttpTask::Body(Some(body), true))?;
         }
         self.downstream_session
             .write_downstream_proxy_tasks()
             .await
             .map(|_| ())
+    }
+
+    /// Passes a response through the modules whose body is all there, and says in its header how long
+    /// that is when they have done. Returns the body.
+    async fn filter_whole_response(
+        &mut self,
+        header: &mut ResponseHeader,
+        body: Bytes,
+    ) -> Result<Bytes> {
+        let head_request = self.req_header().line().method == Method::HEAD;
+        declare_whole_body(header, body.len(), head_request)?;
+        let modules = &mut self.downstream_modules_ctx;
+        modules
+            .response_header_filter(header, body.is_empty())
+            .await?;
+        if body.is_empty() {
+            return Ok(body);
+        }
+        let mut filtered = Some(body);
+        modules.response_body_filter(&mut filtered, true)?;
+        let body = filtered.unwrap_or_default();
+        declare_whole_body(header, body.len(), head_request)?;
+        Ok(body)
     }
 
     /// Queues a piece of the response and writes it.

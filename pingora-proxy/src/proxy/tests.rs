@@ -189,8 +189,15 @@ enum Whole {
     Response,
 }
 
-/// Reads one message, framing and all; `None` if the peer closed before it began. A message that is
-/// cut short is returned as it is.
+/// Bytes as text, without the dates of today that responses are given.
+fn undated(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.split_inclusive("\r\n");
+    lines.filter(|line| !line.starts_with("Date: ")).collect()
+}
+
+/// Reads one message, framing and all but its date; `None` if the peer closed before it began. A
+/// message that is cut short is returned as it is.
 async fn read_message(
     stream: &mut (impl AsyncRead + Unpin),
     ahead: &mut Vec<u8>,
@@ -201,11 +208,11 @@ async fn read_message(
         if let Some(end) = end {
             let rest = ahead.split_off(end);
             let message = std::mem::replace(ahead, rest);
-            return Some(String::from_utf8_lossy(&message).into_owned());
+            return Some(undated(&message));
         }
         if stream.read_buf(ahead).await.unwrap_or(0) == 0 {
             let message = std::mem::take(ahead);
-            return (!message.is_empty()).then(|| String::from_utf8_lossy(&message).into_owned());
+            return (!message.is_empty()).then(|| undated(&message));
         }
     }
 }
@@ -343,7 +350,7 @@ impl Client {
             .await
             .expect("still served")
             .unwrap();
-        String::from_utf8_lossy(&rest).into_owned()
+        undated(&rest)
     }
 }
 

@@ -115,13 +115,14 @@ pub(crate) fn encode_response(times: u32) -> Result<(), Failure> {
 pub(crate) fn prepare_request(times: u32) -> Result<(), Failure> {
     let request = parsed_request()?;
     let mut copy = parsed_request()?;
+    let over = request.line().version;
     let policy = HttpUpstreamRequestPolicy::standard();
     rounds(
         times,
         || (),
         |()| {
             copy.assign_from(black_box(&request));
-            Ok(prepare_upstream_request(&mut copy, &policy)?)
+            Ok(prepare_upstream_request(&mut copy, &policy, over)?)
         },
     )?;
     assert!(copy.headers.get("connection").is_none() && copy.headers.len() == 11);

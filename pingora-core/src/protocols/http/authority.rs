@@ -4,12 +4,14 @@ use http::header::HOST;
 use http::{HeaderValue, Method, Version};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
+use std::net::Ipv6Addr;
 
 pub use pingora_http::authority::{
     RawTargetAuthority, is_http_family_scheme, raw_target_authority,
 };
 
-use super::h1::authority_host_and_port;
+use super::h1::{authority_host_and_port, is_valid_authority};
+use crate::protocols::l4::socket::SocketAddr;
 
 /// Checks that a request says in one way only where it goes.
 ///
@@ -91,6 +93,27 @@ fn same_authority(scheme: &[u8], a: &[u8], b: &[u8]) -> bool {
     }
 }
 
+/// What `Host` says of a server where the client said nothing (HTTP/1.0): its `name` if that can
+/// stand there, else its address. A socket of the Unix family has no address that could, and is
+/// `localhost`.
+#[cold]
+pub fn authority_of_server(name: &str, address: &SocketAddr) -> String {
+    if is_valid_authority(name.as_bytes()) {
+        return name.to_string();
+    }
+    if let Ok(literal) = name.parse::<Ipv6Addr>() {
+        return format!("[{literal}]");
+    }
+    match address {
+        // Without the zone, which means nothing on another machine (RFC 6874).
+        SocketAddr::Inet(address) if address.is_ipv6() => {
+            format!("[{}]:{}", address.ip(), address.port())
+        }
+        SocketAddr::Inet(address) => address.to_string(),
+        SocketAddr::Unix(_) => "localhost".to_string(),
+    }
+}
+
 #[cold]
 fn refused(why: &'static str) -> Box<Error> {
     Error::explain(ErrorType::InvalidHTTPHeader, why).into_down()
@@ -133,6 +156,25 @@ mod tests {
             }
             let found = validate_request_authority(&req);
             assert_eq!(found.is_ok(), *expected, "{target} {version:?} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_without_a_sound_name_is_named_by_its_address() {
+        let rows = [
+            ("a.test", "127.0.0.1:80", "a.test"),
+            ("", "127.0.0.1:80", "127.0.0.1:80"),
+            ("", "[::1]:8080", "[::1]:8080"),
+            ("", "[fe80::1%3]:80", "[fe80::1]:80"),
+            ("::1", "[::1]:80", "[::1]"),
+            ("not a name", "127.0.0.1:80", "127.0.0.1:80"),
+            ("", "unix:/run/a.sock", "localhost"),
+            ("a.test", "unix:/run/a.sock", "a.test"),
+        ];
+        for (name, address, expected) in rows {
+            let found = authority_of_server(name, &address.parse().unwrap());
+            assert_eq!(found, expected, "{name:?} {address}");
+            assert!(is_valid_authority(found.as_bytes()));
         }
     }
 }

@@ -1,9 +1,25 @@
 //! The `Date` field (RFC 9110 section 6.6.1).
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use httpdate::HttpDate;
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Whether a response of this status, which has a `Date` or has none, is to be given one before it
+/// leaves: all that are final, whoever made them. An origin has to date its 2xx, 3xx and 4xx, and may
+/// date its 5xx; who passes a response on that has none adds the time when it came.
+#[inline]
+pub(crate) fn is_missing(status: StatusCode, dated: bool) -> bool {
+    !dated && !status.is_informational()
+}
+
+/// Appends a `Date` field with the time now, as HTTP/1 writes it.
+#[cold]
+pub(crate) fn put_date_line(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Date: ");
+    out.extend_from_slice(get_cached_date().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
 
 thread_local! {
     static CACHED: RefCell<(u64, HeaderValue)> =
@@ -55,6 +71,37 @@ mod tests {
             let date = SystemTime::from(date);
             assert!(before <= date && date <= after);
         }
+    }
+
+    #[test]
+    fn final_responses_are_dated() {
+        let rows = [
+            (100, false, false),
+            (101, false, false),
+            (103, false, false),
+            (200, false, true),
+            (200, true, false),
+            (204, false, true),
+            (304, false, true),
+            (404, false, true),
+            (404, true, false),
+            (500, false, true),
+            (999, false, true),
+        ];
+        for (status, dated, missing) in rows {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(is_missing(status, dated), missing, "{status} {dated}");
+        }
+    }
+
+    #[test]
+    fn a_date_line_is_a_field() {
+        let mut out = b"A: b\r\n".to_vec();
+        put_date_line(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        let value = text.strip_prefix("A: b\r\nDate: ").unwrap();
+        let value = value.strip_suffix("\r\n").unwrap();
+        assert!(value.parse::<HttpDate>().is_ok(), "{value}");
     }
 
     #[test]

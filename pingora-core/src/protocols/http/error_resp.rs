@@ -1,7 +1,8 @@
 //! Responses of our own for when something went wrong.
 
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, StatusCode};
+use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use std::sync::LazyLock;
 
@@ -18,6 +19,29 @@ pub fn gen_error_response(code: u16) -> ResponseHeader {
     let no_store = HeaderValue::from_static("private, no-store");
     let _ = response.insert_header(CACHE_CONTROL, no_store);
     response
+}
+
+/// Says in the header of a response how long its body is, all of which is known: `len` bytes. Where
+/// there is none, a length that the header has stays if it is about something else (RFC 9110 section
+/// 8.6): what a GET would have got, in answer to a HEAD, and in a 304.
+///
+/// # Errors
+/// `InvalidHTTPHeader`, if the header is full.
+pub fn declare_whole_body(
+    response: &mut ResponseHeader,
+    len: usize,
+    head_request: bool,
+) -> Result<()> {
+    let status = response.line().status;
+    let of_something_else = head_request || status == StatusCode::NOT_MODIFIED;
+    if status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || len == 0 && of_something_else
+    {
+        return Ok(());
+    }
+    response.remove_header(&TRANSFER_ENCODING);
+    response.set_content_length(len)
 }
 
 /// A 502: the upstream failed.
@@ -40,5 +64,39 @@ mod tests {
         }
         assert_eq!(HTTP_502_RESPONSE.status, 502);
         assert_eq!(HTTP_400_RESPONSE.status, 400);
+    }
+
+    /// RFC 9110 section 8.6.
+    #[test]
+    fn a_known_body_has_its_length_in_the_header() {
+        // Status, length of the body, whether it answers a HEAD, the length before and after.
+        let rows = [
+            (502, 5, false, None, Some("5")),
+            (502, 5, false, Some("7"), Some("5")),
+            (502, 0, false, None, Some("0")),
+            (502, 0, false, Some("7"), Some("0")),
+            (404, 5, true, None, Some("5")),
+            (404, 0, true, Some("7"), Some("7")),
+            (404, 0, true, None, None),
+            (304, 0, false, Some("7"), Some("7")),
+            (304, 0, false, None, None),
+            (204, 0, false, None, None),
+            (204, 5, false, None, None),
+        ];
+        for (status, len, head_request, before, after) in rows {
+            let mut response = ResponseHeader::build(status, None).unwrap();
+            response
+                .insert_header(TRANSFER_ENCODING, "chunked")
+                .unwrap();
+            if let Some(length) = before {
+                response.insert_header(CONTENT_LENGTH, length).unwrap();
+            }
+            declare_whole_body(&mut response, len, head_request).unwrap();
+            let found = response.headers.get(CONTENT_LENGTH);
+            let found = found.map(|length| length.to_str().unwrap());
+            assert_eq!(found, after, "{status} {len} {head_request} {before:?}");
+            let says_both = response.headers.contains_key(TRANSFER_ENCODING) && found.is_some();
+            assert!(!says_both || before.is_some(), "{status} {len}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 use bytes::{Bytes, BytesMut};
 use http::header::{AsHeaderName, DATE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::any::Any;
@@ -222,7 +222,8 @@ impl Session {
         mut header: Box<ResponseHeader>,
         body: Bytes,
     ) -> Result<()> {
-        header.set_content_length(body.len())?;
+        let head_request = self.req_header().line().method == Method::HEAD;
+        error_resp::declare_whole_body(&mut header, body.len(), head_request)?;
         each!(self, s => {
             s.queue_task(HttpTask::Header(header, body.is_empty()))?;
             if !body.is_empty() {
@@ -431,15 +432,17 @@ impl Session {
 
     /// [`Session::respond_error`] with a body.
     pub async fn respond_error_with_body(&mut self, error: u16, body: Bytes) -> Result<()> {
-        let mut header = Self::generate_error(error);
-        if !body.is_empty() {
-            header.set_content_length(body.len())?;
-        }
-        self.write_error_response(header, body).await
+        self.write_error_response(Self::generate_error(error), body)
+            .await
     }
 
-    /// Answers with a header and body of one's own; see [`Session::respond_error`].
-    pub async fn write_error_response(&mut self, resp: ResponseHeader, body: Bytes) -> Result<()> {
+    /// Answers with a header and body of one's own; see [`Session::respond_error`]. The body is all of
+    /// it: its length is put into the header, whatever that said.
+    pub async fn write_error_response(
+        &mut self,
+        mut resp: ResponseHeader,
+        body: Bytes,
+    ) -> Result<()> {
         if self.response_written().is_some() {
             each!(self, s => s.abandon_response());
             return Ok(());
@@ -448,6 +451,8 @@ impl Session {
         if !self.is_body_done() {
             self.set_keepalive(None);
         }
+        let head_request = self.req_header().line().method == Method::HEAD;
+        error_resp::declare_whole_body(&mut resp, body.len(), head_request)?;
         each!(self, s => {
             s.queue_task(HttpTask::Header(Box::new(resp), body.is_empty()))?;
             if !body.is_empty() {

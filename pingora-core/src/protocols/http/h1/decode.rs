@@ -15,9 +15,9 @@ const MOST_DIGITS: u8 = 16;
 /// Finds payload among the bytes of a body. Looks at framing only: payload is never copied.
 ///
 /// ```text
-///  Chunked:  Size ──▶ Extension ──▶ SizeEnd ──▶ Payload ──▶ PayloadEnd ──▶ Size …
-///                                      │ size 0
-///                                      ▼
+///  Chunked:  Size ─▶ (Padding) ─▶ (Extension) ─▶ SizeEnd ─▶ Payload ─▶ PayloadEnd ─▶ Size …
+///                                                   │ size 0
+///                                                   ▼
 ///                                  Trailers ──▶ (LastLine) ──▶ Done
 ///  Exact:    Exact(n) ─────────────────────────────────────▶ Done
 ///  any state, on a fault ──▶ Broken
@@ -39,6 +39,11 @@ enum State {
     Size {
         size: u64,
         digits: u8,
+    },
+    /// Within white space behind the digits of a chunk size; `line` counts the bytes of this line.
+    Padding {
+        size: u64,
+        line: u32,
     },
     /// Within the extensions of a chunk; `line` counts the bytes of this line.
     Extension {
@@ -183,9 +188,18 @@ impl BodyDecoder {
             }
             (State::Size { digits: 0, .. }, _) => Err(Fault::bad("a chunk has no size")),
             (State::Size { size, .. }, b'\r') => Ok(State::SizeEnd { size }),
-            (State::Size { size, digits }, b';') => self.extension(size, u32::from(digits)),
+            (State::Size { size, digits }, b';' | b' ' | b'\t') => {
+                self.behind_size(size, u32::from(digits), byte)
+            }
             (State::Size { .. }, _) => Err(Fault::bad("a chunk size is not a hex number")),
-            (State::Extension { size, .. }, b'\r') => Ok(State::SizeEnd { size }),
+            (State::Padding { size, .. } | State::Extension { size, .. }, b'\r') => {
+                Ok(State::SizeEnd { size })
+            }
+            // No second number: whoever reads this may take either for the size.
+            (State::Padding { size, line }, b';' | b' ' | b'\t') => {
+                self.behind_size(size, line, byte)
+            }
+            (State::Padding { .. }, _) => Err(Fault::bad("a chunk size is not a hex number")),
             (State::Extension { size, line }, b'\t' | b' '..=b'~' | 0x80..) => {
                 self.extension(size, line)
             }
@@ -201,6 +215,16 @@ impl BodyDecoder {
             _ => Err(Fault::bad(
                 "a line of the chunked coding does not end with CRLF",
             )),
+        }
+    }
+
+    /// A semicolon or white space behind the size: RFC 9110 section 5.6.3 demands that the latter is read
+    /// where an extension may follow. It is counted as part of one, and tolerated where none follows:
+    /// old servers fill their sizes up with it.
+    fn behind_size(&mut self, size: u64, line: u32, byte: u8) -> Result<State, Fault> {
+        match (self.extension(size, line)?, byte) {
+            (State::Extension { size, line }, b' ' | b'\t') => Ok(State::Padding { size, line }),
+            (state, _) => Ok(state),
         }
     }
 

@@ -4,6 +4,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_http::grammar::trim;
 use pingora_http::{ControlField, RequestHeader, ResponseHeader};
 
+use super::super::date;
 use super::fields::Framing;
 use super::trailers::may_be_trailer;
 use super::{BodyLength, Fault};
@@ -54,6 +55,9 @@ pub struct OutgoingRequest {
     pub closes: bool,
     /// Whether it asks to switch protocols.
     pub upgrade: bool,
+    /// Whether it has to be told that there is no body: nothing in it says so, and servers expect one
+    /// with this method (RFC 9110 section 8.6).
+    pub lacks_length: bool,
 }
 
 /// What a response that we are about to send says of itself.
@@ -65,6 +69,8 @@ pub struct OutgoingResponse {
     pub delimited: bool,
     /// Whether it asks for the connection to be closed after it.
     pub closes: bool,
+    /// Whether it has to be told when it was made: nothing in it says so.
+    pub lacks_date: bool,
 }
 
 /// Reads the fields of a request that we are about to send, in one pass.
@@ -88,10 +94,14 @@ pub fn outgoing_request(req: &RequestHeader) -> Result<OutgoingRequest, Fault> {
     Ok(OutgoingRequest {
         body,
         closes: framing.connection.close,
-        upgrade: framing.upgrade.is_some()
-            && framing.connection.upgrade
-            && line.version == Version::HTTP_11,
+        upgrade: framing.asks_for_upgrade(&line.method, line.version),
+        lacks_length: body == BodyLength::Empty && anticipates_content(&line.method),
     })
+}
+
+/// Whether content has a meaning in a request of this method (RFC 9110 section 9.3, RFC 5789).
+fn anticipates_content(method: &Method) -> bool {
+    [Method::POST, Method::PUT, Method::PATCH].contains(method)
 }
 
 /// How the body of a request that we are about to send is delimited, by its own fields.
@@ -136,6 +146,7 @@ pub fn outgoing_response(
         body,
         delimited,
         closes: framing.connection.close,
+        lacks_date: date::is_missing(status, framing.dated),
     })
 }
 
@@ -167,6 +178,10 @@ fn outgoing_framing<'a>(
             }
             ControlField::Upgrade => {
                 framing.upgrade(value);
+                return;
+            }
+            ControlField::Date => {
+                framing.dated = true;
                 return;
             }
             _ => return,

@@ -1,6 +1,6 @@
 //! The fields that decide how a message is read, gathered while its head is parsed.
 
-use http::Version;
+use http::{Method, Version};
 
 use super::Fault;
 use super::persistence::ConnectionOptions;
@@ -14,6 +14,8 @@ pub(super) struct Framing<'a> {
     pub(super) connection: ConnectionOptions,
     /// Whether there is an `Upgrade` field that names protocols and nothing else.
     pub(super) upgrade: Option<bool>,
+    /// Whether there is a `Date`. Noted of what we send.
+    pub(super) dated: bool,
 }
 
 /// What all `Transfer-Encoding` fields add up to.
@@ -87,6 +89,16 @@ impl<'a> Framing<'a> {
             parts.all(is_token)
         });
         self.upgrade = Some(well_formed && self.upgrade.unwrap_or(true));
+    }
+
+    /// Whether a request with these fields asks for another protocol in a sound way (RFC 9110 section
+    /// 7.8): `Connection: upgrade` and an `Upgrade` that lists protocols, on HTTP/1.1. Its method may be
+    /// any but CONNECT, which has a way of its own, and it may have a body, which precedes the switch.
+    pub(super) fn asks_for_upgrade(&self, method: &Method, version: Version) -> bool {
+        self.upgrade == Some(true)
+            && self.connection.upgrade
+            && version == Version::HTTP_11
+            && *method != Method::CONNECT
     }
 
     /// Whether the body is chunked.

@@ -55,6 +55,7 @@ pub use pingora_http::grammar::{
     list_elements,
 };
 pub use scan::{HeadScanner, skip_leading_crlf};
+pub(crate) use trailers::Nominated;
 pub use trailers::may_be_trailer;
 
 /// How large a message head may be.

@@ -39,8 +39,8 @@ pub struct RequestFacts {
     pub keep_alive: bool,
     /// Whether the client waits for a 100 before it sends the body (RFC 9110 section 10.1.1).
     pub expects_continue: bool,
-    /// Whether this asks for another protocol in a sound way: `Upgrade` and `Connection: upgrade`
-    /// on a GET of HTTP/1.1 without a body.
+    /// Whether this asks for another protocol in a sound way (RFC 9110 section 7.8): `Upgrade` and
+    /// `Connection: upgrade` on HTTP/1.1, with any method but CONNECT. A body precedes the switch.
     pub upgrade: bool,
 }
 
@@ -354,11 +354,7 @@ fn interpret<'b>(
         body,
         keep_alive: framing.connection.persistent(version),
         expects_continue: expects_continue && current && has_body,
-        upgrade: framing.upgrade == Some(true)
-            && framing.connection.upgrade
-            && current
-            && !has_body
-            && into.line().method == Method::GET,
+        upgrade: framing.asks_for_upgrade(&into.line().method, version),
     })
 }
 

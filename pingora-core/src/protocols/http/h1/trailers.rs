@@ -3,10 +3,11 @@
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use httparse::EMPTY_HEADER;
+use pingora_http::ControlField;
 use pingora_http::grammar::is_field_name;
 
 use super::request::{ends_lines_with_crlf, field_fault, tokenising_fault};
-use super::{Fault, HeadLimits, HeadScanner};
+use super::{Fault, HeadLimits, HeadScanner, list_elements};
 
 /// What a trailer section may hold.
 const LIMITS: HeadLimits = HeadLimits {
@@ -22,15 +23,77 @@ const LIMITS: HeadLimits = HeadLimits {
 /// would be deceived (RFC 9110 section 6.5.1). They are dropped, in both directions: what a dropped
 /// field says is lost, which harms nobody who follows the rules, whereas refusing the message at
 /// this point would cut off a body that was passed on already.
+///
+/// Many a server takes `_` for `-` in names; so a name counts as all that it may be taken for.
 pub fn may_be_trailer(name: &HeaderName) -> bool {
     let text = name.as_str();
     // The `http` crate lets a quotation mark pass where a program gives the name.
     is_field_name(text.as_bytes())
-        && !(FORBIDDEN.contains(name)
-            || FORBIDDEN_CUSTOM.contains(&text)
-            || text.starts_with("if-")
-            || text.starts_with("x-forwarded-")
-            || text.starts_with("access-control-"))
+        && match text.contains('_') {
+            true => may_be_spelt(&text.replace('_', "-")),
+            false => may_be_spelt(text),
+        }
+}
+
+fn may_be_spelt(name: &str) -> bool {
+    !(FORBIDDEN.iter().any(|forbidden| forbidden.as_str() == name)
+        || FORBIDDEN_CUSTOM.contains(&name)
+        || name.starts_with("if-")
+        || name.starts_with("x-forwarded-")
+        || name.starts_with("access-control-"))
+}
+
+/// The options of `Connection` in a message's head, which may name fields of its trailer section as
+/// well: those are for one hop too (RFC 9110 section 7.6.1).
+#[derive(Debug, Default)]
+pub(crate) struct Nominated(Option<Box<Options>>);
+
+/// One list of all options. Apart, because nearly no session has one.
+#[derive(Debug)]
+struct Options(Box<[u8]>);
+
+impl Nominated {
+    /// What these control fields name. Nothing is kept where that is at most the usual.
+    pub(crate) fn by<'a>(
+        control_fields: impl FnOnce(&mut dyn FnMut(ControlField, &'a [u8])),
+    ) -> Self {
+        let mut options: Option<Vec<u8>> = None;
+        control_fields(&mut |field, value| {
+            let usual = [&b"keep-alive"[..], b"close"].contains(&value);
+            if field == ControlField::Connection && !usual {
+                let options = options.get_or_insert_default();
+                options.extend_from_slice(value);
+                options.push(b',');
+            }
+        });
+        Self(options.map(|options| Box::new(Options(options.into_boxed_slice()))))
+    }
+
+    /// Drops the trailers that are named, however they are spelt. `None`: there are no others.
+    pub(crate) fn without(&self, trailers: Option<Box<HeaderMap>>) -> Option<Box<HeaderMap>> {
+        let (Some(options), Some(found)) = (&self.0, trailers.as_deref()) else {
+            return trailers;
+        };
+        let mut kept = HeaderMap::with_capacity(found.len());
+        for (name, value) in found {
+            if !list_elements(&options.0).any(|option| is_taken_for(name.as_str(), option)) {
+                kept.append(name.clone(), value.clone());
+            }
+        }
+        (!kept.is_empty()).then(|| Box::new(kept))
+    }
+}
+
+/// Whether a name is the same as this one where case and `_` for `-` make no difference.
+fn is_taken_for(name: &str, other: &[u8]) -> bool {
+    let plain = |byte: &u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    name.as_bytes()
+        .iter()
+        .map(plain)
+        .eq(other.iter().map(plain))
 }
 
 const FORBIDDEN: [HeaderName; 38] = [
@@ -75,12 +138,14 @@ const FORBIDDEN: [HeaderName; 38] = [
 ];
 
 /// Names that the `http` crate has no constants for.
-const FORBIDDEN_CUSTOM: [&str; 6] = [
+const FORBIDDEN_CUSTOM: [&str; 8] = [
     "authentication-info",
+    "cf-connecting-ip",
     "http2-settings",
     "keep-alive",
     "proxy-authentication-info",
     "proxy-connection",
+    "true-client-ip",
     "x-real-ip",
 ];
 

@@ -69,6 +69,10 @@ fn chunked_bodies_that_are_sound() {
         ("quoted extension", b"1;a=\"b;c\"\r\nx\r\n0\r\n\r\n", b"x", b"", &[]),
         ("empty extension", b"1;\r\nx\r\n0\r\n\r\n", b"x", b"", &[]),
         ("space in the extension", b"1; a = b\t\r\nx\r\n0\r\n\r\n", b"x", b"", &[]),
+        ("space before the extension", b"1 ;a\r\nx\r\n0 \t;a=b\r\n\r\n", b"x", b"", &[]),
+        ("space around all of it", b"1 ; a = b ; c \r\nx\r\n0\r\n\r\n", b"x", b"", &[]),
+        ("tab before the extension", b"1\t;a\r\nx\r\n0\r\n\r\n", b"x", b"", &[]),
+        ("padding", b"1  \r\nx\r\n0  \r\n\r\n", b"x", b"", &[]),
         ("next message", b"1\r\na\r\n0\r\n\r\nGET /", b"a", b"GET /", &[]),
         ("CRLF behind", b"0\r\n\r\n\r\n", b"", b"\r\n", &[]),
         ("trailer", b"1\r\na\r\n0\r\nX-Sum: 1\r\n\r\nN", b"a", b"N", &["x-sum=1"]),
@@ -85,6 +89,7 @@ fn chunked_bodies_that_are_sound() {
         ("routing as a trailer", b"0\r\nHost: b\r\nConnection: close\r\nUpgrade: x\r\n\r\n", b"", b"", &[]),
         ("auth as a trailer", b"0\r\nAuthorization: b\r\nCookie: a\r\nSet-Cookie: a\r\n\r\n", b"", b"", &[]),
         ("forwarding as a trailer", b"0\r\nX-Forwarded-For: b\r\nForwarded: a\r\nX-Real-IP: a\r\n\r\n", b"", b"", &[]),
+        ("aliases as trailers", b"0\r\nX_Forwarded_For: b\r\nContent_Length: 5\r\nproxy_Authorization: a\r\nX_Real-IP: a\r\n__: a\r\n\r\n", b"", b"", &["__=a"]),
         ("conditions as a trailer", b"0\r\nIf-Match: b\r\nIf-None-Match: a\r\nRange: a\r\n\r\n", b"", b"", &[]),
         ("content as a trailer", b"0\r\nContent-Type: b\r\nContent-Encoding: a\r\nTrailer: a\r\n\r\n", b"", b"", &[]),
     ];
@@ -103,6 +108,8 @@ fn chunked_bodies_that_are_broken() {
     let long_line = [b"1;".as_slice(), &[b'a'; 4096], b"\r\nx\r\n0\r\n\r\n"].concat();
     let one = [b"1;".as_slice(), &[b'a'; 1000], b"\r\nx\r\n"].concat();
     let many = one.repeat(17);
+    let long_padding = [b"1".as_slice(), &[b' '; 4096], b"\r\nx\r\n0\r\n\r\n"].concat();
+    let much_padding = [b"1".as_slice(), &[b' '; 1000], b"\r\nx\r\n"].concat().repeat(17);
     let long_trailer = [b"0\r\nA: ".as_slice(), &[b'a'; 17_000]].concat();
     let many_trailers = [b"0\r\n".as_slice(), &b"A: b\r\n".repeat(65), b"\r\n"].concat();
     let rows: &[(&str, &[u8])] = &[
@@ -113,8 +120,18 @@ fn chunked_bodies_that_are_broken() {
         ("minus", b"-1\r\n"),
         ("plus", b"+1\r\na\r\n"),
         ("space in front", b" 1\r\na\r\n"),
-        ("space behind", b"1 \r\na\r\n"),
-        ("space before the extension", b"1 ;a\r\nx\r\n"),
+        ("two sizes", b"1 2\r\na\r\n"),
+        ("a word behind the size", b"1 a\r\na\r\n"),
+        ("a zero behind the size", b"5\t0\r\nhello\r\n"),
+        ("space between the digits", b"1 0\r\na\r\n"),
+        ("space and bare LF behind the size", b"1 \na\r\n"),
+        ("space and bare CR behind the size", b"1 \ra\r\n"),
+        ("vertical tab behind the size", b"1\x0b\r\na\r\n"),
+        ("form feed behind the size", b"1\x0c;a\r\na\r\n"),
+        ("no-break space behind the size", b"1\xa0\r\na\r\n"),
+        ("space without a size", b" ;a\r\nx\r\n"),
+        ("padding too long", &long_padding),
+        ("padding too long in all", &much_padding),
         ("underscore", b"1_0\r\n"),
         ("comma", b"1,1\r\n"),
         ("bare LF behind the size", b"1\na\r\n"),

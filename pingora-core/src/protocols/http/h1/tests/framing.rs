@@ -149,10 +149,10 @@ fn upgrades() {
         ("malformed", "GET 1.1", "Connection: upgrade\r\nUpgrade: a b\r\n".into(), false),
         ("malformed version", "GET 1.1", "Connection: upgrade\r\nUpgrade: a/\r\n".into(), false),
         ("one malformed", "GET 1.1", format!("{both}Upgrade: /\r\n"), false),
-        ("POST", "POST 1.1", both.into(), false),
+        ("POST", "POST 1.1", both.into(), true),
         ("1.0", "GET 1.0", both.into(), false),
-        ("with a body", "GET 1.1", format!("{both}Content-Length: 1\r\n"), false),
-        ("chunked", "GET 1.1", format!("{both}Transfer-Encoding: chunked\r\n"), false),
+        ("with a body", "GET 1.1", format!("{both}Content-Length: 1\r\n"), true),
+        ("chunked", "GET 1.1", format!("{both}Transfer-Encoding: chunked\r\n"), true),
         ("with an empty body", "GET 1.1", format!("{both}Content-Length: 0\r\n"), true),
     ];
     for (name, kind, fields, expected) in rows {

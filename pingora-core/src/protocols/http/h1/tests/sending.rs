@@ -254,3 +254,81 @@ fn payload_may_be_sent_unseen() {
         }
     }
 }
+
+/// RFC 9110 section 8.6: a server may wait for content, or demand a length, where it expects one.
+#[test]
+fn only_methods_that_anticipate_content_are_told_that_there_is_none() {
+    let rows: &[(&str, Fields, bool)] = &[
+        ("POST", &[], true),
+        ("PUT", &[], true),
+        ("PATCH", &[], true),
+        ("POST", &[("Content-Length", "0")], false),
+        ("POST", &[("Content-Length", "5")], false),
+        ("POST", &[("Transfer-Encoding", "chunked")], false),
+        ("GET", &[], false),
+        ("HEAD", &[], false),
+        ("DELETE", &[], false),
+        ("OPTIONS", &[], false),
+        ("CONNECT", &[], false),
+        ("PROPFIND", &[], false),
+        ("post", &[], false),
+    ];
+    for (method, fields, lacks) in rows {
+        let mut request = RequestHeader::build(*method, b"/", None).unwrap();
+        for (field, value) in *fields {
+            request.append_header(*field, *value).unwrap();
+        }
+        let found = outgoing_request(&request).unwrap();
+        assert_eq!(found.lacks_length, *lacks, "{method} {fields:?}");
+    }
+}
+
+#[test]
+fn a_date_is_seen_in_any_spelling() {
+    for (name, lacks) in [
+        ("Date", false),
+        ("date", false),
+        ("DATE", false),
+        ("Data", true),
+    ] {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        response.append_header(name, "x").unwrap();
+        let found = outgoing_response(&response, false, false).unwrap();
+        assert_eq!(found.lacks_date, lacks, "{name}");
+        let head = format!("HTTP/1.1 200 OK\r\n{name}: x\r\n\r\n");
+        let mut parsed = ResponseHeader::default();
+        let context = ResponseContext::default();
+        parse_response(&head.into(), &HeadLimits::default(), context, &mut parsed).unwrap();
+        let found = outgoing_response(&parsed, false, false).unwrap();
+        assert_eq!(found.lacks_date, lacks, "{name}");
+    }
+}
+
+/// RFC 9110 section 7.6.1: what `Connection` names is for one hop, wherever in the message it stands.
+#[test]
+fn trailers_that_connection_names_are_dropped() {
+    // Values of Connection, trailers, what is left.
+    let rows: &[(&[&str], &[&str], &[&str])] = &[
+        (&[], &["x-a"], &["x-a"]),
+        (&["keep-alive"], &["x-a"], &["x-a"]),
+        (&["close, X-A"], &["x-a", "x-b"], &["x-b"]),
+        (&["x-a", "te, x-b"], &["x-a", "x-b", "x-c"], &["x-c"]),
+        (&["x-a"], &["x_a", "x-ab"], &["x-ab"]),
+        (&["x_a"], &["x-a"], &[]),
+        (&["close"], &["close"], &["close"]),
+    ];
+    for (options, names, left) in rows {
+        let fields = options.iter().map(|value| value.as_bytes());
+        let nominated = Nominated::by(|f| {
+            fields.for_each(|value| f(pingora_http::ControlField::Connection, value));
+        });
+        let mut trailers = HeaderMap::new();
+        for name in *names {
+            trailers.append(*name, HeaderValue::from_static("1"));
+            trailers.append(*name, HeaderValue::from_static("2"));
+        }
+        let found = nominated.without(Some(Box::new(trailers)));
+        let found: Vec<_> = found.iter().flat_map(|kept| kept.keys()).collect();
+        assert_eq!(found, *left, "{options:?} {names:?}");
+    }
+}

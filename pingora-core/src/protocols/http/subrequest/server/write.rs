@@ -54,8 +54,10 @@ impl Inner {
             return Ok(());
         }
         let connects = self.request.get().line().method == Method::CONNECT;
-        if switching && !self.upgrade {
-            let context = "a response switches protocols, which the request did not ask for";
+        // RFC 9110 section 7.8: no switch in the middle of a message.
+        if switching && (!self.upgrade || self.incoming == Incoming::Open) {
+            let context = "a response switches protocols, which the request did not ask for, \
+                or whose body is not complete";
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, context).into_up());
         }
         if switching || connects && status.is_success() {

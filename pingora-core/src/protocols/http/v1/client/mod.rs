@@ -12,7 +12,9 @@ pub use send::http_req_header_to_wire;
 use super::input::Input;
 use super::output::OutQueue;
 use super::timed::Timed;
-use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, HeadLimits, ResponseContext};
+use crate::protocols::http::h1::{
+    BodyDecoder, BodyEncoder, HeadLimits, Nominated, ResponseContext,
+};
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream, UniqueID, UniqueIDType};
 use crate::timeout::Alarm;
@@ -79,6 +81,8 @@ struct Inner {
     decoder: BodyDecoder,
     body_received: usize,
     trailers: Option<Box<http::HeaderMap>>,
+    /// Of a chunked response.
+    nominated: Nominated,
     /// The end of the response was handed out.
     done: bool,
     /// The write side failed or was closed; what comes back may still be worth reading.
@@ -124,6 +128,7 @@ impl HttpSession {
             decoder: BodyDecoder::default(),
             body_received: 0,
             trailers: None,
+            nominated: Nominated::default(),
             done: false,
             write_closed: false,
             broken: false,
@@ -285,6 +290,7 @@ impl HttpSession {
         inner.decoder = BodyDecoder::default();
         inner.body_received = 0;
         inner.trailers = None;
+        inner.nominated = Nominated::default();
         inner.done = false;
         Some(self)
     }

@@ -2,7 +2,7 @@
 
 use super::{HttpSession, Inner};
 use crate::protocols::http::HttpTask;
-use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength};
+use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, Fault, Nominated};
 use crate::protocols::http::recycled::take_response;
 use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::input::{BodyEvent, HeadEvent};
@@ -11,6 +11,13 @@ use bytes::Bytes;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result, RetryType};
 use pingora_http::ResponseHeader;
 use std::task::{Context, Poll, ready};
+
+/// A server that switches protocols while the request's body is under way would take the rest of it
+/// for its new protocol.
+const EARLY_SWITCH: Fault = Fault::new(
+    502,
+    "a response switches protocols before the request's body is complete",
+);
 
 impl Inner {
     /// The next head, informational or final. Cancel-safe.
@@ -69,8 +76,16 @@ impl Inner {
         self.head_received = true;
         self.keep_alive = facts.keep_alive;
         self.decoder = BodyDecoder::new(facts.body);
+        if facts.body == BodyLength::Chunked {
+            self.nominated = Nominated::by(|f| header.for_each_control_field(f));
+        }
         self.done = self.decoder.is_done();
         if facts.upgraded {
+            // RFC 9110 section 7.8: no switch in the middle of a message.
+            if !self.encoder.is_done() {
+                self.broken = true;
+                return Err(faults::bad_head(EARLY_SWITCH, ErrorSource::Upstream));
+            }
             self.upgraded = true;
             self.done = false;
             self.decoder = BodyDecoder::new(BodyLength::UntilClose);
@@ -108,13 +123,18 @@ impl Inner {
         self.done
     }
 
+    /// Takes out the trailers that are not for one hop only, once the body is complete.
+    fn take_trailers(&mut self) {
+        self.trailers = self.nominated.without(self.decoder.take_trailers());
+    }
+
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
         if !self.head_received {
             let (header, _) = ready!(self.poll_head(cx))?;
             let mut end = self.head_received && !self.upgraded && self.ends_here();
             if end {
                 // A body of trailers alone.
-                self.trailers = self.decoder.take_trailers();
+                self.take_trailers();
                 end = self.trailers.is_none();
             }
             return Poll::Ready(Ok(HttpTask::Header(header, end)));
@@ -133,7 +153,7 @@ impl Inner {
         }
         let end = data.is_none() || self.ends_here();
         if end {
-            self.trailers = self.decoder.take_trailers();
+            self.take_trailers();
         }
         Poll::Ready(Ok(match data {
             None if self.trailers.is_some() => HttpTask::Trailer(self.trailers.take()),
@@ -206,9 +226,9 @@ impl HttpSession {
 
     /// The fields that followed a chunked body, once it is complete.
     pub fn take_trailers(&mut self) -> Option<Box<http::HeaderMap>> {
-        self.inner
-            .trailers
-            .take()
-            .or_else(|| self.inner.decoder.take_trailers())
+        if self.inner.trailers.is_none() {
+            self.inner.take_trailers();
+        }
+        self.inner.trailers.take()
     }
 }

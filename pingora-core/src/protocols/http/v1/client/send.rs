@@ -42,7 +42,14 @@ impl Inner {
             upgrade_requested: outgoing.upgrade,
         };
         self.request_closes = outgoing.closes;
-        self.out.fill(|out| h1::encode_request(request, out));
+        self.out.fill(|out| {
+            h1::encode_request(request, out);
+            if outgoing.lacks_length {
+                // In front of the blank line instead of in the header, which is the caller's.
+                out.truncate(out.len().saturating_sub(2));
+                out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+            }
+        });
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use super::super::input::{BodyEvent, HeadEvent};
 use super::super::timed::Timed;
 use super::{Continue, HttpSession, Inner, READ_AHEAD_LIMIT};
 use crate::protocols::http::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
-use crate::protocols::http::h1::{self, BodyDecoder, BodyLength, Fault};
+use crate::protocols::http::h1::{self, BodyDecoder, BodyLength, Fault, Nominated};
 use bytes::Bytes;
 use http::{HeaderMap, Version};
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
@@ -246,7 +246,9 @@ impl HttpSession {
 
     /// The fields that followed a chunked body, once it is complete.
     pub fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
-        self.inner.decoder.take_trailers()
+        let trailers = self.inner.decoder.take_trailers()?;
+        let request = self.inner.request.get();
+        Nominated::by(|f| request.for_each_control_field(f)).without(Some(trailers))
     }
 
     /// Whether the client waits for a `100 Continue` before it sends the body.

@@ -56,13 +56,19 @@ async fn read_body(session: &mut HttpSession) -> Result<Vec<u8>> {
     Ok(body)
 }
 
+/// All that comes, without the dates of today that responses are given.
 async fn received(mut client: impl AsyncReadExt + Unpin) -> String {
     let mut bytes = Vec::new();
     client.read_to_end(&mut bytes).await.unwrap();
-    String::from_utf8_lossy(&bytes).into_owned()
+    undated(&String::from_utf8_lossy(&bytes))
 }
 
-/// What has arrived by now.
+fn undated(text: &str) -> String {
+    let lines = text.split_inclusive("\r\n");
+    lines.filter(|line| !line.starts_with("Date: ")).collect()
+}
+
+/// What has arrived by now, without the dates.
 async fn arrived(client: &mut Client) -> String {
     let mut bytes = Vec::new();
     let mut reading = pin!(client.read_buf(&mut bytes));
@@ -70,7 +76,7 @@ async fn arrived(client: &mut Client) -> String {
     if let Poll::Ready(read) = read {
         read.unwrap();
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    undated(&String::from_utf8_lossy(&bytes))
 }
 
 /// The session of the next request, if the connection is kept.

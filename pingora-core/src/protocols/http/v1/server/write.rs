@@ -5,9 +5,10 @@ use super::super::timed::Timed;
 use super::{Continue, HttpSession, Inner};
 use crate::process::is_shutting_down;
 use crate::protocols::http::HttpTask;
+use crate::protocols::http::date;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, OutgoingResponse};
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -101,15 +102,29 @@ impl Inner {
     /// Queues the final response's head. `end` says that no body will follow.
     pub(super) fn queue_response(&mut self, header: &ResponseHeader, end: bool) -> Result<()> {
         let status = header.line().status;
-        let switching = status == StatusCode::SWITCHING_PROTOCOLS && self.facts.upgrade;
+        // RFC 9110 section 7.8: no switch in the middle of a message.
+        let switching = status == StatusCode::SWITCHING_PROTOCOLS
+            && self.facts.upgrade
+            && self.decoder.is_done();
         let connected = self.request.get().line().method == Method::CONNECT && status.is_success();
         if switching || connected {
-            self.out.fill(|out| h1::encode_response(header, out));
+            let dated = switching || header.headers.contains_key(DATE);
+            self.out.fill(|out| {
+                h1::encode_response(header, out);
+                if date::is_missing(status, dated) {
+                    out.truncate(out.len().saturating_sub(2));
+                    date::put_date_line(out);
+                    out.extend_from_slice(b"\r\n");
+                }
+            });
             self.become_tunnel();
             return Ok(());
         }
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            let context = "a response switches protocols, which the request did not ask for";
+            let context = match self.facts.upgrade {
+                true => "a response switches protocols before the request's body is complete",
+                false => "a response switches protocols, which the request did not ask for",
+            };
             return Error::e_explain(ErrorType::InvalidHTTPHeader, context)
                 .map_err(|e: pingora_error::BError| e.into_up());
         }
@@ -147,6 +162,9 @@ impl Inner {
             // What is decided here stands in front of the blank line instead of in the header, so
             // that the header is never copied for it.
             out.truncate(out.len().saturating_sub(2));
+            if outgoing.lacks_date {
+                date::put_date_line(out);
+            }
             out.extend_from_slice(told);
             out.extend_from_slice(closing);
         });

@@ -53,6 +53,8 @@ pub(crate) fn incoming_request(
         0 => None,
         _ => settle_length(&mut parts.headers)?,
     };
+    // RFC 9110 section 9.3.6: over HTTP/1, what follows would be counted as a body by some, and as the
+    // tunnel's by others.
     if parts.method == Method::CONNECT && length.is_some_and(|length| length > 0) {
         return Err(Fault::bad("CONNECT with a body"));
     }

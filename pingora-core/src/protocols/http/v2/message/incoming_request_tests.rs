@@ -157,6 +157,28 @@ fn tunnels_are_for_those_who_allow_them() {
     }
 }
 
+/// RFC 9110 section 9.3.6.
+#[test]
+fn what_a_tunnel_carries_is_no_body() {
+    let allowing = RequestRules {
+        allow_connect: true,
+        ..PLAIN
+    };
+    for (uri, protocol) in [("a:443", None), ("https://a/chat", Some("websocket"))] {
+        for (length, expected) in [("0", None), ("5", Some(400))] {
+            let mut parts = arrived("CONNECT", uri, &[("content-length", length)]);
+            if let Some(protocol) = protocol {
+                parts.extensions.insert(Protocol::from(protocol));
+            }
+            assert_eq!(
+                status(&mut parts, &allowing).err(),
+                expected,
+                "{uri} {length}"
+            );
+        }
+    }
+}
+
 /// RFC 9113 section 8.2.2.
 #[test]
 fn fields_of_a_connection_are_refused() {

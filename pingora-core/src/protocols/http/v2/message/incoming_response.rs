@@ -2,8 +2,9 @@
 
 use super::{has_too_many_fields, judge_fields, settle_length};
 use crate::protocols::http::h1::Fault;
-use http::StatusCode;
+use http::header::CONTENT_LENGTH;
 use http::response::Parts;
+use http::StatusCode;
 use pingora_http::ResponseHeader;
 use pingora_http::grammar::{Section, SectionCheck};
 
@@ -28,7 +29,9 @@ pub(crate) struct IncomingResponse {
 
 /// Reads the head of a response to a request that was, or was not, a HEAD or a CONNECT.
 ///
-/// A `Content-Length` that disagrees with the payload is refused by the `h2` crate.
+/// A `Content-Length` that disagrees with the payload is refused by the framing. What is left of
+/// lengths is unambiguous: one of plain digits, or none, and none where there can be no body (RFC 9110
+/// section 8.6).
 ///
 /// # Errors
 /// Why the response is malformed; the status is 502.
@@ -37,7 +40,7 @@ pub(crate) fn incoming_response(
     head_request: bool,
     connect_request: bool,
 ) -> Result<IncomingResponse, Fault> {
-    check_lines(&mut parts).map_err(Fault::of_response)?;
+    check_lines(&parts).map_err(Fault::of_response)?;
     let status = parts.status;
     if has_too_many_fields(&parts.headers) {
         return Err(Fault::new(502, "the response has too many fields"));
@@ -49,28 +52,40 @@ pub(crate) fn incoming_response(
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Some(Payload::Nothing),
         _ => Some(Payload::Body),
     };
+    if parts.headers.contains_key(CONTENT_LENGTH) {
+        settle_lengths(&mut parts, payload)?;
+    }
     Ok(IncomingResponse {
         header: Box::new(ResponseHeader::from_sound_parts(parts)),
         payload,
     })
 }
 
-/// Judges what arrived, as far as the `h2` crate hands it on: it drops the pseudo-header fields of
-/// requests.
-fn check_lines(parts: &mut Parts) -> Result<(), Fault> {
+/// Judges what arrived, as far as the framing hands it on.
+fn check_lines(parts: &Parts) -> Result<(), Fault> {
     let mut check = SectionCheck::new(Section::Response);
     check
         .line(b":status", parts.status.as_str().as_bytes())
         .map_err(Fault::of_section)?;
     judge_fields(&mut check, &parts.headers)?;
-    check.end().map_err(Fault::of_section)?;
-    settle_length(&mut parts.headers).map(drop)
+    check.end().map_err(Fault::of_section)
+}
+
+fn settle_lengths(parts: &mut Parts, payload: Option<Payload>) -> Result<(), Fault> {
+    let tells_of_no_body = matches!(payload, None | Some(Payload::Tunnel));
+    if tells_of_no_body || parts.status == StatusCode::NO_CONTENT {
+        parts.headers.remove(CONTENT_LENGTH);
+        return Ok(());
+    }
+    settle_length(&mut parts.headers)
+        .map(drop)
+        .map_err(Fault::of_response)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::Response;
+    use http::{HeaderValue, Response};
 
     fn parts(status: u16) -> Parts {
         Response::builder()
@@ -148,6 +163,47 @@ mod tests {
                 .iter()
                 .collect();
             assert_eq!(all, ["10"], "{values:?}");
+        }
+    }
+
+    /// RFC 9110 section 8.6.
+    #[test]
+    fn one_length_of_plain_digits_is_left() {
+        type Row<'a> = (u16, bool, bool, &'a [&'a str], Result<Option<&'a str>, ()>);
+        let rows: &[Row<'_>] = &[
+            (200, false, false, &[], Ok(None)),
+            (200, false, false, &["5"], Ok(Some("5"))),
+            (200, false, false, &["5", "5"], Ok(Some("5"))),
+            (200, false, false, &["5", "6"], Err(())),
+            (200, false, false, &[""], Err(())),
+            (200, false, false, &["5", ""], Err(())),
+            (200, false, false, &["+5"], Err(())),
+            (200, true, false, &[""], Err(())),
+            (200, true, false, &["5"], Ok(Some("5"))),
+            (304, false, false, &["5"], Ok(Some("5"))),
+            (304, false, false, &["x"], Err(())),
+            (204, false, false, &["5"], Ok(None)),
+            (204, false, false, &[""], Ok(None)),
+            (103, false, false, &["5"], Ok(None)),
+            (100, false, false, &["x"], Ok(None)),
+            (200, false, true, &["5"], Ok(None)),
+            (403, false, true, &["5"], Ok(Some("5"))),
+        ];
+        for (status, head, connect, lengths, expected) in rows {
+            let mut parts = parts(*status);
+            for length in *lengths {
+                let length = HeaderValue::from_str(length).unwrap();
+                parts.headers.append(CONTENT_LENGTH, length);
+            }
+            let found = incoming_response(parts, *head, *connect).map_err(|_| ());
+            let found = found.map(|response| {
+                let lengths = response.header.headers.get_all(CONTENT_LENGTH).iter();
+                let lengths: Vec<_> = lengths.map(|l| l.to_str().unwrap().to_string()).collect();
+                assert!(lengths.len() <= 1, "{status} {lengths:?}");
+                lengths.into_iter().next()
+            });
+            let expected = expected.map(|length| length.map(str::to_string));
+            assert_eq!(found, expected, "{status} {head} {connect} {lengths:?}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Responses on their way out (RFC 9113 section 8.3.2).
 
 use super::{Field, PayloadLength, classify, declared_length};
+use crate::protocols::http::date;
 use crate::protocols::http::h1::{Fault, list_elements};
-use http::header::{self, CONTENT_LENGTH, HeaderName};
+use http::header::{self, CONTENT_LENGTH, DATE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use pingora_http::ResponseHeader;
 
@@ -17,13 +18,15 @@ pub(crate) struct OutgoingResponse {
     pub(crate) tunnel: bool,
 }
 
-/// Makes a final response fit for HTTP/2: without the fields that speak of a connection.
+/// Makes a final response fit for HTTP/2: without the fields that speak of a connection, and with a
+/// `Date`, which `now` tells where there is none.
 ///
 /// # Errors
 /// 101, which HTTP/2 does not have (RFC 9113 section 8.6), and a length that can't be told.
 pub(crate) fn outgoing_response(
     header: &ResponseHeader,
     method: &Method,
+    now: impl FnOnce() -> HeaderValue,
 ) -> Result<OutgoingResponse, Fault> {
     let status = header.line().status;
     if status.is_informational() {
@@ -39,6 +42,11 @@ pub(crate) fn outgoing_response(
     } else {
         declared_length(&fields).map_err(|fault| Fault::new(500, fault.reason()))?
     };
+    if date::is_missing(status, fields.contains_key(DATE)) {
+        fields
+            .try_insert(DATE, now())
+            .map_err(|_| Fault::new(500, "too many header fields"))?;
+    }
     let bodiless = *method == Method::HEAD
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED;

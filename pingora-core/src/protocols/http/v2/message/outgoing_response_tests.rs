@@ -1,6 +1,12 @@
 use super::*;
 use crate::protocols::http::h1::{HeadLimits, ResponseContext, parse_response};
 
+const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+fn now() -> HeaderValue {
+    HeaderValue::from_static(NOW)
+}
+
 fn header(status: u16, fields: &[(&'static str, &str)]) -> ResponseHeader {
     let mut header = ResponseHeader::build(status, None).unwrap();
     for (name, value) in fields {
@@ -27,7 +33,7 @@ fn status_and_method_decide_what_follows() {
     ];
     for (method, status, length, expected) in rows {
         let fields: Vec<_> = length.map(|l| ("Content-Length", l)).into_iter().collect();
-        let got = outgoing_response(&header(status, &fields), &method)
+        let got = outgoing_response(&header(status, &fields), &method, now)
             .map(|out| {
                 let told = out.head.headers().contains_key(CONTENT_LENGTH);
                 (out.length, told, out.tunnel)
@@ -55,19 +61,33 @@ fn fields_of_a_connection_stay_behind() {
             ("Set-Cookie", "c=d"),
         ],
     );
-    let out = outgoing_response(&full, &Method::GET).unwrap();
+    let out = outgoing_response(&full, &Method::GET, now).unwrap();
     let left: Vec<_> = out
         .head
         .headers()
         .iter()
         .map(|(name, _)| name.as_str())
         .collect();
-    assert_eq!(left, ["x-stays", "set-cookie", "set-cookie"]);
+    assert_eq!(left, ["x-stays", "set-cookie", "set-cookie", "date"]);
     assert_eq!(out.head.version(), Version::HTTP_2);
     assert!(
         full.headers.contains_key("connection"),
         "the header itself is not changed"
     );
+}
+
+/// RFC 9110 section 6.6.1.
+#[test]
+fn a_response_without_a_date_gets_one() {
+    for status in [200, 204, 304, 404, 500] {
+        let undated = outgoing_response(&header(status, &[]), &Method::GET, now).unwrap();
+        assert_eq!(undated.head.headers()[DATE], NOW, "{status}");
+        let dated = header(status, &[("Date", "then")]);
+        let dated = outgoing_response(&dated, &Method::GET, now).unwrap();
+        assert_eq!(dated.head.headers()[DATE], "then", "{status}");
+    }
+    let informational = outgoing_informational(&header(103, &[])).unwrap();
+    assert!(informational.headers().is_empty());
 }
 
 /// RFC 9113 section 8.6, RFC 9110 section 15.2.
@@ -100,9 +120,11 @@ fn a_response_of_http1_keeps_its_fields() {
         if looked_at {
             assert_eq!(header.headers.len(), 5);
         }
-        let out = outgoing_response(&header, &Method::GET).unwrap();
+        let out = outgoing_response(&header, &Method::GET, now).unwrap();
         assert_eq!(out.length, PayloadLength::Exact(2));
-        assert_eq!(*out.head.headers(), header.headers);
-        assert_eq!(out.head.headers().len(), 5);
+        let mut headers = out.head.headers().clone();
+        headers.remove(DATE);
+        assert_eq!(headers, header.headers);
+        assert_eq!(headers.len(), 5);
     }
 }

@@ -6,6 +6,7 @@ use super::super::message::{
     PayloadLength, outgoing_informational, outgoing_response, outgoing_trailers,
 };
 use super::{End, HttpSession, Inner};
+use crate::protocols::http::date::get_cached_date;
 use crate::protocols::http::faults;
 use crate::protocols::http::timed::Timed;
 use crate::protocols::http::{HttpTask, take_response};
@@ -136,7 +137,8 @@ impl Inner {
                 .map_err(|e: BError| e.into_up());
         }
         let method = &self.request.get().line().method;
-        let outgoing = outgoing_response(header, method).map_err(faults::bad_outgoing)?;
+        let outgoing =
+            outgoing_response(header, method, get_cached_date).map_err(faults::bad_outgoing)?;
         if end && !outgoing.tunnel {
             outgoing.length.end().map_err(faults::bad_outgoing)?;
         }

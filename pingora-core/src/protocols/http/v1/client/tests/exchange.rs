@@ -194,6 +194,42 @@ async fn an_exchange_that_was_not_finished_is_not_reusable() {
 const SWITCH: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
 
+/// RFC 9110 section 7.8: the rest of a body would be taken for the new protocol.
+#[tokio::test]
+async fn no_tunnel_opens_within_a_body() {
+    let rows: [(&[(&str, &str)], &[&str], bool, bool); 5] = [
+        (&[], &[], false, true),
+        (&[("Content-Length", "4")], &["body"], false, true),
+        (&[("Content-Length", "4")], &["bo"], false, false),
+        (&[("Transfer-Encoding", "chunked")], &["body"], true, true),
+        (&[("Transfer-Encoding", "chunked")], &["body"], false, false),
+    ];
+    for (framing, pieces, ends, opens) in rows {
+        let (mut server, mut session) = pair(WIDE);
+        let mut fields = vec![("Connection", "Upgrade"), ("Upgrade", "tcp")];
+        fields.extend(framing);
+        session
+            .queue_request_header(&request("POST", &fields))
+            .unwrap();
+        for piece in pieces {
+            session
+                .queue_body(Bytes::from_static(piece.as_bytes()))
+                .unwrap();
+        }
+        if ends {
+            session.queue_end(None).unwrap();
+        }
+        poll_fn(|cx| session.poll_flush(cx)).await.unwrap();
+        server.write_all(SWITCH).await.unwrap();
+        let head = poll_fn(|cx| session.poll_response_task(cx)).await;
+        assert_eq!(head.is_ok(), opens, "{framing:?} {pieces:?}");
+        assert_eq!(session.was_upgraded(), opens);
+        if let Err(error) = head {
+            assert_eq!(error.esource(), &pingora_error::ErrorSource::Upstream);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_tunnel_carries_bytes_both_ways_until_each_side_is_done() {
     let (mut server, mut session) = pair(WIDE);

@@ -23,7 +23,7 @@ async fn each_framing_is_written_as_promised() {
             &[("Transfer-Encoding", "chunked")],
             "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n",
         ),
-        (&[], "\r\n"),
+        (&[], "Content-Length: 0\r\n\r\n"),
     ];
     for (fields, expected) in rows {
         let bytes = sent(async |session| {

@@ -83,7 +83,7 @@ async fn each_piece_of_a_body_has_its_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_has_its_time_too() {
-    let (mut client, server) = duplex(64);
+    let (mut client, server) = duplex(128);
     let mut session = HttpSession::new(Box::new(server));
     client.write_all(GET).await.unwrap();
     session.read_request().await.unwrap();

@@ -523,3 +523,48 @@ async fn a_whole_response_is_one_write_and_one_exchange() {
         assert_eq!((answer, kept), (expected, true));
     }
 }
+
+/// RFC 9110 section 6.6.1.
+#[tokio::test]
+async fn a_final_response_without_a_date_gets_one() {
+    const THEN: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+    let connect = "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n";
+    let old = "GET / HTTP/1.0\r\n\r\n";
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n";
+    // Request, status, whether it is dated, how many dates it has then.
+    let rows = [
+        (get, 200, false, 1),
+        (get, 200, true, 1),
+        (get, 204, false, 1),
+        (get, 304, false, 1),
+        (get, 404, false, 1),
+        (get, 502, false, 1),
+        (get, 103, false, 0),
+        (old, 200, false, 1),
+        (connect, 200, false, 1),
+        (connect, 200, true, 1),
+        (upgrade, 101, false, 0),
+    ];
+    for (request, status, dated, dates) in rows {
+        let (mut client, mut session) = pair(WIDE);
+        session.set_request_rules(RequestRules {
+            allow_connect: true,
+            ..RequestRules::default()
+        });
+        client.write_all(request.as_bytes()).await.unwrap();
+        session.read_request().await.unwrap().unwrap();
+        let fields = if dated { &[THEN][..] } else { &[] };
+        session
+            .write_response_header(header(status, fields))
+            .await
+            .unwrap();
+        drop(session);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        let lower = answer.to_lowercase();
+        assert_eq!(lower.matches("\r\ndate: ").count(), dates, "{answer}");
+        assert_eq!(answer.contains(THEN.1), dated, "{answer}");
+        assert!(answer.contains(" GMT\r\n") || dates == 0, "{answer}");
+    }
+}

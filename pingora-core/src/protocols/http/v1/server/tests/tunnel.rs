@@ -91,12 +91,24 @@ async fn a_tunnel_is_not_bounded_by_the_body_limit() {
 }
 
 #[tokio::test]
-async fn an_upgrade_with_a_body_is_none() {
-    let sent = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-        Content-Length: 2\r\n\r\nhi";
-    let (_client, mut session) = asked(sent).await;
-    assert!(!session.is_upgrade_req());
-    assert!(session.write_response_header(switching()).await.is_err());
+async fn a_body_precedes_the_tunnel() {
+    let sent = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\
+        Content-Length: 2\r\n\r\nhiraw";
+    for reads in [false, true] {
+        let (_client, mut session) = asked(sent).await;
+        assert!(session.is_upgrade_req());
+        if reads {
+            assert_eq!(read_body(&mut session).await.unwrap(), b"hi");
+        }
+        let switched = session.write_response_header(switching()).await;
+        assert_eq!(switched.is_ok(), reads);
+        if let Err(error) = switched {
+            assert_eq!(error.esource(), &pingora_error::ErrorSource::Upstream);
+            continue;
+        }
+        let piece = poll_fn(|cx| session.poll_read_body(cx)).await.unwrap();
+        assert_eq!(piece.as_deref(), Some(&b"raw"[..]));
+    }
 }
 
 #[tokio::test]
