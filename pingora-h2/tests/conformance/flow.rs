@@ -299,3 +299,25 @@ fn streams_reset_while_the_window_is_closed_leave_nothing() {
     subject.feed(&window_update(0, 10));
     subject.serves(20_001, None);
 }
+
+/// What a stream held of the buffer that all share, others may use once it is reset.
+#[test]
+fn a_reset_makes_room_for_those_that_wait() {
+    let mut config = Config::new(Role::Client);
+    config.connection_send_buffer = 1_000;
+    let mut subject = Subject::with_settings(config, &[(4, 0)]);
+    let first = subject.open(Method::POST, false);
+    let second = subject.open(Method::POST, false);
+    subject.send(first, 1_000, false);
+    subject.feed(&window_update(second.id(), 500));
+    assert_eq!(subject.machine.capacity(second), Some(0));
+    subject.machine.want_capacity(second);
+    subject.feed(&reset(first.id()));
+    assert_eq!(subject.machine.capacity(second), Some(500));
+    let woken: Vec<_> = std::iter::from_fn(|| subject.machine.poll_woken()).collect();
+    assert!(
+        woken
+            .iter()
+            .any(|(key, woken)| *key == second && woken.sender)
+    );
+}

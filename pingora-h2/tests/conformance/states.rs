@@ -4,6 +4,7 @@ use http::Method;
 use pingora_h2::Reason;
 use pingora_h2::frame::Role;
 use pingora_h2::machine::Config;
+use std::time::Duration;
 
 use crate::subject::{Answer::*, *};
 
@@ -62,6 +63,10 @@ fn server_in(state: &str) -> Subject {
                 "open" | "half closed (remote)" => {}
                 "half closed (local)" | "closed by both" => subject.respond(key, true),
                 "reset by us" => subject.reset(key),
+                "reset by us, long ago" => {
+                    subject.reset(key);
+                    subject.pass(Duration::from_secs(3_600));
+                }
                 "reset by us, abandoned" => subject.abandon(key),
                 "reset by the peer" => subject.feed(&reset(3)),
                 other => panic!("{other}"),
@@ -114,13 +119,17 @@ fn a_server_takes_what_the_state_of_a_stream_allows() {
     const SX: Answer = Stream(3, X);
     const OK: Answer = Nothing;
     // In the order of `FRAMES`. CONTINUATION without a block is never right (6.10).
-    let rows: [(&str, [Answer; 9]); 9] = [
+    let rows: [(&str, [Answer; 9]); 10] = [
         ("idle", [CP, CP, OK, OK, CP, CP, OK, OK, CP]),
         ("open", [OK, OK, SP, OK, OK, OK, OK, OK, CP]),
         ("half closed (remote)", [SX, SX, SX, SX, OK, OK, OK, OK, CP]),
         ("half closed (local)", [OK, OK, SP, OK, OK, OK, OK, OK, CP]),
         ("closed by both", [CX, CX, CX, CX, OK, OK, OK, OK, CP]),
         ("reset by us", [OK, OK, OK, OK, OK, OK, OK, OK, CP]),
+        (
+            "reset by us, long ago",
+            [SX, SX, SX, SX, OK, OK, OK, OK, CP],
+        ),
         (
             "reset by us, abandoned",
             [OK, OK, OK, OK, OK, OK, OK, OK, CP],
