@@ -5,15 +5,13 @@ use super::pace::{Pace, Seen, Step};
 use crate::process::ShutdownWatch;
 use crate::process::drain::quiet_time;
 use crate::protocols::http::ServerSession;
-use crate::protocols::http::v2::guard::Watch;
-use crate::protocols::http::v2::server::{HttpSession, accept, guarded_handshake};
+use crate::protocols::http::v2::server::{HttpSession, accept, limited_handshake};
 use crate::protocols::http::v2::turns::Turns;
 use crate::protocols::{Digest, Stream};
 use bytes::Bytes;
 use futures::task::AtomicWaker;
-use h2::server::{Connection, SendResponse};
-use h2::{Ping, PingPong, Reason, RecvStream};
-use http::Request;
+use pingora_h2::PingPong;
+use pingora_h2::server::{Connection, Goodbye, Incoming, SendResponse};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,6 +24,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How often a connection that was said goodbye to is looked at.
 const DRAINING: Duration = Duration::from_secs(1);
+
+/// How long a peer that is told goodbye is read from. It may still be taking the last response, and
+/// whatever it sends meanwhile (the room that it has again, say) would be answered by a reset once the
+/// socket is closed: the rest of the response would be lost (RFC 9112 section 9.6).
+const GOODBYE: Goodbye = Goodbye {
+    time: Duration::from_secs(30),
+    silence: Duration::from_secs(2),
+};
 
 /// What the tasks of a connection share.
 struct Shared<SV> {
@@ -81,7 +87,6 @@ struct Driver<SV> {
     shared: Arc<Shared<SV>>,
     options: HttpServerOptions,
     connection: Connection<Stream, Bytes>,
-    watch: Arc<Watch>,
     digest: Arc<Digest>,
     notice: ShutdownNotice,
     pings: Option<PingPong>,
@@ -103,7 +108,7 @@ where
 {
     let digest = Arc::new(Digest::of(&io));
     let options = app.server_options().cloned().unwrap_or_default();
-    let handshake = guarded_handshake(io, ahead, app.h2_options(), options.h2_limits());
+    let handshake = limited_handshake(io, ahead, app.h2_options(), options.h2_limits());
     let begun = match options.header_timeout() {
         Some(limit) => match tokio::time::timeout(limit, handshake).await {
             Ok(begun) => begun,
@@ -111,10 +116,11 @@ where
         },
         None => handshake.await,
     };
-    let (mut connection, watch) = match begun {
+    let mut connection = match begun {
         Ok(begun) => begun,
         Err(error) => return log::debug!("a connection of HTTP/2 did not begin: {error}"),
     };
+    connection.set_goodbye(GOODBYE);
     let shared = Arc::new(Shared {
         app: app.clone(),
         shutdown: shutdown.clone(),
@@ -126,7 +132,6 @@ where
         shared: shared.clone(),
         pings: connection.ping_pong(),
         connection,
-        watch,
         digest,
         notice: ShutdownNotice::default(),
         pace: Pace::default(),
@@ -157,16 +162,15 @@ where
     /// Ready when the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            // Looked at in between, because whoever is guarded against is not read from any more.
-            self.end_for_an_offence();
-            match accept(&mut self.connection, cx) {
+            let accepted = accept(&mut self.connection, cx);
+            self.note_offence();
+            match accepted {
                 Poll::Ready(Ok(Some((request, respond)))) => self.begin_stream(request, respond),
                 Poll::Ready(Ok(None)) => return Poll::Ready(()),
                 Poll::Ready(Err(error)) => {
                     log::debug!("a connection of HTTP/2 failed: {error}");
                     return Poll::Ready(());
                 }
-                Poll::Pending if self.offends() => {}
                 Poll::Pending if self.drains_for_shutdown(cx) => {}
                 Poll::Pending => match self.poll_timer(cx) {
                     Poll::Ready(Step::Close) => self.drain(DRAINING),
@@ -179,7 +183,7 @@ where
         }
     }
 
-    fn begin_stream(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    fn begin_stream(&mut self, request: Incoming, respond: SendResponse<Bytes>) {
         self.accepted += 1;
         let rules = self.options.request_rules();
         let mut session = HttpSession::new(request, respond, self.digest.clone(), &rules);
@@ -198,14 +202,12 @@ where
         }
     }
 
-    /// Whether the peer has done something too often, and was not told so yet.
-    fn offends(&self) -> bool {
-        !self.ending && self.watch.offence().is_some()
-    }
-
-    /// Ends the connection of a peer that asks for too much of what is no work.
-    fn end_for_an_offence(&mut self) {
-        let Some(offence) = self.watch.offence().filter(|_| !self.ending) else {
+    /// Tells, once, that the connection ends because its peer asked for too much of what is no work.
+    fn note_offence(&mut self) {
+        if self.ending {
+            return;
+        }
+        let Some(offence) = self.connection.offence() else {
             return;
         };
         let client = self.digest.socket_digest.as_ref();
@@ -214,7 +216,6 @@ where
             "a connection of HTTP/2 is ended: {}: {client:?}",
             offence.describe()
         );
-        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         self.ending = true;
         self.look_again_in(LAST_WORDS);
     }
@@ -252,7 +253,7 @@ where
         if let Some(pings) = &mut self.pings {
             // Takes the last answer in; that there was one is seen by what was received.
             let _ = pings.poll_pong(cx);
-            let _ = pings.send_ping(Ping::opaque());
+            let _ = pings.send_ping();
         }
     }
 
@@ -266,7 +267,7 @@ where
         if self.ending {
             return Poll::Ready(Step::Abandon);
         }
-        if self.watch.is_closing() {
+        if self.connection.is_closing() {
             // Bounded by itself.
             self.timer = None;
             return Poll::Pending;
@@ -274,7 +275,7 @@ where
         let seen = Seen {
             open: self.shared.open(),
             accepted: self.accepted,
-            received: self.watch.received(),
+            received: self.connection.received(),
             draining: self.draining,
         };
         let again = match self.draining {

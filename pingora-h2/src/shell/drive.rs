@@ -10,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -27,15 +28,27 @@ thread_local! {
     static OUTPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// How long a peer that was told goodbye is still read from, so that what it sends meanwhile is not
+/// answered by a reset of the socket, which would take from it what it has not read yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Goodbye {
+    /// At most.
+    pub time: Duration,
+    /// And until nothing came for so long.
+    pub silence: Duration,
+}
+
 /// How far the end of a connection is.
 ///
 /// ```text
-///   Running ──the machine is over, all is written──▶ Closing ──shut down──▶ Closed
+///   Running ──the machine is over, all is written──▶ Closing ──shut down──▶ Lingering ──▶ Closed
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Running,
     Closing,
+    /// Until then, what comes is dropped.
+    Lingering(Instant),
     Closed,
 }
 
@@ -51,6 +64,7 @@ pub(super) struct Driver<T> {
     written: usize,
     unflushed: bool,
     stage: Stage,
+    pub(super) goodbye: Option<Goodbye>,
     timer: Option<Pin<Box<Sleep>>>,
     wakers: Vec<Waker>,
 }
@@ -65,6 +79,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             written: 0,
             unflushed: false,
             stage: Stage::Running,
+            goodbye: None,
             timer: None,
             wakers: Vec::new(),
         }
@@ -76,8 +91,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         for _ in 0..ROUNDS {
             match self.stage {
                 Stage::Running => {}
-                Stage::Closing => return self.poll_close(cx),
+                Stage::Closing => std::task::ready!(self.poll_close(cx)),
+                Stage::Lingering(end) => return self.poll_linger(end, cx),
                 Stage::Closed => return Poll::Ready(()),
+            }
+            if self.stage != Stage::Running {
+                continue;
             }
             let wrote = self.poll_output(cx);
             let read = self.poll_input(cx);
@@ -242,14 +261,65 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Poll::Ready(Ok(()))
     }
 
+    /// Ends the direction in which we write.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Whatever comes of it, there is nobody to be told.
-        let closed = Pin::new(&mut self.io).poll_shutdown(cx);
-        if closed.is_ready() {
-            self.stage = Stage::Closed;
-            return Poll::Ready(());
+        let closed = std::task::ready!(Pin::new(&mut self.io).poll_shutdown(cx));
+        let offends = self.shared.lock().machine.offence().is_some();
+        self.stage = match self.goodbye.filter(|_| closed.is_ok() && !offends) {
+            Some(goodbye) => {
+                self.timer = None;
+                let now = Instant::now();
+                Stage::Lingering(now.checked_add(goodbye.time).unwrap_or(now))
+            }
+            None => Stage::Closed,
+        };
+        Poll::Ready(())
+    }
+
+    /// Drops what the peer is still sending until it closes its own direction, or has had its time.
+    fn poll_linger(&mut self, end: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let silence = self
+            .goodbye
+            .map_or(Duration::ZERO, |goodbye| goodbye.silence);
+        let mut rounds = 0;
+        loop {
+            match self.poll_discard(cx) {
+                Poll::Ready(true) => self.timer = None,
+                Poll::Ready(false) => break,
+                Poll::Pending => {
+                    let quiet = (Instant::now() + silence).min(end);
+                    let timer = self
+                        .timer
+                        .get_or_insert_with(|| Box::pin(sleep_until(quiet)));
+                    std::task::ready!(timer.as_mut().poll(cx));
+                    break;
+                }
+            }
+            rounds += 1;
+            if Instant::now() >= end {
+                break;
+            }
+            if rounds == ROUNDS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
-        Poll::Pending
+        self.stage = Stage::Closed;
+        Poll::Ready(())
+    }
+
+    /// Reads something and drops it; `false`: nothing more will come.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut scratch = [0; 2048];
+        let mut read = ReadBuf::new(&mut scratch);
+        let result = std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut read));
+        Poll::Ready(result.is_ok() && !read.filled().is_empty())
+    }
+
+    /// Whether all that we had to say was said.
+    pub(super) fn is_closing(&self) -> bool {
+        self.stage != Stage::Running
     }
 
     /// Waits for the machine's deadline, if it has one.

@@ -1,6 +1,7 @@
 //! The server's side.
 
 use super::drive::Driver;
+pub use super::drive::Goodbye;
 use super::failure::Failure;
 use super::ping::PingPong;
 use super::shared::{Held, Shared, now};
@@ -304,6 +305,16 @@ where
     /// What the client did too often, if that ended the connection.
     pub fn offence(&self) -> Option<Offence> {
         self.driver.shared.lock().machine.offence()
+    }
+
+    /// How long a client that was told goodbye is still read from. Not at all by default.
+    pub fn set_goodbye(&mut self, goodbye: Goodbye) {
+        self.driver.goodbye = Some(goodbye);
+    }
+
+    /// Whether all that we had to say was said: what is left is to let the client take it.
+    pub fn is_closing(&self) -> bool {
+        self.driver.is_closing()
     }
 
     /// Bytes that were read from the connection so far.

@@ -384,7 +384,7 @@ impl Session {
     }
 
     /// Gives the exchange up with this reason, where it is a stream of HTTP/2. Does nothing for others.
-    pub fn shutdown_with_reason(&mut self, reason: h2::Reason) {
+    pub fn shutdown_with_reason(&mut self, reason: pingora_h2::Reason) {
         if let Session::H2(s) = self {
             s.shutdown_with_reason(reason);
         }

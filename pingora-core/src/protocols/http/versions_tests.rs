@@ -1,8 +1,8 @@
 //! The same message over HTTP/1 and over HTTP/2: both have to come to the same verdict, and to pass on
 //! the same. Both directions, heads and trailers, without a socket.
 //!
-//! HTTP/2 is looked at twice: as lines, which is the rule, and as the `h2` crate hands on what it
-//! decodes, where its types can hold the message at all.
+//! HTTP/2 is looked at twice: as lines, which is the rule, and as a message of the `http` crate, where
+//! its types can hold it at all.
 
 use super::h1::{
     BodyDecoder, BodyEncoder, BodyLength, HeadLimits, RequestRules, ResponseContext, Step,
@@ -10,8 +10,8 @@ use super::h1::{
     parse_request, parse_response,
 };
 use super::v2::message::{
-    incoming_request, incoming_response, incoming_trailers, outgoing_request, outgoing_response,
-    outgoing_trailers,
+    head_of, incoming_request, incoming_trailers, judged_response as incoming_response,
+    outgoing_request, outgoing_response, outgoing_trailers,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, uri};
@@ -126,7 +126,7 @@ fn parts_of(asked: &Asked<'_>) -> Option<http::request::Parts> {
 
 fn request_of_http2(asked: &Asked<'_>) -> Verdict {
     let judged = judge(Section::Request, &lines(asked));
-    let Some(mut parts) = parts_of(asked) else {
+    let Some(parts) = parts_of(asked) else {
         judged?;
         // What is passed on of a target that only the raw lines hold.
         let mut request =
@@ -141,17 +141,20 @@ fn request_of_http2(asked: &Asked<'_>) -> Verdict {
         }
         return Ok(sent_on(&request));
     };
-    let found = incoming_request(&mut parts, &rules()).map_err(|fault| fault.status());
+    let (header, found) = incoming_request(head_of(parts), &rules());
+    let found = found.map_err(|fault| fault.status());
     if judged.is_err() {
         assert!(found.is_err(), "{:?}", lines(asked));
     }
     found?;
     // The authority arrives first.
+    let mut parts = header.as_owned_parts();
+    let mut request = header;
     let host = parts.headers.remove("host");
-    let mut request = RequestHeader::from(parts.clone());
     for name in parts.headers.keys() {
         request.remove_header(name);
     }
+    request.remove_header("host");
     request
         .insert_header("host", host.unwrap())
         .map_err(|_| 0_u16)?;
@@ -531,7 +534,9 @@ fn a_length_of_our_own_is_judged_alike() {
         let two = two.map(|out| out.length.map_or(BodyLength::Empty, BodyLength::Exact));
         assert_eq!(one, two, "{values:?}");
         let one = outgoing_response_length(&response, false, false);
-        let two = outgoing_response(&response, &Method::GET, || http::HeaderValue::from_static(""));
+        let two = outgoing_response(&response, &Method::GET, || {
+            http::HeaderValue::from_static("")
+        });
         let told = two.as_ref().map(|out| out.length.is_empty());
         let empty = one.map(|length| length == BodyLength::Exact(0));
         assert_eq!(empty, told.map_err(|fault| *fault), "{values:?}");

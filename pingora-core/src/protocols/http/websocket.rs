@@ -5,12 +5,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use h2::ext::Protocol;
 use http::header::{
     CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, UPGRADE,
 };
 use http::{Method, StatusCode};
 use pingora_error::{Error, ErrorType, Result};
+use pingora_h2::ext::Protocol;
 use pingora_http::{ControlField, RequestHeader, ResponseHeader};
 
 use super::h1::list_elements;

@@ -1,14 +1,12 @@
 //! The beginning of a connection.
 
 use super::pool::Departing;
-use crate::protocols::http::v2::client::{
-    Activity, BEFORE_SETTINGS, ConnectionRef, Driver, Watched,
-};
+use crate::protocols::http::v2::client::{Activity, ConnectionRef, Driver, MOST_BEFORE_SETTINGS};
 use crate::protocols::{Digest, Stream};
 use crate::upstreams::peer::Peer;
 use bytes::Bytes;
-use h2::client::Builder;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_h2::client::Builder;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -26,13 +24,12 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// How many streams that we have reset are remembered, so that what is still on its way for them is
 /// no error of the server's.
 const RESETS_REMEMBERED: usize = 256;
-/// How many frames that break the rules of their stream a connection survives in its life.
-const MOST_STREAM_ERRORS: usize = 16 * 1024;
-/// What the frames of one stream's window may cost, in units of its bytes. A frame costs memory
-/// however small it is; a slow client behind a server that sends small messages must not end the
-/// connection for all others.
-const FRAME_BUDGET: usize = 16;
-const MOST_FRAME_BUDGET: usize = 16 * 1024 * 1024;
+/// The same for all streams of a connection.
+const CONNECTION_SEND_BUFFER: usize = 32 * SEND_BUFFER;
+/// How many frames that break the rules of their stream, and how many that carry nothing, a connection
+/// survives at once; more for each request, and a twentieth per second.
+const MOST_STREAM_ERRORS: u32 = 16 * 1024;
+const MOST_OVERHEAD: u32 = 64 * 1024;
 
 /// How a connection is set up.
 #[derive(Clone, Debug)]
@@ -88,20 +85,18 @@ impl H2HandshakeSettings {
     }
 
     fn builder(&self) -> Builder {
-        let frames = (self.stream_window() as usize)
-            .saturating_mul(FRAME_BUDGET)
-            .saturating_mul(self.max_streams);
         let mut builder = Builder::new();
         builder
-            .enable_push(false)
             .initial_window_size(self.stream_window())
             .initial_connection_window_size(self.connection_window())
             .max_header_list_size(MOST_HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER)
-            .initial_max_send_streams(BEFORE_SETTINGS)
-            .max_concurrent_reset_streams(RESETS_REMEMBERED)
-            .max_local_error_reset_streams(Some(MOST_STREAM_ERRORS))
-            .data_frame_budget(frames.min(MOST_FRAME_BUDGET));
+            .initial_max_send_streams(MOST_BEFORE_SETTINGS)
+            .max_concurrent_reset_streams(RESETS_REMEMBERED);
+        let config = builder.config();
+        config.connection_send_buffer = CONNECTION_SEND_BUFFER;
+        config.resets = MOST_STREAM_ERRORS;
+        config.overhead = MOST_OVERHEAD;
         builder
     }
 }
@@ -137,8 +132,7 @@ pub(super) async fn establish(
         socket_digest: stream.get_socket_digest(),
     };
     let activity = Arc::<Activity>::default();
-    let watched = Watched::new(stream, activity.clone(), settings.max_streams);
-    let begun = settings.builder().handshake::<_, Bytes>(watched).await;
+    let begun = settings.builder().handshake::<_, Bytes>(stream).await;
     let (send_request, connection) = begun.map_err(|error| {
         Error::create(
             ErrorType::HandshakeError,

@@ -1,5 +1,6 @@
 //! Why a message was refused.
 
+use pingora_http::TargetRefused;
 use pingora_http::grammar::{LengthRefused, Malformed};
 use std::fmt;
 
@@ -45,6 +46,15 @@ impl Fault {
     #[cold]
     pub(crate) fn of_section(malformed: Malformed) -> Self {
         Self::bad(malformed.reason())
+    }
+
+    /// A request target can't be held.
+    #[cold]
+    pub(crate) fn of_target(refused: TargetRefused) -> Self {
+        match refused {
+            TargetRefused::Malformed => Self::bad("the request target is malformed"),
+            TargetRefused::TooLong => Self::new(414, "the request target is too long"),
+        }
     }
 
     /// The status code to answer with: 400, 405, 414, 431, 501 or 505 for a bad request, 502 for a

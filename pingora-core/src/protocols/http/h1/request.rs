@@ -488,10 +488,7 @@ pub(super) fn field_fault(refused: FieldRefused) -> Fault {
 
 #[cold]
 fn target_fault(refused: TargetRefused) -> Fault {
-    match refused {
-        TargetRefused::Malformed => Fault::bad("the request target is malformed"),
-        TargetRefused::TooLong => Fault::new(414, "the request target is too long"),
-    }
+    Fault::of_target(refused)
 }
 
 #[cold]

@@ -1,12 +1,12 @@
 //! How a failure of a stream, or of its connection, becomes an error.
 
 use crate::protocols::http::h1::Fault;
-use h2::Reason;
 use pingora_error::{BError, Error, ErrorSource, ErrorType};
+use pingora_h2::{Failure, Reason};
 
 /// Reading or writing a stream failed.
 #[cold]
-pub(crate) fn stream_failed(error: h2::Error, source: ErrorSource) -> BError {
+pub(crate) fn stream_failed(error: Failure, source: ErrorSource) -> BError {
     let what = match (error.reason(), error.is_go_away(), error.is_remote()) {
         (Some(reason), false, true) => return stream_reset(reason, source),
         (Some(reason), true, true) => format!("the peer ended the connection with {reason:?}"),

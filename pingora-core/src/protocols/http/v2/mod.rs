@@ -1,13 +1,17 @@
-//! HTTP/2 over streams of a connection: sessions on the `h2` crate.
+//! HTTP/2 over streams of a connection: sessions on [`pingora_h2`].
 //!
-//! That crate does the framing, the compression of fields and the flow control. What a message may
-//! be is told by the rules in `message`, which are pure; what a peer may do to a connection by
-//! `guard`.
+//! That crate does the framing, the compression of fields, the flow control, and keeps account of what
+//! a peer asks for that is no work. What a message may be is told by the rules in `message`, which are
+//! pure.
 
 pub mod client;
 pub(crate) mod faults;
 mod gather;
-pub(crate) mod guard;
 pub(crate) mod message;
 pub mod server;
 pub(crate) mod turns;
+
+/// Why a stream or a connection ends (RFC 9113 section 7).
+pub use pingora_h2::Reason;
+/// The protocol of an extended CONNECT (RFC 8441), which stands among the extensions of its request.
+pub use pingora_h2::ext::Protocol;

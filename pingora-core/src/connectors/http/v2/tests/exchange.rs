@@ -461,7 +461,7 @@ async fn an_extended_connect_becomes_a_tunnel() {
     let mut session = session(&conn).await;
     let mut header = request("CONNECT", &[]);
     header.set_uri("http://a/chat".parse().unwrap());
-    let protocol = h2::ext::Protocol::from_static("websocket");
+    let protocol = pingora_h2::ext::Protocol::from_static("websocket");
     header.extensions_mut().insert(protocol);
     session.queue_request_header(&header).unwrap();
     // The request ends; the tunnel does not.
@@ -480,7 +480,7 @@ async fn a_server_without_extended_connect_is_told_apart() {
     let mut session = session(&conn).await;
     let mut header = request("CONNECT", &[]);
     header.set_uri("http://a/chat".parse().unwrap());
-    let protocol = h2::ext::Protocol::from_static("websocket");
+    let protocol = pingora_h2::ext::Protocol::from_static("websocket");
     header.extensions_mut().insert(protocol);
     session.queue_request_header(&header).unwrap();
     let error = next(&mut session).await.unwrap_err();

@@ -39,8 +39,6 @@ pub(crate) struct Activity {
     /// The server's first SETTINGS have arrived.
     settled: AtomicBool,
     awaiting_settings: Mutex<Vec<Waker>>,
-    /// Heads of responses that came and were not taken by their sessions.
-    heads_waiting: AtomicUsize,
 }
 
 impl Default for Activity {
@@ -55,7 +53,6 @@ impl Default for Activity {
             driver: AtomicWaker::new(),
             settled: AtomicBool::new(false),
             awaiting_settings: Mutex::default(),
-            heads_waiting: AtomicUsize::new(0),
         }
     }
 }
@@ -216,18 +213,6 @@ impl Activity {
             waiting.push(cx.waker().clone());
         }
         Poll::Pending
-    }
-
-    /// A head of a response came. Returns how many wait now.
-    pub(super) fn head_came(&self) -> usize {
-        self.heads_waiting.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// So many heads do not wait any more. It is no debt of the future if they never came.
-    pub(super) fn heads_taken(&self, heads: usize) {
-        let less = |waiting: usize| Some(waiting.saturating_sub(heads));
-        let waiting = &self.heads_waiting;
-        let _ = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     fn lock_waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waker>> {

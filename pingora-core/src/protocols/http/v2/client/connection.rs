@@ -5,21 +5,16 @@ use super::activity::{Activity, Slot};
 use super::faults;
 use crate::protocols::{Digest, UniqueIDType};
 use bytes::Bytes;
-use h2::client::SendRequest;
 use pingora_error::Result;
+use pingora_h2::client::SendRequest;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
 use tokio::sync::watch::Receiver;
-
-/// How many streams the `h2` crate is told to open before the server's SETTINGS say how many it
-/// takes: a number that no server names, so that it tells whether they have arrived.
-pub(crate) const BEFORE_SETTINGS: usize = 0x7fff_ff11;
 
 /// How many streams are opened before the server's SETTINGS have arrived. The protocol sets no
 /// limit; few servers take more.
-const MOST_BEFORE_SETTINGS: usize = 100;
+pub(crate) const MOST_BEFORE_SETTINGS: usize = 100;
 
 /// One HTTP/2 connection to a server, shared by the exchanges on it.
 ///
@@ -86,10 +81,7 @@ impl ConnectionRef {
 
     /// How many streams may be open at a time, by our own limit and the server's SETTINGS.
     fn stream_limit(&self) -> usize {
-        let server = match self.0.send_request.current_max_send_streams() {
-            BEFORE_SETTINGS => MOST_BEFORE_SETTINGS,
-            limit => limit,
-        };
+        let server = self.0.send_request.current_max_send_streams();
         self.0.max_streams.min(server)
     }
 
@@ -164,11 +156,9 @@ impl ConnectionRef {
         self.0.activity.retire();
     }
 
-    /// Whether the `h2` crate would take another request.
+    /// Whether the framing would take another request.
     fn is_fit(&self) -> bool {
-        let mut send_request = self.0.send_request.clone();
-        let ready = send_request.poll_ready(&mut Context::from_waker(Waker::noop()));
-        matches!(ready, Poll::Ready(Ok(())))
+        self.0.send_request.is_fit()
     }
 
     /// Takes a place for a stream, to be used by [`open`](Self::open) or given back by

@@ -2,11 +2,10 @@
 
 use super::super::turns::Turns;
 use super::activity::Activity;
-use super::connection::BEFORE_SETTINGS;
 use crate::protocols::UniqueIDType;
 use bytes::Bytes;
-use h2::client::Connection;
-use h2::{Ping, PingPong};
+use pingora_h2::client::Connection;
+use pingora_h2::{Failure, PingPong};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -60,7 +59,7 @@ impl Drop for Closed {
 
 /// Why a connection ended.
 enum End {
-    Closed(Result<(), h2::Error>),
+    Closed(Result<(), Failure>),
     PingTimedOut,
     ClosingTimedOut,
 }
@@ -134,9 +133,7 @@ where
         if let Poll::Ready(result) = Pin::new(&mut self.connection).poll(cx) {
             return Poll::Ready(End::Closed(result));
         }
-        if !self.activity.is_settled()
-            && self.connection.max_concurrent_send_streams() != BEFORE_SETTINGS
-        {
+        if !self.activity.is_settled() && self.connection.is_settled() {
             self.activity.settle();
         }
         if let Some(pings) = &mut self.pings
@@ -258,7 +255,7 @@ impl Pings {
             if self.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if self.pings.send_ping(Ping::opaque()).is_err() {
+            if self.pings.send_ping().is_err() {
                 return Poll::Pending;
             }
             self.awaiting = true;

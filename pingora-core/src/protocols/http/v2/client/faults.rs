@@ -1,8 +1,8 @@
 //! How a failure of a stream, or of its connection, becomes an error.
 
 use super::{ConnectionRef, PING_TIMEDOUT};
-use h2::Reason;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, RetryType};
+use pingora_h2::{Failure, Reason};
 use std::io;
 
 /// What the failure of an exchange says about trying it again.
@@ -18,7 +18,7 @@ pub(super) enum Progress {
 
 /// A stream, or its connection, failed.
 #[cold]
-pub(super) fn stream_failed(error: h2::Error, conn: &ConnectionRef, progress: Progress) -> BError {
+pub(super) fn stream_failed(error: Failure, conn: &ConnectionRef, progress: Progress) -> BError {
     let unanswered = progress != Progress::Answered;
     let (etype, retry, context) = if let Some(io) = error.get_io() {
         io_failed(io, conn, progress)

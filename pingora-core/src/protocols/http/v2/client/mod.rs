@@ -5,7 +5,6 @@
 //! | `send`, `receive` | one exchange: the request, the response |
 //! | `connection`, `activity` | the connection: who may open another stream, how busy it is |
 //! | `drive` | the connection's task: frames, PINGs, the end |
-//! | `watched` | the connection's bytes: what the server sends too much of |
 
 mod activity;
 mod connection;
@@ -13,22 +12,20 @@ mod drive;
 mod faults;
 mod receive;
 mod send;
-mod watched;
 
 pub(crate) use activity::Activity;
 pub use connection::ConnectionRef;
-pub(crate) use connection::{BEFORE_SETTINGS, Reserved};
+pub(crate) use connection::{MOST_BEFORE_SETTINGS, Reserved};
 pub(crate) use drive::Driver;
 pub use drive::drive_connection;
-pub(crate) use watched::Watched;
 
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, UniqueID, UniqueIDType};
 use bytes::Bytes;
 use faults::Progress;
-use h2::client::SendRequest;
-use h2::{Reason, SendStream};
 use pingora_error::ErrorType;
+use pingora_h2::client::SendRequest;
+use pingora_h2::{Reason, SendStream};
 use pingora_http::{RequestHeader, ResponseHeader};
 use receive::Receiving;
 use send::Sending;
@@ -37,10 +34,6 @@ use std::time::Duration;
 
 /// The connection was given up because the server did not answer a PING.
 pub const PING_TIMEDOUT: ErrorType = ErrorType::Custom("PingTimedout");
-
-/// How many heads of a response may still come, or have come and were not taken, when its exchange is
-/// given up.
-const HEADS_LOST: usize = 4;
 
 /// One exchange: a stream of a connection to a server.
 ///
@@ -189,9 +182,6 @@ impl UniqueID for Http2Session {
 impl Drop for Http2Session {
     fn drop(&mut self) {
         self.shutdown();
-        if !self.inner.receiving.is_past_head() {
-            self.conn.activity().heads_taken(HEADS_LOST);
-        }
         self.conn.release_stream();
     }
 }

@@ -5,15 +5,15 @@ use super::{ConnectionRef, Http2Session, Inner};
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::grace::Grace;
 use crate::protocols::http::v2::message::{
-    IncomingResponse, Payload, check_trailers, declared_length, incoming_response, incoming_trailers,
+    IncomingResponse, Payload, check_trailers, declared_length, incoming_response,
+    incoming_trailers,
 };
 use bytes::Bytes;
-use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream};
-use http::{HeaderMap, response};
+use http::{HeaderMap, Response, Version};
 use pingora_error::{BError, ErrorType, Result};
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use pingora_h2::client::{Answer, ResponseFuture};
+use pingora_h2::{Failure, Reason, RecvStream};
+use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 /// A server that has said so often that it is about to answer will not.
@@ -77,11 +77,6 @@ impl Receiving {
         matches!(self.stage, Stage::Done)
     }
 
-    /// Whether the final head was handed out, or none is awaited.
-    pub(super) fn is_past_head(&self) -> bool {
-        !matches!(self.stage, Stage::Head(_))
-    }
-
     /// Whether all that was declared has come: nothing can follow but trailers, and the end.
     fn lacks_nothing(&self) -> bool {
         self.left == Some(0)
@@ -100,8 +95,7 @@ impl Receiving {
             return;
         }
         if let Stage::Body(body, _) = &mut self.stage {
-            // It is never more than was received.
-            let _ = body.flow_control().release_capacity(self.held);
+            body.release(self.held);
         }
         self.held = 0;
     }
@@ -123,28 +117,17 @@ impl Inner {
             let why = "no response is awaited on this stream";
             return Poll::Ready(Err(failed.unwrap_or_else(|| faults::unsendable(why))));
         };
-        let received = match ready!(response.poll_informational(cx)) {
-            Some(Ok(response)) => Ok((response.into_parts().0, None)),
-            Some(Err(error)) => Err(error),
-            None => ready!(Pin::new(response).poll(cx)).map(|response| {
-                let (parts, body) = response.into_parts();
-                (parts, Some(body))
-            }),
-        };
-        Poll::Ready(match received {
-            Ok((parts, body)) => {
-                conn.activity().heads_taken(1);
-                self.begin_response(parts, body)
-            }
+        Poll::Ready(match ready!(response.poll_answer(cx)) {
+            Ok(answer) => self.begin_response(answer),
             Err(error) => Err(self.stream_failed(error, conn)),
         })
     }
 
-    fn begin_response(
-        &mut self,
-        parts: response::Parts,
-        body: Option<RecvStream>,
-    ) -> Result<IncomingResponse> {
+    fn begin_response(&mut self, answer: Answer) -> Result<IncomingResponse> {
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = answer.status;
+        parts.version = Version::HTTP_2;
+        parts.headers = answer.fields;
         self.answered = true;
         let (head, connect) = (self.sending.head_request, self.sending.connect_request);
         let declared = declared_length(&parts.headers).ok().flatten();
@@ -152,7 +135,7 @@ impl Inner {
             Ok(response) => response,
             Err(fault) => return Err(self.malformed(faults::malformed(fault.reason()))),
         };
-        match (response.payload, body) {
+        match (response.payload, answer.body) {
             (Some(payload), Some(body)) => {
                 self.receiving.left = match payload {
                     Payload::Nothing => Some(0),
@@ -180,7 +163,7 @@ impl Inner {
     }
 
     #[cold]
-    fn stream_failed(&mut self, error: h2::Error, conn: &ConnectionRef) -> BError {
+    fn stream_failed(&mut self, error: Failure, conn: &ConnectionRef) -> BError {
         let progress = self.progress();
         faults::stream_failed(error, conn, progress)
     }

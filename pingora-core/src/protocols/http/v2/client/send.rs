@@ -7,10 +7,9 @@ use crate::protocols::http::v2::message::{
     OutgoingRequest, PayloadLength, outgoing_request, outgoing_trailers,
 };
 use bytes::Bytes;
-use h2::ext::Protocol;
-use h2::{Reason, SendStream};
 use http::{HeaderMap, Method};
 use pingora_error::{BError, ErrorType, Result};
+use pingora_h2::Reason;
 use pingora_http::RequestHeader;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -128,9 +127,9 @@ impl Inner {
         }
         let encrypted = conn.digest().ssl_digest.is_some();
         let outgoing = outgoing_request(request, encrypted).map_err(faults::unsendable)?;
-        let method = outgoing.request.method();
-        self.sending.head_request = method == Method::HEAD;
-        self.sending.connect_request = method == Method::CONNECT;
+        let method = &outgoing.head.pseudo.method;
+        self.sending.head_request = *method == Some(Method::HEAD);
+        self.sending.connect_request = *method == Some(Method::CONNECT);
         self.sending.holds_end = self.sending.connect_request;
         let length = outgoing.length.filter(|_| !self.sending.connect_request);
         self.sending.length = PayloadLength::declared(length);
@@ -176,14 +175,14 @@ impl Inner {
         let Stage::Head(outgoing) = &self.sending.stage else {
             return Poll::Ready(());
         };
-        if outgoing.request.extensions().get::<Protocol>().is_some() {
+        if outgoing.head.pseudo.protocol.is_some() {
             ready!(self.poll_extended_connect(cx, conn));
         }
         let Stage::Head(outgoing) = std::mem::take(&mut self.sending.stage) else {
             return Poll::Ready(());
         };
         let end = self.sending.ends_now();
-        match self.send_request.send_request(outgoing.request, end) {
+        match self.send_request.send_head(outgoing.head, end) {
             Ok((response, stream)) => {
                 self.stream = Some(stream);
                 self.receiving.begin(response);
@@ -225,7 +224,7 @@ impl Inner {
             let Some(stream) = &mut self.stream else {
                 return Poll::Ready(Ok(()));
             };
-            let room = match ready!(poll_room(stream, self.sending.queued, cx)) {
+            let room = match ready!(stream.poll_capacity(cx)) {
                 Some(room) => room,
                 None => return self.poll_refused(cx, conn),
             };
@@ -294,30 +293,6 @@ impl Inner {
     }
 }
 
-/// How many bytes may be sent now, at least one; `None`: the stream takes nothing more.
-///
-/// [`SendStream::poll_capacity`] says only what is added: what is there has to be looked at before.
-fn poll_room(
-    stream: &mut SendStream<Bytes>,
-    wanted: usize,
-    cx: &mut Context<'_>,
-) -> Poll<Option<usize>> {
-    loop {
-        let mut room = stream.capacity();
-        if room == 0 {
-            stream.reserve_capacity(wanted);
-            room = stream.capacity();
-        }
-        if room > 0 {
-            return Poll::Ready(Some(room));
-        }
-        match ready!(stream.poll_capacity(cx)) {
-            Some(Ok(_)) => {}
-            Some(Err(_)) | None => return Poll::Ready(None),
-        }
-    }
-}
-
 impl Http2Session {
     /// Queues a request's head. For engines: it is sent with the first of what follows, so that a
     /// request without a body ends its stream at once.
@@ -351,7 +326,7 @@ impl Http2Session {
         self.inner.poll_flush(cx, &self.conn)
     }
 
-    /// How many bytes are queued here. What the `h2` crate holds is bounded by its own means.
+    /// How many bytes are queued here. What the connection holds is bounded by its own means.
     pub fn queued(&self) -> usize {
         self.inner.sending.queued
     }

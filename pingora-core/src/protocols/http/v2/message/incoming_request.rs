@@ -2,12 +2,14 @@
 
 use super::{MOST_CRUMBS, join_cookies, settle_length};
 use crate::protocols::http::h1::{Fault, HeadLimits, RequestRules};
-use h2::ext::Protocol;
+use bytes::Bytes;
 use http::header::{COOKIE, HOST};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method};
-use pingora_http::ControlField;
-use pingora_http::grammar::{Line, Malformed, Section, SectionCheck, is_authority};
+use http::{HeaderMap, HeaderValue, Method, Request, Version};
+use pingora_h2::Head;
+use pingora_h2::ext::Protocol;
+use pingora_h2::hpack::PseudoFields;
+use pingora_http::grammar::is_authority;
+use pingora_http::{ControlField, RequestHeader, TargetRefused};
 
 /// What the head of a request means for its stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,36 +32,62 @@ struct Seen {
     expect: bool,
 }
 
-/// Checks a request and makes its header such that whoever speaks HTTP/1 behind us reads the same:
-/// there is one `Host`, which agrees with `:authority`, one `Cookie` and one `Content-Length`.
+/// Makes the header of a request that arrived, such that whoever speaks HTTP/1 behind us reads the
+/// same: there is one `Host`, which agrees with `:authority`, one `Cookie` and one `Content-Length`.
 ///
-/// # Errors
-/// The status to answer with. The header then stands as it arrived, without its fields where they are too
-/// many or too large.
+/// The framing has judged the section by the grammar that is the same for all versions; what it found
+/// is the first thing that is told here.
+///
+/// A request that is refused has what can be told of it, for a log: the method and the target where
+/// they are sound, and the fields unless they are too many or too large.
 pub(crate) fn incoming_request(
-    parts: &mut Parts,
+    mut head: Head,
     rules: &RequestRules,
-) -> Result<IncomingRequest, Fault> {
-    let extended_connect = check_method(parts, rules)?;
-    let seen = look_at_lines(parts)?;
-    if let Err(fault) = check_sizes(parts, &seen, &rules.limits) {
+) -> (RequestHeader, Result<IncomingRequest, Fault>) {
+    let checked = check(&mut head, rules);
+    let facts = checked.unwrap_or_default();
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.version = Version::HTTP_2;
+    parts.headers = head.fields;
+    if let Some(method) = head.pseudo.method.take() {
+        parts.method = method;
+    }
+    let protocol = head.pseudo.protocol.take();
+    if let Some(Ok(protocol)) = protocol.as_deref().map(str::from_utf8) {
+        parts.extensions.insert(Protocol::from(protocol));
+    }
+    let mut header = RequestHeader::from_sound_parts(parts);
+    let target = set_target(&mut header, head.pseudo, protocol.is_some());
+    let checked = checked
+        .and(target.map_err(Fault::of_target))
+        .map(|()| facts);
+    (header, checked)
+}
+
+fn check(head: &mut Head, rules: &RequestRules) -> Result<IncomingRequest, Fault> {
+    let extended_connect = check_method(&head.pseudo, rules)?;
+    if let Some(fault) = head.fault {
+        return Err(Fault::new(fault.status, fault.detail));
+    }
+    let seen = look_at_fields(&head.fields);
+    if let Err(fault) = check_sizes(head, &seen, &rules.limits) {
         // Whoever is told of it looks at the target; the fields would be held for as long as the client
         // takes to read its answer.
-        parts.headers = HeaderMap::new();
+        head.fields = HeaderMap::new();
         return Err(fault);
     }
-    settle_authority(parts, &seen)?;
+    settle_authority(head, &seen)?;
     let length = match seen.lengths {
         0 => None,
-        _ => settle_length(&mut parts.headers)?,
+        _ => settle_length(&mut head.fields)?,
     };
     // RFC 9110 section 9.3.6: over HTTP/1, what follows would be counted as a body by some, and as the
     // tunnel's by others.
-    if parts.method == Method::CONNECT && length.is_some_and(|length| length > 0) {
+    if head.pseudo.method == Some(Method::CONNECT) && length.is_some_and(|length| length > 0) {
         return Err(Fault::bad("CONNECT with a body"));
     }
     if seen.cookies > 1 {
-        join_cookies(&mut parts.headers);
+        join_cookies(&mut head.fields);
     }
     Ok(IncomingRequest {
         length,
@@ -68,53 +96,25 @@ pub(crate) fn incoming_request(
     })
 }
 
-/// Judges what arrived, and counts what has to be settled.
-fn look_at_lines(parts: &Parts) -> Result<Seen, Fault> {
-    let mut check = SectionCheck::new(Section::Request);
-    look_at_pseudo_fields(parts, &mut check).map_err(Fault::of_section)?;
+/// Counts what has to be settled.
+fn look_at_fields(fields: &HeaderMap) -> Seen {
     let mut seen = Seen::default();
-    for (name, value) in &parts.headers {
+    for (name, value) in fields {
         seen.fields += 1;
-        let line = check
-            .line(name.as_str().as_bytes(), value.as_bytes())
-            .map_err(Fault::of_section)?;
-        match line {
-            Line::Field(Some(ControlField::Host)) => seen.hosts += 1,
-            Line::Field(Some(ControlField::ContentLength)) => seen.lengths += 1,
-            Line::Field(Some(ControlField::Expect)) => {
+        match ControlField::of(name.as_str().as_bytes()) {
+            Some(ControlField::Host) => seen.hosts += 1,
+            Some(ControlField::ContentLength) => seen.lengths += 1,
+            Some(ControlField::Expect) => {
                 seen.expect |= value.as_bytes().eq_ignore_ascii_case(b"100-continue");
             }
-            Line::Field(None) if *name == COOKIE => seen.cookies += 1,
+            None if *name == COOKIE => seen.cookies += 1,
             _ => {}
         }
     }
-    check.end().map_err(Fault::of_section)?;
-    Ok(seen)
+    seen
 }
 
-/// The pseudo-header fields, as far as the `h2` crate hands them on: it drops the scheme of a request
-/// without `:authority`, and the fragment of a path.
-fn look_at_pseudo_fields(parts: &Parts, check: &mut SectionCheck) -> Result<(), Malformed> {
-    check.line(b":method", parts.method.as_str().as_bytes())?;
-    let protocol = parts.extensions.get::<Protocol>();
-    if let Some(protocol) = protocol {
-        check.line(b":protocol", protocol.as_str().as_bytes())?;
-    }
-    if let Some(authority) = parts.uri.authority() {
-        check.line(b":authority", authority.as_str().as_bytes())?;
-    }
-    if parts.method == Method::CONNECT && protocol.is_none() {
-        return Ok(());
-    }
-    let scheme = parts.uri.scheme_str().unwrap_or("http");
-    check.line(b":scheme", scheme.as_bytes())?;
-    if let Some(path) = parts.uri.path_and_query() {
-        check.line(b":path", path.as_str().as_bytes())?;
-    }
-    Ok(())
-}
-
-fn check_sizes(parts: &Parts, seen: &Seen, limits: &HeadLimits) -> Result<(), Fault> {
+fn check_sizes(head: &Head, seen: &Seen, limits: &HeadLimits) -> Result<(), Fault> {
     // A cookie in pieces is one field.
     if seen.fields - seen.cookies.saturating_sub(1) > limits.fields {
         return Err(Fault::new(431, "too many header fields"));
@@ -122,24 +122,39 @@ fn check_sizes(parts: &Parts, seen: &Seen, limits: &HeadLimits) -> Result<(), Fa
     if seen.cookies > MOST_CRUMBS {
         return Err(Fault::new(431, "the cookie comes in too many pieces"));
     }
-    let target = parts
-        .uri
-        .path_and_query()
-        .map_or(0, |path| path.as_str().len());
-    if target > limits.target_bytes {
+    if head.pseudo.path.as_ref().map_or(0, Bytes::len) > limits.target_bytes {
         return Err(Fault::new(414, "the request target is too long"));
     }
     Ok(())
 }
 
+/// The target as it arrived, byte by byte.
+fn set_target(
+    header: &mut RequestHeader,
+    pseudo: PseudoFields,
+    extended_connect: bool,
+) -> Result<(), TargetRefused> {
+    let tunnel = header.line().method == Method::CONNECT && !extended_connect;
+    match (pseudo.authority, pseudo.path) {
+        (Some(authority), None) if tunnel => header.set_parsed_authority(authority),
+        (Some(authority), Some(path)) => {
+            let scheme = pseudo.scheme.unwrap_or_default();
+            header.set_parsed_absolute(&scheme, authority, path)
+        }
+        (None, Some(path)) => header.set_parsed_path(&path, &path),
+        // It was refused already.
+        (_, None) => Ok(()),
+    }
+}
+
 /// Whether this method is served; `true` for an extended CONNECT.
-fn check_method(parts: &Parts, rules: &RequestRules) -> Result<bool, Fault> {
-    if parts.method != Method::CONNECT {
+fn check_method(pseudo: &PseudoFields, rules: &RequestRules) -> Result<bool, Fault> {
+    if pseudo.method != Some(Method::CONNECT) {
         return Ok(false);
     }
-    match parts.extensions.get::<Protocol>() {
+    match &pseudo.protocol {
         // RFC 8441 section 4: the target is that of any other request.
-        Some(protocol) if protocol.as_str().eq_ignore_ascii_case("websocket") => Ok(true),
+        Some(protocol) if protocol.eq_ignore_ascii_case(b"websocket") => Ok(true),
         Some(_) => Err(Fault::new(501, "the protocol of this tunnel is not known")),
         None if rules.allow_connect => Ok(false),
         None => Err(Fault::new(405, "CONNECT is not served here")),
@@ -148,26 +163,23 @@ fn check_method(parts: &Parts, rules: &RequestRules) -> Result<bool, Fault> {
 
 /// Sees to it that `:authority` and `Host` say the same, and that there is a `Host` (RFC 9113
 /// section 8.3.1).
-fn settle_authority(parts: &mut Parts, seen: &Seen) -> Result<(), Fault> {
+fn settle_authority(head: &mut Head, seen: &Seen) -> Result<(), Fault> {
     if seen.hosts > 1 {
         return Err(Fault::bad("more than one Host"));
     }
-    let host = parts.headers.get(HOST).filter(|_| seen.hosts > 0);
-    match (parts.uri.authority(), host) {
-        (Some(authority), host) => {
-            let authority = authority.as_str().as_bytes();
-            match host {
-                Some(host) if host.as_bytes().eq_ignore_ascii_case(authority) => Ok(()),
-                Some(_) => Err(Fault::bad(":authority and Host differ")),
-                None => {
-                    let host = HeaderValue::from_bytes(authority)
-                        .map_err(|_| Fault::bad(":authority is malformed"))?;
-                    parts.headers.insert(HOST, host);
-                    Ok(())
-                }
-            }
+    let host = head.fields.get(HOST).filter(|_| seen.hosts > 0);
+    match (&head.pseudo.authority, host) {
+        (Some(authority), Some(host)) => match host.as_bytes().eq_ignore_ascii_case(authority) {
+            true => Ok(()),
+            false => Err(Fault::bad(":authority and Host differ")),
+        },
+        (Some(authority), None) => {
+            let host = HeaderValue::from_maybe_shared(authority.clone())
+                .map_err(|_| Fault::bad(":authority is malformed"))?;
+            head.fields.insert(HOST, host);
+            Ok(())
         }
-        (None, Some(host)) if parts.method != Method::CONNECT => {
+        (None, Some(host)) if head.pseudo.method != Some(Method::CONNECT) => {
             match is_authority(host.as_bytes()) {
                 true => Ok(()),
                 false => Err(Fault::bad("Host is not a host and a port")),
@@ -175,6 +187,35 @@ fn settle_authority(parts: &mut Parts, seen: &Seen) -> Result<(), Fault> {
         }
         (None, _) => Err(Fault::bad("there is no :authority")),
     }
+}
+
+/// A head as the framing hands it on, of what the types of the `http` crate hold.
+#[cfg(test)]
+pub(crate) fn head_of(parts: http::request::Parts) -> Head {
+    let text = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let protocol = parts.extensions.get::<Protocol>();
+    let tunnel = parts.method == Method::CONNECT && protocol.is_none();
+    let path = parts.uri.path_and_query().filter(|_| !tunnel);
+    let pseudo = PseudoFields {
+        authority: parts.uri.authority().map(|name| text(name.as_str())),
+        scheme: (!tunnel).then(|| text(parts.uri.scheme_str().unwrap_or("http"))),
+        path: path.map(|path| text(path.as_str())),
+        protocol: protocol.map(|protocol| text(protocol.as_str())),
+        method: Some(parts.method),
+        status: None,
+    };
+    let mut head = Head {
+        pseudo,
+        fields: parts.headers,
+        fault: None,
+    };
+    if let Err(malformed) = tests::judge(&head) {
+        head.fault = Some(pingora_h2::HeadFault {
+            status: 400,
+            detail: malformed.reason(),
+        });
+    }
+    head
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 use super::*;
-use http::Request;
 use http::header::CONTENT_LENGTH;
+use http::request::Parts;
 use http::uri::PathAndQuery;
+use pingora_http::grammar::{Malformed, Section, SectionCheck};
 
 const PLAIN: RequestRules = RequestRules {
     limits: HeadLimits {
@@ -31,8 +32,73 @@ fn arrived(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
+/// What the framing judges.
+pub(super) fn judge(head: &Head) -> Result<(), Malformed> {
+    let mut check = SectionCheck::new(Section::Request);
+    let pseudo = &head.pseudo;
+    if let Some(method) = &pseudo.method {
+        check.line(b":method", method.as_str().as_bytes())?;
+    }
+    let texts = [
+        (&b":protocol"[..], &pseudo.protocol),
+        (b":authority", &pseudo.authority),
+        (b":scheme", &pseudo.scheme),
+        (b":path", &pseudo.path),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            check.line(name, text)?;
+        }
+    }
+    for (name, value) in &head.fields {
+        check.line(name.as_str().as_bytes(), value.as_bytes())?;
+    }
+    check.end()
+}
+
 fn status(parts: &mut Parts, rules: &RequestRules) -> Result<IncomingRequest, u16> {
-    incoming_request(parts, rules).map_err(|fault| fault.status())
+    let (header, checked) = incoming_request(head_of(parts.clone()), rules);
+    parts.headers = header.headers.clone();
+    parts.extensions = header.extensions.clone();
+    checked.map_err(|fault| fault.status())
+}
+
+/// Targets that the types of the `http` crate can't hold are as good as over HTTP/1.
+#[test]
+fn a_target_arrives_byte_by_byte() {
+    let targets: [&[u8]; 6] = [
+        b"/a`b",
+        b"/?q=<a>",
+        b"/\xe9",
+        b"/a{b}|\\^",
+        b"/?q=\"a\"",
+        b"/",
+    ];
+    for target in targets {
+        for authority in [true, false] {
+            let mut head = head_of(arrived("GET", "https://a.test/", &[("host", "a.test")]));
+            head.pseudo.path = Some(Bytes::copy_from_slice(target));
+            if !authority {
+                head.pseudo.authority = None;
+            }
+            let (header, checked) = incoming_request(head, &PLAIN);
+            assert!(checked.is_ok(), "{}", target.escape_ascii());
+            assert_eq!(header.raw_path(), target);
+            assert_eq!(header.uri.authority().is_some(), authority);
+        }
+    }
+}
+
+/// What is refused can be told in a log.
+#[test]
+fn a_malformed_request_keeps_its_method_and_target() {
+    let head = head_of(arrived("PUT", "https://a/x", &[("te", "gzip")]));
+    let (header, checked) = incoming_request(head, &PLAIN);
+    assert_eq!(checked.map_err(|fault| fault.status()), Err(400));
+    assert_eq!(
+        (&header.method, header.raw_path()),
+        (&Method::PUT, &b"/x"[..])
+    );
 }
 
 /// RFC 9113 section 8.3.1.

@@ -1,12 +1,11 @@
 //! Responses as they arrive (RFC 9113 section 8.3.2).
 
-use super::{has_too_many_fields, judge_fields, settle_length};
+use super::{has_too_many_fields, settle_length};
 use crate::protocols::http::h1::Fault;
+use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
-use http::StatusCode;
 use pingora_http::ResponseHeader;
-use pingora_http::grammar::{Section, SectionCheck};
 
 /// What may follow the head of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +28,8 @@ pub(crate) struct IncomingResponse {
 
 /// Reads the head of a response to a request that was, or was not, a HEAD or a CONNECT.
 ///
-/// A `Content-Length` that disagrees with the payload is refused by the framing. What is left of
+/// The framing has judged it by the grammar that is the same for all versions, and refuses a
+/// `Content-Length` that disagrees with the payload. What is left of
 /// lengths is unambiguous: one of plain digits, or none, and none where there can be no body (RFC 9110
 /// section 8.6).
 ///
@@ -40,7 +40,6 @@ pub(crate) fn incoming_response(
     head_request: bool,
     connect_request: bool,
 ) -> Result<IncomingResponse, Fault> {
-    check_lines(&parts).map_err(Fault::of_response)?;
     let status = parts.status;
     if has_too_many_fields(&parts.headers) {
         return Err(Fault::new(502, "the response has too many fields"));
@@ -61,16 +60,6 @@ pub(crate) fn incoming_response(
     })
 }
 
-/// Judges what arrived, as far as the framing hands it on.
-fn check_lines(parts: &Parts) -> Result<(), Fault> {
-    let mut check = SectionCheck::new(Section::Response);
-    check
-        .line(b":status", parts.status.as_str().as_bytes())
-        .map_err(Fault::of_section)?;
-    judge_fields(&mut check, &parts.headers)?;
-    check.end().map_err(Fault::of_section)
-}
-
 fn settle_lengths(parts: &mut Parts, payload: Option<Payload>) -> Result<(), Fault> {
     let tells_of_no_body = matches!(payload, None | Some(Payload::Tunnel));
     if tells_of_no_body || parts.status == StatusCode::NO_CONTENT {
@@ -82,8 +71,27 @@ fn settle_lengths(parts: &mut Parts, payload: Option<Payload>) -> Result<(), Fau
         .map_err(Fault::of_response)
 }
 
+/// [`incoming_response`] behind the judgement of the framing.
+#[cfg(test)]
+pub(crate) fn judged_response(
+    parts: Parts,
+    head_request: bool,
+    connect_request: bool,
+) -> Result<IncomingResponse, Fault> {
+    use pingora_http::grammar::{Section, SectionCheck};
+    let mut check = SectionCheck::new(Section::Response);
+    let status = parts.status.as_str().to_string();
+    let judged = check
+        .line(b":status", status.as_bytes())
+        .map_err(Fault::of_section)
+        .and_then(|_| super::judge_fields(&mut check, &parts.headers));
+    judged.map_err(Fault::of_response)?;
+    incoming_response(parts, head_request, connect_request)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::judged_response as incoming_response;
     use super::*;
     use http::{HeaderValue, Response};
 

@@ -14,7 +14,11 @@ mod trailers;
 
 pub(crate) use counts::{MOST_CRUMBS, check_trailers, has_too_many_fields};
 pub(crate) use fields::{Field, classify, join_cookies, judge_fields};
+#[cfg(test)]
+pub(crate) use incoming_request::head_of;
 pub(crate) use incoming_request::{IncomingRequest, incoming_request};
+#[cfg(test)]
+pub(crate) use incoming_response::judged_response;
 pub(crate) use incoming_response::{IncomingResponse, Payload, incoming_response};
 pub(crate) use length::{PayloadLength, declared_length, settle_length};
 pub(crate) use outgoing_request::{OutgoingRequest, outgoing_request};

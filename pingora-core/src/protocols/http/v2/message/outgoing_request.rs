@@ -4,16 +4,18 @@ use super::{Field, classify};
 use crate::protocols::http::h1::{
     BodyLength, is_valid_authority, list_elements, outgoing_request_length,
 };
-use h2::ext::Protocol;
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderValue, TE};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, Uri, Version, uri};
+use http::{HeaderMap, Method};
+use pingora_h2::Head;
+use pingora_h2::ext::Protocol;
+use pingora_h2::hpack::PseudoFields;
 use pingora_http::{ControlField, RequestHeader};
 
-/// A request in the form that the `h2` crate sends.
+/// A request in the form that the framing sends.
 #[derive(Debug)]
 pub(crate) struct OutgoingRequest {
-    pub(crate) request: Request<()>,
+    pub(crate) head: Head,
     /// The length of the body, where it is declared.
     pub(crate) length: Option<u64>,
 }
@@ -23,7 +25,7 @@ pub(crate) struct OutgoingRequest {
 /// of HTTP/1. `Host` goes before the authority of the target, because that is what users change, and
 /// what a server of HTTP/1 would see.
 ///
-/// A target that a URI can't hold leaves percent-encoded.
+/// The target leaves byte by byte as it is.
 ///
 /// # Errors
 /// Why it can't be sent.
@@ -38,31 +40,27 @@ pub(crate) fn outgoing_request(
         return Err("only a CONNECT names a protocol");
     }
     let length = declared_length(request)?;
-    let target = match tunnel && protocol.is_none() {
-        true => uri::Parts::from(Uri::from(tunnel_authority(request)?)),
-        false => {
-            let mut target = uri::Parts::default();
-            target.scheme = Some(match encrypted {
-                true => Scheme::HTTPS,
-                false => Scheme::HTTP,
-            });
-            target.authority = Some(authority(request)?);
-            target.path_and_query = Some(path(request)?);
-            target
-        }
+    let mut pseudo = PseudoFields {
+        method: Some(line.method.clone()),
+        protocol: protocol.map(|protocol| Bytes::copy_from_slice(protocol.as_ref())),
+        ..PseudoFields::default()
     };
-    let mut outgoing = Request::new(());
-    *outgoing.method_mut() = line.method.clone();
-    *outgoing.uri_mut() = Uri::from_parts(target).map_err(|_| "the target is no URI")?;
-    *outgoing.version_mut() = Version::HTTP_2;
-    *outgoing.headers_mut() = fields(&request.headers, length)?;
-    if let Some(protocol) = protocol {
-        outgoing.extensions_mut().insert(protocol.clone());
+    if tunnel && protocol.is_none() {
+        pseudo.authority = Some(tunnel_authority(request)?);
+    } else {
+        pseudo.scheme = Some(Bytes::from_static(match encrypted {
+            true => b"https",
+            false => b"http",
+        }));
+        pseudo.authority = Some(authority(request)?);
+        pseudo.path = Some(path(request)?);
     }
-    Ok(OutgoingRequest {
-        request: outgoing,
-        length,
-    })
+    let head = Head {
+        pseudo,
+        fields: fields(&request.headers, length)?,
+        fault: None,
+    };
+    Ok(OutgoingRequest { head, length })
 }
 
 fn declared_length(request: &RequestHeader) -> Result<Option<u64>, &'static str> {
@@ -73,7 +71,7 @@ fn declared_length(request: &RequestHeader) -> Result<Option<u64>, &'static str>
     }
 }
 
-fn authority(request: &RequestHeader) -> Result<Authority, &'static str> {
+fn authority(request: &RequestHeader) -> Result<Bytes, &'static str> {
     let (mut host, mut hosts) = (None, 0);
     request.for_each_control_field(|name, value| {
         if name == ControlField::Host {
@@ -84,43 +82,35 @@ fn authority(request: &RequestHeader) -> Result<Authority, &'static str> {
     match (host, request.line().uri.authority()) {
         _ if hosts > 1 => Err("more than one Host"),
         (Some(host), _) if !is_valid_authority(host) => Err("Host is not a host and a port"),
-        (Some(host), Some(named)) if named.as_str().as_bytes() == host => Ok(named.clone()),
-        (Some(host), _) => Authority::try_from(host).map_err(|_| "Host is not a host and a port"),
+        (Some(host), _) => Ok(Bytes::copy_from_slice(host)),
         (None, Some(named)) if !is_valid_authority(named.as_str().as_bytes()) => {
             Err("the authority of the target is malformed")
         }
-        (None, Some(named)) => Ok(named.clone()),
+        (None, Some(named)) => Ok(Bytes::copy_from_slice(named.as_str().as_bytes())),
         (None, None) => Err("neither Host nor the target names an authority"),
     }
 }
 
 /// What a CONNECT without a protocol asks for (RFC 9113 section 8.5).
-fn tunnel_authority(request: &RequestHeader) -> Result<Authority, &'static str> {
-    const MALFORMED: &str = "the target of CONNECT is not a host and a port";
+fn tunnel_authority(request: &RequestHeader) -> Result<Bytes, &'static str> {
     let named = match request.line().uri.authority() {
-        Some(named) => named.clone(),
-        None => Authority::try_from(request.raw_path()).map_err(|_| MALFORMED)?,
+        Some(named) => named.as_str().as_bytes(),
+        None => request.raw_path(),
     };
-    match is_valid_authority(named.as_str().as_bytes()) {
-        true => Ok(named),
-        false => Err(MALFORMED),
+    match is_valid_authority(named) {
+        true => Ok(Bytes::copy_from_slice(named)),
+        false => Err("the target of CONNECT is not a host and a port"),
     }
 }
 
-fn path(request: &RequestHeader) -> Result<PathAndQuery, &'static str> {
-    let line = request.line();
-    match line.uri.path_and_query() {
-        None if line.method == Method::OPTIONS => Ok(PathAndQuery::from_static("*")),
-        None => Ok(PathAndQuery::from_static("/")),
-        Some(path) if path.as_str().starts_with('?') => {
-            PathAndQuery::try_from(format!("/{}", path.as_str()))
-                .map_err(|_| "the target has no path")
+fn path(request: &RequestHeader) -> Result<Bytes, &'static str> {
+    let path = request.origin_form();
+    match &*path {
+        b"*" if request.line().method != Method::OPTIONS => {
+            Err("only OPTIONS is asked of no resource")
         }
-        Some(path) => match path.as_str() {
-            "*" if line.method != Method::OPTIONS => Err("only OPTIONS is asked of no resource"),
-            text if text == "*" || text.starts_with('/') => Ok(path.clone()),
-            _ => Err("the path does not begin with a slash"),
-        },
+        b"*" | [b'/', ..] => Ok(Bytes::copy_from_slice(&path)),
+        _ => Err("the path does not begin with a slash"),
     }
 }
 

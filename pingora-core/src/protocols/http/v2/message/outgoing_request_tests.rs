@@ -1,12 +1,31 @@
 use super::*;
 
+/// The pseudo fields as of a URI.
+fn target(head: &Head) -> String {
+    let text = |text: &Option<Bytes>| {
+        let text = text.as_deref().unwrap_or_default();
+        String::from_utf8(text.to_vec()).unwrap()
+    };
+    let pseudo = &head.pseudo;
+    let scheme = match &pseudo.scheme {
+        Some(_) => format!("{}://", text(&pseudo.scheme)),
+        None => String::new(),
+    };
+    let method = pseudo.method.as_ref().unwrap();
+    format!(
+        "{method} {scheme}{}{}",
+        text(&pseudo.authority),
+        text(&pseudo.path)
+    )
+}
+
 /// The pseudo fields and the fields in short, or why it was refused.
 fn sent(request: &RequestHeader, encrypted: bool) -> Result<String, &'static str> {
     let outgoing = outgoing_request(request, encrypted)?;
-    let mut told = format!("{} {}", outgoing.request.method(), outgoing.request.uri());
+    let mut told = target(&outgoing.head);
     let mut fields: Vec<_> = outgoing
-        .request
-        .headers()
+        .head
+        .fields
         .iter()
         .map(|(name, value)| format!(" {name}={}", value.to_str().unwrap()))
         .collect();
@@ -146,8 +165,9 @@ fn an_extended_connect_has_a_whole_target() {
     let protocol = Protocol::from_static("websocket");
     request.extensions_mut().insert(protocol.clone());
     let outgoing = outgoing_request(&request, true).unwrap();
-    assert_eq!(outgoing.request.uri(), "https://a/chat");
-    assert_eq!(outgoing.request.extensions().get(), Some(&protocol));
+    assert_eq!(target(&outgoing.head), "CONNECT https://a/chat");
+    let sent = outgoing.head.pseudo.protocol.as_deref();
+    assert_eq!(sent, Some(protocol.as_ref()));
     request.set_method(Method::GET);
     assert!(outgoing_request(&request, true).is_err());
 }

@@ -1,17 +1,14 @@
 //! From a connection to its streams.
 
 use super::super::faults;
-use super::super::guard::{Guarded, Watch};
 use super::limits::windows;
 use super::{H2Limits, H2Options, HttpSession};
 use crate::protocols::http::error_resp;
 use crate::protocols::http::h1::RequestRules;
 use crate::protocols::{Digest, Stream};
 use bytes::Bytes;
-use h2::RecvStream;
-use h2::server::{Connection, SendResponse};
-use http::Request;
 use pingora_error::{ErrorSource, Result};
+use pingora_h2::server::{Connection, Incoming, SendResponse};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -32,24 +29,19 @@ pub async fn handshake(
     io: Stream,
     options: Option<H2Options>,
 ) -> Result<Connection<Stream, Bytes>> {
-    let connection = guarded_handshake(io, Bytes::new(), options, &H2Limits::default()).await?;
-    Ok(connection.0)
+    limited_handshake(io, Bytes::new(), options, &H2Limits::default()).await
 }
 
-/// [`handshake`] on a connection of which `ahead` was read already. The watch tells when the peer has
-/// done something too often: its connection is to be ended then, and ends with an error if it is not.
-pub(crate) async fn guarded_handshake(
+/// [`handshake`] on a connection of which `ahead` was read already.
+pub(crate) async fn limited_handshake(
     io: Stream,
     ahead: Bytes,
     options: Option<H2Options>,
     limits: &H2Limits,
-) -> Result<(Connection<Stream, Bytes>, Arc<Watch>)> {
-    let (guarded, watch) = Guarded::server(io, ahead, limits.allowance());
-    let io: Stream = Box::new(guarded);
-    match limits.cap(options).handshake(io).await {
-        Ok(connection) => Ok((connection, watch)),
-        Err(error) => Err(faults::stream_failed(error, ErrorSource::Downstream)),
-    }
+) -> Result<Connection<Stream, Bytes>> {
+    let options = limits.cap(options);
+    let begun = options.handshake_ahead(io, &ahead).await;
+    begun.map_err(|error| faults::stream_failed(error, ErrorSource::Downstream))
 }
 
 /// A stream that a client opened.
@@ -89,7 +81,7 @@ impl HttpSession {
 }
 
 /// A request, and where its response goes.
-pub(crate) type Opened = (Request<RecvStream>, SendResponse<Bytes>);
+pub(crate) type Opened = (Incoming, SendResponse<Bytes>);
 
 /// The next stream of a connection; `None` when there will be no more. Drives the connection.
 pub(crate) fn accept(

@@ -1,13 +1,8 @@
 //! How much a client may do to a connection.
 
-use super::super::guard::Allowance;
+use super::super::message::MOST_CRUMBS;
 use super::H2Options;
-use bytes::{Buf, Bytes};
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes that a client may send ahead on one stream. With [`CONNECTION_WINDOW`], the memory that
 /// uploads which nobody reads can hold.
@@ -17,9 +12,10 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 /// Bytes of one response that are handed to the connection before it has written them.
 const SEND_BUFFER: usize = 64 * 1024;
-/// What frames of data that nobody took yet may cost, where each counts as 256 bytes at least. A whole
-/// window of messages of ten bytes fits in: a client that streams them to a slow server means no harm.
-const FRAME_BUDGET: usize = 32 * STREAM_WINDOW as usize;
+/// The same for all streams: what many slow readers of one connection can hold together.
+const CONNECTION_SEND_BUFFER: usize = 16 * SEND_BUFFER;
+/// Fields of one request, before cookies are joined and the program's own limit is looked at.
+const MOST_FIELDS: usize = 512;
 
 /// Ceilings over what a client may do to a connection. They hold over the [`H2Options`] of a
 /// program, too, which may only lower them.
@@ -61,29 +57,24 @@ impl Default for H2Limits {
 }
 
 impl H2Limits {
-    pub(super) fn allowance(&self) -> Allowance {
-        Allowance {
-            resets: self.resets,
-            overhead: self.overhead_frames,
-        }
-    }
-
     /// Options that keep to these limits: the program's own with a lid on them, or ours.
     pub(super) fn cap(&self, options: Option<H2Options>) -> H2Options {
-        let asked = options.as_ref().map(Announced::by).unwrap_or_default();
         let mut options = options.unwrap_or_else(windows);
         options
-            .max_header_list_size(lower(asked.header_list, self.header_list_bytes))
-            .max_concurrent_streams(lower(asked.streams, self.concurrent_streams))
             .max_send_buffer_size(SEND_BUFFER)
-            .data_frame_budget(FRAME_BUDGET)
-            .max_pending_accept_reset_streams(self.concurrent_streams as usize)
-            // Resets for the client's fault are counted by the guard, which forgives in time: this
-            // one would end a connection for what it did days ago.
-            .max_local_error_reset_streams(None)
             .max_concurrent_reset_streams(50)
-            .reset_stream_duration(Duration::from_secs(1))
+            .reset_stream_duration(Duration::from_secs(30))
             .enable_connect_protocol();
+        let config = options.config();
+        let settings = &mut config.settings;
+        let (list, streams) = (self.header_list_bytes, self.concurrent_streams);
+        settings.max_header_list_size = Some(lower(settings.max_header_list_size, list));
+        settings.max_concurrent_streams = Some(lower(settings.max_concurrent_streams, streams));
+        config.connection_send_buffer = CONNECTION_SEND_BUFFER;
+        config.fields = MOST_FIELDS;
+        config.crumbs = MOST_CRUMBS + 1;
+        config.resets = self.resets;
+        config.overhead = self.overhead_frames;
         options
     }
 }
@@ -101,80 +92,12 @@ pub(super) fn windows() -> H2Options {
     options
 }
 
-/// What options announce to a client. They can't be asked, but they can be made to speak: the first
-/// thing that a handshake does is to write its SETTINGS.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Announced {
-    streams: Option<u32>,
-    header_list: Option<u32>,
-}
-
-impl Announced {
-    fn by(options: &H2Options) -> Self {
-        let mut written = Capture::default();
-        let mut handshake = Box::pin(options.handshake::<_, Bytes>(&mut written));
-        let mut cx = Context::from_waker(Waker::noop());
-        let _ = Future::poll(handshake.as_mut(), &mut cx);
-        drop(handshake);
-        Self::in_frame(&written.0)
-    }
-
-    /// Reads a SETTINGS frame (RFC 9113 section 6.5.1).
-    fn in_frame(frame: &[u8]) -> Self {
-        let mut announced = Announced::default();
-        let mut payload = frame.get(9..).unwrap_or_default();
-        while payload.remaining() >= 6 {
-            let (identifier, value) = (payload.get_u16(), payload.get_u32());
-            match identifier {
-                3 => announced.streams = Some(value),
-                6 => announced.header_list = Some(value),
-                _ => {}
-            }
-        }
-        announced
-    }
-}
-
-/// Keeps what is written; nothing is ever read from it.
-#[derive(Debug, Default)]
-struct Capture(Vec<u8>);
-
-impl AsyncRead for Capture {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        _buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Poll::Pending
-    }
-}
-
-impl AsyncWrite for Capture {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.0.extend_from_slice(buf);
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn options_of_a_program_may_lower_the_limits_and_not_raise_them() {
-        let announced = |options: H2Options| Announced::by(&options);
         let limits = H2Limits::default();
         type Pair = (u32, u32);
         let rows: &[(Option<Pair>, Pair)] = &[
@@ -190,9 +113,10 @@ mod tests {
                     .max_header_list_size(list);
                 options
             });
-            let got = announced(limits.cap(options));
+            let mut capped = limits.cap(options);
+            let got = capped.config().settings;
             assert_eq!(
-                (got.streams, got.header_list),
+                (got.max_concurrent_streams, got.max_header_list_size),
                 (Some(expected.0), Some(expected.1))
             );
         }
@@ -200,15 +124,7 @@ mod tests {
 
     #[test]
     fn options_that_announce_nothing_are_capped_too() {
-        assert_eq!(Announced::by(&H2Options::new()), Announced::default());
-        let capped = Announced::by(&H2Limits::default().cap(Some(H2Options::new())));
-        assert_eq!(capped.streams, Some(100));
-    }
-
-    #[test]
-    fn a_cut_frame_is_read_as_far_as_it_goes() {
-        let frame = [0, 0, 7, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 9, 0];
-        assert_eq!(Announced::in_frame(&frame).streams, Some(9));
-        assert_eq!(Announced::in_frame(&[]), Announced::default());
+        let mut capped = H2Limits::default().cap(Some(H2Options::new()));
+        assert_eq!(capped.config().settings.max_concurrent_streams, Some(100));
     }
 }

@@ -7,14 +7,15 @@
 //!
 //! | what | bound | when it is reached |
 //! |---|---|---|
-//! | decoded header list | 64 KiB | 431; four times as much: the connection ends |
-//! | streams at once | 100 | `REFUSED_STREAM` |
+//! | decoded header list | 64 KiB | 431; twice as much on the wire: the connection ends |
+//! | fields of a request | 512, of which 256 pieces of a cookie | 431 |
+//! | streams at once | 100; with those that are over and still worked on, 200 | `REFUSED_STREAM` |
 //! | streams reset, by the client or for its fault | 200, and one more for each response and every 100 ms | the connection ends |
-//! | frames that carry nothing | 2000, and more for each response, each piece of data and every 10 ms | the connection ends |
-//! | empty DATA frames | 100 in the life of a connection | the connection ends |
-//! | CONTINUATION frames | 5 for one header list | the connection ends |
+//! | frames that carry nothing, empty DATA and CONTINUATION too | 2000, and more for each response, each piece of data and every 10 ms | the connection ends |
+//! | CONTINUATION frames | 16 for one header list | the connection ends |
+//! | answers to PING and SETTINGS that wait to be written | 16 KiB | the client is not read from |
 //! | received and not yet read | 128 KiB for each stream, 2 MiB for all | the client has to wait |
-//! | handed to the connection, not yet written | 64 KiB for each stream | the response has to wait |
+//! | handed to the connection, not yet written | 64 KiB for each stream, 1 MiB for all, twice the client's window | the response has to wait |
 //!
 //! A connection that ends is told why: GOAWAY with `ENHANCE_YOUR_CALM`.
 
@@ -28,10 +29,10 @@ mod write;
 mod tests;
 
 pub use accept::{H2Accept, default_h2_options, handshake};
-pub(crate) use accept::{accept, guarded_handshake};
+pub(crate) use accept::{accept, limited_handshake};
 pub use finish::Idle;
-pub use h2::server::Builder as H2Options;
 pub use limits::H2Limits;
+pub use pingora_h2::server::Builder as H2Options;
 
 use super::message::{IncomingRequest, PayloadLength, incoming_request};
 use crate::protocols::Digest;
@@ -44,10 +45,10 @@ use crate::protocols::http::v1::server::{BODY_READ_TIMEOUT, WRITE_TIMEOUT};
 use crate::protocols::l4::socket::SocketAddr;
 use crate::timeout::Alarm;
 use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
 use http::header::AsHeaderName;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Response};
+use pingora_h2::server::{Incoming, SendResponse};
+use pingora_h2::{RecvStream, SendStream};
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -163,20 +164,17 @@ impl HttpSession {
     /// A session for a request that was accepted. Whether the request is sound is told by
     /// [`HttpSession::read_request`].
     pub(crate) fn new(
-        request: Request<RecvStream>,
+        request: Incoming,
         respond: SendResponse<Bytes>,
         digest: Arc<Digest>,
         rules: &RequestRules,
     ) -> Self {
-        let (mut parts, body) = request.into_parts();
-        let checked = incoming_request(&mut parts, rules);
+        let Incoming { head, body } = request;
+        let (made, checked) = incoming_request(head, rules);
         let facts = checked.unwrap_or_default();
         let body_done = body.is_end_stream();
         let mut header = RecycledRequest::default();
-        *header.get_mut() = match &checked {
-            Ok(_) => RequestHeader::from_sound_parts(parts),
-            Err(_) => RequestHeader::from(parts),
-        };
+        *header.get_mut() = made;
         header.get_mut().set_send_end_stream(body_done);
         let inner = Inner {
             body,
@@ -212,7 +210,7 @@ impl HttpSession {
 
     /// The request's header. It has a `Host`, whichever way the client named it; the URI holds the
     /// authority and the scheme where the client sent `:authority`. Cookies are joined. Of an extended
-    /// CONNECT (RFC 8441), the extensions hold the [`h2::ext::Protocol`].
+    /// CONNECT (RFC 8441), the extensions hold the [`Protocol`](pingora_h2::ext::Protocol).
     #[inline]
     pub fn req_header(&self) -> &RequestHeader {
         self.inner.request.get()
@@ -310,7 +308,7 @@ impl HttpSession {
 
     /// The number of the stream on its connection (RFC 9113 section 5.1.1).
     pub fn stream_id(&self) -> u32 {
-        self.inner.body.stream_id().as_u32()
+        self.inner.body.stream_id().get()
     }
 
     /// Time between two pieces of the body. [`BODY_READ_TIMEOUT`] by default; `None`: no limit.

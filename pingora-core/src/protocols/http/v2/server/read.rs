@@ -8,9 +8,9 @@ use crate::protocols::http::faults;
 use crate::protocols::http::h1::Fault;
 use crate::protocols::http::timed::Timed;
 use bytes::Bytes;
-use h2::Reason;
 use http::{HeaderMap, Method};
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
+use pingora_h2::{Failure, Reason};
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
@@ -61,8 +61,7 @@ impl Inner {
     pub(super) fn release(&mut self) {
         let taken = std::mem::take(&mut self.unreleased);
         if taken > 0 {
-            // Refused only where more is released than was received.
-            let _ = self.body.flow_control().release_capacity(taken);
+            self.body.release(taken);
         }
     }
 
@@ -110,7 +109,7 @@ impl Inner {
     }
 
     #[cold]
-    fn unreadable(&mut self, error: h2::Error) -> BError {
+    fn unreadable(&mut self, error: Failure) -> BError {
         self.broken = true;
         stream_failed(error, ErrorSource::Downstream)
     }
@@ -119,7 +118,7 @@ impl Inner {
     pub(super) fn poll_reset(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<std::result::Result<Reason, h2::Error>> {
+    ) -> Poll<std::result::Result<Reason, Failure>> {
         match &mut self.send {
             Some(send) => send.poll_reset(cx),
             None => self.respond.poll_reset(cx),

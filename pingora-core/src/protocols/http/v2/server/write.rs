@@ -13,6 +13,7 @@ use crate::protocols::http::{HttpTask, take_response};
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, Version};
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
+use pingora_h2::Failure;
 use pingora_http::ResponseHeader;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -21,13 +22,8 @@ impl Inner {
     /// Hands what waits to the connection, as far as the client's windows allow. Cancel-safe.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.send_head()?;
-        if self.out.bytes > 0 {
-            if let Some(send) = &mut self.send {
-                send.reserve_capacity(self.out.bytes);
-            }
-            while self.out.bytes > 0 {
-                ready!(self.poll_send_piece(cx))?;
-            }
+        while self.out.bytes > 0 {
+            ready!(self.poll_send_piece(cx))?;
         }
         Poll::Ready(self.send_end())
     }
@@ -55,12 +51,10 @@ impl Inner {
         };
         let mut room = send.capacity();
         if room == 0 {
-            // Only where there is none: it stays pending while there is some that is not used.
             let capacity = send.poll_capacity(cx);
             self.out.stalled = capacity.is_pending();
             room = match ready!(capacity) {
-                Some(Ok(room)) => room,
-                Some(Err(error)) => return Poll::Ready(Err(self.unwritable(error))),
+                Some(room) => room,
                 None => return Poll::Ready(Err(self.closed(cx))),
             };
         }
@@ -93,7 +87,7 @@ impl Inner {
     }
 
     #[cold]
-    fn unwritable(&mut self, error: h2::Error) -> BError {
+    fn unwritable(&mut self, error: Failure) -> BError {
         self.broken = true;
         self.out.clear();
         stream_failed(error, ErrorSource::Downstream)

@@ -138,7 +138,7 @@ async fn giving_up_has_a_reason() {
     let mut exchange = pair.get().await;
     exchange
         .session
-        .shutdown_with_reason(Reason::REFUSED_STREAM);
+        .shutdown_with_reason(pingora_h2::Reason::REFUSED_STREAM);
     drop(exchange.session);
     assert_eq!(
         reset_of(exchange.response).await,
@@ -166,7 +166,10 @@ async fn a_reset_by_the_client_is_seen_wherever_one_waits_for_it() {
 
     let mut exchange = pair.get().await;
     exchange.upload.send_reset(Reason::CANCEL);
-    assert_eq!(exchange.session.idle().await.unwrap(), Reason::CANCEL);
+    assert_eq!(
+        exchange.session.idle().await.unwrap(),
+        pingora_h2::Reason::CANCEL
+    );
     let error = exchange.session.read_body_or_idle(true).await.unwrap_err();
     assert!(error.to_string().contains("CANCEL"), "{error}");
 
