@@ -2,7 +2,7 @@ use crate::Backend;
 use crate::discovery::ServiceDiscovery;
 use crate::floor::{caught, caught_async};
 use crate::health_check::HealthCheck;
-use crate::outcome::Ticket;
+use crate::outcome::{Attempt, Ticket};
 use crate::registry::{HealthRegistry, Target};
 use arc_swap::ArcSwap;
 use pingora_core::services::Reminder;
@@ -241,6 +241,16 @@ impl Backends {
             return Ticket::unheard();
         }
         self.begin_heard(backend)
+    }
+
+    /// [`Backends::begin`] for a proxied request: what `Session::report_attempt` takes. `None` where
+    /// nobody listens.
+    #[inline]
+    pub fn attempt(&self, backend: &Backend) -> Option<Box<dyn Attempt>> {
+        if !self.registry.is_listening() {
+            return None;
+        }
+        Some(Box::new(self.begin_heard(backend)))
     }
 
     fn begin_heard(&self, backend: &Backend) -> Ticket {

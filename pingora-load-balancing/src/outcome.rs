@@ -6,6 +6,14 @@
 //!
 //! Where nobody listens, a ticket is an empty pointer: nothing is counted, allocated or timed.
 //!
+//! A proxied request reports by itself: give its session an [attempt](crate::Backends::attempt) in
+//! `upstream_peer`.
+//! ```ignore
+//! let backend = self.balancer.select(b"", 256).ok_or_else(no_backend)?;
+//! session.report_attempt(self.balancer.backends().attempt(&backend));
+//! Ok(Box::new(HttpPeer::new(backend, false, String::new())))
+//! ```
+//!
 //! # Example
 //! ```
 //! use pingora_load_balancing::outcome::{Outcome, OutcomeObserver, Report};
@@ -46,32 +54,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How a request ended, as its backend is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// The response was received to its end; or the tunnel ended, after an upgrade.
-    Completed,
-    /// No connection could be made: refused, unreachable, or the TLS handshake failed.
-    ConnectFailed,
-    /// Connecting, writing or reading took longer than it may.
-    TimedOut,
-    /// The connection failed before the response was complete, or what came was no response.
-    Failed,
-    /// It was given up for a reason that is not the backend's: the client left, or a filter refused.
-    Cancelled,
-}
-
-impl Outcome {
-    /// Whether it speaks against the backend. A status of 5xx does not by itself: an observer that minds it
-    /// looks at [`Report::status`].
-    pub fn is_failure(self) -> bool {
-        match self {
-            Outcome::ConnectFailed | Outcome::TimedOut | Outcome::Failed => true,
-            Outcome::Completed | Outcome::Cancelled => false,
-        }
-    }
-}
+pub use pingora_core::upstreams::outcome::{Attempt, Outcome};
 
 /// What an observer is told of a request that has ended.
 #[derive(Clone, Copy, Debug)]
@@ -173,6 +156,16 @@ impl Ticket {
         for observer in open.observers.iter() {
             report(|| observer.ended(&open.backend, &told));
         }
+    }
+}
+
+impl Attempt for Ticket {
+    fn responded(&mut self, status: u16) {
+        Ticket::responded(self, status);
+    }
+
+    fn end(self: Box<Self>, outcome: Outcome) {
+        Ticket::end(*self, outcome);
     }
 }
 

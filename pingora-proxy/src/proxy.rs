@@ -27,6 +27,7 @@ use pingora_core::protocols::http::{RecycledRequest, ServerSession};
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
+use pingora_core::upstreams::outcome::Outcome;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{BError, Error, ErrorType, Result};
 use pingora_http::{ControlField, RequestHeader};
@@ -138,7 +139,7 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
 }
 
 /// How a request ended.
-struct Outcome {
+struct Ended {
     error: Option<BError>,
     /// Whether the client's connection may carry another request.
     reuse: bool,
@@ -221,6 +222,7 @@ where
                 Ok(connected) => connected,
                 Err(mut error) => {
                     error.as_up();
+                    session.end_attempt(|| Outcome::of_connecting(&error));
                     return Err(self.inner.fail_to_connect(session, &peer, ctx, error));
                 }
             },
@@ -230,6 +232,7 @@ where
             .await
         {
             Ok(()) => {
+                session.end_attempt(|| Outcome::Completed);
                 let idle_timeout = peer.idle_timeout();
                 self.connector
                     .release_session(upstream, &*peer, idle_timeout);
@@ -246,6 +249,7 @@ where
                 }
             }
             Err(error) => {
+                session.end_attempt(|| Outcome::of_exchange(&error));
                 if error.etype() == &ErrorType::H2Downgrade {
                     // The next try, and all requests after it, ask for what the upstream wants.
                     self.connector.prefer_h1(&*peer);
@@ -318,7 +322,7 @@ where
         ctx: &mut SV::CTX,
         left: Option<Box<dyn Any + Send + Sync>>,
         refused: Option<BError>,
-    ) -> Outcome {
+    ) -> Ended {
         // A panic in a phase costs this request and nothing else. Session and context live outside
         // of what is unwound.
         let phases = AssertUnwindSafe(async {
@@ -338,7 +342,7 @@ where
             .await
             .unwrap_or_else(|panic| Err(panicked(&*panic)));
         match served {
-            Ok(()) => Outcome {
+            Ok(()) => Ended {
                 error: None,
                 reuse: true,
             },
@@ -360,7 +364,8 @@ where
     }
 
     #[cold]
-    async fn fail(&self, session: &mut Session, ctx: &mut SV::CTX, error: BError) -> Outcome {
+    async fn fail(&self, session: &mut Session, ctx: &mut SV::CTX, error: BError) -> Ended {
+        session.end_attempt(|| Outcome::Cancelled);
         if session.response_written().is_none() {
             session.discard_response();
         }
@@ -385,7 +390,7 @@ where
         if let Err(panic) = line {
             log::error!("{}: {error}, status: {status}", panicked(&*panic));
         }
-        Outcome {
+        Ended {
             error: Some(error),
             reuse: intact && response_is_whole(session),
         }

@@ -187,6 +187,7 @@ where
     }
 
     async fn on_header(&mut self, mut header: Box<ResponseHeader>, end: bool) -> Result<()> {
+        self.session.attempt_responded(header.line().status);
         if let Some(bridge) = &self.bridge {
             bridge.answer(&mut header)?;
         }

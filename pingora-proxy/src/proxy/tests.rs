@@ -5,6 +5,7 @@ mod failures;
 mod first_pieces;
 mod http2;
 mod messages;
+mod outcomes;
 mod phases;
 mod recorder;
 mod retries;
