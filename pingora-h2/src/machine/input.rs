@@ -135,11 +135,11 @@ impl Machine {
         let detail = "a frame for a stream that is closed";
         match self.forgotten.late(id, clock) {
             Late::InFlight => Ok(()),
-            Late::Stale => {
+            // The others are not to suffer for it.
+            Late::Stale | Late::AfterEnd => {
                 let id = StreamId::new(id);
                 Err(Error::stream(id, Reason::STREAM_CLOSED, "5.1", detail))
             }
-            Late::AfterEnd => Err(Error::connection(Reason::STREAM_CLOSED, "5.1", detail)),
         }
     }
 

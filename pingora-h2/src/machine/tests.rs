@@ -251,9 +251,9 @@ fn a_wrong_frame_ends_its_stream_or_the_connection() {
             Some(1),
             closed,
         ),
-        ("data, closed", frame(DATA, 0, 5, b"x"), None, closed),
+        ("data, closed", frame(DATA, 0, 5, b"x"), Some(5), closed),
         ("head, even", request(2, &[], true), None, protocol),
-        ("head, closed", request(5, &[], true), None, closed),
+        ("head, closed", request(5, &[], true), None, protocol),
         ("head, half closed", request(1, &[], true), Some(1), closed),
         (
             "trailers without end",

@@ -369,3 +369,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         self.shared.lock().machine.has_begun()
     }
 }
+
+/// Nobody moves bytes any more: all who wait for some are told.
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.machine.handle_eof();
+        state.take_woken(&mut self.wakers);
+        self.wakers.extend(state.pong.take());
+        drop(state);
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+}
