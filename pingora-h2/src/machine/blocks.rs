@@ -105,15 +105,8 @@ impl Machine {
             return self.late_block(id, clock);
         }
         if number <= self.last_peer {
-            if self.was_passed_over(number) {
-                let detail = "an identifier below one that was used before";
-                let protocol = Reason::PROTOCOL_ERROR;
-                return Err(Error::connection(protocol, "5.1.1", detail));
-            }
             return self.late_block(id, clock);
         }
-        let skipped = (number - self.last_peer) / 2;
-        self.opened = self.opened.checked_shl(skipped).unwrap_or(0) | 1;
         self.last_peer = number;
         if self.life >= Life::Draining {
             // It was told that this would not be looked at (RFC 9113 section 6.8).
@@ -127,14 +120,6 @@ impl Machine {
             return Ok(Purpose::Refused(refused));
         }
         Ok(Purpose::Request)
-    }
-
-    /// Whether the peer has used a higher number without ever having used this one. Known of the last
-    /// 64 only; older ones count as used.
-    fn was_passed_over(&self, number: u32) -> bool {
-        let place = (self.last_peer - number) / 2;
-        let opened = self.opened.checked_shr(place);
-        opened.is_some_and(|opened| opened & 1 == 0)
     }
 
     fn purpose_on(&self, key: Key, id: StreamId, clock: Clock<'_>) -> Result<Purpose, Error> {
