@@ -3,6 +3,7 @@
 //! A block is decoded whatever becomes of it, because all later ones depend on it.
 
 use super::flow::SendWindow;
+use super::forgotten::Late;
 use super::ready::urgency_in;
 use super::state::{Life, Receiving, Sending};
 use super::stream::{Expected, Key, Stream};
@@ -14,7 +15,9 @@ use crate::hpack::{FieldList, Section};
 use http::{HeaderMap, StatusCode};
 
 /// Informational heads of one response that may wait to be taken; more are dropped.
-const MOST_INFORMATIONAL: usize = 16;
+const MOST_WAITING: usize = 16;
+/// A server that has said so often that it is about to answer will not.
+const MOST_INFORMATIONAL: u8 = 100;
 
 /// What a block is.
 #[derive(Debug)]
@@ -102,15 +105,8 @@ impl Machine {
             return self.late_block(id, clock);
         }
         if number <= self.last_peer {
-            if self.was_passed_over(number) {
-                let detail = "an identifier below one that was used before";
-                let protocol = Reason::PROTOCOL_ERROR;
-                return Err(Error::connection(protocol, "5.1.1", detail));
-            }
             return self.late_block(id, clock);
         }
-        let skipped = (number - self.last_peer) / 2;
-        self.opened = self.opened.checked_shl(skipped).unwrap_or(0) | 1;
         self.last_peer = number;
         if self.life >= Life::Draining {
             // It was told that this would not be looked at (RFC 9113 section 6.8).
@@ -124,14 +120,6 @@ impl Machine {
             return Ok(Purpose::Refused(refused));
         }
         Ok(Purpose::Request)
-    }
-
-    /// Whether the peer has used a higher number without ever having used this one. Known of the last
-    /// 64 only; older ones count as used.
-    fn was_passed_over(&self, number: u32) -> bool {
-        let place = (self.last_peer - number) / 2;
-        let opened = self.opened.checked_shr(place);
-        opened.is_some_and(|opened| opened & 1 == 0)
     }
 
     fn purpose_on(&self, key: Key, id: StreamId, clock: Clock<'_>) -> Result<Purpose, Error> {
@@ -155,6 +143,13 @@ impl Machine {
     }
 
     fn late_block(&self, id: StreamId, clock: Clock<'_>) -> Result<Purpose, Error> {
+        let number = id.get();
+        let known = !self.is_idle(number) && id.is_client();
+        if self.is_server() && known && self.forgotten.late(number, clock) == Late::AfterEnd {
+            // Numbers only rise.
+            let detail = "a stream is opened whose number is not above all others";
+            return Err(Error::connection(Reason::PROTOCOL_ERROR, "5.1.1", detail));
+        }
         match self.is_late(id.get(), clock) {
             Ok(()) => Ok(Purpose::Nothing),
             Err(error) if error.is_connection() => Err(error),
@@ -164,7 +159,7 @@ impl Machine {
 
     fn end_block(&mut self, block: Block, clock: Clock<'_>) -> Result<(), Error> {
         match block.purpose {
-            Purpose::Nothing => Ok(()),
+            Purpose::Nothing => self.count_overhead(clock),
             Purpose::Refused(error) => Err(error),
             Purpose::Request => {
                 self.begin_request(block);
@@ -251,7 +246,11 @@ impl Machine {
             return Ok(());
         };
         if informational {
-            if stream.inbox.informational.len() < MOST_INFORMATIONAL {
+            stream.informed = stream.informed.saturating_add(1);
+            if stream.informed > MOST_INFORMATIONAL {
+                return Err(malformed("informational responses without end"));
+            }
+            if stream.inbox.informational.len() < MOST_WAITING {
                 stream.inbox.informational.push_back(head);
             }
         } else {

@@ -20,8 +20,10 @@ impl Machine {
     /// Reading or writing failed.
     pub fn handle_io_error(&mut self, error: &io::Error) {
         let words = Arc::<str>::from(error.to_string());
+        // One that had only to be closed is as good as closed.
+        let expected = self.life >= Life::Closing;
         self.lose(error.kind(), Some(words));
-        if self.cause.is_none() {
+        if self.cause.is_none() && !expected {
             let words = Arc::<str>::from(error.to_string());
             self.cause = Some(Cause::Io(error.kind(), Some(words)));
         }

@@ -11,7 +11,7 @@ pub(crate) enum Late {
     InFlight,
     /// We reset that stream long ago, or may have done so: the peer is told again.
     Stale,
-    /// The peer had ended the stream itself.
+    /// The peer had ended or reset the stream itself, or never opened it.
     AfterEnd,
 }
 

@@ -135,11 +135,11 @@ impl Machine {
         let detail = "a frame for a stream that is closed";
         match self.forgotten.late(id, clock) {
             Late::InFlight => Ok(()),
-            Late::Stale => {
+            // The others are not to suffer for it.
+            Late::Stale | Late::AfterEnd => {
                 let id = StreamId::new(id);
                 Err(Error::stream(id, Reason::STREAM_CLOSED, "5.1", detail))
             }
-            Late::AfterEnd => Err(Error::connection(Reason::STREAM_CLOSED, "5.1", detail)),
         }
     }
 
@@ -160,10 +160,7 @@ impl Machine {
         }
         let taken = self.take_data(&data, clock);
         // Whatever nobody will read is given back at once (RFC 9113 section 6.9).
-        let kept = match taken {
-            Ok(kept) => kept,
-            Err(_) => 0,
-        };
+        let kept = taken.unwrap_or_default();
         self.receive_window
             .give_back((data.flow_length as usize).saturating_sub(kept));
         taken.map(|_| ())

@@ -139,8 +139,6 @@ pub struct Machine {
     begun: usize,
     /// The highest stream that the peer has opened, and the highest one that was looked at.
     last_peer: u32,
-    /// Which of the 64 streams up to `last_peer` the peer has opened; the lowest bit is that one.
-    opened: u64,
     last_processed: u32,
     /// The next stream that we open; beyond the largest id once there are no more.
     next_id: u32,
@@ -205,7 +203,6 @@ impl Machine {
             open: 0,
             begun: 0,
             last_peer: 0,
-            opened: 0,
             last_processed: 0,
             next_id: 1,
             peer_last: None,

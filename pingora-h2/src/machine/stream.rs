@@ -207,6 +207,8 @@ pub(crate) struct Stream {
     pub(crate) counted: bool,
     /// Nobody reads what arrives: its window is given back at once.
     pub(crate) unread: bool,
+    /// Informational heads of the response so far.
+    pub(crate) informed: u8,
     /// The client asked with HEAD: a length in the answer announces nothing.
     pub(crate) head_request: bool,
     /// The client asked with CONNECT: the payload is a tunnel's.
@@ -242,6 +244,7 @@ impl Stream {
             begun: false,
             counted: true,
             unread: false,
+            informed: 0,
             head_request: false,
             connect_request: false,
             urgency: super::ready::DEFAULT_URGENCY,

@@ -165,22 +165,6 @@ where
     }
 }
 
-impl<T, B> Drop for Connection<T, B> {
-    fn drop(&mut self) {
-        let wakers = {
-            let mut state = self.driver.shared.lock();
-            state.machine.handle_eof();
-            let mut wakers = Vec::new();
-            state.take_woken(&mut wakers);
-            wakers.extend(state.pong.take());
-            wakers
-        };
-        for waker in wakers {
-            waker.wake();
-        }
-    }
-}
-
 /// Begins requests on a connection.
 #[derive(Debug)]
 pub struct SendRequest<B = Bytes> {

@@ -103,9 +103,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.notify();
             if self.is_done() {
                 self.stage = Stage::Closing;
-            } else if wrote.is_pending() && read.is_pending() {
-                return self.poll_timer(cx);
-            } else if read.is_pending() && !self.shared.lock().machine.wants_output() {
+                continue;
+            }
+            let nothing_to_write = wrote.is_pending() || !self.shared.lock().machine.wants_output();
+            if read.is_pending() && nothing_to_write {
                 return self.poll_timer(cx);
             }
         }
@@ -367,5 +368,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// HTTP/2.
     pub(super) fn has_begun(&self) -> bool {
         self.shared.lock().machine.has_begun()
+    }
+}
+
+/// Nobody moves bytes any more: all who wait for some are told.
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.machine.handle_eof();
+        state.take_woken(&mut self.wakers);
+        self.wakers.extend(state.pong.take());
+        drop(state);
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
     }
 }

@@ -328,12 +328,6 @@ where
     }
 }
 
-impl<T, B> Drop for Connection<T, B> {
-    fn drop(&mut self) {
-        self.driver.shared.with(|state| state.machine.handle_eof());
-    }
-}
-
 /// Where the response to a request goes.
 #[derive(Debug)]
 pub struct SendResponse<B = Bytes> {

@@ -51,7 +51,7 @@ fn a_stream_that_the_client_reset_is_over() {
     assert!(matches!(subject.machine.receive(key), Received::Data(_)));
     assert!(matches!(subject.machine.receive(key), Received::Broken));
     subject.feed(&frame(DATA, 0, 1, b"x"));
-    assert_eq!(subject.written().ends(), ["GOAWAY 1 STREAM_CLOSED"]);
+    assert_eq!(subject.written().ends(), ["RST 1 STREAM_CLOSED"]);
 }
 
 /// A request that was reset before anybody saw it is not handed out.

@@ -1,5 +1,4 @@
-//! Clients that want to keep the server busy with nothing. What the `h2` crate bounds by itself is
-//! tested here too: it is relied upon.
+//! Clients that want to keep the server busy with nothing.
 
 use super::raw::*;
 use super::*;
@@ -161,15 +160,16 @@ async fn a_client_that_asks_for_much_and_reads_it_is_no_attacker() {
     server.task.await.unwrap();
 }
 
-/// RFC 9113 section 8.2.1 would have these cost their stream only; the `h2` crate takes them for errors
-/// of the compression.
+/// RFC 9113 section 8.1.1. The application sees what is refused.
 #[tokio::test(start_paused = true)]
-async fn fields_that_can_not_be_end_the_connection() {
+async fn fields_that_can_not_be_end_their_stream_alone() {
     for bad in [
         ("X-Upper", "1"),
         ("x-newline", "a\r\nb"),
         ("x-zero", "a\0b"),
         ("x y", "1"),
+        (":foo", "1"),
+        ("connection", "close"),
     ] {
         let (server, io) = start(with_h2c(|_| {}));
         let mut raw = Raw::begin(io).await;
@@ -177,8 +177,15 @@ async fn fields_that_can_not_be_end_the_connection() {
         block.extend(fields(&[bad]));
         raw.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block))
             .await;
-        assert_eq!(raw.next_of(GOAWAY).await.unwrap().code(), 1, "{bad:?}");
+        let answer = raw.next_of(HEADERS).await.unwrap();
+        assert_eq!((answer.stream, answer.status()), (1, Some(400)), "{bad:?}");
+        let reset = raw.next_of(RST_STREAM).await.unwrap();
+        assert_eq!((reset.stream, reset.code()), (1, 1), "{bad:?}");
+        raw.send(&opening(3, "/b")).await;
+        assert_eq!(raw.next_of(HEADERS).await.unwrap().status(), Some(200));
+        assert_eq!(server.app.refused.lock().unwrap().len(), 1);
+        drop(raw);
         server.task.await.unwrap();
-        assert_eq!(server.app.served.load(Ordering::SeqCst), 0);
+        assert_eq!(server.app.served.load(Ordering::SeqCst), 1);
     }
 }

@@ -99,7 +99,7 @@ async fn a_response_ends_with_its_last_piece_where_that_is_known() {
     let rows: &[(&str, &str, &[&str], &str)] = &[
         ("GET", "200", &[], "H200."),
         ("GET", "200", &["a."], "H200 B:a."),
-        ("GET", "200", &["a", "b."], "H200 B:a B:b."),
+        ("GET", "200", &["a", "b."], "H200 B:ab."),
         ("GET", "200", &["a", "."], "H200 B:a."),
         ("GET", "200", &["."], "H200."),
         ("GET", "200", &["T"], "H200 T1."),
@@ -349,7 +349,13 @@ async fn a_body_keeps_to_its_declared_length() {
                 .await
                 .unwrap();
         }
-        let end = end.await.unwrap();
+        let end = if *sound {
+            end.await.unwrap()
+        } else {
+            // The request may have been given up before the server heard of it.
+            drop((session, conn));
+            end.await.unwrap_or(Err(Reason::CANCEL.into()))
+        };
         assert_eq!(
             end.is_ok(),
             *sound,
