@@ -181,7 +181,7 @@ fn receive_up_to(socket: BorrowedFd<'_>, bytes: &mut [u8], most: usize) -> io::R
 /// would leave them open.
 fn passed_in(header: &libc::msghdr, control: &[usize]) -> Vec<OwnedFd> {
     let mut descriptors = vec![];
-    let filled = (header.msg_controllen as usize).min(size_of_val(control));
+    let filled = header.msg_controllen.min(size_of_val(control));
     // SAFETY: every byte of a word may be looked at, and `filled` is within the slice.
     let bytes = unsafe { std::slice::from_raw_parts(control.as_ptr().cast::<u8>(), filled) };
     let head = size_of::<libc::cmsghdr>();
@@ -189,7 +189,7 @@ fn passed_in(header: &libc::msghdr, control: &[usize]) -> Vec<OwnedFd> {
     while rest.len() >= head {
         // SAFETY: so many bytes are there, and every pattern of them is a value of this structure of integers.
         let message: libc::cmsghdr = unsafe { std::ptr::read_unaligned(rest.as_ptr().cast()) };
-        let length = (message.cmsg_len as usize).clamp(head, rest.len());
+        let length = message.cmsg_len.clamp(head, rest.len());
         let (this, next) = rest.split_at(length);
         if (message.cmsg_level, message.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
             let numbers = this.get(head..).unwrap_or_default().as_chunks().0;
