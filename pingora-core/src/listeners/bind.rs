@@ -20,7 +20,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// What an address begins with that means a socket of the service manager, by its label.
-const LABEL: &str = "systemd:";
+pub(super) const LABEL: &str = "systemd:";
 
 /// A socket that listens: connections queue up in it from now on.
 #[derive(Debug)]
@@ -278,7 +278,7 @@ fn remove_stale(path: &Path, wanted: &str) -> Result<()> {
     }
 }
 
-fn resolve(wanted: &str) -> Result<SocketAddr> {
+pub(super) fn resolve(wanted: &str) -> Result<SocketAddr> {
     if let Some(label) = wanted.strip_prefix(LABEL) {
         let missing = format!("the service manager passed no socket labelled `{label}`");
         return Err(refused(wanted, io::Error::other(missing)));
@@ -313,7 +313,7 @@ fn absolute(path: &Path) -> PathBuf {
 
 /// One line with the advice that the error calls for; nothing below it, so that it stays one line
 /// however it is shown.
-fn refused(wanted: &str, error: io::Error) -> BError {
+pub(super) fn refused(wanted: &str, error: io::Error) -> BError {
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => "; is another server running?",
         io::ErrorKind::PermissionDenied => {

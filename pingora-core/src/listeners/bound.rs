@@ -57,8 +57,9 @@ impl State {
 }
 
 impl BoundAddresses {
-    /// The addresses of the TCP endpoints, in the order they were added; `None` as long as the
-    /// service does not listen.
+    /// The addresses of the TCP endpoints, or those of the UDP sockets of a
+    /// [`datagram::Service`](crate::services::datagram::Service), in the order they were added; `None` as long
+    /// as the service does not listen.
     pub fn get(&self) -> Option<Vec<SocketAddr>> {
         self.outcome()?.ok()
     }

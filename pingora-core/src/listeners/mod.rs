@@ -4,6 +4,7 @@ mod accept;
 mod address;
 mod bind;
 mod bound;
+mod datagram;
 mod filter;
 pub mod tls;
 mod transport;
@@ -14,11 +15,13 @@ pub use crate::protocols::l4::stream::{
 };
 pub use address::{ServerAddress, TcpSocketOptions};
 pub use bound::BoundAddresses;
+pub use datagram::UdpSocketOptions;
 pub use filter::{AcceptAllFilter, ConnectionFilter};
 pub use tls::{TlsAccept, TlsAcceptCallbacks, TlsSettings};
 
 pub(crate) use accept::{Accepted, Acceptor};
 pub(crate) use bind::{BoundSocket, Place, check_address};
+pub(crate) use datagram::{BoundDatagram, bind_datagram, check_datagram_address};
 pub(crate) use transport::Transport;
 
 use crate::process::{Fds, ReloadHook};

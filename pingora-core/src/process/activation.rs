@@ -1,22 +1,25 @@
-//! Listening sockets that the service manager made (sd_listen_fds(3)).
+//! Sockets that the service manager made (sd_listen_fds(3)): those that listen, and those of datagrams.
 //!
 //! They begin at descriptor 3; the environment says how many there are, what they are called, and
-//! which process they are for.
+//! which process they are for. What else it passes, such as files and connections that a program has stored
+//! with it (sd_pid_notify_with_fds(3)), keeps its number and stays open: it is the program's.
 
-use super::handover::Sockets;
+use super::SocketKind;
+use super::fds::names;
+use super::handover::Passed;
 use crate::sys::descriptor::{FIRST_PASSED, number_passed, take_passed};
 use log::warn;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{SockaddrStorage, getsockname, getsockopt, sockopt};
+use nix::sys::socket::{SockType, SockaddrStorage, getsockname, getsockopt, sockopt};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
 /// What the name of such a socket begins with: `external:LABEL:ADDRESS`.
 const EXTERNAL: &str = "external:";
 
 /// The sockets that the service manager passed to this process, with their names for the table of
 /// descriptors. Empty from the second call on: they have an owner then.
-pub(crate) fn sockets_of_the_service_manager() -> Sockets {
+pub(crate) fn sockets_of_the_service_manager() -> Vec<Passed> {
     let variable = |name| std::env::var(name).ok();
     let Some(labels) = labels(
         std::process::id(),
@@ -26,24 +29,40 @@ pub(crate) fn sockets_of_the_service_manager() -> Sockets {
     ) else {
         return vec![];
     };
-    let mut sockets = Sockets::new();
+    let mut sockets = vec![];
     let passed = take_passed().into_iter().zip(FIRST_PASSED..);
-    for (label, (passed, fd)) in labels.iter().zip(passed) {
-        match passed.map_err(|e| e.to_string()).and_then(listening) {
-            Ok((socket, address)) => {
-                let name = format!("{EXTERNAL}{label}:{address}");
-                let taken = |name: &String| sockets.iter().any(|(other, _)| other == name);
-                let numbered = (2..).map(|n| format!("{name}#{n}"));
-                let mut names = std::iter::once(name.clone()).chain(numbered);
-                let name = names.find(|name| !taken(name)).unwrap_or(name);
-                sockets.push((name, socket));
-            }
-            Err(reason) => {
-                warn!("descriptor {fd} of the service manager, {label:?}, is not used: {reason}");
-            }
+    for (label, (passed, number)) in labels.iter().zip(passed) {
+        match passed {
+            Ok(fd) => enter(&mut sockets, label, fd),
+            Err(e) => warn!("descriptor {number} of the service manager, {label:?}: {e}"),
         }
     }
     sockets
+}
+
+/// Enters a descriptor under a name that no other of its kind has, if it is a socket of use. Otherwise it is
+/// not ours to close: it stays open under its number.
+fn enter(sockets: &mut Vec<Passed>, label: &str, fd: OwnedFd) {
+    // Whatever it is, programs that this one starts have no business with it.
+    let private = fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|e| e.to_string());
+    match private.and_then(|_| recognised(&fd)) {
+        Ok((kind, address)) => {
+            let name = format!("{EXTERNAL}{label}:{address}");
+            let is_taken = |name: &String| {
+                let same = |other: &Passed| other.kind == kind && other.name == *name;
+                sockets.iter().any(same)
+            };
+            let free = names(&name).find(|name| !is_taken(name));
+            let name = free.unwrap_or(name);
+            sockets.push(Passed { kind, name, fd });
+        }
+        Err(reason) => {
+            let number = fd.into_raw_fd();
+            warn!(
+                "descriptor {number} of the service manager, {label:?}, is left open and not used: {reason}"
+            );
+        }
+    }
 }
 
 /// One label for each descriptor; `None` where they are not for this process.
@@ -59,17 +78,21 @@ fn labels(
     Some((0..count).map(label).collect())
 }
 
-/// The socket, if it listens, and its address as an endpoint would give it.
-fn listening(socket: OwnedFd) -> Result<(OwnedFd, String), String> {
-    fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|e| e.to_string())?;
-    if !getsockopt(&socket, sockopt::AcceptConn).unwrap_or(false) {
-        return Err("it does not listen for connections".into());
-    }
+/// What kind of socket it is, and its address as an endpoint would give it.
+///
+/// # Errors
+/// Why it is of no use here.
+fn recognised(socket: &OwnedFd) -> Result<(SocketKind, String), String> {
+    let kind = match getsockopt(socket, sockopt::SockType) {
+        Err(nix::Error::ENOTSOCK) => return Err("it is not a socket".into()),
+        Err(e) => return Err(e.to_string()),
+        Ok(SockType::Datagram) => SocketKind::Datagram,
+        Ok(_) if getsockopt(socket, sockopt::AcceptConn).unwrap_or(false) => SocketKind::Stream,
+        Ok(_) => return Err("it does not listen for connections".into()),
+    };
     let bound: SockaddrStorage = getsockname(socket.as_raw_fd()).map_err(|e| e.to_string())?;
-    Ok((
-        socket,
-        written(&bound).ok_or("its address is of no known kind")?,
-    ))
+    let address = written(&bound).ok_or("its address is of no known kind")?;
+    Ok((kind, address))
 }
 
 fn written(address: &SockaddrStorage) -> Option<String> {
@@ -113,8 +136,8 @@ pub(crate) fn means(address: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
-    use std::os::unix::net::UnixListener;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::{UnixDatagram, UnixListener};
 
     #[test]
     fn only_what_is_for_this_process_counts() {
@@ -135,15 +158,64 @@ mod tests {
     fn sockets_are_named_by_where_they_listen() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = tcp.local_addr().unwrap().to_string();
-        assert_eq!(listening(tcp.into()).unwrap().1, address);
+        let udp = UdpSocket::bind(&address).unwrap();
         let path = std::env::temp_dir().join(format!("activation-{}.sock", std::process::id()));
         let unix = UnixListener::bind(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let (_socket, address) = listening(unix.into()).unwrap();
-        assert_eq!(address, path.to_str().unwrap());
+        let unix_datagrams = UnixDatagram::bind(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let path = path.to_str().unwrap();
+        for (socket, expected) in [
+            (tcp.into(), (SocketKind::Stream, address.clone())),
+            (udp.into(), (SocketKind::Datagram, address)),
+            (unix.into(), (SocketKind::Stream, path.to_string())),
+            (
+                unix_datagrams.into(),
+                (SocketKind::Datagram, path.to_string()),
+            ),
+        ] {
+            assert_eq!(recognised(&socket).unwrap(), expected);
+        }
+    }
 
+    #[test]
+    fn names_are_given_once_for_each_transport() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        let udp = UdpSocket::bind(address).unwrap();
+        let mut sockets = vec![];
+        enter(&mut sockets, "dns", tcp.into());
+        enter(&mut sockets, "dns", udp.try_clone().unwrap().into());
+        enter(&mut sockets, "dns", udp.into());
+        let what: Vec<_> = sockets.iter().map(|s| (s.kind, s.name.clone())).collect();
+        let name = format!("external:dns:{address}");
+        use SocketKind::{Datagram, Stream};
+        let second = format!("{name}#2");
+        assert_eq!(
+            what,
+            [(Stream, name.clone()), (Datagram, name), (Datagram, second)]
+        );
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_open_for_this_program_alone() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(listening(file.into()).is_err());
+        let (unnamed, _far) = UnixDatagram::pair().unwrap();
+        for fd in [OwnedFd::from(connection), file.into(), unnamed.into()] {
+            fcntl(&fd, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+            let number = fd.as_raw_fd();
+            let mut sockets = vec![];
+            enter(&mut sockets, "stored", fd);
+            assert!(sockets.is_empty());
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}"));
+            let info = info.expect("it was closed");
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+            let flags = i32::from_str_radix(flags.unwrap().trim(), 8).unwrap();
+            assert_ne!(flags & libc::O_CLOEXEC, 0);
+            let _ = nix::unistd::close(number);
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Listening sockets under the names they are bound to, so that they can be handed on.
+//! Sockets under the transports and addresses they are bound to, so that they can be handed on.
 
 use super::activation::means;
-use super::handover::{Handover, Sockets};
+use super::datagrams::Datagrams;
+use super::handover::{Given, GivenFd, Handover, Passed};
 use nix::NixPath;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -19,11 +20,24 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The table of listening sockets that is shared by all services of a server.
 pub type ListenFds = Arc<Mutex<Fds>>;
 
-/// Listening sockets by the address they are bound to (`127.0.0.1:80`, `/run/proxy.sock`).
+/// What a socket carries. Each kind has ports of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SocketKind {
+    /// It listens for connections.
+    Stream,
+    /// Datagrams arrive at it.
+    Datagram,
+}
+
+/// Listening sockets by the address they are bound to (`127.0.0.1:80`, `/run/proxy.sock`), and beside them
+/// sockets of datagrams by theirs: the same address may be in both. All are handed to the next server in an
+/// upgrade.
 ///
-/// The table does not own the descriptors: whoever claimed one closes it.
+/// Methods that do not say otherwise are about sockets that listen for connections. The table does not own
+/// their descriptors: whoever claimed one closes it. Of a socket of datagrams it keeps a descriptor of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Fds {
+    pub(super) datagrams: Datagrams,
     by_address: HashMap<String, RawFd>,
     /// Of these, those that this process received and that nobody has claimed: they are owned here. Shared
     /// among clones of the table.
@@ -104,12 +118,13 @@ impl Fds {
         self.claimed.remove(name);
     }
 
-    /// Whether no socket is known.
+    /// Whether no socket is known, of datagrams or otherwise.
     pub fn is_empty(&self) -> bool {
-        self.by_address.is_empty()
+        self.by_address.is_empty() && self.datagrams.is_empty()
     }
 
-    /// The table as two lists of equal length, in the order of the addresses.
+    /// The listening sockets as two lists of equal length, in the order of the addresses. Sockets of datagrams
+    /// are not among them; [`Fds::send_to_sock`] sends those too.
     pub fn serialize(&self) -> (Vec<String>, Vec<RawFd>) {
         let mut entries: Vec<(&String, &RawFd)> = self.by_address.iter().collect();
         entries.sort();
@@ -126,22 +141,36 @@ impl Fds {
         }
     }
 
-    /// Sends all sockets to the process that waits for them in [`Fds::get_from_sock`] on the same path;
-    /// waits for it for a minute. Returns how many were sent. They stay open here too. Blocks.
+    /// Sends all sockets, those of datagrams too, to the process that waits for them in
+    /// [`Fds::get_from_sock`] on the same path; waits for it for a minute. Returns how many were sent. They
+    /// stay open here too. Blocks.
     ///
     /// # Errors
-    /// When nobody takes them, or the process that would belongs to another user.
+    /// When nobody takes them, or the process that would belongs to another user (`EPERM`) or speaks another
+    /// version of the hand-over (`EPROTONOSUPPORT`).
     pub fn send_to_sock<P>(&self, path: &P) -> Result<usize, nix::Error>
     where
         P: ?Sized + NixPath + Display,
     {
         let path = owned_path(path)?;
-        let (names, fds) = self.serialize();
         let deadline = Instant::now() + HANDOVER_TIMEOUT;
-        Handover::give(&path, &names, &fds, deadline)
-            .and_then(|h| h.wait_until_accepting(deadline))
-            .map_err(|e| number(&e))?;
-        Ok(fds.len())
+        Handover::give(&path, || self.given(), deadline)
+            .and_then(|(sent, handover)| {
+                handover.wait_until_accepting(deadline)?;
+                Ok(sent)
+            })
+            .map_err(|e| number(&e))
+    }
+
+    /// Everything that the next server gets.
+    pub(crate) fn given(&self) -> Vec<Given> {
+        let (names, numbers) = self.serialize();
+        let listening = names.into_iter().zip(numbers).map(|(name, fd)| Given {
+            kind: SocketKind::Stream,
+            name,
+            fd: GivenFd::Number(fd),
+        });
+        listening.chain(self.datagrams.given()).collect()
     }
 
     /// Receives the sockets that another process sends with [`Fds::send_to_sock`] to the same path;
@@ -149,7 +178,8 @@ impl Fds {
     /// killed. Blocks.
     ///
     /// # Errors
-    /// When nobody sends any, or the process that does belongs to another user.
+    /// When nobody sends any, or the process that does belongs to another user (`EPERM`) or speaks another
+    /// version of the hand-over (`EPROTONOSUPPORT`).
     pub fn get_from_sock<P>(&mut self, path: &P) -> Result<(), nix::Error>
     where
         P: ?Sized + NixPath + Display,
@@ -162,15 +192,20 @@ impl Fds {
     }
 
     /// Enters sockets that were passed to this process. Whoever claims one owns it.
-    pub(crate) fn receive(&mut self, sockets: Sockets) {
-        for (name, fd) in sockets {
-            self.by_address.insert(name.clone(), fd.as_raw_fd());
-            self.received.insert(name, Arc::new(fd));
+    pub(crate) fn receive(&mut self, sockets: Vec<Passed>) {
+        for Passed { kind, name, fd } in sockets {
+            match kind {
+                SocketKind::Stream => {
+                    self.by_address.insert(name.clone(), fd.as_raw_fd());
+                    self.received.insert(name, Arc::new(fd));
+                }
+                SocketKind::Datagram => self.datagrams.receive(name, fd),
+            }
         }
     }
 
-    /// Closes and forgets every socket that was passed to this process and that nobody claimed; returns
-    /// their names.
+    /// Closes and forgets every listening socket that was passed to this process and that nobody claimed;
+    /// returns their names.
     pub(crate) fn close_orphans(&mut self) -> Vec<String> {
         let claimed = std::mem::take(&mut self.claimed);
         let closed = self.close_unclaimed(&claimed);
@@ -188,8 +223,8 @@ impl Fds {
         self.handed_over
     }
 
-    /// Closes and forgets every socket whose address is not in `keep`; returns the addresses of
-    /// those that were closed, in order. A socket that nobody listens on any more would otherwise
+    /// Closes and forgets every listening socket whose address is not in `keep`; returns the addresses of
+    /// those that were closed, in order. Sockets of datagrams stay. A socket that nobody listens on any more would otherwise
     /// take connections that nobody answers.
     pub fn close_unclaimed(&mut self, keep: &HashSet<String>) -> Vec<String> {
         let mut closed: Vec<String> = self
@@ -221,6 +256,7 @@ fn number(error: &std::io::Error) -> nix::Error {
     error.raw_os_error().map_or(
         match error.kind() {
             std::io::ErrorKind::PermissionDenied => nix::Error::EPERM,
+            std::io::ErrorKind::Unsupported => nix::Error::EPROTONOSUPPORT,
             _ => other,
         },
         nix::Error::from_raw,
@@ -228,7 +264,7 @@ fn number(error: &std::io::Error) -> nix::Error {
 }
 
 /// The names of the sockets of one address, in order: `addr`, `addr#2`, `addr#3` ...
-fn names(bind: &str) -> impl Iterator<Item = String> {
+pub(super) fn names(bind: &str) -> impl Iterator<Item = String> {
     std::iter::once(bind.to_string()).chain((2..).map(move |n: u32| format!("{bind}#{n}")))
 }
 

@@ -1,18 +1,27 @@
-//! Handing listening sockets to another process over a Unix socket (unix(7), SCM_RIGHTS).
+//! Handing listening sockets, and bound ones of datagrams, to another process over a Unix socket (unix(7),
+//! SCM_RIGHTS).
 //!
 //! ```text
 //!   giver (runs)                         taker (starts)
 //!     connect ───────────────────────────▶ listen, accept
-//!     Part, Part, ..., Last ─────────────▶ names, with their descriptors
+//!     greeting: version, number ─────────▶ refuses another version, and says which one it takes
+//!     entries, entries, ... ─────────────▶ transports and names, with their descriptors
 //!     waits                                binds what is missing, starts its services
-//!     ◀──────────────────────────── Accepting
+//!     ◀──────────────────────────── accepting
 //!     stops accepting
 //! ```
 //!
 //! The giver goes on serving until the taker says that it accepts connections, and for good when the
-//! connection ends before that. The socket keeps the boundaries of messages (SOCK_SEQPACKET).
+//! connection ends before that. The socket keeps the boundaries of messages (SOCK_SEQPACKET), of which
+//! [`message`] has the format. A message has at most 253 descriptors and 128 KiB; how many messages there are
+//! is bounded by the descriptors that a process may have. Descriptors that arrived before something went wrong
+//! are closed.
 
+mod message;
+
+use super::SocketKind;
 use crate::sys::descriptor::{self, MOST_IN_A_MESSAGE};
+use message::{Entries, MOST_BYTES};
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect,
     getsockopt, listen, recv, recvmsg, sendmsg, setsockopt, socket, sockopt,
@@ -25,19 +34,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The most bytes of one message: every name is at most as long as the path of a Unix socket and a
-/// number, or as a host name and a port.
-const MOST_BYTES: usize = 128 * 1024;
 /// How often the giver looks whether the taker is there.
 const RETRY: Duration = Duration::from_millis(50);
-
-/// The first byte of a message.
-const PART: u8 = b'p';
-const LAST: u8 = b'l';
-const ACCEPTING: u8 = b'a';
 
 /// The connection between two servers.
 #[derive(Debug)]
@@ -45,52 +47,65 @@ pub(crate) struct Handover {
     connection: OwnedFd,
 }
 
-/// Sockets with their names.
-pub(crate) type Sockets = Vec<(String, OwnedFd)>;
+/// A socket that was passed to this process.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    pub(crate) kind: SocketKind,
+    pub(crate) name: String,
+    pub(crate) fd: OwnedFd,
+}
+
+/// A socket to be passed on.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) kind: SocketKind,
+    pub(crate) name: String,
+    pub(crate) fd: GivenFd,
+}
+
+#[derive(Debug)]
+pub(crate) enum GivenFd {
+    /// Whoever claimed it owns it.
+    Number(RawFd),
+    /// The table's own.
+    Shared(Arc<OwnedFd>),
+}
+
+impl AsRawFd for GivenFd {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            GivenFd::Number(number) => *number,
+            GivenFd::Shared(fd) => fd.as_raw_fd(),
+        }
+    }
+}
 
 impl Handover {
-    /// The giver's side: waits for the taker, at most until `deadline`, and sends it the sockets.
+    /// The giver's side: waits for the taker, at most until `deadline`, and sends it the sockets. They are
+    /// asked for when the taker is there: their descriptors may change until then. Returns how many there are
+    /// too.
     ///
     /// # Errors
-    /// When nobody takes them in time, or somebody who is not this user or root would.
+    /// When nobody takes them in time, or somebody who is not this user or root would, or the taker speaks
+    /// another version.
     pub(crate) fn give(
         path: &Path,
-        names: &[String],
-        fds: &[RawFd],
+        sockets: impl FnOnce() -> Vec<Given>,
         deadline: Instant,
-    ) -> io::Result<Self> {
-        let connection = loop {
-            match dial(path) {
-                Ok(connection) => break connection,
-                Err(e) if Instant::now() + RETRY < deadline => {
-                    let absent = matches!(
-                        e.kind(),
-                        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                    );
-                    if !absent {
-                        return Err(e);
-                    }
-                    thread::sleep(RETRY);
-                }
-                Err(e) => return Err(e),
-            }
-        };
+    ) -> io::Result<(usize, Self)> {
+        let connection = dial_until(path, deadline)?;
         set_deadline(&connection, deadline)?;
         check_peer(&connection, None)?;
-        let count = names.len().min(fds.len());
-        let parts = count.div_ceil(MOST_IN_A_MESSAGE).max(1);
-        for part in 0..parts {
-            let range = part * MOST_IN_A_MESSAGE..count.min((part + 1) * MOST_IN_A_MESSAGE);
-            let kind = if part + 1 == parts { LAST } else { PART };
-            let mut bytes = vec![kind];
-            for name in names.get(range.clone()).unwrap_or_default() {
-                bytes.extend_from_slice(name.as_bytes());
-                bytes.push(0);
-            }
-            let rights = fds.get(range).unwrap_or_default();
-            send(&connection, &bytes, rights)?;
+        let sockets = sockets();
+        if let Err(failed) = send_all(&connection, &sockets) {
+            // A taker that refused has said why before it closed the connection.
+            let said = answer(&connection).and_then(|a| message::verdict(&a));
+            let refused = said
+                .err()
+                .filter(|e| e.kind() == io::ErrorKind::Unsupported);
+            return Err(refused.unwrap_or(failed));
         }
-        Ok(Handover { connection })
+        Ok((sockets.len(), Handover { connection }))
     }
 
     /// The giver's side: waits until the taker accepts connections.
@@ -99,18 +114,7 @@ impl Handover {
     /// When it ended before, or did not say so until `deadline`: it can't be relied upon.
     pub(crate) fn wait_until_accepting(self, deadline: Instant) -> io::Result<()> {
         set_deadline(&self.connection, deadline)?;
-        let mut byte = [0; 1];
-        let read = uninterrupted(|| {
-            let mut parts = [IoSliceMut::new(&mut byte)];
-            let (fd, flags) = (self.connection.as_raw_fd(), MsgFlags::empty());
-            recvmsg::<UnixAddr>(fd, &mut parts, None, flags).map(|message| message.bytes)
-        })?;
-        match (read, byte) {
-            (1, [ACCEPTING]) => Ok(()),
-            _ => Err(io::Error::other(
-                "the other server ended before it accepted connections",
-            )),
-        }
+        message::verdict(&answer(&self.connection)?)
     }
 
     /// The taker's side: listens on `path`, which only this user may connect to, and receives the
@@ -119,12 +123,12 @@ impl Handover {
     ///
     /// # Errors
     /// When nobody gives any until `deadline`, or somebody who is none of this user, root and `giver`
-    /// would.
+    /// would, or the giver speaks another version: it is told which one this is, and serves on.
     pub(crate) fn take(
         path: &Path,
         giver: Option<Uid>,
         deadline: Instant,
-    ) -> io::Result<(Sockets, Self)> {
+    ) -> io::Result<(Vec<Passed>, Self)> {
         let giver = giver.filter(|_| nix::unistd::geteuid().is_root());
         remove_stale(path)?;
         let listener = new_socket()?;
@@ -135,8 +139,7 @@ impl Handover {
         let connection = connection?;
         set_deadline(&connection, deadline)?;
         check_peer(&connection, giver)?;
-        let mut sockets = Sockets::new();
-        while !receive(&connection, &mut sockets)? {}
+        let sockets = receive_all(&connection)?;
         Ok((sockets, Handover { connection }))
     }
 
@@ -145,7 +148,7 @@ impl Handover {
     /// # Errors
     /// When the giver has ended.
     pub(crate) fn accepting(self) -> io::Result<()> {
-        send(&self.connection, &[ACCEPTING], &[])
+        send(&self.connection, &message::ACCEPTING, &[])
     }
 }
 
@@ -157,6 +160,26 @@ fn new_socket() -> io::Result<OwnedFd> {
         flags,
         None,
     )?)
+}
+
+/// Waits until somebody listens at `path`.
+fn dial_until(path: &Path, deadline: Instant) -> io::Result<OwnedFd> {
+    loop {
+        match dial(path) {
+            Ok(connection) => return Ok(connection),
+            Err(e) if Instant::now() + RETRY < deadline => {
+                let absent = matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                );
+                if !absent {
+                    return Err(e);
+                }
+                thread::sleep(RETRY);
+            }
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 fn dial(path: &Path) -> io::Result<OwnedFd> {
@@ -226,29 +249,86 @@ fn send(connection: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// Receives one message; returns whether it was the last one.
-fn receive(connection: &OwnedFd, sockets: &mut Sockets) -> io::Result<bool> {
+/// Sends the greeting and all sockets, in as many messages as it takes.
+fn send_all(connection: &OwnedFd, sockets: &[Given]) -> io::Result<()> {
+    send(connection, &message::greeting(sockets.len())?, &[])?;
+    let mut rest = sockets;
+    while !rest.is_empty() {
+        let mut entries = Entries::new();
+        for socket in rest {
+            if !entries.push(socket.kind, &socket.name, MOST_IN_A_MESSAGE)? {
+                break;
+            }
+        }
+        let (these, later) = rest
+            .split_at_checked(entries.sockets())
+            .unwrap_or((rest, &[]));
+        let rights: Vec<RawFd> = these.iter().map(|s| s.fd.as_raw_fd()).collect();
+        send(connection, entries.bytes(), &rights)?;
+        rest = later;
+    }
+    Ok(())
+}
+
+/// What the taker says; empty where it has ended.
+fn answer(connection: &OwnedFd) -> io::Result<Vec<u8>> {
+    let mut bytes = [0; 16];
+    let mut read = || {
+        uninterrupted(|| {
+            let mut parts = [IoSliceMut::new(&mut bytes)];
+            let (fd, flags) = (connection.as_raw_fd(), MsgFlags::empty());
+            recvmsg::<UnixAddr>(fd, &mut parts, None, flags).map(|message| message.bytes)
+        })
+    };
+    let length = match read() {
+        // It closed without having read everything, which is told before what it said.
+        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => read()?,
+        read => read?,
+    };
+    Ok(bytes.get(..length).unwrap_or_default().to_vec())
+}
+
+/// Receives the greeting and as many sockets as it announces.
+fn receive_all(connection: &OwnedFd) -> io::Result<Vec<Passed>> {
+    let (greeting, none) = receive(connection)?;
+    let announced = message::sockets_announced(&greeting).inspect_err(|_| {
+        // A giver of the first version would not understand it, and takes the end of the connection for what
+        // it is.
+        let _ = send(connection, &message::refusal(), &[]);
+    })?;
+    if !none.is_empty() {
+        return Err(message::nonsense());
+    }
+    let announced = usize::try_from(announced).map_err(io::Error::other)?;
+    let mut sockets = vec![];
+    while sockets.len() < announced {
+        let (bytes, descriptors) = receive(connection)?;
+        let entries = message::entries(&bytes)?;
+        if entries.len() != descriptors.len() || entries.len() > announced - sockets.len() {
+            return Err(message::nonsense());
+        }
+        let passed = entries.into_iter().zip(descriptors);
+        sockets.extend(passed.map(|((kind, name), fd)| Passed { kind, name, fd }));
+    }
+    Ok(sockets)
+}
+
+/// Receives one message.
+fn receive(connection: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut bytes = vec![0; MOST_BYTES];
     // Waits; what is there then is received without waiting, so that no signal comes in between.
     uninterrupted(|| recv(connection.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK))?;
     let received = descriptor::receive(connection.as_fd(), &mut bytes)?;
-    let (length, descriptors) = (received.length, received.descriptors);
-    let broken = || io::Error::new(io::ErrorKind::InvalidData, "the other server sent nonsense");
-    let (kind, names) = match bytes.get(..length).and_then(<[u8]>::split_first) {
-        Some((kind @ &(PART | LAST), names)) if !received.is_cut => (*kind, names),
-        Some(_) => return Err(broken()),
-        None => return Err(io::Error::other("the other server ended in the middle")),
-    };
-    let names = names.strip_suffix(&[0]).map(|n| n.split(|byte| *byte == 0));
-    let names: Vec<&[u8]> = names.map_or(vec![], Iterator::collect);
-    if names.len() != descriptors.len() {
-        return Err(broken());
+    if received.is_cut {
+        return Err(io::Error::other(
+            "a message of the other server came in part; may this process open enough files?",
+        ));
     }
-    for (name, fd) in names.into_iter().zip(descriptors) {
-        let name = String::from_utf8(name.to_vec()).map_err(|_| broken())?;
-        sockets.push((name, fd));
+    if received.length == 0 {
+        return Err(io::Error::other("the other server ended in the middle"));
     }
-    Ok(kind == LAST)
+    bytes.truncate(received.length);
+    Ok((bytes, received.descriptors))
 }
 
 /// Removes the socket of a taker that was killed. One that somebody listens on stays, as does what
@@ -278,26 +358,36 @@ mod tests {
         Instant::now() + Duration::from_secs(10)
     }
 
+    fn given(kind: SocketKind, name: &str, fd: &impl AsRawFd) -> Given {
+        Given {
+            kind,
+            name: name.to_string(),
+            fd: GivenFd::Number(fd.as_raw_fd()),
+        }
+    }
+
     #[test]
     fn sockets_arrive_with_their_names_and_close_on_exec() {
         for count in [0, 1, MOST_IN_A_MESSAGE, MOST_IN_A_MESSAGE + 1] {
             let path = fresh_path();
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let names: Vec<String> = (0..count).map(|n| format!("address#{n}")).collect();
-            let fds = vec![listener.as_raw_fd(); count];
-            let (to, sent) = (path.clone(), names.clone());
+            let named = |name: &String| given(SocketKind::Stream, name, &listener);
+            let sent: Vec<Given> = names.iter().map(named).collect();
+            let to = path.clone();
             let giver = thread::spawn(move || {
-                let handover = Handover::give(&to, &sent, &fds, soon())?;
-                handover.wait_until_accepting(soon())
+                let (sent, handover) = Handover::give(&to, || sent, soon())?;
+                handover.wait_until_accepting(soon())?;
+                io::Result::Ok(sent)
             });
             let (sockets, handover) = Handover::take(&path, None, soon()).unwrap();
             assert!(!path.exists());
             assert!(!giver.is_finished(), "serves until the other one does");
             handover.accepting().unwrap();
-            giver.join().unwrap().unwrap();
-            let (received, fds): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
+            assert_eq!(giver.join().unwrap().unwrap(), count);
+            let received: Vec<String> = sockets.iter().map(|s| s.name.clone()).collect();
             assert_eq!(received, names);
-            for fd in fds {
+            for Passed { fd, .. } in sockets {
                 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
                 let flags = fcntl(&fd, FcntlArg::F_GETFD).unwrap();
                 assert!(FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC));
@@ -308,11 +398,109 @@ mod tests {
     }
 
     #[test]
+    fn sockets_of_both_transports_share_a_port_and_long_names_share_no_message() {
+        let path = fresh_path();
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        let udp = std::net::UdpSocket::bind(address).unwrap();
+        let name = address.to_string();
+        let long = "/".repeat(60_000);
+        let sent = vec![
+            given(SocketKind::Stream, &name, &tcp),
+            given(SocketKind::Datagram, &name, &udp),
+            given(SocketKind::Stream, "\0abstract", &tcp),
+            given(SocketKind::Stream, &long, &tcp),
+            given(SocketKind::Datagram, &long, &udp),
+            given(SocketKind::Stream, &long, &tcp),
+        ];
+        let to = path.clone();
+        let giver = thread::spawn(move || Handover::give(&to, || sent, soon()).map(drop));
+        let (sockets, _handover) = Handover::take(&path, None, soon()).unwrap();
+        giver.join().unwrap().unwrap();
+        let what: Vec<_> = sockets.iter().map(|s| (s.kind, s.name.as_str())).collect();
+        use SocketKind::{Datagram, Stream};
+        assert_eq!(
+            what[..3],
+            [(Stream, &*name), (Datagram, &name), (Stream, "\0abstract")]
+        );
+        assert_eq!(
+            what[3..],
+            [(Stream, &*long), (Datagram, &long), (Stream, &long)]
+        );
+        let second = std::net::UdpSocket::from(sockets.into_iter().nth(1).unwrap().fd);
+        udp.send_to(b"x", address).unwrap();
+        assert_eq!(second.recv(&mut [0; 8]).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_taker_of_another_version_is_named_whatever_it_left_unread() {
+        // Few bytes: all was sent when the refusal comes. Many: some is still to be sent.
+        for (count, length) in [(0, 0), (1, 1), (12, 60_000)] {
+            let path = fresh_path();
+            let to = path.clone();
+            let giver = thread::spawn(move || {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let name = "a".repeat(length);
+                let many = (0..count).map(|_| given(SocketKind::Stream, &name, &listener));
+                let (_, handover) = Handover::give(&to, || many.collect(), soon())?;
+                handover.wait_until_accepting(soon())
+            });
+            let listener = new_socket().unwrap();
+            bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+            let connection = accept_one(&listener, &path, None, soon()).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            let (greeting, _) = receive(&connection).unwrap();
+            assert_eq!(greeting.get(..3), Some(&[b'v', 0, 2][..]));
+            send(&connection, &[b'r', 0, 9], &[]).unwrap();
+            drop(connection);
+            let error = giver.join().unwrap().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{count}: {error}");
+            assert!(error.to_string().contains("version 9"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_giver_of_another_version_is_told_and_loses_nothing() {
+        for (greeting, version) in [
+            (&b"l127.0.0.1:80\0"[..], "version 1"),
+            (b"v\0\x03", "version 3"),
+        ] {
+            let path = fresh_path();
+            let to = path.clone();
+            let (kept, sent) = std::os::unix::net::UnixStream::pair().unwrap();
+            let giver = thread::spawn(move || {
+                let connection = dial_until(&to, soon()).unwrap();
+                send(&connection, greeting, &[sent.as_raw_fd()]).unwrap();
+                set_deadline(&connection, soon()).unwrap();
+                answer(&connection).unwrap()
+            });
+            let error = Handover::take(&path, None, soon()).unwrap_err();
+            assert!(error.to_string().contains(version), "{error}");
+            assert_eq!(giver.join().unwrap(), message::refusal());
+            is_closed(kept);
+        }
+    }
+
+    /// Whether nobody holds the other end.
+    fn is_closed(mut kept: std::os::unix::net::UnixStream) {
+        use std::io::Read;
+        kept.set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        assert_eq!(
+            kept.read(&mut [0]).unwrap(),
+            0,
+            "a descriptor was left open"
+        );
+    }
+
+    #[test]
     fn a_taker_that_ends_early_is_an_error_for_the_giver() {
         let path = fresh_path();
         let to = path.clone();
         let giver = thread::spawn(move || {
-            Handover::give(&to, &[], &[], soon())?.wait_until_accepting(soon())
+            Handover::give(&to, Vec::new, soon())?
+                .1
+                .wait_until_accepting(soon())
         });
         drop(Handover::take(&path, None, soon()).unwrap());
         let error = giver.join().unwrap().unwrap_err();
@@ -323,7 +511,7 @@ mod tests {
     fn waiting_for_the_other_one_has_an_end() {
         let soon = || Instant::now() + Duration::from_millis(100);
         let path = fresh_path();
-        assert!(Handover::give(&path, &[], &[], soon()).is_err());
+        assert!(Handover::give(&path, Vec::new, soon()).is_err());
         assert!(Handover::take(&path, None, soon()).is_err());
         assert!(!path.exists(), "nothing is left behind");
     }
@@ -335,7 +523,7 @@ mod tests {
         bind(stale.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
         drop(stale);
         let to = path.clone();
-        let giver = thread::spawn(move || Handover::give(&to, &[], &[], soon()).map(drop));
+        let giver = thread::spawn(move || Handover::give(&to, Vec::new, soon()).map(drop));
         Handover::take(&path, None, soon()).unwrap();
         giver.join().unwrap().unwrap();
 
@@ -346,21 +534,40 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
-        for message in [&b"x"[..], b"pno end", b"lname\0", &[b'l', 0xff, 0]] {
+    fn nonsense_is_refused_and_its_descriptors_are_closed() {
+        let greeting = |sockets| message::greeting(sockets).unwrap();
+        // Each message comes with one descriptor where `true` stands beside it.
+        let conversations: [&[(Vec<u8>, bool)]; 8] = [
+            &[(b"x".to_vec(), true)],
+            &[(greeting(0), true)],
+            &[(greeting(1), false), (b"e".to_vec(), true)],
+            &[(greeting(1), false), (b"es\0\x01a".to_vec(), false)],
+            &[(greeting(1), false), (b"es\0\x01ad\0\x01a".to_vec(), true)],
+            &[(greeting(1), false), (b"es\0\x01\xff".to_vec(), true)],
+            &[
+                (greeting(2), false),
+                (b"es\0\x01a".to_vec(), true),
+                (greeting(1), true),
+            ],
+            &[(greeting(2), false), (b"es\0\x01a".to_vec(), true)],
+        ];
+        for conversation in conversations {
             let path = fresh_path();
             let to = path.clone();
+            let (kept, sent) = std::os::unix::net::UnixStream::pair().unwrap();
+            let said = conversation.to_vec();
             let giver = thread::spawn(move || {
-                let connection = loop {
-                    match dial(&to) {
-                        Ok(connection) => break connection,
-                        Err(_) => thread::sleep(Duration::from_millis(1)),
-                    }
-                };
-                send(&connection, message, &[]).unwrap();
+                let connection = dial_until(&to, soon()).unwrap();
+                for (bytes, passes) in said {
+                    let fds = [sent.as_raw_fd()];
+                    // The taker may have ended already.
+                    let _ = send(&connection, &bytes, if passes { &fds } else { &[] });
+                }
             });
-            assert!(Handover::take(&path, None, soon()).is_err(), "{message:?}");
+            let taken = Handover::take(&path, None, soon());
+            assert!(taken.is_err(), "{conversation:?}");
             giver.join().unwrap();
+            is_closed(kept);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod activation;
 mod conf;
+mod datagrams;
 pub(crate) mod drain;
 mod fds;
 mod handover;
@@ -13,7 +14,7 @@ mod signals;
 
 pub(crate) use activation::{is_external, sockets_of_the_service_manager};
 pub use conf::ServerConf;
-pub(crate) use fds::Claimed;
+pub(crate) use fds::{Claimed, SocketKind};
 pub use fds::{Fds, ListenFds};
 pub(crate) use handover::Handover;
 pub use options::Opt;

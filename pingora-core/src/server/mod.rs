@@ -291,13 +291,17 @@ impl Server {
         let path = &self.configuration.upgrade_sock;
         let deadline = Instant::now() + self.configuration.handover_timeout();
         let giver = daemon::account(&self.configuration)?.map(|user| user.uid);
-        let (sockets, handover) = Handover::take(Path::new(path), giver, deadline).map_err(|e| {
-            let message = format!(
-                "can't take over from the running server by {path}: {e}; was SIGQUIT sent to it?"
-            );
-            Error::explain(ErrorType::InternalError, message).into_in()
-        })?;
-        info!("took over {} listening sockets", sockets.len());
+        let (sockets, handover) =
+            Handover::take(Path::new(path), giver, deadline).map_err(|e| {
+                let advice = match e.kind() {
+                    std::io::ErrorKind::Unsupported => "stop it, and start this one without -u",
+                    _ => "was SIGQUIT sent to it?",
+                };
+                let message =
+                    format!("can't take over from the running server by {path}: {e}; {advice}");
+                Error::explain(ErrorType::InternalError, message).into_in()
+            })?;
+        info!("took over {} sockets", sockets.len());
         fds.receive(sockets);
         Ok(handover)
     }
@@ -490,6 +494,8 @@ impl Service for Bootstrapped {
 
 #[cfg(test)]
 mod daemon_tests;
+#[cfg(test)]
+mod datagram_tests;
 #[cfg(test)]
 mod process_tests;
 #[cfg(test)]

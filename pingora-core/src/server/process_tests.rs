@@ -150,14 +150,14 @@ pub(super) fn poll<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The child, which does not outlive the test.
-struct Running(Child);
+pub(super) struct Running(pub(super) Child);
 
 impl Running {
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
     }
 
-    fn end(&mut self) -> ExitStatus {
+    pub(super) fn end(&mut self) -> ExitStatus {
         poll("the end", || self.0.try_wait().unwrap())
     }
 }

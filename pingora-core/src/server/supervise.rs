@@ -61,6 +61,10 @@ enum Outcome {
     Hurried,
 }
 
+/// How long after it became ready a service may still take a socket of datagrams: a service that takes it
+/// where it starts counts as ready before.
+const LATE: Duration = Duration::from_secs(10);
+
 /// A server whose sockets are bound.
 pub(super) struct Supervisor {
     pub(super) configuration: Arc<ServerConf>,
@@ -339,9 +343,18 @@ impl Announcement {
         for name in orphans {
             warn!("no service listens on {name} any more; it was closed");
         }
-        if std::mem::replace(&mut self.made, true) {
-            return;
+        if !std::mem::replace(&mut self.made, true) {
+            self.announce();
         }
+        tokio::time::sleep(LATE).await;
+        let orphans = self.fds.lock().await.close_orphaned_datagrams();
+        for name in orphans {
+            warn!("no service has taken the socket of datagrams {name}; it was closed");
+        }
+    }
+
+    /// Tells everybody who waits for this server that it serves.
+    fn announce(&mut self) {
         remind();
         // Before the server before this one ends, whose end would be that of the service.
         self.manager.ready();
@@ -361,13 +374,15 @@ impl Announcement {
 async fn hand_over(conf: Arc<ServerConf>, fds: ListenFds) -> io::Result<()> {
     let path = PathBuf::from(&conf.upgrade_sock);
     let deadline = Instant::now() + conf.handover_timeout();
-    let (names, sockets) = fds.lock().await.serialize();
+    let table = fds.clone();
     let (done, result) = oneshot::channel();
     thread::Builder::new()
         .name("handover".into())
         .spawn(move || {
-            let given = Handover::give(&path, &names, &sockets, deadline);
-            let _ = done.send(given.and_then(|h| h.wait_until_accepting(deadline)));
+            // As they are when the next server is there, not when the signal came.
+            let sockets = || table.blocking_lock().given();
+            let given = Handover::give(&path, sockets, deadline);
+            let _ = done.send(given.and_then(|(_, h)| h.wait_until_accepting(deadline)));
         })?;
     result
         .await

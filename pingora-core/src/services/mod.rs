@@ -2,6 +2,7 @@
 //! for which.
 
 pub mod background;
+pub mod datagram;
 mod dependencies;
 pub mod listening;
 mod ready;

@@ -1,8 +1,6 @@
 //! Taking hold of file descriptors.
 
-use nix::cmsg_space;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -130,33 +128,81 @@ pub(crate) struct Received {
     pub(crate) descriptors: Vec<OwnedFd>,
 }
 
-/// Receives one message with the descriptors that come with it, close-on-exec.
+/// Receives one message with the descriptors that come with it, close-on-exec. Descriptors that fitted into a
+/// message that was cut are here too: whoever drops them closes them.
 ///
 /// # Errors
-/// Those of recvmsg(2).
+/// Those of recvmsg(2). An interrupted call is repeated.
 pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<Received> {
-    let mut control = cmsg_space!([RawFd; MOST_IN_A_MESSAGE]);
-    let mut parts = [IoSliceMut::new(bytes)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
-    let mut descriptors = vec![];
-    for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(numbers) = part {
-            // SAFETY: the kernel just made these descriptors for us, in the message that was received, of
-            // which nobody else knows; each of them is looked at once.
-            let owned = numbers
-                .into_iter()
-                .map(|n| unsafe { OwnedFd::from_raw_fd(n) });
-            descriptors.extend(owned);
+    receive_up_to(socket, bytes, MOST_IN_A_MESSAGE)
+}
+
+/// [`receive`] with room for about this many descriptors (the kernel rounds up).
+fn receive_up_to(socket: BorrowedFd<'_>, bytes: &mut [u8], most: usize) -> io::Result<Received> {
+    let payload = (most * size_of::<RawFd>()) as libc::c_uint;
+    // SAFETY: arithmetic on a number, which is small.
+    let room = unsafe { libc::CMSG_SPACE(payload) } as usize;
+    // Of whole words, because control messages are aligned to them.
+    let mut control = vec![0usize; room.div_ceil(size_of::<usize>())];
+    let mut part = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: the structure consists of integers and pointers, for which zero is a value.
+    let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = room as _;
+    let length = loop {
+        let header = &raw mut header;
+        // SAFETY: the header describes `bytes` and `control`, which outlive the call; the kernel writes no
+        // more than their lengths.
+        let length = unsafe { libc::recvmsg(socket.as_raw_fd(), header, libc::MSG_CMSG_CLOEXEC) };
+        match usize::try_from(length) {
+            Ok(length) => break length,
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
         }
-    }
+    };
     Ok(Received {
-        length: message.bytes,
-        is_cut: message
-            .flags
-            .intersects(MsgFlags::MSG_CTRUNC | MsgFlags::MSG_TRUNC),
-        descriptors,
+        length,
+        is_cut: header.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0,
+        descriptors: passed_in(&header, &control),
     })
+}
+
+/// The descriptors of a message that recvmsg(2) has just filled in, whose control messages are in `control`.
+/// Must be called once for a message. The standard library and `nix` give none of a message that was cut, and
+/// would leave them open.
+fn passed_in(header: &libc::msghdr, control: &[usize]) -> Vec<OwnedFd> {
+    let mut descriptors = vec![];
+    let filled = header.msg_controllen.min(size_of_val(control));
+    // SAFETY: every byte of a word may be looked at, and `filled` is within the slice.
+    let bytes = unsafe { std::slice::from_raw_parts(control.as_ptr().cast::<u8>(), filled) };
+    let head = size_of::<libc::cmsghdr>();
+    let mut rest = bytes;
+    while rest.len() >= head {
+        // SAFETY: so many bytes are there, and every pattern of them is a value of this structure of integers.
+        let message: libc::cmsghdr = unsafe { std::ptr::read_unaligned(rest.as_ptr().cast()) };
+        let length = message.cmsg_len.clamp(head, rest.len());
+        let (this, next) = rest.split_at(length);
+        if (message.cmsg_level, message.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            let numbers = this.get(head..).unwrap_or_default().as_chunks().0;
+            for number in numbers {
+                // SAFETY: the kernel just made this descriptor for us, in the message that was received, of
+                // which nobody else knows; each is looked at once.
+                descriptors.push(unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(*number)) });
+            }
+        }
+        let padding = length.next_multiple_of(size_of::<usize>()) - length;
+        rest = next.get(padding..).unwrap_or_default();
+    }
+    descriptors
 }
 
 /// A descriptor that is registered with a runtime. It is lent for looking at only: whoever could put another
@@ -280,7 +326,7 @@ mod tests {
 
     #[test]
     fn descriptors_come_with_their_message() {
-        use nix::sys::socket::{ControlMessage, sendmsg};
+        use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
         use std::io::IoSlice;
         let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -298,5 +344,25 @@ mod tests {
             assert!(flags(&own).0, "close-on-exec");
             assert_eq!(TcpListener::from(own).local_addr().unwrap(), address);
         }
+    }
+
+    #[test]
+    fn descriptors_of_a_message_that_was_cut_are_not_left_open() {
+        use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+        use std::io::{IoSlice, Read};
+        let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (mut kept, sent) = std::os::unix::net::UnixStream::pair().unwrap();
+        let numbers = [sent.as_raw_fd(); 5];
+        let rights = [ControlMessage::ScmRights(&numbers)];
+        let bytes = [IoSlice::new(b"five")];
+        sendmsg::<()>(near.as_raw_fd(), &bytes, &rights, MsgFlags::empty(), None).unwrap();
+        drop(sent);
+        let received = receive_up_to(far.as_fd(), &mut [0; 8], 1).unwrap();
+        assert!(received.is_cut);
+        assert!((1..5).contains(&received.descriptors.len()));
+        drop(received);
+        kept.set_read_timeout(Some(std::time::Duration::from_secs(10)))
+            .unwrap();
+        assert_eq!(kept.read(&mut [0]).unwrap(), 0, "the last one was closed");
     }
 }
