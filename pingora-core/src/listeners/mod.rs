@@ -4,6 +4,7 @@ mod accept;
 mod address;
 mod bind;
 mod bound;
+mod clients;
 mod filter;
 pub mod tls;
 mod transport;
@@ -19,6 +20,7 @@ pub use tls::{TlsAccept, TlsAcceptCallbacks, TlsSettings};
 
 pub(crate) use accept::{Accepted, Acceptor};
 pub(crate) use bind::{BoundSocket, Place, check_address};
+pub(crate) use clients::OfClient;
 pub(crate) use transport::Transport;
 
 use crate::process::{Fds, ReloadHook};

@@ -2,15 +2,19 @@
 //! re-exported by [`crate::server`].
 
 mod activation;
+mod bounds;
 mod conf;
 pub(crate) mod drain;
 mod fds;
 mod handover;
 mod keys;
+pub(crate) mod memory;
 mod options;
 mod reload;
 
 pub(crate) use activation::{is_external, sockets_of_the_service_manager};
+pub use bounds::ServerBounds;
+pub(crate) use bounds::connections_per_client;
 pub use conf::ServerConf;
 pub use fds::{Fds, ListenFds};
 pub(crate) use handover::Handover;
