@@ -19,6 +19,8 @@ const LAST_WORDS: usize = 16 * 1024;
 const EVENTS_PER_TURN: u32 = 32;
 /// And after so many bytes.
 pub(crate) const BYTES_PER_TURN: usize = 256 * 1024;
+/// Who takes so many bytes of what waits within a time-out is slow, and who takes less has stalled.
+const FAIR_AMOUNT: usize = 4 * 1024;
 /// An exchange in which somebody is kept waiting for room, and nothing moves in any direction for
 /// so long, is ended: a client that uploads before it reads and a server that echoes would
 /// otherwise wait for each other for ever.
@@ -76,6 +78,9 @@ pub(crate) struct Turn {
     pub(crate) response: Relay,
     /// What has moved since the clock was last read, one bit per kind of deadline.
     moved: u32,
+    /// What each side has taken since it last moved, in bytes.
+    taken_downstream: usize,
+    taken_upstream: usize,
     /// The response is not read before this instant: a body filter asked for a delay.
     resume_at: Option<Instant>,
     /// The side that is asked first, alternating so that neither starves the other.
@@ -95,6 +100,8 @@ impl Turn {
             request: Relay::default(),
             response: Relay::default(),
             moved: u32::MAX,
+            taken_downstream: 0,
+            taken_upstream: 0,
             resume_at: None,
             downstream_first: false,
             events: 0,
@@ -161,6 +168,7 @@ impl Turn {
             return Poll::Ready(Event::Complete);
         }
         if !delayed && self.reads_response(exchange, down) && up.has_input() {
+            up.limit_reads(down.read_ahead());
             let event = self.poll_task(cx, up);
             if event.is_ready() {
                 return event;
@@ -197,18 +205,14 @@ impl Turn {
             if let Poll::Ready(Err(error)) = down.poll_flush(cx) {
                 return Poll::Ready(Event::DownstreamUnwritable(error));
             }
-            if down.queued() < before {
-                self.mark_moved(Deadline::DownstreamWrite);
-            }
+            self.count_taken(before, down.queued(), Deadline::DownstreamWrite);
         }
         if up.wants_flush() {
             let before = up.queued();
             if let Poll::Ready(Err(error)) = up.poll_flush(cx) {
                 return Poll::Ready(Event::UpstreamUnwritable(error));
             }
-            if up.queued() < before {
-                self.mark_moved(Deadline::UpstreamWrite);
-            }
+            self.count_taken(before, up.queued(), Deadline::UpstreamWrite);
         }
         Poll::Pending
     }
@@ -229,7 +233,10 @@ impl Turn {
 
     /// Whether the request may be read from: there is room for more of it.
     fn reads_body<U: UpstreamHalf>(&self, exchange: &Exchange, up: &U) -> bool {
-        exchange.wants_body() && up.queued() < QUEUE_MARK && !self.request.is_blocked()
+        exchange.wants_body()
+            && up.queued() < QUEUE_MARK
+            && !up.is_stalled()
+            && !self.request.is_blocked()
     }
 
     fn poll_response<D: DownstreamHalf, U: UpstreamHalf>(
@@ -244,7 +251,8 @@ impl Turn {
                 .response
                 .poll(cx, up.splice_source(), down.splice_sink());
             self.count_relayed(self.response.received, Deadline::UpstreamRead);
-            self.count_relayed(self.response.sent, Deadline::DownstreamWrite);
+            let (sent, left) = (self.response.sent, self.response.held());
+            self.count_taken(sent + left, left, Deadline::DownstreamWrite);
             match ready!(relayed) {
                 Relayed::Copy => {}
                 Relayed::Yield => return yielded(cx),
@@ -255,7 +263,10 @@ impl Turn {
             }
         }
         match self.reads_response(exchange, down) {
-            true => self.poll_task(cx, up),
+            true => {
+                up.limit_reads(down.read_ahead());
+                self.poll_task(cx, up)
+            }
             false => Poll::Pending,
         }
     }
@@ -305,7 +316,8 @@ impl Turn {
                 .request
                 .poll(cx, down.splice_source(), up.splice_sink());
             self.count_relayed(self.request.received, Deadline::DownstreamRead);
-            self.count_relayed(self.request.sent, Deadline::UpstreamWrite);
+            let (sent, left) = (self.request.sent, self.request.held());
+            self.count_taken(sent + left, left, Deadline::UpstreamWrite);
             match ready!(relayed) {
                 Relayed::Copy => {}
                 Relayed::Yield => return yielded(cx),
@@ -327,6 +339,20 @@ impl Turn {
                 Err(error) => Event::DownstreamFailed(error),
             }
         })
+    }
+
+    /// Of what was queued before a write, less is now. A peer that takes a byte now and then does not
+    /// move for that: it has to take all that waits, or a fair amount.
+    fn count_taken(&mut self, before: usize, now: usize, kind: Deadline) {
+        let drip = match kind {
+            Deadline::DownstreamWrite => &mut self.taken_downstream,
+            _ => &mut self.taken_upstream,
+        };
+        *drip += before.saturating_sub(now);
+        if *drip >= FAIR_AMOUNT || *drip > 0 && now == 0 {
+            *drip = 0;
+            self.mark_moved(kind);
+        }
     }
 
     fn count_relayed(&mut self, bytes: usize, kind: Deadline) {
@@ -361,6 +387,9 @@ impl Turn {
             upstream_write,
         } = self.limits;
         let down_blocked = down.wants_flush() || self.response.held() > 0;
+        if down_blocked {
+            up.count_held();
+        }
         let up_blocked = up.wants_flush() || self.request.held() > 0;
         let permission = down.awaits_continue();
         let reads_body = self.reads_body(exchange, up) && !exchange.tunnel && !permission;

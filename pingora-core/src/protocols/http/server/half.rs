@@ -1,6 +1,7 @@
 //! The session as an engine sees it.
 
 use super::Session;
+use crate::process::memory;
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::exchange::{DownstreamHalf, SpliceSink, SpliceSource};
 use crate::timeout::{Deadline, Deadlines};
@@ -48,7 +49,15 @@ impl DownstreamHalf for Session {
     }
 
     fn is_stalled(&self) -> bool {
-        matches!(self, Session::H2(s) if s.is_stalled())
+        let by_client = matches!(self, Session::H2(s) if s.is_stalled());
+        by_client || memory::is_short() && self.queued() > 0
+    }
+
+    fn read_ahead(&self) -> usize {
+        match self {
+            Session::H2(s) => s.read_ahead(),
+            _ => usize::MAX,
+        }
     }
 
     fn splice_source(&mut self) -> Option<SpliceSource<'_>> {

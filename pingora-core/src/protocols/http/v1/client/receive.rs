@@ -4,9 +4,9 @@ use super::{HttpSession, Inner};
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength};
 use crate::protocols::http::recycled::take_response;
-use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::input::{BodyEvent, HeadEvent};
 use crate::protocols::http::v1::timed::Timed;
+use crate::protocols::http::v1::{faults, large_head};
 use bytes::Bytes;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result, RetryType};
 use pingora_http::ResponseHeader;
@@ -55,6 +55,10 @@ impl Inner {
 
     fn begin_response(&mut self, head: Bytes) -> Result<(Box<ResponseHeader>, usize)> {
         let length = head.len();
+        self.large_head = large_head(length);
+        if self.large_head > 0 {
+            self.count_held();
+        }
         self.answered = true;
         let mut header = take_response();
         let forgive = self.allow_unsound_length;
@@ -109,6 +113,9 @@ impl Inner {
     }
 
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
+        if self.given_up {
+            return Poll::Ready(Err(faults::given_up(ErrorSource::Upstream)));
+        }
         if !self.head_received {
             let (header, _) = ready!(self.poll_head(cx))?;
             let mut end = self.head_received && !self.upgraded && self.ends_here();
@@ -144,6 +151,17 @@ impl Inner {
 }
 
 impl HttpSession {
+    /// Reads at most so many bytes at once from now on.
+    #[inline]
+    pub(crate) fn limit_reads(&mut self, bytes: usize) {
+        self.inner.input.limit_reads(bytes);
+    }
+
+    /// Enters what waits on this connection, in both directions, in the process's account.
+    pub(crate) fn count_held(&mut self) {
+        self.inner.count_held();
+    }
+
     /// The next piece of the response: heads (informational ones first), body, trailers, end. For
     /// engines; cancel-safe, no limit of time.
     pub fn poll_response_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {

@@ -99,6 +99,9 @@ impl Inner {
         self.decoder = BodyDecoder::default();
         self.body_read = 0;
         self.retry_buffer = None;
+        self.large_head = 0;
+        self.held.forget();
+        self.count_held();
         self.continue_state = Continue::NotExpected;
         if let Some(response) = self.response.take() {
             give_response(response);

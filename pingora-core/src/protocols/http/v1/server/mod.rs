@@ -11,6 +11,7 @@ mod tests;
 use super::input::Input;
 use super::output::OutQueue;
 use super::timed::Timed;
+use crate::process::memory::Held;
 use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts, RequestRules};
@@ -97,6 +98,9 @@ struct Inner {
     /// The write side is to be closed when the queue is empty (a tunnel's end of stream).
     close_after_flush: bool,
 
+    held: Held,
+    /// The size of the request's head in bytes, where it is worth being counted.
+    large_head: u32,
     keepalive: Keepalive,
     options: Options,
     user_context: Option<Box<dyn Any + Send + Sync>>,
@@ -194,6 +198,8 @@ impl HttpSession {
             resets: false,
             broken: false,
             close_after_flush: false,
+            held: Held::default(),
+            large_head: 0,
             keepalive: Keepalive {
                 timeout: Some(0),
                 reuses_remaining: None,

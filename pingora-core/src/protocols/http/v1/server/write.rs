@@ -23,7 +23,10 @@ const EMPTY: &[u8] = b"Content-Length: 0\r\n";
 impl Inner {
     /// Writes what waits. Cancel-safe.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let mut flushed = ready!(self.out.poll_flush(&mut self.io, cx));
+        let Poll::Ready(mut flushed) = self.out.poll_flush(&mut self.io, cx) else {
+            return self.poll_blocked(cx);
+        };
+        self.held.set(self.large_head as usize);
         if self.resets && flushed.is_ok() && self.encoder.is_done() {
             self.guard_end(false);
         }
@@ -36,6 +39,26 @@ impl Inner {
             self.out.clear();
             faults::write_failed(error, ErrorSource::Downstream)
         }))
+    }
+
+    /// The client does not take what waits.
+    fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
+        self.count_held();
+        match self.held.poll_given_up(cx) {
+            true => {
+                self.broken = true;
+                self.out.clear();
+                self.held.forget();
+                Poll::Ready(Err(faults::given_up(ErrorSource::Downstream)))
+            }
+            false => Poll::Pending,
+        }
+    }
+
+    /// Enters what waits on this connection in the process's account.
+    pub(super) fn count_held(&mut self) {
+        let head = self.large_head as usize;
+        self.held.set(head + self.out.len() + self.input.len());
     }
 
     /// Where the end of the connection is the end of a body, an end that comes too early, for whatever

@@ -1,7 +1,8 @@
 //! The connection with its guard: counts what passes.
 
 use super::budget::{Allowance, Budget, Offence};
-use super::frames::FrameScanner;
+use super::frames::{FrameScanner, kind};
+use crate::protocols::http::v2::ledger::Ledger;
 use crate::protocols::http::v2::server::PREFACE;
 use crate::protocols::tls::{SslDigest, TlsRef};
 use crate::protocols::{
@@ -66,6 +67,7 @@ pub(crate) struct Guarded {
     outgoing: FrameScanner,
     budget: Budget,
     watch: Arc<Watch>,
+    ledger: Option<Arc<Ledger>>,
     stopped: bool,
     /// What is read by a TLS library has to go into memory that is initialised, which the framing's
     /// is not: filling that with zeros would cost more than copying what has arrived.
@@ -73,8 +75,14 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// Guards a server's connection of which `ahead` was read already.
-    pub(crate) fn server(io: Stream, ahead: Bytes, allowance: Allowance) -> (Self, Arc<Watch>) {
+    /// Guards a server's connection of which `ahead` was read already. What is written is told to the
+    /// connection's `ledger`.
+    pub(crate) fn server(
+        io: Stream,
+        ahead: Bytes,
+        allowance: Allowance,
+        ledger: Option<Arc<Ledger>>,
+    ) -> (Self, Arc<Watch>) {
         let watch = Arc::new(Watch::default());
         let guarded = Guarded {
             through_scratch: io.get_ssl().is_some(),
@@ -84,6 +92,7 @@ impl Guarded {
             outgoing: FrameScanner::new(0),
             budget: Budget::new(allowance, Instant::now()),
             watch: watch.clone(),
+            ledger,
             stopped: false,
         };
         (guarded, watch)
@@ -121,19 +130,32 @@ impl Guarded {
     }
 
     fn count_sent(&mut self, bufs: &[IoSlice<'_>], mut n: usize) {
+        let mut payload = 0;
         for buf in bufs {
             let sent = buf.get(..n.min(buf.len())).unwrap_or_default();
             n -= sent.len();
             let budget = &mut self.budget;
-            let scanned = self
-                .outgoing
-                .scan(sent, |head| budget.sent(head, Instant::now));
+            let scanned = self.outgoing.scan(sent, |head| {
+                if head.kind == kind::DATA {
+                    payload += head.length as usize;
+                }
+                budget.sent(head, Instant::now)
+            });
             if let Err(offence) = scanned {
                 self.watch.note(offence);
             }
             if n == 0 {
-                return;
+                break;
             }
+        }
+        if let Some(ledger) = self.ledger.as_ref().filter(|_| payload > 0) {
+            ledger.wrote(payload);
+        }
+    }
+
+    fn note_blocked(&self, blocked: bool) {
+        if let Some(ledger) = &self.ledger {
+            ledger.note_blocked(blocked);
         }
     }
 }
@@ -179,7 +201,9 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.note_blocked(written.is_pending());
+        let n = ready!(written)?;
         self.count_sent(&[IoSlice::new(buf)], n);
         Poll::Ready(Ok(n))
     }
@@ -189,7 +213,9 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))?;
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.note_blocked(written.is_pending());
+        let n = ready!(written)?;
         self.count_sent(bufs, n);
         Poll::Ready(Ok(n))
     }

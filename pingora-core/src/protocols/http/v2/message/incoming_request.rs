@@ -16,12 +16,16 @@ pub(crate) struct IncomingRequest {
     pub(crate) expects_continue: bool,
     /// Whether this asks for a tunnel with a protocol of its own (RFC 8441 section 4).
     pub(crate) extended_connect: bool,
+    /// The size of the fields, in bytes as RFC 9113 section 6.5.2 counts them; 0 for a request that was
+    /// refused.
+    pub(crate) list_size: usize,
 }
 
 /// What one pass over the fields finds.
 #[derive(Debug, Default)]
 struct Seen {
     fields: usize,
+    list_size: usize,
     hosts: usize,
     lengths: usize,
     cookies: usize,
@@ -63,6 +67,7 @@ pub(crate) fn incoming_request(
         length,
         expects_continue: seen.expect,
         extended_connect,
+        list_size: seen.list_size,
     })
 }
 
@@ -70,6 +75,7 @@ fn look_at_fields(parts: &Parts) -> Result<Seen, Fault> {
     let mut seen = Seen::default();
     for (name, value) in &parts.headers {
         seen.fields += 1;
+        seen.list_size += name.as_str().len() + value.len() + 32;
         match classify(name) {
             Field::Other => {}
             Field::Host => seen.hosts += 1,

@@ -2,6 +2,7 @@
 
 use super::super::faults;
 use super::super::guard::{Guarded, Watch};
+use super::super::ledger::Ledger;
 use super::limits::windows;
 use super::{H2Limits, H2Options, HttpSession};
 use crate::protocols::http::error_resp;
@@ -32,19 +33,22 @@ pub async fn handshake(
     io: Stream,
     options: Option<H2Options>,
 ) -> Result<Connection<Stream, Bytes>> {
-    let connection = guarded_handshake(io, Bytes::new(), options, &H2Limits::default()).await?;
+    let limits = H2Limits::default();
+    let connection = guarded_handshake(io, Bytes::new(), options, &limits, None).await?;
     Ok(connection.0)
 }
 
 /// [`handshake`] on a connection of which `ahead` was read already. The watch tells when the peer has
 /// done something too often: its connection is to be ended then, and ends with an error if it is not.
+/// The ledger is that of its sessions.
 pub(crate) async fn guarded_handshake(
     io: Stream,
     ahead: Bytes,
     options: Option<H2Options>,
     limits: &H2Limits,
+    ledger: Option<Arc<Ledger>>,
 ) -> Result<(Connection<Stream, Bytes>, Arc<Watch>)> {
-    let (guarded, watch) = Guarded::server(io, ahead, limits.allowance());
+    let (guarded, watch) = Guarded::server(io, ahead, limits.allowance(), ledger);
     let io: Stream = Box::new(guarded);
     match limits.cap(options).handshake(io).await {
         Ok(connection) => Ok((connection, watch)),
@@ -75,7 +79,8 @@ impl HttpSession {
         let Some((request, respond)) = accepted else {
             return Ok(None);
         };
-        let mut session = HttpSession::new(request, respond, digest, &RequestRules::default());
+        let mut session =
+            HttpSession::new(request, respond, digest, &RequestRules::default(), None);
         if session.read_request().is_ok() {
             return Ok(Some(H2Accept::Session(session)));
         }

@@ -47,6 +47,10 @@ pub struct H2Limits {
     /// Frames that carry nothing: so many at once, more for what the client is sent, and a
     /// twentieth of them per second. 2000 by default.
     pub overhead_frames: u32,
+    /// What all streams of a connection may hold of their responses, in bytes, before they leave: from
+    /// there on a stream reads 4 KiB ahead of its client, or 16 KiB if the client takes them. 1 MiB by
+    /// default.
+    pub response_bytes: u32,
 }
 
 impl Default for H2Limits {
@@ -56,6 +60,7 @@ impl Default for H2Limits {
             concurrent_streams: 100,
             resets: 200,
             overhead_frames: 2000,
+            response_bytes: 1024 * 1024,
         }
     }
 }
