@@ -107,6 +107,10 @@ pub(super) async fn serve<SV>(app: &Arc<SV>, io: Stream, ahead: Bytes, shutdown:
 where
     SV: HttpServerApp + Send + Sync + 'static,
 {
+    if memory::level() >= Level::Scarce {
+        // All of its streams would be refused.
+        return memory::turn_away(Turned::Connection);
+    }
     let digest = Arc::new(Digest::of(&io));
     let options = app.server_options().cloned().unwrap_or_default();
     let limits = options.h2_limits();
@@ -149,7 +153,9 @@ where
     };
     poll_fn(|cx| driver.poll_behind_streams(cx)).await;
     // The socket is closed before the last streams have noticed.
+    let ledger = driver.ledger.clone();
     drop(driver);
+    ledger.close();
     shared.streams_ended().await;
 }
 

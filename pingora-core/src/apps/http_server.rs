@@ -379,6 +379,7 @@ async fn begins_with(session: &mut SessionV1, expected: &[u8], patience: Option<
 #[cold]
 async fn turn_away(mut session: SessionV1) {
     memory::turn_away(Turned::Request);
+    session.refuse_unread();
     session.set_server_keepalive(None);
     let answer = Box::new(error_resp::gen_error_response(503));
     // A client that is gone needs no answer.

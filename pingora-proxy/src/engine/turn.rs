@@ -344,13 +344,16 @@ impl Turn {
     /// Of what was queued before a write, less is now. A peer that takes a byte now and then does not
     /// move for that: it has to take all that waits, or a fair amount.
     fn count_taken(&mut self, before: usize, now: usize, kind: Deadline) {
-        let drip = match kind {
+        let taken = match kind {
             Deadline::DownstreamWrite => &mut self.taken_downstream,
             _ => &mut self.taken_upstream,
         };
-        *drip += before.saturating_sub(now);
-        if *drip >= FAIR_AMOUNT || *drip > 0 && now == 0 {
-            *drip = 0;
+        if now >= before {
+            return;
+        }
+        *taken += before - now;
+        if *taken >= FAIR_AMOUNT || now == 0 {
+            *taken = 0;
             self.mark_moved(kind);
         }
     }
@@ -387,10 +390,11 @@ impl Turn {
             upstream_write,
         } = self.limits;
         let down_blocked = down.wants_flush() || self.response.held() > 0;
-        if down_blocked {
-            up.count_held();
-        }
         let up_blocked = up.wants_flush() || self.request.held() > 0;
+        if down_blocked || up_blocked {
+            up.count_held();
+            down.count_held(up_blocked);
+        }
         let permission = down.awaits_continue();
         let reads_body = self.reads_body(exchange, up) && !exchange.tunnel && !permission;
         let waits = down_blocked || up_blocked || exchange.tunnel || self.resume_at.is_some();

@@ -132,6 +132,12 @@ impl Held {
         self.0 = None;
     }
 
+    /// Whether anything was entered since it was forgotten the last time.
+    #[inline]
+    pub(crate) fn is_entered(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// How many bytes are entered.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {

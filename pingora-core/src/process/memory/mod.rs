@@ -28,6 +28,11 @@ pub(crate) use holders::{Held, Holder};
 const CONNECTION: usize = 4 * 1024;
 /// What a TLS handshake costs besides, in bytes.
 const HANDSHAKE: usize = 48 * 1024;
+/// What the framing of a connection of HTTP/2 costs, in bytes: its tables and buffers.
+pub(crate) const FRAMING: usize = 40 * 1024;
+/// What an exchange costs that is kept waiting, in bytes: the session towards the upstream, and what its
+/// task has grown by.
+pub(crate) const EXCHANGE: usize = 4 * 1024;
 /// What a stream of HTTP/2 costs before anything waits on it, in bytes: its task, session and head.
 pub(crate) const STREAM: usize = 8 * 1024;
 

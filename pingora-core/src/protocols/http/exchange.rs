@@ -52,6 +52,10 @@ pub trait DownstreamHalf {
         false
     }
 
+    /// Enters what waits here in the process's account; `upload_waits`: so does what the client is sending.
+    /// Called before an exchange waits with something in a queue.
+    fn count_held(&mut self, _upload_waits: bool) {}
+
     /// How much of the response may be read at once, in bytes: less than everything where what is held
     /// for this client is about to be too much.
     fn read_ahead(&self) -> usize {

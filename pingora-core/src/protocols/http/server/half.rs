@@ -53,6 +53,14 @@ impl DownstreamHalf for Session {
         by_client || memory::is_short() && self.queued() > 0
     }
 
+    fn count_held(&mut self, upload_waits: bool) {
+        match self {
+            Session::H1(s) => s.count_held(),
+            Session::H2(s) if upload_waits => s.count_upload(),
+            _ => {}
+        }
+    }
+
     fn read_ahead(&self) -> usize {
         match self {
             Session::H2(s) => s.read_ahead(),

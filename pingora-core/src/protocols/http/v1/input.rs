@@ -63,8 +63,6 @@ pub(crate) struct Input {
     forgives_empty_lines: bool,
     /// The most bytes that one read takes, as far as it is less than usual; 0: as usual.
     most: u32,
-    /// Where direct reads go; lent by the worker.
-    direct: BytesMut,
 }
 
 impl Input {
@@ -275,9 +273,6 @@ impl Input {
     fn decode(&mut self, decoder: &mut BodyDecoder) -> Option<BodyEvent> {
         loop {
             if decoder.is_done() {
-                if self.direct.capacity() != 0 {
-                    local::give_chunk(std::mem::take(&mut self.direct));
-                }
                 return Some(BodyEvent::End);
             }
             if self.rest.is_empty() {
@@ -327,28 +322,26 @@ impl Input {
         io: &mut Stream,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if self.direct.capacity() == 0 {
-            self.direct = local::take_chunk();
-        }
-        // Takes the memory of earlier pieces back once they were written.
-        if !self.direct.try_reclaim(DIRECT_SIZE) {
-            self.direct = fallible::buffer(DIRECT_SIZE)?;
-        }
-        let read = tokio_util::io::poll_read_buf(Pin::new(io), cx, &mut self.direct);
-        if read.is_pending() {
-            // A peer that stalls in the middle of a body holds no memory of ours meanwhile.
-            local::give_chunk(std::mem::take(&mut self.direct));
-        }
-        let n = ready!(read)?;
-        self.rest = match n < DIRECT_SHARED {
-            true => {
-                let piece = fallible::copy(&self.direct)?;
-                self.direct.clear();
-                piece
-            }
-            false => self.direct.split().freeze(),
+        let mut direct = match local::take_chunk(DIRECT_SIZE) {
+            Some(chunk) => chunk,
+            None => fallible::buffer(DIRECT_SIZE)?,
         };
-        Poll::Ready(Ok(n))
+        let read = tokio_util::io::poll_read_buf(Pin::new(io), cx, &mut direct);
+        let piece = match read {
+            Poll::Ready(Ok(n)) if n < DIRECT_SHARED => fallible::copy(&direct).map(Some),
+            Poll::Ready(Ok(_)) => Ok(Some(direct.split().freeze())),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(None),
+        };
+        // Whoever stalls in the middle of a body, on either side, holds no memory of ours meanwhile.
+        local::give_chunk(direct);
+        match piece? {
+            Some(piece) => {
+                self.rest = piece;
+                Poll::Ready(Ok(self.rest.len()))
+            }
+            None => Poll::Pending,
+        }
     }
 
     /// Reads while nothing is expected: ready when the peer closed (`0`) or sent something, which

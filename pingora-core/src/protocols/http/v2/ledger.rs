@@ -11,7 +11,8 @@
 //! the queue is the stream's own, and what was handed over has room in the client's windows, so that it
 //! leaves as soon as the client reads from its socket.
 
-use crate::process::memory::{self, Holder};
+use super::server::CONNECTION_WINDOW;
+use crate::process::memory::{self, Holder, Level};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -21,6 +22,8 @@ use std::task::{Context, Poll, Waker};
 const LITTLE: usize = 4 * 1024;
 /// The same for one whose client takes what it is sent: a frame.
 const FRAME: usize = 16 * 1024;
+/// The window of the connection keeps all its uploads together below this, in bytes.
+const MOST_UPLOADS: usize = CONNECTION_WINDOW as usize;
 /// Changes by less, in bytes, are not told to the process's account.
 const GRAIN: usize = 16 * 1024;
 
@@ -35,6 +38,8 @@ pub(crate) struct Ledger {
     /// What the framing was handed and has not written, in bytes. More than the truth where streams were
     /// reset, until the socket takes everything.
     unwritten: AtomicUsize,
+    /// What the framing may hold of requests that nobody reads, in bytes.
+    uploads: AtomicUsize,
     /// Payload that was written so far, in bytes.
     written: AtomicU64,
     /// The socket has taken nothing the last time.
@@ -43,6 +48,7 @@ pub(crate) struct Ledger {
     /// Streams that wait for the framing to write. At most one entry for each.
     waiting: Mutex<Vec<Waker>>,
     waits: AtomicBool,
+    closed: AtomicBool,
 }
 
 impl Ledger {
@@ -53,11 +59,13 @@ impl Ledger {
             bound,
             queued: AtomicUsize::new(0),
             unwritten: AtomicUsize::new(0),
+            uploads: AtomicUsize::new(0),
             written: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
             waiting: Mutex::default(),
             waits: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -65,9 +73,18 @@ impl Ledger {
         self.queued.load(Ordering::Relaxed) + self.unwritten.load(Ordering::Relaxed)
     }
 
+    /// What streams may hold together at present: less while memory is scarce for all.
+    fn bound(&self) -> usize {
+        match memory::level() {
+            Level::Plenty => self.bound,
+            Level::Short => self.bound / 8,
+            Level::Scarce | Level::Exhausted => self.bound / 64,
+        }
+    }
+
     /// Whether streams may read next to nothing ahead of the client.
     pub(crate) fn is_full(&self) -> bool {
-        self.held() >= self.bound
+        self.held() >= self.bound()
     }
 
     /// How much a stream may read at once that has handed over `sent` bytes so far.
@@ -90,9 +107,24 @@ impl Ledger {
         self.settle();
     }
 
+    /// What the framing may hold of one request's body, of which `counted` bytes were counted, is so much
+    /// now.
+    pub(crate) fn note_upload(&self, counted: &mut usize, bytes: usize) {
+        match bytes.checked_sub(*counted) {
+            Some(0) => return,
+            Some(more) => self.uploads.fetch_add(more, Ordering::Relaxed),
+            None => self.uploads.fetch_sub(*counted - bytes, Ordering::Relaxed),
+        };
+        *counted = bytes;
+        self.settle();
+    }
+
     /// Ready when the framing may be handed something.
     pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        let has_room = || self.unwritten.load(Ordering::Acquire) < self.bound;
+        let has_room = || {
+            let unwritten = self.unwritten.load(Ordering::Acquire);
+            unwritten == 0 || unwritten < self.bound() || self.closed.load(Ordering::SeqCst)
+        };
         if has_room() {
             return Poll::Ready(());
         }
@@ -148,7 +180,7 @@ impl Ledger {
             self.unwritten.store(0, Ordering::Release);
         }
         if self.waits.load(Ordering::SeqCst)
-            && self.unwritten.load(Ordering::Relaxed) <= self.bound / 2
+            && self.unwritten.load(Ordering::Relaxed) <= self.bound() / 2
         {
             self.wake_all();
         }
@@ -165,10 +197,24 @@ impl Ledger {
         waiting.into_iter().for_each(Waker::wake);
     }
 
+    /// The connection is gone: nothing will be written, and nobody has to wait for that.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.unwritten.store(0, Ordering::Release);
+        self.wake_all();
+        self.settle();
+    }
+
     /// Tells the process's account.
     fn settle(&self) {
         let streams = self.streams.load(Ordering::Relaxed) * memory::STREAM;
-        self.holder.settle(self.held() + streams, GRAIN);
+        let framing = match self.closed.load(Ordering::Relaxed) {
+            true => 0,
+            false => memory::FRAMING,
+        };
+        let uploads = self.uploads.load(Ordering::Relaxed).min(MOST_UPLOADS);
+        let held = self.held() + uploads + streams + framing;
+        self.holder.settle(held, GRAIN);
     }
 
     /// Whether the connection is to be closed, because it holds most of all; whoever drives it is woken
@@ -225,6 +271,10 @@ mod tests {
         assert!(!ledger.waits.load(Ordering::SeqCst), "all were woken");
         assert!(poll_room(&ledger));
         assert_eq!(ledger.written(), BOUND as u64 / 2);
+        ledger.handed_over(BOUND);
+        assert!(!poll_room(&ledger));
+        ledger.close();
+        assert!(poll_room(&ledger), "they find out that it is gone");
     }
 
     #[test]
@@ -244,15 +294,34 @@ mod tests {
     #[test]
     fn the_process_hears_of_what_a_connection_holds() {
         let ledger = Ledger::new(BOUND);
+        ledger.turn_ended(0);
+        let framing = memory::FRAMING;
+        assert_eq!(ledger.holder.held(), framing);
         ledger.turn_ended(1);
-        assert_eq!(ledger.holder.held(), 0, "a single stream is not worth it");
+        assert_eq!(
+            ledger.holder.held(),
+            framing,
+            "a single stream is not worth it"
+        );
         ledger.turn_ended(50);
-        assert_eq!(ledger.holder.held(), 50 * memory::STREAM);
+        assert_eq!(ledger.holder.held(), framing + 50 * memory::STREAM);
         let mut counted = 0;
         ledger.requeue(&mut counted, 70_000);
-        assert_eq!(ledger.holder.held(), 50 * memory::STREAM + 70_000);
+        assert_eq!(ledger.holder.held(), framing + 50 * memory::STREAM + 70_000);
         ledger.requeue(&mut counted, 0);
         ledger.turn_ended(0);
+        assert_eq!(ledger.holder.held(), framing);
+        let mut uploads = [0; 20];
+        for counted in &mut uploads {
+            ledger.note_upload(counted, 128 * 1024);
+        }
+        assert_eq!(ledger.holder.held(), framing + MOST_UPLOADS);
+        assert!(!ledger.is_full(), "responses are not held back for it");
+        for counted in &mut uploads {
+            ledger.note_upload(counted, 0);
+        }
+        assert_eq!(ledger.holder.held(), framing);
+        ledger.close();
         assert_eq!(ledger.holder.held(), 0);
     }
 }

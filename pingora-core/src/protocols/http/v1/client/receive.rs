@@ -1,6 +1,7 @@
 //! Receiving the response.
 
 use super::{HttpSession, Inner};
+use crate::process::memory;
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength};
 use crate::protocols::http::recycled::take_response;
@@ -11,6 +12,9 @@ use bytes::Bytes;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result, RetryType};
 use pingora_http::ResponseHeader;
 use std::task::{Context, Poll, ready};
+
+/// What was read and waits to be handed out is counted from so many bytes on.
+const NOTABLE_REST: usize = 16 * 1024;
 
 impl Inner {
     /// The next head, informational or final. Cancel-safe.
@@ -56,9 +60,7 @@ impl Inner {
     fn begin_response(&mut self, head: Bytes) -> Result<(Box<ResponseHeader>, usize)> {
         let length = head.len();
         self.large_head = large_head(length);
-        if self.large_head > 0 {
-            self.count_held();
-        }
+        self.count_rest();
         self.answered = true;
         let mut header = take_response();
         let forgive = self.allow_unsound_length;
@@ -83,12 +85,21 @@ impl Inner {
         Ok((header, length))
     }
 
+    /// Counts what was read and not handed out yet, where that is much: it may take a while.
+    #[inline]
+    fn count_rest(&mut self) {
+        if self.input.len() >= NOTABLE_REST || self.large_head > 0 || self.held.is_entered() {
+            self.count_held(0);
+        }
+    }
+
     /// The next piece of the body; `None` at its end. Cancel-safe.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         let event = ready!(self.input.poll_body(&mut self.io, &mut self.decoder, cx));
         Poll::Ready(match event {
             Ok(BodyEvent::Data(data)) => {
                 self.body_received += data.len();
+                self.count_rest();
                 Ok(Some(data))
             }
             Ok(BodyEvent::End) => {
@@ -159,7 +170,7 @@ impl HttpSession {
 
     /// Enters what waits on this connection, in both directions, in the process's account.
     pub(crate) fn count_held(&mut self) {
-        self.inner.count_held();
+        self.inner.count_held(memory::EXCHANGE);
     }
 
     /// The next piece of the response: heads (informational ones first), body, trailers, end. For

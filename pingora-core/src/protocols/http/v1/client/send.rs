@@ -1,6 +1,7 @@
 //! Sending the request.
 
 use super::{HttpSession, Inner};
+use crate::process::memory;
 use crate::protocols::http::h1::{self, BodyEncoder};
 use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::timed::Timed;
@@ -33,7 +34,7 @@ impl Inner {
 
     /// The server does not take what waits.
     fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
-        self.count_held();
+        self.count_held(memory::EXCHANGE);
         match self.held.poll_given_up(cx) {
             true => {
                 // There is nothing to be heard either: it waits for the rest of the request.
@@ -48,10 +49,11 @@ impl Inner {
         }
     }
 
-    /// Enters what waits on this connection in the process's account.
-    pub(super) fn count_held(&mut self) {
+    /// Enters what waits on this connection in the process's account, and so much more.
+    pub(super) fn count_held(&mut self, more: usize) {
         let head = self.large_head as usize;
-        self.held.set(head + self.out.len() + self.input.len());
+        self.held
+            .set(more + head + self.out.held() + self.input.len());
     }
 
     fn queue_request(&mut self, request: &RequestHeader) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::super::timed::Timed;
 use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
 use crate::protocols::Stream;
-use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};
+use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts};
 use crate::protocols::http::recycled::give_response;
 use crate::protocols::http::{RecycledRequest, ReusableHttpStream};
 use bytes::Bytes;
@@ -74,13 +74,16 @@ impl Inner {
     }
 
     async fn close(&mut self) {
+        let lingers = self.must_linger();
+        // What was sent ahead of its turn is never looked at, and need not be held until then.
+        drop(self.input.take());
         let write_side = |inner: &mut Inner, cx: &mut Context<'_>| {
             ready!(inner.out.poll_flush(&mut inner.io, cx))?;
             Pin::new(&mut inner.io).poll_shutdown(cx)
         };
         let limit = self.write_limit();
         let closed = self.within(limit, write_side).await;
-        if matches!(closed, Some(Ok(()))) && self.must_linger() {
+        if matches!(closed, Some(Ok(()))) && lingers {
             let mut budget = LINGER_BYTES;
             self.within(Some(LINGER), |inner, cx| {
                 inner.poll_discard(cx, &mut budget)
@@ -202,6 +205,13 @@ impl HttpSession {
             // Nothing is on its way to us: closing the socket is as good, and one call cheaper.
             let _ = self.inner.flush().await;
         }
+    }
+
+    /// Gives up what was read of a request, because there is no memory for it.
+    pub(crate) fn refuse_unread(&mut self) {
+        self.inner.fault = Some(Fault::OUT_OF_MEMORY);
+        drop(self.inner.input.take());
+        self.inner.held.forget();
     }
 
     /// Takes the connection out, with what was read ahead.

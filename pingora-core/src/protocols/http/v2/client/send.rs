@@ -2,7 +2,7 @@
 
 use super::faults::{self, Progress};
 use super::{ConnectionRef, Http2Session, Inner};
-use crate::process::memory::Held;
+use crate::process::memory::{self, Held};
 use crate::protocols::http::v2::gather::{SHORT, gather};
 use crate::protocols::http::v2::message::{
     OutgoingRequest, PayloadLength, keep_allowed_trailers, outgoing_request,
@@ -238,7 +238,8 @@ impl Inner {
     /// while nobody takes it.
     pub(super) fn count_held(&mut self) {
         let received = self.receiving.held_by_framing();
-        self.sending.held.set(self.sending.queued + received);
+        let held = memory::EXCHANGE + self.sending.queued + received;
+        self.sending.held.set(held);
     }
 
     fn poll_hand_over(&mut self, cx: &mut Context<'_>, conn: &ConnectionRef) -> Poll<Result<()>> {

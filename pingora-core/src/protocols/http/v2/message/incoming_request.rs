@@ -16,8 +16,8 @@ pub(crate) struct IncomingRequest {
     pub(crate) expects_continue: bool,
     /// Whether this asks for a tunnel with a protocol of its own (RFC 8441 section 4).
     pub(crate) extended_connect: bool,
-    /// The size of the fields, in bytes as RFC 9113 section 6.5.2 counts them; 0 for a request that was
-    /// refused.
+    /// About the size of the fields, in bytes as RFC 9113 section 6.5.2 counts them, where a cookie in
+    /// pieces is one; 0 for a request that was refused.
     pub(crate) list_size: usize,
 }
 
@@ -75,9 +75,9 @@ fn look_at_fields(parts: &Parts) -> Result<Seen, Fault> {
     let mut seen = Seen::default();
     for (name, value) in &parts.headers {
         seen.fields += 1;
-        seen.list_size += name.as_str().len() + value.len() + 32;
+        seen.list_size += value.len() + 2;
         match classify(name) {
-            Field::Other => {}
+            Field::Other => seen.list_size += name.as_str().len() + 30,
             Field::Host => seen.hosts += 1,
             Field::ContentLength => seen.lengths += 1,
             Field::Cookie => seen.cookies += 1,

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// The same for all streams of a connection: so many stalled uploads keep the other streams of that
 /// client waiting.
-const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
+pub(crate) const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 /// Bytes of one response that are handed to the connection before it has written them.
 const SEND_BUFFER: usize = 64 * 1024;
 /// What frames of data that nobody took yet may cost, where each counts as 256 bytes at least. A whole

@@ -33,6 +33,7 @@ pub use accept::{H2Accept, default_h2_options, handshake};
 pub(crate) use accept::{accept, guarded_handshake};
 pub use finish::Idle;
 pub use h2::server::Builder as H2Options;
+pub(crate) use limits::CONNECTION_WINDOW;
 pub use limits::H2Limits;
 
 use super::ledger::Ledger;
@@ -107,6 +108,8 @@ struct Inner {
     /// Of the connection, and what is counted there for this stream.
     ledger: Option<Arc<Ledger>>,
     counted: usize,
+    /// The same, for what the client may send while nobody reads it.
+    upload_counted: usize,
     options: Options,
 }
 
@@ -207,6 +210,7 @@ impl HttpSession {
             broken: false,
             ledger,
             counted: 0,
+            upload_counted: 0,
             options: Options::default(),
         };
         let mut session = HttpSession {

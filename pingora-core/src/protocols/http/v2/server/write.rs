@@ -16,6 +16,9 @@ use pingora_http::ResponseHeader;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+/// So much of a body is counted when it is queued, in bytes; less only where it has to wait.
+const COUNTED: usize = 16 * 1024;
+
 impl Inner {
     /// Hands what waits to the connection, as far as the client's windows allow. Cancel-safe.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -27,7 +30,6 @@ impl Inner {
     }
 
     /// Enters what this stream holds in its connection's ledger.
-    #[cold]
     pub(super) fn count_held(&mut self) {
         let head = self.facts.list_size;
         let head = if head >= LARGE_HEAD { head } else { 0 };
@@ -195,6 +197,10 @@ impl Inner {
             self.body_sent += data.len();
             self.out.bytes += data.len();
             gather(&mut self.out.pieces, data);
+            if self.out.bytes >= COUNTED {
+                // Before it is known whether it leaves at once: others read meanwhile.
+                self.count_held();
+            }
         }
         Ok(())
     }
