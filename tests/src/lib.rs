@@ -31,6 +31,7 @@
 mod ask;
 mod authority;
 mod connection;
+mod counting;
 mod curl;
 pub mod http2;
 mod logged;
@@ -46,6 +47,7 @@ mod well_behaved;
 pub use ask::{Ask, Version};
 pub use authority::Authority;
 pub use connection::{Connection, eventually};
+pub use counting::CountingAllocator;
 pub use curl::{curl, curl_text, try_curl};
 pub use logged::{keep_log, log_lines, logged};
 pub use message::{Ending, Message};

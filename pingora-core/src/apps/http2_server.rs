@@ -4,9 +4,12 @@ use super::http_server::{HttpServerApp, HttpServerOptions, ShutdownNotice, is_sh
 use super::pace::{Pace, Seen, Step};
 use crate::process::ShutdownWatch;
 use crate::process::drain::quiet_time;
+use crate::process::memory::{self, Level, Turned};
 use crate::protocols::http::ServerSession;
+use crate::protocols::http::v2::ledger::Ledger;
 use crate::protocols::http::v2::server::{HttpSession, accept, limited_handshake};
 use crate::protocols::http::v2::turns::Turns;
+use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 use bytes::Bytes;
 use futures::task::AtomicWaker;
@@ -22,6 +25,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How long a connection that is being closed may take to write its last frames.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The same for one that is closed to get its memory back.
+const LAST_WORD: Duration = Duration::from_millis(100);
 /// How often a connection that was said goodbye to is looked at.
 const DRAINING: Duration = Duration::from_secs(1);
 
@@ -87,6 +92,7 @@ struct Driver<SV> {
     shared: Arc<Shared<SV>>,
     options: HttpServerOptions,
     connection: Connection<Stream, Bytes>,
+    ledger: Arc<Ledger>,
     digest: Arc<Digest>,
     notice: ShutdownNotice,
     pings: Option<PingPong>,
@@ -106,9 +112,15 @@ pub(super) async fn serve<SV>(app: &Arc<SV>, io: Stream, ahead: Bytes, shutdown:
 where
     SV: HttpServerApp + Send + Sync + 'static,
 {
+    if memory::level() >= Level::Scarce {
+        // All of its streams would be refused.
+        return memory::turn_away(Turned::Connection);
+    }
     let digest = Arc::new(Digest::of(&io));
     let options = app.server_options().cloned().unwrap_or_default();
-    let handshake = limited_handshake(io, ahead, app.h2_options(), options.h2_limits());
+    let limits = options.h2_limits();
+    let ledger = Ledger::new(limits.response_bytes as usize);
+    let handshake = limited_handshake(io, ahead, app.h2_options(), limits);
     let begun = match options.header_timeout() {
         Some(limit) => match tokio::time::timeout(limit, handshake).await {
             Ok(begun) => begun,
@@ -132,6 +144,7 @@ where
         shared: shared.clone(),
         pings: connection.ping_pong(),
         connection,
+        ledger,
         digest,
         notice: ShutdownNotice::default(),
         pace: Pace::default(),
@@ -144,7 +157,9 @@ where
     };
     poll_fn(|cx| driver.poll_behind_streams(cx)).await;
     // The socket is closed before the last streams have noticed.
+    let ledger = driver.ledger.clone();
     drop(driver);
+    ledger.close();
     shared.streams_ended().await;
 }
 
@@ -155,8 +170,35 @@ where
     fn poll_behind_streams(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.turns.streams_first(self.shared.open(), cx) {
             true => Poll::Pending,
-            false => self.poll(cx),
+            false => {
+                let over = self.poll(cx);
+                let written = self.connection.progress();
+                self.ledger
+                    .observe(written.unwritten, written.sent, written.blocked);
+                self.ledger.turn_ended(self.shared.open());
+                if over.is_pending() && !self.ending && self.ledger.poll_given_up(cx) {
+                    self.end_for_memory();
+                    cx.waker().wake_by_ref();
+                }
+                over
+            }
         }
+    }
+
+    /// Ends the connection, because it holds most of the memory that is scarce.
+    #[cold]
+    fn end_for_memory(&mut self) {
+        log::debug!(
+            "a connection of HTTP/2 is ended: it holds most: {:?}",
+            self.client()
+        );
+        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        self.ending = true;
+        self.look_again_in(LAST_WORD);
+    }
+
+    fn client(&self) -> Option<&SocketAddr> {
+        self.digest.socket_digest.as_ref()?.peer_addr()
     }
 
     /// Ready when the connection is over.
@@ -183,10 +225,16 @@ where
         }
     }
 
-    fn begin_stream(&mut self, request: Incoming, respond: SendResponse<Bytes>) {
+    fn begin_stream(&mut self, request: Incoming, mut respond: SendResponse<Bytes>) {
         self.accepted += 1;
+        if memory::level() >= Level::Scarce {
+            memory::turn_away(Turned::Stream);
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return;
+        }
         let rules = self.options.request_rules();
-        let mut session = HttpSession::new(request, respond, self.digest.clone(), &rules);
+        let (digest, ledger) = (self.digest.clone(), Some(self.ledger.clone()));
+        let mut session = HttpSession::new(request, respond, digest, &rules, ledger);
         session.set_max_body_size(self.options.max_body_size());
         let stream = OpenStream::new(&self.shared);
         tokio::spawn(async move {
@@ -210,11 +258,10 @@ where
         let Some(offence) = self.connection.offence() else {
             return;
         };
-        let client = self.digest.socket_digest.as_ref();
-        let client = client.and_then(|socket| socket.peer_addr());
         log::warn!(
-            "a connection of HTTP/2 is ended: {}: {client:?}",
-            offence.describe()
+            "a connection of HTTP/2 is ended: {}: {:?}",
+            offence.describe(),
+            self.client()
         );
         self.ending = true;
         self.look_again_in(LAST_WORDS);
@@ -276,6 +323,8 @@ where
             open: self.shared.open(),
             accepted: self.accepted,
             received: self.connection.received(),
+            written: self.ledger.written(),
+            blocked: self.ledger.is_blocked(),
             draining: self.draining,
         };
         let again = match self.draining {

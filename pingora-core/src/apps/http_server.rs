@@ -5,10 +5,11 @@ pub use crate::process::is_shutting_down;
 use super::{ServerApp, http2_server};
 use crate::process::ShutdownWatch;
 use crate::process::drain::quiet_time;
+use crate::process::memory::{self, Level, Turned};
 use crate::protocols::http::h1::RequestRules;
 use crate::protocols::http::v1::server::HttpSession as SessionV1;
 use crate::protocols::http::v2::server::{H2Limits, H2Options, PREFACE};
-use crate::protocols::http::{ReusableHttpStream, ServerSession};
+use crate::protocols::http::{ReusableHttpStream, ServerSession, error_resp};
 use crate::protocols::{ALPN, Stream};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -404,6 +405,19 @@ async fn begins_with(session: &mut SessionV1, expected: &[u8], patience: Option<
     .await
 }
 
+/// Answers a request that memory is too scarce for, before anything of it is kept.
+#[cold]
+async fn turn_away(mut session: SessionV1) {
+    memory::turn_away(Turned::Request);
+    session.refuse_unread();
+    session.set_server_keepalive(None);
+    let answer = Box::new(error_resp::gen_error_response(503));
+    // A client that is gone needs no answer.
+    if session.queue_response_header(answer, true).is_ok() && session.queue_end(None).is_ok() {
+        session.shutdown().await;
+    }
+}
+
 #[async_trait]
 impl<SV> ServerApp for SV
 where
@@ -441,6 +455,10 @@ where
             {
                 let (io, ahead) = session.into_parts();
                 Box::pin(http2_server::serve(self, io, ahead, shutdown)).await;
+                return None;
+            }
+            if memory::level() >= Level::Scarce {
+                Box::pin(turn_away(session)).await;
                 return None;
             }
             if let Some(options) = self.server_options() {

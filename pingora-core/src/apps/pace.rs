@@ -23,6 +23,10 @@ pub(super) struct Seen {
     pub(super) accepted: u64,
     /// Bytes received so far.
     pub(super) received: u64,
+    /// Payload written so far, in bytes.
+    pub(super) written: u64,
+    /// Whether the socket takes nothing at present.
+    pub(super) blocked: bool,
     /// Whether goodbye was said.
     pub(super) draining: bool,
 }
@@ -33,19 +37,28 @@ pub(super) struct Pace {
     busy: bool,
     accepted: u64,
     received: u64,
+    written: u64,
+    blocked: bool,
     pinged: bool,
 }
+
+/// A peer whose socket is full, and that has taken less than so many bytes since the last time, takes
+/// nothing: a byte now and then must not keep what waits for it.
+const TAKEN: u64 = 4 * 1024;
 
 impl Pace {
     /// The idle time has passed once more.
     ///
     /// A connection is idle where no stream was open all the time: it is closed after one to two
     /// idle times. Where streams are open and the peer was silent all the time, it is pinged, and
-    /// given up if it is silent once more.
+    /// given up if it is silent once more. One that does not read is given up, whatever it says.
     pub(super) fn tick(&mut self, seen: Seen) -> Step {
         let idle = !self.busy && seen.open == 0 && seen.accepted == self.accepted;
         let silent = seen.received == self.received;
+        let taken = seen.written.saturating_sub(self.written);
+        let deaf = self.blocked && seen.blocked && taken < TAKEN;
         let step = match seen.open {
+            _ if deaf => Step::Abandon,
             0 if seen.draining => Step::Abandon,
             0 if idle => Step::Close,
             0 => Step::Wait,
@@ -57,6 +70,8 @@ impl Pace {
             busy: seen.open > 0,
             accepted: seen.accepted,
             received: seen.received,
+            written: seen.written,
+            blocked: seen.blocked,
             pinged: step == Step::Ping,
         };
         step
@@ -78,6 +93,8 @@ mod tests {
                 accepted,
                 received,
                 draining,
+                written: 0,
+                blocked: false,
             };
             assert_eq!(pace.tick(seen), expected, "tick {position} of {rows:?}");
         }
@@ -108,6 +125,30 @@ mod tests {
             (1, 1, 117, false, Step::Ping),
             (1, 1, 117, false, Step::Abandon),
         ]);
+    }
+
+    /// A peer that pings and opens streams, and reads next to nothing.
+    #[test]
+    fn a_peer_that_does_not_read_is_given_up() {
+        let mut pace = Pace::default();
+        let mut received = 0;
+        let mut tick = |written, blocked| {
+            received += 100;
+            let seen = Seen {
+                open: 1,
+                accepted: received,
+                received,
+                written,
+                blocked,
+                draining: false,
+            };
+            pace.tick(seen)
+        };
+        assert_eq!(tick(0, true), Step::Wait);
+        assert_eq!(tick(TAKEN, true), Step::Wait, "slow is not deaf");
+        assert_eq!(tick(TAKEN, false), Step::Wait, "nothing waits");
+        assert_eq!(tick(TAKEN, true), Step::Wait);
+        assert_eq!(tick(2 * TAKEN - 1, true), Step::Abandon);
     }
 
     #[test]

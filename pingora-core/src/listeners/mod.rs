@@ -4,6 +4,7 @@ mod accept;
 mod address;
 mod bind;
 mod bound;
+mod clients;
 mod datagram;
 mod filter;
 pub mod tls;
@@ -21,6 +22,7 @@ pub use tls::{TlsAccept, TlsAcceptCallbacks, TlsSettings};
 
 pub(crate) use accept::{Accepted, Acceptor};
 pub(crate) use bind::{BoundSocket, Place, check_address};
+pub(crate) use clients::OfClient;
 pub(crate) use datagram::{BoundDatagram, bind_datagram, check_datagram_address};
 pub(crate) use transport::Transport;
 

@@ -1,13 +1,14 @@
 //! From an accepted descriptor to a stream that an application can use.
 
 use super::accept::Accepted;
-use super::{BoundSocket, ConnectionFilter, Place, PreTlsCallback, tls};
+use super::{BoundSocket, ConnectionFilter, OfClient, Place, PreTlsCallback, tls};
+use crate::process::memory::{self, HandshakeCharge, Level, Turned};
 use crate::protocols::Stream;
 use crate::protocols::l4::ext;
 use crate::protocols::l4::plain::Plain;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use futures::future::BoxFuture;
-use log::{error, warn};
+use log::{debug, error, warn};
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -69,8 +70,8 @@ impl Transport {
         }
     }
 
-    /// Whether the connection may stay.
-    pub(crate) fn admits(&self, accepted: &Accepted) -> bool {
+    /// Whether the filter lets the connection in.
+    pub(super) fn admits(&self, accepted: &Accepted) -> bool {
         let (Some(filter), Some(peer)) = (&self.filter, &accepted.peer) else {
             return true;
         };
@@ -78,6 +79,29 @@ impl Transport {
             error!("the connection filter panicked; {peer} was turned away");
             false
         })
+    }
+
+    /// Decides whether the connection may stay, and counts it for its client if so.
+    ///
+    /// While memory is scarce, a plain connection is let in to be told, unless there is hardly any left;
+    /// a handshake costs more than that is worth.
+    pub(crate) fn admit(&self, accepted: &Accepted) -> Option<OfClient> {
+        let most = match self.tls {
+            Some(_) => Level::Scarce,
+            None => Level::Exhausted,
+        };
+        if memory::level() >= most {
+            memory::turn_away(Turned::Connection);
+            return None;
+        }
+        if !self.admits(accepted) {
+            return None;
+        }
+        let of_client = OfClient::enter(accepted.peer);
+        if of_client.is_none() {
+            too_many(accepted.peer);
+        }
+        of_client
     }
 
     /// Makes a stream of the connection, and the handshake if there is one. A stream that has something
@@ -110,6 +134,7 @@ impl Transport {
         stream: L4Stream,
         peer: Option<SocketAddr>,
     ) -> Result<Stream> {
+        let _memory = HandshakeCharge::default();
         let tls = self.tls.as_ref();
         let timeout = tls.map_or(tls::HANDSHAKE_TIMEOUT, |tls| tls.timeout());
         match tokio::time::timeout(timeout, self.handshake(stream)).await {
@@ -159,4 +184,9 @@ impl Transport {
             None => Ok(Box::new(stream)),
         }
     }
+}
+
+#[cold]
+fn too_many(peer: Option<SocketAddr>) {
+    debug!("a connection is closed: its client has too many (connections_per_client): {peer:?}");
 }

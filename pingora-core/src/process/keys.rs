@@ -33,7 +33,8 @@ impl ServerConf {
     pub fn unknown_keys(text: &str) -> Result<Vec<(String, Option<String>)>> {
         let read: Result<Option<Mapping>, _> = serde_yaml::from_str(text);
         let read = read.map_err(|e| refused(&format!("configuration: {}", one_line(&e))))?;
-        let known = ServerConf::default().keys();
+        let mut known = ServerConf::default().keys();
+        known.extend(Self::BOUNDS.map(|key| (Value::from(key), Value::Null)));
         let unknown = read.unwrap_or_default().into_iter().filter_map(|(key, _)| {
             let name = key.as_str()?.to_string();
             (!known.contains_key(&key)).then_some(name)

@@ -2,17 +2,21 @@
 //! re-exported by [`crate::server`].
 
 mod activation;
+mod bounds;
 mod conf;
 mod datagrams;
 pub(crate) mod drain;
 mod fds;
 mod handover;
 mod keys;
+pub(crate) mod memory;
 mod options;
 mod reload;
 mod signals;
 
 pub(crate) use activation::{is_external, sockets_of_the_service_manager};
+pub use bounds::ServerBounds;
+pub(crate) use bounds::connections_per_client;
 pub use conf::ServerConf;
 pub(crate) use fds::{Claimed, SocketKind};
 pub use fds::{Fds, ListenFds};

@@ -104,10 +104,14 @@ pub fn give_buffer(mut buffer: Vec<u8>) {
     });
 }
 
-/// Memory for pieces of a large body, from the worker's free list if it has some. Its capacity is
-/// for the caller to see to.
-pub fn take_chunk() -> BytesMut {
-    CHUNKS.with(|c| c.borrow_mut().pop()).unwrap_or_default()
+/// Memory for so many bytes of a large body, from the worker's free list; `None` where that has none of
+/// which all pieces were written.
+pub fn take_chunk(size: usize) -> Option<BytesMut> {
+    CHUNKS.with(|chunks| {
+        let mut kept = chunks.borrow_mut();
+        let free = kept.iter_mut().rposition(|chunk| chunk.try_reclaim(size));
+        free.map(|at| kept.swap_remove(at))
+    })
 }
 
 /// Gives such memory back. Pieces that were split off it may still be in use.
@@ -115,9 +119,11 @@ pub fn give_chunk(mut chunk: BytesMut) {
     chunk.clear();
     let _ = CHUNKS.try_with(|c| {
         let mut kept = c.borrow_mut();
-        if kept.len() < CHUNKS_KEPT {
-            kept.push(chunk);
+        if kept.len() == CHUNKS_KEPT {
+            // The one that has waited longest for its pieces to be written.
+            kept.remove(0);
         }
+        kept.push(chunk);
     });
 }
 
@@ -152,6 +158,21 @@ mod tests {
         assert_eq!(here, worker_id());
         let there = std::thread::spawn(worker_id).join().unwrap();
         assert_ne!(here, there);
+    }
+
+    #[test]
+    fn memory_comes_back_once_its_pieces_are_written() {
+        let mut chunk = BytesMut::with_capacity(1000);
+        chunk.extend_from_slice(&[1; 600]);
+        let piece = chunk.split().freeze();
+        give_chunk(chunk);
+        assert!(take_chunk(1000).is_none(), "it is still in use");
+        drop(piece);
+        assert_eq!(take_chunk(1000).unwrap().capacity(), 1000);
+        assert!(take_chunk(1).is_none());
+        (0..2 * CHUNKS_KEPT).for_each(|_| give_chunk(BytesMut::with_capacity(10)));
+        let kept = std::iter::from_fn(|| take_chunk(10)).count();
+        assert_eq!(kept, CHUNKS_KEPT);
     }
 
     #[test]

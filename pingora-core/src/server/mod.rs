@@ -10,7 +10,7 @@ mod report;
 mod signals;
 mod supervise;
 
-pub use crate::process::{Fds, ListenFds, Reload, ReloadHook, ShutdownWatch};
+pub use crate::process::{Fds, ListenFds, Reload, ReloadHook, ServerBounds, ShutdownWatch};
 pub use crate::runtime::{RuntimeMetricsOpts, RuntimeOpts};
 pub use phase::ExecutionPhase;
 pub use reload::ReloadHandle;
@@ -104,6 +104,9 @@ pub struct Server {
     phases: Phases,
     /// Where the configuration came from.
     source: Option<reload::Source>,
+    /// As the program and the file want them.
+    bounds: ServerBounds,
+    reread_bounds: Option<ReloadHook>,
     reload_hooks: Vec<ReloadHook>,
     reload: (ReloadHandle, reload::Requests),
     signal_hooks: Vec<signals::SignalHook>,
@@ -148,7 +151,31 @@ impl Server {
             file: std::path::absolute(&path).unwrap_or_else(|_| path.into()),
             defaults,
         });
+        server.set_bounds(ServerBounds::default())?;
         Ok(server)
+    }
+
+    /// Sets how much peers may take of this process. What the configuration file says goes over it, now
+    /// and at each reload. See [`ServerBounds`] for what holds where nobody says anything.
+    ///
+    /// # Errors
+    /// One line that names the key and what is wrong with it.
+    pub fn set_bounds(&mut self, bounds: ServerBounds) -> Result<()> {
+        bounds.validate()?;
+        let file = self.source.as_ref().map(|source| source.file.clone());
+        self.bounds = match &file {
+            Some(file) => bounds.overruled_by(&file.display().to_string())?,
+            None => bounds.clone(),
+        };
+        let Some(file) = file else { return Ok(()) };
+        self.reread_bounds = Some(ReloadHook::in_two_steps("bounds", move |_| {
+            let (program, file) = (bounds.clone(), file.display().to_string());
+            async move {
+                let bounds = program.overruled_by(&file)?;
+                Ok(move || bounds.put_into_force())
+            }
+        }));
+        Ok(())
     }
 
     /// A server with this configuration, to which the command line is applied. The file that the
@@ -172,6 +199,8 @@ impl Server {
             predecessor: Ok(None),
             phases: Phases::new(),
             source: None,
+            bounds: ServerBounds::default(),
+            reread_bounds: None,
             reload_hooks: vec![],
             reload: ReloadHandle::new(),
             signal_hooks: vec![],
@@ -437,6 +466,8 @@ impl Server {
         }
         let of_services = self.services.iter().flat_map(|h| h.service.reload_hooks());
         self.reload_hooks.extend(of_services);
+        self.reload_hooks.extend(self.reread_bounds.take());
+        self.bounds.put_into_force();
         for note in self.configuration.without_effect() {
             warn!("{note}");
         }

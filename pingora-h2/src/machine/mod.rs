@@ -151,6 +151,8 @@ pub struct Machine {
     send_window: SendWindow,
     /// Bytes in all outboxes, and in all inboxes.
     sending: usize,
+    /// Bytes of bodies that were put into frames so far.
+    sent: u64,
     holding: usize,
 
     control: Vec<u8>,
@@ -211,6 +213,7 @@ impl Machine {
             receive_window: ReceiveWindow::believed(INITIAL_WINDOW, config.connection_window),
             send_window: SendWindow::new(INITIAL_WINDOW),
             sending: 0,
+            sent: 0,
             holding: 0,
             control,
             ready: Ready::default(),
@@ -338,6 +341,16 @@ impl Machine {
     /// How many streams are open.
     pub fn open_streams(&self) -> usize {
         self.open
+    }
+
+    /// Bytes of bodies that were given and are not in frames yet.
+    pub fn sending(&self) -> usize {
+        self.sending
+    }
+
+    /// Bytes of bodies that were put into frames so far.
+    pub fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Bytes of bodies that are held: received and not taken, given and not written.

@@ -143,6 +143,7 @@ impl Machine {
             write_data(stream, length, out);
             self.send_window.take(length);
             self.sending -= length;
+            self.sent += length as u64;
             self.account.data_sent();
         }
         if stream.outbox.bytes == 0 {

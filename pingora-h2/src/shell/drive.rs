@@ -318,6 +318,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Poll::Ready(result.is_ok() && !read.filled().is_empty())
     }
 
+    /// Bytes that the transport did not take yet.
+    pub(super) fn unwritten(&self) -> usize {
+        self.output.len().saturating_sub(self.written)
+    }
+
     /// Whether all that we had to say was said.
     pub(super) fn is_closing(&self) -> bool {
         self.stage != Stage::Running

@@ -322,10 +322,33 @@ where
         self.driver.shared.lock().received
     }
 
+    /// How far the responses of this connection are written.
+    pub fn progress(&self) -> Progress {
+        let state = self.driver.shared.lock();
+        let blocked = self.driver.unwritten();
+        Progress {
+            unwritten: state.machine.sending() + blocked,
+            sent: state.machine.sent(),
+            blocked: blocked > 0,
+        }
+    }
+
     /// Bytes of bodies that are held for this connection, in both directions.
     pub fn held(&self) -> usize {
         self.driver.shared.lock().machine.held()
     }
+}
+
+/// How far the responses of a connection are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that were handed to the connection, and that the client's windows or the transport hold
+    /// back.
+    pub unwritten: usize,
+    /// Bytes of bodies that went into frames so far.
+    pub sent: u64,
+    /// The transport took nothing the last time.
+    pub blocked: bool,
 }
 
 /// Where the response to a request goes.

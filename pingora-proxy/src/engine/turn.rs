@@ -22,6 +22,8 @@ const LAST_WORDS: usize = 16 * 1024;
 const EVENTS_PER_TURN: u32 = 32;
 /// And after so many bytes.
 pub(crate) const BYTES_PER_TURN: usize = 256 * 1024;
+/// Who takes so many bytes of what waits within a time-out is slow, and who takes less has stalled.
+const FAIR_AMOUNT: usize = 4 * 1024;
 /// An exchange in which somebody is kept waiting for room, and nothing moves in any direction for
 /// so long, is ended: a client that uploads before it reads and a server that echoes would
 /// otherwise wait for each other for ever.
@@ -92,6 +94,9 @@ pub struct Turn {
     response: Relay,
     /// What has moved since the clock was last read, one bit per kind of deadline.
     moved: u32,
+    /// What each side has taken since it last moved, in bytes.
+    taken_downstream: usize,
+    taken_upstream: usize,
     /// The response is not read before this instant: a body filter asked for a delay.
     resume_at: Option<Instant>,
     /// The head of the response waits for what comes together with it.
@@ -116,6 +121,8 @@ impl Turn {
             request: Relay::default(),
             response: Relay::default(),
             moved: u32::MAX,
+            taken_downstream: 0,
+            taken_upstream: 0,
             resume_at: None,
             holds_back: false,
             downstream_first: false,
@@ -215,6 +222,7 @@ impl Turn {
             return self.poll_held(cx, exchange, down, up);
         }
         if !delayed && self.reads_response(exchange, down) && up.has_input() {
+            up.limit_reads(down.read_ahead());
             let event = self.poll_task(cx, up);
             if event.is_ready() {
                 return event;
@@ -271,18 +279,14 @@ impl Turn {
             if let Poll::Ready(Err(error)) = down.poll_flush(cx) {
                 return Poll::Ready(Event::Failed(Failure::DownstreamUnwritable(error)));
             }
-            if down.queued() < before {
-                self.mark_moved(DOWNSTREAM_WRITE);
-            }
+            self.count_taken(before, down.queued(), DOWNSTREAM_WRITE);
         }
         if writes_up(exchange, up) {
             let before = up.queued();
             if let Poll::Ready(Err(error)) = up.poll_flush(cx) {
                 return Poll::Ready(Event::Failed(Failure::UpstreamUnwritable(error)));
             }
-            if up.queued() < before {
-                self.mark_moved(UPSTREAM_WRITE);
-            }
+            self.count_taken(before, up.queued(), UPSTREAM_WRITE);
         }
         Poll::Pending
     }
@@ -302,7 +306,10 @@ impl Turn {
 
     /// Whether the request may be read from: there is room for more of it.
     fn reads_body<U: UpstreamHalf>(&self, exchange: &Exchange, up: &U) -> bool {
-        exchange.wants_body() && up.queued() < QUEUE_MARK && !self.request.is_blocked()
+        exchange.wants_body()
+            && up.queued() < QUEUE_MARK
+            && !up.is_stalled()
+            && !self.request.is_blocked()
     }
 
     fn poll_response<D: DownstreamHalf, U: UpstreamHalf>(
@@ -317,7 +324,8 @@ impl Turn {
                 .response
                 .poll(cx, up.splice_source(), down.splice_sink());
             self.count_relayed(self.response.received, UPSTREAM_READ);
-            self.count_relayed(self.response.sent, DOWNSTREAM_WRITE);
+            let (sent, left) = (self.response.sent, self.response.held());
+            self.count_taken(sent + left, left, DOWNSTREAM_WRITE);
             match ready!(relayed) {
                 Relayed::Copy => {}
                 Relayed::Yield => return yielded(cx),
@@ -330,7 +338,10 @@ impl Turn {
             }
         }
         match self.reads_response(exchange, down) {
-            true => self.poll_task(cx, up),
+            true => {
+                up.limit_reads(down.read_ahead());
+                self.poll_task(cx, up)
+            }
             false => Poll::Pending,
         }
     }
@@ -384,7 +395,8 @@ impl Turn {
                 .request
                 .poll(cx, down.splice_source(), up.splice_sink());
             self.count_relayed(self.request.received, DOWNSTREAM_READ);
-            self.count_relayed(self.request.sent, UPSTREAM_WRITE);
+            let (sent, left) = (self.request.sent, self.request.held());
+            self.count_taken(sent + left, left, UPSTREAM_WRITE);
             match ready!(relayed) {
                 Relayed::Copy => {}
                 Relayed::Yield => return yielded(cx),
@@ -412,6 +424,23 @@ impl Turn {
                 Err(error) => Event::Failed(Failure::DownstreamFailed(error)),
             }
         })
+    }
+
+    /// Of what was queued before a write, less is now. A peer that takes a byte now and then does not
+    /// move for that: it has to take all that waits, or a fair amount.
+    fn count_taken(&mut self, before: usize, now: usize, kind: Deadline) {
+        let taken = match kind {
+            DOWNSTREAM_WRITE => &mut self.taken_downstream,
+            _ => &mut self.taken_upstream,
+        };
+        if now >= before {
+            return;
+        }
+        *taken += before - now;
+        if *taken >= FAIR_AMOUNT || now == 0 {
+            *taken = 0;
+            self.mark_moved(kind);
+        }
     }
 
     fn count_relayed(&mut self, bytes: usize, kind: Deadline) {
@@ -448,6 +477,10 @@ impl Turn {
         let down_blocked =
             exchange.serves_client() && (down.wants_flush() || self.response.held() > 0);
         let up_blocked = writes_up(exchange, up) || self.request.held() > 0;
+        if down_blocked || up_blocked {
+            up.count_held();
+            down.count_held(up_blocked);
+        }
         let permission = down.awaits_continue();
         let reads_body = self.reads_body(exchange, up) && !exchange.tunnel && !permission;
         let waits = down_blocked || up_blocked || exchange.tunnel || self.resume_at.is_some();

@@ -7,10 +7,13 @@ use pingora::listeners::BoundAddresses;
 use pingora::listeners::tls::TlsSettings;
 use pingora::prelude::*;
 use pingora::protocols::ALPN;
-use pingora::server::{RunArgs, ShutdownWatch};
+use pingora::server::{RunArgs, ServerBounds, ShutdownWatch, SignalKind};
 use pingora::services::background::BackgroundService;
+use pingora_tests::CountingAllocator;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 #[derive(Parser)]
 struct Cli {
@@ -37,9 +40,18 @@ struct Cli {
     /// The PEM file of the private key.
     #[arg(long)]
     key: Option<String>,
+    /// Milliseconds in which a client has to take something of its response.
+    #[arg(long)]
+    write_timeout: Option<u64>,
 }
 
-struct Fixed(HttpPeer);
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+struct Fixed {
+    upstream: HttpPeer,
+    write_timeout: Option<Duration>,
+}
 
 #[async_trait]
 impl ProxyHttp for Fixed {
@@ -47,9 +59,26 @@ impl ProxyHttp for Fixed {
 
     fn new_ctx(&self) {}
 
-    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
-        Ok(Box::new(self.0.clone()))
+    async fn upstream_peer(&self, session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
+        if let Some(limit) = self.write_timeout {
+            session.set_write_timeout(Some(limit));
+        }
+        Ok(Box::new(self.upstream.clone()))
     }
+}
+
+/// Says how much memory is in use, each time that it is asked by SIGUSR1: bytes from the allocator now
+/// and at the most since the last time, and bytes in the framework's account.
+fn report_memory(server: &mut Server) {
+    let number = AtomicUsize::new(1);
+    server.on_signal(SignalKind::user_defined1(), move || {
+        let number = number.fetch_add(1, Ordering::Relaxed);
+        let ((now, peak), held) = (CountingAllocator::in_use(), ServerBounds::memory_in_use());
+        let mut stdout = std::io::stdout();
+        let _ = writeln!(stdout, "memory {number}: {now} {peak} {held}");
+        let _ = stdout.flush();
+        async {}
+    });
 }
 
 /// Says where the proxy listens, once it does.
@@ -78,7 +107,12 @@ fn serve(cli: Cli) -> Result<()> {
         peer.options.alpn = ALPN::H2;
         peer.options.max_h2_streams = 100;
     }
-    let mut proxy = http_proxy_service(&server.configuration, Fixed(peer));
+    report_memory(&mut server);
+    let fixed = Fixed {
+        upstream: peer,
+        write_timeout: cli.write_timeout.map(Duration::from_millis),
+    };
+    let mut proxy = http_proxy_service(&server.configuration, fixed);
     for address in &cli.listen {
         match address.strip_prefix("unix:") {
             Some(path) => proxy.add_uds(path, None),

@@ -193,7 +193,12 @@ impl RawHttp2 {
         time: Duration,
     ) -> Option<bool> {
         let bytes: Vec<u8> = frames.into_iter().flat_map(|f| f.encode()).collect();
-        let written = timeout(time, self.stream.write_all(&bytes)).await;
+        self.send_unread_bytes(&bytes, time).await
+    }
+
+    /// The same with bytes, frames or not.
+    pub async fn send_unread_bytes(&mut self, bytes: &[u8], time: Duration) -> Option<bool> {
+        let written = timeout(time, self.stream.write_all(bytes)).await;
         written.ok().map(|written| written.is_ok())
     }
 

@@ -17,7 +17,10 @@
 
 mod floods;
 mod heads;
+mod held;
+mod measured;
 mod origins;
+mod patient;
 mod resets;
 mod victim;
 mod windows;

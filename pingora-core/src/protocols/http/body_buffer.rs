@@ -1,5 +1,6 @@
 //! A copy of a request's body, kept to send it again.
 
+use crate::process::memory::{Held, fallible};
 use bytes::{Bytes, BytesMut};
 
 /// How much of a body is kept to be sent again, in bytes.
@@ -12,6 +13,7 @@ pub struct FixedBuffer {
     buffer: BytesMut,
     capacity: usize,
     truncated: bool,
+    held: Held,
 }
 
 impl FixedBuffer {
@@ -21,20 +23,21 @@ impl FixedBuffer {
             buffer: BytesMut::new(),
             capacity,
             truncated: false,
+            held: Held::default(),
         }
     }
 
-    /// Appends `data` whole, or, where it does not fit, drops everything and stays truncated.
+    /// Appends `data` whole, or, where it does not fit or there is no memory, drops everything and stays truncated.
     pub fn write_to_buffer(&mut self, data: &Bytes) {
         if self.truncated {
             return;
         }
-        if self.buffer.len() + data.len() > self.capacity {
+        let fits = self.buffer.len() + data.len() <= self.capacity;
+        if !fits || fallible::append(&mut self.buffer, data).is_err() {
             self.truncated = true;
             self.buffer = BytesMut::new();
-        } else {
-            self.buffer.extend_from_slice(data);
         }
+        self.held.set(self.buffer.capacity());
     }
 
     /// Forgets what was written.

@@ -5,6 +5,7 @@ use super::custom::ClientSessionCustom;
 use super::exchange::{SpliceSink, SpliceSource, UpstreamHalf};
 use super::v1::client::HttpSession as Http1Session;
 use super::v2::client::Http2Session;
+use crate::process::memory;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream, UniqueID, UniqueIDType};
 use bytes::Bytes;
@@ -280,6 +281,21 @@ impl<S: ClientSessionCustom> UpstreamHalf for HttpSession<S> {
 
     fn queued(&self) -> usize {
         each!(self, s => s.queued())
+    }
+
+    fn is_stalled(&self) -> bool {
+        memory::is_short() && self.queued() > 0
+    }
+
+    fn count_held(&mut self) {
+        each!(self, s => s.count_held(), else ())
+    }
+
+    fn limit_reads(&mut self, bytes: usize) {
+        // Over HTTP/2 the server was told how much it may send long before.
+        if let HttpSession::H1(s) = self {
+            s.limit_reads(bytes);
+        }
     }
 
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {

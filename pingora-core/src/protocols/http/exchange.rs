@@ -55,9 +55,20 @@ pub trait DownstreamHalf {
     /// Drops what is queued for a client that does not take it, so that nothing more waits for it.
     fn discard_queued(&mut self) {}
 
-    /// Whether the client has forbidden to send more for now: whatever is read for it would wait here.
+    /// Whether nothing more is to be read for the client before it has taken what is queued: it has
+    /// forbidden to send more for now, or memory is short.
     fn is_stalled(&self) -> bool {
         false
+    }
+
+    /// Enters what waits here in the process's account; `upload_waits`: so does what the client is sending.
+    /// Called before an exchange waits with something in a queue.
+    fn count_held(&mut self, _upload_waits: bool) {}
+
+    /// How much of the response may be read at once, in bytes: less than everything where what is held
+    /// for this client is about to be too much.
+    fn read_ahead(&self) -> usize {
+        usize::MAX
     }
 
     /// The request's payload, where it may be taken unseen: from a plain socket of which nothing was
@@ -98,6 +109,18 @@ pub trait UpstreamHalf {
 
     /// How many bytes are queued.
     fn queued(&self) -> usize;
+
+    /// Whether nothing more is to be read for the server before it has taken what is queued.
+    fn is_stalled(&self) -> bool {
+        false
+    }
+
+    /// Enters what waits here, in both directions, in the process's account. Called before an exchange
+    /// waits with something in a queue.
+    fn count_held(&mut self) {}
+
+    /// Reads at most so many bytes at once from now on, where it is up to this half.
+    fn limit_reads(&mut self, _bytes: usize) {}
 
     /// The next piece of the response.
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>>;

@@ -43,3 +43,10 @@ pub(crate) fn bad_outgoing(fault: Fault) -> BError {
 pub(crate) fn timed_out(etype: ErrorType, source: ErrorSource, what: &'static str) -> BError {
     Error::create(etype, source, Some(what.into()), None)
 }
+
+/// Memory is scarce, and this is closed because it holds most of it.
+#[cold]
+pub(crate) fn given_up(source: ErrorSource) -> BError {
+    let what = "memory is scarce, and what waits here is the most of all";
+    Error::create(ErrorType::WriteError, source, Some(what.into()), None)
+}

@@ -45,15 +45,15 @@ impl<A> Clone for Shared<A> {
 
 impl<A: ServerApp + Send + Sync + 'static> Shared<A> {
     fn hand_over(&self, accepted: Accepted, transport: &Arc<Transport>) {
-        if !transport.admits(&accepted) {
+        let Some(of_client) = transport.admit(&accepted) else {
             return;
-        }
+        };
         self.runtime.spawn(Service::serve(
             accepted,
             transport.clone(),
             self.app.clone(),
             self.shutdown.clone(),
-            self.connections.enter(),
+            self.connections.enter(of_client),
         ));
     }
 

@@ -1,5 +1,7 @@
 //! Knowing when the last connection has ended.
 
+use crate::listeners::OfClient;
+use crate::process::memory::ConnectionCharge;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
@@ -16,13 +18,21 @@ struct Count {
 
 /// One open connection; dropping it ends it, also where its task panics.
 #[derive(Debug)]
-pub(super) struct Live(Arc<Count>);
+pub(super) struct Live {
+    count: Arc<Count>,
+    _of_client: OfClient,
+    _memory: ConnectionCharge,
+}
 
 impl Connections {
     /// Counts one more.
-    pub(super) fn enter(&self) -> Live {
+    pub(super) fn enter(&self, of_client: OfClient) -> Live {
         self.0.live.fetch_add(1, Ordering::Relaxed);
-        Live(self.0.clone())
+        Live {
+            count: self.0.clone(),
+            _of_client: of_client,
+            _memory: ConnectionCharge::default(),
+        }
     }
 
     /// Waits until none is open. Cancel-safe. To be called when no more are entered.
@@ -40,8 +50,8 @@ impl Connections {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        if self.0.live.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.drained.notify_waiters();
+        if self.count.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.count.drained.notify_waiters();
         }
     }
 }
@@ -55,7 +65,8 @@ mod tests {
     fn drained_when_the_last_has_ended() {
         let connections = Connections::default();
         assert!(connections.drained().now_or_never().is_some());
-        let (one, two) = (connections.enter(), connections.enter());
+        let enter = || connections.enter(OfClient::enter(None).unwrap());
+        let (one, two) = (enter(), enter());
         let mut drained = Box::pin(connections.drained());
         drop(one);
         assert!(drained.as_mut().now_or_never().is_none());

@@ -1,5 +1,5 @@
 use super::*;
-use crate::listeners::{Accepted, Transport};
+use crate::listeners::{Accepted, OfClient, Transport};
 use crate::services::Service as _;
 use std::net::SocketAddr;
 use std::os::fd::IntoRawFd;
@@ -428,7 +428,7 @@ async fn the_task_of_a_connection_is_small() {
         fd: std::fs::File::open("/dev/null").unwrap().into(),
         peer: None,
     };
-    let live = Connections::default().enter();
+    let live = Connections::default().enter(OfClient::enter(None).unwrap());
     let task = Service::serve(
         accepted,
         transport,

@@ -121,6 +121,7 @@ pub(super) struct Down {
     pub(super) permission: bool,
     /// The client lets nothing through.
     pub(super) stalled: bool,
+    pub(super) read_ahead: usize,
     alarm: Alarm,
 }
 
@@ -180,6 +181,10 @@ impl DownstreamHalf for Down {
         self.stalled
     }
 
+    fn read_ahead(&self) -> usize {
+        self.read_ahead
+    }
+
     fn poll_alarm(
         &mut self,
         cx: &mut Context<'_>,
@@ -198,6 +203,9 @@ pub(super) struct Up {
     pub(super) announces: bool,
     /// Announces a piece where there is none.
     pub(super) lies: bool,
+    pub(super) stalled: bool,
+    /// What one read may take.
+    pub(super) limit: usize,
 }
 
 impl UpstreamHalf for Up {
@@ -223,6 +231,14 @@ impl UpstreamHalf for Up {
 
     fn queued(&self) -> usize {
         self.out.waiting.len()
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    fn limit_reads(&mut self, bytes: usize) {
+        self.limit = bytes;
     }
 
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
@@ -297,7 +313,7 @@ impl Rig {
             !up.wants_flush() || up.out.broken || up.out.waker.is_some(),
             "nobody waits for the server"
         );
-        let reads_body = exchange.wants_body() && up.queued() < QUEUE_MARK;
+        let reads_body = exchange.wants_body() && up.queued() < QUEUE_MARK && !up.stalled;
         assert!(
             !reads_body || down.body.waker.is_some(),
             "nobody waits for the body"

@@ -304,7 +304,7 @@ async fn two_sides_that_wait_for_each_other_are_parted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_byte_in_any_direction_is_progress() {
+async fn a_fair_amount_in_any_direction_is_progress_and_a_byte_is_none() {
     let mut rig = Rig::new(Limits::default());
     rig.up.tasks.give(head(200, false));
     for _ in 0..20 {
@@ -312,11 +312,82 @@ async fn a_byte_in_any_direction_is_progress() {
         rig.up.tasks.give(body(vec![b'd'; 10_000], false));
     }
     assert!(wait(&mut rig, 50).await.is_none());
-    rig.down.out.grant(1);
+    rig.down.out.grant(4096);
+    assert!(wait(&mut rig, 50).await.is_none());
+    rig.up.out.grant(4096);
     assert!(wait(&mut rig, 50).await.is_none());
     rig.up.out.grant(1);
-    assert!(wait(&mut rig, 50).await.is_none());
+    rig.down.out.grant(1);
     assert!(matches!(expires(&mut rig, 20).await, Some((PROGRESS, _))));
+}
+
+/// CVE-2026-49975: a window that opens by a byte now and then.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_drops_has_stalled_and_one_that_takes_little_has_not() {
+    let slow = |amount| async move {
+        let mut rig = Rig::new(Limits {
+            downstream_write: Some(seconds(10)),
+            ..Limits::default()
+        });
+        rig.up.tasks.give(head(200, false));
+        rig.up.tasks.give(body(vec![b'd'; 60_000], true));
+        for n in 0..20 {
+            if wait(&mut rig, 2).await.is_some() {
+                return Some(2 * (n + 1));
+            }
+            rig.down.out.grant(amount);
+        }
+        None
+    };
+    for drops in [1, 500] {
+        let ended = slow(drops).await;
+        assert!(matches!(ended, Some(10..=12)), "{drops}: {ended:?}");
+    }
+    assert_eq!(slow(2000).await, None);
+}
+
+/// What is all that waits is enough, if only a byte.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_everything_is_never_late() {
+    let mut rig = Rig::new(Limits {
+        downstream_write: Some(seconds(10)),
+        ..Limits::default()
+    });
+    rig.down.out.grant(4);
+    rig.up.tasks.give(head(200, false));
+    for _ in 0..10 {
+        assert!(wait(&mut rig, 4).await.is_none());
+        rig.up.tasks.give(body("d", false));
+        assert!(wait(&mut rig, 4).await.is_none());
+        rig.down.out.grant(1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_is_read_as_far_as_the_client_may_be_read_ahead_of() {
+    let mut rig = Rig::new(Limits::default());
+    for limit in [usize::MAX, 4096] {
+        rig.down.read_ahead = limit;
+        rig.up.tasks.give(head(100, false));
+        assert!(wait(&mut rig, 1).await.is_none());
+        assert_eq!(rig.up.limit, limit);
+    }
+}
+
+/// As for clients: see `is_stalled` of both halves.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_read_for_a_server_that_has_stalled() {
+    let mut rig = Rig::new(Limits::default());
+    rig.up.stalled = true;
+    rig.down.body.give(piece("u"));
+    assert!(wait(&mut rig, 1).await.is_none());
+    assert_eq!(rig.down.body.len(), 1);
+    rig.up.stalled = false;
+    rig.up.out.grant(1);
+    rig.down.body.give(piece("v"));
+    rig.up.tasks.give(head(100, false));
+    assert!(wait(&mut rig, 1).await.is_none());
+    assert_eq!(rig.down.body.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,9 @@ impl Fault {
     /// The connection was closed before the body's end.
     pub(crate) const CUT_SHORT: Fault = Fault::new(400, "the body was cut short");
 
+    /// There is no memory for what arrived.
+    pub(crate) const OUT_OF_MEMORY: Fault = Fault::new(503, "there is no memory left for it");
+
     /// Whether the message just stopped: nobody is there to be answered then.
     pub fn is_cut_short(&self) -> bool {
         self.reason == Fault::CUT_SHORT.reason
@@ -58,7 +61,7 @@ impl Fault {
     }
 
     /// The status code to answer with: 400, 405, 414, 431, 501 or 505 for a bad request, 502 for a
-    /// bad response, 500 for a message of our own that can't be sent.
+    /// bad response, 500 for a message of our own that can't be sent, 503 where there is no memory.
     pub const fn status(&self) -> u16 {
         self.status
     }

@@ -1,6 +1,7 @@
 //! The session as an engine sees it.
 
 use super::Session;
+use crate::process::memory;
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::exchange::{DownstreamHalf, SpliceSink, SpliceSource};
 use crate::timeout::{Deadline, Deadlines};
@@ -60,10 +61,28 @@ impl DownstreamHalf for Session {
     }
 
     fn is_stalled(&self) -> bool {
-        match self {
+        let by_client = match self {
             Session::H2(s) => s.is_stalled(),
             Session::Custom(s) => s.is_stalled(),
             Session::H1(_) | Session::Subrequest(_) => false,
+        };
+        by_client || memory::is_short() && self.queued() > 0
+    }
+
+    fn count_held(&mut self, upload_waits: bool) {
+        match self {
+            Session::H1(s) => s.count_held(),
+            Session::H2(s) if upload_waits => s.count_upload(),
+            Session::Custom(s) => s.count_held(upload_waits),
+            _ => {}
+        }
+    }
+
+    fn read_ahead(&self) -> usize {
+        match self {
+            Session::H2(s) => s.read_ahead(),
+            Session::Custom(s) => s.read_ahead(),
+            Session::H1(_) | Session::Subrequest(_) => usize::MAX,
         }
     }
 

@@ -1,5 +1,6 @@
-use super::super::HttpTask;
-use pingora_error::{BError, Error, ErrorType};
+use super::super::{HttpTask, faults};
+use crate::process::memory::Held;
+use pingora_error::{BError, Error, ErrorSource, ErrorType};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -26,6 +27,7 @@ pub(super) struct TaskQueue {
     reserve: Option<Reserve>,
     /// Made only where somebody watches for the reader.
     closed: Option<Closed>,
+    held: Held,
 }
 
 impl fmt::Debug for TaskQueue {
@@ -45,6 +47,7 @@ impl TaskQueue {
             bytes: 0,
             reserve: None,
             closed: None,
+            held: Held::default(),
         }
     }
 
@@ -66,6 +69,7 @@ impl TaskQueue {
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
         self.bytes = 0;
+        self.held.forget();
         self.reserve = None;
     }
 
@@ -91,6 +95,16 @@ impl TaskQueue {
     /// # Errors
     /// Nobody reads any more. What waited is gone then.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BError>> {
+        let flushed = self.poll_hand_over(cx);
+        self.held.set(self.bytes);
+        if flushed.is_pending() && self.held.poll_given_up(cx) {
+            self.clear();
+            return Poll::Ready(Err(faults::given_up(ErrorSource::Internal)));
+        }
+        flushed
+    }
+
+    fn poll_hand_over(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BError>> {
         while !self.waiting.is_empty() {
             if self.hand_over() {
                 continue;

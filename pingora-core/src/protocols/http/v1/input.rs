@@ -1,3 +1,4 @@
+use crate::process::memory::{self, fallible};
 use crate::protocols::Stream;
 use crate::protocols::http::h1::{
     BodyDecoder, Fault, HeadLimits, HeadScanner, Step, skip_leading_crlf,
@@ -14,6 +15,11 @@ use tokio::io::{AsyncRead, ReadBuf};
 const READ_DIRECT: u64 = 16 * 1024;
 /// The most that one direct read takes.
 const DIRECT_SIZE: usize = 128 * 1024;
+/// A read that took less is copied: a piece that waits keeps the whole memory that it was read into, so
+/// that a few kilobytes could hold many times as much.
+const DIRECT_SHARED: usize = DIRECT_SIZE / 4;
+/// The most that one read takes while memory is short.
+const SHORT_READ: usize = 16 * 1024;
 /// Empty lines in front of a message that are forgiven (RFC 9112 section 2.2), in bytes.
 const LEADING_CRLF: usize = 8;
 
@@ -55,8 +61,8 @@ pub(crate) struct Input {
     /// clients (RFC 9112 section 2.2), whereas in front of a response they show that the two sides
     /// disagree on where the one before ended.
     forgives_empty_lines: bool,
-    /// Where direct reads go; lent by the worker.
-    direct: BytesMut,
+    /// The most bytes that one read takes, as far as it is less than usual; 0: as usual.
+    most: u32,
 }
 
 impl Input {
@@ -67,6 +73,24 @@ impl Input {
             forgives_empty_lines: true,
             ..Input::default()
         }
+    }
+
+    /// Reads at most so many bytes at once from now on. More than a worker's scratch holds is no limit.
+    #[inline]
+    pub(crate) fn limit_reads(&mut self, bytes: usize) {
+        let limited = bytes < local::SCRATCH_SIZE;
+        self.most = if limited { bytes.max(1) as u32 } else { 0 };
+    }
+
+    /// How much of the worker's scratch may be filled.
+    fn window<'a>(&self, scratch: &'a mut [u8]) -> &'a mut [u8] {
+        let most = match self.most {
+            0 if memory::is_short() => SHORT_READ,
+            0 => return scratch,
+            most => most as usize,
+        };
+        let room = most.min(scratch.len());
+        scratch.get_mut(..room).unwrap_or_default()
     }
 
     /// Whether bytes wait to be consumed.
@@ -114,7 +138,7 @@ impl Input {
         }
         loop {
             let found = local::with_scratch(|scratch| {
-                let mut buf = ReadBuf::new(scratch);
+                let mut buf = ReadBuf::new(self.window(scratch));
                 ready!(Pin::new(&mut *io).poll_read(cx, &mut buf))?;
                 Poll::Ready(io::Result::Ok(self.head_in_new(buf.filled(), limits)))
             });
@@ -133,7 +157,7 @@ impl Input {
             self.begin_message();
             return Ok(Some(self.rest.split_to(end)));
         }
-        self.partial = BytesMut::from(&self.rest[..]);
+        fallible::append(&mut self.partial, &self.rest).map_err(|_| Fault::OUT_OF_MEMORY)?;
         self.rest = Bytes::new();
         Ok(None)
     }
@@ -177,29 +201,35 @@ impl Input {
             let found = self.scanner.find_end(fresh, limits);
             let Ok(Some(end)) = found else {
                 // Also what is refused: the log wants to see it.
-                self.partial.extend_from_slice(fresh);
+                self.keep_partial(fresh)?;
                 return found.map(|_| None);
             };
             self.begin_message();
-            return Ok(Some(HeadEvent::Head(self.split_fresh(fresh, end))));
+            return self.split_fresh(fresh, end).map(Some);
         }
-        self.partial.extend_from_slice(fresh);
+        self.keep_partial(fresh)?;
         self.skip_empty_lines_in_partial();
         let Some(end) = self.scanner.find_end(&self.partial, limits)? else {
             return Ok(None);
         };
         self.begin_message();
         let whole = std::mem::take(&mut self.partial);
-        Ok(Some(HeadEvent::Head(self.split_fresh(&whole, end))))
+        self.split_fresh(&whole, end).map(Some)
+    }
+
+    /// Keeps what arrived of a head that is not complete.
+    fn keep_partial(&mut self, fresh: &[u8]) -> Result<(), Fault> {
+        fallible::append(&mut self.partial, fresh).map_err(|_| Fault::OUT_OF_MEMORY)
     }
 
     /// Copies a head, and what follows it, out of a buffer that has to be given back.
-    fn split_fresh(&mut self, fresh: &[u8], end: usize) -> Bytes {
+    fn split_fresh(&mut self, fresh: &[u8], end: usize) -> Result<HeadEvent, Fault> {
         let (head, rest) = fresh.split_at_checked(end).unwrap_or((fresh, &[]));
         // Apart from each other: what has a single owner needs no counter, and a header value that
         // somebody keeps does not keep a body.
-        self.rest = Bytes::copy_from_slice(rest);
-        Bytes::copy_from_slice(head)
+        self.rest = fallible::copy(rest).map_err(|_| Fault::OUT_OF_MEMORY)?;
+        let head = fallible::copy(head).map_err(|_| Fault::OUT_OF_MEMORY)?;
+        Ok(HeadEvent::Head(head))
     }
 
     fn begin_message(&mut self) {
@@ -223,7 +253,8 @@ impl Input {
             if let Some(event) = self.decode(decoder) {
                 return Poll::Ready(Ok(event));
             }
-            let n = if decoder.remaining().unwrap_or(u64::MAX) >= READ_DIRECT {
+            let limited = self.most > 0 || memory::is_short();
+            let n = if decoder.remaining().unwrap_or(u64::MAX) >= READ_DIRECT && !limited {
                 ready!(self.poll_read_direct(io, cx))?
             } else {
                 ready!(self.poll_read_scratch(io, cx))?
@@ -242,9 +273,6 @@ impl Input {
     fn decode(&mut self, decoder: &mut BodyDecoder) -> Option<BodyEvent> {
         loop {
             if decoder.is_done() {
-                if self.direct.capacity() != 0 {
-                    local::give_chunk(std::mem::take(&mut self.direct));
-                }
                 return Some(BodyEvent::End);
             }
             if self.rest.is_empty() {
@@ -282,9 +310,9 @@ impl Input {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         local::with_scratch(|scratch| {
-            let mut buf = ReadBuf::new(scratch);
+            let mut buf = ReadBuf::new(self.window(scratch));
             ready!(Pin::new(io).poll_read(cx, &mut buf))?;
-            self.rest = Bytes::copy_from_slice(buf.filled());
+            self.rest = fallible::copy(buf.filled())?;
             Poll::Ready(Ok(self.rest.len()))
         })
     }
@@ -294,19 +322,26 @@ impl Input {
         io: &mut Stream,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if self.direct.capacity() == 0 {
-            self.direct = local::take_chunk();
+        let mut direct = match local::take_chunk(DIRECT_SIZE) {
+            Some(chunk) => chunk,
+            None => fallible::buffer(DIRECT_SIZE)?,
+        };
+        let read = tokio_util::io::poll_read_buf(Pin::new(io), cx, &mut direct);
+        let piece = match read {
+            Poll::Ready(Ok(n)) if n < DIRECT_SHARED => fallible::copy(&direct).map(Some),
+            Poll::Ready(Ok(_)) => Ok(Some(direct.split().freeze())),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(None),
+        };
+        // Whoever stalls in the middle of a body, on either side, holds no memory of ours meanwhile.
+        local::give_chunk(direct);
+        match piece? {
+            Some(piece) => {
+                self.rest = piece;
+                Poll::Ready(Ok(self.rest.len()))
+            }
+            None => Poll::Pending,
         }
-        // Takes the memory of earlier pieces back once they were written.
-        self.direct.reserve(DIRECT_SIZE);
-        let read = tokio_util::io::poll_read_buf(Pin::new(io), cx, &mut self.direct);
-        if read.is_pending() {
-            // A peer that stalls in the middle of a body holds no memory of ours meanwhile.
-            local::give_chunk(std::mem::take(&mut self.direct));
-        }
-        let n = ready!(read)?;
-        self.rest = self.direct.split().freeze();
-        Poll::Ready(Ok(n))
     }
 
     /// Reads while nothing is expected: ready when the peer closed (`0`) or sent something, which
@@ -336,7 +371,7 @@ impl Input {
             let mut buf = ReadBuf::new(scratch);
             ready!(Pin::new(io).poll_read(cx, &mut buf))?;
             let waiting = self.take();
-            self.rest = [&waiting[..], buf.filled()].concat().into();
+            self.rest = fallible::join(&waiting, buf.filled())?;
             Poll::Ready(Ok(buf.filled().len()))
         })
     }

@@ -12,3 +12,12 @@ mod splice;
 
 use super::{faults, timed};
 pub use splice::{SpliceSink, SpliceSource};
+
+/// A head that is smaller, in bytes, is not worth being counted by itself.
+const LARGE_HEAD: u32 = 8 * 1024;
+
+/// The size of a head, where it is worth being counted; 0 otherwise.
+fn large_head(bytes: usize) -> u32 {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    if bytes >= LARGE_HEAD { bytes } else { 0 }
+}

@@ -37,6 +37,11 @@ impl OutQueue {
         self.staged.len() - self.written + self.chunk_bytes
     }
 
+    /// Bytes of memory that what waits takes.
+    pub(crate) fn held(&self) -> usize {
+        self.staged.capacity() + self.chunk_bytes
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0

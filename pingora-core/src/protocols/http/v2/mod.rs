@@ -2,11 +2,12 @@
 //!
 //! That crate does the framing, the compression of fields, the flow control, and keeps account of what
 //! a peer asks for that is no work. What a message may be is told by the rules in `message`, which are
-//! pure.
+//! pure; `ledger` counts what the responses of a connection hold.
 
 pub mod client;
 pub(crate) mod faults;
 mod gather;
+pub(crate) mod ledger;
 pub(crate) mod message;
 pub mod server;
 pub(crate) mod turns;

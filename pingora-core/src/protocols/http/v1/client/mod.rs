@@ -12,6 +12,7 @@ pub use send::http_req_header_to_wire;
 use super::input::Input;
 use super::output::OutQueue;
 use super::timed::Timed;
+use crate::process::memory::Held;
 use crate::protocols::http::h1::{
     BodyDecoder, BodyEncoder, HeadLimits, Nominated, ResponseContext,
 };
@@ -90,6 +91,11 @@ struct Inner {
     write_closed: bool,
     broken: bool,
     close_after_flush: bool,
+    held: Held,
+    /// It held most while memory was scarce.
+    given_up: bool,
+    /// The size of the response's head in bytes, where it is worth being counted.
+    large_head: u32,
 }
 
 impl Timed for Inner {
@@ -134,6 +140,9 @@ impl HttpSession {
             write_closed: false,
             broken: false,
             close_after_flush: false,
+            held: Held::default(),
+            given_up: false,
+            large_head: 0,
         };
         HttpSession {
             read_timeout: None,
@@ -293,6 +302,8 @@ impl HttpSession {
         inner.trailers = None;
         inner.nominated = Nominated::default();
         inner.done = false;
+        inner.large_head = 0;
+        inner.held.forget();
         Some(self)
     }
 

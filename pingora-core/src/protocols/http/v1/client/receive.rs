@@ -1,12 +1,13 @@
 //! Receiving the response.
 
 use super::{HttpSession, Inner};
+use crate::process::memory;
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, Fault, Nominated};
 use crate::protocols::http::recycled::take_response;
-use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::input::{BodyEvent, HeadEvent};
 use crate::protocols::http::v1::timed::Timed;
+use crate::protocols::http::v1::{faults, large_head};
 use bytes::Bytes;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result, RetryType};
 use pingora_http::ResponseHeader;
@@ -18,6 +19,8 @@ const EARLY_SWITCH: Fault = Fault::new(
     502,
     "a response switches protocols before the request's body is complete",
 );
+/// What was read and waits to be handed out is counted from so many bytes on.
+const NOTABLE_REST: usize = 16 * 1024;
 
 impl Inner {
     /// The next head, informational or final. Cancel-safe.
@@ -62,6 +65,8 @@ impl Inner {
 
     fn begin_response(&mut self, head: Bytes) -> Result<(Box<ResponseHeader>, usize)> {
         let length = head.len();
+        self.large_head = large_head(length);
+        self.count_rest();
         self.answered = true;
         let mut header = take_response();
         let forgive = self.allow_unsound_length;
@@ -94,12 +99,21 @@ impl Inner {
         Ok((header, length))
     }
 
+    /// Counts what was read and not handed out yet, where that is much: it may take a while.
+    #[inline]
+    fn count_rest(&mut self) {
+        if self.input.len() >= NOTABLE_REST || self.large_head > 0 || self.held.is_entered() {
+            self.count_held(0);
+        }
+    }
+
     /// The next piece of the body; `None` at its end. Cancel-safe.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         let event = ready!(self.input.poll_body(&mut self.io, &mut self.decoder, cx));
         Poll::Ready(match event {
             Ok(BodyEvent::Data(data)) => {
                 self.body_received += data.len();
+                self.count_rest();
                 Ok(Some(data))
             }
             Ok(BodyEvent::End) => {
@@ -129,6 +143,9 @@ impl Inner {
     }
 
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
+        if self.given_up {
+            return Poll::Ready(Err(faults::given_up(ErrorSource::Upstream)));
+        }
         if !self.head_received {
             let (header, _) = ready!(self.poll_head(cx))?;
             let mut end = self.head_received && !self.upgraded && self.ends_here();
@@ -164,6 +181,17 @@ impl Inner {
 }
 
 impl HttpSession {
+    /// Reads at most so many bytes at once from now on.
+    #[inline]
+    pub(crate) fn limit_reads(&mut self, bytes: usize) {
+        self.inner.input.limit_reads(bytes);
+    }
+
+    /// Enters what waits on this connection, in both directions, in the process's account.
+    pub(crate) fn count_held(&mut self) {
+        self.inner.count_held(memory::EXCHANGE);
+    }
+
     /// The next piece of the response: heads (informational ones first), body, trailers, end. For
     /// engines; cancel-safe, no limit of time.
     pub fn poll_response_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {

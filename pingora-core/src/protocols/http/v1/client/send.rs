@@ -1,6 +1,7 @@
 //! Sending the request.
 
 use super::{HttpSession, Inner};
+use crate::process::memory;
 use crate::protocols::http::h1::{self, BodyEncoder};
 use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::timed::Timed;
@@ -14,7 +15,10 @@ use tokio::io::AsyncWrite;
 
 impl Inner {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let mut flushed = ready!(self.out.poll_flush(&mut self.io, cx));
+        let Poll::Ready(mut flushed) = self.out.poll_flush(&mut self.io, cx) else {
+            return self.poll_blocked(cx);
+        };
+        self.held.set(self.large_head as usize);
         if flushed.is_ok() && self.close_after_flush {
             flushed = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
             self.close_after_flush = false;
@@ -26,6 +30,30 @@ impl Inner {
             self.out.clear();
             faults::write_failed(error, ErrorSource::Upstream)
         }))
+    }
+
+    /// The server does not take what waits.
+    fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
+        self.count_held(memory::EXCHANGE);
+        match self.held.poll_given_up(cx) {
+            true => {
+                // There is nothing to be heard either: it waits for the rest of the request.
+                self.broken = true;
+                self.given_up = true;
+                self.write_closed = true;
+                self.out.clear();
+                self.held.forget();
+                Poll::Ready(Err(faults::given_up(ErrorSource::Upstream)))
+            }
+            false => Poll::Pending,
+        }
+    }
+
+    /// Enters what waits on this connection in the process's account, and so much more.
+    pub(super) fn count_held(&mut self, more: usize) {
+        let head = self.large_head as usize;
+        self.held
+            .set(more + head + self.out.held() + self.input.len());
     }
 
     fn queue_request(&mut self, request: &RequestHeader) -> Result<()> {

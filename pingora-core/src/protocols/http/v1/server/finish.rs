@@ -77,13 +77,17 @@ impl Inner {
     }
 
     async fn close(&mut self) {
+        let lingers = self.must_linger();
+        // What was sent ahead of its turn is never looked at, and need not be held until then.
+        drop(self.input.take());
         let write_side = |inner: &mut Inner, cx: &mut Context<'_>| {
             ready!(inner.out.poll_flush(&mut inner.io, cx))?;
             Pin::new(&mut inner.io).poll_shutdown(cx)
         };
         let limit = self.write_limit();
         let closed = self.within(limit, write_side).await;
-        if matches!(closed, Some(io::Result::Ok(()))) && self.must_linger() {
+        let lingers = lingers || self.must_linger();
+        if matches!(closed, Some(io::Result::Ok(()))) && lingers {
             self.retry_buffer = None;
             let discard = |inner: &mut Inner, cx: &mut Context<'_>| poll_discard(&mut inner.io, cx);
             linger(self, Patience::default(), discard).await;
@@ -100,6 +104,9 @@ impl Inner {
         self.decoder = BodyDecoder::default();
         self.body_read = 0;
         self.retry_buffer = None;
+        self.large_head = 0;
+        self.held.forget();
+        self.count_held();
         self.continue_state = Continue::NotExpected;
         if let Some(response) = self.response.take() {
             give_response(response);
@@ -204,6 +211,13 @@ impl HttpSession {
             // Nothing is on its way to us: closing the socket is as good, and one call cheaper.
             let _ = self.inner.flush().await;
         }
+    }
+
+    /// Gives up what was read of a request, because there is no memory for it.
+    pub(crate) fn refuse_unread(&mut self) {
+        self.inner.fault = Some(Fault::OUT_OF_MEMORY);
+        drop(self.inner.input.take());
+        self.inner.held.forget();
     }
 
     /// Takes the connection out, with what was read ahead.

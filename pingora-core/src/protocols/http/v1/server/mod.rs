@@ -12,6 +12,7 @@ use super::input::Input;
 use super::output::OutQueue;
 use super::timed::Timed;
 use crate::process::ShutdownWatch;
+use crate::process::memory::Held;
 use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts, RequestRules};
@@ -99,6 +100,9 @@ struct Inner {
     /// The write side is to be closed when the queue is empty (a tunnel's end of stream).
     close_after_flush: bool,
 
+    held: Held,
+    /// The size of the request's head in bytes, where it is worth being counted.
+    large_head: u32,
     keepalive: Keepalive,
     /// Asked when a response's head is written: the connection is not kept beyond a shutdown.
     shutdown: Option<ShutdownWatch>,
@@ -198,6 +202,8 @@ impl HttpSession {
             resets: false,
             broken: false,
             close_after_flush: false,
+            held: Held::default(),
+            large_head: 0,
             keepalive: Keepalive {
                 timeout: Some(0),
                 reuses_remaining: None,

@@ -1,8 +1,8 @@
 //! Reading: the head, the body, and what else the client does meanwhile.
 
-use super::super::faults;
 use super::super::input::{BodyEvent, HeadEvent};
 use super::super::timed::Timed;
+use super::super::{faults, large_head};
 use super::{Continue, HttpSession, Inner, READ_AHEAD_LIMIT};
 use crate::protocols::http::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
 use crate::protocols::http::h1::{self, BodyDecoder, BodyLength, Fault, Nominated};
@@ -14,8 +14,11 @@ use std::task::{Context, Poll, ready};
 
 impl Inner {
     fn poll_read_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<usize>>> {
-        let event = ready!(self.input.poll_head(&mut self.io, cx, &self.rules.limits));
-        Poll::Ready(match event {
+        let event = self.input.poll_head(&mut self.io, cx, &self.rules.limits);
+        if event.is_pending() {
+            self.count_held();
+        }
+        Poll::Ready(match ready!(event) {
             Ok(HeadEvent::Head(head)) => self.begin_request(head).map(Some),
             Ok(HeadEvent::Closed(false)) => Ok(None),
             Ok(HeadEvent::Closed(true)) => {
@@ -36,6 +39,10 @@ impl Inner {
 
     fn begin_request(&mut self, head: Bytes) -> Result<usize> {
         let length = head.len();
+        self.large_head = large_head(length);
+        if self.large_head > 0 {
+            self.count_held();
+        }
         self.request_read = true;
         match h1::take_request(head, &self.rules, self.request.get_mut()) {
             Ok(facts) => {
@@ -117,7 +124,10 @@ impl Inner {
         while self.input.len() < READ_AHEAD_LIMIT && !self.half_closed {
             match ready!(self.input.poll_read_ahead(&mut self.io, cx)) {
                 Ok(0) => self.half_closed = true,
-                Ok(_) => continue,
+                Ok(_) => {
+                    self.count_held();
+                    continue;
+                }
                 Err(error) => {
                     self.broken = true;
                     return Poll::Ready(faults::read_failed(error, ErrorSource::Downstream));

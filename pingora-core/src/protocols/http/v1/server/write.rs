@@ -23,10 +23,16 @@ const KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n\r\n";
 const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
 const EMPTY: &[u8] = b"Content-Length: 0\r\n";
 
+/// So much of a body is counted when it is queued, in bytes; less only where it has to wait.
+const COUNTED: usize = 16 * 1024;
+
 impl Inner {
     /// Writes what waits. Cancel-safe.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let mut flushed = ready!(self.out.poll_flush(&mut self.io, cx));
+        let Poll::Ready(mut flushed) = self.out.poll_flush(&mut self.io, cx) else {
+            return self.poll_blocked(cx);
+        };
+        self.held.set(self.large_head as usize);
         if self.resets && flushed.is_ok() && self.encoder.is_done() {
             self.guard_end(false);
         }
@@ -39,6 +45,26 @@ impl Inner {
             self.out.clear();
             faults::write_failed(error, ErrorSource::Downstream)
         }))
+    }
+
+    /// The client does not take what waits.
+    fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
+        self.count_held();
+        match self.held.poll_given_up(cx) {
+            true => {
+                self.broken = true;
+                self.out.clear();
+                self.held.forget();
+                Poll::Ready(Err(faults::given_up(ErrorSource::Downstream)))
+            }
+            false => Poll::Pending,
+        }
+    }
+
+    /// Enters what waits on this connection in the process's account.
+    pub(super) fn count_held(&mut self) {
+        let head = self.large_head as usize;
+        self.held.set(head + self.out.held() + self.input.len());
     }
 
     /// Where the end of the connection is the end of a body, an end that comes too early, for whatever
@@ -209,6 +235,10 @@ impl Inner {
             self.out.push(data);
             let (encoder, out) = (&mut self.encoder, &mut self.out);
             out.fill(|out| encoder.after(out));
+            if self.out.len() >= COUNTED {
+                // Before it is known whether it leaves at once: others read meanwhile.
+                self.count_held();
+            }
         }
         Ok(())
     }
@@ -275,6 +305,11 @@ impl HttpSession {
         self.inner.queue_response(&header, end)?;
         self.inner.response = Some(header);
         Ok(())
+    }
+
+    /// Enters what waits on this connection in the process's account.
+    pub(crate) fn count_held(&mut self) {
+        self.inner.count_held();
     }
 
     /// Queues a piece of the response's body. For engines.

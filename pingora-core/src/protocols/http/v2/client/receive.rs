@@ -89,6 +89,15 @@ impl Receiving {
         }
     }
 
+    /// How much of the response has arrived and was not handed out, in bytes.
+    pub(super) fn held_by_framing(&mut self) -> usize {
+        let Stage::Body(body, _) = &mut self.stage else {
+            return 0;
+        };
+        let used = body.flow_control().used_capacity();
+        used.saturating_sub(self.held)
+    }
+
     /// Gives back the room of what was handed out: whoever asks for more has taken it.
     fn give_back(&mut self) {
         if self.held == 0 {

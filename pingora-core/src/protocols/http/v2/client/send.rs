@@ -2,13 +2,14 @@
 
 use super::faults::{self, Progress};
 use super::{ConnectionRef, Http2Session, Inner};
+use crate::process::memory::{self, Held};
 use crate::protocols::http::v2::gather::{SHORT, gather};
 use crate::protocols::http::v2::message::{
     OutgoingRequest, PayloadLength, outgoing_request, outgoing_trailers,
 };
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use pingora_error::{BError, ErrorType, Result};
+use pingora_error::{BError, ErrorSource, ErrorType, Result};
 use pingora_h2::Reason;
 use pingora_http::RequestHeader;
 use std::collections::VecDeque;
@@ -61,6 +62,7 @@ pub(super) struct Sending {
     /// The answer to a CONNECT is still to come: the end of the request does not end the stream
     /// before, because it may become a tunnel.
     holds_end: bool,
+    held: Held,
 }
 
 impl Sending {
@@ -215,6 +217,31 @@ impl Inner {
         cx: &mut Context<'_>,
         conn: &ConnectionRef,
     ) -> Poll<Result<()>> {
+        let flushed = self.poll_hand_over(cx, conn);
+        self.sending.held.set(self.sending.queued);
+        if flushed.is_pending() && self.sending.held.poll_given_up(cx) {
+            return Poll::Ready(Err(self.give_up()));
+        }
+        flushed
+    }
+
+    /// It holds most while memory is scarce.
+    #[cold]
+    fn give_up(&mut self) -> BError {
+        self.reset(Reason::CANCEL);
+        self.sending.held.forget();
+        crate::protocols::http::faults::given_up(ErrorSource::Upstream)
+    }
+
+    /// Enters what waits in the process's account: what is queued, and what the server may have sent
+    /// while nobody takes it.
+    pub(super) fn count_held(&mut self) {
+        let received = self.receiving.held_by_framing();
+        let held = memory::EXCHANGE + self.sending.queued + received;
+        self.sending.held.set(held);
+    }
+
+    fn poll_hand_over(&mut self, cx: &mut Context<'_>, conn: &ConnectionRef) -> Poll<Result<()>> {
         ready!(self.poll_head(cx, conn));
         if self.sending.waits_for_more() {
             cx.waker().wake_by_ref();
@@ -294,6 +321,11 @@ impl Inner {
 }
 
 impl Http2Session {
+    /// Enters what waits on this stream, in both directions, in the process's account.
+    pub(crate) fn count_held(&mut self) {
+        self.inner.count_held();
+    }
+
     /// Queues a request's head. For engines: it is sent with the first of what follows, so that a
     /// request without a body ends its stream at once.
     ///

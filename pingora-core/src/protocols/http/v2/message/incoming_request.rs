@@ -20,12 +20,16 @@ pub(crate) struct IncomingRequest {
     pub(crate) expects_continue: bool,
     /// Whether this asks for a tunnel with a protocol of its own (RFC 8441 section 4).
     pub(crate) extended_connect: bool,
+    /// About the size of the fields, in bytes as RFC 9113 section 6.5.2 counts them, where a cookie in
+    /// pieces is one; 0 for a request that was refused.
+    pub(crate) list_size: usize,
 }
 
 /// What one pass over the fields finds.
 #[derive(Debug, Default)]
 struct Seen {
     fields: usize,
+    list_size: usize,
     hosts: usize,
     lengths: usize,
     cookies: usize,
@@ -93,6 +97,7 @@ fn check(head: &mut Head, rules: &RequestRules) -> Result<IncomingRequest, Fault
         length,
         expects_continue: seen.expect,
         extended_connect,
+        list_size: seen.list_size,
     })
 }
 
@@ -101,6 +106,10 @@ fn look_at_fields(fields: &HeaderMap) -> Seen {
     let mut seen = Seen::default();
     for (name, value) in fields {
         seen.fields += 1;
+        seen.list_size += value.len() + 2;
+        if *name != COOKIE {
+            seen.list_size += name.as_str().len() + 30;
+        }
         match ControlField::of(name.as_str().as_bytes()) {
             Some(ControlField::Host) => seen.hosts += 1,
             Some(ControlField::ContentLength) => seen.lengths += 1,

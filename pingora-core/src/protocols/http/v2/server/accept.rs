@@ -67,7 +67,8 @@ impl HttpSession {
         let Some((request, respond)) = accepted else {
             return Ok(None);
         };
-        let mut session = HttpSession::new(request, respond, digest, &RequestRules::default());
+        let mut session =
+            HttpSession::new(request, respond, digest, &RequestRules::default(), None);
         if session.read_request().is_ok() {
             return Ok(Some(H2Accept::Session(session)));
         }

@@ -64,6 +64,10 @@ impl Drop for Inner {
         if !sent {
             self.reset(Reason::INTERNAL_ERROR);
         }
+        if let Some(ledger) = &self.ledger {
+            ledger.requeue(&mut self.counted, 0);
+            ledger.note_upload(&mut self.upload_counted, 0);
+        }
         if let Some(response) = self.response.take() {
             give_response(response);
         }

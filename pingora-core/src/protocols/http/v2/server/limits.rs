@@ -9,7 +9,7 @@ use std::time::Duration;
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// The same for all streams of a connection: so many stalled uploads keep the other streams of that
 /// client waiting.
-const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
+pub(crate) const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 /// Bytes of one response that are handed to the connection before it has written them.
 const SEND_BUFFER: usize = 64 * 1024;
 /// The same for all streams: what many slow readers of one connection can hold together.
@@ -43,6 +43,10 @@ pub struct H2Limits {
     /// Frames that carry nothing: so many at once, more for what the client is sent, and a
     /// twentieth of them per second. 2000 by default.
     pub overhead_frames: u32,
+    /// What all streams of a connection may hold of their responses, in bytes, before they leave: from
+    /// there on a stream reads 4 KiB ahead of its client, or 16 KiB if the client takes them. 1 MiB by
+    /// default.
+    pub response_bytes: u32,
 }
 
 impl Default for H2Limits {
@@ -52,6 +56,7 @@ impl Default for H2Limits {
             concurrent_streams: 100,
             resets: 200,
             overhead_frames: 2000,
+            response_bytes: 1024 * 1024,
         }
     }
 }

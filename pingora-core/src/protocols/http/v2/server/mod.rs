@@ -15,6 +15,7 @@
 //! | CONTINUATION frames | 16 for one header list | the connection ends |
 //! | answers to PING and SETTINGS that wait to be written | 16 KiB | the client is not read from |
 //! | received and not yet read | 128 KiB for each stream, 2 MiB for all | the client has to wait |
+//! | read from an upstream, not yet written | 128 KiB for each stream, 1 MiB for all, and then 4 KiB for each | the upstream has to wait |
 //! | handed to the connection, not yet written | 64 KiB for each stream, 1 MiB for all, twice the client's window | the response has to wait |
 //!
 //! A connection that ends is told why: GOAWAY with `ENHANCE_YOUR_CALM`.
@@ -31,9 +32,11 @@ mod tests;
 pub use accept::{H2Accept, default_h2_options, handshake};
 pub(crate) use accept::{accept, limited_handshake};
 pub use finish::Idle;
+pub(crate) use limits::CONNECTION_WINDOW;
 pub use limits::H2Limits;
 pub use pingora_h2::server::Builder as H2Options;
 
+use super::ledger::Ledger;
 use super::message::{IncomingRequest, PayloadLength, incoming_request};
 use crate::protocols::Digest;
 use crate::protocols::http::RecycledRequest;
@@ -54,6 +57,9 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Of a head that is smaller, as RFC 9113 section 6.5.2 counts it, the room is not counted by itself.
+const LARGE_HEAD: usize = 8 * 1024;
 
 /// What a client begins a connection of HTTP/2 with (RFC 9113 section 3.4).
 pub(crate) const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -103,6 +109,11 @@ struct Inner {
     tunnel: bool,
     /// Set once anything went wrong: what is not complete by now will not be.
     broken: bool,
+    /// Of the connection, and what is counted there for this stream.
+    ledger: Option<Arc<Ledger>>,
+    counted: usize,
+    /// The same, for what the client may send while nobody reads it.
+    upload_counted: usize,
     options: Options,
 }
 
@@ -163,12 +174,13 @@ impl Timed for Inner {
 
 impl HttpSession {
     /// A session for a request that was accepted. Whether the request is sound is told by
-    /// [`HttpSession::read_request`].
+    /// [`HttpSession::read_request`]. What it holds is entered in its connection's ledger.
     pub(crate) fn new(
         request: Incoming,
         respond: SendResponse<Bytes>,
         digest: Arc<Digest>,
         rules: &RequestRules,
+        ledger: Option<Arc<Ledger>>,
     ) -> Self {
         let Incoming { head, body } = request;
         let (made, checked) = incoming_request(head, rules);
@@ -201,12 +213,19 @@ impl HttpSession {
             body_sent: 0,
             tunnel: false,
             broken: false,
+            ledger,
+            counted: 0,
+            upload_counted: 0,
             options: Options::default(),
         };
-        HttpSession {
+        let mut session = HttpSession {
             write_timeout: Some(WRITE_TIMEOUT),
             inner: Box::new(inner),
+        };
+        if facts.list_size >= LARGE_HEAD {
+            session.inner.count_held();
         }
+        session
     }
 
     /// The request's header. It has a `Host`, whichever way the client named it; the URI holds the

@@ -17,6 +17,9 @@ use std::task::{Context, Poll, ready};
 impl Inner {
     /// The next piece of the body; `None` at its end. Cancel-safe.
     pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if self.upload_counted > 0 {
+            self.count_upload(0);
+        }
         self.release();
         while !self.body_done {
             let Poll::Ready(received) = self.body.poll_data(cx) else {
@@ -62,6 +65,13 @@ impl Inner {
         let taken = std::mem::take(&mut self.unreleased);
         if taken > 0 {
             self.body.release(taken);
+        }
+    }
+
+    /// Enters in the connection's ledger what the framing may hold of the request.
+    pub(super) fn count_upload(&mut self, bytes: usize) {
+        if let Some(ledger) = &self.ledger {
+            ledger.note_upload(&mut self.upload_counted, bytes);
         }
     }
 
@@ -193,6 +203,19 @@ impl HttpSession {
     /// of time.
     pub fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         self.inner.poll_body(cx)
+    }
+
+    /// The upstream takes nothing of the body for now: enters what the client has sent, or may still send
+    /// without asking, in the connection's ledger. Nobody is told when it arrives.
+    pub(crate) fn count_upload(&mut self) {
+        let inner = &mut *self.inner;
+        if inner.body_done {
+            return;
+        }
+        let flow = inner.body.flow_control();
+        let may_come = usize::try_from(flow.available_capacity()).unwrap_or(0);
+        let bytes = flow.used_capacity().saturating_add(may_come);
+        inner.count_upload(bytes);
     }
 
     /// Ready when the client has reset the stream, or its connection is gone; see

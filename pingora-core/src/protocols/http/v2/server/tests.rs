@@ -51,7 +51,7 @@ impl Pair {
             };
             while let Ok(Some((request, respond))) = poll_fn(|cx| accept(&mut connection, cx)).await
             {
-                let session = HttpSession::new(request, respond, Arc::default(), &rules);
+                let session = HttpSession::new(request, respond, Arc::default(), &rules, None);
                 let _ = accepted.send(session);
             }
         });

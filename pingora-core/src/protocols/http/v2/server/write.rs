@@ -5,7 +5,7 @@ use super::super::gather::gather;
 use super::super::message::{
     PayloadLength, outgoing_informational, outgoing_response, outgoing_trailers,
 };
-use super::{End, HttpSession, Inner};
+use super::{End, HttpSession, Inner, LARGE_HEAD};
 use crate::protocols::http::date::get_cached_date;
 use crate::protocols::http::faults;
 use crate::protocols::http::timed::Timed;
@@ -18,9 +18,29 @@ use pingora_http::ResponseHeader;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+/// So much of a body is counted when it is queued, in bytes; less only where it has to wait.
+const COUNTED: usize = 16 * 1024;
+
 impl Inner {
     /// Hands what waits to the connection, as far as the client's windows allow. Cancel-safe.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let flushed = self.poll_hand_over(cx);
+        if self.out.bytes > 0 || self.counted > 0 {
+            self.count_held();
+        }
+        flushed
+    }
+
+    /// Enters what this stream holds in its connection's ledger.
+    pub(super) fn count_held(&mut self) {
+        let head = self.facts.list_size;
+        let head = if head >= LARGE_HEAD { head } else { 0 };
+        if let Some(ledger) = &self.ledger {
+            ledger.requeue(&mut self.counted, self.out.bytes + head);
+        }
+    }
+
+    fn poll_hand_over(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.send_head()?;
         while self.out.bytes > 0 {
             ready!(self.poll_send_piece(cx))?;
@@ -49,6 +69,11 @@ impl Inner {
             self.out.clear();
             return Poll::Ready(Ok(()));
         };
+        if let Some(ledger) = &self.ledger {
+            let has_room = ledger.poll_room(cx);
+            self.out.stalled = has_room.is_pending();
+            ready!(has_room);
+        }
         let mut room = send.capacity();
         if room == 0 {
             let capacity = send.poll_capacity(cx);
@@ -63,6 +88,9 @@ impl Inner {
             self.out.pieces.pop_front();
         }
         self.out.bytes -= data.len();
+        if let Some(ledger) = &self.ledger {
+            ledger.handed_over(data.len());
+        }
         let end = self.out.bytes == 0 && matches!(self.out.end, End::Due(None));
         if let Err(error) = send.send_data(data, end) {
             return Poll::Ready(Err(self.unwritable(error)));
@@ -165,6 +193,10 @@ impl Inner {
             self.body_sent += data.len();
             self.out.bytes += data.len();
             gather(&mut self.out.pieces, data);
+            if self.out.bytes >= COUNTED {
+                // Before it is known whether it leaves at once: others read meanwhile.
+                self.count_held();
+            }
         }
         Ok(())
     }
@@ -258,10 +290,18 @@ impl HttpSession {
         self.inner.out.bytes
     }
 
-    /// Whether a piece waits for the client to open its window. A hundred such streams would otherwise
-    /// each hold as much as one that moves.
+    /// Whether a piece waits for the client to open its window, or to make room for its other streams. A
+    /// hundred such streams would otherwise each hold as much as one that moves.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.inner.out.stalled && self.inner.out.bytes > 0
+        let full = || self.inner.ledger.as_ref().is_some_and(|l| l.is_full());
+        self.inner.out.bytes > 0 && (self.inner.out.stalled || full())
+    }
+
+    /// How much may be read for the client at once, in bytes: little, where its connection holds much.
+    pub(crate) fn read_ahead(&self) -> usize {
+        let sent = self.inner.body_sent - self.inner.out.bytes;
+        let ledger = self.inner.ledger.as_ref();
+        ledger.map_or(usize::MAX, |ledger| ledger.read_ahead(sent))
     }
 
     /// Whether [`HttpSession::poll_flush`] has something to do.

@@ -1,0 +1,203 @@
+//! How much peers may take of this process: keys of the configuration file beside [`ServerConf`]'s.
+
+use super::conf::{one_line, refused};
+use super::{ServerConf, memory};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use pingora_error::Result;
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The least memory that a limit may be set to, in bytes.
+const LEAST_MEMORY: u64 = 16 * 1024 * 1024;
+
+/// How much peers may take of this process. The fields are keys of the configuration file, beside those
+/// of [`ServerConf`]; what the file says goes over what the program says.
+///
+/// They hold for the process: where several servers run in one, the last that was started or reloaded
+/// has its way.
+///
+/// ```
+/// use pingora_core::server::{Server, ServerBounds};
+///
+/// let mut bounds = ServerBounds::default();
+/// bounds.memory_limit_bytes = Some(512 * 1024 * 1024);
+/// bounds.connections_per_client = Some(1000);
+/// let mut server = Server::new(None).unwrap();
+/// server.set_bounds(bounds).unwrap();
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ServerBounds {
+    /// The most bytes that queues and buffers for peers may hold, all connections together. From a half
+    /// of it on, nothing is read for a peer that has not taken what waits; from three quarters on, new
+    /// work is turned away, and who holds most is closed if that does not help. Default: half of the
+    /// memory of the machine or the control group, and a quarter of the address space at most where that
+    /// is limited. At least 16 MiB; 0: no limit.
+    pub memory_limit_bytes: Option<u64>,
+    /// The most connections at once from one client: one IPv4 address, or the 64 leading bits of an IPv6
+    /// one. More are closed when they are accepted. Default: half of the files that the process may have
+    /// open (`ulimit -n`), so that no single client can take all of them. Those of this machine (loopback
+    /// addresses and Unix sockets) are not counted. 0: no limit.
+    pub connections_per_client: Option<usize>,
+}
+
+/// 0: not known yet; `usize::MAX`: no limit.
+static CONNECTIONS_PER_CLIENT: AtomicUsize = AtomicUsize::new(0);
+
+/// The most connections at once from one client; `usize::MAX`: any number.
+pub(crate) fn connections_per_client() -> usize {
+    match CONNECTIONS_PER_CLIENT.load(Ordering::Relaxed) {
+        0 => {
+            let limit = half_of_descriptors();
+            CONNECTIONS_PER_CLIENT.store(limit, Ordering::Relaxed);
+            limit
+        }
+        limit => limit,
+    }
+}
+
+fn half_of_descriptors() -> usize {
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, _)) if soft != RLIM_INFINITY => usize::try_from(soft / 2).unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    }
+    .max(1)
+}
+
+impl ServerBounds {
+    /// Reads these keys of a configuration in YAML; others are ignored.
+    ///
+    /// # Errors
+    /// One line that names the key and what is wrong with it.
+    pub fn from_yaml(text: &str) -> Result<Self> {
+        Self::parse(text).map_err(|reason| refused(&format!("configuration: {reason}")))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let read: Option<ServerBounds> = serde_yaml::from_str(text).map_err(|e| one_line(&e))?;
+        let bounds = read.unwrap_or_default();
+        bounds.fault().map_or(Ok(bounds), Err)
+    }
+
+    /// Reads a configuration file over `self`: keys that the file does not have keep their value.
+    pub(crate) fn overruled_by(&self, path: &str) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| refused(&format!("{path}: can't be read: {e}")))?;
+        let file = Self::parse(&text).map_err(|reason| refused(&format!("{path}: {reason}")))?;
+        Ok(ServerBounds {
+            memory_limit_bytes: file.memory_limit_bytes.or(self.memory_limit_bytes),
+            connections_per_client: file.connections_per_client.or(self.connections_per_client),
+        })
+    }
+
+    /// Checks what a type alone does not say.
+    pub(crate) fn validate(&self) -> Result<()> {
+        match self.fault() {
+            Some(fault) => Err(refused(&fault)),
+            None => Ok(()),
+        }
+    }
+
+    /// The first thing that is wrong, as `key: reason`.
+    fn fault(&self) -> Option<String> {
+        let memory = self.memory_limit_bytes.unwrap_or(0);
+        (1..LEAST_MEMORY).contains(&memory).then(|| {
+            format!(
+                "memory_limit_bytes: must be at least {LEAST_MEMORY} (16 MiB), or 0 for no limit"
+            )
+        })
+    }
+
+    /// How many bytes peers make this process hold at present, as it is counted against
+    /// [`memory_limit_bytes`](Self::memory_limit_bytes).
+    pub fn memory_in_use() -> usize {
+        memory::held()
+    }
+
+    /// From now on they hold.
+    pub(crate) fn put_into_force(&self) {
+        let memory = match self.memory_limit_bytes {
+            None => Some(memory::default_limit()),
+            Some(0) => None,
+            Some(bytes) => Some(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        };
+        memory::set_limit(memory);
+        let connections = match self.connections_per_client {
+            None => half_of_descriptors(),
+            Some(0) => usize::MAX,
+            Some(most) => most,
+        };
+        CONNECTIONS_PER_CLIENT.store(connections, Ordering::Relaxed);
+    }
+}
+
+impl ServerConf {
+    /// The keys of a configuration file that are [`ServerBounds`]'.
+    pub(super) const BOUNDS: [&'static str; 2] = ["memory_limit_bytes", "connections_per_client"];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_keys_beside_those_of_the_server() {
+        let text =
+            "threads: 2\nmemory_limit_bytes: 104857600\nconnections_per_client: 9\nmine: 1\n";
+        let bounds = ServerBounds::from_yaml(text).unwrap();
+        assert_eq!(bounds.memory_limit_bytes, Some(100 * 1024 * 1024));
+        assert_eq!(bounds.connections_per_client, Some(9));
+        assert_eq!(
+            ServerBounds::from_yaml("").unwrap(),
+            ServerBounds::default()
+        );
+        let rows = [
+            (
+                "memory_limit_bytes: 1000\n",
+                "memory_limit_bytes: must be at least",
+            ),
+            (
+                "memory_limit_bytes: -1\n",
+                "memory_limit_bytes: invalid type",
+            ),
+            (
+                "connections_per_client: many\n",
+                "connections_per_client: invalid type",
+            ),
+        ];
+        for (text, expected) in rows {
+            let error = ServerBounds::from_yaml(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(ServerBounds::from_yaml("memory_limit_bytes: 0\n").is_ok());
+    }
+
+    #[test]
+    fn the_keys_are_known_to_those_who_list_unknown_ones() {
+        let keys = serde_yaml::to_value(ServerBounds::default()).unwrap();
+        let keys: Vec<_> = keys.as_mapping().unwrap().keys().cloned().collect();
+        assert_eq!(keys, ServerConf::BOUNDS);
+        let text = "memory_limit_bytes: 0\nconnections_per_clients: 9\n";
+        let unknown = ServerConf::unknown_keys(text).unwrap();
+        let near = Some("connections_per_client".to_string());
+        assert_eq!(unknown, [("connections_per_clients".to_string(), near)]);
+    }
+
+    #[test]
+    fn the_file_overrules_the_program() {
+        let path = std::env::temp_dir().join(format!("bounds-{}.yaml", std::process::id()));
+        let path = path.to_str().unwrap();
+        std::fs::write(path, "connections_per_client: 5\n").unwrap();
+        let program = ServerBounds {
+            memory_limit_bytes: Some(0),
+            connections_per_client: Some(7),
+        };
+        let bounds = program.overruled_by(path).unwrap();
+        assert_eq!(
+            (bounds.memory_limit_bytes, bounds.connections_per_client),
+            (Some(0), Some(5))
+        );
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -1,0 +1,230 @@
+//! Who holds what, so that the greediest can be found.
+
+use super::account::{Account, PROCESS};
+use futures::task::AtomicWaker;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Context;
+
+/// Who holds less, in bytes, is never closed for it, and need not be found.
+const NOTABLE: usize = 64 * 1024;
+/// What waits below this, in bytes, is not entered.
+const LEAST: usize = 4 * 1024;
+/// A change by less than this, in bytes, is not entered.
+const GRAIN: usize = 4 * 1024;
+
+/// Something that can be closed to get memory back: a connection, or an exchange.
+pub(crate) struct Holder {
+    account: &'static Account,
+    held: AtomicUsize,
+    /// It is to be closed.
+    given_up: AtomicBool,
+    /// It can be found by its account.
+    listed: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl fmt::Debug for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Holder")
+            .field("held", &self.held)
+            .field("given_up", &self.given_up)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Holder {
+    fn default() -> Self {
+        Holder::of(&PROCESS)
+    }
+}
+
+impl Holder {
+    pub(super) const fn of(account: &'static Account) -> Self {
+        Holder {
+            account,
+            held: AtomicUsize::new(0),
+            given_up: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
+            task: AtomicWaker::new(),
+        }
+    }
+
+    /// It holds so many bytes now.
+    pub(crate) fn set(self: &Arc<Self>, bytes: usize) {
+        let before = self.held.swap(bytes, Ordering::Relaxed);
+        if bytes >= NOTABLE && !self.listed.swap(true, Ordering::Relaxed) {
+            self.account.holders.enter(self);
+        }
+        match bytes.checked_sub(before) {
+            Some(more) => self.account.add(more),
+            None => self.account.sub(before - bytes),
+        }
+    }
+
+    /// [`set`](Self::set), unless it would change little.
+    pub(crate) fn settle(self: &Arc<Self>, bytes: usize, grain: usize) {
+        let before = self.held.load(Ordering::Relaxed);
+        if bytes.abs_diff(before) >= grain || bytes == 0 && before > 0 {
+            self.set(bytes);
+        }
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is to be closed.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
+    }
+
+    /// The same; the task is woken when that changes.
+    pub(crate) fn poll_given_up(&self, cx: &Context<'_>) -> bool {
+        if !self.is_given_up() {
+            self.task.register(cx.waker());
+        }
+        self.is_given_up()
+    }
+
+    fn give_up(&self) {
+        self.given_up.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.account.sub(*self.held.get_mut());
+    }
+}
+
+/// What one session holds: nothing as long as that is little.
+#[derive(Debug, Default)]
+pub(crate) struct Held(Option<Arc<Holder>>);
+
+impl Held {
+    /// So many bytes wait now.
+    #[inline]
+    pub(crate) fn set(&mut self, bytes: usize) {
+        if bytes >= LEAST || self.0.is_some() {
+            self.set_in(&PROCESS, bytes);
+        }
+    }
+
+    #[cold]
+    pub(super) fn set_in(&mut self, account: &'static Account, bytes: usize) {
+        match &self.0 {
+            Some(holder) => holder.settle(bytes, GRAIN),
+            None if bytes < LEAST => {}
+            None => {
+                let holder = Arc::new(Holder::of(account));
+                holder.set(bytes);
+                self.0 = Some(holder);
+            }
+        }
+    }
+
+    /// Nothing waits, and nothing will for a while.
+    #[inline]
+    pub(crate) fn forget(&mut self) {
+        self.0 = None;
+    }
+
+    /// Whether anything was entered since it was forgotten the last time.
+    #[inline]
+    pub(crate) fn is_entered(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// How many bytes are entered.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |holder| holder.held())
+    }
+
+    /// Whether it is to be closed, because it holds most of all; the task is woken when that changes.
+    #[inline]
+    pub(crate) fn poll_given_up(&self, cx: &Context<'_>) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|holder| holder.poll_given_up(cx))
+    }
+}
+
+/// All that hold, or held, a notable amount.
+///
+/// Bounded: each entry held 64 KiB when it was made, and those that don't any more are thrown out
+/// whenever the list has doubled.
+#[derive(Debug)]
+pub(super) struct Holders(Mutex<List>);
+
+#[derive(Debug)]
+struct List {
+    entries: Vec<Weak<Holder>>,
+    sweep_at: usize,
+}
+
+/// The list is not swept while it is shorter.
+const SHORT_LIST: usize = 64;
+
+impl Holders {
+    pub(super) const fn new() -> Self {
+        Holders(Mutex::new(List {
+            entries: Vec::new(),
+            sweep_at: SHORT_LIST,
+        }))
+    }
+
+    fn enter(&self, holder: &Arc<Holder>) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.entries.len() >= list.sweep_at {
+            list.sweep();
+        }
+        list.entries.push(Arc::downgrade(holder));
+    }
+
+    /// Gives up those that hold most until `excess` bytes are on their way out; returns how many are
+    /// told now. What was given up before and is not gone yet counts.
+    pub(super) fn close_greediest(&self, excess: usize) -> usize {
+        let mut closing = vec![];
+        {
+            let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            list.sweep();
+            let mut holders: Vec<_> = list.entries.iter().filter_map(Weak::upgrade).collect();
+            let leaving = holders.iter().filter(|holder| holder.is_given_up());
+            let mut left = excess.saturating_sub(leaving.map(|holder| holder.held()).sum());
+            holders.sort_by_key(|holder| std::cmp::Reverse(holder.held()));
+            for holder in holders {
+                if left == 0 {
+                    break;
+                }
+                if !holder.is_given_up() {
+                    left = left.saturating_sub(holder.held());
+                    closing.push(holder);
+                }
+            }
+            // Under the lock, so that nobody else finds them still to be told.
+            for holder in &closing {
+                holder.given_up.store(true, Ordering::Release);
+            }
+        }
+        closing.iter().for_each(|holder| holder.give_up());
+        closing.len()
+    }
+}
+
+impl List {
+    fn sweep(&mut self) {
+        self.entries.retain(|entry| {
+            entry.upgrade().is_some_and(|holder| {
+                let stays = holder.held() >= NOTABLE;
+                // It is entered anew once it holds much again.
+                holder.listed.store(stays, Ordering::Relaxed);
+                stays
+            })
+        });
+        self.sweep_at = (2 * self.entries.len()).max(SHORT_LIST);
+    }
+}

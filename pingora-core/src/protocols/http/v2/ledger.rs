@@ -1,0 +1,297 @@
+//! What one connection to a client holds of responses.
+//!
+//! ```text
+//!   upstream ──read──▶ queue of the stream ──handed over──▶ framing ──written──▶ socket
+//!                      `queued`                             `unwritten`
+//! ```
+//!
+//! Each stream is bounded by itself; a hundred of them add up. Once both together reach the connection's
+//! bound, a stream reads next to nothing ahead of its client ([`Ledger::read_ahead`]), and what the framing
+//! has not written stays below it. Neither can keep a stream that its client lets go on from going on:
+//! the queue is the stream's own, and what was handed over has room in the client's windows, so that it
+//! leaves as soon as the client reads from its socket.
+
+use super::server::CONNECTION_WINDOW;
+use crate::process::memory::{self, Holder, Level};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// What a stream may read ahead while its connection is full, in bytes: a head, and the beginning of a
+/// body.
+const LITTLE: usize = 4 * 1024;
+/// The same for one whose client takes what it is sent: a frame.
+const FRAME: usize = 16 * 1024;
+/// The window of the connection keeps all its uploads together below this, in bytes.
+const MOST_UPLOADS: usize = CONNECTION_WINDOW as usize;
+/// Changes by less, in bytes, are not told to the process's account.
+const GRAIN: usize = 16 * 1024;
+
+/// The account of one connection; shared by its streams and whoever drives it.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    holder: Arc<Holder>,
+    /// In bytes.
+    bound: usize,
+    /// What streams hold and can't hand over, in bytes: bodies, and large heads of requests.
+    queued: AtomicUsize,
+    /// What the framing was handed and has not written, in bytes.
+    unwritten: AtomicUsize,
+    /// What the framing may hold of requests that nobody reads, in bytes.
+    uploads: AtomicUsize,
+    /// Payload that was written so far, in bytes.
+    written: AtomicU64,
+    /// The socket has taken nothing the last time.
+    blocked: AtomicBool,
+    streams: AtomicUsize,
+    /// Streams that wait for the framing to write. At most one entry for each.
+    waiting: Mutex<Vec<Waker>>,
+    waits: AtomicBool,
+    closed: AtomicBool,
+}
+
+impl Ledger {
+    /// Of a connection whose streams may hold so many bytes together.
+    pub(crate) fn new(bound: usize) -> Arc<Self> {
+        Arc::new(Ledger {
+            holder: Arc::default(),
+            bound,
+            queued: AtomicUsize::new(0),
+            unwritten: AtomicUsize::new(0),
+            uploads: AtomicUsize::new(0),
+            written: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
+            streams: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+            waits: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    fn held(&self) -> usize {
+        self.queued.load(Ordering::Relaxed) + self.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// What streams may hold together at present: less while memory is scarce for all.
+    fn bound(&self) -> usize {
+        match memory::level() {
+            Level::Plenty => self.bound,
+            Level::Short => self.bound / 8,
+            Level::Scarce | Level::Exhausted => self.bound / 64,
+        }
+    }
+
+    /// Whether streams may read next to nothing ahead of the client.
+    pub(crate) fn is_full(&self) -> bool {
+        self.held() >= self.bound()
+    }
+
+    /// How much a stream may read at once that has handed over `sent` bytes so far.
+    pub(crate) fn read_ahead(&self, sent: usize) -> usize {
+        match self.is_full() {
+            false => usize::MAX,
+            true if sent >= 4 * FRAME => FRAME,
+            true => LITTLE,
+        }
+    }
+
+    /// A stream of which `counted` bytes were counted holds so many now.
+    pub(crate) fn requeue(&self, counted: &mut usize, bytes: usize) {
+        match bytes.checked_sub(*counted) {
+            Some(0) => return,
+            Some(more) => self.queued.fetch_add(more, Ordering::Relaxed),
+            None => self.queued.fetch_sub(*counted - bytes, Ordering::Relaxed),
+        };
+        *counted = bytes;
+        self.settle();
+    }
+
+    /// What the framing may hold of one request's body, of which `counted` bytes were counted, is so much
+    /// now.
+    pub(crate) fn note_upload(&self, counted: &mut usize, bytes: usize) {
+        match bytes.checked_sub(*counted) {
+            Some(0) => return,
+            Some(more) => self.uploads.fetch_add(more, Ordering::Relaxed),
+            None => self.uploads.fetch_sub(*counted - bytes, Ordering::Relaxed),
+        };
+        *counted = bytes;
+        self.settle();
+    }
+
+    /// Ready when the framing may be handed something. The framing has a bound of its own; this one holds
+    /// while memory is short.
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        let has_room = || {
+            let unwritten = self.unwritten.load(Ordering::Acquire);
+            let is_free = unwritten == 0 || memory::level() == Level::Plenty;
+            is_free || unwritten < self.bound() || self.closed.load(Ordering::SeqCst)
+        };
+        if has_room() {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waits.store(true, Ordering::SeqCst);
+        if has_room() {
+            return Poll::Ready(());
+        }
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// A stream has handed over so many bytes.
+    pub(crate) fn handed_over(&self, bytes: usize) {
+        self.unwritten.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The connection was driven: what it holds unwritten, the payload that left it so far, and whether
+    /// the socket took nothing. Called by whoever drives the connection.
+    pub(crate) fn observe(&self, unwritten: usize, written: u64, blocked: bool) {
+        self.unwritten.store(unwritten, Ordering::Release);
+        self.written.store(written, Ordering::Relaxed);
+        self.blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    /// Payload that was written so far, in bytes.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client does not read from its socket.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// The connection was driven as far as it goes, and has so many streams.
+    pub(crate) fn turn_ended(&self, streams: usize) {
+        if self.streams.load(Ordering::Relaxed) != streams {
+            self.streams.store(streams, Ordering::Relaxed);
+        }
+        if self.waits.load(Ordering::SeqCst)
+            && self.unwritten.load(Ordering::Relaxed) <= self.bound() / 2
+        {
+            self.wake_all();
+        }
+        self.settle();
+    }
+
+    #[cold]
+    fn wake_all(&self) {
+        let waiting = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.waits.store(false, Ordering::SeqCst);
+            std::mem::take(&mut *waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// The connection is gone: nothing will be written, and nobody has to wait for that.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.unwritten.store(0, Ordering::Release);
+        self.wake_all();
+        self.settle();
+    }
+
+    /// Tells the process's account.
+    fn settle(&self) {
+        let streams = self.streams.load(Ordering::Relaxed) * memory::STREAM;
+        let framing = match self.closed.load(Ordering::Relaxed) {
+            true => 0,
+            false => memory::FRAMING,
+        };
+        let uploads = self.uploads.load(Ordering::Relaxed).min(MOST_UPLOADS);
+        let held = self.held() + uploads + streams + framing;
+        self.holder.settle(held, GRAIN);
+    }
+
+    /// Whether the connection is to be closed, because it holds most of all; whoever drives it is woken
+    /// when that changes.
+    pub(crate) fn poll_given_up(&self, cx: &Context<'_>) -> bool {
+        // Where little is held it won't be.
+        self.holder.held() > 0 && self.holder.poll_given_up(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUND: usize = 100_000;
+
+    fn poll_room(ledger: &Ledger) -> bool {
+        ledger
+            .poll_room(&Context::from_waker(Waker::noop()))
+            .is_ready()
+    }
+
+    #[test]
+    fn a_full_connection_reads_next_to_nothing_ahead() {
+        let ledger = Ledger::new(BOUND);
+        let (mut one, mut other) = (0, 0);
+        ledger.requeue(&mut one, 60_000);
+        assert_eq!(ledger.read_ahead(0), usize::MAX);
+        ledger.requeue(&mut other, 40_000);
+        assert_eq!(
+            (ledger.read_ahead(0), ledger.read_ahead(1 << 20)),
+            (LITTLE, FRAME)
+        );
+        ledger.requeue(&mut one, 59_999);
+        assert!(!ledger.is_full());
+        ledger.handed_over(1);
+        assert!(ledger.is_full(), "what was not written counts");
+        ledger.requeue(&mut one, 0);
+        ledger.requeue(&mut other, 0);
+        assert_eq!((ledger.held(), one, other), (1, 0, 0));
+    }
+
+    #[test]
+    fn what_the_framing_holds_is_what_was_seen_last() {
+        let ledger = Ledger::new(BOUND);
+        ledger.handed_over(BOUND);
+        assert!(ledger.is_full());
+        assert!(poll_room(&ledger), "memory is not short");
+        ledger.observe(10, 70, true);
+        assert!(!ledger.is_full() && ledger.is_blocked());
+        assert_eq!((ledger.held(), ledger.written()), (10, 70));
+        ledger.observe(0, 80, false);
+        assert!(!ledger.is_blocked() && ledger.held() == 0);
+        ledger.close();
+        assert!(poll_room(&ledger), "they find out that it is gone");
+    }
+
+    #[test]
+    fn the_process_hears_of_what_a_connection_holds() {
+        let ledger = Ledger::new(BOUND);
+        ledger.turn_ended(0);
+        let framing = memory::FRAMING;
+        assert_eq!(ledger.holder.held(), framing);
+        ledger.turn_ended(1);
+        assert_eq!(
+            ledger.holder.held(),
+            framing,
+            "a single stream is not worth it"
+        );
+        ledger.turn_ended(50);
+        assert_eq!(ledger.holder.held(), framing + 50 * memory::STREAM);
+        let mut counted = 0;
+        ledger.requeue(&mut counted, 70_000);
+        assert_eq!(ledger.holder.held(), framing + 50 * memory::STREAM + 70_000);
+        ledger.requeue(&mut counted, 0);
+        ledger.turn_ended(0);
+        assert_eq!(ledger.holder.held(), framing);
+        let mut uploads = [0; 20];
+        for counted in &mut uploads {
+            ledger.note_upload(counted, 128 * 1024);
+        }
+        assert_eq!(ledger.holder.held(), framing + MOST_UPLOADS);
+        assert!(!ledger.is_full(), "responses are not held back for it");
+        for counted in &mut uploads {
+            ledger.note_upload(counted, 0);
+        }
+        assert_eq!(ledger.holder.held(), framing);
+        ledger.close();
+        assert_eq!(ledger.holder.held(), 0);
+    }
+}

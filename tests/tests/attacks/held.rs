@@ -1,0 +1,450 @@
+//! Bytes held for each byte that is sent: by one connection, by a hundred, by five hundred.
+//!
+//! What one connection can make the proxy hold has a bound, and so has what all of them can, whatever
+//! their number; the process's account knows of it; and what was held is given back.
+
+use crate::measured::{LIMIT, Measured, Report};
+use crate::patient::Patient;
+use crate::victim::{post, stream};
+use pingora_tests::http2::frames::{self, Frame};
+use pingora_tests::http2::{Http2Client, RawHttp2};
+use pingora_tests::{Ask, Version, pattern};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const KB: usize = 1024;
+const MB: usize = 1024 * KB;
+/// SETTINGS_HEADER_TABLE_SIZE, SETTINGS_INITIAL_WINDOW_SIZE.
+const TABLE: u16 = 1;
+const WINDOW: u16 = 4;
+/// What one connection may hold: 1 MiB of responses, a little for each of a hundred streams, and what
+/// streams and exchanges are made of.
+const ONE: usize = 5 * MB;
+/// What all may hold: the account's limit, and what it does not know of (what the framing needs for a
+/// moment, exchanges, pools).
+const ALL: usize = LIMIT + LIMIT / 2;
+/// How many connections attack at once.
+const CROWDS: [usize; 3] = [1, 100, 500];
+/// A field that each request has once, from the table.
+const NO_FIELD: (&str, &str, usize) = ("x", "y", 1);
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// How long an attacker waits for room to say more.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// An attacker that has said all it wanted; dropping it ends it.
+#[allow(dead_code, reason = "it is there to be there")]
+enum Attacker {
+    Http1(TcpStream),
+    Http2(RawHttp2),
+}
+
+/// Sends frames as far as the proxy reads them; returns how many bytes they are.
+async fn send(address: SocketAddr, settings: &[(u16, u32)], frames: Vec<Frame>) -> Sent {
+    // Who is turned away has done no harm.
+    let connecting = RawHttp2::silent(address).await;
+    let mut attacker = connecting;
+    let mut bytes = frames::PREFACE.to_vec();
+    bytes.extend(Frame::settings(&[&[(TABLE, 4096)], settings].concat()).encode());
+    bytes.extend(Frame::settings_ack().encode());
+    bytes.extend(frames.iter().flat_map(Frame::encode));
+    let _ = timeout(SHORT, attacker.try_send_bytes(&bytes)).await;
+    (bytes.len(), Attacker::Http2(attacker))
+}
+
+/// Bytes, and who has sent them.
+type Sent = (usize, Attacker);
+
+async fn send_http1(address: SocketAddr, bytes: Vec<u8>) -> Sent {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let _ = timeout(SHORT, stream.write_all(&bytes)).await;
+    (bytes.len(), Attacker::Http1(stream))
+}
+
+/// Requests, the first of which puts everything into the table of fields, and a field so many
+/// times.
+fn indexed_gets(count: usize, path: &str, more: (&str, &str, usize)) -> Vec<Frame> {
+    // GET, http, and what comes first into the table: the later, the lower the number.
+    let begin = [frames::indexed(2), frames::indexed(6)].concat();
+    let first = [
+        &begin[..],
+        &frames::literal_to_index(":authority", "a"),
+        &frames::literal_to_index(":path", path),
+        &frames::literal_to_index(more.0, more.1),
+        &frames::indexed(62).repeat(more.2),
+    ];
+    let later = [
+        &begin[..],
+        &frames::indexed(64),
+        &frames::indexed(63),
+        &frames::indexed(62).repeat(more.2),
+    ];
+    let (first, later) = (first.concat(), later.concat());
+    let first = Frame::headers(stream(0), first, true);
+    let later = (1..count).map(|n| Frame::headers(stream(n), later.clone(), true));
+    std::iter::once(first).chain(later).collect()
+}
+
+/// One kind of attack.
+trait Attack {
+    const NAME: &'static str;
+    /// What one connection may hold.
+    const ONE: usize = ONE;
+    /// How many bytes may be held for each byte that is sent, by one connection.
+    const RATIO: usize;
+    /// The scale of each attacker in a crowd: how long a crowd takes is not what is measured.
+    const CROWD: usize = 100;
+    /// More arguments of the proxy.
+    const ARGUMENTS: &'static [&'static str] = &[];
+
+    fn origin() -> impl Future<Output = Patient> {
+        Patient::answering()
+    }
+
+    /// `scale`: how many streams there may be, or how much of them; a hundred for a single attacker.
+    fn begin(address: SocketAddr, scale: usize) -> impl Future<Output = Sent>;
+}
+
+/// Attacks with crowds of every size, each on a proxy of its own.
+async fn measure<A: Attack>() {
+    // Crowds would only keep each other waiting.
+    let _alone = ALONE.lock().await;
+    for count in CROWDS {
+        let mut proxy = Measured::before(A::origin().await, A::ARGUMENTS, "").await;
+        let mut crowd = Vec::with_capacity(count);
+        let mut sent = 0;
+        for _ in 0..count {
+            let (bytes, attacker) =
+                A::begin(proxy.address, if count == 1 { 100 } else { A::CROWD }).await;
+            sent += bytes;
+            crowd.push(attacker);
+        }
+        let report = proxy.settled().await;
+        check::<A>(count, sent, report);
+        assert!(!proxy.has_ended(), "{}: {:?}", A::NAME, proxy.lines());
+        drop(crowd);
+        let left = proxy.lets_go(LEFT, Duration::from_secs(30)).await;
+        assert!(left.now < LEFT, "{}: {left:?} stay", A::NAME);
+        if A::ARGUMENTS.is_empty() {
+            for version in [Version::H2, Version::H1] {
+                let answer = Ask::get("/x").answered_over(version, proxy.address).await;
+                assert_eq!(answer.status(), 200, "{}", A::NAME);
+            }
+        }
+    }
+}
+
+/// What may stay once the crowd has gone: pools, tables that have grown, buffers of the workers.
+const LEFT: usize = 8 * MB;
+
+fn check<A: Attack>(count: usize, sent: usize, report: Report) {
+    let Report { now, peak, held } = report;
+    println!(
+        "{}, {count} connections: {sent} bytes sent; {now} held, {} for each; {peak} at the most; \
+         the account knows of {held}",
+        A::NAME,
+        now / sent
+    );
+    let all = if count == 1 { A::ONE } else { ALL };
+    assert!(peak < all, "{}, {count} connections: {report:?}", A::NAME);
+    if count == 1 {
+        assert!(now / sent <= A::RATIO, "{}: {report:?} of {sent}", A::NAME);
+    }
+    // What it knows of has to be most of it, or it could not do anything about it.
+    assert!(now < 2 * held + 8 * MB, "{}: {report:?}", A::NAME);
+}
+
+/// CVE-2026-49975, CVE-2026-47774.
+struct Window0;
+
+impl Attack for Window0 {
+    const NAME: &'static str = "window 0";
+    const RATIO: usize = 3000;
+
+    async fn begin(address: SocketAddr, scale: usize) -> Sent {
+        send(
+            address,
+            &[(WINDOW, 0)],
+            indexed_gets(scale, "/length/65536", NO_FIELD),
+        )
+        .await
+    }
+}
+
+/// The same, with responses in chunks.
+struct Window0Chunked;
+
+impl Attack for Window0Chunked {
+    const NAME: &'static str = "window 0, chunked";
+    const RATIO: usize = 3000;
+
+    async fn begin(address: SocketAddr, scale: usize) -> Sent {
+        send(
+            address,
+            &[(WINDOW, 0)],
+            indexed_gets(scale, "/chunked/200000", NO_FIELD),
+        )
+        .await
+    }
+}
+
+/// Thousands of one-byte references to a field in each of a hundred heads, just under the limit of bytes.
+struct References;
+
+impl Attack for References {
+    const NAME: &'static str = "references";
+    const CROWD: usize = 2;
+    const ONE: usize = 40 * MB;
+    const RATIO: usize = 10;
+
+    async fn begin(address: SocketAddr, scale: usize) -> Sent {
+        let frames = indexed_gets(scale, "/length/65536", ("x", "", 1_900));
+        send(address, &[(WINDOW, 0)], frames).await
+    }
+}
+
+/// As many crumbs as a cookie may have in each of a hundred heads, to an origin that does not answer.
+struct Crumbs;
+
+impl Attack for Crumbs {
+    const NAME: &'static str = "crumbs";
+    const RATIO: usize = 150;
+
+    async fn begin(address: SocketAddr, scale: usize) -> Sent {
+        let frames = indexed_gets(scale, "/stall", ("cookie", "a=b", 250));
+        send(address, &[(WINDOW, 0)], frames).await
+    }
+}
+
+/// Windows without end, and a socket that nobody reads.
+struct UnreadSocket;
+
+impl Attack for UnreadSocket {
+    const NAME: &'static str = "a socket that nobody reads";
+    const ONE: usize = 8 * MB;
+    const RATIO: usize = 6000;
+
+    async fn begin(address: SocketAddr, scale: usize) -> Sent {
+        let mut frames = vec![Frame::window_update(0, 0x7fff_0000)];
+        frames.extend(indexed_gets(scale, "/length/1000000", NO_FIELD));
+        let mut attacker = RawHttp2::silent(address).await;
+        let mut bytes = frames::PREFACE.to_vec();
+        bytes.extend(Frame::settings(&[(TABLE, 4096), (WINDOW, 0x7fff_ffff)]).encode());
+        bytes.extend(frames.iter().flat_map(Frame::encode));
+        let _ = attacker.send_unread_bytes(&bytes, SHORT).await;
+        (bytes.len(), Attacker::Http2(attacker))
+    }
+}
+
+/// Requests one behind the other on HTTP/1, and nobody reads the responses.
+struct Pipelining;
+
+impl Attack for Pipelining {
+    const NAME: &'static str = "pipelining";
+    const RATIO: usize = 100;
+
+    async fn begin(address: SocketAddr, scale: usize) -> Sent {
+        let request = b"GET /chunked/65536 HTTP/1.1\r\nHost: a\r\n\r\n";
+        send_http1(address, request.repeat(10 * scale)).await
+    }
+}
+
+/// A long response over HTTP/1 that nobody reads.
+struct SlowReader;
+
+impl Attack for SlowReader {
+    const NAME: &'static str = "a slow reader";
+    const RATIO: usize = 20_000;
+
+    async fn begin(address: SocketAddr, _scale: usize) -> Sent {
+        let request = b"GET /chunked/10000000 HTTP/1.1\r\nHost: a\r\n\r\n";
+        send_http1(address, request.to_vec()).await
+    }
+}
+
+/// A body that its origin does not read.
+struct Upload;
+
+impl Attack for Upload {
+    const NAME: &'static str = "an upload that nobody reads, over HTTP/1";
+    const CROWD: usize = 10;
+    const RATIO: usize = 3;
+    const ARGUMENTS: &'static [&'static str] = &["--write-timeout", "60000"];
+
+    fn origin() -> impl Future<Output = Patient> {
+        Patient::deaf()
+    }
+
+    async fn begin(address: SocketAddr, scale: usize) -> Sent {
+        let mut bytes =
+            b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 900000000\r\n\r\n".to_vec();
+        bytes.extend(pattern(scale * 80 * KB));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut sent = 0;
+        // In pieces that are much smaller than what one reading could take.
+        for piece in bytes.chunks(5_000) {
+            match timeout(SHORT, stream.write_all(piece)).await {
+                Ok(Ok(())) => sent += piece.len(),
+                _ => break,
+            }
+        }
+        (sent, Attacker::Http1(stream))
+    }
+}
+
+struct UploadHttp2;
+
+impl Attack for UploadHttp2 {
+    const NAME: &'static str = "uploads that nobody reads, over HTTP/2";
+    const CROWD: usize = 50;
+    const RATIO: usize = 3;
+    const ARGUMENTS: &'static [&'static str] = &["--write-timeout", "60000"];
+
+    fn origin() -> impl Future<Output = Patient> {
+        Patient::deaf()
+    }
+
+    async fn begin(address: SocketAddr, scale: usize) -> Sent {
+        let streams = 16 * scale / 100;
+        let mut frames: Vec<_> = (0..streams).map(|n| post(stream(n), "/upload")).collect();
+        let piece = pattern(16_000);
+        for _ in 0..8 {
+            frames.extend((0..streams).map(|n| Frame::data(stream(n), piece.clone(), false)));
+        }
+        send(address, &[], frames).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_of_0_hold_a_bounded_amount() {
+    measure::<Window0>().await;
+    measure::<Window0Chunked>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_just_under_the_limit_hold_a_bounded_amount() {
+    measure::<References>().await;
+    measure::<Crumbs>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sockets_that_nobody_reads_hold_a_bounded_amount() {
+    measure::<UnreadSocket>().await;
+    measure::<SlowReader>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pipelined_requests_hold_a_bounded_amount() {
+    measure::<Pipelining>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_that_nobody_reads_hold_a_bounded_amount() {
+    measure::<Upload>().await;
+    measure::<UploadHttp2>().await;
+}
+
+/// CVE-2026-49975, CVE-2026-47774: what a window of 0 holds is freed within the stall time, while each
+/// window opens by a byte now and then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dripped_windows_do_not_keep_what_is_held() {
+    let origin = Patient::answering().await;
+    let mut proxy = Measured::before(origin, &["--write-timeout", "1500"], "").await;
+    let (_, attacker) = Window0::begin(proxy.address, 100).await;
+    let Attacker::Http2(mut attacker) = attacker else {
+        return;
+    };
+    let before = proxy.settled().await;
+    assert!(before.now > MB, "{before:?}");
+    let begun = std::time::Instant::now();
+    let mut ended = false;
+    while begun.elapsed() < Duration::from_secs(5) && !ended {
+        let drops = (0..100).map(|n| Frame::window_update(stream(n), 1));
+        ended = attacker.flood(drops, Duration::from_secs(1)).await != Some(true);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let after = proxy.report().await;
+    println!("{before:?} before, {after:?} after {:?}", begun.elapsed());
+    assert!(after.now < MB, "{after:?} of {before:?}");
+}
+
+/// While memory is scarce new work is turned away, in the words of each protocol, and once it is not any
+/// more all goes on; the log says so once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_work_is_turned_away_while_memory_is_scarce() {
+    let origin = Patient::answering().await;
+    let mut proxy = Measured::before(origin, &[], "").await;
+    let client = Http2Client::to(proxy.address).await;
+    assert_eq!(client.get("/x").await.status(), 200);
+    let mut crowd = Vec::new();
+    let mut refused = false;
+    for _ in 0..200 {
+        crowd.push(Window0::begin(proxy.address, 100).await.1);
+        let answer = Ask::get("/x")
+            .answered_over(Version::H1, proxy.address)
+            .await;
+        refused |= answer.status() == 503;
+        if refused {
+            break;
+        }
+    }
+    assert!(refused, "{:?}", proxy.settled().await);
+    drop(crowd);
+    proxy.lets_go(LEFT, Duration::from_secs(30)).await;
+    for version in [Version::H1, Version::H2] {
+        let answer = Ask::get("/x").answered_over(version, proxy.address).await;
+        assert_eq!(answer.status(), 200, "over {version:?}");
+    }
+    let lines = proxy.lines();
+    let said = lines
+        .iter()
+        .filter(|line| line.contains("memory_limit_bytes"));
+    assert_eq!(said.count(), 1, "{lines:?}");
+}
+
+/// With 300 MB of address space, a hundred connections that hold all they can don't end the process: the
+/// limit follows from the space, where nobody has set one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_with_little_address_space_lives_through_a_hundred_attackers() {
+    let mut proxy = Measured::in_address_space(300 * MB, Patient::answering().await).await;
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(Window0::begin(proxy.address, 100).await.1);
+    }
+    let report = proxy.settled().await;
+    println!("{report:?}");
+    assert!(!proxy.has_ended(), "{:?}", proxy.lines());
+    assert!(report.held < 75 * MB, "{report:?}");
+    drop(crowd);
+    proxy.lets_go(LEFT, Duration::from_secs(30)).await;
+    let answer = Ask::get("/x")
+        .answered_over(Version::H2, proxy.address)
+        .await;
+    assert_eq!(answer.status(), 200);
+}
+
+/// Who holds most is closed when that is what keeps others out, and they are served though nobody else
+/// has gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_greediest_make_room_for_others() {
+    let mut proxy = Measured::before(Patient::answering().await, &[], "").await;
+    let mut crowd = Vec::new();
+    for _ in 0..60 {
+        crowd.push(Window0::begin(proxy.address, 100).await.1);
+    }
+    let held = proxy.settled().await;
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = Ask::get("/x")
+            .answered_over(Version::H1, proxy.address)
+            .await;
+        if answer.status() == 200 {
+            break;
+        }
+        assert!(std::time::Instant::now() < end, "{held:?}: {answer:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    drop(crowd);
+}
