@@ -25,7 +25,8 @@ pub enum ControlField {
     Host,
     /// `Content-Length`.
     ContentLength,
-    /// `Date`: whoever passes a response on adds one that is missing.
+    /// `Date`. It is only noted whether there is one, which whoever passes a response on has to know:
+    /// most have one, and nobody asks for its value.
     Date,
 }
 

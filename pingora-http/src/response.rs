@@ -266,6 +266,12 @@ impl ResponseHeader {
         self.head.for_each_control(f);
     }
 
+    /// Whether there is a `Date`, without having a map made.
+    #[inline]
+    pub fn is_dated(&self) -> bool {
+        self.head.is_dated()
+    }
+
     /// Removes the control fields that `gone` names, without having a map made. `false`: there is a map
     /// already, and nothing was removed.
     #[inline]

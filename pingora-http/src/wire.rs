@@ -10,6 +10,7 @@ mod spans;
 pub use spans::ParsedFields;
 
 use bytes::{BufMut, Bytes};
+use http::header::DATE;
 use http::{Extensions, HeaderMap, HeaderValue, request, response};
 use pingora_error::Result;
 use std::sync::OnceLock;
@@ -382,7 +383,16 @@ impl<P: Parts> Head<P> {
         cases.append_parsed(headers, name, value)
     }
 
-    /// The control fields, in order.
+    /// Whether there is a `Date`.
+    #[inline]
+    pub(crate) fn is_dated(&self) -> bool {
+        match self.wire.is_used() {
+            true => self.wire.is_dated(),
+            false => self.base.headers().contains_key(DATE),
+        }
+    }
+
+    /// The control fields but `Date`, in order.
     #[inline]
     pub(crate) fn for_each_control<'a>(&'a self, mut f: impl FnMut(ControlField, &'a [u8])) {
         match self.wire.is_used() {
@@ -392,8 +402,9 @@ impl<P: Parts> Head<P> {
                 .for_each(|(field, value)| f(field, value)),
             false => {
                 for (name, value) in self.base.headers() {
-                    if let Some(field) = ControlField::of(name.as_str().as_bytes()) {
-                        f(field, value.as_bytes());
+                    match ControlField::of(name.as_str().as_bytes()) {
+                        None | Some(ControlField::Date) => {}
+                        Some(field) => f(field, value.as_bytes()),
                     }
                 }
             }

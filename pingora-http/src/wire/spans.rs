@@ -4,6 +4,7 @@ use super::added::Added;
 use crate::control_field::ControlField;
 use crate::name_cases::{FieldRefused, NameCases};
 use bytes::{BufMut, Bytes};
+use http::header::DATE;
 use http::{HeaderMap, HeaderName};
 
 /// Longer names go straight into the map, which may refuse them.
@@ -87,6 +88,8 @@ pub(super) struct Wire {
     pub(super) spans: Vec<Span>,
     /// Which of them are control fields, a bit each.
     pub(super) control: u64,
+    /// Whether a `Date` is among them. It is none of those, so it stays for as long as they do.
+    dated: bool,
     pub(super) added: Added,
 }
 
@@ -96,6 +99,7 @@ impl Clone for Wire {
             head: self.head.clone(),
             spans: self.spans.clone(),
             control: self.control,
+            dated: self.dated,
             added: self.added.clone(),
         }
     }
@@ -104,6 +108,7 @@ impl Clone for Wire {
         self.head.clone_from(&other.head);
         self.spans.clone_from(&other.spans);
         self.control = other.control;
+        self.dated = other.dated;
         self.added.assign_from(&other.added);
     }
 }
@@ -118,6 +123,7 @@ impl Wire {
         self.head = Bytes::new();
         self.spans.clear();
         self.control = 0;
+        self.dated = false;
         self.added.clear();
     }
 
@@ -130,9 +136,14 @@ impl Wire {
                 && span.name(&self.head).eq_ignore_ascii_case(bytes)
         };
         self.added.has_room()
-            && ControlField::of(bytes).is_none()
+            && matches!(ControlField::of(bytes), None | Some(ControlField::Date))
             && !self.spans.iter().any(is_same)
             && !self.added.has(name)
+    }
+
+    #[inline]
+    pub(super) fn is_dated(&self) -> bool {
+        self.dated || self.added.has(&DATE)
     }
 
     #[inline]
@@ -168,8 +179,10 @@ impl Wire {
         let Some(span) = span.filter(|_| place < MOST_FIELDS) else {
             return false;
         };
-        if span.control.is_some() {
-            self.control |= 1 << place;
+        match span.control {
+            None => {}
+            Some(ControlField::Date) => self.dated = true,
+            Some(_) => self.control |= 1 << place,
         }
         self.spans.push(span);
         true

@@ -101,7 +101,7 @@ pub fn outgoing_request(req: &RequestHeader) -> Result<OutgoingRequest, Fault> {
 
 /// Whether content has a meaning in a request of this method (RFC 9110 section 9.3, RFC 5789).
 fn anticipates_content(method: &Method) -> bool {
-    [Method::POST, Method::PUT, Method::PATCH].contains(method)
+    matches!(method.as_str(), "POST" | "PUT" | "PATCH")
 }
 
 /// How the body of a request that we are about to send is delimited, by its own fields.
@@ -121,6 +121,7 @@ pub fn outgoing_request_length(req: &RequestHeader) -> Result<BodyLength, Fault>
 ///
 /// # Errors
 /// 500: the fields contradict each other or are malformed.
+#[inline]
 pub fn outgoing_response(
     resp: &ResponseHeader,
     head_request: bool,
@@ -146,7 +147,7 @@ pub fn outgoing_response(
         body,
         delimited,
         closes: framing.connection.close,
-        lacks_date: date::is_missing(status, framing.dated),
+        lacks_date: date::is_missing(status, resp.is_dated()),
     })
 }
 
@@ -178,10 +179,6 @@ fn outgoing_framing<'a>(
             }
             ControlField::Upgrade => {
                 framing.upgrade(value);
-                return;
-            }
-            ControlField::Date => {
-                framing.dated = true;
                 return;
             }
             _ => return,

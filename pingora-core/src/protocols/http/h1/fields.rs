@@ -14,8 +14,6 @@ pub(super) struct Framing<'a> {
     pub(super) connection: ConnectionOptions,
     /// Whether there is an `Upgrade` field that names protocols and nothing else.
     pub(super) upgrade: Option<bool>,
-    /// Whether there is a `Date`. Noted of what we send.
-    pub(super) dated: bool,
 }
 
 /// What all `Transfer-Encoding` fields add up to.

@@ -299,8 +299,27 @@ fn a_date_is_seen_in_any_spelling() {
         let mut parsed = ResponseHeader::default();
         let context = ResponseContext::default();
         parse_response(&head.into(), &HeadLimits::default(), context, &mut parsed).unwrap();
-        let found = outgoing_response(&parsed, false, false).unwrap();
-        assert_eq!(found.lacks_date, lacks, "{name}");
+        let lacks_date = |response: &ResponseHeader| {
+            let found = outgoing_response(response, false, false).unwrap();
+            found.lacks_date
+        };
+        assert_eq!(lacks_date(&parsed), lacks, "{name}");
+        let mut copy = ResponseHeader::default();
+        copy.assign_from(&parsed);
+        assert_eq!(lacks_date(&copy), lacks, "{name}, copied");
+        copy.remove_header("connection");
+        assert_eq!(lacks_date(&copy), lacks, "{name}, in a map");
+        copy.remove_header(name);
+        assert!(lacks_date(&copy), "{name}, removed");
+        parsed.insert_header("date", "y").unwrap();
+        assert!(!lacks_date(&parsed), "{name}, added");
+        let mut wire = Vec::new();
+        encode_response(&parsed, &mut wire);
+        let text = String::from_utf8(wire).unwrap().to_lowercase();
+        assert_eq!(text.matches("\r\ndate: y\r\n").count(), 1, "{text}");
+        assert_eq!(text.matches("\r\ndate:").count(), 1, "{text}");
+        parsed.reset();
+        assert!(lacks_date(&parsed), "{name}, made new");
     }
 }
 

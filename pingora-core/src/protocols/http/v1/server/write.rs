@@ -9,7 +9,7 @@ use crate::protocols::http::date;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, OutgoingResponse};
 use crate::protocols::http::session_options::write_limit;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -135,7 +135,7 @@ impl Inner {
             && self.decoder.is_done();
         let connected = self.request.get().line().method == Method::CONNECT && status.is_success();
         if switching || connected {
-            let dated = switching || header.headers.contains_key(DATE);
+            let dated = header.is_dated();
             self.out.fill(|out| {
                 h1::encode_response(header, out);
                 if date::is_missing(status, dated) {
