@@ -158,10 +158,7 @@ impl Machine {
         }
         let taken = self.take_data(&data, clock);
         // Whatever nobody will read is given back at once (RFC 9113 section 6.9).
-        let kept = match taken {
-            Ok(kept) => kept,
-            Err(_) => 0,
-        };
+        let kept = taken.unwrap_or_default();
         self.receive_window
             .give_back((data.flow_length as usize).saturating_sub(kept));
         taken.map(|_| ())

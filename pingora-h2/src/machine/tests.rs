@@ -368,7 +368,7 @@ fn a_connection_begins_with_the_preface_and_settings() {
             subject.feed(&[*byte]);
         }
         assert_eq!(subject.machine.has_begun(), *right);
-        assert_eq!(subject.machine.is_over(), false, "GOAWAY is to be written");
+        assert!(!subject.machine.is_over(), "GOAWAY is to be written");
         let written = subject.written();
         assert_eq!(written.contains("GOAWAY 0 PROTOCOL_ERROR"), !right);
     }
@@ -497,8 +497,10 @@ fn settings_are_taken_over_and_acknowledged() {
     assert_eq!(subject.written().0, ["SETTINGS ack"]);
     assert!(subject.machine.peer_extended_connect());
     assert_eq!(subject.machine.peer_max_streams(), 9);
-    let mut settings = Settings::default();
-    settings.max_concurrent_streams = Some(3);
+    let settings = Settings {
+        max_concurrent_streams: Some(3),
+        ..Settings::default()
+    };
     let mut config = Config::new(Role::Server);
     config.settings = settings;
     let mut out = Vec::new();

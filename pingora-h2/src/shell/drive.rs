@@ -103,9 +103,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.notify();
             if self.is_done() {
                 self.stage = Stage::Closing;
-            } else if wrote.is_pending() && read.is_pending() {
-                return self.poll_timer(cx);
-            } else if read.is_pending() && !self.shared.lock().machine.wants_output() {
+            } else if read.is_pending()
+                && (wrote.is_pending() || !self.shared.lock().machine.wants_output())
+            {
                 return self.poll_timer(cx);
             }
         }

@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) machine: Machine,
     /// By the place of a stream in the machine's slab.
     places: Vec<Place>,
+    /// Stands in for a place that is not there.
+    spare: Place,
     driver: Option<Waker>,
     pub(super) pong: Option<Waker>,
     /// Handles that may begin streams.
@@ -43,7 +45,7 @@ impl State {
             self.places.resize_with(at + 1, Place::default);
         }
         // There is one by now.
-        &mut self.places[at]
+        self.places.get_mut(at).unwrap_or(&mut self.spare)
     }
 
     /// Another handle of a stream.
@@ -115,6 +117,7 @@ impl Shared {
         let state = Mutex::new(State {
             machine,
             places: Vec::new(),
+            spare: Place::default(),
             driver: None,
             pong: None,
             requesters: 0,
