@@ -129,6 +129,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_made_of_any_spelling() {
+        let custom = header_name_from_slice(b"x-shared-name").unwrap();
+        let again = header_name_from_slice(b"x-shared-name").unwrap();
+        assert_eq!(custom.as_str().as_ptr(), again.as_str().as_ptr());
+        assert_eq!(header_name_from_slice(b"X-Shared-Name").unwrap(), custom);
+        assert_eq!(
+            header_name_from_slice(b"accept").unwrap(),
+            http::header::ACCEPT
+        );
+        assert_eq!(header_name_from_slice(b"a b"), None);
+    }
+
+    #[test]
     fn spellings_of_one_name_do_not_mix() {
         for _ in 0..2 {
             assert!(name_and_case(b"X-Trace").unwrap().1.is_none());

@@ -18,6 +18,12 @@ pub trait Sink {
 
     /// Takes a field that is wanted.
     fn field(&mut self, field: Field);
+
+    /// Takes a field that is wanted and that a table keeps. By default, a copy of it.
+    #[inline]
+    fn indexed(&mut self, field: &Field) {
+        self.field(field.clone());
+    }
 }
 
 /// Takes nothing: for blocks of streams that are gone, which have to be decoded nevertheless.
@@ -216,7 +222,7 @@ impl Decoder {
             Representation::Indexed(index) => {
                 let (entry, size) = self.entry(index)?;
                 if sink.wants(size) {
-                    sink.field(entry.field());
+                    hand_over(entry, sink);
                 }
                 Ok(())
             }
@@ -256,7 +262,7 @@ impl Decoder {
             let entry = Entry::new(name, Bytes::copy_from_slice(text));
             text.clear();
             if wanted {
-                sink.field(entry.field());
+                hand_over(&entry, sink);
             }
             self.table.insert(entry, size);
         } else if wanted {
@@ -292,6 +298,14 @@ impl Decoder {
     #[cfg(test)]
     pub(super) fn table_size(&self) -> usize {
         self.table.size()
+    }
+}
+
+#[inline]
+fn hand_over(entry: &Entry, sink: &mut impl Sink) {
+    match entry {
+        Entry::Good(field) => sink.indexed(field),
+        Entry::Bad { why, .. } => sink.field(Field::Malformed(*why)),
     }
 }
 

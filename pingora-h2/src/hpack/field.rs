@@ -157,14 +157,6 @@ impl Entry {
         length + FIELD_OVERHEAD
     }
 
-    #[inline]
-    pub(super) fn field(&self) -> Field {
-        match self {
-            Self::Good(field) => field.clone(),
-            Self::Bad { why, .. } => Field::Malformed(*why),
-        }
-    }
-
     pub(super) fn into_field(self) -> Field {
         match self {
             Self::Good(field) => field,

@@ -1,7 +1,8 @@
 //! The field list of one message, within bounds.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
 use pingora_http::grammar::{Malformed, Section, SectionCheck};
 
 use super::{Field, Pseudo, Sink};
@@ -167,23 +168,27 @@ impl FieldList {
         }
     }
 
+    #[inline]
+    fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        if self.fields.is_empty() {
+            // Fails for sizes only that no list reaches.
+            let _ = self.fields.try_reserve(USUAL_FIELDS);
+        }
+        if name == header::COOKIE {
+            self.crumbs += 1;
+            if self.crumbs > self.limits.max_crumbs {
+                return self.refuse(Refusal::Crumbs);
+            }
+        }
+        if self.fields.try_append(name, value).is_err() {
+            self.refuse(Refusal::Fields);
+        }
+    }
+
     fn put(&mut self, field: Field) -> Result<(), Malformed> {
         match field {
             Field::Regular(name, value) => {
-                if self.fields.is_empty() {
-                    // Fails for sizes only that no list reaches.
-                    let _ = self.fields.try_reserve(USUAL_FIELDS);
-                }
-                if name == header::COOKIE {
-                    self.crumbs += 1;
-                    if self.crumbs > self.limits.max_crumbs {
-                        self.refuse(Refusal::Crumbs);
-                        return Ok(());
-                    }
-                }
-                if self.fields.try_append(name, value).is_err() {
-                    self.refuse(Refusal::Fields);
-                }
+                self.append(name, value);
                 Ok(())
             }
             Field::Malformed(why) => Err(why),
@@ -230,6 +235,14 @@ impl Sink for FieldList {
     fn field(&mut self, field: Field) {
         if let Err(why) = self.put(field) {
             self.malform(why);
+        }
+    }
+
+    #[inline]
+    fn indexed(&mut self, field: &Field) {
+        match field {
+            Field::Regular(name, value) => self.append(name.clone(), value.clone()),
+            other => self.field(other.clone()),
         }
     }
 }

@@ -202,11 +202,23 @@ impl Machine {
         if stream.sending != Sending::Ended {
             stream.sending = Sending::Closed;
         }
-        self.sending -= stream.outbox.clear();
+        let dropped = stream.outbox.clear();
+        self.sending -= dropped;
         stream.reset_due = None;
+        if std::mem::take(&mut stream.is_waiting) {
+            // The window may stay closed for as long as the peer likes.
+            self.waiting.retain(|other| *other != key);
+        }
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
         if stream.cause.is_none() && !over {
             stream.cause = Some(cause);
             self.wake(key, |woken| *woken = Woken::ALL);
+        }
+        if dropped > 0 {
+            // What it held, others may hold now.
+            self.note_all_capacity();
         }
         self.settle(key);
     }

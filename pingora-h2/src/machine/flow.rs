@@ -65,10 +65,11 @@ impl ReceiveWindow {
         window
     }
 
-    /// Bytes arrived; `false`: more than the peer was allowed to send.
+    /// Bytes arrived; `false`: more than the peer was allowed to send. No bytes need no window, also
+    /// where that is below zero (RFC 9113 section 6.9).
     pub(crate) fn take(&mut self, bytes: u32) -> bool {
         self.left -= i64::from(bytes);
-        self.left >= 0
+        bytes == 0 || self.left >= 0
     }
 
     /// So many bytes were taken by whoever reads.
@@ -190,6 +191,7 @@ mod tests {
         assert!(window.take(60_000));
         window.shift(1000 - 65_535);
         assert_eq!(window.left(), 5535 + 1000 - 65_535);
+        assert!(window.take(0), "an empty frame");
         assert!(!window.take(1));
     }
 }

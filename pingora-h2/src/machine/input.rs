@@ -118,7 +118,9 @@ impl Machine {
     pub(super) fn is_idle(&self, id: u32) -> bool {
         let ours = StreamId::new(id).is_client() != self.is_server();
         if ours {
-            id >= self.next_id
+            let opened = self.streams.find(id);
+            let waits = |key| self.streams.get(key).is_some_and(|stream| !stream.begun);
+            id >= self.next_id || opened.is_some_and(waits)
         } else {
             id > self.last_peer
         }
@@ -175,6 +177,10 @@ impl Machine {
         };
         match stream.receiving {
             Receiving::Body => {}
+            Receiving::Head if !stream.begun => {
+                let detail = "a frame for a stream that was not opened";
+                return Err(Error::connection(Reason::PROTOCOL_ERROR, "5.1", detail));
+            }
             Receiving::Head => {
                 let detail = "data before the head of the response";
                 return Err(Error::stream(id, Reason::PROTOCOL_ERROR, "8.1", detail));
@@ -360,7 +366,9 @@ impl Machine {
         let debug = Bytes::copy_from_slice(debug);
         for key in self.streams.keys() {
             let ours = StreamId::new(key.id).is_client() != self.is_server();
-            if ours && key.id > last {
+            // One that was not begun must not be any more, whatever its number.
+            let begun = self.streams.get(key).is_some_and(|stream| stream.begun);
+            if ours && (key.id > last || !begun) {
                 let debug = debug.clone();
                 self.end_stream(key, Cause::GoAway(go_away.reason, Initiator::Remote, debug));
             }
@@ -381,11 +389,11 @@ impl Machine {
             self.connection_opened();
             return Ok(());
         }
+        if self.is_idle(id.get()) {
+            let detail = "a window is opened of a stream that was not";
+            return Err(Error::connection(Reason::PROTOCOL_ERROR, "5.1", detail));
+        }
         let Some(key) = self.streams.find(id.get()) else {
-            if self.is_idle(id.get()) {
-                let detail = "a window is opened of a stream that was not";
-                return Err(Error::connection(Reason::PROTOCOL_ERROR, "5.1", detail));
-            }
             return Ok(());
         };
         if let Some(stream) = self.streams.get_mut(key) {

@@ -25,7 +25,7 @@ pub enum Received {
     End,
     /// Nothing yet.
     Pending,
-    /// Nothing more will come: see [`Machine::reset_cause`].
+    /// Nothing more will come: the stream was reset, or the connection ended.
     Broken,
 }
 

@@ -103,9 +103,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.notify();
             if self.is_done() {
                 self.stage = Stage::Closing;
-            } else if read.is_pending()
-                && (wrote.is_pending() || !self.shared.lock().machine.wants_output())
-            {
+                continue;
+            }
+            let nothing_to_write = wrote.is_pending() || !self.shared.lock().machine.wants_output();
+            if read.is_pending() && nothing_to_write {
                 return self.poll_timer(cx);
             }
         }
