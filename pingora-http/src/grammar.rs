@@ -154,13 +154,9 @@ pub fn status_code(code: &[u8]) -> Option<u16> {
     let [first @ b'1'..=b'9', second, third] = code else {
         return None;
     };
-    [second, third]
-        .into_iter()
-        .try_fold(u16::from(first - b'0'), |code, digit| {
-            digit
-                .is_ascii_digit()
-                .then(|| code * 10 + u16::from(digit - b'0'))
-        })
+    let [first, second, third] =
+        [first, second, third].map(|digit| u16::from(digit.wrapping_sub(b'0')));
+    (second <= 9 && third <= 9).then_some(first * 100 + second * 10 + third)
 }
 
 /// Whether these bytes can be a request target, or the `:path` of HTTP/2, in any form.
@@ -172,12 +168,15 @@ pub fn status_code(code: &[u8]) -> Option<u16> {
 /// origins give them a meaning.
 #[inline]
 pub fn is_target(target: &[u8]) -> bool {
-    let mut sound = !target.is_empty();
+    if target.len() > LONGEST_TARGET {
+        return false;
+    }
+    let mut bad = target.is_empty();
     // Without a way out, so that the compiler makes vectors of it.
     for &byte in target {
-        sound &= byte > b' ' && byte != 0x7f && byte != b'#';
+        bad |= byte <= b' ' || byte == 0x7f || byte == b'#';
     }
-    sound && target.len() <= LONGEST_TARGET
+    !bad
 }
 
 /// Whether this is a target that begins with a slash, or the asterisk where `is_options` says that the

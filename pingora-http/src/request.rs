@@ -326,6 +326,20 @@ impl RequestHeader {
         self.head.written_len()
     }
 
+    /// Leaves path and query of a target that names an authority. Their bytes stay as they arrived.
+    pub fn strip_authority(&mut self) {
+        let uri = &self.head.line().uri;
+        if let (Some(path), Some(_)) = (uri.path_and_query(), uri.authority()) {
+            let uri = Uri::from(path.clone());
+            let arrived = self.raw_target.take();
+            self.raw_target = match arrived.filter(|raw| raw.starts_with(b"/")) {
+                None => target::raw_for_uri(&uri),
+                raw => raw,
+            };
+            self.head.line_mut().uri = uri;
+        }
+    }
+
     /// Path and query as they arrived, or the asterisk: what `:path` of HTTP/2 says of this request, byte
     /// by byte (RFC 9113 section 8.3.1). Only a query without a path, which needs its slash, is copied.
     pub fn origin_form(&self) -> Cow<'_, [u8]> {

@@ -552,6 +552,35 @@ fn path_and_query_are_had_in_the_form_of_http2() {
     assert_eq!(*request.origin_form(), *b"/?c");
 }
 
+#[test]
+fn a_target_without_its_authority_keeps_its_bytes() {
+    let rows: &[(&[u8], &[u8])] = &[
+        (b"/a?b", b"/a?b"),
+        (b"/?q=\"a\"", b"/?q=\"a\""),
+        (b"/\xe9`", b"/\xe9`"),
+        (b"*", b"*"),
+    ];
+    for (path, expected) in rows {
+        let mut request = get();
+        let authority = Bytes::from_static(b"a.test");
+        let path = Bytes::copy_from_slice(path);
+        let set = request.set_parsed_absolute(b"https", authority, path);
+        assert!(set.is_ok(), "{expected:?}");
+        assert!(request.uri.authority().is_some());
+        request.strip_authority();
+        assert!(request.uri.authority().is_none());
+        assert_eq!(request.raw_path(), *expected);
+        assert_eq!(*request.origin_form(), **expected);
+    }
+    let mut request = RequestHeader::build("GET", b"http://a.test/b?c", None).unwrap();
+    request.strip_authority();
+    assert_eq!(request.raw_path(), b"/b?c");
+    let mut request = get();
+    request.set_uri(Uri::from_static("http://a.test?c"));
+    request.strip_authority();
+    assert_eq!(request.raw_path(), b"/?c");
+}
+
 /// The rules of the http crate that stand in for ours where it has checked already.
 #[test]
 fn the_http_crate_and_the_grammar_differ_where_it_is_known() {

@@ -1,38 +1,60 @@
 use crate::Backend;
 use crate::discovery::ServiceDiscovery;
+use crate::floor::{caught, caught_async};
 use crate::health_check::HealthCheck;
+use crate::outcome::{Attempt, Ticket};
 use crate::registry::{HealthRegistry, Target};
 use arc_swap::ArcSwap;
+use pingora_core::services::Reminder;
 use pingora_error::Result;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// What a server warns of if nothing has updated a set by the time it is ready.
+const UNASKED: &str = "a set of backends is empty, because its discovery was not asked; it is by `update()`, \
+    or by its load balancer as a background service of the server";
+
 /// A set of backends, where it comes from, and which of them may be selected.
 pub struct Backends {
     discovery: Box<dyn ServiceDiscovery + Send + Sync + 'static>,
     registry: Arc<HealthRegistry>,
-    current: ArcSwap<Current>,
+    current: ArcSwap<Members>,
     /// One update at a time: the later one's result is the one that stays.
     updating: tokio::sync::Mutex<()>,
+    /// That somebody has to ask discovery, where the set is not known from the start.
+    unasked: Option<Reminder>,
 }
 
 /// The set as a whole, replaced as a whole.
 #[derive(Default)]
-struct Current {
+pub(crate) struct Members {
     backends: Arc<BTreeSet<Backend>>,
-    /// In the order of the backends.
+    /// In the order of the backends, each once.
     members: Box<[Member]>,
 }
 
+#[derive(Clone)]
 struct Member {
     backend: Backend,
     enabled: Arc<AtomicBool>,
     health: Arc<Target>,
 }
 
-impl Current {
+impl Members {
+    /// The backends alone.
+    pub(crate) fn backends(&self) -> &Arc<BTreeSet<Backend>> {
+        &self.backends
+    }
+
+    /// Whether `backend` may be selected: it is one of these, healthy, and not disabled.
+    #[inline]
+    pub(crate) fn ready(&self, backend: &Backend) -> bool {
+        self.member(backend)
+            .is_some_and(|m| m.enabled.load(Ordering::Relaxed) && m.health.is_healthy())
+    }
+
     fn member(&self, backend: &Backend) -> Option<&Member> {
         let found = self.members.binary_search_by(|m| m.backend.cmp(backend));
         self.members.get(found.ok()?)
@@ -48,9 +70,55 @@ impl Current {
             },
             health: registry.register(backend),
         };
-        Current {
+        Members {
             members: backends.iter().map(member).collect(),
             backends: Arc::new(backends),
+        }
+    }
+
+    /// The set of `next`, in which those that leave with it are ready still.
+    fn on_the_way_to(&self, next: &Members) -> Self {
+        let leaving = self.members.iter();
+        let leaving = leaving.filter(|m| next.member(&m.backend).is_none());
+        let mut members: Vec<Member> = next.members.iter().chain(leaving).cloned().collect();
+        members.sort_unstable_by(|a, b| a.backend.cmp(&b.backend));
+        Members {
+            backends: next.backends.clone(),
+            members: members.into(),
+        }
+    }
+
+    fn enable(&self, enablement: &HashMap<u64, bool>) {
+        if enablement.is_empty() {
+            return;
+        }
+        for member in &self.members {
+            if let Some(enabled) = enablement.get(&member.backend.hash_key()) {
+                member.enabled.store(*enabled, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// What discovery found, before it is in force. As long as this lives, no other update begins.
+pub(crate) struct Found<'a> {
+    backends: &'a Backends,
+    members: Arc<Members>,
+    changed: bool,
+    _one_at_a_time: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl Found<'_> {
+    /// The set, if it is another one than `known`: that may be older than the one in force, where a program
+    /// has called [`Backends::update`] of a balancer's set.
+    pub(crate) fn other_than(&self, known: &Arc<Members>) -> Option<&Arc<Members>> {
+        (!Arc::ptr_eq(known, &self.members)).then_some(&self.members)
+    }
+
+    /// Puts the set into force.
+    pub(crate) fn publish(&self) {
+        if self.changed {
+            self.backends.current.store(self.members.clone());
         }
     }
 }
@@ -70,9 +138,12 @@ impl Backends {
         discovery: Box<dyn ServiceDiscovery + Send + Sync + 'static>,
         health_registry: Arc<HealthRegistry>,
     ) -> Self {
-        let known = discovery.known().unwrap_or_default();
+        let known = discovery.known();
+        let unasked = known.is_none().then(|| Reminder::new(UNASKED));
+        let known = known.unwrap_or_default();
         Backends {
-            current: ArcSwap::from_pointee(Current::default().with(known, &health_registry)),
+            unasked,
+            current: ArcSwap::from_pointee(Members::default().with(known, &health_registry)),
             discovery,
             registry: health_registry,
             updating: tokio::sync::Mutex::const_new(()),
@@ -87,10 +158,7 @@ impl Backends {
     /// Whether `backend` may be selected: it is in the set, healthy, and not disabled.
     #[inline]
     pub fn ready(&self, backend: &Backend) -> bool {
-        self.current
-            .load()
-            .member(backend)
-            .is_some_and(|m| m.enabled.load(Ordering::Relaxed) && m.health.is_healthy())
+        self.current.load().ready(backend)
     }
 
     /// Says whether `backend` may be selected while it is healthy. Does nothing if it is not in the
@@ -110,42 +178,112 @@ impl Backends {
     /// that stay keep their health. Backends with extensions always count as changed, because
     /// extensions can't be compared.
     ///
+    /// While `callback` runs, which is the place to build a selector, both those that leave and those that
+    /// come [are ready](Self::ready): whatever the old selector or the new one offers can be selected.
+    ///
     /// Cancel-safe: the set is replaced as a whole or not at all.
     ///
     /// # Errors
-    /// Discovery's; the set stays as it was.
+    /// Discovery's, or `InternalError` when discovery or `callback` panicked; the set stays as it was.
     pub async fn update<F>(&self, callback: F) -> Result<()>
     where
         F: FnOnce(Arc<BTreeSet<Backend>>),
     {
-        let _one_at_a_time = self.updating.lock().await;
-        let (backends, enablement) = self.discovery.discover().await?;
-        self.replace(backends, &enablement, callback);
+        let found = self.find().await?;
+        let before = self.current.load_full();
+        if let Some(next) = found.other_than(&before) {
+            self.current.store(Arc::new(before.on_the_way_to(next)));
+            let backends = next.backends.clone();
+            let called = caught("the callback of an update", || callback(backends));
+            if called.is_err() {
+                self.current.store(before);
+            }
+            called?;
+        }
+        found.publish();
         Ok(())
     }
 
-    fn replace<F>(&self, backends: BTreeSet<Backend>, enablement: &HashMap<u64, bool>, callback: F)
-    where
-        F: FnOnce(Arc<BTreeSet<Backend>>),
-    {
-        let mut current = self.current.load_full();
-        let changed = *current.backends != backends || backends.iter().any(|b| !b.ext.is_empty());
+    /// Asks discovery for the set. What it says of those that may be selected is in force at once; the set
+    /// itself is when that is [published](Found::publish).
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// Discovery's, or `InternalError` when it panicked.
+    pub(crate) async fn find(&self) -> Result<Found<'_>> {
+        if let Some(unasked) = &self.unasked {
+            unasked.done();
+        }
+        let one_at_a_time = self.updating.lock().await;
+        let (backends, enablement) =
+            caught_async("discovery", || self.discovery.discover()).await?;
+        let mut members = self.current.load_full();
+        let changed = *members.backends != backends || backends.iter().any(|b| !b.ext.is_empty());
         if changed {
-            current = Arc::new(current.with(backends, &self.registry));
+            members = Arc::new(members.with(backends, &self.registry));
+            self.registry.forget_the_gone();
         }
-        if !enablement.is_empty() {
-            for member in &current.members {
-                if let Some(enabled) = enablement.get(&member.backend.hash_key()) {
-                    member.enabled.store(*enabled, Ordering::Relaxed);
-                }
-            }
+        members.enable(&enablement);
+        Ok(Found {
+            backends: self,
+            members,
+            changed,
+            _one_at_a_time: one_at_a_time,
+        })
+    }
+
+    /// A request begins at `backend`: the ticket tells the observers of the registry what becomes of it.
+    /// Costs next to nothing where [nobody listens](HealthRegistry::add_observer).
+    #[inline]
+    pub fn begin(&self, backend: &Backend) -> Ticket {
+        if !self.registry.is_listening() {
+            return Ticket::unheard();
         }
-        if changed {
-            let backends = current.backends.clone();
-            // Before the callback: what left the set is not ready any more, whoever selects it.
-            self.current.store(current);
-            callback(backends);
+        self.begin_heard(backend)
+    }
+
+    /// [`Backends::begin`] for a proxied request: what `Session::report_attempt` takes. `None` where
+    /// nobody listens.
+    #[inline]
+    pub fn attempt(&self, backend: &Backend) -> Option<Box<dyn Attempt>> {
+        if !self.registry.is_listening() {
+            return None;
         }
+        Some(Box::new(self.begin_heard(backend)))
+    }
+
+    fn begin_heard(&self, backend: &Backend) -> Ticket {
+        let load = match self.current.load().member(backend) {
+            Some(member) => member.health.load().clone(),
+            None => self.registry.load_of(backend),
+        };
+        Ticket::new(backend, load, self.registry.observers())
+    }
+
+    /// How many requests are under way at `backend`, in all sets that share the registry: those that
+    /// [began](Self::begin) since [somebody listens](HealthRegistry::count_requests). One that leaves the set
+    /// and comes back meanwhile has them still.
+    pub fn in_flight(&self, backend: &Backend) -> usize {
+        match self.current.load().member(backend) {
+            Some(member) => member.health.load().in_flight(),
+            None => self.registry.in_flight(backend),
+        }
+    }
+
+    /// The set with what is known of its members.
+    pub(crate) fn members(&self) -> Arc<Members> {
+        self.current.load_full()
+    }
+
+    /// Where the set comes from.
+    pub(crate) fn discovery(&self) -> &(dyn ServiceDiscovery + Send + Sync) {
+        &*self.discovery
+    }
+
+    /// Who is healthy.
+    pub(crate) fn registry(&self) -> &HealthRegistry {
+        &self.registry
     }
 
     /// Checks every backend of the registry once; see [`HealthRegistry::run_health_check`].

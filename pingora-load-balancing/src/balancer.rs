@@ -1,8 +1,9 @@
-use crate::discovery::Static;
+use crate::choice::Choice;
+use crate::discovery::{ServiceDiscovery, Static};
 use crate::health_check::HealthCheck;
-use crate::registry::lock;
+use crate::registry::{HealthRegistry, lock};
 use crate::rounds::{Rounds, run_rounds};
-use crate::selection::{BackendIter, BackendSelection, UniqueIterator};
+use crate::selection::{BackendIter, BackendSelection};
 use crate::{Backend, Backends};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -10,7 +11,6 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::background::BackgroundService;
 use pingora_error::Result;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::ToSocketAddrs;
@@ -42,57 +42,9 @@ where
     /// up all the rest.
     pub parallel_health_check: bool,
     backends: Backends,
-    selector: ArcSwap<S>,
+    choice: ArcSwap<Choice<S>>,
     config: Option<S::Config>,
     timings: Mutex<Option<UpdateTimings>>,
-}
-
-/// A selector of this configuration, or the default one.
-pub(crate) fn build<S: BackendSelection>(
-    backends: &BTreeSet<Backend>,
-    config: Option<&S::Config>,
-) -> S {
-    match config {
-        Some(config) => S::build_with_config(backends, config),
-        None => S::build(backends),
-    }
-}
-
-/// The first backend that `accept` takes, in the order in which `selector` offers them for `key`.
-#[inline]
-pub(crate) fn select_from<S, F>(
-    selector: &ArcSwap<S>,
-    backends: &Backends,
-    key: &[u8],
-    max_iterations: usize,
-    accept: F,
-) -> Option<Backend>
-where
-    S: BackendSelection,
-    S::Iter: BackendIter,
-    F: Fn(&Backend, bool) -> bool,
-{
-    if max_iterations == 0 {
-        return None;
-    }
-    // Borrowed: counting references would have every worker write to the same place in memory.
-    let current = selector.load();
-    let refused = match current.first(key) {
-        Some(first) if accept(first, backends.ready(first)) => return Some(first.clone()),
-        refused => refused.cloned(),
-    };
-    let selector = arc_swap::Guard::into_inner(current);
-    let candidates = selector.iter(key);
-    let mut candidates = match refused {
-        Some(refused) => UniqueIterator::after(refused, candidates, max_iterations),
-        None => UniqueIterator::new(candidates, max_iterations),
-    };
-    while let Some(backend) = candidates.get_next() {
-        if accept(&backend, backends.ready(&backend)) {
-            return Some(backend);
-        }
-    }
-    None
 }
 
 impl<S> LoadBalancer<S>
@@ -114,13 +66,13 @@ where
 
     /// Balances over `backends` with a selector of this configuration; `None` for its default.
     pub fn from_backends_with_config(backends: Backends, config_opt: Option<S::Config>) -> Self {
-        let selector = build(&backends.get_backend(), config_opt.as_ref());
+        let choice = Choice::new(&backends.members(), config_opt.as_ref());
         LoadBalancer {
             health_check_frequency: None,
             update_frequency: None,
             parallel_health_check: false,
             backends,
-            selector: ArcSwap::from_pointee(selector),
+            choice: ArcSwap::from_pointee(choice),
             config: config_opt,
             timings: Mutex::default(),
         }
@@ -131,28 +83,36 @@ where
         LoadBalancer::from_backends_with_config(backends, None)
     }
 
-    /// Asks discovery for the set, and builds the selector anew if that changed. The background
-    /// service does this; there is no need to.
+    /// Asks discovery for the set, and builds the selector anew if that changed; both are put into force
+    /// together. The background service does this; there is no need to.
+    ///
+    /// Cancel-safe.
     ///
     /// # Errors
-    /// Discovery's; the set stays as it was.
+    /// Discovery's, or `InternalError` when discovery or building the selector panicked; the set and its
+    /// selector stay as they were.
     pub async fn update(&self) -> Result<()> {
+        self.refresh().await.map(drop)
+    }
+
+    /// [`LoadBalancer::update`], which also says whether the set changed.
+    async fn refresh(&self) -> Result<bool> {
         let begun = Instant::now();
-        let mut built = None;
-        self.backends
-            .update(|backends| {
-                let discovered = Instant::now();
-                self.selector
-                    .store(Arc::new(build(&backends, self.config.as_ref())));
-                built = Some((discovered, discovered.elapsed()));
-            })
-            .await?;
-        let (discovered, build_duration) = built.unwrap_or((Instant::now(), Duration::ZERO));
+        let found = self.backends.find().await?;
+        let discovered = Instant::now();
+        let mut build_duration = Duration::ZERO;
+        let changed = found.other_than(self.choice.load().members());
+        if let Some(members) = changed {
+            let choice = Choice::build(members, self.config.as_ref())?;
+            build_duration = discovered.elapsed();
+            found.publish();
+            self.choice.store(Arc::new(choice));
+        }
         *lock(&self.timings) = Some(UpdateTimings {
             discovery_duration: discovered.duration_since(begun),
             build_duration,
         });
-        Ok(())
+        Ok(changed.is_some())
     }
 
     /// The backend for `key` (which round robin and random selection ignore): the first choice that
@@ -170,7 +130,8 @@ where
     where
         F: Fn(&Backend, bool) -> bool,
     {
-        select_from(&self.selector, &self.backends, key, max_iterations, accept)
+        // Borrowed: counting references would have every worker write to the same place in memory.
+        self.choice.load().select(key, max_iterations, accept)
     }
 
     /// How backends are checked from now on.
@@ -213,14 +174,20 @@ where
         self.health_check_frequency
     }
 
-    async fn update(&self) -> Result<()> {
-        LoadBalancer::update(self).await
+    fn discovery(&self) -> Option<&(dyn ServiceDiscovery + Send + Sync)> {
+        Some(self.backends.discovery())
     }
 
-    async fn check(&self) {
-        self.backends
-            .run_health_check(self.parallel_health_check)
-            .await;
+    fn registry(&self) -> &HealthRegistry {
+        self.backends.registry()
+    }
+
+    fn checks_in_parallel(&self) -> bool {
+        self.parallel_health_check
+    }
+
+    async fn update(&self) -> Result<bool> {
+        self.refresh().await
     }
 }
 

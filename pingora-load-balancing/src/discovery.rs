@@ -2,19 +2,32 @@
 
 use crate::Backend;
 use async_trait::async_trait;
+use pingora_core::protocols::l4::socket::name_error;
 use pingora_error::Result;
 use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
 use std::io;
 use std::net::ToSocketAddrs;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// How long [`ServiceDiscovery::discover`] may take unless it says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Finds the set of backends.
+///
+/// It is asked by the `update()` of a load balancer, which as a background service asks again and again, and
+/// at once when discovery [tells of a change](Self::changed).
 #[async_trait]
 pub trait ServiceDiscovery {
     /// The set of backends as of now; and for some of them, by [`Backend::hash_key`], whether they
     /// may be selected. Those that are not named there stay as they are; new ones may be.
     ///
+    /// Must not block its thread, which it may share with health checks. Is dropped when it takes longer
+    /// than [its time-out](Self::timeout).
+    ///
     /// # Errors
-    /// Leave the set as it was.
+    /// Leave the set as it was. A panic counts as one.
     async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>)>;
 
     /// The set of backends, if it is known without asking anyone: it is there from the start, and
@@ -22,6 +35,45 @@ pub trait ServiceDiscovery {
     /// outside of any runtime, too. `None` by default.
     fn known(&self) -> Option<BTreeSet<Backend>> {
         None
+    }
+
+    /// Returns when the set may have changed, so that a background service asks for it at once and not only
+    /// when the next update is due. `None`, the default: discovery never speaks first.
+    ///
+    /// Called before each update and again after it has returned, so that a change during an update leads
+    /// to another one. Between the beginnings of two updates lie at least 100 milliseconds, however often
+    /// this returns. Dropped, it must lose no change: it is called again.
+    ///
+    /// ```
+    /// # use pingora_load_balancing::{Backend, discovery::ServiceDiscovery};
+    /// # use std::collections::{BTreeSet, HashMap};
+    /// # use std::pin::Pin;
+    /// # use std::sync::Mutex;
+    /// struct Pushed {
+    ///     latest: Mutex<BTreeSet<Backend>>,
+    ///     arrived: tokio::sync::Notify, // `notify_one` remembers a change that nobody waits for
+    /// }
+    ///
+    /// #[async_trait::async_trait]
+    /// impl ServiceDiscovery for Pushed {
+    ///     async fn discover(&self) -> pingora_core::Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
+    ///         Ok((self.latest.lock().unwrap().clone(), HashMap::new()))
+    ///     }
+    ///
+    ///     fn changed(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> {
+    ///         Some(Box::pin(self.arrived.notified()))
+    ///     }
+    /// }
+    /// ```
+    fn changed(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> {
+        None
+    }
+
+    /// How long a background service waits for [`discover`](Self::discover) before it gives that round up,
+    /// which counts as an error. `None`: for ever, as a discovery that waits for the next change needs it.
+    /// 10 seconds by default.
+    fn timeout(&self) -> Option<Duration> {
+        Some(TIMEOUT)
     }
 }
 
@@ -41,14 +93,15 @@ impl Static {
     /// addresses; it is resolved now, and the thread waits for that.
     ///
     /// # Errors
-    /// The first address that can't be resolved.
+    /// The first address that can't be resolved, by its name where it is text.
     pub fn try_from_iter<A, T: IntoIterator<Item = A>>(iter: T) -> io::Result<Box<Self>>
     where
         A: ToSocketAddrs,
     {
         let mut backends = BTreeSet::new();
         for addr in iter {
-            backends.extend(addr.to_socket_addrs()?.map(Backend::from));
+            let found = addr.to_socket_addrs().map_err(|e| name_error(&addr, e))?;
+            backends.extend(found.map(Backend::from));
         }
         Ok(Static::new(backends))
     }
@@ -85,6 +138,11 @@ mod tests {
 
     #[test]
     fn what_is_not_an_address_is_an_error() {
+        let error = Static::try_from_iter(["127.0.0.1:1", "no such name:2"]).unwrap_err();
+        assert!(
+            error.to_string().starts_with(r#""no such name:2": "#),
+            "{error}"
+        );
         assert!(Static::try_from_iter(["127.0.0.1:1", "127.0.0.1"]).is_err());
     }
 }

@@ -1,6 +1,8 @@
-use crate::balancer::{build, select_from};
+use crate::backends::Members;
+use crate::choice::Choice;
+use crate::discovery::ServiceDiscovery;
 use crate::health_check::HealthCheck;
-use crate::registry::lock;
+use crate::registry::{HealthRegistry, lock};
 use crate::rounds::{Rounds, run_rounds};
 use crate::selection::{BackendIter, BackendSelection};
 use crate::{Backend, Backends, UpdateTimings};
@@ -10,7 +12,6 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::background::BackgroundService;
 use pingora_error::Result;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -54,7 +55,7 @@ impl Default for SelectorRebuildGate {
 
 /// What a selector is to be built of.
 struct Job {
-    backends: Arc<BTreeSet<Backend>>,
+    members: Arc<Members>,
     generation: u64,
     queued: Instant,
 }
@@ -70,9 +71,16 @@ struct Queue {
     timings: Option<SelectorUpdateTimings>,
 }
 
-/// One selector of a group.
+impl Queue {
+    /// Whether a task takes from here. It may also have ended with the runtime that it was on.
+    fn is_worked_off(&self) -> bool {
+        self.taken && !self.task.as_ref().is_none_or(AbortHandle::is_finished)
+    }
+}
+
+/// One selector of a group, with the set that it was built of.
 struct Slot<S: BackendSelection> {
-    selector: ArcSwap<S>,
+    choice: ArcSwap<Choice<S>>,
     config: Option<S::Config>,
     generation: AtomicU64,
     coalesced: AtomicU64,
@@ -81,9 +89,9 @@ struct Slot<S: BackendSelection> {
 }
 
 impl<S: BackendSelection> Slot<S> {
-    fn new(backends: &BTreeSet<Backend>, config: Option<S::Config>) -> Self {
+    fn new(members: &Arc<Members>, config: Option<S::Config>) -> Self {
         Slot {
-            selector: ArcSwap::from_pointee(build(backends, config.as_ref())),
+            choice: ArcSwap::from_pointee(Choice::new(members, config.as_ref())),
             config,
             generation: AtomicU64::new(0),
             coalesced: AtomicU64::new(0),
@@ -92,13 +100,28 @@ impl<S: BackendSelection> Slot<S> {
         }
     }
 
+    /// Builds the selector anew; where that panics, it stays as it was, with the set that it was built of.
     fn rebuild(&self, job: Job) {
-        let begun = Instant::now();
-        let selector = build(&job.backends, self.config.as_ref());
-        self.selector.store(Arc::new(selector));
-        self.generation.store(job.generation, Ordering::Release);
-        lock(&self.queue).timings = Some(SelectorUpdateTimings {
-            generation: job.generation,
+        let (begun, generation) = (Instant::now(), job.generation);
+        let choice = match Choice::build(&job.members, self.config.as_ref()) {
+            Ok(choice) => choice,
+            Err(e) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                log::error!(
+                    "a selector stays as it was, it can't be built for generation {generation}: {e}"
+                );
+                return;
+            }
+        };
+        let mut queue = lock(&self.queue);
+        // One that was overtaken, on a runtime that has ended since, must not undo the newer one.
+        if generation < self.generation.load(Ordering::Acquire) {
+            return;
+        }
+        self.choice.store(Arc::new(choice));
+        self.generation.store(generation, Ordering::Release);
+        queue.timings = Some(SelectorUpdateTimings {
+            generation,
             queue_duration: begun.duration_since(job.queued),
             build_duration: begun.elapsed(),
         });
@@ -119,13 +142,16 @@ where
         if queue.next.replace(job).is_some() {
             self.coalesced.fetch_add(1, Ordering::Relaxed);
         }
-        // A task may also have ended with the runtime that it was on.
-        let ended = queue.task.as_ref().is_none_or(AbortHandle::is_finished);
-        if !queue.taken || ended {
+        if !queue.is_worked_off() {
             queue.taken = true;
             let work = work_off(self.clone(), gate.clone());
             queue.task = Some(runtime.spawn(work).abort_handle());
         }
+    }
+
+    /// Whether its last build failed: it is of an older generation, and nothing is under way to change that.
+    fn is_left_behind(&self, generation: u64) -> bool {
+        self.generation.load(Ordering::Acquire) < generation && !lock(&self.queue).is_worked_off()
     }
 
     fn next_job(&self) -> Option<Job> {
@@ -146,14 +172,12 @@ where
         let Some(job) = slot.next_job() else {
             return;
         };
-        let generation = job.generation;
         let built = tokio::task::spawn_blocking({
             let slot = slot.clone();
             move || slot.rebuild(job)
         });
         if let Err(e) = built.await {
-            slot.failed.fetch_add(1, Ordering::Relaxed);
-            log::error!("a selector stays as it was, building generation {generation} failed: {e}");
+            log::error!("a selector stays as it was: {e}");
         }
     }
 }
@@ -162,9 +186,10 @@ where
 /// with different numbers of points, or one round robin for each listener.
 ///
 /// When the set changes, selectors are built anew one at a time, beside the requests and off the
-/// threads that serve them; until its turn came, a selector offers what it did before, of which only
-/// those that are still in the set can be selected. Each change of the set makes a new generation,
-/// counted from 0; a selector that missed some is built of the newest.
+/// threads that serve them. A selector and the set that it selects from change together: until its turn
+/// came, it offers what it did before, those included that have left the set since. Each change of the set
+/// makes a new generation, counted from 0; a selector that missed some is built of the newest. One whose
+/// build panics stays as it was until the next [`update`](Self::update).
 pub struct LoadBalancerGroup<S>
 where
     S: BackendSelection,
@@ -177,6 +202,8 @@ where
     /// up all the rest.
     pub parallel_health_check: bool,
     backends: Backends,
+    /// The set that the selectors are built of, or will be.
+    newest: ArcSwap<Members>,
     slots: Box<[Arc<Slot<S>>]>,
     gate: Arc<SelectorRebuildGate>,
     /// Nothing was known at first, so that there is nothing to go on with until the first set.
@@ -195,7 +222,7 @@ where
         backends: Backends,
         configs: impl IntoIterator<Item = Option<S::Config>>,
     ) -> Self {
-        let known = backends.get_backend();
+        let known = backends.members();
         let slot = |config| Arc::new(Slot::new(&known, config));
         let slots = configs.into_iter().map(slot).collect();
         LoadBalancerGroup {
@@ -203,8 +230,9 @@ where
             update_frequency: None,
             parallel_health_check: false,
             slots,
+            newest: ArcSwap::new(known.clone()),
             backends,
-            began_empty: known.is_empty(),
+            began_empty: known.backends().is_empty(),
             gate: Arc::new(SelectorRebuildGate::new()),
             generation: AtomicU64::new(0),
             timings: Mutex::default(),
@@ -226,36 +254,70 @@ where
     /// Asks discovery for the set. If that changed, the selectors will be built anew soon; outside
     /// of a runtime, and the first time if nothing was known before, before this returns.
     ///
+    /// Cancel-safe.
+    ///
     /// # Errors
-    /// Discovery's; the set stays as it was.
+    /// Discovery's, or `InternalError` when it panicked; the set stays as it was.
     pub async fn update(&self) -> Result<()> {
+        self.refresh().await.map(drop)
+    }
+
+    /// [`LoadBalancerGroup::update`], which also says whether the set changed.
+    async fn refresh(&self) -> Result<bool> {
         let begun = Instant::now();
-        let mut queued = None;
-        self.backends
-            .update(|backends| {
-                let discovered = Instant::now();
+        let found = self.backends.find().await?;
+        let discovered = Instant::now();
+        let changed = found.other_than(&self.newest.load());
+        match changed {
+            Some(members) => {
+                found.publish();
+                self.newest.store(members.clone());
                 let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
-                for slot in &self.slots {
-                    let job = Job {
-                        backends: backends.clone(),
-                        generation,
-                        queued: discovered,
-                    };
-                    if self.began_empty && generation == 1 {
-                        slot.rebuild(job);
-                    } else {
-                        slot.enqueue(job, &self.gate);
-                    }
-                }
-                queued = Some((discovered, discovered.elapsed()));
-            })
-            .await?;
-        let (discovered, build_duration) = queued.unwrap_or((Instant::now(), Duration::ZERO));
+                self.rebuild(members, generation, discovered);
+            }
+            None => self.rebuild_again(discovered),
+        }
+        let build_duration = match changed {
+            Some(_) => discovered.elapsed(),
+            None => Duration::ZERO,
+        };
         *lock(&self.timings) = Some(UpdateTimings {
             discovery_duration: discovered.duration_since(begun),
             build_duration,
         });
-        Ok(())
+        Ok(changed.is_some())
+    }
+
+    fn rebuild(&self, members: &Arc<Members>, generation: u64, queued: Instant) {
+        for slot in &self.slots {
+            let job = Job {
+                members: members.clone(),
+                generation,
+                queued,
+            };
+            if self.began_empty && generation == 1 {
+                slot.rebuild(job);
+            } else {
+                slot.enqueue(job, &self.gate);
+            }
+        }
+    }
+
+    /// Another try for the selectors whose last build panicked.
+    fn rebuild_again(&self, queued: Instant) {
+        let generation = self.generation.load(Ordering::Acquire);
+        let left_behind = self
+            .slots
+            .iter()
+            .filter(|slot| slot.is_left_behind(generation));
+        for slot in left_behind {
+            let job = Job {
+                members: self.newest.load_full(),
+                generation,
+                queued,
+            };
+            slot.enqueue(job, &self.gate);
+        }
     }
 
     /// [`LoadBalancer::select`](crate::LoadBalancer::select) by the selector of this index. `None`
@@ -283,8 +345,8 @@ where
     where
         F: Fn(&Backend, bool) -> bool,
     {
-        let selector = &self.slots.get(selector_index)?.selector;
-        select_from(selector, &self.backends, key, max_iterations, accept)
+        let choice = self.slots.get(selector_index)?.choice.load();
+        choice.select(key, max_iterations, accept)
     }
 
     /// How backends are checked from now on.
@@ -363,14 +425,20 @@ where
         self.health_check_frequency
     }
 
-    async fn update(&self) -> Result<()> {
-        LoadBalancerGroup::update(self).await
+    fn discovery(&self) -> Option<&(dyn ServiceDiscovery + Send + Sync)> {
+        Some(self.backends.discovery())
     }
 
-    async fn check(&self) {
-        self.backends
-            .run_health_check(self.parallel_health_check)
-            .await;
+    fn registry(&self) -> &HealthRegistry {
+        self.backends.registry()
+    }
+
+    fn checks_in_parallel(&self) -> bool {
+        self.parallel_health_check
+    }
+
+    async fn update(&self) -> Result<bool> {
+        self.refresh().await
     }
 }
 

@@ -10,14 +10,15 @@
 //! |---|---|
 //! | [`discovery`] | where the set of backends comes from |
 //! | [`health_check`] | how a backend is found to be well |
+//! | [`outcome`] | what became of the requests to a backend, for whoever wants to know |
 //! | [`selection`] | how one of the set is chosen: round robin, random, by hash, by consistent hash |
 //!
 //! A [`LoadBalancer`] puts the three together. It is known what it chooses from as soon as it
 //! exists, if its discovery knows without asking anyone (as [`discovery::Static`] does). Run as a
 //! background service it discovers and checks again and again.
 //!
-//! Selecting takes no lock: the selector and the health of each backend are replaced as a whole, or
-//! flipped in place.
+//! Selecting takes no lock: a selector and the set that it was built of are replaced together, as a whole;
+//! the health of each backend is flipped in place.
 //!
 //! # Example
 //! ```
@@ -38,12 +39,15 @@
 mod backend;
 mod backends;
 mod balancer;
+mod choice;
+mod floor;
 mod group;
 mod registry;
 mod rounds;
 
 pub mod discovery;
 pub mod health_check;
+pub mod outcome;
 pub mod selection;
 
 pub use backend::Backend;

@@ -1,25 +1,31 @@
 use crate::Backend;
+use crate::discovery::ServiceDiscovery;
+use crate::floor::{caught, caught_async, within};
 use crate::health_check::HealthCheck;
+use crate::outcome::{Load, Observers, OutcomeObserver};
 use crate::rounds::{Rounds, run_rounds};
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
-use futures::future::FutureExt;
 use futures::stream::{self, StreamExt};
 use pingora_core::server::ShutdownWatch;
-use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::background::BackgroundService;
-use pingora_error::{Error, ErrorType, Result};
+use pingora_core::services::{Reminder, ServiceReadyNotifier};
+use pingora_error::Result;
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// The most checks under way at once: each may hold a socket.
 const PARALLEL_CHECKS: usize = 256;
+
+/// What a server warns of if nothing has run a health check by the time it is ready.
+const IDLE: &str = "a health check was set but does not run, so every backend counts as healthy; it is run by \
+    its load balancer, or a `HealthCheckService`, as a background service of the server";
 
 type DynHealthCheck = dyn HealthCheck + Send + Sync + 'static;
 
@@ -36,11 +42,13 @@ pub(crate) struct Target {
     healthy: AtomicBool,
     /// How many checks in a row said the opposite of `healthy`.
     contradictions: Mutex<usize>,
+    load: Arc<Load>,
 }
 
 impl Target {
-    fn new(backend: &Backend) -> Self {
+    fn new(backend: &Backend, load: Arc<Load>) -> Self {
         Target {
+            load,
             backend: Mutex::new(backend.clone()),
             // Until the first check said otherwise.
             healthy: AtomicBool::new(true),
@@ -51,6 +59,11 @@ impl Target {
     #[inline]
     pub(crate) fn is_healthy(&self) -> bool {
         self.healthy.load(Ordering::Relaxed)
+    }
+
+    /// The requests under way.
+    pub(crate) fn load(&self) -> &Arc<Load> {
+        &self.load
     }
 
     /// Notes the result of a check; whether the target's health changed with it.
@@ -70,14 +83,35 @@ impl Target {
     }
 }
 
-/// Who is healthy, for one set of backends or for several that share it.
+/// What the registry remembers of one target: no more than others keep.
+struct Entry {
+    target: Weak<Target>,
+    /// Outlives the target, so that requests under way are counted still when their backend comes back.
+    load: Weak<Load>,
+}
+
+impl Entry {
+    fn is_gone(&self) -> bool {
+        self.target.strong_count() == 0 && self.load.strong_count() == 0
+    }
+}
+
+/// Who is healthy, for one set of backends or for several that share it; and who hears what became of the
+/// requests to them.
 ///
 /// A backend that is in several sets is checked once. It leaves the registry with the last set that
 /// has it.
 pub struct HealthRegistry {
     check: ArcSwapOption<Box<DynHealthCheck>>,
     equivalence: Box<dyn Fn(&Backend) -> u64 + Send + Sync>,
-    targets: Mutex<HashMap<u64, Weak<Target>>>,
+    targets: Mutex<HashMap<u64, Entry>>,
+    /// Told when there is one more target.
+    registered: Notify,
+    /// Whether requests are counted and told of; never unset.
+    listening: AtomicBool,
+    observers: ArcSwap<Vec<Arc<dyn OutcomeObserver>>>,
+    /// That somebody has to run the health check, once there is one.
+    idle: OnceLock<Reminder>,
 }
 
 impl HealthRegistry {
@@ -98,11 +132,16 @@ impl HealthRegistry {
             check: ArcSwapOption::empty(),
             equivalence: Box::new(equivalence_key),
             targets: Mutex::default(),
+            registered: Notify::const_new(),
+            listening: AtomicBool::new(false),
+            observers: ArcSwap::default(),
+            idle: OnceLock::new(),
         }
     }
 
     /// How backends are checked from now on. Without that, all of them are healthy.
     pub fn set_health_check(&self, hc: Box<dyn HealthCheck + Send + Sync + 'static>) {
+        self.idle.get_or_init(|| Reminder::new(IDLE));
         self.check.store(Some(Arc::new(hc)));
     }
 
@@ -111,40 +150,118 @@ impl HealthRegistry {
         self.live().len()
     }
 
+    /// Tells `observer` of every request that [begins](crate::Backends::begin) from now on, for as long as
+    /// the registry lives.
+    pub fn add_observer(&self, observer: Arc<dyn OutcomeObserver>) {
+        self.observers.rcu(|observers| {
+            let all = observers.iter().chain([&observer]);
+            all.cloned().collect::<Vec<_>>()
+        });
+        self.count_requests();
+    }
+
+    /// Counts the requests that [begin](crate::Backends::begin) from now on, for
+    /// [`in_flight`](crate::Backends::in_flight), though no observer may be there.
+    pub fn count_requests(&self) {
+        self.listening.store(true, Ordering::Release);
+    }
+
+    /// Whether anybody wants to know of requests.
+    #[inline]
+    pub(crate) fn is_listening(&self) -> bool {
+        self.listening.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn observers(&self) -> Observers {
+        self.observers.load_full()
+    }
+
     /// The health of `backend`, which is checked as long as someone keeps it.
     pub(crate) fn register(&self, backend: &Backend) -> Arc<Target> {
         let key = (self.equivalence)(backend);
         let mut targets = lock(&self.targets);
-        match targets.get(&key).and_then(Weak::upgrade) {
-            Some(target) => {
-                *lock(&target.backend) = backend.clone();
-                target
-            }
-            None => {
-                let target = Arc::new(Target::new(backend));
-                targets.insert(key, Arc::downgrade(&target));
-                target
-            }
+        let known = targets.get(&key);
+        if let Some(target) = known.and_then(|known| known.target.upgrade()) {
+            *lock(&target.backend) = backend.clone();
+            return target;
         }
+        let load = known.and_then(|known| known.load.upgrade());
+        let target = Arc::new(Target::new(backend, load.unwrap_or_default()));
+        let entry = Entry {
+            target: Arc::downgrade(&target),
+            load: Arc::downgrade(&target.load),
+        };
+        targets.insert(key, entry);
+        drop(targets);
+        self.registered.notify_waiters();
+        target
+    }
+
+    /// How many requests are under way at a backend that may be in no set.
+    pub(crate) fn in_flight(&self, backend: &Backend) -> usize {
+        let key = (self.equivalence)(backend);
+        let load = lock(&self.targets)
+            .get(&key)
+            .and_then(|entry| entry.load.upgrade());
+        load.map_or(0, |load| load.in_flight())
+    }
+
+    /// Where the requests to a backend are counted that may be in no set: one that has just left.
+    pub(crate) fn load_of(&self, backend: &Backend) -> Arc<Load> {
+        let key = (self.equivalence)(backend);
+        let mut targets = lock(&self.targets);
+        let entry = targets.entry(key).or_insert_with(|| Entry {
+            target: Weak::new(),
+            load: Weak::new(),
+        });
+        entry.load.upgrade().unwrap_or_else(|| {
+            let load = Arc::<Load>::default();
+            entry.load = Arc::downgrade(&load);
+            load
+        })
+    }
+
+    /// Forgets what nobody keeps. Called whenever a set changes, so that the registry is as large as the sets
+    /// and the requests under way.
+    pub(crate) fn forget_the_gone(&self) {
+        lock(&self.targets).retain(|_, entry| !entry.is_gone());
     }
 
     /// All targets that are still kept; forgets the others.
     fn live(&self) -> Vec<Arc<Target>> {
         let mut live = Vec::new();
-        lock(&self.targets).retain(|_, target| match target.upgrade() {
-            Some(target) => {
-                live.push(target);
-                true
-            }
-            None => false,
+        lock(&self.targets).retain(|_, entry| {
+            live.extend(entry.target.upgrade());
+            !entry.is_gone()
         });
         live
     }
 
-    /// Checks every backend once, one after the other or, if `parallel`, up to 256 at a time.
+    /// Waits until there is something to check. Cancel-safe.
+    pub(crate) async fn until_there_are_targets(&self) {
+        loop {
+            let mut registered = std::pin::pin!(self.registered.notified());
+            registered.as_mut().enable();
+            if self.target_count() > 0 {
+                return;
+            }
+            registered.await;
+        }
+    }
+
+    /// Checks every backend once, one after the other or, if `parallel`, up to 256 at a time. Each check has
+    /// to end by itself: their [time-outs](HealthCheck::timeout) are for background services.
     ///
     /// Cancel-safe: checks that were not finished have no result.
     pub async fn run_health_check(&self, parallel: bool) {
+        self.check_all(parallel, false).await;
+    }
+
+    /// [`HealthRegistry::run_health_check`], each check `bounded` by its time-out.
+    pub(crate) async fn check_all(&self, parallel: bool, bounded: bool) {
+        if let Some(idle) = self.idle.get() {
+            idle.done();
+        }
         let Some(check) = self.check.load_full() else {
             return;
         };
@@ -152,31 +269,46 @@ impl HealthRegistry {
         let limit = if parallel { PARALLEL_CHECKS } else { 1 };
         stream::iter(self.live())
             .for_each_concurrent(limit, |target| async move {
-                check_target(check, &target).await;
+                let checked =
+                    caught_async("a health check", || check_target(check, &target, bounded));
+                if let Err(e) = checked.await {
+                    log::error!("{}: {e}", lock(&target.backend).addr);
+                }
             })
             .await;
     }
 }
 
-async fn check_target(check: &DynHealthCheck, target: &Target) {
+/// # Errors
+/// When what is to be told of a change takes too long. The check's own error is a result.
+async fn check_target(check: &DynHealthCheck, target: &Target, bounded: bool) -> Result<()> {
     let backend = lock(&target.backend).clone();
-    // A panic in a user's check must not end the checking of all the others.
-    let result = AssertUnwindSafe(check.check(&backend)).catch_unwind().await;
-    let result = result.unwrap_or_else(|_| {
-        Error::e_explain(ErrorType::InternalError, "the health check panicked")
-    });
+    let limit = if bounded { check.timeout() } else { None };
+    let checked = caught_async("the health check", || check.check(&backend));
+    let result = within(limit, "the health check", checked).await;
     let healthy = result.is_ok();
-    if !target.note(healthy, check.health_threshold(healthy)) {
+    let threshold = caught("the threshold of a health check", || {
+        check.health_threshold(healthy)
+    });
+    if !target.note(healthy, threshold.unwrap_or(1)) {
         if let Err(e) = result {
             log::debug!("{}: health check: {e}", check.backend_summary(&backend));
         }
-        return;
+        return Ok(());
     }
+    let summary = caught("the summary of a backend", || {
+        check.backend_summary(&backend)
+    });
+    let summary = summary.unwrap_or_else(|_| format!("backend {}", backend.addr));
     match result {
-        Ok(()) => log::info!("{} is healthy again", check.backend_summary(&backend)),
-        Err(e) => log::warn!("{} is unhealthy: {e}", check.backend_summary(&backend)),
+        Ok(()) => log::info!("{summary} is healthy again"),
+        Err(e) => log::warn!("{summary} is unhealthy: {e}"),
     }
-    check.health_status_change(&backend, healthy).await;
+    let told = async {
+        check.health_status_change(&backend, healthy).await;
+        Ok(())
+    };
+    within(limit, "telling of a change of health", told).await
 }
 
 impl Default for HealthRegistry {
@@ -216,7 +348,9 @@ impl HealthCheckService {
         }
     }
 
-    /// Checks at once, tells that it is ready, and checks again by the frequency until `shutdown`.
+    /// Checks at once, tells that it is ready, and checks again by the frequency until `shutdown`. Where
+    /// there is nothing to check yet, it is ready nevertheless, and checks as soon as there is; after ten
+    /// seconds without, it warns.
     pub async fn run(&self, shutdown: ShutdownWatch, ready_opt: Option<ServiceReadyNotifier>) {
         run_rounds(self, shutdown, ready_opt).await;
     }
@@ -232,14 +366,20 @@ impl Rounds for HealthCheckService {
         self.health_check_frequency
     }
 
-    async fn update(&self) -> Result<()> {
-        Ok(())
+    fn discovery(&self) -> Option<&(dyn ServiceDiscovery + Send + Sync)> {
+        None
     }
 
-    async fn check(&self) {
-        self.registry
-            .run_health_check(self.parallel_health_check)
-            .await;
+    fn registry(&self) -> &HealthRegistry {
+        &self.registry
+    }
+
+    fn checks_in_parallel(&self) -> bool {
+        self.parallel_health_check
+    }
+
+    async fn update(&self) -> Result<bool> {
+        Ok(false)
     }
 }
 

@@ -5,31 +5,34 @@
 //! # Where things are
 //! - [`ProxyHttp`]: the phases, in the order of a request.
 //! - [`Session`]: what the phases work on.
-//! - [`HttpProxy`]: runs the phases. `proxy.rs` reads like the phase chart; `exchange.rs` is one
-//!   exchange with one upstream; `engine/` waits on both sides at once.
+//! - [`HttpProxy`]: runs the phases. `proxy.rs` reads like the phase chart; `flow/forward.rs` is one
+//!   exchange with one upstream.
+//! - [`engine`]: waits on both sides at once, whatever flows between them.
 //!
 //! # What it is not
 //! It speaks no protocol and owns no socket: that is `pingora-core`. There is no cache yet; its
-//! phases are there and are not called. Custom protocols have their names reserved and are not built
-//! yet.
+//! phases are there and are not called.
 //!
 //! # Features
 //! - `openssl` (default), `openssl-vendored`: as in `pingora-core`.
 #![forbid(unsafe_code)]
 
 mod defaults;
-mod engine;
-mod exchange;
+pub mod engine;
+mod failures;
+mod flow;
 mod phase;
 mod proxy;
 mod proxy_trait;
 mod purge;
 mod range;
+mod retry;
 mod service;
 mod session;
 mod status;
 pub mod subrequest;
 
+pub use failures::FailureCounts;
 pub use proxy::HttpProxy;
 pub use proxy_trait::{FailToProxy, ProxyHttp, ProxyWarnLogContext};
 pub use purge::PurgeStatus;

@@ -1,10 +1,13 @@
 use crate::defaults::{self, Known, Noted};
-use crate::exchange::Forward;
+use crate::failures::{Failure, FailureCounts};
+use crate::flow::forward::Forward;
+use crate::retry::{Facts, Verdict};
 use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner, UnderWay};
-use crate::{ProxyHttp, ProxyWarnLogContext, Session};
+use crate::{ProcessCustomSession, ProxyHttp, ProxyWarnLogContext, Session};
 use async_trait::async_trait;
 use futures::FutureExt;
 use http::header::{HOST, TRANSFER_ENCODING};
+use http::uri::Authority;
 use http::{Method, Version};
 use pingora_core::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
@@ -15,14 +18,16 @@ use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::http::authority::authority_of_server;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
+use pingora_core::protocols::http::custom::ClientSessionCustom;
 use pingora_core::protocols::http::h1::{self, BodyLength};
 use pingora_core::protocols::http::hop_by_hop::{self, H1UpgradePolicy, HttpUpstreamRequestPolicy};
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::protocols::http::websocket::{self, Bridge};
 use pingora_core::protocols::http::{RecycledRequest, ServerSession};
-use pingora_core::protocols::{ALPN, UniqueID};
+use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
+use pingora_core::upstreams::outcome::Outcome;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{BError, Error, ErrorType, Result};
 use pingora_http::{ControlField, RequestHeader};
@@ -52,8 +57,10 @@ where
     /// Filters over requests and responses; see [`ProxyHttp::init_downstream_modules`].
     pub downstream_modules: HttpModules,
     max_retries: usize,
+    pub(crate) on_custom: Option<ProcessCustomSession<SV, C>>,
     known: Known,
     subrequests: UnderWay,
+    failures: Arc<FailureCounts>,
 }
 
 impl<SV, C: CustomConnector> fmt::Debug for HttpProxy<SV, C> {
@@ -82,9 +89,17 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
             h2_options: None,
             downstream_modules: HttpModules::new(),
             max_retries: conf.max_retries,
+            on_custom: None,
             known: Known::default(),
             subrequests: UnderWay::default(),
+            failures: Arc::default(),
         }
+    }
+
+    /// How many requests have failed so far, by whose fault that was. What clients do (leaving, sending
+    /// what breaks the rules) stands in the log at the level `info`, all else at `error`.
+    pub fn failure_counts(&self) -> Arc<FailureCounts> {
+        self.failures.clone()
     }
 
     /// How many idle connections to upstreams sent something nobody asked for, and were closed for
@@ -124,7 +139,7 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
 }
 
 /// How a request ended.
-struct Outcome {
+struct Ended {
     error: Option<BError>,
     /// Whether the client's connection may carry another request.
     reuse: bool,
@@ -169,15 +184,15 @@ where
             let Err(error) = self.try_upstream(session, ctx).await else {
                 return Ok(());
             };
-            let may_retry = error.retry()
-                && retries < self.max_retries
-                && session.response_written().is_none()
-                && !session.informed
-                && !session.retry_buffer_truncated();
-            if !may_retry {
+            let facts = Facts::of(session, error.retry(), retries, self.max_retries);
+            if let Verdict::End(refusal) = facts.verdict() {
+                if facts.allowed {
+                    log::info!("not tried again, since {refusal}: {error}");
+                }
                 return Err(error);
             }
             retries += 1;
+            session.discard_response();
             let context = ProxyWarnLogContext::UpstreamRetry;
             if !self
                 .inner
@@ -207,6 +222,7 @@ where
                 Ok(connected) => connected,
                 Err(mut error) => {
                     error.as_up();
+                    session.end_attempt(|| Outcome::of_connecting(&error));
                     return Err(self.inner.fail_to_connect(session, &peer, ctx, error));
                 }
             },
@@ -216,6 +232,7 @@ where
             .await
         {
             Ok(()) => {
+                session.end_attempt(|| Outcome::Completed);
                 let idle_timeout = peer.idle_timeout();
                 self.connector
                     .release_session(upstream, &*peer, idle_timeout);
@@ -232,12 +249,13 @@ where
                 }
             }
             Err(error) => {
+                session.end_attempt(|| Outcome::of_exchange(&error));
                 if error.etype() == &ErrorType::H2Downgrade {
                     // The next try, and all requests after it, ask for what the upstream wants.
                     self.connector.prefer_h1(&*peer);
                 }
                 // A connection that others came to use meanwhile is as good as one that was kept.
-                let reused = reused || upstream.as_http2().is_some_and(|s| s.conn.is_shared());
+                let reused = reused || upstream.is_shared();
                 Err(self
                     .inner
                     .error_while_proxy(&peer, session, error, ctx, reused))
@@ -264,11 +282,7 @@ where
         upstream: &mut ClientSession<C::Session>,
         reused: bool,
     ) -> Result<()> {
-        let fd = match &*upstream {
-            ClientSession::H1(session) => session.id(),
-            ClientSession::H2(session) => session.fd(),
-            ClientSession::Custom(_) => -1,
-        };
+        let fd = upstream.id();
         let digest = upstream.digest();
         self.inner
             .connected_to_upstream(session, reused, peer, fd, digest, ctx)
@@ -282,10 +296,12 @@ where
                 self.inner
                     .upstream_request_filter(session, request, ctx)
                     .await?;
-                if upstream.as_http2().is_none() {
+                if upstream.version() != Version::HTTP_2 {
                     frame_request(request, session)?;
                 }
-                upstream.queue_request_header(request)?;
+                upstream
+                    .queue_request_header(request)
+                    .map_err(|error| blame_host(error, session.req_header(), request))?;
                 bridge
             }
         };
@@ -306,7 +322,7 @@ where
         ctx: &mut SV::CTX,
         left: Option<Box<dyn Any + Send + Sync>>,
         refused: Option<BError>,
-    ) -> Outcome {
+    ) -> Ended {
         // A panic in a phase costs this request and nothing else. Session and context live outside
         // of what is unwound.
         let phases = AssertUnwindSafe(async {
@@ -326,7 +342,7 @@ where
             .await
             .unwrap_or_else(|panic| Err(panicked(&*panic)));
         match served {
-            Ok(()) => Outcome {
+            Ok(()) => Ended {
                 error: None,
                 reuse: true,
             },
@@ -348,7 +364,11 @@ where
     }
 
     #[cold]
-    async fn fail(&self, session: &mut Session, ctx: &mut SV::CTX, error: BError) -> Outcome {
+    async fn fail(&self, session: &mut Session, ctx: &mut SV::CTX, error: BError) -> Ended {
+        session.end_attempt(|| Outcome::Cancelled);
+        if session.response_written().is_none() {
+            session.discard_response();
+        }
         let answer = self.inner.fail_to_proxy(session, &error, ctx);
         let answer = AssertUnwindSafe(answer).catch_unwind().await;
         let (status, intact) = match answer {
@@ -358,16 +378,19 @@ where
                 (500, session.respond_error(500).await.is_ok())
             }
         };
+        let failure = Failure::of(&error, status);
+        self.failures.count(failure);
         let line = std::panic::catch_unwind(AssertUnwindSafe(|| {
             if !self.inner.suppress_error_log(session, ctx, &error) {
                 let summary = self.inner.request_summary(session, ctx);
-                log::error!("Fail to proxy: {error}, status: {status}, {summary}");
+                let (level, what) = (failure.level(), failure.describe());
+                log::log!(level, "{what}: {error}, status: {status}, {summary}");
             }
         }));
         if let Err(panic) = line {
             log::error!("{}: {error}, status: {status}", panicked(&*panic));
         }
-        Outcome {
+        Ended {
             error: Some(error),
             reuse: intact && response_is_whole(session),
         }
@@ -427,7 +450,7 @@ fn response_is_whole(session: &mut Session) -> bool {
 
 /// Makes of the request that came in the one that goes to the upstream, but for what the user's filter
 /// does, and for the framing of its body.
-fn prepare_request<S>(
+fn prepare_request<S: ClientSessionCustom>(
     request: &mut RequestHeader,
     upstream: &ClientSession<S>,
     peer: &HttpPeer,
@@ -448,7 +471,7 @@ fn prepare_request<S>(
 
 /// Sends a request that nobody wants to see on its way, without making a copy of it: where the filter is
 /// known to be the default, and both sides speak HTTP/1. `false`: a copy has to be made.
-fn send_unseen<S>(
+fn send_unseen<S: ClientSessionCustom>(
     session: &mut Session,
     upstream: &mut ClientSession<S>,
     peer: &HttpPeer,
@@ -456,7 +479,7 @@ fn send_unseen<S>(
     let is_seen = !session.noted.is_default(defaults::UPSTREAM_REQUEST);
     let version = session.downstream_session.req_header().line().version;
     let is_translated = version == Version::HTTP_2
-        || session.is_http2()
+        || session.version() == Version::HTTP_2
         || !matches!(upstream, ClientSession::H1(_));
     if is_seen || is_translated || !session.is_body_empty() {
         return Ok(false);
@@ -470,12 +493,15 @@ fn send_unseen<S>(
 }
 
 /// Makes of a request in the client's version of HTTP one in the upstream's.
-fn translate_request<S>(
+fn translate_request<S: ClientSessionCustom>(
     request: &mut RequestHeader,
     upstream: &ClientSession<S>,
     policy: &HttpUpstreamRequestPolicy,
 ) -> Result<Option<Box<Bridge>>> {
-    let (from, to_http2) = (request.line().version, upstream.as_http2().is_some());
+    let (from, to_http2) = (
+        request.line().version,
+        upstream.version() == Version::HTTP_2,
+    );
     let mut bridge = None;
     if from == Version::HTTP_2 {
         if websocket::connect_protocol(request).is_some() {
@@ -490,7 +516,7 @@ fn translate_request<S>(
         }
         // One place says who is asked: `Host`, which is where filters look and write.
         if request.line().method != Method::CONNECT || to_http2 {
-            strip_authority(request);
+            request.strip_authority();
         }
     } else if to_http2 && websocket::asks_for_upgrade(request) {
         bridge = Some(Box::new(Bridge::to_connect(request)?));
@@ -500,15 +526,6 @@ fn translate_request<S>(
         false => Version::HTTP_11,
     });
     Ok(bridge)
-}
-
-/// Leaves path and query of a target.
-fn strip_authority(request: &mut RequestHeader) {
-    let uri = &request.line().uri;
-    if let (Some(path), Some(_)) = (uri.path_and_query(), uri.authority()) {
-        let path = path.clone();
-        request.set_uri(path.into());
-    }
 }
 
 /// Sees to it that a body whose length is not told, or not any more, goes out in chunks.
@@ -531,6 +548,20 @@ fn address_request(request: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
         return Ok(());
     }
     request.insert_header(HOST, authority_of_server(peer.sni(), peer.address()))
+}
+
+/// A request that can't be sent is our fault, unless it is for a `Host` that the client chose: HTTP/1
+/// knows sound ones, such as `a%41`, that the framing of HTTP/2 has no way to say.
+#[cold]
+fn blame_host(error: BError, client: &RequestHeader, request: &RequestHeader) -> BError {
+    let (chosen, sent) = (client.headers.get(HOST), request.headers.get(HOST));
+    match chosen {
+        Some(host) if chosen == sent && Authority::try_from(host.as_bytes()).is_err() => {
+            let context = "the upstream speaks HTTP/2, which can't be asked for this Host";
+            Error::because(ErrorType::InvalidHTTPHeader, context, error).into_down()
+        }
+        _ => error,
+    }
 }
 
 #[cold]
@@ -575,6 +606,22 @@ where
         let mut session = Session::new(Box::new(downstream), &self.downstream_modules, noted);
         session.shutting_down = shutting_down;
         self.process(session, left, refused).await
+    }
+
+    async fn process_custom_session(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        match &self.on_custom {
+            Some(serve) => serve(self.clone(), stream, shutdown).await,
+            None => {
+                log::warn!(
+                    "a client chose a protocol that this proxy was given nothing to serve with"
+                );
+                None
+            }
+        }
     }
 
     fn h2_options(&self) -> Option<H2Options> {

@@ -439,9 +439,13 @@ pub trait ProxyHttp {
         client_reused: bool,
     ) -> Box<Error> {
         let mut e = e.more_context(format!("Peer: {peer}"));
-        let again = session.req_header().line().method.is_idempotent()
-            && !session.as_downstream().retry_buffer_truncated();
-        e.retry.decide_reuse(client_reused && again);
+        let idempotent = session.req_header().line().method.is_idempotent();
+        let replayable = !session.as_downstream().retry_buffer_truncated();
+        e.retry.decide_reuse(crate::retry::survives_old_connection(
+            client_reused,
+            idempotent,
+            replayable,
+        ));
         e
     }
 

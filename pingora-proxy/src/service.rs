@@ -14,7 +14,8 @@ use std::sync::Arc;
 /// The name of a proxy service that was given none.
 const DEFAULT_NAME: &str = "Pingora HTTP Proxy Service";
 
-/// Serves a connection that speaks a protocol of the user's own. Not called yet.
+/// Serves a connection whose TLS handshake chose a [custom protocol](pingora_core::protocols::ALPN::Custom).
+/// A connection that is returned is passed in again, as a new one.
 pub type ProcessCustomSession<SV, C> = Arc<
     dyn Fn(Arc<HttpProxy<SV, C>>, Stream, &ShutdownWatch) -> BoxFuture<'static, Option<Stream>>
         + Send
@@ -53,8 +54,8 @@ where
     Service::new(name.to_string(), http_proxy(conf, inner))
 }
 
-/// [`http_proxy_service_with_name`] with connections over a protocol of the user's own, which are
-/// not built yet.
+/// [`http_proxy_service_with_name`] with connections over a protocol of the user's own: `connector` makes
+/// those to upstreams, and `on_custom` serves those of clients.
 pub fn http_proxy_service_with_name_custom<SV, C>(
     conf: &Arc<ServerConf>,
     inner: SV,
@@ -112,6 +113,7 @@ where
     inner: SV,
     name: String,
     custom: C,
+    on_custom: Option<ProcessCustomSession<SV, C>>,
     client_options: Option<ConnectorOptions>,
     tls_session_capacity: Option<usize>,
     server_options: Option<HttpServerOptions>,
@@ -143,6 +145,7 @@ where
             inner,
             name: DEFAULT_NAME.to_string(),
             custom: (),
+            on_custom: None,
             client_options: None,
             tls_session_capacity: None,
             server_options: None,
@@ -163,17 +166,19 @@ where
         self
     }
 
-    /// Connections over a protocol of the user's own. Not built yet: `on_custom` is never called.
+    /// Connections over a protocol of the user's own: `connector` makes those to upstreams, and
+    /// `on_custom` serves those of clients whose TLS handshake chose such a protocol.
     pub fn custom<C2: CustomConnector>(
         self,
         connector: C2,
-        _on_custom: ProcessCustomSession<SV, C2>,
+        on_custom: ProcessCustomSession<SV, C2>,
     ) -> ProxyServiceBuilder<SV, C2> {
         ProxyServiceBuilder {
             conf: self.conf,
             inner: self.inner,
             name: self.name,
             custom: connector,
+            on_custom: Some(on_custom),
             client_options: self.client_options,
             tls_session_capacity: self.tls_session_capacity,
             server_options: self.server_options,
@@ -222,6 +227,7 @@ where
         }
         let mut proxy = HttpProxy::assemble(self.inner, connector, &self.conf);
         proxy.server_options = self.server_options;
+        proxy.on_custom = self.on_custom;
         proxy.handle_init_modules();
         let mut service = Service::new(self.name, proxy);
         if let Some(override_runtime) = self.override_runtime {

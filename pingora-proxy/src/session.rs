@@ -1,7 +1,7 @@
 use crate::defaults::Noted;
 use crate::subrequest::{Ctx as SubrequestCtx, SubrequestSpawner};
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use pingora_cache::HttpCache;
 use pingora_core::modules::http::{HttpModuleCtx, HttpModules};
 use pingora_core::protocols::Stream;
@@ -9,8 +9,10 @@ use pingora_core::protocols::http::compression::ResponseCompressionCtx;
 use pingora_core::protocols::http::error_resp::declare_whole_body;
 use pingora_core::protocols::http::exchange::DownstreamHalf;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
+use pingora_core::upstreams::outcome::{Attempt, Outcome};
 use pingora_error::{Error, Result};
 use pingora_http::ResponseHeader;
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -40,9 +42,20 @@ pub struct Session {
     pub(crate) upstream: UpstreamFigures,
     pub(crate) shutting_down: bool,
     /// An informational response went to the client: what follows must be its final one.
-    pub(crate) informed: bool,
+    pub(crate) announced: bool,
     /// The trailers of the request's body, kept for another try.
     pub(crate) request_trailers: Option<Box<HeaderMap>>,
+    /// Hears what becomes of the present try.
+    attempt: Option<ReportedAttempt>,
+}
+
+/// Somebody who hears what becomes of a try.
+struct ReportedAttempt(Box<dyn Attempt>);
+
+impl fmt::Debug for ReportedAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Attempt")
+    }
 }
 
 /// What is counted of the exchange with the upstream.
@@ -71,8 +84,9 @@ impl Session {
             noted,
             upstream: UpstreamFigures::default(),
             shutting_down: false,
-            informed: false,
+            announced: false,
             request_trailers: None,
+            attempt: None,
         }
     }
 
@@ -311,6 +325,38 @@ impl Session {
     /// Whether the process was shutting down when this request began.
     pub fn is_process_shutting_down(&self) -> bool {
         self.shutting_down
+    }
+
+    /// The response whose head the filters have seen will not be sent: another one takes its place.
+    #[cold]
+    pub(crate) fn discard_response(&mut self) {
+        self.upstream_compression.response_discarded();
+        self.downstream_modules_ctx.response_discarded();
+    }
+
+    /// Says who hears what becomes of the request at the upstream that
+    /// [`upstream_peer`](crate::ProxyHttp::upstream_peer) is about to return: how it ended, exactly once,
+    /// whatever becomes of the request. Each try has its own; one that was given and not used hears
+    /// that it was cancelled.
+    ///
+    /// `None` reports to nobody, and costs nothing.
+    pub fn report_attempt(&mut self, attempt: Option<Box<dyn Attempt>>) {
+        self.attempt = attempt.map(ReportedAttempt);
+    }
+
+    /// The head of the upstream's response has arrived.
+    pub(crate) fn attempt_responded(&mut self, status: StatusCode) {
+        let is_answer = !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
+        if let Some(attempt) = self.attempt.as_mut().filter(|_| is_answer) {
+            attempt.0.responded(status.as_u16());
+        }
+    }
+
+    /// The present try has ended.
+    pub(crate) fn end_attempt(&mut self, outcome: impl FnOnce() -> Outcome) {
+        if let Some(attempt) = self.attempt.take() {
+            attempt.0.end(outcome());
+        }
     }
 
     /// Notes that a phase's default ran for the type `T`.

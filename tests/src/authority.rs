@@ -30,17 +30,24 @@ impl fmt::Debug for Authority {
 impl Authority {
     /// A new one.
     pub fn new() -> Self {
+        Self::named("Test Authority")
+    }
+
+    /// A new one of this name.
+    pub fn named(name: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory can be made");
         let key = new_key();
-        let mut builder = unsigned("Test Authority", &key);
-        builder
-            .set_issuer_name(&subject("Test Authority"))
-            .expect("a name");
+        let mut builder = unsigned(name, &key);
+        builder.set_issuer_name(&subject(name)).expect("a name");
         let constraints = BasicConstraints::new().critical().ca().build();
         builder
             .append_extension(constraints.expect("an extension"))
             .expect("it is ours");
-        let usage = KeyUsage::new().critical().key_cert_sign().build();
+        let usage = KeyUsage::new()
+            .critical()
+            .key_cert_sign()
+            .crl_sign()
+            .build();
         builder
             .append_extension(usage.expect("an extension"))
             .expect("it is ours");

@@ -635,3 +635,56 @@ async fn a_response_whose_end_does_not_come_holds_nobody_up() {
     assert_all_good(&answers.unwrap(), "five streams");
     assert_eq!(origin.connections(), 1);
 }
+
+/// An origin that opens no window keeps uploads waiting, read and unread. A client that resets them gets
+/// back what they took of the window that all of its streams share.
+#[tokio::test]
+async fn uploads_that_are_reset_while_the_origin_takes_nothing_are_given_up() {
+    const UPLOADS: u32 = 20;
+    const PIECES: u32 = 6;
+    const PIECE: usize = 16 * 1024;
+    const WINDOW: u32 = 2 * 1024 * 1024;
+    let reset = Arc::new(AtomicUsize::new(0));
+    let seen = reset.clone();
+    let origin = Origin::http2_scripted(&[(4, 0)], move |mut origin, _| {
+        let seen = seen.clone();
+        async move {
+            while origin.frame_of(kind::RST_STREAM).await.is_some() {
+                seen.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    })
+    .await;
+    let proxy = to(&origin).await;
+    let mut client = RawHttp2::client(proxy.address(), &[]).await;
+    let streams: Vec<u32> = (0..UPLOADS).map(|n| 2 * n + 1).collect();
+    for &stream in &streams {
+        let head = Frame::headers(stream, frames::request("POST", "/"), false);
+        let piece = || Frame::data(stream, vec![0; PIECE], false);
+        client.send([head]).await;
+        client.send((0..PIECES).map(|_| piece())).await;
+    }
+    let mut window = WINDOW - UPLOADS * PIECES * PIECE as u32;
+    // What is queued for the origin was read, and its room given back.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    client
+        .send(streams.iter().map(|&stream| Frame::reset(stream, 8)))
+        .await;
+    eventually("the origin hears of them", || {
+        reset.load(Ordering::SeqCst) == UPLOADS as usize
+    })
+    .await;
+    client.send([Frame::ping(1)]).await;
+    while let Some(frame) = client.frame().await {
+        match frame.kind {
+            kind::WINDOW_UPDATE if frame.stream == 0 => {
+                let increment: [u8; 4] = frame.payload[..4].try_into().unwrap();
+                window += u32::from_be_bytes(increment);
+            }
+            kind::PING => break,
+            _ => {}
+        }
+    }
+    // Less than half of the window may stay untold.
+    assert!(window > WINDOW / 8 * 5, "{window}");
+}

@@ -210,7 +210,7 @@ async fn pseudo_fields_in_trailers_are_no_clean_end() {
     let origin = Origin::well_behaved().await;
     let proxy = in_front_of(origin.address(), Version::H1).await;
     for name in [":path", ":status", ":method", ":foo"] {
-        let trailers: [(&str, &str); 2] = [("x-sum", "42"), (name, "/")];
+        let trailers: [(&str, &str); 2] = [(name, "/"), ("x-sum", "42")];
         let mut client = RawHttp2::client(proxy.address(), &[]).await;
         client
             .send([

@@ -9,7 +9,7 @@ use crate::protocols::http::{HttpTask, ServerSession};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Response;
-use pingora_error::Result;
+use pingora_error::{ErrorSource, Result};
 use pingora_http::ResponseHeader;
 use std::fmt;
 use std::sync::Arc;
@@ -95,7 +95,8 @@ impl<SV: ServeHttp + Send + Sync + 'static> HttpServerApp for HttpServer<SV> {
             Ok(true) => {}
             Ok(false) => return None,
             Err(error) => {
-                log::info!("a request is refused: {error}");
+                let summary = session.request_summary();
+                log::info!("a request is refused: {error}, {summary}");
                 let status = session.fault().map_or(0, |fault| fault.status());
                 if status != 0 && session.respond_error(status).await.is_ok() {
                     session.shutdown().await;
@@ -109,7 +110,13 @@ impl<SV: ServeHttp + Send + Sync + 'static> HttpServerApp for HttpServer<SV> {
             Some(60)
         });
         if let Err(error) = self.serve(&mut session).await {
-            log::warn!("a response failed: {error}");
+            // A client that leaves is nothing to warn of.
+            let level = match error.esource() {
+                ErrorSource::Downstream => log::Level::Info,
+                _ => log::Level::Warn,
+            };
+            let summary = session.request_summary();
+            log::log!(level, "a response failed: {error}, {summary}");
             session.respond_error(500).await.ok()?;
         }
         let settings = HttpPersistentSettings::for_session(&session);

@@ -225,7 +225,7 @@ impl ReusedHttpStream {
         }
     }
 
-    fn into_session(self) -> ServerSession {
+    pub(super) fn into_session(self) -> ServerSession {
         let mut session = match self.kept {
             Kept::Stream(stream) => ServerSession::new_http1(stream),
             Kept::Session(reusable) => reusable.into_session(),
@@ -255,6 +255,21 @@ pub trait HttpServerApp {
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream>;
+
+    /// Serves a connection whose TLS handshake chose a protocol that is none of HTTP. A connection
+    /// that is returned is passed in again, as a new one; `None` closes it, which is what happens by
+    /// default. [`serve_custom`](super::serve_custom) serves one whose requests are made into sessions.
+    async fn process_custom_session(
+        self: &Arc<Self>,
+        _stream: Stream,
+        _shutdown: &ShutdownWatch,
+    ) -> Option<Stream>
+    where
+        Self: Send + Sync,
+    {
+        log::debug!("a client chose a protocol of TLS that nobody here speaks");
+        None
+    }
 
     /// How HTTP/2 connections are set up; `None`: with the defaults.
     fn h2_options(&self) -> Option<H2Options> {
@@ -318,13 +333,33 @@ impl ShutdownNotice {
     }
 }
 
+/// A connection between two requests.
+pub(super) trait Awaited {
+    /// Ready once something of the next request is there, or the connection has ended without
+    /// (`false`).
+    fn poll_request_begins(&mut self, cx: &mut Context<'_>) -> Poll<bool>;
+
+    /// Ready when this instant has passed.
+    fn poll_keepalive(&mut self, cx: &mut Context<'_>, at: Instant, now: Instant) -> Poll<()>;
+}
+
+impl Awaited for SessionV1 {
+    fn poll_request_begins(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        SessionV1::poll_request_begins(self, cx)
+    }
+
+    fn poll_keepalive(&mut self, cx: &mut Context<'_>, at: Instant, now: Instant) -> Poll<()> {
+        SessionV1::poll_keepalive(self, cx, at, now)
+    }
+}
+
 /// Waits for the first byte of a request; `false` if the connection is to be closed instead.
 ///
 /// When the process begins to shut down, a request that is on its way already is still waited for: a
 /// client can't know that the connection is about to be closed. That is a short time, and longer when
 /// another server has taken over (see [`quiet_time`]).
-async fn request_begins(
-    session: &mut SessionV1,
+pub(super) async fn request_begins(
+    session: &mut impl Awaited,
     patience: Option<Duration>,
     shutdown: &ShutdownWatch,
     notice: &mut ShutdownNotice,
@@ -375,9 +410,13 @@ where
     SV: HttpServerApp + Send + Sync + 'static,
 {
     async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        if io.selected_alpn_proto() == Some(ALPN::H2) {
-            Box::pin(http2_server::serve(self, io, Bytes::new(), shutdown)).await;
-            return None;
+        match io.selected_alpn_proto() {
+            Some(ALPN::H2) => {
+                Box::pin(http2_server::serve(self, io, Bytes::new(), shutdown)).await;
+                return None;
+            }
+            Some(ALPN::Custom(_)) => return self.process_custom_session(io, shutdown).await,
+            _ => {}
         }
         let mut session = SessionV1::new(io);
         if let Some(options) = self.server_options() {

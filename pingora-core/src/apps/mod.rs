@@ -1,10 +1,12 @@
 //! What happens on a connection.
 
+mod custom;
 mod http2_server;
 pub mod http_app;
 mod http_server;
 mod pace;
 
+pub use custom::serve_custom;
 pub use http_server::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
 };

@@ -11,14 +11,20 @@ use crate::protocols::l4::ext::{
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::l4::stream::Stream;
 use crate::upstreams::peer::Peer;
+use futures::stream::{FuturesUnordered, StreamExt};
 use pingora_error::{BError, Error, ErrorType, Result};
 use std::net::SocketAddr as InetSocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 use tokio::net::TcpSocket;
 
-/// Connects to `peer` within its connection timeout; a CONNECT proxy on the way has as long again
-/// for its answer. `bind_to` is used where the peer has no preference of its own.
+/// How long one address of several has for its answer before the next is tried beside it (RFC 8305
+/// section 5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Connects to `peer` within its connection timeout, which is one for all of its addresses; a CONNECT
+/// proxy on the way has as long again for its answer. `bind_to` tells a local address for a remote one,
+/// where the peer has no preference of its own.
 ///
 /// # Errors
 /// `ConnectRefused`, `ConnectTimedout`, `ConnectNoRoute`, `ConnectError`, `BindError`,
@@ -26,7 +32,7 @@ use tokio::net::TcpSocket;
 /// their context.
 pub(super) async fn connect<P: Peer + Send + Sync>(
     peer: &P,
-    bind_to: Option<BindTo>,
+    bind_to: LocalEnd<'_>,
 ) -> Result<Stream> {
     let attempt = connect_any(peer, bind_to);
     let connected = match peer.connection_timeout() {
@@ -60,17 +66,37 @@ fn timed_out(limit: Duration) -> BError {
     )
 }
 
-async fn connect_any<P: Peer + Send + Sync>(peer: &P, bind_to: Option<BindTo>) -> Result<Stream> {
-    let of_proxy = match peer.get_proxy() {
-        Some(proxy) => Some(proxy::address_of(proxy).await?),
-        None => None,
-    };
-    let address = of_proxy.as_ref().unwrap_or(peer.address());
-    if let Some(custom) = peer.get_peer_options().and_then(|o| o.custom_l4.as_ref()) {
-        return custom.connect(address).await;
+/// A local address for a remote one.
+type LocalEnd<'a> = &'a (dyn Fn(&InetSocketAddr) -> Option<BindTo> + Sync);
+
+async fn connect_any<P: Peer + Send + Sync>(peer: &P, bind_to: LocalEnd<'_>) -> Result<Stream> {
+    if let Some(proxy) = peer.get_proxy() {
+        let (address, several) = proxy::addresses_of(proxy).await?;
+        let several = several
+            .as_ref()
+            .map_or(&[][..], |several| several.addresses());
+        return connect_to(peer, &address, several, bind_to).await;
+    }
+    let options = peer.get_peer_options();
+    let several = options.map_or(&[][..], |o| o.addresses(peer.address()));
+    connect_to(peer, peer.address(), several, bind_to).await
+}
+
+/// Connects to `address`, or, where there are several, to the first of them that answers.
+async fn connect_to<P: Peer + Send + Sync>(
+    peer: &P,
+    address: &SocketAddr,
+    several: &[InetSocketAddr],
+    bind_to: LocalEnd<'_>,
+) -> Result<Stream> {
+    if let Some(own) = peer.get_peer_options().and_then(|o| o.own_way()) {
+        return own.connect(address).await;
+    }
+    if !several.is_empty() {
+        return Box::pin(connect_first(peer, several, bind_to)).await;
     }
     match address {
-        SocketAddr::Inet(addr) => connect_tcp(peer, addr, bind_to).await,
+        SocketAddr::Inet(addr) => connect_tcp(peer, addr, bind_to, peer.tcp_fast_open()).await,
         SocketAddr::Unix(addr) => {
             if let Some(reason) = address.unresolved_reason() {
                 let context = format!("the peer's name was not resolved: {reason}");
@@ -86,20 +112,66 @@ async fn connect_any<P: Peer + Send + Sync>(peer: &P, bind_to: Option<BindTo>) -
     }
 }
 
+/// Tries one address after the other, the next as soon as the one before has failed, or beside it once
+/// its head start is over. Those that are late are given up when one has answered.
+///
+/// # Errors
+/// That of the address that failed first, with a word about the others.
+async fn connect_first<P: Peer + Send + Sync>(
+    peer: &P,
+    addresses: &[InetSocketAddr],
+    bind_to: LocalEnd<'_>,
+) -> Result<Stream> {
+    let mut attempts = FuturesUnordered::new();
+    let mut others = addresses.iter();
+    let mut failed = None;
+    loop {
+        // With data in the SYN, a connection would count as made before anybody has answered.
+        attempts.extend(others.next().map(|a| connect_tcp(peer, a, bind_to, false)));
+        let late = async {
+            match others.len() {
+                0 => std::future::pending().await,
+                _ => tokio::time::sleep(HEAD_START).await,
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = attempts.next() => ended,
+            () = late => continue,
+        };
+        match ended {
+            Some(Ok(stream)) => return Ok(stream),
+            Some(Err(e)) => {
+                failed.get_or_insert(e);
+            }
+            None => {
+                let none = || Error::new(ErrorType::ConnectError);
+                let context =
+                    format!("none of {addresses:?} can be connected to; the first failure");
+                return Err(failed.unwrap_or_else(none).more_context(context));
+            }
+        }
+    }
+}
+
 async fn connect_tcp<P: Peer + Send + Sync>(
     peer: &P,
     addr: &InetSocketAddr,
-    bind_to: Option<BindTo>,
+    bind_to: LocalEnd<'_>,
+    fast_open: bool,
 ) -> Result<Stream> {
-    // The connector chose by the peer's address; a proxy's may be of the other family.
-    let fits = |bind_to: &&BindTo| bind_to.addr.is_none_or(|a| a.is_ipv4() == addr.is_ipv4());
-    let bind_to = peer.bind_to().or(bind_to.as_ref().filter(fits));
-    let stream = connect_with(addr, bind_to, |socket| prepare(peer, socket)).await?;
+    let ours = match peer.bind_to() {
+        Some(_) => None,
+        None => bind_to(addr),
+    };
+    let bind_to = peer.bind_to().or(ours.as_ref());
+    let prepare = |socket: &TcpSocket| prepare(peer, socket, fast_open);
+    let stream = connect_with(addr, bind_to, prepare).await?;
     Ok(Stream::with_peer(stream.into(), *addr))
 }
 
 /// The options that have to be set before connecting.
-fn prepare<P: Peer>(peer: &P, socket: &TcpSocket) -> Result<()> {
+fn prepare<P: Peer>(peer: &P, socket: &TcpSocket, fast_open: bool) -> Result<()> {
     let fd = socket.as_raw_fd();
     if let Some(size) = peer.tcp_recv_buf() {
         set_recv_buf(fd, size)?;
@@ -107,7 +179,7 @@ fn prepare<P: Peer>(peer: &P, socket: &TcpSocket) -> Result<()> {
     if let Some(dscp) = peer.dscp() {
         set_dscp(fd, dscp)?;
     }
-    if peer.tcp_fast_open() {
+    if fast_open {
         set_tcp_fastopen_connect(fd)?;
     }
     match peer.upstream_tcp_sock_tweak_hook() {

@@ -2,6 +2,7 @@
 
 use super::l4::of_upstream;
 use crate::protocols::GetProxyDigest;
+use crate::protocols::l4::Addresses;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::l4::stream::Stream;
 use crate::protocols::raw_connect::{connect_socket, generate_connect_header};
@@ -10,24 +11,26 @@ use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::collections::BTreeMap;
 use std::os::unix::net::SocketAddr as UnixSocketAddr;
 
-/// Where the proxy listens. A name is resolved; the thread is not blocked.
+/// Where the proxy listens, and all of its addresses where it has several. A name is resolved; the
+/// thread is not blocked.
 ///
 /// # Errors
 /// `ConnectNoRoute` where the name does not resolve, `ConnectError` for a path that is too long.
-pub(super) async fn address_of(proxy: &Proxy) -> Result<SocketAddr> {
+pub(super) async fn addresses_of(proxy: &Proxy) -> Result<(SocketAddr, Option<Addresses>)> {
     match proxy.listens_on() {
         NextHop::Unix(path) => UnixSocketAddr::from_pathname(path)
-            .map(SocketAddr::Unix)
+            .map(|path| (SocketAddr::Unix(path), None))
             .or_err_with(ErrorType::ConnectError, || {
                 format!("{} is not the path of a Unix socket", path.display())
             }),
         NextHop::Inet(text) => {
             let context = || format!("resolving the proxy {text}");
-            let mut found = tokio::net::lookup_host(text)
+            let found = tokio::net::lookup_host(text)
                 .await
                 .or_err_with(ErrorType::ConnectNoRoute, context)?;
-            match found.next() {
-                Some(address) => Ok(SocketAddr::Inet(address)),
+            let found: Vec<_> = found.collect();
+            match found.first() {
+                Some(first) => Ok((SocketAddr::Inet(*first), Addresses::of(&found))),
                 None => Error::e_explain(ErrorType::ConnectNoRoute, context()),
             }
         }

@@ -2,13 +2,14 @@
 
 use super::l4::of_upstream;
 use super::options::ConnectorOptions;
-use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::sessions::SessionCache;
 use crate::protocols::tls::{ALPN, ClientContext, ClientHandshake, ClientSession, ClientSettings};
+use crate::protocols::{GetSocketDigest, Stream};
 use crate::upstreams::peer::Peer;
 use pingora_error::{Error, ErrorType, Result};
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -80,7 +81,7 @@ impl Connector {
         &self.settings.sessions
     }
 
-    /// The handshake with `peer` over `stream`, within the peer's connection timeout.
+    /// The handshake with `peer`, which wants this, over `stream`, within the peer's connection timeout.
     ///
     /// # Errors
     /// `InvalidCert`, `TLSHandshakeFailure`, `TLSHandshakeTimedout`, or `InternalError` for
@@ -88,30 +89,43 @@ impl Connector {
     pub(super) async fn connect<P: Peer + Send + Sync>(
         &self,
         peer: &P,
-        alpn: Option<&ALPN>,
+        wanted: &ClientHandshake<'_>,
         stream: L4Stream,
     ) -> Result<Stream> {
         let context = self.context().await.map_err(|reason| {
             let e = Error::explain(ErrorType::TLSHandshakeFailure, reason.to_string());
             of_upstream(e, peer)
         })?;
-        let wanted = wanted_of(peer, alpn);
         let limit = peer
             .connection_timeout()
             .unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT);
-        match tokio::time::timeout(limit, context.connect(stream, &wanted)).await {
+        match tokio::time::timeout(limit, context.connect(stream, wanted)).await {
             Ok(result) => result,
             Err(_) => Error::e_explain(
                 ErrorType::TLSHandshakeTimedout,
-                format!("no TLS session within {limit:?}"),
+                format!(
+                    "no TLS session within {limit:?} (hint: an upstream that speaks plain text on this \
+                     port may wait like that)"
+                ),
             ),
         }
         .map_err(|e| of_upstream(e, peer))
     }
 }
 
+/// Which of several addresses has answered: where the peer has no name, the certificate has to be for
+/// that one.
+pub(super) fn answered<P: Peer>(peer: &P, stream: &L4Stream) -> Option<IpAddr> {
+    let several = peer.get_peer_options()?.addresses(peer.address());
+    if several.is_empty() || peer.get_proxy().is_some() {
+        return None;
+    }
+    let digest = stream.get_socket_digest()?;
+    digest.peer_addr()?.as_inet().map(|addr| addr.ip())
+}
+
 /// What this peer asks for. `alpn` is offered instead of the peer's own preference.
-fn wanted_of<'a, P: Peer>(peer: &'a P, alpn: Option<&'a ALPN>) -> ClientHandshake<'a> {
+pub(super) fn wanted_of<'a, P: Peer>(peer: &'a P, alpn: Option<&'a ALPN>) -> ClientHandshake<'a> {
     ClientHandshake {
         reuse_hash: peer.reuse_hash(),
         sni: peer.sni(),

@@ -6,6 +6,7 @@ use super::pool::Pool;
 use super::preference::PreferHttp1;
 use super::tls;
 use crate::protocols::Stream;
+use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::{ALPN, TlsHandshakeCounts};
 use crate::upstreams::peer::Peer;
 use pingora_error::{Error, ErrorType, Result};
@@ -98,20 +99,26 @@ impl TransportConnector {
     }
 
     async fn establish<P: Peer + Send + Sync>(&self, peer: &P, http1_only: bool) -> Result<Stream> {
-        let stream = l4::connect(peer, self.bind_to(peer)).await?;
         if !peer.tls() {
-            return Ok(Box::new(stream));
+            return Ok(Box::new(self.connect_l4(peer).await?));
         }
         let http1_only =
             http1_only || peer.get_alpn() == Some(&ALPN::H2H1) && self.is_http1_only(peer);
-        self.tls
-            .connect(peer, http1_only.then_some(&ALPN::H1), stream)
-            .await
+        let mut wanted = tls::wanted_of(peer, http1_only.then_some(&ALPN::H1));
+        // Before anybody is connected to in vain.
+        wanted.check().map_err(|e| of_upstream(e, peer))?;
+        let stream = self.connect_l4(peer).await?;
+        wanted.address = tls::answered(peer, &stream).or(wanted.address);
+        self.tls.connect(peer, &wanted, stream).await
     }
 
-    /// The connector's own choice of a local address for `peer`.
-    fn bind_to<P: Peer>(&self, peer: &P) -> Option<BindTo> {
-        let choices = match peer.address().as_inet()? {
+    async fn connect_l4<P: Peer + Send + Sync>(&self, peer: &P) -> Result<L4Stream> {
+        l4::connect(peer, &|remote| self.bind_to(remote)).await
+    }
+
+    /// The connector's own choice of a local address for this remote one.
+    fn bind_to(&self, remote: &SocketAddr) -> Option<BindTo> {
+        let choices = match remote {
             SocketAddr::V4(_) => &self.bind_to_v4,
             SocketAddr::V6(_) => &self.bind_to_v6,
         };

@@ -5,9 +5,8 @@ use log::{error, warn};
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 /// How many connections are accepted before other tasks of the thread get a turn.
@@ -66,7 +65,7 @@ impl Fault {
 /// Accepts connections from one socket and gives each to `hand_over`.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    socket: AsyncFd<OwnedFd>,
+    socket: descriptor::Watched,
     name: String,
     trouble: Trouble,
 }
@@ -78,7 +77,7 @@ impl Acceptor {
     /// When the socket can't be registered with the runtime.
     pub(crate) fn new(socket: OwnedFd, name: String) -> io::Result<Self> {
         Ok(Acceptor {
-            socket: descriptor::watch_readable(socket)?,
+            socket: descriptor::Watched::readable_on(socket)?,
             name,
             trouble: Trouble::new(),
         })
@@ -110,7 +109,7 @@ impl Acceptor {
         };
         let most = if empty_the_queue { QUEUE } else { 0 };
         for _ in 0..most {
-            let Ok((fd, peer)) = descriptor::accept(self.socket.get_ref().as_fd()) else {
+            let Ok((fd, peer)) = descriptor::accept(self.socket.as_fd()) else {
                 break;
             };
             hand_over(Accepted { fd, peer });
@@ -134,13 +133,14 @@ impl Acceptor {
                     self.trouble.over();
                     hand_over(Accepted { fd, peer });
                 }
-                Ok(Err(e)) => match Fault::of(&e) {
-                    Fault::Connection => {}
-                    Fault::Exhausted => {
-                        return Some(self.trouble.exhausted(ready.get_inner(), &self.name, &e));
+                Ok(Err(e)) => {
+                    let pause = self
+                        .trouble
+                        .pause_after(ready.get_inner().as_fd(), &self.name, &e);
+                    if pause.is_some() {
+                        return pause;
                     }
-                    Fault::Listener => return Some(self.trouble.pause(&self.name, &e)),
-                },
+                }
             }
         }
         None
@@ -170,9 +170,23 @@ impl Trouble {
         self.pause = PAUSE.0;
     }
 
+    /// How long to pause after an error; `None`: the next connection may be fine.
+    fn pause_after(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        name: &str,
+        error: &io::Error,
+    ) -> Option<Duration> {
+        match Fault::of(error) {
+            Fault::Connection => None,
+            Fault::Exhausted => Some(self.exhausted(socket, name, error)),
+            Fault::Listener => Some(self.pause(name, error)),
+        }
+    }
+
     /// The first time, only waits: connections that end give their descriptors back. From then on
     /// turns waiting connections away.
-    fn exhausted(&mut self, socket: &OwnedFd, name: &str, error: &io::Error) -> Duration {
+    fn exhausted(&mut self, socket: BorrowedFd<'_>, name: &str, error: &io::Error) -> Duration {
         let mut shed = 0;
         if self.pause > PAUSE.0 {
             while shed < SHED && self.shed_one(socket) {
@@ -188,13 +202,13 @@ impl Trouble {
         self.next_pause()
     }
 
-    fn shed_one(&mut self, socket: &OwnedFd) -> bool {
+    fn shed_one(&mut self, socket: BorrowedFd<'_>) -> bool {
         if self.reserve.take().is_none() {
             // Another thread was faster; try to get the reserve back for the next time.
             self.reserve = reserve();
             return false;
         }
-        let shed = descriptor::accept(socket.as_fd()).is_ok();
+        let shed = descriptor::accept(socket).is_ok();
         self.reserve = reserve();
         shed
     }
@@ -258,6 +272,31 @@ mod tests {
         }
     }
 
+    /// Whatever accept(2) may say, the loop goes on: at once, or after a pause of a second at most.
+    #[tokio::test(start_paused = true)]
+    async fn no_error_ends_the_loop() {
+        let (socket, address) = listener();
+        let mut acceptor = Acceptor::new(socket, "test".into()).unwrap();
+        let begun = Instant::now();
+        for code in 0..=200 {
+            let error = io::Error::from_raw_os_error(code);
+            let pause = acceptor
+                .trouble
+                .pause_after(acceptor.socket.as_fd(), "test", &error);
+            assert!(pause.is_none_or(|pause| pause <= PAUSE.1), "{error}");
+            if code % 50 == 0 {
+                acceptor.trouble.over();
+            }
+        }
+        assert!(begun.elapsed().is_zero(), "nothing blocks");
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let mut accepted = None;
+        acceptor
+            .batch(&mut |connection| accepted = Some(connection))
+            .await;
+        assert_eq!(accepted.unwrap().peer, client.local_addr().ok());
+    }
+
     #[test]
     fn pauses_grow_and_end_with_the_trouble() {
         let mut trouble = Trouble::new();
@@ -274,11 +313,11 @@ mod tests {
         let mut trouble = Trouble::new();
         let error = io::Error::from_raw_os_error(libc::EMFILE);
 
-        trouble.exhausted(&socket, "test", &error);
+        trouble.exhausted(socket.as_fd(), "test", &error);
         assert_eq!(trouble.pause, PAUSE.0 * 2);
         assert!(client.try_read(&mut [0]).is_err(), "still waiting");
 
-        trouble.exhausted(&socket, "test", &error);
+        trouble.exhausted(socket.as_fd(), "test", &error);
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "closed");
         assert!(trouble.reserve.is_some(), "ready for the next time");
     }

@@ -1,9 +1,9 @@
 //! Making an address into a listening socket.
 
 use super::{ServerAddress, TcpSocketOptions};
-use crate::process::Fds;
+use crate::process::{Claimed, Fds};
 use crate::protocols::l4::ext;
-use crate::sys::descriptor::adopt;
+use crate::sys::descriptor::duplicate;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, listen,
@@ -57,7 +57,7 @@ impl fmt::Display for Place {
 pub(crate) fn bind_address(address: &ServerAddress, fds: &mut Fds) -> Result<BoundSocket> {
     let wanted = address.as_ref();
     let (fd, name) = match fds.claim(wanted) {
-        Some((name, passed)) => (take_over(passed, wanted)?, name),
+        Some((name, passed)) => (take_over(passed, &name, wanted, fds)?, name),
         None => {
             let fd = match address {
                 ServerAddress::Tcp(_, options) => bind_tcp(wanted, options.as_ref())?,
@@ -91,7 +91,7 @@ pub(crate) fn take_rest_of_group(
     let Some((name, passed)) = fds.claim(wanted) else {
         return Ok(None);
     };
-    let fd = take_over(passed, wanted)?;
+    let fd = take_over(passed, &name, wanted, fds)?;
     located(address, fd, name).map(Some)
 }
 
@@ -142,8 +142,18 @@ fn unix_address(wanted: &str) -> Result<UnixAddr> {
     address.map_err(|e| refused(wanted, e.into()))
 }
 
-fn take_over(passed: i32, wanted: &str) -> Result<OwnedFd> {
-    let fd = adopt(passed).map_err(|e| refused(wanted, e))?;
+/// Makes a socket that was claimed ours.
+fn take_over(passed: Claimed, name: &str, wanted: &str, fds: &mut Fds) -> Result<OwnedFd> {
+    let fd = match passed {
+        Claimed::Owned(fd) => fd,
+        Claimed::Number(number) => {
+            let fd = duplicate(number).map_err(|e| refused(wanted, e))?;
+            fds.moved(name, fd.as_raw_fd());
+            // It was given away when it was entered into the table; the socket must not outlive ours.
+            let _ = nix::unistd::close(number);
+            fd
+        }
+    };
     fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|e| refused(wanted, e.into()))?;
     fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|e| refused(wanted, e.into()))?;
     Ok(fd)

@@ -6,6 +6,7 @@ mod absent;
 mod gate;
 #[cfg(feature = "openssl")]
 pub mod openssl;
+mod plain_http;
 
 #[cfg(feature = "openssl")]
 pub use self::openssl as boringssl_openssl;
@@ -23,7 +24,7 @@ pub use gate::WhenBusy;
 
 use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
-use crate::protocols::tls::{FailedHandshake, ServerContext};
+use crate::protocols::tls::{PlainClient, ServerContext};
 use gate::Gate;
 use pingora_error::{BError, Error, ErrorType, Result};
 use std::sync::Arc;
@@ -48,15 +49,45 @@ pub(crate) struct Acceptor {
     timeout: Duration,
 }
 
+/// A client that has no TLS session, and why.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    error: BError,
+    /// It speaks plain HTTP, and can be told so.
+    client: Option<PlainClient>,
+}
+
+impl Refused {
+    /// Tells the client what is wrong, where it would understand; then says why it was refused. Takes some
+    /// seconds at most; dropping the future closes the connection.
+    pub(crate) async fn turn_away(self) -> BError {
+        if let Some(client) = self.client {
+            let answer = plain_http::answer(client.request());
+            client.turn_away(answer).await;
+        }
+        self.error
+    }
+}
+
+impl From<BError> for Refused {
+    fn from(error: BError) -> Self {
+        Refused {
+            error,
+            client: None,
+        }
+    }
+}
+
 impl Acceptor {
     /// The handshake over `stream`. There is no deadline: the caller has one. Dropping the future
     /// closes the connection.
     ///
     /// # Errors
-    /// `TLSHandshakeFailure`, with the client as its source.
-    pub(crate) async fn handshake(&self, stream: L4Stream) -> Result<Stream> {
+    /// `TLSHandshakeFailure`, with the client as its source; with the client itself, where it can be told
+    /// what is wrong.
+    pub(crate) async fn accept(&self, stream: L4Stream) -> Result<Stream, Refused> {
         let Some(_place) = self.gate.enter(&self.counters).await else {
-            return Err(self.turned_away());
+            return Err(self.turned_away().into());
         };
         let _under_way = self.counters.begin();
         match self.context.accept(stream).await {
@@ -64,11 +95,21 @@ impl Acceptor {
                 self.counters.count_complete(resumed);
                 Ok(stream)
             }
-            Err(FailedHandshake { failure, error }) => {
-                self.counters.count_failure(failure);
-                Err(error.into_down())
+            Err(failed) => {
+                self.counters.count_failure(failed.failure);
+                Err(Refused {
+                    error: failed.error.into_down(),
+                    client: failed.plain_http,
+                })
             }
         }
+    }
+
+    /// [`accept`](Acceptor::accept) for tests that have nobody to tell what is wrong.
+    #[cfg(test)]
+    pub(crate) async fn handshake(&self, stream: L4Stream) -> Result<Stream> {
+        let accepted = self.accept(stream).await;
+        accepted.map_err(|refused| refused.error)
     }
 
     #[cold]

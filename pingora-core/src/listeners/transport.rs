@@ -113,7 +113,9 @@ impl Transport {
         let tls = self.tls.as_ref();
         let timeout = tls.map_or(tls::HANDSHAKE_TIMEOUT, |tls| tls.timeout());
         match tokio::time::timeout(timeout, self.handshake(stream)).await {
-            Ok(result) => result,
+            Ok(Ok(stream)) => Ok(stream),
+            // Not within the time of the handshake, which is over.
+            Ok(Err(refused)) => Err(refused.turn_away().await),
             Err(_) => {
                 if let Some(tls) = tls {
                     tls.count_timeout();
@@ -148,12 +150,12 @@ impl Transport {
         Ok(stream)
     }
 
-    async fn handshake(&self, mut stream: L4Stream) -> Result<Stream> {
+    async fn handshake(&self, mut stream: L4Stream) -> Result<Stream, tls::Refused> {
         if let Some(callback) = &self.pre_tls {
             callback.process(&mut stream).await?;
         }
         match &self.tls {
-            Some(acceptor) => acceptor.handshake(stream).await,
+            Some(acceptor) => acceptor.accept(stream).await,
             None => Ok(Box::new(stream)),
         }
     }

@@ -4,18 +4,12 @@
 //! which process they are for.
 
 use super::handover::Sockets;
-use crate::sys::descriptor::adopt;
+use crate::sys::descriptor::{FIRST_PASSED, number_passed, take_passed};
 use log::warn;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{SockaddrStorage, getsockname, getsockopt, sockopt};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The first of them.
-const FIRST: RawFd = 3;
-/// More than anybody passes; a limit for what the environment may ask for.
-const MOST: usize = 4096;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// What the name of such a socket begins with: `external:LABEL:ADDRESS`.
 const EXTERNAL: &str = "external:";
@@ -23,7 +17,6 @@ const EXTERNAL: &str = "external:";
 /// The sockets that the service manager passed to this process, with their names for the table of
 /// descriptors. Empty from the second call on: they have an owner then.
 pub(crate) fn sockets_of_the_service_manager() -> Sockets {
-    static TAKEN: AtomicBool = AtomicBool::new(false);
     let variable = |name| std::env::var(name).ok();
     let Some(labels) = labels(
         std::process::id(),
@@ -33,12 +26,10 @@ pub(crate) fn sockets_of_the_service_manager() -> Sockets {
     ) else {
         return vec![];
     };
-    if TAKEN.swap(true, Ordering::Relaxed) {
-        return vec![];
-    }
     let mut sockets = Sockets::new();
-    for (label, fd) in labels.iter().zip(FIRST..) {
-        match listening(fd) {
+    let passed = take_passed().into_iter().zip(FIRST_PASSED..);
+    for (label, (passed, fd)) in labels.iter().zip(passed) {
+        match passed.map_err(|e| e.to_string()).and_then(listening) {
             Ok((socket, address)) => {
                 let name = format!("{EXTERNAL}{label}:{address}");
                 let taken = |name: &String| sockets.iter().any(|(other, _)| other == name);
@@ -62,18 +53,14 @@ fn labels(
     count: Option<&str>,
     names: Option<&str>,
 ) -> Option<Vec<String>> {
-    if pid?.parse() != Ok(own) {
-        return None;
-    }
-    let count: usize = count?.parse().ok()?;
+    let count = number_passed(own, pid, count)?;
     let mut names = names.unwrap_or_default().split(':');
     let label = |_| names.next().unwrap_or("unknown").to_string();
-    Some((0..count.min(MOST)).map(label).collect())
+    Some((0..count).map(label).collect())
 }
 
-/// The listening socket behind a number, and its address as an endpoint would give it.
-fn listening(fd: RawFd) -> Result<(OwnedFd, String), String> {
-    let socket = adopt(fd).map_err(|e| e.to_string())?;
+/// The socket, if it listens, and its address as an endpoint would give it.
+fn listening(socket: OwnedFd) -> Result<(OwnedFd, String), String> {
     fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|e| e.to_string())?;
     if !getsockopt(&socket, sockopt::AcceptConn).unwrap_or(false) {
         return Err("it does not listen for connections".into());
@@ -127,7 +114,6 @@ pub(crate) fn means(address: &str, name: &str) -> bool {
 mod tests {
     use super::*;
     use std::net::TcpListener;
-    use std::os::fd::IntoRawFd;
     use std::os::unix::net::UnixListener;
 
     #[test]
@@ -142,23 +128,22 @@ mod tests {
             told(Some("7"), Some("3"), Some("web:admin")).unwrap(),
             ["web", "admin", "unknown"]
         );
-        assert_eq!(told(Some("7"), Some("99999999"), None).unwrap().len(), MOST);
+        assert_eq!(told(Some("7"), Some("99999999"), None).unwrap().len(), 4096);
     }
 
     #[test]
     fn sockets_are_named_by_where_they_listen() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = tcp.local_addr().unwrap().to_string();
-        assert_eq!(listening(tcp.into_raw_fd()).unwrap().1, address);
+        assert_eq!(listening(tcp.into()).unwrap().1, address);
         let path = std::env::temp_dir().join(format!("activation-{}.sock", std::process::id()));
         let unix = UnixListener::bind(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let (_socket, address) = listening(unix.into_raw_fd()).unwrap();
+        let (_socket, address) = listening(unix.into()).unwrap();
         assert_eq!(address, path.to_str().unwrap());
 
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(listening(file.into_raw_fd()).is_err());
-        assert!(listening(1_000_000).is_err());
+        assert!(listening(file.into()).is_err());
     }
 
     #[test]

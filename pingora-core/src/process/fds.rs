@@ -6,7 +6,7 @@ use nix::NixPath;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fmt::Display;
-use std::os::fd::{IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,9 +25,20 @@ pub type ListenFds = Arc<Mutex<Fds>>;
 #[derive(Clone, Debug, Default)]
 pub struct Fds {
     by_address: HashMap<String, RawFd>,
+    /// Of these, those that this process received and that nobody has claimed: they are owned here. Shared
+    /// among clones of the table.
+    received: HashMap<String, Arc<OwnedFd>>,
     /// The names of those that somebody in this process listens on.
     claimed: HashSet<String>,
     handed_over: bool,
+}
+
+/// A socket that was passed to this process.
+#[derive(Debug)]
+pub(crate) enum Claimed {
+    Owned(OwnedFd),
+    /// Somebody has entered it by its number.
+    Number(RawFd),
 }
 
 impl Fds {
@@ -36,8 +47,10 @@ impl Fds {
         Fds::default()
     }
 
-    /// Enters a socket, replacing an earlier one of the same address.
+    /// Enters a socket, replacing an earlier one of the same address. The descriptor is given away: whoever
+    /// claims the address closes it.
     pub fn add(&mut self, bind: String, fd: RawFd) {
+        self.received.remove(&bind);
         self.by_address.insert(bind, fd);
     }
 
@@ -47,14 +60,23 @@ impl Fds {
     }
 
     /// Takes a socket of this address that was passed to this process and that nobody listens on yet;
-    /// returns its name in the table too. Whoever claims it owns it.
-    pub(crate) fn claim(&mut self, bind: &str) -> Option<(String, RawFd)> {
+    /// returns its name in the table too. Whoever claims it owns it, and says by
+    /// [`moved`](Fds::moved) where it is if that has changed.
+    pub(crate) fn claim(&mut self, bind: &str) -> Option<(String, Claimed)> {
         let by_address = names(bind)
             .map_while(|name| self.by_address.get(&name).map(|fd| (name, *fd)))
             .find(|(name, _)| !self.claimed.contains(name));
         let (name, fd) = by_address.or_else(|| self.external(bind))?;
         self.claimed.insert(name.clone());
-        Some((name, fd))
+        let owned = self.received.remove(&name).and_then(Arc::into_inner);
+        Some((name, owned.map_or(Claimed::Number(fd), Claimed::Owned)))
+    }
+
+    /// A socket that was claimed has another descriptor now.
+    pub(crate) fn moved(&mut self, name: &str, fd: RawFd) {
+        if let Some(known) = self.by_address.get_mut(name) {
+            *known = fd;
+        }
     }
 
     /// The first socket of the service manager that this address means and that nobody listens on.
@@ -78,6 +100,7 @@ impl Fds {
     /// Forgets a socket that its owner is about to close.
     pub(crate) fn withdraw(&mut self, name: &str) {
         self.by_address.remove(name);
+        self.received.remove(name);
         self.claimed.remove(name);
     }
 
@@ -98,7 +121,9 @@ impl Fds {
 
     /// Enters what [`Fds::serialize`] gave. Items without a partner in the other list are ignored.
     pub fn deserialize(&mut self, binds: Vec<String>, fds: Vec<RawFd>) {
-        self.by_address.extend(binds.into_iter().zip(fds));
+        for (bind, fd) in binds.into_iter().zip(fds) {
+            self.add(bind, fd);
+        }
     }
 
     /// Sends all sockets to the process that waits for them in [`Fds::get_from_sock`] on the same path;
@@ -139,7 +164,8 @@ impl Fds {
     /// Enters sockets that were passed to this process. Whoever claims one owns it.
     pub(crate) fn receive(&mut self, sockets: Sockets) {
         for (name, fd) in sockets {
-            self.by_address.insert(name, fd.into_raw_fd());
+            self.by_address.insert(name.clone(), fd.as_raw_fd());
+            self.received.insert(name, Arc::new(fd));
         }
     }
 
@@ -174,7 +200,11 @@ impl Fds {
             .collect();
         closed.sort();
         for bind in &closed {
-            if let Some(fd) = self.by_address.remove(bind) {
+            let Some(fd) = self.by_address.remove(bind) else {
+                continue;
+            };
+            // What is owned here is closed by being dropped.
+            if self.received.remove(bind).is_none() {
                 let _ = nix::unistd::close(fd);
             }
         }
@@ -205,7 +235,21 @@ fn names(bind: &str) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::{AsRawFd, IntoRawFd};
+    use std::os::fd::IntoRawFd;
+
+    impl Claimed {
+        fn number(self) -> RawFd {
+            match self {
+                Claimed::Owned(fd) => fd.into_raw_fd(),
+                Claimed::Number(fd) => fd,
+            }
+        }
+    }
+
+    fn claim(fds: &mut Fds, bind: &str) -> Option<(String, RawFd)> {
+        let (name, claimed) = fds.claim(bind)?;
+        Some((name, claimed.number()))
+    }
 
     #[test]
     fn a_table_survives_being_taken_apart() {
@@ -226,14 +270,14 @@ mod tests {
         let mut old = Fds::new();
         assert_eq!(old.offer("a:0", 5), "a:0");
         assert_eq!(old.offer("a:0", 6), "a:0#2");
-        assert_eq!(old.claim("a:0"), None, "those are our own");
+        assert_eq!(claim(&mut old, "a:0"), None, "those are our own");
 
         let (binds, raw) = old.serialize();
         let mut new = Fds::new();
         new.deserialize(binds, raw);
-        assert_eq!(new.claim("a:0"), Some(("a:0".into(), 5)));
-        assert_eq!(new.claim("a:0"), Some(("a:0#2".into(), 6)));
-        assert_eq!(new.claim("a:0"), None);
+        assert_eq!(claim(&mut new, "a:0"), Some(("a:0".into(), 5)));
+        assert_eq!(claim(&mut new, "a:0"), Some(("a:0#2".into(), 6)));
+        assert_eq!(claim(&mut new, "a:0"), None);
         new.withdraw("a:0");
         assert_eq!(new.get("a:0"), None);
         assert_eq!(new.offer("a:0", 9), "a:0");
@@ -248,10 +292,10 @@ mod tests {
         ] {
             fds.add(name.into(), fd);
         }
-        assert_eq!(fds.claim("127.0.0.1:8"), None);
-        assert_eq!(fds.claim("127.0.0.1:81").unwrap().1, 6);
-        assert_eq!(fds.claim("systemd:web").unwrap().1, 5);
-        assert_eq!(fds.claim("systemd:web"), None);
+        assert_eq!(claim(&mut fds, "127.0.0.1:8"), None);
+        assert_eq!(claim(&mut fds, "127.0.0.1:81").unwrap().1, 6);
+        assert_eq!(claim(&mut fds, "systemd:web").unwrap().1, 5);
+        assert_eq!(claim(&mut fds, "systemd:web"), None);
     }
 
     #[test]
@@ -266,7 +310,7 @@ mod tests {
         let mut received = Fds::new();
         received.get_from_sock(name.as_str()).unwrap();
         assert_eq!(sender.join().unwrap(), Ok(1));
-        let (_, fd) = received.claim("a:1").unwrap();
+        let (_, fd) = claim(&mut received, "a:1").unwrap();
         assert_ne!(fd, listener.as_raw_fd());
         assert_eq!(received.close_unclaimed(&HashSet::new()), ["a:1"]);
     }

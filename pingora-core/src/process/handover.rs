@@ -12,25 +12,22 @@
 //! The giver goes on serving until the taker says that it accepts connections, and for good when the
 //! connection ends before that. The socket keeps the boundaries of messages (SOCK_SEQPACKET).
 
-use crate::sys::descriptor::adopt;
-use nix::cmsg_space;
+use crate::sys::descriptor::{self, MOST_IN_A_MESSAGE};
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-    UnixAddr, accept4, bind, connect, getsockopt, listen, recvmsg, sendmsg, setsockopt, socket,
-    sockopt,
+    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect,
+    getsockopt, listen, recv, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Uid;
 use std::fs::Permissions;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The most descriptors that the kernel takes in one message (SCM_MAX_FD).
-const MOST_DESCRIPTORS: usize = 253;
 /// The most bytes of one message: every name is at most as long as the path of a Unix socket and a
 /// number, or as a host name and a port.
 const MOST_BYTES: usize = 128 * 1024;
@@ -81,9 +78,9 @@ impl Handover {
         set_deadline(&connection, deadline)?;
         check_peer(&connection, None)?;
         let count = names.len().min(fds.len());
-        let parts = count.div_ceil(MOST_DESCRIPTORS).max(1);
+        let parts = count.div_ceil(MOST_IN_A_MESSAGE).max(1);
         for part in 0..parts {
-            let range = part * MOST_DESCRIPTORS..count.min((part + 1) * MOST_DESCRIPTORS);
+            let range = part * MOST_IN_A_MESSAGE..count.min((part + 1) * MOST_IN_A_MESSAGE);
             let kind = if part + 1 == parts { LAST } else { PART };
             let mut bytes = vec![kind];
             for name in names.get(range.clone()).unwrap_or_default() {
@@ -103,13 +100,11 @@ impl Handover {
     pub(crate) fn wait_until_accepting(self, deadline: Instant) -> io::Result<()> {
         set_deadline(&self.connection, deadline)?;
         let mut byte = [0; 1];
-        let read = recvmsg::<UnixAddr>(
-            self.connection.as_raw_fd(),
-            &mut [IoSliceMut::new(&mut byte)],
-            None,
-            MsgFlags::empty(),
-        )?
-        .bytes;
+        let read = uninterrupted(|| {
+            let mut parts = [IoSliceMut::new(&mut byte)];
+            let (fd, flags) = (self.connection.as_raw_fd(), MsgFlags::empty());
+            recvmsg::<UnixAddr>(fd, &mut parts, None, flags).map(|message| message.bytes)
+        })?;
         match (read, byte) {
             (1, [ACCEPTING]) => Ok(()),
             _ => Err(io::Error::other(
@@ -166,7 +161,8 @@ fn new_socket() -> io::Result<OwnedFd> {
 
 fn dial(path: &Path) -> io::Result<OwnedFd> {
     let connection = new_socket()?;
-    connect(connection.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let address = UnixAddr::new(path)?;
+    uninterrupted(|| connect(connection.as_raw_fd(), &address))?;
     Ok(connection)
 }
 
@@ -183,7 +179,20 @@ fn accept_one(
     }
     listen(listener, Backlog::new(1)?)?;
     set_deadline(listener, deadline)?;
-    adopt(accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?)
+    // The standard library does not ask which kind of Unix socket it is.
+    let (connection, _) = UnixListener::from(listener.try_clone()?).accept()?;
+    Ok(connection.into())
+}
+
+/// Makes a call again that a signal interrupted, as the kernel does only where a socket has no time-out.
+/// That begins anew: signals that come all the time delay the deadline.
+fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(nix::errno::Errno::EINTR) => {}
+            outcome => return Ok(outcome?),
+        }
+    }
 }
 
 /// Lets every blocking call on the socket end at `deadline`.
@@ -212,43 +221,21 @@ fn send(connection: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
     let rights = [ControlMessage::ScmRights(fds)];
     let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
     let flags = MsgFlags::MSG_NOSIGNAL;
-    sendmsg::<()>(
-        connection.as_raw_fd(),
-        &[IoSlice::new(bytes)],
-        control,
-        flags,
-        None,
-    )?;
+    let (fd, parts) = (connection.as_raw_fd(), [IoSlice::new(bytes)]);
+    uninterrupted(|| sendmsg::<()>(fd, &parts, control, flags, None))?;
     Ok(())
 }
 
 /// Receives one message; returns whether it was the last one.
 fn receive(connection: &OwnedFd, sockets: &mut Sockets) -> io::Result<bool> {
     let mut bytes = vec![0; MOST_BYTES];
-    let mut control = cmsg_space!([RawFd; MOST_DESCRIPTORS]);
-    let mut descriptors = vec![];
-    let (length, flags) = {
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let message = recvmsg::<UnixAddr>(
-            connection.as_raw_fd(),
-            &mut parts,
-            Some(&mut control),
-            MsgFlags::MSG_CMSG_CLOEXEC,
-        )?;
-        for part in message.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(fds) = part {
-                // Owned from here on: none stays open by mistake.
-                for fd in fds {
-                    descriptors.push(adopt(fd)?);
-                }
-            }
-        }
-        (message.bytes, message.flags)
-    };
-    let cut = flags.intersects(MsgFlags::MSG_CTRUNC | MsgFlags::MSG_TRUNC);
+    // Waits; what is there then is received without waiting, so that no signal comes in between.
+    uninterrupted(|| recv(connection.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK))?;
+    let received = descriptor::receive(connection.as_fd(), &mut bytes)?;
+    let (length, descriptors) = (received.length, received.descriptors);
     let broken = || io::Error::new(io::ErrorKind::InvalidData, "the other server sent nonsense");
     let (kind, names) = match bytes.get(..length).and_then(<[u8]>::split_first) {
-        Some((kind @ &(PART | LAST), names)) if !cut => (*kind, names),
+        Some((kind @ &(PART | LAST), names)) if !received.is_cut => (*kind, names),
         Some(_) => return Err(broken()),
         None => return Err(io::Error::other("the other server ended in the middle")),
     };
@@ -293,7 +280,7 @@ mod tests {
 
     #[test]
     fn sockets_arrive_with_their_names_and_close_on_exec() {
-        for count in [0, 1, MOST_DESCRIPTORS, MOST_DESCRIPTORS + 1] {
+        for count in [0, 1, MOST_IN_A_MESSAGE, MOST_IN_A_MESSAGE + 1] {
             let path = fresh_path();
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let names: Vec<String> = (0..count).map(|n| format!("address#{n}")).collect();

@@ -9,14 +9,17 @@ mod handover;
 mod keys;
 mod options;
 mod reload;
+mod signals;
 
 pub(crate) use activation::{is_external, sockets_of_the_service_manager};
 pub use conf::ServerConf;
+pub(crate) use fds::Claimed;
 pub use fds::{Fds, ListenFds};
 pub(crate) use handover::Handover;
 pub use options::Opt;
 pub(crate) use reload::run_hooks;
 pub use reload::{Reload, ReloadHook};
+pub(crate) use signals::{expect_signals, leave_signals_alone};
 
 /// Turns from `false` to `true` when the process begins to shut down.
 pub type ShutdownWatch = tokio::sync::watch::Receiver<bool>;

@@ -53,7 +53,11 @@ pub struct Opt {
 impl Opt {
     /// Reads the command line of this process. Prints what is wrong with it and exits with code 2
     /// if it can't be understood; exits with code 0 after `-h`.
+    ///
+    /// From here on the process is a server's: SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 don't end it any more, but
+    /// take effect when the server runs.
     pub fn parse_args() -> Self {
+        super::signals::expect_signals();
         Opt::parse()
     }
 

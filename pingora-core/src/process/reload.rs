@@ -1,9 +1,10 @@
 //! What is done when a server is told to reload.
 
 use super::ServerConf;
-use pingora_error::Result;
+use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -96,7 +97,8 @@ impl fmt::Debug for ReloadHook {
 /// Runs all hooks; the changes of those that only prepare are made when nothing can fail any more.
 ///
 /// # Errors
-/// The error of the first hook that failed, with its name. Those after it did not run.
+/// The error of the first hook that failed, with its name. Those after it did not run; but for a panic in a
+/// closure that puts something into force: all the other closures are called nevertheless.
 pub(crate) async fn run_hooks(
     hooks: &[ReloadHook],
     reload: &Reload,
@@ -104,28 +106,35 @@ pub(crate) async fn run_hooks(
     let mut commits = vec![];
     let (at_once, in_steps): (Vec<_>, Vec<_>) = hooks.iter().partition(|hook| hook.at_once);
     for hook in in_steps.into_iter().chain(at_once) {
-        // On a task of its own, so that a panic ends the hook and nothing else.
-        let outcome = tokio::spawn((hook.run)(reload.clone())).await;
+        // On a task of its own, which calls the hook too, so that a panic ends the hook and nothing else.
+        let (run, reload) = (hook.run.clone(), reload.clone());
+        let outcome = tokio::spawn(async move { run(reload).await }).await;
         let failed = |e| (hook.name.to_string(), e);
-        commits.extend(
-            outcome
-                .unwrap_or_else(|e| Err(panicked(&e)))
-                .map_err(failed)?,
-        );
+        let prepared = outcome
+            .unwrap_or_else(|e| Err(panicked(&e)))
+            .map_err(failed)?;
+        commits.extend(prepared.map(|commit| (hook.name(), commit)));
     }
-    commits.into_iter().for_each(|commit| commit());
-    Ok(())
+    let mut outcome = Ok(());
+    for (name, commit) in commits {
+        // The others have nothing to do with it, and there is no way back any more.
+        if catch_unwind(AssertUnwindSafe(commit)).is_err() {
+            let reason = "it panicked when what is new was put into force";
+            let error = Error::explain(ErrorType::InternalError, reason).into_in();
+            outcome = outcome.and(Err((name.to_string(), error)));
+        }
+    }
+    outcome
 }
 
 fn panicked(error: &tokio::task::JoinError) -> pingora_error::BError {
     let reason = format!("the hook did not end well: {error}");
-    pingora_error::Error::explain(pingora_error::ErrorType::InternalError, reason).into_in()
+    Error::explain(ErrorType::InternalError, reason).into_in()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pingora_error::{Error, ErrorType};
     use std::sync::Mutex;
 
     fn journal() -> (Arc<Mutex<Vec<&'static str>>>, Reload) {
@@ -185,9 +194,28 @@ mod tests {
         async fn panicking() -> Result<()> {
             panic!("as asked for")
         }
-        let hook = ReloadHook::new("panicking", |_| panicking());
-        let (name, error) = run_hooks(&[hook], &reload).await.unwrap_err();
+        fn panics_at_once(_: Reload) -> std::future::Ready<Result<()>> {
+            panic!("as asked for")
+        }
+        for hook in [
+            ReloadHook::new("panicking", |_| panicking()),
+            ReloadHook::new("panicking", panics_at_once),
+        ] {
+            let (name, error) = run_hooks(&[hook], &reload).await.unwrap_err();
+            assert_eq!(name, "panicking");
+            assert!(error.to_string().contains("did not end well"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_things_are_put_into_force_keeps_nothing_else_from_it() {
+        let (seen, reload) = journal();
+        let panicking =
+            ReloadHook::in_two_steps("panicking", |_| async { Ok(|| panic!("as asked for")) });
+        let hooks = [step("a", &seen, true), panicking, step("b", &seen, true)];
+        let (name, error) = run_hooks(&hooks, &reload).await.unwrap_err();
         assert_eq!(name, "panicking");
-        assert!(error.to_string().contains("did not end well"), "{error}");
+        assert!(error.to_string().contains("put into force"), "{error}");
+        assert_eq!(*seen.lock().unwrap(), ["a", "b"]);
     }
 }

@@ -17,7 +17,7 @@ pub use reload::ReloadHandle;
 pub use signals::{ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};
 pub use tokio::signal::unix::SignalKind;
 
-use crate::process::{Handover, sockets_of_the_service_manager};
+use crate::process::{Handover, expect_signals, sockets_of_the_service_manager};
 use crate::services::{Dependencies, Service, ServiceHandle, ServiceWithDependents};
 use async_trait::async_trait;
 use configuration::{Opt, ServerConf};
@@ -32,6 +32,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use supervise::{Hosted, Supervisor};
 use tokio::sync::{Mutex, broadcast};
+
+/// Said where somebody has forgotten something.
+const WITHOUT_SERVICES: &str = "no service was added to the server (`Server::add_service`): it does nothing until it is told to stop";
 
 /// What [`Server::run`] is told besides the configuration.
 pub struct RunArgs {
@@ -159,6 +162,7 @@ impl Server {
     }
 
     fn assemble(options: Option<Opt>, conf: ServerConf) -> Server {
+        expect_signals();
         Server {
             configuration: Arc::new(conf),
             options,
@@ -394,6 +398,19 @@ impl Server {
         for note in self.configuration.without_effect() {
             report::notice(&note);
         }
+        if self.services.is_empty() {
+            report::notice(WITHOUT_SERVICES);
+        }
+        for hosted in &self.services {
+            if hosted
+                .service
+                .listen_addresses()
+                .is_some_and(|a| a.is_empty())
+            {
+                let name = hosted.service.name();
+                report::notice(&format!("{name}: has no endpoint to listen on yet"));
+            }
+        }
         report::notice("the configuration is good");
         Ok(())
     }
@@ -418,6 +435,9 @@ impl Server {
         self.reload_hooks.extend(of_services);
         for note in self.configuration.without_effect() {
             warn!("{note}");
+        }
+        if self.services.is_empty() {
+            warn!("{WITHOUT_SERVICES}");
         }
         Ok(())
     }

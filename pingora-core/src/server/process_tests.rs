@@ -329,6 +329,70 @@ fn a_reload_takes_what_is_good_and_says_what_is_not() {
 }
 
 #[test]
+fn signals_without_a_meaning_end_nothing() {
+    let room = Room::new();
+    let (mut child, address) = start(&room);
+    let mut client = connect(address);
+    for signal in [Signal::SIGXFSZ, Signal::SIGPIPE, Signal::SIGUSR1] {
+        child.signal(signal);
+        assert_eq!(ask(&mut client, b'a'), Some(b'a'), "{signal}");
+    }
+    let mut said = BufReader::new(child.0.stderr.take().unwrap()).lines();
+    child.signal(Signal::SIGUSR2);
+    let heard = said.find(|line| line.as_ref().unwrap() == "heard");
+    assert!(heard.is_some(), "what the program listens for, it hears");
+    assert_eq!(ask(&mut client, b'b'), Some(b'b'));
+    child.signal(Signal::SIGTERM);
+    assert_eq!(child.end().code(), Some(0));
+}
+
+#[test]
+fn signals_that_come_early_take_effect_when_the_server_runs() {
+    let room = Room::new();
+    let (conf, socket) = (room.file("conf.yaml"), room.file("upgrade.sock"));
+    let text = format!(
+        "upgrade_sock: {}\nupgrade_sock_connect_accept_max_retries: 4\n",
+        socket.display()
+    );
+    std::fs::write(&conf, text).unwrap();
+    let conf = conf.to_str().unwrap();
+    let mut old = Running(room.command(&["-c", conf]).spawn().unwrap());
+    let address = room.address();
+    std::fs::remove_file(room.file("address")).unwrap();
+    let mut new = Running(room.command(&["-c", conf, "-u"]).spawn().unwrap());
+    poll("the next server, which waits", || {
+        socket.exists().then_some(())
+    });
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGXFSZ,
+    ] {
+        new.signal(signal);
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(new.0.try_wait().unwrap().is_none(), "it waits still");
+    old.signal(Signal::SIGQUIT);
+    assert_eq!(room.address(), address);
+    assert_eq!(old.end().code(), Some(0));
+    let mut said = BufReader::new(new.0.stderr.take().unwrap()).lines();
+    let mut heard: Vec<String> = said.by_ref().take(4).map(Result::unwrap).collect();
+    heard.sort();
+    assert_eq!(heard[0], "announced");
+    assert!(
+        heard[1].starts_with("error: can't hand over to the next server"),
+        "{heard:?}"
+    );
+    assert_eq!(heard[2], "heard");
+    assert!(heard[3].starts_with("reloaded with"), "{heard:?}");
+    assert_eq!(ask(&mut connect(address), b'a'), Some(b'a'));
+    new.signal(Signal::SIGTERM);
+    assert_eq!(new.end().code(), Some(0));
+}
+
+#[test]
 fn a_new_server_that_fails_leaves_the_old_one_serving() {
     let room = Room::new();
     let conf = room.file("conf.yaml");

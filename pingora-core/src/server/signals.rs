@@ -1,11 +1,14 @@
 //! What makes a server stop.
 
+use crate::sys::signal::{claim, is_unclaimed};
 use async_trait::async_trait;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 use log::{error, info};
+use nix::sys::signal::Signal;
 use pingora_error::{Error, ErrorType, Result};
 use std::future::{Future, pending};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use std::sync::Arc;
+use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::Mutex;
 
 /// How a server should stop.
@@ -33,6 +36,13 @@ pub trait ShutdownSignalWatch: Send + Sync {
         false
     }
 
+    /// Whether this listens to the signals that are sent to the process. The server then also keeps SIGUSR1
+    /// and SIGUSR2, whose default is to end the process, from doing that where the program has no use for
+    /// them. Default: `false`, which leaves signals alone.
+    fn listens_to_signals(&self) -> bool {
+        false
+    }
+
     /// Returns when the server should reload; see [`Server::on_reload`](super::Server::on_reload).
     /// Called again after each time, and polled at once. Default: never.
     async fn reload(&self) {
@@ -51,6 +61,10 @@ impl ShutdownSignalWatch for UnixShutdownSignalWatch {
         let mut terminate = listen(SignalKind::terminate(), "SIGTERM");
         let mut interrupt = listen(SignalKind::interrupt(), "SIGINT");
         let mut quit = listen(SignalKind::quit(), "SIGQUIT");
+        if claim(Signal::SIGQUIT) {
+            info!("SIGQUIT came before the server ran: handing over to the next server");
+            return ShutdownSignal::GracefulUpgrade;
+        }
         tokio::select! {
             () = next(&mut terminate) => {
                 info!("SIGTERM: stopping when the work under way is done");
@@ -71,8 +85,17 @@ impl ShutdownSignalWatch for UnixShutdownSignalWatch {
         true
     }
 
+    fn listens_to_signals(&self) -> bool {
+        true
+    }
+
     async fn reload(&self) {
-        next(&mut listen(SignalKind::hangup(), "SIGHUP")).await;
+        let mut hangup = listen(SignalKind::hangup(), "SIGHUP");
+        if claim(Signal::SIGHUP) {
+            info!("SIGHUP came before the server ran");
+            return;
+        }
+        next(&mut hangup).await;
     }
 }
 
@@ -105,6 +128,30 @@ pub(super) struct SignalHook {
 }
 
 impl SignalHook {
+    /// Says that the signal came and did nothing.
+    fn idle(signal: Signal) -> Self {
+        let said = move || {
+            info!("{signal}: the server does nothing on this signal; SIGHUP reloads");
+            std::future::ready(())
+        };
+        SignalHook {
+            kind: SignalKind::from_raw(signal as i32),
+            run: Box::new(move || said().boxed()),
+        }
+    }
+
+    /// What keeps SIGUSR1 and SIGUSR2 from ending the process where nobody has a use for them: neither one of
+    /// `hooks`, nor somebody who had decided what they do before the server was made.
+    pub(super) fn against_the_default(hooks: &[SignalHook]) -> Vec<SignalHook> {
+        let is_hooked = |signal: Signal| {
+            let mut kinds = hooks.iter().map(|hook| hook.kind.as_raw_value());
+            kinds.any(|kind| kind == signal as i32)
+        };
+        let idle = [Signal::SIGUSR1, Signal::SIGUSR2].into_iter();
+        let idle = idle.filter(|signal| is_unclaimed(*signal) && !is_hooked(*signal));
+        idle.map(SignalHook::idle).collect()
+    }
+
     /// Listens for the signal, and returns what is to be run for as long as the server does.
     ///
     /// # Errors
@@ -115,10 +162,14 @@ impl SignalHook {
             let message = format!("can't listen for the signal {number}: {e}");
             Error::explain(ErrorType::InternalError, message).into_in()
         })?;
+        let run = Arc::new(self.run);
         Ok(async move {
-            while received.recv().await.is_some() {
-                // On a task of its own, so that a panic ends the hook and nothing else.
-                if let Err(e) = tokio::spawn((self.run)()).await {
+            let mut came_early = Signal::try_from(number).is_ok_and(claim);
+            while std::mem::take(&mut came_early) || received.recv().await.is_some() {
+                // On a task of its own, which calls the hook too, so that a panic ends the hook and nothing
+                // else.
+                let run = run.clone();
+                if let Err(e) = tokio::spawn(async move { run().await }).await {
                     error!("the hook of the signal {number} did not end well: {e}");
                 }
             }
@@ -126,17 +177,52 @@ impl SignalHook {
     }
 }
 
-fn listen(kind: SignalKind, name: &str) -> Option<Signal> {
+fn listen(kind: SignalKind, name: &str) -> Option<unix::Signal> {
     signal(kind)
         .inspect_err(|e| error!("can't listen for {name}, which will end the process: {e}"))
         .ok()
 }
 
-async fn next(signal: &mut Option<Signal>) {
+async fn next(signal: &mut Option<unix::Signal>) {
     match signal {
         Some(signal) => {
             signal.recv().await;
         }
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_hook_that_panics_runs_again_with_the_next_signal() {
+        // Its default is to do nothing, so that a test may send it.
+        let kind = SignalKind::window_change();
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = runs.clone();
+        let hook = SignalHook {
+            kind,
+            run: Box::new(move || match counted.fetch_add(1, Ordering::Relaxed) {
+                0 => panic!("when it is called"),
+                1 => async { panic!("when it is awaited") }.boxed(),
+                _ => std::future::ready(()).boxed(),
+            }),
+        };
+        let attendant = tokio::spawn(hook.listen().unwrap());
+        for expected in 1..=3 {
+            nix::sys::signal::raise(Signal::SIGWINCH).unwrap();
+            let ran = async {
+                while runs.load(Ordering::Relaxed) < expected {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            let patience = Duration::from_secs(20);
+            tokio::time::timeout(patience, ran).await.unwrap();
+        }
+        attendant.abort();
     }
 }

@@ -9,10 +9,10 @@ use super::report;
 use super::signals::{ShutdownSignal, ShutdownSignalWatch, SignalHook};
 use super::{ListenFds, RunArgs};
 use crate::process::drain::QuietTime;
-use crate::process::{Handover, ReloadHook};
+use crate::process::{Handover, ReloadHook, leave_signals_alone};
 use crate::runtime::Runtime;
 use crate::services::{
-    Dependencies, ServiceReadyNotifier, ServiceReadyWatch, ServiceWithDependents,
+    Dependencies, ServiceReadyNotifier, ServiceReadyWatch, ServiceWithDependents, remind,
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 use log::{error, info, warn};
@@ -97,6 +97,9 @@ impl Supervisor {
             std::task::Poll::Ready(signal) => Some(signal),
             std::task::Poll::Pending => None,
         };
+        if !signals.listens_to_signals() {
+            leave_signals_alone();
+        }
         let mut running = self.start(&runtimes, &watch);
         drop(watch);
         self.phases.enter(ExecutionPhase::Running);
@@ -139,7 +142,11 @@ impl Supervisor {
     /// lives.
     async fn attendants(&mut self, signals: &Arc<dyn ShutdownSignalWatch>) -> Result<JoinSet<()>> {
         let mut attendants = JoinSet::new();
-        for hook in std::mem::take(&mut self.signal_hooks) {
+        let mut hooks = std::mem::take(&mut self.signal_hooks);
+        if signals.listens_to_signals() {
+            hooks.extend(SignalHook::against_the_default(&hooks));
+        }
+        for hook in hooks {
             attendants.spawn(hook.listen()?);
         }
         let (_, nobody) = mpsc::unbounded_channel();
@@ -335,6 +342,7 @@ impl Announcement {
         if std::mem::replace(&mut self.made, true) {
             return;
         }
+        remind();
         // Before the server before this one ends, whose end would be that of the service.
         self.manager.ready();
         if let Some(background) = &self.background {

@@ -1,6 +1,6 @@
 //! Services that do not listen: health checks, discovery, collecting figures.
 
-use super::{ServiceReadyNotifier, ServiceWithDependents};
+use super::{Reminder, ServiceReadyNotifier, ServiceWithDependents};
 use crate::process::{ListenFds, ShutdownWatch};
 use async_trait::async_trait;
 use std::fmt;
@@ -60,9 +60,12 @@ pub trait BackgroundService {
 }
 
 /// A service around a [`BackgroundService`].
+///
+/// One that was made and not added to a server does nothing, which a server warns of when it has become ready.
 pub struct GenBackgroundService<A> {
     name: String,
     task: Arc<A>,
+    reminder: Reminder,
     /// The number of threads. Default: 1.
     pub threads: Option<usize>,
 }
@@ -70,9 +73,14 @@ pub struct GenBackgroundService<A> {
 impl<A> GenBackgroundService<A> {
     /// A service around a task that may be shared with others.
     pub fn new(name: String, task: Arc<A>) -> Self {
+        let reminder = Reminder::new(format!(
+            "the background service {name:?} was made but not added to the server, so it does not run; \
+             `Server::add_service` does that"
+        ));
         GenBackgroundService {
             name,
             task,
+            reminder,
             threads: Some(1),
         }
     }
@@ -80,6 +88,15 @@ impl<A> GenBackgroundService<A> {
     /// The task, shared with the service.
     pub fn task(&self) -> Arc<A> {
         self.task.clone()
+    }
+}
+
+impl<A> Drop for GenBackgroundService<A> {
+    fn drop(&mut self) {
+        // Somebody goes on using what should have run.
+        if Arc::strong_count(&self.task) > 1 {
+            self.reminder.keep();
+        }
     }
 }
 
@@ -103,6 +120,7 @@ impl<A: BackgroundService + Send + Sync + 'static> ServiceWithDependents
         _listeners_per_fd: usize,
         ready_notifier: ServiceReadyNotifier,
     ) {
+        self.reminder.done();
         self.task
             .start_with_ready_notifier(shutdown, ready_notifier)
             .await;

@@ -5,10 +5,13 @@ pub mod background;
 mod dependencies;
 pub mod listening;
 mod ready;
+mod reminder;
 
 pub(crate) use dependencies::Dependencies;
 pub use dependencies::ServiceHandle;
 pub use ready::{ServiceReadyNotifier, ServiceReadyWatch};
+pub use reminder::Reminder;
+pub(crate) use reminder::remind;
 
 use crate::listeners::check_address;
 use crate::process::{Fds, ListenFds, ReloadHook, ShutdownWatch};

@@ -1,11 +1,14 @@
 //! Taking hold of file descriptors.
 
-use std::io;
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
+use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 /// Accepts one connection, non-blocking and close-on-exec, with the address of the peer where it
 /// has one: one system call, where the standard library makes two.
@@ -61,40 +64,137 @@ fn inet_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-/// Takes over a descriptor that was opened elsewhere and handed to this process, such as a listening
-/// socket passed on by the server before us.
+/// A descriptor of our own for what this number stands for, close-on-exec. The number itself stays what it
+/// was, whoever owns it.
 ///
 /// # Errors
-/// When the number is not an open descriptor.
-pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
+/// Where the number is not an open descriptor, or no descriptor is left.
+pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl takes any number, and fails for one that is not open; it changes nothing about it.
+    let fd = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
     if fd < 0 {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    // SAFETY: fcntl accepts any number and only fails for one that is not open.
-    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it is open (checked above), and the caller takes it out of the table through which it
-    // was handed to us, so there is no second owner.
+    // SAFETY: the kernel just made this descriptor for us and nobody else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Registers a descriptor with the calling runtime, to be told when it can be read from.
+/// The first descriptor that a service manager passes (sd_listen_fds(3)).
+pub(crate) const FIRST_PASSED: RawFd = 3;
+/// More than anybody passes; a limit for what the environment may ask for.
+const MOST_PASSED: usize = 4096;
+
+/// How many descriptors a service manager has passed to the process `own`, as the variables LISTEN_PID and
+/// LISTEN_FDS say; `None` where they are for another one, or say nothing.
+pub(crate) fn number_passed(own: u32, pid: Option<&str>, count: Option<&str>) -> Option<usize> {
+    if pid?.parse() != Ok(own) {
+        return None;
+    }
+    let count: usize = count?.parse().ok()?;
+    Some(count.min(MOST_PASSED))
+}
+
+/// Takes over the descriptors that the service manager passed to this process, in their order, from
+/// [`FIRST_PASSED`] on; an error for each that is not open. Empty from the second call on: they have an owner
+/// then.
+pub(crate) fn take_passed() -> Vec<io::Result<OwnedFd>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let variable = |name| std::env::var(name).ok();
+    let (pid, count) = (variable("LISTEN_PID"), variable("LISTEN_FDS"));
+    let count = number_passed(std::process::id(), pid.as_deref(), count.as_deref()).unwrap_or(0);
+    if count == 0 || TAKEN.swap(true, Ordering::Relaxed) {
+        return vec![];
+    }
+    let take = |number| {
+        // SAFETY: fcntl takes any number, and fails for one that is not open.
+        if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: it is open, and has been since before this process ran: the environment, which names this
+        // very process, gives it to whoever asks for it first, and that is here and once.
+        Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    };
+    (FIRST_PASSED..).take(count).map(take).collect()
+}
+
+/// The most descriptors that the kernel takes in one message (SCM_MAX_FD).
+pub(crate) const MOST_IN_A_MESSAGE: usize = 253;
+
+/// A message with descriptors.
+#[derive(Debug)]
+pub(crate) struct Received {
+    /// Bytes of the message.
+    pub(crate) length: usize,
+    /// Bytes or descriptors were lost for want of room.
+    pub(crate) is_cut: bool,
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+/// Receives one message with the descriptors that come with it, close-on-exec.
 ///
 /// # Errors
-/// When the descriptor can't be watched, or no descriptor is left.
-pub(crate) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` stays the same descriptor, and stays open, for as long as it lives; it
-    // lives in what is returned, which never lends it mutably to anybody who could replace it.
-    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
-    watched.map_err(Into::into)
+/// Those of recvmsg(2).
+pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<Received> {
+    let mut control = cmsg_space!([RawFd; MOST_IN_A_MESSAGE]);
+    let mut parts = [IoSliceMut::new(bytes)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+    let mut descriptors = vec![];
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = part {
+            // SAFETY: the kernel just made these descriptors for us, in the message that was received, of
+            // which nobody else knows; each of them is looked at once.
+            let owned = numbers
+                .into_iter()
+                .map(|n| unsafe { OwnedFd::from_raw_fd(n) });
+            descriptors.extend(owned);
+        }
+    }
+    Ok(Received {
+        length: message.bytes,
+        is_cut: message
+            .flags
+            .intersects(MsgFlags::MSG_CTRUNC | MsgFlags::MSG_TRUNC),
+        descriptors,
+    })
+}
+
+/// A descriptor that is registered with a runtime. It is lent for looking at only: whoever could put another
+/// one in its place would have the runtime watch what is closed.
+#[derive(Debug)]
+pub(crate) struct Watched(AsyncFd<OwnedFd>);
+
+impl Watched {
+    /// Registers a descriptor with the calling runtime, to be told when it can be read from.
+    ///
+    /// # Errors
+    /// When the descriptor can't be watched, or no descriptor is left.
+    pub(crate) fn readable_on(fd: OwnedFd) -> io::Result<Self> {
+        // SAFETY: an `OwnedFd` stays the same descriptor, and stays open, for as long as it lives. It lives in
+        // a private field, of which no method of this type gives out anything but a shared reference.
+        let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+        Ok(Watched(watched?))
+    }
+
+    /// Waits until it can be read from. May be dropped.
+    ///
+    /// # Errors
+    /// When the runtime is shutting down.
+    pub(crate) async fn readable(&self) -> io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {
+        self.0.readable().await
+    }
+}
+
+impl AsFd for Watched {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::{AsFd, IntoRawFd};
 
     fn flags(fd: &OwnedFd) -> (bool, bool) {
         use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -142,7 +242,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let watched = watch_readable(listener.into()).unwrap();
+        let watched = Watched::readable_on(listener.into()).unwrap();
         let _client = TcpStream::connect(address).unwrap();
         let mut ready = watched.readable().await.unwrap();
         let accepted = ready.try_io(|fd| accept(fd.as_fd())).ok();
@@ -150,12 +250,53 @@ mod tests {
     }
 
     #[test]
-    fn adopts_what_is_open_and_nothing_else() {
+    fn a_duplicate_is_of_our_own() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let adopted = adopt(listener.into_raw_fd()).unwrap();
-        assert_eq!(TcpListener::from(adopted).local_addr().unwrap(), address);
-        assert!(adopt(-1).is_err());
-        assert!(adopt(1_000_000_000).is_err());
+        let own = duplicate(listener.as_raw_fd()).unwrap();
+        assert_eq!(flags(&own), (true, false));
+        drop(listener);
+        assert_eq!(TcpListener::from(own).local_addr().unwrap(), address);
+        assert!(duplicate(-1).is_err());
+        assert!(duplicate(1_000_000_000).is_err());
+    }
+
+    #[test]
+    fn nothing_is_taken_that_was_not_passed() {
+        // This process has no service manager.
+        assert!(take_passed().is_empty());
+        for (pid, count, number) in [
+            (None, Some("1"), None),
+            (Some("8"), Some("1"), None),
+            (Some("7"), None, None),
+            (Some("7"), Some("many"), None),
+            (Some("7"), Some("0"), Some(0)),
+            (Some("7"), Some("3"), Some(3)),
+            (Some("7"), Some("99999999"), Some(MOST_PASSED)),
+        ] {
+            assert_eq!(number_passed(7, pid, count), number, "{pid:?} {count:?}");
+        }
+    }
+
+    #[test]
+    fn descriptors_come_with_their_message() {
+        use nix::sys::socket::{ControlMessage, sendmsg};
+        use std::io::IoSlice;
+        let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let sent = [listener.as_raw_fd(); 2];
+        let rights = [ControlMessage::ScmRights(&sent)];
+        let bytes = [IoSlice::new(b"two")];
+        sendmsg::<()>(near.as_raw_fd(), &bytes, &rights, MsgFlags::empty(), None).unwrap();
+        let mut room = [0; 8];
+        let received = receive(far.as_fd(), &mut room).unwrap();
+        assert_eq!((received.length, received.is_cut), (3, false));
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        assert_eq!(received.descriptors.len(), 2);
+        for own in received.descriptors {
+            assert!(flags(&own).0, "close-on-exec");
+            assert_eq!(TcpListener::from(own).local_addr().unwrap(), address);
+        }
     }
 }

@@ -4,9 +4,11 @@
 
 pub(crate) mod block;
 pub(crate) mod descriptor;
+pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod splice;
 pub(crate) mod tcp_info;
+pub(crate) mod text;
 #[cfg(feature = "openssl")]
 pub(crate) mod tls;
 #[cfg(feature = "openssl")]

@@ -3,18 +3,22 @@
 
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
-use openssl::ssl::{self, SslCipher, SslRef, SslSession, SslStream};
+use openssl::ex_data::Index;
+use openssl::ssl::{self, SslCipher, SslContext, SslContextBuilder, SslRef, SslSession, SslStream};
 use openssl::stack::StackRef;
-use openssl::x509::store::X509StoreRef;
+use openssl::x509::X509CrlRef;
+use openssl::x509::store::{X509StoreBuilderRef, X509StoreRef};
 use openssl::x509::verify::X509VerifyParamRef;
 use openssl_sys::{
-    SSL, SSL_CTRL_SET_VERIFY_CERT_STORE, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN, SSL_ctrl,
-    SSL_set_shutdown, SSL_set1_groups_list, TLSEXT_STATUSTYPE_ocsp, X509_VERIFY_PARAM,
-    stack_st_SSL_CIPHER,
+    SSL, SSL_CTRL_SET_VERIFY_CERT_STORE, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN,
+    SSL_client_hello_get0_ext, SSL_ctrl, SSL_set_shutdown, SSL_set1_groups_list,
+    TLSEXT_STATUSTYPE_ocsp, X509_CRL, X509_STORE, X509_VERIFY_PARAM, stack_st_SSL_CIPHER,
 };
-use std::ffi::{CString, c_char, c_int, c_uchar, c_ulong, c_void};
+use std::ffi::{CString, c_char, c_int, c_uchar, c_uint, c_ulong, c_void};
 use std::io;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::ReadBuf;
 
 /// The number of `SSL_get_tlsext_status_type`, which is a macro in C.
@@ -38,6 +42,8 @@ unsafe extern "C" {
         raw_hash: *mut c_uchar,
     ) -> c_int;
     fn SSL_get_client_ciphers(ssl: *const SSL) -> *mut stack_st_SSL_CIPHER;
+    fn SSL_set_session_id_context(ssl: *mut SSL, context: *const c_uchar, len: c_uint) -> c_int;
+    fn X509_STORE_add_crl(store: *mut X509_STORE, crl: *mut X509_CRL) -> c_int;
     fn X509_VERIFY_PARAM_add1_host(
         param: *mut X509_VERIFY_PARAM,
         name: *const c_char,
@@ -76,15 +82,16 @@ pub(crate) fn resume_at_certificate(ssl: &mut SslRef) {
 }
 
 /// Restricts the groups ("curves") that this connection offers, colon separated, best first.
-pub(crate) fn set_groups(ssl: &mut SslRef, groups: &str) -> Result<(), ErrorStack> {
-    let Ok(groups) = CString::new(groups) else {
-        return Err(ErrorStack::get());
-    };
+pub(crate) fn set_groups(ssl: &mut SslRef, groups: &str) -> io::Result<()> {
+    if groups.is_empty() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let groups = CString::new(groups)?;
     // SAFETY: the pointer comes from a live, exclusive reference; OpenSSL parses the
     // zero-terminated string during the call and keeps no pointer to it.
     match unsafe { SSL_set1_groups_list(ssl.as_ptr(), groups.as_ptr()) } {
         1 => Ok(()),
-        _ => Err(ErrorStack::get()),
+        _ => Err(ErrorStack::get().into()),
     }
 }
 
@@ -157,6 +164,47 @@ pub(crate) fn trust(ssl: &mut SslRef, store: &X509StoreRef) -> Result<(), ErrorS
     }
 }
 
+/// Makes a store heed a revocation list; whether it does is said by its flags.
+pub(crate) fn add_revocation_list(
+    store: &mut X509StoreBuilderRef,
+    list: &X509CrlRef,
+) -> Result<(), ErrorStack> {
+    // SAFETY: both pointers come from live references, the store's from an exclusive one; OpenSSL counts one
+    // more reference to the list, and changes nothing of it.
+    match unsafe { X509_STORE_add_crl(store.as_ptr(), list.as_ptr()) } {
+        1 => Ok(()),
+        _ => Err(ErrorStack::get()),
+    }
+}
+
+/// Sets what a session has to have been begun under for this handshake to resume it, and what the one that
+/// it begins is kept under. To be called before the library looks for a session, which is right after its
+/// callback for the ClientHello.
+pub(crate) fn set_session_scope(ssl: &mut SslRef, scope: &[u8; 32]) -> Result<(), ErrorStack> {
+    // SAFETY: the pointer comes from a live, exclusive reference; OpenSSL copies the 32 bytes, which is as
+    // many as it has room for.
+    match unsafe { SSL_set_session_id_context(ssl.as_ptr(), scope.as_ptr(), 32) } {
+        1 => Ok(()),
+        _ => Err(ErrorStack::get()),
+    }
+}
+
+/// An extension of the ClientHello as it stands on the wire, without its type and length. `None` where the
+/// client did not send it, and outside of the library's callback for the ClientHello.
+pub(crate) fn client_hello_extension(ssl: &SslRef, kind: u16) -> Option<Vec<u8>> {
+    let (mut bytes, mut len) = (null(), 0);
+    // SAFETY: the pointer comes from a live reference; the library has no ClientHello to look at outside of
+    // its callback, and says so. The two places outlive the call.
+    let found =
+        unsafe { SSL_client_hello_get0_ext(ssl.as_ptr(), kind.into(), &mut bytes, &mut len) == 1 };
+    if !found || bytes.is_null() || len == 0 {
+        return found.then(Vec::new);
+    }
+    // SAFETY: the library says that `len` bytes of the message that it holds are there; they are copied before
+    // anything else is called.
+    Some(unsafe { std::slice::from_raw_parts(bytes, len) }.to_vec())
+}
+
 /// The session of a stream, to be changed: the bindings only lend it for reading.
 pub(crate) fn session_mut<S>(stream: &mut SslStream<S>) -> &mut SslRef {
     // SAFETY: `stream` owns the session and is borrowed exclusively for the life of the result.
@@ -164,12 +212,22 @@ pub(crate) fn session_mut<S>(stream: &mut SslStream<S>) -> &mut SslRef {
 }
 
 /// Adds a name to those that a certificate may have: one of them is enough.
-pub(crate) fn add_host(param: &mut X509VerifyParamRef, host: &str) -> Result<(), ErrorStack> {
-    // SAFETY: the pointer comes from a live, exclusive reference; OpenSSL copies the `len` bytes
-    // at `name`, which are those of `host`.
+///
+/// What the library would not take for a name is refused, whatever the caller has checked: none at all, for
+/// which it reads memory up to the next NUL; one with a NUL at its end, which it drops; one with a dot in
+/// front, which stands for every host below.
+pub(crate) fn add_host(param: &mut X509VerifyParamRef, host: &str) -> io::Result<()> {
+    if host.is_empty() || host.starts_with('.') || host.contains('\0') {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "this is not the name of one host",
+        ));
+    }
+    // SAFETY: the pointer comes from a live, exclusive reference; OpenSSL copies the `len` bytes at `name`,
+    // which are those of `host`. There is at least one: for a length of 0 it would measure by itself.
     match unsafe { X509_VERIFY_PARAM_add1_host(param.as_ptr(), host.as_ptr().cast(), host.len()) } {
         1 => Ok(()),
-        _ => Err(ErrorStack::get()),
+        _ => Err(ErrorStack::get().into()),
     }
 }
 
@@ -177,27 +235,49 @@ pub(crate) fn add_host(param: &mut X509VerifyParamRef, host: &str) -> Result<(),
 #[derive(Clone)]
 pub(crate) struct Session {
     session: SslSession,
-    /// Where the context is; only to be compared.
-    context: usize,
+    /// The number of the context.
+    context: u64,
+}
+
+/// Where a context keeps its number.
+static NUMBER: LazyLock<Result<Index<SslContext, u64>, ErrorStack>> =
+    LazyLock::new(SslContext::new_ex_index);
+
+fn number_of(ssl: &SslRef) -> Option<u64> {
+    let place = NUMBER.as_ref().ok()?;
+    ssl.ssl_context().ex_data(*place).copied()
 }
 
 impl Session {
-    /// What was agreed upon over `ssl`, as the library's callback for new sessions gets it.
-    pub(crate) fn new(ssl: &SslRef, session: SslSession) -> Self {
-        Session {
-            session,
-            context: ssl.ssl_context().as_ptr().addr(),
-        }
+    /// Gives a context a number that no other one has, had or will have in this process. Without one, its
+    /// sessions are not kept: an address can't tell contexts apart, because it is used again.
+    ///
+    /// # Errors
+    /// Where the library has no place for it.
+    pub(crate) fn keep_of(builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        builder.set_ex_data(NUMBER.clone()?, number);
+        Ok(())
+    }
+
+    /// What is agreed upon over `ssl` at this time. In the library's callback for new sessions that is the
+    /// new one. `None` where there is nothing yet, or its context has no number.
+    pub(crate) fn of(ssl: &SslRef) -> Option<Self> {
+        Some(Session {
+            session: ssl.session()?.to_owned(),
+            context: number_of(ssl)?,
+        })
     }
 
     /// Offers the session in the handshake that `ssl` is about to begin. `false` where the library
     /// refuses, or where `ssl` belongs to another context.
     pub(crate) fn offer(&self, ssl: &mut SslRef) -> bool {
-        if ssl.ssl_context().as_ptr().addr() != self.context {
+        if number_of(ssl) != Some(self.context) {
             return false;
         }
-        // SAFETY: the session was made by a connection of the same context, which is what the binding
-        // asks for; OpenSSL counts its own reference to it.
+        // SAFETY: the session was taken from a connection of the same context, which is what the binding asks
+        // for: both have its number, which is given out once. OpenSSL counts its own reference to the session.
         unsafe { ssl.set_session(&self.session) }.is_ok()
     }
 }
@@ -231,9 +311,7 @@ pub(crate) fn has_pending(ssl: &SslRef) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use openssl::ssl::{
-        ErrorCode, Ssl, SslAcceptor, SslConnector, SslContext, SslMethod, SslVersion,
-    };
+    use openssl::ssl::{ErrorCode, Ssl, SslAcceptor, SslConnector, SslMethod, SslVersion};
     use openssl::x509::store::X509StoreBuilder;
     use std::io::{self, Read, Write};
     use std::mem::MaybeUninit;
@@ -303,11 +381,88 @@ mod tests {
     }
 
     #[test]
+    fn a_session_is_offered_by_connections_of_its_own_context_alone() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let server = std::thread::spawn(move || anonymous(far).accept());
+        let context = |number: bool| {
+            let mut context = SslContext::builder(SslMethod::tls()).unwrap();
+            context.set_cipher_list("aNULL:@SECLEVEL=0").unwrap();
+            if number {
+                Session::keep_of(&mut context).unwrap();
+            }
+            context.build()
+        };
+        let own = context(true);
+        let ssl = Ssl::new(&own).unwrap();
+        assert!(Session::of(&ssl).is_none(), "nothing is agreed upon");
+        let mut client = SslStream::new(ssl, near).unwrap();
+        client.connect().unwrap();
+        server.join().unwrap().unwrap();
+        let session = Session::of(client.ssl()).unwrap();
+        assert!(session.offer(&mut Ssl::new(&own).unwrap()));
+        for other in [context(true), context(false)] {
+            assert!(!session.offer(&mut Ssl::new(&other).unwrap()));
+        }
+        // Also by one that lies where the first one was.
+        drop((client, own));
+        for _ in 0..100 {
+            assert!(!session.offer(&mut Ssl::new(&context(true)).unwrap()));
+        }
+    }
+
+    #[test]
     fn groups_are_parsed_by_the_library() {
         let mut ssl = session();
         set_groups(&mut ssl, "X25519:P-256").unwrap();
         assert!(set_groups(&mut ssl, "no-such-group").is_err());
         assert!(set_groups(&mut ssl, "X25519\0P-256").is_err());
+        assert!(set_groups(&mut ssl, "").is_err());
+    }
+
+    #[test]
+    fn revocation_lists_are_added() {
+        // Of an authority that was made for this, without entries, and out of date.
+        const LIST: &str = "-----BEGIN X509 CRL-----\n\
+            MIGRMDgwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBdBcNMjYxMTMwMDIyMDQ4WhcN\n\
+            MjYxMjAxMDIyMDQ4WjAKBggqhkjOPQQDAgNJADBGAiEA+lkd49GZ76ewEgJrnitG\n\
+            5QWBzD1uxlPMqvtypxfce3oCIQC62Vaj9Y7nSIHImnePBrbIz1Z3yfkysjAGALua\n\
+            I7nq6Q==\n\
+            -----END X509 CRL-----\n";
+        let list = openssl::x509::X509Crl::from_pem(LIST.as_bytes()).unwrap();
+        let mut store = X509StoreBuilder::new().unwrap();
+        add_revocation_list(&mut store, &list).unwrap();
+        drop(list);
+        // The store has a reference of its own.
+        assert_eq!(store.build().all_certificates().len(), 0);
+    }
+
+    #[test]
+    fn what_a_client_asks_for_is_seen_while_its_hello_is_read() {
+        let mut ssl = session();
+        set_session_scope(&mut ssl, &[1; 32]).unwrap();
+        assert_eq!(client_hello_extension(&ssl, 0), None, "there is no hello");
+
+        let mut client = session();
+        client.set_hostname("one.example").unwrap();
+        let mut client = SslStream::new(client, Captured::default()).unwrap();
+        assert_eq!(client.connect().unwrap_err().code(), ErrorCode::WANT_READ);
+        let hello = std::mem::take(&mut client.get_mut().0);
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
+        let seen_too = seen.clone();
+        let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
+        builder.set_client_hello_callback(move |ssl, _| {
+            let kinds = [0, 0xfafa];
+            let extensions = kinds.map(|kind| client_hello_extension(ssl, kind));
+            seen_too.lock().unwrap().extend(extensions);
+            set_session_scope(ssl, &[2; 32])?;
+            Ok(openssl::ssl::ClientHelloResponse::SUCCESS)
+        });
+        let ssl = Ssl::new(builder.build().context()).unwrap();
+        let mut server = SslStream::new(ssl, Offered(io::Cursor::new(hello))).unwrap();
+        assert_eq!(server.accept().unwrap_err().code(), ErrorCode::SSL);
+        let name = b"\0\x0e\0\0\x0bone.example".to_vec();
+        assert_eq!(*seen.lock().unwrap(), [Some(name), None]);
+        assert_eq!(client_hello_extension(server.ssl(), 0), None, "it is over");
     }
 
     #[test]
@@ -315,7 +470,9 @@ mod tests {
         let mut ssl = session();
         add_host(ssl.param_mut(), "a.example").unwrap();
         add_host(ssl.param_mut(), "b.example").unwrap();
-        assert!(add_host(ssl.param_mut(), "b\0.example").is_err());
+        for other in ["", ".", ".example", "\0", "b.example\0", "b\0.example"] {
+            assert!(add_host(ssl.param_mut(), other).is_err(), "{other:?}");
+        }
     }
 
     /// One direction of a connection in memory; the other swallows what is written.

@@ -37,12 +37,15 @@ impl Alarm {
         deadlines: &Deadlines,
         now: Instant,
     ) -> Poll<Deadline> {
-        if let Some(kind) = deadlines.expired(now) {
+        let Some(next) = deadlines.next() else {
+            return Poll::Pending;
+        };
+        if next <= now
+            && let Some(kind) = deadlines.expired(now)
+        {
             return Poll::Ready(kind);
         }
-        if let Some(next) = deadlines.next() {
-            self.arm(cx, next, now);
-        }
+        self.arm(cx, next, now);
         Poll::Pending
     }
 
@@ -88,6 +91,10 @@ mod tests {
     use std::future::poll_fn;
     use std::time::Duration;
 
+    const HEAD: Deadline = Deadline::new(0);
+    const PROGRESS: Deadline = Deadline::new(1);
+    const TOTAL: Deadline = Deadline::new(2);
+
     async fn wait(alarm: &mut Alarm, deadlines: &Deadlines) -> Deadline {
         poll_fn(|cx| alarm.poll_expired(cx, deadlines, Instant::now())).await
     }
@@ -97,8 +104,8 @@ mod tests {
         let start = Instant::now();
         let mut alarm = Alarm::new();
         let mut deadlines = Deadlines::default();
-        deadlines.set(Deadline::Head, Some(start + Duration::from_secs(5)));
-        assert_eq!(wait(&mut alarm, &deadlines).await, Deadline::Head);
+        deadlines.set(HEAD, Some(start + Duration::from_secs(5)));
+        assert_eq!(wait(&mut alarm, &deadlines).await, HEAD);
         assert_eq!(start.elapsed().as_secs(), 5);
     }
 
@@ -107,11 +114,11 @@ mod tests {
         let start = Instant::now();
         let mut alarm = Alarm::new();
         let mut deadlines = Deadlines::default();
-        deadlines.set(Deadline::Progress, Some(start + Duration::from_secs(1)));
+        deadlines.set(PROGRESS, Some(start + Duration::from_secs(1)));
         let early = poll_fn(|cx| Poll::Ready(alarm.poll_expired(cx, &deadlines, Instant::now())));
         assert!(early.await.is_pending());
-        deadlines.set(Deadline::Progress, Some(start + Duration::from_secs(9)));
-        assert_eq!(wait(&mut alarm, &deadlines).await, Deadline::Progress);
+        deadlines.set(PROGRESS, Some(start + Duration::from_secs(9)));
+        assert_eq!(wait(&mut alarm, &deadlines).await, PROGRESS);
         assert_eq!(start.elapsed().as_secs(), 9);
     }
 
@@ -120,11 +127,11 @@ mod tests {
         let start = Instant::now();
         let mut alarm = Alarm::new();
         let mut deadlines = Deadlines::default();
-        deadlines.set(Deadline::Total, Some(start + Duration::from_secs(60)));
+        deadlines.set(TOTAL, Some(start + Duration::from_secs(60)));
         let early = poll_fn(|cx| Poll::Ready(alarm.poll_expired(cx, &deadlines, Instant::now())));
         assert!(early.await.is_pending());
-        deadlines.set(Deadline::Head, Some(start + Duration::from_secs(2)));
-        assert_eq!(wait(&mut alarm, &deadlines).await, Deadline::Head);
+        deadlines.set(HEAD, Some(start + Duration::from_secs(2)));
+        assert_eq!(wait(&mut alarm, &deadlines).await, HEAD);
         assert_eq!(start.elapsed().as_secs(), 2);
     }
 

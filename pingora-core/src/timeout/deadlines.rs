@@ -1,39 +1,41 @@
 use tokio::time::Instant;
 
-/// What runs out when a deadline passes.
+/// A kind of deadline: a number that its owner gives a meaning.
+///
+/// Whoever watches deadlines names its kinds as constants and keeps what each one means (which error,
+/// whose fault) beside them; this module only compares instants.
+///
+/// ```
+/// use pingora_core::timeout::Deadline;
+///
+/// const HEAD: Deadline = Deadline::new(0);
+/// const BODY: Deadline = Deadline::new(1);
+/// assert_ne!(HEAD, BODY);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deadline {
-    /// The time in which a message head has to arrive whole.
-    Head,
-    /// The time a connection may stay idle between two requests.
-    KeepAlive,
-    /// The time between two reads from the downstream.
-    DownstreamRead,
-    /// The time in which the downstream has to take something off its queue.
-    DownstreamWrite,
-    /// The time between two reads from the upstream.
-    UpstreamRead,
-    /// The time in which the upstream has to take something off its queue.
-    UpstreamWrite,
-    /// The time in which a byte has to move in any direction at all.
-    Progress,
-    /// The time for the whole request.
-    Total,
-    /// Not a limit: the instant at which something that was put off goes on.
-    Resume,
-}
+pub struct Deadline(u8);
 
-const KINDS: [Deadline; 9] = [
-    Deadline::Head,
-    Deadline::KeepAlive,
-    Deadline::DownstreamRead,
-    Deadline::DownstreamWrite,
-    Deadline::UpstreamRead,
-    Deadline::UpstreamWrite,
-    Deadline::Progress,
-    Deadline::Total,
-    Deadline::Resume,
-];
+impl Deadline {
+    /// How many kinds one set of [`Deadlines`] tells apart.
+    pub const KINDS: usize = 8;
+
+    /// The kind with this number.
+    ///
+    /// # Panics
+    /// Where the number is not below [`Deadline::KINDS`]: in a constant, at compile time.
+    pub const fn new(number: u8) -> Self {
+        assert!(
+            (number as usize) < Self::KINDS,
+            "there are not so many kinds"
+        );
+        Deadline(number)
+    }
+
+    /// The number of this kind.
+    pub const fn number(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// Absolute deadlines by kind. Pure: it is told the time and never asks for it.
 ///
@@ -43,29 +45,29 @@ const KINDS: [Deadline; 9] = [
 /// use tokio::time::Instant;
 ///
 /// let now = Instant::now();
+/// const HEAD: Deadline = Deadline::new(0);
 /// let mut deadlines = Deadlines::default();
-/// deadlines.set(Deadline::Head, Some(now + Duration::from_secs(5)));
+/// deadlines.set(HEAD, Some(now + Duration::from_secs(5)));
 /// assert_eq!(deadlines.expired(now), None);
-/// assert_eq!(deadlines.expired(now + Duration::from_secs(5)), Some(Deadline::Head));
+/// assert_eq!(deadlines.expired(now + Duration::from_secs(5)), Some(HEAD));
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Deadlines {
-    at: [Option<Instant>; KINDS.len()],
+    at: [Option<Instant>; Deadline::KINDS],
 }
 
 impl Deadlines {
     /// Sets, moves or (with `None`) lifts the deadline of this kind.
     #[inline]
     pub fn set(&mut self, kind: Deadline, at: Option<Instant>) {
-        // The discriminants are the positions in `KINDS`; a test holds this.
-        if let Some(slot) = self.at.get_mut(kind as usize) {
+        if let Some(slot) = self.at.get_mut(kind.number()) {
             *slot = at;
         }
     }
 
     /// When the deadline of this kind is, if there is one.
     pub fn get(&self, kind: Deadline) -> Option<Instant> {
-        self.at.get(kind as usize).copied().flatten()
+        self.at.get(kind.number()).copied().flatten()
     }
 
     /// The earliest of all deadlines.
@@ -77,15 +79,14 @@ impl Deadlines {
     /// A deadline that has passed at `now`; the earliest where there are several.
     #[inline]
     pub fn expired(&self, now: Instant) -> Option<Deadline> {
-        let passed = |(kind, at): (&Deadline, &Option<Instant>)| {
-            at.filter(|at| *at <= now).map(|at| (at, *kind))
+        let passed = |(number, at): (u8, &Option<Instant>)| {
+            at.filter(|at| *at <= now).map(|at| (at, Deadline(number)))
         };
-        KINDS
-            .iter()
+        (0..)
             .zip(&self.at)
             .filter_map(passed)
             .min_by_key(|(at, _)| *at)
-            .map(|(_, k)| k)
+            .map(|(_, kind)| kind)
     }
 
     /// Lifts all deadlines.
@@ -99,6 +100,10 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    const HEAD: Deadline = Deadline::new(0);
+    const PROGRESS: Deadline = Deadline::new(1);
+    const TOTAL: Deadline = Deadline::new(2);
+
     fn second(n: u64) -> Duration {
         Duration::from_secs(n)
     }
@@ -106,13 +111,14 @@ mod tests {
     #[test]
     fn every_kind_has_its_own_slot() {
         let now = Instant::now();
-        for (position, kind) in KINDS.iter().enumerate() {
-            assert_eq!(*kind as usize, position);
+        for number in 0..Deadline::KINDS as u8 {
+            let kind = Deadline::new(number);
+            assert_eq!(kind.number(), usize::from(number));
             let mut deadlines = Deadlines::default();
-            deadlines.set(*kind, Some(now));
-            assert_eq!(deadlines.expired(now), Some(*kind));
-            assert_eq!(deadlines.get(*kind), Some(now));
-            deadlines.set(*kind, None);
+            deadlines.set(kind, Some(now));
+            assert_eq!(deadlines.expired(now), Some(kind));
+            assert_eq!(deadlines.get(kind), Some(now));
+            deadlines.set(kind, None);
             assert_eq!(deadlines.next(), None);
         }
     }
@@ -121,22 +127,22 @@ mod tests {
     fn the_earliest_is_told_first() {
         let now = Instant::now();
         let mut deadlines = Deadlines::default();
-        deadlines.set(Deadline::Total, Some(now + second(1)));
-        deadlines.set(Deadline::Head, Some(now + second(2)));
+        deadlines.set(TOTAL, Some(now + second(1)));
+        deadlines.set(HEAD, Some(now + second(2)));
         assert_eq!(deadlines.next(), Some(now + second(1)));
-        assert_eq!(deadlines.expired(now + second(3)), Some(Deadline::Total));
+        assert_eq!(deadlines.expired(now + second(3)), Some(TOTAL));
     }
 
     #[test]
     fn a_deadline_passes_at_its_instant_and_not_before() {
         let now = Instant::now();
         let mut deadlines = Deadlines::default();
-        deadlines.set(Deadline::Progress, Some(now + second(1)));
+        deadlines.set(PROGRESS, Some(now + second(1)));
         assert_eq!(
             deadlines.expired(now + second(1) - Duration::from_nanos(1)),
             None
         );
-        assert_eq!(deadlines.expired(now + second(1)), Some(Deadline::Progress));
+        assert_eq!(deadlines.expired(now + second(1)), Some(PROGRESS));
         deadlines.clear();
         assert_eq!(deadlines.expired(now + second(9)), None);
     }

@@ -1,3 +1,4 @@
 //! Where to connect to, and how.
 
+pub mod outcome;
 pub mod peer;

@@ -99,11 +99,12 @@ impl<'a> ContentLength<'a> {
         digits
     }
 
-    /// Whether `value` is written as [`digits`](Self::digits) is: a single number without leading
-    /// zeros.
+    /// Whether `value`, which was read last, is written as [`digits`](Self::digits) is: a single number
+    /// without leading zeros.
     #[inline]
     pub fn is_written_as(&self, value: &[u8]) -> bool {
-        self.digits() == value
+        // An element of a list is shorter than the list.
+        self.given.len() == value.len() && !matches!(self.given, [b'0', _, ..])
     }
 }
 

@@ -384,7 +384,7 @@ mod tests {
                 .split_whitespace()
                 .map(|line| {
                     let at = line[1..].find('=').unwrap() + 1;
-                    (&line[..at], line[at + 1..].as_bytes())
+                    (&line[..at], &line.as_bytes()[at + 1..])
                 })
                 .collect();
             assert_eq!(judge(Section::Request, &pairs), *expected, "{lines}");

@@ -1,11 +1,12 @@
 use super::tcp::CONNECT_TIMEOUT;
-use super::{BackendSummary, HealthCheck, HealthObserveCallback};
+use super::{BackendSummary, HealthCheck, HealthObserveCallback, longer_than};
 use crate::Backend;
 use async_trait::async_trait;
 use http::header::HOST;
 use pingora_core::connectors::http::Connector as HttpConnector;
 use pingora_core::connectors::http::custom::Connector;
 use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::protocols::http::custom::ClientSessionCustom;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -56,6 +57,17 @@ impl HttpHealthCheck<()> {
     }
 }
 
+/// The name in a Host field, without port and brackets: TLS knows neither.
+fn name_of(host: &str) -> &str {
+    if let Some(address) = host.strip_prefix('[') {
+        return address.split_once(']').map_or(host, |(address, _)| address);
+    }
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
 impl<C: Connector> HttpHealthCheck<C> {
     /// [`HttpHealthCheck::new`] with a connector that has a protocol of the user's own.
     pub fn new_custom(host: &str, tls: bool, custom: HttpConnector<C>) -> Self {
@@ -67,7 +79,7 @@ impl<C: Connector> HttpHealthCheck<C> {
         if let Err(e) = req.insert_header(HOST, host) {
             log::error!("a health check without a Host field: {host:?} can't be one: {e}");
         }
-        let sni = if tls { host.to_string() } else { String::new() };
+        let sni = if tls { name_of(host) } else { "" }.to_string();
         // The address stands for the backend's, whose place it takes.
         let mut peer_template = HttpPeer::new("0.0.0.0:1", tls, sni);
         peer_template.options.connection_timeout = Some(CONNECT_TIMEOUT);
@@ -110,7 +122,7 @@ impl<C: Connector> HttpHealthCheck<C> {
     }
 
     async fn ask(&self, peer: &HttpPeer, mut session: HttpSession<C::Session>) -> Result<()> {
-        let limit = peer.options.read_timeout;
+        let limit = peer.options.read_limit();
         session.set_read_timeout(limit);
         session.set_write_timeout(peer.options.write_timeout.or(limit));
         within(limit, exchange(&self.req, &mut session)).await?;
@@ -145,7 +157,10 @@ impl<C: Connector> HttpHealthCheck<C> {
 }
 
 /// Sends the request and reads up to the head of the answer proper.
-async fn exchange<S>(req: &RequestHeader, session: &mut HttpSession<S>) -> Result<()> {
+async fn exchange<S: ClientSessionCustom>(
+    req: &RequestHeader,
+    session: &mut HttpSession<S>,
+) -> Result<()> {
     session.write_request_header(Box::new(req.clone())).await?;
     session.finish_request_body().await?;
     loop {
@@ -159,7 +174,7 @@ async fn exchange<S>(req: &RequestHeader, session: &mut HttpSession<S>) -> Resul
     }
 }
 
-async fn drain<S>(session: &mut HttpSession<S>) -> Result<()> {
+async fn drain<S: ClientSessionCustom>(session: &mut HttpSession<S>) -> Result<()> {
     while session.read_response_body().await?.is_some() {}
     Ok(())
 }
@@ -212,6 +227,17 @@ impl<C: Connector> HealthCheck for HttpHealthCheck<C> {
             self.consecutive_failure
         }
     }
+
+    fn timeout(&self) -> Option<Duration> {
+        let options = &self.peer_template.options;
+        // Asked and drained, and all of that twice where a kept connection turns out to be closed.
+        let answer = options.read_timeout.map(|limit| limit.saturating_mul(2));
+        longer_than([
+            options.connection_timeout,
+            options.total_connection_timeout,
+            answer,
+        ])
+    }
 }
 
 impl<C: Connector> fmt::Debug for HttpHealthCheck<C> {
@@ -222,5 +248,25 @@ impl<C: Connector> fmt::Debug for HttpHealthCheck<C> {
             .field("peer_template", &self.peer_template.to_string())
             .field("reuse_connection", &self.reuse_connection)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_of;
+
+    #[test]
+    fn a_name_for_tls_has_neither_port_nor_brackets() {
+        for (host, name) in [
+            ("one.example", "one.example"),
+            ("one.example:8443", "one.example"),
+            ("10.0.0.1:80", "10.0.0.1"),
+            ("[::1]", "::1"),
+            ("[::1]:443", "::1"),
+            ("one.example:http", "one.example:http"),
+            ("", ""),
+        ] {
+            assert_eq!(name_of(host), name);
+        }
     }
 }

@@ -1,4 +1,4 @@
-use super::{HealthCheck, HealthObserveCallback};
+use super::{HealthCheck, HealthObserveCallback, longer_than};
 use crate::Backend;
 use async_trait::async_trait;
 use pingora_core::connectors::TransportConnector;
@@ -85,6 +85,11 @@ impl HealthCheck for TcpHealthCheck {
         } else {
             self.consecutive_failure
         }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let options = &self.peer_template.options;
+        longer_than([options.connection_timeout, options.total_connection_timeout])
     }
 }
 

@@ -1,12 +1,28 @@
 //! The one engine: carries an exchange between any two halves, in a single task.
 //!
-//! [`state::Exchange`] is the pure part: what is open, what may be read, when it is over.
-//! [`turn::Turn`] waits on both halves at once and tells what happened next; [`splice::Relay`] moves
-//! what nobody wants to see. What the phases make of it all is in [`crate::exchange`].
+//! [`Exchange`] is the pure part: what is open, what may be read, when it is over. [`Turn`] waits on
+//! both halves at once and tells what happened next; a body that nobody wants to see moves by
+//! `splice(2)` on the way. [`drive`] is the loop around them, and a [`Handler`] says what each event
+//! means: requests to an upstream and sub-requests are two of them, in [`crate::flow`].
+//!
+//! The engine is open: a protocol of one's own, whose sessions implement
+//! [`DownstreamHalf`](pingora_core::protocols::http::exchange::DownstreamHalf) and
+//! [`UpstreamHalf`](pingora_core::protocols::http::exchange::UpstreamHalf), is driven by it with a
+//! handler of one's own. `tests/tests/tcp_relay.rs` does so for plain TCP.
+//!
+//! # Bounds
+//! A half is not read while the other has 64 KiB queued; each direction holds one pipe at most, and
+//! only while there is something in it. After 32 events or 256 KiB other tasks get their turn.
 
-pub(crate) mod splice;
-pub(crate) mod state;
-pub(crate) mod turn;
+pub mod deadline;
+mod drive;
+mod splice;
+mod state;
+mod turn;
+
+pub use drive::{Flow, Handler, drive};
+pub use state::{Client, Exchange, OnFailure, RequestFlow, ResponseFlow};
+pub use turn::{Failure, Limits, Turn};
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,18 @@
 //! What is open in an exchange. Pure: it is told what happened and answers what to do.
 
+/// The client's side as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// It sends, or waits for the response.
+    Present,
+    /// It has left, and the response is read on for somebody else: nothing is read from the client,
+    /// and nothing that is queued for it keeps the upstream waiting.
+    Gone,
+}
+
 /// The direction from the client to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RequestFlow {
+pub enum RequestFlow {
     /// More of the body is to come.
     Open,
     /// Its end was passed on.
@@ -13,7 +23,7 @@ pub(crate) enum RequestFlow {
 
 /// The direction from the server to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ResponseFlow {
+pub enum ResponseFlow {
     /// No final head was seen yet.
     Head,
     /// The final head was passed on; more is to come.
@@ -24,7 +34,7 @@ pub(crate) enum ResponseFlow {
 
 /// What happens to an exchange when something fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnFailure {
+pub enum OnFailure {
     /// Go on: the other direction may still say something useful.
     GoOn,
     /// End the exchange with this error.
@@ -37,41 +47,93 @@ pub(crate) enum OnFailure {
 ///   request:   Open ──end──▶ Ended          response:  Head ──final──▶ Body ──end──▶ Ended
 ///                └─unwritable─▶ Refused                  └───────── end (no body) ─────▲
 ///
+///   client:    Present ──left──▶ Gone
+///
 ///   finished:  the response ended, and in a tunnel the request as well
 /// ```
+///
+/// What comes in: `request_wanted`, `request_ended`, `head_passed_on`, `response_ended`,
+/// `became_tunnel`, `upstream_unwritable`, `client_left`. What is asked: `wants_body`,
+/// `wants_response`, `watches_client`, `serves_client`, `finished`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Exchange {
-    pub(crate) request: RequestFlow,
-    pub(crate) response: ResponseFlow,
-    pub(crate) tunnel: bool,
+pub struct Exchange {
+    /// The direction from the client to the server.
+    pub request: RequestFlow,
+    /// The direction from the server to the client.
+    pub response: ResponseFlow,
+    /// The client's side as a whole.
+    pub client: Client,
+    /// Both directions are raw bytes.
+    pub tunnel: bool,
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Exchange::new()
+    }
 }
 
 impl Exchange {
-    pub(crate) fn new() -> Self {
+    /// Between a client that sends a request and an upstream that takes it.
+    pub fn new() -> Self {
         Exchange {
             request: RequestFlow::Open,
             response: ResponseFlow::Head,
+            client: Client::Present,
             tunnel: false,
         }
     }
 
+    /// Between a client and a source that answers without being sent the request's body: a store, or
+    /// a sub-request that has not asked for it.
+    pub fn without_request() -> Self {
+        Exchange {
+            request: RequestFlow::Ended,
+            ..Exchange::new()
+        }
+    }
+
+    /// The source asks for the request's body after all.
+    pub fn request_wanted(&mut self) {
+        if self.request == RequestFlow::Ended {
+            self.request = RequestFlow::Open;
+        }
+    }
+
+    /// The client has left, and the response is read on for somebody else. There is nobody to read a
+    /// request from any more.
+    pub fn client_left(&mut self) {
+        self.client = Client::Gone;
+        if self.request == RequestFlow::Open {
+            self.request = RequestFlow::Refused;
+        }
+    }
+
+    /// Whether there is a client to write to.
+    pub fn serves_client(&self) -> bool {
+        self.client == Client::Present
+    }
+
     /// Whether more of the request's body is to be read.
-    pub(crate) fn wants_body(&self) -> bool {
+    pub fn wants_body(&self) -> bool {
         self.request == RequestFlow::Open && (self.tunnel || self.response != ResponseFlow::Ended)
     }
 
     /// Whether more of the response is to be read.
-    pub(crate) fn wants_response(&self) -> bool {
+    pub fn wants_response(&self) -> bool {
         self.response != ResponseFlow::Ended
     }
 
     /// Whether a client that has nothing more to send is watched for leaving.
-    pub(crate) fn watches_client(&self) -> bool {
-        self.request != RequestFlow::Open && self.response != ResponseFlow::Ended && !self.tunnel
+    pub fn watches_client(&self) -> bool {
+        self.request != RequestFlow::Open
+            && self.response != ResponseFlow::Ended
+            && self.serves_client()
+            && !self.tunnel
     }
 
     /// Whether nothing more is to be read on either side.
-    pub(crate) fn finished(&self) -> bool {
+    pub fn finished(&self) -> bool {
         match self.response {
             ResponseFlow::Ended if self.tunnel => self.request != RequestFlow::Open,
             ResponseFlow::Ended => true,
@@ -79,13 +141,15 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn request_ended(&mut self) {
+    /// The end of the request was passed on.
+    pub fn request_ended(&mut self) {
         if self.request == RequestFlow::Open {
             self.request = RequestFlow::Ended;
         }
     }
 
-    pub(crate) fn head_passed_on(&mut self, end: bool) {
+    /// The final head was passed on; `end`: there is no body.
+    pub fn head_passed_on(&mut self, end: bool) {
         self.response = if end {
             ResponseFlow::Ended
         } else {
@@ -93,12 +157,13 @@ impl Exchange {
         };
     }
 
-    pub(crate) fn response_ended(&mut self) {
+    /// The end of the response was passed on.
+    pub fn response_ended(&mut self) {
         self.response = ResponseFlow::Ended;
     }
 
     /// The response switched protocols: both directions are open, whatever was before.
-    pub(crate) fn became_tunnel(&mut self) {
+    pub fn became_tunnel(&mut self) {
         self.tunnel = true;
         self.request = RequestFlow::Open;
         self.response = ResponseFlow::Body;
@@ -106,7 +171,7 @@ impl Exchange {
 
     /// The server takes no more of the request. An answer that it gave before may still arrive: an
     /// early 413 followed by a reset is to be delivered. In a tunnel there are no answers.
-    pub(crate) fn upstream_unwritable(&mut self) -> OnFailure {
+    pub fn upstream_unwritable(&mut self) -> OnFailure {
         match (self.tunnel, self.response) {
             (true, _) => OnFailure::End,
             (false, _) => {
@@ -132,6 +197,29 @@ mod tests {
         assert!(exchange.wants_response() && !exchange.finished());
         exchange.response_ended();
         assert!(exchange.finished() && !exchange.watches_client() && !exchange.wants_response());
+    }
+
+    #[test]
+    fn a_response_is_read_on_after_its_client_has_left() {
+        let mut exchange = Exchange::new();
+        exchange.client_left();
+        assert!(!exchange.wants_body() && !exchange.watches_client());
+        assert!(exchange.wants_response() && !exchange.serves_client());
+        exchange.head_passed_on(false);
+        exchange.response_ended();
+        assert!(exchange.finished());
+    }
+
+    #[test]
+    fn a_source_that_takes_no_request_may_ask_for_it_later() {
+        let mut exchange = Exchange::without_request();
+        assert!(!exchange.wants_body() && exchange.watches_client());
+        exchange.request_wanted();
+        assert!(exchange.wants_body() && !exchange.watches_client());
+        let mut exchange = Exchange::new();
+        exchange.client_left();
+        exchange.request_wanted();
+        assert!(!exchange.wants_body(), "there is nobody to read it from");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Waiting on both halves of an exchange at once.
 
+use super::deadline::{
+    DOWNSTREAM_READ, DOWNSTREAM_WRITE, PROGRESS, RESUME, TUNNEL_IDLE, UPSTREAM_READ, UPSTREAM_WRITE,
+};
 use super::splice::{Relay, Relayed};
 use super::state::{Exchange, RequestFlow, ResponseFlow};
 use bytes::Bytes;
@@ -24,9 +27,9 @@ pub(crate) const BYTES_PER_TURN: usize = 256 * 1024;
 /// otherwise wait for each other for ever.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
 /// A tunnel in which nothing moves for so long is closed.
-const TUNNEL_IDLE: Duration = Duration::from_secs(60 * 60);
+const TUNNEL_IDLE_LIMIT: Duration = Duration::from_secs(60 * 60);
 /// The same, once one side has closed its direction.
-const TUNNEL_HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
+const TUNNEL_HALF_CLOSED_LIMIT: Duration = Duration::from_secs(60);
 
 /// A filter that asks for a longer delay gets this one.
 const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -38,27 +41,40 @@ pub(crate) enum Event {
     Body(Option<Bytes>),
     /// A piece of the response.
     Task(HttpTask),
+    /// Nothing more of the response is there together with what is held back.
+    Held,
+    /// One side fails, or time is up.
+    Failed(Failure),
+    /// All is read, and all is written but for the last few bytes to the client.
+    Complete,
+}
+
+/// What stands in the way of an exchange.
+#[derive(Debug)]
+pub enum Failure {
     /// The request can't be read any further, or the client is gone.
     DownstreamFailed(BError),
     /// The client takes nothing more.
     DownstreamUnwritable(BError),
     /// The response can't be read any further.
     UpstreamFailed(BError),
-    /// The server takes nothing more.
+    /// The upstream takes nothing more; it may still answer.
     UpstreamUnwritable(BError),
-    /// A limit of time was reached.
+    /// A limit of time was reached; [`expired`](super::deadline::expired) has its error.
     Expired(Deadline),
-    /// All is read, and all is written but for the last few bytes to the client.
-    Complete,
 }
 
 /// How long each direction may stand still; `None`: for ever.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Limits {
-    pub(crate) downstream_read: Option<Duration>,
-    pub(crate) downstream_write: Option<Duration>,
-    pub(crate) upstream_read: Option<Duration>,
-    pub(crate) upstream_write: Option<Duration>,
+pub struct Limits {
+    /// Between two reads from the client.
+    pub downstream_read: Option<Duration>,
+    /// Until the client takes something off its queue.
+    pub downstream_write: Option<Duration>,
+    /// Between two reads from the upstream.
+    pub upstream_read: Option<Duration>,
+    /// Until the upstream takes something off its queue.
+    pub upstream_write: Option<Duration>,
 }
 
 /// The waiting part of an exchange, from event to event.
@@ -67,24 +83,29 @@ pub(crate) struct Limits {
 /// where the other half has room. Pieces of a response that are in memory already are handed out
 /// ahead of any write, so that what arrived together leaves together.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub struct Turn {
     limits: Limits,
     deadlines: Deadlines,
     /// The request's body, as far as nobody wants to see it.
-    pub(crate) request: Relay,
+    request: Relay,
     /// The response's body, likewise.
-    pub(crate) response: Relay,
+    response: Relay,
     /// What has moved since the clock was last read, one bit per kind of deadline.
     moved: u32,
     /// The response is not read before this instant: a body filter asked for a delay.
     resume_at: Option<Instant>,
+    /// The head of the response waits for what comes together with it.
+    holds_back: bool,
     /// The side that is asked first, alternating so that neither starves the other.
     downstream_first: bool,
     events: u32,
     bytes: usize,
+    /// Deadlines besides that of the server have been set, and have to be lifted.
+    is_watched: bool,
     /// Since when the server keeps queued bytes waiting.
     blocked_since: Option<Instant>,
-    pub(crate) write_pending: Duration,
+    /// How long the server has kept queued bytes waiting.
+    write_pending: Duration,
 }
 
 impl Turn {
@@ -96,32 +117,61 @@ impl Turn {
             response: Relay::default(),
             moved: u32::MAX,
             resume_at: None,
+            holds_back: false,
             downstream_first: false,
             events: 0,
             bytes: 0,
+            is_watched: false,
             blocked_since: None,
             write_pending: Duration::ZERO,
         }
     }
 
     /// Keeps the rest of the response waiting.
-    pub(crate) fn delay_response(&mut self, delay: Duration) {
+    pub fn delay_response(&mut self, delay: Duration) {
         // Beyond the end of time there is nothing to wait for: the limits end the exchange.
         self.resume_at = Instant::now().checked_add(delay.min(LONGEST_DELAY));
     }
 
     /// The time in which the client has to take something, from now on.
-    pub(crate) fn limit_downstream_write(&mut self, limit: Option<Duration>) {
+    pub fn limit_downstream_write(&mut self, limit: Option<Duration>) {
         self.limits.downstream_write = limit;
     }
 
+    /// How long the server may be silent, from now on.
+    pub fn limit_upstream_read(&mut self, limit: Option<Duration>) {
+        self.limits.upstream_read = limit;
+    }
+
+    /// Writes nothing before the next piece of the response was handed out, or, if none is there yet,
+    /// [`Handler::on_held`](super::Handler::on_held) was called.
+    pub fn hold_back(&mut self) {
+        self.holds_back = true;
+    }
+
+    /// Says whether nobody wants to see the pieces of the request's body: they may move by
+    /// `splice(2)` then, and no event tells of them.
+    pub fn set_request_unseen(&mut self, unseen: bool) {
+        self.request.set_unseen(unseen);
+    }
+
+    /// The same for the response's body.
+    pub fn set_response_unseen(&mut self, unseen: bool) {
+        self.response.set_unseen(unseen);
+    }
+
+    /// How long the server has kept queued bytes waiting, since this was last asked.
+    pub fn take_write_pending(&mut self) -> Duration {
+        std::mem::take(&mut self.write_pending)
+    }
+
     /// Counts bytes that were handed on, for fairness towards other tasks.
-    pub(crate) fn count_bytes(&mut self, bytes: usize) {
+    pub fn count_bytes(&mut self, bytes: usize) {
         self.bytes += bytes;
     }
 
     fn mark_moved(&mut self, kind: Deadline) {
-        self.moved |= 1 << kind as u32 | 1 << Deadline::Progress as u32;
+        self.moved |= bit(kind) | bit(PROGRESS) | bit(TUNNEL_IDLE);
     }
 
     /// The next event. Cancel-safe: its state is in the halves, and in `self`.
@@ -153,12 +203,16 @@ impl Turn {
         up: &mut U,
     ) -> Poll<Event> {
         let delayed = self.resume_at.is_some();
+        let serves = exchange.serves_client();
         if exchange.finished()
             && !exchange.tunnel
-            && !up.wants_flush()
-            && self.leaves_last_words(down)
+            && !writes_up(exchange, up)
+            && (!serves || self.leaves_last_words(down))
         {
             return Poll::Ready(Event::Complete);
+        }
+        if self.holds_back {
+            return self.poll_held(cx, exchange, down, up);
         }
         if !delayed && self.reads_response(exchange, down) && up.has_input() {
             let event = self.poll_task(cx, up);
@@ -166,10 +220,11 @@ impl Turn {
                 return event;
             }
         }
-        if let Poll::Ready(failed) = self.poll_writes(cx, down, up) {
+        if let Poll::Ready(failed) = self.poll_writes(cx, exchange, down, up) {
             return Poll::Ready(failed);
         }
-        if exchange.finished() && !down.wants_flush() && !(exchange.tunnel && up.wants_flush()) {
+        let written = !serves || !down.wants_flush();
+        if exchange.finished() && written && !(exchange.tunnel && writes_up(exchange, up)) {
             return Poll::Ready(Event::Complete);
         }
         self.downstream_first = !self.downstream_first;
@@ -186,28 +241,47 @@ impl Turn {
         self.poll_time(cx, exchange, down, up)
     }
 
-    fn poll_writes<D: DownstreamHalf, U: UpstreamHalf>(
+    /// What comes together with the head of the response; if nothing does, the head has to leave.
+    fn poll_held<D: DownstreamHalf, U: UpstreamHalf>(
         &mut self,
         cx: &mut Context<'_>,
+        exchange: &Exchange,
         down: &mut D,
         up: &mut U,
     ) -> Poll<Event> {
-        if down.wants_flush() {
+        self.holds_back = false;
+        if self.resume_at.is_none()
+            && self.reads_response(exchange, down)
+            && let Poll::Ready(event) = self.poll_task(cx, up)
+        {
+            return Poll::Ready(event);
+        }
+        Poll::Ready(Event::Held)
+    }
+
+    fn poll_writes<D: DownstreamHalf, U: UpstreamHalf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        down: &mut D,
+        up: &mut U,
+    ) -> Poll<Event> {
+        if down.wants_flush() && exchange.serves_client() {
             let before = down.queued();
             if let Poll::Ready(Err(error)) = down.poll_flush(cx) {
-                return Poll::Ready(Event::DownstreamUnwritable(error));
+                return Poll::Ready(Event::Failed(Failure::DownstreamUnwritable(error)));
             }
             if down.queued() < before {
-                self.mark_moved(Deadline::DownstreamWrite);
+                self.mark_moved(DOWNSTREAM_WRITE);
             }
         }
-        if up.wants_flush() {
+        if writes_up(exchange, up) {
             let before = up.queued();
             if let Poll::Ready(Err(error)) = up.poll_flush(cx) {
-                return Poll::Ready(Event::UpstreamUnwritable(error));
+                return Poll::Ready(Event::Failed(Failure::UpstreamUnwritable(error)));
             }
             if up.queued() < before {
-                self.mark_moved(Deadline::UpstreamWrite);
+                self.mark_moved(UPSTREAM_WRITE);
             }
         }
         Poll::Pending
@@ -215,10 +289,9 @@ impl Turn {
 
     /// Whether the response may be read from: there is room for more of it.
     fn reads_response<D: DownstreamHalf>(&self, exchange: &Exchange, down: &D) -> bool {
-        exchange.wants_response()
-            && down.queued() < QUEUE_MARK
-            && !down.is_stalled()
-            && !self.response.is_blocked()
+        let has_room =
+            || down.queued() < QUEUE_MARK && !down.is_stalled() && !self.response.is_blocked();
+        exchange.wants_response() && (!exchange.serves_client() || has_room())
     }
 
     /// Whether what is still queued is little enough to be written by whoever ended the exchange:
@@ -239,18 +312,20 @@ impl Turn {
         down: &mut D,
         up: &mut U,
     ) -> Poll<Event> {
-        if self.response.is_open() {
+        if self.response.is_open() && exchange.serves_client() {
             let relayed = self
                 .response
                 .poll(cx, up.splice_source(), down.splice_sink());
-            self.count_relayed(self.response.received, Deadline::UpstreamRead);
-            self.count_relayed(self.response.sent, Deadline::DownstreamWrite);
+            self.count_relayed(self.response.received, UPSTREAM_READ);
+            self.count_relayed(self.response.sent, DOWNSTREAM_WRITE);
             match ready!(relayed) {
                 Relayed::Copy => {}
                 Relayed::Yield => return yielded(cx),
-                Relayed::SourceFailed(error) => return Poll::Ready(Event::UpstreamFailed(error)),
+                Relayed::SourceFailed(error) => {
+                    return Poll::Ready(Event::Failed(Failure::UpstreamFailed(error)));
+                }
                 Relayed::SinkFailed(error) => {
-                    return Poll::Ready(Event::DownstreamUnwritable(error));
+                    return Poll::Ready(Event::Failed(Failure::DownstreamUnwritable(error)));
                 }
             }
         }
@@ -262,9 +337,11 @@ impl Turn {
 
     fn poll_task<U: UpstreamHalf>(&mut self, cx: &mut Context<'_>, up: &mut U) -> Poll<Event> {
         up.poll_task(cx).map(|task| {
-            self.mark_moved(Deadline::UpstreamRead);
+            self.mark_moved(UPSTREAM_READ);
             match task {
-                Ok(HttpTask::Failed(error)) | Err(error) => Event::UpstreamFailed(error),
+                Ok(HttpTask::Failed(error)) | Err(error) => {
+                    Event::Failed(Failure::UpstreamFailed(error))
+                }
                 Ok(task) => {
                     if let HttpTask::Body(Some(data), _) | HttpTask::UpgradedBody(Some(data), _) =
                         &task
@@ -288,7 +365,9 @@ impl Turn {
             return self.poll_request(cx, exchange, down, up);
         }
         match exchange.watches_client() {
-            true => down.poll_gone(cx).map(Event::DownstreamFailed),
+            true => down
+                .poll_gone(cx)
+                .map(|error| Event::Failed(Failure::DownstreamFailed(error))),
             false => Poll::Pending,
         }
     }
@@ -304,27 +383,33 @@ impl Turn {
             let relayed = self
                 .request
                 .poll(cx, down.splice_source(), up.splice_sink());
-            self.count_relayed(self.request.received, Deadline::DownstreamRead);
-            self.count_relayed(self.request.sent, Deadline::UpstreamWrite);
+            self.count_relayed(self.request.received, DOWNSTREAM_READ);
+            self.count_relayed(self.request.sent, UPSTREAM_WRITE);
             match ready!(relayed) {
                 Relayed::Copy => {}
                 Relayed::Yield => return yielded(cx),
-                Relayed::SourceFailed(error) => return Poll::Ready(Event::DownstreamFailed(error)),
-                Relayed::SinkFailed(error) => return Poll::Ready(Event::UpstreamUnwritable(error)),
+                Relayed::SourceFailed(error) => {
+                    return Poll::Ready(Event::Failed(Failure::DownstreamFailed(error)));
+                }
+                Relayed::SinkFailed(error) => {
+                    return Poll::Ready(Event::Failed(Failure::UpstreamUnwritable(error)));
+                }
             }
         }
         if !self.reads_body(exchange, up) {
-            return Poll::Pending;
+            return down
+                .poll_given_up(cx)
+                .map(|error| Event::Failed(Failure::DownstreamFailed(error)));
         }
         down.poll_body(cx).map(|piece| {
-            self.mark_moved(Deadline::DownstreamRead);
+            self.mark_moved(DOWNSTREAM_READ);
             match piece {
                 Ok(piece) => {
                     self.request
                         .note_piece(piece.as_ref().map_or(0, Bytes::len));
                     Event::Body(piece)
                 }
-                Err(error) => Event::DownstreamFailed(error),
+                Err(error) => Event::Failed(Failure::DownstreamFailed(error)),
             }
         })
     }
@@ -337,7 +422,7 @@ impl Turn {
 
     /// Keeps, moves or lifts one deadline.
     fn watch(&mut self, kind: Deadline, active: bool, limit: Option<Duration>, now: Instant) {
-        let moved = self.moved & 1 << kind as u32 != 0;
+        let moved = self.moved & bit(kind) != 0;
         match limit.filter(|_| active) {
             None => self.deadlines.set(kind, None),
             Some(limit) if moved || self.deadlines.get(kind).is_none() => {
@@ -360,16 +445,12 @@ impl Turn {
             upstream_read,
             upstream_write,
         } = self.limits;
-        let down_blocked = down.wants_flush() || self.response.held() > 0;
-        let up_blocked = up.wants_flush() || self.request.held() > 0;
+        let down_blocked =
+            exchange.serves_client() && (down.wants_flush() || self.response.held() > 0);
+        let up_blocked = writes_up(exchange, up) || self.request.held() > 0;
         let permission = down.awaits_continue();
         let reads_body = self.reads_body(exchange, up) && !exchange.tunnel && !permission;
         let waits = down_blocked || up_blocked || exchange.tunnel || self.resume_at.is_some();
-        if !waits && self.blocked_since.is_none() && upstream_read.is_none() && !reads_body {
-            // The common case: nothing is limited, so the clock need not be read.
-            return Poll::Pending;
-        }
-        let now = Instant::now();
         // A server is not late as long as it waits for the rest of the request, unless it is asked
         // whether it wants that rest.
         let is_asked = exchange.response != ResponseFlow::Head
@@ -377,38 +458,55 @@ impl Turn {
             || permission;
         let reads_response =
             self.reads_response(exchange, down) && self.resume_at.is_none() && is_asked;
-        self.watch(Deadline::DownstreamRead, reads_body, downstream_read, now);
-        self.watch(
-            Deadline::DownstreamWrite,
-            down_blocked,
-            downstream_write,
-            now,
-        );
-        self.watch(Deadline::UpstreamRead, reads_response, upstream_read, now);
-        self.watch(Deadline::UpstreamWrite, up_blocked, upstream_write, now);
-        let progress = match (
-            exchange.tunnel,
-            exchange.finished() || !exchange.wants_response(),
-        ) {
-            (true, false) => TUNNEL_IDLE,
-            (true, true) => TUNNEL_HALF_CLOSED_IDLE,
-            (false, _) => PROGRESS_LIMIT,
+        if !waits && self.blocked_since.is_none() && !reads_body && !self.is_watched {
+            // The common case: nothing is waited for but the server.
+            return match upstream_read.filter(|_| reads_response) {
+                Some(limit) => self.poll_server(cx, down, limit),
+                // Nothing is limited, so the clock need not be read.
+                None => Poll::Pending,
+            };
+        }
+        self.is_watched = true;
+        let now = Instant::now();
+        self.watch(DOWNSTREAM_READ, reads_body, downstream_read, now);
+        self.watch(DOWNSTREAM_WRITE, down_blocked, downstream_write, now);
+        self.watch(UPSTREAM_READ, reads_response, upstream_read, now);
+        self.watch(UPSTREAM_WRITE, up_blocked, upstream_write, now);
+        let blocked = (down_blocked || up_blocked) && !exchange.tunnel;
+        self.watch(PROGRESS, blocked, Some(PROGRESS_LIMIT), now);
+        let idle = if exchange.wants_response() {
+            TUNNEL_IDLE_LIMIT
+        } else {
+            TUNNEL_HALF_CLOSED_LIMIT
         };
-        let watched = down_blocked || up_blocked || exchange.tunnel;
-        self.watch(Deadline::Progress, watched, Some(progress), now);
+        self.watch(TUNNEL_IDLE, exchange.tunnel, Some(idle), now);
         self.moved = 0;
         self.count_blocked(up_blocked, now);
-        self.deadlines.set(Deadline::Resume, self.resume_at);
+        self.deadlines.set(RESUME, self.resume_at);
         match down.poll_alarm(cx, &self.deadlines, now) {
             // The delay that a filter asked for is over.
-            Poll::Ready(Deadline::Resume) => {
+            Poll::Ready(RESUME) => {
                 self.resume_at = None;
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Poll::Ready(kind) => Poll::Ready(Event::Expired(kind)),
+            Poll::Ready(kind) => Poll::Ready(Event::Failed(Failure::Expired(kind))),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// The time of the server, where no other deadline was ever set in this exchange.
+    fn poll_server<D: DownstreamHalf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: &mut D,
+        limit: Duration,
+    ) -> Poll<Event> {
+        let now = Instant::now();
+        self.watch(UPSTREAM_READ, true, Some(limit), now);
+        self.moved = 0;
+        let expired = down.poll_alarm(cx, &self.deadlines, now);
+        expired.map(|kind| Event::Failed(Failure::Expired(kind)))
     }
 
     fn count_blocked(&mut self, blocked: bool, now: Instant) {
@@ -421,6 +519,16 @@ impl Turn {
             _ => {}
         }
     }
+}
+
+/// Whether something is to be written to the server. Not to one that has refused it: a half that
+/// does not forget what it could not write would fail again and again.
+fn writes_up<U: UpstreamHalf>(exchange: &Exchange, up: &U) -> bool {
+    exchange.request != RequestFlow::Refused && up.wants_flush()
+}
+
+fn bit(kind: Deadline) -> u32 {
+    1 << kind.number()
 }
 
 /// Lets other tasks have their turn.

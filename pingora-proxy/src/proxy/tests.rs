@@ -2,8 +2,10 @@
 
 mod bodies;
 mod failures;
+mod first_pieces;
 mod http2;
 mod messages;
+mod outcomes;
 mod phases;
 mod recorder;
 mod retries;

@@ -6,18 +6,12 @@
 
 use super::PreparedSubrequest;
 use crate::Session;
-use crate::engine::state::{Exchange, OnFailure, RequestFlow};
-use crate::engine::turn::{Event, Limits, Turn};
+use crate::flow::subrequest::{Input, Pipe};
 use bytes::Bytes;
-use http::{Method, StatusCode};
 use pingora_core::protocols::http::HttpTask;
-use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
-use pingora_core::protocols::http::subrequest::CallerHalf;
 use pingora_core::protocols::http::subrequest::server::SubrequestHandle;
-use pingora_core::timeout::Deadline;
-use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_error::{Error, Result};
 use std::fmt;
-use std::future::poll_fn;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
@@ -227,245 +221,13 @@ where
     state.join_handle = Some(tokio::spawn(subrequest.run()));
     let mut pipe = Pipe::new(session, subrequest_handle.into(), task_filter, state, input);
     match pipe.run().await {
-        Ok(()) => Ok(pipe.state),
+        Ok(()) => Ok(pipe.into_parts().0),
         Err((error, from_subreq)) => {
-            let Pipe {
-                mut state, caller, ..
-            } = pipe;
+            let (mut state, caller) = pipe.into_parts();
             if !from_subreq {
                 state.pipe_rx = Some(caller.into_response());
             }
             Err(PipeSubrequestError::new(error, from_subreq, state))
         }
     }
-}
-
-/// Where the body comes from.
-enum Input {
-    Preset(InputBody),
-    Parent,
-}
-
-/// An error, and whether it is the sub-request's.
-type Failed = (Box<Error>, bool);
-
-/// One pipe while it runs.
-struct Pipe<'a, F> {
-    session: &'a mut Session,
-    caller: CallerHalf,
-    filter: F,
-    state: PipeSubrequestState,
-    input: Input,
-    exchange: Exchange,
-    turn: Turn,
-    /// Whether the sub-request has not said yet if it wants its body.
-    undecided: bool,
-}
-
-/// What a turn of the pipe brings.
-enum Next {
-    /// The sub-request wants its body.
-    Wanted,
-    Event(Event),
-}
-
-impl<'a, F> Pipe<'a, F>
-where
-    F: FnMut(HttpTask) -> Result<Option<HttpTask>>,
-{
-    fn new(
-        session: &'a mut Session,
-        caller: CallerHalf,
-        filter: F,
-        state: PipeSubrequestState,
-        input: Input,
-    ) -> Self {
-        // Time-outs towards the upstream are the sub-request's own.
-        let limits = Limits {
-            downstream_read: session.get_read_timeout(),
-            downstream_write: session.get_write_timeout(),
-            ..Limits::default()
-        };
-        let mut exchange = Exchange::new();
-        // Nothing is read before it is wanted: the parent may still need its body for something else.
-        exchange.request = RequestFlow::Ended;
-        Pipe {
-            session,
-            caller,
-            filter,
-            state,
-            input,
-            exchange,
-            turn: Turn::new(limits),
-            undecided: true,
-        }
-    }
-
-    async fn run(&mut self) -> Result<(), Failed> {
-        loop {
-            match self.next().await {
-                Next::Wanted => self.begin_body().await?,
-                Next::Event(Event::Task(task)) => self.on_task(task).await?,
-                Next::Event(Event::Body(piece)) => self.on_body(piece).await?,
-                Next::Event(Event::Complete) => break,
-                Next::Event(other) => self.on_failure(other)?,
-            }
-        }
-        let written = self.session.write_downstream_proxy_tasks().await;
-        written.map(|_| ()).map_err(of_parent)
-    }
-
-    async fn next(&mut self) -> Next {
-        poll_fn(|cx| {
-            if self.undecided
-                && let std::task::Poll::Ready(wanted) = self.caller.poll_wanted(cx)
-            {
-                self.undecided = false;
-                if wanted {
-                    return std::task::Poll::Ready(Next::Wanted);
-                }
-            }
-            let down = &mut *self.session.downstream_session;
-            self.turn
-                .poll(cx, &self.exchange, down, &mut self.caller)
-                .map(Next::Event)
-        })
-        .await
-    }
-
-    async fn begin_body(&mut self) -> Result<(), Failed> {
-        if self.exchange.tunnel {
-            // What a tunnel carries is no body.
-            return Ok(());
-        }
-        match std::mem::replace(&mut self.input, Input::Parent) {
-            Input::Preset(body) => {
-                if let InputBody::Bytes(pieces) = body {
-                    for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
-                        self.caller.queue_body(piece).map_err(of_parent)?;
-                    }
-                }
-                self.caller.queue_end(None).map_err(of_parent)
-            }
-            Input::Parent => {
-                self.exchange.request = RequestFlow::Open;
-                self.session.downstream_modules_ctx.request_body_begins();
-                let read_before = self.session.get_retry_buffer();
-                if self.session.retry_buffer_truncated() {
-                    let context = "the body was read ahead of the sub-request, and is too long to \
-                                   be sent again";
-                    return Err(of_parent(Error::explain(ErrorType::InternalError, context)));
-                }
-                let done = self.session.downstream_session.body_done();
-                match read_before.is_some() || done {
-                    true => self.pass_body(read_before, done).await,
-                    false => Ok(()),
-                }
-            }
-        }
-    }
-
-    async fn on_body(&mut self, piece: Option<Bytes>) -> Result<(), Failed> {
-        let end = piece.is_none() || (!self.exchange.tunnel && self.session.is_body_done());
-        self.pass_body(piece, end).await
-    }
-
-    async fn pass_body(&mut self, mut piece: Option<Bytes>, end: bool) -> Result<(), Failed> {
-        if !self.exchange.tunnel {
-            let modules = &mut self.session.downstream_modules_ctx;
-            let filtered = modules.request_body_filter(&mut piece, end).await;
-            filtered.map_err(of_parent)?;
-            if let Some(saved) = &mut self.state.saved_body {
-                if let Some(piece) = &piece {
-                    saved.save_body_bytes(piece.clone());
-                }
-                if end {
-                    saved.set_body_complete();
-                }
-            }
-        }
-        if let Some(piece) = piece {
-            self.turn.count_bytes(piece.len());
-            self.caller.queue_body(piece).map_err(of_parent)?;
-        }
-        if end {
-            if let Some(trailers) = self.session.downstream_session.take_request_trailers() {
-                self.session.request_trailers = Some(trailers);
-            }
-            let trailers = self.session.request_trailers.as_deref();
-            self.caller.queue_end(trailers).map_err(of_parent)?;
-            self.exchange.request_ended();
-        }
-        Ok(())
-    }
-
-    async fn on_task(&mut self, task: HttpTask) -> Result<(), Failed> {
-        let end = task.is_end();
-        let mut switches = false;
-        if let HttpTask::Header(header, _) = &task {
-            let status = header.status;
-            let connects = self.session.req_header().method == Method::CONNECT;
-            switches = status == StatusCode::SWITCHING_PROTOCOLS || status.is_success() && connects;
-            self.state.header_received |= !status.is_informational() || switches;
-        }
-        if let Some(task) = (self.filter)(task).map_err(of_parent)? {
-            if let HttpTask::Body(Some(data), _) | HttpTask::UpgradedBody(Some(data), _) = &task {
-                self.turn.count_bytes(data.len());
-            }
-            let queued = self.session.queue_through_modules(task).await;
-            queued.map_err(of_parent)?;
-        }
-        if switches {
-            self.exchange.became_tunnel();
-            self.caller.become_tunnel();
-        }
-        if end {
-            self.exchange.response_ended();
-        } else if self.state.header_received && !self.exchange.tunnel {
-            self.exchange.head_passed_on(false);
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn on_failure(&mut self, event: Event) -> Result<(), Failed> {
-        match event {
-            // The sub-request reads no more of its body; it may still answer.
-            Event::UpstreamUnwritable(error) => match self.exchange.upstream_unwritable() {
-                OnFailure::End => Err((error, true)),
-                OnFailure::GoOn => Ok(()),
-            },
-            Event::UpstreamFailed(error) => Err((error, true)),
-            Event::DownstreamFailed(error) | Event::DownstreamUnwritable(error) => {
-                Err(of_parent(error))
-            }
-            Event::Expired(kind) => {
-                if matches!(kind, Deadline::DownstreamWrite | Deadline::Progress) {
-                    self.session.downstream_session.discard_queued();
-                }
-                Err(of_parent(expired(kind)))
-            }
-            Event::Task(_) | Event::Body(_) | Event::Complete => Ok(()),
-        }
-    }
-}
-
-fn of_parent(error: Box<Error>) -> Failed {
-    (error, false)
-}
-
-#[cold]
-fn expired(kind: Deadline) -> Box<Error> {
-    let (etype, what) = match kind {
-        Deadline::DownstreamRead => (ErrorType::ReadTimedout, "the client's body stalled"),
-        Deadline::DownstreamWrite => (
-            ErrorType::WriteTimedout,
-            "the client takes nothing of the response",
-        ),
-        _ => (
-            ErrorType::WriteTimedout,
-            "nothing moves between the client and the sub-request",
-        ),
-    };
-    Error::create(etype, ErrorSource::Downstream, Some(what.into()), None)
 }

@@ -60,7 +60,8 @@ async fn a_426_says_to_what_and_other_answers_do_not() {
 /// RFC 9110 section 10.1.4: whoever sends TE names it in Connection, where that exists.
 #[tokio::test]
 async fn te_is_named_by_connection() {
-    let rows: [(Version, &[(&str, &str)], bool); 5] = [
+    type Row = (Version, &'static [(&'static str, &'static str)], bool);
+    let rows: [Row; 5] = [
         (Version::H2, &[("te", "trailers")], true),
         (
             Version::H1,
@@ -126,5 +127,20 @@ async fn an_expectation_goes_on_where_it_means_something() {
         let ask = Ask::get("/x").with("expect", "100-continue");
         ask.answered_over(Version::H2, proxy.address()).await;
         assert_eq!(origin.last_request().header("expect"), None);
+    }
+}
+
+/// A client's fault is not answered by 5xx: some hosts can't be said over HTTP/2.
+#[tokio::test]
+async fn a_host_that_the_upstreams_version_cannot_say_is_the_clients_fault() {
+    for up in VERSIONS {
+        let (_origin, proxy) = behind_a_proxy(up).await;
+        for host in ["a%41", "%41:80", "a!$&'()*+;=b", "[::1]:80", "a:"] {
+            let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let answer = proxy.connect().await.ask(request).await;
+            let says = up == Version::H1 || !host.contains('%');
+            let expected = if says { 200 } else { 400 };
+            assert_eq!(answer.status(), expected, "{host} {up:?}");
+        }
     }
 }

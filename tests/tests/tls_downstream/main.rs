@@ -11,10 +11,13 @@ mod certificates;
 mod client_certificates;
 mod fingerprint;
 mod offload;
+mod plain_http;
+mod records;
 mod reporter;
 mod resumption;
 mod stapling;
 mod swaps;
+mod trust;
 
 use openssl::asn1::Asn1Time;
 use openssl::pkey::{PKey, Private};

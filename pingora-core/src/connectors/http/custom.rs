@@ -1,11 +1,97 @@
-//! Connections over a protocol of the user's own. Not built yet, apart from the place it will have.
+//! Connections to upstreams over a protocol of the user's own.
 
-/// Makes connections over a protocol of the user's own.
-pub trait Connector: Send + Sync + Unpin + 'static {
-    /// What an exchange over such a connection is.
-    type Session: Send + Sync + Unpin + 'static;
+use crate::connectors::pool::{IdleEvent, Poolable, RuntimeId};
+use crate::protocols::Stream;
+pub use crate::protocols::http::custom::ClientSessionCustom as Session;
+use crate::upstreams::peer::{ALPN, Peer};
+use async_trait::async_trait;
+use pingora_error::Result;
+use std::task::{Context, Poll};
+use tokio::runtime::Handle;
+
+/// What a new connection to an upstream has become.
+#[derive(Debug)]
+pub enum Connection<S: Session> {
+    /// It speaks the protocol.
+    Session(S),
+    /// It does not: HTTP/1 is spoken over it.
+    Stream(Stream),
 }
 
+/// Makes sessions over a protocol of the user's own. Connecting, TLS and the pool of idle sessions are
+/// the framework's.
+///
+/// `()` is the connector where there is no such protocol.
+#[async_trait]
+pub trait Connector: Send + Sync + Unpin + 'static {
+    /// What an exchange over such a connection is.
+    type Session: Session;
+
+    /// Whether the protocol is spoken with this peer. By default with those whose
+    /// [`alpn`](crate::upstreams::peer::PeerOptions::alpn) is a [custom one](ALPN::Custom).
+    fn speaks<P: Peer>(&self, peer: &P) -> bool {
+        matches!(peer.get_alpn(), Some(ALPN::Custom(_)))
+    }
+
+    /// Begins to speak the protocol over a new connection, TLS included. Under the limit of
+    /// [`total_connection_timeout`](crate::upstreams::peer::PeerOptions::total_connection_timeout)
+    /// is only what comes before.
+    ///
+    /// # Errors
+    /// The server does not speak as it should.
+    async fn open<P: Peer + Send + Sync>(
+        &self,
+        stream: Stream,
+        peer: &P,
+    ) -> Result<Connection<Self::Session>>;
+}
+
+#[async_trait]
 impl Connector for () {
     type Session = ();
+
+    fn speaks<P: Peer>(&self, _peer: &P) -> bool {
+        false
+    }
+
+    async fn open<P: Peer + Send + Sync>(
+        &self,
+        stream: Stream,
+        _peer: &P,
+    ) -> Result<Connection<()>> {
+        Ok(Connection::Stream(stream))
+    }
+}
+
+/// A session that waits for its next exchange.
+pub(super) struct Idle<S> {
+    session: S,
+    /// The one that the session's socket was registered with.
+    runtime: RuntimeId,
+    /// Whom the session was made for.
+    pub(super) pool_key: u64,
+}
+
+impl<S: Session> Idle<S> {
+    pub(super) fn new(session: S, pool_key: u64) -> Self {
+        Idle {
+            session,
+            runtime: Handle::try_current().ok().map(|handle| handle.id()),
+            pool_key,
+        }
+    }
+
+    pub(super) fn into_session(self) -> S {
+        self.session
+    }
+}
+
+impl<S: Session> Poolable for Idle<S> {
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleEvent> {
+        self.session.poll_idle(cx).map(|()| IdleEvent::Closed)
+    }
+
+    fn runtime(&self) -> RuntimeId {
+        self.runtime
+    }
 }

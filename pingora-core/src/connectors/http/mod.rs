@@ -4,8 +4,11 @@ pub mod custom;
 pub mod v1;
 pub mod v2;
 
+use super::options::DEFAULT_POOL_SIZE;
+use super::pool::Pool;
 use super::{ConnectorOptions, TransportConnector};
 use crate::protocols::http::client::HttpSession;
+use crate::protocols::http::custom::ClientSessionCustom as _;
 use crate::upstreams::peer::{ALPN, Peer};
 use pingora_error::Result;
 use std::fmt;
@@ -31,6 +34,7 @@ where
     h1: v1::Connector,
     h2: v2::Connector,
     custom: C,
+    custom_idle: Pool<custom::Idle<C::Session>>,
 }
 
 impl<C: custom::Connector> fmt::Debug for Connector<C> {
@@ -54,11 +58,15 @@ impl<C: custom::Connector> Connector<C> {
     pub fn new_custom(options: Option<ConnectorOptions>, custom: C) -> Self {
         let idle = v1::Connector::pool(options.as_ref());
         let shared = v2::Connector::pool(options.as_ref());
+        let size = options
+            .as_ref()
+            .map_or(DEFAULT_POOL_SIZE, |o| o.keepalive_pool_size);
         let transport = Arc::new(TransportConnector::new(options));
         Connector {
             h1: v1::Connector::over(transport.clone(), idle),
             h2: v2::Connector::over(transport, shared),
             custom,
+            custom_idle: Pool::new(size, None),
         }
     }
 
@@ -81,6 +89,9 @@ impl<C: custom::Connector> Connector<C> {
         &self,
         peer: &P,
     ) -> Result<(HttpSession<C::Session>, bool)> {
+        if self.custom.speaks(peer) {
+            return Box::pin(self.get_custom_session(peer)).await;
+        }
         if self.h2.may_speak_http2(peer) {
             return Box::pin(self.get_http2_session(peer)).await;
         }
@@ -98,6 +109,23 @@ impl<C: custom::Connector> Connector<C> {
     ) -> Result<(HttpSession<C::Session>, bool)> {
         let (session, reused) = self.h1.get_http_session(peer).await?;
         Ok((HttpSession::H1(session), reused))
+    }
+
+    async fn get_custom_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        peer: &P,
+    ) -> Result<(HttpSession<C::Session>, bool)> {
+        if let Some(session) = self.reused_session(peer) {
+            return Ok((session, true));
+        }
+        let stream = self.transport().new_stream(peer).await?;
+        let opened = match self.custom.open(stream, peer).await? {
+            custom::Connection::Session(session) => HttpSession::Custom(session),
+            custom::Connection::Stream(stream) => {
+                HttpSession::H1(v1::Connector::session(stream, peer))
+            }
+        };
+        Ok((opened, false))
     }
 
     /// Where the server turns out to speak HTTP/1, that is what the session speaks.
@@ -147,6 +175,11 @@ impl<C: custom::Connector> Connector<C> {
         &self,
         peer: &P,
     ) -> Option<HttpSession<C::Session>> {
+        if self.custom.speaks(peer)
+            && let Some(idle) = self.custom_idle.take(peer.reuse_hash())
+        {
+            return Some(HttpSession::Custom(idle.into_session()));
+        }
         if self.h2.may_speak_http2(peer) {
             if let Some(session) = self.h2.take_reused(peer) {
                 return Some(HttpSession::H2(session));
@@ -180,7 +213,12 @@ impl<C: custom::Connector> Connector<C> {
         match session {
             HttpSession::H1(session) => self.h1.release(session, peer, idle_timeout),
             HttpSession::H2(session) => self.h2.release_http_session(session, peer, idle_timeout),
-            HttpSession::Custom(_) => {}
+            HttpSession::Custom(session) => {
+                if let Some(next) = session.into_next() {
+                    let idle = custom::Idle::new(next, peer.reuse_hash());
+                    self.custom_idle.put(idle.pool_key, idle, idle_timeout);
+                }
+            }
         }
     }
 

@@ -86,7 +86,7 @@ impl Connector {
         Ok((Self::session(stream, peer), false))
     }
 
-    fn session<P: Peer>(stream: Stream, peer: &P) -> HttpSession {
+    pub(super) fn session<P: Peer>(stream: Stream, peer: &P) -> HttpSession {
         let mut session = HttpSession::new_with_options(stream, peer);
         session.set_origin(Origin {
             pool_key: peer.reuse_hash(),

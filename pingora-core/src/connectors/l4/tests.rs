@@ -73,7 +73,8 @@ async fn a_name_without_an_address_fails_where_it_is_connected_to() {
     let peer = HttpPeer::new("no such name:80", false, String::new());
     let e = refused(&peer).await;
     assert_eq!(*e.root_etype(), ErrorType::ConnectNoRoute);
-    assert!(e.to_string().contains("not resolved"), "{e}");
+    let named = r#"not resolved: "no such name:80": "#;
+    assert!(e.to_string().contains(named), "{e}");
 
     let e = refused(&BasicPeer::new("not an address")).await;
     assert_eq!(*e.root_etype(), ErrorType::ConnectNoRoute);
@@ -190,4 +191,113 @@ async fn a_peer_may_bring_its_own_way_and_its_own_tracer() {
     assert_eq!(open.0.load(Ordering::Relaxed), 1);
     drop(stream);
     assert_eq!(open.0.load(Ordering::Relaxed), 0);
+}
+
+/// A peer as a resolver makes it of a name with these addresses.
+fn named(addresses: &[std::net::SocketAddr]) -> HttpPeer {
+    HttpPeer::new(addresses, false, String::new())
+}
+
+/// An address on which nobody listens.
+async fn dead(ip: &str) -> std::net::SocketAddr {
+    let listener = TcpListener::bind((ip, 0)).await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// RFC 8305: the first address that answers is the one.
+#[tokio::test]
+async fn a_dead_address_of_a_name_is_not_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let live = listener.local_addr().unwrap();
+    let (refuses, silent) = (dead("127.0.0.2").await, full_listener().await);
+    // Where the system has no IPv6, that is one more way to fail.
+    let other_family: std::net::SocketAddr = format!("[::1]:{}", live.port()).parse().unwrap();
+    for before in [
+        vec![],
+        vec![refuses],
+        vec![other_family],
+        vec![silent.0],
+        vec![refuses, silent.0, other_family],
+    ] {
+        let addresses = [&before[..], &[live]].concat();
+        let mut peer = named(&addresses);
+        peer.options.connection_timeout = Some(Duration::from_secs(5));
+        let tweaked = Arc::new(AtomicUsize::new(0));
+        let count = tweaked.clone();
+        peer.options.upstream_tcp_sock_tweak_hook = Some(Arc::new(move |_: &TcpSocket| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }));
+        let open = Open::default();
+        peer.options.tracer = Some(Tracer(open.boxed_clone()));
+        let connector = TransportConnector::new(None);
+        let stream = connector.new_stream(&peer).await.unwrap();
+        let digest = stream.get_socket_digest().unwrap();
+        assert_eq!(digest.peer_addr(), Some(&live.into()), "{before:?}");
+        assert_eq!(open.0.load(Ordering::Relaxed), 1, "one connection is made");
+        let sockets = tweaked.load(Ordering::Relaxed);
+        assert!((1..=addresses.len()).contains(&sockets), "{before:?}");
+        assert!(peer.matches_fd(stream.id()), "{before:?}");
+        // It is found again by a peer that was resolved anew, in whatever order.
+        connector.release_stream(stream, peer.reuse_hash(), None);
+        let mut turned = addresses.clone();
+        turned.rotate_left(1);
+        let (_, reused) = connector.get_stream(&named(&turned)).await.unwrap();
+        assert!(reused, "{before:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_all_of_whose_addresses_are_dead_fails_in_the_time_of_one() {
+    let (one, two) = (dead("127.0.0.2").await, dead("127.0.0.3").await);
+    let e = refused(&named(&[one, two])).await;
+    assert_eq!(*e.root_etype(), ErrorType::ConnectRefused);
+    assert!(e.to_string().contains(&two.to_string()), "{e}");
+    let (first, second) = (full_listener().await, full_listener().await);
+    let mut peer = named(&[first.0, second.0]);
+    peer.options.connection_timeout = Some(Duration::from_millis(400));
+    let begun = std::time::Instant::now();
+    let e = refused(&peer).await;
+    assert_eq!(*e.root_etype(), ErrorType::ConnectTimedout);
+    assert!(begun.elapsed() >= Duration::from_millis(400));
+}
+
+#[tokio::test]
+async fn a_local_address_is_chosen_for_each_remote_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let live = listener.local_addr().unwrap();
+    let other_family: std::net::SocketAddr = format!("[::1]:{}", live.port()).parse().unwrap();
+    let mut options = crate::connectors::ConnectorOptions::new(1);
+    options.bind_to_v4 = vec!["127.0.0.4:0".parse().unwrap()];
+    options.bind_to_v6 = vec!["[2001:db8::1]:0".parse().unwrap()];
+    let connector = TransportConnector::new(Some(options));
+    let stream = connector
+        .new_stream(&named(&[other_family, live]))
+        .await
+        .unwrap();
+    let digest = stream.get_socket_digest().unwrap();
+    let local = *digest.local_addr().unwrap().as_inet().unwrap();
+    assert_eq!(local.ip().to_string(), "127.0.0.4");
+}
+
+/// The name that every system has, with `::1` before `127.0.0.1` on most.
+#[tokio::test]
+async fn localhost_is_reached_by_whichever_family_is_listened_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let name = format!("localhost:{port}");
+    let peers = [
+        HttpPeer::new(&*name, false, String::new()),
+        HttpPeer::new(("localhost", port), false, String::new()),
+        HttpPeer::try_new(&*name, false, String::new()).unwrap(),
+        HttpPeer::resolve(&name, false, String::new())
+            .await
+            .unwrap(),
+    ];
+    for peer in peers {
+        TransportConnector::new(None)
+            .new_stream(&peer)
+            .await
+            .unwrap();
+    }
 }

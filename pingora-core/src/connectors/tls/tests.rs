@@ -1,5 +1,6 @@
 //! The client's side of TLS against a server of the library's own.
 
+mod hints;
 mod resumption;
 mod secrets;
 mod verification;

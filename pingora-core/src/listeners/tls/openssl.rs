@@ -10,9 +10,9 @@ use super::{
 };
 use crate::process::ServerConf;
 use crate::protocols::tls::openssl::client_certificates::ClientDemands;
+use crate::protocols::tls::openssl::session_scope::{SessionScope, bind_sessions_to_names};
 use crate::protocols::tls::{LoadedCertificate, Offload, ServerContext, TlsAcceptCallbacks};
 use crate::sys::tls_context::set_ticket_keys;
-use openssl::hash::{Hasher, MessageDigest};
 use openssl::ssl::{AlpnError, SslAcceptor, SslAcceptorBuilder, SslMethod, SslOptions, SslVersion};
 use pingora_error::{Error, OrErr, Result};
 use std::fmt;
@@ -45,6 +45,8 @@ pub struct TlsSettings {
     installed: Option<Arc<LoadedCertificate>>,
     /// Said by [`TlsSettings::allow_expired_certificate`]; a store has its own say.
     expired: Option<bool>,
+    /// The list of protocols that was set names none.
+    nothing_to_select: bool,
     tickets: SessionTickets,
     clients: Option<ClientCertificates>,
     handshake_timeout: Duration,
@@ -185,8 +187,10 @@ impl TlsSettings {
     }
 
     /// The application protocols to accept, the preferred one first. A client that offers only
-    /// others is turned away (RFC 7301 section 3.2); one that offers none is not.
+    /// others is turned away (RFC 7301 section 3.2); one that offers none is not. Where HTTP/1.1 is accepted,
+    /// so is the name of HTTP/1.0. An endpoint with a protocol of no bytes does not start.
     pub fn set_alpn(&mut self, alpn: ALPN) {
+        self.nothing_to_select = matches!(&alpn, ALPN::Custom(own) if own.protocol().is_empty());
         self.builder.set_alpn_select_callback(move |_, offered| {
             alpn.select(offered).ok_or(AlpnError::ALERT_FATAL)
         });
@@ -195,8 +199,12 @@ impl TlsSettings {
     /// Checks what can be checked without an endpoint.
     ///
     /// # Errors
-    /// Where a certificate has expired and that is not allowed.
+    /// Where a certificate has expired and that is not allowed, or no protocol could ever be selected.
     pub(crate) fn check(&self) -> Result<()> {
+        if self.nothing_to_select {
+            let reason = "set_alpn was given a protocol of no bytes, which no client can offer";
+            return Error::e_explain(TLS_CONF_ERR, reason);
+        }
         match (&self.store, self.expired) {
             (Some(store), Some(allow)) => store.allow_expired(allow),
             _ => Ok(()),
@@ -252,21 +260,16 @@ impl TlsSettings {
     /// A session is resumed only where the demands on its client are the ones under which it began, also
     /// by another listener that shares the keys of tickets.
     fn demand_certificates(&mut self) -> Result<Option<ClientDemands>> {
-        let failed = "setting the session context";
-        let mut context = Hasher::new(MessageDigest::sha256()).or_err(TLS_CONF_ERR, failed)?;
-        context.update(b"clients").or_err(TLS_CONF_ERR, failed)?;
-        let clients = match &self.clients {
+        let (clients, scope) = match &self.clients {
             Some(wanted) => {
-                let demands = ClientDemands::apply(wanted, &mut self.builder, &mut context)?;
-                Some(demands)
+                let (demands, scope) = ClientDemands::apply(wanted, &mut self.builder)?;
+                (Some(demands), scope)
             }
-            None => None,
+            None => (None, SessionScope::open()),
         };
-        let context = context.finish().or_err(TLS_CONF_ERR, failed)?;
-        // Without a context, OpenSSL refuses to resume sessions of clients with certificates.
-        self.builder
-            .set_session_id_context(&context)
-            .or_err(TLS_CONF_ERR, failed)?;
+        scope
+            .install(&mut self.builder)
+            .or_err(TLS_CONF_ERR, "setting the session context")?;
         Ok(clients)
     }
 }
@@ -280,6 +283,7 @@ fn recommended() -> Result<SslAcceptorBuilder> {
     // The library keeps the name that a client asked for in its session only where somebody has accepted
     // it; without, it would not be known of a session of TLS 1.2 that is resumed.
     builder.set_servername_callback(|_, _| Ok(()));
+    bind_sessions_to_names(&mut builder);
     Ok(builder)
 }
 
@@ -292,6 +296,7 @@ impl From<SslAcceptorBuilder> for TlsSettings {
             store: None,
             installed: None,
             expired: None,
+            nothing_to_select: false,
             tickets: SessionTickets::default(),
             clients: None,
             handshake_timeout: HANDSHAKE_TIMEOUT,

@@ -37,6 +37,10 @@ impl HttpModule for ResponseCompression {
         Ok(())
     }
 
+    fn response_discarded(&mut self) {
+        self.0.response_discarded();
+    }
+
     async fn response_header_filter(
         &mut self,
         resp: &mut ResponseHeader,

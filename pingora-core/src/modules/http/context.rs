@@ -135,6 +135,13 @@ impl HttpModuleCtx {
         Ok(())
     }
 
+    /// Tells each module that the response whose head it may have seen will not be sent.
+    pub fn response_discarded(&mut self) {
+        for module in &mut self.modules {
+            module.response_discarded();
+        }
+    }
+
     /// Shows the response's head to each module.
     ///
     /// # Errors

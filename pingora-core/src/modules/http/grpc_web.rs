@@ -91,6 +91,12 @@ impl HttpModule for GrpcWebBridge {
         }
     }
 
+    fn response_discarded(&mut self) {
+        if self.response.is_some() {
+            self.ctx.begin(true);
+        }
+    }
+
     async fn response_header_filter(
         &mut self,
         resp: &mut ResponseHeader,

@@ -95,6 +95,10 @@ pub trait HttpModule {
         Box::pin(poll_fn(|_| Poll::Ready(Ok(()))))
     }
 
+    /// The response whose head this module has seen will not be sent: an error page, or the response
+    /// of another upstream, takes its place. For modules that keep something from head to body.
+    fn response_discarded(&mut self) {}
+
     /// `async fn response_header_filter(&mut self, resp: &mut ResponseHeader, end_of_stream: bool)
     /// -> Result<()>`
     ///

@@ -1,15 +1,17 @@
 //! The client's side of an exchange, over any protocol.
 
 use super::HttpTask;
+use super::custom::ClientSessionCustom;
 use super::exchange::{SpliceSink, SpliceSource, UpstreamHalf};
 use super::v1::client::HttpSession as Http1Session;
 use super::v2::client::Http2Session;
 use crate::protocols::l4::socket::SocketAddr;
-use crate::protocols::{Digest, Stream};
+use crate::protocols::{Digest, Stream, UniqueID, UniqueIDType};
 use bytes::Bytes;
-use http::HeaderMap;
-use pingora_error::{BError, Error, ErrorType, Result};
+use http::{HeaderMap, Version};
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
+use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,27 +27,18 @@ pub enum HttpSession<S = ()> {
     Custom(S),
 }
 
-#[cold]
-fn not_built() -> BError {
-    Error::explain(
-        ErrorType::InternalError,
-        "custom sessions are not built yet",
-    )
-    .into_in()
-}
-
-/// Calls the session within; `else` stands for a custom one, which nothing can be done with yet.
+/// Calls the session within.
 macro_rules! each {
-    ($session:expr, $s:ident => $body:expr, else $other:expr) => {
+    ($session:expr, $s:ident => $body:expr) => {
         match $session {
             HttpSession::H1($s) => $body,
             HttpSession::H2($s) => $body,
-            HttpSession::Custom(_) => $other,
+            HttpSession::Custom($s) => $body,
         }
     };
 }
 
-impl<S> HttpSession<S> {
+impl<S: ClientSessionCustom> HttpSession<S> {
     /// The HTTP/1 session within.
     pub fn as_http1(&self) -> Option<&Http1Session> {
         match self {
@@ -78,9 +71,36 @@ impl<S> HttpSession<S> {
         }
     }
 
+    /// The version of HTTP whose rules the upstream's messages follow.
+    pub fn version(&self) -> Version {
+        match self {
+            HttpSession::H1(_) => Version::HTTP_11,
+            HttpSession::H2(_) => Version::HTTP_2,
+            HttpSession::Custom(s) => s.version(),
+        }
+    }
+
+    /// Whether others use the connection at the same time.
+    pub fn is_shared(&self) -> bool {
+        match self {
+            HttpSession::H1(_) => false,
+            HttpSession::H2(s) => s.conn.is_shared(),
+            HttpSession::Custom(s) => s.is_shared(),
+        }
+    }
+
+    /// The number of the connection, mostly its descriptor; -1 where it has none.
+    pub fn id(&self) -> UniqueIDType {
+        match self {
+            HttpSession::H1(s) => s.id(),
+            HttpSession::H2(s) => s.fd(),
+            HttpSession::Custom(s) => s.id(),
+        }
+    }
+
     /// Queues a request's head without writing it yet. For engines.
     pub fn queue_request_header(&mut self, req: &RequestHeader) -> Result<()> {
-        each!(self, s => s.queue_request_header(req), else Err(not_built()))
+        each!(self, s => s.queue_request_header(req))
     }
 
     /// Writes a request's head and returns when it has left.
@@ -88,7 +108,10 @@ impl<S> HttpSession<S> {
         match self {
             HttpSession::H1(s) => s.write_request_header(req).await.map(|_| ()),
             HttpSession::H2(s) => s.write_request_header(req, false),
-            HttpSession::Custom(_) => Err(not_built()),
+            HttpSession::Custom(s) => {
+                s.queue_request_header(&req)?;
+                flush(s).await
+            }
         }
     }
 
@@ -104,7 +127,13 @@ impl<S> HttpSession<S> {
                 Ok(())
             }
             HttpSession::H2(s) => s.write_request_body(data, end).await,
-            HttpSession::Custom(_) => Err(not_built()),
+            HttpSession::Custom(s) => {
+                s.queue_body(data)?;
+                if end {
+                    s.queue_end(None)?;
+                }
+                flush(s).await
+            }
         }
     }
 
@@ -113,18 +142,29 @@ impl<S> HttpSession<S> {
         match self {
             HttpSession::H1(s) => s.finish_body().await.map(|_| ()),
             HttpSession::H2(s) => s.finish_request_body(),
-            HttpSession::Custom(_) => Err(not_built()),
+            HttpSession::Custom(s) => {
+                s.queue_end(None)?;
+                flush(s).await
+            }
         }
     }
 
     /// Time between two reads of the response; `None`: no limit.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
-        each!(self, s => s.read_timeout = timeout, else ())
+        match self {
+            HttpSession::H1(s) => s.read_timeout = timeout,
+            HttpSession::H2(s) => s.read_timeout = timeout,
+            HttpSession::Custom(s) => s.set_read_timeout(timeout),
+        }
     }
 
     /// Time in which the server has to take something of the request; `None`: no limit.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
-        each!(self, s => s.write_timeout = timeout, else ())
+        match self {
+            HttpSession::H1(s) => s.write_timeout = timeout,
+            HttpSession::H2(s) => s.write_timeout = timeout,
+            HttpSession::Custom(s) => s.set_write_timeout(timeout),
+        }
     }
 
     /// Reads the next head, which may be an informational one.
@@ -132,7 +172,7 @@ impl<S> HttpSession<S> {
         match self {
             HttpSession::H1(s) => s.read_response().await.map(|_| ()),
             HttpSession::H2(s) => s.read_response_header().await,
-            HttpSession::Custom(_) => Err(not_built()),
+            HttpSession::Custom(s) => read_head(s).await,
         }
     }
 
@@ -141,7 +181,7 @@ impl<S> HttpSession<S> {
         match self {
             HttpSession::H1(s) => s.read_body_bytes().await,
             HttpSession::H2(s) => s.read_response_body().await,
-            HttpSession::Custom(_) => Err(not_built()),
+            HttpSession::Custom(s) => read_piece(s).await,
         }
     }
 
@@ -150,7 +190,7 @@ impl<S> HttpSession<S> {
         match self {
             HttpSession::H1(s) => s.is_body_done(),
             HttpSession::H2(s) => s.response_finished(),
-            HttpSession::Custom(_) => true,
+            HttpSession::Custom(s) => s.response_done(),
         }
     }
 
@@ -159,7 +199,7 @@ impl<S> HttpSession<S> {
         match self {
             HttpSession::H1(s) => s.shutdown().await,
             HttpSession::H2(s) => s.shutdown(),
-            HttpSession::Custom(_) => {}
+            HttpSession::Custom(s) => s.shutdown(),
         }
     }
 
@@ -168,7 +208,7 @@ impl<S> HttpSession<S> {
         match self {
             HttpSession::H1(s) => s.resp_header(),
             HttpSession::H2(s) => s.response_header(),
-            HttpSession::Custom(_) => None,
+            HttpSession::Custom(s) => s.response_header(),
         }
     }
 
@@ -177,7 +217,7 @@ impl<S> HttpSession<S> {
         match self {
             HttpSession::H1(s) => Some(s.digest()),
             HttpSession::H2(s) => s.digest(),
-            HttpSession::Custom(_) => None,
+            HttpSession::Custom(s) => s.digest(),
         }
     }
 
@@ -187,79 +227,117 @@ impl<S> HttpSession<S> {
         match self {
             HttpSession::H1(s) => Some(s.digest_mut()),
             HttpSession::H2(s) => s.digest_mut(),
-            HttpSession::Custom(_) => None,
+            HttpSession::Custom(s) => s.digest_mut(),
         }
     }
 
     /// The server's address; `None` where the transport has none.
     pub fn server_addr(&self) -> Option<&SocketAddr> {
-        each!(self, s => s.server_addr(), else None)
+        each!(self, s => s.server_addr())
     }
 
     /// The address that we connected from.
     pub fn client_addr(&self) -> Option<&SocketAddr> {
-        each!(self, s => s.client_addr(), else None)
+        each!(self, s => s.client_addr())
     }
 
     /// The connection, where the exchange has one of its own.
     pub fn stream(&self) -> Option<&Stream> {
         match self {
             HttpSession::H1(s) => Some(s.stream()),
-            HttpSession::H2(_) | HttpSession::Custom(_) => None,
+            HttpSession::H2(_) => None,
+            HttpSession::Custom(s) => s.stream(),
         }
     }
 
     /// Payload bytes of the response so far.
     pub fn body_bytes_received(&self) -> usize {
-        each!(self, s => s.body_bytes_received(), else 0)
+        each!(self, s => s.body_bytes_received())
     }
 
     /// Payload bytes of the request so far.
     pub fn body_bytes_sent(&self) -> usize {
-        each!(self, s => s.body_bytes_sent(), else 0)
+        each!(self, s => s.body_bytes_sent())
     }
 }
 
-impl<S> UpstreamHalf for HttpSession<S> {
+impl<S: ClientSessionCustom> UpstreamHalf for HttpSession<S> {
     fn queue_body(&mut self, data: Bytes) -> Result<()> {
-        each!(self, s => s.queue_body(data), else Err(not_built()))
+        each!(self, s => s.queue_body(data))
     }
 
     fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
-        each!(self, s => s.queue_end(trailers), else Err(not_built()))
+        each!(self, s => s.queue_end(trailers))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        each!(self, s => s.poll_flush(cx), else Poll::Ready(Err(not_built())))
+        each!(self, s => s.poll_flush(cx))
     }
 
     fn wants_flush(&self) -> bool {
-        each!(self, s => s.wants_flush(), else false)
+        each!(self, s => s.wants_flush())
     }
 
     fn queued(&self) -> usize {
-        each!(self, s => s.queued(), else 0)
+        each!(self, s => s.queued())
     }
 
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
-        each!(self, s => s.poll_response_task(cx), else Poll::Ready(Err(not_built())))
+        match self {
+            HttpSession::H1(s) => s.poll_response_task(cx),
+            HttpSession::H2(s) => s.poll_response_task(cx),
+            HttpSession::Custom(s) => s.poll_task(cx),
+        }
     }
 
     fn has_input(&self) -> bool {
-        each!(self, s => s.has_buffered_input(), else false)
+        match self {
+            HttpSession::H1(s) => s.has_buffered_input(),
+            HttpSession::H2(s) => s.has_buffered_input(),
+            HttpSession::Custom(s) => s.has_input(),
+        }
     }
 
     fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
         match self {
             HttpSession::H1(s) => s.splice_source(),
-            HttpSession::H2(_) | HttpSession::Custom(_) => None,
+            HttpSession::H2(_) => None,
+            HttpSession::Custom(s) => s.splice_source(),
         }
     }
 
     fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
         match self {
             HttpSession::H1(s) => s.splice_sink(),
-            HttpSession::H2(_) | HttpSession::Custom(_) => None,
+            HttpSession::H2(_) => None,
+            HttpSession::Custom(s) => s.splice_sink(),
         }
     }
+}
+
+async fn flush(session: &mut impl ClientSessionCustom) -> Result<()> {
+    poll_fn(|cx| session.poll_flush(cx)).await
+}
+
+/// Reads the next head, by hand.
+async fn read_head(session: &mut impl ClientSessionCustom) -> Result<()> {
+    match poll_fn(|cx| session.poll_task(cx)).await? {
+        HttpTask::Header(..) => Ok(()),
+        HttpTask::Failed(error) => Err(error),
+        _ => Error::e_explain(ErrorType::InternalError, "the head was read already"),
+    }
+}
+
+/// Reads the next piece of a body, by hand.
+async fn read_piece(session: &mut impl ClientSessionCustom) -> Result<Option<Bytes>> {
+    while !session.response_done() {
+        match poll_fn(|cx| session.poll_task(cx)).await? {
+            HttpTask::Body(Some(data), _) | HttpTask::UpgradedBody(Some(data), _) => {
+                return Ok(Some(data));
+            }
+            HttpTask::Failed(error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(None)
 }

@@ -1,15 +1,23 @@
-//! Sessions over a protocol of the user's own. Not built yet: the trait can't be implemented
-//! outside this crate. It is named so that matching on sessions stays the same once it is.
+//! Sessions over protocols that this crate does not know: what another crate implements to have them
+//! served and proxied to.
+//!
+//! | side | trait | made by |
+//! |---|---|---|
+//! | of clients | [`SessionCustom`] | whoever accepts the connection; [`serve_custom`](crate::apps::serve_custom) serves it |
+//! | of upstreams | [`ClientSessionCustom`] | a [connector](crate::connectors::http::custom::Connector) |
+//!
+//! Both build on the two halves of an exchange ([`exchange`](super::exchange)), which the engine
+//! drives; what stands here besides is what phases ask of any session, and what keeps a connection
+//! for its next exchange.
 
-use std::convert::Infallible;
-use std::fmt::Debug;
+mod client;
+mod server;
 
-mod sealed {
-    pub trait Sealed {}
-}
+pub use super::session_options::SessionOptions;
+pub use client::ClientSessionCustom;
+pub use server::SessionCustom;
 
-/// A session over a protocol of the user's own.
-pub trait SessionCustom: sealed::Sealed + Debug + Send + Sync + Unpin {
-    /// Proof that no such session exists yet.
-    fn never(&self) -> &Infallible;
+/// Whether a status is informational, and not the one that switches protocols.
+pub fn is_informational_except_101<T: PartialOrd<u32>>(code: T) -> bool {
+    code > 99 && code < 200 && code != 101
 }

@@ -6,7 +6,7 @@
 //! [`queued`](DownstreamHalf::queued) of the other is under its mark.
 
 use super::HttpTask;
-pub use super::v1::{SpliceSink, SpliceSource};
+pub use crate::protocols::l4::splice::{SpliceSink, SpliceSource};
 use crate::timeout::{Deadline, Deadlines};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -34,6 +34,12 @@ pub trait DownstreamHalf {
     /// Ready when a client that has sent its request is gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError>;
 
+    /// Ready when a client whose body is not read for now has given its request up, where that can be
+    /// told without reading: what was received for it counts against a window that others share.
+    fn poll_given_up(&mut self, _cx: &mut Context<'_>) -> Poll<BError> {
+        Poll::Pending
+    }
+
     /// Accepts a piece of the response, whole.
     fn queue(&mut self, task: HttpTask) -> Result<()>;
 
@@ -45,6 +51,9 @@ pub trait DownstreamHalf {
 
     /// How many bytes are queued.
     fn queued(&self) -> usize;
+
+    /// Drops what is queued for a client that does not take it, so that nothing more waits for it.
+    fn discard_queued(&mut self) {}
 
     /// Whether the client has forbidden to send more for now: whatever is read for it would wait here.
     fn is_stalled(&self) -> bool {

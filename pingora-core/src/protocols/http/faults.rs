@@ -1,8 +1,8 @@
 //! How a broken rule becomes an error: where, whose fault, and what stood in the way.
 
 use crate::protocols::http::h1::Fault;
+pub(crate) use crate::protocols::l4::faults::{read_failed, write_failed};
 use pingora_error::{BError, Error, ErrorSource, ErrorType};
-use std::io;
 
 /// A message head that breaks the rules.
 #[cold]
@@ -35,33 +35,6 @@ pub(crate) fn bad_outgoing(fault: Fault) -> BError {
         ErrorSource::Internal,
         Some(context.into()),
         Some(Box::new(fault)),
-    )
-}
-
-/// Reading failed.
-#[cold]
-pub(crate) fn read_failed(error: io::Error, source: ErrorSource) -> BError {
-    let etype = match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ErrorType::ConnectionClosed,
-        _ => ErrorType::ReadError,
-    };
-    Error::create(
-        etype,
-        source,
-        Some("while reading".into()),
-        Some(Box::new(error)),
-    )
-}
-
-/// Writing failed.
-#[cold]
-pub(crate) fn write_failed(error: io::Error, source: ErrorSource) -> BError {
-    let context = "while writing";
-    Error::create(
-        ErrorType::WriteError,
-        source,
-        Some(context.into()),
-        Some(Box::new(error)),
     )
 }
 

@@ -17,6 +17,7 @@ pub mod hop_by_hop;
 mod linger;
 mod recycled;
 pub mod server;
+mod session_options;
 pub mod subrequest;
 mod task;
 mod timed;

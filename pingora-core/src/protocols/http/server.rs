@@ -10,37 +10,15 @@ use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 use bytes::{Bytes, BytesMut};
 use http::header::{AsHeaderName, DATE};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::any::Any;
 use std::time::Duration;
 
-/// A connection whose last exchange is complete and that may carry another one.
-#[derive(Debug)]
-pub struct ReusableHttpStream {
-    session: SessionV1,
-}
+mod reusable;
 
-impl ReusableHttpStream {
-    pub(crate) fn from_session(session: SessionV1) -> Self {
-        ReusableHttpStream { session }
-    }
-
-    /// The connection, and what was read ahead of the next request.
-    pub fn into_parts(self) -> (Stream, Option<BytesMut>) {
-        let (stream, ahead) = self.session.into_parts();
-        (
-            stream,
-            (!ahead.is_empty()).then(|| BytesMut::from(&ahead[..])),
-        )
-    }
-
-    /// A session for the next request, keeping what is true for the connection.
-    pub fn into_session(self) -> Session {
-        Session::H1(self.session)
-    }
-}
+pub use reusable::ReusableHttpStream;
 
 /// One request and its response, seen from the server.
 ///
@@ -65,13 +43,13 @@ macro_rules! each {
             Session::H1($s) => $body,
             Session::H2($s) => $body,
             Session::Subrequest($s) => $body,
-            Session::Custom(custom) => match *custom.never() {},
+            Session::Custom($s) => $body,
         }
     };
 }
 
-/// Calls the session within, where HTTP/2 does it in another way. A sub-request does it as HTTP/1,
-/// unless there is a third way.
+/// Calls the session within, where HTTP/2 does it in another way. Sub-requests and custom sessions do it
+/// as HTTP/1, unless there is a third way.
 macro_rules! either {
     ($session:expr, $s:ident => $http1:expr, $t:ident => $http2:expr) => {
         either!($session, $s => $http1, $t => $http2, $s => $http1)
@@ -81,7 +59,7 @@ macro_rules! either {
             Session::H1($s) => $http1,
             Session::H2($t) => $http2,
             Session::Subrequest($u) => $sub,
-            Session::Custom(custom) => match *custom.never() {},
+            Session::Custom($u) => $sub,
         }
     };
 }
@@ -89,9 +67,13 @@ macro_rules! either {
 /// Calls the session within where it has a connection of its own; the others have nothing like it.
 macro_rules! of_connection {
     ($session:expr, $s:ident => $http1:expr, $none:expr) => {
+        of_connection!($session, $s => $http1, $none, _c => $none)
+    };
+    ($session:expr, $s:ident => $http1:expr, $none:expr, $c:ident => $custom:expr) => {
         match $session {
             Session::H1($s) => $http1,
-            _ => $none,
+            Session::Custom($c) => $custom,
+            Session::H2(_) | Session::Subrequest(_) => $none,
         }
     };
 }
@@ -125,6 +107,16 @@ impl Session {
         matches!(self, Session::H2(_))
     }
 
+    /// The version of HTTP whose rules the client's messages follow; that of a request is in its header.
+    /// A sub-request follows those of HTTP/1.1.
+    pub fn version(&self) -> Version {
+        match self {
+            Session::H1(_) | Session::Subrequest(_) => Version::HTTP_11,
+            Session::H2(_) => Version::HTTP_2,
+            Session::Custom(s) => s.version(),
+        }
+    }
+
     /// Whether this is a sub-request.
     pub fn is_subrequest(&self) -> bool {
         matches!(self, Session::Subrequest(_))
@@ -141,7 +133,7 @@ impl Session {
             Session::H1(_) => "HTTP/1",
             Session::H2(_) => "HTTP/2",
             Session::Subrequest(_) => "Subrequest",
-            Session::Custom(_) => "Custom",
+            Session::Custom(s) => s.protocol(),
         }
     }
 
@@ -245,14 +237,20 @@ impl Session {
                 Ok(None)
             }
             Session::Subrequest(mut s) => s.finish().await.map(|_| None),
-            Session::Custom(custom) => match *custom.never() {},
+            Session::Custom(s) => {
+                let next = s.finish_exchange().await?;
+                Ok(next.map(ReusableHttpStream::from_custom))
+            }
         }
     }
 
-    /// Tells the caller of a sub-request why it fails. Nothing to be done for others.
+    /// Tells the caller of a sub-request, or a custom session, why it fails. Nothing to be done for
+    /// others.
     pub fn on_proxy_failure(&mut self, e: Box<Error>) {
-        if let Session::Subrequest(s) = self {
-            s.on_proxy_failure(e);
+        match self {
+            Session::Subrequest(s) => s.on_proxy_failure(e),
+            Session::Custom(s) => s.on_proxy_failure(e),
+            Session::H1(_) | Session::H2(_) => {}
         }
     }
 
@@ -264,32 +262,42 @@ impl Session {
     /// How long the connection may be idle after this exchange, in seconds: `Some(0)`: without
     /// limit; `None`: it closes.
     pub fn set_keepalive(&mut self, duration: Option<u64>) {
-        of_connection!(self, s => s.set_server_keepalive(duration), {})
+        of_connection!(self, s => s.set_server_keepalive(duration), {}, c => {
+            c.options_mut().keepalive = duration;
+        })
     }
 
     /// See [`Session::set_keepalive`].
     pub fn get_keepalive(&self) -> Option<u64> {
-        of_connection!(self, s => s.get_keepalive_timeout(), None)
+        of_connection!(self, s => s.get_keepalive_timeout(), None, c => c.options().keepalive)
     }
 
     /// How many more exchanges the connection may carry after this one; `None`: any number.
     pub fn set_keepalive_reuses_remaining(&mut self, reuses: Option<u32>) {
-        of_connection!(self, s => s.set_keepalive_reuses_remaining(reuses), {})
+        of_connection!(self, s => s.set_keepalive_reuses_remaining(reuses), {}, c => {
+            c.options_mut().reuses_remaining = reuses;
+        })
     }
 
     /// See [`Session::set_keepalive_reuses_remaining`].
     pub fn get_keepalive_reuses_remaining(&self) -> Option<u32> {
-        of_connection!(self, s => s.get_keepalive_reuses_remaining(), None)
+        of_connection!(self, s => s.get_keepalive_reuses_remaining(), None, c => {
+            c.options().reuses_remaining
+        })
     }
 
     /// Leaves something with the connection for its next request.
     pub fn set_connection_user_context(&mut self, ctx: Option<Box<dyn Any + Send + Sync>>) {
-        of_connection!(self, s => s.set_connection_user_context(ctx), {})
+        of_connection!(self, s => s.set_connection_user_context(ctx), {}, c => {
+            c.set_connection_user_context(ctx);
+        })
     }
 
     /// Takes what an earlier request of this connection has left.
     pub fn take_connection_user_context(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
-        of_connection!(self, s => s.take_connection_user_context(), None)
+        of_connection!(self, s => s.take_connection_user_context(), None, c => {
+            c.take_connection_user_context()
+        })
     }
 
     /// Time between two reads of the request's body. 60 s by default; `None`: no limit.
@@ -355,7 +363,7 @@ impl Session {
 
     /// Whether the connection will be kept for another request, as far as is known by now.
     pub fn will_keepalive(&self) -> bool {
-        of_connection!(self, s => s.will_keepalive(), false)
+        of_connection!(self, s => s.will_keepalive(), false, c => c.will_keepalive())
     }
 
     /// Forgets what is queued, because the client takes nothing more. What was begun can't be
@@ -371,16 +379,21 @@ impl Session {
 
     /// Gives the exchange up: closes the connection, or resets the stream.
     pub async fn shutdown(&mut self) {
-        either!(self, s => s.shutdown().await, s => {
-            if s.wants_flush() {
-                // What fails here fails the stream, which is given up anyway.
-                let _ = s.flush().await;
+        match self {
+            Session::H1(s) => s.shutdown().await,
+            Session::H2(s) => {
+                if s.wants_flush() {
+                    // What fails here fails the stream, which is given up anyway.
+                    let _ = s.flush().await;
+                }
+                if s.lingers() {
+                    Box::pin(s.linger()).await;
+                }
+                s.shutdown();
             }
-            if s.lingers() {
-                Box::pin(s.linger()).await;
-            }
-            s.shutdown()
-        }, s => s.shutdown())
+            Session::Subrequest(s) => s.shutdown(),
+            Session::Custom(s) => s.shutdown().await,
+        }
     }
 
     /// Gives the exchange up with this reason, where it is a stream of HTTP/2. Does nothing for others.
@@ -595,7 +608,7 @@ impl Session {
 
     /// The connection, where the exchange has one of its own.
     pub fn stream(&self) -> Option<&Stream> {
-        of_connection!(self, s => Some(s.stream()), None)
+        of_connection!(self, s => Some(s.stream()), None, c => c.stream())
     }
 
     /// The rule that the request broke, if it broke one.

@@ -17,6 +17,15 @@ pub trait Connect: std::fmt::Debug {
     /// # Errors
     /// Whatever type fits; the source is set to upstream by the caller.
     async fn connect(&self, addr: &SocketAddr) -> Result<Stream>;
+
+    /// The addresses that lead to the same server, best first, where this is no way of connecting but
+    /// a list of them: then connectors connect as they do otherwise, to the first that answers, and
+    /// don't call [`connect`](Connect::connect). Empty by default.
+    ///
+    /// Heeded for a peer whose own address is one of them.
+    fn addresses(&self) -> &[InetSocketAddr] {
+        &[]
+    }
 }
 
 /// What is known about a connection attempt that failed.

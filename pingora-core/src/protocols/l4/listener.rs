@@ -32,6 +32,10 @@ impl Listener {
             }
             Listener::Unix(listener) => {
                 let (stream, peer) = listener.accept().await?;
+                if peer.is_unnamed() {
+                    // The kernel has no more to say of it either.
+                    return Ok(stream.into());
+                }
                 let digest = SocketDigest::with_peer_addr(stream.as_raw_fd(), peer.into());
                 Ok(Stream::with_digest(stream.into(), digest))
             }

@@ -1,9 +1,11 @@
 //! The transport layer: TCP, Unix domain sockets, and whatever behaves like one.
 
+mod addresses;
 mod bind;
 mod buffers;
 mod connect;
 pub mod ext;
+pub(crate) mod faults;
 pub mod listener;
 pub(crate) mod plain;
 pub mod socket;
@@ -16,4 +18,5 @@ pub use bind::BindTo;
 pub use connect::{Connect, ConnectErrorExt};
 pub use tracer::{Tracer, Tracing};
 
+pub(crate) use addresses::Addresses;
 pub(crate) use connect::ConnectFailure;

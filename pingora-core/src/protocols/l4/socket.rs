@@ -1,5 +1,6 @@
 //! Addresses of both families in one type.
 
+use crate::sys::text::address_text;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage, getpeername, getsockname};
 use pingora_error::{BError, Error, ErrorType};
 use std::cmp::Ordering;
@@ -71,7 +72,8 @@ impl SocketAddr {
 
     /// Asks the kernel for the address of a socket: the other end's if `peer_addr`, else its own.
     ///
-    /// `None` where `fd` is not a socket of a known family, or not connected.
+    /// `None` where `fd` is not a socket of a known family, or not connected, and for a Unix socket
+    /// without a name, as that of a client is: it has no address.
     pub fn from_raw_fd(fd: RawFd, peer_addr: bool) -> Option<SocketAddr> {
         let storage: SockaddrStorage = if peer_addr {
             getpeername(fd)
@@ -100,9 +102,10 @@ impl SocketAddr {
                 .ok()
                 .map(SocketAddr::Unix);
         }
-        let path = unix
-            .and_then(|u| u.path())
-            .unwrap_or_else(|| std::path::Path::new(""));
+        let path = unix.and_then(|u| u.path())?;
+        if path.as_os_str().is_empty() {
+            return None;
+        }
         StdUnixSockAddr::from_pathname(path)
             .ok()
             .map(SocketAddr::Unix)
@@ -131,6 +134,19 @@ impl SocketAddr {
             .to_str()?
             .strip_prefix(UNRESOLVED)
     }
+}
+
+/// `error`, which came of resolving `address`, with the name that was looked up where that can be told: where
+/// it is text, or text with a port. The system's resolver names nothing.
+pub fn name_error<A>(address: &A, error: io::Error) -> io::Error {
+    /// What the standard library says in front of the resolver's reason.
+    const LOOKUP: &str = "failed to lookup address information: ";
+    let Some(name) = address_text(address) else {
+        return error;
+    };
+    let reason = error.to_string();
+    let reason = reason.strip_prefix(LOOKUP).unwrap_or(&reason);
+    io::Error::new(error.kind(), format!("{name:?}: {reason}"))
 }
 
 impl fmt::Display for SocketAddr {

@@ -1,9 +1,12 @@
 //! Bytes that move between two sockets without passing through the memory of this process.
 
+use super::faults;
 use super::plain::Direction;
 use super::stream::Stream;
 use crate::runtime::local;
 use crate::sys::splice::Pipe;
+use pingora_error::{ErrorSource, Result};
+use std::fmt;
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -80,5 +83,146 @@ impl Drop for SplicePipe {
         if let Some(pipe) = self.pipe.take().filter(|_| self.held == 0) {
             local::give_pipe(pipe);
         }
+    }
+}
+
+/// What the framing of a message allows to be moved, counted by whoever frames it.
+pub trait PayloadBound: fmt::Debug {
+    /// Payload that may still be moved, in bytes. `None`: any amount.
+    fn left(&self) -> Option<u64>;
+
+    /// Counts payload that was moved: at most what [`left`](PayloadBound::left) told.
+    ///
+    /// # Errors
+    /// More than that was moved. `side` is the side whose connection it is.
+    fn moved(&mut self, bytes: u64, side: &ErrorSource) -> Result<()>;
+}
+
+/// Whether it is the system that does not know, or not allow, splicing between these two.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
+}
+
+/// Where the payload of a body comes from, if it is not to be looked at.
+///
+/// Lent by a session for one poll; what is moved is accounted for in the session.
+#[derive(Debug)]
+pub struct SpliceSource<'a> {
+    /// The socket.
+    pub stream: &'a mut Stream,
+    /// What the framing still allows; `None`: everything up to the end of the connection is payload.
+    pub bound: Option<&'a mut dyn PayloadBound>,
+    /// Counts the payload that was received.
+    pub received: &'a mut usize,
+    /// Set where nothing more can be read.
+    pub broken: &'a mut bool,
+    /// Whose connection it is.
+    pub side: ErrorSource,
+}
+
+impl SpliceSource<'_> {
+    /// Payload that may be moved, in bytes. `None`: any amount, up to the end of the connection.
+    pub fn remaining(&self) -> Option<u64> {
+        self.bound.as_ref().and_then(|bound| bound.left())
+    }
+
+    /// Takes up to `most` bytes into a pipe, which must be empty. 0: there is nothing to be had in
+    /// this way, mostly because the peer has closed its side; the session's own reading will tell.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of reading a body.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut SplicePipe,
+        most: u64,
+    ) -> Poll<Result<usize>> {
+        let most = self.remaining().map_or(most, |left| most.min(left));
+        let moved = ready!(pipe.poll_fill(self.stream, cx, most));
+        Poll::Ready(match moved {
+            Ok(moved) => {
+                *self.received += moved;
+                self.count(moved).map(|()| moved)
+            }
+            Err(error) if is_refusal(&error) => Ok(0),
+            Err(error) => {
+                *self.broken = true;
+                Err(faults::read_failed(error, self.side.clone()))
+            }
+        })
+    }
+
+    fn count(&mut self, moved: usize) -> Result<()> {
+        let Some(bound) = &mut self.bound else {
+            return Ok(());
+        };
+        let counted = bound.moved(moved as u64, &self.side);
+        *self.broken |= counted.is_err();
+        counted
+    }
+}
+
+/// Where the payload of a body goes to, if it needs no framing.
+///
+/// Lent by a session for one poll; what is moved is accounted for in the session.
+#[derive(Debug)]
+pub struct SpliceSink<'a> {
+    /// The socket.
+    pub stream: &'a mut Stream,
+    /// What the framing still allows; `None`: any amount.
+    pub bound: Option<&'a mut dyn PayloadBound>,
+    /// Counts the payload that was sent.
+    pub sent: &'a mut usize,
+    /// Nothing is queued ahead of the payload.
+    pub clear: bool,
+    /// Set where nothing more can be written.
+    pub failed: &'a mut bool,
+    /// Whose connection it is.
+    pub side: ErrorSource,
+}
+
+impl SpliceSink<'_> {
+    /// Payload that the message still has room for, in bytes. `None`: any amount.
+    pub fn room(&self) -> Option<u64> {
+        self.bound.as_ref().and_then(|bound| bound.left())
+    }
+
+    /// Whether payload may be written now: nothing is queued that has to leave first.
+    pub fn is_clear(&self) -> bool {
+        self.clear
+    }
+
+    /// Gives what is in a pipe, which must hold something, to the peer; returns how much it took. To
+    /// be called where [`is_clear`](SpliceSink::is_clear) holds. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of writing a body.
+    pub fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut SplicePipe,
+    ) -> Poll<Result<usize>> {
+        let moved = ready!(pipe.poll_drain(self.stream, cx));
+        Poll::Ready(match moved {
+            Ok(moved) => {
+                *self.sent += moved;
+                self.count(moved).map(|()| moved)
+            }
+            Err(error) => {
+                *self.failed = true;
+                Err(faults::write_failed(error, self.side.clone()))
+            }
+        })
+    }
+
+    fn count(&mut self, moved: usize) -> Result<()> {
+        let Some(bound) = &mut self.bound else {
+            return Ok(());
+        };
+        let counted = bound.moved(moved as u64, &self.side);
+        *self.failed |= counted.is_err();
+        counted
     }
 }

@@ -158,7 +158,7 @@ impl Stream {
     }
 
     /// Whether a read of this stream is a read of its descriptor, and nothing else.
-    pub(crate) fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         let has_descriptor = !matches!(self.socket, Socket::Virtual(_));
         has_descriptor && self.rewound.is_none() && !self.stamp_next_read
     }

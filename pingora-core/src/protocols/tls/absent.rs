@@ -2,7 +2,7 @@
 //! types; the contexts fail with a sentence that says what to do.
 
 use super::store::{CertificateInfo, CertificateSource, KeyKind};
-use super::{ClientHandshake, ClientSettings, HandshakeFailure, TLS_CONF_ERR};
+use super::{ClientHandshake, ClientSettings, HandshakeFailure, PlainHttp, TLS_CONF_ERR};
 use crate::protocols::{IO, Stream};
 use pingora_error::{BError, Error, ErrorType, Result};
 use std::fmt;
@@ -83,6 +83,7 @@ impl ServerContext {
         Err(FailedHandshake {
             failure: HandshakeFailure::Other,
             error: Error::explain(TLS_CONF_ERR, ABSENT),
+            plain_http: None,
         })
     }
 
@@ -98,6 +99,21 @@ impl ServerContext {
 pub(crate) struct FailedHandshake {
     pub(crate) failure: HandshakeFailure,
     pub(crate) error: BError,
+    pub(crate) plain_http: Option<PlainClient>,
+}
+
+/// A client that speaks plain HTTP. Without a library nobody finds out.
+#[derive(Debug)]
+pub(crate) enum PlainClient {}
+
+impl PlainClient {
+    pub(crate) fn request(&self) -> PlainHttp {
+        match *self {}
+    }
+
+    pub(crate) async fn turn_away(self, _answer: Vec<u8>) {
+        match self {}
+    }
 }
 
 /// A listener's certificate. There is none without a library.

@@ -25,6 +25,9 @@ pub struct CustomALPN {
 /// Longest name of a protocol, in bytes: its length is one byte on the wire.
 const MAX_NAME: usize = 255;
 
+/// The name that clients have for it which speak nothing newer.
+const HTTP_1_0: &[u8] = b"http/1.0";
+
 impl CustomALPN {
     /// A protocol named `proto`.
     ///
@@ -94,11 +97,23 @@ impl ALPN {
         }
     }
 
+    /// Whether this name is one of the list.
+    #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+    pub(crate) fn offers(&self, name: &[u8]) -> bool {
+        names(self.to_wire()).any(|ours| ours == name)
+    }
+
     /// Of the list that a client offers, in the form of the wire, the name that this list likes
-    /// best.
+    /// best. HTTP/1.1 takes HTTP/1.0 in, as the last choice: who speaks the one speaks the other.
     #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
     pub(crate) fn select<'a>(&self, offered: &'a [u8]) -> Option<&'a [u8]> {
-        names(self.to_wire()).find_map(|ours| names(offered).find(|theirs| *theirs == ours))
+        let older = match self {
+            ALPN::H1 | ALPN::H2H1 => Some(HTTP_1_0),
+            ALPN::H2 | ALPN::Custom(_) => None,
+        };
+        names(self.to_wire())
+            .chain(older)
+            .find_map(|ours| names(offered).find(|theirs| *theirs == ours))
     }
 
     /// The protocol that was agreed upon, by its name on the wire.
@@ -106,16 +121,18 @@ impl ALPN {
     pub(crate) fn from_selected(name: &[u8]) -> ALPN {
         match name {
             b"h2" => ALPN::H2,
-            b"http/1.1" => ALPN::H1,
+            b"http/1.1" | HTTP_1_0 => ALPN::H1,
             other => ALPN::Custom(CustomALPN::new(other.to_vec())),
         }
     }
 }
 
-/// The names in a list in the form of the wire; it ends where the form is broken.
+/// The names in a list in the form of the wire; it ends where the form is broken, also by an empty name.
 fn names(mut wire: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
-        let (length, rest) = wire.split_first()?;
+        let (length @ 1.., rest) = wire.split_first()? else {
+            return None;
+        };
         let (name, rest) = rest.split_at_checked((*length).into())?;
         wire = rest;
         Some(name)
@@ -172,6 +189,26 @@ mod tests {
         ] {
             assert_eq!(alpn.select(offered), selected, "{alpn}");
         }
+        let oldest = b"\x08http/1.0";
+        let older = b"\x08http/0.9\x08http/1.0\x08http/1.1";
+        for (alpn, offered, selected) in [
+            (ALPN::H1, &oldest[..], Some(&b"http/1.0"[..])),
+            (ALPN::H2H1, oldest, Some(b"http/1.0")),
+            (ALPN::H2H1, older, Some(b"http/1.1")),
+            (ALPN::H2, oldest, None),
+            (ALPN::H2H1, b"\x08http/0.9", None),
+            (ALPN::H2H1, b"\x03h2c\x08HTTP/1.1", None),
+            (ALPN::H2H1, b"\x02\x0a\x0a\x02h2\x02h2", Some(b"h2")),
+            (ALPN::Custom(CustomALPN::new(vec![])), b"\0\x02h2", None),
+        ] {
+            assert_eq!(
+                alpn.select(offered),
+                selected,
+                "{alpn} {}",
+                offered.escape_ascii()
+            );
+        }
+        assert_eq!(ALPN::from_selected(b"http/1.0"), ALPN::H1);
         for broken in [&b""[..], b"\x02h", b"\xffh2", b"\0"] {
             assert_eq!(ALPN::H2H1.select(broken), None, "{broken:?}");
         }

@@ -65,8 +65,9 @@ impl ClientCertificates {
         }
     }
 
-    /// Trusts the authorities in this PEM file, too. Their names are told to clients. A reload reads it
-    /// again; the names that are told stay.
+    /// Trusts the authorities in this PEM file, too. Their names are told to clients. Revocation lists in it
+    /// are heeded; each authority that issues clients' certificates then needs one. A reload reads it again;
+    /// where that changes anything, sessions that began before are not resumed.
     pub fn ca_file(mut self, path: impl AsRef<Path>) -> Self {
         self.authorities.push(Material::file(path.as_ref()));
         self

@@ -13,8 +13,12 @@ mod client_certificates;
 mod client_hello;
 pub mod digest;
 mod handshakes;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
+pub(crate) mod names;
 #[cfg(feature = "openssl")]
 mod offload;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
+mod plain_http;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Nobody makes sessions without a library.
 pub(crate) mod sessions;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
@@ -32,7 +36,7 @@ pub use self::openssl::{CaType, Certificate, SslStream, TlsRef, client, server, 
 pub(crate) use self::openssl::{
     client::{ClientContext, ClientSession},
     loaded::LoadedCertificate,
-    server::{FailedHandshake, ServerContext},
+    server::{PlainClient, ServerContext},
 };
 #[cfg(feature = "openssl")]
 pub(crate) use offload::Offload;
@@ -43,7 +47,7 @@ mod absent;
 pub use absent::{CaType, Certificate, SessionTickets, TlsRef};
 #[cfg(not(feature = "openssl"))]
 pub(crate) use absent::{
-    ClientContext, ClientSession, FailedHandshake, LoadedCertificate, ServerContext,
+    ClientContext, ClientSession, LoadedCertificate, PlainClient, ServerContext,
 };
 
 #[cfg(feature = "openssl")]
@@ -67,11 +71,12 @@ pub use client_hello::ClientHello;
 pub(crate) use client_hello::ClientHelloFinder;
 pub use digest::{SslDigest, SslDigestExtension};
 pub use handshakes::{HandshakeCounters, HandshakeFailure};
+pub(crate) use plain_http::PlainHttp;
 pub use sessions::TlsHandshakeCounts;
 pub use store::{CertificateId, CertificateInfo, CertificateSource, CertificateStore, KeyKind};
 
 use certificate::CertKey;
-use pingora_error::ErrorType;
+use pingora_error::{Error, ErrorType, Result};
 use sessions::SessionCache;
 use std::any::Any;
 use std::net::IpAddr;
@@ -126,4 +131,36 @@ pub(crate) struct ClientHandshake<'a> {
     pub(crate) curves: Option<&'a str>,
     /// Called when the handshake is complete.
     pub(crate) complete_hook: Option<&'a HandshakeCompleteHook>,
+}
+
+impl ClientHandshake<'_> {
+    /// Refuses values that mean something else to a library than to whoever set them. An empty `sni` is
+    /// none of these: it says that there is no name.
+    ///
+    /// # Errors
+    /// `InternalError` naming the option.
+    pub(crate) fn check(&self) -> Result<()> {
+        if !self.sni.is_empty() {
+            names::check("sni", self.sni)?;
+        }
+        if let Some(name) = self.alternative_name {
+            names::check("alternative_cn", name)?;
+        }
+        if let Some(ALPN::Custom(custom)) = self.alpn
+            && custom.protocol().is_empty()
+        {
+            return unusable("alpn names a protocol of no bytes");
+        }
+        match self.curves {
+            Some("") => unusable("curves is empty; None stands for the library's own"),
+            Some(curves) if curves.bytes().any(|b| b.is_ascii_control()) => {
+                unusable("curves holds a control byte")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn unusable(what: &'static str) -> Result<()> {
+    Error::e_explain(ErrorType::InternalError, what)
 }

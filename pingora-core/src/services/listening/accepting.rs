@@ -15,6 +15,7 @@ use pingora_error::Result;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -159,10 +160,21 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
         let stop = shared.clone().stop(removed.clone());
         let open = open.clone();
         Ok(worker.spawn(async move {
-            let hand_over = |accepted| shared.hand_over(accepted, &transport);
+            // The task is that of all connections to come: a panic costs one.
+            let hand_over = |accepted| {
+                let one = || shared.hand_over(accepted, &transport);
+                if catch_unwind(AssertUnwindSafe(one)).is_err() {
+                    error!("{}: a panic; one connection was turned away", shared.name);
+                }
+            };
             acceptor.run(stop, hand_over).await;
             drop(open);
         }))
+    }
+
+    /// Whether there is no endpoint, not even one that can't be accepted from.
+    pub(super) fn has_none(&self) -> bool {
+        self.active.is_empty()
     }
 
     /// Whether nobody accepts any more.

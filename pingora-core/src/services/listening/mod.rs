@@ -21,7 +21,7 @@ use connections::Connections;
 use control::{Change, Changes};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use log::{debug, error, info};
+use log::{debug, error, info, warn};
 use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
 use std::fs::Permissions;
@@ -366,6 +366,10 @@ impl<A: ServerApp + Send + Sync + 'static> super::Service for Service<A> {
         self.warm_up(&app, &mut shutdown).await;
         for endpoint in std::mem::take(&mut self.endpoints) {
             accepting.start(endpoint);
+        }
+        if accepting.has_none() && self.control.is_none() {
+            let name = &self.name;
+            warn!("{name}: has no endpoint to listen on, so it serves nobody; `add_tcp` adds one");
         }
         ready_notifier.notify_ready();
         self.accept(&mut accepting, shutdown).await;

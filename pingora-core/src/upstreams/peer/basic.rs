@@ -94,7 +94,7 @@ impl Peer for BasicPeer {
 
     fn reuse_hash(&self) -> u64 {
         let mut hasher = IdentityHasher::new();
-        self._address.hash(&mut hasher);
+        self.options.hash_address(&self._address, &mut hasher);
         self.options.bind_to.hash(&mut hasher);
         if self.tls() {
             self.sni.hash(&mut hasher);

@@ -3,7 +3,8 @@
 use super::basic::unix_address;
 use super::identity::IdentityHasher;
 use super::{NextHop, Peer, PeerOptions, Proxy};
-use crate::protocols::l4::socket::{NotInet, SocketAddr};
+use crate::protocols::l4::Addresses;
+use crate::protocols::l4::socket::{NotInet, SocketAddr, name_error};
 use crate::protocols::tls::certificate::CertKey;
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::collections::BTreeMap;
@@ -83,6 +84,14 @@ impl HttpPeer {
         }
     }
 
+    fn from_found(found: Found, tls: bool, sni: String) -> Self {
+        let mut peer = Self::from_address(found.first, tls, sni);
+        if let Some(several) = found.several {
+            peer.options.custom_l4 = Some(Arc::new(several));
+        }
+        peer
+    }
+
     /// A peer at `address`.
     ///
     /// An address that is one already (`"10.0.0.1:80"`, a `SocketAddr`, a backend) costs neither
@@ -90,18 +99,30 @@ impl HttpPeer {
     /// [`resolve`](HttpPeer::resolve) instead. A name that does not resolve is logged as an error
     /// and makes a peer to which every connection fails with `ConnectNoRoute` and the reason; to
     /// hear of it at once, use [`try_new`](HttpPeer::try_new).
+    ///
+    /// Of a name with several addresses, eight at most, each is tried in turn: the next when the one
+    /// before has failed, or after a quarter of a second without an answer, all of them within one
+    /// [`connection_timeout`](PeerOptions::connection_timeout) (RFC 8305). They are kept in the
+    /// [`custom_l4`](PeerOptions::custom_l4) of the options: whoever replaces the options as a whole is
+    /// left with the first address.
     pub fn new<A: ToInetSocketAddrs>(address: A, tls: bool, sni: String) -> Self {
-        Self::from_address(first_or_unresolved(address, &sni), tls, sni)
+        match resolved(address) {
+            Ok(found) => Self::from_found(found, tls, sni),
+            Err(e) => {
+                log::error!("a peer that can't be connected to (sni {sni:?}): {e}");
+                Self::from_address(SocketAddr::unresolved(&e.to_string()), tls, sni)
+            }
+        }
     }
 
     /// [`new`](HttpPeer::new) that fails where the name does not resolve. It blocks the thread
     /// while resolving.
     ///
     /// # Errors
-    /// `ConnectNoRoute` with the resolver's reason.
+    /// `ConnectNoRoute` with the name, where `address` is text, and the resolver's reason.
     pub fn try_new<A: ToInetSocketAddrs>(address: A, tls: bool, sni: String) -> Result<Self> {
-        let address = first(address).or_err(ErrorType::ConnectNoRoute, "resolving a peer")?;
-        Ok(Self::from_address(address, tls, sni))
+        let found = resolved(address).or_err(ErrorType::ConnectNoRoute, "resolving a peer")?;
+        Ok(Self::from_found(found, tls, sni))
     }
 
     /// A peer at `host_port`, such as `"one.example:443"`, whose name is resolved without blocking
@@ -119,8 +140,8 @@ impl HttpPeer {
         let mut found = tokio::net::lookup_host(host_port)
             .await
             .or_err_with(ErrorType::ConnectNoRoute, context)?;
-        match found.next() {
-            Some(address) => Ok(Self::from_address(address.into(), tls, sni)),
+        match Found::of(&mut found) {
+            Some(found) => Ok(Self::from_found(found, tls, sni)),
             None => Error::e_explain(ErrorType::ConnectNoRoute, context()),
         }
     }
@@ -172,31 +193,49 @@ impl HttpPeer {
     }
 }
 
-/// The first address that `address` stands for. A Unix address is none by that trait, but one of
-/// ours says so in a way that lets us use it all the same.
-fn first<A: ToInetSocketAddrs>(address: A) -> std::io::Result<SocketAddr> {
+/// What a name stands for.
+struct Found {
+    first: SocketAddr,
+    /// All of them, where there are more.
+    several: Option<Addresses>,
+}
+
+impl Found {
+    /// `None` where there is not one.
+    fn of(found: &mut impl Iterator<Item = InetSocketAddr>) -> Option<Self> {
+        let first = found.next()?;
+        let several = found.next().and_then(|second| {
+            let all: Vec<_> = [first, second].into_iter().chain(found).collect();
+            Addresses::of(&all)
+        });
+        Some(Found {
+            first: first.into(),
+            several,
+        })
+    }
+}
+
+/// The addresses that `address` stands for. A Unix address is none by that trait, but one of ours says
+/// so in a way that lets us use it all the same.
+fn resolved<A: ToInetSocketAddrs>(address: A) -> std::io::Result<Found> {
     let mut found = match address.to_socket_addrs() {
         Ok(found) => found,
         Err(e) => {
             let unix = e.get_ref().and_then(|e| e.downcast_ref::<NotInet>());
-            return unix.map(|unix| unix.0.clone()).ok_or(e);
+            let unix = unix.map(|unix| unix.0.clone());
+            let first = unix.ok_or_else(|| name_error(&address, e))?;
+            let several = None;
+            return Ok(Found { first, several });
         }
     };
-    let no_address = || std::io::Error::other("the name has no address");
-    found.next().map(SocketAddr::Inet).ok_or_else(no_address)
-}
-
-fn first_or_unresolved<A: ToInetSocketAddrs>(address: A, sni: &str) -> SocketAddr {
-    first(address).unwrap_or_else(|e| {
-        log::error!("a peer that can't be connected to (sni {sni:?}): {e}");
-        SocketAddr::unresolved(&e.to_string())
-    })
+    let no_address = || name_error(&address, std::io::Error::other("the name has no address"));
+    Found::of(&mut found).ok_or_else(no_address)
 }
 
 impl Hash for HttpPeer {
     /// By everything that a connection to the peer depends on.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self._address.hash(state);
+        self.options.hash_address(&self._address, state);
         self.scheme.hash(state);
         self.proxy.hash(state);
         if self.proxy.is_some() {
@@ -267,7 +306,7 @@ impl Peer for HttpPeer {
         let far_end = SocketAddr::from_raw_fd(fd.as_raw_fd(), true);
         let next_hop = self.proxy.as_ref().map(Proxy::listens_on);
         match next_hop {
-            _ if self.options.custom_l4.is_some() => true,
+            _ if self.options.own_way().is_some() => true,
             Some(NextHop::Unix(path)) => {
                 far_end.as_ref().and_then(|a| a.as_unix()?.as_pathname()) == Some(path)
             }
@@ -275,7 +314,14 @@ impl Peer for HttpPeer {
             Some(NextHop::Inet(text)) => text
                 .parse()
                 .map_or(true, |addr: InetSocketAddr| far_end == Some(addr.into())),
-            None => far_end.as_ref() == Some(&self._address),
+            None => {
+                let several = self.options.addresses(&self._address);
+                let far_end = far_end.as_ref();
+                far_end == Some(&self._address)
+                    || far_end
+                        .and_then(SocketAddr::as_inet)
+                        .is_some_and(|a| several.contains(a))
+            }
         }
     }
 }

@@ -11,8 +11,8 @@ pub use crate::protocols::l4::{Tracer, Tracing};
 pub use crate::protocols::tls::ALPN;
 pub use basic::BasicPeer;
 pub use options::{
-    H1UpgradePolicy, HttpUpstreamRequestPolicy, PeerOptions, ProxyDigestUserDataHook,
-    TcpSocketTweakHook,
+    DEFAULT_READ_TIMEOUT, H1UpgradePolicy, HttpUpstreamRequestPolicy, PeerOptions,
+    ProxyDigestUserDataHook, TcpSocketTweakHook,
 };
 pub(crate) use proxy::NextHop;
 pub use proxy::Proxy;
@@ -90,6 +90,15 @@ pub trait Peer: Display + Clone {
         self.get_peer_options()?.total_connection_timeout
     }
 
+    /// Longest wait for each read of a response; `None`: without limit. [`DEFAULT_READ_TIMEOUT`] where
+    /// the options say nothing, or there are none.
+    fn read_limit(&self) -> Option<Duration> {
+        match self.get_peer_options() {
+            Some(options) => options.read_limit(),
+            None => Some(DEFAULT_READ_TIMEOUT),
+        }
+    }
+
     /// How long an idle connection may wait in the pool; `None`: without limit.
     fn idle_timeout(&self) -> Option<Duration> {
         self.get_peer_options()?.idle_timeout
@@ -140,13 +149,15 @@ pub trait Peer: Display + Clone {
     /// True for a peer with a connection method of its own: the kernel's address means nothing
     /// there.
     fn matches_fd<V: AsRawFd>(&self, fd: V) -> bool {
-        if self
-            .get_peer_options()
-            .is_some_and(|o| o.custom_l4.is_some())
-        {
+        let options = self.get_peer_options();
+        if options.is_some_and(|o| o.own_way().is_some()) {
             return true;
         }
-        SocketAddr::from_raw_fd(fd.as_raw_fd(), true).is_some_and(|a| a == *self.address())
+        let Some(far_end) = SocketAddr::from_raw_fd(fd.as_raw_fd(), true) else {
+            return false;
+        };
+        let several = options.map_or(&[][..], |o| o.addresses(self.address()));
+        far_end == *self.address() || far_end.as_inet().is_some_and(|a| several.contains(a))
     }
 
     /// Hears of the beginning and the end of connections.

@@ -1,7 +1,10 @@
 //! How to connect to a peer, and how to talk to it.
 
 pub use crate::protocols::http::hop_by_hop::{H1UpgradePolicy, HttpUpstreamRequestPolicy};
+
+use super::identity::IdentityHasher;
 use crate::protocols::l4::ext::TcpKeepalive;
+use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::l4::{BindTo, Connect as L4Connect, Tracer};
 use crate::protocols::tls::{ALPN, CaType, HandshakeCompleteHook, hash_ca};
 use ::http::request::Parts;
@@ -12,6 +15,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::net::SocketAddr as InetSocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpSocket;
@@ -23,6 +27,9 @@ pub type ProxyDigestUserDataHook = Arc<
 
 /// Sets what it likes on a TCP socket before it connects. An error ends the attempt.
 pub type TcpSocketTweakHook = Arc<dyn Fn(&TcpSocket) -> Result<()> + Send + Sync + 'static>;
+
+/// Longest wait for each read of a response where [`PeerOptions::read_timeout`] does not say otherwise.
+pub const DEFAULT_READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How to connect to a peer, and how to talk to it.
 ///
@@ -36,7 +43,9 @@ pub struct PeerOptions {
     pub connection_timeout: Option<Duration>,
     /// Longest time for connecting in total, TLS included. `None`: no limit but the parts'.
     pub total_connection_timeout: Option<Duration>,
-    /// Longest wait for each read. `None`: no limit.
+    /// Longest wait for each read of a response: for its head, and between two pieces of its body.
+    /// `None`: [`DEFAULT_READ_TIMEOUT`]; `Some(Duration::MAX)`: no limit. A tunnel (a WebSocket, CONNECT)
+    /// heeds it only where it is set.
     pub read_timeout: Option<Duration>,
     /// How long an idle connection may wait in the pool. `None`: no limit; zero: not at all.
     pub idle_timeout: Option<Duration>,
@@ -90,7 +99,8 @@ pub struct PeerOptions {
     /// Hears of the beginning and the end of connections.
     pub tracer: Option<Tracer>,
     /// Connects instead of TCP and Unix sockets. The pool does not know one from another: give
-    /// peers that differ by it a group key each.
+    /// peers that differ by it a group key each. A peer that was made by a name with several addresses
+    /// has them here.
     pub custom_l4: Option<Arc<dyn L4Connect + Send + Sync>>,
     /// Sets what it likes on a TCP socket before it connects.
     pub upstream_tcp_sock_tweak_hook: Option<TcpSocketTweakHook>,
@@ -136,9 +146,48 @@ impl PeerOptions {
         }
     }
 
+    /// The limit that [`read_timeout`](PeerOptions::read_timeout) stands for; `None`: there is none.
+    pub fn read_limit(&self) -> Option<Duration> {
+        match self.read_timeout {
+            None => Some(DEFAULT_READ_TIMEOUT),
+            Some(Duration::MAX) => None,
+            limit => limit,
+        }
+    }
+
+    /// The addresses that a peer at `address` may be reached by; empty where that is the only one.
+    pub(crate) fn addresses(&self, address: &SocketAddr) -> &[InetSocketAddr] {
+        let several = self.custom_l4.as_ref().map_or(&[][..], |l4| l4.addresses());
+        match address.as_inet() {
+            Some(address) if several.contains(address) => several,
+            _ => &[],
+        }
+    }
+
+    /// The user's own way to connect.
+    pub(crate) fn own_way(&self) -> Option<&(dyn L4Connect + Send + Sync)> {
+        let own = self.custom_l4.as_deref()?;
+        own.addresses().is_empty().then_some(own)
+    }
+
     /// Offers HTTP versions from `min` to `max`, each 1 or 2.
     pub fn set_http_version(&mut self, max: u8, min: u8) {
         self.alpn = ALPN::new(max, min);
+    }
+
+    /// Where a connection to a peer at `address` may have gone. A peer with several addresses is the same
+    /// as one with the same addresses in another order, and as no other.
+    pub(super) fn hash_address<H: Hasher>(&self, address: &SocketAddr, state: &mut H) {
+        let several = self.addresses(address);
+        if several.is_empty() {
+            return address.hash(state);
+        }
+        let in_any_order = several.iter().fold(0u64, |sum, address| {
+            let mut hasher = IdentityHasher::new();
+            address.hash(&mut hasher);
+            sum.wrapping_add(hasher.finish())
+        });
+        (several.len(), in_any_order).hash(state);
     }
 
     /// What a TLS connection depends on: how the peer was verified, and what was offered to it.

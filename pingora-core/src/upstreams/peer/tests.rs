@@ -92,6 +92,9 @@ fn an_address_of_ours_may_be_of_either_family() {
 async fn names_are_resolved_or_fail_in_the_open() {
     let e = HttpPeer::try_new("no such name:80", false, String::new()).unwrap_err();
     assert_eq!(e.etype, pingora_error::ErrorType::ConnectNoRoute);
+    assert!(e.to_string().contains(r#""no such name:80""#), "{e}");
+    let e = HttpPeer::try_new(("no such name", 81), false, String::new()).unwrap_err();
+    assert!(e.to_string().contains(r#""no such name:81""#), "{e}");
     let e = HttpPeer::resolve("no such name:80", false, String::new())
         .await
         .unwrap_err();
@@ -116,7 +119,7 @@ async fn names_are_resolved_or_fail_in_the_open() {
         HttpPeer::new("no such name:80", true, String::new())
             .address()
             .unresolved_reason()
-            .is_some()
+            .is_some_and(|reason| reason.starts_with(r#""no such name:80": "#))
     );
 }
 
@@ -165,4 +168,34 @@ fn options_stay_small() {
         "{}",
         size_of::<PeerOptions>()
     );
+}
+
+/// A connection to a peer with several addresses may lead to any of them.
+#[test]
+fn several_addresses_are_one_peer_and_none_of_them_alone() {
+    let address = |text: &str| text.parse::<InetSocketAddr>().unwrap();
+    let (a, b, c) = (
+        address("[::1]:1"),
+        address("1.1.1.1:1"),
+        address("1.1.1.2:1"),
+    );
+    let hash = |addresses: &[InetSocketAddr]| {
+        let peer = HttpPeer::new(addresses, false, String::new());
+        assert_eq!(peer.address(), &addresses[0].into());
+        peer.reuse_hash()
+    };
+    assert_eq!(hash(&[a, b, c]), hash(&[c, a, b]));
+    assert_eq!(hash(&[a]), hash(&[a, a]), "one address, however often");
+    let all = [
+        hash(&[a]),
+        hash(&[b]),
+        hash(&[a, b]),
+        hash(&[a, c]),
+        hash(&[a, b, c]),
+    ];
+    assert_eq!(HashSet::from(all).len(), all.len());
+    // Whoever gives such a peer another address means that one.
+    let mut moved = HttpPeer::new(&[a, b][..], false, String::new());
+    moved._address = c.into();
+    assert_eq!(moved.reuse_hash(), hash(&[c]));
 }

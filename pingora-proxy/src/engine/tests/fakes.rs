@@ -1,7 +1,7 @@
 //! Halves that do exactly what a test tells them, and remember whom to wake.
 
 use super::super::state::{Exchange, OnFailure};
-use super::super::turn::{Event, Limits, QUEUE_MARK, Turn};
+use super::super::turn::{Event, Failure, Limits, QUEUE_MARK, Turn};
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora_core::protocols::http::HttpTask;
@@ -26,6 +26,8 @@ pub(super) struct Pipe {
     pub(super) largest_piece: usize,
     pub(super) ended: bool,
     pub(super) broken: bool,
+    /// Bytes that could not be written stay.
+    pub(super) keeps: bool,
     pub(super) waker: Option<Waker>,
 }
 
@@ -55,7 +57,9 @@ impl Pipe {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if self.broken {
-            self.waiting.clear();
+            if !self.keeps {
+                self.waiting.clear();
+            }
             return Poll::Ready(Error::err(ErrorType::WriteError));
         }
         let n = self.credit.min(self.waiting.len());
@@ -198,7 +202,7 @@ pub(super) struct Up {
 
 impl UpstreamHalf for Up {
     fn queue_body(&mut self, data: Bytes) -> Result<()> {
-        if !self.out.broken {
+        if !self.out.broken || self.out.keeps {
             self.out.push(&data);
         }
         Ok(())
@@ -290,7 +294,7 @@ impl Rig {
             "nobody waits for the client"
         );
         assert!(
-            !up.wants_flush() || up.out.waker.is_some(),
+            !up.wants_flush() || up.out.broken || up.out.waker.is_some(),
             "nobody waits for the server"
         );
         let reads_body = exchange.wants_body() && up.queued() < QUEUE_MARK;
@@ -340,9 +344,9 @@ impl Rig {
                 }
                 self.down.queue(task).unwrap();
             }
-            Event::UpstreamUnwritable(error) => {
+            Event::Failed(Failure::UpstreamUnwritable(error)) => {
                 if self.exchange.upstream_unwritable() == OnFailure::End {
-                    return Some(Event::UpstreamUnwritable(error));
+                    return Some(Event::Failed(Failure::UpstreamUnwritable(error)));
                 }
             }
             other => return Some(other),

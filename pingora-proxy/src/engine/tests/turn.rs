@@ -1,8 +1,10 @@
 //! One rule at a time.
 
-use super::super::turn::{Event, Limits, QUEUE_MARK};
+use super::super::deadline::*;
+use super::super::turn::{Event, Failure, Limits, QUEUE_MARK};
 use super::fakes::*;
 use pingora_core::protocols::http::HttpTask;
+use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
 use pingora_core::timeout::Deadline;
 use pingora_error::{Error, ErrorType};
 use std::task::Poll;
@@ -37,7 +39,7 @@ async fn wait(rig: &mut Rig, most: u64) -> Option<(Event, u64)> {
 
 async fn expires(rig: &mut Rig, most: u64) -> Option<(Deadline, u64)> {
     match wait(rig, most).await? {
-        (Event::Expired(kind), at) => Some((kind, at)),
+        (Event::Failed(Failure::Expired(kind)), at) => Some((kind, at)),
         (other, at) => panic!("{other:?} after {at} s"),
     }
 }
@@ -228,7 +230,7 @@ async fn a_client_that_leaves_is_noticed_while_the_server_thinks() {
     rig.down.gone.give(());
     assert!(matches!(
         rig.settle_if_woken(),
-        Some(Event::DownstreamFailed(_))
+        Some(Event::Failed(Failure::DownstreamFailed(_)))
     ));
 }
 
@@ -242,7 +244,7 @@ async fn a_client_that_leaves_is_noticed_in_the_middle_of_its_body() {
         .give(Error::err_down(ErrorType::ConnectionClosed));
     assert!(matches!(
         rig.settle_if_woken(),
-        Some(Event::DownstreamFailed(_))
+        Some(Event::Failed(Failure::DownstreamFailed(_)))
     ));
 }
 
@@ -254,7 +256,7 @@ async fn a_failure_of_the_server_is_told() {
         .give(Error::err_up(ErrorType::ConnectionClosed));
     assert!(matches!(
         rig.settle_if_woken(),
-        Some(Event::UpstreamFailed(_))
+        Some(Event::Failed(Failure::UpstreamFailed(_)))
     ));
     let mut rig = Rig::new(Limits::default());
     rig.up.tasks.give(Ok(HttpTask::Failed(Error::new_up(
@@ -262,7 +264,7 @@ async fn a_failure_of_the_server_is_told() {
     ))));
     assert!(matches!(
         rig.settle_if_woken(),
-        Some(Event::UpstreamFailed(_))
+        Some(Event::Failed(Failure::UpstreamFailed(_)))
     ));
 }
 
@@ -298,7 +300,7 @@ async fn two_sides_that_wait_for_each_other_are_parted() {
         rig.down.body.give(piece(vec![b'u'; 10_000]));
         rig.up.tasks.give(body(vec![b'd'; 10_000], false));
     }
-    assert_eq!(expires(&mut rig, 200).await, Some((Deadline::Progress, 60)));
+    assert_eq!(expires(&mut rig, 200).await, Some((PROGRESS, 60)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -314,10 +316,7 @@ async fn a_byte_in_any_direction_is_progress() {
     assert!(wait(&mut rig, 50).await.is_none());
     rig.up.out.grant(1);
     assert!(wait(&mut rig, 50).await.is_none());
-    assert!(matches!(
-        expires(&mut rig, 20).await,
-        Some((Deadline::Progress, _))
-    ));
+    assert!(matches!(expires(&mut rig, 20).await, Some((PROGRESS, _))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -334,18 +333,18 @@ async fn each_direction_has_its_own_limit() {
         let limit = Some(seconds(5));
         let mut limits = Limits::default();
         match kind {
-            Deadline::DownstreamRead => limits.downstream_read = limit,
-            Deadline::DownstreamWrite => limits.downstream_write = limit,
-            Deadline::UpstreamRead => limits.upstream_read = limit,
+            DOWNSTREAM_READ => limits.downstream_read = limit,
+            DOWNSTREAM_WRITE => limits.downstream_write = limit,
+            UPSTREAM_READ => limits.upstream_read = limit,
             _ => limits.upstream_write = limit,
         }
         limits
     };
     for kind in [
-        Deadline::DownstreamRead,
-        Deadline::DownstreamWrite,
-        Deadline::UpstreamRead,
-        Deadline::UpstreamWrite,
+        DOWNSTREAM_READ,
+        DOWNSTREAM_WRITE,
+        UPSTREAM_READ,
+        UPSTREAM_WRITE,
     ] {
         let mut rig = Rig::new(only(kind));
         rig.down.body.give(piece("u"));
@@ -370,7 +369,7 @@ async fn a_limit_counts_from_the_last_byte() {
     assert!(wait(&mut rig, 1).await.is_none());
     assert!(matches!(
         expires(&mut rig, 5).await,
-        Some((Deadline::UpstreamRead, _))
+        Some((UPSTREAM_READ, _))
     ));
 }
 
@@ -388,7 +387,7 @@ async fn a_server_is_not_late_while_it_is_still_being_asked() {
     rig.down.body.give(Ok(None));
     assert!(matches!(
         expires(&mut rig, 30).await,
-        Some((Deadline::UpstreamRead, _))
+        Some((UPSTREAM_READ, _))
     ));
 }
 
@@ -402,10 +401,7 @@ async fn a_client_that_waits_for_permission_is_not_late_but_the_server_may_be() 
     assert!(wait(&mut rig, 100).await.is_none());
     let mut rig = Rig::new(every(10));
     rig.down.permission = true;
-    assert_eq!(
-        expires(&mut rig, 50).await,
-        Some((Deadline::UpstreamRead, 10))
-    );
+    assert_eq!(expires(&mut rig, 50).await, Some((UPSTREAM_READ, 10)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -416,10 +412,7 @@ async fn a_slow_client_is_not_the_servers_fault() {
     });
     rig.up.out.grant(usize::MAX);
     rig.down.body.give(piece("begun"));
-    assert_eq!(
-        expires(&mut rig, 50).await,
-        Some((Deadline::DownstreamRead, 30))
-    );
+    assert_eq!(expires(&mut rig, 50).await, Some((DOWNSTREAM_READ, 30)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -532,15 +525,12 @@ async fn an_idle_tunnel_is_closed_late_and_a_half_closed_one_sooner() {
     assert!(rig.settle_if_woken().is_none());
     rig.up.tasks.give(head(101, false));
     rig.down.out.grant(usize::MAX);
-    assert_eq!(
-        expires(&mut rig, 4000).await,
-        Some((Deadline::Progress, 3600))
-    );
+    assert_eq!(expires(&mut rig, 4000).await, Some((TUNNEL_IDLE, 3600)));
     let mut rig = tunnel();
     rig.up.tasks.give(Ok(HttpTask::UpgradedBody(None, true)));
     assert!(matches!(
         expires(&mut rig, 4000).await,
-        Some((Deadline::Progress, 60..=61))
+        Some((TUNNEL_IDLE, 60..=61))
     ));
 }
 
@@ -555,7 +545,7 @@ async fn a_server_that_breaks_a_tunnel_ends_it() {
     rig.up.out.break_down();
     assert!(matches!(
         rig.settle_if_woken(),
-        Some(Event::UpstreamUnwritable(_))
+        Some(Event::Failed(Failure::UpstreamUnwritable(_)))
     ));
 }
 
@@ -566,9 +556,9 @@ async fn the_time_that_the_server_kept_bytes_waiting_is_counted() {
     assert!(wait(&mut rig, 10).await.is_none());
     rig.up.out.grant(2);
     assert!(rig.settle_if_woken().is_none());
-    assert_eq!(rig.turn.write_pending.as_secs(), 10);
+    assert_eq!(rig.turn.take_write_pending().as_secs(), 10);
     assert!(wait(&mut rig, 10).await.is_none());
-    assert_eq!(rig.turn.write_pending.as_secs(), 10);
+    assert_eq!(rig.turn.take_write_pending().as_secs(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -579,6 +569,74 @@ async fn a_client_that_takes_nothing_more_is_told() {
     rig.down.out.break_down();
     assert!(matches!(
         rig.settle_if_woken(),
-        Some(Event::DownstreamUnwritable(_))
+        Some(Event::Failed(Failure::DownstreamUnwritable(_)))
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_back_leaves_with_what_comes_next_or_at_once() {
+    let mut rig = Rig::new(Limits::default());
+    rig.down.out.grant(1000);
+    rig.up.out.grant(1000);
+    rig.down.body.give(Ok(None));
+    rig.up.announces = false;
+    rig.up.tasks.give(head(200, false));
+    assert!(matches!(rig.poll(), Poll::Ready(Event::Body(None))));
+    rig.up.queue_end(None).unwrap();
+    rig.exchange.request_ended();
+    assert!(matches!(
+        rig.poll(),
+        Poll::Ready(Event::Task(HttpTask::Header(..)))
+    ));
+    rig.down.queue(head(200, false).unwrap()).unwrap();
+    rig.turn.hold_back();
+    rig.up.tasks.give(body("a", false));
+    assert!(matches!(
+        rig.poll(),
+        Poll::Ready(Event::Task(HttpTask::Body(..)))
+    ));
+    assert!(rig.down.out.delivered.is_empty(), "nothing was written");
+    rig.turn.hold_back();
+    assert!(matches!(rig.poll(), Poll::Ready(Event::Held)));
+    assert!(rig.down.out.delivered.is_empty(), "the flow comes first");
+    assert!(rig.poll().is_pending());
+    assert_eq!(rig.down.out.delivered, b"head");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_is_read_on_for_others_after_its_client_has_left() {
+    let mut rig = Rig::new(every(10));
+    rig.up.out.grant(1000);
+    rig.down.body.give(Ok(None));
+    rig.up.tasks.give(head(200, false));
+    rig.up.tasks.give(body(vec![b'x'; QUEUE_MARK], false));
+    assert!(rig.settle().is_none(), "the client takes nothing");
+    assert!(rig.down.queued() >= QUEUE_MARK);
+    rig.exchange.client_left();
+    rig.up.tasks.give(body("more", false));
+    assert!(rig.settle().is_none());
+    assert_eq!(rig.up.tasks.len(), 0, "it was read");
+    assert!(
+        wait(&mut rig, 9).await.is_none(),
+        "the client's limits do not count any more"
+    );
+    assert!(matches!(
+        expires(&mut rig, 5).await,
+        Some((UPSTREAM_READ, _))
+    ));
+    rig.exchange.response_ended();
+    assert!(matches!(rig.poll(), Poll::Ready(Event::Complete)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_that_keeps_what_it_could_not_write_is_not_asked_for_ever() {
+    let mut rig = Rig::new(Limits::default());
+    rig.up.out.keeps = true;
+    rig.up.out.break_down();
+    rig.down.body.give(piece("u"));
+    assert!(rig.settle().is_none(), "it waits for the response");
+    assert!(rig.up.wants_flush());
+    rig.up.tasks.give(head(413, true));
+    rig.down.out.grant(1000);
+    assert!(matches!(rig.settle(), Some(Event::Complete)));
 }

@@ -417,3 +417,90 @@ async fn a_rate_gives_a_client_the_time_that_it_takes() {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(client.response().await.ends_with(&body));
 }
+
+/// A proxy to one origin whose peer has this read time-out.
+struct Patient {
+    origin: SocketAddr,
+    read_timeout: Option<Duration>,
+}
+
+#[async_trait]
+impl ProxyHttp for Patient {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        let mut peer = peer(self.origin)?;
+        peer.options.read_timeout = self.read_timeout;
+        Ok(peer)
+    }
+}
+
+/// What the client has got of the answer to this request, and when it ended; `None`: it did not within
+/// an hour. The clock stands still until the origin has answered.
+async fn waited_for(
+    request: &str,
+    answer: &str,
+    read_timeout: Option<Duration>,
+) -> (String, Option<u64>) {
+    let origin = Origin::start(vec![vec![reply(answer, Then::Watch)]]).await;
+    let origin_address = origin.address;
+    let mut client = Client::of(&proxy_of(Patient {
+        origin: origin_address,
+        read_timeout,
+    }));
+    client.send(request).await;
+    let mut got = match answer {
+        "" => String::new(),
+        _ => client.next(Whole::Head).await,
+    };
+    while origin.requests().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let mut rest = client.ahead;
+    let hour = Duration::from_secs(60 * 60 - 1);
+    let ended = timeout(hour, async {
+        loop {
+            let one_response = got.is_empty() && message_end(&rest, Whole::Response).is_some();
+            if one_response || client.io.read_buf(&mut rest).await.unwrap_or(0) == 0 {
+                return;
+            }
+        }
+    })
+    .await;
+    got.push_str(&String::from_utf8_lossy(&rest));
+    let took = begun.elapsed().as_secs_f64().round() as u64;
+    tokio::time::resume();
+    (got, ended.ok().map(|()| took))
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_has_a_minute_unless_it_is_said_otherwise() {
+    const UPGRADE: &str =
+        "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    const SWITCH: &str =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let seconds = |n| Some(Duration::from_secs(n));
+    let rows = [
+        (GET, "", None, Some(60), "HTTP/1.1 504 "),
+        (GET, "", seconds(5), Some(5), "HTTP/1.1 504 "),
+        (GET, "", seconds(90), Some(90), "HTTP/1.1 504 "),
+        (GET, "", Some(Duration::MAX), None, ""),
+        // Between two pieces of an answer.
+        (GET, EXACT, None, Some(60), "HTTP/1.1 200 "),
+        (GET, EXACT, Some(Duration::MAX), None, "HTTP/1.1 200 "),
+        // A tunnel has no default: both sides may have nothing to say for long.
+        (UPGRADE, SWITCH, None, None, "HTTP/1.1 101 "),
+        (UPGRADE, SWITCH, seconds(5), Some(5), "HTTP/1.1 101 "),
+    ];
+    for (request, answer, read_timeout, ends, begins) in rows {
+        let (got, took) = waited_for(request, answer, read_timeout).await;
+        assert_eq!(took, ends, "{answer:?} {read_timeout:?}: {got}");
+        assert!(
+            got.starts_with(begins),
+            "{answer:?} {read_timeout:?}: {got}"
+        );
+    }
+}

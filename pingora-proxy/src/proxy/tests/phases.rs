@@ -215,10 +215,11 @@ async fn a_panic_costs_one_request_and_logging_still_runs() {
         "request_body_filter end",
         "upstream_response_filter",
         "response_filter",
-    ];
-    let later = [
+        // The head waits for the first piece of its body.
         "upstream_response_body_filter",
         "response_body_filter",
+    ];
+    let later = [
         "upstream_response_trailer_filter",
         "response_trailer_filter",
         "logging",

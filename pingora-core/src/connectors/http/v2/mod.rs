@@ -242,8 +242,8 @@ impl Connector {
     }
 
     fn prepare<P: Peer>(&self, mut session: Http2Session, peer: &P) -> Http2Session {
+        session.read_timeout = peer.read_limit();
         if let Some(options) = peer.get_peer_options() {
-            session.read_timeout = options.read_timeout;
             session.write_timeout = options.write_timeout;
         }
         session

@@ -304,6 +304,13 @@ impl ResponseCompressionCtx {
         }
     }
 
+    /// The response whose head has passed will not be sent: the next head is that of another one.
+    pub fn response_discarded(&mut self) {
+        if let Some(state) = &mut self.0 {
+            state.phase = Phase::Head;
+        }
+    }
+
     /// What to send instead of this part of the body; `None` where it passes as it is. May be empty
     /// while the compressor collects; `end` makes it give out the rest.
     ///

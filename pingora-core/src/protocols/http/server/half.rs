@@ -31,6 +31,14 @@ impl DownstreamHalf for Session {
         each!(self, s => s.poll_gone(cx))
     }
 
+    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
+        match self {
+            Session::H2(s) => s.poll_gone(cx),
+            Session::Subrequest(s) => s.poll_gone(cx),
+            _ => Poll::Pending,
+        }
+    }
+
     fn queue(&mut self, task: HttpTask) -> Result<()> {
         each!(self, s => s.queue_task(task))
     }
@@ -47,16 +55,24 @@ impl DownstreamHalf for Session {
         each!(self, s => s.queued())
     }
 
+    fn discard_queued(&mut self) {
+        Session::discard_queued(self);
+    }
+
     fn is_stalled(&self) -> bool {
-        matches!(self, Session::H2(s) if s.is_stalled())
+        match self {
+            Session::H2(s) => s.is_stalled(),
+            Session::Custom(s) => s.is_stalled(),
+            Session::H1(_) | Session::Subrequest(_) => false,
+        }
     }
 
     fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
-        of_connection!(self, s => s.splice_source(), None)
+        of_connection!(self, s => s.splice_source(), None, c => c.splice_source())
     }
 
     fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
-        of_connection!(self, s => s.splice_sink(), None)
+        of_connection!(self, s => s.splice_sink(), None, c => c.splice_sink())
     }
 
     fn poll_alarm(
@@ -65,6 +81,11 @@ impl DownstreamHalf for Session {
         deadlines: &Deadlines,
         now: Instant,
     ) -> Poll<Deadline> {
-        each!(self, s => s.alarm().poll_expired(cx, deadlines, now))
+        match self {
+            Session::H1(s) => s.alarm().poll_expired(cx, deadlines, now),
+            Session::H2(s) => s.alarm().poll_expired(cx, deadlines, now),
+            Session::Subrequest(s) => s.alarm().poll_expired(cx, deadlines, now),
+            Session::Custom(s) => s.poll_alarm(cx, deadlines, now),
+        }
     }
 }

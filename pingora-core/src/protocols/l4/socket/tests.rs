@@ -73,8 +73,40 @@ fn the_kernel_knows_both_ends() {
     assert_eq!(SocketAddr::from_raw_fd(-1, false), None);
 
     let (left, _right) = std::os::unix::net::UnixStream::pair().unwrap();
-    let unnamed = SocketAddr::from_raw_fd(left.as_raw_fd(), true).unwrap();
-    assert_eq!(unnamed.to_string(), "(unnamed)");
+    for peer in [true, false] {
+        assert_eq!(SocketAddr::from_raw_fd(left.as_raw_fd(), peer), None);
+    }
+}
+
+/// A client of a Unix socket has no address, unless it was bound to one.
+#[tokio::test]
+async fn an_unnamed_end_of_a_unix_socket_has_no_address() {
+    use crate::protocols::GetSocketDigest;
+    use crate::protocols::l4::{listener::Listener, stream::Stream};
+    let folder = std::env::temp_dir().join(format!("unnamed-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (served, named) = (folder.join("served"), folder.join("named"));
+    let unix = tokio::net::UnixListener::bind(&served).unwrap();
+    let listener = Listener::from(unix);
+    let socket = |path| {
+        let socket = tokio::net::UnixSocket::new_stream().unwrap();
+        if let Some(path) = path {
+            socket.bind(path).unwrap();
+        }
+        socket.connect(&served)
+    };
+    for (bound, expected) in [(None, None), (Some(&named), Some(&named))] {
+        let client = Stream::from(socket(bound).await.unwrap());
+        let accepted = listener.accept().await.unwrap();
+        let expected = expected.map(|path| path.to_str().unwrap().to_string());
+        let path = |address: Option<&SocketAddr>| address.map(ToString::to_string);
+        let there = accepted.get_socket_digest().unwrap();
+        assert_eq!(path(there.peer_addr()), expected);
+        assert_eq!(path(there.local_addr()).as_deref(), served.to_str());
+        let here = client.get_socket_digest().unwrap();
+        assert_eq!(path(here.local_addr()), expected);
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

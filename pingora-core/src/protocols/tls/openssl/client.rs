@@ -1,30 +1,34 @@
 //! TLS towards upstreams.
 
-use super::TlsRef;
+use super::authorities::Authorities;
+use super::loaded::LoadedCertificate;
 pub(crate) use super::resumption::ClientSession;
 use super::resumption::{keep_sessions, offer_session};
 use super::stream::SslStream;
+use super::{TlsRef, hints};
 use crate::protocols::tls::sessions::{SessionCache, SessionKey};
+use crate::protocols::tls::store::Material;
 use crate::protocols::tls::{
-    CaType, ClientHandshake, ClientSettings, HandshakeCompleteHook, certificate::CertKey,
+    CaType, CertificateSource, ClientHandshake, ClientSettings, HandshakeCompleteHook,
+    certificate::CertKey, names,
 };
 use crate::protocols::{IO, Stream};
 use crate::sys::tls as sys;
 use openssl::error::ErrorStack;
+use openssl::rand::rand_bytes;
 use openssl::ssl::{
-    ConnectConfiguration, SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslVerifyMode,
-    SslVersion,
+    ConnectConfiguration, SslConnector, SslConnectorBuilder, SslMethod, SslVerifyMode, SslVersion,
 };
 use openssl::x509::X509VerifyResult;
 use openssl::x509::store::X509StoreBuilder;
-use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags};
+use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags, X509VerifyParamRef};
 use pingora_error::{BError, Error, ErrorType, OrErr, Result};
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// What all TLS connections of one connector share: trust, versions, ciphers, sessions to resume.
 #[derive(Debug)]
@@ -48,12 +52,7 @@ impl ClientContext {
             trust_file(&mut builder, ca)?;
         }
         if let Some((cert, key)) = &settings.cert_key_file {
-            builder
-                .set_certificate_chain_file(cert)
-                .map_err(|e| unusable_file("certificate file", cert, e))?;
-            builder
-                .set_private_key_file(key, SslFiletype::PEM)
-                .map_err(|e| unusable_file("key file", key, e))?;
+            show_files(&mut builder, cert, key)?;
         }
         if let Some(path) = &settings.keylog_file {
             log_secrets(&mut builder, path)?;
@@ -89,49 +88,42 @@ impl ClientContext {
             .connector
             .configure()
             .or_err(ErrorType::InternalError, "making a TLS session")?;
-        apply(&mut conn, wanted)
-            .or_err(ErrorType::InternalError, "applying the peer's TLS options")?;
+        apply(&mut conn, wanted)?;
         verification(&mut conn, wanted)?;
         let key = SessionKey::new(wanted);
         let offered = offer_session(&mut conn, &self.sessions, key);
-        let made = handshake(conn, wanted.sni, stream, wanted.complete_hook.cloned()).await;
+        let made = connect(conn, wanted.sni, stream, Some(wanted)).await;
         match &made {
             Ok(stream) => self.sessions.note(stream.ssl().session_reused()),
             // Whatever went wrong: next time without it.
             Err(_) if offered => self.sessions.forget(&key),
             Err(_) => {}
         }
-        Ok(Box::new(made?))
+        let mut stream = made?;
+        complete(&mut stream, wanted.complete_hook);
+        Ok(Box::new(stream))
     }
 }
 
 /// Trusts the certificates in this file and no others. If there are revocation lists beside them,
 /// they are heeded: then each authority that signs an upstream's certificate needs one.
 fn trust_file(builder: &mut SslConnectorBuilder, ca: &Path) -> Result<()> {
-    // The bindings have put the system's certificates there.
-    let empty = X509StoreBuilder::new().map(|store| store.build());
-    builder.set_cert_store(empty.or_err(ErrorType::InternalError, "making a store")?);
-    builder
-        .set_ca_file(ca)
-        .map_err(|e| unusable_file("CA file", ca, e))?;
-    let text = std::fs::read(ca).or_err_with(ErrorType::FileReadError, || {
-        format!("reading the CA file {}", ca.display())
-    })?;
-    if memchr::memmem::find(&text, b"-----BEGIN X509 CRL-----").is_some() {
-        builder
-            .cert_store_mut()
-            .set_flags(X509VerifyFlags::CRL_CHECK)
-            .map_err(|e| unusable_file("CA file", ca, e))?;
-    }
+    let unusable = || "ca_file, the authorities of upstreams";
+    let read = Authorities::read(&[Material::file(ca)]);
+    let authorities = read.or_err_with(ErrorType::FileReadError, unusable)?;
+    let store = authorities.store();
+    // In the place of the system's certificates, which the bindings have put there.
+    builder.set_cert_store(store.or_err_with(ErrorType::FileReadError, unusable)?);
     Ok(())
 }
 
-fn unusable_file(what: &str, path: &Path, e: ErrorStack) -> BError {
-    Error::because(
-        ErrorType::FileReadError,
-        format!("using the {what} {}", path.display()),
-        e,
-    )
+/// Shows the certificate in these files to upstreams that ask for one.
+fn show_files(builder: &mut SslConnectorBuilder, cert: &Path, key: &Path) -> Result<()> {
+    let unusable = || "cert_key_file, the certificate for upstreams";
+    let loaded = LoadedCertificate::load(&CertificateSource::files(cert, key));
+    let loaded = loaded.or_err_with(ErrorType::FileReadError, unusable)?;
+    let installed = loaded.install(builder);
+    installed.or_err_with(ErrorType::FileReadError, unusable)
 }
 
 /// Appends each session's secrets to a file, in the format that Wireshark reads.
@@ -156,21 +148,24 @@ fn log_secrets(builder: &mut SslConnectorBuilder, path: &Path) -> Result<()> {
 }
 
 /// What the peer's options say besides verification.
-fn apply(conn: &mut ConnectConfiguration, wanted: &ClientHandshake<'_>) -> Result<(), ErrorStack> {
+fn apply(conn: &mut ConnectConfiguration, wanted: &ClientHandshake<'_>) -> Result<()> {
+    let option = |name: &'static str| move || format!("applying the peer's {name}");
     conn.set_use_server_name_indication(!wanted.sni.is_empty());
     // Names are set by `verification`.
     conn.set_verify_hostname(false);
     if let Some(alpn) = wanted.alpn {
-        conn.set_alpn_protos(alpn.to_wire())?;
+        conn.set_alpn_protos(alpn.to_wire())
+            .or_err_with(ErrorType::InternalError, option("alpn"))?;
     }
     if let Some(groups) = wanted.curves {
-        sys::set_groups(conn, groups)?;
+        sys::set_groups(conn, groups).or_err_with(ErrorType::InternalError, option("curves"))?;
     }
     if let Some(cert_key) = wanted.client_cert {
-        show_certificate(conn, cert_key)?;
+        show_certificate(conn, cert_key)
+            .or_err_with(ErrorType::InternalError, option("client_cert_key"))?;
     }
     if let Some(ca) = wanted.ca {
-        trust(conn, ca)?;
+        trust(conn, ca).or_err_with(ErrorType::InternalError, option("ca"))?;
     }
     Ok(())
 }
@@ -211,14 +206,14 @@ fn verification(conn: &mut ConnectConfiguration, wanted: &ClientHandshake<'_>) -
     let set = match (sni, wanted.alternative_name, wanted.address) {
         // The library wants a certificate that satisfies a name and an address if it is given
         // both; "either" works among names only, so the alternative takes the address's place.
-        (Some(name), Some(other), _) if ip(name).is_none() && ip(other).is_none() => param
-            .set_host(name)
-            .and_then(|()| sys::add_host(param, other)),
+        (Some(name), Some(other), _) if ip(name).is_none() && ip(other).is_none() => {
+            add_name(param, name).and_then(|()| add_name(param, other))
+        }
         (_, Some(name), _) | (Some(name), None, _) => match ip(name) {
-            Some(ip) => param.set_ip(ip),
-            None => param.set_host(name),
+            Some(ip) => param.set_ip(ip).map_err(Into::into),
+            None => add_name(param, name),
         },
-        (None, None, Some(ip)) => param.set_ip(ip),
+        (None, None, Some(ip)) => param.set_ip(ip).map_err(Into::into),
         (None, None, None) => {
             return Error::e_explain(
                 ErrorType::InvalidCert,
@@ -227,38 +222,117 @@ fn verification(conn: &mut ConnectConfiguration, wanted: &ClientHandshake<'_>) -
             );
         }
     };
-    set.or_err(ErrorType::InternalError, "setting the name to verify")
+    set.or_err(
+        ErrorType::InternalError,
+        "setting the name to verify, of the peer's sni or alternative_cn",
+    )
+}
+
+/// Adds a name that the certificate may have.
+///
+/// The library lets a wildcard stand for letters, digits and hyphens alone. For a name with an underscore in
+/// its first label, the certificate may also be for another host of the same parent whose label is a secret:
+/// that is what a wildcard covers and nothing else does.
+fn add_name(param: &mut X509VerifyParamRef, name: &str) -> io::Result<()> {
+    sys::add_host(param, name)?;
+    match (names::parent_of_underscored(name), secret_label()) {
+        (Some(parent), Some(label)) => sys::add_host(param, &format!("{label}.{parent}")),
+        _ => Ok(()),
+    }
+}
+
+/// A label that no host has: it is made at random and told to nobody. `None` where there is no randomness.
+fn secret_label() -> Option<&'static str> {
+    static LABEL: OnceLock<Option<String>> = OnceLock::new();
+    let made = LABEL.get_or_init(|| {
+        let mut random = [0; 16];
+        rand_bytes(&mut random).ok()?;
+        Some(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    });
+    made.as_deref()
 }
 
 /// The client's side of the handshake, verified as `conn_config` says. `domain` is the name to ask
-/// for.
+/// for, or an IP address, which is not asked for.
 ///
 /// # Errors
-/// `InvalidCert` where the other side's certificate does not verify, `TLSHandshakeFailure`
-/// otherwise.
+/// `InternalError` where `domain` is neither. `InvalidCert` where the other side's certificate does not
+/// verify, `TLSHandshakeFailure` otherwise.
 pub async fn handshake<S: IO>(
     conn_config: ConnectConfiguration,
     domain: &str,
     io: S,
     complete_hook: Option<HandshakeCompleteHook>,
 ) -> Result<SslStream<S>> {
+    // For the library, an empty one would mean: verify no name.
+    names::check("domain", domain)?;
+    let mut stream = connect(conn_config, domain, io, None).await?;
+    complete(&mut stream, complete_hook.as_ref());
+    Ok(stream)
+}
+
+/// `wanted` is what is known of whom this is for.
+async fn connect<S: IO>(
+    conn_config: ConnectConfiguration,
+    domain: &str,
+    io: S,
+    wanted: Option<&ClientHandshake<'_>>,
+) -> Result<SslStream<S>> {
     let ssl = conn_config
         .into_ssl(domain)
         .or_err(ErrorType::InternalError, "setting the name to ask for")?;
     let mut stream = SslStream::new(ssl, io)?;
-    if let Err(e) = stream.connect().await {
-        let verified = stream.ssl().verify_result();
-        return if verified == X509VerifyResult::OK
-            || stream.ssl().verify_mode() == SslVerifyMode::NONE
-        {
-            Error::e_because(ErrorType::TLSHandshakeFailure, "TLS handshake", e)
-        } else {
-            let context = format!("certificate: {}", verified.error_string());
-            Error::e_because(ErrorType::InvalidCert, context, e)
-        };
+    match stream.connect().await {
+        Ok(()) => check_protocol(stream.ssl(), wanted).map(|()| stream),
+        Err(e) => Err(failed(stream.ssl(), domain, e, wanted)),
     }
-    if let Some(value) = complete_hook.and_then(|hook| hook(stream.ssl())) {
+}
+
+/// What is said of a handshake that failed, with what can be done about it.
+#[cold]
+fn failed(
+    ssl: &TlsRef,
+    domain: &str,
+    e: openssl::ssl::Error,
+    wanted: Option<&ClientHandshake<'_>>,
+) -> BError {
+    let verified = ssl.verify_result();
+    let no_verdict = verified == X509VerifyResult::OK || ssl.verify_mode() == SslVerifyMode::NONE;
+    let (etype, mut context, hint) = if no_verdict {
+        let hint = hints::handshake(&e, domain, wanted);
+        (
+            ErrorType::TLSHandshakeFailure,
+            "TLS handshake".to_string(),
+            hint,
+        )
+    } else {
+        let context = format!("certificate: {}", verified.error_string());
+        let hint = hints::verification(ssl, domain, wanted);
+        (ErrorType::InvalidCert, context, hint)
+    };
+    if let Some(hint) = hint {
+        context += &format!(" (hint: {hint})");
+    }
+    Error::because(etype, context, e)
+}
+
+/// Checks what some versions of the library do not: that the other side chose a protocol that was offered.
+fn check_protocol(ssl: &TlsRef, wanted: Option<&ClientHandshake<'_>>) -> Result<()> {
+    let (Some(chosen), Some(wanted)) = (ssl.selected_alpn_protocol(), wanted) else {
+        return Ok(());
+    };
+    if wanted.alpn.is_some_and(|alpn| alpn.offers(chosen)) {
+        return Ok(());
+    }
+    let chosen = chosen.escape_ascii();
+    Error::e_explain(
+        ErrorType::TLSHandshakeFailure,
+        format!("the upstream chose the protocol {chosen}, which was not offered"),
+    )
+}
+
+fn complete<S>(stream: &mut SslStream<S>, hook: Option<&HandshakeCompleteHook>) {
+    if let Some(value) = hook.and_then(|hook| hook(stream.ssl())) {
         stream.set_extension(value);
     }
-    Ok(stream)
 }

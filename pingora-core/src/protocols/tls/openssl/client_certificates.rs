@@ -1,26 +1,86 @@
 //! Certificates that clients show, as the library judges them.
 
-use super::loaded::{is_over, read_chain};
+use super::authorities::Authorities;
+use super::loaded::is_over;
+use super::session_scope::SessionScope;
 use crate::protocols::tls::TLS_CONF_ERR;
 use crate::protocols::tls::client_certificates::{ClientCertificates, ClientVerifier};
 use crate::protocols::tls::store::Material;
 use crate::sys::tls as sys;
 use crate::sys::tls_context::{ChainVerifier, set_chain_verifier};
 use arc_swap::ArcSwapOption;
-use openssl::hash::{Hasher, MessageDigest};
+use openssl::error::ErrorStack;
+use openssl::sha::Sha256;
 use openssl::ssl::{SslContextBuilder, SslRef, SslVerifyMode};
-use openssl::x509::store::{X509Store, X509StoreBuilder};
-use openssl::x509::{X509, X509StoreContextRef, X509VerifyResult};
-use pingora_error::{Error, ErrorType, OrErr, Result};
+use openssl::stack::Stack;
+use openssl::x509::store::X509Store;
+use openssl::x509::{X509, X509Name, X509NameRef, X509StoreContextRef, X509VerifyResult};
+use pingora_error::{BError, Error, ErrorType, OrErr, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 /// What a listener keeps of its demands on clients.
 pub(crate) struct ClientDemands {
-    authorities: Vec<Material>,
-    /// What a reload has read.
-    renewed: Arc<ArcSwapOption<X509Store>>,
+    wanted: ClientCertificates,
+    /// What the listener began with.
+    began_with: SessionScope,
+    /// What a reload has read, where that is something else.
+    renewed: Arc<ArcSwapOption<Trust>>,
+}
+
+/// Whom a listener trusts, read and ready.
+struct Trust {
+    store: X509Store,
+    /// What clients are told about whose certificates are asked for.
+    names: Vec<X509Name>,
+    scope: SessionScope,
+}
+
+impl Trust {
+    /// Blocks.
+    fn read(wanted: &ClientCertificates) -> Result<Self> {
+        let authorities = Authorities::read(&wanted.authorities)?;
+        let names = authorities.certificates().iter();
+        let names = names.map(|one| one.subject_name().to_owned());
+        let names: Result<Vec<X509Name>, ErrorStack> = names.collect();
+        Ok(Trust {
+            store: authorities
+                .store()
+                .map_err(unusable("gathering the authorities"))?,
+            names: names.map_err(unusable("naming the authorities"))?,
+            scope: scope(wanted, &authorities).map_err(unusable("telling them from others"))?,
+        })
+    }
+
+    fn names(&self) -> Result<Stack<X509Name>, ErrorStack> {
+        let mut stack = Stack::new()?;
+        for name in &self.names {
+            stack.push(X509NameRef::to_owned(name)?)?;
+        }
+        Ok(stack)
+    }
+}
+
+/// What sessions depend on: who is trusted, and what else is demanded of clients. Ticket keys may be shared
+/// with listeners that demand something else.
+fn scope(
+    wanted: &ClientCertificates,
+    authorities: &Authorities,
+) -> Result<SessionScope, ErrorStack> {
+    let mut hash = Sha256::new();
+    hash.update(b"clients");
+    hash.update(&[u8::from(wanted.required)]);
+    hash.update(format!("{:?}", wanted.depth).as_bytes());
+    authorities.identify(&mut hash)?;
+    if let Some((name, _)) = &wanted.verifier {
+        hash.update(name.as_bytes());
+    }
+    Ok(SessionScope(hash.finish()))
+}
+
+fn unusable(what: &'static str) -> impl FnOnce(ErrorStack) -> BError {
+    move |e| Error::because(TLS_CONF_ERR, format!("client certificates: {what}"), e)
 }
 
 impl ClientDemands {
@@ -30,66 +90,60 @@ impl ClientDemands {
     /// Naming the file that can't be used.
     pub(crate) fn check(wanted: &ClientCertificates) -> Result<()> {
         wanted.check()?;
-        read_authorities(&wanted.authorities).map(drop)
+        Trust::read(wanted).map(drop)
     }
 
-    /// Makes a listener demand what `wanted` says. Blocks. `context` gets what tells such sessions from
-    /// others.
+    /// Makes a listener demand what `wanted` says; with what its sessions depend on. Blocks.
     ///
     /// # Errors
     /// Naming the file that can't be used.
     pub(crate) fn apply(
         wanted: &ClientCertificates,
         builder: &mut SslContextBuilder,
-        context: &mut Hasher,
-    ) -> Result<Self> {
-        let refused = |what: &'static str| {
-            move |e| Error::because(TLS_CONF_ERR, format!("client certificates: {what}"), e)
-        };
-        let certificates = read_authorities(&wanted.authorities)?;
-        let store = store_of(&certificates).map_err(refused("gathering the authorities"))?;
+    ) -> Result<(Self, SessionScope)> {
+        let trust = Trust::read(wanted)?;
+        // Tells the client which certificate to show.
+        let names = trust.names().map_err(unusable("naming the authorities"))?;
+        builder.set_client_ca_list(names);
         builder
-            .set_verify_cert_store(store)
-            .map_err(refused("trusting the authorities"))?;
-        let mut identity = |bytes: &[u8]| context.update(bytes).map_err(refused("the context"));
-        identity(&[u8::from(wanted.required)])?;
-        for certificate in &certificates {
-            // Tells the client which certificate to show.
-            builder
-                .add_client_ca(certificate)
-                .map_err(refused("naming the authorities"))?;
-            let digest = certificate.digest(MessageDigest::sha256());
-            identity(&digest.map_err(refused("the context"))?)?;
-        }
+            .set_verify_cert_store(trust.store)
+            .map_err(unusable("trusting the authorities"))?;
         if let Some(depth) = wanted.depth {
-            builder.set_verify_depth(depth);
+            // Below zero, the number would mean something else.
+            builder.set_verify_depth(depth.min(i32::MAX.unsigned_abs()));
         }
-        let none_is_a_failure = match wanted.required {
-            true => SslVerifyMode::FAIL_IF_NO_PEER_CERT,
-            false => SslVerifyMode::empty(),
+        let none_is_a_failure = if wanted.required {
+            SslVerifyMode::FAIL_IF_NO_PEER_CERT
+        } else {
+            SslVerifyMode::empty()
         };
         builder.set_verify(SslVerifyMode::PEER | none_is_a_failure);
-        if let Some((name, verifier)) = &wanted.verifier {
-            identity(name.as_bytes())?;
+        if let Some((_, verifier)) = &wanted.verifier {
             set_chain_verifier(builder, judge(verifier.clone()))
-                .map_err(refused("the verifier"))?;
+                .map_err(unusable("the verifier"))?;
         }
-        Ok(ClientDemands {
-            authorities: wanted.authorities.clone(),
+        let demands = ClientDemands {
+            wanted: wanted.clone(),
+            began_with: trust.scope,
             renewed: Arc::default(),
-        })
+        };
+        Ok((demands, trust.scope))
     }
 
-    /// Makes a session that was just begun trust what was read last.
+    /// Makes a session that was just begun trust what was read last, name those authorities, and resume what
+    /// began under the same trust alone.
     ///
     /// # Errors
     /// `TLSHandshakeFailure` where the library refuses it.
     pub(crate) fn prepare(&self, ssl: &mut SslRef) -> Result<()> {
-        let Some(store) = &*self.renewed.load() else {
+        let Some(trust) = &*self.renewed.load() else {
             return Ok(());
         };
-        let trusted = sys::trust(ssl, store);
-        trusted.or_err(ErrorType::TLSHandshakeFailure, "trusting the authorities")
+        let prepared = sys::trust(ssl, &trust.store)
+            .and_then(|()| trust.names())
+            .map(|names| ssl.set_client_ca_list(names))
+            .and_then(|()| trust.scope.apply(ssl));
+        prepared.or_err(ErrorType::TLSHandshakeFailure, "trusting the authorities")
     }
 
     /// Checks what the library does not where a session is resumed: that the time of the client's
@@ -112,34 +166,14 @@ impl ClientDemands {
     /// # Errors
     /// Naming the file that can't be used.
     pub(crate) fn prepare_reload(&self) -> Result<Option<Box<dyn FnOnce() + Send>>> {
-        if !self.authorities.iter().any(Material::is_file) {
+        if !self.wanted.authorities.iter().any(Material::is_file) {
             return Ok(None);
         }
-        let store = store_of(&read_authorities(&self.authorities)?);
-        let store = Arc::new(store.or_err(TLS_CONF_ERR, "gathering the authorities")?);
+        let trust = Trust::read(&self.wanted)?;
+        let trust = (trust.scope != self.began_with).then(|| Arc::new(trust));
         let renewed = self.renewed.clone();
-        Ok(Some(Box::new(move || renewed.store(Some(store)))))
+        Ok(Some(Box::new(move || renewed.store(trust))))
     }
-}
-
-fn read_authorities(materials: &[Material]) -> Result<Vec<X509>> {
-    let mut all = vec![];
-    for material in materials {
-        let certificates = read_chain(material)?;
-        if certificates.is_empty() {
-            return super::loaded::refused(material, "there is no certificate in it");
-        }
-        all.extend(certificates);
-    }
-    Ok(all)
-}
-
-fn store_of(certificates: &[X509]) -> Result<X509Store, openssl::error::ErrorStack> {
-    let mut store = X509StoreBuilder::new()?;
-    for certificate in certificates {
-        store.add_cert(certificate.clone())?;
-    }
-    Ok(store.build())
 }
 
 /// What the library calls for each chain.

@@ -18,6 +18,9 @@ use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+/// How the lines around a certificate in a PEM file end; before that, some have more words.
+const CERTIFICATE: &[u8] = b"CERTIFICATE-----";
+
 /// A certificate chain with its key, and what is known of it.
 pub(crate) struct LoadedCertificate {
     leaf: X509,
@@ -38,7 +41,7 @@ impl LoadedCertificate {
     /// One line that names what can't be used, and why.
     pub(crate) fn load(source: &CertificateSource) -> Result<Self> {
         let chain = &source.chain;
-        let mut certificates = read_chain(chain)?.into_iter();
+        let mut certificates = read_chain(chain, &chain.read()?)?.into_iter();
         let Some(leaf) = certificates.next() else {
             return refused(chain, "there is no certificate in it");
         };
@@ -159,10 +162,23 @@ pub(super) fn refused<T>(what: &Material, reason: &str) -> Result<T> {
     Error::e_explain(TLS_CONF_ERR, format!("can't use {what}: {reason}"))
 }
 
-/// All certificates of a PEM file.
-pub(super) fn read_chain(material: &Material) -> Result<Vec<X509>> {
-    let bytes = material.read()?;
-    X509::stack_from_pem(&bytes).or_err_with(TLS_CONF_ERR, || format!("using {material}"))
+/// All certificates in `bytes`, which are those of this PEM file.
+///
+/// # Errors
+/// Where not all of them can be read: a part of what a file says is never taken for the whole.
+pub(super) fn read_chain(material: &Material, bytes: &[u8]) -> Result<Vec<X509>> {
+    let using = || format!("can't use {material}");
+    let certificates = X509::stack_from_pem(bytes).or_err_with(TLS_CONF_ERR, using)?;
+    // Each has a line at its beginning and one at its end. The library passes over what it does not know, and
+    // over one that is cut off.
+    let lines = memchr::memmem::find_iter(bytes, CERTIFICATE).count();
+    if lines != 2 * certificates.len() {
+        return refused(
+            material,
+            "not all certificates in it are whole, and plain ones (BEGIN CERTIFICATE)",
+        );
+    }
+    Ok(certificates)
 }
 
 fn read_key(material: &Material) -> Result<PKey<Private>> {

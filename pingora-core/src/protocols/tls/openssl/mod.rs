@@ -1,13 +1,16 @@
 //! TLS by OpenSSL, 1.1.1 or later.
 
+mod authorities;
 pub(crate) mod certificate;
 pub mod client;
 pub(crate) mod client_certificates;
 mod digest;
 mod faults;
+mod hints;
 pub(crate) mod loaded;
 mod resumption;
 pub mod server;
+pub(crate) mod session_scope;
 mod staple;
 pub mod stream;
 #[cfg(test)]

@@ -76,6 +76,8 @@ pub(super) fn keep_sessions(
         ErrorType::InternalError,
         "reserving a place for TLS sessions",
     )?;
+    let numbered = sys::Session::keep_of(builder);
+    numbered.or_err(ErrorType::InternalError, "telling TLS sessions apart")?;
     builder.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
     builder.set_new_session_callback(move |ssl, session| {
         let Some(origin) = ssl.ex_data(index) else {
@@ -90,11 +92,10 @@ pub(super) fn keep_sessions(
             return;
         }
         let single_use = session.protocol_version() == SslVersion::TLS1_3;
-        let session = ClientSession {
-            session: sys::Session::new(ssl, session),
-            verified,
-        };
-        sessions.put(origin.key, session, single_use, until);
+        if let Some(session) = sys::Session::of(ssl) {
+            let session = ClientSession { session, verified };
+            sessions.put(origin.key, session, single_use, until);
+        }
     });
     Ok(())
 }

@@ -7,11 +7,13 @@ use super::stream::SslStream;
 use super::tickets::SessionTickets;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::offload::Offload;
+use crate::protocols::tls::plain_http::turn_away;
 use crate::protocols::tls::store::{CertificateStore, ClientAbilities};
-use crate::protocols::tls::{HandshakeFailure, TlsAccept, TlsAcceptCallbacks};
+use crate::protocols::tls::{HandshakeFailure, PlainHttp, TlsAccept, TlsAcceptCallbacks};
 use crate::protocols::{IO, Stream};
 use crate::sys::tls as sys;
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use openssl::ssl::{self, NameType, SslAcceptor, SslRef, SslVersion};
 use openssl_sys::SSL_ERROR_WANT_X509_LOOKUP;
 use pingora_error::{BError, Error, ErrorType, OrErr, Result};
@@ -40,6 +42,44 @@ pub(crate) struct ServerContext {
 pub(crate) struct FailedHandshake {
     pub(crate) failure: HandshakeFailure,
     pub(crate) error: BError,
+    pub(crate) plain_http: Option<PlainClient>,
+}
+
+/// A client that speaks plain HTTP. It can be answered in the clear.
+pub(crate) struct PlainClient {
+    request: PlainHttp,
+    turn_away: Box<dyn FnOnce(Vec<u8>) -> BoxFuture<'static, ()> + Send>,
+}
+
+impl PlainClient {
+    /// `None` where the client of this handshake, which failed, spoke something else.
+    fn of<S: IO + 'static>(mut stream: SslStream<S>) -> Option<Self> {
+        let request = stream.plain_http()?;
+        Some(PlainClient {
+            request,
+            turn_away: Box::new(move |answer| {
+                let turning_away = async move { turn_away(stream.get_mut(), &answer).await };
+                Box::pin(turning_away)
+            }),
+        })
+    }
+
+    /// What it asked for.
+    pub(crate) fn request(&self) -> PlainHttp {
+        self.request
+    }
+
+    /// Sends this answer, and closes the connection. Takes some seconds at most; dropping the future closes
+    /// it at once.
+    pub(crate) async fn turn_away(self, answer: Vec<u8>) {
+        (self.turn_away)(answer).await;
+    }
+}
+
+impl fmt::Debug for PlainClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PlainClient({:?})", self.request)
+    }
 }
 
 impl From<BError> for FailedHandshake {
@@ -48,6 +88,7 @@ impl From<BError> for FailedHandshake {
         FailedHandshake {
             failure: HandshakeFailure::Other,
             error,
+            plain_http: None,
         }
     }
 }
@@ -56,7 +97,11 @@ impl From<ssl::Error> for FailedHandshake {
     fn from(e: ssl::Error) -> Self {
         let failure = faults::failure(&e);
         let error = Error::because(ErrorType::TLSHandshakeFailure, failure.to_string(), e);
-        FailedHandshake { failure, error }
+        FailedHandshake {
+            failure,
+            error,
+            plain_http: None,
+        }
     }
 }
 
@@ -97,7 +142,9 @@ impl ServerContext {
             }
             (stream, outcome) = self.step(stream).await?;
         }
-        outcome.map_err(|e| self.failed(&stream, e))?;
+        if let Err(e) = outcome {
+            return Err(self.failed(stream, e));
+        }
         self.complete(&mut stream).await?;
         let resumed = stream.ssl().session_reused();
         Ok((Box::new(stream), resumed))
@@ -142,7 +189,9 @@ impl ServerContext {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        let name = ssl.servername(NameType::HOST_NAME).map(str::to_string);
+        // One that is no text is a name all the same, and nobody's.
+        let name = ssl.servername_raw(NameType::HOST_NAME);
+        let name = name.map(|name| String::from_utf8_lossy(name).into_owned());
         let Some(chosen) = store.pick(name.as_deref(), || abilities(ssl)) else {
             sys::forget_certificates(ssl);
             return Ok(());
@@ -161,17 +210,20 @@ impl ServerContext {
         Ok(())
     }
 
-    fn failed<S>(&self, stream: &SslStream<S>, e: ssl::Error) -> FailedHandshake {
+    #[cold]
+    fn failed<S: IO + 'static>(&self, stream: SslStream<S>, e: ssl::Error) -> FailedHandshake {
         let mut failed = FailedHandshake::from(e);
         // Without a certificate, the library finds that nothing fits.
         if failed.failure == HandshakeFailure::NothingInCommon
             && stream.ssl().certificate().is_none()
         {
             failed.failure = HandshakeFailure::NoCertificate;
-            let name = stream.ssl().servername(NameType::HOST_NAME);
+            let name = stream.ssl().servername_raw(NameType::HOST_NAME);
+            let name = name.map(String::from_utf8_lossy);
             let context = format!("{} (name: {name:?})", failed.failure);
             failed.error = failed.error.more_context(context);
         }
+        failed.plain_http = PlainClient::of(stream);
         failed
     }
 
@@ -184,6 +236,7 @@ impl ServerContext {
             checked.map_err(|error| FailedHandshake {
                 failure: HandshakeFailure::ClientCertificate,
                 error,
+                plain_http: None,
             })?;
         }
         if let Some(callbacks) = &self.callbacks

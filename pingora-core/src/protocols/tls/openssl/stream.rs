@@ -4,11 +4,12 @@
 //! the transport is pending, so that the library's call ends and the task is woken when the transport
 //! is ready.
 
+use super::hints;
 use super::transport::Transport;
 use crate::protocols::digest::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, ProxyDigest, SocketDigest, TimingDigest,
 };
-use crate::protocols::tls::{ALPN, SslDigest, TlsRef};
+use crate::protocols::tls::{ALPN, PlainHttp, SslDigest, TlsRef};
 use crate::protocols::{IO, Peek, Shutdown, Ssl, UniqueID, UniqueIDType};
 use crate::runtime::local::with_scratch;
 use crate::sys::tls as sys;
@@ -279,7 +280,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
                 }
                 Poll::Pending
             }
-            Err(e) => Poll::Ready(Err(into_io_error(e))),
+            Err(e) => Poll::Ready(Err(self.read_error(e))),
+        }
+    }
+
+    #[cold]
+    fn read_error(&self, e: ssl::Error) -> io::Error {
+        let hint = if self.ssl().is_server() {
+            None
+        } else {
+            hints::read(&e)
+        };
+        match hint {
+            Some(hint) => io::Error::other(format!("{e} (hint: {hint})")),
+            None => into_io_error(e),
         }
     }
 
@@ -354,6 +368,11 @@ impl<T> SslStream<T> {
     /// The transport. Reading or writing on it breaks the session.
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.session.get_mut().io
+    }
+
+    /// The request in plain HTTP that came instead of a handshake, if it was one.
+    pub(crate) fn plain_http(&self) -> Option<PlainHttp> {
+        self.session.get_ref().plain_http
     }
 
     /// Keeps the first message of the client, for the digest. To be called before the handshake.

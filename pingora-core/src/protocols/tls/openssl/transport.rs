@@ -5,7 +5,7 @@
 //! arrived, and hands it to the library; and what the library seals is gathered, and leaves in one write.
 //! The memory belongs to the worker and is borrowed within one poll: an idle connection holds none.
 
-use crate::protocols::tls::ClientHelloFinder;
+use crate::protocols::tls::{ClientHelloFinder, PlainHttp};
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
@@ -54,6 +54,8 @@ pub(super) struct Transport<T> {
     sent: usize,
     /// What the library writes is gathered.
     gathers: bool,
+    /// What arrived first is no TLS.
+    pub(super) plain_http: Option<PlainHttp>,
     /// Looks at what is read, until the handshake is over.
     pub(super) client_hello: Option<Box<ClientHelloFinder>>,
 }
@@ -72,6 +74,7 @@ impl<T> Transport<T> {
             sealed: Vec::new(),
             sent: 0,
             gathers: false,
+            plain_http: None,
             client_hello: None,
         }
     }
@@ -228,7 +231,10 @@ impl<T: AsyncRead + Unpin> Read for Transport<T> {
         if let Some(finder) = &mut self.client_hello {
             finder.feed(buf.filled());
         }
-        self.read_by_itself = true;
+        if !self.read_by_itself {
+            self.read_by_itself = true;
+            self.plain_http = PlainHttp::recognize(buf.filled());
+        }
         Ok(buf.filled().len())
     }
 }

@@ -1,5 +1,6 @@
 //! Which names a certificate is for. No I/O.
 
+use crate::protocols::tls::names::is_host_name;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -16,14 +17,8 @@ pub(super) struct NameTable<V> {
 /// A wildcard stands for one whole label, the first; nothing else is a wildcard (RFC 9525 section 6.3).
 pub(super) fn normal(name: &str) -> Option<Cow<'_, str>> {
     let name = name.strip_suffix('.').unwrap_or(name);
-    let labels = name.strip_prefix("*.").unwrap_or(name);
-    let good = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    if name.len() > 253 || !labels.split('.').all(good) {
+    let host = name.strip_prefix("*.").unwrap_or(name);
+    if name.len() > 253 || !is_host_name(host) {
         return None;
     }
     Some(lower(name))

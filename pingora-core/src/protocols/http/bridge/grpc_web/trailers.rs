@@ -1,20 +1,27 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora_error::{Error, ErrorType, Result};
+use pingora_http::grammar::{is_field_name, trim};
 
 /// What marks a frame of trailers, where a frame of a message says whether it is compressed.
 const TRAILERS: u8 = 0x80;
 /// Mark and length.
 const FRAME_HEAD: usize = 5;
 
-/// The frame that ends a gRPC-Web body: lines of `name:value`, names in lower case.
+/// The frame that ends a gRPC-Web body: lines of `name:value`, names in lower case. Fields whose names
+/// are no tokens are left out, as in every trailer section that leaves.
 ///
 /// # Errors
 /// [`ErrorType::InternalError`] for more than a frame's length can tell.
 pub(crate) fn trailer_frame(trailers: &HeaderMap) -> Result<Bytes> {
-    let lines: usize = trailers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 3)
+    let fields = || {
+        trailers
+            .iter()
+            .map(|(name, value)| (name.as_str().as_bytes(), trim(value.as_bytes())))
+            .filter(|(name, _)| is_field_name(name))
+    };
+    let lines: usize = fields()
+        .map(|(name, value)| name.len() + value.len() + 3)
         .sum();
     let length = u32::try_from(lines).map_err(|_| {
         let context = "the trailers are too long for a frame of gRPC-Web";
@@ -23,10 +30,10 @@ pub(crate) fn trailer_frame(trailers: &HeaderMap) -> Result<Bytes> {
     let mut frame = Vec::with_capacity(FRAME_HEAD + lines);
     frame.push(TRAILERS);
     frame.extend_from_slice(&length.to_be_bytes());
-    for (name, value) in trailers {
-        frame.extend_from_slice(name.as_str().as_bytes());
+    for (name, value) in fields() {
+        frame.extend_from_slice(name);
         frame.push(b':');
-        frame.extend_from_slice(value.as_bytes());
+        frame.extend_from_slice(value);
         frame.extend_from_slice(b"\r\n");
     }
     Ok(frame.into())

@@ -35,7 +35,8 @@ use std::time::Duration;
 /// A response may begin, and even end, before the request is complete.
 #[derive(Debug)]
 pub struct HttpSession {
-    /// Time between two reads of the response; `None` (the default): no limit.
+    /// Time between two reads of the response; `None`: no limit. That of the peer where a connector made
+    /// the session; otherwise none.
     pub read_timeout: Option<Duration>,
     /// Time in which the server has to take something of the request; `None` (the default): no
     /// limit.
@@ -150,8 +151,8 @@ impl HttpSession {
 
     /// Takes the time-outs of a peer's options over.
     pub fn apply_options<P: Peer>(&mut self, peer: &P) {
+        self.read_timeout = peer.read_limit();
         if let Some(options) = peer.get_peer_options() {
-            self.read_timeout = options.read_timeout;
             self.write_timeout = options.write_timeout;
             self.inner.allow_unsound_length = options.allow_h1_response_invalid_content_length;
         }

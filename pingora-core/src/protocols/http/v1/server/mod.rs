@@ -239,8 +239,18 @@ impl HttpSession {
         self.get_header(name).map_or(b"", HeaderValue::as_bytes)
     }
 
-    /// Method, target and host, for a log line.
+    /// Method, target and host, for a log line. Of a head that was refused, or that is not complete: how it
+    /// begins.
     pub fn request_summary(&self) -> String {
+        if let Some(refused) = &self.inner.raw_head {
+            return format!("refused head: {}", first_line(refused));
+        }
+        if !self.inner.request_read {
+            return format!(
+                "incomplete head: {}",
+                first_line(self.inner.input.waiting())
+            );
+        }
         let request = self.req_header();
         let host = self.get_header_bytes(http::header::HOST);
         format!(
@@ -405,14 +415,7 @@ impl HttpSession {
     /// The time that a write may take at present: [`HttpSession::set_write_timeout`], or what the
     /// minimum rate allows for what is queued.
     pub fn get_write_timeout(&self) -> Option<Duration> {
-        let options = &self.inner.options;
-        match options.min_send_rate.filter(|rate| *rate > 0) {
-            Some(rate) => {
-                let seconds = self.inner.out.len() as f64 / rate as f64;
-                Some(Duration::from_secs_f64(seconds.max(1.0)))
-            }
-            None => options.write_timeout,
-        }
+        self.inner.write_limit()
     }
 
     /// Time in which an unwanted request body has to arrive before the connection is closed
@@ -471,4 +474,16 @@ impl HttpSession {
     pub fn set_pipelined_prefix(&mut self, prefix: BytesMut) {
         self.inner.input = Input::with_prefix(prefix.freeze());
     }
+}
+
+/// The first line of a head that could not be read, quoted: with everything escaped that is not printable, and
+/// cut where it is long.
+fn first_line(head: &[u8]) -> String {
+    /// Bytes of it that are shown.
+    const MOST: usize = 200;
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let (shown, rest) = line.split_at(line.len().min(MOST));
+    let more = if rest.is_empty() { "" } else { "..." };
+    format!("\"{}\"{more}", shown.escape_ascii())
 }

@@ -29,7 +29,7 @@ impl HttpSession {
         }
         Some(SpliceSource {
             stream: plain(&mut inner.io)?,
-            decoder: &mut inner.decoder,
+            bound: Some(&mut inner.decoder),
             received: &mut inner.body_read,
             broken: &mut inner.broken,
             side: ErrorSource::Downstream,
@@ -46,7 +46,7 @@ impl HttpSession {
         let inner = &mut *self.inner;
         Some(SpliceSink {
             stream: plain(&mut inner.io)?,
-            encoder: &mut inner.encoder,
+            bound: Some(&mut inner.encoder),
             sent: &mut inner.body_sent,
             clear,
             failed: &mut inner.broken,

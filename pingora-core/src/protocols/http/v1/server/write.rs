@@ -7,6 +7,7 @@ use crate::process::is_shutting_down;
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::date;
 use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, OutgoingResponse};
+use crate::protocols::http::session_options::write_limit;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -228,13 +229,8 @@ impl Inner {
     }
 
     pub(super) fn write_limit(&self) -> Option<std::time::Duration> {
-        match self.options.min_send_rate.filter(|rate| *rate > 0) {
-            Some(rate) => {
-                let seconds = self.out.len() as f64 / rate as f64;
-                Some(std::time::Duration::from_secs_f64(seconds.max(1.0)))
-            }
-            None => self.options.write_timeout,
-        }
+        let options = &self.options;
+        write_limit(options.write_timeout, options.min_send_rate, self.out.len())
     }
 
     /// Writes what waits, under the write's limit of time.

@@ -45,7 +45,8 @@ pub const PING_TIMEDOUT: ErrorType = ErrorType::Custom("PingTimedout");
 /// A response may begin, and even end, before the request is complete. Dropping a session whose
 /// exchange is not complete resets its stream (CANCEL); the connection lives on.
 pub struct Http2Session {
-    /// Time between two reads of the response; `None` (the default): no limit.
+    /// Time between two reads of the response; `None`: no limit. That of the peer where a connector made
+    /// the session; otherwise none.
     pub read_timeout: Option<Duration>,
     /// Time in which the server has to take something of the request; `None` (the default): no
     /// limit.

@@ -40,6 +40,7 @@ use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::grace::Grace;
 use crate::protocols::http::h1::{self, Fault, RequestRules};
+use crate::protocols::http::session_options::write_limit;
 use crate::protocols::http::timed::Timed;
 use crate::protocols::http::v1::server::{BODY_READ_TIMEOUT, WRITE_TIMEOUT};
 use crate::protocols::l4::socket::SocketAddr;
@@ -330,13 +331,8 @@ impl HttpSession {
     /// The time that a write may take at present: [`HttpSession::set_write_timeout`], or what the
     /// minimum rate allows for what is queued.
     pub fn get_write_timeout(&self) -> Option<Duration> {
-        match self.inner.options.min_send_rate.filter(|rate| *rate > 0) {
-            Some(rate) => {
-                let seconds = self.inner.out.bytes as f64 / rate as f64;
-                Some(Duration::from_secs_f64(seconds.max(1.0)))
-            }
-            None => self.write_timeout,
-        }
+        let rate = self.inner.options.min_send_rate;
+        write_limit(self.write_timeout, rate, self.inner.out.bytes)
     }
 
     /// Time in which an unwanted request body has to arrive. 5 s by default; `None`: no limit.

@@ -80,9 +80,9 @@ async fn the_engines_alarm_rings() {
     let mut session = ServerSession::new_subrequest(session);
     let mut deadlines = Deadlines::default();
     deadlines.set(
-        Deadline::Progress,
+        Deadline::new(0),
         Some(Instant::now() + Duration::from_secs(5)),
     );
     let rang = poll_fn(|cx| session.poll_alarm(cx, &deadlines, Instant::now())).await;
-    assert_eq!(rang, Deadline::Progress);
+    assert_eq!(rang, Deadline::new(0));
 }

@@ -197,7 +197,14 @@ const SWITCH: &[u8] =
 /// RFC 9110 section 7.8: the rest of a body would be taken for the new protocol.
 #[tokio::test]
 async fn no_tunnel_opens_within_a_body() {
-    let rows: [(&[(&str, &str)], &[&str], bool, bool); 5] = [
+    /// Framing, pieces of the body, whether it ends, whether the tunnel opens.
+    type Row = (
+        &'static [(&'static str, &'static str)],
+        &'static [&'static str],
+        bool,
+        bool,
+    );
+    let rows: [Row; 5] = [
         (&[], &[], false, true),
         (&[("Content-Length", "4")], &["body"], false, true),
         (&[("Content-Length", "4")], &["bo"], false, false),

@@ -98,6 +98,44 @@ async fn what_is_too_large_is_refused_before_it_is_complete() {
 }
 
 #[tokio::test]
+async fn a_head_that_can_not_be_read_is_summed_up_by_its_first_line() {
+    let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(20_000));
+    let rows: &[(&[u8], &str)] = &[
+        (
+            b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
+            r#"refused head: "GET /a b HTTP/1.1""#,
+        ),
+        (
+            b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+            r#"refused head: "\x16\x03\x01\x02\x00\x01""#,
+        ),
+        (
+            b"POST /a\"\x1b[31m HTTP/1.1\r\n\r\n",
+            r#"refused head: "POST /a\"\x1b[31m HTTP/1.1""#,
+        ),
+        (
+            long.as_bytes(),
+            &format!("refused head: \"GET /{}\"...", "x".repeat(195)),
+        ),
+        (b"GET /cut HT", r#"incomplete head: "GET /cut HT""#),
+    ];
+    for (sent, expected) in rows {
+        let (mut client, mut session) = pair(WIDE);
+        client.write_all(sent).await.unwrap();
+        client.shutdown().await.unwrap();
+        session.read_request().await.unwrap_err();
+        assert_eq!(session.request_summary(), *expected);
+    }
+    let (mut client, mut session) = pair(WIDE);
+    client
+        .write_all(b"GET /a HTTP/1.1\r\nHost: b\r\n\r\n")
+        .await
+        .unwrap();
+    session.read_request().await.unwrap().unwrap();
+    assert_eq!(session.request_summary(), "GET /a, Host: b");
+}
+
+#[tokio::test]
 async fn rules_can_be_changed() {
     let (mut client, mut session) = pair(WIDE);
     session.set_request_rules(RequestRules {

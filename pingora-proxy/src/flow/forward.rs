@@ -1,7 +1,8 @@
 //! One exchange with one upstream: what the phases make of each event of the engine.
 
-use crate::engine::state::{Exchange, OnFailure, ResponseFlow};
-use crate::engine::turn::{Event, Limits, Turn};
+use super::{flush_downstream, flush_upstream, opens_tunnel};
+use crate::engine::deadline;
+use crate::engine::{Exchange, Failure, Flow, Handler, Limits, OnFailure, ResponseFlow, drive};
 use crate::{HttpProxy, ProxyHttp, Session, defaults};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -9,13 +10,11 @@ use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
 use pingora_core::protocols::http::websocket::Bridge;
-use pingora_core::protocols::http::{HttpTask, hop_by_hop};
-use pingora_core::timeout::Deadline;
+use pingora_core::protocols::http::{HttpTask, ServerSession, hop_by_hop};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
-use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
+use pingora_error::{BError, Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
-use std::future::poll_fn;
-use std::task::Poll;
+use std::time::Duration;
 
 /// The exchange with one upstream, from the request's head in its queue to the response's end in
 /// the client's hands.
@@ -24,14 +23,18 @@ pub(crate) struct Forward<'a, SV: ProxyHttp, C: CustomConnector> {
     session: &'a mut Session,
     ctx: &'a mut SV::CTX,
     upstream: &'a mut ClientSession<C::Session>,
-    exchange: Exchange,
-    turn: Turn,
+    flow: Flow,
     /// What the proxy says itself about whether its body filters are to be asked.
     asks_filters: Option<bool>,
+    /// A head that leaves together with the first piece of its body, once the filters have passed
+    /// that: until then a filter's error can become an error page.
+    held_head: Option<Box<ResponseHeader>>,
     /// Why the upstream takes nothing more; told if no answer comes either.
     unwritable: Option<BError>,
     /// Informational responses so far.
-    informed: u8,
+    informational: u8,
+    /// How long the upstream may be silent in a tunnel: what the peer says itself, without a default.
+    tunnel_read: Option<Duration>,
     /// Where the two sides speak of a WebSocket in different words.
     bridge: Option<Box<Bridge>>,
 }
@@ -57,49 +60,40 @@ where
         let limits = Limits {
             downstream_read: session.get_read_timeout(),
             downstream_write: session.get_write_timeout(),
-            upstream_read: options.and_then(|o| o.read_timeout),
+            upstream_read: peer.read_limit(),
             upstream_write: options.and_then(|o| o.write_timeout),
         };
-        let (exchange, turn) = (Exchange::new(), Turn::new(limits));
         Forward {
             asks_filters: proxy.inner.body_filters(session, ctx),
+            flow: Flow::new(Exchange::new(), limits),
+            held_head: None,
             unwritable: None,
-            informed: 0,
+            informational: 0,
+            tunnel_read: options.and_then(|o| o.read_timeout),
             bridge,
             proxy,
             session,
             ctx,
             upstream,
-            exchange,
-            turn,
         }
     }
 
     /// Carries the exchange to its end.
     pub(crate) async fn run(&mut self) -> Result<()> {
-        self.begin_body().await?;
-        loop {
-            let event = poll_fn(|cx| {
-                let down = &mut *self.session.downstream_session;
-                self.turn.poll(cx, &self.exchange, down, self.upstream)
-            })
-            .await;
-            match event {
-                Event::Task(task) => self.on_task(task).await?,
-                Event::Body(piece) => self.on_body(piece).await?,
-                Event::Complete => break,
-                other => self.on_failure(other)?,
-            }
-        }
+        let ended = match self.begin_body().await {
+            Ok(()) => drive(self).await,
+            failed => failed,
+        };
         self.note_figures();
-        Ok(())
+        self.session.upstream.write_pending += self.flow.turn.take_write_pending();
+        ended
     }
 
-    pub(crate) fn note_figures(&mut self) {
+    /// Tells the phases how much has passed on the upstream's connection.
+    fn note_figures(&mut self) {
         let figures = &mut self.session.upstream;
         figures.body_received = self.upstream.body_bytes_received();
         figures.body_sent = Some(self.upstream.body_bytes_sent());
-        figures.write_pending += std::mem::take(&mut self.turn.write_pending);
     }
 
     /// Sends what was read of the body before, or says that there is none.
@@ -107,7 +101,7 @@ where
         self.session.downstream_modules_ctx.request_body_begins();
         if self.asks_for_tunnel() {
             // What follows belongs to the tunnel: it is not read until there is one.
-            self.exchange.request_ended();
+            self.flow.exchange.request_ended();
             return Ok(());
         }
         let replay = self.session.get_retry_buffer();
@@ -120,31 +114,27 @@ where
         if replay.is_some() || done {
             self.pass_body(replay, done).await?;
         }
-        self.turn.request.set_unseen(!self.sees_request_body());
+        self.flow.turn.set_request_unseen(!self.sees_request_body());
         Ok(())
     }
 
     /// Whether the request has no body because bytes without a frame follow it, on a stream that the
     /// end of a body would close.
     fn asks_for_tunnel(&self) -> bool {
-        let over_http2 = self.upstream.as_http2().is_some() || self.session.is_http2();
+        let (up, down) = (self.upstream.version(), self.session.version());
+        let over_http2 = up == Version::HTTP_2 || down == Version::HTTP_2;
         self.bridge.is_some()
             || over_http2 && self.session.req_header().line().method == Method::CONNECT
-    }
-
-    async fn on_body(&mut self, piece: Option<Bytes>) -> Result<()> {
-        let end = piece.is_none() || (!self.exchange.tunnel && self.session.is_body_done());
-        self.pass_body(piece, end).await
     }
 
     /// Passes a piece of the request's body through the filters to the upstream.
     async fn pass_body(&mut self, mut piece: Option<Bytes>, end: bool) -> Result<()> {
         if self.sees_request_body() {
             self.filter_request_body(&mut piece, end).await?;
-            self.turn.request.set_unseen(!self.sees_request_body());
+            self.flow.turn.set_request_unseen(!self.sees_request_body());
         }
         if let Some(piece) = piece {
-            self.turn.count_bytes(piece.len());
+            self.flow.turn.count_bytes(piece.len());
             self.upstream.queue_body(piece)?;
         }
         if end {
@@ -153,7 +143,7 @@ where
             }
             self.upstream
                 .queue_end(self.session.request_trailers.as_deref())?;
-            self.exchange.request_ended();
+            self.flow.exchange.request_ended();
         }
         Ok(())
     }
@@ -170,7 +160,7 @@ where
     }
 
     fn request_modules(&self) -> bool {
-        !self.session.downstream_modules_ctx.is_empty() && !self.exchange.tunnel
+        !self.session.downstream_modules_ctx.is_empty() && !self.flow.exchange.tunnel
     }
 
     async fn filter_request_body(&mut self, piece: &mut Option<Bytes>, end: bool) -> Result<()> {
@@ -184,6 +174,7 @@ where
             modules.request_body_filter(piece, end).await?;
         }
         if self.filters_request_body() {
+            self.note_figures();
             let inner = &self.proxy.inner;
             let filter = inner.request_body_filter(self.session, piece, end, self.ctx);
             // The default keeps nobody waiting: head and body leave together.
@@ -195,29 +186,16 @@ where
         Ok(())
     }
 
-    async fn on_task(&mut self, task: HttpTask) -> Result<()> {
-        match task {
-            HttpTask::Header(header, end) => self.on_header(header, end).await,
-            HttpTask::Body(data, end) => self.on_response_body(data, end),
-            HttpTask::UpgradedBody(data, end) => self.on_tunnel(data, end),
-            HttpTask::Trailer(trailers) => self.on_trailers(trailers).await,
-            HttpTask::Done => self.on_response_body(None, true),
-            HttpTask::Failed(error) => Err(error),
-        }
-    }
-
     async fn on_header(&mut self, mut header: Box<ResponseHeader>, end: bool) -> Result<()> {
+        self.session.attempt_responded(header.line().status);
         if let Some(bridge) = &self.bridge {
             bridge.answer(&mut header)?;
         }
-        let upgraded = self.opens_tunnel(header.line().status);
+        let upgraded = opens_tunnel(self.session, header.line().status);
         hop_by_hop::prepare_downstream_response(&mut header);
         // Whatever the upstream speaks, the client is spoken to in our own version.
-        header.set_version(match self.session.is_http2() {
-            true => Version::HTTP_2,
-            false => Version::HTTP_11,
-        });
-        self.session.upstream.body_received = 0;
+        header.set_version(self.session.version());
+        self.note_figures();
         self.proxy
             .inner
             .upstream_response_filter(self.session, &mut header, self.ctx)
@@ -236,42 +214,57 @@ where
             modules.response_header_filter(&mut header, end).await?;
         }
         let status = header.line().status;
-        if self.opens_tunnel(status) != upgraded {
+        if opens_tunnel(self.session, status) != upgraded {
             let context =
                 "a filter changed a status that decides whether the connection is a tunnel";
             return Error::e_explain(ErrorType::InternalError, context);
         }
         if status.is_informational() && !upgraded {
-            self.informed += 1;
-            if self.informed > MOST_INFORMATIONAL {
+            self.informational += 1;
+            if self.informational > MOST_INFORMATIONAL {
                 let context = "the upstream sends informational responses without end";
                 return Err(Error::explain(ErrorType::H1Error, context).into_up());
             }
             // A permission to continue may be given by any of several tries.
-            self.session.informed |= status != StatusCode::CONTINUE;
+            self.session.announced |= status != StatusCode::CONTINUE;
             return self
                 .session
                 .downstream_session
                 .queue(HttpTask::Header(header, false));
         }
-        self.session
-            .downstream_session
-            .queue(HttpTask::Header(header, end))?;
-        match upgraded {
-            true => self.exchange.became_tunnel(),
-            false => self.exchange.head_passed_on(end),
-        }
         // The phases of the head may have changed their mind.
         self.asks_filters = self.proxy.inner.body_filters(self.session, self.ctx);
-        self.turn.request.set_unseen(!self.sees_request_body());
-        self.turn.response.set_unseen(!self.sees_response_body());
+        if upgraded {
+            self.queue_head(header, false)?;
+            self.flow.exchange.became_tunnel();
+            self.flow.turn.limit_upstream_read(self.tunnel_read);
+        } else if !end && self.sees_response_body() {
+            self.held_head = Some(header);
+            self.flow.turn.hold_back();
+        } else {
+            self.queue_head(header, end)?;
+            self.flow.exchange.head_passed_on(end);
+        }
+        self.flow.turn.set_request_unseen(!self.sees_request_body());
+        self.flow
+            .turn
+            .set_response_unseen(!self.sees_response_body());
         Ok(())
     }
 
-    /// Whether bytes have no frame behind a head of this status.
-    fn opens_tunnel(&self, status: StatusCode) -> bool {
-        let connects = || self.session.req_header().line().method == Method::CONNECT;
-        status == StatusCode::SWITCHING_PROTOCOLS || status.is_success() && connects()
+    fn queue_head(&mut self, header: Box<ResponseHeader>, end: bool) -> Result<()> {
+        self.session
+            .downstream_session
+            .queue(HttpTask::Header(header, end))
+    }
+
+    /// Lets a head leave that waited for the first piece of its body.
+    fn release_head(&mut self) -> Result<()> {
+        if let Some(header) = self.held_head.take() {
+            self.queue_head(header, false)?;
+            self.flow.exchange.head_passed_on(false);
+        }
+        Ok(())
     }
 
     /// Whether the filters of the response's body have to be asked.
@@ -285,13 +278,15 @@ where
     fn sees_response_body(&self) -> bool {
         let others = self.session.upstream_compression.is_enabled()
             || !self.session.downstream_modules_ctx.is_empty();
-        self.filters_body() || others && !self.exchange.tunnel
+        self.filters_body() || others && !self.flow.exchange.tunnel
     }
 
     fn on_response_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
         if self.filters_body() {
             self.filter_body(&mut data, end, true)?;
-            self.turn.response.set_unseen(!self.sees_response_body());
+            self.flow
+                .turn
+                .set_response_unseen(!self.sees_response_body());
         } else if self.session.upstream_compression.is_enabled() {
             data = self.compress(data, end)?;
         }
@@ -301,12 +296,13 @@ where
         }
         self.queue_body(data, end)?;
         if end {
-            self.exchange.response_ended();
+            self.flow.exchange.response_ended();
         }
         Ok(())
     }
 
     fn filter_body(&mut self, data: &mut Option<Bytes>, end: bool, compress: bool) -> Result<()> {
+        self.note_figures();
         let inner = &self.proxy.inner;
         let first = inner.upstream_response_body_filter(self.session, data, end, self.ctx)?;
         if compress && self.session.upstream_compression.is_enabled() {
@@ -314,7 +310,7 @@ where
         }
         let second = inner.response_body_filter(self.session, data, end, self.ctx)?;
         if let Some(delay) = first.max(second).filter(|delay| !delay.is_zero()) {
-            self.turn.delay_response(delay);
+            self.flow.turn.delay_response(delay);
         }
         Ok(())
     }
@@ -329,14 +325,21 @@ where
         // A filter that collects may have nothing to say yet.
         let data = data.filter(|data| !data.is_empty());
         if data.is_none() && !end {
+            if self.held_head.is_some() {
+                self.flow.turn.hold_back();
+            }
             return Ok(());
         }
-        self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
+        self.release_head()?;
+        self.flow
+            .turn
+            .count_bytes(data.as_ref().map_or(0, Bytes::len));
         self.session
             .downstream_session
             .queue(HttpTask::Body(data, end))?;
         // Where a rate is asked for, the time depends on how much waits.
-        self.turn
+        self.flow
+            .turn
             .limit_downstream_write(self.session.get_write_timeout());
         Ok(())
     }
@@ -344,14 +347,18 @@ where
     fn on_tunnel(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
         if self.filters_body() {
             self.filter_body(&mut data, end, false)?;
-            self.turn.response.set_unseen(!self.sees_response_body());
+            self.flow
+                .turn
+                .set_response_unseen(!self.sees_response_body());
         }
-        self.turn.count_bytes(data.as_ref().map_or(0, Bytes::len));
+        self.flow
+            .turn
+            .count_bytes(data.as_ref().map_or(0, Bytes::len));
         self.session
             .downstream_session
             .queue(HttpTask::UpgradedBody(data, end))?;
         if end {
-            self.exchange.response_ended();
+            self.flow.exchange.response_ended();
         }
         Ok(())
     }
@@ -361,6 +368,7 @@ where
         flush_upstream(&mut *self.upstream).await;
         self.end_body_before_trailers()?;
         let mut trailers = trailers.unwrap_or_default();
+        self.note_figures();
         let inner = &self.proxy.inner;
         inner.upstream_response_trailer_filter(self.session, &mut trailers, self.ctx)?;
         let mut instead = inner
@@ -374,11 +382,12 @@ where
             let mut trailers = Some(trailers);
             let rest = modules.response_trailer_filter(&mut trailers)?;
             self.queue_body(rest, false)?;
+            self.release_head()?;
             self.session
                 .downstream_session
                 .queue(HttpTask::Trailer(trailers))?;
         }
-        self.exchange.response_ended();
+        self.flow.exchange.response_ended();
         Ok(())
     }
 
@@ -398,88 +407,66 @@ where
         self.queue_body(rest, false)
     }
 
-    #[cold]
-    fn on_failure(&mut self, event: Event) -> Result<()> {
-        self.note_figures();
-        match event {
-            Event::UpstreamUnwritable(error) => match self.exchange.upstream_unwritable() {
-                OnFailure::End => Err(error),
-                OnFailure::GoOn => {
-                    self.unwritable = Some(error);
-                    Ok(())
-                }
-            },
-            Event::UpstreamFailed(error) => Err(self.explain_upstream(error)),
-            Event::DownstreamFailed(error) | Event::DownstreamUnwritable(error) => Err(error),
-            Event::Expired(kind) => {
-                if matches!(kind, Deadline::DownstreamWrite | Deadline::Progress) {
-                    self.session.downstream_session.discard_queued();
-                }
-                Err(self.explain_expired(kind))
-            }
-            Event::Task(_) | Event::Body(_) | Event::Complete => Ok(()),
-        }
-    }
-
     /// Where writing failed before reading did, that is the more telling of the two.
     fn explain_upstream(&mut self, error: BError) -> BError {
         match self.unwritable.take() {
-            Some(mut earlier) if self.exchange.response == ResponseFlow::Head => {
+            Some(mut earlier) if self.flow.exchange.response == ResponseFlow::Head => {
                 earlier.retry = error.retry;
                 earlier
             }
             _ => error,
         }
     }
-
-    fn explain_expired(&self, kind: Deadline) -> BError {
-        let (etype, source, what) = match kind {
-            Deadline::DownstreamRead => (
-                ErrorType::ReadTimedout,
-                ErrorSource::Downstream,
-                "the client's body stalled",
-            ),
-            Deadline::DownstreamWrite => (
-                ErrorType::WriteTimedout,
-                ErrorSource::Downstream,
-                "the client takes nothing of the response",
-            ),
-            Deadline::UpstreamRead => (
-                ErrorType::ReadTimedout,
-                ErrorSource::Upstream,
-                "the upstream's response stalled",
-            ),
-            Deadline::UpstreamWrite => (
-                ErrorType::WriteTimedout,
-                ErrorSource::Upstream,
-                "the upstream takes nothing of the request",
-            ),
-            _ if self.exchange.tunnel => (
-                ErrorType::ReadTimedout,
-                ErrorSource::Downstream,
-                "the tunnel was idle for too long",
-            ),
-            _ => (
-                ErrorType::WriteTimedout,
-                ErrorSource::Downstream,
-                "nothing moved in any direction: both sides wait for the other to read",
-            ),
-        };
-        Error::create(etype, source, Some(what.into()), None)
-    }
 }
 
-/// Gives what is queued one chance to leave before a phase of the user may keep it waiting. An error
-/// comes again at the next turn, which knows what to do about it.
-async fn flush_downstream(down: &mut impl DownstreamHalf) {
-    if down.wants_flush() {
-        let _ = poll_fn(|cx| Poll::Ready(down.poll_flush(cx))).await;
-    }
-}
+impl<SV, C> Handler for Forward<'_, SV, C>
+where
+    SV: ProxyHttp + Send + Sync + 'static,
+    SV::CTX: Send + Sync,
+    C: CustomConnector,
+{
+    type Down = ServerSession;
+    type Up = ClientSession<C::Session>;
+    type Error = BError;
 
-/// The same, towards the server.
-async fn flush_upstream(up: &mut impl UpstreamHalf) {
-    if up.wants_flush() {
-        let _ = poll_fn(|cx| Poll::Ready(up.poll_flush(cx))).await;
+    fn parts(&mut self) -> (&mut Flow, &mut Self::Down, &mut Self::Up) {
+        let down = &mut *self.session.downstream_session;
+        (&mut self.flow, down, self.upstream)
+    }
+
+    async fn on_body(&mut self, piece: Option<Bytes>) -> Result<()> {
+        let end = piece.is_none() || (!self.flow.exchange.tunnel && self.session.is_body_done());
+        self.pass_body(piece, end).await
+    }
+
+    async fn on_task(&mut self, task: HttpTask) -> Result<()> {
+        match task {
+            HttpTask::Header(header, end) => self.on_header(header, end).await,
+            HttpTask::Body(data, end) => self.on_response_body(data, end),
+            HttpTask::UpgradedBody(data, end) => self.on_tunnel(data, end),
+            HttpTask::Trailer(trailers) => self.on_trailers(trailers).await,
+            HttpTask::Done => self.on_response_body(None, true),
+            HttpTask::Failed(error) => Err(error),
+        }
+    }
+
+    fn on_held(&mut self) -> Result<()> {
+        self.release_head()
+    }
+
+    #[cold]
+    fn on_failure(&mut self, failure: Failure) -> Result<()> {
+        match failure {
+            Failure::UpstreamUnwritable(error) => match self.flow.exchange.upstream_unwritable() {
+                OnFailure::End => Err(error),
+                OnFailure::GoOn => {
+                    self.unwritable = Some(error);
+                    Ok(())
+                }
+            },
+            Failure::UpstreamFailed(error) => Err(self.explain_upstream(error)),
+            Failure::DownstreamFailed(error) | Failure::DownstreamUnwritable(error) => Err(error),
+            Failure::Expired(kind) => Err(deadline::expired(kind)),
+        }
     }
 }

@@ -1,0 +1,27 @@
+//! What happens to signals before a server listens for them.
+
+use crate::sys::signal::{note, outlive, release};
+use nix::sys::signal::Signal;
+
+/// Signals that a server gives a meaning, or lets its program give one, and that would end the process until
+/// then. SIGTERM and SIGINT end it as they should.
+const NOTED: [Signal; 4] = [
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
+/// Keeps the process from being ended by a signal that it does not listen for yet, because it is starting or
+/// waits to take over from another one: the signal takes effect when the server runs. And by what is an error
+/// of a system call already: writing to a file that is too large, or to a peer that is gone.
+pub(crate) fn expect_signals() {
+    NOTED.into_iter().for_each(note);
+    outlive(Signal::SIGXFSZ);
+    outlive(Signal::SIGPIPE);
+}
+
+/// Gives the signals that nobody listens for their meaning back: they are none of the server's.
+pub(crate) fn leave_signals_alone() {
+    NOTED.into_iter().for_each(release);
+}

@@ -1,0 +1,172 @@
+//! The side of an upstream.
+
+use crate::protocols::http::HttpTask;
+use crate::protocols::http::exchange::UpstreamHalf;
+use crate::protocols::l4::socket::SocketAddr;
+use crate::protocols::{Digest, Stream, UniqueIDType};
+use bytes::Bytes;
+use http::{HeaderMap, Version};
+use pingora_error::{BError, Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use std::fmt::Debug;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// One request and its response over a protocol of one's own, seen from the client.
+///
+/// ```text
+/// goes out    queue_request_header, queue_body, queue_end, poll_flush   the request
+/// comes in    poll_task                                                the response
+/// is asked    response_header, response_done, digest
+/// then        into_next, poll_idle                  the connection waits in a pool, or
+///             shutdown                              the exchange is given up
+/// ```
+pub trait ClientSessionCustom: UpstreamHalf + Debug + Send + Sync + Unpin + 'static {
+    /// The version of HTTP whose rules its messages follow: whether there are fields about the
+    /// connection, and upgrades.
+    fn version(&self) -> Version {
+        Version::HTTP_11
+    }
+
+    /// Accepts a request's head, whole.
+    ///
+    /// # Errors
+    /// The protocol can't carry it.
+    fn queue_request_header(&mut self, req: &RequestHeader) -> Result<()>;
+
+    /// The response's header, once [`poll_task`](UpstreamHalf::poll_task) has told of it.
+    fn response_header(&self) -> Option<&ResponseHeader>;
+
+    /// Whether the response was read to its end.
+    fn response_done(&mut self) -> bool;
+
+    /// Gives the exchange up.
+    fn shutdown(&mut self);
+
+    /// The session of the connection's next exchange; `None` where the connection is not fit for
+    /// one.
+    fn into_next(self) -> Option<Self>
+    where
+        Self: Sized;
+
+    /// Looks, without waiting, whether something happened while the session waits for its next
+    /// exchange, and arranges for a wake-up when something does. Ready: the connection is closed, or
+    /// brought something that nobody had asked for; it is not used any more.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Whether others use the connection at the same time.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Time between two reads of the response, for those who read by hand; `None`: no limit.
+    fn set_read_timeout(&mut self, _timeout: Option<Duration>) {}
+
+    /// Time in which the server has to take something, for those who write by hand; `None`: no limit.
+    fn set_write_timeout(&mut self, _timeout: Option<Duration>) {}
+
+    /// Payload bytes of the response so far.
+    fn body_bytes_received(&self) -> usize;
+
+    /// Payload bytes of the request so far.
+    fn body_bytes_sent(&self) -> usize;
+
+    /// What is known about the connection.
+    fn digest(&self) -> Option<&Digest> {
+        None
+    }
+
+    /// What is known about the connection, to be added to.
+    fn digest_mut(&mut self) -> Option<&mut Digest> {
+        None
+    }
+
+    /// The connection, where the exchange has one of its own.
+    fn stream(&self) -> Option<&Stream> {
+        None
+    }
+
+    /// The number of the connection, mostly its descriptor; -1 where it has none.
+    fn id(&self) -> UniqueIDType {
+        -1
+    }
+
+    /// The server's address; `None` where the transport has none.
+    fn server_addr(&self) -> Option<&SocketAddr> {
+        self.digest()?.socket_digest.as_ref()?.peer_addr()
+    }
+
+    /// The address that we connected from.
+    fn client_addr(&self) -> Option<&SocketAddr> {
+        self.digest()?.socket_digest.as_ref()?.local_addr()
+    }
+}
+
+#[cold]
+fn none() -> BError {
+    let context = "there is no session over a protocol of one's own";
+    Error::explain(ErrorType::InternalError, context).into_in()
+}
+
+/// What stands for such a session where there is no such protocol: no exchange ever has one.
+impl UpstreamHalf for () {
+    fn queue_body(&mut self, _data: Bytes) -> Result<()> {
+        Err(none())
+    }
+
+    fn queue_end(&mut self, _trailers: Option<&HeaderMap>) -> Result<()> {
+        Err(none())
+    }
+
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Err(none()))
+    }
+
+    fn wants_flush(&self) -> bool {
+        false
+    }
+
+    fn queued(&self) -> usize {
+        0
+    }
+
+    fn poll_task(&mut self, _cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
+        Poll::Ready(Err(none()))
+    }
+
+    fn has_input(&self) -> bool {
+        false
+    }
+}
+
+impl ClientSessionCustom for () {
+    fn queue_request_header(&mut self, _req: &RequestHeader) -> Result<()> {
+        Err(none())
+    }
+
+    fn response_header(&self) -> Option<&ResponseHeader> {
+        None
+    }
+
+    fn response_done(&mut self) -> bool {
+        true
+    }
+
+    fn shutdown(&mut self) {}
+
+    fn into_next(self) -> Option<Self> {
+        None
+    }
+
+    fn poll_idle(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn body_bytes_received(&self) -> usize {
+        0
+    }
+
+    fn body_bytes_sent(&self) -> usize {
+        0
+    }
+}

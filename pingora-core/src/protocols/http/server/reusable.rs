@@ -1,0 +1,55 @@
+//! Connections between two exchanges.
+
+use super::Session;
+use super::SessionV1;
+use crate::protocols::Stream;
+use crate::protocols::http::custom::SessionCustom;
+use bytes::BytesMut;
+
+/// A connection whose last exchange is complete and that may carry another one.
+#[derive(Debug)]
+pub struct ReusableHttpStream {
+    next: Next,
+}
+
+#[derive(Debug)]
+enum Next {
+    Http1(SessionV1),
+    Custom(Box<dyn SessionCustom>),
+}
+
+impl ReusableHttpStream {
+    pub(crate) fn from_session(session: SessionV1) -> Self {
+        let next = Next::Http1(session);
+        ReusableHttpStream { next }
+    }
+
+    pub(crate) fn from_custom(session: Box<dyn SessionCustom>) -> Self {
+        let next = Next::Custom(session);
+        ReusableHttpStream { next }
+    }
+
+    /// The connection, and what was read ahead of the next request. A session over a protocol of the
+    /// user's own that has no connection to give leaves one that is closed.
+    pub fn into_parts(self) -> (Stream, Option<BytesMut>) {
+        match self.next {
+            Next::Http1(session) => {
+                let (stream, ahead) = session.into_parts();
+                let ahead = (!ahead.is_empty()).then(|| BytesMut::from(&ahead[..]));
+                (stream, ahead)
+            }
+            Next::Custom(session) => {
+                let closed = || Box::new(tokio::io::duplex(1).0) as Stream;
+                (session.into_stream().unwrap_or_else(closed), None)
+            }
+        }
+    }
+
+    /// A session for the next request, keeping what is true for the connection.
+    pub fn into_session(self) -> Session {
+        match self.next {
+            Next::Http1(session) => Session::H1(session),
+            Next::Custom(session) => Session::Custom(session),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What became of the requests that backends were selected for.
+//!
+//! A request [begins](crate::Backends::begin) at its backend and gets a [`Ticket`], which tells every
+//! [`OutcomeObserver`] of the registry how it ended: exactly once, also where the ticket is only dropped, by
+//! a client that left or by a panic. How many are under way is counted for each backend.
+//!
+//! Where nobody listens, a ticket is an empty pointer: nothing is counted, allocated or timed.
+//!
+//! A proxied request reports by itself: give its session an [attempt](crate::Backends::attempt) in
+//! `upstream_peer`.
+//! ```ignore
+//! let backend = self.balancer.select(b"", 256).ok_or_else(no_backend)?;
+//! session.report_attempt(self.balancer.backends().attempt(&backend));
+//! Ok(Box::new(HttpPeer::new(backend, false, String::new())))
+//! ```
+//!
+//! # Example
+//! ```
+//! use pingora_load_balancing::outcome::{Outcome, OutcomeObserver, Report};
+//! use pingora_load_balancing::prelude::*;
+//! use pingora_load_balancing::{Backend, Backends, discovery::Static};
+//! use std::sync::Arc;
+//! use std::sync::atomic::{AtomicU64, Ordering};
+//!
+//! #[derive(Default)]
+//! struct Failures(AtomicU64);
+//!
+//! impl OutcomeObserver for Failures {
+//!     fn ended(&self, _backend: &Backend, report: &Report) {
+//!         if report.outcome.is_failure() {
+//!             self.0.fetch_add(1, Ordering::Relaxed);
+//!         }
+//!     }
+//! }
+//!
+//! let registry = Arc::new(HealthRegistry::new());
+//! let failures = Arc::new(Failures::default());
+//! registry.add_observer(failures.clone());
+//! let set = Static::try_from_iter(["127.0.0.1:8001"]).unwrap();
+//! let set = Backends::new_with_health_registry(set, registry);
+//! let balancer = LoadBalancer::<RoundRobin>::from_backends(set);
+//!
+//! let backend = balancer.select(b"", 256).unwrap();
+//! let ticket = balancer.backends().begin(&backend);
+//! assert_eq!(balancer.backends().in_flight(&backend), 1);
+//! ticket.end(Outcome::ConnectFailed);
+//! assert_eq!(failures.0.load(Ordering::Relaxed), 1);
+//! ```
+
+use crate::Backend;
+use crate::floor::caught;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+pub use pingora_core::upstreams::outcome::{Attempt, Outcome};
+
+/// What an observer is told of a request that has ended.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The status of the response, if a head was received; see [`Ticket::responded`].
+    pub status: Option<u16>,
+    /// From the beginning to the head of the response, connecting included.
+    pub time_to_head: Option<Duration>,
+    /// From the beginning to the end.
+    pub duration: Duration,
+}
+
+/// Hears of the requests to the backends of a registry. It is called from the tasks of the requests, many at
+/// a time, so it must not block. A panic is logged, and changes nothing for the request.
+pub trait OutcomeObserver: Send + Sync {
+    /// A request begins at `backend`. Does nothing by default.
+    fn begun(&self, _backend: &Backend) {}
+
+    /// A request to `backend` has ended. Called once for each that began while this observer was there.
+    fn ended(&self, backend: &Backend, report: &Report);
+}
+
+/// The observers of a registry, as each request holds them.
+pub(crate) type Observers = Arc<Vec<Arc<dyn OutcomeObserver>>>;
+
+/// The requests under way at one target. Outlives the target, as long as there are any.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    in_flight: AtomicUsize,
+}
+
+impl Load {
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+/// One request at one backend, or one try of it. It ends once: by [`Ticket::end`], or by being dropped.
+#[must_use = "dropping it says that the request was cancelled"]
+pub struct Ticket(Option<Box<Open>>);
+
+struct Open {
+    backend: Backend,
+    load: Arc<Load>,
+    observers: Observers,
+    begun: Instant,
+    head: Option<(u16, Duration)>,
+}
+
+impl Ticket {
+    /// A ticket that tells nobody anything.
+    pub const fn unheard() -> Self {
+        Ticket(None)
+    }
+
+    pub(crate) fn new(backend: &Backend, load: Arc<Load>, observers: Observers) -> Self {
+        load.in_flight.fetch_add(1, Ordering::Relaxed);
+        for observer in observers.iter() {
+            report(|| observer.begun(backend));
+        }
+        Ticket(Some(Box::new(Open {
+            backend: backend.clone(),
+            load,
+            observers,
+            begun: Instant::now(),
+            head: None,
+        })))
+    }
+
+    /// The head of the response has arrived, with this status. An informational response (1xx) is not one,
+    /// but for 101. Only the first call counts.
+    pub fn responded(&mut self, status: u16) {
+        if let Some(open) = &mut self.0
+            && open.head.is_none()
+        {
+            open.head = Some((status, open.begun.elapsed()));
+        }
+    }
+
+    /// The request has ended.
+    pub fn end(mut self, outcome: Outcome) {
+        self.close(outcome);
+    }
+
+    fn close(&mut self, outcome: Outcome) {
+        let Some(open) = self.0.take() else {
+            return;
+        };
+        open.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let told = Report {
+            outcome,
+            status: open.head.map(|(status, _)| status),
+            time_to_head: open.head.map(|(_, time)| time),
+            duration: open.begun.elapsed(),
+        };
+        for observer in open.observers.iter() {
+            report(|| observer.ended(&open.backend, &told));
+        }
+    }
+}
+
+impl Attempt for Ticket {
+    fn responded(&mut self, status: u16) {
+        Ticket::responded(self, status);
+    }
+
+    fn end(self: Box<Self>, outcome: Outcome) {
+        Ticket::end(*self, outcome);
+    }
+}
+
+/// A panic here may come while another one unwinds, which would end the process.
+fn report(tell: impl FnOnce()) {
+    if let Err(e) = caught("an observer of outcomes", tell) {
+        log::error!("{e}");
+    }
+}
+
+impl Drop for Ticket {
+    /// [`Outcome::Cancelled`], unless it was ended.
+    fn drop(&mut self) {
+        self.close(Outcome::Cancelled);
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let backend = self.0.as_ref().map(|open| &open.backend.addr);
+        f.debug_tuple("Ticket").field(&backend).finish()
+    }
+}

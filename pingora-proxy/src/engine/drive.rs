@@ -1,0 +1,130 @@
+//! The loop around an exchange, whatever flows through it.
+
+use super::deadline;
+use super::state::Exchange;
+use super::turn::{Event, Failure, Limits, Turn};
+use bytes::Bytes;
+use pingora_core::protocols::http::HttpTask;
+use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
+use std::future::{Future, poll_fn};
+use std::task::{Context, Poll};
+
+/// An exchange under way: what is open, and the waiting for what happens next.
+#[derive(Debug)]
+pub struct Flow {
+    /// What is open.
+    pub exchange: Exchange,
+    /// Waits for the next event.
+    pub turn: Turn,
+}
+
+impl Flow {
+    /// An exchange that begins.
+    pub fn new(exchange: Exchange, limits: Limits) -> Self {
+        Flow {
+            exchange,
+            turn: Turn::new(limits),
+        }
+    }
+}
+
+/// What one kind of exchange makes of the engine's events.
+///
+/// ```text
+/// comes in    on_own      the flow's own event (see poll_own)
+///             on_body     a piece of the request, or its end
+///             on_task     a piece of the response
+///             on_held     nothing more comes together with what is held back
+///             on_failure  one side fails, or time is up
+/// is polled   poll_own
+/// goes out    into the halves (queue, queue_body, queue_end), and into the exchange:
+///             request_ended, head_passed_on, response_ended, became_tunnel, client_left
+/// ```
+///
+/// The engine reads a side only while the other has room, writes what is queued, and ends when the
+/// [`Exchange`] is [finished](Exchange::finished). An error of a method ends it at once. The future
+/// of [`drive`] is `Send` where those of the handler's methods are.
+pub trait Handler {
+    /// The side that requests come from.
+    type Down: DownstreamHalf;
+    /// The side that the response comes from.
+    type Up: UpstreamHalf;
+    /// Why an exchange ends early.
+    type Error;
+
+    /// The exchange, and its two sides.
+    fn parts(&mut self) -> (&mut Flow, &mut Self::Down, &mut Self::Up);
+
+    /// Polled ahead of each turn, for an event that neither side tells of. Ready: [`Handler::on_own`]
+    /// runs.
+    fn poll_own(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    /// The flow's own event.
+    fn on_own(&mut self) -> impl Future<Output = Result<(), Self::Error>> {
+        std::future::ready(Ok(()))
+    }
+
+    /// A piece of the request's body; `None`: its end.
+    fn on_body(&mut self, piece: Option<Bytes>) -> impl Future<Output = Result<(), Self::Error>>;
+
+    /// A piece of the response.
+    fn on_task(&mut self, task: HttpTask) -> impl Future<Output = Result<(), Self::Error>>;
+
+    /// Nothing more is there to be read together with what the flow
+    /// [holds back](Turn::hold_back): it has to leave now.
+    ///
+    /// # Errors
+    /// What is held back can't be queued.
+    fn on_held(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// One side fails, or time is up. `Ok` goes on with what is still open.
+    ///
+    /// # Errors
+    /// The exchange ends with it.
+    fn on_failure(&mut self, failure: Failure) -> Result<(), Self::Error>;
+}
+
+enum Next {
+    Own,
+    Event(Event),
+}
+
+/// Carries an exchange to its end: one task, no channel.
+///
+/// Not cancel-safe in the middle of a handler's method; what was queued before stays in the halves.
+///
+/// # Errors
+/// Those of the handler.
+pub async fn drive<H: Handler>(handler: &mut H) -> Result<(), H::Error> {
+    loop {
+        let next = poll_fn(|cx| {
+            if handler.poll_own(cx).is_ready() {
+                return Poll::Ready(Next::Own);
+            }
+            let (flow, down, up) = handler.parts();
+            flow.turn
+                .poll(cx, &flow.exchange, down, up)
+                .map(Next::Event)
+        })
+        .await;
+        match next {
+            Next::Own => handler.on_own().await?,
+            Next::Event(Event::Task(task)) => handler.on_task(task).await?,
+            Next::Event(Event::Body(piece)) => handler.on_body(piece).await?,
+            Next::Event(Event::Held) => handler.on_held()?,
+            Next::Event(Event::Complete) => return Ok(()),
+            Next::Event(Event::Failed(failure)) => {
+                if let Failure::Expired(kind) = failure
+                    && deadline::client_is_stuck(kind)
+                {
+                    handler.parts().1.discard_queued();
+                }
+                handler.on_failure(failure)?;
+            }
+        }
+    }
+}
