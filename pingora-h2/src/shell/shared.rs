@@ -11,6 +11,9 @@ pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// Places that are kept for later when no stream is held.
+const KEPT: usize = 4;
+
 /// Who waits for a stream, and how many hold it.
 #[derive(Debug, Default)]
 pub(super) struct Place {
@@ -187,6 +190,9 @@ impl Drop for Held {
             }
             *place = Place::default();
             state.held = state.held.saturating_sub(1);
+            if state.held == 0 && state.places.capacity() > KEPT {
+                state.places = Vec::new();
+            }
             state.machine.abandon(key, Some(&now));
             if is_client {
                 state.close_if_unused();
