@@ -174,7 +174,10 @@ impl Machine {
         } else {
             reason
         };
-        self.drop_inbox(key);
+        if matches!(cause, Cause::Reset(_, Initiator::User, _)) {
+            // Where the peer is at fault, what came before may still be taken.
+            self.drop_inbox(key);
+        }
         self.end_stream(key, cause);
         if over || !begun {
             // A client's stream that was not begun is idle to the peer.

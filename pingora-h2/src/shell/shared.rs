@@ -11,6 +11,9 @@ pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// Places that are kept for later when no stream is held.
+const KEPT: usize = 4;
+
 /// Who waits for a stream, and how many hold it.
 #[derive(Debug, Default)]
 pub(super) struct Place {
@@ -26,6 +29,8 @@ pub(super) struct State {
     pub(super) machine: Machine,
     /// By the place of a stream in the machine's slab.
     places: Vec<Place>,
+    /// Stands in for a place that is not there.
+    spare: Place,
     driver: Option<Waker>,
     pub(super) pong: Option<Waker>,
     /// Handles that may begin streams.
@@ -43,7 +48,7 @@ impl State {
             self.places.resize_with(at + 1, Place::default);
         }
         // There is one by now.
-        &mut self.places[at]
+        self.places.get_mut(at).unwrap_or(&mut self.spare)
     }
 
     /// Another handle of a stream.
@@ -115,6 +120,7 @@ impl Shared {
         let state = Mutex::new(State {
             machine,
             places: Vec::new(),
+            spare: Place::default(),
             driver: None,
             pong: None,
             requesters: 0,
@@ -184,6 +190,9 @@ impl Drop for Held {
             }
             *place = Place::default();
             state.held = state.held.saturating_sub(1);
+            if state.held == 0 && state.places.capacity() > KEPT {
+                state.places = Vec::new();
+            }
             state.machine.abandon(key, Some(&now));
             if is_client {
                 state.close_if_unused();

@@ -135,7 +135,7 @@ fn a_request_is_as_long_as_it_says_and_ends_once() {
             "content-length=3",
             vec![data(1, 2, false), trailers("x=1", true)],
             bad,
-            "broken",
+            "2b broken",
         ),
         ("content-length=0", vec![data(1, 1, false)], bad, "broken"),
         ("x=1", vec![trailers("x=1", false)], bad, "broken"),

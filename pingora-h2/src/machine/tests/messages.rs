@@ -202,3 +202,19 @@ fn a_length_in_the_answer_to_head_announces_nothing() {
     assert!(matches!(subject.machine.receive(key), Received::Head(_)));
     assert!(matches!(subject.machine.receive(key), Received::End));
 }
+
+/// As over HTTP/1, where the fault is found behind what was passed on.
+#[test]
+fn what_came_before_malformed_trailers_may_be_taken() {
+    let mut subject = Subject::client();
+    let key = subject.open(true);
+    subject.written();
+    subject.feed(&response(1, &[(":status", "200")], false));
+    subject.feed(&frame(DATA, 0, 1, b"hi"));
+    subject.feed(&response(1, &[("X-A", "1")], true));
+    assert_eq!(subject.written().ends(), ["RST 1 PROTOCOL_ERROR"]);
+    assert!(matches!(subject.machine.receive(key), Received::Head(_)));
+    assert!(matches!(subject.machine.receive(key), Received::Data(_)));
+    assert!(matches!(subject.machine.receive(key), Received::Broken));
+    assert_eq!(subject.machine.held(), 0);
+}

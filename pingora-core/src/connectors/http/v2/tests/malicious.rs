@@ -169,8 +169,10 @@ async fn informational_responses_that_nobody_takes_are_bounded() {
         sent += 1;
         tokio::task::yield_now().await;
     }
-    // None of them is kept.
-    assert_eq!(pieces(&mut session).await, "!InvalidH2");
+    // Few of them are kept.
+    let told = pieces(&mut session).await;
+    assert!(told.ends_with("!InvalidH2"), "{told}");
+    assert!(told.matches("H103").count() <= 16, "{told}");
     assert_eq!(server.expect_reset().await, 1);
     assert_eq!(sent, 10_000, "the connection is not the worse for it");
 }
