@@ -22,20 +22,6 @@ const LAYERS: [&str; 13] = [
     "server",
 ];
 
-/// What goes upwards nevertheless: the file, what it uses, and why.
-const EXCEPTIONS: [(&str, &str, &str); 2] = [
-    (
-        "protocols/http/v1/client/mod.rs",
-        "upstreams",
-        "a client session takes its time-outs from any `Peer`",
-    ),
-    (
-        "protocols/raw_connect/mod.rs",
-        "upstreams",
-        "a tunnel takes its time-out and its hook from any `Peer`",
-    ),
-];
-
 #[test]
 fn every_module_uses_only_those_below_it() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -61,14 +47,9 @@ fn every_module_uses_only_those_below_it() {
         }
     }
     assert!(edges > 100, "only {edges} edges: were the sources read?");
-    let excepted = EXCEPTIONS.map(|(file, used, _)| (file.to_string(), used.to_string()));
-    let excepted = BTreeSet::from(excepted);
-    let new: Vec<_> = upwards.difference(&excepted).collect();
-    assert!(new.is_empty(), "these use a layer above their own: {new:?}");
-    let gone: Vec<_> = excepted.difference(&upwards).collect();
     assert!(
-        gone.is_empty(),
-        "these exceptions are not needed any more: {gone:?}"
+        upwards.is_empty(),
+        "these use a layer above their own: {upwards:?}"
     );
 }
 

@@ -3,9 +3,11 @@
 use super::Stream;
 use super::l4::ext::{self, TCP_INFO};
 use super::l4::socket::SocketAddr;
-pub use super::raw_connect::ProxyDigest;
 use super::tls::SslDigest;
 use pingora_error::{Error, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use std::any::Any;
+use std::fmt;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -63,6 +65,35 @@ impl Default for TimingDigest {
             establishment_duration: None,
             offload_wait_duration: None,
         }
+    }
+}
+
+/// The answer of the proxy that a connection passes through.
+pub struct ProxyDigest {
+    /// The proxy's response to CONNECT.
+    pub response: Box<ResponseHeader>,
+    /// What the user's hook made of it.
+    pub user_data: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl ProxyDigest {
+    /// A digest of `response`.
+    pub fn new(
+        response: Box<ResponseHeader>,
+        user_data: Option<Box<dyn Any + Send + Sync>>,
+    ) -> Self {
+        ProxyDigest {
+            response,
+            user_data,
+        }
+    }
+}
+
+impl fmt::Debug for ProxyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyDigest")
+            .field("status", &self.response.status)
+            .finish_non_exhaustive()
     }
 }
 
