@@ -1,5 +1,6 @@
 //! The life of a connection, from one request to the next and to its end.
 
+use super::super::{HttpPersistentSettings, HttpServerOptions, ReusedHttpStream, is_shutting_down};
 use super::*;
 use pingora_http::ResponseHeader;
 use std::sync::Mutex;
