@@ -1,6 +1,5 @@
 //! What is known about a connection besides its bytes.
 
-use super::Stream;
 use super::l4::ext::{self, TCP_INFO};
 use super::l4::socket::SocketAddr;
 use super::tls::SslDigest;
@@ -24,18 +23,6 @@ pub struct Digest {
     pub proxy_digest: Option<Arc<ProxyDigest>>,
     /// Addresses and options of the socket.
     pub socket_digest: Option<Arc<SocketDigest>>,
-}
-
-impl Digest {
-    /// What is known about this connection.
-    pub(crate) fn of(io: &Stream) -> Self {
-        Digest {
-            ssl_digest: io.get_ssl_digest(),
-            timing_digest: io.get_timing_digest(),
-            proxy_digest: io.get_proxy_digest(),
-            socket_digest: io.get_socket_digest(),
-        }
-    }
 }
 
 /// Access to the [`Digest`] of a session.

@@ -1,3 +1,5 @@
+//! The queue in front of a channel: what was accepted and has not found room yet.
+
 use super::super::HttpTask;
 use pingora_error::{BError, Error, ErrorType};
 use std::collections::VecDeque;

@@ -34,6 +34,9 @@ use std::time::Duration;
 /// ```
 ///
 /// A response may begin, and even end, before the request is complete.
+///
+/// For an engine that waits on several things at once: `queue_*` accepts a piece whole and never waits;
+/// `poll_flush` and `poll_response_task` wait, and may be dropped at any point.
 #[derive(Debug)]
 pub struct HttpSession {
     /// Time between two reads of the response; `None`: no limit. That of the peer where a connector made
