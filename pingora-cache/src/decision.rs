@@ -1,3 +1,5 @@
+//! Why something is not cached, what may be stored, and how fresh what was found is.
+
 use crate::CacheMeta;
 use std::time::SystemTime;
 

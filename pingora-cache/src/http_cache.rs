@@ -1,3 +1,5 @@
+//! The cache's part in one request.
+
 use crate::{CacheKey, CacheMeta, NoCacheReason};
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! What is known of a stored response besides its body.
+
 use crate::key::HashBinary;
 use http::Extensions;
 use pingora_http::{HMap, ResponseHeader};

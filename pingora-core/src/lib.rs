@@ -6,9 +6,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | `sys` | the only place with `unsafe` code |
+//! | [`timeout`], [`runtime`] | deadlines; runtimes, and what is local to a worker |
 //! | `process` | what lower layers need to know of the process: configuration, passed descriptors, the shutdown watch |
-//! | [`runtime`], [`timeout`] | runtimes, what is local to a worker, deadlines |
 //! | [`protocols`] | what bytes mean: TCP and Unix streams, TLS, HTTP |
+//! | [`utils`] | certificates as values, a reader of headers: kept names |
 //! | [`upstreams`] | where to connect to, and how |
 //! | [`connectors`] | connecting, and keeping connections alive |
 //! | [`listeners`] | accepting |

@@ -1,9 +1,12 @@
-//! Holds the order of the layers: a module uses only those below it.
+//! Holds the walls of the house: a module uses only those below it, a room of `protocols` only the rooms
+//! that it is open to, and no two modules of a folder use each other. There are no exceptions.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "it is a test")]
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+#[path = "layers/modules.rs"]
+mod modules;
+
+use modules::{Modules, code_of, is_within, tree};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// From the bottom to the top. Each may use those before it, and itself.
 const LAYERS: [&str; 13] = [
@@ -22,156 +25,394 @@ const LAYERS: [&str; 13] = [
     "server",
 ];
 
-/// What goes upwards nevertheless: the file, what it uses, and why.
-const EXCEPTIONS: [(&str, &str, &str); 2] = [
-    (
-        "protocols/http/v1/client/mod.rs",
-        "upstreams",
-        "a client session takes its time-outs from any `Peer`",
-    ),
-    (
-        "protocols/raw_connect/mod.rs",
-        "upstreams",
-        "a tunnel takes its time-out and its hook from any `Peer`",
-    ),
+/// A room of `protocols`: what is in it, and which other rooms it may use.
+struct Room {
+    name: &'static str,
+    holds: &'static [&'static str],
+    uses: &'static [&'static str],
+}
+
+/// From the bottom to the top. The longest path decides where a module belongs.
+const ROOMS: [Room; 11] = [
+    Room {
+        name: "facts",
+        holds: &[
+            "l4::socket",
+            "tls::alpn",
+            "tls::client_hello",
+            "tls::digest",
+            "tls::library",
+            "http::date",
+        ],
+        uses: &[],
+    },
+    Room {
+        name: "transport",
+        holds: &["digest", "io", "l4", "memory"],
+        uses: &["facts"],
+    },
+    Room {
+        name: "tls",
+        holds: &["tls"],
+        uses: &["facts", "transport"],
+    },
+    Room {
+        name: "http rules",
+        holds: &[
+            "http::authority",
+            "http::body_buffer",
+            "http::bridge",
+            "http::conditional_filter",
+            "http::error_resp",
+            "http::h1",
+            "http::hop_by_hop",
+            "http::v2::message",
+            "http::websocket",
+        ],
+        uses: &["facts"],
+    },
+    Room {
+        name: "http exchange",
+        holds: &[
+            "http::custom",
+            "http::exchange",
+            "http::faults",
+            "http::grace",
+            "http::linger",
+            "http::recycled",
+            "http::session_options",
+            "http::task",
+            "http::timed",
+        ],
+        uses: &["facts", "transport", "http rules"],
+    },
+    Room {
+        name: "http compression",
+        holds: &["http::compression"],
+        uses: &["http rules", "http exchange"],
+    },
+    // The three do not know of each other.
+    Room {
+        name: "http 1",
+        holds: &["http::v1"],
+        uses: &["facts", "transport", "http rules", "http exchange"],
+    },
+    Room {
+        name: "http 2",
+        holds: &["http::v2"],
+        uses: &["facts", "transport", "http rules", "http exchange"],
+    },
+    Room {
+        name: "sub-requests",
+        holds: &["http::subrequest"],
+        uses: &["facts", "transport", "http rules", "http exchange"],
+    },
+    Room {
+        name: "tunnel",
+        holds: &["raw_connect"],
+        uses: &["facts", "transport", "http rules"],
+    },
+    Room {
+        name: "http session",
+        holds: &["http::client", "http::server"],
+        uses: &[
+            "facts",
+            "transport",
+            "http rules",
+            "http exchange",
+            "http 1",
+            "http 2",
+            "sub-requests",
+        ],
+    },
 ];
+
+/// What a rule does without: input, output, time.
+const NOT_PURE: [&str; 9] = [
+    "tokio::",
+    ".await",
+    "async ",
+    "poll_fn",
+    "Instant::now",
+    "SystemTime::now",
+    "std::fs",
+    "std::net::Tcp",
+    "std::net::Udp",
+];
+
+/// Where rooms decide who uses whom, instead of folders.
+const IN_ROOMS: &str = "protocols";
 
 #[test]
 fn every_module_uses_only_those_below_it() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let modules = Modules::read();
     let mut edges = 0;
     let mut upwards = BTreeSet::new();
-    for file in sources(&src) {
-        let path = file
-            .strip_prefix(&src)
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_string();
-        let layer = path.split(['/', '.']).next().unwrap().to_string();
-        if layer == "lib" {
-            continue;
-        }
-        let from = rank(&layer, &path);
-        for used in used_modules(&fs::read_to_string(&file).unwrap(), depth(&path)) {
+    for (path, module) in modules.all().filter(|(path, _)| !path.is_empty()) {
+        let from = rank(path);
+        for used in &module.uses {
             edges += 1;
-            if rank(&used, &path) > from {
-                upwards.insert((path.clone(), used));
+            if !used.is_empty() && rank(used) > from {
+                upwards.insert((path, used));
             }
         }
     }
-    assert!(edges > 100, "only {edges} edges: were the sources read?");
-    let excepted = EXCEPTIONS.map(|(file, used, _)| (file.to_string(), used.to_string()));
-    let excepted = BTreeSet::from(excepted);
-    let new: Vec<_> = upwards.difference(&excepted).collect();
-    assert!(new.is_empty(), "these use a layer above their own: {new:?}");
-    let gone: Vec<_> = excepted.difference(&upwards).collect();
+    assert!(edges > 1000, "only {edges} edges: were the sources read?");
     assert!(
-        gone.is_empty(),
-        "these exceptions are not needed any more: {gone:?}"
+        upwards.is_empty(),
+        "these use a layer above their own: {upwards:#?}"
     );
 }
 
-fn rank(module: &str, path: &str) -> usize {
-    let found = LAYERS.iter().position(|layer| *layer == module);
-    found.unwrap_or_else(|| panic!("{path}: `{module}` has no place in the order of layers"))
-}
-
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = vec![];
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            found.push(path);
-        }
-    }
-    found
-}
-
-/// How many modules the code of this file is in: `a/mod.rs` in 1, `a/b.rs` in 2.
-fn depth(path: &str) -> usize {
-    path.split('/').filter(|part| *part != "mod.rs").count()
-}
-
-/// The top-level modules that a file names: by `crate::`, or by as many `super::` as lead there.
-fn used_modules(text: &str, depth: usize) -> BTreeSet<String> {
-    let without_comments = text
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or(""));
-    let text: String = without_comments
-        .flat_map(|line| [line.trim_start(), " "])
-        .collect();
-    let mut used = named_after(&text, "crate::");
-    // A module of tests within the file is one deeper: the same path leads elsewhere from there.
-    let (code, _) = text
-        .split_once("#[cfg(test)] mod tests {")
-        .unwrap_or((&text, ""));
-    used.extend(named_after(code, &"super::".repeat(depth)));
-    used
-}
-
-/// The names that follow a prefix, whether one (`crate::a::B`) or several (`crate::{a::B, c::D}`).
-fn named_after(text: &str, prefix: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for (at, _) in text.match_indices(prefix) {
-        let rest = &text[at + prefix.len()..];
-        match rest.strip_prefix('{') {
-            Some(list) => found.extend(first_names(list)),
-            None => found.extend(name(rest)),
-        }
-    }
-    found
-}
-
-/// The first name of each item of a list, up to the brace that closes it.
-fn first_names(list: &str) -> Vec<String> {
-    let (mut open, mut begins, mut names) = (0, true, vec![]);
-    for (at, c) in list.char_indices() {
-        match c {
-            '{' => open += 1,
-            '}' if open == 0 => break,
-            '}' => open -= 1,
-            ',' if open == 0 => begins = true,
-            c if begins && !c.is_whitespace() => {
-                names.extend(name(&list[at..]));
-                begins = false;
-            }
-            _ => {}
-        }
-    }
-    names
-}
-
-/// The module that a path begins with; `None` for an item of the crate's root.
-fn name(path: &str) -> Option<String> {
-    let end = path
-        .find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(path.len());
-    let is_module = path.starts_with(char::is_lowercase);
-    is_module.then(|| path[..end].to_string())
+fn rank(path: &str) -> usize {
+    let layer = path.split("::").next().unwrap_or_default();
+    let found = LAYERS.iter().position(|known| *known == layer);
+    found.unwrap_or_else(|| panic!("{path}: `{layer}` has no place in the order of layers"))
 }
 
 #[test]
-fn the_names_of_modules_are_found_wherever_they_stand() {
-    let found = |text: &str, depth| Vec::from_iter(used_modules(text, depth));
-    assert_eq!(
-        found("use crate::a::B;\n// crate::c::D\nfn f() -> crate::e::F", 9),
-        ["a", "e"]
+fn every_room_of_the_protocols_uses_only_those_it_is_open_to() {
+    let modules = Modules::read();
+    let mut through_walls = vec![];
+    for (path, module) in modules.iter() {
+        let Some(room) = room_of(path) else {
+            continue;
+        };
+        for used in &module.uses {
+            let Some(other) = room_of(used) else {
+                assert!(!is_door(used), "{path} uses what `{used}` itself defines");
+                continue;
+            };
+            if other.name != room.name && !room.uses.contains(&other.name) {
+                through_walls.push(format!("{path} ({}) -> {used} ({})", room.name, other.name));
+            }
+        }
+    }
+    assert!(through_walls.is_empty(), "{through_walls:#?}");
+}
+
+#[test]
+fn the_rooms_are_in_order_and_hold_what_there_is() {
+    for (position, room) in ROOMS.iter().enumerate() {
+        let below = |name: &&str| ROOMS[..position].iter().any(|room| room.name == *name);
+        assert!(
+            room.uses.iter().all(below),
+            "{} uses one above it",
+            room.name
+        );
+    }
+    let modules = Modules::read();
+    let paths: BTreeSet<_> = modules.iter().map(|(path, _)| path.to_string()).collect();
+    for path in paths.iter().filter(|path| is_within(path, IN_ROOMS)) {
+        assert!(
+            is_door(path) || room_of(path).is_some(),
+            "`{path}` is in no room"
+        );
+    }
+    for held in ROOMS.iter().flat_map(|room| room.holds) {
+        let held = format!("{IN_ROOMS}::{held}");
+        assert!(paths.contains(&held), "`{held}` is not there any more");
+    }
+}
+
+/// Where modules of several rooms are re-exported. They define nothing of their own.
+fn is_door(path: &str) -> bool {
+    matches!(path, "protocols" | "protocols::http")
+}
+
+fn room_of(path: &str) -> Option<&'static Room> {
+    let held = ROOMS
+        .iter()
+        .flat_map(|room| room.holds.iter().map(move |held| (held, room)));
+    let fitting = held.filter(|(held, _)| is_within(path, &format!("{IN_ROOMS}::{held}")));
+    fitting
+        .max_by_key(|(held, _)| held.len())
+        .map(|(_, room)| room)
+}
+
+#[test]
+fn what_is_a_rule_does_no_io_and_reads_no_clock() {
+    let modules = Modules::read();
+    let mut rules = 0;
+    for (path, module) in modules.iter() {
+        if room_of(path).is_none_or(|room| room.name != "http rules") {
+            continue;
+        }
+        rules += 1;
+        for word in NOT_PURE {
+            assert!(!module.code.contains(word), "{path}: `{word}`");
+        }
+        let outside = module.uses.iter().filter(|used| !is_within(used, IN_ROOMS));
+        let unknown: Vec<_> = outside.filter(|used| !is_within(used, "sys")).collect();
+        assert!(unknown.is_empty(), "{path} uses {unknown:?}");
+    }
+    assert!(rules > 20, "only {rules} modules of rules");
+}
+
+/// Between siblings there is an order too, though nobody has to write it down. `protocols` itself is cut
+/// into rooms instead; in its `tls`, a backend and what it serves still name each other.
+#[test]
+fn no_modules_of_one_folder_use_each_other_in_a_circle() {
+    let modules = Modules::read();
+    let folders: BTreeSet<String> = modules
+        .iter()
+        .filter_map(|(path, _)| Some(path.rsplit_once("::")?.0.to_string()))
+        .chain([String::new()])
+        .filter(|folder| folder != IN_ROOMS && !is_within(folder, "protocols::tls"))
+        .collect();
+    assert!(folders.len() > 20, "only {folders:?}");
+    let circles: BTreeMap<_, _> = folders
+        .iter()
+        .map(|folder| (folder, modules.circle_in(folder)))
+        .filter(|(_, circle)| !circle.is_empty())
+        .collect();
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+/// The table at the top of `lib.rs` names every module of the crate, in the order of the layers.
+#[test]
+fn the_table_of_modules_tells_the_truth() {
+    let lib = include_str!("../src/lib.rs");
+    let rows = lib.lines().filter_map(|line| line.strip_prefix("//! | "));
+    let cells = rows.filter_map(|row| Some(row.split_once(" | ")?.0));
+    let named: Vec<String> = cells
+        .flat_map(|cell| cell.split(','))
+        .filter_map(|name| Some(name.split('`').nth(1)?.to_string()))
+        .collect();
+    let declared: BTreeSet<String> = lib
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("pub ")
+                .unwrap_or(line)
+                .strip_prefix("mod ")
+        })
+        .filter_map(|line| Some(line.strip_suffix(';')?.to_string()))
+        .collect();
+    let known: BTreeSet<String> = named.iter().cloned().collect();
+    assert_eq!(known, declared, "the table and the declarations");
+    let ranks: Vec<_> = named.iter().map(|name| rank(name)).collect();
+    assert!(
+        ranks.is_sorted(),
+        "{named:?} is not the order of {LAYERS:?}"
     );
-    assert_eq!(
-        found("use crate::{\n    a::{B, C}, d::E,\n    F};", 9),
-        ["a", "d"]
-    );
-    assert_eq!(found("use super::a; use super::super::b::C;", 2), ["b"]);
-    assert_eq!(
-        found(
-            "use super::a;\n#[cfg(test)]\nmod tests {\nuse super::b;\n}",
-            1
+    let architecture = include_str!("../../docs/architecture.md");
+    let house = architecture.split("```").nth(1).unwrap();
+    let house = house.split("pingora-core").nth(1).unwrap();
+    for name in &declared {
+        assert!(house.contains(name.as_str()), "the house lacks `{name}`");
+    }
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for() {
+    let modules = Modules::read();
+    let mute: Vec<_> = modules
+        .all()
+        .filter(|(_, module)| !module.is_introduced)
+        .map(|(path, _)| path)
+        .collect();
+    assert!(mute.is_empty(), "no `//!` at the top: {mute:#?}");
+}
+
+/// A crate of these files: each with its module's path and its text.
+fn of(files: &[(&str, &str)]) -> Modules {
+    let file = |(path, text): &(&str, &str)| {
+        let name = format!("{}.rs", path.replace("::", "/"));
+        (path.to_string(), (name, text.to_string()))
+    };
+    Modules::of(files.iter().map(file).collect())
+}
+
+/// What one of these modules uses.
+fn used(modules: &Modules, path: &str) -> Vec<String> {
+    let (_, module) = modules.all().find(|(known, _)| *known == path).unwrap();
+    module.uses.iter().cloned().collect()
+}
+
+#[test]
+fn modules_are_found_wherever_and_however_they_are_named() {
+    let rows: [(&str, &[&str]); 9] = [
+        (
+            "use crate::a::B;\n// crate::c::D\nfn f() -> crate::c::d::E",
+            &["a", "c::d"],
         ),
-        ["a"]
+        (
+            "use crate::{\n    a::{self, C}, c::d::E,\n    F};",
+            &["", "a", "c::d"],
+        ),
+        ("use super::a; use super::c::d::X as Y;", &["a", "c::d"]),
+        (
+            "use super::a;\n#[cfg(test)]\nmod tests {\nuse crate::c::d;\n}",
+            &["a"],
+        ),
+        ("use crate::c::Shown;", &["c::d"]),
+        ("use crate::c::Renamed;", &["a"]),
+        ("fn f() { crate::c::Shown::new() }", &["c::d"]),
+        (
+            "mod inner { use super::x::Y; use super::super::a::Z; }",
+            &["a", "here::x"],
+        ),
+        ("let macro_crate::a = 1; $crate::a::B", &[]),
+    ];
+    for (text, expected) in rows {
+        let modules = of(&[
+            ("a", ""),
+            (
+                "c",
+                "mod d; pub use d::Shown; pub use crate::a::B as Renamed;",
+            ),
+            ("c::d", "struct Shown;"),
+            ("here", text),
+            ("here::x", ""),
+        ]);
+        assert_eq!(used(&modules, "here"), expected, "{text}");
+    }
+}
+
+#[test]
+fn circles_are_found_and_lines_are_none() {
+    let line = of(&[
+        ("f", ""),
+        ("f::a", "use super::b::X;"),
+        ("f::b", "use super::c::X;"),
+        ("f::c", ""),
+    ]);
+    assert!(line.circle_in("f").is_empty());
+    let circle = of(&[
+        ("f", ""),
+        ("f::a", "use super::b::X;"),
+        ("f::b", "use super::c::inner::X;"),
+        ("f::c", ""),
+        ("f::c::inner", "use crate::f::b::X;"),
+    ]);
+    assert_eq!(circle.circle_in("f"), ["b", "c"]);
+    assert!(circle.circle_in("").is_empty());
+    // What only their tests use is no circle.
+    let tests = of(&[
+        ("f", ""),
+        ("f::a", "use super::b::X;"),
+        ("f::b::tests", "use crate::f::a;"),
+    ]);
+    assert!(tests.circle_in("f").is_empty());
+}
+
+#[test]
+fn trees_of_use_are_read() {
+    let read = |text: &str| {
+        let found = tree(text).into_iter();
+        Vec::from_iter(found.map(|(path, name)| (path.join("::"), name)))
+    };
+    let pair = |path: &str, name: &str| (path.to_string(), name.to_string());
+    assert_eq!(read("a::b;"), [pair("a::b", "b")]);
+    assert_eq!(read("a::B as C;"), [pair("a::B", "C")]);
+    assert_eq!(
+        read("a::{self, b::{C, D}, e as F};"),
+        [
+            pair("a", "a"),
+            pair("a::b::C", "C"),
+            pair("a::b::D", "D"),
+            pair("a::e", "F")
+        ]
     );
-    assert_eq!(depth("a/mod.rs"), 1);
-    assert_eq!(depth("a/b.rs"), 2);
+    assert_eq!(code_of("a // b\nc\nmod tests { d }"), "a c ");
 }

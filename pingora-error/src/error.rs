@@ -1,3 +1,5 @@
+//! The error type: what went wrong, whose fault it is, and whether to try again.
+
 use crate::{ErrorSource, ErrorTrait, ErrorType, ImmutStr, RetryType};
 use std::fmt;
 

@@ -1,3 +1,5 @@
+//! The text of a context, free of allocation where it is a literal.
+
 use std::fmt;
 
 /// A string that is never changed: borrowed for the life of the program, or owned.

@@ -1,3 +1,5 @@
+//! The small enums of an error: its source, its retry, its type.
+
 /// Whose fault an error is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ErrorSource {

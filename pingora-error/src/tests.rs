@@ -1,3 +1,5 @@
+//! Making errors, adding context, and how they are shown.
+
 use crate::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Adding context to a `Result` or an `Option`.
+
 use crate::{BError, Error, ErrorTrait, ErrorType, ImmutStr, Result};
 
 /// Adds a sentence to an error that already is one of ours.

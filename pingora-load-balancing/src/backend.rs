@@ -1,3 +1,5 @@
+//! One server that requests can go to.
+
 use http::Extensions;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_error::{Context, Result};

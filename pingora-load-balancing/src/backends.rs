@@ -1,3 +1,5 @@
+//! A set of backends: where it comes from, and which of its members may be selected.
+
 use crate::Backend;
 use crate::discovery::ServiceDiscovery;
 use crate::floor::{caught, caught_async};

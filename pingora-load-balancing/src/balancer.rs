@@ -1,3 +1,5 @@
+//! The load balancer: a set of backends, a selector over them, and the rounds that keep both current.
+
 use crate::choice::Choice;
 use crate::discovery::{ServiceDiscovery, Static};
 use crate::health_check::HealthCheck;

@@ -1,3 +1,5 @@
+//! Several selectors over one set of backends, each rebuilt by itself.
+
 use crate::backends::Members;
 use crate::choice::Choice;
 use crate::discovery::ServiceDiscovery;

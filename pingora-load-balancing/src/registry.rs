@@ -1,3 +1,5 @@
+//! What is known of the health of every backend, shared by all sets that contain it.
+
 use crate::Backend;
 use crate::discovery::ServiceDiscovery;
 use crate::floor::{caught, caught_async, within};

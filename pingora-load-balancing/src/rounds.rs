@@ -1,5 +1,13 @@
 //! The rhythm of a background service: two loops side by side, one that discovers and one that checks.
 //!
+//! ```text
+//! updates: update ── succeeded, failed, panicked or timed out ──▶ wait: the frequency, or a change that
+//!            ▲                                                       discovery tells of ──┐
+//!            └────────────────────────────────────────────────────────────────────────────┘
+//! checks:  wait for a set ──▶ check all ── ready, once ──▶ wait: the frequency ──▶ check all …
+//! shutdown ends both, wherever they are
+//! ```
+//!
 //! Neither waits for the other, except that there has to be something to check. A round of either ends:
 //! with its work, with an error, with a panic, which is an error too, or with its time-out; and is followed
 //! by the next one.

@@ -1,3 +1,5 @@
+//! The proxy as an application: from the head of a request to the next request on its connection.
+
 use crate::defaults::{self, Known, Noted};
 use crate::failures::{Failure, FailureCounts};
 use crate::flow::forward::Forward;

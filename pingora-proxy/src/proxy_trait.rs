@@ -1,3 +1,5 @@
+//! The phases of a request, as the user implements them.
+
 use crate::phase::default_phase;
 use crate::purge::PurgeStatus;
 use crate::range::RangeType;

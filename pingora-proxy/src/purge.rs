@@ -1,3 +1,5 @@
+//! What came of a request to purge.
+
 use pingora_error::Error;
 
 /// What came of purging something from the cache.

@@ -1,3 +1,5 @@
+//! From the user's phases to a service that a server can host.
+
 use crate::{HttpProxy, ProxyHttp};
 use futures::future::BoxFuture;
 use pingora_core::apps::HttpServerOptions;

@@ -1,3 +1,5 @@
+//! One proxied request, as the phases see it.
+
 use crate::defaults::Noted;
 use crate::subrequest::{Ctx as SubrequestCtx, SubrequestSpawner};
 use bytes::Bytes;

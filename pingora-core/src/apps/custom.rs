@@ -1,6 +1,7 @@
 //! Serving sessions over a protocol of one's own.
 
-use super::http_server::{Awaited, HttpServerApp, ShutdownNotice, request_begins};
+use super::http_server_app::HttpServerApp;
+use super::shutdown::{Awaited, ShutdownNotice, request_begins};
 use crate::process::ShutdownWatch;
 use crate::protocols::http::ServerSession;
 use crate::protocols::http::custom::SessionCustom;

@@ -1,10 +1,12 @@
 //! A connection of HTTP/2: one task that drives it, and one for each stream.
 
-use super::http_server::{HttpServerApp, HttpServerOptions, ShutdownNotice, is_shutting_down};
+use super::http_server_app::HttpServerApp;
+use super::options::HttpServerOptions;
 use super::pace::{Pace, Seen, Step};
-use crate::process::ShutdownWatch;
+use super::shutdown::ShutdownNotice;
 use crate::process::drain::quiet_time;
 use crate::process::memory::{self, Level, Turned};
+use crate::process::{ShutdownWatch, is_shutting_down};
 use crate::protocols::http::ServerSession;
 use crate::protocols::http::v2::ledger::Ledger;
 use crate::protocols::http::v2::server::{HttpSession, accept, limited_handshake};

@@ -1,9 +1,8 @@
 //! A small HTTP server: answers requests from a function, for metrics, status pages and the like.
 
-use super::http_server::is_shutting_down;
 use super::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use crate::modules::http::{HttpModules, ModuleBuilder};
-use crate::process::ShutdownWatch;
+use crate::process::{ShutdownWatch, is_shutting_down};
 use crate::protocols::http::v2::server::H2Options;
 use crate::protocols::http::{HttpTask, ServerSession};
 use async_trait::async_trait;

@@ -4,12 +4,18 @@ mod custom;
 mod http2_server;
 pub mod http_app;
 mod http_server;
+mod http_server_app;
+mod options;
 mod pace;
+mod reused;
+mod shutdown;
 
 pub use custom::serve_custom;
-pub use http_server::{
-    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
-};
+pub use http_server_app::HttpServerApp;
+pub use options::HttpServerOptions;
+pub use reused::{HttpPersistentSettings, ReusedHttpStream};
+
+pub use crate::process::is_shutting_down;
 
 use crate::process::ShutdownWatch;
 use crate::protocols::Stream;

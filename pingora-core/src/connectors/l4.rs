@@ -3,6 +3,7 @@
 
 pub use crate::protocols::l4::{BindTo, Connect, ConnectErrorExt};
 
+use super::faults::of_upstream;
 use super::proxy;
 use crate::protocols::digest::SocketDigest;
 use crate::protocols::l4::ext::{
@@ -52,11 +53,6 @@ pub(super) async fn connect<P: Peer + Send + Sync>(
         proxy::open_tunnel(&mut stream, peer, proxy).await?;
     }
     Ok(stream)
-}
-
-/// Says whose fault an error is, and of which peer.
-pub(super) fn of_upstream<P: Peer>(e: BError, peer: &P) -> BError {
-    e.more_context(format!("peer: {peer}")).into_up()
 }
 
 fn timed_out(limit: Duration) -> BError {

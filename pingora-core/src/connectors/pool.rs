@@ -12,12 +12,20 @@
 //! while the transport's own locks are held. A connection that did not wake its entry is alive as
 //! far as anybody in this process can know, so taking it asks neither the kernel nor the reactor.
 //!
+//! ```text
+//! put ──▶ unwatched ── 100 ms ──▶ watched ── woken ──▶ examined ── dead ──▶ dropped
+//!             │                     │  ◀── only a session ticket ──┘
+//!             └─────── take ────────┤
+//!                                   └── its time is over, or the pool is full ──▶ dropped
+//! ```
+//!
 //! Of a plain socket the reactor's entry says as much without a waker. So a busy one, that is taken out
 //! again within a tenth of a second, has none: the janitor leaves the wakers of those that stay.
 
 mod janitor;
 mod slots;
 mod stripe;
+mod watch;
 
 use super::options::PoolCallback;
 use crate::protocols::Stream;

@@ -1,6 +1,6 @@
 //! The TLS side of connecting to a peer.
 
-use super::l4::of_upstream;
+use super::faults::of_upstream;
 use super::options::ConnectorOptions;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::sessions::SessionCache;

@@ -1,6 +1,7 @@
 //! Connections to peers, new or used before.
 
-use super::l4::{self, BindTo, of_upstream};
+use super::faults::of_upstream;
+use super::l4::{self, BindTo};
 use super::options::{ConnectorOptions, DEFAULT_POOL_SIZE};
 use super::pool::Pool;
 use super::preference::PreferHttp1;

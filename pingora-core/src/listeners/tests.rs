@@ -1,3 +1,5 @@
+//! Accepting: endpoints, filters, running out of descriptors.
+
 use super::bind::{bind_address, check_address};
 use super::*;
 use crate::protocols::l4::ext::{self, TcpKeepalive};

@@ -1,3 +1,5 @@
+//! Reading the configuration, and what is refused in it.
+
 use super::*;
 use std::io::Write;
 

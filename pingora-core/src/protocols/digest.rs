@@ -1,11 +1,12 @@
 //! What is known about a connection besides its bytes.
 
-use super::Stream;
 use super::l4::ext::{self, TCP_INFO};
 use super::l4::socket::SocketAddr;
-pub use super::raw_connect::ProxyDigest;
 use super::tls::SslDigest;
 use pingora_error::{Error, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use std::any::Any;
+use std::fmt;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,18 +23,6 @@ pub struct Digest {
     pub proxy_digest: Option<Arc<ProxyDigest>>,
     /// Addresses and options of the socket.
     pub socket_digest: Option<Arc<SocketDigest>>,
-}
-
-impl Digest {
-    /// What is known about this connection.
-    pub(crate) fn of(io: &Stream) -> Self {
-        Digest {
-            ssl_digest: io.get_ssl_digest(),
-            timing_digest: io.get_timing_digest(),
-            proxy_digest: io.get_proxy_digest(),
-            socket_digest: io.get_socket_digest(),
-        }
-    }
 }
 
 /// Access to the [`Digest`] of a session.
@@ -63,6 +52,35 @@ impl Default for TimingDigest {
             establishment_duration: None,
             offload_wait_duration: None,
         }
+    }
+}
+
+/// The answer of the proxy that a connection passes through.
+pub struct ProxyDigest {
+    /// The proxy's response to CONNECT.
+    pub response: Box<ResponseHeader>,
+    /// What the user's hook made of it.
+    pub user_data: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl ProxyDigest {
+    /// A digest of `response`.
+    pub fn new(
+        response: Box<ResponseHeader>,
+        user_data: Option<Box<dyn Any + Send + Sync>>,
+    ) -> Self {
+        ProxyDigest {
+            response,
+            user_data,
+        }
+    }
+}
+
+impl fmt::Debug for ProxyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyDigest")
+            .field("status", &self.response.status)
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod digest;
 pub mod http;
+mod io;
 pub mod l4;
 mod memory;
 pub mod raw_connect;
@@ -11,116 +12,5 @@ pub use digest::{
     Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, ProtoDigest, ProxyDigest,
     SocketDigest, TimingDigest,
 };
+pub use io::{IO, Peek, Shutdown, Ssl, Stream, UniqueID, UniqueIDType};
 pub use tls::ALPN;
-
-use async_trait::async_trait;
-use std::any::Any;
-use std::fmt::Debug;
-use std::sync::Arc;
-use tls::{SslDigest, TlsRef};
-use tokio::io::{AsyncRead, AsyncWrite};
-
-/// Tells connections apart while they are open: the file descriptor, where there is one.
-pub type UniqueIDType = i32;
-
-/// A connection as every layer above sees it: plain, TLS, or in memory.
-pub type Stream = Box<dyn IO>;
-
-/// Ends a connection in an orderly way.
-#[async_trait]
-pub trait Shutdown {
-    /// Tells the peer that nothing more will be written (TLS close_notify, TCP FIN). Errors are
-    /// not reported: the connection is given up either way.
-    async fn shutdown(&mut self);
-}
-
-/// What tells a connection apart from others that are open at the same time.
-pub trait UniqueID {
-    /// The file descriptor, or a number that is as good.
-    fn id(&self) -> UniqueIDType;
-}
-
-/// The TLS side of a connection. All defaults say "this is not TLS".
-pub trait Ssl {
-    /// The TLS library's own session object.
-    fn get_ssl(&self) -> Option<&TlsRef> {
-        None
-    }
-
-    /// What the handshake agreed upon.
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        None
-    }
-
-    /// The application protocol that the handshake agreed upon.
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        None
-    }
-}
-
-/// Looking at what arrived without taking it.
-#[async_trait]
-pub trait Peek {
-    /// Fills `buf` with the first bytes to be read, leaving them to be read again. Returns `false`
-    /// where the transport can't do that. Waits until all of `buf` is filled.
-    async fn try_peek(&mut self, _buf: &mut [u8]) -> std::io::Result<bool>
-    where
-        Self: Send,
-    {
-        Ok(false)
-    }
-}
-
-/// A connection: bytes both ways, and what is known about it.
-pub trait IO:
-    AsyncRead
-    + AsyncWrite
-    + Shutdown
-    + UniqueID
-    + Ssl
-    + GetTimingDigest
-    + GetProxyDigest
-    + GetSocketDigest
-    + Peek
-    + Unpin
-    + Debug
-    + Send
-    + Sync
-{
-    /// For finding out the concrete type.
-    fn as_any(&self) -> &dyn Any;
-    /// For changing what is of a concrete type.
-    fn as_any_mut(&mut self) -> &mut dyn Any;
-    /// For taking the concrete type out of the box.
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
-}
-
-impl<
-    T: AsyncRead
-        + AsyncWrite
-        + Shutdown
-        + UniqueID
-        + Ssl
-        + GetTimingDigest
-        + GetProxyDigest
-        + GetSocketDigest
-        + Peek
-        + Unpin
-        + Debug
-        + Send
-        + Sync
-        + 'static,
-> IO for T
-{
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn as_any_mut(&mut self) -> &mut dyn Any {
-        self
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
-    }
-}

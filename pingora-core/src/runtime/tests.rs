@@ -1,3 +1,5 @@
+//! Runtimes: workers, names, shutting down.
+
 use super::*;
 use std::collections::HashSet;
 use std::sync::mpsc;

@@ -1,3 +1,5 @@
+//! The phases of a server's life.
+
 use super::*;
 use crate::services::background::{BackgroundService, background_service};
 use crate::services::{Service, ServiceReadyNotifier};

@@ -1,3 +1,5 @@
+//! A timer that costs nothing while its deadlines only move further away.
+
 use super::{Deadline, Deadlines};
 use std::future::Future;
 use std::pin::Pin;
@@ -9,6 +11,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Arming a timer takes a lock and moves an entry in the runtime's wheel; doing that for each of a
 /// request's time-outs would cost more than parsing the request. An armed timer is therefore left
 /// alone as long as it fires no later than the next deadline: when it fires early, it is armed anew.
+///
+/// ```text
+/// Unarmed ── a deadline ahead ──▶ Armed ── fires ──▶ a deadline has passed: Ready
+///                                   │                └── all of them are later: armed anew
+///                                   └── a later deadline: nothing to do; an earlier one: armed anew
+/// ```
+///
+/// In: the deadlines and the time, with each poll. Out: the kind of a deadline that has passed.
 ///
 /// Needs a tokio runtime with its time driver on, at the first poll that finds a deadline.
 #[derive(Debug, Default)]

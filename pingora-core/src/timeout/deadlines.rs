@@ -1,3 +1,5 @@
+//! Several deadlines watched by one timer. Pure: the time is passed in.
+
 use tokio::time::Instant;
 
 /// A kind of deadline: a number that its owner gives a meaning.
@@ -38,6 +40,9 @@ impl Deadline {
 }
 
 /// Absolute deadlines by kind. Pure: it is told the time and never asks for it.
+///
+/// In: [`set`](Self::set) and [`clear`](Self::clear). Out: [`next`](Self::next), for whoever arms a timer,
+/// and [`expired`](Self::expired) when it fires.
 ///
 /// ```
 /// use pingora_core::timeout::{Deadline, Deadlines};

@@ -1,3 +1,5 @@
+//! One row for each element of the grammar, accepted and refused.
+
 use super::*;
 
 /// Every byte alone, in front, in the middle and at the end of something that is sound.

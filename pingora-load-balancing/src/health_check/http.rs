@@ -1,3 +1,5 @@
+//! A health check that sends a request and judges the answer.
+
 use super::tcp::CONNECT_TIMEOUT;
 use super::{BackendSummary, HealthCheck, HealthObserveCallback, longer_than};
 use crate::Backend;

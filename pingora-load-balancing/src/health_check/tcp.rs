@@ -1,3 +1,5 @@
+//! A health check that connects, and nothing more.
+
 use super::{HealthCheck, HealthObserveCallback, longer_than};
 use crate::Backend;
 use async_trait::async_trait;

@@ -1,3 +1,5 @@
+//! Selection: shares by weight, what moves when a backend goes, iterators.
+
 use super::*;
 use std::collections::{BTreeMap, HashSet};
 

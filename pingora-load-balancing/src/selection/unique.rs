@@ -1,3 +1,5 @@
+//! An iterator that yields each backend once.
+
 use super::BackendIter;
 use crate::Backend;
 use std::collections::HashSet;

@@ -1,3 +1,5 @@
+//! What a sub-request knows of the request that spawned it.
+
 use pingora_cache::CacheKey;
 use pingora_cache::lock::{CacheKeyLockImpl, LockStatus, WritePermit};
 use std::any::Any;

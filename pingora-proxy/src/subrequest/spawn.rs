@@ -1,3 +1,5 @@
+//! Spawning sub-requests.
+
 use super::pipe::InputBody;
 use super::under_way::{Counted, UnderWay};
 use super::{BodyMode, Ctx as SubrequestCtx};

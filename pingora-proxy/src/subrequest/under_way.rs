@@ -1,3 +1,5 @@
+//! Counting the sub-requests that have not ended, so that a shutdown can wait for them.
+
 use std::sync::Arc;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 

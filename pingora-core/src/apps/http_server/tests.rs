@@ -1,5 +1,6 @@
 //! The life of a connection, from one request to the next and to its end.
 
+use super::super::{HttpPersistentSettings, HttpServerOptions, ReusedHttpStream, is_shutting_down};
 use super::*;
 use pingora_http::ResponseHeader;
 use std::sync::Mutex;
@@ -159,10 +160,8 @@ async fn one_connection_carries_many_requests_and_what_they_leave() {
 async fn a_limit_of_requests_is_one_of_the_connection() {
     for as_stream in [false, true] {
         for limit in [1, 2, 5] {
-            let options = HttpServerOptions {
-                keepalive_request_limit: Some(limit),
-                ..HttpServerOptions::default()
-            };
+            let mut options = HttpServerOptions::default();
+            options.keepalive_request_limit = Some(limit);
             let app = Counter {
                 options: Some(options),
                 as_stream,

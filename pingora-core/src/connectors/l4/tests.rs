@@ -1,3 +1,5 @@
+//! Connecting: addresses, time-outs, options of sockets, a user's own way.
+
 use super::*;
 use crate::connectors::{L4Connect, TransportConnector};
 use crate::protocols::l4::{Tracer, Tracing};

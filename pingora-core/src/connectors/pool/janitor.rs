@@ -1,14 +1,9 @@
 //! The one task of a stripe: it removes connections that died or waited too long.
 
-use super::Poolable;
-use super::slots::Index;
-use super::stripe::Stripe;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::Wake;
+use super::watch::{Alarm, Index};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -18,66 +13,16 @@ pub(super) const SHORTEST_SWEEP: Duration = Duration::from_secs(1);
 /// How long a connection may be idle without being watched, about.
 pub(super) const UNWATCHED: Duration = Duration::from_millis(100);
 
-/// Tells the janitor which entries to look at.
-#[derive(Debug, Default)]
-pub(super) struct Alarm {
-    /// Held for a moment only, and nothing is called meanwhile: wakers run anywhere.
-    woken: Mutex<Vec<Index>>,
-    janitor: Notify,
-}
+/// What a janitor looks after.
+pub(super) trait Tended: Send + Sync + 'static {
+    /// Looks at the entries that were woken.
+    fn examine(&self, woken: &[Index]);
 
-impl Alarm {
-    pub(super) fn wake_janitor(&self) {
-        self.janitor.notify_one();
-    }
+    /// Removes what has waited too long; returns when to look again.
+    fn sweep(&self) -> Option<Instant>;
 
-    fn take_woken(&self) -> Vec<Index> {
-        std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Behind the waker of one slot.
-#[derive(Debug)]
-pub(super) struct Watch {
-    alarm: Arc<Alarm>,
-    slot: Index,
-    /// Nothing can have happened on a connection that did not wake its slot: the reactor is the
-    /// only one who knows, and this is how it tells. So nobody has to ask the connection.
-    woken: AtomicBool,
-}
-
-impl Watch {
-    pub(super) fn new(alarm: Arc<Alarm>, slot: Index) -> Self {
-        Watch {
-            alarm,
-            slot,
-            woken: AtomicBool::new(false),
-        }
-    }
-
-    pub(super) fn reset(&self) {
-        self.woken.store(false, Ordering::Release);
-    }
-
-    pub(super) fn was_woken(&self) -> bool {
-        self.woken.load(Ordering::Acquire)
-    }
-}
-
-impl Wake for Watch {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        self.alarm
-            .woken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(self.slot);
-        self.alarm.wake_janitor();
-    }
+    /// Begins to watch what has been idle for a while; returns when to look again.
+    fn watch(&self) -> Option<Instant>;
 }
 
 /// The task, and how to tell whether it still runs: it ends with the runtime that it was started
@@ -86,11 +31,7 @@ impl Wake for Watch {
 pub(super) struct Janitor(JoinHandle<()>);
 
 impl Janitor {
-    pub(super) fn start<S: Poolable>(
-        stripe: Weak<Stripe<S>>,
-        alarm: Arc<Alarm>,
-        runtime: &Handle,
-    ) -> Self {
+    pub(super) fn start<T: Tended>(stripe: Weak<T>, alarm: Arc<Alarm>, runtime: &Handle) -> Self {
         Janitor(runtime.spawn(work(stripe, alarm)))
     }
 
@@ -100,7 +41,7 @@ impl Janitor {
 }
 
 /// Works until the pool is gone.
-async fn work<S: Poolable>(stripe: Weak<Stripe<S>>, alarm: Arc<Alarm>) {
+async fn work<T: Tended>(stripe: Weak<T>, alarm: Arc<Alarm>) {
     loop {
         // What was woken while no janitor was there is looked at first.
         let next = {
@@ -114,13 +55,6 @@ async fn work<S: Poolable>(stripe: Weak<Stripe<S>>, alarm: Arc<Alarm>) {
             let (sweep, watch) = (stripe.sweep(), stripe.watch());
             sweep.into_iter().chain(watch).min()
         };
-        wait(&alarm, next).await;
-    }
-}
-
-async fn wait(alarm: &Alarm, next: Option<Instant>) {
-    match next {
-        Some(at) => drop(tokio::time::timeout_at(at, alarm.janitor.notified()).await),
-        None => alarm.janitor.notified().await,
+        alarm.wait(next).await;
     }
 }

@@ -2,7 +2,7 @@
 //! age. Every operation takes constant time, and none allocates once the slab has grown.
 
 use super::RuntimeId;
-use super::janitor::Watch;
+use super::watch::{Index, Watch};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -26,9 +26,6 @@ impl<S> Entry<S> {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 }
-
-/// Number of a slot. Stays the same while its entry is in.
-pub(super) type Index = u32;
 
 /// Instead of an index: there is none.
 const NONE: Index = Index::MAX;

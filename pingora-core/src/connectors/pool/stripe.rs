@@ -1,7 +1,8 @@
 //! One worker's part of the pool.
 
-use super::janitor::{Alarm, Janitor, Watch};
-use super::slots::{Entry, Index, Slots};
+use super::janitor::{Janitor, SHORTEST_SWEEP, Tended, UNWATCHED};
+use super::slots::{Entry, Slots};
+use super::watch::{Alarm, Index, Watch};
 use super::{Counters, IdleEvent, Poolable, RuntimeId};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -203,8 +204,16 @@ impl<S: Poolable> Stripe<S> {
         self.remove(&mut state, oldest)
     }
 
+    /// How many connections have no waker.
+    #[cfg(test)]
+    pub(super) fn unwatched(&self) -> usize {
+        self.lock().slots.unwatched().len()
+    }
+}
+
+impl<S: Poolable> Tended for Stripe<S> {
     /// Looks at entries that were woken, and drops those on which something happened.
-    pub(super) fn examine(&self, woken: &[Index]) {
+    fn examine(&self, woken: &[Index]) {
         let mut dead = Vec::new();
         let mut state = self.lock();
         for &index in woken {
@@ -219,23 +228,15 @@ impl<S: Poolable> Stripe<S> {
         drop(state);
     }
 
-    /// How many connections have no waker.
-    #[cfg(test)]
-    pub(super) fn unwatched(&self) -> usize {
-        self.lock().slots.unwatched().len()
-    }
-
     /// Leaves wakers with the connections that have none, once those have had time to be used again, and
     /// says when to do so.
-    pub(super) fn watch(&self) -> Option<Instant> {
+    fn watch(&self) -> Option<Instant> {
         let mut state = self.lock();
         if !state.has_unwatched {
             return None;
         }
         let now = Instant::now();
-        let due = *state
-            .next_watch
-            .get_or_insert(now + super::janitor::UNWATCHED);
+        let due = *state.next_watch.get_or_insert(now + UNWATCHED);
         if now < due {
             return Some(due);
         }
@@ -257,7 +258,7 @@ impl<S: Poolable> Stripe<S> {
     }
 
     /// Drops what waited too long, and says when to do so again.
-    pub(super) fn sweep(&self) -> Option<Instant> {
+    fn sweep(&self) -> Option<Instant> {
         let mut state = self.lock();
         let due = state.next_sweep?;
         let now = Instant::now();
@@ -279,7 +280,7 @@ impl<S: Poolable> Stripe<S> {
             .iter()
             .filter_map(|(_, entry)| entry.deadline)
             .min();
-        state.next_sweep = earliest.map(|at| at.max(now + super::janitor::SHORTEST_SWEEP));
+        state.next_sweep = earliest.map(|at| at.max(now + SHORTEST_SWEEP));
         let next = state.next_sweep;
         drop(state);
         drop(dead);

@@ -1,3 +1,5 @@
+//! The pool of idle connections: capacity, what dies while it waits, runtimes that end.
+
 use super::*;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use std::sync::Mutex;

@@ -1,3 +1,5 @@
+//! Tunnels through a CONNECT proxy, sound and unsound answers included.
+
 use crate::connectors::TransportConnector;
 use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;

@@ -1,3 +1,5 @@
+//! The modules of one proxy, and the chain of them that one request runs through.
+
 use super::{Module, ModuleBuilder};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;

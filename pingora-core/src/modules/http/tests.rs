@@ -1,3 +1,5 @@
+//! The chain of modules: order, what is skipped, what a failure leaves behind.
+
 use super::*;
 use futures::FutureExt;
 use std::any::TypeId;

@@ -6,6 +6,9 @@ use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use std::sync::LazyLock;
 
+/// What this software calls itself in a `Server` field of responses that it makes itself.
+pub const SERVER_NAME: &[u8; 7] = b"Pingora";
+
 /// A response with this status, without a body, that no cache keeps.
 ///
 /// It has no `Date`: whoever sends it adds that. A code that is no status (not within 100 to 999)

@@ -27,11 +27,9 @@ pub mod v2;
 mod versions_tests;
 pub mod websocket;
 
+pub use error_resp::SERVER_NAME;
 #[doc(hidden)]
 pub use recycled::RecycledRequest;
 pub(crate) use recycled::{give_response, take_response};
 pub use server::{ReusableHttpStream, Session as ServerSession};
 pub use task::HttpTask;
-
-/// What this software calls itself in a `Server` field of responses that it makes itself.
-pub const SERVER_NAME: &[u8; 7] = b"Pingora";

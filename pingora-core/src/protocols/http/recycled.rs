@@ -1,3 +1,5 @@
+//! Free lists of message heads, one for each worker: an idle connection holds no head.
+
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::cell::RefCell;
 use std::sync::LazyLock;

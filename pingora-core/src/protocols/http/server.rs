@@ -16,6 +16,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use std::any::Any;
 use std::time::Duration;
 
+mod nested;
 mod reusable;
 
 pub use reusable::ReusableHttpStream;
@@ -228,7 +229,10 @@ impl Session {
     /// Ends the exchange; returns the connection if it may carry another one.
     pub async fn finish(self) -> Result<Option<ReusableHttpStream>> {
         match self {
-            Session::H1(s) => s.reuse().await,
+            Session::H1(s) => {
+                let next = s.into_next().await?;
+                Ok(next.map(ReusableHttpStream::from_session))
+            }
             Session::H2(mut s) => {
                 s.finish_response().await?;
                 if s.lingers() {

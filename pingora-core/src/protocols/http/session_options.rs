@@ -5,9 +5,11 @@ use super::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
 use bytes::Bytes;
 use std::time::Duration;
 
-/// Time between two reads of a request's body, and in which a client has to take something of its
-/// response, where nobody says otherwise.
-const MOVE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time between two reads of a request's body: the default of every session's `set_read_timeout`.
+pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time in which the client has to take something of the response: the default of every session's
+/// `set_write_timeout`.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time in which an unwanted request body has to arrive, where nobody says otherwise.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -46,8 +48,8 @@ pub struct SessionOptions {
 impl Default for SessionOptions {
     fn default() -> Self {
         SessionOptions {
-            read_timeout: Some(MOVE_TIMEOUT),
-            write_timeout: Some(MOVE_TIMEOUT),
+            read_timeout: Some(BODY_READ_TIMEOUT),
+            write_timeout: Some(WRITE_TIMEOUT),
             total_drain_timeout: Some(DRAIN_TIMEOUT),
             min_send_rate: None,
             ignore_info_resp: false,

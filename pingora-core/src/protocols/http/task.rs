@@ -1,3 +1,5 @@
+//! Pieces of a response between two sessions, whatever protocol either of them speaks.
+
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora_error::BError;

@@ -1,11 +1,9 @@
-//! Connecting by other means than a TCP or Unix socket, and what is known of a failed attempt.
+//! Connecting by other means than a TCP or Unix socket.
 
 use super::socket::SocketAddr;
 use super::stream::Stream;
 use async_trait::async_trait;
-use pingora_error::{Error, ErrorTrait, Result};
-use std::fmt;
-use std::io;
+use pingora_error::Result;
 use std::net::SocketAddr as InetSocketAddr;
 
 /// A user's own way to reach an address: through a tunnel, a virtual socket, a namespace.
@@ -25,50 +23,5 @@ pub trait Connect: std::fmt::Debug {
     /// Heeded for a peer whose own address is one of them.
     fn addresses(&self) -> &[InetSocketAddr] {
         &[]
-    }
-}
-
-/// What is known about a connection attempt that failed.
-pub trait ConnectErrorExt {
-    /// The local address that the attempt was bound to, where it got that far.
-    fn connect_local_addr(&self) -> Option<InetSocketAddr>;
-}
-
-/// The cause behind the error of a connection attempt: the kernel's answer, and from where.
-#[derive(Debug)]
-pub(crate) struct ConnectFailure {
-    pub(crate) error: io::Error,
-    pub(crate) local_addr: Option<InetSocketAddr>,
-}
-
-impl fmt::Display for ConnectFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)?;
-        match self.local_addr {
-            Some(local) => write!(f, " (from {local})"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for ConnectFailure {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-impl ConnectErrorExt for Error {
-    fn connect_local_addr(&self) -> Option<InetSocketAddr> {
-        let mut cause: &(dyn ErrorTrait + Send + Sync + 'static) = self.cause.as_deref()?;
-        loop {
-            if let Some(failure) = cause.downcast_ref::<ConnectFailure>() {
-                return failure.local_addr;
-            }
-            let nested = cause.downcast_ref::<Box<Error>>().map(|b| &**b);
-            cause = nested
-                .or_else(|| cause.downcast_ref::<Error>())?
-                .cause
-                .as_deref()?;
-        }
     }
 }

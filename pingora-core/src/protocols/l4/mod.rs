@@ -1,6 +1,7 @@
 //! The transport layer: TCP, Unix domain sockets, and whatever behaves like one.
 
 mod addresses;
+mod attempt;
 mod bind;
 mod buffers;
 mod connect;
@@ -14,9 +15,10 @@ pub mod stream;
 mod tracer;
 pub mod virt;
 
+pub use attempt::ConnectErrorExt;
 pub use bind::BindTo;
-pub use connect::{Connect, ConnectErrorExt};
+pub use connect::Connect;
 pub use tracer::{Tracer, Tracing};
 
 pub(crate) use addresses::Addresses;
-pub(crate) use connect::ConnectFailure;
+pub(crate) use attempt::ConnectFailure;

@@ -5,11 +5,11 @@
 mod answer;
 mod request;
 
+pub use super::digest::ProxyDigest;
 pub use request::generate_connect_header;
 
 use super::Stream;
 use super::l4::stream::Stream as L4Stream;
-use crate::upstreams::peer::Peer;
 use ::http::request::Parts;
 use answer::AnswerReader;
 use bytes::Bytes;
@@ -17,11 +17,42 @@ use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::ResponseHeader;
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// How long a proxy may take to answer where the peer names no limit.
 const DEFAULT_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Makes something of a CONNECT proxy's answer, to be kept with the connection.
+pub type ProxyDigestUserDataHook = Arc<
+    dyn Fn(&Parts, &ResponseHeader) -> Option<Box<dyn Any + Send + Sync>> + Send + Sync + 'static,
+>;
+
+/// How a proxy is asked for a tunnel.
+#[derive(Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct TunnelOptions<'a> {
+    /// Time in which the proxy has to answer. `None` (the default): a minute.
+    pub answer_timeout: Option<Duration>,
+    /// Sees the proxy's answer; its value becomes [`ProxyDigest::user_data`]. `None` by default.
+    pub user_data_hook: Option<&'a ProxyDigestUserDataHook>,
+}
+
+impl fmt::Debug for TunnelOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TunnelOptions")
+            .field("answer_timeout", &self.answer_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Something that is reached through a tunnel, and says how to ask for it. Every
+/// [`Peer`](crate::upstreams::peer::Peer) does.
+pub trait HasTunnelOptions {
+    /// The options. Asked once for each tunnel.
+    fn tunnel_options(&self) -> TunnelOptions<'_>;
+}
 
 /// Sends a CONNECT request to the proxy at the other end of `stream`, and waits for its answer within
 /// the peer's connection timeout, or a minute. From then on `stream` leads to the host that was asked
@@ -38,9 +69,9 @@ pub async fn connect<P>(
     peer: &P,
 ) -> Result<(Stream, ProxyDigest)>
 where
-    P: Peer,
+    P: HasTunnelOptions,
 {
-    let (digest, rest) = ask(&mut stream, request_header, peer).await?;
+    let (digest, rest) = ask(&mut stream, request_header, peer.tunnel_options()).await?;
     if rest.is_empty() {
         return Ok((stream, digest));
     }
@@ -57,23 +88,23 @@ where
 }
 
 /// The same for a connection that is known to be a socket.
-pub(crate) async fn connect_socket<P: Peer>(
+pub(crate) async fn connect_socket<P: HasTunnelOptions>(
     stream: &mut L4Stream,
     request: &Parts,
     peer: &P,
 ) -> Result<ProxyDigest> {
-    let (digest, rest) = ask(stream, request, peer).await?;
+    let (digest, rest) = ask(stream, request, peer.tunnel_options()).await?;
     stream.rewind(&rest);
     Ok(digest)
 }
 
 /// One exchange with the proxy, within its time: the answer, and what came behind it.
-async fn ask<P: Peer, S: AsyncRead + AsyncWrite + Unpin>(
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     request: &Parts,
-    peer: &P,
+    options: TunnelOptions<'_>,
 ) -> Result<(ProxyDigest, Bytes)> {
-    let limit = peer.connection_timeout().unwrap_or(DEFAULT_ANSWER_TIMEOUT);
+    let limit = options.answer_timeout.unwrap_or(DEFAULT_ANSWER_TIMEOUT);
     let Ok(answered) = tokio::time::timeout(limit, exchange(stream, request)).await else {
         return Error::e_explain(
             ErrorType::ConnectTimedout,
@@ -81,8 +112,9 @@ async fn ask<P: Peer, S: AsyncRead + AsyncWrite + Unpin>(
         );
     };
     let (response, rest) = answered?;
-    let hook = peer.proxy_digest_user_data_hook();
-    let user_data = hook.and_then(|hook| hook(request, &response));
+    let user_data = options
+        .user_data_hook
+        .and_then(|hook| hook(request, &response));
     Ok((ProxyDigest::new(response, user_data), rest))
 }
 
@@ -126,35 +158,6 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
             return Error::e_because(failure, "CONNECT", refused);
         }
         return Ok((response, rest));
-    }
-}
-
-/// The answer of the proxy that a connection passes through.
-pub struct ProxyDigest {
-    /// The proxy's response to CONNECT.
-    pub response: Box<ResponseHeader>,
-    /// What the user's hook made of it.
-    pub user_data: Option<Box<dyn Any + Send + Sync>>,
-}
-
-impl ProxyDigest {
-    /// A digest of `response`.
-    pub fn new(
-        response: Box<ResponseHeader>,
-        user_data: Option<Box<dyn Any + Send + Sync>>,
-    ) -> Self {
-        ProxyDigest {
-            response,
-            user_data,
-        }
-    }
-}
-
-impl fmt::Debug for ProxyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProxyDigest")
-            .field("status", &self.response.status)
-            .finish_non_exhaustive()
     }
 }
 

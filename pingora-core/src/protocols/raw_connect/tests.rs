@@ -1,3 +1,5 @@
+//! Which requests for a tunnel are sent, and what an error shows.
+
 use super::*;
 use ::http::{Method, Request};
 

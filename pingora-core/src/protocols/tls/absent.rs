@@ -1,6 +1,7 @@
 //! The names that TLS needs, where no TLS library is compiled in. Nobody can make a value of these
 //! types; the contexts fail with a sentence that says what to do.
 
+use super::library::CaType;
 use super::store::{CertificateInfo, CertificateSource, KeyKind};
 use super::{ClientHandshake, ClientSettings, HandshakeFailure, PlainHttp, TLS_CONF_ERR};
 use crate::protocols::{IO, Stream};
@@ -11,17 +12,6 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 const ABSENT: &str = "TLS is not compiled in; turn on the feature openssl";
-
-/// The TLS library's session object. There is none without a library.
-#[derive(Debug)]
-pub enum TlsRef {}
-
-/// A certificate. There is none without a library.
-#[derive(Clone, Debug)]
-pub enum Certificate {}
-
-/// Certificates to trust.
-pub type CaType = Box<[Certificate]>;
 
 /// Without a library there are no certificates to tell apart.
 pub(crate) fn hash_ca<H: Hasher>(ca: Option<&CaType>, state: &mut H) {

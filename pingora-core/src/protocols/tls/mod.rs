@@ -13,6 +13,7 @@ mod client_certificates;
 mod client_hello;
 pub mod digest;
 mod handshakes;
+mod library;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
 pub(crate) mod names;
 #[cfg(feature = "openssl")]
@@ -31,7 +32,7 @@ pub use self::openssl as boringssl_openssl;
 #[cfg(feature = "openssl")]
 pub use self::openssl::tickets::SessionTickets;
 #[cfg(feature = "openssl")]
-pub use self::openssl::{CaType, Certificate, SslStream, TlsRef, client, server, stream};
+pub use self::openssl::{SslStream, client, server, stream};
 #[cfg(feature = "openssl")]
 pub(crate) use self::openssl::{
     client::{ClientContext, ClientSession},
@@ -44,7 +45,7 @@ pub(crate) use offload::Offload;
 #[cfg(not(feature = "openssl"))]
 mod absent;
 #[cfg(not(feature = "openssl"))]
-pub use absent::{CaType, Certificate, SessionTickets, TlsRef};
+pub use absent::SessionTickets;
 #[cfg(not(feature = "openssl"))]
 pub(crate) use absent::{
     ClientContext, ClientSession, LoadedCertificate, PlainClient, ServerContext,
@@ -71,6 +72,7 @@ pub use client_hello::ClientHello;
 pub(crate) use client_hello::ClientHelloFinder;
 pub use digest::{SslDigest, SslDigestExtension};
 pub use handshakes::{HandshakeCounters, HandshakeFailure};
+pub use library::{CaType, Certificate, TlsRef};
 pub(crate) use plain_http::PlainHttp;
 pub use sessions::TlsHandshakeCounts;
 pub use store::{CertificateId, CertificateInfo, CertificateSource, CertificateStore, KeyKind};

@@ -1,3 +1,5 @@
+//! Endpoints that come and go, and the end of a service.
+
 use super::*;
 use crate::listeners::{Accepted, OfClient, Transport};
 use crate::services::Service as _;

@@ -1,6 +1,7 @@
 //! Upstream peers: an address, and everything that a connection to it depends on.
 
 mod basic;
+mod below;
 mod http;
 mod identity;
 mod options;
@@ -8,11 +9,12 @@ mod proxy;
 
 pub use self::http::{HttpPeer, Scheme};
 pub use crate::protocols::l4::{Tracer, Tracing};
+pub use crate::protocols::raw_connect::ProxyDigestUserDataHook;
 pub use crate::protocols::tls::ALPN;
 pub use basic::BasicPeer;
 pub use options::{
     DEFAULT_READ_TIMEOUT, H1UpgradePolicy, HttpUpstreamRequestPolicy, PeerOptions,
-    ProxyDigestUserDataHook, TcpSocketTweakHook,
+    TcpSocketTweakHook,
 };
 pub(crate) use proxy::NextHop;
 pub use proxy::Proxy;

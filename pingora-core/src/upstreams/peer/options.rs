@@ -6,11 +6,9 @@ use super::identity::IdentityHasher;
 use crate::protocols::l4::ext::TcpKeepalive;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::l4::{BindTo, Connect as L4Connect, Tracer};
+use crate::protocols::raw_connect::ProxyDigestUserDataHook;
 use crate::protocols::tls::{ALPN, CaType, HandshakeCompleteHook, hash_ca};
-use ::http::request::Parts;
 use pingora_error::Result;
-use pingora_http::ResponseHeader;
-use std::any::Any;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,11 +17,6 @@ use std::net::SocketAddr as InetSocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpSocket;
-
-/// Makes something of a CONNECT proxy's answer, to be kept with the connection.
-pub type ProxyDigestUserDataHook = Arc<
-    dyn Fn(&Parts, &ResponseHeader) -> Option<Box<dyn Any + Send + Sync>> + Send + Sync + 'static,
->;
 
 /// Sets what it likes on a TCP socket before it connects. An error ends the attempt.
 pub type TcpSocketTweakHook = Arc<dyn Fn(&TcpSocket) -> Result<()> + Send + Sync + 'static>;

@@ -1,3 +1,5 @@
+//! Which peers may share a connection, and what their options say.
+
 use super::*;
 use std::collections::HashSet;
 use std::net::SocketAddr as InetSocketAddr;

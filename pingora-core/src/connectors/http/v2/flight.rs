@@ -1,8 +1,6 @@
 //! Connections that are being made, and the requests that wait for them.
 
-use super::pool::{Key, Registry};
 use pingora_error::{Error, ErrorType};
-use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What became of a connection that others waited for.
@@ -41,54 +39,21 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// A flight with room for `seats` requests, its leader's included.
-    pub(super) fn new(
-        number: u64,
-        seats: usize,
-        registry: Arc<Registry>,
-        key: Key,
-    ) -> (Self, Leader) {
+    /// A flight with room for `seats` requests, its leader's included, and what tells them how it ended.
+    pub(super) fn new(number: u64, seats: usize) -> (Self, watch::Sender<Landing>) {
         let (sender, landing) = watch::channel(Landing::Flying);
         let flight = Flight {
             number,
             room: seats.saturating_sub(1),
             landing,
         };
-        let leader = Leader {
-            number,
-            key,
-            registry,
-            sender,
-        };
-        (flight, leader)
+        (flight, sender)
     }
 
     /// A place among those who wait, if one is left.
     pub(super) fn join(&mut self) -> Option<Wait> {
         self.room = self.room.checked_sub(1)?;
         Some(Wait(self.landing.clone()))
-    }
-}
-
-/// Makes the connection. Dropped without a landing, others try.
-pub(super) struct Leader {
-    number: u64,
-    key: Key,
-    registry: Arc<Registry>,
-    sender: watch::Sender<Landing>,
-}
-
-impl Leader {
-    /// Tells all who wait.
-    pub(super) fn land(self, landing: Landing) {
-        self.registry.end_flight(self.key, self.number);
-        self.sender.send_replace(landing);
-    }
-}
-
-impl Drop for Leader {
-    fn drop(&mut self) {
-        self.registry.end_flight(self.key, self.number);
     }
 }
 

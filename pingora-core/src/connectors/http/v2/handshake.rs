@@ -1,6 +1,6 @@
 //! The beginning of a connection.
 
-use super::pool::Departing;
+use super::registry::Departing;
 use crate::protocols::http::v2::client::{Activity, ConnectionRef, Driver, MOST_BEFORE_SETTINGS};
 use crate::protocols::{Digest, Stream};
 use crate::upstreams::peer::Peer;

@@ -3,6 +3,7 @@
 mod flight;
 mod handshake;
 mod pool;
+mod registry;
 
 #[cfg(test)]
 mod tests;
@@ -11,7 +12,7 @@ pub use crate::protocols::http::v2::client::{ConnectionRef, drive_connection};
 pub use handshake::{H2HandshakeSettings, handshake};
 pub use pool::InUsePool;
 
-use super::super::l4::of_upstream;
+use crate::connectors::faults::of_upstream;
 use crate::connectors::options::DEFAULT_POOL_SIZE;
 use crate::connectors::{ConnectorOptions, TransportConnector};
 use crate::protocols::Stream;
@@ -20,10 +21,11 @@ use crate::protocols::http::v1::client::HttpSession as Http1Session;
 use crate::protocols::http::v2::client::{Http2Session, Reserved};
 use crate::protocols::tls::ALPN;
 use crate::upstreams::peer::Peer;
-use flight::{Landing, Leader};
+use flight::Landing;
 use handshake::establish;
 use pingora_error::{BError, Error, ErrorType, Result};
-use pool::{Departure, Key};
+use pool::Departure;
+use registry::{Key, Leader};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The bridge as a module of a request.
+
 use super::*;
 use crate::modules::http::{HttpModuleCtx, HttpModules};
 use http::HeaderValue;

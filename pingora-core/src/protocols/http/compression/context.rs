@@ -1,3 +1,5 @@
+//! Compression of one response: what is decided when, and what becomes of each part of the body.
+
 use super::accept::Accepted;
 use super::transform::{
     Coding, change_coding, content_coding, content_length, is_changeable, is_compressible,

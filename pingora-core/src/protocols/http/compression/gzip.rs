@@ -1,6 +1,6 @@
 //! gzip (RFC 1952), both ways.
 
-use super::{COMPRESSION_ERROR, Encode};
+use super::coder::{COMPRESSION_ERROR, Encode};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::{GzEncoder, MultiGzDecoder};

@@ -10,13 +10,15 @@
 
 mod accept;
 mod algorithm;
+mod coder;
 mod context;
 #[cfg(feature = "compression")]
 mod gzip;
 mod task;
 mod transform;
 
-pub use algorithm::{Algorithm, COMPRESSION_ERROR, Encode};
+pub use algorithm::Algorithm;
+pub use coder::{COMPRESSION_ERROR, Encode};
 pub use context::ResponseCompressionCtx;
 
 #[cfg(test)]

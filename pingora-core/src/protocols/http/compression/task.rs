@@ -1,3 +1,5 @@
+//! Compression of a response that comes as tasks.
+
 use super::ResponseCompressionCtx;
 use crate::protocols::http::HttpTask;
 

@@ -1,3 +1,5 @@
+//! What is compressed, what is left alone, and what the fields say of it afterwards.
+
 #![cfg(feature = "compression")]
 
 use super::*;

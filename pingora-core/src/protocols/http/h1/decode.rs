@@ -14,6 +14,10 @@ const MOST_DIGITS: u8 = 16;
 
 /// Finds payload among the bytes of a body. Looks at framing only: payload is never copied.
 ///
+/// In: [`step`](Self::step) with what has arrived, [`advance`](Self::advance) with payload that was moved
+/// by another way, [`end_of_input`](Self::end_of_input). Out: a [`Step`] for each call,
+/// [`is_done`](Self::is_done), and the trailers once.
+///
 /// ```text
 ///  Chunked:  Size ─▶ (Padding) ─▶ (Extension) ─▶ SizeEnd ─▶ Payload ─▶ PayloadEnd ─▶ Size …
 ///                                                   │ size 0

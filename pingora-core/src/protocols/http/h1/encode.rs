@@ -197,8 +197,12 @@ fn own(fault: Fault) -> Fault {
 
 /// Writes the framing of a body. The payload itself never passes through here.
 ///
-/// For each piece of payload: [`before`](Self::before), then the payload, then
-/// [`after`](Self::after); at the end [`finish`](Self::finish).
+/// ```text
+/// Open ──(before · payload · after)*── finish ──▶ Finished
+///   └───── advance, for payload that leaves by another way
+/// ```
+///
+/// Payload after the end, or beyond an exact length, is a fault of ours (500) and changes nothing.
 #[derive(Debug, Clone)]
 pub struct BodyEncoder {
     length: BodyLength,

@@ -4,39 +4,9 @@
 //! also finds the fault where there is one. What goes through here means the same there; a test compares
 //! the two.
 
-use super::request::version;
+use super::head::{Field, NotPlain, RequestLine, StatusLine, version};
 use crate::sys::block::{BLOCK, no_name, no_value, no_word};
-use http::Version;
 use pingora_http::grammar::status_code;
-
-/// A field: its name, and its value without the whitespace around it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Field<'b> {
-    pub(super) name: &'b [u8],
-    pub(super) value: &'b [u8],
-    /// Where the line begins in the head, if it is written `name: value` and CRLF.
-    pub(super) line: Option<usize>,
-}
-
-/// What is not of the plainest form, or not a head at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotPlain;
-
-/// The parts of a request line.
-#[derive(Debug)]
-pub(super) struct RequestLine<'b> {
-    pub(super) method: &'b [u8],
-    pub(super) target: &'b [u8],
-    pub(super) version: Version,
-}
-
-/// The parts of a status line.
-#[derive(Debug)]
-pub(super) struct StatusLine<'b> {
-    pub(super) version: Version,
-    pub(super) code: u16,
-    pub(super) reason: &'b str,
-}
 
 /// The fields of a head, line by line; the last one has to be followed by the empty line, and that by
 /// nothing.

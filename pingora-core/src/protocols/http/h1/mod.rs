@@ -25,6 +25,7 @@ mod decode;
 mod encode;
 mod fault;
 mod fields;
+mod head;
 mod lines;
 mod persistence;
 mod request;

@@ -5,18 +5,16 @@ use http::{Method, Version};
 use httparse::{EMPTY_HEADER, Header};
 use pingora_http::authority::{RawTargetAuthority, raw_target_authority};
 use pingora_http::grammar::{is_authority, is_connect_target, is_http_scheme};
-use pingora_http::{ControlField, FieldRefused, RequestHeader, TargetRefused};
+use pingora_http::{ControlField, RequestHeader, TargetRefused};
 use std::mem::MaybeUninit;
 
 use super::fields::Framing;
-use super::lines::{self, Field, NotPlain, RequestLine};
+use super::head::{
+    FIELDS_ON_STACK, Field, NOT_PLAIN, NotPlain, RequestLine, all, ends_lines_with_crlf,
+    field_fault, is_folded, most_fields, tokenising_fault, version,
+};
+use super::lines;
 use super::{BodyLength, Fault, HeadLimits};
-
-/// Header fields that are tokenised without an allocation; more are possible where the limits allow.
-pub(super) const FIELDS_ON_STACK: usize = 128;
-
-/// Not a fault that anybody is told.
-pub(super) const NOT_PLAIN: Fault = Fault::bad("the head is not of the plainest form");
 
 /// What a request may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -157,20 +155,6 @@ pub fn parse_by_tokens(
     }
 }
 
-/// The fields that the tokeniser found.
-#[inline]
-pub(super) fn all<'h, 'b>(
-    fields: &'h [Header<'b>],
-) -> impl Iterator<Item = Result<Field<'b>, NotPlain>> + use<'h, 'b> {
-    fields.iter().map(|field| {
-        Ok(Field {
-            name: field.name.as_bytes(),
-            value: field.value,
-            line: None,
-        })
-    })
-}
-
 fn tokenise<'h, 'b>(
     head: &'b [u8],
     slots: &'h mut [MaybeUninit<Header<'b>>],
@@ -195,26 +179,6 @@ fn tokenise<'h, 'b>(
     Ok((line, request.headers))
 }
 
-pub(super) fn version(minor: u8) -> Version {
-    match minor {
-        0 => Version::HTTP_10,
-        _ => Version::HTTP_11,
-    }
-}
-
-/// Whether no line ends with a bare LF, which the tokeniser lets through: CRLF stands in front of
-/// every field, and twice at the end.
-#[inline]
-pub(super) fn ends_lines_with_crlf(head: &[u8], fields: &[Header<'_>]) -> bool {
-    let start = head.as_ptr() as usize;
-    let follows_crlf = |field: &Header<'_>| {
-        let offset = (field.name.as_ptr() as usize).wrapping_sub(start);
-        head.get(..offset)
-            .is_some_and(|before| before.ends_with(b"\r\n"))
-    };
-    head.ends_with(b"\r\n\r\n") && fields.iter().all(follows_crlf)
-}
-
 #[cold]
 fn parse_many_fields(
     head: &Bytes,
@@ -226,11 +190,6 @@ fn parse_many_fields(
         Ok((line, fields)) => interpret(head, line, all(fields), rules, into),
         Err(error) => Err(tokenising_fault(error, head)),
     }
-}
-
-/// A field takes four bytes at least: `a:` and CRLF.
-pub(super) fn most_fields(head: &[u8], limits: &HeadLimits) -> usize {
-    limits.fields.min(head.len() / 4 + 1)
 }
 
 /// The tokeniser refuses a target that is not UTF-8. HTTP does not: cut the line by hand.
@@ -472,52 +431,7 @@ fn without_leading_blanks(mut line: &[u8]) -> &[u8] {
     line
 }
 
-fn is_folded(head: &[u8]) -> bool {
-    head.windows(2)
-        .any(|pair| matches!(pair, [b'\n', b' ' | b'\t']))
-}
-
-#[cold]
-pub(super) fn field_fault(refused: FieldRefused) -> Fault {
-    match refused {
-        FieldRefused::Name => Fault::bad("a field name is not a token"),
-        FieldRefused::Value => Fault::bad("a field value holds a control character"),
-        FieldRefused::TooMany => Fault::new(431, "the head has too many fields"),
-    }
-}
-
 #[cold]
 fn target_fault(refused: TargetRefused) -> Fault {
     Fault::of_target(refused)
-}
-
-#[cold]
-pub(super) fn tokenising_fault(error: httparse::Error, head: &[u8]) -> Fault {
-    use httparse::Error;
-    match error {
-        Error::TooManyHeaders => Fault::new(431, "the head has too many fields"),
-        Error::Version if names_other_version(head) => {
-            Fault::new(505, "the version is neither HTTP/1.1 nor HTTP/1.0")
-        }
-        Error::Version | Error::Token => Fault::bad("the request line is malformed"),
-        Error::Status => Fault::bad("the status line is malformed"),
-        Error::HeaderName if is_folded(head) => Fault::bad("a field is folded onto two lines"),
-        Error::HeaderName => Fault::bad("a field name is malformed"),
-        Error::HeaderValue => Fault::bad("a field value holds a control character"),
-        Error::NewLine => Fault::bad("the head is incomplete, or a line does not end with CRLF"),
-    }
-}
-
-/// Whether the first line is sound but for a version that exists and isn't ours.
-fn names_other_version(head: &[u8]) -> bool {
-    let mut lines = head.split(|&b| b == b'\r');
-    let mut words = lines.next().unwrap_or_default().split(|&b| b == b' ');
-    let (method, target, version) = (words.next(), words.next(), words.next());
-    let sound = |word: Option<&[u8]>| word.is_some_and(|word| !word.is_empty());
-    let Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]) = version else {
-        return false;
-    };
-    let ours = *major == b'1' && matches!(minor, b'0' | b'1');
-    let version = major.is_ascii_digit() && minor.is_ascii_digit() && !ours;
-    version && sound(method) && sound(target) && words.next().is_none()
 }

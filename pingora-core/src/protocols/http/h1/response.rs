@@ -8,11 +8,11 @@ use pingora_http::{ControlField, ResponseHeader};
 use std::mem::MaybeUninit;
 
 use super::fields::{Framing, TransferCoding};
-use super::lines::{self, Field, NotPlain, StatusLine};
-use super::request::{
-    FIELDS_ON_STACK, NOT_PLAIN, all, ends_lines_with_crlf, field_fault, most_fields,
-    tokenising_fault, version,
+use super::head::{
+    FIELDS_ON_STACK, Field, NOT_PLAIN, NotPlain, StatusLine, all, ends_lines_with_crlf,
+    field_fault, most_fields, tokenising_fault, version,
 };
+use super::lines;
 use super::{BodyLength, Fault, HeadLimits};
 
 /// What a response is the answer to.

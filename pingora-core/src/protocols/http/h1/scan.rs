@@ -10,6 +10,12 @@ const REQUEST_LINE_REST: usize = 128;
 
 /// Finds the end of a message head in what has arrived so far.
 ///
+/// ```text
+/// find_end(more bytes) ── incomplete ──▶ find_end(still more) ── …
+///       ├── the whole head ──▶ Some(end)
+///       └── no sound head can come of it ──▶ Fault
+/// ```
+///
 /// A head that is there whole is found by one search for its last four bytes. Otherwise each byte is
 /// looked at once, however slowly they arrive: a dripped head of n bytes costs O(n). What can't become
 /// a sound head is then refused as soon as that shows, instead of being waited for: a bare LF, a first

@@ -6,7 +6,7 @@ use httparse::EMPTY_HEADER;
 use pingora_http::ControlField;
 use pingora_http::grammar::is_field_name;
 
-use super::request::{ends_lines_with_crlf, field_fault, tokenising_fault};
+use super::head::{ends_lines_with_crlf, field_fault, tokenising_fault};
 use super::{Fault, HeadLimits, HeadScanner, list_elements};
 
 /// What a trailer section may hold.

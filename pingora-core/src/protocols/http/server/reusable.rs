@@ -5,6 +5,7 @@ use super::SessionV1;
 use crate::protocols::Stream;
 use crate::protocols::http::custom::SessionCustom;
 use bytes::BytesMut;
+use pingora_error::Result;
 
 /// A connection whose last exchange is complete and that may carry another one.
 #[derive(Debug)]
@@ -51,5 +52,15 @@ impl ReusableHttpStream {
             Next::Http1(session) => Session::H1(session),
             Next::Custom(session) => Session::Custom(session),
         }
+    }
+}
+
+impl SessionV1 {
+    /// Ends the present request. Returns the connection if it may carry another one: the response
+    /// is complete, the request was read to its end (what is left of it is drained, within limits)
+    /// and both sides agree. Otherwise the connection is closed in an orderly way.
+    pub async fn reuse(self) -> Result<Option<ReusableHttpStream>> {
+        let next = self.into_next().await?;
+        Ok(next.map(ReusableHttpStream::from_session))
     }
 }

@@ -1,3 +1,5 @@
+//! The caller's end of a sub-request, as one half of an exchange.
+
 use super::server::SubrequestHandle;
 use super::tasks::TaskQueue;
 use crate::protocols::http::HttpTask;

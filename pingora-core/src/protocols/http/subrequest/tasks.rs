@@ -1,3 +1,5 @@
+//! The queue in front of a channel: what was accepted and has not found room yet.
+
 use super::super::{HttpTask, faults};
 use crate::process::memory::Held;
 use pingora_error::{BError, Error, ErrorSource, ErrorType};

@@ -1,3 +1,5 @@
+//! The receiving side of an HTTP/1 connection: from the socket to heads and payload.
+
 use crate::process::memory::{self, fallible};
 use crate::protocols::Stream;
 use crate::protocols::http::h1::{

@@ -1,3 +1,5 @@
+//! The sending side of an HTTP/1 connection: the queue in front of the socket.
+
 use crate::protocols::Stream;
 use crate::runtime::local;
 use bytes::{Buf, Bytes};

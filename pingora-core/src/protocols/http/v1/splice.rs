@@ -1,3 +1,5 @@
+//! Which bodies of HTTP/1 the kernel may move by itself.
+
 use super::faults;
 use crate::protocols::Stream;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder};

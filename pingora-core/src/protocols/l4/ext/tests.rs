@@ -1,3 +1,5 @@
+//! Options as the kernel reports them, and connecting with them.
+
 use super::*;
 use crate::protocols::l4::ConnectErrorExt;
 use std::net::TcpListener;

@@ -1,3 +1,5 @@
+//! Sockets: registering late, reading at once, writing pieces.
+
 use super::*;
 use std::future::poll_fn;
 use std::io::{Read, Write};

@@ -1,3 +1,5 @@
+//! Addresses: their text, what makes two the same, those that name no place.
+
 use super::*;
 use std::collections::HashSet;
 use std::os::fd::AsRawFd;

@@ -1,3 +1,5 @@
+//! Streams: peeking, rewinding, closing, their digests.
+
 use super::*;
 use crate::protocols::l4::Tracing;
 use crate::protocols::l4::listener::Listener;

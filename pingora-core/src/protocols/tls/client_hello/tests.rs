@@ -1,3 +1,5 @@
+//! A ClientHello that arrives in pieces, or is none.
+
 use super::*;
 
 fn u16_list(values: &[u16]) -> Vec<u8> {

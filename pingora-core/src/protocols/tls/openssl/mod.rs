@@ -18,16 +18,5 @@ pub(crate) mod test_certificates;
 pub(crate) mod tickets;
 mod transport;
 
+pub use super::library::{CaType, Certificate, TlsRef};
 pub use stream::SslStream;
-
-use ::openssl::ssl::SslRef;
-use ::openssl::x509::X509;
-
-/// The library's session object, as callbacks see it.
-pub type TlsRef = SslRef;
-
-/// A certificate.
-pub type Certificate = X509;
-
-/// Certificates to trust.
-pub type CaType = Box<[X509]>;

@@ -1,3 +1,5 @@
+//! The cache of sessions to resume: age, capacity, whose session is whose.
+
 use super::*;
 use crate::protocols::tls::ALPN;
 use std::collections::HashSet;

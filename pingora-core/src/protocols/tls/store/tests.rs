@@ -1,3 +1,5 @@
+//! Which certificate a client gets, by its name and by its abilities.
+
 use super::*;
 use crate::protocols::tls::openssl::test_certificates::{Made, authority};
 use openssl::symm::Cipher;

@@ -1,3 +1,5 @@
+//! Requests and responses on their way between gRPC-Web and gRPC.
+
 use super::*;
 use http::HeaderValue;
 

@@ -1,3 +1,5 @@
+//! Trailers as the last frame of a gRPC-Web body.
+
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora_error::{Error, ErrorType, Result};

@@ -13,7 +13,6 @@ use crate::protocols::Digest;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::grace::Grace;
 use crate::protocols::http::h1::{self, BodyEncoder};
-use crate::protocols::http::server::Session as GenericHttpSession;
 use crate::protocols::http::timed::Timed;
 use crate::protocols::http::{HttpTask, RecycledRequest};
 use crate::protocols::l4::socket::SocketAddr;
@@ -127,6 +126,18 @@ struct Inner {
     options: Options,
 }
 
+/// What a sub-request takes over from the request that spawns it.
+pub(crate) struct Parent<'a> {
+    /// Copied: it becomes the head of the sub-request.
+    pub(crate) request: &'a RequestHeader,
+    pub(crate) digest: Option<&'a Digest>,
+    /// How deep the parent is nested itself; 0 for a client's request.
+    pub(crate) nested: u8,
+    pub(crate) read_timeout: Option<Duration>,
+    pub(crate) write_timeout: Option<Duration>,
+    pub(crate) total_drain_timeout: Option<Duration>,
+}
+
 #[derive(Debug, Clone)]
 struct Options {
     read_timeout: Option<Duration>,
@@ -144,22 +155,17 @@ impl Timed for Inner {
 }
 
 impl HttpSession {
-    /// A sub-request with the head of the request in `session`, and what its caller needs.
-    ///
-    /// The head may be changed until [`HttpSession::read_request`]. By default it says whether a body
-    /// is to come, as it does over HTTP/1: with a `Content-Length` or a `Transfer-Encoding`. See
-    /// [`HttpSession::clear_request_body_headers`] and [`HttpSession::expect_request_body`]. Time-outs
-    /// are those of `session`.
-    pub fn new_from_session(session: &GenericHttpSession) -> (Self, SubrequestHandle) {
+    /// A sub-request of `parent`; see [`HttpSession::new_from_session`].
+    pub(crate) fn begin(parent: Parent<'_>) -> (Self, SubrequestHandle) {
         let (body_sender, tasks) = mpsc::channel(CHANNEL_PIECES);
         let (response, response_receiver) = mpsc::channel(CHANNEL_PIECES);
         let (wants_body, subreq_wants_body) = oneshot::channel();
         let (failure, subreq_proxy_error) = oneshot::channel();
         let inner = Inner {
             alarm: Alarm::new(),
-            digest: session.digest().cloned().unwrap_or_default(),
-            nested: session.as_subrequest().map_or(0, HttpSession::nested) + 1,
-            request: RecycledRequest::copy_of(session.req_header()),
+            digest: parent.digest.cloned().unwrap_or_default(),
+            nested: parent.nested.saturating_add(1),
+            request: RecycledRequest::copy_of(parent.request),
             request_read: false,
             upgrade: false,
             continue_owed: false,
@@ -182,9 +188,9 @@ impl HttpSession {
             broken: false,
             failure: Some(failure),
             options: Options {
-                read_timeout: session.get_read_timeout(),
-                write_timeout: session.get_write_timeout(),
-                total_drain_timeout: session.get_total_drain_timeout(),
+                read_timeout: parent.read_timeout,
+                write_timeout: parent.write_timeout,
+                total_drain_timeout: parent.total_drain_timeout,
                 ignore_info_resp: false,
                 abort_on_close: true,
                 proxy_tasks: true,

@@ -1,3 +1,5 @@
+//! Sub-requests: bodies both ways, tunnels, callers that leave.
+
 mod caller;
 
 use super::*;

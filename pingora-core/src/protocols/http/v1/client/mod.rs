@@ -1,5 +1,6 @@
 //! The client's side of an HTTP/1 connection: writes requests, reads responses.
 
+mod options;
 mod receive;
 mod send;
 mod splice;
@@ -7,6 +8,7 @@ mod splice;
 #[cfg(test)]
 mod tests;
 
+pub use options::{ClientOptions, HasClientOptions};
 pub use send::http_req_header_to_wire;
 
 use super::input::Input;
@@ -19,7 +21,6 @@ use crate::protocols::http::h1::{
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream, UniqueID, UniqueIDType};
 use crate::timeout::Alarm;
-use crate::upstreams::peer::Peer;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::AsHeaderName;
@@ -34,6 +35,9 @@ use std::time::Duration;
 /// ```
 ///
 /// A response may begin, and even end, before the request is complete.
+///
+/// For an engine that waits on several things at once: `queue_*` accepts a piece whole and never waits;
+/// `poll_flush` and `poll_response_task` wait, and may be dropped at any point.
 #[derive(Debug)]
 pub struct HttpSession {
     /// Time between two reads of the response; `None`: no limit. That of the peer where a connector made
@@ -152,19 +156,18 @@ impl HttpSession {
     }
 
     /// [`HttpSession::new`] with the time-outs of a peer's options.
-    pub fn new_with_options<P: Peer>(stream: Stream, peer: &P) -> Self {
+    pub fn new_with_options<P: HasClientOptions>(stream: Stream, peer: &P) -> Self {
         let mut session = Self::new(stream);
         session.apply_options(peer);
         session
     }
 
     /// Takes the time-outs of a peer's options over.
-    pub fn apply_options<P: Peer>(&mut self, peer: &P) {
-        self.read_timeout = peer.read_limit();
-        if let Some(options) = peer.get_peer_options() {
-            self.write_timeout = options.write_timeout;
-            self.inner.allow_unsound_length = options.allow_h1_response_invalid_content_length;
-        }
+    pub fn apply_options<P: HasClientOptions>(&mut self, peer: &P) {
+        let options = peer.client_options();
+        self.read_timeout = options.read_timeout;
+        self.write_timeout = options.write_timeout;
+        self.inner.allow_unsound_length = options.allow_invalid_content_length;
     }
 
     /// The response's header, once it was read. The last one: an informational one until the final

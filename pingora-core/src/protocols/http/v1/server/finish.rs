@@ -3,10 +3,10 @@
 use super::super::timed::Timed;
 use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
 use crate::protocols::Stream;
+use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};
 use crate::protocols::http::linger::{Patience, Place, linger, poll_discard};
 use crate::protocols::http::recycled::give_response;
-use crate::protocols::http::{RecycledRequest, ReusableHttpStream};
 use crate::protocols::l4::stream::Stream as L4Stream;
 use bytes::Bytes;
 use pingora_error::{Error, ErrorType, Result};
@@ -137,10 +137,9 @@ impl HttpSession {
         self.inner.drain().await
     }
 
-    /// Ends the present request. Returns the connection if it may carry another one: the response
-    /// is complete, the request was read to its end (what is left of it is drained, within limits)
-    /// and both sides agree. Otherwise the connection is closed in an orderly way.
-    pub async fn reuse(mut self) -> Result<Option<ReusableHttpStream>> {
+    /// What [`HttpSession::reuse`] does: the session of the next request, or a connection that was
+    /// closed in an orderly way.
+    pub(crate) async fn into_next(mut self) -> Result<Option<HttpSession>> {
         let inner = &mut *self.inner;
         if inner.response.is_some() && !inner.upgraded && !inner.encoder.is_done() && !inner.broken
         {
@@ -169,7 +168,7 @@ impl HttpSession {
             *remaining = remaining.saturating_sub(1);
         }
         inner.renew();
-        Ok(Some(ReusableHttpStream::from_session(self)))
+        Ok(Some(self))
     }
 
     /// Whether the client got, or will get once the queue is written, a whole response.

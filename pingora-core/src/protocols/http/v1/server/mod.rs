@@ -11,6 +11,8 @@ mod tests;
 use super::input::Input;
 use super::output::OutQueue;
 use super::timed::Timed;
+pub use crate::protocols::http::session_options::{BODY_READ_TIMEOUT, WRITE_TIMEOUT};
+
 use crate::process::ShutdownWatch;
 use crate::process::memory::Held;
 use crate::protocols::http::RecycledRequest;
@@ -30,11 +32,6 @@ use std::time::Duration;
 /// Time for a request's head, from its first byte to its last. Default of
 /// [`HttpSession::set_header_timeout`].
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Time between two reads of a request's body. Default of [`HttpSession::set_read_timeout`].
-pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// Time in which the client has to take something of the response. Default of
-/// [`HttpSession::set_write_timeout`].
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most of a request's body that is read only to be thrown away while too many others are read
 /// from for nothing, in bytes.
 const DRAIN_LIMIT: usize = 64 * 1024;
@@ -62,6 +59,10 @@ enum Continue {
 /// ```
 ///
 /// Reading the body and writing the response may interleave in any way.
+///
+/// For an engine that waits on several things at once: `queue_*` accepts a piece whole and never waits;
+/// `poll_read_body`, `poll_flush` and `poll_gone` wait, and may be dropped at any point. Between two
+/// requests: `poll_request_begins` beside `poll_keepalive`.
 #[derive(Debug)]
 pub struct HttpSession {
     inner: Box<Inner>,

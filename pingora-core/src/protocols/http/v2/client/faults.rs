@@ -1,6 +1,6 @@
 //! How a failure of a stream, or of its connection, becomes an error.
 
-use super::{ConnectionRef, PING_TIMEDOUT};
+use super::PING_TIMEDOUT;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, RetryType};
 use pingora_h2::{Failure, Reason};
 use std::io;
@@ -16,12 +16,12 @@ pub(super) enum Progress {
     Answered,
 }
 
-/// A stream, or its connection, failed.
+/// A stream, or its connection, failed. `unanswered_ping`: the server did not answer a PING.
 #[cold]
-pub(super) fn stream_failed(error: Failure, conn: &ConnectionRef, progress: Progress) -> BError {
+pub(super) fn stream_failed(error: Failure, unanswered_ping: bool, progress: Progress) -> BError {
     let unanswered = progress != Progress::Answered;
     let (etype, retry, context) = if let Some(io) = error.get_io() {
-        io_failed(io, conn, progress)
+        io_failed(io, unanswered_ping, progress)
     } else {
         let reason = error.reason();
         match (reason, error.is_remote()) {
@@ -58,7 +58,7 @@ pub(super) fn stream_failed(error: Failure, conn: &ConnectionRef, progress: Prog
 
 fn io_failed(
     error: &io::Error,
-    conn: &ConnectionRef,
+    unanswered_ping: bool,
     progress: Progress,
 ) -> (ErrorType, RetryType, String) {
     // The server may have closed an idle connection just when the request was sent.
@@ -66,7 +66,7 @@ fn io_failed(
         Progress::Answered => RetryType::Decided(false),
         _ => RetryType::ReusedOnly,
     };
-    if conn.ping_timedout() {
+    if unanswered_ping {
         let context = "the server did not answer a PING".to_string();
         return (PING_TIMEDOUT, retry, context);
     }

@@ -42,8 +42,9 @@ pub const PING_TIMEDOUT: ErrorType = ErrorType::Custom("PingTimedout");
 ///          └───── read_response_header (1xx*, final) ── read_response_body ── read_trailers
 /// ```
 ///
-/// A response may begin, and even end, before the request is complete. Dropping a session whose
-/// exchange is not complete resets its stream (CANCEL); the connection lives on.
+/// `queue_*` accepts a piece whole and never waits; `poll_flush` and `poll_response_task` wait, and may be
+/// dropped at any point. A response may begin, and even end, before the request is complete. Dropping a
+/// session whose exchange is not complete resets its stream (CANCEL); the connection lives on.
 pub struct Http2Session {
     /// Time between two reads of the response; `None`: no limit. That of the peer where a connector made
     /// the session; otherwise none.

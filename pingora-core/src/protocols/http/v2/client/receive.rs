@@ -174,7 +174,7 @@ impl Inner {
     #[cold]
     fn stream_failed(&mut self, error: Failure, conn: &ConnectionRef) -> BError {
         let progress = self.progress();
-        faults::stream_failed(error, conn, progress)
+        faults::stream_failed(error, conn.ping_timedout(), progress)
     }
 
     /// The next piece after the head. Cancel-safe.

@@ -191,7 +191,11 @@ impl Inner {
                 self.sending.stage = if end { Stage::Ended } else { Stage::Body };
             }
             // Nobody has heard of this request.
-            Err(error) => self.unsent(faults::stream_failed(error, conn, Progress::Unsent)),
+            Err(error) => self.unsent(faults::stream_failed(
+                error,
+                conn.ping_timedout(),
+                Progress::Unsent,
+            )),
         }
         Poll::Ready(())
     }
@@ -314,7 +318,9 @@ impl Inner {
             // not complete, reading it fails.
             Poll::Ready(Ok(Reason::NO_ERROR)) => Ok(()),
             Poll::Ready(Ok(reason)) => Err(faults::upload_refused(reason, progress)),
-            Poll::Ready(Err(error)) => Err(faults::stream_failed(error, conn, progress)),
+            Poll::Ready(Err(error)) => {
+                Err(faults::stream_failed(error, conn.ping_timedout(), progress))
+            }
             Poll::Pending => Err(faults::broken("the stream takes nothing more")),
         })
     }

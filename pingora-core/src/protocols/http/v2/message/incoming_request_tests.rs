@@ -1,3 +1,5 @@
+//! One row for each rule that a request of HTTP/2 has to keep.
+
 use super::*;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;

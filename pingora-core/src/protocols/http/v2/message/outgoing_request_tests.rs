@@ -1,3 +1,5 @@
+//! What becomes of a request that leaves over HTTP/2.
+
 use super::*;
 
 /// The pseudo fields as of a URI.

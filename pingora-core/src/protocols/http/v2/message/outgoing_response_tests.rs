@@ -1,3 +1,5 @@
+//! What becomes of a response that leaves over HTTP/2.
+
 use super::*;
 use crate::protocols::http::h1::{HeadLimits, ResponseContext, parse_response};
 

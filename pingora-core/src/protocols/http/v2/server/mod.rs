@@ -43,9 +43,8 @@ use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::grace::Grace;
 use crate::protocols::http::h1::{self, Fault, RequestRules};
-use crate::protocols::http::session_options::write_limit;
+use crate::protocols::http::session_options::{BODY_READ_TIMEOUT, WRITE_TIMEOUT, write_limit};
 use crate::protocols::http::timed::Timed;
-use crate::protocols::http::v1::server::{BODY_READ_TIMEOUT, WRITE_TIMEOUT};
 use crate::protocols::l4::socket::SocketAddr;
 use crate::timeout::Alarm;
 use bytes::Bytes;
@@ -65,6 +64,14 @@ const LARGE_HEAD: usize = 8 * 1024;
 pub(crate) const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// One request and its response, over a stream of its own.
+///
+/// ```text
+/// read_request ── read_body ──────────────────── body done, trailers
+///      └──────── write_response_header (1xx*, final) ── write_body ── finish
+/// ```
+///
+/// Reading the body and writing the response may interleave in any way. `queue_*` accepts a piece whole
+/// and never waits; `poll_read_body`, `poll_flush` and `poll_gone` wait, and may be dropped at any point.
 ///
 /// Dropping a session whose response is not complete resets the stream with `INTERNAL_ERROR`. The
 /// rest of a request that nobody reads is refused with `NO_ERROR` once the response is complete

@@ -1,3 +1,5 @@
+//! The TLS stream: shutdown, errors, reads and writes that have to wait.
+
 use super::*;
 use crate::protocols::tls::openssl::test_certificates::authority;
 use openssl::ssl::{Ssl, SslAcceptor, SslConnector, SslMethod, SslVerifyMode, SslVersion};

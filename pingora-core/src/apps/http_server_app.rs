@@ -1,0 +1,64 @@
+//! What an application that speaks HTTP implements, whatever version its clients speak.
+
+use super::options::HttpServerOptions;
+use super::reused::ReusedHttpStream;
+use crate::process::ShutdownWatch;
+use crate::protocols::Stream;
+use crate::protocols::http::ServerSession;
+use crate::protocols::http::v2::server::H2Options;
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// An application that speaks HTTP.
+#[async_trait]
+pub trait HttpServerApp {
+    /// Serves one request. Called when the first byte of it has arrived; its head is read with
+    /// [`ServerSession::read_request`]. Returns the connection if it may carry another request,
+    /// as [`ServerSession::finish`] tells.
+    ///
+    /// `shutdown` turns `true` when the process begins to shut down.
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream>;
+
+    /// Serves a connection whose TLS handshake chose a protocol that is none of HTTP. A connection
+    /// that is returned is passed in again, as a new one; `None` closes it, which is what happens by
+    /// default. [`serve_custom`](super::serve_custom) serves one whose requests are made into sessions.
+    async fn process_custom_session(
+        self: &Arc<Self>,
+        _stream: Stream,
+        _shutdown: &ShutdownWatch,
+    ) -> Option<Stream>
+    where
+        Self: Send + Sync,
+    {
+        log::debug!("a client chose a protocol of TLS that nobody here speaks");
+        None
+    }
+
+    /// How HTTP/2 connections are set up; `None`: with the defaults.
+    fn h2_options(&self) -> Option<H2Options> {
+        None
+    }
+
+    /// How connections are treated; `None`: with the defaults of [`HttpServerOptions`].
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        None
+    }
+
+    /// Called once, when the service has stopped.
+    async fn http_cleanup(&self)
+    where
+        Self: Sync,
+    {
+    }
+
+    /// See [`ServerApp::drained`](super::ServerApp::drained).
+    async fn http_drained(&self)
+    where
+        Self: Sync,
+    {
+    }
+}

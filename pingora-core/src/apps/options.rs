@@ -1,0 +1,98 @@
+//! How applications that speak HTTP treat their connections.
+
+use crate::protocols::http::h1::RequestRules;
+use crate::protocols::http::v1::server::{HEADER_TIMEOUT, HttpSession as SessionV1};
+use crate::protocols::http::v2::server::H2Limits;
+use std::time::Duration;
+
+/// How long a connection of HTTP/2 without streams stays open, where nobody says otherwise.
+const H2_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How an HTTP application treats its connections.
+#[derive(Debug, Clone)]
+pub struct HttpServerOptions {
+    /// Whether HTTP/2 without TLS is spoken with clients that begin with it (RFC 9113 section 3.3), on
+    /// the same endpoints as HTTP/1. Off by default. Over TLS, the handshake decides.
+    pub h2c: bool,
+    /// Whether CONNECT requests are let through; otherwise they are answered with 405. Off by
+    /// default.
+    pub allow_connect_method_proxying: bool,
+    /// How many requests one connection may carry; `None` (the default): any number. A connection of
+    /// HTTP/2 is said goodbye to (GOAWAY) then, and streams that the client opens before it knows are
+    /// served.
+    pub keepalive_request_limit: Option<u32>,
+    /// How long a connection of HTTP/2 without streams stays open: that long at least, and closed
+    /// before twice that time has passed. One with streams whose client is silent that long is pinged,
+    /// and given up after the same time without an answer. 60 s by default; `None`: no limit, no pings.
+    pub h2_idle_timeout: Option<Duration>,
+    rules: RequestRules,
+    header_timeout: Option<Duration>,
+    max_body_size: Option<u64>,
+    h2_limits: H2Limits,
+}
+
+impl Default for HttpServerOptions {
+    fn default() -> Self {
+        HttpServerOptions {
+            h2c: false,
+            allow_connect_method_proxying: false,
+            keepalive_request_limit: None,
+            h2_idle_timeout: Some(H2_IDLE_TIMEOUT),
+            rules: RequestRules::default(),
+            header_timeout: Some(HEADER_TIMEOUT),
+            max_body_size: None,
+            h2_limits: H2Limits::default(),
+        }
+    }
+}
+
+impl HttpServerOptions {
+    /// What request heads must keep to: sizes, and what is tolerated.
+    pub fn set_request_rules(&mut self, rules: RequestRules) {
+        self.rules = rules;
+    }
+
+    /// Time for a request's head, from its first byte to its last; also how long a new connection
+    /// may stay silent. 60 s by default; `None`: no limit.
+    pub fn set_header_timeout(&mut self, timeout: Option<Duration>) {
+        self.header_timeout = timeout;
+    }
+
+    /// The most payload that a request may carry, in bytes; more is answered with 413. No limit by
+    /// default.
+    pub fn set_max_body_size(&mut self, limit: Option<u64>) {
+        self.max_body_size = limit;
+    }
+
+    /// How much a client may do to a connection of HTTP/2. These limits hold over the options that
+    /// [`HttpServerApp::h2_options`](super::HttpServerApp::h2_options) returns.
+    pub fn set_h2_limits(&mut self, limits: H2Limits) {
+        self.h2_limits = limits;
+    }
+
+    pub(super) fn h2_limits(&self) -> &H2Limits {
+        &self.h2_limits
+    }
+
+    pub(super) fn header_timeout(&self) -> Option<Duration> {
+        self.header_timeout
+    }
+
+    pub(super) fn max_body_size(&self) -> Option<u64> {
+        self.max_body_size
+    }
+
+    /// What request heads must keep to.
+    pub(super) fn request_rules(&self) -> RequestRules {
+        let mut rules = self.rules;
+        rules.allow_connect = self.allow_connect_method_proxying;
+        rules
+    }
+
+    /// Applies these options to the session of a request that is about to be read.
+    pub(super) fn apply(&self, session: &mut SessionV1) {
+        session.set_request_rules(self.request_rules());
+        session.set_header_timeout(self.header_timeout);
+        session.set_max_body_size(self.max_body_size);
+    }
+}

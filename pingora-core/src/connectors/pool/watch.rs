@@ -1,0 +1,80 @@
+//! How a connection that lies idle tells that something has happened on it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Wake;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Number of a slot. Stays the same while its entry is in.
+pub(super) type Index = u32;
+
+/// Tells the janitor which entries to look at.
+#[derive(Debug, Default)]
+pub(super) struct Alarm {
+    /// Held for a moment only, and nothing is called meanwhile: wakers run anywhere.
+    woken: Mutex<Vec<Index>>,
+    janitor: Notify,
+}
+
+impl Alarm {
+    pub(super) fn wake_janitor(&self) {
+        self.janitor.notify_one();
+    }
+
+    /// Waits for a wake-up, until `next` at most.
+    pub(super) async fn wait(&self, next: Option<Instant>) {
+        match next {
+            Some(at) => drop(tokio::time::timeout_at(at, self.janitor.notified()).await),
+            None => self.janitor.notified().await,
+        }
+    }
+
+    pub(super) fn take_woken(&self) -> Vec<Index> {
+        std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Behind the waker of one slot.
+#[derive(Debug)]
+pub(super) struct Watch {
+    alarm: Arc<Alarm>,
+    slot: Index,
+    /// Nothing can have happened on a connection that did not wake its slot: the reactor is the
+    /// only one who knows, and this is how it tells. So nobody has to ask the connection.
+    woken: AtomicBool,
+}
+
+impl Watch {
+    pub(super) fn new(alarm: Arc<Alarm>, slot: Index) -> Self {
+        Watch {
+            alarm,
+            slot,
+            woken: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn reset(&self) {
+        self.woken.store(false, Ordering::Release);
+    }
+
+    pub(super) fn was_woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
+    }
+}
+
+impl Wake for Watch {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.alarm
+            .woken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(self.slot);
+        self.alarm.wake_janitor();
+    }
+}

@@ -1,0 +1,51 @@
+//! What is known of an attempt to connect that failed.
+
+use pingora_error::{Error, ErrorTrait};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr as InetSocketAddr;
+
+/// What is known about a connection attempt that failed.
+pub trait ConnectErrorExt {
+    /// The local address that the attempt was bound to, where it got that far.
+    fn connect_local_addr(&self) -> Option<InetSocketAddr>;
+}
+
+/// The cause behind the error of a connection attempt: the kernel's answer, and from where.
+#[derive(Debug)]
+pub(crate) struct ConnectFailure {
+    pub(crate) error: io::Error,
+    pub(crate) local_addr: Option<InetSocketAddr>,
+}
+
+impl fmt::Display for ConnectFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)?;
+        match self.local_addr {
+            Some(local) => write!(f, " (from {local})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ConnectFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl ConnectErrorExt for Error {
+    fn connect_local_addr(&self) -> Option<InetSocketAddr> {
+        let mut cause: &(dyn ErrorTrait + Send + Sync + 'static) = self.cause.as_deref()?;
+        loop {
+            if let Some(failure) = cause.downcast_ref::<ConnectFailure>() {
+                return failure.local_addr;
+            }
+            let nested = cause.downcast_ref::<Box<Error>>().map(|b| &**b);
+            cause = nested
+                .or_else(|| cause.downcast_ref::<Error>())?
+                .cause
+                .as_deref()?;
+        }
+    }
+}
