@@ -12,6 +12,7 @@ mod client_certificates;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
 mod client_hello;
 pub mod digest;
+mod facts;
 mod handshakes;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
 pub(crate) mod names;
@@ -59,6 +60,8 @@ pub(crate) use absent::hash_ca;
 pub(crate) mod certificate {
     #[cfg(not(feature = "openssl"))]
     pub use super::absent::CertKey;
+    #[cfg(not(feature = "openssl"))]
+    pub(crate) use super::absent::{from_der, to_der};
     #[cfg(feature = "openssl")]
     pub use super::openssl::certificate::*;
 }
@@ -70,6 +73,7 @@ pub use client_hello::ClientHello;
 #[cfg(feature = "openssl")]
 pub(crate) use client_hello::ClientHelloFinder;
 pub use digest::{SslDigest, SslDigestExtension};
+pub use facts::TlsFacts;
 pub use handshakes::{HandshakeCounters, HandshakeFailure};
 pub(crate) use plain_http::PlainHttp;
 pub use sessions::TlsHandshakeCounts;
