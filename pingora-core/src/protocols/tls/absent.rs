@@ -7,8 +7,7 @@ use crate::protocols::{IO, Stream};
 use pingora_error::{BError, Error, ErrorType, Result};
 use std::fmt;
 use std::hash::Hasher;
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 const ABSENT: &str = "TLS is not compiled in; turn on the feature openssl";
 
@@ -165,33 +164,5 @@ impl LoadedCertificate {
 
     pub(crate) fn info(&self, _source: String) -> CertificateInfo {
         match *self {}
-    }
-}
-
-/// Which session tickets a TLS listener gives out. None without a library.
-#[derive(Clone, Debug, Default)]
-pub struct SessionTickets;
-
-impl SessionTickets {
-    /// None.
-    pub fn rotating(_interval: Duration) -> Self {
-        SessionTickets
-    }
-
-    /// # Errors
-    /// Always: TLS is not compiled in.
-    pub fn key_files<P: AsRef<Path>>(_paths: impl IntoIterator<Item = P>) -> Result<Self> {
-        ServerContext::absent()
-    }
-
-    /// None.
-    pub fn off() -> Self {
-        SessionTickets
-    }
-
-    /// # Errors
-    /// None.
-    pub fn reload(&self) -> Result<()> {
-        Ok(())
     }
 }

@@ -8,15 +8,13 @@
 mod accept;
 mod alpn;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
-mod client_certificates;
-#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
 mod client_hello;
 pub mod digest;
 mod facts;
 mod handshakes;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
 pub(crate) mod names;
-#[cfg(feature = "openssl")]
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
 mod offload;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
 mod plain_http;
@@ -24,13 +22,14 @@ mod plain_http;
 pub(crate) mod sessions;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
 mod store;
+mod tickets;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
+mod verify;
 
 #[cfg(feature = "openssl")]
 pub mod openssl;
 #[cfg(feature = "openssl")]
 pub use self::openssl as boringssl_openssl;
-#[cfg(feature = "openssl")]
-pub use self::openssl::tickets::SessionTickets;
 #[cfg(feature = "openssl")]
 pub use self::openssl::{CaType, Certificate, SslStream, TlsRef, client, server, stream};
 #[cfg(feature = "openssl")]
@@ -39,13 +38,11 @@ pub(crate) use self::openssl::{
     loaded::LoadedCertificate,
     server::{PlainClient, ServerContext},
 };
-#[cfg(feature = "openssl")]
-pub(crate) use offload::Offload;
 
 #[cfg(not(feature = "openssl"))]
 mod absent;
 #[cfg(not(feature = "openssl"))]
-pub use absent::{CaType, Certificate, SessionTickets, TlsRef};
+pub use absent::{CaType, Certificate, TlsRef};
 #[cfg(not(feature = "openssl"))]
 pub(crate) use absent::{
     ClientContext, ClientSession, LoadedCertificate, PlainClient, ServerContext,
@@ -68,16 +65,18 @@ pub(crate) mod certificate {
 
 pub use accept::{TlsAccept, TlsAcceptCallbacks};
 pub use alpn::{ALPN, CustomALPN};
-pub use client_certificates::{ClientCertificates, ClientVerifier};
 pub use client_hello::ClientHello;
 #[cfg(feature = "openssl")]
 pub(crate) use client_hello::ClientHelloFinder;
 pub use digest::{SslDigest, SslDigestExtension};
 pub use facts::TlsFacts;
 pub use handshakes::{HandshakeCounters, HandshakeFailure};
+pub(crate) use offload::Offload;
 pub(crate) use plain_http::PlainHttp;
 pub use sessions::TlsHandshakeCounts;
 pub use store::{CertificateId, CertificateInfo, CertificateSource, CertificateStore, KeyKind};
+pub use tickets::{Found, SessionTickets, TicketKey, TicketKeySource};
+pub use verify::{ClientCertificates, ClientVerifier};
 
 use certificate::CertKey;
 use pingora_error::{Error, ErrorType, Result};

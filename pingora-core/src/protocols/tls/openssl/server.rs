@@ -4,12 +4,13 @@ use super::client_certificates::ClientDemands;
 use super::faults;
 use super::loaded::LoadedCertificate;
 use super::stream::SslStream;
-use super::tickets::SessionTickets;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::offload::Offload;
 use crate::protocols::tls::plain_http::turn_away;
 use crate::protocols::tls::store::{CertificateStore, ClientAbilities};
-use crate::protocols::tls::{HandshakeFailure, PlainHttp, TlsAccept, TlsAcceptCallbacks};
+use crate::protocols::tls::{
+    HandshakeFailure, PlainHttp, SessionTickets, TlsAccept, TlsAcceptCallbacks,
+};
 use crate::protocols::{IO, Stream};
 use crate::sys::tls as sys;
 use async_trait::async_trait;
