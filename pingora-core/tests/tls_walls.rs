@@ -53,7 +53,6 @@ const WORDS: [(&[&str], &[&str]); 3] = [
             "pingora-core/src/lib.rs",
             "pingora-core/src/listeners/tls.rs",
             "pingora-core/src/listeners/transport.rs",
-            "pingora-core/src/protocols/tls/alpn.rs",
             "pingora-core/src/protocols/tls/facts.rs",
             "pingora-core/src/protocols/tls/mod.rs",
             "pingora-core/src/protocols/tls/store/mod.rs",

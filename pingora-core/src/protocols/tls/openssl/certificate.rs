@@ -52,6 +52,15 @@ pub(crate) fn to_der(cert: &X509) -> Option<Box<[u8]>> {
     cert.to_der().ok().map(Vec::into_boxed_slice)
 }
 
+/// A chain, the leaf first, and its key (PKCS #8), as DER.
+pub(crate) fn key_to_der(key: &CertKey) -> Result<(Vec<Box<[u8]>>, Vec<u8>)> {
+    let chain = std::iter::once(&key.leaf).chain(&key.intermediates);
+    let chain = chain.filter_map(to_der).collect();
+    let key = key.key.private_key_to_pkcs8();
+    let key = key.or_err(ErrorType::InternalError, "writing a key as PKCS #8")?;
+    Ok((chain, key))
+}
+
 /// The certificate that this is, as DER; `None` where it is none.
 pub(crate) fn from_der(der: &[u8]) -> Option<X509> {
     let parsed = X509::from_der(der).ok();
