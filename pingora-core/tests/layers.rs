@@ -41,6 +41,7 @@ const ROOMS: [Room; 11] = [
             "tls::alpn",
             "tls::client_hello",
             "tls::digest",
+            "tls::facts",
             "tls::library",
             "http::date",
         ],

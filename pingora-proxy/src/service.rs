@@ -7,6 +7,7 @@ use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::protocols::Stream;
+use pingora_core::protocols::tls::backend::ClientBackend;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RuntimeOpts, ShutdownWatch};
 use pingora_core::services::listening::Service;
@@ -118,6 +119,7 @@ where
     on_custom: Option<ProcessCustomSession<SV, C>>,
     client_options: Option<ConnectorOptions>,
     tls_session_capacity: Option<usize>,
+    tls_backend: Option<Arc<dyn ClientBackend>>,
     server_options: Option<HttpServerOptions>,
     override_runtime: Option<OverrideRuntime>,
 }
@@ -150,6 +152,7 @@ where
             on_custom: None,
             client_options: None,
             tls_session_capacity: None,
+            tls_backend: None,
             server_options: None,
             override_runtime: None,
         }
@@ -183,6 +186,7 @@ where
             on_custom: Some(on_custom),
             client_options: self.client_options,
             tls_session_capacity: self.tls_session_capacity,
+            tls_backend: self.tls_backend,
             server_options: self.server_options,
             override_runtime: self.override_runtime,
         }
@@ -194,6 +198,15 @@ where
     #[must_use]
     pub fn tls_session_capacity(mut self, sessions: usize) -> Self {
         self.tls_session_capacity = Some(sessions);
+        self
+    }
+
+    /// What speaks TLS with upstreams instead of OpenSSL. Where it can't do what the options demand, the log
+    /// says so and every TLS connection to an upstream fails. See
+    /// [`set_tls_backend`](pingora_core::connectors::TransportConnector::set_tls_backend).
+    #[must_use]
+    pub fn tls_backend(mut self, backend: Arc<dyn ClientBackend>) -> Self {
+        self.tls_backend = Some(backend);
         self
     }
 
@@ -226,6 +239,11 @@ where
         let connector = Connector::new_custom(Some(options), self.custom);
         if let Some(sessions) = self.tls_session_capacity {
             connector.transport().set_tls_session_capacity(sessions);
+        }
+        if let Some(backend) = self.tls_backend
+            && let Err(e) = connector.transport().set_tls_backend(&*backend)
+        {
+            log::error!("TLS connections to upstreams will fail: {e}");
         }
         let mut proxy = HttpProxy::assemble(self.inner, connector, &self.conf);
         proxy.server_options = self.server_options;

@@ -3,14 +3,17 @@
 use super::faults::of_upstream;
 use super::options::ConnectorOptions;
 use crate::protocols::l4::stream::Stream as L4Stream;
+use crate::protocols::tls::backend::{ClientBackend, TlsConnector};
+use crate::protocols::tls::sessions::KeptSession;
 use crate::protocols::tls::sessions::SessionCache;
-use crate::protocols::tls::{ALPN, ClientContext, ClientHandshake, ClientSession, ClientSettings};
+use crate::protocols::tls::{ALPN, BuiltInClient, ClientHandshake, ClientSettings};
 use crate::protocols::{GetSocketDigest, Stream};
 use crate::upstreams::peer::Peer;
 use pingora_error::{Error, ErrorType, Result};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
@@ -24,7 +27,9 @@ pub(super) struct Connector {
     /// Made when it is first needed, because reading the system's certificates takes a tenth of a
     /// second and some megabytes. What went wrong is kept as text: it goes wrong for every
     /// connection.
-    context: OnceCell<Result<ClientContext, String>>,
+    context: OnceCell<Result<Box<dyn TlsConnector>, String>>,
+    /// Chosen instead.
+    other: OnceLock<Result<Box<dyn TlsConnector>, String>>,
 }
 
 impl Connector {
@@ -64,20 +69,42 @@ impl Connector {
         Connector {
             settings,
             context: OnceCell::new_with(context),
+            other: OnceLock::new(),
         }
     }
 
-    async fn context(&self) -> Result<&ClientContext, &str> {
+    /// Speaks TLS by this backend from now on. Blocks.
+    ///
+    /// # Errors
+    /// The backend's, and then every TLS connection fails; `InternalError` where one was chosen before, which
+    /// stays.
+    pub(super) fn set_backend(&self, backend: &dyn ClientBackend) -> Result<()> {
+        let name = backend.name();
+        let (chosen, outcome) = match backend.build(&self.settings) {
+            Ok(made) => (Ok(made), Ok(())),
+            Err(e) => (Err(format!("the TLS backend {name}: {e}")), Err(e)),
+        };
+        if self.other.set(chosen).is_err() {
+            let reason = format!("a TLS backend was chosen before {name}");
+            return Error::e_explain(ErrorType::InternalError, reason);
+        }
+        outcome
+    }
+
+    async fn context(&self) -> Result<&dyn TlsConnector, &str> {
+        if let Some(other) = self.other.get() {
+            return other.as_deref().map_err(String::as_str);
+        }
         let made = self.context.get_or_init(|| async {
             let settings = self.settings.clone();
             let made = tokio::task::spawn_blocking(move || make_context(&settings)).await;
             made.unwrap_or_else(|e| Err(format!("making the TLS context: {e}")))
         });
-        made.await.as_ref().map_err(String::as_str)
+        made.await.as_deref().map_err(String::as_str)
     }
 
     /// Sessions with upstreams that may be resumed.
-    pub(super) fn sessions(&self) -> &SessionCache<ClientSession> {
+    pub(super) fn sessions(&self) -> &SessionCache<KeptSession> {
         &self.settings.sessions
     }
 
@@ -141,8 +168,8 @@ pub(super) fn wanted_of<'a, P: Peer>(peer: &'a P, alpn: Option<&'a ALPN>) -> Cli
     }
 }
 
-fn make_context(settings: &ClientSettings) -> Result<ClientContext, String> {
-    ClientContext::new(settings).map_err(|e| e.to_string())
+fn make_context(settings: &ClientSettings) -> Result<Box<dyn TlsConnector>, String> {
+    BuiltInClient.build(settings).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

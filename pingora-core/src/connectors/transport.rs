@@ -8,6 +8,7 @@ use super::preference::PreferHttp1;
 use super::tls;
 use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
+use crate::protocols::tls::backend::ClientBackend;
 use crate::protocols::tls::{ALPN, TlsHandshakeCounts};
 use crate::upstreams::peer::Peer;
 use pingora_error::{Error, ErrorType, Result};
@@ -57,6 +58,20 @@ impl TransportConnector {
     /// verified by. A TLS 1.3 ticket is used once.
     pub fn set_tls_session_capacity(&self, sessions: usize) {
         self.tls.sessions().set_capacity(sessions);
+    }
+
+    /// Speaks TLS with upstreams by `backend` instead of OpenSSL. To be chosen once, before the first
+    /// connection: one that is kept goes on as it is. Each connector has a backend of its own. Reads
+    /// files: blocks.
+    ///
+    /// [`HandshakeCompleteHook`](crate::protocols::tls::HandshakeCompleteHook)s take a session of OpenSSL and
+    /// are not called by other backends; what they would ask is in the connection's digest.
+    ///
+    /// # Errors
+    /// The backend's, where it can't do what the options of the connector demand; then every TLS connection
+    /// fails. `InternalError` where one was chosen before, which stays.
+    pub fn set_tls_backend(&self, backend: &dyn ClientBackend) -> Result<()> {
+        self.tls.set_backend(backend)
     }
 
     /// How the TLS handshakes of this connector went.

@@ -1,32 +1,31 @@
 //! TLS towards clients: certificates, versions, protocols, callbacks.
 
-#[cfg(not(feature = "openssl"))]
-mod absent;
-#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Nobody makes one without a library.
 mod gate;
 #[cfg(feature = "openssl")]
 pub mod openssl;
 mod plain_http;
+mod settings;
 
 #[cfg(feature = "openssl")]
 pub use self::openssl as boringssl_openssl;
 #[cfg(feature = "openssl")]
-pub use self::openssl::TlsSettings;
+use self::openssl::BuiltInServer;
 #[cfg(not(feature = "openssl"))]
-pub use absent::TlsSettings;
+use crate::protocols::tls::BuiltInServer;
 
 pub use crate::protocols::tls::{
     ALPN, Certificate, CertificateId, CertificateInfo, CertificateSource, CertificateStore,
-    ClientCertificates, ClientVerifier, HandshakeCounters, HandshakeFailure, KeyKind,
-    SessionTickets, TlsAccept, TlsAcceptCallbacks,
+    ChosenCertificate, ClientCertificates, ClientVerifier, HandshakeCounters, HandshakeFailure,
+    KeyKind, SessionTickets, TlsAccept, TlsAcceptCallbacks,
 };
 pub use gate::WhenBusy;
+pub use settings::TlsSettings;
 
 use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
-use crate::protocols::tls::{PlainClient, ServerContext};
+use crate::protocols::tls::backend::{PlainClient, TlsAcceptor};
 use gate::Gate;
-use pingora_error::{BError, Error, ErrorType, Result};
+use pingora_error::{BError, Error, ErrorType, OrErr, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,14 +36,15 @@ pub const TLS_CONF_ERR: ErrorType = crate::protocols::tls::TLS_CONF_ERR;
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many handshakes a listener makes at once: more than there are where all is well, and an end to
 /// the memory that handshakes take which never end.
-#[cfg(feature = "openssl")]
 const MOST_HANDSHAKES: usize = 8192;
 
 /// Does the server's side of handshakes, as [`TlsSettings`] say.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    context: ServerContext,
+    context: Box<dyn TlsAcceptor>,
     counters: Arc<HandshakeCounters>,
+    /// Connections are read from by threads that have no reactor.
+    offloads: bool,
     gate: Gate,
     timeout: Duration,
 }
@@ -85,15 +85,20 @@ impl Acceptor {
     /// # Errors
     /// `TLSHandshakeFailure`, with the client as its source; with the client itself, where it can be told
     /// what is wrong.
-    pub(crate) async fn accept(&self, stream: L4Stream) -> Result<Stream, Refused> {
+    pub(crate) async fn accept(&self, mut stream: L4Stream) -> Result<Stream, Refused> {
         let Some(_place) = self.gate.enter(&self.counters).await else {
             return Err(self.turned_away().into());
         };
         let _under_way = self.counters.begin();
+        if self.offloads {
+            stream
+                .register()
+                .or_err(ErrorType::InternalError, "registering a connection")?;
+        }
         match self.context.accept(stream).await {
-            Ok((stream, resumed)) => {
-                self.counters.count_complete(resumed);
-                Ok(stream)
+            Ok(accepted) => {
+                self.counters.count_complete(accepted.resumed);
+                Ok(accepted.stream)
             }
             Err(failed) => {
                 self.counters.count_failure(failed.failure);

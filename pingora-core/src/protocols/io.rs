@@ -30,7 +30,17 @@ pub trait UniqueID {
 
 /// The TLS side of a connection. All defaults say "this is not TLS".
 pub trait Ssl {
-    /// The TLS library's own session object.
+    /// Whether what is written leaves encrypted, and has to end with a notice (close_notify). Whichever
+    /// library does it.
+    ///
+    /// By default, what has a digest of a handshake or a library's session is encrypted. A stream that can
+    /// tell without either should say so here.
+    fn is_encrypted(&self) -> bool {
+        self.get_ssl_digest().is_some() || self.get_ssl().is_some()
+    }
+
+    /// OpenSSL's own session object, for programs that want it by name; `None` where another backend made
+    /// the session. [`get_ssl_digest`](Ssl::get_ssl_digest) tells the facts of any.
     fn get_ssl(&self) -> Option<&TlsRef> {
         None
     }
@@ -42,7 +52,7 @@ pub trait Ssl {
 
     /// The application protocol that the handshake agreed upon.
     fn selected_alpn_proto(&self) -> Option<ALPN> {
-        None
+        self.get_ssl_digest()?.alpn().cloned()
     }
 }
 

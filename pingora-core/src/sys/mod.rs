@@ -4,11 +4,13 @@
 
 pub(crate) mod block;
 pub(crate) mod descriptor;
+pub(crate) mod random;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod splice;
 pub(crate) mod tcp_info;
 pub(crate) mod text;
+pub(crate) mod ticket_key;
 #[cfg(feature = "openssl")]
 pub(crate) mod tls;
 #[cfg(feature = "openssl")]

@@ -51,6 +51,35 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
+/// The number of `SSL_get_negotiated_group`, which is a macro in C, since OpenSSL 3.0.
+const SSL_CTRL_GET_NEGOTIATED_GROUP: c_int = 134;
+/// What OpenSSL adds to the code point of a group that has no number of its own.
+const UNNUMBERED_GROUP: i64 = 0x0100_0000;
+
+/// The group of a key exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// By OpenSSL's own number.
+    Nid(c_int),
+    /// By its code point in TLS.
+    Code(u16),
+}
+
+/// The group of the session's key exchange; `None` where there was none, or the library (before 3.0) does not
+/// tell.
+pub(crate) fn negotiated_group(ssl: &SslRef) -> Option<Group> {
+    // SAFETY: the pointer comes from a live reference. This control reads a number of the session and
+    // ignores both arguments; older libraries answer 0 to a number that they do not know.
+    let number = unsafe { SSL_ctrl(ssl.as_ptr(), SSL_CTRL_GET_NEGOTIATED_GROUP, 0, null_mut()) };
+    let number = i64::from(number);
+    if number >= UNNUMBERED_GROUP {
+        let code = u16::try_from(number - UNNUMBERED_GROUP).ok()?;
+        return Some(Group::Code(code));
+    }
+    let nid = c_int::try_from(number).ok()?;
+    (nid > 0).then_some(Group::Nid(nid))
+}
+
 /// Empties the thread's queue of errors. What is in it would be taken for the reason of whatever ends next,
 /// such as a read that only has to wait.
 pub(crate) fn forget_errors() {

@@ -1,6 +1,7 @@
 //! What the OpenSSL bindings leave out of a whole context: keys of session tickets, and judging a
 //! certificate chain at once instead of certificate by certificate.
 
+use super::ticket_key::{CipherKey, Found, TicketKey, TicketKeySource};
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
@@ -36,47 +37,6 @@ unsafe extern "C" {
         callback: Option<ChainCallback>,
         arg: *mut c_void,
     );
-}
-
-/// The key of session tickets: AES in CBC mode and HMAC with SHA-256, as RFC 5077 section 4 recommends.
-#[derive(Clone)]
-pub(crate) struct TicketKey {
-    pub(crate) name: [u8; 16],
-    pub(crate) cipher: CipherKey,
-    /// Only the first 16 or all bytes, as for the cipher.
-    pub(crate) mac: [u8; 32],
-}
-
-#[derive(Clone)]
-pub(crate) enum CipherKey {
-    Aes128([u8; 16]),
-    Aes256([u8; 32]),
-}
-
-impl TicketKey {
-    fn mac(&self) -> &[u8] {
-        match self.cipher {
-            CipherKey::Aes128(_) => self.mac.split_at(16).0,
-            CipherKey::Aes256(_) => &self.mac,
-        }
-    }
-}
-
-/// What a key that was found is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// The ticket stays good.
-    Current,
-    /// The ticket is accepted, and the client gets a new one.
-    Aged,
-}
-
-/// Where the keys of session tickets are.
-pub(crate) trait TicketKeySource: Send + Sync {
-    /// The key for new tickets; without one, no ticket is given out.
-    fn current(&self) -> Option<Arc<TicketKey>>;
-    /// The key with this name.
-    fn find(&self, name: &[u8; 16]) -> Option<(Arc<TicketKey>, Found)>;
 }
 
 /// Judges the chain of certificates that a peer has shown, in the library's stead: returns whether the

@@ -1,21 +1,35 @@
-//! The names that TLS needs, where no TLS library is compiled in. Nobody can make a value of these
-//! types; the contexts fail with a sentence that says what to do.
+//! The names that stand for OpenSSL's types where it is not compiled in. Its types have no values here; its
+//! backends fail with a sentence that says what to do.
 
+use super::backend::{ClientBackend, ServerBackend, ServerSettings, TlsAcceptor, TlsConnector};
 use super::library::CaType;
 use super::store::{CertificateInfo, CertificateSource, KeyKind};
-use super::{ClientHandshake, ClientSettings, HandshakeFailure, PlainHttp, TLS_CONF_ERR};
-use crate::protocols::{IO, Stream};
-use pingora_error::{BError, Error, ErrorType, Result};
+use super::{ALPN, CertificateStore, ClientCertificates, ClientSettings, TLS_CONF_ERR};
+use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
 use std::hash::Hasher;
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-const ABSENT: &str = "TLS is not compiled in; turn on the feature openssl";
+const ABSENT: &str = "TLS is not compiled in; turn on the feature openssl, or choose a backend";
 
 /// Without a library there are no certificates to tell apart.
 pub(crate) fn hash_ca<H: Hasher>(ca: Option<&CaType>, state: &mut H) {
     state.write_u8(ca.is_some().into());
+}
+
+/// There is no certificate to be written.
+pub(crate) fn to_der(cert: &Certificate) -> Option<Box<[u8]>> {
+    match *cert {}
+}
+
+/// Nothing can be parsed without a library.
+pub(crate) fn from_der(_der: &[u8]) -> Option<Certificate> {
+    None
+}
+
+/// There is no key to be written.
+pub(crate) fn key_to_der(key: &CertKey) -> Result<(Vec<Box<[u8]>>, Vec<u8>)> {
+    match *key {}
 }
 
 /// A certificate chain and its key. There is none without a library.
@@ -32,78 +46,63 @@ impl fmt::Display for CertKey {
 #[derive(Clone, Debug)]
 pub(crate) enum ClientSession {}
 
-/// Takes the place of what connects to upstreams.
+/// Takes the place of the library that connects to upstreams where no other backend was chosen.
 #[derive(Debug)]
-pub(crate) struct ClientContext;
+pub(crate) struct BuiltInClient;
 
-impl ClientContext {
-    /// # Errors
-    /// Always: there is no TLS library.
-    pub(crate) fn new(_settings: &ClientSettings) -> Result<Self> {
-        Error::e_explain(ErrorType::TLSHandshakeFailure, ABSENT)
+impl ClientBackend for BuiltInClient {
+    fn name(&self) -> &'static str {
+        "none"
     }
 
-    /// # Errors
-    /// Always: there is no TLS library.
-    pub(crate) async fn connect<S: IO + 'static>(
-        &self,
-        _stream: S,
-        _handshake: &ClientHandshake<'_>,
-    ) -> Result<Stream> {
+    fn build(&self, _settings: &ClientSettings) -> Result<Box<dyn TlsConnector>> {
         Error::e_explain(ErrorType::TLSHandshakeFailure, ABSENT)
     }
 }
 
-/// Takes the place of what accepts clients.
+/// Takes the place of the library that accepts clients where no other backend was chosen.
 #[derive(Debug)]
-pub(crate) struct ServerContext;
+pub(crate) struct BuiltInServer;
 
-impl ServerContext {
-    /// There is no certificate.
-    pub(crate) fn renew(&self) -> Result<Option<Box<dyn FnOnce() + Send>>> {
-        Ok(None)
-    }
-
+impl BuiltInServer {
     /// # Errors
     /// Always: there is no TLS library.
-    pub(crate) async fn accept<S: IO + 'static>(
-        &self,
-        _stream: S,
-    ) -> Result<(Stream, bool), FailedHandshake> {
-        Err(FailedHandshake {
-            failure: HandshakeFailure::Other,
-            error: Error::explain(TLS_CONF_ERR, ABSENT),
-            plain_http: None,
-        })
+    pub(crate) fn recommended() -> Result<Self> {
+        absent()
     }
 
-    /// # Errors
-    /// Always: there is no TLS library.
-    pub(crate) fn absent<T>() -> Result<T> {
-        Error::e_explain(TLS_CONF_ERR, ABSENT)
+    /// For settings that are another backend's.
+    pub(crate) fn unused() -> Result<Self> {
+        Ok(BuiltInServer)
+    }
+
+    pub(crate) fn set_store(&mut self) {}
+
+    pub(crate) fn set_alpn(&mut self, _alpn: ALPN) {}
+
+    pub(crate) fn install(&mut self, _store: &CertificateStore) -> Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn check_clients(_wanted: &ClientCertificates) -> Result<()> {
+        absent()
     }
 }
 
-/// A handshake that came to nothing.
-#[derive(Debug)]
-pub(crate) struct FailedHandshake {
-    pub(crate) failure: HandshakeFailure,
-    pub(crate) error: BError,
-    pub(crate) plain_http: Option<PlainClient>,
+impl ServerBackend for BuiltInServer {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
+    fn build(self: Box<Self>, _settings: ServerSettings) -> Result<Box<dyn TlsAcceptor>> {
+        absent()
+    }
 }
 
-/// A client that speaks plain HTTP. Without a library nobody finds out.
-#[derive(Debug)]
-pub(crate) enum PlainClient {}
-
-impl PlainClient {
-    pub(crate) fn request(&self) -> PlainHttp {
-        match *self {}
-    }
-
-    pub(crate) async fn turn_away(self, _answer: Vec<u8>) {
-        match self {}
-    }
+/// # Errors
+/// Always: there is no TLS library.
+fn absent<T>() -> Result<T> {
+    Error::e_explain(TLS_CONF_ERR, ABSENT)
 }
 
 /// A listener's certificate. There is none without a library.
@@ -120,7 +119,7 @@ impl LoadedCertificate {
         if let Some(ocsp) = &source.ocsp {
             ocsp.read()?;
         }
-        ServerContext::absent()
+        absent()
     }
 
     pub(crate) fn names(&self) -> &[String] {
@@ -143,35 +142,19 @@ impl LoadedCertificate {
         match *self {}
     }
 
-    pub(crate) fn info(&self, _source: String) -> CertificateInfo {
+    pub(crate) fn chain_der(&self) -> Vec<Box<[u8]>> {
         match *self {}
     }
-}
 
-/// Which session tickets a TLS listener gives out. None without a library.
-#[derive(Clone, Debug, Default)]
-pub struct SessionTickets;
-
-impl SessionTickets {
-    /// None.
-    pub fn rotating(_interval: Duration) -> Self {
-        SessionTickets
+    pub(crate) fn key_der(&self) -> Result<Vec<u8>> {
+        match *self {}
     }
 
-    /// # Errors
-    /// Always: TLS is not compiled in.
-    pub fn key_files<P: AsRef<Path>>(_paths: impl IntoIterator<Item = P>) -> Result<Self> {
-        ServerContext::absent()
+    pub(crate) fn ocsp_response(&self, _now: SystemTime) -> Option<&[u8]> {
+        match *self {}
     }
 
-    /// None.
-    pub fn off() -> Self {
-        SessionTickets
-    }
-
-    /// # Errors
-    /// None.
-    pub fn reload(&self) -> Result<()> {
-        Ok(())
+    pub(crate) fn info(&self, _source: String) -> CertificateInfo {
+        match *self {}
     }
 }

@@ -87,7 +87,6 @@ impl ALPN {
     }
 
     /// The list as it stands on the wire, each name with its length in front.
-    #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
     pub(crate) fn to_wire(&self) -> &[u8] {
         match self {
             ALPN::H1 => b"\x08http/1.1",
@@ -98,14 +97,12 @@ impl ALPN {
     }
 
     /// Whether this name is one of the list.
-    #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
     pub(crate) fn offers(&self, name: &[u8]) -> bool {
         names(self.to_wire()).any(|ours| ours == name)
     }
 
     /// Of the list that a client offers, in the form of the wire, the name that this list likes
     /// best. HTTP/1.1 takes HTTP/1.0 in, as the last choice: who speaks the one speaks the other.
-    #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
     pub(crate) fn select<'a>(&self, offered: &'a [u8]) -> Option<&'a [u8]> {
         let older = match self {
             ALPN::H1 | ALPN::H2H1 => Some(HTTP_1_0),
@@ -116,9 +113,26 @@ impl ALPN {
             .find_map(|ours| names(offered).find(|theirs| *theirs == ours))
     }
 
+    /// Of the names that a client offers, in its order, the one that this list likes best; `None` where there
+    /// is none in common, and the client is to be turned away (RFC 7301 section 3.2). HTTP/1.1 takes HTTP/1.0
+    /// in, as the last choice. For backends.
+    pub fn select_from<'a>(&self, offered: impl IntoIterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+        let offered: Vec<&[u8]> = offered.into_iter().collect();
+        let older = match self {
+            ALPN::H1 | ALPN::H2H1 => Some(HTTP_1_0),
+            ALPN::H2 | ALPN::Custom(_) => None,
+        };
+        let mut ours = names(self.to_wire()).chain(older);
+        ours.find_map(|ours| offered.iter().copied().find(|theirs| *theirs == ours))
+    }
+
+    /// The names to offer, the preferred one first. For backends.
+    pub fn protocols(&self) -> impl Iterator<Item = &[u8]> {
+        names(self.to_wire())
+    }
+
     /// The protocol that was agreed upon, by its name on the wire.
-    #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
-    pub(crate) fn from_selected(name: &[u8]) -> ALPN {
+    pub fn from_selected(name: &[u8]) -> ALPN {
         match name {
             b"h2" => ALPN::H2,
             b"http/1.1" | HTTP_1_0 => ALPN::H1,

@@ -1,5 +1,6 @@
 //! What a TLS handshake agreed upon.
 
+use super::facts::TlsFacts;
 use super::{ALPN, Certificate, ClientHello};
 use std::any::Any;
 use std::borrow::Cow;
@@ -44,7 +45,13 @@ impl SslDigest {
         }
     }
 
-    fn facts(&self) -> Option<&Facts> {
+    /// Adds what the methods of this type tell. For backends of TLS: see
+    /// [`backend`](super::backend).
+    pub fn set_facts(&mut self, facts: TlsFacts) {
+        *self.extension.facts_mut() = facts;
+    }
+
+    fn facts(&self) -> Option<&TlsFacts> {
         self.extension.facts.as_deref()
     }
 
@@ -63,10 +70,22 @@ impl SslDigest {
         self.facts().is_some_and(|facts| facts.resumed)
     }
 
-    /// The certificates that the other side showed, its own first. After a resumption, its own is all
-    /// there is.
+    /// The group of the key exchange, such as `X25519` or `X25519MLKEM768`; `None` where the backend
+    /// does not know it.
+    pub fn group(&self) -> Option<&str> {
+        self.facts()?.group.as_deref()
+    }
+
+    /// The certificates that the other side showed, its own first, each as DER. After a resumption, its own
+    /// is all there is. Whichever library made the session; the form is made when it is first asked for.
+    pub fn peer_chain_der(&self) -> &[Box<[u8]>] {
+        self.facts().map_or(&[], |facts| facts.peer_chain.der())
+    }
+
+    /// [`peer_chain_der`](Self::peer_chain_der) as values of the compiled-in library, as far as it can
+    /// parse them.
     pub fn peer_chain(&self) -> &[Certificate] {
-        self.facts().map_or(&[], |facts| &facts.peer_chain)
+        self.facts().map_or(&[], |facts| facts.peer_chain.parsed())
     }
 
     /// The subject of the other side's certificate as RFC 4514 writes it (`CN=a,O=b`), if the certificate
@@ -87,21 +106,9 @@ impl SslDigest {
 pub struct SslDigestExtension {
     value: Option<Arc<dyn Any + Send + Sync>>,
     /// What the methods of [`SslDigest`] tell: its fields are all public, and can't become more.
-    facts: Option<Box<Facts>>,
+    facts: Option<Box<TlsFacts>>,
 }
 
-/// What is known besides the public fields.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Facts {
-    pub(crate) server_name: Option<Box<str>>,
-    pub(crate) alpn: Option<ALPN>,
-    pub(crate) resumed: bool,
-    pub(crate) peer_chain: Vec<Certificate>,
-    pub(crate) verified_subject: Option<Box<str>>,
-    pub(crate) client_hello: Option<Box<ClientHello>>,
-}
-
-#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
 impl SslDigestExtension {
     /// The value, if there is one and it is a `T`.
     pub fn get<T>(&self) -> Option<&T>
@@ -111,11 +118,12 @@ impl SslDigestExtension {
         self.value.as_ref()?.downcast_ref()
     }
 
-    pub(crate) fn set(&mut self, value: Arc<dyn Any + Send + Sync>) {
+    /// Keeps this value in the place of an earlier one.
+    pub fn set(&mut self, value: Arc<dyn Any + Send + Sync>) {
         self.value = Some(value);
     }
 
-    pub(crate) fn facts_mut(&mut self) -> &mut Facts {
+    pub(crate) fn facts_mut(&mut self) -> &mut TlsFacts {
         self.facts.get_or_insert_default()
     }
 }

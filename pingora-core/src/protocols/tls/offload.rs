@@ -21,7 +21,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads in groups, each group with a queue of its own. They are started when they are first needed and
 /// end with this value.
-pub(crate) struct Offload {
+pub struct Offload {
     groups: usize,
     threads_per_group: usize,
     queues: OnceLock<Vec<Arc<Queue>>>,
@@ -32,7 +32,7 @@ pub(crate) struct Offload {
 
 impl Offload {
     /// `groups` groups of `threads_per_group` threads; at least one of each.
-    pub(crate) fn new(groups: usize, threads_per_group: usize) -> Self {
+    pub fn new(groups: usize, threads_per_group: usize) -> Self {
         Offload {
             groups: groups.max(1),
             threads_per_group: threads_per_group.max(1),
@@ -49,7 +49,7 @@ impl Offload {
     ///
     /// # Errors
     /// `InternalError` when no thread can be started, or when `poll` panicked.
-    pub(crate) async fn run<T, R, P>(&self, value: T, poll: P) -> Result<(T, R, Duration)>
+    pub async fn run<T, R, P>(&self, value: T, poll: P) -> Result<(T, R, Duration)>
     where
         T: Send + 'static,
         R: Send + 'static,

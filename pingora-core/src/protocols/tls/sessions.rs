@@ -4,12 +4,13 @@
 //! Which library made a session means nothing here. There is no clock either: whoever calls knows
 //! what time it is.
 
-use super::{ClientHandshake, hash_ca};
+use super::{ClientHandshake, ClientSession, hash_ca};
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Sessions kept for all upstreams together where nobody says. One takes some kilobytes, mostly the
@@ -25,7 +26,7 @@ pub(crate) const MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 /// same way, show the same certificate and offer the same; a session that was verified more laxly has
 /// another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct SessionKey {
+pub struct SessionKey {
     /// The peer's own idea of what tells it from others.
     peer: u64,
     /// What verification depends on, whatever the peer's idea is.
@@ -50,6 +51,15 @@ impl SessionKey {
             facts: facts.finish(),
         }
     }
+}
+
+/// A session as the cache of a connector keeps it.
+#[derive(Clone)]
+pub(crate) enum KeptSession {
+    /// The built-in library's, without a box of its own.
+    BuiltIn(ClientSession),
+    /// Another backend's.
+    Other(Arc<dyn Any + Send + Sync>),
 }
 
 /// How handshakes with upstreams went, since the connector was made.

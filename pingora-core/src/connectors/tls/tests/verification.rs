@@ -93,12 +93,12 @@ async fn the_connectors_authorities_take_the_place_of_the_systems() {
     let mut options = crate::connectors::ConnectorOptions::new(1);
     options.ca_file = Some(path.to_str().unwrap().to_string());
     let connector = TransportConnector::new(Some(options));
+    let context = crate::protocols::tls::client::ClientContext::new(&connector.tls.settings);
+    assert_eq!(context.unwrap().trusted(), 1);
     std::fs::remove_file(&path).unwrap();
     let addr = origin(&ca.issue(&["one.example"], &[]), |_| {}).await;
     let peer = HttpPeer::new(addr, true, "one.example".to_string());
     connected(&connector, &peer).await.unwrap();
-    let context = connector.tls.context().await.unwrap();
-    assert_eq!(context.trusted(), 1);
 }
 
 #[tokio::test]
@@ -272,7 +272,7 @@ async fn unusable_files_fail_every_connection_and_are_named() {
         ca_file: Some(odd),
         ..Default::default()
     };
-    let context = crate::protocols::tls::ClientContext::new(&settings).unwrap();
+    let context = crate::protocols::tls::client::ClientContext::new(&settings).unwrap();
     assert_eq!(context.trusted(), 1);
     std::fs::remove_dir_all(&dir).unwrap();
 }

@@ -1,6 +1,7 @@
 //! Certificates: what is asked of them, and a chain with its key.
 
 use super::CaType;
+use crate::sys::tls as sys;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
@@ -44,6 +45,28 @@ pub fn get_serial(cert: &X509) -> Result<String> {
         "reading the serial number of a certificate",
     )?;
     Ok(text.to_string())
+}
+
+/// The certificate as DER.
+pub(crate) fn to_der(cert: &X509) -> Option<Box<[u8]>> {
+    cert.to_der().ok().map(Vec::into_boxed_slice)
+}
+
+/// A chain, the leaf first, and its key (PKCS #8), as DER.
+pub(crate) fn key_to_der(key: &CertKey) -> Result<(Vec<Box<[u8]>>, Vec<u8>)> {
+    let chain = std::iter::once(&key.leaf).chain(&key.intermediates);
+    let chain = chain.filter_map(to_der).collect();
+    let key = key.key.private_key_to_pkcs8();
+    let key = key.or_err(ErrorType::InternalError, "writing a key as PKCS #8")?;
+    Ok((chain, key))
+}
+
+/// The certificate that this is, as DER; `None` where it is none.
+pub(crate) fn from_der(der: &[u8]) -> Option<X509> {
+    let parsed = X509::from_der(der).ok();
+    // Some functions of the library take what is left in the queue for their own error.
+    sys::forget_errors();
+    parsed
 }
 
 /// Tells sets of trusted certificates apart. SHA-1, because the library keeps that one computed;

@@ -6,7 +6,9 @@ pub(crate) use super::resumption::ClientSession;
 use super::resumption::{keep_sessions, offer_session};
 use super::stream::SslStream;
 use super::{TlsRef, hints};
-use crate::protocols::tls::sessions::{SessionCache, SessionKey};
+use crate::protocols::l4::stream::Stream as L4Stream;
+use crate::protocols::tls::backend::{ClientBackend, TlsConnector};
+use crate::protocols::tls::sessions::{KeptSession, SessionCache, SessionKey};
 use crate::protocols::tls::store::Material;
 use crate::protocols::tls::{
     CaType, CertificateSource, ClientHandshake, ClientSettings, HandshakeCompleteHook,
@@ -14,6 +16,7 @@ use crate::protocols::tls::{
 };
 use crate::protocols::{IO, Stream};
 use crate::sys::tls as sys;
+use futures::future::BoxFuture;
 use openssl::error::ErrorStack;
 use openssl::rand::rand_bytes;
 use openssl::ssl::{
@@ -23,18 +26,16 @@ use openssl::x509::X509VerifyResult;
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags, X509VerifyParamRef};
 use pingora_error::{BError, Error, ErrorType, OrErr, Result};
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 /// What all TLS connections of one connector share: trust, versions, ciphers, sessions to resume.
 #[derive(Debug)]
 pub(crate) struct ClientContext {
     connector: SslConnector,
-    sessions: Arc<SessionCache<ClientSession>>,
+    sessions: Arc<SessionCache<KeptSession>>,
 }
 
 impl ClientContext {
@@ -54,8 +55,8 @@ impl ClientContext {
         if let Some((cert, key)) = &settings.cert_key_file {
             show_files(&mut builder, cert, key)?;
         }
-        if let Some(path) = &settings.keylog_file {
-            log_secrets(&mut builder, path)?;
+        if let Some(log) = settings.key_log()? {
+            builder.set_keylog_callback(move |_, line| log.write(line));
         }
         keep_sessions(&mut builder, settings.sessions.clone())?;
         Ok(ClientContext {
@@ -74,16 +75,7 @@ impl ClientContext {
             .len()
     }
 
-    /// The client's side of the handshake over `stream`. There is no deadline: the caller has one.
-    ///
-    /// # Errors
-    /// `InvalidCert` where the upstream's certificate does not verify, `TLSHandshakeFailure` for
-    /// the rest of what may go wrong with the peer, `InternalError` for unusable settings.
-    pub(crate) async fn connect<S: IO + 'static>(
-        &self,
-        stream: S,
-        wanted: &ClientHandshake<'_>,
-    ) -> Result<Stream> {
+    async fn handshake(&self, stream: L4Stream, wanted: &ClientHandshake<'_>) -> Result<Stream> {
         let mut conn = self
             .connector
             .configure()
@@ -102,6 +94,30 @@ impl ClientContext {
         let mut stream = made?;
         complete(&mut stream, wanted.complete_hook);
         Ok(Box::new(stream))
+    }
+}
+
+impl TlsConnector for ClientContext {
+    fn connect<'a>(
+        &'a self,
+        stream: L4Stream,
+        wanted: &'a ClientHandshake<'a>,
+    ) -> BoxFuture<'a, Result<Stream>> {
+        Box::pin(self.handshake(stream, wanted))
+    }
+}
+
+/// OpenSSL as the backend of connectors that were given no other.
+#[derive(Debug)]
+pub(crate) struct BuiltInClient;
+
+impl ClientBackend for BuiltInClient {
+    fn name(&self) -> &'static str {
+        "openssl"
+    }
+
+    fn build(&self, settings: &ClientSettings) -> Result<Box<dyn TlsConnector>> {
+        Ok(Box::new(ClientContext::new(settings)?))
     }
 }
 
@@ -124,27 +140,6 @@ fn show_files(builder: &mut SslConnectorBuilder, cert: &Path, key: &Path) -> Res
     let loaded = loaded.or_err_with(ErrorType::FileReadError, unusable)?;
     let installed = loaded.install(builder);
     installed.or_err_with(ErrorType::FileReadError, unusable)
-}
-
-/// Appends each session's secrets to a file, in the format that Wireshark reads.
-fn log_secrets(builder: &mut SslConnectorBuilder, path: &Path) -> Result<()> {
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        // Of a new file: whoever reads it reads the traffic.
-        .mode(0o600)
-        .open(path)
-        .or_err_with(ErrorType::FileOpenError, || {
-            format!("opening the TLS key log {}", path.display())
-        })?;
-    let file = Mutex::new(file);
-    builder.set_keylog_callback(move |_, line| {
-        let mut file = file
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let _ = file.write_all(format!("{line}\n").as_bytes());
-    });
-    Ok(())
 }
 
 /// What the peer's options say besides verification.

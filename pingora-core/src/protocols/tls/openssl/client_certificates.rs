@@ -4,8 +4,8 @@ use super::authorities::Authorities;
 use super::loaded::is_over;
 use super::session_scope::SessionScope;
 use crate::protocols::tls::TLS_CONF_ERR;
-use crate::protocols::tls::client_certificates::{ClientCertificates, ClientVerifier};
 use crate::protocols::tls::store::Material;
+use crate::protocols::tls::verify::{self, ClientCertificates, ClientVerifier};
 use crate::sys::tls as sys;
 use crate::sys::tls_context::{ChainVerifier, set_chain_verifier};
 use arc_swap::ArcSwapOption;
@@ -16,7 +16,6 @@ use openssl::stack::Stack;
 use openssl::x509::store::X509Store;
 use openssl::x509::{X509, X509Name, X509NameRef, X509StoreContextRef, X509VerifyResult};
 use pingora_error::{BError, Error, ErrorType, OrErr, Result};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -70,8 +69,8 @@ fn scope(
 ) -> Result<SessionScope, ErrorStack> {
     let mut hash = Sha256::new();
     hash.update(b"clients");
-    hash.update(&[u8::from(wanted.required)]);
-    hash.update(format!("{:?}", wanted.depth).as_bytes());
+    hash.update(&[u8::from(wanted.is_required())]);
+    hash.update(format!("{:?}", wanted.depth()).as_bytes());
     authorities.identify(&mut hash)?;
     if let Some((name, _)) = &wanted.verifier {
         hash.update(name.as_bytes());
@@ -192,11 +191,7 @@ fn judge(verifier: Arc<dyn ClientVerifier>) -> ChainVerifier {
                 .collect(),
             None => vec![],
         };
-        let asked = catch_unwind(AssertUnwindSafe(|| verifier.verify(&chain, verdict)));
-        let accepted = asked.unwrap_or_else(|_| {
-            log::error!("the verifier of client certificates panicked; a client was turned away");
-            false
-        });
+        let accepted = verify::ask(|| verifier.verify(&chain, verdict));
         // The library goes on in the middle of a call: what the search has left behind is not its errors.
         sys::forget_errors();
         match accepted {

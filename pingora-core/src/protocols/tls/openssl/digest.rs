@@ -1,11 +1,13 @@
 //! What the library knows after a handshake.
 
 use super::certificate::{get_organization, get_serial};
-use crate::protocols::tls::digest::Facts;
-use crate::protocols::tls::{ALPN, SslDigest};
+use crate::protocols::tls::{ALPN, SslDigest, TlsFacts};
+use crate::sys::tls as sys;
 use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
 use openssl::ssl::{NameType, SslRef, SslVerifyMode};
 use openssl::x509::{X509, X509NameRef, X509VerifyResult};
+use std::borrow::Cow;
 
 impl SslDigest {
     /// What the handshake of this session agreed upon.
@@ -33,10 +35,11 @@ impl SslDigest {
     }
 }
 
-fn gather(facts: &mut Facts, ssl: &SslRef, peer: Option<X509>) {
+fn gather(facts: &mut TlsFacts, ssl: &SslRef, peer: Option<X509>) {
     facts.server_name = ssl.servername(NameType::HOST_NAME).map(Into::into);
     facts.alpn = ssl.selected_alpn_protocol().map(ALPN::from_selected);
     facts.resumed = ssl.session_reused();
+    facts.group = group(ssl);
     let Some(peer) = peer else {
         return;
     };
@@ -47,9 +50,43 @@ fn gather(facts: &mut Facts, ssl: &SslRef, peer: Option<X509>) {
     // A server's list begins with the client's own certificate in some versions of the library.
     let shown = ssl.peer_cert_chain().into_iter().flatten();
     let shown = shown.map(|certificate| certificate.to_owned());
-    let others: Vec<X509> = shown.filter(|other| *other != peer).collect();
-    facts.peer_chain.push(peer);
-    facts.peer_chain.extend(others);
+    let mut chain = vec![peer];
+    for other in shown {
+        if chain.first() != Some(&other) {
+            chain.push(other);
+        }
+    }
+    facts.set_peer_chain(chain);
+}
+
+/// Groups that OpenSSL gives no number of its own, by their code points (RFC 8446 section 4.2.7 and the
+/// registry of IANA).
+const GROUPS_BY_CODE: [(u16, &str); 6] = [
+    (0x001d, "X25519"),
+    (0x001e, "X448"),
+    (0x0100, "ffdhe2048"),
+    (0x11eb, "SecP256r1MLKEM768"),
+    (0x11ec, "X25519MLKEM768"),
+    (0x11ed, "SecP384r1MLKEM1024"),
+];
+
+fn group(ssl: &SslRef) -> Option<Cow<'static, str>> {
+    match sys::negotiated_group(ssl)? {
+        sys::Group::Code(code) => {
+            let known = GROUPS_BY_CODE.iter().find(|(known, _)| *known == code);
+            Some(known.map_or_else(
+                || format!("{code:#06x}").into(),
+                |(_, name)| Cow::Borrowed(*name),
+            ))
+        }
+        sys::Group::Nid(nid) => {
+            let nid = Nid::from_raw(nid);
+            if nid == Nid::X9_62_PRIME256V1 {
+                return Some("P-256".into());
+            }
+            nid.short_name().ok().map(Cow::Borrowed)
+        }
+    }
 }
 
 /// A name as RFC 4514 writes it: the last part first, with what means something else escaped.

@@ -1,6 +1,6 @@
 //! A listener's certificate, read and checked, ready to be shown.
 
-use super::certificate::{get_common_name, get_serial};
+use super::certificate::{get_common_name, get_serial, to_der};
 use super::staple::Staple;
 use crate::protocols::tls::TLS_CONF_ERR;
 use crate::protocols::tls::store::{
@@ -111,6 +111,23 @@ impl LoadedCertificate {
             is_default: false,
             has_ocsp_response: self.staple.is_some(),
         }
+    }
+
+    /// The chain, the leaf first, as DER.
+    pub(crate) fn chain_der(&self) -> Vec<Box<[u8]>> {
+        let chain = std::iter::once(&self.leaf).chain(&self.intermediates);
+        chain.filter_map(to_der).collect()
+    }
+
+    /// The key (PKCS #8), as DER.
+    pub(crate) fn key_der(&self) -> Result<Vec<u8>> {
+        let key = self.key.private_key_to_pkcs8();
+        key.or_err(TLS_CONF_ERR, "writing a key as PKCS #8")
+    }
+
+    /// The OCSP response to staple, if there is one that is up to date.
+    pub(crate) fn ocsp_response(&self, now: SystemTime) -> Option<&[u8]> {
+        self.staple.as_ref()?.response(now)
     }
 
     /// What may be stapled to it.

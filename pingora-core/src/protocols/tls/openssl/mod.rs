@@ -15,7 +15,6 @@ mod staple;
 pub mod stream;
 #[cfg(test)]
 pub(crate) mod test_certificates;
-pub(crate) mod tickets;
 mod transport;
 
 pub use super::library::{CaType, Certificate, TlsRef};

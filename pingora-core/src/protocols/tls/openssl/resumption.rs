@@ -1,7 +1,7 @@
 //! Resuming sessions with upstreams: what the library gives to the cache, and gets from it.
 
 use super::TlsRef;
-use crate::protocols::tls::sessions::{MAX_AGE, SessionCache, SessionKey};
+use crate::protocols::tls::sessions::{KeptSession, MAX_AGE, SessionCache, SessionKey};
 use crate::sys::tls as sys;
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
@@ -49,14 +49,17 @@ fn origin_index() -> Result<Index<Ssl, Origin>, ErrorStack> {
 /// Whether one was offered.
 pub(super) fn offer_session(
     conn: &mut ConnectConfiguration,
-    sessions: &SessionCache<ClientSession>,
+    sessions: &SessionCache<KeptSession>,
     key: SessionKey,
 ) -> bool {
     let (true, Ok(index)) = (sessions.is_on(), origin_index()) else {
         return false;
     };
     let now = Instant::now();
-    let offered = sessions.take(&key, now);
+    let offered = match sessions.take(&key, now) {
+        Some(KeptSession::BuiltIn(offered)) => Some(offered),
+        _ => None,
+    };
     let origin = Origin {
         key,
         now,
@@ -70,7 +73,7 @@ pub(super) fn offer_session(
 /// arrives after the handshake, in front of the data.
 pub(super) fn keep_sessions(
     builder: &mut SslConnectorBuilder,
-    sessions: Arc<SessionCache<ClientSession>>,
+    sessions: Arc<SessionCache<KeptSession>>,
 ) -> Result<()> {
     let index = origin_index().or_err(
         ErrorType::InternalError,
@@ -94,6 +97,7 @@ pub(super) fn keep_sessions(
         let single_use = session.protocol_version() == SslVersion::TLS1_3;
         if let Some(session) = sys::Session::of(ssl) {
             let session = ClientSession { session, verified };
+            let session = KeptSession::BuiltIn(session);
             sessions.put(origin.key, session, single_use, until);
         }
     });

@@ -4,13 +4,13 @@ use super::client_certificates::ClientDemands;
 use super::faults;
 use super::loaded::LoadedCertificate;
 use super::stream::SslStream;
-use super::tickets::SessionTickets;
+use crate::protocols::IO;
 use crate::protocols::l4::stream::Stream as L4Stream;
+use crate::protocols::tls::backend::{Accepted, FailedHandshake, PlainClient, TlsAcceptor};
 use crate::protocols::tls::offload::Offload;
 use crate::protocols::tls::plain_http::turn_away;
-use crate::protocols::tls::store::{CertificateStore, ClientAbilities};
-use crate::protocols::tls::{HandshakeFailure, PlainHttp, TlsAccept, TlsAcceptCallbacks};
-use crate::protocols::{IO, Stream};
+use crate::protocols::tls::store::{CertificateStore, ClientAbilities, Renewal};
+use crate::protocols::tls::{HandshakeFailure, SessionTickets, TlsAccept, TlsAcceptCallbacks};
 use crate::sys::tls as sys;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -37,92 +37,24 @@ pub(crate) struct ServerContext {
     pub(crate) offload: Option<Offload>,
 }
 
-/// A handshake that came to nothing.
-#[derive(Debug)]
-pub(crate) struct FailedHandshake {
-    pub(crate) failure: HandshakeFailure,
-    pub(crate) error: BError,
-    pub(crate) plain_http: Option<PlainClient>,
-}
-
-/// A client that speaks plain HTTP. It can be answered in the clear.
-pub(crate) struct PlainClient {
-    request: PlainHttp,
-    turn_away: Box<dyn FnOnce(Vec<u8>) -> BoxFuture<'static, ()> + Send>,
-}
-
-impl PlainClient {
-    /// `None` where the client of this handshake, which failed, spoke something else.
-    fn of<S: IO + 'static>(mut stream: SslStream<S>) -> Option<Self> {
-        let request = stream.plain_http()?;
-        Some(PlainClient {
-            request,
-            turn_away: Box::new(move |answer| {
-                let turning_away = async move { turn_away(stream.get_mut(), &answer).await };
-                Box::pin(turning_away)
-            }),
-        })
-    }
-
-    /// What it asked for.
-    pub(crate) fn request(&self) -> PlainHttp {
-        self.request
-    }
-
-    /// Sends this answer, and closes the connection. Takes some seconds at most; dropping the future closes
-    /// it at once.
-    pub(crate) async fn turn_away(self, answer: Vec<u8>) {
-        (self.turn_away)(answer).await;
-    }
-}
-
-impl fmt::Debug for PlainClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PlainClient({:?})", self.request)
-    }
-}
-
-impl From<BError> for FailedHandshake {
-    /// Nobody's fault but ours.
-    fn from(error: BError) -> Self {
-        FailedHandshake {
-            failure: HandshakeFailure::Other,
-            error,
-            plain_http: None,
-        }
-    }
+/// `None` where the client of this handshake, which failed, spoke something else than plain HTTP.
+fn plain_client(mut stream: SslStream<L4Stream>) -> Option<PlainClient> {
+    let request = stream.plain_http()?;
+    Some(PlainClient::new(request, move |answer| {
+        Box::pin(async move { turn_away(stream.get_mut(), &answer).await })
+    }))
 }
 
 impl From<ssl::Error> for FailedHandshake {
     fn from(e: ssl::Error) -> Self {
         let failure = faults::failure(&e);
         let error = Error::because(ErrorType::TLSHandshakeFailure, failure.to_string(), e);
-        FailedHandshake {
-            failure,
-            error,
-            plain_http: None,
-        }
+        FailedHandshake::new(failure, error)
     }
 }
 
 impl ServerContext {
-    /// The server's side of the handshake over `stream`, and whether it resumed a session. There is no
-    /// deadline: the caller has one.
-    ///
-    /// # Errors
-    /// `TLSHandshakeFailure`, and what kind of failure it is.
-    pub(crate) async fn accept<S: IO + 'static>(
-        &self,
-        mut stream: S,
-    ) -> Result<(Stream, bool), FailedHandshake> {
-        if self.offload.is_some()
-            && let Some(socket) = stream.as_any_mut().downcast_mut::<L4Stream>()
-        {
-            // It is read from by threads that have no reactor.
-            socket
-                .register()
-                .or_err(ErrorType::InternalError, "registering a connection")?;
-        }
+    async fn shake_hands(&self, stream: L4Stream) -> Result<Accepted, FailedHandshake> {
         let mut stream = prepare_tls_stream(&self.acceptor, stream)?;
         if self.keep_client_hello {
             stream.keep_client_hello();
@@ -147,14 +79,14 @@ impl ServerContext {
         }
         self.complete(&mut stream).await?;
         let resumed = stream.ssl().session_reused();
-        Ok((Box::new(stream), resumed))
+        Ok(Accepted::new(stream, resumed))
     }
 
     /// Goes on with the handshake until it is over, fails, or waits for a certificate.
-    async fn step<S: IO + 'static>(
+    async fn step(
         &self,
-        mut stream: SslStream<S>,
-    ) -> Result<(SslStream<S>, Result<(), ssl::Error>)> {
+        mut stream: SslStream<L4Stream>,
+    ) -> Result<(SslStream<L4Stream>, Result<(), ssl::Error>)> {
         match &self.offload {
             None => {
                 let outcome = stream.accept().await;
@@ -211,7 +143,7 @@ impl ServerContext {
     }
 
     #[cold]
-    fn failed<S: IO + 'static>(&self, stream: SslStream<S>, e: ssl::Error) -> FailedHandshake {
+    fn failed(&self, stream: SslStream<L4Stream>, e: ssl::Error) -> FailedHandshake {
         let mut failed = FailedHandshake::from(e);
         // Without a certificate, the library finds that nothing fits.
         if failed.failure == HandshakeFailure::NothingInCommon
@@ -223,21 +155,18 @@ impl ServerContext {
             let context = format!("{} (name: {name:?})", failed.failure);
             failed.error = failed.error.more_context(context);
         }
-        failed.plain_http = PlainClient::of(stream);
+        failed.plain_http = plain_client(stream);
         failed
     }
 
     /// What is left to do after the handshake.
-    async fn complete<S: IO>(&self, stream: &mut SslStream<S>) -> Result<(), FailedHandshake> {
+    async fn complete(&self, stream: &mut SslStream<L4Stream>) -> Result<(), FailedHandshake> {
         if let Some(clients) = &self.clients
             && stream.ssl().session_reused()
         {
             let checked = clients.check_resumed(stream.ssl());
-            checked.map_err(|error| FailedHandshake {
-                failure: HandshakeFailure::ClientCertificate,
-                error,
-                plain_http: None,
-            })?;
+            let failure = HandshakeFailure::ClientCertificate;
+            checked.map_err(|error| FailedHandshake::new(failure, error))?;
         }
         if let Some(callbacks) = &self.callbacks
             && let Some(value) = callbacks.handshake_complete_callback(stream.ssl()).await
@@ -246,13 +175,15 @@ impl ServerContext {
         }
         Ok(())
     }
+}
 
-    /// Reads all files anew: certificates, keys of tickets, authorities; what is returned puts them into
-    /// force. `None` where there are no files. Blocks.
-    ///
-    /// # Errors
-    /// Naming the file that can't be used.
-    pub(crate) fn renew(&self) -> Result<Option<Box<dyn FnOnce() + Send>>> {
+impl TlsAcceptor for ServerContext {
+    fn accept(&self, stream: L4Stream) -> BoxFuture<'_, Result<Accepted, FailedHandshake>> {
+        Box::pin(self.shake_hands(stream))
+    }
+
+    /// Certificates, keys of tickets, authorities.
+    fn renew(&self) -> Result<Option<Renewal>> {
         let store = self.store.as_ref().map(CertificateStore::prepare_reload);
         let tickets = self.tickets.as_ref().map(SessionTickets::prepare_reload);
         let clients = self.clients.as_ref().map(ClientDemands::prepare_reload);

@@ -535,6 +535,10 @@ impl<T: UniqueID> UniqueID for SslStream<T> {
 }
 
 impl<T> Ssl for SslStream<T> {
+    fn is_encrypted(&self) -> bool {
+        true
+    }
+
     fn get_ssl(&self) -> Option<&TlsRef> {
         Some(self.ssl())
     }

@@ -1,5 +1,6 @@
 //! Which of several certificates for one name a client can use. No I/O.
 
+use crate::protocols::tls::ClientHello;
 use std::fmt;
 
 /// The kind of key that a certificate is for.
@@ -47,6 +48,29 @@ pub(crate) struct ClientAbilities {
 }
 
 impl ClientAbilities {
+    /// What a client's first message says; without one, a client of TLS 1.3 that can use anything.
+    pub(crate) fn of(hello: Option<&ClientHello>) -> Self {
+        let Some(hello) = hello else {
+            return ClientAbilities {
+                signature_algorithms: vec![],
+                tls13: true,
+                ecdsa_ciphers: true,
+            };
+        };
+        // The suites of TLS 1.2 for ECDSA with GCM, CCM, ChaCha20 and CBC.
+        let for_ecdsa = |suite: &u16| {
+            matches!(
+                suite,
+                0xc009 | 0xc00a | 0xc023 | 0xc024 | 0xc02b | 0xc02c | 0xc0ac..=0xc0af | 0xcca9
+            )
+        };
+        ClientAbilities {
+            signature_algorithms: hello.signature_algorithms().to_vec(),
+            tls13: hello.highest_version() >= 0x0304,
+            ecdsa_ciphers: hello.cipher_suites().iter().any(for_ecdsa),
+        }
+    }
+
     fn can_use(&self, kind: KeyKind) -> bool {
         let schemes: &[u16] = match kind {
             KeyKind::EcdsaP256 => &[0x0403],

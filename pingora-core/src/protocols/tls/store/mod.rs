@@ -1,17 +1,19 @@
 //! Certificates by name, replaced as a whole while handshakes go on.
 
+mod chosen;
 mod info;
 mod kind;
 mod names;
 mod source;
 
+pub use chosen::ChosenCertificate;
 pub use info::CertificateInfo;
 pub(crate) use kind::ClientAbilities;
 pub use kind::KeyKind;
 pub use source::CertificateSource;
 pub(crate) use source::Material;
 
-use super::{LoadedCertificate, TLS_CONF_ERR};
+use super::{ClientHello, LoadedCertificate, TLS_CONF_ERR};
 use arc_swap::ArcSwap;
 use names::{NameTable, normal};
 use pingora_error::{Error, Result};
@@ -88,7 +90,7 @@ struct Set {
 }
 
 /// What a reload has read and not yet put into force.
-pub(crate) type Renewal = Box<dyn FnOnce() + Send>;
+pub type Renewal = Box<dyn FnOnce() + Send>;
 
 impl CertificateStore {
     /// An empty store. A listener without any certificate refuses every handshake.
@@ -218,6 +220,17 @@ impl CertificateStore {
             _ => kind::choose(candidates.clone().map(|c| c.kind()), &client()),
         };
         candidates.into_iter().nth(index).cloned()
+    }
+
+    /// The certificate for a client that asks for `name` and has said `hello`, as far as that is known. For
+    /// backends, in each handshake. `None` where the client is to be turned away.
+    pub fn choose(
+        &self,
+        name: Option<&str>,
+        hello: Option<&ClientHello>,
+    ) -> Option<ChosenCertificate> {
+        let client = || ClientAbilities::of(hello);
+        self.pick(name, client).map(ChosenCertificate)
     }
 
     /// The certificate that all clients get, where there is just one.

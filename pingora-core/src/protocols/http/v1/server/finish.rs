@@ -204,7 +204,7 @@ impl HttpSession {
             // section 9.8).
             return;
         }
-        if self.inner.must_linger() || self.stream().get_ssl().is_some() {
+        if self.inner.must_linger() || self.stream().is_encrypted() {
             Box::pin(self.inner.close()).await;
         } else if !self.inner.out.is_empty() {
             // Nothing is on its way to us: closing the socket is as good, and one call cheaper.

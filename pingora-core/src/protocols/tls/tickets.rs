@@ -1,12 +1,13 @@
 //! Session tickets (RFC 5077, RFC 8446 section 4.6.1) and the keys that they are written with.
 
 use crate::protocols::tls::TLS_CONF_ERR;
-use crate::sys::tls_context::{CipherKey, Found, TicketKey, TicketKeySource};
+use crate::sys::random;
+use crate::sys::ticket_key::CipherKey;
+pub use crate::sys::ticket_key::{Found, TicketKey, TicketKeySource};
 use arc_swap::ArcSwap;
-use openssl::error::ErrorStack;
-use openssl::rand::rand_bytes;
 use pingora_error::{Error, OrErr, Result};
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -82,8 +83,8 @@ impl SessionTickets {
         Ok(())
     }
 
-    /// Where the keys are; `None` where there are no tickets.
-    pub(crate) fn source(&self) -> Option<Arc<dyn TicketKeySource>> {
+    /// Where the keys are, for backends; `None` where there are no tickets.
+    pub fn source(&self) -> Option<Arc<dyn TicketKeySource>> {
         match &self.0 {
             Kind::Off => None,
             Kind::Own(keys) => Some(keys.clone()),
@@ -196,11 +197,11 @@ impl TicketKeySource for OwnKeys {
     }
 }
 
-fn random_key() -> Result<Arc<TicketKey>, ErrorStack> {
+fn random_key() -> io::Result<Arc<TicketKey>> {
     let (mut name, mut cipher, mut mac) = ([0; 16], [0; 32], [0; 32]);
-    rand_bytes(&mut name)?;
-    rand_bytes(&mut cipher)?;
-    rand_bytes(&mut mac)?;
+    random::fill(&mut name)?;
+    random::fill(&mut cipher)?;
+    random::fill(&mut mac)?;
     Ok(Arc::new(TicketKey {
         name,
         cipher: CipherKey::Aes256(cipher),

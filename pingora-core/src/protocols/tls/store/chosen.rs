@@ -1,0 +1,43 @@
+//! A certificate as a backend is given it that parses it itself.
+
+use super::LoadedCertificate;
+use pingora_error::Result;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The certificate that a [`CertificateStore`](super::CertificateStore) has for a client. Cheap to clone; its
+/// [`fingerprint`](Self::fingerprint) is a key for what a backend has made of it before.
+#[derive(Clone)]
+pub struct ChosenCertificate(pub(super) Arc<LoadedCertificate>);
+
+impl ChosenCertificate {
+    /// SHA-256 of the certificate.
+    pub fn fingerprint(&self) -> &[u8; 32] {
+        self.0.fingerprint()
+    }
+
+    /// The chain, the leaf first, each certificate as DER.
+    pub fn chain_der(&self) -> Vec<Box<[u8]>> {
+        self.0.chain_der()
+    }
+
+    /// The key as DER (PKCS #8). A secret: not for logs.
+    ///
+    /// # Errors
+    /// [`TLS_CONF_ERR`](crate::listeners::tls::TLS_CONF_ERR) where the library can't write it.
+    pub fn key_der(&self) -> Result<Vec<u8>> {
+        self.0.key_der()
+    }
+
+    /// The OCSP response to staple, as DER, if there is one that is up to date.
+    pub fn ocsp_response(&self) -> Option<&[u8]> {
+        self.0.ocsp_response(SystemTime::now())
+    }
+}
+
+impl fmt::Debug for ChosenCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
