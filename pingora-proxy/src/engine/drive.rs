@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 /// An exchange in progress: its state, and the wait for the next event.
 #[derive(Debug)]
 pub struct Flow {
-    /// What is open.
+    /// The directions that are open.
     pub exchange: Exchange,
     /// Waits for the next event.
     pub turn: Turn,

@@ -52,8 +52,8 @@ pub enum OnFailure {
 ///   finished:  the response ended, and in a tunnel the request as well
 /// ```
 ///
-/// What comes in: `request_wanted`, `request_ended`, `head_passed_on`, `response_ended`,
-/// `became_tunnel`, `upstream_unwritable`, `client_left`. What is asked: `wants_body`,
+/// Inputs: `request_wanted`, `request_ended`, `head_passed_on`, `response_ended`,
+/// `became_tunnel`, `upstream_unwritable`, `client_left`. Queries: `wants_body`,
 /// `wants_response`, `watches_client`, `serves_client`, `finished`.
 #[derive(Debug, Clone, Copy)]
 pub struct Exchange {
