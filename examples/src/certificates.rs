@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Certificates for experiments: the authority is not trusted by default and is made anew each time.
+/// Certificates for experiments: the authority is not trusted by default, and is regenerated each time.
 pub struct Authority {
     directory: PathBuf,
     certificate: X509,

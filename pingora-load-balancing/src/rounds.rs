@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// How long after a failed first discovery to try again, unless a frequency is set; and for how long a
-/// discovery whose wait for changes panicked is not asked to wait again.
+/// The pause before a failed first discovery is retried, unless a frequency is set; and the pause before
+/// a discovery whose wait for changes panicked is asked to wait again.
 const RETRY_DISCOVERY: Duration = Duration::from_secs(1);
 /// The least time between the beginnings of two updates, however often discovery reports changes.
 const SHORTEST_UPDATE: Duration = Duration::from_millis(100);

@@ -254,7 +254,7 @@ where
                     // The next try, and all requests after it, use the version that the upstream wants.
                     self.connector.prefer_h1(&*peer);
                 }
-                // A connection that is meanwhile shared with others counts as one that was kept.
+                // A connection that has come to be shared with others counts as one that was kept.
                 let reused = reused || upstream.is_shared();
                 Err(self
                     .inner

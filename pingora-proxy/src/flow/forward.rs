@@ -232,7 +232,7 @@ where
                 .downstream_session
                 .queue(HttpTask::Header(header, false));
         }
-        // The header phases may have changed the answer.
+        // The header phases may have changed the answer of `body_filters`.
         self.asks_filters = self.proxy.inner.body_filters(self.session, self.ctx);
         if upgraded {
             self.queue_head(header, false)?;

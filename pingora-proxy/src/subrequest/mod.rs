@@ -8,7 +8,7 @@
 //! Three ways to use one:
 //! - in the [background](crate::SubrequestSpawner::spawn_background_subrequest), its response dropped;
 //! - by hand: [`create_subrequest`](crate::SubrequestSpawner::create_subrequest), then
-//!   [`run`](crate::PreparedSubrequest::run) it beside reading the handle's channels;
+//!   [`run`](crate::PreparedSubrequest::run) it while reading the handle's channels;
 //! - through a [pipe](pipe::pipe_subrequest), whose response becomes the parent's.
 
 //!
