@@ -154,7 +154,7 @@ where
     async fn phases(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
         self.inner.early_request_filter(session, ctx).await?;
         if !session.is_body_empty() {
-            // The upstream gets the part of the body that a phase reads from this copy.
+            // If a phase reads part of the body, the upstream gets that part from this copy.
             session.enable_retry_buffering();
         }
         if !session.downstream_modules_ctx.is_empty() {

@@ -41,7 +41,7 @@ pub struct Session {
     pub(crate) noted: Noted,
     pub(crate) upstream: UpstreamFigures,
     pub(crate) shutting_down: bool,
-    /// An informational response went to the client: only its final response may follow.
+    /// An informational response went to the client: its final response has to follow.
     pub(crate) announced: bool,
     /// The trailers of the request's body, kept for a retry.
     pub(crate) request_trailers: Option<Box<HeaderMap>>,
