@@ -1,11 +1,11 @@
-//! A background service of one's own beside the proxy: it reads a file of blocked paths again and
-//! again, and the proxy asks it about every request.
+//! A custom background service next to the proxy: it repeatedly reads a file of blocked paths, and the
+//! proxy asks it about every request.
 //!
 //! ```sh
 //! cargo run --example background_service
 //! ```
 //!
-//! The proxy depends on it, so nobody is served before the file was read for the first time.
+//! The proxy depends on it, so no client is served before the file has been read for the first time.
 
 use async_trait::async_trait;
 use clap::Parser;
@@ -38,10 +38,10 @@ struct Cli {
     server: Opt,
 }
 
-/// The paths that are refused, as the file lists them.
+/// The refused paths, as listed in the file.
 struct BlockedPaths {
     file: PathBuf,
-    /// Replaced as a whole, so that whoever reads it waits for nothing but a pointer.
+    /// Replaced as a whole, so that readers wait for no more than a pointer.
     paths: RwLock<Arc<HashSet<String>>>,
 }
 
@@ -55,7 +55,7 @@ impl BlockedPaths {
         paths.contains(path)
     }
 
-    /// Reads the file. One that can't be read leaves everything as it was.
+    /// Reads the file. If it can't be read, everything stays as it was.
     fn refresh(&self) {
         let text = match std::fs::read_to_string(&self.file) {
             Ok(text) => text,
@@ -78,7 +78,7 @@ impl BackgroundService for BlockedPaths {
         mut shutdown: ShutdownWatch,
         ready: ServiceReadyNotifier,
     ) {
-        // Reading a file blocks; the service has a thread of its own, so nobody else waits for it.
+        // Reading a file blocks; the service has its own thread, so this delays nothing else.
         self.refresh();
         ready.notify_ready();
         let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -134,7 +134,7 @@ fn serve(cli: Cli) -> Result<()> {
         },
     );
     let origin = origin("the origin");
-    // `task()` is how the proxy and the background service share it.
+    // `task()` lets the proxy and the background service share it.
     let proxy = Proxy {
         blocked: blocked.task(),
         origin: origin.bound_addresses(),

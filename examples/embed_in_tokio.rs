@@ -1,12 +1,12 @@
-//! A proxy inside a program that has a tokio runtime of its own, stopped by the program instead of by a
-//! signal, after which the program goes on.
+//! A proxy inside a program with its own tokio runtime. The program stops it, without a signal, and
+//! continues afterwards.
 //!
 //! ```sh
 //! cargo run --example embed_in_tokio
 //! ```
 //!
 //! Two servers run side by side in one process. `Server::run_forever` would end the process, and blocks a
-//! thread; `Server::serve` is a future like any other.
+//! thread; `Server::serve` is an ordinary future.
 
 use async_trait::async_trait;
 use clap::Parser;
@@ -50,7 +50,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(cli: Cli) -> Result<()> {
-    // Whatever the program stops by: a channel here.
+    // The program's way to stop: a channel here.
     let (stop, stopped) = watch::channel(false);
     let until_stopped = move || {
         let mut stopped = stopped.clone();
@@ -71,7 +71,7 @@ async fn serve(cli: Cli) -> Result<()> {
     let listening = proxy.bound_addresses();
     proxies.add_service(proxy);
 
-    // Each server has threads of its own for its services; these tasks only watch over them.
+    // Each server has its own threads for its services; these tasks only wait for them.
     let origins = tokio::spawn(origins.serve(until_stopped()));
     let proxies = tokio::spawn(proxies.serve(until_stopped()));
 
@@ -90,7 +90,7 @@ async fn serve(cli: Cli) -> Result<()> {
     Ok(())
 }
 
-/// The signals are the program's own: the servers do not listen for any.
+/// The signals belong to the program: the servers do not listen for any.
 async fn until_asked_to_end() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).or_err(InternalError, "SIGTERM")?;

@@ -1,12 +1,12 @@
-//! A proxy that is replaced by the next one without a client noticing.
+//! A proxy that is replaced by a new process without clients noticing.
 //!
 //! ```sh
 //! cargo run --example graceful_upgrade -- --conf examples/graceful_upgrade.yaml
 //! ```
 //!
-//! Then, as it says itself, `kill -QUIT` the process and start the program once more with `--upgrade`:
-//! the old process hands its listening sockets to the new one, serves until that is ready, finishes what
-//! is under way, and ends. If the new one fails, the old one serves on.
+//! Then follow the printed instructions: `kill -QUIT` the process and start the program once more with
+//! `--upgrade`. The old process hands its listening sockets to the new one, serves until that is ready,
+//! finishes the requests in progress, and ends. If the new one fails, the old one keeps serving.
 
 use async_trait::async_trait;
 use clap::Parser;
@@ -30,7 +30,7 @@ struct Cli {
     server: Opt,
 }
 
-/// Says which process answers; `/slow` takes a second.
+/// Names the process that answers; `/slow` takes a second.
 struct WhoIsThere;
 
 #[async_trait]
@@ -53,11 +53,11 @@ fn main() -> ExitCode {
 fn serve(cli: Cli) -> Result<()> {
     let conf = cli.server.conf.clone().unwrap_or_default();
     let mut server = Server::new(cli.server)?;
-    // With `--upgrade`, this is where the sockets of the server that runs arrive.
+    // With `--upgrade`, this is where the sockets of the running server arrive.
     server.bootstrap();
 
     let mut service = Service::new("who is there".into(), HttpServer::new_app(WhoIsThere));
-    // The same address finds the socket again.
+    // The same address finds its socket again.
     service.add_tcp(&cli.listen);
     let process = std::process::id();
     let announcement = Announcement::new(service.bound_addresses(), move |address| {

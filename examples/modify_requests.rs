@@ -33,7 +33,7 @@ struct Proxy {
     requests: AtomicU64,
 }
 
-/// What is kept from phase to phase of one request.
+/// The state that is kept from phase to phase of one request.
 struct Context {
     id: u64,
     begun: Instant,
@@ -52,7 +52,7 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    /// Answers without asking the upstream: `Ok(true)` says that nothing is left to do.
+    /// Answers without asking the upstream: `Ok(true)` means that the request has been answered.
     async fn request_filter(&self, session: &mut Session, _ctx: &mut Context) -> Result<bool> {
         if session.req_header().uri.path() != "/teapot" {
             return Ok(false);
@@ -73,14 +73,14 @@ impl ProxyHttp for Proxy {
         Ok(Box::new(HttpPeer::new(&*addresses, false, String::new())))
     }
 
-    /// Edits what the upstream is sent. The request of the session stays as the client sent it.
+    /// Edits the request to the upstream. The request of the session stays as the client sent it.
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
         upstream_request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        // A client that sets these itself must not be believed.
+        // If a client sets these itself, they must not be trusted.
         if let Some(client) = session.client_addr().and_then(|address| address.as_inet()) {
             upstream_request.insert_header("X-Forwarded-For", client.ip().to_string())?;
         }
@@ -89,7 +89,7 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
-    /// Edits what the client is sent.
+    /// Edits the response to the client.
     async fn response_filter(
         &self,
         _session: &mut Session,
@@ -113,7 +113,7 @@ impl ProxyHttp for Proxy {
         Ok(None)
     }
 
-    /// The last phase of every request, whatever became of it.
+    /// The last phase of every request, however it ended.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
         let status = session
             .response_written()

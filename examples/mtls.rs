@@ -1,10 +1,10 @@
-//! A proxy that lets in only clients with a certificate, and tells the upstream who they are.
+//! A proxy that admits only clients with a certificate, and tells the upstream who they are.
 //!
 //! ```sh
 //! cargo run --example mtls
 //! ```
 //!
-//! Who may do what is decided by the subject of the certificate: everybody may look, one may change.
+//! The subject of the certificate decides about permissions: every client may read, one may change.
 
 use async_trait::async_trait;
 use clap::Parser;
@@ -32,7 +32,7 @@ struct Cli {
     server: Opt,
 }
 
-/// Who may change something.
+/// The subject that may make changes.
 const WRITER: &str = "CN=alice.clients.test";
 
 struct Proxy {
@@ -70,7 +70,7 @@ impl ProxyHttp for Proxy {
         upstream_request: &mut RequestHeader,
         _ctx: &mut (),
     ) -> Result<()> {
-        // Whatever the client itself says under this name is replaced.
+        // Replaces any value that the client itself sends under this name.
         upstream_request.remove_header("X-Client");
         if let Some(subject) = client(session) {
             upstream_request.insert_header("X-Client", subject)?;

@@ -1,11 +1,11 @@
-//! Settings that change while the proxy runs: SIGHUP reads them again.
+//! Settings that change while the proxy runs: SIGHUP rereads them.
 //!
 //! ```sh
 //! cargo run --example reload -- --conf conf.yaml
 //! ```
 //!
-//! They stand in the server's own configuration file, under keys of the program's own. What does not
-//! make sense changes nothing, and the log says why.
+//! They are in the server's own configuration file, under the program's own keys. Invalid settings change
+//! nothing, and the log gives the reason.
 
 use async_trait::async_trait;
 use clap::Parser;
@@ -30,8 +30,8 @@ struct Cli {
     server: Opt,
 }
 
-/// What the program itself has in the configuration file, a line each: `greeting: TEXT`,
-/// `blocked_path: PATH`.
+/// The program's own settings in the configuration file, one per line: `greeting: TEXT`, `blocked_path:
+/// PATH`.
 #[derive(Debug, Default)]
 struct Settings {
     greeting: String,
@@ -62,7 +62,7 @@ impl Settings {
     }
 }
 
-/// Replaced as a whole: a request sees the old settings or the new ones, never something between.
+/// Replaced as a whole: a request sees either the old settings or the new ones, never a mixture.
 type Current = Arc<RwLock<Arc<Settings>>>;
 
 fn replace(current: &Current, settings: Settings) {
@@ -129,7 +129,7 @@ fn serve(cli: Cli) -> Result<()> {
     let settings: Current = Arc::new(RwLock::new(Arc::new(settings)));
     let requests = Arc::new(AtomicU64::new(0));
 
-    // In two steps: if another hook fails, the settings stay as they are too.
+    // In two steps: if another hook fails, these settings stay unchanged, too.
     let current = settings.clone();
     server.add_reload_hook(ReloadHook::in_two_steps("settings", move |reload| {
         let current = current.clone();
@@ -142,7 +142,7 @@ fn serve(cli: Cli) -> Result<()> {
             })
         }
     }));
-    // Other signals are the program's to use.
+    // Other signals are free for the program to use.
     let count = requests.clone();
     server.on_signal(SignalKind::user_defined1(), move || {
         say(format_args!("requests: {}", count.load(Ordering::Relaxed)));

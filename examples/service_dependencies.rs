@@ -1,13 +1,13 @@
-//! Services that wait for one another: a proxy is not served before its list of origins was loaded and
-//! a first connection was made.
+//! Services that wait for one another: a proxy serves no client until its list of origins has been loaded
+//! and a first connection has been made.
 //!
 //! ```sh
 //! cargo run --example service_dependencies
 //! ```
 //!
-//! The list is loaded by a background service that says itself when it is ready. The proxy depends on
-//! it, and then warms up on its own threads, before it accepts its first client. Clients that come
-//! earlier wait; they are not turned away.
+//! A background service loads the list and reports when it is ready. The proxy depends on it, and then
+//! warms up on its own threads before it accepts its first client. Clients that come earlier wait; they
+//! are not turned away.
 
 use async_trait::async_trait;
 use clap::Parser;
@@ -38,10 +38,10 @@ struct Cli {
     server: Opt,
 }
 
-/// Where to proxy to, once it is known.
+/// The origin to proxy to, once it is known.
 type Origins = Arc<OnceLock<Vec<SocketAddr>>>;
 
-/// Loads the list of origins. Here it takes a while, as it would from a registry over the network.
+/// Loads the list of origins. This takes a while, as it would from a registry over the network.
 struct Loader {
     source: BoundAddresses,
     origins: Origins,
@@ -60,7 +60,7 @@ impl BackgroundService for Loader {
             tokio::time::sleep(self.delay).await;
             self.source.wait().await
         };
-        // A server that is told to stop does not wait for those that still start.
+        // A server that is told to stop does not wait for services that are still starting.
         let loaded = tokio::select! {
             loaded = load => loaded,
             _ = shutdown.changed() => return,
@@ -72,7 +72,7 @@ impl BackgroundService for Loader {
             }
             Err(e) => say(format_args!("nothing was loaded: {e}")),
         }
-        // Dropping it would say so too: whoever depends on us must not wait forever.
+        // Dropping it would also report readiness, so that dependent services don't wait for ever.
         ready.notify_ready();
     }
 }
@@ -113,7 +113,7 @@ fn serve(cli: Cli) -> Result<()> {
     let proxy = Proxy(origins.clone());
     let mut proxy = http_proxy_service_with_name(&server.configuration, proxy, "proxy");
     proxy.add_tcp(&cli.listen);
-    // Runs on the threads of the proxy, after what it depends on, before it accepts.
+    // Runs on the threads of the proxy, after its dependencies are ready and before it accepts.
     proxy.set_warm_up(move |_| async move {
         for address in origins.get().into_iter().flatten() {
             tokio::net::TcpStream::connect(address)
@@ -127,7 +127,7 @@ fn serve(cli: Cli) -> Result<()> {
         format!("Try:\n\n    curl -i http://{address}/\n\nCtrl-C stops it.")
     });
 
-    // In the order in which they come to mind: the dependencies say when each starts.
+    // In any order: the dependencies decide when each one starts.
     let announcement = server.add_service(background_service("announcement", announcement));
     let proxy = server.add_service(proxy);
     let loader = server.add_service(background_service("loader", loader));

@@ -1,4 +1,4 @@
-//! A server with a certificate for each name. SIGHUP reads them again while connections go on.
+//! A server with a certificate for each name. SIGHUP rereads them while connections continue.
 //!
 //! ```sh
 //! cargo run --example tls_server                  # with certificates of its own, for `shop.test` and `*.shop.test`
@@ -73,7 +73,7 @@ impl ServeHttp for Mirror {
     }
 }
 
-/// The certificates that were given, or some that are made on the spot.
+/// The certificates from the command line, or generated ones.
 fn sources(cli: &Cli) -> Result<Vec<CertificateSource>> {
     if cli.certificate.len() != cli.key.len() {
         let reason = "as many --key as --certificate are needed";
@@ -131,7 +131,7 @@ fn serve(cli: Cli) -> Result<()> {
 
     let mut server = Server::new(cli.server)?;
     server.bootstrap();
-    // On SIGHUP, the server reads the files of the store by itself.
+    // On SIGHUP, the server rereads the store's files automatically.
     server.on_signal(SignalKind::user_defined1(), move || {
         describe(&store);
         count(&counters);

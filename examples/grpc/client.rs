@@ -1,4 +1,4 @@
-//! A client that makes a call of each kind and says what became of it.
+//! A client that makes a call of each kind and reports the results.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,14 +16,14 @@ use std::sync::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-/// The calls, as a service that waits for the proxy to listen.
+/// Makes the calls, as a service that waits for the proxy to listen.
 pub(super) struct Calls {
     proxy: BoundAddresses,
     finished: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 impl Calls {
-    /// Goes through the proxy that listens there, and says when it is finished.
+    /// Calls through the proxy at this address, and reports when it is finished.
     pub(super) fn through(proxy: BoundAddresses, finished: oneshot::Sender<()>) -> Self {
         Calls {
             proxy,
@@ -79,7 +79,7 @@ async fn make_calls(client: &mut Client) -> Result<()> {
         call.rest().await?
     ));
 
-    // Each reply is here before the next message leaves.
+    // Each reply arrives before the next message leaves.
     let mut call = client.call("Shout", None)?;
     for word in ["ping", "pong"] {
         call.send(word, false)?;
@@ -121,7 +121,7 @@ impl Client {
         })
     }
 
-    /// Begins a call, which has so much time.
+    /// Begins a call with this deadline.
     fn call(&mut self, method: &str, time: Option<&str>) -> Result<Call> {
         let mut request = Request::post(format!(
             "http://{}/greeter.Greeter/{method}",
@@ -144,12 +144,12 @@ impl Client {
     }
 }
 
-/// A call that was begun. Messages and replies may take turns in any way.
+/// A call in progress. Messages and replies may alternate in any order.
 struct Call {
     stream: SendStream<Bytes>,
     response: Option<ResponseFuture>,
     replies: Option<Messages>,
-    /// The fields that tell how the call ended.
+    /// The fields that describe the end of the call.
     status: HeaderMap,
 }
 
@@ -165,7 +165,7 @@ impl Call {
         ended.or_err(H2Error, "the end of a call")
     }
 
-    /// The next reply; `None` where the call is over.
+    /// The next reply; `None` once the call is over.
     async fn next(&mut self) -> Result<Option<String>> {
         if let Some(response) = self.response.take() {
             let (head, body) = response.await.or_err(H2Error, "a reply")?.into_parts();
@@ -182,7 +182,7 @@ impl Call {
         Ok(reply)
     }
 
-    /// The replies that are still to come, and what was said at the end.
+    /// The remaining replies, and the final status.
     async fn rest(&mut self) -> Result<String> {
         let mut told = String::new();
         while let Some(reply) = self.next().await? {

@@ -5,8 +5,8 @@
 //! cargo run --example grpc
 //! ```
 //!
-//! To the proxy, a call is a request of HTTP/2 like any other. What it takes: HTTP/2 on both sides.
-//! Messages pass as they come, in both directions at once; so do trailers and deadlines.
+//! To the proxy, a call is an ordinary HTTP/2 request; both sides have to speak HTTP/2. Messages pass as
+//! they arrive, in both directions at once; so do trailers and deadlines.
 
 mod client;
 
@@ -73,7 +73,7 @@ fn serve(cli: Cli) -> Result<()> {
 
     let greeter = Greeter::bind()?;
     let mut options = HttpServerOptions::default();
-    // The same for clients: HTTP/2 without TLS, beside HTTP/1.
+    // The same for clients: HTTP/2 without TLS, next to HTTP/1.
     options.h2c = true;
     let proxy = Proxy {
         greeter: greeter.address(),

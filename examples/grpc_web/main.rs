@@ -4,7 +4,7 @@
 //! cargo run --example grpc_web
 //! ```
 //!
-//! Then open the address that it tells in a browser, or use curl.
+//! Then open the printed address in a browser, or use curl.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -49,7 +49,7 @@ impl ProxyHttp for Proxy {
         modules.add_module(Box::new(GrpcWeb));
     }
 
-    /// The module does nothing before it is told to, request by request.
+    /// The module does nothing until it is enabled for a request.
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut ()) -> Result<()> {
         let modules = &mut session.downstream_modules_ctx;
         if let Some(bridge) = modules.get_mut::<GrpcWebBridge>() {
@@ -70,7 +70,8 @@ impl ProxyHttp for Proxy {
         if request.method != Method::OPTIONS {
             return Ok(false);
         }
-        // A page of another origin asks first. Who may call is for the proxy to decide: here, everyone.
+        // A page of another origin sends a preflight request. The proxy decides who may call: here,
+        // everyone.
         let mut header = ResponseHeader::build(204, None)?;
         allow_pages(&mut header)?;
         header.insert_header("Access-Control-Allow-Methods", "POST")?;
@@ -86,7 +87,7 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
         let mut peer = HttpPeer::new(self.greeter, false, String::new());
-        // gRPC needs HTTP/2, whatever the client speaks.
+        // gRPC needs HTTP/2, whatever version the client speaks.
         peer.options.alpn = ALPN::H2;
         Ok(Box::new(peer))
     }
@@ -101,7 +102,7 @@ impl ProxyHttp for Proxy {
     }
 }
 
-/// Lets pages of any origin read the response, and how the call ended.
+/// Lets pages of any origin read the response and the status of the call.
 fn allow_pages(header: &mut ResponseHeader) -> Result<()> {
     header.insert_header("Access-Control-Allow-Origin", "*")?;
     header.insert_header("Access-Control-Expose-Headers", "grpc-status, grpc-message")

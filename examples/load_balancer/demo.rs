@@ -1,4 +1,4 @@
-//! Two origins that run in the same server, and an address where nobody listens.
+//! Two origins that run in the same server, and an address that refuses connections.
 
 use async_trait::async_trait;
 use pingora::Result;
@@ -9,14 +9,14 @@ use pingora::server::Server;
 use pingora_examples::origin;
 use std::collections::{BTreeSet, HashMap};
 
-/// What [`origins`] starts, in words.
+/// A description of what [`origins`] starts.
 pub(super) const DESCRIPTION: &str = "It balances over two small origins that it started itself, and \
                                leaves out a third upstream,\n127.0.0.1:343, where nobody listens.";
 
-/// Nobody listens there.
+/// An address without a listener.
 const DEAD: &str = "127.0.0.1:343";
 
-/// Starts two origins in the server. They and an address where nobody listens are the backends.
+/// Starts two origins in the server. They and an address without a listener are the backends.
 pub(super) fn origins(server: &mut Server) -> Backends {
     let origins = ["origin one", "origin two"].map(origin);
     let addresses = origins.each_ref().map(|origin| origin.bound_addresses());

@@ -1,4 +1,4 @@
-//! A load balancer: round robin over several upstreams, those that fail their health check left out.
+//! A load balancer: round robin over several upstreams, except those that fail their health check.
 //!
 //! ```sh
 //! cargo run --example load_balancer
@@ -6,8 +6,8 @@
 //! cargo run --example load_balancer -- --upstream one.one.one.one:443 --tls
 //! ```
 //!
-//! Without `--upstream` it starts two small origins of its own, and balances over them and over an
-//! address where nobody listens.
+//! Without `--upstream` it starts two small origins, and balances over them and an address that refuses
+//! connections.
 
 mod demo;
 
@@ -52,7 +52,7 @@ struct Cli {
 }
 
 impl Cli {
-    /// The name of the upstreams; empty where they have none.
+    /// The name of the upstreams; empty if they have none.
     fn name_of_upstreams(&self) -> String {
         if let Some(name) = &self.sni {
             return name.clone();
@@ -67,7 +67,7 @@ impl Cli {
     }
 }
 
-/// The proxy: all it has to decide is where each request goes.
+/// The proxy: it only has to decide where each request goes.
 struct Balancer {
     upstreams: Arc<LoadBalancer<RoundRobin>>,
     tls: bool,
@@ -76,8 +76,8 @@ struct Balancer {
 
 #[async_trait]
 impl ProxyHttp for Balancer {
-    /// What is remembered from one phase of a request to the next: how many upstreams could not be
-    /// connected to.
+    /// The state that is kept from phase to phase of a request: how many connects to upstreams have
+    /// failed.
     type CTX = usize;
     fn new_ctx(&self) -> usize {
         0
@@ -88,7 +88,7 @@ impl ProxyHttp for Balancer {
         _session: &mut Session,
         _failed: &mut usize,
     ) -> Result<Box<HttpPeer>> {
-        // The key is for selection by hash; round robin takes no notice of it.
+        // The key is for selection by hash; round robin ignores it.
         let Some(upstream) = self.upstreams.select(b"", 256) else {
             return Error::e_explain(ErrorType::HTTPStatus(503), "no upstream is healthy");
         };
@@ -98,8 +98,8 @@ impl ProxyHttp for Balancer {
         Ok(Box::new(peer))
     }
 
-    /// Between two health checks an upstream may be gone already. Nothing was sent to it then, so
-    /// the next one gets the request.
+    /// An upstream may fail between two health checks. Nothing was sent to it then, so the next one gets
+    /// the request.
     fn fail_to_connect(
         &self,
         _session: &mut Session,
@@ -125,7 +125,7 @@ impl ProxyHttp for Balancer {
     }
 }
 
-/// Tells when the health of an upstream changes.
+/// Reports changes in the health of an upstream.
 struct TellHealth;
 
 #[async_trait]
@@ -142,7 +142,7 @@ impl HealthObserve for TellHealth {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // What the balancer would log about health is told by `TellHealth`.
+    // `TellHealth` replaces the balancer's own log lines about health.
     log_to_stderr("warn,pingora_load_balancing=error");
     exit_code(serve(&cli))
 }
@@ -161,7 +161,7 @@ fn serve(cli: &Cli) -> Result<()> {
         true => TcpHealthCheck::new_tls(&name),
         false => TcpHealthCheck::new(),
     };
-    // It trusts the certificates that the proxy trusts: `ca_file` of the configuration.
+    // It trusts the same certificates as the proxy: `ca_file` of the configuration.
     let connector = ConnectorOptions::from_server_conf(&server.configuration);
     check.set_connector(TransportConnector::new(Some(connector)));
     check.health_changed_callback = Some(Box::new(TellHealth));
@@ -179,7 +179,7 @@ fn serve(cli: &Cli) -> Result<()> {
     proxy.add_tcp(&cli.listen);
     let announcement = Announcement::new(proxy.bound_addresses(), what_to_try(cli));
 
-    // Nobody is served before it is known which upstreams are healthy.
+    // No client is served until the health of the upstreams is known.
     let health_check = server.add_service(health_check);
     let proxy = server.add_service(proxy);
     proxy.add_dependency(&health_check);
@@ -189,7 +189,7 @@ fn serve(cli: &Cli) -> Result<()> {
     server.try_run(RunArgs::default())
 }
 
-/// The upstreams of the command line. A name with several addresses becomes as many backends.
+/// The upstreams from the command line. A name with several addresses becomes as many backends.
 fn resolve(upstreams: &[String]) -> Result<BTreeSet<Backend>> {
     let mut backends = BTreeSet::new();
     for upstream in upstreams {

@@ -5,15 +5,15 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use std::net::SocketAddr;
 
-/// Says, once a service listens, where it does and what to try.
+/// Prints, once a service listens, its address and what to try.
 pub struct Announcement {
     addresses: BoundAddresses,
     text: Box<dyn Fn(SocketAddr) -> String + Send + Sync>,
 }
 
 impl Announcement {
-    /// Announces the first of these addresses, followed by what `text` makes of an address under
-    /// which a client on this machine reaches it.
+    /// Announces the first of these addresses, followed by the result of `text` for an address at which a
+    /// client on this machine can reach it.
     pub fn new(
         addresses: BoundAddresses,
         text: impl Fn(SocketAddr) -> String + Send + Sync + 'static,
@@ -36,7 +36,7 @@ impl BackgroundService for Announcement {
     }
 }
 
-/// "All addresses" is where a server may listen, but not where a client can connect to.
+/// A server may listen on "all addresses", but a client can't connect to that.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {

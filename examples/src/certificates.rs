@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Certificates to play with: an authority that nobody trusts unless told to, made anew each time.
+/// Certificates for experiments: the authority is not trusted by default, and is regenerated each time.
 pub struct Authority {
     directory: PathBuf,
     certificate: X509,
@@ -20,7 +20,8 @@ pub struct Authority {
 const FAILED: ErrorType = ErrorType::Custom("CertificateError");
 
 impl Authority {
-    /// Makes one. Its certificate is `ca.pem` in the directory, which is made if it is not there.
+    /// Makes an authority. Its certificate is `ca.pem` in the directory, which is created if it does not
+    /// exist.
     pub fn new(directory: &Path) -> Result<Self> {
         let making = || format!("making certificates in {}", directory.display());
         fs::create_dir_all(directory).or_err_with(FAILED, making)?;
@@ -48,7 +49,7 @@ impl Authority {
         Ok(authority)
     }
 
-    /// The PEM file with its certificate.
+    /// The PEM file with the authority's certificate.
     pub fn file(&self) -> PathBuf {
         self.directory.join("ca.pem")
     }
@@ -75,7 +76,7 @@ impl Authority {
     }
 }
 
-/// Only its owner may read a key.
+/// Makes a key readable by its owner only.
 fn write_secret(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut options = fs::OpenOptions::new();
     let mut file = options

@@ -2,14 +2,14 @@ use pingora::{Error, ErrorType, Result};
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Logs to standard error what `filter` lets through, such as `warn`, or what the environment
-/// variable `RUST_LOG` does: `RUST_LOG=info`, `RUST_LOG=debug`.
+/// Logs to standard error at the level `filter`, such as `warn`, unless the environment variable
+/// `RUST_LOG` sets another: `RUST_LOG=info`, `RUST_LOG=debug`.
 pub fn log_to_stderr(filter: &str) {
     let environment = env_logger::Env::default().default_filter_or(filter);
     env_logger::Builder::from_env(environment).init();
 }
 
-/// What the process ends with. An error is told in one line, with a way out where there is one.
+/// The result of the process. An error is printed in one line, with a remedy if there is one.
 pub fn exit_code(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

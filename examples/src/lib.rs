@@ -1,6 +1,6 @@
-//! What the examples share: small origins to proxy to, a word on what to try, an orderly end.
+//! Shared parts of the examples: small origins to proxy to, hints on what to try, an orderly exit.
 //!
-//! Nothing in here is needed by a program of your own; it keeps the examples to their point.
+//! Your own program needs none of this; it keeps the examples short.
 #![forbid(unsafe_code)]
 
 mod announce;
@@ -17,8 +17,8 @@ pub use origin::{Origin, origin};
 use std::fmt;
 use std::io::Write;
 
-/// Prints a line. Unlike `println!` it does not panic when nobody reads standard output any more
-/// (`... | head`).
+/// Prints a line. Unlike `println!` it does not panic if standard output is no longer read (`... |
+/// head`).
 pub fn say(line: impl fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -5,14 +5,14 @@ use pingora::apps::http_app::{HttpServer, ServeHttp};
 use pingora::protocols::http::ServerSession;
 use pingora::services::listening::Service;
 
-/// A small HTTP server to proxy to: says who it is and shows the request as it arrived.
+/// A small HTTP server to proxy to: names itself and shows the request as it arrived.
 #[derive(Debug)]
 pub struct Origin {
     name: &'static str,
 }
 
-/// An [`Origin`] as a service with one thread, on a port that the system chooses. Its
-/// [`bound_addresses`](Service::bound_addresses) tell which.
+/// An [`Origin`] as a service with one thread, on a port chosen by the system.
+/// [`bound_addresses`](Service::bound_addresses) returns it.
 pub fn origin(name: &'static str) -> Service<HttpServer<Origin>> {
     let mut service = Service::new(name.into(), HttpServer::new_app(Origin { name }));
     service.add_tcp("127.0.0.1:0");

@@ -4,7 +4,7 @@ mod running;
 
 use running::{Running, run_to_end};
 
-/// What the client says, in order.
+/// The client's output, in order.
 const CALLS: [&str; 8] = [
     "one message, one reply: hello, world, status 0, served by greeter",
     "one message, many replies: 3, 2, 1, status 0, served by greeter",

@@ -44,7 +44,7 @@ fn each_name_has_its_certificate_and_sighup_reads_them_again() {
         assert!(said.contains(&format!("name: {name}")), "{said}");
         assert!(said.contains("cipher suites offered: "), "{said}");
     }
-    // Nobody has this name; the default certificate is not for it.
+    // No certificate has this name; the default certificate is not for it.
     assert!(
         !curl(&server, &served, "a.b.shop.test", &[])
             .status

@@ -6,13 +6,13 @@ use std::time::SystemTime;
 /// Why a request or a response does not use the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoCacheReason {
-    /// Nobody turned the cache on for this request.
+    /// The cache was never enabled for this request.
     NeverEnabled,
     /// The origin's response must not be stored.
     OriginNotCache,
-    /// The response is larger than what may be stored.
+    /// The response is larger than the storage limit.
     ResponseTooLarge,
-    /// The response is expected to be larger than what may be stored.
+    /// The response is expected to be larger than the storage limit.
     PredictedResponseTooLarge,
     /// The storage failed.
     StorageError,
@@ -24,18 +24,18 @@ pub enum NoCacheReason {
     DeclinedToUpstream,
     /// The upstream failed.
     UpstreamError,
-    /// The request that held the cache lock gave it up.
+    /// The request that held the cache lock gave up.
     CacheLockGiveUp,
-    /// The cache lock was not released within the time allowed.
+    /// The cache lock was not released within the allowed time.
     CacheLockTimeout,
-    /// The cache lock was waited for as often as allowed.
+    /// The request has waited for the cache lock as often as allowed.
     CacheLockRetryLimit,
-    /// A reason of the user's own, by name.
+    /// A user-defined reason, by name.
     Custom(&'static str),
 }
 
 impl NoCacheReason {
-    /// The name as it stands in logs.
+    /// The name used in logs.
     pub fn as_str(&self) -> &'static str {
         match self {
             NoCacheReason::NeverEnabled => "NeverEnabled",
@@ -58,9 +58,9 @@ impl NoCacheReason {
 /// Whether a response may be stored.
 #[derive(Debug)]
 pub enum RespCacheable {
-    /// It may, under these conditions.
+    /// It may be stored, under these conditions.
     Cacheable(CacheMeta),
-    /// It may not.
+    /// It may not be stored, for this reason.
     Uncacheable(NoCacheReason),
 }
 
@@ -74,7 +74,7 @@ impl RespCacheable {
     /// The conditions under which the response may be stored.
     ///
     /// # Panics
-    /// If the response may not be stored: ask [`is_cacheable`](Self::is_cacheable) first, or match.
+    /// If the response may not be stored: check [`is_cacheable`](Self::is_cacheable) first, or match.
     #[allow(clippy::panic)] // what the name promises
     pub fn unwrap_meta(self) -> CacheMeta {
         match self {
@@ -86,43 +86,43 @@ impl RespCacheable {
     }
 }
 
-/// What a filter may decide about a response that was found in the cache.
+/// A filter's verdict on a response that was found in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForcedFreshness {
     /// Treat it as expired: ask the upstream again.
     ForceExpired,
-    /// Treat it as expired, but serve it where a stale response may be served.
+    /// Treat it as expired, but serve it if a stale response is allowed.
     ForceExpiredServeStale {
-        /// Since when it counts as expired; `None` for now.
+        /// The time at which it counts as expired; `None` for now.
         expired_at: Option<SystemTime>,
     },
     /// Treat it as absent.
     ForceMiss,
-    /// Serve it although it expired.
+    /// Serve it although it has expired.
     ForceFresh,
 }
 
-/// How fresh a response that was found in the cache is.
+/// The freshness of a response that was found in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HitStatus {
-    /// Its time is over.
+    /// It has expired.
     Expired,
     /// A filter made it expire.
     ForceExpired,
-    /// A filter made it expire, yet it may be served stale.
+    /// A filter made it expire, but it may be served stale.
     ForceExpiredServeStale,
-    /// A filter made it absent.
+    /// A filter made it count as absent.
     ForceMiss,
     /// The filter failed.
     FailedHitFilter,
     /// It may be served.
     Fresh,
-    /// A filter says that it may be served.
+    /// A filter allows it to be served.
     ForceFresh,
 }
 
 impl HitStatus {
-    /// The name as it stands in logs.
+    /// The name used in logs.
     pub fn as_str(&self) -> &'static str {
         match self {
             HitStatus::Expired => "expired",
@@ -135,7 +135,7 @@ impl HitStatus {
         }
     }
 
-    /// Whether the response may be served as it is.
+    /// Whether the response may be served without revalidation.
     pub fn is_fresh(&self) -> bool {
         matches!(self, HitStatus::Fresh | HitStatus::ForceFresh)
     }

@@ -1,14 +1,14 @@
-//! Names of single stored entries: what a storage and whoever frees its space agree on.
+//! Names of single stored entries, shared by a storage and the code that frees its space.
 
 use crate::key::CompactCacheKey;
 use std::fmt;
 
-/// A number that tells two entries of one key apart.
+/// A number that distinguishes two entries of one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheEntryId(u64);
 
 impl CacheEntryId {
-    /// The entry of this number.
+    /// The entry with this number.
     pub fn new(value: u64) -> Self {
         CacheEntryId(value)
     }
@@ -19,12 +19,12 @@ impl CacheEntryId {
     }
 }
 
-/// Names a stored entry: by its key, and by its number where the storage gives numbers.
+/// Names a stored entry: by its key, and by its number if the storage assigns numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CacheEntryKey {
-    /// Whatever is stored under this key.
+    /// Any entry stored under this key.
     KeyOnly(CompactCacheKey),
-    /// This one of the entries under this key.
+    /// A specific entry under this key.
     Identified {
         /// The key.
         key: CompactCacheKey,
@@ -34,7 +34,7 @@ pub enum CacheEntryKey {
 }
 
 impl CacheEntryKey {
-    /// Names an entry by its key, and by its number where there is one.
+    /// Names an entry by its key, and by its number if it has one.
     pub fn from_entry_id(key: CompactCacheKey, id: Option<CacheEntryId>) -> Self {
         match id {
             Some(id) => CacheEntryKey::Identified { key, id },
@@ -42,12 +42,12 @@ impl CacheEntryKey {
         }
     }
 
-    /// Names whatever is stored under `key`.
+    /// Names any entry stored under `key`.
     pub fn key_only(key: CompactCacheKey) -> Self {
         CacheEntryKey::KeyOnly(key)
     }
 
-    /// Names one of the entries under `key`.
+    /// Names a specific entry under `key`.
     pub fn identified(key: CompactCacheKey, id: CacheEntryId) -> Self {
         CacheEntryKey::Identified { key, id }
     }
@@ -66,7 +66,7 @@ impl CacheEntryKey {
         }
     }
 
-    /// The entry's number, where there is one.
+    /// The entry's number, if it has one.
     pub fn entry_id(&self) -> Option<CacheEntryId> {
         match self {
             CacheEntryKey::KeyOnly(_) => None,
@@ -90,9 +90,9 @@ impl fmt::Display for CacheEntryKey {
 /// [`CacheEntryKey`] of a borrowed key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CacheEntryKeyRef<'a> {
-    /// Whatever is stored under this key.
+    /// Any entry stored under this key.
     KeyOnly(&'a CompactCacheKey),
-    /// This one of the entries under this key.
+    /// A specific entry under this key.
     Identified {
         /// The key.
         key: &'a CompactCacheKey,
@@ -102,7 +102,7 @@ pub enum CacheEntryKeyRef<'a> {
 }
 
 impl<'a> CacheEntryKeyRef<'a> {
-    /// Names an entry by its key, and by its number where there is one.
+    /// Names an entry by its key, and by its number if it has one.
     pub fn from_entry_id(key: &'a CompactCacheKey, id: Option<CacheEntryId>) -> Self {
         match id {
             Some(id) => CacheEntryKeyRef::Identified { key, id },
@@ -117,7 +117,7 @@ impl<'a> CacheEntryKeyRef<'a> {
         }
     }
 
-    /// The entry's number, where there is one.
+    /// The entry's number, if it has one.
     pub fn entry_id(self) -> Option<CacheEntryId> {
         match self {
             CacheEntryKeyRef::KeyOnly(_) => None,

@@ -3,14 +3,14 @@
 use crate::{CacheKey, CacheMeta, NoCacheReason};
 use std::time::Duration;
 
-/// How far the cache has come with a request.
+/// The progress of a request through the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CachePhase {
-    /// The cache has no part in this request.
+    /// The cache takes no part in this request.
     Disabled(NoCacheReason),
-    /// The cache is on, and has no key yet.
+    /// The cache is enabled, but has no key yet.
     Uninit,
-    /// The cache is on, and this request goes past it.
+    /// The cache is enabled, but this request bypasses it.
     Bypass,
     /// The key is known.
     CacheKey,
@@ -18,20 +18,20 @@ pub enum CachePhase {
     Hit,
     /// Not found.
     Miss,
-    /// Found, and too old; may be served nevertheless.
+    /// Found, but too old; may be served nevertheless.
     Stale,
-    /// Found, too old, served, and being fetched anew by another request.
+    /// Found, but too old; served while another request refreshes it.
     StaleUpdating,
-    /// Found, and too old.
+    /// Found, but too old.
     Expired,
-    /// Found, too old, and the upstream confirmed it.
+    /// Found, but too old; the upstream confirmed it.
     Revalidated,
-    /// Found, too old, confirmed by the upstream, and not to be stored again.
+    /// Found, but too old; confirmed by the upstream, and not to be stored again.
     RevalidatedNoCache(NoCacheReason),
 }
 
 impl CachePhase {
-    /// The name as it stands in logs.
+    /// The name used in logs.
     pub fn as_str(&self) -> &'static str {
         match self {
             CachePhase::Disabled(_) => "disabled",
@@ -96,7 +96,7 @@ known_reasons! {
 }
 
 impl HttpCache {
-    /// A cache that has no part in the request, because nobody asked for it.
+    /// A cache that takes no part in the request, because it was never enabled.
     #[inline]
     pub const fn new() -> Self {
         HttpCache {
@@ -110,49 +110,49 @@ impl HttpCache {
         false
     }
 
-    /// Whether the cache is on but this request goes past it.
+    /// Whether the cache is enabled but this request bypasses it.
     #[inline]
     pub fn bypassing(&self) -> bool {
         false
     }
 
-    /// How far the cache has come with this request.
+    /// The progress of this request through the cache.
     #[inline]
     pub fn phase(&self) -> CachePhase {
         CachePhase::Disabled(self.why.into())
     }
 
-    /// Whether the upstream has, or will have, a part in answering this request.
+    /// Whether the upstream contributes, or will contribute, to the response.
     #[inline]
     pub fn upstream_used(&self) -> bool {
         true
     }
 
-    /// Takes the cache out of this request, and notes why.
+    /// Removes the cache from this request, and records the reason.
     #[inline]
     pub fn disable(&mut self, reason: NoCacheReason) {
         self.why = reason.into();
     }
 
-    /// The key of this request; `None` while the cache has no part in it.
+    /// The key of this request; `None` while the cache takes no part in it.
     #[inline]
     pub fn maybe_cache_key(&self) -> Option<&CacheKey> {
         None
     }
 
-    /// What is known of the stored response; `None` while there is none.
+    /// The metadata of the stored response; `None` while there is none.
     #[inline]
     pub fn maybe_cache_meta(&self) -> Option<&CacheMeta> {
         None
     }
 
-    /// How long this request waited for another one to fetch the response; `None` if it did not.
+    /// How long this request waited for another one to fetch the response; `None` if it did not wait.
     #[inline]
     pub fn lock_duration(&self) -> Option<Duration> {
         None
     }
 
-    /// How long looking into the storage took; `None` if nobody did.
+    /// How long the look-up in the storage took; `None` if there was none.
     #[inline]
     pub fn lookup_duration(&self) -> Option<Duration> {
         None

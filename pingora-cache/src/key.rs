@@ -1,6 +1,6 @@
-//! What tells stored responses apart.
+//! The keys that distinguish stored responses.
 //!
-//! The digest that turns a [`CacheKey`] into a [`CompactCacheKey`] comes with the storage that
+//! The digest that turns a [`CacheKey`] into a [`CompactCacheKey`] will be added with the storage that
 //! needs it.
 
 use http::Extensions;
@@ -9,7 +9,7 @@ use std::fmt;
 /// A 128-bit digest of a key.
 pub type HashBinary = [u8; 16];
 
-/// Reads a digest written as 32 hexadecimal digits. `None` for anything else.
+/// Reads a digest written as 32 hexadecimal digits. `None` for any other text.
 pub fn str2hex(s: &str) -> Option<HashBinary> {
     let digits = s.as_bytes();
     if digits.len() != 32 {
@@ -36,15 +36,15 @@ fn hex(hash: &HashBinary) -> String {
     out
 }
 
-/// A key that was digested.
+/// A digested key.
 pub trait CacheHashKey {
-    /// The digest of what is asked for.
+    /// The digest of the primary key.
     fn primary_bin(&self) -> HashBinary;
 
-    /// The digest of what the response varies on; `None` where it does not vary.
+    /// The digest of the values that the response varies on; `None` if it does not vary.
     fn variance_bin(&self) -> Option<HashBinary>;
 
-    /// Whose the entry is; empty where that does not matter.
+    /// The owner of the entry; empty if it has none.
     fn user_tag(&self) -> &str;
 
     /// [`primary_bin`](Self::primary_bin) in hexadecimal digits.
@@ -58,20 +58,20 @@ pub trait CacheHashKey {
     }
 }
 
-/// What a request asks the cache for.
+/// The key under which a request looks up a response.
 #[derive(Debug, Clone)]
 pub struct CacheKey {
     primary: Vec<u8>,
     variance: Option<HashBinary>,
-    /// Whose the entry is; empty where that does not matter. Not part of the digest.
+    /// The owner of the entry; empty if it has none. Not part of the digest.
     pub user_tag: String,
-    /// Whatever else storage and filters want to hand on. Not part of the digest.
+    /// Further data for storage and filters. Not part of the digest.
     pub extensions: Extensions,
 }
 
 impl CacheKey {
-    /// A key over `primary`: scheme, authority, path and query, and whatever else tells two
-    /// responses apart.
+    /// A key over `primary`: scheme, authority, path and query, and everything else that distinguishes
+    /// two responses.
     pub fn new<B, S>(primary: B, user_tag: S) -> Self
     where
         B: Into<Vec<u8>>,
@@ -85,40 +85,40 @@ impl CacheKey {
         }
     }
 
-    /// What is asked for.
+    /// The primary key.
     pub fn primary_key(&self) -> &[u8] {
         &self.primary
     }
 
-    /// What is asked for, where it is UTF-8.
+    /// The primary key, if it is UTF-8.
     pub fn primary_key_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.primary).ok()
     }
 
-    /// Notes what the response varies on.
+    /// Sets the values that the response varies on.
     pub fn set_variance_key(&mut self, key: HashBinary) {
         self.variance = Some(key);
     }
 
-    /// What the response varies on.
+    /// The values that the response varies on.
     pub fn get_variance_key(&self) -> Option<&HashBinary> {
         self.variance.as_ref()
     }
 
-    /// Forgets what the response varies on.
+    /// Clears the values that the response varies on.
     pub fn remove_variance_key(&mut self) {
         self.variance = None;
     }
 }
 
-/// A [`CacheKey`] reduced to its digests: what an index of many entries keeps.
+/// A [`CacheKey`] reduced to its digests, for an index of many entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CompactCacheKey {
-    /// The digest of what is asked for.
+    /// The digest of the primary key.
     pub primary: HashBinary,
-    /// The digest of what the response varies on; boxed because most do not vary.
+    /// The digest of the values that the response varies on; boxed because most responses do not vary.
     pub variance: Option<Box<HashBinary>>,
-    /// Whose the entry is; empty where that does not matter.
+    /// The owner of the entry; empty if it has none.
     pub user_tag: Box<str>,
 }
 

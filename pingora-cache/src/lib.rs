@@ -1,15 +1,15 @@
-//! What may be stored, and where: the vocabulary of the cache.
+//! The vocabulary of the cache: which responses may be stored, and where.
 //!
-//! The proxy's phases and its session name the types of a cache, so these stand here from the
-//! start. What is **not built yet** is the cache behind them: there is no storage, no eviction, no
-//! predictor, no lookup. An [`HttpCache`] is always disabled; it can say so, and why, and that
-//! costs neither an allocation nor a branch that a request could notice. Whatever needs the rest is
-//! absent from this crate rather than present without effect.
+//! The proxy's phases and its session refer to the types of a cache, so these types exist from the start.
+//! The cache behind them is **not built yet**: there is no storage, no eviction, no predictor, no lookup.
+//! An [`HttpCache`] is always disabled; it can report that, and the reason, without an allocation or a
+//! branch that a request could notice. Types that need the rest are absent from this crate rather than
+//! present without effect.
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`key`] | what tells stored responses apart |
-//! | [`storage`] | the seam to where responses are kept |
+//! | [`key`] | the keys that distinguish stored responses |
+//! | [`storage`] | the interface to a storage of responses |
 //! | [`eviction`] | names of single stored entries |
 //! | [`lock`] | one request fetches, the others wait |
 //! | [`trace`] | spans that record nothing |

@@ -1,7 +1,7 @@
 //! One request fetches, the others wait: the permit to fetch, and how it ends.
 //!
-//! The lock table and the waiting come with the storage; what stands here is what a sub-request
-//! carries from one session to another.
+//! The lock table and the waiting will be added with the storage; this module has only the parts that a
+//! sub-request carries from one session to another.
 
 use crate::CacheKey;
 use http::Extensions;
@@ -14,25 +14,25 @@ pub type CacheKeyLockImpl = dyn CacheKeyLock + Send + Sync;
 
 /// Lets one request fetch a response and the others wait for it.
 pub trait CacheKeyLock {
-    /// Takes the permit to fetch, or a place among those who wait. `stale_writer` says that others
-    /// may serve a stale response meanwhile.
+    /// Takes the permit to fetch, or a place among the waiting requests. `stale_writer` means that others
+    /// may serve a stale response in the meantime.
     fn lock(&self, key: &CacheKey, stale_writer: bool) -> Locked;
 
-    /// Gives the permit back and tells the waiting how it ended.
+    /// Releases the permit and tells the waiting requests how it ended.
     fn release(&self, key: &CacheKey, permit: WritePermit, reason: LockStatus);
 
-    /// What the waiting are told if the response is not cacheable for a reason of the user's own.
+    /// The status for waiting requests if the response is not cacheable for a user-defined reason.
     fn custom_lock_status(&self, _custom_no_cache: &'static str) -> LockStatus {
         LockStatus::GiveUp
     }
 }
 
-/// What [`CacheKeyLock::lock`] gave.
+/// The result of [`CacheKeyLock::lock`].
 #[derive(Debug)]
 pub enum Locked {
     /// The permit to fetch.
     Write(WritePermit),
-    /// A place among those who wait.
+    /// A place among the waiting requests.
     Read(ReadLock),
 }
 
@@ -43,7 +43,7 @@ impl Locked {
     }
 }
 
-/// How far a lock has come.
+/// The status of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum LockStatus {
@@ -53,18 +53,18 @@ pub enum LockStatus {
     Done = 1,
     /// Fetching failed, and another request may try.
     TransientError = 2,
-    /// The response is not cacheable: everyone fetches for themselves.
+    /// The response is not cacheable: every request fetches its own.
     GiveUp = 3,
-    /// The request that fetched went away.
+    /// The request that was fetching has gone.
     Dangling = 4,
-    /// A request waited as long as it may.
+    /// A request has waited as long as it may.
     WaitTimeout = 5,
-    /// The response was being fetched for as long as that may take.
+    /// The fetch has taken as long as it may.
     AgeTimeout = 6,
 }
 
 impl LockStatus {
-    /// The status of this number.
+    /// The status with this number.
     pub fn from_repr(discriminant: u8) -> Option<LockStatus> {
         Some(match discriminant {
             0 => LockStatus::Waiting,
@@ -99,7 +99,7 @@ impl Shared {
         LockStatus::from_repr(self.status.load(Ordering::Acquire)).unwrap_or(LockStatus::Dangling)
     }
 
-    /// The first end stands: a permit that is dropped after its release changes nothing.
+    /// The first end counts: dropping a permit after its release changes nothing.
     fn unlock(&self, reason: LockStatus) {
         let _ = self.status.compare_exchange(
             LockStatus::Waiting.into(),
@@ -110,14 +110,15 @@ impl Shared {
     }
 }
 
-/// The permit to fetch. Dropped without a word, it tells the waiting [`LockStatus::Dangling`].
+/// The permit to fetch. If it is dropped without a release, the waiting requests get
+/// [`LockStatus::Dangling`].
 #[derive(Debug)]
 pub struct WritePermit {
     shared: Arc<Shared>,
 }
 
 impl WritePermit {
-    /// A permit that ends by itself after `timeout`, and what the lock table keeps of it.
+    /// A permit that expires after `timeout`, and the lock table's part of it.
     pub fn new(
         timeout: Duration,
         stale_writer: bool,
@@ -134,22 +135,22 @@ impl WritePermit {
         (WritePermit { shared }, stub)
     }
 
-    /// Whether others may serve a stale response meanwhile.
+    /// Whether others may serve a stale response in the meantime.
     pub fn stale_writer(&self) -> bool {
         self.shared.stale_writer
     }
 
-    /// Ends the permit and tells the waiting why.
+    /// Ends the permit and tells the waiting requests why.
     pub fn unlock(&mut self, reason: LockStatus) {
         self.shared.unlock(reason);
     }
 
-    /// How far the lock has come.
+    /// The status of the lock.
     pub fn lock_status(&self) -> LockStatus {
         self.shared.status()
     }
 
-    /// Whatever the lock table wants to hand on.
+    /// Further data for the lock table.
     pub fn extensions(&self) -> &Extensions {
         &self.shared.extensions
     }
@@ -161,23 +162,23 @@ impl Drop for WritePermit {
     }
 }
 
-/// What a lock table keeps of a permit that it gave away.
+/// The lock table's part of a permit that it handed out.
 #[derive(Debug)]
 pub struct LockStub(Arc<Shared>);
 
 impl LockStub {
-    /// A place among those who wait.
+    /// A place among the waiting requests.
     pub fn read_lock(&self) -> ReadLock {
         ReadLock(self.0.clone())
     }
 
-    /// Whatever the lock table wants to hand on.
+    /// Further data for the lock table.
     pub fn extensions(&self) -> &Extensions {
         &self.0.extensions
     }
 }
 
-/// A place among those who wait.
+/// A place among the waiting requests.
 #[derive(Debug)]
 pub struct ReadLock(Arc<Shared>);
 
@@ -187,12 +188,12 @@ impl ReadLock {
         self.lock_status() == LockStatus::Waiting
     }
 
-    /// Whether the response is being fetched for longer than that may take.
+    /// Whether the fetch has taken longer than it may.
     pub fn expired(&self) -> bool {
         self.0.start.elapsed() >= self.0.age_timeout
     }
 
-    /// How far the lock has come.
+    /// The status of the lock.
     pub fn lock_status(&self) -> LockStatus {
         match self.0.status() {
             LockStatus::Waiting if self.expired() => LockStatus::AgeTimeout,
@@ -200,7 +201,7 @@ impl ReadLock {
         }
     }
 
-    /// Whatever the lock table wants to hand on.
+    /// Further data for the lock table.
     pub fn extensions(&self) -> &Extensions {
         &self.0.extensions
     }

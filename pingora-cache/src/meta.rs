@@ -5,7 +5,7 @@ use http::Extensions;
 use pingora_http::{HMap, ResponseHeader};
 use std::time::{Duration, SystemTime};
 
-/// What is known of a stored response besides its body.
+/// The metadata of a stored response: everything except its body.
 #[derive(Debug, Clone)]
 pub struct CacheMeta(Box<Inner>);
 
@@ -23,8 +23,8 @@ struct Inner {
 }
 
 impl CacheMeta {
-    /// A response that was received at `created` and may be served until `fresh_until`, and after
-    /// that for so many seconds more while it is fetched anew, or while the upstream fails.
+    /// A response that was received at `created` and may be served until `fresh_until`, and after that
+    /// for the given number of seconds while it is revalidated, or while the upstream fails.
     pub fn new(
         fresh_until: SystemTime,
         created: SystemTime,
@@ -50,27 +50,27 @@ impl CacheMeta {
         self.0.created
     }
 
-    /// When the upstream confirmed the response last; [`created`](Self::created) if it never did.
+    /// When the upstream last confirmed the response; [`created`](Self::created) if it never did.
     pub fn updated(&self) -> SystemTime {
         self.0.updated
     }
 
-    /// From when on the response's age counts.
+    /// The time from which the response's age counts.
     pub fn epoch(&self) -> SystemTime {
         self.0.epoch_override.unwrap_or(self.0.updated)
     }
 
-    /// What was set by [`set_epoch_override`](Self::set_epoch_override).
+    /// The value set by [`set_epoch_override`](Self::set_epoch_override).
     pub fn epoch_override(&self) -> Option<SystemTime> {
         self.0.epoch_override
     }
 
-    /// Counts the response's age from `epoch` on.
+    /// Counts the response's age from `epoch`.
     pub fn set_epoch_override(&mut self, epoch: SystemTime) {
         self.0.epoch_override = Some(epoch);
     }
 
-    /// Counts the response's age from its last confirmation on again.
+    /// Counts the response's age from its last confirmation again.
     pub fn remove_epoch_override(&mut self) {
         self.0.epoch_override = None;
     }
@@ -80,7 +80,7 @@ impl CacheMeta {
         self.0.fresh_until >= time
     }
 
-    /// For how many whole seconds from its epoch on the response is fresh.
+    /// For how many whole seconds from its epoch the response is fresh.
     pub fn fresh_sec(&self) -> u64 {
         self.0
             .fresh_until
@@ -88,19 +88,19 @@ impl CacheMeta {
             .map_or(0, |d| d.as_secs())
     }
 
-    /// Until when the response is fresh.
+    /// The time until which the response is fresh.
     pub fn fresh_until(&self) -> SystemTime {
         self.0.fresh_until
     }
 
-    /// How old the response is now; zero where the clock went back.
+    /// The response's current age; zero if the clock went back.
     pub fn age(&self) -> Duration {
         SystemTime::now()
             .duration_since(self.epoch())
             .unwrap_or_default()
     }
 
-    /// For how many seconds an expired response may be served while it is fetched anew.
+    /// For how many seconds an expired response may be served while it is revalidated.
     pub fn stale_while_revalidate_sec(&self) -> u32 {
         self.0.stale_while_revalidate_sec
     }
@@ -110,7 +110,7 @@ impl CacheMeta {
         self.0.stale_if_error_sec
     }
 
-    /// Whether the response may be served at `time` while it is fetched anew.
+    /// Whether the response may be served at `time` while it is revalidated.
     pub fn serve_stale_while_revalidate(&self, time: SystemTime) -> bool {
         self.within_stale(self.0.stale_while_revalidate_sec, time)
     }
@@ -130,7 +130,7 @@ impl CacheMeta {
                 .is_some_and(|end| time <= end)
     }
 
-    /// Forbids serving the response once it expired.
+    /// Forbids serving the response once it has expired.
     pub fn disable_serve_stale(&mut self) {
         self.0.stale_while_revalidate_sec = 0;
         self.0.stale_if_error_sec = 0;
@@ -141,7 +141,7 @@ impl CacheMeta {
         self.0.fresh_until = instant;
     }
 
-    /// Replaces all that [`new`](Self::new) was told about freshness.
+    /// Replaces all freshness values that were passed to [`new`](Self::new).
     pub fn update_freshness(
         &mut self,
         fresh_until: SystemTime,
@@ -153,22 +153,22 @@ impl CacheMeta {
         self.0.stale_if_error_sec = stale_if_error_sec;
     }
 
-    /// What the response varies on.
+    /// The values that the response varies on.
     pub fn variance(&self) -> Option<HashBinary> {
         self.0.variance
     }
 
-    /// Notes what the response varies on.
+    /// Sets the values that the response varies on.
     pub fn set_variance_key(&mut self, variance_key: HashBinary) {
         self.0.variance = Some(variance_key);
     }
 
-    /// Notes what the response varies on.
+    /// Sets the values that the response varies on.
     pub fn set_variance(&mut self, variance: HashBinary) {
         self.0.variance = Some(variance);
     }
 
-    /// Forgets what the response varies on.
+    /// Clears the values that the response varies on.
     pub fn remove_variance(&mut self) {
         self.0.variance = None;
     }
@@ -178,7 +178,7 @@ impl CacheMeta {
         &self.0.header
     }
 
-    /// The head of the response, to be changed.
+    /// The head of the response, mutably.
     pub fn response_header_mut(&mut self) -> &mut ResponseHeader {
         &mut self.0.header
     }
@@ -193,12 +193,12 @@ impl CacheMeta {
         &self.0.header.headers
     }
 
-    /// Whatever else storage and filters want to hand on.
+    /// Further data for storage and filters.
     pub fn extensions(&self) -> &Extensions {
         &self.0.extensions
     }
 
-    /// Whatever else storage and filters want to hand on, to be changed.
+    /// Further data for storage and filters, mutably.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
         &mut self.0.extensions
     }

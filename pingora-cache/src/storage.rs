@@ -1,4 +1,4 @@
-//! The seam to where responses are kept. No storage is built yet.
+//! The interface to a storage of responses. No storage is built yet.
 
 use crate::eviction::{CacheEntryId, CacheEntryKey, CacheEntryKeyRef};
 use crate::key::CompactCacheKey;
@@ -16,32 +16,32 @@ pub type HitHandler = Box<dyn HandleHit + Sync + Send>;
 /// Stores a body.
 pub type MissHandler = Box<dyn HandleMiss + Sync + Send>;
 
-/// What a request to purge does.
+/// The effect of a purge request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeAction {
-    /// The entry goes away.
+    /// The entry is removed.
     Delete,
     /// The entry stays and counts as expired.
     Expire,
 }
 
-/// What came of purging.
+/// The result of a purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeOutcome {
     /// There was no such entry.
     NotFound,
-    /// The entry is gone; its number, where the storage gives numbers.
+    /// The entry has been removed; its number, if the storage assigns numbers.
     Purged(Option<CacheEntryId>),
     /// The entry counts as expired.
     Expired,
 }
 
-/// Which entry to purge.
+/// The entry to purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeTarget<'a> {
-    /// The one that a lookup would find now.
+    /// The one that a lookup would currently find.
     Active(&'a CompactCacheKey),
-    /// This one and no other.
+    /// This entry and no other.
     Exact(&'a CacheEntryKey),
 }
 
@@ -54,7 +54,7 @@ impl<'a> PurgeTarget<'a> {
         }
     }
 
-    /// The name of the entry that was removed: the number it had, where the storage tells.
+    /// The name of the entry that was removed, with its number if the storage reports one.
     pub fn removed_entry(self, id: Option<CacheEntryId>) -> CacheEntryKeyRef<'a> {
         match self {
             PurgeTarget::Active(key) => CacheEntryKeyRef::from_entry_id(key, id),
@@ -72,27 +72,27 @@ impl fmt::Display for PurgeTarget<'_> {
     }
 }
 
-/// Why an entry is purged.
+/// The reason for purging an entry.
 #[derive(Debug, Clone, Copy)]
 pub enum PurgeType {
     /// Its space is needed.
     Eviction,
-    /// It must not be served any more.
+    /// It must no longer be served.
     Invalidation,
 }
 
-/// Where responses are kept.
+/// A storage of responses.
 #[async_trait]
 pub trait Storage {
-    /// Looks for the response of `key`.
+    /// Looks up the response for `key`.
     async fn lookup(
         &'static self,
         key: &CacheKey,
         trace: &SpanHandle,
     ) -> Result<Option<(CacheMeta, HitHandler)>>;
 
-    /// Looks for a response that is still being written, by the tag of its writer. The default
-    /// looks for a complete one.
+    /// Looks up a response that is still being written, by the tag of its writer. The default looks up a
+    /// complete one.
     async fn lookup_streaming_write(
         &'static self,
         key: &CacheKey,
@@ -133,7 +133,7 @@ pub trait Storage {
         self.purge(target, PurgeType::Invalidation, trace).await
     }
 
-    /// Replaces what is known of a stored response. `false` if there is none.
+    /// Replaces the metadata of a stored response. `false` if there is none.
     async fn update_meta(
         &'static self,
         key: &CacheKey,
@@ -146,7 +146,7 @@ pub trait Storage {
         false
     }
 
-    /// For finding out the concrete type.
+    /// For access to the concrete type.
     fn as_any(&self) -> &(dyn Any + Send + Sync + 'static);
 }
 
@@ -179,7 +179,7 @@ pub trait HandleHit {
         Error::e_explain(ErrorType::InternalError, "this storage can't seek")
     }
 
-    /// [`seek`](Self::seek), more than once in one body.
+    /// [`seek`](Self::seek), more than once within one body.
     fn seek_multipart(&mut self, start: usize, end: Option<usize>) -> Result<()> {
         self.seek(start, end)
     }
@@ -189,47 +189,47 @@ pub trait HandleHit {
         true
     }
 
-    /// What the entry takes of the storage's capacity, in bytes. Zero where that is not known.
+    /// The entry's share of the storage's capacity, in bytes. Zero if unknown.
     fn get_eviction_weight(&self) -> usize {
         0
     }
 
-    /// The entry's number, where the storage gives numbers.
+    /// The entry's number, if the storage assigns numbers.
     fn entry_id(&self) -> Option<CacheEntryId> {
         None
     }
 
-    /// For finding out the concrete type.
+    /// For access to the concrete type.
     fn as_any(&self) -> &(dyn Any + Send + Sync);
 
-    /// For finding out the concrete type.
+    /// For access to the concrete type.
     fn as_any_mut(&mut self) -> &mut (dyn Any + Send + Sync);
 }
 
-/// How storing a body ended.
+/// The result of storing a body.
 #[derive(Debug, Clone, Copy)]
 pub enum MissFinishType {
-    /// A new entry of so many bytes.
+    /// A new entry of this many bytes.
     Created(usize),
-    /// So many bytes more in an entry that was there; at most so many in all.
+    /// This many bytes added to an existing entry, and its size limit in total.
     Appended(usize, Option<usize>),
 }
 
-/// Stores a body. Dropped before [`finish`](Self::finish), it leaves no entry behind.
+/// Stores a body. If it is dropped before [`finish`](Self::finish), it leaves no entry behind.
 #[async_trait]
 pub trait HandleMiss {
-    /// Stores a part of the body; `eof` with the last.
+    /// Stores a part of the body; `eof` marks the last one.
     async fn write_body(&mut self, data: Bytes, eof: bool) -> Result<()>;
 
     /// The body is complete.
     async fn finish(self: Box<Self>) -> Result<MissFinishType>;
 
-    /// What a reader needs to find this body while it is still being written.
+    /// The tag by which a reader finds this body while it is still being written.
     fn streaming_write_tag(&self) -> Option<&[u8]> {
         None
     }
 
-    /// The entry's number, where the storage gives numbers.
+    /// The entry's number, if the storage assigns numbers.
     fn entry_id(&self) -> Option<CacheEntryId> {
         None
     }

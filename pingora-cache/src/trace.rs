@@ -1,23 +1,23 @@
-//! Spans that record nothing: the storage's methods name them, and a tracer may take their place.
+//! Spans that record nothing: the storage's methods refer to them, and a tracer may replace them.
 
-/// A span of time that nobody records.
+/// A time span that is not recorded.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Span;
 
 impl Span {
-    /// A span that nobody records.
+    /// A span that is not recorded.
     pub fn inactive() -> Self {
         Span
     }
 
-    /// What child spans are made from.
+    /// A handle for making child spans.
     pub fn handle(&self) -> SpanHandle {
         SpanHandle
     }
 }
 
-/// What child spans are made from.
+/// A handle for making child spans.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct SpanHandle;

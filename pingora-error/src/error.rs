@@ -9,29 +9,29 @@ pub type BError = Box<Error>;
 /// The framework's result type.
 pub type Result<T, E = BError> = std::result::Result<T, E>;
 
-/// What went wrong, whose fault it is, may it be retried, and how it came to that.
+/// Says what went wrong, whose fault it is, whether to retry, and what caused it.
 ///
-/// The constructors follow one scheme: [`new`](Error::new) and its kin return a [`BError`], those
+/// The constructors follow one scheme: [`new`](Error::new) and its variants return a [`BError`]; those
 /// whose names begin with `e_` or `err` return it wrapped in `Err`, ready for `return`.
 ///
-/// `Debug` shows the same line as `Display`: it is what a program prints that unwraps a result.
+/// `Debug` shows the same line as `Display`, because programs that unwrap a result print it.
 pub struct Error {
-    /// What went wrong.
+    /// The kind of error.
     pub etype: ErrorType,
-    /// Whose fault it is.
+    /// The side at fault.
     pub esource: ErrorSource,
-    /// Whether the request may be tried again.
+    /// Whether the request may be retried.
     pub retry: RetryType,
-    /// The error below this one.
+    /// The underlying error.
     pub cause: Option<Box<dyn ErrorTrait + Send + Sync>>,
     /// A sentence for the log.
     pub context: Option<ImmutStr>,
 }
 
 impl Error {
-    /// An error from all its parts. Not to be retried until [`Error::set_retry`] says otherwise.
+    /// An error from all its parts. It is not retried unless [`Error::set_retry`] allows it.
     ///
-    /// Where `cause` is itself an [`Error`], its source and its retry decision carry over.
+    /// If `cause` is itself an [`Error`], its source and its retry decision carry over.
     pub fn create(
         etype: ErrorType,
         esource: ErrorSource,
@@ -58,7 +58,7 @@ impl Error {
         Error::create(etype, esource, None, None)
     }
 
-    /// An error of this type and nothing else known about it.
+    /// An error of this type, with no further information.
     #[inline]
     pub fn new(e: ErrorType) -> BError {
         Error::bare(e, ErrorSource::Unset)
@@ -97,13 +97,13 @@ impl Error {
         Err(Error::explain(e, context))
     }
 
-    /// An error that the upstream is to blame for.
+    /// An error that is the upstream's fault.
     #[inline]
     pub fn new_up(e: ErrorType) -> BError {
         Error::bare(e, ErrorSource::Upstream)
     }
 
-    /// An error that the downstream is to blame for.
+    /// An error that is the downstream's fault.
     #[inline]
     pub fn new_down(e: ErrorType) -> BError {
         Error::bare(e, ErrorSource::Downstream)
@@ -115,7 +115,7 @@ impl Error {
         Error::bare(e, ErrorSource::Internal)
     }
 
-    /// An error of the user's own, by name ([`ErrorType::Custom`]).
+    /// A user-defined error, by name ([`ErrorType::Custom`]).
     #[inline]
     pub fn new_str(s: &'static str) -> BError {
         Error::new(ErrorType::Custom(s))
@@ -145,22 +145,22 @@ impl Error {
         Err(Error::new_in(e))
     }
 
-    /// What went wrong.
+    /// The kind of error.
     pub fn etype(&self) -> &ErrorType {
         &self.etype
     }
 
-    /// Whose fault it is.
+    /// The side at fault.
     pub fn esource(&self) -> &ErrorSource {
         &self.esource
     }
 
-    /// Whether the request may be tried again. `false` while undecided.
+    /// Whether the request may be retried. `false` while undecided.
     pub fn retry(&self) -> bool {
         self.retry.retry()
     }
 
-    /// Decides whether the request may be tried again.
+    /// Decides whether the request may be retried.
     pub fn set_retry(&mut self, retry: bool) {
         self.retry = retry.into();
     }
@@ -175,34 +175,34 @@ impl Error {
         self.esource.as_str()
     }
 
-    /// Blames the upstream.
+    /// Marks the error as the upstream's fault.
     pub fn as_up(&mut self) {
         self.esource = ErrorSource::Upstream;
     }
 
-    /// Blames the downstream.
+    /// Marks the error as the downstream's fault.
     pub fn as_down(&mut self) {
         self.esource = ErrorSource::Downstream;
     }
 
-    /// Blames this process.
+    /// Marks the error as this process's fault.
     pub fn as_in(&mut self) {
         self.esource = ErrorSource::Internal;
     }
 
-    /// Blames the upstream and passes the error on.
+    /// Marks the error as the upstream's fault and passes it on.
     pub fn into_up(mut self: BError) -> BError {
         self.as_up();
         self
     }
 
-    /// Blames the downstream and passes the error on.
+    /// Marks the error as the downstream's fault and passes it on.
     pub fn into_down(mut self: BError) -> BError {
         self.as_down();
         self
     }
 
-    /// Blames this process and passes the error on.
+    /// Marks the error as this process's fault and passes it on.
     pub fn into_in(mut self: BError) -> BError {
         self.as_in();
         self
@@ -213,7 +213,7 @@ impl Error {
         Err(self)
     }
 
-    /// Names the error below this one.
+    /// Sets the underlying error.
     pub fn set_cause<C: Into<Box<dyn ErrorTrait + Send + Sync>>>(&mut self, cause: C) {
         self.cause = Some(cause.into());
     }
@@ -236,7 +236,7 @@ impl Error {
         self.inner().map_or(&self.etype, Error::root_etype)
     }
 
-    /// The innermost cause; the error itself where it has none.
+    /// The innermost cause; the error itself if it has none.
     pub fn root_cause(&self) -> &(dyn ErrorTrait + Send + Sync + 'static) {
         match (self.inner(), self.cause.as_deref()) {
             (Some(inner), _) => inner.root_cause(),
@@ -245,7 +245,7 @@ impl Error {
         }
     }
 
-    /// The cause, where it is an error of this crate.
+    /// The cause, if it is an error of this crate.
     fn inner(&self) -> Option<&Error> {
         self.cause
             .as_deref()
@@ -253,8 +253,8 @@ impl Error {
             .map(|b| &**b)
     }
 
-    /// Writes type, source, context and cause along the chain, naming type and source of an inner
-    /// error only where they differ from the outer one's.
+    /// Writes type, source, context and cause along the chain. Type and source of an inner error are
+    /// written only if they differ from the outer one's.
     fn write_chain(&self, f: &mut fmt::Formatter<'_>, outer: Option<&Error>) -> fmt::Result {
         let mut separator = "";
         let told = |o: &Error| {

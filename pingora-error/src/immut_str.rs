@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A string that is never changed: borrowed for the life of the program, or owned.
 ///
-/// Contexts of errors are nearly always literals; this type keeps them free of allocation.
+/// Contexts of errors are nearly always literals; this type avoids allocating them.
 #[derive(Debug, Clone)]
 pub enum ImmutStr {
     /// A literal.

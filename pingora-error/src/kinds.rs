@@ -9,12 +9,12 @@ pub enum ErrorSource {
     Downstream,
     /// This process, or the code of its user.
     Internal,
-    /// Nobody said so yet.
+    /// Not determined yet.
     Unset,
 }
 
 impl ErrorSource {
-    /// The name as it stands in logs. Empty where nobody is blamed.
+    /// The name used in logs. Empty if no side is at fault.
     pub fn as_str(&self) -> &'static str {
         match self {
             ErrorSource::Upstream => "Upstream",
@@ -25,25 +25,25 @@ impl ErrorSource {
     }
 }
 
-/// Whether the same request may be tried again.
+/// Whether the same request may be retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryType {
-    /// Known.
+    /// Decided.
     Decided(bool),
-    /// Yes, if the connection had carried a request before: the peer may have closed it while
-    /// it was idle. Undecided until [`RetryType::decide_reuse`] is told.
+    /// Yes, if the connection had carried a request before: the peer may have closed it while it was
+    /// idle. Undecided until [`RetryType::decide_reuse`] is called.
     ReusedOnly,
 }
 
 impl RetryType {
-    /// Turns [`RetryType::ReusedOnly`] into a decision. Does nothing to one already made.
+    /// Turns [`RetryType::ReusedOnly`] into a decision. Does nothing if the decision is already made.
     pub fn decide_reuse(&mut self, reused: bool) {
         if matches!(self, RetryType::ReusedOnly) {
             *self = RetryType::Decided(reused);
         }
     }
 
-    /// Whether a retry is allowed. As long as nobody decided, the answer is the safe one: no.
+    /// Whether a retry is allowed. While this is undecided, the answer is the safe one: no.
     pub fn retry(&self) -> bool {
         matches!(self, RetryType::Decided(true))
     }
@@ -57,20 +57,20 @@ impl From<bool> for RetryType {
 
 macro_rules! error_types {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What went wrong.
+        /// The kind of an error.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum ErrorType {
             $($(#[$doc])* $name,)*
             /// A response with this status ends the request.
             HTTPStatus(u16),
-            /// An error of the user's own, by name.
+            /// A user-defined error, by name.
             Custom(&'static str),
-            /// An error of the user's own, by name and code.
+            /// A user-defined error, by name and code.
             CustomCode(&'static str, u16),
         }
 
         impl ErrorType {
-            /// The name as it stands in logs.
+            /// The name used in logs.
             pub fn as_str(&self) -> &'static str {
                 match self {
                     $(ErrorType::$name => stringify!($name),)*
@@ -83,7 +83,7 @@ macro_rules! error_types {
 }
 
 error_types! {
-    /// No connection within the time allowed.
+    /// No connection within the allowed time.
     ConnectTimedout,
     /// The peer's port is closed.
     ConnectRefused,
@@ -93,13 +93,13 @@ error_types! {
     TLSWantX509Lookup,
     /// The TLS handshake failed.
     TLSHandshakeFailure,
-    /// The TLS handshake did not finish within the time allowed.
+    /// The TLS handshake did not finish within the allowed time.
     TLSHandshakeTimedout,
     /// The peer's certificate was not accepted.
     InvalidCert,
-    /// A handshake above TCP failed, other than TLS.
+    /// A handshake above TCP, other than TLS, failed.
     HandshakeError,
-    /// A connection could not be made, for another reason.
+    /// A connection could not be made for another reason.
     ConnectError,
     /// The local address could not be bound.
     BindError,
@@ -115,17 +115,17 @@ error_types! {
     H1Error,
     /// The peer broke the rules of HTTP/2, or reset the stream.
     H2Error,
-    /// The peer asks for HTTP/1.1 instead of HTTP/2.
+    /// The peer requires HTTP/1.1 instead of HTTP/2.
     H2Downgrade,
-    /// What the peer speaks is not HTTP/2.
+    /// The peer does not speak HTTP/2.
     InvalidH2,
     /// Reading failed.
     ReadError,
     /// Writing failed.
     WriteError,
-    /// Nothing could be read within the time allowed.
+    /// Nothing could be read within the allowed time.
     ReadTimedout,
-    /// Nothing could be written within the time allowed.
+    /// Nothing could be written within the allowed time.
     WriteTimedout,
     /// The peer closed the connection in the middle of a message.
     ConnectionClosed,
@@ -144,12 +144,12 @@ error_types! {
 }
 
 impl ErrorType {
-    /// A type of the user's own, told from others by its name.
+    /// A user-defined type, identified by its name.
     pub fn new(name: &'static str) -> Self {
         ErrorType::Custom(name)
     }
 
-    /// A type of the user's own, told from others by its name and a code.
+    /// A user-defined type, identified by its name and a code.
     pub fn new_code(name: &'static str, code: u16) -> Self {
         ErrorType::CustomCode(name, code)
     }

@@ -1,13 +1,13 @@
-//! What went wrong, whose fault it is, and whether trying again may help.
+//! Errors that say what went wrong, whose fault it is, and whether a retry may help.
 //!
 //! Every fallible call of the framework returns [`Result`], whose error is one boxed pointer
-//! ([`BError`]) so that the successful path stays small. An [`Error`] says three things:
+//! ([`BError`]), so that the success path stays small. An [`Error`] says three things:
 //!
-//! - **what**: its [`ErrorType`], which a proxy turns into a status code;
-//! - **whose fault**: its [`ErrorSource`] — the upstream, the downstream, or this process;
-//! - **may it be retried**: its [`RetryType`].
+//! - **what went wrong**: its [`ErrorType`], which a proxy turns into a status code;
+//! - **whose fault it is**: its [`ErrorSource`] — the upstream, the downstream, or this process;
+//! - **whether to retry**: its [`RetryType`].
 //!
-//! Around those stands the story for the log: a context sentence and the cause that led here.
+//! In addition it has information for the log: a context sentence and its cause.
 //!
 //! ```
 //! use pingora_error::{Error, ErrorType, OrErr, Result};

@@ -2,10 +2,10 @@
 
 use crate::{BError, Error, ErrorTrait, ErrorType, ImmutStr, Result};
 
-/// Adds a sentence to an error that already is one of ours.
+/// Adds a context sentence to one of this crate's errors.
 pub trait Context<T> {
-    /// Wraps the error in one of the same type with a sentence for the log; see
-    /// [`Error::more_context`]. The closure runs only in the case of an error.
+    /// Wraps the error in one of the same type with a sentence for the log; see [`Error::more_context`].
+    /// The closure runs only if there is an error.
     fn err_context<C: Into<ImmutStr>, F: FnOnce() -> C>(self, context: F) -> Result<T, BError>;
 }
 
@@ -15,14 +15,14 @@ impl<T> Context<T> for Result<T, BError> {
     }
 }
 
-/// Turns the error of somebody else's `Result` into one of ours.
+/// Converts the error of any `Result` into one of this crate's.
 pub trait OrErr<T, E> {
     /// Gives the error a type and a sentence, and keeps the original as its cause.
     fn or_err(self, et: ErrorType, context: &'static str) -> Result<T, BError>
     where
         E: Into<Box<dyn ErrorTrait + Send + Sync>>;
 
-    /// [`OrErr::or_err`] with a sentence that is made only in the case of an error.
+    /// [`OrErr::or_err`] with a sentence that is built only if there is an error.
     fn or_err_with<C: Into<ImmutStr>, F: FnOnce() -> C>(
         self,
         et: ErrorType,
@@ -38,7 +38,7 @@ pub trait OrErr<T, E> {
         context: F,
     ) -> Result<T, BError>;
 
-    /// Makes an [`ErrorType::InternalError`] of it: for what is not supposed to fail.
+    /// Turns it into an [`ErrorType::InternalError`]: for calls that are not supposed to fail.
     fn or_fail(self) -> Result<T>
     where
         E: Into<Box<dyn ErrorTrait + Send + Sync>>;
@@ -84,7 +84,7 @@ pub trait OkOrErr<T> {
     /// Gives the absence a type and a sentence.
     fn or_err(self, et: ErrorType, context: &'static str) -> Result<T, BError>;
 
-    /// [`OkOrErr::or_err`] with a sentence that is made only in the case of `None`.
+    /// [`OkOrErr::or_err`] with a sentence that is built only for `None`.
     fn or_err_with<C: Into<ImmutStr>, F: FnOnce() -> C>(
         self,
         et: ErrorType,

@@ -1,25 +1,25 @@
-//! Who a raw request target is addressed to (RFC 9112 section 3.2).
+//! The authority of a raw request target (RFC 9112 section 3.2).
 
 use crate::grammar::{is_authority, is_http_scheme, is_scheme};
 
-/// What a request target says about its authority, before any URI parser had its say.
+/// The authority in a request target, determined before any URI parser runs.
 ///
-/// The split is strict: where two readers could find different hosts in the same bytes, it says so
-/// instead of choosing.
+/// The split is strict: if two readers could find different hosts in the same bytes, it reports the
+/// ambiguity instead of choosing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RawTargetAuthority<'a> {
-    /// Origin-form (`/path`) or asterisk-form (`*`): the `Host` field alone says where to.
+    /// Origin-form (`/path`) or asterisk-form (`*`): only the `Host` field names the host.
     None,
     /// Absolute-form: `scheme://authority/path?query`.
     Absolute {
-        /// Without the colon.
+        /// The scheme, without the colon.
         scheme: &'a [u8],
-        /// Host and, where given, port: see [`is_authority`](crate::grammar::is_authority).
+        /// The host and, if given, the port: see [`is_authority`](crate::grammar::is_authority).
         authority: &'a [u8],
-        /// What follows the authority: empty, or beginning with `/` or `?`.
+        /// The rest after the authority: empty, or beginning with `/` or `?`.
         path_and_query: &'a [u8],
     },
-    /// Neither: user information, a backslash, a missing host, the authority-form of CONNECT, or
+    /// Neither form: user information, a backslash, a missing host, the authority-form of CONNECT, or
     /// anything else that readers disagree about.
     AmbiguousAuthority,
 }
@@ -36,8 +36,8 @@ impl<'a> RawTargetAuthority<'a> {
 
 /// Splits a request target into scheme, authority and the rest.
 ///
-/// `target` is the second word of the request line. The authority-form of CONNECT is not for this
-/// function: it says [`RawTargetAuthority::AmbiguousAuthority`].
+/// `target` is the second word of the request line. This function does not handle the authority-form of
+/// CONNECT: it returns [`RawTargetAuthority::AmbiguousAuthority`].
 ///
 /// ```
 /// use pingora_http::authority::raw_target_authority;

@@ -1,4 +1,4 @@
-//! A header name as it is spelt on the wire.
+//! A header name as spelt on the wire.
 
 use bytes::{BufMut, Bytes};
 use http::header::HeaderName;
@@ -8,13 +8,13 @@ use std::fmt;
 use crate::grammar::is_field_name;
 use crate::name_cache;
 
-/// Names up to this many bytes are titled on the stack.
+/// Names of up to this many bytes are converted to Title-Case on the stack.
 const STACK_NAME: usize = 64;
 
-/// A header name with the spelling that it has, or shall have, on an HTTP/1 connection.
+/// A header name with its spelling on an HTTP/1 connection.
 ///
-/// It is not checked on its own: a name that isn't a token (RFC 9110 section 5.1) is refused when
-/// it is put into a head.
+/// It is not validated on its own: a name that isn't a token (RFC 9110 section 5.1) is refused when it is
+/// added to a head.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CaseHeaderName(Bytes);
 
@@ -51,24 +51,24 @@ impl fmt::Debug for CaseHeaderName {
     }
 }
 
-/// A name of a head, ready to be written: see [`RequestHeader::map`](crate::RequestHeader::map).
+/// A name in a head, ready to be written: see [`RequestHeader::map`](crate::RequestHeader::map).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderNameVariant<'a> {
-    /// A spelling that was remembered.
+    /// A stored spelling.
     Case(&'a CaseHeaderName),
     /// The canonical spelling, Title-Case.
     Titled(&'a str),
 }
 
-/// What a header name may be given as.
+/// The types that can serve as a header name.
 ///
-/// Text keeps its spelling on the wire; the [`http`] crate's [`HeaderName`] has none and is written
-/// in Title-Case.
+/// Text keeps its spelling on the wire; the [`http`] crate's [`HeaderName`] has none and is written in
+/// Title-Case.
 pub trait IntoCaseHeaderName {
     /// The name with its spelling.
     fn into_case_header_name(self) -> CaseHeaderName;
 
-    /// The name for the map, and its spelling where that has to be remembered.
+    /// The name for the map, and its spelling if that has to be stored.
     #[doc(hidden)]
     fn into_field_name(self) -> Result<FieldName>
     where
@@ -81,7 +81,7 @@ pub trait IntoCaseHeaderName {
     }
 }
 
-/// A name for the map, and its spelling where that is not the canonical one.
+/// A name for the map, and its spelling if that is not the canonical one.
 #[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct FieldName {
@@ -127,7 +127,7 @@ impl IntoCaseHeaderName for HeaderName {
     }
 
     fn into_field_name(self) -> Result<FieldName> {
-        // `HeaderName::from_static` and `from_lowercase` let a quotation mark pass.
+        // `HeaderName::from_static` and `from_lowercase` accept a quotation mark.
         if !is_field_name(self.as_str().as_bytes()) {
             return Err(not_a_token());
         }
@@ -148,8 +148,8 @@ impl IntoCaseHeaderName for &HeaderName {
     }
 }
 
-/// One byte of a lower-case name in Title-Case, given the byte before it. Free of branches, so that
-/// a loop over it becomes vector code.
+/// One byte of a lower-case name in Title-Case, given the byte before it. Branch-free, so that the
+/// compiler vectorises a loop over it.
 #[inline(always)]
 fn titled_byte(byte: u8, previous: u8) -> u8 {
     byte ^ (u8::from((previous == b'-') & byte.is_ascii_lowercase()) << 5)
@@ -187,7 +187,7 @@ pub(crate) fn titled_name(name: &HeaderName) -> CaseHeaderName {
     CaseHeaderName(titled.into())
 }
 
-/// Lends the Title-Case form of `name` to `f`.
+/// Passes the Title-Case form of `name` to `f`.
 pub(crate) fn with_titled<R>(name: &HeaderName, f: impl FnOnce(&str) -> R) -> R {
     let name = name.as_str();
     if name.len() > STACK_NAME {

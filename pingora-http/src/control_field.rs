@@ -1,7 +1,7 @@
-//! The fields that everybody asks for who passes a message on.
+//! The fields that a proxy needs in order to pass a message on.
 
-/// A field that is about the message or its connection instead of its content: that frames it, routes
-/// it, or is for one hop only.
+/// A field that describes the message or its connection instead of the content: it frames the message,
+/// routes it, or is for one hop only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ControlField {
@@ -31,12 +31,12 @@ pub enum ControlField {
 }
 
 impl ControlField {
-    /// The field of this name, in any spelling. `name` must be a token: bytes that no name may have can
-    /// be taken for others.
+    /// The field with this name, in any spelling. `name` must be a token: bytes that are not allowed in a
+    /// name can be mistaken for others.
     #[inline]
     pub fn of(name: &[u8]) -> Option<Self> {
         let initial = name.first()? | 0x20;
-        // Length and first letter rule out nearly every other name.
+        // Length and first letter exclude nearly every other name.
         match (name.len(), initial) {
             (2, b't') => is(name, b"te", Self::Te),
             (4, b'h') => is(name, b"host", Self::Host),
@@ -53,8 +53,8 @@ impl ControlField {
         }
     }
 
-    /// Whether the field speaks of a connection of HTTP/1, and must not stand in a message of HTTP/2
-    /// (RFC 9113 section 8.2.2).
+    /// Whether the field describes an HTTP/1 connection, and is forbidden in an HTTP/2 message (RFC 9113
+    /// section 8.2.2).
     #[inline]
     pub fn is_of_http1_only(self) -> bool {
         matches!(
@@ -69,8 +69,8 @@ impl ControlField {
     }
 }
 
-/// `field`, if a token is this name. The bit that makes letters lower-case changes no other byte that
-/// these names have, and makes no other byte of a token one of them.
+/// Returns `field` if a token is this name. The bit that makes letters lower-case changes no other byte
+/// that these names contain, and turns no other byte of a token into one of them.
 #[inline]
 fn is<const N: usize>(token: &[u8], name: &[u8; N], field: ControlField) -> Option<ControlField> {
     let token: &[u8; N] = token.try_into().ok()?;

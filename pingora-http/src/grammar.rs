@@ -1,9 +1,8 @@
-//! The grammar of the elements that messages are made of: one rule for each, whatever the version of
-//! HTTP, the direction, and whether the element stands in a head, in a trailer section or was added by
-//! a program.
+//! The grammar of message elements: one rule for each, for every version of HTTP and both directions,
+//! whether the element is in a head, is in a trailer section or was added by a program.
 //!
-//! Pure functions over bytes. A parser of any version calls these and decides only what a refusal
-//! means there: a status, a reset stream, an error for the program.
+//! Pure functions over bytes. The parsers of all versions call these and decide only how to report a
+//! refusal: with a status, a reset stream, or an error for the program.
 //!
 //! | element | rule |
 //! |---|---|
@@ -15,10 +14,10 @@
 //! | field name | [`is_field_name`], [`is_lower_case_field_name`] |
 //! | field value | [`is_field_value`], [`trim`], [`list_elements`] |
 //! | `Content-Length` | [`ContentLength`], [`decimal`] |
-//! | pseudo-header fields, and what is only of HTTP/1 | [`SectionCheck`] |
+//! | pseudo-header fields, and fields that only HTTP/1 has | [`SectionCheck`] |
 //!
-//! Where RFCs leave a choice, the choice is written with the function. Bytes beyond ASCII pass in
-//! field values, in reason phrases and in targets, in any encoding and unchanged; nowhere else.
+//! If the RFCs leave a choice, the function's documentation states ours. Bytes beyond ASCII are allowed
+//! in field values, reason phrases and targets, in any encoding and unchanged, and nowhere else.
 
 mod authority;
 mod length;
@@ -28,7 +27,7 @@ pub use authority::{host_and_port, is_authority, is_connect_target};
 pub use length::{ContentLength, LengthRefused, decimal};
 pub use section::{Line, Malformed, Section, SectionCheck};
 
-/// The longest request target, in bytes: more than this a [`Uri`](http::Uri) can't hold.
+/// The longest request target, in bytes: a [`Uri`](http::Uri) can't hold more.
 pub const LONGEST_TARGET: usize = u16::MAX as usize - 1;
 
 /// `tchar` (RFC 9110 section 5.6.2).
@@ -54,7 +53,7 @@ pub const fn is_token_byte(byte: u8) -> bool {
         )
 }
 
-/// Which bytes fit, as a table: names are looked at for every field of every message.
+/// The matching bytes, as a table, because names are examined for every field of every message.
 const fn table(is_lower_case: bool) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -75,8 +74,8 @@ pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&b| TOKEN[usize::from(b)])
 }
 
-/// Whether this is a method: a token (RFC 9110 section 9.1). Methods are case-sensitive, and unknown
-/// ones pass.
+/// Whether this is a method: a token (RFC 9110 section 9.1). Methods are case-sensitive, and unknown ones
+/// are accepted.
 #[inline]
 pub fn is_method(method: &[u8]) -> bool {
     is_token(method)
@@ -88,30 +87,29 @@ pub fn is_field_name(name: &[u8]) -> bool {
     is_token(name)
 }
 
-/// Whether this is a field name as HTTP/2 and HTTP/3 write it: without upper-case letters (RFC 9113
-/// section 8.2.1). Pseudo-header fields, which begin with a colon, are none.
+/// Whether this is a field name as written in HTTP/2 and HTTP/3: without upper-case letters (RFC 9113
+/// section 8.2.1). Pseudo-header fields, which begin with a colon, don't count.
 #[inline]
 pub fn is_lower_case_field_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|&b| LOWER_CASE_TOKEN[usize::from(b)])
 }
 
-/// Whether this byte may stand in a field value: everything but control characters, of which HTAB is
-/// allowed (RFC 9110 section 5.5). Bytes from 0x80 on pass.
+/// Whether a field value may contain this byte: all but control characters, of which only HTAB is allowed
+/// (RFC 9110 section 5.5). Bytes from 0x80 on are accepted.
 #[inline]
 pub const fn is_field_byte(byte: u8) -> bool {
     byte >= b' ' && byte != 0x7f || byte == b'\t'
 }
 
-/// Whether this is a field value (RFC 9110 section 5.5): no control character but HTAB, and no
-/// whitespace at either end. May be empty.
+/// Whether this is a field value (RFC 9110 section 5.5): no control character but HTAB, and no whitespace
+/// at either end. May be empty.
 ///
-/// HTTP/1 does not count the whitespace around a value as part of it ([`trim`] takes it off). Where a
-/// value arrives with its exact length, as in HTTP/2, whitespace at an end makes it malformed (RFC
-/// 9113 section 8.2.1).
+/// In HTTP/1 the whitespace around a value is not part of it ([`trim`] removes it). If a value arrives
+/// with its exact length, as in HTTP/2, whitespace at an end makes it malformed (RFC 9113 section 8.2.1).
 #[inline]
 pub fn is_field_value(value: &[u8]) -> bool {
     let mut sound = true;
-    // Without a way out, so that the compiler makes vectors of it.
+    // Without an early exit, so that the compiler vectorises it.
     for &byte in value {
         sound &= is_field_byte(byte);
     }
@@ -124,7 +122,7 @@ pub fn has_outer_whitespace(value: &[u8]) -> bool {
     matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
 }
 
-/// Without spaces and tabs at either end.
+/// Removes spaces and tabs at both ends.
 #[inline]
 pub fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
@@ -133,14 +131,14 @@ pub fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// The elements of a comma-separated list, trimmed; empty ones too. Knows no quoted strings: for
-/// lists of tokens (RFC 9110 section 5.6.1).
+/// The elements of a comma-separated list, trimmed, including empty ones. Does not handle quoted strings:
+/// for lists of tokens (RFC 9110 section 5.6.1).
 #[inline]
 pub fn list_elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(trim)
 }
 
-/// Whether this is a reason phrase: any bytes that a field value may hold (RFC 9112 section 4).
+/// Whether this is a reason phrase: any bytes that a field value may contain (RFC 9112 section 4).
 #[inline]
 pub fn is_reason_phrase(phrase: &[u8]) -> bool {
     phrase.iter().all(|&b| is_field_byte(b))
@@ -148,7 +146,7 @@ pub fn is_reason_phrase(phrase: &[u8]) -> bool {
 
 /// Reads a status code: three digits, 100 to 999 (RFC 9110 section 15).
 ///
-/// Codes from 600 on belong to no class, and peers send them nevertheless; they pass.
+/// Codes from 600 on belong to no class, but peers send them nevertheless; they are accepted.
 #[inline]
 pub fn status_code(code: &[u8]) -> Option<u16> {
     let [first @ b'1'..=b'9', second, third] = code else {
@@ -161,27 +159,27 @@ pub fn status_code(code: &[u8]) -> Option<u16> {
 
 /// Whether these bytes can be a request target, or the `:path` of HTTP/2, in any form.
 ///
-/// Refused are those that break a request line (control characters, spaces), that readers cut in
-/// different places (`#`: a fragment is no part of a target, RFC 9112 section 3.2), an empty one and one
-/// over [`LONGEST_TARGET`]. All others pass unchanged, also those that RFC 3986 wants percent-encoded
-/// (`"`, `<`, `>`, a backtick, `{`, `|`, `}`, `\`, `^`, bytes from 0x80 on): clients send them, and
-/// origins give them a meaning.
+/// Refused are bytes that break a request line (control characters, spaces), bytes where readers split a
+/// target differently (`#`: a fragment is not part of a target, RFC 9112 section 3.2), an empty target
+/// and one longer than [`LONGEST_TARGET`]. All others are accepted unchanged, including those that RFC
+/// 3986 requires to be percent-encoded (`"`, `<`, `>`, a backtick, `{`, `|`, `}`, `\`, `^`, bytes from
+/// 0x80 on): clients send them, and origins give them a meaning.
 #[inline]
 pub fn is_target(target: &[u8]) -> bool {
     if target.len() > LONGEST_TARGET {
         return false;
     }
     let mut bad = target.is_empty();
-    // Without a way out, so that the compiler makes vectors of it.
+    // Without an early exit, so that the compiler vectorises it.
     for &byte in target {
         bad |= byte <= b' ' || byte == 0x7f || byte == b'#';
     }
     !bad
 }
 
-/// Whether this is a target that begins with a slash, or the asterisk where `is_options` says that the
-/// method is OPTIONS (RFC 9112 sections 3.2.1 and 3.2.4). So is the `:path` of HTTP/2 (RFC 9113 section
-/// 8.3.1).
+/// Whether this is a target that begins with a slash, or an asterisk if `is_options` says that the method
+/// is OPTIONS (RFC 9112 sections 3.2.1 and 3.2.4). The `:path` of HTTP/2 has the same form (RFC 9113
+/// section 8.3.1).
 #[inline]
 pub fn is_origin_form(target: &[u8], is_options: bool) -> bool {
     match target {
@@ -197,7 +195,7 @@ pub fn is_scheme(scheme: &[u8]) -> bool {
     scheme.first().is_some_and(u8::is_ascii_alphabetic) && scheme.iter().all(fits)
 }
 
-/// Whether this is `http` or `https`, in any case: the only schemes that are served.
+/// Whether this is `http` or `https`, in any case: the only supported schemes.
 pub fn is_http_scheme(scheme: &[u8]) -> bool {
     scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")
 }

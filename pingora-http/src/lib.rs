@@ -1,16 +1,15 @@
-//! HTTP request and response headers that keep the case of their names.
+//! HTTP request and response headers that preserve the case of field names.
 //!
-//! Header names are case-insensitive, and a good peer does not care. Some peers do. A proxy
-//! therefore sends a name the way it arrived: [`RequestHeader`] and [`ResponseHeader`] wrap the
-//! [`http`] crate's heads and remember the spelling of names beside the map.
+//! Header names are case-insensitive, and a correct peer ignores their case. Some peers do not. A proxy
+//! therefore sends a name the way it arrived: [`RequestHeader`] and [`ResponseHeader`] wrap the [`http`]
+//! crate's heads and store the spelling of names beside the map.
 //!
-//! What it costs: nothing for names in Title-Case (`Content-Type`), which is how nearly every
-//! HTTP/1 name is spelt. Only a name that differs (`ETag`, `DNT`, `sec-ch-ua`) is remembered, one
-//! small entry each. HTTP/2 has lower-case names only, so there nothing is kept at all
-//! ([`RequestHeader::build_no_case`]).
+//! This costs nothing for names in Title-Case (`Content-Type`), the usual spelling in HTTP/1. Only a name
+//! that differs (`ETag`, `DNT`, `sec-ch-ua`) is stored, in one small entry. HTTP/2 has only lower-case
+//! names, so no spellings are kept there ([`RequestHeader::build_no_case`]).
 //!
-//! Both types dereference to their `http` parts for reading. They can't be written that way:
-//! every change goes through a method, so that map and spelling stay together.
+//! Both types dereference to their `http` parts for reading. They have no mutable dereference: every
+//! change goes through a method, so that map and spelling stay consistent.
 //!
 //! ```
 //! use pingora_http::RequestHeader;
@@ -30,13 +29,13 @@
 //! | module | what it is |
 //! |---|---|
 //! | `request`, `response` | the two heads |
-//! | `case_header_name` | a name as it is spelt, and what converts into one |
+//! | `case_header_name` | a name with its spelling, and conversions into one |
 //! | `name_cases` | which names of a map are spelt differently, and walking a map in wire form |
 //! | `name_cache` | recently seen names, per thread, so that a custom name needs no allocation |
-//! | `control_field` | the fields that everybody asks for who passes a message on |
-//! | `wire` | fields as they arrived, before anybody asks for them |
+//! | `control_field` | the fields that a proxy needs in order to pass a message on |
+//! | `wire` | fields as they arrived, before they are accessed |
 //! | `target` | request targets that a URI can't hold |
-//! | [`authority`] | who a raw request target is addressed to |
+//! | [`authority`] | the authority of a raw request target |
 #![forbid(unsafe_code)]
 
 pub mod authority;

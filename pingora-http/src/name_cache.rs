@@ -1,18 +1,18 @@
 //! Recently seen header names, one small cache per thread.
 //!
-//! Turning the bytes of a name into a [`HeaderName`] allocates for every name outside of the
-//! [`http`] crate's own list, and browsers send half a dozen of those with each request. Here such
-//! a name is found again by its wire spelling and costs a reference count.
+//! Turning the bytes of a name into a [`HeaderName`] allocates for every name outside the [`http`]
+//! crate's own list, and browsers send half a dozen of those with each request. This cache finds such a
+//! name by its wire spelling, at the cost of a reference count.
 //!
-//! The cache is bounded: [`SETS`] times two names of at most [`LONGEST`] bytes. A peer that sends
-//! ever new names evicts entries and gains nothing else.
+//! The cache is bounded: [`SETS`] times two names of at most [`LONGEST`] bytes. A peer that keeps sending
+//! new names evicts entries, and achieves nothing else.
 
 use http::header::HeaderName;
 use std::cell::RefCell;
 
 use crate::case_header_name::{CaseHeaderName, is_titled};
 
-/// A power of two. With two ways, the dozen names of a usual request rarely evict each other.
+/// A power of two. With two ways, the dozen names of a typical request rarely evict each other.
 const SETS: usize = 64;
 /// Longer names are rare and would make the bound on memory worthless.
 const LONGEST: usize = 64;
@@ -23,7 +23,7 @@ struct Slot {
     titled: bool,
 }
 
-/// Two names that share a place; the first is the one that came later.
+/// Two names that share a set; the more recent one is first.
 #[derive(Default)]
 struct Set([Option<Slot>; 2]);
 
@@ -38,16 +38,17 @@ pub(crate) fn name(wire: &[u8]) -> Option<(HeaderName, bool)> {
         .unwrap_or_else(|| Some((parse(wire)?, is_titled(wire))))
 }
 
-/// A header name of these bytes, in any spelling. `None`: they are not a token (RFC 9110 section 5.1).
+/// Returns a header name for these bytes, in any spelling. `None`: they are not a token (RFC 9110 section
+/// 5.1).
 ///
-/// Names outside of the [`http`] crate's own list are shared with those that this thread saw recently,
-/// so that they cost a reference count instead of an allocation.
+/// Names outside the [`http`] crate's own list are shared with those that this thread saw recently, so
+/// that they cost a reference count instead of an allocation.
 #[inline]
 pub fn header_name_from_slice(name: &[u8]) -> Option<HeaderName> {
     Some(self::name(name)?.0)
 }
 
-/// As [`name`], with the spelling where it has to be remembered.
+/// Like [`name`], with the spelling if it has to be stored.
 #[inline]
 pub(crate) fn name_and_case(wire: &[u8]) -> Option<(HeaderName, Option<CaseHeaderName>)> {
     with_slot(wire, |slot| {
@@ -60,8 +61,8 @@ pub(crate) fn name_and_case(wire: &[u8]) -> Option<(HeaderName, Option<CaseHeade
     })
 }
 
-/// Lends the slot of `wire` to `f`, filling it first if need be. `None`: there is no slot for it
-/// (too long, or the thread is ending). `Some(None)`: not a token.
+/// Passes the slot of `wire` to `f`, filling it first if necessary. `None`: there is no slot for it (too
+/// long, or the thread is ending). `Some(None)`: not a token.
 #[inline]
 fn with_slot<R>(wire: &[u8], f: impl FnOnce(&Slot) -> R) -> Option<Option<R>> {
     if wire.len() > LONGEST {
@@ -100,8 +101,8 @@ fn parse(wire: &[u8]) -> Option<HeaderName> {
     HeaderName::from_bytes(wire).ok()
 }
 
-/// First and last eight bytes and the length tell real names apart well enough; a collision costs
-/// an allocation.
+/// The first and last eight bytes and the length distinguish real names well enough; a collision costs an
+/// allocation.
 #[inline]
 fn index(wire: &[u8]) -> usize {
     let (head, tail) = match (wire.first_chunk::<8>(), wire.last_chunk::<8>()) {

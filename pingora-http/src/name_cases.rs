@@ -12,13 +12,13 @@ use crate::case_header_name::{
 use crate::grammar::{has_outer_whitespace, is_field_name, trim};
 use crate::name_cache;
 
-/// Why a parsed field could not be stored.
+/// The reason why a parsed field could not be stored.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldRefused {
     /// The name is not a token.
     Name,
-    /// The value holds a control character.
+    /// The value contains a control character.
     Value,
     /// The map is full (32,768 names).
     TooMany,
@@ -27,7 +27,7 @@ pub enum FieldRefused {
 /// A field whose name is spelt differently.
 #[derive(Debug, Clone)]
 struct Differing {
-    /// Which value of that name, counted from 0.
+    /// The index of its value among those of the same name, from 0.
     nth: usize,
     case: CaseHeaderName,
 }
@@ -45,9 +45,9 @@ impl Differing {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NameCases {
     kept: bool,
-    /// In the order of arrival, which is the map's own until a field is removed.
+    /// In the order of arrival, which is also the map's until a field is removed.
     differing: Vec<Differing>,
-    /// All names in the order of the map, made when someone asks for them.
+    /// All names in the order of the map, built on demand.
     spelt_out: OnceLock<Box<[CaseHeaderName]>>,
 }
 
@@ -63,7 +63,7 @@ impl NameCases {
         self.kept
     }
 
-    /// As new, keeping the allocation.
+    /// Resets this to the initial state, keeping the allocation.
     pub(crate) fn reset(&mut self, kept: bool) {
         self.kept = kept;
         self.differing.clear();
@@ -83,7 +83,7 @@ impl NameCases {
         }
     }
 
-    /// Every name of `headers`, in its order.
+    /// Every name of `headers`, in the map's order.
     pub(crate) fn spelt_out(&self, headers: &HeaderMap) -> &[CaseHeaderName] {
         if !self.kept {
             return &[];
@@ -155,7 +155,7 @@ impl NameCases {
         Ok(())
     }
 
-    /// A field as the tokeniser found it.
+    /// A field from the tokeniser.
     #[inline]
     pub(crate) fn append_parsed(
         &mut self,
@@ -214,13 +214,13 @@ impl NameCases {
     }
 }
 
-/// The fields of a map in order, each with its spelling where that differs.
+/// The fields of a map in order, each with its spelling if that differs.
 struct Walk<'a> {
     fields: http::header::Iter<'a, HeaderValue>,
     differing: &'a [Differing],
-    /// Where the next differing field stands, if the orders agree.
+    /// The position of the next differing field, if the orders agree.
     next: usize,
-    /// Differing fields not met yet.
+    /// Differing fields not yet reached.
     left: usize,
     last: Option<&'a HeaderName>,
     nth: usize,
@@ -266,15 +266,15 @@ impl<'a> Iterator for Walk<'a> {
     }
 }
 
-/// Which value of its name was appended last.
+/// The index of the last appended value of its name.
 #[cold]
 fn place_of_last(headers: &HeaderMap, case: &CaseHeaderName) -> usize {
     let name = str::from_utf8(case.as_slice()).unwrap_or_default();
     headers.get_all(name).iter().count().saturating_sub(1)
 }
 
-/// A value that a program gives, without the whitespace around it: HTTP/1 does not count it as part of
-/// the value, and HTTP/2 forbids it (RFC 9113 section 8.2.1).
+/// A value from a program, without the whitespace around it: in HTTP/1 it is not part of the value, and
+/// HTTP/2 forbids it (RFC 9113 section 8.2.1).
 pub(crate) fn value_of(value: impl TryInto<HeaderValue>) -> Result<HeaderValue> {
     let value = value.try_into().map_err(|_| {
         Error::explain(
@@ -293,15 +293,15 @@ pub(crate) fn value_of(value: impl TryInto<HeaderValue>) -> Result<HeaderValue> 
 fn trimmed(value: &HeaderValue) -> HeaderValue {
     let mut inner = match HeaderValue::from_bytes(trim(value.as_bytes())) {
         Ok(inner) => inner,
-        // A part of a valid value is valid.
+        // Any part of a valid value is valid.
         Err(_) => return value.clone(),
     };
     inner.set_sensitive(value.is_sensitive());
     inner
 }
 
-/// Makes a map that the [`http`] crate let pass fit for a head: without names that are no tokens, and
-/// without the whitespace around values.
+/// Makes a map that the [`http`] crate accepted suitable for a head: removes names that are not tokens,
+/// and the whitespace around values.
 pub(crate) fn make_sound(headers: &mut HeaderMap) {
     let mut names_are_sound = true;
     for (name, value) in headers.iter_mut() {
@@ -335,7 +335,7 @@ pub(crate) fn map_is_full() -> Box<Error> {
     )
 }
 
-/// Replaces the content of `map` with a copy of `other`'s, keeping `map`'s allocation.
+/// Replaces the content of `map` with a copy of `other`'s, keeping the allocation of `map`.
 pub(crate) fn assign_map(map: &mut HeaderMap, other: &HeaderMap) {
     map.clear();
     map.reserve(other.keys_len());

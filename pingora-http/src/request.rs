@@ -20,19 +20,19 @@ use crate::wire::{Head, ParsedFields, Parts};
 #[derive(Debug, Clone)]
 pub struct RequestHeader {
     head: Head<ReqParts>,
-    /// The target to be sent, where `base.uri` is not the same bytes.
+    /// The target to be sent, if it differs from the bytes of `base.uri`.
     raw_target: Option<Bytes>,
     send_end_stream: bool,
 }
 
 impl RequestHeader {
-    /// A request of HTTP/1.1 without fields, which keeps the spelling of names.
+    /// Builds an HTTP/1.1 request without fields, which keeps the spelling of names.
     ///
-    /// `path` is the request target, usually path and query; see [`Self::set_raw_path`].
-    /// `size_hint` is the number of fields to make room for.
+    /// `path` is the request target, usually path and query; see [`Self::set_raw_path`]. `size_hint` is
+    /// the number of fields to reserve space for.
     ///
     /// # Errors
-    /// `InvalidHTTPHeader`, if the method is no token or the path can't be a request target.
+    /// `InvalidHTTPHeader`, if the method is not a token or the path can't be a request target.
     pub fn build(
         method: impl TryInto<Method>,
         path: &[u8],
@@ -41,8 +41,8 @@ impl RequestHeader {
         Self::with_cases(NameCases::kept(), method, path, size_hint)
     }
 
-    /// As [`Self::build`], but the spelling of names is not kept: HTTP/1 writes them in
-    /// Title-Case. For requests of HTTP/2, where all names are lower-case.
+    /// Like [`Self::build`], but does not keep the spelling of names: HTTP/1 writes them in Title-Case.
+    /// For HTTP/2 requests, where all names are lower-case.
     ///
     /// # Errors
     /// As [`Self::build`].
@@ -80,10 +80,10 @@ impl RequestHeader {
         }
     }
 
-    /// Adds a field beside those that already have this name. Returns whether there were any.
+    /// Adds a field in addition to those with the same name. Returns whether there were any.
     ///
     /// # Errors
-    /// `InvalidHTTPHeader`, if the name is no token, the value holds a control character, or the
+    /// `InvalidHTTPHeader`, if the name is not a token, the value contains a control character, or the
     /// head is full.
     pub fn append_header(
         &mut self,
@@ -93,7 +93,7 @@ impl RequestHeader {
         self.head.append(name, value)
     }
 
-    /// Sets a field, in place of all that had this name.
+    /// Sets a field, replacing all with the same name.
     ///
     /// # Errors
     /// As [`Self::append_header`].
@@ -105,7 +105,7 @@ impl RequestHeader {
         self.head.insert(name, value)
     }
 
-    /// Removes all fields of this name. Returns the first value, if there was one.
+    /// Removes all fields with this name. Returns the first value, if there was one.
     pub fn remove_header<'a, N: ?Sized>(&mut self, name: &'a N) -> Option<HeaderValue>
     where
         &'a N: 'a + AsHeaderName,
@@ -114,14 +114,14 @@ impl RequestHeader {
         cases.remove(headers, name)
     }
 
-    /// Appends all fields in the form of HTTP/1, `Name: value` and CRLF each. Neither the request
-    /// line nor the empty line at the end is written.
+    /// Appends all fields in HTTP/1 form, each as `Name: value` and CRLF. Writes neither the request line
+    /// nor the empty line at the end.
     pub fn header_to_h1_wire(&self, buf: &mut impl BufMut) {
         self.head.write(buf);
     }
 
-    /// All fields, names spelt as they would be on an HTTP/1 connection. Yields nothing if
-    /// spellings are not kept: see [`Self::has_case`].
+    /// All fields, with names spelt as on an HTTP/1 connection. Yields nothing if spellings are not kept:
+    /// see [`Self::has_case`].
     ///
     /// The first call after a change allocates. [`Self::map`] never does.
     pub fn case_header_iter(&self) -> impl Iterator<Item = (&CaseHeaderName, &HeaderValue)> + '_ {
@@ -149,7 +149,7 @@ impl RequestHeader {
         self.head.cases().map(&self.head.parts().headers, f)
     }
 
-    /// What travels with the request and is never sent.
+    /// Data that travels with the request but is never sent.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
         self.head.extensions_mut()
     }
@@ -159,20 +159,20 @@ impl RequestHeader {
         self.head.line_mut().method = method;
     }
 
-    /// Sets the target. On HTTP/1 its path and query are sent, whatever else it names.
+    /// Sets the target. On HTTP/1 only its path and query are sent, even if it has other parts.
     pub fn set_uri(&mut self, uri: Uri) {
         self.raw_target = target::raw_for_uri(&uri);
         self.head.line_mut().uri = uri;
     }
 
-    /// Sets the target to these bytes, which are sent as they are.
+    /// Sets the target to these bytes, which are sent unchanged.
     ///
-    /// Usually this is path and query. The bytes need not be UTF-8: what a [`Uri`] can't hold
-    /// stands percent-encoded in `uri`, and [`Self::raw_path`] still has the bytes.
+    /// Usually this is path and query. The bytes need not be UTF-8: those that a [`Uri`] can't hold are
+    /// percent-encoded in `uri`, and [`Self::raw_path`] still returns the original bytes.
     ///
     /// # Errors
-    /// `InvalidHTTPHeader`, if the target is empty, longer than 65,534 bytes, holds a space, a
-    /// control character or `#`, or has none of the forms of RFC 9112 section 3.2.
+    /// `InvalidHTTPHeader`, if the target is empty, longer than 65,534 bytes, contains a space, a control
+    /// character or `#`, or has none of the forms of RFC 9112 section 3.2.
     pub fn set_raw_path(&mut self, path: &[u8]) -> Result<()> {
         let target = target::any_form(Bytes::copy_from_slice(path)).map_err(|refused| {
             let why = match refused {
@@ -190,18 +190,18 @@ impl RequestHeader {
         self.raw_target = target.raw;
     }
 
-    /// Whether the headers of an HTTP/2 request without a body shall end its stream. They do by
-    /// default; otherwise an empty DATA frame does.
+    /// Sets whether the headers of an HTTP/2 request without a body end its stream. By default they do;
+    /// otherwise an empty DATA frame does.
     pub fn set_send_end_stream(&mut self, send_end_stream: bool) {
         self.send_end_stream = send_end_stream;
     }
 
-    /// What [`Self::set_send_end_stream`] set, if this is a request of HTTP/2.
+    /// The value set by [`Self::set_send_end_stream`], if this is an HTTP/2 request.
     pub fn send_end_stream(&self) -> Option<bool> {
         (self.head.line().version == Version::HTTP_2).then_some(self.send_end_stream)
     }
 
-    /// The target as it is sent on an HTTP/1 connection, byte by byte: usually path and query.
+    /// The target as sent on an HTTP/1 connection, byte for byte: usually path and query.
     pub fn raw_path(&self) -> &[u8] {
         if let Some(raw) = &self.raw_target {
             return raw;
@@ -222,8 +222,8 @@ impl RequestHeader {
         }
     }
 
-    /// The extension of the file that the path seems to name: `css` for `/a/b.css?v=2`. `None`, if
-    /// the last segment of the path has no dot, or none but the first character.
+    /// The extension of the file that the path seems to name: `css` for `/a/b.css?v=2`. `None` if the
+    /// last segment of the path has no dot, or only one as its first character.
     pub fn uri_file_extension(&self) -> Option<&str> {
         let file = self.head.line().uri.path().rsplit('/').next()?;
         let (stem, extension) = file.rsplit_once('.')?;
@@ -241,25 +241,25 @@ impl RequestHeader {
     }
 }
 
-/// For parsers and the proxy: not part of the interface for users.
+/// For parsers and the proxy; not part of the user interface.
 #[doc(hidden)]
 impl RequestHeader {
-    /// [`From`] parts whose names and values were found sound.
+    /// [`From`] parts whose names and values have been validated.
     pub fn from_sound_parts(parts: ReqParts) -> Self {
         Self::of_parts(parts, NameCases::default())
     }
 
-    /// A map of the fields that is the caller's own.
+    /// An owned map of the fields.
     pub fn copied_fields(&self) -> HeaderMap {
         self.head.copied_fields()
     }
 
-    /// An empty `GET /` of HTTP/1.1 that keeps spellings.
+    /// An empty HTTP/1.1 request `GET /` that keeps spellings.
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// Becomes an empty `GET /` of HTTP/1.1 that keeps spellings. All allocations stay.
+    /// Resets this to an empty HTTP/1.1 request `GET /` that keeps spellings. Keeps all allocations.
     pub fn reset(&mut self) {
         let line = self.head.reset();
         line.method = Method::GET;
@@ -276,57 +276,57 @@ impl RequestHeader {
         self.send_end_stream = other.send_end_stream;
     }
 
-    /// Makes room for `fields` more fields.
+    /// Reserves space for `fields` more fields.
     pub fn reserve(&mut self, fields: usize) {
         self.head.fields_mut().0.reserve(fields);
     }
 
-    /// Adds a field as the tokeniser found it; `value` is kept without a copy.
+    /// Adds a field from the tokeniser; `value` is kept without a copy.
     #[inline]
     pub fn append_parsed(&mut self, name: &[u8], value: Bytes) -> Result<(), FieldRefused> {
         self.head.append_parsed(name, value)
     }
 
-    /// Takes in fields of `head` as the tokeniser found them; there will be `count` of them.
+    /// Takes over fields of `head` from the tokeniser; there will be `count` of them.
     #[inline]
     pub fn parsed_fields<'a>(&'a mut self, head: &'a Bytes, count: usize) -> ParsedFields<'a> {
         self.head.parsed_fields(head, count)
     }
 
-    /// Takes over the head that [`Self::parsed_fields`] took fields in of. To be called before anything
-    /// else is done with the fields; without it they are lost.
+    /// Takes over the head whose fields [`Self::parsed_fields`] took over. Must be called before the
+    /// fields are used in any other way; otherwise they are lost.
     #[inline]
     pub fn keep_head(&mut self, head: Bytes) {
         self.head.keep_head(head);
     }
 
-    /// Method, target and version. The fields may be missing: this is for those who don't need
-    /// them, and would otherwise have a map made.
+    /// Method, target and version. The fields may be missing: for callers that don't need them and would
+    /// otherwise cause a map to be built.
     #[inline]
     pub fn line(&self) -> &ReqParts {
         self.head.line()
     }
 
     /// The fields that frame the message, route it, or are about its connection, in order and without
-    /// having a map made.
+    /// building a map.
     #[inline]
     pub fn for_each_control_field<'a>(&'a self, f: impl FnMut(ControlField, &'a [u8])) {
         self.head.for_each_control(f);
     }
 
-    /// Removes the control fields that `gone` names, without having a map made. `false`: there is a map
-    /// already, and nothing was removed.
+    /// Removes the control fields that `gone` names, without building a map. `false`: a map already
+    /// exists, and nothing was removed.
     #[inline]
     pub fn remove_unsettled(&mut self, gone: impl FnMut(ControlField) -> bool) -> bool {
         self.head.remove_from_wire(gone)
     }
 
-    /// About how many bytes [`Self::header_to_h1_wire`] will write.
+    /// The approximate number of bytes that [`Self::header_to_h1_wire`] will write.
     pub fn written_len(&self) -> usize {
         self.head.written_len()
     }
 
-    /// Leaves path and query of a target that names an authority. Their bytes stay as they arrived.
+    /// Reduces a target with an authority to its path and query. Their bytes stay as they arrived.
     pub fn strip_authority(&mut self) {
         let uri = &self.head.line().uri;
         if let (Some(path), Some(_)) = (uri.path_and_query(), uri.authority()) {
@@ -340,8 +340,8 @@ impl RequestHeader {
         }
     }
 
-    /// Path and query as they arrived, or the asterisk: what `:path` of HTTP/2 says of this request, byte
-    /// by byte (RFC 9113 section 8.3.1). Only a query without a path, which needs its slash, is copied.
+    /// Path and query as they arrived, or the asterisk: the value of HTTP/2's `:path` for this request,
+    /// byte for byte (RFC 9113 section 8.3.1). Copies only a query without a path, which needs its slash.
     pub fn origin_form(&self) -> Cow<'_, [u8]> {
         let raw = self.raw_target.as_deref();
         if let Some(path) = raw.filter(|raw| raw.starts_with(b"/")) {
@@ -356,7 +356,7 @@ impl RequestHeader {
         }
     }
 
-    /// Sets a target in origin-form or asterisk-form, which lies in `head` and is kept without a copy.
+    /// Sets a target in origin-form or asterisk-form, which is in `head` and is kept without a copy.
     #[inline]
     pub fn set_parsed_path(&mut self, head: &Bytes, path: &[u8]) -> Result<(), TargetRefused> {
         let target = target::path_form(head, path)?;
@@ -364,8 +364,8 @@ impl RequestHeader {
         Ok(())
     }
 
-    /// Sets a target that came in absolute-form: `uri` has all of it, and on HTTP/1 only `path`
-    /// (not empty, beginning with a slash or being an asterisk) is sent.
+    /// Sets a target that arrived in absolute-form: `uri` has all of it, and on HTTP/1 only `path` (not
+    /// empty, beginning with a slash or being an asterisk) is sent.
     pub fn set_parsed_absolute(
         &mut self,
         scheme: &[u8],
@@ -385,10 +385,10 @@ impl RequestHeader {
     }
 }
 
-/// A request's header that may be changed and will be what it was when this is dropped: cheaper than a
-/// copy, where nobody keeps what was changed.
+/// A request header that may be changed and is restored when this is dropped: cheaper than a copy if the
+/// changes need not be kept.
 ///
-/// That is true of the fields and the version. Method, target and extensions are to be left alone.
+/// This covers the fields and the version. Method, target and extensions must not be changed.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct LentRequest<'a> {
@@ -397,7 +397,7 @@ pub struct LentRequest<'a> {
 }
 
 impl RequestHeader {
-    /// `None`: the fields are in a map already, and a copy has to be made.
+    /// `None`: the fields are already in a map, and the caller has to make a copy.
     #[doc(hidden)]
     pub fn lend(&mut self) -> Option<LentRequest<'_>> {
         self.head.lend().then(|| LentRequest {
@@ -429,7 +429,7 @@ impl Drop for LentRequest<'_> {
 }
 
 impl Default for RequestHeader {
-    /// `GET /` of HTTP/1.1 without fields, keeping the spelling of names.
+    /// An HTTP/1.1 request `GET /` without fields, which keeps the spelling of names.
     fn default() -> Self {
         Self::of_parts(ReqParts::empty(), NameCases::kept())
     }
@@ -450,8 +450,8 @@ impl Deref for RequestHeader {
 }
 
 impl From<ReqParts> for RequestHeader {
-    /// The spelling of names is not kept. Fields whose names are no tokens, which the [`http`] crate
-    /// can be made to hold, are left out; whitespace around values is taken off.
+    /// The spelling of names is not kept. Fields whose names are not tokens, which the [`http`] crate can
+    /// be made to hold, are dropped; whitespace around values is removed.
     fn from(mut parts: ReqParts) -> Self {
         make_sound(&mut parts.headers);
         Self::from_sound_parts(parts)

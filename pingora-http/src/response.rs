@@ -20,14 +20,14 @@ use crate::wire::{Head, ParsedFields, Parts};
 #[derive(Debug, Clone)]
 pub struct ResponseHeader {
     head: Head<RespParts>,
-    /// Only where it is not the usual one of the status.
+    /// Set only if it differs from the usual one of the status.
     reason_phrase: Option<Box<str>>,
 }
 
 impl ResponseHeader {
-    /// A response of HTTP/1.1 without fields, which keeps the spelling of names.
+    /// Builds an HTTP/1.1 response without fields, which keeps the spelling of names.
     ///
-    /// `size_hint` is the number of fields to make room for.
+    /// `size_hint` is the number of fields to reserve space for.
     ///
     /// # Errors
     /// `InvalidHTTPHeader`, if the code is not within 100 to 999.
@@ -35,8 +35,8 @@ impl ResponseHeader {
         Self::with_cases(NameCases::kept(), code, size_hint)
     }
 
-    /// As [`Self::build`], but the spelling of names is not kept: HTTP/1 writes them in
-    /// Title-Case. For responses of HTTP/2, where all names are lower-case.
+    /// Like [`Self::build`], but does not keep the spelling of names: HTTP/1 writes them in Title-Case.
+    /// For HTTP/2 responses, where all names are lower-case.
     ///
     /// # Errors
     /// As [`Self::build`].
@@ -60,10 +60,10 @@ impl ResponseHeader {
         Ok(response)
     }
 
-    /// Adds a field beside those that already have this name. Returns whether there were any.
+    /// Adds a field in addition to those with the same name. Returns whether there were any.
     ///
     /// # Errors
-    /// `InvalidHTTPHeader`, if the name is no token, the value holds a control character, or the
+    /// `InvalidHTTPHeader`, if the name is not a token, the value contains a control character, or the
     /// head is full.
     pub fn append_header(
         &mut self,
@@ -73,7 +73,7 @@ impl ResponseHeader {
         self.head.append(name, value)
     }
 
-    /// Sets a field, in place of all that had this name.
+    /// Sets a field, replacing all with the same name.
     ///
     /// # Errors
     /// As [`Self::append_header`].
@@ -85,7 +85,7 @@ impl ResponseHeader {
         self.head.insert(name, value)
     }
 
-    /// Removes all fields of this name. Returns the first value, if there was one.
+    /// Removes all fields with this name. Returns the first value, if there was one.
     pub fn remove_header<'a, N: ?Sized>(&mut self, name: &'a N) -> Option<HeaderValue>
     where
         &'a N: 'a + AsHeaderName,
@@ -94,14 +94,14 @@ impl ResponseHeader {
         cases.remove(headers, name)
     }
 
-    /// Appends all fields in the form of HTTP/1, `Name: value` and CRLF each. Neither the status
-    /// line nor the empty line at the end is written.
+    /// Appends all fields in HTTP/1 form, each as `Name: value` and CRLF. Writes neither the status line
+    /// nor the empty line at the end.
     pub fn header_to_h1_wire(&self, buf: &mut impl BufMut) {
         self.head.write(buf);
     }
 
-    /// All fields, names spelt as they would be on an HTTP/1 connection. Yields nothing if
-    /// spellings are not kept: see [`Self::has_case`].
+    /// All fields, with names spelt as on an HTTP/1 connection. Yields nothing if spellings are not kept:
+    /// see [`Self::has_case`].
     ///
     /// The first call after a change allocates. [`Self::map`] never does.
     pub fn case_header_iter(&self) -> impl Iterator<Item = (&CaseHeaderName, &HeaderValue)> + '_ {
@@ -129,12 +129,12 @@ impl ResponseHeader {
         self.head.cases().map(&self.head.parts().headers, f)
     }
 
-    /// What travels with the response and is never sent.
+    /// Data that travels with the response but is never sent.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
         self.head.extensions_mut()
     }
 
-    /// Sets the status. A reason phrase that was set stays.
+    /// Sets the status. A reason phrase set earlier is kept.
     ///
     /// # Errors
     /// `InvalidHTTPHeader`, if the code is not within 100 to 999.
@@ -153,10 +153,10 @@ impl ResponseHeader {
         self.head.line_mut().version = version;
     }
 
-    /// Sets the reason phrase; `None` brings back the usual one of the status.
+    /// Sets the reason phrase; `None` restores the usual one of the status.
     ///
     /// # Errors
-    /// `InvalidHTTPHeader`, if it holds a control character other than tab.
+    /// `InvalidHTTPHeader`, if it contains a control character other than tab.
     pub fn set_reason_phrase(&mut self, reason_phrase: Option<&str>) -> Result<()> {
         if reason_phrase.is_some_and(|phrase| !is_reason_phrase(phrase.as_bytes())) {
             return Error::e_explain(
@@ -171,7 +171,7 @@ impl ResponseHeader {
         Ok(())
     }
 
-    /// The reason phrase: the one that was set, else the usual one of the status, if it has one.
+    /// The reason phrase: the one that was set, or else the usual one of the status, if it has one.
     pub fn get_reason_phrase(&self) -> Option<&str> {
         match &self.reason_phrase {
             Some(phrase) => Some(phrase),
@@ -193,10 +193,10 @@ impl ResponseHeader {
     }
 }
 
-/// For parsers and the proxy: not part of the interface for users.
+/// For parsers and the proxy; not part of the user interface.
 #[doc(hidden)]
 impl ResponseHeader {
-    /// [`From`] parts whose names and values were found sound.
+    /// [`From`] parts whose names and values have been validated.
     pub fn from_sound_parts(parts: RespParts) -> Self {
         Self {
             head: Head::new(parts, NameCases::default()),
@@ -204,17 +204,18 @@ impl ResponseHeader {
         }
     }
 
-    /// A map of the fields that is the caller's own.
+    /// An owned map of the fields.
     pub fn copied_fields(&self) -> HeaderMap {
         self.head.copied_fields()
     }
 
-    /// An empty 200 of HTTP/1.1 that keeps spellings.
+    /// An empty HTTP/1.1 response with status 200 that keeps spellings.
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// Becomes an empty 200 of HTTP/1.1 that keeps spellings. All allocations stay.
+    /// Resets this to an empty HTTP/1.1 response with status 200 that keeps spellings. Keeps all
+    /// allocations.
     pub fn reset(&mut self) {
         let line = self.head.reset();
         line.status = StatusCode::OK;
@@ -228,39 +229,39 @@ impl ResponseHeader {
         self.reason_phrase.clone_from(&other.reason_phrase);
     }
 
-    /// Makes room for `fields` more fields.
+    /// Reserves space for `fields` more fields.
     pub fn reserve(&mut self, fields: usize) {
         self.head.fields_mut().0.reserve(fields);
     }
 
-    /// Adds a field as the tokeniser found it; `value` is kept without a copy.
+    /// Adds a field from the tokeniser; `value` is kept without a copy.
     #[inline]
     pub fn append_parsed(&mut self, name: &[u8], value: Bytes) -> Result<(), FieldRefused> {
         self.head.append_parsed(name, value)
     }
 
-    /// Takes in fields of `head` as the tokeniser found them; there will be `count` of them.
+    /// Takes over fields of `head` from the tokeniser; there will be `count` of them.
     #[inline]
     pub fn parsed_fields<'a>(&'a mut self, head: &'a Bytes, count: usize) -> ParsedFields<'a> {
         self.head.parsed_fields(head, count)
     }
 
-    /// Takes over the head that [`Self::parsed_fields`] took fields in of. To be called before anything
-    /// else is done with the fields; without it they are lost.
+    /// Takes over the head whose fields [`Self::parsed_fields`] took over. Must be called before the
+    /// fields are used in any other way; otherwise they are lost.
     #[inline]
     pub fn keep_head(&mut self, head: Bytes) {
         self.head.keep_head(head);
     }
 
-    /// Status and version. The fields may be missing: this is for those who don't need them, and
-    /// would otherwise have a map made.
+    /// Status and version. The fields may be missing: for callers that don't need them and would
+    /// otherwise cause a map to be built.
     #[inline]
     pub fn line(&self) -> &RespParts {
         self.head.line()
     }
 
     /// The fields that frame the message, route it, or are about its connection, in order and without
-    /// having a map made.
+    /// building a map.
     #[inline]
     pub fn for_each_control_field<'a>(&'a self, f: impl FnMut(ControlField, &'a [u8])) {
         self.head.for_each_control(f);
@@ -279,14 +280,14 @@ impl ResponseHeader {
         self.head.remove_from_wire(gone)
     }
 
-    /// About how many bytes [`Self::header_to_h1_wire`] will write.
+    /// The approximate number of bytes that [`Self::header_to_h1_wire`] will write.
     pub fn written_len(&self) -> usize {
         self.head.written_len()
     }
 }
 
 impl Default for ResponseHeader {
-    /// A 200 of HTTP/1.1 without fields, keeping the spelling of names.
+    /// An HTTP/1.1 response with status 200 and no fields, which keeps the spelling of names.
     fn default() -> Self {
         Self {
             head: Head::new(RespParts::empty(), NameCases::kept()),
@@ -310,8 +311,8 @@ impl Deref for ResponseHeader {
 }
 
 impl From<RespParts> for ResponseHeader {
-    /// The spelling of names is not kept. Fields whose names are no tokens, which the [`http`] crate
-    /// can be made to hold, are left out; whitespace around values is taken off.
+    /// The spelling of names is not kept. Fields whose names are not tokens, which the [`http`] crate can
+    /// be made to hold, are dropped; whitespace around values is removed.
     fn from(mut parts: RespParts) -> Self {
         make_sound(&mut parts.headers);
         Self::from_sound_parts(parts)

@@ -6,21 +6,21 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 
 use crate::grammar::{LONGEST_TARGET, is_target};
 
-/// Why a request target was refused.
+/// The reason why a request target was refused.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetRefused {
-    /// It is empty, holds a control character, a space or a `#`, or is no URI.
+    /// It is empty, contains a control character, a space or a `#`, or is not a URI.
     Malformed,
     /// It is longer than a [`Uri`] may be (65,534 bytes).
     TooLong,
 }
 
-/// A path of up to so many bytes is copied: that is cheaper than sharing the head, whose owners have to be
-/// counted then.
+/// A path of up to this many bytes is copied, which is cheaper than sharing the head and counting its
+/// owners.
 const COPIED: usize = 256;
 
-/// A target as a URI, and its raw bytes where the URI is not the same.
+/// A target as a URI, and its raw bytes if the URI differs from them.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) uri: Uri,
@@ -38,8 +38,8 @@ pub(crate) fn any_form(target: Bytes) -> Result<Target, TargetRefused> {
     Ok(Target { uri, raw })
 }
 
-/// Reads path and query, which lie in `head`. A path that a [`Uri`] refuses though it may be on the wire (not UTF-8, or
-/// characters like `<`) is kept raw, and the URI shows it percent-encoded.
+/// Reads path and query, which are in `head`. A path that a [`Uri`] refuses although it is allowed on the
+/// wire (not UTF-8, or characters like `<`) is kept raw, and the URI has it percent-encoded.
 #[inline]
 pub(crate) fn path_form(head: &Bytes, path: &[u8]) -> Result<Target, TargetRefused> {
     let (path, raw) = path_and_query(head, path)?;
@@ -47,7 +47,7 @@ pub(crate) fn path_form(head: &Bytes, path: &[u8]) -> Result<Target, TargetRefus
     Ok(Target { uri, raw })
 }
 
-/// Reads a target that named an authority: the URI gets all of it.
+/// Reads a target with an authority: the URI gets all of it.
 pub(crate) fn with_authority(
     scheme: &[u8],
     authority: Bytes,
@@ -63,8 +63,8 @@ pub(crate) fn with_authority(
     Ok(Target { uri, raw })
 }
 
-/// What goes onto the wire for a URI that someone put together: a query without a path needs its
-/// slash (RFC 9112 section 3.2.1).
+/// The wire form of a URI that a program assembled: a query without a path needs its slash (RFC 9112
+/// section 3.2.1).
 pub(crate) fn raw_for_uri(uri: &Uri) -> Option<Bytes> {
     match uri.path_and_query() {
         Some(path) if path.as_str().starts_with('?') => Some(format!("/{}", path.as_str()).into()),
@@ -107,7 +107,7 @@ fn check(target: &[u8]) -> Result<(), TargetRefused> {
     })
 }
 
-/// Everything but the characters that RFC 3986 allows in path and query is encoded.
+/// Encodes all but the characters that RFC 3986 allows in path and query.
 #[cold]
 fn percent_encoded(path: &[u8]) -> Vec<u8> {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";

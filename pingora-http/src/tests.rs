@@ -1,4 +1,4 @@
-//! What both heads promise.
+//! The guarantees that both heads share.
 
 use super::*;
 use bytes::Bytes;
@@ -277,7 +277,7 @@ fn reset_and_assign_leave_nothing_behind() {
 
 #[test]
 fn targets() {
-    // What is set, what is sent, what the URI's path says.
+    // The target that is set, the bytes that are sent, and the URI's path.
     let cases: &[(&[u8], &[u8], &str)] = &[
         (b"/", b"/", "/"),
         (b"/a/b?c=d", b"/a/b?c=d", "/a/b"),

@@ -5,18 +5,18 @@ use http::HeaderValue;
 
 use crate::grammar::is_field_byte;
 
-/// A header value of these bytes, without a copy where they are valid (RFC 9110 section 5.5).
+/// Builds a header value from these bytes, without a copy if they are valid (RFC 9110 section 5.5).
 ///
-/// Bytes that no header value may hold (control characters other than tab, DEL) become spaces: a
-/// value made here can't end its line.
+/// Bytes that a header value must not contain (control characters other than tab, DEL) become spaces, so
+/// the value can't end its line.
 ///
-/// The value keeps the buffer alive that the bytes are a part of.
+/// The value keeps the whole underlying buffer alive.
 pub fn header_value_from_raw(raw: impl Into<Bytes>) -> HeaderValue {
     let raw = raw.into();
     HeaderValue::from_maybe_shared(raw.clone()).unwrap_or_else(|_| with_spaces(&raw))
 }
 
-/// As [`header_value_from_raw`], copying the bytes.
+/// Like [`header_value_from_raw`], but copies the bytes.
 pub fn header_value_from_slice(raw: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(raw).unwrap_or_else(|_| with_spaces(raw))
 }

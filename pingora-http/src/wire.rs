@@ -1,8 +1,8 @@
-//! Fields as they arrived, before anybody asks for them.
+//! Fields as they arrived, before they are accessed.
 //!
-//! Most fields of a proxied message are only passed on. A head that came from the wire therefore
-//! keeps its bytes and where each field stands in them; the map is made when somebody looks into it,
-//! and what nobody changed is written by copying it.
+//! Most fields of a proxied message are only passed on. A head from the wire therefore keeps its bytes
+//! and the position of each field in them. The map is built on first access, and unchanged fields are
+//! written by copying their bytes.
 
 mod added;
 mod spans;
@@ -21,7 +21,7 @@ use crate::case_header_name::IntoCaseHeaderName;
 use crate::control_field::ControlField;
 use crate::name_cases::{FieldRefused, NameCases, assign_map, map_is_full, value_of};
 
-/// Clearing a map goes through its whole table, and most are empty.
+/// Clearing a map walks its whole table, and most maps are empty.
 #[inline]
 fn clear_map(headers: &mut HeaderMap) {
     if !headers.is_empty() {
@@ -88,14 +88,14 @@ impl Parts for response::Parts {
     }
 }
 
-/// All of a head, made from its bytes because somebody looked at it.
+/// A complete head, built from its bytes on first access.
 #[derive(Debug, Clone)]
 struct View<P> {
     parts: P,
     cases: NameCases,
 }
 
-/// What a head was like before it was lent out to be changed.
+/// The state of a head before it was lent out for changes.
 #[derive(Debug)]
 struct Before<P> {
     is_lent: bool,
@@ -103,7 +103,7 @@ struct Before<P> {
     control: u64,
     added: usize,
     view: OnceLock<Box<View<P>>>,
-    /// The fields that had to be moved into the map meanwhile.
+    /// The fields that had to be moved into the map in the meantime.
     settled: Option<Box<Wire>>,
 }
 
@@ -120,14 +120,14 @@ impl<P> Default for Before<P> {
     }
 }
 
-/// A head: its first line, and its fields either in a map or still as they arrived.
+/// A head: its first line, and its fields either in a map or still in the form in which they arrived.
 #[derive(Debug)]
 pub(crate) struct Head<P> {
     /// Complete if `wire` is not used; otherwise all but the fields.
     base: P,
     cases: NameCases,
     wire: Wire,
-    /// What the wire's fields look like in a map. Made on demand, dropped with any change.
+    /// The wire's fields as a map. Built on demand, dropped with any change.
     view: OnceLock<Box<View<P>>>,
     before: Before<P>,
 }
@@ -161,7 +161,7 @@ impl<P: Parts> Head<P> {
         &self.base
     }
 
-    /// The first line, to be changed.
+    /// The first line, mutably.
     #[inline]
     pub(crate) fn line_mut(&mut self) -> &mut P {
         self.forget_view();
@@ -179,7 +179,7 @@ impl<P: Parts> Head<P> {
         }
     }
 
-    /// All of the head.
+    /// The complete head.
     #[inline]
     pub(crate) fn parts(&self) -> &P {
         match self.wire.is_used() {
@@ -200,7 +200,7 @@ impl<P: Parts> Head<P> {
         self.cases.are_kept()
     }
 
-    /// A map of the fields, for whoever keeps it: nothing is made that stays here.
+    /// An owned map of the fields, which is not cached here.
     pub(crate) fn copied_fields(&self) -> HeaderMap {
         if self.wire.is_used() && self.view.get().is_none() {
             let mut headers = HeaderMap::new();
@@ -220,12 +220,12 @@ impl<P: Parts> Head<P> {
         })
     }
 
-    /// Whether fields can be added without a map: there is none yet, not even for looking at it.
+    /// Whether fields can be added without a map: none exists yet, not even for reading.
     fn has_no_map(&self) -> bool {
         self.wire.is_used() && self.view.get().is_none()
     }
 
-    /// Sets a field, in place of all that had this name.
+    /// Sets a field, replacing all with the same name.
     pub(crate) fn insert(
         &mut self,
         name: impl IntoCaseHeaderName,
@@ -240,7 +240,7 @@ impl<P: Parts> Head<P> {
         cases.insert_field(headers, field, value)
     }
 
-    /// Adds a field beside those that have this name. Returns whether there were any.
+    /// Adds a field in addition to those with the same name. Returns whether there were any.
     pub(crate) fn append(
         &mut self,
         name: impl IntoCaseHeaderName,
@@ -256,7 +256,7 @@ impl<P: Parts> Head<P> {
         known.ok_or_else(map_is_full)
     }
 
-    /// The map and its spellings, to be changed.
+    /// The map and its spellings, mutably.
     pub(crate) fn fields_mut(&mut self) -> (&mut HeaderMap, &mut NameCases) {
         self.settle();
         (self.base.headers_mut(), &mut self.cases)
@@ -286,8 +286,8 @@ impl<P: Parts> Head<P> {
         self.wire.clear();
     }
 
-    /// Lets the fields be changed for a while: [`take_back`](Self::take_back) makes them what they were.
-    /// `false`: they are in the map, and that can't be had.
+    /// Lets the fields be changed temporarily: [`take_back`](Self::take_back) restores them. `false`:
+    /// they are in the map, where that is not possible.
     pub(crate) fn lend(&mut self) -> bool {
         if !self.wire.is_used() {
             return false;
@@ -320,8 +320,8 @@ impl<P: Parts> Head<P> {
         self.base
     }
 
-    /// Drops all fields, spellings and extensions; spellings are kept from here on. Allocations
-    /// stay.
+    /// Drops all fields, spellings and extensions; from here on spellings are kept. Keeps all
+    /// allocations.
     pub(crate) fn reset(&mut self) -> &mut P {
         self.forget_view();
         self.wire.clear();
@@ -343,7 +343,7 @@ impl<P: Parts> Head<P> {
         }
     }
 
-    /// Takes in fields of `head` that the tokeniser found sound; there will be `count` of them.
+    /// Takes over fields of `head` that the tokeniser found valid; there will be `count` of them.
     #[inline]
     pub(crate) fn parsed_fields<'a>(
         &'a mut self,
@@ -365,7 +365,7 @@ impl<P: Parts> Head<P> {
         }
     }
 
-    /// Takes over the head that fields were taken in of. Without it they are lost.
+    /// Takes over the head that contains the fields. Without this call they are lost.
     #[inline]
     pub(crate) fn keep_head(&mut self, head: Bytes) {
         if !self.wire.spans.is_empty() && !self.wire.is_used() {
@@ -373,7 +373,7 @@ impl<P: Parts> Head<P> {
         }
     }
 
-    /// Adds a field that lies elsewhere.
+    /// Adds a field that is not in the head.
     pub(crate) fn append_parsed(
         &mut self,
         name: &[u8],
@@ -411,8 +411,8 @@ impl<P: Parts> Head<P> {
         }
     }
 
-    /// Removes the control fields that `gone` names, without making a map. `false`: the fields are in
-    /// the map already, and nothing was removed.
+    /// Removes the control fields that `gone` names, without building a map. `false`: the fields are
+    /// already in the map, and nothing was removed.
     #[inline]
     pub(crate) fn remove_from_wire(&mut self, gone: impl FnMut(ControlField) -> bool) -> bool {
         if !self.wire.is_used() {
@@ -426,13 +426,13 @@ impl<P: Parts> Head<P> {
     #[inline]
     pub(crate) fn write(&self, buf: &mut impl BufMut) {
         match self.wire.is_used() {
-            // Spellings that are not to be kept have to be made Title-Case.
+            // Spellings that are not kept have to be converted to Title-Case.
             true if self.cases.are_kept() => self.wire.write(buf),
             _ => self.cases().write(self.parts().headers(), buf),
         }
     }
 
-    /// About how many bytes [`Self::write`] will write.
+    /// The approximate number of bytes that [`Self::write`] will write.
     pub(crate) fn written_len(&self) -> usize {
         match self.wire.is_used() {
             true => self.wire.head.len() + self.wire.added.written_len(),

@@ -13,15 +13,15 @@ use std::ops::{Deref, DerefMut};
 
 /// One of the servers that requests can go to.
 ///
-/// Two backends are the same if their addresses and their weights are. Cloning one without
-/// extensions does not allocate.
+/// Two backends are the same if their addresses and weights are the same. Cloning one without extensions
+/// does not allocate.
 #[derive(Clone)]
 pub struct Backend {
-    /// Where it listens.
+    /// The address that it listens on.
     pub addr: SocketAddr,
-    /// How large its share is, relative to the others' weights. One of weight 0 is never selected.
+    /// Its share relative to the others' weights. A backend of weight 0 is never selected.
     pub weight: usize,
-    /// Whatever discovery knows of it and selection wants to know. Not part of its identity.
+    /// Data that discovery passes to selection. Not part of the backend's identity.
     pub ext: Extensions,
 }
 
@@ -50,9 +50,9 @@ impl Backend {
         })
     }
 
-    /// What names this backend in the second part of what
-    /// [`discover`](crate::discovery::ServiceDiscovery::discover) returns. The same for the same
-    /// address and weight, in every process that was built by the same compiler.
+    /// The key of this backend in the second part of the result of
+    /// [`discover`](crate::discovery::ServiceDiscovery::discover). The same for the same address and
+    /// weight, in every process that was built by the same compiler.
     pub fn hash_key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.hash(&mut hasher);

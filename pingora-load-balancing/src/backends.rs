@@ -14,26 +14,26 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a server warns of if nothing has updated a set by the time it is ready.
+/// The server's warning if no set has been updated by the time it is ready.
 const UNASKED: &str = "a set of backends is empty, because its discovery was not asked; it is by `update()`, \
     or by its load balancer as a background service of the server";
 
-/// A set of backends, where it comes from, and which of them may be selected.
+/// A set of backends, its source, and which of them may be selected.
 pub struct Backends {
     discovery: Box<dyn ServiceDiscovery + Send + Sync + 'static>,
     registry: Arc<HealthRegistry>,
     current: ArcSwap<Members>,
     /// One update at a time: the later one's result is the one that stays.
     updating: tokio::sync::Mutex<()>,
-    /// That somebody has to ask discovery, where the set is not known from the start.
+    /// Records that discovery has to be asked by someone, if the set is not known from the start.
     unasked: Option<Reminder>,
 }
 
-/// The set as a whole, replaced as a whole.
+/// The whole set, which is always replaced as a whole.
 #[derive(Default)]
 pub(crate) struct Members {
     backends: Arc<BTreeSet<Backend>>,
-    /// In the order of the backends, each once.
+    /// In the order of the backends, one entry for each.
     members: Box<[Member]>,
 }
 
@@ -50,7 +50,7 @@ impl Members {
         &self.backends
     }
 
-    /// Whether `backend` may be selected: it is one of these, healthy, and not disabled.
+    /// Whether `backend` may be selected: it is in this set, healthy, and not disabled.
     #[inline]
     pub(crate) fn ready(&self, backend: &Backend) -> bool {
         self.member(backend)
@@ -62,7 +62,7 @@ impl Members {
         self.members.get(found.ok()?)
     }
 
-    /// The set `backends`, whose members keep what is known of them.
+    /// The set `backends`, whose members keep their known state.
     fn with(&self, backends: BTreeSet<Backend>, registry: &HealthRegistry) -> Self {
         let member = |backend: &Backend| Member {
             backend: backend.clone(),
@@ -78,7 +78,7 @@ impl Members {
         }
     }
 
-    /// The set of `next`, in which those that leave with it are ready still.
+    /// The set of `next`, in which the members that are leaving still count as ready.
     fn on_the_way_to(&self, next: &Members) -> Self {
         let leaving = self.members.iter();
         let leaving = leaving.filter(|m| next.member(&m.backend).is_none());
@@ -102,7 +102,7 @@ impl Members {
     }
 }
 
-/// What discovery found, before it is in force. As long as this lives, no other update begins.
+/// The result of discovery, before it takes effect. As long as this lives, no other update begins.
 pub(crate) struct Found<'a> {
     backends: &'a Backends,
     members: Arc<Members>,
@@ -111,13 +111,13 @@ pub(crate) struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// The set, if it is another one than `known`: that may be older than the one in force, where a program
-    /// has called [`Backends::update`] of a balancer's set.
+    /// The set, if it differs from `known`. That may be older than the one in effect, if a program has
+    /// called [`Backends::update`] on a balancer's set.
     pub(crate) fn other_than(&self, known: &Arc<Members>) -> Option<&Arc<Members>> {
         (!Arc::ptr_eq(known, &self.members)).then_some(&self.members)
     }
 
-    /// Puts the set into force.
+    /// Makes the set take effect.
     pub(crate) fn publish(&self) {
         if self.changed {
             self.backends.current.store(self.members.clone());
@@ -129,8 +129,8 @@ impl Found<'_> {
 pub type BackendView = Backends;
 
 impl Backends {
-    /// The set that `discovery` finds: there at once if it is
-    /// [known](ServiceDiscovery::known), else empty until the first [`update`](Self::update).
+    /// The set that `discovery` finds. If it is [known](ServiceDiscovery::known), it is there at once;
+    /// otherwise it is empty until the first [`update`](Self::update).
     pub fn new(discovery: Box<dyn ServiceDiscovery + Send + Sync + 'static>) -> Self {
         Backends::new_with_health_registry(discovery, Arc::new(HealthRegistry::new()))
     }
@@ -152,7 +152,7 @@ impl Backends {
         }
     }
 
-    /// How backends are checked from now on; for all sets that share the registry.
+    /// Sets the health check for backends, for all sets that share the registry.
     pub fn set_health_check(&mut self, hc: Box<dyn HealthCheck + Send + Sync + 'static>) {
         self.registry.set_health_check(hc);
     }
@@ -163,8 +163,8 @@ impl Backends {
         self.current.load().ready(backend)
     }
 
-    /// Says whether `backend` may be selected while it is healthy. Does nothing if it is not in the
-    /// set. Stands until the backend leaves the set, or discovery says otherwise.
+    /// Sets whether `backend` may be selected while it is healthy. Does nothing if it is not in the set.
+    /// Remains in effect until the backend leaves the set, or discovery says otherwise.
     pub fn set_enable(&self, backend: &Backend, enabled: bool) {
         if let Some(member) = self.current.load().member(backend) {
             member.enabled.store(enabled, Ordering::Relaxed);
@@ -176,17 +176,17 @@ impl Backends {
         self.current.load().backends.clone()
     }
 
-    /// Asks discovery for the set. If that changed, `callback` is called with the new one; members
-    /// that stay keep their health. Backends with extensions always count as changed, because
-    /// extensions can't be compared.
+    /// Asks discovery for the set. If it changed, `callback` is called with the new one; members that
+    /// stay keep their health. Backends with extensions always count as changed, because extensions can't
+    /// be compared.
     ///
-    /// While `callback` runs, which is the place to build a selector, both those that leave and those that
-    /// come [are ready](Self::ready): whatever the old selector or the new one offers can be selected.
+    /// Build the selector in `callback`. While it runs, both the leaving and the new members [are
+    /// ready](Self::ready): everything that the old or the new selector offers can be selected.
     ///
     /// Cancel-safe: the set is replaced as a whole or not at all.
     ///
     /// # Errors
-    /// Discovery's, or `InternalError` when discovery or `callback` panicked; the set stays as it was.
+    /// Discovery's, or `InternalError` if discovery or `callback` panicked; the set stays as it was.
     pub async fn update<F>(&self, callback: F) -> Result<()>
     where
         F: FnOnce(Arc<BTreeSet<Backend>>),
@@ -206,13 +206,13 @@ impl Backends {
         Ok(())
     }
 
-    /// Asks discovery for the set. What it says of those that may be selected is in force at once; the set
-    /// itself is when that is [published](Found::publish).
+    /// Asks discovery for the set. Its statements about which members may be selected take effect at
+    /// once; the set itself does so when it is [published](Found::publish).
     ///
     /// Cancel-safe.
     ///
     /// # Errors
-    /// Discovery's, or `InternalError` when it panicked.
+    /// Discovery's, or `InternalError` if it panicked.
     pub(crate) async fn find(&self) -> Result<Found<'_>> {
         if let Some(unasked) = &self.unasked {
             unasked.done();
@@ -235,8 +235,8 @@ impl Backends {
         })
     }
 
-    /// A request begins at `backend`: the ticket tells the observers of the registry what becomes of it.
-    /// Costs next to nothing where [nobody listens](HealthRegistry::add_observer).
+    /// Begins a request at `backend`: the ticket tells the observers of the registry how it ends. Costs
+    /// next to nothing if there are [no observers](HealthRegistry::add_observer).
     #[inline]
     pub fn begin(&self, backend: &Backend) -> Ticket {
         if !self.registry.is_listening() {
@@ -245,8 +245,8 @@ impl Backends {
         self.begin_heard(backend)
     }
 
-    /// [`Backends::begin`] for a proxied request: what `Session::report_attempt` takes. `None` where
-    /// nobody listens.
+    /// [`Backends::begin`] for a proxied request: returns the argument for `Session::report_attempt`.
+    /// `None` if there is no observer.
     #[inline]
     pub fn attempt(&self, backend: &Backend) -> Option<Box<dyn Attempt>> {
         if !self.registry.is_listening() {
@@ -263,9 +263,9 @@ impl Backends {
         Ticket::new(backend, load, self.registry.observers())
     }
 
-    /// How many requests are under way at `backend`, in all sets that share the registry: those that
-    /// [began](Self::begin) since [somebody listens](HealthRegistry::count_requests). One that leaves the set
-    /// and comes back meanwhile has them still.
+    /// The number of requests in progress at `backend`, in all sets that share the registry: those that
+    /// [began](Self::begin) since [counting started](HealthRegistry::count_requests). A backend that
+    /// leaves the set and comes back in the meantime keeps its count.
     pub fn in_flight(&self, backend: &Backend) -> usize {
         match self.current.load().member(backend) {
             Some(member) => member.health.load().in_flight(),
@@ -273,17 +273,17 @@ impl Backends {
         }
     }
 
-    /// The set with what is known of its members.
+    /// The set with the known state of its members.
     pub(crate) fn members(&self) -> Arc<Members> {
         self.current.load_full()
     }
 
-    /// Where the set comes from.
+    /// The source of the set.
     pub(crate) fn discovery(&self) -> &(dyn ServiceDiscovery + Send + Sync) {
         &*self.discovery
     }
 
-    /// Who is healthy.
+    /// The health of the backends.
     pub(crate) fn registry(&self) -> &HealthRegistry {
         &self.registry
     }

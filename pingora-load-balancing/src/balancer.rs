@@ -28,10 +28,10 @@ pub struct UpdateTimings {
     pub build_duration: Duration,
 }
 
-/// Selects from a set of backends those that are well.
+/// Selects from the healthy backends of a set.
 ///
 /// As a background service it updates the set and checks the backends at once, is then ready, and
-/// goes on by its frequencies.
+/// continues at its frequencies.
 pub struct LoadBalancer<S>
 where
     S: BackendSelection,
@@ -40,8 +40,8 @@ where
     pub health_check_frequency: Option<Duration>,
     /// How often to ask discovery for the set; `None`: once, when the service starts.
     pub update_frequency: Option<Duration>,
-    /// Whether to check many backends at a time. One after the other, a few that don't answer hold
-    /// up all the rest.
+    /// Whether to check many backends at a time. If they are checked one after the other, a few that
+    /// don't answer delay all the rest.
     pub parallel_health_check: bool,
     backends: Backends,
     choice: ArcSwap<Choice<S>>,
@@ -57,7 +57,7 @@ where
     /// Balances over backends of weight 1 at these addresses; see [`Static::try_from_iter`].
     ///
     /// # Errors
-    /// The first address that can't be resolved.
+    /// For the first address that can't be resolved.
     pub fn try_from_iter<A, T: IntoIterator<Item = A>>(iter: T) -> io::Result<Self>
     where
         A: ToSocketAddrs,
@@ -85,19 +85,19 @@ where
         LoadBalancer::from_backends_with_config(backends, None)
     }
 
-    /// Asks discovery for the set, and builds the selector anew if that changed; both are put into force
-    /// together. The background service does this; there is no need to.
+    /// Asks discovery for the set, and rebuilds the selector if it changed; both take effect together.
+    /// The background service calls this, so a program need not.
     ///
     /// Cancel-safe.
     ///
     /// # Errors
-    /// Discovery's, or `InternalError` when discovery or building the selector panicked; the set and its
+    /// Discovery's, or `InternalError` if discovery or building the selector panicked; the set and its
     /// selector stay as they were.
     pub async fn update(&self) -> Result<()> {
         self.refresh().await.map(drop)
     }
 
-    /// [`LoadBalancer::update`], which also says whether the set changed.
+    /// [`LoadBalancer::update`], but also returns whether the set changed.
     async fn refresh(&self) -> Result<bool> {
         let begun = Instant::now();
         let found = self.backends.find().await?;
@@ -125,18 +125,18 @@ where
         self.select_with(key, max_iterations, |_, healthy| healthy)
     }
 
-    /// [`select`](Self::select) by a rule of one's own: `accept` is given a backend and whether it
-    /// is healthy and enabled, and says whether to take it. It sees no backend twice.
+    /// [`select`](Self::select) with a custom rule: `accept` gets a backend and whether it is healthy and
+    /// enabled, and returns whether to take it. It sees no backend twice.
     #[inline]
     pub fn select_with<F>(&self, key: &[u8], max_iterations: usize, accept: F) -> Option<Backend>
     where
         F: Fn(&Backend, bool) -> bool,
     {
-        // Borrowed: counting references would have every worker write to the same place in memory.
+        // Borrowed: reference counting would have every worker write to the same place in memory.
         self.choice.load().select(key, max_iterations, accept)
     }
 
-    /// How backends are checked from now on.
+    /// Sets the health check for backends.
     pub fn set_health_check(&mut self, hc: Box<dyn HealthCheck + Send + Sync + 'static>) {
         self.backends.set_health_check(hc);
     }
@@ -151,9 +151,9 @@ where
         *lock(&self.timings)
     }
 
-    /// Updates the set and checks the backends at once, tells that it is ready, and goes on by the
-    /// frequencies until `shutdown`; without frequencies it returns. A first discovery that fails is
-    /// tried again every second.
+    /// Updates the set and checks the backends at once, reports that it is ready, and continues at its
+    /// frequencies until `shutdown`; without frequencies it returns. A failed first discovery is retried
+    /// every second.
     pub async fn run(&self, shutdown: ShutdownWatch, ready_opt: Option<ServiceReadyNotifier>)
     where
         S: Send + Sync,

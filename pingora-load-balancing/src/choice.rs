@@ -1,4 +1,4 @@
-//! A selector together with the set that it was built of.
+//! A selector together with the set that it was built from.
 
 use crate::Backend;
 use crate::backends::Members;
@@ -7,23 +7,23 @@ use crate::selection::{BackendIter, BackendSelection, UniqueIterator};
 use pingora_error::Result;
 use std::sync::Arc;
 
-/// What is selected from. Replaced as a whole, so that whatever the selector offers is in the set that is
-/// asked whether it is ready.
+/// A selector and its set. Replaced as a whole, so that every backend that the selector offers is in the
+/// set whose readiness is checked.
 pub(crate) struct Choice<S> {
     selector: Arc<S>,
     members: Arc<Members>,
 }
 
 impl<S: BackendSelection> Choice<S> {
-    /// A selector over `members` of this configuration, or the default one.
+    /// A selector over `members` with this configuration, or the default one.
     ///
     /// # Errors
-    /// When building the selector panicked.
+    /// If building the selector panicked.
     pub(crate) fn build(members: &Arc<Members>, config: Option<&S::Config>) -> Result<Self> {
         caught("building the selector", || Choice::new(members, config))
     }
 
-    /// [`Choice::build`] whose panic is the caller's.
+    /// [`Choice::build`], but passes a panic on to the caller.
     pub(crate) fn new(members: &Arc<Members>, config: Option<&S::Config>) -> Self {
         let backends = members.backends();
         let selector = match config {
@@ -36,12 +36,12 @@ impl<S: BackendSelection> Choice<S> {
         }
     }
 
-    /// What the selector was built of.
+    /// The members that the selector was built from.
     pub(crate) fn members(&self) -> &Arc<Members> {
         &self.members
     }
 
-    /// The first backend that `accept` takes, in the order in which the selector offers them for `key`.
+    /// The first backend that `accept` accepts, in the order in which the selector offers them for `key`.
     #[inline]
     pub(crate) fn select<F>(&self, key: &[u8], max_iterations: usize, accept: F) -> Option<Backend>
     where

@@ -1,4 +1,4 @@
-//! Where the set of backends comes from.
+//! The source of the set of backends.
 
 use crate::Backend;
 use async_trait::async_trait;
@@ -11,38 +11,38 @@ use std::net::ToSocketAddrs;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// How long [`ServiceDiscovery::discover`] may take unless it says otherwise.
+/// The default time limit of [`ServiceDiscovery::discover`].
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Finds the set of backends.
 ///
-/// It is asked by the `update()` of a load balancer, which as a background service asks again and again, and
-/// at once when discovery [tells of a change](Self::changed).
+/// The `update()` of a load balancer asks it. As a background service, the balancer asks repeatedly, and
+/// at once when discovery [reports a change](Self::changed).
 #[async_trait]
 pub trait ServiceDiscovery {
-    /// The set of backends as of now; and for some of them, by [`Backend::hash_key`], whether they
-    /// may be selected. Those that are not named there stay as they are; new ones may be.
+    /// The current set of backends; and for some of them, by [`Backend::hash_key`], whether they may be
+    /// selected. Backends that are not named there keep their state; new ones may be selected.
     ///
-    /// Must not block its thread, which it may share with health checks. Is dropped when it takes longer
-    /// than [its time-out](Self::timeout).
+    /// Must not block its thread, which it may share with health checks. Dropped if it takes longer than
+    /// [its time-out](Self::timeout).
     ///
     /// # Errors
-    /// Leave the set as it was. A panic counts as one.
+    /// An error leaves the set as it was. A panic counts as an error.
     async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>)>;
 
-    /// The set of backends, if it is known without asking anyone: it is there from the start, and
-    /// not only once a background service runs. Unlike [`discover`](Self::discover) this is called
-    /// outside of any runtime, too. `None` by default.
+    /// The set of backends, if it is known without asking: it is then available from the start, and not
+    /// only once a background service runs. Unlike [`discover`](Self::discover) this is also called
+    /// outside of any runtime. `None` by default.
     fn known(&self) -> Option<BTreeSet<Backend>> {
         None
     }
 
-    /// Returns when the set may have changed, so that a background service asks for it at once and not only
-    /// when the next update is due. `None`, the default: discovery never speaks first.
+    /// Returns when the set may have changed, so that a background service asks for it at once and not
+    /// only when the next update is due. `None`, the default: discovery never reports changes.
     ///
-    /// Called before each update and again after it has returned, so that a change during an update leads
-    /// to another one. Between the beginnings of two updates lie at least 100 milliseconds, however often
-    /// this returns. Dropped, it must lose no change: it is called again.
+    /// Called before each update, and again after the future has returned, so that a change during an
+    /// update leads to another one. Between the beginnings of two updates lie at least 100 milliseconds,
+    /// however often this returns. Dropping the future must lose no change: the method is called again.
     ///
     /// ```
     /// # use pingora_load_balancing::{Backend, discovery::ServiceDiscovery};
@@ -69,9 +69,9 @@ pub trait ServiceDiscovery {
         None
     }
 
-    /// How long a background service waits for [`discover`](Self::discover) before it gives that round up,
-    /// which counts as an error. `None`: for ever, as a discovery that waits for the next change needs it.
-    /// 10 seconds by default.
+    /// How long a background service waits for [`discover`](Self::discover) before it gives up that
+    /// round, which counts as an error. `None`: without limit, as needed by a discovery that waits for
+    /// the next change. 10 seconds by default.
     fn timeout(&self) -> Option<Duration> {
         Some(TIMEOUT)
     }
@@ -89,11 +89,11 @@ impl Static {
         Box::new(Static { backends })
     }
 
-    /// Backends of weight 1 at these addresses. A name becomes as many backends as it has
-    /// addresses; it is resolved now, and the thread waits for that.
+    /// Backends of weight 1 at these addresses. A name becomes as many backends as it has addresses; it
+    /// is resolved now, which blocks the thread.
     ///
     /// # Errors
-    /// The first address that can't be resolved, by its name where it is text.
+    /// For the first address that can't be resolved; it contains the name, if the address is text.
     pub fn try_from_iter<A, T: IntoIterator<Item = A>>(iter: T) -> io::Result<Box<Self>>
     where
         A: ToSocketAddrs,

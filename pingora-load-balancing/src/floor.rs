@@ -1,5 +1,5 @@
-//! The floor under everything that many depend on: a panic in somebody's discovery, check or selector is
-//! an error of that one call, and ends no task.
+//! A floor under code that many depend on: a panic in a user's discovery, check or selector becomes an
+//! error of that one call, and ends no task.
 
 use futures::future::FutureExt;
 use pingora_error::{BError, Error, ErrorType, Result};
@@ -8,18 +8,18 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// Calls `work`; `what` it is stands in the error.
+/// Calls `work`; the error names `what`.
 ///
 /// # Errors
-/// `InternalError` when `work` panicked.
+/// `InternalError` if `work` panicked.
 pub(crate) fn caught<T>(what: &str, work: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| panicked(what, &*panic))
 }
 
-/// Awaits what `work` returns; a panic in either is an error.
+/// Awaits the future that `work` returns; a panic in either is an error.
 ///
 /// # Errors
-/// That of `work`; `InternalError` when it panicked.
+/// The error of `work`; `InternalError` if it panicked.
 pub(crate) async fn caught_async<T, F>(what: &str, work: impl FnOnce() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
@@ -28,10 +28,10 @@ where
     work.await.map_err(|panic| panicked(what, &*panic))?
 }
 
-/// Awaits `work` for as long as `limit`; `None` stands for ever.
+/// Awaits `work` for at most `limit`; `None` means without limit.
 ///
 /// # Errors
-/// That of `work`; `InternalError` when it took longer.
+/// The error of `work`; `InternalError` if it took longer.
 pub(crate) async fn within<T>(
     limit: Option<Duration>,
     what: &str,

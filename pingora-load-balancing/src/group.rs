@@ -22,10 +22,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-/// How the last rebuild of a selector went.
+/// Statistics about the last rebuild of a selector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SelectorUpdateTimings {
-    /// Of which generation of the set it was built.
+    /// The generation of the set that it was built from.
     pub generation: u64,
     /// How long it waited for its turn.
     pub queue_duration: Duration,
@@ -33,15 +33,15 @@ pub struct SelectorUpdateTimings {
     pub build_duration: Duration,
 }
 
-/// Lets one selector at a time be built anew, among all groups that share it: large selectors take
-/// much processor time, and their groups often learn of a change at the same moment.
+/// Lets only one selector at a time be rebuilt, among all groups that share this gate: large selectors
+/// take much processor time, and their groups often learn of a change at the same moment.
 #[derive(Debug)]
 pub struct SelectorRebuildGate {
     turn: Semaphore,
 }
 
 impl SelectorRebuildGate {
-    /// A gate for one at a time.
+    /// A gate that admits one at a time.
     pub fn new() -> Self {
         SelectorRebuildGate {
             turn: Semaphore::const_new(1),
@@ -55,32 +55,32 @@ impl Default for SelectorRebuildGate {
     }
 }
 
-/// What a selector is to be built of.
+/// The input for building a selector.
 struct Job {
     members: Arc<Members>,
     generation: u64,
     queued: Instant,
 }
 
-/// Who builds, and what comes next.
+/// The current builder, and the next input.
 #[derive(Default)]
 struct Queue {
     /// Only the newest set matters.
     next: Option<Job>,
-    /// Whether a task takes from here.
+    /// Whether a task takes inputs from here.
     taken: bool,
     task: Option<AbortHandle>,
     timings: Option<SelectorUpdateTimings>,
 }
 
 impl Queue {
-    /// Whether a task takes from here. It may also have ended with the runtime that it was on.
+    /// Whether a task takes inputs from here. It may also have ended together with its runtime.
     fn is_worked_off(&self) -> bool {
         self.taken && !self.task.as_ref().is_none_or(AbortHandle::is_finished)
     }
 }
 
-/// One selector of a group, with the set that it was built of.
+/// One selector of a group, with the set that it was built from.
 struct Slot<S: BackendSelection> {
     choice: ArcSwap<Choice<S>>,
     config: Option<S::Config>,
@@ -102,7 +102,8 @@ impl<S: BackendSelection> Slot<S> {
         }
     }
 
-    /// Builds the selector anew; where that panics, it stays as it was, with the set that it was built of.
+    /// Rebuilds the selector. If that panics, the old selector stays, with the set that it was built
+    /// from.
     fn rebuild(&self, job: Job) {
         let (begun, generation) = (Instant::now(), job.generation);
         let choice = match Choice::build(&job.members, self.config.as_ref()) {
@@ -116,7 +117,7 @@ impl<S: BackendSelection> Slot<S> {
             }
         };
         let mut queue = lock(&self.queue);
-        // One that was overtaken, on a runtime that has ended since, must not undo the newer one.
+        // A build that was overtaken, on a runtime that has since ended, must not undo the newer one.
         if generation < self.generation.load(Ordering::Acquire) {
             return;
         }
@@ -134,7 +135,7 @@ impl<S> Slot<S>
 where
     S: BackendSelection + Send + Sync + 'static,
 {
-    /// Builds the selector anew: soon, or at once where there is no runtime to wait in.
+    /// Rebuilds the selector: soon, or at once if there is no runtime to wait in.
     fn enqueue(self: &Arc<Self>, job: Job, gate: &Arc<SelectorRebuildGate>) {
         let Ok(runtime) = Handle::try_current() else {
             self.rebuild(job);
@@ -151,7 +152,8 @@ where
         }
     }
 
-    /// Whether its last build failed: it is of an older generation, and nothing is under way to change that.
+    /// Whether its last build failed: it is of an older generation, and no build in progress will change
+    /// that.
     fn is_left_behind(&self, generation: u64) -> bool {
         self.generation.load(Ordering::Acquire) < generation && !lock(&self.queue).is_worked_off()
     }
@@ -169,7 +171,7 @@ where
     S: BackendSelection + Send + Sync + 'static,
 {
     loop {
-        // The gate is never closed; should it ever be, building matters more than taking turns.
+        // The gate is never closed; if it ever were, building would matter more than taking turns.
         let _turn = gate.turn.acquire().await;
         let Some(job) = slot.next_job() else {
             return;
@@ -184,14 +186,15 @@ where
     }
 }
 
-/// Several selectors over one set of backends, with one health and one discovery: for example rings
-/// with different numbers of points, or one round robin for each listener.
+/// Several selectors over one set of backends, with one health registry and one discovery: for example
+/// rings with different numbers of points, or one round robin for each listener.
 ///
-/// When the set changes, selectors are built anew one at a time, beside the requests and off the
-/// threads that serve them. A selector and the set that it selects from change together: until its turn
-/// came, it offers what it did before, those included that have left the set since. Each change of the set
-/// makes a new generation, counted from 0; a selector that missed some is built of the newest. One whose
-/// build panics stays as it was until the next [`update`](Self::update).
+/// When the set changes, selectors are rebuilt one at a time, in parallel with requests and off the
+/// threads that serve them. A selector and the set that it selects from change together: until a
+/// selector's turn comes, it offers the same backends as before, including those that have since left the
+/// set. Each change of the set makes a new generation, counted from 0; a selector that missed some is
+/// built from the newest. If a build panics, the old selector stays until the next
+/// [`update`](Self::update).
 pub struct LoadBalancerGroup<S>
 where
     S: BackendSelection,
@@ -200,15 +203,15 @@ where
     pub health_check_frequency: Option<Duration>,
     /// How often to ask discovery for the set; `None`: once, when the service starts.
     pub update_frequency: Option<Duration>,
-    /// Whether to check many backends at a time. One after the other, a few that don't answer hold
-    /// up all the rest.
+    /// Whether to check many backends at a time. If they are checked one after the other, a few that
+    /// don't answer delay all the rest.
     pub parallel_health_check: bool,
     backends: Backends,
-    /// The set that the selectors are built of, or will be.
+    /// The set that the selectors are, or will be, built from.
     newest: ArcSwap<Members>,
     slots: Box<[Arc<Slot<S>>]>,
     gate: Arc<SelectorRebuildGate>,
-    /// Nothing was known at first, so that there is nothing to go on with until the first set.
+    /// No backends were known at first, so the selectors have nothing to offer until the first set.
     began_empty: bool,
     generation: AtomicU64,
     timings: Mutex<Option<UpdateTimings>>,
@@ -219,7 +222,7 @@ where
     S: BackendSelection + Send + Sync + 'static,
     S::Iter: BackendIter,
 {
-    /// One selector over `backends` for each of `configs`; `None` stands for the default one.
+    /// One selector over `backends` for each of `configs`; `None` means the default configuration.
     pub fn from_backends_with_configs(
         backends: Backends,
         configs: impl IntoIterator<Item = Option<S::Config>>,
@@ -241,30 +244,31 @@ where
         }
     }
 
-    /// Takes turns in building with all others that have this gate. Without it, the selectors of
-    /// this group alone take turns.
+    /// Makes builds take turns with those of all other groups that share this gate. Without it, only the
+    /// selectors of this group take turns.
     pub fn with_rebuild_gate(mut self, rebuild_gate: Arc<SelectorRebuildGate>) -> Self {
         self.gate = rebuild_gate;
         self
     }
 
-    /// How many selectors there are.
+    /// The number of selectors.
     pub fn selector_count(&self) -> usize {
         self.slots.len()
     }
 
-    /// Asks discovery for the set. If that changed, the selectors will be built anew soon; outside
-    /// of a runtime, and the first time if nothing was known before, before this returns.
+    /// Asks discovery for the set. If it changed, the selectors are rebuilt soon afterwards; outside of a
+    /// runtime, and the first time if no backends were known before, they are rebuilt before this
+    /// returns.
     ///
     /// Cancel-safe.
     ///
     /// # Errors
-    /// Discovery's, or `InternalError` when it panicked; the set stays as it was.
+    /// Discovery's, or `InternalError` if it panicked; the set stays as it was.
     pub async fn update(&self) -> Result<()> {
         self.refresh().await.map(drop)
     }
 
-    /// [`LoadBalancerGroup::update`], which also says whether the set changed.
+    /// [`LoadBalancerGroup::update`], but also returns whether the set changed.
     async fn refresh(&self) -> Result<bool> {
         let begun = Instant::now();
         let found = self.backends.find().await?;
@@ -305,7 +309,7 @@ where
         }
     }
 
-    /// Another try for the selectors whose last build panicked.
+    /// Retries the selectors whose last build panicked.
     fn rebuild_again(&self, queued: Instant) {
         let generation = self.generation.load(Ordering::Acquire);
         let left_behind = self
@@ -322,8 +326,8 @@ where
         }
     }
 
-    /// [`LoadBalancer::select`](crate::LoadBalancer::select) by the selector of this index. `None`
-    /// also where there is no such selector.
+    /// [`LoadBalancer::select`](crate::LoadBalancer::select) with the selector at this index. Also `None`
+    /// if there is no such selector.
     #[inline]
     pub fn select(
         &self,
@@ -334,8 +338,8 @@ where
         self.select_with(selector_index, key, max_iterations, |_, healthy| healthy)
     }
 
-    /// [`LoadBalancer::select_with`](crate::LoadBalancer::select_with) by the selector of this
-    /// index. `None` also where there is no such selector.
+    /// [`LoadBalancer::select_with`](crate::LoadBalancer::select_with) with the selector at this index.
+    /// Also `None` if there is no such selector.
     #[inline]
     pub fn select_with<F>(
         &self,
@@ -351,7 +355,7 @@ where
         choice.select(key, max_iterations, accept)
     }
 
-    /// How backends are checked from now on.
+    /// Sets the health check for backends.
     pub fn set_health_check(&mut self, hc: Box<dyn HealthCheck + Send + Sync + 'static>) {
         self.backends.set_health_check(hc);
     }
@@ -361,25 +365,25 @@ where
         &self.backends
     }
 
-    /// The generation of the set: how often it changed.
+    /// The generation of the set: the number of its changes.
     pub fn backend_generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The generation that a selector was built of; `None` if there is no such selector.
+    /// The generation that a selector was built from; `None` if there is no such selector.
     pub fn selector_generation(&self, selector_index: usize) -> Option<u64> {
         let slot = self.slots.get(selector_index)?;
         Some(slot.generation.load(Ordering::Acquire))
     }
 
-    /// Whether every selector was built of this generation or of a newer one.
+    /// Whether every selector was built from this generation or a newer one.
     pub fn selectors_ready_for(&self, generation: u64) -> bool {
         self.slots
             .iter()
             .all(|slot| slot.generation.load(Ordering::Acquire) >= generation)
     }
 
-    /// How a selector's last rebuild went; `None` before the first.
+    /// Statistics about a selector's last rebuild; `None` before the first.
     pub fn selector_last_update_timing(
         &self,
         selector_index: usize,
@@ -387,22 +391,21 @@ where
         lock(&self.slots.get(selector_index)?.queue).timings
     }
 
-    /// How many rebuilds of a selector were not done because a newer set came before their turn.
-    /// `None` if there is no such selector.
+    /// How many rebuilds of a selector were skipped because a newer set came before their turn. `None` if
+    /// there is no such selector.
     pub fn selector_coalesced_rebuilds(&self, selector_index: usize) -> Option<u64> {
         let slot = self.slots.get(selector_index)?;
         Some(slot.coalesced.load(Ordering::Relaxed))
     }
 
-    /// How many rebuilds of a selector panicked; it stayed as it was. `None` if there is no such
+    /// How many rebuilds of a selector panicked, which left it as it was. `None` if there is no such
     /// selector.
     pub fn selector_failed_rebuilds(&self, selector_index: usize) -> Option<u64> {
         let slot = self.slots.get(selector_index)?;
         Some(slot.failed.load(Ordering::Relaxed))
     }
 
-    /// How long the last update took, without the rebuilds that it asked for; `None` before the
-    /// first.
+    /// How long the last update took, without the rebuilds that it started; `None` before the first.
     pub fn last_update_timing(&self) -> Option<UpdateTimings> {
         *lock(&self.timings)
     }
@@ -460,7 +463,7 @@ where
 }
 
 impl<S: BackendSelection> Drop for LoadBalancerGroup<S> {
-    /// What waits for its turn is given up; what is being built is built in vain.
+    /// Builds that wait for their turn are dropped; the result of a build in progress is discarded.
     fn drop(&mut self) {
         for slot in &self.slots {
             if let Some(task) = lock(&slot.queue).task.take() {

@@ -1,4 +1,4 @@
-//! Which backend a request goes to: discovery, health, selection.
+//! Chooses the backend of a request: discovery, health, selection.
 //!
 //! ```text
 //!   ServiceDiscovery ──► Backends ──► BackendSelection ──► select(key) ──► Backend
@@ -8,17 +8,17 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`discovery`] | where the set of backends comes from |
-//! | [`health_check`] | how a backend is found to be well |
-//! | [`outcome`] | what became of the requests to a backend, for whoever wants to know |
+//! | [`discovery`] | the source of the set of backends |
+//! | [`health_check`] | how to tell whether a backend is healthy |
+//! | [`outcome`] | reports to observers how requests to a backend ended |
 //! | [`selection`] | how one of the set is chosen: round robin, random, by hash, by consistent hash |
 //!
-//! A [`LoadBalancer`] puts the three together. It is known what it chooses from as soon as it
-//! exists, if its discovery knows without asking anyone (as [`discovery::Static`] does). Run as a
-//! background service it discovers and checks again and again.
+//! A [`LoadBalancer`] combines the three. If its discovery knows the backends without asking (as
+//! [`discovery::Static`] does), the set is available as soon as the balancer exists. As a background
+//! service it discovers and checks repeatedly.
 //!
-//! Selecting takes no lock: a selector and the set that it was built of are replaced together, as a whole;
-//! the health of each backend is flipped in place.
+//! Selecting takes no lock: a selector and the set that it was built from are replaced together, as a
+//! whole; the health of each backend is updated in place.
 //!
 //! # Example
 //! ```
@@ -57,7 +57,7 @@ pub use group::{LoadBalancerGroup, SelectorRebuildGate, SelectorUpdateTimings};
 pub use http::Extensions;
 pub use registry::{HealthCheckService, HealthRegistry};
 
-/// What nearly every program that balances needs.
+/// The items that most load balancing programs need.
 pub mod prelude {
     pub use crate::BackendView;
     pub use crate::HealthCheckService;

@@ -1,12 +1,12 @@
-//! What became of the requests that backends were selected for.
+//! The outcomes of the requests that backends were selected for.
 //!
 //! A request [begins](crate::Backends::begin) at its backend and gets a [`Ticket`], which tells every
-//! [`OutcomeObserver`] of the registry how it ended: exactly once, also where the ticket is only dropped, by
-//! a client that left or by a panic. How many are under way is counted for each backend.
+//! [`OutcomeObserver`] of the registry how it ended: exactly once, even if the ticket is only dropped,
+//! because a client left or because of a panic. The requests in progress are counted for each backend.
 //!
-//! Where nobody listens, a ticket is an empty pointer: nothing is counted, allocated or timed.
+//! Without observers, a ticket is an empty pointer: nothing is counted, allocated or timed.
 //!
-//! A proxied request reports by itself: give its session an [attempt](crate::Backends::attempt) in
+//! A proxied request can report automatically: give its session an [attempt](crate::Backends::attempt) in
 //! `upstream_peer`.
 //! ```ignore
 //! let backend = self.balancer.select(b"", 256).ok_or_else(no_backend)?;
@@ -56,7 +56,7 @@ use std::time::{Duration, Instant};
 
 pub use pingora_core::upstreams::outcome::{Attempt, Outcome};
 
-/// What an observer is told of a request that has ended.
+/// The report to an observer about a request that has ended.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -64,26 +64,27 @@ pub struct Report {
     pub outcome: Outcome,
     /// The status of the response, if a head was received; see [`Ticket::responded`].
     pub status: Option<u16>,
-    /// From the beginning to the head of the response, connecting included.
+    /// From the beginning to the head of the response, including connecting.
     pub time_to_head: Option<Duration>,
     /// From the beginning to the end.
     pub duration: Duration,
 }
 
-/// Hears of the requests to the backends of a registry. It is called from the tasks of the requests, many at
-/// a time, so it must not block. A panic is logged, and changes nothing for the request.
+/// Observes the requests to the backends of a registry. It is called from the tasks of the requests, many
+/// at a time, so it must not block. A panic is logged, and does not affect the request.
 pub trait OutcomeObserver: Send + Sync {
     /// A request begins at `backend`. Does nothing by default.
     fn begun(&self, _backend: &Backend) {}
 
-    /// A request to `backend` has ended. Called once for each that began while this observer was there.
+    /// A request to `backend` has ended. Called once for each request that began while this observer was
+    /// registered.
     fn ended(&self, backend: &Backend, report: &Report);
 }
 
-/// The observers of a registry, as each request holds them.
+/// The observers of a registry, in the form that each request holds.
 pub(crate) type Observers = Arc<Vec<Arc<dyn OutcomeObserver>>>;
 
-/// The requests under way at one target. Outlives the target, as long as there are any.
+/// The requests in progress at one target. Outlives the target for as long as there are any.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     in_flight: AtomicUsize,
@@ -95,7 +96,8 @@ impl Load {
     }
 }
 
-/// One request at one backend, or one try of it. It ends once: by [`Ticket::end`], or by being dropped.
+/// One request at one backend, or one try of it. It ends once: through [`Ticket::end`], or by being
+/// dropped.
 #[must_use = "dropping it says that the request was cancelled"]
 pub struct Ticket(Option<Box<Open>>);
 
@@ -108,7 +110,7 @@ struct Open {
 }
 
 impl Ticket {
-    /// A ticket that tells nobody anything.
+    /// A ticket that reports to no observer.
     pub const fn unheard() -> Self {
         Ticket(None)
     }
@@ -127,8 +129,8 @@ impl Ticket {
         })))
     }
 
-    /// The head of the response has arrived, with this status. An informational response (1xx) is not one,
-    /// but for 101. Only the first call counts.
+    /// The head of the response has arrived, with this status. Informational responses (1xx) don't count,
+    /// except for 101. Only the first call has an effect.
     pub fn responded(&mut self, status: u16) {
         if let Some(open) = &mut self.0
             && open.head.is_none()
@@ -169,7 +171,7 @@ impl Attempt for Ticket {
     }
 }
 
-/// A panic here may come while another one unwinds, which would end the process.
+/// A panic here may come during the unwinding of another one, which would end the process.
 fn report(tell: impl FnOnce()) {
     if let Err(e) = caught("an observer of outcomes", tell) {
         log::error!("{e}");
@@ -177,7 +179,7 @@ fn report(tell: impl FnOnce()) {
 }
 
 impl Drop for Ticket {
-    /// [`Outcome::Cancelled`], unless it was ended.
+    /// Ends the request as [`Outcome::Cancelled`], unless it has already ended.
     fn drop(&mut self) {
         self.close(Outcome::Cancelled);
     }

@@ -22,27 +22,27 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// The most checks under way at once: each may hold a socket.
+/// The most concurrent checks: each may hold a socket.
 const PARALLEL_CHECKS: usize = 256;
 
-/// What a server warns of if nothing has run a health check by the time it is ready.
+/// The server's warning if no health check has run by the time it is ready.
 const IDLE: &str = "a health check was set but does not run, so every backend counts as healthy; it is run by \
     its load balancer, or a `HealthCheckService`, as a background service of the server";
 
 type DynHealthCheck = dyn HealthCheck + Send + Sync + 'static;
 
-/// Waiting for a lock whose holder panicked would spread the panic; what these locks protect is
-/// whole at any time.
+/// Treating a poisoned lock as an error would spread the panic; the data behind these locks is consistent
+/// at any time.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is checked, and what came of it.
+/// A checked target and its results.
 pub(crate) struct Target {
-    /// As it was announced last: its extensions may have changed.
+    /// As it was last announced: its extensions may have changed.
     backend: Mutex<Backend>,
     healthy: AtomicBool,
-    /// How many checks in a row said the opposite of `healthy`.
+    /// The number of consecutive checks that contradicted `healthy`.
     contradictions: Mutex<usize>,
     load: Arc<Load>,
 }
@@ -52,7 +52,7 @@ impl Target {
         Target {
             load,
             backend: Mutex::new(backend.clone()),
-            // Until the first check said otherwise.
+            // Until the first check says otherwise.
             healthy: AtomicBool::new(true),
             contradictions: Mutex::new(0),
         }
@@ -63,12 +63,12 @@ impl Target {
         self.healthy.load(Ordering::Relaxed)
     }
 
-    /// The requests under way.
+    /// The requests in progress.
     pub(crate) fn load(&self) -> &Arc<Load> {
         &self.load
     }
 
-    /// Notes the result of a check; whether the target's health changed with it.
+    /// Records the result of a check; returns whether it changed the target's health.
     fn note(&self, success: bool, threshold: usize) -> bool {
         let mut contradictions = lock(&self.contradictions);
         if success == self.is_healthy() {
@@ -85,10 +85,10 @@ impl Target {
     }
 }
 
-/// What the registry remembers of one target: no more than others keep.
+/// The registry's own memory of one target: it keeps a target no longer than others do.
 struct Entry {
     target: Weak<Target>,
-    /// Outlives the target, so that requests under way are counted still when their backend comes back.
+    /// Outlives the target, so that requests in progress are still counted when their backend comes back.
     load: Weak<Load>,
 }
 
@@ -98,26 +98,26 @@ impl Entry {
     }
 }
 
-/// Who is healthy, for one set of backends or for several that share it; and who hears what became of the
-/// requests to them.
+/// The health of the backends in one set, or in several sets that share the registry; and the observers
+/// of the requests to them.
 ///
 /// A backend that is in several sets is checked once. It leaves the registry with the last set that
-/// has it.
+/// contains it.
 pub struct HealthRegistry {
     check: ArcSwapOption<Box<DynHealthCheck>>,
     equivalence: Box<dyn Fn(&Backend) -> u64 + Send + Sync>,
     targets: Mutex<HashMap<u64, Entry>>,
-    /// Told when there is one more target.
+    /// Notified when a target is added.
     registered: Notify,
-    /// Whether requests are counted and told of; never unset.
+    /// Whether requests are counted and reported; never unset.
     listening: AtomicBool,
     observers: ArcSwap<Vec<Arc<dyn OutcomeObserver>>>,
-    /// That somebody has to run the health check, once there is one.
+    /// Records that the health check has to be run by someone, once one is set.
     idle: OnceLock<Reminder>,
 }
 
 impl HealthRegistry {
-    /// A registry in which backends at one address are one, whatever their weights.
+    /// A registry that treats backends with the same address as one, whatever their weights.
     pub fn new() -> Self {
         HealthRegistry::with_equivalence(|backend| {
             let mut hasher = DefaultHasher::new();
@@ -126,7 +126,7 @@ impl HealthRegistry {
         })
     }
 
-    /// A registry in which backends are one if their keys are the same.
+    /// A registry that treats backends with the same key as one.
     pub fn with_equivalence(
         equivalence_key: impl Fn(&Backend) -> u64 + Send + Sync + 'static,
     ) -> Self {
@@ -141,19 +141,19 @@ impl HealthRegistry {
         }
     }
 
-    /// How backends are checked from now on. Without that, all of them are healthy.
+    /// Sets the health check for backends. Without one, all of them are healthy.
     pub fn set_health_check(&self, hc: Box<dyn HealthCheck + Send + Sync + 'static>) {
         self.idle.get_or_init(|| Reminder::new(IDLE));
         self.check.store(Some(Arc::new(hc)));
     }
 
-    /// How many backends are to be checked.
+    /// The number of backends to check.
     pub fn target_count(&self) -> usize {
         self.live().len()
     }
 
-    /// Tells `observer` of every request that [begins](crate::Backends::begin) from now on, for as long as
-    /// the registry lives.
+    /// Reports to `observer` every request that [begins](crate::Backends::begin) from now on, for as long
+    /// as the registry lives.
     pub fn add_observer(&self, observer: Arc<dyn OutcomeObserver>) {
         self.observers.rcu(|observers| {
             let all = observers.iter().chain([&observer]);
@@ -163,12 +163,12 @@ impl HealthRegistry {
     }
 
     /// Counts the requests that [begin](crate::Backends::begin) from now on, for
-    /// [`in_flight`](crate::Backends::in_flight), though no observer may be there.
+    /// [`in_flight`](crate::Backends::in_flight), even without an observer.
     pub fn count_requests(&self) {
         self.listening.store(true, Ordering::Release);
     }
 
-    /// Whether anybody wants to know of requests.
+    /// Whether requests have to be counted or reported.
     #[inline]
     pub(crate) fn is_listening(&self) -> bool {
         self.listening.load(Ordering::Acquire)
@@ -178,7 +178,7 @@ impl HealthRegistry {
         self.observers.load_full()
     }
 
-    /// The health of `backend`, which is checked as long as someone keeps it.
+    /// The health of `backend`, which is checked for as long as the returned value is kept.
     pub(crate) fn register(&self, backend: &Backend) -> Arc<Target> {
         let key = (self.equivalence)(backend);
         let mut targets = lock(&self.targets);
@@ -199,7 +199,7 @@ impl HealthRegistry {
         target
     }
 
-    /// How many requests are under way at a backend that may be in no set.
+    /// The number of requests in progress at a backend that may be in no set.
     pub(crate) fn in_flight(&self, backend: &Backend) -> usize {
         let key = (self.equivalence)(backend);
         let load = lock(&self.targets)
@@ -208,7 +208,7 @@ impl HealthRegistry {
         load.map_or(0, |load| load.in_flight())
     }
 
-    /// Where the requests to a backend are counted that may be in no set: one that has just left.
+    /// The request counter of a backend that may be in no set, because it has just left.
     pub(crate) fn load_of(&self, backend: &Backend) -> Arc<Load> {
         let key = (self.equivalence)(backend);
         let mut targets = lock(&self.targets);
@@ -223,13 +223,13 @@ impl HealthRegistry {
         })
     }
 
-    /// Forgets what nobody keeps. Called whenever a set changes, so that the registry is as large as the sets
-    /// and the requests under way.
+    /// Forgets targets that are no longer in use. Called whenever a set changes, so that the registry is
+    /// only as large as the sets and the requests in progress.
     pub(crate) fn forget_the_gone(&self) {
         lock(&self.targets).retain(|_, entry| !entry.is_gone());
     }
 
-    /// All targets that are still kept; forgets the others.
+    /// All targets that are still in use; forgets the others.
     fn live(&self) -> Vec<Arc<Target>> {
         let mut live = Vec::new();
         lock(&self.targets).retain(|_, entry| {
@@ -251,15 +251,15 @@ impl HealthRegistry {
         }
     }
 
-    /// Checks every backend once, one after the other or, if `parallel`, up to 256 at a time. Each check has
-    /// to end by itself: their [time-outs](HealthCheck::timeout) are for background services.
+    /// Checks every backend once, one after the other or, if `parallel`, up to 256 at a time. Each check
+    /// must end by itself: the [time-outs](HealthCheck::timeout) apply only in background services.
     ///
-    /// Cancel-safe: checks that were not finished have no result.
+    /// Cancel-safe: unfinished checks have no result.
     pub async fn run_health_check(&self, parallel: bool) {
         self.check_all(parallel, false).await;
     }
 
-    /// [`HealthRegistry::run_health_check`], each check `bounded` by its time-out.
+    /// [`HealthRegistry::run_health_check`]; if `bounded`, each check is limited by its time-out.
     pub(crate) async fn check_all(&self, parallel: bool, bounded: bool) {
         if let Some(idle) = self.idle.get() {
             idle.done();
@@ -282,7 +282,7 @@ impl HealthRegistry {
 }
 
 /// # Errors
-/// When what is to be told of a change takes too long. The check's own error is a result.
+/// The error if the notification of a change takes too long. The check's own error is a result.
 async fn check_target(check: &DynHealthCheck, target: &Target, bounded: bool) -> Result<()> {
     let backend = lock(&target.backend).clone();
     let limit = if bounded { check.timeout() } else { None };
@@ -327,21 +327,21 @@ impl fmt::Debug for HealthRegistry {
     }
 }
 
-/// Checks the backends of a registry again and again, as a background service: for several sets of
-/// backends that share one registry.
+/// A background service that repeatedly checks the backends of a registry, for several sets of backends
+/// that share it.
 #[derive(Debug)]
 pub struct HealthCheckService {
     /// How often to check; `None`: once, when the service starts.
     pub health_check_frequency: Option<Duration>,
-    /// Whether to check many backends at a time. One after the other, a few that don't answer hold
-    /// up all the rest.
+    /// Whether to check many backends at a time. If they are checked one after the other, a few that
+    /// don't answer delay all the rest.
     pub parallel_health_check: bool,
     registry: Arc<HealthRegistry>,
 }
 
 impl HealthCheckService {
-    /// Checks `registry` once. Set [`health_check_frequency`](Self::health_check_frequency) for
-    /// more.
+    /// Checks `registry` once. To check repeatedly, set
+    /// [`health_check_frequency`](Self::health_check_frequency).
     pub fn new(registry: Arc<HealthRegistry>) -> Self {
         HealthCheckService {
             health_check_frequency: None,
@@ -350,9 +350,9 @@ impl HealthCheckService {
         }
     }
 
-    /// Checks at once, tells that it is ready, and checks again by the frequency until `shutdown`. Where
-    /// there is nothing to check yet, it is ready nevertheless, and checks as soon as there is; after ten
-    /// seconds without, it warns.
+    /// Checks at once, reports that it is ready, and checks again at its frequency until `shutdown`. If
+    /// there is nothing to check yet, it is ready nevertheless, and checks as soon as there is something;
+    /// after ten seconds without anything, it logs a warning.
     pub async fn run(&self, shutdown: ShutdownWatch, ready_opt: Option<ServiceReadyNotifier>) {
         run_rounds(self, shutdown, ready_opt).await;
     }

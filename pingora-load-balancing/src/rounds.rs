@@ -1,4 +1,4 @@
-//! The rhythm of a background service: two loops side by side, one that discovers and one that checks.
+//! The rhythm of a background service: two parallel loops, one that discovers and one that checks.
 //!
 //! ```text
 //! updates: update ── succeeded, failed, panicked or timed out ──▶ wait: the frequency, or a change that
@@ -24,38 +24,38 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// How long after a first discovery that failed the next one is, where no frequency says so; and how long
-/// a discovery that panicked when it was to tell of changes is not asked for any.
+/// The pause before a failed first discovery is retried, unless a frequency is set; and the pause before
+/// a discovery whose wait for changes panicked is asked to wait again.
 const RETRY_DISCOVERY: Duration = Duration::from_secs(1);
-/// The least time between the beginnings of two updates, however often discovery tells of changes.
+/// The least time between the beginnings of two updates, however often discovery reports changes.
 const SHORTEST_UPDATE: Duration = Duration::from_millis(100);
-/// The least time between the beginnings of two rounds: a frequency of zero must not fill a thread.
+/// The least time between the beginnings of two rounds: a frequency of zero must not keep a thread busy.
 const SHORTEST_ROUND: Duration = Duration::from_millis(1);
-/// How long nothing to check is no reason for a warning: whoever updates the sets may be starting too.
+/// How long an empty set causes no warning: the service that updates the sets may still be starting.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a background service does in each round.
+/// The work of a background service in each round.
 #[async_trait]
 pub(crate) trait Rounds {
-    /// How often to update; `None`: until it succeeded once.
+    /// How often to update; `None`: until the first success.
     fn updates_every(&self) -> Option<Duration>;
     /// How often to check; `None`: once.
     fn checks_every(&self) -> Option<Duration>;
-    /// Where the set comes from; `None` if others update it.
+    /// The source of the set; `None` if others update it.
     fn discovery(&self) -> Option<&(dyn ServiceDiscovery + Send + Sync)>;
-    /// Who is healthy.
+    /// The health of the backends.
     fn registry(&self) -> &HealthRegistry;
-    /// Whether many are checked at a time.
+    /// Whether to run many checks at a time.
     fn checks_in_parallel(&self) -> bool;
-    /// Finds out about the set of backends; whether it changed.
+    /// Asks discovery for the set of backends; returns whether it changed.
     async fn update(&self) -> Result<bool>;
 }
 
-/// Updates and checks at once, tells that it is ready, and goes on by the frequencies until
+/// Updates and checks at once, reports that it is ready, and continues at its frequencies until
 /// `shutdown`, or until there is nothing more to do.
 ///
-/// Frequencies count from the beginning of a round to the beginning of the next; a round that takes
-/// longer than that is followed by the next at once, and what was missed is not made up for.
+/// Frequencies count from the beginning of a round to the beginning of the next. If a round takes longer
+/// than that, the next one follows at once, and missed rounds are not made up for.
 pub(crate) async fn run_rounds(
     service: &(impl Rounds + Sync),
     shutdown: ShutdownWatch,
@@ -69,21 +69,21 @@ pub(crate) async fn run_rounds(
     }
 }
 
-/// Returns when the shutdown begins. A watch whose sender is gone will never tell of one.
+/// Returns when the shutdown begins. A watch whose sender is gone will never report one.
 async fn begun(mut shutdown: ShutdownWatch) {
     if shutdown.wait_for(|down| *down).await.is_err() {
         pending::<()>().await;
     }
 }
 
-/// What the loop that updates tells the one that checks.
+/// The progress that the update loop reports to the check loop.
 #[derive(Clone, Copy, Default)]
 struct Progress {
-    /// The first update has ended, however it did.
+    /// The first update has ended, whether or not it succeeded.
     begun: bool,
     /// An update has succeeded.
     known: bool,
-    /// The first update that succeeded brought another set than was known before.
+    /// The first successful update brought a different set than was known before.
     news: bool,
 }
 
@@ -125,8 +125,8 @@ async fn updates(service: &(impl Rounds + Sync), progress: watch::Sender<Progres
     }
 }
 
-/// One round, and whether discovery told of a change meanwhile. That is listened for before discovery is
-/// asked, so that no change is lost.
+/// Runs one round, and returns whether discovery reported a change in the meantime. Listening starts
+/// before discovery is asked, so that no change is lost.
 async fn update<'a>(
     service: &'a (impl Rounds + Sync),
     push: &mut Option<BoxFuture<'a, ()>>,
@@ -149,7 +149,7 @@ async fn update<'a>(
     }
 }
 
-/// Returns when discovery tells of a change; `None` if it never does.
+/// Returns when discovery reports a change; `None` if it never does.
 fn changed(discovery: &(dyn ServiceDiscovery + Send + Sync)) -> Option<BoxFuture<'_, ()>> {
     const WHAT: &str = "a discovery that was to tell of changes";
     let changed = match caught(WHAT, || discovery.changed()) {
@@ -164,7 +164,7 @@ fn changed(discovery: &(dyn ServiceDiscovery + Send + Sync)) -> Option<BoxFuture
     }))
 }
 
-/// Waits for what may be told, once; for ever if nothing will be.
+/// Waits for an event that may come, once; for ever if it never will.
 async fn told(push: &mut Option<BoxFuture<'_, ()>>) {
     match push {
         Some(told) => told.await,
@@ -199,9 +199,9 @@ async fn checks(
     }
 }
 
-/// Waits until the next round of checks is due: at `next`, or when the set is known at last and was not
-/// checked yet. Tells that the service is ready once the first update has ended and what it found is checked.
-/// `false`: there won't be another round.
+/// Waits until the next round of checks is due: at `next`, or when the set has become known and has not
+/// been checked yet. Reports that the service is ready once the first update has ended and its result has
+/// been checked. `false`: there won't be another round.
 async fn until(
     next: Option<Instant>,
     progress: &mut watch::Receiver<Progress>,
@@ -223,18 +223,18 @@ async fn until(
             pending::<()>().await;
         }
     };
-    // An error means that the time has come.
+    // An error means that the time has passed.
     let _ = timeout_at(next, or_never).await;
     true
 }
 
-/// Waits until the first update has ended, however it did.
+/// Waits until the first update has ended, whether or not it succeeded.
 async fn first_update(progress: &mut watch::Receiver<Progress>) {
-    // An error means that there will be no update any more.
+    // An error means that no update will follow.
     let _ = progress.wait_for(|progress| progress.begun).await;
 }
 
-/// Waits until the set is known; whether it is news.
+/// Waits until the set is known; returns whether it is new.
 async fn late_news(progress: &mut watch::Receiver<Progress>, seen: bool) -> bool {
     let known = progress.wait_for(|progress| progress.known).await;
     known.is_ok_and(|progress| progress.news && !seen)
@@ -255,7 +255,7 @@ async fn until_there_are_targets(registry: &HealthRegistry) {
     }
 }
 
-/// When the next round begins; `None`: never.
+/// The beginning of the next round; `None`: never.
 fn next_round(begun: Instant, every: Option<Duration>) -> Option<Instant> {
     begun.checked_add(every?.max(SHORTEST_ROUND))
 }

@@ -1,8 +1,8 @@
-//! Which phases are known to be the trait's defaults.
+//! Records which phases are known to be the trait's defaults.
 //!
-//! A default notes the name of the type that it ran for. Where that is the proxy's own type, the
-//! proxy does not implement the phase, and never will: types don't change. A wrapper that delegates
-//! to an inner default bears another name, so its phases are still called.
+//! A default records the name of the type that it ran for. If that is the proxy's own type, the proxy
+//! does not implement the phase, and never will: types don't change. A wrapper that delegates to an inner
+//! default has another type name, so its phases are still called.
 
 use std::any::type_name;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,7 +12,7 @@ pub(crate) const RESPONSE_BODY: u8 = 2;
 pub(crate) const REQUEST_BODY: u8 = 4;
 pub(crate) const UPSTREAM_REQUEST: u8 = 8;
 
-/// What one request has found out.
+/// The facts that one request has found out.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Noted {
     /// The type that the proxy's service was made of.
@@ -39,7 +39,7 @@ impl Noted {
     }
 }
 
-/// What all requests of a proxy have found out so far.
+/// The facts that all requests of a proxy have found out so far.
 #[derive(Debug, Default)]
 pub(crate) struct Known(AtomicU8);
 

@@ -1,10 +1,10 @@
-//! What the log and the counters say of a request that failed.
+//! Log lines and counters for failed requests.
 
 use log::Level;
 use pingora_error::{Error, ErrorSource};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many requests of a proxy have failed since it was made, by whose fault that was. See
+/// The number of failed requests since a proxy was made, by the side at fault. See
 /// [`HttpProxy::failure_counts`](crate::HttpProxy::failure_counts).
 #[derive(Debug, Default)]
 pub struct FailureCounts {
@@ -15,22 +15,22 @@ pub struct FailureCounts {
 }
 
 impl FailureCounts {
-    /// Those whose client was gone, or took nothing of the response for too long.
+    /// Requests whose client was gone, or accepted none of the response for too long.
     pub fn client_left(&self) -> u64 {
         self.client_left.load(Ordering::Relaxed)
     }
 
-    /// Those that broke a rule, were too large or came too slowly, and were answered so.
+    /// Requests that broke a rule, were too large or came too slowly, and were answered accordingly.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Those that an upstream failed at, after the last try.
+    /// Requests that failed because of an upstream, after the last try.
     pub fn upstream(&self) -> u64 {
         self.upstream.load(Ordering::Relaxed)
     }
 
-    /// Those that failed in this process: a phase returned an error or panicked.
+    /// Requests that failed in this process: a phase returned an error or panicked.
     pub fn internal(&self) -> u64 {
         self.internal.load(Ordering::Relaxed)
     }
@@ -46,7 +46,7 @@ impl FailureCounts {
     }
 }
 
-/// Whose fault a failure is.
+/// The side at fault for a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     ClientLeft,
@@ -56,7 +56,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// `status` is what the client was answered with; 0: it was not.
+    /// `status` is the status sent to the client; 0: the client was not answered.
     pub(crate) fn of(error: &Error, status: u16) -> Self {
         match error.esource() {
             ErrorSource::Downstream if status == 0 => Failure::ClientLeft,
@@ -66,7 +66,7 @@ impl Failure {
         }
     }
 
-    /// Clients leave and send nonsense all day; no operator has to be told of each.
+    /// Clients leave and send nonsense all the time; that is no reason to alert an operator.
     pub(crate) fn level(self) -> Level {
         match self {
             Failure::ClientLeft | Failure::Refused => Level::Info,
@@ -74,7 +74,7 @@ impl Failure {
         }
     }
 
-    /// How its line in the log begins.
+    /// The beginning of its line in the log.
     pub(crate) fn describe(self) -> &'static str {
         match self {
             Failure::ClientLeft => "A client left",

@@ -1,17 +1,17 @@
-//! What happens to a request: phases, one engine, retries.
+//! The phases, the engine and the retries of a proxied request.
 //!
-//! A proxy is a type that implements [`ProxyHttp`]; [`http_proxy_service`] makes a service of it.
+//! A proxy is a type that implements [`ProxyHttp`]; [`http_proxy_service`] turns it into a service.
 //!
 //! # Where things are
 //! - [`ProxyHttp`]: the phases, in the order of a request.
-//! - [`Session`]: what the phases work on.
+//! - [`Session`]: the request that the phases work on.
 //! - [`HttpProxy`]: runs the phases. `proxy.rs` reads like the phase chart; `flow/forward.rs` is one
 //!   exchange with one upstream.
-//! - [`engine`]: waits on both sides at once, whatever flows between them.
+//! - [`engine`]: waits on both sides at once, independent of what flows between them.
 //!
 //! # What it is not
-//! It speaks no protocol and owns no socket: that is `pingora-core`. There is no cache yet; its
-//! phases are there and are not called.
+//! It speaks no protocol and owns no socket: those are in `pingora-core`. There is no cache yet; its
+//! phases exist but are not called.
 //!
 //! # Features
 //! - `openssl` (default), `openssl-vendored`: as in `pingora-core`.
@@ -44,7 +44,7 @@ pub use service::{
 pub use session::Session;
 pub use subrequest::{PreparedSubrequest, Subrequest, SubrequestSpawner};
 
-/// What a proxy needs.
+/// The items that every proxy needs.
 pub mod prelude {
     pub use crate::{ProxyHttp, ProxyWarnLogContext, Session, http_proxy, http_proxy_service};
 }

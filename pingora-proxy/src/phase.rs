@@ -1,13 +1,13 @@
-//! Phases that cost nothing where the user did not implement them.
+//! Phases that cost nothing if the user does not implement them.
 
-/// Writes the default of an async phase. With `notes`, it also notes that it ran.
+/// Writes the default of an async phase. With `notes`, the default also records that it ran.
 ///
-/// It is what `#[async_trait]` would make of it, with one difference: the future that it returns has
-/// size zero, and boxing a value of size zero does not allocate. An `async` block that returns at
-/// once has one byte, which does.
+/// The result is the same as `#[async_trait]` would generate, with one difference: the returned future
+/// has size zero, and boxing a value of size zero does not allocate. An `async` block that returns at
+/// once has one byte, which does allocate.
 ///
-/// The lifetimes of the arguments behind `&self` are listed in the order of their appearance, as
-/// `#[async_trait]` numbers them in the implementations of users.
+/// The lifetimes of the arguments after `&self` are listed in the order of their appearance, as
+/// `#[async_trait]` numbers them in users' implementations.
 macro_rules! default_phase {
     (
         $(#[$doc:meta])*

@@ -52,9 +52,9 @@ where
 {
     pub(crate) inner: SV,
     connector: Connector<C>,
-    /// How connections are treated; `None`: with the defaults.
+    /// Options for connections; `None` for the defaults.
     pub server_options: Option<HttpServerOptions>,
-    /// How HTTP/2 connections are set up; `None`: with the defaults.
+    /// Options for HTTP/2 connections; `None` for the defaults.
     pub h2_options: Option<H2Options>,
     /// Filters over requests and responses; see [`ProxyHttp::init_downstream_modules`].
     pub downstream_modules: HttpModules,
@@ -74,7 +74,7 @@ impl<SV, C: CustomConnector> fmt::Debug for HttpProxy<SV, C> {
 }
 
 impl<SV> HttpProxy<SV> {
-    /// A proxy with these phases, its connector set up as the configuration says. Call
+    /// A proxy with these phases. Its connector is set up from the configuration. Call
     /// [`HttpProxy::handle_init_modules`] before it serves.
     pub fn new(inner: SV, conf: Arc<ServerConf>) -> Self {
         let connector = Connector::new(Some(ConnectorOptions::from_server_conf(&conf)));
@@ -98,14 +98,13 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
         }
     }
 
-    /// How many requests have failed so far, by whose fault that was. What clients do (leaving, sending
-    /// what breaks the rules) stands in the log at the level `info`, all else at `error`.
+    /// The number of failed requests so far, by the side at fault. Faults of clients (leaving, breaking
+    /// the rules) are logged at the level `info`, all others at `error`.
     pub fn failure_counts(&self) -> Arc<FailureCounts> {
         self.failures.clone()
     }
 
-    /// How many idle connections to upstreams sent something nobody asked for, and were closed for
-    /// it.
+    /// The number of idle connections to upstreams that sent unsolicited data and were therefore closed.
     pub fn unexpected_data_connection_count(&self) -> u64 {
         self.connector.unexpected_data_connection_count()
     }
@@ -115,13 +114,13 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
         self.connector.unexpected_data_connection_counter()
     }
 
-    /// Opens `count` connections to `peer` that the first requests to it will use: for
+    /// Opens `count` connections to `peer` in advance, for the first requests to it; see
     /// [`set_warm_up`](pingora_core::services::listening::Service::set_warm_up). They belong to the
-    /// runtime that this is called on: without work stealing, to the calling thread. No more are kept than
-    /// [`ServerConf::upstream_keepalive_pool_size`].
+    /// runtime that this is called on: without work stealing, to the calling thread. At most
+    /// [`ServerConf::upstream_keepalive_pool_size`] are kept.
     ///
     /// # Errors
-    /// The first error of connecting; the other connections are kept.
+    /// The first connect error; the other connections are kept.
     pub async fn connect_in_advance<P: Peer + Send + Sync + 'static>(
         &self,
         peer: &P,
@@ -153,11 +152,11 @@ where
     SV::CTX: Send + Sync,
     C: CustomConnector,
 {
-    /// All phases of a request that was read, up to its answer; reads like the phase chart.
+    /// Runs all phases of a request that was read, up to its answer, in the order of the phase chart.
     async fn phases(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
         self.inner.early_request_filter(session, ctx).await?;
         if !session.is_body_empty() {
-            // What a phase reads of the body reaches the upstream from this copy.
+            // If a phase reads part of the body, the upstream gets that part from this copy.
             session.enable_retry_buffering();
         }
         if !session.downstream_modules_ctx.is_empty() {
@@ -179,7 +178,7 @@ where
         self.proxy(session, ctx).await
     }
 
-    /// Tries upstreams until one answers, or until nothing may be tried again.
+    /// Tries upstreams until one answers or no retry is allowed.
     async fn proxy(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
         let mut retries = 0;
         loop {
@@ -212,7 +211,7 @@ where
     /// One try: choose an upstream, connect, send, receive.
     async fn try_upstream(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
         let peer = self.inner.upstream_peer(session, ctx).await?;
-        // Every server that knows WebSocket knows it over HTTP/1.1; few take extended CONNECT.
+        // Every server that supports WebSocket supports it over HTTP/1.1; few accept extended CONNECT.
         let upgrades = peer.get_alpn() == Some(&ALPN::H2H1) && session.is_upgrade_req();
         let kept = match upgrades {
             false => self.connector.reused_session(&*peer),
@@ -238,7 +237,8 @@ where
                 let idle_timeout = peer.idle_timeout();
                 self.connector
                     .release_session(upstream, &*peer, idle_timeout);
-                // The last words to the client: whoever sees them finds the connection released.
+                // The last write to the client: by the time the client sees it, the connection is
+                // released.
                 match session.has_pending_downstream_tasks() {
                     false => Ok(()),
                     true => {
@@ -253,10 +253,10 @@ where
             Err(error) => {
                 session.end_attempt(|| Outcome::of_exchange(&error));
                 if error.etype() == &ErrorType::H2Downgrade {
-                    // The next try, and all requests after it, ask for what the upstream wants.
+                    // The next try, and all requests after it, use the version that the upstream wants.
                     self.connector.prefer_h1(&*peer);
                 }
-                // A connection that others came to use meanwhile is as good as one that was kept.
+                // A connection that has come to be shared with others counts as one that was kept.
                 let reused = reused || upstream.is_shared();
                 Err(self
                     .inner
@@ -308,7 +308,7 @@ where
             }
         };
         if session.upstream_compression.is_enabled() {
-            // What the client can read decides, whatever is asked of the upstream.
+            // The client's capabilities decide, whatever the upstream is asked for.
             let client = session.downstream_session.req_header();
             session.upstream_compression.request_filter(client);
         }
@@ -317,7 +317,7 @@ where
             .await
     }
 
-    /// Runs the phases and answers what they failed at.
+    /// Runs the phases, and answers the request if they fail.
     async fn serve(
         self: &Arc<Self>,
         session: &mut Session,
@@ -325,8 +325,8 @@ where
         left: Option<Box<dyn Any + Send + Sync>>,
         refused: Option<BError>,
     ) -> Ended {
-        // A panic in a phase costs this request and nothing else. Session and context live outside
-        // of what is unwound.
+        // A panic in a phase affects only this request. Session and context live outside the part that is
+        // unwound.
         let phases = AssertUnwindSafe(async {
             if let Some(left) = left {
                 self.inner.on_connection_reuse(session, ctx, left);
@@ -352,7 +352,7 @@ where
         }
     }
 
-    /// Gives a request that may spawn others what it needs for that.
+    /// Equips a request that may spawn sub-requests.
     fn allow_spawning(self: &Arc<Self>, session: &mut Session, ctx: &SV::CTX) {
         if !self.inner.allow_spawning_subrequest(session, ctx) {
             return;
@@ -398,7 +398,7 @@ where
         }
     }
 
-    /// All that happens to a request whose head was read, or refused.
+    /// The whole life of a request whose head was read or refused.
     async fn process(
         self: &Arc<Self>,
         mut session: Session,
@@ -450,8 +450,8 @@ fn response_is_whole(session: &mut Session) -> bool {
     session.is_response_complete() && !session.has_pending_downstream_tasks()
 }
 
-/// Makes of the request that came in the one that goes to the upstream, but for what the user's filter
-/// does, and for the framing of its body.
+/// Turns the client's request into the upstream's. Does everything except the user's filter and the
+/// framing of the body.
 fn prepare_request<S: ClientSessionCustom>(
     request: &mut RequestHeader,
     upstream: &ClientSession<S>,
@@ -471,8 +471,8 @@ fn prepare_request<S: ClientSessionCustom>(
     Ok(bridge)
 }
 
-/// Sends a request that nobody wants to see on its way, without making a copy of it: where the filter is
-/// known to be the default, and both sides speak HTTP/1. `false`: a copy has to be made.
+/// Sends a request without copying it first, if the copy would never be seen: the filter is known to be
+/// the default, and both sides speak HTTP/1. `false`: the caller has to make a copy.
 fn send_unseen<S: ClientSessionCustom>(
     session: &mut Session,
     upstream: &mut ClientSession<S>,
@@ -494,7 +494,7 @@ fn send_unseen<S: ClientSessionCustom>(
     Ok(true)
 }
 
-/// Makes of a request in the client's version of HTTP one in the upstream's.
+/// Converts a request from the client's version of HTTP to the upstream's.
 fn translate_request<S: ClientSessionCustom>(
     request: &mut RequestHeader,
     upstream: &ClientSession<S>,
@@ -516,7 +516,7 @@ fn translate_request<S: ClientSessionCustom>(
                 bridge = Some(Box::new(Bridge::to_upgrade(request, nonce)?));
             }
         }
-        // One place says who is asked: `Host`, which is where filters look and write.
+        // `Host` alone identifies the host: filters read and write it.
         if request.line().method != Method::CONNECT || to_http2 {
             request.strip_authority();
         }
@@ -530,7 +530,7 @@ fn translate_request<S: ClientSessionCustom>(
     Ok(bridge)
 }
 
-/// Sees to it that a body whose length is not told, or not any more, goes out in chunks.
+/// Makes sure that a body with no known length, or no longer a known one, goes out in chunks.
 fn frame_request(request: &mut RequestHeader, session: &mut Session) -> Result<()> {
     if session.is_body_empty() {
         return Ok(());
@@ -542,7 +542,7 @@ fn frame_request(request: &mut RequestHeader, session: &mut Session) -> Result<(
     Ok(())
 }
 
-/// A client of HTTP/1.0 need not name a host; our own version has to (RFC 9112 section 3.2).
+/// An HTTP/1.0 client need not name a host, but our own version requires one (RFC 9112 section 3.2).
 fn address_request(request: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
     let mut named = false;
     request.for_each_control_field(|field, _| named |= field == ControlField::Host);
@@ -552,8 +552,8 @@ fn address_request(request: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
     request.insert_header(HOST, authority_of_server(peer.sni(), peer.address()))
 }
 
-/// A request that can't be sent is our fault, unless it is for a `Host` that the client chose: HTTP/1
-/// knows sound ones, such as `a%41`, that the framing of HTTP/2 has no way to say.
+/// A request that can't be sent is our fault, unless the cause is a `Host` that the client chose: HTTP/1
+/// allows some, such as `a%41`, that HTTP/2 framing can't express.
 #[cold]
 fn blame_host(error: BError, client: &RequestHeader, request: &RequestHeader) -> BError {
     let (chosen, sent) = (client.headers.get(HOST), request.headers.get(HOST));

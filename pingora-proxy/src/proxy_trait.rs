@@ -23,29 +23,29 @@ use std::borrow::Cow;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-/// What [`ProxyHttp::fail_to_proxy`] decided.
+/// The decision of [`ProxyHttp::fail_to_proxy`].
 #[derive(Debug)]
 pub struct FailToProxy {
-    /// The status that the client was answered with; 0 if it was not answered. For the log.
+    /// The status sent to the client, for the log; 0 if the client was not answered.
     pub error_code: u16,
     /// Whether the client's connection may carry another request.
     pub can_reuse_downstream: bool,
 }
 
-/// Where a warning comes from that [`ProxyHttp::suppress_proxy_warn_log`] is asked about.
+/// The origin of a warning that [`ProxyHttp::suppress_proxy_warn_log`] is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyWarnLogContext {
-    /// An upstream failed and the request is tried again.
+    /// An upstream failed and the request is retried.
     UpstreamRetry,
-    /// The client is gone while a response is still read for the cache.
+    /// The client is gone while the response is still being read for the cache.
     DownstreamCache,
 }
 
-/// What a proxy does with a request: its phases.
+/// The phases of a request: what a proxy does with it.
 ///
-/// Only [`new_ctx`](ProxyHttp::new_ctx) and [`upstream_peer`](ProxyHttp::upstream_peer) have to be
-/// implemented. A phase that is not implemented costs nothing. Implement the trait with
-/// `#[async_trait]` and write the async phases as plain `async fn`:
+/// Only [`new_ctx`](ProxyHttp::new_ctx) and [`upstream_peer`](ProxyHttp::upstream_peer) are required. A
+/// phase that is not implemented costs nothing. Implement the trait with `#[async_trait]` and write the
+/// async phases as plain `async fn`:
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -89,41 +89,41 @@ pub enum ProxyWarnLogContext {
 /// anything else:     error_while_proxy ─ retry? upstream_peer : fail_to_proxy ─ logging
 /// ```
 ///
-/// While an async phase is pending, its exchange stands still: a phase must not wait for what
-/// another phase of the same request is to produce.
+/// While an async phase is pending, its exchange stands still: a phase must not wait for something that
+/// another phase of the same request produces.
 ///
-/// A panic in a phase ends that request with status 500 and a line in the log, nothing else.
+/// A panic in a phase ends only that request, with status 500 and a line in the log.
 #[async_trait]
 pub trait ProxyHttp {
-    /// What is kept from phase to phase of one request.
+    /// The state that is kept from phase to phase of one request.
     type CTX;
 
-    /// Makes the context of a new request.
+    /// Creates the context of a new request.
     fn new_ctx(&self) -> Self::CTX;
 
-    /// Where this request goes. Called again for each retry.
+    /// Decides where this request goes. Called again for each retry.
     ///
     /// # Errors
-    /// End the request: [`ProxyHttp::fail_to_proxy`] answers it.
+    /// An error ends the request: [`ProxyHttp::fail_to_proxy`] answers it.
     async fn upstream_peer(
         &self,
         session: &mut Session,
         ctx: &mut Self::CTX,
     ) -> Result<Box<HttpPeer>>;
 
-    /// Adds filters over requests and responses, once, when the service is made.
+    /// Adds filters over requests and responses. Called once, when the service is made.
     ///
     /// By default there are none. (Compression needs no module: see
     /// [`Session::upstream_compression`].)
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     default_phase! {
-        /// Decides about the request before anything is sent anywhere.
+        /// Decides about the request before anything is sent.
         ///
         /// `async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool>`
         ///
-        /// `Ok(true)` says that this phase has answered the request, through `session`.
-        /// The place for access control, rate limits, and answers of one's own.
+        /// `Ok(true)` means that this phase has answered the request, through `session`. Use it for
+        /// access control, rate limits, and responses of your own.
         fn request_filter['life1, 'life2](
             _session: &'life1 mut Session,
             _ctx: &'life2 mut Self::CTX,
@@ -133,11 +133,11 @@ pub trait ProxyHttp {
     }
 
     default_phase! {
-        /// The first phase of all, ahead of the downstream modules.
+        /// The first of all phases, ahead of the downstream modules.
         ///
         /// `async fn early_request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()>`
         ///
-        /// For settings that modules depend upon, and time-outs.
+        /// Use it for time-outs, and for settings that modules depend on.
         fn early_request_filter['life1, 'life2](
             _session: &'life1 mut Session,
             _ctx: &'life2 mut Self::CTX,
@@ -146,11 +146,11 @@ pub trait ProxyHttp {
         }
     }
 
-    /// Whether this request may spawn requests of its own: then its
-    /// [`subrequest_spawner`](Session::subrequest_spawner) is set. Asked once, ahead of all phases. `false`
-    /// by default, which costs nothing.
+    /// Whether this request may spawn sub-requests. If so, its
+    /// [`subrequest_spawner`](Session::subrequest_spawner) is set. Asked once, ahead of all phases.
+    /// `false` by default, which costs nothing.
     ///
-    /// Sub-requests are asked too, up to a depth of
+    /// Also asked for sub-requests, up to a depth of
     /// [`MOST_NESTED`](pingora_core::protocols::http::subrequest::MOST_NESTED); see
     /// [`subrequest`](crate::subrequest).
     fn allow_spawning_subrequest(&self, _session: &Session, _ctx: &Self::CTX) -> bool
@@ -165,8 +165,8 @@ pub trait ProxyHttp {
         ///
         /// `async fn request_body_filter(&self, session: &mut Session, body: &mut Option<Bytes>, end_of_stream: bool, ctx: &mut Self::CTX) -> Result<()>`
         ///
-        /// The last call has `end_of_stream` set, and may have no piece. A filter that changes the
-        /// length has to remove `Content-Length` in [`ProxyHttp::upstream_request_filter`].
+        /// The last call has `end_of_stream` set, and may have no piece. A filter that changes the length
+        /// must remove `Content-Length` in [`ProxyHttp::upstream_request_filter`].
         fn request_body_filter['life1, 'life2, 'life3](
             session: &'life1 mut Session,
             _body: &'life2 mut Option<Bytes>,
@@ -185,17 +185,16 @@ pub trait ProxyHttp {
         Ok(())
     }
 
-    /// The key under which the response is cached. Not called yet. There is no default that would
-    /// be safe to guess.
+    /// The key under which the response is cached. Not called yet. No default would be safe to guess.
     ///
     /// # Errors
-    /// The default: [`ErrorType::InternalError`].
+    /// By default, [`ErrorType::InternalError`].
     fn cache_key_callback(&self, _session: &Session, _ctx: &mut Self::CTX) -> Result<CacheKey> {
         let context = "cache_key_callback has to be implemented where caching is turned on";
         Error::e_explain(ErrorType::InternalError, context)
     }
 
-    /// Told that the cache has no answer. Not called yet.
+    /// Called when the cache has no response. Not called yet.
     fn cache_miss(&self, _session: &mut Session, _ctx: &mut Self::CTX) {}
 
     default_phase! {
@@ -218,8 +217,8 @@ pub trait ProxyHttp {
         ///
         /// `async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool>`
         ///
-        /// `Ok(false)` says that this request goes to no upstream; unless the phase has answered it,
-        /// it is answered with 502.
+        /// `Ok(false)` means that this request goes to no upstream; unless the phase has answered it, the
+        /// client gets 502.
         fn proxy_upstream_filter['life1, 'life2](
             _session: &'life1 mut Session,
             _ctx: &'life2 mut Self::CTX,
@@ -238,7 +237,7 @@ pub trait ProxyHttp {
         Ok(RespCacheable::Uncacheable(NoCacheReason::NeverEnabled))
     }
 
-    /// What tells variants of a cached response apart. Not called yet.
+    /// Distinguishes the variants of a cached response. Not called yet.
     fn cache_vary_filter(
         &self,
         _meta: &CacheMeta,
@@ -261,7 +260,7 @@ pub trait ProxyHttp {
         ))
     }
 
-    /// Which part of a cached response was asked for. Not called yet.
+    /// The part of a cached response that the client asked for. Not called yet.
     fn range_header_filter(
         &self,
         session: &mut Session,
@@ -277,7 +276,7 @@ pub trait ProxyHttp {
         /// `async fn upstream_request_filter(&self, session: &mut Session, upstream_request: &mut RequestHeader, ctx: &mut Self::CTX) -> Result<()>`
         ///
         /// `upstream_request` is a copy: the request of the `session` stays as the client sent it.
-        /// Fields that are for one connection only were removed already (RFC 9110 section 7.6.1).
+        /// Hop-by-hop fields have already been removed (RFC 9110 section 7.6.1).
         fn upstream_request_filter['life1, 'life2, 'life3](
             session: &'life1 mut Session,
             _upstream_request: &'life2 mut RequestHeader,
@@ -288,11 +287,11 @@ pub trait ProxyHttp {
     }
 
     default_phase! {
-        /// Sees, and may change, the upstream's response header, ahead of everything else that does.
+        /// Sees, and may change, the upstream's response header, ahead of all other filters.
         ///
         /// `async fn upstream_response_filter(&self, session: &mut Session, upstream_response: &mut ResponseHeader, ctx: &mut Self::CTX) -> Result<()>`
         ///
-        /// What it changes would also be cached; for changes meant for one client only see
+        /// Changes made here would also be cached; make changes meant for one client only in
         /// [`ProxyHttp::response_filter`].
         fn upstream_response_filter['life1, 'life2, 'life3](
             _session: &'life1 mut Session,
@@ -318,8 +317,8 @@ pub trait ProxyHttp {
         }
     }
 
-    /// Sees, and may change, each piece of the upstream's response body. A duration delays the next
-    /// one.
+    /// Sees, and may change, each piece of the upstream's response body. Returning a duration delays the
+    /// next piece.
     fn upstream_response_body_filter(
         &self,
         session: &mut Session,
@@ -341,8 +340,8 @@ pub trait ProxyHttp {
         Ok(())
     }
 
-    /// Sees, and may change, each piece of the response's body on its way to the client. A duration
-    /// delays the next one: the way to limit a rate.
+    /// Sees, and may change, each piece of the response's body on its way to the client. Returning a
+    /// duration delays the next piece, which is the way to limit a rate.
     fn response_body_filter(
         &self,
         session: &mut Session,
@@ -362,8 +361,8 @@ pub trait ProxyHttp {
         ///
         /// `async fn response_trailer_filter(&self, session: &mut Session, upstream_trailers: &mut HeaderMap, ctx: &mut Self::CTX) -> Result<Option<Bytes>>`
         ///
-        /// Bytes that are returned are sent as the end of the body, in place of the trailers: for
-        /// protocols that carry trailers there.
+        /// Returned bytes are sent as the end of the body, in place of the trailers: for protocols that
+        /// carry trailers there.
         fn response_trailer_filter['life1, 'life2, 'life3](
             _session: &'life1 mut Session,
             _upstream_trailers: &'life2 mut HeaderMap,
@@ -374,11 +373,11 @@ pub trait ProxyHttp {
     }
 
     default_phase! {
-        /// The last phase, always called once for each request that was read, however it ended.
+        /// The last phase. Called exactly once for each request that was read, however it ended.
         ///
         /// `async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Self::CTX)`
         ///
-        /// The response is complete, or has failed with `e`. The place for access logs and metrics.
+        /// The response is complete, or has failed with `e`. Use it for access logs and metrics.
         fn logging['life1, 'life2, 'life3](
             _session: &'life1 mut Session,
             _e: Option<&'life2 Error>,
@@ -388,8 +387,8 @@ pub trait ProxyHttp {
         }
     }
 
-    /// Leaves something with the client's connection for its next request; called when it is about
-    /// to be kept.
+    /// Stores a value with the client's connection for its next request. Called when the connection is
+    /// about to be kept.
     fn persist_connection_context(
         &self,
         _session: &Session,
@@ -398,7 +397,7 @@ pub trait ProxyHttp {
         None
     }
 
-    /// Gets what [`ProxyHttp::persist_connection_context`] has left, at the connection's next
+    /// Receives the value that [`ProxyHttp::persist_connection_context`] stored, at the connection's next
     /// request.
     fn on_connection_reuse(
         &self,
@@ -408,12 +407,12 @@ pub trait ProxyHttp {
     ) {
     }
 
-    /// Whether the line in the error log about this error is left out.
+    /// Whether to suppress the line in the error log about this error.
     fn suppress_error_log(&self, _session: &Session, _ctx: &Self::CTX, _error: &Error) -> bool {
         false
     }
 
-    /// Whether a warning in the log is left out.
+    /// Whether to suppress a warning in the log.
     fn suppress_proxy_warn_log(
         &self,
         _session: &Session,
@@ -424,14 +423,14 @@ pub trait ProxyHttp {
         false
     }
 
-    /// Looks at an error that came after the connection was made, and decides whether the request
-    /// may be tried again ([`Error::set_retry`]).
+    /// Inspects an error that came after the connection was made, and decides whether the request may be
+    /// retried ([`Error::set_retry`]).
     ///
-    /// By default it may if the connection had been kept from an earlier request, which the server
-    /// may have closed in the same moment, or is shared with others (HTTP/2), for whose sake it may
-    /// have been closed; if doing it twice does no harm (RFC 9110 section 9.2.2:
-    /// not for POST, PATCH and methods of one's own), and if all that was read of the request's body
-    /// can be sent again. Whatever is decided here, nothing is tried again once a response was begun.
+    /// By default it may, if all three of these hold: the connection was kept from an earlier request
+    /// (the server may have closed it at the same moment) or is shared with others over HTTP/2 (and may
+    /// have been closed because of them); repeating the request does no harm (RFC 9110 section 9.2.2: not
+    /// for POST, PATCH and unknown methods); and everything that was read of the request's body can be
+    /// replayed. Regardless of this decision, nothing is retried once a response has begun.
     fn error_while_proxy(
         &self,
         peer: &HttpPeer,
@@ -451,9 +450,8 @@ pub trait ProxyHttp {
         e
     }
 
-    /// Looks at an error of connecting. By default such an error ends the request; with
-    /// [`Error::set_retry`] it is tried again, with the peer that
-    /// [`ProxyHttp::upstream_peer`] chooses then.
+    /// Inspects a connect error. By default such an error ends the request; with [`Error::set_retry`] the
+    /// request is retried with the peer that [`ProxyHttp::upstream_peer`] then chooses.
     fn fail_to_connect(
         &self,
         _session: &mut Session,
@@ -468,9 +466,9 @@ pub trait ProxyHttp {
     ///
     /// `async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Self::CTX) -> FailToProxy`
     ///
-    /// By default: the status of an [`ErrorType::HTTPStatus`]; what the broken rule asks for, where
-    /// the client broke one; nothing, where it is gone; 504 or 502, where the upstream is to blame;
-    /// 500 otherwise.
+    /// The default status: the one in an [`ErrorType::HTTPStatus`]; the one that a broken rule asks for,
+    /// if the client broke one; none, if the client is gone; 504 or 502, if the upstream is at fault; 500
+    /// otherwise.
     async fn fail_to_proxy(
         &self,
         session: &mut Session,
@@ -504,7 +502,7 @@ pub trait ProxyHttp {
     }
 
     default_phase! {
-        /// Told that a connection to the upstream stands, new or kept from an earlier request.
+        /// Called when a connection to the upstream is established, new or kept from an earlier request.
         ///
         /// `async fn connected_to_upstream(&self, session: &mut Session, reused: bool, peer: &HttpPeer, fd: RawFd, digest: Option<&Digest>, ctx: &mut Self::CTX) -> Result<()>`
         fn connected_to_upstream['life1, 'life2, 'life3, 'life4](
@@ -546,14 +544,14 @@ pub trait ProxyHttp {
     }
 
     /// Whether the body filters ([`ProxyHttp::request_body_filter`],
-    /// [`ProxyHttp::upstream_response_body_filter`], [`ProxyHttp::response_body_filter`]) want to see
-    /// the pieces of this exchange's bodies. `None` (the default) finds out by itself: filters that
-    /// are not implemented are skipped. A proxy that implements them and needs them only for some
-    /// exchanges says `Some(false)` for the others: they are not called then, and large bodies may
-    /// move without passing through this process's memory. `Some(true)`: all of them are called.
+    /// [`ProxyHttp::upstream_response_body_filter`], [`ProxyHttp::response_body_filter`]) need to see the
+    /// pieces of this exchange's bodies. `None` (the default) detects it: filters that are not
+    /// implemented are skipped. A proxy that implements them but needs them only for some exchanges
+    /// returns `Some(false)` for the others: they are not called then, and large bodies may move without
+    /// passing through this process's memory. With `Some(true)` all of them are called.
     ///
-    /// Asked before the exchange with an upstream begins, and again when the filters of a response's
-    /// header have run; what it says then holds for the pieces that follow.
+    /// Asked before the exchange with an upstream begins, and again after the filters of a response's
+    /// header have run; the second answer applies to the pieces that follow.
     fn body_filters(&self, _session: &Session, _ctx: &Self::CTX) -> Option<bool> {
         None
     }

@@ -2,15 +2,15 @@
 
 use pingora_error::Error;
 
-/// What came of purging something from the cache.
+/// The result of purging something from the cache.
 #[derive(Debug)]
 pub enum PurgeStatus {
     /// There is no cache.
     NoCache,
-    /// It was there, and is gone.
+    /// It was there, and has been removed.
     Found,
     /// It was not there.
     NotFound,
-    /// It could not be found out.
+    /// The cache could not determine it.
     Error(Box<Error>),
 }

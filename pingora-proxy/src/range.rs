@@ -1,4 +1,4 @@
-//! Ranges of a response (RFC 9110 section 14): which part of it was asked for.
+//! Ranges of a response (RFC 9110 section 14): the part of it that the client asked for.
 
 use http::StatusCode;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE};
@@ -6,7 +6,7 @@ use pingora_core::protocols::http::v1::common::header_value_content_length;
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::ops::Range;
 
-/// More ranges than this are not honoured unless the caller says otherwise: each costs a part.
+/// By default, no more ranges than this are honoured: each costs a part.
 const DEFAULT_MAX_RANGES: usize = 32;
 
 /// Several ranges of one response, sent as `multipart/byteranges`.
@@ -14,7 +14,7 @@ const DEFAULT_MAX_RANGES: usize = 32;
 pub struct MultiRangeInfo {
     /// The ranges, in the order asked for.
     pub ranges: Vec<Range<usize>>,
-    /// What separates the parts.
+    /// The boundary between the parts.
     pub boundary: String,
     /// The whole response's type, repeated in each part.
     pub content_type: Option<String>,
@@ -43,7 +43,7 @@ impl MultiRangeInfo {
         self.total_length = total_length;
     }
 
-    /// The head of one part.
+    /// The header of one part.
     pub fn part_head(&self, range: &Range<usize>) -> String {
         let content_type = match &self.content_type {
             Some(content_type) => format!("Content-Type: {content_type}\r\n"),
@@ -56,7 +56,7 @@ impl MultiRangeInfo {
         )
     }
 
-    /// What ends the last part.
+    /// The delimiter after the last part.
     pub fn tail(&self) -> String {
         format!("\r\n--{}--\r\n", self.boundary)
     }
@@ -68,7 +68,7 @@ impl MultiRangeInfo {
     }
 }
 
-/// Which part of a response was asked for.
+/// The part of a response that the client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RangeType {
     /// The whole of it.
@@ -77,7 +77,7 @@ pub enum RangeType {
     Single(Range<usize>),
     /// Several ranges.
     Multi(MultiRangeInfo),
-    /// Only ranges beyond its end.
+    /// Only ranges that start beyond its end.
     Invalid,
 }
 
@@ -88,8 +88,7 @@ impl RangeType {
     }
 }
 
-/// One range-spec applied to a length: `Err` where it breaks the syntax, `None` where it lies
-/// beyond the end.
+/// Applies one range-spec to a length: `Err` if it breaks the syntax, `None` if it lies beyond the end.
 fn parse_spec(spec: &str, length: usize) -> Result<Option<Range<usize>>, ()> {
     let (first, last) = spec.split_once('-').ok_or(())?;
     let number = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
@@ -111,8 +110,8 @@ fn parse_spec(spec: &str, length: usize) -> Result<Option<Range<usize>>, ()> {
     Ok((first < length).then(|| first..end.min(length)))
 }
 
-/// What a `Range` field asks for of a response of this length. A field that breaks the syntax, or
-/// asks for too much, is ignored (RFC 9110 section 14.2).
+/// Evaluates a `Range` field against a response of this length. A field that breaks the syntax, or asks
+/// for too much, is ignored (RFC 9110 section 14.2).
 fn parse_range(value: &[u8], length: usize, most: usize) -> RangeType {
     let Ok(text) = std::str::from_utf8(value) else {
         return RangeType::None;
@@ -144,8 +143,8 @@ fn parse_range(value: &[u8], length: usize, most: usize) -> RangeType {
     }
 }
 
-/// Whether an `If-Range` lets the range stand (RFC 9110 section 13.1.5): a strong entity tag, or a
-/// date, that is the response's own.
+/// Whether an `If-Range` field permits the range (RFC 9110 section 13.1.5): it must be a strong entity
+/// tag, or a date, equal to the response's own.
 fn if_range_holds(req: &RequestHeader, resp: &ResponseHeader) -> bool {
     let Some(condition) = req.headers.get(IF_RANGE) else {
         return true;
@@ -158,9 +157,9 @@ fn if_range_holds(req: &RequestHeader, resp: &ResponseHeader) -> bool {
     own.is_some_and(|own| own.as_bytes() == condition)
 }
 
-/// Applies the request's `Range` to a complete response: changes its header into a partial one (206)
-/// or the refusal of an impossible one (416), and says which part to send. `max_multipart_ranges`
-/// bounds how many ranges are honoured; 32 where `None`.
+/// Applies the request's `Range` to a complete response: changes its header into a partial response
+/// (206), or into a refusal if no range can be satisfied (416), and returns the part to send.
+/// `max_multipart_ranges` limits how many ranges are honoured; 32 if `None`.
 pub fn range_header_filter(
     req: &RequestHeader,
     resp: &mut ResponseHeader,

@@ -1,4 +1,4 @@
-//! Whether a failed try is followed by another one. Pure: facts in, verdict out.
+//! Whether to retry after a failed try. Pure: facts in, verdict out.
 //!
 //! | the response | the request's body | the error says | tries left | verdict |
 //! |---|---|---|---|---|
@@ -8,32 +8,31 @@
 //! | not begun | can be sent again | yes | none | end |
 //! | not begun | can be sent again | yes | some | try again |
 //!
-//! What an error says is up to the phases
-//! ([`fail_to_connect`](crate::ProxyHttp::fail_to_connect),
-//! [`error_while_proxy`](crate::ProxyHttp::error_while_proxy)). Where a session has left it open,
-//! because nothing of a response came over a connection that others had used before, the default of
+//! The phases decide what an error says ([`fail_to_connect`](crate::ProxyHttp::fail_to_connect),
+//! [`error_while_proxy`](crate::ProxyHttp::error_while_proxy)). If a session has left the decision open,
+//! because a previously used connection failed before any part of a response came, the default of
 //! `error_while_proxy` decides by [`survives_old_connection`].
 
 use crate::Session;
 use std::fmt;
 
-/// What is known of a request when a try has failed.
+/// The facts about a request whose try has failed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Facts {
-    /// Some of a response went to the client, be it an informational one.
+    /// Part of a response went to the client, even if only an informational one.
     pub(crate) response_begun: bool,
-    /// All that was read of the request's body can be sent again.
+    /// Everything that was read of the request's body can be replayed.
     pub(crate) replayable: bool,
-    /// What the error says.
+    /// The retry decision of the error.
     pub(crate) allowed: bool,
-    /// Tries after the first one so far.
+    /// Retries so far, not counting the first try.
     pub(crate) retries: usize,
-    /// How many of them there may be.
+    /// The most retries allowed.
     pub(crate) most: usize,
 }
 
 impl Facts {
-    /// What is known of this session's request.
+    /// The facts about this session's request.
     pub(crate) fn of(session: &Session, allowed: bool, retries: usize, most: usize) -> Self {
         Facts {
             response_begun: session.announced || session.response_written().is_some(),
@@ -44,7 +43,7 @@ impl Facts {
         }
     }
 
-    /// What follows from it.
+    /// The verdict that follows from the facts.
     pub(crate) fn verdict(&self) -> Verdict {
         let refused = if self.response_begun {
             Refusal::ResponseBegun
@@ -61,16 +60,16 @@ impl Facts {
     }
 }
 
-/// What follows a failed try.
+/// The step after a failed try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Another one.
+    /// Retry.
     Retry,
-    /// The answer to the client.
+    /// Answer the client.
     End(Refusal),
 }
 
-/// Why there is no other try.
+/// The reason not to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     ResponseBegun,
@@ -90,10 +89,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Whether a request whose connection broke before any response came may be sent again: only if the
-/// connection was not made for it, so that the upstream may have closed it for reasons of its own,
-/// only if doing it twice does no harm (RFC 9110 section 9.2.2), and only if all that was read of its
-/// body can be sent again.
+/// Whether a request whose connection broke before any response came may be sent again. All three
+/// conditions must hold: the connection was not made for this request, so that the upstream may have
+/// closed it for reasons of its own; repeating the request does no harm (RFC 9110 section 9.2.2); and
+/// everything that was read of its body can be replayed.
 pub(crate) fn survives_old_connection(reused: bool, idempotent: bool, replayable: bool) -> bool {
     reused && idempotent && replayable
 }

@@ -14,11 +14,12 @@ use pingora_core::services::listening::Service;
 use std::fmt;
 use std::sync::Arc;
 
-/// The name of a proxy service that was given none.
+/// The default name of a proxy service.
 const DEFAULT_NAME: &str = "Pingora HTTP Proxy Service";
 
-/// Serves a connection whose TLS handshake chose a [custom protocol](pingora_core::protocols::ALPN::Custom).
-/// A connection that is returned is passed in again, as a new one.
+/// Serves a connection whose TLS handshake chose a [custom
+/// protocol](pingora_core::protocols::ALPN::Custom). If it returns the connection, that is passed in
+/// again as a new one.
 pub type ProcessCustomSession<SV, C> = Arc<
     dyn Fn(Arc<HttpProxy<SV, C>>, Stream, &ShutdownWatch) -> BoxFuture<'static, Option<Stream>>
         + Send
@@ -27,7 +28,7 @@ pub type ProcessCustomSession<SV, C> = Arc<
         + 'static,
 >;
 
-/// A proxy as an application, its modules in place: for services of one's own making.
+/// A proxy as an application, with its modules in place, for use in your own services.
 pub fn http_proxy<SV>(conf: &Arc<ServerConf>, inner: SV) -> HttpProxy<SV>
 where
     SV: ProxyHttp,
@@ -57,8 +58,8 @@ where
     Service::new(name.to_string(), http_proxy(conf, inner))
 }
 
-/// [`http_proxy_service_with_name`] with connections over a protocol of the user's own: `connector` makes
-/// those to upstreams, and `on_custom` serves those of clients.
+/// [`http_proxy_service_with_name`] with connections over a custom protocol: `connector` makes the
+/// connections to upstreams, and `on_custom` serves those of clients.
 pub fn http_proxy_service_with_name_custom<SV, C>(
     conf: &Arc<ServerConf>,
     inner: SV,
@@ -79,7 +80,7 @@ where
 
 type OverrideRuntime = Arc<dyn Fn(&RuntimeOpts) -> Option<RuntimeOpts> + Send + Sync>;
 
-/// Makes a proxy service step by step.
+/// Builds a proxy service step by step.
 ///
 /// ```
 /// # use async_trait::async_trait;
@@ -165,14 +166,14 @@ where
     SV::CTX: Send + Sync + 'static,
     C: CustomConnector,
 {
-    /// A name for its threads and for the log.
+    /// Sets a name for its threads and for the log.
     pub fn name(mut self, name: impl AsRef<str>) -> Self {
         self.name = name.as_ref().to_string();
         self
     }
 
-    /// Connections over a protocol of the user's own: `connector` makes those to upstreams, and
-    /// `on_custom` serves those of clients whose TLS handshake chose such a protocol.
+    /// Adds a custom protocol: `connector` makes the connections to upstreams, and `on_custom` serves
+    /// clients whose TLS handshake chose such a protocol.
     pub fn custom<C2: CustomConnector>(
         self,
         connector: C2,
@@ -192,8 +193,8 @@ where
         }
     }
 
-    /// How many TLS sessions with upstreams are kept for resumption, 1024 by default; 0 keeps none, and
-    /// every handshake is a full one. See
+    /// Sets how many TLS sessions with upstreams are kept for resumption. The default is 1024; with 0
+    /// none is kept, and every handshake is a full one. See
     /// [`set_tls_session_capacity`](pingora_core::connectors::TransportConnector::set_tls_session_capacity).
     #[must_use]
     pub fn tls_session_capacity(mut self, sessions: usize) -> Self {
@@ -216,13 +217,13 @@ where
         self
     }
 
-    /// How connections of clients are treated.
+    /// Sets the options for client connections.
     pub fn server_options(mut self, options: HttpServerOptions) -> Self {
         self.server_options = Some(options);
         self
     }
 
-    /// The runtime of this service, made from the server's options.
+    /// Sets the runtime of this service, made from the server's options.
     pub fn runtime_opts_override<F>(mut self, override_fn: F) -> Self
     where
         F: Fn(&RuntimeOpts) -> Option<RuntimeOpts> + Send + Sync + 'static,

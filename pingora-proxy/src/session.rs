@@ -18,17 +18,17 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-/// One proxied request: the client's side of it, and what the phases share.
+/// One proxied request: the client's side of it, and the state that the phases share.
 ///
-/// Dereferences to the client's [`ServerSession`]. What is written through the methods of this type
-/// passes the downstream modules; what is written through the inner session does not.
+/// Dereferences to the client's [`ServerSession`]. Data written through the methods of this type passes
+/// the downstream modules; data written through the inner session does not.
 #[derive(Debug)]
 pub struct Session {
     /// The client's side.
     pub downstream_session: Box<ServerSession>,
-    /// The cache for this request. There is none yet: always disabled.
+    /// The cache for this request. Not implemented yet: always disabled.
     pub cache: HttpCache,
-    /// Compression of the response; off until a level is set, and free until then.
+    /// Compression of the response. Off until a level is set, and costs nothing until then.
     pub upstream_compression: ResponseCompressionCtx,
     /// Whether a `Range` of the client is not applied by a cache.
     pub ignore_downstream_range: bool,
@@ -36,22 +36,22 @@ pub struct Session {
     pub upstream_headers_mutated_for_cache: bool,
     /// Set in a request that was spawned by another one.
     pub subrequest_ctx: Option<Box<SubrequestCtx>>,
-    /// Spawns requests, where [`ProxyHttp::allow_spawning_subrequest`](crate::ProxyHttp) allows it.
+    /// Spawns sub-requests, if [`ProxyHttp::allow_spawning_subrequest`](crate::ProxyHttp) allows it.
     pub subrequest_spawner: Option<SubrequestSpawner>,
     /// The modules' state for this request.
     pub downstream_modules_ctx: HttpModuleCtx,
     pub(crate) noted: Noted,
     pub(crate) upstream: UpstreamFigures,
     pub(crate) shutting_down: bool,
-    /// An informational response went to the client: what follows must be its final one.
+    /// An informational response went to the client: its final response has to follow.
     pub(crate) announced: bool,
-    /// The trailers of the request's body, kept for another try.
+    /// The trailers of the request's body, kept for a retry.
     pub(crate) request_trailers: Option<Box<HeaderMap>>,
-    /// Hears what becomes of the present try.
+    /// The observer of the current try.
     attempt: Option<ReportedAttempt>,
 }
 
-/// Somebody who hears what becomes of a try.
+/// An observer of the outcome of a try.
 struct ReportedAttempt(Box<dyn Attempt>);
 
 impl fmt::Debug for ReportedAttempt {
@@ -60,7 +60,7 @@ impl fmt::Debug for ReportedAttempt {
     }
 }
 
-/// What is counted of the exchange with the upstream.
+/// Counters of the exchange with the upstream.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct UpstreamFigures {
     pub(crate) body_received: usize,
@@ -92,7 +92,7 @@ impl Session {
         }
     }
 
-    /// A session over a connection that speaks HTTP/1, for tests of one's phases.
+    /// A session over a connection that speaks HTTP/1, for testing your own phases.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -117,7 +117,7 @@ impl Session {
         Session::new(session, downstream_modules, Noted::default())
     }
 
-    /// The client's side, to be changed.
+    /// The client's side, mutably.
     pub fn as_downstream_mut(&mut self) -> &mut ServerSession {
         &mut self.downstream_session
     }
@@ -127,7 +127,7 @@ impl Session {
         &self.downstream_session
     }
 
-    /// Answers with this status and no body, unless a response was begun already.
+    /// Answers with this status and no body, unless a response has already begun.
     pub async fn respond_error(&mut self, error: u16) -> Result<()> {
         self.respond_error_with_body(error, Bytes::new()).await
     }
@@ -148,8 +148,8 @@ impl Session {
         DownstreamHalf::queue(&mut *self.downstream_session, task)
     }
 
-    /// Writes a response's header; informational ones may precede the final one. `end_of_stream`
-    /// says that no body follows. Returns when it has left.
+    /// Writes a response's header; informational responses may precede the final one. `end_of_stream`
+    /// means that no body follows. Returns when the header has been written.
     pub async fn write_response_header(
         &mut self,
         mut resp: Box<ResponseHeader>,
@@ -176,8 +176,8 @@ impl Session {
             .await
     }
 
-    /// Writes a piece of the response's body; `end_of_stream` says that it is the last. Returns when
-    /// it has left.
+    /// Writes a piece of the response's body; `end_of_stream` marks the last one. Returns when it has
+    /// been written.
     pub async fn write_response_body(
         &mut self,
         mut body: Option<Bytes>,
@@ -195,8 +195,7 @@ impl Session {
             .map(|_| ())
     }
 
-    /// Writes a whole response at once: head and body leave together. The body's length is put into
-    /// the header.
+    /// Writes a whole response: head and body leave together. Sets the body's length in the header.
     pub async fn write_response(
         &mut self,
         mut header: Box<ResponseHeader>,
@@ -213,8 +212,8 @@ impl Session {
             .map(|_| ())
     }
 
-    /// Passes a response through the modules whose body is all there, and says in its header how long
-    /// that is when they have done. Returns the body.
+    /// Passes a response with a complete body through the modules, and sets the resulting length in its
+    /// header. Returns the body.
     async fn filter_whole_response(
         &mut self,
         header: &mut ResponseHeader,
@@ -309,12 +308,12 @@ impl Session {
         self.upstream_headers_mutated_for_cache
     }
 
-    /// Payload bytes of the upstream's response so far, in the present try.
+    /// Payload bytes of the upstream's response so far, in the current try.
     pub fn upstream_body_bytes_received(&self) -> usize {
         self.upstream.body_received
     }
 
-    /// Payload bytes sent to the upstream in the present try; `None` before there was one.
+    /// Payload bytes sent to the upstream in the current try; `None` before the first try.
     pub fn upstream_body_bytes_sent(&self) -> Option<usize> {
         self.upstream.body_sent
     }
@@ -324,24 +323,24 @@ impl Session {
         self.upstream.write_pending
     }
 
-    /// Whether the process was shutting down when this request began.
+    /// Whether the process was already shutting down when this request began.
     pub fn is_process_shutting_down(&self) -> bool {
         self.shutting_down
     }
 
-    /// The response whose head the filters have seen will not be sent: another one takes its place.
+    /// The response whose head the filters have seen will not be sent: another one replaces it.
     #[cold]
     pub(crate) fn discard_response(&mut self) {
         self.upstream_compression.response_discarded();
         self.downstream_modules_ctx.response_discarded();
     }
 
-    /// Says who hears what becomes of the request at the upstream that
-    /// [`upstream_peer`](crate::ProxyHttp::upstream_peer) is about to return: how it ended, exactly once,
-    /// whatever becomes of the request. Each try has its own; one that was given and not used hears
-    /// that it was cancelled.
+    /// Sets the observer of the try at the upstream that
+    /// [`upstream_peer`](crate::ProxyHttp::upstream_peer) is about to return. It is told exactly once how
+    /// the try ended, whatever happens to the request. Each try has its own observer; if one was set but
+    /// not used, it is told that the try was cancelled.
     ///
-    /// `None` reports to nobody, and costs nothing.
+    /// `None` reports to no observer, and costs nothing.
     pub fn report_attempt(&mut self, attempt: Option<Box<dyn Attempt>>) {
         self.attempt = attempt.map(ReportedAttempt);
     }
@@ -354,14 +353,14 @@ impl Session {
         }
     }
 
-    /// The present try has ended.
+    /// The current try has ended.
     pub(crate) fn end_attempt(&mut self, outcome: impl FnOnce() -> Outcome) {
         if let Some(attempt) = self.attempt.take() {
             attempt.0.end(outcome());
         }
     }
 
-    /// Notes that a phase's default ran for the type `T`.
+    /// Records that a phase's default ran for the type `T`.
     #[inline]
     pub(crate) fn note_default<T: ?Sized>(&mut self, phase: u8) {
         self.noted.note::<T>(phase);

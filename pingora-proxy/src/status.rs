@@ -1,10 +1,10 @@
-//! Which status an error is answered with. Pure.
+//! The status with which an error is answered. Pure.
 
 use pingora_core::protocols::http::h1::Fault;
 use pingora_error::{Error, ErrorSource, ErrorType};
 
-/// The status for an error; 0: the client is not answered, because it is gone. `fault` is the rule
-/// that the client's request broke, if it broke one.
+/// The status for an error; 0: the client is gone and is not answered. `fault` is the rule that the
+/// client's request broke, if any.
 pub(crate) fn status_of(fault: Option<Fault>, e: &Error) -> u16 {
     if let ErrorType::HTTPStatus(code) = e.etype() {
         return *code;
@@ -21,7 +21,7 @@ pub(crate) fn status_of(fault: Option<Fault>, e: &Error) -> u16 {
             (Some(fault), _) if !fault.is_cut_short() => fault.status(),
             (_, ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed) => 0,
             (_, ErrorType::ReadTimedout) => 408,
-            // A reset stream of HTTP/2 has nobody on its other end either.
+            // After a reset HTTP/2 stream there is no client left to answer, either.
             (_, ErrorType::WriteTimedout | ErrorType::H2Error) => 0,
             _ => 400,
         },
@@ -29,7 +29,7 @@ pub(crate) fn status_of(fault: Option<Fault>, e: &Error) -> u16 {
     }
 }
 
-/// Whether the client's connection is untouched by this error: it may carry another request then.
+/// Whether this error leaves the client's connection intact, so that it may carry another request.
 pub(crate) fn is_intact(e: &Error) -> bool {
     !matches!(e.esource(), ErrorSource::Downstream)
 }

@@ -4,12 +4,12 @@ use http::HeaderMap;
 use pingora::prelude::*;
 use std::time::Duration;
 
-/// Whether it is compressed, and a length.
+/// A compression flag and a length.
 const FRAME_HEAD: usize = 5;
-/// A longer message is refused, in bytes.
+/// The longest accepted message, in bytes.
 const LONGEST: usize = 1 << 20;
 
-/// A message as it stands in a body: not compressed, its length in four bytes, its text.
+/// The wire form of a message: uncompressed, its length in four bytes, its text.
 pub fn frame(text: &str) -> Bytes {
     let mut frame = BytesMut::with_capacity(FRAME_HEAD + text.len());
     frame.put_u8(0);
@@ -18,14 +18,14 @@ pub fn frame(text: &str) -> Bytes {
     frame.freeze()
 }
 
-/// The messages of a body. They may lie in its pieces in any way.
+/// The messages of a body. They may be split over its pieces in any way.
 pub struct Messages {
     body: RecvStream,
     ahead: BytesMut,
 }
 
 impl Messages {
-    /// Those of this body.
+    /// The messages of this body.
     pub fn of(body: RecvStream) -> Self {
         Messages {
             body,
@@ -47,14 +47,14 @@ impl Messages {
             };
             let piece = piece.or_err(ReadError, "a message")?;
             self.ahead.extend_from_slice(&piece);
-            // The sender may send as much again.
+            // Lets the sender send as much again.
             let flow = self.body.flow_control();
             flow.release_capacity(piece.len())
                 .or_err(ReadError, "a message")?;
         }
     }
 
-    /// A message that is there already.
+    /// A message that has already arrived completely.
     fn take(&mut self) -> Result<Option<String>> {
         let Some(mut length) = self.ahead.get(1..FRAME_HEAD) else {
             return Ok(None);
@@ -81,7 +81,7 @@ impl Messages {
     }
 }
 
-/// The time that a call has got, by its `grpc-timeout`: a number and a unit, such as `250m`.
+/// The time limit of a call, from its `grpc-timeout`: a number and a unit, such as `250m`.
 pub fn timeout_of(fields: &HeaderMap) -> Option<Duration> {
     let text = fields.get("grpc-timeout")?.to_str().ok()?;
     let unit = text.chars().last()?;

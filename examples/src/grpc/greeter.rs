@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
-// The states that a call may end in, as far as they are needed here.
+// The final states of a call that are needed here.
 const OK: &str = "0";
 const INVALID: &str = "3";
 const TOO_LATE: &str = "4";
@@ -28,14 +28,14 @@ const UNKNOWN_METHOD: &str = "12";
 /// | `/greeter.Greeter/Shout` | any number of words | each of them at once, louder |
 /// | `/greeter.Greeter/Sleep` | nothing | nothing, and not before the deadline |
 ///
-/// It ends every call with trailers, and keeps deadlines.
+/// It ends every call with trailers, and observes deadlines.
 pub struct Greeter {
     address: SocketAddr,
     listener: Mutex<Option<std::net::TcpListener>>,
 }
 
 impl Greeter {
-    /// One that listens on a port that the system chooses, and answers once it runs as a service.
+    /// A greeter that listens on a port chosen by the system, and answers once it runs as a service.
     pub fn bind() -> Result<Self> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0");
         let listener = listener.or_err(BindError, "the gRPC server")?;
@@ -48,7 +48,7 @@ impl Greeter {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -93,7 +93,7 @@ async fn answer(request: Request<RecvStream>, respond: SendResponse<Bytes>) {
             Ok(Err(_)) => INVALID,
             Err(_) => TOO_LATE,
         };
-    // Whoever has gone away needs no status.
+    // A client that has left needs no status.
     let _ = replies.end(status);
 }
 
@@ -128,7 +128,7 @@ async fn method(path: &str, mut got: Messages, replies: &mut Replies) -> Result<
     Ok(OK)
 }
 
-/// The response of a call. Its head goes ahead of the first message.
+/// The response of a call. Its head precedes the first message.
 struct Replies {
     respond: SendResponse<Bytes>,
     stream: Option<SendStream<Bytes>>,
@@ -150,12 +150,12 @@ impl Replies {
                 place.insert(stream.or_err(WriteError, "the head")?)
             }
         };
-        // Messages are short here: longer ones have to wait for the receiver's window.
+        // Messages are short here: longer ones would have to wait for the receiver's window.
         let sent = stream.send_data(frame(text), false);
         sent.or_err(WriteError, "a message")
     }
 
-    /// The status stands in the trailers or, where there was no message, in the head.
+    /// The status is in the trailers or, if there was no message, in the head.
     fn end(mut self, status: &'static str) -> Result<()> {
         let status = HeaderValue::from_static(status);
         match &mut self.stream {

@@ -1,5 +1,5 @@
-//! A small gRPC service and what it takes to call one, by hand over the `h2` crate: how the bytes lie,
-//! without a generator of code in between. Messages are plain text where others have protobuf.
+//! A small gRPC service and client, written by hand on the `h2` crate: they show the bytes on the wire,
+//! without a code generator in between. Messages are plain text instead of protobuf.
 
 mod framing;
 mod greeter;

@@ -306,7 +306,7 @@ impl TlsOrigin {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let accepts = lines.find_map(|line| Some(line.ok()?.strip_prefix("ACCEPT ")?.to_string()));
         let address = accepts.unwrap().parse().unwrap();
-        // What else it writes has to go somewhere.
+        // Its further output has to go somewhere.
         thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         TlsOrigin {
             address,

@@ -2,21 +2,21 @@
 
 use std::net::Ipv6Addr;
 
-/// Whether these bytes are `uri-host [ ":" port ]` (RFC 9110 section 7.2), not empty.
+/// Whether these bytes are a non-empty `uri-host [ ":" port ]` (RFC 9110 section 7.2).
 ///
-/// Stricter than RFC 3986 where readers disagree: no user information, no comma (which two merged
-/// fields would have), no zone in an IPv6 address, a port of at most 65535.
+/// Stricter than RFC 3986 in cases where readers disagree: no user information, no comma (a sign of two
+/// merged fields), no zone in an IPv6 address, a port of at most 65535.
 pub fn is_authority(authority: &[u8]) -> bool {
     host_and_port(authority).is_some()
 }
 
-/// Whether this is the target of a CONNECT: an authority whose port is given (RFC 9110 section 9.3.6).
+/// Whether this is the target of a CONNECT: an authority with a port (RFC 9110 section 9.3.6).
 pub fn is_connect_target(target: &[u8]) -> bool {
     matches!(host_and_port(target), Some((_, Some(port))) if !port.is_empty())
 }
 
-/// Splits `uri-host [ ":" port ]` into the host (with the brackets of an IPv6 address) and the
-/// digits of the port, which may be empty. `None`: it is not valid, see [`is_authority`].
+/// Splits `uri-host [ ":" port ]` into the host (with the brackets of an IPv6 address) and the digits of
+/// the port, which may be empty. `None`: it is invalid, see [`is_authority`].
 pub fn host_and_port(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     let (host, port) = match authority {
         [b'[', rest @ ..] => {
@@ -40,7 +40,7 @@ pub fn host_and_port(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     }
 }
 
-/// How many bytes at the beginning are a `reg-name`: name bytes and percent-encoded ones.
+/// The number of leading bytes that form a `reg-name`: name bytes and percent-encoded ones.
 fn registered_name_len(authority: &[u8]) -> usize {
     #[allow(
         clippy::indexing_slicing,

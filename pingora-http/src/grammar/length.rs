@@ -2,7 +2,7 @@
 
 use super::list_elements;
 
-/// What all `Content-Length` fields of a message say together.
+/// The combined value of all `Content-Length` fields of a message.
 ///
 /// ```
 /// use pingora_http::grammar::ContentLength;
@@ -17,19 +17,19 @@ use super::list_elements;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContentLength<'a> {
-    /// As they arrived.
+    /// The digits as they arrived.
     given: &'a [u8],
     bytes: u64,
 }
 
-/// Why a `Content-Length` was refused.
+/// The reason why a `Content-Length` was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LengthRefused {
-    /// It is no plain number: empty, signed, with spaces inside, not decimal.
+    /// It is not a plain number: empty, signed, with spaces inside, not decimal.
     NotPlain,
     /// It is over 2^63 - 1.
     TooLarge,
-    /// Two values differ.
+    /// Two values disagree.
     Different,
 }
 
@@ -45,20 +45,20 @@ impl LengthRefused {
 }
 
 impl<'a> ContentLength<'a> {
-    /// Takes in the value of one field; `known` is what the fields before it said.
+    /// Reads the value of one field; `known` is the result of the fields before it.
     ///
-    /// A list is accepted if all its elements, and those of all other fields, are the same digits (RFC
+    /// A list is accepted if all its elements, and those of all other fields, have the same digits (RFC
     /// 9110 section 8.6). Leading zeros are part of the RFC's grammar and are accepted; some readers
-    /// take them for octal, so they are never sent on: see [`digits`](Self::digits).
+    /// treat them as octal, so they are never sent on: see [`digits`](Self::digits).
     ///
     /// # Errors
-    /// Anything but digits, more than 63 bits, or values that are not written alike.
+    /// Anything but digits, more than 63 bits, or values that are spelt differently.
     #[inline]
     pub fn read(known: Option<Self>, value: &'a [u8]) -> Result<Self, LengthRefused> {
         if known.is_none()
             && let Ok(bytes) = decimal(value)
         {
-            // Nearly always: one field, one number.
+            // The usual case: one field, one number.
             return Ok(Self {
                 given: value,
                 bytes,
@@ -87,7 +87,7 @@ impl<'a> ContentLength<'a> {
         self.bytes
     }
 
-    /// What is sent on: the digits of the number, without leading zeros.
+    /// The form to send on: the digits of the number, without leading zeros.
     #[inline]
     pub fn digits(&self) -> &'a [u8] {
         let mut digits = self.given;
@@ -99,7 +99,7 @@ impl<'a> ContentLength<'a> {
         digits
     }
 
-    /// Whether `value`, which was read last, is written as [`digits`](Self::digits) is: a single number
+    /// Whether `value`, the last one read, is spelt like [`digits`](Self::digits): a single number
     /// without leading zeros.
     #[inline]
     pub fn is_written_as(&self, value: &[u8]) -> bool {
@@ -117,7 +117,7 @@ pub fn decimal(digits: &[u8]) -> Result<u64, LengthRefused> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(LengthRefused::NotPlain);
     }
-    /// So many digits always fit.
+    /// This many digits always fit.
     const SURELY_FIT: usize = 18;
     let (first, rest) = digits.split_at(digits.len().min(SURELY_FIT));
     let number = first.iter().fold(0, |number: u64, digit| {

@@ -7,18 +7,18 @@ use super::{
 };
 use crate::control_field::ControlField;
 
-/// What a section of fields is a part of.
+/// The kind of a field section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     /// The head of a request.
     Request,
     /// The head of a response, a final or an informational one.
     Response,
-    /// The fields behind the body of either.
+    /// The trailer fields of either.
     Trailers,
 }
 
-/// What one line of a section is.
+/// The kind of one line in a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
     /// `:method`
@@ -33,44 +33,43 @@ pub enum Line {
     Protocol,
     /// `:status`
     Status,
-    /// A field. Which of those that have a meaning for the framing, if one of them.
+    /// A field; for one that affects the framing, which one.
     Field(Option<ControlField>),
 }
 
-/// Why a section is malformed. Its stream has an error then, and not the connection (RFC 9113 section
-/// 8.1.1).
+/// The reason why a section is malformed. That is an error of its stream, not of the connection (RFC 9113
+/// section 8.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// A name is no token, or has upper-case letters.
+    /// A name is not a token, or has upper-case letters.
     Name,
-    /// A value holds a control character, or begins or ends with whitespace.
+    /// A value contains a control character, or begins or ends with whitespace.
     Value,
-    /// A field that speaks of the connection (RFC 9113 section 8.2.2).
+    /// A connection-specific field (RFC 9113 section 8.2.2).
     ConnectionField,
-    /// `TE` with another value than `trailers`.
+    /// `TE` with a value other than `trailers`.
     Te,
-    /// A pseudo-header field that is not known.
+    /// An unknown pseudo-header field.
     UnknownPseudo,
-    /// A pseudo-header field behind a field.
+    /// A pseudo-header field after a regular field.
     LatePseudo,
-    /// A pseudo-header field that is there already.
+    /// A repeated pseudo-header field.
     RepeatedPseudo,
-    /// A pseudo-header field that this section must not have.
+    /// A pseudo-header field that is not allowed in this section.
     MisplacedPseudo,
     /// A pseudo-header field is missing.
     MissingPseudo,
-    /// `:method` is no token.
+    /// `:method` is not a token.
     Method,
     /// `:scheme` is not http or https.
     Scheme,
-    /// `:authority` is no host with or without a port; for CONNECT, with a port.
+    /// `:authority` is not a host with an optional port; for CONNECT, with a port.
     Authority,
-    /// `:path` does not begin with a slash, or holds what no target may hold.
+    /// `:path` does not begin with a slash, or contains bytes that a target must not contain.
     Path,
-    /// `:protocol` is no token.
+    /// `:protocol` is not a token.
     Protocol,
-    /// `:status` is not three digits, or is 101, which these versions don't have (RFC 9113 section
-    /// 8.6).
+    /// `:status` is not three digits, or is 101, which these versions don't have (RFC 9113 section 8.6).
     Status,
 }
 
@@ -97,7 +96,7 @@ impl Malformed {
     }
 }
 
-/// What `:method` means for the other pseudo-header fields.
+/// The requirements of `:method` for the other pseudo-header fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Method {
     Connect,
@@ -105,10 +104,10 @@ enum Method {
     Other,
 }
 
-/// Judges a section, line by line: [`line`](Self::line) for each in the order of arrival, then
-/// [`end`](Self::end). Holds no field.
+/// Validates a section, line by line: call [`line`](Self::line) for each in the order of arrival, then
+/// [`end`](Self::end). Stores no field.
 ///
-/// `Host`, lengths and how many fields there are is not judged here, because that is the same in all
+/// `Host`, lengths and the number of fields are not checked here, because their rules are the same in all
 /// versions.
 ///
 /// ```
@@ -123,13 +122,13 @@ enum Method {
 #[derive(Debug, Clone)]
 pub struct SectionCheck {
     section: Section,
-    /// One bit for each pseudo-header field that was there.
+    /// One bit for each pseudo-header field seen.
     seen: u8,
     in_fields: bool,
     method: Method,
     /// The path is an asterisk.
     asterisk: bool,
-    /// The authority names a port.
+    /// The authority has a port.
     port: bool,
 }
 
@@ -153,10 +152,10 @@ impl SectionCheck {
         }
     }
 
-    /// Takes in a line, and tells which one it is.
+    /// Processes a line, and returns its kind.
     ///
     /// # Errors
-    /// Why it makes the section malformed. The lines behind it can be looked at nevertheless, for a log.
+    /// Why the line makes the section malformed. Later lines can still be processed, for a log.
     #[inline]
     pub fn line(&mut self, name: &[u8], value: &[u8]) -> Result<Line, Malformed> {
         if name.first() == Some(&b':') {
@@ -226,10 +225,10 @@ impl SectionCheck {
         if sound { Ok(line) } else { Err(malformed) }
     }
 
-    /// The section ends here.
+    /// Ends the section.
     ///
     /// # Errors
-    /// Why the section as a whole is malformed: a pseudo-header field is missing, or does not go with
+    /// Why the section as a whole is malformed: a pseudo-header field is missing, or is not allowed with
     /// the method (RFC 9113 sections 8.3.1, 8.3.2 and 8.5, RFC 8441 section 4).
     pub fn end(&self) -> Result<(), Malformed> {
         match self.section {
@@ -273,7 +272,7 @@ mod tests {
     use super::*;
     use Malformed::*;
 
-    /// What the lines `name=value` of a section come to.
+    /// The verdict on the lines `name=value` of a section.
     fn judge(section: Section, lines: &[(&str, &[u8])]) -> Result<(), Malformed> {
         let mut check = SectionCheck::new(section);
         for (name, value) in lines {
@@ -282,7 +281,7 @@ mod tests {
         check.end()
     }
 
-    /// A request for `path`, and more lines behind.
+    /// A request for `path`, followed by more lines.
     fn get(path: &[u8], more: &[(&str, &[u8])]) -> Result<(), Malformed> {
         let head: [(&str, &[u8]); 4] = [
             (":method", b"GET"),

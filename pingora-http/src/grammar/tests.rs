@@ -166,7 +166,7 @@ fn a_status_is_three_digits() {
     }
 }
 
-/// RFC 9110 section 8.6. What several fields say, and what is sent on.
+/// RFC 9110 section 8.6: the combined value of several fields, and the form that is sent on.
 #[test]
 fn a_length_is_plain_digits_and_one_number() {
     use LengthRefused::{Different, NotPlain, TooLarge};

@@ -1,4 +1,4 @@
-//! Fields that were added to a head whose other fields are still where they arrived.
+//! Fields that were added to a head whose other fields are still in the form in which they arrived.
 
 use bytes::BufMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -6,11 +6,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::case_header_name::{FieldName, put_titled};
 use crate::name_cases::NameCases;
 
-/// With more of them, comparing names costs more than a map.
+/// With more fields than this, comparing names costs more than a map.
 const MOST_ADDED: usize = 16;
 
-/// They stand behind all others, as they would in a map. No two have the same name, and none has that
-/// of a field that arrived.
+/// They follow all others, as they would in a map. No two have the same name, and none has the name of a
+/// field that arrived.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Added(Vec<(FieldName, HeaderValue)>);
 
@@ -43,7 +43,7 @@ impl Added {
         self.0.iter().any(|(field, _)| field.name == *name)
     }
 
-    /// Adds copies of them to a map.
+    /// Adds copies of the fields to a map.
     pub(super) fn fill(&self, headers: &mut HeaderMap, cases: &mut NameCases) {
         for (field, value) in &self.0 {
             let filled = cases.append_field(headers, field.clone(), value.clone());
@@ -63,7 +63,7 @@ impl Added {
         }
     }
 
-    /// How many bytes [`Self::write`] will write.
+    /// The number of bytes that [`Self::write`] will write.
     pub(super) fn written_len(&self) -> usize {
         let len =
             |(field, value): &(FieldName, HeaderValue)| field.name.as_str().len() + value.len() + 4;

@@ -1,4 +1,4 @@
-//! Where fields stand in the head that they arrived in.
+//! The positions of fields in the head that they arrived in.
 
 use super::added::Added;
 use crate::control_field::ControlField;
@@ -7,14 +7,15 @@ use bytes::{BufMut, Bytes};
 use http::header::DATE;
 use http::{HeaderMap, HeaderName};
 
-/// Longer names go straight into the map, which may refuse them.
+/// Fields with longer names go straight into the map, which may refuse them.
 pub(super) const LONGEST_NAME: usize = 1024;
-/// A head with more fields goes into the map: so many bits are at hand to mark the control fields with.
+/// A head with more fields goes into the map: this is the number of bits available to mark the control
+/// fields.
 const MOST_FIELDS: usize = u64::BITS as usize;
-/// Where a field stands is told in 32 bits.
+/// The position of a field is stored in 32 bits.
 pub(super) const LONGEST_HEAD: usize = u32::MAX as usize;
 
-/// Where one field stands in its head.
+/// The position of one field in its head.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     name: u32,
@@ -22,13 +23,13 @@ pub(super) struct Span {
     value_len: u32,
     name_len: u16,
     control: Option<ControlField>,
-    /// Whether the whole line stands there just as it would be written.
+    /// Whether the head contains the whole line exactly as it would be written.
     is_line: bool,
 }
 
 impl Span {
-    /// `None`: it does not lie in `head`. That is no longer than [`LONGEST_HEAD`], and the name no
-    /// longer than [`LONGEST_NAME`].
+    /// `None`: it is not in `head`. `head` is no longer than [`LONGEST_HEAD`], and the name no longer
+    /// than [`LONGEST_NAME`].
     #[inline]
     fn new(head: &[u8], name: &[u8], control: Option<ControlField>, value: &[u8]) -> Option<Self> {
         let offset = |part: &[u8]| {
@@ -40,7 +41,7 @@ impl Span {
             name: offset(name)?,
             name_len: name.len() as u16,
             control,
-            // An empty value may lie anywhere.
+            // An empty value may point anywhere.
             value: offset(value).or(value.is_empty().then_some(0))?,
             value_len: value.len() as u32,
             is_line: false,
@@ -73,7 +74,7 @@ impl Span {
         head.get(self.value_range()).unwrap_or_default()
     }
 
-    /// The whole line with its CRLF, if it stands in the head just as it would be written.
+    /// The whole line with its CRLF, if the head contains it exactly as it would be written.
     #[inline]
     fn line(&self) -> Option<std::ops::Range<usize>> {
         let line = self.name as usize..self.value_range().end + 2;
@@ -81,12 +82,12 @@ impl Span {
     }
 }
 
-/// Fields that still are where they arrived. Empty, if they are in the map.
+/// Fields in the form in which they arrived. Empty if they are in the map.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     pub(super) head: Bytes,
     pub(super) spans: Vec<Span>,
-    /// Which of them are control fields, a bit each.
+    /// Marks the control fields, one bit each.
     pub(super) control: u64,
     /// Whether a `Date` is among them. It is none of those, so it stays for as long as they do.
     dated: bool,
@@ -127,8 +128,8 @@ impl Wire {
         self.added.clear();
     }
 
-    /// Whether a field of this name may be added: one that has to be found by its name, or that takes
-    /// the place of another, goes into the map.
+    /// Whether a field with this name may be added here. A field that has to be found by name, or that
+    /// replaces another, goes into the map.
     pub(super) fn may_add(&self, name: &HeaderName) -> bool {
         let bytes = name.as_str().as_bytes();
         let is_same = |span: &Span| {
@@ -161,7 +162,7 @@ impl Wire {
     pub(super) fn remove_control_fields(&mut self, mut gone: impl FnMut(ControlField) -> bool) {
         let mut left = self.control;
         while let Some(place) = (u64::BITS - 1).checked_sub(left.leading_zeros()) {
-            // The last one first: those in front of it stay where they are.
+            // In reverse order, so that earlier indices stay valid.
             let before = (1 << place) - 1;
             left &= before;
             let field = self.spans.get(place as usize).and_then(|s| s.control);
@@ -172,7 +173,7 @@ impl Wire {
         }
     }
 
-    /// Keeps a field where it is. `false`: it has to go into the map.
+    /// Keeps a field in place. `false`: it has to go into the map.
     #[inline]
     pub(super) fn push(&mut self, span: Option<Span>) -> bool {
         let place = self.spans.len();
@@ -188,12 +189,12 @@ impl Wire {
         true
     }
 
-    /// Moves the fields into a map. What the map would refuse was refused on arrival.
+    /// Moves the fields into a map. Fields that the map would refuse were refused on arrival.
     pub(super) fn fill(&self, headers: &mut HeaderMap, cases: &mut NameCases) {
         self.fill_from(&self.head, headers, cases);
     }
 
-    /// [`fill`](Self::fill) from a head that was not taken in yet.
+    /// [`fill`](Self::fill) from a head that has not been taken over yet.
     pub(super) fn fill_from(&self, head: &Bytes, headers: &mut HeaderMap, cases: &mut NameCases) {
         headers.reserve(self.spans.len());
         for span in &self.spans {
@@ -206,7 +207,7 @@ impl Wire {
         self.added.fill(headers, cases);
     }
 
-    /// Copies the fields, neighbours in one piece.
+    /// Copies the fields, adjacent ones in one piece.
     #[inline]
     pub(super) fn write(&self, buf: &mut impl BufMut) {
         let mut run = 0..0;
@@ -230,13 +231,13 @@ impl Wire {
     }
 }
 
-/// Takes in the fields of a head as the tokeniser found them. They are left where they are until
-/// somebody asks for them; [`RequestHeader::keep_head`](crate::RequestHeader::keep_head) or its twin has to
-/// follow.
+/// Takes over the fields of a head from the tokeniser. They stay in place until they are accessed.
+/// [`RequestHeader::keep_head`](crate::RequestHeader::keep_head) or its counterpart must be called
+/// afterwards.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct ParsedFields<'a> {
-    /// Whether fields stay where they are, so far.
+    /// Whether the fields have stayed in place so far.
     pub(super) stay: bool,
     pub(super) head: &'a Bytes,
     pub(super) wire: &'a mut Wire,
@@ -245,8 +246,8 @@ pub struct ParsedFields<'a> {
 }
 
 impl ParsedFields<'_> {
-    /// Adds a field whose name and value lie in the head. `control` is what [`ControlField::of`] says
-    /// of the name.
+    /// Adds a field whose name and value are in the head. `control` is the result of [`ControlField::of`]
+    /// for the name.
     #[inline]
     pub fn push(
         &mut self,
@@ -262,7 +263,7 @@ impl ParsedFields<'_> {
         }
     }
 
-    /// [`push`](Self::push) of a line that is written `name: value` and CRLF, and where it begins.
+    /// [`push`](Self::push) for a line written as `name: value` and CRLF, with its start position.
     #[inline]
     pub fn push_line(
         &mut self,

@@ -16,14 +16,14 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-/// A backend that does not answer within this time is not well.
+/// A backend that does not answer within this time is unhealthy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Validator = Box<dyn Fn(&ResponseHeader) -> Result<()> + Send + Sync>;
 
-/// A backend is well if it answers a request: with 200, or as the validator says.
+/// A backend is healthy if it answers a request with 200, or as the validator decides.
 ///
-/// The body of the answer does not matter.
+/// The body of the response does not matter.
 pub struct HttpHealthCheck<C = ()>
 where
     C: Connector,
@@ -33,33 +33,33 @@ where
     pub consecutive_success: usize,
     /// How many checks in a row must fail before a backend counts as unhealthy; 1 by default.
     pub consecutive_failure: usize,
-    /// How to connect. Its address is replaced by the backend's. By default connecting may take 1
-    /// second, a TLS handshake one more, and the answer 1 second (its `read_timeout`).
+    /// How to connect. Its address is replaced by the backend's. By default connecting may take 1 second,
+    /// a TLS handshake one more, and the response 1 second (its `read_timeout`).
     pub peer_template: HttpPeer,
-    /// Whether to keep the connection for the next check; not by default: a new connection finds
-    /// more. One that turns out to be closed is replaced by a new one.
+    /// Whether to keep the connection for the next check. Off by default, because a new connection
+    /// detects more faults. A kept connection that turns out to be closed is replaced by a new one.
     pub reuse_connection: bool,
     /// The request; `GET /` by default. It must have no body.
     pub req: RequestHeader,
-    /// Whether an answer is a good one; by default, if its status is 200.
+    /// Decides whether a response is a good one; by default, if its status is 200.
     pub validator: Option<Validator>,
     /// The port to connect to instead of the backend's.
     pub port_override: Option<u16>,
-    /// Is told when a backend's health changes.
+    /// Called when a backend's health changes.
     pub health_changed_callback: Option<HealthObserveCallback>,
-    /// Describes a backend for the log; by default, its address does.
+    /// Describes a backend for the log; by default, by its address.
     pub backend_summary_callback: Option<BackendSummary>,
     connector: HttpConnector<C>,
 }
 
 impl HttpHealthCheck<()> {
-    /// Asks for `/` at `host`, which is also the name for the TLS handshake if there is to be one.
+    /// Requests `/` from `host`, which is also the name for the TLS handshake, if there is one.
     pub fn new(host: &str, tls: bool) -> Self {
         HttpHealthCheck::with_connector(host, tls, HttpConnector::new(None))
     }
 }
 
-/// The name in a Host field, without port and brackets: TLS knows neither.
+/// The name in a Host field, without port and brackets: TLS allows neither.
 fn name_of(host: &str) -> &str {
     if let Some(address) = host.strip_prefix('[') {
         return address.split_once(']').map_or(host, |(address, _)| address);
@@ -71,7 +71,7 @@ fn name_of(host: &str) -> &str {
 }
 
 impl<C: Connector> HttpHealthCheck<C> {
-    /// [`HttpHealthCheck::new`] with a connector that has a protocol of the user's own.
+    /// [`HttpHealthCheck::new`] with a connector for a custom protocol.
     pub fn new_custom(host: &str, tls: bool, custom: HttpConnector<C>) -> Self {
         HttpHealthCheck::with_connector(host, tls, custom)
     }
@@ -82,7 +82,7 @@ impl<C: Connector> HttpHealthCheck<C> {
             log::error!("a health check without a Host field: {host:?} can't be one: {e}");
         }
         let sni = if tls { name_of(host) } else { "" }.to_string();
-        // The address stands for the backend's, whose place it takes.
+        // A placeholder, which the backend's address replaces.
         let mut peer_template = HttpPeer::new("0.0.0.0:1", tls, sni);
         peer_template.options.connection_timeout = Some(CONNECT_TIMEOUT);
         peer_template.options.total_connection_timeout = Some(2 * CONNECT_TIMEOUT);
@@ -101,12 +101,12 @@ impl<C: Connector> HttpHealthCheck<C> {
         }
     }
 
-    /// Connects by `connector`, for its options.
+    /// Connects through `connector`, for its options.
     pub fn set_connector(&mut self, connector: HttpConnector<C>) {
         self.connector = connector;
     }
 
-    /// Describes backends for the log by `callback`.
+    /// Describes backends for the log with `callback`.
     pub fn set_backend_summary<F>(&mut self, callback: F)
     where
         F: Fn(&Backend) -> String + Send + Sync + 'static,
@@ -132,7 +132,7 @@ impl<C: Connector> HttpHealthCheck<C> {
             Some(answer) => self.judge(answer),
             None => Error::e_explain(ErrorType::InternalError, "an answer without a head"),
         };
-        // An endless body makes the backend no less healthy; its connection is given up.
+        // An endless body makes the backend no less healthy; only its connection is given up.
         if self.reuse_connection && within(limit, drain(&mut session)).await.is_ok() {
             let idle_timeout = peer.options.idle_timeout;
             self.connector
@@ -158,7 +158,7 @@ impl<C: Connector> HttpHealthCheck<C> {
     }
 }
 
-/// Sends the request and reads up to the head of the answer proper.
+/// Sends the request and reads up to the head of the final response.
 async fn exchange<S: ClientSessionCustom>(
     req: &RequestHeader,
     session: &mut HttpSession<S>,
@@ -181,7 +181,7 @@ async fn drain<S: ClientSessionCustom>(session: &mut HttpSession<S>) -> Result<(
     Ok(())
 }
 
-/// A peer that sends a byte now and then must not keep the check busy forever.
+/// A peer that sends a byte now and then must not keep the check busy for ever.
 async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
     let Some(limit) = limit else {
         return work.await;
@@ -232,7 +232,7 @@ impl<C: Connector> HealthCheck for HttpHealthCheck<C> {
 
     fn timeout(&self) -> Option<Duration> {
         let options = &self.peer_template.options;
-        // Asked and drained, and all of that twice where a kept connection turns out to be closed.
+        // The time to request and drain, twice, in case a kept connection turns out to be closed.
         let answer = options.read_timeout.map(|limit| limit.saturating_mul(2));
         longer_than([
             options.connection_timeout,

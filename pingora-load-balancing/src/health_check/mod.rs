@@ -1,4 +1,4 @@
-//! How a backend is found to be well.
+//! How to tell whether a backend is healthy.
 
 mod http;
 mod tcp;
@@ -11,32 +11,32 @@ use async_trait::async_trait;
 use pingora_error::Result;
 use std::time::Duration;
 
-/// Is told when a backend's health changes.
+/// Observes changes of a backend's health.
 #[async_trait]
 pub trait HealthObserve {
-    /// `target` has just become healthy, or unhealthy. The check of this backend waits for it.
+    /// `target` has just become healthy, or unhealthy. The check of this backend waits for this call.
     async fn observe(&self, target: &Backend, healthy: bool);
 }
 
-/// An observer, as a check keeps it.
+/// An observer, in the form that a check keeps.
 pub type HealthObserveCallback = Box<dyn HealthObserve + Send + Sync>;
 
 /// Describes a backend for the log.
 pub type BackendSummary = Box<dyn Fn(&Backend) -> String + Send + Sync>;
 
-/// How long a check may take unless it says otherwise.
+/// The default time limit of a check.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Finds out whether a backend is well.
+/// Determines whether a backend is healthy.
 ///
-/// A panic in one of these methods counts as a check that failed.
+/// A panic in one of these methods counts as a failed check.
 #[async_trait]
 pub trait HealthCheck {
-    /// Checks once. A background service drops it when it takes longer than [its time-out](Self::timeout);
-    /// where a program calls `run_health_check` itself, this must end by itself.
+    /// Checks once. A background service drops it if it takes longer than [its time-out](Self::timeout);
+    /// if a program calls `run_health_check` itself, this must end by itself.
     ///
     /// # Errors
-    /// If the backend is not well.
+    /// If the backend is unhealthy.
     async fn check(&self, target: &Backend) -> Result<()>;
 
     /// Called after `target` became healthy, or unhealthy. Does nothing by default.
@@ -55,16 +55,17 @@ pub trait HealthCheck {
     /// counts as healthy (unhealthy). 0 means 1.
     fn health_threshold(&self, success: bool) -> usize;
 
-    /// How long a background service waits for [`check`](Self::check) before the check has failed, so that
-    /// one that hangs does not keep the others from being checked; and after it, for
-    /// [`health_status_change`](Self::health_status_change). `None`: for ever. 10 seconds by default.
+    /// How long a background service waits for [`check`](Self::check) before the check counts as failed,
+    /// so that one that hangs does not keep the others from being checked; and how long it waits
+    /// afterwards for [`health_status_change`](Self::health_status_change). `None`: without limit. 10
+    /// seconds by default.
     fn timeout(&self) -> Option<Duration> {
         Some(TIMEOUT)
     }
 }
 
-/// The time-out of a check that knows how long its steps may take: they never end it, it ends only what they
-/// don't bound.
+/// The time-out of a check that limits its own steps: it is long enough never to end those, and ends only
+/// what they don't bound.
 fn longer_than(steps: impl IntoIterator<Item = Option<Duration>>) -> Option<Duration> {
     let known = steps.into_iter().flatten();
     let sum = known.fold(Duration::ZERO, Duration::saturating_add);

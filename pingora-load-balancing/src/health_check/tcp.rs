@@ -9,13 +9,13 @@ use pingora_error::Result;
 use std::fmt;
 use std::time::Duration;
 
-/// A backend that does not accept a connection within this time is not well.
+/// A backend that does not accept a connection within this time is unhealthy.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A backend is well if it accepts a connection: TCP, or a Unix socket; and, if so asked, finishes
-/// a TLS handshake on it. Each check makes a connection of its own and closes it.
+/// A backend is healthy if it accepts a connection (TCP, or a Unix socket) and, if so configured,
+/// finishes a TLS handshake on it. Each check makes its own connection and closes it.
 ///
-/// Says nothing about whether the backend answers requests.
+/// Does not test whether the backend answers requests.
 pub struct TcpHealthCheck {
     /// How many checks in a row must succeed before a backend counts as healthy again; 1 by
     /// default.
@@ -25,14 +25,14 @@ pub struct TcpHealthCheck {
     /// How to connect. Its address is replaced by the backend's; its connection timeout is 1
     /// second by default.
     pub peer_template: BasicPeer,
-    /// Is told when a backend's health changes.
+    /// Called when a backend's health changes.
     pub health_changed_callback: Option<HealthObserveCallback>,
     connector: TransportConnector,
 }
 
 impl Default for TcpHealthCheck {
     fn default() -> Self {
-        // The address stands for the backend's, whose place it takes.
+        // A placeholder, which the backend's address replaces.
         let mut peer_template = BasicPeer::new("0.0.0.0:1");
         peer_template.options.connection_timeout = Some(CONNECT_TIMEOUT);
         TcpHealthCheck {
@@ -46,7 +46,7 @@ impl Default for TcpHealthCheck {
 }
 
 impl TcpHealthCheck {
-    /// Connects, and no more.
+    /// Only connects.
     pub fn new() -> Box<Self> {
         Box::<TcpHealthCheck>::default()
     }
@@ -56,12 +56,12 @@ impl TcpHealthCheck {
     pub fn new_tls(sni: &str) -> Box<Self> {
         let mut check = TcpHealthCheck::default();
         check.peer_template.sni = sni.to_string();
-        // The handshake comes on top of connecting.
+        // The time for the handshake is added to that for connecting.
         check.peer_template.options.total_connection_timeout = Some(2 * CONNECT_TIMEOUT);
         Box::new(check)
     }
 
-    /// Connects by `connector`, for its options.
+    /// Connects through `connector`, for its options.
     pub fn set_connector(&mut self, connector: TransportConnector) {
         self.connector = connector;
     }

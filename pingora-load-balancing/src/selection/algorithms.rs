@@ -1,9 +1,9 @@
-//! What drives [`Weighted`](super::weighted::Weighted) selection.
+//! The algorithms behind [`Weighted`](super::weighted::Weighted) selection.
 
 use super::SelectionAlgorithm;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts, whatever the key.
+/// Counts, ignoring the key.
 #[derive(Debug)]
 pub struct RoundRobin(AtomicUsize);
 
@@ -18,7 +18,7 @@ impl SelectionAlgorithm for RoundRobin {
     }
 }
 
-/// Throws dice, whatever the key. Not for secrets.
+/// Picks at random, ignoring the key. Not for secrets.
 #[derive(Debug)]
 pub struct Random;
 

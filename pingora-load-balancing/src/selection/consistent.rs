@@ -1,14 +1,14 @@
 //! Consistent hashing: the ring of the ketama algorithm.
 //!
-//! The ring is the one of nginx's `hash … consistent` (which is that of Cache::Memcached::Fast with
+//! The ring is that of nginx's `hash … consistent` (the same as Cache::Memcached::Fast with
 //! `ketama_points` 160): the same set of servers and weights sends the same key to the same server.
 //!
-//! - Each server has 160 points for each unit of its weight. The first is the CRC-32 of its host, a
-//!   zero byte, its port, and four zero bytes; in each further one, the point before (four bytes,
-//!   the lowest first) takes the place of the four zero bytes.
-//! - A key belongs to the first point that is not below the key's CRC-32, beyond the last to the
+//! - Each server has 160 points for each unit of its weight. The first is the CRC-32 of its host, a zero
+//!   byte, its port, and four zero bytes; in each further one, the previous point (four bytes, lowest
+//!   first) replaces the four zero bytes.
+//! - A key belongs to the first point that is not below the key's CRC-32; beyond the last point, to the
 //!   first.
-//! - If that server is down, the next point's is tried.
+//! - If that server is down, the next point's server is tried.
 
 use super::{BackendIter, BackendSelection};
 use crate::Backend;
@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-/// Points for each unit of weight, where [`KetamaConfig`] does not say otherwise.
+/// The default number of points for each unit of weight; see [`KetamaConfig`].
 const POINT_MULTIPLE: u32 = 160;
 
 /// How a ring is built.
@@ -29,11 +29,10 @@ pub struct KetamaConfig {
     pub point_multiple: Option<u32>,
 }
 
-/// Selection by consistent hashing: if a backend comes or goes, only its own keys move.
+/// Selection by consistent hashing: if a backend is added or removed, only its own keys move.
 ///
-/// Takes 8 bytes × 160 × the sum of all weights, so weights should be small numbers. Not for sets
-/// where every backend is as good as any other for a key: [`RoundRobin`](super::RoundRobin) shares
-/// out more evenly.
+/// Takes 8 bytes × 160 × the sum of all weights, so weights should be small numbers. Don't use it if
+/// every backend is equally good for a key: [`RoundRobin`](super::RoundRobin) distributes more evenly.
 pub struct KetamaHashing {
     backends: Box<[Backend]>,
     /// In the order of their positions, each position once.
@@ -47,7 +46,7 @@ struct Point {
     backend: u32,
 }
 
-/// The host and the port of a server as its points are made from: as they stand in nginx's
+/// The host and the port of a server that its points are computed from, as written in nginx's
 /// configuration.
 fn host_and_port(addr: &SocketAddr) -> (String, String) {
     match addr {
@@ -81,7 +80,7 @@ impl KetamaHashing {
                 }
             }));
         }
-        // Stable, so that of two backends at one position the same one always stays.
+        // A stable sort, so that of two backends at one position the same one always stays.
         ring.sort_by_key(|point| point.position);
         ring.dedup_by_key(|point| point.position);
         KetamaHashing {
@@ -138,13 +137,13 @@ impl fmt::Debug for KetamaHashing {
     }
 }
 
-/// The backends of a ring from one key on, each once.
+/// The backends of a ring, starting from one key, each once.
 #[derive(Debug)]
 pub struct OwnedNodeIterator {
     ring: Arc<KetamaHashing>,
     next: usize,
     left: usize,
-    /// Indices of the backends that were there before.
+    /// Indices of the backends already yielded.
     yielded: Vec<u32>,
 }
 

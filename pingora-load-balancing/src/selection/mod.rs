@@ -3,9 +3,9 @@
 //! | type | same key, same backend | when the set changes | when to use it |
 //! |---|---|---|---|
 //! | [`RoundRobin`] | no | | requests cost about the same |
-//! | [`Random`] | no | | the same, with many proxies that must not march in step |
-//! | [`FNVHash`] | yes | most keys move | backends that keep something per key; small, stable sets |
-//! | [`Consistent`] | yes | only the keys of what came or went move | caches |
+//! | [`Random`] | no | | the same, with many proxies that must not move in lockstep |
+//! | [`FNVHash`] | yes | most keys move | backends that keep data per key; small, stable sets |
+//! | [`Consistent`] | yes | only the keys of added or removed backends move | caches |
 //!
 //! All of them give each backend a share by its weight.
 
@@ -23,15 +23,15 @@ use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::sync::Arc;
 
-/// Chooses from one set of backends. Built anew whenever the set changes.
+/// Chooses from one set of backends. Rebuilt whenever the set changes.
 pub trait BackendSelection: Sized {
     /// The backends to try for one key.
     type Iter;
 
-    /// What a selector may be told when it is built.
+    /// The configuration for building a selector.
     type Config: Send + Sync;
 
-    /// A selector over `backends`. By default `config` does not matter.
+    /// A selector over `backends`. By default `config` is ignored.
     fn build_with_config(backends: &BTreeSet<Backend>, _config: &Self::Config) -> Self {
         Self::build(backends)
     }
@@ -44,8 +44,9 @@ pub trait BackendSelection: Sized {
     where
         Self::Iter: BackendIter;
 
-    /// A first choice for `key` without the cost of an iterator, which counts references. If it is
-    /// not taken, [`iter`](Self::iter) is asked. `None`, the default, leaves all to the iterator.
+    /// A first choice for `key` without the cost of an iterator, which counts references. If it is not
+    /// accepted, [`iter`](Self::iter) is used. `None`, the default, leaves the whole choice to the
+    /// iterator.
     fn first(&self, _key: &[u8]) -> Option<&Backend> {
         None
     }
@@ -59,12 +60,12 @@ pub trait BackendIter {
 
 /// Turns a key into a number, which chooses a backend.
 ///
-/// Every [`Hasher`] with a default is one.
+/// Every [`Hasher`] with a default implements it.
 pub trait SelectionAlgorithm {
-    /// The algorithm in its first state.
+    /// The algorithm in its initial state.
     fn new() -> Self;
 
-    /// The number for `key`. Asked again with the bytes of the last number for a second choice.
+    /// The number for `key`. For a second choice, it is called again with the bytes of the last number.
     fn next(&self, key: &[u8]) -> u64;
 }
 
@@ -83,7 +84,7 @@ where
     }
 }
 
-/// By the FNV-1a hash of the key.
+/// By FNV-1a hash of the key.
 pub type FNVHash = weighted::Weighted<FnvHasher>;
 
 /// At random.

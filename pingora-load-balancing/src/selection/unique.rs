@@ -4,7 +4,7 @@ use super::BackendIter;
 use crate::Backend;
 use std::collections::HashSet;
 
-/// Goes through the backends of an iterator, each once.
+/// Yields each backend of an iterator once.
 #[derive(Debug)]
 pub struct UniqueIterator<I>
 where
@@ -13,7 +13,7 @@ where
     iter: I,
     seen: HashSet<Backend>,
     left: usize,
-    /// Was looked at before the iterator was made; it does not count if that begins with it.
+    /// Already examined before the iterator was made; not counted again if the iterator begins with it.
     refused: Option<Backend>,
 }
 
@@ -21,7 +21,7 @@ impl<I> UniqueIterator<I>
 where
     I: BackendIter,
 {
-    /// Looks at the next `max_iterations` of what `iter` yields, repetitions included.
+    /// Examines the next `max_iterations` items of `iter`, repetitions included.
     pub fn new(iter: I, max_iterations: usize) -> Self {
         UniqueIterator {
             iter,
@@ -31,8 +31,7 @@ where
         }
     }
 
-    /// The same after `refused` was looked at and not taken: that one counts, and does not come
-    /// again.
+    /// Likewise, after `refused` was examined and not accepted: it counts, and is not yielded again.
     pub(crate) fn after(refused: Backend, iter: I, max_iterations: usize) -> Self {
         UniqueIterator {
             seen: HashSet::from([refused.clone()]),
@@ -41,8 +40,8 @@ where
         }
     }
 
-    /// The next backend that was not there before; `None` if there are no more, or not among as
-    /// many as may be looked at.
+    /// The next backend that was not yielded before; `None` if there are no more, or none within the
+    /// number that may be examined.
     pub fn get_next(&mut self) -> Option<Backend> {
         while let Some(left) = self.left.checked_sub(1) {
             self.left = left;

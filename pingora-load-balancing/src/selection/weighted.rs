@@ -1,4 +1,4 @@
-//! Selection by a number: a schedule in which each backend stands as often as its weight says.
+//! Selection by a number: a schedule that contains each backend as often as its weight says.
 
 use super::{BackendIter, BackendSelection, SelectionAlgorithm};
 use crate::Backend;
@@ -7,21 +7,21 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest schedule. Heavier sets keep their proportions as far as that many places can.
+/// The longest schedule. Heavier sets keep their proportions as closely as that many places allow.
 const LONGEST: u64 = 1 << 16;
 
-/// After this many numbers led to backends that were not taken, all backends are gone through: the
+/// After this many numbers have led to backends that were not accepted, all backends are tried in turn:
 /// numbers alone may lead to a heavy one again and again.
 const DRAWS: usize = 32;
 
 /// Selection by the numbers of `H`, in proportion to the weights.
 ///
-/// The places of a backend in the schedule are spread evenly: weights 2, 1, 1 are served as
-/// `a b c a`, never in bursts. If a backend is down, round robin goes on to the next place, so
-/// that the others' shares keep their proportions; a hash hashes its number again, so that the keys
-/// of the one that is down spread over all the others.
+/// The places of a backend in the schedule are spread evenly: weights 2, 1, 1 are served as `a b c a`,
+/// never in bursts. If a backend is down, round robin continues with the next place, so that the others'
+/// shares keep their proportions; a hash hashes its number again, so that the keys of the backend that is
+/// down spread over all the others.
 ///
-/// Not for sets that change often together with a hash: most keys move. See
+/// Don't combine a hash with sets that change often: most keys move. See
 /// [`KetamaHashing`](super::consistent::KetamaHashing).
 pub struct Weighted<H = FnvHasher> {
     backends: Box<[Backend]>,
@@ -71,7 +71,7 @@ where
     }
 }
 
-/// Indices of `weights`, each as often as its weight says, spread evenly.
+/// Indices into `weights`, each as often as its weight says, spread evenly.
 fn schedule(weights: &[u64]) -> Box<[u32]> {
     let places = places(weights);
     let mut schedule = Vec::new();
@@ -83,7 +83,7 @@ fn schedule(weights: &[u64]) -> Box<[u32]> {
     schedule.into_iter().map(|(_, index)| index).collect()
 }
 
-/// How many places each has: its weight, in lowest terms, cut to the longest schedule.
+/// The number of places of each backend: its weight, in lowest terms, limited by the longest schedule.
 fn places(weights: &[u64]) -> Vec<u64> {
     let divisor = weights
         .iter()

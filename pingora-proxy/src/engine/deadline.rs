@@ -1,7 +1,6 @@
-//! The limits of time in an exchange: one row for each kind.
+//! The time limits in an exchange: one row for each kind.
 //!
-//! A new kind is a constant and a row here, and the place in [`Turn`](super::Turn) that says when it
-//! is watched.
+//! To add a kind, add a constant and a row here, and watch it in [`Turn`](super::Turn).
 
 use pingora_core::timeout::Deadline;
 use pingora_error::{BError, Error, ErrorSource, ErrorType};
@@ -14,22 +13,22 @@ pub const DOWNSTREAM_WRITE: Deadline = Deadline::new(1);
 pub const UPSTREAM_READ: Deadline = Deadline::new(2);
 /// Until the upstream takes something off its queue.
 pub const UPSTREAM_WRITE: Deadline = Deadline::new(3);
-/// Until a byte moves in any direction, where one side is kept waiting for room.
+/// Until a byte moves in any direction while one side waits for room.
 pub const PROGRESS: Deadline = Deadline::new(4);
 /// Until a byte moves in a tunnel.
 pub const TUNNEL_IDLE: Deadline = Deadline::new(5);
-/// Not a limit: the instant at which a response that a filter delayed goes on.
+/// Not a limit: the instant at which a response delayed by a filter continues.
 pub(super) const RESUME: Deadline = Deadline::new(6);
 
-/// What it means that a limit was reached.
+/// The consequences of reaching a limit.
 #[derive(Debug)]
 struct Row {
     kind: Deadline,
     etype: ErrorType,
-    /// Whose fault it is.
+    /// The side at fault.
     source: ErrorSource,
     context: &'static str,
-    /// What is queued for the client will never be taken, and is dropped.
+    /// Data queued for the client will never be accepted, and is dropped.
     client_is_stuck: bool,
 }
 
@@ -82,12 +81,12 @@ fn row(kind: Deadline) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.kind == kind)
 }
 
-/// Whether the client takes nothing more once this limit was reached.
+/// Whether the client is treated as unwritable once this limit is reached.
 pub(super) fn client_is_stuck(kind: Deadline) -> bool {
     row(kind).is_some_and(|row| row.client_is_stuck)
 }
 
-/// The error of a limit that was reached.
+/// The error for a limit that was reached.
 #[cold]
 pub fn expired(kind: Deadline) -> BError {
     match row(kind) {

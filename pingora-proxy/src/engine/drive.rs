@@ -1,4 +1,4 @@
-//! The loop around an exchange, whatever flows through it.
+//! The loop around an exchange, independent of what flows through it.
 
 use super::deadline;
 use super::state::Exchange;
@@ -9,17 +9,17 @@ use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll};
 
-/// An exchange under way: what is open, and the waiting for what happens next.
+/// An exchange in progress: its state, and the wait for the next event.
 #[derive(Debug)]
 pub struct Flow {
-    /// What is open.
+    /// The directions that are open.
     pub exchange: Exchange,
     /// Waits for the next event.
     pub turn: Turn,
 }
 
 impl Flow {
-    /// An exchange that begins.
+    /// A new exchange.
     pub fn new(exchange: Exchange, limits: Limits) -> Self {
         Flow {
             exchange,
@@ -28,7 +28,7 @@ impl Flow {
     }
 }
 
-/// What one kind of exchange makes of the engine's events.
+/// Defines how one kind of exchange reacts to the engine's events.
 ///
 /// ```text
 /// comes in    on_own      the flow's own event (see poll_own)
@@ -41,22 +41,22 @@ impl Flow {
 ///             request_ended, head_passed_on, response_ended, became_tunnel, client_left
 /// ```
 ///
-/// The engine reads a side only while the other has room, writes what is queued, and ends when the
-/// [`Exchange`] is [finished](Exchange::finished). An error of a method ends it at once. The future
-/// of [`drive`] is `Send` where those of the handler's methods are.
+/// The engine reads a side only while the other has room, writes queued data, and ends when the
+/// [`Exchange`] is [finished](Exchange::finished). An error from a method ends it at once. The future of
+/// [`drive`] is `Send` if those of the handler's methods are.
 pub trait Handler {
-    /// The side that requests come from.
+    /// The side that sends requests.
     type Down: DownstreamHalf;
-    /// The side that the response comes from.
+    /// The side that sends the response.
     type Up: UpstreamHalf;
-    /// Why an exchange ends early.
+    /// The reason why an exchange ends early.
     type Error;
 
     /// The exchange, and its two sides.
     fn parts(&mut self) -> (&mut Flow, &mut Self::Down, &mut Self::Up);
 
-    /// Polled ahead of each turn, for an event that neither side tells of. Ready: [`Handler::on_own`]
-    /// runs.
+    /// Polled ahead of each turn, for an event that comes from neither side. When it is ready,
+    /// [`Handler::on_own`] runs.
     fn poll_own(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
@@ -66,25 +66,25 @@ pub trait Handler {
         std::future::ready(Ok(()))
     }
 
-    /// A piece of the request's body; `None`: its end.
+    /// A piece of the request's body; `None` at its end.
     fn on_body(&mut self, piece: Option<Bytes>) -> impl Future<Output = Result<(), Self::Error>>;
 
     /// A piece of the response.
     fn on_task(&mut self, task: HttpTask) -> impl Future<Output = Result<(), Self::Error>>;
 
-    /// Nothing more is there to be read together with what the flow
-    /// [holds back](Turn::hold_back): it has to leave now.
+    /// No more can be read together with the data that the flow [holds back](Turn::hold_back), which has
+    /// to leave now.
     ///
     /// # Errors
-    /// What is held back can't be queued.
+    /// If the held-back data can't be queued.
     fn on_held(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    /// One side fails, or time is up. `Ok` goes on with what is still open.
+    /// One side failed, or a time limit was reached. `Ok` continues with whatever is still open.
     ///
     /// # Errors
-    /// The exchange ends with it.
+    /// Ends the exchange.
     fn on_failure(&mut self, failure: Failure) -> Result<(), Self::Error>;
 }
 
@@ -95,7 +95,7 @@ enum Next {
 
 /// Carries an exchange to its end: one task, no channel.
 ///
-/// Not cancel-safe in the middle of a handler's method; what was queued before stays in the halves.
+/// Not cancel-safe in the middle of a handler's method; data queued before that stays in the halves.
 ///
 /// # Errors
 /// Those of the handler.

@@ -6,26 +6,26 @@ use pingora_core::protocols::l4::splice::SplicePipe;
 use pingora_error::{BError, Error, ErrorType};
 use std::task::{Context, Poll};
 
-/// A body of which less is still to come is copied: to copy so little costs no more than to hand its
-/// pages around. Where nobody knows how much is still to come, the last piece has to be as large: a
-/// tunnel that carries small messages is better copied.
+/// Bodies with fewer bytes left than this are copied, which is no slower than splicing. If the length is
+/// unknown, the previous piece must have been at least this large: a tunnel that carries small messages
+/// is better copied.
 const WORTH_IT: u64 = 32 * 1024;
 
-/// What there is to know about a body before its payload may be spliced.
+/// The facts about a body that decide whether its payload may be spliced.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Payload {
-    /// Some of it was spliced already.
+    /// Some of it has already been spliced.
     pub(crate) under_way: bool,
-    /// Payload that is still to be received, if that is known.
+    /// Payload still to be received, if known.
     pub(crate) remaining: Option<u64>,
-    /// Payload that may still be sent as it is; `None`: any amount.
+    /// Payload that may still be sent unframed; `None`: any amount.
     pub(crate) room: Option<u64>,
-    /// The size of the last piece that was received.
+    /// The size of the last received piece.
     pub(crate) last_piece: usize,
 }
 
 impl Payload {
-    /// Whether splicing its next piece is possible and worth it.
+    /// Whether splicing the next piece is possible and worthwhile.
     pub(crate) fn may_be_spliced(&self) -> bool {
         let known = self
             .remaining
@@ -41,9 +41,9 @@ impl Payload {
 /// How a relay's step ended.
 #[derive(Debug)]
 pub(crate) enum Relayed {
-    /// What comes next is to be read in the ordinary way.
+    /// The next bytes have to be read in the ordinary way.
     Copy,
-    /// Other tasks get their turn first.
+    /// Other tasks should run first.
     Yield,
     /// The body can't be read any further.
     SourceFailed(BError),
@@ -51,33 +51,33 @@ pub(crate) enum Relayed {
     SinkFailed(BError),
 }
 
-/// One direction of an exchange whose bytes nobody wants to see.
+/// One direction of an exchange whose bytes no filter needs to see.
 ///
-/// It fills a pipe only when it is empty, so that it is always clear which of the two sockets would
-/// block; and holds one only while there is something in it.
+/// It fills a pipe only when the pipe is empty, so that it is always clear which of the two sockets would
+/// block, and holds one only while there is data in it.
 #[derive(Debug, Default)]
 pub(crate) struct Relay {
-    /// Whether nobody on the way wants to see the bytes.
+    /// No filter on the way needs to see the bytes.
     unseen: bool,
-    /// No pipe was to be had.
+    /// No pipe was available.
     given_up: bool,
     under_way: bool,
-    /// What is queued has to leave before the next piece is taken.
+    /// Queued data has to leave before the next piece is taken.
     waits: bool,
     last_piece: usize,
     pipe: Option<SplicePipe>,
-    /// What a step has received and sent.
+    /// The bytes that a step has received and sent.
     pub(crate) received: usize,
     pub(crate) sent: usize,
 }
 
 impl Relay {
-    /// Says whether nobody on the way wants to see the bytes.
+    /// Sets whether the bytes may pass unseen, because no filter on the way needs them.
     pub(crate) fn set_unseen(&mut self, unseen: bool) {
         self.unseen = unseen;
     }
 
-    /// Notes the size of a piece that was received in the ordinary way.
+    /// Records the size of a piece that was received in the ordinary way.
     pub(crate) fn note_piece(&mut self, bytes: usize) {
         self.last_piece = bytes;
     }
@@ -87,7 +87,7 @@ impl Relay {
         self.pipe.as_ref().map_or(0, SplicePipe::held)
     }
 
-    /// Whether something has to leave before more is received.
+    /// Whether data has to leave before more is received.
     pub(crate) fn is_blocked(&self) -> bool {
         self.held() > 0 || self.waits && self.takes_more()
     }
@@ -101,7 +101,7 @@ impl Relay {
         self.unseen && !self.given_up
     }
 
-    /// Moves what the source has and the sink takes. What was moved stands in `received` and `sent`.
+    /// Moves the bytes that the source has and the sink accepts; counts them in `received` and `sent`.
     /// Cancel-safe.
     pub(crate) fn poll(
         &mut self,
@@ -139,7 +139,7 @@ impl Relay {
                     return Poll::Ready(other);
                 }
                 Poll::Pending => {
-                    // A peer that stalls in the middle of a body holds no pipe meanwhile.
+                    // A peer that stalls in the middle of a body holds no pipe in the meantime.
                     self.pipe = None;
                     return Poll::Pending;
                 }
@@ -174,7 +174,7 @@ impl Relay {
         source
             .poll_fill(cx, pipe, sink.room().unwrap_or(u64::MAX))
             .map(|filled| match filled {
-                // Mostly the end of the connection: the session will find out.
+                // Usually the end of the connection; the session will detect it.
                 Ok(0) => {
                     self.given_up = true;
                     Some(Relayed::Copy)
@@ -191,7 +191,7 @@ impl Relay {
             })
     }
 
-    /// One of the halves wants its bytes to pass through its own hands.
+    /// One of the halves requires its bytes to pass through its own buffers.
     fn interrupted(&mut self) -> Relayed {
         match self.held() {
             0 => Relayed::Copy,
@@ -204,7 +204,7 @@ impl Relay {
 
     #[cold]
     fn fail(&mut self, error: BError) -> Relayed {
-        // What is in the pipe will never be sent.
+        // The bytes in the pipe will never be sent.
         self.pipe = None;
         self.given_up = true;
         Relayed::SinkFailed(error)

@@ -1,12 +1,12 @@
-//! What is open in an exchange. Pure: it is told what happened and answers what to do.
+//! The state of an exchange. Pure: it is told about events and answers what to do.
 
 /// The client's side as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
-    /// It sends, or waits for the response.
+    /// It is sending, or waiting for the response.
     Present,
-    /// It has left, and the response is read on for somebody else: nothing is read from the client,
-    /// and nothing that is queued for it keeps the upstream waiting.
+    /// It has left, and the response is still read for another consumer: nothing is read from the client,
+    /// and data queued for it does not hold up the upstream.
     Gone,
 }
 
@@ -15,27 +15,27 @@ pub enum Client {
 pub enum RequestFlow {
     /// More of the body is to come.
     Open,
-    /// Its end was passed on.
+    /// Its end has been passed on.
     Ended,
-    /// The server takes no more of it; its response may still be worth reading.
+    /// The server accepts no more of it; its response may still be worth reading.
     Refused,
 }
 
 /// The direction from the server to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseFlow {
-    /// No final head was seen yet.
+    /// No final head has been seen yet.
     Head,
-    /// The final head was passed on; more is to come.
+    /// The final head has been passed on; more is to come.
     Body,
-    /// Its end was passed on.
+    /// Its end has been passed on.
     Ended,
 }
 
-/// What happens to an exchange when something fails.
+/// The consequence of a failure for an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Go on: the other direction may still say something useful.
+    /// Continue: the other direction may still carry something useful.
     GoOn,
     /// End the exchange with this error.
     End,
@@ -52,8 +52,8 @@ pub enum OnFailure {
 ///   finished:  the response ended, and in a tunnel the request as well
 /// ```
 ///
-/// What comes in: `request_wanted`, `request_ended`, `head_passed_on`, `response_ended`,
-/// `became_tunnel`, `upstream_unwritable`, `client_left`. What is asked: `wants_body`,
+/// Inputs: `request_wanted`, `request_ended`, `head_passed_on`, `response_ended`,
+/// `became_tunnel`, `upstream_unwritable`, `client_left`. Queries: `wants_body`,
 /// `wants_response`, `watches_client`, `serves_client`, `finished`.
 #[derive(Debug, Clone, Copy)]
 pub struct Exchange {
@@ -63,7 +63,7 @@ pub struct Exchange {
     pub response: ResponseFlow,
     /// The client's side as a whole.
     pub client: Client,
-    /// Both directions are raw bytes.
+    /// Both directions carry raw bytes.
     pub tunnel: bool,
 }
 
@@ -74,7 +74,7 @@ impl Default for Exchange {
 }
 
 impl Exchange {
-    /// Between a client that sends a request and an upstream that takes it.
+    /// Between a client that sends a request and an upstream that receives it.
     pub fn new() -> Self {
         Exchange {
             request: RequestFlow::Open,
@@ -84,8 +84,8 @@ impl Exchange {
         }
     }
 
-    /// Between a client and a source that answers without being sent the request's body: a store, or
-    /// a sub-request that has not asked for it.
+    /// Between a client and a source that answers without receiving the request's body: a store, or a
+    /// sub-request that has not asked for it.
     pub fn without_request() -> Self {
         Exchange {
             request: RequestFlow::Ended,
@@ -100,8 +100,8 @@ impl Exchange {
         }
     }
 
-    /// The client has left, and the response is read on for somebody else. There is nobody to read a
-    /// request from any more.
+    /// The client has left, and the response is still read for another consumer. There is no request left
+    /// to read.
     pub fn client_left(&mut self) {
         self.client = Client::Gone;
         if self.request == RequestFlow::Open {
@@ -114,17 +114,17 @@ impl Exchange {
         self.client == Client::Present
     }
 
-    /// Whether more of the request's body is to be read.
+    /// Whether to read more of the request's body.
     pub fn wants_body(&self) -> bool {
         self.request == RequestFlow::Open && (self.tunnel || self.response != ResponseFlow::Ended)
     }
 
-    /// Whether more of the response is to be read.
+    /// Whether to read more of the response.
     pub fn wants_response(&self) -> bool {
         self.response != ResponseFlow::Ended
     }
 
-    /// Whether a client that has nothing more to send is watched for leaving.
+    /// Whether to watch a client that has nothing more to send, in case it leaves.
     pub fn watches_client(&self) -> bool {
         self.request != RequestFlow::Open
             && self.response != ResponseFlow::Ended
@@ -132,7 +132,7 @@ impl Exchange {
             && !self.tunnel
     }
 
-    /// Whether nothing more is to be read on either side.
+    /// Whether there is nothing more to read on either side.
     pub fn finished(&self) -> bool {
         match self.response {
             ResponseFlow::Ended if self.tunnel => self.request != RequestFlow::Open,
@@ -141,14 +141,14 @@ impl Exchange {
         }
     }
 
-    /// The end of the request was passed on.
+    /// The end of the request has been passed on.
     pub fn request_ended(&mut self) {
         if self.request == RequestFlow::Open {
             self.request = RequestFlow::Ended;
         }
     }
 
-    /// The final head was passed on; `end`: there is no body.
+    /// The final head has been passed on. `end`: the response has no body.
     pub fn head_passed_on(&mut self, end: bool) {
         self.response = if end {
             ResponseFlow::Ended
@@ -157,20 +157,20 @@ impl Exchange {
         };
     }
 
-    /// The end of the response was passed on.
+    /// The end of the response has been passed on.
     pub fn response_ended(&mut self) {
         self.response = ResponseFlow::Ended;
     }
 
-    /// The response switched protocols: both directions are open, whatever was before.
+    /// The response switched protocols: both directions are open, regardless of their earlier state.
     pub fn became_tunnel(&mut self) {
         self.tunnel = true;
         self.request = RequestFlow::Open;
         self.response = ResponseFlow::Body;
     }
 
-    /// The server takes no more of the request. An answer that it gave before may still arrive: an
-    /// early 413 followed by a reset is to be delivered. In a tunnel there are no answers.
+    /// The server accepts no more of the request. An answer that it sent earlier may still arrive: an
+    /// early 413 followed by a reset must be delivered. In a tunnel there are no answers.
     pub fn upstream_unwritable(&mut self) -> OnFailure {
         match (self.tunnel, self.response) {
             (true, _) => OnFailure::End,

@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 /// A half is not read from while the other has at least this much queued, in bytes.
 pub(crate) const QUEUE_MARK: usize = 64 * 1024;
-/// What may be queued towards the client when an exchange is over, in bytes.
+/// At most this much may be queued towards the client when an exchange ends, in bytes.
 const LAST_WORDS: usize = 16 * 1024;
-/// After so many events without waiting, other tasks get their turn.
+/// After this many events without waiting, other tasks get their turn.
 const EVENTS_PER_TURN: u32 = 32;
-/// And after so many bytes.
+/// Likewise after this many bytes.
 pub(crate) const BYTES_PER_TURN: usize = 256 * 1024;
 /// Who takes so many bytes of what waits within a time-out is slow, and who takes less has stalled.
 const FAIR_AMOUNT: usize = 4 * 1024;
@@ -28,45 +28,45 @@ const FAIR_AMOUNT: usize = 4 * 1024;
 /// so long, is ended: a client that uploads before it reads and a server that echoes would
 /// otherwise wait for each other for ever.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
-/// A tunnel in which nothing moves for so long is closed.
+/// A tunnel in which nothing moves for this long is closed.
 const TUNNEL_IDLE_LIMIT: Duration = Duration::from_secs(60 * 60);
-/// The same, once one side has closed its direction.
+/// Likewise, once one side has closed its direction.
 const TUNNEL_HALF_CLOSED_LIMIT: Duration = Duration::from_secs(60);
 
-/// A filter that asks for a longer delay gets this one.
+/// Longer delays requested by a filter are cut to this.
 const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What happened next.
+/// The next event of an exchange.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A piece of the request's body; `None`: its end.
+    /// A piece of the request's body; `None` at its end.
     Body(Option<Bytes>),
     /// A piece of the response.
     Task(HttpTask),
-    /// Nothing more of the response is there together with what is held back.
+    /// No more of the response is available together with the held-back head.
     Held,
-    /// One side fails, or time is up.
+    /// One side failed, or a time limit was reached.
     Failed(Failure),
-    /// All is read, and all is written but for the last few bytes to the client.
+    /// Everything has been read, and all but the last few bytes to the client have been written.
     Complete,
 }
 
-/// What stands in the way of an exchange.
+/// An obstacle to an exchange.
 #[derive(Debug)]
 pub enum Failure {
     /// The request can't be read any further, or the client is gone.
     DownstreamFailed(BError),
-    /// The client takes nothing more.
+    /// The client accepts no more data.
     DownstreamUnwritable(BError),
     /// The response can't be read any further.
     UpstreamFailed(BError),
-    /// The upstream takes nothing more; it may still answer.
+    /// The upstream accepts no more data; it may still answer.
     UpstreamUnwritable(BError),
-    /// A limit of time was reached; [`expired`](super::deadline::expired) has its error.
+    /// A time limit was reached; [`expired`](super::deadline::expired) has its error.
     Expired(Deadline),
 }
 
-/// How long each direction may stand still; `None`: for ever.
+/// How long each direction may stand still; `None`: without limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
     /// Between two reads from the client.
@@ -81,33 +81,33 @@ pub struct Limits {
 
 /// The waiting part of an exchange, from event to event.
 ///
-/// Before it waits, it has tried every direction that is open: to write what is queued, and to read
-/// where the other half has room. Pieces of a response that are in memory already are handed out
-/// ahead of any write, so that what arrived together leaves together.
+/// Before it waits, it has tried every open direction: to write queued data, and to read a side if the
+/// other half has room. Response pieces that are already in memory are handed out ahead of any write, so
+/// that what arrived together leaves together.
 #[derive(Debug)]
 pub struct Turn {
     limits: Limits,
     deadlines: Deadlines,
-    /// The request's body, as far as nobody wants to see it.
+    /// Moves the request's body if no filter needs to see it.
     request: Relay,
-    /// The response's body, likewise.
+    /// Moves the response's body if no filter needs to see it.
     response: Relay,
-    /// What has moved since the clock was last read, one bit per kind of deadline.
+    /// The directions that have moved since the clock was last read, one bit per kind of deadline.
     moved: u32,
     /// What each side has taken since it last moved, in bytes.
     taken_downstream: usize,
     taken_upstream: usize,
     /// The response is not read before this instant: a body filter asked for a delay.
     resume_at: Option<Instant>,
-    /// The head of the response waits for what comes together with it.
+    /// The response head waits for the first piece of its body.
     holds_back: bool,
-    /// The side that is asked first, alternating so that neither starves the other.
+    /// The side that is polled first; alternates so that neither starves the other.
     downstream_first: bool,
     events: u32,
     bytes: usize,
-    /// Deadlines besides that of the server have been set, and have to be lifted.
+    /// Deadlines other than the server's have been set, and must be cleared later.
     is_watched: bool,
-    /// Since when the server keeps queued bytes waiting.
+    /// When the server began to keep queued bytes waiting.
     blocked_since: Option<Instant>,
     /// How long the server has kept queued bytes waiting.
     write_pending: Duration,
@@ -134,45 +134,45 @@ impl Turn {
         }
     }
 
-    /// Keeps the rest of the response waiting.
+    /// Delays the rest of the response.
     pub fn delay_response(&mut self, delay: Duration) {
-        // Beyond the end of time there is nothing to wait for: the limits end the exchange.
+        // An instant too far away to be represented: the time limits end the exchange.
         self.resume_at = Instant::now().checked_add(delay.min(LONGEST_DELAY));
     }
 
-    /// The time in which the client has to take something, from now on.
+    /// Sets the time within which the client has to accept data, from now on.
     pub fn limit_downstream_write(&mut self, limit: Option<Duration>) {
         self.limits.downstream_write = limit;
     }
 
-    /// How long the server may be silent, from now on.
+    /// Sets how long the server may be silent, from now on.
     pub fn limit_upstream_read(&mut self, limit: Option<Duration>) {
         self.limits.upstream_read = limit;
     }
 
-    /// Writes nothing before the next piece of the response was handed out, or, if none is there yet,
-    /// [`Handler::on_held`](super::Handler::on_held) was called.
+    /// Writes nothing until the next piece of the response has been handed out or, if none is available
+    /// yet, until [`Handler::on_held`](super::Handler::on_held) has been called.
     pub fn hold_back(&mut self) {
         self.holds_back = true;
     }
 
-    /// Says whether nobody wants to see the pieces of the request's body: they may move by
-    /// `splice(2)` then, and no event tells of them.
+    /// Sets whether the request's body may pass unseen. If so, its pieces may move by `splice(2)`,
+    /// without events.
     pub fn set_request_unseen(&mut self, unseen: bool) {
         self.request.set_unseen(unseen);
     }
 
-    /// The same for the response's body.
+    /// Likewise for the response's body.
     pub fn set_response_unseen(&mut self, unseen: bool) {
         self.response.set_unseen(unseen);
     }
 
-    /// How long the server has kept queued bytes waiting, since this was last asked.
+    /// How long the server has kept queued bytes waiting, since the last call.
     pub fn take_write_pending(&mut self) -> Duration {
         std::mem::take(&mut self.write_pending)
     }
 
-    /// Counts bytes that were handed on, for fairness towards other tasks.
+    /// Counts bytes that were handed on, for fairness to other tasks.
     pub fn count_bytes(&mut self, bytes: usize) {
         self.bytes += bytes;
     }
@@ -181,7 +181,7 @@ impl Turn {
         self.moved |= bit(kind) | bit(PROGRESS) | bit(TUNNEL_IDLE);
     }
 
-    /// The next event. Cancel-safe: its state is in the halves, and in `self`.
+    /// The next event. Cancel-safe: its state is in the halves and in `self`.
     pub(crate) fn poll<D: DownstreamHalf, U: UpstreamHalf>(
         &mut self,
         cx: &mut Context<'_>,
@@ -249,7 +249,7 @@ impl Turn {
         self.poll_time(cx, exchange, down, up)
     }
 
-    /// What comes together with the head of the response; if nothing does, the head has to leave.
+    /// Returns what is available together with the response head; if nothing is, the head has to leave.
     fn poll_held<D: DownstreamHalf, U: UpstreamHalf>(
         &mut self,
         cx: &mut Context<'_>,
@@ -291,20 +291,20 @@ impl Turn {
         Poll::Pending
     }
 
-    /// Whether the response may be read from: there is room for more of it.
+    /// Whether the response may be read: there is room for more of it.
     fn reads_response<D: DownstreamHalf>(&self, exchange: &Exchange, down: &D) -> bool {
         let has_room =
             || down.queued() < QUEUE_MARK && !down.is_stalled() && !self.response.is_blocked();
         exchange.wants_response() && (!exchange.serves_client() || has_room())
     }
 
-    /// Whether what is still queued is little enough to be written by whoever ended the exchange:
-    /// the connection to the server is free then before the client has seen the end.
+    /// Whether so little is queued that the owner of the exchange can write it after the end: then the
+    /// connection to the server is free before the client has seen the end.
     fn leaves_last_words<D: DownstreamHalf>(&self, down: &D) -> bool {
         down.queued() <= LAST_WORDS && self.response.held() == 0
     }
 
-    /// Whether the request may be read from: there is room for more of it.
+    /// Whether the request may be read: there is room for more of it.
     fn reads_body<U: UpstreamHalf>(&self, exchange: &Exchange, up: &U) -> bool {
         exchange.wants_body()
             && up.queued() < QUEUE_MARK
@@ -449,7 +449,7 @@ impl Turn {
         }
     }
 
-    /// Keeps, moves or lifts one deadline.
+    /// Keeps, moves or clears one deadline.
     fn watch(&mut self, kind: Deadline, active: bool, limit: Option<Duration>, now: Instant) {
         let moved = self.moved & bit(kind) != 0;
         match limit.filter(|_| active) {
@@ -484,18 +484,18 @@ impl Turn {
         let permission = down.awaits_continue();
         let reads_body = self.reads_body(exchange, up) && !exchange.tunnel && !permission;
         let waits = down_blocked || up_blocked || exchange.tunnel || self.resume_at.is_some();
-        // A server is not late as long as it waits for the rest of the request, unless it is asked
-        // whether it wants that rest.
+        // A server is not late while it waits for the rest of the request, unless the client is waiting
+        // for its permission to send that rest.
         let is_asked = exchange.response != ResponseFlow::Head
             || exchange.request != RequestFlow::Open
             || permission;
         let reads_response =
             self.reads_response(exchange, down) && self.resume_at.is_none() && is_asked;
         if !waits && self.blocked_since.is_none() && !reads_body && !self.is_watched {
-            // The common case: nothing is waited for but the server.
+            // The common case: the exchange waits only for the server.
             return match upstream_read.filter(|_| reads_response) {
                 Some(limit) => self.poll_server(cx, down, limit),
-                // Nothing is limited, so the clock need not be read.
+                // No limit applies, so the clock need not be read.
                 None => Poll::Pending,
             };
         }
@@ -517,7 +517,7 @@ impl Turn {
         self.count_blocked(up_blocked, now);
         self.deadlines.set(RESUME, self.resume_at);
         match down.poll_alarm(cx, &self.deadlines, now) {
-            // The delay that a filter asked for is over.
+            // The delay requested by a filter is over.
             Poll::Ready(RESUME) => {
                 self.resume_at = None;
                 cx.waker().wake_by_ref();
@@ -528,7 +528,7 @@ impl Turn {
         }
     }
 
-    /// The time of the server, where no other deadline was ever set in this exchange.
+    /// Sets the server's deadline, if no other was ever set in this exchange.
     fn poll_server<D: DownstreamHalf>(
         &mut self,
         cx: &mut Context<'_>,
@@ -554,8 +554,8 @@ impl Turn {
     }
 }
 
-/// Whether something is to be written to the server. Not to one that has refused it: a half that
-/// does not forget what it could not write would fail again and again.
+/// Whether to write to the server. Not to one that has refused data: a half that keeps the bytes it could
+/// not write would fail again and again.
 fn writes_up<U: UpstreamHalf>(exchange: &Exchange, up: &U) -> bool {
     exchange.request != RequestFlow::Refused && up.wants_flush()
 }
@@ -564,7 +564,7 @@ fn bit(kind: Deadline) -> u32 {
     1 << kind.number()
 }
 
-/// Lets other tasks have their turn.
+/// Yields to other tasks.
 fn yielded(cx: &Context<'_>) -> Poll<Event> {
     cx.waker().wake_by_ref();
     Poll::Pending

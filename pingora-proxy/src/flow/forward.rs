@@ -1,4 +1,4 @@
-//! One exchange with one upstream: what the phases make of each event of the engine.
+//! One exchange with one upstream: runs the phases for each event of the engine.
 
 use super::{flush_downstream, flush_upstream, opens_tunnel};
 use crate::engine::deadline;
@@ -16,30 +16,30 @@ use pingora_error::{BError, Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use std::time::Duration;
 
-/// The exchange with one upstream, from the request's head in its queue to the response's end in
-/// the client's hands.
+/// The exchange with one upstream, from queueing the request's head to delivering the end of the response
+/// to the client.
 pub(crate) struct Forward<'a, SV: ProxyHttp, C: CustomConnector> {
     proxy: &'a HttpProxy<SV, C>,
     session: &'a mut Session,
     ctx: &'a mut SV::CTX,
     upstream: &'a mut ClientSession<C::Session>,
     flow: Flow,
-    /// What the proxy says itself about whether its body filters are to be asked.
+    /// The proxy's own answer to whether its body filters are needed.
     asks_filters: Option<bool>,
-    /// A head that leaves together with the first piece of its body, once the filters have passed
-    /// that: until then a filter's error can become an error page.
+    /// A head that leaves together with the first piece of its body, once the filters have passed that
+    /// piece: until then a filter's error can become an error page.
     held_head: Option<Box<ResponseHeader>>,
-    /// Why the upstream takes nothing more; told if no answer comes either.
+    /// Why the upstream accepts no more data; reported if no answer comes either.
     unwritable: Option<BError>,
     /// Informational responses so far.
     informational: u8,
-    /// How long the upstream may be silent in a tunnel: what the peer says itself, without a default.
+    /// How long the upstream may be silent in a tunnel: the peer's own setting, without a default.
     tunnel_read: Option<Duration>,
-    /// Where the two sides speak of a WebSocket in different words.
+    /// Set if the two sides use different forms of the WebSocket handshake.
     bridge: Option<Box<Bridge>>,
 }
 
-/// An upstream that has said so often that it is about to answer will not.
+/// The most informational responses from an upstream; one that sends more is treated as never answering.
 const MOST_INFORMATIONAL: u8 = 64;
 
 impl<'a, SV, C> Forward<'a, SV, C>
@@ -89,18 +89,18 @@ where
         ended
     }
 
-    /// Tells the phases how much has passed on the upstream's connection.
+    /// Tells the phases how many bytes have passed on the upstream's connection.
     fn note_figures(&mut self) {
         let figures = &mut self.session.upstream;
         figures.body_received = self.upstream.body_bytes_received();
         figures.body_sent = Some(self.upstream.body_bytes_sent());
     }
 
-    /// Sends what was read of the body before, or says that there is none.
+    /// Sends the part of the body that was read earlier, or declares that there is none.
     async fn begin_body(&mut self) -> Result<()> {
         self.session.downstream_modules_ctx.request_body_begins();
         if self.asks_for_tunnel() {
-            // What follows belongs to the tunnel: it is not read until there is one.
+            // The following bytes belong to the tunnel: they are not read until it is open.
             self.flow.exchange.request_ended();
             return Ok(());
         }
@@ -118,8 +118,8 @@ where
         Ok(())
     }
 
-    /// Whether the request has no body because bytes without a frame follow it, on a stream that the
-    /// end of a body would close.
+    /// Whether the request has no body because unframed bytes follow it, on a stream that the end of a
+    /// body would close.
     fn asks_for_tunnel(&self) -> bool {
         let (up, down) = (self.upstream.version(), self.session.version());
         let over_http2 = up == Version::HTTP_2 || down == Version::HTTP_2;
@@ -148,13 +148,13 @@ where
         Ok(())
     }
 
-    /// Whether the filters of the request's body have to be asked.
+    /// Whether the request body filters have to run.
     fn filters_request_body(&self) -> bool {
         self.asks_filters
             .unwrap_or(!self.session.noted.is_default(defaults::REQUEST_BODY))
     }
 
-    /// Whether anybody has to see the pieces of the request's body.
+    /// Whether anything needs to see the pieces of the request's body.
     fn sees_request_body(&self) -> bool {
         self.filters_request_body() || self.request_modules()
     }
@@ -166,7 +166,7 @@ where
     async fn filter_request_body(&mut self, piece: &mut Option<Bytes>, end: bool) -> Result<()> {
         flush_downstream(&mut *self.session.downstream_session).await;
         if self.request_modules() {
-            // The head of a request without a body is to say so: it waits for the end.
+            // The head of a request without a body should say so: it waits for the end.
             if !end {
                 flush_upstream(&mut *self.upstream).await;
             }
@@ -177,7 +177,7 @@ where
             self.note_figures();
             let inner = &self.proxy.inner;
             let filter = inner.request_body_filter(self.session, piece, end, self.ctx);
-            // The default keeps nobody waiting: head and body leave together.
+            // The default filter never waits: head and body leave together.
             if !end && size_of_val(&*filter) > 0 {
                 flush_upstream(&mut *self.upstream).await;
             }
@@ -193,7 +193,7 @@ where
         }
         let upgraded = opens_tunnel(self.session, header.line().status);
         hop_by_hop::prepare_downstream_response(&mut header);
-        // Whatever the upstream speaks, the client is spoken to in our own version.
+        // The response to the client uses our own version, independent of the upstream's.
         header.set_version(self.session.version());
         self.note_figures();
         self.proxy
@@ -225,14 +225,14 @@ where
                 let context = "the upstream sends informational responses without end";
                 return Err(Error::explain(ErrorType::H1Error, context).into_up());
             }
-            // A permission to continue may be given by any of several tries.
+            // Each of several tries may grant permission to continue.
             self.session.announced |= status != StatusCode::CONTINUE;
             return self
                 .session
                 .downstream_session
                 .queue(HttpTask::Header(header, false));
         }
-        // The phases of the head may have changed their mind.
+        // The header phases may have changed the answer of `body_filters`.
         self.asks_filters = self.proxy.inner.body_filters(self.session, self.ctx);
         if upgraded {
             self.queue_head(header, false)?;
@@ -258,7 +258,7 @@ where
             .queue(HttpTask::Header(header, end))
     }
 
-    /// Lets a head leave that waited for the first piece of its body.
+    /// Sends a head that waited for the first piece of its body.
     fn release_head(&mut self) -> Result<()> {
         if let Some(header) = self.held_head.take() {
             self.queue_head(header, false)?;
@@ -267,14 +267,14 @@ where
         Ok(())
     }
 
-    /// Whether the filters of the response's body have to be asked.
+    /// Whether the response body filters have to run.
     fn filters_body(&self) -> bool {
         const BOTH: u8 = defaults::UPSTREAM_RESPONSE_BODY | defaults::RESPONSE_BODY;
         self.asks_filters
             .unwrap_or(!self.session.noted.is_default(BOTH))
     }
 
-    /// Whether anybody has to see the pieces of the response's body.
+    /// Whether anything needs to see the pieces of the response's body.
     fn sees_response_body(&self) -> bool {
         let others = self.session.upstream_compression.is_enabled()
             || !self.session.downstream_modules_ctx.is_empty();
@@ -322,7 +322,7 @@ where
     }
 
     fn queue_body(&mut self, data: Option<Bytes>, end: bool) -> Result<()> {
-        // A filter that collects may have nothing to say yet.
+        // A filter that buffers may have no output yet.
         let data = data.filter(|data| !data.is_empty());
         if data.is_none() && !end {
             if self.held_head.is_some() {
@@ -337,7 +337,7 @@ where
         self.session
             .downstream_session
             .queue(HttpTask::Body(data, end))?;
-        // Where a rate is asked for, the time depends on how much waits.
+        // If a minimum rate is set, the time depends on how much is queued.
         self.flow
             .turn
             .limit_downstream_write(self.session.get_write_timeout());
@@ -391,8 +391,8 @@ where
         Ok(())
     }
 
-    /// No piece of the body has said that it is the last one. A filter that collects has to hear of
-    /// the end nevertheless, and what it then gives away goes ahead of the trailers.
+    /// No piece of the body was marked as the last. A filter that buffers still has to be told about the
+    /// end, and the data that it then releases goes ahead of the trailers.
     fn end_body_before_trailers(&mut self) -> Result<()> {
         let mut rest = None;
         if self.filters_body() {
@@ -407,7 +407,7 @@ where
         self.queue_body(rest, false)
     }
 
-    /// Where writing failed before reading did, that is the more telling of the two.
+    /// If writing failed before reading did, the write error is the more informative one.
     fn explain_upstream(&mut self, error: BError) -> BError {
         match self.unwritable.take() {
             Some(mut earlier) if self.flow.exchange.response == ResponseFlow::Head => {

@@ -1,8 +1,7 @@
 //! A sub-request's response on its way into the response of its parent.
 //!
-//! The same engine that stands between a client and an upstream stands between the parent and the
-//! sub-request: neither direction is read where the other end has no room, and a client that leaves
-//! ends both.
+//! The engine that connects a client and an upstream also connects the parent and the sub-request:
+//! neither direction is read unless the other end has room, and a client that leaves ends both.
 
 use super::opens_tunnel;
 use crate::Session;
@@ -16,7 +15,7 @@ use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_error::{Error, ErrorType, Result};
 use std::task::{Context, Poll};
 
-/// Where the body comes from.
+/// The source of the body.
 pub(crate) enum Input {
     Preset(InputBody),
     Parent,
@@ -25,7 +24,7 @@ pub(crate) enum Input {
 /// An error, and whether it is the sub-request's.
 pub(crate) type Failed = (Box<Error>, bool);
 
-/// One pipe while it runs.
+/// A running pipe.
 pub(crate) struct Pipe<'a, F> {
     session: &'a mut Session,
     caller: CallerHalf,
@@ -33,7 +32,7 @@ pub(crate) struct Pipe<'a, F> {
     state: PipeSubrequestState,
     input: Input,
     flow: Flow,
-    /// Whether the sub-request has not said yet if it wants its body.
+    /// Whether the sub-request has not yet said if it wants its body.
     undecided: bool,
 }
 
@@ -48,13 +47,14 @@ where
         state: PipeSubrequestState,
         input: Input,
     ) -> Self {
-        // Time-outs towards the upstream are the sub-request's own.
+        // Time-outs towards the upstream belong to the sub-request.
         let limits = Limits {
             downstream_read: session.get_read_timeout(),
             downstream_write: session.get_write_timeout(),
             ..Limits::default()
         };
-        // Nothing is read before it is wanted: the parent may still need its body for something else.
+        // Nothing is read before the body is wanted: the parent may still need its body for something
+        // else.
         let exchange = Exchange::without_request();
         Pipe {
             session,
@@ -81,7 +81,7 @@ where
 
     async fn begin_body(&mut self) -> Result<(), Failed> {
         if self.flow.exchange.tunnel {
-            // What a tunnel carries is no body.
+            // The bytes of a tunnel are not a body.
             return Ok(());
         }
         match std::mem::replace(&mut self.input, Input::Parent) {

@@ -5,40 +5,40 @@ use pingora_cache::lock::{CacheKeyLockImpl, LockStatus, WritePermit};
 use std::any::Any;
 use std::fmt;
 
-/// Whatever the parent of a sub-request wants its phases to know.
+/// Any data that the parent of a sub-request passes to its phases.
 pub type UserCtx = Box<dyn Any + Sync + Send>;
 
 /// Whether a sub-request has a body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BodyMode {
-    /// It has none, and what announces one is taken out of its head. The default.
+    /// No body; fields that announce one are removed from its head. The default.
     #[default]
     NoBody,
-    /// Its caller sends one, and ends it. Where the head does not tell its length, it is unknown.
+    /// Its caller sends a body, and ends it. If the head does not declare the length, it is unknown.
     ExpectBody,
 }
 
-/// A permit to fetch for the cache, and where it came from.
+/// A permit to fetch for the cache, and its origin.
 struct WriteLock {
     table: &'static CacheKeyLockImpl,
     key: CacheKey,
     permit: WritePermit,
 }
 
-/// Makes a [`Ctx`] step by step.
+/// Builds a [`Ctx`] step by step.
 #[derive(Debug, Default)]
 pub struct CtxBuilder {
     ctx: Ctx,
 }
 
 impl CtxBuilder {
-    /// No permit, nothing of the user's own, no body.
+    /// No permit, no user data, no body.
     pub fn new() -> Self {
         CtxBuilder::default()
     }
 
-    /// Hands on the permit to fetch for the cache. There is no cache yet that would use it: whoever
-    /// does not [take](Ctx::take_write_lock) it gives it back at the end of the sub-request.
+    /// Passes on the permit to fetch for the cache. There is no cache yet that would use it: unless the
+    /// sub-request [takes](Ctx::take_write_lock) it, it is released at the end of the sub-request.
     pub fn cache_write_lock(
         mut self,
         cache_lock: &'static CacheKeyLockImpl,
@@ -54,7 +54,7 @@ impl CtxBuilder {
         self
     }
 
-    /// Something for the phases of the sub-request.
+    /// Data for the phases of the sub-request.
     pub fn user_ctx(mut self, user_ctx: UserCtx) -> Self {
         self.ctx.user_ctx = Some(user_ctx);
         self
@@ -72,7 +72,7 @@ impl CtxBuilder {
     }
 }
 
-/// What a sub-request knows of its origin.
+/// The facts that a sub-request knows about its origin.
 #[derive(Default)]
 pub struct Ctx {
     write_lock: Option<Box<WriteLock>>,
@@ -93,7 +93,7 @@ impl fmt::Debug for Ctx {
 }
 
 impl Ctx {
-    /// Makes one step by step.
+    /// Builds a context step by step.
     ///
     /// ```
     /// use pingora_proxy::subrequest::{BodyMode, Ctx};
@@ -106,7 +106,7 @@ impl Ctx {
         CtxBuilder::new()
     }
 
-    /// What the parent wants the phases to know.
+    /// The data that the parent passes to the phases.
     pub fn user_ctx(&self) -> Option<&UserCtx> {
         self.user_ctx.as_ref()
     }
@@ -116,7 +116,7 @@ impl Ctx {
         self.user_ctx.as_mut()
     }
 
-    /// Gives the permit to fetch back, unused: another request may try.
+    /// Releases the permit to fetch, unused: another request may try.
     pub fn release_write_lock(&mut self) {
         if let Some(lock) = self.write_lock.take() {
             let WriteLock { table, key, permit } = *lock;
@@ -124,7 +124,7 @@ impl Ctx {
         }
     }
 
-    /// Takes the permit to fetch. Whoever takes it has to release it.
+    /// Takes the permit to fetch. The caller has to release it.
     pub fn take_write_lock(&mut self) -> Option<WritePermit> {
         self.write_lock.take().map(|lock| lock.permit)
     }
@@ -135,7 +135,7 @@ impl Ctx {
     }
 }
 
-/// Those who wait for the permit would otherwise wait until it is too old.
+/// Otherwise the requests that wait for the permit would wait until it is too old.
 impl Drop for Ctx {
     fn drop(&mut self) {
         self.release_write_lock();

@@ -1,14 +1,14 @@
-//! Requests that a request spawns: the same phases run for them as for a client's, in memory.
+//! Requests that a request spawns: they run through the same phases as a client's, in memory.
 //!
-//! A proxy that says so ([`ProxyHttp::allow_spawning_subrequest`](crate::ProxyHttp)) finds a
-//! [`SubrequestSpawner`] in the [`Session`](crate::Session) of each request.
-//! A sub-request has the head of its parent, which may be changed before it runs; its phases see
-//! [`Session::subrequest_ctx`](crate::Session), and may take another way because of that.
+//! If a proxy allows it ([`ProxyHttp::allow_spawning_subrequest`](crate::ProxyHttp)), the
+//! [`Session`](crate::Session) of each request has a [`SubrequestSpawner`]. A sub-request has the head of
+//! its parent, which may be changed before it runs; its phases see
+//! [`Session::subrequest_ctx`](crate::Session), and may behave differently because of that.
 //!
 //! Three ways to use one:
 //! - in the [background](crate::SubrequestSpawner::spawn_background_subrequest), its response dropped;
 //! - by hand: [`create_subrequest`](crate::SubrequestSpawner::create_subrequest), then
-//!   [`run`](crate::PreparedSubrequest::run) it beside reading the handle's channels;
+//!   [`run`](crate::PreparedSubrequest::run) it while reading the handle's channels;
 //! - through a [pipe](pipe::pipe_subrequest), whose response becomes the parent's.
 
 //!

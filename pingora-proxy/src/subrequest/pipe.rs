@@ -1,8 +1,7 @@
 //! Pipes a sub-request's response into the response of its parent.
 //!
-//! The same engine that stands between a client and an upstream stands between the parent and the
-//! sub-request: neither direction is read where the other end has no room, and a client that leaves
-//! ends both.
+//! The engine that connects a client and an upstream also connects the parent and the sub-request:
+//! neither direction is read unless the other end has room, and a client that leaves ends both.
 
 use super::PreparedSubrequest;
 use crate::Session;
@@ -15,9 +14,9 @@ use std::fmt;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
-/// A request's body, kept to be sent again.
+/// A request's body, kept for replay.
 ///
-/// All or nothing: where the body is longer than allowed, what was kept is dropped.
+/// All or nothing: if the body is longer than allowed, the part that was kept is dropped.
 #[derive(Debug, Clone)]
 pub struct SavedBody {
     pieces: Vec<Bytes>,
@@ -39,7 +38,7 @@ impl SavedBody {
         }
     }
 
-    /// Keeps one more piece, without a copy; `false` if the body is too long by now. Nothing is kept
+    /// Keeps one more piece, without a copy. Returns `false` if the body is now too long; nothing is kept
     /// then.
     pub fn save_body_bytes(&mut self, body_bytes: Bytes) -> bool {
         self.bytes = self.bytes.saturating_add(body_bytes.len());
@@ -54,28 +53,28 @@ impl SavedBody {
         true
     }
 
-    /// Whether the whole body is kept, to its end.
+    /// Whether the whole body has been kept, to its end.
     pub fn is_body_complete(&self) -> bool {
         self.complete && !self.truncated
     }
 
-    /// Says that nothing follows what was kept.
+    /// Marks the end of the body: nothing follows the part that was kept.
     pub fn set_body_complete(&mut self) {
         self.complete = true;
     }
 }
 
-/// A request's body that is there already.
+/// A request's body that is already in memory.
 #[derive(Debug, Clone)]
 pub enum InputBody {
-    /// There is none.
+    /// No body.
     NoBody,
-    /// These pieces, and nothing more.
+    /// These pieces, and no more.
     Bytes(Vec<Bytes>),
 }
 
 impl InputBody {
-    /// Whether there is not a byte in it.
+    /// Whether it has no bytes at all.
     pub fn is_body_empty(&self) -> bool {
         match self {
             InputBody::NoBody => true,
@@ -84,7 +83,7 @@ impl InputBody {
     }
 }
 
-/// What is not [complete](SavedBody::is_body_complete) is taken for a body nevertheless: ask first.
+/// A body that is not [complete](SavedBody::is_body_complete) is still converted: check first.
 impl From<SavedBody> for InputBody {
     fn from(saved: SavedBody) -> Self {
         match saved.pieces.is_empty() {
@@ -94,32 +93,33 @@ impl From<SavedBody> for InputBody {
     }
 }
 
-/// Where the body of a sub-request comes from.
+/// The source of a sub-request's body.
 #[derive(Debug)]
 pub enum InputBodyType {
     /// From memory.
     Preset(InputBody),
-    /// From the parent's client, as it arrives. Up to so many bytes of it are kept on the way, for
-    /// another sub-request; 0 keeps nothing.
+    /// From the parent's client, as it arrives. Up to this many bytes are kept on the way, for another
+    /// sub-request; 0 keeps nothing.
     SaveBody(usize),
 }
 
-/// How far a pipe has come.
+/// The progress of a pipe.
 #[derive(Debug, Default)]
 pub struct PipeSubrequestState {
-    /// The body that was kept, where that was asked for.
+    /// The body that was kept, if requested.
     pub saved_body: Option<SavedBody>,
     /// Whether the sub-request's final head has arrived.
     pub header_received: bool,
-    /// The task that runs the sub-request. After the response it still logs; dropping this lets it.
+    /// The task that runs the sub-request. It still logs after the response; dropping this handle lets it
+    /// continue.
     pub join_handle: Option<JoinHandle<()>>,
-    /// The rest of the response, where the parent failed and the sub-request did not. Reading it to its
-    /// end lets the sub-request finish; dropping it gives the sub-request up.
+    /// The rest of the response, if the parent failed and the sub-request did not. Reading it to its end
+    /// lets the sub-request finish; dropping it cancels the sub-request.
     pub pipe_rx: Option<Receiver<HttpTask>>,
 }
 
 impl PipeSubrequestState {
-    /// Takes the state out, to be handed on with an error.
+    /// Takes the state out, to pass it on with an error.
     pub fn snapshot_for_error(&mut self) -> Self {
         PipeSubrequestState {
             header_received: self.header_received,
@@ -128,14 +128,14 @@ impl PipeSubrequestState {
     }
 }
 
-/// Why a pipe ended early.
+/// The reason why a pipe ended early.
 #[derive(Debug)]
 pub struct PipeSubrequestError {
-    /// How far it had come.
+    /// How far the pipe had come.
     pub state: PipeSubrequestState,
     /// Whether the sub-request failed, not its parent.
     pub from_subreq: bool,
-    /// What went wrong.
+    /// The cause.
     pub error: Box<Error>,
 }
 
@@ -166,7 +166,7 @@ impl fmt::Display for PipeSubrequestError {
 
 impl std::error::Error for PipeSubrequestError {}
 
-/// So that `?` ends the parent's phase with what went wrong.
+/// Lets `?` end the parent's phase with the cause.
 impl From<PipeSubrequestError> for Box<Error> {
     fn from(failed: PipeSubrequestError) -> Self {
         failed.error
@@ -174,24 +174,24 @@ impl From<PipeSubrequestError> for Box<Error> {
 }
 
 /// Runs a sub-request and writes its response into `session`, through `task_filter` and the parent's
-/// downstream modules. Returns when the sub-request's response has ended and was written.
+/// downstream modules. Returns when the sub-request's response has ended and has been written.
 ///
-/// `task_filter` sees each piece of the response and returns what the parent's client gets of it:
-/// the piece, another one, or nothing. The parent's response ends where a piece that ends it is
-/// returned; a filter that takes the ends out may let several sub-requests follow each other. An error
-/// of the filter ends the pipe.
+/// `task_filter` sees each piece of the response and returns what the parent's client gets in its place:
+/// the piece, another one, or nothing. The parent's response ends when a piece that ends it is returned;
+/// a filter that removes those pieces lets several sub-requests follow each other. An error from the
+/// filter ends the pipe.
 ///
 /// The parent's body is read when the sub-request wants it, and passes the parent's modules. A
-/// [preset](InputBodyType::Preset) body takes its place, and its length that of the head. A sub-request
-/// that has no body ([`BodyMode::NoBody`](super::BodyMode::NoBody)) never wants one.
+/// [preset](InputBodyType::Preset) body replaces it, and its length replaces that of the head. A
+/// sub-request without a body ([`BodyMode::NoBody`](super::BodyMode::NoBody)) never wants one.
 ///
-/// The sub-request runs in a task of its own. Dropping the future gives it up.
+/// The sub-request runs in a task of its own. Dropping the future cancels it.
 ///
 /// # Errors
 /// With `from_subreq`: its response ended before it was complete. A sub-request that fails before it
-/// answers sends an error page of its own, as any request does; that is a response like others, and no
-/// error of the pipe. Without: the parent's client is gone, or too slow, or the filter failed; the
-/// rest of the response can be read from the state then.
+/// answers sends its own error page, as any request does; that is an ordinary response, and not an error
+/// of the pipe. Without: the parent's client is gone or too slow, or the filter failed; the rest of the
+/// response can then be read from the state.
 ///
 /// # Panics
 /// Outside of a tokio runtime.

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
-/// What serves sub-requests: a proxy.
+/// The proxy that serves sub-requests.
 #[async_trait]
 pub trait Subrequest {
     /// Serves one sub-request from its first phase to its last. `session` is a
@@ -55,15 +55,15 @@ impl SubrequestSpawner {
         }
     }
 
-    /// Lets who holds `under_way` wait for those that are spawned.
+    /// Lets the holder of `under_way` wait for the sub-requests that are spawned.
     pub(crate) fn counted(mut self, under_way: UnderWay, shutting_down: bool) -> Self {
         self.under_way = under_way;
         self.shutting_down = shutting_down;
         self
     }
 
-    /// Runs a sub-request with the head of `session` and without a body in a task of its own, and
-    /// drops its response. It goes on when the parent has ended; aborting the task gives it up.
+    /// Runs a sub-request with the head of `session` and without a body in a task of its own, and drops
+    /// its response. It continues after the parent has ended; aborting the task cancels it.
     ///
     /// A graceful stop waits for it as for other requests, if the proxy made this spawner.
     ///
@@ -75,7 +75,7 @@ impl SubrequestSpawner {
         ctx: SubrequestCtx,
     ) -> JoinHandle<()> {
         let (mut prepared, handle) = self.create_subrequest(session, ctx);
-        // Nobody is there who could send one.
+        // There is no caller that could send a body.
         prepared.without_body();
         let SubrequestHandle { mut rx, .. } = handle;
         tokio::spawn(async move {
@@ -84,8 +84,8 @@ impl SubrequestSpawner {
         })
     }
 
-    /// A sub-request with the head of `session`, and the handle for its body and its response. Nothing
-    /// happens before it [runs](PreparedSubrequest::run); dropping either gives it up.
+    /// Prepares a sub-request with the head of `session`, and a handle for its body and its response.
+    /// Nothing happens before it [runs](PreparedSubrequest::run); dropping either cancels it.
     pub fn create_subrequest(
         &self,
         session: &HttpSession,
@@ -108,7 +108,7 @@ impl SubrequestSpawner {
     }
 }
 
-/// A sub-request that can run. Its head may be changed before.
+/// A sub-request that is ready to run. Its head may be changed before that.
 pub struct PreparedSubrequest {
     app: Arc<dyn Subrequest + Send + Sync>,
     under_way: Option<Counted>,
@@ -126,10 +126,10 @@ impl fmt::Debug for PreparedSubrequest {
 }
 
 impl PreparedSubrequest {
-    /// Runs it from its first phase to its last, while somebody else sends the body and reads the
-    /// response: in a task of its own, or joined with that.
+    /// Runs it from its first phase to its last, while the caller sends the body and reads the response:
+    /// in another task, or joined with this future.
     ///
-    /// Dropping the future gives the sub-request up, without `logging`.
+    /// Dropping the future cancels the sub-request, without `logging`.
     pub async fn run(self) {
         let _until_it_ends = self.under_way;
         self.app.process_subrequest(self.session, self.ctx).await;
@@ -140,7 +140,7 @@ impl PreparedSubrequest {
         &self.session
     }
 
-    /// The session of the sub-request, its head to be changed.
+    /// The session of the sub-request, mutably, to change its head.
     pub fn session_mut(&mut self) -> &mut HttpSession {
         &mut self.session
     }
@@ -151,7 +151,7 @@ impl PreparedSubrequest {
         }
     }
 
-    /// Makes the head say what the body will be.
+    /// Makes the head declare the body that will follow.
     pub(super) fn announce(&mut self, body: &InputBody) -> Result<()> {
         let InputBody::Bytes(pieces) = body else {
             self.without_body();

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
-/// The sub-requests that have not ended yet: each holds the lock for reading, and who waits for the
-/// last of them wants to write.
+/// The sub-requests in progress. Each holds the lock for reading; to wait for the last of them, a task
+/// locks it for writing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnderWay(Arc<RwLock<()>>);
 
-/// One that has not ended; dropping it ends it.
+/// A sub-request in progress; dropping this ends it.
 pub(super) type Counted = OwnedRwLockReadGuard<()>;
 
 impl UnderWay {
-    /// Counts one more. `None` where somebody waits for the end already.
+    /// Counts one more. `None` if a task already waits for the end.
     pub(super) fn enter(&self) -> Option<Counted> {
         self.0.clone().try_read_owned().ok()
     }
 
-    /// Waits until none is under way. Cancel-safe.
+    /// Waits until none is in progress. Cancel-safe.
     pub(crate) async fn ended(&self) {
         drop(self.0.write().await);
     }
