@@ -198,6 +198,12 @@ mod tests {
             (bounds.memory_limit_bytes, bounds.connections_per_client),
             (Some(0), Some(5))
         );
+        std::fs::write(path, "connections_per_client: -5\n").unwrap();
+        let error = program.overruled_by(path).unwrap_err().to_string();
+        assert!(
+            error.contains(path) && error.contains("connections_per_client"),
+            "{error}"
+        );
         std::fs::remove_file(path).unwrap();
     }
 }

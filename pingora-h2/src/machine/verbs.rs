@@ -233,6 +233,14 @@ impl Machine {
         self.streams.get(key).is_some_and(done)
     }
 
+    /// Bytes that have arrived on a stream and were not taken, and those that the peer may still send on
+    /// it without being allowed more.
+    pub fn arriving(&self, key: Key) -> (usize, usize) {
+        self.streams.get(key).map_or((0, 0), |stream| {
+            (stream.inbox.bytes, stream.receive_window.available())
+        })
+    }
+
     /// So many bytes of what [`Machine::receive`] gave were used: the peer may send as many again.
     pub fn release(&mut self, key: Key, bytes: usize) {
         self.receive_window.give_back(bytes);

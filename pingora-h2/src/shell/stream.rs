@@ -198,6 +198,12 @@ impl RecvStream {
         self.trailers.is_none() && self.held.with(|state, key| state.machine.is_received(key))
     }
 
+    /// Bytes that have arrived and were not handed out, and those that the peer may still send without
+    /// being allowed more.
+    pub fn arriving(&self) -> (usize, usize) {
+        self.held.with(|state, key| state.machine.arriving(key))
+    }
+
     /// Lets the peer send so many bytes more: as many as were used of what was handed out.
     pub fn release(&mut self, bytes: usize) {
         let bytes = bytes.min(self.unreleased);

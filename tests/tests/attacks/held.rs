@@ -5,8 +5,8 @@
 
 use crate::measured::{LIMIT, Measured, Report};
 use crate::patient::Patient;
-use crate::victim::{post, stream};
-use pingora_tests::http2::frames::{self, Frame};
+use crate::victim::{get, post, stream};
+use pingora_tests::http2::frames::{self, Frame, kind};
 use pingora_tests::http2::{Http2Client, RawHttp2};
 use pingora_tests::{Ask, Version, pattern};
 use std::net::SocketAddr;
@@ -447,4 +447,42 @@ async fn the_greediest_make_room_for_others() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     drop(crowd);
+}
+
+/// A full connection keeps nobody waiting who lets his stream go on: a client may pause as many as it
+/// likes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_stand_still_do_not_stop_the_others_of_their_connection() {
+    let proxy = Measured::before(Patient::answering().await, &[], "").await;
+    let mut client = RawHttp2::client(proxy.address, &[(WINDOW, 0)]).await;
+    let paused = (0..80).map(|n| get(stream(n), "/length/65536"));
+    client.send(paused).await;
+    for _ in 0..80 {
+        client.frame_of(kind::HEADERS).await.expect("a head comes");
+    }
+    for (number, path) in [(80, "/length/300000"), (81, "/chunked/300000")] {
+        let id = stream(number);
+        client
+            .send([
+                Frame::window_update(0, 400_000),
+                get(id, path),
+                Frame::window_update(id, 400_000),
+            ])
+            .await;
+        let answer = client.answer(id).await;
+        assert_eq!((answer.statuses, answer.body.len()), (vec![200], 300_000));
+    }
+    // And those go on where they stood.
+    client
+        .send([
+            Frame::window_update(0, 70_000),
+            Frame::window_update(stream(0), 70_000),
+        ])
+        .await;
+    let mut body = 0;
+    while body < 65_536 {
+        let frame = client.frame_of(kind::DATA).await.expect("it goes on");
+        assert_eq!(frame.stream, stream(0));
+        body += frame.payload.len();
+    }
 }

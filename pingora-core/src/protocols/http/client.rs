@@ -288,13 +288,15 @@ impl<S: ClientSessionCustom> UpstreamHalf for HttpSession<S> {
     }
 
     fn count_held(&mut self) {
-        each!(self, s => s.count_held(), else ())
+        each!(self, s => s.count_held())
     }
 
     fn limit_reads(&mut self, bytes: usize) {
         // Over HTTP/2 the server was told how much it may send long before.
-        if let HttpSession::H1(s) = self {
-            s.limit_reads(bytes);
+        match self {
+            HttpSession::H1(s) => s.limit_reads(bytes),
+            HttpSession::Custom(s) => s.limit_reads(bytes),
+            HttpSession::H2(_) => {}
         }
     }
 

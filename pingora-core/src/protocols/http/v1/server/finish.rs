@@ -4,7 +4,7 @@ use super::super::timed::Timed;
 use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
 use crate::protocols::Stream;
 use crate::protocols::http::RecycledRequest;
-use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, RequestFacts};
+use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts};
 use crate::protocols::http::linger::{Patience, Place, linger, poll_discard};
 use crate::protocols::http::recycled::give_response;
 use crate::protocols::l4::stream::Stream as L4Stream;

@@ -94,8 +94,7 @@ impl Receiving {
         let Stage::Body(body, _) = &mut self.stage else {
             return 0;
         };
-        let used = body.flow_control().used_capacity();
-        used.saturating_sub(self.held)
+        body.arriving().0
     }
 
     /// Gives back the room of what was handed out: whoever asks for more has taken it.

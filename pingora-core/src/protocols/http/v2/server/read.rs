@@ -212,9 +212,8 @@ impl HttpSession {
         if inner.body_done {
             return;
         }
-        let flow = inner.body.flow_control();
-        let may_come = usize::try_from(flow.available_capacity()).unwrap_or(0);
-        let bytes = flow.used_capacity().saturating_add(may_come);
+        let (arrived, may_come) = inner.body.arriving();
+        let bytes = arrived.saturating_add(may_come);
         inner.count_upload(bytes);
     }
 
