@@ -72,6 +72,11 @@ impl ReceiveWindow {
         bytes == 0 || self.left >= 0
     }
 
+    /// Bytes that the peer may still send.
+    pub(crate) fn may_come(&self) -> usize {
+        usize::try_from(self.left).unwrap_or(0)
+    }
+
     /// So many bytes were taken by whoever reads.
     pub(crate) fn give_back(&mut self, bytes: usize) {
         self.owed += bytes as i64;

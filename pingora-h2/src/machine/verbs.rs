@@ -237,7 +237,7 @@ impl Machine {
     /// it without being allowed more.
     pub fn arriving(&self, key: Key) -> (usize, usize) {
         self.streams.get(key).map_or((0, 0), |stream| {
-            (stream.inbox.bytes, stream.receive_window.available())
+            (stream.inbox.bytes, stream.receive_window.may_come())
         })
     }
 
