@@ -171,7 +171,8 @@ where
         }
         if !self.inner.proxy_upstream_filter(session, ctx).await? {
             if session.response_written().is_none() {
-                session.respond_error(502).await?;
+                // Rare, and its header would make room for itself in every request's future.
+                Box::pin(session.respond_error(502)).await?;
             }
             return Ok(());
         }

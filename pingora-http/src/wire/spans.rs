@@ -87,10 +87,8 @@ impl Span {
 pub(super) struct Wire {
     pub(super) head: Bytes,
     pub(super) spans: Vec<Span>,
-    /// Marks the control fields, one bit each.
+    /// Marks the control fields other than `Date`, one bit each.
     pub(super) control: u64,
-    /// Whether a `Date` is among them. It is none of those, so it stays for as long as they do.
-    dated: bool,
     pub(super) added: Added,
 }
 
@@ -100,7 +98,6 @@ impl Clone for Wire {
             head: self.head.clone(),
             spans: self.spans.clone(),
             control: self.control,
-            dated: self.dated,
             added: self.added.clone(),
         }
     }
@@ -109,7 +106,6 @@ impl Clone for Wire {
         self.head.clone_from(&other.head);
         self.spans.clone_from(&other.spans);
         self.control = other.control;
-        self.dated = other.dated;
         self.added.assign_from(&other.added);
     }
 }
@@ -124,7 +120,6 @@ impl Wire {
         self.head = Bytes::new();
         self.spans.clear();
         self.control = 0;
-        self.dated = false;
         self.added.clear();
     }
 
@@ -144,7 +139,9 @@ impl Wire {
 
     #[inline]
     pub(super) fn is_dated(&self) -> bool {
-        self.dated || self.added.has(&DATE)
+        // It is one of the first, as a rule.
+        let is_date = |span: &Span| span.control == Some(ControlField::Date);
+        self.spans.iter().any(is_date) || self.added.has(&DATE)
     }
 
     #[inline]
@@ -180,10 +177,11 @@ impl Wire {
         let Some(span) = span.filter(|_| place < MOST_FIELDS) else {
             return false;
         };
-        match span.control {
-            None => {}
-            Some(ControlField::Date) => self.dated = true,
-            Some(_) => self.control |= 1 << place,
+        if span
+            .control
+            .is_some_and(|field| field != ControlField::Date)
+        {
+            self.control |= 1 << place;
         }
         self.spans.push(span);
         true

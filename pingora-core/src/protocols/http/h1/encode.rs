@@ -121,7 +121,7 @@ pub fn outgoing_request_length(req: &RequestHeader) -> Result<BodyLength, Fault>
 ///
 /// # Errors
 /// 500: the fields contradict each other or are malformed.
-#[inline]
+#[inline(always)]
 pub fn outgoing_response(
     resp: &ResponseHeader,
     head_request: bool,

@@ -70,12 +70,13 @@ impl Nominated {
     }
 
     /// Drops the trailers that are named, however they are spelt. `None`: there are no others.
-    pub(crate) fn without(&self, trailers: Option<Box<HeaderMap>>) -> Option<Box<HeaderMap>> {
-        let (Some(options), Some(found)) = (&self.0, trailers.as_deref()) else {
-            return trailers;
+    #[cold]
+    pub(crate) fn without(&self, trailers: Box<HeaderMap>) -> Option<Box<HeaderMap>> {
+        let Some(options) = &self.0 else {
+            return Some(trailers);
         };
-        let mut kept = HeaderMap::with_capacity(found.len());
-        for (name, value) in found {
+        let mut kept = HeaderMap::with_capacity(trailers.len());
+        for (name, value) in trailers.iter() {
             if !list_elements(&options.0).any(|option| is_taken_for(name.as_str(), option)) {
                 kept.append(name.clone(), value.clone());
             }

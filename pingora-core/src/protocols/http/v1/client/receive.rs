@@ -139,7 +139,9 @@ impl Inner {
 
     /// Takes out the trailers that are not for one hop only, once the body is complete.
     fn take_trailers(&mut self) {
-        self.trailers = self.nominated.without(self.decoder.take_trailers());
+        if let Some(trailers) = self.decoder.take_trailers() {
+            self.trailers = self.nominated.without(trailers);
+        }
     }
 
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {

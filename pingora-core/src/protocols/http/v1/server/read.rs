@@ -258,7 +258,7 @@ impl HttpSession {
     pub fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
         let trailers = self.inner.decoder.take_trailers()?;
         let request = self.inner.request.get();
-        Nominated::by(|f| request.for_each_control_field(f)).without(Some(trailers))
+        Nominated::by(|f| request.for_each_control_field(f)).without(trailers)
     }
 
     /// Whether the client waits for a `100 Continue` before it sends the body.
