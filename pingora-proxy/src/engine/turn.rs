@@ -84,6 +84,8 @@ pub(crate) struct Turn {
     bytes: usize,
     /// Deadlines besides that of the server have been set, and have to be lifted.
     is_watched: bool,
+    /// When the server is late, as long as there is no other deadline.
+    server_is_late: Option<Instant>,
     /// Since when the server keeps queued bytes waiting.
     blocked_since: Option<Instant>,
     pub(crate) write_pending: Duration,
@@ -102,6 +104,7 @@ impl Turn {
             events: 0,
             bytes: 0,
             is_watched: false,
+            server_is_late: None,
             blocked_since: None,
             write_pending: Duration::ZERO,
         }
@@ -378,18 +381,26 @@ impl Turn {
         let is_asked = exchange.response != ResponseFlow::Head
             || exchange.request != RequestFlow::Open
             || permission;
-        let reads_response =
-            self.reads_response(exchange, down) && self.resume_at.is_none() && is_asked;
         if !waits && self.blocked_since.is_none() && !reads_body && !self.is_watched {
-            // The common case: nothing is waited for but the server.
+            // The common case: nothing is waited for but the server, for which there is room.
+            let reads_response = exchange.wants_response() && is_asked;
             return match upstream_read.filter(|_| reads_response) {
                 Some(limit) => self.poll_server(cx, down, limit),
                 // Nothing is limited, so the clock need not be read.
-                None => Poll::Pending,
+                None => {
+                    self.server_is_late = None;
+                    Poll::Pending
+                }
             };
         }
-        self.is_watched = true;
+        if !self.is_watched {
+            self.is_watched = true;
+            self.deadlines
+                .set(Deadline::UpstreamRead, self.server_is_late);
+        }
         let now = Instant::now();
+        let reads_response =
+            self.reads_response(exchange, down) && self.resume_at.is_none() && is_asked;
         self.watch(Deadline::DownstreamRead, reads_body, downstream_read, now);
         self.watch(
             Deadline::DownstreamWrite,
@@ -432,10 +443,18 @@ impl Turn {
         limit: Duration,
     ) -> Poll<Event> {
         let now = Instant::now();
-        self.watch(Deadline::UpstreamRead, true, Some(limit), now);
-        self.moved = 0;
-        let expired = down.poll_alarm(cx, &self.deadlines, now);
-        expired.map(Event::Expired)
+        if std::mem::take(&mut self.moved) & 1 << Deadline::UpstreamRead as u32 != 0 {
+            self.server_is_late = None;
+        }
+        let at = self.server_is_late.or_else(|| now.checked_add(limit));
+        self.server_is_late = at;
+        match at {
+            Some(at) => down
+                .poll_reached(cx, at, now)
+                .map(|()| Event::Expired(Deadline::UpstreamRead)),
+            // Beyond the end of time.
+            None => Poll::Pending,
+        }
     }
 
     fn count_blocked(&mut self, blocked: bool, now: Instant) {

@@ -75,4 +75,8 @@ impl DownstreamHalf for Session {
     ) -> Poll<Deadline> {
         each!(self, s => s.alarm().poll_expired(cx, deadlines, now))
     }
+
+    fn poll_reached(&mut self, cx: &mut Context<'_>, at: Instant, now: Instant) -> Poll<()> {
+        each!(self, s => s.alarm().poll_reached(cx, at, now))
+    }
 }
