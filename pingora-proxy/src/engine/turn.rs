@@ -107,6 +107,8 @@ pub struct Turn {
     bytes: usize,
     /// Deadlines other than the server's have been set, and must be cleared later.
     is_watched: bool,
+    /// When the server is late, as long as there is no other deadline.
+    server_is_late: Option<Instant>,
     /// When the server began to keep queued bytes waiting.
     blocked_since: Option<Instant>,
     /// How long the server has kept queued bytes waiting.
@@ -129,6 +131,7 @@ impl Turn {
             events: 0,
             bytes: 0,
             is_watched: false,
+            server_is_late: None,
             blocked_since: None,
             write_pending: Duration::ZERO,
         }
@@ -489,18 +492,25 @@ impl Turn {
         let is_asked = exchange.response != ResponseFlow::Head
             || exchange.request != RequestFlow::Open
             || permission;
-        let reads_response =
-            self.reads_response(exchange, down) && self.resume_at.is_none() && is_asked;
         if !waits && self.blocked_since.is_none() && !reads_body && !self.is_watched {
-            // The common case: the exchange waits only for the server.
+            // The common case: the exchange waits only for the server, for which there is room.
+            let reads_response = exchange.wants_response() && is_asked;
             return match upstream_read.filter(|_| reads_response) {
                 Some(limit) => self.poll_server(cx, down, limit),
                 // No limit applies, so the clock need not be read.
-                None => Poll::Pending,
+                None => {
+                    self.server_is_late = None;
+                    Poll::Pending
+                }
             };
         }
-        self.is_watched = true;
+        if !self.is_watched {
+            self.is_watched = true;
+            self.deadlines.set(UPSTREAM_READ, self.server_is_late);
+        }
         let now = Instant::now();
+        let reads_response =
+            self.reads_response(exchange, down) && self.resume_at.is_none() && is_asked;
         self.watch(DOWNSTREAM_READ, reads_body, downstream_read, now);
         self.watch(DOWNSTREAM_WRITE, down_blocked, downstream_write, now);
         self.watch(UPSTREAM_READ, reads_response, upstream_read, now);
@@ -536,10 +546,18 @@ impl Turn {
         limit: Duration,
     ) -> Poll<Event> {
         let now = Instant::now();
-        self.watch(UPSTREAM_READ, true, Some(limit), now);
-        self.moved = 0;
-        let expired = down.poll_alarm(cx, &self.deadlines, now);
-        expired.map(|kind| Event::Failed(Failure::Expired(kind)))
+        if std::mem::take(&mut self.moved) & bit(UPSTREAM_READ) != 0 {
+            self.server_is_late = None;
+        }
+        let at = self.server_is_late.or_else(|| now.checked_add(limit));
+        self.server_is_late = at;
+        match at {
+            Some(at) => down
+                .poll_reached(cx, at, now)
+                .map(|()| Event::Failed(Failure::Expired(UPSTREAM_READ))),
+            // Beyond the end of time.
+            None => Poll::Pending,
+        }
     }
 
     fn count_blocked(&mut self, blocked: bool, now: Instant) {

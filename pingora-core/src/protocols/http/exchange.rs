@@ -90,6 +90,14 @@ pub trait DownstreamHalf {
         deadlines: &Deadlines,
         now: Instant,
     ) -> Poll<Deadline>;
+
+    /// [`poll_alarm`](DownstreamHalf::poll_alarm) where there is one deadline only, which costs less: ready
+    /// once `at` has passed.
+    fn poll_reached(&mut self, cx: &mut Context<'_>, at: Instant, now: Instant) -> Poll<()> {
+        let mut deadlines = Deadlines::default();
+        deadlines.set(Deadline::new(0), Some(at));
+        self.poll_alarm(cx, &deadlines, now).map(|_| ())
+    }
 }
 
 /// The half that requests go to.

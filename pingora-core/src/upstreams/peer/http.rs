@@ -6,7 +6,7 @@ use super::{NextHop, Peer, PeerOptions, Proxy};
 use crate::protocols::l4::Addresses;
 use crate::protocols::l4::socket::{NotInet, SocketAddr, name_error};
 use crate::protocols::tls::certificate::CertKey;
-use pingora_error::{Error, ErrorType, OrErr, Result};
+use pingora_error::{ErrorType, OrErr, Result};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -84,12 +84,17 @@ impl HttpPeer {
         }
     }
 
-    fn from_found(found: Found, tls: bool, sni: String) -> Self {
-        let mut peer = Self::from_address(found.first, tls, sni);
-        if let Some(several) = found.several {
-            peer.options.custom_l4 = Some(Arc::new(several));
+    #[cold]
+    fn keep_others(
+        &mut self,
+        first: InetSocketAddr,
+        second: InetSocketAddr,
+        others: impl Iterator<Item = InetSocketAddr>,
+    ) {
+        let all: Vec<_> = [first, second].into_iter().chain(others).collect();
+        if let Some(several) = Addresses::of(&all) {
+            self.options.custom_l4 = Some(Arc::new(several));
         }
-        peer
     }
 
     /// A peer at `address`.
@@ -106,13 +111,28 @@ impl HttpPeer {
     /// [`custom_l4`](PeerOptions::custom_l4) of the options: whoever replaces the options as a whole is
     /// left with the first address.
     pub fn new<A: ToInetSocketAddrs>(address: A, tls: bool, sni: String) -> Self {
-        match resolved(address) {
-            Ok(found) => Self::from_found(found, tls, sni),
-            Err(e) => {
-                log::error!("a peer that can't be connected to (sni {sni:?}): {e}");
-                Self::from_address(SocketAddr::unresolved(&e.to_string()), tls, sni)
-            }
+        let mut found = match address.to_socket_addrs() {
+            Ok(found) => found,
+            Err(e) => return Self::not_found(named(&address, e), tls, sni),
+        };
+        let Some(first) = found.next() else {
+            return Self::not_found(named(&address, no_address()), tls, sni);
+        };
+        let mut peer = Self::from_address(SocketAddr::Inet(first), tls, sni);
+        if let Some(second) = found.next() {
+            peer.keep_others(first, second, found);
         }
+        peer
+    }
+
+    /// A peer at what could not be looked up.
+    #[cold]
+    fn not_found(error: std::io::Error, tls: bool, sni: String) -> Self {
+        let address = unix_of(&error).unwrap_or_else(|| {
+            log::error!("a peer that can't be connected to (sni {sni:?}): {error}");
+            SocketAddr::unresolved(&error.to_string())
+        });
+        Self::from_address(address, tls, sni)
     }
 
     /// [`new`](HttpPeer::new) that fails where the name does not resolve. It blocks the thread
@@ -121,8 +141,22 @@ impl HttpPeer {
     /// # Errors
     /// `ConnectNoRoute` with the name, where `address` is text, and the resolver's reason.
     pub fn try_new<A: ToInetSocketAddrs>(address: A, tls: bool, sni: String) -> Result<Self> {
-        let found = resolved(address).or_err(ErrorType::ConnectNoRoute, "resolving a peer")?;
-        Ok(Self::from_found(found, tls, sni))
+        let context = "resolving a peer";
+        let mut found = match address.to_socket_addrs() {
+            Ok(found) => found,
+            Err(e) => {
+                let unix = unix_of(&e).ok_or_else(|| name_error(&address, e));
+                let unix = unix.or_err(ErrorType::ConnectNoRoute, context)?;
+                return Ok(Self::from_address(unix, tls, sni));
+            }
+        };
+        let first = found.next().ok_or_else(|| named(&address, no_address()));
+        let first = first.or_err(ErrorType::ConnectNoRoute, context)?;
+        let mut peer = Self::from_address(SocketAddr::Inet(first), tls, sni);
+        if let Some(second) = found.next() {
+            peer.keep_others(first, second, found);
+        }
+        Ok(peer)
     }
 
     /// A peer at `host_port`, such as `"one.example:443"`, whose name is resolved without blocking
@@ -137,13 +171,11 @@ impl HttpPeer {
             return Ok(Self::from_address(address.into(), tls, sni));
         }
         let context = || format!("resolving {host_port:?}");
-        let mut found = tokio::net::lookup_host(host_port)
+        let found = tokio::net::lookup_host(host_port)
             .await
             .or_err_with(ErrorType::ConnectNoRoute, context)?;
-        match Found::of(&mut found) {
-            Some(found) => Ok(Self::from_found(found, tls, sni)),
-            None => Error::e_explain(ErrorType::ConnectNoRoute, context()),
-        }
+        let found: Vec<InetSocketAddr> = found.collect();
+        Self::try_new(&found[..], tls, sni).or_err_with(ErrorType::ConnectNoRoute, context)
     }
 
     /// A peer at the Unix socket `path`.
@@ -193,43 +225,25 @@ impl HttpPeer {
     }
 }
 
-/// What a name stands for.
-struct Found {
-    first: SocketAddr,
-    /// All of them, where there are more.
-    several: Option<Addresses>,
+/// A Unix address is none that could be looked up, but one of ours says so in a way that lets us use it
+/// all the same.
+fn unix_of(error: &std::io::Error) -> Option<SocketAddr> {
+    let unix = error.get_ref()?.downcast_ref::<NotInet>()?;
+    Some(unix.0.clone())
 }
 
-impl Found {
-    /// `None` where there is not one.
-    fn of(found: &mut impl Iterator<Item = InetSocketAddr>) -> Option<Self> {
-        let first = found.next()?;
-        let several = found.next().and_then(|second| {
-            let all: Vec<_> = [first, second].into_iter().chain(found).collect();
-            Addresses::of(&all)
-        });
-        Some(Found {
-            first: first.into(),
-            several,
-        })
+/// The error of an address that stands for nothing, with the name that was looked up.
+#[cold]
+fn named<A: ToInetSocketAddrs>(address: &A, error: std::io::Error) -> std::io::Error {
+    if unix_of(&error).is_some() {
+        error
+    } else {
+        name_error(address, error)
     }
 }
 
-/// The addresses that `address` stands for. A Unix address is none by that trait, but one of ours says
-/// so in a way that lets us use it all the same.
-fn resolved<A: ToInetSocketAddrs>(address: A) -> std::io::Result<Found> {
-    let mut found = match address.to_socket_addrs() {
-        Ok(found) => found,
-        Err(e) => {
-            let unix = e.get_ref().and_then(|e| e.downcast_ref::<NotInet>());
-            let unix = unix.map(|unix| unix.0.clone());
-            let first = unix.ok_or_else(|| name_error(&address, e))?;
-            let several = None;
-            return Ok(Found { first, several });
-        }
-    };
-    let no_address = || name_error(&address, std::io::Error::other("the name has no address"));
-    Found::of(&mut found).ok_or_else(no_address)
+fn no_address() -> std::io::Error {
+    std::io::Error::other("the name has no address")
 }
 
 impl Hash for HttpPeer {

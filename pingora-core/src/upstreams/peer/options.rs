@@ -149,8 +149,12 @@ impl PeerOptions {
     }
 
     /// The addresses that a peer at `address` may be reached by; empty where that is the only one.
+    #[inline]
     pub(crate) fn addresses(&self, address: &SocketAddr) -> &[InetSocketAddr] {
         let several = self.custom_l4.as_ref().map_or(&[][..], |l4| l4.addresses());
+        if several.is_empty() {
+            return several;
+        }
         match address.as_inet() {
             Some(address) if several.contains(address) => several,
             _ => &[],
@@ -170,17 +174,12 @@ impl PeerOptions {
 
     /// Where a connection to a peer at `address` may have gone. A peer with several addresses is the same
     /// as one with the same addresses in another order, and as no other.
+    #[inline]
     pub(super) fn hash_address<H: Hasher>(&self, address: &SocketAddr, state: &mut H) {
-        let several = self.addresses(address);
-        if several.is_empty() {
-            return address.hash(state);
+        match self.addresses(address) {
+            [] => address.hash(state),
+            several => hash_of_any_order(several).hash(state),
         }
-        let in_any_order = several.iter().fold(0u64, |sum, address| {
-            let mut hasher = IdentityHasher::new();
-            address.hash(&mut hasher);
-            sum.wrapping_add(hasher.finish())
-        });
-        (several.len(), in_any_order).hash(state);
     }
 
     /// What a TLS connection depends on: how the peer was verified, and what was offered to it.
@@ -192,6 +191,17 @@ impl PeerOptions {
         self.curves.hash(state);
         hash_ca(self.ca.as_deref(), state);
     }
+}
+
+/// The same for the same addresses, however they are ordered.
+#[cold]
+fn hash_of_any_order(addresses: &[InetSocketAddr]) -> (usize, u64) {
+    let sum = addresses.iter().fold(0u64, |sum, address| {
+        let mut hasher = IdentityHasher::new();
+        address.hash(&mut hasher);
+        sum.wrapping_add(hasher.finish())
+    });
+    (addresses.len(), sum)
 }
 
 impl Default for PeerOptions {

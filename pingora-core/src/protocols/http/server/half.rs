@@ -107,4 +107,13 @@ impl DownstreamHalf for Session {
             Session::Custom(s) => s.poll_alarm(cx, deadlines, now),
         }
     }
+
+    fn poll_reached(&mut self, cx: &mut Context<'_>, at: Instant, now: Instant) -> Poll<()> {
+        match self {
+            Session::H1(s) => s.alarm().poll_reached(cx, at, now),
+            Session::H2(s) => s.alarm().poll_reached(cx, at, now),
+            Session::Subrequest(s) => s.alarm().poll_reached(cx, at, now),
+            Session::Custom(s) => s.poll_reached(cx, at, now),
+        }
+    }
 }
