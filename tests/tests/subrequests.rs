@@ -209,7 +209,9 @@ async fn an_answer_that_is_cut_arrives_cut() {
                 .answered_over(down, behind.proxy.address())
                 .await;
             let what = format!("{down:?} to {up:?} {path}");
-            assert!(!answer.is_complete(), "{what}: {:?}", answer.ending);
+            // Where nothing had left yet, an error page takes its place.
+            let is_page = answer.status() == 502 && answer.body.is_empty();
+            assert!(!answer.is_complete() || is_page, "{what}: {answer:?}");
         }
     }
 }

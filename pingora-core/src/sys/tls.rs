@@ -71,7 +71,6 @@ pub(crate) fn negotiated_group(ssl: &SslRef) -> Option<Group> {
     // SAFETY: the pointer comes from a live reference. This control reads a number of the session and
     // ignores both arguments; older libraries answer 0 to a number that they do not know.
     let number = unsafe { SSL_ctrl(ssl.as_ptr(), SSL_CTRL_GET_NEGOTIATED_GROUP, 0, null_mut()) };
-    let number = i64::from(number);
     if number >= UNNUMBERED_GROUP {
         let code = u16::try_from(number - UNNUMBERED_GROUP).ok()?;
         return Some(Group::Code(code));

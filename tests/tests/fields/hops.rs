@@ -130,16 +130,17 @@ async fn an_expectation_goes_on_where_it_means_something() {
     }
 }
 
-/// A client's fault is not answered by 5xx: some hosts can't be said over HTTP/2.
+/// Hosts pass byte for byte, whichever version says them.
 #[tokio::test]
-async fn a_host_that_the_upstreams_version_cannot_say_is_the_clients_fault() {
+async fn a_host_is_said_alike_by_each_version() {
     for up in VERSIONS {
         let (_origin, proxy) = behind_a_proxy(up).await;
         for host in ["a%41", "%41:80", "a!$&'()*+;=b", "[::1]:80", "a:"] {
             let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
             let answer = proxy.connect().await.ask(request).await;
+            // A percent sign is passed on as it is; the origin's library of HTTP/2 refuses it.
             let says = up == Version::H1 || !host.contains('%');
-            let expected = if says { 200 } else { 400 };
+            let expected = if says { 200 } else { 502 };
             assert_eq!(answer.status(), expected, "{host} {up:?}");
         }
     }

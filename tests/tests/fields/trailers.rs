@@ -53,10 +53,14 @@ async fn stripped_names_do_not_come_back_as_trailers() {
         "transfer-encoding",
         "upgrade",
     ];
-    for (down, up) in PAIRS {
+    // No more at once than a message may have.
+    for ((down, up), names) in PAIRS
+        .iter()
+        .flat_map(|pair| NAMES.chunks(10).map(move |names| (*pair, names)))
+    {
         let (origin, proxy) = behind_a_proxy(up).await;
         let mut ask = Ask::by("POST", "/echo-trailers").pieces("body", 4);
-        for name in NAMES {
+        for name in names {
             for alias in aliases(name) {
                 if down == Version::H1 || !OF_A_CONNECTION.contains(&alias.as_str()) {
                     ask = ask.trailer(&alias, "evil");

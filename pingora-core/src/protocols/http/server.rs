@@ -253,7 +253,7 @@ impl Session {
     pub fn on_proxy_failure(&mut self, e: Box<Error>) {
         match self {
             Session::Subrequest(s) => s.on_proxy_failure(e),
-            Session::Custom(s) => s.on_proxy_failure(e),
+            Session::Custom(s) => s.on_proxy_failure(&e),
             Session::H1(_) | Session::H2(_) => {}
         }
     }

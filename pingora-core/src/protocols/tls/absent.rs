@@ -2,6 +2,7 @@
 //! backends fail with a sentence that says what to do.
 
 use super::backend::{ClientBackend, ServerBackend, ServerSettings, TlsAcceptor, TlsConnector};
+use super::client_handshake::CertificateDer;
 use super::library::CaType;
 use super::store::{CertificateInfo, CertificateSource, KeyKind};
 use super::{ALPN, CertificateStore, ClientCertificates, ClientSettings, TLS_CONF_ERR};
@@ -28,7 +29,7 @@ pub(crate) fn from_der(_der: &[u8]) -> Option<Certificate> {
 }
 
 /// There is no key to be written.
-pub(crate) fn key_to_der(key: &CertKey) -> Result<(Vec<Box<[u8]>>, Vec<u8>)> {
+pub(crate) fn key_to_der(key: &CertKey) -> Result<CertificateDer> {
     match *key {}
 }
 

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+/// A certificate chain, the leaf first, and its key (PKCS #8), all in DER.
+pub type CertificateDer = (Vec<Box<[u8]>>, Vec<u8>);
+
 /// What all TLS connections of one connector to its upstreams have in common.
 #[derive(Clone, Debug, Default)]
 pub struct ClientSettings {
@@ -187,7 +190,7 @@ impl ClientHandshake<'_> {
     ///
     /// # Errors
     /// `InternalError` where the library can't write it.
-    pub fn client_certificate_der(&self) -> Result<Option<(Vec<Box<[u8]>>, Vec<u8>)>> {
+    pub fn client_certificate_der(&self) -> Result<Option<CertificateDer>> {
         self.client_cert.map(certificate::key_to_der).transpose()
     }
 

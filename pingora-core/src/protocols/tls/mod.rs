@@ -68,7 +68,9 @@ pub(crate) mod certificate {
 
 pub use accept::{TlsAccept, TlsAcceptCallbacks};
 pub use alpn::{ALPN, CustomALPN};
-pub use client_handshake::{ClientHandshake, ClientSessions, ClientSettings, KeyLog};
+pub use client_handshake::{
+    CertificateDer, ClientHandshake, ClientSessions, ClientSettings, KeyLog,
+};
 pub use client_hello::ClientHello;
 #[cfg(feature = "openssl")]
 pub(crate) use client_hello::ClientHelloFinder;

@@ -144,7 +144,7 @@ pub trait SessionCustom: DownstreamHalf + Debug + Send + Sync + Unpin + 'static 
     }
 
     /// Told why the exchange fails.
-    fn on_proxy_failure(&mut self, _error: Box<Error>) {}
+    fn on_proxy_failure(&mut self, _error: &Error) {}
 
     /// Method, target and host, for a log line.
     fn request_summary(&self) -> String {

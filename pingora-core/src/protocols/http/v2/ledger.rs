@@ -11,7 +11,6 @@
 //! the queue is the stream's own, and what was handed over has room in the client's windows, so that it
 //! leaves as soon as the client reads from its socket.
 
-use super::server::CONNECTION_WINDOW;
 use crate::process::memory::{self, Holder, Level};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +23,9 @@ const LITTLE: usize = 4 * 1024;
 const FRAME: usize = 16 * 1024;
 /// The window of the connection keeps all its uploads together below this, in bytes.
 const MOST_UPLOADS: usize = CONNECTION_WINDOW as usize;
+/// Bytes that a client may send ahead on all streams together: sixteen stalled uploads keep the other streams of
+/// that client waiting.
+pub(crate) const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 /// Changes by less, in bytes, are not told to the process's account.
 const GRAIN: usize = 16 * 1024;
 

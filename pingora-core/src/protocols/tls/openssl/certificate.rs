@@ -1,6 +1,7 @@
 //! Certificates: what is asked of them, and a chain with its key.
 
 use super::CaType;
+use crate::protocols::tls::client_handshake::CertificateDer;
 use crate::sys::tls as sys;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -53,7 +54,7 @@ pub(crate) fn to_der(cert: &X509) -> Option<Box<[u8]>> {
 }
 
 /// A chain, the leaf first, and its key (PKCS #8), as DER.
-pub(crate) fn key_to_der(key: &CertKey) -> Result<(Vec<Box<[u8]>>, Vec<u8>)> {
+pub(crate) fn key_to_der(key: &CertKey) -> Result<CertificateDer> {
     let chain = std::iter::once(&key.leaf).chain(&key.intermediates);
     let chain = chain.filter_map(to_der).collect();
     let key = key.key.private_key_to_pkcs8();

@@ -2,14 +2,12 @@
 
 use super::super::message::MOST_CRUMBS;
 use super::H2Options;
+use crate::protocols::http::v2::ledger::CONNECTION_WINDOW;
 use std::time::Duration;
 
 /// Bytes that a client may send ahead on one stream. With [`CONNECTION_WINDOW`], the memory that
 /// uploads which nobody reads can hold.
 const STREAM_WINDOW: u32 = 128 * 1024;
-/// The same for all streams of a connection: so many stalled uploads keep the other streams of that
-/// client waiting.
-pub(crate) const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 /// Bytes of one response that are handed to the connection before it has written them.
 const SEND_BUFFER: usize = 64 * 1024;
 /// The same for all streams: what many slow readers of one connection can hold together.

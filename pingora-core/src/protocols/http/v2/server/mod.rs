@@ -32,7 +32,6 @@ mod tests;
 pub use accept::{H2Accept, default_h2_options, handshake};
 pub(crate) use accept::{accept, limited_handshake};
 pub use finish::Idle;
-pub(crate) use limits::CONNECTION_WINDOW;
 pub use limits::H2Limits;
 pub use pingora_h2::server::Builder as H2Options;
 
