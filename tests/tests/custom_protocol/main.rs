@@ -2,6 +2,7 @@
 //! keep-alive, pool, retries, trailers, shutdown.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that can't go on ends by panicking"

@@ -45,8 +45,9 @@ fn aliases(name: &str) -> Vec<String> {
 #[tokio::test]
 async fn stripped_names_do_not_come_back_as_trailers() {
     // RFC 9113 section 8.2.2: over HTTP/2 these make the whole message malformed.
-    const OF_A_CONNECTION: [&str; 6] = [
+    const OF_A_CONNECTION: [&str; 7] = [
         "connection",
+        "http2-settings",
         "keep-alive",
         "proxy-connection",
         "te",
