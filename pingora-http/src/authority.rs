@@ -14,7 +14,7 @@ pub enum RawTargetAuthority<'a> {
     Absolute {
         /// The scheme, without the colon.
         scheme: &'a [u8],
-        /// The host and, if given, the port: see [`is_authority`](crate::grammar::is_authority).
+        /// The host and, if given, the port: see [`is_authority`].
         authority: &'a [u8],
         /// The rest after the authority: empty, or beginning with `/` or `?`.
         path_and_query: &'a [u8],

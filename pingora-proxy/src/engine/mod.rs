@@ -3,7 +3,7 @@
 //! [`Exchange`] is the pure part: what is open, what may be read, when it is over. [`Turn`] waits on both
 //! halves at once and returns the next event; it moves a body that no filter needs to see by `splice(2)`.
 //! [`drive`] is the loop around them, and a [`Handler`] decides what each event means: requests to an
-//! upstream and sub-requests are two of them, in [`crate::flow`].
+//! upstream and sub-requests are two of them, in the private module `flow`.
 //!
 //! The engine is open: it also drives a custom protocol, whose sessions implement
 //! [`DownstreamHalf`](pingora_core::protocols::http::exchange::DownstreamHalf) and

@@ -5,7 +5,7 @@
 //! to the upstream in the proxy's name. They are taken out before the user's filters run, so that
 //! what a filter adds stays.
 //!
-//! Which field has which rule, in which direction, is a table: [`rules::RULES`]. Fields that it does
+//! Which field has which rule, in which direction, is a table: `rules::RULES`. Fields that it does
 //! not name pass. `Proxy-Authenticate`, `Proxy-Authorization` and `Proxy-Authentication-Info` are
 //! among those: they are for the next proxy that wants them, which may stand behind this one
 //! (RFC 9110 section 11.7).

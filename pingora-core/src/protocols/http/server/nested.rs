@@ -6,9 +6,9 @@ use crate::protocols::http::subrequest::server::{Parent, SubrequestHandle};
 impl SessionSubrequest {
     /// A sub-request with the head of the request in `session`, and what its caller needs.
     ///
-    /// The head may be changed until [`HttpSession::read_request`]. By default it says whether a body
+    /// The head may be changed until `read_request`. By default it says whether a body
     /// is to come, as it does over HTTP/1: with a `Content-Length` or a `Transfer-Encoding`. See
-    /// [`HttpSession::clear_request_body_headers`] and [`HttpSession::expect_request_body`]. Time-outs
+    /// `clear_request_body_headers` and `expect_request_body`. Time-outs
     /// are those of `session`.
     pub fn new_from_session(session: &Session) -> (Self, SubrequestHandle) {
         Self::begin(Parent {
