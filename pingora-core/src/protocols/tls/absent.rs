@@ -3,7 +3,7 @@
 
 use super::backend::{ClientBackend, ServerBackend, ServerSettings, TlsAcceptor, TlsConnector};
 use super::client_handshake::CertificateDer;
-use super::library::CaType;
+use super::library::{CaType, Certificate};
 use super::store::{CertificateInfo, CertificateSource, KeyKind};
 use super::{ALPN, CertificateStore, ClientCertificates, ClientSettings, TLS_CONF_ERR};
 use pingora_error::{Error, ErrorType, Result};
