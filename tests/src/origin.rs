@@ -57,6 +57,30 @@ impl Seen {
     }
 }
 
+/// A request that has begun. Unless it was finished, it counts as aborted, also when the task that answers it
+/// ends with its connection.
+#[must_use]
+pub(crate) struct Begun(Option<Arc<Seen>>);
+
+impl Begun {
+    pub(crate) fn new(seen: &Arc<Seen>) -> Self {
+        seen.note_begin();
+        Begun(Some(seen.clone()))
+    }
+
+    pub(crate) fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(seen) = self.0.take() {
+            seen.note_abort();
+        }
+    }
+}
+
 /// Counts a connection as open as long as it lives, also when its task is aborted.
 struct Open(Arc<Seen>);
 

@@ -2,7 +2,7 @@
 
 use super::body::{fields, map, read_body, send_body};
 use crate::message::Message;
-use crate::origin::Seen;
+use crate::origin::{Begun, Seen};
 use crate::pattern;
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
@@ -69,7 +69,7 @@ async fn answer(
 ) {
     let (parts, mut body) = request.into_parts();
     let mut message = head(&parts);
-    seen.note_begin();
+    let begun = Begun::new(&seen);
     let early = Early::of(message.target());
     if let Early::Continue = early {
         let interim = response(100).body(()).expect("it is a response");
@@ -81,15 +81,15 @@ async fn answer(
         read_body(&mut body, &mut message).await;
         seen.note(message.clone());
         if !message.is_complete() {
-            return seen.note_abort();
+            return;
         }
     }
     // An error means that the proxy has reset the stream, or is gone, which is its right.
     if behave(&message, &mut body, &mut respond, &wishes)
         .await
-        .is_err()
+        .is_ok()
     {
-        seen.note_abort();
+        begun.finish();
     }
 }
 
