@@ -52,6 +52,17 @@ impl Program {
             .clone()
     }
 
+    /// Looks for panics among what it has said: one costs a single exchange, so that nothing else shows it.
+    /// To be called where this is dropped.
+    ///
+    /// # Panics
+    /// When there was one, unless this thread is panicking already.
+    pub fn has_not_panicked(&self) {
+        let lines = self.lines();
+        let panicked = lines.iter().any(|line| line.contains("panicked at"));
+        assert!(thread::panicking() || !panicked, "{lines:?}");
+    }
+
     /// Waits for a line with this text.
     ///
     /// # Panics

@@ -138,3 +138,9 @@ impl Measured {
         self.program.has_ended()
     }
 }
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        self.program.has_not_panicked();
+    }
+}

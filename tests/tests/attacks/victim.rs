@@ -37,6 +37,12 @@ pub(crate) struct Victim {
     base: usize,
 }
 
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.program.has_not_panicked();
+    }
+}
+
 impl Victim {
     pub(crate) async fn new() -> Self {
         let origin = Origin::well_behaved().await;

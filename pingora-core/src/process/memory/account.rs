@@ -368,6 +368,37 @@ mod tests {
         holders.iter().map(|holder| holder.is_given_up()).collect()
     }
 
+    /// Sorting by what changes is a panic of the standard library's.
+    #[test]
+    fn the_greediest_are_found_while_what_they_hold_changes() {
+        let account = account();
+        account.set_limit(usize::MAX);
+        let holders = holders(account, &[1; 500]);
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let change = || {
+            for number in 0_usize.. {
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+                let holder = holders.get(number % holders.len());
+                let bytes = MB + number.wrapping_mul(0x9e37_79b9) % (8 * MB);
+                holder.into_iter().for_each(|holder| holder.set(bytes));
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(change);
+            let closing = || {
+                (0..500).for_each(|_| {
+                    account.holders.close_greediest(0);
+                })
+            };
+            let outcome = std::panic::catch_unwind(closing);
+            over.store(true, Ordering::Relaxed);
+            assert!(outcome.is_ok());
+        });
+        assert_eq!(closed(&holders), vec![false; 500], "there is no need");
+    }
+
     #[test]
     fn the_greediest_are_closed_when_memory_is_exhausted_and_no_more_of_them_than_needed() {
         let account = account();

@@ -192,18 +192,19 @@ impl Holders {
         {
             let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             list.sweep();
-            let mut holders: Vec<_> = list.entries.iter().filter_map(Weak::upgrade).collect();
-            let leaving = holders.iter().filter(|holder| holder.is_given_up());
-            let mut left = excess.saturating_sub(leaving.map(|holder| holder.held()).sum());
-            holders.sort_by_key(|holder| std::cmp::Reverse(holder.held()));
-            for holder in holders {
+            // Each amount is read once: it changes meanwhile, and an order over what changes is none.
+            let held = |holder: Arc<Holder>| (holder.held(), holder);
+            let holders = list.entries.iter().filter_map(Weak::upgrade).map(held);
+            let (leaving, mut staying): (Vec<_>, Vec<_>) =
+                holders.partition(|(_, holder)| holder.is_given_up());
+            let mut left = excess.saturating_sub(leaving.iter().map(|(held, _)| held).sum());
+            staying.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
+            for (held, holder) in staying {
                 if left == 0 {
                     break;
                 }
-                if !holder.is_given_up() {
-                    left = left.saturating_sub(holder.held());
-                    closing.push(holder);
-                }
+                left = left.saturating_sub(held);
+                closing.push(holder);
             }
             // Under the lock, so that nobody else finds them still to be told.
             for holder in &closing {
