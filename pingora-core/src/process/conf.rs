@@ -10,6 +10,9 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// As good as for ever, in seconds: a bound that an instant can be moved by.
+const LONGEST: u64 = 365 * 24 * 3600;
+
 /// The configuration of a server: a YAML file whose keys are the names of these fields.
 ///
 /// Every key may be left out. Keys that are not known are ignored, so that a program can keep
@@ -299,7 +302,7 @@ impl ServerConf {
 
     /// The upper bound of waiting for requests under way.
     pub(crate) fn grace_period(&self) -> Duration {
-        Duration::from_secs(self.grace_period_seconds.unwrap_or(20))
+        Duration::from_secs(self.grace_period_seconds.unwrap_or(20).min(LONGEST))
     }
 
     /// How long idle connections may send one more request after another server has taken over. Some of
@@ -326,7 +329,8 @@ impl ServerConf {
 
     /// The upper bound of waiting for what can't be interrupted.
     pub(crate) fn shutdown_timeout(&self) -> Duration {
-        Duration::from_secs(self.graceful_shutdown_timeout_seconds.unwrap_or(5))
+        let seconds = self.graceful_shutdown_timeout_seconds.unwrap_or(5);
+        Duration::from_secs(seconds.min(LONGEST))
     }
 }
 

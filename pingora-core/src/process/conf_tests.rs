@@ -49,6 +49,29 @@ fn the_defaults_are_what_is_documented() {
     assert!(conf.validate().is_ok());
 }
 
+/// A number that stands for "never" must not be a panic at the end.
+#[test]
+fn an_instant_can_be_moved_by_every_time() {
+    let conf = ServerConf {
+        grace_period_seconds: Some(u64::MAX),
+        graceful_shutdown_timeout_seconds: Some(u64::MAX),
+        upgrade_sock_connect_accept_max_retries: Some(usize::MAX),
+        daemon_ready_timeout_seconds: std::num::NonZeroU64::new(u64::MAX),
+        ..ServerConf::default()
+    };
+    let times = [
+        conf.grace_period(),
+        conf.shutdown_timeout(),
+        conf.upgrade_quiet_time(),
+        conf.handover_timeout(),
+        conf.daemon_ready_timeout(),
+    ];
+    let now = std::time::Instant::now();
+    for time in times {
+        assert!(now.checked_add(time).is_some(), "{time:?}");
+    }
+}
+
 #[test]
 fn every_key_is_read_and_written() {
     let text = r"---
