@@ -109,9 +109,11 @@ impl Room {
     }
 
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        // Whoever runs the tests may ignore signals, as `nohup` does, and a child would, too.
+        let script = "ulimit -n ${FILES:-1024}; exec env --default-signal \"$@\"";
         let mut command = Command::new("/bin/sh");
         command
-            .args(["-c", "ulimit -n ${FILES:-1024}; exec \"$@\"", "sh"])
+            .args(["-c", script, "sh"])
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", "server::process_tests::child", "--ignored"])
             .args(["--nocapture", "--test-threads=1"])

@@ -134,7 +134,10 @@ mod tests {
         const CHILD: &str = "SYS_SIGNAL_TEST_CHILD";
         if std::env::var_os(CHILD).is_none() {
             let name = "sys::signal::tests::signals_are_noted_until_they_are_claimed_and_others_are_left_alone";
-            let child = std::process::Command::new(std::env::current_exe().unwrap())
+            // Whoever runs the tests may ignore some of them, as `nohup` does.
+            let child = std::process::Command::new("env")
+                .arg("--default-signal")
+                .arg(std::env::current_exe().unwrap())
                 .args(["--exact", name, "--test-threads=1"])
                 .env(CHILD, "1")
                 .output()
