@@ -15,6 +15,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 /// Whether unframed bytes follow a head with this status (RFC 9110 sections 7.8 and 9.3.6).
+#[inline]
 pub(crate) fn opens_tunnel(session: &Session, status: StatusCode) -> bool {
     let connects = || session.req_header().line().method == Method::CONNECT;
     status == StatusCode::SWITCHING_PROTOCOLS || status.is_success() && connects()

@@ -25,14 +25,19 @@ pub(crate) fn buffer(bytes: usize) -> io::Result<BytesMut> {
 /// `OutOfMemory`.
 #[inline]
 pub(crate) fn copy(bytes: &[u8]) -> io::Result<Bytes> {
-    join(bytes, &[])
+    if bytes.is_empty() {
+        return Ok(Bytes::new());
+    }
+    let mut room = Vec::new();
+    room.try_reserve_exact(bytes.len()).map_err(exhausted)?;
+    room.extend_from_slice(bytes);
+    Ok(room.into())
 }
 
 /// A copy of these bytes, one behind the other.
 ///
 /// # Errors
 /// `OutOfMemory`.
-#[inline]
 pub(crate) fn join(first: &[u8], second: &[u8]) -> io::Result<Bytes> {
     let mut room = Vec::new();
     let length = first.len().saturating_add(second.len());

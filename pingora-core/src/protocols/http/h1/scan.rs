@@ -90,6 +90,7 @@ impl HeadScanner {
     }
 
     /// Whether there is a first byte and it may begin a message.
+    #[inline]
     fn starts_well(&self, buf: &[u8]) -> Result<bool, Fault> {
         match buf {
             [] | [b'\r'] => Ok(false),

@@ -60,11 +60,12 @@ impl DownstreamHalf for Session {
         Session::discard_queued(self);
     }
 
+    #[inline]
     fn is_stalled(&self) -> bool {
         let by_client = match self {
+            Session::H1(_) | Session::Subrequest(_) => false,
             Session::H2(s) => s.is_stalled(),
             Session::Custom(s) => s.is_stalled(),
-            Session::H1(_) | Session::Subrequest(_) => false,
         };
         by_client || memory::is_short() && self.queued() > 0
     }
