@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates whose sources are read: all but `pingora-openssl`, which is there to name OpenSSL.
-const CRATES: [&str; 13] = [
+const CRATES: [&str; 14] = [
     "pingora",
     "pingora-cache",
     "pingora-core",
@@ -16,6 +16,7 @@ const CRATES: [&str; 13] = [
     "pingora-ketama",
     "pingora-limits",
     "pingora-load-balancing",
+    "pingora-lru",
     "pingora-prometheus",
     "pingora-proxy",
     "pingora-runtime",
