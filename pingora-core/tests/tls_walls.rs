@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates whose sources are read: all but `pingora-openssl`, which is there to name OpenSSL.
-const CRATES: [&str; 14] = [
+const CRATES: [&str; 15] = [
     "pingora",
     "pingora-cache",
     "pingora-core",
@@ -17,6 +17,7 @@ const CRATES: [&str; 14] = [
     "pingora-limits",
     "pingora-load-balancing",
     "pingora-lru",
+    "pingora-memory-cache",
     "pingora-prometheus",
     "pingora-proxy",
     "pingora-runtime",

@@ -6,6 +6,7 @@ mod facade;
 mod ketama;
 mod limits;
 mod lru;
+mod memory_cache;
 mod metrics;
 mod reexports;
 mod timers;
