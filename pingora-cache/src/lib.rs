@@ -33,3 +33,6 @@ pub use meta::CacheMeta;
 pub use storage::{
     HitHandler, MissHandler, PurgeAction, PurgeOutcome, PurgeTarget, PurgeType, Storage,
 };
+
+/// What most programs need of this crate: nothing yet. The facade's prelude includes it.
+pub mod prelude {}

@@ -19,6 +19,27 @@
 //! # Features
 //! - `openssl` (default): TLS by the system's OpenSSL.
 //! - `openssl-vendored`: the same, compiled from source.
+//!
+//! The other features are names that manifests of existing programs contain: `connection_filter` and
+//! `patched_http1` are always there, `any_tls` and `openssl_derived` follow from `openssl`, and `boringssl`,
+//! `rustls`, `s2n` and `sentry` stop the build with a line that says what to write instead.
+
+// Each such feature resolves, and is refused here rather than ignored: the program would do without what it asks for.
+#[cfg(feature = "boringssl")]
+compile_error!(
+    "the feature `boringssl` is not available; write `openssl` or `openssl-vendored` instead"
+);
+#[cfg(feature = "rustls")]
+compile_error!(
+    "the feature `rustls` is not available yet; write `openssl` or `openssl-vendored` instead"
+);
+#[cfg(feature = "s2n")]
+compile_error!("the feature `s2n` is not available; write `openssl` or `openssl-vendored` instead");
+#[cfg(feature = "sentry")]
+compile_error!(
+    "the feature `sentry` is not available; call `sentry::init` where `main` begins, keep its guard, and \
+     remove the feature"
+);
 
 mod process;
 mod sys;

@@ -5,16 +5,23 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The crates whose sources are read.
-const CRATES: [&str; 8] = [
+/// The crates whose sources are read: all but `pingora-openssl`, which is there to name OpenSSL.
+const CRATES: [&str; 15] = [
     "pingora",
     "pingora-cache",
     "pingora-core",
     "pingora-error",
     "pingora-h2",
     "pingora-http",
+    "pingora-ketama",
+    "pingora-limits",
     "pingora-load-balancing",
+    "pingora-lru",
+    "pingora-memory-cache",
+    "pingora-prometheus",
     "pingora-proxy",
+    "pingora-runtime",
+    "pingora-timeout",
 ];
 
 /// Where OpenSSL lives: these may name it as they like.

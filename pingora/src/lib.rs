@@ -12,12 +12,18 @@
 //! | [`http`] | `pingora-http` | request and response headers |
 //! | [`proxy`] | `pingora-proxy` | phases, engine, retries |
 //! | [`lb`] | `pingora-load-balancing` | discovery, health, selection |
+//! | [`cache`] | `pingora-cache` | types of the cache to come |
+//! | [`time`] | `pingora-timeout` | deadlines for futures |
 //!
 //! # Features
 //! - `proxy`: the proxy.
 //! - `lb`: load balancing; brings `proxy`.
+//! - `cache`: the types of the cache.
+//! - `time`: `timeout` and `sleep`, also in the prelude.
 //! - `openssl` (default): TLS by the system's OpenSSL, whose development files are needed to build.
 //! - `openssl-vendored`: OpenSSL compiled from source instead.
+//!
+//! Further names exist for manifests of existing programs; `docs/migrating.md` says what each of them does.
 #![forbid(unsafe_code)]
 // The modules and names of `pingora-core` are offered as this crate's own, and its users expect to
 // find all of them here: listing them would mean to list them twice.
@@ -40,12 +46,30 @@ pub mod lb {
     pub use pingora_load_balancing::*;
 }
 
+/// The cache's types.
+#[cfg(feature = "cache")]
+pub mod cache {
+    pub use pingora_cache::*;
+}
+
+/// Deadlines for futures.
+#[cfg(feature = "time")]
+pub mod time {
+    pub use pingora_timeout::*;
+}
+
 /// What most programs need, for `use pingora::prelude::*`.
 pub mod prelude {
+    #[cfg(feature = "cache")]
+    #[allow(unused_imports, unreachable_pub, reason = "it is empty so far")]
+    pub use pingora_cache::prelude::*;
     pub use pingora_core::prelude::*;
     pub use pingora_http::prelude::*;
     #[cfg(feature = "lb")]
     pub use pingora_load_balancing::prelude::*;
     #[cfg(feature = "proxy")]
     pub use pingora_proxy::prelude::*;
+    // All of its names belong to the kept interface.
+    #[cfg(feature = "time")]
+    pub use pingora_timeout::*;
 }

@@ -1,0 +1,121 @@
+//! What is being looked up, so that it is looked up once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+/// How a look-up ended: the value, or what was wrong.
+pub(crate) type Outcome<T> = Result<T, String>;
+
+/// The look-ups that are under way, by the hash of their keys.
+pub(crate) struct Loads<T> {
+    under_way: Mutex<HashMap<u64, Load<T>>>,
+    /// Nobody waits for a look-up that has taken longer.
+    age: Option<Duration>,
+}
+
+struct Load<T> {
+    started: Instant,
+    outcome: watch::Receiver<Option<Outcome<T>>>,
+}
+
+/// What is to be done about a key.
+pub(crate) enum Turn<'a, T> {
+    /// To look it up, and to say how that ended.
+    Load(Loading<'a, T>),
+    /// To wait for somebody who looks it up.
+    Wait(Waiting<T>),
+}
+
+/// The look-up of a key: it is under way until this is dropped.
+pub(crate) struct Loading<'a, T> {
+    loads: &'a Loads<T>,
+    hash: u64,
+    outcome: watch::Sender<Option<Outcome<T>>>,
+}
+
+pub(crate) struct Waiting<T>(watch::Receiver<Option<Outcome<T>>>);
+
+/// How the waiting ended.
+pub(crate) enum Waited<T> {
+    Outcome(Outcome<T>),
+    /// The look-up was given up.
+    Abandoned,
+    TimedOut,
+}
+
+impl<T: Clone> Loads<T> {
+    pub(crate) fn new(age: Option<Duration>) -> Self {
+        Loads {
+            under_way: Mutex::default(),
+            age,
+        }
+    }
+
+    pub(crate) fn turn(&self, hash: u64) -> Turn<'_, T> {
+        let mut under_way = self.lock();
+        if let Some(load) = under_way.get(&hash)
+            && self.age.is_none_or(|age| load.started.elapsed() < age)
+        {
+            return Turn::Wait(Waiting(load.outcome.clone()));
+        }
+        let (outcome, receiver) = watch::channel(None);
+        let load = Load {
+            started: Instant::now(),
+            outcome: receiver,
+        };
+        under_way.insert(hash, load);
+        Turn::Load(Loading {
+            loads: self,
+            hash,
+            outcome,
+        })
+    }
+}
+
+impl<T> Loads<T> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Load<T>>> {
+        // Nothing in here panics while it is locked.
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Loading<'_, T> {
+    /// Tells all who wait.
+    pub(crate) fn end(self, outcome: Outcome<T>) {
+        self.outcome.send_replace(Some(outcome));
+    }
+}
+
+impl<T> Drop for Loading<'_, T> {
+    fn drop(&mut self) {
+        let mut under_way = self.loads.lock();
+        let of_this = |load: &Load<T>| load.outcome.same_channel(&self.outcome.subscribe());
+        // Another one may have taken its place, if this took too long.
+        if under_way.get(&self.hash).is_some_and(of_this) {
+            under_way.remove(&self.hash);
+        }
+    }
+}
+
+impl<T: Clone> Waiting<T> {
+    /// Waits until then, or without a limit. Safe to cancel.
+    pub(crate) async fn wait(mut self, until: Option<Instant>) -> Waited<T> {
+        let ended = self.0.wait_for(Option::is_some);
+        let ended = match until {
+            Some(until) => match timeout_at(until, ended).await {
+                Ok(ended) => ended,
+                Err(_) => return Waited::TimedOut,
+            },
+            None => ended.await,
+        };
+        match ended.ok().and_then(|outcome| outcome.clone()) {
+            Some(outcome) => Waited::Outcome(outcome),
+            None => Waited::Abandoned,
+        }
+    }
+}
