@@ -181,19 +181,19 @@ where
 
     /// Tries upstreams until one answers or no retry is allowed.
     async fn proxy(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
-        let mut retries = 0;
+        let mut tries = 0;
         loop {
             let Err(error) = self.try_upstream(session, ctx).await else {
                 return Ok(());
             };
-            let facts = Facts::of(session, error.retry(), retries, self.max_retries);
+            tries += 1;
+            let facts = Facts::of(session, error.retry(), tries, self.max_retries);
             if let Verdict::End(refusal) = facts.verdict() {
                 if facts.allowed {
                     log::info!("not tried again, since {refusal}: {error}");
                 }
                 return Err(error);
             }
-            retries += 1;
             session.discard_response();
             let context = ProxyWarnLogContext::UpstreamRetry;
             if !self
@@ -202,7 +202,7 @@ where
             {
                 let summary = self.inner.request_summary(session, ctx);
                 log::warn!(
-                    "retry {retries} of {}: {error}, {summary}",
+                    "try {tries} of {} failed: {error}, {summary}",
                     self.max_retries
                 );
             }

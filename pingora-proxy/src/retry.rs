@@ -25,20 +25,20 @@ pub(crate) struct Facts {
     pub(crate) replayable: bool,
     /// The retry decision of the error.
     pub(crate) allowed: bool,
-    /// Retries so far, not counting the first try.
-    pub(crate) retries: usize,
-    /// The most retries allowed.
+    /// Tries so far, the failed one included.
+    pub(crate) tries: usize,
+    /// The most tries allowed.
     pub(crate) most: usize,
 }
 
 impl Facts {
     /// The facts about this session's request.
-    pub(crate) fn of(session: &Session, allowed: bool, retries: usize, most: usize) -> Self {
+    pub(crate) fn of(session: &Session, allowed: bool, tries: usize, most: usize) -> Self {
         Facts {
             response_begun: session.announced || session.response_written().is_some(),
             replayable: !session.retry_buffer_truncated(),
             allowed,
-            retries,
+            tries,
             most,
         }
     }
@@ -51,7 +51,7 @@ impl Facts {
             Refusal::BodyTooLong
         } else if !self.allowed {
             Refusal::NotAllowed
-        } else if self.retries >= self.most {
+        } else if self.tries >= self.most {
             Refusal::NoneLeft
         } else {
             return Verdict::Retry;
@@ -105,8 +105,8 @@ mod tests {
         response_begun: false,
         replayable: true,
         allowed: true,
-        retries: 0,
-        most: 1,
+        tries: 1,
+        most: 2,
     };
 
     #[test]
@@ -135,7 +135,9 @@ mod tests {
                 },
                 end(Refusal::NotAllowed),
             ),
-            (Facts { retries: 1, ..GOOD }, end(Refusal::NoneLeft)),
+            (Facts { tries: 2, ..GOOD }, end(Refusal::NoneLeft)),
+            (Facts { most: 1, ..GOOD }, end(Refusal::NoneLeft)),
+            // The first try is made in any case.
             (Facts { most: 0, ..GOOD }, end(Refusal::NoneLeft)),
         ];
         for (facts, expected) in rows {

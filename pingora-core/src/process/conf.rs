@@ -77,7 +77,8 @@ pub struct ServerConf {
     /// Whether the secrets of TLS connections to upstreams are written to the file that the
     /// environment variable `SSLKEYLOGFILE` names. For debugging only. Default: `false`.
     pub upstream_debug_ssl_keylog: bool,
-    /// How many times a request may be tried at upstreams. Default: 16.
+    /// How many times a request may be tried at upstreams, the first time included; the first try is made in
+    /// any case. Default: 16.
     pub max_retries: usize,
     /// How many times, a second apart, the two servers of an upgrade look for each other. Default: 60.
     pub upgrade_sock_connect_accept_max_retries: Option<usize>,
