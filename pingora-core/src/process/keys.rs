@@ -92,8 +92,6 @@ impl ServerConf {
         );
         if !self.daemon {
             let foreground = "the server runs in the foreground; whoever starts it sees to this";
-            note(self.user.is_some(), "user", foreground);
-            note(self.group.is_some(), "group", foreground);
             note(self.error_log.is_some(), "error_log", foreground);
             let directory = self.working_directory.is_some();
             note(directory, "working_directory", foreground);
@@ -187,13 +185,15 @@ mod tests {
     fn what_has_no_effect_is_said() {
         assert!(ServerConf::default().without_effect().is_empty());
         let mut conf = ServerConf {
-            user: Some("nobody".into()),
+            error_log: Some("log".into()),
             runtime_enable_alt_timer: true,
             ..ServerConf::default()
         };
         let notes = conf.without_effect();
         assert!(notes[0].starts_with("runtime_enable_alt_timer: has no effect: "));
-        assert!(notes[1].starts_with("user: has no effect: the server runs in the foreground"));
+        assert!(
+            notes[1].starts_with("error_log: has no effect: the server runs in the foreground")
+        );
         conf.daemon = true;
         assert_eq!(conf.without_effect().len(), 1);
     }

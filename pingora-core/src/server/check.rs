@@ -1,25 +1,15 @@
 //! What `-t` checks besides the configuration file itself: what the configuration names must be there.
 
 use super::configuration::ServerConf;
-use super::{daemon, report};
+use super::{privileges, report};
 use pingora_error::{Error, ErrorType, Result};
 use std::path::Path;
 
 /// # Errors
 /// One line with the first key that names something that isn't there.
 pub(super) fn environment(conf: &ServerConf) -> Result<()> {
-    daemon::account(conf)?;
-    if let Some(name) = &conf.group {
-        let found = match name.parse() {
-            Ok(id) => nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(id)),
-            Err(_) => nix::unistd::Group::from_name(name),
-        };
-        match found {
-            Ok(Some(_)) => {}
-            Ok(None) => return refuse(format!("group: there is no `{name}`")),
-            Err(e) => return refuse(format!("group: can't look up `{name}`: {e}")),
-        }
-    }
+    let user = privileges::account(conf)?;
+    privileges::group(conf, user.as_ref())?;
     if let Some(path) = &conf.ca_file
         && let Err(e) = std::fs::File::open(path)
     {

@@ -1,11 +1,12 @@
 //! Going into the background.
 
 use super::configuration::ServerConf;
+use super::privileges::account;
 use super::report;
 use daemonize::{Daemonize, Outcome, Stdio};
 use log::{info, warn};
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::{Gid, Uid, User};
+use nix::unistd::{Gid, User};
 use pingora_error::{BError, Error, ErrorType, Result};
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -207,25 +208,6 @@ fn supplementary_groups(user: Option<User>) -> Result<Option<(CString, Gid)>> {
     let Some(user) = user else { return Ok(None) };
     let name = CString::new(user.name).map_err(|e| failed(&format!("user: {e}")))?;
     Ok(Some((name, user.gid)))
-}
-
-/// The user that the configuration names, by name or number.
-///
-/// # Errors
-/// When there is none of that name.
-pub(super) fn account(conf: &ServerConf) -> Result<Option<User>> {
-    let Some(name) = &conf.user else {
-        return Ok(None);
-    };
-    let found = match name.parse() {
-        Ok(id) => User::from_uid(Uid::from_raw(id)),
-        Err(_) => User::from_name(name),
-    };
-    match found {
-        Ok(Some(user)) => Ok(Some(user)),
-        Ok(None) => Err(failed(&format!("user: there is no `{name}`"))),
-        Err(e) => Err(failed(&format!("user: can't look up `{name}`: {e}"))),
-    }
 }
 
 /// Opens the error log for the start. The server's user gets it, to be able to open it anew.

@@ -5,6 +5,7 @@ pub mod configuration;
 mod daemon;
 mod notify;
 mod phase;
+mod privileges;
 mod reload;
 mod report;
 mod signals;
@@ -319,7 +320,7 @@ impl Server {
     fn take_over(&self, fds: &mut Fds) -> Result<Handover> {
         let path = &self.configuration.upgrade_sock;
         let deadline = Instant::now() + self.configuration.handover_timeout();
-        let giver = daemon::account(&self.configuration)?.map(|user| user.uid);
+        let giver = privileges::account(&self.configuration)?.map(|user| user.uid);
         let (sockets, handover) =
             Handover::take(Path::new(path), giver, deadline).map_err(|e| {
                 let advice = match e.kind() {
@@ -370,7 +371,7 @@ impl Server {
     ///
     /// # Errors
     /// When the server can't start: an address can't be listened on, no thread is left, it can't go
-    /// into the background. Nothing runs then.
+    /// into the background, or become the configured user. Nothing runs then.
     pub fn try_run(mut self, run_args: RunArgs) -> Result<()> {
         if self.only_tests() {
             return self.test();
@@ -379,7 +380,10 @@ impl Server {
         let upgrade = matches!(self.predecessor, Ok(Some(_)));
         let background = match self.configuration.daemon {
             true => Some(Arc::new(daemon::detach(&self.configuration, upgrade)?)),
-            false => None,
+            false => {
+                privileges::drop_in_foreground(&self.configuration)?;
+                None
+            }
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -275,7 +275,7 @@ fn a_test_of_the_configuration_ends_with_a_code() {
         "{said}"
     );
 
-    std::fs::write(conf, "treads: 1\nuser: nobody\n").unwrap();
+    std::fs::write(conf, "treads: 1\nworking_directory: /\n").unwrap();
     let odd = room.command(&["-t", "-c", conf]).output().unwrap();
     assert_eq!(odd.status.code(), Some(0));
     let said = String::from_utf8(odd.stderr).unwrap();
@@ -283,7 +283,7 @@ fn a_test_of_the_configuration_ends_with_a_code() {
         said.contains("`treads` is no key of the server's; is `threads` meant?"),
         "{said}"
     );
-    assert!(said.contains("user: has no effect"), "{said}");
+    assert!(said.contains("working_directory: has no effect"), "{said}");
 
     std::fs::write(conf, "ca_file: /nonexistent.pem\n").unwrap();
     let bad = room.command(&["-t", "-c", conf]).output().unwrap();
@@ -392,6 +392,39 @@ fn signals_that_come_early_take_effect_when_the_server_runs() {
     assert_eq!(ask(&mut connect(address), b'a'), Some(b'a'));
     new.signal(Signal::SIGTERM);
     assert_eq!(new.end().code(), Some(0));
+}
+
+/// As in the background: the sockets are bound by then.
+#[test]
+fn a_server_in_the_foreground_becomes_its_user() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let room = Room::new();
+    let conf = room.file("conf.yaml");
+    std::fs::write(&conf, "user: nobody\n").unwrap();
+    // Where it listens is written by then.
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(&room.0, all).unwrap();
+    let mut server = Running(
+        room.command(&["-c", conf.to_str().unwrap()])
+            .spawn()
+            .unwrap(),
+    );
+    let address = room.address();
+    assert_eq!(ask(&mut connect(address), b'a'), Some(b'a'));
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.0.id())).unwrap();
+    let ids = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        let ids = line.unwrap().split_whitespace();
+        ids.map(|id| id.parse().unwrap()).collect::<Vec<u32>>()
+    };
+    assert_eq!(ids("Uid:"), [nobody.uid.as_raw(); 4]);
+    assert_eq!(ids("Gid:"), [nobody.gid.as_raw(); 4]);
+    assert!(!ids("Groups:").contains(&0), "{status}");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.end().code(), Some(0));
 }
 
 #[test]
