@@ -1,37 +1,42 @@
-//! Turning connections away before anything is spent on them.
+//! Turning connections away before much is spent on them.
 
+use async_trait::async_trait;
 use std::fmt::Debug;
 use std::net::SocketAddr;
 
 /// Decides about a connection right after it was accepted, by the address of its peer: before a
-/// task, a handshake or a buffer exists.
+/// handshake, and before a byte is read.
 ///
-/// Called on the thread that accepts, so it must not block. Connections on Unix sockets are not
-/// asked about: the permissions of the socket's file decide who may connect.
+/// Asked in the connection's own task, so that a filter may look something up: other connections do not
+/// wait for it. It has 60 s to answer; then, and where it panics, the connection is closed. On Unix sockets
+/// it is asked about `None`.
 ///
 /// ```
+/// use async_trait::async_trait;
 /// use pingora_core::listeners::ConnectionFilter;
 /// use std::net::SocketAddr;
 ///
 /// #[derive(Debug)]
 /// struct LocalOnly;
 ///
+/// #[async_trait]
 /// impl ConnectionFilter for LocalOnly {
-///     fn should_accept(&self, addr: &SocketAddr) -> bool {
-///         addr.ip().is_loopback()
+///     async fn should_accept(&self, addr: Option<&SocketAddr>) -> bool {
+///         addr.is_none_or(|addr| addr.ip().is_loopback())
 ///     }
 /// }
 /// ```
+#[async_trait]
 pub trait ConnectionFilter: Debug + Send + Sync {
-    /// Whether the connection may stay. `false` closes it without a byte. Where this panics, the
-    /// connection is closed.
-    fn should_accept(&self, _addr: &SocketAddr) -> bool {
+    /// Whether the connection may stay. `false` closes it without a byte. By default all may.
+    async fn should_accept(&self, _addr: Option<&SocketAddr>) -> bool {
         true
     }
 }
 
-/// Lets everybody in.
+/// Accepts every connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AcceptAllFilter;
 
+#[async_trait]
 impl ConnectionFilter for AcceptAllFilter {}

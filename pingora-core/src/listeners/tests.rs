@@ -251,31 +251,48 @@ fn endpoints_are_collected_in_order() {
 #[derive(Debug)]
 struct Moody;
 
+#[async_trait::async_trait]
 impl ConnectionFilter for Moody {
-    fn should_accept(&self, addr: &SocketAddr) -> bool {
-        assert_ne!(addr.port(), 666, "a filter with a fault");
-        addr.port() == 1
+    async fn should_accept(&self, addr: Option<&SocketAddr>) -> bool {
+        let port = addr.map_or(1, SocketAddr::port);
+        assert_ne!(port, 666, "a filter with a fault");
+        if port == 3 {
+            std::future::pending::<()>().await;
+        }
+        port == 1
     }
 }
 
-#[test]
-fn a_filter_decides_and_may_panic() {
+#[tokio::test(start_paused = true)]
+async fn a_filter_decides_and_may_panic_or_take_for_ever() {
     let transport = Transport {
         filter: Some(Arc::new(Moody)),
         ..Transport::plain()
     };
-    let accepted = |peer: Option<&str>| Accepted {
-        fd: std::fs::File::open("/dev/null").unwrap().into(),
-        peer: peer.map(|p| p.parse().unwrap()),
+    let outcome = async |peer: Option<&str>| {
+        let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let accepted = Accepted {
+            fd: socket.into(),
+            peer: peer.map(|p| p.parse().unwrap()),
+        };
+        match transport.establish(accepted).await {
+            Ok(_) => "let in".to_string(),
+            Err(e) => e.to_string(),
+        }
     };
-    assert!(transport.admits(&accepted(Some("1.2.3.4:1"))));
-    assert!(!transport.admits(&accepted(Some("1.2.3.4:2"))));
-    assert!(!transport.admits(&accepted(Some("1.2.3.4:666"))));
-    assert!(
-        transport.admits(&accepted(None)),
-        "nobody is asked about Unix sockets"
-    );
-    assert!(AcceptAllFilter.should_accept(&"1.2.3.4:2".parse().unwrap()));
+    for (peer, expected) in [
+        (Some("1.2.3.4:1"), "let in"),
+        (Some("1.2.3.4:2"), "does not let it in"),
+        (Some("1.2.3.4:3"), "took too long"),
+        (Some("1.2.3.4:666"), "panicked"),
+        (None, "let in"),
+    ] {
+        let outcome = outcome(peer).await;
+        assert!(outcome.contains(expected), "{peer:?}: {outcome}");
+    }
+    let anybody = "1.2.3.4:2".parse().unwrap();
+    assert!(AcceptAllFilter.should_accept(Some(&anybody)).await);
 }
 
 /// What the socket says about holding connections back, after the endpoint was prepared.

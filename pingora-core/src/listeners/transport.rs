@@ -7,14 +7,19 @@ use crate::protocols::Stream;
 use crate::protocols::l4::ext;
 use crate::protocols::l4::plain::Plain;
 use crate::protocols::l4::stream::Stream as L4Stream;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 use log::{debug, error, warn};
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// How long a filter may think about a connection.
+const FILTER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What all connections of one endpoint have in common.
 #[derive(Clone)]
@@ -26,6 +31,13 @@ pub(crate) struct Transport {
     pub(super) defer_accept: Option<bool>,
     /// Whether they are.
     pub(super) is_deferred: bool,
+}
+
+fn name_of(peer: Option<SocketAddr>) -> String {
+    peer.map_or_else(
+        || "a client of a Unix socket".into(),
+        |peer| peer.to_string(),
+    )
 }
 
 /// A connection that has become a stream.
@@ -70,15 +82,31 @@ impl Transport {
         }
     }
 
-    /// Whether the filter lets the connection in.
-    pub(super) fn admits(&self, accepted: &Accepted) -> bool {
-        let (Some(filter), Some(peer)) = (&self.filter, &accepted.peer) else {
-            return true;
+    /// Asks the filter about the connection.
+    ///
+    /// # Errors
+    /// It is to be closed.
+    async fn ask_filter(filter: &dyn ConnectionFilter, peer: Option<SocketAddr>) -> Result<()> {
+        let verdict = AssertUnwindSafe(async { filter.should_accept(peer.as_ref()).await });
+        let reason = match timeout(FILTER_TIMEOUT, verdict.catch_unwind()).await {
+            Ok(Ok(true)) => return Ok(()),
+            Ok(Ok(false)) => "the connection filter does not let it in",
+            Ok(Err(_)) => {
+                error!(
+                    "the connection filter panicked; {} was turned away",
+                    name_of(peer)
+                );
+                "the connection filter panicked"
+            }
+            Err(_) => {
+                warn!(
+                    "the connection filter took too long; {} was turned away",
+                    name_of(peer)
+                );
+                "the connection filter took too long"
+            }
         };
-        catch_unwind(AssertUnwindSafe(|| filter.should_accept(peer))).unwrap_or_else(|_| {
-            error!("the connection filter panicked; {peer} was turned away");
-            false
-        })
+        Error::e_explain(ErrorType::AcceptError, reason)
     }
 
     /// Decides whether the connection may stay, and counts it for its client if so.
@@ -94,9 +122,6 @@ impl Transport {
             memory::turn_away(Turned::Connection);
             return None;
         }
-        if !self.admits(accepted) {
-            return None;
-        }
         let of_client = OfClient::enter(accepted.peer);
         if of_client.is_none() {
             too_many(accepted.peer);
@@ -109,8 +134,13 @@ impl Transport {
     /// away, with the calling runtime.
     ///
     /// # Errors
-    /// When the handshake fails or takes too long, or when the runtime is shutting down.
+    /// When the filter does not let the connection in, when the handshake fails or takes too long, or when
+    /// the runtime is shutting down.
     pub(crate) async fn establish(&self, accepted: Accepted) -> Result<Stream> {
+        if let Some(filter) = &self.filter {
+            // Boxed: a connection without a filter must not carry its memory.
+            Box::pin(Self::ask_filter(&**filter, accepted.peer)).await?;
+        }
         match self.begin(accepted)? {
             Begun::Plain(stream) => Ok(stream),
             Begun::Handshake(handshake) => handshake.await,

@@ -194,8 +194,9 @@ async fn unix_sockets_are_served_and_removed() {
 #[derive(Debug, Default)]
 struct Counting(AtomicUsize);
 
+#[async_trait::async_trait]
 impl ConnectionFilter for Counting {
-    fn should_accept(&self, _addr: &SocketAddr) -> bool {
+    async fn should_accept(&self, _addr: Option<&SocketAddr>) -> bool {
         self.0.fetch_add(1, Ordering::Relaxed) > 0
     }
 }
