@@ -139,6 +139,12 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
     }
 }
 
+async fn send_error_page(session: &mut Session, status: u16) {
+    if let Err(failed) = session.respond_error(status).await {
+        log::debug!("the error page could not be sent: {failed}");
+    }
+}
+
 /// How a request ended.
 struct Ended {
     error: Option<BError>,
@@ -169,6 +175,7 @@ where
         if self.inner.request_filter(session, ctx).await? {
             return Ok(());
         }
+        session.introduce_module();
         if !self.inner.proxy_upstream_filter(session, ctx).await? {
             if session.response_written().is_none() {
                 // Rare, and its header would make room for itself in every request's future.
@@ -375,7 +382,13 @@ where
         let answer = self.inner.fail_to_proxy(session, &error, ctx);
         let answer = AssertUnwindSafe(answer).catch_unwind().await;
         let (status, intact) = match answer {
-            Ok(answer) => (answer.error_code, answer.can_reuse_downstream),
+            Ok(answer) => {
+                let status = answer.error_code;
+                if status > 0 && session.response_written().is_none() {
+                    send_error_page(session, status).await;
+                }
+                (status, answer.can_reuse_downstream)
+            }
             Err(panic) => {
                 log::error!("{}", panicked(&*panic));
                 (500, session.respond_error(500).await.is_ok())

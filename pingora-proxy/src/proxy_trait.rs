@@ -13,6 +13,7 @@ use pingora_cache::{
     CacheKey, CacheMeta, ForcedFreshness, HitHandler, NoCacheReason, PurgeAction, RespCacheable,
 };
 use pingora_core::modules::http::HttpModules;
+use pingora_core::modules::http::compression::ResponseCompressionBuilder;
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::conditional_filter;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -26,10 +27,21 @@ use std::time::Duration;
 /// The decision of [`ProxyHttp::fail_to_proxy`].
 #[derive(Debug)]
 pub struct FailToProxy {
-    /// The status sent to the client, for the log; 0 if the client was not answered.
+    /// The status sent to the client, or to be sent if nothing was; 0: the client is not answered.
     pub error_code: u16,
     /// Whether the client's connection may carry another request.
     pub can_reuse_downstream: bool,
+}
+
+impl FailToProxy {
+    /// What the default of [`ProxyHttp::fail_to_proxy`] decides about a request that failed with this
+    /// error. Writes nothing: the proxy sends the error page if nothing else of a response was sent.
+    pub fn by_default(session: &Session, e: &Error) -> Self {
+        FailToProxy {
+            error_code: crate::status::status_of(session.as_downstream().fault(), e),
+            can_reuse_downstream: crate::status::is_intact(e),
+        }
+    }
 }
 
 /// The origin of a warning that [`ProxyHttp::suppress_proxy_warn_log`] is asked about.
@@ -113,9 +125,15 @@ pub trait ProxyHttp {
 
     /// Adds filters over requests and responses. Called once, when the service is made.
     ///
-    /// By default there are none. (Compression needs no module: see
-    /// [`Session::upstream_compression`].)
-    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+    /// By default, the one that compresses responses, at level 0: it costs nothing until a phase raises
+    /// its level, by `session.downstream_modules_ctx.get_mut::<ResponseCompression>()`. An implementation
+    /// replaces the default, and adds that module itself if phases ask for it.
+    ///
+    /// The module stands last, behind [`ProxyHttp::response_body_filter`], which therefore sees the body
+    /// as it was; [`Session::upstream_compression`] stands ahead of it.
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        modules.add_module(ResponseCompressionBuilder::enable(0));
+    }
 
     default_phase! {
         /// Decides about the request before anything is sent.
@@ -466,6 +484,10 @@ pub trait ProxyHttp {
     ///
     /// `async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Self::CTX) -> FailToProxy`
     ///
+    /// If nothing of a response was sent when this returns, the proxy sends the error page of the status
+    /// that this returns; with 0, it sends nothing. An implementation that only counts or logs returns
+    /// [`FailToProxy::by_default`].
+    ///
     /// The default status: the one in an [`ErrorType::HTTPStatus`]; the one that a broken rule asks for,
     /// if the client broke one; none, if the client is gone; 504 or 502, if the upstream is at fault; 500
     /// otherwise.
@@ -479,16 +501,7 @@ pub trait ProxyHttp {
         Self::CTX: Send + Sync,
         Self: Sync,
     {
-        let error_code = crate::status::status_of(session.as_downstream().fault(), e);
-        if error_code > 0
-            && let Err(failed) = session.respond_error(error_code).await
-        {
-            log::debug!("the error page could not be sent: {failed}");
-        }
-        FailToProxy {
-            error_code,
-            can_reuse_downstream: crate::status::is_intact(e),
-        }
+        FailToProxy::by_default(session, e)
     }
 
     /// Whether a stale response from the cache may stand in. Not called yet.

@@ -144,6 +144,15 @@ impl Session {
             .await
     }
 
+    /// A module that a phase asked for late gets to see the request's head.
+    #[inline]
+    pub(crate) fn introduce_module(&mut self) {
+        if !self.downstream_modules_ctx.is_empty() {
+            let request = self.downstream_session.req_header();
+            self.downstream_modules_ctx.introduce(request);
+        }
+    }
+
     fn queue(&mut self, task: HttpTask) -> Result<()> {
         DownstreamHalf::queue(&mut *self.downstream_session, task)
     }
@@ -155,6 +164,7 @@ impl Session {
         mut resp: Box<ResponseHeader>,
         end_of_stream: bool,
     ) -> Result<()> {
+        self.introduce_module();
         self.downstream_modules_ctx
             .response_header_filter(&mut resp, end_of_stream)
             .await?;
@@ -221,6 +231,7 @@ impl Session {
     ) -> Result<Bytes> {
         let head_request = self.req_header().line().method == Method::HEAD;
         declare_whole_body(header, body.len(), head_request)?;
+        self.introduce_module();
         let modules = &mut self.downstream_modules_ctx;
         modules
             .response_header_filter(header, body.is_empty())
@@ -279,6 +290,7 @@ impl Session {
     }
 
     async fn filter_through_modules(&mut self, mut task: HttpTask) -> Result<HttpTask> {
+        self.introduce_module();
         let modules = &mut self.downstream_modules_ctx;
         match &mut task {
             HttpTask::Header(header, end) => modules.response_header_filter(header, *end).await?,

@@ -56,71 +56,86 @@ impl<SV> HttpServer<SV> {
     }
 }
 
-impl<SV: ServeHttp + Send + Sync + 'static> HttpServer<SV> {
-    async fn serve(&self, session: &mut ServerSession) -> Result<()> {
-        let mut modules = self.modules.build_ctx();
-        modules
-            .request_header_filter(session.req_header_mut())
-            .await?;
-        let (parts, body) = self.app.response(session).await.into_parts();
-        let mut header: ResponseHeader = parts.into();
-        if !header.headers.contains_key(http::header::CONTENT_LENGTH) {
-            header.set_content_length(body.len())?;
-        }
-        if !header.headers.contains_key(http::header::DATE) {
-            let date = crate::protocols::http::date::get_cached_date();
-            header.insert_header(http::header::DATE, date)?;
-        }
-        let no_body = body.is_empty();
-        modules.response_header_filter(&mut header, no_body).await?;
-        session.send_downstream_proxy_task(HttpTask::Header(Box::new(header), no_body));
-        if !no_body {
-            let mut data = Some(Bytes::from(body));
-            modules.response_body_filter(&mut data, true)?;
-            session.send_downstream_proxy_task(HttpTask::Body(data, true));
-        }
-        session.write_downstream_proxy_tasks().await.map(|_| ())
+/// The modules of an application that has none.
+static NO_MODULES: HttpModules = HttpModules::new();
+
+async fn serve(
+    app: &(impl ServeHttp + Sync),
+    modules: &HttpModules,
+    session: &mut ServerSession,
+) -> Result<()> {
+    let mut modules = modules.build_ctx();
+    modules
+        .request_header_filter(session.req_header_mut())
+        .await?;
+    let (parts, body) = app.response(session).await.into_parts();
+    let mut header: ResponseHeader = parts.into();
+    if !header.headers.contains_key(http::header::CONTENT_LENGTH) {
+        header.set_content_length(body.len())?;
     }
+    if !header.headers.contains_key(http::header::DATE) {
+        let date = crate::protocols::http::date::get_cached_date();
+        header.insert_header(http::header::DATE, date)?;
+    }
+    let no_body = body.is_empty();
+    modules.response_header_filter(&mut header, no_body).await?;
+    session.send_downstream_proxy_task(HttpTask::Header(Box::new(header), no_body));
+    if !no_body {
+        let mut data = Some(Bytes::from(body));
+        modules.response_body_filter(&mut data, true)?;
+        session.send_downstream_proxy_task(HttpTask::Body(data, true));
+    }
+    session.write_downstream_proxy_tasks().await.map(|_| ())
+}
+
+/// Reads one request, and answers it.
+async fn process(
+    app: &(impl ServeHttp + Sync),
+    modules: &HttpModules,
+    mut session: ServerSession,
+    shutdown: &ShutdownWatch,
+) -> Option<ReusedHttpStream> {
+    match session.read_request().await {
+        Ok(true) => {}
+        Ok(false) => return None,
+        Err(error) => {
+            let summary = session.request_summary();
+            log::info!("a request is refused: {error}, {summary}");
+            let status = session.fault().map_or(0, |fault| fault.status());
+            if status != 0 && session.respond_error(status).await.is_ok() {
+                session.shutdown().await;
+            }
+            return None;
+        }
+    }
+    session.set_keepalive(if is_shutting_down(shutdown) {
+        None
+    } else {
+        Some(60)
+    });
+    if let Err(error) = serve(app, modules, &mut session).await {
+        // A client that leaves is nothing to warn of.
+        let level = match error.esource() {
+            ErrorSource::Downstream => log::Level::Info,
+            _ => log::Level::Warn,
+        };
+        let summary = session.request_summary();
+        log::log!(level, "a response failed: {error}, {summary}");
+        session.respond_error(500).await.ok()?;
+    }
+    let settings = HttpPersistentSettings::for_session(&session);
+    let reusable = session.finish().await.ok().flatten()?;
+    Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
 }
 
 #[async_trait]
 impl<SV: ServeHttp + Send + Sync + 'static> HttpServerApp for HttpServer<SV> {
     async fn process_new_http(
         self: &Arc<Self>,
-        mut session: ServerSession,
+        session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        match session.read_request().await {
-            Ok(true) => {}
-            Ok(false) => return None,
-            Err(error) => {
-                let summary = session.request_summary();
-                log::info!("a request is refused: {error}, {summary}");
-                let status = session.fault().map_or(0, |fault| fault.status());
-                if status != 0 && session.respond_error(status).await.is_ok() {
-                    session.shutdown().await;
-                }
-                return None;
-            }
-        }
-        session.set_keepalive(if is_shutting_down(shutdown) {
-            None
-        } else {
-            Some(60)
-        });
-        if let Err(error) = self.serve(&mut session).await {
-            // A client that leaves is nothing to warn of.
-            let level = match error.esource() {
-                ErrorSource::Downstream => log::Level::Info,
-                _ => log::Level::Warn,
-            };
-            let summary = session.request_summary();
-            log::log!(level, "a response failed: {error}, {summary}");
-            session.respond_error(500).await.ok()?;
-        }
-        let settings = HttpPersistentSettings::for_session(&session);
-        let reusable = session.finish().await.ok().flatten()?;
-        Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+        process(&self.app, &self.modules, session, shutdown).await
     }
 
     fn h2_options(&self) -> Option<H2Options> {
@@ -129,5 +144,17 @@ impl<SV: ServeHttp + Send + Sync + 'static> HttpServerApp for HttpServer<SV> {
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         self.server_options.as_ref()
+    }
+}
+
+/// What answers requests is an application by itself: without modules, with the default options.
+#[async_trait]
+impl<S: ServeHttp + Send + Sync + 'static> HttpServerApp for S {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        process(&**self, &NO_MODULES, session, shutdown).await
     }
 }

@@ -13,4 +13,5 @@ pub use digest::{
     SocketDigest, TimingDigest,
 };
 pub use io::{IO, Peek, Shutdown, Ssl, Stream, UniqueID, UniqueIDType};
+pub use l4::ext::TcpKeepalive;
 pub use tls::ALPN;

@@ -210,6 +210,7 @@ where
             .response_filter(self.session, &mut header, self.ctx)
             .await?;
         if !self.session.downstream_modules_ctx.is_empty() {
+            self.session.introduce_module();
             let modules = &mut self.session.downstream_modules_ctx;
             modules.response_header_filter(&mut header, end).await?;
         }

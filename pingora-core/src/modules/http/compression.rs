@@ -16,6 +16,15 @@ use std::ops::{Deref, DerefMut};
 #[derive(Debug)]
 pub struct ResponseCompression(ResponseCompressionCtx);
 
+/// What stands for a module that is not made yet: it does nothing.
+pub(super) static IDLE: ResponseCompression = ResponseCompression(ResponseCompressionCtx::idle());
+
+pub(super) fn module(level: u32) -> Module {
+    Box::new(ResponseCompression(ResponseCompressionCtx::attentive(
+        level,
+    )))
+}
+
 impl Deref for ResponseCompression {
     type Target = ResponseCompressionCtx;
 
@@ -110,8 +119,6 @@ impl HttpModuleBuilder for ResponseCompressionBuilder {
     }
 
     fn init(&self) -> Module {
-        Box::new(ResponseCompression(ResponseCompressionCtx::attentive(
-            self.level,
-        )))
+        module(self.level)
     }
 }

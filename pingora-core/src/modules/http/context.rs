@@ -1,11 +1,12 @@
 //! The modules of one proxy, and the chain of them that one request runs through.
 
+use super::compression::{self, ResponseCompression};
 use super::{Module, ModuleBuilder};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::cmp::Reverse;
 use std::fmt;
 
@@ -13,6 +14,8 @@ use std::fmt;
 #[derive(Default)]
 pub struct HttpModules {
     builders: Vec<Registered>,
+    /// Whether compression waits until a request asks for it.
+    compression_waits: bool,
 }
 
 struct Registered {
@@ -26,15 +29,26 @@ impl HttpModules {
     pub const fn new() -> Self {
         HttpModules {
             builders: Vec::new(),
+            compression_waits: false,
         }
     }
 
     /// Adds a module. Each type of module is there at most once: one of a type that was added
     /// before takes the former's place.
+    ///
+    /// Compression at level 0 costs a request nothing: its module is made when
+    /// [`HttpModuleCtx::get_mut`] asks for it, or when the chain sees the request's head.
     pub fn add_module(&mut self, builder: ModuleBuilder) {
-        let module = builder.init().as_any().type_id();
+        let sample = builder.init();
+        let module = sample.as_any().type_id();
         let order = builder.order();
         self.builders.retain(|b| b.module != module);
+        if let Some(compression) = sample.as_any().downcast_ref::<ResponseCompression>() {
+            self.compression_waits = !compression.is_enabled();
+            if self.compression_waits {
+                return;
+            }
+        }
         self.builders.push(Registered {
             module,
             order,
@@ -47,7 +61,7 @@ impl HttpModules {
     /// Whether no module was added.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.builders.is_empty()
+        self.builders.is_empty() && !self.compression_waits
     }
 
     /// A fresh module of each kind, for one request. Does not allocate if there are none.
@@ -55,6 +69,10 @@ impl HttpModules {
     pub fn build_ctx(&self) -> HttpModuleCtx {
         HttpModuleCtx {
             modules: self.builders.iter().map(|b| b.builder.init()).collect(),
+            compression: match self.compression_waits {
+                true => Compression::Waits,
+                false => Compression::AsAdded,
+            },
         }
     }
 }
@@ -74,6 +92,24 @@ impl fmt::Debug for HttpModules {
 #[derive(Default)]
 pub struct HttpModuleCtx {
     modules: Box<[Module]>,
+    compression: Compression,
+}
+
+/// Where compression of level 0 stands.
+///
+/// ```text
+/// Waits ── the request's head passes ─────────► AsAdded
+///   └── asked for ──► Newcomer ── introduced ─────┘
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Compression {
+    /// Among the modules, or not there.
+    #[default]
+    AsAdded,
+    /// Not made yet.
+    Waits,
+    /// Made, and the last of the modules; it did not see the request's head.
+    Newcomer,
 }
 
 impl HttpModuleCtx {
@@ -83,7 +119,8 @@ impl HttpModuleCtx {
         HttpModuleCtx::default()
     }
 
-    /// Whether there are no modules.
+    /// Whether there is no module that has anything to do. Compression of level 0 has nothing to do
+    /// until [`HttpModuleCtx::get_mut`] asked for it.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.modules.is_empty()
@@ -91,16 +128,49 @@ impl HttpModuleCtx {
 
     /// The module of type `T`, if there is one.
     pub fn get<T: 'static>(&self) -> Option<&T> {
-        self.modules
+        let made = self
+            .modules
             .iter()
-            .find_map(|m| m.as_any().downcast_ref::<T>())
+            .find_map(|m| m.as_any().downcast_ref::<T>());
+        match self.compression {
+            Compression::Waits => {
+                made.or_else(|| (&compression::IDLE as &dyn Any).downcast_ref::<T>())
+            }
+            _ => made,
+        }
     }
 
     /// The module of type `T`, if there is one.
     pub fn get_mut<T: 'static>(&mut self) -> Option<&mut T> {
+        if self.compression == Compression::Waits
+            && TypeId::of::<T>() == TypeId::of::<ResponseCompression>()
+        {
+            self.make_compression();
+            self.compression = Compression::Newcomer;
+        }
         self.modules
             .iter_mut()
             .find_map(|m| m.as_any_mut().downcast_mut::<T>())
+    }
+
+    #[cold]
+    fn make_compression(&mut self) {
+        let mut modules = std::mem::take(&mut self.modules).into_vec();
+        modules.push(compression::module(0));
+        self.modules = modules.into_boxed_slice();
+    }
+
+    /// Shows the request's head to a module that was made after the others had seen it. Whoever keeps
+    /// a request with its modules calls it ahead of
+    /// [`response_header_filter`](Self::response_header_filter).
+    #[inline]
+    pub fn introduce(&mut self, req: &RequestHeader) {
+        if self.compression == Compression::Newcomer {
+            self.compression = Compression::AsAdded;
+            if let Some(newcomer) = self.get_mut::<ResponseCompression>() {
+                newcomer.request_filter(req);
+            }
+        }
     }
 
     /// Shows the request's head to each module.
@@ -108,6 +178,10 @@ impl HttpModuleCtx {
     /// # Errors
     /// The first module's that fails; those after it don't see the request.
     pub async fn request_header_filter(&mut self, req: &mut RequestHeader) -> Result<()> {
+        if self.compression == Compression::Waits {
+            self.make_compression();
+        }
+        self.compression = Compression::AsAdded;
         for module in &mut self.modules {
             module.request_header_filter(req).await?;
         }

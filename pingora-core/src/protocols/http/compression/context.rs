@@ -177,6 +177,11 @@ impl ResponseCompressionCtx {
         ctx
     }
 
+    /// Neither compresses nor decompresses.
+    pub(crate) const fn idle() -> Self {
+        ResponseCompressionCtx(None)
+    }
+
     /// Compresses at `level`; at 0 it remembers what the client accepts, so that compression may
     /// be turned on after the request passed.
     pub(crate) fn attentive(level: u32) -> Self {

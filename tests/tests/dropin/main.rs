@@ -1,0 +1,11 @@
+//! Programs as others write them, with the names of the kept interface.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
+
+mod answers;
+mod compression;
+mod apps;
