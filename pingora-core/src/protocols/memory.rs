@@ -1,13 +1,59 @@
-//! The in-memory transport: both ends of a connection inside one process, for sub-requests and
-//! tests. It has no addresses, no TLS and no descriptor.
+//! Transports without a socket, which have no addresses, no TLS and no descriptor: both ends of a
+//! connection inside one process, for sub-requests and tests, and what programs give to their tests
+//! in place of a client.
 
 use super::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, ProxyDigest, Shutdown, SocketDigest,
     Ssl, TimingDigest, UniqueID, UniqueIDType,
 };
 use async_trait::async_trait;
+use std::io::Cursor;
 use std::sync::Arc;
 use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio_test::io::Mock;
+
+/// Says of a transport that there is nothing below it.
+macro_rules! without_a_socket {
+    ($($transport:ty),+) => {
+        $(
+            impl UniqueID for $transport {
+                fn id(&self) -> UniqueIDType {
+                    0
+                }
+            }
+
+            impl Ssl for $transport {}
+
+            impl GetTimingDigest for $transport {
+                fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+                    vec![]
+                }
+            }
+
+            impl GetProxyDigest for $transport {
+                fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+                    None
+                }
+            }
+
+            impl GetSocketDigest for $transport {
+                fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+                    None
+                }
+            }
+
+            impl Peek for $transport {}
+        )+
+    };
+}
+
+without_a_socket!(
+    DuplexStream,
+    Mock,
+    Cursor<Vec<u8>>,
+    Cursor<&'static mut [u8]>,
+    Cursor<Box<[u8]>>
+);
 
 #[async_trait]
 impl Shutdown for DuplexStream {
@@ -16,30 +62,26 @@ impl Shutdown for DuplexStream {
     }
 }
 
-impl UniqueID for DuplexStream {
-    fn id(&self) -> UniqueIDType {
-        0
-    }
+/// A script is over when all of it was read and written; there is no end to tell it.
+#[async_trait]
+impl Shutdown for Mock {
+    async fn shutdown(&mut self) {}
 }
 
-impl Ssl for DuplexStream {}
-
-impl GetTimingDigest for DuplexStream {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        vec![]
-    }
+macro_rules! without_an_end {
+    ($($transport:ty),+) => {
+        $(
+            #[async_trait]
+            impl Shutdown for $transport {
+                async fn shutdown(&mut self) {}
+            }
+        )+
+    };
 }
 
-impl GetProxyDigest for DuplexStream {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for DuplexStream {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
-    }
-}
-
-impl Peek for DuplexStream {}
+// What is written lands behind what was read.
+without_an_end!(
+    Cursor<Vec<u8>>,
+    Cursor<&'static mut [u8]>,
+    Cursor<Box<[u8]>>
+);

@@ -7,5 +7,6 @@
 )]
 
 mod answers;
-mod compression;
 mod apps;
+mod compression;
+mod sessions;
