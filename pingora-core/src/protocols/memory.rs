@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use std::io::Cursor;
 use std::sync::Arc;
 use tokio::io::{AsyncWriteExt, DuplexStream};
+#[cfg(feature = "tokio-test")]
 use tokio_test::io::Mock;
 
 /// Says of a transport that there is nothing below it.
@@ -49,11 +50,12 @@ macro_rules! without_a_socket {
 
 without_a_socket!(
     DuplexStream,
-    Mock,
     Cursor<Vec<u8>>,
     Cursor<&'static mut [u8]>,
     Cursor<Box<[u8]>>
 );
+#[cfg(feature = "tokio-test")]
+without_a_socket!(Mock);
 
 #[async_trait]
 impl Shutdown for DuplexStream {
@@ -63,6 +65,7 @@ impl Shutdown for DuplexStream {
 }
 
 /// A script is over when all of it was read and written; there is no end to tell it.
+#[cfg(feature = "tokio-test")]
 #[async_trait]
 impl Shutdown for Mock {
     async fn shutdown(&mut self) {}

@@ -9,4 +9,5 @@
 mod answers;
 mod apps;
 mod compression;
+mod filters;
 mod sessions;
