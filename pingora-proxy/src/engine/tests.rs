@@ -2,4 +2,5 @@
 
 mod fakes;
 mod schedule;
+mod tunnel;
 mod turn;
