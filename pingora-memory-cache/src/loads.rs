@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout_at};
 /// How a look-up ended: the value, or what was wrong.
 pub(crate) type Outcome<T> = Result<T, String>;
 
-/// The look-ups that are under way, by the hash of their keys.
+/// The look-ups that are under way, by the hash of their keys. Bounded by the tasks that look something up: each
+/// has one entry at most, and takes it out when it ends or is cancelled.
 pub(crate) struct Loads<T> {
     under_way: Mutex<HashMap<u64, Load<T>>>,
     /// Nobody waits for a look-up that has taken longer.

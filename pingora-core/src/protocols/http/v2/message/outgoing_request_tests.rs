@@ -80,6 +80,13 @@ fn requests_are_translated() {
         ("OPTIONS", "*", &[HOST_A], Ok("OPTIONS http://a*")),
         ("GET", "*", &[HOST_A], Err(())),
         ("GET", "/\u{e9}", &[HOST_A], Ok("GET http://a/\u{e9}")),
+        // As it came, as over HTTP/1, though no URI has such bytes.
+        (
+            "GET",
+            "/?q=\"a\"<b>`c`",
+            &[HOST_A],
+            Ok("GET http://a/?q=\"a\"<b>`c`"),
+        ),
         ("CONNECT", "b:443", &[HOST_A], Ok("CONNECT b:443")),
         // Fields that are about a connection.
         (
