@@ -412,51 +412,56 @@ where
         }
     }
 
-    /// The whole life of a request whose head was read or refused.
+    /// The whole life of a request whose head was read or refused, except the end of its connection. With
+    /// what the connection's next request is to know; `None` if there can't be one.
+    ///
+    /// The session is borrowed, because to move it costs as much as a phase.
     async fn process(
         self: &Arc<Self>,
-        mut session: Session,
+        session: &mut Session,
         left: Option<Box<dyn Any + Send + Sync>>,
         refused: Option<BError>,
-    ) -> Option<ReusedHttpStream> {
+    ) -> Option<HttpPersistentSettings> {
         let mut ctx = self.inner.new_ctx();
-        let outcome = self.serve(&mut session, &mut ctx, left, refused).await;
+        let outcome = self.serve(session, &mut ctx, left, refused).await;
         self.known.learn(session.noted);
         let logging = self
             .inner
-            .logging(&mut session, outcome.error.as_deref(), &mut ctx);
+            .logging(session, outcome.error.as_deref(), &mut ctx);
         if let Err(panic) = AssertUnwindSafe(logging).catch_unwind().await {
             log::error!("in the logging phase: {}", panicked(&*panic));
         }
         if let Some(error) = outcome.error {
             session.on_proxy_failure(error);
         }
-        self.finish(session, &ctx, outcome.reuse).await
+        outcome.reuse.then(|| self.settings_for_next(session, &ctx))
     }
 
-    async fn finish(
-        &self,
-        session: Session,
-        ctx: &SV::CTX,
-        reuse: bool,
-    ) -> Option<ReusedHttpStream> {
-        let mut settings = HttpPersistentSettings::for_session(&session);
-        if reuse && session.will_keepalive() {
-            let leave = || self.inner.persist_connection_context(&session, ctx);
+    fn settings_for_next(&self, session: &Session, ctx: &SV::CTX) -> HttpPersistentSettings {
+        let mut settings = HttpPersistentSettings::for_session(session);
+        if session.will_keepalive() {
+            let leave = || self.inner.persist_connection_context(session, ctx);
             match std::panic::catch_unwind(AssertUnwindSafe(leave)) {
                 Ok(Some(left)) => settings.set_user_context(left),
                 Ok(None) => {}
                 Err(panic) => log::error!("{}", panicked(&*panic)),
             }
         }
-        let mut downstream = session.downstream_session;
-        if !reuse {
-            downstream.shutdown().await;
-            return None;
-        }
-        let reusable = downstream.finish().await.ok().flatten()?;
-        Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+        settings
     }
+}
+
+/// Ends a request on its connection. Returns the connection if it can carry another request.
+async fn finish(
+    mut downstream: Box<ServerSession>,
+    settings: Option<HttpPersistentSettings>,
+) -> Option<ReusedHttpStream> {
+    let Some(settings) = settings else {
+        downstream.shutdown().await;
+        return None;
+    };
+    let reusable = downstream.finish().await.ok().flatten()?;
+    Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
 }
 
 /// Whether the client got a complete answer.
@@ -621,7 +626,8 @@ where
         let noted = Noted::of_proxy::<SV>(self.known.phases());
         let mut session = Session::new(Box::new(downstream), &self.downstream_modules, noted);
         session.shutting_down = shutting_down;
-        self.process(session, left, refused).await
+        let settings = self.process(&mut session, left, refused).await;
+        finish(session.downstream_session, settings).await
     }
 
     async fn process_custom_session(
@@ -670,7 +676,8 @@ where
         let mut session = Session::new(downstream, &self.downstream_modules, noted);
         session.shutting_down = sub_req_ctx.shutting_down;
         session.subrequest_ctx = Some(sub_req_ctx);
-        self.process(session, None, refused).await;
+        let settings = self.process(&mut session, None, refused).await;
+        finish(session.downstream_session, settings).await;
     }
 }
 

@@ -88,11 +88,6 @@ pub trait Handler {
     fn on_failure(&mut self, failure: Failure) -> Result<(), Self::Error>;
 }
 
-enum Next {
-    Own,
-    Event(Event),
-}
-
 /// Carries an exchange to its end: one task, no channel.
 ///
 /// Not cancel-safe in the middle of a handler's method; data queued before that stays in the halves.
@@ -103,21 +98,19 @@ pub async fn drive<H: Handler>(handler: &mut H) -> Result<(), H::Error> {
     loop {
         let next = poll_fn(|cx| {
             if handler.poll_own(cx).is_ready() {
-                return Poll::Ready(Next::Own);
+                return Poll::Ready(Event::Own);
             }
             let (flow, down, up) = handler.parts();
-            flow.turn
-                .poll(cx, &flow.exchange, down, up)
-                .map(Next::Event)
+            flow.turn.poll(cx, &flow.exchange, down, up)
         })
         .await;
         match next {
-            Next::Own => handler.on_own().await?,
-            Next::Event(Event::Task(task)) => handler.on_task(task).await?,
-            Next::Event(Event::Body(piece)) => handler.on_body(piece).await?,
-            Next::Event(Event::Held) => handler.on_held()?,
-            Next::Event(Event::Complete) => return Ok(()),
-            Next::Event(Event::Failed(failure)) => {
+            Event::Own => handler.on_own().await?,
+            Event::Task(task) => handler.on_task(task).await?,
+            Event::Body(piece) => handler.on_body(piece).await?,
+            Event::Held => handler.on_held()?,
+            Event::Complete => return Ok(()),
+            Event::Failed(failure) => {
                 if let Failure::Expired(kind) = failure
                     && deadline::client_is_stuck(kind)
                 {

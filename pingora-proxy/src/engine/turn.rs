@@ -39,6 +39,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The next event of an exchange.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// The flow's own event; never from a turn.
+    Own,
     /// A piece of the request's body; `None` at its end.
     Body(Option<Bytes>),
     /// A piece of the response.

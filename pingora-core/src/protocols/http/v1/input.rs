@@ -225,6 +225,7 @@ impl Input {
     }
 
     /// Copies a head, and what follows it, out of a buffer that has to be given back.
+    #[inline]
     fn split_fresh(&mut self, fresh: &[u8], end: usize) -> Result<HeadEvent, Fault> {
         let (head, rest) = fresh.split_at_checked(end).unwrap_or((fresh, &[]));
         // Apart from each other: what has a single owner needs no counter, and a header value that
@@ -306,6 +307,7 @@ impl Input {
         decoder.is_done()
     }
 
+    #[inline]
     fn poll_read_scratch(
         &mut self,
         io: &mut Stream,
