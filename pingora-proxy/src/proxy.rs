@@ -18,6 +18,7 @@ use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::modules::http::HttpModules;
+use pingora_core::modules::http::compression::ResponseCompression;
 use pingora_core::protocols::http::authority::authority_of_server;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::custom::ClientSessionCustom;
@@ -58,6 +59,8 @@ where
     pub h2_options: Option<H2Options>,
     /// Filters over requests and responses; see [`ProxyHttp::init_downstream_modules`].
     pub downstream_modules: HttpModules,
+    /// Filters over the exchanges with upstreams; see [`ProxyHttp::init_upstream_modules`].
+    pub upstream_modules: HttpModules,
     max_retries: usize,
     pub(crate) on_custom: Option<ProcessCustomSession<SV, C>>,
     known: Known,
@@ -90,6 +93,7 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
             server_options: None,
             h2_options: None,
             downstream_modules: HttpModules::new(),
+            upstream_modules: HttpModules::new(),
             max_retries: conf.max_retries,
             on_custom: None,
             known: Known::default(),
@@ -136,6 +140,7 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
     {
         self.inner
             .init_downstream_modules(&mut self.downstream_modules);
+        self.inner.init_upstream_modules(&mut self.upstream_modules);
     }
 }
 
@@ -306,6 +311,9 @@ where
                 self.inner
                     .upstream_request_filter(session, request, ctx)
                     .await?;
+                if !session.upstream_modules_ctx.is_empty() {
+                    Box::pin(pass_upstream_modules(session, request)).await?;
+                }
                 if upstream.version() != Version::HTTP_2 {
                     frame_request(request, session)?;
                 }
@@ -485,6 +493,17 @@ fn prepare_request<S: ClientSessionCustom>(
     Ok(bridge)
 }
 
+/// Shows the request's head to the upstream modules, the last of the filters that see it.
+async fn pass_upstream_modules(session: &mut Session, request: &mut RequestHeader) -> Result<()> {
+    let modules = &mut session.upstream_modules_ctx;
+    modules.request_header_filter(request).await?;
+    if let Some(compression) = modules.get_mut::<ResponseCompression>() {
+        // The client's capabilities decide, whatever the upstream is asked for.
+        compression.request_filter(session.downstream_session.req_header());
+    }
+    Ok(())
+}
+
 /// Sends a request without copying it first, if the copy would never be seen: the filter is known to be
 /// the default, and both sides speak HTTP/1. `false`: the caller has to make a copy.
 fn send_unseen<S: ClientSessionCustom>(
@@ -492,7 +511,8 @@ fn send_unseen<S: ClientSessionCustom>(
     upstream: &mut ClientSession<S>,
     peer: &HttpPeer,
 ) -> Result<bool> {
-    let is_seen = !session.noted.is_default(defaults::UPSTREAM_REQUEST);
+    let is_seen = !session.noted.is_default(defaults::UPSTREAM_REQUEST)
+        || !session.upstream_modules_ctx.is_empty();
     let version = session.downstream_session.req_header().line().version;
     let is_translated = version == Version::HTTP_2
         || session.version() == Version::HTTP_2
@@ -619,7 +639,8 @@ where
             Some(KEEPALIVE_SECONDS)
         });
         let noted = Noted::of_proxy::<SV>(self.known.phases());
-        let mut session = Session::new(Box::new(downstream), &self.downstream_modules, noted);
+        let (down, up) = (&self.downstream_modules, &self.upstream_modules);
+        let mut session = Session::new(Box::new(downstream), down, up, noted);
         session.shutting_down = shutting_down;
         self.process(session, left, refused).await
     }
@@ -667,7 +688,8 @@ where
     ) {
         let refused = downstream.read_request().await.err();
         let noted = Noted::of_proxy::<SV>(self.known.phases());
-        let mut session = Session::new(downstream, &self.downstream_modules, noted);
+        let (down, up) = (&self.downstream_modules, &self.upstream_modules);
+        let mut session = Session::new(downstream, down, up, noted);
         session.shutting_down = sub_req_ctx.shutting_down;
         session.subrequest_ctx = Some(sub_req_ctx);
         self.process(session, None, refused).await;

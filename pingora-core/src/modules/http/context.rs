@@ -126,6 +126,12 @@ impl HttpModuleCtx {
         self.modules.is_empty()
     }
 
+    /// Whether there is any module, also one that has nothing to do yet.
+    #[inline]
+    pub fn has_modules(&self) -> bool {
+        !self.is_empty() || self.compression == Compression::Waits
+    }
+
     /// The module of type `T`, if there is one.
     pub fn get<T: 'static>(&self) -> Option<&T> {
         let made = self
