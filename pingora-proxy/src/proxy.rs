@@ -3,6 +3,7 @@
 use crate::defaults::{self, Known, Noted};
 use crate::failures::{Failure, FailureCounts};
 use crate::flow::forward::Forward;
+use crate::flow::pass_upstream_modules;
 use crate::retry::{Facts, Verdict};
 use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner, UnderWay};
 use crate::{ProcessCustomSession, ProxyHttp, ProxyWarnLogContext, Session};
@@ -17,8 +18,7 @@ use pingora_core::apps::{
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
-use pingora_core::modules::http::HttpModules;
-use pingora_core::modules::http::compression::ResponseCompression;
+use pingora_core::modules::http::{HttpModules, Surroundings};
 use pingora_core::protocols::http::authority::authority_of_server;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::custom::ClientSessionCustom;
@@ -171,6 +171,8 @@ where
             session.enable_retry_buffering();
         }
         if !session.downstream_modules_ctx.is_empty() {
+            let mut around = Surroundings::new(&session.downstream_session, ctx);
+            session.downstream_modules_ctx.request_begins(&mut around)?;
             let request = session.downstream_session.req_header_mut();
             session
                 .downstream_modules_ctx
@@ -312,7 +314,8 @@ where
                     .upstream_request_filter(session, request, ctx)
                     .await?;
                 if !session.upstream_modules_ctx.is_empty() {
-                    Box::pin(pass_upstream_modules(session, request)).await?;
+                    let digest = upstream.digest();
+                    Box::pin(pass_upstream_modules(session, ctx, digest, request)).await?;
                 }
                 if upstream.version() != Version::HTTP_2 {
                     frame_request(request, session)?;
@@ -491,17 +494,6 @@ fn prepare_request<S: ClientSessionCustom>(
     let bridge = translate_request(request, upstream, &policy)?;
     address_request(request, peer)?;
     Ok(bridge)
-}
-
-/// Shows the request's head to the upstream modules, the last of the filters that see it.
-async fn pass_upstream_modules(session: &mut Session, request: &mut RequestHeader) -> Result<()> {
-    let modules = &mut session.upstream_modules_ctx;
-    modules.request_header_filter(request).await?;
-    if let Some(compression) = modules.get_mut::<ResponseCompression>() {
-        // The client's capabilities decide, whatever the upstream is asked for.
-        compression.request_filter(session.downstream_session.req_header());
-    }
-    Ok(())
 }
 
 /// Sends a request without copying it first, if the copy would never be seen: the filter is known to be
