@@ -3,6 +3,7 @@
 use crate::defaults::{self, Known, Noted};
 use crate::failures::{Failure, FailureCounts};
 use crate::flow::forward::Forward;
+use crate::flow::pass_upstream_modules;
 use crate::retry::{Facts, Verdict};
 use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner, UnderWay};
 use crate::{ProcessCustomSession, ProxyHttp, ProxyWarnLogContext, Session};
@@ -17,7 +18,7 @@ use pingora_core::apps::{
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
-use pingora_core::modules::http::HttpModules;
+use pingora_core::modules::http::{HttpModules, Surroundings};
 use pingora_core::protocols::http::authority::authority_of_server;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::custom::ClientSessionCustom;
@@ -58,6 +59,8 @@ where
     pub h2_options: Option<H2Options>,
     /// Filters over requests and responses; see [`ProxyHttp::init_downstream_modules`].
     pub downstream_modules: HttpModules,
+    /// Filters over the exchanges with upstreams; see [`ProxyHttp::init_upstream_modules`].
+    pub upstream_modules: HttpModules,
     max_retries: usize,
     pub(crate) on_custom: Option<ProcessCustomSession<SV, C>>,
     known: Known,
@@ -90,6 +93,7 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
             server_options: None,
             h2_options: None,
             downstream_modules: HttpModules::new(),
+            upstream_modules: HttpModules::new(),
             max_retries: conf.max_retries,
             on_custom: None,
             known: Known::default(),
@@ -136,6 +140,7 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
     {
         self.inner
             .init_downstream_modules(&mut self.downstream_modules);
+        self.inner.init_upstream_modules(&mut self.upstream_modules);
     }
 }
 
@@ -166,6 +171,8 @@ where
             session.enable_retry_buffering();
         }
         if !session.downstream_modules_ctx.is_empty() {
+            let mut around = Surroundings::new(&session.downstream_session, ctx);
+            session.downstream_modules_ctx.request_begins(&mut around)?;
             let request = session.downstream_session.req_header_mut();
             session
                 .downstream_modules_ctx
@@ -306,6 +313,10 @@ where
                 self.inner
                     .upstream_request_filter(session, request, ctx)
                     .await?;
+                if !session.upstream_modules_ctx.is_empty() {
+                    let digest = upstream.digest();
+                    Box::pin(pass_upstream_modules(session, ctx, digest, request)).await?;
+                }
                 if upstream.version() != Version::HTTP_2 {
                     frame_request(request, session)?;
                 }
@@ -497,7 +508,8 @@ fn send_unseen<S: ClientSessionCustom>(
     upstream: &mut ClientSession<S>,
     peer: &HttpPeer,
 ) -> Result<bool> {
-    let is_seen = !session.noted.is_default(defaults::UPSTREAM_REQUEST);
+    let is_seen = !session.noted.is_default(defaults::UPSTREAM_REQUEST)
+        || !session.upstream_modules_ctx.is_empty();
     let version = session.downstream_session.req_header().line().version;
     let is_translated = version == Version::HTTP_2
         || session.version() == Version::HTTP_2
@@ -624,7 +636,8 @@ where
             Some(KEEPALIVE_SECONDS)
         });
         let noted = Noted::of_proxy::<SV>(self.known.phases());
-        let mut session = Session::new(Box::new(downstream), &self.downstream_modules, noted);
+        let (down, up) = (&self.downstream_modules, &self.upstream_modules);
+        let mut session = Session::new(Box::new(downstream), down, up, noted);
         session.shutting_down = shutting_down;
         let settings = self.process(&mut session, left, refused).await;
         finish(session.downstream_session, settings).await
@@ -673,7 +686,8 @@ where
     ) {
         let refused = downstream.read_request().await.err();
         let noted = Noted::of_proxy::<SV>(self.known.phases());
-        let mut session = Session::new(downstream, &self.downstream_modules, noted);
+        let (down, up) = (&self.downstream_modules, &self.upstream_modules);
+        let mut session = Session::new(downstream, down, up, noted);
         session.shutting_down = sub_req_ctx.shutting_down;
         session.subrequest_ctx = Some(sub_req_ctx);
         let settings = self.process(&mut session, None, refused).await;

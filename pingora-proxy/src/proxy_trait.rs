@@ -91,8 +91,8 @@ pub enum ProxyWarnLogContext {
 ///
 /// ```text
 /// early_request_filter ─ downstream modules ─ request_filter ─ proxy_upstream_filter
-///    ─ upstream_peer ─ (connect) ─ connected_to_upstream ─ upstream_request_filter
-///    ─ request_body_filter*  ∥  upstream_response_filter ─ response_filter
+///    ─ upstream_peer ─ (connect) ─ connected_to_upstream ─ upstream_request_filter ─ upstream modules
+///    ─ request_body_filter*  ∥  adjust_upstream_modules ─ upstream_response_filter ─ response_filter
 ///                               ─ upstream_response_body_filter* ─ response_body_filter*
 ///                               ─ upstream_response_trailer_filter ─ response_trailer_filter
 ///    ─ logging
@@ -134,6 +134,25 @@ pub trait ProxyHttp {
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
         modules.add_module(ResponseCompressionBuilder::enable(0));
     }
+
+    /// Adds filters over the exchanges with upstreams. Called once, when the service is made. By default
+    /// there are none, which costs nothing.
+    ///
+    /// They stand next to the upstream: they are the last to see the request, behind
+    /// [`ProxyHttp::upstream_request_filter`] and [`ProxyHttp::request_body_filter`], and the first to see
+    /// the response, ahead of [`ProxyHttp::upstream_response_filter`],
+    /// [`ProxyHttp::upstream_response_body_filter`] and [`ProxyHttp::upstream_response_trailer_filter`].
+    /// What they make of a response is what all the phases see. Informational responses pass them, the
+    /// bytes of a tunnel don't.
+    ///
+    /// [`Session::upstream_modules_ctx`] is made with the session and is the same in all tries of a
+    /// request, so what a phase sets holds in each of them. For each try, the modules see the request's
+    /// head and body again. Ahead of that, they are told that the response of the earlier try, if there
+    /// was any, was discarded
+    /// ([`HttpModule::response_discarded`](pingora_core::modules::http::HttpModule::response_discarded)).
+    ///
+    /// An error of a module has the consequences that an error of the neighbouring phase would have.
+    fn init_upstream_modules(&self, _modules: &mut HttpModules) {}
 
     default_phase! {
         /// Decides about the request before anything is sent.
@@ -305,7 +324,25 @@ pub trait ProxyHttp {
     }
 
     default_phase! {
-        /// Sees, and may change, the upstream's response header, ahead of all other filters.
+        /// Adjusts the upstream modules to a response, right ahead of their seeing its header. Called only
+        /// if there are any.
+        ///
+        /// `async fn adjust_upstream_modules(&self, session: &mut Session, upstream_response: &ResponseHeader, end_of_stream: bool, ctx: &mut Self::CTX) -> Result<()>`
+        ///
+        /// The modules are in [`Session::upstream_modules_ctx`]. With `end_of_stream`, no body follows.
+        /// Also called for informational responses, which have a status below 200.
+        fn adjust_upstream_modules['life1, 'life2, 'life3](
+            _session: &'life1 mut Session,
+            _upstream_response: &'life2 ResponseHeader,
+            _end_of_stream: bool,
+            _ctx: &'life3 mut Self::CTX,
+        ) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    default_phase! {
+        /// Sees, and may change, the upstream's response header, ahead of all other phases.
         ///
         /// `async fn upstream_response_filter(&self, session: &mut Session, upstream_response: &mut ResponseHeader, ctx: &mut Self::CTX) -> Result<()>`
         ///

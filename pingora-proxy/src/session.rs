@@ -38,8 +38,11 @@ pub struct Session {
     pub subrequest_ctx: Option<Box<SubrequestCtx>>,
     /// Spawns sub-requests, if [`ProxyHttp::allow_spawning_subrequest`](crate::ProxyHttp) allows it.
     pub subrequest_spawner: Option<SubrequestSpawner>,
-    /// The modules' state for this request.
+    /// The downstream modules' state for this request.
     pub downstream_modules_ctx: HttpModuleCtx,
+    /// The upstream modules' state for this request, the same in all of its tries; see
+    /// [`ProxyHttp::init_upstream_modules`](crate::ProxyHttp::init_upstream_modules).
+    pub upstream_modules_ctx: HttpModuleCtx,
     pub(crate) noted: Noted,
     pub(crate) upstream: UpstreamFigures,
     pub(crate) shutting_down: bool,
@@ -71,7 +74,8 @@ pub(crate) struct UpstreamFigures {
 impl Session {
     pub(crate) fn new(
         downstream_session: Box<ServerSession>,
-        modules: &HttpModules,
+        downstream_modules: &HttpModules,
+        upstream_modules: &HttpModules,
         noted: Noted,
     ) -> Self {
         Session {
@@ -82,7 +86,8 @@ impl Session {
             upstream_headers_mutated_for_cache: false,
             subrequest_ctx: None,
             subrequest_spawner: None,
-            downstream_modules_ctx: modules.build_ctx(),
+            downstream_modules_ctx: downstream_modules.build_ctx(),
+            upstream_modules_ctx: upstream_modules.build_ctx(),
             noted,
             upstream: UpstreamFigures::default(),
             shutting_down: false,
@@ -111,10 +116,12 @@ impl Session {
         Self::new_h1_with_modules(stream, &HttpModules::new())
     }
 
-    /// [`Session::new_h1`] with downstream modules.
+    /// [`Session::new_h1`] with downstream modules. There are no upstream modules; a test that needs some
+    /// sets [`upstream_modules_ctx`](Session::upstream_modules_ctx).
     pub fn new_h1_with_modules(stream: Stream, downstream_modules: &HttpModules) -> Self {
         let session = Box::new(ServerSession::new_http1(stream));
-        Session::new(session, downstream_modules, Noted::default())
+        let none = HttpModules::new();
+        Session::new(session, downstream_modules, &none, Noted::default())
     }
 
     /// The client's side, mutably.
@@ -345,6 +352,7 @@ impl Session {
     pub(crate) fn discard_response(&mut self) {
         self.upstream_compression.response_discarded();
         self.downstream_modules_ctx.response_discarded();
+        self.upstream_modules_ctx.response_discarded();
     }
 
     /// Sets the observer of the try at the upstream that

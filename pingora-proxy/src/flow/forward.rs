@@ -99,6 +99,7 @@ where
     /// Sends the part of the body that was read earlier, or declares that there is none.
     async fn begin_body(&mut self) -> Result<()> {
         self.session.downstream_modules_ctx.request_body_begins();
+        self.session.upstream_modules_ctx.request_body_begins();
         if self.asks_for_tunnel() {
             // The following bytes belong to the tunnel: they are not read until it is open.
             self.flow.exchange.request_ended();
@@ -156,11 +157,15 @@ where
 
     /// Whether anything needs to see the pieces of the request's body.
     fn sees_request_body(&self) -> bool {
-        self.filters_request_body() || self.request_modules()
+        self.filters_request_body() || self.request_modules() || self.upstream_modules()
     }
 
     fn request_modules(&self) -> bool {
         !self.session.downstream_modules_ctx.is_empty() && !self.flow.exchange.tunnel
+    }
+
+    fn upstream_modules(&self) -> bool {
+        !self.session.upstream_modules_ctx.is_empty() && !self.flow.exchange.tunnel
     }
 
     async fn filter_request_body(&mut self, piece: &mut Option<Bytes>, end: bool) -> Result<()> {
@@ -183,7 +188,30 @@ where
             }
             filter.await?;
         }
+        if self.upstream_modules() {
+            if !end {
+                flush_upstream(&mut *self.upstream).await;
+            }
+            let modules = &mut self.session.upstream_modules_ctx;
+            modules.request_body_filter(piece, end).await?;
+        }
         Ok(())
+    }
+
+    /// The upstream modules are the first that see the head of a response.
+    async fn show_upstream_modules(
+        &mut self,
+        header: &mut ResponseHeader,
+        end: bool,
+    ) -> Result<()> {
+        let inner = &self.proxy.inner;
+        inner
+            .adjust_upstream_modules(self.session, header, end, self.ctx)
+            .await?;
+        let client = self.session.downstream_session.req_header();
+        let modules = &mut self.session.upstream_modules_ctx;
+        modules.introduce(client);
+        modules.response_header_filter(header, end).await
     }
 
     async fn on_header(&mut self, mut header: Box<ResponseHeader>, end: bool) -> Result<()> {
@@ -196,6 +224,9 @@ where
         // The response to the client uses our own version, independent of the upstream's.
         header.set_version(self.session.version());
         self.note_figures();
+        if self.session.upstream_modules_ctx.has_modules() {
+            Box::pin(self.show_upstream_modules(&mut header, end)).await?;
+        }
         self.proxy
             .inner
             .upstream_response_filter(self.session, &mut header, self.ctx)
@@ -278,11 +309,16 @@ where
     /// Whether anything needs to see the pieces of the response's body.
     fn sees_response_body(&self) -> bool {
         let others = self.session.upstream_compression.is_enabled()
-            || !self.session.downstream_modules_ctx.is_empty();
+            || !self.session.downstream_modules_ctx.is_empty()
+            || !self.session.upstream_modules_ctx.is_empty();
         self.filters_body() || others && !self.flow.exchange.tunnel
     }
 
     fn on_response_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
+        if !self.session.upstream_modules_ctx.is_empty() {
+            let modules = &mut self.session.upstream_modules_ctx;
+            modules.response_body_filter(&mut data, end)?;
+        }
         if self.filters_body() {
             self.filter_body(&mut data, end, true)?;
             self.flow
@@ -364,10 +400,12 @@ where
         Ok(())
     }
 
-    async fn on_trailers(&mut self, trailers: Option<Box<HeaderMap>>) -> Result<()> {
+    async fn on_trailers(&mut self, mut trailers: Option<Box<HeaderMap>>) -> Result<()> {
         flush_downstream(&mut *self.session.downstream_session).await;
         flush_upstream(&mut *self.upstream).await;
-        self.end_body_before_trailers()?;
+        let modules = &mut self.session.upstream_modules_ctx;
+        let rest = modules.response_trailer_filter(&mut trailers)?;
+        self.end_body_before_trailers(rest)?;
         let mut trailers = trailers.unwrap_or_default();
         self.note_figures();
         let inner = &self.proxy.inner;
@@ -394,12 +432,11 @@ where
 
     /// No piece of the body was marked as the last. A filter that buffers still has to be told about the
     /// end, and the data that it then releases goes ahead of the trailers.
-    fn end_body_before_trailers(&mut self) -> Result<()> {
-        let mut rest = None;
+    fn end_body_before_trailers(&mut self, mut rest: Option<Bytes>) -> Result<()> {
         if self.filters_body() {
             self.filter_body(&mut rest, true, true)?;
         } else if self.session.upstream_compression.is_enabled() {
-            rest = self.compress(None, true)?;
+            rest = self.compress(rest, true)?;
         }
         if rest.is_some() {
             let modules = &mut self.session.downstream_modules_ctx;

@@ -10,7 +10,13 @@ pub(crate) mod subrequest;
 
 use crate::Session;
 use http::{Method, StatusCode};
+use pingora_core::modules::http::Surroundings;
+use pingora_core::modules::http::compression::ResponseCompression;
+use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::exchange::{DownstreamHalf, UpstreamHalf};
+use pingora_error::Result;
+use pingora_http::RequestHeader;
+use std::any::Any;
 use std::future::poll_fn;
 use std::task::Poll;
 
@@ -34,4 +40,23 @@ pub(crate) async fn flush_upstream(up: &mut impl UpstreamHalf) {
     if up.wants_flush() {
         let _ = poll_fn(|cx| Poll::Ready(up.poll_flush(cx))).await;
     }
+}
+
+/// Shows the request's head, and what surrounds it, to the upstream modules, the last of the filters that see
+/// it.
+pub(crate) async fn pass_upstream_modules(
+    session: &mut Session,
+    ctx: &mut (dyn Any + Send + Sync),
+    upstream: Option<&Digest>,
+    request: &mut RequestHeader,
+) -> Result<()> {
+    let client = &*session.downstream_session;
+    let modules = &mut session.upstream_modules_ctx;
+    modules.request_begins(&mut Surroundings::new(client, ctx).with_upstream(upstream))?;
+    modules.request_header_filter(request).await?;
+    if let Some(compression) = modules.get_mut::<ResponseCompression>() {
+        // The client's capabilities decide, whatever the upstream is asked for.
+        compression.request_filter(client.req_header());
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The modules of one proxy, and the chain of them that one request runs through.
 
 use super::compression::{self, ResponseCompression};
-use super::{Module, ModuleBuilder};
+use super::{Module, ModuleBuilder, Surroundings};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use pingora_error::Result;
@@ -126,6 +126,12 @@ impl HttpModuleCtx {
         self.modules.is_empty()
     }
 
+    /// Whether there is any module, also one that has nothing to do yet.
+    #[inline]
+    pub fn has_modules(&self) -> bool {
+        !self.is_empty() || self.compression == Compression::Waits
+    }
+
     /// The module of type `T`, if there is one.
     pub fn get<T: 'static>(&self) -> Option<&T> {
         let made = self
@@ -171,6 +177,18 @@ impl HttpModuleCtx {
                 newcomer.request_filter(req);
             }
         }
+    }
+
+    /// Shows each module what surrounds the request. Whoever keeps a request with its modules calls it
+    /// ahead of [`request_header_filter`](Self::request_header_filter).
+    ///
+    /// # Errors
+    /// The first module's that fails.
+    pub fn request_begins(&mut self, around: &mut Surroundings<'_>) -> Result<()> {
+        for module in &mut self.modules {
+            module.request_begins(around)?;
+        }
+        Ok(())
     }
 
     /// Shows the request's head to each module.

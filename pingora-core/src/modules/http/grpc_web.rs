@@ -53,7 +53,8 @@ impl GrpcWebBridge {
 #[async_trait]
 impl HttpModule for GrpcWebBridge {
     async fn request_header_filter(&mut self, req: &mut RequestHeader) -> Result<()> {
-        if self.ctx != GrpcWebCtx::Init {
+        // Towards upstreams, each try has a head of its own.
+        if self.ctx != GrpcWebCtx::Init && self.response.is_none() {
             return Ok(());
         }
         let requested = requested_encoding(req);

@@ -37,8 +37,10 @@
 pub mod compression;
 mod context;
 pub mod grpc_web;
+mod surroundings;
 
 pub use context::{HttpModuleCtx, HttpModules};
+pub use surroundings::Surroundings;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -57,9 +59,17 @@ use std::task::Poll;
 /// allocate for every request; theirs has none.
 #[async_trait]
 pub trait HttpModule {
+    /// Called ahead of the request's head, with the client's session and the context of the phases; on
+    /// the upstream side for each try, with the connection to the upstream as well. For modules that need
+    /// to know more than the messages tell. An error ends the request.
+    fn request_begins(&mut self, _around: &mut Surroundings<'_>) -> Result<()> {
+        Ok(())
+    }
+
     /// `async fn request_header_filter(&mut self, req: &mut RequestHeader) -> Result<()>`
     ///
-    /// Sees the request's head, and may change it. An error ends the request.
+    /// Sees the request's head, and may change it. On the upstream side, each try has a head of its own.
+    /// An error ends the request.
     fn request_header_filter<'life0, 'life1, 'async_trait>(
         &'life0 mut self,
         _req: &'life1 mut RequestHeader,
@@ -137,6 +147,10 @@ pub trait HttpModule {
 
     /// Called when the response is over, if its body did not say so itself. What it returns is
     /// sent as the last part of the body.
+    ///
+    /// In an exchange with an upstream, the end is always told by the body or by the trailers. This one
+    /// is for responses whose pieces a program writes, with an
+    /// [`HttpTask::Done`](crate::protocols::http::HttpTask::Done) at their end.
     fn response_done_filter(&mut self) -> Result<Option<Bytes>> {
         Ok(None)
     }
@@ -153,8 +167,8 @@ pub type Module = Box<dyn HttpModule + Send + Sync + 'static>;
 
 /// Makes a module for each request.
 pub trait HttpModuleBuilder {
-    /// Where the module stands among the others: those of a higher order run before those of a
-    /// lower one, for requests and for responses alike. Modules of the same order run as they were
+    /// Where the module stands among the others of its side: those of a higher order run before those
+    /// of a lower one, for requests and for responses alike. Modules of the same order run as they were
     /// added.
     fn order(&self) -> i16 {
         0

@@ -219,3 +219,14 @@ fn last_words_are_body_to_the_modules_after() {
     );
     assert_eq!(ctx.response_done_filter().unwrap().unwrap(), "bye");
 }
+
+#[test]
+fn compression_that_waits_is_a_module_with_nothing_to_do() {
+    let mut modules = HttpModules::new();
+    assert!(!modules.build_ctx().has_modules());
+    modules.add_module(compression::ResponseCompressionBuilder::enable(0));
+    let ctx = modules.build_ctx();
+    assert!(ctx.is_empty() && ctx.has_modules());
+    modules.add_module(scribe::<1>(&Journal::default(), 0));
+    assert!(modules.build_ctx().has_modules());
+}

@@ -236,3 +236,19 @@ async fn a_body_that_is_sent_again_begins_anew() {
     ctx.request_body_begins();
     assert_eq!(up(&mut ctx, &[&text]).await.unwrap(), MESSAGE);
 }
+
+#[tokio::test]
+async fn each_try_has_a_head_of_its_own() {
+    let mut ctx = modules(true);
+    for _ in 0..2 {
+        let mut req = request("application/grpc-web-text", "");
+        ctx.request_header_filter(&mut req).await.unwrap();
+        assert_eq!(req.headers["content-type"], "application/grpc");
+        ctx.request_body_begins();
+        assert_eq!(up(&mut ctx, &[b"AAAAAAVoZWxsbw=="]).await.unwrap(), MESSAGE);
+        ctx.response_header_filter(&mut response(), false)
+            .await
+            .unwrap();
+        ctx.response_discarded();
+    }
+}

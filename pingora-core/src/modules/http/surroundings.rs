@@ -1,0 +1,85 @@
+//! What a module may look at besides the messages that pass it.
+
+use crate::protocols::Digest;
+use crate::protocols::http::ServerSession;
+use std::any::Any;
+use std::fmt;
+
+/// What surrounds a request: the client's session, the context of the phases, and on the upstream side the
+/// connection. A module is shown them in [`HttpModule::request_begins`](super::HttpModule::request_begins),
+/// and keeps what it will need.
+///
+/// ```
+/// # use pingora_core::modules::http::*;
+/// # use pingora_error::Result;
+/// # use std::any::Any;
+/// # use std::net::SocketAddr;
+/// /// The context of this program's requests.
+/// struct Ctx { tenant: String }
+///
+/// #[derive(Default)]
+/// struct Audit { client: Option<SocketAddr>, tenant: String }
+///
+/// impl HttpModule for Audit {
+///     fn request_begins(&mut self, around: &mut Surroundings<'_>) -> Result<()> {
+///         let client = around.session().client_addr();
+///         self.client = client.and_then(|address| address.as_inet()).copied();
+///         if let Some(ctx) = around.context::<Ctx>() {
+///             self.tenant.clone_from(&ctx.tenant);
+///         }
+///         Ok(())
+///     }
+/// #   fn as_any(&self) -> &dyn Any { self }
+/// #   fn as_any_mut(&mut self) -> &mut dyn Any { self }
+/// }
+/// ```
+pub struct Surroundings<'a> {
+    session: &'a ServerSession,
+    context: &'a mut (dyn Any + Send + Sync),
+    upstream: Option<&'a Digest>,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Those of a request on the client's side. `context` is what the phases keep for the request.
+    pub fn new(session: &'a ServerSession, context: &'a mut (dyn Any + Send + Sync)) -> Self {
+        Surroundings {
+            session,
+            context,
+            upstream: None,
+        }
+    }
+
+    /// Those of a try at an upstream, over the connection with this digest.
+    pub fn with_upstream(self, upstream: Option<&'a Digest>) -> Self {
+        Surroundings { upstream, ..self }
+    }
+
+    /// The client's session, with the request as the client sent it, or as filters have left it since.
+    pub fn session(&self) -> &ServerSession {
+        self.session
+    }
+
+    /// The context of the phases (`ProxyHttp::CTX`), if it has this type.
+    pub fn context<T: 'static>(&self) -> Option<&T> {
+        self.context.downcast_ref()
+    }
+
+    /// The context, to leave something there for the phases.
+    pub fn context_mut<T: 'static>(&mut self) -> Option<&mut T> {
+        self.context.downcast_mut()
+    }
+
+    /// What is known about the connection to the upstream. `None` on the client's side, and for protocols
+    /// that know nothing of theirs.
+    pub fn upstream(&self) -> Option<&'a Digest> {
+        self.upstream
+    }
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("upstream", &self.upstream.is_some())
+            .finish_non_exhaustive()
+    }
+}
