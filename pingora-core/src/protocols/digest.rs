@@ -3,13 +3,14 @@
 use super::l4::ext::{self, TCP_INFO};
 use super::l4::socket::SocketAddr;
 use super::tls::SslDigest;
+use once_cell::sync::OnceCell;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use std::any::Any;
 use std::fmt;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 /// All that is known about a connection, from the socket up.
@@ -94,11 +95,11 @@ pub struct SocketDigest {
     raw_fd: RawFd,
     closed: AtomicBool,
     /// The other end; see [`SocketDigest::peer_addr`].
-    pub peer_addr: OnceLock<Option<SocketAddr>>,
+    pub peer_addr: OnceCell<Option<SocketAddr>>,
     /// This end; see [`SocketDigest::local_addr`].
-    pub local_addr: OnceLock<Option<SocketAddr>>,
+    pub local_addr: OnceCell<Option<SocketAddr>>,
     /// See [`SocketDigest::original_dst`].
-    pub original_dst: OnceLock<Option<SocketAddr>>,
+    pub original_dst: OnceCell<Option<SocketAddr>>,
 }
 
 impl SocketDigest {
@@ -107,9 +108,9 @@ impl SocketDigest {
         SocketDigest {
             raw_fd,
             closed: AtomicBool::new(false),
-            peer_addr: OnceLock::new(),
-            local_addr: OnceLock::new(),
-            original_dst: OnceLock::new(),
+            peer_addr: OnceCell::new(),
+            local_addr: OnceCell::new(),
+            original_dst: OnceCell::new(),
         }
     }
 
