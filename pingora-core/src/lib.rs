@@ -9,6 +9,7 @@
 //! | [`timeout`], [`runtime`] | deadlines; runtimes, and what is local to a worker |
 //! | `process` | what lower layers need to know of the process: configuration, passed descriptors, the shutdown watch |
 //! | [`protocols`] | what bytes mean: TCP and Unix streams, TLS, HTTP |
+//! | `tls` | OpenSSL as programs use it (with the feature `openssl`) |
 //! | [`utils`] | certificates as values, a reader of headers: kept names |
 //! | [`upstreams`] | where to connect to, and how |
 //! | [`connectors`] | connecting, and keeping connections alive |
@@ -53,15 +54,13 @@ pub mod runtime;
 pub mod server;
 pub mod services;
 pub mod timeout;
+#[cfg(feature = "openssl")]
+pub mod tls;
 pub mod upstreams;
 pub mod utils;
 
 pub use pingora_error::ErrorType::*;
 pub use pingora_error::*;
-
-/// The TLS library in use, as a module: `pingora_core::tls::ssl` and so on.
-#[cfg(feature = "openssl")]
-pub use openssl as tls;
 
 /// What nearly every program that uses this crate needs.
 pub mod prelude {

@@ -9,12 +9,13 @@ use modules::{Modules, code_of, is_within, tree};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// From the bottom to the top. Each may use those before it, and itself.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
     "sys",
     "timeout",
     "runtime",
     "process",
     "protocols",
+    "tls",
     "utils",
     "upstreams",
     "connectors",

@@ -25,11 +25,12 @@ const CRATES: [&str; 15] = [
 ];
 
 /// Where OpenSSL lives: these may name it as they like.
-const HOME: [&str; 4] = [
+const HOME: [&str; 5] = [
     "pingora-core/src/protocols/tls/openssl/",
     "pingora-core/src/listeners/tls/openssl.rs",
     "pingora-core/src/sys/tls.rs",
     "pingora-core/src/sys/tls_context.rs",
+    "pingora-core/src/tls/",
 ];
 
 /// What stands for the library, and the files outside of its home that may say it.

@@ -1,7 +1,8 @@
 //! OpenSSL as the framework uses it: the modules of `pingora_core::tls` under a name of their own.
 //!
 //! A program that builds certificates, keys or contexts for the framework takes the types from here, so that they are
-//! those of the version that the framework was compiled with.
+//! those of the version that the framework was compiled with. Two modules are the framework's own: [`ext`], with which
+//! a session's certificate is chosen, and [`tokio_ssl`], a TLS stream.
 //!
 //! # Example
 //! ```

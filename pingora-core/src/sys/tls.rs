@@ -4,15 +4,17 @@
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
+use openssl::pkey::{HasPrivate, PKeyRef};
 use openssl::ssl::{self, SslCipher, SslContext, SslContextBuilder, SslRef, SslSession, SslStream};
 use openssl::stack::StackRef;
 use openssl::x509::X509CrlRef;
 use openssl::x509::store::{X509StoreBuilderRef, X509StoreRef};
 use openssl::x509::verify::X509VerifyParamRef;
 use openssl_sys::{
-    SSL, SSL_CTRL_SET_VERIFY_CERT_STORE, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN,
-    SSL_client_hello_get0_ext, SSL_ctrl, SSL_set_shutdown, SSL_set1_groups_list,
-    TLSEXT_STATUSTYPE_ocsp, X509_CRL, X509_STORE, X509_VERIFY_PARAM, stack_st_SSL_CIPHER,
+    SSL, SSL_CTRL_SET_VERIFY_CERT_STORE, SSL_ERROR_WANT_X509_LOOKUP, SSL_RECEIVED_SHUTDOWN,
+    SSL_SENT_SHUTDOWN, SSL_client_hello_get0_ext, SSL_ctrl, SSL_set_shutdown, SSL_set1_groups_list,
+    SSL_use_PrivateKey, TLSEXT_STATUSTYPE_ocsp, X509_CRL, X509_STORE, X509_VERIFY_PARAM,
+    stack_st_SSL_CIPHER,
 };
 use std::ffi::{CString, c_char, c_int, c_uchar, c_uint, c_ulong, c_void};
 use std::io;
@@ -23,6 +25,8 @@ use tokio::io::ReadBuf;
 
 /// The number of `SSL_get_tlsext_status_type`, which is a macro in C.
 const SSL_CTRL_GET_TLSEXT_STATUS_REQ_TYPE: c_int = 127;
+/// The number of `SSL_set0_chain`, which is a macro in C.
+const SSL_CTRL_CHAIN: c_int = 88;
 
 type CertificateCallback = Option<extern "C" fn(*mut SSL, *mut c_void) -> c_int>;
 
@@ -109,6 +113,11 @@ pub(crate) fn resume_at_certificate(ssl: &mut SslRef) {
     unsafe { SSL_set_cert_cb(ssl.as_ptr(), None, null_mut()) }
 }
 
+/// Whether a handshake waits at its certificate: see [`suspend_at_certificate`].
+pub(crate) fn is_suspended(e: &ssl::Error) -> bool {
+    e.code().as_raw() == SSL_ERROR_WANT_X509_LOOKUP
+}
+
 /// Restricts the groups ("curves") that this connection offers, colon separated, best first.
 pub(crate) fn set_groups(ssl: &mut SslRef, groups: &str) -> io::Result<()> {
     if groups.is_empty() {
@@ -120,6 +129,29 @@ pub(crate) fn set_groups(ssl: &mut SslRef, groups: &str) -> io::Result<()> {
     match unsafe { SSL_set1_groups_list(ssl.as_ptr(), groups.as_ptr()) } {
         1 => Ok(()),
         _ => Err(ErrorStack::get().into()),
+    }
+}
+
+/// Makes a session sign with this key, which the binding takes only as one of the type `Private`.
+pub(crate) fn use_private_key<T: HasPrivate>(
+    ssl: &mut SslRef,
+    key: &PKeyRef<T>,
+) -> Result<(), ErrorStack> {
+    // SAFETY: both pointers come from live references, the session's from an exclusive one; OpenSSL counts one
+    // more reference to the key.
+    match unsafe { SSL_use_PrivateKey(ssl.as_ptr(), key.as_ptr()) } {
+        1 => Ok(()),
+        _ => Err(ErrorStack::get()),
+    }
+}
+
+/// Forgets what is shown behind the certificate that was set last.
+pub(crate) fn forget_chain(ssl: &mut SslRef) -> Result<(), ErrorStack> {
+    // SAFETY: the pointer comes from a live, exclusive reference; with null, this control frees the chain, which
+    // belongs to the session alone.
+    match unsafe { SSL_ctrl(ssl.as_ptr(), SSL_CTRL_CHAIN, 0, null_mut()) } {
+        1 => Ok(()),
+        _ => Err(ErrorStack::get()),
     }
 }
 
@@ -555,8 +587,7 @@ mod tests {
         let ssl = Ssl::new(acceptor.context()).unwrap();
         let mut server = SslStream::new(ssl, Offered(io::Cursor::new(hello))).unwrap();
         suspend_at_certificate(session_mut(&mut server));
-        let suspended = ErrorCode::from_raw(openssl_sys::SSL_ERROR_WANT_X509_LOOKUP);
-        assert_eq!(server.accept().unwrap_err().code(), suspended);
+        assert!(is_suspended(&server.accept().unwrap_err()));
         let session = session_mut(&mut server);
         let algorithms = offered_signature_algorithms(session);
         assert!(algorithms.contains(&0x0403), "{algorithms:x?}");

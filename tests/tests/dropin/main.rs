@@ -11,3 +11,4 @@ mod apps;
 mod compression;
 mod filters;
 mod sessions;
+mod tls;

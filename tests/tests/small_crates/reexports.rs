@@ -1,12 +1,15 @@
 //! `pingora-runtime`, `pingora-openssl`.
 
-use pingora_openssl::{
-    asn1::Asn1Time, nid::Nid, pkey::PKey, rsa::Rsa, ssl::SslVersion, x509::X509,
-};
+use pingora_openssl::asn1::Asn1Time;
+use pingora_openssl::error::ErrorStack;
+use pingora_openssl::ssl::{SslRef, SslVersion};
+use pingora_openssl::x509::{X509, X509Ref};
+use pingora_openssl::{ext, nid::Nid, pkey::PKey, rsa::Rsa, tokio_ssl};
 use pingora_runtime::{
     Handle, Runtime, RuntimeMetricsOpts, RuntimeMetricsPollTimeHistogramScale, RuntimeOpts,
     current_handle,
 };
+use tokio::io::DuplexStream;
 
 #[tokio::test]
 async fn the_items_of_runtime() {
@@ -28,4 +31,6 @@ fn the_items_of_openssl() {
     // They are the types of the framework.
     let _: pingora::tls::x509::X509 = builder.build();
     let _: (Nid, SslVersion) = (Nid::COMMONNAME, SslVersion::TLS1_3);
+    let _: fn(&mut SslRef, &X509Ref) -> Result<(), ErrorStack> = ext::ssl_use_certificate;
+    let _: Option<tokio_ssl::SslStream<DuplexStream>> = None;
 }

@@ -15,7 +15,6 @@ use crate::sys::tls as sys;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use openssl::ssl::{self, NameType, SslAcceptor, SslRef, SslVersion};
-use openssl_sys::SSL_ERROR_WANT_X509_LOOKUP;
 use pingora_error::{BError, Error, ErrorType, OrErr, Result};
 use std::fmt;
 use std::pin::Pin;
@@ -213,8 +212,7 @@ impl fmt::Debug for ServerContext {
 }
 
 fn is_suspended(outcome: &Result<(), ssl::Error>) -> bool {
-    let error = outcome.as_ref().err();
-    error.is_some_and(|e| e.code().as_raw() == SSL_ERROR_WANT_X509_LOOKUP)
+    outcome.as_ref().err().is_some_and(sys::is_suspended)
 }
 
 /// What the client of a handshake says about the certificates that it can use.

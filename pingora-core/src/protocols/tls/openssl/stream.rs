@@ -4,6 +4,8 @@
 //! the transport is pending, so that the library's call ends and the task is woken when the transport
 //! is ready.
 
+mod calls;
+
 use super::hints;
 use super::transport::Transport;
 use crate::protocols::digest::{
@@ -14,6 +16,7 @@ use crate::protocols::{IO, Peek, Shutdown, Ssl, UniqueID, UniqueIDType};
 use crate::runtime::local::with_scratch;
 use crate::sys::tls as sys;
 use async_trait::async_trait;
+use openssl::error::ErrorStack;
 use openssl::ssl::{self, ErrorCode};
 use pingora_error::{ErrorType, OrErr, Result};
 use std::fmt;
@@ -130,10 +133,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
     /// # Errors
     /// `TLSHandshakeFailure` where the library can't.
     pub fn new(ssl: ssl::Ssl, stream: T) -> Result<Self> {
-        let session = ssl::SslStream::new(ssl, Transport::new(stream))
-            .or_err(ErrorType::TLSHandshakeFailure, "starting a TLS session")?;
+        let made = Self::with_library_error(ssl, stream);
+        made.or_err(ErrorType::TLSHandshakeFailure, "starting a TLS session")
+    }
+
+    /// [`new`](Self::new), with the library's error.
+    pub(crate) fn with_library_error(ssl: ssl::Ssl, stream: T) -> Result<Self, ErrorStack> {
         Ok(SslStream {
-            session,
+            session: ssl::SslStream::new(ssl, Transport::new(stream))?,
             starved: false,
             accepted: 0,
             digest: None,
@@ -152,7 +159,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
     /// # Errors
     /// The library's.
     pub async fn connect(&mut self) -> Result<(), ssl::Error> {
-        std::future::poll_fn(|cx| self.poll_handshake(cx, ssl::SslStream::connect)).await
+        std::future::poll_fn(|cx| self.poll_connect(cx)).await
+    }
+
+    pub(crate) fn poll_connect(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ssl::Error>> {
+        self.poll_handshake(cx, ssl::SslStream::connect)
     }
 
     /// The server's side of the handshake; see [`connect`](SslStream::connect).
