@@ -83,8 +83,8 @@ impl ProxyHttp for Renaming {
 
 const GZIP: &str = "Content-Type: text/plain\r\nContent-Encoding: gzip\r\nETag: \"a\"\r\n";
 
-async fn asked(proxy: Renaming, accepted: &str) -> Message {
-    let server = proxy_of(proxy).await;
+async fn asked(renaming: Renaming, accepted: &str) -> Message {
+    let server = proxy(renaming).await;
     let answer = Ask::get("/")
         .with("accept-encoding", accepted)
         .answered_over(Version::H1, server.address())
@@ -92,10 +92,6 @@ async fn asked(proxy: Renaming, accepted: &str) -> Message {
     assert_eq!(answer.status(), 200);
     assert!(answer.is_complete(), "{answer:?}");
     answer
-}
-
-async fn proxy_of(renaming: Renaming) -> pingora_tests::TestServer {
-    proxy(renaming).await
 }
 
 #[tokio::test]

@@ -2,10 +2,39 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "it is a test")]
 
+mod bodies;
+mod clients;
 mod filters;
+mod requests;
 
-use pingora::protocols::http::compression::Algorithm;
+use async_trait::async_trait;
+use pingora::modules::http::HttpModules;
+use pingora::modules::http::compression::ResponseCompressionBuilder;
+use pingora::prelude::*;
+use pingora::protocols::http::compression::{Algorithm, CompressionSettings};
 use pingora_tests::Origin;
+use std::net::SocketAddr;
+
+/// Compresses what passes, as its settings say.
+struct Compressing {
+    upstream: SocketAddr,
+    settings: CompressionSettings,
+}
+
+#[async_trait]
+impl ProxyHttp for Compressing {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        modules.add_module(ResponseCompressionBuilder::with(self.settings.clone()));
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
+    }
+}
 
 /// Long enough to be worth it.
 fn plain_text() -> String {
