@@ -1,7 +1,8 @@
 //! Brotli (RFC 7932), both ways.
 //!
-//! Memory of a stream: a compressor has a window of 512 KiB and takes up to 4 MiB in all, depending on
-//! its level; a decompressor's window is up to 16 MiB, as the format allows, and no larger than the body.
+//! Memory of a stream: a compressor has a window of 512 KiB and takes 0.3 MiB in all at level 1, 5 MiB at
+//! level 6, and up to 37 MiB at level 9; a decompressor's window is up to 16 MiB, as the format allows, and
+//! no larger than the body.
 
 use super::coder::Encoder;
 use super::compressor::{Compress, Compressor};
