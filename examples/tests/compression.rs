@@ -1,5 +1,7 @@
 //! Runs the example `compression`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
+
 mod running;
 
 use pingora::protocols::http::compression::Algorithm;

@@ -126,3 +126,57 @@ async fn curl_uploads_what_it_compressed() {
         assert_eq!(echo, plain_text(), "{version}");
     }
 }
+
+/// Goes to an upstream that resets first, and then to one that answers.
+struct Retrying([std::net::SocketAddr; 2]);
+
+#[async_trait]
+impl ProxyHttp for Retrying {
+    type CTX = usize;
+
+    fn new_ctx(&self) -> usize {
+        0
+    }
+
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        let limits = DecompressionLimits::default();
+        modules.add_module(RequestDecompressionBuilder::enable(limits));
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, tries: &mut usize) -> Result<Box<HttpPeer>> {
+        let upstream = self.0[(*tries).min(1)];
+        *tries += 1;
+        Ok(Box::new(HttpPeer::new(upstream, false, String::new())))
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        _: &mut Session,
+        mut error: Box<Error>,
+        _: &mut usize,
+        _: bool,
+    ) -> Box<Error> {
+        error.set_retry(true);
+        error
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_sent_again_is_decompressed_again() {
+    let plain = plain_text().into_bytes();
+    let first = Origin::scripted(|mut connection, _| async move {
+        connection.request().await;
+        connection.reset();
+    })
+    .await;
+    let second = Origin::well_behaved().await;
+    let server = h2c_proxy(Retrying([first.address(), second.address()])).await;
+    for down in [Version::H1, Version::H2] {
+        let body = coded(Algorithm::Gzip, &plain);
+        let (status, echo) = upload(down, "gzip", &body, &server).await;
+        assert_eq!(status, 200, "{down:?}");
+        assert!(echo == plain, "{down:?}");
+    }
+    assert_eq!(first.connections(), 2);
+}
