@@ -326,11 +326,7 @@ where
                 bridge
             }
         };
-        if session.upstream_compression.is_enabled() {
-            // The client's capabilities decide, whatever the upstream is asked for.
-            let client = session.downstream_session.req_header();
-            session.upstream_compression.request_filter(client);
-        }
+        session.introduce_compression();
         Forward::new(self, session, ctx, upstream, peer, bridge)
             .run()
             .await

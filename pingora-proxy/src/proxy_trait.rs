@@ -397,6 +397,9 @@ pub trait ProxyHttp {
 
     /// Sees, and may change, each piece of the response's body on its way to the client. Returning a
     /// duration delays the next piece, which is the way to limit a rate.
+    ///
+    /// A body that the upstream compressed is compressed here, too, unless
+    /// [`Session::upstream_compression`] decompresses it. The module for compression comes later.
     fn response_body_filter(
         &self,
         session: &mut Session,

@@ -28,7 +28,31 @@ pub struct Session {
     pub downstream_session: Box<ServerSession>,
     /// The cache for this request. Not implemented yet: always disabled.
     pub cache: HttpCache,
-    /// Compression of the response. Off until a level is set, and costs nothing until then.
+    /// Compression and decompression of the response ahead of the filters. Off until a phase sets a level or
+    /// asks for decompression, at the latest in
+    /// [`upstream_response_filter`](crate::ProxyHttp::upstream_response_filter), and costs nothing until then.
+    ///
+    /// It stands behind that phase and
+    /// [`upstream_response_body_filter`](crate::ProxyHttp::upstream_response_body_filter), and ahead of
+    /// [`response_filter`](crate::ProxyHttp::response_filter) and
+    /// [`response_body_filter`](crate::ProxyHttp::response_body_filter). So it is the place to decompress for
+    /// a filter that wants plain text, whatever the client accepts; to compress, also what was plain for a
+    /// filter, use the module
+    /// [`ResponseCompression`](pingora_core::modules::http::compression::ResponseCompression), which stands
+    /// last. With a level set here, [`response_body_filter`](crate::ProxyHttp::response_body_filter) sees the
+    /// body as the client gets it.
+    ///
+    /// ```
+    /// # use pingora_core::modules::http::compression::ResponseCompression;
+    /// # use pingora_proxy::Session;
+    /// # fn early_request_filter(session: &mut Session) {
+    /// session.upstream_compression.adjust_decompression(true);
+    /// let modules = &mut session.downstream_modules_ctx;
+    /// if let Some(again) = modules.get_mut::<ResponseCompression>() {
+    ///     again.adjust_level(5);
+    /// }
+    /// # }
+    /// ```
     pub upstream_compression: ResponseCompressionCtx,
     /// Whether a `Range` of the client is not applied by a cache.
     pub ignore_downstream_range: bool,
@@ -157,6 +181,17 @@ impl Session {
         if !self.downstream_modules_ctx.is_empty() {
             let request = self.downstream_session.req_header();
             self.downstream_modules_ctx.introduce(request);
+        }
+    }
+
+    /// Shows the request to [`Self::upstream_compression`]: the client's capabilities decide, whatever the
+    /// upstream is asked for. Again ahead of the response, because a phase may have turned it on in between.
+    #[inline]
+    pub(crate) fn introduce_compression(&mut self) {
+        if self.upstream_compression.is_enabled() {
+            let client = self.downstream_session.req_header();
+            self.upstream_compression.request_filter(client);
+            self.upstream_compression.stand_ahead_of_filters();
         }
     }
 

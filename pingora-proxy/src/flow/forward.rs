@@ -232,6 +232,7 @@ where
             .upstream_response_filter(self.session, &mut header, self.ctx)
             .await?;
         if self.session.upstream_compression.is_enabled() && !upgraded {
+            self.session.introduce_compression();
             self.session
                 .upstream_compression
                 .response_header_filter(&mut header, end);

@@ -1,7 +1,7 @@
 //! Compression of responses as a module.
 
 use super::{HttpModule, HttpModuleBuilder, Module, ModuleBuilder};
-use crate::protocols::http::compression::ResponseCompressionCtx;
+use crate::protocols::http::compression::{CompressionSettings, ResponseCompressionCtx};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -10,19 +10,20 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use std::any::Any;
 use std::ops::{Deref, DerefMut};
 
-/// Compresses the response if the client wants that; see
-/// [`ResponseCompressionCtx`], which
-/// it dereferences to.
+/// Compresses the response if the client wants that; see [`ResponseCompressionCtx`], which it dereferences
+/// to.
+///
+/// It stands behind all filters and nearly all modules: it compresses what they made of the body. To give
+/// filters a plain body, decompress ahead of them, in `Session::upstream_compression`.
 #[derive(Debug)]
 pub struct ResponseCompression(ResponseCompressionCtx);
 
 /// What stands for a module that is not made yet: it does nothing.
 pub(super) static IDLE: ResponseCompression = ResponseCompression(ResponseCompressionCtx::idle());
 
-pub(super) fn module(level: u32) -> Module {
-    Box::new(ResponseCompression(ResponseCompressionCtx::attentive(
-        level,
-    )))
+/// One that a phase may turn on.
+pub(super) fn module() -> Module {
+    Box::new(ResponseCompression(ResponseCompressionCtx::attentive(0)))
 }
 
 impl Deref for ResponseCompression {
@@ -99,16 +100,21 @@ impl HttpModule for ResponseCompression {
 /// Makes [`ResponseCompression`] modules.
 #[derive(Debug)]
 pub struct ResponseCompressionBuilder {
-    level: u32,
+    settings: CompressionSettings,
 }
 
 impl ResponseCompressionBuilder {
-    /// Compresses at `level`, from 1 (fast) to 9 (small); 0 leaves it to the request, which may
+    /// Compresses at `level`, from 1 (fast) to 9 (small; Brotli has levels up to 11, Zstandard up to 19); 0 leaves it to the request, which may
     /// turn compression on with
     /// [`adjust_level`](crate::protocols::http::compression::ResponseCompressionCtx::adjust_level)
     /// until the response's head passes.
     pub fn enable(level: u32) -> ModuleBuilder {
-        Box::new(ResponseCompressionBuilder { level })
+        Self::with(CompressionSettings::new(level))
+    }
+
+    /// Compresses as these settings say.
+    pub fn with(settings: CompressionSettings) -> ModuleBuilder {
+        Box::new(ResponseCompressionBuilder { settings })
     }
 }
 
@@ -119,6 +125,7 @@ impl HttpModuleBuilder for ResponseCompressionBuilder {
     }
 
     fn init(&self) -> Module {
-        module(self.level)
+        let settings = ResponseCompressionCtx::with_settings(&self.settings);
+        Box::new(ResponseCompression(settings))
     }
 }

@@ -44,7 +44,7 @@ impl HttpModules {
         let order = builder.order();
         self.builders.retain(|b| b.module != module);
         if let Some(compression) = sample.as_any().downcast_ref::<ResponseCompression>() {
-            self.compression_waits = !compression.is_enabled();
+            self.compression_waits = compression.is_as_by_default();
             if self.compression_waits {
                 return;
             }
@@ -162,7 +162,7 @@ impl HttpModuleCtx {
     #[cold]
     fn make_compression(&mut self) {
         let mut modules = std::mem::take(&mut self.modules).into_vec();
-        modules.push(compression::module(0));
+        modules.push(compression::module());
         self.modules = modules.into_boxed_slice();
     }
 

@@ -36,6 +36,7 @@
 
 pub mod compression;
 mod context;
+pub mod decompression;
 pub mod grpc_web;
 mod surroundings;
 

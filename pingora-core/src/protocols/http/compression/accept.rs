@@ -1,23 +1,34 @@
-//! What the client accepts: `Accept-Encoding` (RFC 9110 section 12.5.3).
+//! What the client accepts: `Accept-Encoding` (RFC 9110 section 12.5.3). Pure.
 
-use super::Algorithm;
+use super::coding::ContentCoding;
+use super::dictionary;
+use super::transform::lists;
 use http::HeaderMap;
-use http::header::ACCEPT_ENCODING;
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL};
 
 /// A weight in thousandths: 0 is "not acceptable", 1000 the most wanted.
 type Weight = u16;
 
-/// The weights that the client gave. Copied into each request's state: small and flat.
+/// What the client says of codings. Copied into each request's state: small and flat.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Accepted {
-    weights: [Option<Weight>; Algorithm::COUNT],
+    weights: [Option<Weight>; ContentCoding::COUNT],
+    any: Option<Weight>,
     identity: Option<Weight>,
+    /// The hash of the dictionary that it has.
+    dictionary: Option<[u8; 32]>,
+    /// It asks for the body as it is (RFC 9111 section 5.2.1.6).
+    no_transform: bool,
 }
 
 impl Accepted {
     /// Reads all `Accept-Encoding` fields. Members that break the grammar are passed over.
     pub(super) fn from_headers(headers: &HeaderMap) -> Self {
-        let mut accepted = Accepted::default();
+        let mut accepted = Accepted {
+            dictionary: dictionary::available(headers),
+            no_transform: lists(headers, CACHE_CONTROL, "no-transform"),
+            ..Accepted::default()
+        };
         for field in headers.get_all(ACCEPT_ENCODING) {
             for member in field.as_bytes().split(|b| *b == b',') {
                 if let Some((name, weight)) = parse_member(member) {
@@ -31,44 +42,58 @@ impl Accepted {
     fn note(&mut self, name: &str, weight: Weight) {
         let slot = if name.eq_ignore_ascii_case("identity") {
             &mut self.identity
+        } else if name == "*" {
+            &mut self.any
         } else {
-            match Algorithm::from(name) {
-                Algorithm::Other => return,
-                known => match self.weights.get_mut(known.index()) {
-                    Some(slot) => slot,
-                    None => return,
-                },
+            let coding = ContentCoding::named(name);
+            match coding.and_then(|coding| self.weights.get_mut(coding.index())) {
+                Some(slot) => slot,
+                None => return,
             }
         };
         // Named twice (also as gzip and x-gzip): the higher weight counts.
         *slot = (*slot).max(Some(weight));
     }
 
-    fn get(&self, algorithm: Algorithm) -> Option<Weight> {
-        self.weights.get(algorithm.index()).copied().flatten()
+    /// How much the client wants this coding. Zero where it does not accept it; the wildcard
+    /// stands for those that it does not name, save those with a dictionary.
+    pub(super) fn weight(&self, coding: ContentCoding) -> Weight {
+        let named = self.weights.get(coding.index()).copied().flatten();
+        let any = self.any.filter(|_| !coding.needs_dictionary());
+        named.or(any).unwrap_or(0)
     }
 
-    /// How much the client wants this coding. Zero where it does not accept it; the wildcard
-    /// stands for those that it does not name.
-    pub(super) fn weight(&self, algorithm: Algorithm) -> Weight {
-        self.get(algorithm)
-            .or(self.get(Algorithm::Any))
-            .unwrap_or(0)
+    /// Whether it takes a body without any coding: unless it says the contrary, by name or by the
+    /// wildcard.
+    pub(super) fn takes_identity(&self) -> bool {
+        self.identity.or(self.any).is_none_or(|weight| weight > 0)
+    }
+
+    /// Whether it has this dictionary.
+    pub(super) fn has_dictionary(&self, hash: &[u8; 32]) -> bool {
+        self.dictionary.as_ref() == Some(hash)
+    }
+
+    pub(super) fn no_transform(&self) -> bool {
+        self.no_transform
     }
 
     /// The coding among `candidates` that the client wants most; the first of equals. `None` where
     /// it accepts none of them, or wants the response as it is even more.
-    pub(super) fn prefer(&self, candidates: impl Iterator<Item = Algorithm>) -> Option<Algorithm> {
+    pub(super) fn prefer(
+        &self,
+        candidates: impl Iterator<Item = ContentCoding>,
+    ) -> Option<ContentCoding> {
         let floor = self.identity.unwrap_or(0);
-        let mut best: Option<(Algorithm, Weight)> = None;
-        for algorithm in candidates {
-            let weight = self.weight(algorithm);
+        let mut best: Option<(ContentCoding, Weight)> = None;
+        for coding in candidates {
+            let weight = self.weight(coding);
             let beaten = best.is_some_and(|(_, other)| other >= weight);
             if weight > 0 && weight >= floor && !beaten {
-                best = Some((algorithm, weight));
+                best = Some((coding, weight));
             }
         }
-        best.map(|(algorithm, _)| algorithm)
+        best.map(|(coding, _)| coding)
     }
 }
 
@@ -144,10 +169,11 @@ mod tests {
 
     #[test]
     fn negotiation() {
-        use Algorithm::{Brotli, Gzip};
+        use ContentCoding::{Brotli, Dcz, Deflate, Gzip, Zstd};
         let both = [Brotli, Gzip];
         let gzip = [Gzip];
-        let table: &[(&[&str], &[Algorithm], Option<Algorithm>)] = &[
+        let all = ContentCoding::CANDIDATES;
+        let table: &[(&[&str], &[ContentCoding], Option<ContentCoding>)] = &[
             (&[], &gzip, None),
             (&[""], &gzip, None),
             (&["gzip"], &gzip, Some(Gzip)),
@@ -176,10 +202,40 @@ mod tests {
             (&["gzip;q=0.1, x-gzip;q=0.8, br;q=0.5"], &both, Some(Gzip)),
             (&["br;q=0.2", "gzip;q=0.3"], &both, Some(Gzip)),
             (&["gzip,,\t, br"], &both, Some(Brotli)),
+            // What browsers and curl send.
+            (&["gzip, deflate, br, zstd"], &all, Some(Zstd)),
+            (&["gzip, deflate, br"], &all, Some(Brotli)),
+            (&["deflate, gzip"], &all, Some(Gzip)),
+            (&["deflate"], &all, Some(Deflate)),
+            (&["br;q=1.0, gzip;q=0.8, *;q=0.1"], &all, Some(Brotli)),
+            (&["*;q=0.1, gzip;q=0.05"], &all, Some(Zstd)),
+            (&["zstd;q=0, *"], &all, Some(Brotli)),
+            (&["*, identity;q=0"], &all, Some(Zstd)),
+            (&["gzip;q=0.001, identity;q=0"], &all, Some(Gzip)),
+            (&["gzip;q=0.5, identity;q=0.6, *;q=0"], &all, None),
+            // With a dictionary only where it is named.
+            (&["gzip, br, zstd, dcb, dcz"], &all, Some(Dcz)),
+            (&["dcb"], &all, None),
         ];
         for (fields, candidates, expected) in table {
             let chosen = accepted(fields).prefer(candidates.iter().copied());
             assert_eq!(chosen, *expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn identity() {
+        for (fields, taken) in [
+            (&[][..], true),
+            (&["gzip"], true),
+            (&["identity;q=0"], false),
+            (&["*;q=0"], false),
+            (&["*;q=0, identity"], true),
+            (&["*;q=0", "identity;q=0.1"], true),
+            (&["gzip, identity;q=0, *"], false),
+            (&["identity;q=0, identity;q=1"], true),
+        ] {
+            assert_eq!(accepted(fields).takes_identity(), taken, "{fields:?}");
         }
     }
 
@@ -189,7 +245,7 @@ mod tests {
         let value = http::HeaderValue::from_bytes(b"\xff, gzip").unwrap();
         headers.append(ACCEPT_ENCODING, value);
         assert_eq!(
-            Accepted::from_headers(&headers).weight(Algorithm::Gzip),
+            Accepted::from_headers(&headers).weight(ContentCoding::Gzip),
             1000
         );
     }

@@ -1,33 +1,38 @@
-//! The content codings there are, and which of them are built.
+//! The content codings by the names that programs use.
 
 use super::coder::Encode;
+use super::coding::ContentCoding;
+use super::decoder::Strict;
+use super::dictionary::DictionaryData;
+use super::limits::DecompressionLimits;
 
 /// A content coding (RFC 9110 section 8.4.1).
+///
+/// Brotli and Zstandard are built with the cargo features `brotli` and `zstd`, gzip and deflate with
+/// `compression` (on by default). What is not built is known by name, and never chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// `*`: any coding that is not named.
     Any,
     /// `gzip`, also known as `x-gzip`.
     Gzip,
-    /// `br`. Not built yet.
+    /// `br`.
     Brotli,
-    /// `zstd`. Not built yet.
+    /// `zstd`.
     Zstd,
-    /// `dcb`: Brotli with a dictionary (RFC 9842). Not built yet.
+    /// `dcb`: Brotli with a dictionary (RFC 9842). Not built: such a response is never made, and one
+    /// of an upstream passes as it is.
     Dcb,
-    /// `dcz`: Zstandard with a dictionary (RFC 9842). Not built yet.
+    /// `dcz`: Zstandard with a dictionary (RFC 9842). Compressed only, and only where the client has
+    /// the dictionary that was set.
     Dcz,
-    /// Any other coding.
+    /// Any other coding. Where a level or decompression is set by algorithm, it stands for `deflate`.
     Other,
 }
 
 impl Algorithm {
     /// How many there are.
-    pub(super) const COUNT: usize = 7;
-
-    /// Those that a response may be compressed with, the preferred one first.
-    pub(super) const CANDIDATES: [Algorithm; 3] =
-        [Algorithm::Zstd, Algorithm::Brotli, Algorithm::Gzip];
+    pub const COUNT: usize = 7;
 
     /// The coding's name as it stands in `Content-Encoding`.
     pub fn as_str(&self) -> &'static str {
@@ -42,53 +47,65 @@ impl Algorithm {
         }
     }
 
-    /// A compressor of this level; `None` at level 0 and where the algorithm is not built. Levels
-    /// above the algorithm's highest (gzip: 9) mean the highest.
+    /// A compressor of this level; `None` at level 0, where the algorithm is not built, where it needs a
+    /// dictionary, and for [`Any`](Algorithm::Any) and [`Other`](Algorithm::Other). Levels above the
+    /// algorithm's highest (gzip: 9, Brotli: 11, Zstandard: 19) mean the highest.
     pub fn compressor(&self, level: u32) -> Option<Box<dyn Encode + Send + Sync>> {
-        self.compressor_for(level, false)
+        match self {
+            Algorithm::Any | Algorithm::Other => None,
+            named => named.coding()?.encoder(level, false, None),
+        }
     }
 
-    /// With `flush`, all that is taken in is given out at once.
-    pub(super) fn compressor_for(
+    /// A compressor of this level that uses the dictionary, as the coding needs one:
+    /// [`Dcz`](Algorithm::Dcz) with the cargo feature `zstd`. `None` otherwise, and for a dictionary
+    /// that is not plain content.
+    pub fn maybe_compressor_with_dictionary(
         &self,
         level: u32,
-        flush: bool,
+        dictionary: &DictionaryData,
     ) -> Option<Box<dyn Encode + Send + Sync>> {
-        match self {
-            #[cfg(feature = "compression")]
-            Algorithm::Gzip if level > 0 => {
-                Some(Box::new(super::gzip::Compressor::new(level, flush)))
-            }
-            _ => {
-                let _ = (level, flush);
-                None
-            }
-        }
+        let coding = self.coding().filter(|coding| coding.needs_dictionary())?;
+        coding.encoder(level, false, Some(dictionary))
     }
 
-    /// A decompressor; `None` unless `enabled`, and where the algorithm is not built.
+    /// A decompressor; `None` unless `enabled`, and where the algorithm is not built. A piece that grows
+    /// beyond 16 MiB is an error.
     pub fn decompressor(&self, enabled: bool) -> Option<Box<dyn Encode + Send + Sync>> {
         match self {
-            #[cfg(feature = "compression")]
-            Algorithm::Gzip if enabled => Some(Box::new(super::gzip::Decompressor::new())),
-            _ => {
-                let _ = enabled;
-                None
+            Algorithm::Any | Algorithm::Other => None,
+            _ if !enabled => None,
+            named => {
+                let decoder = named
+                    .coding()?
+                    .decoder(DecompressionLimits::of_responses())?;
+                Some(Box::new(Strict(decoder)))
             }
         }
-    }
-
-    /// Whether there is a compressor.
-    pub(super) fn can_compress(&self) -> bool {
-        cfg!(feature = "compression") && matches!(self, Algorithm::Gzip)
     }
 
     /// Whether there is a decompressor.
     pub fn can_decompress(&self) -> bool {
-        cfg!(feature = "compression") && matches!(self, Algorithm::Gzip)
+        match self {
+            Algorithm::Any | Algorithm::Other => false,
+            named => named.coding().is_some_and(|coding| coding.can_decompress()),
+        }
     }
 
-    /// Its place in a table of all algorithms.
+    /// The coding that a program means by it.
+    pub(super) fn coding(self) -> Option<ContentCoding> {
+        match self {
+            Algorithm::Gzip => Some(ContentCoding::Gzip),
+            Algorithm::Brotli => Some(ContentCoding::Brotli),
+            Algorithm::Zstd => Some(ContentCoding::Zstd),
+            Algorithm::Dcb => Some(ContentCoding::Dcb),
+            Algorithm::Dcz => Some(ContentCoding::Dcz),
+            Algorithm::Other => Some(ContentCoding::Deflate),
+            Algorithm::Any => None,
+        }
+    }
+
+    /// Its place in a table of all algorithms, below [`COUNT`](Algorithm::COUNT).
     pub fn index(&self) -> usize {
         *self as usize
     }

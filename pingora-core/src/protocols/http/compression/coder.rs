@@ -13,9 +13,12 @@ pub trait Encode {
     /// that is left.
     ///
     /// # Errors
-    /// [`COMPRESSION_ERROR`] if `input` can't be decompressed, or ends too early.
+    /// [`COMPRESSION_ERROR`] if `input` can't be decompressed, ends too early, or grows too large.
     fn encode(&mut self, input: &[u8], end: bool) -> Result<Bytes>;
 
     /// Its name, the bytes taken in, the bytes given out, and the time that it took.
     fn stat(&self) -> (&'static str, usize, usize, Duration);
 }
+
+/// One of any kind.
+pub(super) type Encoder = Box<dyn Encode + Send + Sync>;

@@ -1,11 +1,12 @@
 //! Compression of one response: what is decided when, and what becomes of each part of the body.
 
 use super::accept::Accepted;
-use super::transform::{
-    Coding, change_coding, content_coding, content_length, is_changeable, is_compressible,
-    vary_on_coding,
-};
-use super::{Algorithm, Encode};
+use super::coder::Encoder;
+use super::decoder::Strict;
+use super::dictionary::{self, DictionaryData};
+use super::plan::{Plan, Policy};
+use super::transform::{change_coding, content_length, is_event_stream, vary_on};
+use super::{Algorithm, CompressionSettings, DecompressionLimits, Encode};
 use bytes::Bytes;
 use http::Method;
 use pingora_error::Result;
@@ -19,13 +20,27 @@ use std::time::Duration;
 ///
 /// One pointer wide, and null until someone asks for compression or decompression. What is to be
 /// done can be changed until the response's head passed; after that, adjusting it has no effect.
+///
+/// # Where it stands in a proxy
+/// There are two of them. `Session::upstream_compression` stands between `upstream_response_filter` and
+/// `response_filter`, and so ahead of `response_body_filter`: use it to *decompress*, for filters that read
+/// the body. The module [`ResponseCompression`](crate::modules::http::compression::ResponseCompression)
+/// stands behind all filters: use it to *compress*, so that filters see the body plain and what they make of
+/// it is compressed.
+///
+/// # Memory
+/// A compressor takes 0.3 MiB (gzip, deflate), 0.3 to 37 MiB (Brotli, by level) or 1.5 to 6.2 MiB
+/// (Zstandard, by level); a decompressor takes its window (gzip, deflate: 0.1 MiB; Zstandard: up to 8 MiB;
+/// Brotli: up to 16 MiB), and for a moment what it makes of one piece: up to 16 MiB, beyond which the
+/// response is refused.
 #[derive(Default)]
 pub struct ResponseCompressionCtx(Option<Box<State>>);
 
+#[derive(Default)]
 struct State {
-    levels: [u32; Algorithm::COUNT],
-    decompress: [bool; Algorithm::COUNT],
-    preserve_etag: [bool; Algorithm::COUNT],
+    policy: Policy,
+    limits: Option<DecompressionLimits>,
+    dictionary: Option<DictionaryData>,
     accepted: Accepted,
     head_request: bool,
     phase: Phase,
@@ -36,113 +51,94 @@ struct State {
 ///   └──► Body ── end ──► Ended
 ///          └── can't be decompressed ──► Failed
 /// ```
+#[derive(Default)]
 enum Phase {
+    #[default]
     Head,
     Untouched,
-    Body(Box<dyn Encode + Send + Sync>),
+    Body(Encoder),
     /// Kept for its account.
-    Ended(Box<dyn Encode + Send + Sync>),
+    Ended(Encoder),
     /// The rest of the body is lost.
     Failed,
 }
 
-/// What is to be done with a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Plan {
-    Leave,
-    Compress(Algorithm),
-    Decompress(Algorithm),
+/// From one coding to another one.
+struct Both(Encoder, Encoder);
+
+impl Encode for Both {
+    fn encode(&mut self, input: &[u8], end: bool) -> Result<Bytes> {
+        let plain = self.0.encode(input, end)?;
+        self.1.encode(&plain, end)
+    }
+
+    fn stat(&self) -> (&'static str, usize, usize, Duration) {
+        let (_, taken, _, undoing) = self.0.stat();
+        let (name, _, given, applying) = self.1.stat();
+        (name, taken, given, undoing + applying)
+    }
 }
 
 impl State {
-    fn new() -> Self {
-        State {
-            levels: [0; Algorithm::COUNT],
-            decompress: [false; Algorithm::COUNT],
-            preserve_etag: [false; Algorithm::COUNT],
-            accepted: Accepted::default(),
-            head_request: false,
-            phase: Phase::Head,
-        }
-    }
-
-    fn level(&self, algorithm: Algorithm) -> u32 {
-        self.levels.get(algorithm.index()).copied().unwrap_or(0)
-    }
-
-    fn is_on(&self, table: &[bool; Algorithm::COUNT], algorithm: Algorithm) -> bool {
-        table.get(algorithm.index()).copied().unwrap_or(false)
-    }
-
-    fn decompression_of(&self, resp: &ResponseHeader) -> Option<Algorithm> {
-        let Coding::One(algorithm) = content_coding(&resp.headers) else {
-            return None;
-        };
-        let wanted = self.is_on(&self.decompress, algorithm)
-            && algorithm.can_decompress()
-            && self.accepted.weight(algorithm) == 0;
-        (wanted && is_changeable(resp)).then_some(algorithm)
-    }
-
-    fn compresses(&self) -> impl Iterator<Item = Algorithm> + '_ {
-        Algorithm::CANDIDATES
-            .into_iter()
-            .filter(|a| self.level(*a) > 0 && a.can_compress())
-    }
-
-    /// Whether the client's wish makes a difference to this response.
-    fn is_negotiated(&self, resp: &ResponseHeader) -> bool {
-        is_changeable(resp)
-            && match content_coding(&resp.headers) {
-                Coding::Identity => {
-                    self.compresses().next().is_some() && is_compressible(&resp.headers)
-                }
-                Coding::One(algorithm) => {
-                    self.is_on(&self.decompress, algorithm) && algorithm.can_decompress()
-                }
-                Coding::Unknown => false,
-            }
+    fn has_dictionary(&self) -> bool {
+        let dictionary = self.dictionary.as_ref();
+        dictionary.is_some_and(|dictionary| self.accepted.has_dictionary(&dictionary.hash))
     }
 
     fn plan(&self, resp: &ResponseHeader) -> Plan {
-        if let Some(algorithm) = self.decompression_of(resp) {
-            return Plan::Decompress(algorithm);
-        }
-        if content_coding(&resp.headers) != Coding::Identity {
-            return Plan::Leave;
-        }
-        match self.accepted.prefer(self.compresses()) {
-            Some(algorithm) => Plan::Compress(algorithm),
-            None => Plan::Leave,
+        let dictionary = self.has_dictionary();
+        self.policy.plan(&self.accepted, dictionary, resp)
+    }
+
+    /// What carries out the plan: `None` where it can't be carried out, for want of memory.
+    fn encoder(&self, plan: Plan, resp: &ResponseHeader) -> Option<Encoder> {
+        // The parts of a body of unknown length may be far apart in time; holding one back until the
+        // next arrives would stall a stream of events.
+        let flush = content_length(&resp.headers).is_none() || is_event_stream(&resp.headers);
+        let undo = match plan.undo {
+            None => None,
+            Some(coding) => {
+                let limits = self.limits.map(DecompressionLimits::in_pieces);
+                let limits = limits.unwrap_or(DecompressionLimits::of_responses());
+                Some(Box::new(Strict(coding.decoder(limits)?)) as Encoder)
+            }
+        };
+        let apply = match plan.apply {
+            None => None,
+            Some(coding) => {
+                let level = self.policy.level(coding);
+                Some(coding.encoder(level, flush, self.dictionary.as_ref())?)
+            }
+        };
+        match (undo, apply) {
+            (Some(undo), Some(apply)) => Some(Box::new(Both(undo, apply))),
+            (undo, apply) => undo.or(apply),
         }
     }
 
     fn response_header(&mut self, resp: &mut ResponseHeader, end: bool) {
         self.phase = Phase::Untouched;
-        if (end && !self.head_request) || !self.is_negotiated(resp) {
+        if end && !self.head_request {
             return;
         }
-        vary_on_coding(resp);
-        let encoder = match self.plan(resp) {
-            Plan::Leave => None,
-            Plan::Compress(algorithm) => {
-                // The parts of a body of unknown length may be far apart in time; holding one back
-                // until the next arrives would stall a stream of events.
-                let flush = content_length(&resp.headers).is_none();
-                let preserve = self.is_on(&self.preserve_etag, algorithm);
-                change_coding(resp, Some(algorithm), preserve);
-                algorithm.compressor_for(self.level(algorithm), flush)
+        let plan = self.plan(resp);
+        if plan.varies {
+            vary_on(resp, "Accept-Encoding");
+            if self.dictionary.is_some() {
+                vary_on(resp, dictionary::AVAILABLE);
             }
-            Plan::Decompress(algorithm) => {
-                let preserve = self.is_on(&self.preserve_etag, algorithm);
-                change_coding(resp, None, preserve);
-                algorithm.decompressor(true)
-            }
-        };
+        }
+        if plan.undo.is_none() && plan.apply.is_none() {
+            return;
+        }
         // A response to HEAD has the same fields as one to GET, and no body.
-        if let (false, Some(encoder)) = (end, encoder) {
+        if !end {
+            let Some(encoder) = self.encoder(plan, resp) else {
+                return;
+            };
             self.phase = Phase::Body(encoder);
         }
+        change_coding(resp, plan.apply, self.policy.preserves_etag(plan));
     }
 
     fn response_body(&mut self, data: Option<&Bytes>, end: bool) -> Result<Option<Bytes>> {
@@ -185,9 +181,20 @@ impl ResponseCompressionCtx {
     /// Compresses at `level`; at 0 it remembers what the client accepts, so that compression may
     /// be turned on after the request passed.
     pub(crate) fn attentive(level: u32) -> Self {
-        let mut state = State::new();
-        state.levels = [level; Algorithm::COUNT];
-        ResponseCompressionCtx(Some(Box::new(state)))
+        Self::with_settings(&CompressionSettings::new(level))
+    }
+
+    /// With these settings; remembers what the client accepts, whatever they are.
+    pub(crate) fn with_settings(settings: &CompressionSettings) -> Self {
+        let mut state = Box::<State>::default();
+        state.policy = settings.0.clone();
+        ResponseCompressionCtx(Some(state))
+    }
+
+    /// Whether its settings are those that everyone has.
+    pub(crate) fn is_as_by_default(&self) -> bool {
+        let state = self.0.as_deref();
+        state.is_none_or(|state| state.policy == Policy::default())
     }
 
     /// Whether there is anything to do for a response: some algorithm has a level above 0 or is to
@@ -195,9 +202,7 @@ impl ResponseCompressionCtx {
     #[inline]
     pub fn is_enabled(&self) -> bool {
         self.0.as_deref().is_some_and(|state| match &state.phase {
-            Phase::Head => {
-                state.levels.iter().any(|l| *l > 0) || state.decompress.iter().any(|d| *d)
-            }
+            Phase::Head => state.policy.is_enabled(),
             Phase::Untouched => false,
             Phase::Body(_) | Phase::Ended(_) | Phase::Failed => true,
         })
@@ -222,61 +227,129 @@ impl ResponseCompressionCtx {
     /// The state to adjust, while that makes a difference. `create` makes one where there is none.
     fn adjustable(&mut self, create: bool) -> Option<&mut State> {
         if self.0.is_none() && create {
-            self.0 = Some(Box::new(State::new()));
+            self.0 = Some(Box::default());
         }
         self.0
             .as_deref_mut()
             .filter(|state| matches!(state.phase, Phase::Head))
     }
 
-    /// Sets the level of every algorithm; 0 turns compression off.
-    pub fn adjust_level(&mut self, new_level: u32) {
-        if let Some(state) = self.adjustable(new_level > 0) {
-            state.levels = [new_level; Algorithm::COUNT];
+    /// The policy to adjust; as [`adjustable`](Self::adjustable).
+    fn policy(&mut self, create: bool) -> Option<&mut Policy> {
+        self.adjustable(create).map(|state| &mut state.policy)
+    }
+
+    /// Replaces all that was set before.
+    pub fn adjust(&mut self, settings: &CompressionSettings) {
+        if let Some(policy) = self.policy(true) {
+            let ahead_of_filters = policy.ahead_of_filters;
+            *policy = settings.0.clone();
+            policy.ahead_of_filters = ahead_of_filters;
         }
     }
 
-    /// Sets the level of one algorithm; 0 turns it off.
+    /// Sets the level of every algorithm; 0 turns compression off. Levels above an algorithm's highest
+    /// mean the highest.
+    pub fn adjust_level(&mut self, new_level: u32) {
+        if let Some(policy) = self.policy(new_level > 0) {
+            policy.levels.fill(new_level);
+        }
+    }
+
+    /// Sets the level of one algorithm; 0 turns it off. [`Algorithm::Other`] stands for deflate.
     pub fn adjust_algorithm_level(&mut self, algorithm: Algorithm, new_level: u32) {
-        let slot = self
-            .adjustable(new_level > 0)
-            .and_then(|state| state.levels.get_mut(algorithm.index()));
+        let policy = self.policy(new_level > 0);
+        let slot = policy.and_then(|p| p.levels.get_mut(algorithm.coding()?.index()));
         if let Some(slot) = slot {
             *slot = new_level;
         }
     }
 
     /// Turns decompression of every algorithm on or off.
+    ///
+    /// In `Session::upstream_compression` of a proxy it is for the filters: `response_body_filter` gets the
+    /// body plain, whatever the client accepts, and so does the client, unless the module for compression
+    /// has a level and compresses it again. In the module, and anywhere else, it is for the client: a body
+    /// is decompressed, or coded in another way where a level is set, only if the client does not accept its
+    /// coding.
+    ///
+    /// (If `upstream_compression` has a level as well, filters are to see what the client gets: it is
+    /// treated like the module.)
+    ///
+    /// What must not be changed stays coded (see the module's documentation);
+    /// [`will_decompress`](Self::will_decompress) tells. To have a body with a digest decompressed, remove
+    /// the digest in `upstream_response_filter`.
     pub fn adjust_decompression(&mut self, enabled: bool) {
-        if let Some(state) = self.adjustable(enabled) {
-            state.decompress = [enabled; Algorithm::COUNT];
+        if let Some(policy) = self.policy(enabled) {
+            policy.decompress.fill(enabled);
         }
     }
 
-    /// Turns decompression of one algorithm on or off.
+    /// Turns decompression of one algorithm on or off; [`Algorithm::Other`] stands for deflate. See
+    /// [`adjust_decompression`](Self::adjust_decompression).
     pub fn adjust_algorithm_decompression(&mut self, algorithm: Algorithm, enabled: bool) {
-        let slot = self
-            .adjustable(enabled)
-            .and_then(|state| state.decompress.get_mut(algorithm.index()));
+        let policy = self.policy(enabled);
+        let slot = policy.and_then(|p| p.decompress.get_mut(algorithm.coding()?.index()));
         if let Some(slot) = slot {
             *slot = enabled;
+        }
+    }
+
+    /// How much a response may grow when it is decompressed; without this, only what is made of one piece
+    /// is bounded (16 MiB).
+    pub fn adjust_decompression_limits(&mut self, limits: DecompressionLimits) {
+        if let Some(state) = self.adjustable(true) {
+            state.limits = Some(limits);
+        }
+    }
+
+    /// Filters read the body behind this: from here on, decompression is for them. A proxy says so to its
+    /// `Session::upstream_compression`. Does nothing where nobody asked for compression.
+    pub fn stand_ahead_of_filters(&mut self) {
+        if let Some(policy) = self.policy(false) {
+            policy.ahead_of_filters = true;
         }
     }
 
     /// Whether strong entity tags stay as they are, for every algorithm.
     pub fn adjust_preserve_etag(&mut self, enabled: bool) {
-        if let Some(state) = self.adjustable(enabled) {
-            state.preserve_etag = [enabled; Algorithm::COUNT];
+        if let Some(policy) = self.policy(enabled) {
+            policy.preserve_etag.fill(enabled);
         }
     }
 
-    /// Whether strong entity tags stay as they are, for one algorithm.
+    /// Whether strong entity tags stay as they are, for one algorithm; [`Algorithm::Other`] stands for
+    /// deflate.
     pub fn adjust_algorithm_preserve_etag(&mut self, algorithm: Algorithm, enabled: bool) {
-        let slot = self
-            .adjustable(enabled)
-            .and_then(|state| state.preserve_etag.get_mut(algorithm.index()));
+        let policy = self.policy(enabled);
+        let slot = policy.and_then(|p| p.preserve_etag.get_mut(algorithm.coding()?.index()));
         if let Some(slot) = slot {
             *slot = enabled;
+        }
+    }
+
+    /// Sets the dictionary that the response may be compressed with (RFC 9842), and its SHA-256. It is used
+    /// where the client says in `Available-Dictionary` that it has this one and accepts `dcz`, whose level
+    /// is above 0, and with the cargo feature `zstd`. Otherwise another coding is negotiated.
+    pub fn set_dictionary(&mut self, dictionary_bytes: Bytes, dictionary_hash: [u8; 32]) {
+        if let Some(state) = self.adjustable(true) {
+            state.dictionary = Some(DictionaryData {
+                bytes: dictionary_bytes,
+                hash: dictionary_hash,
+            });
+        }
+    }
+
+    /// Whether a dictionary is set.
+    pub fn has_dictionary(&self) -> bool {
+        let state = self.0.as_deref();
+        state.is_some_and(|state| state.dictionary.is_some())
+    }
+
+    /// Does without a dictionary.
+    pub fn clear_dictionary(&mut self) {
+        if let Some(state) = self.adjustable(false) {
+            state.dictionary = None;
         }
     }
 
@@ -292,7 +365,7 @@ impl ResponseCompressionCtx {
     /// Whether the body of this response would be decompressed.
     pub fn will_decompress(&self, resp: &ResponseHeader) -> bool {
         self.0.as_deref().is_some_and(|state| {
-            matches!(state.phase, Phase::Head) && state.decompression_of(resp).is_some()
+            matches!(state.phase, Phase::Head) && state.plan(resp).undo.is_some()
         })
     }
 

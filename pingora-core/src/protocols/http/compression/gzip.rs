@@ -1,118 +1,81 @@
 //! gzip (RFC 1952), both ways.
+//!
+//! Memory of a stream: about 320 KiB for a compressor, 64 KiB for a decompressor.
 
-use super::coder::{COMPRESSION_ERROR, Encode};
-use bytes::Bytes;
+use super::coder::Encoder;
+use super::compressor::{Compress, Compressor};
+use super::decoder::Decoder;
+use super::decompressor::{Decompress, Decompressor, Sink};
+use super::limits::DecompressionLimits;
 use flate2::Compression;
 use flate2::write::{GzEncoder, MultiGzDecoder};
-use pingora_error::{BError, Error, OrErr, Result};
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::mem;
 
-/// The bytes and the time of one body.
-#[derive(Debug, Default)]
-struct Account {
-    taken: usize,
-    given: usize,
-    time: Duration,
+/// The highest level that gzip and deflate know.
+pub(super) const HIGHEST: u32 = 9;
+
+pub(super) fn compressor(level: u32, flush: bool) -> Encoder {
+    let level = Compression::new(level.min(HIGHEST));
+    let gzip = Gzip(GzEncoder::new(Vec::new(), level));
+    Box::new(Compressor::new(gzip, flush))
 }
 
-impl Account {
-    fn note(&mut self, input: &[u8], output: &[u8], begun: Instant) {
-        self.taken += input.len();
-        self.given += output.len();
-        self.time += begun.elapsed();
+struct Gzip(GzEncoder<Vec<u8>>);
+
+impl Compress for Gzip {
+    const NAME: &'static str = "gzip";
+
+    fn write(&mut self, input: &[u8]) -> io::Result<()> {
+        self.0.write_all(input)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.try_finish()
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        mem::take(self.0.get_mut())
     }
 }
 
-pub(super) struct Compressor {
-    encoder: GzEncoder<Vec<u8>>,
-    flush: bool,
-    account: Account,
+pub(super) fn decompressor(limits: DecompressionLimits) -> Decoder {
+    let gunzip = Gunzip(MultiGzDecoder::new(Sink::default()));
+    Box::new(Decompressor::new(gunzip, limits))
 }
 
-impl Compressor {
-    /// The highest level that gzip knows.
-    const HIGHEST: u32 = 9;
+/// Several members are one body.
+struct Gunzip(MultiGzDecoder<Sink>);
 
-    pub(super) fn new(level: u32, flush: bool) -> Self {
-        let level = Compression::new(level.min(Self::HIGHEST));
-        Compressor {
-            encoder: GzEncoder::new(Vec::new(), level),
-            flush,
-            account: Account::default(),
-        }
+impl Gunzip {
+    fn with(
+        &mut self,
+        sink: &mut Sink,
+        work: impl FnOnce(&mut MultiGzDecoder<Sink>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        mem::swap(self.0.get_mut(), sink);
+        let worked = work(&mut self.0);
+        mem::swap(self.0.get_mut(), sink);
+        worked
     }
 }
 
-impl Encode for Compressor {
-    fn encode(&mut self, input: &[u8], end: bool) -> Result<Bytes> {
-        let begun = Instant::now();
-        let context = "while compressing with gzip";
-        self.encoder
-            .write_all(input)
-            .or_err(COMPRESSION_ERROR, context)?;
-        if end {
-            self.encoder
-                .try_finish()
-                .or_err(COMPRESSION_ERROR, context)?;
-        } else if self.flush && !input.is_empty() {
-            self.encoder.flush().or_err(COMPRESSION_ERROR, context)?;
-        }
-        let output = std::mem::take(self.encoder.get_mut());
-        self.account.note(input, &output, begun);
-        Ok(output.into())
+impl Decompress for Gunzip {
+    const NAME: &'static str = "de-gzip";
+
+    fn decompress(&mut self, input: &[u8], output: &mut Sink) -> io::Result<()> {
+        self.with(output, |gunzip| {
+            gunzip.write_all(input)?;
+            // What was decompressed so far goes out now: the other side must not wait for the rest.
+            gunzip.flush()
+        })
     }
 
-    fn stat(&self) -> (&'static str, usize, usize, Duration) {
-        let account = &self.account;
-        ("gzip", account.taken, account.given, account.time)
-    }
-}
-
-pub(super) struct Decompressor {
-    decoder: MultiGzDecoder<Vec<u8>>,
-    account: Account,
-}
-
-impl Decompressor {
-    pub(super) fn new() -> Self {
-        Decompressor {
-            decoder: MultiGzDecoder::new(Vec::new()),
-            account: Account::default(),
-        }
-    }
-}
-
-/// What the upstream sent is not what it says.
-#[cold]
-fn undecodable(context: &'static str, error: io::Error) -> BError {
-    Error::because(COMPRESSION_ERROR, context, error).into_up()
-}
-
-impl Encode for Decompressor {
-    fn encode(&mut self, input: &[u8], end: bool) -> Result<Bytes> {
-        let begun = Instant::now();
-        self.decoder
-            .write_all(input)
-            .map_err(|e| undecodable("the body is not valid gzip", e))?;
-        // What was decompressed so far goes out now: the client must not wait for the rest.
-        self.decoder
-            .flush()
-            .map_err(|e| undecodable("the body is not valid gzip", e))?;
-        // Nothing at all stands for an empty body: some origins name a coding nevertheless.
-        let empty = self.account.taken + input.len() == 0;
-        if end && !empty {
-            self.decoder
-                .try_finish()
-                .map_err(|e| undecodable("the gzip body was cut short", e))?;
-        }
-        let output = std::mem::take(self.decoder.get_mut());
-        self.account.note(input, &output, begun);
-        Ok(output.into())
-    }
-
-    fn stat(&self) -> (&'static str, usize, usize, Duration) {
-        let account = &self.account;
-        ("de-gzip", account.taken, account.given, account.time)
+    fn finish(&mut self, output: &mut Sink) -> io::Result<()> {
+        self.with(output, |gunzip| gunzip.try_finish())
     }
 }

@@ -1,25 +1,68 @@
-//! Compressing responses, and decompressing them for clients that can't.
+//! Compressing and decompressing bodies.
 //!
 //! A [`ResponseCompressionCtx`] accompanies one request. It learns from the request what the client
 //! accepts (RFC 9110 section 12.5.3), decides at the response's head, and from there on turns each
 //! part of the body into another. One that nobody turned on is a null pointer.
 //!
-//! gzip is built, behind the cargo feature `compression` (on by default). Brotli, Zstandard and
-//! compression dictionaries are **not built yet**: their [`Algorithm`]s exist and have no
-//! compressor, so a client that accepts nothing else gets its response as it is.
+//! | coding | cargo feature | levels |
+//! |---|---|---|
+//! | gzip, deflate | `compression` (on by default) | 1 to 9 |
+//! | Brotli | `brotli` | 1 to 11 |
+//! | Zstandard, also with a dictionary (`dcz`) | `zstd` | 1 to 19 |
+//!
+//! Brotli with a dictionary (`dcb`) is **not built**. A coding that is not built is never chosen; a
+//! client that accepts nothing else gets its response as it is.
+//!
+//! What is never changed: answers without a body, partial ones (206, `Content-Range`), those with
+//! `Cache-Control: no-transform` or a digest (`Digest`, `Repr-Digest`, `Content-Digest`, `Content-MD5`,
+//! also as a trailer), those with several codings or an unknown one. What is never compressed: a body
+//! that has a coding, messages of gRPC and Connect, and answers to requests with `no-transform`.
+//!
+//! A decision is a function of settings, request and response (`plan.rs`); nothing else decides.
 
 mod accept;
 mod algorithm;
+#[cfg(feature = "brotli")]
+mod brotli;
 mod coder;
+mod coding;
+#[cfg(feature = "compression")]
+mod compressor;
 mod context;
+#[cfg_attr(
+    not(feature = "compression"),
+    allow(dead_code, reason = "no coding is built")
+)]
+mod decoder;
+#[cfg(feature = "compression")]
+mod decompressor;
+#[cfg(feature = "compression")]
+mod deflate;
+mod dictionary;
 #[cfg(feature = "compression")]
 mod gzip;
+#[cfg_attr(
+    not(feature = "compression"),
+    allow(dead_code, reason = "no coding is built")
+)]
+mod limits;
+mod plan;
+mod settings;
 mod task;
 mod transform;
+#[cfg(feature = "zstd")]
+mod zstd;
 
 pub use algorithm::Algorithm;
 pub use coder::{COMPRESSION_ERROR, Encode};
 pub use context::ResponseCompressionCtx;
+pub use dictionary::{DCZ_HEADER_SIZE, DCZ_MAGIC, DictionaryData};
+pub use limits::DecompressionLimits;
+pub use settings::CompressionSettings;
+
+pub(crate) use coding::ContentCoding;
+pub(crate) use decoder::{Decoder, Fault};
+pub(crate) use transform::{CHECKSUMS, Coded, content_coding};
 
 #[cfg(test)]
 mod tests;

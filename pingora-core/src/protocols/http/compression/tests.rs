@@ -2,6 +2,8 @@
 
 #![cfg(feature = "compression")]
 
+mod codings;
+
 use super::*;
 use crate::protocols::http::HttpTask;
 use bytes::Bytes;
@@ -83,19 +85,18 @@ fn nothing_is_kept_for_those_who_did_not_ask() {
 #[test]
 fn a_response_is_compressed_and_its_fields_fit() {
     let mut ctx = ResponseCompressionCtx::new(6, false, false);
-    ctx.request_filter(&request("gzip, br"));
+    ctx.request_filter(&request("gzip, br;q=0.5"));
     let mut resp = text(&[
         ("content-length", "4000"),
         ("accept-ranges", "bytes"),
         ("etag", "\"a\""),
-        ("repr-digest", "sha-256=:AA==:"),
         ("vary", "Origin"),
     ]);
     ctx.response_header_filter(&mut resp, false);
     assert!(!ctx.is_header_phase());
     assert_eq!(field(&resp, "content-encoding").unwrap(), "gzip");
     assert_eq!(field(&resp, "etag").unwrap(), "W/\"a\"");
-    for gone in ["content-length", "accept-ranges", "repr-digest"] {
+    for gone in ["content-length", "accept-ranges"] {
         assert_eq!(field(&resp, gone), None, "{gone}");
     }
     let vary: Vec<_> = resp.headers.get_all(VARY).iter().collect();
@@ -191,7 +192,7 @@ fn an_informational_response_decides_nothing() {
 #[test]
 fn a_client_that_accepts_nothing_of_ours_still_makes_it_vary() {
     let mut ctx = ResponseCompressionCtx::new(6, false, false);
-    ctx.request_filter(&request("br, zstd"));
+    ctx.request_filter(&request("dcb, made-up"));
     let mut resp = text(&[("content-length", "100"), ("etag", "\"a\"")]);
     ctx.response_header_filter(&mut resp, false);
     assert_eq!(field(&resp, "vary").unwrap(), "Accept-Encoding");
@@ -352,6 +353,13 @@ fn several_members_are_one_body_and_none_is_an_empty_one() {
 fn what_is_not_built_says_so() {
     for name in ["br", "zstd", "dcb", "dcz", "*", "deflate"] {
         let algorithm = Algorithm::from(name);
+        if algorithm
+            .coding()
+            .is_some_and(|coding| coding.can_decompress())
+            && name != "deflate"
+        {
+            continue;
+        }
         assert!(algorithm.compressor(5).is_none(), "{name}");
         assert!(algorithm.decompressor(true).is_none(), "{name}");
         assert!(!algorithm.can_decompress());

@@ -1,19 +1,16 @@
-//! What changing a body's coding means for the response's fields.
+//! What changing a body's coding means for the response's fields. Pure.
 
-use super::Algorithm;
+use super::coding::ContentCoding;
+use http::StatusCode;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    ETAG, HeaderMap, HeaderValue, VARY,
+    ETAG, HeaderMap, HeaderName, HeaderValue, TRAILER, VARY,
 };
-use http::{StatusCode, header::HeaderName};
 use pingora_http::ResponseHeader;
 use pingora_http::grammar::decimal;
 
-/// Bodies below this size grow when compressed: bytes.
-const WORTHWHILE: u64 = 20;
-
-/// Fields with a checksum of the body as it was.
-const CHECKSUMS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
+/// Fields with a checksum of the body as it is coded.
+pub(crate) const CHECKSUMS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
 /// Whether this response has a body whose coding may be changed at all.
 pub(super) fn is_changeable(resp: &ResponseHeader) -> bool {
@@ -24,17 +21,55 @@ pub(super) fn is_changeable(resp: &ResponseHeader) -> bool {
     let partial =
         resp.status == StatusCode::PARTIAL_CONTENT || resp.headers.contains_key(CONTENT_RANGE);
     // RFC 9111 section 5.2.2.6
-    !no_body && !partial && !lists(&resp.headers, CACHE_CONTROL, "no-transform")
+    let fixed = lists(&resp.headers, CACHE_CONTROL, "no-transform");
+    !no_body && !partial && !fixed && !has_checksum(&resp.headers)
 }
 
-/// Whether compressing this body is likely to make it smaller.
-pub(super) fn is_compressible(headers: &HeaderMap) -> bool {
-    let worthwhile = content_length(headers).is_none_or(|length| length >= WORTHWHILE);
-    let media_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(is_compressible_type);
-    worthwhile && media_type
+/// Whether the body has a checksum, or will have one behind it.
+fn has_checksum(headers: &HeaderMap) -> bool {
+    CHECKSUMS
+        .iter()
+        .any(|checksum| headers.contains_key(*checksum) || lists(headers, TRAILER, checksum))
+}
+
+/// Whether compressing this body is likely to make it smaller: it has at least `min_size` bytes, as far as
+/// is known, and one of the `types`, those that are known to be worth it where that is `None`.
+pub(super) fn is_compressible(
+    headers: &HeaderMap,
+    min_size: u64,
+    types: Option<&[Box<str>]>,
+) -> bool {
+    let Some(media_type) = media_type(headers) else {
+        return false;
+    };
+    content_length(headers).is_none_or(|length| length >= min_size)
+        && !has_messages_of_its_own(media_type)
+        && match types {
+            None => is_compressible_type(media_type),
+            Some(types) => types.iter().any(|pattern| matches(media_type, pattern)),
+        }
+}
+
+/// The media type without its parameters.
+fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim())
+}
+
+/// Whether the media type is this one, or of this kind: `text/html`, `text/*`, `*/*`.
+fn matches(media_type: &str, pattern: &str) -> bool {
+    match pattern.strip_suffix("/*") {
+        Some("*") => true,
+        Some(kind) => media_type
+            .split_once('/')
+            .is_some_and(|(known, _)| known.eq_ignore_ascii_case(kind)),
+        None => media_type.eq_ignore_ascii_case(pattern),
+    }
+}
+
+/// Whether the parts of the body are events, far apart in time.
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    media_type(headers).is_some_and(|name| name.eq_ignore_ascii_case("text/event-stream"))
 }
 
 /// Whether this is a protocol that frames messages within the body and compresses each by itself, as
@@ -54,7 +89,7 @@ fn has_messages_of_its_own(media_type: &str) -> bool {
 }
 
 /// Text in the widest sense, and those binary formats that don't compress themselves.
-fn is_compressible_type(content_type: &str) -> bool {
+fn is_compressible_type(media_type: &str) -> bool {
     const KNOWN: [&str; 14] = [
         "application/graphql",
         "application/javascript",
@@ -71,10 +106,6 @@ fn is_compressible_type(content_type: &str) -> bool {
         "font/ttf",
         "image/x-icon",
     ];
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    if has_messages_of_its_own(media_type) {
-        return false;
-    }
     let Some((kind, subtype)) = media_type.split_once('/') else {
         return false;
     };
@@ -95,55 +126,52 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 /// How the body is coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(crate) enum Coded {
     /// Not at all.
-    Identity,
+    Plain,
     /// Once, like this.
-    One(Algorithm),
+    Once(ContentCoding),
     /// More than once, or in a way that is not known.
     Unknown,
 }
 
-pub(super) fn content_coding(headers: &HeaderMap) -> Coding {
-    let mut coding = Coding::Identity;
+/// Reads `Content-Encoding`.
+pub(crate) fn content_coding(headers: &HeaderMap) -> Coded {
+    let mut coded = Coded::Plain;
     for field in headers.get_all(CONTENT_ENCODING) {
         let Ok(text) = field.to_str() else {
-            return Coding::Unknown;
+            return Coded::Unknown;
         };
         for name in text.split(',').map(str::trim) {
             if name.is_empty() || name.eq_ignore_ascii_case("identity") {
                 continue;
             }
-            coding = match (coding, Algorithm::from(name)) {
-                (Coding::Identity, Algorithm::Other | Algorithm::Any) => Coding::Unknown,
-                (Coding::Identity, known) => Coding::One(known),
-                _ => Coding::Unknown,
+            coded = match (coded, ContentCoding::named(name)) {
+                (Coded::Plain, Some(known)) => Coded::Once(known),
+                _ => Coded::Unknown,
             };
         }
     }
-    coding
+    coded
 }
 
-/// Notes that the response depends on `Accept-Encoding`, for caches on the way.
-pub(super) fn vary_on_coding(resp: &mut ResponseHeader) {
-    if lists(&resp.headers, VARY, "accept-encoding") || lists(&resp.headers, VARY, "*") {
+/// Notes that the response depends on a field of the request, for caches on the way.
+pub(super) fn vary_on(resp: &mut ResponseHeader, field: &'static str) {
+    if lists(&resp.headers, VARY, field) || lists(&resp.headers, VARY, "*") {
         return;
     }
-    let _ = resp.append_header(VARY, HeaderValue::from_static("Accept-Encoding"));
+    let _ = resp.append_header(VARY, HeaderValue::from_static(field));
 }
 
 /// The body's coding becomes `coding`, none where that is `None`: drops or changes every field that
 /// speaks of the body as it was.
 pub(super) fn change_coding(
     resp: &mut ResponseHeader,
-    coding: Option<Algorithm>,
+    coding: Option<ContentCoding>,
     preserve_etag: bool,
 ) {
     resp.remove_header(&CONTENT_LENGTH);
     resp.remove_header(&ACCEPT_RANGES);
-    for checksum in CHECKSUMS {
-        resp.remove_header(checksum);
-    }
     match coding {
         Some(coding) => {
             let name = HeaderValue::from_static(coding.as_str());
@@ -183,7 +211,7 @@ fn weaken_etag(resp: &mut ResponseHeader) {
 }
 
 /// Whether a list-valued field has this member.
-fn lists(headers: &HeaderMap, field: HeaderName, member: &str) -> bool {
+pub(super) fn lists(headers: &HeaderMap, field: HeaderName, member: &str) -> bool {
     headers.get_all(field).iter().any(|value| {
         value
             .as_bytes()

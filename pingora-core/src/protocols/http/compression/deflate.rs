@@ -1,0 +1,119 @@
+//! deflate, both ways: the format of zlib (RFC 1950), as the name means in HTTP.
+//!
+//! Memory of a stream: as of gzip.
+
+use super::coder::Encoder;
+use super::compressor::{Compress, Compressor};
+use super::decoder::Decoder;
+use super::decompressor::{Decompress, Decompressor, Sink, Step, corrupt, pump};
+use super::gzip::HIGHEST;
+use super::limits::DecompressionLimits;
+use flate2::write::ZlibEncoder;
+use flate2::{Compression, FlushDecompress, Status};
+use std::io::{self, Write};
+use std::mem;
+
+pub(super) fn compressor(level: u32, flush: bool) -> Encoder {
+    let level = Compression::new(level.min(HIGHEST));
+    let deflate = Deflate(ZlibEncoder::new(Vec::new(), level));
+    Box::new(Compressor::new(deflate, flush))
+}
+
+struct Deflate(ZlibEncoder<Vec<u8>>);
+
+impl Compress for Deflate {
+    const NAME: &'static str = "deflate";
+
+    fn write(&mut self, input: &[u8]) -> io::Result<()> {
+        self.0.write_all(input)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.try_finish()
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        mem::take(self.0.get_mut())
+    }
+}
+
+pub(super) fn decompressor(limits: DecompressionLimits) -> Decoder {
+    Box::new(Decompressor::new(Inflate::Begin(None), limits))
+}
+
+/// ```text
+/// Begin ── two bytes ──► Body ── its end ──► Ended
+/// ```
+enum Inflate {
+    /// The first byte, if it came alone. Some servers leave out zlib's head of two bytes, and clients
+    /// have learned to read both.
+    Begin(Option<u8>),
+    Body(flate2::Decompress),
+    Ended,
+}
+
+/// Whether a body begins like this with zlib's head (RFC 1950 section 2.2).
+fn is_zlib(first: u8, second: u8) -> bool {
+    first & 0x0f == 8 && (u16::from(first) << 8 | u16::from(second)) % 31 == 0
+}
+
+impl Inflate {
+    fn body(&mut self, input: &[u8], output: &mut Sink) -> io::Result<()> {
+        let Inflate::Body(inflate) = self else {
+            return match input.is_empty() {
+                true => Ok(()),
+                false => Err(corrupt("something follows its end")),
+            };
+        };
+        let (read, ended) = pump(input, output, |input, spare| {
+            let (before, gave) = (inflate.total_in(), inflate.total_out());
+            let status = inflate.decompress(input, spare, FlushDecompress::None)?;
+            Ok(Step {
+                read: (inflate.total_in() - before) as usize,
+                written: (inflate.total_out() - gave) as usize,
+                ended: status == Status::StreamEnd,
+            })
+        })?;
+        if ended {
+            *self = Inflate::Ended;
+        }
+        match read < input.len() {
+            true => Err(corrupt("something follows its end")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Decompress for Inflate {
+    const NAME: &'static str = "de-deflate";
+
+    fn decompress(&mut self, input: &[u8], output: &mut Sink) -> io::Result<()> {
+        let Inflate::Begin(first) = self else {
+            return self.body(input, output);
+        };
+        let (head, rest) = match (*first, input) {
+            (None, [first]) => {
+                *self = Inflate::Begin(Some(*first));
+                return Ok(());
+            }
+            (None, [first, second, rest @ ..]) => ([*first, *second], rest),
+            (Some(first), [second, rest @ ..]) => ([first, *second], rest),
+            (_, []) => return Ok(()),
+        };
+        let [first, second] = head;
+        *self = Inflate::Body(flate2::Decompress::new(is_zlib(first, second)));
+        self.body(&head, output)?;
+        self.body(rest, output)
+    }
+
+    fn finish(&mut self, _output: &mut Sink) -> io::Result<()> {
+        match self {
+            Inflate::Ended => Ok(()),
+            _ => Err(corrupt("it was cut short")),
+        }
+    }
+}
