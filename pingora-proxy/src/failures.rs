@@ -1,7 +1,9 @@
 //! Log lines and counters for failed requests.
 
 use log::Level;
-use pingora_error::{Error, ErrorSource};
+use pingora_error::{BError, Error, ErrorSource, ErrorType};
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The number of failed requests since a proxy was made, by the side at fault. See
@@ -82,6 +84,26 @@ impl Failure {
             Failure::Upstream | Failure::Internal => "Fail to proxy",
         }
     }
+}
+
+/// What a panic of a phase is to its request.
+#[cold]
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> BError {
+    let text = panic
+        .downcast_ref::<&'static str>()
+        .map(|text| text.to_string())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "of unknown kind".to_string());
+    Error::explain(
+        ErrorType::InternalError,
+        format!("a phase panicked: {text}"),
+    )
+    .into_in()
+}
+
+/// Calls what a user has written; a panic of it is an error.
+pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, BError> {
+    std::panic::catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panicked(&*panic))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 
 mod defaults;
 pub mod engine;
+mod error_page;
 mod failures;
 mod flow;
 mod phase;

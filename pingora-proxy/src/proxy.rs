@@ -1,7 +1,8 @@
 //! The proxy as an application: from the head of a request to the next request on its connection.
 
 use crate::defaults::{self, Known, Noted};
-use crate::failures::{Failure, FailureCounts};
+use crate::error_page::send_error_page;
+use crate::failures::{self, Failure, FailureCounts, panicked};
 use crate::flow::forward::Forward;
 use crate::flow::pass_upstream_modules;
 use crate::retry::{Facts, Verdict};
@@ -141,12 +142,6 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
         self.inner
             .init_downstream_modules(&mut self.downstream_modules);
         self.inner.init_upstream_modules(&mut self.upstream_modules);
-    }
-}
-
-async fn send_error_page(session: &mut Session, status: u16) {
-    if let Err(failed) = session.respond_error(status).await {
-        log::debug!("the error page could not be sent: {failed}");
     }
 }
 
@@ -382,10 +377,13 @@ where
 
     #[cold]
     async fn fail(&self, session: &mut Session, ctx: &mut SV::CTX, error: BError) -> Ended {
-        session.end_attempt(|| Outcome::Cancelled);
-        if session.response_written().is_none() {
-            session.discard_response();
-        }
+        let told = failures::caught(|| {
+            session.end_attempt(|| Outcome::Cancelled);
+            if session.response_written().is_none() {
+                session.discard_response();
+            }
+        });
+        told.unwrap_or_else(|panic| log::error!("{panic}"));
         let answer = self.inner.fail_to_proxy(session, &error, ctx);
         let answer = AssertUnwindSafe(answer).catch_unwind().await;
         let (status, intact) = match answer {
@@ -398,7 +396,7 @@ where
             }
             Err(panic) => {
                 log::error!("{}", panicked(&*panic));
-                (500, session.respond_error(500).await.is_ok())
+                (500, send_error_page(session, 500).await)
             }
         };
         let failure = Failure::of(&error, status);
@@ -429,7 +427,13 @@ where
         left: Option<Box<dyn Any + Send + Sync>>,
         refused: Option<BError>,
     ) -> Option<HttpPersistentSettings> {
-        let mut ctx = self.inner.new_ctx();
+        let mut ctx = match failures::caught(|| self.inner.new_ctx()) {
+            Ok(ctx) => ctx,
+            Err(error) => {
+                Box::pin(self.give_up(session, error)).await;
+                return None;
+            }
+        };
         let outcome = self.serve(session, &mut ctx, left, refused).await;
         self.known.learn(session.noted);
         let logging = self
@@ -442,6 +446,16 @@ where
             session.on_proxy_failure(error);
         }
         outcome.reuse.then(|| self.settings_for_next(session, &ctx))
+    }
+
+    /// Answers a request that got no context, without which no phase can run.
+    #[cold]
+    async fn give_up(&self, session: &mut Session, error: BError) {
+        let failure = Failure::of(&error, 500);
+        self.failures.count(failure);
+        log::log!(failure.level(), "{}: {error}", failure.describe());
+        send_error_page(session, 500).await;
+        session.on_proxy_failure(error);
     }
 
     fn settings_for_next(&self, session: &Session, ctx: &SV::CTX) -> HttpPersistentSettings {
@@ -591,20 +605,6 @@ fn blame_host(error: BError, client: &RequestHeader, request: &RequestHeader) ->
         }
         _ => error,
     }
-}
-
-#[cold]
-fn panicked(panic: &(dyn Any + Send)) -> BError {
-    let text = panic
-        .downcast_ref::<&'static str>()
-        .map(|text| text.to_string())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "of unknown kind".to_string());
-    Error::explain(
-        ErrorType::InternalError,
-        format!("a phase panicked: {text}"),
-    )
-    .into_in()
 }
 
 #[async_trait]

@@ -106,6 +106,25 @@ impl Running {
         }
     }
 
+    /// Ends the body with these trailers; over HTTP/1, its length must not have been announced.
+    pub async fn finish_with(&mut self, trailers: &[(String, String)]) {
+        match &mut self.0 {
+            Inner::H1 { connection, .. } => {
+                let lines = trailers.iter();
+                let lines: String = lines.map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+                connection.send(format!("0\r\n{lines}\r\n")).await;
+            }
+            Inner::H2 { upload, .. } => {
+                let mut fields = http::HeaderMap::new();
+                for (name, value) in trailers {
+                    let name: http::HeaderName = name.parse().expect("a name");
+                    fields.append(name, value.parse().expect("a value"));
+                }
+                upload.send_trailers(fields).expect("the exchange lives");
+            }
+        }
+    }
+
     /// Reads the next head: of an interim answer, or of the final one. Its status is 0 where the
     /// exchange ends instead; over HTTP/1 that panics.
     pub async fn head(&mut self) -> Message {

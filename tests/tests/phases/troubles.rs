@@ -1,0 +1,151 @@
+//! Errors, panics and clients that leave, in each phase.
+
+use super::*;
+use pingora_tests::Running;
+
+/// The request in which each row of the page's table is reached, and how its tries go.
+fn request_for(phase: &str) -> (Ask, Tries) {
+    let failing = |unreachable, reset, again| Tries {
+        unreachable,
+        reset,
+        again,
+    };
+    match phase {
+        "fail_to_connect" => (full(), failing(1, 0, false)),
+        "error_while_proxy" | "fail_to_proxy" | "suppress_error_log" | "request_summary" => {
+            (full(), failing(0, 1, false))
+        }
+        "suppress_proxy_warn_log" => (full(), failing(0, 1, true)),
+        _ => (full(), Tries::default()),
+    }
+}
+
+/// Whether the client may have the response's head by then.
+fn may_have_begun(phase: &str) -> bool {
+    ["response body", "response_body", "trailer"]
+        .iter()
+        .any(|part| phase.contains(part))
+}
+
+fn phases(from: Version) -> impl Iterator<Item = &'static str> {
+    let rows = page::rows().into_iter();
+    // Values are left with connections of HTTP/1, for the next request: see below.
+    rows.map(|row| &*row.phase.leak())
+        .filter(move |phase| match *phase {
+            "on_connection_reuse" => false,
+            "persist_connection_context" => from == Version::H1,
+            _ => true,
+        })
+}
+
+#[track_caller]
+fn assert_answered(answer: &Message, status: u16, phase: &str, case: &str) {
+    let answered = answer.status() == status && answer.is_complete();
+    let cut = may_have_begun(phase) && matches!(answer.status(), 0 | 200) && !answer.is_complete();
+    assert!(answered || cut, "{case}: {answer:?}");
+}
+
+/// Another request is served, and logged.
+async fn is_as_good_as_before(behind: &Behind, from: Version, case: &str) {
+    behind.journal.clear();
+    let answer = behind.ask(from, &Ask::get("/answered")).await;
+    assert!(matches!(answer.status(), 403 | 500), "{case}: {answer:?}");
+}
+
+#[tokio::test]
+async fn an_error_gets_its_answer() {
+    for (from, to) in PAIRS {
+        for row in page::rows().iter().filter(|row| row.after_an_error != "-") {
+            let phase: &'static str = row.phase.clone().leak();
+            let behind = Behind::acting(to, phase, Act::Fail).await;
+            let answer = behind.ask(from, &full()).await;
+            let case = format!("{from:?} to {to:?}, an error in {phase}");
+            assert_answered(&answer, 418, phase, &case);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_ends_the_request_and_is_logged_once() {
+    for (from, to) in PAIRS {
+        for phase in phases(from) {
+            let (ask, tries) = request_for(phase);
+            let behind = Behind::with(to, Some((phase, Act::Panic)), tries).await;
+            let case = format!("{from:?} to {to:?}, a panic in {phase}");
+            let answer = ask.answered_over(from, behind.proxy.address()).await;
+            match phase {
+                "new_ctx" => assert_answered(&answer, 500, phase, &case),
+                _ => {
+                    behind.logged(1).await;
+                    let status = match phase {
+                        "logging" | "persist_connection_context" => 200,
+                        // The upstream had failed before.
+                        "suppress_error_log" | "request_summary" => 502,
+                        _ => 500,
+                    };
+                    assert_answered(&answer, status, phase, &case);
+                }
+            }
+            let calls = behind.journal.calls();
+            let logged = usize::from(phase != "new_ctx");
+            assert_eq!(behind.journal.count("logging"), logged, "{case}: {calls:?}");
+            let at = calls.iter().position(|call| call == phase);
+            let next = at.and_then(|at| calls.get(at + 1)).map(String::as_str);
+            let expected = match phase {
+                // The error page passes the modules, whatever made it.
+                "new_ctx" | "fail_to_proxy" => Some("downstream modules: response head"),
+                "persist_connection_context" => None,
+                "logging" => next.filter(|next| *next == "persist_connection_context"),
+                "suppress_error_log" | "request_summary" => Some("logging"),
+                _ => Some("fail_to_proxy"),
+            };
+            assert_eq!(next, expected, "{case}: {calls:?}");
+            if !matches!(phase, "new_ctx" | "logging") {
+                is_as_good_as_before(&behind, from, &case).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_logged_once() {
+    for (from, to) in PAIRS {
+        for phase in phases(from) {
+            let (ask, tries) = request_for(phase);
+            let behind = Behind::with(to, Some((phase, Act::Wait)), tries).await;
+            let case = format!("{from:?} to {to:?}, the client leaves in {phase}");
+            let mut running = Running::begin(from, behind.proxy.address(), &ask).await;
+            running.send(b"body").await;
+            running.finish_with(&ask.trailers).await;
+            eventually(&case, || behind.journal.waits()).await;
+            let rest_of_connection = running.abort().await;
+            behind.journal.let_go();
+            behind.logged(1).await;
+            drop(rest_of_connection);
+            is_as_good_as_before(&behind, from, &case).await;
+            // All that the first request still had to say came ahead of the second one's end.
+            assert_eq!(behind.journal.count("logging"), 1, "{case}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_value_that_a_request_left_may_be_trouble_too() {
+    for act in [Act::Panic, Act::Wait] {
+        let behind = Behind::acting(Version::H1, "on_connection_reuse", act).await;
+        let mut client = behind.proxy.connect().await;
+        let head = "GET /length/1 HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(client.ask(head).await.status(), 200);
+        match act {
+            Act::Wait => {
+                client.send(head).await;
+                eventually("the value arrives", || behind.journal.waits()).await;
+                client.reset();
+                behind.journal.let_go();
+            }
+            _ => assert_eq!(client.ask(head).await.status(), 500),
+        }
+        behind.logged(2).await;
+        is_as_good_as_before(&behind, Version::H1, "a value").await;
+    }
+}
