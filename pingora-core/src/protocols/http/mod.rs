@@ -18,6 +18,7 @@ mod linger;
 mod recycled;
 pub mod server;
 mod session_options;
+pub mod spool;
 pub mod subrequest;
 mod task;
 mod timed;
