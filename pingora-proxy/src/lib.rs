@@ -17,6 +17,7 @@
 //! - `openssl` (default), `openssl-vendored`: as in `pingora-core`.
 #![forbid(unsafe_code)]
 
+mod buffering;
 mod defaults;
 pub mod engine;
 mod error_page;
@@ -32,18 +33,22 @@ mod service;
 mod session;
 mod status;
 pub mod subrequest;
+mod tries;
 
 pub use failures::FailureCounts;
 pub use proxy::HttpProxy;
 pub use proxy_trait::{FailToProxy, ProxyHttp, ProxyWarnLogContext};
 pub use purge::PurgeStatus;
 pub use range::{MultiRangeInfo, RangeType, range_header_filter};
+pub use retry::{Backoff, FailedTry, RetryBudget, RetryPolicy};
 pub use service::{
     ProcessCustomSession, ProxyServiceBuilder, http_proxy, http_proxy_service,
     http_proxy_service_with_name, http_proxy_service_with_name_custom,
 };
 pub use session::Session;
 pub use subrequest::{PreparedSubrequest, Subrequest, SubrequestSpawner};
+
+pub use pingora_core::protocols::http::spool::{SpooledBody, Spooling};
 
 /// The items that every proxy needs.
 pub mod prelude {

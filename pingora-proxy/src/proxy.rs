@@ -3,11 +3,8 @@
 use crate::defaults::{self, Known, Noted};
 use crate::error_page::send_error_page;
 use crate::failures::{self, Failure, FailureCounts, panicked};
-use crate::flow::forward::Forward;
-use crate::flow::pass_upstream_modules;
-use crate::retry::{Facts, Verdict};
 use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner, UnderWay};
-use crate::{ProcessCustomSession, ProxyHttp, ProxyWarnLogContext, Session};
+use crate::{ProcessCustomSession, ProxyHttp, Session};
 use async_trait::async_trait;
 use futures::FutureExt;
 use http::header::{HOST, TRANSFER_ENCODING};
@@ -20,6 +17,8 @@ use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::modules::http::{HttpModules, Surroundings};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::authority::authority_of_server;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::custom::ClientSessionCustom;
@@ -27,8 +26,6 @@ use pingora_core::protocols::http::h1::{self, BodyLength};
 use pingora_core::protocols::http::hop_by_hop::{self, H1UpgradePolicy, HttpUpstreamRequestPolicy};
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::protocols::http::websocket::{self, Bridge};
-use pingora_core::protocols::http::{RecycledRequest, ServerSession};
-use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::outcome::Outcome;
@@ -53,7 +50,7 @@ where
     C: CustomConnector,
 {
     pub(crate) inner: SV,
-    connector: Connector<C>,
+    pub(crate) connector: Connector<C>,
     /// Options for connections; `None` for the defaults.
     pub server_options: Option<HttpServerOptions>,
     /// Options for HTTP/2 connections; `None` for the defaults.
@@ -62,7 +59,7 @@ where
     pub downstream_modules: HttpModules,
     /// Filters over the exchanges with upstreams; see [`ProxyHttp::init_upstream_modules`].
     pub upstream_modules: HttpModules,
-    max_retries: usize,
+    pub(crate) max_retries: usize,
     pub(crate) on_custom: Option<ProcessCustomSession<SV, C>>,
     known: Known,
     subrequests: UnderWay,
@@ -186,145 +183,6 @@ where
             return Ok(());
         }
         self.proxy(session, ctx).await
-    }
-
-    /// Tries upstreams until one answers or no retry is allowed.
-    async fn proxy(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
-        let mut tries = 0;
-        loop {
-            let Err(error) = self.try_upstream(session, ctx).await else {
-                return Ok(());
-            };
-            tries += 1;
-            let facts = Facts::of(session, error.retry(), tries, self.max_retries);
-            if let Verdict::End(refusal) = facts.verdict() {
-                if facts.allowed {
-                    log::info!("not tried again, since {refusal}: {error}");
-                }
-                return Err(error);
-            }
-            session.discard_response();
-            let context = ProxyWarnLogContext::UpstreamRetry;
-            if !self
-                .inner
-                .suppress_proxy_warn_log(session, ctx, &error, context)
-            {
-                let summary = self.inner.request_summary(session, ctx);
-                log::warn!(
-                    "try {tries} of {} failed: {error}, {summary}",
-                    self.max_retries
-                );
-            }
-        }
-    }
-
-    /// One try: choose an upstream, connect, send, receive.
-    async fn try_upstream(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
-        let peer = self.inner.upstream_peer(session, ctx).await?;
-        // Every server that supports WebSocket supports it over HTTP/1.1; few accept extended CONNECT.
-        let upgrades = peer.get_alpn() == Some(&ALPN::H2H1) && session.is_upgrade_req();
-        let kept = match upgrades {
-            false => self.connector.reused_session(&*peer),
-            true => None,
-        };
-        let (mut upstream, reused) = match kept {
-            Some(kept) => (kept, true),
-            None => match Box::pin(self.connect(&peer, upgrades)).await {
-                Ok(connected) => connected,
-                Err(mut error) => {
-                    error.as_up();
-                    session.end_attempt(|| Outcome::of_connecting(&error));
-                    return Err(self.inner.fail_to_connect(session, &peer, ctx, error));
-                }
-            },
-        };
-        match self
-            .exchange(session, ctx, &peer, &mut upstream, reused)
-            .await
-        {
-            Ok(()) => {
-                session.end_attempt(|| Outcome::Completed);
-                let idle_timeout = peer.idle_timeout();
-                self.connector
-                    .release_session(upstream, &*peer, idle_timeout);
-                // The last write to the client: by the time the client sees it, the connection is
-                // released.
-                match session.has_pending_downstream_tasks() {
-                    false => Ok(()),
-                    true => {
-                        let written = session.downstream_session.write_downstream_proxy_tasks();
-                        written.await.map(|_| ()).map_err(|error| {
-                            self.inner
-                                .error_while_proxy(&peer, session, error, ctx, reused)
-                        })
-                    }
-                }
-            }
-            Err(error) => {
-                session.end_attempt(|| Outcome::of_exchange(&error));
-                if error.etype() == &ErrorType::H2Downgrade {
-                    // The next try, and all requests after it, use the version that the upstream wants.
-                    self.connector.prefer_h1(&*peer);
-                }
-                // A connection that has come to be shared with others counts as one that was kept.
-                let reused = reused || upstream.is_shared();
-                Err(self
-                    .inner
-                    .error_while_proxy(&peer, session, error, ctx, reused))
-            }
-        }
-    }
-
-    async fn connect(
-        &self,
-        peer: &HttpPeer,
-        http1: bool,
-    ) -> Result<(ClientSession<C::Session>, bool)> {
-        match http1 {
-            true => self.connector.get_http1_session(peer).await,
-            false => self.connector.get_http_session(peer).await,
-        }
-    }
-
-    async fn exchange(
-        &self,
-        session: &mut Session,
-        ctx: &mut SV::CTX,
-        peer: &HttpPeer,
-        upstream: &mut ClientSession<C::Session>,
-        reused: bool,
-    ) -> Result<()> {
-        let fd = upstream.id();
-        let digest = upstream.digest();
-        self.inner
-            .connected_to_upstream(session, reused, peer, fd, digest, ctx)
-            .await?;
-        let bridge = match send_unseen(session, upstream, peer)? {
-            true => None,
-            false => {
-                let mut copy = RecycledRequest::copy_of(session.req_header());
-                let request = copy.get_mut();
-                let bridge = prepare_request(request, upstream, peer)?;
-                self.inner
-                    .upstream_request_filter(session, request, ctx)
-                    .await?;
-                if !session.upstream_modules_ctx.is_empty() {
-                    let digest = upstream.digest();
-                    Box::pin(pass_upstream_modules(session, ctx, digest, request)).await?;
-                }
-                if upstream.version() != Version::HTTP_2 {
-                    frame_request(request, session)?;
-                }
-                upstream
-                    .queue_request_header(request)
-                    .map_err(|error| blame_host(error, session.req_header(), request))?;
-                bridge
-            }
-        };
-        session.introduce_compression();
-        Forward::new(self, session, ctx, upstream, peer, bridge)
-            .run()
-            .await
     }
 
     /// Runs the phases, and answers the request if they fail.
@@ -492,7 +350,7 @@ fn response_is_whole(session: &mut Session) -> bool {
 
 /// Turns the client's request into the upstream's. Does everything except the user's filter and the
 /// framing of the body.
-fn prepare_request<S: ClientSessionCustom>(
+pub(crate) fn prepare_request<S: ClientSessionCustom>(
     request: &mut RequestHeader,
     upstream: &ClientSession<S>,
     peer: &HttpPeer,
@@ -513,7 +371,7 @@ fn prepare_request<S: ClientSessionCustom>(
 
 /// Sends a request without copying it first, if the copy would never be seen: the filter is known to be
 /// the default, and both sides speak HTTP/1. `false`: the caller has to make a copy.
-fn send_unseen<S: ClientSessionCustom>(
+pub(crate) fn send_unseen<S: ClientSessionCustom>(
     session: &mut Session,
     upstream: &mut ClientSession<S>,
     peer: &HttpPeer,
@@ -572,7 +430,7 @@ fn translate_request<S: ClientSessionCustom>(
 }
 
 /// Makes sure that a body with no known length, or no longer a known one, goes out in chunks.
-fn frame_request(request: &mut RequestHeader, session: &mut Session) -> Result<()> {
+pub(crate) fn frame_request(request: &mut RequestHeader, session: &mut Session) -> Result<()> {
     if session.is_body_empty() {
         return Ok(());
     }
@@ -596,7 +454,7 @@ fn address_request(request: &mut RequestHeader, peer: &HttpPeer) -> Result<()> {
 /// A request that can't be sent is our fault, unless the cause is a `Host` that the client chose: HTTP/1
 /// allows some, such as `a%41`, that HTTP/2 framing can't express.
 #[cold]
-fn blame_host(error: BError, client: &RequestHeader, request: &RequestHeader) -> BError {
+pub(crate) fn blame_host(error: BError, client: &RequestHeader, request: &RequestHeader) -> BError {
     let (chosen, sent) = (client.headers.get(HOST), request.headers.get(HOST));
     match chosen {
         Some(host) if chosen == sent && Authority::try_from(host.as_bytes()).is_err() => {

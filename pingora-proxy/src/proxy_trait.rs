@@ -3,6 +3,7 @@
 use crate::phase::default_phase;
 use crate::purge::PurgeStatus;
 use crate::range::RangeType;
+use crate::retry::RetryPolicy;
 use crate::session::Session;
 use crate::{defaults, range};
 use async_trait::async_trait;
@@ -499,13 +500,37 @@ pub trait ProxyHttp {
     ) -> Box<Error> {
         let mut e = e.more_context(format!("Peer: {peer}"));
         let idempotent = session.req_header().line().method.is_idempotent();
-        let replayable = !session.as_downstream().retry_buffer_truncated();
+        let replayable = session.can_replay();
         e.retry.decide_reuse(crate::retry::survives_old_connection(
             client_reused,
             idempotent,
             replayable,
         ));
         e
+    }
+
+    /// The policy by which this request is tried again after a failure, usually a field of the proxy. Asked
+    /// once for each request that goes to an upstream, ahead of
+    /// [`upstream_peer`](ProxyHttp::upstream_peer). With `None`, the default, only the errors that
+    /// [`fail_to_connect`](ProxyHttp::fail_to_connect) and
+    /// [`error_while_proxy`](ProxyHttp::error_while_proxy) mark are retried, up to
+    /// [`max_retries`](pingora_core::server::configuration::ServerConf::max_retries) tries.
+    fn retry_policy<'a>(&'a self, _session: &Session, _ctx: &Self::CTX) -> Option<&'a RetryPolicy> {
+        None
+    }
+
+    /// The last word on a retry that is otherwise granted. `error` is what ended the try, or
+    /// [`HTTPStatus`](pingora_error::ErrorType::HTTPStatus) for a response that a
+    /// [`RetryPolicy`] would drop; `tries` counts the tries so far. With `false`, the request is answered
+    /// with the error, or with that response.
+    fn allow_retry(
+        &self,
+        _session: &Session,
+        _ctx: &Self::CTX,
+        _error: &Error,
+        _tries: usize,
+    ) -> bool {
+        true
     }
 
     /// Inspects a connect error. By default such an error ends the request; with [`Error::set_retry`] the

@@ -1,6 +1,7 @@
 //! One proxied request, as the phases see it.
 
 use crate::defaults::Noted;
+use crate::retry::FailedTry;
 use crate::subrequest::{Ctx as SubrequestCtx, SubrequestSpawner};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -10,6 +11,7 @@ use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::compression::ResponseCompressionCtx;
 use pingora_core::protocols::http::error_resp::declare_whole_body;
 use pingora_core::protocols::http::exchange::DownstreamHalf;
+use pingora_core::protocols::http::spool::SpooledBody;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_core::upstreams::outcome::{Attempt, Outcome};
 use pingora_error::{Error, Result};
@@ -17,6 +19,7 @@ use pingora_http::ResponseHeader;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// One proxied request: the client's side of it, and the state that the phases share.
 ///
@@ -76,6 +79,14 @@ pub struct Session {
     pub(crate) request_trailers: Option<Box<HeaderMap>>,
     /// The observer of the current try.
     attempt: Option<ReportedAttempt>,
+    /// The request's body, if it was read ahead of the upstream.
+    pub(crate) buffered: Option<SpooledBody>,
+    /// The tries that have failed.
+    pub(crate) failed_tries: Vec<FailedTry>,
+    /// When the whole request has to be over.
+    pub(crate) until: Option<Instant>,
+    /// When the request's body has to be there.
+    pub(crate) body_until: Option<Instant>,
 }
 
 /// An observer of the outcome of a try.
@@ -93,6 +104,8 @@ pub(crate) struct UpstreamFigures {
     pub(crate) body_received: usize,
     pub(crate) body_sent: Option<usize>,
     pub(crate) write_pending: Duration,
+    /// The head of the current try's response has arrived.
+    pub(crate) responded: bool,
 }
 
 impl Session {
@@ -118,6 +131,10 @@ impl Session {
             announced: false,
             request_trailers: None,
             attempt: None,
+            buffered: None,
+            failed_tries: Vec::new(),
+            until: None,
+            body_until: None,
         }
     }
 
@@ -400,9 +417,33 @@ impl Session {
         self.attempt = attempt.map(ReportedAttempt);
     }
 
+    /// The tries of this request that have failed so far, in order: so that
+    /// [`upstream_peer`](crate::ProxyHttp::upstream_peer) can choose another peer.
+    pub fn failed_tries(&self) -> &[FailedTry] {
+        &self.failed_tries
+    }
+
+    /// Limits the time from now until the whole request is over, all tries included; `None`: without
+    /// limit, which is the default. Tunnels are ended as well.
+    ///
+    /// If time is up, the client gets 408 if the rest of its request is missing, and 504 otherwise; if
+    /// part of the response went to it already, its connection is closed. Connections, exchanges and
+    /// waits ahead of retries are limited; a phase is not interrupted.
+    pub fn limit_request(&mut self, limit: Option<Duration>) {
+        self.until = limit.and_then(|limit| Instant::now().checked_add(limit));
+    }
+
+    /// Limits the time from now until the request's body has arrived, however steadily it does; `None`:
+    /// without limit, which is the default. Applies while the body is passed on; not to tunnels. If time
+    /// is up, the client gets 408.
+    pub fn limit_request_body(&mut self, limit: Option<Duration>) {
+        self.body_until = limit.and_then(|limit| Instant::now().checked_add(limit));
+    }
+
     /// The head of the upstream's response has arrived.
     pub(crate) fn attempt_responded(&mut self, status: StatusCode) {
         let is_answer = !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
+        self.upstream.responded |= is_answer;
         if let Some(attempt) = self.attempt.as_mut().filter(|_| is_answer) {
             attempt.0.responded(status.as_u16());
         }

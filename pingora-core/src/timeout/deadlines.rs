@@ -19,7 +19,7 @@ pub struct Deadline(u8);
 
 impl Deadline {
     /// How many kinds one set of [`Deadlines`] tells apart.
-    pub const KINDS: usize = 8;
+    pub const KINDS: usize = 10;
 
     /// The kind with this number.
     ///

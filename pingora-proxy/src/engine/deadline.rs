@@ -19,6 +19,12 @@ pub const PROGRESS: Deadline = Deadline::new(4);
 pub const TUNNEL_IDLE: Deadline = Deadline::new(5);
 /// Not a limit: the instant at which a response delayed by a filter continues.
 pub(super) const RESUME: Deadline = Deadline::new(6);
+/// Until the rest of the request is there, whatever moves.
+pub const REQUEST_END: Deadline = Deadline::new(7);
+/// Until the upstream has answered, in part or in full, whatever moves.
+pub const RESPONSE_END: Deadline = Deadline::new(8);
+/// Until the client has taken the response, whatever moves.
+pub const DELIVERY_END: Deadline = Deadline::new(9);
 
 /// The consequences of reaching a limit.
 #[derive(Debug)]
@@ -32,7 +38,7 @@ struct Row {
     client_is_stuck: bool,
 }
 
-static ROWS: [Row; 6] = [
+static ROWS: [Row; 9] = [
     Row {
         kind: DOWNSTREAM_READ,
         etype: ErrorType::ReadTimedout,
@@ -73,6 +79,27 @@ static ROWS: [Row; 6] = [
         etype: ErrorType::ReadTimedout,
         source: ErrorSource::Downstream,
         context: "the tunnel was idle for too long",
+        client_is_stuck: true,
+    },
+    Row {
+        kind: REQUEST_END,
+        etype: ErrorType::ReadTimedout,
+        source: ErrorSource::Downstream,
+        context: "the request was not complete in time",
+        client_is_stuck: false,
+    },
+    Row {
+        kind: RESPONSE_END,
+        etype: ErrorType::ReadTimedout,
+        source: ErrorSource::Upstream,
+        context: "the upstream's response was not there in time",
+        client_is_stuck: false,
+    },
+    Row {
+        kind: DELIVERY_END,
+        etype: ErrorType::WriteTimedout,
+        source: ErrorSource::Downstream,
+        context: "the client has not taken the response in time",
         client_is_stuck: true,
     },
 ];

@@ -55,7 +55,8 @@ pub trait Handler {
     /// The exchange, and its two sides.
     fn parts(&mut self) -> (&mut Flow, &mut Self::Down, &mut Self::Up);
 
-    /// Polled ahead of each turn, for an event that comes from neither side. When it is ready,
+    /// Polled ahead of each turn, and again if the turn has no event, for an event that comes from neither
+    /// side. When it is ready,
     /// [`Handler::on_own`] runs.
     fn poll_own(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
@@ -101,7 +102,12 @@ pub async fn drive<H: Handler>(handler: &mut H) -> Result<(), H::Error> {
                 return Poll::Ready(Event::Own);
             }
             let (flow, down, up) = handler.parts();
-            flow.turn.poll(cx, &flow.exchange, down, up)
+            let event = flow.turn.poll(cx, &flow.exchange, down, up);
+            // What the turn has written may have made the room that the flow waits for.
+            if event.is_pending() && handler.poll_own(cx).is_ready() {
+                return Poll::Ready(Event::Own);
+            }
+            event
         })
         .await;
         match next {

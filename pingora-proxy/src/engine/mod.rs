@@ -22,7 +22,7 @@ mod turn;
 
 pub use drive::{Flow, Handler, drive};
 pub use state::{Client, Exchange, OnFailure, RequestFlow, ResponseFlow};
-pub use turn::{Failure, Limits, Turn};
+pub use turn::{Failure, Limits, Turn, Until};
 
 #[cfg(test)]
 mod tests;

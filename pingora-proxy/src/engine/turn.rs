@@ -1,7 +1,8 @@
 //! Waiting on both halves of an exchange at once.
 
 use super::deadline::{
-    DOWNSTREAM_READ, DOWNSTREAM_WRITE, PROGRESS, RESUME, TUNNEL_IDLE, UPSTREAM_READ, UPSTREAM_WRITE,
+    DELIVERY_END, DOWNSTREAM_READ, DOWNSTREAM_WRITE, PROGRESS, REQUEST_END, RESPONSE_END, RESUME,
+    TUNNEL_IDLE, UPSTREAM_READ, UPSTREAM_WRITE,
 };
 use super::splice::{Relay, Relayed};
 use super::state::{Exchange, RequestFlow, ResponseFlow};
@@ -81,6 +82,17 @@ pub struct Limits {
     pub upstream_write: Option<Duration>,
 }
 
+/// When parts of an exchange have to be over, whatever moves until then; `None`: without limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Until {
+    /// The request's body, up to its end.
+    pub request_body: Option<Instant>,
+    /// The response's head.
+    pub response_head: Option<Instant>,
+    /// The exchange as a whole, a tunnel included.
+    pub end: Option<Instant>,
+}
+
 /// The waiting part of an exchange, from event to event.
 ///
 /// Before it waits, it has tried every open direction: to write queued data, and to read a side if the
@@ -89,6 +101,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Turn {
     limits: Limits,
+    /// Boxed because few exchanges have any.
+    until: Option<Box<Until>>,
     deadlines: Deadlines,
     /// Moves the request's body if no filter needs to see it.
     request: Relay,
@@ -121,6 +135,7 @@ impl Turn {
     pub(crate) fn new(limits: Limits) -> Self {
         Turn {
             limits,
+            until: None,
             deadlines: Deadlines::default(),
             request: Relay::default(),
             response: Relay::default(),
@@ -153,6 +168,17 @@ impl Turn {
     /// Sets how long the server may be silent, from now on.
     pub fn limit_upstream_read(&mut self, limit: Option<Duration>) {
         self.limits.upstream_read = limit;
+    }
+
+    /// The upstream is being sent a request that does not come from the client: until the next call, its
+    /// response is not late.
+    pub fn restart_upstream_read(&mut self) {
+        self.mark_moved(UPSTREAM_READ);
+    }
+
+    /// Sets when parts of the exchange have to be over, from now on.
+    pub fn limit_until(&mut self, until: Until) {
+        self.until = (until != Until::default()).then(|| Box::new(until));
     }
 
     /// Writes nothing until the next piece of the response has been handed out or, if none is available
@@ -494,7 +520,8 @@ impl Turn {
         let is_asked = exchange.response != ResponseFlow::Head
             || exchange.request != RequestFlow::Open
             || permission;
-        if !waits && self.blocked_since.is_none() && !reads_body && !self.is_watched {
+        let is_plain = !waits && self.blocked_since.is_none() && !reads_body && !self.is_watched;
+        if is_plain && self.until.is_none() {
             // The common case: the exchange waits only for the server, for which there is room.
             let reads_response = exchange.wants_response() && is_asked;
             return match upstream_read.filter(|_| reads_response) {
@@ -525,6 +552,7 @@ impl Turn {
             TUNNEL_HALF_CLOSED_LIMIT
         };
         self.watch(TUNNEL_IDLE, exchange.tunnel, Some(idle), now);
+        self.watch_until(exchange, down_blocked);
         self.moved = 0;
         self.count_blocked(up_blocked, now);
         self.deadlines.set(RESUME, self.resume_at);
@@ -538,6 +566,26 @@ impl Turn {
             Poll::Ready(kind) => Poll::Ready(Event::Failed(Failure::Expired(kind))),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// The absolute limits, each with the side that the exchange is waiting for.
+    fn watch_until(&mut self, exchange: &Exchange, down_blocked: bool) {
+        let Some(until) = self.until.as_deref().copied() else {
+            return;
+        };
+        let is_open = exchange.request == RequestFlow::Open && !exchange.tunnel;
+        let in_head = exchange.response == ResponseFlow::Head;
+        let head = until.response_head.filter(|_| in_head);
+        let (request, response, delivery) = if is_open {
+            (earlier(until.request_body, until.end), head, None)
+        } else if down_blocked {
+            (None, head, until.end)
+        } else {
+            (None, earlier(head, until.end), None)
+        };
+        self.deadlines.set(REQUEST_END, request);
+        self.deadlines.set(RESPONSE_END, response);
+        self.deadlines.set(DELIVERY_END, delivery);
     }
 
     /// Sets the server's deadline, if no other was ever set in this exchange.
@@ -578,6 +626,13 @@ impl Turn {
 /// not write would fail again and again.
 fn writes_up<U: UpstreamHalf>(exchange: &Exchange, up: &U) -> bool {
     exchange.request != RequestFlow::Refused && up.wants_flush()
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 fn bit(kind: Deadline) -> u32 {

@@ -1,8 +1,13 @@
 //! One exchange with one upstream: runs the phases for each event of the engine.
 
+use super::dismissed::Dismissed;
+use super::replay::Replay;
 use super::{flush_downstream, flush_upstream, opens_tunnel};
 use crate::engine::deadline;
-use crate::engine::{Exchange, Failure, Flow, Handler, Limits, OnFailure, ResponseFlow, drive};
+use crate::engine::{
+    Exchange, Failure, Flow, Handler, Limits, OnFailure, ResponseFlow, Until, drive,
+};
+use crate::retry::Plan;
 use crate::{HttpProxy, ProxyHttp, Session, defaults};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -14,16 +19,17 @@ use pingora_core::protocols::http::{HttpTask, ServerSession, hop_by_hop};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{BError, Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// The exchange with one upstream, from queueing the request's head to delivering the end of the response
 /// to the client.
-pub(crate) struct Forward<'a, SV: ProxyHttp, C: CustomConnector> {
-    proxy: &'a HttpProxy<SV, C>,
-    session: &'a mut Session,
-    ctx: &'a mut SV::CTX,
-    upstream: &'a mut ClientSession<C::Session>,
-    flow: Flow,
+pub(crate) struct Forward<'a, 'p, SV: ProxyHttp, C: CustomConnector> {
+    pub(super) proxy: &'a HttpProxy<SV, C>,
+    pub(super) session: &'a mut Session,
+    pub(super) ctx: &'a mut SV::CTX,
+    pub(super) upstream: &'a mut ClientSession<C::Session>,
+    pub(super) flow: Flow,
     /// The proxy's own answer to whether its body filters are needed.
     asks_filters: Option<bool>,
     /// A head that leaves together with the first piece of its body, once the filters have passed that
@@ -37,12 +43,18 @@ pub(crate) struct Forward<'a, SV: ProxyHttp, C: CustomConnector> {
     tunnel_read: Option<Duration>,
     /// Set if the two sides use different forms of the WebSocket handshake.
     bridge: Option<Box<Bridge>>,
+    /// The tries of this request.
+    pub(super) plan: &'a mut Plan<'p>,
+    /// Where the request's body comes from, if it was buffered.
+    pub(super) replay: Option<Box<Replay>>,
+    /// The response is dropped, and is read only to keep its connection.
+    pub(super) dismissed: Option<Box<Dismissed>>,
 }
 
 /// The most informational responses from an upstream; one that sends more is treated as never answering.
 const MOST_INFORMATIONAL: u8 = 64;
 
-impl<'a, SV, C> Forward<'a, SV, C>
+impl<'a, 'p, SV, C> Forward<'a, 'p, SV, C>
 where
     SV: ProxyHttp + Send + Sync + 'static,
     SV::CTX: Send + Sync,
@@ -55,6 +67,7 @@ where
         upstream: &'a mut ClientSession<C::Session>,
         peer: &HttpPeer,
         bridge: Option<Box<Bridge>>,
+        plan: &'a mut Plan<'p>,
     ) -> Self {
         let options = peer.get_peer_options();
         let limits = Limits {
@@ -63,14 +76,24 @@ where
             upstream_read: peer.read_limit(),
             upstream_write: options.and_then(|o| o.write_timeout),
         };
+        let until = Until {
+            request_body: session.body_until,
+            response_head: plan.head_until(),
+            end: session.until,
+        };
+        let mut flow = Flow::new(Exchange::new(), limits);
+        flow.turn.limit_until(until);
         Forward {
             asks_filters: proxy.inner.body_filters(session, ctx),
-            flow: Flow::new(Exchange::new(), limits),
+            flow,
             held_head: None,
             unwritable: None,
             informational: 0,
             tunnel_read: options.and_then(|o| o.read_timeout),
             bridge,
+            plan,
+            replay: None,
+            dismissed: None,
             proxy,
             session,
             ctx,
@@ -105,6 +128,9 @@ where
             self.flow.exchange.request_ended();
             return Ok(());
         }
+        if self.session.buffered.is_some() {
+            return Box::pin(self.begin_replay()).await;
+        }
         let replay = self.session.get_retry_buffer();
         if self.session.retry_buffer_truncated() {
             let context =
@@ -129,7 +155,7 @@ where
     }
 
     /// Passes a piece of the request's body through the filters to the upstream.
-    async fn pass_body(&mut self, mut piece: Option<Bytes>, end: bool) -> Result<()> {
+    pub(super) async fn pass_body(&mut self, mut piece: Option<Bytes>, end: bool) -> Result<()> {
         if self.sees_request_body() {
             self.filter_request_body(&mut piece, end).await?;
             self.flow.turn.set_request_unseen(!self.sees_request_body());
@@ -216,6 +242,11 @@ where
 
     async fn on_header(&mut self, mut header: Box<ResponseHeader>, end: bool) -> Result<()> {
         self.session.attempt_responded(header.line().status);
+        if let Some(policy) = self.plan.dismisses(header.line().status)
+            && self.dismiss(policy, &header)
+        {
+            return self.read_dismissed(&header, end);
+        }
         if let Some(bridge) = &self.bridge {
             bridge.answer(&mut header)?;
         }
@@ -458,7 +489,7 @@ where
     }
 }
 
-impl<SV, C> Handler for Forward<'_, SV, C>
+impl<SV, C> Handler for Forward<'_, '_, SV, C>
 where
     SV: ProxyHttp + Send + Sync + 'static,
     SV::CTX: Send + Sync,
@@ -473,12 +504,26 @@ where
         (&mut self.flow, down, self.upstream)
     }
 
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.replay.is_some() {
+            true => self.poll_replay(cx),
+            false => Poll::Pending,
+        }
+    }
+
+    async fn on_own(&mut self) -> Result<()> {
+        self.on_replayed().await
+    }
+
     async fn on_body(&mut self, piece: Option<Bytes>) -> Result<()> {
         let end = piece.is_none() || (!self.flow.exchange.tunnel && self.session.is_body_done());
         self.pass_body(piece, end).await
     }
 
     async fn on_task(&mut self, task: HttpTask) -> Result<()> {
+        if self.dismissed.is_some() {
+            return self.on_dismissed(&task);
+        }
         match task {
             HttpTask::Header(header, end) => self.on_header(header, end).await,
             HttpTask::Body(data, end) => self.on_response_body(data, end),
@@ -495,6 +540,9 @@ where
 
     #[cold]
     fn on_failure(&mut self, failure: Failure) -> Result<()> {
+        if let Some(ended) = self.fail_dismissed(&failure) {
+            return ended;
+        }
         match failure {
             Failure::UpstreamUnwritable(error) => match self.flow.exchange.upstream_unwritable() {
                 OnFailure::End => Err(error),

@@ -5,7 +5,9 @@
 //! | [`forward`] | a client and an upstream, through the phases |
 //! | [`subrequest`] | the parent of a sub-request and the sub-request |
 
+mod dismissed;
 pub(crate) mod forward;
+mod replay;
 pub(crate) mod subrequest;
 
 use crate::Session;

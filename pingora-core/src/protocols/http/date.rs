@@ -56,6 +56,11 @@ fn format(time: SystemTime) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
+/// Reads a date in any of the forms of RFC 9110 section 5.6.7.
+pub fn parse(text: &str) -> Option<SystemTime> {
+    httpdate::parse_http_date(text).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,10 +8,14 @@
 //! | not begun | can be sent again | yes | none | end |
 //! | not begun | can be sent again | yes | some | try again |
 //!
+//! Whatever this table allows is then asked for its time, of the program, and of the budget (see
+//! [`Plan`](super::Plan)).
+//!
 //! The phases decide what an error says ([`fail_to_connect`](crate::ProxyHttp::fail_to_connect),
 //! [`error_while_proxy`](crate::ProxyHttp::error_while_proxy)). If a session has left the decision open,
 //! because a previously used connection failed before any part of a response came, the default of
-//! `error_while_proxy` decides by [`survives_old_connection`].
+//! `error_while_proxy` decides by [`survives_old_connection`]. A [`RetryPolicy`](crate::RetryPolicy) says
+//! yes in addition.
 
 use crate::Session;
 use std::fmt;
@@ -36,7 +40,7 @@ impl Facts {
     pub(crate) fn of(session: &Session, allowed: bool, tries: usize, most: usize) -> Self {
         Facts {
             response_begun: session.announced || session.response_written().is_some(),
-            replayable: !session.retry_buffer_truncated(),
+            replayable: session.can_replay(),
             allowed,
             tries,
             most,
@@ -76,6 +80,13 @@ pub(crate) enum Refusal {
     BodyTooLong,
     NotAllowed,
     NoneLeft,
+    /// The request's time is over before another try could begin, or the response asks for a longer wait
+    /// than is granted.
+    TooLate,
+    /// [`ProxyHttp::allow_retry`](crate::ProxyHttp::allow_retry) said no.
+    Vetoed,
+    /// All requests together have retried as often as they may.
+    BudgetSpent,
 }
 
 impl fmt::Display for Refusal {
@@ -85,6 +96,9 @@ impl fmt::Display for Refusal {
             Refusal::BodyTooLong => "the request's body is too long to be sent again",
             Refusal::NotAllowed => "the error does not allow it",
             Refusal::NoneLeft => "no retries are left",
+            Refusal::TooLate => "there is no time left for it",
+            Refusal::Vetoed => "the program forbids it",
+            Refusal::BudgetSpent => "the budget for retries is spent",
         })
     }
 }

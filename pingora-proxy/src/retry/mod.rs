@@ -1,0 +1,38 @@
+//! Trying again: with what policy, after what, and how often.
+//!
+//! ```text
+//! try ─ fails ──▶ verdict ─ retry ─▶ budget ─ some left ─▶ the phase allows it ─▶ backoff ─▶ next try
+//!                    └─ end: answer      └─ none: answer       └─ no: answer          └─ the client left
+//! ```
+//!
+//! [`verdict`] is pure and has the table. [`RetryPolicy`] is the value that a proxy returns from
+//! [`ProxyHttp::retry_policy`](crate::ProxyHttp::retry_policy); [`RetryBudget`] and [`Backoff`] are its
+//! parts. A request that has a policy carries a [`Plan`] from try to try.
+
+mod backoff;
+mod budget;
+mod plan;
+mod policy;
+pub(crate) mod verdict;
+
+pub use backoff::Backoff;
+pub use budget::RetryBudget;
+pub(crate) use plan::{Failed, Plan};
+pub use policy::RetryPolicy;
+pub(crate) use verdict::{Refusal, survives_old_connection};
+
+use http::StatusCode;
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_error::ErrorType;
+
+/// A try of the present request that failed. See [`Session::failed_tries`](crate::Session::failed_tries).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FailedTry {
+    /// The peer that was tried.
+    pub address: SocketAddr,
+    /// The kind of error that ended the try.
+    pub error: ErrorType,
+    /// The status of the response that was dropped in favour of another try.
+    pub status: Option<StatusCode>,
+}

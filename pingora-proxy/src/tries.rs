@@ -1,0 +1,257 @@
+//! The tries of a request: choosing an upstream, connecting, exchanging, and what follows a failure.
+
+use crate::flow::forward::Forward;
+use crate::flow::pass_upstream_modules;
+use crate::proxy::{blame_host, frame_request, prepare_request, send_unseen};
+use crate::retry::{Failed, FailedTry, Plan};
+use crate::{HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use http::header::EXPECT;
+use http::{StatusCode, Version};
+use pingora_core::connectors::http::custom::Connector as CustomConnector;
+use pingora_core::protocols::ALPN;
+use pingora_core::protocols::http::RecycledRequest;
+use pingora_core::protocols::http::client::HttpSession as ClientSession;
+use pingora_core::protocols::http::exchange::DownstreamHalf;
+use pingora_core::upstreams::outcome::Outcome;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_error::{BError, Error, ErrorType, Result};
+use std::future::poll_fn;
+use std::time::Duration;
+use tokio::time::Instant;
+
+impl<SV, C> HttpProxy<SV, C>
+where
+    SV: ProxyHttp + Send + Sync + 'static,
+    SV::CTX: Send + Sync,
+    C: CustomConnector,
+{
+    /// Tries upstreams until one answers or no retry is allowed.
+    pub(crate) async fn proxy(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
+        let policy = self.inner.retry_policy(session, ctx);
+        let mut plan = Plan::new(policy, self.max_retries);
+        loop {
+            plan.begin_try();
+            session.upstream.responded = false;
+            let Err(error) = self.try_upstream(session, ctx, &mut plan).await else {
+                return Ok(());
+            };
+            let wait = self.wait_after(&mut plan, session, ctx, &error);
+            match wait {
+                None => return Err(error),
+                Some(wait) if wait.is_zero() => {}
+                // Rare, and the timer would make room for itself in every request's future.
+                Some(wait) => Box::pin(wait_for_next_try(session, wait)).await?,
+            }
+        }
+    }
+
+    /// How long to wait after this error, ahead of the next try; `None`: there is no next one.
+    #[cold]
+    fn wait_after(
+        &self,
+        plan: &mut Plan<'_>,
+        session: &mut Session,
+        ctx: &mut SV::CTX,
+        error: &BError,
+    ) -> Option<Duration> {
+        let tries = plan.tries;
+        let vetoed = || !self.inner.allow_retry(session, ctx, error, tries);
+        let wait = match plan.after_error(session, error, vetoed) {
+            Ok(wait) => wait,
+            Err((refusal, allowed)) => {
+                if allowed {
+                    log::info!("not tried again, since {refusal}: {error}");
+                }
+                return None;
+            }
+        };
+        session.discard_response();
+        let context = ProxyWarnLogContext::UpstreamRetry;
+        if !self
+            .inner
+            .suppress_proxy_warn_log(session, ctx, error, context)
+        {
+            let summary = self.inner.request_summary(session, ctx);
+            log::warn!("try {tries} of {} failed: {error}, {summary}", plan.most);
+        }
+        Some(wait)
+    }
+
+    /// One try: choose an upstream, connect, send, receive.
+    async fn try_upstream(
+        &self,
+        session: &mut Session,
+        ctx: &mut SV::CTX,
+        plan: &mut Plan<'_>,
+    ) -> Result<()> {
+        let peer = self.inner.upstream_peer(session, ctx).await?;
+        // Every server that supports WebSocket supports it over HTTP/1.1; few accept extended CONNECT.
+        let upgrades = peer.get_alpn() == Some(&ALPN::H2H1) && session.is_upgrade_req();
+        let kept = match upgrades {
+            false => self.connector.reused_session(&*peer),
+            true => None,
+        };
+        let (mut upstream, reused) = match kept {
+            Some(kept) => (kept, true),
+            None => {
+                plan.stage = Failed::Connecting;
+                let until = earliest(plan.head_until(), session.until);
+                match Box::pin(self.connect(&peer, upgrades, until)).await {
+                    Ok(connected) => connected,
+                    Err(mut error) => {
+                        error.as_up();
+                        session.end_attempt(|| Outcome::of_connecting(&error));
+                        note_failed(session, &peer, &error);
+                        return Err(self.inner.fail_to_connect(session, &peer, ctx, error));
+                    }
+                }
+            }
+        };
+        plan.stage = Failed::Exchanging;
+        match self
+            .exchange(session, ctx, &peer, &mut upstream, reused, plan)
+            .await
+        {
+            Ok(()) => {
+                session.end_attempt(|| Outcome::Completed);
+                let idle_timeout = peer.idle_timeout();
+                self.connector
+                    .release_session(upstream, &*peer, idle_timeout);
+                // The last write to the client: by the time the client sees it, the connection is
+                // released.
+                match session.has_pending_downstream_tasks() {
+                    false => Ok(()),
+                    true => {
+                        let written = session.downstream_session.write_downstream_proxy_tasks();
+                        written.await.map(|_| ()).map_err(|error| {
+                            self.inner
+                                .error_while_proxy(&peer, session, error, ctx, reused)
+                        })
+                    }
+                }
+            }
+            Err(error) => {
+                session.end_attempt(|| match plan.drained {
+                    true => Outcome::Completed,
+                    false => Outcome::of_exchange(&error),
+                });
+                note_failed(session, &peer, &error);
+                if error.etype() == &ErrorType::H2Downgrade {
+                    // The next try, and all requests after it, use the version that the upstream wants.
+                    self.connector.prefer_h1(&*peer);
+                }
+                // A connection that has come to be shared with others counts as one that was kept.
+                let reused = reused || upstream.is_shared();
+                if plan.drained {
+                    let idle_timeout = peer.idle_timeout();
+                    self.connector
+                        .release_session(upstream, &*peer, idle_timeout);
+                }
+                Err(self
+                    .inner
+                    .error_while_proxy(&peer, session, error, ctx, reused))
+            }
+        }
+    }
+
+    /// A new connection, or a stream of a shared one, by this instant.
+    async fn connect(
+        &self,
+        peer: &HttpPeer,
+        http1: bool,
+        until: Option<Instant>,
+    ) -> Result<(ClientSession<C::Session>, bool)> {
+        let connecting = async {
+            match http1 {
+                true => self.connector.get_http1_session(peer).await,
+                false => self.connector.get_http_session(peer).await,
+            }
+        };
+        match until {
+            None => connecting.await,
+            Some(until) => tokio::time::timeout_at(until, connecting)
+                .await
+                .unwrap_or_else(|_| {
+                    let context = "the time of the try was over";
+                    Error::e_explain(ErrorType::ConnectTimedout, context)
+                }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        session: &mut Session,
+        ctx: &mut SV::CTX,
+        peer: &HttpPeer,
+        upstream: &mut ClientSession<C::Session>,
+        reused: bool,
+        plan: &mut Plan<'_>,
+    ) -> Result<()> {
+        let fd = upstream.id();
+        let digest = upstream.digest();
+        self.inner
+            .connected_to_upstream(session, reused, peer, fd, digest, ctx)
+            .await?;
+        let bridge = match send_unseen(session, upstream, peer)? {
+            true => None,
+            false => {
+                let mut copy = RecycledRequest::copy_of(session.req_header());
+                let request = copy.get_mut();
+                let bridge = prepare_request(request, upstream, peer)?;
+                if session.buffered.is_some() {
+                    // The client has its permission, and the body is here.
+                    request.remove_header(&EXPECT);
+                }
+                self.inner
+                    .upstream_request_filter(session, request, ctx)
+                    .await?;
+                if !session.upstream_modules_ctx.is_empty() {
+                    let digest = upstream.digest();
+                    Box::pin(pass_upstream_modules(session, ctx, digest, request)).await?;
+                }
+                if upstream.version() != Version::HTTP_2 {
+                    frame_request(request, session)?;
+                }
+                upstream
+                    .queue_request_header(request)
+                    .map_err(|error| blame_host(error, session.req_header(), request))?;
+                bridge
+            }
+        };
+        session.introduce_compression();
+        Forward::new(self, session, ctx, upstream, peer, bridge, plan)
+            .run()
+            .await
+    }
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
+/// Notes a failed try for the next choice of a peer.
+#[cold]
+fn note_failed(session: &mut Session, peer: &HttpPeer, error: &Error) {
+    let status = match error.etype() {
+        ErrorType::HTTPStatus(code) => StatusCode::from_u16(*code).ok(),
+        _ => None,
+    };
+    session.failed_tries.push(FailedTry {
+        address: peer.address().clone(),
+        error: error.etype().clone(),
+        status,
+    });
+}
+
+/// Waits ahead of a try, unless the client leaves meanwhile.
+async fn wait_for_next_try(session: &mut Session, wait: Duration) -> Result<()> {
+    let down = &mut *session.downstream_session;
+    let leaves = poll_fn(|cx| match down.body_done() {
+        true => down.poll_gone(cx),
+        false => down.poll_given_up(cx),
+    });
+    tokio::select! {
+        error = leaves => Err(error),
+        () = tokio::time::sleep(wait) => Ok(()),
+    }
+}
