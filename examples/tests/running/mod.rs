@@ -147,6 +147,11 @@ impl Running {
         Asked::new(self.address, path, fields).answer()
     }
 
+    /// Sends a body to a path, on a connection of its own.
+    pub fn post(&self, path: &str, body: &str) -> Answer {
+        Asked::post(self.address, path, body).answer()
+    }
+
     /// Asks it to stop, and waits until it has; `true` if it ended in an orderly way.
     pub fn stop(self) -> bool {
         self.terminate();
@@ -173,6 +178,20 @@ impl Asked {
         let head =
             format!("GET {path} HTTP/1.1\r\nHost: test\r\n{fields}Connection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).unwrap();
+        Asked(stream)
+    }
+
+    /// Sends a body to a path, on a connection of its own.
+    pub fn post(address: SocketAddr, path: &str, body: &str) -> Self {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // It may be refused ahead of its end.
+        let _ = stream.write_all(body.as_bytes());
         Asked(stream)
     }
 
