@@ -8,7 +8,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::{HttpModule, HttpModuleBuilder, HttpModules, Module, Surroundings};
 use pingora::prelude::*;
 use pingora::protocols::Digest;
-use pingora::proxy::{FailToProxy, ProxyWarnLogContext};
+use pingora::proxy::{FailToProxy, ProxyWarnLogContext, RetryPolicy};
 use pingora_tests::{PATIENCE, VersionedUpstream};
 use std::any::Any;
 use std::net::SocketAddr;
@@ -291,6 +291,16 @@ impl ProxyHttp for Recorder {
     async fn proxy_upstream_filter(&self, session: &mut Session, _: &mut Ctx) -> Result<bool> {
         self.pen.at_session("proxy_upstream_filter", session)?;
         Ok(true)
+    }
+
+    fn retry_policy<'a>(&'a self, _: &Session, _: &Ctx) -> Option<&'a RetryPolicy> {
+        self.pen.note("retry_policy");
+        None
+    }
+
+    fn allow_retry(&self, _: &Session, _: &Ctx, _: &Error, _: usize) -> bool {
+        self.pen.note("allow_retry");
+        true
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {

@@ -15,7 +15,7 @@ fn request_for(phase: &str) -> (Ask, Tries) {
         "error_while_proxy" | "fail_to_proxy" | "suppress_error_log" | "request_summary" => {
             (full(), failing(0, 1, false))
         }
-        "suppress_proxy_warn_log" => (full(), failing(0, 1, true)),
+        "allow_retry" | "suppress_proxy_warn_log" => (full(), failing(0, 1, true)),
         _ => (full(), Tries::default()),
     }
 }
