@@ -3,6 +3,7 @@
 use super::activation::means;
 use super::datagrams::Datagrams;
 use super::handover::{Given, GivenFd, Handover, Passed};
+use log::warn;
 use nix::NixPath;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -191,10 +192,16 @@ impl Fds {
         handover.accepting().map_err(|e| number(&e))
     }
 
-    /// Enters sockets that were passed to this process. Whoever claims one owns it.
+    /// Enters sockets that were passed to this process. Whoever claims one owns it. One whose name belongs to
+    /// a socket that a service here has bound already is closed.
     pub(crate) fn receive(&mut self, sockets: Vec<Passed>) {
         for Passed { kind, name, fd } in sockets {
             match kind {
+                SocketKind::Stream if self.claimed.contains(&name) => {
+                    warn!(
+                        "{name} is bound by a service already; the socket of the running server was closed"
+                    );
+                }
                 SocketKind::Stream => {
                     self.by_address.insert(name.clone(), fd.as_raw_fd());
                     self.received.insert(name, Arc::new(fd));

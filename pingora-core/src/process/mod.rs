@@ -20,7 +20,7 @@ pub(crate) use bounds::connections_per_client;
 pub use conf::ServerConf;
 pub(crate) use fds::{Claimed, SocketKind};
 pub use fds::{Fds, ListenFds};
-pub(crate) use handover::Handover;
+pub(crate) use handover::{Handover, Passed};
 pub use options::Opt;
 pub(crate) use reload::run_hooks;
 pub use reload::{Reload, ReloadHook};

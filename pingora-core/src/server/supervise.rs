@@ -1,5 +1,6 @@
 //! The running server: starts the services, waits for the signal, brings everything to an end.
 
+use super::bootstrap::{Late, Signals};
 use super::configuration::ServerConf;
 use super::daemon::Background;
 use super::notify::ServiceManager;
@@ -68,7 +69,9 @@ const LATE: Duration = Duration::from_secs(10);
 /// A server whose sockets are bound.
 pub(super) struct Supervisor {
     pub(super) configuration: Arc<ServerConf>,
-    pub(super) services: Vec<Hosted>,
+    /// By their positions; those that were started are taken out.
+    pub(super) services: Vec<Option<Hosted>>,
+    pub(super) late: Option<Late>,
     pub(super) dependencies: Arc<Dependencies>,
     pub(super) listen_fds: ListenFds,
     pub(super) announcement: Announcement,
@@ -82,36 +85,60 @@ pub(super) struct Supervisor {
 }
 
 /// The services that run: yields the name of each that has ended, and how.
-type Running =
+pub(super) type Running =
     FuturesUnordered<futures::future::BoxFuture<'static, (String, Result<(), JoinError>)>>;
 
 impl Supervisor {
     /// Runs the services until the signal comes and the work is done.
     ///
     /// # Errors
-    /// When the runtimes can't be made; no service has started then.
+    /// When the runtimes can't be made; no service has started then. When a late bootstrap fails; what it
+    /// waited for has ended by then.
     pub(super) async fn run(mut self, args: RunArgs) -> Result<()> {
         let runtimes = self.runtimes()?;
-        let signals: Arc<dyn ShutdownSignalWatch> = Arc::from(args.shutdown_signal);
-        let _attendants = self.attendants(&signals).await?;
-        let mut signal = signals.recv();
+        let watcher: Arc<dyn ShutdownSignalWatch> = Arc::from(args.shutdown_signal);
         let (shutdown, watch) = watch::channel(false);
+        let mut running = Running::new();
         // Polled once before anything runs: from here on no signal is lost.
-        let early = match futures::poll!(signal.as_mut()) {
-            std::task::Poll::Ready(signal) => Some(signal),
-            std::task::Poll::Pending => None,
+        let mut signals = Signals::begin(&*watcher);
+        let bootstrapped = match self.late.take() {
+            Some(late) => {
+                self.start(&mut running, &runtimes, &watch, |p| !late.holds(p));
+                self.bootstrap(&late, &mut signals, &mut running).await
+            }
+            None => Ok(true),
         };
-        if !signals.listens_to_signals() {
+        let _attendants = self.attendants(&watcher).await?;
+        if !watcher.listens_to_signals() {
             leave_signals_alone();
         }
-        let mut running = self.start(&runtimes, &watch);
-        drop(watch);
-        self.phases.enter(ExecutionPhase::Running);
-        let signal = match early {
-            Some(signal) => signal,
-            None => self.attend(&mut running, signal).await,
+        let signal = match bootstrapped {
+            Ok(true) => {
+                self.start(&mut running, &runtimes, &watch, |_| true);
+                self.phases.enter(ExecutionPhase::Running);
+                let signal = match signals.early {
+                    Some(signal) => signal,
+                    None => self.attend(&mut running, signals.next).await,
+                };
+                self.upgraded(signal, &mut running, &*watcher).await
+            }
+            Ok(false) | Err(_) => signals.stop(),
         };
-        let signal = self.upgraded(signal, &mut running, &*signals).await;
+        drop(watch);
+        self.end(signal, running, &*watcher, shutdown, runtimes)
+            .await;
+        bootstrapped.map(drop)
+    }
+
+    /// Brings everything to its end.
+    async fn end(
+        &self,
+        signal: ShutdownSignal,
+        mut running: Running,
+        signals: &dyn ShutdownSignalWatch,
+        shutdown: watch::Sender<bool>,
+        runtimes: Vec<Runtime>,
+    ) {
         if signal == ShutdownSignal::GracefulTerminate {
             self.phases.enter(ExecutionPhase::GracefulTerminate);
         }
@@ -126,7 +153,7 @@ impl Supervisor {
         shutdown.send_replace(true);
         let outcome = match signal {
             ShutdownSignal::FastShutdown => Outcome::Hurried,
-            _ => self.grace_period(&mut running, &*signals).await,
+            _ => self.grace_period(&mut running, signals).await,
         };
         self.phases.enter(ExecutionPhase::ShutdownRuntimes);
         let limit = match outcome {
@@ -139,7 +166,6 @@ impl Supervisor {
             Outcome::TimeUp | Outcome::Hurried => info!("the server has stopped"),
         }
         self.phases.enter(ExecutionPhase::Terminated);
-        Ok(())
     }
 
     /// Starts what attends to reloads and to the signals of the user, for as long as what is returned
@@ -180,13 +206,21 @@ impl Supervisor {
             Runtime::new(name, threads, own.as_ref().unwrap_or(&global))
                 .map_err(|e| no_runtime(name, &e))
         };
-        self.services.iter().map(of).collect()
+        self.services.iter().flatten().map(of).collect()
     }
 
-    fn start(&mut self, runtimes: &[Runtime], shutdown: &watch::Receiver<bool>) -> Running {
+    /// Starts the services at these positions, unless they were started before.
+    fn start(
+        &mut self,
+        running: &mut Running,
+        runtimes: &[Runtime],
+        shutdown: &watch::Receiver<bool>,
+        which: impl Fn(usize) -> bool,
+    ) {
         let ready = &self.announcement.services;
-        let services = std::mem::take(&mut self.services);
-        let start = |(position, (hosted, runtime)): (usize, (Hosted, &Runtime))| {
+        let all = self.services.iter_mut().zip(runtimes).enumerate();
+        for (position, (slot, runtime)) in all.filter(|(position, _)| which(*position)) {
+            let Some(hosted) = slot.take() else { continue };
             let waits_for = self.dependencies.of(position);
             let waits_for = waits_for.iter().filter_map(|p| ready.get(*p).cloned());
             let name = hosted.service.name().to_string();
@@ -198,11 +232,8 @@ impl Supervisor {
                 self.configuration.listener_tasks_per_fd,
             );
             let task: JoinHandle<()> = runtime.handle().spawn(task);
-            let ended = async move { (name, task.await) };
-            Box::pin(ended) as futures::future::BoxFuture<'static, _>
-        };
-        let with_runtimes = services.into_iter().zip(runtimes);
-        with_runtimes.enumerate().map(start).collect()
+            running.push(Box::pin(async move { (name, task.await) }));
+        }
     }
 
     /// Waits for the signal; logs which services end in the meantime, and tells everybody who waits for
@@ -335,16 +366,17 @@ pub(super) struct Announcement {
 impl Announcement {
     /// Cancel-safe: called again, it goes on waiting.
     async fn when_ready(&mut self) {
+        let mut failed = 0;
         for ready in &mut self.services {
-            // An error means that it is gone: it can't be waited for any longer.
-            let _ = ready.wait_for(|ready| *ready).await;
+            // An error means that it panicked: it can't be waited for any longer.
+            failed += usize::from(ready.wait_for(|ready| *ready).await.is_err());
         }
         let orphans = self.fds.lock().await.close_orphans();
         for name in orphans {
             warn!("no service listens on {name} any more; it was closed");
         }
         if !std::mem::replace(&mut self.made, true) {
-            self.announce();
+            self.announce(failed);
         }
         tokio::time::sleep(LATE).await;
         let orphans = self.fds.lock().await.close_orphaned_datagrams();
@@ -353,13 +385,22 @@ impl Announcement {
         }
     }
 
-    /// Tells everybody who waits for this server that it serves.
-    fn announce(&mut self) {
+    /// Tells everybody who waits for this server that it serves; without the services that `failed`.
+    fn announce(&mut self, failed: usize) {
         remind();
         // Before the server before this one ends, whose end would be that of the service.
         self.manager.ready();
+        match &self.background {
+            Some(background) if failed == 0 => background.ready(),
+            Some(background) => background.failed(&format!(
+                "{failed} of {} services panicked before they were ready; the others run in the background, \
+                 and the error log says more",
+                self.services.len()
+            )),
+            None => {}
+        }
         if let Some(background) = &self.background {
-            background.ready();
+            background.succeeded();
         }
         match self.predecessor.take().map(Handover::accepting) {
             None => {}
@@ -400,7 +441,7 @@ async fn told_to_hurry(signals: &dyn ShutdownSignalWatch) {
     }
 }
 
-fn log_end(name: &str, end: Result<(), JoinError>, expected: bool) {
+pub(super) fn log_end(name: &str, end: Result<(), JoinError>, expected: bool) {
     match end {
         Ok(()) if expected => info!("{name}: stopped"),
         Ok(()) => info!("{name}: has nothing left to do"),
