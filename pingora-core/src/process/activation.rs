@@ -82,7 +82,7 @@ fn labels(
 ///
 /// # Errors
 /// Why it is of no use here.
-fn recognised(socket: &OwnedFd) -> Result<(SocketKind, String), String> {
+pub(super) fn recognised(socket: &OwnedFd) -> Result<(SocketKind, String), String> {
     let kind = match getsockopt(socket, sockopt::SockType) {
         Err(nix::Error::ENOTSOCK) => return Err("it is not a socket".into()),
         Err(e) => return Err(e.to_string()),

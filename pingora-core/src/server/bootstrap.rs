@@ -18,7 +18,7 @@ use crate::process::{Handover, Passed};
 use crate::services::{Dependencies, Service, ServiceReadyWatch};
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::StreamExt;
-use log::info;
+use log::{info, warn};
 use pingora_error::{Error, ErrorType, Result};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -94,6 +94,9 @@ pub(super) fn take_over(conf: &ServerConf) -> Result<(Vec<Passed>, Handover)> {
         Error::explain(ErrorType::InternalError, message).into_in()
     })?;
     info!("took over {} sockets", sockets.len());
+    if handover.is_foreign() {
+        warn!("the running server is of another kind, and stops whatever becomes of this one");
+    }
     Ok((sockets, handover))
 }
 

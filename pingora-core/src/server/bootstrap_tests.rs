@@ -15,10 +15,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 const NO_WORK: Duration = Duration::ZERO;
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Says its letter to everybody who connects.
-struct Letter(u8);
+pub(super) struct Letter(u8);
 
 #[async_trait]
 impl ServerApp for Letter {
@@ -33,13 +33,13 @@ impl ServerApp for Letter {
     }
 }
 
-fn letter(name: &'static str, letter: u8, address: &str) -> listening::Service<Letter> {
+pub(super) fn letter(name: &'static str, letter: u8, address: &str) -> listening::Service<Letter> {
     let mut service = listening::Service::new(name.into(), Letter(letter));
     service.add_tcp(address);
     service
 }
 
-fn ask(address: SocketAddr) -> u8 {
+pub(super) fn ask(address: SocketAddr) -> u8 {
     let mut client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut answer = [0];
@@ -60,7 +60,7 @@ fn behind_a_gate(server: &mut Server, journal: &Journal) -> (ServiceHandle, Arc<
     (bootstrap, open)
 }
 
-fn taker(name: &str, retries: usize) -> Server {
+pub(super) fn taker(name: &str, retries: usize) -> Server {
     let opt = Opt {
         upgrade: true,
         ..Opt::default()

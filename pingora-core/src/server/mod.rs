@@ -559,6 +559,8 @@ mod daemon_tests;
 #[cfg(test)]
 mod datagram_tests;
 #[cfg(test)]
+mod foreign_tests;
+#[cfg(test)]
 mod process_tests;
 #[cfg(test)]
 mod reload_tests;
