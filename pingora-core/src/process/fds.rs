@@ -3,6 +3,7 @@
 use super::activation::means;
 use super::datagrams::Datagrams;
 use super::handover::{Given, GivenFd, Handover, Passed};
+use super::names::names;
 use log::warn;
 use nix::NixPath;
 use std::collections::{HashMap, HashSet};
@@ -268,11 +269,6 @@ fn number(error: &std::io::Error) -> nix::Error {
         },
         nix::Error::from_raw,
     )
-}
-
-/// The names of the sockets of one address, in order: `addr`, `addr#2`, `addr#3` ...
-pub(super) fn names(bind: &str) -> impl Iterator<Item = String> {
-    std::iter::once(bind.to_string()).chain((2..).map(move |n: u32| format!("{bind}#{n}")))
 }
 
 #[cfg(test)]

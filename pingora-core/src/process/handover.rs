@@ -23,8 +23,7 @@ mod foreign;
 mod message;
 
 use super::SocketKind;
-use super::activation::recognised;
-use super::fds::names;
+use super::names::{names, recognised};
 use crate::sys::descriptor::{self, MOST_IN_A_MESSAGE};
 use message::Entries;
 use nix::sys::socket::{

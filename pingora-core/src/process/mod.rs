@@ -10,6 +10,7 @@ mod fds;
 mod handover;
 mod keys;
 pub(crate) mod memory;
+mod names;
 mod options;
 mod reload;
 mod signals;

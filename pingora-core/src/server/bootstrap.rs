@@ -10,11 +10,11 @@
 //! bootstrap itself starts late.
 
 use super::configuration::ServerConf;
-use super::phase::ExecutionPhase;
+use super::hosted::{Hosted, Running, log_end};
+use super::phase::{ExecutionPhase, Phases};
 use super::signals::{ShutdownSignal, ShutdownSignalWatch};
-use super::supervise::{Hosted, Running, Supervisor, log_end};
 use super::{ListenFds, privileges};
-use crate::process::{Handover, Passed};
+use crate::process::{Handover, Passed, ReloadHook};
 use crate::services::{Dependencies, Service, ServiceReadyWatch};
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::StreamExt;
@@ -155,39 +155,67 @@ impl<'a> Signals<'a> {
     }
 }
 
-impl Supervisor {
-    /// Bootstraps when the services that this waits for are ready; they run. Afterwards all other services
-    /// can be started. `false`: a signal to stop came before.
+type Services = Vec<Option<Hosted>>;
+
+/// What a bootstrap needs that waits for services. These run.
+pub(super) struct Bootstrap<'a> {
+    pub(super) late: Late,
+    /// Of all services, by their positions.
+    pub(super) ready: &'a [ServiceReadyWatch],
+    /// Those that have not started yet, by their positions.
+    pub(super) services: Services,
+    pub(super) fds: ListenFds,
+    pub(super) configuration: Arc<ServerConf>,
+    pub(super) phases: &'a Phases,
+}
+
+/// What has come of it. All services can be started.
+pub(super) struct Done {
+    pub(super) services: Services,
+    /// Of the services whose sockets were bound late.
+    pub(super) reload_hooks: Vec<ReloadHook>,
+    /// The server that was taken over from.
+    pub(super) predecessor: Option<Handover>,
+}
+
+impl Bootstrap<'_> {
+    /// Bootstraps when the services that it waits for are ready. `None`: a signal to stop came before.
     ///
     /// # Errors
     /// When it can't take over from the running server, or can't bind what that one did not have.
-    pub(super) async fn bootstrap(
-        &mut self,
-        late: &Late,
+    pub(super) async fn run(
+        self,
         signals: &mut Signals<'_>,
         running: &mut Running,
-    ) -> Result<bool> {
-        let watches = &self.announcement.services;
-        let first = late.first.iter().filter_map(|p| watches.get(*p).cloned());
+    ) -> Result<Option<Done>> {
+        let first = self.late.first.iter();
+        let first = first.filter_map(|p| self.ready.get(*p).cloned());
         let ready = all_ready(first.collect());
         if signals.or_stop(running, ready).await.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         self.phases.enter(ExecutionPhase::Bootstrap);
-        if late.upgrade {
-            let held = std::mem::take(&mut self.services);
-            let work = on_a_thread(held, self.listen_fds.clone(), self.configuration.clone());
-            let Some(done) = signals.or_stop(running, work).await else {
-                return Ok(false);
+        let mut done = Done {
+            services: self.services,
+            reload_hooks: vec![],
+            predecessor: None,
+        };
+        if self.late.upgrade {
+            let work = on_a_thread(done.services, self.fds, self.configuration);
+            let Some(bound) = signals.or_stop(running, work).await else {
+                return Ok(None);
             };
-            let (held, handover) = done?;
-            let hooks = held.iter().flatten().map(|h| h.service.reload_hooks());
-            self.reload_hooks.extend(hooks.flatten());
-            self.services = held;
-            self.announcement.predecessor = Some(handover);
+            let (services, handover) = bound?;
+            let hooks = services.iter().flatten();
+            let hooks = hooks.flat_map(|h| h.service.reload_hooks()).collect();
+            done = Done {
+                services,
+                reload_hooks: hooks,
+                predecessor: Some(handover),
+            };
         }
         self.phases.enter(ExecutionPhase::BootstrapComplete);
-        Ok(true)
+        Ok(Some(done))
     }
 }
 
@@ -197,8 +225,6 @@ async fn all_ready(watches: Vec<ServiceReadyWatch>) {
         let _ = ready.wait_for(|ready| *ready).await;
     }
 }
-
-type Services = Vec<Option<Hosted>>;
 
 /// Takes over and binds, on a thread of its own: both block. Cancelling leaves that thread to its deadline;
 /// the running server serves on then.

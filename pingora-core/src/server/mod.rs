@@ -4,6 +4,7 @@ mod bootstrap;
 mod check;
 pub mod configuration;
 mod daemon;
+mod hosted;
 mod notify;
 mod phase;
 mod privileges;
@@ -24,13 +25,14 @@ use crate::services::{Dependencies, ServiceHandle, ServiceWithDependents};
 use bootstrap::Late;
 use configuration::{Opt, ServerConf};
 use futures::FutureExt;
+use hosted::Hosted;
 use log::{info, warn};
 use notify::ServiceManager;
 use phase::Phases;
 use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
 use std::sync::Arc;
-use supervise::{Hosted, Supervisor};
+use supervise::Supervisor;
 use tokio::sync::{Mutex, broadcast};
 
 /// Said where somebody has forgotten something.

@@ -1,8 +1,9 @@
 //! The running server: starts the services, waits for the signal, brings everything to an end.
 
-use super::bootstrap::{Late, Signals};
+use super::bootstrap::{Bootstrap, Late, Signals};
 use super::configuration::ServerConf;
 use super::daemon::Background;
+use super::hosted::{Hosted, Running, log_end};
 use super::notify::ServiceManager;
 use super::phase::{ExecutionPhase, Phases};
 use super::reload::{Reloader, Requests, Source};
@@ -12,13 +13,10 @@ use super::{ListenFds, RunArgs};
 use crate::process::drain::QuietTime;
 use crate::process::{Handover, ReloadHook, leave_signals_alone};
 use crate::runtime::Runtime;
-use crate::services::{
-    Dependencies, ServiceReadyNotifier, ServiceReadyWatch, ServiceWithDependents, remind,
-};
-use futures::stream::{FuturesUnordered, StreamExt};
-use log::{error, info, warn};
+use crate::services::{Dependencies, ServiceReadyWatch, remind};
+use futures::stream::StreamExt;
+use log::{info, warn};
 use pingora_error::{BError, Error, ErrorType, Result};
-use std::any::Any;
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
@@ -27,29 +25,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 /// How long a fast shutdown waits for destructors.
 const FAST: Duration = Duration::from_millis(500);
-
-/// A service before it runs.
-pub(super) struct Hosted {
-    pub(super) service: Box<dyn ServiceWithDependents>,
-    notifier: ServiceReadyNotifier,
-    pub(super) ready: ServiceReadyWatch,
-}
-
-impl Hosted {
-    pub(super) fn new(service: Box<dyn ServiceWithDependents>) -> Self {
-        let (sender, ready) = watch::channel(false);
-        Hosted {
-            service,
-            notifier: ServiceReadyNotifier::new(sender),
-            ready,
-        }
-    }
-}
 
 /// How the wait for the services ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +64,6 @@ pub(super) struct Supervisor {
     pub(super) background: Option<Arc<Background>>,
 }
 
-/// The services that run: yields the name of each that has ended, and how.
-pub(super) type Running =
-    FuturesUnordered<futures::future::BoxFuture<'static, (String, Result<(), JoinError>)>>;
-
 impl Supervisor {
     /// Runs the services until the signal comes and the work is done.
     ///
@@ -104,7 +80,7 @@ impl Supervisor {
         let bootstrapped = match self.late.take() {
             Some(late) => {
                 self.start(&mut running, &runtimes, &watch, |p| !late.holds(p));
-                self.bootstrap(&late, &mut signals, &mut running).await
+                self.bootstrap(late, &mut signals, &mut running).await
             }
             None => Ok(true),
         };
@@ -128,6 +104,30 @@ impl Supervisor {
         self.end(signal, running, &*watcher, shutdown, runtimes)
             .await;
         bootstrapped.map(drop)
+    }
+
+    /// Bootstraps where that waited for services. `false`: a signal to stop came before.
+    async fn bootstrap(
+        &mut self,
+        late: Late,
+        signals: &mut Signals<'_>,
+        running: &mut Running,
+    ) -> Result<bool> {
+        let bootstrap = Bootstrap {
+            late,
+            ready: &self.announcement.services,
+            services: std::mem::take(&mut self.services),
+            fds: self.listen_fds.clone(),
+            configuration: self.configuration.clone(),
+            phases: &self.phases,
+        };
+        let Some(done) = bootstrap.run(signals, running).await? else {
+            return Ok(false);
+        };
+        self.services = done.services;
+        self.reload_hooks.extend(done.reload_hooks);
+        self.announcement.predecessor = done.predecessor;
+        Ok(true)
     }
 
     /// Brings everything to its end.
@@ -439,24 +439,6 @@ async fn told_to_hurry(signals: &dyn ShutdownSignalWatch) {
     while signals.recv().await != ShutdownSignal::FastShutdown {
         info!("the server is stopping already");
     }
-}
-
-pub(super) fn log_end(name: &str, end: Result<(), JoinError>, expected: bool) {
-    match end {
-        Ok(()) if expected => info!("{name}: stopped"),
-        Ok(()) => info!("{name}: has nothing left to do"),
-        Err(e) if e.is_panic() => {
-            let panic = e.into_panic();
-            error!("{name}: the service panicked: {}", message(&*panic));
-        }
-        Err(e) => error!("{name}: the service was ended: {e}"),
-    }
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 /// Stops all runtimes at the same time. On threads of its own: it blocks.
