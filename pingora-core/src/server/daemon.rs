@@ -59,7 +59,11 @@ impl Background {
     pub(super) fn reopen_log(&self) {
         let Some(path) = &self.error_log else { return };
         let shown = path.display();
-        match open_log(path).and_then(|file| Ok(nix::unistd::dup2_stderr(&file)?)) {
+        let reopened = open_log(path).and_then(|file| {
+            nix::unistd::dup2_stdout(&file)?;
+            Ok(nix::unistd::dup2_stderr(&file)?)
+        });
+        match reopened {
             Ok(()) => info!("the error log {shown} was opened anew"),
             Err(e) => warn!("error_log: {shown} can't be opened anew, so it stays open: {e}"),
         }
@@ -109,8 +113,17 @@ pub(super) fn detach(conf: &ServerConf, upgrade: bool) -> Result<Background> {
         .pid_file(&pid_file)
         .working_directory(directory.unwrap_or(here));
     if let Some(path) = &error_log {
-        daemon = daemon.stderr(Stdio::from(open_log_for(path, user.as_ref())?));
+        let log = open_log_for(path, user.as_ref())?;
+        let same = log.try_clone().map_err(|e| failed(&e.to_string()))?;
+        daemon = daemon.stdout(Stdio::from(same)).stderr(Stdio::from(log));
+    } else {
+        report::warning(
+            "error_log is not set: what goes to standard output and standard error in the background, a log \
+             for example, is lost",
+        );
     }
+    // What is left in the buffer would be written by both processes.
+    let _ = io::stdout().flush();
     // The primary group of root must not stay either.
     match (&conf.group, &user) {
         (Some(group), _) => daemon = daemon.group(group.as_str()),

@@ -56,7 +56,7 @@ fn a_server_goes_into_the_background() {
     poll("the end", || (!is_alive(daemon.0)).then_some(()));
     assert_eq!(
         std::fs::read_to_string(room.file("log")).unwrap(),
-        "announced\n"
+        "listening\nannounced\n"
     );
 }
 
@@ -81,7 +81,7 @@ fn a_background_server_is_ready_when_its_starter_ends() {
     // A log that was moved away is opened anew.
     let log = || std::fs::read_to_string(room.file("log")).unwrap_or_default();
     poll("the announcement", || {
-        (log() == "announced\n").then_some(())
+        (log() == "listening\nannounced\n").then_some(())
     });
     std::fs::rename(room.file("log"), room.file("log.1")).unwrap();
     kill(first.0, Signal::SIGHUP).unwrap();
@@ -92,6 +92,24 @@ fn a_background_server_is_ready_when_its_starter_ends() {
     kill(first.0, Signal::SIGTERM).unwrap();
     poll("the end", || (!is_alive(first.0)).then_some(()));
     assert!(!room.file("pid").exists());
+}
+
+#[test]
+fn without_a_log_it_is_said_what_is_lost() {
+    let room = Room::new();
+    let conf = room.file("conf.yaml");
+    let pid_file = room.file("pid").display().to_string();
+    std::fs::write(&conf, format!("pid_file: {pid_file}\ndaemon: true\n")).unwrap();
+    let mut command = room.command(&["-c", conf.to_str().unwrap()]);
+    let started = command.output().unwrap();
+    let server = daemon(&room);
+    let said = String::from_utf8(started.stderr).unwrap();
+    assert!(
+        said.starts_with("warning: error_log is not set: "),
+        "{said}"
+    );
+    kill(server.0, Signal::SIGINT).unwrap();
+    poll("the end", || (!is_alive(server.0)).then_some(()));
 }
 
 #[test]

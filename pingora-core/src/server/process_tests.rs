@@ -65,6 +65,7 @@ impl BackgroundService for Announce {
         let unfinished = self.1.with_extension("unfinished");
         std::fs::write(&unfinished, addresses[0].to_string()).unwrap();
         std::fs::rename(&unfinished, &self.1).unwrap();
+        println!("listening");
         eprintln!("announced");
     }
 }

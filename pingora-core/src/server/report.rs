@@ -1,6 +1,6 @@
 //! Saying something to whoever started the server.
 
-use log::{Level, error, info, log_enabled};
+use log::{Level, error, info, log_enabled, warn};
 use pingora_error::Error;
 use std::io::Write;
 
@@ -25,6 +25,15 @@ pub(super) fn problem(text: &str) {
     } else {
         // Where nobody reads standard error, nobody can be told.
         let _ = writeln!(std::io::stderr(), "error: {text}");
+    }
+}
+
+/// Says what may turn out to be wrong.
+pub(super) fn warning(text: &str) {
+    if log_enabled!(Level::Warn) {
+        warn!("{text}");
+    } else {
+        let _ = writeln!(std::io::stderr(), "warning: {text}");
     }
 }
 
