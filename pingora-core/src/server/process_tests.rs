@@ -558,6 +558,7 @@ fn sockets_of_the_service_manager_are_listened_on_and_passed_on() {
         .env("LISTEN_FDNAMES", "web")
         .env(LISTEN, "systemd:web")
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
+        .stdout(Stdio::null())
         .stderr(Stdio::null());
     let mut old = Running(command.spawn().unwrap());
     assert_eq!(room.address(), address);
