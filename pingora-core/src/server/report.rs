@@ -44,6 +44,7 @@ pub(super) fn notice(text: &str) {
     }
 }
 
+#[cfg_attr(test, allow(clippy::print_stderr))]
 fn say(line: &str) {
     // The output of a test that passes is not shown.
     #[cfg(test)]
