@@ -53,7 +53,7 @@ pub use logged::{keep_log, log_lines, logged};
 pub use message::{Ending, Message};
 pub use nginx::{Nginx, free_port};
 pub use origin::Origin;
-pub use program::Program;
+pub use program::{Program, repeat};
 pub use refusing::Refusing;
 pub use running::Running;
 pub use server::{

@@ -1,6 +1,7 @@
 //! The real nginx, as an origin or as a proxy to compare with.
 
 use crate::PATIENCE;
+use crate::program::repeat;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -103,11 +104,10 @@ impl Nginx {
             .arg(self.dir.path())
             .args(["-e", "stderr", "-c", "nginx.conf"]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        self.child = Some(
-            command
-                .spawn()
-                .expect("nginx is installed (Debian: nginx-light)"),
-        );
+        let child = command.stderr(Stdio::piped()).spawn();
+        let mut child = child.expect("nginx is installed (Debian: nginx-light)");
+        repeat(child.stderr.take().expect("it is piped"));
+        self.child = Some(child);
         let end = Instant::now() + PATIENCE;
         while TcpStream::connect(self.address()).is_err() {
             let ended = self

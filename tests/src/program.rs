@@ -8,6 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Says again what a process says, where it is shown only if the test fails.
+#[allow(clippy::print_stderr)]
+pub fn repeat(output: impl Read + Send + 'static) {
+    thread::spawn(move || {
+        let lines = BufReader::new(output).lines();
+        lines
+            .map_while(Result::ok)
+            .for_each(|line| eprintln!("{line}"));
+    });
+}
+
 /// A process; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct Program {

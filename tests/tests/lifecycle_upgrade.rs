@@ -132,8 +132,10 @@ impl Room {
             .env(ABSTRACT, &self.name)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.unwrap();
+        pingora_tests::repeat(child.stderr.take().unwrap());
         (Proxy(child), announced)
     }
 

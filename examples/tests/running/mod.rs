@@ -71,6 +71,7 @@ impl Running {
     }
 
     /// Starts an example that may not listen yet. Its address is of no use.
+    #[allow(clippy::print_stderr)]
     pub fn start_without_address(example: &str, arguments: &[&str]) -> Self {
         let log = std::env::var("RUST_LOG").unwrap_or("off".into());
         let mut child = Command::new(program(example))
@@ -79,9 +80,15 @@ impl Running {
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        // Shown only if the test fails.
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        thread::spawn(move || {
+            let lines = errors.lines().map_while(Result::ok);
+            lines.for_each(|line| eprintln!("{line}"));
+        });
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
         thread::spawn(move || {

@@ -56,7 +56,8 @@ impl fmt::Display for Place {
 /// One line that names the address and what to do.
 pub(crate) fn bind_address(address: &ServerAddress, fds: &mut Fds) -> Result<BoundSocket> {
     let wanted = address.as_ref();
-    let (fd, name) = match fds.claim(wanted) {
+    let passed = fds.claim(wanted).or_else(|| claim_resolved(address, fds));
+    let (fd, name) = match passed {
         Some((name, passed)) => (take_over(passed, &name, wanted, fds)?, name),
         None => {
             let fd = match address {
@@ -68,6 +69,16 @@ pub(crate) fn bind_address(address: &ServerAddress, fds: &mut Fds) -> Result<Bou
         }
     };
     located(address, fd, name)
+}
+
+/// Whoever passed it may have written the address in another way, or not have said how.
+fn claim_resolved(address: &ServerAddress, fds: &mut Fds) -> Option<(String, Claimed)> {
+    if fds.is_empty() || matches!(address, ServerAddress::Uds(..)) {
+        return None;
+    }
+    // bind(2) would fail for the same reason, and say why.
+    let resolved = resolve(address.as_ref()).ok()?.to_string();
+    fds.claim(&resolved)
 }
 
 /// Takes one more socket that was passed to us and shares its address with others, if there is one: a

@@ -4,15 +4,12 @@
 //! which process they are for. What else it passes, such as files and connections that a program has stored
 //! with it (sd_pid_notify_with_fds(3)), keeps its number and stays open: it is the program's.
 
-use super::SocketKind;
-use super::fds::names;
 use super::handover::Passed;
+use super::names::{names, recognised};
 use crate::sys::descriptor::{FIRST_PASSED, number_passed, take_passed};
 use log::warn;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{SockType, SockaddrStorage, getsockname, getsockopt, sockopt};
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{IntoRawFd, OwnedFd};
 
 /// What the name of such a socket begins with: `external:LABEL:ADDRESS`.
 const EXTERNAL: &str = "external:";
@@ -78,38 +75,6 @@ fn labels(
     Some((0..count).map(label).collect())
 }
 
-/// What kind of socket it is, and its address as an endpoint would give it.
-///
-/// # Errors
-/// Why it is of no use here.
-fn recognised(socket: &OwnedFd) -> Result<(SocketKind, String), String> {
-    let kind = match getsockopt(socket, sockopt::SockType) {
-        Err(nix::Error::ENOTSOCK) => return Err("it is not a socket".into()),
-        Err(e) => return Err(e.to_string()),
-        Ok(SockType::Datagram) => SocketKind::Datagram,
-        Ok(_) if getsockopt(socket, sockopt::AcceptConn).unwrap_or(false) => SocketKind::Stream,
-        Ok(_) => return Err("it does not listen for connections".into()),
-    };
-    let bound: SockaddrStorage = getsockname(socket.as_raw_fd()).map_err(|e| e.to_string())?;
-    let address = written(&bound).ok_or("its address is of no known kind")?;
-    Ok((kind, address))
-}
-
-fn written(address: &SockaddrStorage) -> Option<String> {
-    if let Some(v4) = address.as_sockaddr_in() {
-        return Some(SocketAddr::from(SocketAddrV4::from(*v4)).to_string());
-    }
-    if let Some(v6) = address.as_sockaddr_in6() {
-        return Some(SocketAddr::from(SocketAddrV6::from(*v6)).to_string());
-    }
-    let unix = address.as_unix_addr()?;
-    match (unix.path(), unix.as_abstract()) {
-        (Some(path), _) => Some(path.to_str()?.to_string()),
-        (None, Some(name)) => Some(format!("@{}", std::str::from_utf8(name).ok()?)),
-        (None, None) => None,
-    }
-}
-
 /// Whether a socket of this name was made by the service manager: its file is not ours to remove.
 pub(crate) fn is_external(name: &str) -> bool {
     name.starts_with(EXTERNAL)
@@ -135,8 +100,10 @@ pub(crate) fn means(address: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::SocketKind;
     use super::*;
     use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::AsRawFd;
     use std::os::unix::net::{UnixDatagram, UnixListener};
 
     #[test]

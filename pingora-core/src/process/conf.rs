@@ -24,8 +24,8 @@ pub struct ServerConf {
     pub version: usize,
     /// Run in the background, as `-d` does. Default: `false`.
     pub daemon: bool,
-    /// The file that standard error is appended to while running in the background. Default:
-    /// none; what is written there is lost.
+    /// The file that standard output and standard error are appended to while running in the background.
+    /// Default: none; what is written there is lost, which is said at the start.
     pub error_log: Option<String>,
     /// The file that the process id is written to while running in the background. Default:
     /// `/tmp/pingora.pid`.

@@ -1,8 +1,8 @@
 //! Sockets of datagrams under the addresses they are bound to: the half of [`Fds`] that owns what is in it.
 
 use super::activation::{is_external, means};
-use super::fds::names;
 use super::handover::{Given, GivenFd};
+use super::names::names;
 use super::{Fds, SocketKind};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{SockType, getsockopt, sockopt};

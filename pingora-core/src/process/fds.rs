@@ -3,6 +3,8 @@
 use super::activation::means;
 use super::datagrams::Datagrams;
 use super::handover::{Given, GivenFd, Handover, Passed};
+use super::names::names;
+use log::warn;
 use nix::NixPath;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -191,10 +193,16 @@ impl Fds {
         handover.accepting().map_err(|e| number(&e))
     }
 
-    /// Enters sockets that were passed to this process. Whoever claims one owns it.
+    /// Enters sockets that were passed to this process. Whoever claims one owns it. One whose name belongs to
+    /// a socket that a service here has bound already is closed.
     pub(crate) fn receive(&mut self, sockets: Vec<Passed>) {
         for Passed { kind, name, fd } in sockets {
             match kind {
+                SocketKind::Stream if self.claimed.contains(&name) => {
+                    warn!(
+                        "{name} is bound by a service already; the socket of the running server was closed"
+                    );
+                }
                 SocketKind::Stream => {
                     self.by_address.insert(name.clone(), fd.as_raw_fd());
                     self.received.insert(name, Arc::new(fd));
@@ -261,11 +269,6 @@ fn number(error: &std::io::Error) -> nix::Error {
         },
         nix::Error::from_raw,
     )
-}
-
-/// The names of the sockets of one address, in order: `addr`, `addr#2`, `addr#3` ...
-pub(super) fn names(bind: &str) -> impl Iterator<Item = String> {
-    std::iter::once(bind.to_string()).chain((2..).map(move |n: u32| format!("{bind}#{n}")))
 }
 
 #[cfg(test)]

@@ -12,24 +12,28 @@
 //! ```
 //!
 //! The giver goes on serving until the taker says that it accepts connections, and for good when the
-//! connection ends before that. The socket keeps the boundaries of messages (SOCK_SEQPACKET), of which
-//! [`message`] has the format. A message has at most 253 descriptors and 128 KiB; how many messages there are
-//! is bounded by the descriptors that a process may have. Descriptors that arrived before something went wrong
-//! are closed.
+//! connection ends before that. [`message`] has the format. A message has at most 253 descriptors and 128 KiB;
+//! how many messages there are is bounded by the descriptors that a process may have. Descriptors that arrived
+//! before something went wrong are closed.
+//!
+//! A giver that speaks another language altogether is a server of the framework whose names these crates have.
+//! [`foreign`] takes its sockets.
 
+mod foreign;
 mod message;
 
 use super::SocketKind;
+use super::names::{names, recognised};
 use crate::sys::descriptor::{self, MOST_IN_A_MESSAGE};
-use message::{Entries, MOST_BYTES};
+use message::Entries;
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect,
-    getsockopt, listen, recv, recvmsg, sendmsg, setsockopt, socket, sockopt,
+    getsockopt, listen, recv, sendmsg, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Uid;
 use std::fs::Permissions;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -45,6 +49,8 @@ const RETRY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Handover {
     connection: OwnedFd,
+    /// The giver waits for no answer.
+    is_foreign: bool,
 }
 
 /// A socket that was passed to this process.
@@ -105,7 +111,11 @@ impl Handover {
                 .filter(|e| e.kind() == io::ErrorKind::Unsupported);
             return Err(refused.unwrap_or(failed));
         }
-        Ok((sockets.len(), Handover { connection }))
+        let handover = Handover {
+            connection,
+            is_foreign: false,
+        };
+        Ok((sockets.len(), handover))
     }
 
     /// The giver's side: waits until the taker accepts connections.
@@ -139,8 +149,17 @@ impl Handover {
         let connection = connection?;
         set_deadline(&connection, deadline)?;
         check_peer(&connection, giver)?;
-        let sockets = receive_all(&connection)?;
-        Ok((sockets, Handover { connection }))
+        let (sockets, is_foreign) = receive_all(&connection, deadline)?;
+        let handover = Handover {
+            connection,
+            is_foreign,
+        };
+        Ok((sockets, handover))
+    }
+
+    /// Whether the giver stops when it thinks fit, whatever becomes of the taker.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.is_foreign
     }
 
     /// The taker's side: says that it accepts connections.
@@ -148,18 +167,16 @@ impl Handover {
     /// # Errors
     /// When the giver has ended.
     pub(crate) fn accepting(self) -> io::Result<()> {
+        if self.is_foreign {
+            return Ok(());
+        }
         send(&self.connection, &message::ACCEPTING, &[])
     }
 }
 
 fn new_socket() -> io::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC;
-    Ok(socket(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        flags,
-        None,
-    )?)
+    let (family, flags) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
+    Ok(socket(family, SockType::Stream, flags, None)?)
 }
 
 /// Waits until somebody listens at `path`.
@@ -185,7 +202,14 @@ fn dial_until(path: &Path, deadline: Instant) -> io::Result<OwnedFd> {
 fn dial(path: &Path) -> io::Result<OwnedFd> {
     let connection = new_socket()?;
     let address = UnixAddr::new(path)?;
-    uninterrupted(|| connect(connection.as_raw_fd(), &address))?;
+    uninterrupted(|| connect(connection.as_raw_fd(), &address)).map_err(|e| {
+        // The socket of another kind that earlier versions listen on.
+        let is_older = e.raw_os_error() == Some(nix::errno::Errno::EPROTOTYPE as i32);
+        if is_older {
+            return message::taken_by_an_earlier_version();
+        }
+        e
+    })?;
     Ok(connection)
 }
 
@@ -240,12 +264,18 @@ fn check_peer(connection: &OwnedFd, named: Option<Uid>) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
 }
 
+/// Sends all of the bytes, the descriptors with the first of them.
 fn send(connection: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
     let rights = [ControlMessage::ScmRights(fds)];
-    let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
-    let flags = MsgFlags::MSG_NOSIGNAL;
-    let (fd, parts) = (connection.as_raw_fd(), [IoSlice::new(bytes)]);
-    uninterrupted(|| sendmsg::<()>(fd, &parts, control, flags, None))?;
+    let mut control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (fd, parts) = (connection.as_raw_fd(), [IoSlice::new(rest)]);
+        let flags = MsgFlags::MSG_NOSIGNAL;
+        let sent = uninterrupted(|| sendmsg::<()>(fd, &parts, control, flags, None))?;
+        control = &[];
+        rest = rest.get(sent..).unwrap_or_default();
+    }
     Ok(())
 }
 
@@ -264,7 +294,7 @@ fn send_all(connection: &OwnedFd, sockets: &[Given]) -> io::Result<()> {
             .split_at_checked(entries.sockets())
             .unwrap_or((rest, &[]));
         let rights: Vec<RawFd> = these.iter().map(|s| s.fd.as_raw_fd()).collect();
-        send(connection, entries.bytes(), &rights)?;
+        send(connection, &entries.into_message(), &rights)?;
         rest = later;
     }
     Ok(())
@@ -272,37 +302,49 @@ fn send_all(connection: &OwnedFd, sockets: &[Given]) -> io::Result<()> {
 
 /// What the taker says; empty where it has ended.
 fn answer(connection: &OwnedFd) -> io::Result<Vec<u8>> {
-    let mut bytes = [0; 16];
-    let mut read = || {
-        uninterrupted(|| {
-            let mut parts = [IoSliceMut::new(&mut bytes)];
-            let (fd, flags) = (connection.as_raw_fd(), MsgFlags::empty());
-            recvmsg::<UnixAddr>(fd, &mut parts, None, flags).map(|message| message.bytes)
-        })
-    };
-    let length = match read() {
-        // It closed without having read everything, which is told before what it said.
-        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => read()?,
-        read => read?,
-    };
-    Ok(bytes.get(..length).unwrap_or_default().to_vec())
+    let mut said = vec![];
+    while message::is_unfinished(&said) {
+        let mut bytes = [0; 16];
+        let mut read =
+            || uninterrupted(|| recv(connection.as_raw_fd(), &mut bytes, MsgFlags::empty()));
+        let length = match read() {
+            // It closed without having read everything, which is told before what it said.
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => read()?,
+            read => read?,
+        };
+        said.extend_from_slice(bytes.get(..length).unwrap_or_default());
+        if length == 0 {
+            break;
+        }
+    }
+    Ok(said)
 }
 
-/// Receives the greeting and as many sockets as it announces.
-fn receive_all(connection: &OwnedFd) -> io::Result<Vec<Passed>> {
-    let (greeting, none) = receive(connection)?;
-    let announced = message::sockets_announced(&greeting).inspect_err(|_| {
-        // A giver of the first version would not understand it, and takes the end of the connection for what
-        // it is.
+/// Receives the greeting and as many sockets as it announces; whatever sockets there are, if the giver is
+/// a foreign one, which is said too.
+fn receive_all(connection: &OwnedFd, deadline: Instant) -> io::Result<(Vec<Passed>, bool)> {
+    let mut greeting = Incoming::default();
+    greeting.some(connection, message::GREETING_BYTES)?;
+    if greeting.bytes.is_empty() {
+        return Err(ended_in_the_middle());
+    }
+    if !message::is_greeting(&greeting.bytes) {
+        let sockets = foreign::sockets(connection, greeting.descriptors, deadline)?;
+        return Ok((sockets, true));
+    }
+    greeting.until(connection, message::GREETING_START)?;
+    message::check_version(&greeting.bytes).inspect_err(|_| {
         let _ = send(connection, &message::refusal(), &[]);
     })?;
-    if !none.is_empty() {
+    greeting.until(connection, message::GREETING_BYTES)?;
+    let announced = message::sockets_announced(&greeting.bytes)?;
+    if !greeting.descriptors.is_empty() {
         return Err(message::nonsense());
     }
     let announced = usize::try_from(announced).map_err(io::Error::other)?;
     let mut sockets = vec![];
     while sockets.len() < announced {
-        let (bytes, descriptors) = receive(connection)?;
+        let (bytes, descriptors) = receive_entries(connection)?;
         let entries = message::entries(&bytes)?;
         if entries.len() != descriptors.len() || entries.len() > announced - sockets.len() {
             return Err(message::nonsense());
@@ -310,25 +352,63 @@ fn receive_all(connection: &OwnedFd) -> io::Result<Vec<Passed>> {
         let passed = entries.into_iter().zip(descriptors);
         sockets.extend(passed.map(|((kind, name), fd)| Passed { kind, name, fd }));
     }
-    Ok(sockets)
+    Ok((sockets, false))
 }
 
-/// Receives one message.
-fn receive(connection: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut bytes = vec![0; MOST_BYTES];
-    // Waits; what is there then is received without waiting, so that no signal comes in between.
-    uninterrupted(|| recv(connection.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK))?;
-    let received = descriptor::receive(connection.as_fd(), &mut bytes)?;
-    if received.is_cut {
-        return Err(io::Error::other(
-            "a message of the other server came in part; may this process open enough files?",
-        ));
+/// Receives one message of entries, without its beginning.
+fn receive_entries(connection: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut head = Incoming::default();
+    head.until(connection, message::ENTRIES_START)?;
+    let length = message::length_of_entries(&head.bytes)?;
+    let mut body = Incoming::default();
+    body.until(connection, length)?;
+    let mut descriptors = head.descriptors;
+    descriptors.extend(body.descriptors);
+    Ok((body.bytes, descriptors))
+}
+
+/// What has arrived of a message.
+#[derive(Debug, Default)]
+struct Incoming {
+    bytes: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Incoming {
+    /// Receives until there are so many bytes.
+    fn until(&mut self, connection: &OwnedFd, length: usize) -> io::Result<()> {
+        while self.bytes.len() < length {
+            let before = self.bytes.len();
+            self.some(connection, length - before)?;
+            if self.bytes.len() == before {
+                return Err(ended_in_the_middle());
+            }
+        }
+        Ok(())
     }
-    if received.length == 0 {
-        return Err(io::Error::other("the other server ended in the middle"));
+
+    /// Receives what is there, when there is something, and no more than `most` bytes of it. None: it has
+    /// ended.
+    fn some(&mut self, connection: &OwnedFd, most: usize) -> io::Result<()> {
+        // Waits; what is there then is received without waiting, so that no signal comes in between.
+        uninterrupted(|| recv(connection.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK))?;
+        let begin = self.bytes.len();
+        self.bytes.resize(begin + most, 0);
+        let room = self.bytes.get_mut(begin..).unwrap_or_default();
+        let received = descriptor::receive(connection.as_fd(), room)?;
+        if received.is_cut {
+            return Err(io::Error::other(
+                "a message of the other server came in part; may this process open enough files?",
+            ));
+        }
+        self.bytes.truncate(begin + received.length);
+        self.descriptors.extend(received.descriptors);
+        Ok(())
     }
-    bytes.truncate(received.length);
-    Ok((bytes, received.descriptors))
+}
+
+fn ended_in_the_middle() -> io::Error {
+    io::Error::other("the other server ended in the middle")
 }
 
 /// Removes the socket of a taker that was killed. One that somebody listens on stays, as does what
@@ -348,13 +428,13 @@ mod tests {
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    fn fresh_path() -> PathBuf {
+    pub(super) fn fresh_path() -> PathBuf {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         std::env::temp_dir().join(format!("handover-{}-{n}.sock", std::process::id()))
     }
 
-    fn soon() -> Instant {
+    pub(super) fn soon() -> Instant {
         Instant::now() + Duration::from_secs(10)
     }
 
@@ -449,8 +529,9 @@ mod tests {
             bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
             let connection = accept_one(&listener, &path, None, soon()).unwrap();
             std::fs::remove_file(&path).unwrap();
-            let (greeting, _) = receive(&connection).unwrap();
-            assert_eq!(greeting.get(..3), Some(&[b'v', 0, 2][..]));
+            let mut greeting = Incoming::default();
+            greeting.until(&connection, 3).unwrap();
+            assert_eq!(greeting.bytes, [b'v', 0, 3]);
             send(&connection, &[b'r', 0, 9], &[]).unwrap();
             drop(connection);
             let error = giver.join().unwrap().unwrap_err();
@@ -462,8 +543,8 @@ mod tests {
     #[test]
     fn a_giver_of_another_version_is_told_and_loses_nothing() {
         for (greeting, version) in [
-            (&b"l127.0.0.1:80\0"[..], "version 1"),
-            (b"v\0\x03", "version 3"),
+            (&b"v\0\x02\0\0\0\x01"[..], "version 2"),
+            (b"v\0\x04", "version 4"),
         ] {
             let path = fresh_path();
             let to = path.clone();
@@ -482,7 +563,7 @@ mod tests {
     }
 
     /// Whether nobody holds the other end.
-    fn is_closed(mut kept: std::os::unix::net::UnixStream) {
+    pub(super) fn is_closed(mut kept: std::os::unix::net::UnixStream) {
         use std::io::Read;
         kept.set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
@@ -536,20 +617,21 @@ mod tests {
     #[test]
     fn nonsense_is_refused_and_its_descriptors_are_closed() {
         let greeting = |sockets| message::greeting(sockets).unwrap();
+        let entries = |body: &[u8]| [b"e\0\0\0", &[body.len() as u8][..], body].concat();
         // Each message comes with one descriptor where `true` stands beside it.
         let conversations: [&[(Vec<u8>, bool)]; 8] = [
             &[(b"x".to_vec(), true)],
             &[(greeting(0), true)],
-            &[(greeting(1), false), (b"e".to_vec(), true)],
-            &[(greeting(1), false), (b"es\0\x01a".to_vec(), false)],
-            &[(greeting(1), false), (b"es\0\x01ad\0\x01a".to_vec(), true)],
-            &[(greeting(1), false), (b"es\0\x01\xff".to_vec(), true)],
+            &[(greeting(1), false), (entries(b""), true)],
+            &[(greeting(1), false), (entries(b"s\0\x01a"), false)],
+            &[(greeting(1), false), (entries(b"s\0\x01ad\0\x01a"), true)],
+            &[(greeting(1), false), (entries(b"s\0\x01\xff"), true)],
             &[
                 (greeting(2), false),
-                (b"es\0\x01a".to_vec(), true),
+                (entries(b"s\0\x01a"), true),
                 (greeting(1), true),
             ],
-            &[(greeting(2), false), (b"es\0\x01a".to_vec(), true)],
+            &[(greeting(2), false), (entries(b"s\0\x01a"), true)],
         ];
         for conversation in conversations {
             let path = fresh_path();

@@ -26,19 +26,30 @@ pub(super) struct Background {
     /// The process that was started waits at the other end.
     waiting: Mutex<Option<UnixStream>>,
     pid_file: PathBuf,
+    /// Where the pid file of the server before this one is, until that one may stop.
+    set_aside: Option<PathBuf>,
     error_log: Option<PathBuf>,
 }
 
 impl Background {
     /// Lets the process that was started end with code 0: the server serves.
     pub(super) fn ready(&self) {
+        self.say(READY);
+    }
+
+    /// Lets the process that was started end with code 1, and say why, if it still waits.
+    pub(super) fn failed(&self, reason: &str) {
+        self.say(reason.as_bytes());
+    }
+
+    fn say(&self, word: &[u8]) {
         let waiting = self
             .waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(mut waiting) = waiting
-            && let Err(e) = waiting.write_all(READY)
+            && let Err(e) = waiting.write_all(word)
         {
             info!("nobody waits for this server to be ready any more: {e}");
         }
@@ -48,15 +59,31 @@ impl Background {
     pub(super) fn reopen_log(&self) {
         let Some(path) = &self.error_log else { return };
         let shown = path.display();
-        match open_log(path).and_then(|file| Ok(nix::unistd::dup2_stderr(&file)?)) {
+        let reopened = open_log(path).and_then(|file| {
+            nix::unistd::dup2_stdout(&file)?;
+            Ok(nix::unistd::dup2_stderr(&file)?)
+        });
+        match reopened {
             Ok(()) => info!("the error log {shown} was opened anew"),
             Err(e) => warn!("error_log: {shown} can't be opened anew, so it stays open: {e}"),
         }
     }
 
-    /// Removes the pid file, unless it is the next server's already.
+    /// The server before this one may stop: its pid file is of no use any more.
+    pub(super) fn succeeded(&self) {
+        if let Some(path) = &self.set_aside {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Removes the pid file, unless it is the next server's already. Where the server before this one
+    /// serves on, it has its own again.
     pub(super) fn remove_pid_file(&self) {
         if pid_in(&self.pid_file) == Some(std::process::id()) {
+            let aside = self.set_aside.as_ref();
+            if aside.is_some_and(|aside| std::fs::rename(aside, &self.pid_file).is_ok()) {
+                return;
+            }
             // In a directory that we may not write to any more it stays, without its lock.
             let _ = std::fs::remove_file(&self.pid_file);
         }
@@ -79,15 +106,24 @@ pub(super) fn detach(conf: &ServerConf, upgrade: bool) -> Result<Background> {
     let absolute = |path: &str| here.join(path);
     let directory = conf.working_directory.clone();
     let pid_file = absolute(&conf.pid_file);
-    make_way(&pid_file, upgrade)?;
+    let set_aside = make_way(&pid_file, upgrade)?;
     let user = account(conf)?;
     let error_log = conf.error_log.as_deref().map(absolute);
     let mut daemon = Daemonize::new()
         .pid_file(&pid_file)
         .working_directory(directory.unwrap_or(here));
     if let Some(path) = &error_log {
-        daemon = daemon.stderr(Stdio::from(open_log_for(path, user.as_ref())?));
+        let log = open_log_for(path, user.as_ref())?;
+        let same = log.try_clone().map_err(|e| failed(&e.to_string()))?;
+        daemon = daemon.stdout(Stdio::from(same)).stderr(Stdio::from(log));
+    } else {
+        report::warning(
+            "error_log is not set: what goes to standard output and standard error in the background, a log \
+             for example, is lost",
+        );
     }
+    // What is left in the buffer would be written by both processes.
+    let _ = io::stdout().flush();
     // The primary group of root must not stay either.
     match (&conf.group, &user) {
         (Some(group), _) => daemon = daemon.group(group.as_str()),
@@ -116,6 +152,7 @@ pub(super) fn detach(conf: &ServerConf, upgrade: bool) -> Result<Background> {
                 let background = Background {
                     waiting: Mutex::new(Some(told)),
                     pid_file,
+                    set_aside,
                     error_log,
                 };
                 if !conf.daemon_wait_for_ready {
@@ -127,6 +164,10 @@ pub(super) fn detach(conf: &ServerConf, upgrade: bool) -> Result<Background> {
         },
         Outcome::Child(Err(e)) => failed(&e.to_string()),
     };
+    if let Some(aside) = &set_aside {
+        // The server before this one serves on.
+        let _ = std::fs::rename(aside, &pid_file);
+    }
     // Standard error may be closed already; who waits for us can say it.
     let mut told = told;
     let _ = told.write_all(report::text(&failure).as_bytes());
@@ -170,18 +211,21 @@ fn wait_for_child(conf: &ServerConf, mut waiting: UnixStream) -> i32 {
 }
 
 /// Makes sure that the pid file can be ours: one that a server has left behind is used again, one that
-/// belongs to a server that runs is not.
-fn make_way(pid_file: &Path, upgrade: bool) -> Result<()> {
+/// belongs to a server that runs is not. In an upgrade that server's is set aside; returns where it is then.
+fn make_way(pid_file: &Path, upgrade: bool) -> Result<Option<PathBuf>> {
     let shown = pid_file.display();
     let Ok(metadata) = std::fs::symlink_metadata(pid_file) else {
-        return Ok(());
+        return Ok(None);
     };
     // In a directory that everybody may write to, it could lead anywhere.
     if !metadata.is_file() {
         return Err(failed(&format!("pid_file: {shown} is not a plain file")));
     }
     if upgrade {
-        return std::fs::remove_file(pid_file)
+        let mut aside = pid_file.as_os_str().to_owned();
+        aside.push(".before");
+        return std::fs::rename(pid_file, &aside)
+            .map(|()| Some(aside.into()))
             .map_err(|e| failed(&format!("pid_file: can't replace {shown}: {e}")));
     }
     let file = OpenOptions::new()
@@ -189,7 +233,7 @@ fn make_way(pid_file: &Path, upgrade: bool) -> Result<()> {
         .open(pid_file)
         .map_err(|e| failed(&format!("pid_file: can't write to {shown}: {e}")))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(_free) => Ok(()),
+        Ok(_free) => Ok(None),
         Err(_) => {
             let who = pid_in(pid_file).map_or_else(String::new, |pid| format!(", {pid}"));
             let reason = format!("pid_file: {shown} belongs to a server that is running{who}");
@@ -252,8 +296,22 @@ mod tests {
         let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
         let error = make_way(&path, false).unwrap_err().to_string();
         assert!(error.contains("a server that is running, 4242"), "{error}");
-        make_way(&path, true).unwrap();
+        let aside = make_way(&path, true).unwrap().unwrap();
         assert!(!path.exists(), "the next server makes its own");
+        let background = Background {
+            waiting: Mutex::default(),
+            pid_file: path.clone(),
+            set_aside: Some(aside.clone()),
+            error_log: None,
+        };
+        std::fs::write(&path, std::process::id().to_string()).unwrap();
+        background.remove_pid_file();
+        assert_eq!(pid_in(&path), Some(4242), "the server before it serves on");
+        let error = make_way(&path, false).unwrap_err().to_string();
+        assert!(error.contains("a server that is running, 4242"), "{error}");
+        std::fs::rename(&path, &aside).unwrap();
+        background.succeeded();
+        assert!(!aside.exists());
         drop(held);
     }
 

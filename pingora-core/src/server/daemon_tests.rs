@@ -1,6 +1,6 @@
 //! Servers in the background.
 
-use super::process_tests::{Room, ask, connect, poll};
+use super::process_tests::{MORE, Room, Running, ask, connect, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::Read;
@@ -56,7 +56,7 @@ fn a_server_goes_into_the_background() {
     poll("the end", || (!is_alive(daemon.0)).then_some(()));
     assert_eq!(
         std::fs::read_to_string(room.file("log")).unwrap(),
-        "announced\n"
+        "listening\nannounced\n"
     );
 }
 
@@ -81,7 +81,7 @@ fn a_background_server_is_ready_when_its_starter_ends() {
     // A log that was moved away is opened anew.
     let log = || std::fs::read_to_string(room.file("log")).unwrap_or_default();
     poll("the announcement", || {
-        (log() == "announced\n").then_some(())
+        (log() == "listening\nannounced\n").then_some(())
     });
     std::fs::rename(room.file("log"), room.file("log.1")).unwrap();
     kill(first.0, Signal::SIGHUP).unwrap();
@@ -92,6 +92,61 @@ fn a_background_server_is_ready_when_its_starter_ends() {
     kill(first.0, Signal::SIGTERM).unwrap();
     poll("the end", || (!is_alive(first.0)).then_some(()));
     assert!(!room.file("pid").exists());
+}
+
+#[test]
+fn without_a_log_it_is_said_what_is_lost() {
+    let room = Room::new();
+    let conf = room.file("conf.yaml");
+    let pid_file = room.file("pid").display().to_string();
+    std::fs::write(&conf, format!("pid_file: {pid_file}\ndaemon: true\n")).unwrap();
+    let mut command = room.command(&["-c", conf.to_str().unwrap()]);
+    let started = command.output().unwrap();
+    let server = daemon(&room);
+    let said = String::from_utf8(started.stderr).unwrap();
+    assert!(
+        said.starts_with("warning: error_log is not set: "),
+        "{said}"
+    );
+    kill(server.0, Signal::SIGINT).unwrap();
+    poll("the end", || (!is_alive(server.0)).then_some(()));
+}
+
+#[test]
+fn whoever_starts_a_server_waits_until_all_services_are_ready() {
+    let room = Room::new();
+    let conf = background(&room, "");
+    let file = room.file("ready");
+    let mut command = room.command(&["-c", conf.to_str().unwrap()]);
+    let mut starter = Running(command.env(MORE, &file).spawn().unwrap());
+    // It serves already.
+    assert_eq!(ask(&mut connect(room.address()), b'a'), Some(b'a'));
+    let server = daemon(&room);
+    assert!(starter.0.try_wait().unwrap().is_none());
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(starter.end().code(), Some(0));
+    kill(server.0, Signal::SIGTERM).unwrap();
+    poll("the end", || (!is_alive(server.0)).then_some(()));
+}
+
+#[test]
+fn whoever_starts_a_server_is_told_that_a_service_is_not_ready() {
+    for (more, reason) in [
+        ("/nonexistent", "was not ready after 1s"),
+        ("panic", "1 of 3 services panicked before they were ready"),
+    ] {
+        let room = Room::new();
+        let conf = background(&room, "daemon_ready_timeout_seconds: 1\n");
+        let mut command = room.command(&["-c", conf.to_str().unwrap()]);
+        let starter = command.env(MORE, more).output().unwrap();
+        let server = daemon(&room);
+        assert_eq!(starter.status.code(), Some(1));
+        let said = String::from_utf8(starter.stderr).unwrap();
+        assert!(said.contains(reason), "{said}");
+        assert_eq!(ask(&mut connect(room.address()), b'a'), Some(b'a'));
+        kill(server.0, Signal::SIGTERM).unwrap();
+        poll("the end", || (!is_alive(server.0)).then_some(()));
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::protocols::Stream;
 use crate::services::background::{BackgroundService, background_service};
 use crate::services::datagram::{self, DatagramApp};
 use crate::services::listening;
+use async_trait::async_trait;
 use nix::sys::signal::Signal;
 use std::collections::HashSet;
 use std::net::{SocketAddr, UdpSocket};

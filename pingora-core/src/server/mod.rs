@@ -1,8 +1,10 @@
 //! The process: its configuration, its services, its signals, its end.
 
+mod bootstrap;
 mod check;
 pub mod configuration;
 mod daemon;
+mod hosted;
 mod notify;
 mod phase;
 mod privileges;
@@ -19,19 +21,18 @@ pub use signals::{ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};
 pub use tokio::signal::unix::SignalKind;
 
 use crate::process::{Handover, expect_signals, sockets_of_the_service_manager};
-use crate::services::{Dependencies, Service, ServiceHandle, ServiceWithDependents};
-use async_trait::async_trait;
+use crate::services::{Dependencies, ServiceHandle, ServiceWithDependents};
+use bootstrap::Late;
 use configuration::{Opt, ServerConf};
 use futures::FutureExt;
+use hosted::Hosted;
 use log::{info, warn};
 use notify::ServiceManager;
 use phase::Phases;
 use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
-use supervise::{Hosted, Supervisor};
+use supervise::Supervisor;
 use tokio::sync::{Mutex, broadcast};
 
 /// Said where somebody has forgotten something.
@@ -98,6 +99,10 @@ pub struct Server {
     /// What the command line said; `None` where the program did not ask for it.
     pub options: Option<Opt>,
     services: Vec<Hosted>,
+    /// The position of the bootstrap where it is a service.
+    bootstrap_service: Option<usize>,
+    /// Where that waits for others.
+    late: Option<Late>,
     dependencies: Arc<Dependencies>,
     listen_fds: Option<ListenFds>,
     /// The server that we take over from, or why we can't.
@@ -195,6 +200,8 @@ impl Server {
             configuration: Arc::new(conf),
             options,
             services: vec![],
+            bootstrap_service: None,
+            late: None,
             dependencies: Arc::default(),
             listen_fds: None,
             predecessor: Ok(None),
@@ -306,40 +313,61 @@ impl Server {
             return;
         }
         self.phases.enter(ExecutionPhase::Bootstrap);
-        let mut fds = Fds::new();
-        if !self.only_tests() {
-            fds.receive(sockets_of_the_service_manager());
-        }
-        if self.options.as_ref().is_some_and(|o| o.upgrade && !o.test) {
-            self.predecessor = self.take_over(&mut fds).map(Some);
+        let mut fds = self.sockets_at_hand();
+        if self.takes_over() {
+            self.predecessor = bootstrap::take_over(&self.configuration).map(|taken| {
+                let (sockets, handover) = taken;
+                fds.receive(sockets);
+                Some(handover)
+            });
         }
         self.listen_fds = Some(Arc::new(Mutex::new(fds)));
         self.phases.enter(ExecutionPhase::BootstrapComplete);
     }
 
-    fn take_over(&self, fds: &mut Fds) -> Result<Handover> {
-        let path = &self.configuration.upgrade_sock;
-        let deadline = Instant::now() + self.configuration.handover_timeout();
-        let giver = privileges::account(&self.configuration)?.map(|user| user.uid);
-        let (sockets, handover) =
-            Handover::take(Path::new(path), giver, deadline).map_err(|e| {
-                let advice = match e.kind() {
-                    std::io::ErrorKind::Unsupported => "stop it, and start this one without -u",
-                    _ => "was SIGQUIT sent to it?",
-                };
-                let message =
-                    format!("can't take over from the running server by {path}: {e}; {advice}");
-                Error::explain(ErrorType::InternalError, message).into_in()
-            })?;
-        info!("took over {} sockets", sockets.len());
-        fds.receive(sockets);
-        Ok(handover)
-    }
-
     /// [`Server::bootstrap`] when the server runs, as a service that others can depend on. It is
     /// over before the first of them starts.
+    ///
+    /// It can depend on services as well. Where it does, these start first, and it waits until they are
+    /// ready: in an upgrade the running server is asked for its sockets only then. The other services
+    /// are given these sockets, bind what is missing and start when it is over. So in an upgrade,
+    /// what it waits for can't listen where the running server does; a server in the background binds
+    /// addresses that the running one did not have after it has become its user; and an error ends it
+    /// while the running one serves on.
+    ///
+    /// Without an upgrade all sockets are bound before anything runs, as ever, and only services that
+    /// depend on it wait.
+    ///
+    /// ```
+    /// use pingora_core::prelude::*;
+    /// use pingora_core::services::background::{BackgroundService, background_service};
+    ///
+    /// struct Routes;
+    /// impl BackgroundService for Routes {}
+    ///
+    /// let mut server = Server::new(None).unwrap();
+    /// let routes = server.add_service(background_service("routes", Routes));
+    /// let bootstrap = server.bootstrap_as_a_service();
+    /// bootstrap.add_dependency(&routes);
+    /// // let proxy = server.add_service(proxy);
+    /// // proxy.add_dependency(&bootstrap);
+    /// ```
     pub fn bootstrap_as_a_service(&mut self) -> ServiceHandle {
-        self.add_service(Bootstrapped)
+        self.bootstrap_service.get_or_insert(self.services.len());
+        self.add_service(bootstrap::Bootstrapped)
+    }
+
+    /// Those of the service manager.
+    fn sockets_at_hand(&self) -> Fds {
+        let mut fds = Fds::new();
+        if !self.only_tests() {
+            fds.receive(sockets_of_the_service_manager());
+        }
+        fds
+    }
+
+    fn takes_over(&self) -> bool {
+        self.options.as_ref().is_some_and(|o| o.upgrade && !o.test)
     }
 
     /// Runs the server and ends the process: with code 0 after an orderly stop, with code 1 when it
@@ -377,7 +405,7 @@ impl Server {
             return self.test();
         }
         self.prepare()?;
-        let upgrade = matches!(self.predecessor, Ok(Some(_)));
+        let upgrade = self.takes_over();
         let background = match self.configuration.daemon {
             true => Some(Arc::new(daemon::detach(&self.configuration, upgrade)?)),
             false => {
@@ -393,6 +421,9 @@ impl Server {
         let supervisor = self.into_supervisor(manager, background.clone());
         let outcome = runtime.block_on(supervisor.run(run_args));
         if let Some(background) = background {
+            if let Err(e) = &outcome {
+                background.failed(&report::text(e));
+            }
             background.remove_pid_file();
         }
         outcome
@@ -454,7 +485,14 @@ impl Server {
 
     /// Everything that can fail, before anything runs.
     fn prepare(&mut self) -> Result<()> {
-        self.bootstrap();
+        if self.listen_fds.is_none() {
+            let bootstrap = self.bootstrap_service;
+            self.late = bootstrap.and_then(|p| Late::new(p, &self.dependencies, self.takes_over()));
+        }
+        match self.late {
+            Some(_) => self.listen_fds = Some(Arc::new(Mutex::new(self.sockets_at_hand()))),
+            None => self.bootstrap(),
+        }
         if self.predecessor.is_err() {
             std::mem::replace(&mut self.predecessor, Ok(None))?;
         }
@@ -465,11 +503,13 @@ impl Server {
                 "the table of listening sockets is in use",
             );
         };
-        for hosted in &mut self.services {
+        for (position, hosted) in self.services.iter_mut().enumerate() {
+            if self.late.as_ref().is_some_and(|late| late.binds(position)) {
+                continue;
+            }
             hosted.service.prepare(&mut fds)?;
+            self.reload_hooks.extend(hosted.service.reload_hooks());
         }
-        let of_services = self.services.iter().flat_map(|h| h.service.reload_hooks());
-        self.reload_hooks.extend(of_services);
         self.reload_hooks.extend(self.reread_bounds.take());
         self.bounds.put_into_force();
         for note in self.configuration.without_effect() {
@@ -505,7 +545,8 @@ impl Server {
             signal_hooks: self.signal_hooks,
             manager,
             background,
-            services: self.services,
+            services: self.services.into_iter().map(Some).collect(),
+            late: self.late,
             dependencies: self.dependencies,
             listen_fds,
             phases: self.phases,
@@ -513,24 +554,14 @@ impl Server {
     }
 }
 
-/// Stands for the bootstrap, so that services can depend on it.
-struct Bootstrapped;
-
-#[async_trait]
-impl Service for Bootstrapped {
-    fn name(&self) -> &str {
-        "bootstrap"
-    }
-
-    fn threads(&self) -> Option<usize> {
-        Some(1)
-    }
-}
-
+#[cfg(test)]
+mod bootstrap_tests;
 #[cfg(test)]
 mod daemon_tests;
 #[cfg(test)]
 mod datagram_tests;
+#[cfg(test)]
+mod foreign_tests;
 #[cfg(test)]
 mod process_tests;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::listeners::BoundAddresses;
 use crate::protocols::Stream;
 use crate::services::background::{BackgroundService, background_service};
 use crate::services::listening;
+use async_trait::async_trait;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -25,6 +26,8 @@ const ARGUMENTS: &str = "SERVER_TEST_ARGUMENTS";
 const LISTEN: &str = "SERVER_TEST_LISTEN";
 /// The file that the child writes its address to.
 const ADDRESS: &str = "SERVER_TEST_ADDRESS";
+/// What else the child runs: a service that panics, or one that is ready when a file is there.
+pub(super) const MORE: &str = "SERVER_TEST_MORE";
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -62,7 +65,26 @@ impl BackgroundService for Announce {
         let unfinished = self.1.with_extension("unfinished");
         std::fs::write(&unfinished, addresses[0].to_string()).unwrap();
         std::fs::rename(&unfinished, &self.1).unwrap();
+        println!("listening");
         eprintln!("announced");
+    }
+}
+
+/// Panics, or is ready when its file is there.
+struct Troubled(Option<PathBuf>);
+
+#[async_trait]
+impl BackgroundService for Troubled {
+    async fn start_with_ready_notifier(
+        &self,
+        shutdown: ShutdownWatch,
+        ready: crate::services::ServiceReadyNotifier,
+    ) {
+        let file = self.0.as_ref().expect("as asked for");
+        while !file.exists() && !*shutdown.borrow() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        ready.notify_ready();
     }
 }
 
@@ -89,6 +111,10 @@ fn child() {
     );
     server.add_service(echo);
     server.add_service(background_service("announce", announce));
+    if let Some(more) = std::env::var_os(MORE) {
+        let troubled = Troubled((more != "panic").then(|| more.into()));
+        server.add_service(background_service("troubled", troubled));
+    }
     server.run_forever();
 }
 
@@ -532,6 +558,7 @@ fn sockets_of_the_service_manager_are_listened_on_and_passed_on() {
         .env("LISTEN_FDNAMES", "web")
         .env(LISTEN, "systemd:web")
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
+        .stdout(Stdio::null())
         .stderr(Stdio::null());
     let mut old = Running(command.spawn().unwrap());
     assert_eq!(room.address(), address);

@@ -1,8 +1,7 @@
 //! Saying something to whoever started the server.
 
-use log::{Level, error, info, log_enabled};
+use log::{Level, error, info, log_enabled, warn};
 use pingora_error::Error;
-use std::io::Write;
 
 /// Says why the server ends: in the log, or on standard error where there is no log, because a
 /// program that ends without a word helps nobody.
@@ -23,8 +22,16 @@ pub(super) fn problem(text: &str) {
     if log_enabled!(Level::Error) {
         error!("{text}");
     } else {
-        // Where nobody reads standard error, nobody can be told.
-        let _ = writeln!(std::io::stderr(), "error: {text}");
+        say(&format!("error: {text}"));
+    }
+}
+
+/// Says what may turn out to be wrong.
+pub(super) fn warning(text: &str) {
+    if log_enabled!(Level::Warn) {
+        warn!("{text}");
+    } else {
+        say(&format!("warning: {text}"));
     }
 }
 
@@ -33,6 +40,16 @@ pub(super) fn notice(text: &str) {
     if log_enabled!(Level::Info) {
         info!("{text}");
     } else {
-        let _ = writeln!(std::io::stderr(), "{text}");
+        say(text);
     }
+}
+
+#[cfg_attr(test, allow(clippy::print_stderr))]
+fn say(line: &str) {
+    // The output of a test that passes is not shown.
+    #[cfg(test)]
+    eprintln!("{line}");
+    // Where nobody reads standard error, nobody can be told.
+    #[cfg(not(test))]
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
 }

@@ -1,7 +1,9 @@
 //! The running server: starts the services, waits for the signal, brings everything to an end.
 
+use super::bootstrap::{Bootstrap, Late, Signals};
 use super::configuration::ServerConf;
 use super::daemon::Background;
+use super::hosted::{Hosted, Running, log_end};
 use super::notify::ServiceManager;
 use super::phase::{ExecutionPhase, Phases};
 use super::reload::{Reloader, Requests, Source};
@@ -11,13 +13,10 @@ use super::{ListenFds, RunArgs};
 use crate::process::drain::QuietTime;
 use crate::process::{Handover, ReloadHook, leave_signals_alone};
 use crate::runtime::Runtime;
-use crate::services::{
-    Dependencies, ServiceReadyNotifier, ServiceReadyWatch, ServiceWithDependents, remind,
-};
-use futures::stream::{FuturesUnordered, StreamExt};
-use log::{error, info, warn};
+use crate::services::{Dependencies, ServiceReadyWatch, remind};
+use futures::stream::StreamExt;
+use log::{info, warn};
 use pingora_error::{BError, Error, ErrorType, Result};
-use std::any::Any;
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
@@ -26,29 +25,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 /// How long a fast shutdown waits for destructors.
 const FAST: Duration = Duration::from_millis(500);
-
-/// A service before it runs.
-pub(super) struct Hosted {
-    pub(super) service: Box<dyn ServiceWithDependents>,
-    notifier: ServiceReadyNotifier,
-    pub(super) ready: ServiceReadyWatch,
-}
-
-impl Hosted {
-    pub(super) fn new(service: Box<dyn ServiceWithDependents>) -> Self {
-        let (sender, ready) = watch::channel(false);
-        Hosted {
-            service,
-            notifier: ServiceReadyNotifier::new(sender),
-            ready,
-        }
-    }
-}
 
 /// How the wait for the services ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +49,9 @@ const LATE: Duration = Duration::from_secs(10);
 /// A server whose sockets are bound.
 pub(super) struct Supervisor {
     pub(super) configuration: Arc<ServerConf>,
-    pub(super) services: Vec<Hosted>,
+    /// By their positions; those that were started are taken out.
+    pub(super) services: Vec<Option<Hosted>>,
+    pub(super) late: Option<Late>,
     pub(super) dependencies: Arc<Dependencies>,
     pub(super) listen_fds: ListenFds,
     pub(super) announcement: Announcement,
@@ -81,37 +64,81 @@ pub(super) struct Supervisor {
     pub(super) background: Option<Arc<Background>>,
 }
 
-/// The services that run: yields the name of each that has ended, and how.
-type Running =
-    FuturesUnordered<futures::future::BoxFuture<'static, (String, Result<(), JoinError>)>>;
-
 impl Supervisor {
     /// Runs the services until the signal comes and the work is done.
     ///
     /// # Errors
-    /// When the runtimes can't be made; no service has started then.
+    /// When the runtimes can't be made; no service has started then. When a late bootstrap fails; what it
+    /// waited for has ended by then.
     pub(super) async fn run(mut self, args: RunArgs) -> Result<()> {
         let runtimes = self.runtimes()?;
-        let signals: Arc<dyn ShutdownSignalWatch> = Arc::from(args.shutdown_signal);
-        let _attendants = self.attendants(&signals).await?;
-        let mut signal = signals.recv();
+        let watcher: Arc<dyn ShutdownSignalWatch> = Arc::from(args.shutdown_signal);
         let (shutdown, watch) = watch::channel(false);
+        let mut running = Running::new();
         // Polled once before anything runs: from here on no signal is lost.
-        let early = match futures::poll!(signal.as_mut()) {
-            std::task::Poll::Ready(signal) => Some(signal),
-            std::task::Poll::Pending => None,
+        let mut signals = Signals::begin(&*watcher);
+        let bootstrapped = match self.late.take() {
+            Some(late) => {
+                self.start(&mut running, &runtimes, &watch, |p| !late.holds(p));
+                self.bootstrap(late, &mut signals, &mut running).await
+            }
+            None => Ok(true),
         };
-        if !signals.listens_to_signals() {
+        let _attendants = self.attendants(&watcher).await?;
+        if !watcher.listens_to_signals() {
             leave_signals_alone();
         }
-        let mut running = self.start(&runtimes, &watch);
-        drop(watch);
-        self.phases.enter(ExecutionPhase::Running);
-        let signal = match early {
-            Some(signal) => signal,
-            None => self.attend(&mut running, signal).await,
+        let signal = match bootstrapped {
+            Ok(true) => {
+                self.start(&mut running, &runtimes, &watch, |_| true);
+                self.phases.enter(ExecutionPhase::Running);
+                let signal = match signals.early {
+                    Some(signal) => signal,
+                    None => self.attend(&mut running, signals.next).await,
+                };
+                self.upgraded(signal, &mut running, &*watcher).await
+            }
+            Ok(false) | Err(_) => signals.stop(),
         };
-        let signal = self.upgraded(signal, &mut running, &*signals).await;
+        drop(watch);
+        self.end(signal, running, &*watcher, shutdown, runtimes)
+            .await;
+        bootstrapped.map(drop)
+    }
+
+    /// Bootstraps where that waited for services. `false`: a signal to stop came before.
+    async fn bootstrap(
+        &mut self,
+        late: Late,
+        signals: &mut Signals<'_>,
+        running: &mut Running,
+    ) -> Result<bool> {
+        let bootstrap = Bootstrap {
+            late,
+            ready: &self.announcement.services,
+            services: std::mem::take(&mut self.services),
+            fds: self.listen_fds.clone(),
+            configuration: self.configuration.clone(),
+            phases: &self.phases,
+        };
+        let Some(done) = bootstrap.run(signals, running).await? else {
+            return Ok(false);
+        };
+        self.services = done.services;
+        self.reload_hooks.extend(done.reload_hooks);
+        self.announcement.predecessor = done.predecessor;
+        Ok(true)
+    }
+
+    /// Brings everything to its end.
+    async fn end(
+        &self,
+        signal: ShutdownSignal,
+        mut running: Running,
+        signals: &dyn ShutdownSignalWatch,
+        shutdown: watch::Sender<bool>,
+        runtimes: Vec<Runtime>,
+    ) {
         if signal == ShutdownSignal::GracefulTerminate {
             self.phases.enter(ExecutionPhase::GracefulTerminate);
         }
@@ -126,7 +153,7 @@ impl Supervisor {
         shutdown.send_replace(true);
         let outcome = match signal {
             ShutdownSignal::FastShutdown => Outcome::Hurried,
-            _ => self.grace_period(&mut running, &*signals).await,
+            _ => self.grace_period(&mut running, signals).await,
         };
         self.phases.enter(ExecutionPhase::ShutdownRuntimes);
         let limit = match outcome {
@@ -139,7 +166,6 @@ impl Supervisor {
             Outcome::TimeUp | Outcome::Hurried => info!("the server has stopped"),
         }
         self.phases.enter(ExecutionPhase::Terminated);
-        Ok(())
     }
 
     /// Starts what attends to reloads and to the signals of the user, for as long as what is returned
@@ -180,13 +206,21 @@ impl Supervisor {
             Runtime::new(name, threads, own.as_ref().unwrap_or(&global))
                 .map_err(|e| no_runtime(name, &e))
         };
-        self.services.iter().map(of).collect()
+        self.services.iter().flatten().map(of).collect()
     }
 
-    fn start(&mut self, runtimes: &[Runtime], shutdown: &watch::Receiver<bool>) -> Running {
+    /// Starts the services at these positions, unless they were started before.
+    fn start(
+        &mut self,
+        running: &mut Running,
+        runtimes: &[Runtime],
+        shutdown: &watch::Receiver<bool>,
+        which: impl Fn(usize) -> bool,
+    ) {
         let ready = &self.announcement.services;
-        let services = std::mem::take(&mut self.services);
-        let start = |(position, (hosted, runtime)): (usize, (Hosted, &Runtime))| {
+        let all = self.services.iter_mut().zip(runtimes).enumerate();
+        for (position, (slot, runtime)) in all.filter(|(position, _)| which(*position)) {
+            let Some(hosted) = slot.take() else { continue };
             let waits_for = self.dependencies.of(position);
             let waits_for = waits_for.iter().filter_map(|p| ready.get(*p).cloned());
             let name = hosted.service.name().to_string();
@@ -198,11 +232,8 @@ impl Supervisor {
                 self.configuration.listener_tasks_per_fd,
             );
             let task: JoinHandle<()> = runtime.handle().spawn(task);
-            let ended = async move { (name, task.await) };
-            Box::pin(ended) as futures::future::BoxFuture<'static, _>
-        };
-        let with_runtimes = services.into_iter().zip(runtimes);
-        with_runtimes.enumerate().map(start).collect()
+            running.push(Box::pin(async move { (name, task.await) }));
+        }
     }
 
     /// Waits for the signal; logs which services end in the meantime, and tells everybody who waits for
@@ -335,16 +366,17 @@ pub(super) struct Announcement {
 impl Announcement {
     /// Cancel-safe: called again, it goes on waiting.
     async fn when_ready(&mut self) {
+        let mut failed = 0;
         for ready in &mut self.services {
-            // An error means that it is gone: it can't be waited for any longer.
-            let _ = ready.wait_for(|ready| *ready).await;
+            // An error means that it panicked: it can't be waited for any longer.
+            failed += usize::from(ready.wait_for(|ready| *ready).await.is_err());
         }
         let orphans = self.fds.lock().await.close_orphans();
         for name in orphans {
             warn!("no service listens on {name} any more; it was closed");
         }
         if !std::mem::replace(&mut self.made, true) {
-            self.announce();
+            self.announce(failed);
         }
         tokio::time::sleep(LATE).await;
         let orphans = self.fds.lock().await.close_orphaned_datagrams();
@@ -353,13 +385,22 @@ impl Announcement {
         }
     }
 
-    /// Tells everybody who waits for this server that it serves.
-    fn announce(&mut self) {
+    /// Tells everybody who waits for this server that it serves; without the services that `failed`.
+    fn announce(&mut self, failed: usize) {
         remind();
         // Before the server before this one ends, whose end would be that of the service.
         self.manager.ready();
+        match &self.background {
+            Some(background) if failed == 0 => background.ready(),
+            Some(background) => background.failed(&format!(
+                "{failed} of {} services panicked before they were ready; the others run in the background, \
+                 and the error log says more",
+                self.services.len()
+            )),
+            None => {}
+        }
         if let Some(background) = &self.background {
-            background.ready();
+            background.succeeded();
         }
         match self.predecessor.take().map(Handover::accepting) {
             None => {}
@@ -398,24 +439,6 @@ async fn told_to_hurry(signals: &dyn ShutdownSignalWatch) {
     while signals.recv().await != ShutdownSignal::FastShutdown {
         info!("the server is stopping already");
     }
-}
-
-fn log_end(name: &str, end: Result<(), JoinError>, expected: bool) {
-    match end {
-        Ok(()) if expected => info!("{name}: stopped"),
-        Ok(()) => info!("{name}: has nothing left to do"),
-        Err(e) if e.is_panic() => {
-            let panic = e.into_panic();
-            error!("{name}: the service panicked: {}", message(&*panic));
-        }
-        Err(e) => error!("{name}: the service was ended: {e}"),
-    }
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 /// Stops all runtimes at the same time. On threads of its own: it blocks.

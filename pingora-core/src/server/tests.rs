@@ -3,6 +3,7 @@
 use super::*;
 use crate::services::background::{BackgroundService, background_service};
 use crate::services::{Service, ServiceReadyNotifier};
+use async_trait::async_trait;
 use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -32,7 +33,7 @@ pub(super) fn told() -> (mpsc::UnboundedSender<ShutdownSignal>, RunArgs) {
     (tell, RunArgs { shutdown_signal })
 }
 
-fn server() -> Server {
+pub(super) fn server() -> Server {
     let conf = ServerConf {
         threads: 1,
         grace_period_seconds: Some(20),
@@ -43,7 +44,7 @@ fn server() -> Server {
 
 /// Writes down what happens, in order.
 #[derive(Clone, Default)]
-struct Journal(Arc<StdMutex<Vec<String>>>, Arc<Notify>);
+pub(super) struct Journal(Arc<StdMutex<Vec<String>>>, Arc<Notify>);
 
 impl Journal {
     fn note(&self, what: &str) {
@@ -51,12 +52,12 @@ impl Journal {
         self.1.notify_waiters();
     }
 
-    fn entries(&self) -> Vec<String> {
+    pub(super) fn entries(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 
     /// Waits until there are so many entries.
-    fn wait_for(&self, count: usize) -> Vec<String> {
+    pub(super) fn wait_for(&self, count: usize) -> Vec<String> {
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.entries().len() < count {
             assert!(Instant::now() < deadline, "only {:?}", self.entries());
@@ -67,9 +68,9 @@ impl Journal {
 }
 
 /// Notes its start, waits for the shutdown, then works for a while.
-struct Noting {
+pub(super) struct Noting {
     name: &'static str,
-    journal: Journal,
+    pub(super) journal: Journal,
     work: Duration,
 }
 
@@ -87,7 +88,7 @@ impl Service for Noting {
     }
 }
 
-fn noting(name: &'static str, journal: &Journal, work: Duration) -> Noting {
+pub(super) fn noting(name: &'static str, journal: &Journal, work: Duration) -> Noting {
     Noting {
         name,
         journal: journal.clone(),
@@ -131,7 +132,7 @@ fn an_idle_server_stops_at_once_and_passes_through_its_phases() {
 }
 
 /// The phases since the last time.
-fn seen(phases: &mut broadcast::Receiver<ExecutionPhase>) -> Vec<ExecutionPhase> {
+pub(super) fn seen(phases: &mut broadcast::Receiver<ExecutionPhase>) -> Vec<ExecutionPhase> {
     std::iter::from_fn(|| phases.try_recv().ok()).collect()
 }
 
@@ -156,7 +157,7 @@ fn a_fast_shutdown_passes_by_the_grace_period() {
 }
 
 /// A configuration for an upgrade between two servers of this process.
-fn upgrading(name: &str, retries: usize) -> ServerConf {
+pub(super) fn upgrading(name: &str, retries: usize) -> ServerConf {
     let socket = format!("upgrade-{}-{name}.sock", std::process::id());
     ServerConf {
         threads: 1,
@@ -368,9 +369,9 @@ async fn a_server_that_is_dropped_while_it_runs_stops() {
 }
 
 /// Says that it is ready when it is told to.
-struct Gate {
-    journal: Journal,
-    open: Arc<Notify>,
+pub(super) struct Gate {
+    pub(super) journal: Journal,
+    pub(super) open: Arc<Notify>,
 }
 
 #[async_trait]

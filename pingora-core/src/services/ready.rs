@@ -7,8 +7,10 @@ pub type ServiceReadyWatch = watch::Receiver<bool>;
 
 /// Says, once, that a service is ready for the services that depend on it.
 ///
-/// Dropping it says so too: a service that fails, or does not care, must not hold up the others
-/// forever.
+/// Dropping it says so too: a service that ends, or does not care, must not hold up the others
+/// forever. A service that panics before it is ready drops it without a word: the watch closes on
+/// `false`, services that depend on it start all the same, and whoever waits for a server in the
+/// background learns of it (`daemon_wait_for_ready`).
 #[derive(Debug)]
 pub struct ServiceReadyNotifier {
     sender: watch::Sender<bool>,
@@ -28,6 +30,30 @@ impl ServiceReadyNotifier {
 
 impl Drop for ServiceReadyNotifier {
     fn drop(&mut self) {
-        self.sender.send_replace(true);
+        if !std::thread::panicking() {
+            self.sender.send_replace(true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_that_panics_is_not_ready_and_waited_for_no_longer() {
+        let (sender, mut ready) = watch::channel(false);
+        let notifier = ServiceReadyNotifier::new(sender);
+        let panicked = tokio::spawn(async move {
+            let _notifier = notifier;
+            tokio::task::yield_now().await;
+            std::panic::resume_unwind(Box::new("as asked for"));
+        });
+        assert!(panicked.await.unwrap_err().is_panic());
+        assert!(ready.wait_for(|ready| *ready).await.is_err());
+
+        let (sender, mut ready) = watch::channel(false);
+        drop(ServiceReadyNotifier::new(sender));
+        assert!(*ready.wait_for(|ready| *ready).await.unwrap());
     }
 }

@@ -1,6 +1,7 @@
 //! The quick start with everything that it shows: health checks, the command line.
 
 use async_trait::async_trait;
+use env_logger::Env;
 use pingora::prelude::*;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ impl ProxyHttp for LB {
     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
         let upstream = self.0.select(b"", 256).unwrap();
 
-        println!("upstream peer is: {upstream:?}");
+        log::info!("upstream peer is: {upstream:?}");
 
         let peer = Box::new(HttpPeer::new(upstream, true, "one.one.one.one".to_string()));
         Ok(peer)
@@ -36,6 +37,7 @@ impl ProxyHttp for LB {
 }
 
 fn main() {
+    env_logger::init_from_env(Env::default().default_filter_or("info"));
     let mut my_server = Server::new(Some(Opt::parse_args())).unwrap();
     my_server.bootstrap();
 

@@ -3,24 +3,30 @@
 //! | from | message | bytes |
 //! |---|---|---|
 //! | giver | greeting | `v`, version, number of sockets that follow (4 bytes) |
-//! | giver | entries, as often as needed | `e`, then for each descriptor of the message: `s` or `d`, length of the name (2 bytes), name in UTF-8 |
+//! | giver | entries, as often as needed | `e`, length of what follows (4 bytes), then for each descriptor of the message: `s` or `d`, length of the name (2 bytes), name in UTF-8 |
 //! | taker | accepting | `a` |
 //! | taker | refused | `r`, version that it takes |
 //!
 //! A version has 2 bytes; numbers have the most significant byte first. `s` is a socket that listens for
-//! connections, `d` one of datagrams. What may never change is the first three bytes of the greeting, and the
-//! refusal: versions that differ must be able to say so. Version 1 had no greeting: its first message begins
-//! with `p` or `l`.
+//! connections, `d` one of datagrams. The descriptors come with the first byte of a message. What may never
+//! change is the first three bytes of the greeting, and the refusal: versions that differ must be able to say
+//! so. Versions 1 and 2 used a socket of another kind (SOCK_SEQPACKET), to which this one can't connect.
 
 use crate::process::SocketKind;
 use std::io;
 
 /// The version that this server speaks.
-pub(super) const VERSION: u16 = 2;
+pub(super) const VERSION: u16 = 3;
 /// The most bytes of one message: less than what a socket's send buffer takes by default.
-pub(super) const MOST_BYTES: usize = 128 * 1024;
+const MOST_BYTES: usize = 128 * 1024;
 /// What the taker says when it accepts connections.
 pub(super) const ACCEPTING: [u8; 1] = [b'a'];
+
+/// The bytes of a greeting, and of the part of it that all versions have.
+pub(super) const GREETING_BYTES: usize = 7;
+pub(super) const GREETING_START: usize = 3;
+/// The bytes of a message of entries before the first of them.
+pub(super) const ENTRIES_START: usize = 5;
 
 const GREETING: u8 = b'v';
 const ENTRIES: u8 = b'e';
@@ -34,24 +40,32 @@ pub(super) fn greeting(sockets: usize) -> io::Result<Vec<u8>> {
     Ok([&[GREETING][..], &version, &sockets.to_be_bytes()].concat())
 }
 
+/// Whether this is how a greeting begins, of whatever version below 256. A text is none, whatever it begins with.
+pub(super) fn is_greeting(bytes: &[u8]) -> bool {
+    matches!(*bytes, [] | [GREETING] | [GREETING, 0, ..])
+}
+
+/// # Errors
+/// [`io::ErrorKind::Unsupported`] where a greeting is of another version, with both versions.
+pub(super) fn check_version(greeting: &[u8]) -> io::Result<()> {
+    let [GREETING, a, b, ..] = *greeting else {
+        return Err(nonsense());
+    };
+    match u16::from_be_bytes([a, b]) {
+        VERSION => Ok(()),
+        version => Err(other_version("the running server gives", version, "takes")),
+    }
+}
+
 /// How many sockets follow a greeting.
 ///
 /// # Errors
-/// [`io::ErrorKind::Unsupported`] where it is of another version, with both versions.
-pub(super) fn sockets_announced(message: &[u8]) -> io::Result<u32> {
-    match *message {
-        // Version 1.
-        [b'p' | b'l', ..] => Err(other_version("the running server gives", 1, "takes")),
-        [GREETING, a, b, ref rest @ ..] => {
-            let version = u16::from_be_bytes([a, b]);
-            if version != VERSION {
-                return Err(other_version("the running server gives", version, "takes"));
-            }
-            let count = rest.try_into().map_err(|_| nonsense())?;
-            Ok(u32::from_be_bytes(count))
-        }
-        _ => Err(nonsense()),
-    }
+/// When it is none, or of another version.
+pub(super) fn sockets_announced(greeting: &[u8]) -> io::Result<u32> {
+    check_version(greeting)?;
+    let count = greeting.get(GREETING_START..).unwrap_or_default();
+    let count = count.try_into().map_err(|_| nonsense())?;
+    Ok(u32::from_be_bytes(count))
 }
 
 /// Messages of entries, each with how many there are in it.
@@ -64,7 +78,7 @@ pub(super) struct Entries {
 impl Entries {
     pub(super) fn new() -> Self {
         Entries {
-            bytes: vec![ENTRIES],
+            bytes: vec![ENTRIES, 0, 0, 0, 0],
             sockets: 0,
         }
     }
@@ -93,19 +107,37 @@ impl Entries {
         self.sockets
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub(super) fn into_message(mut self) -> Vec<u8> {
+        let length = self.bytes.len() - ENTRIES_START;
+        // At most `MOST_BYTES`.
+        let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+        for (byte, length) in self.bytes.iter_mut().skip(1).zip(length) {
+            *byte = length;
+        }
+        self.bytes
     }
 }
 
-/// The sockets of a message of entries, at least one.
+/// How many bytes follow the beginning of a message of entries.
+///
+/// # Errors
+/// When it is none, or longer than messages are.
+pub(super) fn length_of_entries(start: &[u8]) -> io::Result<usize> {
+    let [ENTRIES, a, b, c, d] = *start else {
+        return Err(nonsense());
+    };
+    let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).map_err(|_| nonsense())?;
+    if length > MOST_BYTES - ENTRIES_START {
+        return Err(nonsense());
+    }
+    Ok(length)
+}
+
+/// The sockets of a message of entries, at least one; `rest` is what follows its beginning.
 ///
 /// # Errors
 /// When it is none.
-pub(super) fn entries(message: &[u8]) -> io::Result<Vec<(SocketKind, String)>> {
-    let Some((&ENTRIES, mut rest)) = message.split_first() else {
-        return Err(nonsense());
-    };
+pub(super) fn entries(mut rest: &[u8]) -> io::Result<Vec<(SocketKind, String)>> {
     let mut entries = vec![];
     while let Some((kind, after)) = rest.split_first() {
         let kind = match *kind {
@@ -130,6 +162,11 @@ pub(super) fn refusal() -> Vec<u8> {
     [&[REFUSED][..], &VERSION.to_be_bytes()].concat()
 }
 
+/// Whether more of the taker's answer is to come.
+pub(super) fn is_unfinished(answer: &[u8]) -> bool {
+    matches!(answer, [] | [REFUSED] | [REFUSED, _])
+}
+
 /// What the taker's answer means; an empty one is that it has ended.
 ///
 /// # Errors
@@ -146,6 +183,11 @@ pub(super) fn verdict(message: &[u8]) -> io::Result<()> {
         )),
         _ => Err(nonsense()),
     }
+}
+
+/// Its taker can't even be told.
+pub(super) fn taken_by_an_earlier_version() -> io::Error {
+    other_version("the next server takes", 2, "gives")
 }
 
 fn other_version(theirs: &str, version: u16, ours: &str) -> io::Error {
@@ -177,9 +219,13 @@ mod tests {
             assert!(message.push(kind, name, 4).unwrap());
         }
         assert!(!message.push(SocketKind::Stream, "more", 4).unwrap());
-        let read = entries(message.bytes()).unwrap();
+        assert_eq!(message.sockets(), 4);
+        let message = message.into_message();
+        let (start, rest) = message.split_at(ENTRIES_START);
+        assert_eq!(length_of_entries(start).unwrap(), rest.len());
+        let read = entries(rest).unwrap();
         let read: Vec<_> = read.iter().map(|(k, name)| (*k, name.as_str())).collect();
-        assert_eq!((read.as_slice(), message.sockets()), (&sockets[..], 4));
+        assert_eq!(read.as_slice(), sockets);
         assert!(verdict(&ACCEPTING).is_ok());
     }
 
@@ -189,7 +235,7 @@ mod tests {
         let mut message = Entries::new();
         assert!(message.push(SocketKind::Stream, &long, 253).unwrap());
         assert!(!message.push(SocketKind::Stream, &long, 253).unwrap());
-        assert!(message.bytes().len() <= MOST_BYTES);
+        assert!(message.into_message().len() <= MOST_BYTES);
         let longer = format!("{long}a");
         assert!(
             Entries::new()
@@ -200,23 +246,19 @@ mod tests {
 
     #[test]
     fn both_versions_are_named_where_they_differ() {
-        for (message, version) in [
-            (&b"l"[..], 1),
-            (b"p127.0.0.1:80\0", 1),
-            (&[b'v', 0, 3, 9], 3),
-        ] {
-            let error = sockets_announced(message).unwrap_err();
+        for (message, version) in [(&[b'v', 0, 2][..], 2), (&[b'v', 0, 4, 9], 4)] {
+            let error = check_version(message).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::Unsupported);
             let said = error.to_string();
             assert!(
                 said.contains(&format!("gives sockets in version {version} ")),
                 "{said}"
             );
-            assert!(said.contains("takes them in version 2"), "{said}");
+            assert!(said.contains("takes them in version 3"), "{said}");
         }
-        let said = verdict(&[b'r', 0, 3]).unwrap_err().to_string();
-        assert!(said.contains("takes sockets in version 3 "), "{said}");
-        assert!(said.contains("gives them in version 2"), "{said}");
+        let said = verdict(&[b'r', 0, 4]).unwrap_err().to_string();
+        assert!(said.contains("takes sockets in version 4 "), "{said}");
+        assert!(said.contains("gives them in version 3"), "{said}");
         assert!(verdict(&refusal()).is_err());
     }
 
@@ -227,24 +269,28 @@ mod tests {
             b"x",
             b"v",
             &[b'v', 0],
-            &[b'v', 0, 2],
-            &[b'v', 0, 2, 0, 0, 0],
+            &[b'v', 0, 3],
+            &[b'v', 0, 3, 0, 0, 0],
         ] {
             assert!(sockets_announced(message).is_err(), "{message:?}");
         }
-        assert!(sockets_announced(&[b'v', 0, 2, 0, 0, 0, 0, 0]).is_err());
+        assert!(sockets_announced(&[b'v', 0, 3, 0, 0, 0, 0, 0]).is_err());
         for message in [
             &b""[..],
-            b"x",
-            b"e",
-            b"es",
-            &[b'e', b's', 0],
-            &[b'e', b's', 0, 1],
-            &[b'e', b'x', 0, 1, b'a'],
-            &[b'e', b's', 0, 1, 0xff],
-            &[b'e', b's', 0, 1, b'a', b'd'],
+            b"s",
+            &[b's', 0],
+            &[b's', 0, 1],
+            &[b'x', 0, 1, b'a'],
+            &[b's', 0, 1, 0xff],
+            &[b's', 0, 1, b'a', b'd'],
         ] {
             assert!(entries(message).is_err(), "{message:?}");
+        }
+        for start in [&b""[..], b"e", b"e\0\0\0", b"x\0\0\0\x01", b"e\0\x02\0\0"] {
+            assert!(length_of_entries(start).is_err(), "{start:?}");
+        }
+        for text in [&b"127.0.0.1:80"[..], b"/run/a.sock", b"vv", b"x"] {
+            assert!(!is_greeting(text), "{text:?}");
         }
         for message in [&b""[..], b"x", b"aa", b"r", &[b'r', 0]] {
             assert!(verdict(message).is_err(), "{message:?}");
