@@ -6,7 +6,7 @@ use crate::health_check::HealthCheck;
 use crate::registry::{HealthRegistry, lock};
 use crate::rounds::{Rounds, run_rounds};
 use crate::selection::{BackendIter, BackendSelection};
-use crate::{Backend, Backends};
+use crate::{Backend, Backends, Lease};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora_core::server::ShutdownWatch;
@@ -68,6 +68,9 @@ where
 
     /// Balances over `backends` with a selector of this configuration; `None` for its default.
     pub fn from_backends_with_config(backends: Backends, config_opt: Option<S::Config>) -> Self {
+        if S::counts_requests() {
+            backends.registry().count_requests();
+        }
         let choice = Choice::new(&backends.members(), config_opt.as_ref());
         LoadBalancer {
             health_check_frequency: None,
@@ -134,6 +137,32 @@ where
     {
         // Borrowed: reference counting would have every worker write to the same place in memory.
         self.choice.load().select(key, max_iterations, accept)
+    }
+
+    /// Selects a backend and begins a request there, which counts as in progress until the lease ends.
+    /// Unlike [`select`](Self::select) this keeps the limits of
+    /// [requests in progress](crate::HealthRegistry::set_max_in_flight) and of
+    /// [probes](crate::circuit::Breaker::probes) exactly. `None` if no backend is ready and has room.
+    pub fn lease(&self, key: &[u8], max_iterations: usize) -> Option<Lease> {
+        self.lease_with(key, max_iterations, |_, ready| ready)
+    }
+
+    /// [`lease`](Self::lease) with a custom rule, as in [`select_with`](Self::select_with).
+    pub fn lease_with<F>(&self, key: &[u8], max_iterations: usize, accept: F) -> Option<Lease>
+    where
+        F: Fn(&Backend, bool) -> bool,
+    {
+        let mut refused: Vec<Backend> = Vec::new();
+        loop {
+            let backend = self.select_with(key, max_iterations, |backend, ready| {
+                !refused.contains(backend) && accept(backend, ready)
+            })?;
+            match self.backends.begin_admitted(&backend) {
+                Some(ticket) => return Some(Lease::new(backend, ticket)),
+                // It was filled up in the meantime.
+                None => refused.push(backend),
+            }
+        }
     }
 
     /// Sets the health check for backends.

@@ -2,6 +2,8 @@
 
 use crate::Backend;
 use crate::backends::Members;
+use crate::candidates::Candidates;
+use crate::clock::now;
 use crate::floor::caught;
 use crate::selection::{BackendIter, BackendSelection, UniqueIterator};
 use pingora_error::Result;
@@ -25,11 +27,7 @@ impl<S: BackendSelection> Choice<S> {
 
     /// [`Choice::build`], but passes a panic on to the caller.
     pub(crate) fn new(members: &Arc<Members>, config: Option<&S::Config>) -> Self {
-        let backends = members.backends();
-        let selector = match config {
-            Some(config) => S::build_with_config(backends, config),
-            None => S::build(backends),
-        };
+        let selector = S::build_over(&Candidates(members.clone()), config);
         Choice {
             selector: Arc::new(selector),
             members: members.clone(),
@@ -52,20 +50,40 @@ impl<S: BackendSelection> Choice<S> {
             return None;
         }
         let members = &*self.members;
-        let refused = match self.selector.first(key) {
-            Some(first) if accept(first, members.ready(first)) => return Some(first.clone()),
-            refused => refused.cloned(),
+        let may = |backend: &Backend| {
+            members
+                .member(backend)
+                .is_some_and(|member| member.is_ready(now) || members.takes_in_panic(member))
         };
+        let first = self.selector.first(key);
+        let is_cold = first.is_some_and(|first| self.is_too_cold(first));
+        match first {
+            Some(first) if !is_cold && accept(first, may(first)) => return Some(first.clone()),
+            _ => {}
+        }
         let candidates = self.selector.iter(key);
-        let mut candidates = match refused {
+        let mut candidates = match first.cloned() {
             Some(refused) => UniqueIterator::after(refused, candidates, max_iterations),
             None => UniqueIterator::new(candidates, max_iterations),
         };
         while let Some(backend) = candidates.get_next() {
-            if accept(&backend, members.ready(&backend)) {
+            if accept(&backend, may(&backend)) {
                 return Some(backend);
             }
         }
-        None
+        // Better one that is warming up than none.
+        let first = first.filter(|first| is_cold && accept(first, may(first)));
+        first.cloned()
+    }
+
+    /// Whether this request should go to another backend, because this one has just come back.
+    #[inline]
+    fn is_too_cold(&self, backend: &Backend) -> bool {
+        if !self.selector.thins() {
+            return false;
+        }
+        let member = self.members.member(backend);
+        let warmth = member.map_or(1.0, |member| member.load().warmth(now));
+        warmth < 1.0 && fastrand::f64() >= warmth
     }
 }

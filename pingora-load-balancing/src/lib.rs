@@ -39,22 +39,31 @@
 mod backend;
 mod backends;
 mod balancer;
+mod candidates;
 mod choice;
+mod clock;
 mod floor;
 mod group;
+mod latency;
+mod lease;
+mod load;
 mod registry;
 mod rounds;
+mod targets;
 
+pub mod circuit;
 pub mod discovery;
 pub mod health_check;
 pub mod outcome;
 pub mod selection;
 
-pub use backend::Backend;
+pub use backend::{Backend, MaxInFlight};
 pub use backends::{BackendView, Backends};
 pub use balancer::{LoadBalancer, UpdateTimings};
+pub use candidates::{Candidate, Candidates};
 pub use group::{LoadBalancerGroup, SelectorRebuildGate, SelectorUpdateTimings};
 pub use http::Extensions;
+pub use lease::Lease;
 pub use registry::{HealthCheckService, HealthRegistry};
 
 /// The items that most load balancing programs need.

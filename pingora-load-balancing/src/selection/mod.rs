@@ -7,7 +7,9 @@
 //! | [`FNVHash`] | yes | most keys move | backends that keep data per key; small, stable sets |
 //! | [`Consistent`] | yes | only the keys of added or removed backends move | caches |
 //!
-//! All of them give each backend a share by its weight.
+//! All of them give each backend a share by its weight. Weight 0 drains: such a backend gets no new
+//! requests, and those in progress go on. Nothing is selected from an empty set. Weights of any size are
+//! accepted; where a table would become too long, proportions are kept as closely as its length allows.
 
 mod unique;
 
@@ -17,7 +19,7 @@ pub mod weighted;
 
 pub use unique::UniqueIterator;
 
-use crate::Backend;
+use crate::{Backend, Candidates};
 use fnv::FnvHasher;
 use std::collections::BTreeSet;
 use std::hash::Hasher;
@@ -34,6 +36,30 @@ pub trait BackendSelection: Sized {
     /// A selector over `backends`. By default `config` is ignored.
     fn build_with_config(backends: &BTreeSet<Backend>, _config: &Self::Config) -> Self {
         Self::build(backends)
+    }
+
+    /// A selector over `candidates`, which also show the state of each backend: what is under way, how
+    /// fast it is, whether it is ready. By default, [`build`](Self::build) or
+    /// [`build_with_config`](Self::build_with_config) over the backends alone.
+    fn build_over(candidates: &Candidates, config: Option<&Self::Config>) -> Self {
+        let backends = candidates.0.backends();
+        match config {
+            Some(config) => Self::build_with_config(backends, config),
+            None => Self::build(backends),
+        }
+    }
+
+    /// Whether it depends on the number of requests in progress, so that requests have to be
+    /// [counted](crate::HealthRegistry::count_requests). `false` by default.
+    fn counts_requests() -> bool {
+        false
+    }
+
+    /// Whether a first choice that is in its [slow start](crate::HealthRegistry::set_slow_start) may be
+    /// passed over. `false` by default: right for selectors that send a key to the same backend, and for
+    /// those that look at [`Candidate::warmth`](crate::Candidate::warmth) themselves.
+    fn thins(&self) -> bool {
+        false
     }
 
     /// A selector over `backends`.
@@ -64,6 +90,11 @@ pub trait BackendIter {
 pub trait SelectionAlgorithm {
     /// The algorithm in its initial state.
     fn new() -> Self;
+
+    /// Whether keys are ignored, so that every request may go to any backend. `false` by default.
+    fn ignores_keys(&self) -> bool {
+        false
+    }
 
     /// The number for `key`. For a second choice, it is called again with the bytes of the last number.
     fn next(&self, key: &[u8]) -> u64;

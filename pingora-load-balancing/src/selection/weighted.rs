@@ -66,13 +66,18 @@ where
     }
 
     #[inline]
+    fn thins(&self) -> bool {
+        self.algorithm.ignores_keys()
+    }
+
+    #[inline]
     fn first(&self, key: &[u8]) -> Option<&Backend> {
         self.scheduled(self.algorithm.next(key))
     }
 }
 
 /// Indices into `weights`, each as often as its weight says, spread evenly.
-fn schedule(weights: &[u64]) -> Box<[u32]> {
+pub(super) fn schedule(weights: &[u64]) -> Box<[u32]> {
     let places = places(weights);
     let mut schedule = Vec::new();
     for (index, count) in (0_u32..).zip(&places) {
@@ -85,6 +90,12 @@ fn schedule(weights: &[u64]) -> Box<[u32]> {
 
 /// The number of places of each backend: its weight, in lowest terms, limited by the longest schedule.
 fn places(weights: &[u64]) -> Vec<u64> {
+    in_lowest_terms(weights, LONGEST)
+}
+
+/// The weights, in lowest terms and scaled such that they add up to about `longest` at most. A weight that
+/// is not 0 stays so.
+pub(super) fn in_lowest_terms(weights: &[u64], longest: u64) -> Vec<u64> {
     let divisor = weights
         .iter()
         .fold(0, |a, b| greatest_common_divisor(a, *b));
@@ -93,13 +104,13 @@ fn places(weights: &[u64]) -> Vec<u64> {
         .map(|w| w.checked_div(divisor).unwrap_or(0))
         .collect();
     let total: u128 = reduced.iter().map(|w| u128::from(*w)).sum();
-    if total <= u128::from(LONGEST) {
+    if total <= u128::from(longest) {
         return reduced;
     }
-    let scale = |w: u64| u128::from(w) * u128::from(LONGEST) / total;
+    let scale = |w: u64| u128::from(w) * u128::from(longest) / total;
     reduced
         .into_iter()
-        .map(|w| u64::try_from(scale(w)).unwrap_or(LONGEST).max(1))
+        .map(|w| u64::try_from(scale(w)).unwrap_or(longest).max(w.min(1)))
         .collect()
 }
 
