@@ -2,21 +2,42 @@
 //!
 //! | type | same key, same backend | when the set changes | when to use it |
 //! |---|---|---|---|
+//! | [`PeakEwma`] | no | | most sets: backends differ in speed, or may fail |
+//! | [`LeastConnections`] | no | | requests differ much in duration |
+//! | [`LeastTime`] | no | | few backends of different speed, one proxy |
 //! | [`RoundRobin`] | no | | requests cost about the same |
+//! | [`SmoothRoundRobin`] | no | | the same, in nginx's order |
 //! | [`Random`] | no | | the same, with many proxies that must not move in lockstep |
 //! | [`FNVHash`] | yes | most keys move | backends that keep data per key; small, stable sets |
 //! | [`Consistent`] | yes | only the keys of added or removed backends move | caches |
+//! | [`Maglev`] | yes | few other keys move | caches that must not be overloaded; even shares |
+//! | [`Tiered`] | as within | | backups, zones: any of these for each group |
 //!
 //! All of them give each backend a share by its weight. Weight 0 drains: such a backend gets no new
 //! requests, and those in progress go on. Nothing is selected from an empty set. Weights of any size are
 //! accepted; where a table would become too long, proportions are kept as closely as its length allows.
+//!
+//! The first three, and [`Maglev`]'s bound, learn from the requests that are reported: by
+//! [leases](crate::LoadBalancer::lease), or [tickets](crate::Backends::begin).
 
+mod least;
+mod maglev;
+mod ordered;
+mod peak_ewma;
+mod smooth;
+mod tiered;
 mod unique;
 
 pub mod algorithms;
 pub mod consistent;
 pub mod weighted;
 
+pub use least::{LeastConnections, LeastTime};
+pub use maglev::{Maglev, MaglevConfig, MaglevIterator};
+pub use ordered::OrderedIterator;
+pub use peak_ewma::PeakEwma;
+pub use smooth::{SmoothIterator, SmoothRoundRobin};
+pub use tiered::{Priority, Tiered, TieredConfig, TieredIterator, Zone};
 pub use unique::UniqueIterator;
 
 use crate::{Backend, Candidates};
@@ -127,5 +148,9 @@ pub type RoundRobin = weighted::Weighted<algorithms::RoundRobin>;
 /// By consistent hashing: few keys move when the set changes.
 pub type Consistent = consistent::KetamaHashing;
 
+#[cfg(test)]
+mod live_tests;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
