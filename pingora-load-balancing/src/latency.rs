@@ -36,6 +36,11 @@ impl Average {
         Some(faded(value, stamp(now).wrapping_sub(seen)))
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
     /// Observes that an answer took `sample`.
     pub(crate) fn observe(&self, follow: Follow, now: Duration, sample: Duration) {
         let sample = u32::try_from(sample.as_micros()).unwrap_or(u32::MAX).max(1);

@@ -70,8 +70,19 @@ impl Load {
         }
     }
 
-    /// An answer took `time`; if `failed`, it counts as slow.
+    /// Forgets how fast the backend was, because it is ejected or has come back: a selector that thinks it
+    /// slow would send it no probes.
+    pub(crate) fn forget_latency(&self) {
+        self.peaks.clear();
+        self.mean.clear();
+    }
+
+    /// An answer took `time`; if `failed`, it counts as slow. The failures of a backend that is already
+    /// ejected are no news.
     pub(crate) fn observe(&self, now: Duration, time: Duration, failed: bool) {
+        if failed && !self.circuit.is_closed() {
+            return;
+        }
         let time = if failed { time.max(FAILURE) } else { time };
         self.peaks.observe(Follow::Peaks, now, time);
         self.mean.observe(Follow::Evenly, now, time);
@@ -91,6 +102,7 @@ impl Load {
 
     /// The backend has come back: for `time`, it gets less than its share.
     pub(crate) fn warm_up(&self, now: Duration, time: Duration) {
+        self.forget_latency();
         self.warm_from.store(millis(now), Ordering::Relaxed);
         self.warm_for.store(millis(time), Ordering::Relaxed);
     }

@@ -141,8 +141,10 @@ impl Observers {
         let bad = breaker.judges(told);
         let may = |eject: &mut dyn FnMut()| self.targets.may_eject(breaker.most_ejected, eject);
         let changed = open.load.circuit.end(breaker, now(), pass, bad, may);
-        if changed == Some(CircuitState::Closed) {
-            self.warm_up(&open.load);
+        match changed {
+            Some(CircuitState::Closed) => self.warm_up(&open.load),
+            Some(_) => open.load.forget_latency(),
+            None => {}
         }
         if let Some(state) = changed {
             breaker.tell(&open.backend, state);

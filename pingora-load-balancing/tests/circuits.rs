@@ -7,7 +7,9 @@ use pingora_load_balancing::Backend;
 use pingora_load_balancing::LoadBalancer;
 use pingora_load_balancing::circuit::{Breaker, CircuitObserver, CircuitState};
 use pingora_load_balancing::outcome::Outcome;
-use pingora_load_balancing::selection::RoundRobin;
+use pingora_load_balancing::selection::{
+    BackendIter, BackendSelection, LeastConnections, LeastTime, PeakEwma, RoundRobin,
+};
 use scripted::backend;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -153,6 +155,37 @@ fn a_circuit_is_set_by_hand() {
         !without.backends().eject(&backend(1), HOUR),
         "there are no rules"
     );
+}
+
+/// A selector that avoids the slow would never probe what failed slowly.
+#[test]
+fn an_ejected_backend_is_probed_by_selectors_that_go_by_latency() {
+    fn check<S>()
+    where
+        S: BackendSelection + 'static,
+        S::Iter: BackendIter,
+    {
+        let balancer = LoadBalancer::<S>::try_from_iter(["127.0.0.1:1", "127.0.0.1:2"]).unwrap();
+        let breaker = Breaker::new().consecutive_failures(3).probes(1, 1);
+        let breaker = breaker.ejection_time(Duration::ZERO, Duration::ZERO);
+        balancer.backends().set_breaker(breaker);
+        let to_one = |b: &Backend, ready| ready && b == &backend(1);
+        for _ in 0..3 {
+            let lease = balancer.lease_with(b"", 256, to_one).unwrap();
+            lease.end(Outcome::Failed);
+        }
+        let begun = Instant::now();
+        while balancer.backends().circuit(&backend(1)) != Some(CircuitState::Closed) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "it is not probed"
+            );
+            balancer.lease(b"", 256).unwrap().end(Outcome::Completed);
+        }
+    }
+    check::<PeakEwma>();
+    check::<LeastTime>();
+    check::<LeastConnections>();
 }
 
 struct Hysteric;
