@@ -103,6 +103,17 @@ impl Members {
         ready * 1000 < threshold * all
     }
 
+    /// Whether one would be ready if it had room.
+    pub(crate) fn has_a_full_one(&self) -> bool {
+        self.members.iter().any(|member| {
+            let load = member.load();
+            member.is_enabled()
+                && member.health.is_healthy()
+                && load.circuit.admits(now)
+                && !load.has_room()
+        })
+    }
+
     /// Whether `member` may be selected although it is not ready, because nearly none is.
     #[cold]
     pub(crate) fn takes_in_panic(&self, member: &Member) -> bool {

@@ -6,7 +6,7 @@ use crate::health_check::HealthCheck;
 use crate::registry::{HealthRegistry, lock};
 use crate::rounds::{Rounds, run_rounds};
 use crate::selection::{BackendIter, BackendSelection};
-use crate::{Backend, Backends, Lease};
+use crate::{Backend, Backends, Lease, Queue};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora_core::server::ShutdownWatch;
@@ -18,6 +18,7 @@ use std::io;
 use std::net::ToSocketAddrs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
 
 /// How long the last update took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +146,35 @@ where
     /// [probes](crate::circuit::Breaker::probes) exactly. `None` if no backend is ready and has room.
     pub fn lease(&self, key: &[u8], max_iterations: usize) -> Option<Lease> {
         self.lease_with(key, max_iterations, |_, ready| ready)
+    }
+
+    /// [`lease`](Self::lease) that waits in `queue` if every backend which is ready has as many requests as
+    /// it may. `None` if none is ready, the queue is full, or the time has passed.
+    ///
+    /// Cancel-safe: its place in the queue is free again.
+    pub async fn lease_or_wait(
+        &self,
+        key: &[u8],
+        max_iterations: usize,
+        queue: &Queue,
+    ) -> Option<Lease> {
+        if let Some(lease) = self.lease(key, max_iterations) {
+            return Some(lease);
+        }
+        let _place = queue.enter()?;
+        let deadline = tokio::time::Instant::now() + queue.longest();
+        loop {
+            let mut freed = std::pin::pin!(self.backends.registry().freed().notified());
+            freed.as_mut().enable();
+            if let Some(lease) = self.lease(key, max_iterations) {
+                return Some(lease);
+            }
+            if !self.backends.members().has_a_full_one()
+                || timeout_at(deadline, freed).await.is_err()
+            {
+                return None;
+            }
+        }
     }
 
     /// [`lease`](Self::lease) with a custom rule, as in [`select_with`](Self::select_with).

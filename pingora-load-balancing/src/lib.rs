@@ -48,6 +48,7 @@ mod group;
 mod latency;
 mod lease;
 mod load;
+mod queue;
 mod registry;
 mod rounds;
 mod targets;
@@ -66,6 +67,7 @@ pub use candidates::{Candidate, Candidates};
 pub use group::{LoadBalancerGroup, SelectorRebuildGate, SelectorUpdateTimings};
 pub use http::Extensions;
 pub use lease::Lease;
+pub use queue::Queue;
 pub use registry::{HealthCheckService, HealthRegistry};
 pub use upstreams::{Tries, Upstreams};
 

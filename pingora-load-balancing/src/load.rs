@@ -51,9 +51,10 @@ impl Load {
         true
     }
 
-    /// A request has ended.
-    pub(crate) fn end(&self) {
+    /// A request has ended. Returns whether somebody may wait for that.
+    pub(crate) fn end(&self) -> bool {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.cap.load(Ordering::Relaxed) > 0
     }
 
     /// Sets the most requests at a time; 0: without limit.

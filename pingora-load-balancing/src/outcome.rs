@@ -57,6 +57,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 pub use pingora_core::upstreams::outcome::{Attempt, Outcome};
 
@@ -92,15 +93,28 @@ pub(crate) struct Observers {
     breaker: Option<Arc<Breaker>>,
     targets: Arc<Targets>,
     slow_start: Arc<AtomicU64>,
+    freed: Arc<Notify>,
 }
 
 impl Observers {
-    pub(crate) fn new(targets: Arc<Targets>, slow_start: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(
+        targets: Arc<Targets>,
+        slow_start: Arc<AtomicU64>,
+        freed: Arc<Notify>,
+    ) -> Self {
         Observers {
             all: Vec::new(),
             breaker: None,
             targets,
             slow_start,
+            freed,
+        }
+    }
+
+    /// A request has ended at a backend.
+    fn release(&self, load: &Load) {
+        if load.end() {
+            self.freed.notify_one();
         }
     }
 
@@ -199,7 +213,7 @@ impl Ticket {
             Ok(pass) => Some(Ticket::begun(backend, load, observers, pass)),
             Err(()) if ignored() => Some(Ticket::begun(backend, load, observers, None)),
             Err(()) => {
-                load.end();
+                observers.release(&load);
                 None
             }
         }
@@ -245,7 +259,7 @@ impl Ticket {
         let Some(open) = self.0.take() else {
             return;
         };
-        open.load.end();
+        open.observers.release(&open.load);
         let told = Report {
             outcome,
             status: open.head.map(|(status, _)| status),

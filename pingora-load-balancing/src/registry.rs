@@ -107,6 +107,8 @@ pub struct HealthRegistry {
     cap: AtomicUsize,
     /// How long a backend that comes back gets less than its share, in milliseconds.
     slow_start: Arc<AtomicU64>,
+    /// Notified when a request has ended at a backend with a cap.
+    freed: Arc<Notify>,
     /// Records that the health check has to be run by someone, once one is set.
     idle: OnceLock<Reminder>,
 }
@@ -127,10 +129,13 @@ impl HealthRegistry {
     ) -> Self {
         let targets = Arc::new(Targets::default());
         let slow_start = Arc::new(AtomicU64::new(0));
+        let freed = Arc::new(Notify::new());
+        let observers = Observers::new(targets.clone(), slow_start.clone(), freed.clone());
         HealthRegistry {
             check: ArcSwapOption::empty(),
             equivalence: Box::new(equivalence_key),
-            observers: ArcSwap::from_pointee(Observers::new(targets.clone(), slow_start.clone())),
+            observers: ArcSwap::from_pointee(observers),
+            freed,
             targets,
             slow_start,
             cap: AtomicUsize::new(0),
@@ -208,6 +213,11 @@ impl HealthRegistry {
     #[inline]
     pub(crate) fn is_listening(&self) -> bool {
         self.listening.load(Ordering::Acquire)
+    }
+
+    /// Notified, one waiting request at a time, when a request has ended at a backend with a cap.
+    pub(crate) fn freed(&self) -> &Notify {
+        &self.freed
     }
 
     pub(crate) fn observers(&self) -> Arc<Observers> {

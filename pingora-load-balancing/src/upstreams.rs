@@ -1,7 +1,7 @@
 //! A load balancer as a proxy uses it: peers, tries, reports.
 
 use crate::selection::{BackendIter, BackendSelection};
-use crate::{Backend, Lease, LoadBalancer};
+use crate::{Backend, Lease, LoadBalancer, Queue};
 use pingora_core::upstreams::outcome::BalancedRequest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
@@ -70,6 +70,7 @@ pub struct Upstreams<S: BackendSelection> {
     balancer: Arc<LoadBalancer<S>>,
     tls: Option<String>,
     most_tries: usize,
+    queue: Option<Queue>,
     adjust: Option<Box<Adjust>>,
 }
 
@@ -104,6 +105,7 @@ where
             balancer: balancer.into(),
             tls: None,
             most_tries: TRIES,
+            queue: None,
             adjust: None,
         }
     }
@@ -119,6 +121,12 @@ where
     /// 0 means 1.
     pub fn most_tries(mut self, tries: usize) -> Self {
         self.most_tries = tries.max(1);
+        self
+    }
+
+    /// Lets requests wait in `queue` when all backends are full; for [`peer_or_wait`](Self::peer_or_wait).
+    pub fn queue(mut self, queue: Queue) -> Self {
+        self.queue = Some(queue);
         self
     }
 
@@ -149,7 +157,35 @@ where
         key: &[u8],
         tries: &mut Tries,
     ) -> Result<Box<HttpPeer>> {
-        let Some(lease) = self.lease(key, tries) else {
+        let lease = self.lease(key, tries);
+        self.peer_of(lease, request, tries)
+    }
+
+    /// [`peer`](Self::peer) that waits in the [queue](Self::queue), if there is one, while every backend
+    /// that is ready has as many requests as it may. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ErrorType::HTTPStatus`] 503 if no backend is ready, the queue is full, or the time has passed.
+    pub async fn peer_or_wait(
+        &self,
+        request: &mut impl BalancedRequest,
+        key: &[u8],
+        tries: &mut Tries,
+    ) -> Result<Box<HttpPeer>> {
+        let lease = match (self.lease(key, tries), &self.queue) {
+            (None, Some(queue)) => self.balancer.lease_or_wait(key, OFFERS, queue).await,
+            (lease, _) => lease,
+        };
+        self.peer_of(lease, request, tries)
+    }
+
+    fn peer_of(
+        &self,
+        lease: Option<Lease>,
+        request: &mut impl BalancedRequest,
+        tries: &mut Tries,
+    ) -> Result<Box<HttpPeer>> {
+        let Some(lease) = lease else {
             let error = ErrorType::HTTPStatus(503);
             return Error::e_explain(error, "no backend is ready and has room");
         };

@@ -7,9 +7,10 @@ use pingora_core::upstreams::outcome::{Attempt, BalancedRequest, Outcome};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{BError, Error, ErrorSource, ErrorType, RetryType};
 use pingora_load_balancing::selection::{Consistent, RoundRobin};
-use pingora_load_balancing::{Backend, LoadBalancer, Tries, Upstreams};
+use pingora_load_balancing::{Backend, LoadBalancer, Queue, Tries, Upstreams};
 use scripted::backend;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// As a session does: an attempt that is replaced was cancelled.
 struct Request {
@@ -154,6 +155,45 @@ fn a_full_or_empty_set_is_a_503() {
     assert_eq!(full.etype(), &ErrorType::HTTPStatus(503));
     held.pop();
     assert!(upstreams.peer(&mut last, b"", &mut tries).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bounded_number_of_requests_waits_for_room() {
+    let balancer = LoadBalancer::<RoundRobin>::try_from_iter(["127.0.0.1:1"]).unwrap();
+    balancer.backends().set_max_in_flight(Some(1));
+    let queue = Queue::new(1, Duration::from_secs(5));
+    let upstreams = Upstreams::new(balancer).queue(queue);
+    let (mut one, mut two, mut three) = (request(), request(), request());
+    let mut tries = [(); 3].map(|()| Tries::default());
+    let [of_one, of_two, of_three] = &mut tries;
+    upstreams.peer_or_wait(&mut one, b"", of_one).await.unwrap();
+    {
+        let mut waiting = std::pin::pin!(upstreams.peer_or_wait(&mut two, b"", of_two));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        let full = upstreams.peer_or_wait(&mut three, b"", of_three).await;
+        assert_eq!(full.unwrap_err().etype(), &ErrorType::HTTPStatus(503));
+        one.attempt.take().unwrap().end(Outcome::Completed);
+        assert!(waiting.await.is_ok());
+    }
+    // One that left frees its place; one that waits too long is told so.
+    let begun = tokio::time::Instant::now();
+    let late = upstreams.peer_or_wait(&mut three, b"", of_three).await;
+    assert_eq!(late.unwrap_err().etype(), &ErrorType::HTTPStatus(503));
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
+    // Where none is ready at all, there is nothing to wait for.
+    two.attempt.take().unwrap().end(Outcome::Completed);
+    upstreams
+        .balancer()
+        .backends()
+        .set_enable(&backend(1), false);
+    let begun = tokio::time::Instant::now();
+    assert!(
+        upstreams
+            .peer_or_wait(&mut three, b"", of_three)
+            .await
+            .is_err()
+    );
+    assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
 #[test]
