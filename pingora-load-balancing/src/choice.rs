@@ -1,7 +1,7 @@
 //! A selector together with the set that it was built from.
 
 use crate::Backend;
-use crate::backends::Members;
+use crate::backends::{Member, Members};
 use crate::candidates::Candidates;
 use crate::clock::now;
 use crate::floor::caught;
@@ -50,16 +50,16 @@ impl<S: BackendSelection> Choice<S> {
             return None;
         }
         let members = &*self.members;
-        let may = |backend: &Backend| {
-            members
-                .member(backend)
-                .is_some_and(|member| member.is_ready(now) || members.takes_in_panic(member))
+        let ready = |member: Option<&Member>| {
+            member.is_some_and(|m| m.is_ready(now) || members.takes_in_panic(m))
         };
-        let first = self.selector.first(key);
-        let is_cold = first.is_some_and(|first| self.is_too_cold(first));
-        match first {
-            Some(first) if !is_cold && accept(first, may(first)) => return Some(first.clone()),
-            _ => {}
+        let (first, mut is_cold) = (self.selector.first(key), false);
+        if let Some(first) = first {
+            let member = members.member(first);
+            is_cold = self.selector.thins() && member.is_some_and(is_too_cold);
+            if !is_cold && accept(first, ready(member)) {
+                return Some(first.clone());
+            }
         }
         let candidates = self.selector.iter(key);
         let mut candidates = match first.cloned() {
@@ -67,23 +67,19 @@ impl<S: BackendSelection> Choice<S> {
             None => UniqueIterator::new(candidates, max_iterations),
         };
         while let Some(backend) = candidates.get_next() {
-            if accept(&backend, may(&backend)) {
+            if accept(&backend, ready(members.member(&backend))) {
                 return Some(backend);
             }
         }
         // Better one that is warming up than none.
-        let first = first.filter(|first| is_cold && accept(first, may(first)));
+        let first = first.filter(|first| is_cold && accept(first, ready(members.member(first))));
         first.cloned()
     }
+}
 
-    /// Whether this request should go to another backend, because this one has just come back.
-    #[inline]
-    fn is_too_cold(&self, backend: &Backend) -> bool {
-        if !self.selector.thins() {
-            return false;
-        }
-        let member = self.members.member(backend);
-        let warmth = member.map_or(1.0, |member| member.load().warmth(now));
-        warmth < 1.0 && fastrand::f64() >= warmth
-    }
+/// Whether this request should go to another backend, because this one has just come back.
+#[inline]
+fn is_too_cold(member: &Member) -> bool {
+    let warmth = member.load().warmth(now);
+    warmth < 1.0 && fastrand::f64() >= warmth
 }
