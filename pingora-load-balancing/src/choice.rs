@@ -53,9 +53,16 @@ impl<S: BackendSelection> Choice<S> {
         let ready = |member: Option<&Member>| {
             member.is_some_and(|m| m.is_ready(now) || members.takes_in_panic(m))
         };
-        let (first, mut is_cold) = (self.selector.first(key), false);
+        let by_index = self.selector.first_index(key);
+        let (first, member) = match by_index.and_then(|index| members.all().get(index)) {
+            Some(member) => (Some(member.backend()), Some(member)),
+            None => {
+                let first = self.selector.first(key);
+                (first, first.and_then(|first| members.member(first)))
+            }
+        };
+        let mut is_cold = false;
         if let Some(first) = first {
-            let member = members.member(first);
             is_cold = self.selector.thins() && member.is_some_and(is_too_cold);
             if !is_cold && accept(first, ready(member)) {
                 return Some(first.clone());
@@ -72,7 +79,7 @@ impl<S: BackendSelection> Choice<S> {
             }
         }
         // Better one that is warming up than none.
-        let first = first.filter(|first| is_cold && accept(first, ready(members.member(first))));
+        let first = first.filter(|first| is_cold && accept(first, ready(member)));
         first.cloned()
     }
 }

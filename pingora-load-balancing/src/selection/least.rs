@@ -67,6 +67,10 @@ impl BackendSelection for LeastConnections {
     fn first(&self, _key: &[u8]) -> Option<&Backend> {
         self.candidates.backend(self.pick(now)?)
     }
+
+    fn first_index(&self, _key: &[u8]) -> Option<usize> {
+        self.pick(now)
+    }
 }
 
 impl fmt::Debug for LeastConnections {
@@ -144,6 +148,10 @@ impl BackendSelection for LeastTime {
 
     fn first(&self, _key: &[u8]) -> Option<&Backend> {
         self.candidates.backend(self.pick(now)?)
+    }
+
+    fn first_index(&self, _key: &[u8]) -> Option<usize> {
+        self.pick(now)
     }
 }
 

@@ -218,9 +218,13 @@ impl BackendSelection for Maglev {
     }
 
     fn first(&self, key: &[u8]) -> Option<&Backend> {
+        self.candidates.backend(self.first_index(key)?)
+    }
+
+    fn first_index(&self, key: &[u8]) -> Option<usize> {
         let index = *self.table.get(self.place(key))? as usize;
         let member = self.candidates.0.all().get(index)?;
-        (!self.is_full(member)).then(|| member.backend())
+        (!self.is_full(member)).then_some(index)
     }
 }
 

@@ -97,6 +97,12 @@ pub trait BackendSelection: Sized {
     fn first(&self, _key: &[u8]) -> Option<&Backend> {
         None
     }
+
+    /// [`first`](Self::first) as an index into the backends that it was built over, which spares a search
+    /// for it. `None`, the default, leaves the choice to `first`.
+    fn first_index(&self, _key: &[u8]) -> Option<usize> {
+        None
+    }
 }
 
 /// The backends to try for one key.

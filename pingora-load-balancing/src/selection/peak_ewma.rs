@@ -128,6 +128,11 @@ impl BackendSelection for PeakEwma {
     fn first(&self, _key: &[u8]) -> Option<&Backend> {
         self.candidates.backend(self.pick(now)?)
     }
+
+    #[inline]
+    fn first_index(&self, _key: &[u8]) -> Option<usize> {
+        self.pick(now)
+    }
 }
 
 impl fmt::Debug for PeakEwma {

@@ -24,13 +24,17 @@ pub struct SmoothRoundRobin {
     backends: Box<[Backend]>,
     /// Indices of `backends`.
     order: Box<[u32]>,
+    /// Whether `backends` are all that it was built over: none has weight 0.
+    whole: bool,
     turn: AtomicUsize,
 }
 
 impl SmoothRoundRobin {
-    fn at(&self, turn: usize) -> Option<&Backend> {
+    #[inline]
+    fn next_index(&self) -> Option<usize> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let place = turn.checked_rem(self.order.len())?;
-        self.backends.get(*self.order.get(place)? as usize)
+        Some(*self.order.get(place)? as usize)
     }
 }
 
@@ -64,10 +68,12 @@ impl BackendSelection for SmoothRoundRobin {
     type Config = ();
 
     fn build(backends: &BTreeSet<Backend>) -> Self {
+        let all = backends.len();
         let backends: Box<[Backend]> = backends.iter().filter(|b| b.weight > 0).cloned().collect();
         let weights: Vec<u64> = backends.iter().map(|b| b.weight as u64).collect();
         SmoothRoundRobin {
             order: order(&weights),
+            whole: backends.len() == all,
             backends,
             turn: AtomicUsize::new(0),
         }
@@ -86,7 +92,15 @@ impl BackendSelection for SmoothRoundRobin {
 
     #[inline]
     fn first(&self, _key: &[u8]) -> Option<&Backend> {
-        self.at(self.turn.fetch_add(1, Ordering::Relaxed))
+        self.backends.get(self.next_index()?)
+    }
+
+    #[inline]
+    fn first_index(&self, _key: &[u8]) -> Option<usize> {
+        if !self.whole {
+            return None;
+        }
+        self.next_index()
     }
 }
 

@@ -27,16 +27,22 @@ pub struct Weighted<H = FnvHasher> {
     backends: Box<[Backend]>,
     /// Indices into `backends`.
     schedule: Box<[u32]>,
+    /// Whether `backends` are all that it was built over: none has weight 0.
+    whole: bool,
     algorithm: H,
 }
 
 impl<H> Weighted<H> {
     #[inline]
-    fn scheduled(&self, number: u64) -> Option<&Backend> {
+    fn index(&self, number: u64) -> Option<usize> {
         let places = self.schedule.len() as u64;
         let place = usize::try_from(number.checked_rem(places)?).ok()?;
-        let index = *self.schedule.get(place)?;
-        self.backends.get(index as usize)
+        Some(*self.schedule.get(place)? as usize)
+    }
+
+    #[inline]
+    fn scheduled(&self, number: u64) -> Option<&Backend> {
+        self.backends.get(self.index(number)?)
     }
 }
 
@@ -48,10 +54,12 @@ where
     type Config = ();
 
     fn build(backends: &BTreeSet<Backend>) -> Self {
+        let all = backends.len();
         let backends: Box<[Backend]> = backends.iter().filter(|b| b.weight > 0).cloned().collect();
         let weights: Vec<u64> = backends.iter().map(|b| b.weight as u64).collect();
         Weighted {
             schedule: schedule(&weights),
+            whole: backends.len() == all,
             backends,
             algorithm: H::new(),
         }
@@ -68,6 +76,14 @@ where
     #[inline]
     fn thins(&self) -> bool {
         self.algorithm.ignores_keys()
+    }
+
+    #[inline]
+    fn first_index(&self, key: &[u8]) -> Option<usize> {
+        if !self.whole {
+            return None;
+        }
+        self.index(self.algorithm.next(key))
     }
 
     #[inline]
