@@ -16,7 +16,7 @@ use clap::Parser;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::lb::discovery::Static;
 use pingora::lb::health_check::HealthObserve;
-use pingora::lb::{Backend, Backends};
+use pingora::lb::{Backend, Backends, Tries, Upstreams};
 use pingora::prelude::*;
 use pingora::proxy::http_proxy_service_with_name;
 use pingora::server::RunArgs;
@@ -24,7 +24,6 @@ use pingora_examples::{Announcement, exit_code, log_to_stderr, say};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Balances HTTP requests over upstreams
@@ -67,35 +66,31 @@ impl Cli {
     }
 }
 
-/// The proxy: it only has to decide where each request goes.
+/// The proxy: `Upstreams` decides where each request goes.
 struct Balancer {
-    upstreams: Arc<LoadBalancer<RoundRobin>>,
-    tls: bool,
+    upstreams: Upstreams<RoundRobin>,
     name: String,
 }
 
 #[async_trait]
 impl ProxyHttp for Balancer {
-    /// The state that is kept from phase to phase of a request: how many connects to upstreams have
-    /// failed.
-    type CTX = usize;
-    fn new_ctx(&self) -> usize {
-        0
+    /// The state that is kept from phase to phase of a request: the upstreams that were tried.
+    type CTX = Tries;
+    fn new_ctx(&self) -> Tries {
+        Tries::default()
     }
 
     async fn upstream_peer(
         &self,
-        _session: &mut Session,
-        _failed: &mut usize,
+        session: &mut Session,
+        tries: &mut Tries,
     ) -> Result<Box<HttpPeer>> {
         // The key is for selection by hash; round robin ignores it.
-        let Some(upstream) = self.upstreams.select(b"", 256) else {
-            return Error::e_explain(ErrorType::HTTPStatus(503), "no upstream is healthy");
-        };
-        say(format_args!("upstream peer is: {upstream:?}"));
-        let mut peer = HttpPeer::new(upstream, self.tls, self.name.clone());
-        peer.options.connection_timeout = Some(Duration::from_secs(1));
-        Ok(Box::new(peer))
+        let peer = self.upstreams.peer(session, b"", tries)?;
+        if let Some(upstream) = tries.current() {
+            say(format_args!("upstream peer is: {upstream:?}"));
+        }
+        Ok(peer)
     }
 
     /// An upstream may fail between two health checks. Nothing was sent to it then, so the next one gets
@@ -104,19 +99,30 @@ impl ProxyHttp for Balancer {
         &self,
         _session: &mut Session,
         _peer: &HttpPeer,
-        failed: &mut usize,
-        mut error: Box<Error>,
+        tries: &mut Tries,
+        error: Box<Error>,
     ) -> Box<Error> {
-        *failed += 1;
-        error.set_retry(*failed < self.upstreams.backends().get_backend().len());
-        error
+        self.upstreams.fail_to_connect(tries, error)
+    }
+
+    /// It may also fail later; then another one gets the request if repeating it does no harm.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        tries: &mut Tries,
+        reused: bool,
+    ) -> Box<Error> {
+        self.upstreams
+            .error_while_proxy(session, peer, tries, error, reused)
     }
 
     async fn upstream_request_filter(
         &self,
         _session: &mut Session,
         upstream_request: &mut RequestHeader,
-        _failed: &mut usize,
+        _tries: &mut Tries,
     ) -> Result<()> {
         if !self.name.is_empty() {
             upstream_request.insert_header("Host", &self.name)?;
@@ -170,11 +176,13 @@ fn serve(cli: &Cli) -> Result<()> {
     upstreams.parallel_health_check = true;
     let health_check = background_service("health check", upstreams);
 
-    let balancer = Balancer {
-        upstreams: health_check.task(),
-        tls: cli.tls,
-        name,
-    };
+    let mut upstreams = Upstreams::new(health_check.task()).adjust_peer(|_, peer| {
+        peer.options.connection_timeout = Some(Duration::from_secs(1));
+    });
+    if cli.tls {
+        upstreams = upstreams.tls(&name);
+    }
+    let balancer = Balancer { upstreams, name };
     let mut proxy = http_proxy_service_with_name(&server.configuration, balancer, "load balancer");
     proxy.add_tcp(&cli.listen);
     let announcement = Announcement::new(proxy.bound_addresses(), what_to_try(cli));

@@ -4,12 +4,14 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod backends;
 mod certificates;
 mod exit;
 pub mod grpc;
 mod origin;
 
 pub use announce::Announcement;
+pub use backends::backends;
 pub use certificates::Authority;
 pub use exit::{exit_code, log_to_stderr};
 pub use origin::{Origin, origin};

@@ -1,9 +1,12 @@
 //! A set of backends: where it comes from, and which of its members may be selected.
 
 use crate::Backend;
+use crate::circuit::{Breaker, Circuit, CircuitState};
+use crate::clock::now;
 use crate::discovery::ServiceDiscovery;
 use crate::floor::{caught, caught_async};
 use crate::health_check::HealthCheck;
+use crate::load::Load;
 use crate::outcome::{Attempt, Ticket};
 use crate::registry::{HealthRegistry, Target};
 use arc_swap::ArcSwap;
@@ -12,7 +15,8 @@ use pingora_error::Result;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The server's warning if no set has been updated by the time it is ready.
 const UNASKED: &str = "a set of backends is empty, because its discovery was not asked; it is by `update()`, \
@@ -35,16 +39,98 @@ pub(crate) struct Members {
     backends: Arc<BTreeSet<Backend>>,
     /// In the order of the backends, one entry for each.
     members: Box<[Member]>,
+    /// Of a thousand members, how many have to be ready; if fewer are, readiness is ignored.
+    panic: Arc<AtomicU32>,
 }
 
+/// A backend of a set and its state.
 #[derive(Clone)]
-struct Member {
+pub(crate) struct Member {
     backend: Backend,
     enabled: Arc<AtomicBool>,
     health: Arc<Target>,
 }
 
+impl Member {
+    #[inline]
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    #[inline]
+    pub(crate) fn load(&self) -> &Arc<Load> {
+        self.health.load()
+    }
+
+    #[inline]
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
+    }
+
+    /// Whether it may be selected. Asks for the time only if its circuit is not closed.
+    #[inline]
+    pub(crate) fn is_ready(&self, now: impl Fn() -> Duration) -> bool {
+        let load = self.health.load();
+        self.is_enabled() && self.health.is_healthy() && load.circuit.admits(now) && load.has_room()
+    }
+
+    /// Its weight, less while it is warming up.
+    #[inline]
+    pub(crate) fn weight(&self, now: impl Fn() -> Duration) -> f64 {
+        self.backend.weight as f64 * self.health.load().warmth(now)
+    }
+}
+
 impl Members {
+    /// All of them, in the order of the backends.
+    #[inline]
+    pub(crate) fn all(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Whether so few are ready that readiness is ignored. Drained members don't count.
+    pub(crate) fn is_panicking(&self) -> bool {
+        let threshold = self.panic.load(Ordering::Relaxed) as usize;
+        if threshold == 0 {
+            return false;
+        }
+        let usable = |m: &&Member| m.backend.weight > 0 && m.is_enabled();
+        let (mut all, mut ready) = (0_usize, 0_usize);
+        for member in self.members.iter().filter(usable) {
+            all += 1;
+            ready += usize::from(member.is_ready(now));
+        }
+        ready * 1000 < threshold * all
+    }
+
+    /// Whether one would be ready if it had room.
+    pub(crate) fn has_a_full_one(&self) -> bool {
+        self.members.iter().any(|member| {
+            let load = member.load();
+            member.is_enabled()
+                && member.health.is_healthy()
+                && load.circuit.admits(now)
+                && !load.has_room()
+        })
+    }
+
+    /// Whether `member` may be selected although it is not ready, because nearly none is.
+    #[cold]
+    pub(crate) fn takes_in_panic(&self, member: &Member) -> bool {
+        member.is_enabled() && member.health.load().has_room() && self.is_panicking()
+    }
+
+    /// Those that `keep` keeps.
+    pub(crate) fn filter(&self, keep: impl Fn(&Backend) -> bool) -> Self {
+        let kept = self.members.iter().filter(|m| keep(&m.backend));
+        let members: Box<[Member]> = kept.cloned().collect();
+        Members {
+            backends: Arc::new(members.iter().map(|m| m.backend.clone()).collect()),
+            members,
+            panic: self.panic.clone(),
+        }
+    }
+
     /// The backends alone.
     pub(crate) fn backends(&self) -> &Arc<BTreeSet<Backend>> {
         &self.backends
@@ -53,17 +139,17 @@ impl Members {
     /// Whether `backend` may be selected: it is in this set, healthy, and not disabled.
     #[inline]
     pub(crate) fn ready(&self, backend: &Backend) -> bool {
-        self.member(backend)
-            .is_some_and(|m| m.enabled.load(Ordering::Relaxed) && m.health.is_healthy())
+        self.member(backend).is_some_and(|m| m.is_ready(now))
     }
 
-    fn member(&self, backend: &Backend) -> Option<&Member> {
+    #[inline]
+    pub(crate) fn member(&self, backend: &Backend) -> Option<&Member> {
         let found = self.members.binary_search_by(|m| m.backend.cmp(backend));
         self.members.get(found.ok()?)
     }
 
     /// The set `backends`, whose members keep their known state.
-    fn with(&self, backends: BTreeSet<Backend>, registry: &HealthRegistry) -> Self {
+    pub(crate) fn with(&self, backends: BTreeSet<Backend>, registry: &HealthRegistry) -> Self {
         let member = |backend: &Backend| Member {
             backend: backend.clone(),
             enabled: match self.member(backend) {
@@ -75,6 +161,7 @@ impl Members {
         Members {
             members: backends.iter().map(member).collect(),
             backends: Arc::new(backends),
+            panic: self.panic.clone(),
         }
     }
 
@@ -87,6 +174,7 @@ impl Members {
         Members {
             backends: next.backends.clone(),
             members: members.into(),
+            panic: self.panic.clone(),
         }
     }
 
@@ -157,7 +245,84 @@ impl Backends {
         self.registry.set_health_check(hc);
     }
 
-    /// Whether `backend` may be selected: it is in the set, healthy, and not disabled.
+    /// Sets the rules by which backends are ejected; see [`HealthRegistry::set_breaker`].
+    pub fn set_breaker(&self, breaker: Breaker) {
+        self.registry.set_breaker(breaker);
+    }
+
+    /// Sets the most requests at a time at each backend; see [`HealthRegistry::set_max_in_flight`].
+    pub fn set_max_in_flight(&self, most: Option<usize>) {
+        self.registry.set_max_in_flight(most);
+    }
+
+    /// Sets how long a backend that comes back gets less than its share; see
+    /// [`HealthRegistry::set_slow_start`].
+    pub fn set_slow_start(&self, time: Duration) {
+        self.registry.set_slow_start(time);
+    }
+
+    /// Sets which share of the enabled backends (0.0 to 1.0) has to be ready; if fewer are, requests go to
+    /// all of them, whatever their health: the few that are left would break down, too, and a fault of the
+    /// health check itself must not end everything. 0, the default, turns this off: if no backend is
+    /// ready, none is selected.
+    pub fn set_panic_threshold(&self, share: f64) {
+        let thousandths = (share.clamp(0.0, 1.0) * 1000.0) as u32;
+        let members = self.current.load();
+        members.panic.store(thousandths, Ordering::Relaxed);
+    }
+
+    /// The state of the circuit of `backend`; `None` if it is not in the set.
+    pub fn circuit(&self, backend: &Backend) -> Option<CircuitState> {
+        let members = self.current.load();
+        let member = members.member(backend)?;
+        Some(member.load().circuit.state(now()))
+    }
+
+    /// The circuits of all backends of the set, in their order.
+    pub fn circuits(&self) -> Vec<(Backend, CircuitState)> {
+        let (members, now) = (self.current.load(), now());
+        let state = |m: &Member| (m.backend.clone(), m.load().circuit.state(now));
+        members.members.iter().map(state).collect()
+    }
+
+    /// Opens the circuit of `backend` for this long, whatever the share of ejected backends; probes follow
+    /// as always. `false`, and nothing happens, if it is not in the set or
+    /// [no rules](Self::set_breaker) are set.
+    pub fn eject(&self, backend: &Backend, time: Duration) -> bool {
+        self.force(backend, CircuitState::Open, |circuit, breaker| {
+            circuit.open_for(breaker, now(), time);
+        })
+    }
+
+    /// Closes the circuit of `backend`. It begins with a [slow start](Self::set_slow_start), if that is
+    /// set. `false`, and nothing happens, if it is not in the set or [no rules](Self::set_breaker) are
+    /// set.
+    pub fn readmit(&self, backend: &Backend) -> bool {
+        self.force(backend, CircuitState::Closed, |circuit, breaker| {
+            circuit.close(breaker, now());
+        })
+    }
+
+    fn force(
+        &self,
+        backend: &Backend,
+        state: CircuitState,
+        change: impl FnOnce(&Circuit, &Breaker),
+    ) -> bool {
+        let (members, observers) = (self.current.load(), self.registry.observers());
+        let (Some(member), Some(breaker)) = (members.member(backend), observers.breaker()) else {
+            return false;
+        };
+        change(&member.load().circuit, breaker);
+        if state == CircuitState::Closed {
+            observers.warm_up(member.load());
+        }
+        breaker.tell(&member.backend, state);
+        true
+    }
+
+    /// Whether `backend` may be selected: it is in the set, healthy, not disabled, not ejected, and has
+    /// room for another request.
     #[inline]
     pub fn ready(&self, backend: &Backend) -> bool {
         self.current.load().ready(backend)
@@ -256,11 +421,27 @@ impl Backends {
     }
 
     fn begin_heard(&self, backend: &Backend) -> Ticket {
-        let load = match self.current.load().member(backend) {
+        Ticket::new(backend, self.load_of(backend), self.registry.observers())
+    }
+
+    /// Begins a request at `backend` if it has room and its circuit admits it. Counted and reported even
+    /// if nobody asked for that.
+    pub(crate) fn begin_admitted(&self, backend: &Backend) -> Option<Ticket> {
+        let members = self.current.load();
+        let in_panic = || {
+            members
+                .member(backend)
+                .is_some_and(|m| members.takes_in_panic(m))
+        };
+        let load = self.load_of(backend);
+        Ticket::admitted(backend, load, self.registry.observers(), in_panic)
+    }
+
+    fn load_of(&self, backend: &Backend) -> Arc<Load> {
+        match self.current.load().member(backend) {
             Some(member) => member.health.load().clone(),
             None => self.registry.load_of(backend),
-        };
-        Ticket::new(backend, load, self.registry.observers())
+        }
     }
 
     /// The number of requests in progress at `backend`, in all sets that share the registry: those that

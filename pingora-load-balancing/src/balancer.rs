@@ -6,7 +6,7 @@ use crate::health_check::HealthCheck;
 use crate::registry::{HealthRegistry, lock};
 use crate::rounds::{Rounds, run_rounds};
 use crate::selection::{BackendIter, BackendSelection};
-use crate::{Backend, Backends};
+use crate::{Backend, Backends, Lease, Queue};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora_core::server::ShutdownWatch;
@@ -18,6 +18,7 @@ use std::io;
 use std::net::ToSocketAddrs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
 
 /// How long the last update took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,9 @@ where
 
     /// Balances over `backends` with a selector of this configuration; `None` for its default.
     pub fn from_backends_with_config(backends: Backends, config_opt: Option<S::Config>) -> Self {
+        if S::counts_requests() {
+            backends.registry().count_requests();
+        }
         let choice = Choice::new(&backends.members(), config_opt.as_ref());
         LoadBalancer {
             health_check_frequency: None,
@@ -134,6 +138,61 @@ where
     {
         // Borrowed: reference counting would have every worker write to the same place in memory.
         self.choice.load().select(key, max_iterations, accept)
+    }
+
+    /// Selects a backend and begins a request there, which counts as in progress until the lease ends.
+    /// Unlike [`select`](Self::select) this keeps the limits of
+    /// [requests in progress](crate::HealthRegistry::set_max_in_flight) and of
+    /// [probes](crate::circuit::Breaker::probes) exactly. `None` if no backend is ready and has room.
+    pub fn lease(&self, key: &[u8], max_iterations: usize) -> Option<Lease> {
+        self.lease_with(key, max_iterations, |_, ready| ready)
+    }
+
+    /// [`lease`](Self::lease) that waits in `queue` if every backend which is ready has as many requests as
+    /// it may. `None` if none is ready, the queue is full, or the time has passed.
+    ///
+    /// Cancel-safe: its place in the queue is free again.
+    pub async fn lease_or_wait(
+        &self,
+        key: &[u8],
+        max_iterations: usize,
+        queue: &Queue,
+    ) -> Option<Lease> {
+        if let Some(lease) = self.lease(key, max_iterations) {
+            return Some(lease);
+        }
+        let _place = queue.enter()?;
+        let deadline = tokio::time::Instant::now() + queue.longest();
+        loop {
+            let mut freed = std::pin::pin!(self.backends.registry().freed().notified());
+            freed.as_mut().enable();
+            if let Some(lease) = self.lease(key, max_iterations) {
+                return Some(lease);
+            }
+            if !self.backends.members().has_a_full_one()
+                || timeout_at(deadline, freed).await.is_err()
+            {
+                return None;
+            }
+        }
+    }
+
+    /// [`lease`](Self::lease) with a custom rule, as in [`select_with`](Self::select_with).
+    pub fn lease_with<F>(&self, key: &[u8], max_iterations: usize, accept: F) -> Option<Lease>
+    where
+        F: Fn(&Backend, bool) -> bool,
+    {
+        let mut refused: Vec<Backend> = Vec::new();
+        loop {
+            let backend = self.select_with(key, max_iterations, |backend, ready| {
+                !refused.contains(backend) && accept(backend, ready)
+            })?;
+            match self.backends.begin_admitted(&backend) {
+                Some(ticket) => return Some(Lease::new(backend, ticket)),
+                // It was filled up in the meantime.
+                None => refused.push(backend),
+            }
+        }
     }
 
     /// Sets the health check for backends.

@@ -1,7 +1,9 @@
 //! A selector together with the set that it was built from.
 
 use crate::Backend;
-use crate::backends::Members;
+use crate::backends::{Member, Members};
+use crate::candidates::Candidates;
+use crate::clock::now;
 use crate::floor::caught;
 use crate::selection::{BackendIter, BackendSelection, UniqueIterator};
 use pingora_error::Result;
@@ -25,11 +27,7 @@ impl<S: BackendSelection> Choice<S> {
 
     /// [`Choice::build`], but passes a panic on to the caller.
     pub(crate) fn new(members: &Arc<Members>, config: Option<&S::Config>) -> Self {
-        let backends = members.backends();
-        let selector = match config {
-            Some(config) => S::build_with_config(backends, config),
-            None => S::build(backends),
-        };
+        let selector = S::build_over(&Candidates(members.clone()), config);
         Choice {
             selector: Arc::new(selector),
             members: members.clone(),
@@ -52,20 +50,43 @@ impl<S: BackendSelection> Choice<S> {
             return None;
         }
         let members = &*self.members;
-        let refused = match self.selector.first(key) {
-            Some(first) if accept(first, members.ready(first)) => return Some(first.clone()),
-            refused => refused.cloned(),
+        let ready = |member: Option<&Member>| {
+            member.is_some_and(|m| m.is_ready(now) || members.takes_in_panic(m))
         };
+        let by_index = self.selector.first_index(key);
+        let (first, member) = match by_index.and_then(|index| members.all().get(index)) {
+            Some(member) => (Some(member.backend()), Some(member)),
+            None => {
+                let first = self.selector.first(key);
+                (first, first.and_then(|first| members.member(first)))
+            }
+        };
+        let mut is_cold = false;
+        if let Some(first) = first {
+            is_cold = self.selector.thins() && member.is_some_and(is_too_cold);
+            if !is_cold && accept(first, ready(member)) {
+                return Some(first.clone());
+            }
+        }
         let candidates = self.selector.iter(key);
-        let mut candidates = match refused {
+        let mut candidates = match first.cloned() {
             Some(refused) => UniqueIterator::after(refused, candidates, max_iterations),
             None => UniqueIterator::new(candidates, max_iterations),
         };
         while let Some(backend) = candidates.get_next() {
-            if accept(&backend, members.ready(&backend)) {
+            if accept(&backend, ready(members.member(&backend))) {
                 return Some(backend);
             }
         }
-        None
+        // Better one that is warming up than none.
+        let first = first.filter(|first| is_cold && accept(first, ready(member)));
+        first.cloned()
     }
+}
+
+/// Whether this request should go to another backend, because this one has just come back.
+#[inline]
+fn is_too_cold(member: &Member) -> bool {
+    let warmth = member.load().warmth(now);
+    warmth < 1.0 && fastrand::f64() >= warmth
 }

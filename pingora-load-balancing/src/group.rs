@@ -227,6 +227,9 @@ where
         backends: Backends,
         configs: impl IntoIterator<Item = Option<S::Config>>,
     ) -> Self {
+        if S::counts_requests() {
+            backends.registry().count_requests();
+        }
         let known = backends.members();
         let slot = |config| Arc::new(Slot::new(&known, config));
         let slots = configs.into_iter().map(slot).collect();

@@ -8,12 +8,13 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`circuit`] | which backends are ejected because of the requests that they failed |
 //! | [`discovery`] | the source of the set of backends |
 //! | [`health_check`] | how to tell whether a backend is healthy |
 //! | [`outcome`] | reports to observers how requests to a backend ended |
-//! | [`selection`] | how one of the set is chosen: round robin, random, by hash, by consistent hash |
+//! | [`selection`] | how one of the set is chosen: by turns, at random, by load, by speed, by hash |
 //!
-//! A [`LoadBalancer`] combines the three. If its discovery knows the backends without asking (as
+//! A [`LoadBalancer`] combines them, and [`Upstreams`] makes the peers of a proxy of it. If its discovery knows the backends without asking (as
 //! [`discovery::Static`] does), the set is available as soon as the balancer exists. As a background
 //! service it discovers and checks repeatedly.
 //!
@@ -39,23 +40,36 @@
 mod backend;
 mod backends;
 mod balancer;
+mod candidates;
 mod choice;
+mod clock;
 mod floor;
 mod group;
+mod latency;
+mod lease;
+mod load;
+mod queue;
 mod registry;
 mod rounds;
+mod targets;
+mod upstreams;
 
+pub mod circuit;
 pub mod discovery;
 pub mod health_check;
 pub mod outcome;
 pub mod selection;
 
-pub use backend::Backend;
+pub use backend::{Backend, MaxInFlight};
 pub use backends::{BackendView, Backends};
 pub use balancer::{LoadBalancer, UpdateTimings};
+pub use candidates::{Candidate, Candidates};
 pub use group::{LoadBalancerGroup, SelectorRebuildGate, SelectorUpdateTimings};
 pub use http::Extensions;
+pub use lease::Lease;
+pub use queue::Queue;
 pub use registry::{HealthCheckService, HealthRegistry};
+pub use upstreams::{Tries, Upstreams};
 
 /// The items that most load balancing programs need.
 pub mod prelude {

@@ -48,11 +48,16 @@
 //! ```
 
 use crate::Backend;
+use crate::circuit::{Breaker, CircuitState, Pass};
+use crate::clock::now;
 use crate::floor::caught;
+use crate::load::Load;
+use crate::targets::Targets;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 pub use pingora_core::upstreams::outcome::{Attempt, Outcome};
 
@@ -81,18 +86,89 @@ pub trait OutcomeObserver: Send + Sync {
     fn ended(&self, backend: &Backend, report: &Report);
 }
 
-/// The observers of a registry, in the form that each request holds.
-pub(crate) type Observers = Arc<Vec<Arc<dyn OutcomeObserver>>>;
-
-/// The requests in progress at one target. Outlives the target for as long as there are any.
-#[derive(Debug, Default)]
-pub(crate) struct Load {
-    in_flight: AtomicUsize,
+/// Who is told about the requests of a registry, in the form that each request holds.
+#[derive(Clone)]
+pub(crate) struct Observers {
+    all: Vec<Arc<dyn OutcomeObserver>>,
+    breaker: Option<Arc<Breaker>>,
+    targets: Arc<Targets>,
+    slow_start: Arc<AtomicU64>,
+    freed: Arc<Notify>,
 }
 
-impl Load {
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+impl Observers {
+    pub(crate) fn new(
+        targets: Arc<Targets>,
+        slow_start: Arc<AtomicU64>,
+        freed: Arc<Notify>,
+    ) -> Self {
+        Observers {
+            all: Vec::new(),
+            breaker: None,
+            targets,
+            slow_start,
+            freed,
+        }
+    }
+
+    /// A request has ended at a backend.
+    fn release(&self, load: &Load) {
+        if load.end() {
+            self.freed.notify_one();
+        }
+    }
+
+    pub(crate) fn with(&self, observer: Arc<dyn OutcomeObserver>) -> Self {
+        let mut more = self.clone();
+        more.all.push(observer);
+        more
+    }
+
+    pub(crate) fn with_breaker(&self, breaker: Arc<Breaker>) -> Self {
+        Observers {
+            breaker: Some(breaker),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn breaker(&self) -> Option<&Breaker> {
+        self.breaker.as_deref()
+    }
+
+    /// Begins a request at a circuit. The error: the circuit does not admit it.
+    fn pass(&self, backend: &Backend, load: &Load) -> Result<Option<Pass>, ()> {
+        let Some(breaker) = &self.breaker else {
+            return Ok(None);
+        };
+        let (pass, is_first_probe) = load.circuit.begin(breaker, now()).ok_or(())?;
+        if is_first_probe {
+            breaker.tell(backend, CircuitState::HalfOpen);
+        }
+        Ok(Some(pass))
+    }
+
+    /// Ends a request at its circuit.
+    fn judge(&self, open: &Open, told: &Report) {
+        let (Some(breaker), Some(pass)) = (&self.breaker, open.pass) else {
+            return;
+        };
+        let bad = breaker.judges(told);
+        let may = |eject: &mut dyn FnMut()| self.targets.may_eject(breaker.most_ejected, eject);
+        let changed = open.load.circuit.end(breaker, now(), pass, bad, may);
+        match changed {
+            Some(CircuitState::Closed) => self.warm_up(&open.load),
+            Some(_) => open.load.forget_latency(),
+            None => {}
+        }
+        if let Some(state) = changed {
+            breaker.tell(&open.backend, state);
+        }
+    }
+
+    /// The backend has come back.
+    pub(crate) fn warm_up(&self, load: &Load) {
+        let slow_start = Duration::from_millis(self.slow_start.load(Ordering::Relaxed));
+        load.warm_up(now(), slow_start);
     }
 }
 
@@ -104,7 +180,8 @@ pub struct Ticket(Option<Box<Open>>);
 struct Open {
     backend: Backend,
     load: Arc<Load>,
-    observers: Observers,
+    observers: Arc<Observers>,
+    pass: Option<Pass>,
     begun: Instant,
     head: Option<(u16, Duration)>,
 }
@@ -115,15 +192,47 @@ impl Ticket {
         Ticket(None)
     }
 
-    pub(crate) fn new(backend: &Backend, load: Arc<Load>, observers: Observers) -> Self {
-        load.in_flight.fetch_add(1, Ordering::Relaxed);
-        for observer in observers.iter() {
+    /// A request that begins in any case.
+    pub(crate) fn new(backend: &Backend, load: Arc<Load>, observers: Arc<Observers>) -> Self {
+        load.begin();
+        let pass = observers.pass(backend, &load).unwrap_or(None);
+        Ticket::begun(backend, load, observers, pass)
+    }
+
+    /// A request that begins if its backend has room for it, and its circuit admits it or is `ignored`.
+    pub(crate) fn admitted(
+        backend: &Backend,
+        load: Arc<Load>,
+        observers: Arc<Observers>,
+        ignored: impl FnOnce() -> bool,
+    ) -> Option<Self> {
+        if !load.try_begin() {
+            return None;
+        }
+        match observers.pass(backend, &load) {
+            Ok(pass) => Some(Ticket::begun(backend, load, observers, pass)),
+            Err(()) if ignored() => Some(Ticket::begun(backend, load, observers, None)),
+            Err(()) => {
+                observers.release(&load);
+                None
+            }
+        }
+    }
+
+    fn begun(
+        backend: &Backend,
+        load: Arc<Load>,
+        observers: Arc<Observers>,
+        pass: Option<Pass>,
+    ) -> Self {
+        for observer in &observers.all {
             report(|| observer.begun(backend));
         }
         Ticket(Some(Box::new(Open {
             backend: backend.clone(),
             load,
             observers,
+            pass,
             begun: Instant::now(),
             head: None,
         })))
@@ -135,7 +244,9 @@ impl Ticket {
         if let Some(open) = &mut self.0
             && open.head.is_none()
         {
-            open.head = Some((status, open.begun.elapsed()));
+            let time = open.begun.elapsed();
+            open.load.observe(now(), time, status >= 500);
+            open.head = Some((status, time));
         }
     }
 
@@ -148,14 +259,19 @@ impl Ticket {
         let Some(open) = self.0.take() else {
             return;
         };
-        open.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        open.observers.release(&open.load);
         let told = Report {
             outcome,
             status: open.head.map(|(status, _)| status),
             time_to_head: open.head.map(|(_, time)| time),
             duration: open.begun.elapsed(),
         };
-        for observer in open.observers.iter() {
+        let failed = outcome.is_failure();
+        if failed || (open.head.is_none() && outcome == Outcome::Completed) {
+            open.load.observe(now(), told.duration, failed);
+        }
+        open.observers.judge(&open, &told);
+        for observer in &open.observers.all {
             report(|| observer.ended(&open.backend, &told));
         }
     }

@@ -1,11 +1,16 @@
 //! What is known of the health of every backend, shared by all sets that contain it.
 
 use crate::Backend;
+use crate::backend::MaxInFlight;
+use crate::circuit::Breaker;
+use crate::clock::{millis, now};
 use crate::discovery::ServiceDiscovery;
 use crate::floor::{caught, caught_async, within};
 use crate::health_check::HealthCheck;
-use crate::outcome::{Load, Observers, OutcomeObserver};
+use crate::load::Load;
+use crate::outcome::{Observers, OutcomeObserver};
 use crate::rounds::{Rounds, run_rounds};
+use crate::targets::{Entry, Targets};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
@@ -13,11 +18,10 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use pingora_core::services::{Reminder, ServiceReadyNotifier};
 use pingora_error::Result;
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -85,19 +89,6 @@ impl Target {
     }
 }
 
-/// The registry's own memory of one target: it keeps a target no longer than others do.
-struct Entry {
-    target: Weak<Target>,
-    /// Outlives the target, so that requests in progress are still counted when their backend comes back.
-    load: Weak<Load>,
-}
-
-impl Entry {
-    fn is_gone(&self) -> bool {
-        self.target.strong_count() == 0 && self.load.strong_count() == 0
-    }
-}
-
 /// The health of the backends in one set, or in several sets that share the registry; and the observers
 /// of the requests to them.
 ///
@@ -106,12 +97,18 @@ impl Entry {
 pub struct HealthRegistry {
     check: ArcSwapOption<Box<DynHealthCheck>>,
     equivalence: Box<dyn Fn(&Backend) -> u64 + Send + Sync>,
-    targets: Mutex<HashMap<u64, Entry>>,
+    targets: Arc<Targets>,
     /// Notified when a target is added.
     registered: Notify,
     /// Whether requests are counted and reported; never unset.
     listening: AtomicBool,
-    observers: ArcSwap<Vec<Arc<dyn OutcomeObserver>>>,
+    observers: ArcSwap<Observers>,
+    /// The most requests at a time at each backend that says nothing itself; 0: without limit.
+    cap: AtomicUsize,
+    /// How long a backend that comes back gets less than its share, in milliseconds.
+    slow_start: Arc<AtomicU64>,
+    /// Notified when a request has ended at a backend with a cap.
+    freed: Arc<Notify>,
     /// Records that the health check has to be run by someone, once one is set.
     idle: OnceLock<Reminder>,
 }
@@ -130,13 +127,20 @@ impl HealthRegistry {
     pub fn with_equivalence(
         equivalence_key: impl Fn(&Backend) -> u64 + Send + Sync + 'static,
     ) -> Self {
+        let targets = Arc::new(Targets::default());
+        let slow_start = Arc::new(AtomicU64::new(0));
+        let freed = Arc::new(Notify::new());
+        let observers = Observers::new(targets.clone(), slow_start.clone(), freed.clone());
         HealthRegistry {
             check: ArcSwapOption::empty(),
             equivalence: Box::new(equivalence_key),
-            targets: Mutex::default(),
+            observers: ArcSwap::from_pointee(observers),
+            freed,
+            targets,
+            slow_start,
+            cap: AtomicUsize::new(0),
             registered: Notify::const_new(),
             listening: AtomicBool::new(false),
-            observers: ArcSwap::default(),
             idle: OnceLock::new(),
         }
     }
@@ -149,17 +153,54 @@ impl HealthRegistry {
 
     /// The number of backends to check.
     pub fn target_count(&self) -> usize {
-        self.live().len()
+        self.targets.live().len()
     }
 
     /// Reports to `observer` every request that [begins](crate::Backends::begin) from now on, for as long
     /// as the registry lives.
     pub fn add_observer(&self, observer: Arc<dyn OutcomeObserver>) {
-        self.observers.rcu(|observers| {
-            let all = observers.iter().chain([&observer]);
-            all.cloned().collect::<Vec<_>>()
-        });
+        self.observers
+            .rcu(|observers| observers.with(observer.clone()));
         self.count_requests();
+    }
+
+    /// Ejects backends by these rules from now on, because of the requests that [begin](crate::Backends::begin)
+    /// from now on; replaces earlier rules. Backends that are already ejected stay so until their time has
+    /// passed.
+    pub fn set_breaker(&self, breaker: Breaker) {
+        let breaker = Arc::new(breaker);
+        self.observers
+            .rcu(|observers| observers.with_breaker(breaker.clone()));
+        self.count_requests();
+    }
+
+    /// Sets the most requests at a time at each backend, for those without a
+    /// [`MaxInFlight`] of their own; `None`, the default: without limit. Takes effect at once. A backend
+    /// that has as many is not [ready](crate::Backends::ready). [Leases](crate::Lease) keep the limit
+    /// exactly; [tickets](crate::Backends::begin) are counted but never refused.
+    pub fn set_max_in_flight(&self, most: Option<usize>) {
+        self.cap
+            .store(most.map_or(0, |most| most.max(1)), Ordering::Relaxed);
+        for target in self.targets.live() {
+            self.set_cap(&target);
+        }
+        self.count_requests();
+    }
+
+    /// Sets how long a backend that was unhealthy or ejected, and comes back, gets less than its share: a
+    /// tenth of it at first, all of it at the end. Zero, the default, turns this off. Selection by a hash
+    /// of the key ignores it: it would send keys elsewhere, where they are unknown, too.
+    pub fn set_slow_start(&self, time: Duration) {
+        self.slow_start.store(millis(time), Ordering::Relaxed);
+    }
+
+    fn set_cap(&self, target: &Target) {
+        let own = lock(&target.backend).ext.get::<MaxInFlight>().copied();
+        let cap = match own {
+            Some(MaxInFlight(most)) => most.max(1),
+            None => self.cap.load(Ordering::Relaxed),
+        };
+        target.load.set_cap(cap);
     }
 
     /// Counts the requests that [begin](crate::Backends::begin) from now on, for
@@ -174,21 +215,28 @@ impl HealthRegistry {
         self.listening.load(Ordering::Acquire)
     }
 
-    pub(crate) fn observers(&self) -> Observers {
+    /// Notified, one waiting request at a time, when a request has ended at a backend with a cap.
+    pub(crate) fn freed(&self) -> &Notify {
+        &self.freed
+    }
+
+    pub(crate) fn observers(&self) -> Arc<Observers> {
         self.observers.load_full()
     }
 
     /// The health of `backend`, which is checked for as long as the returned value is kept.
     pub(crate) fn register(&self, backend: &Backend) -> Arc<Target> {
         let key = (self.equivalence)(backend);
-        let mut targets = lock(&self.targets);
+        let mut targets = self.targets.lock();
         let known = targets.get(&key);
         if let Some(target) = known.and_then(|known| known.target.upgrade()) {
             *lock(&target.backend) = backend.clone();
+            self.set_cap(&target);
             return target;
         }
         let load = known.and_then(|known| known.load.upgrade());
         let target = Arc::new(Target::new(backend, load.unwrap_or_default()));
+        self.set_cap(&target);
         let entry = Entry {
             target: Arc::downgrade(&target),
             load: Arc::downgrade(&target.load),
@@ -202,7 +250,9 @@ impl HealthRegistry {
     /// The number of requests in progress at a backend that may be in no set.
     pub(crate) fn in_flight(&self, backend: &Backend) -> usize {
         let key = (self.equivalence)(backend);
-        let load = lock(&self.targets)
+        let load = self
+            .targets
+            .lock()
             .get(&key)
             .and_then(|entry| entry.load.upgrade());
         load.map_or(0, |load| load.in_flight())
@@ -211,7 +261,7 @@ impl HealthRegistry {
     /// The request counter of a backend that may be in no set, because it has just left.
     pub(crate) fn load_of(&self, backend: &Backend) -> Arc<Load> {
         let key = (self.equivalence)(backend);
-        let mut targets = lock(&self.targets);
+        let mut targets = self.targets.lock();
         let entry = targets.entry(key).or_insert_with(|| Entry {
             target: Weak::new(),
             load: Weak::new(),
@@ -226,17 +276,7 @@ impl HealthRegistry {
     /// Forgets targets that are no longer in use. Called whenever a set changes, so that the registry is
     /// only as large as the sets and the requests in progress.
     pub(crate) fn forget_the_gone(&self) {
-        lock(&self.targets).retain(|_, entry| !entry.is_gone());
-    }
-
-    /// All targets that are still in use; forgets the others.
-    fn live(&self) -> Vec<Arc<Target>> {
-        let mut live = Vec::new();
-        lock(&self.targets).retain(|_, entry| {
-            live.extend(entry.target.upgrade());
-            !entry.is_gone()
-        });
-        live
+        self.targets.forget_the_gone();
     }
 
     /// Waits until there is something to check. Cancel-safe.
@@ -269,48 +309,58 @@ impl HealthRegistry {
         };
         let check: &DynHealthCheck = &**check;
         let limit = if parallel { PARALLEL_CHECKS } else { 1 };
-        stream::iter(self.live())
+        stream::iter(self.targets.live())
             .for_each_concurrent(limit, |target| async move {
-                let checked =
-                    caught_async("a health check", || check_target(check, &target, bounded));
+                let checked = caught_async("a health check", || {
+                    self.check_target(check, &target, bounded)
+                });
                 if let Err(e) = checked.await {
                     log::error!("{}: {e}", lock(&target.backend).addr);
                 }
             })
             .await;
     }
-}
 
-/// # Errors
-/// The error if the notification of a change takes too long. The check's own error is a result.
-async fn check_target(check: &DynHealthCheck, target: &Target, bounded: bool) -> Result<()> {
-    let backend = lock(&target.backend).clone();
-    let limit = if bounded { check.timeout() } else { None };
-    let checked = caught_async("the health check", || check.check(&backend));
-    let result = within(limit, "the health check", checked).await;
-    let healthy = result.is_ok();
-    let threshold = caught("the threshold of a health check", || {
-        check.health_threshold(healthy)
-    });
-    if !target.note(healthy, threshold.unwrap_or(1)) {
-        if let Err(e) = result {
-            log::debug!("{}: health check: {e}", check.backend_summary(&backend));
+    /// # Errors
+    /// The error if the notification of a change takes too long. The check's own error is a result.
+    async fn check_target(
+        &self,
+        check: &DynHealthCheck,
+        target: &Target,
+        bounded: bool,
+    ) -> Result<()> {
+        let backend = lock(&target.backend).clone();
+        let limit = if bounded { check.timeout() } else { None };
+        let checked = caught_async("the health check", || check.check(&backend));
+        let result = within(limit, "the health check", checked).await;
+        let healthy = result.is_ok();
+        let threshold = caught("the threshold of a health check", || {
+            check.health_threshold(healthy)
+        });
+        if !target.note(healthy, threshold.unwrap_or(1)) {
+            if let Err(e) = result {
+                log::debug!("{}: health check: {e}", check.backend_summary(&backend));
+            }
+            return Ok(());
         }
-        return Ok(());
+        let summary = caught("the summary of a backend", || {
+            check.backend_summary(&backend)
+        });
+        let summary = summary.unwrap_or_else(|_| format!("backend {}", backend.addr));
+        match result {
+            Ok(()) => {
+                let slow_start = Duration::from_millis(self.slow_start.load(Ordering::Relaxed));
+                target.load.warm_up(now(), slow_start);
+                log::info!("{summary} is healthy again");
+            }
+            Err(e) => log::warn!("{summary} is unhealthy: {e}"),
+        }
+        let told = async {
+            check.health_status_change(&backend, healthy).await;
+            Ok(())
+        };
+        within(limit, "telling of a change of health", told).await
     }
-    let summary = caught("the summary of a backend", || {
-        check.backend_summary(&backend)
-    });
-    let summary = summary.unwrap_or_else(|_| format!("backend {}", backend.addr));
-    match result {
-        Ok(()) => log::info!("{summary} is healthy again"),
-        Err(e) => log::warn!("{summary} is unhealthy: {e}"),
-    }
-    let told = async {
-        check.health_status_change(&backend, healthy).await;
-        Ok(())
-    };
-    within(limit, "telling of a change of health", told).await
 }
 
 impl Default for HealthRegistry {

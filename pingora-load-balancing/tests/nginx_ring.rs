@@ -1,9 +1,11 @@
 //! `Consistent` sends the same key to the same server as nginx's `hash … consistent`, weights and
-//! servers that are down included: a real nginx is asked.
+//! servers that are down included, and `SmoothRoundRobin` goes in nginx's order: a real nginx is asked.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use pingora_load_balancing::Backend;
-use pingora_load_balancing::selection::{BackendSelection, Consistent, UniqueIterator};
+use pingora_load_balancing::selection::{
+    BackendIter, BackendSelection, Consistent, SmoothRoundRobin, UniqueIterator,
+};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -21,8 +23,8 @@ const KEYS: usize = 400;
 struct Directory(PathBuf);
 
 impl Directory {
-    fn new() -> Self {
-        let name = format!("nginx-ring-{}", std::process::id());
+    fn new(name: &str) -> Self {
+        let name = format!("nginx-{name}-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap();
         Directory(path)
@@ -76,8 +78,12 @@ impl Nginx {
 
     /// The name of the server that nginx chooses.
     fn ask(&self, ring: usize, key: &str) -> String {
+        self.get(&format!("/{ring}?k={key}"))
+    }
+
+    fn get(&self, target: &str) -> String {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
-        let head = format!("GET /{ring}?k={key} HTTP/1.0\r\nHost: ring\r\n\r\n");
+        let head = format!("GET {target} HTTP/1.0\r\nHost: ring\r\n\r\n");
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -86,23 +92,30 @@ impl Nginx {
     }
 }
 
+fn servers(ring: &[Backend]) -> String {
+    let mut servers = String::new();
+    for backend in ring {
+        let kind = if backend.addr.as_unix().is_some() {
+            "unix:"
+        } else {
+            ""
+        };
+        let (addr, weight) = (&backend.addr, backend.weight);
+        servers += &format!("server {kind}{addr} weight={weight} max_fails=0;\n");
+    }
+    servers
+}
+
 fn configuration(directory: &Path, socket: &Path, rings: &[Vec<Backend>]) -> String {
     let directory = directory.display();
     let mut upstreams = String::new();
     let mut locations = String::new();
     for (number, ring) in rings.iter().enumerate() {
-        upstreams += &format!("upstream ring{number} {{ hash $arg_k consistent;\n");
-        for backend in ring {
-            let kind = if backend.addr.as_unix().is_some() {
-                "unix:"
-            } else {
-                ""
-            };
-            let (addr, weight) = (&backend.addr, backend.weight);
-            upstreams += &format!("server {kind}{addr} weight={weight} max_fails=0;\n");
-        }
-        upstreams += "}\n";
+        let servers = servers(ring);
+        upstreams += &format!("upstream ring{number} {{ hash $arg_k consistent; {servers} }}\n");
+        upstreams += &format!("upstream turns{number} {{ {servers} }}\n");
         locations += &format!("location = /{number} {{ proxy_pass http://ring{number}; }}\n");
+        locations += &format!("location = /turns{number} {{ proxy_pass http://turns{number}; }}\n");
     }
     format!(
         "daemon off; master_process off; worker_processes 1;
@@ -152,7 +165,7 @@ fn unix_server(path: &Path, weight: usize) -> Backend {
 
 #[test]
 fn the_same_key_goes_to_the_same_server_as_in_nginx() {
-    let directory = Directory::new();
+    let directory = Directory::new("ring");
     let dead = directory.0.join("dead.sock").display().to_string();
     let rings = [
         vec![tcp_server(1), tcp_server(1), tcp_server(1)],
@@ -187,5 +200,31 @@ fn the_same_key_goes_to_the_same_server_as_in_nginx() {
         }
         let alive = ring.iter().filter(|b| b.addr.to_string() != dead).count();
         assert_eq!(used.len(), alive, "every server has keys");
+    }
+}
+
+#[test]
+fn turns_come_in_the_same_order_as_in_nginx() {
+    let directory = Directory::new("turns");
+    let sets = [
+        &[1, 1, 1][..],
+        &[5, 1, 1],
+        &[4, 3, 2, 1],
+        &[1, 2, 3],
+        &[10, 20, 5],
+    ];
+    let sets = sets.map(|weights| {
+        let servers = weights.iter().map(|weight| tcp_server(*weight));
+        // nginx goes by the order of the configuration, we by address.
+        Vec::from_iter(servers.collect::<BTreeSet<_>>())
+    });
+    let nginx = Nginx::start(&directory.0, &sets);
+    for (number, set) in sets.iter().enumerate() {
+        let selector = Arc::new(SmoothRoundRobin::build(&set.iter().cloned().collect()));
+        for turn in 0..40 {
+            let ours = selector.iter(b"").next().unwrap().addr.to_string();
+            let theirs = nginx.get(&format!("/turns{number}"));
+            assert_eq!(theirs, ours, "turn {turn} of {set:?}");
+        }
     }
 }

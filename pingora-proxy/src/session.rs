@@ -13,7 +13,7 @@ use pingora_core::protocols::http::error_resp::declare_whole_body;
 use pingora_core::protocols::http::exchange::DownstreamHalf;
 use pingora_core::protocols::http::spool::SpooledBody;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
-use pingora_core::upstreams::outcome::{Attempt, Outcome};
+use pingora_core::upstreams::outcome::{Attempt, BalancedRequest, Outcome};
 use pingora_error::{Error, Result};
 use pingora_http::ResponseHeader;
 use std::fmt;
@@ -460,6 +460,17 @@ impl Session {
     #[inline]
     pub(crate) fn note_default<T: ?Sized>(&mut self, phase: u8) {
         self.noted.note::<T>(phase);
+    }
+}
+
+impl BalancedRequest for Session {
+    fn report_attempt(&mut self, attempt: Option<Box<dyn Attempt>>) {
+        Session::report_attempt(self, attempt);
+    }
+
+    fn may_be_repeated(&self) -> bool {
+        let idempotent = self.req_header().line().method.is_idempotent();
+        idempotent && !self.as_downstream().retry_buffer_truncated()
     }
 }
 

@@ -64,6 +64,17 @@ pub trait Attempt: Send + Sync {
     fn end(self: Box<Self>, outcome: Outcome);
 }
 
+/// A proxied request, as far as whoever chooses its upstreams has to know it. The proxy's session
+/// implements it.
+pub trait BalancedRequest {
+    /// Sets who hears how the next try ended; see [`Attempt`].
+    fn report_attempt(&mut self, attempt: Option<Box<dyn Attempt>>);
+
+    /// Whether sending the request again, after an upstream may have got it, does no harm and is possible:
+    /// its method is idempotent (RFC 9110 section 9.2.2), and what was read of its body is kept.
+    fn may_be_repeated(&self) -> bool;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

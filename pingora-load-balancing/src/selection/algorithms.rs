@@ -12,6 +12,10 @@ impl SelectionAlgorithm for RoundRobin {
         RoundRobin(AtomicUsize::new(0))
     }
 
+    fn ignores_keys(&self) -> bool {
+        true
+    }
+
     #[inline]
     fn next(&self, _key: &[u8]) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed) as u64
@@ -25,6 +29,10 @@ pub struct Random;
 impl SelectionAlgorithm for Random {
     fn new() -> Self {
         Random
+    }
+
+    fn ignores_keys(&self) -> bool {
+        true
     }
 
     #[inline]

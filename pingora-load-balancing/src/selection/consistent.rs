@@ -75,7 +75,12 @@ impl BackendSelection for KetamaHashing {
     }
 
     fn first(&self, key: &[u8]) -> Option<&Backend> {
-        self.backends.get(self.ring.node(self.ring.find(key))?)
+        self.backends.get(self.first_index(key)?)
+    }
+
+    #[inline]
+    fn first_index(&self, key: &[u8]) -> Option<usize> {
+        self.ring.node(self.ring.find(key))
     }
 }
 

@@ -2,22 +2,45 @@
 //!
 //! | type | same key, same backend | when the set changes | when to use it |
 //! |---|---|---|---|
+//! | [`PeakEwma`] | no | | most sets: backends differ in speed, or may fail |
+//! | [`LeastConnections`] | no | | requests differ much in duration |
+//! | [`LeastTime`] | no | | few backends of different speed, one proxy |
 //! | [`RoundRobin`] | no | | requests cost about the same |
+//! | [`SmoothRoundRobin`] | no | | the same, in nginx's order |
 //! | [`Random`] | no | | the same, with many proxies that must not move in lockstep |
 //! | [`FNVHash`] | yes | most keys move | backends that keep data per key; small, stable sets |
 //! | [`Consistent`] | yes | only the keys of added or removed backends move | caches |
+//! | [`Maglev`] | yes | few other keys move | caches that must not be overloaded; even shares |
+//! | [`Tiered`] | as within | | backups, zones: any of these for each group |
 //!
-//! All of them give each backend a share by its weight.
+//! All of them give each backend a share by its weight. Weight 0 drains: such a backend gets no new
+//! requests, and those in progress go on. Nothing is selected from an empty set. Weights of any size are
+//! accepted; where a table would become too long, proportions are kept as closely as its length allows.
+//!
+//! The first three, and [`Maglev`]'s bound, learn from the requests that are reported: by
+//! [leases](crate::LoadBalancer::lease), or [tickets](crate::Backends::begin).
 
+mod least;
+mod maglev;
+mod ordered;
+mod peak_ewma;
+mod smooth;
+mod tiered;
 mod unique;
 
 pub mod algorithms;
 pub mod consistent;
 pub mod weighted;
 
+pub use least::{LeastConnections, LeastTime};
+pub use maglev::{Maglev, MaglevConfig, MaglevIterator};
+pub use ordered::OrderedIterator;
+pub use peak_ewma::PeakEwma;
+pub use smooth::{SmoothIterator, SmoothRoundRobin};
+pub use tiered::{Priority, Tiered, TieredConfig, TieredIterator, Zone};
 pub use unique::UniqueIterator;
 
-use crate::Backend;
+use crate::{Backend, Candidates};
 use fnv::FnvHasher;
 use std::collections::BTreeSet;
 use std::hash::Hasher;
@@ -36,6 +59,30 @@ pub trait BackendSelection: Sized {
         Self::build(backends)
     }
 
+    /// A selector over `candidates`, which also show the state of each backend: what is under way, how
+    /// fast it is, whether it is ready. By default, [`build`](Self::build) or
+    /// [`build_with_config`](Self::build_with_config) over the backends alone.
+    fn build_over(candidates: &Candidates, config: Option<&Self::Config>) -> Self {
+        let backends = candidates.0.backends();
+        match config {
+            Some(config) => Self::build_with_config(backends, config),
+            None => Self::build(backends),
+        }
+    }
+
+    /// Whether it depends on the number of requests in progress, so that requests have to be
+    /// [counted](crate::HealthRegistry::count_requests). `false` by default.
+    fn counts_requests() -> bool {
+        false
+    }
+
+    /// Whether a first choice that is in its [slow start](crate::HealthRegistry::set_slow_start) may be
+    /// passed over. `false` by default: right for selectors that send a key to the same backend, and for
+    /// those that look at [`Candidate::warmth`](crate::Candidate::warmth) themselves.
+    fn thins(&self) -> bool {
+        false
+    }
+
     /// A selector over `backends`.
     fn build(backends: &BTreeSet<Backend>) -> Self;
 
@@ -48,6 +95,12 @@ pub trait BackendSelection: Sized {
     /// accepted, [`iter`](Self::iter) is used. `None`, the default, leaves the whole choice to the
     /// iterator.
     fn first(&self, _key: &[u8]) -> Option<&Backend> {
+        None
+    }
+
+    /// [`first`](Self::first) as an index into the backends that it was built over, which spares a search
+    /// for it. `None`, the default, leaves the choice to `first`.
+    fn first_index(&self, _key: &[u8]) -> Option<usize> {
         None
     }
 }
@@ -64,6 +117,11 @@ pub trait BackendIter {
 pub trait SelectionAlgorithm {
     /// The algorithm in its initial state.
     fn new() -> Self;
+
+    /// Whether keys are ignored, so that every request may go to any backend. `false` by default.
+    fn ignores_keys(&self) -> bool {
+        false
+    }
 
     /// The number for `key`. For a second choice, it is called again with the bytes of the last number.
     fn next(&self, key: &[u8]) -> u64;
@@ -96,5 +154,9 @@ pub type RoundRobin = weighted::Weighted<algorithms::RoundRobin>;
 /// By consistent hashing: few keys move when the set changes.
 pub type Consistent = consistent::KetamaHashing;
 
+#[cfg(test)]
+mod live_tests;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

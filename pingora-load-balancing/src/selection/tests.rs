@@ -173,6 +173,12 @@ fn every_backend_is_tried_and_none_twice() {
     check::<Random>();
     check::<FNVHash>();
     check::<Consistent>();
+    check::<SmoothRoundRobin>();
+    check::<LeastConnections>();
+    check::<LeastTime>();
+    check::<PeakEwma>();
+    check::<Maglev>();
+    check::<Tiered<RoundRobin>>();
 }
 
 #[test]
@@ -221,6 +227,12 @@ fn nothing_is_selected_from_nothing() {
     check::<Random>();
     check::<FNVHash>();
     check::<Consistent>();
+    check::<SmoothRoundRobin>();
+    check::<LeastConnections>();
+    check::<LeastTime>();
+    check::<PeakEwma>();
+    check::<Maglev>();
+    check::<Tiered<RoundRobin>>();
 }
 
 #[test]

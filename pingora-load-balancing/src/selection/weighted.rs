@@ -27,16 +27,22 @@ pub struct Weighted<H = FnvHasher> {
     backends: Box<[Backend]>,
     /// Indices into `backends`.
     schedule: Box<[u32]>,
+    /// Whether `backends` are all that it was built over: none has weight 0.
+    whole: bool,
     algorithm: H,
 }
 
 impl<H> Weighted<H> {
     #[inline]
-    fn scheduled(&self, number: u64) -> Option<&Backend> {
+    fn index(&self, number: u64) -> Option<usize> {
         let places = self.schedule.len() as u64;
         let place = usize::try_from(number.checked_rem(places)?).ok()?;
-        let index = *self.schedule.get(place)?;
-        self.backends.get(index as usize)
+        Some(*self.schedule.get(place)? as usize)
+    }
+
+    #[inline]
+    fn scheduled(&self, number: u64) -> Option<&Backend> {
+        self.backends.get(self.index(number)?)
     }
 }
 
@@ -48,10 +54,12 @@ where
     type Config = ();
 
     fn build(backends: &BTreeSet<Backend>) -> Self {
+        let all = backends.len();
         let backends: Box<[Backend]> = backends.iter().filter(|b| b.weight > 0).cloned().collect();
         let weights: Vec<u64> = backends.iter().map(|b| b.weight as u64).collect();
         Weighted {
             schedule: schedule(&weights),
+            whole: backends.len() == all,
             backends,
             algorithm: H::new(),
         }
@@ -66,13 +74,26 @@ where
     }
 
     #[inline]
+    fn thins(&self) -> bool {
+        self.algorithm.ignores_keys()
+    }
+
+    #[inline]
+    fn first_index(&self, key: &[u8]) -> Option<usize> {
+        if !self.whole {
+            return None;
+        }
+        self.index(self.algorithm.next(key))
+    }
+
+    #[inline]
     fn first(&self, key: &[u8]) -> Option<&Backend> {
         self.scheduled(self.algorithm.next(key))
     }
 }
 
 /// Indices into `weights`, each as often as its weight says, spread evenly.
-fn schedule(weights: &[u64]) -> Box<[u32]> {
+pub(super) fn schedule(weights: &[u64]) -> Box<[u32]> {
     let places = places(weights);
     let mut schedule = Vec::new();
     for (index, count) in (0_u32..).zip(&places) {
@@ -85,6 +106,12 @@ fn schedule(weights: &[u64]) -> Box<[u32]> {
 
 /// The number of places of each backend: its weight, in lowest terms, limited by the longest schedule.
 fn places(weights: &[u64]) -> Vec<u64> {
+    in_lowest_terms(weights, LONGEST)
+}
+
+/// The weights, in lowest terms and scaled such that they add up to about `longest` at most. A weight that
+/// is not 0 stays so.
+pub(super) fn in_lowest_terms(weights: &[u64], longest: u64) -> Vec<u64> {
     let divisor = weights
         .iter()
         .fold(0, |a, b| greatest_common_divisor(a, *b));
@@ -93,13 +120,13 @@ fn places(weights: &[u64]) -> Vec<u64> {
         .map(|w| w.checked_div(divisor).unwrap_or(0))
         .collect();
     let total: u128 = reduced.iter().map(|w| u128::from(*w)).sum();
-    if total <= u128::from(LONGEST) {
+    if total <= u128::from(longest) {
         return reduced;
     }
-    let scale = |w: u64| u128::from(w) * u128::from(LONGEST) / total;
+    let scale = |w: u64| u128::from(w) * u128::from(longest) / total;
     reduced
         .into_iter()
-        .map(|w| u64::try_from(scale(w)).unwrap_or(LONGEST).max(1))
+        .map(|w| u64::try_from(scale(w)).unwrap_or(longest).max(w.min(1)))
         .collect()
 }
 

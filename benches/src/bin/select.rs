@@ -1,0 +1,116 @@
+//! What a selection and an update cost: processor time per call, for each selector, on this machine.
+//!
+//! ```sh
+//! cargo run --release -p pingora-benches --bin select
+//! ```
+
+use nix::time::{ClockId, clock_gettime};
+use pingora::Result;
+use pingora::lb::discovery::ServiceDiscovery;
+use pingora::lb::selection::{
+    BackendIter, BackendSelection, Consistent, FNVHash, LeastConnections, LeastTime, Maglev,
+    PeakEwma, Random, RoundRobin, SmoothRoundRobin,
+};
+use pingora::lb::{Backend, Backends, LoadBalancer};
+use std::collections::{BTreeSet, HashMap};
+use std::hint::black_box;
+use std::io::{self, Write};
+use std::sync::Mutex;
+use std::time::Duration;
+
+const SELECTIONS: u32 = 200_000;
+const UPDATES: u32 = 5;
+
+/// Each discovery finds one backend less, or more, than the last.
+struct Changing(Mutex<bool>, usize);
+
+impl Changing {
+    fn set(&self, one_less: bool) -> BTreeSet<Backend> {
+        let numbers = usize::from(one_less)..self.1;
+        let address = |n: usize| format!("10.{}.{}.1:80", n / 250, n % 250);
+        numbers
+            .filter_map(|n| Backend::new(&address(n)).ok())
+            .collect()
+    }
+}
+
+#[async_trait::async_trait]
+impl ServiceDiscovery for Changing {
+    async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
+        let mut one_less = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        *one_less = !*one_less;
+        Ok((self.set(*one_less), HashMap::new()))
+    }
+
+    fn known(&self) -> Option<BTreeSet<Backend>> {
+        Some(self.set(false))
+    }
+}
+
+fn balancer<S>(backends: usize) -> LoadBalancer<S>
+where
+    S: BackendSelection + 'static,
+    S::Iter: BackendIter,
+{
+    let discovery = Changing(Mutex::new(false), backends);
+    LoadBalancer::from_backends(Backends::new(Box::new(discovery)))
+}
+
+/// The processor time of this thread: others may be busy on the same cores.
+fn used() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The shortest of several runs.
+fn best(count: u32, mut run: impl FnMut()) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..5 {
+        let begun = used();
+        (0..count).for_each(|_| run());
+        best = best.min((used() - begun) / count);
+    }
+    best
+}
+
+async fn measure<S>(name: &str) -> io::Result<()>
+where
+    S: BackendSelection + Send + Sync + 'static,
+    S::Iter: BackendIter,
+{
+    let upstreams = balancer::<S>(100);
+    let mut key = 0_u64;
+    let select = best(SELECTIONS, || {
+        key = key.wrapping_add(1);
+        black_box(upstreams.select(&key.to_le_bytes(), 256));
+    });
+    let lease = best(SELECTIONS, || {
+        key = key.wrapping_add(1);
+        black_box(upstreams.lease(&key.to_le_bytes(), 256));
+    });
+    let upstreams = balancer::<S>(1_000);
+    let begun = used();
+    for _ in 0..UPDATES {
+        let _ = upstreams.update().await;
+    }
+    let update = (used() - begun) / UPDATES;
+    writeln!(
+        io::stdout(),
+        "{name:18} select {:4} ns   lease {:4} ns   update of 1,000 {:7.3} ms",
+        select.as_nanos(),
+        lease.as_nanos(),
+        update.as_secs_f64() * 1e3
+    )
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> io::Result<()> {
+    measure::<RoundRobin>("RoundRobin").await?;
+    measure::<SmoothRoundRobin>("SmoothRoundRobin").await?;
+    measure::<Random>("Random").await?;
+    measure::<FNVHash>("FNVHash").await?;
+    measure::<Consistent>("Consistent").await?;
+    measure::<Maglev>("Maglev").await?;
+    measure::<PeakEwma>("PeakEwma").await?;
+    measure::<LeastConnections>("LeastConnections").await?;
+    measure::<LeastTime>("LeastTime").await
+}

@@ -1,0 +1,15 @@
+//! The time, as the parts that don't read a clock themselves are given it.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The time since this was first asked. Never goes back.
+pub(crate) fn now() -> Duration {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    BEGAN.get_or_init(Instant::now).elapsed()
+}
+
+/// `time` in whole milliseconds.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

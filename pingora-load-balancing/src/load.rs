@@ -1,0 +1,166 @@
+//! What requests have shown of one backend. It outlives the backend's membership for as long as requests
+//! are under way, and is shared by all sets of a registry.
+
+use crate::circuit::Circuit;
+use crate::clock::millis;
+use crate::latency::{Average, Follow};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The least time that a failure counts as, so that a backend which fails quickly does not look fast.
+const FAILURE: Duration = Duration::from_secs(1);
+/// The share of its weight that a backend has when it comes back.
+const COLD: f64 = 0.1;
+
+/// What requests have shown of one backend.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    in_flight: AtomicUsize,
+    /// The most requests at a time; 0: without limit.
+    cap: AtomicUsize,
+    /// Since when, and for how long, the backend is warming up, in milliseconds; no longer if the latter
+    /// is 0.
+    warm_from: AtomicU64,
+    warm_for: AtomicU64,
+    peaks: Average,
+    mean: Average,
+    pub(crate) circuit: Circuit,
+}
+
+impl Load {
+    #[inline]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// A request begins.
+    pub(crate) fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request begins, unless there are too many.
+    pub(crate) fn try_begin(&self) -> bool {
+        match self.cap.load(Ordering::Relaxed) {
+            0 => self.begin(),
+            cap => {
+                let more = |count| (count < cap).then_some(count + 1);
+                let order = Ordering::Relaxed;
+                return self.in_flight.fetch_update(order, order, more).is_ok();
+            }
+        }
+        true
+    }
+
+    /// A request has ended. Returns whether somebody may wait for that.
+    pub(crate) fn end(&self) -> bool {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.cap.load(Ordering::Relaxed) > 0
+    }
+
+    /// Sets the most requests at a time; 0: without limit.
+    pub(crate) fn set_cap(&self, cap: usize) {
+        self.cap.store(cap, Ordering::Relaxed);
+    }
+
+    /// Whether another request may begin, as far as their number is concerned.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        match self.cap.load(Ordering::Relaxed) {
+            0 => true,
+            cap => self.in_flight() < cap,
+        }
+    }
+
+    /// Forgets how fast the backend was, because it is ejected or has come back: a selector that thinks it
+    /// slow would send it no probes.
+    pub(crate) fn forget_latency(&self) {
+        self.peaks.clear();
+        self.mean.clear();
+    }
+
+    /// An answer took `time`; if `failed`, it counts as slow. The failures of a backend that is already
+    /// ejected are no news.
+    pub(crate) fn observe(&self, now: Duration, time: Duration, failed: bool) {
+        if failed && !self.circuit.is_closed() {
+            return;
+        }
+        let time = if failed { time.max(FAILURE) } else { time };
+        self.peaks.observe(Follow::Peaks, now, time);
+        self.mean.observe(Follow::Evenly, now, time);
+    }
+
+    /// The latency in microseconds, where slow answers count at once; `None` if none is known.
+    #[inline]
+    pub(crate) fn peak_latency(&self, now: Duration) -> Option<u32> {
+        self.peaks.at(now)
+    }
+
+    /// The average latency in microseconds; `None` if none is known.
+    #[inline]
+    pub(crate) fn mean_latency(&self, now: Duration) -> Option<u32> {
+        self.mean.at(now)
+    }
+
+    /// The backend has come back: for `time`, it gets less than its share.
+    pub(crate) fn warm_up(&self, now: Duration, time: Duration) {
+        self.forget_latency();
+        self.warm_from.store(millis(now), Ordering::Relaxed);
+        self.warm_for.store(millis(time), Ordering::Relaxed);
+    }
+
+    /// The share of its weight that the backend has: 1 unless it has just come back.
+    #[inline]
+    pub(crate) fn warmth(&self, now: impl Fn() -> Duration) -> f64 {
+        match self.warm_for.load(Ordering::Relaxed) {
+            0 => 1.0,
+            time => self.warming(millis(now()), time),
+        }
+    }
+
+    #[cold]
+    fn warming(&self, now: u64, time: u64) -> f64 {
+        let gone = now.saturating_sub(self.warm_from.load(Ordering::Relaxed));
+        if gone >= time {
+            self.warm_for.store(0, Ordering::Relaxed);
+            return 1.0;
+        }
+        (gone as f64 / time as f64).max(COLD)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_that_is_back_gets_its_share_gradually() {
+        let load = Load::default();
+        let at = |seconds| load.warmth(|| Duration::from_secs(seconds));
+        assert!((at(0) - 1.0).abs() < 1e-9);
+        load.warm_up(Duration::from_secs(100), Duration::from_secs(10));
+        for (second, expected) in [(99, COLD), (100, COLD), (105, 0.5), (109, 0.9), (110, 1.0)] {
+            assert!((at(second) - expected).abs() < 1e-9, "{second}");
+        }
+        assert!((at(101) - 1.0).abs() < 1e-9, "once warm, it stays so");
+    }
+
+    #[test]
+    fn a_cap_is_never_exceeded() {
+        let load = Load::default();
+        assert!(load.try_begin());
+        load.set_cap(2);
+        assert!(load.has_room() && load.try_begin());
+        assert!(!load.has_room() && !load.try_begin());
+        load.begin();
+        assert_eq!(load.in_flight(), 3, "one that has to begin does");
+        load.set_cap(0);
+        assert!(load.try_begin());
+    }
+
+    #[test]
+    fn quick_failures_are_not_fast() {
+        let load = Load::default();
+        load.observe(FAILURE, Duration::from_millis(1), true);
+        assert_eq!(load.peak_latency(FAILURE), Some(1_000_000));
+    }
+}

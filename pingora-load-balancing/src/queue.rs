@@ -1,0 +1,53 @@
+//! Requests that wait until a backend has room.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A bounded queue of requests that wait because every backend that is ready has
+/// [as many as it may](crate::HealthRegistry::set_max_in_flight).
+///
+/// Don't use a long one: requests that wait longer than their clients do are work for nothing. When a place
+/// is free, a request that has just come may get it before those that wait.
+#[derive(Debug)]
+pub struct Queue {
+    waiting: AtomicUsize,
+    most: usize,
+    longest: Duration,
+}
+
+impl Queue {
+    /// A queue where at most `most` requests wait at a time, each for at most `longest`.
+    pub fn new(most: usize, longest: Duration) -> Self {
+        Queue {
+            waiting: AtomicUsize::new(0),
+            most,
+            longest,
+        }
+    }
+
+    /// The number of requests that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn longest(&self) -> Duration {
+        self.longest
+    }
+
+    /// A place, until it is dropped; `None` if all are taken.
+    pub(crate) fn enter(&self) -> Option<Place<'_>> {
+        let more = |count| (count < self.most).then_some(count + 1);
+        let order = Ordering::Relaxed;
+        self.waiting.fetch_update(order, order, more).ok()?;
+        Some(Place(self))
+    }
+}
+
+/// A place in a queue.
+pub(crate) struct Place<'a>(&'a Queue);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,205 @@
+//! Backends that fail requests are ejected, probed, and come back.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod scripted;
+
+use pingora_load_balancing::Backend;
+use pingora_load_balancing::LoadBalancer;
+use pingora_load_balancing::circuit::{Breaker, CircuitObserver, CircuitState};
+use pingora_load_balancing::outcome::Outcome;
+use pingora_load_balancing::selection::{
+    BackendIter, BackendSelection, LeastConnections, LeastTime, PeakEwma, RoundRobin,
+};
+use scripted::backend;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+#[derive(Default)]
+struct Changes(Mutex<Vec<(Backend, CircuitState)>>);
+
+impl CircuitObserver for Changes {
+    fn changed(&self, backend: &Backend, state: CircuitState) {
+        self.0.lock().unwrap().push((backend.clone(), state));
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn balancer(count: usize, breaker: Breaker) -> (LoadBalancer<RoundRobin>, Arc<Changes>) {
+    let addresses = (1..=count).map(|number| format!("127.0.0.1:{number}"));
+    let balancer = LoadBalancer::try_from_iter(addresses).unwrap();
+    let changes = Arc::new(Changes::default());
+    balancer
+        .backends()
+        .set_breaker(breaker.observer(changes.clone()));
+    (balancer, changes)
+}
+
+/// Requests to each backend that is ready, in turn: those to `bad` end so.
+fn requests(balancer: &LoadBalancer<RoundRobin>, count: usize, bad: &[Backend], end: Outcome) {
+    for _ in 0..count {
+        let lease = balancer.lease(b"", 256).unwrap();
+        let outcome = match bad.contains(lease.backend()) {
+            true => end,
+            false => Outcome::Completed,
+        };
+        lease.end(outcome);
+    }
+}
+
+fn states(balancer: &LoadBalancer<RoundRobin>) -> Vec<CircuitState> {
+    let circuits = balancer.backends().circuits();
+    circuits.into_iter().map(|(_, state)| state).collect()
+}
+
+#[test]
+fn one_that_fails_is_left_out() {
+    use CircuitState::{Closed, Open};
+    for end in [Outcome::ConnectFailed, Outcome::TimedOut, Outcome::Failed] {
+        let (balancer, changes) = balancer(3, Breaker::new().ejection_time(HOUR, HOUR));
+        requests(&balancer, 12, &[backend(2)], end);
+        assert_eq!(
+            states(&balancer),
+            [Closed; 3],
+            "four failures are not enough"
+        );
+        requests(&balancer, 3, &[backend(2)], end);
+        assert_eq!(states(&balancer), [Closed, Open, Closed]);
+        assert!(!balancer.backends().ready(&backend(2)));
+        assert_eq!(*changes.0.lock().unwrap(), [(backend(2), Open)]);
+        for _ in 0..20 {
+            assert_ne!(balancer.select(b"", 256), Some(backend(2)));
+        }
+    }
+}
+
+#[test]
+fn statuses_and_slow_answers_count_too() {
+    for (breaker, status) in [
+        (Breaker::new(), 503),
+        (Breaker::new().failure_statuses([500..=599]), 500),
+        (Breaker::new().slower_than(Duration::ZERO), 200),
+    ] {
+        let (balancer, _) = balancer(2, breaker.consecutive_failures(2));
+        for _ in 0..4 {
+            let mut lease = balancer.lease(b"", 256).unwrap();
+            if lease.backend() == &backend(1) {
+                lease.responded(status);
+            }
+            lease.end(Outcome::Completed);
+        }
+        assert_eq!(
+            balancer.backends().circuit(&backend(1)),
+            Some(CircuitState::Open)
+        );
+        assert_eq!(
+            balancer.backends().circuit(&backend(2)),
+            Some(CircuitState::Closed)
+        );
+    }
+}
+
+#[test]
+fn no_more_than_a_share_is_ejected() {
+    let (balancer, _) = balancer(4, Breaker::new().consecutive_failures(1).most_ejected(0.5));
+    let all: Vec<Backend> = (1..=4).map(backend).collect();
+    requests(&balancer, 100, &all, Outcome::Failed);
+    let open = states(&balancer)
+        .into_iter()
+        .filter(|s| *s == CircuitState::Open);
+    assert_eq!(open.count(), 2);
+}
+
+#[test]
+fn probes_are_counted_and_bring_it_back() {
+    let breaker = Breaker::new().consecutive_failures(1).probes(2, 2);
+    let breaker = breaker.ejection_time(Duration::ZERO, Duration::ZERO);
+    let (balancer, changes) = balancer(2, breaker);
+    let only = |target: &Backend| balancer.lease_with(b"", 256, |b, ready| ready && b == target);
+    only(&backend(1)).unwrap().end(Outcome::Failed);
+    assert_eq!(states(&balancer)[0], CircuitState::HalfOpen);
+    // Selections know the time to the millisecond.
+    let begun = Instant::now();
+    while !balancer.backends().ready(&backend(1)) {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+    let (one, two) = (only(&backend(1)).unwrap(), only(&backend(1)).unwrap());
+    assert!(only(&backend(1)).is_none(), "two probes are under way");
+    assert!(!balancer.backends().ready(&backend(1)));
+    drop(one);
+    let again = only(&backend(1)).unwrap();
+    two.end(Outcome::Completed);
+    again.end(Outcome::Completed);
+    assert_eq!(states(&balancer), [CircuitState::Closed; 2]);
+    let told: Vec<_> = changes.0.lock().unwrap().iter().map(|(_, s)| *s).collect();
+    let expected = [
+        CircuitState::Open,
+        CircuitState::HalfOpen,
+        CircuitState::Closed,
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_circuit_is_set_by_hand() {
+    let (balancer, _) = balancer(2, Breaker::new().most_ejected(0.0));
+    let backends = balancer.backends();
+    assert!(backends.eject(&backend(1), HOUR) && backends.eject(&backend(2), HOUR));
+    assert_eq!(balancer.select(b"", 256), None);
+    assert!(backends.readmit(&backend(1)));
+    assert_eq!(balancer.select(b"", 256), Some(backend(1)));
+    assert!(!backends.eject(&backend(7), HOUR), "it is not in the set");
+    assert_eq!(backends.circuit(&backend(7)), None);
+    let without = LoadBalancer::<RoundRobin>::try_from_iter(["127.0.0.1:1"]).unwrap();
+    assert!(
+        !without.backends().eject(&backend(1), HOUR),
+        "there are no rules"
+    );
+}
+
+/// A selector that avoids the slow would never probe what failed slowly.
+#[test]
+fn an_ejected_backend_is_probed_by_selectors_that_go_by_latency() {
+    fn check<S>()
+    where
+        S: BackendSelection + 'static,
+        S::Iter: BackendIter,
+    {
+        let balancer = LoadBalancer::<S>::try_from_iter(["127.0.0.1:1", "127.0.0.1:2"]).unwrap();
+        let breaker = Breaker::new().consecutive_failures(3).probes(1, 1);
+        let breaker = breaker.ejection_time(Duration::ZERO, Duration::ZERO);
+        balancer.backends().set_breaker(breaker);
+        let to_one = |b: &Backend, ready| ready && b == &backend(1);
+        for _ in 0..3 {
+            let lease = balancer.lease_with(b"", 256, to_one).unwrap();
+            lease.end(Outcome::Failed);
+        }
+        let begun = Instant::now();
+        while balancer.backends().circuit(&backend(1)) != Some(CircuitState::Closed) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "it is not probed"
+            );
+            balancer.lease(b"", 256).unwrap().end(Outcome::Completed);
+        }
+    }
+    check::<PeakEwma>();
+    check::<LeastTime>();
+    check::<LeastConnections>();
+}
+
+struct Hysteric;
+
+impl CircuitObserver for Hysteric {
+    fn changed(&self, _: &Backend, _: CircuitState) {
+        panic!("as asked for");
+    }
+}
+
+#[test]
+fn an_observer_that_panics_harms_nobody() {
+    let breaker = Breaker::new().consecutive_failures(1);
+    let (balancer, changes) = balancer(2, breaker.observer(Arc::new(Hysteric)));
+    requests(&balancer, 2, &[backend(1)], Outcome::Failed);
+    assert_eq!(changes.0.lock().unwrap().len(), 1);
+}
