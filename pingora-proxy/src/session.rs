@@ -18,6 +18,10 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+/// Messages beside a request, as [`Session::downstream_custom_message`] would return them.
+type CustomMessages =
+    Box<dyn futures::Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
+
 /// One proxied request: the client's side of it, and the state that the phases share.
 ///
 /// Dereferences to the client's [`ServerSession`]. Data written through the methods of this type passes
@@ -345,6 +349,17 @@ impl Session {
     /// Whether the process was already shutting down when this request began.
     pub fn is_process_shutting_down(&self) -> bool {
         self.shutting_down
+    }
+
+    /// Messages that a client sends beside its request: none. A session of a [protocol of your own] hands out what
+    /// its client sends as pieces of the body.
+    ///
+    /// # Errors
+    /// None.
+    ///
+    /// [protocol of your own]: pingora_core::protocols::http::custom::SessionCustom
+    pub fn downstream_custom_message(&mut self) -> Result<Option<CustomMessages>> {
+        Ok(None)
     }
 
     /// The response whose head the filters have seen will not be sent: another one replaces it.
