@@ -170,6 +170,9 @@ impl Session {
 
     /// Writes a response's header; informational responses may precede the final one. `end_of_stream`
     /// means that no body follows. Returns when the header has been written.
+    ///
+    /// A final response without a `Date` gets one. Without a `Content-Length`, its body is sent in chunks over
+    /// HTTP/1.1, and until the connection closes over HTTP/1.0.
     pub async fn write_response_header(
         &mut self,
         mut resp: Box<ResponseHeader>,
@@ -216,7 +219,11 @@ impl Session {
             .map(|_| ())
     }
 
-    /// Writes a whole response: head and body leave together. Sets the body's length in the header.
+    /// Writes a whole response: head and body leave together.
+    ///
+    /// Sets `Content-Length` to the length of the body as the modules leave it, whatever the header said; but a 204
+    /// gets none, and an answer to a HEAD and a 304 without a body keep the length of what they are about. Adds a
+    /// `Date` if there is none.
     pub async fn write_response(
         &mut self,
         mut header: Box<ResponseHeader>,
