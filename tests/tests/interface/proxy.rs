@@ -105,6 +105,21 @@ impl ProxyHttp for OwnProxyHttp {
         any()
     }
 
+    fn init_upstream_modules(&self, _modules: &mut HttpModules) {
+        any()
+    }
+    async fn adjust_upstream_modules(
+        &self,
+        _session: &mut Session,
+        _upstream_response: &ResponseHeader,
+        _end_of_stream: bool,
+        _ctx: &mut Self::CTX,
+    ) -> Result<()>
+    where
+        Self::CTX: Send + Sync,
+    {
+        any()
+    }
     async fn request_filter(&self, _session: &mut Session, _ctx: &mut Self::CTX) -> Result<bool>
     where
         Self::CTX: Send + Sync,
@@ -438,6 +453,7 @@ fn the_http_proxy(it: &mut HttpProxy<OwnProxyHttp>) {
     let _: &Option<HttpServerOptions> = &it.server_options;
     let _: &Option<H2Options> = &it.h2_options;
     let _: &HttpModules = &it.downstream_modules;
+    let _: &HttpModules = &it.upstream_modules;
     let _ = HttpProxy::new(OwnProxyHttp, any::<Arc<ServerConf>>());
     let _: u64 = it.unexpected_data_connection_count();
     let _: Arc<AtomicU64> = it.unexpected_data_connection_counter();
@@ -454,6 +470,7 @@ async fn the_session(it: &mut Session) {
     let _: &Option<Box<Ctx>> = &it.subrequest_ctx;
     let _: &Option<SubrequestSpawner> = &it.subrequest_spawner;
     let _: &HttpModuleCtx = &it.downstream_modules_ctx;
+    let _: &HttpModuleCtx = &it.upstream_modules_ctx;
     let _: Session = Session::new_h1(any::<Stream>());
     let _: Session = Session::new_h1_with_modules(any::<Stream>(), any::<&HttpModules>());
     let _: &mut HttpSession = it.as_downstream_mut();
