@@ -51,7 +51,10 @@ fn main() -> ExitCode {
 }
 
 fn serve(cli: Cli) -> Result<()> {
-    let conf = cli.server.conf.clone().unwrap_or_default();
+    let conf = match &cli.server.conf {
+        Some(file) => format!("--conf {file} "),
+        None => String::new(),
+    };
     let mut server = Server::new(cli.server)?;
     // With `--upgrade`, this is where the sockets of the running server arrive.
     server.bootstrap();
@@ -65,7 +68,7 @@ fn serve(cli: Cli) -> Result<()> {
             "This is process {process}. Try, and replace it:\n\n    \
              while curl -s http://{address}/; do sleep 1; done &\n    \
              kill -QUIT {process}\n    \
-             cargo run --example graceful_upgrade -- --conf {conf} --upgrade\n\n\
+             cargo run --example graceful_upgrade -- {conf}--upgrade\n\n\
              Ctrl-C stops it."
         )
     });

@@ -158,9 +158,13 @@ fn serve(cli: Cli) -> Result<()> {
     let mut proxy = http_proxy_service_with_name(&server.configuration, proxy, "proxy");
     proxy.add_tcp(&cli.listen);
     let process = std::process::id();
+    let change = match file {
+        Some(file) => format!("Change `greeting: ` or `blocked_path: ` in {file}, and try:"),
+        None => "Start it with `--conf FILE` to have something to reload; or try:".to_string(),
+    };
     let announcement = Announcement::new(proxy.bound_addresses(), move |address| {
         format!(
-            "Change `greeting: ` or `blocked_path: ` in the configuration file, and try:\n\n    \
+            "{change}\n\n    \
              kill -HUP {process}\n    curl -i http://{address}/\n    kill -USR1 {process}\n\n\
              Ctrl-C stops it."
         )

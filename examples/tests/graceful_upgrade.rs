@@ -31,3 +31,11 @@ fn the_next_process_takes_over_and_the_old_one_finishes_its_work() {
     fs::remove_file(&conf).unwrap();
     assert!(new.stop());
 }
+
+#[test]
+fn the_printed_command_is_one_that_works() {
+    let without = Running::start(EXAMPLE, &[]);
+    let line = without.wait_for_line("cargo run");
+    assert!(line.ends_with(" -- --upgrade"), "{line}");
+    assert!(without.stop());
+}

@@ -13,6 +13,17 @@
 //! | [`eviction`] | names of single stored entries |
 //! | [`lock`] | one request fetches, the others wait |
 //! | [`trace`] | spans that record nothing |
+//!
+//! # Example
+//! ```
+//! use pingora_cache::{CacheKey, HttpCache};
+//!
+//! let key = CacheKey::new("GET https://one.example/", "");
+//! assert_eq!(key.primary_key_str(), Some("GET https://one.example/"));
+//! assert!(!HttpCache::new().enabled());
+//! ```
+//!
+//! Page in the repository: `docs/migrating.md`.
 #![forbid(unsafe_code)]
 
 mod decision;

@@ -17,6 +17,38 @@
 //! | [`modules`], [`apps`] | what happens on a connection |
 //! | [`services`], [`server`] | the process that hosts it all |
 //!
+//! # Example
+//! A service that greets over HTTP. (Proxies are in the crate `pingora-proxy`.)
+//!
+//! ```no_run
+//! use async_trait::async_trait;
+//! use pingora_core::apps::http_app::ServeHttp;
+//! use pingora_core::prelude::*;
+//! use pingora_core::protocols::http::ServerSession;
+//! use pingora_core::services::listening::Service;
+//!
+//! struct Greeting;
+//!
+//! #[async_trait]
+//! impl ServeHttp for Greeting {
+//!     async fn response(&self, _session: &mut ServerSession) -> http::Response<Vec<u8>> {
+//!         http::Response::new(b"hello\n".to_vec())
+//!     }
+//! }
+//!
+//! let mut server = Server::new(Some(Opt::parse_args()))?;
+//! server.bootstrap();
+//! let mut service = Service::new("greeting".to_string(), Greeting);
+//! service.add_tcp("0.0.0.0:6188");
+//! server.add_service(service);
+//! server.run_forever();
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), Box<Error>>(())
+//! ```
+//!
+//! Pages in the repository: `docs/configuration.md`, `docs/operation.md`, `docs/tls.md`, `docs/upstream_tls.md`,
+//! `docs/architecture.md`.
+//!
 //! # Features
 //! - `openssl` (default): TLS by the system's OpenSSL.
 //! - `openssl-vendored`: the same, compiled from source.

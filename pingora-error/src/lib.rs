@@ -21,6 +21,8 @@
 //! assert!(!err.retry());
 //! assert!(err.to_string().contains("the port is not a number"));
 //! ```
+//!
+//! Pages in the repository: `docs/architecture.md`; for statuses that errors become, `docs/migrating.md`.
 #![forbid(unsafe_code)]
 
 mod error;

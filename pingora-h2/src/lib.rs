@@ -6,6 +6,18 @@
 //!
 //! It is not a client or a server: requests, bodies and sessions are made of it elsewhere.
 //!
+//! It is a part of the framework's inside: programs meet HTTP/2 in `pingora_core::protocols::http::v2`, and what is
+//! public here may change with any version.
+//!
+//! # Example
+//! ```
+//! use pingora_h2::Reason;
+//!
+//! assert_eq!(Reason::from(7), Reason::REFUSED_STREAM);
+//! ```
+//!
+//! Page in the repository: `docs/architecture.md`.
+//!
 //! # Errors
 //! Every [`Error`] says how far it reaches (one stream or the connection), whose fault it is, the
 //! code that the peer is told, and the section of the RFC that asks for it. What is malformed in a

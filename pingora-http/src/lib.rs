@@ -36,6 +36,8 @@
 //! | `wire` | fields as they arrived, before they are accessed |
 //! | `target` | request targets that a URI can't hold |
 //! | [`authority`] | the authority of a raw request target |
+//!
+//! Page in the repository: `docs/architecture.md`.
 #![forbid(unsafe_code)]
 
 pub mod authority;

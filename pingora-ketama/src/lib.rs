@@ -28,6 +28,8 @@
 //!
 //! # Features
 //! - `v2`: empty; [`Version::V2`] is always there.
+//!
+//! Page in the repository: `docs/migrating.md`, for differences from the crate of the same name.
 #![forbid(unsafe_code)]
 
 pub mod ring;

@@ -33,6 +33,8 @@
 //! }
 //! assert!(!too_many("192.0.2.1"));
 //! ```
+//!
+//! Page in the repository: `docs/migrating.md`, for differences from the crate of the same name.
 #![forbid(unsafe_code)]
 
 pub mod estimator;

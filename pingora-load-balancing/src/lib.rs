@@ -35,6 +35,8 @@
 //! let backend = upstreams.select(b"", 256).unwrap();
 //! assert_eq!(backend.addr.to_string(), "127.0.0.1:8001");
 //! ```
+//!
+//! Page in the repository: `docs/quick_start.md`.
 #![forbid(unsafe_code)]
 
 mod backend;

@@ -20,6 +20,8 @@
 //! assert_eq!(lru.evict_to_limit(), [("second", 10)]);
 //! assert_eq!(lru.weight(), 30);
 //! ```
+//!
+//! Page in the repository: `docs/migrating.md`, for differences from the crate of the same name.
 #![forbid(unsafe_code)]
 
 mod shard;

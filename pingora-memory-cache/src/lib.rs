@@ -19,6 +19,8 @@
 //! assert_eq!(owners.get("token"), (Some(7), CacheStatus::Hit));
 //! assert_eq!(owners.get("another"), (None, CacheStatus::Miss));
 //! ```
+//!
+//! Page in the repository: `docs/migrating.md`, for differences from the crate of the same name.
 #![forbid(unsafe_code)]
 
 mod loads;

@@ -13,6 +13,8 @@
 //! assert!(PKey::private_key_from_pem(b"no key").is_err());
 //! let (_, _) = (SslMethod::tls(), SslFiletype::PEM);
 //! ```
+//!
+//! Page in the repository: `docs/migrating.md`, for differences from the crate of the same name.
 #![forbid(unsafe_code)]
 // All modules of the library under its own names: listing them would mean to follow each of its versions.
 pub use pingora_core::tls::*;

@@ -20,6 +20,8 @@
 //! server.add_service(metrics);
 //! REQUESTS.inc();
 //! ```
+//!
+//! Page in the repository: `docs/migrating.md`, for differences from the crate of the same name.
 #![forbid(unsafe_code)]
 
 pub use prometheus;

@@ -2,6 +2,34 @@
 //!
 //! A proxy is a type that implements [`ProxyHttp`]; [`http_proxy_service`] turns it into a service.
 //!
+//! # Example
+//! ```
+//! use async_trait::async_trait;
+//! use pingora_core::prelude::*;
+//! use pingora_proxy::prelude::*;
+//!
+//! struct ToOne;
+//!
+//! #[async_trait]
+//! impl ProxyHttp for ToOne {
+//!     type CTX = ();
+//!     fn new_ctx(&self) {}
+//!
+//!     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+//!         Ok(Box::new(HttpPeer::new("127.0.0.1:8000", false, String::new())))
+//!     }
+//! }
+//!
+//! let mut server = Server::new(None)?;
+//! server.bootstrap();
+//! let mut proxy = http_proxy_service(&server.configuration, ToOne);
+//! proxy.add_tcp("127.0.0.1:0");
+//! server.add_service(proxy);
+//! # Ok::<(), Box<Error>>(())
+//! ```
+//!
+//! Pages in the repository: `docs/quick_start.md`, `docs/subrequests.md`, `docs/custom_protocols.md`, `docs/grpc.md`.
+//!
 //! # Where things are
 //! - [`ProxyHttp`]: the phases, in the order of a request.
 //! - [`Session`]: the request that the phases work on.

@@ -119,7 +119,7 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
     /// Opens `count` connections to `peer` in advance, for the first requests to it; see
     /// [`set_warm_up`](pingora_core::services::listening::Service::set_warm_up). They belong to the
     /// runtime that this is called on: without work stealing, to the calling thread. At most
-    /// [`ServerConf::upstream_keepalive_pool_size`] are kept.
+    /// [`ServerConf`]'s `upstream_keepalive_pool_size` are kept.
     ///
     /// # Errors
     /// The first connect error; the other connections are kept.

@@ -90,6 +90,9 @@ pub enum ProxyWarnLogContext {
 ///
 /// # The order of the phases
 ///
+/// The methods below stand in this order, after the two that are required: first those about modules and
+/// sub-requests, at last those that are not phases.
+///
 /// ```text
 /// early_request_filter ─ downstream modules ─ request_filter ─ proxy_upstream_filter
 ///    ─ upstream_peer ─ (connect) ─ connected_to_upstream ─ upstream_request_filter ─ upstream modules
@@ -155,19 +158,18 @@ pub trait ProxyHttp {
     /// An error of a module has the consequences that an error of the neighbouring phase would have.
     fn init_upstream_modules(&self, _modules: &mut HttpModules) {}
 
-    default_phase! {
-        /// Decides about the request before anything is sent.
-        ///
-        /// `async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool>`
-        ///
-        /// `Ok(true)` means that this phase has answered the request, through `session`. Use it for
-        /// access control, rate limits, and responses of your own.
-        fn request_filter['life1, 'life2](
-            _session: &'life1 mut Session,
-            _ctx: &'life2 mut Self::CTX,
-        ) -> Result<bool> {
-            Ok(false)
-        }
+    /// Whether this request may spawn sub-requests. If so, its
+    /// [`subrequest_spawner`](Session::subrequest_spawner) is set. Asked once, ahead of all phases.
+    /// `false` by default, which costs nothing.
+    ///
+    /// Also asked for sub-requests, up to a depth of
+    /// [`MOST_NESTED`](pingora_core::protocols::http::subrequest::MOST_NESTED); see
+    /// [`subrequest`](crate::subrequest).
+    fn allow_spawning_subrequest(&self, _session: &Session, _ctx: &Self::CTX) -> bool
+    where
+        Self::CTX: Send + Sync,
+    {
+        false
     }
 
     default_phase! {
@@ -184,34 +186,18 @@ pub trait ProxyHttp {
         }
     }
 
-    /// Whether this request may spawn sub-requests. If so, its
-    /// [`subrequest_spawner`](Session::subrequest_spawner) is set. Asked once, ahead of all phases.
-    /// `false` by default, which costs nothing.
-    ///
-    /// Also asked for sub-requests, up to a depth of
-    /// [`MOST_NESTED`](pingora_core::protocols::http::subrequest::MOST_NESTED); see
-    /// [`subrequest`](crate::subrequest).
-    fn allow_spawning_subrequest(&self, _session: &Session, _ctx: &Self::CTX) -> bool
-    where
-        Self::CTX: Send + Sync,
-    {
-        false
-    }
-
     default_phase! {
-        /// Sees, and may change, each piece of the request's body on its way to the upstream.
+        /// Decides about the request before anything is sent.
         ///
-        /// `async fn request_body_filter(&self, session: &mut Session, body: &mut Option<Bytes>, end_of_stream: bool, ctx: &mut Self::CTX) -> Result<()>`
+        /// `async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool>`
         ///
-        /// The last call has `end_of_stream` set, and may have no piece. A filter that changes the length
-        /// must remove `Content-Length` in [`ProxyHttp::upstream_request_filter`].
-        fn request_body_filter['life1, 'life2, 'life3](
-            session: &'life1 mut Session,
-            _body: &'life2 mut Option<Bytes>,
-            _end_of_stream: bool,
-            _ctx: &'life3 mut Self::CTX,
-        ) -> Result<()>, session notes REQUEST_BODY {
-            Ok(())
+        /// `Ok(true)` means that this phase has answered the request, through `session`. Use it for
+        /// access control, rate limits, and responses of your own.
+        fn request_filter['life1, 'life2](
+            _session: &'life1 mut Session,
+            _ctx: &'life2 mut Self::CTX,
+        ) -> Result<bool> {
+            Ok(false)
         }
     }
 
@@ -265,6 +251,90 @@ pub trait ProxyHttp {
         }
     }
 
+    default_phase! {
+        /// Called when a connection to the upstream is established, new or kept from an earlier request.
+        ///
+        /// `async fn connected_to_upstream(&self, session: &mut Session, reused: bool, peer: &HttpPeer, fd: RawFd, digest: Option<&Digest>, ctx: &mut Self::CTX) -> Result<()>`
+        fn connected_to_upstream['life1, 'life2, 'life3, 'life4](
+            _session: &'life1 mut Session,
+            _reused: bool,
+            _peer: &'life2 HttpPeer,
+            _fd: RawFd,
+            _digest: Option<&'life3 Digest>,
+            _ctx: &'life4 mut Self::CTX,
+        ) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    default_phase! {
+        /// Changes the request's header on its way to the upstream.
+        ///
+        /// `async fn upstream_request_filter(&self, session: &mut Session, upstream_request: &mut RequestHeader, ctx: &mut Self::CTX) -> Result<()>`
+        ///
+        /// `upstream_request` is a copy: the request of the `session` stays as the client sent it.
+        /// Hop-by-hop fields have already been removed (RFC 9110 section 7.6.1).
+        fn upstream_request_filter['life1, 'life2, 'life3](
+            session: &'life1 mut Session,
+            _upstream_request: &'life2 mut RequestHeader,
+            _ctx: &'life3 mut Self::CTX,
+        ) -> Result<()>, session notes UPSTREAM_REQUEST {
+            Ok(())
+        }
+    }
+
+    default_phase! {
+        /// Sees, and may change, each piece of the request's body on its way to the upstream.
+        ///
+        /// `async fn request_body_filter(&self, session: &mut Session, body: &mut Option<Bytes>, end_of_stream: bool, ctx: &mut Self::CTX) -> Result<()>`
+        ///
+        /// The last call has `end_of_stream` set, and may have no piece; for a request without a body it is the only
+        /// one. A filter that changes the length
+        /// must remove `Content-Length` in [`ProxyHttp::upstream_request_filter`].
+        fn request_body_filter['life1, 'life2, 'life3](
+            session: &'life1 mut Session,
+            _body: &'life2 mut Option<Bytes>,
+            _end_of_stream: bool,
+            _ctx: &'life3 mut Self::CTX,
+        ) -> Result<()>, session notes REQUEST_BODY {
+            Ok(())
+        }
+    }
+
+    default_phase! {
+        /// Adjusts the upstream modules to a response, right ahead of their seeing its header. Called only
+        /// if there are any.
+        ///
+        /// `async fn adjust_upstream_modules(&self, session: &mut Session, upstream_response: &ResponseHeader, end_of_stream: bool, ctx: &mut Self::CTX) -> Result<()>`
+        ///
+        /// The modules are in [`Session::upstream_modules_ctx`]. With `end_of_stream`, no body follows.
+        /// Also called for informational responses, which have a status below 200.
+        fn adjust_upstream_modules['life1, 'life2, 'life3](
+            _session: &'life1 mut Session,
+            _upstream_response: &'life2 ResponseHeader,
+            _end_of_stream: bool,
+            _ctx: &'life3 mut Self::CTX,
+        ) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    default_phase! {
+        /// Sees, and may change, the upstream's response header, ahead of all other phases.
+        ///
+        /// `async fn upstream_response_filter(&self, session: &mut Session, upstream_response: &mut ResponseHeader, ctx: &mut Self::CTX) -> Result<()>`
+        ///
+        /// Changes made here would also be cached; make changes meant for one client only in
+        /// [`ProxyHttp::response_filter`].
+        fn upstream_response_filter['life1, 'life2, 'life3](
+            _session: &'life1 mut Session,
+            _upstream_response: &'life2 mut ResponseHeader,
+            _ctx: &'life3 mut Self::CTX,
+        ) -> Result<()> {
+            Ok(())
+        }
+    }
+
     /// Whether the response may be cached. Not called yet.
     fn response_cache_filter(
         &self,
@@ -309,56 +379,6 @@ pub trait ProxyHttp {
     }
 
     default_phase! {
-        /// Changes the request's header on its way to the upstream.
-        ///
-        /// `async fn upstream_request_filter(&self, session: &mut Session, upstream_request: &mut RequestHeader, ctx: &mut Self::CTX) -> Result<()>`
-        ///
-        /// `upstream_request` is a copy: the request of the `session` stays as the client sent it.
-        /// Hop-by-hop fields have already been removed (RFC 9110 section 7.6.1).
-        fn upstream_request_filter['life1, 'life2, 'life3](
-            session: &'life1 mut Session,
-            _upstream_request: &'life2 mut RequestHeader,
-            _ctx: &'life3 mut Self::CTX,
-        ) -> Result<()>, session notes UPSTREAM_REQUEST {
-            Ok(())
-        }
-    }
-
-    default_phase! {
-        /// Adjusts the upstream modules to a response, right ahead of their seeing its header. Called only
-        /// if there are any.
-        ///
-        /// `async fn adjust_upstream_modules(&self, session: &mut Session, upstream_response: &ResponseHeader, end_of_stream: bool, ctx: &mut Self::CTX) -> Result<()>`
-        ///
-        /// The modules are in [`Session::upstream_modules_ctx`]. With `end_of_stream`, no body follows.
-        /// Also called for informational responses, which have a status below 200.
-        fn adjust_upstream_modules['life1, 'life2, 'life3](
-            _session: &'life1 mut Session,
-            _upstream_response: &'life2 ResponseHeader,
-            _end_of_stream: bool,
-            _ctx: &'life3 mut Self::CTX,
-        ) -> Result<()> {
-            Ok(())
-        }
-    }
-
-    default_phase! {
-        /// Sees, and may change, the upstream's response header, ahead of all other phases.
-        ///
-        /// `async fn upstream_response_filter(&self, session: &mut Session, upstream_response: &mut ResponseHeader, ctx: &mut Self::CTX) -> Result<()>`
-        ///
-        /// Changes made here would also be cached; make changes meant for one client only in
-        /// [`ProxyHttp::response_filter`].
-        fn upstream_response_filter['life1, 'life2, 'life3](
-            _session: &'life1 mut Session,
-            _upstream_response: &'life2 mut ResponseHeader,
-            _ctx: &'life3 mut Self::CTX,
-        ) -> Result<()> {
-            Ok(())
-        }
-    }
-
-    default_phase! {
         /// Changes the response's header on its way to the client.
         ///
         /// `async fn response_filter(&self, session: &mut Session, upstream_response: &mut ResponseHeader, ctx: &mut Self::CTX) -> Result<()>`
@@ -374,7 +394,7 @@ pub trait ProxyHttp {
     }
 
     /// Sees, and may change, each piece of the upstream's response body. Returning a duration delays the
-    /// next piece.
+    /// next piece. Not called for a response without a body: the answer to a HEAD, 204, 304, a length of 0.
     fn upstream_response_body_filter(
         &self,
         session: &mut Session,
@@ -386,18 +406,13 @@ pub trait ProxyHttp {
         Ok(None)
     }
 
-    /// Sees, and may change, the trailers of the upstream's response.
-    fn upstream_response_trailer_filter(
-        &self,
-        _session: &mut Session,
-        _upstream_trailers: &mut HeaderMap,
-        _ctx: &mut Self::CTX,
-    ) -> Result<()> {
-        Ok(())
-    }
-
     /// Sees, and may change, each piece of the response's body on its way to the client. Returning a
     /// duration delays the next piece, which is the way to limit a rate.
+    ///
+    /// The last call has `end_of_stream` set, and may have no piece. A response without a body (the answer to a
+    /// HEAD, 204, 304, a length of 0) ends with its head: then this filter is not called, and what counts or
+    /// completes something at the end belongs in [`ProxyHttp::response_filter`] or [`ProxyHttp::logging`]. A filter
+    /// that changes the length must remove `Content-Length` in [`ProxyHttp::response_filter`].
     ///
     /// A body that the upstream compressed is compressed here, too, unless
     /// [`Session::upstream_compression`] decompresses it. The module for compression comes later.
@@ -413,6 +428,16 @@ pub trait ProxyHttp {
     {
         session.note_default::<Self>(defaults::RESPONSE_BODY);
         Ok(None)
+    }
+
+    /// Sees, and may change, the trailers of the upstream's response.
+    fn upstream_response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _upstream_trailers: &mut HeaderMap,
+        _ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        Ok(())
     }
 
     default_phase! {
@@ -431,55 +456,39 @@ pub trait ProxyHttp {
         }
     }
 
-    default_phase! {
-        /// The last phase. Called exactly once for each request that was read, however it ended.
-        ///
-        /// `async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Self::CTX)`
-        ///
-        /// The response is complete, or has failed with `e`. Use it for access logs and metrics.
-        fn logging['life1, 'life2, 'life3](
-            _session: &'life1 mut Session,
-            _e: Option<&'life2 Error>,
-            _ctx: &'life3 mut Self::CTX,
-        ) -> () {
-            ()
-        }
-    }
-
-    /// Stores a value with the client's connection for its next request. Called when the connection is
-    /// about to be kept.
-    fn persist_connection_context(
-        &self,
-        _session: &Session,
-        _ctx: &Self::CTX,
-    ) -> Option<Box<dyn Any + Send + Sync>> {
+    /// Whether the body filters ([`ProxyHttp::request_body_filter`],
+    /// [`ProxyHttp::upstream_response_body_filter`], [`ProxyHttp::response_body_filter`]) need to see the
+    /// pieces of this exchange's bodies. `None` (the default) detects it: filters that are not
+    /// implemented are skipped. A proxy that implements them but needs them only for some exchanges
+    /// returns `Some(false)` for the others: they are not called then, and large bodies may move without
+    /// passing through this process's memory. With `Some(true)` all of them are called.
+    ///
+    /// Asked before the exchange with an upstream begins, and again after the filters of a response's
+    /// header have run; the second answer applies to the pieces that follow.
+    fn body_filters(&self, _session: &Session, _ctx: &Self::CTX) -> Option<bool> {
         None
     }
 
-    /// Receives the value that [`ProxyHttp::persist_connection_context`] stored, at the connection's next
-    /// request.
-    fn on_connection_reuse(
+    /// The policy by which this request is tried again after a failure, usually a field of the proxy. Asked
+    /// once for each request that goes to an upstream, ahead of
+    /// [`upstream_peer`](ProxyHttp::upstream_peer). With `None`, the default, only the errors that
+    /// [`fail_to_connect`](ProxyHttp::fail_to_connect) and
+    /// [`error_while_proxy`](ProxyHttp::error_while_proxy) mark are retried, up to
+    /// [`max_retries`](pingora_core::server::configuration::ServerConf::max_retries) tries.
+    fn retry_policy<'a>(&'a self, _session: &Session, _ctx: &Self::CTX) -> Option<&'a RetryPolicy> {
+        None
+    }
+
+    /// Inspects a connect error. By default such an error ends the request; with [`Error::set_retry`] the
+    /// request is retried with the peer that [`ProxyHttp::upstream_peer`] then chooses.
+    fn fail_to_connect(
         &self,
         _session: &mut Session,
+        _peer: &HttpPeer,
         _ctx: &mut Self::CTX,
-        _prev_ctx: Box<dyn Any + Send + Sync>,
-    ) {
-    }
-
-    /// Whether to suppress the line in the error log about this error.
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Self::CTX, _error: &Error) -> bool {
-        false
-    }
-
-    /// Whether to suppress a warning in the log.
-    fn suppress_proxy_warn_log(
-        &self,
-        _session: &Session,
-        _ctx: &Self::CTX,
-        _error: &Error,
-        _context: ProxyWarnLogContext,
-    ) -> bool {
-        false
+        e: Box<Error>,
+    ) -> Box<Error> {
+        e
     }
 
     /// Inspects an error that came after the connection was made, and decides whether the request may be
@@ -509,16 +518,6 @@ pub trait ProxyHttp {
         e
     }
 
-    /// The policy by which this request is tried again after a failure, usually a field of the proxy. Asked
-    /// once for each request that goes to an upstream, ahead of
-    /// [`upstream_peer`](ProxyHttp::upstream_peer). With `None`, the default, only the errors that
-    /// [`fail_to_connect`](ProxyHttp::fail_to_connect) and
-    /// [`error_while_proxy`](ProxyHttp::error_while_proxy) mark are retried, up to
-    /// [`max_retries`](pingora_core::server::configuration::ServerConf::max_retries) tries.
-    fn retry_policy<'a>(&'a self, _session: &Session, _ctx: &Self::CTX) -> Option<&'a RetryPolicy> {
-        None
-    }
-
     /// The last word on a retry that is otherwise granted. `error` is what ended the try, or
     /// [`HTTPStatus`](pingora_error::ErrorType::HTTPStatus) for a response that a
     /// [`RetryPolicy`] would drop; `tries` counts the tries so far. With `false`, the request is answered
@@ -531,18 +530,6 @@ pub trait ProxyHttp {
         _tries: usize,
     ) -> bool {
         true
-    }
-
-    /// Inspects a connect error. By default such an error ends the request; with [`Error::set_retry`] the
-    /// request is retried with the peer that [`ProxyHttp::upstream_peer`] then chooses.
-    fn fail_to_connect(
-        &self,
-        _session: &mut Session,
-        _peer: &HttpPeer,
-        _ctx: &mut Self::CTX,
-        e: Box<Error>,
-    ) -> Box<Error> {
-        e
     }
 
     /// Answers a request that has failed for good.
@@ -580,24 +567,59 @@ pub trait ProxyHttp {
     }
 
     default_phase! {
-        /// Called when a connection to the upstream is established, new or kept from an earlier request.
+        /// The last phase. Called exactly once for each request that was read, however it ended.
         ///
-        /// `async fn connected_to_upstream(&self, session: &mut Session, reused: bool, peer: &HttpPeer, fd: RawFd, digest: Option<&Digest>, ctx: &mut Self::CTX) -> Result<()>`
-        fn connected_to_upstream['life1, 'life2, 'life3, 'life4](
+        /// `async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Self::CTX)`
+        ///
+        /// The response is complete, or has failed with `e`. Use it for access logs and metrics.
+        fn logging['life1, 'life2, 'life3](
             _session: &'life1 mut Session,
-            _reused: bool,
-            _peer: &'life2 HttpPeer,
-            _fd: RawFd,
-            _digest: Option<&'life3 Digest>,
-            _ctx: &'life4 mut Self::CTX,
-        ) -> Result<()> {
-            Ok(())
+            _e: Option<&'life2 Error>,
+            _ctx: &'life3 mut Self::CTX,
+        ) -> () {
+            ()
         }
+    }
+
+    /// Whether to suppress the line in the error log about this error.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Self::CTX, _error: &Error) -> bool {
+        false
+    }
+
+    /// Whether to suppress a warning in the log.
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Self::CTX,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        false
     }
 
     /// The request in one line, for the error log.
     fn request_summary(&self, session: &Session, _ctx: &Self::CTX) -> String {
         session.as_downstream().request_summary()
+    }
+
+    /// Stores a value with the client's connection for its next request. Called when the connection is
+    /// about to be kept.
+    fn persist_connection_context(
+        &self,
+        _session: &Session,
+        _ctx: &Self::CTX,
+    ) -> Option<Box<dyn Any + Send + Sync>> {
+        None
+    }
+
+    /// Receives the value that [`ProxyHttp::persist_connection_context`] stored, at the connection's next
+    /// request.
+    fn on_connection_reuse(
+        &self,
+        _session: &mut Session,
+        _ctx: &mut Self::CTX,
+        _prev_ctx: Box<dyn Any + Send + Sync>,
+    ) {
     }
 
     /// Whether the request asks to purge something from the cache. Not called yet.
@@ -619,18 +641,5 @@ pub trait ProxyHttp {
         _purge_response: &mut Cow<'static, ResponseHeader>,
     ) -> Result<()> {
         Ok(())
-    }
-
-    /// Whether the body filters ([`ProxyHttp::request_body_filter`],
-    /// [`ProxyHttp::upstream_response_body_filter`], [`ProxyHttp::response_body_filter`]) need to see the
-    /// pieces of this exchange's bodies. `None` (the default) detects it: filters that are not
-    /// implemented are skipped. A proxy that implements them but needs them only for some exchanges
-    /// returns `Some(false)` for the others: they are not called then, and large bodies may move without
-    /// passing through this process's memory. With `Some(true)` all of them are called.
-    ///
-    /// Asked before the exchange with an upstream begins, and again after the filters of a response's
-    /// header have run; the second answer applies to the pieces that follow.
-    fn body_filters(&self, _session: &Session, _ctx: &Self::CTX) -> Option<bool> {
-        None
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 const DEFAULT_NAME: &str = "Pingora HTTP Proxy Service";
 
 /// Serves a connection whose TLS handshake chose a [custom
-/// protocol](pingora_core::protocols::ALPN::Custom). If it returns the connection, that is passed in
+/// protocol](pingora_core::protocols::ALPN). If it returns the connection, that is passed in
 /// again as a new one.
 pub type ProcessCustomSession<SV, C> = Arc<
     dyn Fn(Arc<HttpProxy<SV, C>>, Stream, &ShutdownWatch) -> BoxFuture<'static, Option<Stream>>
@@ -195,7 +195,7 @@ where
 
     /// Sets how many TLS sessions with upstreams are kept for resumption. The default is 1024; with 0
     /// none is kept, and every handshake is a full one. See
-    /// [`set_tls_session_capacity`](pingora_core::connectors::TransportConnector::set_tls_session_capacity).
+    /// [`set_tls_session_capacity`](pingora_core::connectors::TransportConnector).
     #[must_use]
     pub fn tls_session_capacity(mut self, sessions: usize) -> Self {
         self.tls_session_capacity = Some(sessions);
@@ -204,7 +204,7 @@ where
 
     /// What speaks TLS with upstreams instead of OpenSSL. Where it can't do what the options demand, the log
     /// says so and every TLS connection to an upstream fails. See
-    /// [`set_tls_backend`](pingora_core::connectors::TransportConnector::set_tls_backend).
+    /// [`set_tls_backend`](pingora_core::connectors::TransportConnector).
     #[must_use]
     pub fn tls_backend(mut self, backend: Arc<dyn ClientBackend>) -> Self {
         self.tls_backend = Some(backend);

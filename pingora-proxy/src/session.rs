@@ -21,6 +21,10 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Messages beside a request, as [`Session::downstream_custom_message`] would return them.
+type CustomMessages =
+    Box<dyn futures::Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
+
 /// One proxied request: the client's side of it, and the state that the phases share.
 ///
 /// Dereferences to the client's [`ServerSession`]. Data written through the methods of this type passes
@@ -218,6 +222,9 @@ impl Session {
 
     /// Writes a response's header; informational responses may precede the final one. `end_of_stream`
     /// means that no body follows. Returns when the header has been written.
+    ///
+    /// A final response without a `Date` gets one. Without a `Content-Length`, its body is sent in chunks over
+    /// HTTP/1.1, and until the connection closes over HTTP/1.0.
     pub async fn write_response_header(
         &mut self,
         mut resp: Box<ResponseHeader>,
@@ -264,7 +271,11 @@ impl Session {
             .map(|_| ())
     }
 
-    /// Writes a whole response: head and body leave together. Sets the body's length in the header.
+    /// Writes a whole response: head and body leave together.
+    ///
+    /// Sets `Content-Length` to the length of the body as the modules leave it, whatever the header said; but a 204
+    /// gets none, and an answer to a HEAD and a 304 without a body keep the length of what they are about. Adds a
+    /// `Date` if there is none.
     pub async fn write_response(
         &mut self,
         mut header: Box<ResponseHeader>,
@@ -397,6 +408,17 @@ impl Session {
     /// Whether the process was already shutting down when this request began.
     pub fn is_process_shutting_down(&self) -> bool {
         self.shutting_down
+    }
+
+    /// Messages that a client sends beside its request: none. A session of a [protocol of your own] hands out what
+    /// its client sends as pieces of the body.
+    ///
+    /// # Errors
+    /// None.
+    ///
+    /// [protocol of your own]: pingora_core::protocols::http::custom::SessionCustom
+    pub fn downstream_custom_message(&mut self) -> Result<Option<CustomMessages>> {
+        Ok(None)
     }
 
     /// The response whose head the filters have seen will not be sent: another one replaces it.

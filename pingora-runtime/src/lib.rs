@@ -17,6 +17,8 @@
 //! assert_eq!(answered.recv(), Ok(7));
 //! runtime.shutdown(Duration::from_secs(1));
 //! ```
+//!
+//! Page in the repository: `docs/migrating.md`, for differences from the crate of the same name.
 #![forbid(unsafe_code)]
 
 pub use pingora_core::runtime::{

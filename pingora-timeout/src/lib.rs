@@ -21,6 +21,8 @@
 //! assert!(timeout(Duration::from_secs(1), slow).await.is_err());
 //! # }
 //! ```
+//!
+//! Page in the repository: `docs/migrating.md`, for differences from the crate of the same name.
 #![forbid(unsafe_code)]
 
 pub mod fast_timeout;

@@ -4,6 +4,46 @@
 //! put it into a [`Server`](server::Server): listeners, TLS, HTTP, connection reuse, load balancing
 //! and health checks stand around it.
 //!
+#![cfg_attr(feature = "proxy", doc = "```no_run")]
+#![cfg_attr(not(feature = "proxy"), doc = "```ignore")]
+//! use async_trait::async_trait;
+//! use pingora::prelude::*;
+//!
+//! struct ToOne;
+//!
+//! #[async_trait]
+//! impl ProxyHttp for ToOne {
+//!     type CTX = ();
+//!     fn new_ctx(&self) {}
+//!
+//!     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+//!         Ok(Box::new(HttpPeer::new("127.0.0.1:8000", false, String::new())))
+//!     }
+//! }
+//!
+//! let mut server = Server::new(Some(Opt::parse_args()))?;
+//! server.bootstrap();
+//! let mut proxy = http_proxy_service(&server.configuration, ToOne);
+//! proxy.add_tcp("0.0.0.0:6188");
+//! server.add_service(proxy);
+//! server.run_forever();
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), Box<Error>>(())
+//! ```
+//!
+//! # Pages
+//! They are in the repository:
+//!
+//! | page | what it tells |
+//! |---|---|
+//! | `docs/quick_start.md` | a load balancer, step by step |
+//! | `docs/configuration.md`, `docs/operation.md` | keys, options, limits; starting, reloading, upgrading, stopping |
+//! | `docs/tls.md`, `docs/upstream_tls.md` | TLS towards clients and towards upstreams |
+//! | `docs/grpc.md`, `docs/subrequests.md`, `docs/custom_protocols.md` | gRPC, sub-requests, protocols of your own |
+//! | `docs/migrating.md` | what existing programs will notice |
+//! | `docs/architecture.md` | how it is built, and where to find the code |
+//!
+//! # Crates
 //! This crate holds no code of its own. It gathers the others under one name:
 //!
 //! | here | there | what |

@@ -179,7 +179,9 @@ impl Session {
         each!(self, s => s.drain_request_body().await)
     }
 
-    /// Writes a response's header; informational ones may precede the final one.
+    /// Writes a response's header; informational ones may precede the final one. A final one without a `Date` gets
+    /// one. Without a `Content-Length`, the body is sent in chunks over HTTP/1.1, and until the connection closes
+    /// over HTTP/1.0.
     pub async fn write_response_header(&mut self, resp: Box<ResponseHeader>) -> Result<()> {
         either!(self, s => s.write_response_header(resp).await, s => {
             s.queue_response_header(resp, false)?;
@@ -454,7 +456,8 @@ impl Session {
     }
 
     /// Answers with a header and body of one's own; see [`Session::respond_error`]. The body is all of
-    /// it: its length is put into the header, whatever that said.
+    /// it: its length is put into the header, whatever that said; but a 204 gets none, and an answer to a HEAD and a
+    /// 304 without a body keep theirs. Adds a `Date` if there is none.
     pub async fn write_error_response(
         &mut self,
         mut resp: ResponseHeader,

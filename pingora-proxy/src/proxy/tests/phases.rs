@@ -62,6 +62,34 @@ async fn the_phases_of_a_request_run_in_order_once() {
 }
 
 #[tokio::test]
+async fn responses_without_a_body_pass_no_body_filter() {
+    let rows = [
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+        ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", "HTTP/1.1 304 Not Modified\r\n\r\n"),
+        ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    ];
+    for (method, answer) in rows {
+        let origin = Origin::always(answer).await;
+        let recorder = Recorder::to(&origin);
+        let log = recorder.log.clone();
+        let mut client = Client::of(&proxy_of(recorder));
+        client
+            .send(&format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await;
+        client.next(Whole::Head).await;
+        log.has("logging").await;
+        let seen = log.take();
+        let filters: Vec<_> = seen
+            .iter()
+            .filter(|line| line.contains("body_filter"))
+            .collect();
+        assert_eq!(filters, ["request_body_filter end"], "{method} {answer}");
+        assert!(seen.contains(&"response_filter".to_string()), "{seen:?}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_left_with_a_connection_that_closes() {
     let origin = Origin::always(OK).await;
     let recorder = Recorder::to(&origin);
