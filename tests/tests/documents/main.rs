@@ -10,9 +10,13 @@
     reason = "it is a test; and what stands in the documents does not run"
 )]
 
+mod compression;
 mod grpc;
+mod load_balancing;
+mod phases;
 mod quick_start;
 mod readme;
+mod retries;
 mod subrequests;
 mod tls;
 mod upstream_tls;

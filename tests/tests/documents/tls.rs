@@ -31,3 +31,40 @@ fn keys_of_tickets(tls: &mut pingora::listeners::tls::TlsSettings) -> pingora::R
     tls.set_session_tickets(SessionTickets::key_files(["current.key", "previous.key"])?);
     Ok(())
 }
+
+mod by_program {
+    use async_trait::async_trait;
+    use pingora::listeners::{TlsAccept, TlsSettings};
+    use pingora::protocols::tls::TlsRef;
+    use pingora::tls::{error::ErrorStack, ext, ssl::NameType};
+    use pingora::utils::tls::CertKey;
+    use std::collections::HashMap;
+
+    struct ByName(HashMap<String, CertKey>);
+
+    fn show(ssl: &mut TlsRef, chosen: &CertKey) -> Result<(), ErrorStack> {
+        ext::ssl_use_certificate(ssl, chosen.leaf())?;
+        ext::ssl_use_private_key(ssl, chosen.key())?;
+        chosen
+            .intermediates()
+            .iter()
+            .try_for_each(|cert| ext::ssl_add_chain_cert(ssl, cert))
+    }
+
+    #[async_trait]
+    impl TlsAccept for ByName {
+        async fn certificate_callback(&self, ssl: &mut TlsRef) {
+            let name = ssl.servername(NameType::HOST_NAME).unwrap_or_default();
+            if let Some(chosen) = self.0.get(name)
+                && let Err(e) = show(ssl, chosen)
+            {
+                eprintln!("no certificate for this client: {e}");
+            }
+        }
+    }
+
+    fn settings() -> pingora::Result<TlsSettings> {
+        let tls = TlsSettings::with_callbacks(Box::new(ByName(HashMap::new())))?;
+        Ok(tls)
+    }
+}
