@@ -178,7 +178,7 @@ impl Turn {
 
     /// Sets when parts of the exchange have to be over, from now on.
     pub fn limit_until(&mut self, until: Until) {
-        self.until = (until != Until::default()).then(|| Box::new(until));
+        self.until = Some(Box::new(until));
     }
 
     /// Writes nothing until the next piece of the response has been handed out or, if none is available

@@ -76,16 +76,9 @@ where
             upstream_read: peer.read_limit(),
             upstream_write: options.and_then(|o| o.write_timeout),
         };
-        let until = Until {
-            request_body: session.body_until,
-            response_head: plan.head_until(),
-            end: session.until,
-        };
-        let mut flow = Flow::new(Exchange::new(), limits);
-        flow.turn.limit_until(until);
         Forward {
             asks_filters: proxy.inner.body_filters(session, ctx),
-            flow,
+            flow: Flow::new(Exchange::new(), limits),
             held_head: None,
             unwritable: None,
             informational: 0,
@@ -103,6 +96,14 @@ where
 
     /// Carries the exchange to its end.
     pub(crate) async fn run(&mut self) -> Result<()> {
+        let until = Until {
+            request_body: self.session.body_until,
+            response_head: self.plan.head_until(),
+            end: self.session.until,
+        };
+        if until != Until::default() {
+            self.flow.turn.limit_until(until);
+        }
         let ended = match self.begin_body().await {
             Ok(()) => drive(self).await,
             failed => failed,
@@ -512,7 +513,8 @@ where
     }
 
     async fn on_own(&mut self) -> Result<()> {
-        self.on_replayed().await
+        // Rare, and large: in a place of its own.
+        Box::pin(self.on_replayed()).await
     }
 
     async fn on_body(&mut self, piece: Option<Bytes>) -> Result<()> {

@@ -50,6 +50,7 @@ where
         Ok(())
     }
 
+    #[cold]
     pub(super) fn poll_replay(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let refused = self.flow.exchange.request == RequestFlow::Refused;
         if refused || self.upstream.queued() >= FULL || self.upstream.is_stalled() {
