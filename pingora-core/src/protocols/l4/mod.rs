@@ -18,7 +18,7 @@ pub mod virt;
 
 pub use attempt::ConnectErrorExt;
 pub use bind::BindTo;
-pub use connect::Connect;
+pub use connect::{Announcement, Connect};
 pub use networks::{Network, Networks};
 pub use tracer::{Tracer, Tracing};
 
