@@ -39,6 +39,7 @@ const ROOMS: [Room; 11] = [
         name: "facts",
         holds: &[
             "l4::socket",
+            "proxy_protocol",
             "tls::alpn",
             "tls::client_hello",
             "tls::digest",

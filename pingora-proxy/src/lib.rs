@@ -35,6 +35,7 @@
 //! - [`Session`]: the request that the phases work on.
 //! - [`HttpProxy`]: runs the phases. `proxy.rs` reads like the phase chart; `flow/forward.rs` is one
 //!   exchange with one upstream.
+//! - [`modules`]: what many proxies need, ready-made.
 //! - [`engine`]: waits on both sides at once, independent of what flows between them.
 //!
 //! # What it is not
@@ -51,6 +52,7 @@ pub mod engine;
 mod error_page;
 mod failures;
 mod flow;
+pub mod modules;
 mod phase;
 mod proxy;
 mod proxy_trait;

@@ -186,8 +186,16 @@ impl Session {
 
     /// [`Session::respond_error`] with a body.
     pub async fn respond_error_with_body(&mut self, error: u16, body: Bytes) -> Result<()> {
-        let mut header = ServerSession::generate_error(error);
-        let mut body = body;
+        let header = ServerSession::generate_error(error);
+        self.respond_error_with(header, body).await
+    }
+
+    /// [`Session::respond_error_with_body`] with a header of one's own.
+    pub(crate) async fn respond_error_with(
+        &mut self,
+        mut header: ResponseHeader,
+        mut body: Bytes,
+    ) -> Result<()> {
         if self.downstream_session.response_written().is_none() {
             body = self.filter_whole_response(&mut header, body).await?;
         }

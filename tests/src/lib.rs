@@ -11,6 +11,7 @@
 //! - [`Authority`]: certificates, made where they are used.
 //! - [`Refusing`]: an address where nobody listens, for sure.
 //! - [`Nginx`]: the real one, in a directory and on a port of its own.
+//! - [`Haproxy`]: the real one, likewise.
 //! - [`curl()`]: the real one.
 //! - [`Program`]: a program as a process of its own, with what it says on its outputs.
 //! - [`log_lines`]: what the framework logs in this process.
@@ -33,6 +34,7 @@ mod authority;
 mod connection;
 mod counting;
 mod curl;
+mod haproxy;
 pub mod http2;
 mod logged;
 mod message;
@@ -49,6 +51,7 @@ pub use authority::Authority;
 pub use connection::{Connection, eventually};
 pub use counting::CountingAllocator;
 pub use curl::{curl, curl_text, try_curl};
+pub use haproxy::Haproxy;
 pub use logged::{keep_log, log_lines, logged};
 pub use message::{Ending, Message};
 pub use nginx::{Nginx, free_port};

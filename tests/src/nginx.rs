@@ -60,6 +60,18 @@ impl Nginx {
         Self::listening(" ssl http2", &tls_directives(files, &directives))
     }
 
+    /// Starts one that expects a header of the PROXY protocol at the beginning of each connection, with these
+    /// directives.
+    pub fn with_proxy_protocol(directives: &str) -> Self {
+        Self::listening(" proxy_protocol", directives)
+    }
+
+    /// The same over TLS with this certificate and key, and HTTP/2 by ALPN. The header comes first.
+    pub fn with_proxy_protocol_and_tls(files: &(PathBuf, PathBuf), directives: &str) -> Self {
+        let directives = tls_directives(files, directives);
+        Self::listening(" ssl http2 proxy_protocol", &directives)
+    }
+
     fn listening(parameters: &str, directives: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory can be made");
         let port = free_port();

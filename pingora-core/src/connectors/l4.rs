@@ -13,10 +13,11 @@ use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::l4::stream::Stream;
 use crate::upstreams::peer::Peer;
 use futures::stream::{FuturesUnordered, StreamExt};
-use pingora_error::{BError, Error, ErrorType, Result};
+use pingora_error::{BError, Error, ErrorType, OrErr, Result};
 use std::net::SocketAddr as InetSocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 
 /// How long one address of several has for its answer before the next is tried beside it (RFC 8305
@@ -52,7 +53,31 @@ pub(super) async fn connect<P: Peer + Send + Sync>(
     if let Some(proxy) = peer.get_proxy() {
         proxy::open_tunnel(&mut stream, peer, proxy).await?;
     }
+    let announcement = peer.get_peer_options().and_then(|o| o.announcement());
+    if let Some(bytes) = announcement {
+        // Boxed: other connections must not carry its memory.
+        let announced = Box::pin(announce(&mut stream, bytes, peer.connection_timeout()));
+        announced.await.map_err(|e| of_upstream(e, peer))?;
+    }
     Ok(stream)
+}
+
+/// Sends what the connection begins with.
+async fn announce(stream: &mut Stream, bytes: &[u8], limit: Option<Duration>) -> Result<()> {
+    let sending = async {
+        let sent = stream.write_all(bytes).await;
+        sent.or_err(
+            ErrorType::ConnectError,
+            "sending the header of the PROXY protocol",
+        )
+    };
+    match limit {
+        Some(limit) => match tokio::time::timeout(limit, sending).await {
+            Ok(sent) => sent,
+            Err(_) => Err(timed_out(limit)),
+        },
+        None => sending.await,
+    }
 }
 
 fn timed_out(limit: Duration) -> BError {

@@ -41,6 +41,11 @@ fn client(address: IpAddr) -> Option<(u8, u64)> {
 }
 
 impl OfClient {
+    /// A connection of nobody who is counted, or of somebody who is yet to be told.
+    pub(crate) fn nobody() -> Self {
+        OfClient(None)
+    }
+
     /// Counts a connection from this address; `None` where its client has too many already. Clients on
     /// this machine are not counted.
     pub(crate) fn enter(peer: Option<SocketAddr>) -> Option<Self> {

@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use std::net::SocketAddr;
 
 /// Decides about a connection right after it was accepted, by the address of its peer: before a
-/// handshake, and before a byte is read.
+/// handshake, and before a byte is read. On an endpoint that expects the
+/// [PROXY protocol](super::ProxyProtocol), once the header was read, by the address of the client that it names.
 ///
 /// Asked in the connection's own task, so that a filter may look something up: other connections do not
 /// wait for it. It has 60 s to answer; then, and where it panics, the connection is closed. On Unix sockets

@@ -7,6 +7,7 @@ mod bound;
 mod clients;
 mod datagram;
 mod filter;
+mod proxy_protocol;
 pub mod tls;
 mod transport;
 
@@ -18,6 +19,7 @@ pub use address::{ServerAddress, TcpSocketOptions};
 pub use bound::BoundAddresses;
 pub use datagram::UdpSocketOptions;
 pub use filter::{AcceptAllFilter, ConnectionFilter};
+pub use proxy_protocol::ProxyProtocol;
 pub use tls::{TlsAccept, TlsAcceptCallbacks, TlsSettings};
 
 pub(crate) use accept::{Accepted, Acceptor};
@@ -34,7 +36,8 @@ use std::fmt;
 use std::fs::Permissions;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Reads what comes before the TLS handshake, such as the header of the PROXY protocol.
+/// Reads what comes before the TLS handshake. For headers of the PROXY protocol, which come before this, see
+/// [`ProxyProtocol`].
 #[async_trait]
 pub trait PreTlsProcess: Send + Sync {
     /// Called for each accepted connection, before its TLS handshake, or before the application
@@ -56,6 +59,7 @@ pub struct ListenerConfig {
     tls: Option<TlsSettings>,
     l4_buffer: Option<L4BufferSettings>,
     defer_accept: Option<bool>,
+    proxy_protocol: Option<Arc<ProxyProtocol>>,
 }
 
 impl ListenerConfig {
@@ -75,6 +79,7 @@ impl ListenerConfig {
             tls: None,
             l4_buffer: None,
             defer_accept: None,
+            proxy_protocol: None,
         }
     }
 
@@ -115,6 +120,12 @@ impl ListenerConfig {
         self
     }
 
+    /// Expects a header of the PROXY protocol at the beginning of each connection.
+    pub fn proxy_protocol(mut self, expected: ProxyProtocol) -> Self {
+        self.proxy_protocol = Some(Arc::new(expected));
+        self
+    }
+
     /// Sets how much a connection may buffer. Streams own no buffer, so every bound is kept already: see
     /// [`L4BufferSettings`].
     pub fn l4_buffer(mut self, settings: L4BufferSettings) -> Self {
@@ -130,6 +141,7 @@ impl fmt::Debug for ListenerConfig {
             .field("tls", &self.tls.is_some())
             .field("l4_buffer", &self.l4_buffer)
             .field("defer_accept", &self.defer_accept)
+            .field("proxy_protocol", &self.proxy_protocol)
             .finish()
     }
 }
@@ -316,6 +328,7 @@ impl Listeners {
                 pre_tls: self.pre_tls.clone(),
                 tls,
                 defer_accept: config.defer_accept,
+                proxy_protocol: config.proxy_protocol,
                 is_deferred: false,
             };
             configured.push((config.address.clone(), transport.clone()));

@@ -276,7 +276,7 @@ async fn a_filter_decides_and_may_panic_or_take_for_ever() {
             fd: socket.into(),
             peer: peer.map(|p| p.parse().unwrap()),
         };
-        match transport.establish(accepted).await {
+        match transport.establish(accepted, &mut OfClient::nobody()).await {
             Ok(_) => "let in".to_string(),
             Err(e) => e.to_string(),
         }
@@ -370,7 +370,8 @@ async fn established(callback: PreTlsCallback, says: &[u8]) -> Result<crate::pro
     let (fd, peer) = wait_and_accept(&socket);
     let mut transport = Transport::plain();
     transport.pre_tls = Some(callback);
-    transport.establish(Accepted { fd, peer }).await
+    let accepted = Accepted { fd, peer };
+    transport.establish(accepted, &mut OfClient::nobody()).await
 }
 
 #[tokio::test(start_paused = true)]

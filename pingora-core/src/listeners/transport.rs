@@ -1,6 +1,7 @@
 //! From an accepted descriptor to a stream that an application can use.
 
 use super::accept::Accepted;
+use super::proxy_protocol::{Origin, ProxyProtocol};
 use super::{BoundSocket, ConnectionFilter, OfClient, Place, PreTlsCallback, tls};
 use crate::process::memory::{self, HandshakeCharge, Level, Turned};
 use crate::protocols::Stream;
@@ -31,6 +32,8 @@ pub(crate) struct Transport {
     pub(super) defer_accept: Option<bool>,
     /// Whether they are.
     pub(super) is_deferred: bool,
+    /// Whether they begin with a header of the PROXY protocol.
+    pub(super) proxy_protocol: Option<Arc<ProxyProtocol>>,
 }
 
 fn name_of(peer: Option<SocketAddr>) -> String {
@@ -57,6 +60,7 @@ impl Transport {
             tls: None,
             defer_accept: None,
             is_deferred: false,
+            proxy_protocol: None,
         }
     }
 
@@ -109,7 +113,15 @@ impl Transport {
         Error::e_explain(ErrorType::AcceptError, reason)
     }
 
-    /// Decides whether the connection may stay, and counts it for its client if so.
+    fn origin_of(&self, accepted: &Accepted) -> Origin {
+        match &self.proxy_protocol {
+            Some(expected) => expected.origin_of(accepted.peer),
+            None => Origin::Client,
+        }
+    }
+
+    /// Decides whether the connection may stay, and counts it for its client if so; one that a proxy passes on
+    /// is counted once its client is known.
     ///
     /// While memory is scarce, a plain connection is let in to be told, unless there is hardly any left;
     /// a handshake costs more than that is worth.
@@ -122,6 +134,14 @@ impl Transport {
             memory::turn_away(Turned::Connection);
             return None;
         }
+        match self.origin_of(accepted) {
+            Origin::Client => {}
+            Origin::Proxy => return Some(OfClient::nobody()),
+            Origin::Stranger => {
+                stranger(accepted.peer);
+                return None;
+            }
+        }
         let of_client = OfClient::enter(accepted.peer);
         if of_client.is_none() {
             too_many(accepted.peer);
@@ -131,12 +151,23 @@ impl Transport {
 
     /// Makes a stream of the connection, and the handshake if there is one. A stream that has something
     /// to be read already is registered with the runtime where it first has to wait, any other one right
-    /// away, with the calling runtime.
+    /// away, with the calling runtime. Where a proxy passes somebody's connection on, `of_client` becomes that
+    /// client's.
     ///
     /// # Errors
-    /// When the filter does not let the connection in, when the handshake fails or takes too long, or when
-    /// the runtime is shutting down.
-    pub(crate) async fn establish(&self, accepted: Accepted) -> Result<Stream> {
+    /// When the filter does not let the connection in, when the handshake fails or takes too long, when a
+    /// proxy's header is refused, or its client has too many connections, or when the runtime is shutting down.
+    pub(crate) async fn establish(
+        &self,
+        accepted: Accepted,
+        of_client: &mut OfClient,
+    ) -> Result<Stream> {
+        if let Some(expected) = &self.proxy_protocol
+            && expected.origin_of(accepted.peer) == Origin::Proxy
+        {
+            // Boxed: other connections must not carry its memory.
+            return Box::pin(self.establish_behind(expected, accepted, of_client)).await;
+        }
         if let Some(filter) = &self.filter {
             // Boxed: a connection without a filter must not carry its memory.
             Box::pin(Self::ask_filter(&**filter, accepted.peer)).await?;
@@ -147,16 +178,50 @@ impl Transport {
         }
     }
 
+    /// The same for a connection that begins with a proxy's header.
+    async fn establish_behind(
+        &self,
+        expected: &ProxyProtocol,
+        accepted: Accepted,
+        of_client: &mut OfClient,
+    ) -> Result<Stream> {
+        let proxy = accepted.peer;
+        let mut stream = self.stream_of(accepted)?;
+        let header = expected.read(&mut stream).await.map_err(|e| {
+            let context = format!("proxy {}", name_of(proxy));
+            e.into_down().more_context(context)
+        })?;
+        let client = match header.source() {
+            Some(source) => source.as_inet().copied(),
+            None => proxy,
+        };
+        stream.set_proxy_header(header);
+        let Some(counted) = OfClient::enter(client) else {
+            too_many(client);
+            return Error::e_explain(ErrorType::AcceptError, "its client has too many");
+        };
+        *of_client = counted;
+        if let Some(filter) = &self.filter {
+            Self::ask_filter(&**filter, client).await?;
+        }
+        match self.begin_on(stream, client) {
+            Begun::Plain(stream) => Ok(stream),
+            Begun::Handshake(handshake) => handshake.await,
+        }
+    }
+
     /// Not async: what it needs for a moment would be part of every connection's task.
     fn begin(&self, accepted: Accepted) -> Result<Begun<'_>> {
         let peer = accepted.peer;
         let stream = self.stream_of(accepted)?;
+        Ok(self.begin_on(stream, peer))
+    }
+
+    fn begin_on(&self, stream: L4Stream, peer: Option<SocketAddr>) -> Begun<'_> {
         if self.pre_tls.is_none() && self.tls.is_none() {
-            return Ok(Begun::Plain(Box::new(stream)));
+            return Begun::Plain(Box::new(stream));
         }
-        Ok(Begun::Handshake(Box::pin(
-            self.handshake_in_time(stream, peer),
-        )))
+        Begun::Handshake(Box::pin(self.handshake_in_time(stream, peer)))
     }
 
     async fn handshake_in_time(
@@ -219,4 +284,9 @@ impl Transport {
 #[cold]
 fn too_many(peer: Option<SocketAddr>) {
     debug!("a connection is closed: its client has too many (connections_per_client): {peer:?}");
+}
+
+#[cold]
+fn stranger(peer: Option<SocketAddr>) {
+    debug!("a connection is closed: no trusted proxy makes it: {peer:?}");
 }

@@ -2,12 +2,14 @@
 
 use super::l4::ext::{self, TCP_INFO};
 use super::l4::socket::SocketAddr;
+use super::proxy_protocol::ProxyHeader;
 use super::tls::SslDigest;
 use once_cell::sync::OnceCell;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use std::any::Any;
 use std::fmt;
+use std::net::SocketAddr as InetSocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,6 +96,7 @@ impl fmt::Debug for ProxyDigest {
 pub struct SocketDigest {
     raw_fd: RawFd,
     closed: AtomicBool,
+    behind_proxy: Option<Box<BehindProxy>>,
     /// The other end; see [`SocketDigest::peer_addr`].
     pub peer_addr: OnceCell<Option<SocketAddr>>,
     /// This end; see [`SocketDigest::local_addr`].
@@ -102,12 +105,21 @@ pub struct SocketDigest {
     pub original_dst: OnceCell<Option<SocketAddr>>,
 }
 
+/// What a proxy in front said of the connection, and the ends of the one between it and us.
+#[derive(Debug)]
+struct BehindProxy {
+    header: ProxyHeader,
+    peer_addr: Option<SocketAddr>,
+    local_addr: OnceCell<Option<SocketAddr>>,
+}
+
 impl SocketDigest {
     /// A digest of the socket behind `raw_fd`, which must stay open for as long as anybody asks.
     pub fn from_raw_fd(raw_fd: RawFd) -> SocketDigest {
         SocketDigest {
             raw_fd,
             closed: AtomicBool::new(false),
+            behind_proxy: None,
             peer_addr: OnceCell::new(),
             local_addr: OnceCell::new(),
             original_dst: OnceCell::new(),
@@ -119,6 +131,65 @@ impl SocketDigest {
         let digest = Self::from_raw_fd(raw_fd);
         let _ = digest.peer_addr.set(Some(peer));
         digest
+    }
+
+    /// The same where a proxy passes somebody's connection on. Where the header names the ends of that
+    /// connection, they are this one's.
+    pub(crate) fn behind_proxy(
+        raw_fd: RawFd,
+        proxy: Option<InetSocketAddr>,
+        header: ProxyHeader,
+    ) -> SocketDigest {
+        let mut digest = Self::from_raw_fd(raw_fd);
+        let proxy = proxy.map(SocketAddr::Inet);
+        if let (Some(source), Some(destination)) = (header.source(), header.destination()) {
+            digest.peer_addr = OnceCell::with_value(Some(source.clone()));
+            digest.local_addr = OnceCell::with_value(Some(destination.clone()));
+        } else {
+            digest.peer_addr = OnceCell::with_value(proxy.clone());
+        }
+        digest.behind_proxy = Some(Box::new(BehindProxy {
+            header,
+            peer_addr: proxy,
+            local_addr: OnceCell::new(),
+        }));
+        digest
+    }
+
+    /// What a proxy in front said of this connection by the PROXY protocol; `None` where the endpoint expects
+    /// no such header of it.
+    pub fn proxy_header(&self) -> Option<&ProxyHeader> {
+        self.behind_proxy.as_ref().map(|behind| &behind.header)
+    }
+
+    /// The other end of the socket: that of the proxy where one speaks the PROXY protocol, otherwise the same as
+    /// [`peer_addr`](Self::peer_addr).
+    pub fn transport_peer_addr(&self) -> Option<&SocketAddr> {
+        match &self.behind_proxy {
+            Some(behind) => behind.peer_addr.as_ref(),
+            None => self.peer_addr(),
+        }
+    }
+
+    /// This end of the socket, whatever a proxy says that its client connected to.
+    pub fn transport_local_addr(&self) -> Option<&SocketAddr> {
+        match &self.behind_proxy {
+            Some(behind) => behind
+                .local_addr
+                .get_or_init(|| SocketAddr::from_raw_fd(self.open_fd()?, false))
+                .as_ref(),
+            None => self.local_addr(),
+        }
+    }
+
+    /// A header of the PROXY protocol by which an upstream learns of this connection: its
+    /// [`peer_addr`](Self::peer_addr) and [`local_addr`](Self::local_addr). Values of a header that came with
+    /// it are not passed on; [`proxy_header`](Self::proxy_header) has them.
+    pub fn to_proxy_header(&self) -> ProxyHeader {
+        match (self.peer_addr(), self.local_addr()) {
+            (Some(peer), Some(local)) => ProxyHeader::new(peer.clone(), local.clone()),
+            _ => ProxyHeader::unknown(),
+        }
     }
 
     /// The socket is about to be closed: from now on nobody asks the kernel.
@@ -150,14 +221,15 @@ impl SocketDigest {
             .map_err(|e| Error::because(ErrorType::SocketError, "reading SO_COOKIE", e))
     }
 
-    /// The other end of the connection. `None` where it is gone or has no address.
+    /// The other end of the connection: the client that a proxy names by the PROXY protocol, where the endpoint
+    /// expects that. `None` where it is gone or has no address.
     pub fn peer_addr(&self) -> Option<&SocketAddr> {
         self.peer_addr
             .get_or_init(|| SocketAddr::from_raw_fd(self.open_fd()?, true))
             .as_ref()
     }
 
-    /// This end of the connection.
+    /// This end of the connection; what the client connected to, where a proxy names it.
     pub fn local_addr(&self) -> Option<&SocketAddr> {
         self.local_addr
             .get_or_init(|| SocketAddr::from_raw_fd(self.open_fd()?, false))

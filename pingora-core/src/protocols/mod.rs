@@ -5,6 +5,7 @@ pub mod http;
 mod io;
 pub mod l4;
 mod memory;
+pub mod proxy_protocol;
 pub mod raw_connect;
 pub mod tls;
 

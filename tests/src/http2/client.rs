@@ -58,6 +58,14 @@ impl Http2Client {
         Self::over(stream, &roomy(), "https").await
     }
 
+    /// Speaks over a connection that was made elsewhere, in cleartext with prior knowledge.
+    ///
+    /// # Panics
+    /// When the other side does not speak HTTP/2.
+    pub async fn over_stream(stream: TcpStream) -> Self {
+        Self::over(stream, &roomy(), "http").await
+    }
+
     async fn over<S>(stream: S, builder: &Builder, scheme: &'static str) -> Self
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,

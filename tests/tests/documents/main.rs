@@ -13,7 +13,9 @@
 mod compression;
 mod grpc;
 mod load_balancing;
+mod modules;
 mod phases;
+mod proxy_protocol;
 mod quick_start;
 mod readme;
 mod retries;

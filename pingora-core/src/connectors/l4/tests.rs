@@ -303,3 +303,38 @@ async fn localhost_is_reached_by_whichever_family_is_listened_on() {
             .unwrap();
     }
 }
+
+/// The header of the PROXY protocol comes ahead of everything else, on each connection of whatever kind.
+#[tokio::test]
+async fn a_connection_begins_with_what_the_peer_announces() {
+    use crate::protocols::proxy_protocol::{ProxyHeader, ProxyVersion};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let live = listener.local_addr().unwrap();
+    let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let header = ProxyHeader::new(address("192.0.2.1:5"), address("192.0.2.2:443"));
+    let expected = header.encode(ProxyVersion::V2);
+    let plain = HttpPeer::new(live, false, String::new());
+    let several = named(&[dead("127.0.0.2").await, live]);
+    let mut own = HttpPeer::new("192.0.2.1:1", false, String::new());
+    own.options.custom_l4 = Some(Arc::new(Elsewhere(live)));
+    for mut peer in [plain, several, own] {
+        peer.options.connection_timeout = Some(Duration::from_secs(30));
+        peer.options.send_proxy_header(&header, ProxyVersion::V2);
+        let connector = TransportConnector::new(None);
+        let mut stream = connector.new_stream(&peer).await.unwrap();
+        stream.write_all(b"then").await.unwrap();
+        let (mut accepted, _) = listener.accept().await.unwrap();
+        let mut read = vec![0; expected.len() + 4];
+        let reading = tokio::io::AsyncReadExt::read_exact(&mut accepted, &mut read);
+        reading.await.unwrap();
+        assert_eq!(read, [&expected[..], b"then"].concat());
+        assert!(peer.matches_fd(stream.id()));
+
+        connector.release_stream(stream, peer.reuse_hash(), None);
+        let mut other = peer.clone();
+        let header = ProxyHeader::new(address("192.0.2.1:6"), address("192.0.2.2:443"));
+        other.options.send_proxy_header(&header, ProxyVersion::V2);
+        assert!(connector.reused_stream(&other).await.is_none());
+        assert!(connector.reused_stream(&peer).await.is_some());
+    }
+}

@@ -8,6 +8,7 @@ mod connect;
 pub mod ext;
 pub(crate) mod faults;
 pub mod listener;
+mod networks;
 pub(crate) mod plain;
 pub mod socket;
 pub mod splice;
@@ -17,7 +18,8 @@ pub mod virt;
 
 pub use attempt::ConnectErrorExt;
 pub use bind::BindTo;
-pub use connect::Connect;
+pub use connect::{Announcement, Connect};
+pub use networks::{Network, Networks};
 pub use tracer::{Tracer, Tracing};
 
 pub(crate) use addresses::Addresses;

@@ -11,6 +11,7 @@ use super::virt::{VirtualSockOpt, VirtualSocketStream};
 use crate::protocols::digest::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, ProxyDigest, SocketDigest, TimingDigest,
 };
+use crate::protocols::proxy_protocol::ProxyHeader;
 use crate::protocols::{Peek, Shutdown, Ssl, UniqueID, UniqueIDType};
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
@@ -105,6 +106,13 @@ impl Stream {
         let mut stream = Self::new(socket);
         stream.peer = Some(peer);
         stream
+    }
+
+    /// From now on the ends of the connection are those that the header names, if it does.
+    pub(crate) fn set_proxy_header(&mut self, header: ProxyHeader) {
+        let digest = SocketDigest::behind_proxy(self.socket.fd(), self.peer, header);
+        self.peer = digest.peer_addr().and_then(|peer| peer.as_inet().copied());
+        self.set_socket_digest(digest);
     }
 
     /// Sends small segments at once (`TCP_NODELAY`). Does nothing on a Unix socket.

@@ -281,9 +281,9 @@ impl<A: ServerApp + Send + Sync + 'static> Service<A> {
         transport: Arc<Transport>,
         app: Arc<A>,
         shutdown: ShutdownWatch,
-        _live: Live,
+        mut live: Live,
     ) {
-        match transport.establish(accepted).await {
+        match transport.establish(accepted, live.of_client()).await {
             Ok(stream) => {
                 drop(transport);
                 Service::handle_event(stream, app, shutdown).await;

@@ -20,7 +20,7 @@ struct Count {
 #[derive(Debug)]
 pub(super) struct Live {
     count: Arc<Count>,
-    _of_client: OfClient,
+    of_client: OfClient,
     _memory: ConnectionCharge,
 }
 
@@ -30,7 +30,7 @@ impl Connections {
         self.0.live.fetch_add(1, Ordering::Relaxed);
         Live {
             count: self.0.clone(),
-            _of_client: of_client,
+            of_client,
             _memory: ConnectionCharge::default(),
         }
     }
@@ -45,6 +45,13 @@ impl Connections {
             }
             drained.await;
         }
+    }
+}
+
+impl Live {
+    /// For whom it counts, to be changed where that turns out later.
+    pub(super) fn of_client(&mut self) -> &mut OfClient {
+        &mut self.of_client
     }
 }
 

@@ -5,7 +5,8 @@ pub use crate::protocols::http::hop_by_hop::{H1UpgradePolicy, HttpUpstreamReques
 use super::identity::IdentityHasher;
 use crate::protocols::l4::ext::TcpKeepalive;
 use crate::protocols::l4::socket::SocketAddr;
-use crate::protocols::l4::{BindTo, Connect as L4Connect, Tracer};
+use crate::protocols::l4::{Announcement, BindTo, Connect as L4Connect, Tracer};
+use crate::protocols::proxy_protocol::{ProxyHeader, ProxyVersion};
 use crate::protocols::raw_connect::ProxyDigestUserDataHook;
 use crate::protocols::tls::{ALPN, CaType, HandshakeCompleteHook, hash_ca};
 use pingora_error::Result;
@@ -163,8 +164,49 @@ impl PeerOptions {
 
     /// The user's own way to connect.
     pub(crate) fn own_way(&self) -> Option<&(dyn L4Connect + Send + Sync)> {
-        let own = self.custom_l4.as_deref()?;
+        let mut own = self.custom_l4.as_deref()?;
+        if let Some(announcement) = own.announcement() {
+            own = &**announcement.way()?;
+        }
         own.addresses().is_empty().then_some(own)
+    }
+
+    /// Begins each connection to the peer with a header of the PROXY protocol, ahead of a TLS handshake; through
+    /// a CONNECT proxy, behind its answer. What the header says is said of the whole connection: the pool keeps
+    /// connections with different headers apart, so that none is used for another client. One that is idle waits
+    /// for the same client's next request, for [`idle_timeout`](Self::idle_timeout) at most.
+    ///
+    /// For a peer of a kind of its own, [`reuse_hash`](super::Peer::reuse_hash) has to cover the
+    /// [announcement](Self::announcement).
+    ///
+    /// To be called after [`custom_l4`](Self::custom_l4) was set, whose place it takes; connecting goes on as
+    /// that says. A second header replaces the first.
+    ///
+    /// ```
+    /// use pingora_core::protocols::proxy_protocol::{ProxyHeader, ProxyVersion};
+    /// use pingora_core::upstreams::peer::HttpPeer;
+    ///
+    /// let mut peer = HttpPeer::new("127.0.0.1:80", false, String::new());
+    /// let header = ProxyHeader::new("192.0.2.1:5000".parse()?, "198.51.100.1:443".parse()?);
+    /// peer.options.send_proxy_header(&header, ProxyVersion::V2);
+    /// # Ok::<(), pingora_core::BError>(())
+    /// ```
+    pub fn send_proxy_header(&mut self, header: &ProxyHeader, version: ProxyVersion) {
+        let way = match self.custom_l4.take() {
+            Some(way) => match way.announcement() {
+                Some(former) => former.way().cloned(),
+                None => Some(way),
+            },
+            None => None,
+        };
+        let announcement = Announcement::new(header.encode(version), way);
+        self.custom_l4 = Some(Arc::new(announcement));
+    }
+
+    /// What each connection to the peer begins with, ahead of everything else; `None`: nothing.
+    pub fn announcement(&self) -> Option<&[u8]> {
+        let announcement = self.custom_l4.as_ref()?.announcement();
+        announcement.map(Announcement::bytes)
     }
 
     /// Offers HTTP versions from `min` to `max`, each 1 or 2.
@@ -172,13 +214,16 @@ impl PeerOptions {
         self.alpn = ALPN::new(max, min);
     }
 
-    /// Where a connection to a peer at `address` may have gone. A peer with several addresses is the same
+    /// Where a connection to a peer at `address` may have gone, and what it began with. A peer with several addresses is the same
     /// as one with the same addresses in another order, and as no other.
     #[inline]
     pub(super) fn hash_address<H: Hasher>(&self, address: &SocketAddr, state: &mut H) {
         match self.addresses(address) {
             [] => address.hash(state),
             several => hash_of_any_order(several).hash(state),
+        }
+        if let Some(announcement) = self.announcement() {
+            announcement.hash(state);
         }
     }
 

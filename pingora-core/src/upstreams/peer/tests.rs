@@ -45,6 +45,53 @@ fn whatever_a_connection_depends_on_changes_its_hash() {
     assert_eq!(hashes.len(), changes.len());
 }
 
+/// A header says for whom the connection is: no other client's request may be sent over it.
+#[test]
+fn a_proxy_header_tells_peers_apart_and_leaves_the_rest_as_it_was() {
+    use crate::protocols::proxy_protocol::{ProxyHeader, ProxyVersion};
+    let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let header = |client: &str| ProxyHeader::new(address(client), address("1.1.1.1:443"));
+    let announced = |client: &str, version| {
+        let mut peer = peer();
+        peer.options.send_proxy_header(&header(client), version);
+        peer
+    };
+    let hashes = HashSet::from([
+        peer().reuse_hash(),
+        announced("1.2.3.4:1", ProxyVersion::V1).reuse_hash(),
+        announced("1.2.3.4:1", ProxyVersion::V2).reuse_hash(),
+        announced("1.2.3.4:2", ProxyVersion::V2).reuse_hash(),
+        announced("1.2.3.5:1", ProxyVersion::V2).reuse_hash(),
+    ]);
+    assert_eq!(hashes.len(), 5);
+    let mut twice = announced("1.2.3.4:1", ProxyVersion::V1);
+    twice
+        .options
+        .send_proxy_header(&header("1.2.3.4:1"), ProxyVersion::V2);
+    let once = announced("1.2.3.4:1", ProxyVersion::V2);
+    assert_eq!(
+        twice.reuse_hash(),
+        once.reuse_hash(),
+        "the second replaces the first"
+    );
+    assert!(once.options.own_way().is_none());
+
+    let inet = |text: &str| text.parse::<InetSocketAddr>().unwrap();
+    let several = [inet("1.1.1.1:1"), inet("1.1.1.2:1")];
+    let mut peer = HttpPeer::new(&several[..], false, String::new());
+    peer.options
+        .send_proxy_header(&header("1.2.3.4:1"), ProxyVersion::V2);
+    assert_eq!(peer.options.addresses(peer.address()), several);
+    let basic = |text: &str| {
+        let mut basic = BasicPeer::new("127.0.0.1:80");
+        basic
+            .options
+            .send_proxy_header(&header(text), ProxyVersion::V1);
+        basic.reuse_hash()
+    };
+    assert_ne!(basic("1.2.3.4:1"), basic("1.2.3.4:2"));
+}
+
 #[test]
 fn what_a_connection_does_not_depend_on_leaves_its_hash() {
     let mut same = peer();

@@ -39,7 +39,7 @@ fn may_be_spelt(name: &str) -> bool {
     !(FORBIDDEN.iter().any(|forbidden| forbidden.as_str() == name)
         || FORBIDDEN_CUSTOM.contains(&name)
         || name.starts_with("if-")
-        || name.starts_with("x-forwarded-")
+        || name.starts_with("x-forwarded")
         || name.starts_with("access-control-"))
 }
 
@@ -139,15 +139,24 @@ const FORBIDDEN: [HeaderName; 38] = [
 ];
 
 /// Names that the `http` crate has no constants for.
-const FORBIDDEN_CUSTOM: [&str; 8] = [
+const FORBIDDEN_CUSTOM: [&str; 17] = [
     "authentication-info",
     "cf-connecting-ip",
+    "client-ip",
+    "fastly-client-ip",
+    "front-end-https",
     "http2-settings",
     "keep-alive",
     "proxy-authentication-info",
     "proxy-connection",
     "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-host",
+    "x-original-forwarded-for",
+    "x-original-host",
     "x-real-ip",
+    "x-url-scheme",
 ];
 
 /// Gathers a trailer section, which may arrive in pieces. Bounded: 16 KiB and 64 fields.

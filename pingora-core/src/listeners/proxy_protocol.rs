@@ -1,0 +1,153 @@
+//! Endpoints behind a proxy that speaks the PROXY protocol.
+
+use crate::protocols::l4::Networks;
+use crate::protocols::l4::stream::Stream as L4Stream;
+use crate::protocols::proxy_protocol::ProxyHeader;
+use pingora_error::{Error, ErrorType, OrErr, Result};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+
+/// How long a proxy may take for its header by default, which it sends at once.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest header that is taken by default, in bytes: one with a client's certificate fits.
+const LONGEST: usize = 4096;
+/// What is read at first: a header without a certificate, and what follows it.
+const FIRST_READ: usize = 512;
+
+/// Expects of the proxies in front of an endpoint that they begin each connection with a header of the PROXY
+/// protocol, of version 1 or 2, and takes their word for whose connection it is. Set with
+/// [`ListenerConfig::proxy_protocol`](super::ListenerConfig::proxy_protocol).
+///
+/// The header comes before everything else, also the TLS handshake and a
+/// [`PreTlsProcess`](super::PreTlsProcess). The client that it names is the one that a
+/// [`ConnectionFilter`](super::ConnectionFilter) is asked about, that `connections_per_client` counts, and
+/// whose address sessions show. Where it names none (`LOCAL`, `UNKNOWN`, `UNSPEC`), the proxy itself is the
+/// client. See [`SocketDigest::proxy_header`](crate::protocols::SocketDigest::proxy_header) for all that it
+/// says.
+///
+/// A header is believed only if the other end of the socket is in a trusted network. From there, a connection
+/// without a header, or with one that breaks a rule, is too long or comes too late, is closed. Connections from
+/// elsewhere are closed without being read, unless [`admit_others`](Self::admit_others) says otherwise.
+///
+/// ```
+/// use pingora_core::listeners::{ListenerConfig, ProxyProtocol};
+///
+/// let balancers = "10.0.0.0/24, 2001:db8:1::/64".parse()?;
+/// let endpoint = ListenerConfig::tcp("0.0.0.0:443").proxy_protocol(ProxyProtocol::trusting(balancers));
+/// # Ok::<(), pingora_core::BError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ProxyProtocol {
+    trusted: Networks,
+    trusts_unix: bool,
+    admits_others: bool,
+    timeout: Duration,
+    longest: usize,
+}
+
+/// What becomes of a connection, by where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It has to begin with a header.
+    Proxy,
+    /// It is a client's own.
+    Client,
+    /// It is closed.
+    Stranger,
+}
+
+impl ProxyProtocol {
+    /// Believes proxies in these networks.
+    pub fn trusting(networks: Networks) -> Self {
+        ProxyProtocol {
+            trusted: networks,
+            trusts_unix: false,
+            admits_others: false,
+            timeout: TIMEOUT,
+            longest: LONGEST,
+        }
+    }
+
+    /// Believes whoever may connect to a Unix socket, which the permissions of its file say.
+    pub fn trust_unix(mut self) -> Self {
+        self.trusts_unix = true;
+        self
+    }
+
+    /// Serves connections from elsewhere as those of clients, which they then are: a header that such a client
+    /// sends is data, as on any other endpoint, and refused as that.
+    pub fn admit_others(mut self) -> Self {
+        self.admits_others = true;
+        self
+    }
+
+    /// Sets how long a proxy may take for its header, from when the connection was accepted. 5 s by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets how long a header may be, in bytes. 4096 by default; those of version 1 are never longer than 107,
+    /// those of version 2 than 65551.
+    pub fn longest_header(mut self, bytes: usize) -> Self {
+        self.longest = bytes;
+        self
+    }
+
+    pub(super) fn origin_of(&self, peer: Option<SocketAddr>) -> Origin {
+        let is_trusted = match peer {
+            Some(peer) => self.trusted.contains(peer.ip()),
+            None => self.trusts_unix,
+        };
+        match (is_trusted, self.admits_others) {
+            (true, _) => Origin::Proxy,
+            (false, true) => Origin::Client,
+            (false, false) => Origin::Stranger,
+        }
+    }
+
+    /// Reads the header in time. What came behind it is still to be read from the stream.
+    ///
+    /// # Errors
+    /// `HandshakeError` where it is none, or the connection ends.
+    pub(super) async fn read(&self, stream: &mut L4Stream) -> Result<ProxyHeader> {
+        match tokio::time::timeout(self.timeout, self.read_header(stream)).await {
+            Ok(read) => read,
+            Err(_) => refused("a proxy took too long for its header"),
+        }
+    }
+
+    async fn read_header(&self, stream: &mut L4Stream) -> Result<ProxyHeader> {
+        let mut bytes = Vec::with_capacity(FIRST_READ.min(self.longest));
+        loop {
+            // As much as there is room for: never beyond the longest header.
+            let room = self.longest.saturating_sub(bytes.len());
+            let mut limited = (&mut *stream).take(room as u64);
+            let read = limited.read_buf(&mut bytes).await;
+            let read = read.or_err(ErrorType::HandshakeError, "reading the header of a proxy")?;
+            match ProxyHeader::parse(&bytes, self.longest) {
+                Ok(Some((header, length))) => {
+                    stream.rewind(bytes.get(length..).unwrap_or_default());
+                    return Ok(header);
+                }
+                Ok(None) if read == 0 => return refused("no header of a proxy, or half of one"),
+                Ok(None) => {}
+                Err(e) => return refused_because(e),
+            }
+        }
+    }
+}
+
+fn refused<T>(reason: &'static str) -> Result<T> {
+    Error::e_explain(ErrorType::HandshakeError, reason)
+}
+
+#[cold]
+fn refused_because<T>(fault: crate::protocols::proxy_protocol::InvalidProxyHeader) -> Result<T> {
+    let reason = "not a header of the PROXY protocol, which this endpoint expects";
+    Err(Error::because(ErrorType::HandshakeError, reason, fault))
+}
+
+#[cfg(test)]
+mod tests;

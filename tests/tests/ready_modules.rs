@@ -1,0 +1,210 @@
+//! The ready-made modules, between real clients and origins of both versions of HTTP.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
+
+use async_trait::async_trait;
+use pingora::modules::http::HttpModules;
+use pingora::prelude::*;
+use pingora::proxy::modules::{
+    Authenticated, BasicAuth, Cors, CorsCheck, Forwarded, ForwardedFields, IpRules, NamedRequest,
+    RequestId,
+};
+use pingora_tests::{Ask, Message, Origin, TestServer, Version, VersionedUpstream, h2c_proxy};
+use std::net::SocketAddr;
+
+const PAIRS: [(Version, Version); 4] = [
+    (Version::H1, Version::H1),
+    (Version::H1, Version::H2),
+    (Version::H2, Version::H1),
+    (Version::H2, Version::H2),
+];
+
+/// `ada:lovelace`.
+const ADA: &str = "Basic YWRhOmxvdmVsYWNl";
+
+struct Guarded {
+    upstream: VersionedUpstream,
+    fields: ForwardedFields,
+}
+
+#[async_trait]
+impl ProxyHttp for Guarded {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        let auth = BasicAuth::new("test").and_then(|auth| auth.user("ada", "lovelace"));
+        modules.add_module(Box::new(auth.unwrap().admit_preflight()));
+        modules.add_module(Box::new(Cors::of(&["https://a.example"]).unwrap()));
+        modules.add_module(Box::new(RequestId::new()));
+        let denied = IpRules::new().deny("192.0.2.0/24".parse().unwrap());
+        modules.add_module(Box::new(denied.behind(self.fields.clone())));
+        modules.add_module(Box::new(self.fields.clone()));
+    }
+
+    async fn request_filter(&self, session: &mut Session, _ctx: &mut ()) -> Result<bool> {
+        let modules = &mut session.downstream_modules_ctx;
+        assert!(modules.get::<Forwarded>().unwrap().client().is_some());
+        let user = modules.get::<Authenticated>().unwrap().user();
+        assert!(user.is_none_or(|user| user == "ada"));
+        let check = modules.get_mut::<CorsCheck>();
+        if let Some(answer) = check.and_then(CorsCheck::preflight) {
+            session.write_response_header(answer, true).await?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(self.upstream.peer()))
+    }
+}
+
+async fn guarded(up: Version, fields: ForwardedFields) -> (Origin, TestServer) {
+    let origin = match up {
+        Version::H1 => Origin::well_behaved().await,
+        Version::H2 => Origin::http2().await,
+    };
+    let upstream = VersionedUpstream {
+        address: origin.address(),
+        version: up,
+    };
+    let proxy = h2c_proxy(Guarded { upstream, fields }).await;
+    (origin, proxy)
+}
+
+fn trusting_loopback() -> ForwardedFields {
+    ForwardedFields::trusting("127.0.0.0/8".parse().unwrap())
+}
+
+async fn asked(ask: Ask, version: Version, address: SocketAddr) -> Message {
+    ask.with("authorization", ADA)
+        .answered_over(version, address)
+        .await
+}
+
+/// Whatever says who the client is, by a client that nobody trusts.
+const FORGED: [&str; 12] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-user",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "client-ip",
+];
+
+/// Class of CVE-2026-33433, -54763, -39858: neither a field nor an alias of it reaches the upstream; and of
+/// CVE-2026-88004: nor do they come back as trailers.
+#[tokio::test]
+async fn what_a_client_says_of_itself_never_arrives() {
+    for (down, up) in PAIRS {
+        let (origin, proxy) = guarded(up, ForwardedFields::new()).await;
+        let mut ask = Ask::by("POST", "/echo-trailers").pieces("body", 4);
+        for name in FORGED {
+            for alias in [
+                name.to_string(),
+                name.replace('-', "_"),
+                name.replacen('-', "_", 1),
+            ] {
+                ask = ask.with(&alias, "6.6.6.6").trailer(&alias, "6.6.6.6");
+            }
+        }
+        let ask = ask
+            .with("x-request-id", "6.6.6.6")
+            .with("x_request-id", "6.6.6.6");
+        let answer = asked(ask, down, proxy.address()).await;
+        assert_eq!(answer.status(), 200, "{down:?} to {up:?}");
+        let seen = origin.last_request();
+        let all = format!("{:?} {:?}", seen.fields, seen.trailers);
+        assert!(!all.contains("6.6.6.6"), "{down:?} to {up:?}: {all}");
+        assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
+        assert_eq!(seen.header("x-forwarded-proto"), Some("http"));
+        assert_eq!(seen.header("x-forwarded-host"), Some("test.example"));
+        assert_eq!(seen.header("authorization"), None);
+        assert_eq!(seen.header("x-request-id"), answer.header("x-request-id"));
+    }
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_is_believed_and_the_client_before_it_is_not() {
+    for (down, up) in PAIRS {
+        let (origin, proxy) = guarded(up, trusting_loopback().with_via("edge")).await;
+        let ask = Ask::get("/")
+            .with("x-forwarded-for", "6.6.6.6, 203.0.113.5")
+            .with("x-forwarded-proto", "https")
+            .with("x-forwarded-host", "shop.example")
+            .with("via", "1.1 front");
+        let answer = asked(ask, down, proxy.address()).await;
+        assert_eq!(answer.status(), 200);
+        let seen = origin.last_request();
+        assert_eq!(
+            seen.header("x-forwarded-for"),
+            Some("203.0.113.5, 127.0.0.1")
+        );
+        assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
+        assert_eq!(seen.header("x-forwarded-host"), Some("shop.example"));
+        let version = if down == Version::H1 {
+            "1.1 edge"
+        } else {
+            "2 edge"
+        };
+        assert_eq!(
+            seen.headers("via"),
+            ["1.1 front", version],
+            "{down:?} to {up:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_gets_an_answer_and_the_origin_is_not_asked() {
+    for down in [Version::H1, Version::H2] {
+        let (origin, proxy) = guarded(Version::H1, trusting_loopback()).await;
+        let address = proxy.address();
+        let denied = Ask::get("/").with("x-forwarded-for", "192.0.2.9");
+        assert_eq!(asked(denied, down, address).await.status(), 403);
+
+        let nobody = Ask::get("/").with("origin", "https://a.example");
+        let nobody = nobody.answered_over(down, address).await;
+        assert_eq!(nobody.status(), 401);
+        let challenge = nobody.header("www-authenticate").unwrap();
+        assert!(challenge.starts_with("Basic realm=\"test\""), "{challenge}");
+        assert!(nobody.header("x-request-id").is_some());
+        let allowed = nobody.header("access-control-allow-origin");
+        assert_eq!(allowed, Some("https://a.example"), "the page may see that");
+
+        let preflight = Ask::by("OPTIONS", "/")
+            .with("origin", "https://a.example")
+            .with("access-control-request-method", "POST");
+        let preflight = preflight.answered_over(down, address).await;
+        assert_eq!(preflight.status(), 204);
+        let methods = preflight.header("access-control-allow-methods");
+        assert_eq!(methods, Some("GET, HEAD, POST"));
+        assert_eq!(origin.begun(), 0);
+    }
+}
+
+/// Every request gets a name of its own, also on one connection, and also where the phases never ask.
+#[tokio::test]
+async fn names_differ() {
+    let (_origin, proxy) = guarded(Version::H1, ForwardedFields::new()).await;
+    let mut connection = proxy.connect().await;
+    let mut names = std::collections::HashSet::new();
+    for _ in 0..10 {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: {ADA}\r\n\r\n");
+        let answer = connection.ask(request).await;
+        let name = answer.header("x-request-id").unwrap().to_string();
+        assert!(names.insert(name));
+    }
+    assert!(size_of::<NamedRequest>() <= 128);
+}
