@@ -1,6 +1,7 @@
 //! From an accepted descriptor to a stream that an application can use.
 
 use super::accept::Accepted;
+use super::clients::{ListenerLimits, TooMany};
 use super::{BoundSocket, ConnectionFilter, OfClient, Place, PreTlsCallback, tls};
 use crate::process::memory::{self, HandshakeCharge, Level, Turned};
 use crate::protocols::Stream;
@@ -31,6 +32,8 @@ pub(crate) struct Transport {
     pub(super) defer_accept: Option<bool>,
     /// Whether they are.
     pub(super) is_deferred: bool,
+    /// How many connections there may be, where the endpoint has bounds of its own.
+    pub(super) limits: Option<Arc<ListenerLimits>>,
 }
 
 fn name_of(peer: Option<SocketAddr>) -> String {
@@ -57,6 +60,7 @@ impl Transport {
             tls: None,
             defer_accept: None,
             is_deferred: false,
+            limits: None,
         }
     }
 
@@ -109,7 +113,8 @@ impl Transport {
         Error::e_explain(ErrorType::AcceptError, reason)
     }
 
-    /// Decides whether the connection may stay, and counts it for its client if so.
+    /// Decides whether the connection may stay, and counts it if so: in all, for its client, and for the
+    /// endpoint.
     ///
     /// While memory is scarce, a plain connection is let in to be told, unless there is hardly any left;
     /// a handshake costs more than that is worth.
@@ -122,11 +127,10 @@ impl Transport {
             memory::turn_away(Turned::Connection);
             return None;
         }
-        let of_client = OfClient::enter(accepted.peer);
-        if of_client.is_none() {
-            too_many(accepted.peer);
-        }
-        of_client
+        let entered = OfClient::enter(accepted.peer, self.limits.as_ref());
+        entered
+            .inspect_err(|which| too_many(accepted.peer, *which))
+            .ok()
     }
 
     /// Makes a stream of the connection, and the handshake if there is one. A stream that has something
@@ -217,6 +221,8 @@ impl Transport {
 }
 
 #[cold]
-fn too_many(peer: Option<SocketAddr>) {
-    debug!("a connection is closed: its client has too many (connections_per_client): {peer:?}");
+fn too_many(peer: Option<SocketAddr>, which: TooMany) {
+    crate::process::count_refused();
+    let why = which.describe();
+    debug!("the connection of {} is closed: {why}", name_of(peer));
 }
