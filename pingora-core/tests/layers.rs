@@ -61,6 +61,7 @@ const ROOMS: [Room; 11] = [
     Room {
         name: "http rules",
         holds: &[
+            "http::aliases",
             "http::authority",
             "http::bridge",
             "http::conditional_filter",
