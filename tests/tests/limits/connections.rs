@@ -24,12 +24,21 @@ async fn connect(from: IpAddr, to: SocketAddr) -> TcpStream {
 async fn is_served(stream: &mut TcpStream) -> bool {
     // Who is turned away may find that out by either call.
     let _ = stream.write_all(REQUEST).await;
-    let mut answer = [0; 12];
-    let read = timeout(PATIENCE, stream.read_exact(&mut answer));
-    match read.await.expect("it is answered or closed in time") {
-        Ok(_) => answer == *b"HTTP/1.1 200",
-        Err(_) => false,
+    let mut answer = Vec::new();
+    // A head, and a body of five bytes.
+    let is_whole = |answer: &[u8]| {
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+        end.is_some_and(|end| answer.len() >= end + 4 + 5)
+    };
+    while !is_whole(&answer) {
+        let read = timeout(PATIENCE, stream.read_buf(&mut answer));
+        let read = read.await.expect("it is answered or closed in time");
+        if !read.is_ok_and(|count| count > 0) {
+            assert_eq!(answer, b"", "it is closed without a byte");
+            return false;
+        }
     }
+    answer.starts_with(b"HTTP/1.1 200")
 }
 
 /// Tries anew until a connection is served: the end of an earlier one takes a moment to be seen.
@@ -91,7 +100,7 @@ fn configured(lines: &str, upstream: SocketAddr, folder: &tempfile::TempDir) -> 
 async fn a_process_has_so_many_connections() {
     let origin = Origin::well_behaved().await;
     let folder = tempfile::tempdir().unwrap();
-    let program = configured("threads: 1\nconnections: 2\n", origin.address(), &folder);
+    let mut program = configured("threads: 1\nconnections: 2\n", origin.address(), &folder);
     let address = program.addresses()[0];
     let mut first = served_at_last(ONE, address).await;
     let second = served_at_last(OTHER, address).await;
@@ -121,7 +130,7 @@ async fn a_client_has_so_many_connections_to_a_process() {
     let origin = Origin::well_behaved().await;
     let folder = tempfile::tempdir().unwrap();
     let lines = "threads: 1\nconnections_per_client: 2\n";
-    let program = configured(lines, origin.address(), &folder);
+    let mut program = configured(lines, origin.address(), &folder);
     let address = program.addresses()[0];
     let mut first = served_at_last(foreign, address).await;
     let second = served_at_last(foreign, address).await;
