@@ -13,7 +13,7 @@ use pingora_core::protocols::http::hop_by_hop::{
     HttpUpstreamRequestPolicy, prepare_upstream_request,
 };
 use pingora_core::protocols::http::authority::validate_request_authority;
-use pingora_http::RequestHeader;
+use pingora_http::{ControlField, RequestHeader};
 
 fuzz_target!(|data: &[u8]| {
     let Some((&flags, data)) = data.split_first() else { return };
@@ -86,6 +86,10 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(again.headers.get(HOST), request.headers.get(HOST));
         assert_eq!(again.headers.get(CONTENT_LENGTH), request.headers.get(CONTENT_LENGTH));
         assert!(!again.headers.contains_key(TRANSFER_ENCODING));
+        let is_alias = |name: &http::HeaderName| {
+            ControlField::of(name.as_str().as_bytes()) == Some(ControlField::Alias)
+        };
+        assert!(!again.headers.keys().any(is_alias));
         let upgrade = again.headers.contains_key("upgrade");
         let option = upgrade || again.headers.contains_key("te");
         assert_eq!(option, again.headers.contains_key("connection"));

@@ -62,6 +62,7 @@ const ROOMS: [Room; 11] = [
     Room {
         name: "http rules",
         holds: &[
+            "http::aliases",
             "http::authority",
             "http::bridge",
             "http::conditional_filter",
@@ -84,6 +85,7 @@ const ROOMS: [Room; 11] = [
             "http::linger",
             "http::recycled",
             "http::session_options",
+            "http::spool",
             "http::task",
             "http::timed",
         ],

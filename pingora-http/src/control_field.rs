@@ -1,4 +1,6 @@
-//! The fields that a proxy needs in order to pass a message on.
+//! The fields that a proxy needs in order to pass a message on, and the names that others take for them.
+
+use crate::grammar::{has_odd_separators, is_taken_for};
 
 /// A field that describes the message or its connection instead of the content: it frames the message,
 /// routes it, or is for one hop only.
@@ -28,6 +30,55 @@ pub enum ControlField {
     /// `Date`. It is only noted whether there is one, which whoever passes a response on has to know:
     /// most have one, and nobody asks for its value.
     Date,
+    /// None of these, but a name that some servers take for one of them, or for one that a proxy
+    /// [sets](is_relied_on): `Content_Length`, `X_Forwarded_For`.
+    Alias,
+}
+
+/// Fields that say who the client is and how it came, beside those that begin with `X-Forwarded-`: a proxy
+/// sets or removes them, and what is behind it believes them.
+const RELIED_ON: [&str; 15] = [
+    "cf-connecting-ip",
+    "client-cert",
+    "client-cert-chain",
+    "fastly-client-ip",
+    "forwarded",
+    "proxy-authorization",
+    "remote-user",
+    "true-client-ip",
+    "via",
+    "x-auth-user",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-real-ip",
+    "x-request-id",
+];
+const X_FORWARDED: &str = "x-forwarded-";
+
+/// Whether a proxy sets or removes the field with this name so that those behind it can believe it. `name`
+/// is in lower case.
+pub fn is_relied_on(name: &str) -> bool {
+    RELIED_ON.contains(&name) || name.starts_with(X_FORWARDED)
+}
+
+/// Whether this name, which begins with one of the letters that those begin with, is taken for one that is
+/// relied on.
+#[inline]
+fn alias_of_relied_on(name: &[u8]) -> Option<ControlField> {
+    has_odd_separators(name)
+        .then(|| taken_for_relied_on(name))
+        .flatten()
+}
+
+#[cold]
+fn taken_for_relied_on(name: &[u8]) -> Option<ControlField> {
+    let begins = name.get(..X_FORWARDED.len());
+    let taken = begins.is_some_and(|begin| is_taken_for(begin, X_FORWARDED.as_bytes()))
+        || RELIED_ON
+            .iter()
+            .any(|other| is_taken_for(name, other.as_bytes()));
+    taken.then_some(ControlField::Alias)
 }
 
 impl ControlField {
@@ -44,11 +95,14 @@ impl ControlField {
             (6, b'e') => is(name, b"expect", Self::Expect),
             (7, b'u') => is(name, b"upgrade", Self::Upgrade),
             (10, b'c') => is(name, b"connection", Self::Connection),
-            (10, b'k') => is(name, b"keep-alive", Self::KeepAlive),
-            (14, b'c') => is(name, b"content-length", Self::ContentLength),
-            (14, b'h') => is(name, b"http2-settings", Self::Http2Settings),
-            (16, b'p') => is(name, b"proxy-connection", Self::ProxyConnection),
-            (17, b't') => is(name, b"transfer-encoding", Self::TransferEncoding),
+            (10, b'k') => is_or_alias(name, b"keep-alive", Self::KeepAlive),
+            (14, b'c') => is_or_alias(name, b"content-length", Self::ContentLength),
+            (14, b'h') => is_or_alias(name, b"http2-settings", Self::Http2Settings),
+            (16, b'p') => is_or_alias(name, b"proxy-connection", Self::ProxyConnection),
+            (17, b't') => is_or_alias(name, b"transfer-encoding", Self::TransferEncoding),
+            (9.., b'x') | (11 | 17, b'c' | b'r') | (14, b't') | (16, b'c' | b'f') | (19, b'p') => {
+                alias_of_relied_on(name)
+            }
             _ => None,
         }
     }
@@ -77,6 +131,19 @@ fn is<const N: usize>(token: &[u8], name: &[u8; N], field: ControlField) -> Opti
     let pairs = token.iter().zip(name);
     let difference = pairs.fold(0, |difference, (a, b)| difference | ((a | 0x20) ^ b));
     (difference == 0).then_some(field)
+}
+
+/// [`is`], for a name with a hyphen, which others may be taken for.
+#[inline]
+fn is_or_alias<const N: usize>(
+    token: &[u8],
+    name: &[u8; N],
+    field: ControlField,
+) -> Option<ControlField> {
+    match is(token, name, field) {
+        None if is_taken_for(token, name) => Some(ControlField::Alias),
+        found => found,
+    }
 }
 
 #[cfg(test)]
@@ -116,13 +183,54 @@ mod tests {
                 for byte in (0..=255).filter(|byte| is_token_byte(*byte)) {
                     other[place] = byte;
                     let same = other.eq_ignore_ascii_case(name.as_bytes());
-                    let expected = same.then_some(field);
+                    let hyphen = name.as_bytes()[place] == b'-';
+                    let expected = match hyphen && !byte.is_ascii_alphanumeric() && !same {
+                        true => Some(ControlField::Alias),
+                        false => same.then_some(field),
+                    };
                     assert_eq!(ControlField::of(&other), expected, "{other:?}");
                 }
                 assert_eq!(ControlField::of(&name.as_bytes()[..place]), None);
             }
             let longer = format!("{name}s");
             assert_eq!(ControlField::of(longer.as_bytes()), None);
+        }
+    }
+    #[test]
+    fn what_is_taken_for_a_relied_on_field_is_an_alias() {
+        let more = [
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-forwarded-anything-else",
+        ];
+        for name in RELIED_ON.into_iter().chain(more) {
+            assert!(is_relied_on(name));
+            assert_eq!(ControlField::of(name.as_bytes()), None, "{name}");
+            for (place, _) in name.match_indices('-') {
+                for odd in ["_", ".", "~", "|"] {
+                    let mut alias = name.to_string();
+                    alias.replace_range(place..=place, odd);
+                    for alias in [alias.clone(), alias.to_uppercase()] {
+                        let found = ControlField::of(alias.as_bytes());
+                        assert_eq!(found, Some(ControlField::Alias), "{alias}");
+                    }
+                }
+                let alias = name.replace('-', "_");
+                let found = ControlField::of(alias.as_bytes());
+                assert_eq!(found, Some(ControlField::Alias), "{alias}");
+            }
+        }
+        for other in [
+            "x_forwarded",
+            "x_forwarded_",
+            "x-real-ips",
+            "x_real_ips",
+            "x_custom",
+            "a_b",
+        ] {
+            let alias = other == "x_forwarded_";
+            let found = ControlField::of(other.as_bytes());
+            assert_eq!(found == Some(ControlField::Alias), alias, "{other}");
         }
     }
 }

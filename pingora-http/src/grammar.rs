@@ -12,6 +12,7 @@
 //! | authority, `Host` | [`is_authority`], [`host_and_port`] |
 //! | status | [`status_code`], [`is_reason_phrase`] |
 //! | field name | [`is_field_name`], [`is_lower_case_field_name`] |
+//! | names that may be taken for each other | [`has_odd_separators`], [`is_taken_for`] |
 //! | field value | [`is_field_value`], [`trim`], [`list_elements`] |
 //! | `Content-Length` | [`ContentLength`], [`decimal`] |
 //! | pseudo-header fields, and fields that only HTTP/1 has | [`SectionCheck`] |
@@ -19,10 +20,12 @@
 //! If the RFCs leave a choice, the function's documentation states ours. Bytes beyond ASCII are allowed
 //! in field values, reason phrases and targets, in any encoding and unchanged, and nowhere else.
 
+mod alias;
 mod authority;
 mod length;
 mod section;
 
+pub use alias::{has_odd_separators, is_taken_for, with_hyphens};
 pub use authority::{host_and_port, is_authority, is_connect_target};
 pub use length::{ContentLength, LengthRefused, decimal};
 pub use section::{Line, Malformed, Section, SectionCheck};

@@ -66,7 +66,7 @@ pub use value::{header_value_from_raw, header_value_from_slice};
 #[doc(hidden)]
 pub use case_header_name::FieldName;
 #[doc(hidden)]
-pub use control_field::ControlField;
+pub use control_field::{ControlField, is_relied_on};
 #[doc(hidden)]
 pub use name_cases::FieldRefused;
 #[doc(hidden)]

@@ -269,6 +269,12 @@ impl RequestHeader {
         self.send_end_stream = true;
     }
 
+    /// Whether its map of fields has, or has room for, more than this. Builds no map.
+    #[inline]
+    pub fn is_larger_than(&self, fields: usize) -> bool {
+        self.head.is_larger_than(fields)
+    }
+
     /// Becomes a copy of `other`, reusing allocations. Extensions are copied too.
     pub fn assign_from(&mut self, other: &Self) {
         self.head.assign_from(&other.head);

@@ -331,6 +331,13 @@ impl<P: Parts> Head<P> {
         &mut self.base
     }
 
+    /// Whether the map of fields has, or has room for, more than this. Builds no map.
+    pub(crate) fn is_larger_than(&self, fields: usize) -> bool {
+        let headers = self.base.headers();
+        // The capacity does not tell of values that share a name.
+        headers.len() > fields || headers.capacity() > fields
+    }
+
     /// Becomes a copy of `other`, reusing allocations.
     pub(crate) fn assign_from(&mut self, other: &Self) {
         self.forget_view();

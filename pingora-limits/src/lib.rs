@@ -5,9 +5,15 @@
 //! | [`rate`] | events by key, in the current and the previous interval of time |
 //! | [`inflight`] | what has begun and not ended, by key |
 //! | [`estimator`] | anything, by key, until it is reset |
+//! | [`quota`], [`keyed`] | what is left of a quota that is refilled without pause (a token bucket), for one key and for many |
 //!
-//! All of them are count-min sketches of atomics: they never allocate after they were made, whatever
+//! The first three are count-min sketches of atomics: they never allocate after they were made, whatever
 //! number of keys there is, take no lock, and can be shared between all threads.
+//!
+//! # Which one
+//! To limit a rate, take [`keyed`]: it is exact for each key, lets no more than a burst pass where two intervals
+//! meet, and knows when to come back. [`rate`] and [`estimator`] answer for any number of keys with a small
+//! error, and are for measuring.
 //!
 //! # How far off they are
 //! A key is counted in one slot of each row (`hashes` rows of `slots` slots), and the smallest of these
@@ -39,6 +45,10 @@
 
 pub mod estimator;
 pub mod inflight;
+pub mod keyed;
+pub mod quota;
+#[cfg(test)]
+mod random;
 pub mod rate;
 mod rows;
 mod windows;

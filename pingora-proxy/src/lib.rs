@@ -35,6 +35,7 @@
 //! - [`Session`]: the request that the phases work on.
 //! - [`HttpProxy`]: runs the phases. `proxy.rs` reads like the phase chart; `flow/forward.rs` is one
 //!   exchange with one upstream.
+//! - [`limits`]: rates and requests under way, for phases to ask.
 //! - [`modules`]: what many proxies need, ready-made.
 //! - [`engine`]: waits on both sides at once, independent of what flows between them.
 //!
@@ -52,6 +53,7 @@ pub mod engine;
 mod error_page;
 mod failures;
 mod flow;
+pub mod limits;
 pub mod modules;
 mod phase;
 mod proxy;

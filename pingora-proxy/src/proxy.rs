@@ -19,6 +19,7 @@ use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::modules::http::{HttpModules, Surroundings};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::aliases::{AliasPolicy, OnAlias};
 use pingora_core::protocols::http::authority::authority_of_server;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::custom::ClientSessionCustom;
@@ -64,6 +65,8 @@ where
     known: Known,
     subrequests: UnderWay,
     failures: Arc<FailureCounts>,
+    /// `None`: the standard one.
+    pub(crate) aliases: Option<Box<AliasPolicy>>,
 }
 
 impl<SV, C: CustomConnector> fmt::Debug for HttpProxy<SV, C> {
@@ -97,7 +100,27 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
             known: Known::default(),
             subrequests: UnderWay::default(),
             failures: Arc::default(),
+            aliases: None,
         }
+    }
+
+    /// What is done about field names that servers may take for others, such as `X_Forwarded_For`, in
+    /// requests before they go upstream. [`AliasPolicy::standard`] by default. It holds where a peer's
+    /// [`HttpUpstreamRequestPolicy`] strips hop-by-hop fields.
+    ///
+    /// A program's own fields, which it sets or removes in its filters, belong into it:
+    ///
+    /// ```
+    /// # use pingora_core::protocols::http::aliases::AliasPolicy;
+    /// # use pingora_proxy::HttpProxy;
+    /// # fn set_up<P>(proxy: &mut HttpProxy<P>) {
+    /// // In a service: `service.app_logic_mut()` is the proxy, until it is shared.
+    /// proxy.set_alias_policy(AliasPolicy::standard().protect("x-tenant"));
+    /// # }
+    /// ```
+    pub fn set_alias_policy(&mut self, policy: AliasPolicy) {
+        let is_standard = policy == AliasPolicy::standard();
+        self.aliases = (!is_standard).then(|| Box::new(policy));
     }
 
     /// The number of failed requests so far, by the side at fault. Faults of clients (leaving, breaking
@@ -354,6 +377,7 @@ pub(crate) fn prepare_request<S: ClientSessionCustom>(
     request: &mut RequestHeader,
     upstream: &ClientSession<S>,
     peer: &HttpPeer,
+    aliases: Option<&AliasPolicy>,
 ) -> Result<Option<Box<Bridge>>> {
     let policy = peer
         .get_peer_options()
@@ -363,7 +387,16 @@ pub(crate) fn prepare_request<S: ClientSessionCustom>(
         Some(_) => Version::HTTP_2,
         None => Version::HTTP_11,
     };
-    hop_by_hop::prepare_upstream_request(request, &policy, over)?;
+    let on_alias = match aliases {
+        None => OnAlias::Drop,
+        Some(aliases) => {
+            if policy.strip_hop_by_hop {
+                aliases.apply(request)?;
+            }
+            aliases.on_relied_on()
+        }
+    };
+    hop_by_hop::prepare_aliased_request(request, &policy, over, on_alias)?;
     let bridge = translate_request(request, upstream, &policy)?;
     address_request(request, peer)?;
     Ok(bridge)
@@ -375,6 +408,7 @@ pub(crate) fn send_unseen<S: ClientSessionCustom>(
     session: &mut Session,
     upstream: &mut ClientSession<S>,
     peer: &HttpPeer,
+    aliases: Option<&AliasPolicy>,
 ) -> Result<bool> {
     let is_seen = !session.noted.is_default(defaults::UPSTREAM_REQUEST)
         || !session.upstream_modules_ctx.is_empty();
@@ -388,7 +422,7 @@ pub(crate) fn send_unseen<S: ClientSessionCustom>(
     let Some(mut request) = session.downstream_session.req_header_mut().lend() else {
         return Ok(false);
     };
-    prepare_request(&mut request, upstream, peer)?;
+    prepare_request(&mut request, upstream, peer, aliases)?;
     upstream.queue_request_header(&request)?;
     Ok(true)
 }

@@ -192,12 +192,13 @@ where
         self.inner
             .connected_to_upstream(session, reused, peer, fd, digest, ctx)
             .await?;
-        let bridge = match send_unseen(session, upstream, peer)? {
+        let aliases = self.aliases.as_deref();
+        let bridge = match send_unseen(session, upstream, peer, aliases)? {
             true => None,
             false => {
                 let mut copy = RecycledRequest::copy_of(session.req_header());
                 let request = copy.get_mut();
-                let bridge = prepare_request(request, upstream, peer)?;
+                let bridge = prepare_request(request, upstream, peer, aliases)?;
                 if session.buffered.is_some() {
                     // The client has its permission, and the body is here.
                     request.remove_header(&EXPECT);

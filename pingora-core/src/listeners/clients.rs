@@ -1,12 +1,13 @@
-//! How many connections each client has.
+//! How many connections there are: in all, of each endpoint, and of each client.
 
-use crate::process::connections_per_client;
+use crate::process::{connections_in_all, connections_per_client};
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// Parts of the table, each with a lock of its own.
 const STRIPES: usize = 16;
@@ -16,72 +17,241 @@ const STRIPES: usize = 16;
 ///
 /// Clients are told apart by a hash of their address that nobody outside can foresee, so that an entry,
 /// and what a connection has to remember, is eight bytes long.
+#[derive(Default)]
 struct Clients {
     hasher: RandomState,
     stripes: [Mutex<HashMap<NonZeroU64, usize>>; STRIPES],
 }
 
-static CLIENTS: LazyLock<Clients> = LazyLock::new(|| Clients {
-    hasher: RandomState::new(),
-    stripes: std::array::from_fn(|_| Mutex::default()),
-});
+/// Of the process.
+static CLIENTS: LazyLock<Clients> = LazyLock::new(Clients::default);
+static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
 
-/// A connection that counts for its client, until this is dropped.
+/// How many connections one endpoint may have.
+pub(super) struct ListenerLimits {
+    most: usize,
+    most_per_client: usize,
+    connections: AtomicUsize,
+    clients: Clients,
+}
+
+/// Which bound a connection would have broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TooMany {
+    InAll,
+    OfClient,
+    OfListener,
+    OfClientAtListener,
+}
+
+impl TooMany {
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            TooMany::InAll => "there are too many (connections)",
+            TooMany::OfClient => "its client has too many (connections_per_client)",
+            TooMany::OfListener => "its endpoint has too many",
+            TooMany::OfClientAtListener => "its client has too many at this endpoint",
+        }
+    }
+}
+
+/// A connection that counts, until this is dropped: in all, for its client, and for its endpoint where that has
+/// limits of its own.
 #[derive(Debug)]
-pub(crate) struct OfClient(Option<NonZeroU64>);
+pub(crate) struct OfClient {
+    client: Option<NonZeroU64>,
+    _in_all: InAll,
+    of_listener: Option<Box<OfListener>>,
+}
 
-/// What tells a client from others; `None` for one that is not counted. An IPv6 network of 64 bits is one
-/// client, because its addresses cost nothing.
-fn client(address: IpAddr) -> Option<(u8, u64)> {
-    match address.to_canonical() {
-        own if own.is_loopback() => None,
-        IpAddr::V4(address) => Some((4, u64::from(address.to_bits()))),
-        IpAddr::V6(address) => Some((6, (address.to_bits() >> 64) as u64)),
+#[derive(Debug)]
+struct InAll;
+
+struct OfListener {
+    limits: Arc<ListenerLimits>,
+    client: Option<NonZeroU64>,
+}
+
+/// An IPv6 network of 64 bits is one client, because its addresses cost nothing.
+fn network(address: IpAddr) -> (u8, u64) {
+    match address {
+        IpAddr::V4(address) => (4, u64::from(address.to_bits())),
+        IpAddr::V6(address) => (6, (address.to_bits() >> 64) as u64),
     }
 }
 
 impl OfClient {
-    /// A connection of nobody who is counted, or of somebody who is yet to be told.
-    pub(crate) fn nobody() -> Self {
-        OfClient(None)
+    /// Counts a connection from this address to an endpoint with these limits. Clients on this machine count
+    /// for no client of the process, but for one of an endpoint.
+    ///
+    /// # Errors
+    /// There are too many already.
+    pub(super) fn enter(
+        peer: Option<SocketAddr>,
+        listener: Option<&Arc<ListenerLimits>>,
+    ) -> Result<Self, TooMany> {
+        let most = (connections_in_all(), connections_per_client());
+        Self::enter_with(peer, listener, most)
     }
 
-    /// Counts a connection from this address; `None` where its client has too many already. Clients on
-    /// this machine are not counted.
-    pub(crate) fn enter(peer: Option<SocketAddr>) -> Option<Self> {
-        Self::enter_with(peer, connections_per_client())
+    /// Counts the client of a connection that came without one: a proxy has said who it is.
+    ///
+    /// # Errors
+    /// It has too many already.
+    pub(super) fn learn(&mut self, client: Option<SocketAddr>) -> Result<(), TooMany> {
+        self.learn_with(client, connections_per_client())
     }
 
-    fn enter_with(peer: Option<SocketAddr>, most: usize) -> Option<Self> {
-        let counted = peer.filter(|_| most != usize::MAX);
-        let Some(client) = counted.and_then(|peer| client(peer.ip())) else {
-            return Some(OfClient(None));
-        };
-        let hash = CLIENTS.hasher.hash_one(client);
-        let hash = NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN);
-        let mut stripe = CLIENTS.stripe(hash);
-        let count = stripe.entry(hash).or_default();
-        if *count >= most {
-            return None;
+    fn learn_with(&mut self, client: Option<SocketAddr>, most: usize) -> Result<(), TooMany> {
+        let address = client.map(|client| client.ip().to_canonical());
+        if let Some(of_listener) = &mut self.of_listener {
+            of_listener.learn(address)?;
         }
-        *count += 1;
-        Some(OfClient(Some(hash)))
+        let foreign = address.filter(|address| !address.is_loopback());
+        if let Some(address) = foreign.filter(|_| most != usize::MAX) {
+            let entered = CLIENTS.enter(address, most);
+            self.client = Some(entered.ok_or(TooMany::OfClient)?);
+        }
+        Ok(())
+    }
+
+    /// One that nobody limits, for tests.
+    #[cfg(test)]
+    pub(crate) fn unlimited() -> Self {
+        OfClient {
+            client: None,
+            _in_all: InAll::enter(usize::MAX).unwrap(),
+            of_listener: None,
+        }
+    }
+
+    fn enter_with(
+        peer: Option<SocketAddr>,
+        listener: Option<&Arc<ListenerLimits>>,
+        (most, most_per_client): (usize, usize),
+    ) -> Result<Self, TooMany> {
+        let in_all = InAll::enter(most).ok_or(TooMany::InAll)?;
+        let of_listener = match listener {
+            Some(limits) => Some(Box::new(OfListener::enter(limits)?)),
+            None => None,
+        };
+        let mut entered = OfClient {
+            client: None,
+            _in_all: in_all,
+            of_listener,
+        };
+        entered.learn_with(peer, most_per_client)?;
+        Ok(entered)
     }
 }
 
 impl Drop for OfClient {
     fn drop(&mut self) {
-        let Some(hash) = self.0 else { return };
-        if let Entry::Occupied(mut entry) = CLIENTS.stripe(hash).entry(hash) {
+        if let Some(client) = self.client {
+            CLIENTS.leave(client);
+        }
+    }
+}
+
+/// Adds one, unless there are so many already.
+fn add_up_to(count: &AtomicUsize, most: usize) -> bool {
+    let fits = count.fetch_add(1, Ordering::Relaxed) < most;
+    if !fits {
+        count.fetch_sub(1, Ordering::Relaxed);
+    }
+    fits
+}
+
+impl InAll {
+    fn enter(most: usize) -> Option<Self> {
+        // Not `then_some`: what is not returned would be dropped, and count as one less.
+        add_up_to(&CONNECTIONS, most).then(|| InAll)
+    }
+}
+
+impl Drop for InAll {
+    fn drop(&mut self) {
+        CONNECTIONS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl ListenerLimits {
+    /// `None`: any number of both.
+    pub(super) fn new(most: Option<usize>, most_per_client: Option<usize>) -> Option<Arc<Self>> {
+        (most.is_some() || most_per_client.is_some()).then(|| {
+            Arc::new(ListenerLimits {
+                most: most.unwrap_or(usize::MAX),
+                most_per_client: most_per_client.unwrap_or(usize::MAX),
+                connections: AtomicUsize::new(0),
+                clients: Clients::default(),
+            })
+        })
+    }
+}
+
+impl OfListener {
+    fn enter(limits: &Arc<ListenerLimits>) -> Result<Self, TooMany> {
+        if !add_up_to(&limits.connections, limits.most) {
+            return Err(TooMany::OfListener);
+        }
+        Ok(OfListener {
+            limits: limits.clone(),
+            client: None,
+        })
+    }
+
+    fn learn(&mut self, client: Option<IpAddr>) -> Result<(), TooMany> {
+        let limits = &self.limits;
+        if let Some(address) = client.filter(|_| limits.most_per_client != usize::MAX) {
+            let client = limits.clients.enter(address, limits.most_per_client);
+            self.client = Some(client.ok_or(TooMany::OfClientAtListener)?);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for OfListener {
+    fn drop(&mut self) {
+        self.limits.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(client) = self.client {
+            self.limits.clients.leave(client);
+        }
+    }
+}
+
+impl std::fmt::Debug for OfListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OfListener").finish_non_exhaustive()
+    }
+}
+
+impl Clients {
+    /// Counts one connection more of this client; `None` if it has so many already.
+    fn enter(&self, address: IpAddr, most: usize) -> Option<NonZeroU64> {
+        let hash = self.hash(address);
+        let mut stripe = self.stripe(hash);
+        match stripe.entry(hash) {
+            Entry::Occupied(mut entry) if *entry.get() < most => *entry.get_mut() += 1,
+            Entry::Vacant(entry) if most > 0 => _ = entry.insert(1),
+            _ => return None,
+        }
+        Some(hash)
+    }
+
+    fn leave(&self, hash: NonZeroU64) {
+        if let Entry::Occupied(mut entry) = self.stripe(hash).entry(hash) {
             match entry.get().saturating_sub(1) {
                 0 => drop(entry.remove()),
                 left => *entry.get_mut() = left,
             }
         }
     }
-}
 
-impl Clients {
+    fn hash(&self, address: IpAddr) -> NonZeroU64 {
+        let hash = self.hasher.hash_one(network(address));
+        NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN)
+    }
+
     fn stripe(&self, hash: NonZeroU64) -> MutexGuard<'_, HashMap<NonZeroU64, usize>> {
         let at = (hash.get() % STRIPES as u64) as usize;
         let [first, ..] = &self.stripes;
@@ -94,9 +264,26 @@ impl Clients {
 mod tests {
     use super::*;
 
-    fn enter(address: &str, most: usize) -> Option<OfClient> {
-        let peer = SocketAddr::new(address.parse().unwrap(), 1);
-        OfClient::enter_with(Some(peer), most)
+    fn address(text: &str) -> IpAddr {
+        text.parse::<IpAddr>().unwrap().to_canonical()
+    }
+
+    fn enter_at(
+        text: &str,
+        listener: Option<&Arc<ListenerLimits>>,
+        most: usize,
+    ) -> Result<OfClient, TooMany> {
+        let peer = SocketAddr::new(text.parse().unwrap(), 1);
+        OfClient::enter_with(Some(peer), listener, (usize::MAX, most))
+    }
+
+    fn enter(text: &str, most: usize) -> Option<OfClient> {
+        enter_at(text, None, most).ok()
+    }
+
+    fn is_known(clients: &Clients, text: &str) -> bool {
+        let hash = clients.hash(address(text));
+        clients.stripe(hash).contains_key(&hash)
     }
 
     #[test]
@@ -109,12 +296,8 @@ mod tests {
             ("0.0.0.1", "::1:0:0:0:0", false),
         ];
         for (one, other, same) in rows {
-            let [one, other] = [one, other].map(|text| client(text.parse().unwrap()));
-            assert!(one.is_some() && other.is_some());
+            let [one, other] = [one, other].map(|text| network(address(text)));
             assert_eq!(one == other, same, "{one:?} {other:?}");
-        }
-        for own in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert_eq!(client(own.parse().unwrap()), None, "{own}");
         }
     }
 
@@ -128,18 +311,57 @@ mod tests {
         let again = enter("192.0.2.7", 1);
         assert!(again.is_some() && enter("192.0.2.7", 1).is_none());
         drop(again);
-        let hash = |a: &str| CLIENTS.hasher.hash_one(client(a.parse().unwrap()));
         for address in ["192.0.2.7", "192.0.2.8"] {
-            let hash = NonZeroU64::new(hash(address)).unwrap();
-            assert!(!CLIENTS.stripe(hash).contains_key(&hash), "nothing stays");
+            assert!(!is_known(&CLIENTS, address), "nothing stays");
         }
+        assert!(enter("192.0.2.9", 0).is_none());
+        assert!(!is_known(&CLIENTS, "192.0.2.9"));
     }
 
     #[test]
     fn who_is_not_limited_is_not_counted() {
-        assert!(enter("127.0.0.1", 0).is_some());
-        assert!(OfClient::enter_with(None, 0).is_some());
-        assert_eq!(enter("192.0.2.9", usize::MAX).unwrap().0, None);
-        assert!(enter("192.0.2.9", 0).is_none());
+        for own in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(enter(own, 0).unwrap().client, None, "{own}");
+        }
+        assert!(OfClient::enter_with(None, None, (usize::MAX, 0)).is_ok());
+        assert_eq!(enter("192.0.2.9", usize::MAX).unwrap().client, None);
+    }
+
+    #[test]
+    fn an_endpoint_has_so_many_connections_and_each_client_its_share() {
+        assert!(ListenerLimits::new(None, None).is_none());
+        let limits = ListenerLimits::new(Some(3), Some(2)).unwrap();
+        let enter = |text: &str| enter_at(text, Some(&limits), usize::MAX);
+        // Those of this machine count as well: it was asked for.
+        let two = [enter("127.0.0.1"), enter("127.0.0.1")];
+        assert!(two.iter().all(Result::is_ok));
+        assert_eq!(enter("127.0.0.1").unwrap_err(), TooMany::OfClientAtListener);
+        let third = enter("2001:db8::1");
+        assert!(third.is_ok());
+        assert_eq!(enter("2001:db8:1::1").unwrap_err(), TooMany::OfListener);
+        let elsewhere = ListenerLimits::new(Some(1), None).unwrap();
+        assert!(enter_at("127.0.0.1", Some(&elsewhere), usize::MAX).is_ok());
+        assert_eq!(limits.connections.load(Ordering::Relaxed), 3);
+        drop(two);
+        drop(third);
+        assert_eq!(
+            limits.connections.load(Ordering::Relaxed),
+            0,
+            "none is lost"
+        );
+        for address in ["127.0.0.1", "2001:db8::1", "2001:db8:1::1"] {
+            assert!(!is_known(&limits.clients, address), "nothing stays");
+        }
+    }
+
+    #[test]
+    fn the_process_has_so_many_connections() {
+        let refused = OfClient::enter_with(None, None, (0, usize::MAX));
+        assert_eq!(refused.unwrap_err(), TooMany::InAll);
+        // Whatever a bound is broken by, no other count keeps it.
+        let limits = ListenerLimits::new(Some(1), None).unwrap();
+        let refused = enter_at("192.0.2.77", Some(&limits), 0);
+        assert_eq!(refused.unwrap_err(), TooMany::OfClient);
+        assert_eq!(limits.connections.load(Ordering::Relaxed), 0);
     }
 }

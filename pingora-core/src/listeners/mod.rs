@@ -24,6 +24,7 @@ pub use tls::{TlsAccept, TlsAcceptCallbacks, TlsSettings};
 
 pub(crate) use accept::{Accepted, Acceptor};
 pub(crate) use bind::{BoundSocket, Place, check_address};
+use clients::ListenerLimits;
 pub(crate) use clients::OfClient;
 pub(crate) use datagram::{BoundDatagram, bind_datagram, check_datagram_address};
 pub(crate) use transport::Transport;
@@ -60,6 +61,8 @@ pub struct ListenerConfig {
     l4_buffer: Option<L4BufferSettings>,
     defer_accept: Option<bool>,
     proxy_protocol: Option<Arc<ProxyProtocol>>,
+    connections: Option<usize>,
+    connections_per_client: Option<usize>,
 }
 
 impl ListenerConfig {
@@ -80,6 +83,8 @@ impl ListenerConfig {
             l4_buffer: None,
             defer_accept: None,
             proxy_protocol: None,
+            connections: None,
+            connections_per_client: None,
         }
     }
 
@@ -126,6 +131,24 @@ impl ListenerConfig {
         self
     }
 
+    /// Sets the most connections at once to this endpoint. More are closed when they are accepted, before a
+    /// TLS handshake. Any number by default, as far as
+    /// [`ServerBounds::connections`](crate::server::ServerBounds::connections) allows.
+    pub fn connections(mut self, most: usize) -> Self {
+        self.connections = Some(most);
+        self
+    }
+
+    /// Sets the most connections at once from one client to this endpoint: one IPv4 address, or the 64 leading
+    /// bits of an IPv6 one. More are closed when they are accepted, before a TLS handshake. Any number by
+    /// default, as far as
+    /// [`ServerBounds::connections_per_client`](crate::server::ServerBounds::connections_per_client)
+    /// allows. Clients on this machine are counted here, but for those of Unix sockets, who have no address.
+    pub fn connections_per_client(mut self, most: usize) -> Self {
+        self.connections_per_client = Some(most);
+        self
+    }
+
     /// Sets how much a connection may buffer. Streams own no buffer, so every bound is kept already: see
     /// [`L4BufferSettings`].
     pub fn l4_buffer(mut self, settings: L4BufferSettings) -> Self {
@@ -142,6 +165,8 @@ impl fmt::Debug for ListenerConfig {
             .field("l4_buffer", &self.l4_buffer)
             .field("defer_accept", &self.defer_accept)
             .field("proxy_protocol", &self.proxy_protocol)
+            .field("connections", &self.connections)
+            .field("connections_per_client", &self.connections_per_client)
             .finish()
     }
 }
@@ -330,6 +355,7 @@ impl Listeners {
                 defer_accept: config.defer_accept,
                 proxy_protocol: config.proxy_protocol,
                 is_deferred: false,
+                limits: ListenerLimits::new(config.connections, config.connections_per_client),
             };
             configured.push((config.address.clone(), transport.clone()));
             bound.push(Endpoint {

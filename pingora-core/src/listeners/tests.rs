@@ -276,7 +276,10 @@ async fn a_filter_decides_and_may_panic_or_take_for_ever() {
             fd: socket.into(),
             peer: peer.map(|p| p.parse().unwrap()),
         };
-        match transport.establish(accepted, &mut OfClient::nobody()).await {
+        match transport
+            .establish(accepted, &mut OfClient::unlimited())
+            .await
+        {
             Ok(_) => "let in".to_string(),
             Err(e) => e.to_string(),
         }
@@ -371,7 +374,9 @@ async fn established(callback: PreTlsCallback, says: &[u8]) -> Result<crate::pro
     let mut transport = Transport::plain();
     transport.pre_tls = Some(callback);
     let accepted = Accepted { fd, peer };
-    transport.establish(accepted, &mut OfClient::nobody()).await
+    transport
+        .establish(accepted, &mut OfClient::unlimited())
+        .await
 }
 
 #[tokio::test(start_paused = true)]

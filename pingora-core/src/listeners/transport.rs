@@ -1,6 +1,7 @@
 //! From an accepted descriptor to a stream that an application can use.
 
 use super::accept::Accepted;
+use super::clients::{ListenerLimits, TooMany};
 use super::proxy_protocol::{Origin, ProxyProtocol};
 use super::{BoundSocket, ConnectionFilter, OfClient, Place, PreTlsCallback, tls};
 use crate::process::memory::{self, HandshakeCharge, Level, Turned};
@@ -34,6 +35,8 @@ pub(crate) struct Transport {
     pub(super) is_deferred: bool,
     /// Whether they begin with a header of the PROXY protocol.
     pub(super) proxy_protocol: Option<Arc<ProxyProtocol>>,
+    /// How many connections there may be, where the endpoint has bounds of its own.
+    pub(super) limits: Option<Arc<ListenerLimits>>,
 }
 
 fn name_of(peer: Option<SocketAddr>) -> String {
@@ -61,6 +64,7 @@ impl Transport {
             defer_accept: None,
             is_deferred: false,
             proxy_protocol: None,
+            limits: None,
         }
     }
 
@@ -120,8 +124,8 @@ impl Transport {
         }
     }
 
-    /// Decides whether the connection may stay, and counts it for its client if so; one that a proxy passes on
-    /// is counted once its client is known.
+    /// Decides whether the connection may stay, and counts it if so: in all, for the endpoint, and for its
+    /// client; the client of one that a proxy passes on is counted once it is known.
     ///
     /// While memory is scarce, a plain connection is let in to be told, unless there is hardly any left;
     /// a handshake costs more than that is worth.
@@ -134,19 +138,18 @@ impl Transport {
             memory::turn_away(Turned::Connection);
             return None;
         }
-        match self.origin_of(accepted) {
-            Origin::Client => {}
-            Origin::Proxy => return Some(OfClient::nobody()),
+        let client = match self.origin_of(accepted) {
+            Origin::Client => accepted.peer,
+            Origin::Proxy => None,
             Origin::Stranger => {
                 stranger(accepted.peer);
                 return None;
             }
-        }
-        let of_client = OfClient::enter(accepted.peer);
-        if of_client.is_none() {
-            too_many(accepted.peer);
-        }
-        of_client
+        };
+        let entered = OfClient::enter(client, self.limits.as_ref());
+        entered
+            .inspect_err(|which| too_many(accepted.peer, *which))
+            .ok()
     }
 
     /// Makes a stream of the connection, and the handshake if there is one. A stream that has something
@@ -196,11 +199,10 @@ impl Transport {
             None => proxy,
         };
         stream.set_proxy_header(header);
-        let Some(counted) = OfClient::enter(client) else {
-            too_many(client);
-            return Error::e_explain(ErrorType::AcceptError, "its client has too many");
-        };
-        *of_client = counted;
+        if let Err(which) = of_client.learn(client) {
+            too_many(client, which);
+            return Error::e_explain(ErrorType::AcceptError, which.describe());
+        }
         if let Some(filter) = &self.filter {
             Self::ask_filter(&**filter, client).await?;
         }
@@ -282,8 +284,10 @@ impl Transport {
 }
 
 #[cold]
-fn too_many(peer: Option<SocketAddr>) {
-    debug!("a connection is closed: its client has too many (connections_per_client): {peer:?}");
+fn too_many(peer: Option<SocketAddr>, which: TooMany) {
+    crate::process::count_refused();
+    let why = which.describe();
+    debug!("the connection of {} is closed: {why}", name_of(peer));
 }
 
 #[cold]

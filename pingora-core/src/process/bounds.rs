@@ -5,7 +5,7 @@ use super::{ServerConf, memory};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use pingora_error::Result;
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The least memory that a limit may be set to, in bytes.
 const LEAST_MEMORY: u64 = 16 * 1024 * 1024;
@@ -40,6 +40,25 @@ pub struct ServerBounds {
     /// open (`ulimit -n`), so that no single client can take all of them. Those of this machine (loopback
     /// addresses and Unix sockets) are not counted. 0: no limit.
     pub connections_per_client: Option<usize>,
+    /// The most connections at once from all clients, to all endpoints of the process. More are closed when
+    /// they are accepted. Default: no limit, so that the files that the process may have open are the bound
+    /// (who finds none left is turned away as well). 0: no limit.
+    pub connections: Option<usize>,
+}
+
+/// `usize::MAX`: no limit.
+static CONNECTIONS: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// Connections that a bound kept out.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+/// The most connections at once; `usize::MAX`: any number.
+pub(crate) fn connections_in_all() -> usize {
+    CONNECTIONS.load(Ordering::Relaxed)
+}
+
+/// A connection was closed because there were too many.
+pub(crate) fn count_refused() {
+    REFUSED.fetch_add(1, Ordering::Relaxed);
 }
 
 /// 0: not known yet; `usize::MAX`: no limit.
@@ -88,6 +107,7 @@ impl ServerBounds {
         Ok(ServerBounds {
             memory_limit_bytes: file.memory_limit_bytes.or(self.memory_limit_bytes),
             connections_per_client: file.connections_per_client.or(self.connections_per_client),
+            connections: file.connections.or(self.connections),
         })
     }
 
@@ -115,6 +135,12 @@ impl ServerBounds {
         memory::held()
     }
 
+    /// How many connections were closed as soon as they were accepted, because there were too many: in all,
+    /// of their client, or of their endpoint.
+    pub fn connections_refused() -> u64 {
+        REFUSED.load(Ordering::Relaxed)
+    }
+
     /// From now on they hold.
     pub(crate) fn put_into_force(&self) {
         let memory = match self.memory_limit_bytes {
@@ -129,12 +155,18 @@ impl ServerBounds {
             Some(most) => most,
         };
         CONNECTIONS_PER_CLIENT.store(connections, Ordering::Relaxed);
+        let in_all = self.connections.filter(|most| *most > 0);
+        CONNECTIONS.store(in_all.unwrap_or(usize::MAX), Ordering::Relaxed);
     }
 }
 
 impl ServerConf {
     /// The keys of a configuration file that are [`ServerBounds`]'.
-    pub(super) const BOUNDS: [&'static str; 2] = ["memory_limit_bytes", "connections_per_client"];
+    pub(super) const BOUNDS: [&'static str; 3] = [
+        "memory_limit_bytes",
+        "connections_per_client",
+        "connections",
+    ];
 }
 
 #[cfg(test)]
@@ -192,12 +224,14 @@ mod tests {
         let program = ServerBounds {
             memory_limit_bytes: Some(0),
             connections_per_client: Some(7),
+            connections: Some(100),
         };
         let bounds = program.overruled_by(path).unwrap();
         assert_eq!(
             (bounds.memory_limit_bytes, bounds.connections_per_client),
             (Some(0), Some(5))
         );
+        assert_eq!(bounds.connections, Some(100));
         std::fs::write(path, "connections_per_client: -5\n").unwrap();
         let error = program.overruled_by(path).unwrap_err().to_string();
         assert!(

@@ -17,7 +17,7 @@ mod signals;
 
 pub(crate) use activation::{is_external, sockets_of_the_service_manager};
 pub use bounds::ServerBounds;
-pub(crate) use bounds::connections_per_client;
+pub(crate) use bounds::{connections_in_all, connections_per_client, count_refused};
 pub use conf::ServerConf;
 pub(crate) use fds::{Claimed, SocketKind};
 pub use fds::{Fds, ListenFds};

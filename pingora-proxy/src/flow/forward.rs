@@ -167,7 +167,10 @@ where
         }
         if end {
             if let Some(trailers) = self.session.downstream_session.take_request_trailers() {
-                self.session.request_trailers = Some(trailers);
+                self.session.request_trailers = match &self.proxy.aliases {
+                    Some(aliases) => aliases.apply_to_trailers(trailers),
+                    None => Some(trailers),
+                };
             }
             self.upstream
                 .queue_end(self.session.request_trailers.as_deref())?;

@@ -211,6 +211,36 @@ impl Attack for References {
     }
 }
 
+/// As many one-byte references as a head may have fields, in each of a hundred heads: just under the count.
+struct ReferencesUnderTheCount;
+
+impl Attack for ReferencesUnderTheCount {
+    const NAME: &'static str = "references under the count";
+    const RATIO: usize = 400;
+
+    async fn begin(address: SocketAddr, scale: usize) -> Sent {
+        let frames = indexed_gets(scale, "/length/65536", ("x", "", 120));
+        send(address, &[(WINDOW, 0)], frames).await
+    }
+}
+
+/// A few references to a value that fills the table of fields, in each of a hundred heads: just under the
+/// limit of bytes, and twenty bytes each.
+struct LongReferences;
+
+impl Attack for LongReferences {
+    const NAME: &'static str = "references to a long value";
+    const ONE: usize = 12 * MB;
+    const RATIO: usize = 3000;
+    const CROWD: usize = 20;
+
+    async fn begin(address: SocketAddr, scale: usize) -> Sent {
+        let value = "v".repeat(3_750);
+        let frames = indexed_gets(scale, "/length/65536", ("x", &value, 15));
+        send(address, &[(WINDOW, 0)], frames).await
+    }
+}
+
 /// As many crumbs as a cookie may have in each of a hundred heads, to an origin that does not answer.
 struct Crumbs;
 
@@ -332,6 +362,8 @@ async fn windows_of_0_hold_a_bounded_amount() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_just_under_the_limit_hold_a_bounded_amount() {
     measure::<References>().await;
+    measure::<ReferencesUnderTheCount>().await;
+    measure::<LongReferences>().await;
     measure::<Crumbs>().await;
 }
 
@@ -356,9 +388,16 @@ async fn uploads_that_nobody_reads_hold_a_bounded_amount() {
 /// window opens by a byte now and then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dripped_windows_do_not_keep_what_is_held() {
+    drip::<Window0>().await;
+    drip::<ReferencesUnderTheCount>().await;
+    drip::<LongReferences>().await;
+}
+
+async fn drip<A: Attack>() {
+    let _alone = ALONE.lock().await;
     let origin = Patient::answering().await;
     let mut proxy = Measured::before(origin, &["--write-timeout", "1500"], "").await;
-    let (_, attacker) = Window0::begin(proxy.address, 100).await;
+    let (_, attacker) = A::begin(proxy.address, 100).await;
     let Attacker::Http2(mut attacker) = attacker else {
         return;
     };
@@ -372,8 +411,12 @@ async fn dripped_windows_do_not_keep_what_is_held() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let after = proxy.report().await;
-    println!("{before:?} before, {after:?} after {:?}", begun.elapsed());
-    assert!(after.now < MB, "{after:?} of {before:?}");
+    println!(
+        "{}: {before:?} before, {after:?} after {:?}",
+        A::NAME,
+        begun.elapsed()
+    );
+    assert!(after.now < MB, "{}: {after:?} of {before:?}", A::NAME);
 }
 
 /// While memory is scarce new work is turned away, in the words of each protocol, and once it is not any

@@ -12,6 +12,7 @@
 
 mod compression;
 mod grpc;
+mod limits;
 mod load_balancing;
 mod modules;
 mod phases;

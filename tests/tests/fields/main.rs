@@ -5,6 +5,7 @@
 //! - `trailers`: what may not come back as a trailer.
 //! - `lengths`: bodies whose length is known, or is nonsense.
 //! - `added`: what a message lacks, and is given.
+//! - `aliases`: names that a server takes for others.
 //!
 //! Tests that stand for a published advisory name it in their comment.
 #![allow(
@@ -15,6 +16,7 @@
 )]
 
 mod added;
+mod aliases;
 mod hops;
 mod lengths;
 mod trailers;

@@ -225,7 +225,7 @@ async fn the_filter_is_asked_about_the_real_client() {
 #[tokio::test]
 async fn the_real_client_is_counted() {
     let endpoint = Endpoint::expecting(loopback());
-    let nobody = format!("{:?}", OfClient::nobody());
+    let nobody = format!("{:?}", OfClient::unlimited());
     for (bytes, counted) in [(LINE, true), (b"PROXY UNKNOWN\r\n", false)] {
         let (mut client, accepted) = endpoint.connect();
         client.write_all(bytes).unwrap();

@@ -10,6 +10,9 @@
 //! among those: they are for the next proxy that wants them, which may stand behind this one
 //! (RFC 9110 section 11.7).
 //!
+//! A name that servers may take for one of these, or for one that a proxy sets, is taken out with them: see
+//! [`aliases`](super::aliases).
+//!
 //! Pure functions. A head without such fields costs one look at each of its names.
 
 mod nomination;
@@ -18,8 +21,9 @@ mod rules;
 use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue, TE, UPGRADE};
 use http::{Method, StatusCode, Version};
 use pingora_error::Result;
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::{ControlField, RequestHeader, ResponseHeader};
 
+use super::aliases::{OnAlias, drop_aliases, refused_alias};
 use super::bridge::grpc_web::media_type;
 use super::h1::{BodyLength, list_elements, outgoing_request};
 use nomination::{remove_option, take_out_nominated, take_out_nominated_of_response};
@@ -42,7 +46,8 @@ pub enum H1UpgradePolicy {
 /// section 7.6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpUpstreamRequestPolicy {
-    /// Take out `Connection`, `Keep-Alive`, `TE`, `Transfer-Encoding` and the like.
+    /// Take out `Connection`, `Keep-Alive`, `TE`, `Transfer-Encoding` and the like, and names that servers
+    /// may take for them or for those that a proxy sets (`Transfer_Encoding`, `X_Forwarded_For`).
     pub strip_hop_by_hop: bool,
     /// Take out the fields that `Connection` names.
     pub strip_connection_nominated: bool,
@@ -92,7 +97,7 @@ impl Default for HttpUpstreamRequestPolicy {
 /// far as `policy` says.
 ///
 /// With the standard policy, afterwards: no field that is about the client's connection, none that
-/// the client's `Connection` named; `Connection: Upgrade` and `Upgrade: websocket` if that is what
+/// the client's `Connection` named, none that is taken for one that a proxy relies on; `Connection: Upgrade` and `Upgrade: websocket` if that is what
 /// the client soundly asked for; `TE: trailers` if the client soundly said so (gRPC needs it), named
 /// by `Connection` where that exists. `Transfer-Encoding` is among the fields taken out: whoever
 /// sends the body frames it anew.
@@ -107,12 +112,36 @@ pub fn prepare_upstream_request(
     policy: &HttpUpstreamRequestPolicy,
     over: Version,
 ) -> Result<()> {
+    prepare_aliased_request(request, policy, over, OnAlias::Drop)
+}
+
+/// [`prepare_upstream_request`], where `on_alias` says what is to be done about names that are taken for
+/// those that a proxy relies on. It says nothing where hop-by-hop fields are left alone.
+///
+/// # Errors
+/// As above; the same where there is an alias and it is to be refused.
+pub fn prepare_aliased_request(
+    request: &mut RequestHeader,
+    policy: &HttpUpstreamRequestPolicy,
+    over: Version,
+    on_alias: OnAlias,
+) -> Result<()> {
     let (present, plain) = Present::in_passing(|f| request.for_each_control_field(f));
     if present == Present::default() {
         return Ok(());
     }
-    if plain && policy.strip_hop_by_hop && request.remove_unsettled(is_about_the_connection) {
+    let aliased = present.has(Present::ALIAS) && policy.strip_hop_by_hop;
+    if aliased && on_alias == OnAlias::Refuse {
+        return Err(refused_alias());
+    }
+    let drops_alias = on_alias == OnAlias::Drop;
+    let is_gone =
+        |field| is_about_the_connection(field) || field == ControlField::Alias && drops_alias;
+    if plain && policy.strip_hop_by_hop && request.remove_unsettled(is_gone) {
         return Ok(());
+    }
+    if aliased && drops_alias {
+        drop_aliases(request);
     }
     if present.has(Present::EXPECT) {
         settle_expectation(request);
@@ -281,6 +310,7 @@ fn strip_request(
 /// `Transfer-Encoding` is among the fields taken out: whoever sends the body frames it anew.
 pub fn prepare_downstream_response(response: &mut ResponseHeader) {
     let (present, plain) = Present::in_passing(|f| response.for_each_control_field(f));
+    let present = present.of_response();
     if present == Present::default() {
         return;
     }

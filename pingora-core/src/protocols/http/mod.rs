@@ -1,5 +1,6 @@
 //! HTTP: sessions on the server's and on the client's side, over whatever version carries them.
 
+pub mod aliases;
 pub mod authority;
 pub mod body_buffer;
 pub mod bridge;

@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 
 /// How many heads of each kind a worker keeps for the next messages.
 const KEPT: usize = 64;
+/// The most fields that a head which is kept has room for: one that had more is not worth its memory.
+const ROOM: usize = 48;
 
 // Boxed, because a head travels in its box, which is a large part of what is recycled.
 #[allow(clippy::vec_box)]
@@ -61,6 +63,9 @@ impl Drop for RecycledRequest {
         let Some(mut header) = self.0.take() else {
             return;
         };
+        if header.is_larger_than(ROOM) {
+            return;
+        }
         header.reset();
         // The free list is gone while its thread ends.
         let _ = REQUESTS.try_with(|free| {
@@ -81,6 +86,9 @@ pub(crate) fn take_response() -> Box<ResponseHeader> {
 
 /// Gives a response header's memory back to the worker that happens to run.
 pub(crate) fn give_response(mut header: Box<ResponseHeader>) {
+    if header.is_larger_than(ROOM) {
+        return;
+    }
     header.reset();
     let _ = RESPONSES.try_with(|free| {
         let mut free = free.borrow_mut();
@@ -88,4 +96,33 @@ pub(crate) fn give_response(mut header: Box<ResponseHeader>) {
             free.push(header);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever sends heads just under the limits must not leave workers with lists of large ones.
+    #[test]
+    fn a_head_that_has_grown_large_is_not_kept() {
+        let rows = [(40, "-", true), (120, "-", false), (120, "", false)];
+        for (fields, distinct, is_kept) in rows {
+            REQUESTS.take();
+            RESPONSES.take();
+            let mut request = RecycledRequest::default();
+            let mut response = take_response();
+            for n in 0..fields {
+                let name = match distinct {
+                    "" => "x".to_string(),
+                    _ => format!("x{distinct}{n}"),
+                };
+                request.get_mut().append_header(name.clone(), "1").unwrap();
+                response.append_header(name, "1").unwrap();
+            }
+            drop(request);
+            give_response(response);
+            let kept = (REQUESTS.take().len(), RESPONSES.take().len());
+            assert_eq!(kept, (usize::from(is_kept), usize::from(is_kept)));
+        }
+    }
 }

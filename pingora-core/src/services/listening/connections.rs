@@ -72,7 +72,7 @@ mod tests {
     fn drained_when_the_last_has_ended() {
         let connections = Connections::default();
         assert!(connections.drained().now_or_never().is_some());
-        let enter = || connections.enter(OfClient::enter(None).unwrap());
+        let enter = || connections.enter(OfClient::unlimited());
         let (one, two) = (enter(), enter());
         let mut drained = Box::pin(connections.drained());
         drop(one);

@@ -431,7 +431,7 @@ async fn the_task_of_a_connection_is_small() {
         fd: std::fs::File::open("/dev/null").unwrap().into(),
         peer: None,
     };
-    let live = Connections::default().enter(OfClient::enter(None).unwrap());
+    let live = Connections::default().enter(OfClient::unlimited());
     let task = Service::serve(
         accepted,
         transport,

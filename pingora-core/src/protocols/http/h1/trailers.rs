@@ -3,8 +3,8 @@
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use httparse::EMPTY_HEADER;
-use pingora_http::ControlField;
-use pingora_http::grammar::is_field_name;
+use pingora_http::grammar::{has_odd_separators, is_field_name, is_taken_for, with_hyphens};
+use pingora_http::{ControlField, is_relied_on};
 
 use super::head::{ends_lines_with_crlf, field_fault, tokenising_fault};
 use super::{Fault, HeadLimits, HeadScanner, list_elements};
@@ -24,13 +24,14 @@ const LIMITS: HeadLimits = HeadLimits {
 /// field says is lost, which harms nobody who follows the rules, whereas refusing the message at
 /// this point would cut off a body that was passed on already.
 ///
-/// Many a server takes `_` for `-` in names; so a name counts as all that it may be taken for.
+/// Many a server takes `_` for `-` in names, and some any separator; so a name counts as all that it may be
+/// taken for.
 pub fn may_be_trailer(name: &HeaderName) -> bool {
     let text = name.as_str();
     // The `http` crate lets a quotation mark pass where a program gives the name.
     is_field_name(text.as_bytes())
-        && match text.contains('_') {
-            true => may_be_spelt(&text.replace('_', "-")),
+        && match has_odd_separators(text.as_bytes()) {
+            true => may_be_spelt(&with_hyphens(text)),
             false => may_be_spelt(text),
         }
 }
@@ -38,8 +39,8 @@ pub fn may_be_trailer(name: &HeaderName) -> bool {
 fn may_be_spelt(name: &str) -> bool {
     !(FORBIDDEN.iter().any(|forbidden| forbidden.as_str() == name)
         || FORBIDDEN_CUSTOM.contains(&name)
+        || is_relied_on(name)
         || name.starts_with("if-")
-        || name.starts_with("x-forwarded")
         || name.starts_with("access-control-"))
 }
 
@@ -77,24 +78,14 @@ impl Nominated {
         };
         let mut kept = HeaderMap::with_capacity(trailers.len());
         for (name, value) in trailers.iter() {
-            if !list_elements(&options.0).any(|option| is_taken_for(name.as_str(), option)) {
+            if !list_elements(&options.0)
+                .any(|option| is_taken_for(name.as_str().as_bytes(), option))
+            {
                 kept.append(name.clone(), value.clone());
             }
         }
         (!kept.is_empty()).then(|| Box::new(kept))
     }
-}
-
-/// Whether a name is the same as this one where case and `_` for `-` make no difference.
-fn is_taken_for(name: &str, other: &[u8]) -> bool {
-    let plain = |byte: &u8| match byte {
-        b'_' => b'-',
-        byte => byte.to_ascii_lowercase(),
-    };
-    name.as_bytes()
-        .iter()
-        .map(plain)
-        .eq(other.iter().map(plain))
 }
 
 const FORBIDDEN: [HeaderName; 38] = [
@@ -139,23 +130,16 @@ const FORBIDDEN: [HeaderName; 38] = [
 ];
 
 /// Names that the `http` crate has no constants for.
-const FORBIDDEN_CUSTOM: [&str; 17] = [
+const FORBIDDEN_CUSTOM: [&str; 10] = [
     "authentication-info",
-    "cf-connecting-ip",
     "client-ip",
-    "fastly-client-ip",
     "front-end-https",
     "http2-settings",
     "keep-alive",
     "proxy-authentication-info",
     "proxy-connection",
-    "true-client-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
     "x-host",
-    "x-original-forwarded-for",
     "x-original-host",
-    "x-real-ip",
     "x-url-scheme",
 ];
 

@@ -2,7 +2,7 @@
 
 use http::header::{CONNECTION, HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::{RequestHeader, ResponseHeader, is_relied_on};
 
 use super::super::h1::{is_token, list_elements};
 use super::HttpUpstreamRequestPolicy;
@@ -99,19 +99,11 @@ impl Nomination {
     }
 }
 
-/// Fields that frame or route the message, or say where it came from.
+/// Fields that frame or route the message, or say where it came from. `Connection` may name one that is for
+/// the next proxy alone.
 fn is_protected(name: &str) -> bool {
-    const NAMES: [&str; 8] = [
-        "cf-connecting-ip",
-        "content-length",
-        "content-type",
-        "forwarded",
-        "host",
-        "true-client-ip",
-        "via",
-        "x-real-ip",
-    ];
-    NAMES.contains(&name) || name.starts_with("x-forwarded-")
+    const NAMES: [&str; 3] = ["content-length", "content-type", "host"];
+    NAMES.contains(&name) || is_relied_on(name) && name != "proxy-authorization"
 }
 
 /// Takes one option out of `Connection` and leaves the others.

@@ -65,6 +65,8 @@ impl Present {
     pub(super) const TE: Self = Self(1 << 3);
     pub(super) const UPGRADE: Self = Self(1 << 5);
     pub(super) const EXPECT: Self = Self(1 << 7);
+    /// [`ControlField::Alias`], which has no rule in the table: see `aliases`.
+    pub(super) const ALIAS: Self = Self(1 << 15);
 
     /// Which fields there are, and whether all that they say is whether the connection lives on:
     /// then nothing depends on each other, and taking them out is all there is to do.
@@ -78,7 +80,9 @@ impl Present {
             found |= bit;
             plain &= match field {
                 ControlField::Connection => names_persistence_alone(value),
-                ControlField::KeepAlive | ControlField::ProxyConnection => true,
+                ControlField::KeepAlive | ControlField::ProxyConnection | ControlField::Alias => {
+                    true
+                }
                 _ => bit == 0,
             };
         });
@@ -90,12 +94,18 @@ impl Present {
         // They stand first in the order of the fields; a test holds this.
         match field as u16 {
             place @ ..8 => 1 << place,
+            _ if field == ControlField::Alias => Self::ALIAS.0,
             _ => 0,
         }
     }
 
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// Without aliases: a response's are nobody's business.
+    pub(super) fn of_response(self) -> Self {
+        Self(self.0 & !Self::ALIAS.0)
     }
 
     /// The rules of the fields that there are.

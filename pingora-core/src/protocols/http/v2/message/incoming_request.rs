@@ -21,9 +21,16 @@ pub(crate) struct IncomingRequest {
     /// Whether this asks for a tunnel with a protocol of its own (RFC 8441 section 4).
     pub(crate) extended_connect: bool,
     /// About the size of the fields, in bytes as RFC 9113 section 6.5.2 counts them, where a cookie in
-    /// pieces is one; 0 for a request that was refused.
+    /// pieces is one, and more for those beyond a usual number: a field of no length takes what it takes
+    /// in a map. 0 for a request that was refused.
     pub(crate) list_size: usize,
 }
+
+/// So many fields are counted for by what they hold alone.
+const USUAL_FIELDS: usize = 48;
+/// What a field more takes besides, in bytes: its place in the map, which grows by doubling, and in the copy
+/// that goes upstream.
+const PER_FIELD: usize = 160;
 
 /// What one pass over the fields finds.
 #[derive(Debug, Default)]
@@ -97,7 +104,7 @@ fn check(head: &mut Head, rules: &RequestRules) -> Result<IncomingRequest, Fault
         length,
         expects_continue: seen.expect,
         extended_connect,
-        list_size: seen.list_size,
+        list_size: seen.list_size + seen.fields.saturating_sub(USUAL_FIELDS) * PER_FIELD,
     })
 }
 
