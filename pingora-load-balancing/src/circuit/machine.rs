@@ -161,9 +161,10 @@ impl Machine {
     }
 
     fn count(&mut self, policy: &Breaker, now: Duration, bad: bool) -> Step {
-        self.consecutive = match bad {
-            true => self.consecutive.saturating_add(1),
-            false => 0,
+        self.consecutive = if bad {
+            self.consecutive.saturating_add(1)
+        } else {
+            0
         };
         let in_a_row = policy.consecutive.is_some_and(|n| self.consecutive >= n);
         let too_many = policy.rate.is_some_and(|rate| {

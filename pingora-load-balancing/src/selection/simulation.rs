@@ -68,9 +68,10 @@ impl World<'_> {
     }
 
     fn work(&mut self, now: Duration, index: usize, request: Request) {
-        let mean = match self.backends[index].fails {
-            true => Duration::from_millis(1),
-            false => self.backends[index].mean,
+        let mean = if self.backends[index].fails {
+            Duration::from_millis(1)
+        } else {
+            self.backends[index].mean
         };
         let takes = self.exponential(mean.as_secs_f64());
         self.backends[index].working += 1;
