@@ -226,9 +226,10 @@ impl Turn {
             return Poll::Pending;
         }
         let event = self.poll_event(cx, exchange, down, up);
-        match event.is_ready() {
-            true => self.events += 1,
-            false => (self.events, self.bytes) = (0, 0),
+        if event.is_ready() {
+            self.events += 1
+        } else {
+            (self.events, self.bytes) = (0, 0)
         }
         event
     }
@@ -268,10 +269,12 @@ impl Turn {
         }
         self.downstream_first = !self.downstream_first;
         for downstream in [self.downstream_first, !self.downstream_first] {
-            let event = match downstream {
-                true => self.poll_downstream(cx, exchange, down, up),
-                false if delayed || !exchange.wants_response() => Poll::Pending,
-                false => self.poll_response(cx, exchange, down, up),
+            let event = if downstream {
+                self.poll_downstream(cx, exchange, down, up)
+            } else if delayed || !exchange.wants_response() {
+                Poll::Pending
+            } else {
+                self.poll_response(cx, exchange, down, up)
             };
             if event.is_ready() {
                 return event;
@@ -368,12 +371,11 @@ impl Turn {
                 }
             }
         }
-        match self.reads_response(exchange, down) {
-            true => {
-                up.limit_reads(down.read_ahead());
-                self.poll_task(cx, up)
-            }
-            false => Poll::Pending,
+        if self.reads_response(exchange, down) {
+            up.limit_reads(down.read_ahead());
+            self.poll_task(cx, up)
+        } else {
+            Poll::Pending
         }
     }
 
@@ -406,11 +408,11 @@ impl Turn {
         if exchange.wants_body() {
             return self.poll_request(cx, exchange, down, up);
         }
-        match exchange.watches_client() {
-            true => down
-                .poll_gone(cx)
-                .map(|error| Event::Failed(Failure::DownstreamFailed(error))),
-            false => Poll::Pending,
+        if exchange.watches_client() {
+            down.poll_gone(cx)
+                .map(|error| Event::Failed(Failure::DownstreamFailed(error)))
+        } else {
+            Poll::Pending
         }
     }
 

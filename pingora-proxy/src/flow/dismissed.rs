@@ -88,9 +88,10 @@ where
                 None => return self.end_dismissed(false),
             }
         }
-        match task.is_end() {
-            true => self.end_dismissed(true),
-            false => Ok(()),
+        if task.is_end() {
+            self.end_dismissed(true)
+        } else {
+            Ok(())
         }
     }
 

@@ -167,9 +167,10 @@ impl<'a> Plan<'a> {
             return Err(Refusal::Vetoed);
         }
         let budget = self.policy.and_then(RetryPolicy::account);
-        match budget.is_none_or(super::RetryBudget::try_take) {
-            true => Ok(()),
-            false => Err(Refusal::BudgetSpent),
+        if budget.is_none_or(super::RetryBudget::try_take) {
+            Ok(())
+        } else {
+            Err(Refusal::BudgetSpent)
         }
     }
 

@@ -68,9 +68,10 @@ impl Script {
             // A plain exchange would be over with the response: the request comes first.
             if self.request_ended && rig.up.out.ended {
                 self.response_ended = true;
-                rig.up.tasks.give(match self.tunnel {
-                    true => Ok(HttpTask::UpgradedBody(None, true)),
-                    false => Ok(HttpTask::Done),
+                rig.up.tasks.give(if self.tunnel {
+                    Ok(HttpTask::UpgradedBody(None, true))
+                } else {
+                    Ok(HttpTask::Done)
                 });
             }
         } else {
