@@ -178,9 +178,10 @@ impl Connection {
     /// Reads the head of a request and leaves its body; `None` when the other side closed instead
     /// of sending one.
     pub async fn request_head(&mut self) -> Option<Message> {
-        match self.buffer.is_empty() && !matches!(self.fill_buffer(None).await, Ok(1..)) {
-            true => None,
-            false => Some(self.head().await),
+        if self.buffer.is_empty() && !matches!(self.fill_buffer(None).await, Ok(1..)) {
+            None
+        } else {
+            Some(self.head().await)
         }
     }
 

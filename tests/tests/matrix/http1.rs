@@ -272,9 +272,10 @@ async fn an_origin_that_waits_holds_an_upload_back_and_gets_every_byte() {
             let head = connection.request_head().await.unwrap();
             gate.notified().await;
             let request = connection.body_of(head).await;
-            let verdict = match request.is_complete() && writes.wrote(&request.body) {
-                true => "same",
-                false => "else",
+            let verdict = if request.is_complete() && writes.wrote(&request.body) {
+                "same"
+            } else {
+                "else"
             };
             connection
                 .send(format!(

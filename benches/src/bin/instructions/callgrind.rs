@@ -42,13 +42,12 @@ fn run(item: &str, times: u32, file: &Path) -> Result<(), Failure> {
         .stdin(Stdio::null())
         .output()
         .map_err(|e| format!("valgrind, which has to be installed: {e}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().last().unwrap_or_default();
-            Err(format!("{item} under valgrind: {}: {last}", output.status).into())
-        }
+    if output.status.success() {
+        Ok(())
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().last().unwrap_or_default();
+        Err(format!("{item} under valgrind: {}: {last}", output.status).into())
     }
 }
 

@@ -50,9 +50,10 @@ pub(crate) async fn read_message(
             break head;
         }
         if stream.read_buf(buffer).await? == 0 {
-            return match buffer.is_empty() {
-                true => Ok(None),
-                false => Err(io::ErrorKind::UnexpectedEof.into()),
+            return if buffer.is_empty() {
+                Ok(None)
+            } else {
+                Err(io::ErrorKind::UnexpectedEof.into())
             };
         }
     };

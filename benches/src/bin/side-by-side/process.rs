@@ -176,9 +176,10 @@ impl Process {
             }
         };
         let text = reader.join().map_err(|_| "the reader of stdout panicked")?;
-        match status.success() {
-            true => Ok(text),
-            false => Err(format!("{} failed: {status}", self.name).into()),
+        if status.success() {
+            Ok(text)
+        } else {
+            Err(format!("{} failed: {status}", self.name).into())
         }
     }
 

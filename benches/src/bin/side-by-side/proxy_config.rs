@@ -28,9 +28,10 @@ pub(crate) struct Setting<'a> {
 /// The beginning of every nginx configuration here. `name` keeps instances apart.
 pub(crate) fn nginx_common(dir: &Path, name: &str) -> String {
     // Started by root, the workers would turn into nobody and could not read the run's directory.
-    let user = match nix::unistd::Uid::effective().is_root() {
-        true => "user root;",
-        false => "",
+    let user = if nix::unistd::Uid::effective().is_root() {
+        "user root;"
+    } else {
+        ""
     };
     format!(
         "{user}
@@ -64,9 +65,8 @@ pub(crate) fn nginx(setting: &Setting<'_>) -> String {
         Clients::Http2 => "http2",
         Clients::Http1Tls | Clients::Http2Tls => "ssl http2",
     };
-    let tls = match clients.tls() {
-        false => String::new(),
-        true => format!(
+    let tls = if clients.tls() {
+        format!(
             "ssl_certificate {};
         ssl_certificate_key {};
         ssl_protocols TLSv1.2 TLSv1.3;
@@ -74,7 +74,9 @@ pub(crate) fn nginx(setting: &Setting<'_>) -> String {
         ssl_session_tickets on;",
             certificate.chain.display(),
             certificate.key.display()
-        ),
+        )
+    } else {
+        String::new()
     };
     let common = nginx_common(dir, "nginx");
     let (log, edits) = match access_log {
