@@ -406,12 +406,11 @@ impl Server {
         }
         self.prepare()?;
         let upgrade = self.takes_over();
-        let background = match self.configuration.daemon {
-            true => Some(Arc::new(daemon::detach(&self.configuration, upgrade)?)),
-            false => {
-                privileges::drop_in_foreground(&self.configuration)?;
-                None
-            }
+        let background = if self.configuration.daemon {
+            Some(Arc::new(daemon::detach(&self.configuration, upgrade)?))
+        } else {
+            privileges::drop_in_foreground(&self.configuration)?;
+            None
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
