@@ -80,10 +80,11 @@ pub fn ssl_use_certificate(ssl: &mut SslRef, cert: &X509Ref) -> Result<(), Error
         .certificate()
         .is_some_and(|present| present != cert && has_same_kind(present, cert));
     ssl.set_certificate(cert)?;
-    match replaces {
+    if replaces {
         // The library would show the chain of the one before behind this one.
-        true => sys::forget_chain(ssl),
-        false => Ok(()),
+        sys::forget_chain(ssl)
+    } else {
+        Ok(())
     }
 }
 
