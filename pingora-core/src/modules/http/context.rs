@@ -69,9 +69,10 @@ impl HttpModules {
     pub fn build_ctx(&self) -> HttpModuleCtx {
         HttpModuleCtx {
             modules: self.builders.iter().map(|b| b.builder.init()).collect(),
-            compression: match self.compression_waits {
-                true => Compression::Waits,
-                false => Compression::AsAdded,
+            compression: if self.compression_waits {
+                Compression::Waits
+            } else {
+                Compression::AsAdded
             },
         }
     }
