@@ -78,9 +78,10 @@ async fn each_combination_checks_what_it_says() {
 fn check_reason(e: &Error, known: bool) {
     assert_eq!(*e.root_etype(), ErrorType::InvalidCert);
     let text = e.to_string().to_lowercase();
-    let reason = match known {
-        true => text.contains("mismatch"),
-        false => text.contains("unable to get") || text.contains("unable to verify"),
+    let reason = if known {
+        text.contains("mismatch")
+    } else {
+        text.contains("unable to get") || text.contains("unable to verify")
     };
     assert!(reason, "{text}");
 }
