@@ -139,9 +139,10 @@ impl Wakeups {
     async fn wait(&self) {
         poll_fn(|cx| {
             self.task.register(cx.waker());
-            match self.woken.load(Ordering::Acquire) {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
+            if self.woken.load(Ordering::Acquire) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
             }
         })
         .await;
@@ -222,9 +223,10 @@ mod tests {
             return Poll::Ready(value.calls);
         }
         let waker = cx.waker().clone();
-        match value.early {
-            true => waker.wake(),
-            false => drop(std::thread::spawn(move || waker.wake())),
+        if value.early {
+            waker.wake()
+        } else {
+            drop(std::thread::spawn(move || waker.wake()))
         }
         Poll::Pending
     }

@@ -156,11 +156,8 @@ impl<S: Clone> SessionCache<S> {
 
     /// A handshake is complete.
     pub(crate) fn note(&self, resumed: bool) {
-        match resumed {
-            true => &self.resumed,
-            false => &self.full,
-        }
-        .fetch_add(1, Ordering::Relaxed);
+        let counter = if resumed { &self.resumed } else { &self.full };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn counts(&self) -> TlsHandshakeCounts {

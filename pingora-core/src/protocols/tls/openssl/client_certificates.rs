@@ -194,10 +194,10 @@ fn judge(verifier: Arc<dyn ClientVerifier>) -> ChainVerifier {
         let accepted = verify::ask(|| verifier.verify(&chain, verdict));
         // The library goes on in the middle of a call: what the search has left behind is not its errors.
         sys::forget_errors();
-        match accepted {
-            true => context.set_error(X509VerifyResult::OK),
-            false if good => context.set_error(X509VerifyResult::APPLICATION_VERIFICATION),
-            false => {}
+        if accepted {
+            context.set_error(X509VerifyResult::OK);
+        } else if good {
+            context.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
         }
         accepted
     })

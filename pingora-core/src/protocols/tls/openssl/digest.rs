@@ -109,9 +109,10 @@ fn escaped(value: &str) -> String {
         if at_an_end || matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';') {
             text.push('\\');
         }
-        match c.is_control() {
-            true => text.extend(c.to_string().bytes().map(|b| format!("\\{b:02X}"))),
-            false => text.push(c),
+        if c.is_control() {
+            text.extend(c.to_string().bytes().map(|b| format!("\\{b:02X}")))
+        } else {
+            text.push(c)
         }
     }
     text

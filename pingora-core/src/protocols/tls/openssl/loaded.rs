@@ -231,9 +231,10 @@ fn names(leaf: &X509) -> Vec<String> {
     let alternatives = leaf.subject_alt_names();
     let dns = alternatives.iter().flatten().filter_map(|n| n.dnsname());
     let names: Vec<String> = dns.map(str::to_string).collect();
-    match names.is_empty() {
-        true => get_common_name(leaf).into_iter().collect(),
-        false => names,
+    if names.is_empty() {
+        get_common_name(leaf).into_iter().collect()
+    } else {
+        names
     }
 }
 
@@ -261,9 +262,10 @@ pub(super) fn time(date: &Asn1TimeRef) -> SystemTime {
     };
     let seconds = i64::from(since_epoch.days) * 86_400 + i64::from(since_epoch.secs);
     let distance = Duration::from_secs(seconds.unsigned_abs());
-    let shifted = match seconds < 0 {
-        true => SystemTime::UNIX_EPOCH.checked_sub(distance),
-        false => SystemTime::UNIX_EPOCH.checked_add(distance),
+    let shifted = if seconds < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(distance)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(distance)
     };
     shifted.unwrap_or(SystemTime::UNIX_EPOCH)
 }

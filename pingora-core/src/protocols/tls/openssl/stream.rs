@@ -487,9 +487,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SslStream<T> {
         }
         let accepted = std::mem::take(&mut this.accepted);
         if accepted > 0 {
-            return Poll::Ready(match accepted <= offered {
-                true => Ok(accepted),
-                false => Err(io::ErrorKind::InvalidInput.into()),
+            return Poll::Ready(if accepted <= offered {
+                Ok(accepted)
+            } else {
+                Err(io::ErrorKind::InvalidInput.into())
             });
         }
         this.holds_tickets = false;

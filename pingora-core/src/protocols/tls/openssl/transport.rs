@@ -220,9 +220,10 @@ impl<T: AsyncRead + Unpin> Read for Transport<T> {
             return Ok(n);
         }
         if self.fed {
-            return match self.ended {
-                true => Ok(0),
-                false => Err(io::ErrorKind::WouldBlock.into()),
+            return if self.ended {
+                Ok(0)
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
             };
         }
         let mut cx = Context::from_waker(&self.waker);
