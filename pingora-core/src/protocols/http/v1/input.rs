@@ -107,9 +107,10 @@ impl Input {
 
     /// What waits to be consumed.
     pub(crate) fn waiting(&self) -> &[u8] {
-        match self.partial.is_empty() {
-            true => &self.rest,
-            false => &self.partial,
+        if self.partial.is_empty() {
+            &self.rest
+        } else {
+            &self.partial
         }
     }
 
@@ -166,9 +167,10 @@ impl Input {
 
     /// How many bytes of empty lines in front of a message may be skipped.
     fn empty_lines(&self, bytes: &[u8]) -> usize {
-        match self.forgives_empty_lines {
-            true => skip_leading_crlf(bytes).min(LEADING_CRLF.saturating_sub(self.skipped)),
-            false => 0,
+        if self.forgives_empty_lines {
+            skip_leading_crlf(bytes).min(LEADING_CRLF.saturating_sub(self.skipped))
+        } else {
+            0
         }
     }
 

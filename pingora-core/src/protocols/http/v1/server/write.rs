@@ -50,14 +50,13 @@ impl Inner {
     /// The client does not take what waits.
     fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         self.count_held();
-        match self.held.poll_given_up(cx) {
-            true => {
-                self.broken = true;
-                self.out.clear();
-                self.held.forget();
-                Poll::Ready(Err(faults::given_up(ErrorSource::Downstream)))
-            }
-            false => Poll::Pending,
+        if self.held.poll_given_up(cx) {
+            self.broken = true;
+            self.out.clear();
+            self.held.forget();
+            Poll::Ready(Err(faults::given_up(ErrorSource::Downstream)))
+        } else {
+            Poll::Pending
         }
     }
 
@@ -148,9 +147,10 @@ impl Inner {
             return Ok(());
         }
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            let context = match self.facts.upgrade {
-                true => "a response switches protocols before the request's body is complete",
-                false => "a response switches protocols, which the request did not ask for",
+            let context = if self.facts.upgrade {
+                "a response switches protocols before the request's body is complete"
+            } else {
+                "a response switches protocols, which the request did not ask for"
             };
             return Error::e_explain(ErrorType::InvalidHTTPHeader, context)
                 .map_err(|e: pingora_error::BError| e.into_up());
@@ -178,11 +178,10 @@ impl Inner {
             self.facts.keep_alive = false;
             self.keepalive.timeout = None;
         }
-        let closing: &[u8] = match keep {
-            false if closes_itself => b"\r\n",
-            false => CLOSE,
-            true if http10 => KEEP_ALIVE,
-            true => b"\r\n",
+        let closing: &[u8] = match (keep, closes_itself, http10) {
+            (false, false, _) => CLOSE,
+            (true, _, true) => KEEP_ALIVE,
+            (false, true, _) | (true, _, false) => b"\r\n",
         };
         self.out.fill(|out| {
             h1::encode_response(header, out);
