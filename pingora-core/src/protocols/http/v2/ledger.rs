@@ -90,10 +90,12 @@ impl Ledger {
 
     /// How much a stream may read at once that has handed over `sent` bytes so far.
     pub(crate) fn read_ahead(&self, sent: usize) -> usize {
-        match self.is_full() {
-            false => usize::MAX,
-            true if sent >= 4 * FRAME => FRAME,
-            true => LITTLE,
+        if !self.is_full() {
+            usize::MAX
+        } else if sent >= 4 * FRAME {
+            FRAME
+        } else {
+            LITTLE
         }
     }
 
@@ -199,9 +201,10 @@ impl Ledger {
     /// Tells the process's account.
     fn settle(&self) {
         let streams = self.streams.load(Ordering::Relaxed) * memory::STREAM;
-        let framing = match self.closed.load(Ordering::Relaxed) {
-            true => 0,
-            false => memory::FRAMING,
+        let framing = if self.closed.load(Ordering::Relaxed) {
+            0
+        } else {
+            memory::FRAMING
         };
         let uploads = self.uploads.load(Ordering::Relaxed).min(MOST_UPLOADS);
         let held = self.held() + uploads + streams + framing;

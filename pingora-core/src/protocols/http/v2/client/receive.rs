@@ -300,9 +300,10 @@ impl Inner {
         if end {
             self.finish_response();
         }
-        match tunnel {
-            true => HttpTask::UpgradedBody(data, end),
-            false => HttpTask::Body(data, end),
+        if tunnel {
+            HttpTask::UpgradedBody(data, end)
+        } else {
+            HttpTask::Body(data, end)
         }
     }
 }

@@ -262,9 +262,10 @@ impl Inner {
             let Some(first) = self.sending.queue.front_mut() else {
                 break;
             };
-            let piece = match first.len() <= room {
-                true => std::mem::take(first),
-                false => first.split_to(room),
+            let piece = if first.len() <= room {
+                std::mem::take(first)
+            } else {
+                first.split_to(room)
             };
             if first.is_empty() {
                 self.sending.queue.pop_front();

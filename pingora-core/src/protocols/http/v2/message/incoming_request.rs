@@ -178,10 +178,13 @@ fn settle_authority(head: &mut Head, seen: &Seen) -> Result<(), Fault> {
     }
     let host = head.fields.get(HOST).filter(|_| seen.hosts > 0);
     match (&head.pseudo.authority, host) {
-        (Some(authority), Some(host)) => match host.as_bytes().eq_ignore_ascii_case(authority) {
-            true => Ok(()),
-            false => Err(Fault::bad(":authority and Host differ")),
-        },
+        (Some(authority), Some(host)) => {
+            if host.as_bytes().eq_ignore_ascii_case(authority) {
+                Ok(())
+            } else {
+                Err(Fault::bad(":authority and Host differ"))
+            }
+        }
         (Some(authority), None) => {
             let host = HeaderValue::from_maybe_shared(authority.clone())
                 .map_err(|_| Fault::bad(":authority is malformed"))?;
@@ -189,9 +192,10 @@ fn settle_authority(head: &mut Head, seen: &Seen) -> Result<(), Fault> {
             Ok(())
         }
         (None, Some(host)) if head.pseudo.method != Some(Method::CONNECT) => {
-            match is_authority(host.as_bytes()) {
-                true => Ok(()),
-                false => Err(Fault::bad("Host is not a host and a port")),
+            if is_authority(host.as_bytes()) {
+                Ok(())
+            } else {
+                Err(Fault::bad("Host is not a host and a port"))
             }
         }
         (None, _) => Err(Fault::bad("there is no :authority")),
