@@ -191,9 +191,10 @@ mod tests {
             std::task::ready!(next.as_mut().poll(cx));
             next = Box::pin(tokio::time::sleep(Duration::from_secs(pause)));
             sent += 1;
-            Poll::Ready(match sent > pieces {
-                true => Dropped::All,
-                false => Dropped::Bytes(1 << 30),
+            Poll::Ready(if sent > pieces {
+                Dropped::All
+            } else {
+                Dropped::Bytes(1 << 30)
             })
         })
         .await;

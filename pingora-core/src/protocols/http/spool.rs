@@ -238,9 +238,10 @@ impl Spool {
         }
         self.held
             .set(self.memory.capacity() + self.unwritten.capacity());
-        match self.unwritten.len() >= WRITTEN_AT_ONCE {
-            true => self.write().await,
-            false => Ok(()),
+        if self.unwritten.len() >= WRITTEN_AT_ONCE {
+            self.write().await
+        } else {
+            Ok(())
         }
     }
 

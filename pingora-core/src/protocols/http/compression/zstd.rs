@@ -115,9 +115,10 @@ impl Decompress for Unzstd {
     }
 
     fn finish(&mut self, _output: &mut Sink) -> io::Result<()> {
-        match self.within_frame {
-            true => Err(corrupt("it was cut short")),
-            false => Ok(()),
+        if self.within_frame {
+            Err(corrupt("it was cut short"))
+        } else {
+            Ok(())
         }
     }
 }

@@ -50,11 +50,12 @@ impl<'a> Framing<'a> {
     pub(super) fn own_content_length(&mut self, value: &'a [u8]) -> Result<(), Fault> {
         let length = ContentLength::read(self.length, value).map_err(Fault::of_length)?;
         self.length = Some(length);
-        match length.is_written_as(value) {
-            true => Ok(()),
-            false => Err(Fault::bad(
+        if length.is_written_as(value) {
+            Ok(())
+        } else {
+            Err(Fault::bad(
                 "Content-Length is not written as a plain number",
-            )),
+            ))
         }
     }
 

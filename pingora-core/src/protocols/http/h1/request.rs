@@ -128,9 +128,10 @@ fn parse(
 
 #[inline]
 fn check_size(head: &[u8], limits: &HeadLimits) -> Result<(), Fault> {
-    match head.len() > limits.head_bytes {
-        true => Err(Fault::new(431, "the head is too large")),
-        false => Ok(()),
+    if head.len() > limits.head_bytes {
+        Err(Fault::new(431, "the head is too large"))
+    } else {
+        Ok(())
     }
 }
 

@@ -29,9 +29,10 @@ pub fn may_be_trailer(name: &HeaderName) -> bool {
     let text = name.as_str();
     // The `http` crate lets a quotation mark pass where a program gives the name.
     is_field_name(text.as_bytes())
-        && match text.contains('_') {
-            true => may_be_spelt(&text.replace('_', "-")),
-            false => may_be_spelt(text),
+        && if text.contains('_') {
+            may_be_spelt(&text.replace('_', "-"))
+        } else {
+            may_be_spelt(text)
         }
 }
 

@@ -68,9 +68,10 @@ fn assert_response_alike(head: &[u8]) {
     let limits = HeadLimits::default();
     for forgive in [false, true] {
         let (mut one, mut other) = (ResponseHeader::empty(), ResponseHeader::empty());
-        let facts = match forgive {
-            true => parse_response_with_unsound_length(&head, &limits, context, &mut one),
-            false => parse_response(&head, &limits, context, &mut one),
+        let facts = if forgive {
+            parse_response_with_unsound_length(&head, &limits, context, &mut one)
+        } else {
+            parse_response(&head, &limits, context, &mut one)
         };
         let expected = response_by_tokens(&head, &limits, context, forgive, &mut other);
         other.keep_head(head.clone());

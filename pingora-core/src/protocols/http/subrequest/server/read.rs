@@ -31,9 +31,10 @@ impl Inner {
             (_, declared) => declared,
         };
         self.has_body = !matches!(length, BodyLength::Empty | BodyLength::Exact(0));
-        self.incoming = match self.has_body {
-            true => Incoming::Open,
-            false => Incoming::Done,
+        self.incoming = if self.has_body {
+            Incoming::Open
+        } else {
+            Incoming::Done
         };
         let expected = self.request.get().headers.get(EXPECT);
         self.continue_owed = self.has_body

@@ -126,9 +126,10 @@ impl Inner {
         }
         self.ended = end;
         self.body_sent += data.as_ref().map_or(0, Bytes::len);
-        self.out.push(match self.upgraded {
-            true => HttpTask::UpgradedBody(data, end),
-            false => HttpTask::Body(data, end),
+        self.out.push(if self.upgraded {
+            HttpTask::UpgradedBody(data, end)
+        } else {
+            HttpTask::Body(data, end)
         });
         Ok(())
     }
@@ -229,9 +230,10 @@ impl HttpSession {
             let permission = ResponseHeader::build(StatusCode::CONTINUE, None)?;
             self.inner.queue_header(Box::new(permission), false)?;
         }
-        match self.wants_flush() {
-            true => self.inner.flush().await,
-            false => Ok(()),
+        if self.wants_flush() {
+            self.inner.flush().await
+        } else {
+            Ok(())
         }
     }
 
