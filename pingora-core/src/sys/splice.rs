@@ -76,9 +76,10 @@ impl Pipe {
             .or_else(|_| fcntl(&pipe.writer, FcntlArg::F_SETPIPE_SZ(CROWDED_PIPE_SIZE)))
             .or_else(|_| fcntl(&pipe.writer, FcntlArg::F_GETPIPE_SZ))?;
         pipe.capacity = usize::try_from(size).unwrap_or(0);
-        match pipe.capacity >= SMALLEST_PIPE {
-            true => Ok(pipe),
-            false => Err(io::ErrorKind::QuotaExceeded.into()),
+        if pipe.capacity >= SMALLEST_PIPE {
+            Ok(pipe)
+        } else {
+            Err(io::ErrorKind::QuotaExceeded.into())
         }
     }
 

@@ -86,11 +86,11 @@ pub(crate) fn negotiated_group(ssl: &SslRef) -> Option<Group> {
 /// Empties the thread's queue of errors. What is in it would be taken for the reason of whatever ends next,
 /// such as a read that only has to wait.
 pub(crate) fn forget_errors() {
-    // SAFETY: both functions take no argument and touch nothing but the queue of this thread.
-    unsafe {
-        if ERR_peek_error() != 0 {
-            ERR_clear_error();
-        }
+    // SAFETY: it takes no argument and only reads the queue of this thread.
+    let newest = unsafe { ERR_peek_error() };
+    if newest != 0 {
+        // SAFETY: it takes no argument and touches nothing but the queue of this thread.
+        unsafe { ERR_clear_error() };
     }
 }
 
@@ -184,15 +184,13 @@ pub(crate) fn offered_signature_algorithms(ssl: &mut SslRef) -> Vec<u16> {
 
 /// Whether the client of this handshake offers a cipher suite of TLS 1.2 for certificates with ECDSA keys.
 pub(crate) fn offers_ecdsa_ciphers(ssl: &SslRef) -> bool {
-    // SAFETY: the pointer comes from a live reference; what is returned belongs to the session and is not
-    // changed while that is borrowed.
-    let ciphers = unsafe {
-        let ciphers = SSL_get_client_ciphers(ssl.as_ptr());
-        if ciphers.is_null() {
-            return false;
-        }
-        StackRef::<SslCipher>::from_ptr(ciphers)
-    };
+    // SAFETY: the pointer comes from a live reference.
+    let ciphers = unsafe { SSL_get_client_ciphers(ssl.as_ptr()) };
+    if ciphers.is_null() {
+        return false;
+    }
+    // SAFETY: the list is not null; it belongs to the session and does not change while that is borrowed.
+    let ciphers = unsafe { StackRef::<SslCipher>::from_ptr(ciphers) };
     ciphers.iter().any(|cipher| cipher.name().contains("ECDSA"))
 }
 
