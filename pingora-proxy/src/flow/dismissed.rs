@@ -95,7 +95,7 @@ where
         }
     }
 
-    /// What a failure means while a response is dropped; `None`: nothing is dropped.
+    /// The outcome of a failure while a response is being dropped; `None` if none is.
     pub(super) fn fail_dismissed(&mut self, failure: &Failure) -> Option<Result<()>> {
         self.dismissed.as_ref()?;
         match failure {

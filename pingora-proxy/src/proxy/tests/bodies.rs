@@ -1,4 +1,4 @@
-//! What the body filters make of bodies, in both directions.
+//! Body filters change bodies, in both directions.
 
 use super::*;
 

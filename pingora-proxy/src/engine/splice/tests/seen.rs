@@ -1,4 +1,4 @@
-//! Who wants to see the bytes, sees all of them.
+//! A filter that wants to see a body sees every byte of it.
 
 use super::*;
 use pingora_http::ResponseHeader;
