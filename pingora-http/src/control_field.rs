@@ -26,7 +26,7 @@ pub enum ControlField {
     /// `Content-Length`.
     ContentLength,
     /// `Date`. It is only noted whether there is one, which whoever passes a response on has to know:
-    /// most have one, and nobody asks for its value.
+    /// most have one, and its value is never needed.
     Date,
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Pass {
     probe: bool,
 }
 
-/// What a result led to.
+/// The change that a result led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing changed.

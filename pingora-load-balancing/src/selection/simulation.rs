@@ -33,7 +33,7 @@ struct World<'a> {
     candidates: &'a Candidates,
     breaker: Option<Breaker>,
     backends: Vec<Simulated>,
-    /// What ends when, and where.
+    /// The requests under way: when each ends, and at which backend.
     ends: BinaryHeap<Reverse<(Duration, usize, Request)>>,
     passes: Vec<Option<Pass>>,
     random: Rng,
@@ -236,7 +236,7 @@ fn one_that_comes_back_is_not_flooded() {
     }
 }
 
-/// What judges requests in real time judges those of the simulation.
+/// The breaker that judges requests in real time judges those of the simulation.
 #[test]
 fn a_breaker_judges_as_the_simulation_does() {
     let report = |outcome| Report {
