@@ -22,7 +22,7 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The table of listening sockets that is shared by all services of a server.
 pub type ListenFds = Arc<Mutex<Fds>>;
 
-/// What a socket carries. Each kind has ports of its own.
+/// The kind of a socket's payload. Each kind has ports of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SocketKind {
     /// It listens for connections.
@@ -41,7 +41,7 @@ pub(crate) enum SocketKind {
 pub struct Fds {
     pub(super) datagrams: Datagrams,
     by_address: HashMap<String, RawFd>,
-    /// Of these, those that this process received and that nobody has claimed: they are owned here. Shared
+    /// Of these, those that this process received and that are unclaimed: they are owned here. Shared
     /// among clones of the table.
     received: HashMap<String, Arc<OwnedFd>>,
     /// The names of those that somebody in this process listens on.
@@ -75,8 +75,8 @@ impl Fds {
         self.by_address.get(bind)
     }
 
-    /// Takes a socket of this address that was passed to this process and that nobody listens on yet;
-    /// returns its name in the table too. Whoever claims it owns it, and says by
+    /// Takes an unclaimed socket of this address that was passed to this process;
+    /// returns its name in the table too. The caller owns it, and says by
     /// [`moved`](Fds::moved) where it is if that has changed.
     pub(crate) fn claim(&mut self, bind: &str) -> Option<(String, Claimed)> {
         let by_address = names(bind)
@@ -95,7 +95,7 @@ impl Fds {
         }
     }
 
-    /// The first socket of the service manager that this address means and that nobody listens on.
+    /// The first unclaimed socket of the service manager that this address means.
     fn external(&self, bind: &str) -> Option<(String, RawFd)> {
         let free = |name: &&String| means(bind, name) && !self.claimed.contains(*name);
         let name = self.by_address.keys().filter(free).min()?;
@@ -148,7 +148,7 @@ impl Fds {
     /// stay open here too. Blocks.
     ///
     /// # Errors
-    /// When nobody takes them, or the process that would belongs to another user (`EPERM`) or speaks another
+    /// If no process takes them, or the one that would belongs to another user (`EPERM`) or speaks another
     /// version of the hand-over (`EPROTONOSUPPORT`).
     pub fn send_to_sock<P>(&self, path: &P) -> Result<usize, nix::Error>
     where
@@ -180,7 +180,7 @@ impl Fds {
     /// killed. Blocks.
     ///
     /// # Errors
-    /// When nobody sends any, or the process that does belongs to another user (`EPERM`) or speaks another
+    /// If no process sends any, or the one that does belongs to another user (`EPERM`) or speaks another
     /// version of the hand-over (`EPROTONOSUPPORT`).
     pub fn get_from_sock<P>(&mut self, path: &P) -> Result<(), nix::Error>
     where
@@ -212,7 +212,7 @@ impl Fds {
         }
     }
 
-    /// Closes and forgets every listening socket that was passed to this process and that nobody claimed;
+    /// Closes and forgets every listening socket that was passed to this process and never claimed;
     /// returns their names.
     pub(crate) fn close_orphans(&mut self) -> Vec<String> {
         let claimed = std::mem::take(&mut self.claimed);
@@ -232,8 +232,8 @@ impl Fds {
     }
 
     /// Closes and forgets every listening socket whose address is not in `keep`; returns the addresses of
-    /// those that were closed, in order. Sockets of datagrams stay. A socket that nobody listens on any more would otherwise
-    /// take connections that nobody answers.
+    /// those that were closed, in order. Datagram sockets stay. A listening socket without a service would
+    /// otherwise take connections that are never answered.
     pub fn close_unclaimed(&mut self, keep: &HashSet<String>) -> Vec<String> {
         let mut closed: Vec<String> = self
             .by_address
@@ -246,7 +246,7 @@ impl Fds {
             let Some(fd) = self.by_address.remove(bind) else {
                 continue;
             };
-            // What is owned here is closed by being dropped.
+            // Descriptors that are owned here are closed by being dropped.
             if self.received.remove(bind).is_none() {
                 let _ = nix::unistd::close(fd);
             }

@@ -1,4 +1,4 @@
-//! What lower layers need to know of the process they run in. The public names of these types are
+//! The facts that lower layers need about the process they run in. The public names of these types are
 //! re-exported by [`crate::server`].
 
 mod activation;

@@ -1,4 +1,4 @@
-//! What sockets are called in the table, and what one can say of itself.
+//! The names of sockets in the table, and the facts that a socket reports about itself.
 
 use super::SocketKind;
 use nix::sys::socket::{SockType, SockaddrStorage, getsockname, getsockopt, sockopt};
@@ -10,7 +10,7 @@ pub(super) fn names(bind: &str) -> impl Iterator<Item = String> {
     std::iter::once(bind.to_string()).chain((2..).map(move |n: u32| format!("{bind}#{n}")))
 }
 
-/// What kind of socket it is, and its address as an endpoint would give it.
+/// The kind of the socket, and its address as an endpoint would give it.
 ///
 /// # Errors
 /// Why it is of no use here.
