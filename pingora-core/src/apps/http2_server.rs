@@ -40,7 +40,7 @@ const GOODBYE: Goodbye = Goodbye {
     silence: Duration::from_secs(2),
 };
 
-/// What the tasks of a connection share.
+/// The state that the tasks of a connection share.
 struct Shared<SV> {
     app: Arc<SV>,
     shutdown: ShutdownWatch,
