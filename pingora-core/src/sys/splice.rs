@@ -9,7 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a pipe is asked to hold, in bytes. The larger it is, the fewer times a body changes hands.
+/// The capacity that is asked for, in bytes. The larger a pipe is, the fewer times a body changes hands.
 const PIPE_SIZE: i32 = 1024 * 1024;
 /// And while there are many of them. What stands in pipes to slow peers is memory that no socket is
 /// charged with; this bounds it.
@@ -83,7 +83,7 @@ impl Pipe {
         }
     }
 
-    /// What it holds when it is full, in bytes. It may be full with fewer, where they came in small
+    /// Its capacity in bytes. It may be full with fewer, if they came in small
     /// packets.
     pub(crate) fn capacity(&self) -> usize {
         self.capacity

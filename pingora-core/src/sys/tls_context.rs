@@ -1,4 +1,4 @@
-//! What the OpenSSL bindings leave out of a whole context: keys of session tickets, and judging a
+//! Calls on a whole context that the OpenSSL bindings lack: keys of session tickets, and judging a
 //! certificate chain at once instead of certificate by certificate.
 
 use super::ticket_key::{CipherKey, Found, TicketKey, TicketKeySource};
@@ -70,7 +70,7 @@ pub(crate) fn set_ticket_keys(
     }
 }
 
-/// What OpenSSL wants to hear.
+/// The return values that OpenSSL expects.
 const FAILED: c_int = -1;
 const NO_KEY: c_int = 0;
 const GOOD: c_int = 1;
@@ -167,15 +167,15 @@ pub(crate) fn set_chain_verifier(
 }
 
 unsafe extern "C" fn verify_chain(context: *mut X509_STORE_CTX, _: *mut c_void) -> c_int {
-    // SAFETY: OpenSSL calls this with a context that lives for the length of the call, and that nobody else
-    // uses meanwhile.
+    // SAFETY: OpenSSL calls this with a context that lives for the length of the call, and that no other
+    // code uses meanwhile.
     let context = unsafe { X509StoreContextRef::from_ptr_mut(context) };
     let verifier = || {
         let ssl = context.ex_data(X509StoreContext::ssl_idx().ok()?)?;
         let place = CHAIN_VERIFIER.as_ref().ok()?;
         ssl.ssl_context().ex_data(*place).cloned()
     };
-    // Without a verifier nobody is let in.
+    // Without a verifier every chain is refused.
     verifier().is_some_and(|verify| verify(context)).into()
 }
 
@@ -231,7 +231,7 @@ mod tests {
         }
     }
 
-    /// Settings with a certificate that nobody trusts.
+    /// Settings with an untrusted certificate.
     fn server() -> SslContextBuilder {
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
         let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
