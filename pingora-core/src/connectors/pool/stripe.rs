@@ -292,7 +292,7 @@ impl<S: Poolable> Tended for Stripe<S> {
 
 impl<S: Poolable> Drop for Stripe<S> {
     fn drop(&mut self) {
-        // Finds nobody to work for, and ends.
+        // It finds no stripe to work for, and ends.
         self.alarm.wake_janitor();
     }
 }
