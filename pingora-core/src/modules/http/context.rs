@@ -289,7 +289,7 @@ impl HttpModuleCtx {
         self.last_words(|module| module.response_done_filter())
     }
 
-    /// What a module still has to say is body to the modules after it.
+    /// The rest of one module's output is body to the modules after it.
     #[inline]
     fn last_words(
         &mut self,
