@@ -65,7 +65,7 @@ impl Offload {
             queue.push(Box::new(move || {
                 let waited = queued.elapsed();
                 let polled = poll(&mut value, &mut Context::from_waker(&waker));
-                // Nobody waits any more where the deadline has passed.
+                // After the deadline the reply is no longer waited for.
                 let _ = reply.send((value, polled, waited));
             }));
             let lost = "a thread for TLS handshakes panicked";
