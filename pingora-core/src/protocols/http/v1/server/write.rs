@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
-/// What is added behind the fields of a response, in place of the blank line.
+/// Added behind the fields of a response, in place of the blank line.
 const CLOSE: &[u8] = b"Connection: close\r\n\r\n";
 const KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n\r\n";
 const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
@@ -174,7 +174,7 @@ impl Inner {
             && !self.closes_for_the_request()
             && !self.shutdown.as_ref().is_some_and(is_shutting_down);
         if !keep {
-            // What the client was told holds, whatever is set afterwards.
+            // The announcement to the client holds, whatever is set afterwards.
             self.facts.keep_alive = false;
             self.keepalive.timeout = None;
         }
@@ -185,7 +185,7 @@ impl Inner {
         };
         self.out.fill(|out| {
             h1::encode_response(header, out);
-            // What is decided here stands in front of the blank line instead of in the header, so
+            // The decision is written in front of the blank line instead of into the header, so
             // that the header is never copied for it.
             out.truncate(out.len().saturating_sub(2));
             if outgoing.lacks_date {
