@@ -27,7 +27,7 @@ pub(crate) fn bad_body(fault: Fault, source: ErrorSource) -> BError {
     Error::create(etype, source, Some(context.into()), Some(Box::new(fault)))
 }
 
-/// What we were asked to send breaks the rules.
+/// The message that we were asked to send breaks the rules.
 #[cold]
 pub(crate) fn bad_outgoing(fault: Fault) -> BError {
     let context = "this message can't be sent";

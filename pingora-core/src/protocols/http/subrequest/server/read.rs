@@ -99,7 +99,7 @@ impl Inner {
         };
         let data = data.filter(|data| !data.is_empty());
         if let Some(data) = &data {
-            // Its framing is for nobody: only the count is of interest.
+            // Its framing is not needed: only the count is of interest.
             self.declared
                 .before(data.len(), &mut Vec::new())
                 .map_err(faults::bad_outgoing)?;
@@ -138,7 +138,7 @@ impl Inner {
         Err(Error::explain(ErrorType::ConnectionClosed, context).into_down())
     }
 
-    /// Ready when nobody reads the response any more. Cancel-safe.
+    /// Ready when the response is no longer read. Cancel-safe.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
         if !self.options.abort_on_close {
             return Poll::Pending;

@@ -43,7 +43,7 @@ impl Inner {
         let status = header.line().status;
         let switching = status == StatusCode::SWITCHING_PROTOCOLS;
         if status.is_informational() && !switching {
-            // Nobody waits for a permission that was not asked for, or was given.
+            // The caller does not wait for a permission that it did not ask for, or has.
             let unwanted = status == StatusCode::CONTINUE && !self.continue_owed;
             if status == StatusCode::CONTINUE {
                 self.continue_owed = false;
@@ -66,7 +66,7 @@ impl Inner {
             self.encoder = BodyEncoder::new(self.response_length(&header, end)?);
             self.ended = end || self.has_no_body(status);
             if self.ended {
-                // Where bytes are missing, nobody is told that this is all.
+                // If bytes are missing, the caller is not told that this is all.
                 self.finish_encoder()?;
             }
         }

@@ -125,12 +125,12 @@ impl ConnectionRef {
         self.0.id
     }
 
-    /// What is known about the connection.
+    /// The facts about the connection.
     pub fn digest(&self) -> &Digest {
         &self.0.digest
     }
 
-    /// What is known about the connection, to be added to: only as long as nobody else refers to it.
+    /// The facts about the connection, to be added to: only as long as nobody else refers to it.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         Arc::get_mut(&mut self.0).map(|inner| &mut inner.digest)
     }

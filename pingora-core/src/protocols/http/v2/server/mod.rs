@@ -312,12 +312,12 @@ impl HttpSession {
         self.inner.body_read
     }
 
-    /// What is known about the connection. Never `None`.
+    /// The facts about the connection. Never `None`.
     pub fn digest(&self) -> Option<&Digest> {
         Some(&self.inner.digest)
     }
 
-    /// What is known about the connection, to be added to: for this request alone. Never `None`.
+    /// The facts about the connection, to be added to: for this request alone. Never `None`.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         Some(Arc::make_mut(&mut self.inner.digest))
     }
