@@ -11,7 +11,7 @@ use pingora_h2::hpack::PseudoFields;
 use pingora_http::grammar::is_authority;
 use pingora_http::{ControlField, RequestHeader, TargetRefused};
 
-/// What the head of a request means for its stream.
+/// The meaning of a request's head for its stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct IncomingRequest {
     /// The length of the body, where it is declared.
@@ -25,7 +25,7 @@ pub(crate) struct IncomingRequest {
     pub(crate) list_size: usize,
 }
 
-/// What one pass over the fields finds.
+/// The findings of one pass over the fields.
 #[derive(Debug, Default)]
 struct Seen {
     fields: usize,
@@ -75,7 +75,7 @@ fn check(head: &mut Head, rules: &RequestRules) -> Result<IncomingRequest, Fault
     }
     let seen = look_at_fields(&head.fields);
     if let Err(fault) = check_sizes(head, &seen, &rules.limits) {
-        // Whoever is told of it looks at the target; the fields would be held for as long as the client
+        // The phases that are told of it look at the target; the fields would be held for as long as the client
         // takes to read its answer.
         head.fields = HeaderMap::new();
         return Err(fault);

@@ -92,7 +92,7 @@ fn authority(request: &RequestHeader) -> Result<Bytes, &'static str> {
     }
 }
 
-/// What a CONNECT without a protocol asks for (RFC 9113 section 8.5).
+/// The target of a CONNECT without a protocol (RFC 9113 section 8.5).
 fn tunnel_authority(request: &RequestHeader) -> Result<Bytes, &'static str> {
     let named = match request.line().uri.authority() {
         Some(named) => named.as_str().as_bytes(),
