@@ -27,7 +27,7 @@ enum Inner {
         answer: Box<ResponseFuture>,
         upload: SendStream<Bytes>,
         body: Option<RecvStream>,
-        /// What was read of the body.
+        /// The part of the body that was read.
         read: Vec<u8>,
     },
 }

@@ -205,7 +205,7 @@ impl Writer {
                 break;
             }
             before = now;
-            // Whoever is not held back writes something in this time.
+            // A side that is not held back writes something in this time.
             tokio::time::sleep(Duration::from_millis(400)).await;
         }
         self.enough.store(true, Ordering::SeqCst);
@@ -439,7 +439,7 @@ async fn either_side_may_end_its_connection_and_the_other_one_is_kept() {
         client.closed().await;
     }
     assert_eq!(origin.connections(), 1);
-    // Nor the other way round.
+    // An origin that closes does not end the connection of the client either.
     let mut client = proxy.connect().await;
     for _ in 0..3 {
         let answer = client

@@ -51,12 +51,12 @@ fn run(item: &str, times: u32, file: &Path) -> Result<(), Failure> {
     }
 }
 
-/// What is wanted of callgrind's format.
+/// The part of callgrind's format that is needed.
 #[derive(Debug, Default)]
 pub(crate) struct Profile {
     instructions: Option<u64>,
     allocations: u64,
-    /// What each function executed itself, and how often it called the allocator.
+    /// The instructions that each function executed itself, and its calls of the allocator.
     pub(crate) functions: HashMap<String, Share>,
 }
 

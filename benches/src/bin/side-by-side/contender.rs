@@ -194,7 +194,7 @@ fn arguments(
     Ok(args)
 }
 
-/// A port that nobody listens on now.
+/// A port without a listener at present.
 pub(crate) fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?

@@ -10,7 +10,7 @@ use std::process::Command;
 
 const NOT_UTF8: &str = "the target directory's name is not UTF-8";
 
-/// What a reader needs to judge the figures or to repeat them.
+/// The facts that a reader needs to judge the figures or to repeat them.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Environment {
     pub(crate) command: String,

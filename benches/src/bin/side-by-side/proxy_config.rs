@@ -1,4 +1,4 @@
-//! What the two C proxies are told.
+//! The configurations of the two C proxies.
 //!
 //! Each gets what its documentation recommends for speed and what the row needs, and nothing that
 //! the others could not do: no cache, no kernel splicing, buffers as they are by default.
@@ -10,7 +10,7 @@ use std::path::Path;
 /// Idle upstream connections that may be kept.
 const UPSTREAM_POOL: usize = 2048;
 
-/// What a proxy's configuration depends on.
+/// The parameters of a proxy's configuration.
 pub(crate) struct Setting<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) port: u16,
