@@ -1,9 +1,11 @@
 //! Sockets under the transports and addresses they are bound to, so that they can be handed on.
 
+mod datagrams;
+
 use super::activation::means;
-use super::datagrams::Datagrams;
 use super::handover::{Given, GivenFd, Handover, Passed};
-use super::names::names;
+use super::names::{SocketKind, names};
+use datagrams::Datagrams;
 use log::warn;
 use nix::NixPath;
 use std::collections::{HashMap, HashSet};
@@ -22,15 +24,6 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The table of listening sockets that is shared by all services of a server.
 pub type ListenFds = Arc<Mutex<Fds>>;
 
-/// The kind of a socket's payload. Each kind has ports of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SocketKind {
-    /// It listens for connections.
-    Stream,
-    /// Datagrams arrive at it.
-    Datagram,
-}
-
 /// Listening sockets by the address they are bound to (`127.0.0.1:80`, `/run/proxy.sock`), and beside them
 /// sockets of datagrams by theirs: the same address may be in both. All are handed to the next server in an
 /// upgrade.
@@ -39,7 +32,7 @@ pub(crate) enum SocketKind {
 /// their descriptors: whoever claimed one closes it. Of a socket of datagrams it keeps a descriptor of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Fds {
-    pub(super) datagrams: Datagrams,
+    datagrams: Datagrams,
     by_address: HashMap<String, RawFd>,
     /// Of these, those that this process received and that are unclaimed: they are owned here. Shared
     /// among clones of the table.

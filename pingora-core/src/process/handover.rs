@@ -22,8 +22,7 @@
 mod foreign;
 mod message;
 
-use super::SocketKind;
-use super::names::{names, recognised};
+use super::names::{SocketKind, names, recognised};
 use crate::sys::descriptor::{self, MOST_IN_A_MESSAGE};
 use message::Entries;
 use nix::sys::socket::{

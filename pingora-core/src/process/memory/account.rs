@@ -1,8 +1,11 @@
 //! The total of all that holders hold.
 
+mod holders;
+
 use super::available;
-use super::holders::Holders;
 use crate::runtime::local::worker_id;
+use holders::Holders;
+pub(crate) use holders::{Held, Holder};
 use log::{info, warn};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -81,7 +84,7 @@ pub(super) struct Account {
     level: AtomicU8,
     /// In bytes; 0: not known yet, `usize::MAX`: none.
     limit: AtomicUsize,
-    pub(super) holders: Holders,
+    holders: Holders,
     shedding: Shedding,
 }
 

@@ -18,11 +18,11 @@
 mod account;
 mod available;
 pub(crate) mod fallible;
-mod holders;
 
-pub(crate) use account::{Level, Turned, held, is_short, level, set_limit, turn_away};
+pub(crate) use account::{
+    Held, Holder, Level, Turned, held, is_short, level, set_limit, turn_away,
+};
 pub(crate) use available::default_limit;
-pub(crate) use holders::{Held, Holder};
 
 /// The cost of a connection before anything waits on it, in bytes: its task, session and socket.
 const CONNECTION: usize = 4 * 1024;

@@ -1,6 +1,6 @@
 //! How much each holder holds, so that the greediest can be found.
 
-use super::account::{Account, PROCESS};
+use super::{Account, PROCESS};
 use futures::task::AtomicWaker;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

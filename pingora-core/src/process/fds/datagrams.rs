@@ -1,9 +1,9 @@
 //! Sockets of datagrams under the addresses they are bound to: the half of [`Fds`] that owns what is in it.
 
-use super::activation::{is_external, means};
-use super::handover::{Given, GivenFd};
-use super::names::names;
-use super::{Fds, SocketKind};
+use super::Fds;
+use crate::process::activation::{is_external, means};
+use crate::process::handover::{Given, GivenFd};
+use crate::process::names::{SocketKind, names};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use std::collections::BTreeMap;
