@@ -1,4 +1,4 @@
-//! What takes the short cut through a head means what the tokeniser would have made of it.
+//! A head that takes the short cut means the same as to the tokeniser.
 
 use super::super::by_tokens::{
     parse_request as request_by_tokens, parse_response as response_by_tokens,

@@ -1,4 +1,4 @@
-//! What leaves: framing, order, and what happens when the writer breaks its own promise.
+//! Responses that leave: framing, order, and a writer that breaks its own promise.
 
 use super::*;
 use pingora_error::ErrorType;
