@@ -88,8 +88,9 @@ fn serve(cli: Cli) -> Result<()> {
     server.add_service(background_service("greeter", greeter));
     server.add_service(proxy);
     server.add_service(background_service("client", client));
-    server.try_run(match cli.serve {
-        true => RunArgs::default(),
-        false => RunArgs::until(async { drop(calls.await) }),
+    server.try_run(if cli.serve {
+        RunArgs::default()
+    } else {
+        RunArgs::until(async { drop(calls.await) })
     })
 }

@@ -163,9 +163,10 @@ fn serve(cli: &Cli) -> Result<()> {
     };
     let name = cli.name_of_upstreams();
     let mut upstreams = LoadBalancer::from_backends(backends);
-    let mut check = match cli.tls {
-        true => TcpHealthCheck::new_tls(&name),
-        false => TcpHealthCheck::new(),
+    let mut check = if cli.tls {
+        TcpHealthCheck::new_tls(&name)
+    } else {
+        TcpHealthCheck::new()
     };
     // It trusts the same certificates as the proxy: `ca_file` of the configuration.
     let connector = ConnectorOptions::from_server_conf(&server.configuration);

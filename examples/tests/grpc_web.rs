@@ -29,9 +29,10 @@ fn post(proxy: &Running, method: &str, kind: &str, body: &[u8]) -> (String, Vec<
     let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
     let rest = answer.split_off(end);
     let head = String::from_utf8(answer).unwrap();
-    match head.to_lowercase().contains("transfer-encoding: chunked") {
-        true => (head, without_chunks(&rest)),
-        false => (head, rest),
+    if head.to_lowercase().contains("transfer-encoding: chunked") {
+        (head, without_chunks(&rest))
+    } else {
+        (head, rest)
     }
 }
 

@@ -65,7 +65,7 @@ fuzz_target!(|data: &[u8]| {
     for line in data.split(|&b| b == b'\n').take(100) {
         run(line, &mut head, &mut model);
         if line.len() % 7 == 0 {
-            // Whatever was made for asking must not go stale.
+            // A view that was made for asking must not go stale.
             assert_eq!(head.case_header_iter().count(), head.headers.len());
         }
     }

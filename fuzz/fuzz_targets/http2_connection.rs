@@ -1,4 +1,4 @@
-//! What a client may send on a connection of HTTP/2: no input panics, hangs or is served twice.
+//! A client's bytes on an HTTP/2 connection: no input panics, hangs or is served twice.
 #![no_main]
 
 use bytes::Bytes;

@@ -96,7 +96,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(facts.upgrade || !upgrade, "only a sound upgrade passes");
     }
 
-    // What is changed while the header is lent is not changed after.
+    // A change to the header while it is lent does not last.
     let mut lent_wire = Vec::new();
     let mut fresh = RequestHeader::default();
     parse_request(&wire.clone().into(), &rules, &mut fresh).expect("read back once");

@@ -45,5 +45,5 @@ pub use storage::{
     HitHandler, MissHandler, PurgeAction, PurgeOutcome, PurgeTarget, PurgeType, Storage,
 };
 
-/// What most programs need of this crate: nothing yet. The facade's prelude includes it.
+/// The items that most programs need of this crate: none yet. The facade's prelude includes it.
 pub mod prelude {}

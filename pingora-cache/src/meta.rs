@@ -1,4 +1,4 @@
-//! What is known of a stored response besides its body.
+//! The facts about a stored response besides its body.
 
 use crate::key::HashBinary;
 use http::Extensions;

@@ -94,7 +94,7 @@ pub mod utils;
 pub use pingora_error::ErrorType::*;
 pub use pingora_error::*;
 
-/// What nearly every program that uses this crate needs.
+/// The items that nearly every program that uses this crate needs.
 pub mod prelude {
     pub use crate::server::Server;
     pub use crate::server::configuration::Opt;

@@ -258,12 +258,11 @@ fn what_is_a_rule_does_no_io_and_reads_no_clock() {
     assert!(rules > 20, "only {rules} modules of rules");
 }
 
-/// Folders whose modules still use each other in a circle: the settings of listeners and OpenSSL's, which
-/// keep a builder of that library; the table of descriptors and the hand-over; the account and those that hold
-/// memory.
-const STILL_CIRCLES: [&str; 3] = ["listeners::tls", "process", "process::memory"];
+/// A folder whose modules still use each other in a circle: the settings of listeners, and OpenSSL's, which
+/// keep a builder of that library.
+const STILL_CIRCLES: [&str; 1] = ["listeners::tls"];
 
-/// Between siblings there is an order too, though nobody has to write it down. `protocols` itself is cut
+/// Siblings have an order too, though it is not written down. `protocols` itself is cut
 /// into rooms instead; in its `tls`, a backend and what it serves still name each other.
 #[test]
 fn no_modules_of_one_folder_use_each_other_in_a_circle() {

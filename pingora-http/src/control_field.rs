@@ -28,7 +28,7 @@ pub enum ControlField {
     /// `Content-Length`.
     ContentLength,
     /// `Date`. It is only noted whether there is one, which whoever passes a response on has to know:
-    /// most have one, and nobody asks for its value.
+    /// most have one, and its value is never needed.
     Date,
     /// None of these, but a name that some servers take for one of them, or for one that a proxy
     /// [sets](is_relied_on): `Content_Length`, `X_Forwarded_For`.

@@ -282,9 +282,10 @@ pub(crate) fn value_of(value: impl TryInto<HeaderValue>) -> Result<HeaderValue> 
             "a header value must not contain control characters other than tab",
         )
     })?;
-    match has_outer_whitespace(value.as_bytes()) {
-        true => Ok(trimmed(&value)),
-        false => Ok(value),
+    if has_outer_whitespace(value.as_bytes()) {
+        Ok(trimmed(&value))
+    } else {
+        Ok(value)
     }
 }
 

@@ -78,9 +78,10 @@ fn path_and_query(
     path: &[u8],
 ) -> Result<(PathAndQuery, Option<Bytes>), TargetRefused> {
     check(path)?;
-    let kept = match path.len() <= COPIED {
-        true => Bytes::copy_from_slice(path),
-        false => head.slice_ref(path),
+    let kept = if path.len() <= COPIED {
+        Bytes::copy_from_slice(path)
+    } else {
+        head.slice_ref(path)
     };
     match PathAndQuery::from_maybe_shared(kept) {
         Ok(parsed) => Ok((parsed, None)),
@@ -101,9 +102,10 @@ fn check(target: &[u8]) -> Result<(), TargetRefused> {
     if is_target(target) {
         return Ok(());
     }
-    Err(match target.len() > LONGEST_TARGET {
-        true => TargetRefused::TooLong,
-        false => TargetRefused::Malformed,
+    Err(if target.len() > LONGEST_TARGET {
+        TargetRefused::TooLong
+    } else {
+        TargetRefused::Malformed
     })
 }
 

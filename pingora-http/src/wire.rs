@@ -182,17 +182,19 @@ impl<P: Parts> Head<P> {
     /// The complete head.
     #[inline]
     pub(crate) fn parts(&self) -> &P {
-        match self.wire.is_used() {
-            false => &self.base,
-            true => &self.view().parts,
+        if self.wire.is_used() {
+            &self.view().parts
+        } else {
+            &self.base
         }
     }
 
     #[inline]
     pub(crate) fn cases(&self) -> &NameCases {
-        match self.wire.is_used() {
-            false => &self.cases,
-            true => &self.view().cases,
+        if self.wire.is_used() {
+            &self.view().cases
+        } else {
+            &self.cases
         }
     }
 
@@ -344,9 +346,10 @@ impl<P: Parts> Head<P> {
         self.base.assign_line(&other.base);
         self.cases.assign_from(&other.cases);
         self.wire.clone_from(&other.wire);
-        match other.wire.is_used() {
-            true => clear_map(self.base.headers_mut()),
-            false => assign_map(self.base.headers_mut(), other.base.headers()),
+        if other.wire.is_used() {
+            clear_map(self.base.headers_mut())
+        } else {
+            assign_map(self.base.headers_mut(), other.base.headers())
         }
     }
 
@@ -393,26 +396,25 @@ impl<P: Parts> Head<P> {
     /// Whether there is a `Date`.
     #[inline]
     pub(crate) fn is_dated(&self) -> bool {
-        match self.wire.is_used() {
-            true => self.wire.is_dated(),
-            false => self.base.headers().contains_key(DATE),
+        if self.wire.is_used() {
+            self.wire.is_dated()
+        } else {
+            self.base.headers().contains_key(DATE)
         }
     }
 
     /// The control fields but `Date`, in order.
     #[inline]
     pub(crate) fn for_each_control<'a>(&'a self, mut f: impl FnMut(ControlField, &'a [u8])) {
-        match self.wire.is_used() {
-            true => self
-                .wire
+        if self.wire.is_used() {
+            self.wire
                 .control_fields()
-                .for_each(|(field, value)| f(field, value)),
-            false => {
-                for (name, value) in self.base.headers() {
-                    match ControlField::of(name.as_str().as_bytes()) {
-                        None | Some(ControlField::Date) => {}
-                        Some(field) => f(field, value.as_bytes()),
-                    }
+                .for_each(|(field, value)| f(field, value))
+        } else {
+            for (name, value) in self.base.headers() {
+                match ControlField::of(name.as_str().as_bytes()) {
+                    None | Some(ControlField::Date) => {}
+                    Some(field) => f(field, value.as_bytes()),
                 }
             }
         }
@@ -432,23 +434,23 @@ impl<P: Parts> Head<P> {
 
     #[inline]
     pub(crate) fn write(&self, buf: &mut impl BufMut) {
-        match self.wire.is_used() {
-            // Spellings that are not kept have to be converted to Title-Case.
-            true if self.cases.are_kept() => self.wire.write(buf),
-            _ => self.cases().write(self.parts().headers(), buf),
+        // Spellings that are not kept have to be converted to Title-Case.
+        if self.wire.is_used() && self.cases.are_kept() {
+            self.wire.write(buf)
+        } else {
+            self.cases().write(self.parts().headers(), buf)
         }
     }
 
     /// The approximate number of bytes that [`Self::write`] will write.
     pub(crate) fn written_len(&self) -> usize {
-        match self.wire.is_used() {
-            true => self.wire.head.len() + self.wire.added.written_len(),
-            false => {
-                let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-                    name.as_str().len() + value.len() + 4
-                };
-                self.base.headers().iter().map(field).sum()
-            }
+        if self.wire.is_used() {
+            self.wire.head.len() + self.wire.added.written_len()
+        } else {
+            let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+                name.as_str().len() + value.len() + 4
+            };
+            self.base.headers().iter().map(field).sum()
         }
     }
 }

@@ -15,7 +15,7 @@ struct Point {
     node: u32,
 }
 
-/// What the points of one node are computed from.
+/// The label from which the points of one node are computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
     /// The address as it is written in nginx's configuration; IPv6 addresses in brackets.

@@ -57,7 +57,7 @@ impl Estimator {
         }
     }
 
-    /// What stands for a key; for those who count it more than once.
+    /// The hash of a key, for callers that count it more than once.
     pub(crate) fn hash<T: Hash>(&self, key: &T) -> u64 {
         self.rows.hash(key)
     }

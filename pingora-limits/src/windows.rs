@@ -12,7 +12,7 @@
 //! count into it in one exchange. So no thread ever has to clear a table, and none sees one that is half cleared.
 //!
 //! Stamps repeat after 2²¹ intervals, which is 24 days of seconds. A count that old could be taken for a new one if
-//! nobody had added to its slot in all that time, and in no other row either.
+//! nothing was added to its slot in all that time, in this row or any other.
 
 use crate::rows::Rows;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 const COUNT_MAX: i64 = (1 << (COUNT_BITS - 1)) - 1;
 const COUNT_MIN: i64 = -(1 << (COUNT_BITS - 1));
 
-/// What is counted in the last two intervals.
+/// The counts of the last two intervals.
 #[derive(Debug)]
 pub(crate) struct Windows {
     pub(crate) rows: Rows,
@@ -108,7 +108,7 @@ impl Windows {
     }
 }
 
-/// What tells an interval from the others of the same table.
+/// A number that tells an interval from the others of the same table.
 fn stamp(interval: u64) -> u64 {
     (interval / 2) & (u64::MAX >> COUNT_BITS)
 }

@@ -425,7 +425,7 @@ impl Backends {
     }
 
     /// Begins a request at `backend` if it has room and its circuit admits it. Counted and reported even
-    /// if nobody asked for that.
+    /// without an observer.
     pub(crate) fn begin_admitted(&self, backend: &Backend) -> Option<Ticket> {
         let members = self.current.load();
         let in_panic = || {

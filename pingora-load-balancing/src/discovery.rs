@@ -51,7 +51,7 @@ pub trait ServiceDiscovery {
     /// # use std::sync::Mutex;
     /// struct Pushed {
     ///     latest: Mutex<BTreeSet<Backend>>,
-    ///     arrived: tokio::sync::Notify, // `notify_one` remembers a change that nobody waits for
+    ///     arrived: tokio::sync::Notify, // `notify_one` remembers a change until it is waited for
     /// }
     ///
     /// #[async_trait::async_trait]

@@ -1,4 +1,4 @@
-//! What requests have shown of one backend. It outlives the backend's membership for as long as requests
+//! Measurements that requests took of one backend. They outlive the backend's membership for as long as requests
 //! are under way, and is shared by all sets of a registry.
 
 use crate::circuit::Circuit;
@@ -12,7 +12,7 @@ const FAILURE: Duration = Duration::from_secs(1);
 /// The share of its weight that a backend has when it comes back.
 const COLD: f64 = 0.1;
 
-/// What requests have shown of one backend.
+/// Measurements that requests took of one backend.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     in_flight: AtomicUsize,

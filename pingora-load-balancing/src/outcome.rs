@@ -86,7 +86,7 @@ pub trait OutcomeObserver: Send + Sync {
     fn ended(&self, backend: &Backend, report: &Report);
 }
 
-/// Who is told about the requests of a registry, in the form that each request holds.
+/// The observers of a registry's requests, in the form that each request holds.
 #[derive(Clone)]
 pub(crate) struct Observers {
     all: Vec<Arc<dyn OutcomeObserver>>,

@@ -1,4 +1,4 @@
-//! What is known of the health of every backend, shared by all sets that contain it.
+//! The health of every backend, shared by all sets that contain it.
 
 use crate::Backend;
 use crate::backend::MaxInFlight;

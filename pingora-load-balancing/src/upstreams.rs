@@ -76,7 +76,7 @@ pub struct Upstreams<S: BackendSelection> {
 
 type Adjust = dyn Fn(&Backend, &mut HttpPeer) + Send + Sync;
 
-/// What a request has tried so far: a proxy's context, or a part of it.
+/// The tries of a request so far: a proxy's context, or a part of it.
 #[derive(Debug, Default)]
 pub struct Tries {
     tried: Vec<Backend>,

@@ -39,9 +39,10 @@ fn balancer(count: usize, breaker: Breaker) -> (LoadBalancer<RoundRobin>, Arc<Ch
 fn requests(balancer: &LoadBalancer<RoundRobin>, count: usize, bad: &[Backend], end: Outcome) {
     for _ in 0..count {
         let lease = balancer.lease(b"", 256).unwrap();
-        let outcome = match bad.contains(lease.backend()) {
-            true => end,
-            false => Outcome::Completed,
+        let outcome = if bad.contains(lease.backend()) {
+            end
+        } else {
+            Outcome::Completed
         };
         lease.end(outcome);
     }

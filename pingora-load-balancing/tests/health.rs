@@ -1,4 +1,4 @@
-//! Who is healthy, who is selected, and when that is found out.
+//! Which backends are healthy, which are selected, and when that is found out.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod scripted;

@@ -1,4 +1,4 @@
-//! What is heard of requests: how each ended, once; and how many are under way.
+//! Reports about requests: how each ended, exactly once, and how many are under way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod scripted;

@@ -50,7 +50,7 @@ impl<F: Fn() -> Option<Backend> + Send + Sync> BackgroundService for Dependent<F
     }
 }
 
-/// What is selected when a service starts that depends on `balancer`.
+/// The backend that is selected when a service starts that depends on `balancer`.
 async fn selected_by_a_dependent(
     balancer: impl ServiceWithDependents + 'static,
     select: impl Fn() -> Option<Backend> + Send + Sync + 'static,

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a discovery does when it is asked.
+/// A discovery's reaction when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Answer {
     Good,
@@ -384,7 +384,7 @@ async fn a_discovery_that_speaks_first_is_asked_at_once() {
     let asked = told.asked() - 2;
     assert!((90..=101).contains(&asked), "{asked}");
 
-    // What fails after a push is not forgotten.
+    // A failure after a push is not forgotten.
     told.answers(Answer::Fails);
     told.find([backend(6)]);
     told.push();

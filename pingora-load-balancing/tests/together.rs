@@ -18,7 +18,7 @@ fn disjoint() -> [Vec<Backend>; 2] {
     [1, 2001].map(|first| (first..first + 1000).map(backend).collect())
 }
 
-/// Selects on two threads while `updates` runs, and says how often nobody was ready.
+/// Selects on two threads while `updates` runs, and says how often no backend was ready.
 async fn select_while(
     select: impl Fn(usize) -> Option<Backend> + Sync + Send + Clone + 'static,
     updates: impl Future<Output = ()>,

@@ -1,4 +1,4 @@
-//! What is being looked up, so that it is looked up once.
+//! The look-ups that are under way, so that each key is looked up once.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ pub(crate) type Outcome<T> = Result<T, String>;
 /// has one entry at most, and takes it out when it ends or is cancelled.
 pub(crate) struct Loads<T> {
     under_way: Mutex<HashMap<u64, Load<T>>>,
-    /// Nobody waits for a look-up that has taken longer.
+    /// A look-up that has taken longer is no longer waited for.
     age: Option<Duration>,
 }
 
@@ -22,7 +22,7 @@ struct Load<T> {
     outcome: watch::Receiver<Option<Outcome<T>>>,
 }
 
-/// What is to be done about a key.
+/// The caller's part in looking up a key.
 pub(crate) enum Turn<'a, T> {
     /// To look it up, and to say how that ended.
     Load(Loading<'a, T>),

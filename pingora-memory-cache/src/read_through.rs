@@ -97,7 +97,7 @@ where
     /// An empty cache for `size` values.
     ///
     /// A look-up that has taken `lock_age` is not waited for any more: the next one who asks begins another.
-    /// Whoever has waited for `lock_timeout` looks the value up without waiting further. `None`: no limit.
+    /// A caller that has waited for `lock_timeout` looks the value up without waiting further. `None`: no limit.
     pub fn new(size: usize, lock_age: Option<Duration>, lock_timeout: Option<Duration>) -> Self {
         RTCache {
             cache: MemoryCache::new(size),
@@ -193,7 +193,7 @@ where
             {
                 let (key, extra) = (key.clone(), extra.cloned());
                 tokio::spawn(async move {
-                    // Who asks next sees the error, if it is still there.
+                    // The next caller sees the error, if it persists.
                     let _ = self.load(&key, hash, ttl, extra.as_ref(), loading).await;
                 });
             }
@@ -275,7 +275,7 @@ where
     S: Send + Sync,
     CB: MultiLookup<K, T, S> + Sync + Send,
 {
-    /// The values of several keys in their order; what is not there is looked up together. Nobody waits for
+    /// The values of several keys in their order; missing ones are looked up together. No other call waits for
     /// these look-ups, and they wait for no other. Safe to cancel.
     ///
     /// # Errors

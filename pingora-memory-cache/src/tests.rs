@@ -222,7 +222,7 @@ async fn a_stale_value_bridges_a_look_up() {
     tokio::time::advance(2 * SECOND).await;
     let stale = CacheStatus::Stale(SECOND);
 
-    // At once, while a task looks it up; and nobody else does.
+    // At once, while a single task looks it up.
     for _ in 0..2 {
         let (value, status) = cache
             .get_stale_while_update(&1, TTL, extra, 2 * SECOND)

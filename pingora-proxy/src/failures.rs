@@ -86,7 +86,7 @@ impl Failure {
     }
 }
 
-/// What a panic of a phase is to its request.
+/// The error with which a request fails if one of its phases panics.
 #[cold]
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> BError {
     let text = panic

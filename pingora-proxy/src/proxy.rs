@@ -456,9 +456,10 @@ fn translate_request<S: ClientSessionCustom>(
     } else if to_http2 && websocket::asks_for_upgrade(request) {
         bridge = Some(Box::new(Bridge::to_connect(request)?));
     }
-    request.set_version(match to_http2 {
-        true => Version::HTTP_2,
-        false => Version::HTTP_11,
+    request.set_version(if to_http2 {
+        Version::HTTP_2
+    } else {
+        Version::HTTP_11
     });
     Ok(bridge)
 }

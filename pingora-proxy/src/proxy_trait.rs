@@ -35,7 +35,7 @@ pub struct FailToProxy {
 }
 
 impl FailToProxy {
-    /// What the default of [`ProxyHttp::fail_to_proxy`] decides about a request that failed with this
+    /// The decision of the default [`ProxyHttp::fail_to_proxy`] about a request that failed with this
     /// error. Writes nothing: the proxy sends the error page if nothing else of a response was sent.
     pub fn by_default(session: &Session, e: &Error) -> Self {
         FailToProxy {
@@ -146,7 +146,7 @@ pub trait ProxyHttp {
     /// [`ProxyHttp::upstream_request_filter`] and [`ProxyHttp::request_body_filter`], and the first to see
     /// the response, ahead of [`ProxyHttp::upstream_response_filter`],
     /// [`ProxyHttp::upstream_response_body_filter`] and [`ProxyHttp::upstream_response_trailer_filter`].
-    /// What they make of a response is what all the phases see. Informational responses pass them, the
+    /// All phases see a response as these modules leave it. Informational responses pass through them, the
     /// bytes of a tunnel don't.
     ///
     /// [`Session::upstream_modules_ctx`] is made with the session and is the same in all tries of a

@@ -1,4 +1,4 @@
-//! What came of a request to purge.
+//! The outcome of a request to purge.
 
 use pingora_error::Error;
 

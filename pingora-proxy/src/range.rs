@@ -91,18 +91,22 @@ impl RangeType {
 /// Applies one range-spec to a length: `Err` if it breaks the syntax, `None` if it lies beyond the end.
 fn parse_spec(spec: &str, length: usize) -> Result<Option<Range<usize>>, ()> {
     let (first, last) = spec.split_once('-').ok_or(())?;
-    let number = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
-        true => Ok(text.parse().unwrap_or(usize::MAX)),
-        false => Err(()),
+    let number = |text: &str| {
+        if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
+            Ok(text.parse().unwrap_or(usize::MAX))
+        } else {
+            Err(())
+        }
     };
     if first.is_empty() {
         let suffix = number(last)?.min(length);
         return Ok((suffix > 0).then(|| length - suffix..length));
     }
     let first = number(first)?;
-    let end = match last.is_empty() {
-        true => usize::MAX,
-        false => number(last)?.saturating_add(1),
+    let end = if last.is_empty() {
+        usize::MAX
+    } else {
+        number(last)?.saturating_add(1)
     };
     if end <= first && first < usize::MAX {
         return Err(());

@@ -202,7 +202,7 @@ where
         self
     }
 
-    /// What speaks TLS with upstreams instead of OpenSSL. Where it can't do what the options demand, the log
+    /// The backend that speaks TLS with upstreams instead of OpenSSL. If it can't do what the options demand, the log
     /// says so and every TLS connection to an upstream fails. See
     /// [`set_tls_backend`](pingora_core::connectors::TransportConnector).
     #[must_use]

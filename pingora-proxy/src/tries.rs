@@ -87,9 +87,10 @@ where
         let peer = self.inner.upstream_peer(session, ctx).await?;
         // Every server that supports WebSocket supports it over HTTP/1.1; few accept extended CONNECT.
         let upgrades = peer.get_alpn() == Some(&ALPN::H2H1) && session.is_upgrade_req();
-        let kept = match upgrades {
-            false => self.connector.reused_session(&*peer),
-            true => None,
+        let kept = if upgrades {
+            None
+        } else {
+            self.connector.reused_session(&*peer)
         };
         let (mut upstream, reused) = match kept {
             Some(kept) => (kept, true),
@@ -119,21 +120,23 @@ where
                     .release_session(upstream, &*peer, idle_timeout);
                 // The last write to the client: by the time the client sees it, the connection is
                 // released.
-                match session.has_pending_downstream_tasks() {
-                    false => Ok(()),
-                    true => {
-                        let written = session.downstream_session.write_downstream_proxy_tasks();
-                        written.await.map(|_| ()).map_err(|error| {
-                            self.inner
-                                .error_while_proxy(&peer, session, error, ctx, reused)
-                        })
-                    }
+                if session.has_pending_downstream_tasks() {
+                    let written = session.downstream_session.write_downstream_proxy_tasks();
+                    written.await.map(|_| ()).map_err(|error| {
+                        self.inner
+                            .error_while_proxy(&peer, session, error, ctx, reused)
+                    })
+                } else {
+                    Ok(())
                 }
             }
             Err(error) => {
-                session.end_attempt(|| match plan.drained {
-                    true => Outcome::Completed,
-                    false => Outcome::of_exchange(&error),
+                session.end_attempt(|| {
+                    if plan.drained {
+                        Outcome::Completed
+                    } else {
+                        Outcome::of_exchange(&error)
+                    }
                 });
                 note_failed(session, &peer, &error);
                 if error.etype() == &ErrorType::H2Downgrade {
@@ -162,9 +165,10 @@ where
         until: Option<Instant>,
     ) -> Result<(ClientSession<C::Session>, bool)> {
         let connecting = async {
-            match http1 {
-                true => self.connector.get_http1_session(peer).await,
-                false => self.connector.get_http_session(peer).await,
+            if http1 {
+                self.connector.get_http1_session(peer).await
+            } else {
+                self.connector.get_http_session(peer).await
             }
         };
         match until {
@@ -193,31 +197,30 @@ where
             .connected_to_upstream(session, reused, peer, fd, digest, ctx)
             .await?;
         let aliases = self.aliases.as_deref();
-        let bridge = match send_unseen(session, upstream, peer, aliases)? {
-            true => None,
-            false => {
-                let mut copy = RecycledRequest::copy_of(session.req_header());
-                let request = copy.get_mut();
-                let bridge = prepare_request(request, upstream, peer, aliases)?;
-                if session.buffered.is_some() {
-                    // The client has its permission, and the body is here.
-                    request.remove_header(&EXPECT);
-                }
-                self.inner
-                    .upstream_request_filter(session, request, ctx)
-                    .await?;
-                if !session.upstream_modules_ctx.is_empty() {
-                    let digest = upstream.digest();
-                    Box::pin(pass_upstream_modules(session, ctx, digest, request)).await?;
-                }
-                if upstream.version() != Version::HTTP_2 {
-                    frame_request(request, session)?;
-                }
-                upstream
-                    .queue_request_header(request)
-                    .map_err(|error| blame_host(error, session.req_header(), request))?;
-                bridge
+        let bridge = if send_unseen(session, upstream, peer, aliases)? {
+            None
+        } else {
+            let mut copy = RecycledRequest::copy_of(session.req_header());
+            let request = copy.get_mut();
+            let bridge = prepare_request(request, upstream, peer, aliases)?;
+            if session.buffered.is_some() {
+                // The client has its permission, and the body is here.
+                request.remove_header(&EXPECT);
             }
+            self.inner
+                .upstream_request_filter(session, request, ctx)
+                .await?;
+            if !session.upstream_modules_ctx.is_empty() {
+                let digest = upstream.digest();
+                Box::pin(pass_upstream_modules(session, ctx, digest, request)).await?;
+            }
+            if upstream.version() != Version::HTTP_2 {
+                frame_request(request, session)?;
+            }
+            upstream
+                .queue_request_header(request)
+                .map_err(|error| blame_host(error, session.req_header(), request))?;
+            bridge
         };
         session.introduce_compression();
         Forward::new(self, session, ctx, upstream, peer, bridge, plan)
@@ -247,9 +250,12 @@ fn note_failed(session: &mut Session, peer: &HttpPeer, error: &Error) {
 /// Waits ahead of a try, unless the client leaves meanwhile.
 async fn wait_for_next_try(session: &mut Session, wait: Duration) -> Result<()> {
     let down = &mut *session.downstream_session;
-    let leaves = poll_fn(|cx| match down.body_done() {
-        true => down.poll_gone(cx),
-        false => down.poll_given_up(cx),
+    let leaves = poll_fn(|cx| {
+        if down.body_done() {
+            down.poll_gone(cx)
+        } else {
+            down.poll_given_up(cx)
+        }
     });
     tokio::select! {
         error = leaves => Err(error),

@@ -19,7 +19,7 @@ pub fn set_fast_timeout_to_tokio_threshold(threshold: Option<Duration>) {
     *THRESHOLD.lock().unwrap_or_else(PoisonError::into_inner) = threshold;
 }
 
-/// What was last [set](set_fast_timeout_to_tokio_threshold), or [the default](DEFAULT_FAST_TIMEOUT_TO_TOKIO_THRESHOLD).
+/// The threshold that was last [set](set_fast_timeout_to_tokio_threshold), or [the default](DEFAULT_FAST_TIMEOUT_TO_TOKIO_THRESHOLD).
 pub fn fast_timeout_to_tokio_threshold() -> Option<Duration> {
     *THRESHOLD.lock().unwrap_or_else(PoisonError::into_inner)
 }

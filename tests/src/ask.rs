@@ -27,7 +27,7 @@ pub struct Ask {
     pub fields: Vec<(String, String)>,
     /// The body; `None`: the request ends with its head.
     pub body: Option<Vec<u8>>,
-    /// What Content-Length says; `None`: the length is not announced.
+    /// The value of Content-Length; `None`: the length is not announced.
     pub length: Option<usize>,
     /// The most that one chunk or DATA frame carries; 0: as much as fits.
     pub piece: usize,

@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// A certificate authority that nobody else trusts, and a directory for what it issues.
+/// A certificate authority that only the test trusts, and a directory for what it issues.
 pub struct Authority {
     dir: TempDir,
     certificate: X509,

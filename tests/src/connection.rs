@@ -17,7 +17,7 @@ use tokio::time::timeout;
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    /// What was read and belongs to no message yet.
+    /// Bytes that were read and belong to no message yet.
     buffer: Vec<u8>,
 }
 
@@ -25,7 +25,7 @@ impl Connection {
     /// Connects.
     ///
     /// # Panics
-    /// When nobody listens there.
+    /// If the address has no listener.
     pub async fn to(address: SocketAddr) -> Self {
         let stream = timeout(PATIENCE, TcpStream::connect(address)).await;
         Self::new(stream.expect("connects in time").expect("connects"))
@@ -178,9 +178,10 @@ impl Connection {
     /// Reads the head of a request and leaves its body; `None` when the other side closed instead
     /// of sending one.
     pub async fn request_head(&mut self) -> Option<Message> {
-        match self.buffer.is_empty() && !matches!(self.fill_buffer(None).await, Ok(1..)) {
-            true => None,
-            false => Some(self.head().await),
+        if self.buffer.is_empty() && !matches!(self.fill_buffer(None).await, Ok(1..)) {
+            None
+        } else {
+            Some(self.head().await)
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the end-to-end suites stand on.
+//! The foundation of the end-to-end suites.
 //!
 //! - [`Connection`]: one TCP connection, spoken by hand: exact bytes out, messages in. The client
 //!   in front of a proxy and the origin's end behind it.
@@ -9,7 +9,7 @@
 //! - [`Running`]: an exchange that is under way, for what happens in the middle of it.
 //! - [`http2`]: a connection on which frames are sent by hand, and a well-behaved client.
 //! - [`Authority`]: certificates, made where they are used.
-//! - [`Refusing`]: an address where nobody listens, for sure.
+//! - [`Refusing`]: an address that has no listener, for sure.
 //! - [`Nginx`]: the real one, in a directory and on a port of its own.
 //! - [`Haproxy`]: the real one, likewise.
 //! - [`curl()`]: the real one.

@@ -1,4 +1,4 @@
-//! What the framework logs in this process.
+//! The framework's log in this process.
 
 use log::{LevelFilter, Log, Metadata, Record};
 use std::sync::{Mutex, Once, PoisonError};

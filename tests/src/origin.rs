@@ -21,7 +21,7 @@ pub struct Origin {
     accepting: JoinHandle<()>,
 }
 
-/// What an origin has seen.
+/// The requests that an origin has seen.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     connections: AtomicUsize,

@@ -55,7 +55,7 @@ impl Program {
         self.child.id()
     }
 
-    /// What it has said until now.
+    /// Its output until now.
     pub fn lines(&self) -> Vec<String> {
         self.lines
             .lock()

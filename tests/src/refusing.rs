@@ -1,10 +1,10 @@
-//! An address where nobody listens, for sure.
+//! An address that has no listener, for sure.
 
 use std::net::SocketAddr;
 use tokio::net::TcpSocket;
 
 /// An address of 127.0.0.1 that refuses connections as long as this lives: the port is taken, so that
-/// nobody else gets it, and not listened on.
+/// no other process gets it, and not listened on.
 #[derive(Debug)]
 pub struct Refusing(TcpSocket);
 

@@ -27,7 +27,7 @@ enum Inner {
         answer: Box<ResponseFuture>,
         upload: SendStream<Bytes>,
         body: Option<RecvStream>,
-        /// What was read of the body.
+        /// The part of the body that was read.
         read: Vec<u8>,
     },
 }
@@ -76,9 +76,10 @@ impl Running {
                 chunked,
                 ..
             } => {
-                let bytes = match chunked {
-                    true => [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat(),
-                    false => piece.to_vec(),
+                let bytes = if *chunked {
+                    [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()
+                } else {
+                    piece.to_vec()
                 };
                 connection.try_send(bytes).await.is_ok()
             }

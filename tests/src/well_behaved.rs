@@ -14,7 +14,7 @@ const CHUNKED_HEAD: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\
 /// Between two chunks of a slow body.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What happens to the connection after an answer.
+/// The fate of the connection after an answer.
 enum Next {
     Keep,
     Close,

@@ -95,9 +95,10 @@ fn to_base64(data: &[u8]) -> Vec<u8> {
         let byte = |at: usize| u32::from(*group.get(at).unwrap_or(&0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for (at, shift) in [18, 12, 6, 0].into_iter().enumerate() {
-            text.push(match at <= group.len() {
-                true => ALPHABET[(bits >> shift) as usize & 63],
-                false => b'=',
+            text.push(if at <= group.len() {
+                ALPHABET[(bits >> shift) as usize & 63]
+            } else {
+                b'='
             });
         }
     }

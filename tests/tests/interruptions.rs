@@ -90,7 +90,7 @@ async fn an_origin_that_leaves_before_its_head_is_complete_is_a_502() {
                 "{what}: {line}"
             );
             is_unharmed(&proxy, &what).await;
-            // Nor was the client's connection to blame.
+            // The client's connection was not to blame.
             let next = client.ask("GET /well HTTP/1.1\r\nHost: a\r\n\r\n").await;
             assert_eq!(next.status(), 200, "{what}");
         }

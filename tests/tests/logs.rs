@@ -1,4 +1,4 @@
-//! What an operator reads of requests that failed: at which level, and whether it says what was asked for.
+//! The log of requests that failed: at which level, and whether it names what was asked for.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

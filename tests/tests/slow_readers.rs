@@ -222,12 +222,11 @@ async fn serve_http2(stream: TcpStream, progress: Progress) {
         tokio::spawn(async move {
             let put = request.method() == http::Method::PUT;
             let mut body = request.into_body();
-            let heard = match put {
-                true => {
-                    progress.go.notified().await;
-                    Some(read_http2(&mut body).await)
-                }
-                false => None,
+            let heard = if put {
+                progress.go.notified().await;
+                Some(read_http2(&mut body).await)
+            } else {
+                None
             };
             let length = if put { 32 } else { LENGTH };
             let response = http::Response::builder().header("content-length", length);

@@ -44,9 +44,10 @@ impl ProxyHttp for Piping {
         let Some(spawner) = session.subrequest_spawner.clone() else {
             return Ok(false);
         };
-        let mode = match session.is_body_empty() {
-            true => BodyMode::NoBody,
-            false => BodyMode::ExpectBody,
+        let mode = if session.is_body_empty() {
+            BodyMode::NoBody
+        } else {
+            BodyMode::ExpectBody
         };
         let ctx = Ctx::builder().body_mode(mode).build();
         let (sub, handle) = spawner.create_subrequest(session, ctx);

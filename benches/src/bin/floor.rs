@@ -68,7 +68,7 @@ async fn serve(options: Options) -> io::Result<()> {
     let listener = TcpListener::bind(options.listen).await?;
     loop {
         let (client, _) = listener.accept().await?;
-        // A connection that fails concerns nobody but its client.
+        // A connection that fails concerns only its client.
         tokio::spawn(async move {
             let _ = forward(client, options.upstream, options.splice).await;
         });
@@ -107,7 +107,7 @@ fn both(sent: Poll<()>, received: Poll<()>) -> Poll<io::Result<()>> {
 /// One direction, by reading and writing.
 #[derive(Default)]
 struct Copied {
-    /// What the other side did not take yet.
+    /// The bytes that the other side did not take yet.
     leftover: Vec<u8>,
     end: bool,
     done: bool,

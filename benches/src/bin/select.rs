@@ -1,4 +1,4 @@
-//! What a selection and an update cost: processor time per call, for each selector, on this machine.
+//! The cost of a selection and of an update: processor time per call, for each selector, on this machine.
 //!
 //! ```sh
 //! cargo run --release -p pingora-benches --bin select

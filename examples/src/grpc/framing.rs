@@ -40,9 +40,10 @@ impl Messages {
                 return Ok(Some(message));
             }
             let Some(piece) = self.body.data().await else {
-                return match self.ahead.is_empty() {
-                    true => Ok(None),
-                    false => Error::e_explain(ReadError, "the body ends within a message"),
+                return if self.ahead.is_empty() {
+                    Ok(None)
+                } else {
+                    Error::e_explain(ReadError, "the body ends within a message")
                 };
             };
             let piece = piece.or_err(ReadError, "a message")?;

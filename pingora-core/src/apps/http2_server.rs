@@ -40,7 +40,7 @@ const GOODBYE: Goodbye = Goodbye {
     silence: Duration::from_secs(2),
 };
 
-/// What the tasks of a connection share.
+/// The state that the tasks of a connection share.
 struct Shared<SV> {
     app: Arc<SV>,
     shutdown: ShutdownWatch,
@@ -170,20 +170,19 @@ where
     SV: HttpServerApp + Send + Sync + 'static,
 {
     fn poll_behind_streams(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.turns.streams_first(self.shared.open(), cx) {
-            true => Poll::Pending,
-            false => {
-                let over = self.poll(cx);
-                let written = self.connection.progress();
-                self.ledger
-                    .observe(written.unwritten, written.sent, written.blocked);
-                self.ledger.turn_ended(self.shared.open());
-                if over.is_pending() && !self.ending && self.ledger.poll_given_up(cx) {
-                    self.end_for_memory();
-                    cx.waker().wake_by_ref();
-                }
-                over
+        if self.turns.streams_first(self.shared.open(), cx) {
+            Poll::Pending
+        } else {
+            let over = self.poll(cx);
+            let written = self.connection.progress();
+            self.ledger
+                .observe(written.unwritten, written.sent, written.blocked);
+            self.ledger.turn_ended(self.shared.open());
+            if over.is_pending() && !self.ending && self.ledger.poll_given_up(cx) {
+                self.end_for_memory();
+                cx.waker().wake_by_ref();
             }
+            over
         }
     }
 
@@ -329,9 +328,10 @@ where
             blocked: self.ledger.is_blocked(),
             draining: self.draining,
         };
-        let again = match self.draining {
-            true => Some(DRAINING),
-            false => self.options.h2_idle_timeout,
+        let again = if self.draining {
+            Some(DRAINING)
+        } else {
+            self.options.h2_idle_timeout
         };
         match again {
             Some(again) => self.look_again_in(again),

@@ -147,7 +147,7 @@ impl<SV: ServeHttp + Send + Sync + 'static> HttpServerApp for HttpServer<SV> {
     }
 }
 
-/// What answers requests is an application by itself: without modules, with the default options.
+/// Any value that answers requests is an application: without modules, with the default options.
 #[async_trait]
 impl<S: ServeHttp + Send + Sync + 'static> HttpServerApp for S {
     async fn process_new_http(

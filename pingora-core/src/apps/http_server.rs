@@ -34,7 +34,7 @@ async fn begins_with(session: &mut SessionV1, expected: &[u8], patience: Option<
         let now = Instant::now();
         deadline = deadline.or(patience.and_then(|patience| now.checked_add(patience)));
         match deadline {
-            // Whatever it is, it is not that; reading the head finds out that it is late.
+            // Too late to be the expected bytes; reading the head finds that the client is late.
             Some(at) => session.poll_keepalive(cx, at, now).map(|()| false),
             None => Poll::Pending,
         }

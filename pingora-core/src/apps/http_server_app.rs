@@ -1,4 +1,4 @@
-//! What an application that speaks HTTP implements, whatever version its clients speak.
+//! The trait of applications that speak HTTP, whatever version their clients speak.
 
 use super::options::HttpServerOptions;
 use super::reused::ReusedHttpStream;

@@ -1,4 +1,4 @@
-//! What happens on a connection.
+//! Applications: the code that handles a connection.
 
 mod custom;
 mod http2_server;

@@ -5,7 +5,7 @@ use crate::protocols::http::v1::server::{HEADER_TIMEOUT, HttpSession as SessionV
 use crate::protocols::http::v2::server::H2Limits;
 use std::time::Duration;
 
-/// How long a connection of HTTP/2 without streams stays open, where nobody says otherwise.
+/// How long an HTTP/2 connection without streams stays open by default.
 const H2_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How an HTTP application treats its connections.
@@ -47,7 +47,7 @@ impl Default for HttpServerOptions {
 }
 
 impl HttpServerOptions {
-    /// What request heads must keep to: sizes, and what is tolerated.
+    /// Sets the rules for request heads: their sizes, and the deviations that are tolerated.
     pub fn set_request_rules(&mut self, rules: RequestRules) {
         self.rules = rules;
     }
@@ -82,7 +82,7 @@ impl HttpServerOptions {
         self.max_body_size
     }
 
-    /// What request heads must keep to.
+    /// The rules for request heads.
     pub(super) fn request_rules(&self) -> RequestRules {
         let mut rules = self.rules;
         rules.allow_connect = self.allow_connect_method_proxying;

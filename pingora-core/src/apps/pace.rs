@@ -1,7 +1,7 @@
-//! What becomes of a connection of HTTP/2 on which little happens. Pure: told what was seen each
+//! Decides about an HTTP/2 connection on which little happens. Pure: it is told what was seen each
 //! time that the idle time has passed.
 
-/// What to do.
+/// The decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// Nothing.
@@ -10,11 +10,11 @@ pub(super) enum Step {
     Ping,
     /// Say goodbye.
     Close,
-    /// Close without a word: nobody is there to hear it.
+    /// Close without a word: the peer is gone.
     Abandon,
 }
 
-/// What was seen by now.
+/// The observations so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     /// Streams under way.
@@ -31,7 +31,7 @@ pub(super) struct Seen {
     pub(super) draining: bool,
 }
 
-/// What was seen the last time.
+/// The observations of the previous time.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     busy: bool,

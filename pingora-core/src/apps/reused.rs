@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use std::any::Any;
 use std::fmt;
 
-/// What an HTTP/1 connection carries from one request to the next besides its bytes.
+/// The settings that an HTTP/1 connection carries from one request to the next.
 pub struct HttpPersistentSettings {
     keepalive_timeout: Option<u64>,
     reuses_remaining: Option<u32>,
@@ -24,7 +24,7 @@ impl fmt::Debug for HttpPersistentSettings {
 }
 
 impl HttpPersistentSettings {
-    /// What this session's connection is to carry over.
+    /// The settings that this session's connection is to carry over.
     pub fn for_session(session: &ServerSession) -> Self {
         HttpPersistentSettings {
             keepalive_timeout: session.get_keepalive(),
@@ -90,8 +90,8 @@ impl ReusedHttpStream {
         }
     }
 
-    /// What [`ServerSession::finish`] returned: also keeps what was read ahead, and the session's
-    /// memory.
+    /// From the result of [`ServerSession::finish`]: also keeps the bytes that were read ahead, and the
+    /// session's memory.
     pub fn from_reusable_stream(
         reusable: ReusableHttpStream,
         persistent_settings: HttpPersistentSettings,

@@ -21,7 +21,7 @@ pub(super) struct ShutdownNotice {
 
 impl ShutdownNotice {
     async fn wait(mut shutdown: ShutdownWatch) {
-        // An error says that nobody is left who could tell: nothing to wait for either.
+        // An error says that the sender is gone: no shutdown will be announced.
         if shutdown.wait_for(|down| *down).await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -1,4 +1,4 @@
-//! What every error of connecting says besides its cause.
+//! The context that every error of connecting has besides its cause.
 
 use crate::upstreams::peer::Peer;
 use pingora_error::BError;

@@ -1,4 +1,4 @@
-//! What all connections of one connector have in common.
+//! The options that all connections of one connector share.
 
 use crate::process::ServerConf;
 use std::fmt;
@@ -10,10 +10,10 @@ use std::time::Duration;
 /// It must not block.
 pub type PoolCallback = Arc<dyn Fn(Duration) + Send + Sync>;
 
-/// How many connections are kept where nobody says.
+/// The default number of connections that are kept.
 pub(crate) const DEFAULT_POOL_SIZE: usize = 128;
 
-/// What all connections of one connector have in common.
+/// The options that all connections of one connector share.
 #[derive(Clone)]
 pub struct ConnectorOptions {
     /// Certificates to trust, a PEM file. `None`: the system's. Revocation lists in the file are

@@ -1,7 +1,7 @@
 //! Idle connections, kept for the next request.
 //!
 //! The pool is striped by worker: a worker gives back to its own stripe and looks there first, so
-//! nobody waits for anybody else's lock. An entry remembers the tokio runtime that its socket is
+//! workers don't wait for each other's locks. An entry remembers the tokio runtime that its socket is
 //! registered with and is handed out on that one only: elsewhere, each readiness would be a wake-up
 //! across threads, and the socket would die with its owner.
 //!
@@ -42,23 +42,23 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 
-/// What may happen on an idle connection. Either way it can't be used any more.
+/// An event on an idle connection. Either way it can't be used any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleEvent {
     /// The peer closed it, or it failed.
     Closed,
-    /// The peer sent bytes that nobody had asked for.
+    /// The peer sent unrequested bytes.
     UnexpectedData,
 }
 
-/// What can wait in a [`Pool`].
+/// A connection that can wait in a [`Pool`].
 pub trait Poolable: Send + 'static {
     /// Looks, without waiting, whether something happened since the connection is idle, and
     /// arranges for the waker in `cx` to be called when something does. Pending: it is alive.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleEvent>;
 
     /// Whether nothing has happened so far, where the reactor knows that without being asked to call when
-    /// something does: then nobody has to ask it for that as long as the connection is soon used again.
+    /// something does: then it need not be asked as long as the connection is soon used again.
     /// `None`: that is not known, and [`poll_idle`](Poolable::poll_idle) has to tell.
     fn is_quiet(&self) -> Option<bool> {
         None
@@ -113,7 +113,7 @@ pub struct Pool<S: Poolable> {
     stripes: Box<[Arc<Stripe<S>>]>,
     counters: Arc<Counters>,
     capacity: usize,
-    /// What each stripe may hold without asking what the others do.
+    /// The number that each stripe may hold without asking how many the others do.
     share: usize,
     on_reuse: Option<PoolCallback>,
 }
@@ -184,7 +184,7 @@ impl<S: Poolable> Pool<S> {
         if !own.put(entry) {
             return;
         }
-        // As long as nobody has more than a fair share, there is nothing to be counted.
+        // As long as no stripe has more than a fair share, there is nothing to be counted.
         let mut others = others.into_iter();
         while own.len() > self.share && self.len() > self.capacity {
             let evicted = own.evict_all_but(1);

@@ -11,7 +11,7 @@ const CAPACITY: usize = 8192;
 /// The peers, by their reuse hash, to which only HTTP/1 is offered.
 #[derive(Debug, Default)]
 pub(super) struct PreferHttp1 {
-    /// Spares the look-up where nobody was ever remembered.
+    /// Spares the look-up if no peer was ever remembered.
     any: AtomicBool,
     peers: RwLock<HashSet<u64>>,
 }

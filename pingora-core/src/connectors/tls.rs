@@ -38,7 +38,7 @@ impl Connector {
         Self::with_settings(Self::settings(options, |name| std::env::var_os(name)))
     }
 
-    /// What the options say; `variable` is the environment.
+    /// The settings of the options; `variable` is the environment.
     fn settings(
         options: Option<&ConnectorOptions>,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -61,7 +61,7 @@ impl Connector {
         let has_files = settings.ca_file.is_some()
             || settings.cert_key_file.is_some()
             || settings.keylog_file.is_some();
-        // Whoever names files hears at once what is wrong with them.
+        // If files are named, their faults are reported at once.
         let context = has_files.then(|| make_context(&settings));
         if let Some(Err(e)) = &context {
             log::error!("TLS connections to upstreams will fail: {e}");
@@ -151,7 +151,7 @@ pub(super) fn answered<P: Peer>(peer: &P, stream: &L4Stream) -> Option<IpAddr> {
     digest.peer_addr()?.as_inet().map(|addr| addr.ip())
 }
 
-/// What this peer asks for. `alpn` is offered instead of the peer's own preference.
+/// The handshake that this peer asks for. `alpn` is offered instead of the peer's own preference.
 pub(super) fn wanted_of<'a, P: Peer>(peer: &'a P, alpn: Option<&'a ALPN>) -> ClientHandshake<'a> {
     ClientHandshake {
         reuse_hash: peer.reuse_hash(),

@@ -183,8 +183,7 @@ impl TransportConnector {
         self.http1_only.contains(|| peer.reuse_hash())
     }
 
-    /// How many idle connections were dropped because the peer sent bytes that nobody had asked
-    /// for.
+    /// How many idle connections were dropped because the peer sent unrequested bytes.
     pub fn unexpected_data_connection_count(&self) -> u64 {
         self.unexpected_data_connection_counter()
             .load(std::sync::atomic::Ordering::Relaxed)

@@ -11,7 +11,7 @@ use log::warn;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use std::os::fd::{IntoRawFd, OwnedFd};
 
-/// What the name of such a socket begins with: `external:LABEL:ADDRESS`.
+/// The prefix of such a socket's name: `external:LABEL:ADDRESS`.
 const EXTERNAL: &str = "external:";
 
 /// The sockets that the service manager passed to this process, with their names for the table of
@@ -40,7 +40,7 @@ pub(crate) fn sockets_of_the_service_manager() -> Vec<Passed> {
 /// Enters a descriptor under a name that no other of its kind has, if it is a socket of use. Otherwise it is
 /// not ours to close: it stays open under its number.
 fn enter(sockets: &mut Vec<Passed>, label: &str, fd: OwnedFd) {
-    // Whatever it is, programs that this one starts have no business with it.
+    // Programs that this one starts must not inherit it, of whatever kind it is.
     let private = fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|e| e.to_string());
     match private.and_then(|_| recognised(&fd)) {
         Ok((kind, address)) => {

@@ -9,7 +9,7 @@ fn message(result: Result<ServerConf>) -> String {
         assert_eq!(shown.lines().count(), 1, "{shown}");
     }
     let context = error.context.as_ref().unwrap().as_str().to_string();
-    // What a program that unwraps the result shows.
+    // The text that a program shows if it unwraps the result.
     assert!(format!("{error:?}").contains(&context));
     context
 }

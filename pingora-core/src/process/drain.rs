@@ -8,7 +8,7 @@ use super::ShutdownWatch;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Where nobody said otherwise: long enough for a request that is on its way already.
+/// The default: long enough for a request that is on its way already.
 const SHORT: Duration = Duration::from_millis(200);
 
 /// The servers of this process that said otherwise, by their watches.

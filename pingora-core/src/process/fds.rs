@@ -1,9 +1,11 @@
 //! Sockets under the transports and addresses they are bound to, so that they can be handed on.
 
+mod datagrams;
+
 use super::activation::means;
-use super::datagrams::Datagrams;
 use super::handover::{Given, GivenFd, Handover, Passed};
-use super::names::names;
+use super::names::{SocketKind, names};
+use datagrams::Datagrams;
 use log::warn;
 use nix::NixPath;
 use std::collections::{HashMap, HashSet};
@@ -22,15 +24,6 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The table of listening sockets that is shared by all services of a server.
 pub type ListenFds = Arc<Mutex<Fds>>;
 
-/// What a socket carries. Each kind has ports of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SocketKind {
-    /// It listens for connections.
-    Stream,
-    /// Datagrams arrive at it.
-    Datagram,
-}
-
 /// Listening sockets by the address they are bound to (`127.0.0.1:80`, `/run/proxy.sock`), and beside them
 /// sockets of datagrams by theirs: the same address may be in both. All are handed to the next server in an
 /// upgrade.
@@ -39,9 +32,9 @@ pub(crate) enum SocketKind {
 /// their descriptors: whoever claimed one closes it. Of a socket of datagrams it keeps a descriptor of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Fds {
-    pub(super) datagrams: Datagrams,
+    datagrams: Datagrams,
     by_address: HashMap<String, RawFd>,
-    /// Of these, those that this process received and that nobody has claimed: they are owned here. Shared
+    /// Of these, those that this process received and that are unclaimed: they are owned here. Shared
     /// among clones of the table.
     received: HashMap<String, Arc<OwnedFd>>,
     /// The names of those that somebody in this process listens on.
@@ -75,8 +68,8 @@ impl Fds {
         self.by_address.get(bind)
     }
 
-    /// Takes a socket of this address that was passed to this process and that nobody listens on yet;
-    /// returns its name in the table too. Whoever claims it owns it, and says by
+    /// Takes an unclaimed socket of this address that was passed to this process;
+    /// returns its name in the table too. The caller owns it, and says by
     /// [`moved`](Fds::moved) where it is if that has changed.
     pub(crate) fn claim(&mut self, bind: &str) -> Option<(String, Claimed)> {
         let by_address = names(bind)
@@ -95,7 +88,7 @@ impl Fds {
         }
     }
 
-    /// The first socket of the service manager that this address means and that nobody listens on.
+    /// The first unclaimed socket of the service manager that this address means.
     fn external(&self, bind: &str) -> Option<(String, RawFd)> {
         let free = |name: &&String| means(bind, name) && !self.claimed.contains(*name);
         let name = self.by_address.keys().filter(free).min()?;
@@ -148,7 +141,7 @@ impl Fds {
     /// stay open here too. Blocks.
     ///
     /// # Errors
-    /// When nobody takes them, or the process that would belongs to another user (`EPERM`) or speaks another
+    /// If no process takes them, or the one that would belongs to another user (`EPERM`) or speaks another
     /// version of the hand-over (`EPROTONOSUPPORT`).
     pub fn send_to_sock<P>(&self, path: &P) -> Result<usize, nix::Error>
     where
@@ -180,7 +173,7 @@ impl Fds {
     /// killed. Blocks.
     ///
     /// # Errors
-    /// When nobody sends any, or the process that does belongs to another user (`EPERM`) or speaks another
+    /// If no process sends any, or the one that does belongs to another user (`EPERM`) or speaks another
     /// version of the hand-over (`EPROTONOSUPPORT`).
     pub fn get_from_sock<P>(&mut self, path: &P) -> Result<(), nix::Error>
     where
@@ -212,7 +205,7 @@ impl Fds {
         }
     }
 
-    /// Closes and forgets every listening socket that was passed to this process and that nobody claimed;
+    /// Closes and forgets every listening socket that was passed to this process and never claimed;
     /// returns their names.
     pub(crate) fn close_orphans(&mut self) -> Vec<String> {
         let claimed = std::mem::take(&mut self.claimed);
@@ -232,8 +225,8 @@ impl Fds {
     }
 
     /// Closes and forgets every listening socket whose address is not in `keep`; returns the addresses of
-    /// those that were closed, in order. Sockets of datagrams stay. A socket that nobody listens on any more would otherwise
-    /// take connections that nobody answers.
+    /// those that were closed, in order. Datagram sockets stay. A listening socket without a service would
+    /// otherwise take connections that are never answered.
     pub fn close_unclaimed(&mut self, keep: &HashSet<String>) -> Vec<String> {
         let mut closed: Vec<String> = self
             .by_address
@@ -246,7 +239,7 @@ impl Fds {
             let Some(fd) = self.by_address.remove(bind) else {
                 continue;
             };
-            // What is owned here is closed by being dropped.
+            // Descriptors that are owned here are closed by being dropped.
             if self.received.remove(bind).is_none() {
                 let _ = nix::unistd::close(fd);
             }

@@ -22,8 +22,7 @@
 mod foreign;
 mod message;
 
-use super::SocketKind;
-use super::names::{names, recognised};
+use super::names::{SocketKind, names, recognised};
 use crate::sys::descriptor::{self, MOST_IN_A_MESSAGE};
 use message::Entries;
 use nix::sys::socket::{
@@ -71,7 +70,7 @@ pub(crate) struct Given {
 
 #[derive(Debug)]
 pub(crate) enum GivenFd {
-    /// Whoever claimed it owns it.
+    /// Owned by the service that claimed it.
     Number(RawFd),
     /// The table's own.
     Shared(Arc<OwnedFd>),
@@ -92,7 +91,7 @@ impl Handover {
     /// too.
     ///
     /// # Errors
-    /// When nobody takes them in time, or somebody who is not this user or root would, or the taker speaks
+    /// If no process takes them in time, the taker runs as neither this user nor root, or it speaks
     /// another version.
     pub(crate) fn give(
         path: &Path,
@@ -132,8 +131,8 @@ impl Handover {
     /// that the giver has become, because root alone may not be whom it waits for.
     ///
     /// # Errors
-    /// When nobody gives any until `deadline`, or somebody who is none of this user, root and `giver`
-    /// would, or the giver speaks another version: it is told which one this is, and serves on.
+    /// If no process gives any until `deadline`, the giver runs as none of this user, root and `giver`, or it
+    /// speaks another version: it is told which one this is, and serves on.
     pub(crate) fn take(
         path: &Path,
         giver: Option<Uid>,
@@ -144,7 +143,7 @@ impl Handover {
         let listener = new_socket()?;
         bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
         let connection = accept_one(&listener, path, giver, deadline);
-        // Nobody else is to connect, whatever came of it.
+        // No other process is to connect, whatever the outcome.
         let _ = std::fs::remove_file(path);
         let connection = connection?;
         set_deadline(&connection, deadline)?;
@@ -300,7 +299,7 @@ fn send_all(connection: &OwnedFd, sockets: &[Given]) -> io::Result<()> {
     Ok(())
 }
 
-/// What the taker says; empty where it has ended.
+/// The taker's message; empty if it has ended.
 fn answer(connection: &OwnedFd) -> io::Result<Vec<u8>> {
     let mut said = vec![];
     while message::is_unfinished(&said) {
@@ -367,7 +366,7 @@ fn receive_entries(connection: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> 
     Ok((body.bytes, descriptors))
 }
 
-/// What has arrived of a message.
+/// The part of a message that has arrived.
 #[derive(Debug, Default)]
 struct Incoming {
     bytes: Vec<u8>,
@@ -562,7 +561,7 @@ mod tests {
         }
     }
 
-    /// Whether nobody holds the other end.
+    /// Whether the other end is closed.
     pub(super) fn is_closed(mut kept: std::os::unix::net::UnixStream) {
         use std::io::Read;
         kept.set_read_timeout(Some(Duration::from_secs(10)))

@@ -50,7 +50,7 @@ impl ServerConf {
         Ok(unknown.map(with_guess).collect())
     }
 
-    /// What is set and has no effect, each with its reason, on one line.
+    /// The keys that are set without effect, each with its reason, on one line.
     pub fn without_effect(&self) -> Vec<String> {
         let mut notes = vec![];
         let mut note = |is_set: bool, key: &str, reason: &str| {

@@ -1,10 +1,9 @@
-//! What lower layers need to know of the process they run in. The public names of these types are
+//! The facts that lower layers need about the process they run in. The public names of these types are
 //! re-exported by [`crate::server`].
 
 mod activation;
 mod bounds;
 mod conf;
-mod datagrams;
 pub(crate) mod drain;
 mod fds;
 mod handover;
@@ -19,9 +18,10 @@ pub(crate) use activation::{is_external, sockets_of_the_service_manager};
 pub use bounds::ServerBounds;
 pub(crate) use bounds::{connections_in_all, connections_per_client, count_refused};
 pub use conf::ServerConf;
-pub(crate) use fds::{Claimed, SocketKind};
+pub(crate) use fds::Claimed;
 pub use fds::{Fds, ListenFds};
 pub(crate) use handover::{Handover, Passed};
+pub(crate) use names::SocketKind;
 pub use options::Opt;
 pub(crate) use reload::run_hooks;
 pub use reload::{Reload, ReloadHook};

@@ -1,16 +1,24 @@
-//! What sockets are called in the table, and what one can say of itself.
+//! The names of sockets in the table, and the facts that a socket reports about itself.
 
-use super::SocketKind;
 use nix::sys::socket::{SockType, SockaddrStorage, getsockname, getsockopt, sockopt};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
+
+/// The kind of a socket's payload. Each kind has ports of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SocketKind {
+    /// It listens for connections.
+    Stream,
+    /// Datagrams arrive at it.
+    Datagram,
+}
 
 /// The names of the sockets of one address, in order: `addr`, `addr#2`, `addr#3` ...
 pub(super) fn names(bind: &str) -> impl Iterator<Item = String> {
     std::iter::once(bind.to_string()).chain((2..).map(move |n: u32| format!("{bind}#{n}")))
 }
 
-/// What kind of socket it is, and its address as an endpoint would give it.
+/// The kind of the socket, and its address as an endpoint would give it.
 ///
 /// # Errors
 /// Why it is of no use here.

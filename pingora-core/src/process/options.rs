@@ -3,7 +3,7 @@
 use clap::Parser;
 use std::ffi::OsString;
 
-/// What the command line of a server says: `-c FILE`, `-d`, `-u`, `-t`, `-h`.
+/// The command-line options of a server: `-c FILE`, `-d`, `-u`, `-t`, `-h`.
 ///
 /// It is a [`clap::Parser`] for a program without options of its own, and can be flattened into
 /// the parser of one that has some:

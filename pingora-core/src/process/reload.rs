@@ -1,4 +1,4 @@
-//! What is done when a server is told to reload.
+//! Hooks that run when a server is told to reload.
 
 use super::ServerConf;
 use pingora_error::{Error, ErrorType, Result};
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// What a reload hook gets.
+/// The argument of a reload hook.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Reload {

@@ -1,4 +1,4 @@
-//! What happens to signals before a server listens for them.
+//! The treatment of signals before a server listens for them.
 
 use crate::sys::signal::{note, outlive, release};
 use nix::sys::signal::Signal;
@@ -21,7 +21,7 @@ pub(crate) fn expect_signals() {
     outlive(Signal::SIGPIPE);
 }
 
-/// Gives the signals that nobody listens for their meaning back: they are none of the server's.
+/// Gives unclaimed signals their meaning back: the server has no use for them.
 pub(crate) fn leave_signals_alone() {
     NOTED.into_iter().for_each(release);
 }

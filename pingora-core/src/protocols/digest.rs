@@ -1,4 +1,4 @@
-//! What is known about a connection besides its bytes.
+//! The facts about a connection besides its bytes.
 
 use super::l4::ext::{self, TCP_INFO};
 use super::l4::socket::SocketAddr;
@@ -18,11 +18,11 @@ use std::time::{Duration, SystemTime};
 /// All that is known about a connection, from the socket up.
 #[derive(Clone, Debug, Default)]
 pub struct Digest {
-    /// What the TLS handshake agreed upon; `None` on a plain connection.
+    /// The results of the TLS handshake; `None` on a plain connection.
     pub ssl_digest: Option<Arc<SslDigest>>,
     /// When each layer was established, the lowest first.
     pub timing_digest: Vec<Option<TimingDigest>>,
-    /// What a CONNECT proxy on the way answered.
+    /// The answer of a CONNECT proxy on the way.
     pub proxy_digest: Option<Arc<ProxyDigest>>,
     /// Addresses and options of the socket.
     pub socket_digest: Option<Arc<SocketDigest>>,
@@ -41,7 +41,7 @@ pub trait ProtoDigest {
 pub struct TimingDigest {
     /// When the layer was ready for use.
     pub established_ts: SystemTime,
-    /// How long establishing it took; `None` where nobody measured.
+    /// How long establishing it took; `None` if that was not measured.
     pub establishment_duration: Option<Duration>,
     /// How long it waited for another thread; `None` where it did not.
     pub offload_wait_duration: Option<Duration>,
@@ -62,7 +62,7 @@ impl Default for TimingDigest {
 pub struct ProxyDigest {
     /// The proxy's response to CONNECT.
     pub response: Box<ResponseHeader>,
-    /// What the user's hook made of it.
+    /// The value that the program's hook made.
     pub user_data: Option<Box<dyn Any + Send + Sync>>,
 }
 
@@ -192,7 +192,7 @@ impl SocketDigest {
         }
     }
 
-    /// The socket is about to be closed: from now on nobody asks the kernel.
+    /// The socket is about to be closed: from now on the kernel is not asked.
     pub(crate) fn set_closed(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
@@ -204,7 +204,7 @@ impl SocketDigest {
     /// Makes the end of this connection a reset, or an orderly end again. Unix sockets know no resets.
     pub(crate) fn set_reset_on_close(&self, resets: bool) {
         if let Some(fd) = self.open_fd() {
-            // What the kernel refuses this for is broken, or is no TCP.
+            // The kernel refuses this only for a broken socket, or one that is not TCP.
             let _ = crate::sys::socket::set_reset_on_close(fd, resets);
         }
     }
@@ -270,18 +270,18 @@ pub trait GetTimingDigest {
     /// One entry per layer, the lowest first.
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>>;
 
-    /// How long reads waited in total; 0 where nobody measures.
+    /// How long reads waited in total; 0 if that is not measured.
     fn get_read_pending_time(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// How long writes waited in total; 0 where nobody measures.
+    /// How long writes waited in total; 0 if that is not measured.
     fn get_write_pending_time(&self) -> Duration {
         Duration::ZERO
     }
 }
 
-/// What a CONNECT proxy on the way answered.
+/// The answer of a CONNECT proxy on the way.
 pub trait GetProxyDigest {
     /// The answer; `None` where there was no proxy.
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>>;

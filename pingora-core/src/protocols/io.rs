@@ -22,7 +22,7 @@ pub trait Shutdown {
     async fn shutdown(&mut self);
 }
 
-/// What tells a connection apart from others that are open at the same time.
+/// Tells a connection apart from others that are open at the same time.
 pub trait UniqueID {
     /// The file descriptor, or a number that is as good.
     fn id(&self) -> UniqueIDType;
@@ -45,7 +45,7 @@ pub trait Ssl {
         None
     }
 
-    /// What the handshake agreed upon.
+    /// The results of the handshake.
     fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
         None
     }
@@ -124,7 +124,7 @@ impl<
 }
 
 impl Digest {
-    /// What is known about this connection.
+    /// The facts about this connection.
     pub(crate) fn of(io: &Stream) -> Self {
         Digest {
             ssl_digest: io.get_ssl_digest(),

@@ -82,7 +82,7 @@ macro_rules! without_an_end {
     };
 }
 
-// What is written lands behind what was read.
+// Written bytes land behind those that were read.
 without_an_end!(
     Cursor<Vec<u8>>,
     Cursor<&'static mut [u8]>,

@@ -1,4 +1,4 @@
-//! What belongs to one worker thread: its number, its scratch buffer, its free lists.
+//! The state of one worker thread: its number, its scratch buffer, its free lists.
 //!
 //! Nothing in here is shared, so nothing in here locks. A task may wake up on another worker of its
 //! runtime; therefore whatever is borrowed from here is given back before the poll that borrowed

@@ -1,6 +1,6 @@
 //! Runtimes, and what is local to one.
 //!
-//! Each service owns a [`Runtime`]: threads that nobody else works on. What runs on it reaches all
+//! Each service owns a [`Runtime`], whose threads no other service works on. Its tasks reach all
 //! of its threads through a [`Handle`].
 
 mod handle;

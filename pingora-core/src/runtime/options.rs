@@ -15,7 +15,7 @@ pub struct RuntimeOpts {
     pub max_blocking_threads: Option<usize>,
     /// How long a thread for blocking calls outlives its last call. Default: tokio's, 10 s.
     pub blocking_threads_ttl: Option<Duration>,
-    /// What is measured about the runtime. Default: nothing.
+    /// The measurements of the runtime. Default: none.
     pub metrics: RuntimeMetricsOpts,
 }
 
@@ -30,7 +30,7 @@ impl Default for RuntimeOpts {
     }
 }
 
-/// What is measured about a runtime: a histogram of how long each poll of a task takes.
+/// The measurements of a runtime: a histogram of how long each poll of a task takes.
 ///
 /// The settings are carried to where runtimes are built; tokio records the histogram only in
 /// programs that are compiled with its unstable features, so it is not recorded today.

@@ -1,12 +1,12 @@
 //! Bootstrapping: taking over from the running server, before anything runs or as a service.
 //!
 //! ```text
-//!   nobody is waited for        prepare: take over ─ bind ──▶ start all services
+//!   waits for no service        prepare: take over ─ bind ──▶ start all services
 //!   as a service that waits     prepare: bind what it waits for ──▶ start that ──▶ until it is ready
 //!                                 ──▶ take over ─ bind the rest ──▶ start the rest
 //! ```
 //!
-//! Where there is nobody to take over from, everything is bound before anything runs, and nothing but the
+//! If no server is to be taken over from, everything is bound before anything runs, and only the
 //! bootstrap itself starts late.
 
 use super::configuration::ServerConf;
@@ -53,7 +53,7 @@ pub(super) struct Late {
 }
 
 impl Late {
-    /// `None` where the bootstrap waits for nobody.
+    /// `None` if the bootstrap waits for no service.
     pub(super) fn new(position: usize, dependencies: &Dependencies, upgrade: bool) -> Option<Late> {
         let mut first = BTreeSet::new();
         let mut found = dependencies.of(position);
@@ -157,7 +157,7 @@ impl<'a> Signals<'a> {
 
 type Services = Vec<Option<Hosted>>;
 
-/// What a bootstrap needs that waits for services. These run.
+/// The state of a bootstrap that waits for services, which run.
 pub(super) struct Bootstrap<'a> {
     pub(super) late: Late,
     /// Of all services, by their positions.
@@ -169,7 +169,7 @@ pub(super) struct Bootstrap<'a> {
     pub(super) phases: &'a Phases,
 }
 
-/// What has come of it. All services can be started.
+/// The result of the bootstrap. All services can be started.
 pub(super) struct Done {
     pub(super) services: Services,
     /// Of the services whose sockets were bound late.

@@ -1,4 +1,4 @@
-//! What `-t` checks besides the configuration file itself: what the configuration names must be there.
+//! The checks of `-t` besides the configuration file itself: the files that it names must be there.
 
 use super::configuration::ServerConf;
 use super::{privileges, report};

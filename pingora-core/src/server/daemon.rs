@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// Said over the connection to the process that was started; anything else is why we ended.
 const READY: &[u8] = b"ready";
 
-/// What a process in the background still has to do with the one that was started, and with its files.
+/// The remaining duties of a process in the background: to the process that was started, and to its files.
 #[derive(Debug)]
 pub(super) struct Background {
     /// The process that was started waits at the other end.
@@ -122,7 +122,7 @@ pub(super) fn detach(conf: &ServerConf, upgrade: bool) -> Result<Background> {
              for example, is lost",
         );
     }
-    // What is left in the buffer would be written by both processes.
+    // Both processes would write the bytes that are left in the buffer.
     let _ = io::stdout().flush();
     // The primary group of root must not stay either.
     match (&conf.group, &user) {

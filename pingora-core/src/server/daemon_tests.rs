@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// A process that nobody can wait for, which does not outlive the test either.
+/// A process that is not a child of the test, and is still ended with it.
 struct Daemon(Pid);
 
 /// A configuration for the background.
@@ -203,7 +203,7 @@ impl Drop for Daemon {
     }
 }
 
-/// A process that has ended and that nobody waited for is not alive either.
+/// A process that has ended and was not waited for is not alive either.
 fn is_alive(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
     stat.is_ok_and(|s| !s.contains(") Z "))

@@ -38,9 +38,9 @@ use tokio::sync::{Mutex, broadcast};
 /// Said where somebody has forgotten something.
 const WITHOUT_SERVICES: &str = "no service was added to the server (`Server::add_service`): it does nothing until it is told to stop";
 
-/// What [`Server::run`] is told besides the configuration.
+/// The arguments of [`Server::run`] besides the configuration.
 pub struct RunArgs {
-    /// What makes the server stop. Default: signals sent to this process.
+    /// Tells the server when to stop. Default: signals sent to this process.
     pub shutdown_signal: Box<dyn ShutdownSignalWatch>,
 }
 
@@ -96,7 +96,7 @@ impl fmt::Debug for RunArgs {
 pub struct Server {
     /// The configuration.
     pub configuration: Arc<ServerConf>,
-    /// What the command line said; `None` where the program did not ask for it.
+    /// The options of the command line; `None` if the program did not ask for them.
     pub options: Option<Opt>,
     services: Vec<Hosted>,
     /// The position of the bootstrap where it is a service.
@@ -162,7 +162,7 @@ impl Server {
     }
 
     /// Sets how much peers may take of this process. What the configuration file says goes over it, now
-    /// and at each reload. See [`ServerBounds`] for what holds where nobody says anything.
+    /// and at each reload. See [`ServerBounds`] for the defaults.
     ///
     /// # Errors
     /// One line that names the key and what is wrong with it.
@@ -406,12 +406,11 @@ impl Server {
         }
         self.prepare()?;
         let upgrade = self.takes_over();
-        let background = match self.configuration.daemon {
-            true => Some(Arc::new(daemon::detach(&self.configuration, upgrade)?)),
-            false => {
-                privileges::drop_in_foreground(&self.configuration)?;
-                None
-            }
+        let background = if self.configuration.daemon {
+            Some(Arc::new(daemon::detach(&self.configuration, upgrade)?))
+        } else {
+            privileges::drop_in_foreground(&self.configuration)?;
+            None
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -453,7 +452,7 @@ impl Server {
         self.options.as_ref().is_some_and(|o| o.test)
     }
 
-    /// What `-t` asks for: the configuration was read already, so what is left is what it names. Nothing
+    /// Runs the checks of `-t`: the configuration was read already, so what it names is left to check. Nothing
     /// is listened on, because the server may be running.
     fn test(self) -> Result<()> {
         for hosted in &self.services {

@@ -1,5 +1,5 @@
 //! Telling the service manager how we are (sd_notify(3)): datagrams to the socket that the environment
-//! names. Where it names none, nobody is told.
+//! names. If it names none, nothing is sent.
 
 use log::{debug, warn};
 use std::ffi::OsString;

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 ///        ┌────────────────────────────────────────┼─────────────────────┐      │
 ///        │ graceful upgrade                       │ graceful terminate  │ fast │
 ///   GracefulUpgradeTransferringFds ───────────────┼─────────────────────┤      │
-///        │               │ nobody took over       │                     │      │
+///        │               │ not taken over         │                     │      │
 ///        │               └────────────────────────┼─────────────────────┼──────┘
 ///   GracefulUpgradeCloseTimeout            GracefulTerminate            │
 ///        └────────────────────────────────────────┤                     │
@@ -58,7 +58,7 @@ pub(super) struct Phases(broadcast::Sender<ExecutionPhase>);
 
 impl Phases {
     pub(super) fn new() -> Self {
-        // More than there are phases: nobody misses one.
+        // More than there are phases, so that no watcher misses one.
         Phases(broadcast::Sender::new(32))
     }
 
@@ -68,7 +68,7 @@ impl Phases {
 
     pub(super) fn enter(&self, phase: ExecutionPhase) {
         debug!("server phase: {phase:?}");
-        // An error only means that nobody watches.
+        // An error only means that there is no watcher.
         let _ = self.0.send(phase);
     }
 }

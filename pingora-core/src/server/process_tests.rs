@@ -26,7 +26,7 @@ const ARGUMENTS: &str = "SERVER_TEST_ARGUMENTS";
 const LISTEN: &str = "SERVER_TEST_LISTEN";
 /// The file that the child writes its address to.
 const ADDRESS: &str = "SERVER_TEST_ADDRESS";
-/// What else the child runs: a service that panics, or one that is ready when a file is there.
+/// Names a further service of the child: one that panics, or one that is ready when a file is there.
 pub(super) const MORE: &str = "SERVER_TEST_MORE";
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -135,7 +135,7 @@ impl Room {
     }
 
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
-        // Whoever runs the tests may ignore signals, as `nohup` does, and a child would, too.
+        // The process that runs the tests may ignore signals, as under `nohup`, and a child would inherit that.
         let script = "ulimit -n ${FILES:-1024}; exec env --default-signal \"$@\"";
         let mut command = Command::new("/bin/sh");
         command
@@ -595,7 +595,7 @@ fn a_server_hands_over_without_refusing_anybody() {
     let crowd = std::thread::spawn(move || {
         let mut served = 0;
         while !stopped.load(Ordering::Relaxed) {
-            // What was accepted by the old server may be idle when it stops, and is closed then.
+            // A connection that the old server accepted may be idle when it stops, and is closed then.
             connect(address).write_all(b"a").unwrap();
             served += 1;
         }

@@ -93,7 +93,7 @@ impl Reloader {
             let _ = futures::poll!(&mut signal);
             let outcome = self.reload().await;
             if let Some(reply) = reply {
-                // Whoever asked may have stopped waiting.
+                // The caller may have stopped waiting.
                 let _ = reply.send(outcome);
             }
         }

@@ -119,9 +119,10 @@ fn a_hook_that_fails_is_named_and_the_server_runs_on() {
     server.on_reload("blocklist", move |_| {
         let good = is_good.load(Ordering::Relaxed);
         async move {
-            match good {
-                true => Ok(()),
-                false => Error::e_explain(ErrorType::FileReadError, "line 3 makes no sense"),
+            if good {
+                Ok(())
+            } else {
+                Error::e_explain(ErrorType::FileReadError, "line 3 makes no sense")
             }
         }
     });

@@ -4,7 +4,7 @@ use log::{Level, error, info, log_enabled, warn};
 use pingora_error::Error;
 
 /// Says why the server ends: in the log, or on standard error where there is no log, because a
-/// program that ends without a word helps nobody.
+/// program that ends without a word leaves its operator guessing.
 pub(super) fn fatal(reason: &Error) {
     problem(&text(reason));
 }
@@ -49,7 +49,7 @@ fn say(line: &str) {
     // The output of a test that passes is not shown.
     #[cfg(test)]
     eprintln!("{line}");
-    // Where nobody reads standard error, nobody can be told.
+    // If standard error is closed, there is nowhere left to write.
     #[cfg(not(test))]
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
 }

@@ -1,4 +1,4 @@
-//! What makes a server stop.
+//! The signals that make a server stop.
 
 use crate::sys::signal::{claim, is_unclaimed};
 use async_trait::async_trait;
@@ -121,7 +121,7 @@ impl<F: Future<Output = ()> + Send> ShutdownSignalWatch for Until<F> {
     }
 }
 
-/// What the user does on a signal that is none of the server's.
+/// The user's reaction to a signal that the server itself has no use for.
 pub(super) struct SignalHook {
     pub(super) kind: SignalKind,
     pub(super) run: Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
@@ -140,8 +140,8 @@ impl SignalHook {
         }
     }
 
-    /// What keeps SIGUSR1 and SIGUSR2 from ending the process where nobody has a use for them: neither one of
-    /// `hooks`, nor somebody who had decided what they do before the server was made.
+    /// Keeps SIGUSR1 and SIGUSR2 from ending the process if they are unused: none of `hooks` handles them, and
+    /// the program had not decided what they do before the server was made.
     pub(super) fn against_the_default(hooks: &[SignalHook]) -> Vec<SignalHook> {
         let is_hooked = |signal: Signal| {
             let mut kinds = hooks.iter().map(|hook| hook.kind.as_raw_value());
@@ -155,7 +155,7 @@ impl SignalHook {
     /// Listens for the signal, and returns what is to be run for as long as the server does.
     ///
     /// # Errors
-    /// When nobody can listen for it, as for SIGKILL.
+    /// If no process can listen for it, as for SIGKILL.
     pub(super) fn listen(self) -> Result<impl Future<Output = ()> + Send + 'static> {
         let number = self.kind.as_raw_value();
         let mut received = signal(self.kind).map_err(|e| {

@@ -353,7 +353,7 @@ async fn host(
         .await;
 }
 
-/// What happens, once, when all services are ready.
+/// Runs once, when all services are ready.
 pub(super) struct Announcement {
     pub(super) services: Vec<ServiceReadyWatch>,
     pub(super) predecessor: Option<Handover>,

@@ -18,7 +18,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What receives datagrams, and sends what answers them.
+/// An application that receives datagrams and answers them.
 #[async_trait]
 pub trait DatagramApp: Send + Sync {
     /// Receives from one bound socket until `shutdown` turns to `true`; called once for each socket, on the
@@ -74,7 +74,7 @@ pub struct Service<A> {
     endpoints: Vec<(String, UdpSocketOptions)>,
     /// The first so many endpoints are bound.
     are_bound: usize,
-    /// What is bound and is yet to be received from.
+    /// The bound sockets that are not received from yet.
     sockets: Vec<BoundDatagram>,
     bound: BoundAddresses,
 }

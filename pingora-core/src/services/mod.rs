@@ -1,4 +1,4 @@
-//! What a server hosts: services that listen, services in the background, and which of them waits
+//! Services, which a server hosts: those that listen, those in the background, and which of them waits
 //! for which.
 
 pub mod background;
@@ -87,8 +87,8 @@ pub trait ServiceWithDependents: Send + Sync {
         addresses.iter().try_for_each(|a| check_address(a))
     }
 
-    /// What this service does when the server is told to reload. Asked once, after
-    /// [`ServiceWithDependents::prepare`]. Default: nothing.
+    /// The hooks that run when the server is told to reload. Asked once, after
+    /// [`ServiceWithDependents::prepare`]. Default: none.
     fn reload_hooks(&self) -> Vec<ReloadHook> {
         vec![]
     }
@@ -166,8 +166,8 @@ pub trait Service: Sync + Send {
         addresses.iter().try_for_each(|a| check_address(a))
     }
 
-    /// What this service does when the server is told to reload. Asked once, after
-    /// [`Service::prepare`]. Default: nothing.
+    /// The hooks that run when the server is told to reload. Asked once, after
+    /// [`Service::prepare`]. Default: none.
     fn reload_hooks(&self) -> Vec<ReloadHook> {
         vec![]
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The most reminders that are open at a time; later ones are not noted. Each is a few words.
 const MOST: usize = 256;
 
-/// What servers of this process have to be reminded of.
+/// The reminders for the servers of this process.
 static OPEN: Mutex<Vec<Arc<Inner>>> = Mutex::new(Vec::new());
 
 fn open() -> MutexGuard<'static, Vec<Arc<Inner>>> {

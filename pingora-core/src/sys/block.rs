@@ -60,12 +60,9 @@ mod sse2 {
     #[inline(always)]
     fn between(bytes: __m128i, first: u8, last: u8) -> __m128i {
         // SAFETY: as above.
-        unsafe {
-            _mm_and_si128(
-                _mm_cmpgt_epi8(bytes, all(first - 1)),
-                below(bytes, last + 1),
-            )
-        }
+        let from_first = unsafe { _mm_cmpgt_epi8(bytes, all(first - 1)) };
+        // SAFETY: as above.
+        unsafe { _mm_and_si128(from_first, below(bytes, last + 1)) }
     }
 
     /// Everything but printable ASCII and space.

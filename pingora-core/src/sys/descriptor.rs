@@ -34,7 +34,7 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<So
             return Err(error);
         }
     };
-    // SAFETY: the kernel just made this descriptor for us and nobody else knows of it.
+    // SAFETY: the kernel just made this descriptor for us and no other code knows of it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     // SAFETY: all bytes are initialised: by `zeroed`, and then by the kernel.
     let storage = unsafe { storage.assume_init() };
@@ -73,7 +73,7 @@ pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel just made this descriptor for us and nobody else knows of it.
+    // SAFETY: the kernel just made this descriptor for us and no other code knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -195,7 +195,7 @@ fn passed_in(header: &libc::msghdr, control: &[usize]) -> Vec<OwnedFd> {
             let numbers = this.get(head..).unwrap_or_default().as_chunks().0;
             for number in numbers {
                 // SAFETY: the kernel just made this descriptor for us, in the message that was received, of
-                // which nobody else knows; each is looked at once.
+                // which no other code knows; each is looked at once.
                 descriptors.push(unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(*number)) });
             }
         }

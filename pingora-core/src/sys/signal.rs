@@ -1,8 +1,8 @@
 //! Signals whose default would end the process before, or although, the server has a use for them.
 //!
-//! What a handler here does is one compare-and-exchange, or nothing. It is installed only where nobody has
-//! decided yet what the signal does. When somebody listens for the signal later, through the runtime, that
-//! takes the handler's place and calls it first.
+//! A handler here does one compare-and-exchange, or nothing. It is installed only if the signal still has its
+//! default meaning. If the program listens for the signal later, through the runtime, that takes the handler's
+//! place and calls it first.
 
 use nix::sys::signal::Signal;
 use std::io;
@@ -22,7 +22,7 @@ static QUIT: AtomicU8 = AtomicU8::new(IDLE);
 static USER_1: AtomicU8 = AtomicU8::new(IDLE);
 static USER_2: AtomicU8 = AtomicU8::new(IDLE);
 
-/// What an early signal is noted in; `None` for those that can't be noted.
+/// The note of an early signal; `None` for signals that can't be noted.
 fn note_of(signal: libc::c_int) -> Option<&'static AtomicU8> {
     match signal {
         libc::SIGHUP => Some(&HANGUP),
@@ -35,7 +35,7 @@ fn note_of(signal: libc::c_int) -> Option<&'static AtomicU8> {
 
 extern "C" fn take_note(signal: libc::c_int) {
     if let Some(note) = note_of(signal) {
-        // Another state says that nobody wants to know.
+        // In any other state the note is not wanted.
         let _ = note.compare_exchange(WAITING, NOTED, Ordering::AcqRel, Ordering::Relaxed);
     }
 }
@@ -52,7 +52,7 @@ pub(crate) fn note(signal: Signal) {
     }
 }
 
-/// Whether `signal` is noted, and nobody has claimed it yet.
+/// Whether `signal` is noted and not claimed yet.
 pub(crate) fn is_unclaimed(signal: Signal) -> bool {
     let note = note_of(signal as libc::c_int);
     note.is_some_and(|note| note.load(Ordering::Acquire) != IDLE)
@@ -64,7 +64,7 @@ pub(crate) fn claim(signal: Signal) -> bool {
     note.is_some_and(|note| note.swap(IDLE, Ordering::AcqRel) == NOTED)
 }
 
-/// Gives `signal` back the meaning that it had before [`note`], where nobody has claimed it; one that came is
+/// Gives `signal` back the meaning that it had before [`note`], if it is unclaimed; one that came is
 /// sent again.
 pub(crate) fn release(signal: Signal) {
     let Some(note) = note_of(signal as libc::c_int) else {
@@ -93,7 +93,7 @@ fn replace_default(signal: Signal, handler: extern "C" fn(libc::c_int)) -> bool 
         && set(signal, handler as *const () as libc::sighandler_t)
 }
 
-/// What `signal` does now.
+/// The present handler of `signal`.
 fn current(signal: Signal) -> Option<libc::sighandler_t> {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: a null pointer for the new action only asks; `action` is valid for writes of its type.
@@ -134,7 +134,7 @@ mod tests {
         const CHILD: &str = "SYS_SIGNAL_TEST_CHILD";
         if std::env::var_os(CHILD).is_none() {
             let name = "sys::signal::tests::signals_are_noted_until_they_are_claimed_and_others_are_left_alone";
-            // Whoever runs the tests may ignore some of them, as `nohup` does.
+            // The process that runs the tests may ignore some of them, as under `nohup`.
             let child = std::process::Command::new("env")
                 .arg("--default-signal")
                 .arg(std::env::current_exe().unwrap())
@@ -161,7 +161,7 @@ mod tests {
             assert!(is_unclaimed(signal));
             assert!(!claim(signal), "none has come");
             note(signal);
-            // Noted before is noted still: the handler is there, but nobody waits.
+            // The handler is still there, but the note is not wanted.
             raise(signal);
             assert!(!claim(signal));
             assert!(set(signal, libc::SIG_DFL));

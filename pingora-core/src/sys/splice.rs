@@ -9,7 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a pipe is asked to hold, in bytes. The larger it is, the fewer times a body changes hands.
+/// The capacity that is asked for, in bytes. The larger a pipe is, the fewer times a body changes hands.
 const PIPE_SIZE: i32 = 1024 * 1024;
 /// And while there are many of them. What stands in pipes to slow peers is memory that no socket is
 /// charged with; this bounds it.
@@ -76,13 +76,14 @@ impl Pipe {
             .or_else(|_| fcntl(&pipe.writer, FcntlArg::F_SETPIPE_SZ(CROWDED_PIPE_SIZE)))
             .or_else(|_| fcntl(&pipe.writer, FcntlArg::F_GETPIPE_SZ))?;
         pipe.capacity = usize::try_from(size).unwrap_or(0);
-        match pipe.capacity >= SMALLEST_PIPE {
-            true => Ok(pipe),
-            false => Err(io::ErrorKind::QuotaExceeded.into()),
+        if pipe.capacity >= SMALLEST_PIPE {
+            Ok(pipe)
+        } else {
+            Err(io::ErrorKind::QuotaExceeded.into())
         }
     }
 
-    /// What it holds when it is full, in bytes. It may be full with fewer, where they came in small
+    /// Its capacity in bytes. It may be full with fewer, if they came in small
     /// packets.
     pub(crate) fn capacity(&self) -> usize {
         self.capacity

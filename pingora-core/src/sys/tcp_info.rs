@@ -1,6 +1,6 @@
 //! The structure behind the socket option `TCP_INFO`.
 
-/// What Linux knows about a TCP connection (`struct tcp_info` of `linux/tcp.h`).
+/// The kernel's knowledge of a TCP connection (`struct tcp_info` of `linux/tcp.h`).
 ///
 /// A kernel older than a field leaves it at 0.
 #[repr(C)]

@@ -28,8 +28,8 @@ fn id_of<T: ?Sized>() -> TypeId {
     typed.id()
 }
 
-/// What has an owned text. Implemented for all lifetimes of a type at once, so that no implementation can let
-/// anything out that it was only lent.
+/// A value that has an owned text. Implemented for all lifetimes of a type at once, so that no implementation
+/// can let anything out that it was only lent.
 trait Text {
     fn owned(&self) -> String;
 }
@@ -64,7 +64,7 @@ fn text_as<U: Text + 'static, T>(value: &T) -> Option<String> {
         return None;
     }
     // SAFETY: `T` and `U` are one type but for their lifetimes, so that size, alignment and validity are the
-    // same. The lifetimes of `U` may be longer than those of `value`; what is lent here is given to nobody but
+    // same. The lifetimes of `U` may be longer than those of `value`; what is lent here is given only to
     // `Text::owned`, which can't make use of that, as it is the same function for all lifetimes.
     Some(unsafe { &*std::ptr::from_ref(value).cast::<U>() }.owned())
 }

@@ -20,7 +20,7 @@ pub(crate) enum CipherKey {
 }
 
 impl TicketKey {
-    /// What tells this key from others. Stands in each ticket, in the clear.
+    /// The name that tells this key from others. Stands in each ticket, in the clear.
     pub fn name(&self) -> &[u8; 16] {
         &self.name
     }
@@ -49,7 +49,7 @@ impl fmt::Debug for TicketKey {
     }
 }
 
-/// What a key that was found is good for.
+/// The use of a key that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Found {

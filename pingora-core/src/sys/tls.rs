@@ -1,4 +1,4 @@
-//! What the OpenSSL bindings leave out of one connection: pausing a handshake at the certificate, what
+//! Calls on one connection that the OpenSSL bindings lack: pausing a handshake at the certificate, what
 //! its client can use, groups and names.
 
 use foreign_types::ForeignTypeRef;
@@ -57,7 +57,7 @@ unsafe extern "C" {
 
 /// The number of `SSL_get_negotiated_group`, which is a macro in C, since OpenSSL 3.0.
 const SSL_CTRL_GET_NEGOTIATED_GROUP: c_int = 134;
-/// What OpenSSL adds to the code point of a group that has no number of its own.
+/// The offset that OpenSSL adds to the code point of a group that has no number of its own.
 const UNNUMBERED_GROUP: i64 = 0x0100_0000;
 
 /// The group of a key exchange.
@@ -86,11 +86,11 @@ pub(crate) fn negotiated_group(ssl: &SslRef) -> Option<Group> {
 /// Empties the thread's queue of errors. What is in it would be taken for the reason of whatever ends next,
 /// such as a read that only has to wait.
 pub(crate) fn forget_errors() {
-    // SAFETY: both functions take no argument and touch nothing but the queue of this thread.
-    unsafe {
-        if ERR_peek_error() != 0 {
-            ERR_clear_error();
-        }
+    // SAFETY: it takes no argument and only reads the queue of this thread.
+    let newest = unsafe { ERR_peek_error() };
+    if newest != 0 {
+        // SAFETY: it takes no argument and touches nothing but the queue of this thread.
+        unsafe { ERR_clear_error() };
     }
 }
 
@@ -184,15 +184,13 @@ pub(crate) fn offered_signature_algorithms(ssl: &mut SslRef) -> Vec<u16> {
 
 /// Whether the client of this handshake offers a cipher suite of TLS 1.2 for certificates with ECDSA keys.
 pub(crate) fn offers_ecdsa_ciphers(ssl: &SslRef) -> bool {
-    // SAFETY: the pointer comes from a live reference; what is returned belongs to the session and is not
-    // changed while that is borrowed.
-    let ciphers = unsafe {
-        let ciphers = SSL_get_client_ciphers(ssl.as_ptr());
-        if ciphers.is_null() {
-            return false;
-        }
-        StackRef::<SslCipher>::from_ptr(ciphers)
-    };
+    // SAFETY: the pointer comes from a live reference.
+    let ciphers = unsafe { SSL_get_client_ciphers(ssl.as_ptr()) };
+    if ciphers.is_null() {
+        return false;
+    }
+    // SAFETY: the list is not null; it belongs to the session and does not change while that is borrowed.
+    let ciphers = unsafe { StackRef::<SslCipher>::from_ptr(ciphers) };
     ciphers.iter().any(|cipher| cipher.name().contains("ECDSA"))
 }
 
@@ -273,8 +271,8 @@ pub(crate) fn session_mut<S>(stream: &mut SslStream<S>) -> &mut SslRef {
 
 /// Adds a name to those that a certificate may have: one of them is enough.
 ///
-/// What the library would not take for a name is refused, whatever the caller has checked: none at all, for
-/// which it reads memory up to the next NUL; one with a NUL at its end, which it drops; one with a dot in
+/// Texts that the library would not take for a name are refused, whatever the caller has checked: an empty one,
+/// for which it reads memory up to the next NUL; one with a NUL at its end, which it drops; one with a dot in
 /// front, which stands for every host below.
 pub(crate) fn add_host(param: &mut X509VerifyParamRef, host: &str) -> io::Result<()> {
     if host.is_empty() || host.starts_with('.') || host.contains('\0') {
@@ -321,7 +319,7 @@ impl Session {
         Ok(())
     }
 
-    /// What is agreed upon over `ssl` at this time. In the library's callback for new sessions that is the
+    /// The session that is agreed upon over `ssl` at this time. In the library's callback for new sessions that is the
     /// new one. `None` where there is nothing yet, or its context has no number.
     pub(crate) fn of(ssl: &SslRef) -> Option<Self> {
         Some(Session {
@@ -595,7 +593,7 @@ mod tests {
         assert!(offers_ecdsa_ciphers(session));
         assert!(!asks_for_ocsp(session));
         resume_at_certificate(session);
-        // Goes on, and finds that nobody gave it a certificate.
+        // Goes on, and finds that it was given no certificate.
         assert_eq!(server.accept().unwrap_err().code(), ErrorCode::SSL);
     }
 }

@@ -1,4 +1,4 @@
-//! What the OpenSSL bindings leave out of a whole context: keys of session tickets, and judging a
+//! Calls on a whole context that the OpenSSL bindings lack: keys of session tickets, and judging a
 //! certificate chain at once instead of certificate by certificate.
 
 use super::ticket_key::{CipherKey, Found, TicketKey, TicketKeySource};
@@ -54,22 +54,23 @@ pub(crate) fn set_ticket_keys(
     keys: Arc<dyn TicketKeySource>,
 ) -> Result<(), ErrorStack> {
     builder.set_ex_data(TICKET_KEYS.clone()?, keys);
-    // SAFETY: the pointer comes from a live, exclusive reference. OpenSSL takes the callback under the type
-    // of a function without arguments and calls it with the ones that `TicketCallback` has, as its
-    // documentation of `SSL_CTX_set_tlsext_ticket_key_cb` says.
-    let set = unsafe {
-        let callback: TicketCallback = ticket_key;
-        let callback: unsafe extern "C" fn() = std::mem::transmute(callback);
-        let control = SSL_CTRL_SET_TLSEXT_TICKET_KEY_CB;
-        SSL_CTX_callback_ctrl__fixed_rust(builder.as_ptr(), control, Some(callback))
-    };
+    let callback: TicketCallback = ticket_key;
+    // SAFETY: both types are pointers to functions of the same calling convention. OpenSSL takes the callback
+    // under the type of a function without arguments and calls it with those that `TicketCallback` has, as its
+    // documentation of `SSL_CTX_set_tlsext_ticket_key_cb` says; nothing else calls it under this type.
+    let callback: unsafe extern "C" fn() = unsafe { std::mem::transmute(callback) };
+    let control = SSL_CTRL_SET_TLSEXT_TICKET_KEY_CB;
+    // SAFETY: the pointer comes from a live, exclusive reference, and the callback is the one that this control
+    // command takes.
+    let set =
+        unsafe { SSL_CTX_callback_ctrl__fixed_rust(builder.as_ptr(), control, Some(callback)) };
     match set {
         1 => Ok(()),
         _ => Err(ErrorStack::get()),
     }
 }
 
-/// What OpenSSL wants to hear.
+/// The return values that OpenSSL expects.
 const FAILED: c_int = -1;
 const NO_KEY: c_int = 0;
 const GOOD: c_int = 1;
@@ -100,21 +101,24 @@ unsafe extern "C" fn ticket_key(
             return NO_KEY;
         };
         // SAFETY: `iv`, `cipher` and `mac` are what this function was called with.
-        return match unsafe { prepare(&key, iv, cipher, mac, false) } {
-            false => FAILED,
-            true if found == Found::Aged => RENEW,
-            true => GOOD,
+        let ready = unsafe { prepare(&key, iv, cipher, mac, false) };
+        return match (ready, found) {
+            (false, _) => FAILED,
+            (true, Found::Aged) => RENEW,
+            (true, _) => GOOD,
         };
     }
     let Some(key) = keys.current() else {
         return NO_KEY;
     };
-    // SAFETY: `name` points to room for the 16 bytes of a name, `iv` to room for at least 16 bytes; `cipher`
-    // and `mac` are what this function was called with.
-    let ready = unsafe {
-        copy_nonoverlapping(key.name.as_ptr(), name, key.name.len());
-        RAND_bytes(iv, IV as c_int) == 1 && prepare(&key, iv, cipher, mac, true)
-    };
+    // SAFETY: `name` points to room for the 16 bytes of a name, which is not part of the key's own.
+    unsafe { copy_nonoverlapping(key.name.as_ptr(), name, key.name.len()) };
+    // SAFETY: `iv` points to room for at least 16 bytes.
+    if unsafe { RAND_bytes(iv, IV as c_int) } != 1 {
+        return FAILED;
+    }
+    // SAFETY: `iv` was filled above; `cipher` and `mac` are the contexts that OpenSSL called this function with.
+    let ready = unsafe { prepare(&key, iv, cipher, mac, true) };
     if ready { GOOD } else { FAILED }
 }
 
@@ -127,22 +131,28 @@ unsafe fn prepare(
     mac: *mut HMAC_CTX,
     writing: bool,
 ) -> bool {
-    let init = match writing {
-        true => EVP_EncryptInit_ex,
-        false => EVP_DecryptInit_ex,
+    let init = if writing {
+        EVP_EncryptInit_ex
+    } else {
+        EVP_DecryptInit_ex
     };
-    // SAFETY: the caller vouches for the pointers; the keys are as long as the algorithms want them, and
-    // both contexts copy them.
-    unsafe {
-        let prepared = match &key.cipher {
-            CipherKey::Aes128(key) => init(cipher, EVP_aes_128_cbc(), null_mut(), key.as_ptr(), iv),
-            CipherKey::Aes256(key) => init(cipher, EVP_aes_256_cbc(), null_mut(), key.as_ptr(), iv),
-        };
-        let secret = key.mac();
-        let length = secret.len() as c_int;
-        let secret = secret.as_ptr().cast();
-        prepared == 1 && HMAC_Init_ex(mac, secret, length, EVP_sha256(), null_mut()) == 1
+    let (algorithm, cipher_key) = match &key.cipher {
+        // SAFETY: it takes no argument and returns a constant of the library.
+        CipherKey::Aes128(key) => (unsafe { EVP_aes_128_cbc() }, key.as_ptr()),
+        // SAFETY: as above.
+        CipherKey::Aes256(key) => (unsafe { EVP_aes_256_cbc() }, key.as_ptr()),
+    };
+    // SAFETY: the caller vouches for `cipher` and `iv`; the key is as long as the algorithm wants it, and the
+    // context copies it.
+    if unsafe { init(cipher, algorithm, null_mut(), cipher_key, iv) } != 1 {
+        return false;
     }
+    // SAFETY: it takes no argument and returns a constant of the library.
+    let digest = unsafe { EVP_sha256() };
+    let secret = key.mac();
+    let length = secret.len() as c_int;
+    // SAFETY: the caller vouches for `mac`; `secret` has `length` bytes, which the context copies.
+    unsafe { HMAC_Init_ex(mac, secret.as_ptr().cast(), length, digest, null_mut()) == 1 }
 }
 
 /// Lets `verifier` judge the chains of certificates that clients show.
@@ -157,15 +167,15 @@ pub(crate) fn set_chain_verifier(
 }
 
 unsafe extern "C" fn verify_chain(context: *mut X509_STORE_CTX, _: *mut c_void) -> c_int {
-    // SAFETY: OpenSSL calls this with a context that lives for the length of the call, and that nobody else
-    // uses meanwhile.
+    // SAFETY: OpenSSL calls this with a context that lives for the length of the call, and that no other
+    // code uses meanwhile.
     let context = unsafe { X509StoreContextRef::from_ptr_mut(context) };
     let verifier = || {
         let ssl = context.ex_data(X509StoreContext::ssl_idx().ok()?)?;
         let place = CHAIN_VERIFIER.as_ref().ok()?;
         ssl.ssl_context().ex_data(*place).cloned()
     };
-    // Without a verifier nobody is let in.
+    // Without a verifier every chain is refused.
     verifier().is_some_and(|verify| verify(context)).into()
 }
 
@@ -209,16 +219,19 @@ mod tests {
         fn find(&self, name: &[u8; 16]) -> Option<(Arc<TicketKey>, Found)> {
             let index = self.keys.iter().position(|key| key.name == *name);
             let current = self.current.load(Ordering::Relaxed);
-            let found = index.map(|index| match index == current {
-                true => Found::Current,
-                false => Found::Aged,
+            let found = index.map(|index| {
+                if index == current {
+                    Found::Current
+                } else {
+                    Found::Aged
+                }
             });
             self.asked.lock().unwrap().push((false, found));
             Some((self.keys.get(index?)?.clone(), found?))
         }
     }
 
-    /// Settings with a certificate that nobody trusts.
+    /// Settings with an untrusted certificate.
     fn server() -> SslContextBuilder {
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
         let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
@@ -320,9 +333,10 @@ mod tests {
                 let good = context.verify_cert().unwrap();
                 let length = context.chain().map_or(0, |chain| chain.len());
                 seen.lock().unwrap().push((good, length));
-                context.set_error(match answer {
-                    true => X509VerifyResult::OK,
-                    false => X509VerifyResult::APPLICATION_VERIFICATION,
+                context.set_error(if answer {
+                    X509VerifyResult::OK
+                } else {
+                    X509VerifyResult::APPLICATION_VERIFICATION
                 });
                 answer
             });

@@ -86,7 +86,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 /// As [`send`].
 #[inline]
 pub(crate) fn send_vectored(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    // What is left out is sent by the next call: a write may always be a short one.
+    // The next call sends the slices that are left out: a write may always be a short one.
     let slices = slices.get(..MOST_SLICES).unwrap_or(slices);
     let (fd, place) = (socket.as_raw_fd(), slices.as_ptr());
     uninterrupted(|| {

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 /// A kind of deadline: a number that its owner gives a meaning.
 ///
-/// Whoever watches deadlines names its kinds as constants and keeps what each one means (which error,
+/// The owner of a set of deadlines names its kinds as constants and keeps the meaning of each (which error,
 /// whose fault) beside them; this module only compares instants.
 ///
 /// ```

@@ -1,4 +1,4 @@
-//! What is done to one TLS session: its certificate, whom it trusts, where its handshake pauses.
+//! Settings of one TLS session: its certificate, whom it trusts, where its handshake pauses.
 //!
 //! `TlsAccept::certificate_callback` gets the session of a client that has said hello, and chooses what that
 //! client is shown:
@@ -80,10 +80,11 @@ pub fn ssl_use_certificate(ssl: &mut SslRef, cert: &X509Ref) -> Result<(), Error
         .certificate()
         .is_some_and(|present| present != cert && has_same_kind(present, cert));
     ssl.set_certificate(cert)?;
-    match replaces {
+    if replaces {
         // The library would show the chain of the one before behind this one.
-        true => sys::forget_chain(ssl),
-        false => Ok(()),
+        sys::forget_chain(ssl)
+    } else {
+        Ok(())
     }
 }
 
@@ -125,7 +126,7 @@ pub fn ssl_set_renegotiate_mode_freely(_ssl: &mut SslRef) {}
 /// groups of [`ssl_set_groups_list`].
 pub fn ssl_use_second_key_share(_ssl: &mut SslRef, _enabled: bool) {}
 
-/// Fills `out` with bytes that both sides can derive and nobody else (RFC 5705). Up to TLS 1.2, an empty context
+/// Fills `out` with bytes that only the two sides can derive (RFC 5705). Up to TLS 1.2, an empty context
 /// is another one than none.
 ///
 /// # Errors
@@ -176,7 +177,7 @@ fn has_same_kind(one: &X509Ref, other: &X509Ref) -> bool {
     matches!((kind(one), kind(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// What the library said; an empty stack if the value was refused before the library saw it.
+/// The library's errors; an empty stack if the value was refused before the library saw it.
 fn into_stack(e: io::Error) -> ErrorStack {
     e.downcast().unwrap_or_else(|_| {
         sys::forget_errors();

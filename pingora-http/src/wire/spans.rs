@@ -255,9 +255,10 @@ impl ParsedFields<'_> {
     ) -> std::result::Result<(), FieldRefused> {
         let is_short = self.stay && name.len() <= LONGEST_NAME;
         let span = is_short.then(|| Span::new(self.head, name, control, value));
-        match self.wire.push(span.flatten()) {
-            true => Ok(()),
-            false => self.push_into_map(name, value),
+        if self.wire.push(span.flatten()) {
+            Ok(())
+        } else {
+            self.push_into_map(name, value)
         }
     }
 
@@ -279,9 +280,10 @@ impl ParsedFields<'_> {
             control,
             is_line: true,
         });
-        match self.wire.push(span) {
-            true => Ok(()),
-            false => self.push_into_map(name, value),
+        if self.wire.push(span) {
+            Ok(())
+        } else {
+            self.push_into_map(name, value)
         }
     }
 

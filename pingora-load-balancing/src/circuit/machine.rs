@@ -50,7 +50,7 @@ pub(crate) struct Pass {
     probe: bool,
 }
 
-/// What a result led to.
+/// The change that a result led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing changed.
@@ -161,9 +161,10 @@ impl Machine {
     }
 
     fn count(&mut self, policy: &Breaker, now: Duration, bad: bool) -> Step {
-        self.consecutive = match bad {
-            true => self.consecutive.saturating_add(1),
-            false => 0,
+        self.consecutive = if bad {
+            self.consecutive.saturating_add(1)
+        } else {
+            0
         };
         let in_a_row = policy.consecutive.is_some_and(|n| self.consecutive >= n);
         let too_many = policy.rate.is_some_and(|rate| {

@@ -15,8 +15,8 @@
 //! does. A half-open one lets a counted number of requests through. What is counted are
 //! [tickets](crate::outcome::Ticket) and [leases](crate::Lease); without them a circuit stays closed.
 //!
-//! Don't use it in place of health checks for a set that is idle most of the time: what nobody asks is not
-//! found out. Don't set a latency threshold where the slowness of a request depends on the request.
+//! Don't use it in place of health checks for a set that is idle most of the time: a backend that gets no
+//! requests is not found out. Don't set a latency threshold where the slowness of a request depends on the request.
 //!
 //! # Example
 //! ```

@@ -30,7 +30,7 @@ pub struct KetamaHashing {
     ring: Ring,
 }
 
-/// What the points of a backend are computed from.
+/// The label from which the points of a backend are computed.
 fn label(backend: &Backend, multiple: u32) -> Label {
     let points = backend.weight.saturating_mul(multiple as usize);
     match &backend.addr {

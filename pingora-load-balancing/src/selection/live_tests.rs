@@ -113,7 +113,7 @@ fn least_connections_keeps_requests_in_progress_in_proportion_to_weights() {
     let upstreams = balancer::<LeastConnections>(&THREE);
     let mut held = leases(&upstreams, 600);
     assert_eq!(counts(held.iter().map(Lease::backend)), [300, 100, 200]);
-    // What one lost, it gets.
+    // The backend whose requests have ended gets the next ones.
     held.retain(|lease| name(lease.backend()) != "1.0.0.2:80");
     let next = leases(&upstreams, 100);
     assert_eq!(counts(next.iter().map(Lease::backend)), [100]);

@@ -1,4 +1,4 @@
-//! What the selectors that look at the state of backends share.
+//! The part that selectors which look at the state of backends have in common.
 
 use super::BackendIter;
 use crate::backends::Member;

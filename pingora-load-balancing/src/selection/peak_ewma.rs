@@ -37,9 +37,12 @@ impl PeakEwma {
         let may = |member: &Member| member.is_ready(now) || members.takes_in_panic(member);
         let one = self.draw(may, None).or_else(|| self.search(may, None))?;
         let other = self.draw(may, Some(one));
-        let other = other.or_else(|| match self.candidates.len() <= DRAWS {
-            true => self.search(may, Some(one)),
-            false => None,
+        let other = other.or_else(|| {
+            if self.candidates.len() <= DRAWS {
+                self.search(may, Some(one))
+            } else {
+                None
+            }
         });
         Some(match other {
             Some(other) => self.better(one, other, now),

@@ -33,7 +33,7 @@ struct World<'a> {
     candidates: &'a Candidates,
     breaker: Option<Breaker>,
     backends: Vec<Simulated>,
-    /// What ends when, and where.
+    /// The requests under way: when each ends, and at which backend.
     ends: BinaryHeap<Reverse<(Duration, usize, Request)>>,
     passes: Vec<Option<Pass>>,
     random: Rng,
@@ -68,9 +68,10 @@ impl World<'_> {
     }
 
     fn work(&mut self, now: Duration, index: usize, request: Request) {
-        let mean = match self.backends[index].fails {
-            true => Duration::from_millis(1),
-            false => self.backends[index].mean,
+        let mean = if self.backends[index].fails {
+            Duration::from_millis(1)
+        } else {
+            self.backends[index].mean
         };
         let takes = self.exponential(mean.as_secs_f64());
         self.backends[index].working += 1;
@@ -235,7 +236,7 @@ fn one_that_comes_back_is_not_flooded() {
     }
 }
 
-/// What judges requests in real time judges those of the simulation.
+/// The breaker that judges requests in real time judges those of the simulation.
 #[test]
 fn a_breaker_judges_as_the_simulation_does() {
     let report = |outcome| Report {

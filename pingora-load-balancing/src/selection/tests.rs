@@ -274,7 +274,7 @@ fn more_points_make_shares_more_even() {
     assert!(spread(2000) < spread(1));
 }
 
-/// What nginx 1.22.1 did with `hash $arg_k consistent`; `tests/nginx_ring.rs` asks a real one.
+/// The choices of nginx 1.22.1 with `hash $arg_k consistent`; `tests/nginx_ring.rs` asks a real one.
 #[test]
 fn the_ring_is_that_of_nginx() {
     let selector = selector::<Consistent>(&[

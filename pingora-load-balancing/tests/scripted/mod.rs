@@ -29,7 +29,7 @@ struct Lines {
     changes: Vec<(Backend, bool)>,
 }
 
-/// What checks find, and what they were asked.
+/// The results that checks find, and the backends that they were asked about.
 #[derive(Clone, Default)]
 pub(crate) struct Script(Arc<Mutex<Lines>>);
 
@@ -113,7 +113,7 @@ impl HealthCheck for ScriptedCheck {
 
 type Answer = (BTreeSet<Backend>, HashMap<u64, bool>);
 
-/// What a discovery finds.
+/// The backends that a discovery finds.
 #[derive(Clone, Default)]
 pub(crate) struct Found(Arc<Mutex<Option<Answer>>>);
 

@@ -103,7 +103,7 @@ pub async fn drive<H: Handler>(handler: &mut H) -> Result<(), H::Error> {
             }
             let (flow, down, up) = handler.parts();
             let event = flow.turn.poll(cx, &flow.exchange, down, up);
-            // What the turn has written may have made the room that the flow waits for.
+            // The turn may have written enough to make the room that the flow waits for.
             if event.is_pending() && handler.poll_own(cx).is_ready() {
                 return Poll::Ready(Event::Own);
             }

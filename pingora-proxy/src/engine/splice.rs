@@ -115,9 +115,10 @@ impl Relay {
         };
         if !sink.is_clear() {
             self.waits = self.held() == 0 && self.may_splice(&source, &sink);
-            return match self.waits {
-                true => Poll::Pending,
-                false => Poll::Ready(self.interrupted()),
+            return if self.waits {
+                Poll::Pending
+            } else {
+                Poll::Ready(self.interrupted())
             };
         }
         loop {

@@ -23,11 +23,11 @@ const LAST_WORDS: usize = 16 * 1024;
 const EVENTS_PER_TURN: u32 = 32;
 /// Likewise after this many bytes.
 pub(crate) const BYTES_PER_TURN: usize = 256 * 1024;
-/// Who takes so many bytes of what waits within a time-out is slow, and who takes less has stalled.
+/// A peer that takes this many of the waiting bytes within a time-out is slow; one that takes fewer has stalled.
 const FAIR_AMOUNT: usize = 4 * 1024;
-/// An exchange in which somebody is kept waiting for room, and nothing moves in any direction for
-/// so long, is ended: a client that uploads before it reads and a server that echoes would
-/// otherwise wait for each other for ever.
+/// An exchange is ended if a side waits for room and nothing moves in any direction for this long.
+/// Otherwise a client that uploads before it reads and a server that echoes would wait for each other
+/// for ever.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
 /// A tunnel in which nothing moves for this long is closed.
 const TUNNEL_IDLE_LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -110,7 +110,7 @@ pub struct Turn {
     response: Relay,
     /// The directions that have moved since the clock was last read, one bit per kind of deadline.
     moved: u32,
-    /// What each side has taken since it last moved, in bytes.
+    /// The bytes that each side has taken since it last moved.
     taken_downstream: usize,
     taken_upstream: usize,
     /// The response is not read before this instant: a body filter asked for a delay.
@@ -226,9 +226,10 @@ impl Turn {
             return Poll::Pending;
         }
         let event = self.poll_event(cx, exchange, down, up);
-        match event.is_ready() {
-            true => self.events += 1,
-            false => (self.events, self.bytes) = (0, 0),
+        if event.is_ready() {
+            self.events += 1
+        } else {
+            (self.events, self.bytes) = (0, 0)
         }
         event
     }
@@ -268,10 +269,12 @@ impl Turn {
         }
         self.downstream_first = !self.downstream_first;
         for downstream in [self.downstream_first, !self.downstream_first] {
-            let event = match downstream {
-                true => self.poll_downstream(cx, exchange, down, up),
-                false if delayed || !exchange.wants_response() => Poll::Pending,
-                false => self.poll_response(cx, exchange, down, up),
+            let event = if downstream {
+                self.poll_downstream(cx, exchange, down, up)
+            } else if delayed || !exchange.wants_response() {
+                Poll::Pending
+            } else {
+                self.poll_response(cx, exchange, down, up)
             };
             if event.is_ready() {
                 return event;
@@ -368,12 +371,11 @@ impl Turn {
                 }
             }
         }
-        match self.reads_response(exchange, down) {
-            true => {
-                up.limit_reads(down.read_ahead());
-                self.poll_task(cx, up)
-            }
-            false => Poll::Pending,
+        if self.reads_response(exchange, down) {
+            up.limit_reads(down.read_ahead());
+            self.poll_task(cx, up)
+        } else {
+            Poll::Pending
         }
     }
 
@@ -406,11 +408,11 @@ impl Turn {
         if exchange.wants_body() {
             return self.poll_request(cx, exchange, down, up);
         }
-        match exchange.watches_client() {
-            true => down
-                .poll_gone(cx)
-                .map(|error| Event::Failed(Failure::DownstreamFailed(error))),
-            false => Poll::Pending,
+        if exchange.watches_client() {
+            down.poll_gone(cx)
+                .map(|error| Event::Failed(Failure::DownstreamFailed(error)))
+        } else {
+            Poll::Pending
         }
     }
 

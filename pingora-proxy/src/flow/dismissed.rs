@@ -88,13 +88,14 @@ where
                 None => return self.end_dismissed(false),
             }
         }
-        match task.is_end() {
-            true => self.end_dismissed(true),
-            false => Ok(()),
+        if task.is_end() {
+            self.end_dismissed(true)
+        } else {
+            Ok(())
         }
     }
 
-    /// What a failure means while a response is dropped; `None`: nothing is dropped.
+    /// The outcome of a failure while a response is being dropped; `None` if none is.
     pub(super) fn fail_dismissed(&mut self, failure: &Failure) -> Option<Result<()>> {
         self.dismissed.as_ref()?;
         match failure {

@@ -509,9 +509,10 @@ where
     }
 
     fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.replay.is_some() {
-            true => self.poll_replay(cx),
-            false => Poll::Pending,
+        if self.replay.is_some() {
+            self.poll_replay(cx)
+        } else {
+            Poll::Pending
         }
     }
 

@@ -24,7 +24,7 @@ const FULL: usize = 64 * 1024;
 /// To the engine the request has ended: nothing is read from the client meanwhile, except to see it leave.
 pub(super) struct Replay {
     reader: SpoolReader,
-    /// What was read and not passed on yet.
+    /// The piece that was read and is not passed on yet.
     read: Option<io::Result<Bytes>>,
 }
 

@@ -103,9 +103,10 @@ where
                     return Err(of_parent(Error::explain(ErrorType::InternalError, context)));
                 }
                 let done = self.session.downstream_session.body_done();
-                match read_before.is_some() || done {
-                    true => self.pass_body(read_before, done).await,
-                    false => Ok(()),
+                if read_before.is_some() || done {
+                    self.pass_body(read_before, done).await
+                } else {
+                    Ok(())
                 }
             }
         }

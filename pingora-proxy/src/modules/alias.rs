@@ -6,9 +6,10 @@ use std::borrow::Cow;
 
 /// The name that this one may be taken for: with `-` for `_`. CGI and its heirs can't tell the two apart.
 fn taken_for(name: &HeaderName) -> Cow<'_, str> {
-    match name.as_str().contains('_') {
-        true => Cow::Owned(name.as_str().replace('_', "-")),
-        false => Cow::Borrowed(name.as_str()),
+    if name.as_str().contains('_') {
+        Cow::Owned(name.as_str().replace('_', "-"))
+    } else {
+        Cow::Borrowed(name.as_str())
     }
 }
 

@@ -190,9 +190,10 @@ impl HttpModule for Authenticated {
         response: &mut ResponseHeader,
         _end_of_stream: bool,
     ) -> Result<()> {
-        match self.is_refused {
-            true => response.insert_header(WWW_AUTHENTICATE, self.rules.challenge.clone()),
-            false => Ok(()),
+        if self.is_refused {
+            response.insert_header(WWW_AUTHENTICATE, self.rules.challenge.clone())
+        } else {
+            Ok(())
         }
     }
 

@@ -88,12 +88,13 @@ impl Cors {
             let sound = host.is_some_and(|host| {
                 !host.is_empty() && !host.contains(['/', '*', ',', ' ', '@']) && host.is_ascii()
             });
-            match sound && *origin == origin.to_ascii_lowercase() {
-                true => Ok(origin.to_string()),
-                false => pingora_error::Error::e_explain(
+            if sound && *origin == origin.to_ascii_lowercase() {
+                Ok(origin.to_string())
+            } else {
+                pingora_error::Error::e_explain(
                     ErrorType::InvalidHTTPHeader,
                     format!("{origin:?} is no origin, as in https://app.example"),
-                ),
+                )
             }
         };
         let origins = origins.iter().map(check).collect::<Result<Vec<_>>>()?;

@@ -101,9 +101,10 @@ impl HttpModule for Judged {
                 peer.map(SocketAddr::ip)
             }
         };
-        match self.0.lets_in(client) {
-            true => Ok(()),
-            false => refused(),
+        if self.0.lets_in(client) {
+            Ok(())
+        } else {
+            refused()
         }
     }
 

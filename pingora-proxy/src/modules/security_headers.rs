@@ -163,9 +163,10 @@ impl HttpModule for Careful {
         response: &mut ResponseHeader,
         _end_of_stream: bool,
     ) -> Result<()> {
-        match response.status.is_informational() {
-            true => Ok(()),
-            false => self.rules.apply(response, self.is_https),
+        if response.status.is_informational() {
+            Ok(())
+        } else {
+            self.rules.apply(response, self.is_https)
         }
     }
 

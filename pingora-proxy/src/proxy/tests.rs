@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// What the origin does after it answered a request.
+/// The origin's behaviour after it has answered a request.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
     /// It waits for the next request on this connection.
@@ -377,7 +377,7 @@ fn peer(address: SocketAddr) -> Result<Box<HttpPeer>> {
     Ok(Box::new(HttpPeer::new(address, false, String::new())))
 }
 
-/// What the phases of one test have to tell.
+/// The notes that the phases of one test leave.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 

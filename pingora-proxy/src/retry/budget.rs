@@ -8,9 +8,9 @@ use tokio::time::Instant;
 /// A thousandth of a retry.
 type Milli = u64;
 const WHOLE: Milli = 1000;
-/// What was not used is kept for so long.
+/// Retries that were not used are kept for this many seconds.
 const KEPT_SECONDS: u64 = 10;
-/// So many retries may be saved up by requests, whatever the rate.
+/// The most retries that requests may save up, at any rate.
 const MOST_SAVED: u64 = 100;
 
 /// A bound on retries over all requests that share it, so that retries never multiply the load of
@@ -22,7 +22,7 @@ const MOST_SAVED: u64 = 100;
 /// goes out    try_take         takes one retry, if there is one
 /// ```
 ///
-/// What is not used is kept for 10 seconds of the floor, and up to 100 retries of the share. Clones share
+/// Unused retries are kept: those of the floor for 10 seconds, those of the share up to 100. Clones share
 /// one account. Three words of state, lock-free; each request costs one addition.
 #[derive(Debug, Clone)]
 pub struct RetryBudget(Arc<Account>);

@@ -152,7 +152,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// What stands above the facts of this request: its time, the program, and all other requests.
+    /// Applies the limits beyond the facts of this request: its time, the program, and all other requests.
     fn grant(
         &self,
         session: &Session,
@@ -167,9 +167,10 @@ impl<'a> Plan<'a> {
             return Err(Refusal::Vetoed);
         }
         let budget = self.policy.and_then(RetryPolicy::account);
-        match budget.is_none_or(super::RetryBudget::try_take) {
-            true => Ok(()),
-            false => Err(Refusal::BudgetSpent),
+        if budget.is_none_or(super::RetryBudget::try_take) {
+            Ok(())
+        } else {
+            Err(Refusal::BudgetSpent)
         }
     }
 
@@ -185,8 +186,8 @@ fn is_idempotent(session: &Session) -> bool {
     session.req_header().line().method.is_idempotent()
 }
 
-/// What `Retry-After` asks for (RFC 9110 section 10.2.3): seconds, or a date. No field, or one that says
-/// nothing, asks for nothing. `None`: longer than can be said.
+/// The wait that `Retry-After` asks for (RFC 9110 section 10.2.3), in seconds or as a date. Zero without the field
+/// or if it can't be read; `None` if the wait is longer than can be expressed.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let Some(value) = headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()) else {
         return Some(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! What is tried again, as a value.
+//! The rules for retries, as a value.
 
 use super::{Backoff, RetryBudget};
 use http::StatusCode;

@@ -8,7 +8,7 @@
 //! | not begun | can be sent again | yes | none | end |
 //! | not begun | can be sent again | yes | some | try again |
 //!
-//! Whatever this table allows is then asked for its time, of the program, and of the budget (see
+//! If this table allows a retry, its time, the program and the budget still have to agree (see
 //! [`Plan`](super::Plan)).
 //!
 //! The phases decide what an error says ([`fail_to_connect`](crate::ProxyHttp::fail_to_connect),

@@ -1,4 +1,4 @@
-//! What a sub-request knows of the request that spawned it.
+//! A sub-request's knowledge of the request that spawned it.
 
 use pingora_cache::CacheKey;
 use pingora_cache::lock::{CacheKeyLockImpl, LockStatus, WritePermit};

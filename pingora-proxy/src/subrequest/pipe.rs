@@ -86,9 +86,10 @@ impl InputBody {
 /// A body that is not [complete](SavedBody::is_body_complete) is still converted: check first.
 impl From<SavedBody> for InputBody {
     fn from(saved: SavedBody) -> Self {
-        match saved.pieces.is_empty() {
-            true => InputBody::NoBody,
-            false => InputBody::Bytes(saved.pieces),
+        if saved.pieces.is_empty() {
+            InputBody::NoBody
+        } else {
+            InputBody::Bytes(saved.pieces)
         }
     }
 }
@@ -156,9 +157,10 @@ impl PipeSubrequestError {
 
 impl fmt::Display for PipeSubrequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whose = match self.from_subreq {
-            true => "the sub-request failed",
-            false => "the parent of the sub-request failed",
+        let whose = if self.from_subreq {
+            "the sub-request failed"
+        } else {
+            "the parent of the sub-request failed"
         };
         write!(f, "{whose}: {}", self.error)
     }

@@ -90,7 +90,7 @@ impl BackgroundService for Announcement {
         let addresses = self.0.wait().await.unwrap_or_default();
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let mut stdout = std::io::stdout();
-        // Nobody listens to what is said: nothing to be done about it.
+        // The output is closed: nothing to be done about it.
         let _ = writeln!(stdout, "listening on {}", addresses.join(" "));
         let _ = stdout.flush();
     }

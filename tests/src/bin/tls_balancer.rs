@@ -55,7 +55,7 @@ struct Announcement(BoundAddresses);
 impl BackgroundService for Announcement {
     async fn start(&self, _shutdown: ShutdownWatch) {
         for address in self.0.wait().await.unwrap_or_default() {
-            // Nobody listens to what is said: nothing to be done about it.
+            // The output is closed: nothing to be done about it.
             let _ = writeln!(std::io::stdout(), "reached at {address}");
         }
     }

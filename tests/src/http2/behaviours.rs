@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The largest DATA frame of a body in pieces.
 const PIECE: usize = 1000;
 
-/// What a stream asks of its connection.
+/// A stream's request to its connection.
 enum Wish {
     GoAway,
 }
@@ -93,7 +93,7 @@ async fn answer(
     }
 }
 
-/// What comes before the body of the request.
+/// The frames before the body of the request.
 enum Early {
     Nothing,
     Continue,
@@ -173,7 +173,7 @@ async fn behave(
         "early" => {
             let mut stream = answer.open(response(413).header("content-length", 5))?;
             send_body(&mut stream, Bytes::from_static(b"early"), true).await?;
-            // What is still being uploaded is read and thrown away.
+            // The rest of the upload is read and thrown away.
             while let Some(Ok(data)) = body.data().await {
                 let _ = body.flow_control().release_capacity(data.len());
             }

@@ -50,7 +50,7 @@ pub async fn read_body(stream: &mut RecvStream, message: &mut Message) {
     }
 }
 
-/// What an error says about the message that it ended.
+/// The statement of an error about the message that it ended.
 pub(crate) fn ending(error: &h2::Error) -> Ending {
     match error.reason() {
         Some(reason) if error.is_reset() => Ending::StreamReset(reason.into()),

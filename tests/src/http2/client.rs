@@ -32,7 +32,7 @@ impl Http2Client {
     /// Connects in cleartext with prior knowledge.
     ///
     /// # Panics
-    /// When nobody listens there who speaks HTTP/2.
+    /// If the address has no listener that speaks HTTP/2.
     pub async fn to(address: SocketAddr) -> Self {
         Self::with(address, &roomy()).await
     }
@@ -81,7 +81,7 @@ impl Http2Client {
         }
     }
 
-    /// What sends requests, for tests that have more to say.
+    /// The sender of requests, for tests that have more to say.
     pub async fn requests(&self) -> SendRequest<Bytes> {
         let ready = timeout(PATIENCE, self.requests.clone().ready()).await;
         ready

@@ -6,7 +6,7 @@ pub mod kind {
     pub const DATA: u8 = 0;
     /// The beginning of a header block.
     pub const HEADERS: u8 = 1;
-    /// What nobody heeds any more.
+    /// The obsolete priorities.
     pub const PRIORITY: u8 = 2;
     /// The end of a stream by force.
     pub const RST_STREAM: u8 = 3;
@@ -31,7 +31,7 @@ pub const ACK: u8 = 1;
 /// The flag of HEADERS and CONTINUATION that ends a header block.
 pub const END_HEADERS: u8 = 4;
 
-/// What a client says first (RFC 9113 section 3.4).
+/// A client's first bytes (RFC 9113 section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// One frame.
@@ -39,11 +39,11 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub struct Frame {
     /// One of [`kind`], or something else.
     pub kind: u8,
-    /// What they mean depends on the kind.
+    /// Their meaning depends on the kind.
     pub flags: u8,
     /// 0: the connection.
     pub stream: u32,
-    /// What follows the nine bytes of the frame's header.
+    /// The bytes behind the nine of the frame's header.
     pub payload: Vec<u8>,
 }
 

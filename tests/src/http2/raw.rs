@@ -20,7 +20,7 @@ pub struct RawHttp2 {
     peer_settings: Vec<(u16, u32)>,
 }
 
-/// What came on one stream.
+/// The frames of one stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawAnswer {
     /// The statuses, interim ones first.
@@ -39,7 +39,7 @@ impl RawHttp2 {
     /// Connects, and says nothing yet.
     ///
     /// # Panics
-    /// When nobody listens there.
+    /// If the address has no listener.
     pub async fn silent(address: SocketAddr) -> Self {
         let stream = timeout(PATIENCE, TcpStream::connect(address)).await;
         Self::over(stream.expect("connects in time").expect("connects"))
@@ -171,7 +171,7 @@ impl RawHttp2 {
     ) -> Option<bool> {
         let bytes: Vec<u8> = frames.into_iter().flat_map(|f| f.encode()).collect();
         let (mut reader, mut writer) = self.stream.split();
-        // What comes is of no interest, except that nothing more may.
+        // The frames are of no interest, except that no more may come.
         let read = async {
             let mut nowhere = vec![0; 65_536];
             while let Ok(1..) = reader.read(&mut nowhere).await {}

@@ -32,9 +32,10 @@ impl Tunnel {
 }
 
 fn failed(error: h2::Error) -> io::Error {
-    match error.is_reset() {
-        true => io::ErrorKind::ConnectionReset.into(),
-        false => io::Error::other(error),
+    if error.is_reset() {
+        io::ErrorKind::ConnectionReset.into()
+    } else {
+        io::Error::other(error)
     }
 }
 

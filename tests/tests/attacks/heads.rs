@@ -123,12 +123,11 @@ async fn sixty_four_kilobytes_of_fields_are_the_limit() {
         }
         let _ = attacker.try_send(head).await;
         let answer = attacker.answer(1).await;
-        match passes {
-            true => assert_eq!(answer.statuses, [200], "{answer:?}"),
-            false => {
-                let refused = answer.statuses == [431] || answer.reset.is_some();
-                assert!(refused, "{answer:?}");
-            }
+        if passes {
+            assert_eq!(answer.statuses, [200], "{answer:?}")
+        } else {
+            let refused = answer.statuses == [431] || answer.reset.is_some();
+            assert!(refused, "{answer:?}");
         }
     }
 }
@@ -165,9 +164,10 @@ async fn frames_that_are_too_long_end_the_connection() {
             let mut attacker = victim.attacker(&[]).await;
             let head = [0xff, 0xff, 0xff, kind, 0, 0, 0, 0, 1];
             let _ = attacker.try_send_bytes(head).await;
-            match attacker.ended_within(Duration::from_secs(5)).await {
-                true => Outcome::Ended,
-                false => Outcome::Blocked,
+            if attacker.ended_within(Duration::from_secs(5)).await {
+                Outcome::Ended
+            } else {
+                Outcome::Blocked
             }
         });
         assert_eq!(outcome.await, Outcome::Ended, "kind {kind}");

@@ -108,9 +108,10 @@ impl Measured {
             tokio::time::sleep(Duration::from_millis(100)).await;
             let next = self.report().await;
             peak = peak.max(next.peak);
-            still = match next.now.abs_diff(last.now) < 64 * 1024 {
-                true => still + 1,
-                false => 0,
+            still = if next.now.abs_diff(last.now) < 64 * 1024 {
+                still + 1
+            } else {
+                0
             };
             last = next;
         }

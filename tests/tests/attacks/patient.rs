@@ -80,9 +80,10 @@ async fn serve(mut stream: TcpStream, answers: bool) -> io::Result<()> {
 }
 
 async fn answer(stream: &mut TcpStream, chunked: bool, count: usize) -> io::Result<()> {
-    let framing = match chunked {
-        true => "Transfer-Encoding: chunked".to_string(),
-        false => format!("Content-Length: {count}"),
+    let framing = if chunked {
+        "Transfer-Encoding: chunked".to_string()
+    } else {
+        format!("Content-Length: {count}")
     };
     let head = format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;

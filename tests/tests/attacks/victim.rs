@@ -149,9 +149,10 @@ impl Victim {
             }
         }
         // The proxy may have ended it, and the attacker not seen it yet.
-        match attacker.ended_within(Duration::from_millis(300)).await {
-            true => Outcome::Ended,
-            false => Outcome::Finished,
+        if attacker.ended_within(Duration::from_millis(300)).await {
+            Outcome::Ended
+        } else {
+            Outcome::Finished
         }
     }
 

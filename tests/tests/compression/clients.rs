@@ -1,4 +1,4 @@
-//! What real clients make of compressed responses, and what nginx would have decided.
+//! Compressed responses in the hands of real clients, and nginx's decisions beside ours.
 
 use crate::{Compressing, coded, origin_of, plain_text};
 use pingora::protocols::http::compression::{Algorithm, CompressionSettings};

@@ -1,4 +1,4 @@
-//! What becomes of fields, and of what they say, on the way through a proxy.
+//! The treatment of fields, and of their statements, on the way through a proxy.
 //!
 //! - `hops`: fields that are for one hop, and those that look like it.
 //! - `upgrades`: wishes to switch protocols, granted and not.

@@ -124,7 +124,7 @@ async fn an_early_answer_reaches_a_client_that_is_still_uploading() {
             assert_eq!(answer.text(), "early", "{what}: {answer:?}");
             let ended = answer.is_complete() || answer.ending == Ending::StreamReset(0);
             assert!(ended, "{what}: {answer:?}");
-            // Whoever goes on doesn't get far, and nobody is harmed.
+            // A client that goes on doesn't get far, and harms no other.
             let piece = pattern(100_000);
             let going_on = async { while running.try_send(&piece).await {} };
             let _ = tokio::time::timeout(std::time::Duration::from_millis(300), going_on).await;

@@ -1,4 +1,4 @@
-//! What becomes of the fields of a head from one version to the other.
+//! The fields of a head on the way from one version to the other.
 
 use super::{PAIRS, behind_a_proxy, named};
 use pingora_tests::http2::RawHttp2;

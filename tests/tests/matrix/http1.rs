@@ -205,7 +205,7 @@ impl Writer {
                 break;
             }
             before = now;
-            // Whoever is not held back writes something in this time.
+            // A side that is not held back writes something in this time.
             tokio::time::sleep(Duration::from_millis(400)).await;
         }
         self.enough.store(true, Ordering::SeqCst);
@@ -272,9 +272,10 @@ async fn an_origin_that_waits_holds_an_upload_back_and_gets_every_byte() {
             let head = connection.request_head().await.unwrap();
             gate.notified().await;
             let request = connection.body_of(head).await;
-            let verdict = match request.is_complete() && writes.wrote(&request.body) {
-                true => "same",
-                false => "else",
+            let verdict = if request.is_complete() && writes.wrote(&request.body) {
+                "same"
+            } else {
+                "else"
             };
             connection
                 .send(format!(
@@ -438,7 +439,7 @@ async fn either_side_may_end_its_connection_and_the_other_one_is_kept() {
         client.closed().await;
     }
     assert_eq!(origin.connections(), 1);
-    // Nor the other way round.
+    // An origin that closes does not end the connection of the client either.
     let mut client = proxy.connect().await;
     for _ in 0..3 {
         let answer = client

@@ -74,9 +74,10 @@ impl InUse {
         for (class, (now, then)) in self.count.iter().zip(&before.count).enumerate() {
             let each = (now - then) as f64 / connections as f64;
             if each.abs() > 0.002 {
-                let size = match class == CLASSES - 1 {
-                    true => format!("over {}", LARGEST - STEP),
-                    false => format!("up to {}", class * STEP),
+                let size = if class == CLASSES - 1 {
+                    format!("over {}", LARGEST - STEP)
+                } else {
+                    format!("up to {}", class * STEP)
                 };
                 text += &format!("{each:>8.3} of {size} bytes\n");
             }

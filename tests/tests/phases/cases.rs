@@ -1,4 +1,4 @@
-//! What runs, case by case.
+//! The phases that run, case by case.
 
 use super::*;
 use pingora_tests::{Connection, Running, pattern};

@@ -114,9 +114,10 @@ impl Pen {
     }
 
     fn mark_request(&self, site: &str, request: &mut RequestHeader) -> Result<()> {
-        match self.marks() {
-            true => request.insert_header(name_of(site), "1"),
-            false => Ok(()),
+        if self.marks() {
+            request.insert_header(name_of(site), "1")
+        } else {
+            Ok(())
         }
     }
 

@@ -133,9 +133,10 @@ fn reached(row: &Row, request: &Message, answer: &Message) -> Vec<&'static str> 
     let of_upstream = phase == "upstream_request_filter" || phase.starts_with("upstream modules");
     let mut reached = Vec::new();
     if request.header(&field).is_some() {
-        reached.push(match of_upstream {
-            true => "the upstream's request",
-            false => "the client's request",
+        reached.push(if of_upstream {
+            "the upstream's request"
+        } else {
+            "the client's request"
         });
     }
     if request.text().contains(&mark) {

@@ -1,4 +1,4 @@
-//! What clients say in their first message is enough to compute a JA4.
+//! A client's first message, as it is kept, is enough to compute a JA4.
 
 use crate::reporter::Reporter;
 use crate::{ask, settings};

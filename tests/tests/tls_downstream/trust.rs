@@ -292,10 +292,10 @@ async fn a_session_of_one_name_is_not_resumed_for_another() {
             let said = ask(&server, &authority, "closed.example", &take);
             assert!(!is_served(&said), "{way:?} {said:?}");
             refused += 1;
-            // Nor without a name, as that is another one.
+            // Without a name it is not resumed either, as that is another one.
             let said = s_client(&server, &[&take[..], &["-noservername"]].concat());
             assert!(is_served(&said) && !is_resumed(&said), "{way:?} {said:?}");
-            // Nor the other way round.
+            // The other way round the client is refused.
             let nameless = [&keep[..], &["-noservername"]].concat();
             assert!(is_served(&s_client(&server, &nameless)));
             let said = ask(&server, &authority, "closed.example", &take);

@@ -76,9 +76,10 @@ impl Shape {
     }
 
     fn issued(&self, issuer: Option<&Signed>) -> Signed {
-        let key = match self.rsa {
-            true => PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap(),
-            false => new_key(),
+        let key = if self.rsa {
+            PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap()
+        } else {
+            new_key()
         };
         let mut builder = X509::builder().unwrap();
         let mut serial = BigNum::new().unwrap();
@@ -102,9 +103,10 @@ impl Shape {
                 if let Some(length) = length {
                     constraints.pathlen(length);
                 }
-                match self.signs {
-                    true => usage.key_cert_sign().crl_sign(),
-                    false => usage.digital_signature(),
+                if self.signs {
+                    usage.key_cert_sign().crl_sign()
+                } else {
+                    usage.digital_signature()
                 };
             }
             None => {

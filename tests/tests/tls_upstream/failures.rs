@@ -285,7 +285,7 @@ async fn whatever_is_wrong_with_a_certificate_is_a_502_with_its_reason() {
                 "{good}"
             );
         }
-        // Nor of an unverified session.
+        // An unverified session does not count either.
         refused(&server, &format!("/{name}/third")).await;
     }
 }

@@ -33,9 +33,10 @@ async fn serve(mut stream: TcpStream, opened: Arc<AtomicUsize>) {
         head.push(stream.read_u8().await.unwrap());
     }
     let head = String::from_utf8(head).unwrap();
-    let answer: &[u8] = match head.contains("Proxy-Authorization: Basic c2VjcmV0\r\n") {
-        true => b"HTTP/1.1 200 Connection established\r\n\r\n",
-        false => b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+    let answer: &[u8] = if head.contains("Proxy-Authorization: Basic c2VjcmV0\r\n") {
+        b"HTTP/1.1 200 Connection established\r\n\r\n"
+    } else {
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     };
     stream.write_all(answer).await.unwrap();
     if answer.starts_with(b"HTTP/1.1 200") {

@@ -54,9 +54,10 @@ struct Marking {
 impl Marking {
     fn enter(&self, hook: &str) -> Result<()> {
         self.journal.note(format!("module {hook}"));
-        match self.fails_in.as_deref() == Some(hook) {
-            true => Err(Error::explain(HTTPStatus(418), "the module refuses")),
-            false => Ok(()),
+        if self.fails_in.as_deref() == Some(hook) {
+            Err(Error::explain(HTTPStatus(418), "the module refuses"))
+        } else {
+            Ok(())
         }
     }
 }

@@ -42,22 +42,21 @@ fn run(item: &str, times: u32, file: &Path) -> Result<(), Failure> {
         .stdin(Stdio::null())
         .output()
         .map_err(|e| format!("valgrind, which has to be installed: {e}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().last().unwrap_or_default();
-            Err(format!("{item} under valgrind: {}: {last}", output.status).into())
-        }
+    if output.status.success() {
+        Ok(())
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().last().unwrap_or_default();
+        Err(format!("{item} under valgrind: {}: {last}", output.status).into())
     }
 }
 
-/// What is wanted of callgrind's format.
+/// The part of callgrind's format that is needed.
 #[derive(Debug, Default)]
 pub(crate) struct Profile {
     instructions: Option<u64>,
     allocations: u64,
-    /// What each function executed itself, and how often it called the allocator.
+    /// The instructions that each function executed itself, and its calls of the allocator.
     pub(crate) functions: HashMap<String, Share>,
 }
 

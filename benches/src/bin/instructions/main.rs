@@ -34,7 +34,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What went wrong, in one line.
+/// The reason of a failure, in one line.
 type Failure = Box<dyn std::error::Error>;
 
 /// Count the instructions and allocations of a request.
@@ -109,7 +109,7 @@ const ITEMS: [Item; 8] = [
     },
 ];
 
-/// What is counted: callgrind looks at nothing outside of this function, by its name.
+/// The part that is counted: callgrind looks at nothing outside of this function, by its name.
 #[inline(never)]
 fn counted_from_here<R>(work: impl FnOnce() -> R) -> R {
     std::hint::black_box(work())

@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 #[derive(Debug, Default)]
 struct Buffers {
-    /// What the proxy will read.
+    /// The bytes that the proxy will read.
     incoming: Vec<u8>,
-    /// What the proxy has written.
+    /// The bytes that the proxy has written.
     outgoing: Vec<u8>,
     /// Whom a real socket would wake. Kept as a reactor would keep it, and never called: the
     /// harness polls by hand.

@@ -1,6 +1,6 @@
 //! The messages that are measured with.
 
-/// What a browser sends: 12 header fields.
+/// A browser's request: 12 header fields.
 pub(crate) const BROWSER_REQUEST: &[u8] = b"GET /some/page?with=a&query=string HTTP/1.1\r\n\
     Host: www.example.com\r\n\
     Connection: keep-alive\r\n\
@@ -33,7 +33,7 @@ pub(crate) const RESPONSE_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\
     Vary: Accept-Encoding\r\n\
     \r\n";
 
-/// What stands in the body.
+/// The content of the body.
 pub(crate) const BODY: [u8; 48] = [b'x'; 48];
 
 /// Head and body of the answer.

@@ -82,9 +82,10 @@ impl Client {
         let mut count = Count::default();
         while Instant::now() < end {
             let connection = async {
-                match resume {
-                    true => self.again().await,
-                    false => self.full().await,
+                if resume {
+                    self.again().await
+                } else {
+                    self.full().await
                 }
             };
             match tokio::time::timeout(PATIENCE, connection).await {

@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// The request that every mode sends where it has no body.
 pub(crate) const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench.test\r\n\r\n";
 
-/// What a message head says.
+/// The facts of a message head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     /// Bytes of the head, blank line included.
@@ -50,9 +50,10 @@ pub(crate) async fn read_message(
             break head;
         }
         if stream.read_buf(buffer).await? == 0 {
-            return match buffer.is_empty() {
-                true => Ok(None),
-                false => Err(io::ErrorKind::UnexpectedEof.into()),
+            return if buffer.is_empty() {
+                Ok(None)
+            } else {
+                Err(io::ErrorKind::UnexpectedEof.into())
             };
         }
     };

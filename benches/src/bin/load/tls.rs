@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 pub(crate) type TlsStream = SslStream<TcpStream>;
 
-/// What all connections share.
+/// The settings that all connections share.
 pub(crate) struct Clients(SslConnector);
 
 impl Clients {

@@ -194,7 +194,7 @@ fn arguments(
     Ok(args)
 }
 
-/// A port that nobody listens on now.
+/// A port without a listener at present.
 pub(crate) fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
@@ -238,9 +238,10 @@ pub(crate) fn wait_until_answering(
 fn ask(port: u16, clients: Clients) -> Result<String, Failure> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    match clients.tls() {
-        false => ask_on(stream),
-        true => ask_on(client(stream)?),
+    if clients.tls() {
+        ask_on(client(stream)?)
+    } else {
+        ask_on(stream)
     }
 }
 

@@ -10,7 +10,7 @@ use std::process::Command;
 
 const NOT_UTF8: &str = "the target directory's name is not UTF-8";
 
-/// What a reader needs to judge the figures or to repeat them.
+/// The facts that a reader needs to judge the figures or to repeat them.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Environment {
     pub(crate) command: String,
@@ -109,9 +109,10 @@ fn cargo(args: &[&str], dir: &Path) -> Result<(), Failure> {
     // The peer would compile a newer OpenSSL than the others use.
     command.env("OPENSSL_NO_VENDOR", "1");
     let status = command.status()?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("cargo {} in {} failed", args.join(" "), dir.display()).into()),
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("cargo {} in {} failed", args.join(" "), dir.display()).into())
     }
 }
 
@@ -147,17 +148,19 @@ fn peer_target_dir() -> Result<PathBuf, Failure> {
 /// A binary of this package.
 pub(crate) fn binary(name: &str) -> Result<PathBuf, Failure> {
     let path = binary_dir()?.join(name);
-    match path.exists() {
-        true => Ok(path),
-        false => Err(format!("{} is not built", path.display()).into()),
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(format!("{} is not built", path.display()).into())
     }
 }
 
 pub(crate) fn peer_binary() -> Result<PathBuf, Failure> {
     let path = peer_target_dir()?.join("release/peer");
-    match path.exists() {
-        true => Ok(path),
-        false => Err("the peer is not built: add --with-peer".into()),
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err("the peer is not built: add --with-peer".into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the load generators say.
+//! The output of the load generators.
 
 use crate::Failure;
 use crate::process::CpuTime;
@@ -7,7 +7,7 @@ use crate::results::Sample;
 /// Streams that h2load keeps open on each connection.
 pub(crate) const STREAMS: &str = "32";
 
-/// What a load generator counted.
+/// The counts of a load generator.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Load {
     pub(crate) requests: f64,

@@ -35,7 +35,7 @@ use clap::Parser;
 use options::Options;
 use std::process::ExitCode;
 
-/// What went wrong, in one line.
+/// The reason of a failure, in one line.
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {

@@ -6,7 +6,7 @@ use crate::results::{Results, RowResult};
 const WIDTH: f64 = 920.0;
 /// Where the bars begin.
 const LEFT: f64 = 340.0;
-/// What a ratio of 1 is wide.
+/// The width of a ratio of 1.
 const ONE: f64 = 160.0;
 /// A longer bar is cut, and its figure says how long it is.
 const LONGEST: f64 = 400.0;

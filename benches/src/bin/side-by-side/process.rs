@@ -19,7 +19,7 @@ const TICK: f64 = 0.01;
 /// How long a process may take to stop its children.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What has to go when the run is interrupted.
+/// The processes that have to go when the run is interrupted.
 static STARTED: Mutex<Started> = Mutex::new(Started {
     children: Vec::new(),
     dir: None,
@@ -50,7 +50,7 @@ pub(crate) fn end_children_on_signals() -> Result<(), Failure> {
         let started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
         for child in &started.children {
             kill_tree(*child);
-            // Where nobody else reaps orphans they would stay as zombies.
+            // If no other process reaps orphans they would stay as zombies.
             let _ = i32::try_from(*child).map(|child| waitpid(Pid::from_raw(child), None));
         }
         if let Some(dir) = &started.dir {
@@ -176,9 +176,10 @@ impl Process {
             }
         };
         let text = reader.join().map_err(|_| "the reader of stdout panicked")?;
-        match status.success() {
-            true => Ok(text),
-            false => Err(format!("{} failed: {status}", self.name).into()),
+        if status.success() {
+            Ok(text)
+        } else {
+            Err(format!("{} failed: {status}", self.name).into())
         }
     }
 
@@ -215,7 +216,7 @@ fn kill_tree(root: u32) {
             let _ = kill(Pid::from_raw(process), signal);
         }
     };
-    // A process with children is asked first: it stops them, and nobody else would reap them.
+    // A process with children is asked first: it stops them, and no other process would reap them.
     if tree(root).len() > 1 {
         send(root, Signal::SIGTERM);
         let end = Instant::now() + GRACE;

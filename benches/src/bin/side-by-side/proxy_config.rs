@@ -1,4 +1,4 @@
-//! What the two C proxies are told.
+//! The configurations of the two C proxies.
 //!
 //! Each gets what its documentation recommends for speed and what the row needs, and nothing that
 //! the others could not do: no cache, no kernel splicing, buffers as they are by default.
@@ -10,7 +10,7 @@ use std::path::Path;
 /// Idle upstream connections that may be kept.
 const UPSTREAM_POOL: usize = 2048;
 
-/// What a proxy's configuration depends on.
+/// The parameters of a proxy's configuration.
 pub(crate) struct Setting<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) port: u16,
@@ -28,9 +28,10 @@ pub(crate) struct Setting<'a> {
 /// The beginning of every nginx configuration here. `name` keeps instances apart.
 pub(crate) fn nginx_common(dir: &Path, name: &str) -> String {
     // Started by root, the workers would turn into nobody and could not read the run's directory.
-    let user = match nix::unistd::Uid::effective().is_root() {
-        true => "user root;",
-        false => "",
+    let user = if nix::unistd::Uid::effective().is_root() {
+        "user root;"
+    } else {
+        ""
     };
     format!(
         "{user}
@@ -64,9 +65,8 @@ pub(crate) fn nginx(setting: &Setting<'_>) -> String {
         Clients::Http2 => "http2",
         Clients::Http1Tls | Clients::Http2Tls => "ssl http2",
     };
-    let tls = match clients.tls() {
-        false => String::new(),
-        true => format!(
+    let tls = if clients.tls() {
+        format!(
             "ssl_certificate {};
         ssl_certificate_key {};
         ssl_protocols TLSv1.2 TLSv1.3;
@@ -74,7 +74,9 @@ pub(crate) fn nginx(setting: &Setting<'_>) -> String {
         ssl_session_tickets on;",
             certificate.chain.display(),
             certificate.key.display()
-        ),
+        )
+    } else {
+        String::new()
     };
     let common = nginx_common(dir, "nginx");
     let (log, edits) = match access_log {

@@ -1,9 +1,9 @@
-//! What is measured.
+//! The rows of the measurement.
 
 use crate::Failure;
 use crate::contender::Kind;
 
-/// What a browser sends beside Host.
+/// A browser's fields beside Host.
 const BROWSER: [&str; 11] = [
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
     "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",

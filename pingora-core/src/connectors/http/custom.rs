@@ -9,7 +9,7 @@ use pingora_error::Result;
 use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 
-/// What a new connection to an upstream has become.
+/// The protocol that a new connection to an upstream speaks.
 #[derive(Debug)]
 pub enum Connection<S: Session> {
     /// It speaks the protocol.
@@ -24,7 +24,7 @@ pub enum Connection<S: Session> {
 /// `()` is the connector where there is no such protocol.
 #[async_trait]
 pub trait Connector: Send + Sync + Unpin + 'static {
-    /// What an exchange over such a connection is.
+    /// The session of an exchange over such a connection.
     type Session: Session;
 
     /// Whether the protocol is spoken with this peer. By default with those whose

@@ -75,7 +75,7 @@ impl<C: custom::Connector> Connector<C> {
         &self.custom
     }
 
-    /// What connects below, whichever version is spoken.
+    /// The transport connector below, whichever version is spoken.
     pub fn transport(&self) -> &TransportConnector {
         self.h1.transport()
     }
@@ -227,7 +227,7 @@ impl<C: custom::Connector> Connector<C> {
         self.h1.transport().prefer_h1(peer);
     }
 
-    /// How many idle connections sent something nobody asked for, and were closed for it.
+    /// How many idle connections were closed because they sent unrequested data.
     pub fn unexpected_data_connection_count(&self) -> u64 {
         self.h1.unexpected_data_connection_count()
     }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use tokio::net::TcpListener;
 
-/// What clients offered in their handshakes.
+/// The protocols that clients offered in their handshakes.
 type Offers = Arc<Mutex<Vec<Vec<u8>>>>;
 
 /// A server that agrees upon this protocol if it is offered, and then says nothing.

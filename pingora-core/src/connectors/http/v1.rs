@@ -66,7 +66,7 @@ impl Connector {
         Pool::new(size, callback)
     }
 
-    /// What connects below.
+    /// The transport connector below.
     pub fn transport(&self) -> &TransportConnector {
         &self.transport
     }
@@ -152,7 +152,7 @@ impl Connector {
         }
     }
 
-    /// How many idle connections sent something nobody asked for, and were closed for it.
+    /// How many idle connections were closed because they sent unrequested data.
     pub fn unexpected_data_connection_count(&self) -> u64 {
         self.unexpected_data_connection_counter()
             .load(Ordering::Relaxed)

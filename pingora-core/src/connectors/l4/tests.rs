@@ -200,7 +200,7 @@ fn named(addresses: &[std::net::SocketAddr]) -> HttpPeer {
     HttpPeer::new(addresses, false, String::new())
 }
 
-/// An address on which nobody listens.
+/// An address without a listener.
 async fn dead(ip: &str) -> std::net::SocketAddr {
     let listener = TcpListener::bind((ip, 0)).await.unwrap();
     listener.local_addr().unwrap()

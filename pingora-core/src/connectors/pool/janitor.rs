@@ -13,7 +13,7 @@ pub(super) const SHORTEST_SWEEP: Duration = Duration::from_secs(1);
 /// How long a connection may be idle without being watched, about.
 pub(super) const UNWATCHED: Duration = Duration::from_millis(100);
 
-/// What a janitor looks after.
+/// The part of a pool that a janitor looks after.
 pub(super) trait Tended: Send + Sync + 'static {
     /// Looks at the entries that were woken.
     fn examine(&self, woken: &[Index]);
@@ -43,7 +43,7 @@ impl Janitor {
 /// Works until the pool is gone.
 async fn work<T: Tended>(stripe: Weak<T>, alarm: Arc<Alarm>) {
     loop {
-        // What was woken while no janitor was there is looked at first.
+        // Entries that were woken while there was no janitor are looked at first.
         let next = {
             let Some(stripe) = stripe.upgrade() else {
                 return;

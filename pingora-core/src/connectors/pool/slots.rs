@@ -16,7 +16,7 @@ pub(super) struct Entry<S> {
     pub(super) runtime: RuntimeId,
     /// Whether the slot's waker is with the connection.
     pub(super) is_watched: bool,
-    /// Since when; not known where nobody wants to know.
+    /// Since when it is idle; `None` if that is not needed.
     pub(super) idle_since: Option<Instant>,
     pub(super) deadline: Option<Instant>,
 }
@@ -46,7 +46,7 @@ struct Slot<S> {
     entry: Option<Entry<S>>,
     /// Made once, for whatever entry is in the slot.
     watch: Arc<Watch>,
-    /// What wakes `watch`.
+    /// Wakes `watch`.
     waker: Waker,
     /// Among the entries of the same key, the youngest first. In an empty slot, `next` is the next
     /// empty one.

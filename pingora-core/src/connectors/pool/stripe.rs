@@ -162,13 +162,15 @@ impl<S: Poolable> Stripe<S> {
             let expired = entry.deadline.is_some() && entry.is_expired(Instant::now());
             // The waker of the slot stays with the connection until its new user has one; at worst
             // the janitor looks at the slot for nothing.
-            let is_quiet = match entry.is_watched {
-                true => !woken,
-                false => entry.item.is_quiet() == Some(true),
+            let is_quiet = if entry.is_watched {
+                !woken
+            } else {
+                entry.item.is_quiet() == Some(true)
             };
-            let event = match is_quiet {
-                true => Poll::Pending,
-                false => poll_item(&mut entry.item, Waker::noop()),
+            let event = if is_quiet {
+                Poll::Pending
+            } else {
+                poll_item(&mut entry.item, Waker::noop())
             };
             let entry = self.remove(&mut state, index);
             match event {
@@ -290,7 +292,7 @@ impl<S: Poolable> Tended for Stripe<S> {
 
 impl<S: Poolable> Drop for Stripe<S> {
     fn drop(&mut self) {
-        // Finds nobody to work for, and ends.
+        // It finds no stripe to work for, and ends.
         self.alarm.wake_janitor();
     }
 }

@@ -404,7 +404,7 @@ fn a_connection_of_another_runtime_is_not_taken_for_one_of_ours() {
                 pool.put(1, near, None);
                 far
             });
-            // On a thread of ours, and outside of the other runtime, which nobody drives any more.
+            // On a thread of ours, and outside of the other runtime, which is no longer driven.
             let taken = pool.take(1).is_some();
             drop((far, inner));
             taken

@@ -41,7 +41,7 @@ pub(super) struct Watch {
     alarm: Arc<Alarm>,
     slot: Index,
     /// Nothing can have happened on a connection that did not wake its slot: the reactor is the
-    /// only one who knows, and this is how it tells. So nobody has to ask the connection.
+    /// only one that knows, and this is how it tells. So the connection need not be asked.
     woken: AtomicBool,
 }
 

@@ -92,7 +92,7 @@ async fn a_tunnel_leads_through_a_unix_socket() {
         Some(Box::new(format!("{} {via}", request.uri)))
     }));
     let mut stream = open(&peer).await.unwrap();
-    // What came right behind the answer belongs to the tunnel, whatever length the answer named.
+    // The bytes right behind the answer belong to the tunnel, whatever length the answer named.
     let mut first = [0; 6];
     stream.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"behind");

@@ -11,9 +11,12 @@ use tokio::net::TcpListener;
 /// The ways in which bytes could be shown.
 fn forms(secret: &[u8]) -> [String; 3] {
     let hex = |upper: bool| -> String {
-        let each = secret.iter().map(|byte| match upper {
-            true => format!("{byte:02X}"),
-            false => format!("{byte:02x}"),
+        let each = secret.iter().map(|byte| {
+            if upper {
+                format!("{byte:02X}")
+            } else {
+                format!("{byte:02x}")
+            }
         });
         each.collect()
     };

@@ -561,9 +561,10 @@ async fn a_certificate_that_is_renewed_is_shown_after_a_reload() {
             key_of.issue(&["one.test"], &[]),
         );
         std::fs::write(&cert, made.0.cert.to_pem().unwrap()).unwrap();
-        let key_of = match std::ptr::eq(from, key_of) {
-            true => &made.0,
-            false => &made.1,
+        let key_of = if std::ptr::eq(from, key_of) {
+            &made.0
+        } else {
+            &made.1
         };
         std::fs::write(&key, key_of.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
     };

@@ -18,7 +18,7 @@ use std::ops::{Deref, DerefMut};
 #[derive(Debug)]
 pub struct ResponseCompression(ResponseCompressionCtx);
 
-/// What stands for a module that is not made yet: it does nothing.
+/// Stands for a module that is not made yet, and does nothing.
 pub(super) static IDLE: ResponseCompression = ResponseCompression(ResponseCompressionCtx::idle());
 
 /// One that a phase may turn on.

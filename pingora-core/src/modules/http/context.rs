@@ -69,9 +69,10 @@ impl HttpModules {
     pub fn build_ctx(&self) -> HttpModuleCtx {
         HttpModuleCtx {
             modules: self.builders.iter().map(|b| b.builder.init()).collect(),
-            compression: match self.compression_waits {
-                true => Compression::Waits,
-                false => Compression::AsAdded,
+            compression: if self.compression_waits {
+                Compression::Waits
+            } else {
+                Compression::AsAdded
             },
         }
     }
@@ -288,7 +289,7 @@ impl HttpModuleCtx {
         self.last_words(|module| module.response_done_filter())
     }
 
-    /// What a module still has to say is body to the modules after it.
+    /// The rest of one module's output is body to the modules after it.
     #[inline]
     fn last_words(
         &mut self,

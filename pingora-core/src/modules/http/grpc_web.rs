@@ -86,9 +86,10 @@ impl HttpModule for GrpcWebBridge {
             decoder.decode(&text, &mut data).map_err(bad_text)?;
             *body = Some(Bytes::from(data)).filter(|data| !data.is_empty());
         }
-        match end_of_stream {
-            true => decoder.finish().map_err(bad_text),
-            false => Ok(()),
+        if end_of_stream {
+            decoder.finish().map_err(bad_text)
+        } else {
+            Ok(())
         }
     }
 
@@ -131,9 +132,10 @@ impl HttpModule for GrpcWebBridge {
             return Ok(None);
         };
         *trailers = None;
-        Ok(Some(match self.answers_in_text() {
-            true => base64::encode(&frame).into(),
-            false => frame,
+        Ok(Some(if self.answers_in_text() {
+            base64::encode(&frame).into()
+        } else {
+            frame
         }))
     }
 

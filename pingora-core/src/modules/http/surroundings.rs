@@ -1,11 +1,11 @@
-//! What a module may look at besides the messages that pass it.
+//! The values that a module may look at besides the messages that pass it.
 
 use crate::protocols::Digest;
 use crate::protocols::http::ServerSession;
 use std::any::Any;
 use std::fmt;
 
-/// What surrounds a request: the client's session, the context of the phases, and on the upstream side the
+/// The surroundings of a request: the client's session, the context of the phases, and on the upstream side the
 /// connection. A module is shown them in [`HttpModule::request_begins`](super::HttpModule::request_begins),
 /// and keeps what it will need.
 ///
@@ -69,7 +69,7 @@ impl<'a> Surroundings<'a> {
         self.context.downcast_mut()
     }
 
-    /// What is known about the connection to the upstream. `None` on the client's side, and for protocols
+    /// The facts about the connection to the upstream. `None` on the client's side, and for protocols
     /// that know nothing of theirs.
     pub fn upstream(&self) -> Option<&'a Digest> {
         self.upstream

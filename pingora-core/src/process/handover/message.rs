@@ -19,7 +19,7 @@ use std::io;
 pub(super) const VERSION: u16 = 3;
 /// The most bytes of one message: less than what a socket's send buffer takes by default.
 const MOST_BYTES: usize = 128 * 1024;
-/// What the taker says when it accepts connections.
+/// The taker's message once it accepts connections.
 pub(super) const ACCEPTING: [u8; 1] = [b'a'];
 
 /// The bytes of a greeting, and of the part of it that all versions have.
@@ -167,7 +167,7 @@ pub(super) fn is_unfinished(answer: &[u8]) -> bool {
     matches!(answer, [] | [REFUSED] | [REFUSED, _])
 }
 
-/// What the taker's answer means; an empty one is that it has ended.
+/// The meaning of the taker's answer; an empty one says that it has ended.
 ///
 /// # Errors
 /// Everything but that it accepts connections.

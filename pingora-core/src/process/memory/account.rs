@@ -1,8 +1,11 @@
-//! What all holders together hold.
+//! The total of all that holders hold.
+
+mod holders;
 
 use super::available;
-use super::holders::Holders;
 use crate::runtime::local::worker_id;
+use holders::Holders;
+pub(crate) use holders::{Held, Holder};
 use log::{info, warn};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -10,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// Workers whose entries are added up apart from each other; more share.
 const STRIPES: usize = 64;
-/// What is added up for one worker before all hear of it, in bytes.
+/// The bytes that are added up for one worker before the total changes.
 const BATCH: isize = 32 * 1024;
 /// For how long new work is turned away before what holds most is closed.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -59,7 +62,7 @@ fn scarce_from(limit: usize) -> usize {
     limit - limit / 4
 }
 
-/// What was turned away.
+/// The work that was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turned {
     Connection,
@@ -72,7 +75,7 @@ pub(crate) enum Turned {
 #[derive(Debug)]
 struct Stripe(AtomicIsize);
 
-/// What is held, against its limit.
+/// The bytes that are held, against their limit.
 #[derive(Debug)]
 pub(super) struct Account {
     stripes: [Stripe; STRIPES],
@@ -81,7 +84,7 @@ pub(super) struct Account {
     level: AtomicU8,
     /// In bytes; 0: not known yet, `usize::MAX`: none.
     limit: AtomicUsize,
-    pub(super) holders: Holders,
+    holders: Holders,
     shedding: Shedding,
 }
 
@@ -148,7 +151,7 @@ impl Account {
         if gathered.abs() >= BATCH {
             let moved = stripe.0.swap(0, Ordering::Relaxed);
             let total = self.total.fetch_add(moved, Ordering::Relaxed) + moved;
-            // Who gives back closes nobody: that may happen while the list of holders is locked.
+            // A holder that gives memory back closes none: that may happen while the list of holders is locked.
             self.judge(usize::try_from(total).unwrap_or(0), bytes > 0);
         }
     }

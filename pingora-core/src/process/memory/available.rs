@@ -8,7 +8,7 @@ const UNKNOWN: u64 = 1024 * 1024 * 1024;
 /// A limit that is found out by ourselves is never less.
 const LEAST: u64 = 16 * 1024 * 1024;
 
-/// The limit of the account, in bytes, where nobody has set one: half of the memory that this process
+/// The default limit of the account, in bytes: half of the memory that this process
 /// may have, which is the machine's or that of its control group; and a quarter of its address space
 /// where that is limited (`ulimit -v`), because stacks and what the allocator reserves for each thread
 /// are taken from there as well.

@@ -18,22 +18,22 @@
 mod account;
 mod available;
 pub(crate) mod fallible;
-mod holders;
 
-pub(crate) use account::{Level, Turned, held, is_short, level, set_limit, turn_away};
+pub(crate) use account::{
+    Held, Holder, Level, Turned, held, is_short, level, set_limit, turn_away,
+};
 pub(crate) use available::default_limit;
-pub(crate) use holders::{Held, Holder};
 
-/// What a connection costs before anything waits on it, in bytes: its task, session and socket.
+/// The cost of a connection before anything waits on it, in bytes: its task, session and socket.
 const CONNECTION: usize = 4 * 1024;
-/// What a TLS handshake costs besides, in bytes.
+/// The additional cost of a TLS handshake, in bytes.
 const HANDSHAKE: usize = 48 * 1024;
-/// What the framing of a connection of HTTP/2 costs, in bytes: its tables and buffers.
+/// The cost of an HTTP/2 connection's framing, in bytes: its tables and buffers.
 pub(crate) const FRAMING: usize = 40 * 1024;
-/// What an exchange costs that is kept waiting, in bytes: the session towards the upstream, and what its
-/// task has grown by.
+/// The cost of an exchange that is kept waiting, in bytes: the session towards the upstream, and the growth of
+/// its task.
 pub(crate) const EXCHANGE: usize = 4 * 1024;
-/// What a stream of HTTP/2 costs before anything waits on it, in bytes: its task, session and head.
+/// The cost of an HTTP/2 stream before anything waits on it, in bytes: its task, session and head.
 pub(crate) const STREAM: usize = 8 * 1024;
 
 /// A part of the account that does not change as long as it lives. Takes no room of its own.

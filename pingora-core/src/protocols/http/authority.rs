@@ -1,4 +1,4 @@
-//! Who a request is addressed to: the target and `Host` must agree (RFC 9112 section 3.2).
+//! The authority that a request is addressed to: the target and `Host` must agree (RFC 9112 section 3.2).
 
 use http::header::HOST;
 use http::{HeaderValue, Method, Version};
@@ -93,7 +93,7 @@ fn same_authority(scheme: &[u8], a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-/// What `Host` says of a server where the client said nothing (HTTP/1.0): its `name` if that can
+/// The `Host` of a server if the client sent none (HTTP/1.0): its `name` if that can
 /// stand there, else its address. A socket of the Unix family has no address that could, and is
 /// `localhost`.
 #[cold]

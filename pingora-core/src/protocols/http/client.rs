@@ -213,7 +213,7 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         }
     }
 
-    /// What is known about the connection.
+    /// The facts about the connection.
     pub fn digest(&self) -> Option<&Digest> {
         match self {
             HttpSession::H1(s) => Some(s.digest()),
@@ -222,7 +222,7 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         }
     }
 
-    /// What is known about the connection, to be added to. `None` for a connection that others may
+    /// The facts about the connection, to be added to. `None` for a connection that others may
     /// be using too.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         match self {

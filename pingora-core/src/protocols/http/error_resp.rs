@@ -6,7 +6,7 @@ use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use std::sync::LazyLock;
 
-/// What this software calls itself in a `Server` field of responses that it makes itself.
+/// The value of the `Server` field in responses that this software makes itself.
 pub const SERVER_NAME: &[u8; 7] = b"Pingora";
 
 /// A response with this status, without a body, that no cache keeps.

@@ -2,7 +2,7 @@
 //!
 //! Everything is polled and keeps its state in the session, so that an engine can wait on both
 //! halves at once in a single task and be dropped at any time without losing an accepted byte.
-//! What is queued is bounded by the engine: it reads from one half only while
+//! The engine bounds the queues: it reads from one half only while
 //! [`queued`](DownstreamHalf::queued) of the other is under its mark.
 
 use super::HttpTask;
@@ -72,7 +72,7 @@ pub trait DownstreamHalf {
     }
 
     /// The request's payload, where it may be taken unseen: from a plain socket of which nothing was
-    /// read ahead, and needed by nobody on this half.
+    /// read ahead, and not needed on this half.
     fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
         None
     }

@@ -18,15 +18,16 @@ pub(crate) fn bad_head(fault: Fault, source: ErrorSource) -> BError {
 /// A message body that breaks the rules, or ends too early.
 #[cold]
 pub(crate) fn bad_body(fault: Fault, source: ErrorSource) -> BError {
-    let etype = match fault.is_cut_short() {
-        true => ErrorType::ConnectionClosed,
-        false => ErrorType::H1Error,
+    let etype = if fault.is_cut_short() {
+        ErrorType::ConnectionClosed
+    } else {
+        ErrorType::H1Error
     };
     let context = "the message body is refused";
     Error::create(etype, source, Some(context.into()), Some(Box::new(fault)))
 }
 
-/// What we were asked to send breaks the rules.
+/// The message that we were asked to send breaks the rules.
 #[cold]
 pub(crate) fn bad_outgoing(fault: Fault) -> BError {
     let context = "this message can't be sent";

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 const TIME: Duration = Duration::from_secs(30);
 /// How long it may be silent meanwhile: it is waiting for something else than for us to read.
 const SILENCE: Duration = Duration::from_secs(5);
-/// What is dropped before other tasks of the worker get their turn, in bytes.
+/// The bytes that are dropped before other tasks of the worker get their turn.
 const PER_TURN: usize = 256 * 1024;
 /// How many exchanges of this process may linger at a time.
 const MOST: usize = 1024;
@@ -76,7 +76,7 @@ impl Drop for Place {
     }
 }
 
-/// What one look at a client found.
+/// The result of one look at a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dropped {
     /// So many bytes.
@@ -191,9 +191,10 @@ mod tests {
             std::task::ready!(next.as_mut().poll(cx));
             next = Box::pin(tokio::time::sleep(Duration::from_secs(pause)));
             sent += 1;
-            Poll::Ready(match sent > pieces {
-                true => Dropped::All,
-                false => Dropped::Bytes(1 << 30),
+            Poll::Ready(if sent > pieces {
+                Dropped::All
+            } else {
+                Dropped::Bytes(1 << 30)
             })
         })
         .await;

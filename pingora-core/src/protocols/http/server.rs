@@ -23,7 +23,7 @@ pub use reusable::ReusableHttpStream;
 
 /// One request and its response, seen from the server.
 ///
-/// What the protocols have in common is offered here; [`Session::as_http1`] and its kin lead to the
+/// Offers the abilities that the protocols share; [`Session::as_http1`] and its kin lead to the
 /// rest. Methods that write return when the bytes have left, unless they say otherwise.
 #[derive(Debug)]
 pub enum Session {
@@ -389,7 +389,7 @@ impl Session {
             Session::H1(s) => s.shutdown().await,
             Session::H2(s) => {
                 if s.wants_flush() {
-                    // What fails here fails the stream, which is given up anyway.
+                    // A failure here fails the stream, which is given up anyway.
                     let _ = s.flush().await;
                 }
                 if s.lingers() {
@@ -467,7 +467,7 @@ impl Session {
             each!(self, s => s.abandon_response());
             return Ok(());
         }
-        // What the client is still sending would be taken for its next request.
+        // The rest of the client's body would be taken for its next request.
         if !self.is_body_done() {
             self.set_keepalive(None);
         }
@@ -593,12 +593,12 @@ impl Session {
         each!(self, s => s.body_bytes_read())
     }
 
-    /// What is known about the connection.
+    /// The facts about the connection.
     pub fn digest(&self) -> Option<&Digest> {
         either!(self, s => Some(s.digest()), s => s.digest(), s => s.digest())
     }
 
-    /// What is known about the connection, to be added to.
+    /// The facts about the connection, to be added to.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         either!(self, s => Some(s.digest_mut()), s => s.digest_mut(), s => s.digest_mut())
     }

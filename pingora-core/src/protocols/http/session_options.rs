@@ -1,4 +1,4 @@
-//! What the sessions of every protocol have in common: limits of time, rates, switches, and the copy
+//! The options that sessions of every protocol share: limits of time, rates, switches, and the copy
 //! of a request's body that another try needs.
 
 use super::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
@@ -10,7 +10,7 @@ pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time in which the client has to take something of the response: the default of every session's
 /// `set_write_timeout`.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Time in which an unwanted request body has to arrive, where nobody says otherwise.
+/// The default time in which an unwanted request body has to arrive.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a server's session treats its client.

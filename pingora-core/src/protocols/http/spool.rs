@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// What is written to a file at once, in bytes.
+/// The bytes that are written to a file at once.
 const WRITTEN_AT_ONCE: usize = 256 * 1024;
-/// What is read at once, in bytes.
+/// The bytes that are read at once.
 const READ_AT_ONCE: usize = 64 * 1024;
 
 /// Where bodies are kept, and how much of them. Clones share the bounds over all bodies.
@@ -126,7 +126,7 @@ impl Spooling {
         self.most
     }
 
-    /// What all bodies take at present: in memory and in files, in bytes.
+    /// The bytes that all bodies take at present: in memory and in files.
     pub fn held(&self) -> (u64, u64) {
         let totals = &self.totals;
         (
@@ -154,7 +154,7 @@ fn nameless(directory: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// What one body takes of the totals; given back when it is dropped.
+/// One body's part of the totals; given back when it is dropped.
 #[derive(Debug)]
 struct Share {
     totals: Arc<Totals>,
@@ -183,7 +183,7 @@ impl Drop for Share {
 pub struct Spool {
     options: Spooling,
     memory: BytesMut,
-    /// What goes to the file with the next write.
+    /// The bytes that go to the file with the next write.
     unwritten: BytesMut,
     file: Option<Arc<File>>,
     written: u64,
@@ -238,9 +238,10 @@ impl Spool {
         }
         self.held
             .set(self.memory.capacity() + self.unwritten.capacity());
-        match self.unwritten.len() >= WRITTEN_AT_ONCE {
-            true => self.write().await,
-            false => Ok(()),
+        if self.unwritten.len() >= WRITTEN_AT_ONCE {
+            self.write().await
+        } else {
+            Ok(())
         }
     }
 

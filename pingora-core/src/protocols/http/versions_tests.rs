@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use pingora_http::grammar::{Section, SectionCheck};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-/// What HTTP/1 would send on, or the status of the refusal.
+/// The request that HTTP/1 would send on, or the status of the refusal.
 type Verdict = Result<String, u16>;
 
 type Fields<'a> = &'a [(&'a [u8], &'a [u8])];
@@ -128,7 +128,7 @@ fn request_of_http2(asked: &Asked<'_>) -> Verdict {
     let judged = judge(Section::Request, &lines(asked));
     let Some(parts) = parts_of(asked) else {
         judged?;
-        // What is passed on of a target that only the raw lines hold.
+        // The part that is passed on of a target that only the raw lines hold.
         let mut request =
             RequestHeader::build(asked.method, asked.target, None).map_err(|_| 0_u16)?;
         assert_eq!(*request.origin_form(), *asked.target);
@@ -482,7 +482,7 @@ fn trailers_of_http2(fields: Fields<'_>) -> Result<HeaderMap, u16> {
     found.map(|()| map)
 }
 
-/// What a program, or the other version, put into a map.
+/// The fields that a program, or the other version, put into a map.
 #[test]
 fn trailers_leave_alike() {
     let fields = [
@@ -518,7 +518,7 @@ fn trailers_leave_alike() {
     assert_eq!(one, ["grpc-status: 0", "x-spaces: a b", "x-sum: 1"]);
 }
 
-/// What a program said of its own message.
+/// The statements of a program about its own message.
 #[test]
 fn a_length_of_our_own_is_judged_alike() {
     for values in LENGTHS {

@@ -15,7 +15,7 @@ use pingora_http::{ControlField, RequestHeader, ResponseHeader};
 
 use super::h1::list_elements;
 
-/// What the key of a handshake is answered with (RFC 6455 section 1.3).
+/// The suffix from which the answer to a handshake's key is made (RFC 6455 section 1.3).
 const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const WEBSOCKET: &str = "websocket";
 const UPGRADE_OPTION: HeaderValue = HeaderValue::from_static("Upgrade");
@@ -139,7 +139,7 @@ impl Bridge {
     }
 }
 
-/// What has no meaning where a tunnel begins (RFC 9110 sections 8.6 and 9.3.6).
+/// Fields without a meaning where a tunnel begins (RFC 9110 sections 8.6 and 9.3.6).
 const LENGTHS: [&HeaderName; 2] = [
     &http::header::CONTENT_LENGTH,
     &http::header::TRANSFER_ENCODING,

@@ -1,11 +1,11 @@
-//! What is known of an attempt to connect that failed.
+//! The facts about a failed attempt to connect.
 
 use pingora_error::{Error, ErrorTrait};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr as InetSocketAddr;
 
-/// What is known about a connection attempt that failed.
+/// The facts about a failed attempt to connect.
 pub trait ConnectErrorExt {
     /// The local address that the attempt was bound to, where it got that far.
     fn connect_local_addr(&self) -> Option<InetSocketAddr>;

@@ -1,8 +1,8 @@
 //! Upper bounds for the memory of one connection.
 
-/// What [`L4BufferSettings::read_capacity`] is by default, in bytes.
+/// The default of [`L4BufferSettings::read_capacity`], in bytes.
 pub const DEFAULT_L4_READ_BUFFER_SIZE: usize = 64 * 1024;
-/// What [`L4BufferSettings::write_capacity`] is by default, in bytes.
+/// The default of [`L4BufferSettings::write_capacity`], in bytes.
 pub const DEFAULT_L4_WRITE_BUFFER_SIZE: usize = 1460;
 
 /// How much a connection of a listener may buffer.

@@ -14,7 +14,7 @@ pub trait Connect: std::fmt::Debug {
     /// dropped at any await.
     ///
     /// # Errors
-    /// Whatever type fits; the source is set to upstream by the caller.
+    /// Any type that fits; the caller sets the source to upstream.
     async fn connect(&self, addr: &SocketAddr) -> Result<Stream>;
 
     /// The addresses that lead to the same server, best first, where this is no way of connecting but

@@ -38,7 +38,7 @@ impl fmt::Display for TcpKeepalive {
     }
 }
 
-/// What fits into an option that is a C `int`; more than that is as good as the most.
+/// The value for an option that is a C `int`: larger ones become the largest that fits.
 fn int(value: usize) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
@@ -342,7 +342,7 @@ fn error_type(e: &io::Error) -> ErrorType {
 /// Connects to the Unix socket at `path`.
 ///
 /// # Errors
-/// `ConnectRefused` where nobody listens, `ConnectNoRoute` where there is no such file,
+/// `ConnectRefused` if there is no listener, `ConnectNoRoute` if there is no such file,
 /// `ConnectError` otherwise.
 pub async fn connect_uds(path: &Path) -> Result<UnixStream> {
     UnixStream::connect(path).await.map_err(|e| {

@@ -18,7 +18,7 @@ pub enum Listener {
 impl Listener {
     /// Waits for a connection and takes it.
     ///
-    /// The peer's address comes with the connection, so nobody has to ask the kernel for it again.
+    /// The peer's address comes with the connection, so the kernel need not be asked for it again.
     /// Cancel-safe: a dropped future loses no connection.
     ///
     /// # Errors

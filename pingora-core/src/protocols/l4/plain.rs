@@ -126,9 +126,10 @@ impl Plain {
 
     /// `TCP_NODELAY`; nothing on a Unix socket.
     pub(crate) fn set_nodelay(&self) -> io::Result<()> {
-        match self.is_tcp() {
-            true => Ok(setsockopt(&self.fd()?, sockopt::TcpNoDelay, &true)?),
-            false => Ok(()),
+        if self.is_tcp() {
+            Ok(setsockopt(&self.fd()?, sockopt::TcpNoDelay, &true)?)
+        } else {
+            Ok(())
         }
     }
 
@@ -198,10 +199,11 @@ impl Plain {
         let outcome = registered!(&self.handle, s => s.try_io(interest, || {
             let n = call(fd)?;
             moved = Some(n);
-            match (1..most).contains(&n) {
+            if (1..most).contains(&n) {
                 // Tells the reactor's entry to wait for the next event.
-                true => Err(io::ErrorKind::WouldBlock.into()),
-                false => Ok(()),
+                Err(io::ErrorKind::WouldBlock.into())
+            } else {
+                Ok(())
             }
         }));
         match (moved, outcome) {

@@ -12,8 +12,8 @@ use std::os::fd::RawFd;
 use std::os::unix::net::SocketAddr as StdUnixSockAddr;
 use std::str::FromStr;
 
-/// How a Unix address is marked where there was a name that could not be resolved: a relative path
-/// that nobody has. What follows is the reason.
+/// Marks the Unix address that stands for a name which could not be resolved: a relative path that no
+/// socket has. The reason follows.
 const UNRESOLVED: &str = "\u{1}unresolved: ";
 
 /// Longest path of a Unix address, in bytes (`sun_path` without its terminator).
@@ -31,7 +31,7 @@ pub enum SocketAddr {
     Unix(StdUnixSockAddr),
 }
 
-/// What a Unix address is compared by: its kind, then its bytes.
+/// The key by which Unix addresses are compared: the kind, then the bytes.
 fn unix_key(addr: &StdUnixSockAddr) -> (u8, &[u8]) {
     #[cfg(target_os = "linux")]
     {
@@ -122,7 +122,7 @@ impl SocketAddr {
         text.truncate(end);
         match StdUnixSockAddr::from_pathname(text) {
             Ok(addr) => SocketAddr::Unix(addr),
-            // Can't happen, the text fits; nobody can connect to this one either.
+            // Can't happen, the text fits; this address can't be connected to either.
             Err(_) => SocketAddr::Inet(StdSockAddr::from(([0, 0, 0, 0], 0))),
         }
     }
@@ -139,7 +139,7 @@ impl SocketAddr {
 /// `error`, which came of resolving `address`, with the name that was looked up where that can be told: where
 /// it is text, or text with a port. The system's resolver names nothing.
 pub fn name_error<A>(address: &A, error: io::Error) -> io::Error {
-    /// What the standard library says in front of the resolver's reason.
+    /// The standard library's text in front of the resolver's reason.
     const LOOKUP: &str = "failed to lookup address information: ";
     let Some(name) = address_text(address) else {
         return error;

@@ -86,7 +86,7 @@ impl Drop for SplicePipe {
     }
 }
 
-/// What the framing of a message allows to be moved, counted by whoever frames it.
+/// The bytes that the framing of a message allows to be moved, counted by the session that frames it.
 pub trait PayloadBound: fmt::Debug {
     /// Payload that may still be moved, in bytes. `None`: any amount.
     fn left(&self) -> Option<u64>;
@@ -111,7 +111,7 @@ fn is_refusal(error: &io::Error) -> bool {
 pub struct SpliceSource<'a> {
     /// The socket.
     pub stream: &'a mut Stream,
-    /// What the framing still allows; `None`: everything up to the end of the connection is payload.
+    /// The bytes that the framing still allows; `None`: everything up to the end of the connection is payload.
     pub bound: Option<&'a mut dyn PayloadBound>,
     /// Counts the payload that was received.
     pub received: &'a mut usize,
@@ -171,7 +171,7 @@ impl SpliceSource<'_> {
 pub struct SpliceSink<'a> {
     /// The socket.
     pub stream: &'a mut Stream,
-    /// What the framing still allows; `None`: any amount.
+    /// The bytes that the framing still allows; `None`: any amount.
     pub bound: Option<&'a mut dyn PayloadBound>,
     /// Counts the payload that was sent.
     pub sent: &'a mut usize,

@@ -63,7 +63,7 @@ impl Socket {
 /// [`rewind`](Stream::rewind), until it is read.
 pub struct Stream {
     socket: Socket,
-    /// What is to be read before anything from the socket. Boxed: it is rare.
+    /// Bytes that are to be read before those of the socket. Boxed: it is rare.
     rewound: Option<Box<Bytes>>,
     proxy_digest: Option<Arc<ProxyDigest>>,
     /// The other end, where accepting or connecting told it.
@@ -342,7 +342,7 @@ impl Ssl for Stream {}
 #[async_trait]
 impl Peek for Stream {
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        // What was read is put back, also when the caller loses interest half-way.
+        // The bytes that were read are put back, also if the caller drops this half-way.
         let mut peeked = Peeked {
             stream: self,
             taken: Vec::with_capacity(buf.len()),

@@ -15,7 +15,7 @@ pub enum VirtualSockOpt {
     KeepAlive(TcpKeepalive),
 }
 
-/// What can stand in for a socket below everything else.
+/// A stream that can stand in for a socket below everything else.
 pub trait VirtualSocket: AsyncRead + AsyncWrite + Unpin + Send + Sync + std::fmt::Debug {
     /// Applies an option, or ignores it where it means nothing.
     ///
@@ -39,7 +39,7 @@ impl VirtualSocketStream {
     /// Passes an option on; see [`VirtualSocket::set_socket_option`].
     ///
     /// # Errors
-    /// What the virtual socket says.
+    /// Passes the option to the virtual socket and returns its result.
     pub fn set_socket_option(&self, opt: VirtualSockOpt) -> io::Result<()> {
         self.socket.set_socket_option(opt)
     }

@@ -169,9 +169,10 @@ fn of_one_family(
         InetSocketAddr::V4(v4) => InetSocketAddr::from((v4.ip().to_ipv6_mapped(), address.port())),
         InetSocketAddr::V6(_) => address,
     };
-    match source.is_ipv4() == destination.is_ipv4() {
-        true => (source, destination),
-        false => (mapped(source), mapped(destination)),
+    if source.is_ipv4() == destination.is_ipv4() {
+        (source, destination)
+    } else {
+        (mapped(source), mapped(destination))
     }
 }
 

@@ -218,9 +218,10 @@ pub(super) fn check(header: &[u8], tlvs: &[u8]) -> Result<bool, InvalidProxyHead
     let at = checksum.as_ptr().addr() - header.as_ptr().addr();
     let (before, rest) = header.split_at_checked(at).ok_or(CUT_SHORT)?;
     let (_, after) = rest.split_at_checked(checksum.len()).ok_or(CUT_SHORT)?;
-    match crc32c([before, &[0; 4], after]).to_be_bytes() == checksum {
-        true => Ok(true),
-        false => Err(InvalidProxyHeader("the checksum is wrong")),
+    if crc32c([before, &[0; 4], after]).to_be_bytes() == checksum {
+        Ok(true)
+    } else {
+        Err(InvalidProxyHeader("the checksum is wrong"))
     }
 }
 

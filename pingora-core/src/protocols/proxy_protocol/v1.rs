@@ -32,9 +32,10 @@ pub(super) fn parse(bytes: &[u8], longest: usize) -> Parsed {
 }
 
 fn incomplete(window: &[u8], longest: usize) -> Parsed {
-    match window.len() < longest {
-        true => Ok(None),
-        false => Err(TOO_LONG),
+    if window.len() < longest {
+        Ok(None)
+    } else {
+        Err(TOO_LONG)
     }
 }
 

@@ -10,7 +10,7 @@ use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use std::net::Ipv6Addr;
 
-/// What would say that the request has a body: a tunnel has none (RFC 9110 section 9.3.6).
+/// Fields that would announce a body: a tunnel has none (RFC 9110 section 9.3.6).
 const FRAMING: [HeaderName; 4] = [CONTENT_LENGTH, TRANSFER_ENCODING, TE, TRAILER];
 
 /// The head of a request for a tunnel to `host` and `port`, with these fields. An IPv6 address may

@@ -114,7 +114,7 @@ impl LoadedCertificate {
     /// # Errors
     /// Always: there is no TLS library.
     pub(crate) fn load(source: &CertificateSource) -> Result<Self> {
-        // What can't be read is said first.
+        // A file that can't be read is reported first.
         source.chain.read()?;
         source.key.read()?;
         if let Some(ocsp) = &source.ocsp {

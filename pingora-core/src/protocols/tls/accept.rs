@@ -1,4 +1,4 @@
-//! What a user may decide while a client's handshake is under way.
+//! Callbacks with which a program decides during a client's handshake.
 
 use super::TlsRef;
 use async_trait::async_trait;

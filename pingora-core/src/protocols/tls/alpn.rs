@@ -32,7 +32,7 @@ impl CustomALPN {
     /// A protocol named `proto`.
     ///
     /// A name has 1 to 255 bytes. A longer one is cut off, with an error in the log; an empty one
-    /// is offered to nobody.
+    /// is never offered.
     pub fn new(mut proto: Vec<u8>) -> Self {
         if proto.len() > MAX_NAME {
             log::error!(

@@ -37,7 +37,7 @@ use std::fmt;
 /// TLS towards clients, by some library. Given to a listener with
 /// [`TlsSettings::with_backend`](crate::listeners::tls::TlsSettings::with_backend).
 pub trait ServerBackend: Send + Sync + fmt::Debug {
-    /// What it is called in logs.
+    /// The name of the backend in logs.
     fn name(&self) -> &'static str;
 
     /// Makes what shakes hands, as `settings` say. Called once, when the endpoint is to listen. May block.
@@ -66,7 +66,7 @@ pub trait TlsAcceptor: Send + Sync + fmt::Debug {
 /// TLS towards upstreams, by some library. Given to a connector with
 /// [`set_tls_backend`](crate::connectors::TransportConnector::set_tls_backend).
 pub trait ClientBackend: Send + Sync + fmt::Debug {
-    /// What it is called in logs.
+    /// The name of the backend in logs.
     fn name(&self) -> &'static str;
 
     /// Makes what shakes hands, for all connections of one connector. Called once. May block.
@@ -166,7 +166,7 @@ impl PlainClient {
         }
     }
 
-    /// What it asked for.
+    /// The request in plain HTTP.
     pub(crate) fn request(&self) -> PlainHttp {
         self.request
     }
@@ -184,7 +184,7 @@ impl fmt::Debug for PlainClient {
     }
 }
 
-/// What a listener's settings say, whichever library is to do it.
+/// A listener's settings, whichever library carries them out.
 #[derive(Default)]
 pub struct ServerSettings {
     pub(crate) store: Option<CertificateStore>,
@@ -223,7 +223,7 @@ impl ServerSettings {
         &self.tickets
     }
 
-    /// What is demanded of clients; `None` where they are not asked for a certificate. Sessions that began
+    /// The demands on clients; `None` if they are not asked for a certificate. Sessions that began
     /// under other demands must not be resumed.
     pub fn client_certificates(&self) -> Option<&ClientCertificates> {
         self.clients.as_ref()

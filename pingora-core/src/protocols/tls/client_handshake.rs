@@ -1,4 +1,4 @@
-//! What handshakes with upstreams are told: by their connector, and by the peer.
+//! The parameters of handshakes with upstreams: those of the connector, and those of the peer.
 
 use super::sessions::{KeptSession, MAX_AGE, SessionCache, SessionKey};
 use super::{ALPN, CaType, HandshakeCompleteHook, certificate, names};
@@ -16,7 +16,7 @@ use std::time::Instant;
 /// A certificate chain, the leaf first, and its key (PKCS #8), all in DER.
 pub type CertificateDer = (Vec<Box<[u8]>>, Vec<u8>);
 
-/// What all TLS connections of one connector to its upstreams have in common.
+/// The settings that all TLS connections of one connector share.
 #[derive(Clone, Debug, Default)]
 pub struct ClientSettings {
     /// Certificates to trust, a PEM file, instead of the system's.
@@ -122,10 +122,10 @@ impl KeyLog {
     }
 }
 
-/// What one TLS connection to an upstream asks for.
+/// The parameters of one TLS connection to an upstream.
 #[derive(Clone)]
 pub struct ClientHandshake<'a> {
-    /// What tells the upstream from others, by its own idea.
+    /// Tells the upstream from others, as the peer defines it.
     pub(crate) reuse_hash: u64,
     /// Name to ask for; empty sends none.
     pub(crate) sni: &'a str,
@@ -179,7 +179,7 @@ impl ClientHandshake<'_> {
         self.alternative_name
     }
 
-    /// The certificates to trust instead of the connector's, as DER. An empty list trusts nobody.
+    /// The certificates to trust instead of the connector's, as DER. An empty list trusts no certificate.
     pub fn authorities_der(&self) -> Option<Vec<Box<[u8]>>> {
         let authorities = self.ca?.iter();
         Some(authorities.filter_map(certificate::to_der).collect())

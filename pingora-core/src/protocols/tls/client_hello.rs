@@ -1,6 +1,6 @@
 //! The first message of a client (RFC 8446 section 4.1.2, RFC 5246 section 7.4.1.2), as it came. No I/O.
 
-/// What a client said in its first message, in the client's order: enough for a fingerprint of its TLS
+/// The contents of a client's first message, in the client's order: enough for a fingerprint of its TLS
 /// library, such as JA3 or JA4.
 ///
 /// Values that a client strews in for tolerance's sake are included; see [`is_grease`](Self::is_grease).
@@ -40,7 +40,7 @@ impl ClientHello {
         &self.cipher_suites
     }
 
-    /// The types of all extensions, also of those that nobody here knows.
+    /// The types of all extensions, unknown ones included.
     pub fn extensions(&self) -> &[u16] {
         &self.extensions
     }
@@ -157,13 +157,13 @@ impl<'a> Reader<'a> {
         Some(u16::from_be_bytes(*first))
     }
 
-    /// What has its length in one byte in front.
+    /// A list with its length in one byte in front.
     fn short_list(&mut self) -> Option<Reader<'a>> {
         let length = self.u8()?.into();
         self.take(length).map(Reader)
     }
 
-    /// What has its length in two bytes in front.
+    /// A list with its length in two bytes in front.
     fn long_list(&mut self) -> Option<Reader<'a>> {
         let length = self.u16()?.into();
         self.take(length).map(Reader)

@@ -1,4 +1,4 @@
-//! What a TLS handshake agreed upon.
+//! The results of a TLS handshake.
 
 use super::facts::TlsFacts;
 use super::{ALPN, Certificate, ClientHello};
@@ -6,7 +6,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// What a TLS handshake agreed upon, and whom the other side claims to be.
+/// The results of a TLS handshake, and the identity that the other side claims.
 #[derive(Clone, Debug)]
 pub struct SslDigest {
     /// Name of the cipher suite, as the TLS library spells it.
@@ -19,7 +19,7 @@ pub struct SslDigest {
     pub serial_number: Option<String>,
     /// SHA-256 of the other side's certificate; empty where it showed none.
     pub cert_digest: Vec<u8>,
-    /// What the user's callback kept.
+    /// The value that the program's callback kept.
     pub extension: SslDigestExtension,
 }
 
@@ -94,7 +94,7 @@ impl SslDigest {
         self.facts()?.verified_subject.as_deref()
     }
 
-    /// What the client said in its first message. Only towards clients, and only where
+    /// The contents of the client's first message. Only towards clients, and only if
     /// `TlsSettings::keep_client_hello` asks for it.
     pub fn client_hello(&self) -> Option<&ClientHello> {
         self.facts()?.client_hello.as_deref()
@@ -105,7 +105,7 @@ impl SslDigest {
 #[derive(Clone, Debug, Default)]
 pub struct SslDigestExtension {
     value: Option<Arc<dyn Any + Send + Sync>>,
-    /// What the methods of [`SslDigest`] tell: its fields are all public, and can't become more.
+    /// The facts behind the methods of [`SslDigest`], whose fields are all public and can't become more.
     facts: Option<Box<TlsFacts>>,
 }
 

@@ -7,7 +7,7 @@ use super::{ALPN, Certificate, ClientHello, certificate};
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-/// What is known of a TLS session besides the public fields of [`SslDigest`](super::SslDigest), which
+/// The facts about a TLS session besides the public fields of [`SslDigest`](super::SslDigest), which
 /// can't gain any. A backend fills one in and hands it over with
 /// [`SslDigest::set_facts`](super::SslDigest::set_facts); programs read it by the methods of `SslDigest`.
 #[derive(Clone, Debug, Default)]

@@ -1,4 +1,4 @@
-//! What becomes of clients' handshakes, in numbers.
+//! Counters of clients' handshakes, by outcome.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub enum HandshakeFailure {
     /// The client spoke HTTP without TLS.
     PlainHttp,
-    /// What the client sent was no TLS.
+    /// The client's bytes were not TLS.
     NotTls,
     /// No version, cipher suite, group, signature algorithm or protocol that both sides have.
     NothingInCommon,

@@ -26,7 +26,7 @@ pub(crate) mod names;
 mod offload;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
 mod plain_http;
-#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Nobody makes sessions without a library.
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Without a library there are no sessions.
 pub(crate) mod sessions;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
 mod store;

@@ -42,7 +42,7 @@ pub(crate) fn check(option: &str, name: &str) -> Result<()> {
     )
 }
 
-/// What is wrong with a name that is none.
+/// The reason why a text is not a name.
 fn reason(name: &str) -> &'static str {
     if name.is_empty() {
         "it is empty; leave the option out instead"
@@ -63,7 +63,7 @@ fn reason(name: &str) -> &'static str {
     }
 }
 
-/// What follows the first label of a name that only a wildcard could cover but for an underscore in that
+/// The part after the first label of a name that only a wildcard could cover but for an underscore in that
 /// label. Libraries let a wildcard stand for letters, digits and hyphens alone.
 pub(crate) fn parent_of_underscored(name: &str) -> Option<&str> {
     let (label, parent) = name.split_once('.')?;

@@ -65,7 +65,7 @@ impl Offload {
             queue.push(Box::new(move || {
                 let waited = queued.elapsed();
                 let polled = poll(&mut value, &mut Context::from_waker(&waker));
-                // Nobody waits any more where the deadline has passed.
+                // After the deadline the reply is no longer waited for.
                 let _ = reply.send((value, polled, waited));
             }));
             let lost = "a thread for TLS handshakes panicked";
@@ -139,9 +139,10 @@ impl Wakeups {
     async fn wait(&self) {
         poll_fn(|cx| {
             self.task.register(cx.waker());
-            match self.woken.load(Ordering::Acquire) {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
+            if self.woken.load(Ordering::Acquire) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
             }
         })
         .await;
@@ -222,9 +223,10 @@ mod tests {
             return Poll::Ready(value.calls);
         }
         let waker = cx.waker().clone();
-        match value.early {
-            true => waker.wake(),
-            false => drop(std::thread::spawn(move || waker.wake())),
+        if value.early {
+            waker.wake()
+        } else {
+            drop(std::thread::spawn(move || waker.wake()))
         }
         Poll::Pending
     }

@@ -21,7 +21,7 @@ pub(crate) enum PlainHttp {
 }
 
 impl PlainHttp {
-    /// What `bytes`, the first that a client sent, are the beginning of: a method, a space, and the beginning
+    /// Recognises a request in the first `bytes` of a client: a method, a space, and the beginning
     /// of a target (RFC 9112 section 3). `None` for anything else, and for less.
     pub(crate) fn recognize(bytes: &[u8]) -> Option<Self> {
         let start = bytes.get(..LONGEST_METHOD.min(bytes.len()))?;

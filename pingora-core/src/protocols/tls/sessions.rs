@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Sessions kept for all upstreams together where nobody says. One takes some kilobytes, mostly the
+/// Sessions kept for all upstreams together by default. One takes some kilobytes, mostly the
 /// upstream's certificates.
 pub(crate) const DEFAULT_CAPACITY: usize = 1024;
 /// Sessions kept for one upstream: as many connections to it can be resumed at once.
 const PER_UPSTREAM: usize = 8;
 /// How long a session is kept, however long the upstream says that it is good for. Until then a
-/// certificate that was revoked, or a CA that nobody trusts any more, is not noticed.
+/// certificate that was revoked, or a CA that is no longer trusted, is not noticed.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// For whom a session may be used again. Equal keys mean that the connections are verified in the
@@ -29,7 +29,7 @@ pub(crate) const MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 pub struct SessionKey {
     /// The peer's own idea of what tells it from others.
     peer: u64,
-    /// What verification depends on, whatever the peer's idea is.
+    /// The facts that verification depends on, independent of the peer's own hash.
     facts: u64,
 }
 
@@ -124,8 +124,8 @@ impl<S: Clone> SessionCache<S> {
         self.capacity.load(Ordering::Relaxed) > 0
     }
 
-    /// A session to resume. One for a single use is given away, so that nobody who watches the
-    /// network can tell by it that two connections have the same client (RFC 8446 appendix C.4).
+    /// A session to resume. One for a single use is given away, so that an observer of
+    /// the network can't tell by it that two connections have the same client (RFC 8446 appendix C.4).
     pub(crate) fn take(&self, key: &SessionKey, now: Instant) -> Option<S> {
         self.lock().take(key, now)
     }
@@ -156,11 +156,8 @@ impl<S: Clone> SessionCache<S> {
 
     /// A handshake is complete.
     pub(crate) fn note(&self, resumed: bool) {
-        match resumed {
-            true => &self.resumed,
-            false => &self.full,
-        }
-        .fetch_add(1, Ordering::Relaxed);
+        let counter = if resumed { &self.resumed } else { &self.full };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn counts(&self) -> TlsHandshakeCounts {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often a key is replaced where nobody says otherwise.
+/// How often a key is replaced by default.
 const INTERVAL: Duration = Duration::from_secs(12 * 60 * 60);
 /// The sizes of a key in a file: with AES-128 and with AES-256.
 const SIZES: [usize; 2] = [48, 80];
@@ -20,7 +20,7 @@ const SIZES: [usize; 2] = [48, 80];
 /// Which session tickets a TLS listener gives out: with them a client resumes its session without the
 /// costly part of the handshake, and the server keeps nothing.
 ///
-/// Who has a ticket's key can read what was said in the sessions of TLS 1.2 that it resumes, so keys
+/// The holder of a ticket's key can read the TLS 1.2 sessions that the ticket resumes, so keys
 /// should not last. By default a listener makes its own at random, replaces it every 12 hours, and
 /// accepts the one before it for as long; who comes with an older ticket makes a full handshake. Such
 /// keys are nowhere but in the memory of the process.
@@ -292,7 +292,7 @@ mod tests {
         let first = keys.current_at(at(0)).unwrap();
         assert_eq!(keys.current_at(at(11)).unwrap().name, first.name);
         assert_eq!(find(&first, 11), Some(Found::Current));
-        // Nobody asked for a new one yet, but the old one is old.
+        // A new one was not asked for yet, but the old one is old.
         assert_eq!(find(&first, 12), Some(Found::Aged));
 
         let second = keys.current_at(at(12)).unwrap();

@@ -32,7 +32,7 @@ pub trait ClientVerifier: Send + Sync {
     }
 }
 
-/// What a verifier answers; a panic in it refuses the client.
+/// The answer of a verifier; a panic in it refuses the client.
 pub(crate) fn ask(verifier: impl FnOnce() -> bool) -> bool {
     catch_unwind(AssertUnwindSafe(verifier)).unwrap_or_else(|_| {
         log::error!("the verifier of client certificates panicked; a client was turned away");
@@ -42,8 +42,8 @@ pub(crate) fn ask(verifier: impl FnOnce() -> bool) -> bool {
 
 /// Whether clients of a TLS listener have to show a certificate, and who has to have issued it.
 ///
-/// Who shows none where it is required, one that has expired, or one of another authority, is turned away
-/// in its handshake. What an accepted client has shown is in its session's digest:
+/// A client is turned away in its handshake if it shows no certificate where one is required, one that has
+/// expired, or one of another authority. The certificates of an accepted client are in its session's digest:
 /// [`SslDigest::peer_chain`](super::SslDigest::peer_chain),
 /// [`SslDigest::verified_subject`](super::SslDigest::verified_subject).
 ///
@@ -138,7 +138,7 @@ impl ClientCertificates {
     }
 
     /// # Errors
-    /// Where nobody could ever be accepted.
+    /// If no client could ever be accepted.
     pub(crate) fn check(&self) -> Result<()> {
         if self.authorities.is_empty() && self.verifier.is_none() {
             let reason = "client certificates need an authority to trust, or a verifier";
@@ -192,7 +192,7 @@ mod tests {
         assert!(own.judge(&[b"abc"], Err("expired".to_string())));
         assert!(!own.judge(&[b"ab"], Ok(())));
         assert!(!own.judge(&[], Ok(())), "it panics");
-        // What can't be parsed is not shown to a verifier that wants it parsed.
+        // A certificate that can't be parsed is not shown to a verifier that wants it parsed.
         let parsing = wanted.verifier(Parsing);
         assert!(!parsing.judge(&[b"no certificate"], Ok(())));
     }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
-/// What the tasks that accept have in common.
+/// The state that the accepting tasks share.
 pub(super) struct Shared<A> {
     pub(super) name: Arc<str>,
     pub(super) app: Arc<A>,
@@ -65,7 +65,7 @@ impl<A: ServerApp + Send + Sync + 'static> Shared<A> {
             _ = shutdown.wait_for(|begun| *begun) => {}
             Ok(_) = removed.wait_for(|removed| *removed) => return true,
         }
-        // What waits after a handover is accepted by the next server.
+        // After a hand-over, the next server accepts the waiting connections.
         match self.fds {
             Some(fds) => !fds.lock().await.are_handed_over(),
             None => true,
@@ -177,7 +177,7 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
         self.active.is_empty()
     }
 
-    /// Whether nobody accepts any more.
+    /// Whether all accepting tasks have ended.
     pub(super) fn is_over(&self) -> bool {
         self.tasks.is_empty()
     }
@@ -192,7 +192,7 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
         match change {
             Change::Add(endpoint, reply) => {
                 let outcome = self.add(*endpoint, listeners).await;
-                // Whoever asked may have stopped waiting.
+                // The caller may have stopped waiting.
                 let _ = reply.send(outcome);
             }
             Change::Remove(address, reply) => {
@@ -248,7 +248,7 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
         self.active.iter().filter_map(inet).collect()
     }
 
-    /// What is left to do once nobody accepts any more.
+    /// Cleans up once all accepting tasks have ended.
     pub(super) async fn clean_up(&mut self) {
         if let Some(fds) = &self.shared.fds {
             let mut fds = fds.lock().await;

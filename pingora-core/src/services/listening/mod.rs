@@ -35,7 +35,7 @@ use tokio::task::JoinError;
 /// [`Service::set_runtime_opts_override`].
 pub type RuntimeOptsOverride = Arc<dyn Fn(&RuntimeOpts) -> Option<RuntimeOpts> + Send + Sync>;
 
-/// What a service does before it accepts its first connection.
+/// The work of a service before it accepts its first connection.
 type WarmUp<A> = Box<dyn FnOnce(Arc<A>) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
 /// A service that listens on any number of endpoints and gives the connections to an application.
@@ -63,12 +63,12 @@ pub struct Service<A> {
     pub threads: Option<usize>,
     runtime_opts_override: Option<RuntimeOptsOverride>,
     bound: BoundAddresses,
-    /// What listens already and is yet to be accepted from.
+    /// The endpoints that listen already and are not accepted from yet.
     endpoints: Vec<Endpoint>,
     /// The addresses of what listens, as they were given.
     listening_on: Vec<String>,
     warm_up: Option<WarmUp<A>>,
-    /// Where endpoints are asked for while the service runs; empty where nobody can.
+    /// Requests for endpoints while the service runs; `None` if there is no control.
     control: Option<(ListenerControl, Changes)>,
 }
 
@@ -257,7 +257,7 @@ impl<A: ServerApp + Send + Sync + 'static> Service<A> {
         }
     }
 
-    /// Makes endpoints listen that nobody has made yet, where a server does not call `prepare`, because
+    /// Makes the remaining endpoints listen, if a server does not call `prepare` because
     /// the service is wrapped into another one.
     async fn bind_late(&mut self, fds: Option<&ListenFds>) -> Result<()> {
         if self.listeners.addresses().is_empty() {

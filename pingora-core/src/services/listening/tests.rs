@@ -422,7 +422,7 @@ fn without_work_stealing_every_thread_serves_and_keeps_its_connections() {
     runtime.shutdown(Duration::from_secs(5));
 }
 
-/// What every idle connection costs, besides its socket.
+/// The cost of every idle connection besides its socket.
 #[tokio::test]
 async fn the_task_of_a_connection_is_small() {
     let (_, shutdown) = watch::channel(false);
@@ -454,7 +454,7 @@ mod tls {
     use openssl::ssl::{Ssl, SslContext, SslMethod, SslVerifyMode};
     use openssl::x509::X509Builder;
 
-    /// A certificate that nobody trusts, and its key, as files.
+    /// An untrusted certificate and its key, as files.
     fn certificate() -> [String; 2] {
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
         let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();

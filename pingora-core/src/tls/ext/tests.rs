@@ -83,7 +83,7 @@ fn shown(session: &Session) -> Vec<String> {
     names.map(Option::unwrap).collect()
 }
 
-/// What is shown to those who ask for a name.
+/// The certificate and chain that clients of a name are shown.
 struct Choice {
     name: &'static str,
     leaf: Made,
@@ -110,7 +110,7 @@ impl TlsAccept for ByName {
     }
 }
 
-/// What a client sees of these choices. `None`: it has no session.
+/// The certificates that a client sees of these choices. `None`: it has no session.
 async fn seen(choices: &ByName, acceptor: &SslAcceptor, client: Ssl) -> Option<Vec<String>> {
     let (near, far) = duplex(1 << 16);
     let client = async {
@@ -149,7 +149,7 @@ async fn a_callback_chooses_leaf_key_and_chain_by_name() {
     assert_eq!(ask("a.example").await.unwrap(), ["a.example", "mid one"]);
     let two = ["b.example", "mid two", "root"];
     assert_eq!(ask("b.example").await.unwrap(), two);
-    // Without its chain, nobody can verify it.
+    // Without its chain it can't be verified.
     assert_eq!(ask("c.example").await, None);
     // For this name there is nothing.
     assert_eq!(ask("d.example").await, None);
@@ -166,7 +166,7 @@ async fn a_certificate_that_takes_the_place_of_another_ends_its_chain() {
     };
     let (one, two) = (choice("a.example", &one), choice("b.example", &two));
     let acceptor = acceptor().build();
-    // What is there already is chosen again, and keeps its chain.
+    // A certificate that is set already is chosen again, and keeps its chain.
     for (second, chain) in [
         (&two, ["b.example", "mid two"]),
         (&one, ["a.example", "mid one"]),
@@ -246,7 +246,7 @@ async fn a_handshake_pauses_at_its_certificate_and_goes_on() {
 
 #[tokio::test]
 async fn other_errors_are_no_pause() {
-    // Nobody gives it a certificate, and it does not wait for one.
+    // It is given no certificate, and does not wait for one.
     let server = ssl_from_acceptor(&acceptor().build()).unwrap();
     let (_, server) = shake_hands(client("a.example"), server).await;
     let e = server.unwrap_err();
@@ -290,7 +290,7 @@ async fn one_of_the_added_hosts_is_enough() {
 
 #[test]
 fn what_is_no_host_is_refused() {
-    // What somebody has left behind is not taken for the reason.
+    // An error that an earlier call left behind is not taken for the reason.
     openssl::x509::X509::from_der(b"none").unwrap_err().put();
     let mut ssl = client("a.example");
     for other in ["", ".example", "a\0.example"] {

@@ -72,9 +72,10 @@ impl fmt::Display for BasicPeer {
             write!(f, ", sni: {}", self.sni)?;
         }
         let options = self.options.to_string();
-        match options.is_empty() {
-            true => Ok(()),
-            false => write!(f, ", {options}"),
+        if options.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ", {options}")
         }
     }
 }

@@ -221,7 +221,7 @@ fn what_may_be_spliced() {
         // until it is under way.
         (true, Some(1), Some(1), 1, true),
         (true, Some(0), Some(1), 1 << 20, false),
-        // What is more than announced, or has to be framed, is for the session to judge.
+        // The session judges a body that exceeds its announced length or needs framing.
         (true, Some(9), Some(0), 9, false),
         (false, Some(1 << 30), Some(0), 1 << 20, false),
         (false, Some(1 << 30), Some(SOME - 1), 1 << 20, false),

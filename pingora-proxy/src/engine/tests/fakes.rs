@@ -204,7 +204,7 @@ pub(super) struct Up {
     /// Announces a piece where there is none.
     pub(super) lies: bool,
     pub(super) stalled: bool,
-    /// What one read may take.
+    /// The most bytes that one read may take.
     pub(super) limit: usize,
 }
 
@@ -331,7 +331,7 @@ impl Rig {
         );
     }
 
-    /// What a proxy without filters does. An event that ends the exchange is handed back.
+    /// Reacts as a proxy without filters does. An event that ends the exchange is returned.
     pub(super) fn apply(&mut self, event: Event) -> Option<Event> {
         match event {
             Event::Body(Some(data)) => {
@@ -386,7 +386,7 @@ impl Rig {
         }
     }
 
-    /// What whoever ran the exchange does at its end.
+    /// Writes the rest, as the caller of an exchange does at its end.
     pub(super) fn write_last_words(&mut self) {
         let waker = Waker::from(self.woken.clone());
         let _ = self.down.poll_flush(&mut Context::from_waker(&waker));

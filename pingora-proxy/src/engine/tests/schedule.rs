@@ -1,4 +1,4 @@
-//! Anything in any order: what comes out is what went in, and nobody is forgotten.
+//! Events in any order: the bytes that come out are those that went in, and every waiting side is woken.
 
 use super::super::turn::{Event, Limits, QUEUE_MARK};
 use super::fakes::*;
@@ -9,7 +9,7 @@ use tokio::time::advance;
 struct Script {
     random: fastrand::Rng,
     tunnel: bool,
-    /// What is still to come, in pieces.
+    /// The pieces of the body that are still to come.
     upload: Vec<Vec<u8>>,
     download: Vec<Vec<u8>>,
     head_sent: bool,
@@ -68,9 +68,10 @@ impl Script {
             // A plain exchange would be over with the response: the request comes first.
             if self.request_ended && rig.up.out.ended {
                 self.response_ended = true;
-                rig.up.tasks.give(match self.tunnel {
-                    true => Ok(HttpTask::UpgradedBody(None, true)),
-                    false => Ok(HttpTask::Done),
+                rig.up.tasks.give(if self.tunnel {
+                    Ok(HttpTask::UpgradedBody(None, true))
+                } else {
+                    Ok(HttpTask::Done)
                 });
             }
         } else {

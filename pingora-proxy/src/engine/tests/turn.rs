@@ -346,7 +346,7 @@ async fn a_peer_that_takes_drops_has_stalled_and_one_that_takes_little_has_not()
     assert_eq!(slow(2000).await, None);
 }
 
-/// What is all that waits is enough, if only a byte.
+/// A peer that takes all that waits has taken enough, even if that is one byte.
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_takes_everything_is_never_late() {
     let mut rig = Rig::new(Limits {

@@ -164,9 +164,10 @@ fn value_of(text: &str) -> Result<(String, &str), ()> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([';', ',', ' ', '\t']).unwrap_or(text.len());
         let (value, rest) = text.split_at(end);
-        return match is_token(value) {
-            true => Ok((value.to_string(), rest)),
-            false => Err(()),
+        return if is_token(value) {
+            Ok((value.to_string(), rest))
+        } else {
+            Err(())
         };
     };
     let mut value = String::new();

@@ -1,4 +1,4 @@
-//! What the body filters make of bodies, in both directions.
+//! Body filters change bodies, in both directions.
 
 use super::*;
 
@@ -315,14 +315,13 @@ async fn carries_large_bodies(mut client: Client, origin: &Origin) {
         assert!(got.ends_with(&body), "{} bytes", got.len());
         let request = origin.requests().pop().unwrap();
         let sent: String = request.split_once("\r\n\r\n").unwrap().1.into();
-        let whole = match framing.starts_with('C') {
-            true => sent == body,
-            false => {
-                sent.split("\r\n")
-                    .filter(|line| line.len() > 6)
-                    .collect::<String>()
-                    == body
-            }
+        let whole = if framing.starts_with('C') {
+            sent == body
+        } else {
+            sent.split("\r\n")
+                .filter(|line| line.len() > 6)
+                .collect::<String>()
+                == body
         };
         assert!(whole, "the upload changed: {} bytes", sent.len());
     }

@@ -1,4 +1,4 @@
-//! What goes wrong, and who hears of it.
+//! Failures, and the phases that hear of them.
 
 use super::*;
 
@@ -436,7 +436,7 @@ impl ProxyHttp for Patient {
     }
 }
 
-/// What the client has got of the answer to this request, and when it ended; `None`: it did not within
+/// The part of the answer that the client has received, and when it ended; `None`: it did not within
 /// an hour. The clock stands still until the origin has answered.
 async fn waited_for(
     request: &str,

@@ -1,4 +1,4 @@
-//! What a try reports about its upstream: once, whatever becomes of the request.
+//! Each try reports the outcome of its upstream exactly once, however the request ends.
 
 use super::*;
 use pingora_core::upstreams::outcome::{Attempt, Outcome};

@@ -14,7 +14,7 @@ mod pipe;
 
 type Handle = SubrequestHandle;
 
-/// What a parent does instead of going to the upstream, or before.
+/// The parent's actions before it goes to the upstream, or instead of going there.
 #[derive(Clone, Copy)]
 enum Plan {
     /// Asks whether the client may: only 200 lets it through.
@@ -352,7 +352,7 @@ async fn only_who_may_spawn_gets_a_spawner() {
         .ask("GET /forbidden HTTP/1.1\r\nHost: a\r\n\r\n")
         .await;
     assert!(not.starts_with("HTTP/1.1 403 "), "{not}");
-    // What does not ask for it has nothing to pay: no reference to the proxy is held.
+    // A proxy that does not ask for sub-requests does not pay for them: no reference to it is held.
     assert_eq!(Arc::strong_count(&proxy), 2, "ours and the connection's");
 }
 

@@ -24,7 +24,7 @@ const ANSWER: usize = 4096;
 /// How long the first answers may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What to generate.
+/// The load to generate.
 pub(crate) struct Plan {
     pub(crate) target: SocketAddr,
     pub(crate) connections: usize,

@@ -51,9 +51,10 @@ impl Bench<'_> {
         };
         let url = format!("{scheme}://{}{}", running.address(), requests.path);
         let http2 = requests.clients.http2();
-        let mut args = match http2 {
-            false => vec!["-t1", "--timeout", "10s", "-d", &seconds],
-            true => vec!["-t1", "--npn-list=h2", "-m", STREAMS, "-D", &seconds],
+        let mut args = if http2 {
+            vec!["-t1", "--npn-list=h2", "-m", STREAMS, "-D", &seconds]
+        } else {
+            vec!["-t1", "--timeout", "10s", "-d", &seconds]
         };
         args.extend(["-c", &connections]);
         for header in requests.headers {
@@ -82,10 +83,12 @@ impl Bench<'_> {
         let used = CpuTime::of(running.process.id()) - before;
         let mut load = Load::from_pairs(&text)?;
         let resumptions = pair(&text, "resumed").ok_or("no count of resumed sessions")?;
-        load.errors += match resumed {
-            true => load.requests - resumptions,
-            false => resumptions,
-        } as u64;
+        let wrong = if resumed {
+            load.requests - resumptions
+        } else {
+            resumptions
+        };
+        load.errors += wrong as u64;
         load.sample(used)
     }
 

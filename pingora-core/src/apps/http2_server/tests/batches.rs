@@ -1,4 +1,4 @@
-//! What is written together.
+//! Pieces that are written together.
 
 use super::*;
 use crate::protocols::{
@@ -83,7 +83,7 @@ impl GetSocketDigest for Counted {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn responses_that_are_ready_together_leave_together() {
     const WAITING: usize = 16;
-    // What the tasks of the test do happens on the worker as well.
+    // The tasks of the test run on the worker as well.
     let test = async {
         let (io, client) = duplex(64 * 1024);
         let writes = Arc::new(AtomicUsize::new(0));

@@ -3,7 +3,7 @@
 use pingora_error::{Error, ErrorType};
 use tokio::sync::watch;
 
-/// What became of a connection that others waited for.
+/// The outcome of a connection that others waited for.
 #[derive(Clone, Debug)]
 pub(super) enum Landing {
     /// It is still being made.
@@ -14,7 +14,7 @@ pub(super) enum Landing {
     Http1,
     /// There is none, and why.
     Failed(ErrorType, String),
-    /// Whoever made it gave up.
+    /// The task that made it gave up.
     Abandoned,
 }
 
@@ -62,7 +62,7 @@ impl Flight {
 pub(super) struct Wait(watch::Receiver<Landing>);
 
 impl Wait {
-    /// What became of the connection.
+    /// Waits for the outcome of the connection.
     pub(super) async fn landed(mut self) -> Landing {
         let landed = self
             .0

@@ -57,7 +57,7 @@ impl H2HandshakeSettings {
         }
     }
 
-    /// What a peer's options say.
+    /// The settings of a peer's options.
     pub(super) fn of<P: Peer>(peer: &P) -> Self {
         let options = peer.get_peer_options();
         H2HandshakeSettings {

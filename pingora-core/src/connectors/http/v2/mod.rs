@@ -74,7 +74,7 @@ impl Connector {
         InUsePool::new(size, callback)
     }
 
-    /// What connects below.
+    /// The transport connector below.
     pub fn transport(&self) -> &TransportConnector {
         &self.transport
     }

@@ -3,7 +3,7 @@
 //! A connection stays where it is while requests come and go: it is registered with the runtime that
 //! drives it, and only looked up there. Capacity is one number over all runtimes and counts idle
 //! connections. A connection's own task closes it when it was idle for too long, and takes it out of
-//! here; so nobody has to look for what is over.
+//! here, so no task has to search for connections that are over.
 
 use super::flight::Wait;
 use super::registry::{Departing, Key, Leader, Registry};
@@ -104,7 +104,7 @@ impl InUsePool {
         Departure::Lead(registry.begin_flight(key, place, seats))
     }
 
-    /// What takes a new connection out when it is over.
+    /// The guard that takes a new connection out when it is over.
     pub(super) fn departing(&self, key: Key) -> Departing {
         Departing::from(&self.registry, key)
     }

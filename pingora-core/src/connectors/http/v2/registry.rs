@@ -1,4 +1,4 @@
-//! What the pool shares with its connections and with those who make them: which connections there are,
+//! The state that the pool shares with its connections and with the tasks that make them: which connections there are,
 //! which are being made, and a lock for each part of it.
 
 use super::flight::{Flight, Landing, Wait};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 /// How many parts the pool is cut into, each with a lock of its own. A power of two.
 const STRIPES: usize = 16;
 
-/// What tells connections apart: who is at the other end, and the runtime that drives them.
+/// The key that tells connections apart: the peer, and the runtime that drives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     peer: u64,
@@ -42,7 +42,7 @@ pub(super) struct Place {
 
 pub(super) type Places = HashMap<Key, Place>;
 
-/// What the pool shares with its connections and with those who make them.
+/// The state that the pool shares with its connections and with the tasks that make them.
 pub(super) struct Registry {
     stripes: [Mutex<Places>; STRIPES],
     pub(super) capacity: usize,

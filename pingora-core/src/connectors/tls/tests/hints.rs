@@ -1,4 +1,4 @@
-//! What is said about an upstream whose handshake fails can be acted upon.
+//! The error of an upstream whose handshake fails says what can be done about it.
 
 use super::*;
 use crate::protocols::tls::openssl::test_certificates::authority;

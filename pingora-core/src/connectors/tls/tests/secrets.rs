@@ -132,7 +132,7 @@ async fn secrets_are_written_for_a_debugger_in_the_format_that_it_reads() {
             assert!(secret.len() >= 64 && secret.bytes().all(|b| b.is_ascii_hexdigit()));
         }
     }
-    // What the debugger reads is not for everybody.
+    // The file that the debugger reads is not readable by all users.
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(&file.0).unwrap().permissions().mode();
     assert_eq!(mode & 0o077, 0, "{mode:o}");

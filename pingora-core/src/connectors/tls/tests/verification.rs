@@ -6,7 +6,7 @@ use crate::protocols::tls::{ALPN, CertificateStore};
 use openssl::x509::{X509Extension, X509Name};
 use pingora_error::{Error, ErrorType};
 
-/// What the certificate has to be for, by the options; `None`: nothing is checked.
+/// The names of which the certificate has to have one, by the options; `None`: nothing is checked.
 fn wanted_names(hostname: bool, sni: &str, alternative: Option<&str>) -> Option<Vec<String>> {
     if !hostname {
         return None;
@@ -78,9 +78,10 @@ async fn each_combination_checks_what_it_says() {
 fn check_reason(e: &Error, known: bool) {
     assert_eq!(*e.root_etype(), ErrorType::InvalidCert);
     let text = e.to_string().to_lowercase();
-    let reason = match known {
-        true => text.contains("mismatch"),
-        false => text.contains("unable to get") || text.contains("unable to verify"),
+    let reason = if known {
+        text.contains("mismatch")
+    } else {
+        text.contains("unable to get") || text.contains("unable to verify")
     };
     assert!(reason, "{text}");
 }
@@ -162,7 +163,7 @@ fn places_of_names() -> Vec<(&'static str, Set)> {
 #[tokio::test]
 async fn values_that_mean_something_else_to_the_library_are_refused() {
     let ca = authority("ca");
-    // Whatever such a value would be taken for, this certificate would do.
+    // This certificate would match any meaning of such a value.
     let names = ["one.example", "*.example.com", "a.example", "example"];
     let addr = origin(&ca.issue(&names, &["127.0.0.1"]), |_| {}).await;
     let odd = [
@@ -333,7 +334,7 @@ async fn a_nul_inside_a_certificates_name_ends_no_name() {
         (Some(b"\0one.example"), "one.example"),
         (None, "one.example\0.evil.example"),
         (None, "one.example\0"),
-        // What other parsers have stumbled over as well.
+        // Other parsers have stumbled over these as well.
         (Some(b".example"), "evil.example"),
         (Some(b"*"), "evil.example"),
         (Some(b"*.example"), "evil.example"),

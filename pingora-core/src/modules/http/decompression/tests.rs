@@ -25,7 +25,7 @@ fn gzipped(plain: &[u8]) -> Bytes {
     gzip.encode(plain, true).unwrap()
 }
 
-/// What becomes of a body that comes in pieces of this size.
+/// The output for a body that comes in pieces of this size.
 async fn passed(ctx: &mut HttpModuleCtx, coded: &[u8], piece: usize) -> Result<Vec<u8>> {
     ctx.request_body_begins();
     let mut plain = Vec::new();

@@ -1,4 +1,4 @@
-//! What the client accepts: `Accept-Encoding` (RFC 9110 section 12.5.3). Pure.
+//! The codings that the client accepts: `Accept-Encoding` (RFC 9110 section 12.5.3). Pure.
 
 use super::coding::ContentCoding;
 use super::dictionary;
@@ -9,7 +9,7 @@ use http::header::{ACCEPT_ENCODING, CACHE_CONTROL};
 /// A weight in thousandths: 0 is "not acceptable", 1000 the most wanted.
 type Weight = u16;
 
-/// What the client says of codings. Copied into each request's state: small and flat.
+/// The client's statements about codings. Copied into each request's state: small and flat.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Accepted {
     weights: [Option<Weight>; ContentCoding::COUNT],
@@ -202,7 +202,7 @@ mod tests {
             (&["gzip;q=0.1, x-gzip;q=0.8, br;q=0.5"], &both, Some(Gzip)),
             (&["br;q=0.2", "gzip;q=0.3"], &both, Some(Gzip)),
             (&["gzip,,\t, br"], &both, Some(Brotli)),
-            // What browsers and curl send.
+            // Browsers and curl send this.
             (&["gzip, deflate, br, zstd"], &all, Some(Zstd)),
             (&["gzip, deflate, br"], &all, Some(Brotli)),
             (&["deflate, gzip"], &all, Some(Gzip)),

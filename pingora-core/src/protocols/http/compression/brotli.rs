@@ -112,16 +112,18 @@ impl Decompress for Unbrotli {
             }
         })?;
         self.ended = ended;
-        match read < input.len() {
-            true => Err(corrupt("something follows its end")),
-            false => Ok(()),
+        if read < input.len() {
+            Err(corrupt("something follows its end"))
+        } else {
+            Ok(())
         }
     }
 
     fn finish(&mut self, _output: &mut Sink) -> io::Result<()> {
-        match self.ended {
-            true => Ok(()),
-            false => Err(corrupt("it was cut short")),
+        if self.ended {
+            Ok(())
+        } else {
+            Err(corrupt("it was cut short"))
         }
     }
 }

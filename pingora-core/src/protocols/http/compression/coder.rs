@@ -1,4 +1,4 @@
-//! What every compressor and decompressor is to the rest.
+//! The traits of compressors and decompressors.
 
 use bytes::Bytes;
 use pingora_error::{ErrorType, Result};

@@ -1,4 +1,4 @@
-//! What all compressors share.
+//! The part that all compressors share.
 
 use super::coder::{COMPRESSION_ERROR, Encode};
 use bytes::Bytes;
@@ -35,7 +35,7 @@ pub(super) trait Compress {
     /// Writes the end. Nothing is written after it.
     fn finish(&mut self) -> io::Result<()>;
 
-    /// What is ready.
+    /// Takes the output that is ready.
     fn take(&mut self) -> Vec<u8>;
 }
 

@@ -90,7 +90,7 @@ impl State {
         self.policy.plan(&self.accepted, dictionary, resp)
     }
 
-    /// What carries out the plan: `None` where it can't be carried out, for want of memory.
+    /// The encoder that carries out the plan; `None` if memory does not suffice for it.
     fn encoder(&self, plan: Plan, resp: &ResponseHeader) -> Option<Encoder> {
         // The parts of a body of unknown length may be far apart in time; holding one back until the
         // next arrives would stall a stream of events.
@@ -276,7 +276,7 @@ impl ResponseCompressionCtx {
     /// (If `upstream_compression` has a level as well, filters are to see what the client gets: it is
     /// treated like the module.)
     ///
-    /// What must not be changed stays coded (see the module's documentation);
+    /// A body that must not be changed stays coded (see the module's documentation);
     /// [`will_decompress`](Self::will_decompress) tells. To have a body with a digest decompressed, remove
     /// the digest in `upstream_response_filter`.
     pub fn adjust_decompression(&mut self, enabled: bool) {
@@ -304,7 +304,7 @@ impl ResponseCompressionCtx {
     }
 
     /// Filters read the body behind this: from here on, decompression is for them. A proxy says so to its
-    /// `Session::upstream_compression`. Does nothing where nobody asked for compression.
+    /// `Session::upstream_compression`. Does nothing unless compression was asked for.
     pub fn stand_ahead_of_filters(&mut self) {
         if let Some(policy) = self.policy(false) {
             policy.ahead_of_filters = true;
@@ -353,7 +353,7 @@ impl ResponseCompressionCtx {
         }
     }
 
-    /// Learns what the client accepts. Does nothing where nobody asked for compression.
+    /// Learns which codings the client accepts. Does nothing unless compression was asked for.
     #[inline]
     pub fn request_filter(&mut self, req: &RequestHeader) {
         if let Some(state) = self.adjustable(false) {
@@ -391,7 +391,7 @@ impl ResponseCompressionCtx {
         }
     }
 
-    /// What to send instead of this part of the body; `None` where it passes as it is. May be empty
+    /// The bytes to send instead of this part of the body; `None` if it passes as it is. May be empty
     /// while the compressor collects; `end` makes it give out the rest.
     ///
     /// A body that can't be decompressed is cut short silently: prefer

@@ -1,4 +1,4 @@
-//! What every decompressor is to the rest, and what bad input is.
+//! The interface of decompressors, and the errors for bad input.
 
 use super::coder::{COMPRESSION_ERROR, Encode};
 use bytes::Bytes;
@@ -48,7 +48,7 @@ pub(crate) type Decoder = Box<dyn Decode + Send + Sync>;
 /// A decompressor of what an upstream sent.
 pub(super) struct Strict(pub(super) Decoder);
 
-/// What the upstream sent is not what it says.
+/// The upstream's body does not have the coding that its head names.
 #[cold]
 fn blame_upstream(fault: Fault) -> BError {
     Error::because(COMPRESSION_ERROR, "a response is not plain", fault).into_up()

@@ -1,4 +1,4 @@
-//! What all decompressors share: how input is taken in, and how much may come out.
+//! The part that all decompressors share: how input is taken in, and how much may come out.
 
 use super::compressor::Account;
 use super::decoder::{Decode, Fault};
@@ -15,7 +15,7 @@ pub(super) struct Sink {
     overflown: bool,
 }
 
-/// What is made in one step: bytes.
+/// The bytes that are made in one step.
 const STEP: usize = 16 * 1024;
 
 impl Sink {

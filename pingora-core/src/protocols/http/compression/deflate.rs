@@ -64,9 +64,10 @@ fn is_zlib(first: u8, second: u8) -> bool {
 impl Inflate {
     fn body(&mut self, input: &[u8], output: &mut Sink) -> io::Result<()> {
         let Inflate::Body(inflate) = self else {
-            return match input.is_empty() {
-                true => Ok(()),
-                false => Err(corrupt("something follows its end")),
+            return if input.is_empty() {
+                Ok(())
+            } else {
+                Err(corrupt("something follows its end"))
             };
         };
         let (read, ended) = pump(input, output, |input, spare| {
@@ -81,9 +82,10 @@ impl Inflate {
         if ended {
             *self = Inflate::Ended;
         }
-        match read < input.len() {
-            true => Err(corrupt("something follows its end")),
-            false => Ok(()),
+        if read < input.len() {
+            Err(corrupt("something follows its end"))
+        } else {
+            Ok(())
         }
     }
 }

@@ -14,14 +14,14 @@ pub struct DictionaryData {
     pub hash: [u8; 32],
 }
 
-/// What a body of `dcz` begins with (RFC 9842 section 5): a skippable frame, 32 bytes long, whose content
+/// The beginning of a `dcz` body (RFC 9842 section 5): a skippable frame, 32 bytes long, whose content
 /// is the SHA-256 of the dictionary.
 pub const DCZ_MAGIC: [u8; 8] = [0x5e, 0x2a, 0x4d, 0x18, 0x20, 0x00, 0x00, 0x00];
 
 /// How long that beginning is with the hash: bytes.
 pub const DCZ_HEADER_SIZE: usize = DCZ_MAGIC.len() + 32;
 
-/// What the client says of the dictionary that it has, in a request.
+/// The request field in which a client names the dictionary that it has.
 pub(super) const AVAILABLE: &str = "available-dictionary";
 
 /// The hash in `Available-Dictionary`: a byte sequence (RFC 9651 section 3.3.5) of 32 bytes.

@@ -70,7 +70,7 @@ impl Decompress for Gunzip {
     fn decompress(&mut self, input: &[u8], output: &mut Sink) -> io::Result<()> {
         self.with(output, |gunzip| {
             gunzip.write_all(input)?;
-            // What was decompressed so far goes out now: the other side must not wait for the rest.
+            // The bytes that were decompressed so far go out now: the other side must not wait for the rest.
             gunzip.flush()
         })
     }

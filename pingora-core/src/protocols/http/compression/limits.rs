@@ -2,7 +2,7 @@
 
 /// How much a body may grow when it is decompressed: a few kilobytes may stand for gigabytes.
 ///
-/// Whatever the limits say, no more than 16 MiB are made of one piece of a response (pieces have up to
+/// Independent of the limits, no more than 16 MiB are made of one piece of a response (pieces have up to
 /// 64 KiB): that much memory a stream may take for a moment, besides its decoder's window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecompressionLimits {

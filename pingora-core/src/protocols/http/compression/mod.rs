@@ -2,7 +2,7 @@
 //!
 //! A [`ResponseCompressionCtx`] accompanies one request. It learns from the request what the client
 //! accepts (RFC 9110 section 12.5.3), decides at the response's head, and from there on turns each
-//! part of the body into another. One that nobody turned on is a null pointer.
+//! part of the body into another. One that was not turned on is a null pointer.
 //!
 //! | coding | cargo feature | levels |
 //! |---|---|---|
@@ -13,7 +13,7 @@
 //! Brotli with a dictionary (`dcb`) is **not built**. A coding that is not built is never chosen; a
 //! client that accepts nothing else gets its response as it is.
 //!
-//! What is never changed: answers without a body, partial ones (206, `Content-Range`), those with
+//! Never changed are answers without a body, partial ones (206, `Content-Range`), those with
 //! `Cache-Control: no-transform` or a digest (`Digest`, `Repr-Digest`, `Content-Digest`, `Content-MD5`,
 //! also as a trailer), those with several codings or an unknown one. What is never compressed: a body
 //! that has a coding, messages of gRPC and Connect, and answers to requests with `no-transform`.

@@ -1,4 +1,4 @@
-//! What is done with a response's body: the one place where that is decided. Pure.
+//! Decides how a response's body is coded; nothing else does. Pure.
 
 use super::accept::Accepted;
 use super::coding::ContentCoding;
@@ -6,7 +6,7 @@ use super::transform::{Coded, content_coding, is_changeable, is_compressible};
 use pingora_http::ResponseHeader;
 use std::sync::Arc;
 
-/// What the program wants.
+/// The wishes of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Policy {
     /// The level of each coding; 0: not at all.
@@ -36,7 +36,7 @@ impl Default for Policy {
     }
 }
 
-/// What is to be done with a body: first one coding is undone, then another one is applied.
+/// The steps for a body: first one coding is undone, then another one is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Plan {
     pub(super) undo: Option<ContentCoding>,
@@ -78,7 +78,7 @@ impl Policy {
         on.unwrap_or(false) && coding.can_decompress()
     }
 
-    /// What this response may be compressed with. `dictionary`: one was set, and the client has it.
+    /// The codings that this response may be compressed with. `dictionary`: one was set, and the client has it.
     fn candidates(
         &self,
         dictionary: bool,
@@ -115,7 +115,7 @@ impl Policy {
         }
     }
 
-    /// What is done with a body whose coding may be undone.
+    /// The plan for a body whose coding may be undone.
     fn plan_coded(
         &self,
         coding: ContentCoding,

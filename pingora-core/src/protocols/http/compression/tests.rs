@@ -1,4 +1,4 @@
-//! What is compressed, what is left alone, and what the fields say of it afterwards.
+//! Which bodies are compressed, which are left alone, and which fields say so afterwards.
 
 #![cfg(feature = "compression")]
 

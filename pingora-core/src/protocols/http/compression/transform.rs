@@ -1,4 +1,4 @@
-//! What changing a body's coding means for the response's fields. Pure.
+//! Adapts a response's fields to a change of its body's coding. Pure.
 
 use super::coding::ContentCoding;
 use http::StatusCode;

@@ -24,7 +24,7 @@ const LAST_WITH_OWN_TABLES: i32 = 6;
 /// How many entries its tables have then, as a power of two.
 const TABLE: u32 = 19;
 
-/// What a dictionary begins with that is more than content, which RFC 9842 doesn't speak of.
+/// The beginning of a dictionary that is more than content, a form that RFC 9842 doesn't mention.
 const FORMATTED: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
 
 pub(super) fn compressor(level: u32, flush: bool) -> Option<Encoder> {
@@ -101,7 +101,7 @@ impl Decompress for Unzstd {
         let (decoder, within) = (&mut self.decoder, &mut self.within_frame);
         let (_, _) = pump(input, output, |input, spare| {
             let status = decoder.run_on_buffers(input, spare)?;
-            // What is left of a frame; a step that had nothing to do says nothing about it.
+            // The rest of a frame; a step that had nothing to do says nothing about it.
             if status.bytes_read > 0 || status.bytes_written > 0 {
                 *within = status.remaining > 0;
             }
@@ -115,9 +115,10 @@ impl Decompress for Unzstd {
     }
 
     fn finish(&mut self, _output: &mut Sink) -> io::Result<()> {
-        match self.within_frame {
-            true => Err(corrupt("it was cut short")),
-            false => Ok(()),
+        if self.within_frame {
+            Err(corrupt("it was cut short"))
+        } else {
+            Ok(())
         }
     }
 }

@@ -51,7 +51,7 @@ pub trait ClientSessionCustom: UpstreamHalf + Debug + Send + Sync + Unpin + 'sta
 
     /// Looks, without waiting, whether something happened while the session waits for its next
     /// exchange, and arranges for a wake-up when something does. Ready: the connection is closed, or
-    /// brought something that nobody had asked for; it is not used any more.
+    /// brought unrequested data; it is not used any more.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Whether others use the connection at the same time.
@@ -71,12 +71,12 @@ pub trait ClientSessionCustom: UpstreamHalf + Debug + Send + Sync + Unpin + 'sta
     /// Payload bytes of the request so far.
     fn body_bytes_sent(&self) -> usize;
 
-    /// What is known about the connection.
+    /// The facts about the connection.
     fn digest(&self) -> Option<&Digest> {
         None
     }
 
-    /// What is known about the connection, to be added to.
+    /// The facts about the connection, to be added to.
     fn digest_mut(&mut self) -> Option<&mut Digest> {
         None
     }
@@ -108,7 +108,7 @@ fn none() -> BError {
     Error::explain(ErrorType::InternalError, context).into_in()
 }
 
-/// What stands for such a session where there is no such protocol: no exchange ever has one.
+/// Stands for such a session where there is no such protocol: no exchange ever has one.
 impl UpstreamHalf for () {
     fn queue_body(&mut self, _data: Bytes) -> Result<()> {
         Err(none())

@@ -94,7 +94,7 @@ pub trait SessionCustom: DownstreamHalf + Debug + Send + Sync + Unpin + 'static 
     /// Gives the exchange up and closes what it has of a connection.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// What is left of the connection, for somebody who wants to go on with it by hand.
+    /// The rest of the connection, for a program that wants to go on with it by hand.
     fn into_stream(self: Box<Self>) -> Option<Stream> {
         None
     }
@@ -123,12 +123,12 @@ pub trait SessionCustom: DownstreamHalf + Debug + Send + Sync + Unpin + 'static 
     /// Payload bytes of the response so far.
     fn body_bytes_sent(&self) -> usize;
 
-    /// What is known about the connection.
+    /// The facts about the connection.
     fn digest(&self) -> Option<&Digest> {
         None
     }
 
-    /// What is known about the connection, to be added to.
+    /// The facts about the connection, to be added to.
     fn digest_mut(&mut self) -> Option<&mut Digest> {
         None
     }
@@ -175,7 +175,7 @@ fn timed_out(etype: ErrorType, what: &'static str) -> BError {
     Error::create(etype, ErrorSource::Downstream, Some(what.into()), None)
 }
 
-/// What the sessions that this crate knows offer as methods of their own, made of what the trait has.
+/// The methods that this crate's own sessions have, built from those of the trait.
 impl dyn SessionCustom {
     pub(crate) async fn read_request(&mut self) -> Result<Option<()>> {
         let read = poll_fn(|cx| self.poll_request(cx)).await?;

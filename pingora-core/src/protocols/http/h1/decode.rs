@@ -7,7 +7,7 @@ use super::{BodyLength, Fault};
 
 /// Bytes of one chunk-size line, extensions included.
 const LONGEST_CHUNK_LINE: u32 = 4 * 1024;
-/// Bytes of chunk extensions in one message. They are dropped, and nobody has a use for more.
+/// Bytes of chunk extensions in one message. They are dropped, and no peer has a use for more.
 const MOST_EXTENSIONS: u32 = 16 * 1024;
 /// Hex digits of a chunk size, leading zeros included.
 const MOST_DIGITS: u8 = 16;
@@ -72,7 +72,7 @@ enum State {
     Broken(Fault),
 }
 
-/// What a step of [`BodyDecoder`] found.
+/// The result of a step of [`BodyDecoder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// `input[..consumed]` was framing; more input is needed.

@@ -46,7 +46,7 @@ pub fn encode_response(resp: &ResponseHeader, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// What a request that we are about to send says of itself.
+/// The facts of a request that we are about to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutgoingRequest {
     /// How its body is delimited.
@@ -60,7 +60,7 @@ pub struct OutgoingRequest {
     pub lacks_length: bool,
 }
 
-/// What a response that we are about to send says of itself.
+/// The facts of a response that we are about to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutgoingResponse {
     /// How its body is delimited.

@@ -25,7 +25,7 @@ impl Fault {
     /// There is no memory for what arrived.
     pub(crate) const OUT_OF_MEMORY: Fault = Fault::new(503, "there is no memory left for it");
 
-    /// Whether the message just stopped: nobody is there to be answered then.
+    /// Whether the message just stopped: the peer is gone and can't be answered.
     pub fn is_cut_short(&self) -> bool {
         self.reason == Fault::CUT_SHORT.reason
     }
@@ -66,7 +66,7 @@ impl Fault {
         self.status
     }
 
-    /// What is wrong, in a few words. Never holds bytes of the message.
+    /// The reason, in a few words. Never holds bytes of the message.
     pub const fn reason(&self) -> &'static str {
         self.reason
     }

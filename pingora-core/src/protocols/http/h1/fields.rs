@@ -6,7 +6,7 @@ use super::Fault;
 use super::persistence::ConnectionOptions;
 use pingora_http::grammar::{ContentLength, is_token, list_elements};
 
-/// What the fields of one message say about its framing and its connection.
+/// The statements of one message's fields about its framing and its connection.
 #[derive(Debug, Default)]
 pub(super) struct Framing<'a> {
     pub(super) length: Option<ContentLength<'a>>,
@@ -16,7 +16,7 @@ pub(super) struct Framing<'a> {
     pub(super) upgrade: Option<bool>,
 }
 
-/// What all `Transfer-Encoding` fields add up to.
+/// The sum of all `Transfer-Encoding` fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum TransferCoding {
     #[default]
@@ -50,11 +50,12 @@ impl<'a> Framing<'a> {
     pub(super) fn own_content_length(&mut self, value: &'a [u8]) -> Result<(), Fault> {
         let length = ContentLength::read(self.length, value).map_err(Fault::of_length)?;
         self.length = Some(length);
-        match length.is_written_as(value) {
-            true => Ok(()),
-            false => Err(Fault::bad(
+        if length.is_written_as(value) {
+            Ok(())
+        } else {
+            Err(Fault::bad(
                 "Content-Length is not written as a plain number",
-            )),
+            ))
         }
     }
 

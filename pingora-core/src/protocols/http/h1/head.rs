@@ -1,5 +1,5 @@
-//! What the heads of requests, of responses and of trailer sections have in common: their parts, and what
-//! is wrong with one that the tokeniser refuses.
+//! The common part of the heads of requests, of responses and of trailer sections: their parts, and the fault
+//! of one that the tokeniser refuses.
 
 use super::{Fault, HeadLimits};
 use http::Version;
@@ -21,7 +21,7 @@ pub(super) struct Field<'b> {
     pub(super) line: Option<usize>,
 }
 
-/// What is not of the plainest form, or not a head at all.
+/// A head that is not of the plainest form, or not a head at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotPlain;
 

@@ -4,7 +4,7 @@ use http::{HeaderValue, Version};
 
 use super::list_elements;
 
-/// What the `Connection` fields of a message ask for (RFC 9110 section 7.6.1).
+/// The requests of a message's `Connection` fields (RFC 9110 section 7.6.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct ConnectionOptions {
     pub(super) close: bool,

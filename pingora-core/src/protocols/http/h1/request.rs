@@ -16,7 +16,7 @@ use super::head::{
 use super::lines;
 use super::{BodyLength, Fault, HeadLimits};
 
-/// What a request may be.
+/// The rules for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RequestRules {
     /// How large the head may be.
@@ -28,7 +28,7 @@ pub struct RequestRules {
     pub allow_obs_fold: bool,
 }
 
-/// What the head of a request means for the connection it came on.
+/// The meaning of a request's head for the connection it came on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestFacts {
     /// How the body is delimited. Never [`BodyLength::UntilClose`].
@@ -60,7 +60,7 @@ impl Default for RequestFacts {
 /// `head` is the whole head as [`HeadScanner`](super::HeadScanner) found it, the empty line at the
 /// end included. Target and values share it: they keep it alive.
 ///
-/// What ends up in `into` is unambiguous: one `Host` at most, which agrees with the target; one
+/// The head in `into` is unambiguous: one `Host` at most, which agrees with the target; one
 /// `Content-Length` at most, of plain digits; on HTTP/1 an absolute-form target is sent on in
 /// origin-form.
 ///
@@ -74,7 +74,7 @@ pub fn parse_request(
     take_request(head.clone(), rules, into).map_err(|(fault, _)| fault)
 }
 
-/// [`parse_request`] of a head that nobody else needs; it comes back with a fault.
+/// [`parse_request`] of a head that the caller gives away; it comes back with a fault.
 pub fn take_request(
     head: Bytes,
     rules: &RequestRules,
@@ -128,13 +128,14 @@ fn parse(
 
 #[inline]
 fn check_size(head: &[u8], limits: &HeadLimits) -> Result<(), Fault> {
-    match head.len() > limits.head_bytes {
-        true => Err(Fault::new(431, "the head is too large")),
-        false => Ok(()),
+    if head.len() > limits.head_bytes {
+        Err(Fault::new(431, "the head is too large"))
+    } else {
+        Ok(())
     }
 }
 
-/// Whatever is not of the plainest form; decides what is wrong with it, if anything is. The head is not
+/// Decides about a head that is not of the plainest form: which fault it has, if any. The head is not
 /// taken over.
 #[cold]
 pub fn parse_by_tokens(
@@ -234,8 +235,8 @@ fn parse_raw_target(
     interpret(head, line, all(fields), rules, into)
 }
 
-/// What the lines of a head mean. A field that is not plain is a fault that nobody is told: the head
-/// is looked at anew then.
+/// The meaning of a head's lines. A field that is not plain is a fault that is never reported: it tells the
+/// caller to look at the head anew.
 #[inline]
 fn interpret<'b>(
     head: &Bytes,

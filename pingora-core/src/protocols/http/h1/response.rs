@@ -15,7 +15,7 @@ use super::head::{
 use super::lines;
 use super::{BodyLength, Fault, HeadLimits};
 
-/// What a response is the answer to.
+/// The request that a response answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ResponseContext {
     /// It was HEAD.
@@ -26,7 +26,7 @@ pub struct ResponseContext {
     pub upgrade_requested: bool,
 }
 
-/// What the head of a response means for the connection it came on.
+/// The meaning of a response's head for the connection it came on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseFacts {
     /// How the body is delimited.
@@ -47,7 +47,7 @@ pub struct ResponseFacts {
 /// `head` is the whole head as [`HeadScanner`](super::HeadScanner) found it, the empty line at the
 /// end included. Values share it: they keep it alive.
 ///
-/// What ends up in `into` is unambiguous: not both `Transfer-Encoding` and `Content-Length`, one
+/// The head in `into` is unambiguous: not both `Transfer-Encoding` and `Content-Length`, one
 /// `Content-Length` at most, of plain digits, and neither where the status allows none (RFC 9110
 /// section 8.6).
 ///
@@ -81,7 +81,7 @@ pub fn parse_response_with_unsound_length(
 }
 
 /// [`parse_response`], or [`parse_response_with_unsound_length`] if so much is to be forgiven, of a head
-/// that nobody else needs.
+/// that the caller gives away.
 pub fn take_response(
     head: Bytes,
     limits: &HeadLimits,
@@ -113,7 +113,7 @@ fn parse(
     parse_by_tokens(head, limits, context, forgive_length, into)
 }
 
-/// Whatever is not of the plainest form; decides what is wrong with it, if anything is. The head is not
+/// Decides about a head that is not of the plainest form: which fault it has, if any. The head is not
 /// taken over.
 #[cold]
 pub fn parse_by_tokens(
@@ -167,8 +167,8 @@ fn tokenise<'h, 'b>(
     Ok((line, response.headers))
 }
 
-/// What the lines of a head mean. A field that is not plain is a fault that nobody is told: the head
-/// is looked at anew then.
+/// The meaning of a head's lines. A field that is not plain is a fault that is never reported: it tells the
+/// caller to look at the head anew.
 #[inline]
 fn interpret<'b>(
     head: &Bytes,

@@ -5,7 +5,7 @@ use memchr::{memchr, memchr_iter};
 use super::{Fault, HeadLimits};
 use pingora_http::grammar::is_token_byte;
 
-/// What may stand in a request line beside the target: method, version, spaces.
+/// The bytes of a request line beside the target: method, version, spaces.
 const REQUEST_LINE_REST: usize = 128;
 
 /// Finds the end of a message head in what has arrived so far.

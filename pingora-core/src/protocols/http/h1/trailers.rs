@@ -9,7 +9,7 @@ use pingora_http::{ControlField, is_relied_on};
 use super::head::{ends_lines_with_crlf, field_fault, tokenising_fault};
 use super::{Fault, HeadLimits, HeadScanner, list_elements};
 
-/// What a trailer section may hold.
+/// The limits of a trailer section.
 const LIMITS: HeadLimits = HeadLimits {
     head_bytes: 16 * 1024,
     fields: 64,
@@ -21,7 +21,7 @@ const LIMITS: HeadLimits = HeadLimits {
 /// Fields that frame or route a message, authenticate someone, condition a request or describe the
 /// content have done their work when trailers arrive; a recipient that merged them into the head
 /// would be deceived (RFC 9110 section 6.5.1). They are dropped, in both directions: what a dropped
-/// field says is lost, which harms nobody who follows the rules, whereas refusing the message at
+/// field says is lost, which harms no recipient that follows the rules, whereas refusing the message at
 /// this point would cut off a body that was passed on already.
 ///
 /// Many a server takes `_` for `-` in names, and some any separator; so a name counts as all that it may be
@@ -30,9 +30,10 @@ pub fn may_be_trailer(name: &HeaderName) -> bool {
     let text = name.as_str();
     // The `http` crate lets a quotation mark pass where a program gives the name.
     is_field_name(text.as_bytes())
-        && match has_odd_separators(text.as_bytes()) {
-            true => may_be_spelt(&with_hyphens(text)),
-            false => may_be_spelt(text),
+        && if has_odd_separators(text.as_bytes()) {
+            may_be_spelt(&with_hyphens(text))
+        } else {
+            may_be_spelt(text)
         }
 }
 
@@ -54,7 +55,7 @@ pub(crate) struct Nominated(Option<Box<Options>>);
 struct Options(Box<[u8]>);
 
 impl Nominated {
-    /// What these control fields name. Nothing is kept where that is at most the usual.
+    /// From the names in these control fields. Nothing is kept if those are at most the usual ones.
     pub(crate) fn by<'a>(
         control_fields: impl FnOnce(&mut dyn FnMut(ControlField, &'a [u8])),
     ) -> Self {

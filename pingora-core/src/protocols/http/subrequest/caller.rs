@@ -76,9 +76,10 @@ impl CallerHalf {
 
 impl UpstreamHalf for CallerHalf {
     fn queue_body(&mut self, data: Bytes) -> Result<()> {
-        self.out.push(match self.tunnel {
-            true => HttpTask::UpgradedBody(Some(data), false),
-            false => HttpTask::Body(Some(data), false),
+        self.out.push(if self.tunnel {
+            HttpTask::UpgradedBody(Some(data), false)
+        } else {
+            HttpTask::Body(Some(data), false)
         });
         Ok(())
     }

@@ -10,14 +10,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc::{OwnedPermit, Sender, error::SendError, error::TrySendError};
 
-/// What a piece counts at least, in bytes: ten thousand pieces of one byte each take memory, too.
+/// The least that a piece counts, in bytes: ten thousand pieces of one byte each take memory, too.
 const LEAST_PIECE: usize = 128;
 
 type Reserve =
     Pin<Box<dyn Future<Output = Result<OwnedPermit<HttpTask>, SendError<()>>> + Send + Sync>>;
 type Closed = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
-/// What waits for room in one channel.
+/// The tasks that wait for room in one channel.
 ///
 /// Pieces are accepted whole and leave in order. Nothing is lost when a future that flushes is
 /// dropped: the queue belongs to the session.
@@ -75,12 +75,12 @@ impl TaskQueue {
         self.reserve = None;
     }
 
-    /// Whether nobody reads any more.
+    /// Whether the receiver is gone.
     pub(super) fn is_closed(&self) -> bool {
         self.channel.is_closed()
     }
 
-    /// Ready when nobody reads any more.
+    /// Ready when the receiver is gone.
     pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let channel = &self.channel;
         let closed = self.closed.get_or_insert_with(|| {
@@ -95,7 +95,7 @@ impl TaskQueue {
     /// Hands over what waits, as far as there is room. Ready when nothing waits. Cancel-safe.
     ///
     /// # Errors
-    /// Nobody reads any more. What waited is gone then.
+    /// If the receiver is gone. The waiting tasks are lost then.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BError>> {
         let flushed = self.poll_hand_over(cx);
         self.held.set(self.bytes);

@@ -9,7 +9,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 /// The end of a line.
 pub const CRLF: &[u8; 2] = b"\r\n";
-/// What stands between a field's name and its value.
+/// The delimiter between a field's name and its value.
 pub const HEADER_KV_DELIMITER: &[u8; 2] = b": ";
 
 /// Whether a comma-separated list names `token`, in any case (RFC 9110 section 5.6.1).

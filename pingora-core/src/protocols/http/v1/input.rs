@@ -25,29 +25,29 @@ const SHORT_READ: usize = 16 * 1024;
 /// Empty lines in front of a message that are forgiven (RFC 9112 section 2.2), in bytes.
 const LEADING_CRLF: usize = 8;
 
-/// What came of looking for a message head.
+/// The result of looking for a message head.
 #[derive(Debug)]
 pub(crate) enum HeadEvent {
     /// A head, with the blank line that ends it.
     Head(Bytes),
     /// The peer closed the connection; `true` if it had begun a message.
     Closed(bool),
-    /// What arrived can't be the beginning of a message.
+    /// The bytes can't be the beginning of a message.
     Fault(Fault),
 }
 
-/// What came of reading a body.
+/// The result of reading a body.
 #[derive(Debug)]
 pub(crate) enum BodyEvent {
     /// A piece of payload, never empty.
     Data(Bytes),
     /// The body is over.
     End,
-    /// What arrived breaks the rules, or the body was cut short.
+    /// The bytes break the rules, or the body was cut short.
     Fault(Fault),
 }
 
-/// What arrived on one connection and was not yet consumed.
+/// The bytes that arrived on one connection and are not consumed yet.
 ///
 /// Holds no memory while nothing is pending: reads go through the worker's scratch.
 #[derive(Debug, Default)]
@@ -105,11 +105,12 @@ impl Input {
         self.rest.len() + self.partial.len()
     }
 
-    /// What waits to be consumed.
+    /// The bytes that wait to be consumed.
     pub(crate) fn waiting(&self) -> &[u8] {
-        match self.partial.is_empty() {
-            true => &self.rest,
-            false => &self.partial,
+        if self.partial.is_empty() {
+            &self.rest
+        } else {
+            &self.partial
         }
     }
 
@@ -166,9 +167,10 @@ impl Input {
 
     /// How many bytes of empty lines in front of a message may be skipped.
     fn empty_lines(&self, bytes: &[u8]) -> usize {
-        match self.forgives_empty_lines {
-            true => skip_leading_crlf(bytes).min(LEADING_CRLF.saturating_sub(self.skipped)),
-            false => 0,
+        if self.forgives_empty_lines {
+            skip_leading_crlf(bytes).min(LEADING_CRLF.saturating_sub(self.skipped))
+        } else {
+            0
         }
     }
 
@@ -337,7 +339,7 @@ impl Input {
             Poll::Ready(Err(error)) => Err(error),
             Poll::Pending => Ok(None),
         };
-        // Whoever stalls in the middle of a body, on either side, holds no memory of ours meanwhile.
+        // A peer that stalls in the middle of a body, on either side, holds no memory of ours meanwhile.
         local::give_chunk(direct);
         match piece? {
             Some(piece) => {

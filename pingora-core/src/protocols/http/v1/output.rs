@@ -17,7 +17,7 @@ const COPY_BELOW: usize = 4 * 1024;
 const GATHER: usize = 16 * 1024;
 const MAX_SLICES: usize = 32;
 
-/// What waits to be written to one connection.
+/// The bytes that wait to be written to one connection.
 ///
 /// Bytes are accepted whole and leave in order. Nothing is lost when a future that flushes is
 /// dropped: the queue belongs to the session. It is append-only once a write was tried, because a

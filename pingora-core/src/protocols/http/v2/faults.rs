@@ -15,9 +15,10 @@ pub(crate) fn stream_failed(error: Failure, source: ErrorSource) -> BError {
         (None, ..) if error.is_io() => "the connection is gone".to_string(),
         (None, ..) => "the stream can't be used".to_string(),
     };
-    let etype = match error.is_io() {
-        true => ErrorType::ConnectionClosed,
-        false => ErrorType::H2Error,
+    let etype = if error.is_io() {
+        ErrorType::ConnectionClosed
+    } else {
+        ErrorType::H2Error
     };
     Error::create(etype, source, Some(what.into()), Some(Box::new(error)))
 }

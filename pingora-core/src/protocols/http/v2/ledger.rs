@@ -1,4 +1,4 @@
-//! What one connection to a client holds of responses.
+//! The bytes of responses that one connection to a client holds.
 //!
 //! ```text
 //!   upstream ──read──▶ queue of the stream ──handed over──▶ framing ──written──▶ socket
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// What a stream may read ahead while its connection is full, in bytes: a head, and the beginning of a
+/// The bytes that a stream may read ahead while its connection is full: a head, and the beginning of a
 /// body.
 const LITTLE: usize = 4 * 1024;
 /// The same for one whose client takes what it is sent: a frame.
@@ -35,11 +35,11 @@ pub(crate) struct Ledger {
     holder: Arc<Holder>,
     /// In bytes.
     bound: usize,
-    /// What streams hold and can't hand over, in bytes: bodies, and large heads of requests.
+    /// The bytes that streams hold and can't hand over: bodies, and large heads of requests.
     queued: AtomicUsize,
-    /// What the framing was handed and has not written, in bytes.
+    /// The bytes that the framing was handed and has not written.
     unwritten: AtomicUsize,
-    /// What the framing may hold of requests that nobody reads, in bytes.
+    /// The bytes that the framing may hold of requests that are not read.
     uploads: AtomicUsize,
     /// Payload that was written so far, in bytes.
     written: AtomicU64,
@@ -74,7 +74,7 @@ impl Ledger {
         self.queued.load(Ordering::Relaxed) + self.unwritten.load(Ordering::Relaxed)
     }
 
-    /// What streams may hold together at present: less while memory is scarce for all.
+    /// The bytes that streams may hold together at present: fewer while memory is scarce for all.
     fn bound(&self) -> usize {
         match memory::level() {
             Level::Plenty => self.bound,
@@ -90,10 +90,12 @@ impl Ledger {
 
     /// How much a stream may read at once that has handed over `sent` bytes so far.
     pub(crate) fn read_ahead(&self, sent: usize) -> usize {
-        match self.is_full() {
-            false => usize::MAX,
-            true if sent >= 4 * FRAME => FRAME,
-            true => LITTLE,
+        if !self.is_full() {
+            usize::MAX
+        } else if sent >= 4 * FRAME {
+            FRAME
+        } else {
+            LITTLE
         }
     }
 
@@ -108,8 +110,7 @@ impl Ledger {
         self.settle();
     }
 
-    /// What the framing may hold of one request's body, of which `counted` bytes were counted, is so much
-    /// now.
+    /// The framing may now hold this many bytes of one request's body, of which `counted` were counted.
     pub(crate) fn note_upload(&self, counted: &mut usize, bytes: usize) {
         match bytes.checked_sub(*counted) {
             Some(0) => return,
@@ -188,7 +189,7 @@ impl Ledger {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// The connection is gone: nothing will be written, and nobody has to wait for that.
+    /// The connection is gone: nothing will be written, and no task has to wait for that.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.unwritten.store(0, Ordering::Release);
@@ -199,9 +200,10 @@ impl Ledger {
     /// Tells the process's account.
     fn settle(&self) {
         let streams = self.streams.load(Ordering::Relaxed) * memory::STREAM;
-        let framing = match self.closed.load(Ordering::Relaxed) {
-            true => 0,
-            false => memory::FRAMING,
+        let framing = if self.closed.load(Ordering::Relaxed) {
+            0
+        } else {
+            memory::FRAMING
         };
         let uploads = self.uploads.load(Ordering::Relaxed).min(MOST_UPLOADS);
         let held = self.held() + uploads + streams + framing;

@@ -109,9 +109,10 @@ async fn all_of_it_arrives_in_order_whatever_the_sizes() {
             let most = random.usize(1..=90_000).min(left.len());
             let (first, second) = left[..most].split_at(most / 3);
             let slices = [IoSlice::new(first), IoSlice::new(second)];
-            let n = match random.bool() {
-                true => poll_fn(|cx| near.poll_write(cx, &left[..most])).await,
-                false => poll_fn(|cx| near.poll_write_vectored(cx, &slices)).await,
+            let n = if random.bool() {
+                poll_fn(|cx| near.poll_write(cx, &left[..most])).await
+            } else {
+                poll_fn(|cx| near.poll_write_vectored(cx, &slices)).await
             };
             left = &left[n.unwrap()..];
         }

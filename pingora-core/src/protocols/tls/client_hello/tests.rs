@@ -82,7 +82,7 @@ fn how_the_bytes_are_cut_makes_no_difference() {
     assert!(whole.is_some());
     for (record, piece) in [(16_384, 1), (1, 16_384), (1, 1), (3, 2), (50, 7)] {
         let mut bytes = records(&complete(), record);
-        // What follows is somebody else's business.
+        // Bytes behind the message are not looked at.
         bytes.extend(b"and more");
         assert_eq!(find(&bytes, piece), whole, "{record}, {piece}");
     }

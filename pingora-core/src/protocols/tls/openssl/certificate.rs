@@ -76,7 +76,7 @@ pub(crate) fn hash_ca<H: Hasher>(ca: Option<&CaType>, state: &mut H) {
     let Some(certificates) = ca else {
         return state.write_u8(0);
     };
-    // Not to be taken for nothing: an empty set trusts nobody.
+    // An empty set differs from none: it trusts no certificate.
     state.write_usize(certificates.len() + 1);
     for cert in certificates {
         match cert.digest(MessageDigest::sha1()) {

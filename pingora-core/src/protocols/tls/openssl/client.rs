@@ -31,7 +31,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-/// What all TLS connections of one connector share: trust, versions, ciphers, sessions to resume.
+/// The state that all TLS connections of one connector share: trust, versions, ciphers, sessions to resume.
 #[derive(Debug)]
 pub(crate) struct ClientContext {
     connector: SslConnector,
@@ -87,7 +87,7 @@ impl ClientContext {
         let made = connect(conn, wanted.sni, stream, Some(wanted)).await;
         match &made {
             Ok(stream) => self.sessions.note(stream.ssl().session_reused()),
-            // Whatever went wrong: next time without it.
+            // Whatever the reason, the next handshake is tried without the session.
             Err(_) if offered => self.sessions.forget(&key),
             Err(_) => {}
         }
@@ -142,7 +142,7 @@ fn show_files(builder: &mut SslConnectorBuilder, cert: &Path, key: &Path) -> Res
     installed.or_err_with(ErrorType::FileReadError, unusable)
 }
 
-/// What the peer's options say besides verification.
+/// Applies the peer's options except those for verification.
 fn apply(conn: &mut ConnectConfiguration, wanted: &ClientHandshake<'_>) -> Result<()> {
     let option = |name: &'static str| move || format!("applying the peer's {name}");
     conn.set_use_server_name_indication(!wanted.sni.is_empty());
@@ -236,7 +236,7 @@ fn add_name(param: &mut X509VerifyParamRef, name: &str) -> io::Result<()> {
     }
 }
 
-/// A label that no host has: it is made at random and told to nobody. `None` where there is no randomness.
+/// A label that no host has: it is made at random and never disclosed. `None` if there is no randomness.
 fn secret_label() -> Option<&'static str> {
     static LABEL: OnceLock<Option<String>> = OnceLock::new();
     let made = LABEL.get_or_init(|| {
@@ -283,7 +283,7 @@ async fn connect<S: IO>(
     }
 }
 
-/// What is said of a handshake that failed, with what can be done about it.
+/// The error of a failed handshake, with what can be done about it.
 #[cold]
 fn failed(
     ssl: &TlsRef,

@@ -19,19 +19,19 @@ use pingora_error::{BError, Error, ErrorType, OrErr, Result};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// What a listener keeps of its demands on clients.
+/// The demands of a listener on its clients.
 pub(crate) struct ClientDemands {
     wanted: ClientCertificates,
-    /// What the listener began with.
+    /// The scope with which the listener began.
     began_with: SessionScope,
-    /// What a reload has read, where that is something else.
+    /// The trust that a reload has read, if it differs.
     renewed: Arc<ArcSwapOption<Trust>>,
 }
 
 /// Whom a listener trusts, read and ready.
 struct Trust {
     store: X509Store,
-    /// What clients are told about whose certificates are asked for.
+    /// The names of the authorities whose certificates clients are asked for.
     names: Vec<X509Name>,
     scope: SessionScope,
 }
@@ -61,7 +61,7 @@ impl Trust {
     }
 }
 
-/// What sessions depend on: who is trusted, and what else is demanded of clients. Ticket keys may be shared
+/// The scope of sessions: who is trusted, and what else is demanded of clients. Ticket keys may be shared
 /// with listeners that demand something else.
 fn scope(
     wanted: &ClientCertificates,
@@ -175,7 +175,7 @@ impl ClientDemands {
     }
 }
 
-/// What the library calls for each chain.
+/// The callback that the library runs for each chain.
 fn judge(verifier: Arc<dyn ClientVerifier>) -> ChainVerifier {
     Arc::new(move |context: &mut X509StoreContextRef| {
         let verdict = match context.verify_cert() {
@@ -194,10 +194,10 @@ fn judge(verifier: Arc<dyn ClientVerifier>) -> ChainVerifier {
         let accepted = verify::ask(|| verifier.verify(&chain, verdict));
         // The library goes on in the middle of a call: what the search has left behind is not its errors.
         sys::forget_errors();
-        match accepted {
-            true => context.set_error(X509VerifyResult::OK),
-            false if good => context.set_error(X509VerifyResult::APPLICATION_VERIFICATION),
-            false => {}
+        if accepted {
+            context.set_error(X509VerifyResult::OK);
+        } else if good {
+            context.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
         }
         accepted
     })

@@ -1,4 +1,4 @@
-//! What the library knows after a handshake.
+//! The library's facts after a handshake.
 
 use super::certificate::{get_organization, get_serial};
 use crate::protocols::tls::{ALPN, SslDigest, TlsFacts};
@@ -10,7 +10,7 @@ use openssl::x509::{X509, X509NameRef, X509VerifyResult};
 use std::borrow::Cow;
 
 impl SslDigest {
-    /// What the handshake of this session agreed upon.
+    /// The results of this session's handshake.
     pub fn from_ssl(ssl: &SslRef) -> Self {
         let cipher = ssl.current_cipher().map_or("", |cipher| cipher.name());
         let peer = ssl.peer_certificate();
@@ -109,9 +109,10 @@ fn escaped(value: &str) -> String {
         if at_an_end || matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';') {
             text.push('\\');
         }
-        match c.is_control() {
-            true => text.extend(c.to_string().bytes().map(|b| format!("\\{b:02X}"))),
-            false => text.push(c),
+        if c.is_control() {
+            text.extend(c.to_string().bytes().map(|b| format!("\\{b:02X}")))
+        } else {
+            text.push(c)
         }
     }
     text

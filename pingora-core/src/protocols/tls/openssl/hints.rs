@@ -1,4 +1,4 @@
-//! What whoever runs the proxy can do about an upstream whose handshake fails: the library's words say what
+//! Advice for the operator about an upstream whose handshake fails. The library's own words only say what
 //! went wrong inside of it.
 
 use super::TlsRef;

@@ -97,7 +97,7 @@ impl LoadedCertificate {
         self.not_after < now
     }
 
-    /// What is public of it; whose it is and what it is shown for is for the store to say.
+    /// Its public facts. The store adds whose it is, and for which names it is shown.
     pub(crate) fn info(&self, source: String) -> CertificateInfo {
         CertificateInfo {
             id: CertificateId::default(),
@@ -130,7 +130,7 @@ impl LoadedCertificate {
         self.staple.as_ref()?.response(now)
     }
 
-    /// What may be stapled to it.
+    /// The OCSP response that may be stapled to it.
     pub(crate) fn staple(&self) -> Option<&Staple> {
         self.staple.as_ref()
     }
@@ -231,9 +231,10 @@ fn names(leaf: &X509) -> Vec<String> {
     let alternatives = leaf.subject_alt_names();
     let dns = alternatives.iter().flatten().filter_map(|n| n.dnsname());
     let names: Vec<String> = dns.map(str::to_string).collect();
-    match names.is_empty() {
-        true => get_common_name(leaf).into_iter().collect(),
-        false => names,
+    if names.is_empty() {
+        get_common_name(leaf).into_iter().collect()
+    } else {
+        names
     }
 }
 
@@ -256,14 +257,15 @@ fn kind(key: &PKeyRef<Private>) -> KeyKind {
 pub(super) fn time(date: &Asn1TimeRef) -> SystemTime {
     let since_epoch = Asn1Time::from_unix(0).and_then(|epoch| epoch.diff(date));
     let Ok(since_epoch) = since_epoch else {
-        // A date that nobody can read is over.
+        // A date that can't be read counts as past.
         return SystemTime::UNIX_EPOCH;
     };
     let seconds = i64::from(since_epoch.days) * 86_400 + i64::from(since_epoch.secs);
     let distance = Duration::from_secs(seconds.unsigned_abs());
-    let shifted = match seconds < 0 {
-        true => SystemTime::UNIX_EPOCH.checked_sub(distance),
-        false => SystemTime::UNIX_EPOCH.checked_add(distance),
+    let shifted = if seconds < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(distance)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(distance)
     };
     shifted.unwrap_or(SystemTime::UNIX_EPOCH)
 }

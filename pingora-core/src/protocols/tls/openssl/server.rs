@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// What all TLS connections of one listener share.
+/// The state that all TLS connections of one listener share.
 pub(crate) struct ServerContext {
     pub(crate) acceptor: SslAcceptor,
     pub(crate) callbacks: Option<TlsAcceptCallbacks>,
@@ -120,7 +120,7 @@ impl ServerContext {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        // One that is no text is a name all the same, and nobody's.
+        // A name that is not text is still a name, but no certificate has it.
         let name = ssl.servername_raw(NameType::HOST_NAME);
         let name = name.map(|name| String::from_utf8_lossy(name).into_owned());
         let Some(chosen) = store.pick(name.as_deref(), || abilities(ssl)) else {
@@ -158,7 +158,7 @@ impl ServerContext {
         failed
     }
 
-    /// What is left to do after the handshake.
+    /// The rest of the work after the handshake.
     async fn complete(&self, stream: &mut SslStream<L4Stream>) -> Result<(), FailedHandshake> {
         if let Some(clients) = &self.clients
             && stream.ssl().session_reused()
@@ -215,7 +215,7 @@ fn is_suspended(outcome: &Result<(), ssl::Error>) -> bool {
     outcome.as_ref().err().is_some_and(sys::is_suspended)
 }
 
-/// What the client of a handshake says about the certificates that it can use.
+/// The client's statements about the certificates that it can use.
 fn abilities(ssl: &mut SslRef) -> ClientAbilities {
     ClientAbilities {
         signature_algorithms: sys::offered_signature_algorithms(ssl),

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 /// The number of the extension that names a host (RFC 6066 section 3).
 const SERVER_NAME: u16 = 0;
 
-/// What a listener's sessions depend on, as a digest. The library writes it into each session and ticket,
+/// The scope of a listener's sessions, as a digest. The library writes it into each session and ticket,
 /// and resumes none that has another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SessionScope(pub(super) [u8; 32]);

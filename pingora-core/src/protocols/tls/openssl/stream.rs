@@ -34,7 +34,7 @@ const MAX_RECORD: usize = 16 * 1024;
 /// The most payload that is sealed before it is sent: some records.
 const WRITE_AT_ONCE: usize = 4 * MAX_RECORD;
 
-/// What is still to be sealed of the slices of one write.
+/// The part of one write's slices that is still to be sealed.
 struct Slices<'a> {
     bufs: &'a [IoSlice<'a>],
     /// Bytes of the first slice that are sealed.
@@ -94,13 +94,13 @@ pub struct SslStream<T> {
     holds_tickets: bool,
 }
 
-/// Whether all that the library says at the end of this handshake is session tickets, which nobody
-/// waits for (RFC 8446 section 4.6.1).
+/// Whether the library ends this handshake with nothing but session tickets, which the client does not
+/// wait for (RFC 8446 section 4.6.1).
 fn ends_with_tickets(ssl: &ssl::SslRef) -> bool {
     ssl.is_server() && ssl.version2() == Some(ssl::SslVersion::TLS1_3)
 }
 
-/// What the library wants before it can go on is that the transport gets ready.
+/// Whether the library waits for the transport to get ready.
 fn is_pending(e: &ssl::Error) -> bool {
     matches!(e.code(), ErrorCode::WANT_READ | ErrorCode::WANT_WRITE)
 }
@@ -241,7 +241,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         match call(&mut self.session) {
             Err(e) if is_pending(&e) => {
                 if e.io_error().is_none() {
-                    // The library wants another call, not the transport: nobody would wake us.
+                    // The library wants another call, not the transport, which therefore would not wake us.
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending
@@ -286,7 +286,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
             }
             Err(e) if is_pending(&e) => {
                 if e.io_error().is_none() {
-                    // The library wants another call, not the transport: nobody would wake us.
+                    // The library wants another call, not the transport, which therefore would not wake us.
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending
@@ -356,7 +356,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
 }
 
 impl<T> SslStream<T> {
-    /// What the handshake agreed upon; `None` before it is complete.
+    /// The results of the handshake; `None` before it is complete.
     pub fn ssl_digest(&self) -> Option<Arc<SslDigest>> {
         self.digest.clone()
     }
@@ -487,9 +487,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SslStream<T> {
         }
         let accepted = std::mem::take(&mut this.accepted);
         if accepted > 0 {
-            return Poll::Ready(match accepted <= offered {
-                true => Ok(accepted),
-                false => Err(io::ErrorKind::InvalidInput.into()),
+            return Poll::Ready(if accepted <= offered {
+                Ok(accepted)
+            } else {
+                Err(io::ErrorKind::InvalidInput.into())
             });
         }
         this.holds_tickets = false;

@@ -40,7 +40,7 @@ pub(super) struct Transport<T> {
     pub(super) io: T,
     /// Of the task that made the present call into the library.
     waker: Waker,
-    /// What has arrived and was not yet read by the library: from here to there.
+    /// Bytes that have arrived and that the library has not read yet: from here to there.
     arrived: Vec<u8>,
     from: usize,
     to: usize,
@@ -49,12 +49,12 @@ pub(super) struct Transport<T> {
     fed: bool,
     /// The library has read from the real transport, whatever for.
     read_by_itself: bool,
-    /// What the library has sealed, and how much of it was sent.
+    /// Bytes that the library has sealed, and how many of them were sent.
     sealed: Vec<u8>,
     sent: usize,
-    /// What the library writes is gathered.
+    /// The library's writes are gathered.
     gathers: bool,
-    /// What arrived first is no TLS.
+    /// The first bytes that arrived, if they are plain HTTP instead of TLS.
     pub(super) plain_http: Option<PlainHttp>,
     /// Looks at what is read, until the handshake is over.
     pub(super) client_hello: Option<Box<ClientHelloFinder>>,
@@ -220,9 +220,10 @@ impl<T: AsyncRead + Unpin> Read for Transport<T> {
             return Ok(n);
         }
         if self.fed {
-            return match self.ended {
-                true => Ok(0),
-                false => Err(io::ErrorKind::WouldBlock.into()),
+            return if self.ended {
+                Ok(0)
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
             };
         }
         let mut cx = Context::from_waker(&self.waker);

@@ -1,4 +1,4 @@
-//! What a certificate says of itself.
+//! The facts that a certificate states about itself.
 
 use super::{CertificateId, KeyKind};
 use std::time::SystemTime;

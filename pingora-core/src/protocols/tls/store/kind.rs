@@ -36,7 +36,7 @@ impl fmt::Display for KeyKind {
     }
 }
 
-/// What a client says about the certificates that it can use.
+/// A client's statements about the certificates that it can use.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientAbilities {
     /// Its signature algorithms (RFC 8446 section 4.2.3), best first; none where it sent no list.
@@ -48,7 +48,7 @@ pub(crate) struct ClientAbilities {
 }
 
 impl ClientAbilities {
-    /// What a client's first message says; without one, a client of TLS 1.3 that can use anything.
+    /// From a client's first message; without one, those of a TLS 1.3 client that can use anything.
     pub(crate) fn of(hello: Option<&ClientHello>) -> Self {
         let Some(hello) = hello else {
             return ClientAbilities {

@@ -28,7 +28,7 @@ use std::time::SystemTime;
 /// - A name may have certificates with several kinds of keys: the client gets the first of
 ///   [`KeyKind`]'s order that it can use, so ECDSA comes before RSA. Of two for the same name and kind, the
 ///   one that was added later is shown.
-/// - Who asks for a name that nobody has, or for none, gets the default: see
+/// - A client that asks for an unknown name, or sends none, gets the default certificate: see
 ///   [`CertificateSource::as_default`], [`refuse_unknown_names`](Self::refuse_unknown_names).
 /// - Every change happens as a whole and at once, also while the listeners serve. Handshakes under way
 ///   keep what they have chosen.
@@ -89,7 +89,7 @@ struct Set {
     only: Option<Arc<LoadedCertificate>>,
 }
 
-/// What a reload has read and not yet put into force.
+/// The result of a reload that is read and not yet in force.
 pub type Renewal = Box<dyn FnOnce() + Send>;
 
 impl CertificateStore {
@@ -170,7 +170,7 @@ impl CertificateStore {
         self.prepare_reload().map(|renewal| renewal())
     }
 
-    /// Whether handshakes are refused whose client asks for a name that nobody has. Default: it gets the
+    /// Whether handshakes are refused whose client asks for an unknown name. Default: it gets the
     /// default certificate. A client that asks for no name gets that in any case.
     pub fn refuse_unknown_names(&self, refuse: bool) {
         let mut entries = self.entries();
@@ -178,7 +178,7 @@ impl CertificateStore {
         self.show(&entries);
     }
 
-    /// What is in the store, in the order in which it was added.
+    /// The certificates in the store, in the order in which they were added.
     pub fn certificates(&self) -> Vec<CertificateInfo> {
         let entries = self.entries();
         let default = entries.default_position();

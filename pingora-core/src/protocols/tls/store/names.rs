@@ -4,7 +4,7 @@ use crate::protocols::tls::names::is_host_name;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// What belongs to a name of a host, exact or with a wildcard for its first label.
+/// Values by the name of a host, exact or with a wildcard for its first label.
 #[derive(Debug)]
 pub(super) struct NameTable<V> {
     exact: HashMap<Box<str>, V>,
@@ -25,9 +25,10 @@ pub(super) fn normal(name: &str) -> Option<Cow<'_, str>> {
 }
 
 fn lower(name: &str) -> Cow<'_, str> {
-    match name.bytes().any(|b| b.is_ascii_uppercase()) {
-        true => Cow::Owned(name.to_ascii_lowercase()),
-        false => Cow::Borrowed(name),
+    if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
     }
 }
 
@@ -39,7 +40,7 @@ impl<V: Default> NameTable<V> {
         }
     }
 
-    /// What belongs to this name, which has to be [`normal`]; made if there is nothing yet.
+    /// The value of this name, which has to be [`normal`]; made if there is none yet.
     pub(super) fn entry(&mut self, name: &str) -> &mut V {
         match name.strip_prefix("*.") {
             Some(parent) => self.wildcard.entry(parent.into()).or_default(),
@@ -49,7 +50,7 @@ impl<V: Default> NameTable<V> {
 }
 
 impl<V> NameTable<V> {
-    /// What belongs to the name that a client asks for: for exactly this name, and for the wildcard that
+    /// The values for the name that a client asks for: that of exactly this name, and that of the wildcard that
     /// covers it.
     pub(super) fn find(&self, asked: &str) -> (Option<&V>, Option<&V>) {
         let asked = asked.strip_suffix('.').unwrap_or(asked);

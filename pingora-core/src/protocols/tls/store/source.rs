@@ -126,7 +126,7 @@ impl CertificateSource {
         self
     }
 
-    /// Shows the certificate also to clients that ask for a name that nobody has, or for none. Without
+    /// Shows the certificate also to clients that ask for an unknown name, or for none. Without
     /// such a certificate in the store, it is the one that was added first.
     pub fn as_default(mut self) -> Self {
         self.default = true;

@@ -6,7 +6,7 @@ use openssl::symm::Cipher;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a client of today can use.
+/// The abilities of a present-day client.
 fn modern() -> ClientAbilities {
     ClientAbilities {
         signature_algorithms: vec![0x0403, 0x0503, 0x0807, 0x0804],
@@ -277,7 +277,7 @@ fn a_reload_takes_what_is_new_or_leaves_everything() {
     assert_eq!(shown(&store, "").unwrap(), ["one.example"], "not yet");
     let renewal = store.prepare_reload().unwrap();
     assert_eq!(shown(&store, "").unwrap(), ["one.example"], "not yet");
-    // What is added in between stays.
+    // A certificate that is added in between stays.
     store
         .add(ca.issue(&["late.example"], &[]).source())
         .unwrap();

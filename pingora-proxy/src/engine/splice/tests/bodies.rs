@@ -199,7 +199,7 @@ async fn a_slow_server_keeps_nothing_waiting() {
     .await;
 }
 
-/// What a client does not read stays with the server, but for what sockets and one pipe hold.
+/// The server keeps the bytes that a client does not read, except those that sockets and one pipe hold.
 #[tokio::test]
 async fn a_slow_client_holds_the_server_back() {
     const LENGTH: usize = 48_000_000;

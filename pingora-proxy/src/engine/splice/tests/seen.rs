@@ -1,4 +1,4 @@
-//! Who wants to see the bytes, sees all of them.
+//! A filter that wants to see a body sees every byte of it.
 
 use super::*;
 use pingora_http::ResponseHeader;
@@ -51,9 +51,10 @@ async fn filters_see_every_byte_unless_the_proxy_says_otherwise() {
         for uploads in [false, true] {
             soon(async move {
                 SPLICED.set(0);
-                let (address, _) = match uploads {
-                    false => origin(answer_by_path).await,
-                    true => origin(judge_uploads).await,
+                let (address, _) = if uploads {
+                    origin(judge_uploads).await
+                } else {
+                    origin(answer_by_path).await
                 };
                 let seen = Arc::new(AtomicUsize::new(0));
                 let proxy = Watching {
@@ -62,9 +63,10 @@ async fn filters_see_every_byte_unless_the_proxy_says_otherwise() {
                     seen: seen.clone(),
                 };
                 let mut client = TcpStream::connect(serve(proxy).await).await.unwrap();
-                match uploads {
-                    false => fetch(&mut client, LENGTH).await,
-                    true => upload(&mut client, LENGTH).await,
+                if uploads {
+                    upload(&mut client, LENGTH).await
+                } else {
+                    fetch(&mut client, LENGTH).await
                 }
                 let case = (wants, uploads);
                 assert_eq!(seen.load(Ordering::Relaxed), seen_bytes, "{case:?}");

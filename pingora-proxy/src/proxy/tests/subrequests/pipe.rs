@@ -37,7 +37,7 @@ fn none() -> InputBodyType {
 
 const WITH_BODY: BodyMode = BodyMode::ExpectBody;
 
-/// What the client gets, what the origin got, and what was told.
+/// The client's answer, the origin's request, and the notes of the phases.
 async fn piped(plan: Plan, request: &str, answer: impl AsRef<[u8]>) -> (String, String, String) {
     let origin = Origin::start(vec![vec![reply(answer, Then::Close)]]).await;
     let parent = Parent::to(&origin, plan);
@@ -285,7 +285,7 @@ async fn a_response_that_is_cut_short_arrives_cut_short() {
 async fn a_client_that_leaves_ends_both() {
     let half_body = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf";
     let half_answer = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
-    // What the client sends, whether the origin answers before the client has sent all, and what.
+    // The client's request, whether the origin answers before the client has sent all of it, and the answer.
     let rows = [
         (half_body, true, ""),
         (GET, false, ""),

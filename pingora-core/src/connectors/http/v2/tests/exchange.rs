@@ -95,7 +95,7 @@ async fn bodies_and_trailers_pass_both_ways() {
 
 #[tokio::test]
 async fn a_response_ends_with_its_last_piece_where_that_is_known() {
-    // What the server sends, and what comes out of it.
+    // The server's frames, and the expected events.
     let rows: &[(&str, &str, &[&str], &str)] = &[
         ("GET", "200", &[], "H200."),
         ("GET", "200", &["a."], "H200 B:a."),
@@ -183,7 +183,7 @@ async fn a_response_that_lacks_nothing_but_its_end_ends_after_a_moment() {
             "H200 B:ab B:-.",
             0,
         ),
-        // Nobody can do anything for a whole response any more.
+        // The response is whole: a reset can't take anything from it any more.
         ("GET", "200", LENGTH, &["ab", "R"], "H200 B:ab B:-.", 0),
         (
             "GET",
@@ -193,7 +193,7 @@ async fn a_response_that_lacks_nothing_but_its_end_ends_after_a_moment() {
             "H200 B:ab B:-.",
             0,
         ),
-        // What lacks a byte is not whole, and what declares no length may go on.
+        // A body that lacks a byte is not whole, and one that declares no length may go on.
         ("GET", "200", LENGTH, &["a", "R"], "H200 B:a !H2Error", 0),
         ("GET", "200", None, &["ab", "~9", "c."], "H200 B:ab B:c.", 9),
         ("GET", "200", None, &["ab", "R"], "H200 B:ab !H2Error", 0),
@@ -220,7 +220,7 @@ async fn a_response_that_lacks_nothing_but_its_end_ends_after_a_moment() {
                     // The stream may have been given up.
                     let _ = match piece.strip_suffix('.') {
                         _ if piece == "R" => {
-                            // What was sent before leaves before.
+                            // Frames that were sent before leave before.
                             tokio::time::sleep(Duration::from_millis(1)).await;
                             stream.send_reset(Reason::INTERNAL_ERROR);
                             Ok(())

@@ -138,9 +138,10 @@ async fn a_closed_connection_fails_its_exchanges() {
         drop(server);
         let error = session.read_response_task().await.unwrap_err();
         assert_eq!(error.etype(), &ErrorType::ConnectionClosed);
-        let expected = match answered {
-            true => RetryType::Decided(false),
-            false => RetryType::ReusedOnly,
+        let expected = if answered {
+            RetryType::Decided(false)
+        } else {
+            RetryType::ReusedOnly
         };
         assert_eq!(error.retry, expected);
         assert!(conn.is_shutting_down());

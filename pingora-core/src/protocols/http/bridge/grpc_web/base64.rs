@@ -5,7 +5,7 @@ use std::fmt;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const PAD: u8 = b'=';
 
-/// What stands in the text is no base64.
+/// The text is not base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotBase64(&'static str);
 
@@ -98,9 +98,10 @@ pub(crate) fn encode(data: &[u8]) -> Vec<u8> {
         let byte = |place: usize| u32::from(group.get(place).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for place in 0..4 {
-            let character = match place <= group.len() {
-                true => ALPHABET.get((bits >> (18 - 6 * place)) as usize & 63),
-                false => Some(&PAD),
+            let character = if place <= group.len() {
+                ALPHABET.get((bits >> (18 - 6 * place)) as usize & 63)
+            } else {
+                Some(&PAD)
             };
             text.extend(character);
         }

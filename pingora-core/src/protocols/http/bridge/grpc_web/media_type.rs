@@ -16,7 +16,7 @@ const GRPC: &str = "application/grpc";
 const WEB: &str = "application/grpc-web";
 const WEB_TEXT: &str = "application/grpc-web-text";
 
-/// What follows `name` where this is that media type, such as `+proto` or `; charset=utf-8`.
+/// The text after `name` if this is that media type, such as `+proto` or `; charset=utf-8`.
 fn rest_of<'a>(media_type: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let (begin, rest) = media_type.split_at_checked(name.len())?;
     let ends = matches!(rest, [] | [b'+' | b';' | b' ' | b'\t', ..]);

@@ -67,9 +67,10 @@ impl GrpcWebCtx {
 
     /// Goes on from [`GrpcWebCtx::Init`], with a request that was translated or not.
     pub(crate) fn begin(&mut self, translated: bool) {
-        *self = match translated {
-            true => GrpcWebCtx::Upgrade,
-            false => GrpcWebCtx::Disabled,
+        *self = if translated {
+            GrpcWebCtx::Upgrade
+        } else {
+            GrpcWebCtx::Disabled
         };
     }
 

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::grammar::{is_field_name, trim};
 
-/// What marks a frame of trailers, where a frame of a message says whether it is compressed.
+/// Marks a frame of trailers, in the place where a frame of a message says whether it is compressed.
 const TRAILERS: u8 = 0x80;
 /// Mark and length.
 const FRAME_HEAD: usize = 5;

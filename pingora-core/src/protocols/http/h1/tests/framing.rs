@@ -1,4 +1,4 @@
-//! What the fields of a request say about its body and its connection.
+//! The statements of a request's fields about its body and its connection.
 
 use http::Version;
 

@@ -14,7 +14,7 @@ pub(super) fn parse(
     rules: &RequestRules,
 ) -> Result<(RequestFacts, RequestHeader), Fault> {
     let mut into = RequestHeader::default();
-    // What an earlier request left must not shine through.
+    // The fields of an earlier request must not shine through.
     into.insert_header("X-Left-Over", "1").unwrap();
     let facts = parse_request(&Bytes::copy_from_slice(head), rules, &mut into)?;
     assert!(!into.headers.contains_key("x-left-over"));

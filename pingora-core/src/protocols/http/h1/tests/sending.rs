@@ -1,4 +1,4 @@
-//! What we send.
+//! The heads that we send.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version};

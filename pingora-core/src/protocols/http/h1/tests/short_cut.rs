@@ -1,4 +1,4 @@
-//! What takes the short cut through a head means what the tokeniser would have made of it.
+//! A head that takes the short cut means the same as to the tokeniser.
 
 use super::super::by_tokens::{
     parse_request as request_by_tokens, parse_response as response_by_tokens,
@@ -68,9 +68,10 @@ fn assert_response_alike(head: &[u8]) {
     let limits = HeadLimits::default();
     for forgive in [false, true] {
         let (mut one, mut other) = (ResponseHeader::empty(), ResponseHeader::empty());
-        let facts = match forgive {
-            true => parse_response_with_unsound_length(&head, &limits, context, &mut one),
-            false => parse_response(&head, &limits, context, &mut one),
+        let facts = if forgive {
+            parse_response_with_unsound_length(&head, &limits, context, &mut one)
+        } else {
+            parse_response(&head, &limits, context, &mut one)
         };
         let expected = response_by_tokens(&head, &limits, context, forgive, &mut other);
         other.keep_head(head.clone());

@@ -1,4 +1,4 @@
-//! What is asked of every session and depends on a connection, which a sub-request has not.
+//! Methods that every session has and that depend on a connection, which a sub-request does not have.
 
 use super::HttpSession;
 use crate::protocols::http::h1::Fault;
@@ -8,7 +8,7 @@ impl HttpSession {
     /// How fast a client reads is seen by the session that it is connected to.
     pub(crate) fn set_min_send_rate(&mut self, _rate: Option<usize>) {}
 
-    /// What came over no wire breaks none of its rules.
+    /// A request that came over no wire breaks none of its rules.
     pub(crate) fn fault(&self) -> Option<Fault> {
         None
     }

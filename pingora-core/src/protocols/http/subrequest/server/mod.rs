@@ -52,7 +52,7 @@ pub struct SubrequestHandle {
 
 impl SubrequestHandle {
     /// Reads the response to its end and drops it, in a task of its own: for a sub-request whose
-    /// response nobody needs. No more of a body is sent.
+    /// response is not needed. No more of a body is sent.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -97,7 +97,7 @@ struct Inner {
     /// The client behind the caller waits for the permission to send its body (RFC 9110
     /// section 10.1.1).
     continue_owed: bool,
-    /// What the caller said about a body; `None`: the head decides.
+    /// Whether the caller announced a body; `None`: the head decides.
     expects_body: Option<bool>,
     has_body: bool,
     incoming: Incoming,
@@ -126,7 +126,7 @@ struct Inner {
     options: Options,
 }
 
-/// What a sub-request takes over from the request that spawns it.
+/// The state that a sub-request takes over from the request that spawns it.
 pub(crate) struct Parent<'a> {
     /// Copied: it becomes the head of the sub-request.
     pub(crate) request: &'a RequestHeader,
@@ -301,7 +301,7 @@ impl HttpSession {
         self.inner.body_read
     }
 
-    /// What was known about the client's connection when this sub-request was made.
+    /// The facts about the client's connection at the time when this sub-request was made.
     pub fn digest(&self) -> Option<&Digest> {
         Some(&self.inner.digest)
     }

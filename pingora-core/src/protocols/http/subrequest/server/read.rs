@@ -31,9 +31,10 @@ impl Inner {
             (_, declared) => declared,
         };
         self.has_body = !matches!(length, BodyLength::Empty | BodyLength::Exact(0));
-        self.incoming = match self.has_body {
-            true => Incoming::Open,
-            false => Incoming::Done,
+        self.incoming = if self.has_body {
+            Incoming::Open
+        } else {
+            Incoming::Done
         };
         let expected = self.request.get().headers.get(EXPECT);
         self.continue_owed = self.has_body
@@ -98,7 +99,7 @@ impl Inner {
         };
         let data = data.filter(|data| !data.is_empty());
         if let Some(data) = &data {
-            // Its framing is for nobody: only the count is of interest.
+            // Its framing is not needed: only the count is of interest.
             self.declared
                 .before(data.len(), &mut Vec::new())
                 .map_err(faults::bad_outgoing)?;
@@ -137,7 +138,7 @@ impl Inner {
         Err(Error::explain(ErrorType::ConnectionClosed, context).into_down())
     }
 
-    /// Ready when nobody reads the response any more. Cancel-safe.
+    /// Ready when the response is no longer read. Cancel-safe.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
         if !self.options.abort_on_close {
             return Poll::Pending;

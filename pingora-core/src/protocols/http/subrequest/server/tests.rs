@@ -96,7 +96,7 @@ async fn the_head_is_the_parents_and_may_be_changed() {
     session.validate_request().unwrap();
 }
 
-/// What the head and the caller say about a body, and what comes of it.
+/// The statements of the head and of the caller about a body, and the outcome.
 #[tokio::test]
 async fn whether_a_body_is_to_come() {
     #[derive(Clone, Copy)]
@@ -143,7 +143,7 @@ async fn whether_a_body_is_to_come() {
     }
 }
 
-/// A caller that has sent all that was declared, and forgets to say that it has, holds nobody up.
+/// A caller that has sent all that was declared, and forgets to say that it has, holds nothing up.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_lacks_nothing_but_its_end_ends_after_a_moment() {
     let (mut session, handle) = begun(POST_5).await;
@@ -512,7 +512,7 @@ async fn a_caller_that_drops_its_handle_is_noticed_wherever_somebody_waits() {
     assert_eq!(error.etype(), &ErrorType::WriteError);
     assert_eq!(error.esource(), &ErrorSource::Downstream);
 
-    // Not where nobody wants to know.
+    // Not if the caller does not ask for it.
     let (mut session, handle) = begun(GET).await;
     session.set_abort_on_close(false);
     drop(handle);
@@ -526,7 +526,7 @@ async fn a_slow_reader_fills_the_queue_and_nothing_else() {
         .queue_task(HttpTask::Header(header(200, None), false))
         .unwrap();
     let mut accepted = 0;
-    // What an engine does: it adds while there is less than its mark.
+    // As an engine does, it adds while there is less than its mark.
     while session.queued() < 64 * 1024 {
         session.queue_task(piece("0123456789", false)).unwrap();
         accepted += 10;

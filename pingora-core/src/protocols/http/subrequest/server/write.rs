@@ -43,7 +43,7 @@ impl Inner {
         let status = header.line().status;
         let switching = status == StatusCode::SWITCHING_PROTOCOLS;
         if status.is_informational() && !switching {
-            // Nobody waits for a permission that was not asked for, or was given.
+            // The caller does not wait for a permission that it did not ask for, or has.
             let unwanted = status == StatusCode::CONTINUE && !self.continue_owed;
             if status == StatusCode::CONTINUE {
                 self.continue_owed = false;
@@ -66,7 +66,7 @@ impl Inner {
             self.encoder = BodyEncoder::new(self.response_length(&header, end)?);
             self.ended = end || self.has_no_body(status);
             if self.ended {
-                // Where bytes are missing, nobody is told that this is all.
+                // If bytes are missing, the caller is not told that this is all.
                 self.finish_encoder()?;
             }
         }
@@ -126,9 +126,10 @@ impl Inner {
         }
         self.ended = end;
         self.body_sent += data.as_ref().map_or(0, Bytes::len);
-        self.out.push(match self.upgraded {
-            true => HttpTask::UpgradedBody(data, end),
-            false => HttpTask::Body(data, end),
+        self.out.push(if self.upgraded {
+            HttpTask::UpgradedBody(data, end)
+        } else {
+            HttpTask::Body(data, end)
         });
         Ok(())
     }
@@ -229,9 +230,10 @@ impl HttpSession {
             let permission = ResponseHeader::build(StatusCode::CONTINUE, None)?;
             self.inner.queue_header(Box::new(permission), false)?;
         }
-        match self.wants_flush() {
-            true => self.inner.flush().await,
-            false => Ok(()),
+        if self.wants_flush() {
+            self.inner.flush().await
+        } else {
+            Ok(())
         }
     }
 

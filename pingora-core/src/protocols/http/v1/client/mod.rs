@@ -244,12 +244,12 @@ impl HttpSession {
             && !inner.upgraded
     }
 
-    /// What is known about the connection.
+    /// The facts about the connection.
     pub fn digest(&self) -> &Digest {
         &self.inner.digest
     }
 
-    /// What is known about the connection, to be added to.
+    /// The facts about the connection, to be added to.
     pub fn digest_mut(&mut self) -> &mut Digest {
         &mut self.inner.digest
     }

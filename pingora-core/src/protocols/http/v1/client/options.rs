@@ -1,4 +1,4 @@
-//! What a session takes over from the peer that its connection was made for.
+//! Options that a session takes over from the peer that its connection was made for.
 
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ const EARLY_SWITCH: Fault = Fault::new(
     502,
     "a response switches protocols before the request's body is complete",
 );
-/// What was read and waits to be handed out is counted from so many bytes on.
+/// Bytes that were read and wait to be handed out are counted from this many on.
 const NOTABLE_REST: usize = 16 * 1024;
 
 impl Inner {

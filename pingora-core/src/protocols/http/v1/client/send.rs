@@ -35,17 +35,16 @@ impl Inner {
     /// The server does not take what waits.
     fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         self.count_held(memory::EXCHANGE);
-        match self.held.poll_given_up(cx) {
-            true => {
-                // There is nothing to be heard either: it waits for the rest of the request.
-                self.broken = true;
-                self.given_up = true;
-                self.write_closed = true;
-                self.out.clear();
-                self.held.forget();
-                Poll::Ready(Err(faults::given_up(ErrorSource::Upstream)))
-            }
-            false => Poll::Pending,
+        if self.held.poll_given_up(cx) {
+            // There is nothing to be heard either: it waits for the rest of the request.
+            self.broken = true;
+            self.given_up = true;
+            self.write_closed = true;
+            self.out.clear();
+            self.held.forget();
+            Poll::Ready(Err(faults::given_up(ErrorSource::Upstream)))
+        } else {
+            Poll::Pending
         }
     }
 

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-/// What is drained before other tasks of the worker get their turn, in bytes.
+/// The bytes that are drained before other tasks of the worker get their turn.
 const DRAINED_PER_TURN: usize = 256 * 1024;
 
 impl Inner {
@@ -63,7 +63,7 @@ impl Inner {
         })
     }
 
-    /// Whether the client may still be sending what nobody will read.
+    /// Whether the client may still be sending bytes that will not be read.
     fn must_linger(&self) -> bool {
         let unread = || !self.decoder.is_done() || !self.input.is_empty() || self.fault.is_some();
         !self.half_closed && (unread() || self.has_arrived())
@@ -78,7 +78,7 @@ impl Inner {
 
     async fn close(&mut self) {
         let lingers = self.must_linger();
-        // What was sent ahead of its turn is never looked at, and need not be held until then.
+        // Bytes that were sent ahead of their turn are never looked at, and need not be held until then.
         drop(self.input.take());
         let write_side = |inner: &mut Inner, cx: &mut Context<'_>| {
             ready!(inner.out.poll_flush(&mut inner.io, cx))?;
@@ -137,7 +137,7 @@ impl HttpSession {
         self.inner.drain().await
     }
 
-    /// What [`HttpSession::reuse`] does: the session of the next request, or a connection that was
+    /// Carries out [`HttpSession::reuse`]: returns the session of the next request, or a connection that was
     /// closed in an orderly way.
     pub(crate) async fn into_next(mut self) -> Result<Option<HttpSession>> {
         let inner = &mut *self.inner;

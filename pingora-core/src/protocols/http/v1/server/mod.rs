@@ -218,7 +218,7 @@ impl HttpSession {
         }
     }
 
-    /// What the request's head must keep to. To be set before the head is read.
+    /// Sets the rules for the request's head. To be called before the head is read.
     pub fn set_request_rules(&mut self, rules: RequestRules) {
         self.inner.rules = rules;
     }
@@ -319,12 +319,12 @@ impl HttpSession {
         self.inner.half_closed
     }
 
-    /// What is known about the connection.
+    /// The facts about the connection.
     pub fn digest(&self) -> &Digest {
         self.inner.digest()
     }
 
-    /// What is known about the connection, to be added to.
+    /// The facts about the connection, to be added to.
     pub fn digest_mut(&mut self) -> &mut Digest {
         self.inner.digest_mut()
     }

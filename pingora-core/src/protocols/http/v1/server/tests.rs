@@ -68,7 +68,7 @@ fn undated(text: &str) -> String {
     lines.filter(|line| !line.starts_with("Date: ")).collect()
 }
 
-/// What has arrived by now, without the dates.
+/// The bytes that have arrived by now, without the dates.
 async fn arrived(client: &mut Client) -> String {
     let mut bytes = Vec::new();
     let mut reading = pin!(client.read_buf(&mut bytes));

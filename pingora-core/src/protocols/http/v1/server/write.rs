@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
-/// What is added behind the fields of a response, in place of the blank line.
+/// Added behind the fields of a response, in place of the blank line.
 const CLOSE: &[u8] = b"Connection: close\r\n\r\n";
 const KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n\r\n";
 const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
@@ -50,14 +50,13 @@ impl Inner {
     /// The client does not take what waits.
     fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         self.count_held();
-        match self.held.poll_given_up(cx) {
-            true => {
-                self.broken = true;
-                self.out.clear();
-                self.held.forget();
-                Poll::Ready(Err(faults::given_up(ErrorSource::Downstream)))
-            }
-            false => Poll::Pending,
+        if self.held.poll_given_up(cx) {
+            self.broken = true;
+            self.out.clear();
+            self.held.forget();
+            Poll::Ready(Err(faults::given_up(ErrorSource::Downstream)))
+        } else {
+            Poll::Pending
         }
     }
 
@@ -148,9 +147,10 @@ impl Inner {
             return Ok(());
         }
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            let context = match self.facts.upgrade {
-                true => "a response switches protocols before the request's body is complete",
-                false => "a response switches protocols, which the request did not ask for",
+            let context = if self.facts.upgrade {
+                "a response switches protocols before the request's body is complete"
+            } else {
+                "a response switches protocols, which the request did not ask for"
             };
             return Error::e_explain(ErrorType::InvalidHTTPHeader, context)
                 .map_err(|e: pingora_error::BError| e.into_up());
@@ -174,19 +174,18 @@ impl Inner {
             && !self.closes_for_the_request()
             && !self.shutdown.as_ref().is_some_and(is_shutting_down);
         if !keep {
-            // What the client was told holds, whatever is set afterwards.
+            // The announcement to the client holds, whatever is set afterwards.
             self.facts.keep_alive = false;
             self.keepalive.timeout = None;
         }
-        let closing: &[u8] = match keep {
-            false if closes_itself => b"\r\n",
-            false => CLOSE,
-            true if http10 => KEEP_ALIVE,
-            true => b"\r\n",
+        let closing: &[u8] = match (keep, closes_itself, http10) {
+            (false, false, _) => CLOSE,
+            (true, _, true) => KEEP_ALIVE,
+            (false, true, _) | (true, _, false) => b"\r\n",
         };
         self.out.fill(|out| {
             h1::encode_response(header, out);
-            // What is decided here stands in front of the blank line instead of in the header, so
+            // The decision is written in front of the blank line instead of into the header, so
             // that the header is never copied for it.
             out.truncate(out.len().saturating_sub(2));
             if outgoing.lacks_date {

@@ -57,7 +57,7 @@ impl Default for Activity {
     }
 }
 
-/// What became of the wish for a stream.
+/// The outcome of a request for a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
     Taken { was_idle: bool },
@@ -101,12 +101,12 @@ impl Activity {
     }
 
     pub(crate) fn release(&self) {
-        // While it is in use it is nobody's business since when it was idle.
+        // While it is in use, the time since when it was idle has no meaning.
         let now = self.epoch.elapsed().as_millis() as u64;
         self.idle_since.store(now, Ordering::Release);
         match self.streams.fetch_sub(1, Ordering::AcqRel) {
             1 => self.count_idle(1),
-            // Nobody will ask for this connection again.
+            // This connection will not be asked for again.
             LAST_OF_RETIRED => self.driver.wake(),
             _ => {}
         }

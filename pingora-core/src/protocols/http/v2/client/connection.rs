@@ -33,7 +33,7 @@ struct Inner {
     activity: Arc<Activity>,
 }
 
-/// What became of the wish for a stream.
+/// The outcome of a request for a stream.
 #[derive(Debug)]
 pub(crate) enum Reserved {
     /// There is room; whoever asked has a slot now. `true`: the connection was idle.
@@ -120,17 +120,17 @@ impl ConnectionRef {
         self.0.activity.release();
     }
 
-    /// What tells this connection from others that are open: its file descriptor, where it has one.
+    /// Tells this connection from others that are open: its file descriptor, if it has one.
     pub fn id(&self) -> UniqueIDType {
         self.0.id
     }
 
-    /// What is known about the connection.
+    /// The facts about the connection.
     pub fn digest(&self) -> &Digest {
         &self.0.digest
     }
 
-    /// What is known about the connection, to be added to: only as long as nobody else refers to it.
+    /// The facts about the connection, to be added to: `None` if others refer to it too.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         Arc::get_mut(&mut self.0).map(|inner| &mut inner.digest)
     }

@@ -64,7 +64,7 @@ enum End {
     ClosingTimedOut,
 }
 
-/// What drives a connection.
+/// Drives a connection.
 pub(crate) struct Driver<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
@@ -119,7 +119,7 @@ where
             }
             End::ClosingTimedOut => log::debug!("connection {id} to an upstream is cut off"),
         }
-        // Whoever hears that it is closed finds it out of its pool, and its streams told why.
+        // A task that hears that it is closed finds it out of its pool, and its streams told why.
         retired();
         drop(self);
         drop(closed);

@@ -5,7 +5,7 @@ use pingora_error::{BError, Error, ErrorSource, ErrorType, RetryType};
 use pingora_h2::{Failure, Reason};
 use std::io;
 
-/// What the failure of an exchange says about trying it again.
+/// Whether an exchange that failed may be tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     /// Nothing of the request was sent.
@@ -128,7 +128,7 @@ pub(super) fn no_extended_connect() -> BError {
     Error::explain(ErrorType::H2Error, context).into_up()
 }
 
-/// What we were asked to send can't be sent.
+/// The message that we were asked to send can't be sent.
 #[cold]
 pub(super) fn unsendable(why: &'static str) -> BError {
     let context = format!("this message can't be sent over HTTP/2: {why}");

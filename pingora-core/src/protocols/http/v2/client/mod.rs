@@ -148,12 +148,12 @@ impl Http2Session {
         }
     }
 
-    /// What is known about the connection.
+    /// The facts about the connection.
     pub fn digest(&self) -> Option<&Digest> {
         Some(self.conn.digest())
     }
 
-    /// What is known about the connection, to be added to: `None` while others share it, which is
+    /// The facts about the connection, to be added to: `None` while others share it, which is
     /// nearly always.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         self.conn.digest_mut()

@@ -19,7 +19,7 @@ use std::task::{Context, Poll, ready};
 /// A server that has said so often that it is about to answer will not.
 const MOST_INFORMATIONAL: u8 = 100;
 
-/// What follows the head.
+/// The part that follows the head.
 #[derive(Debug)]
 enum Piece {
     Data(Bytes),
@@ -51,7 +51,7 @@ pub(super) struct Receiving {
     /// Bytes that were handed out and not given back to the server's window yet.
     held: usize,
     informational: u8,
-    /// What is still to come of the payload; `None`: that was not declared.
+    /// The bytes of the payload that are still to come; `None` if its length was not declared.
     left: Option<u64>,
     /// The end of a response of which nothing is missing.
     grace: Grace,
@@ -118,7 +118,7 @@ impl Inner {
     ) -> Poll<Result<IncomingResponse>> {
         let Stage::Head(response) = &mut self.receiving.stage else {
             if self.sending.holds_head() {
-                // Whoever flushes is woken.
+                // The flushing task is woken.
                 return Poll::Pending;
             }
             let failed = self.receiving.failed.take();
@@ -220,7 +220,7 @@ impl Inner {
                 Ok(()) => Ok(Piece::Trailers(trailers)),
                 Err(fault) => Err(self.malformed(faults::malformed(fault.reason()))),
             },
-            // The end was all that the server still owed, so nobody misses anything.
+            // The end was all that the server still owed, so nothing is missing.
             Err(error) if self.receiving.lacks_nothing() && !error.is_library() => {
                 self.reset(Reason::CANCEL);
                 Ok(Piece::End)
@@ -230,7 +230,7 @@ impl Inner {
     }
 
     /// Nothing has arrived. A response of which nothing is missing ends after a moment without its end,
-    /// and the stream, which nobody needs any more, with it.
+    /// and the stream, which is no longer needed, with it.
     fn poll_late_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece>> {
         if !self.receiving.lacks_nothing() {
             return Poll::Pending;
@@ -300,9 +300,10 @@ impl Inner {
         if end {
             self.finish_response();
         }
-        match tunnel {
-            true => HttpTask::UpgradedBody(data, end),
-            false => HttpTask::Body(data, end),
+        if tunnel {
+            HttpTask::UpgradedBody(data, end)
+        } else {
+            HttpTask::Body(data, end)
         }
     }
 }

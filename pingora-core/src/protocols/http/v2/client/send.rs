@@ -98,7 +98,7 @@ impl Sending {
         }
         self.holds_end = false;
         if tunnel {
-            // What ended was the request; what the tunnel carries begins now.
+            // The request has ended; the bytes of the tunnel begin now.
             self.ending = Ending::Open;
         }
     }
@@ -190,7 +190,7 @@ impl Inner {
                 self.receiving.begin(response);
                 self.sending.stage = if end { Stage::Ended } else { Stage::Body };
             }
-            // Nobody has heard of this request.
+            // The server has not heard of this request.
             Err(error) => self.unsent(faults::stream_failed(
                 error,
                 conn.ping_timedout(),
@@ -238,7 +238,7 @@ impl Inner {
     }
 
     /// Enters what waits in the process's account: what is queued, and what the server may have sent
-    /// while nobody takes it.
+    /// while it is not taken.
     pub(super) fn count_held(&mut self) {
         let received = self.receiving.held_by_framing();
         let held = memory::EXCHANGE + self.sending.queued + received;
@@ -262,9 +262,10 @@ impl Inner {
             let Some(first) = self.sending.queue.front_mut() else {
                 break;
             };
-            let piece = match first.len() <= room {
-                true => std::mem::take(first),
-                false => first.split_to(room),
+            let piece = if first.len() <= room {
+                std::mem::take(first)
+            } else {
+                first.split_to(room)
             };
             if first.is_empty() {
                 self.sending.queue.pop_front();

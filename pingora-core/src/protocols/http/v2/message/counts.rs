@@ -25,9 +25,10 @@ pub(crate) fn has_too_many_fields(headers: &HeaderMap) -> bool {
 /// # Errors
 /// 431 where there are too many.
 pub(crate) fn check_trailers(trailers: &HeaderMap) -> Result<(), Fault> {
-    match trailers.len() > MOST_TRAILERS {
-        true => Err(Fault::new(431, "too many trailers")),
-        false => Ok(()),
+    if trailers.len() > MOST_TRAILERS {
+        Err(Fault::new(431, "too many trailers"))
+    } else {
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use pingora_http::grammar::SectionCheck;
 
 use crate::protocols::http::h1::Fault;
 
-/// What a field means to the framing; all others just pass.
+/// The fields that have a meaning for the framing; all others just pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Field {
     /// `Host`.
@@ -27,7 +27,7 @@ pub(crate) enum Field {
     Other,
 }
 
-/// What this field is.
+/// The kind of this field.
 #[inline]
 pub(crate) fn classify(name: &HeaderName) -> Field {
     match ControlField::of(name.as_str().as_bytes()) {

@@ -11,7 +11,7 @@ use pingora_h2::hpack::PseudoFields;
 use pingora_http::grammar::is_authority;
 use pingora_http::{ControlField, RequestHeader, TargetRefused};
 
-/// What the head of a request means for its stream.
+/// The meaning of a request's head for its stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct IncomingRequest {
     /// The length of the body, where it is declared.
@@ -32,7 +32,7 @@ const USUAL_FIELDS: usize = 48;
 /// that goes upstream.
 const PER_FIELD: usize = 160;
 
-/// What one pass over the fields finds.
+/// The findings of one pass over the fields.
 #[derive(Debug, Default)]
 struct Seen {
     fields: usize,
@@ -82,7 +82,7 @@ fn check(head: &mut Head, rules: &RequestRules) -> Result<IncomingRequest, Fault
     }
     let seen = look_at_fields(&head.fields);
     if let Err(fault) = check_sizes(head, &seen, &rules.limits) {
-        // Whoever is told of it looks at the target; the fields would be held for as long as the client
+        // The phases that are told of it look at the target; the fields would be held for as long as the client
         // takes to read its answer.
         head.fields = HeaderMap::new();
         return Err(fault);
@@ -185,10 +185,13 @@ fn settle_authority(head: &mut Head, seen: &Seen) -> Result<(), Fault> {
     }
     let host = head.fields.get(HOST).filter(|_| seen.hosts > 0);
     match (&head.pseudo.authority, host) {
-        (Some(authority), Some(host)) => match host.as_bytes().eq_ignore_ascii_case(authority) {
-            true => Ok(()),
-            false => Err(Fault::bad(":authority and Host differ")),
-        },
+        (Some(authority), Some(host)) => {
+            if host.as_bytes().eq_ignore_ascii_case(authority) {
+                Ok(())
+            } else {
+                Err(Fault::bad(":authority and Host differ"))
+            }
+        }
         (Some(authority), None) => {
             let host = HeaderValue::from_maybe_shared(authority.clone())
                 .map_err(|_| Fault::bad(":authority is malformed"))?;
@@ -196,9 +199,10 @@ fn settle_authority(head: &mut Head, seen: &Seen) -> Result<(), Fault> {
             Ok(())
         }
         (None, Some(host)) if head.pseudo.method != Some(Method::CONNECT) => {
-            match is_authority(host.as_bytes()) {
-                true => Ok(()),
-                false => Err(Fault::bad("Host is not a host and a port")),
+            if is_authority(host.as_bytes()) {
+                Ok(())
+            } else {
+                Err(Fault::bad("Host is not a host and a port"))
             }
         }
         (None, _) => Err(Fault::bad("there is no :authority")),

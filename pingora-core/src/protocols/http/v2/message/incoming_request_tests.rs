@@ -34,7 +34,7 @@ fn arrived(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-/// What the framing judges.
+/// The faults that the framing judges.
 pub(super) fn judge(head: &Head) -> Result<(), Malformed> {
     let mut check = SectionCheck::new(Section::Request);
     let pseudo = &head.pseudo;
@@ -91,7 +91,7 @@ fn a_target_arrives_byte_by_byte() {
     }
 }
 
-/// What is refused can be told in a log.
+/// A refused head can be named in a log.
 #[test]
 fn a_malformed_request_keeps_its_method_and_target() {
     let head = head_of(arrived("PUT", "https://a/x", &[("te", "gzip")]));

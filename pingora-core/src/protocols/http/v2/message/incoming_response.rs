@@ -7,14 +7,14 @@ use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use pingora_http::ResponseHeader;
 
-/// What may follow the head of a response.
+/// The payload that may follow the head of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Payload {
     /// No payload, whatever the fields say (RFC 9110 section 6.4.1).
     Nothing,
     /// The body.
     Body,
-    /// What a tunnel carries (RFC 9113 section 8.5).
+    /// The bytes of a tunnel (RFC 9113 section 8.5).
     Tunnel,
 }
 
@@ -22,7 +22,7 @@ pub(crate) enum Payload {
 #[derive(Debug)]
 pub(crate) struct IncomingResponse {
     pub(crate) header: Box<ResponseHeader>,
-    /// What follows; `None`: this response is informational, another head follows.
+    /// The payload that follows; `None`: this response is informational, another head follows.
     pub(crate) payload: Option<Payload>,
 }
 

@@ -1,7 +1,7 @@
-//! What messages of HTTP/2 may be, and how they become ours and ours become them (RFC 9113
+//! The rules for messages of HTTP/2, and their conversion into ours and back (RFC 9113
 //! section 8). Pure: no I/O, no clock.
 //!
-//! What an element may be is the same in all versions and stands in [`pingora_http::grammar`].
+//! The grammar of the elements is the same in all versions; see [`pingora_http::grammar`].
 
 mod counts;
 mod fields;

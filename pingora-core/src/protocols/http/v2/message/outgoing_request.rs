@@ -48,9 +48,10 @@ pub(crate) fn outgoing_request(
     if tunnel && protocol.is_none() {
         pseudo.authority = Some(tunnel_authority(request)?);
     } else {
-        pseudo.scheme = Some(Bytes::from_static(match encrypted {
-            true => b"https",
-            false => b"http",
+        pseudo.scheme = Some(Bytes::from_static(if encrypted {
+            b"https"
+        } else {
+            b"http"
         }));
         pseudo.authority = Some(authority(request)?);
         pseudo.path = Some(path(request)?);
@@ -91,15 +92,16 @@ fn authority(request: &RequestHeader) -> Result<Bytes, &'static str> {
     }
 }
 
-/// What a CONNECT without a protocol asks for (RFC 9113 section 8.5).
+/// The target of a CONNECT without a protocol (RFC 9113 section 8.5).
 fn tunnel_authority(request: &RequestHeader) -> Result<Bytes, &'static str> {
     let named = match request.line().uri.authority() {
         Some(named) => named.as_str().as_bytes(),
         None => request.raw_path(),
     };
-    match is_valid_authority(named) {
-        true => Ok(Bytes::copy_from_slice(named)),
-        false => Err("the target of CONNECT is not a host and a port"),
+    if is_valid_authority(named) {
+        Ok(Bytes::copy_from_slice(named))
+    } else {
+        Err("the target of CONNECT is not a host and a port")
     }
 }
 

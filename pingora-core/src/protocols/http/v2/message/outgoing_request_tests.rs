@@ -1,4 +1,4 @@
-//! What becomes of a request that leaves over HTTP/2.
+//! Requests that leave over HTTP/2.
 
 use super::*;
 

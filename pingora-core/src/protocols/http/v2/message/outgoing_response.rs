@@ -50,9 +50,10 @@ pub(crate) fn outgoing_response(
     let bodiless = *method == Method::HEAD
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED;
-    let length = match bodiless {
-        true => PayloadLength::Nothing,
-        false => PayloadLength::declared(length),
+    let length = if bodiless {
+        PayloadLength::Nothing
+    } else {
+        PayloadLength::declared(length)
     };
     Ok(OutgoingResponse {
         head: response(status, fields),

@@ -1,4 +1,4 @@
-//! What becomes of a response that leaves over HTTP/2.
+//! Responses that leave over HTTP/2.
 
 use super::*;
 use crate::protocols::http::h1::{HeadLimits, ResponseContext, parse_response};

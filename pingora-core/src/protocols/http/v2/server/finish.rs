@@ -182,8 +182,8 @@ impl HttpSession {
     /// complete, and `NO_ERROR` where only the request is not (RFC 9113 section 8.1).
     pub fn shutdown(&mut self) {
         let complete = matches!(self.inner.out.end, End::Sent) && !self.inner.broken;
-        // What is left of the request is refused when the session is dropped: doing so here would lose
-        // what was handed over and is not written yet.
+        // The rest of the request is refused when the session is dropped: doing so here would lose
+        // bytes that were handed over and are not written yet.
         if !complete {
             self.inner.reset(Reason::INTERNAL_ERROR);
         }

@@ -6,7 +6,7 @@ use crate::protocols::http::v2::ledger::CONNECTION_WINDOW;
 use std::time::Duration;
 
 /// Bytes that a client may send ahead on one stream. With [`CONNECTION_WINDOW`], the memory that
-/// uploads which nobody reads can hold.
+/// unread uploads can hold.
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// Bytes of one response that are handed to the connection before it has written them.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -41,7 +41,7 @@ pub struct H2Limits {
     /// Frames that carry nothing: so many at once, more for what the client is sent, and a
     /// twentieth of them per second. 2000 by default.
     pub overhead_frames: u32,
-    /// What all streams of a connection may hold of their responses, in bytes, before they leave: from
+    /// The bytes of responses that all streams of a connection may hold before they leave: from
     /// there on a stream reads 4 KiB ahead of its client, or 16 KiB if the client takes them. 1 MiB by
     /// default.
     pub response_bytes: u32,

@@ -59,7 +59,7 @@ use std::time::Duration;
 /// Of a head that is smaller, as RFC 9113 section 6.5.2 counts it, the room is not counted by itself.
 const LARGE_HEAD: usize = 8 * 1024;
 
-/// What a client begins a connection of HTTP/2 with (RFC 9113 section 3.4).
+/// The bytes with which a client begins an HTTP/2 connection (RFC 9113 section 3.4).
 pub(crate) const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// One request and its response, over a stream of its own.
@@ -73,7 +73,7 @@ pub(crate) const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// and never waits; `poll_read_body`, `poll_flush` and `poll_gone` wait, and may be dropped at any point.
 ///
 /// Dropping a session whose response is not complete resets the stream with `INTERNAL_ERROR`. The
-/// rest of a request that nobody reads is refused with `NO_ERROR` once the response is complete
+/// unread rest of a request is refused with `NO_ERROR` once the response is complete
 /// (RFC 9113 section 8.1).
 #[derive(Debug)]
 pub struct HttpSession {
@@ -96,7 +96,7 @@ struct Inner {
     facts: IncomingRequest,
     request_read: bool,
     fault: Option<Fault>,
-    /// What is to come of the body; checked by the framing as well.
+    /// The length of the body that is to come; checked by the framing as well.
     expected: PayloadLength,
     body_done: bool,
     /// The end of a body of which nothing is missing.
@@ -118,12 +118,12 @@ struct Inner {
     /// Of the connection, and what is counted there for this stream.
     ledger: Option<Arc<Ledger>>,
     counted: usize,
-    /// The same, for what the client may send while nobody reads it.
+    /// The same, for the bytes that the client may send before they are read.
     upload_counted: usize,
     options: Options,
 }
 
-/// What of the response was not yet handed to the connection.
+/// The part of the response that was not handed to the connection yet.
 #[derive(Debug, Default)]
 struct Outbox {
     head: Option<Response<()>>,
@@ -312,12 +312,12 @@ impl HttpSession {
         self.inner.body_read
     }
 
-    /// What is known about the connection. Never `None`.
+    /// The facts about the connection. Never `None`.
     pub fn digest(&self) -> Option<&Digest> {
         Some(&self.inner.digest)
     }
 
-    /// What is known about the connection, to be added to: for this request alone. Never `None`.
+    /// The facts about the connection, to be added to: for this request alone. Never `None`.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         Some(Arc::make_mut(&mut self.inner.digest))
     }

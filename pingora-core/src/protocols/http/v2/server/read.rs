@@ -178,7 +178,7 @@ impl HttpSession {
     /// The next piece of the request's body; `None` at its end. Asks the client for the body first
     /// (`100 Continue`) where it waits for that. Cancel-safe.
     ///
-    /// What was handed out counts against the client's window until the next piece is asked for.
+    /// A piece that was handed out counts against the client's window until the next one is asked for.
     ///
     /// # Errors
     /// [`ErrorType::H2Error`] for a stream that was reset, [`ErrorType::ConnectionClosed`] for a
@@ -206,7 +206,7 @@ impl HttpSession {
     }
 
     /// The upstream takes nothing of the body for now: enters what the client has sent, or may still send
-    /// without asking, in the connection's ledger. Nobody is told when it arrives.
+    /// without asking, in the connection's ledger. No task is told when it arrives.
     pub(crate) fn count_upload(&mut self) {
         let inner = &mut *self.inner;
         if inner.body_done {
@@ -241,7 +241,7 @@ impl HttpSession {
     /// Whether the request has no body, by its head.
     pub fn is_body_empty(&self) -> bool {
         let inner = &*self.inner;
-        // What follows a CONNECT belongs to the tunnel (RFC 9110 section 9.3.6).
+        // The bytes behind a CONNECT belong to the tunnel (RFC 9110 section 9.3.6).
         inner.request.get().line().method == Method::CONNECT
             || inner.body_read == 0 && (inner.body_done || inner.expected.is_empty())
     }

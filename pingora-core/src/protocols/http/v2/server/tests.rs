@@ -119,7 +119,7 @@ fn body(data: &'static str) -> HttpTask {
     HttpTask::Body(Some(Bytes::from_static(data.as_bytes())), false)
 }
 
-/// What a client got of a response's body.
+/// The part of a response's body that a client got.
 #[derive(Debug, Default, PartialEq)]
 struct Received {
     pieces: Vec<String>,

@@ -387,9 +387,10 @@ impl HttpSession {
                 if let Some(data) = data {
                     self.inner.queue_body(data)?;
                 }
-                match end {
-                    true => self.inner.queue_end(None),
-                    false => Ok(()),
+                if end {
+                    self.inner.queue_end(None)
+                } else {
+                    Ok(())
                 }
             }
             HttpTask::Trailer(trailers) => self.inner.queue_end(trailers.as_deref()),

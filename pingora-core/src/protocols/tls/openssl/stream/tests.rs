@@ -148,7 +148,7 @@ async fn what_is_pending_is_reported_once_and_sent_once() {
     let mut got = vec![0; 40_000];
     let writing = async {
         client.flush().await.unwrap();
-        // All has left, and nobody knows yet: an empty write is none, and fewer bytes are a mistake.
+        // All has left, which no call has reported yet: an empty write is none, and fewer bytes are a mistake.
         assert_eq!(client.write(&[]).await.unwrap(), 0);
         assert_eq!(client.write(&sent).await.unwrap(), 40_000);
         client.write_all(b"more").await.unwrap();

@@ -51,9 +51,10 @@ impl AsyncWrite for Scripted {
         _cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Poll::Ready(match self.fail_write {
-            true => Err(io::ErrorKind::BrokenPipe.into()),
-            false => Ok(buf.len()),
+        Poll::Ready(if self.fail_write {
+            Err(io::ErrorKind::BrokenPipe.into())
+        } else {
+            Ok(buf.len())
         })
     }
 

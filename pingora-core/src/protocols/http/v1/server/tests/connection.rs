@@ -122,7 +122,7 @@ async fn what_the_head_says_of_the_connection_holds() {
     let close: Change = |session, _| session.set_server_keepalive(None);
     let last: Change = |session, _| session.set_keepalive_reuses_remaining(Some(0));
     let one_by_one: Change = |session, _| session.set_pipelining_enabled(false);
-    // What happens before the head is written, and between head and end.
+    // The events before the head is written, and those between head and end.
     let rows: &[(&str, Change, Change, bool)] = &[
         ("nothing", none, none, true),
         ("a shutdown ahead of the head", shut, none, false),

@@ -1,4 +1,4 @@
-//! What leaves: framing, order, and what happens when the writer breaks its own promise.
+//! Responses that leave: framing, order, and a writer that breaks its own promise.
 
 use super::*;
 use pingora_error::ErrorType;
@@ -352,9 +352,10 @@ async fn what_is_left_of_a_body_is_drained_however_long_it_is() {
 async fn a_client_that_writes_until_it_is_done_sees_its_early_answer() {
     for length in [500_000, 12_000_000] {
         for chunked in [false, true] {
-            let head = match chunked {
-                false => upload(length),
-                true => "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".into(),
+            let head = if chunked {
+                "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".into()
+            } else {
+                upload(length)
             };
             let (mut client, mut session) = pair(64 * 1024);
             let writing = async move {

@@ -78,7 +78,7 @@ async fn a_body_that_lacks_nothing_but_its_end_ends_after_a_moment() {
         assert!(session.is_body_done() && !session.lingers());
         assert_eq!(session.take_trailers().is_some(), *ends);
     }
-    // What lacks a byte is waited for.
+    // A body that lacks a byte is waited for.
     let mut pair = Pair::new().await;
     let post = request(Method::POST, &[("content-length", "4")]);
     let mut exchange = pair.begin(post, false).await;
@@ -107,7 +107,7 @@ async fn an_exchange_that_lacks_only_the_end_of_its_request_is_over_soon() {
     assert_eq!(exchange.response.await.unwrap().status().as_u16(), 200);
 }
 
-/// What was not asked for keeps the client waiting.
+/// A body that was not asked for keeps the client waiting.
 #[tokio::test]
 async fn nobody_sends_more_than_the_window_ahead() {
     const WINDOW: usize = 128 * 1024;

@@ -1,4 +1,4 @@
-//! What a session knows of its request and its connection.
+//! A session's knowledge of its request and its connection.
 
 use super::*;
 use crate::protocols::Stream;

@@ -1,4 +1,4 @@
-//! What leaves, and in which frames.
+//! Responses that leave, and their frames.
 
 use super::*;
 

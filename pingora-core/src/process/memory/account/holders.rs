@@ -1,15 +1,15 @@
-//! Who holds what, so that the greediest can be found.
+//! How much each holder holds, so that the greediest can be found.
 
-use super::account::{Account, PROCESS};
+use super::{Account, PROCESS};
 use futures::task::AtomicWaker;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Context;
 
-/// Who holds less, in bytes, is never closed for it, and need not be found.
+/// A holder of fewer bytes is never closed for them, and need not be found.
 const NOTABLE: usize = 64 * 1024;
-/// What waits below this, in bytes, is not entered.
+/// Fewer waiting bytes than this are not entered.
 const LEAST: usize = 4 * 1024;
 /// A change by less than this, in bytes, is not entered.
 const GRAIN: usize = 4 * 1024;
@@ -100,7 +100,7 @@ impl Drop for Holder {
     }
 }
 
-/// What one session holds: nothing as long as that is little.
+/// The entry of one session; none as long as the session holds little.
 #[derive(Debug, Default)]
 pub(crate) struct Held(Option<Arc<Holder>>);
 
@@ -206,7 +206,7 @@ impl Holders {
                 left = left.saturating_sub(held);
                 closing.push(holder);
             }
-            // Under the lock, so that nobody else finds them still to be told.
+            // Under the lock, so that no other thread finds them still to be told.
             for holder in &closing {
                 holder.given_up.store(true, Ordering::Release);
             }

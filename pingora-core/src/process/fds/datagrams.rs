@@ -1,9 +1,9 @@
 //! Sockets of datagrams under the addresses they are bound to: the half of [`Fds`] that owns what is in it.
 
-use super::activation::{is_external, means};
-use super::handover::{Given, GivenFd};
-use super::names::names;
-use super::{Fds, SocketKind};
+use super::Fds;
+use crate::process::activation::{is_external, means};
+use crate::process::handover::{Given, GivenFd};
+use crate::process::names::{SocketKind, names};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ impl Datagrams {
         })
     }
 
-    /// The name of the first socket of this address that nobody has claimed: one that was bound by an earlier
+    /// The name of the first unclaimed socket of this address: one that was bound by an earlier
     /// server, or one of the service manager.
     fn free(&self, bind: &str) -> Option<String> {
         let is_free = |name: &String| self.0.get(name).is_some_and(|d| !d.is_claimed);
@@ -84,7 +84,7 @@ impl Datagrams {
 /// [`services::datagram`](crate::services::datagram) does all this for a service that has nothing else to do.
 impl Fds {
     /// Takes a socket of this address that was passed to this process, by the server before or by the service
-    /// manager, and that nobody has claimed. Returns the name it has in the table, and a descriptor of the
+    /// manager, and that is unclaimed. Returns the name it has in the table, and a descriptor of the
     /// caller's own, close-on-exec and non-blocking. `systemd:LABEL` means one of the service manager by its
     /// label, `external:LABEL:ADDRESS` by both. `None` where there is none (any more).
     ///
@@ -144,8 +144,8 @@ impl Fds {
         self.datagrams.0.remove(name).is_some()
     }
 
-    /// Closes and forgets what the server before this one had and nobody has claimed; returns the names.
-    /// What is the service manager's stays: it is bound whether this server uses it or not.
+    /// Closes and forgets the previous server's sockets that no service has claimed; returns their names.
+    /// The service manager's sockets stay: they are bound whether this server uses them or not.
     pub(crate) fn close_orphaned_datagrams(&mut self) -> Vec<String> {
         let mut orphans = vec![];
         self.datagrams.0.retain(|name, datagram| {
