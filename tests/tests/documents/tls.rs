@@ -1,5 +1,8 @@
 //! The code of `docs/tls.md`.
-#![allow(clippy::print_stderr, reason = "the page keeps to what needs no logger")]
+#![allow(
+    clippy::print_stderr,
+    reason = "the page keeps to what needs no logger"
+)]
 
 fn one_certificate() -> pingora::Result<()> {
     use pingora::listeners::tls::TlsSettings;

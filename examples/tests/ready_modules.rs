@@ -1,4 +1,4 @@
-//! Runs the example `use_module`.
+//! Runs the example `ready_modules`.
 #![allow(clippy::unwrap_used, reason = "it is a test")]
 
 mod running;
@@ -12,7 +12,7 @@ const ADA: &str = "Authorization: Basic YWRhOmxvdmVsYWNl\r\n";
 
 #[test]
 fn the_origin_is_told_what_is_true_and_nothing_else() {
-    let proxy = Running::start("use_module", &[]);
+    let proxy = Running::start("ready_modules", &[]);
     let forged = "X-Forwarded-For: 8.8.8.8\r\nX_Forwarded_For: 8.8.8.8\r\nX-Real-IP: 8.8.8.8\r\n\
                   X-Request-Id: forged\r\nX_Request_Id: forged\r\n\
                   Client-Cert: :forged:\r\n";
@@ -43,7 +43,7 @@ fn the_origin_is_told_what_is_true_and_nothing_else() {
 
 #[test]
 fn who_is_no_user_or_is_not_let_in_gets_an_answer_and_no_more() {
-    let proxy = Running::start("use_module", &["--trust", "127.0.0.0/8"]);
+    let proxy = Running::start("ready_modules", &["--trust", "127.0.0.0/8"]);
     let nobody = proxy.get("/b");
     assert_eq!(nobody.status(), 401);
     let challenge = nobody.field("WWW-Authenticate").unwrap();

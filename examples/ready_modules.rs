@@ -2,7 +2,7 @@
 //! other origins, passwords, careful browsers; and error pages.
 //!
 //! ```sh
-//! cargo run --example use_module
+//! cargo run --example ready_modules
 //! ```
 
 use async_trait::async_trait;
@@ -122,7 +122,7 @@ fn serve(cli: Cli) -> Result<()> {
             .user("ada", "lovelace")?
             .admit_preflight(),
         pages: ErrorPages::new()
-            .with_footer("The example `use_module`")
+            .with_footer("The example `ready_modules`")
             .with_proxy_status("example"),
     };
     let mut proxy = http_proxy_service_with_name(&server.configuration, proxy, "proxy");
