@@ -88,7 +88,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
         error: Box<Error>,
     ) -> Box<Error> {
-        self.upstreams(ctx).fail_to_connect(&mut ctx.tries, error)
+        self.upstreams(ctx).fail_to_connect(&ctx.tries, error)
     }
 
     fn error_while_proxy(
@@ -100,7 +100,7 @@ impl ProxyHttp for Proxy {
         reused: bool,
     ) -> Box<Error> {
         self.upstreams(ctx)
-            .error_while_proxy(session, peer, &mut ctx.tries, error, reused)
+            .error_while_proxy(session, peer, &ctx.tries, error, reused)
     }
 }
 
