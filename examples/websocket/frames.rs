@@ -1,9 +1,6 @@
 //! Frames of the WebSocket protocol (RFC 6455 section 5), as a server reads and writes them.
 
-use std::fmt;
-
 /// A frame whose payload is in the clear.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     /// Whether it is the last one of its message.
     pub(super) is_last: bool,
@@ -20,14 +17,7 @@ pub(super) const PONG: u8 = 10;
 const LIMIT: u64 = 64 * 1024;
 
 /// Why a connection is given up: a close code (RFC 6455 section 7.4.1).
-#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Broken(pub(super) u16);
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the client's frame is refused with code {}", self.0)
-    }
-}
 
 const PROTOCOL_ERROR: Broken = Broken(1002);
 const TOO_LONG: Broken = Broken(1009);
