@@ -45,6 +45,10 @@ pub struct Config {
     /// How long a draining server waits for the answer to its PING before it takes no more streams.
     /// 2 s by default.
     pub drain_timeout: Duration,
+    /// How long the peer may take to acknowledge our SETTINGS, from the connection's beginning on; one
+    /// that takes longer gets a GOAWAY with `SETTINGS_TIMEOUT` (RFC 9113 section 6.5.3). 30 s by default.
+    /// A time that the clock cannot tell ([`Duration::MAX`]) never ends.
+    pub settings_timeout: Duration,
 }
 
 impl Config {
@@ -68,6 +72,7 @@ impl Config {
             resets: if role == Role::Server { 200 } else { 10_000 },
             overhead: if role == Role::Server { 2000 } else { 20_000 },
             drain_timeout: Duration::from_secs(2),
+            settings_timeout: Duration::from_secs(30),
         }
     }
 

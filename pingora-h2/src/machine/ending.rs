@@ -37,15 +37,28 @@ impl Machine {
         for key in self.streams.keys() {
             self.end_stream(key, cause.clone());
         }
-        self.life = Life::Over;
+        self.end_life(Life::Over);
         self.control = Vec::new();
     }
 
     /// The deadline has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.drain_deadline.is_some_and(|deadline| deadline <= now) {
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if is_due(self.settings_deadline) {
+            let detail = "the SETTINGS were not acknowledged in time";
+            let reason = Reason::SETTINGS_TIMEOUT;
+            return self.fail(Error::connection(reason, "6.5.3", detail));
+        }
+        if is_due(self.drain_deadline) {
             self.drain();
         }
+    }
+
+    /// Nothing is waited for any more.
+    fn end_life(&mut self, life: Life) {
+        self.life = life;
+        self.drain_deadline = None;
+        self.settings_deadline = None;
     }
 
     /// Ends the connection once the streams under way have ended. A server warns first, so that what
@@ -107,8 +120,7 @@ impl Machine {
         }
         self.cause = Some(cause);
         self.say_goodbye(reason, detail.as_bytes());
-        self.life = Life::Closing;
-        self.drain_deadline = None;
+        self.end_life(Life::Closing);
     }
 
     /// A draining connection ends with its last stream.
@@ -122,8 +134,7 @@ impl Machine {
             // The peer has said goodbye first.
             self.say_goodbye(Reason::NO_ERROR, b"");
         }
-        self.life = Life::Closing;
-        self.drain_deadline = None;
+        self.end_life(Life::Closing);
     }
 
     /// Whether a stream is under way, or something of one is still to be written.

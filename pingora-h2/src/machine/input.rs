@@ -316,6 +316,7 @@ impl Machine {
             return self.count_overhead(clock);
         }
         self.acknowledged = true;
+        self.settings_deadline = None;
         if let Some(size) = self.config.settings.header_table_size {
             self.decoder.set_max_size(size);
         }

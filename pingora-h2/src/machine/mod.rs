@@ -170,6 +170,8 @@ pub struct Machine {
     woken: VecDeque<Key>,
     ping: Ping,
     drain_deadline: Option<Instant>,
+    /// When our SETTINGS must have been acknowledged; `None` once they were.
+    settings_deadline: Option<Instant>,
 }
 
 impl Machine {
@@ -225,6 +227,7 @@ impl Machine {
             woken: VecDeque::new(),
             ping: Ping::None,
             drain_deadline: None,
+            settings_deadline: now.checked_add(config.settings_timeout),
             config,
         }
     }
@@ -254,7 +257,10 @@ impl Machine {
 
     /// When [`Machine::handle_timeout`] is to be called; `None`: not at all.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.drain_deadline
+        match (self.drain_deadline, self.settings_deadline) {
+            (Some(drain), Some(settings)) => Some(drain.min(settings)),
+            (drain, settings) => drain.or(settings),
+        }
     }
 
     /// How long the answer to the last PING took, once it is there.

@@ -288,3 +288,33 @@ async fn the_end_of_a_connection_reaches_its_streams() {
     assert!(requests.clone().ready().await.is_err());
     let _ = driver.await.unwrap();
 }
+
+/// RFC 9113 section 6.5.3: a peer that never acknowledges SETTINGS is told so, by both sides.
+#[tokio::test(start_paused = true)]
+async fn settings_that_are_not_acknowledged_end_the_connection() {
+    let hello = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let (near, mut far) = duplex(1000);
+    let (mut requests, connection) = client::handshake(near).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let (response, _send) = requests.send_request(post(), true).unwrap();
+    far.write_all(&hello).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    for failure in [
+        response.await.unwrap_err(),
+        driver.await.unwrap().unwrap_err(),
+    ] {
+        assert_eq!(failure.reason(), Some(crate::Reason::SETTINGS_TIMEOUT));
+        assert!(failure.is_library());
+    }
+    assert_eq!(begun.elapsed().as_secs(), 30);
+    let mut written = vec![];
+    far.read_to_end(&mut written).await.unwrap();
+    assert!(written.windows(4).any(|code| code == [0, 0, 0, 4]));
+
+    let (mut near, far) = duplex(1000);
+    near.write_all(crate::frame::PREFACE).await.unwrap();
+    near.write_all(&hello).await.unwrap();
+    let mut server = server::handshake(far).await.unwrap();
+    let failure = server.accept().await.unwrap().unwrap_err();
+    assert_eq!(failure.reason(), Some(crate::Reason::SETTINGS_TIMEOUT));
+}

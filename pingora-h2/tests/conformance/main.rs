@@ -8,6 +8,7 @@
     reason = "it is a test"
 )]
 
+mod edges;
 mod flow;
 mod messages;
 mod settings;

@@ -2,8 +2,9 @@
 
 use http::Method;
 use pingora_h2::Reason;
-use pingora_h2::frame::Role;
+use pingora_h2::frame::{PREFACE, Role};
 use pingora_h2::machine::Config;
+use std::time::Duration;
 
 use crate::subject::{Answer::*, *};
 
@@ -136,4 +137,56 @@ fn a_block_is_bounded_on_the_wire() {
         }
         assert_eq!(subject.take_answer(), calm, "{size}");
     }
+}
+
+/// Section 6.5.3: SETTINGS that are never acknowledged end the connection, in either role; other frames
+/// do not stand in for the acknowledgement.
+#[test]
+fn settings_that_are_not_acknowledged_end_the_connection() {
+    let timeout = Connection(Reason::SETTINGS_TIMEOUT);
+    for role in [Role::Client, Role::Server] {
+        for (acknowledged, time, answer) in [
+            (false, Duration::from_millis(29_999), Nothing),
+            (false, Duration::from_secs(30), timeout),
+            (true, Duration::from_secs(3_600), Nothing),
+        ] {
+            let mut subject = Subject::bare(Config::new(role));
+            assert!(subject.machine.poll_timeout().is_some());
+            if role == Role::Server {
+                subject.feed(PREFACE);
+            }
+            subject.feed(&settings(&[]));
+            subject.feed(&frame(PING, 0, 0, &[0; 8]));
+            if acknowledged {
+                subject.feed(&frame(SETTINGS, ACK, 0, &[]));
+                assert_eq!(subject.machine.poll_timeout(), None);
+            }
+            subject.expire(time);
+            assert_eq!(subject.take_answer(), answer, "{role:?} {time:?}");
+            assert_eq!(subject.machine.is_over(), answer == timeout);
+            assert_eq!(subject.machine.offence(), None);
+            if answer == timeout {
+                assert_eq!(subject.machine.poll_timeout(), None);
+            }
+        }
+    }
+}
+
+/// The streams of a connection that ends so learn why.
+#[test]
+fn a_settings_time_out_reaches_the_streams_and_can_be_switched_off() {
+    let mut config = Config::new(Role::Client);
+    config.settings_timeout = Duration::from_secs(1);
+    let mut subject = Subject::bare(config.clone());
+    subject.feed(&settings(&[]));
+    let key = subject.open(Method::GET, true);
+    // A connection that drains waits for it no less.
+    subject.machine.shut_down(std::time::Instant::now());
+    subject.expire(Duration::from_secs(1));
+    assert_eq!(subject.take_answer(), Connection(Reason::SETTINGS_TIMEOUT));
+    assert_eq!(subject.received(key), "broken");
+
+    config.settings_timeout = Duration::MAX;
+    let subject = Subject::bare(config);
+    assert_eq!(subject.machine.poll_timeout(), None);
 }

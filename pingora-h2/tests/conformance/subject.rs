@@ -160,6 +160,13 @@ impl Subject {
         self.now += time;
     }
 
+    /// Lets time pass, and a deadline with it.
+    pub(crate) fn expire(&mut self, time: Duration) {
+        self.pass(time);
+        self.machine.handle_timeout(self.now);
+        self.flush();
+    }
+
     pub(crate) fn flush(&mut self) {
         let now = self.now;
         let mut out = vec![];

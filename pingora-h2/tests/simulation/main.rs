@@ -9,7 +9,8 @@
 //! An observer that shares nothing with the machine but the codec keeps its own account of windows,
 //! states and limits, and judges every frame that a side sends by what that side has received.
 //!
-//! `SIMULATION_RUNS` sets how many schedules each test runs, `SIMULATION_SEED` the first.
+//! `SIMULATION_RUNS` sets how many schedules each test runs, `SIMULATION_SEED` the first. The long form,
+//! which runs 100,000 of each kind, is `cargo test -p pingora-h2 --test simulation -- --ignored`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,6 +29,9 @@ mod world;
 use library::Match;
 use pingora_h2::frame::Role;
 use world::World;
+
+/// Schedules of each kind in the long form.
+const MANY: u64 = 100_000;
 
 fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
@@ -60,4 +64,22 @@ fn a_client_gets_along_with_a_server_of_the_library() {
 #[test]
 fn a_server_gets_along_with_a_client_of_the_library() {
     schedules(500, |seed| Match::new(seed, Role::Server).run());
+}
+
+#[test]
+#[ignore = "the long form: it takes many minutes"]
+fn many_schedules_of_two_machines() {
+    schedules(MANY, |seed| World::new(seed).run());
+}
+
+#[test]
+#[ignore = "the long form: it takes many minutes"]
+fn many_schedules_of_a_client_and_the_library() {
+    schedules(MANY, |seed| Match::new(seed, Role::Client).run());
+}
+
+#[test]
+#[ignore = "the long form: it takes many minutes"]
+fn many_schedules_of_a_server_and_the_library() {
+    schedules(MANY, |seed| Match::new(seed, Role::Server).run());
 }

@@ -98,3 +98,19 @@ fn streams_that_are_over_leave_nothing_behind() {
     assert_eq!(subject.machine.streams.len(), 0);
     assert_eq!(subject.machine.open_streams(), 0);
 }
+
+/// RFC 9113 section 5.1.1: a connection whose identifiers are used up takes no more requests, and says so
+/// before it is asked.
+#[test]
+fn a_client_opens_no_stream_beyond_the_last_identifier() {
+    let mut subject = Subject::client();
+    subject.machine.next_id = StreamId::MAX.get();
+    assert!(subject.machine.may_open());
+    let last = subject.open(true);
+    assert_eq!(subject.written().0, ["HEADERS 2147483647 end"]);
+    assert!(!subject.machine.may_open());
+    assert!(subject.machine.open(Head::default(), true).is_none());
+    subject.feed(&response(last.id(), &[(":status", "200")], true));
+    assert!(matches!(subject.machine.receive(last), Received::Head(_)));
+    assert!(subject.written().ends().is_empty());
+}
