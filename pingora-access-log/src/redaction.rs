@@ -110,9 +110,11 @@ impl Redaction {
                 .position(|b| matches!(b, b'?' | b'#' | b';' | b'&'));
             let (parameter, next) = after.split_at(end.unwrap_or(after.len()));
             rest = next;
-            match parameter.iter().position(|b| *b == b'=') {
-                Some(equals) if self.is_secret(&parameter[..equals]) => {
-                    out.extend_from_slice(&parameter[..=equals]);
+            let equals = parameter.iter().position(|b| *b == b'=');
+            match equals.map(|equals| parameter.split_at(equals)) {
+                Some((key, _)) if self.is_secret(key) => {
+                    out.extend_from_slice(key);
+                    out.push(b'=');
                     out.extend_from_slice(REDACTED);
                     // Whoever reads this may take less than we do for the end of a value.
                     let end = rest.iter().position(|b| *b == b'&');
@@ -169,13 +171,13 @@ fn hide_user<'a>(url: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
         return url;
     }
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#'));
-    let authority = &rest[..end.unwrap_or(rest.len())];
+    let (authority, _) = rest.split_at(end.unwrap_or(rest.len()));
     let Some(at) = authority.iter().rposition(|b| *b == b'@') else {
         return url;
     };
     out.extend_from_slice(scheme);
     out.extend_from_slice(REDACTED);
-    &rest[at..]
+    rest.split_at(at).1
 }
 
 impl Default for Redaction {

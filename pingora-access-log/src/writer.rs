@@ -48,7 +48,7 @@ impl Shared {
         let waited = self
             .did
             .wait_timeout_while(done, limit, |done| *done < ticket);
-        waited.map_or(false, |(done, _)| *done >= ticket)
+        waited.is_ok_and(|(done, _)| *done >= ticket)
     }
 }
 

@@ -13,6 +13,7 @@
 mod compression;
 mod grpc;
 mod load_balancing;
+mod operation;
 mod phases;
 mod quick_start;
 mod readme;
