@@ -5,6 +5,7 @@ use crate::apps::http_app::{HttpServer, ServeHttp};
 use crate::protocols::http::ServerSession;
 use crate::services::listening::Service;
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use pingora_error::Result;
@@ -205,10 +206,11 @@ impl Health {
         header.insert_header(CONTENT_TYPE, "text/plain; charset=utf-8")?;
         header.insert_header(CACHE_CONTROL, "no-store")?;
         header.set_content_length(text.len())?;
-        session.write_response_header(Box::new(header)).await?;
-        if !head_only {
-            session.write_response_body(text.into(), true).await?;
-        }
+        let body = match head_only {
+            true => Bytes::new(),
+            false => text.into(),
+        };
+        session.write_response(Box::new(header), body).await?;
         Ok(true)
     }
 
