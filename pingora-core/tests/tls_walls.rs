@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates whose sources are read: all but `pingora-openssl`, which is there to name OpenSSL.
-const CRATES: [&str; 15] = [
+const CRATES: [&str; 16] = [
     "pingora",
+    "pingora-access-log",
     "pingora-cache",
     "pingora-core",
     "pingora-error",

@@ -65,6 +65,7 @@ mod service;
 mod session;
 mod status;
 pub mod subrequest;
+mod times;
 mod tries;
 
 pub use failures::FailureCounts;
@@ -79,6 +80,7 @@ pub use service::{
 };
 pub use session::Session;
 pub use subrequest::{PreparedSubrequest, Subrequest, SubrequestSpawner};
+pub use times::{RequestTimes, TryTimes};
 
 pub use pingora_core::protocols::http::spool::{SpooledBody, Spooling};
 

@@ -3,6 +3,7 @@
 use crate::defaults::Noted;
 use crate::retry::FailedTry;
 use crate::subrequest::{Ctx as SubrequestCtx, SubrequestSpawner};
+use crate::times::RequestTimes;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use pingora_cache::HttpCache;
@@ -91,6 +92,8 @@ pub struct Session {
     pub(crate) until: Option<Instant>,
     /// When the request's body has to be there.
     pub(crate) body_until: Option<Instant>,
+    /// What the time goes into, if a phase wants to know.
+    pub(crate) times: Option<Box<RequestTimes>>,
 }
 
 /// An observer of the outcome of a try.
@@ -139,6 +142,7 @@ impl Session {
             failed_tries: Vec::new(),
             until: None,
             body_until: None,
+            times: None,
         }
     }
 
@@ -453,6 +457,19 @@ impl Session {
         &self.failed_tries
     }
 
+    /// Records from now on what this request's time goes into, for [`Session::times`]; the place for it is
+    /// [`early_request_filter`](crate::ProxyHttp::early_request_filter). Where it is called again, nothing
+    /// changes. It costs one allocation, one more for the tries, and a few looks at the clock; a request that
+    /// does not record costs nothing.
+    pub fn record_times(&mut self) {
+        self.times.get_or_insert_with(RequestTimes::begin);
+    }
+
+    /// What the time of this request went into so far; `None` unless [`Session::record_times`] was called.
+    pub fn times(&self) -> Option<&RequestTimes> {
+        self.times.as_deref()
+    }
+
     /// Limits the time from now until the whole request is over, all tries included; `None`: without
     /// limit, which is the default. Tunnels are ended as well.
     ///
@@ -474,6 +491,9 @@ impl Session {
     pub(crate) fn attempt_responded(&mut self, status: StatusCode) {
         let is_answer = !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
         self.upstream.responded |= is_answer;
+        if let Some(times) = self.times.as_mut().filter(|_| is_answer) {
+            times.responded();
+        }
         if let Some(attempt) = self.attempt.as_mut().filter(|_| is_answer) {
             attempt.0.responded(status.as_u16());
         }
@@ -481,6 +501,9 @@ impl Session {
 
     /// The current try has ended.
     pub(crate) fn end_attempt(&mut self, outcome: impl FnOnce() -> Outcome) {
+        if let Some(times) = &mut self.times {
+            times.ended();
+        }
         if let Some(attempt) = self.attempt.take() {
             attempt.0.end(outcome());
         }

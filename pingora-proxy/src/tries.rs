@@ -85,6 +85,9 @@ where
         plan: &mut Plan<'_>,
     ) -> Result<()> {
         let peer = self.inner.upstream_peer(session, ctx).await?;
+        if let Some(times) = &mut session.times {
+            times.try_begins(peer.address().clone());
+        }
         // Every server that supports WebSocket supports it over HTTP/1.1; few accept extended CONNECT.
         let upgrades = peer.get_alpn() == Some(&ALPN::H2H1) && session.is_upgrade_req();
         let kept = if upgrades {
@@ -109,6 +112,9 @@ where
             }
         };
         plan.stage = Failed::Exchanging;
+        if let Some(times) = &mut session.times {
+            times.connected(reused);
+        }
         match self
             .exchange(session, ctx, &peer, &mut upstream, reused, plan)
             .await

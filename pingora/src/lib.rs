@@ -38,6 +38,7 @@
 //! |---|---|
 //! | `docs/quick_start.md` | a load balancer, step by step |
 //! | `docs/configuration.md`, `docs/operation.md` | keys, options, limits; starting, reloading, upgrading, stopping |
+//! | `docs/access_log.md` | a line for each request: formats, rotation, what is redacted |
 //! | `docs/tls.md`, `docs/upstream_tls.md` | TLS towards clients and towards upstreams |
 //! | `docs/grpc.md`, `docs/subrequests.md`, `docs/custom_protocols.md` | gRPC, sub-requests, protocols of your own |
 //! | `docs/migrating.md` | what existing programs will notice |

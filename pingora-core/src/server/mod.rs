@@ -4,6 +4,7 @@ mod bootstrap;
 mod check;
 pub mod configuration;
 mod daemon;
+mod health;
 mod hosted;
 mod notify;
 mod phase;
@@ -15,6 +16,7 @@ mod supervise;
 
 pub use crate::process::{Fds, ListenFds, Reload, ReloadHook, ServerBounds, ShutdownWatch};
 pub use crate::runtime::{RuntimeMetricsOpts, RuntimeOpts};
+pub use health::{Health, HealthApp};
 pub use phase::ExecutionPhase;
 pub use reload::ReloadHandle;
 pub use signals::{ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};

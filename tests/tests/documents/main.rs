@@ -15,6 +15,7 @@ mod grpc;
 mod limits;
 mod load_balancing;
 mod modules;
+mod operation;
 mod phases;
 mod proxy_protocol;
 mod quick_start;
@@ -28,11 +29,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where the code is that is compiled.
-const COMPILED: [&str; 4] = [
+const COMPILED: [&str; 5] = [
     "tests/tests/documents",
     "tests/tests/custom_protocol",
     "tests/quick_start/src",
     "examples",
+    "pingora-access-log/examples",
 ];
 
 #[test]

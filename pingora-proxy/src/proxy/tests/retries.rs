@@ -253,3 +253,63 @@ async fn a_chunked_body_is_sent_again_with_its_trailers() {
     );
     assert_eq!(requests[0], requests[1]);
 }
+
+/// Records what the time of its requests goes into, and hands it out.
+struct Timed {
+    peers: Vec<SocketAddr>,
+    seen: std::sync::Mutex<Option<crate::RequestTimes>>,
+    recording: bool,
+}
+
+#[async_trait]
+impl ProxyHttp for Arc<Timed> {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    async fn early_request_filter(&self, session: &mut Session, _: &mut ()) -> Result<()> {
+        if self.recording {
+            session.record_times();
+        }
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        peer(self.peers[session.failed_tries().len()])
+    }
+
+    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, _: &mut (), mut e: BError) -> BError {
+        e.set_retry(true);
+        e
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, _: &mut ()) {
+        *self.seen.lock().unwrap() = session.times().cloned();
+    }
+}
+
+#[tokio::test]
+async fn the_times_of_each_try_are_recorded_where_a_phase_asks_for_it() {
+    for recording in [true, false] {
+        let (origin, closed) = (Origin::always(OK).await, closed_port().await);
+        let timed = Arc::new(Timed {
+            peers: vec![closed, origin.address],
+            seen: std::sync::Mutex::default(),
+            recording,
+        });
+        let mut client = Client::of(&proxy_of(timed.clone()));
+        assert!(client.ask(GET).await.starts_with("HTTP/1.1 200 "));
+        let seen = timed.seen.lock().unwrap().take();
+        let Some(times) = seen else {
+            assert!(!recording);
+            continue;
+        };
+        let [failed, good] = &times.tries[..] else {
+            panic!("{times:?}")
+        };
+        assert_eq!(failed.address.to_string(), closed.to_string());
+        assert_eq!((failed.connected, failed.first_byte), (None, None));
+        assert!(failed.total.is_some() && !good.reused);
+        assert!(good.connected <= good.first_byte && good.first_byte <= good.total);
+        assert!(good.connected.is_some() && times.begun <= failed.begun);
+    }
+}

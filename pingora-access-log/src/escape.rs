@@ -1,0 +1,137 @@
+//! Writing what a client has sent such that it can't look like anything else. Pure.
+
+/// At most so many bytes of one value are logged; three dots stand for the rest.
+const LONGEST: usize = 8192;
+
+/// Which ASCII bytes of a value are written as `\xHH` in a text format, besides those that always are.
+pub(crate) type Special = [bool; 128];
+
+/// Where a value stands.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// Between quotes of a text format.
+    Quoted,
+    /// Outside of quotes, where these bytes separate values.
+    Bare(&'a Special),
+    /// In a string of JSON.
+    Json,
+}
+
+impl Place<'_> {
+    /// Writes a value. A long one is cut.
+    pub(crate) fn put(self, value: &[u8], out: &mut Vec<u8>) {
+        let (value, cut) = match value.get(..LONGEST) {
+            Some(beginning) if value.len() > LONGEST => (beginning, true),
+            _ => (value, false),
+        };
+        match self {
+            Place::Json => put_json(value, out),
+            Place::Quoted => put_text(value, |_| false, out),
+            Place::Bare(special) => {
+                let is_special = |byte: u8| special.get(usize::from(byte)).is_some_and(|s| *s);
+                put_text(value, is_special, out);
+            }
+        }
+        if cut {
+            out.extend_from_slice(b"...");
+        }
+    }
+}
+
+fn hexadecimal(digit: u8) -> u8 {
+    match digit {
+        0..=9 => b'0' + digit,
+        _ => b'a' + (digit - 10),
+    }
+}
+
+/// Control bytes, quotes, backslashes and all that is not ASCII become `\xHH`.
+fn put_text(value: &[u8], special: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
+    for &byte in value {
+        let plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+        match plain && !special(byte) {
+            true => out.push(byte),
+            false => out.extend([b'\\', b'x', hexadecimal(byte >> 4), hexadecimal(byte & 15)]),
+        }
+    }
+}
+
+/// UTF-8 stays, except what ends lines or steers terminals; what is no UTF-8 becomes U+FFFD.
+fn put_json(value: &[u8], out: &mut Vec<u8>) {
+    for chunk in value.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => out.extend([b'\\', c as u8]),
+                '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
+                    out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes());
+                }
+                _ => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(place: Place<'_>, value: &[u8]) -> String {
+        let mut out = Vec::new();
+        place.put(value, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_value_can_end_neither_its_line_nor_its_place() {
+        let mut special = [false; 128];
+        special[usize::from(b' ')] = true;
+        special[usize::from(b'|')] = true;
+        let bare = Place::Bare(&special);
+        // The value, and how it stands between quotes, bare, and in JSON.
+        let rows: [(&[u8], &str, &str, &str); 8] = [
+            (b"plain", "plain", "plain", "plain"),
+            (b"a b|c", "a b|c", "a\\x20b\\x7cc", "a b|c"),
+            (
+                b"a\" 200 1",
+                "a\\x22 200 1",
+                "a\\x22\\x20200\\x201",
+                "a\\\" 200 1",
+            ),
+            (
+                b"\r\nGET",
+                "\\x0d\\x0aGET",
+                "\\x0d\\x0aGET",
+                "\\u000d\\u000aGET",
+            ),
+            (b"\\x22", "\\x5cx22", "\\x5cx22", "\\\\x22"),
+            (
+                b"\x1b[2J\0\x7f",
+                "\\x1b[2J\\x00\\x7f",
+                "\\x1b[2J\\x00\\x7f",
+                "\\u001b[2J\\u0000\\u007f",
+            ),
+            (
+                "\u{e9}\u{85}\u{2028}".as_bytes(),
+                "\\xc3\\xa9\\xc2\\x85\\xe2\\x80\\xa8",
+                "\\xc3\\xa9\\xc2\\x85\\xe2\\x80\\xa8",
+                "\u{e9}\\u0085\\u2028",
+            ),
+            (b"\xff\xc3", "\\xff\\xc3", "\\xff\\xc3", "\u{fffd}\u{fffd}"),
+        ];
+        for (value, quoted, unquoted, json) in rows {
+            assert_eq!(put(Place::Quoted, value), quoted);
+            assert_eq!(put(bare, value), unquoted);
+            assert_eq!(put(Place::Json, value), json);
+        }
+    }
+
+    #[test]
+    fn a_long_value_is_cut() {
+        let long = put(Place::Quoted, &vec![b'a'; 3 * LONGEST]);
+        assert_eq!((long.len(), &long[LONGEST..]), (LONGEST + 3, "..."));
+        assert_eq!(put(Place::Json, &vec![b'a'; LONGEST]).len(), LONGEST);
+    }
+}

@@ -1,0 +1,279 @@
+//! What a line looks like: read once, when the program starts.
+
+use crate::escape::{Place, Special};
+use crate::variable::{Facts, Value, Variable};
+use pingora_error::{Error, ErrorType, Result};
+use std::io::Write;
+
+/// The fields of [`Format::json`], in order: name, and variable.
+const JSON_FIELDS: [(&str, &str); 22] = [
+    ("time", "time_iso"),
+    ("client", "client"),
+    ("method", "method"),
+    ("host", "host"),
+    ("target", "target"),
+    ("version", "version"),
+    ("status", "status"),
+    ("bytes", "bytes"),
+    ("bytes_received", "bytes_received"),
+    ("referer", "referer"),
+    ("user_agent", "user_agent"),
+    ("request_id", "field.x-request-id"),
+    ("duration_seconds", "duration"),
+    ("upstream", "upstream"),
+    ("upstream_reused", "upstream_reused"),
+    ("upstream_connect_seconds", "upstream_connect"),
+    ("upstream_first_byte_seconds", "upstream_first_byte"),
+    ("failed_tries", "failed_tries"),
+    ("tls_version", "tls_version"),
+    ("tls_cipher", "tls_cipher"),
+    ("tls_server_name", "tls_server_name"),
+    ("error", "error"),
+];
+
+/// What a line of the log looks like. See `docs/access_log.md` for the variables.
+#[derive(Debug, Clone)]
+pub struct Format {
+    pieces: Vec<Piece>,
+    /// What separates values outside of quotes.
+    special: Special,
+}
+
+#[derive(Debug, Clone)]
+enum Piece {
+    Literal(Box<[u8]>),
+    Text(Variable),
+    Quoted(Variable),
+    Json(Variable),
+}
+
+impl Format {
+    /// The common log format: `$client - - [$time] "$request" $status $bytes`.
+    pub fn common() -> Self {
+        Format::of_known("$client - - [$time] \"$request\" $status $bytes")
+    }
+
+    /// The combined log format: the common one, `"$referer" "$user_agent"`.
+    pub fn combined() -> Self {
+        Format::of_known(
+            "$client - - [$time] \"$request\" $status $bytes \"$referer\" \"$user_agent\"",
+        )
+    }
+
+    /// An object for each line, with all that is usually asked for. What is not known is `null`.
+    pub fn json() -> Self {
+        Format::json_of(&JSON_FIELDS).unwrap_or_else(|_| Format::empty())
+    }
+
+    /// An object for each line, with these fields: the name of each, and its variable without a `$`.
+    ///
+    /// # Errors
+    /// Names the variable that does not exist, or the name that stands twice.
+    pub fn json_of(fields: &[(&str, &str)]) -> Result<Self> {
+        let mut pieces = Vec::new();
+        for (index, (name, variable)) in fields.iter().enumerate() {
+            if fields.iter().take(index).any(|(other, _)| other == name) {
+                return refuse(format!("the field {name:?} stands twice"));
+            }
+            let mut before = if index == 0 {
+                b"{\"".to_vec()
+            } else {
+                b",\"".to_vec()
+            };
+            Place::Json.put(name.as_bytes(), &mut before);
+            before.extend_from_slice(b"\":");
+            pieces.push(Piece::Literal(before.into()));
+            pieces.push(Piece::Json(known(variable)?));
+        }
+        let end: &[u8] = if fields.is_empty() { b"{}" } else { b"}" };
+        pieces.push(Piece::Literal(end.into()));
+        Ok(Format {
+            pieces,
+            ..Format::empty()
+        })
+    }
+
+    /// A line of text: `$name` and `${name}` stand for variables, `$$` for a dollar sign, all else for itself.
+    ///
+    /// A variable between double quotes can't contain one, another one can't contain a blank or any
+    /// punctuation that the format uses outside of quotes: clients can't shift columns.
+    ///
+    /// # Errors
+    /// Names the variable that does not exist; or says which control character or quote is wrong.
+    pub fn text(format: &str) -> Result<Self> {
+        let mut made = Format::empty();
+        made.special[usize::from(b' ')] = true;
+        let (mut rest, mut quoted, mut literal) = (format, false, Vec::new());
+        while let Some(c) = rest.chars().next() {
+            rest = rest.get(c.len_utf8()..).unwrap_or_default();
+            if c.is_control() && c != '\t' {
+                return refuse(format!("the format contains the control character {c:?}"));
+            }
+            if c == '$' && !rest.starts_with('$') {
+                let (name, after) = variable_at(rest)?;
+                rest = after;
+                made.push_literal(&mut literal);
+                let variable = known(name)?;
+                made.pieces.push(match quoted {
+                    true => Piece::Quoted(variable),
+                    false => Piece::Text(variable),
+                });
+                continue;
+            }
+            if c == '$' {
+                rest = rest.get(1..).unwrap_or_default();
+            }
+            quoted ^= c == '"';
+            if let (false, true, Ok(byte)) = (quoted, c.is_ascii_punctuation(), u8::try_from(c))
+                && let Some(special) = made.special.get_mut(usize::from(byte))
+            {
+                *special = true;
+            }
+            literal.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        if quoted {
+            return refuse("a quote is not closed".to_owned());
+        }
+        made.push_literal(&mut literal);
+        Ok(made)
+    }
+
+    fn empty() -> Self {
+        Format {
+            pieces: Vec::new(),
+            special: [false; 128],
+        }
+    }
+
+    /// A format of our own, which a test proves to be right.
+    fn of_known(format: &str) -> Self {
+        Format::text(format).unwrap_or_else(|_| Format::empty())
+    }
+
+    fn push_literal(&mut self, literal: &mut Vec<u8>) {
+        if !literal.is_empty() {
+            let literal = std::mem::take(literal);
+            self.pieces.push(Piece::Literal(literal.into()));
+        }
+    }
+
+    /// Writes the line and its end.
+    pub(crate) fn write(&self, facts: &Facts<'_>, out: &mut Vec<u8>) {
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => out.extend_from_slice(literal),
+                Piece::Text(variable) => {
+                    put_text(facts.value(variable), Place::Bare(&self.special), out);
+                }
+                Piece::Quoted(variable) => put_text(facts.value(variable), Place::Quoted, out),
+                Piece::Json(variable) => put_json(facts.value(variable), out),
+            }
+        }
+        out.push(b'\n');
+    }
+}
+
+fn put_text(value: Value<'_>, place: Place<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Bytes(bytes) if !bytes.is_empty() => place.put(&bytes, out),
+        Value::Missing | Value::Bytes(_) => out.push(b'-'),
+        Value::Sound(text) => out.extend_from_slice(text.as_bytes()),
+        Value::Ip(ip) => {
+            // No more than digits, dots and colons: no client's choice.
+            let _ = write!(out, "{ip}");
+        }
+        other => put_number(&other, out),
+    }
+}
+
+fn put_json(value: Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Missing => out.extend_from_slice(b"null"),
+        Value::Bytes(bytes) => {
+            out.push(b'"');
+            Place::Json.put(&bytes, out);
+            out.push(b'"');
+        }
+        Value::Ip(ip) => {
+            // No more than digits, dots and colons, as in the times.
+            let _ = write!(out, "\"{ip}\"");
+        }
+        Value::Sound(text) => {
+            let _ = write!(out, "\"{text}\"");
+        }
+        other => put_number(&other, out),
+    }
+}
+
+/// Writing to memory does not fail.
+fn put_number(value: &Value<'_>, out: &mut Vec<u8>) {
+    let _ = match value {
+        Value::Number(number) => write!(out, "{number}"),
+        Value::Seconds(time) => write!(out, "{}.{:06}", time.as_secs(), time.subsec_micros()),
+        Value::Flag(flag) => write!(out, "{flag}"),
+        Value::Missing | Value::Ip(_) | Value::Sound(_) | Value::Bytes(_) => Ok(()),
+    };
+}
+
+/// The name behind a dollar sign, and what follows.
+fn variable_at(rest: &str) -> Result<(&str, &str)> {
+    if let Some(braced) = rest.strip_prefix('{') {
+        let parts = braced.split_once('}');
+        return parts.map_or_else(|| refuse("a brace is not closed".to_owned()), Ok);
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut end = rest.find(|c| !plain(c)).unwrap_or(rest.len());
+    // Names of fields, behind a dot, have hyphens.
+    if let Some(parameter) = rest.get(end..).and_then(|rest| rest.strip_prefix('.'))
+        && parameter.starts_with(plain)
+    {
+        let inner = parameter.find(|c| !plain(c) && c != '-');
+        end += 1 + inner.unwrap_or(parameter.len());
+    }
+    Ok(rest.split_at(end))
+}
+
+fn known(name: &str) -> Result<Variable> {
+    match Variable::named(name) {
+        Some(variable) => Ok(variable),
+        None => refuse(format!("there is no variable {name:?}")),
+    }
+}
+
+fn refuse<T>(what: String) -> Result<T> {
+    Error::e_explain(ErrorType::InternalError, format!("access log: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_format_is_named() {
+        let rows = [
+            ("$client $nope", "no variable \"nope\""),
+            ("$client $", "no variable \"\""),
+            ("${client", "brace"),
+            ("\"$client", "quote"),
+            ("$client\n", "control character"),
+            ("$field.", "no variable \"field\""),
+        ];
+        for (format, wanted) in rows {
+            let error = Format::text(format).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{format}: {error}");
+        }
+        for good in ["", "$$", "$client.", "${field.x-a}b", "$field.x-a $own.b_c"] {
+            assert!(Format::text(good).is_ok(), "{good}");
+        }
+        let wrong = Format::json_of(&[("a", "status"), ("b", "state")]).unwrap_err();
+        assert!(wrong.to_string().contains("no variable \"state\""));
+        assert!(Format::json_of(&[("a", "status"), ("a", "bytes")]).is_err());
+    }
+
+    #[test]
+    fn the_known_formats_are_right() {
+        assert_eq!(Format::json().pieces.len(), 2 * JSON_FIELDS.len() + 1);
+        assert!(Format::common().pieces.len() > 8);
+        assert!(Format::combined().pieces.len() > 12);
+    }
+}

@@ -1,0 +1,237 @@
+//! What is secret and must not stand in a log. Pure.
+
+use http::HeaderName;
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+/// What stands in the place of a secret.
+pub(crate) const REDACTED: &[u8] = b"***";
+
+/// Keys of a query whose values are secrets, in lower case.
+const KEYS: [&str; 24] = [
+    "access_token",
+    "api-key",
+    "api_key",
+    "apikey",
+    "auth",
+    "authorization",
+    "client_secret",
+    "id_token",
+    "jwt",
+    "passwd",
+    "password",
+    "pwd",
+    "refresh_token",
+    "secret",
+    "session",
+    "sessionid",
+    "session_id",
+    "sig",
+    "signature",
+    "token",
+    "x-amz-credential",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-goog-signature",
+];
+
+/// Fields whose values are secrets.
+const FIELDS: [&str; 10] = [
+    "authorization",
+    "cookie",
+    "proxy-authorization",
+    "set-cookie",
+    "x-amz-security-token",
+    "x-api-key",
+    "x-auth-token",
+    "x-csrf-token",
+    "x-forwarded-access-token",
+    "x-xsrf-token",
+];
+
+/// Which values are secrets: `***` stands in their place in the log.
+///
+/// The default knows the usual names: in queries and fragments `token`, `access_token`, `api_key`, `password`, `secret`,
+/// `signature` and the like, whatever their case and however they are encoded; of header fields `Authorization`, cookies,
+/// and keys. Passwords in URLs (`https://user:password@host/`) go with the queries. Names of parameters are not
+/// recognised inside of other values, and paths are never redacted.
+#[derive(Debug, Clone)]
+pub struct Redaction {
+    keys: HashSet<Box<[u8]>>,
+    fields: HashSet<HeaderName>,
+    longest_key: usize,
+}
+
+impl Redaction {
+    /// Nothing is secret.
+    pub fn none() -> Self {
+        Redaction {
+            keys: HashSet::new(),
+            fields: HashSet::new(),
+            longest_key: 0,
+        }
+    }
+
+    /// The value of this parameter is secret in queries too. Case does not matter.
+    #[must_use]
+    pub fn query_key(mut self, key: &str) -> Self {
+        self.longest_key = self.longest_key.max(key.len());
+        self.keys
+            .insert(key.to_ascii_lowercase().into_bytes().into());
+        self
+    }
+
+    /// The values of this header field are secret too, in requests and in responses.
+    #[must_use]
+    pub fn field(mut self, name: HeaderName) -> Self {
+        self.fields.insert(name);
+        self
+    }
+
+    pub(crate) fn hides(&self, name: &HeaderName) -> bool {
+        self.fields.contains(name)
+    }
+
+    /// A URL, or a target of a request, without secrets.
+    pub(crate) fn url<'a>(&self, url: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.keys.is_empty() || !url.iter().any(|b| matches!(b, b'?' | b'#' | b'@' | b';')) {
+            return Cow::Borrowed(url);
+        }
+        let mut out = Vec::with_capacity(url.len());
+        let rest = hide_user(url, &mut out);
+        let is_start = |b: &u8| matches!(b, b'?' | b'#' | b';');
+        let parameters = rest.iter().position(is_start).unwrap_or(rest.len());
+        let (path, mut rest) = rest.split_at(parameters);
+        out.extend_from_slice(path);
+        while let [separator, after @ ..] = rest {
+            out.push(*separator);
+            let end = after
+                .iter()
+                .position(|b| matches!(b, b'?' | b'#' | b';' | b'&'));
+            let (parameter, next) = after.split_at(end.unwrap_or(after.len()));
+            rest = next;
+            let equals = parameter.iter().position(|b| *b == b'=');
+            match equals.map(|equals| parameter.split_at(equals)) {
+                Some((key, _)) if self.is_secret(key) => {
+                    out.extend_from_slice(key);
+                    out.push(b'=');
+                    out.extend_from_slice(REDACTED);
+                    // Whoever reads this may take less than we do for the end of a value.
+                    let end = rest.iter().position(|b| *b == b'&');
+                    rest = rest.get(end.unwrap_or(rest.len())..).unwrap_or_default();
+                }
+                _ => out.extend_from_slice(parameter),
+            }
+        }
+        Cow::Owned(out)
+    }
+
+    fn is_secret(&self, key: &[u8]) -> bool {
+        // Decoding makes it shorter by a factor of three at most; a bracket is an index.
+        let mut decoded = Vec::with_capacity(self.longest_key + 1);
+        let mut bytes = key.iter().copied();
+        while let Some(byte) = bytes.next() {
+            let byte = match byte {
+                b'%' => {
+                    let mut ahead = bytes.clone();
+                    match (ahead.next().and_then(digit), ahead.next().and_then(digit)) {
+                        (Some(high), Some(low)) => {
+                            bytes = ahead;
+                            high * 16 + low
+                        }
+                        _ => byte,
+                    }
+                }
+                _ => byte,
+            };
+            match byte {
+                b'[' => break,
+                b' ' | b'+' => {}
+                _ if decoded.len() > self.longest_key => return false,
+                _ => decoded.push(byte.to_ascii_lowercase()),
+            }
+        }
+        self.keys.contains(&*decoded)
+    }
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// Writes a URL up to its host, without user and password; returns the rest.
+fn hide_user<'a>(url: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    let Some(scheme) = url.windows(3).position(|three| three == b"://") else {
+        return url;
+    };
+    let (scheme, rest) = url.split_at(scheme + 3);
+    if scheme.iter().any(|b| matches!(b, b'/' | b'?' | b'#')) && scheme.first() == Some(&b'/') {
+        return url;
+    }
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#'));
+    let (authority, _) = rest.split_at(end.unwrap_or(rest.len()));
+    let Some(at) = authority.iter().rposition(|b| *b == b'@') else {
+        return url;
+    };
+    out.extend_from_slice(scheme);
+    out.extend_from_slice(REDACTED);
+    rest.split_at(at).1
+}
+
+impl Default for Redaction {
+    fn default() -> Self {
+        let mut all = Redaction::none();
+        for key in KEYS {
+            all = all.query_key(key);
+        }
+        all.fields = FIELDS
+            .iter()
+            .map(|name| HeaderName::from_static(name))
+            .collect();
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_urls_are_hidden_however_they_are_spelled() {
+        let rows = [
+            ("/a?b=c", "/a?b=c"),
+            ("/a?token=x", "/a?token=***"),
+            ("/a?b=c&Token=x&d=e", "/a?b=c&Token=***&d=e"),
+            ("/a?%74oken=x", "/a?%74oken=***"),
+            ("/a?token[]=x&token[0]=y", "/a?token[]=***&token[0]=***"),
+            ("/a?token=x;y#z", "/a?token=***"),
+            ("/a?b=c;token=x?y", "/a?b=c;token=***"),
+            ("/a;token=x?b", "/a;token=***"),
+            ("/a?token", "/a?token"),
+            ("/a?token=", "/a?token=***"),
+            ("/a?tokens=x&%zz=1&=2", "/a?tokens=x&%zz=1&=2"),
+            ("/a?x=%", "/a?x=%"),
+            ("https://me:pw@host/a?b", "https://***@host/a?b"),
+            ("https://host/a@b?c=d@e", "https://host/a@b?c=d@e"),
+            (
+                "https://h/#access_token=x&b=c",
+                "https://h/#access_token=***&b=c",
+            ),
+            ("/?", "/?"),
+            ("", ""),
+        ];
+        let redaction = Redaction::default();
+        for (url, shown) in rows {
+            let redacted = redaction.url(url.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&redacted), shown, "{url}");
+        }
+        assert_eq!(&*Redaction::none().url(b"/?token=x"), b"/?token=x");
+        let more = Redaction::default().query_key("Code");
+        assert_eq!(&*more.url(b"/?code=x"), b"/?code=***");
+        let named = Redaction::none().field(http::header::ORIGIN);
+        assert!(named.hides(&http::header::ORIGIN) && !named.hides(&http::header::COOKIE));
+        assert!(redaction.hides(&http::header::COOKIE));
+    }
+}

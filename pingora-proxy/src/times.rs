@@ -1,0 +1,83 @@
+//! When what happened in a request, for access logs and figures. Kept only where a phase asks for it.
+
+use pingora_core::protocols::l4::socket::SocketAddr;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What a request's time went into. See [`Session::record_times`](crate::Session::record_times).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RequestTimes {
+    /// When the recording began.
+    pub begun: Instant,
+    /// The tries at upstreams since then, in order. Those that failed stand at the same places in
+    /// [`Session::failed_tries`](crate::Session::failed_tries).
+    pub tries: Vec<TryTimes>,
+}
+
+/// What the time of one try went into. All durations are counted from when the peer was chosen.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TryTimes {
+    /// The peer that was tried.
+    pub address: SocketAddr,
+    /// When the peer was chosen.
+    pub begun: Instant,
+    /// Whether the connection was kept from an earlier request; `false` as long as there is none.
+    pub reused: bool,
+    /// Until there was a connection, its TLS handshake included; about zero for a kept one. `None`: there was none.
+    pub connected: Option<Duration>,
+    /// Until the head of the response was there, informational ones not counted. `None`: none came.
+    pub first_byte: Option<Duration>,
+    /// Until the try was over; `None` while it is under way.
+    pub total: Option<Duration>,
+}
+
+impl RequestTimes {
+    pub(crate) fn begin() -> Box<Self> {
+        Box::new(RequestTimes {
+            begun: Instant::now(),
+            tries: Vec::new(),
+        })
+    }
+
+    #[cold]
+    pub(crate) fn try_begins(&mut self, address: SocketAddr) {
+        self.tries.push(TryTimes {
+            address,
+            begun: Instant::now(),
+            reused: false,
+            connected: None,
+            first_byte: None,
+            total: None,
+        });
+    }
+
+    #[cold]
+    pub(crate) fn connected(&mut self, reused: bool) {
+        if let Some(present) = self.present() {
+            present.reused = reused;
+            present.connected = Some(present.begun.elapsed());
+        }
+    }
+
+    #[cold]
+    pub(crate) fn responded(&mut self) {
+        if let Some(present) = self.present() {
+            let elapsed = present.begun.elapsed();
+            present.first_byte.get_or_insert(elapsed);
+        }
+    }
+
+    #[cold]
+    pub(crate) fn ended(&mut self) {
+        if let Some(present) = self.present() {
+            present.total = Some(present.begun.elapsed());
+        }
+    }
+
+    /// The try that is under way.
+    fn present(&mut self) -> Option<&mut TryTimes> {
+        self.tries.last_mut().filter(|one| one.total.is_none())
+    }
+}
