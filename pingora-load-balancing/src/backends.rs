@@ -74,6 +74,15 @@ impl Member {
         self.is_enabled() && self.health.is_healthy() && load.circuit.admits(now) && load.has_room()
     }
 
+    /// Whether it would be ready if it had room.
+    pub(crate) fn is_full(&self) -> bool {
+        let load = self.health.load();
+        self.is_enabled()
+            && self.health.is_healthy()
+            && load.circuit.admits(now)
+            && !load.has_room()
+    }
+
     /// Its weight, less while it is warming up.
     #[inline]
     pub(crate) fn weight(&self, now: impl Fn() -> Duration) -> f64 {
@@ -105,13 +114,7 @@ impl Members {
 
     /// Whether one would be ready if it had room.
     pub(crate) fn has_a_full_one(&self) -> bool {
-        self.members.iter().any(|member| {
-            let load = member.load();
-            member.is_enabled()
-                && member.health.is_healthy()
-                && load.circuit.admits(now)
-                && !load.has_room()
-        })
+        self.members.iter().any(Member::is_full)
     }
 
     /// Whether `member` may be selected although it is not ready, because nearly none is.
