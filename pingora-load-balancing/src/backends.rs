@@ -5,7 +5,7 @@ use crate::circuit::{Breaker, Circuit, CircuitState};
 use crate::clock::now;
 use crate::discovery::ServiceDiscovery;
 use crate::floor::{caught, caught_async};
-use crate::health_check::HealthCheck;
+use crate::health_check::{CheckPace, HealthCheck};
 use crate::load::Load;
 use crate::outcome::{Attempt, Ticket};
 use crate::registry::{HealthRegistry, Target};
@@ -246,6 +246,17 @@ impl Backends {
     /// Sets the health check for backends, for all sets that share the registry.
     pub fn set_health_check(&mut self, hc: Box<dyn HealthCheck + Send + Sync + 'static>) {
         self.registry.set_health_check(hc);
+    }
+
+    /// Sets how often each backend is checked; see [`HealthRegistry::set_check_pace`].
+    pub fn set_check_pace(&self, pace: CheckPace) {
+        self.registry.set_check_pace(pace);
+    }
+
+    /// Sets whether backends that were never checked count as healthy; see
+    /// [`HealthRegistry::set_initially_healthy`].
+    pub fn set_initially_healthy(&self, healthy: bool) {
+        self.registry.set_initially_healthy(healthy);
     }
 
     /// Sets the rules by which backends are ejected; see [`HealthRegistry::set_breaker`].
