@@ -5,7 +5,7 @@ use crate::circuit::{Breaker, Circuit, CircuitState};
 use crate::clock::now;
 use crate::discovery::ServiceDiscovery;
 use crate::floor::{caught, caught_async};
-use crate::health_check::HealthCheck;
+use crate::health_check::{CheckPace, HealthCheck};
 use crate::load::Load;
 use crate::outcome::{Attempt, Ticket};
 use crate::registry::{HealthRegistry, Target};
@@ -74,6 +74,15 @@ impl Member {
         self.is_enabled() && self.health.is_healthy() && load.circuit.admits(now) && load.has_room()
     }
 
+    /// Whether it would be ready if it had room.
+    pub(crate) fn is_full(&self) -> bool {
+        let load = self.health.load();
+        self.is_enabled()
+            && self.health.is_healthy()
+            && load.circuit.admits(now)
+            && !load.has_room()
+    }
+
     /// Its weight, less while it is warming up.
     #[inline]
     pub(crate) fn weight(&self, now: impl Fn() -> Duration) -> f64 {
@@ -105,13 +114,7 @@ impl Members {
 
     /// Whether one would be ready if it had room.
     pub(crate) fn has_a_full_one(&self) -> bool {
-        self.members.iter().any(|member| {
-            let load = member.load();
-            member.is_enabled()
-                && member.health.is_healthy()
-                && load.circuit.admits(now)
-                && !load.has_room()
-        })
+        self.members.iter().any(Member::is_full)
     }
 
     /// Whether `member` may be selected although it is not ready, because nearly none is.
@@ -243,6 +246,17 @@ impl Backends {
     /// Sets the health check for backends, for all sets that share the registry.
     pub fn set_health_check(&mut self, hc: Box<dyn HealthCheck + Send + Sync + 'static>) {
         self.registry.set_health_check(hc);
+    }
+
+    /// Sets how often each backend is checked; see [`HealthRegistry::set_check_pace`].
+    pub fn set_check_pace(&self, pace: CheckPace) {
+        self.registry.set_check_pace(pace);
+    }
+
+    /// Sets whether backends that were never checked count as healthy; see
+    /// [`HealthRegistry::set_initially_healthy`].
+    pub fn set_initially_healthy(&self, healthy: bool) {
+        self.registry.set_initially_healthy(healthy);
     }
 
     /// Sets the rules by which backends are ejected; see [`HealthRegistry::set_breaker`].

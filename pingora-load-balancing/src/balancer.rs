@@ -195,6 +195,12 @@ where
         }
     }
 
+    /// Begins a request at this very backend, if it has room for it.
+    pub(crate) fn lease_at(&self, backend: Backend) -> Option<Lease> {
+        let ticket = self.backends.begin_admitted(&backend)?;
+        Some(Lease::new(backend, ticket))
+    }
+
     /// Sets the health check for backends.
     pub fn set_health_check(&mut self, hc: Box<dyn HealthCheck + Send + Sync + 'static>) {
         self.backends.set_health_check(hc);

@@ -1,5 +1,13 @@
 //! The source of the set of backends.
 
+#[cfg(feature = "dns")]
+mod dns;
+mod file;
+
+#[cfg(feature = "dns")]
+pub use dns::DnsDiscovery;
+pub use file::FileDiscovery;
+
 use crate::Backend;
 use async_trait::async_trait;
 use pingora_core::protocols::l4::socket::name_error;

@@ -13,6 +13,7 @@
 //! | [`health_check`] | how to tell whether a backend is healthy |
 //! | [`outcome`] | reports to observers how requests to a backend ended |
 //! | [`selection`] | how one of the set is chosen: by turns, at random, by load, by speed, by hash |
+//! | [`sticky`] | requests of one client that go to one backend |
 //!
 //! A [`LoadBalancer`] combines them, and [`Upstreams`] makes the peers of a proxy of it. If its discovery knows the backends without asking (as
 //! [`discovery::Static`] does), the set is available as soon as the balancer exists. As a background
@@ -61,6 +62,7 @@ pub mod discovery;
 pub mod health_check;
 pub mod outcome;
 pub mod selection;
+pub mod sticky;
 
 pub use backend::{Backend, MaxInFlight};
 pub use backends::{BackendView, Backends};

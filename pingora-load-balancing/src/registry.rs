@@ -6,7 +6,8 @@ use crate::circuit::Breaker;
 use crate::clock::{millis, now};
 use crate::discovery::ServiceDiscovery;
 use crate::floor::{caught, caught_async, within};
-use crate::health_check::HealthCheck;
+use crate::health_check::pace::Rhythm;
+use crate::health_check::{CheckPace, HealthCheck};
 use crate::load::Load;
 use crate::outcome::{Observers, OutcomeObserver};
 use crate::rounds::{Rounds, run_rounds};
@@ -48,17 +49,22 @@ pub(crate) struct Target {
     healthy: AtomicBool,
     /// The number of consecutive checks that contradicted `healthy`.
     contradictions: Mutex<usize>,
+    /// Whether any check of it has ended.
+    checked: AtomicBool,
+    rhythm: Mutex<Rhythm>,
     load: Arc<Load>,
 }
 
 impl Target {
-    fn new(backend: &Backend, load: Arc<Load>) -> Self {
+    fn new(backend: &Backend, load: Arc<Load>, healthy: bool) -> Self {
         Target {
             load,
             backend: Mutex::new(backend.clone()),
             // Until the first check says otherwise.
-            healthy: AtomicBool::new(true),
+            healthy: AtomicBool::new(healthy),
             contradictions: Mutex::new(0),
+            checked: AtomicBool::new(false),
+            rhythm: Mutex::default(),
         }
     }
 
@@ -74,7 +80,11 @@ impl Target {
 
     /// Records the result of a check; returns whether it changed the target's health.
     fn note(&self, success: bool, threshold: usize) -> bool {
+        lock(&self.rhythm).note(success);
         let mut contradictions = lock(&self.contradictions);
+        // One that has yet to prove itself has done so with one check.
+        let is_first = !self.checked.swap(true, Ordering::Relaxed);
+        let threshold = if is_first && success { 1 } else { threshold };
         if success == self.is_healthy() {
             *contradictions = 0;
             return false;
@@ -105,6 +115,9 @@ pub struct HealthRegistry {
     observers: ArcSwap<Observers>,
     /// The most requests at a time at each backend that says nothing itself; 0: without limit.
     cap: AtomicUsize,
+    pace: ArcSwap<CheckPace>,
+    /// Whether backends count as unhealthy until a check says otherwise.
+    unproven: AtomicBool,
     /// How long a backend that comes back gets less than its share, in milliseconds.
     slow_start: Arc<AtomicU64>,
     /// Notified when a request has ended at a backend with a cap.
@@ -139,6 +152,8 @@ impl HealthRegistry {
             targets,
             slow_start,
             cap: AtomicUsize::new(0),
+            pace: ArcSwap::default(),
+            unproven: AtomicBool::new(false),
             registered: Notify::const_new(),
             listening: AtomicBool::new(false),
             idle: OnceLock::new(),
@@ -149,6 +164,24 @@ impl HealthRegistry {
     pub fn set_health_check(&self, hc: Box<dyn HealthCheck + Send + Sync + 'static>) {
         self.idle.get_or_init(|| Reminder::new(IDLE));
         self.check.store(Some(Arc::new(hc)));
+    }
+
+    /// Sets which rounds of a background service's checks each backend takes part in, and when. Checks that a
+    /// program runs itself take all at once.
+    pub fn set_check_pace(&self, pace: CheckPace) {
+        self.pace.store(Arc::new(pace));
+    }
+
+    /// Sets whether backends that were never checked count as healthy; `true` by default. If not, a new one
+    /// gets requests after its first good check, whatever the threshold. Also for those that are there already
+    /// and have not been checked.
+    pub fn set_initially_healthy(&self, healthy: bool) {
+        self.unproven.store(!healthy, Ordering::Relaxed);
+        for target in self.targets.live() {
+            if !target.checked.load(Ordering::Relaxed) {
+                target.healthy.store(healthy, Ordering::Relaxed);
+            }
+        }
     }
 
     /// The number of backends to check.
@@ -235,7 +268,8 @@ impl HealthRegistry {
             return target;
         }
         let load = known.and_then(|known| known.load.upgrade());
-        let target = Arc::new(Target::new(backend, load.unwrap_or_default()));
+        let healthy = !self.unproven.load(Ordering::Relaxed);
+        let target = Arc::new(Target::new(backend, load.unwrap_or_default(), healthy));
         self.set_cap(&target);
         let entry = Entry {
             target: Arc::downgrade(&target),
@@ -309,8 +343,14 @@ impl HealthRegistry {
         };
         let check: &DynHealthCheck = &**check;
         let limit = if parallel { PARALLEL_CHECKS } else { 1 };
-        stream::iter(self.targets.live())
+        let pace = *self.pace.load_full();
+        let mut targets = self.targets.live();
+        targets.retain(|target| !bounded || lock(&target.rhythm).is_due(&pace));
+        stream::iter(targets)
             .for_each_concurrent(limit, |target| async move {
+                if bounded && !pace.delay().is_zero() {
+                    tokio::time::sleep(pace.delay()).await;
+                }
                 let checked = caught_async("a health check", || {
                     self.check_target(check, &target, bounded)
                 });

@@ -1,10 +1,15 @@
 //! A load balancer as a proxy uses it: peers, tries, reports.
 
 use crate::selection::{BackendIter, BackendSelection};
+use crate::sticky::{Pin, Sticky};
 use crate::{Backend, Lease, LoadBalancer, Queue};
+#[cfg(feature = "openssl")]
+use http::header::SET_COOKIE;
 use pingora_core::upstreams::outcome::BalancedRequest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
+#[cfg(feature = "openssl")]
+use pingora_http::ResponseHeader;
 use std::fmt;
 use std::sync::Arc;
 
@@ -71,6 +76,7 @@ pub struct Upstreams<S: BackendSelection> {
     tls: Option<String>,
     most_tries: usize,
     queue: Option<Queue>,
+    sticky: Option<Sticky>,
     adjust: Option<Box<Adjust>>,
 }
 
@@ -80,6 +86,7 @@ type Adjust = dyn Fn(&Backend, &mut HttpPeer) + Send + Sync;
 #[derive(Debug, Default)]
 pub struct Tries {
     tried: Vec<Backend>,
+    pub(crate) pin: Pin,
 }
 
 impl Tries {
@@ -106,6 +113,7 @@ where
             tls: None,
             most_tries: TRIES,
             queue: None,
+            sticky: None,
             adjust: None,
         }
     }
@@ -127,6 +135,13 @@ where
     /// Lets requests wait in `queue` when all backends are full; for [`peer_or_wait`](Self::peer_or_wait).
     pub fn queue(mut self, queue: Queue) -> Self {
         self.queue = Some(queue);
+        self
+    }
+
+    /// Sends the requests of one client to one backend. If they are told apart by a cookie, call
+    /// [`stick`](Self::stick) for their responses.
+    pub fn sticky(mut self, sticky: Sticky) -> Self {
+        self.sticky = Some(sticky);
         self
     }
 
@@ -157,8 +172,22 @@ where
         key: &[u8],
         tries: &mut Tries,
     ) -> Result<Box<HttpPeer>> {
-        let lease = self.lease(key, tries);
+        let lease = self.lease(request, key, tries);
         self.peer_of(lease, request, tries)
+    }
+
+    /// Puts the cookie on a response whose client stays with its backend from now on; for
+    /// `ProxyHttp::response_filter`. Does nothing if the client has it already, or needs none. A response
+    /// with a cookie belongs in no shared cache: put it on what leaves the cache, as that filter does.
+    ///
+    /// # Errors
+    /// `InternalError` if the cookie can't be signed.
+    #[cfg(feature = "openssl")]
+    pub fn stick(&self, tries: &Tries, response: &mut ResponseHeader) -> Result<()> {
+        if let Some(cookie) = self.sticky.as_ref().and_then(|s| s.cookie_for(tries)) {
+            response.append_header(SET_COOKIE, cookie?)?;
+        }
+        Ok(())
     }
 
     /// [`peer`](Self::peer) that waits in the [queue](Self::queue), if there is one, while every backend
@@ -172,7 +201,7 @@ where
         key: &[u8],
         tries: &mut Tries,
     ) -> Result<Box<HttpPeer>> {
-        let lease = match (self.lease(key, tries), &self.queue) {
+        let lease = match (self.lease(request, key, tries), &self.queue) {
             (None, Some(queue)) => self.balancer.lease_or_wait(key, OFFERS, queue).await,
             (lease, _) => lease,
         };
@@ -200,7 +229,20 @@ where
         Ok(Box::new(peer))
     }
 
-    fn lease(&self, key: &[u8], tries: &Tries) -> Option<Lease> {
+    fn lease(
+        &self,
+        request: &impl BalancedRequest,
+        key: &[u8],
+        tries: &mut Tries,
+    ) -> Option<Lease> {
+        if let Some(sticky) = &self.sticky {
+            let members = self.balancer.backends().members();
+            let (wanted, pin) = sticky.wanted(request, &members, tries);
+            tries.pin = pin;
+            if let Some(lease) = wanted.and_then(|backend| self.balancer.lease_at(backend)) {
+                return Some(lease);
+            }
+        }
         if tries.tried.is_empty() {
             return self.balancer.lease(key, OFFERS);
         }

@@ -3,7 +3,7 @@
 
 use pingora_error::{Error, ErrorType};
 use pingora_load_balancing::Backend;
-use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck};
+use pingora_load_balancing::health_check::{Expected, HealthCheck, HttpHealthCheck};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -184,4 +184,52 @@ fn it_describes_backends_as_told() {
     assert_eq!(check.backend_summary(&backend), "backend 127.0.0.1:1");
     check.set_backend_summary(|b| format!("<{}>", b.addr));
     assert_eq!(check.backend_summary(&backend), "<127.0.0.1:1>");
+}
+
+#[tokio::test]
+async fn what_is_expected_of_an_answer_has_to_hold() {
+    let answer = "HTTP/1.1 204 No\r\nX-State: up\r\n\r\n";
+    let with_body = "HTTP/1.1 200 OK\r\nX-State: up\r\nContent-Length: 5\r\n\r\nready";
+    let name = http::HeaderName::from_static("x-state");
+    let up = || Some(http::HeaderValue::from_static("up"));
+    let down = || Some(http::HeaderValue::from_static("down"));
+    let expected = Expected::new;
+    for (answer, wanted, good) in [
+        (answer, expected(), false),
+        (answer, expected().status(200..=299), true),
+        (
+            answer,
+            expected().status(200..=203).status(205..=299),
+            false,
+        ),
+        (with_body, expected(), true),
+        (with_body, expected().field(name.clone(), up()), true),
+        (with_body, expected().field(name.clone(), None), true),
+        (with_body, expected().field(name.clone(), down()), false),
+        (with_body, expected().field(http::header::ETAG, None), false),
+        (with_body, expected().body(|body| body == b"ready"), true),
+        (
+            with_body,
+            expected().body(|body| body == b"rea").within(3),
+            true,
+        ),
+        (with_body, expected().body(|body| body.is_empty()), false),
+        (
+            with_body,
+            expected().status(200..=200).body(|_| true).within(0),
+            true,
+        ),
+    ] {
+        let origin = Origin::answering(answer, 2).await;
+        let mut check = HttpHealthCheck::new("one.example", false);
+        check.reuse_connection = true;
+        let what = format!("{wanted:?}");
+        check.set_expected(wanted);
+        for _ in 0..2 {
+            assert_eq!(check.check(&origin.backend).await.is_ok(), good, "{what}");
+        }
+        // A failure on a kept connection is looked at again on a new one.
+        let connections = if good { 1 } else { 2 };
+        assert_eq!(origin.connections(), connections, "{what}");
+    }
 }

@@ -16,8 +16,9 @@ use pingora_core::protocols::http::spool::SpooledBody;
 use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_core::upstreams::outcome::{Attempt, BalancedRequest, Outcome};
 use pingora_error::{Error, Result};
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -524,6 +525,14 @@ impl BalancedRequest for Session {
     fn may_be_repeated(&self) -> bool {
         let idempotent = self.req_header().line().method.is_idempotent();
         idempotent && !self.as_downstream().retry_buffer_truncated()
+    }
+
+    fn request_head(&self) -> Option<&RequestHeader> {
+        Some(self.req_header())
+    }
+
+    fn client_ip(&self) -> Option<IpAddr> {
+        Some(self.client_addr()?.as_inet()?.ip())
     }
 }
 

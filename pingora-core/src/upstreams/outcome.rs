@@ -5,6 +5,8 @@
 //! (`pingora_load_balancing::Backends::attempt`); a program may bring its own.
 
 use pingora_error::{Error, ErrorSource, ErrorType};
+use pingora_http::RequestHeader;
+use std::net::IpAddr;
 
 /// How a request ended, as its upstream is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +75,16 @@ pub trait BalancedRequest {
     /// Whether sending the request again, after an upstream may have got it, does no harm and is possible:
     /// its method is idempotent (RFC 9110 section 9.2.2), and what was read of its body is kept.
     fn may_be_repeated(&self) -> bool;
+
+    /// The head of the request, as the client sent it. `None`, the default: it is not known.
+    fn request_head(&self) -> Option<&RequestHeader> {
+        None
+    }
+
+    /// The address of the client's end of the connection. `None`, the default: it is not known.
+    fn client_ip(&self) -> Option<IpAddr> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A health check that sends a request and judges the answer.
 
 use super::tcp::CONNECT_TIMEOUT;
-use super::{BackendSummary, HealthCheck, HealthObserveCallback, longer_than};
+use super::{BackendSummary, Expected, HealthCheck, HealthObserveCallback, longer_than};
 use crate::Backend;
 use async_trait::async_trait;
 use http::header::HOST;
@@ -21,9 +21,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Validator = Box<dyn Fn(&ResponseHeader) -> Result<()> + Send + Sync>;
 
-/// A backend is healthy if it answers a request with 200, or as the validator decides.
+/// A backend is healthy if it answers a request with 200, or as the [validator](Self::validator) and what is
+/// [expected](Self::set_expected) decide.
 ///
-/// The body of the response does not matter.
+/// The body of the response does not matter, unless something is expected of it. HTTP/2: by the options of
+/// [`peer_template`](Self::peer_template), `set_http_version(2, 2)`.
 pub struct HttpHealthCheck<C = ()>
 where
     C: Connector,
@@ -50,6 +52,7 @@ where
     /// Describes a backend for the log; by default, by its address.
     pub backend_summary_callback: Option<BackendSummary>,
     connector: HttpConnector<C>,
+    expected: Option<Expected>,
 }
 
 impl HttpHealthCheck<()> {
@@ -60,7 +63,7 @@ impl HttpHealthCheck<()> {
 }
 
 /// The name in a Host field, without port and brackets: TLS allows neither.
-fn name_of(host: &str) -> &str {
+pub(super) fn name_of(host: &str) -> &str {
     if let Some(address) = host.strip_prefix('[') {
         return address.split_once(']').map_or(host, |(address, _)| address);
     }
@@ -98,7 +101,13 @@ impl<C: Connector> HttpHealthCheck<C> {
             health_changed_callback: None,
             backend_summary_callback: None,
             connector,
+            expected: None,
         }
+    }
+
+    /// Sets what is expected of an answer, beside what the validator decides, if there is one.
+    pub fn set_expected(&mut self, expected: Expected) {
+        self.expected = Some(expected);
     }
 
     /// Connects through `connector`, for its options.
@@ -128,10 +137,17 @@ impl<C: Connector> HttpHealthCheck<C> {
         session.set_read_timeout(limit);
         session.set_write_timeout(peer.options.write_timeout.or(limit));
         within(limit, exchange(&self.req, &mut session)).await?;
-        let verdict = match session.response_header() {
+        let mut verdict = match session.response_header() {
             Some(answer) => self.judge(answer),
             None => Error::e_explain(ErrorType::InternalError, "an answer without a head"),
         };
+        if let Some(expected) = &self.expected
+            && let Some(most) = expected.body_limit()
+            && verdict.is_ok()
+        {
+            let body = within(limit, beginning(&mut session, most)).await?;
+            verdict = expected.judge_body(&body);
+        }
         // An endless body makes the backend no less healthy; only its connection is given up.
         if self.reuse_connection && within(limit, drain(&mut session)).await.is_ok() {
             let idle_timeout = peer.options.idle_timeout;
@@ -145,8 +161,14 @@ impl<C: Connector> HttpHealthCheck<C> {
     }
 
     fn judge(&self, answer: &ResponseHeader) -> Result<()> {
+        if let Some(expected) = &self.expected {
+            expected.judge_head(answer)?;
+        }
         if let Some(validator) = &self.validator {
             return validator(answer);
+        }
+        if self.expected.is_some() {
+            return Ok(());
         }
         match answer.status.as_u16() {
             200 => Ok(()),
@@ -181,8 +203,27 @@ async fn drain<S: ClientSessionCustom>(session: &mut HttpSession<S>) -> Result<(
     Ok(())
 }
 
+/// The body, or as much of it.
+async fn beginning<S: ClientSessionCustom>(
+    session: &mut HttpSession<S>,
+    most: usize,
+) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while body.len() < most {
+        let Some(piece) = session.read_response_body().await? else {
+            break;
+        };
+        body.extend_from_slice(&piece);
+    }
+    body.truncate(most);
+    Ok(body)
+}
+
 /// A peer that sends a byte now and then must not keep the check busy for ever.
-async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let Some(limit) = limit else {
         return work.await;
     };
@@ -232,8 +273,8 @@ impl<C: Connector> HealthCheck for HttpHealthCheck<C> {
 
     fn timeout(&self) -> Option<Duration> {
         let options = &self.peer_template.options;
-        // The time to request and drain, twice, in case a kept connection turns out to be closed.
-        let answer = options.read_timeout.map(|limit| limit.saturating_mul(2));
+        // The time to request, read and drain, twice, in case a kept connection turns out to be closed.
+        let answer = options.read_timeout.map(|limit| limit.saturating_mul(3));
         longer_than([
             options.connection_timeout,
             options.total_connection_timeout,

@@ -1,9 +1,15 @@
 //! How to tell whether a backend is healthy.
 
+mod expected;
+mod grpc;
 mod http;
+pub(crate) mod pace;
 mod tcp;
 
 pub use self::http::HttpHealthCheck;
+pub use expected::Expected;
+pub use grpc::GrpcHealthCheck;
+pub use pace::CheckPace;
 pub use tcp::TcpHealthCheck;
 
 use crate::Backend;
