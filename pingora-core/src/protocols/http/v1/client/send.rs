@@ -2,7 +2,7 @@
 
 use super::{HttpSession, Inner};
 use crate::process::memory;
-use crate::protocols::http::h1::{self, BodyEncoder};
+use crate::protocols::http::h1::{self, BodyEncoder, Fault};
 use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::timed::Timed;
 use bytes::{Bytes, BytesMut};
@@ -88,12 +88,16 @@ impl Inner {
         let length = data.len();
         let mut wanted = Ok(false);
         out.fill(|out| wanted = encoder.before(length, out));
-        if wanted.map_err(faults::bad_outgoing)? {
-            self.body_sent += length;
-            self.out.push(data);
-            let (encoder, out) = (&mut self.encoder, &mut self.out);
-            out.fill(|out| encoder.after(out));
+        if !wanted.map_err(faults::bad_outgoing)? {
+            // The head says that there is none, and may have left.
+            self.broken = true;
+            let fault = Fault::new(500, "a body for a request whose header frames none");
+            return Err(faults::bad_outgoing(fault));
         }
+        self.body_sent += length;
+        self.out.push(data);
+        let (encoder, out) = (&mut self.encoder, &mut self.out);
+        out.fill(|out| encoder.after(out));
         Ok(())
     }
 
