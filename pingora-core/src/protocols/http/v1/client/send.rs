@@ -80,25 +80,23 @@ impl Inner {
         Ok(())
     }
 
-    fn queue_body(&mut self, data: Bytes) -> Result<()> {
+    /// Returns whether the piece is not lost: there is a body by the header, or nothing is sent any more.
+    fn queue_body(&mut self, data: Bytes) -> Result<bool> {
         if data.is_empty() || self.write_closed {
-            return Ok(());
+            return Ok(true);
         }
         let (encoder, out) = (&mut self.encoder, &mut self.out);
         let length = data.len();
         let mut wanted = Ok(false);
         out.fill(|out| wanted = encoder.before(length, out));
         if !wanted.map_err(faults::bad_outgoing)? {
-            // The head says that there is none, and may have left.
-            self.broken = true;
-            let fault = Fault::new(500, "a body for a request whose header frames none");
-            return Err(faults::bad_outgoing(fault));
+            return Ok(false);
         }
         self.body_sent += length;
         self.out.push(data);
         let (encoder, out) = (&mut self.encoder, &mut self.out);
         out.fill(|out| encoder.after(out));
-        Ok(())
+        Ok(true)
     }
 
     fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
@@ -130,8 +128,18 @@ impl HttpSession {
     }
 
     /// Queues a piece of the request's body. For engines.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] for more than the header has announced, or for any body if it frames
+    /// none.
     pub fn queue_body(&mut self, data: Bytes) -> Result<()> {
-        self.inner.queue_body(data)
+        if self.inner.queue_body(data)? {
+            return Ok(());
+        }
+        // The head says that there is none, and may have left.
+        self.inner.broken = true;
+        let fault = Fault::new(500, "a body for a request whose header frames none");
+        Err(faults::bad_outgoing(fault))
     }
 
     /// Queues the end of the request. For engines. In a tunnel: closes the write side once all that
