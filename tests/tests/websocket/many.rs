@@ -3,9 +3,10 @@
 use super::{Echo, Opened, PAIRS, Socket, hear, open, open_http2};
 use futures::future::join_all;
 use futures::{SinkExt, StreamExt};
-use pingora_tests::Version;
 use pingora_tests::http2::Http2Client;
+use pingora_tests::{PATIENCE, Version};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_tungstenite::tungstenite::Message;
 
 const TUNNELS: usize = 100;
@@ -43,8 +44,8 @@ async fn tunnels(version: Version, proxy: SocketAddr) -> (Vec<Socket>, Vec<Http2
     (sockets, clients)
 }
 
-/// Sends all at once, and meanwhile hears what comes back.
-async fn converse(tunnel: usize, socket: Socket) -> Socket {
+/// Sends all at once, and meanwhile hears what comes back; `all` counts what all tunnels have heard.
+async fn converse(tunnel: usize, socket: Socket, all: &AtomicUsize) -> Socket {
     let (mut says, mut hears) = socket.split();
     let saying = async {
         for number in 0..MESSAGES {
@@ -54,24 +55,41 @@ async fn converse(tunnel: usize, socket: Socket) -> Socket {
     };
     let hearing = async {
         for number in 0..MESSAGES {
-            let heard = tokio::time::timeout(pingora_tests::PATIENCE, hears.next()).await;
-            let heard = heard.expect("something comes in time");
-            let heard = heard.expect("the tunnel lives").unwrap();
+            let heard = hears.next().await.expect("the tunnel lives").unwrap();
             assert_eq!(heard, message(tunnel, number));
+            all.fetch_add(1, Ordering::SeqCst);
         }
     };
     tokio::join!(saying, hearing);
     says.reunite(hears).unwrap()
 }
 
+/// Returns once no tunnel hears anything any more: how long one of them waits for its turn depends on the
+/// machine.
+async fn stands_still(all: &AtomicUsize) -> usize {
+    let mut before = 0;
+    loop {
+        tokio::time::sleep(PATIENCE).await;
+        match all.load(Ordering::SeqCst) {
+            heard if heard == before => return heard,
+            heard => before = heard,
+        }
+    }
+}
+
 async fn none_is_lost(down: Version, up: Version) {
     let (echo, proxy) = Echo::behind_a_proxy(up).await;
     let (sockets, clients) = tunnels(down, proxy.address()).await;
+    let all = AtomicUsize::new(0);
     let conversations = sockets
         .into_iter()
         .enumerate()
-        .map(|(tunnel, socket)| converse(tunnel, socket));
-    let sockets = join_all(conversations).await;
+        .map(|(tunnel, socket)| converse(tunnel, socket, &all));
+    let sockets = tokio::select! {
+        sockets = join_all(conversations) => sockets,
+        heard = stands_still(&all) => panic!("{down:?} to {up:?}: nothing comes after {heard}"),
+    };
+    assert_eq!(all.into_inner(), TUNNELS * MESSAGES);
     for mut socket in sockets {
         socket.close(None).await.unwrap();
         // Nothing comes twice.
