@@ -14,7 +14,7 @@ use pingora_core::protocols::http::client::HttpSession as ClientSession;
 use pingora_core::protocols::http::exchange::DownstreamHalf;
 use pingora_core::upstreams::outcome::Outcome;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
-use pingora_error::{BError, Error, ErrorType, Result};
+use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
 use std::future::poll_fn;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -149,6 +149,11 @@ where
                     // The next try, and all requests after it, use the version that the upstream wants.
                     self.connector.prefer_h1(&*peer);
                 }
+                if is_late(&error)
+                    && let ClientSession::H2(stream) = &upstream
+                {
+                    stream.conn.retire_if_silent();
+                }
                 // A connection that has come to be shared with others counts as one that was kept.
                 let reused = reused || upstream.is_shared();
                 if plan.drained {
@@ -233,6 +238,15 @@ where
             .run()
             .await
     }
+}
+
+/// Whether the upstream ran out of time.
+fn is_late(error: &Error) -> bool {
+    let late = matches!(
+        error.etype(),
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout
+    );
+    late && error.esource() == &ErrorSource::Upstream
 }
 
 fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

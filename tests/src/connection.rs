@@ -144,8 +144,11 @@ impl Connection {
         }
     }
 
-    /// The socket, of which nothing was read that is not consumed.
-    pub(crate) fn into_stream(self) -> TcpStream {
+    /// The socket.
+    ///
+    /// # Panics
+    /// When something was read that is not consumed.
+    pub fn into_stream(self) -> TcpStream {
         assert!(self.buffer.is_empty(), "nothing was read ahead");
         self.stream
     }

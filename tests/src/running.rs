@@ -107,6 +107,23 @@ impl Running {
         }
     }
 
+    /// Ends the body, if the other side has not ended the exchange.
+    pub async fn try_finish(&mut self) {
+        match &mut self.0 {
+            Inner::H1 {
+                connection,
+                chunked: true,
+                ..
+            } => {
+                let _ = connection.try_send("0\r\n\r\n").await;
+            }
+            Inner::H1 { .. } => {}
+            Inner::H2 { upload, .. } => {
+                let _ = upload.send_data(Bytes::new(), true);
+            }
+        }
+    }
+
     /// Ends the body with these trailers; over HTTP/1, its length must not have been announced.
     pub async fn finish_with(&mut self, trailers: &[(String, String)]) {
         match &mut self.0 {

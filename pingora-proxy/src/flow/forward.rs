@@ -18,7 +18,7 @@ use pingora_core::protocols::http::websocket::Bridge;
 use pingora_core::protocols::http::{HttpTask, ServerSession, hop_by_hop};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{BError, Error, ErrorType, Result};
-use pingora_http::ResponseHeader;
+use pingora_http::{ControlField, ResponseHeader};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -255,6 +255,7 @@ where
             bridge.answer(&mut header)?;
         }
         let upgraded = opens_tunnel(self.session, header.line().status);
+        let interim = header.line().status.is_informational();
         hop_by_hop::prepare_downstream_response(&mut header);
         // The response to the client uses our own version, independent of the upstream's.
         header.set_version(self.session.version());
@@ -282,9 +283,9 @@ where
             modules.response_header_filter(&mut header, end).await?;
         }
         let status = header.line().status;
-        if opens_tunnel(self.session, status) != upgraded {
-            let context =
-                "a filter changed a status that decides whether the connection is a tunnel";
+        if opens_tunnel(self.session, status) != upgraded || status.is_informational() != interim {
+            let context = "a filter changed a status that decides what follows: a final response, a \
+                           tunnel or a body";
             return Error::e_explain(ErrorType::InternalError, context);
         }
         if status.is_informational() && !upgraded {
@@ -324,6 +325,19 @@ where
         self.session
             .downstream_session
             .queue(HttpTask::Header(header, end))
+    }
+
+    /// Refuses a piece that can't follow the head which waits for it: so far, an error page can still take
+    /// the place of both. `end`: nothing follows the piece.
+    fn check_first_piece(&self, length: usize, end: bool) -> Result<()> {
+        let declared = self.held_head.as_deref().and_then(declared_length);
+        let context = match declared {
+            Some(declared) if declared < length as u64 => "longer",
+            Some(declared) if end && declared > length as u64 => "shorter",
+            _ => return Ok(()),
+        };
+        let context = format!("the filters made a body that is {context} than its Content-Length");
+        Error::e_explain(ErrorType::InternalError, context)
     }
 
     /// Sends a head that waited for the first piece of its body.
@@ -403,10 +417,10 @@ where
             }
             return Ok(());
         }
+        let length = data.as_ref().map_or(0, Bytes::len);
+        self.check_first_piece(length, end)?;
         self.release_head()?;
-        self.flow
-            .turn
-            .count_bytes(data.as_ref().map_or(0, Bytes::len));
+        self.flow.turn.count_bytes(length);
         self.session
             .downstream_session
             .queue(HttpTask::Body(data, end))?;
@@ -457,6 +471,7 @@ where
             let mut trailers = Some(trailers);
             let rest = modules.response_trailer_filter(&mut trailers)?;
             self.queue_body(rest, false)?;
+            self.check_first_piece(0, true)?;
             self.release_head()?;
             self.session
                 .downstream_session
@@ -491,6 +506,22 @@ where
             _ => error,
         }
     }
+}
+
+/// The length that a response's body has by its header; `None`: any, or none at all by its status.
+fn declared_length(header: &ResponseHeader) -> Option<u64> {
+    if let StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED = header.line().status {
+        return None;
+    }
+    let mut declared = None;
+    header.for_each_control_field(|field, value| {
+        if field == ControlField::ContentLength {
+            declared = str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse().ok());
+        }
+    });
+    declared
 }
 
 impl<SV, C> Handler for Forward<'_, '_, SV, C>

@@ -2,7 +2,7 @@
 
 use super::{HttpSession, Inner};
 use crate::process::memory;
-use crate::protocols::http::h1::{self, BodyEncoder};
+use crate::protocols::http::h1::{self, BodyEncoder, Fault};
 use crate::protocols::http::v1::faults;
 use crate::protocols::http::v1::timed::Timed;
 use bytes::{Bytes, BytesMut};
@@ -80,21 +80,23 @@ impl Inner {
         Ok(())
     }
 
-    fn queue_body(&mut self, data: Bytes) -> Result<()> {
+    /// Returns whether the piece is not lost: there is a body by the header, or nothing is sent any more.
+    fn queue_body(&mut self, data: Bytes) -> Result<bool> {
         if data.is_empty() || self.write_closed {
-            return Ok(());
+            return Ok(true);
         }
         let (encoder, out) = (&mut self.encoder, &mut self.out);
         let length = data.len();
         let mut wanted = Ok(false);
         out.fill(|out| wanted = encoder.before(length, out));
-        if wanted.map_err(faults::bad_outgoing)? {
-            self.body_sent += length;
-            self.out.push(data);
-            let (encoder, out) = (&mut self.encoder, &mut self.out);
-            out.fill(|out| encoder.after(out));
+        if !wanted.map_err(faults::bad_outgoing)? {
+            return Ok(false);
         }
-        Ok(())
+        self.body_sent += length;
+        self.out.push(data);
+        let (encoder, out) = (&mut self.encoder, &mut self.out);
+        out.fill(|out| encoder.after(out));
+        Ok(true)
     }
 
     fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
@@ -126,8 +128,18 @@ impl HttpSession {
     }
 
     /// Queues a piece of the request's body. For engines.
+    ///
+    /// # Errors
+    /// [`ErrorType::InternalError`] for more than the header has announced, or for any body if it frames
+    /// none.
     pub fn queue_body(&mut self, data: Bytes) -> Result<()> {
-        self.inner.queue_body(data)
+        if self.inner.queue_body(data)? {
+            return Ok(());
+        }
+        // The head says that there is none, and may have left.
+        self.inner.broken = true;
+        let fault = Fault::new(500, "a body for a request whose header frames none");
+        Err(faults::bad_outgoing(fault))
     }
 
     /// Queues the end of the request. For engines. In a tunnel: closes the write side once all that

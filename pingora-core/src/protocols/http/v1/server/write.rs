@@ -6,7 +6,9 @@ use super::{Continue, HttpSession, Inner};
 use crate::process::is_shutting_down;
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::date;
-use crate::protocols::http::h1::{self, BodyDecoder, BodyEncoder, BodyLength, OutgoingResponse};
+use crate::protocols::http::h1::{
+    self, BodyDecoder, BodyEncoder, BodyLength, Fault, OutgoingResponse,
+};
 use crate::protocols::http::session_options::write_limit;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -163,6 +165,11 @@ impl Inner {
         let outgoing =
             h1::outgoing_response(header, head_request, http10).map_err(faults::bad_outgoing)?;
         let (length, told) = self.frame_response(outgoing, end);
+        if end && matches!(length, BodyLength::Exact(1..)) {
+            // Ahead of the first byte, there can still be another answer.
+            let fault = Fault::new(500, "the body is shorter than its Content-Length");
+            return Err(faults::bad_outgoing(fault));
+        }
         self.encoder = BodyEncoder::new(length);
         if length == BodyLength::UntilClose {
             self.guard_end(true);

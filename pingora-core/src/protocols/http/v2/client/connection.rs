@@ -156,6 +156,14 @@ impl ConnectionRef {
         self.0.activity.retire();
     }
 
+    /// Begins no more exchanges on this connection if the server has not begun to speak HTTP/2 on it: for
+    /// exchanges that ran out of time. Others would wait for the same silence.
+    pub fn retire_if_silent(&self) {
+        if !self.0.activity.is_settled() {
+            self.mark_shutdown();
+        }
+    }
+
     /// Whether the framing would take another request.
     fn is_fit(&self) -> bool {
         self.0.send_request.is_fit()

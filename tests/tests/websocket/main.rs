@@ -7,6 +7,8 @@
     reason = "a test that can't go on ends by panicking"
 )]
 
+mod many;
+
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::{Method, Request, Response};

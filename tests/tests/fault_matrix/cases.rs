@@ -1,0 +1,173 @@
+//! The points of an exchange, what goes wrong there, and what docs/retries.md promises for it.
+
+use super::Column;
+use pingora_tests::Version;
+
+/// Where something goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Point {
+    /// Ahead of the request.
+    Accepted,
+    /// After some of the request's body.
+    Request,
+    /// After the request.
+    Asked,
+    /// In the response's head.
+    Head,
+    /// After an informational response.
+    Interim,
+    /// After the response's head.
+    Begun,
+    /// In a body whose length was told.
+    Body,
+    /// Where the end of a body of untold length would be.
+    End,
+    /// After a complete response.
+    After,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The connection is reset.
+    Reset,
+    /// The connection is closed.
+    Close,
+    /// The stream is reset; HTTP/2 only.
+    ResetStream,
+    /// Nothing comes any more.
+    Stall,
+    /// Something comes all the time, and leads nowhere.
+    Trickle,
+    /// More comes than was announced: what looks like the answer to the next request.
+    Long,
+    /// The end comes ahead of what was announced; HTTP/2 only, over HTTP/1 that is a close.
+    Short,
+    /// The answer 413 comes early, and the rest of the request is read.
+    Early,
+    /// The answer 413 comes early, and the connection is closed.
+    EarlyClose,
+    /// The answer 503 comes early, which is a reason to try again.
+    Busy,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Case {
+    pub(super) point: Point,
+    pub(super) fault: Fault,
+}
+
+/// Which limit is needed to end it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    None,
+    Try,
+    Request,
+}
+
+impl Limit {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Limit::None => "none",
+            Limit::Try => "try",
+            Limit::Request => "all",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Expected {
+    /// A complete response.
+    Whole(u16),
+    /// The beginning of a response with status 200.
+    Cut,
+    /// The response of the second origin.
+    OfTheOther,
+}
+
+impl Case {
+    pub(super) fn is_within_request(&self) -> bool {
+        self.point == Point::Request
+    }
+
+    /// Whether the client has the response's head by the time it goes wrong.
+    pub(super) fn is_begun(&self) -> bool {
+        self.point >= Point::Begun
+    }
+
+    pub(super) fn limit(&self) -> Limit {
+        match self.fault {
+            Fault::Stall | Fault::Trickle if self.point < Point::Interim => Limit::Try,
+            Fault::Stall | Fault::Trickle => Limit::Request,
+            _ => Limit::None,
+        }
+    }
+
+    /// Whether the proxy has to end the connection or the stream: neither the origin did, nor is it in
+    /// order.
+    pub(super) fn has_to_be_let_go(&self, up: Version) -> bool {
+        match self.fault {
+            Fault::Stall | Fault::Trickle => true,
+            // Over HTTP/2, the stream is over in any case.
+            Fault::Long => up == Version::H1,
+            _ => false,
+        }
+    }
+
+    pub(super) fn expected(&self, column: Column) -> Expected {
+        let retries = column.retries;
+        match (self.point, self.fault) {
+            (_, Fault::Early | Fault::EarlyClose) => Expected::Whole(413),
+            (_, Fault::Busy) if retries => Expected::OfTheOther,
+            (_, Fault::Busy) => Expected::Whole(503),
+            (Point::After, _) => Expected::Whole(200),
+            _ if self.is_begun() => Expected::Cut,
+            // The client has seen something already.
+            (point, _) if retries && point != Point::Interim => Expected::OfTheOther,
+            (_, Fault::Stall | Fault::Trickle) => Expected::Whole(504),
+            _ => Expected::Whole(502),
+        }
+    }
+
+    fn exists(&self, up: Version) -> bool {
+        use Fault::*;
+        let http2 = up == Version::H2;
+        match self.fault {
+            Early | EarlyClose | Busy => self.point == Point::Request,
+            ResetStream => http2 && self.point > Point::Accepted && self.point != Point::Head,
+            Short => http2 && self.point == Point::Body,
+            Long => self.point == Point::After || http2 && self.point == Point::Body,
+            // Bytes ahead of the settings would be nonsense.
+            Trickle if http2 && self.point == Point::Accepted => false,
+            // Such a connection of HTTP/2 can carry nothing else.
+            Stall | Trickle => self.point != Point::After && !(http2 && self.point == Point::Head),
+            Reset | Close => true,
+        }
+    }
+}
+
+pub(super) fn all_cases(up: Version) -> Vec<Case> {
+    use Fault::*;
+    use Point::*;
+    let points = [
+        Accepted, Request, Asked, Head, Interim, Begun, Body, End, After,
+    ];
+    let faults = [
+        Reset,
+        Close,
+        ResetStream,
+        Stall,
+        Trickle,
+        Long,
+        Short,
+        Early,
+        EarlyClose,
+        Busy,
+    ];
+    let all = points
+        .iter()
+        .flat_map(|point| faults.map(|fault| (*point, fault)));
+    all.map(|(point, fault)| Case { point, fault })
+        .filter(|case| case.exists(up))
+        .collect()
+}
