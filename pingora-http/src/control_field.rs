@@ -184,9 +184,10 @@ mod tests {
                     other[place] = byte;
                     let same = other.eq_ignore_ascii_case(name.as_bytes());
                     let hyphen = name.as_bytes()[place] == b'-';
-                    let expected = match hyphen && !byte.is_ascii_alphanumeric() && !same {
-                        true => Some(ControlField::Alias),
-                        false => same.then_some(field),
+                    let expected = if hyphen && !byte.is_ascii_alphanumeric() && !same {
+                        Some(ControlField::Alias)
+                    } else {
+                        same.then_some(field)
                     };
                     assert_eq!(ControlField::of(&other), expected, "{other:?}");
                 }

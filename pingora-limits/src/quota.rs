@@ -113,9 +113,10 @@ impl Quota {
         let price = self.interval.saturating_mul(u64::from(cost));
         let wanted = missing.saturating_add(price);
         let allowed = cost <= self.burst && (wanted <= depth || cost == 0);
-        let (state, missing) = match allowed && cost > 0 {
-            true => (now.saturating_add(wanted), wanted),
-            false => (full_at, missing),
+        let (state, missing) = if allowed && cost > 0 {
+            (now.saturating_add(wanted), wanted)
+        } else {
+            (full_at, missing)
         };
         let remaining = depth.saturating_sub(missing) / self.interval;
         let retry_after = (!allowed && cost <= self.burst)

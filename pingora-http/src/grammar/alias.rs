@@ -47,9 +47,12 @@ pub fn is_taken_for(name: &[u8], other: &[u8]) -> bool {
 
 /// The name in lower case with a hyphen for each separator: what it may be taken for.
 pub fn with_hyphens(name: &str) -> String {
-    let plain = |letter: char| match letter.is_ascii_alphanumeric() {
-        true => letter.to_ascii_lowercase(),
-        false => '-',
+    let plain = |letter: char| {
+        if letter.is_ascii_alphanumeric() {
+            letter.to_ascii_lowercase()
+        } else {
+            '-'
+        }
     };
     name.chars().map(plain).collect()
 }

@@ -84,12 +84,11 @@ impl OfRequest {
     fn count<K: Hash>(&mut self, key: &K) -> Result<()> {
         let verdict = self.shared.limit.take(key);
         self.verdict = Some(verdict);
-        match verdict.allowed {
-            true => Ok(()),
-            false => {
-                let why = "the rate limit of its key is used up";
-                Err(Error::explain(ErrorType::HTTPStatus(429), why).into_down())
-            }
+        if verdict.allowed {
+            Ok(())
+        } else {
+            let why = "the rate limit of its key is used up";
+            Err(Error::explain(ErrorType::HTTPStatus(429), why).into_down())
         }
     }
 }

@@ -134,9 +134,10 @@ impl AliasPolicy {
         }
         let is_alias = |field: &HeaderName| is_taken_for(name, field.as_str().as_bytes());
         let is_relied_on = ControlField::of(name) == Some(ControlField::Alias);
-        match is_relied_on || self.protected.iter().any(is_alias) {
-            true => self.relied_on,
-            false => self.others,
+        if is_relied_on || self.protected.iter().any(is_alias) {
+            self.relied_on
+        } else {
+            self.others
         }
     }
 }
