@@ -40,10 +40,7 @@ impl Proxy {
     }
 
     fn upstreams(&self, ctx: &Context) -> &Upstreams<RoundRobin> {
-        match ctx.is_api {
-            true => &self.api,
-            false => &self.pages,
-        }
+        if ctx.is_api { &self.api } else { &self.pages }
     }
 }
 

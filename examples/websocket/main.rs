@@ -108,9 +108,10 @@ impl ProxyHttp for Proxy {
 
     /// Runs when the tunnel has ended.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, passed: &mut Passed) {
-        let what = match session.was_upgraded() {
-            true => "WebSocket",
-            false => "request",
+        let what = if session.was_upgraded() {
+            "WebSocket"
+        } else {
+            "request"
         };
         let path = session.req_header().uri.path();
         let status = session.response_written().map_or(0, |r| r.status.as_u16());

@@ -45,9 +45,10 @@ fn date(days: u64) -> (u64, u64, u64) {
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = match month < 10 {
-        true => (year, month + 3),
-        false => (year + 1, month - 9),
+    let (year, month) = if month < 10 {
+        (year, month + 3)
+    } else {
+        (year + 1, month - 9)
     };
     (year + era * 400, month, day)
 }

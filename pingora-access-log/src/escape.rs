@@ -49,9 +49,10 @@ fn hexadecimal(digit: u8) -> u8 {
 fn put_text(value: &[u8], special: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
     for &byte in value {
         let plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-        match plain && !special(byte) {
-            true => out.push(byte),
-            false => out.extend([b'\\', b'x', hexadecimal(byte >> 4), hexadecimal(byte & 15)]),
+        if plain && !special(byte) {
+            out.push(byte)
+        } else {
+            out.extend([b'\\', b'x', hexadecimal(byte >> 4), hexadecimal(byte & 15)])
         }
     }
 }

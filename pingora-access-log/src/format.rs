@@ -114,9 +114,10 @@ impl Format {
                 rest = after;
                 made.push_literal(&mut literal);
                 let variable = known(name)?;
-                made.pieces.push(match quoted {
-                    true => Piece::Quoted(variable),
-                    false => Piece::Text(variable),
+                made.pieces.push(if quoted {
+                    Piece::Quoted(variable)
+                } else {
+                    Piece::Text(variable)
                 });
                 continue;
             }

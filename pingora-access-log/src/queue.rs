@@ -60,17 +60,19 @@ impl Queue {
         // line there, or the lock that it held then lets us see that it sleeps.
         let half = self.limit / 2;
         let fills = before <= half && after > half;
-        match self.asleep.load(Ordering::Relaxed) || fills {
-            true => self.wakes(fills),
-            false => Wake::No,
+        if self.asleep.load(Ordering::Relaxed) || fills {
+            self.wakes(fills)
+        } else {
+            Wake::No
         }
     }
 
     #[cold]
     fn wakes(&self, fills: bool) -> Wake {
-        match self.asleep.swap(false, Ordering::AcqRel) || fills {
-            true => Wake::Yes,
-            false => Wake::No,
+        if self.asleep.swap(false, Ordering::AcqRel) || fills {
+            Wake::Yes
+        } else {
+            Wake::No
         }
     }
 

@@ -140,12 +140,13 @@ impl Syslog {
 
     fn message(&self, line: &[u8]) -> Vec<u8> {
         let (priority, tag, process) = (self.priority, &self.tag, std::process::id());
-        let mut message = clock::with_now(|second, millis| match self.rfc5424 {
-            true => {
+        let mut message = clock::with_now(|second, millis| {
+            if self.rfc5424 {
                 let time = &second.iso;
                 format!("<{priority}>1 {time}.{millis:03}Z - {tag} {process} access - ")
+            } else {
+                format!("<{priority}>{} {tag}[{process}]: ", second.syslog)
             }
-            false => format!("<{priority}>{} {tag}[{process}]: ", second.syslog),
         })
         .into_bytes();
         message.extend_from_slice(line);

@@ -280,9 +280,10 @@ impl<'a> Facts<'a> {
         if self.redaction.hides(name) {
             return Value::bytes(REDACTED);
         }
-        match *name == REFERER || *name == LOCATION || *name == CONTENT_LOCATION {
-            true => Value::Bytes(self.redaction.url(value.as_bytes())),
-            false => Value::bytes(value.as_bytes()),
+        if *name == REFERER || *name == LOCATION || *name == CONTENT_LOCATION {
+            Value::Bytes(self.redaction.url(value.as_bytes()))
+        } else {
+            Value::bytes(value.as_bytes())
         }
     }
 

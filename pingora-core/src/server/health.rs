@@ -167,9 +167,10 @@ impl Health {
             "/startupz" => (self.has_started(), self.describe()),
             _ => return None,
         };
-        let status = match well {
-            true => StatusCode::OK,
-            false => StatusCode::SERVICE_UNAVAILABLE,
+        let status = if well {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
         };
         Some((status, text))
     }
@@ -206,10 +207,7 @@ impl Health {
         header.insert_header(CONTENT_TYPE, "text/plain; charset=utf-8")?;
         header.insert_header(CACHE_CONTROL, "no-store")?;
         header.set_content_length(text.len())?;
-        let body = match head_only {
-            true => Bytes::new(),
-            false => text.into(),
-        };
+        let body = if head_only { Bytes::new() } else { text.into() };
         session.write_response(Box::new(header), body).await?;
         Ok(true)
     }

@@ -134,9 +134,10 @@ impl Serving {
     fn drips(&self) -> Option<Frame> {
         let case = self.case.filter(|case| case.fault == Fault::Trickle)?;
         let stream = self.chosen.filter(|it| *it != 0 && self.has_failed)?;
-        Some(match case.is_begun() {
-            true => Frame::data(stream, "x", false),
-            false => Frame::ping(7),
+        Some(if case.is_begun() {
+            Frame::data(stream, "x", false)
+        } else {
+            Frame::ping(7)
         })
     }
 

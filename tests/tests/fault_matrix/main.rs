@@ -169,9 +169,10 @@ async fn run(case: Case, column: Column, proxy: SocketAddr) -> Result<(), String
     let body = column.body();
     let ask = Ask::by("PUT", &path).body(body.clone());
     let mut running = Running::begin(column.down, proxy, &ask).await;
-    let ahead = match case.is_within_request() && !column.buffered {
-        true => body.len() / 2,
-        false => body.len(),
+    let ahead = if case.is_within_request() && !column.buffered {
+        body.len() / 2
+    } else {
+        body.len()
     };
     let (ahead, rest) = body.split_at(ahead);
     let mut goes_on = running.try_send(ahead).await;
@@ -200,9 +201,10 @@ async fn run(case: Case, column: Column, proxy: SocketAddr) -> Result<(), String
         told.let_go.load(Ordering::SeqCst) || !case.has_to_be_let_go(column.up)
     })
     .await;
-    match told.misused.load(Ordering::SeqCst) {
-        true => Err("a request came over a connection that is not to be used".to_string()),
-        false => Ok(()),
+    if told.misused.load(Ordering::SeqCst) {
+        Err("a request came over a connection that is not to be used".to_string())
+    } else {
+        Ok(())
     }
 }
 
