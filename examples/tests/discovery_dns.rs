@@ -57,7 +57,8 @@ fn it_balances_over_all_addresses_of_a_name_and_skips_the_dead() {
     let origin = Origin::start("one");
     let port = origin.address.port().to_string();
     // Nobody listens on the second one.
-    let dns = Dnsmasq::start(&["--host-record=app.test,127.0.0.1,127.0.0.2".into()]);
+    let addresses = ["127.0.0.1", "127.0.0.2"];
+    let dns = Dnsmasq::start(&addresses.map(|ip| format!("--address=/app.test/{ip}")));
     let arguments = [
         "--name",
         "app.test.",
