@@ -87,8 +87,8 @@ pub struct Session {
     attempt: Option<ReportedAttempt>,
     /// The request's body, if it was read ahead of the upstream.
     pub(crate) buffered: Option<SpooledBody>,
-    /// The tries that have failed.
-    pub(crate) failed_tries: Vec<FailedTry>,
+    /// The tries that have failed. Few, and a slice is smaller than a vector.
+    pub(crate) failed_tries: Box<[FailedTry]>,
     /// When the whole request has to be over.
     pub(crate) until: Option<Instant>,
     /// When the request's body has to be there.
@@ -140,7 +140,7 @@ impl Session {
             request_trailers: None,
             attempt: None,
             buffered: None,
-            failed_tries: Vec::new(),
+            failed_tries: Box::default(),
             until: None,
             body_until: None,
             times: None,

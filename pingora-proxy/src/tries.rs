@@ -260,11 +260,13 @@ fn note_failed(session: &mut Session, peer: &HttpPeer, error: &Error) {
         ErrorType::HTTPStatus(code) => StatusCode::from_u16(*code).ok(),
         _ => None,
     };
-    session.failed_tries.push(FailedTry {
+    let mut failed = std::mem::take(&mut session.failed_tries).into_vec();
+    failed.push(FailedTry {
         address: peer.address().clone(),
         error: error.etype().clone(),
         status,
     });
+    session.failed_tries = failed.into();
 }
 
 /// Waits ahead of a try, unless the client leaves meanwhile.
