@@ -18,6 +18,10 @@ fuzz_target!(|input: Vec<(u8, u8, u8, &[u8])>| {
     let frames: Vec<_> = input.iter().map(frame).collect();
     if let Err(difference) = compare::compare(&frames) {
         let reason = known::reason(&difference);
-        assert!(reason.is_some(), "{difference:#?}");
+        assert!(
+            reason.is_some(),
+            "frame {}: {difference:?}",
+            difference.place
+        );
     }
 });

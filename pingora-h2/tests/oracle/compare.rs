@@ -4,9 +4,9 @@
 use bytes::{Bytes, BytesMut};
 use h2::server::{Connection, SendResponse};
 use http::{HeaderMap, Response, StatusCode};
-use pingora_h2::Head;
 use pingora_h2::frame::{Frame, PREFACE, Reader, ReaderLimits, Role};
 use pingora_h2::machine::{Config, Key, Machine, Received};
+use pingora_h2::{Head, Reason};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -63,6 +63,8 @@ struct Log {
     reader: Reader,
     buffer: BytesMut,
     reset: Vec<u32>,
+    /// In an orderly way.
+    ended: bool,
 }
 
 impl Log {
@@ -71,6 +73,7 @@ impl Log {
             reader: Reader::new(Role::Client, ReaderLimits::default()),
             buffer: BytesMut::new(),
             reset: vec![],
+            ended: false,
         }
     }
 
@@ -83,6 +86,10 @@ impl Log {
                 Frame::Reset { stream, reason } => {
                     self.reset.push(stream.get());
                     Verdict::Stream(stream.get(), reason.into())
+                }
+                Frame::GoAway(go_away) if go_away.reason == Reason::NO_ERROR => {
+                    self.ended = true;
+                    continue;
                 }
                 Frame::GoAway(go_away) => Verdict::Connection(go_away.reason.into()),
                 Frame::SettingsAck => {
@@ -350,6 +357,7 @@ impl Theirs {
 #[derive(Debug)]
 pub(crate) struct Difference {
     /// How many frames came before.
+    /// How many frames came before.
     pub(crate) place: usize,
     pub(crate) frame: Vec<u8>,
     /// A field block has begun and not ended.
@@ -379,8 +387,10 @@ pub(crate) fn compare(frames: &[Vec<u8>]) -> Result<usize, Box<Difference>> {
     for (place, frame) in frames.iter().enumerate() {
         let (flags, stream) = flags_and_stream(frame);
         let was_reset = ours.log.reset.contains(&stream);
-        let (ours, theirs) = (ours.step(frame), theirs.step(frame));
-        let ends = matches!(ours.verdict, Verdict::Connection(_));
+        let outcomes = (ours.step(frame), theirs.step(frame));
+        let ended = ours.log.ended || theirs.log.ended;
+        let (ours, theirs) = outcomes;
+        let ends = ended || matches!(ours.verdict, Verdict::Connection(_));
         if ours.verdict != theirs.verdict || !ends && ours != theirs {
             return Err(Box::new(Difference {
                 place,

@@ -3,6 +3,7 @@
 use crate::compare::{Difference, Verdict::*};
 
 const PROTOCOL: u32 = 1;
+const FLOW: u32 = 3;
 const CLOSED: u32 = 5;
 const SIZE: u32 = 6;
 const COMPRESSION: u32 = 9;
@@ -66,6 +67,9 @@ pub(crate) fn reason(difference: &Difference) -> Option<&'static str> {
             }
             (Stream(_, CLOSED), Nothing) if kind == DATA || is_block => {
                 "section 5.1: the library ignores what comes behind the peer's own RST_STREAM"
+            }
+            (Connection(FLOW), Connection(PROTOCOL)) if kind == SETTINGS => {
+                "section 6.5.2: an initial window over the largest has a code of its own"
             }
             (Nothing, Connection(PROTOCOL)) if kind == SETTINGS && flags & ACK != 0 => {
                 "section 6.5.3 forbids no second acknowledgement; here it counts as a frame without use"

@@ -71,7 +71,7 @@ pub struct PeerOptions {
     /// Window of one HTTP/2 stream, in bytes. `None`: the protocol's default.
     pub h2_stream_window_size: Option<u32>,
     /// Window of one HTTP/2 connection, in bytes. `None`: as much as all its streams together, so
-    /// that clients who are slow don't hold up others.
+    /// that clients who are slow don't hold up others, but no more than 16 MiB unless two streams need it.
     pub h2_connection_window_size: Option<u32>,
     /// Take a response whose `Content-Length` is invalid as delimited by the end of the
     /// connection, instead of refusing it. Off by default.

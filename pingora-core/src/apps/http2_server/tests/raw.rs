@@ -99,12 +99,14 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    /// Begins a connection; the server's settings are not waited for.
+    /// Begins a connection; the server's settings are acknowledged, and not waited for.
     pub(super) async fn begin(io: DuplexStream) -> Self {
         let (reader, writer) = split(io);
         let mut raw = Raw { reader, writer };
         raw.send(&PREFACE).await;
         raw.send(&frame(SETTINGS, 0, 0, &[])).await;
+        // A client that never acknowledges is not kept.
+        raw.send(&frame(SETTINGS, 1, 0, &[])).await;
         raw
     }
 

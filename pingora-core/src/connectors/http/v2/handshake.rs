@@ -17,6 +17,9 @@ use tokio::sync::watch;
 const PROTOCOL_WINDOW: u32 = 65_535;
 /// The largest window there is.
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+/// The most that all streams of a connection may hold unread together, in bytes, unless the program says
+/// otherwise; two streams always may.
+const MOST_UNREAD: u32 = 16 * 1024 * 1024;
 /// Most bytes of a response's fields, decoded, as the protocol counts them.
 const MOST_HEADER_LIST: u32 = 64 * 1024;
 /// Most bytes of a request that a stream holds until its window, or the socket, has room.
@@ -41,8 +44,9 @@ pub struct H2HandshakeSettings {
     /// Window of each stream, in bytes: how much of a response is received before somebody takes
     /// it. `None`, the default: 65,535.
     pub stream_window_size: Option<u32>,
-    /// Window of the connection, in bytes. `None`, the default: as much as all streams together, so
-    /// that exchanges whose clients are slow don't hold up the others.
+    /// Window of the connection, in bytes: how much all responses on it hold together while nobody
+    /// takes them. `None`, the default: as much as all streams together, so that exchanges whose clients
+    /// are slow don't hold up the others, up to 16 MiB, or two streams if those are more.
     pub connection_window_size: Option<u32>,
 }
 
@@ -77,7 +81,9 @@ impl H2HandshakeSettings {
     fn connection_window(&self) -> u32 {
         let all_streams = || {
             let streams = u32::try_from(self.max_streams).unwrap_or(u32::MAX);
-            streams.saturating_mul(self.stream_window())
+            let window = self.stream_window();
+            let most = MOST_UNREAD.max(window.saturating_mul(2));
+            streams.saturating_mul(window).min(most)
         };
         self.connection_window_size
             .unwrap_or_else(|| all_streams().max(PROTOCOL_WINDOW))
@@ -159,4 +165,37 @@ pub(super) async fn establish(
         driver.drive(id, closed, ping_timedout, leave).await;
     });
     Ok(conn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_of_a_connection_is_that_of_its_streams_up_to_a_bound() {
+        const MIB: u32 = 1 << 20;
+        // Streams, windows of a stream and of the connection that were asked for, window.
+        type Row = (usize, Option<u32>, Option<u32>, u32);
+        let rows: &[Row] = &[
+            (1, None, None, 65_535),
+            (100, None, None, 6_553_500),
+            (1_000, None, None, 16 * MIB),
+            (1, Some(1_000), None, 65_535),
+            (100, Some(MIB), None, 16 * MIB),
+            (100, Some(20 * MIB), None, 40 * MIB),
+            (1, Some(20 * MIB), None, 20 * MIB),
+            (100, Some(u32::MAX), None, LARGEST_WINDOW),
+            (100, Some(MIB), Some(100 * MIB), 100 * MIB),
+            (100, Some(MIB), Some(10), 10),
+        ];
+        for (max_streams, stream_window_size, connection_window_size, window) in rows {
+            let settings = H2HandshakeSettings {
+                max_streams: *max_streams,
+                ping_interval: None,
+                stream_window_size: *stream_window_size,
+                connection_window_size: *connection_window_size,
+            };
+            assert_eq!(settings.connection_window(), *window, "{settings:?}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Sessions against servers of the `h2` crate and against raw ones, in memory.
 
 mod exchange;
+mod held;
 mod malicious;
 mod pool;
 mod raw;
