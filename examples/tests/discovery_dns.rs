@@ -1,5 +1,6 @@
 //! Runs the example `discovery_dns` with a name server from Debian's packages.
 #![cfg(feature = "dns")]
+#![allow(clippy::unwrap_used, reason = "it is part of the tests")]
 
 mod running;
 

@@ -1,4 +1,5 @@
 //! Runs the example `discovery_file`.
+#![allow(clippy::unwrap_used, reason = "it is part of the tests")]
 
 mod running;
 
