@@ -69,6 +69,8 @@ const WORDS: [(&[&str], &[&str]); 3] = [
             "pingora-core/src/protocols/tls/store/mod.rs",
             "pingora-core/src/sys/mod.rs",
             "pingora-core/src/utils/tls.rs",
+            // Not TLS: the library signs cookies as well.
+            "pingora-load-balancing/src/sticky/mod.rs",
             "pingora-core/src/connectors/http/mod.rs",
         ],
     ),
