@@ -398,6 +398,10 @@ impl Machine {
             return Ok(());
         };
         if let Some(stream) = self.streams.get_mut(key) {
+            if matches!(stream.sending, Sending::Ended | Sending::Closed) {
+                // Nothing is sent any more that would need it (RFC 9113 section 5.1).
+                return Ok(());
+            }
             let moved = stream.send_window.shift(i64::from(increment));
             if moved == Err(Overflow) {
                 let detail = "a window beyond the largest";

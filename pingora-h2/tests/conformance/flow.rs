@@ -321,3 +321,20 @@ fn a_reset_makes_room_for_those_that_wait() {
             .any(|(key, woken)| *key == second && woken.sender)
     );
 }
+
+/// Section 5.1: what still arrives for a stream on which nothing more is sent is no error, whatever it
+/// would make of the window.
+#[test]
+fn a_window_without_use_does_not_overflow() {
+    for ended in [true, false] {
+        let mut subject = Subject::server();
+        subject.feed(&headers(1, POST, ended));
+        let key = subject.accept();
+        subject.respond(key, true);
+        for _ in 0..2 {
+            subject.feed(&window_update(1, LARGEST));
+        }
+        assert_eq!(subject.take_answer(), Nothing, "{ended}");
+        subject.serves(3, None);
+    }
+}

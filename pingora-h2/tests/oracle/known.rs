@@ -8,9 +8,13 @@ const CLOSED: u32 = 5;
 const SIZE: u32 = 6;
 const COMPRESSION: u32 = 9;
 
+const CALM: u32 = 11;
+
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
+const PRIORITY: u8 = 2;
 const PUSH_PROMISE: u8 = 5;
 const CONTINUATION: u8 = 9;
 const PRIORITY_UPDATE: u8 = 16;
@@ -34,6 +38,24 @@ pub(crate) fn reason(difference: &Difference) -> Option<&'static str> {
             _ if kind == PRIORITY_UPDATE => "RFC 9218 is not known to the library",
             (Connection(SIZE) | Stream(_, SIZE), Connection(PROTOCOL)) => {
                 "section 4.2: a frame that lacks a part has the wrong size"
+            }
+            (Nothing, Connection(CALM)) if kind == CONTINUATION => {
+                "a bound: the library takes fewer frames of one block"
+            }
+            (Connection(COMPRESSION), Nothing) if is_open => {
+                "section 4.3: what cannot be decoded is told at once, not at the block's end"
+            }
+            (Connection(PROTOCOL), Nothing) if kind == SETTINGS => {
+                "RFC 9218 section 2.1: the library does not know that setting, which is 0 or 1"
+            }
+            (Connection(PROTOCOL), Stream(_, PROTOCOL)) if kind == PRIORITY => {
+                "section 6.4: a stream that was not opened cannot be reset"
+            }
+            (Stream(_, PROTOCOL), Connection(PROTOCOL)) if kind == WINDOW_UPDATE => {
+                "section 6.9: an increment of 0 is an error of the stream that it is for"
+            }
+            (Stream(_, FLOW), Nothing) if kind == WINDOW_UPDATE => {
+                "section 6.9.1: the library takes a window beyond the largest where it has nothing to send"
             }
             (Connection(COMPRESSION), Connection(PROTOCOL) | Stream(_, PROTOCOL)) if is_block => {
                 "section 4.3: what cannot be decoded has a code of its own"
