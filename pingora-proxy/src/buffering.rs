@@ -27,7 +27,7 @@ impl Session {
         if let Some(body) = &self.buffered {
             return Ok(body.clone());
         }
-        let until = self.body_until.into_iter().chain(self.until).min();
+        let until = self.body_until().into_iter().chain(self.until()).min();
         let reading = self.read_into(limits);
         let body = match until {
             None => reading.await?,

@@ -87,14 +87,21 @@ pub struct Session {
     attempt: Option<ReportedAttempt>,
     /// The request's body, if it was read ahead of the upstream.
     pub(crate) buffered: Option<SpooledBody>,
-    /// The tries that have failed. Few, and a slice is smaller than a vector.
-    pub(crate) failed_tries: Box<[FailedTry]>,
+    /// Boxed, because most requests need none of it.
+    pub(crate) rare: Option<Box<Rare>>,
+    /// What the time goes into, if a phase wants to know.
+    pub(crate) times: Option<Box<RequestTimes>>,
+}
+
+/// What few requests have.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    /// The tries that have failed.
+    pub(crate) failed_tries: Vec<FailedTry>,
     /// When the whole request has to be over.
     pub(crate) until: Option<Instant>,
     /// When the request's body has to be there.
     pub(crate) body_until: Option<Instant>,
-    /// What the time goes into, if a phase wants to know.
-    pub(crate) times: Option<Box<RequestTimes>>,
 }
 
 /// An observer of the outcome of a try.
@@ -140,9 +147,7 @@ impl Session {
             request_trailers: None,
             attempt: None,
             buffered: None,
-            failed_tries: Box::default(),
-            until: None,
-            body_until: None,
+            rare: None,
             times: None,
         }
     }
@@ -455,7 +460,21 @@ impl Session {
     /// The tries of this request that have failed so far, in order: so that
     /// [`upstream_peer`](crate::ProxyHttp::upstream_peer) can choose another peer.
     pub fn failed_tries(&self) -> &[FailedTry] {
-        &self.failed_tries
+        self.rare.as_ref().map_or(&[], |rare| &rare.failed_tries)
+    }
+
+    /// When the whole request has to be over.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.rare.as_ref()?.until
+    }
+
+    /// When the request's body has to be there.
+    pub(crate) fn body_until(&self) -> Option<Instant> {
+        self.rare.as_ref()?.body_until
+    }
+
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// Records from now on what this request's time goes into, for [`Session::times`]; the place for it is
@@ -478,14 +497,20 @@ impl Session {
     /// part of the response went to it already, its connection is closed. Connections, exchanges and
     /// waits ahead of retries are limited; a phase is not interrupted.
     pub fn limit_request(&mut self, limit: Option<Duration>) {
-        self.until = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+        if until.is_some() || self.rare.is_some() {
+            self.rare().until = until;
+        }
     }
 
     /// Limits the time from now until the request's body has arrived, however steadily it does; `None`:
     /// without limit, which is the default. Applies while the body is passed on; not to tunnels. If time
     /// is up, the client gets 408.
     pub fn limit_request_body(&mut self, limit: Option<Duration>) {
-        self.body_until = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+        if until.is_some() || self.rare.is_some() {
+            self.rare().body_until = until;
+        }
     }
 
     /// The head of the upstream's response has arrived.

@@ -99,7 +99,7 @@ where
             Some(kept) => (kept, true),
             None => {
                 plan.stage = Failed::Connecting;
-                let until = earliest(plan.head_until(), session.until);
+                let until = earliest(plan.head_until(), session.until());
                 match Box::pin(self.connect(&peer, upgrades, until)).await {
                     Ok(connected) => connected,
                     Err(mut error) => {
@@ -260,13 +260,11 @@ fn note_failed(session: &mut Session, peer: &HttpPeer, error: &Error) {
         ErrorType::HTTPStatus(code) => StatusCode::from_u16(*code).ok(),
         _ => None,
     };
-    let mut failed = std::mem::take(&mut session.failed_tries).into_vec();
-    failed.push(FailedTry {
+    session.rare().failed_tries.push(FailedTry {
         address: peer.address().clone(),
         error: error.etype().clone(),
         status,
     });
-    session.failed_tries = failed.into();
 }
 
 /// Waits ahead of a try, unless the client leaves meanwhile.

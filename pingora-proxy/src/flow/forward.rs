@@ -97,9 +97,9 @@ where
     /// Carries the exchange to its end.
     pub(crate) async fn run(&mut self) -> Result<()> {
         let until = Until {
-            request_body: self.session.body_until,
+            request_body: self.session.body_until(),
             response_head: self.plan.head_until(),
-            end: self.session.until,
+            end: self.session.until(),
         };
         if until != Until::default() {
             self.flow.turn.limit_until(until);

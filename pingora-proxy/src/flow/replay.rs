@@ -2,12 +2,12 @@
 
 use super::forward::Forward;
 use crate::ProxyHttp;
-use crate::engine::RequestFlow;
+use crate::engine::{Failure, Handler, RequestFlow};
 use bytes::Bytes;
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::protocols::http::exchange::UpstreamHalf;
 use pingora_core::protocols::http::spool::SpoolReader;
-use pingora_error::{ErrorType, OrErr, Result};
+use pingora_error::{ErrorSource, ErrorType, OrErr, Result};
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -74,6 +74,13 @@ where
             self.replay = None;
         }
         self.flow.turn.restart_upstream_read();
-        self.pass_body(piece, end).await
+        match self.pass_body(piece, end).await {
+            // Its answer may be on the way: as with a piece that can't be written.
+            Err(error) if *error.esource() == ErrorSource::Upstream => {
+                self.replay = None;
+                self.on_failure(Failure::UpstreamUnwritable(error))
+            }
+            passed => passed,
+        }
     }
 }

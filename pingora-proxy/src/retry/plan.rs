@@ -160,7 +160,7 @@ impl<'a> Plan<'a> {
         vetoed: impl FnOnce() -> bool,
     ) -> Result<(), Refusal> {
         let now = Instant::now();
-        if session.until.is_some_and(|end| now + asked >= end) {
+        if session.until().is_some_and(|end| now + asked >= end) {
             return Err(Refusal::TooLate);
         }
         if vetoed() {
