@@ -6,9 +6,7 @@ mod cookie;
 #[cfg(feature = "openssl")]
 pub use cookie::{SameSite, StickyCookie};
 
-#[cfg(feature = "openssl")]
-use crate::backends::Member;
-use crate::backends::Members;
+use crate::backends::{Member, Members};
 use crate::clock::now;
 use crate::{Backend, Tries};
 use fnv::FnvHasher;
