@@ -11,10 +11,11 @@ impl Session {
     /// decide where it goes, and it is sent from the buffer, at each try anew. The filters of the
     /// request's body see it on its way to the upstream, as always.
     ///
-    /// To be called by [`request_filter`](crate::ProxyHttp::request_filter) or an earlier phase, unless
-    /// that has read from the body already. A second call returns what the first one has read. A client
-    /// that waits for permission to send gets it (RFC 9110 section 10.1.1). A request without a body, or
-    /// one that asks for a tunnel, has an empty one.
+    /// To be called by [`request_filter`](crate::ProxyHttp::request_filter) or an earlier phase. What
+    /// `request_filter` has read of the body before is part of it, up to 64 KiB; after more it is an error.
+    /// What an earlier phase has read is lost. A second call returns what the first one has read. A client
+    /// that waits for permission to send gets it (RFC 9110 section 10.1.1). A request without a body, and
+    /// CONNECT, have an empty one.
     ///
     /// Not cancel-safe: the part that was read is lost.
     ///
@@ -51,12 +52,19 @@ impl Session {
 
     async fn read_into(&mut self, limits: &Spooling) -> Result<SpooledBody> {
         let mut spool = Spool::new(limits);
-        let tunnels = self.is_upgrade_req() || self.req_header().method == Method::CONNECT;
-        if tunnels || self.is_body_empty() {
+        // What follows CONNECT belongs to the tunnel. An upgrade may have a body ahead of the switch.
+        if self.req_header().method == Method::CONNECT || self.is_body_empty() {
             return spool.finish().await.map_err(refused);
         }
         if declared_length(self).is_some_and(|length| length > limits.most()) {
             return Err(refused(SpoolError::TooLong));
+        }
+        if self.retry_buffer_truncated() {
+            let context = "more of the body was read before than is kept";
+            return Error::e_explain(ErrorType::InternalError, context);
+        }
+        if let Some(before) = self.get_retry_buffer() {
+            spool.push(before).await.map_err(refused)?;
         }
         while let Some(piece) = self.read_request_body().await? {
             spool.push(piece).await.map_err(refused)?;

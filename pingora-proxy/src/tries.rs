@@ -267,8 +267,12 @@ fn note_failed(session: &mut Session, peer: &HttpPeer, error: &Error) {
     });
 }
 
-/// Waits ahead of a try, unless the client leaves meanwhile.
+/// Waits ahead of a try, unless the client leaves meanwhile, and at most until the request's time is over.
 async fn wait_for_next_try(session: &mut Session, wait: Duration) -> Result<()> {
+    let left = session
+        .until()
+        .map(|end| end.saturating_duration_since(Instant::now()));
+    let wait = wait.min(left.unwrap_or(Duration::MAX));
     let down = &mut *session.downstream_session;
     let leaves = poll_fn(|cx| {
         if down.body_done() {

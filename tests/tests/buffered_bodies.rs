@@ -10,6 +10,7 @@
 use async_trait::async_trait;
 use pingora::prelude::*;
 use pingora::protocols::ALPN;
+use pingora::protocols::http::hop_by_hop::H1UpgradePolicy;
 use pingora::proxy::{RetryPolicy, SpooledBody, Spooling};
 use pingora_tests::{Ask, Origin, Running, TestServer, Version, eventually, h2c_proxy};
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ struct ByBody {
     spooling: Spooling,
     policy: RetryPolicy,
     limit: Option<Duration>,
+    /// A piece of the body is read by hand before.
+    reads_ahead: bool,
 }
 
 impl ByBody {
@@ -35,6 +38,7 @@ impl ByBody {
             spooling: Spooling::new(10 << 20),
             policy: RetryPolicy::new(2).any_method(true),
             limit: None,
+            reads_ahead: false,
         }
     }
 }
@@ -49,6 +53,9 @@ impl ProxyHttp for ByBody {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
         session.limit_request_body(self.limit);
+        if self.reads_ahead {
+            session.read_request_body().await?;
+        }
         let body = session.buffer_request_body(&self.spooling).await?;
         let again = session.buffer_request_body(&self.spooling).await?;
         assert_eq!(body.len(), again.len());
@@ -66,6 +73,7 @@ impl ProxyHttp for ByBody {
         let first = usize::from(body.in_memory().starts_with(b"b"));
         let place = (first + session.failed_tries().len()) % self.upstreams.len();
         let mut peer = HttpPeer::new(self.upstreams[place], false, String::new());
+        peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Preserve;
         if self.upstream_version == Version::H2 {
             peer.options.alpn = ALPN::H2;
         }
@@ -218,4 +226,46 @@ async fn a_client_that_waits_for_permission_gets_it() {
     client.send("text").await;
     assert_eq!(client.response().await.text(), "text");
     assert_eq!(good.last_request().header("Expect"), None);
+}
+
+#[tokio::test]
+async fn what_was_read_before_is_part_of_the_body() {
+    let good = Origin::well_behaved().await;
+    let mut by_body = ByBody::new(&[good.address()]);
+    by_body.reads_ahead = true;
+    let server = h2c_proxy(by_body).await;
+    for version in VERSIONS {
+        for length in [1, 1000, 60_000] {
+            let sent = body(b'a', length);
+            let ask = Ask::by("POST", "/echo").body(sent.clone());
+            let answer = ask.answered_over(version, server.address()).await;
+            assert!(
+                answer.status() == 200 && answer.body == sent,
+                "{length} over {version:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_may_have_a_body() {
+    let origin = Origin::scripted(|mut connection, _| async move {
+        let request = connection.request().await.unwrap();
+        assert_eq!(request.body, b"text");
+        connection
+            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: own\r\n\r\nhello")
+            .await;
+        connection.closed().await;
+    })
+    .await;
+    let server = h2c_proxy(ByBody::new(&[origin.address()])).await;
+    let mut client = server.connect().await;
+    client
+        .send(
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: own\r\n\
+             Content-Length: 4\r\n\r\ntext",
+        )
+        .await;
+    assert_eq!(client.head().await.status(), 101);
+    assert_eq!(client.bytes(5).await, b"hello");
 }

@@ -160,7 +160,7 @@ impl<'a> Plan<'a> {
         vetoed: impl FnOnce() -> bool,
     ) -> Result<(), Refusal> {
         let now = Instant::now();
-        if session.until().is_some_and(|end| now + asked >= end) {
+        if is_too_late(now, asked, session.until()) {
             return Err(Refusal::TooLate);
         }
         if vetoed() {
@@ -180,6 +180,11 @@ impl<'a> Plan<'a> {
             policy.waits().wait(self.tries, fastrand::f64())
         })
     }
+}
+
+/// Whether a wait of `asked`, which a peer chooses, ends behind `end`.
+fn is_too_late(now: Instant, asked: Duration, end: Option<Instant>) -> bool {
+    end.is_some_and(|end| now.checked_add(asked).is_none_or(|next| next >= end))
 }
 
 fn is_idempotent(session: &Session) -> bool {
@@ -204,6 +209,22 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 mod tests {
     use super::*;
     use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn no_wait_that_a_peer_asks_for_is_too_long_to_be_counted() {
+        let now = Instant::now();
+        let end = now + Duration::from_secs(10);
+        for (asked, late) in [
+            (Duration::ZERO, false),
+            (Duration::from_secs(9), false),
+            (Duration::from_secs(10), true),
+            (Duration::from_secs(u64::MAX), true),
+            (Duration::MAX, true),
+        ] {
+            assert_eq!(is_too_late(now, asked, Some(end)), late, "{asked:?}");
+            assert!(!is_too_late(now, asked, None), "{asked:?}");
+        }
+    }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {

@@ -137,6 +137,11 @@ impl Spooling {
 
     fn open(&self) -> io::Result<File> {
         match &self.directory {
+            // It would be the directory in which the process happens to be.
+            Some(directory) if directory.as_os_str().is_empty() => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the directory for buffered bodies is empty",
+            )),
             Some(directory) => nameless(directory),
             None => nameless(&std::env::temp_dir()),
         }
@@ -466,9 +471,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_directory_that_can_not_be_written_is_an_error() {
-        let options = Spooling::new(1000).in_memory(0).directory("/proc/none");
-        let refused = spooled(&options, &pattern(1000), 100).await.unwrap_err();
-        assert!(matches!(refused, SpoolError::Io(_)), "{refused}");
-        assert_eq!(options.held(), (0, 0));
+        for directory in ["/proc/none", ""] {
+            let options = Spooling::new(1000).in_memory(0).directory(directory);
+            let refused = spooled(&options, &pattern(1000), 100).await.unwrap_err();
+            assert!(
+                matches!(refused, SpoolError::Io(_)),
+                "{directory} {refused}"
+            );
+            assert_eq!(options.held(), (0, 0));
+        }
     }
 }
