@@ -71,6 +71,7 @@ const WORDS: [(&[&str], &[&str]); 3] = [
             "pingora-core/src/utils/tls.rs",
             // Not TLS: the library signs cookies as well.
             "pingora-load-balancing/src/sticky/mod.rs",
+            "pingora-load-balancing/src/upstreams.rs",
             "pingora-core/src/connectors/http/mod.rs",
         ],
     ),

@@ -12,6 +12,7 @@ use crate::registry::{HealthRegistry, Target};
 use arc_swap::ArcSwap;
 use pingora_core::services::Reminder;
 use pingora_error::Result;
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -90,6 +91,21 @@ impl Member {
     }
 }
 
+/// Whether so few members are ready that readiness is ignored, found out at most once for a selection: it takes
+/// a look at all of them.
+#[derive(Default)]
+pub(crate) struct Panic(OnceCell<bool>);
+
+impl Panic {
+    /// Whether `member` may be selected although it is not ready, because nearly none is.
+    #[cold]
+    pub(crate) fn takes(&self, members: &Members, member: &Member) -> bool {
+        member.is_enabled()
+            && member.health.load().has_room()
+            && *self.0.get_or_init(|| members.is_panicking())
+    }
+}
+
 impl Members {
     /// All of them, in the order of the backends.
     #[inline]
@@ -107,7 +123,8 @@ impl Members {
         let (mut all, mut ready) = (0_usize, 0_usize);
         for member in self.members.iter().filter(usable) {
             all += 1;
-            ready += usize::from(member.is_ready(now));
+            // One that is full has too much to do, and nothing speaks against it.
+            ready += usize::from(member.is_ready(now) || member.is_full());
         }
         ready * 1000 < threshold * all
     }
@@ -280,7 +297,8 @@ impl Backends {
     /// health check itself must not end everything. 0, the default, turns this off: if no backend is
     /// ready, none is selected.
     pub fn set_panic_threshold(&self, share: f64) {
-        let thousandths = (share.clamp(0.0, 1.0) * 1000.0) as u32;
+        // Rounded up, so that only 0 turns it off; no number counts as 0.
+        let thousandths = (share.clamp(0.0, 1.0) * 1000.0).ceil() as u32;
         let members = self.current.load();
         members.panic.store(thousandths, Ordering::Relaxed);
     }

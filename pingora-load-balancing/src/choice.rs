@@ -1,7 +1,7 @@
 //! A selector together with the set that it was built from.
 
 use crate::Backend;
-use crate::backends::{Member, Members};
+use crate::backends::{Member, Members, Panic};
 use crate::candidates::Candidates;
 use crate::clock::now;
 use crate::floor::caught;
@@ -50,8 +50,9 @@ impl<S: BackendSelection> Choice<S> {
             return None;
         }
         let members = &*self.members;
+        let panic = Panic::default();
         let ready = |member: Option<&Member>| {
-            member.is_some_and(|m| m.is_ready(now) || members.takes_in_panic(m))
+            member.is_some_and(|m| m.is_ready(now) || panic.takes(members, m))
         };
         let by_index = self.selector.first_index(key);
         let (first, member) = match by_index.and_then(|index| members.all().get(index)) {

@@ -114,7 +114,8 @@ impl Observers {
     /// A request has ended at a backend.
     fn release(&self, load: &Load) {
         if load.end() {
-            self.freed.notify_one();
+            // All, because the sets that share a registry wait here together; queues bound their number.
+            self.freed.notify_waiters();
         }
     }
 
@@ -247,6 +248,17 @@ impl Ticket {
             let time = open.begun.elapsed();
             open.load.observe(now(), time, status >= 500);
             open.head = Some((status, time));
+            if open.pass.is_some_and(Pass::is_probe) {
+                // The head decides: a tunnel or a long download would keep others from the backend for hours.
+                let told = Report {
+                    outcome: Outcome::Completed,
+                    status: Some(status),
+                    time_to_head: Some(time),
+                    duration: time,
+                };
+                open.observers.judge(open, &told);
+                open.pass = None;
+            }
         }
     }
 

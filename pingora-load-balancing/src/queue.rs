@@ -15,13 +15,16 @@ pub struct Queue {
     longest: Duration,
 }
 
+/// Longer times could not be added to an instant.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 impl Queue {
-    /// A queue where at most `most` requests wait at a time, each for at most `longest`.
+    /// A queue where at most `most` requests wait at a time, each for at most `longest` (a year at most).
     pub fn new(most: usize, longest: Duration) -> Self {
         Queue {
             waiting: AtomicUsize::new(0),
             most,
-            longest,
+            longest: longest.min(YEAR),
         }
     }
 

@@ -218,6 +218,7 @@ impl HealthRegistry {
             self.set_cap(&target);
         }
         self.count_requests();
+        self.freed().notify_waiters();
     }
 
     /// Sets how long a backend that was unhealthy or ejected, and comes back, gets less than its share: a

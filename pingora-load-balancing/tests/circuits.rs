@@ -4,12 +4,12 @@
 mod scripted;
 
 use pingora_load_balancing::Backend;
-use pingora_load_balancing::LoadBalancer;
 use pingora_load_balancing::circuit::{Breaker, CircuitObserver, CircuitState};
 use pingora_load_balancing::outcome::Outcome;
 use pingora_load_balancing::selection::{
     BackendIter, BackendSelection, LeastConnections, LeastTime, PeakEwma, RoundRobin,
 };
+use pingora_load_balancing::{LoadBalancer, Queue};
 use scripted::backend;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -203,4 +203,76 @@ fn an_observer_that_panics_harms_nobody() {
     let (balancer, changes) = balancer(2, breaker.observer(Arc::new(Hysteric)));
     requests(&balancer, 2, &[backend(1)], Outcome::Failed);
     assert_eq!(changes.0.lock().unwrap().len(), 1);
+}
+
+/// A tunnel or an endless stream would keep everybody else from a backend that is well.
+#[test]
+fn a_probe_is_judged_by_the_head_of_its_answer() {
+    let soon = Duration::from_millis(1);
+    for (status, expected) in [(200, CircuitState::Closed), (503, CircuitState::Open)] {
+        let breaker = Breaker::new()
+            .consecutive_failures(1)
+            .ejection_time(soon, HOUR)
+            .most_ejected(1.0)
+            .probes(1, 1);
+        let (balancer, _) = balancer(1, breaker);
+        requests(&balancer, 1, &[backend(1)], Outcome::Failed);
+        let begun = Instant::now();
+        let mut probe = loop {
+            match balancer.lease(b"", 256) {
+                Some(probe) => break probe,
+                None => assert!(begun.elapsed() < Duration::from_secs(30)),
+            }
+        };
+        assert!(balancer.lease(b"", 256).is_none(), "one probe at a time");
+        probe.responded(status);
+        assert_eq!(states(&balancer), [expected], "{status}");
+        probe.end(Outcome::Failed);
+        assert_eq!(states(&balancer), [expected], "{status}: once only");
+    }
+}
+
+#[test]
+fn shares_that_are_no_numbers_do_not_turn_it_off() {
+    let breaker = Breaker::new()
+        .consecutive_failures(1)
+        .ejection_time(HOUR, HOUR)
+        .failure_rate(f64::NAN, 1, HOUR)
+        .most_ejected(f64::NAN);
+    let (balancer, _) = balancer(4, breaker);
+    requests(&balancer, 4, &[backend(2)], Outcome::Failed);
+    let open = states(&balancer);
+    let open = open.iter().filter(|state| **state == CircuitState::Open);
+    assert_eq!(open.count(), 1);
+}
+
+/// Where all are full, requests wait; those that are ejected have room, and get none of it.
+#[test]
+fn full_backends_are_no_reason_to_panic() {
+    let (balancer, _) = balancer(3, Breaker::new().ejection_time(HOUR, HOUR));
+    let backends = balancer.backends();
+    backends.set_panic_threshold(0.5);
+    backends.set_max_in_flight(Some(1));
+    backends.eject(&backend(3), HOUR);
+    let leases: Vec<_> = (0..3).filter_map(|_| balancer.lease(b"", 256)).collect();
+    let taken: Vec<_> = leases.iter().map(|lease| lease.backend().clone()).collect();
+    assert_eq!(leases.len(), 2, "{taken:?}");
+    assert!(!taken.contains(&backend(3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_without_end_takes_requests_and_a_raised_cap_lets_them_go() {
+    let (balancer, _) = balancer(1, Breaker::new());
+    let backends = balancer.backends();
+    backends.set_max_in_flight(Some(1));
+    let queue = Queue::new(10, Duration::MAX);
+    let first = balancer.lease(b"", 256).unwrap();
+    let waiting = balancer.lease_or_wait(b"", 256, &queue);
+    let raising = async {
+        tokio::task::yield_now().await;
+        backends.set_max_in_flight(None);
+    };
+    let (second, ()) = tokio::join!(waiting, raising);
+    assert!(second.is_some());
+    drop(first);
 }

@@ -50,6 +50,13 @@ pub(crate) struct Pass {
     probe: bool,
 }
 
+impl Pass {
+    /// Whether the request decides if others may follow.
+    pub(crate) fn is_probe(self) -> bool {
+        self.probe
+    }
+}
+
 /// The change that a result led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {

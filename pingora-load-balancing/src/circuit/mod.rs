@@ -85,7 +85,7 @@ pub(crate) struct Rate {
 /// Failures are connect errors, broken connections and time-outs
 /// ([`Outcome::is_failure`](crate::outcome::Outcome::is_failure)); the statuses 502, 503 and 504, unless
 /// [others](Self::failure_statuses) are set; and, if [set](Self::slower_than), slow answers. Requests that
-/// clients gave up count neither way.
+/// clients gave up before the answer's head count neither way. A probe is judged by the head of its answer.
 #[derive(Clone)]
 pub struct Breaker {
     pub(crate) consecutive: Option<u32>,
@@ -98,6 +98,15 @@ pub struct Breaker {
     pub(crate) probes: u32,
     pub(crate) successes: u32,
     observers: Vec<Arc<dyn CircuitObserver>>,
+}
+
+/// A share from 0 to 1, whatever was given.
+fn share_of(given: f64) -> f64 {
+    if given.is_nan() {
+        0.5
+    } else {
+        given.clamp(0.0, 1.0)
+    }
 }
 
 impl Breaker {
@@ -130,10 +139,10 @@ impl Breaker {
     }
 
     /// Ejects if this `share` (0.0 to 1.0) of at least `requests` within the `window` failed. The window
-    /// moves in ten steps. 0 requests: never for that reason.
+    /// moves in ten steps. 0 requests: never for that reason. A share that is no number counts as 0.5.
     pub fn failure_rate(mut self, share: f64, requests: u32, window: Duration) -> Self {
         self.rate = (requests > 0).then_some(Rate {
-            share: share.clamp(0.0, 1.0),
+            share: share_of(share),
             requests,
             window,
         });
@@ -165,9 +174,9 @@ impl Breaker {
     }
 
     /// The largest share of the registry's backends (0.0 to 1.0) that may be ejected at a time; 0.5 by
-    /// default. It takes 1.0 to eject the only backend of a set.
+    /// default, also in place of what is no number. It takes 1.0 to eject the only backend of a set.
     pub fn most_ejected(mut self, share: f64) -> Self {
-        self.most_ejected = share.clamp(0.0, 1.0);
+        self.most_ejected = share_of(share);
         self
     }
 

@@ -1,7 +1,6 @@
 //! A circuit that many threads use: the machine behind a lock, and what selections read beside it.
 //!
-//! Selections read one word. The lock is taken where a request ends, and where one begins at a circuit
-//! that is not closed.
+//! Selections read one word. The lock, one for each backend, is taken where a request begins and where it ends.
 
 use super::machine::{Machine, Opens, Pass, Step};
 use super::{Breaker, CircuitState};

@@ -280,7 +280,7 @@ impl ServiceDiscovery for DnsDiscovery {
     async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
         let mut next = Rearm {
             due: &self.due,
-            after: RETRY,
+            after: RETRY.max(self.shortest),
         };
         let mut known = lock(&self.known).clone();
         let (ttl, failure) = self.ask(&mut known).await;

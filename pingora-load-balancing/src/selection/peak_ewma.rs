@@ -3,7 +3,7 @@
 use super::BackendSelection;
 use super::ordered::OrderedIterator;
 use super::weighted::schedule;
-use crate::backends::Member;
+use crate::backends::{Member, Panic};
 use crate::clock::now;
 use crate::{Backend, Candidates};
 use std::collections::BTreeSet;
@@ -34,12 +34,13 @@ pub struct PeakEwma {
 impl PeakEwma {
     pub(crate) fn pick(&self, now: impl Fn() -> Duration + Copy) -> Option<usize> {
         let members = &*self.candidates.0;
-        let may = |member: &Member| member.is_ready(now) || members.takes_in_panic(member);
-        let one = self.draw(may, None).or_else(|| self.search(may, None))?;
-        let other = self.draw(may, Some(one));
+        let panic = Panic::default();
+        let may = |member: &Member| member.is_ready(now) || panic.takes(members, member);
+        let one = self.draw(&may, None).or_else(|| self.search(&may, None))?;
+        let other = self.draw(&may, Some(one));
         let other = other.or_else(|| {
             if self.candidates.len() <= DRAWS {
-                self.search(may, Some(one))
+                self.search(&may, Some(one))
             } else {
                 None
             }

@@ -164,7 +164,8 @@ impl StickyCookie {
     /// How long it lasts, in whole seconds; the proxy refuses older ones, and renews it when half of the time is
     /// over. By default as long as the browser runs.
     pub fn max_age(mut self, age: Duration) -> Self {
-        self.max_age = Some(age);
+        // Zero would delete it.
+        self.max_age = Some(age.max(Duration::from_secs(1)));
         self
     }
 

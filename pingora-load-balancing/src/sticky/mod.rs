@@ -101,6 +101,8 @@ impl Sticky {
             By::Header(name) => {
                 let head = request.request_head();
                 let value = head.and_then(|head| head.headers.get(name));
+                // All who send it empty would be one client.
+                let value = value.filter(|value| !value.is_empty());
                 let best = value.and_then(|value| first(members, value.as_bytes(), tries));
                 (best, Pin::Kept)
             }
