@@ -78,10 +78,11 @@ impl Builder {
     }
 
     /// A file that would grow beyond so many bytes is moved to `NAME.1`, that one to `NAME.2` and so on, and a new one
-    /// begins. Without it, a file grows until something else moves it. Lines that are written together stay together.
+    /// begins. Without it, and with 0, a file grows until something else moves it. Lines that are written together
+    /// stay together.
     #[must_use]
     pub fn rotate_at(mut self, bytes: u64) -> Self {
-        self.rotation.size = Some(bytes);
+        self.rotation.size = (bytes > 0).then_some(bytes);
         self
     }
 

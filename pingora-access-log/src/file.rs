@@ -102,11 +102,11 @@ impl LogFile {
                 name.push(format!(".{number}"));
                 name
             };
-            for number in (1..self.rotation.kept).rev() {
-                match fs::rename(numbered(number), numbered(number + 1)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+            // Up to the first gap: as many files as there are, however many may be kept.
+            let exists = |number: &u32| fs::symlink_metadata(numbered(*number)).is_ok();
+            let moved = (1..self.rotation.kept).take_while(exists).last();
+            for number in (1..=moved.unwrap_or(0)).rev() {
+                fs::rename(numbered(number), numbered(number + 1))?;
             }
             match self.rotation.kept {
                 0 => fs::remove_file(&self.path)?,

@@ -72,9 +72,12 @@ impl Redaction {
         }
     }
 
-    /// The value of this parameter is secret in queries too. Case does not matter.
+    /// The value of this parameter is secret in queries too. Case does not matter. Of a key with brackets, as
+    /// `user[password]`, the last name counts, wherever it stands.
     #[must_use]
     pub fn query_key(mut self, key: &str) -> Self {
+        let key = key.trim_end_matches([']', '[']).rsplit(['[', ']']).next();
+        let key = key.unwrap_or_default();
         self.longest_key = self.longest_key.max(key.len());
         self.keys
             .insert(key.to_ascii_lowercase().into_bytes().into());
@@ -126,33 +129,39 @@ impl Redaction {
         Cow::Owned(out)
     }
 
+    /// Whether a key, or a name in its brackets, as in `user[password]`, is one of a secret.
     fn is_secret(&self, key: &[u8]) -> bool {
-        // Decoding makes it shorter by a factor of three at most; a bracket is an index.
-        let mut decoded = Vec::with_capacity(self.longest_key + 1);
+        let mut name = Vec::with_capacity(self.longest_key + 1);
         let mut bytes = key.iter().copied();
         while let Some(byte) = bytes.next() {
-            let byte = match byte {
-                b'%' => {
-                    let mut ahead = bytes.clone();
-                    match (ahead.next().and_then(digit), ahead.next().and_then(digit)) {
-                        (Some(high), Some(low)) => {
-                            bytes = ahead;
-                            high * 16 + low
-                        }
-                        _ => byte,
+            match decoded(byte, &mut bytes) {
+                b'[' | b']' => {
+                    if self.keys.contains(&*name) {
+                        return true;
                     }
+                    name.clear();
                 }
-                _ => byte,
-            };
-            match byte {
-                b'[' => break,
                 b' ' | b'+' => {}
-                _ if decoded.len() > self.longest_key => return false,
-                _ => decoded.push(byte.to_ascii_lowercase()),
+                // One byte more than any key has, and it is none.
+                _ if name.len() > self.longest_key => {}
+                byte => name.push(byte.to_ascii_lowercase()),
             }
         }
-        self.keys.contains(&*decoded)
+        self.keys.contains(&*name)
     }
+}
+
+/// A byte of a query; `%` and two digits are one.
+fn decoded(byte: u8, rest: &mut (impl Iterator<Item = u8> + Clone)) -> u8 {
+    let mut ahead = rest.clone();
+    let mut next = || ahead.next().and_then(digit);
+    if byte == b'%'
+        && let (Some(high), Some(low)) = (next(), next())
+    {
+        *rest = ahead;
+        return high * 16 + low;
+    }
+    byte
 }
 
 fn digit(byte: u8) -> Option<u8> {
@@ -163,11 +172,22 @@ fn digit(byte: u8) -> Option<u8> {
 
 /// Writes a URL up to its host, without user and password; returns the rest.
 fn hide_user<'a>(url: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
-    let Some(scheme) = url.windows(3).position(|three| three == b"://") else {
-        return url;
+    let authority = match url {
+        // Relative to a scheme.
+        [b'/', b'/', ..] => 2,
+        _ => match url.windows(3).position(|three| three == b"://") {
+            Some(scheme) => scheme + 3,
+            None => return url,
+        },
     };
-    let (scheme, rest) = url.split_at(scheme + 3);
-    if scheme.iter().any(|b| matches!(b, b'/' | b'?' | b'#')) && scheme.first() == Some(&b'/') {
+    let (scheme, rest) = url.split_at(authority);
+    let name = scheme.strip_suffix(b"//").unwrap_or_default();
+    let name = name.strip_suffix(b":").unwrap_or(name);
+    // A `://` further behind is in a path, a query, or behind the method of a line: nothing that is copied as it is.
+    if !name
+        .iter()
+        .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b))
+    {
         return url;
     }
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#'));
@@ -214,6 +234,14 @@ mod tests {
             ("/a?tokens=x&%zz=1&=2", "/a?tokens=x&%zz=1&=2"),
             ("/a?x=%", "/a?x=%"),
             ("https://me:pw@host/a?b", "https://***@host/a?b"),
+            ("//me:pw@host/a?b", "//***@host/a?b"),
+            ("?token=x&next=https://a@b", "?token=***&next=https://a@b"),
+            (
+                "GET /?token=x&u=http://a@b HTTP/1.1",
+                "GET /?token=***&u=http://a@b HTTP/1.1",
+            ),
+            ("/a?user[password]=x", "/a?user[password]=***"),
+            ("/a?user%5Bpassword%5D=x", "/a?user%5Bpassword%5D=***"),
             ("https://host/a@b?c=d@e", "https://host/a@b?c=d@e"),
             (
                 "https://h/#access_token=x&b=c",
@@ -228,6 +256,11 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&redacted), shown, "{url}");
         }
         assert_eq!(&*Redaction::none().url(b"/?token=x"), b"/?token=x");
+        let own = Redaction::none().query_key("card[Number]");
+        assert_eq!(
+            &*own.url(b"/?card[number]=1&number[]=2&card=3"),
+            b"/?card[number]=***&number[]=***&card=3"
+        );
         let more = Redaction::default().query_key("Code");
         assert_eq!(&*more.url(b"/?code=x"), b"/?code=***");
         let named = Redaction::none().field(http::header::ORIGIN);

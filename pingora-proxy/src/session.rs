@@ -549,7 +549,7 @@ impl BalancedRequest for Session {
 
     fn may_be_repeated(&self) -> bool {
         let idempotent = self.req_header().line().method.is_idempotent();
-        idempotent && !self.as_downstream().retry_buffer_truncated()
+        idempotent && self.can_replay()
     }
 
     fn request_head(&self) -> Option<&RequestHeader> {

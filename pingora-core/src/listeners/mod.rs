@@ -133,7 +133,7 @@ impl ListenerConfig {
 
     /// Sets the most connections at once to this endpoint. More are closed when they are accepted, before a
     /// TLS handshake. Any number by default, as far as
-    /// [`ServerBounds::connections`](crate::server::ServerBounds::connections) allows.
+    /// [`ServerBounds::connections`](crate::server::ServerBounds::connections) allows. 0 lets nobody in.
     pub fn connections(mut self, most: usize) -> Self {
         self.connections = Some(most);
         self
@@ -143,7 +143,8 @@ impl ListenerConfig {
     /// bits of an IPv6 one. More are closed when they are accepted, before a TLS handshake. Any number by
     /// default, as far as
     /// [`ServerBounds::connections_per_client`](crate::server::ServerBounds::connections_per_client)
-    /// allows. Clients on this machine are counted here, but for those of Unix sockets, who have no address.
+    /// allows. 0 lets nobody in who has an address. Clients on this machine are counted here, but for those of
+    /// Unix sockets, who have no address.
     pub fn connections_per_client(mut self, most: usize) -> Self {
         self.connections_per_client = Some(most);
         self

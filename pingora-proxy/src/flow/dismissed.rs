@@ -3,7 +3,7 @@
 
 use super::forward::Forward;
 use crate::ProxyHttp;
-use crate::engine::{Failure, RequestFlow};
+use crate::engine::{Failure, RequestFlow, Until};
 use crate::retry::RetryPolicy;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -12,9 +12,10 @@ use pingora_core::protocols::http::HttpTask;
 use pingora_error::{BError, Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// How long the rest of a dismissed response may stand still.
-const STALL: Duration = Duration::from_secs(1);
+/// How long the rest of a dismissed response may take, however it moves.
+const REST: Duration = Duration::from_secs(1);
 
 /// A response that is dropped in favour of another try.
 ///
@@ -74,7 +75,12 @@ where
             return self.end_dismissed(false);
         }
         self.flow.turn.set_response_unseen(false);
-        self.flow.turn.limit_upstream_read(Some(STALL));
+        let rest = Instant::now() + REST;
+        let end = self.session.until().map_or(rest, |end| end.min(rest));
+        self.flow.turn.limit_until(Until {
+            end: Some(end),
+            ..Until::default()
+        });
         Ok(())
     }
 

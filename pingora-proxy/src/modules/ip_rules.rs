@@ -44,21 +44,30 @@ impl IpRules {
     }
 
     /// Lets only clients in these networks in, as far as they are not denied. An empty list lets nobody in.
+    /// Replaces the networks of an earlier call.
     pub fn allow(mut self, networks: Networks) -> Self {
         self.allowed = Some(Arc::new(networks));
         self
     }
 
-    /// Keeps clients in these networks out, also where a larger network is allowed.
+    /// Keeps clients in these networks out, also where a larger network is allowed, in addition to those of
+    /// earlier calls.
     pub fn deny(mut self, networks: Networks) -> Self {
-        self.denied = Arc::new(networks);
+        let all = self.denied.iter().chain(networks.iter());
+        self.denied = Arc::new(all.copied().collect());
         self
     }
 
-    /// Judges the client that these find behind trusted proxies. No effect on connections.
+    /// Judges the client that these find behind trusted proxies; where networks are denied, one whom a trusted
+    /// proxy does not name legibly is refused too. No effect on connections.
     pub fn behind(mut self, fields: ForwardedFields) -> Self {
         self.behind = Some(fields);
         self
+    }
+
+    /// Whether somebody behind a proxy, whose address is not told, may be one of those denied.
+    fn may_be_denied(&self, client: Option<IpAddr>, peer: Option<IpAddr>) -> bool {
+        client.is_none() && peer.is_some() && !self.denied.is_empty()
     }
 
     /// Whether a client of this address is let in.
@@ -94,14 +103,13 @@ impl HttpModule for Judged {
     /// Ahead of all modules' look at the head: they would work for nothing.
     fn request_begins(&mut self, around: &mut Surroundings<'_>) -> Result<()> {
         let session = around.session();
+        let peer = session.client_addr().and_then(|peer| peer.as_inet());
+        let peer = peer.map(SocketAddr::ip);
         let client = match &self.0.behind {
             Some(fields) => fields.client_of(session).address(),
-            None => {
-                let peer = session.client_addr().and_then(|peer| peer.as_inet());
-                peer.map(SocketAddr::ip)
-            }
+            None => peer,
         };
-        if self.0.lets_in(client) {
+        if self.0.lets_in(client) && !self.0.may_be_denied(client, peer) {
             Ok(())
         } else {
             refused()
@@ -131,6 +139,26 @@ fn refused() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_networks_are_denied_by_each_call_and_nobody_hides_from_them() {
+        let networks = |text: &str| text.parse::<Networks>().unwrap();
+        let rules = IpRules::new()
+            .deny(networks("10.0.0.66"))
+            .deny(networks("10.0.0.67"));
+        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        for (address, lets_in) in [
+            ("10.0.0.66", false),
+            ("10.0.0.67", false),
+            ("10.0.0.68", true),
+        ] {
+            assert_eq!(rules.lets_in(ip(address)), lets_in, "{address}");
+        }
+        assert!(rules.may_be_denied(None, ip("10.0.0.1")));
+        assert!(!rules.may_be_denied(None, None), "a Unix socket");
+        assert!(!rules.may_be_denied(ip("10.0.0.68"), ip("10.0.0.1")));
+        assert!(!IpRules::new().may_be_denied(None, ip("10.0.0.1")));
+    }
 
     #[tokio::test]
     async fn denied_goes_over_allowed_and_nothing_allowed_means_everybody() {

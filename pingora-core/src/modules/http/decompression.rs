@@ -93,7 +93,9 @@ impl HttpModule for RequestDecompression {
             Coded::Once(coding) => coding,
             Coded::Unknown => return Err(unsupported()),
         };
-        let decoder = coding.decoder(self.limits).ok_or_else(unsupported)?;
+        let decoder = coding
+            .decoder(self.limits.in_pieces())
+            .ok_or_else(unsupported)?;
         self.state = State::Coded(coding, decoder);
         req.remove_header(&CONTENT_ENCODING);
         req.remove_header(&CONTENT_LENGTH);
@@ -106,7 +108,7 @@ impl HttpModule for RequestDecompression {
     fn request_body_begins(&mut self) {
         if let State::Coded(coding, decoder) = &mut self.state {
             // One that can't be made now could be made before: memory is short.
-            if let Some(fresh) = coding.decoder(self.limits) {
+            if let Some(fresh) = coding.decoder(self.limits.in_pieces()) {
                 *decoder = fresh;
             }
         }

@@ -33,8 +33,10 @@ const READ_AT_ONCE: usize = 64 * 1024;
 /// |---|---|
 /// | [`new`](Self::new): a body | none; it has to be given |
 /// | [`in_memory`](Self::in_memory): of it in memory | 64 KiB |
-/// | [`total_in_memory`](Self::total_in_memory): all bodies, in memory | 64 MiB |
+/// | [`total_in_memory`](Self::total_in_memory): all bodies, the parts that stay in memory | 64 MiB |
 /// | [`total_in_files`](Self::total_in_files): all bodies, in files | 1 GiB |
+///
+/// Of a body on its way to a file, up to 256 KiB and the last piece wait in memory for the next write.
 #[derive(Debug, Clone)]
 pub struct Spooling {
     most: u64,

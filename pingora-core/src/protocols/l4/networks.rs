@@ -178,6 +178,11 @@ impl Networks {
         self.0.iter().any(|network| network.contains(address))
     }
 
+    /// Each of them, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Network> {
+        self.0.iter()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

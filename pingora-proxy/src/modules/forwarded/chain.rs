@@ -26,7 +26,8 @@ impl Chain {
     }
 
     /// Goes on towards the client: takes in the hops that trusted proxies name, the last one first, up to the
-    /// first that is no trusted proxy. `Err` ends it too: behind what can't be read, nothing can be believed.
+    /// first that is no trusted proxy. `Err` is a hop that can't be read: a client that is not known, behind which
+    /// nothing is believed. The proxy that wrote it down must not pass for the client.
     pub(super) fn extend_by(
         &mut self,
         last_first: impl Iterator<Item = Result<Hop, ()>>,
@@ -34,7 +35,7 @@ impl Chain {
     ) {
         let mut towards_client = vec![];
         for hop in last_first.take(MOST) {
-            let Ok(hop) = hop else { break };
+            let hop = hop.unwrap_or(Hop::Hidden);
             towards_client.push(hop);
             match hop {
                 Hop::Address(address) if trusted.contains(address) => {}

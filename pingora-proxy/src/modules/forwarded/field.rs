@@ -9,27 +9,27 @@ use pingora_http::RequestHeader;
 use pingora_http::grammar::is_authority;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// The text of all lines of a field, the last line first; `Err` for one that is no text.
-fn lines_last_first(
-    request: &RequestHeader,
-    name: HeaderName,
-) -> impl Iterator<Item = Result<&str, ()>> {
+/// All lines of a field that say something, the last line first.
+fn lines_last_first(request: &RequestHeader, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines: Vec<&HeaderValue> = request.headers.get_all(name).iter().collect();
-    let lines = lines.into_iter().rev();
-    lines.map(|line| std::str::from_utf8(line.as_bytes()).map_err(|_| ()))
+    let lines = lines.into_iter().rev().map(HeaderValue::as_bytes);
+    lines.filter(|line| !line.trim_ascii().is_empty())
+}
+
+/// The elements of a list without quotes, the last one first. Each is judged by itself: what a client has sent
+/// ahead of it must not spoil what a trusted proxy has added.
+fn elements_last_first(line: &[u8]) -> impl Iterator<Item = Result<&str, ()>> {
+    let parts = line.rsplit(|byte| *byte == b',');
+    parts.map(|part| str::from_utf8(part.trim_ascii()).map_err(|_| ()))
 }
 
 /// `X-Forwarded-For`, `-Proto` and `-Host`, over what is known without them.
 pub(super) fn from_x_forwarded(request: &RequestHeader, own: Client, trusted: &Networks) -> Client {
     let mut client = own;
     let lines = lines_last_first(request, X_FORWARDED_FOR);
-    let hops = lines.flat_map(|line| {
-        let parts: Vec<_> = match line {
-            Ok(line) => line.rsplit(',').map(|part| hop(part.trim())).collect(),
-            Err(()) => vec![Err(())],
-        };
-        parts
-    });
+    let hops = lines
+        .flat_map(elements_last_first)
+        .map(|part| part.and_then(hop));
     client.chain.extend_by(hops, trusted);
     if let Some(scheme) = last_of(request, X_FORWARDED_PROTO) {
         client.is_https = scheme.eq_ignore_ascii_case("https");
@@ -42,8 +42,8 @@ pub(super) fn from_x_forwarded(request: &RequestHeader, own: Client, trusted: &N
 
 /// The last element of a list: what the trusted proxy itself says, where those before have said something too.
 fn last_of(request: &RequestHeader, name: HeaderName) -> Option<&str> {
-    let line = lines_last_first(request, name).next()?.ok()?;
-    line.rsplit(',').next().map(str::trim)
+    let line = lines_last_first(request, name).next()?;
+    elements_last_first(line).next()?.ok()
 }
 
 fn as_host(text: &str) -> Option<HeaderValue> {
@@ -83,7 +83,7 @@ pub(super) fn from_forwarded(request: &RequestHeader, own: Client, trusted: &Net
     let mut client = own;
     let mut elements: Vec<Result<Element, ()>> = vec![];
     for line in lines_last_first(request, FORWARDED) {
-        match line.and_then(elements_of) {
+        match str::from_utf8(line).map_err(|_| ()).and_then(elements_of) {
             Ok(of_line) => elements.extend(of_line.into_iter().rev().map(Ok)),
             Err(()) => elements.push(Err(())),
         }

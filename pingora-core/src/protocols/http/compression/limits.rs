@@ -37,7 +37,7 @@ impl DecompressionLimits {
     }
 
     /// With a bound of each piece as well.
-    pub(super) const fn in_pieces(self) -> Self {
+    pub(crate) const fn in_pieces(self) -> Self {
         DecompressionLimits {
             piece: PIECE,
             ..self
