@@ -36,11 +36,11 @@ impl PeakEwma {
         let members = &*self.candidates.0;
         let panic = Panic::default();
         let may = |member: &Member| member.is_ready(now) || panic.takes(members, member);
-        let one = self.draw(&may, None).or_else(|| self.search(&may, None))?;
-        let other = self.draw(&may, Some(one));
+        let one = self.draw(may, None).or_else(|| self.search(may, None))?;
+        let other = self.draw(may, Some(one));
         let other = other.or_else(|| {
             if self.candidates.len() <= DRAWS {
-                self.search(&may, Some(one))
+                self.search(may, Some(one))
             } else {
                 None
             }
