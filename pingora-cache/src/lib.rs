@@ -27,23 +27,34 @@
 #![forbid(unsafe_code)]
 
 mod decision;
+mod digest;
 mod http_cache;
-mod meta;
 
+pub mod admission;
+pub mod cache_control;
 pub mod eviction;
+pub mod filters;
+pub mod hashtable;
 pub mod key;
 pub mod lock;
+pub mod max_file_size;
+pub mod meta;
+pub mod predictor;
 pub mod storage;
 pub mod trace;
+pub mod variance;
 
 pub use decision::{ForcedFreshness, HitStatus, NoCacheReason, RespCacheable};
 pub use eviction::{CacheEntryId, CacheEntryKey, CacheEntryKeyRef};
 pub use http_cache::{CachePhase, HttpCache};
 pub use key::CacheKey;
-pub use meta::CacheMeta;
+pub use meta::{
+    CacheMeta, CacheMetaDefaults, set_compression_dict_content, set_compression_dict_path,
+};
 pub use storage::{
     HitHandler, MissHandler, PurgeAction, PurgeOutcome, PurgeTarget, PurgeType, Storage,
 };
+pub use variance::VarianceBuilder;
 
 /// The items that most programs need of this crate: none yet. The facade's prelude includes it.
 pub mod prelude {}
