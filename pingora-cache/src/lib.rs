@@ -35,6 +35,7 @@ mod memory;
 pub mod admission;
 pub mod cache_control;
 pub mod clock;
+pub mod disk;
 pub mod eviction;
 pub mod filters;
 pub mod hashtable;
