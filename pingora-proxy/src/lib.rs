@@ -48,6 +48,7 @@
 #![forbid(unsafe_code)]
 
 mod buffering;
+mod cache;
 mod defaults;
 pub mod engine;
 mod error_page;

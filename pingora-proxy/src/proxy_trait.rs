@@ -219,7 +219,9 @@ pub trait ProxyHttp {
     }
 
     /// Called when the cache has no response. Not called yet.
-    fn cache_miss(&self, _session: &mut Session, _ctx: &mut Self::CTX) {}
+    fn cache_miss(&self, session: &mut Session, _ctx: &mut Self::CTX) {
+        session.cache.cache_miss();
+    }
 
     default_phase! {
         /// Decides about a response found in the cache. Not called yet.

@@ -95,6 +95,19 @@ impl HttpCache {
         reader.expect("the cache has found something")
     }
 
+    /// Whether parts of what was found can be read in any order.
+    pub fn can_seek_multipart(&self) -> bool {
+        let reader = self.on_ref().and_then(|inner| inner.body_reader.as_ref());
+        reader.is_some_and(|reader| reader.can_seek_multipart())
+    }
+
+    /// Forgets what was found: the next look-up begins anew.
+    pub fn forget_found(&mut self) {
+        if let Some(inner) = self.on() {
+            inner.look_up_anew();
+        }
+    }
+
     /// Takes the reader of what was found, or of what is being stored, out of the cache: whoever has it drops
     /// it, or puts it back with [`put_body_reader`](Self::put_body_reader).
     pub fn take_body_reader(&mut self) -> Option<HitHandler> {
