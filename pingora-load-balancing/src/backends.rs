@@ -4,6 +4,7 @@ use crate::Backend;
 use crate::circuit::{Breaker, Circuit, CircuitState};
 use crate::clock::now;
 use crate::discovery::ServiceDiscovery;
+use crate::figures::BackendFigures;
 use crate::floor::{caught, caught_async};
 use crate::health_check::{CheckPace, HealthCheck};
 use crate::load::Load;
@@ -82,6 +83,23 @@ impl Member {
             && self.health.is_healthy()
             && load.circuit.admits(now)
             && !load.has_room()
+    }
+
+    fn figures(&self, now: Duration) -> BackendFigures {
+        let load = self.load();
+        let latency = load.mean_latency(now);
+        BackendFigures {
+            backend: self.backend.clone(),
+            healthy: self.health.is_healthy(),
+            enabled: self.is_enabled(),
+            ready: self.is_ready(|| now),
+            circuit: load.circuit.state(now),
+            in_flight: load.in_flight(),
+            outcomes: load.counts.outcomes(),
+            server_errors: load.counts.server_errors(),
+            latency: latency.map(|micros| Duration::from_micros(micros.into())),
+            ejections: load.counts.ejections(),
+        }
     }
 
     /// Its weight, less while it is warming up.
@@ -317,6 +335,13 @@ impl Backends {
         members.members.iter().map(state).collect()
     }
 
+    /// The figures of all backends of the set, in their order. Reads shared counters and takes no lock that
+    /// a request holds for long, so it may be asked every second.
+    pub fn figures(&self) -> Vec<BackendFigures> {
+        let (members, now) = (self.current.load(), now());
+        members.members.iter().map(|m| m.figures(now)).collect()
+    }
+
     /// Opens the circuit of `backend` for this long, whatever the share of ejected backends; probes follow
     /// as always. `false`, and nothing happens, if it is not in the set or
     /// [no rules](Self::set_breaker) are set.
@@ -346,8 +371,9 @@ impl Backends {
             return false;
         };
         change(&member.load().circuit, breaker);
-        if state == CircuitState::Closed {
-            observers.warm_up(member.load());
+        match state {
+            CircuitState::Closed => observers.warm_up(member.load()),
+            _ => member.load().counts.ejected(),
         }
         breaker.tell(&member.backend, state);
         true

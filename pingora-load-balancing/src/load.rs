@@ -3,6 +3,7 @@
 
 use crate::circuit::Circuit;
 use crate::clock::millis;
+use crate::figures::Counts;
 use crate::latency::{Average, Follow};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub(crate) struct Load {
     warm_for: AtomicU64,
     peaks: Average,
     mean: Average,
+    pub(crate) counts: Counts,
     pub(crate) circuit: Circuit,
 }
 

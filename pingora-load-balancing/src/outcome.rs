@@ -158,7 +158,12 @@ impl Observers {
         let changed = open.load.circuit.end(breaker, now(), pass, bad, may);
         match changed {
             Some(CircuitState::Closed) => self.warm_up(&open.load),
-            Some(_) => open.load.forget_latency(),
+            Some(state) => {
+                open.load.forget_latency();
+                if state == CircuitState::Open {
+                    open.load.counts.ejected();
+                }
+            }
             None => {}
         }
         if let Some(state) = changed {
@@ -278,6 +283,7 @@ impl Ticket {
             time_to_head: open.head.map(|(_, time)| time),
             duration: open.begun.elapsed(),
         };
+        open.load.counts.ended(outcome, told.status);
         let failed = outcome.is_failure();
         if failed || (open.head.is_none() && outcome == Outcome::Completed) {
             open.load.observe(now(), told.duration, failed);
