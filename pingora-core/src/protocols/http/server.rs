@@ -23,8 +23,9 @@ pub use reusable::ReusableHttpStream;
 
 /// One request and its response, seen from the server.
 ///
-/// Offers the abilities that the protocols share; [`Session::as_http1`] and its kin lead to the
-/// rest. Methods that write return when the bytes have left, unless they say otherwise.
+/// Offers the operations that all protocols share; [`Session::as_http1`] and its siblings give
+/// access to the rest. Methods that write return when the bytes have been sent, unless stated
+/// otherwise.
 #[derive(Debug)]
 pub enum Session {
     /// Over HTTP/1.
@@ -37,7 +38,7 @@ pub enum Session {
     Custom(Box<dyn SessionCustom>),
 }
 
-/// Calls the session within, whatever its kind.
+/// Calls the inner session of any kind.
 macro_rules! each {
     ($session:expr, $s:ident => $body:expr) => {
         match $session {
@@ -49,8 +50,8 @@ macro_rules! each {
     };
 }
 
-/// Calls the session within, where HTTP/2 does it in another way. Sub-requests and custom sessions do it
-/// as HTTP/1, unless there is a third way.
+/// Calls the inner session, where HTTP/2 needs a different call. Sub-requests and custom sessions are
+/// called like HTTP/1, unless a third variant is given.
 macro_rules! either {
     ($session:expr, $s:ident => $http1:expr, $t:ident => $http2:expr) => {
         either!($session, $s => $http1, $t => $http2, $s => $http1)
@@ -65,7 +66,7 @@ macro_rules! either {
     };
 }
 
-/// Calls the session within where it has a connection of its own; the others have nothing like it.
+/// Calls the inner session if it has a connection of its own; the others have no equivalent.
 macro_rules! of_connection {
     ($session:expr, $s:ident => $http1:expr, $none:expr) => {
         of_connection!($session, $s => $http1, $none, _c => $none)
@@ -79,7 +80,7 @@ macro_rules! of_connection {
     };
 }
 
-// Behind the macros, which it uses.
+// Declared after the macros, which it uses.
 mod half;
 
 impl Session {
@@ -108,8 +109,8 @@ impl Session {
         matches!(self, Session::H2(_))
     }
 
-    /// The version of HTTP whose rules the client's messages follow; that of a request is in its header.
-    /// A sub-request follows those of HTTP/1.1.
+    /// The version of HTTP whose rules the client's messages follow; the header has the version of a
+    /// request. A sub-request follows the rules of HTTP/1.1.
     pub fn version(&self) -> Version {
         match self {
             Session::H1(_) | Session::Subrequest(_) => Version::HTTP_11,
@@ -123,7 +124,7 @@ impl Session {
         matches!(self, Session::Subrequest(_))
     }
 
-    /// Whether this speaks a protocol of the user's own.
+    /// Whether this speaks a custom protocol.
     pub fn is_custom(&self) -> bool {
         matches!(self, Session::Custom(_))
     }
@@ -152,7 +153,7 @@ impl Session {
         each!(self, s => s.req_header())
     }
 
-    /// The request's header, to be changed.
+    /// The request's header, mutable.
     #[inline]
     pub fn req_header_mut(&mut self) -> &mut RequestHeader {
         each!(self, s => s.req_header_mut())
@@ -163,13 +164,13 @@ impl Session {
         each!(self, s => s.get_header(key))
     }
 
-    /// The first value of this field of the request as bytes; empty where there is none.
+    /// The first value of this field of the request as bytes; empty if there is none.
     pub fn get_header_bytes<K: AsHeaderName>(&self, key: K) -> &[u8] {
         each!(self, s => s.get_header_bytes(key))
     }
 
-    /// The next piece of the request's body; `None` at its end. Asks the client for it first where
-    /// it waits for that. Cancel-safe.
+    /// The next piece of the request's body; `None` at its end. If the client waits for a 100
+    /// Continue, sends it first. Cancel-safe.
     pub async fn read_request_body(&mut self) -> Result<Option<Bytes>> {
         each!(self, s => s.read_body_bytes().await)
     }
