@@ -1,4 +1,4 @@
-//! Writing: the response's head, its body, and what the connection says of its future.
+//! Writing: the response's head, its body, and the announcement of what happens to the connection.
 
 use super::super::faults;
 use super::super::timed::Timed;
@@ -19,17 +19,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
-/// Added behind the fields of a response, in place of the blank line.
+/// Added after the fields of a response, replacing the blank line.
 const CLOSE: &[u8] = b"Connection: close\r\n\r\n";
 const KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n\r\n";
 const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
 const EMPTY: &[u8] = b"Content-Length: 0\r\n";
 
-/// So much of a body is counted when it is queued, in bytes; less only where it has to wait.
+/// This many bytes of a body are counted when they are queued; fewer only if they have to wait.
 const COUNTED: usize = 16 * 1024;
 
 impl Inner {
-    /// Writes what waits. Cancel-safe.
+    /// Writes the queue. Cancel-safe.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Poll::Ready(mut flushed) = self.out.poll_flush(&mut self.io, cx) else {
             return self.poll_blocked(cx);
@@ -49,7 +49,7 @@ impl Inner {
         }))
     }
 
-    /// The client does not take what waits.
+    /// The client does not accept the queued data.
     fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         self.count_held();
         if self.held.poll_given_up(cx) {
@@ -62,14 +62,14 @@ impl Inner {
         }
     }
 
-    /// Enters what waits on this connection in the process's account.
+    /// Enters the data that waits on this connection in the process's account.
     pub(super) fn count_held(&mut self) {
         let head = self.large_head as usize;
         self.held.set(head + self.out.held() + self.input.len());
     }
 
-    /// Where the end of the connection is the end of a body, an end that comes too early, for whatever
-    /// reason, has to be told from it: it is a reset until the last byte has left.
+    /// If the end of the connection delimits a body, a premature end, for whatever reason, must be
+    /// distinguishable from it: the end is a reset until the last byte has been sent.
     fn guard_end(&mut self, resets: bool) {
         self.resets = resets;
         if let Some(socket) = self.io.get_socket_digest() {
@@ -81,7 +81,7 @@ impl Inner {
         status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
     }
 
-    /// Queues an informational response, unless this client is not to see any.
+    /// Queues an informational response, unless this client must not see any.
     fn queue_informational(&mut self, header: &ResponseHeader) {
         if self.request.get().line().version == Version::HTTP_10 || self.options.ignore_info_resp {
             return;
@@ -95,16 +95,17 @@ impl Inner {
         self.out.fill(|out| h1::encode_response(header, out));
     }
 
-    /// Makes a tunnel of the connection: from here on bytes have no frame.
+    /// Turns the connection into a tunnel: from here on bytes are not framed.
     fn become_tunnel(&mut self) {
         self.upgraded = true;
         self.decoder = BodyDecoder::new(BodyLength::UntilClose);
         self.encoder = BodyEncoder::new(BodyLength::UntilClose);
     }
 
-    /// Takes out what is not true of this connection, whatever was true where the header came from.
+    /// Removes fields that are not true of this connection, even if they were true where the header
+    /// came from.
     fn speak_for_this_hop(&self, header: &mut ResponseHeader) {
-        // Chunks, and a connection that is kept, are not what HTTP/1.0 stands for.
+        // HTTP/1.0 has neither chunks nor kept connections.
         header.set_version(Version::HTTP_11);
         let status = header.line().status;
         // RFC 9110 section 8.6, RFC 9112 section 6.1.
@@ -117,7 +118,8 @@ impl Inner {
         }
     }
 
-    /// Decides how the response's body is framed; the second is what has to be told in the head.
+    /// Decides how the response's body is framed; the second value is what has to be declared in
+    /// the head.
     fn frame_response(&self, outgoing: OutgoingResponse, end: bool) -> (BodyLength, &'static [u8]) {
         let http10 = self.request.get().line().version == Version::HTTP_10;
         match outgoing.body {
@@ -127,7 +129,7 @@ impl Inner {
         }
     }
 
-    /// Queues the final response's head. `end` says that no body will follow.
+    /// Queues the final response's head. `end`: no body will follow.
     pub(super) fn queue_response(&mut self, header: &ResponseHeader, end: bool) -> Result<()> {
         let status = header.line().status;
         // RFC 9110 section 7.8: no switch in the middle of a message.
@@ -166,7 +168,7 @@ impl Inner {
             h1::outgoing_response(header, head_request, http10).map_err(faults::bad_outgoing)?;
         let (length, told) = self.frame_response(outgoing, end);
         if end && matches!(length, BodyLength::Exact(1..)) {
-            // Ahead of the first byte, there can still be another answer.
+            // Before the first byte is sent, another answer is still possible.
             let fault = Fault::new(500, "the body is shorter than its Content-Length");
             return Err(faults::bad_outgoing(fault));
         }
@@ -181,7 +183,7 @@ impl Inner {
             && !self.closes_for_the_request()
             && !self.shutdown.as_ref().is_some_and(is_shutting_down);
         if !keep {
-            // The announcement to the client holds, whatever is set afterwards.
+            // The announcement to the client is binding, whatever is set afterwards.
             self.facts.keep_alive = false;
             self.keepalive.timeout = None;
         }
@@ -192,8 +194,8 @@ impl Inner {
         };
         self.out.fill(|out| {
             h1::encode_response(header, out);
-            // The decision is written in front of the blank line instead of into the header, so
-            // that the header is never copied for it.
+            // The decision is written before the blank line instead of into the header, so the
+            // header need not be copied for it.
             out.truncate(out.len().saturating_sub(2));
             if outgoing.lacks_date {
                 date::put_date_line(out);
@@ -204,13 +206,13 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether what is known of the request by now forbids another one on this connection.
+    /// Whether what is known about the request forbids another one on this connection.
     fn closes_for_the_request(&self) -> bool {
-        // A client that still waits for permission will never send the body; whether it is on its
-        // way regardless can't be told.
+        // A client that still waits for a 100 Continue will never send the body; whether it is in
+        // flight regardless is unknown.
         let unsure = self.continue_state == Continue::Owed;
         let early = self.options.close_on_early_response && !self.decoder.is_done();
-        // Bytes behind a body that was read to its end are those of the next request.
+        // Bytes after a body that was read to its end belong to the next request.
         let ahead = !self.options.pipelining && self.decoder.is_done() && !self.input.is_empty();
         unsure || early || ahead
     }
@@ -242,14 +244,14 @@ impl Inner {
             let (encoder, out) = (&mut self.encoder, &mut self.out);
             out.fill(|out| encoder.after(out));
             if self.out.len() >= COUNTED {
-                // Before it is known whether it leaves at once: others read meanwhile.
+                // Before it is known whether it is sent at once: other tasks read meanwhile.
                 self.count_held();
             }
         }
         Ok(())
     }
 
-    /// Queues the end of the body, with trailers where its framing can carry them.
+    /// Queues the end of the body, with trailers if its framing can carry them.
     pub(super) fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
         if self.upgraded {
             self.close_after_flush = true;
@@ -269,7 +271,7 @@ impl Inner {
         write_limit(options.write_timeout, options.min_send_rate, self.out.len())
     }
 
-    /// Writes what waits, under the write's limit of time.
+    /// Writes the queue, within the write timeout.
     pub(super) async fn flush(&mut self) -> Result<()> {
         let limit = self.write_limit();
         match self.within(limit, Inner::poll_flush).await {
