@@ -295,7 +295,7 @@ impl HttpSession {
     /// (RFC 9112 section 6.3); `end` says that there will be none.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] for a header that can't be sent as it is.
+    /// [`ErrorType::InternalError`] for a header that can't be sent unchanged.
     pub fn queue_response_header(
         &mut self,
         mut header: Box<ResponseHeader>,
@@ -315,7 +315,7 @@ impl HttpSession {
         Ok(())
     }
 
-    /// Enters what waits on this connection in the process's account.
+    /// Enters the data that waits on this connection in the process's account.
     pub(crate) fn count_held(&mut self) {
         self.inner.count_held();
     }
@@ -330,12 +330,12 @@ impl HttpSession {
         self.inner.queue_end(trailers)
     }
 
-    /// Writes what is queued. For engines; cancel-safe.
+    /// Writes queued data. For engines; cancel-safe.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.inner.poll_flush(cx)
     }
 
-    /// How many bytes are queued.
+    /// The number of queued bytes.
     pub fn queued(&self) -> usize {
         self.inner.out.len()
     }
@@ -350,25 +350,25 @@ impl HttpSession {
         &mut self.inner.alarm
     }
 
-    /// Writes a response's header, and returns when it has left. Informational ones may precede the
-    /// final one. A second final one is ignored, with a warning in the log.
+    /// Writes a response's header, and returns when it has been sent. Informational responses may
+    /// precede the final one. A second final one is ignored, with a warning in the log.
     ///
-    /// Where the caller goes away while this waits, the header stays queued.
+    /// If the future is dropped while it waits, the header stays queued.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] for a header that can't be sent as it is,
+    /// [`ErrorType::InternalError`] for a header that can't be sent unchanged,
     /// [`ErrorType::WriteError`], [`ErrorType::WriteTimedout`].
     pub async fn write_response_header(&mut self, header: Box<ResponseHeader>) -> Result<()> {
         self.queue_response_header(header, false)?;
         self.inner.flush().await
     }
 
-    /// [`HttpSession::write_response_header`] for a header that the caller keeps.
+    /// [`HttpSession::write_response_header`] for a header passed by reference.
     pub async fn write_response_header_ref(&mut self, resp: &ResponseHeader) -> Result<()> {
         self.write_response_header(Box::new(resp.clone())).await
     }
 
-    /// Tells a client that waits for it to send the body. Does nothing for others.
+    /// Sends 100 Continue to a client that waits for it. Does nothing for others.
     pub async fn write_continue_response(&mut self) -> Result<()> {
         if self.inner.continue_state != Continue::Owed || self.inner.response.is_some() {
             return Ok(());
@@ -382,8 +382,9 @@ impl HttpSession {
         self.inner.flush().await
     }
 
-    /// Writes a piece of the response's body, and returns when it has left. `None` where the
-    /// response has no body, by its status or the request's method: the piece is dropped then.
+    /// Writes a piece of the response's body, and returns when it has been sent. `None` if the
+    /// response has no body, because of its status or the request's method: the piece is dropped in
+    /// that case.
     pub async fn write_body(&mut self, buf: &[u8]) -> Result<Option<usize>> {
         self.write_body_bytes(Bytes::copy_from_slice(buf)).await
     }
@@ -400,8 +401,8 @@ impl HttpSession {
     /// Ends the response's body. Returns the payload's size, or `None` if there was no response.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] if the header promised more than was written; the connection
-    /// will be closed then so that the client can tell.
+    /// [`ErrorType::InternalError`] if the header promised more than was written; the connection is
+    /// closed in that case so that the client can tell.
     pub async fn finish_body(&mut self) -> Result<Option<usize>> {
         if self.inner.response.is_none() {
             return Ok(None);
@@ -417,7 +418,7 @@ impl HttpSession {
         self.inner.flush().await
     }
 
-    /// Queues one piece of a response, whatever kind it is. For engines.
+    /// Queues one piece of a response, of any kind. For engines.
     pub fn queue_task(&mut self, task: HttpTask) -> Result<()> {
         match task {
             HttpTask::Header(header, end) => {
@@ -449,8 +450,8 @@ impl HttpSession {
         Ok(())
     }
 
-    /// Writes pieces of a response and returns when they have left; `true` if the response is
-    /// complete with them.
+    /// Writes pieces of a response and returns when they have been sent; `true` if they complete
+    /// the response.
     pub async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         let mut end = false;
         for task in tasks {
@@ -461,7 +462,7 @@ impl HttpSession {
         Ok(end)
     }
 
-    /// Whether tasks may be queued with [`HttpSession::send_proxy_task`]. Always, unless turned off.
+    /// Whether tasks may be queued with [`HttpSession::send_proxy_task`]. On by default.
     pub fn proxy_tasks_enabled(&self) -> bool {
         self.inner.options.proxy_tasks
     }
@@ -471,7 +472,7 @@ impl HttpSession {
         self.inner.options.proxy_tasks = enabled;
     }
 
-    /// Queues a piece of the response. What can't be queued breaks the connection.
+    /// Queues a piece of the response. A piece that can't be queued breaks the connection.
     pub fn send_proxy_task(&mut self, task: HttpTask) {
         if let Err(error) = self.queue_task(task) {
             log::warn!("a piece of the response is dropped: {error}");
@@ -479,12 +480,12 @@ impl HttpSession {
         }
     }
 
-    /// Whether queued pieces still wait to be written.
+    /// Whether queued pieces are still waiting to be written.
     pub fn has_pending_proxy_tasks(&self) -> bool {
         self.wants_flush()
     }
 
-    /// Writes the queued pieces; `true` if the response is complete with them.
+    /// Writes the queued pieces; `true` if they complete the response.
     pub async fn write_proxy_tasks(&mut self) -> Result<bool> {
         self.inner.flush().await?;
         Ok(self.inner.encoder.is_done())
