@@ -387,10 +387,10 @@ impl Incoming {
         Ok(())
     }
 
-    /// Receives what is there, when there is something, and no more than `most` bytes of it. None: it has
-    /// ended.
+    /// Receives available data, once there is some, at most `most` bytes of it. `None`: the connection
+    /// has ended.
     fn some(&mut self, connection: &OwnedFd, most: usize) -> io::Result<()> {
-        // Waits; what is there then is received without waiting, so that no signal comes in between.
+        // Waits; the data is then received without waiting, so that no signal can interrupt.
         uninterrupted(|| recv(connection.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK))?;
         let begin = self.bytes.len();
         self.bytes.resize(begin + most, 0);
@@ -411,8 +411,8 @@ fn ended_in_the_middle() -> io::Error {
     io::Error::other("the other server ended in the middle")
 }
 
-/// Removes the socket of a taker that was killed. One that somebody listens on stays, as does what
-/// is not a socket: bind(2) then fails.
+/// Removes the socket of a taker that was killed. A socket that a process listens on stays, as does
+/// a file that is not a socket: bind(2) then fails.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
     if is_socket && dial(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
@@ -514,7 +514,7 @@ mod tests {
 
     #[test]
     fn a_taker_of_another_version_is_named_whatever_it_left_unread() {
-        // Few bytes: all was sent when the refusal comes. Many: some is still to be sent.
+        // Few bytes: all were sent when the refusal comes. Many: some are still to be sent.
         for (count, length) in [(0, 0), (1, 1), (12, 60_000)] {
             let path = fresh_path();
             let to = path.clone();
@@ -618,7 +618,7 @@ mod tests {
     fn nonsense_is_refused_and_its_descriptors_are_closed() {
         let greeting = |sockets| message::greeting(sockets).unwrap();
         let entries = |body: &[u8]| [b"e\0\0\0", &[body.len() as u8][..], body].concat();
-        // Each message comes with one descriptor where `true` stands beside it.
+        // A message comes with one descriptor if it is paired with `true`.
         let conversations: [&[(Vec<u8>, bool)]; 8] = [
             &[(b"x".to_vec(), true)],
             &[(greeting(0), true)],
