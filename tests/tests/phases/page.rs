@@ -43,7 +43,7 @@ pub(crate) fn rows() -> Vec<Row> {
         .collect()
 }
 
-/// What runs in each case.
+/// The phases that run in each case.
 pub(crate) fn cases() -> BTreeMap<String, Vec<String>> {
     let steps = sequences("| step | what runs |", &BTreeMap::new());
     sequences("| case | what runs |", &steps)
@@ -62,7 +62,7 @@ fn sequences(header: &str, steps: &BTreeMap<String, Vec<String>>) -> BTreeMap<St
     rows.collect()
 }
 
-/// The names of the phases that the page says are not called yet.
+/// The names of the phases that the page lists as not called yet.
 pub(crate) fn not_called() -> Vec<String> {
     let mut after = PAGE.split("Not called yet, since there is no cache: ");
     let list = after.nth(1).expect("the page names them");
