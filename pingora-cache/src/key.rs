@@ -1,9 +1,12 @@
 //! The keys that distinguish stored responses.
 //!
-//! The digest that turns a [`CacheKey`] into a [`CompactCacheKey`] will be added with the storage that
-//! needs it.
+//! A [`CacheKey`] holds everything that distinguishes two responses; a [`CompactCacheKey`] holds digests of it, for
+//! an index of many entries. The digest is BLAKE2b (RFC 7693) of 16 bytes: what clients send becomes part of keys,
+//! and nobody may be able to find two of them with one digest. It is the same in every process, and on disk.
 
+use crate::digest::Digest;
 use http::Extensions;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A 128-bit digest of a key.
@@ -25,6 +28,19 @@ pub fn str2hex(s: &str) -> Option<HashBinary> {
     Some(out)
 }
 
+/// The digest of a key.
+pub fn hash_key<K: AsRef<[u8]>>(key: K) -> HashBinary {
+    let mut digest = Digest::new();
+    digest.update(key.as_ref());
+    digest.finish()
+}
+
+/// One byte that depends on all of `key`: for choosing a shard. Not a digest; many keys share each value.
+pub fn hash_u8(key: &str) -> u8 {
+    let [byte, ..] = hash_key(key);
+    byte
+}
+
 fn write_hex(hash: &HashBinary, out: &mut impl fmt::Write) -> fmt::Result {
     hash.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
 }
@@ -44,6 +60,18 @@ pub trait CacheHashKey {
     /// The digest of the values that the response varies on; `None` if it does not vary.
     fn variance_bin(&self) -> Option<HashBinary>;
 
+    /// The digest of both: the primary one if the response does not vary.
+    fn combined_bin(&self) -> HashBinary {
+        let primary = self.primary_bin();
+        let Some(variance) = self.variance_bin() else {
+            return primary;
+        };
+        let mut digest = Digest::new();
+        digest.update(&primary);
+        digest.update(&variance);
+        digest.finish()
+    }
+
     /// The owner of the entry; empty if it has none.
     fn user_tag(&self) -> &str;
 
@@ -56,12 +84,19 @@ pub trait CacheHashKey {
     fn variance(&self) -> Option<String> {
         self.variance_bin().as_ref().map(hex)
     }
+
+    /// [`combined_bin`](Self::combined_bin) in hexadecimal digits.
+    fn combined(&self) -> String {
+        hex(&self.combined_bin())
+    }
 }
 
 /// The key under which a request looks up a response.
 #[derive(Debug, Clone)]
 pub struct CacheKey {
     primary: Vec<u8>,
+    /// Made once, because every look-up asks for it more than once.
+    primary_bin: HashBinary,
     variance: Option<HashBinary>,
     /// The owner of the entry; empty if it has none. Not part of the digest.
     pub user_tag: String,
@@ -77,8 +112,10 @@ impl CacheKey {
         B: Into<Vec<u8>>,
         S: Into<String>,
     {
+        let primary = primary.into();
         CacheKey {
-            primary: primary.into(),
+            primary_bin: hash_key(&primary),
+            primary,
             variance: None,
             user_tag: user_tag.into(),
             extensions: Extensions::new(),
@@ -88,6 +125,21 @@ impl CacheKey {
     /// The primary key.
     pub fn primary_key(&self) -> &[u8] {
         &self.primary
+    }
+
+    /// Uses this in the place of the primary key's digest, which decides what a look-up finds: two keys with one
+    /// digest are one entry. The primary key itself stays.
+    pub fn set_primary_bin_override(&mut self, key: HashBinary) {
+        self.primary_bin = key;
+    }
+
+    /// The key for an index of many entries.
+    pub fn to_compact(&self) -> CompactCacheKey {
+        CompactCacheKey {
+            primary: self.primary_bin,
+            variance: self.variance.map(Box::new),
+            user_tag: self.user_tag.as_str().into(),
+        }
     }
 
     /// The primary key, if it is UTF-8.
@@ -111,8 +163,22 @@ impl CacheKey {
     }
 }
 
+impl CacheHashKey for CacheKey {
+    fn primary_bin(&self) -> HashBinary {
+        self.primary_bin
+    }
+
+    fn variance_bin(&self) -> Option<HashBinary> {
+        self.variance
+    }
+
+    fn user_tag(&self) -> &str {
+        &self.user_tag
+    }
+}
+
 /// A [`CacheKey`] reduced to its digests, for an index of many entries.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CompactCacheKey {
     /// The digest of the primary key.
     pub primary: HashBinary,
@@ -196,5 +262,29 @@ mod tests {
         key.remove_variance_key();
         assert_eq!(key.get_variance_key(), None);
         assert_eq!(CacheKey::new([0xff], "").primary_key_str(), None);
+    }
+
+    #[test]
+    fn digests_tell_keys_apart() {
+        let mut key = CacheKey::new("https://a/b", "me");
+        assert_eq!(key.primary_bin(), hash_key("https://a/b"));
+        assert_eq!(key.combined_bin(), key.primary_bin());
+        assert_ne!(key.primary_bin(), hash_key("https://a/c"));
+        key.set_variance_key([7; 16]);
+        let compact = key.to_compact();
+        assert_eq!(compact.combined_bin(), key.combined_bin());
+        assert_ne!(key.combined_bin(), key.primary_bin());
+        assert_eq!((key.user_tag(), compact.user_tag()), ("me", "me"));
+        key.set_primary_bin_override([3; 16]);
+        assert_eq!(key.primary_bin(), [3; 16]);
+        assert_eq!(key.primary_key(), b"https://a/b");
+        assert_eq!(key.combined().len(), 32);
+    }
+
+    /// An entry on disk has to be found by the next release too.
+    #[test]
+    fn digests_stay_the_same() {
+        assert_eq!(hex(&hash_key("")), "cae66941d9efbd404e4d88758ea67670");
+        assert_eq!(hash_u8(""), 0xca);
     }
 }

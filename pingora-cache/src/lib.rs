@@ -1,17 +1,18 @@
-//! The vocabulary of the cache: which responses may be stored, and where.
+//! The HTTP cache: what may be stored, where, and one request's way through it.
 //!
-//! The proxy's phases and its session refer to the types of a cache, so these types exist from the start.
-//! The cache behind them is **not built yet**: there is no storage, no eviction, no predictor, no lookup.
-//! An [`HttpCache`] is always disabled; it can report that, and the reason, without an allocation or a
-//! branch that a request could notice. Types that need the rest are absent from this crate rather than
-//! present without effect.
+//! A proxy turns it on for a request by [`HttpCache::enable`], with a storage, a manager of evictions, a
+//! predictor and a lock table. The proxy's engine does the rest, and asks the phases on the way. A request that
+//! does not turn it on carries three words of it.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`key`] | the keys that distinguish stored responses |
-//! | [`storage`] | the interface to a storage of responses |
-//! | [`eviction`] | names of single stored entries |
+//! | [`meta`], [`variance`] | what is stored beside a body; what a response varies on |
+//! | [`cache_control`], [`filters`] | RFC 9111: directives, freshness, what may be stored |
+//! | [`storage`] | the interface to a storage of responses; [`MemCache`] is one |
+//! | [`eviction`] | which responses go when a storage is full |
 //! | [`lock`] | one request fetches, the others wait |
+//! | [`predictor`], [`admission`] | keys that can't be stored; responses that are not worth it yet |
 //! | [`trace`] | spans that record nothing |
 //!
 //! # Example
@@ -23,27 +24,44 @@
 //! assert!(!HttpCache::new().enabled());
 //! ```
 //!
-//! Page in the repository: `docs/migrating.md`.
+//! Page in the repository: `docs/phases.md`.
 #![forbid(unsafe_code)]
 
 mod decision;
+mod digest;
 mod http_cache;
-mod meta;
+mod memory;
 
+pub mod admission;
+pub mod cache_control;
+pub mod clock;
 pub mod eviction;
+pub mod filters;
+pub mod hashtable;
 pub mod key;
 pub mod lock;
+pub mod max_file_size;
+pub mod meta;
+pub mod policy;
+pub mod predictor;
 pub mod storage;
 pub mod trace;
+pub mod variance;
 
 pub use decision::{ForcedFreshness, HitStatus, NoCacheReason, RespCacheable};
 pub use eviction::{CacheEntryId, CacheEntryKey, CacheEntryKeyRef};
-pub use http_cache::{CachePhase, HttpCache};
+pub use http_cache::{
+    CacheOptionOverrides, CachePhase, HttpCache, HttpCacheDigest, LockAbandon, LockCtx,
+};
 pub use key::CacheKey;
-pub use meta::CacheMeta;
+pub use memory::MemCache;
+pub use meta::{
+    CacheMeta, CacheMetaDefaults, set_compression_dict_content, set_compression_dict_path,
+};
 pub use storage::{
     HitHandler, MissHandler, PurgeAction, PurgeOutcome, PurgeTarget, PurgeType, Storage,
 };
+pub use variance::VarianceBuilder;
 
 /// The items that most programs need of this crate: none yet. The facade's prelude includes it.
 pub mod prelude {}

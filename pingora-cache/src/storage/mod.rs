@@ -1,4 +1,6 @@
-//! The interface to a storage of responses. No storage is built yet.
+//! The interface to a storage of responses. [`MemCache`](crate::MemCache) is one.
+
+pub mod streaming_write;
 
 use crate::eviction::{CacheEntryId, CacheEntryKey, CacheEntryKeyRef};
 use crate::key::CompactCacheKey;
@@ -154,9 +156,13 @@ pub trait Storage {
 #[async_trait]
 pub trait HandleHit {
     /// The next part of the body; `None` after the last.
+    ///
+    /// # Errors
+    /// If the body can't be read to its end, for example because it was still being written and its writer
+    /// failed. What was not complete never ends with `None`.
     async fn read_body(&mut self) -> Result<Option<Bytes>>;
 
-    /// Ends reading, whether or not all of the body was read.
+    /// Ends reading, whether or not all of the body was read. Dropping the handler ends it as well.
     async fn finish(
         self: Box<Self>,
         storage: &'static (dyn Storage + Sync),
@@ -215,7 +221,8 @@ pub enum MissFinishType {
     Appended(usize, Option<usize>),
 }
 
-/// Stores a body. If it is dropped before [`finish`](Self::finish), it leaves no entry behind.
+/// Stores a body. If it is dropped before [`finish`](Self::finish), it leaves no entry behind, and those who
+/// read behind it get an error.
 #[async_trait]
 pub trait HandleMiss {
     /// Stores a part of the body; `eof` marks the last one.
@@ -223,6 +230,12 @@ pub trait HandleMiss {
 
     /// The body is complete.
     async fn finish(self: Box<Self>) -> Result<MissFinishType>;
+
+    /// Whether readers follow this body while it is being written: it is worth completing then, even if the
+    /// request that fetches it has lost its client. `false` by default.
+    fn has_readers(&self) -> bool {
+        false
+    }
 
     /// The tag by which a reader finds this body while it is still being written.
     fn streaming_write_tag(&self) -> Option<&[u8]> {

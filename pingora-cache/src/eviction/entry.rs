@@ -1,10 +1,11 @@
 //! Names of single stored entries, shared by a storage and the code that frees its space.
 
 use crate::key::CompactCacheKey;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A number that distinguishes two entries of one key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CacheEntryId(u64);
 
 impl CacheEntryId {
@@ -20,7 +21,7 @@ impl CacheEntryId {
 }
 
 /// Names a stored entry: by its key, and by its number if the storage assigns numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum CacheEntryKey {
     /// Any entry stored under this key.
     KeyOnly(CompactCacheKey),

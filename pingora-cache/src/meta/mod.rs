@@ -1,9 +1,31 @@
 //! The facts about a stored response besides its body.
 
 use crate::key::HashBinary;
-use http::Extensions;
+use pingora_error::Result;
 use pingora_http::{HMap, ResponseHeader};
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
+
+mod defaults;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use defaults::{CacheMetaDefaults, FreshDurationByStatusFn};
+pub use http::Extensions;
+
+/// Names a file with a dictionary for compressing stored headers. This crate uses none: headers are stored as they
+/// are, because a head is small beside its body and is read on each hit. Returns `false`: nothing was set.
+pub fn set_compression_dict_path(_path: &str) -> bool {
+    false
+}
+
+/// Sets a dictionary for compressing stored headers. This crate uses none, as [`set_compression_dict_path`] says.
+/// Returns `false`: nothing was set.
+pub fn set_compression_dict_content(_content: Cow<'static, [u8]>) -> bool {
+    false
+}
 
 /// The metadata of a stored response: everything except its body.
 #[derive(Debug, Clone)]
@@ -13,11 +35,15 @@ pub struct CacheMeta(Box<Inner>);
 struct Inner {
     created: SystemTime,
     updated: SystemTime,
+    /// When the origin made the body, if that is not `created`.
+    provenance: Option<SystemTime>,
     epoch_override: Option<SystemTime>,
     fresh_until: SystemTime,
     stale_while_revalidate_sec: u32,
     stale_if_error_sec: u32,
     variance: Option<HashBinary>,
+    /// When the response was asked for, in the numbering of the policy's purges.
+    generation: Option<u64>,
     header: ResponseHeader,
     extensions: Extensions,
 }
@@ -35,11 +61,13 @@ impl CacheMeta {
         CacheMeta(Box::new(Inner {
             created,
             updated: created,
+            provenance: None,
             epoch_override: None,
             fresh_until,
             stale_while_revalidate_sec,
             stale_if_error_sec,
             variance: None,
+            generation: None,
             header,
             extensions: Extensions::new(),
         }))
@@ -53,6 +81,34 @@ impl CacheMeta {
     /// When the upstream last confirmed the response; [`created`](Self::created) if it never did.
     pub fn updated(&self) -> SystemTime {
         self.0.updated
+    }
+
+    /// When the origin made the response, as far as is known: [`created`](Self::created), or before that if it came
+    /// through other caches. A confirmation changes nothing about it, unlike about [`epoch`](Self::epoch).
+    pub fn provenance(&self) -> SystemTime {
+        self.0.provenance.unwrap_or(self.0.created)
+    }
+
+    /// Notes when the origin made the response.
+    pub(crate) fn set_provenance(&mut self, made: SystemTime) {
+        self.0.provenance = Some(made);
+    }
+
+    pub(crate) fn generation(&self) -> Option<u64> {
+        self.0.generation
+    }
+
+    pub(crate) fn set_generation(&mut self, generation: u64) {
+        self.0.generation = Some(generation);
+    }
+
+    /// Makes this, which was made of a confirmation, the metadata of the response that `old` is about: it was
+    /// created then, and updated when this was created.
+    #[allow(dead_code, reason = "the state machine of a request calls it")]
+    pub(crate) fn confirm(&mut self, old: &CacheMeta) {
+        self.0.updated = self.0.created;
+        self.0.created = old.0.created;
+        self.0.provenance = old.0.provenance;
     }
 
     /// The time from which the response's age counts.
@@ -202,56 +258,23 @@ impl CacheMeta {
     pub fn extensions_mut(&mut self) -> &mut Extensions {
         &mut self.0.extensions
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    /// The metadata as bytes, for [`deserialize`](Self::deserialize): what is the cache's own, and the response's
+    /// header. The format has a number; the next release may write another one. [`extensions`](Self::extensions)
+    /// are not part of it, because their types are unknown here.
+    ///
+    /// # Errors
+    /// `InternalError`, if a name or a value is longer than 16 MiB.
+    pub fn serialize(&self) -> Result<(Vec<u8>, Vec<u8>)> {
+        wire::write(&self.0)
     }
 
-    fn meta() -> CacheMeta {
-        CacheMeta::new(
-            at(110),
-            at(100),
-            5,
-            20,
-            ResponseHeader::build(200, None).unwrap(),
-        )
-    }
-
-    #[test]
-    fn freshness_ends_when_it_was_said_to() {
-        let mut meta = meta();
-        assert!(meta.is_fresh(at(110)) && !meta.is_fresh(at(111)));
-        assert_eq!(meta.fresh_sec(), 10);
-        meta.set_epoch_override(at(108));
-        assert_eq!((meta.fresh_sec(), meta.epoch()), (2, at(108)));
-        meta.set_epoch_override(at(200));
-        assert_eq!(meta.fresh_sec(), 0);
-        meta.remove_epoch_override();
-        assert_eq!(meta.epoch(), at(100));
-        meta.expire_at(at(50));
-        assert!(!meta.is_fresh(at(51)));
-    }
-
-    #[test]
-    fn stale_windows_begin_where_freshness_ends() {
-        let mut meta = meta();
-        assert!(meta.serve_stale_while_revalidate(at(115)));
-        assert!(!meta.serve_stale_while_revalidate(at(116)));
-        assert!(meta.serve_stale_if_error(at(130)) && !meta.serve_stale_if_error(at(131)));
-        meta.disable_serve_stale();
-        assert!(!meta.serve_stale_if_error(at(111)));
-        meta.update_freshness(at(120), 1, 0);
-        assert!(meta.serve_stale_while_revalidate(at(121)));
-        assert!(!meta.serve_stale_if_error(at(121)));
-    }
-
-    #[test]
-    fn meta_is_one_pointer_wide() {
-        assert_eq!(size_of::<CacheMeta>(), size_of::<usize>());
+    /// Reads what [`serialize`](Self::serialize) wrote.
+    ///
+    /// # Errors
+    /// `InternalError`, if it was damaged or is of a format that this release doesn't know; `InvalidHTTPHeader`,
+    /// if the header isn't one.
+    pub fn deserialize(internal: &[u8], header: &[u8]) -> Result<Self> {
+        wire::read(internal, header)
     }
 }

@@ -1,0 +1,68 @@
+//! Which entry goes when a storage is full: the names of single entries, and what decides between them.
+
+mod entry;
+
+pub use entry::{CacheEntryId, CacheEntryKey, CacheEntryKeyRef};
+
+use async_trait::async_trait;
+use pingora_error::Result;
+use std::time::SystemTime;
+
+/// Keeps account of what a storage holds, and says which entries should go. It removes nothing itself: whoever
+/// calls it purges the entries that it returns from the storage.
+///
+/// Called on the workers by each hit and each fill, so the synchronous methods are quick and never block for long.
+#[async_trait]
+pub trait EvictionManager: Send + Sync {
+    /// The size of all entries, in bytes.
+    fn total_size(&self) -> usize;
+
+    /// The number of entries.
+    fn total_items(&self) -> usize;
+
+    /// The size of all entries that were ever evicted, in bytes.
+    fn evicted_size(&self) -> usize;
+
+    /// How many entries were ever evicted.
+    fn evicted_items(&self) -> usize;
+
+    /// Notes a new entry of `size` bytes, or an existing one with a new size. Returns the entries that have to go
+    /// so that the rest is within the limits; the new one may be among them.
+    fn admit(
+        &self,
+        item: CacheEntryKey,
+        size: usize,
+        fresh_until: SystemTime,
+    ) -> Vec<CacheEntryKey>;
+
+    /// Notes that an entry grew by `delta` bytes, up to `max_weight` bytes if there is such a limit. Returns the
+    /// entries that have to go. Does nothing if there is no such entry.
+    fn increment_weight(
+        &self,
+        item: &CacheEntryKey,
+        delta: usize,
+        max_weight: Option<usize>,
+    ) -> Vec<CacheEntryKey>;
+
+    /// Notes that an entry was purged, which is not an eviction.
+    fn remove(&self, item: CacheEntryKeyRef<'_>);
+
+    /// Notes a hit. Returns whether the entry was known; if not, it is noted with `size` bytes, and nothing is
+    /// evicted until the next [`admit`](Self::admit).
+    fn access(&self, item: &CacheEntryKey, size: usize, fresh_until: SystemTime) -> bool;
+
+    /// Whether the entry is known. Not a use.
+    fn peek(&self, item: &CacheEntryKey) -> bool;
+
+    /// Writes what is known to files in a directory, so that the next process begins with it.
+    ///
+    /// # Errors
+    /// `FileWriteError` or `FileCreateError`, with the cause.
+    async fn save(&self, dir_path: &str) -> Result<()>;
+
+    /// Reads what [`save`](Self::save) wrote. What is known already stays.
+    ///
+    /// # Errors
+    /// `FileOpenError` or `FileReadError`, with the cause, or `InternalError` if a file is not what was written.
+    async fn load(&self, dir_path: &str) -> Result<()>;
+}

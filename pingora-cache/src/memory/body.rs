@@ -1,0 +1,271 @@
+//! Bodies in memory: whole ones, and ones that are still being written.
+
+use crate::CacheMeta;
+use crate::storage::streaming_write::U64WriteId;
+use bytes::{Bytes, BytesMut};
+use pingora_error::{Error, ErrorType, Result};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Pieces of a whole body that are shorter than this are joined, in bytes.
+const SHORT: usize = 64 * 1024;
+/// Readers get at most this much at once, in bytes.
+const MOST_AT_ONCE: usize = 256 * 1024;
+
+/// A whole body. Cloning shares it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Body {
+    pieces: Arc<[Bytes]>,
+}
+
+impl Body {
+    /// Joins short pieces, so that a small body is one, exactly as large as needed, and none keeps a larger
+    /// buffer alive.
+    fn of(pieces: &[Bytes]) -> Self {
+        let mut joined = Vec::new();
+        let mut open = BytesMut::new();
+        let mut rest = pieces;
+        while let Some((piece, after)) = rest.split_first() {
+            if piece.len() >= SHORT && open.is_empty() {
+                joined.push(piece.clone());
+            } else {
+                if open.is_empty() {
+                    let mut sum = 0;
+                    let lengths = rest.iter().map(Bytes::len);
+                    open.reserve(lengths.take_while(|len| fits(&mut sum, *len)).sum());
+                }
+                open.extend_from_slice(piece);
+                if open.len() >= SHORT {
+                    joined.push(std::mem::take(&mut open).freeze());
+                }
+            }
+            rest = after;
+        }
+        if !open.is_empty() {
+            joined.push(open.freeze());
+        }
+        Body {
+            pieces: joined.into(),
+        }
+    }
+}
+
+/// Whether one more piece goes into the same joined piece as those before it.
+fn fits(sum: &mut usize, length: usize) -> bool {
+    let fits = *sum < SHORT;
+    *sum += length;
+    fits
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    Whole,
+    Failed,
+}
+
+#[derive(Debug)]
+struct Written {
+    pieces: Vec<Bytes>,
+    end: End,
+}
+
+/// A body that is being written, and is read meanwhile.
+///
+/// ```text
+/// Open ──finish──▶ Whole      readers get what is there, wait for more, and then the end
+///   └────fail────▶ Failed     readers get what is there, and then an error
+/// ```
+#[derive(Debug)]
+pub(super) struct Fill {
+    pub(super) meta: CacheMeta,
+    pub(super) tag: U64WriteId,
+    /// Invalidated meanwhile: it is not kept when it is whole.
+    pub(super) outdated: AtomicBool,
+    readers: AtomicUsize,
+    written: Mutex<Written>,
+    changed: Notify,
+}
+
+impl Fill {
+    pub(super) fn new(meta: CacheMeta, tag: U64WriteId) -> Self {
+        Fill {
+            meta,
+            tag,
+            outdated: AtomicBool::new(false),
+            readers: AtomicUsize::new(0),
+            written: Mutex::new(Written {
+                pieces: Vec::new(),
+                end: End::Open,
+            }),
+            changed: Notify::new(),
+        }
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, piece: Bytes) {
+        let mut written = self.written();
+        written.pieces.push(piece);
+        drop(written);
+        self.changed.notify_waiters();
+    }
+
+    fn end(&self, end: End) {
+        let mut written = self.written();
+        if written.end == End::Open {
+            written.end = end;
+        }
+        drop(written);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn fail(&self) {
+        self.end(End::Failed);
+    }
+
+    /// The body is whole. Its readers go on reading what they follow.
+    pub(super) fn finish(&self) -> Body {
+        self.end(End::Whole);
+        Body::of(&self.written().pieces)
+    }
+
+    pub(super) fn has_readers(&self) -> bool {
+        self.readers.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// What a reader reads.
+#[derive(Debug)]
+enum Source {
+    Whole(Body),
+    Filling(Arc<Fill>),
+}
+
+/// A place in a body, and how far to read.
+#[derive(Debug)]
+pub(super) struct Reader {
+    source: Source,
+    /// The index of the piece, and where in the body it begins.
+    piece: usize,
+    piece_start: usize,
+    position: usize,
+    end: usize,
+}
+
+impl Reader {
+    fn new(source: Source) -> Self {
+        Reader {
+            source,
+            piece: 0,
+            piece_start: 0,
+            position: 0,
+            end: usize::MAX,
+        }
+    }
+
+    pub(super) fn whole(body: Body) -> Self {
+        Reader::new(Source::Whole(body))
+    }
+
+    pub(super) fn behind(fill: Arc<Fill>) -> Self {
+        fill.readers.fetch_add(1, Ordering::Relaxed);
+        Reader::new(Source::Filling(fill))
+    }
+
+    pub(super) fn seek(&mut self, start: usize, end: Option<usize>) {
+        if start < self.piece_start {
+            (self.piece, self.piece_start) = (0, 0);
+        }
+        self.position = start;
+        self.end = end.unwrap_or(usize::MAX);
+    }
+
+    /// The next part; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if self.position >= self.end {
+                return Ok(None);
+            }
+            let piece = match &self.source {
+                Source::Whole(body) => body.pieces.get(self.piece).cloned(),
+                Source::Filling(fill) => piece_of(fill, self.piece).await?,
+            };
+            let Some(piece) = piece else {
+                return Ok(None);
+            };
+            let offset = self.position.saturating_sub(self.piece_start);
+            if offset >= piece.len() {
+                self.piece += 1;
+                self.piece_start += piece.len();
+                continue;
+            }
+            let most = MOST_AT_ONCE.min(self.end - self.position);
+            let until = piece.len().min(offset.saturating_add(most));
+            self.position += until - offset;
+            return Ok(Some(piece.slice(offset..until)));
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Source::Filling(fill) = &self.source {
+            fill.readers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The piece with this index, as soon as it is there; `None` if there are no more. Cancel-safe.
+async fn piece_of(fill: &Fill, index: usize) -> Result<Option<Bytes>> {
+    loop {
+        let mut changed = pin!(fill.changed.notified());
+        // From here on no change is missed.
+        changed.as_mut().enable();
+        {
+            let written = fill.written();
+            if let Some(piece) = written.pieces.get(index) {
+                return Ok(Some(piece.clone()));
+            }
+            match written.end {
+                End::Open => {}
+                End::Whole => return Ok(None),
+                End::Failed => {
+                    let context = "the response that was being stored was not completed";
+                    return Error::e_explain(ErrorType::ConnectionClosed, context)
+                        .map_err(|error: pingora_error::BError| error.into_up());
+                }
+            }
+        }
+        changed.await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_pieces_become_one_and_long_ones_stay() {
+        let lengths = |pieces: &[usize]| -> Vec<usize> {
+            let pieces: Vec<_> = pieces.iter().map(|n| Bytes::from(vec![7; *n])).collect();
+            Body::of(&pieces).pieces.iter().map(Bytes::len).collect()
+        };
+        assert_eq!(lengths(&[]), []);
+        assert_eq!(lengths(&[1, 2, 3]), [6]);
+        assert_eq!(lengths(&[SHORT, SHORT + 1]), [SHORT, SHORT + 1]);
+        assert_eq!(lengths(&[SHORT - 1, 1, 1, 1]), [SHORT, 2]);
+        assert_eq!(lengths(&[1, SHORT, 5]), [SHORT + 1, 5]);
+    }
+
+    #[test]
+    fn what_was_received_in_a_larger_buffer_does_not_keep_it() {
+        let received = Bytes::from(vec![7; 4 * SHORT]);
+        let body = Body::of(&[received.slice(..100)]);
+        assert!(body.pieces[0].as_ptr() != received.as_ptr());
+    }
+}
