@@ -479,6 +479,25 @@ pub trait ProxyHttp {
         None
     }
 
+    /// The delay after which a second try begins beside this one, for a request whose [`RetryPolicy`]
+    /// [hedges](RetryPolicy::hedge_after) after `delay`: the same, another one, or `None` to wait for the
+    /// first try alone. Called once the request is on its way, where it may be hedged.
+    fn hedge_delay(
+        &self,
+        _session: &Session,
+        _ctx: &Self::CTX,
+        delay: Duration,
+    ) -> Option<Duration> {
+        Some(delay)
+    }
+
+    /// Learns which of two tries at once goes on alone: the one at `peer`, whose response head came first,
+    /// or the other of which failed. The phases up to
+    /// [`upstream_request_filter`](ProxyHttp::upstream_request_filter) have run for both; those of the
+    /// response run for this one only. What they left in the context may have to be set right here. By
+    /// default nothing is done.
+    fn hedge_settled(&self, _session: &mut Session, _peer: &HttpPeer, _ctx: &mut Self::CTX) {}
+
     /// Inspects a connect error. By default such an error ends the request; with [`Error::set_retry`] the
     /// request is retried with the peer that [`ProxyHttp::upstream_peer`] then chooses.
     fn fail_to_connect(

@@ -96,6 +96,27 @@ where
 
     /// Carries the exchange to its end.
     pub(crate) async fn run(&mut self) -> Result<()> {
+        self.set_limits();
+        let ended = match self.begin_body().await {
+            Ok(()) => drive(self).await,
+            failed => failed,
+        };
+        self.end(ended)
+    }
+
+    /// [`Self::run`] where the request was sent to its end already, and this first piece of the response
+    /// has arrived.
+    pub(crate) async fn resume(&mut self, first: HttpTask) -> Result<()> {
+        self.set_limits();
+        self.flow.exchange.request_ended();
+        let ended = match self.on_task(first).await {
+            Ok(()) => drive(self).await,
+            failed => failed,
+        };
+        self.end(ended)
+    }
+
+    fn set_limits(&mut self) {
         let until = Until {
             request_body: self.session.body_until(),
             response_head: self.plan.head_until(),
@@ -104,10 +125,9 @@ where
         if until != Until::default() {
             self.flow.turn.limit_until(until);
         }
-        let ended = match self.begin_body().await {
-            Ok(()) => drive(self).await,
-            failed => failed,
-        };
+    }
+
+    fn end(&mut self, ended: Result<()>) -> Result<()> {
         self.note_figures();
         self.session.upstream.write_pending += self.flow.turn.take_write_pending();
         ended
@@ -121,7 +141,7 @@ where
     }
 
     /// Sends the part of the body that was read earlier, or declares that there is none.
-    async fn begin_body(&mut self) -> Result<()> {
+    pub(crate) async fn begin_body(&mut self) -> Result<()> {
         self.session.downstream_modules_ctx.request_body_begins();
         self.session.upstream_modules_ctx.request_body_begins();
         if self.asks_for_tunnel() {
