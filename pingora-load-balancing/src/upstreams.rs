@@ -6,7 +6,7 @@ use crate::{Backend, Lease, LoadBalancer, Queue};
 #[cfg(feature = "openssl")]
 use http::header::SET_COOKIE;
 use pingora_core::upstreams::outcome::BalancedRequest;
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
 #[cfg(feature = "openssl")]
 use pingora_http::ResponseHeader;
@@ -269,6 +269,17 @@ where
     pub fn fail_to_connect(&self, tries: &Tries, mut error: BError) -> BError {
         error.set_retry(self.has_another(tries));
         error
+    }
+
+    /// Learns which of two tries at once goes on; for `ProxyHttp::hedge_settled`, in proxies whose policy
+    /// hedges. The backend of that peer becomes the [current](Tries::current) one.
+    pub fn hedge_settled(&self, tries: &mut Tries, peer: &HttpPeer) {
+        if let [.., first, second] = &mut tries.tried[..]
+            && second.addr != *peer.address()
+            && first.addr == *peer.address()
+        {
+            std::mem::swap(first, second);
+        }
     }
 
     /// Lets a request that failed at its upstream go to another backend, if it

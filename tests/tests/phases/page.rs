@@ -27,7 +27,14 @@ pub(crate) struct Row {
     pub(crate) after_an_error: String,
 }
 
+/// The rows about requests that are not hedged.
 pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = all_rows();
+    rows.retain(|row| !row.phase.starts_with("hedge_"));
+    rows
+}
+
+pub(crate) fn all_rows() -> Vec<Row> {
     let rows = table("| phase | how often | changes | after an error |");
     rows.into_iter()
         .map(|cells| {

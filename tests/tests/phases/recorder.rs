@@ -419,6 +419,16 @@ impl ProxyHttp for Recorder {
         Ok(None)
     }
 
+    async fn async_response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        _: &mut Ctx,
+    ) -> Result<()> {
+        self.pen.at_piece("async_response_body_filter", body, end)
+    }
+
     fn upstream_response_trailer_filter(
         &self,
         _: &mut Session,
