@@ -34,6 +34,7 @@ mod memory;
 
 pub mod admission;
 pub mod cache_control;
+pub mod clock;
 pub mod eviction;
 pub mod filters;
 pub mod hashtable;
@@ -41,6 +42,7 @@ pub mod key;
 pub mod lock;
 pub mod max_file_size;
 pub mod meta;
+pub mod policy;
 pub mod predictor;
 pub mod storage;
 pub mod trace;

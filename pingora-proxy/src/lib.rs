@@ -54,6 +54,7 @@ pub mod engine;
 mod error_page;
 mod failures;
 mod flow;
+mod hedge;
 pub mod limits;
 pub mod modules;
 mod phase;

@@ -6,7 +6,7 @@ use crate::key::HashBinary;
 use crate::storage::{HitHandler, PurgeOutcome, PurgeTarget, PurgeType};
 use crate::{CacheMeta, HitStatus};
 use pingora_error::Result;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 use tokio::task::JoinHandle;
 
 impl HttpCache {
@@ -66,7 +66,7 @@ impl HttpCache {
             inner.phase = CachePhase::Hit;
         } else {
             inner.phase = CachePhase::Stale;
-            inner.lock(meta.serve_stale_while_revalidate(SystemTime::now()));
+            inner.lock(meta.serve_stale_while_revalidate(crate::clock::now()));
         }
         crate::trace::tag_span_with_meta(&mut inner.spans.hit, &meta);
         inner.meta = Some(meta);

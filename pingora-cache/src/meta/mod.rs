@@ -42,6 +42,8 @@ struct Inner {
     stale_while_revalidate_sec: u32,
     stale_if_error_sec: u32,
     variance: Option<HashBinary>,
+    /// When the response was asked for, in the numbering of the policy's purges.
+    generation: Option<u64>,
     header: ResponseHeader,
     extensions: Extensions,
 }
@@ -65,6 +67,7 @@ impl CacheMeta {
             stale_while_revalidate_sec,
             stale_if_error_sec,
             variance: None,
+            generation: None,
             header,
             extensions: Extensions::new(),
         }))
@@ -87,9 +90,16 @@ impl CacheMeta {
     }
 
     /// Notes when the origin made the response.
-    #[allow(dead_code, reason = "the policy calls it")]
     pub(crate) fn set_provenance(&mut self, made: SystemTime) {
         self.0.provenance = Some(made);
+    }
+
+    pub(crate) fn generation(&self) -> Option<u64> {
+        self.0.generation
+    }
+
+    pub(crate) fn set_generation(&mut self, generation: u64) {
+        self.0.generation = Some(generation);
     }
 
     /// Makes this, which was made of a confirmation, the metadata of the response that `old` is about: it was

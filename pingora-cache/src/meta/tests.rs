@@ -74,6 +74,7 @@ fn full() -> CacheMeta {
     meta.set_variance([9; 16]);
     meta.set_epoch_override(at(98) + Duration::from_nanos(7));
     meta.set_provenance(at(97));
+    meta.set_generation(5);
     meta
 }
 

@@ -34,6 +34,7 @@ pub(super) fn read(internal: &[u8], header: &[u8]) -> Result<CacheMeta> {
     let stale_while_revalidate_sec = reader.u32()?;
     let stale_if_error_sec = reader.u32()?;
     let variance = reader.optional(Reader::hash)?;
+    let generation = reader.optional(Reader::u64)?;
     reader.end()?;
     Ok(CacheMeta(Box::new(Inner {
         created,
@@ -44,6 +45,7 @@ pub(super) fn read(internal: &[u8], header: &[u8]) -> Result<CacheMeta> {
         stale_while_revalidate_sec,
         stale_if_error_sec,
         variance,
+        generation,
         header,
         extensions: Extensions::new(),
     })))
@@ -64,6 +66,8 @@ fn write_internal(meta: &Inner) -> Vec<u8> {
     out.extend(meta.stale_if_error_sec.to_le_bytes());
     out.push(u8::from(meta.variance.is_some()));
     out.extend(meta.variance.iter().flatten());
+    out.push(u8::from(meta.generation.is_some()));
+    out.extend(meta.generation.map(u64::to_le_bytes).iter().flatten());
     out
 }
 
@@ -212,6 +216,10 @@ impl<'a> Reader<'a> {
 
     fn u32(&mut self) -> Result<u32> {
         Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64> {
+        Ok(u64::from_le_bytes(self.array()?))
     }
 
     fn text(&mut self) -> Result<&'a [u8]> {

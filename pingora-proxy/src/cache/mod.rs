@@ -21,11 +21,13 @@ mod serve;
 use crate::subrequest::{Ctx as SubrequestCtx, SubrequestSpawner};
 use crate::{HttpProxy, ProxyHttp, Session};
 use pingora_cache::lock::LockWaitOutcome;
-use pingora_cache::{CacheMeta, CachePhase, ForcedFreshness, HitHandler, HitStatus, NoCacheReason};
+use pingora_cache::{
+    CacheMeta, CachePhase, ForcedFreshness, HitHandler, HitStatus, NoCacheReason, clock,
+};
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_error::{BError, Result};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// A storage that takes longer than this for a look-up has failed.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
@@ -148,7 +150,7 @@ where
                 _ => {}
             }
         }
-        let is_fresh = meta.is_fresh(SystemTime::now());
+        let is_fresh = meta.is_fresh(clock::now());
         let filter = self
             .inner
             .cache_hit_filter(session, &meta, &mut handler, is_fresh, ctx);
@@ -162,7 +164,7 @@ where
                 HitStatus::ForceExpired
             }
             Ok(Some(ForcedFreshness::ForceExpiredServeStale { expired_at })) => {
-                meta.expire_at(expired_at.unwrap_or_else(SystemTime::now));
+                meta.expire_at(expired_at.unwrap_or_else(clock::now));
                 HitStatus::ForceExpiredServeStale
             }
             Err(error) => {

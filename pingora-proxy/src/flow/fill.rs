@@ -330,10 +330,10 @@ where
         }
         if !filling.is_served {
             while let Some(piece) = pieces.pop_front() {
-                self.pass_piece(Some(piece), false)?;
+                self.pass_piece(Some(piece), false).await?;
             }
             if is_last {
-                self.pass_piece(None, true)?;
+                self.pass_piece(None, true).await?;
             }
         }
         if end {
@@ -345,7 +345,7 @@ where
     }
 
     /// Passes a piece to the client, through the phases that run for every client.
-    fn pass_piece(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
+    async fn pass_piece(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
         if self.session.upstream_compression.is_enabled() {
             data = self.compress(data, end)?;
         }
@@ -355,6 +355,9 @@ where
             if let Some(delay) = delay.filter(|delay| !delay.is_zero()) {
                 self.flow.turn.delay_response(delay);
             }
+        }
+        if self.waits_for_body() {
+            self.wait_for_body(&mut data, end).await?;
         }
         if !self.session.downstream_modules_ctx.is_empty() {
             let modules = &mut self.session.downstream_modules_ctx;

@@ -99,6 +99,27 @@ where
 
     /// Carries the exchange to its end.
     pub(crate) async fn run(&mut self) -> Result<()> {
+        self.set_limits();
+        let ended = match self.begin_body().await {
+            Ok(()) => drive(self).await,
+            failed => failed,
+        };
+        self.end(ended)
+    }
+
+    /// [`Self::run`] where the request was sent to its end already, and this first piece of the response
+    /// has arrived.
+    pub(crate) async fn resume(&mut self, first: HttpTask) -> Result<()> {
+        self.set_limits();
+        self.flow.exchange.request_ended();
+        let ended = match self.on_task(first).await {
+            Ok(()) => drive(self).await,
+            failed => failed,
+        };
+        self.end(ended)
+    }
+
+    fn set_limits(&mut self) {
         let until = Until {
             request_body: self.session.body_until(),
             response_head: self.plan.head_until(),
@@ -107,10 +128,9 @@ where
         if until != Until::default() {
             self.flow.turn.limit_until(until);
         }
-        let ended = match self.begin_body().await {
-            Ok(()) => drive(self).await,
-            failed => failed,
-        };
+    }
+
+    fn end(&mut self, ended: Result<()>) -> Result<()> {
         self.note_figures();
         self.session.upstream.write_pending += self.flow.turn.take_write_pending();
         if self.filling.is_some() {
@@ -128,7 +148,7 @@ where
     }
 
     /// Sends the part of the body that was read earlier, or declares that there is none.
-    async fn begin_body(&mut self) -> Result<()> {
+    pub(crate) async fn begin_body(&mut self) -> Result<()> {
         self.session.downstream_modules_ctx.request_body_begins();
         self.session.upstream_modules_ctx.request_body_begins();
         if self.asks_for_tunnel() {
@@ -353,21 +373,14 @@ where
         let others = self.session.upstream_compression.is_enabled()
             || !self.session.downstream_modules_ctx.is_empty()
             || !self.session.upstream_modules_ctx.is_empty();
-        self.filters_body() || self.filling.is_some() || others && !self.flow.exchange.tunnel
+        let others = others && !self.flow.exchange.tunnel;
+        self.filters_body() || self.waits_for_body() || self.filling.is_some() || others
     }
 
-    fn on_response_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
-        if !self.session.upstream_modules_ctx.is_empty() {
-            let modules = &mut self.session.upstream_modules_ctx;
-            modules.response_body_filter(&mut data, end)?;
-        }
-        if self.filters_body() {
-            self.filter_body(&mut data, end, true)?;
-            self.flow
-                .turn
-                .set_response_unseen(!self.sees_response_body());
-        } else if self.session.upstream_compression.is_enabled() {
-            data = self.compress(data, end)?;
+    async fn on_response_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
+        self.filter_response_body(&mut data, end)?;
+        if self.waits_for_body() {
+            Box::pin(self.wait_for_body(&mut data, end)).await?;
         }
         if !self.session.downstream_modules_ctx.is_empty() {
             let modules = &mut self.session.downstream_modules_ctx;
@@ -377,6 +390,47 @@ where
         if end {
             self.flow.exchange.response_ended();
         }
+        Ok(())
+    }
+
+    /// The filters up to those that may wait.
+    fn filter_response_body(&mut self, data: &mut Option<Bytes>, end: bool) -> Result<()> {
+        if !self.session.upstream_modules_ctx.is_empty() {
+            let modules = &mut self.session.upstream_modules_ctx;
+            modules.response_body_filter(data, end)?;
+        }
+        if self.filters_body() {
+            self.filter_body(data, end, true)?;
+            self.flow
+                .turn
+                .set_response_unseen(!self.sees_response_body());
+        } else if self.session.upstream_compression.is_enabled() {
+            *data = self.compress(data.take(), end)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the filter runs that may wait.
+    pub(super) fn waits_for_body(&self) -> bool {
+        self.asks_filters.unwrap_or(true)
+            && !self.session.noted.is_default(defaults::ASYNC_RESPONSE_BODY)
+    }
+
+    /// The filter that may wait. What was queued before leaves meanwhile.
+    pub(super) async fn wait_for_body(
+        &mut self,
+        data: &mut Option<Bytes>,
+        end: bool,
+    ) -> Result<()> {
+        flush_downstream(&mut *self.session.downstream_session).await;
+        flush_upstream(&mut *self.upstream).await;
+        let inner = &self.proxy.inner;
+        inner
+            .async_response_body_filter(self.session, data, end, self.ctx)
+            .await?;
+        self.flow
+            .turn
+            .set_response_unseen(!self.sees_response_body());
         Ok(())
     }
 
@@ -404,12 +458,15 @@ where
         self.out.queue_body(self.session, &mut self.flow, data, end)
     }
 
-    fn on_tunnel(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
+    async fn on_tunnel(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
         if self.filters_body() {
             self.filter_body(&mut data, end, false)?;
             self.flow
                 .turn
                 .set_response_unseen(!self.sees_response_body());
+        }
+        if self.waits_for_body() {
+            Box::pin(self.wait_for_body(&mut data, end)).await?;
         }
         self.flow
             .turn
@@ -428,7 +485,7 @@ where
         flush_upstream(&mut *self.upstream).await;
         let modules = &mut self.session.upstream_modules_ctx;
         let rest = modules.response_trailer_filter(&mut trailers)?;
-        self.end_body_before_trailers(rest)?;
+        self.end_body_before_trailers(rest).await?;
         let mut trailers = trailers.unwrap_or_default();
         self.note_figures();
         let inner = &self.proxy.inner;
@@ -456,11 +513,14 @@ where
 
     /// No piece of the body was marked as the last. A filter that buffers still has to be told about the
     /// end, and the data that it then releases goes ahead of the trailers.
-    fn end_body_before_trailers(&mut self, mut rest: Option<Bytes>) -> Result<()> {
+    async fn end_body_before_trailers(&mut self, mut rest: Option<Bytes>) -> Result<()> {
         if self.filters_body() {
             self.filter_body(&mut rest, true, true)?;
         } else if self.session.upstream_compression.is_enabled() {
             rest = self.compress(rest, true)?;
+        }
+        if self.waits_for_body() {
+            self.wait_for_body(&mut rest, true).await?;
         }
         if rest.is_some() {
             let modules = &mut self.session.downstream_modules_ctx;
@@ -528,10 +588,10 @@ where
         }
         match task {
             HttpTask::Header(header, end) => self.on_header(header, end).await,
-            HttpTask::Body(data, end) => self.on_response_body(data, end),
-            HttpTask::UpgradedBody(data, end) => self.on_tunnel(data, end),
+            HttpTask::Body(data, end) => self.on_response_body(data, end).await,
+            HttpTask::UpgradedBody(data, end) => self.on_tunnel(data, end).await,
             HttpTask::Trailer(trailers) => self.on_trailers(trailers).await,
-            HttpTask::Done => self.on_response_body(None, true),
+            HttpTask::Done => self.on_response_body(None, true).await,
             HttpTask::Failed(error) => Err(error),
         }
     }

@@ -1,5 +1,6 @@
 //! What is stored, on its way to a client: an exchange whose source is the store.
 
+use super::flush_downstream;
 use super::outgoing::Outgoing;
 use super::stored::Stored;
 use crate::engine::deadline;
@@ -142,7 +143,13 @@ where
             .unwrap_or(!self.session.noted.is_default(defaults::RESPONSE_BODY))
     }
 
-    fn on_piece(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
+    /// Whether the filter runs that may wait.
+    fn waits_for_body(&self) -> bool {
+        self.asks_filters.unwrap_or(true)
+            && !self.session.noted.is_default(defaults::ASYNC_RESPONSE_BODY)
+    }
+
+    async fn on_piece(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
         let session = &mut *self.session;
         if session.upstream_compression.is_enabled() {
             let compression = &mut session.upstream_compression;
@@ -156,6 +163,12 @@ where
             if let Some(delay) = delay.filter(|delay| !delay.is_zero()) {
                 self.flow.turn.delay_response(delay);
             }
+        }
+        if self.waits_for_body() {
+            flush_downstream(&mut *self.session.downstream_session).await;
+            self.inner
+                .async_response_body_filter(self.session, &mut data, end, self.ctx)
+                .await?;
         }
         if !self.session.downstream_modules_ctx.is_empty() {
             let modules = &mut self.session.downstream_modules_ctx;
@@ -190,8 +203,8 @@ where
 
     async fn on_task(&mut self, task: HttpTask) -> Result<(), Failed> {
         match task {
-            HttpTask::Body(data, end) => self.on_piece(data, end).map_err(ours),
-            _ => self.on_piece(None, true).map_err(ours),
+            HttpTask::Body(data, end) => self.on_piece(data, end).await.map_err(ours),
+            _ => self.on_piece(None, true).await.map_err(ours),
         }
     }
 

@@ -140,9 +140,9 @@ async fn too_large_a_response_is_passed_and_not_stored() {
 async fn a_body_of_a_hit_is_no_request() {
     let origin = Origin::well_behaved().await;
     let server = h2c_proxy(Caching::of(origin.address())).await;
-    Ask::get("/length/5")
-        .answered_over(Version::H1, server.address())
-        .await;
+    let ask = Ask::get("/length/5");
+    ask.answered_over(Version::H1, server.address()).await;
+    let host = &ask.authority;
     let inner = "GET /inner HTTP/1.1\r\nHost: a\r\n\r\n";
     let length = inner.len();
     let mut client = Connection::to(server.address()).await;

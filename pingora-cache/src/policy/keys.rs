@@ -1,0 +1,143 @@
+//! The keys of requests.
+
+use super::CachePolicy;
+use super::request::is_query;
+use crate::CacheKey;
+use crate::digest::Digest;
+use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderName, Method};
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
+
+impl CachePolicy {
+    /// The key of a GET or a HEAD, which share their entries: the scheme that the client uses, the authority in
+    /// lower case and without the scheme's default port, path and query as received.
+    ///
+    /// # Errors
+    /// `InternalError` for another method, and if the request has no authority: nothing that could be shared
+    /// between hosts gets a key.
+    pub fn key(&self, scheme: &str, req: &RequestHeader) -> Result<CacheKey> {
+        if !matches!(req.method, Method::GET | Method::HEAD) {
+            return no_key("only GET and HEAD have such a key");
+        }
+        let mut primary = b"GET ".to_vec();
+        push_uri(&mut primary, scheme, authority(req)?, &req.origin_form());
+        Ok(CacheKey::new(primary, ""))
+    }
+
+    /// The key of a QUERY (RFC 10008 section 2.7): as [`key`](Self::key), and the digest of its body and of the
+    /// fields that say what the body means.
+    ///
+    /// # Errors
+    /// As [`key`](Self::key).
+    pub fn query_key(
+        &self,
+        scheme: &str,
+        req: &RequestHeader,
+        body: QueryBody,
+    ) -> Result<CacheKey> {
+        if !is_query(&req.method) {
+            return no_key("only QUERY has such a key");
+        }
+        let mut primary = b"QUERY ".to_vec();
+        for byte in body.finish(&req.headers) {
+            primary.extend(format!("{byte:02x}").bytes());
+        }
+        primary.push(b' ');
+        push_uri(&mut primary, scheme, authority(req)?, &req.origin_form());
+        Ok(CacheKey::new(primary, ""))
+    }
+}
+
+/// The body of a QUERY, piece by piece. Holds a digest, not the body.
+#[derive(Debug, Clone)]
+pub struct QueryBody(Digest);
+
+impl QueryBody {
+    /// An empty body.
+    pub fn new() -> Self {
+        QueryBody(Digest::new())
+    }
+
+    /// Adds a piece. In how many pieces the body comes makes no difference.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    fn finish(self, headers: &HeaderMap) -> [u8; 16] {
+        let mut all = Digest::new();
+        all.update(&self.0.finish());
+        for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE] {
+            push_field(&mut all, headers, &name);
+        }
+        all.finish()
+    }
+}
+
+impl Default for QueryBody {
+    fn default() -> Self {
+        QueryBody::new()
+    }
+}
+
+fn push_field(digest: &mut Digest, headers: &HeaderMap, name: &HeaderName) {
+    for line in headers.get_all(name) {
+        digest.update_part(line.as_bytes());
+    }
+    digest.update_part(name.as_str().as_bytes());
+}
+
+/// The authority that a request is for: that of its target, or else `Host`.
+pub(super) fn authority(req: &RequestHeader) -> Result<&[u8]> {
+    let target = req
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
+    let mut hosts = req.headers.get_all(HOST).iter();
+    let host = hosts.next().map(|host| host.as_bytes());
+    if hosts.next().is_some() {
+        return no_key("a request with two Host fields has no key");
+    }
+    match target.or(host).map(<[u8]>::trim_ascii) {
+        Some(authority) if is_authority(authority) => Ok(authority),
+        _ => no_key("a request without an authority has no key"),
+    }
+}
+
+/// Whether this names a host: without a user, a path or a space, with which two keys could look the same.
+fn is_authority(authority: &[u8]) -> bool {
+    !authority.is_empty()
+        && authority
+            .iter()
+            .all(|byte| byte.is_ascii_graphic() && !b"/\\?#@".contains(byte))
+}
+
+/// Appends a URI with a normal authority.
+pub(super) fn push_uri(out: &mut Vec<u8>, scheme: &str, authority: &[u8], path: &[u8]) {
+    let scheme = scheme.to_ascii_lowercase();
+    let mut authority = authority.to_ascii_lowercase();
+    let default_port = match scheme.as_str() {
+        "http" => &b":80"[..],
+        "https" => b":443",
+        _ => b":",
+    };
+    for port in [default_port, b":"] {
+        if authority.ends_with(port) {
+            authority.truncate(authority.len().saturating_sub(port.len()));
+            break;
+        }
+    }
+    out.extend(scheme.as_bytes());
+    out.extend(b"://");
+    out.extend(authority);
+    // What a client may leave out (RFC 9110 section 4.2.3).
+    if !path.starts_with(b"/") {
+        out.push(b'/');
+    }
+    out.extend(path);
+}
+
+#[cold]
+fn no_key<T>(why: &'static str) -> Result<T> {
+    Error::e_explain(ErrorType::InternalError, why)
+}

@@ -1,0 +1,89 @@
+//! Which requests may use the cache, and what they say about it.
+
+use super::CachePolicy;
+use crate::cache_control::{CacheControl, DirectiveKey};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, PRAGMA, TRANSFER_ENCODING};
+use http::{HeaderMap, Method};
+use pingora_http::RequestHeader;
+
+impl CachePolicy {
+    /// Whether a request may use the cache: to look a response up, and to store one.
+    ///
+    /// GET and HEAD may, and QUERY if that is [turned on](CachePolicy::query); not with `no-store` (RFC 9111
+    /// section 5.2.1.5), not with a body that is no part of the key, and not with a field that
+    /// [origins heed](CachePolicy::bypass_fields) in the place of what the key holds.
+    pub fn may_use_cache(&self, req: &RequestHeader) -> bool {
+        let is_cacheable = match req.method {
+            Method::GET | Method::HEAD => !has_body(&req.headers),
+            _ => self.query && is_query(&req.method),
+        };
+        is_cacheable
+            && !self
+                .bypass_fields
+                .iter()
+                .any(|name| req.headers.contains_key(name))
+            && !(self.request_directives
+                && CacheControl::from_req_headers(req).is_some_and(|said| said.no_store()))
+    }
+
+    /// What the client says about a stored response; `None` if it says nothing, or doesn't count.
+    pub(super) fn wishes(&self, req: &RequestHeader) -> Option<Wishes> {
+        if !self.request_directives {
+            return None;
+        }
+        let Some(said) = CacheControl::from_req_headers(req) else {
+            // RFC 9111 section 5.4: for clients of HTTP/1.0.
+            let pragma = req.headers.get_all(PRAGMA).iter();
+            let no_cache = pragma.into_iter().any(|line| {
+                line.as_bytes()
+                    .split(|&byte| byte == b',')
+                    .any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
+            });
+            return no_cache.then(|| Wishes {
+                no_cache,
+                ..Wishes::default()
+            });
+        };
+        let key = |name: &str| DirectiveKey::from_lowercase(name);
+        let max_stale = key("max-stale");
+        Some(Wishes {
+            no_cache: said.no_cache(),
+            // A limit that can't be read is the strictest.
+            max_age: said.max_age().unwrap_or(Some(0)),
+            min_fresh: said.seconds(&key("min-fresh")).unwrap_or(Some(u32::MAX)),
+            max_stale: match said.directives.get(&max_stale) {
+                Some(None) => Some(u32::MAX),
+                // No staleness is asked for by what can't be read.
+                _ => said.seconds(&max_stale).unwrap_or(None),
+            },
+        })
+    }
+}
+
+/// What a client says about a stored response (RFC 9111 section 5.2.1), in seconds.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) no_cache: bool,
+    pub(super) max_age: Option<u32>,
+    pub(super) min_fresh: Option<u32>,
+    pub(super) max_stale: Option<u32>,
+}
+
+/// Whether the client wants a stored response or none (RFC 9111 section 5.2.1.7). If there is none that may be
+/// served, it gets 504 (Gateway Timeout).
+pub fn is_only_if_cached(req: &RequestHeader) -> bool {
+    req.headers.contains_key(CACHE_CONTROL)
+        && CacheControl::from_req_headers(req).is_some_and(|said| said.only_if_cached())
+}
+
+pub(super) fn is_query(method: &Method) -> bool {
+    method.as_str() == "QUERY"
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers
+            .get_all(CONTENT_LENGTH)
+            .iter()
+            .any(|length| length.as_bytes().trim_ascii() != b"0")
+}
