@@ -73,6 +73,17 @@ impl ProxyHttp for Balancer {
     ) -> Box<Error> {
         self.0.fail_to_connect(tries, error)
     }
+
+    /// The lease has ended by now.
+    async fn logging(&self, _session: &mut Session, _error: Option<&Error>, tries: &mut Tries) {
+        if let Some(upstream) = tries.current() {
+            let in_progress = self.0.balancer().backends().in_flight(upstream);
+            say(format_args!(
+                "{} has {in_progress} after an answer",
+                upstream.addr
+            ));
+        }
+    }
 }
 
 /// An origin that takes its time.

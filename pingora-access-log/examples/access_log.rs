@@ -1,5 +1,5 @@
-//! A proxy with an access log: a line for each request, written beside the workers. SIGHUP opens the file anew, as
-//! logrotate wants it. Its health endpoints answer in front of the proxy.
+//! A proxy with an access log: a line for each request, written off the worker threads. SIGHUP reopens the file,
+//! as logrotate requires. Its health endpoints answer in front of the proxy.
 //!
 //! ```sh
 //! cargo run --example access_log

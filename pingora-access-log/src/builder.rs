@@ -1,4 +1,4 @@
-//! What a log is made of.
+//! Configuring and opening a log.
 
 use crate::file::{LogFile, Rotation};
 use crate::queue::Queue;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
-/// The queue has so many parts at most.
+/// The maximum number of parts of the queue.
 const MOST_PARTS: usize = 8;
 
 #[derive(Debug, Clone)]
@@ -22,7 +22,8 @@ pub(crate) enum Target {
     Syslog(Syslog),
 }
 
-/// Settings of an [`AccessLog`]: begun by [`AccessLog::to_file`] and the like, ended by [`Builder::open`].
+/// Settings of an [`AccessLog`]: created by [`AccessLog::to_file`] and the like, consumed by
+/// [`Builder::open`].
 #[derive(Debug, Clone)]
 pub struct Builder {
     target: Target,
@@ -48,37 +49,39 @@ impl Builder {
         }
     }
 
-    /// What a line looks like. Default: [`Format::combined`].
+    /// The format of a line. Default: [`Format::combined`].
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
         self.format = format;
         self
     }
 
-    /// What must not stand in the log. Default: the well-known secrets, see [`Redaction`].
+    /// The values that must not appear in the log. Default: the well-known secrets, see
+    /// [`Redaction`].
     #[must_use]
     pub fn redaction(mut self, redaction: Redaction) -> Self {
         self.redaction = redaction;
         self
     }
 
-    /// How many bytes may wait to be written, in whole; default: 4 MiB. Divided among the workers. While they are
-    /// written, as many again are held.
+    /// The total number of bytes that may wait to be written; default: 4 MiB. Divided among the workers. While
+    /// they are being written, the same amount again may be held.
     #[must_use]
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
         self
     }
 
-    /// How long lines are gathered before they are written together; default: 100 milliseconds.
+    /// The time for which lines are gathered before they are written together; default: 100
+    /// milliseconds.
     #[must_use]
     pub fn flush_after(mut self, time: Duration) -> Self {
         self.flush_after = time;
         self
     }
 
-    /// A file that would grow beyond so many bytes is moved to `NAME.1`, that one to `NAME.2` and so on, and a new one
-    /// begins. Without it, and with 0, a file grows until something else moves it. Lines that are written together
+    /// A file that would exceed this many bytes is renamed to `NAME.1`, that one to `NAME.2` and so on, and a new one
+    /// is created. By default, and with 0, a file grows until something else moves it. Lines that are written together
     /// stay together.
     #[must_use]
     pub fn rotate_at(mut self, bytes: u64) -> Self {
@@ -86,26 +89,27 @@ impl Builder {
         self
     }
 
-    /// A file is moved as by [`Builder::rotate_at`] when a period of this length is over and there is a line to write;
-    /// periods are counted from 1970 in UTC, so that those of a day end at midnight. Less than a second means never.
+    /// A file is rotated as by [`Builder::rotate_at`] when a period of this length is over and there is a line to
+    /// write; periods are counted from 1970 in UTC, so daily ones end at midnight. Less than a second means never.
     #[must_use]
     pub fn rotate_every(mut self, period: Duration) -> Self {
         self.rotation.period = Some(period);
         self
     }
 
-    /// How many files that were moved are kept; default: 7. With 0, a file is removed when it would be moved.
+    /// The number of rotated files that are kept; default: 7. With 0, a file is removed instead of being
+    /// renamed.
     #[must_use]
     pub fn keep(mut self, files: u32) -> Self {
         self.rotation.kept = files;
         self
     }
 
-    /// Opens the log. The thread that writes starts with the first line, so this can be called before a server goes
-    /// into the background.
+    /// Opens the log. The writer thread starts with the first line, so this can be called before a server goes into
+    /// the background.
     ///
     /// # Errors
-    /// When the file or the daemon's socket can't be opened; the error names it.
+    /// If the file or the daemon's socket can't be opened; the error names it.
     pub fn open(self) -> Result<AccessLog> {
         let opened: io::Result<Box<dyn Sink>> = match &self.target {
             Target::File(path) => {

@@ -1,4 +1,4 @@
-//! The time in the forms that logs have. Formatted once a second on each thread.
+//! The time in the formats of logs. Formatted once per second on each thread.
 
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,14 +7,14 @@ const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
-/// One second in all forms, in UTC.
+/// One second in all formats, in UTC.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Second {
     /// Since 1970.
     pub(crate) number: u64,
     /// `10/Oct/2000:13:55:36 +0000`
     pub(crate) common: String,
-    /// `2000-10-10T13:55:36`, to which a fraction and `Z` belong.
+    /// `2000-10-10T13:55:36`, to be followed by a fraction and `Z`.
     pub(crate) iso: String,
     /// `Oct 10 13:55:36` (RFC 3164 section 4.1.2).
     pub(crate) syslog: String,
@@ -57,7 +57,7 @@ thread_local! {
     static PRESENT: RefCell<Second> = RefCell::default();
 }
 
-/// Calls `f` with the present second and the milliseconds in it.
+/// Calls `f` with the current second and the milliseconds in it.
 pub(crate) fn with_now<R>(f: impl FnOnce(&Second, u32) -> R) -> R {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

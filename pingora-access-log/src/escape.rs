@@ -1,15 +1,16 @@
-//! Writing what a client has sent such that it can't look like anything else. Pure.
+//! Escapes data sent by a client, so that it can't look like anything else. Pure.
 
-/// At most so many bytes of one value are logged; three dots stand for the rest.
+/// The maximum number of bytes logged of one value; three dots replace the rest.
 const LONGEST: usize = 8192;
 
-/// Which ASCII bytes of a value are written as `\xHH` in a text format, besides those that always are.
+/// The ASCII bytes of a value that are written as `\xHH` in a text format, in addition to those that
+/// always are.
 pub(crate) type Special = [bool; 128];
 
-/// Where a value stands.
+/// The context of a value.
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
-    /// Between quotes of a text format.
+    /// Between quotes in a text format.
     Quoted,
     /// Outside of quotes, where these bytes separate values.
     Bare(&'a Special),
@@ -18,7 +19,7 @@ pub(crate) enum Place<'a> {
 }
 
 impl Place<'_> {
-    /// Writes a value. A long one is cut.
+    /// Writes a value, truncated if it is long.
     pub(crate) fn put(self, value: &[u8], out: &mut Vec<u8>) {
         let (value, cut) = match value.get(..LONGEST) {
             Some(beginning) if value.len() > LONGEST => (beginning, true),
@@ -45,7 +46,7 @@ fn hexadecimal(digit: u8) -> u8 {
     }
 }
 
-/// Control bytes, quotes, backslashes and all that is not ASCII become `\xHH`.
+/// Control bytes, quotes, backslashes and all non-ASCII bytes become `\xHH`.
 fn put_text(value: &[u8], special: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
     for &byte in value {
         let plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
@@ -57,7 +58,8 @@ fn put_text(value: &[u8], special: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
     }
 }
 
-/// UTF-8 stays, except what ends lines or steers terminals; what is no UTF-8 becomes U+FFFD.
+/// UTF-8 is kept, except for characters that end lines or control terminals; invalid UTF-8 becomes
+/// U+FFFD.
 fn put_json(value: &[u8], out: &mut Vec<u8>) {
     for chunk in value.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -91,7 +93,7 @@ mod tests {
         special[usize::from(b' ')] = true;
         special[usize::from(b'|')] = true;
         let bare = Place::Bare(&special);
-        // The value, and how it stands between quotes, bare, and in JSON.
+        // The value, and its form between quotes, bare, and in JSON.
         let rows: [(&[u8], &str, &str, &str); 8] = [
             (b"plain", "plain", "plain", "plain"),
             (b"a b|c", "a b|c", "a\\x20b\\x7cc", "a b|c"),

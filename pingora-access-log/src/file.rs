@@ -1,4 +1,4 @@
-//! A log file, and when a new one begins.
+//! A log file, and its rotation.
 
 use crate::sink::{Written, write_lines};
 use std::fs::{self, File, OpenOptions};
@@ -17,7 +17,8 @@ pub(crate) struct Rotation {
     pub(crate) kept: u32,
 }
 
-/// A file that is only appended to, by one `write` for many lines, so that several processes can share it.
+/// A file that is only appended to, with one `write` for many lines, so that several processes can share
+/// it.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     path: PathBuf,
@@ -92,7 +93,7 @@ impl LogFile {
         written
     }
 
-    /// Moves the file away, unless another process has done so.
+    /// Renames the file, unless another process has done so.
     fn rotate(&mut self) -> io::Result<()> {
         let ours = self.file.metadata()?;
         let there = fs::metadata(&self.path);
@@ -102,7 +103,7 @@ impl LogFile {
                 name.push(format!(".{number}"));
                 name
             };
-            // Up to the first gap: as many files as there are, however many may be kept.
+            // Up to the first gap: as many files as exist, however many may be kept.
             let exists = |number: &u32| fs::symlink_metadata(numbered(*number)).is_ok();
             let moved = (1..self.rotation.kept).take_while(exists).last();
             for number in (1..=moved.unwrap_or(0)).rev() {
@@ -117,7 +118,7 @@ impl LogFile {
     }
 }
 
-/// Readable for the group, not for everybody: it tells what people do.
+/// Readable for the group, but not for everyone: it reveals users' activity.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .append(true)
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(read("log.1"), "dddddddddddddddd\n");
         assert_eq!(read("log.2"), "cccc\n");
         assert!(!directory.path("log.3").exists());
-        // Another process has moved it: opened anew, and nothing else is moved.
+        // Another process has renamed it: it is reopened, and nothing else is renamed.
         fs::rename(&path, directory.path("elsewhere")).unwrap();
         assert!(log.write(b"gggg\n").error.is_none());
         assert_eq!(

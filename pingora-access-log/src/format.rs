@@ -1,11 +1,11 @@
-//! What a line looks like: read once, when the program starts.
+//! The format of a line: parsed once, when the program starts.
 
 use crate::escape::{Place, Special};
 use crate::variable::{Facts, Value, Variable};
 use pingora_error::{Error, ErrorType, Result};
 use std::io::Write;
 
-/// The fields of [`Format::json`], in order: name, and variable.
+/// The fields of [`Format::json`], in order: name and variable.
 const JSON_FIELDS: [(&str, &str); 22] = [
     ("time", "time_iso"),
     ("client", "client"),
@@ -31,11 +31,11 @@ const JSON_FIELDS: [(&str, &str); 22] = [
     ("error", "error"),
 ];
 
-/// What a line of the log looks like. See `docs/access_log.md` for the variables.
+/// The format of a log line. See `docs/access_log.md` for the variables.
 #[derive(Debug, Clone)]
 pub struct Format {
     pieces: Vec<Piece>,
-    /// What separates values outside of quotes.
+    /// The characters that separate values outside of quotes.
     special: Special,
 }
 
@@ -60,15 +60,15 @@ impl Format {
         )
     }
 
-    /// An object for each line, with all that is usually asked for. What is not known is `null`.
+    /// One object per line, with the most common fields. Unknown values are `null`.
     pub fn json() -> Self {
         Format::json_of(&JSON_FIELDS).unwrap_or_else(|_| Format::empty())
     }
 
-    /// An object for each line, with these fields: the name of each, and its variable without a `$`.
+    /// One object per line, with these fields: the name of each, and its variable without a `$`.
     ///
     /// # Errors
-    /// Names the variable that does not exist, or the name that stands twice.
+    /// Names the unknown variable, or the duplicate name.
     pub fn json_of(fields: &[(&str, &str)]) -> Result<Self> {
         let mut pieces = Vec::new();
         for (index, (name, variable)) in fields.iter().enumerate() {
@@ -93,13 +93,15 @@ impl Format {
         })
     }
 
-    /// A line of text: `$name` and `${name}` stand for variables, `$$` for a dollar sign, all else for itself.
+    /// A line of text: `$name` and `${name}` stand for variables, `$$` for a dollar sign; everything else is
+    /// literal.
     ///
-    /// A variable between double quotes can't contain one, another one can't contain a blank or any
-    /// punctuation that the format uses outside of quotes: clients can't shift columns.
+    /// A variable between double quotes can't contain a double quote; any other can't contain a
+    /// blank or any punctuation that the format uses outside of quotes: clients can't shift
+    /// columns.
     ///
     /// # Errors
-    /// Names the variable that does not exist; or says which control character or quote is wrong.
+    /// Names the unknown variable, or the invalid control character or quote.
     pub fn text(format: &str) -> Result<Self> {
         let mut made = Format::empty();
         made.special[usize::from(b' ')] = true;
@@ -146,7 +148,7 @@ impl Format {
         }
     }
 
-    /// A format of our own, which a test proves to be right.
+    /// A format of our own; a test proves that it is valid.
     fn of_known(format: &str) -> Self {
         Format::text(format).unwrap_or_else(|_| Format::empty())
     }
@@ -180,7 +182,7 @@ fn put_text(value: Value<'_>, place: Place<'_>, out: &mut Vec<u8>) {
         Value::Missing | Value::Bytes(_) => out.push(b'-'),
         Value::Sound(text) => out.extend_from_slice(text.as_bytes()),
         Value::Ip(ip) => {
-            // No more than digits, dots and colons: no client's choice.
+            // Only digits, dots and colons, none of which a client controls.
             let _ = write!(out, "{ip}");
         }
         other => put_number(&other, out),
@@ -196,7 +198,7 @@ fn put_json(value: Value<'_>, out: &mut Vec<u8>) {
             out.push(b'"');
         }
         Value::Ip(ip) => {
-            // No more than digits, dots and colons, as in the times.
+            // Only digits, dots and colons, as in the times.
             let _ = write!(out, "\"{ip}\"");
         }
         Value::Sound(text) => {
@@ -216,7 +218,7 @@ fn put_number(value: &Value<'_>, out: &mut Vec<u8>) {
     };
 }
 
-/// The name behind a dollar sign, and what follows.
+/// The name after a dollar sign, and the rest.
 fn variable_at(rest: &str) -> Result<(&str, &str)> {
     if let Some(braced) = rest.strip_prefix('{') {
         let parts = braced.split_once('}');
@@ -224,7 +226,7 @@ fn variable_at(rest: &str) -> Result<(&str, &str)> {
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut end = rest.find(|c| !plain(c)).unwrap_or(rest.len());
-    // Names of fields, behind a dot, have hyphens.
+    // Names of fields, after a dot, have hyphens.
     if let Some(parameter) = rest.get(end..).and_then(|rest| rest.strip_prefix('.'))
         && parameter.starts_with(plain)
     {

@@ -1,4 +1,4 @@
-//! An access log for proxies: a line for each request, written beside the workers.
+//! An access log for proxies: a line for each request, written off the worker threads.
 //!
 //! ```no_run
 //! # use pingora_access_log::{AccessLog, Format};
@@ -15,16 +15,16 @@
 //! // In its `logging`:                                      self.access_log.write(session, error);
 //! ```
 //!
-//! A worker formats its line and copies it into a bounded queue; a thread of the log's own writes what is there, many
-//! lines at once. A full queue, a slow disk, a full disk: lines are dropped and counted, and no request waits.
-//! Everything that a client sends is escaped, and well-known secrets are redacted.
+//! A worker formats its line and copies it into a bounded queue; a separate writer thread writes the queued lines,
+//! many at once. If the queue is full, or the disk is slow or full, lines are dropped and counted, and no request
+//! waits. All data that a client sends is escaped, and well-known secrets are redacted.
 //!
-//! # Where things are
-//! - [`AccessLog`], [`Builder`]: where lines go and when files are rotated.
-//! - [`Format`]: what a line looks like.
-//! - [`Redaction`]: what must not stand in it.
+//! # Layout
+//! - [`AccessLog`], [`Builder`]: the destination of lines, and the rotation of files.
+//! - [`Format`]: the format of a line.
+//! - [`Redaction`]: values that must not appear in it.
 //!
-//! Page in the repository: `docs/access_log.md`.
+//! For more, see `docs/access_log.md` in the repository.
 #![forbid(unsafe_code)]
 
 mod builder;
@@ -59,14 +59,14 @@ use writer::Shared;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 thread_local! {
-    /// The line that this thread formats.
+    /// The line that this thread is formatting.
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An access log. Clones write to the same one.
 ///
-/// When the last clone is dropped, what is left is written, for at most two seconds. A process that exits otherwise
-/// calls [`AccessLog::flush`] before.
+/// When the last clone is dropped, the remaining lines are written, for at most two seconds. A program that exits
+/// in another way should call [`AccessLog::flush`] before.
 #[derive(Clone)]
 pub struct AccessLog(Arc<Handle>);
 
@@ -76,7 +76,7 @@ struct Handle {
     redaction: Redaction,
 }
 
-/// How many lines went where, since the log was opened.
+/// The number of lines by outcome, since the log was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counts {
@@ -89,7 +89,7 @@ pub struct Counts {
 }
 
 impl AccessLog {
-    /// A log that appends to this file, which need not exist; its directory has to. See [`Builder`].
+    /// A log that appends to this file, which need not exist; its directory must. See [`Builder`].
     pub fn to_file(path: impl Into<std::path::PathBuf>) -> Builder {
         Builder::new(builder::Target::File(path.into()))
     }
@@ -104,19 +104,18 @@ impl AccessLog {
         Builder::new(builder::Target::Syslog(to))
     }
 
-    /// Records what the time of this request goes into: [`Session::record_times`]. The place for it is
-    /// `early_request_filter`. Without it, durations are missing in the line, and the address of an upstream that did
-    /// not fail.
+    /// Records how long the parts of this request take: [`Session::record_times`]. Call it in `early_request_filter`.
+    /// Without it, the line lacks durations, and the address of an upstream that did not fail.
     pub fn begin(&self, session: &mut Session) {
         session.record_times();
     }
 
-    /// Writes the line of a request; the place for it is `logging`. Does not block.
+    /// Writes the line of a request. Call it in `logging`. Does not block.
     pub fn write(&self, session: &Session, error: Option<&Error>) {
         self.write_with(session, error, &[]);
     }
 
-    /// [`AccessLog::write`] with values of the program's own, for the variables `own.NAME`. They are escaped, and not
+    /// [`AccessLog::write`] with the program's own values, for the variables `own.NAME`. They are escaped, but not
     /// redacted.
     pub fn write_with(&self, session: &Session, error: Option<&Error>, own: &[(&str, &str)]) {
         let facts = Facts::new(session, error, own, &self.0.redaction);
@@ -137,9 +136,9 @@ impl AccessLog {
         }
     }
 
-    /// Has the file opened anew by its name, after it was moved away; returns at once. No line is lost or torn: what
-    /// was logged before goes to the old file or to the new one. If it can't be opened, the old one stays open, and the
-    /// error log says why.
+    /// Reopens the file by its name, after it was moved away; returns at once. No line is lost or split: earlier lines
+    /// go to the old file or to the new one. If the file can't be opened, the old one stays open, and the error log
+    /// gives the reason.
     pub fn reopen(&self) {
         let shared = &self.0.shared;
         shared.reopen.store(true, Ordering::SeqCst);
@@ -161,12 +160,13 @@ impl AccessLog {
         })
     }
 
-    /// Waits until all lines so far are written, at most so long; `true` if they are. Blocks the thread.
+    /// Waits until all lines so far are written, within this limit; `true` if they are. Blocks the
+    /// thread.
     pub fn flush(&self, limit: Duration) -> bool {
         self.0.shared.flush(limit)
     }
 
-    /// How many lines went where.
+    /// The number of lines by outcome.
     pub fn counts(&self) -> Counts {
         let shared = &self.0.shared;
         Counts {

@@ -1,28 +1,28 @@
-//! Lines on their way from the workers to the thread that writes them: bounded, and nobody waits for the disk.
+//! Lines in transit from the workers to the writer thread: bounded, so that no worker waits for the disk.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Whole lines, and how many.
+/// Complete lines, and their number.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     pub(crate) bytes: Vec<u8>,
     pub(crate) count: u64,
 }
 
-/// A part for each worker, as far as there are enough: a lock is held for as long as it takes to copy some lines.
+/// One part per worker, as far as there are enough: a lock is only held while lines are copied.
 #[derive(Debug)]
 pub(crate) struct Queue {
     parts: Box<[Mutex<Lines>]>,
-    /// Of a part, in bytes.
+    /// The limit of a part, in bytes.
     limit: usize,
     dropped: AtomicU64,
     /// The writer sleeps until it is woken.
     asleep: AtomicBool,
 }
 
-/// Whether the writer is to be woken.
+/// Whether to wake the writer.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub(crate) enum Wake {
     Yes,
@@ -56,8 +56,8 @@ impl Queue {
         part.bytes.extend_from_slice(line);
         part.count += 1;
         drop(part);
-        // The writer says that it sleeps before it looks at the parts for the last time: either it sees this
-        // line there, or the lock that it held then lets us see that it sleeps.
+        // The writer sets its sleep flag before it looks at the parts for the last time: either it sees this
+        // line there, or the lock that it held then makes the flag visible to us.
         let half = self.limit / 2;
         let fills = before <= half && after > half;
         if self.asleep.load(Ordering::Relaxed) || fills {
@@ -76,7 +76,8 @@ impl Queue {
         }
     }
 
-    /// Takes what is there, into an empty `lines`. For each part: what it took comes back empty, with its memory.
+    /// Takes the queued lines into an empty `lines`. The buffers passed in replace those of the parts, so their
+    /// memory is reused.
     pub(crate) fn take(&self, lines: &mut [Lines]) {
         for (part, lines) in self.parts.iter().zip(lines) {
             lines.bytes.clear();
@@ -85,7 +86,7 @@ impl Queue {
         }
     }
 
-    /// What [`Queue::take`] fills.
+    /// Buffers for [`Queue::take`].
     pub(crate) fn room(&self) -> Vec<Lines> {
         self.parts.iter().map(|_| Lines::default()).collect()
     }
@@ -104,7 +105,7 @@ impl Queue {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
-    /// The number of lines that found no room.
+    /// The number of lines for which there was no room.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

@@ -1,10 +1,10 @@
-//! What is secret and must not stand in a log. Pure.
+//! Secrets that must not appear in a log. Pure.
 
 use http::HeaderName;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-/// What stands in the place of a secret.
+/// The text that replaces a secret.
 pub(crate) const REDACTED: &[u8] = b"***";
 
 /// Keys of a query whose values are secrets, in lower case.
@@ -49,12 +49,12 @@ const FIELDS: [&str; 10] = [
     "x-xsrf-token",
 ];
 
-/// Which values are secrets: `***` stands in their place in the log.
+/// Determines which values are secrets; `***` replaces them in the log.
 ///
-/// The default knows the usual names: in queries and fragments `token`, `access_token`, `api_key`, `password`, `secret`,
-/// `signature` and the like, whatever their case and however they are encoded; of header fields `Authorization`, cookies,
-/// and keys. Passwords in URLs (`https://user:password@host/`) go with the queries. Names of parameters are not
-/// recognised inside of other values, and paths are never redacted.
+/// The default knows the usual names: in queries and fragments `token`, `access_token`, `api_key`, `password`,
+/// `secret`, `signature` and the like, in any case and encoding; among header fields `Authorization`, cookies, and
+/// keys. Passwords in URLs (`https://user:password@host/`) are treated like queries. Parameter names inside other
+/// values are not recognised, and paths are never redacted.
 #[derive(Debug, Clone)]
 pub struct Redaction {
     keys: HashSet<Box<[u8]>>,
@@ -72,8 +72,8 @@ impl Redaction {
         }
     }
 
-    /// The value of this parameter is secret in queries too. Case does not matter. Of a key with brackets, as
-    /// `user[password]`, the last name counts, wherever it stands.
+    /// Treats the value of this parameter as a secret in queries too. Case-insensitive. In a key with
+    /// brackets, such as `user[password]`, the last name counts, at any position.
     #[must_use]
     pub fn query_key(mut self, key: &str) -> Self {
         let key = key.trim_end_matches([']', '[']).rsplit(['[', ']']).next();
@@ -84,7 +84,7 @@ impl Redaction {
         self
     }
 
-    /// The values of this header field are secret too, in requests and in responses.
+    /// Treats the values of this header field as secrets too, in requests and in responses.
     #[must_use]
     pub fn field(mut self, name: HeaderName) -> Self {
         self.fields.insert(name);
@@ -95,7 +95,7 @@ impl Redaction {
         self.fields.contains(name)
     }
 
-    /// A URL, or a target of a request, without secrets.
+    /// A URL, or a request target, without secrets.
     pub(crate) fn url<'a>(&self, url: &'a [u8]) -> Cow<'a, [u8]> {
         if self.keys.is_empty() || !url.iter().any(|b| matches!(b, b'?' | b'#' | b'@' | b';')) {
             return Cow::Borrowed(url);
@@ -119,7 +119,7 @@ impl Redaction {
                     out.extend_from_slice(key);
                     out.push(b'=');
                     out.extend_from_slice(REDACTED);
-                    // Whoever reads this may take less than we do for the end of a value.
+                    // A reader may see an earlier end of the value than we do.
                     let end = rest.iter().position(|b| *b == b'&');
                     rest = rest.get(end.unwrap_or(rest.len())..).unwrap_or_default();
                 }
@@ -129,7 +129,7 @@ impl Redaction {
         Cow::Owned(out)
     }
 
-    /// Whether a key, or a name in its brackets, as in `user[password]`, is one of a secret.
+    /// Whether a key, or a name in its brackets, as in `user[password]`, belongs to a secret.
     fn is_secret(&self, key: &[u8]) -> bool {
         let mut name = Vec::with_capacity(self.longest_key + 1);
         let mut bytes = key.iter().copied();
@@ -142,7 +142,7 @@ impl Redaction {
                     name.clear();
                 }
                 b' ' | b'+' => {}
-                // One byte more than any key has, and it is none.
+                // It is longer than every key, so it is none of them.
                 _ if name.len() > self.longest_key => {}
                 byte => name.push(byte.to_ascii_lowercase()),
             }
@@ -183,7 +183,7 @@ fn hide_user<'a>(url: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
     let (scheme, rest) = url.split_at(authority);
     let name = scheme.strip_suffix(b"//").unwrap_or_default();
     let name = name.strip_suffix(b":").unwrap_or(name);
-    // A `://` further behind is in a path, a query, or behind the method of a line: nothing that is copied as it is.
+    // A later `://` is in a path, a query, or after the method of a line: none of these is copied unchanged.
     if !name
         .iter()
         .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b))

@@ -1,4 +1,4 @@
-//! Where lines go.
+//! The destinations of lines.
 
 use crate::clock;
 use crate::file::LogFile;
@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What became of some lines.
+/// The result of writing some lines.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     /// The number of lines that were lost.
@@ -17,12 +17,12 @@ pub(crate) struct Written {
     pub(crate) error: Option<io::Error>,
 }
 
-/// Takes whole lines. May block: only the log's own thread calls it.
+/// Accepts complete lines. May block: only the log's own thread calls it.
 pub(crate) trait Sink: Send {
     /// Writes these lines, as many as it can.
     fn write(&mut self, lines: &[u8]) -> Written;
 
-    /// Opens what was moved away.
+    /// Reopens a file that was moved away.
     fn reopen(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -32,8 +32,7 @@ pub(crate) fn count_lines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// Writes lines to what takes bytes. `torn`: the last line that is there is not whole, which is noted for the next
-/// time.
+/// Writes lines to a byte sink. `torn`: the last line written is incomplete, which is recorded for the next call.
 pub(crate) fn write_lines(mut to: impl Write, lines: &[u8], torn: &mut bool) -> Written {
     let mut rest = lines;
     let mut end_line: &[u8] = if *torn { b"\n" } else { b"" };
@@ -75,7 +74,7 @@ impl Sink for LogFile {
     }
 }
 
-/// Standard output, whatever that is at the moment: a server in the background replaces it.
+/// The current standard output: a background server replaces it.
 #[derive(Debug, Default)]
 pub(crate) struct Stdout {
     torn: bool,
@@ -95,8 +94,8 @@ impl Sink for Stdout {
 
 /// Lines as messages to a syslog daemon on this machine, over its Unix datagram socket.
 ///
-/// The facility is `local7` and the severity `info`, unless other ones are set. What the daemon does not take
-/// within a second is counted as lost.
+/// The facility is `local7` and the severity `info`, unless others are set. Lines that the daemon does not
+/// accept within a second are counted as lost.
 #[derive(Debug, Clone)]
 pub struct Syslog {
     path: PathBuf,
@@ -106,7 +105,7 @@ pub struct Syslog {
 }
 
 impl Syslog {
-    /// Messages of this name to `/dev/log`, in the form of RFC 3164 as local programs write it, without a host.
+    /// Messages with this tag to `/dev/log`, in the form of RFC 3164 that local programs use, without a host.
     pub fn new(tag: &str) -> Self {
         let plain = |c: &char| c.is_ascii_graphic() && !matches!(c, '[' | ']' | ':' | '/');
         Syslog {
@@ -117,14 +116,14 @@ impl Syslog {
         }
     }
 
-    /// Another socket.
+    /// Uses another socket.
     #[must_use]
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// Facility (0 to 23) and severity (0 to 7), as in RFC 5424 section 6.2.1; larger values count as the largest.
+    /// Sets the facility (0 to 23) and severity (0 to 7), as in RFC 5424 section 6.2.1; larger values are clamped.
     #[must_use]
     pub fn priority(mut self, facility: u8, severity: u8) -> Self {
         self.priority = facility.min(23) * 8 + severity.min(7);
@@ -173,7 +172,7 @@ impl SyslogSink {
         Ok(SyslogSink { to, socket })
     }
 
-    /// Sends a message; over a new socket if the daemon has another one.
+    /// Sends a message, over a new socket if the daemon has reopened its own.
     fn send(&mut self, message: &[u8]) -> io::Result<()> {
         if let Some(socket) = &self.socket {
             match socket.send(message) {
@@ -207,7 +206,7 @@ impl Sink for SyslogSink {
                     && error.raw_os_error() != Some(EMSGSIZE);
                 written.error = Some(error);
                 if ends {
-                    // Where a daemon takes nothing, each line would cost a second.
+                    // If a daemon accepts nothing, each line would cost a second.
                     written.lost += count_lines(rest);
                     return written;
                 }
@@ -231,7 +230,7 @@ const EMSGSIZE: i32 = 90;
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, then nothing until it is emptied.
+    /// Accepts this many bytes, then nothing until it is emptied.
     struct Small(Vec<u8>, usize);
 
     impl Write for &mut Small {

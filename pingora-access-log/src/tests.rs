@@ -1,4 +1,4 @@
-//! Whole logs: what clients send, what files get.
+//! Complete logs: from clients' requests to the content of files.
 
 use super::*;
 use crate::sink::{Sink, Written, count_lines};
@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use tokio::io::AsyncWriteExt;
 
-/// A directory of a test's own, removed with it.
+/// A directory for one test, removed with it.
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {
@@ -33,7 +33,7 @@ impl Drop for Directory {
     }
 }
 
-/// A request that was answered with five bytes, and the client, who must be kept.
+/// A request that was answered with five bytes, and its client, which must be kept alive.
 async fn answered(head: &[u8]) -> (Session, tokio::io::DuplexStream) {
     let (mut client, server) = tokio::io::duplex(1 << 16);
     let mut session = Session::new_h1(Box::new(server));
@@ -177,7 +177,7 @@ async fn durations_are_there_if_the_recording_began() {
     );
 }
 
-/// Says that it writes, and waits until it may.
+/// Signals that it writes, and waits until it may continue.
 struct Stuck(mpsc::Sender<()>, mpsc::Receiver<()>);
 
 impl Sink for Stuck {

@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What a name in a format stands for.
+/// The meaning of a name in a format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Variable {
     Client,
@@ -49,7 +49,7 @@ pub(crate) enum Variable {
     Own(Box<str>),
 }
 
-/// Those without a parameter.
+/// Variables without a parameter.
 const NAMES: [(&str, Variable); 31] = [
     ("client", Variable::Client),
     ("client_port", Variable::ClientPort),
@@ -107,7 +107,7 @@ pub(crate) enum Value<'a> {
     Seconds(Duration),
     Flag(bool),
     Ip(IpAddr),
-    /// Text that no client has a say in.
+    /// Text that no client controls.
     Sound(String),
     Bytes(Cow<'a, [u8]>),
 }
@@ -130,13 +130,13 @@ impl<'a> Value<'a> {
     }
 }
 
-/// What a line is made of.
+/// The data for a line.
 pub(crate) struct Facts<'a> {
     pub(crate) session: &'a Session,
     pub(crate) error: Option<&'a Error>,
     pub(crate) own: &'a [(&'a str, &'a str)],
     pub(crate) redaction: &'a Redaction,
-    /// The first line of a head that could not be used.
+    /// The first line of an unusable head.
     refused: Option<String>,
 }
 
@@ -260,7 +260,8 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// A part of the target without secrets, given the place of its question mark, or its end.
+    /// A part of the target without secrets; `part` gets the position of its question mark, or of
+    /// its end.
     fn part_of_target(&self, part: impl Fn(&[u8], usize) -> Option<&[u8]>) -> Value<'_> {
         let target = self.redaction.url(self.session.req_header().raw_path());
         let question = target
@@ -287,7 +288,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Of the last try.
+    /// The value for the last try.
     fn of_upstream(&self, variable: &Variable) -> Value<'_> {
         let times = self.session.times();
         let Some(last) = times.and_then(|times| times.tries.last()) else {
@@ -306,7 +307,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Address, kind of error, status and seconds of each, separated by commas.
+    /// Address, kind of error, status and seconds of each failed try, separated by commas.
     fn failed_tries(&self) -> Value<'_> {
         let failed = self.session.failed_tries();
         if failed.is_empty() {

@@ -1,4 +1,4 @@
-//! The thread that writes.
+//! The writer thread.
 
 use crate::queue::{Lines, Queue};
 use crate::sink::Sink;
@@ -7,29 +7,30 @@ use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// At most one line about the same trouble in this time goes to the error log.
+/// The minimum time between two lines about the same problem in the error log.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What the workers and the writer share.
+/// The state shared by the workers and the writer.
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
-    /// What is written is at most so old.
+    /// The maximum age of a line when it is written.
     pub(crate) flush_after: Duration,
     pub(crate) written: AtomicU64,
     pub(crate) lost: AtomicU64,
-    /// For starting the writer with the first line: a server that goes into the background has no threads then.
+    /// For starting the writer with the first line: a server that goes into the background must not have
+    /// threads before.
     pub(crate) sink: Mutex<Option<Box<dyn Sink>>>,
     pub(crate) writer: OnceLock<Option<Thread>>,
     pub(crate) reopen: AtomicBool,
     pub(crate) stop: AtomicBool,
-    /// How often somebody asked that all be written, and how often that was done.
+    /// The number of requests to write everything, and the number that were fulfilled.
     pub(crate) asked: AtomicU64,
     pub(crate) done: Mutex<u64>,
     pub(crate) did: Condvar,
 }
 
 impl Shared {
-    /// Wakes the writer. Nothing happens before its start.
+    /// Wakes the writer. Has no effect before its start.
     pub(crate) fn wake(&self) {
         self.queue.awake();
         if let Some(Some(writer)) = self.writer.get() {
@@ -37,7 +38,7 @@ impl Shared {
         }
     }
 
-    /// Waits until everything so far is written, at most so long; `true` if it is.
+    /// Waits until everything so far is written, within this limit; `true` if it is.
     pub(crate) fn flush(&self, limit: Duration) -> bool {
         if !matches!(self.writer.get(), Some(Some(_))) {
             return true;
@@ -52,7 +53,7 @@ impl Shared {
     }
 }
 
-/// Trouble that is told of once in a while.
+/// A problem that is logged once in a while.
 #[derive(Default)]
 struct Trouble {
     told: Option<Instant>,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 const EXAMPLE: &str = "access_log";
 
-/// A file of a test's own, and the one that it is moved to.
+/// A file for one test, and the one that it is renamed to.
 fn files(name: &str) -> (PathBuf, PathBuf) {
     let name = format!("pingora-{name}-{}.log", std::process::id());
     let file = std::env::temp_dir().join(name);

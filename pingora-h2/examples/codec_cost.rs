@@ -1,4 +1,4 @@
-//! What frames and fields cost, in nanoseconds: the best of many rounds.
+//! Measures the cost of frames and fields in nanoseconds: the best of many rounds.
 //!
 //! ```sh
 //! cargo run --release -p pingora-h2 --example codec_cost
@@ -14,7 +14,7 @@ use pingora_h2::hpack::{Decoder, Encoder, FieldList, ListLimits, Pseudo, Section
 use std::hint::black_box;
 use std::time::Instant;
 
-/// The fields of a browser's request, beside four pseudo-header fields.
+/// The fields of a browser's request, in addition to four pseudo-header fields.
 const REQUEST: [(&str, &str); 10] = [
     (
         "user-agent",
@@ -43,7 +43,7 @@ const RESPONSE: [(HeaderName, &str); 6] = [
     (header::CACHE_CONTROL, "max-age=3600"),
 ];
 
-/// The best round, in nanoseconds for one call.
+/// The best round, in nanoseconds per call.
 fn cost(what: &str, mut run: impl FnMut()) {
     let best = (0..200)
         .map(|_| {

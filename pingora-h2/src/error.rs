@@ -4,10 +4,10 @@ use std::fmt;
 
 use crate::frame::StreamId;
 
-/// Why a stream or a connection ends: the error codes of RFC 9113 section 7.
+/// The reasons for which a stream or a connection ends: the error codes of RFC 9113 section 7.
 ///
-/// Any 32-bit number is a valid code. A code that has no name here is treated like
-/// [`Reason::INTERNAL_ERROR`] by whoever has to understand it.
+/// Any 32-bit number is a valid code. A receiver that has to understand a code without a name here
+/// treats it like [`Reason::INTERNAL_ERROR`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Reason(u32);
 
@@ -35,11 +35,11 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// No error: the end of a connection, or of a stream that is not needed any more.
+    /// No error: the connection ends normally, or the stream is no longer needed.
     NO_ERROR = 0x0, "not a result of an error";
     /// A rule of the protocol was broken, and no other code fits better.
     PROTOCOL_ERROR = 0x1, "unspecific protocol error detected";
-    /// Something went wrong that the other side has no part in.
+    /// An internal failure that the other side has no part in.
     INTERNAL_ERROR = 0x2, "unexpected internal error encountered";
     /// More bytes than the window allowed, or a window that overflowed.
     FLOW_CONTROL_ERROR = 0x3, "flow-control protocol violated";
@@ -47,17 +47,17 @@ reasons! {
     SETTINGS_TIMEOUT = 0x4, "settings ACK not received in timely manner";
     /// A frame for a stream that is closed, or half closed.
     STREAM_CLOSED = 0x5, "received frame when stream half-closed";
-    /// A frame of a length that it can't have.
+    /// A frame whose length is invalid for its type.
     FRAME_SIZE_ERROR = 0x6, "frame with invalid size";
-    /// The stream was refused before any of it was processed: it can be tried again.
+    /// The stream was refused before any of it was processed, so it can be retried.
     REFUSED_STREAM = 0x7, "refused stream before processing any application logic";
-    /// The stream is not needed any more.
+    /// The stream is no longer needed.
     CANCEL = 0x8, "stream no longer needed";
     /// The state of the field compression is lost.
     COMPRESSION_ERROR = 0x9, "unable to maintain the header compression context";
     /// The connection behind a CONNECT request was reset or closed abnormally.
     CONNECT_ERROR = 0xa, "connection established in response to a CONNECT request was reset or abnormally closed";
-    /// The peer makes more work than it may.
+    /// The peer causes more work than it is allowed to.
     ENHANCE_YOUR_CALM = 0xb, "detected excessive load generating behavior";
     /// TLS below the minimum of RFC 9113 section 9.2.
     INADEQUATE_SECURITY = 0xc, "security properties do not meet minimum requirements";
@@ -97,18 +97,18 @@ impl fmt::Display for Reason {
 pub enum Scope {
     /// The connection and all of its streams: GOAWAY, then the end.
     Connection,
-    /// One stream: RST_STREAM. The other streams go on.
+    /// One stream: RST_STREAM. The other streams continue.
     Stream(StreamId),
 }
 
-/// Whose fault an error is.
+/// The party at fault for an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The peer broke a rule or a bound.
     Peer,
-    /// Something of ours failed.
+    /// This crate failed internally.
     Us,
-    /// The program that uses this crate asked for something that can't be done.
+    /// The program that uses this crate asked for something impossible.
     User,
 }
 
@@ -117,19 +117,19 @@ pub enum Fault {
 pub struct Error {
     /// How far the error reaches.
     pub scope: Scope,
-    /// Whose fault it is.
+    /// The party at fault.
     pub fault: Fault,
-    /// The code that the peer is told.
+    /// The error code sent to the peer.
     pub reason: Reason,
-    /// Where the rule stands: a section of RFC 9113 ("6.9.1") unless it names another RFC
-    /// ("RFC 7541 5.2"), or "bound" for a limit of ours.
+    /// The source of the rule: a section of RFC 9113 ("6.9.1") unless it names another RFC ("RFC
+    /// 7541 5.2"), or "bound" for a limit of ours.
     pub section: &'static str,
-    /// What is wrong, for logs. Never holds anything that the peer sent.
+    /// The detail for logs. Never contains anything that the peer sent.
     pub detail: &'static str,
 }
 
 impl Error {
-    /// The peer broke a rule, and the connection can't go on.
+    /// The peer broke a rule, and the connection can't continue.
     pub const fn connection(reason: Reason, section: &'static str, detail: &'static str) -> Self {
         Self {
             scope: Scope::Connection,
@@ -156,14 +156,14 @@ impl Error {
         }
     }
 
-    /// The same error with somebody else to blame.
+    /// The same error, with the fault assigned to another party.
     #[must_use]
     pub const fn by(mut self, fault: Fault) -> Self {
         self.fault = fault;
         self
     }
 
-    /// Whether the connection ends with it.
+    /// Whether this error ends the connection.
     pub const fn is_connection(&self) -> bool {
         matches!(self.scope, Scope::Connection)
     }

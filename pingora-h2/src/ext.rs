@@ -1,4 +1,4 @@
-//! What a request has beyond its fields.
+//! The parts of a request that are not fields.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use std::fmt;
 pub struct Protocol(String);
 
 impl Protocol {
-    /// A protocol of this name.
+    /// A protocol with this name.
     pub fn from_static(name: &'static str) -> Self {
         Protocol(name.to_string())
     }
 
-    /// Its name.
+    /// The name of the protocol.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! The heads of messages, and what makes one malformed as a whole (RFC 9113 section 8).
+//! The heads of messages, and the checks that apply to a whole head (RFC 9113 section 8).
 
 use crate::hpack::{FieldList, PseudoFields};
 use http::header::CONTENT_LENGTH;
@@ -13,8 +13,7 @@ pub struct Head {
     pub pseudo: PseudoFields,
     /// All other fields. Crumbs of `cookie` are not joined.
     pub fields: HeaderMap,
-    /// What is wrong with a request that arrived. Its stream is reset once it was answered, whatever
-    /// the answer is.
+    /// The fault of a request that arrived. Whatever the answer, its stream is reset after it.
     pub fault: Option<HeadFault>,
 }
 
@@ -31,7 +30,7 @@ impl Head {
         }
     }
 
-    /// Whether this is a response that another one follows.
+    /// Whether another response follows this one.
     pub fn is_informational(&self) -> bool {
         self.pseudo
             .status
@@ -43,12 +42,12 @@ impl Head {
     }
 }
 
-/// What is wrong with the head of a request.
+/// The fault in the head of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadFault {
     /// The status to answer with: 400, or 431 for a head over a bound.
     pub status: u16,
-    /// What is wrong, for logs. Never holds anything that the peer sent.
+    /// The detail for logs. Never contains anything that the peer sent.
     pub detail: &'static str,
 }
 
@@ -74,7 +73,7 @@ impl fmt::Display for HeadFault {
     }
 }
 
-/// What a list says about itself: a bound that it is over, or what is malformed.
+/// The fault that the list itself reports: an exceeded bound, or a malformed field.
 fn of_list(list: &FieldList) -> Result<(), HeadFault> {
     if let Some(malformed) = list.malformed() {
         return Err(HeadFault::malformed(malformed.reason()));

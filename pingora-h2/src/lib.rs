@@ -1,13 +1,14 @@
 //! HTTP/2 (RFC 9113) as a pure state machine.
 //!
-//! Bytes and the time go in; frames, events and deadlines come out. Nothing in here opens a socket,
-//! reads a clock or spawns a task, apart from the module that says so. A test can therefore run two
+//! Bytes and the time go in; frames, events and deadlines come out. Only [`shell`] performs I/O,
+//! reads the clock and works with tasks; everything else is pure. A test can therefore run two
 //! endpoints against each other in virtual time.
 //!
-//! It is not a client or a server: requests, bodies and sessions are made of it elsewhere.
+//! This crate is neither a client nor a server: requests, bodies and sessions are built on it
+//! elsewhere.
 //!
-//! It is a part of the framework's inside: programs meet HTTP/2 in `pingora_core::protocols::http::v2`, and what is
-//! public here may change with any version.
+//! It is an internal part of the framework: programs use HTTP/2 through `pingora_core::protocols::http::v2`, and
+//! the public items here may change with any version.
 //!
 //! # Example
 //! ```
@@ -16,13 +17,13 @@
 //! assert_eq!(Reason::from(7), Reason::REFUSED_STREAM);
 //! ```
 //!
-//! Page in the repository: `docs/architecture.md`.
+//! For more, see `docs/architecture.md` in the repository.
 //!
 //! # Errors
-//! Every [`Error`] says how far it reaches (one stream or the connection), whose fault it is, the
-//! code that the peer is told, and the section of the RFC that asks for it. What is malformed in a
-//! message ends its stream; only what makes the two ends disagree about the state that all streams
-//! share (framing, compression, the connection's window) ends the connection.
+//! Every [`Error`] states its scope (one stream or the connection), the party at fault, the code
+//! sent to the peer, and the section of the RFC that requires it. A malformed message ends its
+//! stream; only errors that make the two ends disagree about state shared by all streams (framing,
+//! compression, the connection's window) end the connection.
 //!
 //! # Layout
 //! | module | what it is |

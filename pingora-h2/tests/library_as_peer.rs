@@ -1,5 +1,5 @@
-//! What we write, the `h2` crate reads, and the other way round: random messages over connections in
-//! memory, on which table sizes differ.
+//! The `h2` crate reads our output, and the other way round: random messages over in-memory
+//! connections, on which table sizes differ.
 #![allow(clippy::unwrap_used, reason = "it is a test")]
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +12,7 @@ use pingora_h2::frame::{
 use pingora_h2::hpack::{Decoder, Encoder, FieldList, ListLimits, Pseudo, Section};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-/// A side of a connection that knows frames and fields, and nothing of streams.
+/// A side of a connection that understands frames and fields, but not streams.
 struct Peer {
     io: DuplexStream,
     buffer: BytesMut,
@@ -51,8 +51,8 @@ impl Peer {
         peer
     }
 
-    /// Takes in the frames that are there, up to the end of a field block. Answers whose block that
-    /// is, and whether SETTINGS have to be acknowledged.
+    /// Processes the available frames, up to the end of a field block. Returns that block's stream,
+    /// and whether SETTINGS have to be acknowledged.
     fn frames(&mut self, list: &mut FieldList) -> (Option<StreamId>, bool) {
         let mut acknowledge = false;
         while let Some(frame) = self.reader.next(&mut self.buffer).unwrap() {
@@ -84,7 +84,7 @@ impl Peer {
         (None, acknowledge)
     }
 
-    /// Reads up to the end of the next field block; answers SETTINGS on the way.
+    /// Reads up to the end of the next field block; acknowledges SETTINGS on the way.
     async fn block(&mut self) -> (StreamId, FieldList) {
         let mut list = FieldList::new(self.section, ListLimits::default());
         loop {
@@ -147,7 +147,7 @@ fn fields(random: &mut fastrand::Rng) -> HeaderMap {
         fields.append(name, HeaderValue::from_bytes(&bytes).unwrap());
     }
     if random.u8(..40) == 0 {
-        // More than one frame, also as Huffman code.
+        // More than one frame, even Huffman-coded.
         for n in 0..12 {
             let name = HeaderName::from_bytes(format!("x-{n}").as_bytes()).unwrap();
             fields.append(name, HeaderValue::from_bytes(&[b'\\'; 2000]).unwrap());

@@ -4,8 +4,8 @@ use crate::rows::Rows;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-/// A count-min sketch: counts by key in memory that does not grow. The [crate's page](crate) says how far off
-/// a count may be.
+/// A count-min sketch: counts by key in memory that does not grow. The [crate's page](crate) describes the
+/// error of a count.
 ///
 /// ```
 /// use pingora_limits::estimator::Estimator;
@@ -26,7 +26,7 @@ pub struct Estimator {
 
 impl Estimator {
     /// `hashes` rows of `slots` counters, at least one each: 8 bytes × `hashes` × `slots`. More rows
-    /// make a bad answer less likely, more slots make it better.
+    /// make a wrong answer less likely, more slots make it more accurate.
     pub fn new(hashes: usize, slots: usize) -> Self {
         let rows = Rows::new(hashes, slots);
         let cells = (0..rows.cells()).map(|_| AtomicIsize::new(0)).collect();
@@ -39,18 +39,18 @@ impl Estimator {
         self.add(self.hash(&key), value)
     }
 
-    /// Subtracts `value` from the count of `key`. Take away only what was added, or counts of other
-    /// keys may come out too low.
+    /// Subtracts `value` from the count of `key`. Only subtract what was added, or counts of other
+    /// keys may become too low.
     pub fn decr<T: Hash>(&self, key: T, value: isize) {
         self.add(self.hash(&key), value.wrapping_neg());
     }
 
-    /// The count of `key`; 0 for one that was never counted, unless it shares all of its slots.
+    /// The count of `key`; 0 for a key that was never counted, unless it shares all of its slots.
     pub fn get<T: Hash>(&self, key: T) -> isize {
         self.count(self.hash(&key))
     }
 
-    /// Sets all counts to 0. What other threads count in the meantime may be lost.
+    /// Sets all counts to 0. Concurrent additions by other threads may be lost.
     pub fn reset(&self) {
         for cell in &self.cells {
             cell.store(0, Ordering::Relaxed);
@@ -102,7 +102,8 @@ mod tests {
         (0..10_000_u32).for_each(|key| _ = estimator.incr(key, 1));
         let counts: Vec<isize> = (0..10_000_u32).map(|key| estimator.get(key)).collect();
         assert!(counts.iter().all(|&count| count >= 1));
-        // e / 1024 of all is 26.5; at most e^-4 of the keys, 183, are expected to be further off.
+        // e / 1024 of the total is 26.5; at most e^-4 of the keys, 183, are expected to be further
+        // off.
         let far_off = counts.iter().filter(|&&count| count > 1 + 26).count();
         assert!(far_off < 183, "{far_off} keys");
     }

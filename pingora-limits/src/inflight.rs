@@ -1,4 +1,4 @@
-//! Counting what has begun and not ended.
+//! Counting things that have begun and not ended.
 
 use crate::estimator::Estimator;
 use std::fmt;
@@ -6,12 +6,13 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-/// Rows of the sketch. Being refused is worse than being miscounted for a moment, and what is in flight
-/// is little at any time.
+/// Rows of the sketch. Being refused is worse than being miscounted for a moment, and at any time
+/// little is in flight.
 const HASHES: usize = 4;
 const SLOTS: usize = 8192;
 
-/// How much is in flight by key. Takes 256 KiB; the [crate's page](crate) says how far off a count may be.
+/// The number of things in flight by key. Takes 256 KiB; the [crate's page](crate) describes the error of
+/// a count.
 ///
 /// ```
 /// use pingora_limits::inflight::Inflight;
@@ -39,8 +40,8 @@ impl Inflight {
         }
     }
 
-    /// Adds `value` to what is in flight for `key`, and returns the new count, this one included. The count
-    /// goes down when the guard is dropped; keep it in the context of a request, for instance.
+    /// Adds `value` to the in-flight count of `key`, and returns the new count, including this value. The
+    /// count is decremented when the guard is dropped; keep it in the context of a request, for instance.
     pub fn incr<T: Hash>(&self, key: T, value: isize) -> (Guard, isize) {
         let hash = self.estimator.hash(&key);
         let count = self.estimator.add(hash, value);
@@ -59,13 +60,13 @@ pub struct Guard {
     estimator: Arc<Estimator>,
     hash: u64,
     value: isize,
-    /// All that this guard has added.
+    /// The sum that this guard has added.
     counted: AtomicIsize,
 }
 
 impl Guard {
     /// Adds the value of this guard once more, and returns the new count of its key. Dropping the guard
-    /// takes all of it back.
+    /// subtracts everything.
     pub fn incr(&self) -> isize {
         self.counted.fetch_add(self.value, Ordering::Relaxed);
         self.estimator.add(self.hash, self.value)

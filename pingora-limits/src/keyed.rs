@@ -1,18 +1,19 @@
 //! A [`Quota`] for each key, in memory that does not grow.
 //!
-//! The table is divided into sets of eight places, each of which holds a key (as a hash that nobody outside
-//! can foresee) and the one word of its [bucket](crate::quota). A key has a place in one set only:
+//! The table is divided into sets of eight places, each of which holds a key (as a hash that can't be
+//! predicted from outside) and the one word of its [bucket](crate::quota). A key has places in only one
+//! set:
 //!
-//! - A key that is there is found and charged without a lock.
-//! - A new key takes a free place, or that of a key that is idle: whose bucket is full, so that to forget it
-//!   changes nothing for it.
-//! - Where all eight keys of a set have used something of their quota, the one that is closest to a full
-//!   bucket gives way. It begins anew when it comes back, so it gains what it had used, which is the least
-//!   of the eight; those who have used most stay limited. [`Keyed::displaced`] counts this: a number that
-//!   grows says that the table is too small.
+//! - An existing key is found and charged without a lock.
+//! - A new key takes a free place, or that of an idle key, whose bucket is full, so forgetting it changes
+//!   nothing for it.
+//! - If all eight keys of a set have used part of their quota, the one closest to a full bucket is
+//!   displaced. It starts again when it comes back, so it gains what it had used, which is the least of
+//!   the eight; the keys that have used most stay limited. [`Keyed::displaced`] counts this: a growing
+//!   number means that the table is too small.
 //!
-//! So the table never refuses anybody for being full, and who wants to wear it out has to send events from
-//! more keys than it has places, within the time in which a burst is earned.
+//! The table therefore never refuses a key for being full, and an attacker that wants to exhaust it has to
+//! send events from more keys than it has places, within the time in which a burst is earned.
 
 use crate::quota::{Quota, Verdict, nanoseconds};
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Places of a set: its keys fill one cache line, its buckets another.
+/// The places of a set: its keys fill one cache line, its buckets another.
 const PLACES: usize = 8;
 /// Locks, each for the new keys of some sets.
 const LOCKS: usize = 64;
@@ -37,7 +38,8 @@ struct Set {
     full_at: [AtomicU64; PLACES],
 }
 
-/// A [`Quota`] for each key. The [module's page](self) says what happens when there is no room for another.
+/// A [`Quota`] for each key. The [module's page](self) describes what happens when there is no room for
+/// another.
 ///
 /// ```
 /// use pingora_limits::keyed::Keyed;
@@ -64,8 +66,8 @@ pub struct Keyed {
 }
 
 impl Keyed {
-    /// This quota for each key, with room for so many keys at once, rounded up to a multiple of eight. A
-    /// key takes 16 bytes, all of them from the beginning. Keys are spread unevenly: take twice the number
+    /// This quota for each key, with room for this many keys at once, rounded up to a multiple of eight. A
+    /// key takes 16 bytes, all allocated at the start. Keys are distributed unevenly: use twice the number
     /// that is expected to be busy within [`Quota::window`].
     pub fn new(quota: Quota, keys: usize) -> Self {
         let sets = keys.div_ceil(PLACES).max(1);
@@ -84,23 +86,23 @@ impl Keyed {
         &self.quota
     }
 
-    /// How many keys there is room for.
+    /// The number of keys for which there is room.
     pub fn capacity(&self) -> usize {
         self.sets.len() * PLACES
     }
 
-    /// How many keys had to give way before their bucket was full again.
+    /// The number of keys that were displaced before their bucket was full again.
     pub fn displaced(&self) -> u64 {
         self.displaced.load(Ordering::Relaxed)
     }
 
-    /// Lets one event of `key` pass now, or does not.
+    /// Decides whether one event of `key` may pass now.
     pub fn take<K: Hash + ?Sized>(&self, key: &K) -> Verdict {
         self.take_at(key, self.start.elapsed(), 1)
     }
 
-    /// The same at a time that is given, as it has passed since any moment (the same one for all calls),
-    /// for an event that counts for `cost`. With a cost of 0, it only says what is left.
+    /// The same at a given time, measured from any moment (the same one for all calls), for an event
+    /// that counts for `cost`. With a cost of 0, it only returns what is left.
     pub fn take_at<K: Hash + ?Sized>(&self, key: &K, now: Duration, cost: u32) -> Verdict {
         let hash = self.secret.hash_one(key);
         self.take_hashed(hash, nanoseconds(now), cost)
@@ -116,12 +118,12 @@ impl Keyed {
             return verdict;
         }
         let _alone = self.lock(at);
-        // Somebody may have been faster.
+        // Another thread may have been faster.
         if let Some(verdict) = set.charge(key, &self.quota, now, cost) {
             return verdict;
         }
         let (full_at, verdict) = self.quota.decide(0, now, cost);
-        // What does not count needs no place.
+        // An event that does not count needs no place.
         if verdict.allowed && cost > 0 && set.begin(key, full_at, now) {
             self.displaced.fetch_add(1, Ordering::Relaxed);
         }
@@ -140,12 +142,13 @@ impl Set {
         self.keys.iter().zip(&self.full_at)
     }
 
-    /// Charges a key; `None` if it has no place. A place may change hands meanwhile: what is charged then
-    /// is neither lost nor another key's.
+    /// Charges a key; `None` if it has no place. A place may change hands meanwhile; a charge is then
+    /// neither lost nor applied to another key.
     ///
-    /// Whoever takes a place over announces it in the key, then exchanges the bucket, then writes the new
-    /// key. So a bucket that was read between two looks at the same key is that key's; and the exchange
-    /// fails if the place has changed hands since, because no bucket begins in a state that one had there before.
+    /// A thread that takes a place over announces it in the key, then exchanges the bucket, then writes the new
+    /// key. So a bucket that was read between two reads of the same key belongs to that key; and the exchange
+    /// fails if the place has changed hands since, because no bucket begins in a state that an earlier one had
+    /// there.
     fn charge(&self, key: u64, quota: &Quota, now: u64, cost: u32) -> Option<Verdict> {
         let is_here = |place: &AtomicU64| place.load(Ordering::Acquire) == key;
         let (place, bucket) = self.places().find(|(place, _)| is_here(place))?;
@@ -166,8 +169,8 @@ impl Set {
         }
     }
 
-    /// Gives a place to a key, whose bucket will be full at `full_at`. Whether another key had to give way
-    /// that was not idle. To be called by one thread at a time.
+    /// Gives a place to a key, whose bucket will be full at `full_at`. Returns whether a key that was not
+    /// idle was displaced. Must be called by one thread at a time.
     fn begin(&self, key: u64, full_at: u64, now: u64) -> bool {
         loop {
             let fullest = self
@@ -189,7 +192,7 @@ impl Set {
                     place.store(key, Ordering::Release);
                     return other != FREE && before > now;
                 }
-                // It was charged a moment ago: it is not as idle as it seemed.
+                // It was charged a moment ago, so it is not as idle as it seemed.
                 Err(_) => place.store(other, Ordering::Release),
             }
         }

@@ -3,27 +3,27 @@
 //! | module | what it counts |
 //! |---|---|
 //! | [`rate`] | events by key, in the current and the previous interval of time |
-//! | [`inflight`] | what has begun and not ended, by key |
+//! | [`inflight`] | things that have begun and not ended, by key |
 //! | [`estimator`] | anything, by key, until it is reset |
-//! | [`quota`], [`keyed`] | what is left of a quota that is refilled without pause (a token bucket), for one key and for many |
+//! | [`quota`], [`keyed`] | the rest of a quota that is refilled continuously (a token bucket), for one key and for many |
 //!
-//! The first three are count-min sketches of atomics: they never allocate after they were made, whatever
-//! number of keys there is, take no lock, and can be shared between all threads.
+//! The first three are count-min sketches of atomics: they never allocate after they were created, with
+//! any number of keys, take no lock, and can be shared between all threads.
 //!
-//! # Which one
-//! To limit a rate, take [`keyed`]: it is exact for each key, lets no more than a burst pass where two intervals
-//! meet, and knows when to come back. [`rate`] and [`estimator`] answer for any number of keys with a small
-//! error, and are for measuring.
+//! # Which one to use
+//! To limit a rate, use [`keyed`]: it is exact for each key, allows no more than a burst where two intervals
+//! meet, and knows when to retry. [`rate`] and [`estimator`] answer for any number of keys with a small error,
+//! and are for measuring.
 //!
-//! # How far off they are
-//! A key is counted in one slot of each row (`hashes` rows of `slots` slots), and the smallest of these
-//! counts is the answer. As long as nothing negative is counted, an answer is never too low. It is too high
-//! where all slots of a key are shared with others: by more than *total of all keys* × 2.72 / `slots`
-//! with a probability of e^-`hashes`. With the defaults of [`Rate`](rate::Rate) (4 × 1024, 64 KiB) that is
-//! more than 0.27 % of all events for 2 % of the keys. Where keys lie is random and differs from one sketch to
-//! the next, so that no client can choose a key that collides with another one.
+//! # Accuracy
+//! A key is counted in one slot of each row (`hashes` rows of `slots` slots), and the smallest of these counts
+//! is the answer. As long as nothing negative is counted, an answer is never too low. It is too high if all
+//! slots of a key are shared with others: by more than *total of all keys* × 2.72 / `slots` with a probability
+//! of e^-`hashes`. With the defaults of [`Rate`](rate::Rate) (4 × 1024, 64 KiB) that is more than 0.27 % of
+//! all events for 2 % of the keys. The slots of a key are random and differ from one sketch to the next, so no
+//! client can choose a key that collides with another one.
 //!
-//! Don't use them where a count must be exact, as for bills.
+//! Don't use them if a count must be exact, as for billing.
 //!
 //! # Example
 //! ```
@@ -40,7 +40,7 @@
 //! assert!(!too_many("192.0.2.1"));
 //! ```
 //!
-//! Page in the repository: `docs/migrating.md`, for differences from the crate of the same name.
+//! For differences from the crate of the same name, see `docs/migrating.md` in the repository.
 #![forbid(unsafe_code)]
 
 pub mod estimator;

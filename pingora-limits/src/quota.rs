@@ -1,8 +1,8 @@
-//! So many events in so much time, with the state of each key in one word.
+//! A number of events per time, with the state of each key in one word.
 //!
-//! This is the generic cell rate algorithm (GCRA, ITU-T I.371), which decides exactly as a token bucket does
-//! that is refilled without pause. The one number it keeps is the moment at which the bucket will be full
-//! again:
+//! This is the generic cell rate algorithm (GCRA, ITU-T I.371), which makes the same decisions as a token
+//! bucket that is refilled continuously. The one number it keeps is the moment at which the bucket will be
+//! full again:
 //!
 //! ```text
 //!  tokens missing = (full_at - now) / interval      full_at <= now: the bucket is full
@@ -10,16 +10,16 @@
 //!  and then moves         full_at  to  max(full_at, now) + interval
 //! ```
 //!
-//! So a key that has been idle for long enough is in the same state as one that was never seen, and may be
-//! forgotten without being treated differently.
+//! A key that has been idle for long enough is therefore in the same state as one that was never seen, and
+//! may be forgotten without being treated differently.
 //!
-//! [`Quota`] is the rule and pure: time is an argument. [`Bucket`] is the word, for one key;
+//! [`Quota`] is the rule and pure: time is an argument. [`Bucket`] is the word for one key;
 //! [`keyed`](crate::keyed) has many.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How many events may pass: a rate, and how many of them at once.
+/// How many events may pass: a rate, and a burst.
 ///
 /// In any span of time of the length *t*, at most *burst* + *t* × *rate* events pass.
 ///
@@ -40,18 +40,18 @@ use std::time::Duration;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Nanoseconds in which one event is earned; at least one.
+    /// The time in which one event is earned, in nanoseconds; at least one.
     interval: u64,
     burst: u32,
 }
 
-/// What became of an event, and what is left.
+/// The decision about an event, and what is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verdict {
     /// Whether it may pass. If not, it does not count.
     pub allowed: bool,
-    /// How many more events could pass at this moment.
+    /// The number of further events that could pass at this moment.
     pub remaining: u32,
     /// The time until a whole burst is available again, if nothing else happens.
     pub reset_after: Duration,
@@ -61,12 +61,12 @@ pub struct Verdict {
 }
 
 impl Quota {
-    /// `count` events per `period`, all of them at once if need be. With a count of 0, nothing passes. An
-    /// event is earned in a nanosecond at the least: the fastest rate is 10⁹ events per second.
+    /// `count` events per `period`, all of them at once if necessary. With a count of 0, nothing passes.
+    /// Earning an event takes at least a nanosecond: the fastest rate is 10⁹ events per second.
     pub const fn new(count: u32, period: Duration) -> Self {
         let period = period.as_nanos();
         let events = if count == 0 { 1 } else { count as u128 };
-        // Rounded up: never more than asked for.
+        // Rounded up: never more than requested.
         let interval = period.div_ceil(events);
         let interval = match interval {
             0 => 1,
@@ -80,14 +80,14 @@ impl Quota {
         }
     }
 
-    /// The same rate with another burst: how many events may pass at once after a pause. With 0, nothing
-    /// passes.
+    /// The same rate with another burst: the number of events that may pass at once after a pause. With
+    /// 0, nothing passes.
     #[must_use]
     pub const fn with_burst(self, burst: u32) -> Self {
         Quota { burst, ..self }
     }
 
-    /// How many events may pass at once.
+    /// The number of events that may pass at once.
     pub const fn burst(&self) -> u32 {
         self.burst
     }
@@ -102,11 +102,11 @@ impl Quota {
         self.interval.saturating_mul(self.burst as u64)
     }
 
-    /// Decides about an event that counts for `cost`. `full_at` is the state: when the bucket will be full
-    /// again, in nanoseconds from any moment on, and 0 at first; `now` is the time from the same moment on.
-    /// Returns the new state as well, which is the old one unless the event may pass.
+    /// Decides about an event that counts for `cost`. `full_at` is the state: the time when the bucket will
+    /// be full again, in nanoseconds since any moment, and 0 initially; `now` is the time since the same
+    /// moment. Also returns the new state, which is the old one unless the event may pass.
     ///
-    /// With a cost of 0, nothing changes, and the verdict says what is left.
+    /// With a cost of 0, nothing changes, and the verdict only reports what is left.
     pub fn decide(&self, full_at: u64, now: u64, cost: u32) -> (u64, Verdict) {
         let depth = self.depth();
         let missing = full_at.saturating_sub(now);
@@ -131,16 +131,16 @@ impl Quota {
     }
 }
 
-/// What one key has used of its [`Quota`]: one atomic word. Full at first.
+/// The part of its [`Quota`] that one key has used: one atomic word. Full initially.
 #[derive(Debug, Default)]
 pub struct Bucket {
     full_at: AtomicU64,
 }
 
 impl Bucket {
-    /// Lets an event pass that counts for `cost`, or does not. `now` is the time that has passed since any
-    /// moment, the same one for all calls. Takes no lock. Between threads, each event is counted once; if
-    /// their clocks differ, the answer is that of the latest one at most.
+    /// Decides whether an event that counts for `cost` may pass. `now` is the time since any moment, the
+    /// same one for all calls. Takes no lock. Between threads, each event is counted once; if their clocks
+    /// differ, the answer is at most that of the latest one.
     pub fn take(&self, quota: &Quota, now: Duration, cost: u32) -> Verdict {
         let now = nanoseconds(now);
         let mut full_at = self.full_at.load(Ordering::Relaxed);
@@ -197,7 +197,7 @@ mod tests {
         let ms = Duration::from_millis;
         #[rustfmt::skip]
         let rows = [
-            // At, cost: allowed, remaining, reset after, retry after; in milliseconds.
+            // Time, cost: allowed, remaining, reset after, retry after; in milliseconds.
             (0,    1,  true,  9, 100,  None),
             (0,    4,  true,  5, 500,  None),
             (0,    0,  true,  5, 500,  None),
@@ -233,11 +233,11 @@ mod tests {
             bucket.take(&quota, Duration::MAX, u32::MAX);
         }
         assert!(!Bucket::default().take(&none, SECOND, 1).allowed);
-        // A third of a second is no whole number of nanoseconds: rather a little too slow.
+        // A third of a second is not a whole number of nanoseconds: slightly too slow is preferred.
         assert_eq!(Quota::new(3, SECOND).interval, 333_333_334);
     }
 
-    /// A token bucket as textbooks have it, in whole nanoseconds of credit.
+    /// A textbook token bucket, in whole nanoseconds of credit.
     struct Textbook {
         credit: u128,
         at: u64,
@@ -275,8 +275,8 @@ mod tests {
         }
     }
 
-    /// Random arrivals over simulated hours, at several loads: what passes is the rate, and no span of time
-    /// has more than its burst on top of it.
+    /// Random arrivals over simulated hours, at several loads: the passed events match the rate, and no
+    /// span of time has more than its burst in addition.
     #[test]
     fn what_passes_is_the_rate_whatever_arrives() {
         let mut random = Random::new(2);
@@ -299,7 +299,8 @@ mod tests {
                 let spans = passed.windows(length + 1);
                 let shortest = spans.map(|span| span[length] - span[0]);
                 let shortest = shortest.fold(f64::MAX, f64::min);
-                // So many events and one more take at least what all but a burst of them are worth.
+                // This many events and one more take at least the time that all but a burst of them
+                // are worth.
                 let bound = (length as f64 + 1.0 - 50.0) / 100.0 - 1e-6;
                 assert!(shortest >= bound, "{length} {limit}: {shortest}");
             }

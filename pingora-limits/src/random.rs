@@ -1,4 +1,4 @@
-//! Numbers for tests, the same ones in every run.
+//! Random numbers for tests, the same ones in every run.
 
 /// The generator SplitMix64.
 pub(crate) struct Random(u64);

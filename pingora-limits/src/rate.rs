@@ -11,7 +11,7 @@ const SLOTS: usize = 1024;
 /// The shortest interval.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// How many events of a key there were: what a [rate](Rate::rate_with) is calculated from.
+/// The number of events of a key: the input for calculating a [rate](Rate::rate_with).
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct RateComponents {
     /// Events in the whole interval before the current one.
@@ -20,14 +20,14 @@ pub struct RateComponents {
     pub curr_samples: isize,
     /// The length of an interval.
     pub interval: Duration,
-    /// How much of the current interval has passed, from 0 to 1.
+    /// The elapsed part of the current interval, from 0 to 1.
     pub current_interval_fraction: f64,
 }
 
-/// Events per second over the last interval's length up to this moment: what the current interval has so far, and
-/// as much of the previous one as is missing, taken to be evenly spread. For [`Rate::rate_with`].
+/// Events per second over an interval's length up to this moment: the events of the current interval so far, and
+/// the missing part from the previous one, assuming an even distribution. For [`Rate::rate_with`].
 ///
-/// It reacts at once, where [`Rate::rate`] waits for the interval to end.
+/// It reacts at once, whereas [`Rate::rate`] waits for the interval to end.
 pub static PROPORTIONAL_RATE_ESTIMATE_CALC_FN: fn(RateComponents) -> f64 = proportional;
 
 fn proportional(of: RateComponents) -> f64 {
@@ -35,10 +35,10 @@ fn proportional(of: RateComponents) -> f64 {
     (of_previous + of.curr_samples as f64) / of.interval.as_secs_f64()
 }
 
-/// Counts events by key, in intervals of fixed length that follow each other.
+/// Counts events by key, in consecutive intervals of fixed length.
 ///
-/// Memory is bounded and no lock is taken; see the [crate's page](crate) for how far off a count may be. An
-/// interval can hold 8.7 × 10¹² events of a key; beyond that its count stays there.
+/// Memory is bounded and no lock is taken; see the [crate's page](crate) for the error of a count. An
+/// interval can hold 8.7 × 10¹² events of a key; its count saturates there.
 ///
 /// ```
 /// use pingora_limits::rate::{PROPORTIONAL_RATE_ESTIMATE_CALC_FN, Rate};
@@ -67,7 +67,7 @@ impl Rate {
     }
 
     /// The same with another size: `hashes` rows of `slots` counters, for each of two intervals; 16 bytes ×
-    /// `hashes` × `slots`. See the [crate's page](crate) for what they do.
+    /// `hashes` × `slots`. See the [crate's page](crate) for their effect.
     pub fn new_with_estimator_config(interval: Duration, hashes: usize, slots: usize) -> Self {
         Rate {
             windows: Windows::new(Rows::new(hashes, slots)),
@@ -76,19 +76,19 @@ impl Rate {
         }
     }
 
-    /// Events per second of `key` in the last interval that is complete; 0 if there is none yet.
+    /// Events per second of `key` in the last complete interval; 0 if there is none yet.
     pub fn rate<T: Hash>(&self, key: &T) -> f64 {
         self.rate_with(key, |of| of.prev_samples as f64 / of.interval.as_secs_f64())
     }
 
-    /// Counts events of `key`, and returns how many the current interval has now, these included.
+    /// Counts events of `key`, and returns the number in the current interval, including these.
     pub fn observe<T: Hash>(&self, key: &T, events: isize) -> isize {
         let hash = self.windows.rows.hash(key);
         self.windows
             .add(hash, events, || self.interval_at(self.start.elapsed()).0)
     }
 
-    /// A rate of `key` as `rate_calc_fn` calculates it; see [`PROPORTIONAL_RATE_ESTIMATE_CALC_FN`].
+    /// A rate of `key` as calculated by `rate_calc_fn`; see [`PROPORTIONAL_RATE_ESTIMATE_CALC_FN`].
     pub fn rate_with<F, T, K>(&self, key: &K, mut rate_calc_fn: F) -> T
     where
         F: FnMut(RateComponents) -> T,
@@ -109,7 +109,7 @@ impl Rate {
         }
     }
 
-    /// The number of the interval at this time after the start, and how much of it has passed.
+    /// The number of the interval at this time after the start, and the elapsed part of it.
     fn interval_at(&self, elapsed: Duration) -> (u64, f64) {
         let length = nanoseconds(self.interval);
         let elapsed = nanoseconds(elapsed);
@@ -126,7 +126,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    /// Counts as if so many milliseconds had passed since the start.
+    /// Counts as if this many milliseconds had passed since the start.
     fn observe_at(rate: &Rate, key: &str, events: isize, ms: u64) -> isize {
         let hash = rate.windows.rows.hash(&key);
         let (interval, _) = rate.interval_at(Duration::from_millis(ms));

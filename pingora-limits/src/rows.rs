@@ -1,8 +1,8 @@
-//! Where the slots of a key lie.
+//! Determines the slots of a key.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
-/// The shape of a sketch, and the secret that decides where keys lie.
+/// The shape of a sketch, and the secret that determines the slots of keys.
 #[derive(Debug)]
 pub(crate) struct Rows {
     hashes: usize,
@@ -20,7 +20,7 @@ impl Rows {
         }
     }
 
-    /// How many slots all rows have together.
+    /// The total number of slots in all rows.
     pub(crate) fn cells(&self) -> usize {
         self.hashes.saturating_mul(self.slots)
     }
@@ -36,8 +36,8 @@ impl Rows {
     }
 }
 
-/// A slot of this row, from 0 to `slots - 1`. The places in two rows don't depend on each other: a hash is
-/// mixed again for each (with the finalizer of the generator SplitMix64).
+/// A slot of this row, from 0 to `slots - 1`. The places in two rows are independent: the hash is mixed
+/// again for each (with the finalizer of the generator SplitMix64).
 fn place(hash: u64, row: usize, slots: usize) -> usize {
     let mut mixed = hash.wrapping_add((row as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

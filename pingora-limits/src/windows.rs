@@ -1,18 +1,18 @@
-//! Counts of the current interval of time and of the one before it, without a moment of clearing.
+//! Counts of the current and the previous time interval, without a clearing step.
 //!
-//! There are two tables, for intervals of even and of odd number. Each slot is one atomic word, which says to
-//! which interval its count belongs:
+//! There are two tables, for even and for odd intervals. Each slot is one atomic word, which contains the
+//! interval that its count belongs to:
 //!
 //! ```text
 //! 63           44 43                                0
 //! [ stamp: 20 bits | count: 44 bits, signed          ]
 //! ```
 //!
-//! A slot with an old stamp counts as 0, and whoever adds to it next puts the new stamp and the new
-//! count into it in one exchange. So no thread ever has to clear a table, and none sees one that is half cleared.
+//! A slot with an old stamp counts as 0, and the next thread that adds to it writes the new stamp and the new
+//! count in one exchange. So no thread ever has to clear a table, and none sees one that is half cleared.
 //!
-//! Stamps repeat after 2²¹ intervals, which is 24 days of seconds. A count that old could be taken for a new one if
-//! nothing was added to its slot in all that time, in this row or any other.
+//! Stamps repeat after 2²¹ intervals, which is 24 days of seconds. A count that old could be mistaken for a new one
+//! if nothing was added to its slot in all that time, in this row or any other.
 
 use crate::rows::Rows;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,15 +43,15 @@ impl Windows {
         }
     }
 
-    /// Adds to the count of the current interval, and returns it. `clock` tells the current interval's number,
-    /// which never goes back.
+    /// Adds to the count of the current interval, and returns it. `clock` returns the current interval's
+    /// number, which never decreases.
     pub(crate) fn add(&self, hash: u64, events: isize, clock: impl Fn() -> u64) -> isize {
         let mut interval = clock();
         loop {
             match self.add_in(interval, hash, events, &clock) {
                 Ok(count) => return count,
-                // Some rows may have counted it in the interval that has just ended. That all count it in the
-                // one that has begun makes an answer too high at worst.
+                // Some rows may have counted it in the interval that has just ended. Counting it in all rows
+                // of the new interval makes an answer too high at worst.
                 Err(Overtaken(current)) => interval = current,
             }
         }
@@ -70,8 +70,8 @@ impl Windows {
             loop {
                 let before = match count_in(word, interval) {
                     Some(count) => count,
-                    // The stamp is another one. It may be a newer one only if time has passed since the
-                    // interval was asked for; the clock is asked after the slot was read, and so tells.
+                    // The stamp differs. It can only be newer if time has passed since the interval was
+                    // determined; the clock is read after the slot, so it tells.
                     None => match clock() {
                         current if current == interval => 0,
                         current => return Err(Overtaken(current)),
@@ -108,14 +108,14 @@ impl Windows {
     }
 }
 
-/// A number that tells an interval from the others of the same table.
+/// A number that distinguishes an interval from the others in the same table.
 fn stamp(interval: u64) -> u64 {
     (interval / 2) & (u64::MAX >> COUNT_BITS)
 }
 
 /// The count of a slot, if it belongs to this interval.
 fn count_in(word: u64, interval: u64) -> Option<i64> {
-    // The shift to the right repeats the sign.
+    // The right shift extends the sign.
     let count = (word << (64 - COUNT_BITS)) as i64 >> (64 - COUNT_BITS);
     (word >> COUNT_BITS == stamp(interval)).then_some(count)
 }
@@ -154,7 +154,7 @@ mod tests {
     fn one_that_is_overtaken_adds_to_what_has_begun() {
         let w = windows();
         w.add(7, 5, || 12);
-        // It asks for the interval, sleeps over two of them, and finds the newer stamp.
+        // It determines the interval, sleeps for two of them, and finds the newer stamp.
         let times = Cell::new(0);
         let late = || {
             times.set(times.get() + 1);

@@ -60,9 +60,9 @@ impl Backend {
     }
 }
 
-/// The most requests at a time at one backend: an entry of its [extensions](Backend::ext), which comes
-/// before [the registry's](crate::HealthRegistry::set_max_in_flight). 0 counts as 1; to drain a backend,
-/// give it weight 0.
+/// The maximum number of concurrent requests at one backend: an entry of its [extensions](Backend::ext),
+/// which takes precedence over [the registry's](crate::HealthRegistry::set_max_in_flight). 0 counts as
+/// 1; to drain a backend, give it weight 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxInFlight(pub usize);
 

@@ -1,9 +1,10 @@
-//! A set of backends: where it comes from, and which of its members may be selected.
+//! A set of backends: its source, and which of its members may be selected.
 
 use crate::Backend;
 use crate::circuit::{Breaker, Circuit, CircuitState};
 use crate::clock::now;
 use crate::discovery::ServiceDiscovery;
+use crate::figures::BackendFigures;
 use crate::floor::{caught, caught_async};
 use crate::health_check::{CheckPace, HealthCheck};
 use crate::load::Load;
@@ -28,9 +29,9 @@ pub struct Backends {
     discovery: Box<dyn ServiceDiscovery + Send + Sync + 'static>,
     registry: Arc<HealthRegistry>,
     current: ArcSwap<Members>,
-    /// One update at a time: the later one's result is the one that stays.
+    /// One update at a time, so that the later one's result is the one that stays.
     updating: tokio::sync::Mutex<()>,
-    /// Records that discovery has to be asked by someone, if the set is not known from the start.
+    /// Records that someone has to ask discovery, if the set is not known from the start.
     unasked: Option<Reminder>,
 }
 
@@ -40,7 +41,7 @@ pub(crate) struct Members {
     backends: Arc<BTreeSet<Backend>>,
     /// In the order of the backends, one entry for each.
     members: Box<[Member]>,
-    /// Of a thousand members, how many have to be ready; if fewer are, readiness is ignored.
+    /// How many of a thousand members have to be ready; if fewer are, readiness is ignored.
     panic: Arc<AtomicU32>,
 }
 
@@ -68,7 +69,7 @@ impl Member {
         self.enabled.load(Ordering::Relaxed)
     }
 
-    /// Whether it may be selected. Asks for the time only if its circuit is not closed.
+    /// Whether it may be selected. Reads the clock only if its circuit is not closed.
     #[inline]
     pub(crate) fn is_ready(&self, now: impl Fn() -> Duration) -> bool {
         let load = self.health.load();
@@ -84,6 +85,23 @@ impl Member {
             && !load.has_room()
     }
 
+    fn figures(&self, now: Duration) -> BackendFigures {
+        let load = self.load();
+        let latency = load.mean_latency(now);
+        BackendFigures {
+            backend: self.backend.clone(),
+            healthy: self.health.is_healthy(),
+            enabled: self.is_enabled(),
+            ready: self.is_ready(|| now),
+            circuit: load.circuit.state(now),
+            in_flight: load.in_flight(),
+            outcomes: load.counts.outcomes(),
+            server_errors: load.counts.server_errors(),
+            latency: latency.map(|micros| Duration::from_micros(micros.into())),
+            ejections: load.counts.ejections(),
+        }
+    }
+
     /// Its weight, less while it is warming up.
     #[inline]
     pub(crate) fn weight(&self, now: impl Fn() -> Duration) -> f64 {
@@ -91,8 +109,8 @@ impl Member {
     }
 }
 
-/// Whether so few members are ready that readiness is ignored, found out at most once for a selection: it takes
-/// a look at all of them.
+/// Whether so few members are ready that readiness is ignored. Determined at most once per selection, because
+/// it examines all of them.
 #[derive(Default)]
 pub(crate) struct Panic(OnceCell<bool>);
 
@@ -123,7 +141,7 @@ impl Members {
         let (mut all, mut ready) = (0_usize, 0_usize);
         for member in self.members.iter().filter(usable) {
             all += 1;
-            // One that is full has too much to do, and nothing speaks against it.
+            // A full member is too busy, but otherwise in order.
             ready += usize::from(member.is_ready(now) || member.is_full());
         }
         ready * 1000 < threshold * all
@@ -140,7 +158,7 @@ impl Members {
         member.is_enabled() && member.health.load().has_room() && self.is_panicking()
     }
 
-    /// Those that `keep` keeps.
+    /// The members for which `keep` returns true.
     pub(crate) fn filter(&self, keep: impl Fn(&Backend) -> bool) -> Self {
         let kept = self.members.iter().filter(|m| keep(&m.backend));
         let members: Box<[Member]> = kept.cloned().collect();
@@ -151,7 +169,7 @@ impl Members {
         }
     }
 
-    /// The backends alone.
+    /// Only the backends.
     pub(crate) fn backends(&self) -> &Arc<BTreeSet<Backend>> {
         &self.backends
     }
@@ -281,7 +299,8 @@ impl Backends {
         self.registry.set_breaker(breaker);
     }
 
-    /// Sets the most requests at a time at each backend; see [`HealthRegistry::set_max_in_flight`].
+    /// Sets the maximum number of concurrent requests at each backend; see
+    /// [`HealthRegistry::set_max_in_flight`].
     pub fn set_max_in_flight(&self, most: Option<usize>) {
         self.registry.set_max_in_flight(most);
     }
@@ -292,12 +311,12 @@ impl Backends {
         self.registry.set_slow_start(time);
     }
 
-    /// Sets which share of the enabled backends (0.0 to 1.0) has to be ready; if fewer are, requests go to
-    /// all of them, whatever their health: the few that are left would break down, too, and a fault of the
-    /// health check itself must not end everything. 0, the default, turns this off: if no backend is
+    /// Sets the share of the enabled backends (0.0 to 1.0) that has to be ready. If fewer are, requests go
+    /// to all of them, whatever their health: the few remaining ones would break down, too, and a fault of
+    /// the health check itself must not stop everything. 0, the default, turns this off: if no backend is
     /// ready, none is selected.
     pub fn set_panic_threshold(&self, share: f64) {
-        // Rounded up, so that only 0 turns it off; no number counts as 0.
+        // Rounded up, so that only 0 turns it off; NaN counts as 0.
         let thousandths = (share.clamp(0.0, 1.0) * 1000.0).ceil() as u32;
         let members = self.current.load();
         members.panic.store(thousandths, Ordering::Relaxed);
@@ -317,9 +336,16 @@ impl Backends {
         members.members.iter().map(state).collect()
     }
 
+    /// The figures of all backends of the set, in their order. Reads shared counters and takes no lock that
+    /// a request holds for long, so it may be asked every second.
+    pub fn figures(&self) -> Vec<BackendFigures> {
+        let (members, now) = (self.current.load(), now());
+        members.members.iter().map(|m| m.figures(now)).collect()
+    }
+
     /// Opens the circuit of `backend` for this long, whatever the share of ejected backends; probes follow
-    /// as always. `false`, and nothing happens, if it is not in the set or
-    /// [no rules](Self::set_breaker) are set.
+    /// as usual. `false`, and nothing happens, if it is not in the set or [no rules](Self::set_breaker)
+    /// are set.
     pub fn eject(&self, backend: &Backend, time: Duration) -> bool {
         self.force(backend, CircuitState::Open, |circuit, breaker| {
             circuit.open_for(breaker, now(), time);
@@ -346,8 +372,9 @@ impl Backends {
             return false;
         };
         change(&member.load().circuit, breaker);
-        if state == CircuitState::Closed {
-            observers.warm_up(member.load());
+        match state {
+            CircuitState::Closed => observers.warm_up(member.load()),
+            _ => member.load().counts.ejected(),
         }
         breaker.tell(&member.backend, state);
         true

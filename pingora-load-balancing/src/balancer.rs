@@ -148,10 +148,10 @@ where
         self.lease_with(key, max_iterations, |_, ready| ready)
     }
 
-    /// [`lease`](Self::lease) that waits in `queue` if every backend which is ready has as many requests as
-    /// it may. `None` if none is ready, the queue is full, or the time has passed.
+    /// [`lease`](Self::lease) that waits in `queue` if every ready backend has as many requests as it may.
+    /// `None` if none is ready, the queue is full, or the time has passed.
     ///
-    /// Cancel-safe: its place in the queue is free again.
+    /// Cancel-safe: its place in the queue becomes free again.
     pub async fn lease_or_wait(
         &self,
         key: &[u8],
@@ -189,13 +189,13 @@ where
             })?;
             match self.backends.begin_admitted(&backend) {
                 Some(ticket) => return Some(Lease::new(backend, ticket)),
-                // It was filled up in the meantime.
+                // It has filled up meanwhile.
                 None => refused.push(backend),
             }
         }
     }
 
-    /// Begins a request at this very backend, if it has room for it.
+    /// Begins a request at exactly this backend, if it has room.
     pub(crate) fn lease_at(&self, backend: Backend) -> Option<Lease> {
         let ticket = self.backends.begin_admitted(&backend)?;
         Some(Lease::new(backend, ticket))

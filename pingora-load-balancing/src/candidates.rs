@@ -1,4 +1,4 @@
-//! The backends of a set as a selector sees them: with what is known of each.
+//! The backends of a set as a selector sees them: with the known state of each.
 
 use crate::Backend;
 use crate::backends::{Member, Members};
@@ -18,7 +18,7 @@ pub struct Candidates(pub(crate) Arc<Members>);
 pub struct Candidate<'a>(&'a Member);
 
 impl Candidates {
-    /// Backends of which nothing is known, and nothing will be.
+    /// Backends without any known state, now and later.
     pub(crate) fn detached(backends: &BTreeSet<Backend>) -> Self {
         let registry = crate::HealthRegistry::new();
         let members = Members::default().with(backends.clone(), &registry);
@@ -47,12 +47,12 @@ impl Candidates {
     }
 
     /// Whether so few are ready that [readiness is ignored](crate::Backends::set_panic_threshold).
-    /// Looks at all of them.
+    /// Examines all of them.
     pub fn is_panicking(&self) -> bool {
         self.0.is_panicking()
     }
 
-    /// Those that `keep` keeps.
+    /// The candidates for which `keep` returns true.
     pub fn filter(&self, keep: impl Fn(&Backend) -> bool) -> Candidates {
         Candidates(Arc::new(self.0.filter(keep)))
     }
@@ -82,15 +82,15 @@ impl<'a> Candidate<'a> {
         self.0.load().in_flight()
     }
 
-    /// How long its answers took recently, a moving average; `None` if nothing is known. It halves every
-    /// seven seconds in which nothing is heard of the backend.
+    /// The recent duration of its answers, a moving average; `None` if unknown. It halves every seven
+    /// seconds without news from the backend.
     pub fn latency(self) -> Option<Duration> {
         let micros = self.0.load().mean_latency(now())?;
         Some(Duration::from_micros(micros.into()))
     }
 
-    /// The share of its weight that it has at the moment: 1, or less during a
-    /// [slow start](crate::HealthRegistry::set_slow_start).
+    /// The share of its weight that it currently has: 1, or less during a [slow
+    /// start](crate::HealthRegistry::set_slow_start).
     pub fn warmth(self) -> f64 {
         self.0.load().warmth(now)
     }

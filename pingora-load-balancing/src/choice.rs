@@ -79,7 +79,7 @@ impl<S: BackendSelection> Choice<S> {
                 return Some(backend);
             }
         }
-        // Better one that is warming up than none.
+        // One that is warming up is better than none.
         let first = first.filter(|first| is_cold && accept(first, ready(member)));
         first.cloned()
     }

@@ -1,9 +1,9 @@
-//! The time, as the parts that don't read a clock themselves are given it.
+//! The time, for the parts that don't read a clock themselves.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// The time since this was first asked. Never goes back.
+/// The time since the first call. Never decreases.
 pub(crate) fn now() -> Duration {
     static BEGAN: OnceLock<Instant> = OnceLock::new();
     BEGAN.get_or_init(Instant::now).elapsed()

@@ -32,7 +32,7 @@ pub trait ServiceDiscovery {
     /// selected. Backends that are not named there keep their state; new ones may be selected.
     ///
     /// Must not block its thread, which it may share with health checks. Dropped if it takes longer than
-    /// [its time-out](Self::timeout).
+    /// [its timeout](Self::timeout).
     ///
     /// # Errors
     /// An error leaves the set as it was. A panic counts as an error.
@@ -49,7 +49,7 @@ pub trait ServiceDiscovery {
     /// only when the next update is due. `None`, the default: discovery never reports changes.
     ///
     /// Called before each update, and again after the future has returned, so that a change during an
-    /// update leads to another one. Between the beginnings of two updates lie at least 100 milliseconds,
+    /// update leads to another one. The starts of two updates are at least 100 milliseconds apart,
     /// however often this returns. Dropping the future must lose no change: the method is called again.
     ///
     /// ```
@@ -77,7 +77,7 @@ pub trait ServiceDiscovery {
         None
     }
 
-    /// How long a background service waits for [`discover`](Self::discover) before it gives up that
+    /// How long a background service waits for [`discover`](Self::discover) before it abandons that
     /// round, which counts as an error. `None`: without limit, as needed by a discovery that waits for
     /// the next change. 10 seconds by default.
     fn timeout(&self) -> Option<Duration> {

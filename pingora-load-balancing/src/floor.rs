@@ -1,4 +1,4 @@
-//! A floor under code that many depend on: a panic in a user's discovery, check or selector becomes an
+//! Isolates user code on which much depends: a panic in a discovery, check or selector becomes an
 //! error of that one call, and ends no task.
 
 use futures::future::FutureExt;

@@ -1,4 +1,4 @@
-//! Several selectors over one set of backends, each rebuilt by itself.
+//! Several selectors over one set of backends, each rebuilt separately.
 
 use crate::backends::Members;
 use crate::choice::Choice;
@@ -34,7 +34,7 @@ pub struct SelectorUpdateTimings {
 }
 
 /// Lets only one selector at a time be rebuilt, among all groups that share this gate: large selectors
-/// take much processor time, and their groups often learn of a change at the same moment.
+/// take much processor time, and their groups often notice a change at the same moment.
 #[derive(Debug)]
 pub struct SelectorRebuildGate {
     turn: Semaphore,

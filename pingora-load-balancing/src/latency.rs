@@ -1,20 +1,20 @@
-//! How long a backend takes to answer: a moving average that old answers leave by and by. Pure: the time
-//! is an argument.
+//! The response time of a backend: a moving average from which old answers fade. Pure: the time is an
+//! argument.
 //!
-//! The average halves every [`HALF_LIFE`] in which nothing is heard of the backend, so that one which was
-//! slow once gets another chance.
+//! The average halves every [`HALF_LIFE`] without news from the backend, so that one that was slow once
+//! gets another chance.
 
 use crate::clock::millis;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// After this time, what was observed before weighs half as much.
+/// After this time, earlier observations weigh half as much.
 const HALF_LIFE_MS: u32 = 7_000;
-/// The weight of one observation where many follow each other closely: an eighth, in the manner of TCP's
-/// estimate of a round trip.
+/// The weight of one observation if many follow each other closely: an eighth, like TCP's estimate of a
+/// round trip.
 const CLOSE: u64 = 8;
 
-/// How an average follows what it observes.
+/// How an average follows its observations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Follow {
     /// A slower answer counts in full at once; faster ones take effect gradually.
@@ -50,7 +50,7 @@ impl Average {
                 None => sample,
                 Some((value, seen)) => {
                     let since = now.wrapping_sub(seen);
-                    // An observation from before the last one, by a thread that was overtaken.
+                    // An observation older than the last one, by a thread that was overtaken.
                     let since = if since > u32::MAX / 2 { 0 } else { since };
                     blend(follow, value, since, sample)
                 }
@@ -78,10 +78,10 @@ fn unpack(packed: u64) -> Option<(u32, u32)> {
     (value > 0).then_some((value, seen))
 }
 
-/// `value` after nothing was observed for `since` milliseconds: halved for each half-life, straight lines
-/// in between.
+/// `value` after nothing was observed for `since` milliseconds: halved for each half-life, linear in
+/// between.
 fn faded(value: u32, since: u32) -> u32 {
-    // A reader may see an observation that is a little newer than its own time.
+    // A reader may see an observation that is slightly newer than its own time.
     if since > u32::MAX / 2 {
         return value;
     }
@@ -97,7 +97,8 @@ fn blend(follow: Follow, value: u32, since: u32, sample: u32) -> u32 {
     if follow == Follow::Peaks && sample > old {
         return sample as u32;
     }
-    // A sample after a long silence counts for more: the old value has lost as much weight.
+    // A sample after a long silence counts for more: it gains the weight that the old value has
+    // lost.
     let kept = u64::from(faded(1 << 16, since));
     let weight = (1 << 16) - kept * (CLOSE - 1) / CLOSE;
     let mixed = (old * ((1 << 16) - weight) + sample * weight) >> 16;
@@ -119,7 +120,7 @@ mod tests {
         assert_eq!(average.at(MS * (HALF_LIFE_MS + 1)), Some(50_000));
         assert_eq!(average.at(MS * (2 * HALF_LIFE_MS + 1)), Some(25_000));
         assert_eq!(average.at(MS * (HALF_LIFE_MS * 100)), Some(1));
-        // Read by somebody whose time is a little older.
+        // Read by a thread whose time is slightly older.
         assert_eq!(average.at(Duration::ZERO), Some(100_000));
     }
 

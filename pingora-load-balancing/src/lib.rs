@@ -8,16 +8,16 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`circuit`] | which backends are ejected because of the requests that they failed |
+//! | [`circuit`] | which backends are ejected because of failed requests |
 //! | [`discovery`] | the source of the set of backends |
 //! | [`health_check`] | how to tell whether a backend is healthy |
 //! | [`outcome`] | reports to observers how requests to a backend ended |
-//! | [`selection`] | how one of the set is chosen: by turns, at random, by load, by speed, by hash |
-//! | [`sticky`] | requests of one client that go to one backend |
+//! | [`selection`] | how one backend of the set is chosen: in turn, at random, by load, by speed, by hash |
+//! | [`sticky`] | keeps the requests of one client at one backend |
 //!
-//! A [`LoadBalancer`] combines them, and [`Upstreams`] makes the peers of a proxy of it. If its discovery knows the backends without asking (as
-//! [`discovery::Static`] does), the set is available as soon as the balancer exists. As a background
-//! service it discovers and checks repeatedly.
+//! A [`LoadBalancer`] combines them, and [`Upstreams`] turns it into the peers of a proxy. If its discovery knows the
+//! backends without asking (as [`discovery::Static`] does), the set is available as soon as the balancer exists. As a
+//! background service it discovers and checks repeatedly.
 //!
 //! Selecting takes no lock: a selector and the set that it was built from are replaced together, as a
 //! whole; the health of each backend is updated in place.
@@ -37,7 +37,7 @@
 //! assert_eq!(backend.addr.to_string(), "127.0.0.1:8001");
 //! ```
 //!
-//! Page in the repository: `docs/quick_start.md`.
+//! For more, see `docs/quick_start.md` in the repository.
 #![forbid(unsafe_code)]
 
 mod backend;
@@ -46,6 +46,7 @@ mod balancer;
 mod candidates;
 mod choice;
 mod clock;
+mod figures;
 mod floor;
 mod group;
 mod latency;
@@ -68,6 +69,7 @@ pub use backend::{Backend, MaxInFlight};
 pub use backends::{BackendView, Backends};
 pub use balancer::{LoadBalancer, UpdateTimings};
 pub use candidates::{Candidate, Candidates};
+pub use figures::{BackendFigures, OutcomeCounts};
 pub use group::{LoadBalancerGroup, SelectorRebuildGate, SelectorUpdateTimings};
 pub use http::Extensions;
 pub use lease::Lease;

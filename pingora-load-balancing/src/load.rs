@@ -1,29 +1,32 @@
-//! Measurements that requests took of one backend. They outlive the backend's membership for as long as requests
-//! are under way, and is shared by all sets of a registry.
+//! Measurements of the requests to one backend. They outlive the backend's membership for as long as requests
+//! are in progress, and are shared by all sets of a registry.
 
 use crate::circuit::Circuit;
 use crate::clock::millis;
+use crate::figures::Counts;
 use crate::latency::{Average, Follow};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The least time that a failure counts as, so that a backend which fails quickly does not look fast.
+/// The minimum time that a failure counts as, so that a backend that fails quickly does not look
+/// fast.
 const FAILURE: Duration = Duration::from_secs(1);
 /// The share of its weight that a backend has when it comes back.
 const COLD: f64 = 0.1;
 
-/// Measurements that requests took of one backend.
+/// Measurements of the requests to one backend.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     in_flight: AtomicUsize,
-    /// The most requests at a time; 0: without limit.
+    /// The maximum number of concurrent requests; 0: without limit.
     cap: AtomicUsize,
-    /// Since when, and for how long, the backend is warming up, in milliseconds; no longer if the latter
-    /// is 0.
+    /// When, and for how long, the backend is warming up, in milliseconds; not at all if the latter is
+    /// 0.
     warm_from: AtomicU64,
     warm_for: AtomicU64,
     peaks: Average,
     mean: Average,
+    pub(crate) counts: Counts,
     pub(crate) circuit: Circuit,
 }
 
@@ -51,18 +54,18 @@ impl Load {
         true
     }
 
-    /// A request has ended. Returns whether somebody may wait for that.
+    /// A request has ended. Returns whether another one may be waiting for that.
     pub(crate) fn end(&self) -> bool {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.cap.load(Ordering::Relaxed) > 0
     }
 
-    /// Sets the most requests at a time; 0: without limit.
+    /// Sets the maximum number of concurrent requests; 0: without limit.
     pub(crate) fn set_cap(&self, cap: usize) {
         self.cap.store(cap, Ordering::Relaxed);
     }
 
-    /// Whether another request may begin, as far as their number is concerned.
+    /// Whether another request may begin, according to their number.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
         match self.cap.load(Ordering::Relaxed) {
@@ -71,15 +74,15 @@ impl Load {
         }
     }
 
-    /// Forgets how fast the backend was, because it is ejected or has come back: a selector that thinks it
+    /// Forgets the backend's latency, because it is ejected or has come back: a selector that considers it
     /// slow would send it no probes.
     pub(crate) fn forget_latency(&self) {
         self.peaks.clear();
         self.mean.clear();
     }
 
-    /// An answer took `time`; if `failed`, it counts as slow. The failures of a backend that is already
-    /// ejected are no news.
+    /// An answer took `time`; if `failed`, it counts as slow. Failures of a backend that is already
+    /// ejected are ignored.
     pub(crate) fn observe(&self, now: Duration, time: Duration, failed: bool) {
         if failed && !self.circuit.is_closed() {
             return;

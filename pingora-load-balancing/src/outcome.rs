@@ -114,7 +114,8 @@ impl Observers {
     /// A request has ended at a backend.
     fn release(&self, load: &Load) {
         if load.end() {
-            // All, because the sets that share a registry wait here together; queues bound their number.
+            // All waiters, because the sets that share a registry wait here together; queues bound their
+            // number.
             self.freed.notify_waiters();
         }
     }
@@ -158,7 +159,12 @@ impl Observers {
         let changed = open.load.circuit.end(breaker, now(), pass, bad, may);
         match changed {
             Some(CircuitState::Closed) => self.warm_up(&open.load),
-            Some(_) => open.load.forget_latency(),
+            Some(state) => {
+                open.load.forget_latency();
+                if state == CircuitState::Open {
+                    open.load.counts.ejected();
+                }
+            }
             None => {}
         }
         if let Some(state) = changed {
@@ -249,7 +255,8 @@ impl Ticket {
             open.load.observe(now(), time, status >= 500);
             open.head = Some((status, time));
             if open.pass.is_some_and(Pass::is_probe) {
-                // The head decides: a tunnel or a long download would keep others from the backend for hours.
+                // The head decides: a tunnel or a long download would otherwise keep others from the backend
+                // for hours.
                 let told = Report {
                     outcome: Outcome::Completed,
                     status: Some(status),
@@ -278,6 +285,7 @@ impl Ticket {
             time_to_head: open.head.map(|(_, time)| time),
             duration: open.begun.elapsed(),
         };
+        open.load.counts.ended(outcome, told.status);
         let failed = outcome.is_failure();
         if failed || (open.head.is_none() && outcome == Outcome::Completed) {
             open.load.observe(now(), told.duration, failed);
@@ -299,7 +307,7 @@ impl Attempt for Ticket {
     }
 }
 
-/// A panic here may come during the unwinding of another one, which would end the process.
+/// A panic here may happen during the unwinding of another one, which would end the process.
 fn report(tell: impl FnOnce()) {
     if let Err(e) = caught("an observer of outcomes", tell) {
         log::error!("{e}");

@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A bounded queue of requests that wait because every backend that is ready has
-/// [as many as it may](crate::HealthRegistry::set_max_in_flight).
+/// A bounded queue of requests that wait because every ready backend has [as many as it
+/// may](crate::HealthRegistry::set_max_in_flight).
 ///
-/// Don't use a long one: requests that wait longer than their clients do are work for nothing. When a place
-/// is free, a request that has just come may get it before those that wait.
+/// Don't use a long one: serving requests whose clients no longer wait is wasted work. When a place becomes
+/// free, a request that has just arrived may get it before those that wait.
 #[derive(Debug)]
 pub struct Queue {
     waiting: AtomicUsize,
@@ -15,7 +15,7 @@ pub struct Queue {
     longest: Duration,
 }
 
-/// Longer times could not be added to an instant.
+/// Longer times can't be added to an instant.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Queue {

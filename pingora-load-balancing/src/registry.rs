@@ -82,7 +82,7 @@ impl Target {
     fn note(&self, success: bool, threshold: usize) -> bool {
         lock(&self.rhythm).note(success);
         let mut contradictions = lock(&self.contradictions);
-        // One that has yet to prove itself has done so with one check.
+        // A backend that is not proven yet needs only one good check.
         let is_first = !self.checked.swap(true, Ordering::Relaxed);
         let threshold = if is_first && success { 1 } else { threshold };
         if success == self.is_healthy() {
@@ -113,7 +113,8 @@ pub struct HealthRegistry {
     /// Whether requests are counted and reported; never unset.
     listening: AtomicBool,
     observers: ArcSwap<Observers>,
-    /// The most requests at a time at each backend that says nothing itself; 0: without limit.
+    /// The maximum number of concurrent requests at each backend that sets none itself; 0: without
+    /// limit.
     cap: AtomicUsize,
     pace: ArcSwap<CheckPace>,
     /// Whether backends count as unhealthy until a check says otherwise.
@@ -122,7 +123,7 @@ pub struct HealthRegistry {
     slow_start: Arc<AtomicU64>,
     /// Notified when a request has ended at a backend with a cap.
     freed: Arc<Notify>,
-    /// Records that the health check has to be run by someone, once one is set.
+    /// Records that someone has to run the health check, once one is set.
     idle: OnceLock<Reminder>,
 }
 
@@ -167,14 +168,14 @@ impl HealthRegistry {
     }
 
     /// Sets which rounds of a background service's checks each backend takes part in, and when. Checks that a
-    /// program runs itself take all at once.
+    /// program runs itself include all at once.
     pub fn set_check_pace(&self, pace: CheckPace) {
         self.pace.store(Arc::new(pace));
     }
 
     /// Sets whether backends that were never checked count as healthy; `true` by default. If not, a new one
-    /// gets requests after its first good check, whatever the threshold. Also for those that are there already
-    /// and have not been checked.
+    /// gets requests after its first good check, whatever the threshold. Also applies to existing backends
+    /// that have not been checked.
     pub fn set_initially_healthy(&self, healthy: bool) {
         self.unproven.store(!healthy, Ordering::Relaxed);
         for target in self.targets.live() {
@@ -197,9 +198,8 @@ impl HealthRegistry {
         self.count_requests();
     }
 
-    /// Ejects backends by these rules from now on, because of the requests that [begin](crate::Backends::begin)
-    /// from now on; replaces earlier rules. Backends that are already ejected stay so until their time has
-    /// passed.
+    /// Ejects backends by these rules, because of the requests that [begin](crate::Backends::begin) from now
+    /// on; replaces earlier rules. Backends that are already ejected stay so until their time has passed.
     pub fn set_breaker(&self, breaker: Breaker) {
         let breaker = Arc::new(breaker);
         self.observers
@@ -207,9 +207,9 @@ impl HealthRegistry {
         self.count_requests();
     }
 
-    /// Sets the most requests at a time at each backend, for those without a
+    /// Sets the maximum number of concurrent requests at each backend, for those without a
     /// [`MaxInFlight`] of their own; `None`, the default: without limit. Takes effect at once. A backend
-    /// that has as many is not [ready](crate::Backends::ready). [Leases](crate::Lease) keep the limit
+    /// at its limit is not [ready](crate::Backends::ready). [Leases](crate::Lease) keep the limit
     /// exactly; [tickets](crate::Backends::begin) are counted but never refused.
     pub fn set_max_in_flight(&self, most: Option<usize>) {
         self.cap
@@ -223,7 +223,7 @@ impl HealthRegistry {
 
     /// Sets how long a backend that was unhealthy or ejected, and comes back, gets less than its share: a
     /// tenth of it at first, all of it at the end. Zero, the default, turns this off. Selection by a hash
-    /// of the key ignores it: it would send keys elsewhere, where they are unknown, too.
+    /// of the key ignores it, because it would send keys to other backends, where they are unknown, too.
     pub fn set_slow_start(&self, time: Duration) {
         self.slow_start.store(millis(time), Ordering::Relaxed);
     }

@@ -8,8 +8,8 @@
 //! shutdown ends both, wherever they are
 //! ```
 //!
-//! Neither waits for the other, except that there has to be something to check. A round of either ends:
-//! with its work, with an error, with a panic, which is an error too, or with its time-out; and is followed
+//! Neither waits for the other, except that there has to be something to check. A round of either one ends
+//! with its work, with an error, with a panic (which is an error too), or with its timeout, and is followed
 //! by the next one.
 
 use crate::discovery::ServiceDiscovery;

@@ -1,11 +1,11 @@
-//! The registry's memory of what is in its sets.
+//! The registry's record of the members of its sets.
 
 use crate::load::Load;
 use crate::registry::{Target, lock};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-/// The registry's own memory of one target: it keeps a target no longer than others do.
+/// The registry's own record of one target: it keeps a target no longer than others do.
 pub(crate) struct Entry {
     pub(crate) target: Weak<Target>,
     /// Outlives the target, so that requests in progress are still counted when their backend comes back.
@@ -18,8 +18,8 @@ impl Entry {
     }
 }
 
-/// All targets, by the key of their backend. Locked for short: never while anything is awaited or called
-/// that is the user's.
+/// All targets, by the key of their backend. Only locked briefly: never across an await, or while
+/// calling user code.
 #[derive(Default)]
 pub(crate) struct Targets(Mutex<HashMap<u64, Entry>>);
 

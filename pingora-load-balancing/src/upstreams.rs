@@ -1,4 +1,4 @@
-//! A load balancer as a proxy uses it: peers, tries, reports.
+//! A load balancer for a proxy: peers, tries, reports.
 
 use crate::selection::{BackendIter, BackendSelection};
 use crate::sticky::{Pin, Sticky};
@@ -6,7 +6,7 @@ use crate::{Backend, Lease, LoadBalancer, Queue};
 #[cfg(feature = "openssl")]
 use http::header::SET_COOKIE;
 use pingora_core::upstreams::outcome::BalancedRequest;
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
 #[cfg(feature = "openssl")]
 use pingora_http::ResponseHeader;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// The default of [`Upstreams::most_tries`].
 const TRIES: usize = 3;
-/// How many offers of a selector are examined, repetitions included.
+/// The number of a selector's offers that are examined, repetitions included.
 const OFFERS: usize = 4096;
 
 /// Chooses the peers of a proxy's requests: with a lease for each try, reports of its outcome, and another
@@ -90,7 +90,7 @@ pub struct Tries {
 }
 
 impl Tries {
-    /// The backends that were tried, the latest last. One comes twice if it was tried twice.
+    /// The backends that were tried, the latest last. A backend that was tried twice occurs twice.
     pub fn backends(&self) -> &[Backend] {
         &self.tried
     }
@@ -118,15 +118,15 @@ where
         }
     }
 
-    /// Speaks TLS to the backends, which have to prove to be `name`; empty: without a name, as
-    /// [`HttpPeer::new`] has it.
+    /// Uses TLS with the backends, whose certificate has to be for `name`; empty: without a name,
+    /// as for [`HttpPeer::new`].
     pub fn tls(mut self, name: impl Into<String>) -> Self {
         self.tls = Some(name.into());
         self
     }
 
-    /// How many tries a request has, the first one included. The server's `max_retries` bounds them, too.
-    /// 0 means 1.
+    /// The number of tries of a request, the first one included. The server's `max_retries` bounds them,
+    /// too. 0 means 1.
     pub fn most_tries(mut self, tries: usize) -> Self {
         self.most_tries = tries.max(1);
         self
@@ -138,14 +138,14 @@ where
         self
     }
 
-    /// Sends the requests of one client to one backend. If they are told apart by a cookie, call
+    /// Sends the requests of one client to one backend. If clients are identified by a cookie, call
     /// [`stick`](Self::stick) for their responses.
     pub fn sticky(mut self, sticky: Sticky) -> Self {
         self.sticky = Some(sticky);
         self
     }
 
-    /// Adjusts each peer, for example the time-outs in its options, by its backend.
+    /// Adjusts each peer, for example the timeouts in its options, depending on its backend.
     pub fn adjust_peer(
         mut self,
         adjust: impl Fn(&Backend, &mut HttpPeer) + Send + Sync + 'static,
@@ -177,8 +177,9 @@ where
     }
 
     /// Puts the cookie on a response whose client stays with its backend from now on; for
-    /// `ProxyHttp::response_filter`. Does nothing if the client has it already, or needs none. A response
-    /// with a cookie belongs in no shared cache: put it on what leaves the cache, as that filter does.
+    /// `ProxyHttp::response_filter`. Does nothing if the client already has it, or needs none. A response
+    /// with a cookie must not be stored in a shared cache: add it to responses that leave the cache, as
+    /// that filter does.
     ///
     /// # Errors
     /// `InternalError` if the cookie can't be signed.
@@ -190,8 +191,8 @@ where
         Ok(())
     }
 
-    /// [`peer`](Self::peer) that waits in the [queue](Self::queue), if there is one, while every backend
-    /// that is ready has as many requests as it may. Cancel-safe.
+    /// [`peer`](Self::peer) that waits in the [queue](Self::queue), if there is one, while every ready
+    /// backend has as many requests as it may. Cancel-safe.
     ///
     /// # Errors
     /// [`ErrorType::HTTPStatus`] 503 if no backend is ready, the queue is full, or the time has passed.
@@ -263,10 +264,22 @@ where
                 .is_some()
     }
 
-    /// Lets a request whose connect failed go to another backend; for `ProxyHttp::fail_to_connect`.
+    /// Lets a request that failed to connect go to another backend; for
+    /// `ProxyHttp::fail_to_connect`.
     pub fn fail_to_connect(&self, tries: &Tries, mut error: BError) -> BError {
         error.set_retry(self.has_another(tries));
         error
+    }
+
+    /// Learns which of two tries at once goes on; for `ProxyHttp::hedge_settled`, in proxies whose policy
+    /// hedges. The backend of that peer becomes the [current](Tries::current) one.
+    pub fn hedge_settled(&self, tries: &mut Tries, peer: &HttpPeer) {
+        if let [.., first, second] = &mut tries.tried[..]
+            && second.addr != *peer.address()
+            && first.addr == *peer.address()
+        {
+            std::mem::swap(first, second);
+        }
     }
 
     /// Lets a request that failed at its upstream go to another backend, if it

@@ -18,6 +18,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const KEYS: usize = 400;
+/// Keys for servers of which only the names are asked for.
+const MANY_KEYS: usize = 10_000;
 
 /// A directory that goes away with it.
 struct Directory(PathBuf);
@@ -90,6 +92,36 @@ impl Nginx {
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         body.to_string()
     }
+
+    /// The server that nginx chooses for each of the keys, on one connection and in batches. None of them
+    /// need run: nginx says which one it has tried.
+    fn names(&self, ring: usize, keys: &[String]) -> Vec<String> {
+        let mut stream = BufReader::new(UnixStream::connect(&self.socket).unwrap());
+        let mut names = Vec::with_capacity(keys.len());
+        for batch in keys.chunks(100) {
+            let mut heads = String::new();
+            for key in batch {
+                heads += &format!("HEAD /names{ring}?k={key} HTTP/1.1\r\nHost: ring\r\n\r\n");
+            }
+            stream.get_mut().write_all(heads.as_bytes()).unwrap();
+            names.extend(batch.iter().map(|_| name_in_head(&mut stream)));
+        }
+        names
+    }
+}
+
+/// Reads a head to its end, and returns the name in it.
+fn name_in_head(reader: &mut impl BufRead) -> String {
+    let (mut name, mut line) = (String::new(), String::new());
+    loop {
+        line.clear();
+        assert_ne!(reader.read_line(&mut line).unwrap(), 0);
+        match line.trim_end().split_once(": ") {
+            Some(("X-Tried", tried)) => name = tried.to_string(),
+            None if line.trim_end().is_empty() => return name,
+            _ => {}
+        }
+    }
 }
 
 fn servers(ring: &[Backend]) -> String {
@@ -115,6 +147,10 @@ fn configuration(directory: &Path, socket: &Path, rings: &[Vec<Backend>]) -> Str
         upstreams += &format!("upstream ring{number} {{ hash $arg_k consistent; {servers} }}\n");
         upstreams += &format!("upstream turns{number} {{ {servers} }}\n");
         locations += &format!("location = /{number} {{ proxy_pass http://ring{number}; }}\n");
+        locations += &format!(
+            "location = /names{number} {{ proxy_pass http://ring{number}; proxy_next_upstream off; \
+             add_header X-Tried $upstream_addr always; }}\n"
+        );
         locations += &format!("location = /turns{number} {{ proxy_pass http://turns{number}; }}\n");
     }
     format!(
@@ -122,7 +158,7 @@ fn configuration(directory: &Path, socket: &Path, rings: &[Vec<Backend>]) -> Str
         pid {directory}/nginx.pid; error_log {directory}/error.log;
         events {{ worker_connections 512; }}
         http {{
-            access_log off;
+            access_log off; keepalive_requests 100000;
             client_body_temp_path {directory}/a; proxy_temp_path {directory}/b;
             fastcgi_temp_path {directory}/c; uwsgi_temp_path {directory}/d;
             scgi_temp_path {directory}/e;
@@ -200,6 +236,39 @@ fn the_same_key_goes_to_the_same_server_as_in_nginx() {
         }
         let alive = ring.iter().filter(|b| b.addr.to_string() != dead).count();
         assert_eq!(used.len(), alive, "every server has keys");
+    }
+}
+
+/// No server has these addresses: to be chosen is all that they are for.
+fn absent_server(host: usize, weight: usize) -> Backend {
+    Backend::new_with_weight(&format!("127.0.1.{host}:1"), weight).unwrap()
+}
+
+#[test]
+fn ten_thousand_keys_go_where_nginx_sends_them_by_several_weightings() {
+    let directory = Directory::new("keys");
+    let weightings: [&[usize]; 5] = [
+        &[1, 1, 1, 1, 1],
+        &[1, 2, 3, 4],
+        &[10, 1],
+        &[7, 3, 5, 1, 1, 2, 8, 4],
+        &[1; 50],
+    ];
+    let rings = weightings.map(|weights| {
+        let servers = weights.iter().enumerate();
+        Vec::from_iter(servers.map(|(host, weight)| absent_server(host + 1, *weight)))
+    });
+    let nginx = Nginx::start(&directory.0, &rings);
+    let keys: Vec<String> = (0..MANY_KEYS).map(|n| format!("key-{n}")).collect();
+    for (number, ring) in rings.iter().enumerate() {
+        let selector = Arc::new(Consistent::build(&ring.iter().cloned().collect()));
+        let ours = keys.iter().map(|key| {
+            let mut candidates = selector.iter(key.as_bytes());
+            candidates.next().unwrap().addr.to_string()
+        });
+        let theirs = nginx.names(number, &keys);
+        let differing = ours.zip(&theirs).filter(|(ours, theirs)| ours != *theirs);
+        assert_eq!(differing.count(), 0, "ring {number}: {ring:?}");
     }
 }
 

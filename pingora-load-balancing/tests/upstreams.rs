@@ -71,6 +71,25 @@ fn each_try_goes_to_another_backend_and_is_reported() {
 }
 
 #[test]
+fn of_two_tries_at_once_the_one_that_goes_on_is_the_current() {
+    let upstreams = upstreams();
+    let (mut request, mut tries) = (request(), Tries::default());
+    let first = upstreams.peer(&mut request, b"", &mut tries).unwrap();
+    let second = upstreams.peer(&mut request, b"", &mut tries).unwrap();
+    for winner in [&second, &first, &first, &second] {
+        upstreams.hedge_settled(&mut tries, winner);
+        let current = tries.current().unwrap().addr.to_string();
+        assert_eq!(current, winner.address().to_string());
+    }
+    let elsewhere = HttpPeer::new("127.0.0.1:9", false, String::new());
+    upstreams.hedge_settled(&mut tries, &elsewhere);
+    assert_eq!(
+        tries.current().unwrap().addr.to_string(),
+        second.address().to_string()
+    );
+}
+
+#[test]
 fn tries_are_bounded() {
     let upstreams = upstreams().most_tries(2);
     let (mut request, mut tries) = (request(), Tries::default());

@@ -11,6 +11,7 @@ pub(crate) const UPSTREAM_RESPONSE_BODY: u8 = 1;
 pub(crate) const RESPONSE_BODY: u8 = 2;
 pub(crate) const REQUEST_BODY: u8 = 4;
 pub(crate) const UPSTREAM_REQUEST: u8 = 8;
+pub(crate) const ASYNC_RESPONSE_BODY: u8 = 16;
 
 /// The facts that one request has found out.
 #[derive(Debug, Default, Clone, Copy)]

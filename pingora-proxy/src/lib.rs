@@ -48,11 +48,13 @@
 #![forbid(unsafe_code)]
 
 mod buffering;
+mod cache;
 mod defaults;
 pub mod engine;
 mod error_page;
 mod failures;
 mod flow;
+mod hedge;
 pub mod limits;
 pub mod modules;
 mod phase;

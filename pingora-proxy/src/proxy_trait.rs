@@ -219,7 +219,9 @@ pub trait ProxyHttp {
     }
 
     /// Called when the cache has no response. Not called yet.
-    fn cache_miss(&self, _session: &mut Session, _ctx: &mut Self::CTX) {}
+    fn cache_miss(&self, session: &mut Session, _ctx: &mut Self::CTX) {
+        session.cache.cache_miss();
+    }
 
     default_phase! {
         /// Decides about a response found in the cache. Not called yet.
@@ -430,6 +432,28 @@ pub trait ProxyHttp {
         Ok(None)
     }
 
+    default_phase! {
+        /// Sees, and may change, each piece of the response's body behind
+        /// [`ProxyHttp::response_body_filter`], and may wait: for another service that judges or rewrites
+        /// each piece, say.
+        ///
+        /// `async fn async_response_body_filter(&self, session: &mut Session, body: &mut Option<Bytes>, end_of_stream: bool, ctx: &mut Self::CTX) -> Result<()>`
+        ///
+        /// What was said about the pieces there holds here, too. While this filter waits, earlier pieces are on
+        /// their way to the client, and nothing more is read from the upstream: what it sends meanwhile stays in
+        /// the windows of its connection. If the first piece has arrived together with the response's head, the
+        /// head waits for what this filter makes of it, and an error up to there becomes an error page. The client's next bytes are not read
+        /// either, and no time limit applies: a filter that asks others has a time-out of its own.
+        fn async_response_body_filter['life1, 'life2, 'life3](
+            session: &'life1 mut Session,
+            _body: &'life2 mut Option<Bytes>,
+            _end_of_stream: bool,
+            _ctx: &'life3 mut Self::CTX,
+        ) -> Result<()>, session notes ASYNC_RESPONSE_BODY {
+            Ok(())
+        }
+    }
+
     /// Sees, and may change, the trailers of the upstream's response.
     fn upstream_response_trailer_filter(
         &self,
@@ -457,8 +481,8 @@ pub trait ProxyHttp {
     }
 
     /// Whether the body filters ([`ProxyHttp::request_body_filter`],
-    /// [`ProxyHttp::upstream_response_body_filter`], [`ProxyHttp::response_body_filter`]) need to see the
-    /// pieces of this exchange's bodies. `None` (the default) detects it: filters that are not
+    /// [`ProxyHttp::upstream_response_body_filter`], [`ProxyHttp::response_body_filter`],
+    /// [`ProxyHttp::async_response_body_filter`]) need to see the pieces of this exchange's bodies. `None` (the default) detects it: filters that are not
     /// implemented are skipped. A proxy that implements them but needs them only for some exchanges
     /// returns `Some(false)` for the others: they are not called then, and large bodies may move without
     /// passing through this process's memory. With `Some(true)` all of them are called.
@@ -478,6 +502,25 @@ pub trait ProxyHttp {
     fn retry_policy<'a>(&'a self, _session: &Session, _ctx: &Self::CTX) -> Option<&'a RetryPolicy> {
         None
     }
+
+    /// The delay after which a second try begins beside this one, for a request whose [`RetryPolicy`]
+    /// [hedges](RetryPolicy::hedge_after) after `delay`: the same, another one, or `None` to wait for the
+    /// first try alone. Called once the request is on its way, where it may be hedged.
+    fn hedge_delay(
+        &self,
+        _session: &Session,
+        _ctx: &Self::CTX,
+        delay: Duration,
+    ) -> Option<Duration> {
+        Some(delay)
+    }
+
+    /// Learns which of two tries at once goes on alone: the one at `peer`, whose response head came first,
+    /// or the other of which failed. The phases up to
+    /// [`upstream_request_filter`](ProxyHttp::upstream_request_filter) have run for both; those of the
+    /// response run for this one only. What they left in the context may have to be set right here. By
+    /// default nothing is done.
+    fn hedge_settled(&self, _session: &mut Session, _peer: &HttpPeer, _ctx: &mut Self::CTX) {}
 
     /// Inspects a connect error. By default such an error ends the request; with [`Error::set_retry`] the
     /// request is retried with the peer that [`ProxyHttp::upstream_peer`] then chooses.

@@ -458,7 +458,8 @@ impl Session {
     }
 
     /// The tries of this request that have failed so far, in order: so that
-    /// [`upstream_peer`](crate::ProxyHttp::upstream_peer) can choose another peer.
+    /// [`upstream_peer`](crate::ProxyHttp::upstream_peer) can choose another peer. While a peer is chosen
+    /// for a second try at the same time, the slow one stands last; it leaves the list if it answers first.
     pub fn failed_tries(&self) -> &[FailedTry] {
         self.rare.as_ref().map_or(&[], |rare| &rare.failed_tries)
     }
@@ -523,6 +524,11 @@ impl Session {
         if let Some(attempt) = self.attempt.as_mut().filter(|_| is_answer) {
             attempt.0.responded(status.as_u16());
         }
+    }
+
+    /// Takes the observer of the current try, ahead of another try at the same time.
+    pub(crate) fn take_attempt(&mut self) -> Option<Box<dyn Attempt>> {
+        self.attempt.take().map(|reported| reported.0)
     }
 
     /// The current try has ended.

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 pub struct RequestTimes {
     /// When the recording began.
     pub begun: Instant,
-    /// The tries at upstreams since then, in order. Those that failed stand at the same places in
+    /// The tries at upstreams since then, in order; of two at once, the one that went on alone stands last.
+    /// Those that failed stand at the same places in
     /// [`Session::failed_tries`](crate::Session::failed_tries).
     pub tries: Vec<TryTimes>,
 }
@@ -73,6 +74,23 @@ impl RequestTimes {
     pub(crate) fn ended(&mut self) {
         if let Some(present) = self.present() {
             present.total = Some(present.begun.elapsed());
+        }
+    }
+
+    /// Of two tries at once, the one that began first goes on alone.
+    #[cold]
+    pub(crate) fn first_goes_on(&mut self) {
+        if let [.., one, other] = &mut self.tries[..] {
+            std::mem::swap(one, other);
+        }
+        self.other_ends();
+    }
+
+    /// Of two tries at once, the one that stands ahead of the last has ended.
+    #[cold]
+    pub(crate) fn other_ends(&mut self) {
+        if let [.., other, _] = &mut self.tries[..] {
+            other.total.get_or_insert(other.begun.elapsed());
         }
     }
 

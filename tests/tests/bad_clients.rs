@@ -1,5 +1,5 @@
-//! Clients that smuggle, drip, stall or vanish: one clean answer, the connection closed, nothing at
-//! the origin that the client was not allowed to say.
+//! Clients that smuggle, drip, stall or vanish: they get one valid answer, the connection is
+//! closed, and nothing reaches the origin that the client was not allowed to send.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,7 +18,7 @@ use pingora_tests::{
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// What would be a request of its own to whoever takes the bytes before it for a whole one.
+/// A request of its own to a server that treats the bytes before it as a whole request.
 const SMUGGLED: &[u8] = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// Heads that are refused, with the status of the answer.
@@ -119,7 +119,7 @@ async fn a_bad_head_gets_one_answer_and_the_origin_nothing() {
     }
     is_unharmed(&server, "all of them").await;
     assert_eq!(origin.requests().len(), 1);
-    // Refusals are not silent.
+    // Refusals are logged.
     logged("400").await;
 }
 
@@ -305,9 +305,9 @@ async fn sizes_have_limits_with_a_status_each() {
     assert_eq!(server.connect().await.ask(fits).await.body.len(), 1000);
 }
 
-/// How long clients are waited for in the following.
+/// The time limit for clients in the following tests.
 const LIMIT: Duration = Duration::from_millis(500);
-/// What a busy machine may add.
+/// The additional time on a busy machine.
 const SLACK: Duration = Duration::from_secs(3);
 
 struct Impatient(SocketAddr);
@@ -340,7 +340,7 @@ async fn impatient(origin: &Origin) -> TestServer {
     .await
 }
 
-/// Sends byte after byte until the other side has enough of it, and returns what it said.
+/// Sends byte after byte until the other side gives up, and returns its answer.
 async fn drip(mut client: Connection, bytes: &[u8]) -> Vec<u8> {
     for byte in bytes {
         if client.try_send([*byte]).await.is_err() {

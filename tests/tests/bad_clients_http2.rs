@@ -1,5 +1,5 @@
-//! Clients of HTTP/2 who take their time: each kind of waiting has an end, and a stream's end is not
-//! that of its connection.
+//! Slow HTTP/2 clients: each kind of waiting has a limit, and the end of a stream is not the end of
+//! its connection.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,7 +17,7 @@ use pingora_tests::{Origin, PATIENCE, TestServer, eventually, proxy_with};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// How long clients are waited for.
+/// The time limit for clients.
 const LIMIT: Duration = Duration::from_millis(500);
 
 struct Impatient(SocketAddr);
@@ -141,7 +141,7 @@ async fn a_window_that_stays_closed_ends_its_stream_alone() {
     let origin = Origin::well_behaved().await;
     let server = impatient(&origin, |_| {}).await;
     let mut client = RawHttp2::client(server.address(), &[(4, 100)]).await;
-    // More than all buffers of the system hold.
+    // More than all system buffers can hold.
     client.send([get(1, "/length/20000000")]).await;
     let answer = client.answer(1).await;
     assert_eq!(answer.statuses, [200]);
@@ -198,7 +198,7 @@ async fn a_connection_without_streams_is_asked_and_ends_after_its_time() {
     assert_eq!(farewell.and_then(Frame::code), Some(0), "{frames:?}");
     assert!(begun.elapsed() >= LIMIT / 2, "{:?}", begun.elapsed());
 
-    // Streams under way keep it, as long as the client shows that it is there.
+    // Active streams keep it open, as long as the client shows that it is alive.
     let busy = Http2Client::to(server.address()).await;
     let answer = busy.get("/slow/100").await;
     assert_eq!(answer.body.len(), 100, "{answer:?}");

@@ -1,4 +1,4 @@
-//! The load balancer before real nginx backends that live, die and come back.
+//! The load balancer in front of real nginx backends that run, die and come back.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,9 +19,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often backends are checked, as in the quick start.
+/// The interval of health checks, as in the quick start.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// What a check itself may take on a busy machine.
+/// The duration of a check itself on a busy machine.
 const SLACK: Duration = Duration::from_secs(2);
 
 struct Balancer<S: BackendSelection>(Arc<LoadBalancer<S>>);
@@ -47,8 +47,7 @@ where
     }
 }
 
-/// Starts a balancer with its health check beside it, and waits for the first check, which finds
-/// `dead` dead.
+/// Starts a balancer with its health check, and waits for the first check, which finds `dead` dead.
 async fn balance<S>(
     addresses: &[SocketAddr],
     dead: &[SocketAddr],
@@ -101,7 +100,8 @@ where
     assert!(took < INTERVAL + SLACK, "noticed after {took:?}");
 }
 
-/// Asks this often, over some connections at a time, and counts the answers by status and body.
+/// Sends this many requests, over several connections at a time, and counts the answers by status
+/// and body.
 async fn ask(server: &TestServer, times: usize, clients: usize) -> BTreeMap<String, usize> {
     let mut tasks = Vec::new();
     for client in 0..clients {
@@ -170,7 +170,7 @@ async fn without_any_backend_alive_there_is_a_clean_error_until_one_comes_back()
     let addresses = [one.address(), dead.address()];
     let (server, upstreams) = balance::<RoundRobin>(&addresses, &[dead.address()]).await;
     one.stop();
-    // Until it is noticed, the upstream refuses.
+    // Until the failure is noticed, the upstream refuses connections.
     let answer = ask(&server, 1, 1).await;
     let status = answer.keys().next().unwrap();
     assert!(status.starts_with("502 ") || status.starts_with("503 "));
@@ -182,12 +182,12 @@ async fn without_any_backend_alive_there_is_a_clean_error_until_one_comes_back()
     }
     one.start();
     notices(&upstreams, one.address(), true).await;
-    // The same client's connection outlived all of it.
+    // The same client's connection survived all of it.
     let answer = client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!((answer.status(), answer.text()), (200, "one"));
 }
 
-/// Which backend answers for each key.
+/// The backend that answers for each key.
 async fn owners(server: &TestServer) -> Vec<String> {
     let mut client = server.connect().await;
     let mut owners = Vec::new();
@@ -224,7 +224,7 @@ async fn consistent_hashing_moves_the_keys_of_a_dead_backend_and_no_others() {
     assert_eq!(before, owners(&server).await, "all keys are back");
 }
 
-/// The quick start as it is written: an unhealthy set makes its `unwrap()` panic.
+/// The quick start as written: an unhealthy set makes its `unwrap()` panic.
 struct Unwrapping(Arc<LoadBalancer<RoundRobin>>);
 
 #[async_trait]

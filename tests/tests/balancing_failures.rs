@@ -1,4 +1,4 @@
-//! Backends die and come back under load, and no request fails: by each way of selecting.
+//! Backends die and come back under load, and no request fails, with each selection algorithm.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const CLIENTS: usize = 16;
-/// Requests that are answered while a backend is dead, and before the next one dies.
+/// The number of requests that are answered while a backend is dead, and before the next one dies.
 const BETWEEN: usize = 300;
 
 struct Proxy<S: BackendSelection>(Upstreams<S>);
@@ -70,7 +70,7 @@ where
     }
 }
 
-/// Kills one backend after the other while clients ask all the time.
+/// Kills one backend after the other while clients send requests continuously.
 async fn nothing_fails<S>()
 where
     S: BackendSelection + Send + Sync + 'static,

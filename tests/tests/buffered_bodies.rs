@@ -1,5 +1,5 @@
-//! Request bodies that are read ahead of the choice of an upstream: they decide where the request goes, are
-//! sent from the buffer, and are bounded in size, time and number.
+//! Request bodies that are buffered before an upstream is chosen: they determine where the request goes,
+//! are sent from the buffer, and are bounded in size, time and number.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,7 +26,7 @@ struct ByBody {
     spooling: Spooling,
     policy: RetryPolicy,
     limit: Option<Duration>,
-    /// A piece of the body is read by hand before.
+    /// A piece of the body is read manually beforehand.
     reads_ahead: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The load balancer before a real name server whose zone changes under load: dnsmasq.
+//! The load balancer with a real name server whose zone changes under load: dnsmasq.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,9 +24,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How long the answers of the name server live.
+/// The time to live of the name server's answers.
 const TTL: Duration = Duration::from_secs(1);
-/// What asking itself may take on a busy machine.
+/// The duration of a query itself on a busy machine.
 const SLACK: Duration = Duration::from_secs(2);
 const CLIENTS: usize = 8;
 const NAME: &str = "app.test.";
@@ -64,7 +64,7 @@ impl Dnsmasq {
         let zone = folder.path().join("zone");
         std::fs::write(&zone, lines(ips)).unwrap();
         let port = free_port();
-        // `--no-daemon` keeps it what started it: the zone can be read.
+        // `--no-daemon` keeps it running as the user that started it, so it can read the zone.
         let mut command = Command::new("/usr/sbin/dnsmasq");
         command
             .args([
@@ -91,7 +91,7 @@ impl Dnsmasq {
         dnsmasq
     }
 
-    /// How often it has read its zone.
+    /// The number of times that it has read its zone.
     fn reads(&self) -> usize {
         let lines = self.program.lines();
         lines.iter().filter(|line| line.contains("zone")).count()
@@ -138,10 +138,10 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// What clients that ask all the time have got.
+/// The answers that continuously requesting clients have received.
 #[derive(Default)]
 struct Seen {
-    /// Who has answered since this was last emptied.
+    /// The backends that have answered since this was last cleared.
     bodies: Mutex<BTreeSet<String>>,
     count: AtomicUsize,
     over: AtomicBool,
@@ -153,7 +153,7 @@ impl Seen {
         let mut from = 0;
         eventually("only these answer", || {
             let now = self.count.load(Ordering::SeqCst);
-            // Each client has got at least one answer that it asked for since the last look.
+            // Each client has received at least one answer to a request made since the last check.
             if now < from + 4 * CLIENTS {
                 return false;
             }
@@ -164,7 +164,7 @@ impl Seen {
     }
 }
 
-/// Asks until it is over; any other answer than 200 ends the test.
+/// Sends requests until the end; any answer other than 200 fails the test.
 async fn ask(proxy: SocketAddr, seen: Arc<Seen>) {
     let mut stream = TcpStream::connect(proxy).await.unwrap();
     while !seen.over.load(Ordering::SeqCst) {
@@ -219,7 +219,7 @@ async fn a_zone_that_changes_under_load_is_in_force_in_time_and_fails_no_request
         let took = begun.elapsed();
         assert!(took < TTL + SLACK, "{zone:?} after {took:?}");
     }
-    // Nothing goes there any more.
+    // No requests go there any more.
     first.abort();
     let count = seen.count.load(Ordering::SeqCst);
     eventually("requests go on", || {

@@ -1,5 +1,5 @@
-//! Upstreams that refuse, reset, stall or talk nonsense, phases that panic, names that don't resolve:
-//! the status and the log line that a proxy's user expects, and the worker unharmed.
+//! Upstreams that refuse, reset, stall or send nonsense, phases that panic, names that don't resolve:
+//! the status and the log line that a proxy's user expects, and no harm to the worker.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,7 +21,7 @@ use std::process::Command;
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Of every wait for an upstream.
+/// The timeout of every wait for an upstream.
 const PATIENCE_WITH_UPSTREAMS: Duration = Duration::from_millis(300);
 
 /// `/bad…` goes to one upstream, everything else to a good one.
@@ -54,8 +54,8 @@ async fn get(connection: &mut Connection, path: &str) -> pingora_tests::Message 
     connection.ask(request).await
 }
 
-/// Asks a proxy before a bad upstream: the answer has this status, the log tells, others are served,
-/// and so is the same client.
+/// Sends a request to a proxy with a bad upstream: the answer has this status, the log reports it,
+/// and others are served, as is the same client.
 async fn fails_with(status: u16, what: &str, bad: SocketAddr) {
     keep_log();
     let good = Origin::well_behaved().await;
@@ -96,7 +96,7 @@ async fn an_upstream_that_does_not_accept_is_a_504() {
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
-    // Its queue is full once a connection stays without an answer.
+    // Its queue is full once a connection is left unanswered.
     let mut queue = Vec::new();
     while let Ok(connected) =
         tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
@@ -155,7 +155,7 @@ async fn an_upstream_that_stalls_inside_its_body_is_cut_short() {
     }
 }
 
-/// What is no HTTP/1 response, or breaks its rules.
+/// Data that is not an HTTP/1 response, or breaks its rules.
 #[rustfmt::skip]
 const NONSENSE: [(&str, &[u8]); 31] = [
     ("an SSH server", b"SSH-2.0-OpenSSH_9.2p1\r\n"),
@@ -259,7 +259,7 @@ async fn transfer_encoding_wins_over_a_length_and_removes_it() {
         assert_eq!(answer.text(), "abc");
         assert_ne!(answer.header("Content-Length"), Some("1"));
     }
-    // Whoever sends both is not trusted with another request.
+    // An origin that sends both is not trusted with another request.
     assert_eq!(origin.connections(), 2);
 }
 
@@ -460,7 +460,7 @@ impl ProxyHttp for Named {
 #[tokio::test]
 async fn a_name_that_does_not_resolve_is_an_error_and_the_worker_lives() {
     keep_log();
-    // A label is too long for any resolver to ask anybody.
+    // The label is too long, so no resolver sends a query.
     let name: &'static str = format!("{}.example:80", "a".repeat(64)).leak();
     for name in [name, "no-port", "127.0.0.1:http"] {
         let server = proxy(Named(name)).await;
@@ -490,18 +490,18 @@ async fn without_descriptors_it_sheds_and_recovers() {
     let address = program.addresses()[0];
     let mut first = Connection::to(address).await;
     assert_eq!(get(&mut first, "/first").await.text(), "/first");
-    // More than it has descriptors for.
+    // More connections than it has descriptors for.
     let mut crowd = Vec::new();
     for _ in 0..60 {
         crowd.push(Connection::to(address).await);
     }
     let line = program.wait_for_line("can't accept connections");
     assert!(line.contains("ulimit -n"), "{line}");
-    // What is under way is kept, whatever it can still do.
+    // Existing connections are kept, whatever they can still do.
     let status = get(&mut first, "/again").await.status();
     assert!([200, 502].contains(&status), "{status}");
     drop(crowd);
-    // Whoever was turned away while that lasted tries again.
+    // Clients that were turned away meanwhile try again.
     let end = tokio::time::Instant::now() + PATIENCE;
     while !serves(address).await {
         assert!(tokio::time::Instant::now() < end, "it doesn't recover");
@@ -513,7 +513,7 @@ async fn without_descriptors_it_sheds_and_recovers() {
     assert!(!program.has_ended());
 }
 
-/// Whether a request on a connection of its own is answered.
+/// Whether a request on a new connection is answered.
 async fn serves(address: SocketAddr) -> bool {
     let mut client = Connection::to(address).await;
     let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";

@@ -1,11 +1,11 @@
-//! Every feature that existing manifests name is there, with a word about what it does.
+//! Every feature that existing manifests name exists, with a description of its effect.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "it is a test")]
 
 use std::fs;
 use std::path::Path;
 
-/// Crates, and the features that manifests of programs name. (Of `pingora-cache`, TLS is no matter.)
+/// Crates, and the features that programs' manifests name. (For `pingora-cache`, TLS is irrelevant.)
 const FEATURES: [(&str, &str); 5] = [
     (
         "pingora",
@@ -32,7 +32,7 @@ const FEATURES: [(&str, &str); 5] = [
     ),
 ];
 
-/// What can't be had, and must not be left out silently.
+/// Unsupported features, which must not be omitted silently.
 const REFUSED: [&str; 4] = ["boringssl", "rustls", "s2n", "sentry"];
 
 #[test]
@@ -79,7 +79,7 @@ fn the_document_for_those_who_migrate_names_each_of_them() {
     }
 }
 
-/// The features of a crate: name, and what it brings, as its manifest has them.
+/// The features of a crate: their names and what they enable, as in its manifest.
 fn features(name: &str) -> Vec<(String, String)> {
     let manifest = read(&format!("{name}/Cargo.toml"));
     let lines = manifest.lines().skip_while(|line| *line != "[features]");

@@ -1,5 +1,6 @@
-//! How large the futures of a connection are. An idle connection holds the outer ones, a busy one
-//! the inner one too; what one of them keeps across an `await`, thousands of connections keep.
+//! The sizes of a connection's futures. An idle connection holds the outer ones, a busy one also
+//! the inner one; state that one of them keeps across an `await` is kept by thousands of
+//! connections.
 
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::prelude::*;
@@ -10,9 +11,9 @@ use pingora::services::listening::Service;
 use pingora_tests::FixedUpstream;
 use std::sync::Arc;
 
-/// What waits for a request and for nothing else, in bytes.
+/// The future that only waits for a request, in bytes.
 const IDLE: usize = 512;
-/// What carries a request through the phases of the smallest proxy.
+/// The future that carries a request through the phases of the smallest proxy.
 const REQUEST: usize = 2048;
 
 fn stream() -> Stream {

@@ -1,4 +1,4 @@
-//! Clients of HTTP/2 who do a lot of what an attacker does, for good reasons: they are served.
+//! HTTP/2 clients that legitimately do much of what an attacker does: they are served.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,7 +26,7 @@ async fn behind(version: Version) -> (Origin, TestServer) {
     (origin, server)
 }
 
-/// As in a remote shell: each key is a frame, and so is its echo.
+/// Like a remote shell: each key is a frame, and so is its echo.
 #[tokio::test]
 async fn who_says_a_byte_at_a_time_in_a_long_talk() {
     let (_origin, proxy) = behind(Version::H2).await;
@@ -44,7 +44,7 @@ async fn who_says_a_byte_at_a_time_in_a_long_talk() {
     assert_eq!(tunnel.read(&mut [0]).await.unwrap(), 0);
 }
 
-/// As a stream of small messages that nobody answers before it ends.
+/// Like a stream of small messages that is only answered at its end.
 #[tokio::test]
 async fn who_uploads_many_small_pieces() {
     for version in BOTH {
@@ -56,7 +56,7 @@ async fn who_uploads_many_small_pieces() {
     }
 }
 
-/// The same, to an origin that takes its time: as many frames as fit into the windows are kept.
+/// The same, to a slow origin: as many frames as fit into the windows are kept.
 #[tokio::test]
 async fn who_uploads_many_small_pieces_to_somebody_slow() {
     let origin = Origin::http2_scripted(&[(4, 0)], |mut origin, _| async move {
@@ -96,7 +96,7 @@ async fn who_uploads_many_small_pieces_to_somebody_slow() {
     assert_eq!(answer.text(), "150000", "{answer:?}");
 }
 
-/// As somebody who types in a search box: most answers are not waited for to the end.
+/// Like a user who types in a search box: most answers are abandoned.
 #[tokio::test]
 async fn who_gives_up_many_answers_that_began() {
     for version in BOTH {
@@ -117,7 +117,7 @@ async fn who_gives_up_many_answers_that_began() {
     }
 }
 
-/// As a client with small buffers: room is given back for each frame, twice.
+/// Like a client with small buffers: window space is given back for each frame, twice.
 #[tokio::test]
 async fn who_gives_back_room_for_each_frame() {
     for version in BOTH {
@@ -150,7 +150,7 @@ async fn who_gives_back_room_for_each_frame() {
     }
 }
 
-/// As a service that talks to another over one connection all day.
+/// Like a service that talks to another over one connection all day.
 #[tokio::test]
 async fn who_asks_a_lot_over_one_connection() {
     for version in BOTH {
@@ -176,7 +176,7 @@ async fn who_asks_a_lot_over_one_connection() {
     }
 }
 
-/// As a page that is closed while it loads, over and over.
+/// Like a page that is repeatedly closed while it loads.
 #[tokio::test]
 async fn who_leaves_with_everything_under_way() {
     for version in BOTH {
@@ -192,8 +192,8 @@ async fn who_leaves_with_everything_under_way() {
             .answered_over(Version::H2, proxy.address())
             .await;
         assert_eq!(answer.text(), "/x");
-        // Every request but the last one was given up. A connection of HTTP/2 that has no stream left is kept:
-        // so many of them carried the streams of all clients, a hundred each.
+        // Every request but the last one was aborted. An HTTP/2 connection without remaining streams is kept:
+        // six of them carried the streams of all clients, a hundred each.
         let kept = if version == Version::H2 { 6 } else { 0 };
         eventually("what they began ends", || {
             let given_up = origin.begun() == origin.aborted() + 1;
@@ -203,7 +203,7 @@ async fn who_leaves_with_everything_under_way() {
     }
 }
 
-/// As a download whose reader goes for a coffee, with other requests beside it.
+/// Like a download whose reader takes a break, with other requests alongside.
 #[tokio::test]
 async fn who_lets_one_stream_stand_and_uses_others() {
     for version in BOTH {

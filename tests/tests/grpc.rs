@@ -29,7 +29,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-/// Messages as they are, without a schema.
+/// Messages as raw bytes, without a schema.
 #[derive(Clone, Copy, Default)]
 struct Bytes;
 
@@ -68,7 +68,7 @@ impl Decoder for Bytes {
     }
 }
 
-/// Calls that were begun and are not over; counted down also when a call is dropped.
+/// Calls that have begun and are not over; also decremented when a call is dropped.
 #[derive(Clone, Default)]
 struct UnderWay(Arc<AtomicUsize>);
 
@@ -91,7 +91,7 @@ impl Drop for Call {
     }
 }
 
-/// The method says what happens.
+/// The method determines the behaviour.
 #[derive(Clone, Default)]
 struct Methods {
     under_way: UnderWay,
@@ -123,8 +123,8 @@ impl Service<http::Request<Body>> for Methods {
     }
 }
 
-/// Answers with the message, and tells in its metadata what came with it; a message of two words
-/// `error CODE` is answered with that error.
+/// Answers with the message, and returns the received metadata in its own metadata; a message of
+/// two words `error CODE` is answered with that error.
 struct Unary;
 
 impl Service<Request<Vec<u8>>> for Unary {
@@ -165,7 +165,7 @@ impl Service<Request<Vec<u8>>> for Unary {
     }
 }
 
-/// As many messages as the message says; at 1000, an error behind them.
+/// As many messages as the message says; at 1000, followed by an error.
 struct Count;
 
 impl Service<Request<Vec<u8>>> for Count {
@@ -217,7 +217,7 @@ impl Service<Request<Streaming<Vec<u8>>>> for Sum {
     }
 }
 
-/// Each message comes back before the next is waited for.
+/// Each message is returned before the next is awaited.
 struct Talk;
 
 impl Service<Request<Streaming<Vec<u8>>>> for Talk {
@@ -261,8 +261,8 @@ async fn setup() -> Setup {
 }
 
 impl Setup {
-    /// One client that speaks with the server itself, and one through the proxy: what holds for the
-    /// first one has to hold for the second.
+    /// One client that talks to the server directly, and one through the proxy: both must see the
+    /// same.
     fn both(&self) -> [Client; 2] {
         [client(self.server), client(self.proxy.address())]
     }
@@ -367,7 +367,7 @@ async fn many_messages_from_the_client() {
             let wanted = format!("{count} {}", count * 1000);
             assert_eq!(answer.get_ref(), wanted.as_bytes());
         }
-        // The server has enough of it in the middle.
+        // The server stops in the middle.
         let messages = stream::iter(0..300).map(|n| match n {
             100 => b"enough".to_vec(),
             _ => pattern(1000),
@@ -407,7 +407,7 @@ async fn messages_to_and_fro() {
     }
 }
 
-/// Without a message, status and metadata come in one head that ends the stream.
+/// Without a message, status and metadata are in a single head that ends the stream.
 #[tokio::test]
 async fn errors_arrive_with_all_they_say() {
     let setup = setup().await;
@@ -438,7 +438,7 @@ async fn a_deadline_ends_the_call_for_both_sides() {
         let call = client.unary(request, method("Stall"), Bytes);
         let answer = tokio::time::timeout(PATIENCE, call).await.unwrap();
         let code = answer.unwrap_err().code();
-        // Whichever side's clock was first.
+        // Whichever side's clock expired first.
         assert!(
             matches!(code, Code::DeadlineExceeded | Code::Cancelled),
             "{code}"

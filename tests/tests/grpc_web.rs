@@ -17,10 +17,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What a service got: the heads of its requests, and their bodies.
+/// What a service received: the heads of its requests, and their bodies.
 type Seen = Arc<Mutex<Vec<(HeaderMap, Vec<u8>)>>>;
 
-/// Gives every body back, and says at the end that all is well.
+/// Echoes every body, and reports success at the end.
 async fn echo(stream: TcpStream, seen: Seen) {
     let mut connection = h2::server::handshake(stream).await.unwrap();
     while let Some(Ok((request, mut respond))) = connection.accept().await {
@@ -160,7 +160,7 @@ async fn both_forms_pass_from_both_versions() {
             assert!(body == message, "{down:?} {length}");
 
             let mut text = ask("grpc-web-text+proto").body(to_base64(&message));
-            // One byte at a time, as far as the service takes so many short frames at once.
+            // One byte at a time, as far as the service accepts that many short frames at once.
             text.piece = length / 50 + 1;
             text.length = None;
             let answer = text.answered_over(down, proxy.address()).await;
@@ -211,7 +211,7 @@ async fn grpc_itself_passes_as_it_is() {
     assert_eq!(seen.lock().unwrap().len(), 1);
 }
 
-/// A service takes many short frames at once for an attack, and ends the connection.
+/// A service treats many short frames at once as an attack, and ends the connection.
 #[tokio::test]
 async fn short_pieces_that_arrive_together_leave_together() {
     let (address, _seen) = service().await;
@@ -220,7 +220,7 @@ async fn short_pieces_that_arrive_together_leave_together() {
     let body = pattern(2000);
     let ask = ask("grpc").pieces(body.clone(), 1);
     let mut client = proxy.connect().await;
-    // All of it in one segment.
+    // Everything in one segment.
     client
         .send([ask.http1_head().as_bytes(), &ask.http1_body()].concat())
         .await;

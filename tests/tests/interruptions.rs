@@ -1,5 +1,5 @@
-//! Whoever goes away at whatever point: the other side sees it, and what was cut short never looks
-//! whole.
+//! Either side may disappear at any point: the other side notices, and truncated data never looks
+//! complete.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,7 +13,7 @@ use pingora_tests::{
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// How somebody goes.
+/// How a peer disappears.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Leaves {
     Closing,
@@ -39,13 +39,13 @@ async fn is_unharmed(proxy: &TestServer, what: &str) {
     assert_eq!(answer.status(), 200, "after {what}");
 }
 
-/// An origin that sends these bytes as its answer to `/bad` and goes.
+/// An origin that sends these bytes as its answer to `/bad` and disappears.
 async fn leaving_origin(bytes: &'static str, how: Leaves) -> Origin {
     Origin::scripted(move |mut connection, _| async move {
         while let Some(request) = connection.request().await {
             if request.target().starts_with("/bad") {
                 connection.send(bytes).await;
-                // A reset overtakes what is not read yet: the proxy has to have it first.
+                // A reset overtakes data that was not read yet: the proxy has to receive it first.
                 if how == Leaves::Resetting && !bytes.is_empty() {
                     tokio::time::sleep(std::time::Duration::from_millis(30)).await;
                 }
@@ -90,15 +90,15 @@ async fn an_origin_that_leaves_before_its_head_is_complete_is_a_502() {
                 "{what}: {line}"
             );
             is_unharmed(&proxy, &what).await;
-            // The client's connection was not to blame.
+            // The client's connection was not at fault.
             let next = client.ask("GET /well HTTP/1.1\r\nHost: a\r\n\r\n").await;
             assert_eq!(next.status(), 200, "{what}");
         }
     }
 }
 
-/// What an origin sends before it leaves, none of it a whole answer. A close-delimited one is cut
-/// short by a reset only.
+/// Data that an origin sends before it disappears, none of it a complete answer. A close-delimited
+/// answer can only be cut short by a reset.
 const CUT: [(&str, &str, bool); 8] = [
     ("between head and body", "Content-Length: 10\r\n\r\n", false),
     ("inside the body", "Content-Length: 10\r\n\r\n12345", false),
@@ -147,7 +147,7 @@ async fn an_answer_that_its_origin_cuts_short_is_cut_short_for_the_client() {
                     .ask(format!("GET /bad HTTP/{version}\r\nHost: a\r\n\r\n"))
                     .await;
                 let cut = matches!(answer.ending, Ending::CutShort | Ending::Reset);
-                // What never had a byte of it passed on may be an error instead.
+                // An answer of which no byte was forwarded may be an error instead.
                 assert!(cut || answer.status() == 502, "{what}: {answer:?}");
                 is_unharmed(&proxy, &what).await;
             }
@@ -155,7 +155,7 @@ async fn an_answer_that_its_origin_cuts_short_is_cut_short_for_the_client() {
     }
 }
 
-/// An origin that notes how each request ended, and whether its connection did.
+/// An origin that records how each request ended, and whether its connection did.
 struct Witness {
     origin: Origin,
     requests: Arc<Mutex<Vec<Message>>>,
@@ -216,7 +216,7 @@ impl Witness {
     }
 }
 
-/// Writes until nobody takes it.
+/// Writes until the other side stops reading.
 async fn pour(connection: &mut Connection) {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
     if connection.try_send(head).await.is_err() {
@@ -327,7 +327,7 @@ async fn a_tunnel_ends_for_both_when_it_ends_for_one() {
 
 #[tokio::test]
 async fn a_kept_connection_that_turns_out_to_be_dead_costs_no_request() {
-    // Each connection carries two requests; the second finds it closed, with nothing answered.
+    // Each connection carries two requests; the second one finds it closed, without any answer.
     let origin = Origin::scripted(|mut connection, _| async move {
         if connection.request().await.is_some() {
             connection

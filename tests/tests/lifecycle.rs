@@ -1,5 +1,5 @@
-//! Whole programs: how they start, what they say when they can't, and how they end. And servers of
-//! every build: threads, Unix sockets, several at a time, with something of one's own beside the proxy.
+//! Whole programs: how they start, how they report that they can't, and how they end. And servers of
+//! every kind: threads, Unix sockets, several at a time, with custom services alongside the proxy.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -72,7 +72,7 @@ async fn what_is_under_way_at_sigterm_is_finished_and_nothing_else_is_begun() {
         .await;
     origin.wait_for_connections(2).await;
     program.signal("TERM");
-    // The door is closed.
+    // The listener is closed.
     eventually("nobody is let in", || {
         std::net::TcpStream::connect(address).is_err()
     })
@@ -108,7 +108,7 @@ async fn sigint_ends_at_once_and_cuts_short_what_is_under_way() {
 #[tokio::test]
 async fn an_end_by_force_never_looks_like_the_end_of_a_body() {
     let origin = Origin::well_behaved().await;
-    // To HTTP/1.0, the end of the connection is what ends this body.
+    // For HTTP/1.0, the end of the connection delimits this body.
     for (signal, version) in [("INT", "1.0"), ("INT", "1.1"), ("KILL", "1.0")] {
         let (mut program, address) = before(&origin);
         let mut client = Connection::to(address).await;
@@ -159,7 +159,7 @@ async fn a_second_signal_or_the_grace_period_ends_the_waiting() {
     }
 }
 
-/// Runs a program that can't start: it says this in one line, and fails.
+/// Runs a program that can't start: it reports that in one line, and fails.
 fn refuses(arguments: &[&str], said: &[&str]) {
     let mut program = fixed_proxy(arguments);
     let (status, lines) = program.end();
@@ -234,7 +234,7 @@ async fn a_test_of_the_configuration_starts_nothing() {
     let conf = dir.path().join("conf.yaml");
     std::fs::write(&conf, "threads: 2\nof_my_own: {a: b}\n").unwrap();
     let conf = conf.to_str().unwrap();
-    // Not even where another one serves already.
+    // Not even if another one already serves.
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for arguments in [
@@ -251,7 +251,7 @@ async fn a_test_of_the_configuration_starts_nothing() {
     assert!(!status.success() && !lines.is_empty());
 }
 
-/// Asks a hundred times over ten connections at a time.
+/// Sends a hundred requests over ten connections at a time.
 async fn all_served(address: SocketAddr) {
     let mut tasks = Vec::new();
     for client in 0..10 {
@@ -353,7 +353,7 @@ async fn unix_sockets_serve_on_both_sides() {
     let dir = tempfile::tempdir().unwrap();
     let (front, back) = (dir.path().join("front.sock"), dir.path().join("back.sock"));
     let connections = unix_origin(&back);
-    // A socket that nobody serves any more stands in nobody's way.
+    // A socket that is no longer served does not get in the way.
     drop(std::os::unix::net::UnixListener::bind(&front).unwrap());
     let listen = format!("unix:{}", front.display());
     let upstream = format!("unix:{}", back.display());
@@ -375,13 +375,13 @@ async fn unix_sockets_serve_on_both_sides() {
             .ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             .await;
         assert_eq!(answer.text(), "from unix");
-        // By then, the connection to the origin is given back.
+        // By then, the connection to the origin has been given back.
         client.closed().await;
     }
     assert_eq!(connections.load(Ordering::SeqCst), 1, "it is kept");
     let meta = std::fs::metadata(&front).unwrap();
     assert!(meta.file_type().is_socket());
-    // One that somebody serves is not taken away.
+    // A socket that is being served is not taken away.
     refuses(&["--listen", &listen], &["front.sock"]);
     assert!(ask_unix(&front).await.ends_with("from unix"));
     program.signal("TERM");
@@ -394,7 +394,7 @@ async fn unix_sockets_serve_on_both_sides() {
     assert_eq!(client.ask(GET).await.status(), 502);
 }
 
-/// Counts, and tells when it was told to stop.
+/// Counts, and reports when it was told to stop.
 #[derive(Default)]
 struct Ticker {
     ticks: AtomicUsize,
@@ -415,7 +415,7 @@ impl BackgroundService for Ticker {
     }
 }
 
-/// Tells how often the ticker has ticked.
+/// Reports how often the ticker has ticked.
 struct Status(Arc<Ticker>);
 
 #[async_trait]

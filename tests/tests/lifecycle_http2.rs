@@ -1,5 +1,5 @@
-//! HTTP/2 while a server stops or is replaced: what is under way is finished, and clients are told to
-//! go elsewhere.
+//! HTTP/2 while a server stops or is replaced: active work is finished, and clients are told to go
+//! elsewhere.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -107,7 +107,7 @@ async fn streams_under_way_are_finished() {
     }
 }
 
-/// A request that crosses the farewell is served, or refused so that it can be asked elsewhere; never
+/// A request that crosses the GOAWAY is served, or refused so that it can be sent elsewhere; never
 /// cut short.
 #[tokio::test]
 async fn requests_that_cross_the_farewell_are_served_or_refused() {
@@ -118,7 +118,7 @@ async fn requests_that_cross_the_farewell_are_served_or_refused() {
         client.send([ask(1)]).await;
         tokio::time::sleep(Duration::from_millis(5 * round)).await;
         server.signal(ShutdownSignal::GracefulTerminate);
-        // What the other side hasn't heard of yet, a client can't know.
+        // A client can't know what it has not received yet.
         let mut sent = vec![1];
         for id in (3..21).step_by(2) {
             if client.try_send([ask(id)]).await.is_err() {
@@ -166,7 +166,7 @@ async fn a_program_ends_when_its_streams_have() {
     let address = program.addresses()[0];
     let mut downloads = Running::begin(Version::H2, address, &Ask::get("/slow/100")).await;
     let head = downloads.head().await;
-    // One that nobody uses doesn't keep it.
+    // An unused connection doesn't keep it.
     let idle = Http2Client::to(address).await;
     program.signal("TERM");
     let answer = downloads.rest_of(head).await;
@@ -184,7 +184,7 @@ async fn a_program_ends_when_its_streams_have() {
     origin.wait_until_unused().await;
 }
 
-/// Clients who ask without a pause, and go elsewhere when they are told to.
+/// Clients that send requests continuously, and go elsewhere when they are told to.
 async fn customers(address: SocketAddr, over: Arc<AtomicBool>, served: Arc<AtomicUsize>) {
     while !over.load(Ordering::SeqCst) {
         let client = Http2Client::to(address).await;
@@ -193,7 +193,7 @@ async fn customers(address: SocketAddr, over: Arc<AtomicBool>, served: Arc<Atomi
                 break;
             }
             let ask = Ask::by("POST", "/echo").body(pattern(3000));
-            // A connection that is being left takes no more.
+            // A connection that is being closed accepts no more.
             let Ok((answer, mut upload)) = client.begin(&ask, false).await else {
                 break;
             };
@@ -201,7 +201,7 @@ async fn customers(address: SocketAddr, over: Arc<AtomicBool>, served: Arc<Atomi
             let sent = pingora_tests::http2::send_body(&mut upload, body, true).await;
             let answer = match answer.await {
                 Ok(answer) => answer,
-                // Not processed, it says: asked elsewhere.
+                // The request was not processed: send it elsewhere.
                 Err(error) if is_unprocessed(&error) => break,
                 Err(error) => panic!("a request was lost: {error} (sent: {sent:?})"),
             };

@@ -1,6 +1,6 @@
-//! A proxy is replaced by the next one, again and again, while clients are being served.
+//! A proxy is repeatedly replaced by the next one, while clients are being served.
 //!
-//! The proxies are processes: this test program again, told to run nothing but [`child`].
+//! The proxies are processes: this test program again, run with [`child`] as the only test.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 /// The directory that the child works in.
 const ROOM: &str = "UPGRADE_TEST_ROOM";
-/// Where the child's origin listens.
+/// The address of the child's origin.
 const ORIGIN: &str = "UPGRADE_TEST_ORIGIN";
 /// The file that the child writes its address to once it serves.
 const ANNOUNCE: &str = "UPGRADE_TEST_ANNOUNCE";
@@ -35,7 +35,7 @@ const ABSTRACT: &str = "UPGRADE_TEST_ABSTRACT";
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many upgrades to make: more on demand.
+/// The number of upgrades: more on request.
 fn rounds(variable: &str, default: usize) -> usize {
     let told = std::env::var(variable).ok();
     told.and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -87,7 +87,7 @@ fn child() {
     server.run_forever();
 }
 
-/// A directory of its own, and the proxies that follow one another in it.
+/// A directory, and the proxies that follow one another in it.
 struct Room {
     directory: TempDir,
     origin: SocketAddr,
@@ -115,8 +115,8 @@ impl Room {
         self.directory.path().join(name)
     }
 
-    /// Starts a proxy; one that takes over from the last one unless it is the first. Returns it with the
-    /// file that it announces itself in.
+    /// Starts a proxy, which takes over from the last one unless it is the first. Returns it with the
+    /// file in which it announces itself.
     fn spawn(&self) -> (Proxy, PathBuf) {
         let n = self.started.fetch_add(1, Ordering::Relaxed);
         let announced = match n {
@@ -186,7 +186,7 @@ impl Proxy {
         poll("the end", || self.0.try_wait().unwrap()).await
     }
 
-    /// What its descriptors are.
+    /// The list of its descriptors.
     fn descriptors(&self) -> Vec<String> {
         let folder = format!("/proc/{}/fd", self.0.id());
         let entries = std::fs::read_dir(folder).unwrap().flatten();
@@ -203,20 +203,20 @@ impl Drop for Proxy {
     }
 }
 
-/// Clients of many kinds, who insist on every answer, whole.
+/// Clients of many kinds, which require every answer to be complete.
 struct Crowd {
     clients: JoinSet<usize>,
     over: Arc<AtomicBool>,
 }
 
-/// What a client asks for.
+/// What a client requests.
 #[derive(Clone)]
 struct Wish {
     request: Vec<u8>,
     body: Vec<u8>,
-    /// Between an answer and the next request.
+    /// The pause between an answer and the next request.
     pause: Duration,
-    /// A connection for each request.
+    /// Whether to use a new connection for each request.
     fresh: bool,
 }
 
@@ -257,8 +257,8 @@ impl Wish {
 }
 
 impl Crowd {
-    /// 72 clients: busy and pausing ones on connections that are kept, with a connection for each
-    /// request, with slow answers, with uploads, and on Unix sockets.
+    /// 72 clients: busy and pausing ones on kept connections, with a connection for each request,
+    /// with slow answers, with uploads, and on Unix sockets.
     fn gather(address: SocketAddr, room: &Room) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
@@ -287,7 +287,7 @@ impl Crowd {
         Crowd { clients, over }
     }
 
-    /// Sends everybody home; returns how many answers they got.
+    /// Stops all clients; returns the number of answers they received.
     async fn disperse(mut self) -> usize {
         self.over.store(true, Ordering::Relaxed);
         let mut answers = 0;
@@ -298,7 +298,8 @@ impl Crowd {
     }
 }
 
-/// Asks again and again, and gives up a connection only after the proxy said that it will close it.
+/// Sends requests continuously, and only gives up a connection after the proxy announced that it
+/// will close it.
 async fn insist(address: SocketAddr, wish: Wish, over: Arc<AtomicBool>) -> usize {
     let mut answers = 0;
     let mut kept = None;
@@ -319,7 +320,7 @@ async fn insist(address: SocketAddr, wish: Wish, over: Arc<AtomicBool>) -> usize
     answers
 }
 
-/// Like `assert_eq!`, without showing all of two long bodies.
+/// Like `assert_eq!`, without printing two long bodies completely.
 fn assert_same(got: &[u8], expected: &[u8]) {
     if got != expected {
         let same = got.iter().zip(expected).take_while(|(a, b)| a == b);
@@ -368,7 +369,7 @@ async fn insist_on_unix(name: String, over: Arc<AtomicBool>) -> usize {
     answers
 }
 
-/// The same with a client of another making, which counts what it did not get.
+/// The same with a third-party client, which counts missing answers.
 #[tokio::test]
 async fn upgrades_lose_no_request_of_wrk() {
     let origin = Origin::well_behaved().await;
@@ -408,7 +409,7 @@ async fn upgrades_under_load_lose_no_request() {
     let (mut proxy, address) = room.start().await;
     let crowd = Crowd::gather(address, &room);
     for _ in 0..rounds("UPGRADE_ROUNDS", 3) {
-        // The crowd is at work when the next upgrade begins.
+        // The crowd is active when the next upgrade begins.
         let seen = origin.requests().len();
         poll("requests", || {
             (origin.requests().len() > seen + 100).then_some(())
@@ -463,7 +464,7 @@ async fn upgrades_leave_no_descriptors_behind() {
         let answer = client.ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         assert_eq!(answer.await.status(), 200);
     };
-    // The predecessor's end is noticed in its own time, so the count is waited for.
+    // The predecessor's end is noticed asynchronously, so the count is awaited.
     ask().await;
     let first = poll("an idle process", || settled(&proxy)).await;
     for _ in 0..rounds("DESCRIPTOR_ROUNDS", 4) {
@@ -474,7 +475,7 @@ async fn upgrades_leave_no_descriptors_behind() {
     assert_eq!(first, last, "{:?}", proxy.descriptors());
 }
 
-/// How many descriptors a process has when that does not change any more.
+/// The number of a process's descriptors once it no longer changes.
 fn settled(proxy: &Proxy) -> Option<usize> {
     let before = proxy.descriptors().len();
     std::thread::sleep(Duration::from_millis(200));

@@ -1,4 +1,4 @@
-//! The log of requests that failed: at which level, and whether it names what was asked for.
+//! The log of failed requests: its level, and whether it names the requested target.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -93,7 +93,7 @@ async fn what_clients_do_is_logged_as_information_and_counted() {
     eventually("it is counted", || counts.upstream() == 1).await;
 }
 
-/// Goes where no name leads.
+/// Uses a name that does not resolve.
 struct Nowhere;
 
 #[async_trait]
@@ -132,7 +132,7 @@ async fn an_upstream_whose_name_leads_nowhere_is_named() {
     }
 }
 
-/// Runs `server` until a line with this text is logged, which is returned.
+/// Runs `server` until a line with this text is logged, and returns the line.
 async fn warning_of(server: Server, text: &str) -> String {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(RunArgs::until(async {

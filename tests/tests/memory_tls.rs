@@ -1,6 +1,6 @@
 //! The memory budget of an idle TLS connection.
 //!
-//! What OpenSSL allocates is seen by no allocator of Rust's, so the growth of a process of its own is
+//! Rust's allocator does not see OpenSSL's allocations, so the growth of a separate process is
 //! measured.
 #![allow(
     clippy::unwrap_used,
@@ -14,12 +14,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
-/// What an idle connection may hold after it has carried a request, in KiB, all together.
+/// The total memory that an idle connection may hold after it has carried a request, in KiB.
 const BUDGET: usize = 20;
-/// Connections that are counted: fewer than a process may have files by default.
+/// The number of counted connections: below the default limit on a process's open files.
 const CONNECTIONS: usize = 800;
 
-/// The memory of a process that is its own and in use, in KiB.
+/// The private memory of a process that is in use, in KiB.
 fn resident(process: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status
@@ -63,13 +63,13 @@ async fn an_idle_tls_connection_keeps_to_its_budget() {
         )
     };
     for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
-        // A fresh one: what was freed stays with the process, and would hide what comes after.
+        // A fresh one: freed memory stays with the process, and would hide later growth.
         let mut proxy = begin();
         let address = proxy.addresses()[1];
         let connector = connector(&authority, version);
         let open_all =
             |count: usize| -> Vec<_> { (0..count).map(|_| open(&connector, address)).collect() };
-        // What all connections share has come to be after this one.
+        // Memory shared by all connections is allocated after this one.
         drop(open_all(1));
         let before = resident(proxy.id());
         let clients = open_all(CONNECTIONS);
@@ -84,7 +84,7 @@ async fn an_idle_tls_connection_keeps_to_its_budget() {
     }
 }
 
-/// A client that trusts the authority and speaks one version.
+/// A client that trusts the authority and uses only one version.
 fn connector(authority: &Authority, version: SslVersion) -> SslConnector {
     let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
     let trusted = builder.cert_store_mut().add_cert(authority.certificate());

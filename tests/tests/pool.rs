@@ -1,4 +1,4 @@
-//! Connections to upstreams that are kept for later requests, seen through a proxy.
+//! Connections to upstreams that are kept for later requests, observed through a proxy.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,7 +24,7 @@ async fn get(connection: &mut Connection, fields: &str) -> Message {
     connection.ask(request).await
 }
 
-/// Asks this often, over as many connections as `clients`.
+/// Sends this many requests, over as many connections as `clients`.
 async fn ask(server: &TestServer, path: &str, times: usize, clients: usize) {
     let mut tasks = Vec::new();
     for _ in 0..clients {
@@ -55,7 +55,7 @@ async fn clients_share_the_connections_that_are_kept() {
         for _ in 0..50 {
             let mut client = server.connect().await;
             get(&mut client, "Connection: close\r\n").await;
-            // By then, the connection to the origin is given back.
+            // By then, the connection to the origin has been given back.
             client.closed().await;
         }
         assert_eq!(origin.connections(), 1, "work_stealing: {work_stealing}");
@@ -68,7 +68,7 @@ async fn clients_share_the_connections_that_are_kept() {
     }
 }
 
-/// The request says where it wants to go, and how.
+/// The request determines its destination, and the options.
 struct Demanding {
     addresses: Vec<SocketAddr>,
     tls: bool,
@@ -123,7 +123,7 @@ async fn connections_to_other_addresses_or_of_other_groups_are_never_shared() {
 async fn tls_connections_are_shared_only_where_name_and_verification_are_the_same() {
     let authority = Authority::new();
     let files = authority.issue(&["one.example", "two.example"]);
-    // The number of the connection is how nginx tells them apart.
+    // nginx identifies connections by their number.
     let nginx = Nginx::with_tls(&files, "location / { return 200 \"$connection\"; }");
     let server = proxy(Demanding {
         addresses: vec![nginx.address()],
@@ -151,11 +151,11 @@ async fn tls_connections_are_shared_only_where_name_and_verification_are_the_sam
             "shared: {connections:?}"
         );
     }
-    // And each wish finds its own again.
+    // And each request finds its own connection again.
     for (fields, connection) in wishes.iter().zip(&connections) {
         assert_eq!(get(&mut client, fields).await.text(), connection);
     }
-    // A connection that nobody verified is none for those who do.
+    // A connection whose peer was not verified must not be used by requests that verify.
     for fields in [
         "X-Sni: one.example\r\nX-Ca: none\r\n",
         "X-Sni: three.example\r\n",
@@ -166,7 +166,7 @@ async fn tls_connections_are_shared_only_where_name_and_verification_are_the_sam
     }
 }
 
-/// Keeps idle connections for as long as this.
+/// Keeps idle connections for this time.
 struct Forgetful(SocketAddr, Option<Duration>);
 
 #[async_trait]
@@ -204,7 +204,7 @@ async fn idle_connections_are_closed_in_their_time() {
     );
     assert_eq!(get(&mut client, "").await.status(), 200);
 
-    // No time at all: no connection is kept.
+    // Zero: no connection is kept.
     let origin = Origin::well_behaved().await;
     let server = proxy(Forgetful(origin.address(), Some(Duration::ZERO))).await;
     ask(&server, "/", 3, 1).await;
@@ -223,7 +223,7 @@ async fn no_more_are_kept_than_the_configuration_says() {
             ..ServerConf::default()
         };
         let server = proxy_with(conf, FixedUpstream(origin.address()), |_| {}).await;
-        // As many connections at a time as clients.
+        // As many concurrent connections as clients.
         ask(&server, "/slow/10", 8, 8).await;
         let busy = origin.connections();
         let kept = capacity.min(busy);
@@ -239,7 +239,7 @@ async fn no_more_are_kept_than_the_configuration_says() {
     }
 }
 
-/// Closes connections as it likes, and never one that it has not answered on.
+/// Closes connections at random, but never one on which it has not answered.
 async fn moody_origin(closed: Arc<AtomicUsize>) -> Origin {
     Origin::scripted(move |mut connection, index| {
         let closed = closed.clone();
@@ -254,7 +254,7 @@ async fn moody_origin(closed: Arc<AtomicUsize>) -> Origin {
                     .wrapping_mul(2_862_933_555_777_941_757)
                     .wrapping_add(3_037_000_493);
                 match mood >> 60 {
-                    // At once, a moment later, or by a reset.
+                    // At once, a moment later, or with a reset.
                     0..=3 => break,
                     4..=5 => {
                         tokio::time::sleep(Duration::from_micros(mood as u64 % 2000)).await;
@@ -285,7 +285,7 @@ async fn an_origin_that_closes_idle_connections_costs_no_request() {
 
 #[tokio::test]
 async fn a_connection_that_says_something_unasked_is_not_used_again_and_counted() {
-    // Right behind the answer, or once it is idle.
+    // Immediately after the answer, or once it is idle.
     for late in [false, true] {
         let (told, tell) = (
             Arc::new(tokio::sync::Notify::new()),

@@ -63,7 +63,7 @@ async fn an_answer_that_is_cut_short_is_never_complete() {
     for path in ["/cut/1000", "/reset/1000"] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
         let answer = proxy.connect().await.ask(request).await;
-        // A reset may overtake the head, and then there is an error to answer with.
+        // A reset may overtake the head, and then an error answer is possible.
         let cut = matches!(answer.ending, Ending::CutShort | Ending::Reset);
         assert!(cut || answer.status() == 502, "{path}: {answer:?}");
     }

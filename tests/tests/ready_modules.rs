@@ -1,4 +1,4 @@
-//! The ready-made modules, between real clients and origins of both versions of HTTP.
+//! The ready-made modules, between real clients and origins of both HTTP versions.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -87,7 +87,7 @@ async fn asked(ask: Ask, version: Version, address: SocketAddr) -> Message {
         .await
 }
 
-/// Whatever says who the client is, by a client that nobody trusts.
+/// Every field that identifies the client, sent by an untrusted client.
 const FORGED: [&str; 12] = [
     "forwarded",
     "x-forwarded-for",
@@ -104,7 +104,7 @@ const FORGED: [&str; 12] = [
 ];
 
 /// Class of CVE-2026-33433, -54763, -39858: neither a field nor an alias of it reaches the upstream; and of
-/// CVE-2026-88004: nor do they come back as trailers.
+/// CVE-2026-88004: they don't come back as trailers either.
 #[tokio::test]
 async fn what_a_client_says_of_itself_never_arrives() {
     for (down, up) in PAIRS {
@@ -194,7 +194,8 @@ async fn who_is_refused_gets_an_answer_and_the_origin_is_not_asked() {
     }
 }
 
-/// Every request gets a name of its own, also on one connection, and also where the phases never ask.
+/// Every request gets its own identifier, even on one connection, and even if the phases never ask
+/// for it.
 #[tokio::test]
 async fn names_differ() {
     let (_origin, proxy) = guarded(Version::H1, ForwardedFields::new()).await;

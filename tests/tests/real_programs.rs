@@ -1,4 +1,4 @@
-//! curl in front, nginx and openssl behind: what a user would use.
+//! curl in front, nginx and openssl behind: the programs that a user would use.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -104,7 +104,7 @@ async fn curl_uploads_two_megabytes_in_every_way() {
     let path = path.to_str().unwrap();
     let data = format!("@{path}");
 
-    // The permission to send comes from the origin, and at once: curl would wait for 15 s.
+    // The 100 Continue comes from the origin, and at once: curl would wait for 15 s.
     let begun = Instant::now();
     let expecting = [
         "-H",
@@ -127,7 +127,7 @@ async fn curl_uploads_two_megabytes_in_every_way() {
     assert!(curl(&["-H", "Expect:", "-T", path, &echo]) == body);
     assert_eq!(origin.last_request().method(), "PUT");
 
-    // From a pipe, so that curl doesn't know the length.
+    // From a pipe, so curl doesn't know the length.
     let command = format!("cat '{path}' | curl -q -sS --max-time 20 -H 'Expect:' -T - '{echo}'");
     let output = Command::new("sh").args(["-c", &command]).output().unwrap();
     assert!(output.stdout == body);
@@ -181,7 +181,7 @@ async fn a_chain_with_nginx_on_both_sides_carries_everything() {
         origin.address()
     ));
     let server = proxy(FixedUpstream(behind.address())).await;
-    // nginx speaks HTTP/1.0 to its upstreams unless it is told not to.
+    // nginx uses HTTP/1.0 with its upstreams unless it is configured otherwise.
     for version in ["1.0", "1.1"] {
         let front = Nginx::with_server(&format!(
             "client_max_body_size 0;
@@ -200,7 +200,7 @@ async fn a_chain_with_nginx_on_both_sides_carries_everything() {
             assert!(curl(&[&at(path)]) == pattern(1_000_000), "{version} {path}");
         }
         assert_eq!(curl_text(&[&at("/slow/20")]), ".".repeat(20));
-        // What is cut short at the far end is cut short at the near one.
+        // A message that is cut short at the far end is cut short at the near one.
         for path in ["/cut/1000000", "/reset/1000000"] {
             let output = try_curl(&["-f", &at(path)]);
             assert!(!output.status.success(), "{version} {path}");
@@ -208,7 +208,7 @@ async fn a_chain_with_nginx_on_both_sides_carries_everything() {
     }
 }
 
-/// To a TLS upstream, with an authority of its own and the name that the request wants.
+/// To a TLS upstream, with a custom authority and the name that the request asks for.
 struct Secure {
     upstream: SocketAddr,
     authority: Option<Authority>,
@@ -254,7 +254,7 @@ async fn a_tls_upstream_is_verified_and_a_wrong_name_is_a_502_with_its_reason() 
     let again = curl_text(&[&named[..], &[&url(&trusting, "/")]].concat());
     assert_eq!(answer, again, "the connection is kept");
     assert!(curl(&[&named[..], &[&url(&trusting, "/file")]].concat()) == body);
-    // Without a name, the address is what the certificate has to be for, and here it is.
+    // Without a name, the certificate has to be for the address, and here it is.
     let unnamed = curl_text(&[&url(&trusting, "/")]);
     assert!(unnamed.contains("TLSv1.3"), "{unnamed}");
 
@@ -282,7 +282,7 @@ async fn a_tls_upstream_is_verified_and_a_wrong_name_is_a_502_with_its_reason() 
     let line = logged("/unknown-authority").await;
     assert!(line.contains("certificate"), "{line}");
 
-    // TLS to somebody who speaks none.
+    // TLS to a server without TLS.
     let plain = Nginx::answering("plain");
     let server = proxy(Secure {
         upstream: plain.address(),
@@ -318,7 +318,7 @@ async fn an_openssl_server_is_an_upstream_too() {
         authority: Some(authority),
     })
     .await;
-    // It speaks HTTP/1.0 and ends its answers by closing.
+    // It uses HTTP/1.0 and ends its answers by closing.
     for _ in 0..3 {
         let page = curl_text(&["-H", "X-Sni: one.example", &url(&proxy, "/")]);
         let page = page.to_lowercase();
@@ -376,7 +376,8 @@ async fn curl_speaks_tls_to_a_listener() {
     let old = try_curl(&[&common[..], &["--tls-max", "1.1", &at("/")]].concat());
     assert!(!old.status.success(), "TLS 1.1 is refused");
 
-    // Who trusts somebody else doesn't come in, and nobody is harmed by that, or by nonsense.
+    // A client that trusts another authority can't connect, and neither that nor garbage harms
+    // others.
     let stranger = try_curl(&["--resolve", &resolve, &at("/")]);
     assert_eq!(stranger.status.code(), Some(60), "{stranger:?}");
     let mut plain = Connection::to(server.addresses()[1]).await;
@@ -402,7 +403,7 @@ async fn what_is_cut_short_is_cut_short_over_tls_too() {
         let ca = authority.file();
         let resolve = format!("front.example:{port}:127.0.0.1");
         let address = format!("https://front.example:{port}/");
-        // To HTTP/1.0, chunks become a body that the connection's end delimits.
+        // For HTTP/1.0, chunks become a body delimited by the end of the connection.
         for version in ["--http1.1", "--http1.0"] {
             let ca = ca.to_str().unwrap();
             let trust = ["--cacert", ca, "--resolve", &resolve];

@@ -1,4 +1,5 @@
-//! HTTP/2 with curl, nghttp and h2load in front, and nginx behind: what a user would use.
+//! HTTP/2 with curl, nghttp and h2load in front, and nginx behind: the programs that a user would
+//! use.
 //!
 //! nginx is that of Debian 12, 1.22, where HTTP/2 is a parameter of `listen`.
 #![allow(
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 const VERSIONS: [Version; 2] = [Version::H1, Version::H2];
-/// curl's way to write the version and the status behind the body.
+/// Makes curl write the version and the status after the body.
 const SAY: [&str; 2] = ["-w", " %{http_version} %{http_code}"];
 
 async fn before(address: SocketAddr, version: Version) -> TestServer {
@@ -49,7 +50,7 @@ fn file(count: usize) -> (TempDir, PathBuf, Vec<u8>) {
     (dir, path, bytes)
 }
 
-/// Runs a program that has to succeed, and returns what it says.
+/// Runs a program that has to succeed, and returns its output.
 fn run(command: &mut Command) -> String {
     let output = command.output();
     let output = output.unwrap_or_else(|e| panic!("{command:?} (Debian: nghttp2-client): {e}"));
@@ -117,7 +118,7 @@ async fn one_port_speaks_both_versions() {
         ("--http2-prior-knowledge", "2"),
         ("--http1.1", "1.1"),
         ("--http1.0", "1.1"),
-        // An offer to go on with h2c, which a server may leave alone.
+        // An offer to upgrade to h2c, which a server may ignore.
         ("--http2", "1.1"),
     ] {
         let said = curl_text(&[&[flag][..], &SAY, &[&page]].concat());
@@ -174,7 +175,7 @@ async fn curl_chooses_the_version_by_alpn() {
             let said = run(&[flags, &SAY, &[&at("/x")]].concat());
             assert_eq!(String::from_utf8(said).unwrap(), format!("/x {spoken} 200"));
         }
-        // (With prior knowledge, this curl can't use a connection again, whoever the server is.)
+        // (With prior knowledge, this curl can't reuse a connection, with any server.)
         let urls: Vec<String> = (0..5).map(|n| at(&format!("/{n}"))).collect();
         let mut arguments = vec!["--http2", "-w", " %{num_connects}\n"];
         arguments.extend(urls.iter().map(String::as_str));
@@ -296,7 +297,7 @@ async fn nghttp_has_several_streams_at_a_time() {
         let server = before(origin.address(), version).await;
         let (_dir, path, body) = file(100_000);
         let upload = path.to_str().unwrap();
-        // With windows of 64 KiB, in frames with padding, and over again.
+        // With windows of 64 KiB, in frames with padding, and repeated.
         let said = run(Command::new("nghttp")
             .args(["-nv", "-m", "20", "-w", "16", "-b", "100"])
             .arg(url(&server, "/length/100000")));
@@ -324,7 +325,7 @@ async fn nghttp_has_several_streams_at_a_time() {
             .arg(url(&server, "/echo"))
             .output();
         assert!(echoed.unwrap().stdout == body);
-        // A head in several frames, and no tree of dependencies.
+        // A head in several frames, and no dependency tree.
         let split = ["-nv", "--continuation", "--no-dep", "-c", "0"];
         let said = run(Command::new("nghttp").args(split).arg(url(&server, "/x")));
         assert!(said.contains(":status: 200"), "{said}");
@@ -344,8 +345,8 @@ fn counted(said: &str, name: &str) -> usize {
     part.trim().split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Has h2load ask, over this many connections with a hundred streams each; every request has to be
-/// answered with a 2xx.
+/// Makes h2load send requests over this many connections with a hundred streams each; every request
+/// has to be answered with a 2xx.
 fn load(origin: &str, requests: usize, connections: usize) -> String {
     let said = run(Command::new("h2load")
         .args([
@@ -374,7 +375,7 @@ fn load(origin: &str, requests: usize, connections: usize) -> String {
     said
 }
 
-/// A proxy in a process of its own, and nginx behind it.
+/// A proxy in a separate process, and nginx behind it.
 fn loaded(version: Version) -> (Nginx, Program, SocketAddr) {
     let answer = "location / { return 200 \"hello\"; }";
     let (nginx, more): (_, &[&str]) = match version {

@@ -1,4 +1,5 @@
-//! What was made and does not run. In a process of its own: every server that becomes ready tells of all of it.
+//! Things that were created but do not run. In a separate process, because every server that becomes ready
+//! warns about all of them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,7 +20,7 @@ use pingora_tests::{keep_log, log_lines, logged};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Runs `server` until a line with this text is logged, which is returned.
+/// Runs `server` until a line with this text is logged, and returns the line.
 async fn warning_of(server: Server, text: &str) -> String {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(RunArgs::until(async {
@@ -50,7 +51,7 @@ impl BackgroundService for Idle {
     }
 }
 
-/// Has to be asked.
+/// Must be queried.
 struct Asked;
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Retries by a policy: which failures are tried again, where, how often, and what the client sees.
+//! Retries by a policy: which failures are retried, where, how often, and what the client sees.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Each try goes to the next peer, and all tries behind the last of them to that one.
+/// Each try goes to the next peer, and all tries after the last of them to that one.
 struct Trying {
     peers: Vec<SocketAddr>,
     policy: Option<RetryPolicy>,
     vetoes: bool,
     request_limit: Option<Duration>,
-    /// Requests that the error page of no phase answered, by tries.
+    /// The number of tries.
     tries: Arc<AtomicUsize>,
 }
 
@@ -71,7 +71,7 @@ impl ProxyHttp for Trying {
     }
 }
 
-/// An origin whose connections answer every request with these bytes, and stay.
+/// An origin whose connections answer every request with these bytes, and stay open.
 async fn always(answer: &'static str) -> Origin {
     Origin::scripted(move |mut connection, _| async move {
         while connection.request().await.is_some() {
@@ -97,7 +97,7 @@ async fn ask(server: &TestServer, ask: &Ask, version: Version) -> Message {
     ask.answered_over(version, server.address()).await
 }
 
-/// The status of a request by each version of HTTP, with the number of tries of each.
+/// The status of a request with each HTTP version, and the number of tries of each.
 async fn outcome(trying: Trying, request: &Ask) -> Vec<(u16, usize)> {
     let tries = trying.tries.clone();
     let server = h2c_proxy(trying).await;
@@ -191,7 +191,7 @@ async fn a_status_over_http2_is_tried_again() {
     let trying = Trying::over(&[busy.address(), good.address()], policy);
     let request = Ask::get("/h2");
     let answers = outcome(trying, &request).await;
-    // Neither has such a path; what counts is that the first is not asked again.
+    // Neither has such a path; the point is that the first is not asked again.
     assert_eq!(answers[0].0, answers[1].0);
     let policy = RetryPolicy::new(2).on_status([answers[0].0]);
     let trying = Trying::over(&[busy.address(), good.address()], policy);
@@ -262,7 +262,7 @@ async fn a_try_that_takes_too_long_is_followed_by_the_next() {
     silent.wait_until_unused().await;
     let trying = Trying::over(&peers, policy().on_timeout(false));
     assert_eq!(outcome(trying, &request).await, both(504, 1));
-    // Once the head is there, the limit is over.
+    // Once the head is there, the limit no longer applies.
     let slow = Origin::scripted(|mut connection, _| async move {
         connection.request().await;
         connection
@@ -351,7 +351,7 @@ async fn a_request_has_a_limit_over_all_its_tries() {
     };
     let request = Ask::get("/");
     let policy = || RetryPolicy::new(usize::MAX).on_timeout(true);
-    // No retry begins when time is over.
+    // No retry begins when the time is up.
     let trying = limited(silent.address(), policy());
     assert_eq!(outcome(trying, &request).await, both(504, 1));
     let refusing = Refusing::new();
@@ -360,7 +360,7 @@ async fn a_request_has_a_limit_over_all_its_tries() {
         Duration::from_millis(20),
     ));
     for (status, tries) in outcome(limited(refusing.address(), waiting), &request).await {
-        // The last connection may be what the time ran out on.
+        // The time may have run out while connecting for the last time.
         assert!(
             matches!(status, 502 | 504) && tries > 2,
             "{status} after {tries}"
@@ -374,7 +374,7 @@ async fn a_request_has_a_limit_over_all_its_tries() {
     );
     dripping.wait_until_unused().await;
 
-    // The rest of the request is missing: the client's fault.
+    // The rest of the request is missing, which is the client's fault.
     let good = Origin::well_behaved().await;
     let server = h2c_proxy(limited(good.address(), policy())).await;
     for version in [Version::H1, Version::H2] {

@@ -1,7 +1,7 @@
-//! A hundred megabytes between every pair of versions to a side that takes its time: the other side is
-//! held back, the proxy's memory stays small, and every byte arrives.
+//! A hundred megabytes between every pair of versions to a slow reader: the other side is held back,
+//! the proxy's memory stays small, and every byte arrives.
 //!
-//! The proxy is a process of its own, so that its memory is its own.
+//! The proxy is a separate process, so that its memory can be measured.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -30,10 +30,10 @@ use tokio::time::timeout;
 const MB: usize = 1024 * 1024;
 const LENGTH: usize = 100 * MB;
 const PIECE: usize = 64 * 1024;
-/// What the proxy may hold at any moment over what it held before.
+/// The memory that the proxy may hold at any moment in excess of the initial amount.
 const BUDGET: usize = 16 * MB;
-/// What may be on its way while nobody reads: the buffers of the system on both connections, and the
-/// windows.
+/// The amount that may be in flight while the reader is inactive: the system's buffers on both
+/// connections, and the windows.
 const ON_THE_WAY: usize = 50 * MB;
 
 const PAIRS: [(Version, Version); 4] = [
@@ -52,7 +52,7 @@ fn hash() -> [u8; 32] {
     hash.finish()
 }
 
-/// What was read of a body until now.
+/// The part of a body that was read so far.
 #[derive(Default)]
 struct Heard {
     hash: Sha256,
@@ -66,7 +66,7 @@ impl Heard {
     }
 }
 
-/// How much the writing side got rid of; and the word for the reading side to begin.
+/// The amount that the writing side has sent; and the signal for the reading side to begin.
 #[derive(Clone, Default)]
 struct Progress {
     written: Arc<AtomicUsize>,
@@ -82,7 +82,7 @@ impl Progress {
     async fn is_held_back(&self, what: &str) {
         let mut before = 0;
         loop {
-            // Whoever is not held back writes something in this time.
+            // A writer that is not held back would write something in this time.
             tokio::time::sleep(Duration::from_millis(400)).await;
             let now = self.written.load(Ordering::SeqCst);
             if now == before && now > 0 {
@@ -120,7 +120,7 @@ impl Writer {
     }
 }
 
-/// Reads an HTTP/1 head, and what came behind it.
+/// Reads an HTTP/1 head, and the bytes after it.
 async fn head(stream: &mut (impl AsyncRead + Unpin)) -> (String, Vec<u8>) {
     let mut bytes = Vec::new();
     loop {
@@ -160,7 +160,7 @@ async fn read_http2(body: &mut h2::RecvStream) -> Heard {
     heard
 }
 
-/// Rests at each of the first megabytes.
+/// Pauses at each of the first megabytes.
 fn pauses() -> impl FnMut(usize) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
     let mut next = MB;
     move |length| {
@@ -174,8 +174,8 @@ fn pauses() -> impl FnMut(usize) -> std::pin::Pin<Box<dyn Future<Output = ()> + 
     }
 }
 
-/// An origin that sends the body in answer to GET, and reads it in that to PUT when it is told to; the
-/// answer is the body's hash then.
+/// An origin that sends the body in answer to GET, and reads it for PUT when it is told to; in that
+/// case the answer is the body's hash.
 async fn origin(version: Version, progress: Progress) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -341,7 +341,7 @@ async fn uploads(down: Version, up: Version) {
     assert_small(&program, base, &what);
 }
 
-/// All pairs one after the other: there are two processes and a hundred megabytes in each.
+/// All pairs one after the other: each involves two processes and a hundred megabytes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn downloads_are_held_back_and_arrive_whole() {
     for (down, up) in PAIRS {

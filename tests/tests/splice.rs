@@ -1,5 +1,5 @@
-//! Large bodies between plain sockets: what they cost the process. Alone in its binary: it counts the
-//! process's descriptors.
+//! Large bodies between plain sockets: their cost to the process. Alone in its binary, because it
+//! counts the process's descriptors.
 
 use pingora_tests::{FixedUpstream, Origin, eventually, proxy};
 
@@ -19,7 +19,7 @@ async fn neither_whole_nor_interrupted_bodies_leak_descriptors() {
     let request = format!("GET /length/{LENGTH} HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut stay = proxy.connect().await;
     for _ in 0..40 {
-        // Leaves in the middle: its pipe is not empty.
+        // Disconnects in the middle, while its pipe is not empty.
         let mut leave = proxy.connect().await;
         leave.send(&request).await;
         leave.bytes(100_000).await;

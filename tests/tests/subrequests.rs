@@ -27,7 +27,7 @@ const PAIRS: [(Version, Version); 4] = [
 /// Pipes every request of a client through a sub-request.
 struct Piping {
     upstream: VersionedUpstream,
-    /// Sub-requests that were logged.
+    /// The number of sub-requests that were logged.
     logged: Arc<AtomicUsize>,
 }
 
@@ -210,7 +210,7 @@ async fn an_answer_that_is_cut_arrives_cut() {
                 .answered_over(down, behind.proxy.address())
                 .await;
             let what = format!("{down:?} to {up:?} {path}");
-            // Where nothing had left yet, an error page takes its place.
+            // If nothing had been sent yet, an error page replaces it.
             let is_page = answer.status() == 502 && answer.body.is_empty();
             assert!(!answer.is_complete() || is_page, "{what}: {answer:?}");
         }

@@ -1,5 +1,5 @@
-//! The support library, tried without a proxy between client and origin: what fails in another
-//! suite is then the proxy's.
+//! The support library, tested without a proxy between client and origin: failures in another suite
+//! are then the proxy's.
 
 use pingora_tests::{Connection, Ending, Nginx, Origin};
 

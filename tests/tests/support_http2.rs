@@ -1,5 +1,5 @@
-//! The support library for HTTP/2, tried without a proxy between client and origin: what fails in
-//! another suite is then the proxy's.
+//! The HTTP/2 support library, tested without a proxy between client and origin: failures in
+//! another suite are then the proxy's.
 
 use pingora_tests::http2::frames::{self, Frame, kind};
 use pingora_tests::http2::{Http2Client, RawHttp2};

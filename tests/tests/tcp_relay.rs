@@ -1,6 +1,6 @@
-//! The engine driven from outside of the crates: a plain TCP relay, with halves and a handler of its
-//! own. What is large moves by `splice(2)`, and back-pressure and the ends of each direction come from
-//! the engine.
+//! The engine driven from outside of the crates: a plain TCP relay, with custom halves and a custom
+//! handler. Large data is moved by `splice(2)`; the engine provides back-pressure and the end of each
+//! direction.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -29,12 +29,13 @@ use tokio::time::{Instant, timeout};
 const PATIENCE: Duration = Duration::from_secs(30);
 const PIECE: usize = 64 * 1024;
 
-/// One socket, with what waits to be written to it. Bounded by the engine: 64 KiB, and one piece.
+/// One socket, with the data waiting to be written to it. Bounded by the engine: 64 KiB, and one
+/// piece.
 struct Half {
     io: Stream,
     side: ErrorSource,
     queue: BytesMut,
-    /// The other side has ended: what is queued is the last that is written.
+    /// The other side has ended: the queued data is the last to be written.
     ending: bool,
     ended: bool,
     broken: bool,
@@ -226,7 +227,7 @@ impl UpstreamHalf for Server {
     }
 }
 
-/// Whatever comes from one side goes to the other.
+/// Everything from one side goes to the other.
 struct Relay {
     flow: Flow,
     client: Client,
@@ -321,7 +322,7 @@ async fn a_relay_of_tcp_is_a_handler_of_the_engine() {
         let (mut near_in, mut near_out) = near.into_split();
         let (mut far_in, mut far_out) = far.into_split();
         let (mut got_up, mut got_down) = (vec![], vec![]);
-        // Each writes all before it ends its direction; neither waits for the other.
+        // Each writes all its data before it ends its direction; neither waits for the other.
         let near_writes = async {
             near_out.write_all(b"hello").await.unwrap();
             near_out.write_all(&up).await.unwrap();

@@ -1,5 +1,5 @@
-//! Connections of HTTP/2 to origins: how many there are, when another one is made, and what is tried
-//! again.
+//! HTTP/2 connections to origins: how many there are, when another one is opened, and what is
+//! retried.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -37,7 +37,7 @@ impl ProxyHttp for To {
     }
 }
 
-/// An upstream of HTTP/2 in cleartext, with a hundred streams on a connection.
+/// A cleartext HTTP/2 upstream, with a hundred streams per connection.
 fn peer(address: SocketAddr) -> HttpPeer {
     let mut peer = HttpPeer::new(address, false, String::new());
     peer.options.alpn = ALPN::H2;
@@ -49,7 +49,7 @@ async fn to(origin: &Origin) -> TestServer {
     h2c_proxy(To(peer(origin.address()))).await
 }
 
-/// Asks for this path so many times at once, over one connection.
+/// Sends this many concurrent requests for this path over one connection.
 async fn all_at_once(proxy: &TestServer, path: &str, count: usize) -> Vec<Message> {
     let client = Http2Client::to(proxy.address()).await;
     let ask = Ask::get(path);
@@ -101,7 +101,7 @@ async fn a_connection_that_is_full_is_joined_by_another() {
     assert_all_good(&all_at_once(&proxy, "/slow/30", 20).await, "twenty at once");
     let connections = origin.connections();
     assert!((4..=20).contains(&connections), "{connections} connections");
-    // They are kept, and there is room on them now.
+    // They are kept, and now have room.
     for _ in 0..3 {
         assert_all_good(&all_at_once(&proxy, "/slow/5", 5).await, "five at once");
     }
@@ -132,8 +132,8 @@ async fn the_origins_limit_counts_as_well() {
     let proxy = to(&origin).await;
     assert_all_good(&all_at_once(&proxy, "/first", 1).await, "the first");
     assert_all_good(&all_at_once(&proxy, "/slow/20", 12).await, "twelve at once");
-    // A connection's limit is not known before the origin has introduced itself: there are fewer than
-    // four where some waited for that.
+    // A connection's limit is not known before the origin's SETTINGS have arrived: there are fewer
+    // than four if some requests waited for that.
     assert!(origin.connections() >= 2);
 }
 
@@ -146,7 +146,7 @@ async fn an_origin_that_goes_away_finishes_what_it_began() {
     let (slow, ()) = tokio::join!(client.ask(&slow), async {
         eventually("it is under way", || origin.begun() == 1).await;
         assert_eq!(client.get("/goaway").await.text(), "last");
-        // What begins after that needs a connection of its own.
+        // Requests after that need a connection of their own.
         for _ in 0..3 {
             assert_eq!(client.get("/after").await.text(), "/after");
         }
@@ -160,7 +160,7 @@ async fn an_origin_that_goes_away_finishes_what_it_began() {
     .await;
 }
 
-/// The first connection takes two requests, and says that it has looked at the first alone.
+/// The first connection accepts two requests, and reports that it has processed only the first.
 async fn half_deaf() -> (Origin, Arc<Notify>) {
     let heard = Arc::new(Notify::new());
     let hears = heard.clone();
@@ -191,7 +191,7 @@ async fn what_a_leaving_origin_did_not_look_at_is_asked_anew() {
         let proxy = to(&origin).await;
         let client = Http2Client::to(proxy.address()).await;
         let first = client.begin(&Ask::get("/first"), true).await.unwrap();
-        // The first one is on the connection by the time the second one looks for one.
+        // The first request is on the connection by the time the second one looks for one.
         heard.notified().await;
         let second = client.ask(&ask).await;
         assert_eq!((second.status(), second.text()), (200, "second"), "{ask:?}");
@@ -201,7 +201,8 @@ async fn what_a_leaving_origin_did_not_look_at_is_asked_anew() {
     }
 }
 
-/// Refuses the first `refusals` streams, however far their bodies came; then answers with the body.
+/// Refuses the first `refusals` streams, however much of their bodies has arrived; then answers
+/// with the body.
 async fn refusing(refusals: usize) -> (Origin, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = asked.clone();
@@ -267,7 +268,8 @@ async fn an_origin_that_refuses_always_is_a_502_after_a_few_attempts() {
     }
 }
 
-/// What an origin may have begun with is asked again for no method that must not be repeated.
+/// A request that an origin may have begun to process is not retried if its method is not
+/// idempotent.
 #[tokio::test]
 async fn what_was_reset_after_a_beginning_is_not_asked_again() {
     for version in BOTH {
@@ -283,7 +285,7 @@ async fn what_was_reset_after_a_beginning_is_not_asked_again() {
 #[tokio::test]
 async fn a_connection_that_ended_in_idleness_is_replaced() {
     let origin = Origin::http2_scripted(&[], |mut origin, _| async move {
-        // One request a connection, without a word of farewell.
+        // One request per connection, without a GOAWAY.
         let request = origin.frame_of(kind::HEADERS).await.unwrap();
         origin.send(answer(request.stream, "one")).await;
     })
@@ -333,7 +335,7 @@ async fn streams_of_a_connection_that_dies_fail_and_the_next_one_lives() {
     assert_eq!(client.get("/").await.text(), "alive");
 }
 
-/// The first settings, and whether more follows.
+/// The first settings, and whether more follow.
 async fn settings_with(adjust: impl FnOnce(&mut HttpPeer)) -> (Vec<(u16, u32)>, Option<u32>) {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let origin = Origin::http2_scripted(&[], move |mut origin: RawHttp2, _| {
@@ -376,7 +378,7 @@ async fn windows_are_those_of_the_options_and_pushes_are_not_wanted() {
     };
     let (settings, window) = settings_with(|_| {}).await;
     assert_eq!(setting(&settings, 2), Some(0), "pushes: {settings:?}");
-    // One stream that stands still must not stop the others.
+    // One stalled stream must not stall the others.
     let stream = setting(&settings, 4).unwrap_or(65_535);
     assert!(
         window.unwrap_or(0) + 65_535 > stream,
@@ -406,7 +408,7 @@ async fn a_connection_is_asked_whether_it_lives_and_given_up_if_not() {
                 if frame.kind == kind::PING && frame.flags & ACK == 0 {
                     counter.fetch_add(1, Ordering::SeqCst);
                     answered += 1;
-                    // The first connection is dumb after three of them.
+                    // The first connection goes silent after three of them.
                     if index > 0 || answered <= 3 {
                         let pong = Frame::new(kind::PING, ACK, 0, frame.payload);
                         if origin.try_send([pong]).await.is_err() {
@@ -458,7 +460,7 @@ async fn an_origin_of_another_protocol_is_a_502() {
         let answer = Ask::get("/").answered_over(version, proxy.address()).await;
         assert_eq!(answer.status(), 502, "{version:?}: {answer:?}");
     }
-    // One that takes the connection and never introduces itself.
+    // An origin that accepts the connection and never sends SETTINGS.
     let silent = Origin::scripted(|mut connection, _| async move {
         connection.rest().await;
     })
@@ -510,7 +512,7 @@ async fn an_origin_that_chose_http_1_is_remembered() {
     let authority = Authority::new();
     let origin = Origin::over_tls(&authority, "back.example", &["http/1.1"]).await;
     let proxy = h2c_proxy(To(secure_peer(&origin, &authority, ALPN::H2H1))).await;
-    // Each handshake ends in a connection that is used.
+    // Each handshake results in a connection that is used.
     for number in 0..5 {
         let path = format!("/{number}");
         let answer = Ask::get(&path)
@@ -551,8 +553,8 @@ async fn idle_connections_end_after_their_time() {
     assert_all_good(&all_at_once(&proxy, "/x", 3).await, "three more");
 }
 
-/// A client's stream that stands still holds back its own answer and nobody else's, though they share
-/// the connection to the origin.
+/// A client's stalled stream holds back only its own answer, although the streams share the
+/// connection to the origin.
 #[tokio::test]
 async fn a_slow_reader_does_not_hold_up_others_on_the_same_connection() {
     let origin = Origin::http2().await;
@@ -578,8 +580,8 @@ async fn a_slow_reader_does_not_hold_up_others_on_the_same_connection() {
     eventually("the origin hears of them", || origin.aborted() == 20).await;
 }
 
-/// An origin that never answers, without a limit of its own: its requests are given up with the
-/// clients, and the connection is used on.
+/// An origin that never answers, without a time limit: its requests are dropped together with the
+/// clients, and the connection continues to be used.
 #[tokio::test]
 async fn requests_whose_clients_left_are_given_up() {
     let origin = Origin::http2().await;
@@ -606,8 +608,8 @@ async fn requests_whose_clients_left_are_given_up() {
     assert_eq!(origin.connections(), 1);
 }
 
-/// An origin that sends whole responses and leaves their streams open: nothing is missing, so nobody
-/// waits for long, and the connection is used on.
+/// An origin that sends complete responses and leaves their streams open: nothing is missing, so no
+/// client waits for long, and the connection continues to be used.
 #[tokio::test]
 async fn a_response_whose_end_does_not_come_holds_nobody_up() {
     let origin = Origin::http2_scripted(&[], |mut origin, _| async move {
@@ -636,8 +638,8 @@ async fn a_response_whose_end_does_not_come_holds_nobody_up() {
     assert_eq!(origin.connections(), 1);
 }
 
-/// An origin that opens no window keeps uploads waiting, read and unread. A client that resets them gets
-/// back what they took of the window that all of its streams share.
+/// An origin that opens no window keeps uploads waiting, read and unread. If a client resets them, it
+/// gets back their share of the window that all of its streams use.
 #[tokio::test]
 async fn uploads_that_are_reset_while_the_origin_takes_nothing_are_given_up() {
     const UPLOADS: u32 = 20;
@@ -665,7 +667,7 @@ async fn uploads_that_are_reset_while_the_origin_takes_nothing_are_given_up() {
         client.send((0..PIECES).map(|_| piece())).await;
     }
     let mut window = WINDOW - UPLOADS * PIECES * PIECE as u32;
-    // What is queued for the origin was read, and its room given back.
+    // The data queued for the origin was read, and its window space given back.
     tokio::time::sleep(Duration::from_millis(300)).await;
     client
         .send(streams.iter().map(|&stream| Frame::reset(stream, 8)))
@@ -685,6 +687,6 @@ async fn uploads_that_are_reset_while_the_origin_takes_nothing_are_given_up() {
             _ => {}
         }
     }
-    // Less than half of the window may stay untold.
+    // Less than half of the window may be unannounced.
     assert!(window > WINDOW / 8 * 5, "{window}");
 }

@@ -1,6 +1,6 @@
-//! The same message, sent by HTTP/1 and by HTTP/2 over real sockets: a proxy comes to the same verdict
-//! and passes on the same. Requests, responses and trailers. Every byte of every element is gone
-//! through without sockets, in `pingora-core`.
+//! The same message, sent by HTTP/1 and by HTTP/2 over real sockets: a proxy reaches the same verdict
+//! and forwards the same. Requests, responses and trailers. In `pingora-core`, every byte of every
+//! element is tested without sockets.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -38,7 +38,7 @@ async fn in_front_of(address: SocketAddr, version: Version) -> TestServer {
     h2c_proxy(VersionedUpstream { address, version }).await
 }
 
-/// Sends it over HTTP/1; the status.
+/// Sends it over HTTP/1; returns the status.
 async fn over_http1(proxy: SocketAddr, asked: &Asked) -> u16 {
     let has_length = asked
         .fields
@@ -60,7 +60,7 @@ async fn over_http1(proxy: SocketAddr, asked: &Asked) -> u16 {
     Connection::to(proxy).await.ask(request).await.status()
 }
 
-/// Sends it over HTTP/2; the status, or 0 where the stream or the connection ends instead.
+/// Sends it over HTTP/2; returns the status, or 0 if the stream or the connection ends instead.
 async fn over_http2(proxy: SocketAddr, asked: &Asked) -> u16 {
     let mut client = RawHttp2::client(proxy, &[]).await;
     let mut block = frames::request("POST", asked.target);
@@ -109,7 +109,7 @@ const NOTHING: Asked = Asked {
     trailers: &[],
 };
 
-/// Sends each by both versions, to origins of both; `passes` says what is right.
+/// Sends each with both versions, to origins of both; `passes` is the expected result.
 async fn are_judged_alike(rows: &[(Asked, bool)]) {
     are_judged_alike_before(&[Version::H1, Version::H2], rows).await;
 }
@@ -165,8 +165,8 @@ async fn a_request_is_judged_alike() {
     .await;
 }
 
-/// Bytes that a URI may not have, and that clients such as curl send: they pass as they came. Only an origin of
-/// HTTP/1 can be asked, because the `h2` crate, which that of HTTP/2 is built on, refuses them.
+/// Bytes that a URI may not have, but that clients such as curl send: they pass unchanged. Only an HTTP/1
+/// origin can be tested, because the `h2` crate, on which the HTTP/2 one is built, refuses them.
 #[tokio::test]
 async fn a_raw_target_is_judged_alike() {
     let target = |target, passes| (Asked { target, ..NOTHING }, passes);
@@ -227,8 +227,8 @@ async fn pseudo_fields_in_trailers_are_no_clean_end() {
     }
 }
 
-/// What a client of HTTP/1 gets from an origin that answers with these fields and trailers: the status,
-/// and whether it came to a clean end.
+/// What an HTTP/1 client gets from an origin that answers with these fields and trailers: the status,
+/// and whether the end was clean.
 async fn answered(version: Version, fields: Fields, trailers: Fields) -> (u16, bool, Vec<String>) {
     let origin = match version {
         Version::H1 => {

@@ -237,6 +237,12 @@ impl HttpCache {
         }
     }
 
+    /// Whether the cache ever took part in this request.
+    #[inline]
+    pub fn was_enabled(&self) -> bool {
+        self.inner.is_some()
+    }
+
     /// Whether the cache is enabled but this request bypasses it.
     #[inline]
     pub fn bypassing(&self) -> bool {

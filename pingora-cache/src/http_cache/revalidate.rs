@@ -9,7 +9,6 @@ use http::header::{
 };
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
-use std::time::SystemTime;
 
 /// The head of a response, without the order and the case of its fields.
 pub(crate) type RespHeader = http::response::Parts;
@@ -97,13 +96,13 @@ impl HttpCache {
     /// Whether something stale was found that may be served because the upstream fails.
     pub fn can_serve_stale_error(&self) -> bool {
         self.stale()
-            .is_some_and(|meta| meta.serve_stale_if_error(SystemTime::now()))
+            .is_some_and(|meta| meta.serve_stale_if_error(crate::clock::now()))
     }
 
     /// Whether something stale was found that may be served while it is refreshed.
     pub fn can_serve_stale_updating(&self) -> bool {
         self.stale()
-            .is_some_and(|meta| meta.serve_stale_while_revalidate(SystemTime::now()))
+            .is_some_and(|meta| meta.serve_stale_while_revalidate(crate::clock::now()))
     }
 
     fn stale(&self) -> Option<&CacheMeta> {

@@ -1,4 +1,4 @@
-//! Serving sessions over a protocol of one's own.
+//! Serving sessions over a custom protocol.
 
 use super::http_server_app::HttpServerApp;
 use super::shutdown::{Awaited, ShutdownNotice, request_begins};
@@ -28,13 +28,13 @@ impl Awaited for Waiting {
 }
 
 /// Serves the exchanges of one connection, one after the other, until it ends or the process shuts
-/// down: what [`ServerApp`](super::ServerApp) does for HTTP/1, for a session that another crate
-/// implements.
+/// down: the equivalent of [`ServerApp`](super::ServerApp) for HTTP/1, for a session that another
+/// crate implements.
 ///
-/// A new connection may stay silent for the
-/// [header time-out](super::HttpServerOptions::set_header_timeout), and one that is kept for as long as
-/// its session's [options](crate::protocols::http::custom::SessionOptions::keepalive) say. Dropping
-/// the future ends the exchange under way.
+/// A new connection may stay silent for the [header
+/// timeout](super::HttpServerOptions::set_header_timeout), and a kept one for as long as its session's
+/// [options](crate::protocols::http::custom::SessionOptions::keepalive) say. Dropping the future ends
+/// the exchange in progress.
 pub async fn serve_custom<A>(
     app: &Arc<A>,
     session: Box<dyn SessionCustom>,
@@ -52,7 +52,7 @@ pub async fn serve_custom<A>(
     };
     let session = &mut waiting.session;
     session.options_mut().reuses_remaining = limit.map(|n| n.saturating_sub(1));
-    // A connection that was accepted while the process was shutting down is served once.
+    // A connection that was accepted while the process was shutting down gets one exchange.
     let late = *shutdown.borrow();
     loop {
         if !request_begins(&mut waiting, patience, shutdown, &mut notice).await {

@@ -1,4 +1,4 @@
-//! A connection of HTTP/2: one task that drives it, and one for each stream.
+//! An HTTP/2 connection: one task that drives it, and one for each stream.
 
 use super::http_server_app::HttpServerApp;
 use super::options::HttpServerOptions;
@@ -25,32 +25,32 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How long a connection that is being closed may take to write its last frames.
+/// The time that a connection that is being closed has to write its last frames.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// The same for one that is closed to get its memory back.
+/// The same for a connection that is closed to free its memory.
 const LAST_WORD: Duration = Duration::from_millis(100);
-/// How often a connection that was said goodbye to is looked at.
+/// The interval at which a connection that was sent GOAWAY is checked.
 const DRAINING: Duration = Duration::from_secs(1);
 
-/// How long a peer that is told goodbye is read from. It may still be taking the last response, and
-/// whatever it sends meanwhile (the room that it has again, say) would be answered by a reset once the
-/// socket is closed: the rest of the response would be lost (RFC 9112 section 9.6).
+/// How long to keep reading from a peer after GOAWAY. It may still be receiving the last response, and
+/// anything that it sends meanwhile (a WINDOW_UPDATE, for example) would be answered by a TCP reset
+/// once the socket is closed: the rest of the response would be lost (RFC 9112 section 9.6).
 const GOODBYE: Goodbye = Goodbye {
     time: Duration::from_secs(30),
     silence: Duration::from_secs(2),
 };
 
-/// The state that the tasks of a connection share.
+/// The state shared by the tasks of a connection.
 struct Shared<SV> {
     app: Arc<SV>,
     shutdown: ShutdownWatch,
     open: AtomicUsize,
-    /// The connection is gone: the last stream wakes whoever waits for it.
+    /// The connection is gone: the last stream wakes the task that waits for it.
     gone: AtomicBool,
     last: AtomicWaker,
 }
 
-/// Counts a stream for as long as its task lives, whichever way that ends.
+/// Counts a stream for the lifetime of its task, however that ends.
 struct OpenStream<SV>(Arc<Shared<SV>>);
 
 impl<SV> OpenStream<SV> {
@@ -74,7 +74,7 @@ impl<SV> Shared<SV> {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Waits for the streams of a connection that is gone. They find out by themselves; their last
+    /// Waits for the streams of a connection that is gone. They notice it by themselves; their last
     /// phases run.
     async fn streams_ended(&self) {
         self.gone.store(true, Ordering::Release);
@@ -100,16 +100,17 @@ struct Driver<SV> {
     pings: Option<PingPong>,
     pace: Pace,
     timer: Option<Timer>,
-    /// Streams so far.
+    /// The number of streams accepted so far.
     accepted: u64,
-    /// GOAWAY was sent, or is about to be: no stream is to follow those under way.
+    /// GOAWAY was sent, or is about to be: no stream may follow the active ones.
     draining: bool,
-    /// The connection is being closed, whatever is under way.
+    /// The connection is being closed, even if streams are active.
     ending: bool,
     turns: Turns,
 }
 
-/// Serves a connection of which `ahead` was read already. Returns when all of its streams have ended.
+/// Serves a connection from which `ahead` was already read. Returns when all of its streams have
+/// ended.
 pub(super) async fn serve<SV>(app: &Arc<SV>, io: Stream, ahead: Bytes, shutdown: &ShutdownWatch)
 where
     SV: HttpServerApp + Send + Sync + 'static,
@@ -186,7 +187,7 @@ where
         }
     }
 
-    /// Ends the connection, because it holds most of the memory that is scarce.
+    /// Ends the connection because it holds most of the memory while memory is scarce.
     #[cold]
     fn end_for_memory(&mut self) {
         log::debug!(
@@ -240,7 +241,7 @@ where
         let stream = OpenStream::new(&self.shared);
         tokio::spawn(async move {
             let Shared { app, shutdown, .. } = &*stream.0;
-            // There is no connection to be given back: it is not the stream's.
+            // There is no connection to give back: it does not belong to the stream.
             let _ = app
                 .process_new_http(ServerSession::H2(session), shutdown)
                 .await;
@@ -251,7 +252,7 @@ where
         }
     }
 
-    /// Tells, once, that the connection ends because its peer asked for too much of what is no work.
+    /// Logs, once, that the connection ends because its peer caused too much useless work.
     fn note_offence(&mut self) {
         if self.ending {
             return;
@@ -281,7 +282,7 @@ where
         begun
     }
 
-    /// Tells the client to open no more streams here; those under way go on (RFC 9113 section 6.8).
+    /// Tells the client to open no more streams here; active ones continue (RFC 9113 section 6.8).
     fn drain(&mut self, look_again: Duration) {
         if !self.draining {
             self.draining = true;
@@ -299,7 +300,7 @@ where
 
     fn ping(&mut self, cx: &mut Context<'_>) {
         if let Some(pings) = &mut self.pings {
-            // Takes the last answer in; that there was one is seen by what was received.
+            // Consumes the last answer; the received bytes show that there was one.
             let _ = pings.poll_pong(cx);
             let _ = pings.send_ping();
         }
@@ -316,7 +317,7 @@ where
             return Poll::Ready(Step::Abandon);
         }
         if self.connection.is_closing() {
-            // Bounded by itself.
+            // It has its own bound.
             self.timer = None;
             return Poll::Pending;
         }
@@ -341,14 +342,14 @@ where
     }
 }
 
-/// A timer that is polled only when there is something to be learned from it.
+/// A timer that is polled only when the result matters.
 struct Timer {
     sleep: Pin<Box<Sleep>>,
     waker: Option<Waker>,
 }
 
 impl Timer {
-    /// `None` where that is beyond the end of time.
+    /// `None` if that is beyond the clock's range.
     fn after(time: Duration) -> Option<Self> {
         Some(Timer {
             sleep: Box::pin(sleep_until(Instant::now().checked_add(time)?)),

@@ -1,4 +1,4 @@
-//! A small HTTP server: answers requests from a function, for metrics, status pages and the like.
+//! A small HTTP server: answers requests with a function, for metrics, status pages and the like.
 
 use super::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use crate::modules::http::{HttpModules, ModuleBuilder};
@@ -13,10 +13,10 @@ use pingora_http::ResponseHeader;
 use std::fmt;
 use std::sync::Arc;
 
-/// Answers requests with whole responses.
+/// Answers requests with complete responses.
 #[async_trait]
 pub trait ServeHttp {
-    /// The response to the request in `http_session`, whose body may be read from there. Its
+    /// The response to the request in `http_session`, whose body can be read from there. Its
     /// `Content-Length` is set from the body unless it has one.
     async fn response(&self, http_session: &mut ServerSession) -> Response<Vec<u8>>;
 }
@@ -56,7 +56,7 @@ impl<SV> HttpServer<SV> {
     }
 }
 
-/// The modules of an application that has none.
+/// The modules of an application without any.
 static NO_MODULES: HttpModules = HttpModules::new();
 
 async fn serve(
@@ -114,7 +114,7 @@ async fn process(
         Some(60)
     });
     if let Err(error) = serve(app, modules, &mut session).await {
-        // A client that leaves is nothing to warn of.
+        // A client that leaves does not merit a warning.
         let level = match error.esource() {
             ErrorSource::Downstream => log::Level::Info,
             _ => log::Level::Warn,

@@ -1,5 +1,5 @@
-//! A connection of an application that speaks HTTP: the sessions of HTTP/1 on it, one after the other, or
-//! the way to HTTP/2.
+//! A connection of an application that speaks HTTP: its HTTP/1 sessions, one after the other, or the
+//! switch to HTTP/2.
 //!
 //! ```text
 //! accepted ── request_begins ─┬─ process_new_http ── kept? ── request_begins ...
@@ -23,8 +23,8 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Whether a connection on which something has arrived begins with these bytes. Reads until that is
-/// decided, which takes no more than they are; what was read stays.
+/// Whether a connection on which data has arrived begins with these bytes. Reads until that is
+/// certain, which takes no more than their length; the data is not consumed.
 async fn begins_with(session: &mut SessionV1, expected: &[u8], patience: Option<Duration>) -> bool {
     let mut deadline = None;
     poll_fn(|cx| {
@@ -34,7 +34,7 @@ async fn begins_with(session: &mut SessionV1, expected: &[u8], patience: Option<
         let now = Instant::now();
         deadline = deadline.or(patience.and_then(|patience| now.checked_add(patience)));
         match deadline {
-            // Too late to be the expected bytes; reading the head finds that the client is late.
+            // Too late for the expected bytes; reading the head detects that the client is late.
             Some(at) => session.poll_keepalive(cx, at, now).map(|()| false),
             None => Poll::Pending,
         }
@@ -42,7 +42,7 @@ async fn begins_with(session: &mut SessionV1, expected: &[u8], patience: Option<
     .await
 }
 
-/// Answers a request that memory is too scarce for, before anything of it is kept.
+/// Answers a request for which memory is too scarce, before storing anything of it.
 #[cold]
 async fn turn_away(mut session: SessionV1) {
     memory::turn_away(Turned::Request);
@@ -77,7 +77,7 @@ where
         let mut patience = self
             .server_options()
             .map_or(Some(HEADER_TIMEOUT), |o| o.header_timeout());
-        // A connection that was accepted while the process was shutting down is served once.
+        // A connection that was accepted while the process was shutting down gets one exchange.
         let late = *shutdown.borrow();
         let mut notice = ShutdownNotice::default();
         let mut may_be_http2 = self.server_options().is_some_and(|o| o.h2c)

@@ -1,4 +1,4 @@
-//! The trait of applications that speak HTTP, whatever version their clients speak.
+//! The trait of applications that speak HTTP, with clients of any version.
 
 use super::options::HttpServerOptions;
 use super::reused::ReusedHttpStream;
@@ -12,9 +12,9 @@ use std::sync::Arc;
 /// An application that speaks HTTP.
 #[async_trait]
 pub trait HttpServerApp {
-    /// Serves one request. Called when the first byte of it has arrived; its head is read with
-    /// [`ServerSession::read_request`]. Returns the connection if it may carry another request,
-    /// as [`ServerSession::finish`] tells.
+    /// Serves one request. Called when its first byte has arrived; [`ServerSession::read_request`]
+    /// reads its head. Returns the connection if it may carry another request, as determined by
+    /// [`ServerSession::finish`].
     ///
     /// `shutdown` turns `true` when the process begins to shut down.
     async fn process_new_http(
@@ -23,9 +23,10 @@ pub trait HttpServerApp {
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream>;
 
-    /// Serves a connection whose TLS handshake chose a protocol that is none of HTTP. A connection
-    /// that is returned is passed in again, as a new one; `None` closes it, which is what happens by
-    /// default. [`serve_custom`](super::serve_custom) serves one whose requests are made into sessions.
+    /// Serves a connection whose TLS handshake chose a protocol other than HTTP. A connection that is
+    /// returned is passed in again, as a new one; `None` closes it, which is the default.
+    /// [`serve_custom`](super::serve_custom) serves a connection whose requests are turned into
+    /// sessions.
     async fn process_custom_session(
         self: &Arc<Self>,
         _stream: Stream,

@@ -22,7 +22,7 @@ use crate::protocols::Stream;
 use async_trait::async_trait;
 use std::sync::Arc;
 
-/// An application that is given connections: plain or TLS, over TCP or a Unix socket.
+/// An application that receives connections: plain or TLS, over TCP or a Unix socket.
 ///
 /// Most programs implement `HttpServerApp` or a trait above it; this one is for other protocols.
 ///
@@ -54,33 +54,32 @@ pub trait ServerApp {
     /// Serves a connection. A connection that is returned is passed in again at once, as a new one:
     /// that is how it is reused. `None` closes it.
     ///
-    /// `shutdown` turns to `true` when the server begins to stop; what is under way then should
-    /// come to an end, and a connection that waits for something to do should be closed. A panic
-    /// ends this connection alone.
+    /// `shutdown` turns `true` when the server begins to stop; exchanges in progress should then
+    /// come to an end, and idle connections should be closed. A panic ends only this connection.
     async fn process_new(
         self: &Arc<Self>,
         session: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream>;
 
-    /// Whether a client of this protocol always speaks first. A connection need not be accepted then
-    /// before it has brought something: see
+    /// Whether a client of this protocol always speaks first. In that case a connection need not be
+    /// accepted before it has brought data: see
     /// [`ListenerConfig::defer_accept`](crate::listeners::ListenerConfig::defer_accept). `false` by
-    /// default; HTTP says `true`.
+    /// default; `true` for HTTP.
     fn client_speaks_first(&self) -> bool {
         false
     }
 
     /// Called once, when the service has stopped accepting connections. Connections may still be
-    /// under way.
+    /// active.
     async fn cleanup(&self)
     where
         Self: Sync,
     {
     }
 
-    /// Called once, when the last connection has ended: returns when what they have left behind, such
-    /// as tasks in the background, has ended too. A stop waits for it, within its limits.
+    /// Called once, when the last connection has ended: returns when everything they have left
+    /// behind, such as background tasks, has ended too. A stop waits for it, within its limits.
     async fn drained(&self)
     where
         Self: Sync,

@@ -5,7 +5,7 @@ use crate::protocols::http::v1::server::{HEADER_TIMEOUT, HttpSession as SessionV
 use crate::protocols::http::v2::server::H2Limits;
 use std::time::Duration;
 
-/// How long an HTTP/2 connection without streams stays open by default.
+/// The default time that an HTTP/2 connection without streams stays open.
 const H2_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How an HTTP application treats its connections.
@@ -14,16 +14,16 @@ pub struct HttpServerOptions {
     /// Whether HTTP/2 without TLS is spoken with clients that begin with it (RFC 9113 section 3.3), on
     /// the same endpoints as HTTP/1. Off by default. Over TLS, the handshake decides.
     pub h2c: bool,
-    /// Whether CONNECT requests are let through; otherwise they are answered with 405. Off by
-    /// default.
+    /// Whether CONNECT requests are accepted; otherwise they are answered with 405. Off by default.
     pub allow_connect_method_proxying: bool,
-    /// How many requests one connection may carry; `None` (the default): any number. A connection of
-    /// HTTP/2 is said goodbye to (GOAWAY) then, and streams that the client opens before it knows are
-    /// served.
+    /// The number of requests that one connection may carry; `None` (the default): any number. After
+    /// that an HTTP/2 connection gets a GOAWAY, and streams that the client opens before it has seen
+    /// it are served.
     pub keepalive_request_limit: Option<u32>,
-    /// How long a connection of HTTP/2 without streams stays open: that long at least, and closed
-    /// before twice that time has passed. One with streams whose client is silent that long is pinged,
-    /// and given up after the same time without an answer. 60 s by default; `None`: no limit, no pings.
+    /// The idle time of an HTTP/2 connection without streams: it stays open for at least this time, and
+    /// is closed before twice that time has passed. A connection with streams whose client is silent
+    /// for that time is pinged, and abandoned after the same time without an answer. 60 s by default;
+    /// `None`: no limit, no pings.
     pub h2_idle_timeout: Option<Duration>,
     rules: RequestRules,
     header_timeout: Option<Duration>,
@@ -52,20 +52,19 @@ impl HttpServerOptions {
         self.rules = rules;
     }
 
-    /// Time for a request's head, from its first byte to its last; also how long a new connection
-    /// may stay silent. 60 s by default; `None`: no limit.
+    /// The time for a request's head, from its first byte to its last; also the time that a new
+    /// connection may stay silent. 60 s by default; `None`: no limit.
     pub fn set_header_timeout(&mut self, timeout: Option<Duration>) {
         self.header_timeout = timeout;
     }
 
-    /// The most payload that a request may carry, in bytes; more is answered with 413. No limit by
-    /// default.
+    /// The maximum payload of a request, in bytes; more is answered with 413. No limit by default.
     pub fn set_max_body_size(&mut self, limit: Option<u64>) {
         self.max_body_size = limit;
     }
 
-    /// How much a client may do to a connection of HTTP/2. These limits hold over the options that
-    /// [`HttpServerApp::h2_options`](super::HttpServerApp::h2_options) returns.
+    /// Limits on what a client may do to an HTTP/2 connection. They take precedence over the
+    /// options that [`HttpServerApp::h2_options`](super::HttpServerApp::h2_options) returns.
     pub fn set_h2_limits(&mut self, limits: H2Limits) {
         self.h2_limits = limits;
     }

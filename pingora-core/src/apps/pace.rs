@@ -1,37 +1,37 @@
-//! Decides about an HTTP/2 connection on which little happens. Pure: it is told what was seen each
-//! time that the idle time has passed.
+//! Decides what to do with an HTTP/2 connection on which little happens. Pure: it is called with
+//! its observations each time the idle time has passed.
 
 /// The decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// Nothing.
     Wait,
-    /// Ask whether the peer is still there.
+    /// Check whether the peer is still there.
     Ping,
-    /// Say goodbye.
+    /// Send GOAWAY.
     Close,
-    /// Close without a word: the peer is gone.
+    /// Close without GOAWAY: the peer is gone.
     Abandon,
 }
 
 /// The observations so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
-    /// Streams under way.
+    /// Active streams.
     pub(super) open: usize,
-    /// Streams so far.
+    /// The number of streams so far.
     pub(super) accepted: u64,
     /// Bytes received so far.
     pub(super) received: u64,
     /// Payload written so far, in bytes.
     pub(super) written: u64,
-    /// Whether the socket takes nothing at present.
+    /// Whether the socket currently accepts nothing.
     pub(super) blocked: bool,
-    /// Whether goodbye was said.
+    /// Whether GOAWAY was sent.
     pub(super) draining: bool,
 }
 
-/// The observations of the previous time.
+/// The observations of the previous call.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     busy: bool,
@@ -42,16 +42,17 @@ pub(super) struct Pace {
     pinged: bool,
 }
 
-/// A peer whose socket is full, and that has taken less than so many bytes since the last time, takes
-/// nothing: a byte now and then must not keep what waits for it.
+/// A peer whose socket is full, and that has accepted fewer than this many bytes since the last call,
+/// counts as accepting nothing: reading a byte now and then must not preserve the data that waits for
+/// it.
 const TAKEN: u64 = 4 * 1024;
 
 impl Pace {
-    /// The idle time has passed once more.
+    /// The idle time has passed again.
     ///
-    /// A connection is idle where no stream was open all the time: it is closed after one to two
-    /// idle times. Where streams are open and the peer was silent all the time, it is pinged, and
-    /// given up if it is silent once more. One that does not read is given up, whatever it says.
+    /// A connection is idle if no stream was open all the time: it is closed after one to two idle
+    /// times. If streams are open and the peer was silent all the time, it is pinged, and abandoned
+    /// if it stays silent once more. A peer that does not read is abandoned, whatever it sends.
     pub(super) fn tick(&mut self, seen: Seen) -> Step {
         let idle = !self.busy && seen.open == 0 && seen.accepted == self.accepted;
         let silent = seen.received == self.received;
@@ -82,7 +83,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Streams open, streams so far, bytes so far, whether it is draining; and what follows.
+    /// Open streams, streams so far, bytes so far, whether it is draining; and the resulting step.
     type Row = (usize, u64, u64, bool, Step);
 
     fn check(rows: &[Row]) {
@@ -127,7 +128,7 @@ mod tests {
         ]);
     }
 
-    /// A peer that pings and opens streams, and reads next to nothing.
+    /// A peer that sends PINGs and opens streams, but reads next to nothing.
     #[test]
     fn a_peer_that_does_not_read_is_given_up() {
         let mut pace = Pace::default();

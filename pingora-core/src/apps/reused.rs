@@ -1,4 +1,4 @@
-//! Connections on their way from one request to the next.
+//! Connections between one request and the next.
 
 use crate::protocols::Stream;
 use crate::protocols::http::{ReusableHttpStream, ServerSession};
@@ -24,7 +24,7 @@ impl fmt::Debug for HttpPersistentSettings {
 }
 
 impl HttpPersistentSettings {
-    /// The settings that this session's connection is to carry over.
+    /// The settings that this session's connection carries over.
     pub fn for_session(session: &ServerSession) -> Self {
         HttpPersistentSettings {
             keepalive_timeout: session.get_keepalive(),
@@ -34,12 +34,12 @@ impl HttpPersistentSettings {
         }
     }
 
-    /// Leaves something for the connection's next request.
+    /// Stores a value for the connection's next request.
     pub fn set_user_context(&mut self, ctx: Box<dyn Any + Send + Sync>) {
         self.user_context = Some(ctx);
     }
 
-    /// Takes what the request before has left.
+    /// Takes the value that the previous request has stored.
     pub fn take_user_context(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
         self.user_context.take()
     }
@@ -49,7 +49,7 @@ impl HttpPersistentSettings {
         self.pipelined_prefix = Some(prefix);
     }
 
-    /// Hands all of it to the session of the next request.
+    /// Applies everything to the session of the next request.
     pub fn apply_to_session(self, session: &mut ServerSession) {
         session.set_keepalive(self.keepalive_timeout);
         session.set_keepalive_reuses_remaining(self.reuses_remaining);
@@ -67,7 +67,7 @@ enum Kept {
     Session(ReusableHttpStream),
 }
 
-/// A connection that an application gives back for the next request.
+/// A connection that an application returns for the next request.
 pub struct ReusedHttpStream {
     kept: Kept,
     settings: Option<HttpPersistentSettings>,
@@ -82,7 +82,7 @@ impl fmt::Debug for ReusedHttpStream {
 }
 
 impl ReusedHttpStream {
-    /// A connection as such.
+    /// A plain connection with these settings.
     pub fn new(stream: Stream, persistent_settings: Option<HttpPersistentSettings>) -> Self {
         ReusedHttpStream {
             kept: Kept::Stream(stream),
@@ -124,7 +124,7 @@ impl ReusedHttpStream {
             Kept::Session(reusable) => reusable.into_session(),
         };
         if let Some(settings) = self.settings {
-            // A session that was kept has counted this request already; the settings have not.
+            // A kept session has counted this request already; the settings have not.
             let reuses = session
                 .get_keepalive_reuses_remaining()
                 .or(settings.reuses_remaining.map(|n| n.saturating_sub(1)));

@@ -1,4 +1,4 @@
-//! Connections that wait: for their next request, for the end of their patience, for the shutdown.
+//! Connections that wait: for their next request, for the end of their idle time, for the shutdown.
 
 use crate::process::drain::quiet_time;
 use crate::process::{ShutdownWatch, is_shutting_down};
@@ -9,10 +9,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Wakes a connection that is idle when the process begins to shut down.
+/// Wakes an idle connection when the process begins to shut down.
 ///
-/// Asking for that anew at each request would take a lock each time. The future is therefore kept
-/// for the connection's life and polled again only when the task's waker changed.
+/// Subscribing again for each request would take a lock each time. The future is therefore kept for
+/// the lifetime of the connection and polled again only when the task's waker changed.
 #[derive(Default)]
 pub(super) struct ShutdownNotice {
     changed: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
@@ -21,7 +21,7 @@ pub(super) struct ShutdownNotice {
 
 impl ShutdownNotice {
     async fn wait(mut shutdown: ShutdownWatch) {
-        // An error says that the sender is gone: no shutdown will be announced.
+        // An error means that the sender is gone: no shutdown will be announced.
         if shutdown.wait_for(|down| *down).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -48,7 +48,7 @@ impl ShutdownNotice {
 
 /// A connection between two requests.
 pub(super) trait Awaited {
-    /// Ready once something of the next request is there, or the connection has ended without
+    /// Ready once part of the next request has arrived, or the connection has ended without one
     /// (`false`).
     fn poll_request_begins(&mut self, cx: &mut Context<'_>) -> Poll<bool>;
 
@@ -66,10 +66,10 @@ impl Awaited for SessionV1 {
     }
 }
 
-/// Waits for the first byte of a request; `false` if the connection is to be closed instead.
+/// Waits for the first byte of a request; `false` if the connection should be closed instead.
 ///
-/// When the process begins to shut down, a request that is on its way already is still waited for: a
-/// client can't know that the connection is about to be closed. That is a short time, and longer when
+/// When the process begins to shut down, a request that is already in flight is still waited for: a
+/// client can't know that the connection is about to be closed. The wait is short, and longer if
 /// another server has taken over (see [`quiet_time`]).
 pub(super) async fn request_begins(
     session: &mut impl Awaited,

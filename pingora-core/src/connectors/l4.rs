@@ -1,5 +1,5 @@
-//! Connecting the transport: TCP, a Unix socket, a way of the user's own, or a tunnel through a
-//! CONNECT proxy over one of these.
+//! Connecting the transport: TCP, a Unix socket, a custom connector, or a tunnel through a CONNECT
+//! proxy over one of these.
 
 pub use crate::protocols::l4::{BindTo, Connect, ConnectErrorExt};
 
@@ -20,13 +20,13 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 
-/// How long one address of several has for its answer before the next is tried beside it (RFC 8305
-/// section 5).
+/// The time that one of several addresses has to answer before the next is tried in parallel (RFC
+/// 8305 section 5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Connects to `peer` within its connection timeout, which is one for all of its addresses; a CONNECT
-/// proxy on the way has as long again for its answer. `bind_to` tells a local address for a remote one,
-/// where the peer has no preference of its own.
+/// Connects to `peer` within its connection timeout, which covers all of its addresses; a CONNECT proxy
+/// on the way has the same time again for its answer. `bind_to` returns a local address for a remote
+/// one, if the peer has no preference of its own.
 ///
 /// # Errors
 /// `ConnectRefused`, `ConnectTimedout`, `ConnectNoRoute`, `ConnectError`, `BindError`,
@@ -55,14 +55,14 @@ pub(super) async fn connect<P: Peer + Send + Sync>(
     }
     let announcement = peer.get_peer_options().and_then(|o| o.announcement());
     if let Some(bytes) = announcement {
-        // Boxed: other connections must not carry its memory.
+        // Boxed: other connections must not pay for its memory.
         let announced = Box::pin(announce(&mut stream, bytes, peer.connection_timeout()));
         announced.await.map_err(|e| of_upstream(e, peer))?;
     }
     Ok(stream)
 }
 
-/// Sends what the connection begins with.
+/// Sends the bytes that the connection begins with.
 async fn announce(stream: &mut Stream, bytes: &[u8], limit: Option<Duration>) -> Result<()> {
     let sending = async {
         let sent = stream.write_all(bytes).await;
@@ -103,7 +103,7 @@ async fn connect_any<P: Peer + Send + Sync>(peer: &P, bind_to: LocalEnd<'_>) -> 
     connect_to(peer, peer.address(), several, bind_to).await
 }
 
-/// Connects to `address`, or, where there are several, to the first of them that answers.
+/// Connects to `address`, or, if there are several, to the first of them that answers.
 async fn connect_to<P: Peer + Send + Sync>(
     peer: &P,
     address: &SocketAddr,
@@ -133,11 +133,11 @@ async fn connect_to<P: Peer + Send + Sync>(
     }
 }
 
-/// Tries one address after the other, the next as soon as the one before has failed, or beside it once
-/// its head start is over. Those that are late are given up when one has answered.
+/// Tries one address after the other: the next one as soon as the previous one has failed, or in
+/// parallel once its head start is over. The remaining attempts are dropped when one has answered.
 ///
 /// # Errors
-/// That of the address that failed first, with a word about the others.
+/// The error of the address that failed first, with a remark about the others.
 async fn connect_first<P: Peer + Send + Sync>(
     peer: &P,
     addresses: &[InetSocketAddr],
@@ -147,7 +147,7 @@ async fn connect_first<P: Peer + Send + Sync>(
     let mut others = addresses.iter();
     let mut failed = None;
     loop {
-        // With data in the SYN, a connection would count as made before anybody has answered.
+        // With data in the SYN, a connection would count as established before anyone has answered.
         attempts.extend(others.next().map(|a| connect_tcp(peer, a, bind_to, false)));
         let late = async {
             match others.len() {
@@ -209,7 +209,7 @@ fn prepare<P: Peer>(peer: &P, socket: &TcpSocket, fast_open: bool) -> Result<()>
     }
 }
 
-/// The options that a connection of any kind gets.
+/// The options that any kind of connection gets.
 fn set_options<P: Peer>(peer: &P, stream: &mut Stream) -> Result<()> {
     stream.set_nodelay()?;
     if let Some(keepalive) = peer.tcp_keepalive() {

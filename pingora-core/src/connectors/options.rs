@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Called when a connection is taken out of the pool to be used again, with the time it was idle.
-/// It must not block.
+/// Called with the idle time when a connection is taken out of the pool for reuse. It must not
+/// block.
 pub type PoolCallback = Arc<dyn Fn(Duration) + Send + Sync>;
 
 /// The default number of connections that are kept.
@@ -17,31 +17,29 @@ pub(crate) const DEFAULT_POOL_SIZE: usize = 128;
 #[derive(Clone)]
 pub struct ConnectorOptions {
     /// Certificates to trust, a PEM file. `None`: the system's. Revocation lists in the file are
-    /// heeded, for the upstreams' own certificates; then every authority that signs one needs a list
-    /// there. A peer with a `ca` of its own has neither these certificates nor these lists.
+    /// applied to the upstreams' own certificates; in that case every authority that signs one needs
+    /// a list there. A peer with a `ca` of its own uses neither these certificates nor these lists.
     pub ca_file: Option<String>,
-    /// Certificate chain and key to show to upstreams that ask for one, PEM files.
+    /// The certificate chain and key to present to upstreams that ask for one, PEM files.
     pub cert_key_file: Option<(String, String)>,
-    /// Write the secrets of TLS sessions to the file that the environment variable
-    /// `SSLKEYLOGFILE` names, for a debugger. Whoever reads that file reads the traffic.
+    /// Write the secrets of TLS sessions to the file that the environment variable `SSLKEYLOGFILE`
+    /// names, for a debugger. Anyone who can read that file can read the traffic.
     pub debug_ssl_keylog: bool,
-    /// Most idle connections to keep, in total. 128 by default; 0 keeps none.
+    /// The maximum number of idle connections to keep, in total. 128 by default; 0 keeps none.
     pub keepalive_pool_size: usize,
-    /// Kept for programs that set it: connecting blocks no thread here, there is nothing to
-    /// offload.
+    /// Kept for programs that set it: connecting blocks no thread, so there is nothing to offload.
     pub offload_threadpool: Option<(usize, usize)>,
-    /// Local addresses to connect from, one chosen at random, where the upstream has an IPv4
-    /// address and the peer says nothing.
+    /// Local addresses to connect from, one chosen at random, if the upstream has an IPv4 address
+    /// and the peer sets none.
     pub bind_to_v4: Vec<SocketAddr>,
     /// The same for IPv6.
     pub bind_to_v6: Vec<SocketAddr>,
-    /// Called when an idle connection is used again, with the time it was idle.
+    /// Called with the idle time when an idle connection is reused.
     pub keepalive_pool_callback: Option<PoolCallback>,
 }
 
 impl ConnectorOptions {
-    /// The options that the server's configuration holds. A local address that is none is logged
-    /// and left out.
+    /// The options in the server's configuration. An invalid local address is logged and omitted.
     pub fn from_server_conf(server_conf: &ServerConf) -> Self {
         ConnectorOptions {
             ca_file: server_conf.ca_file.clone(),

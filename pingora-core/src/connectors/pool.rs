@@ -1,16 +1,16 @@
 //! Idle connections, kept for the next request.
 //!
-//! The pool is striped by worker: a worker gives back to its own stripe and looks there first, so
-//! workers don't wait for each other's locks. An entry remembers the tokio runtime that its socket is
-//! registered with and is handed out on that one only: elsewhere, each readiness would be a wake-up
-//! across threads, and the socket would die with its owner.
+//! The pool is striped by worker: a worker gives connections back to its own stripe and looks there
+//! first, so workers don't wait for each other's locks. An entry remembers the tokio runtime that its
+//! socket is registered with and is only handed out on that one: elsewhere, each readiness event
+//! would be a wake-up across threads, and the socket would die with its runtime.
 //!
-//! While a connection is idle, the reactor holds a waker of the pool's. It takes down which entry
-//! was woken and wakes the stripe's one janitor, a task that looks at the entry: closed by the
-//! peer, unexpected bytes, or only a TLS session ticket. The janitor also removes what waited
-//! longer than it was allowed to. The waker itself never touches the connection: it may be called
+//! While a connection is idle, the reactor holds a waker of the pool's. When called, it records
+//! which entry was woken and wakes the stripe's one janitor, a task that examines the entry: closed
+//! by the peer, unexpected bytes, or only a TLS session ticket. The janitor also removes entries
+//! that exceeded their idle time. The waker itself never touches the connection: it may be called
 //! while the transport's own locks are held. A connection that did not wake its entry is alive as
-//! far as anybody in this process can know, so taking it asks neither the kernel nor the reactor.
+//! far as this process can know, so taking it queries neither the kernel nor the reactor.
 //!
 //! ```text
 //! put ──▶ unwatched ── 100 ms ──▶ watched ── woken ──▶ examined ── dead ──▶ dropped
@@ -19,8 +19,9 @@
 //!                                   └── its time is over, or the pool is full ──▶ dropped
 //! ```
 //!
-//! Of a plain socket the reactor's entry says as much without a waker. So a busy one, that is taken out
-//! again within a tenth of a second, has none: the janitor leaves the wakers of those that stay.
+//! For a plain socket the reactor's entry gives the same information without a waker. So a busy one,
+//! which is taken out again within a tenth of a second, has none: the janitor registers wakers for
+//! those that stay.
 
 mod janitor;
 mod slots;
@@ -42,7 +43,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 
-/// An event on an idle connection. Either way it can't be used any more.
+/// An event on an idle connection. In either case it can't be used any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleEvent {
     /// The peer closed it, or it failed.
@@ -53,28 +54,28 @@ pub enum IdleEvent {
 
 /// A connection that can wait in a [`Pool`].
 pub trait Poolable: Send + 'static {
-    /// Looks, without waiting, whether something happened since the connection is idle, and
+    /// Checks, without waiting, whether something happened while the connection was idle, and
     /// arranges for the waker in `cx` to be called when something does. Pending: it is alive.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleEvent>;
 
-    /// Whether nothing has happened so far, where the reactor knows that without being asked to call when
-    /// something does: then it need not be asked as long as the connection is soon used again.
-    /// `None`: that is not known, and [`poll_idle`](Poolable::poll_idle) has to tell.
+    /// Whether nothing has happened so far, if the reactor knows that without a registered waker: in that
+    /// case no waker need be registered if the connection is soon reused. `None`: unknown, and
+    /// [`poll_idle`](Poolable::poll_idle) has to find out.
     fn is_quiet(&self) -> Option<bool> {
         None
     }
 
-    /// The runtime that the connection's socket is registered with. By default that is the one that the
-    /// caller is in; a type that remembers is cheaper to ask.
+    /// The runtime that the connection's socket is registered with. By default the caller's runtime; a
+    /// type that stores it is cheaper to query.
     fn runtime(&self) -> RuntimeId {
         Handle::try_current().ok().map(|handle| handle.id())
     }
 }
 
 impl Poolable for Stream {
-    /// A read of one byte. On a socket with nothing to read the runtime mostly knows that without
-    /// a system call. What a TLS session can answer for itself, a session ticket for instance, is
-    /// no event.
+    /// A read of one byte. On a socket with nothing to read, the runtime usually knows that without
+    /// a system call. Data that a TLS session handles by itself, such as a session ticket, is not
+    /// an event.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleEvent> {
         let mut byte = [0];
         let mut buf = ReadBuf::new(&mut byte);
@@ -86,14 +87,14 @@ impl Poolable for Stream {
             })
     }
 
-    /// Known of plain sockets.
+    /// Known for plain sockets.
     fn is_quiet(&self) -> Option<bool> {
         let socket = self.as_any().downcast_ref::<L4Stream>()?;
         socket.is_quiet()
     }
 }
 
-/// Counters that all stripes share.
+/// Counters shared by all stripes.
 #[derive(Debug, Default)]
 struct Counters {
     unexpected_data: Arc<AtomicU64>,
@@ -108,19 +109,19 @@ impl Counters {
     }
 }
 
-/// Idle connections by key; see the module's text.
+/// Idle connections by key; see the module's documentation.
 pub struct Pool<S: Poolable> {
     stripes: Box<[Arc<Stripe<S>>]>,
     counters: Arc<Counters>,
     capacity: usize,
-    /// The number that each stripe may hold without asking how many the others do.
+    /// The number of entries that each stripe may hold without checking the others.
     share: usize,
     on_reuse: Option<PoolCallback>,
 }
 
 impl<S: Poolable> Pool<S> {
-    /// A pool for `capacity` connections; 0 keeps none. `on_reuse` hears how long each connection
-    /// that is taken out was idle.
+    /// A pool for `capacity` connections; 0 keeps none. `on_reuse` is called with the idle time of
+    /// each connection that is taken out.
     pub fn new(capacity: usize, on_reuse: Option<PoolCallback>) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         Self::with_stripes(
@@ -143,8 +144,8 @@ impl<S: Poolable> Pool<S> {
         }
     }
 
-    /// The connection under `key` that was given back last, alive, and registered with the present
-    /// runtime. Never waits for a lock but this worker's own.
+    /// The connection under `key` that was given back last, is alive, and is registered with the
+    /// current runtime. Only ever waits for this worker's own lock.
     pub fn take(&self, key: u64) -> Option<S> {
         let runtime = runtime_id();
         let (own, others) = self.own_and_others();
@@ -159,11 +160,11 @@ impl<S: Poolable> Pool<S> {
         Some(taken.item)
     }
 
-    /// Keeps a connection for at most `idle_timeout`; `None` is without limit. One that is closed
-    /// or that has unexpected bytes is dropped. Where the pool is full, the oldest connection has
-    /// to go; the oldest of this worker, which is nearly the same. A worker with less than its share
-    /// does not ask what the others have: the pool may be over its capacity until one with more puts
-    /// something in.
+    /// Keeps a connection for at most `idle_timeout`; `None` is without limit. A connection that is
+    /// closed or has unexpected bytes is dropped. If the pool is full, the oldest connection is
+    /// evicted; the oldest of this worker, which is nearly the same. A worker with less than its
+    /// share does not check the others: the pool may exceed its capacity until a worker with more
+    /// puts something in.
     pub fn put(&self, key: u64, item: S, idle_timeout: Option<Duration>) {
         if self.capacity == 0 || idle_timeout == Some(Duration::ZERO) {
             return;
@@ -177,14 +178,14 @@ impl<S: Poolable> Pool<S> {
             runtime,
             is_watched: false,
             idle_since,
-            // A timeout beyond the end of time is none.
+            // A timeout beyond the clock's range counts as none.
             deadline: idle_timeout.and_then(|timeout| idle_since?.checked_add(timeout)),
         };
         let (own, others) = self.own_and_others();
         if !own.put(entry) {
             return;
         }
-        // As long as no stripe has more than a fair share, there is nothing to be counted.
+        // As long as no stripe has more than a fair share, nothing has to be counted.
         let mut others = others.into_iter();
         while own.len() > self.share && self.len() > self.capacity {
             let evicted = own.evict_all_but(1);
@@ -202,7 +203,7 @@ impl<S: Poolable> Pool<S> {
         (&rest[0], rest[1..].iter().chain(before))
     }
 
-    /// How many connections are idle.
+    /// The number of idle connections.
     pub fn len(&self) -> usize {
         self.stripes.iter().map(|stripe| stripe.len()).sum()
     }
@@ -212,7 +213,7 @@ impl<S: Poolable> Pool<S> {
         self.stripes.iter().all(|stripe| stripe.len() == 0)
     }
 
-    /// Counts the idle connections that were dropped because the peer sent unexpected bytes.
+    /// The counter of idle connections that were dropped because the peer sent unexpected bytes.
     pub fn unexpected_data_counter(&self) -> Arc<AtomicU64> {
         self.counters.unexpected_data.clone()
     }
@@ -227,7 +228,7 @@ impl<S: Poolable> fmt::Debug for Pool<S> {
     }
 }
 
-/// The runtime that an entry belongs to; `None` for one that was made outside of any.
+/// The runtime that an entry belongs to; `None` if it was created outside of any.
 pub type RuntimeId = Option<Id>;
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! Which peers turned out to speak HTTP/1 only.
+//! The peers that turned out to speak only HTTP/1.
 
 use std::collections::HashSet;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How many peers are remembered. When there are more, all are forgotten: each then costs one
+/// The number of peers that are remembered. Beyond it, all are forgotten: each then costs one
 /// handshake that offers HTTP/2 in vain.
 const CAPACITY: usize = 8192;
 
 /// The peers, by their reuse hash, to which only HTTP/1 is offered.
 #[derive(Debug, Default)]
 pub(super) struct PreferHttp1 {
-    /// Spares the look-up if no peer was ever remembered.
+    /// Saves the look-up if no peer was ever remembered.
     any: AtomicBool,
     peers: RwLock<HashSet<u64>>,
 }
@@ -26,7 +26,7 @@ impl PreferHttp1 {
         self.any.store(true, Ordering::Release);
     }
 
-    /// `peer` is asked for only where it matters.
+    /// `peer` is only called if it matters.
     pub(super) fn contains(&self, peer: impl FnOnce() -> u64) -> bool {
         self.any.load(Ordering::Acquire)
             && self

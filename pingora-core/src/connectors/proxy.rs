@@ -11,11 +11,11 @@ use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::collections::BTreeMap;
 use std::os::unix::net::SocketAddr as UnixSocketAddr;
 
-/// Where the proxy listens, and all of its addresses where it has several. A name is resolved; the
-/// thread is not blocked.
+/// The address that the proxy listens on, and all of its addresses if it has several. A name is
+/// resolved without blocking the thread.
 ///
 /// # Errors
-/// `ConnectNoRoute` where the name does not resolve, `ConnectError` for a path that is too long.
+/// `ConnectNoRoute` if the name does not resolve, `ConnectError` for a path that is too long.
 pub(super) async fn addresses_of(proxy: &Proxy) -> Result<(SocketAddr, Option<Addresses>)> {
     match proxy.listens_on() {
         NextHop::Unix(path) => UnixSocketAddr::from_pathname(path)
@@ -37,7 +37,7 @@ pub(super) async fn addresses_of(proxy: &Proxy) -> Result<(SocketAddr, Option<Ad
     }
 }
 
-/// Has the proxy at the other end of `stream` connect to the peer.
+/// Makes the proxy at the other end of `stream` connect to the peer.
 ///
 /// # Errors
 /// `ConnectProxyFailure`, `ConnectTimedout`, or `InvalidHTTPHeader` for fields that can't be sent, with

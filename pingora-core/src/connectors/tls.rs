@@ -17,18 +17,17 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// How long a handshake may take where the peer names no limit.
+/// The time limit for a handshake if the peer sets none.
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes TLS connections that share trust and settings.
 #[derive(Debug)]
 pub(super) struct Connector {
     settings: ClientSettings,
-    /// Made when it is first needed, because reading the system's certificates takes a tenth of a
-    /// second and some megabytes. What went wrong is kept as text: it goes wrong for every
-    /// connection.
+    /// Created on first use, because reading the system's certificates takes a tenth of a second
+    /// and some megabytes. An error is kept as text: every connection fails with it.
     context: OnceCell<Result<Box<dyn TlsConnector>, String>>,
-    /// Chosen instead.
+    /// The backend that was chosen instead.
     other: OnceLock<Result<Box<dyn TlsConnector>, String>>,
 }
 
@@ -61,7 +60,7 @@ impl Connector {
         let has_files = settings.ca_file.is_some()
             || settings.cert_key_file.is_some()
             || settings.keylog_file.is_some();
-        // If files are named, their faults are reported at once.
+        // If files are named, their errors are reported at once.
         let context = has_files.then(|| make_context(&settings));
         if let Some(Err(e)) = &context {
             log::error!("TLS connections to upstreams will fail: {e}");
@@ -73,11 +72,11 @@ impl Connector {
         }
     }
 
-    /// Speaks TLS by this backend from now on. Blocks.
+    /// Uses this backend for TLS from now on. Blocks.
     ///
     /// # Errors
-    /// The backend's, and then every TLS connection fails; `InternalError` where one was chosen before, which
-    /// stays.
+    /// The backend's errors, and then every TLS connection fails; `InternalError` if one was chosen before,
+    /// which stays.
     pub(super) fn set_backend(&self, backend: &dyn ClientBackend) -> Result<()> {
         let name = backend.name();
         let (chosen, outcome) = match backend.build(&self.settings) {
@@ -108,7 +107,8 @@ impl Connector {
         &self.settings.sessions
     }
 
-    /// The handshake with `peer`, which wants this, over `stream`, within the peer's connection timeout.
+    /// The handshake with `peer`, as `wanted` describes it, over `stream`, within the peer's connection
+    /// timeout.
     ///
     /// # Errors
     /// `InvalidCert`, `TLSHandshakeFailure`, `TLSHandshakeTimedout`, or `InternalError` for
@@ -140,8 +140,8 @@ impl Connector {
     }
 }
 
-/// Which of several addresses has answered: where the peer has no name, the certificate has to be for
-/// that one.
+/// The one of several addresses that has answered: if the peer has no name, the certificate has to be
+/// for that address.
 pub(super) fn answered<P: Peer>(peer: &P, stream: &L4Stream) -> Option<IpAddr> {
     let several = peer.get_peer_options()?.addresses(peer.address());
     if several.is_empty() || peer.get_proxy().is_some() {

@@ -1,4 +1,4 @@
-//! Connections to peers, new or used before.
+//! Connections to peers, new or reused.
 
 use super::faults::of_upstream;
 use super::l4::{self, BindTo};
@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-/// Connects to peers, and keeps connections that can be used again.
+/// Connects to peers, and keeps reusable connections.
 ///
-/// One connector serves many peers at a time. Its pool hands a connection out only on the tokio
+/// One connector serves many peers at a time. Its pool only hands out a connection on the tokio
 /// runtime that it was made on; each runtime sees its own connections.
 pub struct TransportConnector {
     pub(super) tls: tls::Connector,
@@ -33,8 +33,7 @@ pub struct TransportConnector {
 impl TransportConnector {
     /// A connector with these options, or the defaults.
     ///
-    /// Files in the options that can't be used are logged as errors; connections that need them
-    /// fail.
+    /// Unusable files in the options are logged as errors; connections that need them fail.
     pub fn new(options: Option<ConnectorOptions>) -> Self {
         let tls = tls::Connector::new(options.as_ref());
         let options = options.unwrap_or_else(|| ConnectorOptions::new(DEFAULT_POOL_SIZE));
@@ -50,38 +49,38 @@ impl TransportConnector {
         }
     }
 
-    /// Keeps at most so many TLS sessions with upstreams for resumption, 1024 by default; 0 keeps none,
-    /// and every handshake is a full one.
+    /// Keeps at most this many TLS sessions with upstreams for resumption, 1024 by default; 0 keeps
+    /// none, and every handshake is a full one.
     ///
     /// A session is resumed only for a peer with the same [`reuse_hash`](Peer::reuse_hash) and the
-    /// same verification, within two hours, and not after a certificate expired that it was
-    /// verified by. A TLS 1.3 ticket is used once.
+    /// same verification, within two hours, and not after a certificate expired that was used to
+    /// verify it. A TLS 1.3 ticket is used once.
     pub fn set_tls_session_capacity(&self, sessions: usize) {
         self.tls.sessions().set_capacity(sessions);
     }
 
-    /// Speaks TLS with upstreams by `backend` instead of OpenSSL. To be chosen once, before the first
-    /// connection: one that is kept goes on as it is. Each connector has a backend of its own. Reads
-    /// files: blocks.
+    /// Uses `backend` instead of OpenSSL for TLS with upstreams. Choose it once, before the first
+    /// connection: kept connections are not affected. Each connector has its own backend. Reads
+    /// files, so it blocks.
     ///
-    /// [`HandshakeCompleteHook`](crate::protocols::tls::HandshakeCompleteHook)s take a session of OpenSSL and
-    /// are not called by other backends; what they would ask is in the connection's digest.
+    /// [`HandshakeCompleteHook`](crate::protocols::tls::HandshakeCompleteHook)s take an OpenSSL session, and
+    /// other backends don't call them; the facts that they would query are in the connection's digest.
     ///
     /// # Errors
-    /// The backend's, where it can't do what the options of the connector demand; then every TLS connection
-    /// fails. `InternalError` where one was chosen before, which stays.
+    /// The backend's errors, if it can't do what the options of the connector demand; then every TLS
+    /// connection fails. `InternalError` if one was chosen before, which stays.
     pub fn set_tls_backend(&self, backend: &dyn ClientBackend) -> Result<()> {
         self.tls.set_backend(backend)
     }
 
-    /// How the TLS handshakes of this connector went.
+    /// The results of this connector's TLS handshakes.
     pub fn tls_handshake_counts(&self) -> TlsHandshakeCounts {
         self.tls.sessions().counts()
     }
 
     /// Makes a connection to `peer`, TLS included.
     ///
-    /// Dropping the future closes what was begun.
+    /// Dropping the future closes a connection that is being established.
     ///
     /// # Errors
     /// The source is the upstream and the context names the peer. `ConnectTimedout`,
@@ -92,7 +91,7 @@ impl TransportConnector {
     }
 
     /// [`new_stream`](TransportConnector::new_stream) for a caller that speaks HTTP/1 whatever the
-    /// peer's options prefer: nothing else is offered in a TLS handshake.
+    /// peer's options prefer: only that is offered in a TLS handshake.
     pub async fn new_http1_stream<P: Peer + Send + Sync + 'static>(
         &self,
         peer: &P,
@@ -121,7 +120,7 @@ impl TransportConnector {
         let http1_only =
             http1_only || peer.get_alpn() == Some(&ALPN::H2H1) && self.is_http1_only(peer);
         let mut wanted = tls::wanted_of(peer, http1_only.then_some(&ALPN::H1));
-        // Before anybody is connected to in vain.
+        // Before connecting in vain.
         wanted.check().map_err(|e| of_upstream(e, peer))?;
         let stream = self.connect_l4(peer).await?;
         wanted.address = tls::answered(peer, &stream).or(wanted.address);
@@ -142,26 +141,26 @@ impl TransportConnector {
         Some(BindTo::from(*chosen))
     }
 
-    /// An idle connection that was made for `peer`, or for one that is the same by its
-    /// [`reuse_hash`](Peer::reuse_hash). `None` where there is none that is alive.
+    /// An idle connection that was made for `peer`, or for a peer with the same
+    /// [`reuse_hash`](Peer::reuse_hash). `None` if no such connection is alive.
     pub async fn reused_stream<P: Peer + Send + Sync>(&self, peer: &P) -> Option<Stream> {
         self.pool.take(peer.reuse_hash())
     }
 
-    /// Keeps a connection on which nothing is outstanding, for at most `idle_timeout`. `key` is
-    /// the [`reuse_hash`](Peer::reuse_hash) of the peer that it was made for.
+    /// Keeps a connection without anything outstanding for at most `idle_timeout`. `key` is the
+    /// [`reuse_hash`](Peer::reuse_hash) of the peer that it was made for.
     ///
-    /// One that the peer closed already, or on which unexpected bytes wait, is dropped.
+    /// A connection that the peer has closed already, or that has unexpected bytes, is dropped.
     pub fn release_stream(&self, stream: Stream, key: u64, idle_timeout: Option<Duration>) {
         self.pool.put(key, stream, idle_timeout);
     }
 
-    /// An idle connection to `peer` if there is one, else a new one. The second value is `true`
-    /// where it was used before: it may be closed by the peer at any moment, so a request that
-    /// fails on it at once deserves another try.
+    /// An idle connection to `peer` if there is one, else a new one. The second value is `true` if
+    /// it was used before: the peer may close it at any moment, so a request that fails on it at
+    /// once should be retried.
     ///
     /// # Errors
-    /// As [`new_stream`](TransportConnector::new_stream).
+    /// The same as for [`new_stream`](TransportConnector::new_stream).
     pub async fn get_stream<P: Peer + Send + Sync + 'static>(
         &self,
         peer: &P,
@@ -172,18 +171,18 @@ impl TransportConnector {
         }
     }
 
-    /// Remembers that `peer` speaks HTTP/1 only, so that HTTP/2 is no longer offered to it where
-    /// both would do.
+    /// Remembers that `peer` speaks only HTTP/1, so HTTP/2 is no longer offered to it if both are
+    /// allowed.
     pub fn prefer_h1(&self, peer: &impl Peer) {
         self.http1_only.add(peer.reuse_hash());
     }
 
-    /// Whether `peer` is known to speak HTTP/1 only.
+    /// Whether `peer` is known to speak only HTTP/1.
     pub(crate) fn is_http1_only(&self, peer: &impl Peer) -> bool {
         self.http1_only.contains(|| peer.reuse_hash())
     }
 
-    /// How many idle connections were dropped because the peer sent unrequested bytes.
+    /// The number of idle connections that were dropped because the peer sent unrequested bytes.
     pub fn unexpected_data_connection_count(&self) -> u64 {
         self.unexpected_data_connection_counter()
             .load(std::sync::atomic::Ordering::Relaxed)

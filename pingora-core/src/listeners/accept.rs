@@ -1,4 +1,4 @@
-//! Accepting connections, also when the system runs out of what that takes.
+//! Accepts connections, even if the system runs out of resources.
 
 use crate::sys::descriptor;
 use log::{error, warn};
@@ -9,19 +9,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many connections are accepted before other tasks of the thread get a turn.
+/// The number of connections that are accepted before other tasks of the thread get their turn.
 const BATCH: usize = 32;
-/// How many connections are taken from the queue of a socket that is about to close: more than wait in
-/// it by default, and an end where new ones come faster than they are taken.
+/// The number of connections taken from the queue of a socket that is about to close: more than the
+/// default queue length, and a bound if new ones come faster than they are taken.
 const QUEUE: usize = 8192;
-/// How many connections are turned away in one go while no descriptor is left.
+/// The number of connections that are turned away at once while no descriptor is left.
 const SHED: usize = 64;
-/// The first and the longest pause after an error that does not concern one connection alone.
+/// The first and the longest pause after an error that does not concern a single connection.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// How often such an error is logged, at most.
+/// The maximum rate at which such an error is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A connection that no runtime knows of yet: it is registered where it will be used.
+/// An accepted connection that is not registered with a runtime yet: it is registered where it will
+/// be used.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) fd: OwnedFd,
@@ -29,14 +30,14 @@ pub(crate) struct Accepted {
     pub(crate) peer: Option<SocketAddr>,
 }
 
-/// Whose fault a failed accept(2) is.
+/// The cause of a failed accept(2).
 #[derive(Debug, PartialEq, Eq)]
 enum Fault {
-    /// One connection was lost before it was ours; the next one may be fine.
+    /// One connection was lost before it was accepted; the next one may be fine.
     Connection,
     /// No descriptor or memory is left.
     Exhausted,
-    /// Something that should not happen.
+    /// An unexpected error.
     Listener,
 }
 
@@ -44,7 +45,7 @@ impl Fault {
     fn of(error: &io::Error) -> Fault {
         match error.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Fault::Exhausted,
-            // Linux hands errors that are pending on the new connection to accept(2).
+            // Linux passes errors that are pending on the new connection to accept(2).
             Some(
                 libc::ECONNABORTED
                 | libc::EPROTO
@@ -62,7 +63,7 @@ impl Fault {
     }
 }
 
-/// Accepts connections from one socket and gives each to `hand_over`.
+/// Accepts connections from one socket and passes each to `hand_over`.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     socket: descriptor::Watched,
@@ -74,7 +75,7 @@ impl Acceptor {
     /// `socket` must listen and be non-blocking. Must be called on the runtime that will accept.
     ///
     /// # Errors
-    /// When the socket can't be registered with the runtime.
+    /// If the socket can't be registered with the runtime.
     pub(crate) fn new(socket: OwnedFd, name: String) -> io::Result<Self> {
         Ok(Acceptor {
             socket: descriptor::Watched::readable_on(socket)?,
@@ -83,9 +84,9 @@ impl Acceptor {
         })
     }
 
-    /// Accepts until `stop` is done, and closes the socket. If `stop` says so, takes what is already
-    /// waiting in the socket's queue first, so that nobody whose connection was established is turned
-    /// away; but for those that the kernel still holds back because they have said nothing.
+    /// Accepts until `stop` is done, and closes the socket. If `stop` says so, first takes the
+    /// connections waiting in the socket's queue, so that no established connection is turned away,
+    /// except for those that the kernel still holds back because they have sent nothing.
     pub(crate) async fn run(
         mut self,
         stop: impl Future<Output = bool>,
@@ -116,7 +117,7 @@ impl Acceptor {
         }
     }
 
-    /// Waits for connections and accepts some; says how long to pause after trouble.
+    /// Waits for connections and accepts some; returns how long to pause after an error.
     async fn batch(&mut self, hand_over: &mut impl FnMut(Accepted)) -> Option<Duration> {
         let mut ready = match self.socket.readable().await {
             Ok(ready) => ready,
@@ -147,11 +148,11 @@ impl Acceptor {
     }
 }
 
-/// What to do while connections can't be accepted.
+/// The behaviour while connections can't be accepted.
 #[derive(Debug)]
 struct Trouble {
-    /// A descriptor that is held back, to be given up for accepting a connection just to close it:
-    /// its client then knows, instead of waiting for a server that seems to be there.
+    /// A reserved descriptor, released in order to accept a connection just to close it: its client
+    /// then knows, instead of waiting for a server that seems to be there.
     reserve: Option<File>,
     pause: Duration,
     last_logged: Option<Instant>,
@@ -184,7 +185,7 @@ impl Trouble {
         }
     }
 
-    /// The first time, only waits: connections that end give their descriptors back. From then on
+    /// The first time, only waits: connections that end release their descriptors. From then on
     /// turns waiting connections away.
     fn exhausted(&mut self, socket: BorrowedFd<'_>, name: &str, error: &io::Error) -> Duration {
         let mut shed = 0;
@@ -272,7 +273,8 @@ mod tests {
         }
     }
 
-    /// Whatever accept(2) may say, the loop goes on: at once, or after a pause of a second at most.
+    /// Whatever accept(2) returns, the loop continues: at once, or after a pause of at most a
+    /// second.
     #[tokio::test(start_paused = true)]
     async fn no_error_ends_the_loop() {
         let (socket, address) = listener();

@@ -7,13 +7,13 @@ use std::fs::Permissions;
 #[derive(Clone, Debug)]
 pub enum ServerAddress {
     /// An IP address and port, as in `127.0.0.1:80`, `[::]:80`, or a name that resolves to one, as in
-    /// `localhost:80`. Port 0 means a free one of the system's choice. `systemd:LABEL` means the
+    /// `localhost:80`. Port 0 means a free port chosen by the system. `systemd:LABEL` means the
     /// sockets that the service manager passes under this label (`FileDescriptorName=`); those that it
     /// passes for an address are also found by the address.
     Tcp(String, Option<TcpSocketOptions>),
-    /// The path of a Unix socket, and the permissions of its file: reading and writing for everybody
-    /// where none are given. A name that begins with `@` is abstract: it has no file and no
-    /// permissions, and goes with the last process that listens on it.
+    /// The path of a Unix socket, and the permissions of its file: read and write access for
+    /// everyone if none are given. A name that begins with `@` is abstract: it has no file and no
+    /// permissions, and disappears with the last process that listens on it.
     Uds(String, Option<Permissions>),
 }
 
@@ -26,8 +26,8 @@ impl AsRef<str> for ServerAddress {
     }
 }
 
-/// Options of a listening TCP socket; accepted connections inherit them. `None` leaves an option as
-/// the system has it.
+/// Options of a listening TCP socket; accepted connections inherit them. `None` keeps the system's
+/// default.
 #[derive(Clone, Debug, Default)]
 pub struct TcpSocketOptions {
     /// Whether an IPv6 socket refuses IPv4 connections (IPV6_V6ONLY). No effect on IPv4 addresses.
@@ -35,14 +35,14 @@ pub struct TcpSocketOptions {
     /// The length of the queue of connections that were opened with data in their first packet
     /// (TCP_FASTOPEN, RFC 7413).
     pub tcp_fastopen: Option<usize>,
-    /// Probing connections that are silent (SO_KEEPALIVE).
+    /// Probing of idle connections (SO_KEEPALIVE).
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// The traffic class, 0 to 63 (RFC 2474).
     pub dscp: Option<u8>,
     /// Whether several sockets may listen on the same address (SO_REUSEPORT).
     pub so_reuseport: Option<bool>,
-    /// The send buffer, in bytes (SO_SNDBUF). Setting it ends the kernel's own tuning.
+    /// The send buffer, in bytes (SO_SNDBUF). Setting it disables the kernel's own tuning.
     pub tcp_snd_buf: Option<usize>,
-    /// The receive buffer, in bytes (SO_RCVBUF). Setting it ends the kernel's own tuning.
+    /// The receive buffer, in bytes (SO_RCVBUF). Setting it disables the kernel's own tuning.
     pub tcp_recv_buf: Option<usize>,
 }

@@ -1,4 +1,4 @@
-//! Making an address into a listening socket.
+//! Turns an address into a listening socket.
 
 use super::{ServerAddress, TcpSocketOptions};
 use crate::process::{Claimed, Fds};
@@ -19,14 +19,14 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-/// What an address begins with that means a socket of the service manager, by its label.
+/// The prefix of an address that refers to a socket of the service manager, by its label.
 pub(super) const LABEL: &str = "systemd:";
 
-/// A socket that listens: connections queue up in it from now on.
+/// A listening socket: connections queue up in it from now on.
 #[derive(Debug)]
 pub(crate) struct BoundSocket {
     pub(crate) fd: OwnedFd,
-    /// The name under which it stands in the table of passed descriptors.
+    /// Its name in the table of passed descriptors.
     pub(crate) name: String,
     pub(crate) place: Place,
 }
@@ -49,8 +49,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// Takes the socket of this address from `fds` if it was passed to us, or makes one, and enters it
-/// into `fds`. Does not need a runtime. Blocks while a name is being resolved.
+/// Takes the socket of this address from `fds` if it was passed to this process, or creates one,
+/// and enters it into `fds`. Does not need a runtime. Blocks while a name is being resolved.
 ///
 /// # Errors
 /// One line that names the address and what to do.
@@ -71,21 +71,21 @@ pub(crate) fn bind_address(address: &ServerAddress, fds: &mut Fds) -> Result<Bou
     located(address, fd, name)
 }
 
-/// Whoever passed it may have written the address in another way, or not have said how.
+/// The previous owner may have written the address differently, or not have named it.
 fn claim_resolved(address: &ServerAddress, fds: &mut Fds) -> Option<(String, Claimed)> {
     if fds.is_empty() || matches!(address, ServerAddress::Uds(..)) {
         return None;
     }
-    // bind(2) would fail for the same reason, and say why.
+    // bind(2) would fail for the same reason, and report it.
     let resolved = resolve(address.as_ref()).ok()?.to_string();
     fds.claim(&resolved)
 }
 
-/// Takes one more socket that was passed to us and shares its address with others, if there is one: a
-/// member of a SO_REUSEPORT group, or of those that the service manager gave the same label.
+/// Takes one more passed socket that shares its address with others, if there is one: a member of a
+/// SO_REUSEPORT group, or of those with the same label of the service manager.
 ///
 /// # Errors
-/// When it can't be used.
+/// If it can't be used.
 pub(crate) fn take_rest_of_group(
     address: &ServerAddress,
     fds: &mut Fds,
@@ -95,7 +95,7 @@ pub(crate) fn take_rest_of_group(
         ServerAddress::Tcp(_, Some(options)) => options.so_reuseport == Some(true),
         _ => false,
     };
-    // Other sockets of the same name are another endpoint's, such as a second one on port 0.
+    // Other sockets of the same name belong to another endpoint, such as a second one on port 0.
     if !shared && !wanted.starts_with(LABEL) {
         return Ok(None);
     }
@@ -132,7 +132,7 @@ pub(crate) fn check_address(address: &str) -> Result<()> {
     resolve(address).map(drop)
 }
 
-/// [`check_address`] where it is known what kind it is of.
+/// [`check_address`] for an address whose kind is known.
 pub(super) fn check(address: &ServerAddress) -> Result<()> {
     match address {
         ServerAddress::Uds(path, _) if !path.starts_with(LABEL) => unix_address(path).map(drop),
@@ -140,7 +140,7 @@ pub(super) fn check(address: &ServerAddress) -> Result<()> {
     }
 }
 
-/// The name of an abstract socket: what follows `@`, or NUL as the system writes it.
+/// The name of an abstract socket: the part after `@`, or after NUL as the system writes it.
 fn abstract_name(address: &str) -> Option<&str> {
     address.strip_prefix(['@', '\0'])
 }
@@ -153,14 +153,15 @@ fn unix_address(wanted: &str) -> Result<UnixAddr> {
     address.map_err(|e| refused(wanted, e.into()))
 }
 
-/// Makes a socket that was claimed ours.
+/// Takes ownership of a claimed socket.
 fn take_over(passed: Claimed, name: &str, wanted: &str, fds: &mut Fds) -> Result<OwnedFd> {
     let fd = match passed {
         Claimed::Owned(fd) => fd,
         Claimed::Number(number) => {
             let fd = duplicate(number).map_err(|e| refused(wanted, e))?;
             fds.moved(name, fd.as_raw_fd());
-            // It was given away when it was entered into the table; the socket must not outlive ours.
+            // It was given away when it was entered into the table; the descriptor must not outlive
+            // ours.
             let _ = nix::unistd::close(number);
             fd
         }
@@ -194,7 +195,7 @@ fn start_listening(fd: &OwnedFd, wanted: &str) -> Result<()> {
     listen(fd, Backlog::MAXALLOWABLE).map_err(|e| refused(wanted, e.into()))
 }
 
-/// All of these are inherited by the connections that the socket accepts.
+/// The connections that the socket accepts inherit all of these.
 fn set_options(
     fd: &OwnedFd,
     address: &SocketAddr,
@@ -205,7 +206,7 @@ fn set_options(
     };
     // A restarted server must not wait for the connections of its predecessor to time out.
     setsockopt(fd, sockopt::ReuseAddr, &true).map_err(failed("SO_REUSEADDR"))?;
-    // Responses are written whole; waiting for more to send would only delay them.
+    // Responses are written as a whole; waiting for more to send would only delay them.
     setsockopt(fd, sockopt::TcpNoDelay, &true).map_err(failed("TCP_NODELAY"))?;
     let Some(options) = options else {
         return Ok(());
@@ -251,8 +252,8 @@ fn set_options(
     Ok(())
 }
 
-/// The mode is set between bind(2) and listen(2): until then nobody can connect, so there is no
-/// moment at which the wrong people could.
+/// The mode is set between bind(2) and listen(2): until then no client can connect, so unauthorised
+/// ones never can.
 fn bind_unix(wanted: &str, permissions: Option<&Permissions>) -> Result<OwnedFd> {
     let address = unix_address(wanted)?;
     let path = abstract_name(wanted).is_none().then(|| Path::new(wanted));
@@ -271,7 +272,7 @@ fn bind_unix(wanted: &str, permissions: Option<&Permissions>) -> Result<OwnedFd>
     Ok(fd)
 }
 
-/// Removes the file of a socket that nobody listens on: what a server that was killed leaves behind.
+/// Removes the file of a socket that no process listens on: the remains of a server that was killed.
 fn remove_stale(path: &Path, wanted: &str) -> Result<()> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else {
         return Ok(());
@@ -284,7 +285,7 @@ fn remove_stale(path: &Path, wanted: &str) -> Result<()> {
         Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(|e| refused(wanted, e))
         }
-        // bind(2) will say that it is in use, or what else is wrong.
+        // bind(2) will report that it is in use, or another error.
         _ => Ok(()),
     }
 }
@@ -317,13 +318,13 @@ fn local_address(fd: &OwnedFd, wanted: &str) -> Result<SocketAddr> {
         .map_err(|e| refused(wanted, e))
 }
 
-/// A path that stays right when the working directory changes.
+/// A path that stays valid when the working directory changes.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// One line with the advice that the error calls for; nothing below it, so that it stays one line
-/// however it is shown.
+/// One line with the advice for this error; no cause below it, so that it remains one line however
+/// it is shown.
 pub(super) fn refused(wanted: &str, error: io::Error) -> BError {
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => "; is another server running?",

@@ -1,4 +1,4 @@
-//! Finding out which addresses a service really listens on.
+//! Reports the addresses that a service actually listens on.
 
 use pingora_error::{Error, ErrorType, Result};
 use std::net::SocketAddr;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// The addresses that a service listens on, as soon as it does: for endpoints on port 0, whose port
-/// the system chooses. Take it from the service before it goes into the server; clones see the same.
+/// the system chooses. Get it from the service before that is added to the server; clones see the
+/// same.
 ///
 /// ```no_run
 /// # use pingora_core::server::Server;
@@ -58,8 +59,8 @@ impl State {
 
 impl BoundAddresses {
     /// The addresses of the TCP endpoints, or those of the UDP sockets of a
-    /// [`datagram::Service`](crate::services::datagram::Service), in the order they were added; `None` as long
-    /// as the service does not listen.
+    /// [`datagram::Service`](crate::services::datagram::Service), in the order in which they were added;
+    /// `None` until the service listens.
     pub fn get(&self) -> Option<Vec<SocketAddr>> {
         self.outcome()?.ok()
     }
@@ -67,7 +68,7 @@ impl BoundAddresses {
     /// Waits until the service listens. Cancel-safe.
     ///
     /// # Errors
-    /// When the service ended before.
+    /// If the service ended before.
     pub async fn wait(&self) -> Result<Vec<SocketAddr>> {
         loop {
             let changed = self.0.notify.notified();
@@ -78,10 +79,10 @@ impl BoundAddresses {
         }
     }
 
-    /// Waits until the service listens, from a thread that may block, at most for `timeout`.
+    /// Waits until the service listens, at most for `timeout`, on a thread that may block.
     ///
     /// # Errors
-    /// When the service ended before, or did not listen in time.
+    /// If the service ended before, or did not listen in time.
     pub fn wait_blocking(&self, timeout: Duration) -> Result<Vec<SocketAddr>> {
         let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let pending = |state: &mut State| matches!(state, State::Pending);
@@ -97,7 +98,7 @@ impl BoundAddresses {
         self.change(State::Bound(addresses));
     }
 
-    /// Announces that there won't be any, unless there were.
+    /// Announces that there won't be any addresses, unless there already were.
     pub(crate) fn give_up(&self) {
         if self.outcome().is_none() {
             self.change(State::Never);

@@ -1,4 +1,4 @@
-//! How many connections there are: in all, of each endpoint, and of each client.
+//! Counts connections: in total, of each endpoint, and of each client.
 
 use crate::process::{connections_in_all, connections_per_client};
 use std::collections::HashMap;
@@ -9,25 +9,25 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// Parts of the table, each with a lock of its own.
+/// The number of parts of the table, each with its own lock.
 const STRIPES: usize = 16;
 
-/// How many connections each client has that is counted. Bounded by the number of connections: there are
-/// no entries of clients without one.
+/// The number of connections of each counted client. Bounded by the number of connections: there are no
+/// entries for clients without one.
 ///
-/// Clients are told apart by a hash of their address that nobody outside can foresee, so that an entry,
-/// and what a connection has to remember, is eight bytes long.
+/// Clients are identified by a hash of their address that can't be predicted from outside, so an entry,
+/// and what a connection has to remember, takes eight bytes.
 #[derive(Default)]
 struct Clients {
     hasher: RandomState,
     stripes: [Mutex<HashMap<NonZeroU64, usize>>; STRIPES],
 }
 
-/// Of the process.
+/// For the process.
 static CLIENTS: LazyLock<Clients> = LazyLock::new(Clients::default);
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
 
-/// How many connections one endpoint may have.
+/// The maximum numbers of connections to one endpoint.
 pub(super) struct ListenerLimits {
     most: usize,
     most_per_client: usize,
@@ -35,7 +35,7 @@ pub(super) struct ListenerLimits {
     clients: Clients,
 }
 
-/// Which bound a connection would have broken.
+/// The bound that a connection would have exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TooMany {
     InAll,
@@ -55,8 +55,8 @@ impl TooMany {
     }
 }
 
-/// A connection that counts, until this is dropped: in all, for its client, and for its endpoint where that has
-/// limits of its own.
+/// A connection that counts until this is dropped: in total, for its client, and for its endpoint if that has
+/// its own limits.
 #[derive(Debug)]
 pub(crate) struct OfClient {
     client: Option<NonZeroU64>,
@@ -72,7 +72,7 @@ struct OfListener {
     client: Option<NonZeroU64>,
 }
 
-/// An IPv6 network of 64 bits is one client, because its addresses cost nothing.
+/// An IPv6 network of 64 bits counts as one client, because its addresses cost nothing.
 fn network(address: IpAddr) -> (u8, u64) {
     match address {
         IpAddr::V4(address) => (4, u64::from(address.to_bits())),
@@ -81,8 +81,8 @@ fn network(address: IpAddr) -> (u8, u64) {
 }
 
 impl OfClient {
-    /// Counts a connection from this address to an endpoint with these limits. Clients on this machine count
-    /// for no client of the process, but for one of an endpoint.
+    /// Counts a connection from this address to an endpoint with these limits. Clients on this machine don't
+    /// count towards the process's limit per client, but towards an endpoint's.
     ///
     /// # Errors
     /// There are too many already.
@@ -94,10 +94,10 @@ impl OfClient {
         Self::enter_with(peer, listener, most)
     }
 
-    /// Counts the client of a connection that came without one: a proxy has said who it is.
+    /// Counts the client of a connection that came without one: a proxy has named it.
     ///
     /// # Errors
-    /// It has too many already.
+    /// The client has too many already.
     pub(super) fn learn(&mut self, client: Option<SocketAddr>) -> Result<(), TooMany> {
         self.learn_with(client, connections_per_client())
     }
@@ -115,7 +115,7 @@ impl OfClient {
         Ok(())
     }
 
-    /// One that nobody limits, for tests.
+    /// Without limits, for tests.
     #[cfg(test)]
     pub(crate) fn unlimited() -> Self {
         OfClient {
@@ -153,7 +153,7 @@ impl Drop for OfClient {
     }
 }
 
-/// Adds one, unless there are so many already.
+/// Adds one, unless the count has reached `most`.
 fn add_up_to(count: &AtomicUsize, most: usize) -> bool {
     let fits = count.fetch_add(1, Ordering::Relaxed) < most;
     if !fits {
@@ -164,7 +164,7 @@ fn add_up_to(count: &AtomicUsize, most: usize) -> bool {
 
 impl InAll {
     fn enter(most: usize) -> Option<Self> {
-        // Not `then_some`: what is not returned would be dropped, and count as one less.
+        // Not `then_some`: an unused value would be dropped, and decrement the count.
         add_up_to(&CONNECTIONS, most).then(|| InAll)
     }
 }
@@ -176,7 +176,7 @@ impl Drop for InAll {
 }
 
 impl ListenerLimits {
-    /// `None`: any number of both.
+    /// `None`: any number, for both.
     pub(super) fn new(most: Option<usize>, most_per_client: Option<usize>) -> Option<Arc<Self>> {
         (most.is_some() || most_per_client.is_some()).then(|| {
             Arc::new(ListenerLimits {
@@ -226,7 +226,7 @@ impl std::fmt::Debug for OfListener {
 }
 
 impl Clients {
-    /// Counts one connection more of this client; `None` if it has so many already.
+    /// Counts one more connection of this client; `None` if it has reached the limit.
     fn enter(&self, address: IpAddr, most: usize) -> Option<NonZeroU64> {
         let hash = self.hash(address);
         let mut stripe = self.stripe(hash);
@@ -332,7 +332,7 @@ mod tests {
         assert!(ListenerLimits::new(None, None).is_none());
         let limits = ListenerLimits::new(Some(3), Some(2)).unwrap();
         let enter = |text: &str| enter_at(text, Some(&limits), usize::MAX);
-        // Those of this machine count as well: it was asked for.
+        // Clients on this machine count as well: the endpoint's limit was requested explicitly.
         let two = [enter("127.0.0.1"), enter("127.0.0.1")];
         assert!(two.iter().all(Result::is_ok));
         assert_eq!(enter("127.0.0.1").unwrap_err(), TooMany::OfClientAtListener);
@@ -358,7 +358,7 @@ mod tests {
     fn the_process_has_so_many_connections() {
         let refused = OfClient::enter_with(None, None, (0, usize::MAX));
         assert_eq!(refused.unwrap_err(), TooMany::InAll);
-        // Whatever a bound is broken by, no other count keeps it.
+        // Whichever bound is exceeded, no other count is affected.
         let limits = ListenerLimits::new(Some(1), None).unwrap();
         let refused = enter_at("192.0.2.77", Some(&limits), 0);
         assert_eq!(refused.unwrap_err(), TooMany::OfClient);

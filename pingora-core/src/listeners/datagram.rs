@@ -1,4 +1,4 @@
-//! Making an address into a socket that datagrams arrive at.
+//! Turns an address into a socket that receives datagrams.
 
 use super::bind::{LABEL, refused, resolve};
 use crate::process::Fds;
@@ -11,21 +11,21 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Options of a UDP socket. `None` leaves an option as the system has it.
+/// Options of a UDP socket. `None` keeps the system's default.
 ///
 /// SO_REUSEADDR is never set: on Linux it would let another program of any user take the port.
 #[derive(Clone, Debug, Default)]
 pub struct UdpSocketOptions {
     /// Whether an IPv6 socket refuses IPv4 (IPV6_V6ONLY). No effect on IPv4 addresses.
     pub ipv6_only: Option<bool>,
-    /// The traffic class of what is sent, 0 to 63 (RFC 2474).
+    /// The traffic class of sent datagrams, 0 to 63 (RFC 2474).
     pub dscp: Option<u8>,
-    /// Whether several sockets of one user may have the same address (SO_REUSEPORT); the system spreads
-    /// senders among them.
+    /// Whether several sockets of one user may have the same address (SO_REUSEPORT); the system
+    /// distributes senders among them.
     pub so_reuseport: Option<bool>,
     /// The send buffer, in bytes (SO_SNDBUF).
     pub snd_buf: Option<usize>,
-    /// The receive buffer, in bytes (SO_RCVBUF): what arrives when it is full is lost.
+    /// The receive buffer, in bytes (SO_RCVBUF): datagrams that arrive while it is full are lost.
     pub rcv_buf: Option<usize>,
 }
 
@@ -33,14 +33,14 @@ pub struct UdpSocketOptions {
 #[derive(Debug)]
 pub(crate) struct BoundDatagram {
     pub(crate) socket: UdpSocket,
-    /// The name under which it stands in the table of passed descriptors.
+    /// Its name in the table of passed descriptors.
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
 }
 
-/// Takes the socket of this address from `fds` if it was passed to us, or makes one, and enters it into `fds`.
-/// Where several sockets share the address (SO_REUSEPORT) or the label, all that were passed are taken. Blocks
-/// while a name is being resolved.
+/// Takes the socket of this address from `fds` if it was passed to this process, or creates one, and enters it
+/// into `fds`. If several sockets share the address (SO_REUSEPORT) or the label, all passed ones are taken.
+/// Blocks while a name is being resolved.
 ///
 /// # Errors
 /// One line that names the address and what to do.

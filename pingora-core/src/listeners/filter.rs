@@ -1,16 +1,16 @@
-//! Turning connections away before much is spent on them.
+//! Turns connections away before much is spent on them.
 
 use async_trait::async_trait;
 use std::fmt::Debug;
 use std::net::SocketAddr;
 
-/// Decides about a connection right after it was accepted, by the address of its peer: before a
-/// handshake, and before a byte is read. On an endpoint that expects the
-/// [PROXY protocol](super::ProxyProtocol), once the header was read, by the address of the client that it names.
+/// Decides about a connection right after it was accepted, by its peer's address: before a handshake, and before
+/// a byte is read. On an endpoint that expects the [PROXY protocol](super::ProxyProtocol), after the header was
+/// read, by the address of the client that it names.
 ///
-/// Asked in the connection's own task, so that a filter may look something up: other connections do not
-/// wait for it. It has 60 s to answer; then, and where it panics, the connection is closed. On Unix sockets
-/// it is asked about `None`.
+/// Called in the connection's own task, so a filter may perform look-ups: other connections do not wait for
+/// it. It has 60 s to answer; after that, or if it panics, the connection is closed. On Unix sockets it is
+/// called with `None`.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -29,7 +29,8 @@ use std::net::SocketAddr;
 /// ```
 #[async_trait]
 pub trait ConnectionFilter: Debug + Send + Sync {
-    /// Whether the connection may stay. `false` closes it without a byte. By default all may.
+    /// Whether the connection may stay. `false` closes it without sending a byte. By default all
+    /// may.
     async fn should_accept(&self, _addr: Option<&SocketAddr>) -> bool {
         true
     }

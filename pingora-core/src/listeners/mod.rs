@@ -1,4 +1,5 @@
-//! Accepting connections: where to listen, who is let in, and how a connection becomes a stream.
+//! Accepts connections: where to listen, which clients are admitted, and how a connection becomes a
+//! stream.
 
 mod accept;
 mod address;
@@ -37,13 +38,13 @@ use std::fmt;
 use std::fs::Permissions;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Reads what comes before the TLS handshake. For headers of the PROXY protocol, which come before this, see
+/// Reads data that precedes the TLS handshake. For PROXY protocol headers, which come before this, see
 /// [`ProxyProtocol`].
 #[async_trait]
 pub trait PreTlsProcess: Send + Sync {
-    /// Called for each accepted connection, before its TLS handshake, or before the application
-    /// where there is none. What it reads from the stream is gone; see
-    /// [`rewind`](L4Stream::rewind) for giving it back. Counts against the time that a client has
+    /// Called for each accepted connection, before its TLS handshake, or before the application if
+    /// there is none. Data that it reads from the stream is consumed; see
+    /// [`rewind`](L4Stream::rewind) for giving it back. Counts towards the time that a client has
     /// for its handshake.
     ///
     /// # Errors
@@ -51,7 +52,7 @@ pub trait PreTlsProcess: Send + Sync {
     async fn process(&self, stream: &mut L4Stream) -> Result<()>;
 }
 
-/// A [`PreTlsProcess`] that all endpoints share.
+/// A [`PreTlsProcess`] shared by all endpoints.
 pub type PreTlsCallback = Arc<dyn PreTlsProcess>;
 
 /// One endpoint: where to listen, and how.
@@ -104,53 +105,53 @@ impl ListenerConfig {
         self
     }
 
-    /// Speaks TLS on this endpoint.
+    /// Uses TLS on this endpoint.
     pub fn tls(mut self, settings: TlsSettings) -> Self {
         self.tls = Some(settings);
         self
     }
 
-    /// Sets whether the kernel holds a connection back until it has brought something to read, for a
-    /// second at most (`TCP_DEFER_ACCEPT`). Accepting and reading then take one wake-up instead of two,
-    /// and clients that connect in advance cost nothing here meanwhile. They wait among those whose
-    /// connection is half open; where these are too many, and the kernel answers with SYN cookies, nobody
-    /// is held back. When the endpoint is closed, who is held back is reset.
+    /// Sets whether the kernel holds a connection back until it has data to read, for at most a second
+    /// (`TCP_DEFER_ACCEPT`). Accepting and reading then take one wake-up instead of two, and clients that
+    /// connect in advance cost nothing here meanwhile. They wait among the half-open connections; if
+    /// there are too many of those, and the kernel answers with SYN cookies, no connection is held back.
+    /// When the endpoint is closed, connections that are held back are reset.
     ///
-    /// By default this is on where clients speak first: with TLS, and where the application
-    /// [says so](crate::apps::ServerApp::client_speaks_first), as HTTP does; but not with a
-    /// [`PreTlsProcess`], which may be meant to speak first. No effect on a Unix socket, or
-    /// elsewhere than on Linux.
+    /// By default this is on if clients speak first: with TLS, and if the application [says
+    /// so](crate::apps::ServerApp::client_speaks_first), as HTTP does; but not with a
+    /// [`PreTlsProcess`], which may be meant to speak first. No effect on a Unix socket, or on
+    /// systems other than Linux.
     pub fn defer_accept(mut self, defer: bool) -> Self {
         self.defer_accept = Some(defer);
         self
     }
 
-    /// Expects a header of the PROXY protocol at the beginning of each connection.
+    /// Expects a PROXY protocol header at the beginning of each connection.
     pub fn proxy_protocol(mut self, expected: ProxyProtocol) -> Self {
         self.proxy_protocol = Some(Arc::new(expected));
         self
     }
 
-    /// Sets the most connections at once to this endpoint. More are closed when they are accepted, before a
-    /// TLS handshake. Any number by default, as far as
-    /// [`ServerBounds::connections`](crate::server::ServerBounds::connections) allows. 0 lets nobody in.
+    /// Sets the maximum number of concurrent connections to this endpoint. Further ones are closed when
+    /// they are accepted, before a TLS handshake. Any number by default, within
+    /// [`ServerBounds::connections`](crate::server::ServerBounds::connections). 0 admits no client.
     pub fn connections(mut self, most: usize) -> Self {
         self.connections = Some(most);
         self
     }
 
-    /// Sets the most connections at once from one client to this endpoint: one IPv4 address, or the 64 leading
-    /// bits of an IPv6 one. More are closed when they are accepted, before a TLS handshake. Any number by
-    /// default, as far as
-    /// [`ServerBounds::connections_per_client`](crate::server::ServerBounds::connections_per_client)
-    /// allows. 0 lets nobody in who has an address. Clients on this machine are counted here, but for those of
-    /// Unix sockets, who have no address.
+    /// Sets the maximum number of concurrent connections from one client to this endpoint: one IPv4 address,
+    /// or the 64 leading bits of an IPv6 one. Further ones are closed when they are accepted, before a TLS
+    /// handshake. Any number by default, within
+    /// [`ServerBounds::connections_per_client`](crate::server::ServerBounds::connections_per_client). 0 admits
+    /// no client that has an address. Clients on this machine are counted here, except for those of Unix
+    /// sockets, which have no address.
     pub fn connections_per_client(mut self, most: usize) -> Self {
         self.connections_per_client = Some(most);
         self
     }
 
-    /// Sets how much a connection may buffer. Streams own no buffer, so every bound is kept already: see
+    /// Sets how much a connection may buffer. Streams own no buffer, so every bound already holds: see
     /// [`L4BufferSettings`].
     pub fn l4_buffer(mut self, settings: L4BufferSettings) -> Self {
         self.l4_buffer = Some(settings);
@@ -178,7 +179,7 @@ pub struct Listeners {
     endpoints: Vec<ListenerConfig>,
     filter: Option<Arc<dyn ConnectionFilter>>,
     pre_tls: Option<PreTlsCallback>,
-    /// What makes the handshakes of the endpoints that listen.
+    /// The TLS acceptors of the listening endpoints.
     acceptors: Arc<Mutex<Vec<Weak<tls::Acceptor>>>>,
 }
 
@@ -215,7 +216,7 @@ impl Listeners {
     /// One TLS endpoint; see [`Listeners::add_tls`].
     ///
     /// # Errors
-    /// When the certificate or the key can't be used.
+    /// If the certificate or the key is unusable.
     pub fn tls(addr: &str, cert_path: &str, key_path: &str) -> Result<Self> {
         let mut listeners = Listeners::new();
         listeners.add_tls(addr, cert_path, key_path)?;
@@ -237,18 +238,17 @@ impl Listeners {
         self.add_address(ServerAddress::Uds(addr.into(), perm));
     }
 
-    /// Adds an endpoint that speaks TLS, with the certificate chain and the private key of these two
-    /// PEM files.
+    /// Adds a TLS endpoint, with the certificate chain and the private key in these two PEM files.
     ///
     /// # Errors
-    /// When the certificate or the key can't be used.
+    /// If the certificate or the key is unusable.
     pub fn add_tls(&mut self, addr: &str, cert_path: &str, key_path: &str) -> Result<()> {
         let settings = TlsSettings::intermediate(cert_path, key_path)?;
         self.add_tls_with_settings(addr, None, settings);
         Ok(())
     }
 
-    /// Adds an endpoint that speaks TLS with these settings.
+    /// Adds a TLS endpoint with these settings.
     pub fn add_tls_with_settings(
         &mut self,
         addr: &str,
@@ -274,12 +274,13 @@ impl Listeners {
         self.endpoints.push(endpoint);
     }
 
-    /// Sets what reads the first bytes of each connection, on all endpoints.
+    /// Sets the callback that reads the first bytes of each connection, on all endpoints.
     pub fn set_pre_tls_callback(&mut self, callback: PreTlsCallback) {
         self.pre_tls = Some(callback);
     }
 
-    /// Sets what decides about each connection right after it was accepted, on all endpoints.
+    /// Sets the filter that decides about each connection right after it was accepted, on all
+    /// endpoints.
     pub(crate) fn set_connection_filter(&mut self, filter: Arc<dyn ConnectionFilter>) {
         self.filter = Some(filter);
     }
@@ -303,8 +304,8 @@ impl Listeners {
         })
     }
 
-    /// What the endpoints do when the server is told to reload: certificates are read anew from their
-    /// files, also those of endpoints that are added later.
+    /// The endpoints' actions when the server is told to reload: certificates are reloaded from their
+    /// files, including those of endpoints that are added later.
     pub(crate) fn reload_hooks(&self, service: &str) -> Vec<ReloadHook> {
         let acceptors = self.acceptors.clone();
         let name = format!("{service}: certificates");
@@ -327,11 +328,11 @@ impl Listeners {
     }
 
     /// Makes every endpoint listen: takes the sockets that were passed to this process from `fds`,
-    /// and enters those that it makes. Of a group of sockets that share an address, all are taken:
+    /// and enters those that it creates. If a group of sockets shares an address, all are taken:
     /// closing one would end the connections that wait in its queue.
     ///
     /// # Errors
-    /// When an address can't be listened on; the endpoints are used up then.
+    /// If an address is not available; the endpoints are consumed in that case.
     pub(crate) fn bind(&mut self, fds: &mut Fds) -> Result<Vec<Endpoint>> {
         let mut bound: Vec<Endpoint> = Vec::with_capacity(self.endpoints.len());
         let mut configured = Vec::with_capacity(self.endpoints.len());
@@ -378,7 +379,7 @@ impl Listeners {
     }
 }
 
-/// An endpoint that listens; nobody accepts from it yet.
+/// A listening endpoint that is not accepted from yet.
 pub(crate) struct Endpoint {
     /// The address as it was given.
     pub(crate) given: String,

@@ -8,27 +8,26 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
-/// How long a proxy may take for its header by default, which it sends at once.
+/// The default time limit for a proxy's header, which proxies send at once.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest header that is taken by default, in bytes: one with a client's certificate fits.
+/// The default maximum length of a header, in bytes: one with a client's certificate fits.
 const LONGEST: usize = 4096;
-/// What is read at first: a header without a certificate, and what follows it.
+/// The size of the first read: a header without a certificate, and the data after it.
 const FIRST_READ: usize = 512;
 
-/// Expects of the proxies in front of an endpoint that they begin each connection with a header of the PROXY
-/// protocol, of version 1 or 2, and takes their word for whose connection it is. Set with
+/// Requires that the proxies in front of an endpoint begin each connection with a PROXY protocol header, of
+/// version 1 or 2, and trusts their information about the client. Set with
 /// [`ListenerConfig::proxy_protocol`](super::ListenerConfig::proxy_protocol).
 ///
-/// The header comes before everything else, also the TLS handshake and a
-/// [`PreTlsProcess`](super::PreTlsProcess). The client that it names is the one that a
-/// [`ConnectionFilter`](super::ConnectionFilter) is asked about, that `connections_per_client` counts, and
-/// whose address sessions show. Where it names none (`LOCAL`, `UNKNOWN`, `UNSPEC`), the proxy itself is the
-/// client. See [`SocketDigest::proxy_header`](crate::protocols::SocketDigest::proxy_header) for all that it
-/// says.
+/// The header comes before everything else, including the TLS handshake and a
+/// [`PreTlsProcess`](super::PreTlsProcess). The client that it names is the one that is passed to a
+/// [`ConnectionFilter`](super::ConnectionFilter), that `connections_per_client` counts, and whose address
+/// sessions show. If it names none (`LOCAL`, `UNKNOWN`, `UNSPEC`), the proxy itself is the client. See
+/// [`SocketDigest::proxy_header`](crate::protocols::SocketDigest::proxy_header) for all of its information.
 ///
-/// A header is believed only if the other end of the socket is in a trusted network. From there, a connection
-/// without a header, or with one that breaks a rule, is too long or comes too late, is closed. Connections from
-/// elsewhere are closed without being read, unless [`admit_others`](Self::admit_others) says otherwise.
+/// A header is trusted only if the other end of the socket is in a trusted network. A connection from there is
+/// closed if it has no header, or if the header breaks a rule, is too long or comes too late. Connections from
+/// elsewhere are closed without being read, unless [`admit_others`](Self::admit_others) is set.
 ///
 /// ```
 /// use pingora_core::listeners::{ListenerConfig, ProxyProtocol};
@@ -46,19 +45,19 @@ pub struct ProxyProtocol {
     longest: usize,
 }
 
-/// What becomes of a connection, by where it comes from.
+/// How a connection is treated, depending on where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// It has to begin with a header.
     Proxy,
-    /// It is a client's own.
+    /// It comes directly from a client.
     Client,
     /// It is closed.
     Stranger,
 }
 
 impl ProxyProtocol {
-    /// Believes proxies in these networks.
+    /// Trusts proxies in these networks.
     pub fn trusting(networks: Networks) -> Self {
         ProxyProtocol {
             trusted: networks,
@@ -69,27 +68,29 @@ impl ProxyProtocol {
         }
     }
 
-    /// Believes whoever may connect to a Unix socket, which the permissions of its file say.
+    /// Trusts everyone who may connect to a Unix socket, which the permissions of its file
+    /// determine.
     pub fn trust_unix(mut self) -> Self {
         self.trusts_unix = true;
         self
     }
 
-    /// Serves connections from elsewhere as those of clients, which they then are: a header that such a client
-    /// sends is data, as on any other endpoint, and refused as that.
+    /// Serves connections from elsewhere as direct client connections: a header that such a client sends is
+    /// data, as on any other endpoint, and refused as that.
     pub fn admit_others(mut self) -> Self {
         self.admits_others = true;
         self
     }
 
-    /// Sets how long a proxy may take for its header, from when the connection was accepted. 5 s by default.
+    /// Sets the time limit for a proxy's header, counted from when the connection was accepted. 5 s by
+    /// default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets how long a header may be, in bytes. 4096 by default; those of version 1 are never longer than 107,
-    /// those of version 2 than 65551.
+    /// Sets the maximum length of a header, in bytes. 4096 by default; headers of version 1 are never longer
+    /// than 107, those of version 2 never longer than 65551.
     pub fn longest_header(mut self, bytes: usize) -> Self {
         self.longest = bytes;
         self
@@ -107,10 +108,10 @@ impl ProxyProtocol {
         }
     }
 
-    /// Reads the header in time. What came behind it is still to be read from the stream.
+    /// Reads the header in time. The data after it can still be read from the stream.
     ///
     /// # Errors
-    /// `HandshakeError` where it is none, or the connection ends.
+    /// `HandshakeError` if it is not a header, or the connection ends.
     pub(super) async fn read(&self, stream: &mut L4Stream) -> Result<ProxyHeader> {
         match tokio::time::timeout(self.timeout, self.read_header(stream)).await {
             Ok(read) => read,

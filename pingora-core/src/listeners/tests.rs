@@ -129,12 +129,12 @@ fn socket_options_are_set_and_connections_inherit_them() {
         4500
     );
     assert_eq!(getsockopt(&accepted, sockopt::Ipv4Tos).unwrap(), 40);
-    // The kernel doubles what it is asked for.
+    // The kernel doubles the requested size.
     assert_eq!(getsockopt(&accepted, sockopt::SndBuf).unwrap(), 80_000);
     assert_eq!(getsockopt(&accepted, sockopt::RcvBuf).unwrap(), 100_000);
 }
 
-/// Both of the two sockets of a reuse group may get a connection; here there is one only.
+/// Either of the two sockets of a reuse group may get a connection; here there is only one.
 fn wait_and_accept(socket: &BoundSocket) -> (std::os::fd::OwnedFd, Option<SocketAddr>) {
     let deadline = std::time::Instant::now() + Duration::from_secs(5);
     loop {
@@ -298,11 +298,11 @@ async fn a_filter_decides_and_may_panic_or_take_for_ever() {
     assert!(AcceptAllFilter.should_accept(Some(&anybody)).await);
 }
 
-/// What the socket says about holding connections back, after the endpoint was prepared.
+/// What the socket reports about holding connections back, after the endpoint was prepared.
 #[cfg(target_os = "linux")]
 fn holds_back(transport: &mut Transport, client_speaks_first: bool) -> bool {
     let socket = bind_address(&tcp("127.0.0.1:0"), &mut Fds::new()).unwrap();
-    // As the server before us may have left it.
+    // The previous server may have left it like this.
     ext::defer_accept(socket.fd.as_raw_fd(), true).unwrap();
     transport.prepare(&socket, client_speaks_first);
     let fd = socket.fd.as_raw_fd();
@@ -350,7 +350,7 @@ impl PreTlsProcess for Endless {
     }
 }
 
-/// Reads the first byte, as one would read the header of the PROXY protocol.
+/// Reads the first byte, like a reader of the PROXY protocol header.
 struct FirstByte;
 
 #[async_trait]

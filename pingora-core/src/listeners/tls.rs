@@ -14,9 +14,9 @@ use self::openssl::BuiltInServer;
 use crate::protocols::tls::BuiltInServer;
 
 pub use crate::protocols::tls::{
-    ALPN, Certificate, CertificateId, CertificateInfo, CertificateSource, CertificateStore,
-    ChosenCertificate, ClientCertificates, ClientVerifier, HandshakeCounters, HandshakeFailure,
-    KeyKind, SessionTickets, TlsAccept, TlsAcceptCallbacks,
+    ACME_TLS_ALPN, ALPN, Certificate, CertificateId, CertificateInfo, CertificateProvider,
+    CertificateSource, CertificateStore, ChosenCertificate, ClientCertificates, ClientVerifier,
+    HandshakeCounters, HandshakeFailure, KeyKind, SessionTickets, TlsAccept, TlsAcceptCallbacks,
 };
 pub use gate::WhenBusy;
 pub use settings::TlsSettings;
@@ -144,6 +144,9 @@ impl Acceptor {
     }
 }
 
+#[cfg(test)]
+#[cfg(feature = "openssl")]
+mod on_demand_tests;
 #[cfg(test)]
 #[cfg(feature = "openssl")]
 mod secrets_tests;

@@ -1,4 +1,4 @@
-//! From an accepted descriptor to a stream that an application can use.
+//! Turns an accepted descriptor into a stream that an application can use.
 
 use super::accept::Accepted;
 use super::clients::{ListenerLimits, TooMany};
@@ -20,22 +20,22 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-/// How long a filter may think about a connection.
+/// The time limit for a filter's decision.
 const FILTER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What all connections of one endpoint have in common.
+/// The common properties of all connections of one endpoint.
 #[derive(Clone)]
 pub(crate) struct Transport {
     pub(super) filter: Option<Arc<dyn ConnectionFilter>>,
     pub(super) pre_tls: Option<PreTlsCallback>,
     pub(super) tls: Option<Arc<tls::Acceptor>>,
-    /// Whether connections are to be held back until they have brought something, if somebody said.
+    /// Whether connections should be held back until they have brought data, if configured.
     pub(super) defer_accept: Option<bool>,
     /// Whether they are.
     pub(super) is_deferred: bool,
-    /// Whether they begin with a header of the PROXY protocol.
+    /// Whether they begin with a PROXY protocol header.
     pub(super) proxy_protocol: Option<Arc<ProxyProtocol>>,
-    /// How many connections there may be, where the endpoint has bounds of its own.
+    /// The limits on connections, if the endpoint has its own.
     pub(super) limits: Option<Arc<ListenerLimits>>,
 }
 
@@ -49,7 +49,7 @@ fn name_of(peer: Option<SocketAddr>) -> String {
 /// A connection that has become a stream.
 enum Begun<'a> {
     Plain(Stream),
-    /// Boxed: the plain case must not carry the memory of the other.
+    /// Boxed: the plain case must not pay for the memory of the other.
     Handshake(BoxFuture<'a, Result<Stream>>),
 }
 
@@ -68,22 +68,22 @@ impl Transport {
         }
     }
 
-    /// What makes the handshakes.
+    /// The acceptor that makes the handshakes.
     #[cfg(test)]
     #[cfg(feature = "openssl")]
     pub(super) fn tls(&self) -> Option<Arc<tls::Acceptor>> {
         self.tls.clone()
     }
 
-    /// Has the kernel hold connections back until they have brought something to read, or not.
-    /// `client_speaks_first` is what the application says of its protocol.
+    /// Makes the kernel hold connections back until they have data to read, or not.
+    /// `client_speaks_first` is the application's statement about its protocol.
     pub(crate) fn prepare(&mut self, socket: &BoundSocket, client_speaks_first: bool) {
         let Place::Tcp(address) = socket.place else {
             return;
         };
         let is_safe = self.pre_tls.is_none() && (self.tls.is_some() || client_speaks_first);
         let wanted = self.defer_accept.unwrap_or(is_safe);
-        // Also where it is not wanted: the server before us may have set it.
+        // Also if it is not wanted: the previous server may have set it.
         match ext::defer_accept(socket.fd.as_raw_fd(), wanted) {
             Ok(is_deferred) => self.is_deferred = is_deferred,
             Err(e) => warn!("{address}: connections are not held back until they bring data: {e}"),
@@ -93,7 +93,7 @@ impl Transport {
     /// Asks the filter about the connection.
     ///
     /// # Errors
-    /// It is to be closed.
+    /// The connection must be closed.
     async fn ask_filter(filter: &dyn ConnectionFilter, peer: Option<SocketAddr>) -> Result<()> {
         let verdict = AssertUnwindSafe(async { filter.should_accept(peer.as_ref()).await });
         let reason = match timeout(FILTER_TIMEOUT, verdict.catch_unwind()).await {
@@ -124,11 +124,11 @@ impl Transport {
         }
     }
 
-    /// Decides whether the connection may stay, and counts it if so: in all, for the endpoint, and for its
-    /// client; the client of one that a proxy passes on is counted once it is known.
+    /// Decides whether the connection may stay, and counts it if so: in total, for the endpoint, and for
+    /// its client. If a proxy forwards the connection, its client is counted once it is known.
     ///
-    /// While memory is scarce, a plain connection is let in to be told, unless there is hardly any left;
-    /// a handshake costs more than that is worth.
+    /// While memory is scarce, a plain connection is admitted so that it can be answered, unless there
+    /// is hardly any memory left; a handshake would cost more than that is worth.
     pub(crate) fn admit(&self, accepted: &Accepted) -> Option<OfClient> {
         let most = match self.tls {
             Some(_) => Level::Scarce,
@@ -152,14 +152,13 @@ impl Transport {
             .ok()
     }
 
-    /// Makes a stream of the connection, and the handshake if there is one. A stream that has something
-    /// to be read already is registered with the runtime where it first has to wait, any other one right
-    /// away, with the calling runtime. Where a proxy passes somebody's connection on, `of_client` becomes that
-    /// client's.
+    /// Turns the connection into a stream, with a handshake if there is one. A stream that already has data to
+    /// read is registered with the runtime when it first has to wait, any other one right away, with the
+    /// calling runtime. If a proxy forwards a client's connection, `of_client` becomes that client's.
     ///
     /// # Errors
-    /// When the filter does not let the connection in, when the handshake fails or takes too long, when a
-    /// proxy's header is refused, or its client has too many connections, or when the runtime is shutting down.
+    /// If the filter refuses the connection, if the handshake fails or takes too long, if a proxy's header is
+    /// refused, or its client has too many connections, or if the runtime is shutting down.
     pub(crate) async fn establish(
         &self,
         accepted: Accepted,
@@ -168,7 +167,7 @@ impl Transport {
         if let Some(expected) = &self.proxy_protocol
             && expected.origin_of(accepted.peer) == Origin::Proxy
         {
-            // Boxed: other connections must not carry its memory.
+            // Boxed: other connections must not pay for its memory.
             return Box::pin(self.establish_behind(expected, accepted, of_client)).await;
         }
         if let Some(filter) = &self.filter {

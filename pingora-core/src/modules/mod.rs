@@ -1,3 +1,3 @@
-//! Filters that stand between a connection and its application.
+//! Filters between a connection and its application.
 
 pub mod http;

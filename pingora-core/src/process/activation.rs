@@ -1,8 +1,8 @@
-//! Sockets that the service manager made (sd_listen_fds(3)): those that listen, and those of datagrams.
+//! Sockets created by the service manager (sd_listen_fds(3)): listening sockets, and datagram sockets.
 //!
-//! They begin at descriptor 3; the environment says how many there are, what they are called, and
-//! which process they are for. What else it passes, such as files and connections that a program has stored
-//! with it (sd_pid_notify_with_fds(3)), keeps its number and stays open: it is the program's.
+//! They begin at descriptor 3; the environment specifies their number, their names, and the process that
+//! they are for. Other descriptors that it passes, such as files and connections that a program has stored
+//! with it (sd_pid_notify_with_fds(3)), keep their number and stay open: they belong to the program.
 
 use super::handover::Passed;
 use super::names::{names, recognised};
@@ -14,8 +14,8 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 /// The prefix of such a socket's name: `external:LABEL:ADDRESS`.
 const EXTERNAL: &str = "external:";
 
-/// The sockets that the service manager passed to this process, with their names for the table of
-/// descriptors. Empty from the second call on: they have an owner then.
+/// The sockets that the service manager passed to this process, with their names for the descriptor
+/// table. Empty from the second call on: they have an owner then.
 pub(crate) fn sockets_of_the_service_manager() -> Vec<Passed> {
     let variable = |name| std::env::var(name).ok();
     let Some(labels) = labels(
@@ -37,10 +37,10 @@ pub(crate) fn sockets_of_the_service_manager() -> Vec<Passed> {
     sockets
 }
 
-/// Enters a descriptor under a name that no other of its kind has, if it is a socket of use. Otherwise it is
-/// not ours to close: it stays open under its number.
+/// Enters a descriptor under a unique name, if it is a usable socket. Otherwise it is not ours to close: it
+/// stays open under its number.
 fn enter(sockets: &mut Vec<Passed>, label: &str, fd: OwnedFd) {
-    // Programs that this one starts must not inherit it, of whatever kind it is.
+    // Programs that this one starts must not inherit it, whatever its kind.
     let private = fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|e| e.to_string());
     match private.and_then(|_| recognised(&fd)) {
         Ok((kind, address)) => {
@@ -62,7 +62,7 @@ fn enter(sockets: &mut Vec<Passed>, label: &str, fd: OwnedFd) {
     }
 }
 
-/// One label for each descriptor; `None` where they are not for this process.
+/// One label for each descriptor; `None` if they are not for this process.
 fn labels(
     own: u32,
     pid: Option<&str>,
@@ -75,13 +75,13 @@ fn labels(
     Some((0..count).map(label).collect())
 }
 
-/// Whether a socket of this name was made by the service manager: its file is not ours to remove.
+/// Whether the service manager created the socket with this name: its file is not ours to remove.
 pub(crate) fn is_external(name: &str) -> bool {
     name.starts_with(EXTERNAL)
 }
 
-/// Whether an endpoint at `address` means the external socket of this name: `systemd:LABEL` by its
-/// label, others by their address. A socket on `[::]` serves IPv4 too.
+/// Whether an endpoint at `address` refers to the external socket with this name: `systemd:LABEL`
+/// by its label, others by their address. A socket on `[::]` serves IPv4 too.
 pub(crate) fn means(address: &str, name: &str) -> bool {
     let Some((label, bound)) = name.strip_prefix(EXTERNAL).and_then(|n| n.split_once(':')) else {
         return false;

@@ -1,4 +1,5 @@
-//! How much peers may take of this process: keys of the configuration file beside [`ServerConf`]'s.
+//! Limits on what peers may take of this process: keys of the configuration file in addition to
+//! [`ServerConf`]'s.
 
 use super::conf::{one_line, refused};
 use super::{ServerConf, memory};
@@ -7,14 +8,14 @@ use pingora_error::Result;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// The least memory that a limit may be set to, in bytes.
+/// The smallest allowed memory limit, in bytes.
 const LEAST_MEMORY: u64 = 16 * 1024 * 1024;
 
-/// How much peers may take of this process. The fields are keys of the configuration file, beside those
-/// of [`ServerConf`]; what the file says goes over what the program says.
+/// Limits on what peers may take of this process. The fields are keys of the configuration file, in
+/// addition to those of [`ServerConf`]; the file takes precedence over the program.
 ///
-/// They hold for the process: where several servers run in one, the last that was started or reloaded
-/// has its way.
+/// They apply to the whole process: if several servers run in one, the one that was started or
+/// reloaded last determines them.
 ///
 /// ```
 /// use pingora_core::server::{Server, ServerBounds};
@@ -29,29 +30,29 @@ const LEAST_MEMORY: u64 = 16 * 1024 * 1024;
 #[serde(default)]
 #[non_exhaustive]
 pub struct ServerBounds {
-    /// The most bytes that queues and buffers for peers may hold, all connections together. From a half
-    /// of it on, nothing is read for a peer that has not taken what waits; from three quarters on, new
-    /// work is turned away, and who holds most is closed if that does not help. Default: half of the
-    /// memory of the machine or the control group, and a quarter of the address space at most where that
-    /// is limited. At least 16 MiB; 0: no limit.
+    /// The number of bytes that queues and buffers for peers may hold, over all connections. From half
+    /// of it on, nothing is read for a peer that has not accepted its queued data; from three quarters
+    /// on, new work is turned away, and the connection that holds most is closed if that does not help.
+    /// Default: half of the memory of the machine or the control group, and at most a quarter of the
+    /// address space if that is limited. At least 16 MiB; 0: no limit.
     pub memory_limit_bytes: Option<u64>,
-    /// The most connections at once from one client: one IPv4 address, or the 64 leading bits of an IPv6
-    /// one. More are closed when they are accepted. Default: half of the files that the process may have
-    /// open (`ulimit -n`), so that no single client can take all of them. Those of this machine (loopback
-    /// addresses and Unix sockets) are not counted. 0: no limit.
+    /// The number of concurrent connections from one client: one IPv4 address, or the 64 leading bits of
+    /// an IPv6 one. Further ones are closed when they are accepted. Default: half of the files that the
+    /// process may have open (`ulimit -n`), so that no single client can take all of them. Connections
+    /// from this machine (loopback addresses and Unix sockets) are not counted. 0: no limit.
     pub connections_per_client: Option<usize>,
-    /// The most connections at once from all clients, to all endpoints of the process. More are closed when
-    /// they are accepted. Default: no limit, so that the files that the process may have open are the bound
-    /// (who finds none left is turned away as well). 0: no limit.
+    /// The number of concurrent connections from all clients, to all endpoints of the process. Further ones
+    /// are closed when they are accepted. Default: no limit, so the number of files that the process may
+    /// have open is the bound (if no descriptor is left, connections are turned away as well). 0: no limit.
     pub connections: Option<usize>,
 }
 
 /// `usize::MAX`: no limit.
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(usize::MAX);
-/// Connections that a bound kept out.
+/// The number of connections that a bound refused.
 static REFUSED: AtomicU64 = AtomicU64::new(0);
 
-/// The most connections at once; `usize::MAX`: any number.
+/// The maximum number of concurrent connections; `usize::MAX`: any number.
 pub(crate) fn connections_in_all() -> usize {
     CONNECTIONS.load(Ordering::Relaxed)
 }
@@ -64,7 +65,7 @@ pub(crate) fn count_refused() {
 /// 0: not known yet; `usize::MAX`: no limit.
 static CONNECTIONS_PER_CLIENT: AtomicUsize = AtomicUsize::new(0);
 
-/// The most connections at once from one client; `usize::MAX`: any number.
+/// The maximum number of concurrent connections from one client; `usize::MAX`: any number.
 pub(crate) fn connections_per_client() -> usize {
     match CONNECTIONS_PER_CLIENT.load(Ordering::Relaxed) {
         0 => {
@@ -85,10 +86,10 @@ fn half_of_descriptors() -> usize {
 }
 
 impl ServerBounds {
-    /// Reads these keys of a configuration in YAML; others are ignored.
+    /// Reads these keys from a configuration in YAML; other keys are ignored.
     ///
     /// # Errors
-    /// One line that names the key and what is wrong with it.
+    /// One line that names the key and the reason.
     pub fn from_yaml(text: &str) -> Result<Self> {
         Self::parse(text).map_err(|reason| refused(&format!("configuration: {reason}")))
     }
@@ -99,7 +100,7 @@ impl ServerBounds {
         bounds.fault().map_or(Ok(bounds), Err)
     }
 
-    /// Reads a configuration file over `self`: keys that the file does not have keep their value.
+    /// Reads a configuration file over `self`: keys that are missing in the file keep their value.
     pub(crate) fn overruled_by(&self, path: &str) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(|e| refused(&format!("{path}: can't be read: {e}")))?;
@@ -111,7 +112,7 @@ impl ServerBounds {
         })
     }
 
-    /// Checks what a type alone does not say.
+    /// Checks constraints that the types don't express.
     pub(crate) fn validate(&self) -> Result<()> {
         match self.fault() {
             Some(fault) => Err(refused(&fault)),
@@ -119,7 +120,7 @@ impl ServerBounds {
         }
     }
 
-    /// The first thing that is wrong, as `key: reason`.
+    /// The first fault, as `key: reason`.
     fn fault(&self) -> Option<String> {
         let memory = self.memory_limit_bytes.unwrap_or(0);
         (1..LEAST_MEMORY).contains(&memory).then(|| {
@@ -129,19 +130,19 @@ impl ServerBounds {
         })
     }
 
-    /// How many bytes peers make this process hold at present, as it is counted against
+    /// The number of bytes that peers currently make this process hold, as counted against
     /// [`memory_limit_bytes`](Self::memory_limit_bytes).
     pub fn memory_in_use() -> usize {
         memory::held()
     }
 
-    /// How many connections were closed as soon as they were accepted, because there were too many: in all,
-    /// of their client, or of their endpoint.
+    /// The number of connections that were closed as soon as they were accepted, because there were too
+    /// many: in total, of their client, or of their endpoint.
     pub fn connections_refused() -> u64 {
         REFUSED.load(Ordering::Relaxed)
     }
 
-    /// From now on they hold.
+    /// Puts these bounds into force.
     pub(crate) fn put_into_force(&self) {
         let memory = match self.memory_limit_bytes {
             None => Some(memory::default_limit()),
@@ -161,7 +162,7 @@ impl ServerBounds {
 }
 
 impl ServerConf {
-    /// The keys of a configuration file that are [`ServerBounds`]'.
+    /// The configuration keys that belong to [`ServerBounds`].
     pub(super) const BOUNDS: [&'static str; 3] = [
         "memory_limit_bytes",
         "connections_per_client",

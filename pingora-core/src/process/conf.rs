@@ -10,36 +10,38 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// As good as for ever, in seconds: a bound that an instant can be moved by.
+/// Practically forever, in seconds: a bound that can be added to an instant.
 const LONGEST: u64 = 365 * 24 * 3600;
 
 /// The configuration of a server: a YAML file whose keys are the names of these fields.
 ///
-/// Every key may be left out. Keys that are not known are ignored, so that a program can keep
-/// settings of its own in the same file.
+/// Every key is optional. Unknown keys are ignored, so a program can keep its own settings in the
+/// same file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerConf {
     /// The version of the format. Default: 1, the only one.
     pub version: usize,
-    /// Run in the background, as `-d` does. Default: `false`.
+    /// Run in the background, like `-d`. Default: `false`.
     pub daemon: bool,
     /// The file that standard output and standard error are appended to while running in the background.
-    /// Default: none; what is written there is lost, which is said at the start.
+    /// Default: none; the output is lost, which is logged at the start.
     pub error_log: Option<String>,
     /// The file that the process id is written to while running in the background. Default:
     /// `/tmp/pingora.pid`.
     pub pid_file: String,
-    /// The Unix socket over which listening sockets are handed to the next server. Must be the same
-    /// for both. Default: `/tmp/pingora_upgrade.sock`.
+    /// The Unix socket over which listening sockets are handed to the next server. It must be the
+    /// same for both. Default: `/tmp/pingora_upgrade.sock`.
     pub upgrade_sock: String,
-    /// The user that a background server becomes once its sockets are bound. Default: no change.
+    /// The user that a background server switches to once its sockets are bound. Default: no
+    /// change.
     pub user: Option<String>,
-    /// The group that a background server becomes once its sockets are bound. Default: no change.
+    /// The group that a background server switches to once its sockets are bound. Default: no
+    /// change.
     pub group: Option<String>,
     /// The working directory of a background server. Default: the one it was started in.
     pub working_directory: Option<PathBuf>,
-    /// The number of threads of each service that does not say otherwise. Default: the number of
+    /// The number of threads of each service that does not set its own. Default: the number of
     /// processor cores that this process may use.
     pub threads: usize,
     /// The number of tasks that accept connections, for each listening socket. Default: 1.
@@ -49,38 +51,40 @@ pub struct ServerConf {
     pub work_stealing: bool,
     /// Accepted for compatibility; has no effect. Default: `false`.
     pub runtime_enable_alt_timer: bool,
-    /// A file of PEM certificates to trust when connecting by TLS, instead of the system's. Default:
-    /// none.
+    /// A file of PEM certificates to trust in TLS connections to upstreams, instead of the system's.
+    /// Default: none.
     pub ca_file: Option<String>,
-    /// How long a shutdown waits for requests under way, in seconds, at most: it ends as soon as
+    /// The maximum time that a shutdown waits for active requests, in seconds: it ends as soon as
     /// they are done. Default: 20.
     pub grace_period_seconds: Option<u64>,
-    /// How long a shutdown waits after that for what can't be interrupted (blocking calls), in
-    /// seconds, at most. Default: 5.
+    /// The maximum time that a shutdown then waits for work that can't be interrupted (blocking
+    /// calls), in seconds. Default: 5.
     pub graceful_shutdown_timeout_seconds: Option<u64>,
     /// The IPv4 addresses to connect from. Default: the system's choice.
     pub client_bind_to_ipv4: Vec<String>,
     /// The IPv6 addresses to connect from. Default: the system's choice.
     pub client_bind_to_ipv6: Vec<String>,
-    /// The most idle connections to upstreams that are kept for later requests. Default: 128.
+    /// The maximum number of idle connections to upstreams that are kept for later requests.
+    /// Default: 128.
     pub upstream_keepalive_pool_size: usize,
-    /// The number of thread pools that connections to upstreams are made on. Default: none; they
-    /// are made where they are used.
+    /// The number of thread pools on which connections to upstreams are established. Default: none;
+    /// they are established where they are used.
     pub upstream_connect_offload_threadpools: Option<usize>,
     /// The number of threads in each of these pools. Default: none.
     pub upstream_connect_offload_thread_per_pool: Option<usize>,
-    /// The number of thread pools that TLS handshakes of clients are made on. Default: none; they
-    /// are made where the connection is used.
+    /// The number of thread pools on which clients' TLS handshakes run. Default: none; they run
+    /// where the connection is used.
     pub downstream_tls_offload_threadpools: Option<usize>,
     /// The number of threads in each of these pools. Default: none.
     pub downstream_tls_offload_thread_per_pool: Option<usize>,
     /// Whether the secrets of TLS connections to upstreams are written to the file that the
     /// environment variable `SSLKEYLOGFILE` names. For debugging only. Default: `false`.
     pub upstream_debug_ssl_keylog: bool,
-    /// How many times a request may be tried at upstreams, the first time included; the first try is made in
-    /// any case. Default: 16.
+    /// The number of times that a request may be tried at upstreams, including the first time; the first try
+    /// is made in any case. Default: 16.
     pub max_retries: usize,
-    /// How many times, a second apart, the two servers of an upgrade look for each other. Default: 60.
+    /// The number of times, a second apart, that the two servers of an upgrade look for each other.
+    /// Default: 60.
     pub upgrade_sock_connect_accept_max_retries: Option<usize>,
     /// See [`RuntimeOpts::max_blocking_threads`].
     pub max_blocking_threads: Option<usize>,
@@ -96,12 +100,12 @@ pub struct ServerConf {
     pub runtime_metrics_poll_time_histogram_resolution_micros: Option<u64>,
     /// See [`RuntimeMetricsOpts`].
     pub runtime_metrics_poll_time_histogram_buckets: Option<usize>,
-    /// Whether the process that starts a background server waits until it serves, and ends with code 1
-    /// if it does not. Default: `false`.
+    /// Whether the process that starts a background server waits until it serves, and exits with code
+    /// 1 if it does not. Default: `false`.
     pub daemon_wait_for_ready: bool,
-    /// How long it waits, in seconds; after that it ends with code 1. Default: 600.
+    /// The time that it waits, in seconds; after that it exits with code 1. Default: 600.
     pub daemon_ready_timeout_seconds: Option<NonZeroU64>,
-    /// Accepted for compatibility; has no effect, because saying that it serves takes no time.
+    /// Accepted for compatibility; has no effect, because the notification takes no time.
     pub daemon_notify_timeout_seconds: Option<NonZeroU64>,
 }
 
@@ -151,15 +155,15 @@ impl ServerConf {
     /// Reads a configuration file and [validates](ServerConf::validate) it.
     ///
     /// # Errors
-    /// One line that names the file, the key and what is wrong with it.
+    /// One line that names the file, the key and the reason.
     pub fn load_from_yaml<P: AsRef<Path> + Display>(path: P) -> Result<Self> {
         let text = std::fs::read_to_string(&path)
             .map_err(|e| refused(&format!("{path}: can't be read: {e}")))?;
         ServerConf::parse(&text).map_err(|reason| refused(&format!("{path}: {reason}")))
     }
 
-    /// Reads the configuration file that the command line names, or takes the defaults where it
-    /// names none, and then applies the command line.
+    /// Reads the configuration file that the command line names, or uses the defaults if it names
+    /// none, and then applies the command line.
     ///
     /// # Errors
     /// See [`ServerConf::load_from_yaml`].
@@ -184,17 +188,17 @@ impl ServerConf {
         Some(conf)
     }
 
-    /// Reads a configuration and [validates](ServerConf::validate) it. A text without any key
-    /// means the defaults.
+    /// Reads a configuration and [validates](ServerConf::validate) it. Text without any key means
+    /// the defaults.
     ///
     /// # Errors
-    /// One line that names the key and what is wrong with it.
+    /// One line that names the key and the reason.
     pub fn from_yaml(conf_str: &str) -> Result<Self> {
         ServerConf::parse(conf_str).map_err(|reason| refused(&format!("configuration: {reason}")))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        // A null document is how a file without keys (empty, or comments only) reads.
+        // A file without keys (empty, or comments only) is parsed as a null document.
         let conf: Option<ServerConf> = serde_yaml::from_str(text).map_err(|e| one_line(&e))?;
         let conf = conf.unwrap_or_default();
         match conf.fault() {
@@ -208,10 +212,10 @@ impl ServerConf {
         serde_yaml::to_string(self).unwrap_or_default()
     }
 
-    /// Checks what a type alone does not say.
+    /// Checks constraints that the types don't express.
     ///
     /// # Errors
-    /// One line that names the key and what is wrong with it.
+    /// One line that names the key and the reason.
     pub fn validate(self) -> Result<Self> {
         match self.fault() {
             None => Ok(self),
@@ -219,7 +223,7 @@ impl ServerConf {
         }
     }
 
-    /// The first thing that is wrong, as `key: reason`.
+    /// The first fault, as `key: reason`.
     fn fault(&self) -> Option<String> {
         if self.version != 1 {
             return Some(format!("version: {} is not known, 1 is", self.version));
@@ -301,34 +305,34 @@ impl ServerConf {
         self.daemon |= opt.daemon;
     }
 
-    /// The upper bound of waiting for requests under way.
+    /// The maximum time to wait for active requests.
     pub(crate) fn grace_period(&self) -> Duration {
         Duration::from_secs(self.grace_period_seconds.unwrap_or(20).min(LONGEST))
     }
 
-    /// How long idle connections may send one more request after another server has taken over. Some of
-    /// the grace period is kept for answering the last of them.
+    /// The time for which idle connections may send one more request after another server has taken
+    /// over. Part of the grace period is reserved for answering the last of them.
     pub(crate) fn upgrade_quiet_time(&self) -> Duration {
         let grace = self.grace_period();
         grace - (grace / 4).min(Duration::from_secs(5))
     }
 
-    /// How long the two servers of an upgrade wait for each other.
+    /// The time that the two servers of an upgrade wait for each other.
     pub(crate) fn handover_timeout(&self) -> Duration {
         let retries = self.upgrade_sock_connect_accept_max_retries;
         let seconds = retries.map_or(60, |r| u64::try_from(r).unwrap_or(u64::MAX));
-        // A bound that an instant can be moved by.
+        // A bound that can be added to an instant.
         Duration::from_secs(seconds.clamp(1, 24 * 3600))
     }
 
-    /// How long a process that was started waits for its server in the background.
+    /// The time that the starting process waits for its background server.
     pub(crate) fn daemon_ready_timeout(&self) -> Duration {
         let seconds = self.daemon_ready_timeout_seconds;
-        // A bound that an instant can be moved by.
+        // A bound that can be added to an instant.
         Duration::from_secs(seconds.map_or(600, |s| s.get()).min(24 * 3600))
     }
 
-    /// The upper bound of waiting for what can't be interrupted.
+    /// The maximum time to wait for work that can't be interrupted.
     pub(crate) fn shutdown_timeout(&self) -> Duration {
         let seconds = self.graceful_shutdown_timeout_seconds.unwrap_or(5);
         Duration::from_secs(seconds.min(LONGEST))
@@ -339,13 +343,13 @@ fn pools(pools: Option<usize>, threads: Option<usize>) -> Option<(usize, usize)>
     pools.zip(threads).filter(|(p, t)| *p > 0 && *t > 0)
 }
 
-/// The whole message goes into the context, with no cause below it: it stays one line also where
+/// The whole message goes into the context, with no cause below it, so it remains one line even if
 /// the error is shown by `unwrap()`.
 pub(super) fn refused(message: &str) -> pingora_error::BError {
     Error::explain(ErrorType::FileReadError, message.to_string()).into_in()
 }
 
-/// The parser's message on one line, in the words of somebody who writes YAML and not Rust.
+/// The parser's message on one line, in terms of YAML and not of Rust.
 pub(super) fn one_line(error: &serde_yaml::Error) -> String {
     let text = error.to_string().replace(['\n', '\r'], " ");
     text.replace(

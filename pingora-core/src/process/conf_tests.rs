@@ -1,4 +1,4 @@
-//! Reading the configuration, and what is refused in it.
+//! Reading the configuration, and refusing invalid ones.
 
 use super::*;
 use std::io::Write;
@@ -49,7 +49,7 @@ fn the_defaults_are_what_is_documented() {
     assert!(conf.validate().is_ok());
 }
 
-/// A number that stands for "never" must not be a panic at the end.
+/// A number that stands for "never" must not cause a panic.
 #[test]
 fn an_instant_can_be_moved_by_every_time() {
     let conf = ServerConf {

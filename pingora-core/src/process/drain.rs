@@ -1,25 +1,25 @@
-//! How long idle connections are still listened to once a shutdown has begun.
+//! How long idle connections are still served once a shutdown has begun.
 //!
 //! A client can't know that its idle connection is about to be closed, and may be sending a request at
-//! that very moment. How much room it gets depends on why the server stops, which [`ShutdownWatch`],
-//! a plain `bool`, can't tell: the server leaves it here before it turns the watch to `true`.
+//! that very moment. The time that it gets depends on why the server stops, which [`ShutdownWatch`], a
+//! plain `bool`, can't express: the server stores it here before it turns the watch to `true`.
 
 use super::ShutdownWatch;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The default: long enough for a request that is on its way already.
+/// The default: long enough for a request that is already in flight.
 const SHORT: Duration = Duration::from_millis(200);
 
-/// The servers of this process that said otherwise, by their watches.
+/// The servers of this process that set another time, by their watches.
 static SET: Mutex<Vec<(ShutdownWatch, Duration)>> = Mutex::new(vec![]);
 
-/// Holds the quiet time of one server in place until that has stopped.
+/// Keeps the quiet time of one server in place until that server has stopped.
 #[derive(Debug)]
 pub(crate) struct QuietTime(ShutdownWatch);
 
 impl QuietTime {
-    /// Lets idle connections of the server whose `shutdown` this is wait so long. To be called before
+    /// Sets the waiting time for idle connections of the server with this `shutdown`. Call it before
     /// the shutdown begins.
     pub(crate) fn set(shutdown: ShutdownWatch, time: Duration) -> Self {
         lock().push((shutdown.clone(), time));
@@ -33,8 +33,8 @@ impl Drop for QuietTime {
     }
 }
 
-/// How long an idle connection waits for one more request once the shutdown has begun. Takes a lock:
-/// to be asked once for each connection, when the shutdown begins.
+/// The time that an idle connection waits for one more request once the shutdown has begun. Takes a
+/// lock: call it once for each connection, when the shutdown begins.
 pub(crate) fn quiet_time(shutdown: &ShutdownWatch) -> Duration {
     let set = lock();
     let found = set.iter().find(|(watch, _)| watch.same_channel(shutdown));

@@ -1,4 +1,5 @@
-//! Sockets under the transports and addresses they are bound to, so that they can be handed on.
+//! Sockets, indexed by the transports and addresses they are bound to, so that they can be handed
+//! over.
 
 mod datagrams;
 
@@ -18,26 +19,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// How long one server waits for the other.
+/// The time that one server waits for the other.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The table of listening sockets that is shared by all services of a server.
+/// The table of listening sockets, shared by all services of a server.
 pub type ListenFds = Arc<Mutex<Fds>>;
 
-/// Listening sockets by the address they are bound to (`127.0.0.1:80`, `/run/proxy.sock`), and beside them
-/// sockets of datagrams by theirs: the same address may be in both. All are handed to the next server in an
-/// upgrade.
+/// Listening sockets, indexed by the address they are bound to (`127.0.0.1:80`, `/run/proxy.sock`), and
+/// datagram sockets, indexed by theirs: the same address may be in both. All are handed to the next server
+/// in an upgrade.
 ///
-/// Methods that do not say otherwise are about sockets that listen for connections. The table does not own
-/// their descriptors: whoever claimed one closes it. Of a socket of datagrams it keeps a descriptor of its own.
+/// Methods are about listening sockets unless they say otherwise. The table does not own their descriptors: the
+/// service that claimed one closes it. For a datagram socket it keeps a descriptor of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Fds {
     datagrams: Datagrams,
     by_address: HashMap<String, RawFd>,
-    /// Of these, those that this process received and that are unclaimed: they are owned here. Shared
-    /// among clones of the table.
+    /// Of these, the ones that this process received and that are unclaimed: the table owns them.
+    /// Shared among clones of the table.
     received: HashMap<String, Arc<OwnedFd>>,
-    /// The names of those that somebody in this process listens on.
+    /// The names of those that a service in this process listens on.
     claimed: HashSet<String>,
     handed_over: bool,
 }
@@ -46,7 +47,7 @@ pub struct Fds {
 #[derive(Debug)]
 pub(crate) enum Claimed {
     Owned(OwnedFd),
-    /// Somebody has entered it by its number.
+    /// Entered by its number.
     Number(RawFd),
 }
 
@@ -56,8 +57,8 @@ impl Fds {
         Fds::default()
     }
 
-    /// Enters a socket, replacing an earlier one of the same address. The descriptor is given away: whoever
-    /// claims the address closes it.
+    /// Enters a socket, replacing an earlier one with the same address. The descriptor is given away: the
+    /// service that claims the address closes it.
     pub fn add(&mut self, bind: String, fd: RawFd) {
         self.received.remove(&bind);
         self.by_address.insert(bind, fd);
@@ -68,9 +69,9 @@ impl Fds {
         self.by_address.get(bind)
     }
 
-    /// Takes an unclaimed socket of this address that was passed to this process;
-    /// returns its name in the table too. The caller owns it, and says by
-    /// [`moved`](Fds::moved) where it is if that has changed.
+    /// Takes an unclaimed socket with this address that was passed to this process; also returns
+    /// its name in the table. The caller owns it, and reports with [`moved`](Fds::moved) if its
+    /// descriptor changes.
     pub(crate) fn claim(&mut self, bind: &str) -> Option<(String, Claimed)> {
         let by_address = names(bind)
             .map_while(|name| self.by_address.get(&name).map(|fd| (name, *fd)))
@@ -81,22 +82,22 @@ impl Fds {
         Some((name, owned.map_or(Claimed::Number(fd), Claimed::Owned)))
     }
 
-    /// A socket that was claimed has another descriptor now.
+    /// The descriptor of a claimed socket has changed.
     pub(crate) fn moved(&mut self, name: &str, fd: RawFd) {
         if let Some(known) = self.by_address.get_mut(name) {
             *known = fd;
         }
     }
 
-    /// The first unclaimed socket of the service manager that this address means.
+    /// The first unclaimed socket of the service manager that this address refers to.
     fn external(&self, bind: &str) -> Option<(String, RawFd)> {
         let free = |name: &&String| means(bind, name) && !self.claimed.contains(*name);
         let name = self.by_address.keys().filter(free).min()?;
         Some((name.clone(), *self.by_address.get(name)?))
     }
 
-    /// Enters a socket that this process made and listens on, and returns its name: the address, with
-    /// a number where there are several.
+    /// Enters a socket that this process created and listens on, and returns its name: the address,
+    /// with a number if there are several.
     pub(crate) fn offer(&mut self, bind: &str, fd: RawFd) -> String {
         let name = names(bind)
             .find(|name| !self.by_address.contains_key(name))
@@ -106,20 +107,20 @@ impl Fds {
         name
     }
 
-    /// Forgets a socket that its owner is about to close.
+    /// Removes a socket that its owner is about to close.
     pub(crate) fn withdraw(&mut self, name: &str) {
         self.by_address.remove(name);
         self.received.remove(name);
         self.claimed.remove(name);
     }
 
-    /// Whether no socket is known, of datagrams or otherwise.
+    /// Whether no socket is known, of either kind.
     pub fn is_empty(&self) -> bool {
         self.by_address.is_empty() && self.datagrams.is_empty()
     }
 
-    /// The listening sockets as two lists of equal length, in the order of the addresses. Sockets of datagrams
-    /// are not among them; [`Fds::send_to_sock`] sends those too.
+    /// The listening sockets as two lists of equal length, in the order of the addresses. Datagram sockets are
+    /// not included; [`Fds::send_to_sock`] sends those too.
     pub fn serialize(&self) -> (Vec<String>, Vec<RawFd>) {
         let mut entries: Vec<(&String, &RawFd)> = self.by_address.iter().collect();
         entries.sort();
@@ -129,19 +130,20 @@ impl Fds {
             .unzip()
     }
 
-    /// Enters what [`Fds::serialize`] gave. Items without a partner in the other list are ignored.
+    /// Enters the result of [`Fds::serialize`]. Items without a counterpart in the other list are
+    /// ignored.
     pub fn deserialize(&mut self, binds: Vec<String>, fds: Vec<RawFd>) {
         for (bind, fd) in binds.into_iter().zip(fds) {
             self.add(bind, fd);
         }
     }
 
-    /// Sends all sockets, those of datagrams too, to the process that waits for them in
-    /// [`Fds::get_from_sock`] on the same path; waits for it for a minute. Returns how many were sent. They
-    /// stay open here too. Blocks.
+    /// Sends all sockets, including datagram sockets, to the process that waits for them in
+    /// [`Fds::get_from_sock`] on the same path; waits for it for a minute. Returns the number of sockets.
+    /// They stay open here too. Blocks.
     ///
     /// # Errors
-    /// If no process takes them, or the one that would belongs to another user (`EPERM`) or speaks another
+    /// If no process takes them, or the receiver belongs to another user (`EPERM`) or speaks another
     /// version of the hand-over (`EPROTONOSUPPORT`).
     pub fn send_to_sock<P>(&self, path: &P) -> Result<usize, nix::Error>
     where
@@ -169,11 +171,11 @@ impl Fds {
     }
 
     /// Receives the sockets that another process sends with [`Fds::send_to_sock`] to the same path;
-    /// waits for it for a minute. The path must not exist, but as the socket of a process that was
-    /// killed. Blocks.
+    /// waits for it for a minute. The path must not exist, except as the socket of a process that
+    /// was killed. Blocks.
     ///
     /// # Errors
-    /// If no process sends any, or the one that does belongs to another user (`EPERM`) or speaks another
+    /// If no process sends any, or the sender belongs to another user (`EPERM`) or speaks another
     /// version of the hand-over (`EPROTONOSUPPORT`).
     pub fn get_from_sock<P>(&mut self, path: &P) -> Result<(), nix::Error>
     where
@@ -186,8 +188,8 @@ impl Fds {
         handover.accepting().map_err(|e| number(&e))
     }
 
-    /// Enters sockets that were passed to this process. Whoever claims one owns it. One whose name belongs to
-    /// a socket that a service here has bound already is closed.
+    /// Enters sockets that were passed to this process. The service that claims one owns it. A socket whose
+    /// name belongs to one that a service here has already bound is closed.
     pub(crate) fn receive(&mut self, sockets: Vec<Passed>) {
         for Passed { kind, name, fd } in sockets {
             match kind {
@@ -205,7 +207,7 @@ impl Fds {
         }
     }
 
-    /// Closes and forgets every listening socket that was passed to this process and never claimed;
+    /// Closes and removes every listening socket that was passed to this process and never claimed;
     /// returns their names.
     pub(crate) fn close_orphans(&mut self) -> Vec<String> {
         let claimed = std::mem::take(&mut self.claimed);
@@ -214,19 +216,19 @@ impl Fds {
         closed
     }
 
-    /// Notes that another process listens on all of these too: their files must stay.
+    /// Records that another process also listens on all of these: their files must stay.
     pub(crate) fn set_handed_over(&mut self) {
         self.handed_over = true;
     }
 
-    /// Whether another process listens on all of these too.
+    /// Whether another process also listens on all of these.
     pub(crate) fn are_handed_over(&self) -> bool {
         self.handed_over
     }
 
-    /// Closes and forgets every listening socket whose address is not in `keep`; returns the addresses of
-    /// those that were closed, in order. Datagram sockets stay. A listening socket without a service would
-    /// otherwise take connections that are never answered.
+    /// Closes and removes every listening socket whose address is not in `keep`; returns the addresses of
+    /// the closed ones, in order. Datagram sockets stay. A listening socket without a service would
+    /// otherwise accept connections that are never answered.
     pub fn close_unclaimed(&mut self, keep: &HashSet<String>) -> Vec<String> {
         let mut closed: Vec<String> = self
             .by_address
@@ -239,7 +241,7 @@ impl Fds {
             let Some(fd) = self.by_address.remove(bind) else {
                 continue;
             };
-            // Descriptors that are owned here are closed by being dropped.
+            // Descriptors that the table owns are closed when they are dropped.
             if self.received.remove(bind).is_none() {
                 let _ = nix::unistd::close(fd);
             }

@@ -1,4 +1,4 @@
-//! Handing listening sockets, and bound ones of datagrams, to another process over a Unix socket (unix(7),
+//! Hands listening sockets, and bound datagram sockets, to another process over a Unix socket (unix(7),
 //! SCM_RIGHTS).
 //!
 //! ```text
@@ -11,13 +11,13 @@
 //!     stops accepting
 //! ```
 //!
-//! The giver goes on serving until the taker says that it accepts connections, and for good when the
+//! The giver continues to serve until the taker reports that it accepts connections, and for good if the
 //! connection ends before that. [`message`] has the format. A message has at most 253 descriptors and 128 KiB;
-//! how many messages there are is bounded by the descriptors that a process may have. Descriptors that arrived
-//! before something went wrong are closed.
+//! the number of messages is bounded by the descriptors that a process may have. Descriptors that arrived
+//! before an error are closed.
 //!
-//! A giver that speaks another language altogether is a server of the framework whose names these crates have.
-//! [`foreign`] takes its sockets.
+//! A giver that speaks an entirely different protocol is a server of the framework whose names these crates
+//! have. [`foreign`] takes its sockets.
 
 mod foreign;
 mod message;
@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often the giver looks whether the taker is there.
+/// The interval at which the giver checks whether the taker is there.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// The connection between two servers.
@@ -72,7 +72,7 @@ pub(crate) struct Given {
 pub(crate) enum GivenFd {
     /// Owned by the service that claimed it.
     Number(RawFd),
-    /// The table's own.
+    /// Owned by the table.
     Shared(Arc<OwnedFd>),
 }
 
@@ -86,9 +86,9 @@ impl AsRawFd for GivenFd {
 }
 
 impl Handover {
-    /// The giver's side: waits for the taker, at most until `deadline`, and sends it the sockets. They are
-    /// asked for when the taker is there: their descriptors may change until then. Returns how many there are
-    /// too.
+    /// The giver's side: waits for the taker until `deadline` at the latest, and sends it the sockets.
+    /// `sockets` is called when the taker is there, because their descriptors may change until then. Also
+    /// returns their number.
     ///
     /// # Errors
     /// If no process takes them in time, the taker runs as neither this user nor root, or it speaks
@@ -103,7 +103,7 @@ impl Handover {
         check_peer(&connection, None)?;
         let sockets = sockets();
         if let Err(failed) = send_all(&connection, &sockets) {
-            // A taker that refused has said why before it closed the connection.
+            // A taker that refused has given its reason before it closed the connection.
             let said = answer(&connection).and_then(|a| message::verdict(&a));
             let refused = said
                 .err()
@@ -120,19 +120,19 @@ impl Handover {
     /// The giver's side: waits until the taker accepts connections.
     ///
     /// # Errors
-    /// When it ended before, or did not say so until `deadline`: it can't be relied upon.
+    /// If it ended before, or did not report until `deadline`: it can't be relied upon.
     pub(crate) fn wait_until_accepting(self, deadline: Instant) -> io::Result<()> {
         set_deadline(&self.connection, deadline)?;
         message::verdict(&answer(&self.connection)?)
     }
 
     /// The taker's side: listens on `path`, which only this user may connect to, and receives the
-    /// sockets of whoever connects. A taker that root has started gives the path to `giver`, the user
-    /// that the giver has become, because root alone may not be whom it waits for.
+    /// sockets of the process that connects. A taker that was started by root gives the path to
+    /// `giver`, the user that the giver has switched to, because it may not be waiting for root.
     ///
     /// # Errors
     /// If no process gives any until `deadline`, the giver runs as none of this user, root and `giver`, or it
-    /// speaks another version: it is told which one this is, and serves on.
+    /// speaks another version: it is told which version this is, and continues to serve.
     pub(crate) fn take(
         path: &Path,
         giver: Option<Uid>,
@@ -143,7 +143,7 @@ impl Handover {
         let listener = new_socket()?;
         bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
         let connection = accept_one(&listener, path, giver, deadline);
-        // No other process is to connect, whatever the outcome.
+        // No other process may connect, whatever the outcome.
         let _ = std::fs::remove_file(path);
         let connection = connection?;
         set_deadline(&connection, deadline)?;
@@ -156,15 +156,15 @@ impl Handover {
         Ok((sockets, handover))
     }
 
-    /// Whether the giver stops when it thinks fit, whatever becomes of the taker.
+    /// Whether the giver stops at its own discretion, whatever happens to the taker.
     pub(crate) fn is_foreign(&self) -> bool {
         self.is_foreign
     }
 
-    /// The taker's side: says that it accepts connections.
+    /// The taker's side: reports that it accepts connections.
     ///
     /// # Errors
-    /// When the giver has ended.
+    /// If the giver has ended.
     pub(crate) fn accepting(self) -> io::Result<()> {
         if self.is_foreign {
             return Ok(());
@@ -178,7 +178,7 @@ fn new_socket() -> io::Result<OwnedFd> {
     Ok(socket(family, SockType::Stream, flags, None)?)
 }
 
-/// Waits until somebody listens at `path`.
+/// Waits until a process listens at `path`.
 fn dial_until(path: &Path, deadline: Instant) -> io::Result<OwnedFd> {
     loop {
         match dial(path) {
@@ -218,20 +218,20 @@ fn accept_one(
     giver: Option<Uid>,
     deadline: Instant,
 ) -> io::Result<OwnedFd> {
-    // Before anybody can connect.
+    // Before anyone can connect.
     std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
     if let Some(giver) = giver {
         nix::unistd::chown(path, Some(giver), None)?;
     }
     listen(listener, Backlog::new(1)?)?;
     set_deadline(listener, deadline)?;
-    // The standard library does not ask which kind of Unix socket it is.
+    // The standard library does not check the type of the Unix socket.
     let (connection, _) = UnixListener::from(listener.try_clone()?).accept()?;
     Ok(connection.into())
 }
 
-/// Makes a call again that a signal interrupted, as the kernel does only where a socket has no time-out.
-/// That begins anew: signals that come all the time delay the deadline.
+/// Repeats a call that a signal interrupted; the kernel does so only if a socket has no timeout. Each
+/// repetition starts a new timeout, so continuous signals delay the deadline.
 fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
     loop {
         match call() {
@@ -241,7 +241,7 @@ fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Lets every blocking call on the socket end at `deadline`.
+/// Makes every blocking call on the socket end at `deadline`.
 fn set_deadline(socket: &OwnedFd, deadline: Instant) -> io::Result<()> {
     let left = deadline.saturating_duration_since(Instant::now());
     // Zero would mean: forever.
@@ -252,8 +252,8 @@ fn set_deadline(socket: &OwnedFd, deadline: Instant) -> io::Result<()> {
     Ok(())
 }
 
-/// Listening sockets are given to, and taken from, this user, root, and who was named only: everybody
-/// can bind a path in a directory like `/tmp`.
+/// Listening sockets are only given to, and taken from, this user, root, and `named`: anyone can bind
+/// a path in a directory like `/tmp`.
 fn check_peer(connection: &OwnedFd, named: Option<Uid>) -> io::Result<()> {
     let peer = Uid::from_raw(getsockopt(connection, sockopt::PeerCredentials)?.uid());
     if peer.is_root() || peer == nix::unistd::geteuid() || Some(peer) == named {
@@ -263,7 +263,7 @@ fn check_peer(connection: &OwnedFd, named: Option<Uid>) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
 }
 
-/// Sends all of the bytes, the descriptors with the first of them.
+/// Sends all of the bytes, with the descriptors attached to the first of them.
 fn send(connection: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
     let rights = [ControlMessage::ScmRights(fds)];
     let mut control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
@@ -278,7 +278,7 @@ fn send(connection: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends the greeting and all sockets, in as many messages as it takes.
+/// Sends the greeting and all sockets, in as many messages as necessary.
 fn send_all(connection: &OwnedFd, sockets: &[Given]) -> io::Result<()> {
     send(connection, &message::greeting(sockets.len())?, &[])?;
     let mut rest = sockets;
@@ -307,7 +307,8 @@ fn answer(connection: &OwnedFd) -> io::Result<Vec<u8>> {
         let mut read =
             || uninterrupted(|| recv(connection.as_raw_fd(), &mut bytes, MsgFlags::empty()));
         let length = match read() {
-            // It closed without having read everything, which is told before what it said.
+            // It closed without having read everything, which is reported before the message that
+            // it sent.
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => read()?,
             read => read?,
         };
@@ -319,8 +320,8 @@ fn answer(connection: &OwnedFd) -> io::Result<Vec<u8>> {
     Ok(said)
 }
 
-/// Receives the greeting and as many sockets as it announces; whatever sockets there are, if the giver is
-/// a foreign one, which is said too.
+/// Receives the greeting and as many sockets as it announces. If the giver is a foreign one, receives
+/// whatever sockets there are, and reports that too.
 fn receive_all(connection: &OwnedFd, deadline: Instant) -> io::Result<(Vec<Passed>, bool)> {
     let mut greeting = Incoming::default();
     greeting.some(connection, message::GREETING_BYTES)?;
@@ -374,7 +375,7 @@ struct Incoming {
 }
 
 impl Incoming {
-    /// Receives until there are so many bytes.
+    /// Receives until there are this many bytes.
     fn until(&mut self, connection: &OwnedFd, length: usize) -> io::Result<()> {
         while self.bytes.len() < length {
             let before = self.bytes.len();
@@ -386,10 +387,10 @@ impl Incoming {
         Ok(())
     }
 
-    /// Receives what is there, when there is something, and no more than `most` bytes of it. None: it has
-    /// ended.
+    /// Receives available data, once there is some, at most `most` bytes of it. `None`: the connection
+    /// has ended.
     fn some(&mut self, connection: &OwnedFd, most: usize) -> io::Result<()> {
-        // Waits; what is there then is received without waiting, so that no signal comes in between.
+        // Waits; the data is then received without waiting, so that no signal can interrupt.
         uninterrupted(|| recv(connection.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK))?;
         let begin = self.bytes.len();
         self.bytes.resize(begin + most, 0);
@@ -410,8 +411,8 @@ fn ended_in_the_middle() -> io::Error {
     io::Error::other("the other server ended in the middle")
 }
 
-/// Removes the socket of a taker that was killed. One that somebody listens on stays, as does what
-/// is not a socket: bind(2) then fails.
+/// Removes the socket of a taker that was killed. A socket that a process listens on stays, as does
+/// a file that is not a socket: bind(2) then fails.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
     if is_socket && dial(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
@@ -513,7 +514,7 @@ mod tests {
 
     #[test]
     fn a_taker_of_another_version_is_named_whatever_it_left_unread() {
-        // Few bytes: all was sent when the refusal comes. Many: some is still to be sent.
+        // Few bytes: all were sent when the refusal comes. Many: some are still to be sent.
         for (count, length) in [(0, 0), (1, 1), (12, 60_000)] {
             let path = fresh_path();
             let to = path.clone();
@@ -617,7 +618,7 @@ mod tests {
     fn nonsense_is_refused_and_its_descriptors_are_closed() {
         let greeting = |sockets| message::greeting(sockets).unwrap();
         let entries = |body: &[u8]| [b"e\0\0\0", &[body.len() as u8][..], body].concat();
-        // Each message comes with one descriptor where `true` stands beside it.
+        // A message comes with one descriptor if it is paired with `true`.
         let conversations: [&[(Vec<u8>, bool)]; 8] = [
             &[(b"x".to_vec(), true)],
             &[(greeting(0), true)],

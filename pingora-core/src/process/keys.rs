@@ -1,4 +1,4 @@
-//! Which keys a configuration file has, and what becomes of them.
+//! The keys of a configuration file, and the checks on them.
 
 use super::ServerConf;
 use super::conf::{one_line, refused};
@@ -6,14 +6,14 @@ use pingora_error::Result;
 use serde_yaml::{Mapping, Value};
 
 impl ServerConf {
-    /// Reads a configuration file over `defaults`: keys that the file does not have keep their value.
-    /// So the program's own choice is overruled by the file, and both by the command line; see
-    /// [`Server::with_defaults`](crate::server::Server::with_defaults).
+    /// Reads a configuration file over `defaults`: keys that are missing in the file keep their
+    /// value. The file therefore takes precedence over the program's own choice, and the command line
+    /// over both; see [`Server::with_defaults`](crate::server::Server::with_defaults).
     ///
     /// # Errors
     /// See [`ServerConf::load_from_yaml`].
     pub fn load_over(defaults: ServerConf, path: &str) -> Result<Self> {
-        // For its errors, which know the line.
+        // For its errors, which contain the line.
         ServerConf::load_from_yaml(path)?;
         let failed = |e: &serde_yaml::Error| refused(&format!("{path}: {}", one_line(e)));
         let text = std::fs::read_to_string(path)
@@ -24,12 +24,12 @@ impl ServerConf {
         serde_yaml::from_value(Value::Mapping(merged)).map_err(|e| failed(&e))
     }
 
-    /// The keys of a configuration in YAML that are none of the server's, with the key that may have
-    /// been meant. They are ignored, because a program may keep settings of its own beside the server's;
-    /// `-t` lists them.
+    /// The keys in a YAML configuration that are not the server's, each with the key that may have been
+    /// meant. They are ignored, because a program may keep its own settings in the same file; `-t` lists
+    /// them.
     ///
     /// # Errors
-    /// When the text is not a list of keys.
+    /// If the text is not a list of keys.
     pub fn unknown_keys(text: &str) -> Result<Vec<(String, Option<String>)>> {
         let read: Result<Option<Mapping>, _> = serde_yaml::from_str(text);
         let read = read.map_err(|e| refused(&format!("configuration: {}", one_line(&e))))?;
@@ -99,7 +99,7 @@ impl ServerConf {
         notes
     }
 
-    /// The keys whose values are others in `next`.
+    /// The keys whose values are different in `next`.
     pub(crate) fn keys_that_differ(&self, next: &ServerConf) -> Vec<String> {
         let (now, next) = (self.keys(), next.keys());
         let differs = |(key, value): (&Value, &Value)| {
@@ -112,13 +112,13 @@ impl ServerConf {
     fn keys(&self) -> Mapping {
         match serde_yaml::to_value(self) {
             Ok(Value::Mapping(keys)) => keys,
-            // Not possible: all fields are plain values.
+            // This can't happen: all fields are plain values.
             _ => Mapping::new(),
         }
     }
 }
 
-/// How many letters must be changed, added or left out to make one word of the other.
+/// The number of letters that must be changed, added or removed to turn one word into the other.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

@@ -1,5 +1,5 @@
-//! The facts that lower layers need about the process they run in. The public names of these types are
-//! re-exported by [`crate::server`].
+//! What lower layers need to know about their process. [`crate::server`] re-exports the public names
+//! of these types.
 
 mod activation;
 mod bounds;
@@ -30,9 +30,9 @@ pub(crate) use signals::{expect_signals, leave_signals_alone};
 /// Turns from `false` to `true` when the process begins to shut down.
 pub type ShutdownWatch = tokio::sync::watch::Receiver<bool>;
 
-/// Whether the process is shutting down. Takes no lock as long as it is not.
+/// Whether the process is shutting down. Takes no lock while it is not.
 pub fn is_shutting_down(shutdown: &ShutdownWatch) -> bool {
-    // The value only ever goes from false to true: unchanged means false, unless it was true when
-    // the receiver was made, which whoever is given one looks at.
+    // The value only ever changes from false to true: unchanged means false, unless it was true
+    // when the receiver was created, which every recipient of one checks.
     matches!(shutdown.has_changed(), Ok(true)) && *shutdown.borrow()
 }

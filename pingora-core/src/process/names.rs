@@ -1,27 +1,27 @@
-//! The names of sockets in the table, and the facts that a socket reports about itself.
+//! The names of sockets in the table, and what a socket reports about itself.
 
 use nix::sys::socket::{SockType, SockaddrStorage, getsockname, getsockopt, sockopt};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// The kind of a socket's payload. Each kind has ports of its own.
+/// The kind of a socket's payload. Each kind has its own port space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SocketKind {
     /// It listens for connections.
     Stream,
-    /// Datagrams arrive at it.
+    /// It receives datagrams.
     Datagram,
 }
 
-/// The names of the sockets of one address, in order: `addr`, `addr#2`, `addr#3` ...
+/// The names of the sockets with one address, in order: `addr`, `addr#2`, `addr#3` ...
 pub(super) fn names(bind: &str) -> impl Iterator<Item = String> {
     std::iter::once(bind.to_string()).chain((2..).map(move |n: u32| format!("{bind}#{n}")))
 }
 
-/// The kind of the socket, and its address as an endpoint would give it.
+/// The kind of the socket, and its address in the form that an endpoint would use.
 ///
 /// # Errors
-/// Why it is of no use here.
+/// The reason why it can't be used here.
 pub(super) fn recognised(socket: &OwnedFd) -> Result<(SocketKind, String), String> {
     let kind = match getsockopt(socket, sockopt::SockType) {
         Err(nix::Error::ENOTSOCK) => return Err("it is not a socket".into()),

@@ -25,7 +25,7 @@ use std::ffi::OsString;
 /// let cli = Cli::parse_from(["cache", "-c", "conf.yaml", "--store", "/tmp"]);
 /// assert_eq!(cli.server.conf.as_deref(), Some("conf.yaml"));
 /// ```
-// `about` is emptied: what stands above is for readers of the documentation, not of `--help`.
+// `about` is empty: the text above is for readers of the documentation, not of `--help`.
 #[derive(Parser, Clone, Debug, Default, PartialEq, Eq)]
 #[command(about = "", long_about = "")]
 pub struct Opt {
@@ -51,18 +51,18 @@ pub struct Opt {
 }
 
 impl Opt {
-    /// Reads the command line of this process. Prints what is wrong with it and exits with code 2
-    /// if it can't be understood; exits with code 0 after `-h`.
+    /// Parses the command line of this process. If it is invalid, prints the reason and exits with
+    /// code 2; exits with code 0 after `-h`.
     ///
-    /// From here on the process is a server's: SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 don't end it any more, but
-    /// take effect when the server runs.
+    /// From here on the process is a server: SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 no longer end it, but take
+    /// effect when the server runs.
     pub fn parse_args() -> Self {
         super::signals::expect_signals();
         Opt::parse()
     }
 
-    /// Reads the given command line, whose first item is the program's name. Exits where
-    /// [`Opt::parse_args`] does.
+    /// Parses the given command line, whose first item is the program's name. Exits in the same
+    /// cases as [`Opt::parse_args`].
     pub fn parse_from_args<I, T>(args: I) -> Self
     where
         I: IntoIterator<Item = T>,

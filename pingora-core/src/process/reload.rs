@@ -13,10 +13,10 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Reload {
-    /// The configuration as it was read anew, valid already. Where the server was not started with a
-    /// configuration file, the one that it was started with.
+    /// The new configuration, already validated. If the server was started without a configuration
+    /// file, the configuration that it was started with.
     pub configuration: Arc<ServerConf>,
-    /// The configuration file, for programs that keep settings of their own in it.
+    /// The configuration file, for programs that keep their own settings in it.
     pub file: Option<PathBuf>,
 }
 
@@ -29,15 +29,16 @@ impl Reload {
     }
 }
 
-/// Puts into force what a hook has prepared.
+/// Puts the changes that a hook has prepared into force.
 type Commit = Box<dyn FnOnce() + Send>;
 type Prepared = Pin<Box<dyn Future<Output = Result<Option<Commit>>> + Send>>;
 
-/// Something that a server does when it is told to reload, with a name for the log.
+/// An action of a server that is told to reload, with a name for the log.
 ///
-/// A reload changes everything or nothing. First all hooks prepare, each on its own; when all of them
-/// have succeeded, what they prepared is put into force. A hook that [does both at once](ReloadHook::new)
-/// is called after all those that [only prepare](ReloadHook::in_two_steps), and only if they succeeded.
+/// A reload changes everything or nothing. First all hooks prepare, one after the other; when all of them
+/// have succeeded, the prepared changes are put into force. A hook that [does both at
+/// once](ReloadHook::new) is called after all those that [only prepare](ReloadHook::in_two_steps), and
+/// only if they succeeded.
 #[derive(Clone)]
 pub struct ReloadHook {
     name: Arc<str>,
@@ -46,7 +47,8 @@ pub struct ReloadHook {
 }
 
 impl ReloadHook {
-    /// A hook that reads what is new and puts it into force, or fails and leaves everything as it was.
+    /// A hook that reads the new state and puts it into force, or fails and leaves everything
+    /// unchanged.
     pub fn new<H, R>(name: &str, hook: H) -> Self
     where
         H: Fn(Reload) -> R + Send + Sync + 'static,
@@ -62,8 +64,8 @@ impl ReloadHook {
         }
     }
 
-    /// A hook that reads what is new and returns a closure that puts it into force. The closure is
-    /// called when the hooks of this kind have all succeeded, and must not block.
+    /// A hook that reads the new state and returns a closure that puts it into force. The closure
+    /// is called when all hooks of this kind have succeeded, and must not block.
     pub fn in_two_steps<H, R, C>(name: &str, hook: H) -> Self
     where
         H: Fn(Reload) -> R + Send + Sync + 'static,
@@ -97,8 +99,8 @@ impl fmt::Debug for ReloadHook {
 /// Runs all hooks; the changes of those that only prepare are made when nothing can fail any more.
 ///
 /// # Errors
-/// The error of the first hook that failed, with its name. Those after it did not run; but for a panic in a
-/// closure that puts something into force: all the other closures are called nevertheless.
+/// The error of the first hook that failed, with its name. Later hooks did not run. The exception is a
+/// panic in a closure that puts something into force: all the other closures are called nevertheless.
 pub(crate) async fn run_hooks(
     hooks: &[ReloadHook],
     reload: &Reload,
@@ -106,7 +108,7 @@ pub(crate) async fn run_hooks(
     let mut commits = vec![];
     let (at_once, in_steps): (Vec<_>, Vec<_>) = hooks.iter().partition(|hook| hook.at_once);
     for hook in in_steps.into_iter().chain(at_once) {
-        // On a task of its own, which calls the hook too, so that a panic ends the hook and nothing else.
+        // On a separate task, which also calls the hook, so that a panic ends only the hook.
         let (run, reload) = (hook.run.clone(), reload.clone());
         let outcome = tokio::spawn(async move { run(reload).await }).await;
         let failed = |e| (hook.name.to_string(), e);
@@ -117,7 +119,7 @@ pub(crate) async fn run_hooks(
     }
     let mut outcome = Ok(());
     for (name, commit) in commits {
-        // The others have nothing to do with it, and there is no way back any more.
+        // The others are unaffected, and the changes can't be undone any more.
         if catch_unwind(AssertUnwindSafe(commit)).is_err() {
             let reason = "it panicked when what is new was put into force";
             let error = Error::explain(ErrorType::InternalError, reason).into_in();

@@ -1,4 +1,4 @@
-//! The facts about a connection besides its bytes.
+//! Facts about a connection, apart from its bytes.
 
 use super::l4::ext::{self, TCP_INFO};
 use super::l4::socket::SocketAddr;
@@ -15,14 +15,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// All that is known about a connection, from the socket up.
+/// Everything known about a connection, from the socket up.
 #[derive(Clone, Debug, Default)]
 pub struct Digest {
     /// The results of the TLS handshake; `None` on a plain connection.
     pub ssl_digest: Option<Arc<SslDigest>>,
-    /// When each layer was established, the lowest first.
+    /// The time at which each layer was established, lowest layer first.
     pub timing_digest: Vec<Option<TimingDigest>>,
-    /// The answer of a CONNECT proxy on the way.
+    /// The response of a CONNECT proxy on the way.
     pub proxy_digest: Option<Arc<ProxyDigest>>,
     /// Addresses and options of the socket.
     pub socket_digest: Option<Arc<SocketDigest>>,
@@ -30,25 +30,25 @@ pub struct Digest {
 
 /// Access to the [`Digest`] of a session.
 pub trait ProtoDigest {
-    /// The digest, where the protocol keeps one.
+    /// The digest, if the protocol keeps one.
     fn get_digest(&self) -> Option<&Digest> {
         None
     }
 }
 
-/// When a layer of a connection was established, and how long that took.
+/// The time at which a layer of a connection was established, and how long that took.
 #[derive(Clone, Debug)]
 pub struct TimingDigest {
-    /// When the layer was ready for use.
+    /// The time at which the layer was ready for use.
     pub established_ts: SystemTime,
-    /// How long establishing it took; `None` if that was not measured.
+    /// The duration of the establishment; `None` if it was not measured.
     pub establishment_duration: Option<Duration>,
-    /// How long it waited for another thread; `None` where it did not.
+    /// The time it waited for another thread; `None` if it did not wait.
     pub offload_wait_duration: Option<Duration>,
 }
 
 impl Default for TimingDigest {
-    /// The beginning of time, no durations.
+    /// The Unix epoch, and no durations.
     fn default() -> Self {
         TimingDigest {
             established_ts: SystemTime::UNIX_EPOCH,
@@ -58,11 +58,11 @@ impl Default for TimingDigest {
     }
 }
 
-/// The answer of the proxy that a connection passes through.
+/// The response of the proxy that a connection passes through.
 pub struct ProxyDigest {
     /// The proxy's response to CONNECT.
     pub response: Box<ResponseHeader>,
-    /// The value that the program's hook made.
+    /// The value that the program's hook returned.
     pub user_data: Option<Box<dyn Any + Send + Sync>>,
 }
 
@@ -87,11 +87,11 @@ impl fmt::Debug for ProxyDigest {
     }
 }
 
-/// Addresses and options of a socket, asked from the kernel when they are first wanted.
+/// Addresses and options of a socket, queried from the kernel on first use.
 ///
-/// Making one costs no system call. It may outlive its connection: once a connection of this crate
-/// was closed, its digest answers only what was asked before, because the kernel may have given the
-/// descriptor to somebody else.
+/// Creating one costs no system call. It may outlive its connection: once a connection of this
+/// crate is closed, its digest only returns values that were queried before, because the kernel may
+/// have reused the descriptor.
 #[derive(Debug)]
 pub struct SocketDigest {
     raw_fd: RawFd,
@@ -105,7 +105,8 @@ pub struct SocketDigest {
     pub original_dst: OnceCell<Option<SocketAddr>>,
 }
 
-/// What a proxy in front said of the connection, and the ends of the one between it and us.
+/// The header that a proxy in front sent about the connection, and the addresses of the connection
+/// between the proxy and us.
 #[derive(Debug)]
 struct BehindProxy {
     header: ProxyHeader,
@@ -114,7 +115,7 @@ struct BehindProxy {
 }
 
 impl SocketDigest {
-    /// A digest of the socket behind `raw_fd`, which must stay open for as long as anybody asks.
+    /// A digest of the socket behind `raw_fd`, which must stay open while the digest is in use.
     pub fn from_raw_fd(raw_fd: RawFd) -> SocketDigest {
         SocketDigest {
             raw_fd,
@@ -126,15 +127,15 @@ impl SocketDigest {
         }
     }
 
-    /// The same where the other end is known already, as it is after accept(2) and connect(2).
+    /// The same, if the other end is already known, as it is after accept(2) and connect(2).
     pub(crate) fn with_peer_addr(raw_fd: RawFd, peer: SocketAddr) -> SocketDigest {
         let digest = Self::from_raw_fd(raw_fd);
         let _ = digest.peer_addr.set(Some(peer));
         digest
     }
 
-    /// The same where a proxy passes somebody's connection on. Where the header names the ends of that
-    /// connection, they are this one's.
+    /// The same, if a proxy forwards a client's connection. If the header names the ends of that
+    /// connection, they become this digest's.
     pub(crate) fn behind_proxy(
         raw_fd: RawFd,
         proxy: Option<InetSocketAddr>,
@@ -156,13 +157,13 @@ impl SocketDigest {
         digest
     }
 
-    /// What a proxy in front said of this connection by the PROXY protocol; `None` where the endpoint expects
-    /// no such header of it.
+    /// The PROXY protocol header that a proxy in front sent for this connection; `None` if the endpoint does
+    /// not expect one.
     pub fn proxy_header(&self) -> Option<&ProxyHeader> {
         self.behind_proxy.as_ref().map(|behind| &behind.header)
     }
 
-    /// The other end of the socket: that of the proxy where one speaks the PROXY protocol, otherwise the same as
+    /// The other end of the socket: the proxy, if one speaks the PROXY protocol; otherwise the same as
     /// [`peer_addr`](Self::peer_addr).
     pub fn transport_peer_addr(&self) -> Option<&SocketAddr> {
         match &self.behind_proxy {
@@ -171,7 +172,7 @@ impl SocketDigest {
         }
     }
 
-    /// This end of the socket, whatever a proxy says that its client connected to.
+    /// This end of the socket, even if a proxy names another address that its client connected to.
     pub fn transport_local_addr(&self) -> Option<&SocketAddr> {
         match &self.behind_proxy {
             Some(behind) => behind
@@ -182,9 +183,9 @@ impl SocketDigest {
         }
     }
 
-    /// A header of the PROXY protocol by which an upstream learns of this connection: its
-    /// [`peer_addr`](Self::peer_addr) and [`local_addr`](Self::local_addr). Values of a header that came with
-    /// it are not passed on; [`proxy_header`](Self::proxy_header) has them.
+    /// A PROXY protocol header that describes this connection to an upstream: its
+    /// [`peer_addr`](Self::peer_addr) and [`local_addr`](Self::local_addr). Values of a received header are
+    /// not passed on; [`proxy_header`](Self::proxy_header) has them.
     pub fn to_proxy_header(&self) -> ProxyHeader {
         match (self.peer_addr(), self.local_addr()) {
             (Some(peer), Some(local)) => ProxyHeader::new(peer.clone(), local.clone()),
@@ -192,7 +193,7 @@ impl SocketDigest {
         }
     }
 
-    /// The socket is about to be closed: from now on the kernel is not asked.
+    /// The socket is about to be closed: the kernel is not queried from now on.
     pub(crate) fn set_closed(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
@@ -201,7 +202,8 @@ impl SocketDigest {
         (!self.closed.load(Ordering::Relaxed)).then_some(self.raw_fd)
     }
 
-    /// Makes the end of this connection a reset, or an orderly end again. Unix sockets know no resets.
+    /// Selects whether this connection ends with a reset or in an orderly way. Unix sockets know no
+    /// resets.
     pub(crate) fn set_reset_on_close(&self, resets: bool) {
         if let Some(fd) = self.open_fd() {
             // The kernel refuses this only for a broken socket, or one that is not TCP.
@@ -209,10 +211,10 @@ impl SocketDigest {
         }
     }
 
-    /// `SO_COOKIE`: the number of this socket, unique until the host reboots.
+    /// `SO_COOKIE`: a number of this socket that is unique until the host reboots.
     ///
     /// # Errors
-    /// `SocketError` where the kernel does not answer or the connection is closed.
+    /// `SocketError` if the kernel does not answer or the connection is closed.
     pub fn socket_cookie(&self) -> Result<u64> {
         let Some(fd) = self.open_fd() else {
             return Error::e_explain(ErrorType::SocketError, "the connection is closed");
@@ -221,37 +223,38 @@ impl SocketDigest {
             .map_err(|e| Error::because(ErrorType::SocketError, "reading SO_COOKIE", e))
     }
 
-    /// The other end of the connection: the client that a proxy names by the PROXY protocol, where the endpoint
-    /// expects that. `None` where it is gone or has no address.
+    /// The other end of the connection. If the endpoint expects the PROXY protocol, this is the client that the
+    /// proxy names. `None` if the peer is gone or has no address.
     pub fn peer_addr(&self) -> Option<&SocketAddr> {
         self.peer_addr
             .get_or_init(|| SocketAddr::from_raw_fd(self.open_fd()?, true))
             .as_ref()
     }
 
-    /// This end of the connection; what the client connected to, where a proxy names it.
+    /// This end of the connection. If a proxy names the address that the client connected to, this
+    /// is that address.
     pub fn local_addr(&self) -> Option<&SocketAddr> {
         self.local_addr
             .get_or_init(|| SocketAddr::from_raw_fd(self.open_fd()?, false))
             .as_ref()
     }
 
-    /// The kernel's present view of a TCP connection: one system call each time.
+    /// The kernel's current view of a TCP connection. Each call is a system call.
     pub fn tcp_info(&self) -> Option<TCP_INFO> {
         ext::get_tcp_info(self.open_fd()?).ok()
     }
 
-    /// Size of the receive buffer, in bytes as the kernel counts them: one system call each time.
+    /// Size of the receive buffer, in bytes as the kernel counts them. Each call is a system call.
     pub fn get_recv_buf(&self) -> Option<usize> {
         ext::get_recv_buf(self.open_fd()?).ok()
     }
 
-    /// Size of the send buffer, in bytes as the kernel counts them: one system call each time.
+    /// Size of the send buffer, in bytes as the kernel counts them. Each call is a system call.
     pub fn get_snd_buf(&self) -> Option<usize> {
         ext::get_snd_buf(self.open_fd()?).ok()
     }
 
-    /// Where a connection was meant to go before netfilter redirected it here. `None` where it was
+    /// The original destination of a connection that netfilter redirected here. `None` if it was
     /// not redirected.
     pub fn original_dst(&self) -> Option<&SocketAddr> {
         self.original_dst
@@ -265,36 +268,36 @@ impl SocketDigest {
     }
 }
 
-/// When the layers of a connection were established.
+/// The times at which the layers of a connection were established.
 pub trait GetTimingDigest {
-    /// One entry per layer, the lowest first.
+    /// One entry per layer, lowest layer first.
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>>;
 
-    /// How long reads waited in total; 0 if that is not measured.
+    /// The total time that reads waited; 0 if it is not measured.
     fn get_read_pending_time(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// How long writes waited in total; 0 if that is not measured.
+    /// The total time that writes waited; 0 if it is not measured.
     fn get_write_pending_time(&self) -> Duration {
         Duration::ZERO
     }
 }
 
-/// The answer of a CONNECT proxy on the way.
+/// The response of a CONNECT proxy on the way.
 pub trait GetProxyDigest {
-    /// The answer; `None` where there was no proxy.
+    /// The response; `None` if there was no proxy.
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>>;
 
-    /// Keeps the answer with the connection. Ignored where the transport has no place for it.
+    /// Stores the response with the connection. Ignored if the transport has no place for it.
     fn set_proxy_digest(&mut self, _digest: ProxyDigest) {}
 }
 
 /// Addresses and options of the socket at the bottom of a connection.
 pub trait GetSocketDigest {
-    /// The digest; `None` where there is no socket.
+    /// The digest; `None` if there is no socket.
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>>;
 
-    /// Replaces the digest. Ignored where the transport has no place for it.
+    /// Replaces the digest. Ignored if the transport has no place for it.
     fn set_socket_digest(&mut self, _socket_digest: SocketDigest) {}
 }

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Tells connections apart while they are open: the file descriptor, where there is one.
+/// Identifies a connection while it is open: the file descriptor, if there is one.
 pub type UniqueIDType = i32;
 
 /// A connection as every layer above sees it: plain, TLS, or in memory.
@@ -17,30 +17,29 @@ pub type Stream = Box<dyn IO>;
 /// Ends a connection in an orderly way.
 #[async_trait]
 pub trait Shutdown {
-    /// Tells the peer that nothing more will be written (TLS close_notify, TCP FIN). Errors are
-    /// not reported: the connection is given up either way.
+    /// Tells the peer that nothing more will be written (TLS close_notify, TCP FIN). Errors are not
+    /// reported: the connection is abandoned either way.
     async fn shutdown(&mut self);
 }
 
-/// Tells a connection apart from others that are open at the same time.
+/// Identifies a connection among those that are open at the same time.
 pub trait UniqueID {
-    /// The file descriptor, or a number that is as good.
+    /// The file descriptor, or an equivalent number.
     fn id(&self) -> UniqueIDType;
 }
 
 /// The TLS side of a connection. All defaults say "this is not TLS".
 pub trait Ssl {
-    /// Whether what is written leaves encrypted, and has to end with a notice (close_notify). Whichever
-    /// library does it.
+    /// Whether written data is encrypted, and must end with a close_notify, with any library.
     ///
-    /// By default, what has a digest of a handshake or a library's session is encrypted. A stream that can
-    /// tell without either should say so here.
+    /// By default, a stream with the digest of a handshake or with a library's session is encrypted. A
+    /// stream that can tell without either should override this.
     fn is_encrypted(&self) -> bool {
         self.get_ssl_digest().is_some() || self.get_ssl().is_some()
     }
 
-    /// OpenSSL's own session object, for programs that want it by name; `None` where another backend made
-    /// the session. [`get_ssl_digest`](Ssl::get_ssl_digest) tells the facts of any.
+    /// OpenSSL's own session object, for programs that need OpenSSL explicitly; `None` if another backend
+    /// made the session. [`get_ssl_digest`](Ssl::get_ssl_digest) returns the facts with any backend.
     fn get_ssl(&self) -> Option<&TlsRef> {
         None
     }
@@ -56,11 +55,11 @@ pub trait Ssl {
     }
 }
 
-/// Looking at what arrived without taking it.
+/// Peeking at received bytes without consuming them.
 #[async_trait]
 pub trait Peek {
-    /// Fills `buf` with the first bytes to be read, leaving them to be read again. Returns `false`
-    /// where the transport can't do that. Waits until all of `buf` is filled.
+    /// Fills `buf` with the next bytes without consuming them. Returns `false` if the transport
+    /// can't do that. Waits until all of `buf` is filled.
     async fn try_peek(&mut self, _buf: &mut [u8]) -> std::io::Result<bool>
     where
         Self: Send,
@@ -69,7 +68,7 @@ pub trait Peek {
     }
 }
 
-/// A connection: bytes both ways, and what is known about it.
+/// A connection: bytes in both directions, and the facts known about it.
 pub trait IO:
     AsyncRead
     + AsyncWrite
@@ -85,11 +84,11 @@ pub trait IO:
     + Send
     + Sync
 {
-    /// For finding out the concrete type.
+    /// For downcasting to the concrete type.
     fn as_any(&self) -> &dyn Any;
-    /// For changing what is of a concrete type.
+    /// For mutable downcasting to the concrete type.
     fn as_any_mut(&mut self) -> &mut dyn Any;
-    /// For taking the concrete type out of the box.
+    /// For moving the concrete type out of the box.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 

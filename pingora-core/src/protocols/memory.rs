@@ -1,6 +1,6 @@
 //! Transports without a socket, which have no addresses, no TLS and no descriptor: both ends of a
-//! connection inside one process, for sub-requests and tests, and what programs give to their tests
-//! in place of a client.
+//! connection inside one process, for sub-requests and tests, and transports that programs use in
+//! their tests in place of a client.
 
 use super::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, ProxyDigest, Shutdown, SocketDigest,
@@ -13,7 +13,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 #[cfg(feature = "tokio-test")]
 use tokio_test::io::Mock;
 
-/// Says of a transport that there is nothing below it.
+/// Implements the traits of a transport with nothing below it.
 macro_rules! without_a_socket {
     ($($transport:ty),+) => {
         $(
@@ -64,7 +64,7 @@ impl Shutdown for DuplexStream {
     }
 }
 
-/// A script is over when all of it was read and written; there is no end to tell it.
+/// A script is over when all of it was read and written; there is no peer to notify.
 #[cfg(feature = "tokio-test")]
 #[async_trait]
 impl Shutdown for Mock {
@@ -82,7 +82,7 @@ macro_rules! without_an_end {
     };
 }
 
-// Written bytes land behind those that were read.
+// Written bytes are appended after those that were read.
 without_an_end!(
     Cursor<Vec<u8>>,
     Cursor<&'static mut [u8]>,

@@ -1,4 +1,4 @@
-//! Protocols: the meaning of bytes. Nothing in here knows of services or of the server.
+//! Protocols: the meaning of bytes. Nothing in here knows about services or the server.
 
 pub mod digest;
 pub mod http;

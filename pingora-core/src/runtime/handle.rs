@@ -1,4 +1,4 @@
-//! Reaching the threads of a runtime from anywhere.
+//! Access to the threads of a runtime from anywhere.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinHandle;
 
 thread_local! {
-    /// The pinned workers that this thread is one of.
+    /// The pinned workers that this thread belongs to.
     static WORKERS: RefCell<Option<Arc<Pinned>>> = const { RefCell::new(None) };
 }
 
-/// The way to all threads of one [`Runtime`](super::Runtime). Cheap to clone.
+/// Access to all threads of one [`Runtime`](super::Runtime). Cheap to clone.
 ///
-/// tokio's own handle reaches only the calling thread where the runtime doesn't steal work, because
-/// there every thread is a runtime of its own.
+/// If the runtime does not steal work, tokio's own handle reaches only the calling thread, because
+/// every thread is a runtime of its own.
 #[derive(Clone, Debug)]
 pub struct Handle(Inner);
 
@@ -24,7 +24,7 @@ enum Inner {
     Pinned(Arc<Pinned>),
 }
 
-/// Runtimes of one thread each, of which none takes work from another.
+/// Runtimes of one thread each, none of which takes work from another.
 #[derive(Debug)]
 pub(super) struct Pinned {
     pub(super) workers: Box<[tokio::runtime::Handle]>,
@@ -46,7 +46,7 @@ impl Handle {
     }
 
     /// The runtime that the calling thread works for; `None` outside of any. A foreign tokio
-    /// runtime is taken for a work-stealing one.
+    /// runtime is treated as a work-stealing one.
     pub fn current() -> Option<Self> {
         let pinned = WORKERS.with(|w| w.borrow().clone());
         pinned.map(|p| Handle(Inner::Pinned(p))).or_else(|| {
@@ -55,7 +55,7 @@ impl Handle {
         })
     }
 
-    /// Makes this handle what [`Handle::current`] returns on the calling thread.
+    /// Makes [`Handle::current`] return this handle on the calling thread.
     pub(super) fn enter_thread(&self) {
         if let Inner::Pinned(pinned) = &self.0 {
             WORKERS.with(|w| *w.borrow_mut() = Some(pinned.clone()));
@@ -67,9 +67,9 @@ impl Handle {
         matches!(self.0, Inner::Stealing(_))
     }
 
-    /// The tokio runtime that the next task should go to: the threads in turn, or the one that all
-    /// threads share. Sockets must be registered on the runtime that uses them, so whoever has a
-    /// raw descriptor to give away asks here first.
+    /// The tokio runtime for the next task: the threads in turn, or the one that all threads share.
+    /// Sockets must be registered on the runtime that uses them, so code that passes on a raw
+    /// descriptor must call this first.
     pub fn next_worker(&self) -> &tokio::runtime::Handle {
         match &self.0 {
             Inner::Stealing(handle) => handle,

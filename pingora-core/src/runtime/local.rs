@@ -1,8 +1,8 @@
 //! The state of one worker thread: its number, its scratch buffer, its free lists.
 //!
 //! Nothing in here is shared, so nothing in here locks. A task may wake up on another worker of its
-//! runtime; therefore whatever is borrowed from here is given back before the poll that borrowed
-//! it ends.
+//! runtime, so everything borrowed from here is given back before the end of the poll that borrowed
+//! it.
 
 use crate::sys::splice::Pipe;
 use bytes::BytesMut;
@@ -10,19 +10,19 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::runtime::{Handle, Id};
 
-/// Size of a worker's scratch buffer, in bytes: the most that one read takes from a socket.
+/// Size of a worker's scratch buffer, in bytes: the maximum size of one read from a socket.
 pub const SCRATCH_SIZE: usize = 64 * 1024;
 
 static NEXT_WORKER: AtomicUsize = AtomicUsize::new(0);
 
-/// How many buffers a worker keeps for the next message.
+/// The number of buffers that a worker keeps for later messages.
 const BUFFERS_KEPT: usize = 32;
-/// A buffer that grew beyond this is not kept.
+/// Buffers that grew beyond this are not kept.
 const BUFFER_KEPT_SIZE: usize = 32 * 1024;
 
-/// How many chunks for large bodies a worker keeps.
+/// The number of chunks for large bodies that a worker keeps.
 const CHUNKS_KEPT: usize = 8;
-/// How many empty pipes a worker keeps, two descriptors each.
+/// The number of empty pipes that a worker keeps, with two descriptors each.
 const PIPES_KEPT: usize = 16;
 
 thread_local! {
@@ -34,7 +34,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A small number that tells this thread from every other: for choosing a stripe.
+/// A small number that is unique to this thread: for choosing a stripe.
 #[inline]
 pub fn worker_id() -> usize {
     WORKER.with(|w| {
@@ -47,9 +47,9 @@ pub fn worker_id() -> usize {
 }
 
 /// The tokio runtime that this thread is a worker of, or, on other threads, the one that it is in. `None`
-/// where there is none.
+/// if there is none.
 ///
-/// A worker that blocks on another runtime in between is still told its own.
+/// A worker that meanwhile blocks on another runtime still gets its own.
 #[inline]
 pub fn runtime_id() -> Option<Id> {
     RUNTIME
@@ -57,16 +57,16 @@ pub fn runtime_id() -> Option<Id> {
         .or_else(|| Handle::try_current().ok().map(|handle| handle.id()))
 }
 
-/// Says that this thread will be a worker of the runtime that it is in, until it ends: asking tokio each
-/// time costs two atomic operations.
+/// Records that this thread is a worker of its current runtime until it ends: asking tokio each time
+/// costs two atomic operations.
 pub(super) fn belong_to_runtime() {
     RUNTIME.set(Handle::try_current().ok().map(|handle| handle.id()));
 }
 
 /// Lends the worker's scratch buffer, [`SCRATCH_SIZE`] bytes of unspecified content, to `f`.
 ///
-/// The buffer must be used within one poll; that it is lent to a closure sees to that. A call from
-/// within `f` gets a buffer of its own.
+/// The buffer must be used within one poll; lending it to a closure ensures that. A nested call
+/// from within `f` gets a buffer of its own.
 #[inline]
 pub fn with_scratch<R>(f: impl FnOnce(&mut [u8]) -> R) -> R {
     SCRATCH.with(|cell| match cell.try_borrow_mut() {
@@ -88,14 +88,14 @@ pub fn take_buffer() -> Vec<u8> {
         .unwrap_or_else(|| Vec::with_capacity(1024))
 }
 
-/// Gives a buffer back to the worker that happens to run; its content is forgotten.
+/// Gives a buffer back to the current worker; its content is dropped.
 #[inline]
 pub fn give_buffer(mut buffer: Vec<u8>) {
     if buffer.capacity() == 0 || buffer.capacity() > BUFFER_KEPT_SIZE {
         return;
     }
     buffer.clear();
-    // The free list is gone while the thread ends; the buffer then goes the ordinary way.
+    // The free list is gone while the thread ends; the buffer is then freed normally.
     let _ = BUFFERS.try_with(|b| {
         let mut kept = b.borrow_mut();
         if kept.len() < BUFFERS_KEPT {
@@ -104,8 +104,8 @@ pub fn give_buffer(mut buffer: Vec<u8>) {
     });
 }
 
-/// Memory for so many bytes of a large body, from the worker's free list; `None` where that has none of
-/// which all pieces were written.
+/// Memory of this size for a large body, from the worker's free list; `None` if the list has no chunk
+/// whose pieces were all written.
 pub fn take_chunk(size: usize) -> Option<BytesMut> {
     CHUNKS.with(|chunks| {
         let mut kept = chunks.borrow_mut();
@@ -114,20 +114,20 @@ pub fn take_chunk(size: usize) -> Option<BytesMut> {
     })
 }
 
-/// Gives such memory back. Pieces that were split off it may still be in use.
+/// Gives such memory back. Pieces split off from it may still be in use.
 pub fn give_chunk(mut chunk: BytesMut) {
     chunk.clear();
     let _ = CHUNKS.try_with(|c| {
         let mut kept = c.borrow_mut();
         if kept.len() == CHUNKS_KEPT {
-            // The one that has waited longest for its pieces to be written.
+            // The chunk that has waited longest for its pieces to be written.
             kept.remove(0);
         }
         kept.push(chunk);
     });
 }
 
-/// An empty pipe, from the worker's free list if it has one. `None` where this process may have no
+/// An empty pipe, from the worker's free list if it has one. `None` if this process may have no
 /// more of them.
 pub(crate) fn take_pipe() -> Option<Pipe> {
     let kept = PIPES.try_with(|p| p.borrow_mut().pop()).ok().flatten();
@@ -138,7 +138,7 @@ pub(crate) fn take_pipe() -> Option<Pipe> {
     })
 }
 
-/// Gives a pipe back, which must be empty.
+/// Gives back a pipe, which must be empty.
 pub(crate) fn give_pipe(pipe: Pipe) {
     let _ = PIPES.try_with(|p| {
         let mut kept = p.borrow_mut();

@@ -1,7 +1,7 @@
-//! Runtimes, and what is local to one.
+//! Runtimes, and state that is local to one.
 //!
-//! Each service owns a [`Runtime`], whose threads no other service works on. Its tasks reach all
-//! of its threads through a [`Handle`].
+//! Each service owns a [`Runtime`], whose threads work for no other service. Its tasks reach all of
+//! its threads through a [`Handle`].
 
 mod handle;
 pub mod local;

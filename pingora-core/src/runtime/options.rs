@@ -3,15 +3,15 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How a service's runtime is built. A service may change what the configuration says for all of
-/// them: see [`crate::services::Service::runtime_opts_override`].
+/// How a service's runtime is built. A service may override the configuration for all services: see
+/// [`crate::services::Service::runtime_opts_override`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuntimeOpts {
-    /// Whether idle threads take tasks from busy ones. If not, each thread is a runtime of its
-    /// own, and a connection stays with the thread that it was given to. Default: `true`.
+    /// Whether idle threads take tasks from busy ones. If not, each thread is a runtime of its own,
+    /// and a connection stays with the thread that it was given to. Default: `true`.
     pub work_stealing: bool,
-    /// The most threads that run blocking calls. Default: tokio's, 512.
+    /// The maximum number of threads for blocking calls. Default: tokio's, 512.
     pub max_blocking_threads: Option<usize>,
     /// How long a thread for blocking calls outlives its last call. Default: tokio's, 10 s.
     pub blocking_threads_ttl: Option<Duration>,
@@ -30,10 +30,10 @@ impl Default for RuntimeOpts {
     }
 }
 
-/// The measurements of a runtime: a histogram of how long each poll of a task takes.
+/// The measurements of a runtime: a histogram of the duration of each poll of a task.
 ///
-/// The settings are carried to where runtimes are built; tokio records the histogram only in
-/// programs that are compiled with its unstable features, so it is not recorded today.
+/// The settings are passed to the code that builds runtimes; tokio records the histogram only in
+/// programs that are compiled with its unstable features, so it is currently not recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuntimeMetricsOpts {

@@ -55,7 +55,7 @@ fn a_thread_knows_the_runtime_that_it_works_for() {
                 .all(|(known, current)| known.is_some() && known == current)
         );
     }
-    // On a thread that is not ours, whichever it is in.
+    // On a foreign thread, in any runtime.
     let other = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 /// The threads of one service, named after it (Linux shows the first 15 bytes).
 ///
 /// Dropping a runtime ends its tasks without waiting for anything; [`Runtime::shutdown`] waits for
-/// what can't be interrupted.
+/// work that can't be interrupted.
 #[derive(Debug)]
 pub struct Runtime {
     handle: Handle,
@@ -34,7 +34,7 @@ impl Runtime {
     /// Starts `threads` threads, at least one.
     ///
     /// # Errors
-    /// When the system has no thread or no descriptor left.
+    /// If the system has no thread or no descriptor left.
     pub fn new(name: &str, threads: usize, options: &RuntimeOpts) -> io::Result<Self> {
         let threads = threads.max(1);
         if options.work_stealing {
@@ -46,7 +46,7 @@ impl Runtime {
 
     fn stealing(name: &str, threads: usize, options: &RuntimeOpts) -> io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
-        // The first threads are the workers; those for blocking calls come when they are needed.
+        // The first threads are the workers; those for blocking calls are started on demand.
         let started = AtomicUsize::new(0);
         let runtime = configure(&mut builder, name, options)
             .worker_threads(threads)
@@ -91,13 +91,13 @@ impl Runtime {
         })
     }
 
-    /// The way to the threads.
+    /// Access to the threads.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
     /// Ends all tasks at their next await, and waits for blocking calls and for tasks that don't
-    /// await, but not longer than `timeout`; what then still runs is left behind. Blocks the
+    /// await, but at most for `timeout`; work that still runs then is left behind. Blocks the
     /// calling thread, so it must not be called from a task.
     pub fn shutdown(mut self, timeout: Duration) {
         match &mut self.threads {
@@ -120,7 +120,7 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        // tokio's own drop waits, and panics where waiting is not allowed.
+        // tokio's own drop waits, and panics if waiting is not allowed.
         if let Threads::Stealing(runtime) = &mut self.threads
             && let Some(runtime) = runtime.take()
         {

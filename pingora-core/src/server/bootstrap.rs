@@ -6,7 +6,7 @@
 //!                                 ──▶ take over ─ bind the rest ──▶ start the rest
 //! ```
 //!
-//! If no server is to be taken over from, everything is bound before anything runs, and only the
+//! If there is no server to take over from, everything is bound before anything runs, and only the
 //! bootstrap itself starts late.
 
 use super::configuration::ServerConf;
@@ -28,7 +28,7 @@ use std::thread;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// Stands for the bootstrap, so that services can depend on it.
+/// Represents the bootstrap, so that services can depend on it.
 pub(super) struct Bootstrapped;
 
 impl Service for Bootstrapped {
@@ -46,7 +46,7 @@ impl Service for Bootstrapped {
 pub(super) struct Late {
     /// The bootstrap's own position among the services.
     position: usize,
-    /// The positions of the services that it waits for, and of those that they wait for.
+    /// The positions of the services that it waits for, and of their own dependencies.
     first: BTreeSet<usize>,
     /// Whether there is a server to take over from.
     pub(super) upgrade: bool,
@@ -69,7 +69,8 @@ impl Late {
         })
     }
 
-    /// Whether this service starts after the bootstrap: in an upgrade, each that may want a socket.
+    /// Whether this service starts after the bootstrap: in an upgrade, every service that may want
+    /// a socket.
     pub(super) fn holds(&self, position: usize) -> bool {
         position == self.position || (self.upgrade && !self.first.contains(&position))
     }
@@ -80,7 +81,7 @@ impl Late {
     }
 }
 
-/// Waits for the sockets of the server that is running. Blocks.
+/// Waits for the sockets of the running server. Blocks.
 pub(super) fn take_over(conf: &ServerConf) -> Result<(Vec<Passed>, Handover)> {
     let path = &conf.upgrade_sock;
     let deadline = Instant::now() + conf.handover_timeout();
@@ -104,7 +105,7 @@ pub(super) fn take_over(conf: &ServerConf) -> Result<(Vec<Passed>, Handover)> {
 pub(super) struct Signals<'a> {
     pub(super) watch: &'a dyn ShutdownSignalWatch,
     pub(super) next: BoxFuture<'a, ShutdownSignal>,
-    /// One that came already.
+    /// A signal that has already come.
     pub(super) early: Option<ShutdownSignal>,
 }
 
@@ -115,15 +116,15 @@ impl<'a> Signals<'a> {
         Signals { watch, next, early }
     }
 
-    /// How to stop a server that does not get to run.
+    /// How to stop a server that never gets to run.
     pub(super) fn stop(&self) -> ShutdownSignal {
         self.early
             .filter(|early| *early != ShutdownSignal::GracefulUpgrade)
             .unwrap_or(ShutdownSignal::GracefulTerminate)
     }
 
-    /// Notes a signal; returns whether it ends what is under way. An upgrade has to wait until the server
-    /// runs.
+    /// Records a signal; returns whether it ends the current step. An upgrade has to wait until the
+    /// server runs.
     fn ends(&mut self, signal: ShutdownSignal) -> bool {
         self.early = Some(signal);
         if signal == ShutdownSignal::GracefulUpgrade {
@@ -132,7 +133,7 @@ impl<'a> Signals<'a> {
         signal != ShutdownSignal::GracefulUpgrade
     }
 
-    /// `None` where a signal to stop came first; it is noted in `early` then.
+    /// `None` if a signal to stop came first; it is then stored in `early`.
     async fn or_stop<T>(
         &mut self,
         running: &mut Running,
@@ -157,12 +158,12 @@ impl<'a> Signals<'a> {
 
 type Services = Vec<Option<Hosted>>;
 
-/// The state of a bootstrap that waits for services, which run.
+/// The state of a bootstrap that waits for running services.
 pub(super) struct Bootstrap<'a> {
     pub(super) late: Late,
-    /// Of all services, by their positions.
+    /// For all services, by their positions.
     pub(super) ready: &'a [ServiceReadyWatch],
-    /// Those that have not started yet, by their positions.
+    /// Services that have not started yet, by their positions.
     pub(super) services: Services,
     pub(super) fds: ListenFds,
     pub(super) configuration: Arc<ServerConf>,
@@ -172,17 +173,18 @@ pub(super) struct Bootstrap<'a> {
 /// The result of the bootstrap. All services can be started.
 pub(super) struct Done {
     pub(super) services: Services,
-    /// Of the services whose sockets were bound late.
+    /// For the services whose sockets were bound late.
     pub(super) reload_hooks: Vec<ReloadHook>,
-    /// The server that was taken over from.
+    /// The server whose sockets were taken over.
     pub(super) predecessor: Option<Handover>,
 }
 
 impl Bootstrap<'_> {
-    /// Bootstraps when the services that it waits for are ready. `None`: a signal to stop came before.
+    /// Bootstraps once the services that it waits for are ready. `None`: a signal to stop came before.
     ///
     /// # Errors
-    /// When it can't take over from the running server, or can't bind what that one did not have.
+    /// If it can't take over from the running server, or can't bind sockets that the other one did
+    /// not have.
     pub(super) async fn run(
         self,
         signals: &mut Signals<'_>,
@@ -221,13 +223,13 @@ impl Bootstrap<'_> {
 
 async fn all_ready(watches: Vec<ServiceReadyWatch>) {
     for mut ready in watches {
-        // An error means that it is gone: it can't be waited for any longer.
+        // An error means that the service is gone: there is nothing left to wait for.
         let _ = ready.wait_for(|ready| *ready).await;
     }
 }
 
-/// Takes over and binds, on a thread of its own: both block. Cancelling leaves that thread to its deadline;
-/// the running server serves on then.
+/// Takes over and binds on a separate thread, because both block. Cancelling leaves that thread running
+/// until its deadline; the running server then continues to serve.
 async fn on_a_thread(
     mut held: Services,
     fds: ListenFds,

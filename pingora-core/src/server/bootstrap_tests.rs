@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc::UnboundedSender};
 const NO_WORK: Duration = Duration::ZERO;
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Says its letter to everybody who connects.
+/// Sends its letter to everyone who connects.
 pub(super) struct Letter(u8);
 
 #[async_trait]
@@ -47,7 +47,7 @@ pub(super) fn ask(address: SocketAddr) -> u8 {
     answer[0]
 }
 
-/// The gate, which the bootstrap of this server waits for, and what opens it.
+/// The gate that this server's bootstrap waits for, and the handle that opens it.
 fn behind_a_gate(server: &mut Server, journal: &Journal) -> (ServiceHandle, Arc<Notify>) {
     let open = Arc::new(Notify::new());
     let bootstrap = server.bootstrap_as_a_service();
@@ -68,10 +68,10 @@ pub(super) fn taker(name: &str, retries: usize) -> Server {
     Server::new_with_opt_and_conf(Some(opt), upgrading(name, retries))
 }
 
-/// A server that listens on a port of its own and can be upgraded.
+/// A server that listens on its own port and can be upgraded.
 struct Old {
     address: SocketAddr,
-    /// As a configuration names it.
+    /// In the form used by a configuration.
     bound_to: String,
     tell: UnboundedSender<ShutdownSignal>,
     phases: broadcast::Receiver<ExecutionPhase>,
@@ -136,7 +136,7 @@ fn the_running_server_is_asked_for_its_sockets_only_then() {
     let mut new = taker("late", 20);
     let socket = new.configuration.upgrade_sock.clone();
     let (_, open) = behind_a_gate(&mut new, &journal);
-    // Has no dependency, and wants a socket all the same.
+    // Has no dependency, but wants a socket all the same.
     new.add_service(letter("new", b'n', &old.bound_to));
     new.add_service(noting("beside", &journal, NO_WORK));
     let (tell, args) = told();
@@ -180,7 +180,7 @@ fn what_can_not_be_bound_leaves_the_running_server_serving() {
     let old = old("unbound");
     let mut new = taker("unbound", 20);
     let (_, open) = behind_a_gate(&mut new, &journal);
-    // It has the same address by another name, so it is not found.
+    // It has the same address in another form, so it is not found.
     new.add_service(letter("new", b'n', &old.address.to_string()));
     open.notify_one();
     old.tell.send(ShutdownSignal::GracefulUpgrade).unwrap();

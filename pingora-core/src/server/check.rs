@@ -1,4 +1,4 @@
-//! The checks of `-t` besides the configuration file itself: the files that it names must be there.
+//! The checks of `-t` besides the configuration file itself: the files that it names must exist.
 
 use super::configuration::ServerConf;
 use super::{privileges, report};
@@ -6,7 +6,7 @@ use pingora_error::{Error, ErrorType, Result};
 use std::path::Path;
 
 /// # Errors
-/// One line with the first key that names something that isn't there.
+/// One line with the first key that names something missing.
 pub(super) fn environment(conf: &ServerConf) -> Result<()> {
     let user = privileges::account(conf)?;
     privileges::group(conf, user.as_ref())?;
@@ -40,7 +40,7 @@ fn refuse(reason: String) -> Result<()> {
     Error::e_explain(ErrorType::FileReadError, reason)
 }
 
-/// Lists the keys that are none of the server's: a program may know them, or they are misspelt.
+/// Lists the keys that are not the server's: a program may know them, or they are misspelt.
 pub(super) fn tell_unknown_keys(file: &Path) {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     for (key, guess) in ServerConf::unknown_keys(&text).unwrap_or_default() {

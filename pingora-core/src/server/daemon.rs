@@ -17,27 +17,27 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Said over the connection to the process that was started; anything else is why we ended.
+/// Sent over the connection to the starting process; any other text is the reason why we ended.
 const READY: &[u8] = b"ready";
 
-/// The remaining duties of a process in the background: to the process that was started, and to its files.
+/// The remaining duties of a background process: to the process that started it, and to its files.
 #[derive(Debug)]
 pub(super) struct Background {
-    /// The process that was started waits at the other end.
+    /// The starting process waits at the other end.
     waiting: Mutex<Option<UnixStream>>,
     pid_file: PathBuf,
-    /// Where the pid file of the server before this one is, until that one may stop.
+    /// The pid file of the previous server, moved aside until that server may stop.
     set_aside: Option<PathBuf>,
     error_log: Option<PathBuf>,
 }
 
 impl Background {
-    /// Lets the process that was started end with code 0: the server serves.
+    /// Lets the starting process exit with code 0: the server serves.
     pub(super) fn ready(&self) {
         self.say(READY);
     }
 
-    /// Lets the process that was started end with code 1, and say why, if it still waits.
+    /// Lets the starting process exit with code 1 and the reason, if it still waits.
     pub(super) fn failed(&self, reason: &str) {
         self.say(reason.as_bytes());
     }
@@ -55,7 +55,7 @@ impl Background {
         }
     }
 
-    /// Opens the error log by its name anew, for a file that was moved away.
+    /// Reopens the error log by name, in case the file was moved away.
     pub(super) fn reopen_log(&self) {
         let Some(path) = &self.error_log else { return };
         let shown = path.display();
@@ -69,38 +69,38 @@ impl Background {
         }
     }
 
-    /// The server before this one may stop: its pid file is of no use any more.
+    /// The previous server may stop: its pid file is no longer needed.
     pub(super) fn succeeded(&self) {
         if let Some(path) = &self.set_aside {
             let _ = std::fs::remove_file(path);
         }
     }
 
-    /// Removes the pid file, unless it is the next server's already. Where the server before this one
-    /// serves on, it has its own again.
+    /// Removes the pid file, unless it already belongs to the next server. If the previous server
+    /// continues to serve, restores that server's file.
     pub(super) fn remove_pid_file(&self) {
         if pid_in(&self.pid_file) == Some(std::process::id()) {
             let aside = self.set_aside.as_ref();
             if aside.is_some_and(|aside| std::fs::rename(aside, &self.pid_file).is_ok()) {
                 return;
             }
-            // In a directory that we may not write to any more it stays, without its lock.
+            // If we may no longer write to the directory, it stays, without its lock.
             let _ = std::fs::remove_file(&self.pid_file);
         }
     }
 }
 
-/// Detaches from the terminal, writes the pid file, and becomes the configured user and group. The
-/// process that was started ends in here, with code 0 once its grandchild, which returns, has done so or
-/// serves, as the configuration says; with code 1 if that fails.
+/// Detaches from the terminal, writes the pid file, and switches to the configured user and group. The
+/// starting process exits in here: with code 0 once its grandchild, which returns, has done so or
+/// serves, depending on the configuration; with code 1 if that fails.
 ///
-/// In an upgrade the pid file is replaced, because the server before us keeps its own locked.
+/// In an upgrade the pid file is replaced, because the previous server keeps its own locked.
 ///
-/// Must be called before the first thread exists: only the calling one survives. Sockets that are
-/// bound stay so.
+/// Must be called before the first thread exists: only the calling thread survives. Bound sockets
+/// stay bound.
 ///
 /// # Errors
-/// One line that names the key of the configuration where one is to blame.
+/// One line that names the configuration key, if one is to blame.
 pub(super) fn detach(conf: &ServerConf, upgrade: bool) -> Result<Background> {
     let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let absolute = |path: &str| here.join(path);
@@ -122,9 +122,9 @@ pub(super) fn detach(conf: &ServerConf, upgrade: bool) -> Result<Background> {
              for example, is lost",
         );
     }
-    // Both processes would write the bytes that are left in the buffer.
+    // Otherwise both processes would write the bytes left in the buffer.
     let _ = io::stdout().flush();
-    // The primary group of root must not stay either.
+    // The primary group of root must not remain either.
     match (&conf.group, &user) {
         (Some(group), _) => daemon = daemon.group(group.as_str()),
         (None, Some(user)) => daemon = daemon.group(user.gid.as_raw()),
@@ -165,16 +165,16 @@ pub(super) fn detach(conf: &ServerConf, upgrade: bool) -> Result<Background> {
         Outcome::Child(Err(e)) => failed(&e.to_string()),
     };
     if let Some(aside) = &set_aside {
-        // The server before this one serves on.
+        // The previous server continues to serve.
         let _ = std::fs::rename(aside, &pid_file);
     }
-    // Standard error may be closed already; who waits for us can say it.
+    // Standard error may already be closed; the waiting process can report it.
     let mut told = told;
     let _ = told.write_all(report::text(&failure).as_bytes());
     Err(failure)
 }
 
-/// The process that was started: waits for what its grandchild says; returns the code to end with.
+/// The starting process: waits for its grandchild's message; returns the exit code.
 fn wait_for_child(conf: &ServerConf, mut waiting: UnixStream) -> i32 {
     let limit = conf.daemon_ready_timeout();
     let deadline = Instant::now() + limit;
@@ -182,7 +182,7 @@ fn wait_for_child(conf: &ServerConf, mut waiting: UnixStream) -> i32 {
     let mut chunk = [0; 256];
     let problem = loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        // Zero would mean: forever.
+        // Zero would mean forever.
         let left = left.max(Duration::from_millis(1));
         let read = waiting
             .set_read_timeout(Some(left))
@@ -210,14 +210,14 @@ fn wait_for_child(conf: &ServerConf, mut waiting: UnixStream) -> i32 {
     1
 }
 
-/// Makes sure that the pid file can be ours: one that a server has left behind is used again, one that
-/// belongs to a server that runs is not. In an upgrade that server's is set aside; returns where it is then.
+/// Makes sure that the pid file is available: one left behind by a server is reused, one of a running server
+/// is not. In an upgrade that server's file is moved aside; returns its new path in that case.
 fn make_way(pid_file: &Path, upgrade: bool) -> Result<Option<PathBuf>> {
     let shown = pid_file.display();
     let Ok(metadata) = std::fs::symlink_metadata(pid_file) else {
         return Ok(None);
     };
-    // In a directory that everybody may write to, it could lead anywhere.
+    // In a world-writable directory, it could lead anywhere.
     if !metadata.is_file() {
         return Err(failed(&format!("pid_file: {shown} is not a plain file")));
     }
@@ -247,14 +247,14 @@ fn pid_in(pid_file: &Path) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// The groups of root must not stay with whoever the server becomes.
+/// The groups of root must not remain with the user that the server switches to.
 fn supplementary_groups(user: Option<User>) -> Result<Option<(CString, Gid)>> {
     let Some(user) = user else { return Ok(None) };
     let name = CString::new(user.name).map_err(|e| failed(&format!("user: {e}")))?;
     Ok(Some((name, user.gid)))
 }
 
-/// Opens the error log for the start. The server's user gets it, to be able to open it anew.
+/// Opens the error log at the start. The server's user becomes its owner, so that it can reopen it.
 fn open_log_for(path: &Path, user: Option<&User>) -> Result<File> {
     let shown = path.display();
     let file =

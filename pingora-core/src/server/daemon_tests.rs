@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// A process that is not a child of the test, and is still ended with it.
+/// A process that is not a child of the test, but still ends with it.
 struct Daemon(Pid);
 
 /// A configuration for the background.
@@ -71,14 +71,14 @@ fn a_background_server_is_ready_when_its_starter_ends() {
     let first = daemon(&room);
     assert!(is_alive(first.0));
 
-    // The pid file is held: a second one must not start.
+    // The pid file is locked: a second server must not start.
     let second = room.command(&arguments).output().unwrap();
     assert_eq!(second.status.code(), Some(1));
     let said = String::from_utf8(second.stderr).unwrap();
     let expected = format!("belongs to a server that is running, {}", first.0);
     assert!(said.contains(&expected), "{said}");
 
-    // A log that was moved away is opened anew.
+    // A log that was moved away is reopened.
     let log = || std::fs::read_to_string(room.file("log")).unwrap_or_default();
     poll("the announcement", || {
         (log() == "listening\nannounced\n").then_some(())
@@ -203,7 +203,7 @@ impl Drop for Daemon {
     }
 }
 
-/// A process that has ended and was not waited for is not alive either.
+/// A process that has ended but was not waited for is not alive either.
 fn is_alive(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
     stat.is_ok_and(|s| !s.contains(") Z "))

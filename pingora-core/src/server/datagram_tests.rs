@@ -1,6 +1,6 @@
-//! Sockets of datagrams in servers that replace one another.
+//! Datagram sockets in servers that replace one another.
 //!
-//! The servers are processes: this test program again, told to run nothing but [`child`].
+//! The servers are processes: this test program again, run with [`child`] as the only test.
 
 use super::process_tests::{Room, Running, poll};
 use super::*;
@@ -22,12 +22,12 @@ use std::time::Duration;
 const ROOM: &str = "DATAGRAM_TEST_ROOM";
 /// Whether the child takes over.
 const UPGRADE: &str = "DATAGRAM_TEST_UPGRADE";
-/// The child's UDP address; none where there is no such service.
+/// The child's UDP address; empty if there is no such service.
 const LISTEN: &str = "DATAGRAM_TEST_LISTEN";
-/// Set where the child has a service of its own instead of [`datagram::Service`].
+/// Set if the child has a service of its own instead of [`datagram::Service`].
 const OWN: &str = "DATAGRAM_TEST_OWN";
 
-/// Answers each datagram with the number of its process and what it received.
+/// Answers each datagram with its process id and the data it received.
 struct Echo;
 
 #[async_trait]
@@ -48,7 +48,7 @@ impl DatagramApp for Echo {
     }
 }
 
-/// A service of a user's that takes its socket when it starts.
+/// A user-defined service that takes its socket when it starts.
 struct Own(String);
 
 #[async_trait]
@@ -100,7 +100,7 @@ fn child() {
     };
     let mut server = Server::new(opt).unwrap();
     server.bootstrap();
-    // The same name in the table, but for the transport.
+    // The same name in the table, except for the transport.
     let mut tcp = listening::Service::new("tcp".into(), Silent);
     tcp.add_tcp("127.0.0.1:0");
     server.add_service(tcp);
@@ -155,7 +155,7 @@ fn start(room: &Room, command: &mut Command) -> (Running, String) {
     (running, address)
 }
 
-/// Replaces a server by the one that this command starts, and waits until it has ended.
+/// Replaces a server by the one that this command starts, and waits until the old one has ended.
 fn upgrade(room: &Room, mut old: Running, command: &mut Command) -> Running {
     old.signal(Signal::SIGQUIT);
     let (new, _) = start(room, command.env(UPGRADE, "1"));
@@ -172,7 +172,7 @@ fn client(address: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// The process that answers, and what it says.
+/// The process that answers, and its answer.
 fn answer(socket: &UdpSocket) -> (u32, String) {
     let mut datagram = [0; 512];
     let length = socket.recv(&mut datagram).expect("a datagram was lost");
@@ -214,7 +214,7 @@ fn every_datagram_is_answered_while_servers_replace_one_another() {
         }
         server = upgrade(&room, server, &mut next);
         expected.insert(server.0.id());
-        // It answers alone now.
+        // Only it answers now.
         let socket = client(address);
         socket.send(b"who").unwrap();
         assert_eq!(answer(&socket), (server.0.id(), "who".into()));

@@ -1,5 +1,5 @@
-//! Upgrades from a server that is none of ours: it passes its listening socket over a stream socket, in messages
-//! of its own, waits for nothing, and stops accepting after a while.
+//! Upgrades from a foreign server: it passes its listening socket over a stream socket, in its own message
+//! format, waits for nothing, and stops accepting after a while.
 
 use super::bootstrap_tests::{PATIENCE, ask, letter, taker};
 use super::tests::{in_thread, told};
@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long it goes on accepting after it has handed over.
+/// How long it continues to accept after the hand-over.
 const WHILE: Duration = Duration::from_millis(500);
 
-/// Says `o` to everybody who connects, until it is told to stop.
+/// Sends `o` to everyone who connects, until it is told to stop.
 fn serve(listener: &TcpListener, stop: &AtomicBool) {
     listener.set_nonblocking(true).unwrap();
     while !stop.load(Ordering::Relaxed) {
@@ -27,7 +27,7 @@ fn serve(listener: &TcpListener, stop: &AtomicBool) {
     }
 }
 
-/// Passes the listener to whoever listens at the path, as soon as somebody does.
+/// Passes the listener to the process that listens at the path, as soon as there is one.
 fn hand_over(listener: &TcpListener, path: &str) {
     let deadline = Instant::now() + PATIENCE;
     let connection = loop {
@@ -50,7 +50,7 @@ fn nobody_is_refused_while_the_server_is_replaced() {
     let address = listener.local_addr().unwrap();
     let mut server = taker("foreign", 20);
     let path = server.configuration.upgrade_sock.clone();
-    // The same address, written in another way.
+    // The same address, written differently.
     server.add_service(letter("new", b'n', &format!("127.1:{}", address.port())));
     let stop = AtomicBool::new(false);
     let (tell, args) = told();
@@ -67,7 +67,7 @@ fn nobody_is_refused_while_the_server_is_replaced() {
             stop.store(true, Ordering::Relaxed);
         });
         let deadline = Instant::now() + PATIENCE;
-        // Both accept for a while; then the new one does.
+        // Both accept for a while; then only the new one does.
         while !answers.ends_with(&[b'n'; 50]) {
             assert!(Instant::now() < deadline, "{answers:?}");
             answers.push(ask(address));

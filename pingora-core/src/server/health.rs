@@ -1,4 +1,5 @@
-//! Answers to the questions of an orchestrator or a load balancer in front: is it alive, is it ready, has it started?
+//! Answers the questions of an orchestrator or a load balancer in front: whether the program is alive, ready, and
+//! started.
 
 use super::{ExecutionPhase, Server};
 use crate::apps::http_app::{HttpServer, ServeHttp};
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::TryRecvError;
 
-/// Whether something that the program depends on works at the moment.
+/// Whether a dependency of the program currently works.
 type Check = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// Health endpoints: three paths that answer 200 or 503, with a line of text for each dependency.
@@ -25,12 +26,12 @@ type Check = Box<dyn Fn() -> bool + Send + Sync>;
 /// |---|---|
 /// | `/livez` | the process answers at all |
 /// | `/readyz` | it has started, is not draining, and every dependency works |
-/// | `/startupz` | every dependency has worked at once, and the program has not to say more (see [`Health::started`]) |
+/// | `/startupz` | every dependency has worked at the same time, and the program need not confirm it (see [`Health::started`]) |
 ///
-/// A server drains from the moment when it is told to stop. In an upgrade it is ready until the next server has taken
-/// over. A program can also let it drain ahead of the stop: [`Health::drain`].
+/// A server drains from the moment it is told to stop. In an upgrade it is ready until the next server has taken
+/// over. A program can also start draining before the stop: [`Health::drain`].
 ///
-/// As a service on a port of its own ([`Health::service`]), and in front of the phases of a proxy:
+/// As a service on a separate port ([`Health::service`]), and in front of the phases of a proxy:
 ///
 /// ```
 /// use pingora_core::server::{Health, Server};
@@ -41,7 +42,7 @@ type Check = Box<dyn Fn() -> bool + Send + Sync>;
 /// // In `request_filter` of a proxy: self.health.respond(session).await
 /// ```
 ///
-/// Only GET and HEAD are answered. The answers name dependencies: the port should not be reachable for everybody.
+/// Only GET and HEAD are answered. The answers name dependencies, so the port should not be publicly reachable.
 pub struct Health {
     checks: Vec<(String, Check)>,
     phases: Option<Mutex<broadcast::Receiver<ExecutionPhase>>>,
@@ -52,7 +53,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Follows the life of this server: when it is told to stop, it is not ready any more.
+    /// Follows the lifetime of this server: once it is told to stop, it is no longer ready.
     pub fn of(server: &Server) -> Self {
         Health {
             phases: Some(Mutex::new(server.watch_execution_phase())),
@@ -72,8 +73,8 @@ impl Health {
         }
     }
 
-    /// Names something without which the program is not ready. `works` is called for each question, on a thread that
-    /// serves clients: it must not block. It should look at what a background task has found out.
+    /// Names a dependency without which the program is not ready. `works` is called for each request, on a thread
+    /// that serves clients: it must not block. It should report the result of a background task.
     #[must_use]
     pub fn dependency(
         mut self,
@@ -84,25 +85,26 @@ impl Health {
         self
     }
 
-    /// The program has not started until it calls [`Health::started`], even if all dependencies work.
+    /// The program only counts as started once it calls [`Health::started`], even if all dependencies
+    /// work.
     #[must_use]
     pub fn wait_for_start(self) -> Self {
         self.waits.store(true, Ordering::Relaxed);
         self
     }
 
-    /// For use by several.
+    /// For shared use.
     pub fn shared(self) -> Arc<Self> {
         Arc::new(self)
     }
 
-    /// The program has started. Of use only after [`Health::wait_for_start`].
+    /// The program has started. Only useful after [`Health::wait_for_start`].
     pub fn started(&self) {
         self.waits.store(false, Ordering::Relaxed);
     }
 
-    /// From now on the program is not ready, although it serves: so that a load balancer in front stops sending
-    /// requests before the server is stopped. `false` takes that back.
+    /// From now on the program is not ready although it serves, so that a load balancer in front stops sending
+    /// requests before the server is stopped. `false` reverts that.
     pub fn drain(&self, drains: bool) {
         self.drained.store(drains, Ordering::Relaxed);
     }
@@ -132,7 +134,7 @@ impl Health {
             | ExecutionPhase::Bootstrap
             | ExecutionPhase::BootstrapComplete
             | ExecutionPhase::Running
-            // Nobody knows yet whether the next server takes over; this one serves.
+            // It is not yet known whether the next server takes over; this one serves.
             | ExecutionPhase::GracefulUpgradeTransferringFds
             | ExecutionPhase::GracefulUpgradeCloseTimeout => false,
             ExecutionPhase::GracefulTerminate
@@ -144,7 +146,7 @@ impl Health {
         self.stopping.store(stops, Ordering::Relaxed);
     }
 
-    /// Whether the program has started: once it has, that does not change any more.
+    /// Whether the program has started; once it has, that does not change any more.
     pub fn has_started(&self) -> bool {
         if !self.started.load(Ordering::Relaxed) {
             let waits = self.waits.load(Ordering::Relaxed);
@@ -154,12 +156,12 @@ impl Health {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Whether requests should be sent here.
+    /// Whether requests should be sent to this program.
     pub fn is_ready(&self) -> bool {
         self.has_started() && !self.is_draining() && self.checks.iter().all(|(_, works)| works())
     }
 
-    /// Status and text for this path; `None`: it is none of ours.
+    /// The status and text for this path; `None`: it is not one of ours.
     fn answer(&self, path: &str) -> Option<(StatusCode, String)> {
         let (well, text) = match path {
             "/livez" => (true, "live\n".to_owned()),
@@ -175,7 +177,7 @@ impl Health {
         Some((status, text))
     }
 
-    /// A line for each thing that readiness depends on.
+    /// One line for each dependency of readiness.
     fn describe(&self) -> String {
         let of = |well: bool, good: &'static str, bad: &'static str| if well { good } else { bad };
         let mut text = format!(
@@ -189,11 +191,11 @@ impl Health {
         text
     }
 
-    /// Answers the request if it is for one of the paths, and tells whether it was: for `request_filter` of a proxy,
-    /// which returns just that. The answer passes no module.
+    /// Answers the request if it is for one of the paths, and returns whether it was: for `request_filter` of a
+    /// proxy, which returns the same. The answer passes no module.
     ///
     /// # Errors
-    /// When the client has gone. Not cancel-safe: a response may be cut short.
+    /// If the client is gone. Not cancel-safe: a response may be cut short.
     pub async fn respond(&self, session: &mut ServerSession) -> Result<bool> {
         let line = session.req_header().line();
         if line.method != Method::GET && line.method != Method::HEAD {

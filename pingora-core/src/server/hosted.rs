@@ -25,7 +25,7 @@ impl Hosted {
     }
 }
 
-/// The services that run: yields the name of each that has ended, and how.
+/// The running services: yields the name of each that has ended, and how it ended.
 pub(super) type Running =
     FuturesUnordered<futures::future::BoxFuture<'static, (String, Result<(), JoinError>)>>;
 

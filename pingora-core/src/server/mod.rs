@@ -37,7 +37,7 @@ use std::sync::Arc;
 use supervise::Supervisor;
 use tokio::sync::{Mutex, broadcast};
 
-/// Said where somebody has forgotten something.
+/// Logged if adding a service was forgotten.
 const WITHOUT_SERVICES: &str = "no service was added to the server (`Server::add_service`): it does nothing until it is told to stop";
 
 /// The arguments of [`Server::run`] besides the configuration.
@@ -55,8 +55,8 @@ impl Default for RunArgs {
 }
 
 impl RunArgs {
-    /// Stops the server gracefully when `done` is: a channel, a token, a task of the program's own. The
-    /// signals sent to this process are left alone.
+    /// Stops the server gracefully when `done` completes: a channel, a token, a task of the program's
+    /// own. Signals sent to this process are not handled.
     ///
     /// ```
     /// # use pingora_core::server::{RunArgs, Server};
@@ -83,7 +83,7 @@ impl fmt::Debug for RunArgs {
 }
 
 /// A process that hosts services: it reads the configuration, binds the sockets, goes into the
-/// background if asked to, gives each service a runtime of its own, and stops in an orderly way.
+/// background if requested, gives each service its own runtime, and stops in an orderly way.
 ///
 /// ```no_run
 /// use pingora_core::prelude::*;
@@ -98,21 +98,21 @@ impl fmt::Debug for RunArgs {
 pub struct Server {
     /// The configuration.
     pub configuration: Arc<ServerConf>,
-    /// The options of the command line; `None` if the program did not ask for them.
+    /// The options of the command line; `None` if the program did not parse it.
     pub options: Option<Opt>,
     services: Vec<Hosted>,
-    /// The position of the bootstrap where it is a service.
+    /// The position of the bootstrap, if it is a service.
     bootstrap_service: Option<usize>,
-    /// Where that waits for others.
+    /// Set if the bootstrap waits for other services.
     late: Option<Late>,
     dependencies: Arc<Dependencies>,
     listen_fds: Option<ListenFds>,
-    /// The server that we take over from, or why we can't.
+    /// The server that we take over from, or the error that prevents it.
     predecessor: Result<Option<Handover>>,
     phases: Phases,
-    /// Where the configuration came from.
+    /// The source of the configuration.
     source: Option<reload::Source>,
-    /// As the program and the file want them.
+    /// As set by the program and the file.
     bounds: ServerBounds,
     reread_bounds: Option<ReloadHook>,
     reload_hooks: Vec<ReloadHook>,
@@ -130,17 +130,17 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// A server with the configuration that the command line names, or with the defaults where it
-    /// names none or where there is no command line (`None`).
+    /// A server with the configuration that the command line names, or with the defaults if it
+    /// names none or there is no command line (`None`).
     ///
     /// # Errors
-    /// When the configuration can't be used: one line that names the file, the key and the reason.
+    /// If the configuration is unusable: one line that names the file, the key and the reason.
     pub fn new(opt: impl Into<Option<Opt>>) -> Result<Server> {
         Server::with_defaults(opt, ServerConf::default())
     }
 
-    /// [`Server::new`] with defaults of the program's own. What the configuration file says goes over
-    /// them, and what the command line says over both.
+    /// [`Server::new`] with the program's own defaults. The configuration file takes precedence over
+    /// them, and the command line over both.
     ///
     /// # Errors
     /// See [`Server::new`].
@@ -163,11 +163,11 @@ impl Server {
         Ok(server)
     }
 
-    /// Sets how much peers may take of this process. What the configuration file says goes over it, now
+    /// Sets limits on what peers may take of this process. The configuration file takes precedence, now
     /// and at each reload. See [`ServerBounds`] for the defaults.
     ///
     /// # Errors
-    /// One line that names the key and what is wrong with it.
+    /// One line that names the key and the reason.
     pub fn set_bounds(&mut self, bounds: ServerBounds) -> Result<()> {
         bounds.validate()?;
         let file = self.source.as_ref().map(|source| source.file.clone());
@@ -186,8 +186,8 @@ impl Server {
         Ok(())
     }
 
-    /// A server with this configuration, to which the command line is applied. The file that the
-    /// command line may name is not read.
+    /// A server with this configuration, to which the command line is applied. A file that the
+    /// command line names is not read.
     pub fn new_with_opt_and_conf(raw_opt: impl Into<Option<Opt>>, mut conf: ServerConf) -> Server {
         let opt = raw_opt.into();
         if let Some(opt) = &opt {
@@ -217,14 +217,14 @@ impl Server {
         }
     }
 
-    /// Adds something to do when the server is told to reload, by SIGHUP or a [`ReloadHandle`]; `name`
-    /// is for the log. The hook reads what is new and puts it into force, or fails and leaves everything
-    /// as it was.
+    /// Adds an action for when the server is told to reload, by SIGHUP or a [`ReloadHandle`]; `name` is
+    /// for the log. The hook reads the new state and puts it into force, or fails and leaves everything
+    /// unchanged.
     ///
-    /// A reload begins with the configuration file: where that can't be used, no hook runs, and an error
-    /// says why. The same goes for certificates that endpoints were given as files. What the server
-    /// itself takes from the configuration changes only with the next start or upgrade; the log tells
-    /// which keys that are. The file of `error_log` is opened anew in any case.
+    /// A reload begins with the configuration file: if that can't be used, no hook runs, and an error
+    /// gives the reason. The same applies to certificates that endpoints load from files. Settings that
+    /// the server itself takes from the configuration only change with the next start or upgrade; the
+    /// log lists those keys. The file of `error_log` is reopened in any case.
     ///
     /// ```
     /// # use pingora_core::{ErrorType, OrErr, server::Server};
@@ -248,19 +248,19 @@ impl Server {
         self.add_reload_hook(ReloadHook::new(name, hook));
     }
 
-    /// [`Server::on_reload`] for hooks of every kind: where several must change together or not at all,
+    /// [`Server::on_reload`] for hooks of every kind: if several must change together or not at all,
     /// see [`ReloadHook::in_two_steps`].
     pub fn add_reload_hook(&mut self, hook: ReloadHook) {
         self.reload_hooks.push(hook);
     }
 
-    /// For telling this server to reload from within the program.
+    /// A handle for making this server reload from within the program.
     pub fn reload_handle(&self) -> ReloadHandle {
         self.reload.0.clone()
     }
 
-    /// Runs `hook` each time this process gets the signal, for as long as the server runs; one after the
-    /// other. SIGTERM, SIGINT, SIGQUIT and SIGHUP keep their meaning beside it.
+    /// Runs `hook` each time this process gets the signal, for as long as the server runs; one run after
+    /// the other. SIGTERM, SIGINT, SIGQUIT and SIGHUP also keep their meaning.
     ///
     /// ```
     /// # use pingora_core::server::{Server, SignalKind};
@@ -278,7 +278,7 @@ impl Server {
         self.signal_hooks.push(signals::SignalHook { kind, run });
     }
 
-    /// Follows the life of the server: each phase arrives here once, from now on.
+    /// Follows the lifetime of the server: each phase is received here once, from now on.
     pub fn watch_execution_phase(&self) -> broadcast::Receiver<ExecutionPhase> {
         self.phases.watch()
     }
@@ -307,9 +307,10 @@ impl Server {
         services.into_iter().map(add).collect()
     }
 
-    /// Gets the server ready to bind its sockets: with `-u`, waits for the listening sockets of the
-    /// server that it takes over from. An error shows when the server is run. Needs to be called only
-    /// by those who want it to happen at a certain place: running does it where it is due.
+    /// Prepares the server for binding its sockets: with `-u`, waits for the listening sockets of the
+    /// server that it takes over from. An error is reported when the server is run. Calling this is
+    /// only necessary if it has to happen at a certain point: otherwise running the server does it in
+    /// time.
     pub fn bootstrap(&mut self) {
         if self.listen_fds.is_some() {
             return;
@@ -327,18 +328,18 @@ impl Server {
         self.phases.enter(ExecutionPhase::BootstrapComplete);
     }
 
-    /// [`Server::bootstrap`] when the server runs, as a service that others can depend on. It is
-    /// over before the first of them starts.
+    /// Runs [`Server::bootstrap`] when the server runs, as a service that others can depend on. It
+    /// is over before the first of them starts.
     ///
-    /// It can depend on services as well. Where it does, these start first, and it waits until they are
-    /// ready: in an upgrade the running server is asked for its sockets only then. The other services
-    /// are given these sockets, bind what is missing and start when it is over. So in an upgrade,
-    /// what it waits for can't listen where the running server does; a server in the background binds
-    /// addresses that the running one did not have after it has become its user; and an error ends it
-    /// while the running one serves on.
+    /// It can depend on services as well. In that case, these start first, and it waits until they are
+    /// ready: only then, in an upgrade, is the running server asked for its sockets. The other services
+    /// receive these sockets, bind the missing ones and start when the bootstrap is over. This means
+    /// for an upgrade: the services it waits for can't listen on the running server's addresses; a
+    /// background server binds addresses that the running one did not have after it has switched to its
+    /// user; and an error ends it while the running one continues to serve.
     ///
-    /// Without an upgrade all sockets are bound before anything runs, as ever, and only services that
-    /// depend on it wait.
+    /// Without an upgrade all sockets are bound before anything runs, as usual, and only services
+    /// that depend on it wait.
     ///
     /// ```
     /// use pingora_core::prelude::*;
@@ -359,7 +360,7 @@ impl Server {
         self.add_service(bootstrap::Bootstrapped)
     }
 
-    /// Those of the service manager.
+    /// Sockets of the service manager.
     fn sockets_at_hand(&self) -> Fds {
         let mut fds = Fds::new();
         if !self.only_tests() {
@@ -372,8 +373,8 @@ impl Server {
         self.options.as_ref().is_some_and(|o| o.upgrade && !o.test)
     }
 
-    /// Runs the server and ends the process: with code 0 after an orderly stop, with code 1 when it
-    /// could not start, after saying why.
+    /// Runs the server and ends the process: with code 0 after an orderly stop, with code 1 and an
+    /// error message if it could not start.
     pub fn run_forever(self) -> ! {
         let code = match self.try_run(RunArgs::default()) {
             Ok(()) => 0,
@@ -386,7 +387,7 @@ impl Server {
     }
 
     /// Runs the server until `run_args` or a service says that it should stop, and returns when it
-    /// has. An error at the start is logged; [`Server::try_run`] returns it.
+    /// has stopped. An error at the start is logged; [`Server::try_run`] returns it.
     ///
     /// Blocks the calling thread, so it must not be called from a task; see [`Server::serve`].
     pub fn run(self, run_args: RunArgs) {
@@ -395,13 +396,13 @@ impl Server {
         }
     }
 
-    /// Runs the server until `run_args` says that it should stop, and returns when it has.
+    /// Runs the server until `run_args` says that it should stop, and returns when it has stopped.
     ///
     /// Blocks the calling thread, so it must not be called from a task; see [`Server::serve`].
     ///
     /// # Errors
-    /// When the server can't start: an address can't be listened on, no thread is left, it can't go
-    /// into the background, or become the configured user. Nothing runs then.
+    /// If the server can't start: an address is not available, no thread is left, it can't go into
+    /// the background, or switch to the configured user. Nothing runs in that case.
     pub fn try_run(mut self, run_args: RunArgs) -> Result<()> {
         if self.only_tests() {
             return self.test();
@@ -430,8 +431,8 @@ impl Server {
         outcome
     }
 
-    /// Runs the server inside a runtime of the caller's own, until `run_args` says that it should
-    /// stop. The services have their own runtimes nevertheless. Never goes into the background.
+    /// Runs the server inside the caller's own runtime, until `run_args` says that it should stop.
+    /// The services have their own runtimes nevertheless. Never goes into the background.
     ///
     /// Dropping the future stops everything at once.
     ///
@@ -454,8 +455,8 @@ impl Server {
         self.options.as_ref().is_some_and(|o| o.test)
     }
 
-    /// Runs the checks of `-t`: the configuration was read already, so what it names is left to check. Nothing
-    /// is listened on, because the server may be running.
+    /// Runs the checks of `-t`: the configuration was already read, so only the files that it names are left
+    /// to check. Nothing is bound, because the server may be running.
     fn test(self) -> Result<()> {
         for hosted in &self.services {
             hosted.service.check()?;
@@ -484,7 +485,7 @@ impl Server {
         Ok(())
     }
 
-    /// Everything that can fail, before anything runs.
+    /// All steps that can fail, before anything runs.
     fn prepare(&mut self) -> Result<()> {
         if self.listen_fds.is_none() {
             let bootstrap = self.bootstrap_service;

@@ -1,5 +1,5 @@
-//! Telling the service manager how we are (sd_notify(3)): datagrams to the socket that the environment
-//! names. If it names none, nothing is sent.
+//! Reports the server's state to the service manager (sd_notify(3)): datagrams to the socket that the
+//! environment names. If it names none, nothing is sent.
 
 use log::{debug, warn};
 use std::ffi::OsString;
@@ -13,16 +13,16 @@ use std::time::Duration;
 /// The service manager reads at once, or not at all.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where to tell the service manager.
+/// The notification socket of the service manager.
 #[derive(Debug, Default)]
 pub(super) struct ServiceManager {
     socket: Option<OsString>,
-    /// Whether it was told that the server serves.
+    /// Whether it was notified that the server serves.
     ready: AtomicBool,
 }
 
 impl ServiceManager {
-    /// The one that the environment names.
+    /// The service manager that the environment names.
     pub(super) fn from_environment() -> Self {
         ServiceManager::at(std::env::var_os("NOTIFY_SOCKET"))
     }
@@ -34,14 +34,14 @@ impl ServiceManager {
         }
     }
 
-    /// The server serves. Its process may be another one than the service manager started: after an
-    /// upgrade, or in the background.
+    /// The server serves. Its process may differ from the one that the service manager started:
+    /// after an upgrade, or in the background.
     pub(super) fn ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
         self.tell(&format!("READY=1\nMAINPID={}", std::process::id()));
     }
 
-    /// The server reads its configuration anew, until [`ServiceManager::reloaded`].
+    /// The server is reloading its configuration, until [`ServiceManager::reloaded`].
     pub(super) fn reloading(&self) {
         if !self.ready.load(Ordering::Relaxed) {
             return;
@@ -58,12 +58,12 @@ impl ServiceManager {
         }
     }
 
-    /// The server ends. Not to be told after an upgrade: the service goes on.
+    /// The server ends. Must not be sent after an upgrade: the service continues.
     pub(super) fn stopping(&self) {
         self.tell("STOPPING=1");
     }
 
-    /// One line for people.
+    /// A status line for humans.
     pub(super) fn status(&self, text: &str) {
         self.tell(&format!("STATUS={}", text.replace('\n', " ")));
     }

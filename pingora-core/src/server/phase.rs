@@ -1,9 +1,9 @@
-//! Where a server stands in its life.
+//! The phases of a server's lifetime.
 
 use log::debug;
 use tokio::sync::broadcast;
 
-/// Where a server stands in its life.
+/// A phase of a server's lifetime.
 ///
 /// ```text
 ///   Setup ── Bootstrap ── BootstrapComplete ── Running ◀───────────────────────┐
@@ -24,13 +24,14 @@ use tokio::sync::broadcast;
 ///                                            Terminated
 /// ```
 ///
-/// A signal to stop that comes while the sockets are being handed over is followed at once, gracefully or
+/// A signal to stop that comes while the sockets are being handed over is obeyed at once, gracefully or
 /// fast as it says. A second signal, to stop fast, ends the grace period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExecutionPhase {
-    /// The server was made and does nothing yet. Never announced: it is where everybody starts.
+    /// The server was created and does nothing yet. Never announced, because every server starts
+    /// here.
     Setup,
-    /// It gets ready to bind its sockets.
+    /// It is preparing to bind its sockets.
     Bootstrap,
     /// It is ready to bind its sockets.
     BootstrapComplete,
@@ -40,11 +41,11 @@ pub enum ExecutionPhase {
     GracefulUpgradeTransferringFds,
     /// The next server has the sockets; both accept connections for a moment.
     GracefulUpgradeCloseTimeout,
-    /// It was told to stop when the work under way is done.
+    /// It was told to stop once active work is done.
     GracefulTerminate,
     /// The services were told to stop.
     ShutdownStarted,
-    /// It waits for the services to finish the work under way.
+    /// It waits for the services to finish active work.
     ShutdownGracePeriod,
     /// It stops the threads of the services.
     ShutdownRuntimes,
@@ -58,7 +59,7 @@ pub(super) struct Phases(broadcast::Sender<ExecutionPhase>);
 
 impl Phases {
     pub(super) fn new() -> Self {
-        // More than there are phases, so that no watcher misses one.
+        // More than the number of phases, so that no watcher misses one.
         Phases(broadcast::Sender::new(32))
     }
 

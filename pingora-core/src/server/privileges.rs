@@ -1,4 +1,4 @@
-//! The user and the group that a server becomes.
+//! The user and the group that a server switches to.
 
 use super::configuration::ServerConf;
 use log::{info, warn};
@@ -9,7 +9,7 @@ use std::ffi::CString;
 /// The user that the configuration names, by name or number.
 ///
 /// # Errors
-/// When there is none of that name.
+/// If there is no such user.
 pub(super) fn account(conf: &ServerConf) -> Result<Option<User>> {
     let Some(name) = &conf.user else {
         return Ok(None);
@@ -28,7 +28,7 @@ pub(super) fn account(conf: &ServerConf) -> Result<Option<User>> {
 /// The group that the configuration names, by name or number; without one, the user's own.
 ///
 /// # Errors
-/// When there is none of that name.
+/// If there is no such group.
 pub(super) fn group(conf: &ServerConf, user: Option<&User>) -> Result<Option<Gid>> {
     let Some(name) = &conf.group else {
         return Ok(user.map(|user| user.gid));
@@ -44,9 +44,9 @@ pub(super) fn group(conf: &ServerConf, user: Option<&User>) -> Result<Option<Gid
     }
 }
 
-/// Becomes the configured user and group in the foreground. To be called once everything is bound that
-/// needs the privileges of the start. Only root can become somebody else: for other users the keys have no
-/// effect, and the log says so.
+/// Switches to the configured user and group in the foreground. Call it once everything that needs the
+/// initial privileges is bound. Only root can switch: for other users the keys have no effect, and the log
+/// says so.
 ///
 /// # Errors
 /// One line that names the key: there is no such user or group, or the kernel refuses.
@@ -61,7 +61,7 @@ pub(super) fn drop_in_foreground(conf: &ServerConf) -> Result<()> {
         return Ok(());
     }
     if let Some(user) = &user {
-        // The groups of root must not stay.
+        // The groups of root must not remain.
         let name = CString::new(user.name.as_str()).map_err(|e| refused("user", e.to_string()))?;
         let gid = group.unwrap_or(user.gid);
         nix::unistd::initgroups(&name, gid)

@@ -1,6 +1,6 @@
-//! Servers in processes of their own: signals, exit codes, what is said on standard error.
+//! Servers in separate processes: signals, exit codes, output on standard error.
 //!
-//! The process is this test program again, told to run nothing but [`child`].
+//! The process is this test program again, run with [`child`] as the only test.
 
 use super::*;
 use crate::apps::ServerApp;
@@ -26,12 +26,13 @@ const ARGUMENTS: &str = "SERVER_TEST_ARGUMENTS";
 const LISTEN: &str = "SERVER_TEST_LISTEN";
 /// The file that the child writes its address to.
 const ADDRESS: &str = "SERVER_TEST_ADDRESS";
-/// Names a further service of the child: one that panics, or one that is ready when a file is there.
+/// Names an additional service of the child: one that panics, or one that becomes ready when a file
+/// exists.
 pub(super) const MORE: &str = "SERVER_TEST_MORE";
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Sends every byte back; `x` a second later, `y` three.
+/// Echoes every byte; `x` a second later, `y` three seconds later.
 struct Echo;
 
 #[async_trait]
@@ -70,7 +71,7 @@ impl BackgroundService for Announce {
     }
 }
 
-/// Panics, or is ready when its file is there.
+/// Panics, or becomes ready when its file exists.
 struct Troubled(Option<PathBuf>);
 
 #[async_trait]
@@ -118,7 +119,7 @@ fn child() {
     server.run_forever();
 }
 
-/// A directory of its own for a child; removed with everything in it.
+/// A directory for one child; removed with everything in it.
 pub(super) struct Room(PathBuf);
 
 impl Room {
@@ -209,7 +210,7 @@ pub(super) fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// The byte that comes back; `None` where the connection is closed instead.
+/// The byte that comes back; `None` if the connection is closed instead.
 pub(super) fn ask(stream: &mut TcpStream, byte: u8) -> Option<u8> {
     stream.write_all(&[byte]).ok()?;
     let mut answer = [0];
@@ -429,7 +430,7 @@ fn a_server_in_the_foreground_becomes_its_user() {
     let room = Room::new();
     let conf = room.file("conf.yaml");
     std::fs::write(&conf, "user: nobody\n").unwrap();
-    // Where it listens is written by then.
+    // Its address has been written by then.
     let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(&room.0, all).unwrap();
     let mut server = Running(
@@ -467,7 +468,7 @@ fn a_new_server_that_fails_leaves_the_old_one_serving() {
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = held.local_addr().unwrap().to_string();
     old.signal(Signal::SIGQUIT);
-    // It gets the sockets, and then can't listen where it is told to.
+    // It gets the sockets, and then can't listen on its configured address.
     let mut new = room.command(&["-c", conf, "-u"]);
     let new = new.env(LISTEN, &taken).output().unwrap();
     assert_eq!(new.status.code(), Some(1));
@@ -478,7 +479,7 @@ fn a_new_server_that_fails_leaves_the_old_one_serving() {
     );
     assert_eq!(ask(&mut connect(address), b'a'), Some(b'a'));
 
-    // The next one makes it.
+    // The next one succeeds.
     old.signal(Signal::SIGQUIT);
     let new = Running(room.command(&["-c", conf, "-u"]).spawn().unwrap());
     assert_eq!(old.end().code(), Some(0));
@@ -486,7 +487,7 @@ fn a_new_server_that_fails_leaves_the_old_one_serving() {
     drop(new);
 }
 
-/// Stands for the service manager: its socket, and where that is.
+/// Stands in for the service manager: its socket, and the socket's path.
 fn service_manager(room: &Room) -> (UnixDatagram, PathBuf) {
     let path = room.file("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
@@ -537,7 +538,7 @@ fn sockets_of_the_service_manager_are_listened_on_and_passed_on() {
     let conf = conf.to_str().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // A client that comes before the server.
+    // A client that connects before the server starts.
     let mut early = connect(address);
     early.write_all(b"a").unwrap();
     let inner = room.command(&["-c", conf]);
@@ -595,7 +596,7 @@ fn a_server_hands_over_without_refusing_anybody() {
     let crowd = std::thread::spawn(move || {
         let mut served = 0;
         while !stopped.load(Ordering::Relaxed) {
-            // A connection that the old server accepted may be idle when it stops, and is closed then.
+            // A connection that the old server accepted may be idle when it stops, and is then closed.
             connect(address).write_all(b"a").unwrap();
             served += 1;
         }

@@ -1,4 +1,4 @@
-//! Reloading: the configuration file is read anew, the hooks run, and either everything changes or
+//! Reloading: the configuration file is read again, the hooks run, and either everything changes or
 //! nothing.
 
 use super::configuration::ServerConf;
@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
-/// Tells a server to reload, as SIGHUP does; see [`Server::on_reload`](super::Server::on_reload). Clones
-/// tell the same server.
+/// Tells a server to reload, like SIGHUP; see [`Server::on_reload`](super::Server::on_reload). Clones
+/// control the same server.
 #[derive(Clone)]
 pub struct ReloadHandle(mpsc::UnboundedSender<oneshot::Sender<Result<()>>>);
 
@@ -32,7 +32,7 @@ impl ReloadHandle {
     /// future does not stop a reload that has begun.
     ///
     /// # Errors
-    /// When something can't be used, and everything has stayed as it was; or when the server has ended.
+    /// If something is unusable, and everything has stayed unchanged; or if the server has ended.
     pub async fn reload(&self) -> Result<()> {
         let (reply, outcome) = oneshot::channel();
         let over = || Error::explain(ErrorType::InternalError, "the server has ended").into_in();
@@ -47,10 +47,10 @@ impl fmt::Debug for ReloadHandle {
     }
 }
 
-/// Where the configuration came from, for reading it again.
+/// The source of the configuration, for reading it again.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
-    /// Absolute: the working directory may change.
+    /// Absolute, because the working directory may change.
     pub(super) file: PathBuf,
     pub(super) defaults: ServerConf,
 }
@@ -59,7 +59,7 @@ pub(super) struct Source {
 pub(super) struct Reloader {
     pub(super) hooks: Vec<ReloadHook>,
     pub(super) source: Option<Source>,
-    /// As it is in force.
+    /// The configuration in force.
     pub(super) configuration: Arc<ServerConf>,
     pub(super) requests: Requests,
     pub(super) signals: Arc<dyn ShutdownSignalWatch>,
@@ -68,8 +68,8 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// Reloads whenever that is asked for. Never returns. To be polled once before the server runs:
-    /// from there on no signal is lost.
+    /// Reloads on every request. Never returns. Poll it once before the server runs: from then on
+    /// no signal is lost.
     pub(super) async fn run(mut self) {
         let signals = self.signals.clone();
         let mut signal = signals.reload();
@@ -89,7 +89,7 @@ impl Reloader {
                     }
                 },
             };
-            // The next signal is listened to already: one that comes in the meantime is not lost.
+            // The next signal is already being awaited, so one that comes meanwhile is not lost.
             let _ = futures::poll!(&mut signal);
             let outcome = self.reload().await;
             if let Some(reply) = reply {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// A configuration file of its own; removed at the end.
+/// A configuration file for one test; removed at the end.
 struct File(std::path::PathBuf);
 
 impl File {
@@ -153,7 +153,7 @@ fn signals_are_handed_to_the_user() {
     let handle = server.reload_handle();
     let (tell, args) = told();
     let running = in_thread(server, args);
-    // Answered only once the server attends to signals.
+    // Answered only once the server handles signals.
     block_on(handle.reload()).unwrap();
     nix::sys::signal::raise(nix::sys::signal::Signal::SIGWINCH).unwrap();
     block_on(received.recv()).unwrap();

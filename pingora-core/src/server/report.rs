@@ -1,15 +1,15 @@
-//! Saying something to whoever started the server.
+//! Messages for the operator who started the server.
 
 use log::{Level, error, info, log_enabled, warn};
 use pingora_error::Error;
 
-/// Says why the server ends: in the log, or on standard error where there is no log, because a
-/// program that ends without a word leaves its operator guessing.
+/// Reports why the server ends: in the log, or on standard error if there is no log, because a
+/// program that ends silently leaves its operator guessing.
 pub(super) fn fatal(reason: &Error) {
     problem(&text(reason));
 }
 
-/// An error in the words of its context alone, where that says it all.
+/// The text of an error: only its context, if that is sufficient.
 pub(super) fn text(error: &Error) -> String {
     match (&error.context, &error.cause) {
         (Some(context), None) => context.to_string(),
@@ -17,7 +17,7 @@ pub(super) fn text(error: &Error) -> String {
     }
 }
 
-/// Says what went wrong, to whoever can be told.
+/// Reports a problem, wherever it can be seen.
 pub(super) fn problem(text: &str) {
     if log_enabled!(Level::Error) {
         error!("{text}");
@@ -26,7 +26,7 @@ pub(super) fn problem(text: &str) {
     }
 }
 
-/// Says what may turn out to be wrong.
+/// Reports a possible problem.
 pub(super) fn warning(text: &str) {
     if log_enabled!(Level::Warn) {
         warn!("{text}");
@@ -35,7 +35,7 @@ pub(super) fn warning(text: &str) {
     }
 }
 
-/// Says something that was asked for on the command line.
+/// Prints something that the command line asked for.
 pub(super) fn notice(text: &str) {
     if log_enabled!(Level::Info) {
         info!("{text}");
@@ -46,7 +46,7 @@ pub(super) fn notice(text: &str) {
 
 #[cfg_attr(test, allow(clippy::print_stderr))]
 fn say(line: &str) {
-    // The output of a test that passes is not shown.
+    // The output of a passing test is not shown.
     #[cfg(test)]
     eprintln!("{line}");
     // If standard error is closed, there is nowhere left to write.

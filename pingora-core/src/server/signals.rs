@@ -14,31 +14,31 @@ use tokio::sync::Mutex;
 /// How a server should stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShutdownSignal {
-    /// Hand the listening sockets to the next server, then stop when the work under way is done.
+    /// Hand the listening sockets to the next server, then stop when active work is done.
     GracefulUpgrade,
-    /// Stop when the work under way is done.
+    /// Stop when active work is done.
     GracefulTerminate,
     /// Stop at once.
     FastShutdown,
 }
 
-/// Waits for whatever makes a server stop.
+/// Waits for the event that makes a server stop.
 #[async_trait]
 pub trait ShutdownSignalWatch: Send + Sync {
-    /// Returns when the server should stop. Polled before the first service starts, so that nothing
-    /// that is sent to a running server is lost. Called again after
-    /// [`ShutdownSignal::GracefulUpgrade`], because the server serves on until the next one does.
+    /// Returns when the server should stop. Polled before the first service starts, so that no
+    /// signal to a running server is lost. Called again after [`ShutdownSignal::GracefulUpgrade`],
+    /// because the server continues to serve until the next one does.
     async fn recv(&self) -> ShutdownSignal;
 
-    /// Whether [`ShutdownSignalWatch::recv`] may be called again while the server waits for the work
-    /// under way, for cutting that short. Default: `false`.
+    /// Whether [`ShutdownSignalWatch::recv`] may be called again while the server waits for active
+    /// work, in order to shorten the wait. Default: `false`.
     fn repeats(&self) -> bool {
         false
     }
 
-    /// Whether this listens to the signals that are sent to the process. The server then also keeps SIGUSR1
-    /// and SIGUSR2, whose default is to end the process, from doing that where the program has no use for
-    /// them. Default: `false`, which leaves signals alone.
+    /// Whether this listens to the signals that are sent to the process. In that case the server also
+    /// prevents SIGUSR1 and SIGUSR2, whose default action is to end the process, from doing so if the
+    /// program has no use for them. Default: `false`, which leaves signals alone.
     fn listens_to_signals(&self) -> bool {
         false
     }
@@ -99,8 +99,8 @@ impl ShutdownSignalWatch for UnixShutdownSignalWatch {
     }
 }
 
-/// Stops a server gracefully when a future is done: for programs that have their own idea of when that
-/// is. See [`RunArgs::until`](super::RunArgs::until).
+/// Stops a server gracefully when a future completes: for programs that decide this themselves. See
+/// [`RunArgs::until`](super::RunArgs::until).
 pub(super) struct Until<F>(Mutex<Option<F>>);
 
 impl<F> Until<F> {
@@ -121,14 +121,14 @@ impl<F: Future<Output = ()> + Send> ShutdownSignalWatch for Until<F> {
     }
 }
 
-/// The user's reaction to a signal that the server itself has no use for.
+/// The user's reaction to a signal that the server itself does not handle.
 pub(super) struct SignalHook {
     pub(super) kind: SignalKind,
     pub(super) run: Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
 }
 
 impl SignalHook {
-    /// Says that the signal came and did nothing.
+    /// Logs that the signal came and had no effect.
     fn idle(signal: Signal) -> Self {
         let said = move || {
             info!("{signal}: the server does nothing on this signal; SIGHUP reloads");
@@ -141,7 +141,7 @@ impl SignalHook {
     }
 
     /// Keeps SIGUSR1 and SIGUSR2 from ending the process if they are unused: none of `hooks` handles them, and
-    /// the program had not decided what they do before the server was made.
+    /// the program had not set an action for them before the server was created.
     pub(super) fn against_the_default(hooks: &[SignalHook]) -> Vec<SignalHook> {
         let is_hooked = |signal: Signal| {
             let mut kinds = hooks.iter().map(|hook| hook.kind.as_raw_value());
@@ -152,7 +152,7 @@ impl SignalHook {
         idle.map(SignalHook::idle).collect()
     }
 
-    /// Listens for the signal, and returns what is to be run for as long as the server does.
+    /// Listens for the signal, and returns a future to run for as long as the server does.
     ///
     /// # Errors
     /// If no process can listen for it, as for SIGKILL.
@@ -166,8 +166,7 @@ impl SignalHook {
         Ok(async move {
             let mut came_early = Signal::try_from(number).is_ok_and(claim);
             while std::mem::take(&mut came_early) || received.recv().await.is_some() {
-                // On a task of its own, which calls the hook too, so that a panic ends the hook and nothing
-                // else.
+                // On a separate task, which also calls the hook, so that a panic ends only the hook.
                 let run = run.clone();
                 if let Err(e) = tokio::spawn(async move { run().await }).await {
                     error!("the hook of the signal {number} did not end well: {e}");
@@ -200,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hook_that_panics_runs_again_with_the_next_signal() {
-        // Its default is to do nothing, so that a test may send it.
+        // Its default is to do nothing, so a test may send it.
         let kind = SignalKind::window_change();
         let runs = Arc::new(AtomicUsize::new(0));
         let counted = runs.clone();

@@ -1,4 +1,4 @@
-//! The running server: starts the services, waits for the signal, brings everything to an end.
+//! The running server: starts the services, waits for the signal, shuts everything down.
 
 use super::bootstrap::{Bootstrap, Late, Signals};
 use super::configuration::ServerConf;
@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-/// How long a fast shutdown waits for destructors.
+/// The time that a fast shutdown waits for destructors.
 const FAST: Duration = Duration::from_millis(500);
 
 /// How the wait for the services ended.
@@ -38,18 +38,18 @@ enum Outcome {
     Drained,
     /// The grace period is over.
     TimeUp,
-    /// Somebody said to stop at once.
+    /// A signal said to stop at once.
     Hurried,
 }
 
-/// How long after it became ready a service may still take a socket of datagrams: a service that takes it
-/// where it starts counts as ready before.
+/// The time after it became ready during which a service may still take a datagram socket: a service that
+/// takes it at its start counts as ready before that.
 const LATE: Duration = Duration::from_secs(10);
 
 /// A server whose sockets are bound.
 pub(super) struct Supervisor {
     pub(super) configuration: Arc<ServerConf>,
-    /// By their positions; those that were started are taken out.
+    /// By their positions; services that were started are taken out.
     pub(super) services: Vec<Option<Hosted>>,
     pub(super) late: Option<Late>,
     pub(super) dependencies: Arc<Dependencies>,
@@ -65,11 +65,11 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Runs the services until the signal comes and the work is done.
+    /// Runs the services until the signal comes and active work is done.
     ///
     /// # Errors
-    /// When the runtimes can't be made; no service has started then. When a late bootstrap fails; what it
-    /// waited for has ended by then.
+    /// If the runtimes can't be created; no service has started in that case. If a late bootstrap fails;
+    /// the services that it waited for have ended by then.
     pub(super) async fn run(mut self, args: RunArgs) -> Result<()> {
         let runtimes = self.runtimes()?;
         let watcher: Arc<dyn ShutdownSignalWatch> = Arc::from(args.shutdown_signal);
@@ -106,7 +106,7 @@ impl Supervisor {
         bootstrapped.map(drop)
     }
 
-    /// Bootstraps where that waited for services. `false`: a signal to stop came before.
+    /// Bootstraps, if that waited for services. `false`: a signal to stop came before.
     async fn bootstrap(
         &mut self,
         late: Late,
@@ -130,7 +130,7 @@ impl Supervisor {
         Ok(true)
     }
 
-    /// Brings everything to its end.
+    /// Shuts everything down.
     async fn end(
         &self,
         signal: ShutdownSignal,
@@ -168,8 +168,8 @@ impl Supervisor {
         self.phases.enter(ExecutionPhase::Terminated);
     }
 
-    /// Starts what attends to reloads and to the signals of the user, for as long as what is returned
-    /// lives.
+    /// Starts the tasks that handle reloads and the user's signals, for the lifetime of the returned
+    /// value.
     async fn attendants(&mut self, signals: &Arc<dyn ShutdownSignalWatch>) -> Result<JoinSet<()>> {
         let mut attendants = JoinSet::new();
         let mut hooks = std::mem::take(&mut self.signal_hooks);
@@ -236,8 +236,8 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the signal; logs which services end in the meantime, and tells everybody who waits for
-    /// it when all services are ready.
+    /// Waits for the signal; meanwhile logs which services end, and notifies all waiters when all
+    /// services are ready.
     async fn attend(
         &mut self,
         running: &mut Running,
@@ -258,8 +258,8 @@ impl Supervisor {
         }
     }
 
-    /// Hands over to the next server if the signal says so. Serves on where that fails, until the next
-    /// signal; returns how to stop.
+    /// Hands over to the next server if the signal says so. If that fails, continues to serve until
+    /// the next signal; returns how to stop.
     async fn upgraded(
         &mut self,
         mut signal: ShutdownSignal,
@@ -281,7 +281,7 @@ impl Supervisor {
                         Ok(()) => break None,
                         Err(e) => break Some(e),
                     },
-                    // Asked twice: what is under way goes on.
+                    // Requested twice: the upgrade in progress continues.
                     again = &mut next_signal => match again {
                         ShutdownSignal::GracefulUpgrade => next_signal = signals.recv(),
                         stop => return stop,
@@ -302,8 +302,8 @@ impl Supervisor {
         signal
     }
 
-    /// Waits until all services have ended; at most until the time is up or a signal says to
-    /// stop at once.
+    /// Waits until all services have ended, at most until the time is up or a signal says to stop
+    /// at once.
     async fn grace_period(
         &self,
         running: &mut Running,
@@ -328,7 +328,7 @@ impl Supervisor {
     }
 }
 
-/// The task of one service: waits for those that it depends on, then runs it.
+/// The task of one service: waits for its dependencies, then runs it.
 async fn host(
     mut hosted: Hosted,
     waits_for: Vec<ServiceReadyWatch>,
@@ -340,7 +340,7 @@ async fn host(
         let begin = Instant::now();
         for mut ready in waits_for {
             tokio::select! {
-                // An error means that it is gone: it can't be waited for any longer.
+                // An error means that the service is gone: there is nothing left to wait for.
                 _ = ready.wait_for(|ready| *ready) => {}
                 _ = shutdown.wait_for(|begun| *begun) => return,
             }
@@ -364,11 +364,11 @@ pub(super) struct Announcement {
 }
 
 impl Announcement {
-    /// Cancel-safe: called again, it goes on waiting.
+    /// Cancel-safe: a later call continues to wait.
     async fn when_ready(&mut self) {
         let mut failed = 0;
         for ready in &mut self.services {
-            // An error means that it panicked: it can't be waited for any longer.
+            // An error means that the service panicked: there is nothing left to wait for.
             failed += usize::from(ready.wait_for(|ready| *ready).await.is_err());
         }
         let orphans = self.fds.lock().await.close_orphans();
@@ -385,10 +385,11 @@ impl Announcement {
         }
     }
 
-    /// Tells everybody who waits for this server that it serves; without the services that `failed`.
+    /// Tells everyone who waits for this server that it serves, without the services that `failed`.
     fn announce(&mut self, failed: usize) {
         remind();
-        // Before the server before this one ends, whose end would be that of the service.
+        // Before the previous server ends, whose end would otherwise count as the end of the
+        // service.
         self.manager.ready();
         match &self.background {
             Some(background) if failed == 0 => background.ready(),
@@ -411,7 +412,7 @@ impl Announcement {
 }
 
 /// Hands the listening sockets to the next server, and waits until that accepts connections. On a
-/// thread of its own: it blocks. Cancelling leaves that thread to its deadline.
+/// separate thread, because it blocks. Cancelling leaves that thread running until its deadline.
 async fn hand_over(conf: Arc<ServerConf>, fds: ListenFds) -> io::Result<()> {
     let path = PathBuf::from(&conf.upgrade_sock);
     let deadline = Instant::now() + conf.handover_timeout();
@@ -420,7 +421,7 @@ async fn hand_over(conf: Arc<ServerConf>, fds: ListenFds) -> io::Result<()> {
     thread::Builder::new()
         .name("handover".into())
         .spawn(move || {
-            // As they are when the next server is there, not when the signal came.
+            // Their state when the next server is there, not when the signal came.
             let sockets = || table.blocking_lock().given();
             let given = Handover::give(&path, sockets, deadline);
             let _ = done.send(given.and_then(|(_, h)| h.wait_until_accepting(deadline)));
@@ -441,7 +442,7 @@ async fn told_to_hurry(signals: &dyn ShutdownSignalWatch) {
     }
 }
 
-/// Stops all runtimes at the same time. On threads of its own: it blocks.
+/// Stops all runtimes at the same time. On separate threads, because it blocks.
 async fn stop(runtimes: Vec<Runtime>, limit: Duration) {
     let (done, all_done) = oneshot::channel();
     let stopping = thread::Builder::new()
@@ -449,7 +450,7 @@ async fn stop(runtimes: Vec<Runtime>, limit: Duration) {
         .spawn(move || {
             thread::scope(|scope| {
                 for runtime in runtimes {
-                    // Where no thread is left, the runtime is dropped, which stops it too.
+                    // If no thread is left, the runtime is dropped, which stops it too.
                     let stopping = thread::Builder::new().name("shutdown".into());
                     let _ = stopping.spawn_scoped(scope, move || runtime.shutdown(limit));
                 }

@@ -1,4 +1,4 @@
-//! The phases of a server's life.
+//! The phases of a server's lifetime.
 
 use super::*;
 use crate::services::background::{BackgroundService, background_service};
@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
-/// Stops the server when it is told to; each further signal is asked for anew.
+/// Stops the server when it is told to; each further signal must be requested again.
 struct Told(Mutex<mpsc::UnboundedReceiver<ShutdownSignal>>);
 
 #[async_trait]
@@ -42,7 +42,7 @@ pub(super) fn server() -> Server {
     Server::new_with_opt_and_conf(None, conf)
 }
 
-/// Writes down what happens, in order.
+/// Records events, in order.
 #[derive(Clone, Default)]
 pub(super) struct Journal(Arc<StdMutex<Vec<String>>>, Arc<Notify>);
 
@@ -56,7 +56,7 @@ impl Journal {
         self.0.lock().unwrap().clone()
     }
 
-    /// Waits until there are so many entries.
+    /// Waits until there are this many entries.
     pub(super) fn wait_for(&self, count: usize) -> Vec<String> {
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.entries().len() < count {
@@ -67,7 +67,7 @@ impl Journal {
     }
 }
 
-/// Notes its start, waits for the shutdown, then works for a while.
+/// Records its start, waits for the shutdown, then works for a while.
 pub(super) struct Noting {
     name: &'static str,
     pub(super) journal: Journal,
@@ -131,7 +131,7 @@ fn an_idle_server_stops_at_once_and_passes_through_its_phases() {
     );
 }
 
-/// The phases since the last time.
+/// The phases since the last call.
 pub(super) fn seen(phases: &mut broadcast::Receiver<ExecutionPhase>) -> Vec<ExecutionPhase> {
     std::iter::from_fn(|| phases.try_recv().ok()).collect()
 }
@@ -178,7 +178,7 @@ fn an_upgrade_passes_through_its_phases_and_the_next_server_runs() {
     let running = in_thread(old, args);
     journal.wait_for(1);
     tell.send(ShutdownSignal::GracefulUpgrade).unwrap();
-    // Asked twice: what is under way goes on.
+    // Requested twice: the upgrade in progress continues.
     tell.send(ShutdownSignal::GracefulUpgrade).unwrap();
     let opt = Opt {
         upgrade: true,
@@ -227,7 +227,7 @@ fn an_upgrade_that_fails_leads_back_to_running() {
         thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(journal.entries(), ["a started"], "serves on");
-    // The next attempt is cut short by a signal to stop.
+    // A signal to stop cuts the next attempt short.
     tell.send(ShutdownSignal::GracefulUpgrade).unwrap();
     tell.send(ShutdownSignal::GracefulTerminate).unwrap();
     running.join().unwrap().unwrap();
@@ -368,7 +368,7 @@ async fn a_server_that_is_dropped_while_it_runs_stops() {
     assert!(serving.await.unwrap_err().is_cancelled());
 }
 
-/// Says that it is ready when it is told to.
+/// Reports that it is ready when it is told to.
 pub(super) struct Gate {
     pub(super) journal: Journal,
     pub(super) open: Arc<Notify>,
@@ -394,7 +394,7 @@ fn a_service_starts_when_those_it_depends_on_are_ready() {
     let journal = Journal::default();
     let open = Arc::new(Notify::new());
     let mut server = server();
-    // In the order that is wrong without dependencies.
+    // In an order that is wrong without dependencies.
     let last = server.add_service(noting("last", &journal, Duration::ZERO));
     let middle = server.add_service(noting("middle", &journal, Duration::ZERO));
     let gate = background_service(
@@ -547,7 +547,7 @@ fn a_configuration_that_cannot_be_used_is_an_error() {
     assert!(Server::new(None).unwrap().options.is_none());
 }
 
-/// Says whether its runtime steals work.
+/// Reports whether its runtime steals work.
 struct OwnRuntime(mpsc::UnboundedSender<bool>);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Services that do not listen: health checks, discovery, collecting figures.
+//! Services that do not listen: health checks, discovery, collecting metrics.
 
 use super::{Reminder, ServiceReadyNotifier, ServiceWithDependents};
 use crate::process::{ListenFds, ShutdownWatch};
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use std::fmt;
 use std::sync::Arc;
 
-/// A task that runs beside the services that listen. Implement one of the two methods.
+/// A task that runs alongside the listening services. Implement one of the two methods.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -37,8 +37,8 @@ use std::sync::Arc;
 /// ```
 #[async_trait]
 pub trait BackgroundService {
-    /// Runs the task, and says when it is ready for the services that depend on it. Default: ready at
-    /// once, then [`BackgroundService::start`].
+    /// Runs the task, and reports when it is ready for the services that depend on it. Default: ready
+    /// at once, then [`BackgroundService::start`].
     async fn start_with_ready_notifier(
         &self,
         shutdown: ShutdownWatch,
@@ -50,7 +50,7 @@ pub trait BackgroundService {
         self.start(shutdown).await;
     }
 
-    /// Runs the task. It should return soon after `shutdown` has turned to `true`: the server waits
+    /// Runs the task. It should return soon after `shutdown` has turned `true`: the server waits
     /// for it, at most for the configured grace period.
     async fn start(&self, _shutdown: ShutdownWatch)
     where
@@ -61,7 +61,8 @@ pub trait BackgroundService {
 
 /// A service around a [`BackgroundService`].
 ///
-/// One that was made and not added to a server does nothing, which a server warns of when it has become ready.
+/// A background service that was created but not added to a server does nothing; a server warns of that when
+/// it has become ready.
 pub struct GenBackgroundService<A> {
     name: String,
     task: Arc<A>,
@@ -71,7 +72,7 @@ pub struct GenBackgroundService<A> {
 }
 
 impl<A> GenBackgroundService<A> {
-    /// A service around a task that may be shared with others.
+    /// A service around a task that may be shared.
     pub fn new(name: String, task: Arc<A>) -> Self {
         let reminder = Reminder::new(format!(
             "the background service {name:?} was made but not added to the server, so it does not run; \
@@ -93,7 +94,7 @@ impl<A> GenBackgroundService<A> {
 
 impl<A> Drop for GenBackgroundService<A> {
     fn drop(&mut self) {
-        // Somebody goes on using what should have run.
+        // Something still uses a task that should have run.
         if Arc::strong_count(&self.task) > 1 {
             self.reminder.keep();
         }
@@ -135,7 +136,7 @@ impl<A: BackgroundService + Send + Sync + 'static> ServiceWithDependents
     }
 }
 
-/// Makes a task into a service.
+/// Turns a task into a service.
 pub fn background_service<SV>(name: &str, task: SV) -> GenBackgroundService<SV> {
     GenBackgroundService::new(name.to_string(), Arc::new(task))
 }

@@ -1,4 +1,4 @@
-//! Services that datagrams arrive at: bound UDP sockets, and an application that receives from them.
+//! Services that receive datagrams: bound UDP sockets, and an application that receives from them.
 
 use super::ServiceReadyNotifier;
 use crate::listeners::{
@@ -21,13 +21,13 @@ use tokio::task::JoinHandle;
 /// An application that receives datagrams and answers them.
 #[async_trait]
 pub trait DatagramApp: Send + Sync {
-    /// Receives from one bound socket until `shutdown` turns to `true`; called once for each socket, on the
+    /// Receives from one bound socket until `shutdown` turns `true`; called once for each socket, on the
     /// service's runtime. More tasks may share the socket.
     ///
-    /// After `shutdown` it must receive no more: in an upgrade, the next server has the same socket and the
-    /// same queue, and what this one takes is missing there. What was received can be answered still; the
-    /// server waits for that, at most for the configured grace period. What waits in the queue is received by
-    /// the next server of an upgrade, and lost where there is none.
+    /// After `shutdown` it must not receive any more: in an upgrade, the next server has the same socket and
+    /// the same queue, and datagrams taken here are missing there. Datagrams already received can still be
+    /// answered; the server waits for that, at most for the configured grace period. Datagrams waiting in the
+    /// queue are received by the next server of an upgrade, and lost if there is none.
     ///
     /// A panic, or returning before `shutdown`, ends this socket, not the service.
     async fn serve(self: &Arc<Self>, socket: Arc<UdpSocket>, shutdown: &ShutdownWatch);
@@ -69,12 +69,12 @@ pub trait DatagramApp: Send + Sync {
 pub struct Service<A> {
     name: String,
     app: Arc<A>,
-    /// The number of threads. Default: what the configuration says.
+    /// The number of threads. Default: the configured number.
     pub threads: Option<usize>,
     endpoints: Vec<(String, UdpSocketOptions)>,
-    /// The first so many endpoints are bound.
+    /// The number of endpoints, from the first on, that are bound.
     are_bound: usize,
-    /// The bound sockets that are not received from yet.
+    /// The bound sockets that nothing receives from yet.
     sockets: Vec<BoundDatagram>,
     bound: BoundAddresses,
 }
@@ -110,18 +110,18 @@ impl<A> Service<A> {
     }
 
     /// Adds a UDP socket on an address and port, as in `127.0.0.1:53`, `[::]:53` or `localhost:53`; port 0
-    /// means a free one of the system's choice. `systemd:LABEL` means the sockets that the service manager
+    /// means a free port chosen by the system. `systemd:LABEL` means the sockets that the service manager
     /// passes under this label; those that it passes for an address are also found by the address.
     pub fn add_udp(&mut self, addr: &str) {
         self.add_udp_with_settings(addr, UdpSocketOptions::default());
     }
 
-    /// [`Service::add_udp`] with options for a socket that this process makes.
+    /// [`Service::add_udp`] with options for a socket that this process creates.
     pub fn add_udp_with_settings(&mut self, addr: &str, options: UdpSocketOptions) {
         self.endpoints.push((addr.to_string(), options));
     }
 
-    /// Where to learn which addresses the service is really bound to, as soon as it is.
+    /// The addresses that the service is actually bound to, as soon as it is.
     pub fn bound_addresses(&self) -> BoundAddresses {
         self.bound.clone()
     }
@@ -142,7 +142,7 @@ impl<A> Service<A> {
         Ok(())
     }
 
-    /// The error with the service's name in front, on one line.
+    /// The error on one line, with the service's name in front.
     fn named(&self, error: &Error) -> pingora_error::BError {
         let reason = match (&error.context, &error.cause) {
             (Some(reason), None) => reason.as_str().to_string(),
@@ -154,7 +154,7 @@ impl<A> Service<A> {
 }
 
 impl<A: DatagramApp + 'static> Service<A> {
-    /// Binds endpoints that no server has bound, because the service is wrapped into another one.
+    /// Binds endpoints that no server has bound because the service is wrapped in another one.
     async fn bind_late(&mut self, fds: Option<&ListenFds>) -> Result<()> {
         if self.are_bound == self.endpoints.len() {
             return Ok(());
@@ -168,7 +168,7 @@ impl<A: DatagramApp + 'static> Service<A> {
     /// Starts the task that receives from a socket.
     ///
     /// # Errors
-    /// When the runtime is shutting down.
+    /// If the runtime is shutting down.
     fn receive(
         &self,
         socket: std::net::UdpSocket,

@@ -1,4 +1,4 @@
-//! Which service waits for which.
+//! The dependencies between services.
 
 use log::error;
 use std::borrow::Borrow;
@@ -14,12 +14,12 @@ pub(crate) struct Dependencies {
 #[derive(Debug)]
 struct Node {
     name: Arc<str>,
-    /// Positions of the nodes that this one waits for.
+    /// The positions of the nodes that this one waits for.
     waits_for: Vec<usize>,
 }
 
 impl Dependencies {
-    /// Enters a service. Its position is the number of services entered before.
+    /// Adds a service. Its position is the number of services added before.
     pub(crate) fn enter(self: &Arc<Self>, name: &str) -> ServiceHandle {
         let name: Arc<str> = name.into();
         let mut nodes = self.lock();
@@ -62,12 +62,12 @@ impl Dependencies {
     }
 }
 
-/// The way from one node to another along what they wait for, the last node first.
+/// The path from one node to another along their dependencies, last node first.
 fn path(nodes: &[Node], from: usize, to: usize) -> Option<Vec<usize>> {
     if from == to {
         return Some(vec![to]);
     }
-    // Without cycles, so it ends.
+    // There are no cycles, so it ends.
     nodes[from].waits_for.iter().find_map(|next| {
         let mut rest = path(nodes, *next, to)?;
         rest.push(from);
@@ -75,7 +75,7 @@ fn path(nodes: &[Node], from: usize, to: usize) -> Option<Vec<usize>> {
     })
 }
 
-/// A service that was added to a server; for saying which other services it waits for.
+/// A service that was added to a server; for declaring which other services it waits for.
 #[derive(Clone)]
 pub struct ServiceHandle {
     position: usize,
@@ -89,9 +89,8 @@ impl ServiceHandle {
         &self.name
     }
 
-    /// Starts this service only when the other one is ready. Where that would make services wait for
-    /// each other, or where the other one belongs to another server, it is refused and logged as an
-    /// error.
+    /// Starts this service only when the other one is ready. If that would create a cycle, or if the
+    /// other one belongs to another server, the dependency is refused and logged as an error.
     pub fn add_dependency(&self, dependency: impl Borrow<ServiceHandle>) {
         let dependency = dependency.borrow();
         let name = &self.name;

@@ -1,5 +1,4 @@
-//! Services, which a server hosts: those that listen, those in the background, and which of them waits
-//! for which.
+//! Services, which a server hosts: listening ones, background ones, and their dependencies.
 
 pub mod background;
 pub mod datagram;
@@ -22,24 +21,24 @@ use log::info;
 use pingora_error::Result;
 use std::time::Duration;
 
-/// A service that says when it is ready for the services that depend on it.
+/// A service that reports when it is ready for the services that depend on it.
 ///
-/// Every [`Service`] is one: ready as soon as it starts, unless it says otherwise.
+/// Every [`Service`] is one: ready as soon as it starts, unless it overrides that.
 #[async_trait]
 pub trait ServiceWithDependents: Send + Sync {
-    /// Called on the main thread before any service starts, while the process still has the
-    /// privileges it was started with: the place to bind sockets. Sockets that were passed to this
-    /// process are in `fds`; those made here are entered there. There is no runtime yet.
+    /// Called on the main thread before any service starts, while the process still has its initial
+    /// privileges: the place to bind sockets. Sockets that were passed to this process are in
+    /// `fds`; sockets created here must be entered there. There is no runtime yet.
     ///
     /// # Errors
-    /// An error ends the server before it started.
+    /// An error ends the server before it has started.
     fn prepare(&mut self, _fds: &mut Fds) -> Result<()> {
         Ok(())
     }
 
-    /// Runs the service, on its own runtime. Returns when `shutdown` has turned to `true` and all
-    /// work is done, or when the service has nothing left to do. The server waits for that at most
-    /// for the configured grace period.
+    /// Runs the service, on its own runtime. Returns when `shutdown` has turned `true` and all work
+    /// is done, or when the service has nothing left to do. The server waits for that at most for
+    /// the configured grace period.
     ///
     /// Services that depend on this one start when `ready_notifier` is used or dropped.
     async fn start_service(
@@ -58,13 +57,12 @@ pub trait ServiceWithDependents: Send + Sync {
         None
     }
 
-    /// How the service's runtime differs from what the configuration says for all; `None` where it
-    /// does not.
+    /// How the service's runtime differs from the configuration for all; `None` if it does not.
     fn runtime_opts_override(&self, _global: &RuntimeOpts) -> Option<RuntimeOpts> {
         None
     }
 
-    /// Called when the services that this one depends on are ready, with the time that took.
+    /// Called with the elapsed time when the services that this one depends on are ready.
     fn on_startup_delay(&self, time_waited: Duration) {
         info!(
             "{}: its dependencies were ready after {time_waited:?}",
@@ -72,42 +70,42 @@ pub trait ServiceWithDependents: Send + Sync {
         );
     }
 
-    /// The addresses that the service listens on; `None` where it does not listen.
+    /// The addresses that the service listens on; `None` if it does not listen.
     fn listen_addresses(&self) -> Option<Vec<String>> {
         None
     }
 
-    /// Checks, for `-t`, what can be checked without starting the service; the server that is running may
-    /// be using the same addresses. Default: the form of the addresses to listen on.
+    /// Checks, for `-t`, everything that can be checked without starting the service; the running server
+    /// may be using the same addresses. Default: the form of the addresses to listen on.
     ///
     /// # Errors
-    /// One line that says what is wrong.
+    /// One line with the reason.
     fn check(&self) -> Result<()> {
         let addresses = self.listen_addresses().unwrap_or_default();
         addresses.iter().try_for_each(|a| check_address(a))
     }
 
-    /// The hooks that run when the server is told to reload. Asked once, after
+    /// The hooks that run when the server is told to reload. Queried once, after
     /// [`ServiceWithDependents::prepare`]. Default: none.
     fn reload_hooks(&self) -> Vec<ReloadHook> {
         vec![]
     }
 }
 
-/// A service: something that runs on threads of its own until the server stops.
+/// A service: something that runs on its own threads until the server stops.
 #[async_trait]
 pub trait Service: Sync + Send {
     /// See [`ServiceWithDependents::prepare`].
     ///
     /// # Errors
-    /// An error ends the server before it started.
+    /// An error ends the server before it has started.
     fn prepare(&mut self, _fds: &mut Fds) -> Result<()> {
         Ok(())
     }
 
-    /// Runs the service, on its own runtime. Returns when `shutdown` has turned to `true` and all
-    /// work is done, or when the service has nothing left to do. The server waits for that at most
-    /// for the configured grace period.
+    /// Runs the service, on its own runtime. Returns when `shutdown` has turned `true` and all work
+    /// is done, or when the service has nothing left to do. The server waits for that at most for
+    /// the configured grace period.
     async fn start_service(
         &mut self,
         _fds: Option<ListenFds>,
@@ -137,13 +135,12 @@ pub trait Service: Sync + Send {
         None
     }
 
-    /// How the service's runtime differs from what the configuration says for all; `None` where it
-    /// does not.
+    /// How the service's runtime differs from the configuration for all; `None` if it does not.
     fn runtime_opts_override(&self, _global: &RuntimeOpts) -> Option<RuntimeOpts> {
         None
     }
 
-    /// Called when the services that this one depends on are ready, with the time that took.
+    /// Called with the elapsed time when the services that this one depends on are ready.
     fn on_startup_delay(&self, time_waited: Duration) {
         info!(
             "{}: its dependencies were ready after {time_waited:?}",
@@ -151,22 +148,22 @@ pub trait Service: Sync + Send {
         );
     }
 
-    /// The addresses that the service listens on; `None` where it does not listen.
+    /// The addresses that the service listens on; `None` if it does not listen.
     fn listen_addresses(&self) -> Option<Vec<String>> {
         None
     }
 
-    /// Checks, for `-t`, what can be checked without starting the service; the server that is running may
-    /// be using the same addresses. Default: the form of the addresses to listen on.
+    /// Checks, for `-t`, everything that can be checked without starting the service; the running server
+    /// may be using the same addresses. Default: the form of the addresses to listen on.
     ///
     /// # Errors
-    /// One line that says what is wrong.
+    /// One line with the reason.
     fn check(&self) -> Result<()> {
         let addresses = self.listen_addresses().unwrap_or_default();
         addresses.iter().try_for_each(|a| check_address(a))
     }
 
-    /// The hooks that run when the server is told to reload. Asked once, after
+    /// The hooks that run when the server is told to reload. Queried once, after
     /// [`Service::prepare`]. Default: none.
     fn reload_hooks(&self) -> Vec<ReloadHook> {
         vec![]

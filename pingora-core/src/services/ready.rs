@@ -1,28 +1,28 @@
-//! Saying that a service is ready.
+//! Reporting that a service is ready.
 
 use tokio::sync::watch;
 
 /// Turns from `false` to `true` when a service is ready.
 pub type ServiceReadyWatch = watch::Receiver<bool>;
 
-/// Says, once, that a service is ready for the services that depend on it.
+/// Reports, once, that a service is ready for the services that depend on it.
 ///
-/// Dropping it says so too: a service that ends, or does not care, must not hold up the others
-/// forever. A service that panics before it is ready drops it without a word: the watch closes on
-/// `false`, services that depend on it start all the same, and whoever waits for a server in the
-/// background learns of it (`daemon_wait_for_ready`).
+/// Dropping it reports readiness too: a service that ends, or does not use it, must not hold up the
+/// others forever. A service that panics before it is ready drops it without reporting: the watch
+/// closes on `false`, services that depend on it start all the same, and a process that waits for
+/// the background server is informed (`daemon_wait_for_ready`).
 #[derive(Debug)]
 pub struct ServiceReadyNotifier {
     sender: watch::Sender<bool>,
 }
 
 impl ServiceReadyNotifier {
-    /// A notifier for those who watch the other end of `sender`.
+    /// A notifier for watchers at the other end of `sender`.
     pub fn new(sender: watch::Sender<bool>) -> Self {
         ServiceReadyNotifier { sender }
     }
 
-    /// Says that the service is ready.
+    /// Reports that the service is ready.
     pub fn notify_ready(self) {
         drop(self);
     }

@@ -1,11 +1,11 @@
-//! Warning of what was made and does not run.
+//! Warns about things that were created but do not run.
 
 use log::warn;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most reminders that are open at a time; later ones are not noted. Each is a few words.
+/// The maximum number of open reminders; later ones are not recorded. Each is a few words.
 const MOST: usize = 256;
 
 /// The reminders for the servers of this process.
@@ -15,11 +15,11 @@ fn open() -> MutexGuard<'static, Vec<Arc<Inner>>> {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Belongs to something that has no effect unless it runs, and that is easily forgotten to be run: a background
-/// service, a health check.
+/// Belongs to something that has no effect unless it runs, and that is easily forgotten: a background service,
+/// a health check.
 ///
-/// Unless it is [`done`](Reminder::done) or dropped by then, a server that has become ready warns with its
-/// text, once.
+/// Unless it is [`done`](Reminder::done) or dropped by then, a server that has become ready logs its text
+/// as a warning, once.
 pub struct Reminder(Arc<Inner>);
 
 struct Inner {
@@ -29,7 +29,8 @@ struct Inner {
 }
 
 impl Reminder {
-    /// A reminder with this text, a sentence for the log that says what does not happen and what to do.
+    /// A reminder with this text, a sentence for the log that says what does not happen and how to fix
+    /// it.
     pub fn new(text: impl Into<String>) -> Self {
         let inner = Arc::new(Inner {
             text: text.into(),
@@ -43,7 +44,7 @@ impl Reminder {
         Reminder(inner)
     }
 
-    /// It runs: there is nothing to be reminded of. May be called often.
+    /// It runs: no reminder is needed. May be called often.
     #[inline]
     pub fn done(&self) {
         if !self.0.done.swap(true, Ordering::Relaxed) {
@@ -51,7 +52,7 @@ impl Reminder {
         }
     }
 
-    /// Reminds even after this is dropped.
+    /// Keeps the reminder even after this is dropped.
     pub(crate) fn keep(&self) {
         self.0.kept.store(true, Ordering::Relaxed);
     }
@@ -71,7 +72,7 @@ impl fmt::Debug for Reminder {
     }
 }
 
-/// Warns of all that is open, once.
+/// Warns about all open reminders, once.
 pub(crate) fn remind() {
     for reminder in std::mem::take(&mut *open()) {
         warn!("{}", reminder.text);

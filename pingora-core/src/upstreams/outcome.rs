@@ -1,31 +1,32 @@
-//! What became of a request at the upstream that was chosen for it.
+//! The outcome of a request at the upstream that was chosen for it.
 //!
-//! Whoever chooses upstreams learns from it: a request reports how it ended to the [`Attempt`] that the
-//! choice came with, exactly once. Load balancing makes such attempts
-//! (`pingora_load_balancing::Backends::attempt`); a program may bring its own.
+//! The code that chooses upstreams learns from it: a request reports how it ended to the [`Attempt`]
+//! that came with the choice, exactly once. Load balancing creates such attempts
+//! (`pingora_load_balancing::Backends::attempt`); a program may provide its own.
 
 use pingora_error::{Error, ErrorSource, ErrorType};
 use pingora_http::RequestHeader;
 use std::net::IpAddr;
 
-/// How a request ended, as its upstream is concerned.
+/// How a request ended, from its upstream's point of view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The response was received to its end; or the tunnel ended, after an upgrade.
+    /// The response was received to its end, or, after an upgrade, the tunnel ended.
     Completed,
-    /// No connection could be made: refused, unreachable, or the TLS handshake failed.
+    /// No connection could be established: refused, unreachable, or the TLS handshake failed.
     ConnectFailed,
-    /// Connecting, writing or reading took longer than it may.
+    /// Connecting, writing or reading exceeded its time limit.
     TimedOut,
-    /// The connection failed before the response was complete, or what came was no response.
+    /// The connection failed before the response was complete, or the received data was not a
+    /// response.
     Failed,
-    /// It was given up for a reason that is not the upstream's: the client left, or a filter refused.
+    /// It was aborted for a reason unrelated to the upstream: the client left, or a filter refused.
     Cancelled,
 }
 
 impl Outcome {
-    /// Whether it speaks against the upstream. A status of 5xx does not by itself.
+    /// Whether it counts against the upstream. A 5xx status alone does not.
     pub fn is_failure(self) -> bool {
         match self {
             Outcome::ConnectFailed | Outcome::TimedOut | Outcome::Failed => true,
@@ -33,7 +34,7 @@ impl Outcome {
         }
     }
 
-    /// What an error of connecting says.
+    /// The outcome for a connection error.
     pub fn of_connecting(error: &Error) -> Self {
         match error.etype() {
             ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Outcome::TimedOut,
@@ -41,7 +42,7 @@ impl Outcome {
         }
     }
 
-    /// What an error says that came once the connection was made.
+    /// The outcome for an error after the connection was established.
     pub fn of_exchange(error: &Error) -> Self {
         if error.esource() != &ErrorSource::Upstream {
             return Outcome::Cancelled;
@@ -53,35 +54,36 @@ impl Outcome {
     }
 }
 
-/// One request at one upstream, or one try of it, as whoever chose the upstream hears of it.
+/// One request at one upstream, or one try of it, as observed by the code that chose the upstream.
 ///
-/// Dropping it before [`Attempt::end`] says [`Outcome::Cancelled`]: that is what a client that leaves, or
-/// a panic, comes to.
+/// Dropping it before [`Attempt::end`] reports [`Outcome::Cancelled`]: that is the case if the client
+/// leaves, or on a panic.
 pub trait Attempt: Send + Sync {
-    /// The head of the response has arrived, with this status; not told of informational ones, but for
-    /// 101.
+    /// The head of the response has arrived, with this status; not called for informational responses
+    /// except 101.
     fn responded(&mut self, status: u16);
 
     /// The request has ended.
     fn end(self: Box<Self>, outcome: Outcome);
 }
 
-/// A proxied request, as far as whoever chooses its upstreams has to know it. The proxy's session
+/// The part of a proxied request that is relevant for choosing its upstreams. The proxy's session
 /// implements it.
 pub trait BalancedRequest {
-    /// Sets who hears how the next try ended; see [`Attempt`].
+    /// Sets the recipient of the next try's outcome; see [`Attempt`].
     fn report_attempt(&mut self, attempt: Option<Box<dyn Attempt>>);
 
-    /// Whether sending the request again, after an upstream may have got it, does no harm and is possible:
-    /// its method is idempotent (RFC 9110 section 9.2.2), and what was read of its body is kept.
+    /// Whether sending the request again, after an upstream may have received it, is harmless and
+    /// possible: its method is idempotent (RFC 9110 section 9.2.2), and the part of its body that was read
+    /// is kept.
     fn may_be_repeated(&self) -> bool;
 
-    /// The head of the request, as the client sent it. `None`, the default: it is not known.
+    /// The head of the request, as the client sent it. `None`, the default: unknown.
     fn request_head(&self) -> Option<&RequestHeader> {
         None
     }
 
-    /// The address of the client's end of the connection. `None`, the default: it is not known.
+    /// The client's address. `None`, the default: unknown.
     fn client_ip(&self) -> Option<IpAddr> {
         None
     }

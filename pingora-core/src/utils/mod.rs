@@ -4,19 +4,19 @@ pub mod tls;
 
 use bytes::Bytes;
 
-/// A place in a buffer that is owned by somebody else: start and length, in bytes.
+/// A range in a buffer that is owned elsewhere: start and length, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufRef(pub usize, pub usize);
 
 impl BufRef {
-    /// The bytes of `buf` at this place; as many of them as there are.
+    /// The bytes of `buf` in this range; as many of them as there are.
     pub fn get<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
         let start = self.0.min(buf.len());
         let end = self.0.saturating_add(self.1).min(buf.len());
         &buf[start..end]
     }
 
-    /// The same as a share of `buf`, without a copy.
+    /// The same as a shared slice of `buf`, without a copy.
     pub fn get_bytes(&self, buf: &Bytes) -> Bytes {
         buf.slice_ref(self.get(buf))
     }
@@ -37,7 +37,7 @@ impl BufRef {
     }
 }
 
-/// The places of a name and its value in a buffer.
+/// The ranges of a name and its value in a buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct KVRef {
     name: BufRef,
@@ -55,12 +55,12 @@ impl KVRef {
         self.value.get(buf)
     }
 
-    /// The name as a share of `buf`.
+    /// The name as a shared slice of `buf`.
     pub fn get_name_bytes(&self, buf: &Bytes) -> Bytes {
         self.name.get_bytes(buf)
     }
 
-    /// The value as a share of `buf`.
+    /// The value as a shared slice of `buf`.
     pub fn get_value_bytes(&self, buf: &Bytes) -> Bytes {
         self.value.get_bytes(buf)
     }
@@ -73,7 +73,7 @@ impl KVRef {
         }
     }
 
-    /// The place of the value.
+    /// The range of the value.
     pub fn value(&self) -> &BufRef {
         &self.value
     }

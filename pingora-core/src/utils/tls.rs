@@ -1,4 +1,4 @@
-//! Certificates: what is asked of them, and a chain with its key.
+//! Certificates: queries about them, and a chain with its key.
 
 #[cfg(not(feature = "openssl"))]
 pub use crate::protocols::tls::certificate::CertKey;
@@ -7,7 +7,7 @@ pub use crate::protocols::tls::certificate::{
     CertKey, get_common_name, get_organization, get_organization_unit, get_serial,
 };
 
-/// The same names at the path that says which library they belong to.
+/// The same names at the path of the library that they belong to.
 #[cfg(feature = "openssl")]
 pub mod boringssl_openssl {
     pub use super::{

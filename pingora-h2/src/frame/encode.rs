@@ -1,4 +1,4 @@
-//! Frames to bytes. Each function appends one whole frame, [`data_head`] and [`block`] apart.
+//! Encodes frames. Each function appends one whole frame, except [`data_head`] and [`block`].
 
 use super::{HEAD_LENGTH, LARGEST_MAX_FRAME_SIZE, Settings, StreamId, flag, kind};
 use crate::error::Reason;
@@ -25,10 +25,11 @@ pub fn data_head(out: &mut Vec<u8>, stream: StreamId, length: usize, end_stream:
     head(out, length, kind::DATA, flags, stream);
 }
 
-/// A field block: HEADERS, and as many CONTINUATION frames as it needs (sections 6.2 and 6.10).
+/// Appends a field block: HEADERS, and as many CONTINUATION frames as it needs (sections 6.2 and
+/// 6.10).
 ///
-/// `write` appends the block itself to what it is given, and nothing else. `max_frame_size` is the
-/// peer's, in bytes; it is at least 16,384 on a connection.
+/// `write` appends the block itself to the buffer it is given, and nothing else. `max_frame_size`
+/// is the peer's, in bytes; it is at least 16,384 on a connection.
 pub fn block(
     out: &mut Vec<u8>,
     stream: StreamId,
@@ -52,7 +53,7 @@ pub fn block(
     }
 }
 
-/// Cuts what stands behind `from` into CONTINUATION frames.
+/// Splits the bytes after `from` into CONTINUATION frames.
 #[cold]
 fn continue_block(out: &mut Vec<u8>, from: usize, most: usize, stream: StreamId) {
     let rest = out.split_off(from);

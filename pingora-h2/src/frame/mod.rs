@@ -1,4 +1,4 @@
-//! Frames (RFC 9113 sections 4 and 6): from bytes by [`Reader`], to bytes by [`encode`].
+//! Frames (RFC 9113 sections 4 and 6): decoded by [`Reader`], encoded by [`encode`].
 //!
 //! ```text
 //! +-----------------------------------------------+
@@ -12,15 +12,15 @@
 //! +---------------------------------------------------------------+
 //! ```
 //!
-//! A frame is handed over when all of it has arrived; until then at most one frame of
-//! `SETTINGS_MAX_FRAME_SIZE` lies in the caller's buffer. Payloads are not copied: DATA is a slice
-//! of the buffer that keeps it alive, everything else is lent until the next frame is read.
+//! A frame is handed over once it has arrived completely; until then at most one frame of
+//! `SETTINGS_MAX_FRAME_SIZE` is held in the caller's buffer. Payloads are not copied: DATA is a
+//! slice that keeps the buffer alive, everything else is borrowed until the next frame is read.
 //!
-//! The rules that concern one frame by itself, and the order of the frames of a field block, are
-//! judged here; those that depend on the state of a stream are not.
+//! This module checks the rules that concern a single frame, and the order of the frames of a field
+//! block. It does not check the rules that depend on the state of a stream.
 //!
-//! # What is an error
-//! "c" is an error of the connection, "s" one of the stream.
+//! # Errors by frame
+//! "c" is an error of the connection, "s" an error of the stream.
 //!
 //! | frame | stream 0 | another stream | length | content |
 //! |---|---|---|---|---|
@@ -56,16 +56,16 @@ use crate::error::Reason;
 
 /// The length of a frame's head, in bytes (section 4.1).
 pub const HEAD_LENGTH: usize = 9;
-/// The largest payload that a peer has to accept, and the limit until it says otherwise
+/// The largest payload that every peer has to accept; the limit until the peer announces another
 /// (`SETTINGS_MAX_FRAME_SIZE`, section 6.5.2).
 pub const DEFAULT_MAX_FRAME_SIZE: u32 = 1 << 14;
-/// The largest payload that can be asked for.
+/// The largest payload size that can be announced.
 pub const LARGEST_MAX_FRAME_SIZE: u32 = (1 << 24) - 1;
 /// The largest flow-control window (section 6.9.1).
 pub const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 /// The windows of a stream and of the connection until changed (section 6.9.2).
 pub const DEFAULT_WINDOW: u32 = 65_535;
-/// What a client's connection begins with (section 3.4).
+/// The bytes that a client's connection begins with (section 3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The side that an endpoint is on.
@@ -73,7 +73,7 @@ pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub enum Role {
     /// Opens streams with odd identifiers; sends the preface.
     Client,
-    /// Answers them.
+    /// Answers those streams.
     Server,
 }
 
@@ -87,7 +87,7 @@ impl StreamId {
     /// The largest identifier there is.
     pub const MAX: Self = Self(LARGEST_WINDOW);
 
-    /// The identifier of this number, without the reserved bit (ignored on receipt, section 4.1).
+    /// The identifier with this number, without the reserved bit (ignored on receipt, section 4.1).
     pub const fn new(id: u32) -> Self {
         Self(id & LARGEST_WINDOW)
     }
@@ -107,7 +107,7 @@ impl StreamId {
         self.0 % 2 == 1
     }
 
-    /// The next identifier of the same side. `None`: they have run out (section 5.1.1).
+    /// The next identifier of the same side. `None`: identifiers are exhausted (section 5.1.1).
     pub const fn next(self) -> Option<Self> {
         if self.0 > LARGEST_WINDOW - 2 {
             None
@@ -129,39 +129,39 @@ impl fmt::Display for StreamId {
     }
 }
 
-/// A frame that arrived, its own rules checked.
+/// A frame that arrived and passed the rules for its type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// A piece of a body (section 6.1).
     Data(Data),
     /// The beginning of a field block (section 6.2).
     Headers(Headers<'a>),
-    /// The deprecated priority of a stream (section 6.3). To be ignored.
+    /// The deprecated priority of a stream (section 6.3). Must be ignored.
     Priority {
         /// The stream.
         stream: StreamId,
-        /// What it is told to depend on.
+        /// The priority that was signalled, dependency included.
         priority: Priority,
     },
     /// RST_STREAM (section 6.4).
     Reset {
         /// The stream that ends.
         stream: StreamId,
-        /// Why.
+        /// The error code.
         reason: Reason,
     },
-    /// SETTINGS that are to be acknowledged (section 6.5).
+    /// SETTINGS that must be acknowledged (section 6.5).
     Settings(Settings),
-    /// Our oldest SETTINGS that were not acknowledged yet are in force at the peer.
+    /// The peer has applied our oldest SETTINGS that were still unacknowledged.
     SettingsAck,
-    /// PUSH_PROMISE (section 6.6). Only ever handed to a client, which has to refuse it if it turned
-    /// push off.
+    /// PUSH_PROMISE (section 6.6). Only handed to a client, which has to refuse it if it turned push
+    /// off.
     PushPromise(PushPromise<'a>),
     /// PING (section 6.7).
     Ping {
         /// Whether this is an answer.
         ack: bool,
-        /// What the answer has to repeat.
+        /// The payload that the answer has to repeat.
         payload: [u8; 8],
     },
     /// GOAWAY (section 6.8).
@@ -173,16 +173,16 @@ pub enum Frame<'a> {
         /// By how many bytes the window grows; 1 to 2³¹−1.
         increment: u32,
     },
-    /// More of a field block (section 6.10): of the stream whose block is open.
+    /// More of the field block that is open (section 6.10).
     Continuation(Continuation<'a>),
-    /// PRIORITY_UPDATE (RFC 9218 section 7.1). Only ever handed to a server.
+    /// PRIORITY_UPDATE (RFC 9218 section 7.1). Only handed to a server.
     PriorityUpdate {
         /// The stream whose priority changes. May be idle.
         stream: StreamId,
-        /// The value, as in the field `priority`; not checked.
+        /// The value, as in the field `priority`; not validated.
         value: &'a [u8],
     },
-    /// A frame of a type that nobody knows (section 4.1): to be ignored, but counted.
+    /// A frame of unknown type (section 4.1): ignored, but counted.
     Unknown {
         /// The type.
         kind: u8,
@@ -198,9 +198,10 @@ pub struct Data {
     pub stream: StreamId,
     /// The bytes, without padding.
     pub payload: Bytes,
-    /// What it takes from both windows, in bytes: with the padding and its length (section 6.9.1).
+    /// The number of bytes it takes from both windows, padding and pad length included (section
+    /// 6.9.1).
     pub flow_length: u32,
-    /// Whether the body ends with it.
+    /// Whether this piece ends the body.
     pub end_stream: bool,
 }
 
@@ -209,7 +210,7 @@ pub struct Data {
 pub struct Headers<'a> {
     /// The stream.
     pub stream: StreamId,
-    /// The first bytes of the block, without padding. They have to be decoded in any case.
+    /// The first bytes of the block, without padding. They always have to be decoded.
     pub fragment: &'a [u8],
     /// Whether the stream ends with this block.
     pub end_stream: bool,
@@ -221,7 +222,7 @@ pub struct Headers<'a> {
 
 impl Headers<'_> {
     /// Whether the stream is told to depend on itself: a PROTOCOL_ERROR of the stream (RFC 7540
-    /// section 5.3.1), once the block was decoded.
+    /// section 5.3.1), raised once the block has been decoded.
     pub fn depends_on_itself(&self) -> bool {
         let dependency = self.priority.map(|priority| priority.dependency);
         dependency == Some(self.stream)
@@ -242,9 +243,9 @@ pub struct Continuation<'a> {
 /// A promised request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushPromise<'a> {
-    /// The stream that it belongs to.
+    /// The stream that the promise belongs to.
     pub stream: StreamId,
-    /// The stream that it will be answered on.
+    /// The stream on which the response will be sent.
     pub promised: StreamId,
     /// The first bytes of the block, without padding.
     pub fragment: &'a [u8],
@@ -257,20 +258,20 @@ pub struct PushPromise<'a> {
 pub struct Priority {
     /// The stream to depend on; 0 for none.
     pub dependency: StreamId,
-    /// Whether to be the only one that depends on it.
+    /// Whether the stream becomes the only one that depends on `dependency`.
     pub exclusive: bool,
-    /// The weight less one.
+    /// The weight, minus one.
     pub weight: u8,
 }
 
-/// The peer stops to take streams.
+/// The peer accepts no more streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoAway<'a> {
     /// The last stream that it may have processed.
     pub last: StreamId,
-    /// Why.
+    /// The error code.
     pub reason: Reason,
-    /// More about it, for logs; opaque.
+    /// Additional debug data for logs; opaque.
     pub debug: &'a [u8],
 }
 

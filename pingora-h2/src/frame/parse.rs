@@ -59,7 +59,7 @@ fn size(section: &'static str, detail: &'static str) -> Error {
     Error::connection(Reason::FRAME_SIZE_ERROR, section, detail)
 }
 
-/// How many bytes of padding a frame has in front (its length) and behind.
+/// The number of padding bytes in front (the pad length) and behind.
 fn padding(head: &Head, payload: &[u8], section: &'static str) -> Result<(usize, usize), Error> {
     if !head.has(flag::PADDED) {
         return Ok((0, 0));
@@ -80,7 +80,7 @@ fn number(payload: &[u8]) -> Option<(u32, &[u8])> {
     Some((u32::from_be_bytes(*number), rest))
 }
 
-/// A payload that is a number and nothing else.
+/// A payload that consists of one number only.
 fn only_number(payload: &[u8], section: &'static str) -> Result<u32, Error> {
     match number(payload) {
         Some((number, [])) => Ok(number),
@@ -104,7 +104,7 @@ pub(super) fn data(head: &Head, payload: Bytes) -> Result<Frame<'static>, Error>
     }))
 }
 
-/// Everything but DATA. `role` is ours, the receiver's.
+/// All frames except DATA. `role` is ours, the receiver's.
 pub(super) fn parse<'a>(head: &Head, payload: &'a [u8], role: Role) -> Result<Frame<'a>, Error> {
     match head.kind {
         kind::HEADERS => headers(head, payload),

@@ -1,4 +1,4 @@
-//! Cutting frames out of bytes, and the order that the frames of a field block have to keep.
+//! Splits bytes into frames, and enforces the order of the frames of a field block.
 
 use bytes::{Buf, BytesMut};
 
@@ -9,14 +9,14 @@ use crate::error::{Error, Reason};
 /// The bounds of a [`Reader`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReaderLimits {
-    /// The largest payload that is accepted, in bytes: what we announced as
-    /// `SETTINGS_MAX_FRAME_SIZE`, from the moment it was announced. Default: 16,384.
+    /// The largest payload that is accepted, in bytes: our `SETTINGS_MAX_FRAME_SIZE`, in force as
+    /// soon as it is announced. Default: 16,384.
     pub max_frame_size: u32,
-    /// How many CONTINUATION frames a field block may have. Default: 16.
+    /// The maximum number of CONTINUATION frames in a field block. Default: 16.
     pub max_continuations: u32,
-    /// How long a field block may be on the wire, in bytes, over all its frames. A small multiple of
-    /// the limit on the decoded list, because a refused list has to be decoded to its end.
-    /// Default: 131,072.
+    /// The maximum length of a field block on the wire, in bytes, over all its frames. Use a small
+    /// multiple of the limit on the decoded list, because a refused list has to be decoded to its
+    /// end. Default: 131,072.
     pub max_block_bytes: usize,
 }
 
@@ -38,22 +38,22 @@ struct OpenBlock {
     bytes: usize,
 }
 
-/// Cuts frames out of the bytes of a connection.
+/// Splits the bytes of a connection into frames.
 ///
-/// It holds no bytes: those that belong to a frame that isn't whole stay in the caller's buffer, at
-/// most a head and `max_frame_size` bytes. The preface of a client is the caller's business.
+/// The reader holds no bytes: an incomplete frame stays in the caller's buffer, at most a head and
+/// `max_frame_size` bytes. The caller handles the client preface.
 #[derive(Debug)]
 pub struct Reader {
-    /// Our own role: the frames come from the other one.
+    /// Our own role: the frames come from the opposite one.
     role: Role,
     limits: ReaderLimits,
     block: Option<OpenBlock>,
-    /// Bytes at the front of the buffer that belong to the frame that was lent last.
+    /// Bytes at the front of the buffer that belong to the frame that was borrowed last.
     lent: usize,
 }
 
 impl Reader {
-    /// A reader of what arrives at an endpoint with this role.
+    /// A reader for the frames that an endpoint with this role receives.
     pub fn new(role: Role, limits: ReaderLimits) -> Self {
         Self {
             role,
@@ -63,36 +63,37 @@ impl Reader {
         }
     }
 
-    /// Changes the bounds. They hold for all frames that were not handed over yet.
+    /// Changes the bounds. They apply to all frames that have not been handed over yet.
     pub fn set_limits(&mut self, limits: ReaderLimits) {
         self.limits = limits;
     }
 
-    /// Whether a field block has begun and not ended.
+    /// Whether a field block has begun but not ended.
     pub fn in_block(&self) -> bool {
         self.block.is_some()
     }
 
-    /// How many bytes at the front of `buffer` were already used, and go with the next call of
-    /// [`Reader::next`]. Zero after it returned `None`.
+    /// The number of bytes at the front of `buffer` that are already used and that the next call of
+    /// [`Reader::next`] removes. Zero after it returned `None`.
     pub fn lent(&self) -> usize {
         self.lent
     }
 
-    /// The next frame, if all of it is in `buffer`.
+    /// Returns the next frame if all of it is in `buffer`.
     ///
-    /// The frame is taken out of the buffer by the *next* call, as most frames are lent. Between
-    /// two calls, bytes may only be appended.
+    /// The *next* call removes the frame from the buffer, because most frames borrow from it.
+    /// Between two calls, bytes may only be appended.
     ///
     /// # Errors
-    /// After an error of a stream the frame is gone and the reader goes on. After one of the
-    /// connection, nothing can be read any more.
+    /// After an error of a stream, the frame has been skipped and reading continues. After an error
+    /// of the connection, nothing more can be read.
     pub fn next<'a>(&mut self, buffer: &'a mut BytesMut) -> Result<Option<Frame<'a>>, Error> {
         buffer.advance(std::mem::take(&mut self.lent).min(buffer.len()));
         let Some(head) = buffer.first_chunk::<HEAD_LENGTH>().map(Head::parse) else {
             return Ok(None);
         };
-        // Known before the payload arrives: nothing is buffered for a frame that is refused.
+        // The length is known before the payload arrives, so nothing is buffered for a frame that
+        // is refused.
         if head.length > self.limits.max_frame_size {
             return Err(Error::connection(
                 Reason::FRAME_SIZE_ERROR,
@@ -116,7 +117,8 @@ impl Reader {
         parse(&head, payload, self.role).map(Some)
     }
 
-    /// Only CONTINUATION may follow in an open block, and nowhere else (sections 4.3 and 6.10).
+    /// In an open block only CONTINUATION may follow; elsewhere it is not allowed (sections 4.3 and
+    /// 6.10).
     fn check_order(&self, head: &Head) -> Result<(), Error> {
         let continues = head.kind == kind::CONTINUATION;
         let detail = match self.block {

@@ -15,9 +15,9 @@ mod id {
     pub(super) const NO_RFC7540_PRIORITIES: u16 = 0x9;
 }
 
-/// What a SETTINGS frame changes. `None`: it stays as it was.
+/// The changes that a SETTINGS frame makes. `None`: the setting is unchanged.
 ///
-/// A value that stands in the frame twice is the later one. Settings that nobody knows are ignored.
+/// If a frame contains a setting twice, the later value counts. Unknown settings are ignored.
 ///
 /// | setting | error of the connection |
 /// |---|---|
@@ -27,14 +27,14 @@ mod id {
 /// | ENABLE_CONNECT_PROTOCOL (RFC 8441), NO_RFC7540_PRIORITIES (RFC 9218) | not 0 or 1: PROTOCOL_ERROR |
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// The largest dynamic table that the sender keeps to decode with, in bytes.
+    /// The largest dynamic table that the sender keeps for decoding, in bytes.
     pub header_table_size: Option<u32>,
-    /// The smallest of the table sizes in this frame, where there were several: the table has to be
-    /// shrunk to it before it grows again (RFC 7541 section 4.2). Not written.
+    /// If the frame contains several table sizes, the smallest: the table has to be shrunk to it
+    /// before it grows again (RFC 7541 section 4.2). Never written.
     pub least_header_table_size: Option<u32>,
     /// Whether the sender accepts PUSH_PROMISE.
     pub enable_push: Option<bool>,
-    /// How many streams of the other side's may be open at once.
+    /// The number of streams that the other side may have open at once.
     pub max_concurrent_streams: Option<u32>,
     /// The window of each stream, in bytes; 0 to 2³¹−1.
     pub initial_window_size: Option<u32>,
@@ -49,7 +49,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings in a payload whose length is a multiple of six.
+    /// Parses a payload whose length is a multiple of six.
     pub(super) fn parse(payload: &[u8], from: Role) -> Result<Self, Error> {
         let mut settings = Self::default();
         let (entries, _) = payload.as_chunks::<6>();
@@ -105,7 +105,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The values that stand in the frame, with their identifiers.
+    /// The settings that have a value, with their identifiers.
     pub(super) fn entries(&self) -> impl Iterator<Item = (u16, u32)> {
         [
             (id::HEADER_TABLE_SIZE, self.header_table_size),

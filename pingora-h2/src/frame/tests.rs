@@ -1,4 +1,4 @@
-//! Tables for RFC 9113 sections 4 and 6, every frame cut at every byte.
+//! Tables for RFC 9113 sections 4 and 6, with every frame split at every byte.
 
 use bytes::{Bytes, BytesMut};
 
@@ -15,7 +15,7 @@ fn wire(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What one frame comes to, as text, whichever way it arrives.
+/// The result of reading one frame, as text; the same however the frame is split.
 fn read(role: Role, frame: &[u8]) -> Result<String, Error> {
     let mut results = vec![];
     for cut in 0..=frame.len() {
@@ -52,7 +52,7 @@ const S: Scope = Scope::Stream(StreamId(1));
 use Role::{Client, Server};
 use kind::*;
 
-/// RFC 9113 section 6 and RFC 9218 section 7.1: what each frame is refused for.
+/// RFC 9113 section 6 and RFC 9218 section 7.1: the errors of each frame type.
 #[test]
 fn a_frame_is_refused_with_the_scope_and_code_of_its_rule() {
     const PROTOCOL: Reason = Reason::PROTOCOL_ERROR;
@@ -126,7 +126,7 @@ fn a_frame_is_refused_with_the_scope_and_code_of_its_rule() {
     }
 }
 
-/// What is right passes, with all that the frame says.
+/// Valid frames pass, with everything that they contain.
 #[test]
 fn a_frame_is_read_as_what_it_says() {
     let data = |payload: &'static [u8], flow_length, end_stream| {
@@ -423,7 +423,7 @@ fn a_frame_over_the_announced_size_ends_the_connection() {
     }
 }
 
-/// What a sequence of frames comes to: how many were read, and the error's code.
+/// The result of reading a sequence of frames: the number of frames, and the error code.
 fn sequence(limits: ReaderLimits, frames: &[Vec<u8>]) -> (usize, Option<(Scope, Reason)>) {
     let mut reader = Reader::new(Server, limits);
     let mut buffer = BytesMut::new();
@@ -482,7 +482,7 @@ fn a_field_block_is_not_interrupted() {
     }
 }
 
-/// RUSTSEC-2024-0003 and -0332 and their like: a block that never ends.
+/// RUSTSEC-2024-0003, -0332 and similar: a block that never ends.
 #[test]
 fn a_field_block_is_bounded_by_frames_and_by_bytes() {
     let limits = ReaderLimits {
@@ -508,7 +508,7 @@ fn a_field_block_is_bounded_by_frames_and_by_bytes() {
         sequence(limits, &[wire(HEADERS, 4, 1, b"12345678901")]),
         (0, calm)
     );
-    // The bounds are those of one block.
+    // The bounds apply to each block separately.
     let all: Vec<_> = (0..20)
         .flat_map(|_| [open(), empty(), wire(CONTINUATION, 4, 1, b"123456789")])
         .collect();
@@ -545,7 +545,7 @@ fn identifiers_of_a_side_run_out() {
     assert!(id(1).is_client() && !id(2).is_client());
 }
 
-/// Frames as they are written, each as one row of text.
+/// The frames that were written, each as one row of text.
 fn rows(out: &[u8]) -> Vec<String> {
     let mut buffer = BytesMut::from(out);
     let role = if out.get(3) == Some(&PUSH_PROMISE) {
@@ -639,7 +639,7 @@ fn a_long_block_is_cut_into_continuations() {
     }
 }
 
-/// Whatever arrives, in whatever pieces: the same frames, and no panic.
+/// Arbitrary input, split arbitrarily, yields the same frames and no panic.
 #[test]
 fn random_bytes_are_read_the_same_in_pieces() {
     let mut random = fastrand::Rng::with_seed(1);

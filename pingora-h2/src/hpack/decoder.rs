@@ -1,4 +1,4 @@
-//! Field blocks to fields.
+//! Decodes field blocks into fields.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -7,26 +7,26 @@ use super::table::DynamicTable;
 use super::{Field, huffman, integer, static_table};
 use crate::error::{Error, Reason};
 
-/// The text of a block gets this much room at first, in bytes.
+/// Initial capacity for the text of a block, in bytes.
 const MOST_ROOM: usize = 4096;
 
 /// Takes the fields of a block as they are decoded.
 pub trait Sink {
-    /// Announces a field of `size` bytes (name, value and 32). Answers whether it is wanted: if not,
-    /// it is decoded for the table's sake only, and not handed over.
+    /// Announces a field of `size` bytes (name, value and 32). Returns whether the field is wanted;
+    /// if not, it is decoded only to update the table, and not handed over.
     fn wants(&mut self, size: usize) -> bool;
 
     /// Takes a field that is wanted.
     fn field(&mut self, field: Field);
 
-    /// Takes a field that is wanted and that a table keeps. By default, a copy of it.
+    /// Takes a field that is wanted and that a table keeps. Copies it by default.
     #[inline]
     fn indexed(&mut self, field: &Field) {
         self.field(field.clone());
     }
 }
 
-/// Takes nothing: for blocks of streams that are gone, which have to be decoded nevertheless.
+/// Discards all fields: for blocks of streams that are gone, which have to be decoded nevertheless.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Discard;
 
@@ -38,7 +38,7 @@ impl Sink for Discard {
     fn field(&mut self, _: Field) {}
 }
 
-/// The receiving side of the compression of a connection.
+/// The receiving side of a connection's field compression.
 ///
 /// ```text
 ///            size update        field
@@ -49,31 +49,31 @@ impl Sink for Discard {
 #[derive(Debug)]
 pub struct Decoder {
     table: DynamicTable,
-    /// What the peer may set the table's limit to.
+    /// The largest limit that the peer may set for the table.
     max_size: usize,
-    /// The next block has to begin with a size update of at most this.
+    /// If set, the next block has to begin with a size update of at most this value.
     reduction: Option<usize>,
-    /// A field of the open block was decoded: size updates are over.
+    /// A field of the open block has been decoded, so size updates are no longer allowed.
     in_fields: bool,
     /// The beginning of a field that was cut off. Bounded like the block.
     cut_off: Vec<u8>,
 }
 
-/// A string as it stands in the block.
+/// A string as it appears in the block.
 #[derive(Clone, Copy)]
 struct Text<'a> {
     huffman: bool,
     bytes: &'a [u8],
 }
 
-/// What the sender wants a literal field to become (RFC 7541 section 6.2).
+/// How the sender wants a literal field to be indexed (RFC 7541 section 6.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Indexing {
-    /// An entry of the table.
+    /// Added to the table.
     Insert,
-    /// Nothing.
+    /// Not indexed.
     Without,
-    /// Nothing, at no hop on its way: the value is a secret.
+    /// Never indexed, at any hop: the value is a secret.
     Never,
 }
 
@@ -108,8 +108,8 @@ impl From<huffman::Invalid> for Error {
 }
 
 impl Decoder {
-    /// A decoder whose table is bounded by `max_size` bytes: the `SETTINGS_HEADER_TABLE_SIZE` that
-    /// is in force from the beginning, 4,096 on every connection.
+    /// Creates a decoder whose table is bounded by `max_size` bytes: the
+    /// `SETTINGS_HEADER_TABLE_SIZE` that is in force at the start, 4,096 on every connection.
     pub fn new(max_size: u32) -> Self {
         let max_size = max_size as usize;
         Self {
@@ -121,10 +121,10 @@ impl Decoder {
         }
     }
 
-    /// The peer acknowledged this `SETTINGS_HEADER_TABLE_SIZE`. If the table's limit is larger, the
-    /// next block has to begin with a size update (RFC 7541 section 4.2).
+    /// Applies a `SETTINGS_HEADER_TABLE_SIZE` that the peer acknowledged. If the table's limit is
+    /// larger, the next block has to begin with a size update (RFC 7541 section 4.2).
     ///
-    /// Not to be called within a block.
+    /// Must not be called within a block.
     pub fn set_max_size(&mut self, max_size: u32) {
         let max_size = max_size as usize;
         self.max_size = max_size;
@@ -134,11 +134,11 @@ impl Decoder {
         }
     }
 
-    /// Decodes the next bytes of a block; `end` tells whether they are its last. A field that is cut
-    /// off waits for the rest.
+    /// Decodes the next bytes of a block; `end` tells whether they are the last. A field that is cut
+    /// off is kept until the rest arrives.
     ///
     /// # Errors
-    /// COMPRESSION_ERROR of the connection. The decoder can't be used any more.
+    /// COMPRESSION_ERROR of the connection. The decoder must not be used afterwards.
     pub fn decode(
         &mut self,
         fragment: &[u8],
@@ -160,7 +160,8 @@ impl Decoder {
         end: bool,
         sink: &mut impl Sink,
     ) -> Result<(), Error> {
-        // The text of all literals of a fragment: names for a moment only, values as slices of it.
+        // The text of all literals of a fragment: names are only stored briefly, values are slices
+        // of it.
         let mut text = BytesMut::new();
         while !bytes.is_empty() {
             let Some((representation, rest)) = representation(bytes)? else {
@@ -180,7 +181,7 @@ impl Decoder {
             bytes = rest;
         }
         if end {
-            // A block may hold no field at all, but not if a size update is due.
+            // A block may have no fields, but not if a size update is due.
             self.begin_fields()?;
             self.in_fields = false;
         }
@@ -209,7 +210,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// One field. `left`: how many bytes of the fragment it and those behind it have.
+    /// Decodes one field. `left`: the bytes of the fragment that remain for this field and those
+    /// after it.
     #[inline]
     fn one(
         &mut self,
@@ -258,7 +260,8 @@ impl Decoder {
         let size = name.len() + text.len() + super::FIELD_OVERHEAD;
         let wanted = sink.wants(size);
         if indexing == Indexing::Insert {
-            // With memory of its own: the entry may outlive everything else in the block.
+            // The copy has memory of its own, because the entry may outlive everything else in the
+            // block.
             let entry = Entry::new(name, Bytes::copy_from_slice(text));
             text.clear();
             if wanted {
@@ -278,7 +281,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// The entry of an index, and its size (RFC 7541 section 2.3.3).
+    /// The entry at an index, and its size (RFC 7541 section 2.3.3).
     #[inline]
     fn entry(&self, index: u32) -> Result<(&Entry, usize), Error> {
         let place = (index as usize).wrapping_sub(1);
@@ -329,7 +332,7 @@ fn append(string: Text<'_>, text: &mut BytesMut) -> Result<(), Error> {
     Ok(())
 }
 
-/// The next representation, and what stands behind it. `None`: it is cut off.
+/// The next representation, and the bytes after it. `None`: it is cut off.
 #[inline]
 fn representation(bytes: &[u8]) -> Result<Option<(Representation<'_>, &[u8])>, Error> {
     let Some(first) = bytes.first() else {

@@ -1,4 +1,4 @@
-//! Fields to field blocks.
+//! Encodes fields into field blocks.
 
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -7,12 +7,12 @@ use std::collections::VecDeque;
 use super::names::{KNOWN, Policy, known};
 use super::{DEFAULT_TABLE_SIZE, FIELD_OVERHEAD, Pseudo, huffman, integer, static_table};
 
-/// The most bytes of the peer's table that are used, so that an idle connection stays small.
+/// The largest part of the peer's table that is used, in bytes. It keeps idle connections small.
 const LARGEST_TABLE: usize = 1024;
-/// Values of more bytes are not indexed.
+/// Longer values are not indexed.
 const LONGEST_VALUE: usize = 256;
 
-/// Representations, and how many bits their prefixes have (RFC 7541 section 6).
+/// Representations, and the number of bits of their prefixes (RFC 7541 section 6).
 const INDEXED: (u8, u32) = (0x80, 7);
 const INSERT: (u8, u32) = (0x40, 6);
 const SIZE_UPDATE: (u8, u32) = (0x20, 5);
@@ -28,24 +28,24 @@ const STATUS: u8 = 8;
 /// `accept-encoding: gzip, deflate`, the only regular entry with a value.
 const GZIP_DEFLATE: u8 = 16;
 
-/// The sending side of the compression of a connection.
+/// The sending side of a connection's field compression.
 ///
-/// A field is written as an entry of the static table, as one of the peer's dynamic table, or as a
-/// literal. The dynamic table gets only fields of names that are known to repeat and to hold nothing
-/// private, and of those only values that came twice in a row: then an index costs less time than
-/// the literal would, as well as fewer bytes. Secrets (`authorization`, `cookie`, and values marked
-/// [sensitive](HeaderValue::is_sensitive)) are literals that no hop may index.
+/// A field is written as an entry of the static table, as an entry of the peer's dynamic table, or
+/// as a literal. The dynamic table only receives fields whose names are known to repeat and to hold
+/// nothing private, and of those only values that came twice in a row. In that case an index takes
+/// less time than the literal, and fewer bytes. Secrets (`authorization`, `cookie`, and values
+/// marked [sensitive](HeaderValue::is_sensitive)) are literals that no hop may index.
 ///
-/// Memory: 1 KiB of table at most, nothing until something repeats.
+/// Memory: at most 1 KiB for the table, and nothing until a value repeats.
 #[derive(Debug)]
 pub struct Encoder {
-    /// What was inserted last, the newest first.
+    /// The inserted entries, newest first.
     entries: VecDeque<Entry>,
     /// The size of all entries (RFC 7541 section 4.1).
     size: usize,
-    /// The limit of the peer's table, as far as it was told.
+    /// The limit of the peer's table that has been signalled to it.
     limit: usize,
-    /// The peer allows less than `limit`: it has to be told at the beginning of the next block.
+    /// Set if the peer allows less than `limit`: the next block has to begin with a size update.
     reduction: Option<usize>,
     /// A hash of the last value of each known name, and of `:authority`.
     last: [u32; KNOWN.len() + 1],
@@ -79,11 +79,12 @@ impl Encoder {
         }
     }
 
-    /// The peer's `SETTINGS_HEADER_TABLE_SIZE` changed, in bytes. Where its SETTINGS had several
-    /// values, call it with
-    /// [`least_header_table_size`](crate::frame::Settings::least_header_table_size) before.
+    /// Applies a change of the peer's `SETTINGS_HEADER_TABLE_SIZE`, in bytes. If its SETTINGS had
+    /// several values, first call this with
+    /// [`least_header_table_size`](crate::frame::Settings::least_header_table_size).
     ///
-    /// A larger table than before is not made use of: an encoder is free to (RFC 7541 section 4.2).
+    /// A table that has grown is not used beyond its previous size; an encoder is free to do so
+    /// (RFC 7541 section 4.2).
     pub fn set_max_size(&mut self, max_size: u32) {
         let max_size = max_size as usize;
         if max_size < self.reduction.unwrap_or(self.limit) {
@@ -91,7 +92,7 @@ impl Encoder {
         }
     }
 
-    /// Begins a block. Every block has to begin so.
+    /// Begins a block. Must be called at the start of every block.
     #[inline]
     pub fn begin(&mut self, out: &mut Vec<u8>) {
         if let Some(limit) = self.reduction.take() {
@@ -175,7 +176,7 @@ impl Encoder {
         }
     }
 
-    /// Looks a field up in the peer's table, and decides whether it gets there.
+    /// Looks a field up in the peer's table, and decides whether to insert it.
     fn find(&mut self, out: &mut Vec<u8>, name: u8, name_length: usize, value: &[u8]) -> Found {
         let same = |entry: &Entry| entry.name == name && *entry.value == *value;
         if let Some(place) = self.entries.iter().position(same) {
@@ -198,8 +199,8 @@ impl Encoder {
         Found::Insert
     }
 
-    /// Forgets entries until `size` more bytes fit. The peer may keep them longer, as the limit that
-    /// it knows of is no smaller; that does not change the indices of those that stay.
+    /// Evicts entries until `size` more bytes fit. The peer may keep them longer, because the limit
+    /// that it knows is not smaller; that does not change the indices of the remaining entries.
     fn make_room(&mut self, size: usize) {
         let most = self.limit.min(LARGEST_TABLE);
         while self.size.saturating_add(size) > most {
@@ -211,13 +212,13 @@ impl Encoder {
     }
 }
 
-/// What came of a search in the table.
+/// The result of a table lookup.
 enum Found {
-    /// It is there; its index was written.
+    /// The entry exists; its index was written.
     Written,
-    /// It was added: a literal that says so has to be written.
+    /// The entry was added: the caller has to write a literal with incremental indexing.
     Insert,
-    /// It is not there and won't be.
+    /// The entry does not exist and is not added.
     Nothing,
 }
 
@@ -246,7 +247,7 @@ fn named_literal(out: &mut Vec<u8>, (flags, _): (u8, u32), name: &[u8], value: &
     string(out, value);
 }
 
-/// A string, as Huffman code where that is shorter (RFC 7541 section 5.2).
+/// Appends a string, Huffman-coded if that is shorter (RFC 7541 section 5.2).
 fn string(out: &mut Vec<u8>, text: &[u8]) {
     let length = huffman::encoded_length(text);
     if length < text.len() {

@@ -1,4 +1,4 @@
-//! A decoded field, and what can be wrong with it.
+//! A decoded field, and the ways in which it can be malformed.
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
@@ -42,11 +42,11 @@ pub enum Field {
     Method(Method),
     /// `:status`
     Status(StatusCode),
-    /// Another pseudo-header field. Its value was not looked at: [`FieldList`](super::FieldList)
-    /// does that.
+    /// Another pseudo-header field. Its value has not been validated:
+    /// [`FieldList`](super::FieldList) does that.
     Pseudo(Pseudo, Bytes),
-    /// Any other field. Name and value follow the rules of HTTP/2
-    /// ([`SectionCheck`]), and it does not speak of the connection.
+    /// Any other field. Its name and value follow the rules of HTTP/2 ([`SectionCheck`]), and it is
+    /// not connection-specific.
     Regular(HeaderName, HeaderValue),
     /// A field that makes its message malformed.
     Malformed(Malformed),
@@ -57,14 +57,14 @@ pub const fn malformed(stream: StreamId, why: Malformed) -> Error {
     Error::stream(stream, Reason::PROTOCOL_ERROR, "8.1.1", why.reason())
 }
 
-/// A name that a table entry has, or a literal field.
+/// The name of a table entry or of a literal field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Name {
     Method,
     Status,
     Pseudo(Pseudo),
     Regular(HeaderName),
-    /// A name that no field may have. Its length counts nevertheless.
+    /// An invalid field name. Its length counts nevertheless.
     Malformed {
         why: Malformed,
         length: u32,
@@ -81,7 +81,8 @@ impl Name {
             b":protocol" => Self::Pseudo(Pseudo::Protocol),
             b":scheme" => Self::Pseudo(Pseudo::Scheme),
             [b':', ..] => Self::malformed(name, Malformed::UnknownPseudo),
-            // Upper-case letters must not be lost, so they are looked for before the name is made.
+            // Upper-case letters must be rejected, so they are looked for before the name is built
+            // and lower-cased.
             _ if !pingora_http::grammar::is_lower_case_field_name(name) => {
                 Self::malformed(name, Malformed::Name)
             }
@@ -106,12 +107,12 @@ impl Name {
     }
 }
 
-/// A field as a table keeps it: ready to be handed out, or remembered as malformed.
+/// A field as a table keeps it: either ready to be handed out, or remembered as malformed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Entry {
     Good(Field),
     Bad {
-        /// May be fine, and is what another field refers to.
+        /// May be valid on its own, as other fields can refer to it.
         name: Name,
         value_length: u32,
         why: Malformed,
@@ -176,7 +177,7 @@ fn field(name: &Name, value: Bytes) -> Result<Field, Malformed> {
             .ok_or(Malformed::Status),
         Name::Pseudo(pseudo) => Ok(Field::Pseudo(*pseudo, value)),
         Name::Regular(name) => {
-            // No rule for regular fields depends on the kind of the section.
+            // The rules for regular fields don't depend on the kind of the section.
             SectionCheck::new(Section::Trailers).line(name.as_str().as_bytes(), &value)?;
             HeaderValue::from_maybe_shared(value)
                 .map(|value| Field::Regular(name.clone(), value))

@@ -1,22 +1,22 @@
 //! The Huffman code of strings (RFC 7541 section 5.2 and appendix B).
 //!
 //! The code is canonical: codes of one length are consecutive, in the order of their symbols, so the
-//! lengths are all there is to know. The tables are made of them when this is compiled.
+//! lengths define the whole code. The tables are generated from them at compile time.
 //!
 //! Decoding looks up 12 bits at a time, which are two letters or digits of most texts. Longer codes
-//! (control characters, bytes from 0x80 on) and the last bits take the slow way, a comparison for
-//! each length.
+//! (control characters, bytes from 0x80 on) and the last bits take the slow path, one comparison
+//! per length.
 
 use bytes::BytesMut;
 
-/// Bits that are looked up at once.
+/// Bits per table lookup.
 const FAST_BITS: u32 = 12;
 /// The longest code, in bits.
 const LONGEST: usize = 30;
-/// The symbol that no string may hold.
+/// The end-of-string symbol, which no string may contain.
 const EOS: usize = 256;
 
-/// How many bits each byte has, and EOS.
+/// The code length of each byte and of EOS, in bits.
 const LENGTHS: [u8; 257] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28,
     28, 28, 28, 28, 28, 28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5,
@@ -35,13 +35,13 @@ const LENGTHS: [u8; 257] = [
 struct Group {
     /// The smallest code.
     first: u32,
-    /// How many there are.
+    /// The number of codes.
     count: u32,
-    /// The place of the smallest one's symbol in [`Tables::symbols`].
+    /// The index of the smallest code's symbol in [`Tables::symbols`].
     offset: u32,
 }
 
-/// What 12 bits begin with: up to two whole symbols.
+/// The result of looking up 12 bits: up to two whole symbols.
 #[derive(Clone, Copy)]
 struct Step {
     symbols: [u8; 2],
@@ -53,7 +53,7 @@ struct Step {
 struct Tables {
     codes: [u32; 257],
     groups: [Group; LONGEST + 1],
-    /// By length, then by code.
+    /// Sorted by length, then by code.
     symbols: [u16; 257],
 }
 
@@ -134,20 +134,21 @@ const fn steps() -> [Step; 1 << FAST_BITS] {
 
 static STEPS: [Step; 1 << FAST_BITS] = steps();
 
-/// The string is no Huffman code: it holds EOS, or its padding has 8 bits or more, or a 0.
+/// The string is not valid Huffman code: it contains EOS, or its padding has 8 bits or more, or
+/// contains a 0.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Invalid;
 
-/// Bits that were read and not decoded, from the highest one on.
+/// Bits that were read but not decoded, starting at the highest one.
 struct Window<'a> {
     bits: u64,
-    /// How many of them there are.
+    /// The number of bits.
     have: u32,
     rest: &'a [u8],
 }
 
 impl Window<'_> {
-    /// Fills up to 56 bits or more, as long as there are any.
+    /// Fills up to 56 bits or more, as long as bytes are available.
     #[inline]
     fn refill(&mut self) {
         if let Some((next, _)) = self.rest.split_first_chunk::<8>() {
@@ -176,7 +177,7 @@ impl Window<'_> {
         STEPS[(self.bits >> (64 - FAST_BITS)) as usize]
     }
 
-    /// One symbol of any length. `None`: what is left is valid padding.
+    /// Decodes one symbol of any length. `None`: the remaining bits are valid padding.
     fn slow(&mut self) -> Result<Option<u8>, Invalid> {
         let window = (self.bits >> 32) as u32;
         for (length, group) in (0u32..).zip(&TABLES.groups).skip(5) {
@@ -202,13 +203,13 @@ impl Window<'_> {
     }
 }
 
-/// Appends what `code` stands for.
+/// Appends the text that `code` stands for.
 ///
 /// # Errors
-/// The code is invalid; what was decoded before stays appended.
+/// The code is invalid; the text that was decoded before the fault stays appended.
 pub(super) fn decode(code: &[u8], out: &mut BytesMut) -> Result<(), Invalid> {
     let start = out.len();
-    // The shortest codes have 5 bits; one more, as symbols are written in pairs.
+    // The shortest codes have 5 bits. One more byte, because symbols are written in pairs.
     out.resize(start + code.len() * 8 / 5 + 2, 0);
     let room = out.get_mut(start..).unwrap_or_default();
     let mut window = Window {
@@ -248,7 +249,7 @@ fn decode_into(window: &mut Window<'_>, room: &mut [u8]) -> Result<usize, Invali
     }
 }
 
-/// How many bytes [`encode`] makes of `text`.
+/// The length of the text that [`encode`] produces for `text`, in bytes.
 #[inline]
 pub(super) fn encoded_length(text: &[u8]) -> usize {
     let bits: usize = text.iter().map(|&byte| usize::from(length_of(byte))).sum();
@@ -272,7 +273,7 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
             out.extend_from_slice(&((bits >> have) as u32).to_be_bytes());
         }
     }
-    // Padded by the first bits of EOS, which are ones.
+    // The padding is the first bits of EOS, which are ones.
     let padding = have.next_multiple_of(8) - have;
     bits = (bits << padding) | ((1 << padding) - 1);
     have += padding;
@@ -377,7 +378,7 @@ mod tests {
     #[test]
     fn a_string_that_holds_eos_is_invalid() {
         for text in [&b""[..], b"a", b"abc", b"\x16\x16"] {
-            // 30 ones behind the text, then a valid symbol.
+            // 30 ones after the text, then a valid symbol.
             let mut bits: Vec<bool> = vec![];
             let mut push = |code: u32, length: u8| {
                 bits.extend((0..length).rev().map(|bit| code >> bit & 1 == 1));
@@ -396,7 +397,7 @@ mod tests {
         }
     }
 
-    /// Whatever is accepted is the one code of its text: there is no second spelling.
+    /// Every accepted code is the only code of its text: there is no second spelling.
     #[test]
     fn what_is_decoded_encodes_to_the_same_bytes() {
         let mut random = fastrand::Rng::with_seed(11);

@@ -1,6 +1,6 @@
 //! Integers with a prefix (RFC 7541 section 5.1).
 
-/// An integer over 2³²−1, or of more than five bytes behind its prefix.
+/// An integer over 2³²−1, or with more than five bytes after its prefix.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Overflow;
 
@@ -115,7 +115,7 @@ mod tests {
         ] {
             assert_eq!(decode(wire, 7), Err(Overflow), "{wire:x?}");
         }
-        // Zeros in front are allowed as long as it is not too long.
+        // Leading zeros are allowed as long as the integer is not too long.
         assert_eq!(
             decode(&[0x7f, 0x80, 0x80, 0x80, 0x00], 7),
             Ok(Some((127, &[][..])))

@@ -1,4 +1,4 @@
-//! The field list of one message, within bounds.
+//! The field list of one message, with its bounds.
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -7,7 +7,7 @@ use pingora_http::grammar::{Malformed, Section, SectionCheck};
 
 use super::{Field, Pseudo, Sink};
 
-/// Enough for nearly all requests, so that the map isn't made twice.
+/// Enough for nearly all requests, so that the map does not have to grow.
 const USUAL_FIELDS: usize = 12;
 
 /// The bounds of a [`FieldList`].
@@ -32,7 +32,8 @@ impl Default for ListLimits {
     }
 }
 
-/// Why a list is refused although nothing is malformed: a 431, or the end of the stream.
+/// The reason for which a list is refused although nothing is malformed. Leads to a 431, or to the
+/// end of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// Over [`ListLimits::max_bytes`].
@@ -61,16 +62,17 @@ pub struct PseudoFields {
 }
 
 impl PseudoFields {
-    /// Whether there is none, as it has to be in trailers.
+    /// Whether there are no pseudo-header fields, as trailers require.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// The field list of one message as it is decoded.
+/// The field list of one message while it is decoded.
 ///
-/// It keeps the first thing that is wrong. From then on, nothing more is kept, and of what was only the
-/// pseudo-header fields are, for a log; the decoder goes on for the sake of its table.
+/// The list keeps the first fault that it finds. From then on it stores nothing more, and of the
+/// earlier fields only the pseudo-header fields are kept, for a log. The decoder continues in order to
+/// keep its table correct.
 ///
 /// ```
 /// use pingora_h2::hpack::{Decoder, FieldList, ListLimits, Section};
@@ -89,7 +91,7 @@ impl PseudoFields {
 pub struct FieldList {
     /// The pseudo-header fields.
     pub pseudo: PseudoFields,
-    /// All other fields in the order in which they came. Crumbs of `cookie` are not joined.
+    /// All other fields in the order in which they came. `cookie` crumbs are not joined.
     pub fields: HeaderMap,
     check: SectionCheck,
     limits: ListLimits,
@@ -101,7 +103,7 @@ pub struct FieldList {
 }
 
 impl FieldList {
-    /// An empty list. Allocates with the first field that is no pseudo-header field.
+    /// Creates an empty list. Allocates when the first regular field is added.
     pub fn new(section: Section, limits: ListLimits) -> Self {
         Self {
             pseudo: PseudoFields::default(),
@@ -116,27 +118,27 @@ impl FieldList {
         }
     }
 
-    /// The size of the list in bytes (name, value and 32 for each field), also of one that is refused.
+    /// The size of the list in bytes (name, value and 32 for each field), even if the list is refused.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many fields there were, also in a list that is refused.
+    /// The number of fields, even if the list is refused.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// How many `cookie` fields were kept.
+    /// The number of `cookie` fields that were kept.
     pub fn crumbs(&self) -> usize {
         self.crumbs
     }
 
-    /// The bound that the list is over, if any.
+    /// The bound that the list exceeds, if any.
     pub fn refused(&self) -> Option<Refusal> {
         self.refused
     }
 
-    /// What is malformed, if anything.
+    /// The reason why the list is malformed, if it is.
     pub fn malformed(&self) -> Option<Malformed> {
         self.malformed
     }
@@ -157,8 +159,8 @@ impl FieldList {
         self.fields = HeaderMap::new();
     }
 
-    /// The block ended: judges the list as a whole (which pseudo-header fields there have to be). Ask
-    /// for [`malformed`](Self::malformed) and [`refused`](Self::refused) behind it.
+    /// Ends the block and checks the list as a whole (the required pseudo-header fields). Check
+    /// [`malformed`](Self::malformed) and [`refused`](Self::refused) afterwards.
     pub fn end(&mut self) {
         if self.malformed.is_none()
             && self.refused.is_none()
@@ -171,7 +173,7 @@ impl FieldList {
     #[inline]
     fn append(&mut self, name: HeaderName, value: HeaderValue) {
         if self.fields.is_empty() {
-            // Fails for sizes only that no list reaches.
+            // This can only fail for sizes that no list reaches.
             let _ = self.fields.try_reserve(USUAL_FIELDS);
         }
         if name == header::COOKIE {

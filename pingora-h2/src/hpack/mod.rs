@@ -1,10 +1,10 @@
 //! Compression of fields (RFC 7541): [`Decoder`] and [`Encoder`].
 //!
-//! # What is an error
-//! A block that can't be decompressed leaves the two ends with different tables: that is always a
-//! COMPRESSION_ERROR of the connection. Whatever is wrong with a field as such is not: the decoder
-//! reports it as [`Field::Malformed`] and goes on, so that the message's stream ends and nobody
-//! else's (RFC 9113 section 8.1.1).
+//! # Errors
+//! A block that can't be decompressed leaves the two ends with different tables, so it is always a
+//! COMPRESSION_ERROR of the connection. A malformed field is not: the decoder reports it as
+//! [`Field::Malformed`] and continues, so that only the stream of that message ends (RFC 9113
+//! section 8.1.1).
 //!
 //! | RFC 7541 | COMPRESSION_ERROR |
 //! |---|---|
@@ -15,10 +15,10 @@
 //! | | a block that ends within a field |
 //!
 //! # Bounds
-//! The decoder's table is bounded by what we announced (`SETTINGS_HEADER_TABLE_SIZE`), the encoder's
-//! by the peer's number and by 1 KiB. A block is bounded on the wire by
+//! The decoder's table is bounded by the size that we announced (`SETTINGS_HEADER_TABLE_SIZE`), the
+//! encoder's by the peer's number and by 1 KiB. A block is bounded on the wire by
 //! [`ReaderLimits::max_block_bytes`](crate::frame::ReaderLimits::max_block_bytes), its list by
-//! [`ListLimits`]; what goes beyond the latter is decoded for the table's sake and not kept.
+//! [`ListLimits`]; fields beyond the latter are decoded to keep the table correct, but not stored.
 
 mod decoder;
 mod encoder;
@@ -41,5 +41,6 @@ pub use list::{FieldList, ListLimits, PseudoFields, Refusal};
 
 /// The size of a dynamic table until it is changed, in bytes (RFC 9113 section 6.5.2).
 pub const DEFAULT_TABLE_SIZE: u32 = 4096;
-/// What a field takes of a table or list beyond its name and value (RFC 7541 section 4.1).
+/// The bytes that a field counts for in a table or list beyond its name and value (RFC 7541 section
+/// 4.1).
 pub const FIELD_OVERHEAD: usize = 32;

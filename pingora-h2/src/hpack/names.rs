@@ -1,15 +1,15 @@
-//! Names that the encoder knows: those of the static table, and some that repeat.
+//! Names that the encoder knows: those of the static table, and some that often repeat.
 
 use http::header::HeaderName;
 
-/// What the encoder does with the fields of a name.
+/// How the encoder treats the fields of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Policy {
-    /// Differs each time, or holds what is private to one user: written out.
+    /// The value differs each time, or is private to one user: written as a literal.
     Plain,
-    /// A secret: written out, and never indexed at any hop (RFC 7541 section 7.1.3).
+    /// A secret: written as a literal, and never indexed at any hop (RFC 7541 section 7.1.3).
     Secret,
-    /// The same for many messages of a connection, and the same for everybody.
+    /// The value is the same for many messages of a connection, and for all users.
     Repeats,
 }
 
@@ -22,11 +22,11 @@ pub(super) struct Known {
     /// Its (first) index in the static table; 0 if it has none.
     pub(super) index: u8,
     pub(super) policy: Policy,
-    /// The place in [`KNOWN`].
+    /// The index in [`KNOWN`].
     pub(super) place: u8,
 }
 
-/// How many names of [`KNOWN`] stand in the static table: indices 15 to 61.
+/// The number of names of [`KNOWN`] that are in the static table: indices 15 to 61.
 const STATIC: usize = 47;
 
 macro_rules! known {
@@ -81,11 +81,11 @@ pub(super) static KNOWN: [Known; LIST.len()] = {
     known
 };
 
-/// A power of two, four times as many as there are names.
+/// A power of two, about four times the number of names.
 const BUCKETS: usize = 256;
 const EMPTY: u8 = u8::MAX;
 
-/// The place of each name by its hash; the next free one where that was taken.
+/// The place of each name by its hash; on a collision, the next free bucket.
 static BY_HASH: [u8; BUCKETS] = {
     let mut buckets = [EMPTY; BUCKETS];
     let mut place = 0;
@@ -100,7 +100,7 @@ static BY_HASH: [u8; BUCKETS] = {
     buckets
 };
 
-/// Length, both ends and the middle tell names apart well enough.
+/// Length, first, last and middle byte are enough to tell names apart.
 #[inline]
 const fn hash(name: &[u8]) -> usize {
     let length = name.len();
@@ -114,12 +114,12 @@ const fn hash(name: &[u8]) -> usize {
     }
 }
 
-/// What is known about a name, if anything.
+/// The entry for a name, if it is known.
 #[inline]
 pub(super) fn known(name: &HeaderName) -> Option<&'static Known> {
     let name = name.as_str();
     let mut bucket = hash(name.as_bytes());
-    // Ends at a free bucket, of which there are more than of others.
+    // The loop ends at a free bucket; most buckets are free.
     loop {
         let known = KNOWN.get(usize::from(*BY_HASH.get(bucket)?))?;
         if known.name == name {

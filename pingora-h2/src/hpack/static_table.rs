@@ -8,7 +8,7 @@ use super::field::{Entry, Name};
 use super::{Field, Pseudo};
 use pingora_http::grammar::Malformed;
 
-/// How many entries there are; their indices begin at 1.
+/// The number of entries; their indices begin at 1.
 pub(super) const LENGTH: usize = 61;
 
 const fn regular(name: HeaderName, value: &'static str) -> Entry {

@@ -10,8 +10,8 @@ struct Slot {
     size: usize,
 }
 
-/// The fields of earlier blocks, the newest first. Never larger than its limit, where each entry
-/// counts 32 bytes beyond its name and value.
+/// The fields of earlier blocks, newest first. Never larger than its limit, with 32 bytes counted
+/// per entry in addition to its name and value.
 #[derive(Debug)]
 pub(super) struct DynamicTable {
     slots: VecDeque<Slot>,
@@ -37,20 +37,20 @@ impl DynamicTable {
         self.size
     }
 
-    /// The entry at this place, 0 for the newest; and its size.
+    /// The entry at this index (0 is the newest), and its size.
     #[inline]
     pub(super) fn get(&self, place: usize) -> Option<(&Entry, usize)> {
         let slot = self.slots.get(place)?;
         Some((&slot.entry, slot.size))
     }
 
-    /// Changes the limit, and evicts what does not fit any more.
+    /// Changes the limit, and evicts entries that no longer fit.
     pub(super) fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
         self.make_room(0);
     }
 
-    /// Adds an entry of `size` bytes. One that is larger than the whole table empties it.
+    /// Adds an entry of `size` bytes. An entry that is larger than the whole table empties it.
     pub(super) fn insert(&mut self, entry: Entry, size: usize) {
         self.make_room(size);
         if size <= self.limit {

@@ -1,27 +1,27 @@
-//! How much a peer may ask for that is no useful work.
+//! Limits on the work that a peer may cause without doing anything useful.
 //!
-//! Each kind of work has a budget, which useful work refills: whoever gets responses may reset streams
-//! now and then, whoever takes data has to update windows. Time refills it as well, slowly, for peers
-//! that ping a connection on which nothing happens for hours.
+//! Each kind of work has a budget that useful work refills: a client that gets responses may reset
+//! streams now and then, and a receiver of data has to update windows. Time also refills it, slowly,
+//! for peers that ping an otherwise idle connection for hours.
 
 use super::Clock;
 use std::time::{Duration, Instant};
 
-/// What a peer did too often. Its connection ends with `ENHANCE_YOUR_CALM`.
+/// The kind of abuse that a peer is guilty of. Its connection ends with `ENHANCE_YOUR_CALM`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offence {
-    /// It had too many streams reset, by itself (CVE-2023-44487) or by making us do it
+    /// Too many streams were reset, by the peer itself (CVE-2023-44487) or by us because of it
     /// (CVE-2025-8671).
     Resets,
-    /// It sent too many frames that carry nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
-    /// CONTINUATION, empty DATA, unknown ones.
+    /// The peer sent too many frames without useful content: PING, SETTINGS, PRIORITY,
+    /// WINDOW_UPDATE, CONTINUATION, empty DATA, unknown ones.
     Overhead,
     /// One header block came in too many frames, or in too many bytes.
     HeaderBlock,
 }
 
 impl Offence {
-    /// What happened, for the log.
+    /// A description for the log.
     pub fn describe(self) -> &'static str {
         match self {
             Offence::Resets => "too many streams were reset before they were answered",
@@ -31,7 +31,7 @@ impl Offence {
     }
 }
 
-/// What a message that we send makes up for, and what a frame of data does.
+/// The credit for each message that we send, and for each data frame.
 const PER_MESSAGE: u32 = 4;
 const PER_DATA: u32 = 2;
 
@@ -39,7 +39,7 @@ const PER_DATA: u32 = 2;
 struct Bucket {
     left: u32,
     most: u32,
-    /// Up to when time was counted.
+    /// The time up to which the refill has been counted.
     since: Instant,
 }
 
@@ -57,8 +57,8 @@ impl Bucket {
         self.left = self.left.saturating_add(amount).min(self.most);
     }
 
-    /// `false`: there is nothing left. Asks for the time only then. A twentieth comes back per
-    /// second.
+    /// `false`: the budget is exhausted. Reads the clock only in that case. A twentieth of the
+    /// budget is refilled per second.
     fn take(&mut self, clock: Clock<'_>) -> bool {
         if self.left == 0 {
             let now = clock();
@@ -78,7 +78,7 @@ impl Bucket {
     }
 }
 
-/// What is left of a connection's allowance.
+/// The rest of a connection's allowance.
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
     resets: Bucket,
@@ -93,7 +93,7 @@ impl Account {
         }
     }
 
-    /// A stream was reset: by the peer, or by us for the peer's fault.
+    /// A stream was reset: by the peer, or by us because of the peer's fault.
     pub(crate) fn reset(&mut self, clock: Clock<'_>) -> Result<(), Offence> {
         if self.resets.take(clock) {
             Ok(())
@@ -102,7 +102,7 @@ impl Account {
         }
     }
 
-    /// The peer sent a frame that carries nothing.
+    /// The peer sent a frame without useful content.
     pub(crate) fn overhead(&mut self, clock: Clock<'_>) -> Result<(), Offence> {
         if self.overhead.take(clock) {
             Ok(())
@@ -122,8 +122,8 @@ impl Account {
         self.overhead.add(PER_DATA);
     }
 
-    /// The peer sent a piece of a body: it may be answered by frames that carry nothing, and answers
-    /// ours.
+    /// The peer sent a piece of a body. Data provokes frames without useful content in both
+    /// directions, so it refills the budget.
     pub(crate) fn data_received(&mut self) {
         self.overhead.add(1);
     }
@@ -133,7 +133,7 @@ impl Account {
 mod tests {
     use super::*;
 
-    /// CVE-2023-44487 and CVE-2025-8671: however streams come to be reset.
+    /// CVE-2023-44487 and CVE-2025-8671: resets count, whichever side sends them.
     #[test]
     fn resets_are_bounded_and_refilled_by_answers_and_time() {
         let start = Instant::now();

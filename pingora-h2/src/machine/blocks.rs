@@ -1,6 +1,6 @@
-//! Field blocks that arrive (RFC 9113 sections 4.3, 6.2 and 8).
+//! Received field blocks (RFC 9113 sections 4.3, 6.2 and 8).
 //!
-//! A block is decoded whatever becomes of it, because all later ones depend on it.
+//! Every block is decoded, even if its stream is gone, because all later blocks depend on it.
 
 use super::flow::SendWindow;
 use super::forgotten::Late;
@@ -14,12 +14,12 @@ use crate::head::{Head, HeadFault, check_request, check_response, check_trailers
 use crate::hpack::{FieldList, Section};
 use http::{HeaderMap, StatusCode};
 
-/// Informational heads of one response that may wait to be taken; more are dropped.
+/// The maximum number of informational heads of one response that may be queued; more are dropped.
 const MOST_WAITING: usize = 16;
-/// A server that has said so often that it is about to answer will not.
+/// A server that sends more informational responses than this will never send a final one.
 const MOST_INFORMATIONAL: u8 = 100;
 
-/// What a block is.
+/// The role of a block.
 #[derive(Debug)]
 enum Purpose {
     /// The head of a request on a new stream.
@@ -28,9 +28,9 @@ enum Purpose {
     Response(Key),
     /// Trailers.
     Trailers(Key),
-    /// Nothing that counts: it came too late.
+    /// A block that came too late and is discarded.
     Nothing,
-    /// Nothing that may be here.
+    /// A block that is not allowed here.
     Refused(Error),
 }
 
@@ -74,7 +74,7 @@ impl Machine {
     ) -> Result<(), Error> {
         match self.block.take() {
             Some(block) => self.decode_block(block, fragment, end, clock),
-            // The reader lets none through.
+            // The reader never passes one on.
             None => Ok(()),
         }
     }
@@ -101,7 +101,7 @@ impl Machine {
             return self.purpose_on(key, id, clock);
         }
         if !self.is_server() || !id.is_client() {
-            // A server opens none, and a client's are odd (RFC 9113 section 5.1.1).
+            // A server opens no streams, and a client's are odd (RFC 9113 section 5.1.1).
             return self.late_block(id, clock);
         }
         if number <= self.last_peer {
@@ -109,7 +109,7 @@ impl Machine {
         }
         self.last_peer = number;
         if self.life >= Life::Draining {
-            // It was told that this would not be looked at (RFC 9113 section 6.8).
+            // The peer was told that this stream would not be processed (RFC 9113 section 6.8).
             self.forgotten.remember(number, clock);
             return Ok(Purpose::Nothing);
         }
@@ -127,7 +127,7 @@ impl Machine {
             return Ok(Purpose::Nothing);
         };
         Ok(match stream.receiving {
-            // A client's stream that was not begun is idle to the peer.
+            // To the peer, a client's stream that has not begun is idle.
             Receiving::Head if !stream.begun => {
                 let detail = "an answer to what was not asked";
                 return Err(Error::connection(Reason::PROTOCOL_ERROR, "5.1", detail));
@@ -146,7 +146,7 @@ impl Machine {
         let number = id.get();
         let known = !self.is_idle(number) && id.is_client();
         if self.is_server() && known && self.forgotten.late(number, clock) == Late::AfterEnd {
-            // Numbers only rise.
+            // Stream numbers only increase.
             let detail = "a stream is opened whose number is not above all others";
             return Err(Error::connection(Reason::PROTOCOL_ERROR, "5.1.1", detail));
         }
@@ -170,8 +170,8 @@ impl Machine {
         }
     }
 
-    /// A request is handed out whatever is wrong with it, so that it can be answered and logged; its
-    /// stream is reset behind the answer.
+    /// Hands a request out even if it is malformed, so that it can be answered and logged; its
+    /// stream is reset after the answer.
     fn begin_request(&mut self, mut block: Block) {
         let checked = self.check_request(&block);
         let receive = ReceiveWindow::new(self.stream_window);
@@ -299,8 +299,8 @@ impl Machine {
     }
 }
 
-/// The payload that the response to this request may have. Where there is none, whatever the fields
-/// say, whoever reads it finds out.
+/// The payload that the response to this request may have. If it can have none, whatever its fields
+/// say, the reader of the body reports the fault.
 fn expected(stream: &Stream, status: StatusCode, length: Option<u64>) -> Expected {
     let tunnel = stream.connect_request && status.is_success();
     let bodiless = stream.head_request

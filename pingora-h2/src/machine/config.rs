@@ -1,53 +1,55 @@
-//! What a connection announces, and its bounds.
+//! The settings that a connection announces, and its bounds.
 
 use crate::frame::{ReaderLimits, Role, Settings};
 use crate::hpack::ListLimits;
 use std::time::Duration;
 
-/// The header list of a connection that announces none, in bytes.
+/// The limit on the header list if the connection announces none, in bytes.
 const HEADER_LIST: u32 = 64 * 1024;
-/// Least bytes that a field block may have on the wire, whatever the limit on the list.
+/// The least limit on the wire size of a field block, in bytes, even if the limit on the list is
+/// smaller.
 const LEAST_BLOCK: usize = 32 * 1024;
 
-/// What a connection announces, and its bounds.
+/// The settings that a connection announces, and its bounds.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The side that this endpoint is on.
     pub role: Role,
-    /// What the peer is told. What is not set has the protocol's default; the header list is bounded
-    /// by 64 KiB even if that is not announced.
+    /// The settings announced to the peer. Unset ones have the protocol's default; the header list
+    /// is bounded by 64 KiB even if that is not announced.
     pub settings: Settings,
-    /// Bytes that the peer may send ahead on all streams together. 65,535 by default.
+    /// The number of bytes that the peer may send ahead on all streams together. 65,535 by default.
     pub connection_window: u32,
-    /// Most fields of one message, pseudo-header fields included. 256 by default.
+    /// The maximum number of fields of one message, pseudo-header fields included. 256 by default.
     pub fields: usize,
-    /// Most `cookie` fields of one message. 100 by default.
+    /// The maximum number of `cookie` fields of one message. 100 by default.
     pub crumbs: usize,
-    /// Bytes of one stream that are taken from the program before they were written. 64 KiB by
-    /// default.
+    /// The number of bytes of one stream that are accepted from the program before they are
+    /// written. 64 KiB by default.
     pub send_buffer: usize,
     /// The same for all streams of the connection. 1 MiB by default.
     pub connection_send_buffer: usize,
-    /// Streams that a client opens before the server has said how many it takes. 100 by default.
+    /// The number of streams that a client opens before the server has announced its limit. 100 by
+    /// default.
     pub initial_peer_streams: u32,
-    /// How many streams that we have reset are remembered, so that what is still on its way for them
-    /// is no error. 64 by default.
+    /// The number of streams reset by us that are remembered, so that frames still in flight for
+    /// them are not errors. 64 by default.
     pub reset_memory: usize,
-    /// And for how long. 30 s by default.
+    /// How long they are remembered. 30 s by default.
     pub reset_lifetime: Duration,
-    /// Streams that the peer resets, or has us reset: so many at once, one more for each message that
-    /// we send, and a twentieth of them per second. 200 by default for a server, 10,000 for a client,
-    /// whose streams belong to many.
+    /// The budget for streams that the peer resets, or makes us reset: this many at once, one more
+    /// for each message that we send, and a twentieth of the budget per second. 200 by default for a
+    /// server; 10,000 for a client, because many users share its streams.
     pub resets: u32,
-    /// Frames that carry nothing: so many at once, more for what we send, and a twentieth of them
-    /// per second. 2,000 by default for a server, 20,000 for a client.
+    /// The budget for frames without useful content: this many at once, more for what we send, and
+    /// a twentieth of the budget per second. 2,000 by default for a server, 20,000 for a client.
     pub overhead: u32,
-    /// How long a draining server waits for the answer to its PING before it takes no more streams.
-    /// 2 s by default.
+    /// How long a draining server waits for the answer to its PING before it refuses new streams. 2
+    /// s by default.
     pub drain_timeout: Duration,
-    /// How long the peer may take to acknowledge our SETTINGS, from the connection's beginning on; one
-    /// that takes longer gets a GOAWAY with `SETTINGS_TIMEOUT` (RFC 9113 section 6.5.3). 30 s by default.
-    /// A time that the clock cannot tell ([`Duration::MAX`]) never ends.
+    /// How long the peer may take to acknowledge our SETTINGS, counted from the start of the connection;
+    /// a slower peer gets a GOAWAY with `SETTINGS_TIMEOUT` (RFC 9113 section 6.5.3). 30 s by default. A
+    /// duration that the clock can't represent ([`Duration::MAX`]) never ends.
     pub settings_timeout: Duration,
 }
 
@@ -85,8 +87,8 @@ impl Config {
         }
     }
 
-    /// A refused list is decoded to its end, so that one that is a little too large costs a stream and
-    /// not the connection; one that is far beyond ends it.
+    /// A refused list is decoded to its end, so that a list slightly over the limit costs only its
+    /// stream; a list far beyond the limit ends the connection.
     pub(super) fn reader_limits(&self) -> ReaderLimits {
         let defaults = ReaderLimits::default();
         let frame = self.settings.max_frame_size;
@@ -98,7 +100,7 @@ impl Config {
         }
     }
 
-    /// The most streams of the peer's that are open at once.
+    /// The maximum number of streams that the peer may have open at once.
     pub(super) fn max_streams(&self) -> usize {
         let most = self.settings.max_concurrent_streams;
         most.map_or(usize::MAX, |most| most as usize)

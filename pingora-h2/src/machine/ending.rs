@@ -1,4 +1,4 @@
-//! Errors, GOAWAY and the end (RFC 9113 sections 5.4 and 6.8).
+//! Errors, GOAWAY and the end of the connection (RFC 9113 sections 5.4 and 6.8).
 
 use super::input::DRAIN_PAYLOAD;
 use super::state::{Cause, Initiator, Life, Receiving, Sending};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl Machine {
-    /// Nothing more will arrive.
+    /// The peer has closed its direction: nothing more will arrive.
     pub fn handle_eof(&mut self) {
         self.lose(io::ErrorKind::UnexpectedEof, None);
     }
@@ -20,7 +20,7 @@ impl Machine {
     /// Reading or writing failed.
     pub fn handle_io_error(&mut self, error: &io::Error) {
         let words = Arc::<str>::from(error.to_string());
-        // One that had only to be closed is as good as closed.
+        // A connection that only had to be closed counts as closed.
         let expected = self.life >= Life::Closing;
         self.lose(error.kind(), Some(words));
         if self.cause.is_none() && !expected {
@@ -41,7 +41,7 @@ impl Machine {
         self.control = Vec::new();
     }
 
-    /// The deadline has come.
+    /// Call this when the deadline has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         if is_due(self.settings_deadline) {
@@ -54,15 +54,15 @@ impl Machine {
         }
     }
 
-    /// Nothing is waited for any more.
+    /// Clears all deadlines.
     fn end_life(&mut self, life: Life) {
         self.life = life;
         self.drain_deadline = None;
         self.settings_deadline = None;
     }
 
-    /// Ends the connection once the streams under way have ended. A server warns first, so that what
-    /// is on its way to it is still served (RFC 9113 section 6.8).
+    /// Ends the connection once all active streams have ended. A server sends a warning first, so
+    /// that requests already in flight are still served (RFC 9113 section 6.8).
     pub fn shut_down(&mut self, now: Instant) {
         if self.life != Life::Open {
             return;
@@ -76,7 +76,7 @@ impl Machine {
         self.drain_deadline = now.checked_add(self.config.drain_timeout);
     }
 
-    /// No more streams.
+    /// Accepts no more streams.
     pub(super) fn drain(&mut self) {
         self.drain_deadline = None;
         if self.life >= Life::Draining {
@@ -92,12 +92,12 @@ impl Machine {
         encode::go_away(&mut self.control, last, reason, debug);
     }
 
-    /// Ends the connection at once, and its streams with it.
+    /// Ends the connection and its streams at once.
     pub fn abort(&mut self, reason: Reason) {
         self.break_off(reason, Initiator::User, "");
     }
 
-    /// Ends the connection for an error.
+    /// Ends the connection because of an error.
     pub(super) fn fail(&mut self, error: Error) {
         if error.reason == Reason::ENHANCE_YOUR_CALM && self.offence.is_none() {
             self.offence = Some(Offence::HeaderBlock);
@@ -131,13 +131,13 @@ impl Machine {
             return;
         }
         if self.life < Life::Draining {
-            // The peer has said goodbye first.
+            // The peer has sent GOAWAY first.
             self.say_goodbye(Reason::NO_ERROR, b"");
         }
         self.end_life(Life::Closing);
     }
 
-    /// Whether a stream is under way, or something of one is still to be written.
+    /// Whether a stream is active, or still has something to write.
     fn has_work(&self) -> bool {
         let under_way = |key: &Key| {
             let stream = self.streams.get(*key);
@@ -146,7 +146,7 @@ impl Machine {
         !self.streams.is_empty() && self.streams.keys().iter().any(under_way)
     }
 
-    /// A stream ends with an error, for the peer's fault.
+    /// Ends a stream with an error that is the peer's fault.
     pub(super) fn stream_error(&mut self, id: u32, error: Error, clock: Clock<'_>) {
         if let Err(offence) = self.count_reset(clock) {
             return self.fail(offence);
@@ -158,7 +158,7 @@ impl Machine {
             return self.reset_stream(key, error.reason, cause, clock);
         }
         if self.is_idle(id) {
-            // There is nothing yet that could be reset (RFC 9113 section 6.4).
+            // The stream is idle, so it can't be reset (RFC 9113 section 6.4).
             return self.fail(Error::connection(error.reason, error.section, error.detail));
         }
         self.forgotten.remember(id, clock);
@@ -186,12 +186,12 @@ impl Machine {
             reason
         };
         if matches!(cause, Cause::Reset(_, Initiator::User, _)) {
-            // Where the peer is at fault, what came before may still be taken.
+            // If the peer is at fault, the data received before may still be read.
             self.drop_inbox(key);
         }
         self.end_stream(key, cause);
         if over || !begun {
-            // A client's stream that was not begun is idle to the peer.
+            // To the peer, a client's stream that has not begun is idle.
             return;
         }
         if awaited {
@@ -203,8 +203,8 @@ impl Machine {
         }
     }
 
-    /// A stream is over before its time: nothing more is sent or received. What arrived of a whole
-    /// message may still be taken.
+    /// Ends a stream early: nothing more is sent or received. The received part of a complete
+    /// message may still be read.
     pub(super) fn end_stream(&mut self, key: Key, cause: Cause) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
@@ -231,13 +231,13 @@ impl Machine {
             self.wake(key, |woken| *woken = Woken::ALL);
         }
         if dropped > 0 {
-            // What it held, others may hold now.
+            // Other streams may now use the buffer space that it held.
             self.note_all_capacity();
         }
         self.settle(key);
     }
 
-    /// Drops what a stream has received and nobody will take.
+    /// Drops received data that will not be read.
     pub(super) fn drop_inbox(&mut self, key: Key) {
         if let Some(stream) = self.streams.get_mut(key) {
             let dropped = stream.inbox.clear();
@@ -246,7 +246,7 @@ impl Machine {
         }
     }
 
-    /// What follows where a stream may have come to its end.
+    /// Follow-up steps if a stream may have ended.
     pub(super) fn settle(&mut self, key: Key) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;

@@ -1,15 +1,16 @@
 //! Windows (RFC 9113 sections 5.2 and 6.9).
 
-/// The largest window there may be.
+/// The largest window allowed.
 pub(crate) const LARGEST_WINDOW: u32 = (1 << 31) - 1;
-/// The window of everything before anybody says otherwise (RFC 9113 section 6.9.2).
+/// The initial window before any SETTINGS (RFC 9113 section 6.9.2).
 pub(crate) const INITIAL_WINDOW: u32 = 65_535;
 
-/// A window went beyond [`LARGEST_WINDOW`] (RFC 9113 section 6.9.1).
+/// A window exceeded [`LARGEST_WINDOW`] (RFC 9113 section 6.9.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Overflow;
 
-/// How much we may send. Negative after the peer lowered its initial window (RFC 9113 section 6.9.2).
+/// The number of bytes that we may send. Negative after the peer lowered its initial window (RFC 9113
+/// section 6.9.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SendWindow(i32);
 
@@ -18,17 +19,17 @@ impl SendWindow {
         SendWindow(initial.min(LARGEST_WINDOW) as i32)
     }
 
-    /// Bytes that may leave now.
+    /// The bytes that may be sent now.
     pub(crate) fn available(self) -> usize {
         self.0.max(0) as usize
     }
 
-    /// `bytes` leave. The caller has looked at [`SendWindow::available`].
+    /// Takes `bytes` that are sent. The caller has checked [`SendWindow::available`].
     pub(crate) fn take(&mut self, bytes: usize) {
         self.0 = self.0.saturating_sub(bytes as i32);
     }
 
-    /// The peer opens the window by so much (WINDOW_UPDATE), or moves it (a new initial window).
+    /// The peer enlarges the window (WINDOW_UPDATE), or shifts it (a new initial window).
     pub(crate) fn shift(&mut self, by: i64) -> Result<(), Overflow> {
         let moved = i64::from(self.0) + by;
         if moved > i64::from(LARGEST_WINDOW) {
@@ -39,9 +40,9 @@ impl SendWindow {
     }
 }
 
-/// How much the peer may send, and how much of it we owe back.
+/// The number of bytes that the peer may send, and the part that we have to give back.
 ///
-/// `left + owed + what is held by the reader = target`.
+/// `left + owed + bytes held by the reader = target`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReceiveWindow {
     left: i64,
@@ -65,8 +66,8 @@ impl ReceiveWindow {
         window
     }
 
-    /// Bytes arrived; `false`: more than the peer was allowed to send. No bytes need no window, also
-    /// where that is below zero (RFC 9113 section 6.9).
+    /// Counts received bytes; `false`: more than the peer was allowed to send. Zero bytes need no
+    /// window, even if it is negative (RFC 9113 section 6.9).
     pub(crate) fn take(&mut self, bytes: u32) -> bool {
         self.left -= i64::from(bytes);
         bytes == 0 || self.left >= 0
@@ -77,32 +78,32 @@ impl ReceiveWindow {
         usize::try_from(self.left).unwrap_or(0)
     }
 
-    /// So many bytes were taken by whoever reads.
+    /// The reader has consumed this many bytes.
     pub(crate) fn give_back(&mut self, bytes: usize) {
         self.owed += bytes as i64;
     }
 
-    /// Aims at another size. A smaller one is reached by giving less back.
+    /// Sets a new target size. A smaller one is reached by giving back less.
     pub(crate) fn set_target(&mut self, target: u32) {
         let target = target.min(LARGEST_WINDOW);
         self.owed += i64::from(target) - i64::from(self.target);
         self.target = target;
     }
 
-    /// The peer has learned of another initial window: what it may send changes with it, without a
-    /// WINDOW_UPDATE (RFC 9113 section 6.9.2).
+    /// The peer has applied another initial window: the number of bytes that it may send changes
+    /// accordingly, without a WINDOW_UPDATE (RFC 9113 section 6.9.2).
     pub(crate) fn shift(&mut self, by: i64) {
         self.left += by;
         self.target = (i64::from(self.target) + by).clamp(0, i64::from(LARGEST_WINDOW)) as u32;
     }
 
-    /// Whether it is time to tell the peer what it got back: often enough that it is never held up,
-    /// and not for each few bytes.
+    /// Whether it is time for a WINDOW_UPDATE: often enough that the peer never stalls, but not for
+    /// every few bytes.
     pub(crate) fn is_due(&self) -> bool {
         self.owed > 0 && (self.owed >= i64::from(self.target / 3) || self.owed >= self.left)
     }
 
-    /// What a WINDOW_UPDATE gives back now; `None`: nothing.
+    /// The increment of the WINDOW_UPDATE to send now; `None`: no update.
     pub(crate) fn take_update(&mut self) -> Option<u32> {
         if !self.is_due() {
             return None;

@@ -1,21 +1,22 @@
-//! Streams that are over: what still arrives for them (RFC 9113 section 5.1, "closed").
+//! Streams that are over, and the frames that still arrive for them (RFC 9113 section 5.1,
+//! "closed").
 
 use super::Clock;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What a frame for a closed stream means.
+/// The meaning of a frame for a closed stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Late {
-    /// It was on its way when we reset the stream.
+    /// The frame was in flight when we reset the stream.
     InFlight,
-    /// We reset that stream long ago, or may have done so: the peer is told again.
+    /// We reset that stream long ago, or may have done so: send the reset again.
     Stale,
-    /// The peer had ended or reset the stream itself, or never opened it.
+    /// The peer itself ended or reset the stream, or never opened it.
     AfterEnd,
 }
 
-/// The streams that we reset last. Bounded by number.
+/// The streams that we reset most recently. Bounded in number.
 ///
 /// ```text
 ///   reset ──▶ InFlight ──lifetime──▶ Stale ──pushed out by later ones──▶ Stale
@@ -25,7 +26,7 @@ pub(crate) struct Forgotten {
     resets: VecDeque<(u32, Instant)>,
     most: usize,
     lifetime: Duration,
-    /// The highest stream that was reset by us and is not in the list any more.
+    /// The highest stream reset by us that is no longer in the list.
     pushed_out: u32,
 }
 
@@ -39,7 +40,7 @@ impl Forgotten {
         }
     }
 
-    /// We have reset a stream whose peer had not ended it.
+    /// Records that we reset a stream that the peer had not ended.
     pub(crate) fn remember(&mut self, id: u32, clock: Clock<'_>) {
         if self.most == 0 {
             self.pushed_out = self.pushed_out.max(id);
@@ -53,7 +54,7 @@ impl Forgotten {
         self.resets.push_back((id, clock()));
     }
 
-    /// What a frame for this stream means, which was open once and is not any more.
+    /// Classifies a frame for this stream, which was open once but no longer is.
     pub(crate) fn late(&self, id: u32, clock: Clock<'_>) -> Late {
         let known = self.resets.iter().rev().find(|(reset, _)| *reset == id);
         match known {

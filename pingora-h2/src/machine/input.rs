@@ -1,4 +1,4 @@
-//! Frames that arrive (RFC 9113 sections 3.4 and 6).
+//! Received frames (RFC 9113 sections 3.4 and 6).
 
 use super::flow::Overflow;
 use super::forgotten::Late;
@@ -10,15 +10,16 @@ use crate::error::{Error, Reason, Scope};
 use crate::frame::{Data, Frame, GoAway, PREFACE, Settings, StreamId, encode};
 use bytes::{Buf, Bytes, BytesMut};
 
-/// What our PINGs carry, and the one that asks whether a client has seen that we stop.
+/// The payloads of our PINGs: the round-trip measurement, and the one that checks whether a client
+/// has seen our GOAWAY.
 pub(super) const PING_PAYLOAD: [u8; 8] = *b"how long";
 pub(super) const DRAIN_PAYLOAD: [u8; 8] = *b"draining";
-/// The most of a GOAWAY's debug data that is kept, in bytes.
+/// The maximum amount of a GOAWAY's debug data that is kept, in bytes.
 const MOST_DEBUG: usize = 256;
 
 impl Machine {
-    /// Takes in what arrived. Bytes of a frame that is not whole stay in the buffer, at most one frame
-    /// of them; the next ones are to be appended.
+    /// Processes received bytes. Bytes of an incomplete frame stay in the buffer, at most one frame of
+    /// them; append the next bytes to them.
     pub fn handle_input(&mut self, buffer: &mut BytesMut, clock: Clock<'_>) {
         if self.preface_left > 0 {
             self.take_preface(buffer);
@@ -53,7 +54,7 @@ impl Machine {
         }
     }
 
-    /// An error ends as much as it has to.
+    /// Ends the stream or the connection, depending on the scope of the error.
     pub(super) fn judge(&mut self, error: Error, clock: Clock<'_>) {
         match error.scope {
             Scope::Connection => self.fail(error),
@@ -126,7 +127,7 @@ impl Machine {
         }
     }
 
-    /// A frame for a stream that is not there. `Ok`: it is to be ignored.
+    /// Handles a frame for a stream that does not exist. `Ok`: ignore it.
     pub(super) fn is_late(&self, id: u32, clock: Clock<'_>) -> Result<(), Error> {
         if self.is_idle(id) {
             let detail = "a frame for a stream that was not opened";
@@ -135,7 +136,7 @@ impl Machine {
         let detail = "a frame for a stream that is closed";
         match self.forgotten.late(id, clock) {
             Late::InFlight => Ok(()),
-            // The others are not to suffer for it.
+            // Other streams must not suffer for it.
             Late::Stale | Late::AfterEnd => {
                 let id = StreamId::new(id);
                 Err(Error::stream(id, Reason::STREAM_CLOSED, "5.1", detail))
@@ -159,14 +160,14 @@ impl Machine {
             self.account.data_received();
         }
         let taken = self.take_data(&data, clock);
-        // Whatever nobody will read is given back at once (RFC 9113 section 6.9).
+        // Window space for data that will not be read is given back at once (RFC 9113 section 6.9).
         let kept = taken.unwrap_or_default();
         self.receive_window
             .give_back((data.flow_length as usize).saturating_sub(kept));
         taken.map(|_| ())
     }
 
-    /// Returns how many bytes are kept.
+    /// Returns the number of bytes that are kept.
     fn take_data(&mut self, data: &Data, clock: Clock<'_>) -> Result<usize, Error> {
         let id = data.stream;
         let Some(key) = self.streams.find(id.get()) else {
@@ -209,7 +210,7 @@ impl Machine {
             return Err(Error::stream(id, Reason::PROTOCOL_ERROR, "8.1.1", detail));
         }
         let kept = if stream.unread { 0 } else { length };
-        // Padding is read by nobody.
+        // Padding is never read, so its window space is given back here.
         stream
             .receive_window
             .give_back(data.flow_length as usize - length);
@@ -228,7 +229,7 @@ impl Machine {
         Ok(kept)
     }
 
-    /// Has a WINDOW_UPDATE written if it is time for one.
+    /// Schedules a WINDOW_UPDATE if one is due.
     pub(super) fn note_update(&mut self, key: Key) {
         if let Some(stream) = self.streams.get_mut(key)
             && !stream.update_due
@@ -310,7 +311,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Ours are in force.
+    /// The peer has applied our settings.
     fn handle_settings_ack(&mut self, clock: Clock<'_>) -> Result<(), Error> {
         if self.acknowledged {
             return self.count_overhead(clock);
@@ -367,7 +368,7 @@ impl Machine {
         let debug = Bytes::copy_from_slice(debug);
         for key in self.streams.keys() {
             let ours = StreamId::new(key.id).is_client() != self.is_server();
-            // One that was not begun must not be any more, whatever its number.
+            // A stream that has not begun must not begin any more, whatever its number.
             let begun = self.streams.get(key).is_some_and(|stream| stream.begun);
             if ours && (key.id > last || !begun) {
                 let debug = debug.clone();
@@ -399,7 +400,7 @@ impl Machine {
         };
         if let Some(stream) = self.streams.get_mut(key) {
             if matches!(stream.sending, Sending::Ended | Sending::Closed) {
-                // Nothing is sent any more that would need it (RFC 9113 section 5.1).
+                // Nothing more is sent that would need the window (RFC 9113 section 5.1).
                 return Ok(());
             }
             let moved = stream.send_window.shift(i64::from(increment));
@@ -414,7 +415,7 @@ impl Machine {
         Ok(())
     }
 
-    /// The connection's window has room: whoever waited for it goes on.
+    /// The connection's window has room: streams that waited for it continue.
     fn connection_opened(&mut self) {
         while let Some(key) = self.waiting.pop_front() {
             if let Some(stream) = self.streams.get_mut(key) {

@@ -1,7 +1,7 @@
-//! One connection of HTTP/2, either side of it: a pure machine.
+//! One HTTP/2 connection, client or server: a pure state machine.
 //!
 //! Bytes and the time go in; bytes, messages and deadlines come out. It does no I/O, reads no clock
-//! and knows no task, so that a test can run two of them against each other in virtual time.
+//! and knows no task, so a test can run two of them against each other in virtual time.
 //!
 //! | file | RFC 9113 |
 //! |---|---|
@@ -9,9 +9,9 @@
 //! | `state` | 5.1: the states of a stream, and of a connection |
 //! | `stream`, `streams` | one stream; all of them, in places that are used again |
 //! | `flow` | 5.2, 6.9: windows |
-//! | `ready` | whose turn it is to write (RFC 9218) |
-//! | `forgotten` | 5.1: what still arrives for streams that are over |
-//! | `account` | 10.5: what a peer may ask for that is no work |
+//! | `ready` | which stream writes next (RFC 9218) |
+//! | `forgotten` | 5.1: frames that still arrive for streams that are over |
+//! | `account` | 10.5: limits on work that a peer causes without doing anything useful |
 //! | `input` | 3.4, 6: frames that arrive |
 //! | `blocks` | 6.2, 8: field blocks that arrive, and the messages that they begin or end |
 //! | `output` | frames that leave |
@@ -54,20 +54,20 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use streams::Streams;
 
-/// Tells the time where it is needed: nearly nothing that happens on a connection asks for it.
+/// Tells the time on demand: almost no event on a connection needs it.
 pub type Clock<'a> = &'a dyn Fn() -> Instant;
 
-/// Bytes of answers to PING and SETTINGS, and the like, that may wait to be written: then nothing is
-/// read until they have left.
+/// The number of bytes of answers to PING, SETTINGS and the like that may wait to be written. Beyond
+/// it, reading pauses until they have been sent.
 const MOST_CONTROL: usize = 16 * 1024;
-/// The largest frame of data that we send, in bytes, whatever the peer takes: streams take turns by
-/// the frame.
+/// The largest data frame that we send, in bytes, even if the peer accepts larger ones: streams
+/// take turns by the frame.
 const LARGEST_DATA: usize = 16 * 1024;
 
-/// Entries of a queue that are kept for later when no stream is left.
+/// The capacity that a queue keeps when no stream is left.
 pub(crate) const LITTLE: usize = 4;
 
-/// What the peer has announced (RFC 9113 section 6.5.2).
+/// The settings that the peer has announced (RFC 9113 section 6.5.2).
 #[derive(Debug, Clone, Copy)]
 struct Peer {
     /// Its first SETTINGS have arrived.
@@ -78,7 +78,7 @@ struct Peer {
     extended_connect: bool,
 }
 
-/// A PING that was not answered yet.
+/// A PING that has not been answered yet.
 #[derive(Debug, Default)]
 enum Ping {
     #[default]
@@ -87,40 +87,40 @@ enum Ping {
     Answered(Duration),
 }
 
-/// One connection of HTTP/2, either side of it.
+/// One HTTP/2 connection, client or server.
 ///
 /// # The grammar of its verbs
 /// | verb | |
 /// |---|---|
-/// | `handle_input`, `handle_eof`, `handle_timeout` | what happened to the connection |
-/// | `poll_output` | the bytes to be written next |
-/// | `poll_request`, `poll_woken`, `poll_pong`, `poll_timeout` | what came of it: requests, streams on which something is to be done, the deadline |
-/// | `open`, `respond`, `inform`, `send_data`, `send_trailers`, `reset`, `abandon` | what a program does on a stream |
-/// | `receive`, `release`, `capacity`, `reset_cause` | what a program learns about a stream |
-/// | `shut_down`, `abort`, `ping` | what it does with the connection |
-/// | `is_...`, `wants_...` | what the driver asks: whether to read, to write, to stop |
+/// | `handle_input`, `handle_eof`, `handle_timeout` | events of the connection |
+/// | `poll_output` | the bytes to write next |
+/// | `poll_request`, `poll_woken`, `poll_pong`, `poll_timeout` | the results: requests, streams that need attention, the deadline |
+/// | `open`, `respond`, `inform`, `send_data`, `send_trailers`, `reset`, `abandon` | actions of the program on a stream |
+/// | `receive`, `release`, `capacity`, `reset_cause` | queries of the program about a stream |
+/// | `shut_down`, `abort`, `ping` | actions of the program on the connection |
+/// | `is_...`, `wants_...` | queries of the driver: whether to read, to write, to stop |
 ///
-/// After any of the first and fourth kind there may be something to be polled.
+/// After any verb of the first or fourth row there may be something to poll.
 ///
 /// # Bounds
-/// | what | per stream | per connection |
+/// | data | per stream | per connection |
 /// |---|---|---|
-/// | received, not taken | its window | `connection_window` |
-/// | heads received, not taken | 1, and 16 informational ones | the streams |
-/// | given by the program, not written | `send_buffer` | `connection_send_buffer` |
+/// | received, not read | its window | `connection_window` |
+/// | heads received, not read | 1, and 16 informational ones | the streams |
+/// | queued by the program, not written | `send_buffer` | `connection_send_buffer` |
 /// | fields of a head | the header list, `fields`, `crumbs` | one that is being decoded |
-/// | streams | | twice `max_concurrent_streams`, those that nobody has let go of included |
+/// | streams | | twice `max_concurrent_streams`, including those whose handles still exist |
 /// | answers to PING and SETTINGS | | 16 KiB |
 /// | streams remembered after a reset | | `reset_memory` |
 #[derive(Debug)]
 pub struct Machine {
     config: Config,
     life: Life,
-    /// Why the connection ended, if not in an orderly way.
+    /// The cause of the end, if the connection did not end in an orderly way.
     cause: Option<Cause>,
     offence: Option<Offence>,
 
-    /// Bytes of the client's preface that are still to come.
+    /// Bytes of the client's preface that have not arrived yet.
     preface_left: usize,
     reader: Reader,
     decoder: Decoder,
@@ -133,16 +133,17 @@ pub struct Machine {
     stream_window: u32,
 
     streams: Streams,
-    /// Those of the peer's, for a server, or of ours, for a client, that are open.
+    /// The number of open streams that the peer opened (for a server) or that we opened (for a
+    /// client).
     open: usize,
-    /// Streams that count as open to the peer; of ours, those whose heads were written.
+    /// Streams that the peer counts as open; of ours, those whose heads were written.
     begun: usize,
-    /// The highest stream that the peer has opened, and the highest one that was looked at.
+    /// The highest stream that the peer has opened, and the highest one that was processed.
     last_peer: u32,
     last_processed: u32,
-    /// The next stream that we open; beyond the largest id once there are no more.
+    /// The next stream that we open; beyond the largest id once they are exhausted.
     next_id: u32,
-    /// Streams beyond this one will not be processed by the peer (its GOAWAY).
+    /// The peer will not process streams beyond this one (its GOAWAY).
     peer_last: Option<u32>,
     forgotten: Forgotten,
     account: Account,
@@ -159,7 +160,7 @@ pub struct Machine {
     ready: Ready,
     /// Streams that a client has opened and not begun yet, in their order.
     opening: VecDeque<Key>,
-    /// Streams that have data and a window, while the connection has none.
+    /// Streams that have data and a window while the connection's window is empty.
     waiting: VecDeque<Key>,
     /// Streams with a WINDOW_UPDATE due.
     updates: VecDeque<Key>,
@@ -170,12 +171,12 @@ pub struct Machine {
     woken: VecDeque<Key>,
     ping: Ping,
     drain_deadline: Option<Instant>,
-    /// When our SETTINGS must have been acknowledged; `None` once they were.
+    /// The deadline for the acknowledgement of our SETTINGS; `None` once they were acknowledged.
     settings_deadline: Option<Instant>,
 }
 
 impl Machine {
-    /// A connection that begins now.
+    /// A new connection.
     pub fn new(config: Config, now: Instant) -> Self {
         let server = config.role == Role::Server;
         let mut control = Vec::new();
@@ -235,7 +236,7 @@ impl Machine {
     /// The next request that arrived, with its stream. Servers only.
     pub fn poll_request(&mut self) -> Option<(Key, Head)> {
         while let Some((key, head)) = self.requests.pop_front() {
-            // One that was reset before anybody saw it is nobody's any more.
+            // A request that was reset before the program saw it is discarded.
             match self.streams.get(key) {
                 Some(stream) if stream.cause.is_none() => return Some((key, head)),
                 Some(_) => self.abandon(key, None),
@@ -245,7 +246,7 @@ impl Machine {
         None
     }
 
-    /// The next stream on which something happened that its owner may wait for.
+    /// The next stream with an event that its owner may wait for.
     pub fn poll_woken(&mut self) -> Option<(Key, Woken)> {
         while let Some(key) = self.woken.pop_front() {
             if let Some(stream) = self.streams.get_mut(key) {
@@ -255,7 +256,7 @@ impl Machine {
         None
     }
 
-    /// When [`Machine::handle_timeout`] is to be called; `None`: not at all.
+    /// When to call [`Machine::handle_timeout`]; `None`: never.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match (self.drain_deadline, self.settings_deadline) {
             (Some(drain), Some(settings)) => Some(drain.min(settings)),
@@ -263,7 +264,7 @@ impl Machine {
         }
     }
 
-    /// How long the answer to the last PING took, once it is there.
+    /// The round-trip time of the last PING, once it has been answered.
     pub fn poll_pong(&mut self) -> Option<Duration> {
         match self.ping {
             Ping::Answered(round_trip) => {
@@ -274,7 +275,8 @@ impl Machine {
         }
     }
 
-    /// Asks the peer for a sign of life; `false`: an answer is awaited already, or was not taken.
+    /// Sends a PING; `false`: an earlier one has not been answered, or its answer has not been
+    /// polled.
     pub fn ping(&mut self, now: Instant) -> bool {
         if !matches!(self.ping, Ping::None) || self.life >= Life::Closing {
             return false;
@@ -284,14 +286,14 @@ impl Machine {
         true
     }
 
-    /// Whether the connection reads: not while it has much to say that the peer does not take, and
+    /// Whether the connection wants to read: not while too much output is waiting for the peer, and
     /// not once it ends.
     pub fn wants_input(&self) -> bool {
         self.life < Life::Closing && self.control.len() < MOST_CONTROL
     }
 
-    /// Whether nothing more will be read or written. What [`Machine::poll_output`] gave has to be
-    /// written before the connection is closed.
+    /// Whether nothing more will be read or written. Bytes that [`Machine::poll_output`] returned
+    /// have to be written before the connection is closed.
     pub fn is_over(&self) -> bool {
         match self.life {
             Life::Over => true,
@@ -305,7 +307,7 @@ impl Machine {
         self.life >= Life::Draining || self.peer_last.is_some()
     }
 
-    /// What the peer did too often, if that ended the connection.
+    /// The kind of abuse that ended the connection, if any.
     pub fn offence(&self) -> Option<Offence> {
         self.offence
     }
@@ -314,17 +316,17 @@ impl Machine {
         self.cause.as_ref()
     }
 
-    /// Whether the client's preface has arrived and was right; always so for a client.
+    /// Whether the client's valid preface has arrived; always true for a client.
     pub fn has_begun(&self) -> bool {
         self.preface_left == 0 && self.cause.is_none()
     }
 
-    /// Whether [`Machine::poll_woken`] has something to tell.
+    /// Whether [`Machine::poll_woken`] has something to return.
     pub fn has_woken(&self) -> bool {
         !self.woken.is_empty()
     }
 
-    /// Whether [`Machine::poll_pong`] has something to tell.
+    /// Whether [`Machine::poll_pong`] has something to return.
     pub fn has_pong(&self) -> bool {
         matches!(self.ping, Ping::Answered(_))
     }
@@ -334,12 +336,12 @@ impl Machine {
         self.peer.settled
     }
 
-    /// How many streams of ours the peer takes at once.
+    /// The number of streams of ours that the peer accepts at once.
     pub fn peer_max_streams(&self) -> usize {
         self.peer.max_streams as usize
     }
 
-    /// Whether the peer takes extended CONNECT (RFC 8441 section 3).
+    /// Whether the peer accepts extended CONNECT (RFC 8441 section 3).
     pub fn peer_extended_connect(&self) -> bool {
         self.peer.extended_connect
     }
@@ -349,7 +351,7 @@ impl Machine {
         self.open
     }
 
-    /// Bytes of bodies that were given and are not in frames yet.
+    /// Bytes of bodies that were queued but are not in frames yet.
     pub fn sending(&self) -> usize {
         self.sending
     }
@@ -359,12 +361,12 @@ impl Machine {
         self.sent
     }
 
-    /// Bytes of bodies that are held: received and not taken, given and not written.
+    /// Bytes of bodies that are held: received but not read, queued but not written.
     pub fn held(&self) -> usize {
         self.holding + self.sending
     }
 
-    /// The stream's number that comes after this one, if there is any.
+    /// The next stream number, if any is left.
     fn take_id(&mut self) -> Option<u32> {
         let id = self.next_id;
         if id > StreamId::MAX.get() {
@@ -378,7 +380,7 @@ impl Machine {
         self.config.role == Role::Server
     }
 
-    /// Tells a stream's owner that there is something to be done.
+    /// Tells a stream's owner that there is something to do.
     fn wake(&mut self, key: Key, tell: impl FnOnce(&mut Woken)) {
         if let Some(stream) = self.streams.get_mut(key).filter(|stream| stream.owned) {
             let known = !stream.woken.is_empty();
@@ -389,7 +391,7 @@ impl Machine {
         }
     }
 
-    /// Gives memory back where no stream is left, unless it is little.
+    /// Releases memory if no stream is left, unless the amount is small.
     fn shrink(&mut self) {
         if !self.streams.is_empty() {
             return;

@@ -1,5 +1,4 @@
-//! Frames that leave: what is said about the connection first, then streams in turn, a frame of data
-//! each before the next.
+//! Sent frames: those of the connection first, then streams in turn, one data frame each.
 
 use super::state::{Life, Receiving, Sending};
 use super::stream::{End, Key, Stream};
@@ -10,14 +9,14 @@ use crate::head::Head;
 use crate::hpack::{Encoder, Pseudo};
 use http::HeaderMap;
 
-/// What one turn of a stream wrote.
+/// The result of one turn of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// There is more that may be written now.
+    /// More may be written now.
     More,
-    /// There is more, and no window of the connection's.
+    /// More data is queued, but the connection's window is empty.
     Waits,
-    /// There is nothing more that may be written now.
+    /// Nothing more may be written now.
     Done,
 }
 
@@ -31,8 +30,8 @@ impl Machine {
             || self.may_begin()
     }
 
-    /// Appends the frames that are to be written next, until `out` is `limit` bytes long, by one frame
-    /// more at most. Whatever it appends has to be written, in this order.
+    /// Appends the frames to write next, until `out` is `limit` bytes long or at most one frame
+    /// longer. All appended bytes have to be written, in this order.
     pub fn poll_output(&mut self, out: &mut Vec<u8>, limit: usize, clock: Clock<'_>) {
         if self.life == Life::Over {
             return;
@@ -57,7 +56,7 @@ impl Machine {
         if self.sending < self.config.connection_send_buffer {
             self.note_all_capacity();
         }
-        // Resets of streams that came to their end.
+        // Resets of streams that have just ended.
         out.append(&mut self.control);
     }
 
@@ -79,12 +78,12 @@ impl Machine {
         }
     }
 
-    /// Whether a client's stream waits to be begun, and may be.
+    /// Whether a client's stream is waiting to begin, and may.
     fn may_begin(&self) -> bool {
         !self.opening.is_empty() && self.begun < self.peer.max_streams as usize
     }
 
-    /// Whether all streams that wait to be begun may be.
+    /// Whether all streams that are waiting to begin may begin.
     pub(super) fn may_all_begin(&self) -> bool {
         self.begun + self.opening.len() <= self.peer.max_streams as usize
     }
@@ -185,8 +184,8 @@ impl Machine {
         }
     }
 
-    /// Our message is complete. What is left of the peer's is refused where nobody wants it (RFC 9113
-    /// section 8.1).
+    /// Our message is complete. If the rest of the peer's is not wanted, refuses it (RFC 9113 section
+    /// 8.1).
     fn after_end(&mut self, key: Key, clock: Clock<'_>) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
@@ -214,7 +213,7 @@ impl Machine {
         }
     }
 
-    /// Puts a stream in line if it has something that may be written.
+    /// Queues a stream if it has something that may be written.
     pub(super) fn schedule(&mut self, key: Key) {
         let connection_room = self.send_window.available();
         let is_server = self.is_server();
@@ -238,7 +237,7 @@ impl Machine {
     }
 }
 
-/// Writes the final head, with the end of the stream where nothing follows it.
+/// Writes the final head, with the end of the stream if nothing follows.
 fn write_head(stream: &mut Stream, encoder: &mut Encoder, max_frame: u32, out: &mut Vec<u8>) {
     let Some(head) = stream.outbox.head.take() else {
         return;
@@ -289,7 +288,7 @@ fn write_fields(fields: &HeaderMap, encoder: &mut Encoder, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes a frame of `length` bytes, however many pieces they are in.
+/// Writes a frame of `length` bytes from any number of pieces.
 fn write_data(stream: &mut Stream, length: usize, out: &mut Vec<u8>) {
     let outbox = &mut stream.outbox;
     let end = length == outbox.bytes && matches!(outbox.end, End::Due(None));
@@ -317,7 +316,7 @@ fn write_data(stream: &mut Stream, length: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes the end where it did not go with what came before.
+/// Writes the end of the stream if it was not sent with the previous frame.
 fn write_end(stream: &mut Stream, encoder: &mut Encoder, max_frame: u32, out: &mut Vec<u8>) {
     let End::Due(trailers) = &mut stream.outbox.end else {
         return;

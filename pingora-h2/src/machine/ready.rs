@@ -1,16 +1,16 @@
-//! Whose turn it is to write (RFC 9218).
+//! The order in which streams write (RFC 9218).
 
 use super::stream::Key;
 use std::collections::VecDeque;
 
-/// The urgency of a stream that says nothing (RFC 9218 section 4.1).
+/// The urgency of a stream that signals none (RFC 9218 section 4.1).
 pub(crate) const DEFAULT_URGENCY: u8 = 3;
-/// Urgencies are 0 to 7; the least is served first.
+/// Urgencies are 0 to 7; the lowest is served first.
 const URGENCIES: usize = 8;
 
-/// Streams that have something to write: by urgency, and in turn among those of the same.
+/// Streams that have something to write: sorted by urgency, in turn within the same urgency.
 ///
-/// Bounded by the number of streams: each is in it once.
+/// Bounded by the number of streams: each is in it at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
     queues: [VecDeque<Key>; URGENCIES],
@@ -38,7 +38,7 @@ impl Ready {
         self.len == 0
     }
 
-    /// Gives memory back where nothing waits.
+    /// Releases memory if no stream is waiting.
     pub(crate) fn shrink(&mut self) {
         for queue in &mut self.queues {
             if queue.is_empty() && queue.capacity() > super::LITTLE {
@@ -48,8 +48,8 @@ impl Ready {
     }
 }
 
-/// The urgency that a `priority` field asks for; the default where it says nothing that is
-/// understood (RFC 9218 section 4.1).
+/// The urgency that a `priority` field asks for; the default if it contains none that is understood
+/// (RFC 9218 section 4.1).
 pub(crate) fn urgency_in(field: &[u8]) -> u8 {
     field
         .split(|byte| *byte == b',')
@@ -76,7 +76,7 @@ mod tests {
             ready.push(key(id), urgency);
         }
         let mut order = vec![];
-        // Stream 1 has two turns' worth.
+        // Stream 1 has enough for two turns.
         while let Some(next) = ready.pop() {
             order.push(next.id);
             if order == [5, 1] {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
 
-/// What the peer sends on a stream (RFC 9113 section 5.1, the receiving half).
+/// The receiving half of a stream (RFC 9113 section 5.1).
 ///
 /// ```text
 ///   Head ──final head──▶ Body ──END_STREAM──▶ Ended
@@ -15,17 +15,17 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Receiving {
-    /// The final head is awaited. Informational ones may come.
+    /// The final head is awaited. Informational ones may come first.
     Head,
     /// Data, and perhaps trailers, are awaited.
     Body,
     /// The peer has ended its message.
     Ended,
-    /// Nothing that comes counts any more.
+    /// Frames that arrive are ignored.
     Closed,
 }
 
-/// What we send on a stream (RFC 9113 section 5.1, the sending half).
+/// The sending half of a stream (RFC 9113 section 5.1).
 ///
 /// ```text
 ///   Head ──final head written──▶ Body ──END_STREAM written──▶ Ended
@@ -34,7 +34,7 @@ pub(crate) enum Receiving {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sending {
-    /// The final head was not written yet.
+    /// The final head has not been written yet.
     Head,
     /// Data may be written.
     Body,
@@ -56,19 +56,19 @@ pub(crate) enum Sending {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Life {
-    /// Streams come and go.
+    /// Streams are opened and closed.
     Open,
-    /// A server has said that it will stop; streams that are on their way are still taken.
+    /// A server has warned that it will stop; streams in flight are still accepted.
     Warned,
-    /// No new streams; those under way go on.
+    /// No new streams; active ones continue.
     Draining,
-    /// The last frames are being written; nothing is read any more.
+    /// The last frames are being written; nothing more is read.
     Closing,
-    /// Nothing is read or written any more.
+    /// Nothing more is read or written.
     Over,
 }
 
-/// Whose doing something was.
+/// The party that caused an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Initiator {
     /// The program that uses this crate.
@@ -79,12 +79,12 @@ pub(crate) enum Initiator {
     Remote,
 }
 
-/// Why a stream, or the connection, ended before its time.
+/// The cause of a stream's or connection's early end.
 #[derive(Debug, Clone)]
 pub(crate) enum Cause {
-    /// The stream was reset. Why, in words, where we did it.
+    /// The stream was reset. If we did it, with the reason in words.
     Reset(Reason, Initiator, &'static str),
-    /// The connection ended with a GOAWAY, and its debug data.
+    /// The connection ended with a GOAWAY; with its debug data.
     GoAway(Reason, Initiator, Bytes),
     /// The connection is gone.
     Io(io::ErrorKind, Option<Arc<str>>),

@@ -1,4 +1,4 @@
-//! One stream: what arrived and was not taken, what is to be sent.
+//! One stream: its received data that was not read yet, and its data to send.
 
 use super::flow::{ReceiveWindow, SendWindow};
 use super::state::{Cause, Receiving, Sending};
@@ -8,13 +8,14 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use std::collections::VecDeque;
 
-/// A piece of a body that is shorter than this is joined with the one before it, so that what is held
-/// of a body is bounded by its bytes, however it was cut.
+/// A piece of a body that is shorter than this is joined with the one before it, so that the memory
+/// held for a body is bounded by its size, however it was split.
 const SHORT: usize = 1024;
-/// A piece that is at least so long is kept as it was read, others are copied.
+/// A piece of at least this size is kept as it was read; shorter ones are copied.
 const LONG: usize = 8 * 1024;
 
-/// Names a stream: its place in the slab, and its number. A place is used again; the number tells.
+/// Identifies a stream: its slot in the slab, and its number. Slots are reused; the number tells
+/// streams apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     pub(crate) slot: u32,
@@ -27,16 +28,16 @@ impl Key {
         self.id
     }
 
-    /// The place of the stream among those that are there: low numbers, used again.
+    /// The slot of the stream among the existing ones: low numbers, reused.
     pub fn slot(self) -> usize {
         self.slot as usize
     }
 }
 
-/// Who of a stream's owners has something to do.
+/// The owners of a stream that have something to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Woken {
-    /// There is a head, data, trailers, the end, or an error to be taken.
+    /// A head, data, trailers, the end, or an error is ready to be read.
     pub receiver: bool,
     /// There is room for data, or there will never be any.
     pub sender: bool,
@@ -56,25 +57,25 @@ impl Woken {
     }
 }
 
-/// The end of what we send.
+/// The end of the message that we send.
 #[derive(Debug, Default)]
 pub(crate) enum End {
-    /// Is not known yet.
+    /// Not known yet.
     #[default]
     Open,
-    /// Follows what is queued.
+    /// To be written after the queued data.
     Due(Option<Box<HeaderMap>>),
     /// Was written.
     Written,
 }
 
-/// The payload a message is to have (RFC 9113 section 8.1.1).
+/// The payload that a message has to have (RFC 9113 section 8.1.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// As much as comes.
+    /// Any amount.
     #[default]
     Any,
-    /// So many bytes more.
+    /// Exactly this many more bytes.
     Exact(u64),
 }
 
@@ -99,8 +100,8 @@ impl Expected {
     }
 }
 
-/// What arrived on a stream and was not taken. Bounded by the stream's window, and by the number of
-/// heads.
+/// Received data of a stream that was not read yet. Bounded by the stream's window, and by the
+/// number of heads.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     /// Informational heads of a response.
@@ -108,7 +109,7 @@ pub(crate) struct Inbox {
     /// The final head of a response.
     pub(crate) head: Option<Box<Head>>,
     pieces: VecDeque<Bytes>,
-    /// Short pieces behind those, joined.
+    /// Short pieces after those, joined.
     tail: BytesMut,
     pub(crate) bytes: usize,
     pub(crate) trailers: Option<Box<HeaderMap>>,
@@ -118,7 +119,7 @@ impl Inbox {
     pub(crate) fn push(&mut self, data: Bytes) {
         self.bytes += data.len();
         if data.len() < LONG {
-            // It would keep all that was read with it.
+            // A slice would keep the whole read buffer alive.
             self.tail.extend_from_slice(&data);
             if self.tail.len() < SHORT {
                 return;
@@ -143,7 +144,7 @@ impl Inbox {
         Some(piece)
     }
 
-    /// Drops everything. Returns how many bytes of data that was.
+    /// Drops everything. Returns the number of data bytes dropped.
     pub(crate) fn clear(&mut self) -> usize {
         let bytes = self.bytes;
         *self = Inbox::default();
@@ -151,7 +152,7 @@ impl Inbox {
     }
 }
 
-/// What is to be sent on a stream. Bounded by what [`super::Machine::capacity`] grants.
+/// Data to send on a stream. Bounded by the capacity that [`super::Machine::capacity`] grants.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     /// Informational responses.
@@ -171,7 +172,7 @@ impl Outbox {
         }
     }
 
-    /// Drops everything. Returns how many bytes of data that was.
+    /// Drops everything. Returns the number of data bytes dropped.
     pub(crate) fn clear(&mut self) -> usize {
         let bytes = self.bytes;
         *self = Outbox {
@@ -193,27 +194,27 @@ pub(crate) struct Stream {
     pub(crate) receive_window: ReceiveWindow,
     pub(crate) send_window: SendWindow,
     pub(crate) expected: Expected,
-    /// Why it ended before its time.
+    /// The cause of an early end.
     pub(crate) cause: Option<Cause>,
-    /// RST_STREAM is to be written for this reason, after what is queued.
+    /// RST_STREAM is to be written with this reason after the queued data.
     pub(crate) reset_due: Option<Reason>,
-    /// The request broke a rule: the stream is reset once it was answered.
+    /// The request broke a rule: the stream is reset once it has been answered.
     pub(crate) condemned: bool,
-    /// Whether the owner is still there.
+    /// Whether the owner still exists.
     pub(crate) owned: bool,
-    /// The peer knows of it.
+    /// The peer knows about the stream.
     pub(crate) begun: bool,
-    /// Counts against the limit of streams that are open at once.
+    /// Counts towards the limit on open streams.
     pub(crate) counted: bool,
-    /// Nobody reads what arrives: its window is given back at once.
+    /// Received data will not be read: its window space is given back at once.
     pub(crate) unread: bool,
-    /// Informational heads of the response so far.
+    /// The number of informational heads of the response so far.
     pub(crate) informed: u8,
-    /// The client asked with HEAD: a length in the answer announces nothing.
+    /// The request method is HEAD: a length in the answer does not announce a body.
     pub(crate) head_request: bool,
-    /// The client asked with CONNECT: the payload is a tunnel's.
+    /// The request method is CONNECT: the payload belongs to a tunnel.
     pub(crate) connect_request: bool,
-    /// How urgent what we send is (RFC 9218); 0 is first.
+    /// The urgency of the data that we send (RFC 9218); 0 is first.
     pub(crate) urgency: u8,
     /// In the list of streams that have something to write.
     pub(crate) is_ready: bool,
@@ -221,7 +222,7 @@ pub(crate) struct Stream {
     pub(crate) is_waiting: bool,
     /// In the list of streams with a WINDOW_UPDATE due.
     pub(crate) update_due: bool,
-    /// Somebody waits for room to send.
+    /// The owner waits for room to send.
     pub(crate) wants_capacity: bool,
     pub(crate) woken: Woken,
 }

@@ -1,18 +1,19 @@
-//! The slab of streams: places that are used again, found by number.
+//! The slab of streams: reusable slots, found by number.
 
 use super::stream::{Key, Stream};
 
-/// Places that are kept for later when no stream is left.
+/// Slots that are kept when no stream is left.
 const KEPT: usize = 4;
 
 /// All streams of a connection that are not forgotten yet.
 ///
-/// Bounded by whoever inserts.
+/// The callers that insert bound its size.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     slots: Vec<Option<Stream>>,
     free: Vec<u32>,
-    /// Number and place of each, by rising number: numbers only rise, so the newest goes to the end.
+    /// Number and slot of each stream, in increasing order: numbers only increase, so a new one is
+    /// appended.
     index: Vec<(u32, u32)>,
 }
 
@@ -71,7 +72,7 @@ impl Streams {
         Some(stream)
     }
 
-    /// All that are there, by rising number.
+    /// All existing streams, by increasing number.
     pub(crate) fn keys(&self) -> Vec<Key> {
         let key = |(id, slot): &(u32, u32)| Key {
             id: *id,

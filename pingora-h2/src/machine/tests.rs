@@ -1,4 +1,4 @@
-//! The machine against frames by hand, section by section, and against itself.
+//! The machine against handwritten frames, section by section, and against itself.
 
 mod closed;
 mod floods;
@@ -38,7 +38,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A block of literals without indexing or Huffman, so that anything can be said.
+/// A block of literals without indexing or Huffman coding, so that it can contain anything.
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = vec![];
     for (name, value) in fields {
@@ -59,7 +59,7 @@ const GET: [(&str, &str); 4] = [
     (":path", "/"),
 ];
 
-/// A request with more fields, whose body follows if `end` is not set.
+/// A request with additional fields; its body follows if `end` is not set.
 fn request(stream: u32, more: &[(&str, &str)], end: bool) -> Vec<u8> {
     let flags = END_HEADERS | u8::from(end);
     frame(HEADERS, flags, stream, &block(&[&GET, more].concat()))
@@ -69,7 +69,7 @@ fn response(stream: u32, fields: &[(&str, &str)], end: bool) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | u8::from(end), stream, &block(fields))
 }
 
-/// What a machine wrote, one line for each frame.
+/// The output of a machine, one line for each frame.
 #[derive(Debug, Default)]
 struct Written(Vec<String>);
 
@@ -78,14 +78,14 @@ impl Written {
         self.0.iter().any(|other| other == line)
     }
 
-    /// The lines of resets and goodbyes.
+    /// The lines of RST_STREAM and GOAWAY frames.
     fn ends(&self) -> Vec<&str> {
         let ends = |line: &&String| line.starts_with("RST") || line.starts_with("GOAWAY");
         self.0.iter().filter(ends).map(String::as_str).collect()
     }
 }
 
-/// A machine, its time, and how to read what it writes.
+/// A machine, its clock, and a reader for its output.
 struct Subject {
     machine: Machine,
     now: Cell<Instant>,
@@ -110,7 +110,7 @@ impl Subject {
         }
     }
 
-    /// A server behind a client's preface and SETTINGS, with what it said until then forgotten.
+    /// A server after a client's preface and SETTINGS, with its output so far discarded.
     fn server() -> Self {
         Self::begin(Config::new(Role::Server))
     }
@@ -141,14 +141,14 @@ impl Subject {
         self.now.set(self.now.get() + time);
     }
 
-    /// All that the machine has to say now, however often it is asked.
+    /// All output that the machine has now, over any number of calls.
     fn written(&mut self) -> Written {
         let mut out = Vec::new();
         let now = self.now.get();
         while self.machine.wants_output() {
             let before = out.len();
             self.machine.poll_output(&mut out, before + 1, &|| now);
-            // Nothing is written where all wait for the connection's window.
+            // Nothing is written while all streams wait for the connection's window.
             assert!(out.len() > before || !self.machine.wants_output());
         }
         self.read(&out)
@@ -232,15 +232,14 @@ fn describe(frame: Frame<'_>, decoder: &mut Decoder) -> String {
     }
 }
 
-/// RFC 9113 sections 3.4, 4.1, 5.1, 5.1.1, 6.x: what a server answers to one wrong thing behind a
-/// sound beginning, where stream 1 is half closed by the client, stream 3 open, and 5 closed by an
-/// answer.
+/// RFC 9113 sections 3.4, 4.1, 5.1, 5.1.1, 6.x: a server's answer to one fault after a valid
+/// beginning, with stream 1 half closed by the client, stream 3 open, and 5 closed by an answer.
 #[test]
 fn a_wrong_frame_ends_its_stream_or_the_connection() {
     let protocol = Reason::PROTOCOL_ERROR;
     let closed = Reason::STREAM_CLOSED;
     let flow = Reason::FLOW_CONTROL_ERROR;
-    // `None`: the connection; the last stream is 5, as of a GOAWAY.
+    // `None`: the connection; the last stream is 5, as in a GOAWAY.
     type Row = (&'static str, Vec<u8>, Option<u32>, Reason);
     let rows: Vec<Row> = vec![
         ("data, idle", frame(DATA, 0, 7, b"x"), None, protocol),
@@ -404,7 +403,7 @@ fn a_server_drains_in_steps() {
         subject.machine.shut_down(subject.now.get());
         let written = subject.written();
         assert_eq!(written.0, ["GOAWAY 2147483647 NO_ERROR", "PING"]);
-        // On its way when the warning was written.
+        // In flight when the warning was written.
         subject.feed(&request(3, &[], true));
         let second = subject.accept();
         if answered {
@@ -475,7 +474,7 @@ fn streams_at_once_are_limited() {
     subject.feed(&response(1, &[(":status", "204")], true));
     subject.abandon(first);
     assert_eq!(subject.written().0, ["HEADERS 3 end"]);
-    // One that was not begun is idle to the server, and ends in silence.
+    // To the server, a stream that has not begun is idle, so it ends silently.
     let third = subject.open(true);
     subject.reset(third, Reason::CANCEL);
     assert!(subject.written().0.is_empty());

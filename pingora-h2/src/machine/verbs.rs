@@ -1,4 +1,4 @@
-//! What a program does with a stream.
+//! The actions of a program on a stream.
 
 use super::flow::SendWindow;
 use super::state::{Cause, Initiator, Life, Receiving, Sending};
@@ -9,17 +9,18 @@ use crate::head::Head;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
-/// Informational responses of one stream that may wait to be written; more are dropped.
+/// The number of informational responses of one stream that may wait to be written; more are
+/// dropped.
 const MOST_INFORMATIONAL: usize = 16;
 
-/// What a stream has received.
+/// The next part of a message that a stream has received.
 #[derive(Debug)]
 pub enum Received {
     /// A head of the response: informational ones, then the final one. Clients only.
     Head(Box<Head>),
-    /// A piece of the body. Its part of the windows is given back by [`Machine::release`].
+    /// A piece of the body. [`Machine::release`] gives its part of the windows back.
     Data(Bytes),
-    /// The fields behind the body. The end follows.
+    /// The trailers. The end follows.
     Trailers(Box<HeaderMap>),
     /// The end of the message.
     End,
@@ -30,14 +31,14 @@ pub enum Received {
 }
 
 impl Machine {
-    /// Whether a client may open another stream: ids are left, and the server has not said goodbye.
-    /// One that is beyond the server's limit is begun when another one ends.
+    /// Whether a client may open another stream: identifiers are left, and the server has not sent
+    /// GOAWAY. A stream beyond the server's limit begins when another one ends.
     pub fn may_open(&self) -> bool {
         let id = crate::frame::StreamId::MAX.get();
         self.life == Life::Open && self.peer_last.is_none() && self.next_id <= id
     }
 
-    /// Begins a request. `None`: the connection takes no more.
+    /// Begins a request. `None`: the connection accepts no more.
     pub fn open(&mut self, head: Head, end: bool) -> Option<Key> {
         if !self.may_open() {
             return None;
@@ -58,8 +59,8 @@ impl Machine {
         Some(key)
     }
 
-    /// Gives the final head of a response; `end`: nothing follows. Does nothing where one was given, or
-    /// the stream was reset.
+    /// Queues the final head of a response; `end`: nothing follows. Does nothing if a final head is
+    /// already queued, or the stream was reset.
     pub fn respond(&mut self, key: Key, head: Head, end: bool) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
@@ -74,7 +75,7 @@ impl Machine {
         self.schedule(key);
     }
 
-    /// Gives an informational response, which the final one follows.
+    /// Queues an informational response; the final one follows later.
     pub fn inform(&mut self, key: Key, head: Head) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
@@ -89,7 +90,7 @@ impl Machine {
         }
     }
 
-    /// Whether a stream still takes something to be sent.
+    /// Whether data can still be sent on a stream.
     pub fn is_open_to_send(&self, key: Key) -> bool {
         let open = |stream: &Stream| {
             matches!(stream.sending, Sending::Head | Sending::Body)
@@ -98,8 +99,8 @@ impl Machine {
         self.streams.get(key).is_some_and(open)
     }
 
-    /// Gives a piece of the body; `end`: it is the last. Anything is taken, but only what
-    /// [`Machine::capacity`] grants is bounded.
+    /// Queues a piece of the body; `end`: it is the last. Any amount is accepted, but only the
+    /// amount that [`Machine::capacity`] grants is bounded.
     pub fn send_data(&mut self, key: Key, data: Bytes, end: bool) {
         if !self.is_open_to_send(key) {
             return;
@@ -114,7 +115,7 @@ impl Machine {
         self.schedule(key);
     }
 
-    /// Ends what is sent with these fields.
+    /// Ends the sent message with these trailers.
     pub fn send_trailers(&mut self, key: Key, trailers: HeaderMap) {
         if !self.is_open_to_send(key) {
             return;
@@ -125,15 +126,15 @@ impl Machine {
         self.schedule(key);
     }
 
-    /// How many bytes [`Machine::send_data`] may be given now: what the windows and the bounds on what
-    /// is held allow. `None`: none, and never again.
+    /// The number of bytes that [`Machine::send_data`] may be given now: limited by the windows and by
+    /// the bounds on queued data. `None`: none, and never again.
     pub fn capacity(&self, key: Key) -> Option<usize> {
         let stream = self.streams.get(key)?;
         if !matches!(stream.sending, Sending::Head | Sending::Body) {
             return None;
         }
         if !stream.begun && !self.may_all_begin() {
-            // What it held would be missing to those that the server lets be sent.
+            // The bytes that it held would be missing for streams that the server allows to send.
             return Some(0);
         }
         let buffered = stream.outbox.bytes;
@@ -142,8 +143,8 @@ impl Machine {
             .available()
             .min(self.config.send_buffer)
             .saturating_sub(buffered);
-        // More than the connection's window: what waits for a window of its own does not keep others
-        // from using that.
+        // More than the connection's window: data that waits for its own stream's window does not
+        // keep other streams from using the connection's.
         let shared = self
             .send_window
             .available()
@@ -153,7 +154,7 @@ impl Machine {
         Some(own.min(shared))
     }
 
-    /// Has the stream's owner woken once there is room.
+    /// Requests a wake-up of the stream's owner once there is room.
     pub fn want_capacity(&mut self, key: Key) {
         if let Some(stream) = self.streams.get_mut(key)
             && !stream.wants_capacity
@@ -177,7 +178,7 @@ impl Machine {
         }
     }
 
-    /// Wakes all owners that wait for room and have some, those first that waited longest.
+    /// Wakes all owners that wait for room and have some, longest-waiting first.
     pub(super) fn note_all_capacity(&mut self) {
         for _ in 0..self.wanting.len() {
             let Some(key) = self.wanting.pop_front() else {
@@ -196,7 +197,7 @@ impl Machine {
         }
     }
 
-    /// What has arrived, in its order.
+    /// Returns the received parts of the message, in order.
     pub fn receive(&mut self, key: Key) -> Received {
         let Some(stream) = self.streams.get_mut(key) else {
             return Received::Broken;
@@ -222,7 +223,7 @@ impl Machine {
         }
     }
 
-    /// Whether the message has ended and everything of it was taken.
+    /// Whether the message has ended and all of it was read.
     pub fn is_received(&self, key: Key) -> bool {
         let done = |stream: &Stream| {
             stream.receiving == Receiving::Ended
@@ -233,15 +234,16 @@ impl Machine {
         self.streams.get(key).is_some_and(done)
     }
 
-    /// Bytes that have arrived on a stream and were not taken, and those that the peer may still send on
-    /// it without being allowed more.
+    /// The number of bytes that have arrived on a stream but were not read, and the number that the peer
+    /// may still send on it within the current window.
     pub fn arriving(&self, key: Key) -> (usize, usize) {
         self.streams.get(key).map_or((0, 0), |stream| {
             (stream.inbox.bytes, stream.receive_window.may_come())
         })
     }
 
-    /// So many bytes of what [`Machine::receive`] gave were used: the peer may send as many again.
+    /// This many bytes returned by [`Machine::receive`] were consumed: the peer may send as many
+    /// again.
     pub fn release(&mut self, key: Key, bytes: usize) {
         self.receive_window.give_back(bytes);
         if let Some(stream) = self.streams.get_mut(key) {
@@ -250,23 +252,23 @@ impl Machine {
         }
     }
 
-    /// The connection's window is to be so many bytes from now on.
+    /// Sets the connection's window to this many bytes from now on.
     pub fn set_connection_window(&mut self, bytes: u32) {
         self.receive_window.set_target(bytes);
     }
 
-    /// Why a stream ended before its time, if it did.
+    /// The cause of a stream's early end, if it ended early.
     pub(crate) fn reset_cause(&self, key: Key) -> Option<&Cause> {
         self.streams.get(key)?.cause.as_ref()
     }
 
-    /// Resets a stream. What was not written is lost. Nothing happens to one that is over.
+    /// Resets a stream. Unwritten data is lost. Does nothing if the stream is over.
     pub fn reset(&mut self, key: Key, reason: Reason, clock: Clock<'_>) {
         let cause = Cause::Reset(reason, Initiator::User, "");
         self.reset_stream(key, reason, cause, clock);
     }
 
-    /// Nobody will take what arrives on this stream any more.
+    /// Data that arrives on this stream will no longer be read.
     pub fn ignore(&mut self, key: Key) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.unread = true;
@@ -274,9 +276,10 @@ impl Machine {
         }
     }
 
-    /// Nobody owns this stream any more. What was given is still sent where its end was given too, and
-    /// what is left of the peer's message is refused behind it with `NO_ERROR` (RFC 9113 section 8.1);
-    /// anything else is reset with `CANCEL`. Without a clock only where the stream is over.
+    /// The stream's last owner is gone. Queued data is still sent if its end was queued as well, and
+    /// the rest of the peer's message is then refused with `NO_ERROR` (RFC 9113 section 8.1);
+    /// otherwise the stream is reset with `CANCEL`. The clock may be omitted only if the stream is
+    /// over.
     pub fn abandon(&mut self, key: Key, clock: Option<Clock<'_>>) {
         let is_server = self.is_server();
         let Some(stream) = self.streams.get_mut(key) else {

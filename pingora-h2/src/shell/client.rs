@@ -33,25 +33,26 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The protocol's own windows, and the bounds of [`Config`].
+    /// Creates a builder with the protocol's own windows and the bounds of [`Config`].
     pub fn new() -> Self {
         Builder {
             config: Config::new(Role::Client),
         }
     }
 
-    /// All that is set, for what has no method here.
+    /// The whole configuration, for settings without a method here.
     pub fn config(&mut self) -> &mut Config {
         &mut self.config
     }
 
-    /// Bytes that the server may send ahead on each stream. 65,535 by default.
+    /// The number of bytes that the server may send ahead on each stream. 65,535 by default.
     pub fn initial_window_size(&mut self, size: u32) -> &mut Self {
         self.config.settings.initial_window_size = Some(size.min(crate::frame::LARGEST_WINDOW));
         self
     }
 
-    /// Bytes that the server may send ahead on all streams together. 65,535 by default.
+    /// The number of bytes that the server may send ahead on all streams together. 65,535 by
+    /// default.
     pub fn initial_connection_window_size(&mut self, size: u32) -> &mut Self {
         self.config.connection_window = size.min(crate::frame::LARGEST_WINDOW);
         self
@@ -63,32 +64,34 @@ impl Builder {
         self
     }
 
-    /// Bytes of one request that are taken before they were written. 64 KiB by default.
+    /// The number of bytes of one request that are accepted before they are written. 64 KiB by
+    /// default.
     pub fn max_send_buffer_size(&mut self, max: usize) -> &mut Self {
         self.config.send_buffer = max;
         self
     }
 
-    /// Streams that are opened before the server has said how many it takes. 100 by default.
+    /// The number of streams that are opened before the server has announced its limit. 100 by
+    /// default.
     pub fn initial_max_send_streams(&mut self, max: usize) -> &mut Self {
         self.config.initial_peer_streams = u32::try_from(max).unwrap_or(u32::MAX);
         self
     }
 
-    /// How many streams that were reset here are remembered, so that what is still on its way for
-    /// them is no error. 64 by default.
+    /// The number of streams reset here that are remembered, so that frames still in flight for
+    /// them are not errors. 64 by default.
     pub fn max_concurrent_reset_streams(&mut self, max: usize) -> &mut Self {
         self.config.reset_memory = max;
         self
     }
 
-    /// And for how long. 30 s by default.
+    /// How long they are remembered. 30 s by default.
     pub fn reset_stream_duration(&mut self, duration: Duration) -> &mut Self {
         self.config.reset_lifetime = duration;
         self
     }
 
-    /// Begins HTTP/2 on a connection. Nothing is waited for.
+    /// Begins HTTP/2 on a connection. Returns without waiting for the peer.
     ///
     /// # Errors
     /// None at present.
@@ -117,7 +120,7 @@ impl Builder {
 /// Begins HTTP/2 on a connection, with the defaults of [`Builder`].
 ///
 /// # Errors
-/// As of [`Builder::handshake`].
+/// The same as [`Builder::handshake`].
 pub async fn handshake<T>(io: T) -> Result<(SendRequest<Bytes>, Connection<T, Bytes>), Failure>
 where
     T: AsyncRead + AsyncWrite + Unpin,
@@ -125,8 +128,8 @@ where
     Builder::new().handshake(io).await
 }
 
-/// A client's connection: a future that drives it, and ends with it. It ends, in an orderly way, when
-/// nobody holds a [`SendRequest`] or a stream of it any more.
+/// A client's connection: a future that drives it until it ends. The connection ends in an orderly
+/// way when the last [`SendRequest`] and the last stream are dropped.
 #[derive(Debug)]
 pub struct Connection<T, B = Bytes> {
     driver: Driver<T>,
@@ -189,20 +192,20 @@ impl<B> Drop for SendRequest<B> {
 }
 
 impl SendRequest<Bytes> {
-    /// Ready with itself, where the connection takes requests.
+    /// Returns itself if the connection accepts requests.
     ///
     /// # Errors
-    /// As of [`SendRequest::poll_ready`].
+    /// The same as [`SendRequest::poll_ready`].
     pub async fn ready(mut self) -> Result<Self, Failure> {
         poll_fn(|cx| self.poll_ready(cx)).await?;
         Ok(self)
     }
 
-    /// Whether the connection takes requests. Never pending: a request beyond the server's limit is
-    /// begun when another one ends.
+    /// Whether the connection accepts requests. Never pending: a request beyond the server's limit
+    /// begins when another one ends.
     ///
     /// # Errors
-    /// The connection is over, or the server has said goodbye.
+    /// The connection is over, or the server has sent GOAWAY.
     pub fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let state = self.shared.lock();
         Poll::Ready(if state.machine.may_open() {
@@ -212,7 +215,7 @@ impl SendRequest<Bytes> {
         })
     }
 
-    /// Whether the connection takes requests.
+    /// Whether the connection accepts requests.
     pub fn is_fit(&self) -> bool {
         self.shared.lock().machine.may_open()
     }
@@ -220,7 +223,7 @@ impl SendRequest<Bytes> {
     /// Begins a request; `end`: it has no body.
     ///
     /// # Errors
-    /// The connection takes no more. Nobody has heard of the request then.
+    /// The connection accepts no more requests. The server has not seen this request.
     pub fn send_request(
         &mut self,
         request: Request<()>,
@@ -229,10 +232,10 @@ impl SendRequest<Bytes> {
         self.send_head(head(request), end)
     }
 
-    /// [`SendRequest::send_request`] for a head that is made already.
+    /// [`SendRequest::send_request`] for a ready-made head.
     ///
     /// # Errors
-    /// As of that.
+    /// The same as [`SendRequest::send_request`].
     pub fn send_head(
         &mut self,
         head: Head,
@@ -254,12 +257,12 @@ impl SendRequest<Bytes> {
         })
     }
 
-    /// How many streams the server takes at once.
+    /// The number of streams that the server accepts at once.
     pub fn current_max_send_streams(&self) -> usize {
         self.shared.lock().machine.peer_max_streams()
     }
 
-    /// Whether the server takes extended CONNECT (RFC 8441 section 3).
+    /// Whether the server accepts extended CONNECT (RFC 8441 section 3).
     pub fn is_extended_connect_protocol_enabled(&self) -> bool {
         self.shared.lock().machine.peer_extended_connect()
     }
@@ -273,7 +276,7 @@ fn refusal(machine: &Machine) -> Failure {
     }
 }
 
-/// The pseudo-header fields as a URI, a method and an extension tell them.
+/// Builds the pseudo-header fields from a URI, a method and an extension.
 fn head(request: Request<()>) -> Head {
     let (parts, ()) = request.into_parts();
     let text = |text: &str| Bytes::copy_from_slice(text.as_bytes());
@@ -302,14 +305,14 @@ pub struct Answer {
     pub status: StatusCode,
     /// The fields.
     pub fields: HeaderMap,
-    /// The body; `None`: it is informational, and another head follows.
+    /// The body; `None`: the head is informational, and another one follows.
     pub body: Option<RecvStream>,
 }
 
-/// The response that is to come.
+/// The pending response.
 #[derive(Debug)]
 pub struct ResponseFuture {
-    /// Until the final head was handed out.
+    /// Until the final head is handed out.
     held: Option<Held>,
     stream: u32,
 }

@@ -1,4 +1,4 @@
-//! The bytes of a connection.
+//! Moves the bytes of a connection.
 
 use super::failure::Failure;
 use super::shared::{Shared, now};
@@ -14,31 +14,31 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const READ: usize = 32 * 1024;
-/// Bytes that are made to be written at once, by one frame more at most.
+/// Bytes produced before they are written, or at most one frame more.
 const WRITE: usize = 64 * 1024;
-/// Rounds of reading and writing after which others have their turn.
+/// Rounds of reading and writing after which other tasks get their turn.
 const ROUNDS: usize = 16;
 
 thread_local! {
-    /// What is read goes here first, so that a connection from which nothing comes holds nothing.
+    /// The buffer for reads, so that an idle connection holds none.
     static INPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    /// What is to be written is made here.
+    /// The buffer for output.
     static OUTPUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How long a peer that was told goodbye is still read from, so that what it sends meanwhile is not
-/// answered by a reset of the socket, which would take from it what it has not read yet.
+/// How long to keep reading from a peer after GOAWAY. Otherwise data that it sends meanwhile would
+/// be answered by a TCP reset, which would destroy what the peer has not read yet.
 #[derive(Debug, Clone, Copy)]
 pub struct Goodbye {
-    /// At most.
+    /// The maximum time.
     pub time: Duration,
-    /// And until nothing came for so long.
+    /// End earlier if nothing arrives for this long.
     pub silence: Duration,
 }
 
-/// How far the end of a connection is.
+/// The stages of the end of a connection.
 ///
 /// ```text
 ///   Running ──the machine is over, all is written──▶ Closing ──shut down──▶ Lingering ──▶ Closed
@@ -47,7 +47,7 @@ pub struct Goodbye {
 enum Stage {
     Running,
     Closing,
-    /// Until then, what comes is dropped.
+    /// Until then, received data is dropped.
     Lingering(Instant),
     Closed,
 }
@@ -57,9 +57,9 @@ enum Stage {
 pub(super) struct Driver<T> {
     io: T,
     pub(super) shared: Arc<Shared>,
-    /// A frame that is not whole.
+    /// An incomplete frame.
     input: BytesMut,
-    /// What the transport did not take.
+    /// Bytes that the transport has not accepted.
     output: Vec<u8>,
     written: usize,
     unflushed: bool,
@@ -85,7 +85,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    /// Reads and writes until nothing moves. Ready when the connection is over and closed.
+    /// Reads and writes until no progress is possible. Ready when the connection is over and
+    /// closed.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.shared.lock().register(cx);
         for _ in 0..ROUNDS {
@@ -118,7 +119,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         self.output.is_empty() && !self.unflushed && self.shared.lock().machine.is_over()
     }
 
-    /// Wakes all whose streams have news.
+    /// Wakes all waiters whose streams have news.
     fn notify(&mut self) {
         let mut state = self.shared.lock();
         state.take_woken(&mut self.wakers);
@@ -142,7 +143,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         self.notify();
     }
 
-    /// Writes what there is to write. Ready when all of it was taken.
+    /// Writes the pending output. Ready when all of it was accepted.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.poll_write(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(()),
@@ -168,7 +169,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         let result = OUTPUT.with(|scratch| match scratch.try_borrow_mut() {
             Ok(mut scratch) => self.make_output(&mut scratch, cx),
-            // The transport is one of ours, and writes in turn.
+            // The transport is one of ours, and writes reentrantly.
             Err(_) => self.make_output(&mut Vec::new(), cx),
         });
         std::task::ready!(result)?;
@@ -196,7 +197,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         result
     }
 
-    /// Writes what stands behind `from`. Returns how far it got.
+    /// Writes the bytes after `from`. Returns the new position.
     fn write_from(
         &mut self,
         bytes: &[u8],
@@ -221,7 +222,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    /// Reads once. Pending where nothing came, or nothing is to be read.
+    /// Reads once. Pending if nothing arrived, or nothing is to be read.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.stage != Stage::Running || !self.shared.lock().machine.wants_input() {
             return Poll::Pending;
@@ -262,9 +263,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Ends the direction in which we write.
+    /// Closes our sending direction.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Whatever comes of it, there is nobody to be told.
+        // The result is ignored: there is no one left to report it to.
         let closed = std::task::ready!(Pin::new(&mut self.io).poll_shutdown(cx));
         let offends = self.shared.lock().machine.offence().is_some();
         self.stage = match self.goodbye.filter(|_| closed.is_ok() && !offends) {
@@ -278,7 +279,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Poll::Ready(())
     }
 
-    /// Drops what the peer is still sending until it closes its own direction, or has had its time.
+    /// Drops data that the peer is still sending, until it closes its own direction or its time is
+    /// up.
     fn poll_linger(&mut self, end: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let silence = self
             .goodbye
@@ -310,7 +312,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Poll::Ready(())
     }
 
-    /// Reads something and drops it; `false`: nothing more will come.
+    /// Reads and drops some data; `false`: nothing more will come.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut scratch = [0; 2048];
         let mut read = ReadBuf::new(&mut scratch);
@@ -318,12 +320,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Poll::Ready(result.is_ok() && !read.filled().is_empty())
     }
 
-    /// Bytes that the transport did not take yet.
+    /// Bytes that the transport has not accepted yet.
     pub(super) fn unwritten(&self) -> usize {
         self.output.len().saturating_sub(self.written)
     }
 
-    /// Whether all that we had to say was said.
+    /// Whether all of our output has been produced.
     pub(super) fn is_closing(&self) -> bool {
         self.stage != Stage::Running
     }
@@ -350,7 +352,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    /// Takes in what was read by somebody else already.
+    /// Processes bytes that were read by the caller beforehand.
     pub(super) fn take_ahead(&mut self, ahead: &[u8]) {
         if ahead.is_empty() {
             return;
@@ -361,7 +363,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         state.machine.handle_input(&mut self.input, &now);
     }
 
-    /// Why the connection ended.
+    /// The reason why the connection ended.
     pub(super) fn failure(&self) -> Failure {
         match self.shared.lock().machine.cause() {
             Some(cause) => Failure::of(cause),
@@ -369,14 +371,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    /// Whether everything was written and the preface has arrived, so that the connection is one of
+    /// Whether everything was written and the preface has arrived, so that the connection speaks
     /// HTTP/2.
     pub(super) fn has_begun(&self) -> bool {
         self.shared.lock().machine.has_begun()
     }
 }
 
-/// Nobody moves bytes any more: all who wait for some are told.
+/// No bytes will be moved any more: wakes everyone who waits for some.
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();

@@ -1,11 +1,11 @@
-//! Why a stream or a connection ended.
+//! The reasons why a stream or a connection ended.
 
 use crate::error::Reason;
 use crate::machine::{Cause, Initiator};
 use bytes::Bytes;
 use std::{fmt, io};
 
-/// Why a stream, or its connection, can't be used any more.
+/// The reason why a stream or its connection is no longer usable.
 #[derive(Debug)]
 pub struct Failure(Kind);
 
@@ -29,7 +29,7 @@ impl Failure {
         })
     }
 
-    /// The program asked for what can't be done.
+    /// The program asked for something impossible.
     pub(crate) fn user(what: &'static str) -> Self {
         Failure(Kind::User(what))
     }
@@ -47,7 +47,7 @@ impl Failure {
         matches!(self.0, Kind::Io(_))
     }
 
-    /// What happened to the connection, where it is gone.
+    /// The I/O error of the connection, if it is gone.
     pub fn get_io(&self) -> Option<&io::Error> {
         match &self.0 {
             Kind::Io(error) => Some(error),
@@ -104,7 +104,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Words that may be the peer's.
+/// Text that may come from the peer.
 fn more(f: &mut fmt::Formatter<'_>, words: &[u8]) -> fmt::Result {
     if words.is_empty() {
         return Ok(());

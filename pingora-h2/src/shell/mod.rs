@@ -1,21 +1,21 @@
-//! The machine on a connection: one task drives it, handles of its streams may be anywhere.
+//! The machine on a connection: one task drives it, and handles of its streams may be used
+//! anywhere.
 //!
-//! This is the one module that reads, writes and looks at the clock. The handles are those that
-//! programs know from other libraries; a mutex stands between them and the machine, which is never
-//! held while anything is awaited.
+//! This is the only module that reads, writes and reads the clock. The handles resemble those of
+//! other libraries. A mutex protects the machine; it is never held across an await.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
 //! | `server`, `client` | connections, and what begins streams on them |
 //! | `stream` | the two halves of a stream |
-//! | `shared` | what the handles of a connection share |
+//! | `shared` | the state that the handles of a connection share |
 //! | `drive` | the bytes of a connection |
-//! | `failure` | why a stream or a connection ended |
+//! | `failure` | the reasons why a stream or a connection ended |
 //!
 //! # Memory
-//! An idle connection holds no buffer: what is read goes through one of the thread's, and only a frame
-//! that is not whole is kept; what is written is made in another, and only what the transport did not
-//! take is kept.
+//! An idle connection holds no buffer: reads go through a thread-local buffer, and only an incomplete
+//! frame is kept; output is built in another, and only bytes that the transport did not accept are
+//! kept.
 
 pub mod client;
 mod drive;

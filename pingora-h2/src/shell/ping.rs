@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Asks whether the peer is still there, and how far away. One question at a time.
+/// Checks whether the peer is alive, and measures the round trip. One PING at a time.
 #[derive(Debug)]
 pub struct PingPong {
     pub(super) shared: Arc<Shared>,
@@ -16,7 +16,8 @@ impl PingPong {
     /// Sends a PING.
     ///
     /// # Errors
-    /// The last one was not answered yet or the answer was not taken, or the connection is over.
+    /// The last PING has not been answered yet or its answer was not polled, or the connection is
+    /// over.
     pub fn send_ping(&mut self) -> Result<(), Failure> {
         self.shared.with(|state| {
             if state.machine.ping(now()) {
@@ -27,7 +28,7 @@ impl PingPong {
         })
     }
 
-    /// How long the answer took. Cancel-safe.
+    /// The round-trip time. Cancel-safe.
     ///
     /// # Errors
     /// The connection is over.

@@ -18,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// How a server's connections are set up: what is announced to clients, and what is bounded.
+/// How a server's connections are set up: the settings announced to clients, and the bounds.
 #[derive(Debug, Clone)]
 pub struct Builder {
     config: Config,
@@ -31,33 +31,34 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The protocol's own windows, no limit on streams, and the bounds of [`Config`].
+    /// Creates a builder with the protocol's own windows, no limit on streams, and the bounds of
+    /// [`Config`].
     pub fn new() -> Self {
         let mut config = Config::new(Role::Server);
         config.settings.enable_connect_protocol = None;
         Builder { config }
     }
 
-    /// All that is set, for what has no method here.
+    /// The whole configuration, for settings without a method here.
     pub fn config(&mut self) -> &mut Config {
         &mut self.config
     }
 
-    /// Bytes that a client may send ahead on each stream (SETTINGS_INITIAL_WINDOW_SIZE). 65,535 by
-    /// default.
+    /// The number of bytes that a client may send ahead on each stream
+    /// (SETTINGS_INITIAL_WINDOW_SIZE). 65,535 by default.
     pub fn initial_window_size(&mut self, size: u32) -> &mut Self {
         self.config.settings.initial_window_size = Some(size.min(crate::frame::LARGEST_WINDOW));
         self
     }
 
-    /// Bytes that a client may send ahead on all streams together. 65,535 by default.
+    /// The number of bytes that a client may send ahead on all streams together. 65,535 by default.
     pub fn initial_connection_window_size(&mut self, size: u32) -> &mut Self {
         self.config.connection_window = size.min(crate::frame::LARGEST_WINDOW);
         self
     }
 
     /// The largest frame that is accepted (SETTINGS_MAX_FRAME_SIZE), in bytes: 16,384, the default, to
-    /// 16,777,215. What is out of range is the nearest of them.
+    /// 16,777,215. Values out of range are clamped.
     pub fn max_frame_size(&mut self, max: u32) -> &mut Self {
         let least = crate::frame::DEFAULT_MAX_FRAME_SIZE;
         let most = crate::frame::LARGEST_MAX_FRAME_SIZE;
@@ -72,39 +73,40 @@ impl Builder {
         self
     }
 
-    /// Streams at once (SETTINGS_MAX_CONCURRENT_STREAMS). No limit by default.
+    /// The number of concurrent streams (SETTINGS_MAX_CONCURRENT_STREAMS). No limit by default.
     pub fn max_concurrent_streams(&mut self, max: u32) -> &mut Self {
         self.config.settings.max_concurrent_streams = Some(max);
         self
     }
 
-    /// How many streams that were reset here are remembered, so that what is still on its way for
-    /// them is no error. 64 by default.
+    /// The number of streams reset here that are remembered, so that frames still in flight for
+    /// them are not errors. 64 by default.
     pub fn max_concurrent_reset_streams(&mut self, max: usize) -> &mut Self {
         self.config.reset_memory = max;
         self
     }
 
-    /// And for how long. 30 s by default.
+    /// How long they are remembered. 30 s by default.
     pub fn reset_stream_duration(&mut self, duration: Duration) -> &mut Self {
         self.config.reset_lifetime = duration;
         self
     }
 
-    /// Bytes of one response that are taken before they were written. 64 KiB by default.
+    /// The number of bytes of one response that are accepted before they are written. 64 KiB by
+    /// default.
     pub fn max_send_buffer_size(&mut self, max: usize) -> &mut Self {
         self.config.send_buffer = max;
         self
     }
 
-    /// How many streams a client may reset before they were answered: see [`Config::resets`], which
-    /// this lowers.
+    /// The number of streams that a client may reset before they are answered: see
+    /// [`Config::resets`], which this lowers.
     pub fn max_pending_accept_reset_streams(&mut self, max: usize) -> &mut Self {
         self.limit_resets(max)
     }
 
-    /// How many streams may be reset for the client's fault: see [`Config::resets`], which this
-    /// lowers.
+    /// The number of streams that may be reset because of the client's faults: see
+    /// [`Config::resets`], which this lowers.
     pub fn max_local_error_reset_streams(&mut self, max: Option<usize>) -> &mut Self {
         match max {
             Some(max) => self.limit_resets(max),
@@ -125,13 +127,13 @@ impl Builder {
         self
     }
 
-    /// What frames of data that nobody took may cost. Has no meaning here: however a body is cut, what
-    /// is held of it is bounded by its bytes.
+    /// The budget for unread data frames. Has no effect here: however a body is split, the memory held
+    /// for it is bounded by its size.
     pub fn data_frame_budget(&mut self, _budget: usize) -> &mut Self {
         self
     }
 
-    /// Lets clients ask for tunnels with a protocol of their own (RFC 8441).
+    /// Allows clients to request tunnels with a `:protocol` (RFC 8441).
     pub fn enable_connect_protocol(&mut self) -> &mut Self {
         self.config.settings.enable_connect_protocol = Some(true);
         self
@@ -140,7 +142,7 @@ impl Builder {
     /// Begins HTTP/2 on a connection. Returns when the client's preface has arrived.
     ///
     /// # Errors
-    /// The client speaks something else, or is gone.
+    /// The client speaks another protocol, or is gone.
     pub async fn handshake<T, B>(&self, io: T) -> Result<Connection<T, B>, Failure>
     where
         T: AsyncRead + AsyncWrite + Unpin,
@@ -148,10 +150,10 @@ impl Builder {
         self.handshake_ahead(io, &[]).await
     }
 
-    /// [`Builder::handshake`] on a connection of which `ahead` was read already.
+    /// [`Builder::handshake`] on a connection from which `ahead` has already been read.
     ///
     /// # Errors
-    /// As of that.
+    /// The same as [`Builder::handshake`].
     pub async fn handshake_ahead<T, B>(
         &self,
         io: T,
@@ -186,7 +188,7 @@ impl Builder {
 /// Begins HTTP/2 on a connection, with the defaults of [`Builder`].
 ///
 /// # Errors
-/// As of [`Builder::handshake`].
+/// The same as [`Builder::handshake`].
 pub async fn handshake<T>(io: T) -> Result<Connection<T, Bytes>, Failure>
 where
     T: AsyncRead + AsyncWrite + Unpin,
@@ -194,16 +196,16 @@ where
     Builder::new().handshake(io).await
 }
 
-/// A request as it arrived.
+/// A received request.
 #[derive(Debug)]
 pub struct Incoming {
-    /// Its head. With [`Head::fault`], its stream is reset once it was answered.
+    /// Its head. If [`Head::fault`] is set, the stream is reset once it has been answered.
     pub head: Head,
     /// Its body.
     pub body: RecvStream,
 }
 
-/// A server's connection. It is driven by whoever polls it.
+/// A server's connection. Polling it drives it.
 #[derive(Debug)]
 pub struct Connection<T, B = Bytes> {
     driver: Driver<T>,
@@ -215,7 +217,7 @@ impl<T, B> Connection<T, B>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    /// The next request, and where its response goes; `None` when there will be no more. Cancel-safe.
+    /// The next request, and the handle for its response; `None` when no more will come. Cancel-safe.
     pub async fn accept(&mut self) -> Option<Result<(Incoming, SendResponse<Bytes>), Failure>> {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
@@ -256,7 +258,7 @@ where
         Some((Incoming { head, body }, respond))
     }
 
-    /// Why the connection ended, if not in an orderly way; once.
+    /// The reason why the connection ended, if not in an orderly way; returned once.
     fn take_failure(&mut self) -> Option<Failure> {
         if std::mem::replace(&mut self.failed, true) {
             return None;
@@ -268,7 +270,7 @@ where
     /// Ready when the connection is closed. Cancel-safe.
     ///
     /// # Errors
-    /// Why it ended, if not in an orderly way.
+    /// The reason why the connection ended, if not in an orderly way.
     pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         ready!(self.driver.poll(cx));
         Poll::Ready(match self.take_failure() {
@@ -277,8 +279,8 @@ where
         })
     }
 
-    /// Tells the client to open no more streams here; those under way, and those that are on their
-    /// way, go on. Then the connection ends (RFC 9113 section 6.8).
+    /// Tells the client to open no more streams here; active streams, and those already in flight,
+    /// continue. Then the connection ends (RFC 9113 section 6.8).
     pub fn graceful_shutdown(&mut self) {
         self.driver
             .shared
@@ -290,7 +292,7 @@ where
         self.driver.shared.with(|state| state.machine.abort(reason));
     }
 
-    /// Lets clients send so many bytes ahead on all streams together, from now on.
+    /// Allows clients to send this many bytes ahead on all streams together, from now on.
     pub fn set_target_window_size(&mut self, size: u32) {
         let set = |state: &mut super::shared::State| state.machine.set_connection_window(size);
         self.driver.shared.with(set);
@@ -302,17 +304,17 @@ where
         Some(PingPong { shared })
     }
 
-    /// What the client did too often, if that ended the connection.
+    /// The kind of abuse that ended the connection, if any.
     pub fn offence(&self) -> Option<Offence> {
         self.driver.shared.lock().machine.offence()
     }
 
-    /// How long a client that was told goodbye is still read from. Not at all by default.
+    /// How long to keep reading from a client after GOAWAY. Not at all by default.
     pub fn set_goodbye(&mut self, goodbye: Goodbye) {
         self.driver.goodbye = Some(goodbye);
     }
 
-    /// Whether all that we had to say was said: what is left is to let the client take it.
+    /// Whether all of our output has been produced: it only remains to let the client read it.
     pub fn is_closing(&self) -> bool {
         self.driver.is_closing()
     }
@@ -322,7 +324,7 @@ where
         self.driver.shared.lock().received
     }
 
-    /// How far the responses of this connection are written.
+    /// The write progress of this connection's responses.
     pub fn progress(&self) -> Progress {
         let state = self.driver.shared.lock();
         let blocked = self.driver.unwritten();
@@ -339,19 +341,19 @@ where
     }
 }
 
-/// How far the responses of a connection are written.
+/// The write progress of a connection's responses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes that were handed to the connection, and that the client's windows or the transport hold
-    /// back.
+    /// Bytes that were handed to the connection but are held back by the client's windows or the
+    /// transport.
     pub unwritten: usize,
     /// Bytes of bodies that went into frames so far.
     pub sent: u64,
-    /// The transport took nothing the last time.
+    /// The transport accepted nothing at the last attempt.
     pub blocked: bool,
 }
 
-/// Where the response to a request goes.
+/// The handle for sending the response to a request.
 #[derive(Debug)]
 pub struct SendResponse<B = Bytes> {
     held: Held,

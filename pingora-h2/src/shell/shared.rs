@@ -1,4 +1,4 @@
-//! What the handles of a connection share.
+//! The state that the handles of a connection share.
 
 use super::failure::Failure;
 use crate::machine::{Key, Machine, Woken};
@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-/// The time, as tokio tells it.
+/// The time according to tokio.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Places that are kept for later when no stream is held.
+/// Slots that are kept when no stream is held.
 const KEPT: usize = 4;
 
-/// Who waits for a stream, and how many hold it.
+/// The wakers that wait for a stream, and the number of its handles.
 #[derive(Debug, Default)]
 pub(super) struct Place {
     pub(super) owners: u8,
@@ -23,13 +23,13 @@ pub(super) struct Place {
     pub(super) reset: Option<Waker>,
 }
 
-/// The machine, and who waits for it.
+/// The machine, and the wakers that wait for it.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) machine: Machine,
-    /// By the place of a stream in the machine's slab.
+    /// Indexed by the stream's slot in the machine's slab.
     places: Vec<Place>,
-    /// Stands in for a place that is not there.
+    /// Stands in for a missing place.
     spare: Place,
     driver: Option<Waker>,
     pub(super) pong: Option<Waker>,
@@ -47,11 +47,11 @@ impl State {
         if self.places.len() <= at {
             self.places.resize_with(at + 1, Place::default);
         }
-        // There is one by now.
+        // The place exists by now.
         self.places.get_mut(at).unwrap_or(&mut self.spare)
     }
 
-    /// Another handle of a stream.
+    /// Adds a handle of a stream.
     pub(super) fn hold(&mut self, key: Key) {
         let place = self.place(key);
         place.owners += 1;
@@ -68,7 +68,7 @@ impl State {
         }
     }
 
-    /// Moves the wakers of all whose stream has news to `wakers`.
+    /// Moves the wakers of all streams with news to `wakers`.
     pub(super) fn take_woken(&mut self, wakers: &mut Vec<Waker>) {
         while let Some((key, woken)) = self.machine.poll_woken() {
             let Woken {
@@ -89,7 +89,7 @@ impl State {
         }
     }
 
-    /// Takes the driver's waker if there is something to be done.
+    /// Takes the driver's waker if there is something to do.
     fn driver_due(&mut self) -> Option<Waker> {
         let machine = &self.machine;
         if machine.wants_output() || machine.has_woken() || machine.is_over() {
@@ -99,7 +99,7 @@ impl State {
         }
     }
 
-    /// A client that nobody can use any more ends its connection, in an orderly way.
+    /// A client connection without remaining handles ends in an orderly way.
     fn close_if_unused(&mut self) {
         if self.requesters == 0 && self.held == 0 {
             self.machine.shut_down(now());
@@ -107,11 +107,11 @@ impl State {
     }
 }
 
-/// A connection, as all of its handles see it.
+/// A connection, shared by all of its handles.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Whether it ends when nobody can begin a stream any more.
+    /// Whether the connection ends when no handle is left that can begin a stream.
     is_client: bool,
 }
 
@@ -134,7 +134,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the machine, and has the driver look at what came of it.
+    /// Runs a step on the machine, and has the driver handle the result.
     pub(super) fn with<R>(&self, step: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
         let result = step(&mut state);
@@ -146,7 +146,7 @@ impl Shared {
         result
     }
 
-    /// A handle that could begin streams is gone.
+    /// A handle that could begin streams was dropped.
     pub(super) fn drop_requester(&self) {
         self.with(|state| {
             state.requesters = state.requesters.saturating_sub(1);
@@ -163,7 +163,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// The caller has counted it with [`State::hold`].
+    /// The caller has counted the handle with [`State::hold`].
     pub(super) fn new(shared: &Arc<Shared>, key: Key) -> Self {
         let shared = shared.clone();
         Held { shared, key }
@@ -202,7 +202,7 @@ impl Drop for Held {
 }
 
 impl State {
-    /// Why a stream can't be used.
+    /// The reason why a stream is not usable.
     pub(super) fn failure(&self, key: Key) -> Failure {
         match self.machine.reset_cause(key).or(self.machine.cause()) {
             Some(cause) => Failure::of(cause),

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use std::marker::PhantomData;
 use std::task::{Context, Poll, Waker};
 
-/// Keeps whoever polls, unless it is known already.
+/// Stores the waker of the current task, unless it is already known.
 pub(super) fn keep(place: &mut Option<Waker>, cx: &Context<'_>) {
     match place {
         Some(known) if known.will_wake(cx.waker()) => {}
@@ -35,7 +35,7 @@ pub(super) fn poll_reset(held: &Held, cx: &Context<'_>) -> Poll<Result<Reason, F
 
 /// The half of a stream that sends a body.
 ///
-/// Dropping the last handle of a stream whose message has no end resets it (CANCEL).
+/// Dropping the last handle of a stream whose message has no end resets the stream (CANCEL).
 #[derive(Debug)]
 pub struct SendStream<B = Bytes> {
     pub(super) held: Held,
@@ -50,15 +50,15 @@ impl SendStream<Bytes> {
         }
     }
 
-    /// How many bytes may be given now: what the peer's windows allow, within the bounds on what is
-    /// held here. 0 where the stream takes nothing any more.
+    /// The number of bytes that may be sent now: limited by the peer's windows and the bounds on
+    /// data queued here. 0 if the stream accepts nothing any more.
     pub fn capacity(&self) -> usize {
         let capacity = self.held.with(|state, key| state.machine.capacity(key));
         capacity.unwrap_or(0)
     }
 
-    /// Ready with what [`SendStream::capacity`] says once that is more than 0; `None`: the stream takes
-    /// nothing any more. Cancel-safe.
+    /// Ready with the value of [`SendStream::capacity`] once it is more than 0; `None`: the stream
+    /// accepts nothing any more. Cancel-safe.
     pub fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
         self.held
             .with(|state, key| match state.machine.capacity(key) {
@@ -71,11 +71,11 @@ impl SendStream<Bytes> {
             })
     }
 
-    /// Gives a piece of the body; `end`: it is the last. More than [`SendStream::capacity`] is taken
-    /// too, and held without a bound.
+    /// Queues a piece of the body; `end`: it is the last. More than [`SendStream::capacity`] is
+    /// accepted too, and queued without a bound.
     ///
     /// # Errors
-    /// The stream takes nothing any more.
+    /// The stream accepts nothing any more.
     pub fn send_data(&mut self, data: Bytes, end: bool) -> Result<(), Failure> {
         self.held.with(|state, key| {
             if !state.machine.is_open_to_send(key) {
@@ -86,10 +86,10 @@ impl SendStream<Bytes> {
         })
     }
 
-    /// Ends the message with these fields.
+    /// Ends the message with these trailers.
     ///
     /// # Errors
-    /// The stream takes nothing any more.
+    /// The stream accepts nothing any more.
     pub fn send_trailers(&mut self, trailers: HeaderMap) -> Result<(), Failure> {
         self.held.with(|state, key| {
             if !state.machine.is_open_to_send(key) {
@@ -100,7 +100,7 @@ impl SendStream<Bytes> {
         })
     }
 
-    /// Resets the stream. What was not written is lost.
+    /// Resets the stream. Unwritten data is lost.
     pub fn send_reset(&mut self, reason: Reason) {
         self.held
             .with(|state, key| state.machine.reset(key, reason, &now));
@@ -122,8 +122,8 @@ impl SendStream<Bytes> {
 
 /// The half of a stream that receives a body.
 ///
-/// What was handed out counts against the peer's window until it is released. Dropping this gives
-/// everything back to the connection; what still arrives is thrown away.
+/// Data that was handed out counts against the peer's window until it is released. Dropping this
+/// gives everything back to the connection; data that still arrives is discarded.
 #[derive(Debug)]
 pub struct RecvStream {
     held: Held,
@@ -171,10 +171,10 @@ impl RecvStream {
         })
     }
 
-    /// The fields behind the body, once that was read to its end. Cancel-safe.
+    /// The trailers, once the body was read to its end. Cancel-safe.
     ///
     /// # Errors
-    /// The message has no end, or its body was not read.
+    /// The message has no end, or its body has not been read.
     pub fn poll_trailers(
         &mut self,
         cx: &mut Context<'_>,
@@ -193,18 +193,18 @@ impl RecvStream {
         Poll::Ready(Ok(self.trailers.take()))
     }
 
-    /// Whether the message has ended and nothing of it is left.
+    /// Whether the message has ended and all of it was read.
     pub fn is_end_stream(&self) -> bool {
         self.trailers.is_none() && self.held.with(|state, key| state.machine.is_received(key))
     }
 
-    /// Bytes that have arrived and were not handed out, and those that the peer may still send without
-    /// being allowed more.
+    /// The number of bytes that have arrived but were not handed out, and the number that the peer may
+    /// still send within the current window.
     pub fn arriving(&self) -> (usize, usize) {
         self.held.with(|state, key| state.machine.arriving(key))
     }
 
-    /// Lets the peer send so many bytes more: as many as were used of what was handed out.
+    /// Allows the peer to send this many more bytes: as many as were consumed.
     pub fn release(&mut self, bytes: usize) {
         let bytes = bytes.min(self.unreleased);
         self.unreleased -= bytes;

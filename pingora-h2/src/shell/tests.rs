@@ -1,4 +1,4 @@
-//! The shell against the `h2` crate, over connections in memory, and against itself.
+//! The shell against the `h2` crate, over in-memory connections, and against itself.
 
 use super::*;
 use bytes::Bytes;
@@ -65,7 +65,7 @@ fn trailers() -> HeaderMap {
     map
 }
 
-/// Their client, our server: many streams at once, bodies larger than every window.
+/// Their client, our server: many concurrent streams, with bodies larger than every window.
 #[tokio::test]
 async fn a_client_of_another_library_gets_its_bodies_back() {
     let (near, far) = duplex(100_000);
@@ -256,7 +256,7 @@ async fn who_speaks_something_else_is_no_client() {
     assert!(gone.is_io());
 }
 
-/// What arrives is cut at every place, and written byte by byte.
+/// Input is split at every position, and output is written byte by byte.
 #[tokio::test]
 async fn a_connection_of_single_bytes_works() {
     let (near, middle) = duplex(1);
@@ -271,7 +271,7 @@ async fn a_connection_of_single_bytes_works() {
     assert_eq!(exchange(requests, 3000).await.len(), 3000);
 }
 
-/// A connection that is gone: everybody who waits is told.
+/// If a connection is gone, all waiters are told.
 #[tokio::test]
 async fn the_end_of_a_connection_reaches_its_streams() {
     let (near, mut far) = duplex(1000);
@@ -289,7 +289,8 @@ async fn the_end_of_a_connection_reaches_its_streams() {
     let _ = driver.await.unwrap();
 }
 
-/// RFC 9113 section 6.5.3: a peer that never acknowledges SETTINGS is told so, by both sides.
+/// RFC 9113 section 6.5.3: both sides report SETTINGS_TIMEOUT to a peer that never acknowledges
+/// SETTINGS.
 #[tokio::test(start_paused = true)]
 async fn settings_that_are_not_acknowledged_end_the_connection() {
     let hello = [0, 0, 0, 4, 0, 0, 0, 0, 0];

@@ -1,5 +1,5 @@
-//! Sections 3.4, 4.2, 5.3, 6.8, 7 and 8.2.1: the ends of the ranges, and what a side does that is told
-//! goodbye.
+//! Sections 3.4, 4.2, 5.3, 6.8, 7 and 8.2.1: the ends of the ranges, and the behaviour of a side that
+//! receives GOAWAY.
 
 use http::Method;
 use pingora_h2::Reason;
@@ -34,7 +34,7 @@ fn a_server_begins_with_settings() {
     }
 }
 
-/// Section 4.2: up to the size that was announced, and not beyond.
+/// Section 4.2: frames up to the announced size are accepted, larger ones are not.
 #[test]
 fn a_frame_may_be_as_large_as_announced() {
     for (announced, largest) in [(None, 16_384), (Some(20_000), 20_000)] {
@@ -52,7 +52,7 @@ fn a_frame_may_be_as_large_as_announced() {
     }
 }
 
-/// Section 5.3.1 of RFC 7540, whose fields may still come: a stream depends on others, not on itself.
+/// RFC 7540 section 5.3.1, whose fields may still arrive: a stream depends on others, not on itself.
 #[test]
 fn a_request_may_have_a_priority_of_the_old_kind() {
     for (dependency, sound) in [(0_u32, true), (7, true), (0x8000_0003, true), (1, false)] {
@@ -70,7 +70,7 @@ fn a_request_may_have_a_priority_of_the_old_kind() {
     }
 }
 
-/// Section 6.8: a client that says goodbye is served what it has asked for, and told goodbye.
+/// Section 6.8: a client that sends GOAWAY gets answers to its requests, and a GOAWAY.
 #[test]
 fn a_server_that_is_told_goodbye_ends_behind_its_answers() {
     for reason in [0_u32, 2, 0xffff] {
@@ -90,7 +90,7 @@ fn a_server_that_is_told_goodbye_ends_behind_its_answers() {
     }
 }
 
-/// Section 7: codes that nobody knows are codes.
+/// Section 7: unknown error codes are valid.
 #[test]
 fn an_unknown_code_ends_a_stream_like_any_other() {
     for code in [0_u32, 0xd, 0xe, 0xffff_ffff] {
@@ -103,7 +103,7 @@ fn an_unknown_code_ends_a_stream_like_any_other() {
     }
 }
 
-/// A request with one more field, whatever is in it.
+/// A request with one more field of arbitrary content.
 fn request_with(name: &[u8], value: &[u8]) -> Vec<u8> {
     let mut bytes = block(GET);
     bytes.push(0);
@@ -114,7 +114,7 @@ fn request_with(name: &[u8], value: &[u8]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, 1, &bytes)
 }
 
-/// Whether the request with this field is taken; if not, its stream alone ends.
+/// Whether the request with this field is accepted; if not, only its stream ends.
 fn takes(name: &[u8], value: &[u8]) -> bool {
     let mut subject = Subject::server();
     subject.feed(&request_with(name, value));
@@ -128,7 +128,7 @@ fn takes(name: &[u8], value: &[u8]) -> bool {
     sound
 }
 
-/// Section 8.2.1, and the tokens of RFC 9110 section 5.6.2: every byte, at every end of a name.
+/// Section 8.2.1, and the tokens of RFC 9110 section 5.6.2: every byte, at both ends of a name.
 #[test]
 fn a_name_is_a_token_without_capitals() {
     for byte in 0..=u8::MAX {
@@ -146,7 +146,8 @@ fn a_name_is_a_token_without_capitals() {
     }
 }
 
-/// Section 8.2.1, and RFC 9110 section 5.5: no control but the tab, and no white space at either end.
+/// Section 8.2.1, and RFC 9110 section 5.5: no control characters except the tab, and no white space
+/// at either end.
 #[test]
 fn a_value_holds_no_control_and_no_white_space_at_its_ends() {
     for byte in 0..=u8::MAX {

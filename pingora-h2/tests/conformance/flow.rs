@@ -17,7 +17,7 @@ fn server(stream: u32, connection: u32) -> Subject {
     Subject::new(config)
 }
 
-/// Section 6.9.1: data beyond a window, of the scope of that window.
+/// Section 6.9.1: data beyond a window is an error of that window's scope.
 #[test]
 fn data_is_taken_up_to_the_last_byte_of_both_windows() {
     // Window of the stream, lengths of DATA, padding each, answer.
@@ -65,7 +65,7 @@ fn data_is_taken_up_to_the_last_byte_of_both_windows() {
     }
 }
 
-/// Section 6.9: the connection's window comes back whatever became of the stream.
+/// Section 6.9: the connection's window is given back even if the stream is gone.
 #[test]
 fn data_that_nobody_takes_gives_its_window_back() {
     for case in [
@@ -130,7 +130,7 @@ fn data_that_nobody_takes_gives_its_window_back() {
     }
 }
 
-/// Section 6.9.1: a window grows to 2³¹−1 and not beyond.
+/// Section 6.9.1: a window may grow to 2³¹−1 and no further.
 #[test]
 fn a_window_that_overflows_is_an_error_of_its_scope() {
     let rows = [
@@ -151,8 +151,8 @@ fn a_window_that_overflows_is_an_error_of_its_scope() {
 /// Section 6.9.2.
 #[test]
 fn a_new_initial_window_moves_those_of_open_streams() {
-    // The peer's initial window, what it changes it to, and by how much it opens the stream's in
-    // between; how much leaves at first and behind the change, of 1,000 bytes.
+    // The peer's initial window, its new value, the increment of the stream's window in between,
+    // and how many of 1,000 bytes are sent at first and after the change.
     type Row = (u32, u32, u32, usize, usize);
     let rows: &[Row] = &[
         (100, 150, 0, 100, 50),
@@ -176,7 +176,7 @@ fn a_new_initial_window_moves_those_of_open_streams() {
         assert_eq!(sent(&mut subject), *first, "{row}");
         subject.feed(&settings(&[(4, *after)]));
         assert_eq!(sent(&mut subject), *second, "{row}");
-        // A negative window is opened by what makes it positive again, by no more.
+        // Only an update that makes a negative window positive opens it, and by no more.
         let missing = i64::from(before + update) + i64::from(*after) - i64::from(*before);
         let left = missing - (first + second) as i64;
         if left < 0 {
@@ -190,7 +190,7 @@ fn a_new_initial_window_moves_those_of_open_streams() {
     }
 }
 
-/// How many bytes of DATA were written.
+/// The number of DATA bytes that were written.
 fn sent(subject: &mut Subject) -> usize {
     let lines = subject.take_lines();
     let words = lines.iter().filter_map(|line| line.strip_prefix("DATA 1 "));
@@ -199,7 +199,7 @@ fn sent(subject: &mut Subject) -> usize {
         .sum()
 }
 
-/// Section 6.9.2: an initial window that makes one of the streams' too large.
+/// Section 6.9.2: an initial window that overflows the window of one stream.
 #[test]
 fn an_initial_window_that_overflows_a_stream_s_ends_the_connection() {
     let mut subject = Subject::server();
@@ -211,7 +211,7 @@ fn an_initial_window_that_overflows_a_stream_s_ends_the_connection() {
     assert_eq!(subject.take_answer(), Connection(FLOW));
 }
 
-/// Section 6.9: data has to fit both windows; what ends a stream needs none.
+/// Section 6.9: data has to fit both windows; an empty frame that ends a stream needs none.
 #[test]
 fn what_carries_no_bytes_needs_no_window() {
     let config = Config::new(Role::Server);
@@ -230,7 +230,7 @@ fn what_carries_no_bytes_needs_no_window() {
     assert_eq!(subject.take_lines(), ["HEADERS 3", "HEADERS 3 end"]);
 }
 
-/// Section 4.2: no frame larger than the peer takes.
+/// Section 4.2: no frame is larger than the peer accepts.
 #[test]
 fn frames_are_no_larger_than_the_peer_takes() {
     for largest in [16_384, 20_000] {
@@ -248,7 +248,7 @@ fn frames_are_no_larger_than_the_peer_takes() {
     }
 }
 
-/// Section 5.2.1: bytes are given back as they are taken, not as they arrive.
+/// Section 5.2.1: window space is given back as bytes are read, not as they arrive.
 #[test]
 fn a_window_opens_as_bytes_are_taken() {
     let mut subject = server(1_000, 65_535);
@@ -270,8 +270,8 @@ fn a_window_opens_as_bytes_are_taken() {
     assert!(subject.take_lines().is_empty());
 }
 
-/// Streams that wait for the connection's window are forgotten when they are reset: their number is
-/// not bounded by anything else while the window stays closed.
+/// Streams that wait for the connection's window are forgotten when they are reset: nothing else
+/// bounds their number while the window stays closed.
 #[test]
 fn streams_reset_while_the_window_is_closed_leave_nothing() {
     let mut subject = Subject::server();
@@ -300,7 +300,7 @@ fn streams_reset_while_the_window_is_closed_leave_nothing() {
     subject.serves(20_001, None);
 }
 
-/// What a stream held of the buffer that all share, others may use once it is reset.
+/// Once a stream is reset, other streams may use its share of the common buffer.
 #[test]
 fn a_reset_makes_room_for_those_that_wait() {
     let mut config = Config::new(Role::Client);
@@ -322,8 +322,8 @@ fn a_reset_makes_room_for_those_that_wait() {
     );
 }
 
-/// Section 5.1: what still arrives for a stream on which nothing more is sent is no error, whatever it
-/// would make of the window.
+/// Section 5.1: a frame that arrives for a stream on which nothing more is sent is not an error, even
+/// if it would overflow the window.
 #[test]
 fn a_window_without_use_does_not_overflow() {
     for ended in [true, false] {

@@ -1,6 +1,6 @@
-//! RFC 9113 sections 3 to 8 as tables: a peer by hand says one thing, and the machine answers with
-//! nothing, with RST_STREAM or with GOAWAY. Whatever does not end the connection leaves another
-//! stream, and the compression of fields, as they were.
+//! RFC 9113 sections 3 to 8 as tables: a handwritten peer sends one thing, and the machine answers
+//! with nothing, with RST_STREAM or with GOAWAY. If the connection survives, other streams and the
+//! field compression must be unaffected.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

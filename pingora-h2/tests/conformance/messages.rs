@@ -1,4 +1,4 @@
-//! Section 8: what makes a message malformed, which ends its stream and nothing else.
+//! Section 8: malformed messages, which end their stream and nothing else.
 
 use http::Method;
 use pingora_h2::Reason;
@@ -96,10 +96,10 @@ fn a_sound_request_is_taken() {
     }
 }
 
-/// Sections 8.1 and 8.1.1, behind the head of a request.
+/// Sections 8.1 and 8.1.1: frames after the head of a request.
 #[test]
 fn a_request_is_as_long_as_it_says_and_ends_once() {
-    // The head's fields, frames behind it, the answer, and what was received until then.
+    // The head's fields, the frames after it, the answer, and the data received until then.
     type Row = (&'static str, Vec<Vec<u8>>, Answer, &'static str);
     let trailers = |fields: &str, end| headers(1, fields, end);
     let bad = Stream(1, P);
@@ -233,7 +233,7 @@ fn a_malformed_response_ends_its_stream_alone() {
     }
 }
 
-/// RFC 9110 section 9.3.2: what HEAD is answered with has no payload.
+/// RFC 9110 section 9.3.2: the response to HEAD has no payload.
 #[test]
 fn a_length_in_the_answer_to_head_announces_nothing() {
     let mut subject = Subject::client();
@@ -243,7 +243,7 @@ fn a_length_in_the_answer_to_head_announces_nothing() {
     assert_eq!(subject.take_answer(), Nothing);
 }
 
-/// Section 8.2: lists over a bound end their stream with 431, up to twice the bound on the wire.
+/// Section 8.2: a list over a bound ends its stream with 431, up to twice the bound on the wire.
 #[test]
 fn a_list_over_a_bound_is_answered_and_not_kept() {
     let mut config = Config::new(Role::Server);

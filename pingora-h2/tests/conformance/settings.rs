@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::subject::{Answer::*, *};
 
-/// Section 6.5.3: each is acknowledged, in order, behind its effect.
+/// Section 6.5.3: each SETTINGS frame is acknowledged, in order, after it has taken effect.
 #[test]
 fn settings_are_acknowledged_one_by_one() {
     let mut subject = Subject::server();
@@ -25,7 +25,7 @@ fn settings_are_acknowledged_one_by_one() {
     assert_eq!(subject.take_lines(), ["SETTINGS ack", "DATA 1 3"]);
 }
 
-/// Section 5.1.2: the server's limit, also when it changes.
+/// Section 5.1.2: the server's limit, including changes to it.
 #[test]
 fn a_client_opens_as_many_streams_as_the_server_takes() {
     let mut config = Config::new(Role::Client);
@@ -39,7 +39,7 @@ fn a_client_opens_as_many_streams_as_the_server_takes() {
     subject.feed(&settings(&[(3, 2)]));
     let lines = subject.take_lines();
     assert_eq!(lines, ["SETTINGS ack", "HEADERS 3 end", "HEADERS 5 end"]);
-    // One that was not begun leaves no trace.
+    // A stream that has not begun leaves no trace.
     subject.reset(keys[3]);
     subject.feed(&headers(3, ":status=200", true));
     subject.feed(&reset(5));
@@ -75,7 +75,7 @@ fn what_nobody_knows_is_ignored() {
     subject.serves(1, None);
 }
 
-/// Section 4.3: whoever the block is for, what breaks the table ends the connection.
+/// Section 4.3: a block that breaks the table ends the connection, whichever stream it is for.
 #[test]
 fn a_block_that_cannot_be_decoded_ends_the_connection() {
     let compression = Connection(Reason::COMPRESSION_ERROR);
@@ -95,7 +95,7 @@ fn a_block_that_cannot_be_decoded_ends_the_connection() {
             subject.reset(first);
             let second = subject.accept();
             if stream == 7 {
-                // Beyond the limit: refused, and decoded nevertheless.
+                // Beyond the limit: refused, but decoded nevertheless.
                 subject.feed(&headers(5, POST, false));
             }
             subject.take_answer();
@@ -106,7 +106,7 @@ fn a_block_that_cannot_be_decoded_ends_the_connection() {
     }
 }
 
-/// RFC 7541 section 4.2: a table that we made smaller.
+/// RFC 7541 section 4.2: a table that we shrank.
 #[test]
 fn a_smaller_table_is_in_force_once_it_is_acknowledged() {
     let mut config = Config::new(Role::Server);
@@ -120,7 +120,7 @@ fn a_smaller_table_is_in_force_once_it_is_acknowledged() {
     }
 }
 
-/// RUSTSEC-2024-0332 and its like: blocks without end.
+/// RUSTSEC-2024-0332 and similar: blocks without end.
 #[test]
 fn a_block_is_bounded_on_the_wire() {
     let calm = Connection(Reason::ENHANCE_YOUR_CALM);
@@ -140,7 +140,7 @@ fn a_block_is_bounded_on_the_wire() {
 }
 
 /// Section 6.5.3: SETTINGS that are never acknowledged end the connection, in either role; other frames
-/// do not stand in for the acknowledgement.
+/// don't replace the acknowledgement.
 #[test]
 fn settings_that_are_not_acknowledged_end_the_connection() {
     let timeout = Connection(Reason::SETTINGS_TIMEOUT);
@@ -172,7 +172,7 @@ fn settings_that_are_not_acknowledged_end_the_connection() {
     }
 }
 
-/// The streams of a connection that ends so learn why.
+/// The streams of such a connection learn the reason.
 #[test]
 fn a_settings_time_out_reaches_the_streams_and_can_be_switched_off() {
     let mut config = Config::new(Role::Client);
@@ -180,7 +180,7 @@ fn a_settings_time_out_reaches_the_streams_and_can_be_switched_off() {
     let mut subject = Subject::bare(config.clone());
     subject.feed(&settings(&[]));
     let key = subject.open(Method::GET, true);
-    // A connection that drains waits for it no less.
+    // A draining connection waits for the acknowledgement as well.
     subject.machine.shut_down(std::time::Instant::now());
     subject.expire(Duration::from_secs(1));
     assert_eq!(subject.take_answer(), Connection(Reason::SETTINGS_TIMEOUT));

@@ -1,4 +1,4 @@
-//! Section 5.1: which frames a stream takes in each of its states.
+//! Section 5.1: the frames that a stream accepts in each of its states.
 
 use http::Method;
 use pingora_h2::Reason;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::subject::{Answer::*, *};
 
-/// What arrives for a stream.
+/// The frames that arrive for a stream.
 const FRAMES: [&str; 9] = [
     "data",
     "data, the last",
@@ -117,13 +117,13 @@ fn a_server_takes_what_the_state_of_a_stream_allows() {
     const SP: Answer = Stream(3, P);
     const SX: Answer = Stream(3, X);
     const OK: Answer = Nothing;
-    // In the order of `FRAMES`. CONTINUATION without a block is never right (6.10).
+    // In the order of `FRAMES`. CONTINUATION without a block is always an error (6.10).
     let rows: [(&str, [Answer; 9]); 10] = [
         ("idle", [CP, CP, OK, OK, CP, CP, OK, OK, CP]),
         ("open", [OK, OK, SP, OK, OK, OK, OK, OK, CP]),
         ("half closed (remote)", [SX, SX, SX, SX, OK, OK, OK, OK, CP]),
         ("half closed (local)", [OK, OK, SP, OK, OK, OK, OK, OK, CP]),
-        // A head on what was closed is also an unexpected identifier (5.1.1).
+        // HEADERS on a closed stream also have an unexpected identifier (5.1.1).
         ("closed by both", [SX, SX, CP, CP, OK, OK, OK, OK, CP]),
         ("reset by us", [OK, OK, OK, OK, OK, OK, OK, OK, CP]),
         (
@@ -135,7 +135,7 @@ fn a_server_takes_what_the_state_of_a_stream_allows() {
             [OK, OK, OK, OK, OK, OK, OK, OK, CP],
         ),
         ("reset by the peer", [SX, SX, CP, CP, OK, OK, OK, OK, CP]),
-        // Closed by the use of a higher one.
+        // Closed because a higher stream was opened.
         ("passed over", [SX, SX, CP, CP, OK, OK, OK, OK, CP]),
     ];
     for (state, answers) in rows {
@@ -195,7 +195,7 @@ fn a_client_takes_what_the_state_of_a_stream_allows() {
     }
 }
 
-/// Section 5.1.1: who may open which.
+/// Section 5.1.1: which side may open which streams.
 #[test]
 fn identifiers_are_odd_for_clients_and_grow() {
     for (stream, right) in [(2, false), (4, false), (3, true), (0x7fff_ffff, true)] {
@@ -205,7 +205,7 @@ fn identifiers_are_odd_for_clients_and_grow() {
         let answer = if right { Nothing } else { Connection(P) };
         assert_eq!(subject.take_answer(), answer, "{stream}");
     }
-    // A server opens none: push is off.
+    // A server opens no streams: push is off.
     for (kind, payload) in [
         (HEADERS, block(":status=200")),
         (PUSH_PROMISE, vec![0, 0, 0, 2]),
@@ -229,12 +229,12 @@ fn more_streams_than_announced_are_refused() {
     assert_eq!(subject.take_answer(), Nothing);
     subject.feed(&headers(5, &format!("{GET} x-last=1"), true));
     assert_eq!(subject.take_answer(), Stream(5, Reason::REFUSED_STREAM));
-    // Frames that were on their way behind it are ignored, and the window comes back.
+    // Frames in flight after the refused request are ignored, and the window comes back.
     subject.feed(&headers(7, POST, false));
     subject.take_answer();
     subject.feed(&data(7, 10_000, true));
     assert_eq!(subject.take_answer(), Nothing);
-    // Both that are open count until both sides have ended them.
+    // Both open streams count until both sides have ended them.
     let (first, second) = (subject.accept(), subject.accept());
     subject.respond(first, true);
     subject.feed(&headers(9, GET, true));
@@ -244,7 +244,7 @@ fn more_streams_than_announced_are_refused() {
     subject.serves(11, None);
 }
 
-/// Section 5.4.2: an error of a stream is told once, and by nobody who was told.
+/// Section 5.4.2: a stream error is sent once, and never in response to RST_STREAM.
 #[test]
 fn a_reset_is_not_answered_by_a_reset() {
     let mut subject = Subject::server();
@@ -274,7 +274,7 @@ fn a_goodbye_refuses_what_lies_behind_it() {
     let keys = [0; 3].map(|_| subject.open(Method::POST, false));
     subject.feed(&goodbye(0x7fff_ffff, 0));
     assert!(!subject.machine.may_open());
-    // Not begun yet, so it must not be any more.
+    // Not begun yet, so it must not begin any more.
     assert_eq!(subject.received(keys[2]), "broken");
     assert_eq!(subject.received(keys[0]), "");
     subject.feed(&goodbye(1, 0));
@@ -292,7 +292,7 @@ fn a_goodbye_refuses_what_lies_behind_it() {
     assert_eq!(subject.take_answer(), Connection(P));
 }
 
-/// Section 6.8: two steps, so that what is on its way is served.
+/// Section 6.8: two steps, so that requests in flight are served.
 #[test]
 fn a_server_that_shuts_down_serves_what_it_said_it_would() {
     let mut subject = Subject::server();
@@ -307,7 +307,7 @@ fn a_server_that_shuts_down_serves_what_it_said_it_would() {
     let second = subject.accept();
     subject.feed(&frame(PING, ACK, 0, payload.as_bytes()));
     assert_eq!(subject.take_lines(), ["GOAWAY 3 NO_ERROR"]);
-    // Ignored, and its block decoded.
+    // Ignored, but its block is decoded.
     subject.feed(&headers(5, &format!("{GET} x-last=1"), true));
     assert!(subject.machine.poll_request().is_none());
     subject.respond(second, true);

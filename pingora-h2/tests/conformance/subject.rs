@@ -1,4 +1,4 @@
-//! A machine, and a peer that says what it is told to.
+//! A machine, and a scripted peer.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
@@ -35,8 +35,8 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     out
 }
 
-/// A block of the fields `name=value`, as literals that are added to the table. An underline stands for
-/// a space, a tilde for a tab.
+/// A block of the fields `name=value`, as literals that are added to the table. An underscore stands
+/// for a space, a tilde for a tab.
 pub(crate) fn block(fields: &str) -> Vec<u8> {
     let mut out = vec![];
     for field in fields.split_whitespace() {
@@ -80,14 +80,14 @@ pub(crate) fn settings(entries: &[(u16, u32)]) -> Vec<u8> {
     frame(SETTINGS, 0, 0, &payload)
 }
 
-/// How a machine answers to what is wrong.
+/// A machine's reaction to invalid input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Not at all.
+    /// No reaction.
     Nothing,
     /// RST_STREAM.
     Stream(u32, Reason),
-    /// GOAWAY, and the end.
+    /// GOAWAY, and the end of the connection.
     Connection(Reason),
 }
 
@@ -97,14 +97,14 @@ pub(crate) struct Subject {
     input: BytesMut,
     reader: Reader,
     decoder: Decoder,
-    /// One line for each frame that was written and not looked at.
+    /// One line for each frame that was written and not inspected yet.
     pub(crate) lines: Vec<String>,
     answer: Answer,
     role: Role,
 }
 
 impl Subject {
-    /// Behind the preface and both sides' SETTINGS.
+    /// After the preface and both sides' SETTINGS.
     pub(crate) fn new(config: Config) -> Self {
         Self::with_settings(config, &[])
     }
@@ -121,7 +121,7 @@ impl Subject {
         subject
     }
 
-    /// Before anything has arrived.
+    /// Before any input has arrived.
     pub(crate) fn bare(config: Config) -> Self {
         let now = Instant::now();
         let (role, peer) = match config.role {
@@ -148,7 +148,7 @@ impl Subject {
         Self::new(Config::new(Role::Client))
     }
 
-    /// Lets bytes arrive, and takes what is written then.
+    /// Feeds bytes in, and collects the output.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
         let now = self.now;
@@ -160,7 +160,7 @@ impl Subject {
         self.now += time;
     }
 
-    /// Lets time pass, and a deadline with it.
+    /// Lets time pass, together with a deadline.
     pub(crate) fn expire(&mut self, time: Duration) {
         self.pass(time);
         self.machine.handle_timeout(self.now);
@@ -216,7 +216,7 @@ impl Subject {
         std::mem::take(&mut self.lines)
     }
 
-    /// The first thing that the machine answered since it was asked.
+    /// The machine's first answer since the last call.
     pub(crate) fn take_answer(&mut self) -> Answer {
         self.lines.clear();
         std::mem::replace(&mut self.answer, Answer::Nothing)
@@ -268,7 +268,7 @@ impl Subject {
         key
     }
 
-    /// Everything that has arrived on a stream, one word for each.
+    /// Everything that has arrived on a stream, one word per item.
     pub(crate) fn received(&mut self, key: Key) -> String {
         let mut words = vec![];
         loop {
@@ -297,8 +297,8 @@ impl Subject {
         words.join(" ")
     }
 
-    /// Whether all is as it should be for a stream that has nothing to do with what came before: its
-    /// fields refer to what the block before it added to the table, if `refer` is set.
+    /// Whether an unrelated stream is served normally: if `refer` is set, its fields refer to
+    /// entries that the block before it added to the table.
     pub(crate) fn serves(&mut self, stream: u32, refer: Option<&str>) {
         assert!(!self.machine.is_over(), "the connection is gone");
         let fields = match self.role {

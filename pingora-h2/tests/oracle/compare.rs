@@ -1,5 +1,5 @@
-//! The same bytes into a server of ours and into one of the `h2` crate, frame by frame; their verdicts
-//! side by side. The fuzz target `http2_oracle` and the test `oracle` use it.
+//! Feeds the same bytes to our server and to a server of the `h2` crate, frame by frame, and compares
+//! their verdicts. The fuzz target `http2_oracle` and the test `oracle` use it.
 
 use bytes::{Bytes, BytesMut};
 use h2::server::{Connection, SendResponse};
@@ -17,22 +17,22 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Streams at once, and bytes of a header list, that both announce.
+/// The concurrent streams and the header list size, in bytes, that both announce.
 const STREAMS: u32 = 100;
 const LIST: u32 = 65_536;
 
-/// What a server makes of a frame.
+/// A server's reaction to a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is right, or ignored.
+    /// The frame is valid, or ignored.
     Nothing,
     /// RST_STREAM: the stream, and the code.
     Stream(u32, u32),
-    /// GOAWAY with this code, and the end.
+    /// GOAWAY with this code, and the end of the connection.
     Connection(u32),
 }
 
-/// What the program got of a request.
+/// The part of a request that the program received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     method: String,
@@ -43,22 +43,22 @@ struct Seen {
     ended: bool,
 }
 
-/// Everything that one server made of one frame.
+/// All reactions of one server to one frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
     /// Acknowledgements of SETTINGS and PING.
     answers: Vec<String>,
-    /// By stream; those that were reset are left out.
+    /// By stream; streams that were reset are left out.
     requests: BTreeMap<u32, Seen>,
 }
 
-/// Which requests are answered at once; the others are left open.
+/// Whether a request is answered at once; the others are left open.
 fn is_answered(stream: u32) -> bool {
     (stream / 2).is_multiple_of(2)
 }
 
-/// What a server has written, as frames.
+/// The output of a server, as frames.
 struct Log {
     reader: Reader,
     buffer: BytesMut,
@@ -207,7 +207,7 @@ impl Ours {
 struct Pipe(Rc<RefCell<(BytesMut, Vec<u8>)>>);
 
 impl Pipe {
-    /// Changes with whatever moves.
+    /// Changes with every byte that moves.
     fn state(&self) -> (usize, usize) {
         let pipe = self.0.borrow();
         (pipe.0.len(), pipe.1.len())
@@ -261,7 +261,7 @@ enum Stage {
 struct Theirs {
     pipe: Pipe,
     stage: Stage,
-    /// Held, so that it resets nothing of itself.
+    /// Held, so that the library resets nothing by itself.
     streams: Vec<(u32, h2::RecvStream, SendResponse<Bytes>)>,
     seen: BTreeMap<u32, Seen>,
     log: Log,
@@ -303,7 +303,7 @@ impl Theirs {
         self.streams.push((stream, body, respond));
     }
 
-    /// One look at the connection; whether a request came of it.
+    /// Polls the connection once; returns whether that produced a request.
     fn look(&mut self, cx: &mut Context<'_>) -> bool {
         match &mut self.stage {
             Stage::Handshake(handshake) => match handshake.as_mut().poll(cx) {
@@ -353,14 +353,13 @@ impl Theirs {
     }
 }
 
-/// What was different first.
+/// The first difference.
 #[derive(Debug)]
 pub(crate) struct Difference {
     /// How many frames came before.
-    /// How many frames came before.
     pub(crate) place: usize,
     pub(crate) frame: Vec<u8>,
-    /// A field block has begun and not ended.
+    /// A field block has begun but not ended.
     pub(crate) in_block: bool,
     /// We had reset the frame's stream before.
     pub(crate) was_reset: bool,
@@ -376,8 +375,8 @@ fn flags_and_stream(frame: &[u8]) -> (u8, u32) {
     }
 }
 
-/// Feeds both with the frames, behind a sound beginning. `Ok`: how many they agreed about before the
-/// connection ended.
+/// Feeds the frames to both, after a valid beginning. `Ok`: the number of frames on which they
+/// agreed before the connection ended.
 pub(crate) fn compare(frames: &[Vec<u8>]) -> Result<usize, Box<Difference>> {
     let settings: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0];
     let (mut ours, mut theirs) = (Ours::new(), Theirs::new());

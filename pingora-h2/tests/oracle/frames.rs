@@ -1,12 +1,12 @@
-//! Frames that are wrong in few ways at a time, out of arbitrary bytes.
+//! Builds frames with few faults at a time out of arbitrary bytes.
 
 /// `:method: GET`, `:scheme: https`, `:authority: a.test`, `:path: /`.
 pub(crate) const GET: &[u8] = b"\x82\x87\x41\x06a.test\x84";
 
-/// A frame. `style` decides on the stream, and on what is made right about the frame.
+/// A frame. `style` selects the stream, and the properties of the frame that are made valid.
 pub(crate) fn frame(kind: u8, flags: u8, style: u8, content: &[u8]) -> Vec<u8> {
     let kind = match kind % 12 {
-        // One that the library has never heard of, and one that nobody has.
+        // A type that the library does not know, and one that is not assigned.
         10 => 16,
         11 => 0x42,
         known => known,

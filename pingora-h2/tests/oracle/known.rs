@@ -1,4 +1,5 @@
-//! Where the library and we differ, and why. Anything else is a finding.
+//! The known differences between the library and us, and their reasons. Any other difference is a
+//! finding.
 
 use crate::compare::{Difference, Verdict::*};
 
@@ -21,7 +22,7 @@ const PRIORITY_UPDATE: u8 = 16;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// Why a difference is as it should be; `None`: it is a finding.
+/// The reason for which a difference is acceptable; `None`: it is a finding.
 pub(crate) fn reason(difference: &Difference) -> Option<&'static str> {
     let &[_, _, _, kind, flags, ..] = difference.frame.as_slice() else {
         return None;

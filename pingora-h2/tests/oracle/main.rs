@@ -1,5 +1,6 @@
-//! The machine beside the `h2` crate, which has been in use for years: the same frames into both, as
-//! servers. Where they differ, `known` has to say why. The fuzz target `http2_oracle` looks further.
+//! The machine next to the `h2` crate, which has been in use for years: both receive the same
+//! frames, as servers. `known` has to explain each difference. The fuzz target `http2_oracle`
+//! explores further.
 //!
 //! `ORACLE_RUNS` sets how many random connections are tried.
 #![allow(

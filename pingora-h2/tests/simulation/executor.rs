@@ -1,4 +1,4 @@
-//! Futures that are polled in any order, and only once they were woken; a connection in memory.
+//! Runs futures in any order, and only once they were woken; and an in-memory connection.
 
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
@@ -21,7 +21,7 @@ impl Wake for Flag {
     }
 }
 
-/// Where tasks begin others.
+/// Used by tasks to spawn others.
 #[derive(Clone, Default)]
 pub(crate) struct Spawner(Rc<RefCell<Vec<Task>>>);
 
@@ -38,7 +38,7 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    /// The places of all tasks that were woken.
+    /// The indices of all tasks that were woken.
     pub(crate) fn woken(&mut self) -> Vec<usize> {
         for task in self.spawner.0.borrow_mut().drain(..) {
             self.tasks
@@ -64,17 +64,17 @@ impl Executor {
 
 #[derive(Default)]
 struct Pipe {
-    /// Arrived and not read.
+    /// Arrived but not read.
     incoming: BytesMut,
-    /// Written and not taken.
+    /// Written but not taken.
     outgoing: Vec<u8>,
-    /// How much more may be written.
+    /// The number of bytes that may still be written.
     room: usize,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-/// A connection whose other end the test is. Cheap to clone.
+/// A connection whose other end is the test. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Connection(Rc<RefCell<Pipe>>);
 
@@ -87,7 +87,7 @@ impl Connection {
         }
     }
 
-    /// Takes what was written, and lets so much more be written.
+    /// Takes the written bytes, and allows this many more to be written.
     pub(crate) fn take(&self, room: usize) -> Vec<u8> {
         let mut pipe = self.0.borrow_mut();
         pipe.room = room;

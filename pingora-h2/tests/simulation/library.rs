@@ -1,4 +1,4 @@
-//! A machine against the `h2` crate, in the roles of both.
+//! A machine against the `h2` crate, in both roles.
 
 use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
@@ -41,7 +41,7 @@ pub(crate) struct Match {
     program: Program,
     observer: Observer,
     input: BytesMut,
-    /// On the way to us, and to the library.
+    /// In flight to us, and to the library.
     wires: [Vec<u8>; 2],
     executor: Executor,
     connection: Connection,
@@ -55,7 +55,7 @@ fn plans(random: &mut Rng, role: Role, most: usize) -> Vec<Plan> {
     let count = random.usize(1..10);
     let mut plan = || {
         let mut plan = Plan::new(random, most);
-        // The library does what it is used for.
+        // The library plays its usual part.
         match role {
             Role::Client => {
                 plan.informational = 0;
@@ -79,14 +79,14 @@ impl Match {
         let window = random.u32(300..100_000);
         config.settings.initial_window_size = (random.u8(..4) > 0).then_some(window);
         config.connection_window = random.u32(1_000..200_000);
-        // More might be refused before its limit is known.
+        // More streams might be refused before the limit is known.
         config.initial_peer_streams = 1;
         config.send_buffer = random.usize(100..100_000);
         if random.bool() {
             config.settings.header_table_size = Some(random.u32(..5_000));
         }
-        // With a smaller one the library forgets, once it is acknowledged, to give back what was read
-        // before.
+        // With a smaller window the library forgets, once it is acknowledged, to give back bytes that
+        // were read before.
         let theirs = random.u32(65_535..200_000);
         let most = theirs.min(window).min(config.connection_window) as usize * 20;
         let plans = plans(&mut random, role, most.min(LONGEST));
@@ -160,7 +160,7 @@ impl Match {
         events
     }
 
-    /// The first bytes of a wire.
+    /// The first bytes on a wire.
     fn piece(&mut self, place: usize) -> Vec<u8> {
         let wire = &mut self.wires[place];
         let most = if self.random.bool() { 50 } else { 40_000 };
@@ -231,7 +231,7 @@ impl Match {
         assert_eq!(self.machine.open_streams(), 0, "a stream is open");
         assert_eq!(self.observer.open(), 0, "a stream is open on the wire");
         assert!(self.observer.owes_nothing());
-        // The library gives back once it is half a window.
+        // The library gives window space back once it amounts to half a window.
         let credit = self.observer.credit;
         assert!(credit > 65_535 / 3, "a window leaks: {credit} are left");
         let theirs = self.outcomes.borrow();
@@ -255,8 +255,8 @@ async fn serve(
     window: u32,
 ) {
     let mut builder = h2::server::Builder::new();
-    // More than are opened: a reset that the library has to write counts as a stream with it, although
-    // the stream has ended, and one that may be opened then is refused.
+    // More than are opened: the library counts a reset that it still has to write as a stream,
+    // although the stream has ended. A stream that may be opened then would be refused.
     builder
         .initial_window_size(window)
         .max_concurrent_streams(20)
@@ -330,7 +330,7 @@ async fn ask(io: Connection, spawner: Spawner, plans: Vec<Plan>, outcomes: Outco
             spawner.spawn(write(stream, id, true, plan.request));
         }
     }
-    // Its last handle would end the connection.
+    // Dropping its last handle would end the connection.
     std::future::pending::<()>().await;
 }
 
@@ -370,7 +370,7 @@ async fn read(
     Outcome::Whole
 }
 
-/// Ends early where the peer does not want it.
+/// Ends early if the peer does not want the rest.
 async fn write(mut stream: SendStream<Bytes>, id: u32, request: bool, message: Message) {
     let mut given = 0;
     while given < message.bytes {

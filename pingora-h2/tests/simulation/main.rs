@@ -1,13 +1,14 @@
 //! Two machines against each other over a simulated network: virtual time, one seed for everything.
 //!
-//! The `h2` crate takes the place of one of them in two of the tests.
+//! In two of the tests, the `h2` crate replaces one of them.
 //!
-//! Bytes arrive late and in pieces; the programs on both sides have their turns in any order, and act
-//! only on streams that were woken, so that a wake-up that is lost is a stall. Streams are reset,
-//! abandoned, answered early, and read slowly; SETTINGS change; connections are shut down.
+//! Bytes arrive late and in pieces. The programs on both sides get their turns in any order, and act
+//! only on streams that were woken, so a lost wake-up causes a stall. Streams are reset, abandoned,
+//! answered early, and read slowly; SETTINGS change; connections are shut down.
 //!
-//! An observer that shares nothing with the machine but the codec keeps its own account of windows,
-//! states and limits, and judges every frame that a side sends by what that side has received.
+//! An observer shares nothing with the machine but the codec. It keeps its own account of windows,
+//! states and limits, and checks every frame that a side sends against the frames that this side
+//! has received.
 //!
 //! `SIMULATION_RUNS` sets how many schedules each test runs, `SIMULATION_SEED` the first. The long form,
 //! which runs 100,000 of each kind, is `cargo test -p pingora-h2 --test simulation -- --ignored`.
@@ -44,7 +45,7 @@ fn schedules(default: u64, run: impl Fn(u64)) {
     for seed in first..first + runs {
         let run = std::panic::AssertUnwindSafe(|| run(seed));
         if let Err(panic) = std::panic::catch_unwind(run) {
-            // So that it can be run alone.
+            // Printed so that the schedule can be run on its own.
             eprintln!("SIMULATION_SEED={seed} SIMULATION_RUNS=1");
             std::panic::resume_unwind(panic);
         }

@@ -1,4 +1,4 @@
-//! What one side may send, by RFC 9113 and what it has received.
+//! The frames that one side may send, according to RFC 9113 and to what it has received.
 
 use bytes::BytesMut;
 use pingora_h2::frame::{Frame, PREFACE, Reader, ReaderLimits, Role};
@@ -8,7 +8,8 @@ use std::collections::HashMap;
 /// A stream as one side sees it.
 #[derive(Debug, Default)]
 struct View {
-    /// How much it may send; negative after a smaller initial window (section 6.9.2).
+    /// The number of bytes that it may send; negative after a smaller initial window (section
+    /// 6.9.2).
     credit: i64,
     sent_end: bool,
     sent_reset: bool,
@@ -61,7 +62,8 @@ fn other(role: Role) -> Role {
 }
 
 impl Observer {
-    /// Of the side with this role. A client may open so many streams before it has SETTINGS.
+    /// An observer of the side with this role. Before a client has SETTINGS, it may open
+    /// `max_streams` streams.
     pub(crate) fn new(role: Role, max_streams: u32) -> Self {
         Observer {
             role,
@@ -89,7 +91,7 @@ impl Observer {
         }
     }
 
-    /// What the side has written: whole frames.
+    /// Bytes that the side has written: whole frames.
     pub(crate) fn sent(&mut self, bytes: &[u8]) {
         let bytes = bytes.strip_prefix(PREFACE).unwrap_or(bytes);
         let mut reader = observing(other(self.role));
@@ -130,7 +132,7 @@ impl Observer {
             }
             Frame::Reset { stream, .. } => {
                 let view = self.streams.get_mut(&stream.get()).expect("idle");
-                // It may have been queued before the peer's arrived.
+                // The reset may have been queued before the peer's arrived.
                 assert!(!view.sent_reset, "reset twice");
                 view.sent_reset = true;
             }
@@ -183,7 +185,7 @@ impl Observer {
         self.streams.insert(id, view);
     }
 
-    /// What has arrived at the side.
+    /// Bytes that have arrived at the side.
     pub(crate) fn received(&mut self, bytes: &[u8]) {
         let preface = self.preface.min(bytes.len());
         self.preface -= preface;
@@ -248,7 +250,7 @@ impl Observer {
         view.got_end |= end;
     }
 
-    /// Whether the peer has been answered all that it asked.
+    /// Whether all of the peer's PINGs and SETTINGS have been answered.
     pub(crate) fn owes_nothing(&self) -> bool {
         self.settings == self.acknowledged && self.pings == self.answered
     }

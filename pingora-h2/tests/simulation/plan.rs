@@ -1,4 +1,4 @@
-//! What happens on a stream, decided beforehand.
+//! The events on a stream, decided beforehand.
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -16,18 +16,18 @@ pub(crate) struct Message {
     pub(crate) trailers: Option<HeaderMap>,
 }
 
-/// How a side treats a stream.
+/// The way in which a side treats a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
-    /// As it should be.
+    /// Handles it completely.
     Patient,
-    /// Resets it once so many bytes were received.
+    /// Resets it once this many bytes were received.
     ResetAfter(usize),
-    /// A server answers without reading, and lets go of the stream.
+    /// A server answers without reading, and drops the stream.
     Early,
-    /// A server says that it won't read, and answers.
+    /// A server declares that it won't read, and answers.
     Deaf,
-    /// Lets go of the stream once so many bytes were received.
+    /// Drops the stream once this many bytes were received.
     LeaveAfter(usize),
 }
 
@@ -130,13 +130,13 @@ impl Plan {
 /// The longest body, in bytes.
 pub(crate) const LONGEST: usize = 60_000;
 
-/// Random bytes, of which each body begins somewhere else.
+/// Random bytes; each body begins at a different offset.
 static BYTES: LazyLock<Bytes> = LazyLock::new(|| {
     let mut random = Rng::with_seed(0);
     (0..2 * LONGEST).map(|_| random.u8(..)).collect()
 });
 
-/// Part of a body, which can't be mistaken for that of another stream, direction or place.
+/// Part of a body, unique to its stream, direction and position.
 pub(crate) fn body(id: u32, request: bool, from: usize, length: usize) -> Bytes {
     let begin = (id as usize * 2 + usize::from(request)) * 257 % LONGEST + from;
     BYTES.slice(begin..begin + length)

@@ -1,4 +1,4 @@
-//! A program on one side: it does on a stream what the plan says, whenever it is woken.
+//! The program on one side: whenever a stream is woken, it does on it what the plan says.
 
 use fastrand::Rng;
 use http::{HeaderMap, StatusCode};
@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use crate::plan::{Manner, Message, Plan, body};
 
-/// How a stream ended for one side.
+/// The outcome of a stream for one side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The peer's message was received to its end.
     Whole,
-    /// It was not, and no more will come.
+    /// The message is incomplete, and no more will come.
     Broken,
     /// This side lost interest.
     Left,
@@ -25,11 +25,11 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 struct Task {
     plan: Plan,
-    /// Bytes of our message that were given.
+    /// Bytes of our message that were queued.
     given: usize,
-    /// The end of our message was given.
+    /// The end of our message was queued.
     finished: bool,
-    /// Bytes of the peer's message that were taken.
+    /// Bytes of the peer's message that were read.
     taken: usize,
     informed: usize,
     head_taken: bool,
@@ -41,9 +41,9 @@ struct Task {
 pub(crate) struct Program {
     role: Role,
     tasks: HashMap<Key, Task>,
-    /// Streams to be looked at. Nothing else is.
+    /// Streams to look at. No others are looked at.
     pub(crate) woken: Vec<(Key, Woken)>,
-    /// Bytes that were taken and not given back.
+    /// Bytes that were read and not released.
     pub(crate) unreleased: Vec<(Key, usize)>,
     pub(crate) outcomes: HashMap<u32, Outcome>,
     pub(crate) bytes_taken: u64,
@@ -72,7 +72,7 @@ impl Program {
         }
     }
 
-    /// Streams that are not done with.
+    /// Streams that are not finished.
     pub(crate) fn owned(&self) -> usize {
         self.tasks.len()
     }
@@ -93,14 +93,14 @@ impl Program {
         self.woken.push((key, RECEIVE));
     }
 
-    /// Takes the wake-ups of the machine.
+    /// Collects the wake-ups of the machine.
     pub(crate) fn collect(&mut self, machine: &mut Machine) {
         while let Some(woken) = machine.poll_woken() {
             self.woken.push(woken);
         }
     }
 
-    /// A turn for one stream that was woken, any of them.
+    /// Gives one of the woken streams a turn, in any order.
     pub(crate) fn turn(&mut self, machine: &mut Machine, random: &mut Rng, now: Instant) {
         let (key, woken) = self.woken.swap_remove(random.usize(..self.woken.len()));
         if woken.receiver {
@@ -112,7 +112,7 @@ impl Program {
         self.finish(key, machine, now);
     }
 
-    /// Gives back some of what was taken.
+    /// Releases some of the bytes that were read.
     pub(crate) fn release(&mut self, machine: &mut Machine, random: &mut Rng) {
         let place = random.usize(..self.unreleased.len());
         let (key, held) = &mut self.unreleased[place];
@@ -258,14 +258,14 @@ impl Program {
             machine.send_data(key, data, last);
             task.finished = last;
             if random.u8(..3) == 0 {
-                // More at another time.
+                // Queues more at another time.
                 self.woken.push((key, SEND));
                 return;
             }
         }
     }
 
-    /// Lets go of a stream on which everything was said.
+    /// Drops a stream on which everything was sent.
     fn finish(&mut self, key: Key, machine: &mut Machine, now: Instant) {
         if self.is_done(key, machine) {
             let received = self.tasks.get(&key).and_then(|task| task.received);
@@ -279,12 +279,12 @@ impl Program {
         };
         let early = matches!(self.manner(&task.plan), Manner::Early | Manner::Deaf);
         let received = task.received.is_some() || early;
-        // What a server has given is sent behind its back; a client's would be lost.
+        // The machine still sends what a server has queued; a client's queue would be lost.
         let sent = task.finished && (self.role == Role::Server || machine.capacity(key).is_none());
         received && sent
     }
 
-    /// Streams whose last bytes left in the meantime.
+    /// Streams whose last bytes have been sent in the meantime.
     pub(crate) fn lingering(&self, machine: &Machine) -> Option<Key> {
         let done = |key: &&Key| self.is_done(**key, machine);
         self.tasks.keys().find(done).copied()
@@ -300,7 +300,7 @@ impl Program {
         machine.abandon(key, Some(&|| now));
     }
 
-    /// Answers a request, its body following.
+    /// Answers a request; the body follows.
     pub(crate) fn answer(&mut self, key: Key, head: &Head, plan: Plan, machine: &mut Machine) {
         assert!(head.fault.is_none(), "{:?}", head.fault);
         assert_eq!(head.fields, plan.request.fields);

@@ -1,4 +1,4 @@
-//! Two sides, the wires between them, and the time.
+//! Two sides, the wires between them, and the clock.
 
 use bytes::BytesMut;
 use fastrand::Rng;
@@ -17,14 +17,14 @@ struct Side {
     program: Program,
     observer: Observer,
     input: BytesMut,
-    /// On the way to this side: when it arrives, and what.
+    /// In flight to this side: the time of arrival, and the bytes.
     wire: VecDeque<(Instant, Vec<u8>)>,
-    /// What the peer may send ahead on the connection.
+    /// The number of bytes that the peer may send ahead on the connection.
     window: u32,
     settings: Settings,
 }
 
-/// What can happen next.
+/// The possible next events.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Write(usize),
@@ -53,11 +53,11 @@ pub(crate) struct World {
     plans: HashMap<u32, Plan>,
     most: usize,
     shut_down: bool,
-    /// The server may have got requests.
+    /// The server may have received requests.
     requests: bool,
-    /// The server's own SETTINGS were written: the first acknowledgement is theirs.
+    /// The server's own SETTINGS were written: the first acknowledgement belongs to them.
     announced: bool,
-    /// SETTINGS that differ from the server's own are in force at the client.
+    /// The client has applied SETTINGS that differ from the server's own.
     changed: bool,
     changes: usize,
 }
@@ -71,7 +71,8 @@ fn side(role: Role, random: &mut Rng, now: Instant) -> Side {
     config.connection_send_buffer = random.usize(1_000..200_000);
     config.initial_peer_streams = random.u32(1..20);
     if role == Role::Server {
-        // Not fewer than what a client opens before it knows: those would be refused.
+        // At least the number that a client opens before it knows the limit: those would be
+        // refused.
         config.settings.max_concurrent_streams = Some(random.u32(20..40));
     }
     if random.bool() {
@@ -103,7 +104,7 @@ impl World {
             let stream = side.settings.initial_window_size.unwrap_or(65_535);
             stream.min(side.window) as usize
         });
-        // So that no body needs more updates of a window than a peer may send.
+        // Ensures that no body needs more window updates than a peer may send.
         let most = smallest.min().unwrap_or(1) * 20;
         let streams = if random.u8(..10) == 0 { 40 } else { 8 };
         World {
@@ -136,7 +137,7 @@ impl World {
         self.judge();
     }
 
-    /// All that can happen now. Empty: nothing will happen any more.
+    /// All possible events. Empty: nothing more will happen.
     fn events(&self) -> Vec<Event> {
         let mut events = vec![];
         for (place, side) in self.sides.iter().enumerate() {
@@ -220,7 +221,7 @@ impl World {
         }
     }
 
-    /// What happens now and then, beside something else.
+    /// Rare events, in addition to another one.
     fn rarely(&mut self) {
         let place = self.random.usize(..2);
         match self.random.u16(..400) {
@@ -243,7 +244,7 @@ impl World {
         self.send(1 - place, &out);
     }
 
-    /// Puts bytes on the wire to a side, in pieces of any size that arrive at any time, in order.
+    /// Puts bytes on the wire to a side, in order, in pieces of any size and with any delay.
     fn send(&mut self, to: usize, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let most = match self.random.u8(..4) {
@@ -279,7 +280,7 @@ impl World {
 
     fn open(&mut self) {
         let plan = Plan::new(&mut self.random, self.most);
-        // Streams have the odd numbers in their order.
+        // Streams have odd numbers in increasing order.
         let id = self.plans.len() as u32 * 2 + 1;
         let side = &mut self.sides[CLIENT];
         let end = plan.request.bytes == 0 && plan.request.trailers.is_none() && self.random.bool();
@@ -301,8 +302,8 @@ impl World {
         }
     }
 
-    /// SETTINGS of the server's that lower what the client may do, or put it back. The server itself
-    /// does not know, and needs not: it only ever gets less than it allows.
+    /// SETTINGS from the server that lower the client's limits, or restore them. The server itself
+    /// does not know about them, and need not: it only ever receives less than it allows.
     fn change(&mut self) {
         let own = self.sides[SERVER].settings;
         let window = own.initial_window_size.unwrap_or(65_535);
@@ -324,7 +325,7 @@ impl World {
         self.send(CLIENT, &out);
     }
 
-    /// Nothing can happen any more: everything has to be as it should.
+    /// Checks the outcome once nothing more can happen.
     fn judge(&self) {
         let [client, server] = &self.sides;
         for side in &self.sides {
@@ -357,7 +358,7 @@ impl World {
             return;
         }
         match (plan.server, theirs) {
-            // It never came to the server: only where the connection was shut down.
+            // It never reached the server, which is only allowed if the connection was shut down.
             (_, None) => assert!(self.shut_down && ours == Some(Outcome::Broken), "{id}"),
             (Manner::Patient, _) => {
                 assert_eq!(theirs, Some(Outcome::Whole), "{id}");

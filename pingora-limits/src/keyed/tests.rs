@@ -11,7 +11,7 @@ fn ten_per_second(keys: usize) -> Keyed {
     Keyed::new(Quota::new(10, SECOND), keys)
 }
 
-/// How many of so many events pass.
+/// The number of these events that pass.
 fn passed(table: &Keyed, hash: u64, now: u64, events: usize) -> usize {
     let passes = |_: &usize| table.take_hashed(hash, now, 1).allowed;
     (0..events).filter(passes).count()
@@ -50,7 +50,7 @@ fn a_table_is_as_large_as_its_keys() {
     assert_eq!(size_of::<Set>(), 16 * PLACES);
 }
 
-/// Who is forgotten is not treated differently.
+/// Keys that are forgotten are not treated differently.
 #[test]
 fn idle_keys_give_way_and_lose_nothing() {
     let table = ten_per_second(8);
@@ -65,7 +65,7 @@ fn idle_keys_give_way_and_lose_nothing() {
     }
 }
 
-/// Keys chosen to collide: those who have used most stay limited, whoever else comes.
+/// Keys chosen to collide: those that have used most stay limited, whichever others come.
 #[test]
 fn in_a_full_set_the_least_busy_key_gives_way() {
     let table = ten_per_second(8);
@@ -73,7 +73,7 @@ fn in_a_full_set_the_least_busy_key_gives_way() {
     for (used, hash) in keys.iter().enumerate() {
         assert_eq!(passed(&table, *hash, 0, used + 3), used + 3);
     }
-    // A thousand newcomers take turns at the place of the one that had used three of ten.
+    // A thousand newcomers take turns at the place of the key that had used three of ten.
     for newcomer in 0..1000 {
         assert_eq!(passed(&table, 5000 + newcomer, 0, 1), 1);
     }
@@ -83,7 +83,7 @@ fn in_a_full_set_the_least_busy_key_gives_way() {
     for (used, hash) in keys.iter().enumerate().skip(1) {
         assert_eq!(passed(&table, *hash, 0, 20), 10 - (used + 3));
     }
-    // It has begun anew, and gained what it had used.
+    // It has started again, and gained what it had used.
     assert_eq!(passed(&table, keys[0], 0, 20), 10);
 }
 
@@ -96,8 +96,8 @@ fn a_key_that_hashes_to_a_mark_is_a_key() {
     }
 }
 
-/// A million clients, of whom a thousand are busy at any time: memory stays, and nobody gets more than a
-/// quota or less than what it is entitled to.
+/// A million clients, a thousand of which are busy at any time: memory does not grow, and no client gets
+/// more than a quota or less than it is entitled to.
 #[test]
 fn clients_come_and_go() {
     let table = ten_per_second(4096);
@@ -134,8 +134,8 @@ fn threads_together_get_exactly_a_burst_of_each_key() {
     assert_eq!(table.displaced(), 0);
 }
 
-/// Places change hands all the time, while one key that is always the busiest is charged: no event of it
-/// is lost, and none is charged to another.
+/// Places change hands all the time, while the key that is always the busiest is charged: none of its
+/// events is lost, and none is charged to another.
 #[test]
 fn a_busy_key_keeps_its_place_while_others_change_hands() {
     let quota = Quota::new(20_000, Duration::from_secs(3600));

@@ -9,7 +9,7 @@
 //!                                                 └───────────┘ ── a probe failed ─────┘
 //! ```
 //!
-//! Grammar: `state` asks; `handle_*` takes what happened in; `begin` asks for permission. Requests that
+//! Grammar: `state` queries; `handle_*` processes events; `begin` asks for permission. Requests that
 //! began before the circuit opened, and end later, say nothing about it and are ignored.
 
 use super::window::Window;
@@ -20,12 +20,12 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(crate) struct Machine {
     phase: Phase,
-    /// Counted up whenever the phase changes: a result counts only in the phase that it began in.
+    /// Incremented whenever the phase changes: a result counts only in the phase in which it began.
     era: u64,
-    /// Bad results one after the other, while closed.
+    /// Consecutive bad results, while closed.
     consecutive: u32,
     window: Window,
-    /// How often it has opened without staying closed for long in between.
+    /// The number of times it has opened without staying closed for long in between.
     openings: u32,
     closed_at: Option<Duration>,
 }
@@ -62,7 +62,8 @@ impl Pass {
 pub(crate) enum Step {
     /// Nothing changed.
     Stay,
-    /// A threshold was reached. The caller calls `trip` if as many may be ejected, otherwise `spare`.
+    /// A threshold was reached. The caller calls `trip` if another backend may be ejected, otherwise
+    /// `spare`.
     Trip,
     /// It has opened again, because a probe failed.
     Reopened,
@@ -84,7 +85,8 @@ impl Machine {
         matches!(self.phase, Phase::HalfOpen { .. })
     }
 
-    /// When the next request may begin: at any time, at this time, or not before a probe has ended.
+    /// When the next request may begin: at any time, at a certain time, or not before a probe has
+    /// ended.
     pub(crate) fn opens(&self, policy: &Breaker) -> Opens {
         match self.phase {
             Phase::Closed => Opens::Always,
@@ -185,7 +187,7 @@ impl Machine {
         Step::Stay
     }
 
-    /// Opens, for longer than the last time if that was not long ago.
+    /// Opens, for longer than the last time if that was recent.
     pub(crate) fn trip(&mut self, policy: &Breaker, now: Duration) {
         let good_for = self.closed_at.map(|at| now.saturating_sub(at));
         if good_for.is_some_and(|good_for| good_for > policy.longest_ejection) {
@@ -197,19 +199,19 @@ impl Machine {
         self.open_for(now, ejected.min(policy.longest_ejection));
     }
 
-    /// Opens for this long, whatever happened.
+    /// Opens for this long, unconditionally.
     pub(crate) fn open_for(&mut self, now: Duration, ejected: Duration) {
         let until = now.saturating_add(ejected);
         self.enter(Phase::Open { until });
     }
 
-    /// A threshold was reached, but no more may be ejected: counting begins again.
+    /// A threshold was reached, but no more backends may be ejected: counting restarts.
     pub(crate) fn spare(&mut self) {
         self.consecutive = 0;
         self.window = Window::default();
     }
 
-    /// Closes, whatever happened.
+    /// Closes, unconditionally.
     pub(crate) fn close(&mut self, now: Duration) {
         self.closed_at = Some(now);
         self.enter(Phase::Closed);
@@ -229,6 +231,6 @@ pub(crate) enum Opens {
     Always,
     /// From this time on.
     At(Duration),
-    /// All probes are under way.
+    /// All probes are in progress.
     NotYet,
 }

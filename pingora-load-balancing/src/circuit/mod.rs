@@ -1,4 +1,4 @@
-//! Passive health: backends that fail requests are ejected for a while, and come back by way of a few
+//! Passive health: backends that fail requests are ejected for a while, and come back after a few
 //! probes.
 //!
 //! A [`Breaker`] is a set of rules for all backends of a registry
@@ -11,12 +11,12 @@
 //!                                         └──────── a probe failed ──────────┘
 //! ```
 //!
-//! An open circuit keeps its backend from being [ready](crate::Backends::ready), as a failed health check
-//! does. A half-open one lets a counted number of requests through. What is counted are
-//! [tickets](crate::outcome::Ticket) and [leases](crate::Lease); without them a circuit stays closed.
+//! An open circuit keeps its backend from being [ready](crate::Backends::ready), like a failed health
+//! check. A half-open one lets a limited number of requests through. [Tickets](crate::outcome::Ticket)
+//! and [leases](crate::Lease) are counted; without them a circuit stays closed.
 //!
-//! Don't use it in place of health checks for a set that is idle most of the time: a backend that gets no
-//! requests is not found out. Don't set a latency threshold where the slowness of a request depends on the request.
+//! Don't use it in place of health checks for a set that is idle most of the time: without requests, a bad backend
+//! is not detected. Don't set a latency threshold if the latency of a request depends on the request.
 //!
 //! # Example
 //! ```
@@ -61,7 +61,7 @@ pub enum CircuitState {
     Closed,
     /// The backend is ejected.
     Open,
-    /// The time of the ejection has passed: a few requests go to the backend, and decide.
+    /// The ejection time has passed: a few requests go to the backend, and decide.
     HalfOpen,
 }
 
@@ -80,12 +80,12 @@ pub(crate) struct Rate {
     pub(crate) window: Duration,
 }
 
-/// When a backend is ejected because of the requests that it failed, and for how long.
+/// When a backend is ejected because of failed requests, and for how long.
 ///
-/// Failures are connect errors, broken connections and time-outs
+/// Failures are connect errors, broken connections and timeouts
 /// ([`Outcome::is_failure`](crate::outcome::Outcome::is_failure)); the statuses 502, 503 and 504, unless
 /// [others](Self::failure_statuses) are set; and, if [set](Self::slower_than), slow answers. Requests that
-/// clients gave up before the answer's head count neither way. A probe is judged by the head of its answer.
+/// clients aborted before the answer's head count neither way. A probe is judged by the head of its answer.
 #[derive(Clone)]
 pub struct Breaker {
     pub(crate) consecutive: Option<u32>,
@@ -100,7 +100,7 @@ pub struct Breaker {
     observers: Vec<Arc<dyn CircuitObserver>>,
 }
 
-/// A share from 0 to 1, whatever was given.
+/// A share from 0 to 1, whatever the input.
 fn share_of(given: f64) -> f64 {
     if given.is_nan() {
         0.5
@@ -111,8 +111,8 @@ fn share_of(given: f64) -> f64 {
 
 impl Breaker {
     /// Ejects a backend after 5 failures in a row, or if half of at least 20 requests within 10 s failed:
-    /// for 10 s, and twice as long each further time, up to 5 min. At most half of the backends are ejected
-    /// at a time. One probe at a time; after 3 good ones the backend is back.
+    /// for 10 s, doubled each further time, up to 5 min. At most half of the backends are ejected at a
+    /// time. One probe at a time; after 3 good ones the backend is back.
     pub fn new() -> Self {
         Breaker {
             consecutive: Some(5),
@@ -132,14 +132,14 @@ impl Breaker {
         }
     }
 
-    /// Ejects after this many failures in a row; 0: never for that reason.
+    /// Ejects after this many failures in a row; 0 disables this rule.
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
         self.consecutive = (failures > 0).then_some(failures);
         self
     }
 
     /// Ejects if this `share` (0.0 to 1.0) of at least `requests` within the `window` failed. The window
-    /// moves in ten steps. 0 requests: never for that reason. A share that is no number counts as 0.5.
+    /// moves in ten steps. 0 requests disables this rule. NaN as the share counts as 0.5.
     pub fn failure_rate(mut self, share: f64, requests: u32, window: Duration) -> Self {
         self.rate = (requests > 0).then_some(Rate {
             share: share_of(share),
@@ -149,7 +149,7 @@ impl Breaker {
         self
     }
 
-    /// The statuses that count as failures, instead of 502 to 504. None of them: an empty list.
+    /// The statuses that count as failures, instead of 502 to 504. An empty list: none.
     pub fn failure_statuses(
         mut self,
         statuses: impl IntoIterator<Item = RangeInclusive<u16>>,
@@ -159,14 +159,14 @@ impl Breaker {
     }
 
     /// Counts an answer as a failure if its head took longer than this, including connecting. By default
-    /// none is too slow.
+    /// no answer is too slow.
     pub fn slower_than(mut self, latency: Duration) -> Self {
         self.slow = Some(latency);
         self
     }
 
-    /// How long the first ejection takes, and the longest one: each takes twice as long as the one before.
-    /// A backend that was good for the longest time begins with the first again.
+    /// The durations of the first ejection and of the longest one: each is twice as long as the previous
+    /// one. A backend that was good for the longest time starts with the first again.
     pub fn ejection_time(mut self, first: Duration, longest: Duration) -> Self {
         self.ejection = first;
         self.longest_ejection = longest.max(first);
@@ -174,7 +174,7 @@ impl Breaker {
     }
 
     /// The largest share of the registry's backends (0.0 to 1.0) that may be ejected at a time; 0.5 by
-    /// default, also in place of what is no number. It takes 1.0 to eject the only backend of a set.
+    /// default, also if NaN is given. It takes 1.0 to eject the only backend of a set.
     pub fn most_ejected(mut self, share: f64) -> Self {
         self.most_ejected = share_of(share);
         self
@@ -188,7 +188,7 @@ impl Breaker {
         self
     }
 
-    /// Tells `observer` about changes of state, too.
+    /// Also notifies `observer` of state changes.
     pub fn observer(mut self, observer: Arc<dyn CircuitObserver>) -> Self {
         self.observers.push(observer);
         self

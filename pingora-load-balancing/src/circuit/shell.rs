@@ -1,6 +1,6 @@
-//! A circuit that many threads use: the machine behind a lock, and what selections read beside it.
+//! A circuit that many threads use: the machine behind a lock, and a word for selections to read.
 //!
-//! Selections read one word. The lock, one for each backend, is taken where a request begins and where it ends.
+//! Selections read one word. The lock, one for each backend, is taken when a request begins and when it ends.
 
 use super::machine::{Machine, Opens, Pass, Step};
 use super::{Breaker, CircuitState};
@@ -40,7 +40,7 @@ impl Circuit {
         lock(&self.machine).state(now)
     }
 
-    /// Begins a request; `None` if the circuit does not admit it. The second value says that it is the
+    /// Begins a request; `None` if the circuit does not admit it. The second value is true for the
     /// first probe.
     pub(crate) fn begin(&self, policy: &Breaker, now: Duration) -> Option<(Pass, bool)> {
         let mut machine = lock(&self.machine);
@@ -50,8 +50,8 @@ impl Circuit {
         Some((pass, !was_half_open && machine.is_half_open()))
     }
 
-    /// `report` is `None` if the request said nothing about the backend. `may_eject` is asked before the
-    /// circuit opens, and holds others off while it does so.
+    /// `report` is `None` if the request said nothing about the backend. `may_eject` is called before
+    /// the circuit opens, and keeps others from opening meanwhile.
     pub(crate) fn end(
         &self,
         policy: &Breaker,
@@ -85,14 +85,14 @@ impl Circuit {
         changed
     }
 
-    /// Opens it for this long, whatever happened.
+    /// Opens it for this long, unconditionally.
     pub(crate) fn open_for(&self, policy: &Breaker, now: Duration, ejected: Duration) {
         let mut machine = lock(&self.machine);
         machine.open_for(now, ejected);
         self.publish(&machine, policy);
     }
 
-    /// Closes it, whatever happened.
+    /// Closes it, unconditionally.
     pub(crate) fn close(&self, policy: &Breaker, now: Duration) {
         let mut machine = lock(&self.machine);
         machine.close(now);

@@ -1,4 +1,4 @@
-//! The states of a circuit, at times of our own.
+//! The states of a circuit, at simulated times.
 
 use super::machine::{Machine, Opens, Step};
 use super::*;

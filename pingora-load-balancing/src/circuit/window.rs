@@ -1,10 +1,10 @@
-//! Results of the recent past, in ten slices of time. Pure: the time is an argument.
+//! Results of the recent past, in ten time slices. Pure: the time is an argument.
 
 use std::time::Duration;
 
 const SLICES: usize = 10;
 
-/// How many results there were, and how many of them were bad, within a window of time.
+/// The number of results, and of bad results, within a time window.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Window {
     slices: [Counts; SLICES],
@@ -12,7 +12,7 @@ pub(crate) struct Window {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// The number of the slice since the beginning of time.
+    /// The number of the slice since the start of time.
     slice: u64,
     pub(crate) all: u32,
     pub(crate) bad: u32,

@@ -1,4 +1,4 @@
-//! Backends that the DNS names.
+//! Backends from the DNS.
 
 mod ask;
 
@@ -20,23 +20,23 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The most backends.
+/// The maximum number of backends.
 const MOST: usize = 1_000;
-/// The most names that are looked up at a time.
+/// The maximum number of concurrent look-ups.
 const AT_A_TIME: usize = 16;
 /// The default of [`DnsDiscovery::ask_at_most_every`].
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The default of [`DnsDiscovery::ask_at_least_every`].
 const LONGEST: Duration = Duration::from_secs(300);
-/// How long a failure is left alone.
+/// The pause before a failure is retried.
 const RETRY: Duration = Duration::from_secs(1);
-/// What is asked for again later than this is never asked for again, as far as anybody can tell.
+/// A practically infinite time until the next query.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Backends that the DNS names: all addresses (A and AAAA records) of some names, the targets of SRV records,
-/// or both. Needs the feature `dns`.
+/// Backends from the DNS: all addresses (A and AAAA records) of some names, the targets of SRV records, or
+/// both. Needs the feature `dns`.
 ///
-/// As a background service, the balancer asks again when the shortest time to live of the answers has
+/// As a background service, the balancer queries again when the shortest time to live of the answers has
 /// passed, and needs no [`update_frequency`](crate::LoadBalancer::update_frequency). Nothing blocks a thread.
 /// If a connection to one address fails, [`Upstreams`](crate::Upstreams) tries the next.
 ///
@@ -51,28 +51,28 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 ///
 /// | | |
 /// |---|---|
-/// | a name fails: no answer, an error, no such name, no records, aliases in a circle | its last answer stays; asked again after a second, and an error is logged |
+/// | a name fails: no answer, an error, no such name, no records, circular aliases | its last answer stays; queried again after a second, and an error is logged |
 /// | no name has ever had an answer | `discover` is an error, and the set stays as it was |
-/// | a name has addresses of one kind only | those, and those of the other kind that it had before are gone; but they stay while only the other kind's look-up fails |
-/// | a UDP answer is truncated | asked again by TCP |
+/// | a name has addresses of one kind only | only those are used, and earlier ones of the other kind are removed; but they stay while only the other kind's look-up fails |
+/// | a UDP answer is truncated | queried again over TCP |
 /// | a time to live of 0 | [1 second](Self::ask_at_most_every) |
 /// | more than 1,000 backends | the first 1,000, in the order of the names and, in each, of priority and address |
 /// | 0.0.0.0, `::`, and multicast addresses | ignored |
 /// | the target of an SRV record fails | its last addresses stay, as for a name |
-/// | the weight of an SRV record | that of each of the target's addresses; 0 counts as 1, since there it means little and not none |
-/// | the priority of an SRV record | [`Priority`], the best one 0; use [`Tiered`](crate::selection::Tiered), because others ignore it |
+/// | the weight of an SRV record | applies to each of the target's addresses; 0 counts as 1, because there it means little and not none |
+/// | the priority of an SRV record | [`Priority`], the best one 0; use [`Tiered`](crate::selection::Tiered), because other selectors ignore it |
 pub struct DnsDiscovery {
     resolver: Resolver,
     wanted: Vec<Wanted>,
     weight: usize,
     shortest: Duration,
     longest: Duration,
-    /// When to ask again; `None`: that is under way, or nobody has asked yet.
+    /// The time of the next query; `None`: a query is in progress, or none has been made yet.
     due: watch::Sender<Option<Instant>>,
     known: Mutex<Known>,
 }
 
-/// What the configuration asks for.
+/// The queries of the configuration.
 #[derive(Clone, Debug)]
 enum Wanted {
     Addresses(String, u16),
@@ -84,13 +84,13 @@ enum Wanted {
 struct Known {
     /// By name.
     services: HashMap<String, Vec<Service>>,
-    /// By name: those of A records, and those of AAAA records.
+    /// By name: the addresses of A records, and those of AAAA records.
     addresses: HashMap<String, [Vec<IpAddr>; 2]>,
 }
 
 impl DnsDiscovery {
-    /// Asks the name servers of `/etc/resolv.conf`, and looks into `/etc/hosts` first. Reads both now.
-    /// Names without a dot at their end are also tried in the system's search domains.
+    /// Queries the name servers of `/etc/resolv.conf`, and checks `/etc/hosts` first. Reads both now.
+    /// Names without a trailing dot are also tried in the system's search domains.
     ///
     /// # Errors
     /// If the system's configuration can't be read.
@@ -98,7 +98,7 @@ impl DnsDiscovery {
         Ok(DnsDiscovery::with(Resolver::of_the_system()?))
     }
 
-    /// Asks these name servers, and looks into no file.
+    /// Queries these name servers, and reads no file.
     ///
     /// # Errors
     /// If there is none.
@@ -118,7 +118,7 @@ impl DnsDiscovery {
         }
     }
 
-    /// All addresses of `name`, at this port. An IP address is its own address.
+    /// All addresses of `name`, with this port. An IP address is its own address.
     pub fn addresses(mut self, name: impl Into<String>, port: u16) -> Self {
         self.wanted.push(Wanted::Addresses(name.into(), port));
         self
@@ -130,25 +130,26 @@ impl DnsDiscovery {
         self
     }
 
-    /// The weight of each backend that is no target of an SRV record; 1 by default.
+    /// The weight of each backend that is not a target of an SRV record; 1 by default.
     pub fn weight(mut self, weight: usize) -> Self {
         self.weight = weight;
         self
     }
 
-    /// The least time between two questions, however short answers live; 1 second by default, at least 10 ms.
+    /// The minimum time between two queries, however short the time to live; 1 second by default, at least 10
+    /// ms.
     pub fn ask_at_most_every(mut self, time: Duration) -> Self {
         self.shortest = time.max(Duration::from_millis(10));
         self
     }
 
-    /// The most time between two questions, however long answers live; 5 minutes by default.
+    /// The maximum time between two queries, however long the time to live; 5 minutes by default.
     pub fn ask_at_least_every(mut self, time: Duration) -> Self {
         self.longest = time;
         self
     }
 
-    /// Asks for everything. The error is the last failure, if there was one.
+    /// Makes all queries. The error is the last failure, if there was one.
     async fn ask(&self, known: &mut Known) -> (Duration, Option<String>) {
         let (mut shortest, mut failure) = (self.longest, None);
         let services = self.wanted.iter().filter_map(|wanted| match wanted {
@@ -228,7 +229,7 @@ impl DnsDiscovery {
     }
 }
 
-/// Each once, in their order.
+/// Each name once, in their order.
 fn unique(names: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
     let mut seen = BTreeSet::new();
     names
@@ -236,7 +237,8 @@ fn unique(names: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
         .take(MOST)
 }
 
-/// What is known of a name after its look-ups for A and AAAA records; or why both are of no use.
+/// The known addresses of a name after its look-ups for A and AAAA records; or the reason why both
+/// failed.
 fn merge(
     before: Option<&[Vec<IpAddr>; 2]>,
     asked: [Asked<Vec<IpAddr>>; 2],
@@ -258,11 +260,11 @@ fn merge(
         }
     }
     let ttl = shortest.ok_or(why)?;
-    // The failed half is asked for again soon.
+    // The failed half is queried again soon.
     Ok((found, if partly { ttl.min(RETRY) } else { ttl }))
 }
 
-/// Sets when to ask again, even if the question is given up.
+/// Sets the time of the next query, even if the current one is dropped.
 struct Rearm<'a> {
     due: &'a watch::Sender<Option<Instant>>,
     after: Duration,

@@ -1,4 +1,4 @@
-//! Backends that a file lists.
+//! Backends from a file.
 
 use super::ServiceDiscovery;
 use crate::registry::lock;
@@ -20,12 +20,12 @@ use tokio::task::spawn_blocking;
 
 /// The default of [`FileDiscovery::look_every`].
 const LOOK: Duration = Duration::from_secs(1);
-/// The least pause between two looks: a period of zero must not keep a thread busy.
+/// The minimum pause between two checks: a period of zero must not keep a thread busy.
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
-/// A larger file is an error: it would be kept in memory as a whole.
+/// A larger file is an error, because it would be kept in memory as a whole.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// Backends that a file lists, one in each line, and which follows the file.
+/// Backends from a file with one per line, which is watched for changes.
 ///
 /// ```text
 /// # address      options
@@ -38,14 +38,14 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 /// are `weight` (1 by default; 0 drains), `priority` ([`Priority`]), `zone` ([`Zone`]) and `max_in_flight`
 /// ([`MaxInFlight`]). Empty lines, and what follows a `#` at the beginning of a word, are ignored.
 ///
-/// A file that is not complete and correct is not used at all, and the last good set stays: if it can't be
-/// read, is empty, does not end with the end of a line, changes while it is read, is larger than 4 MiB, or if
-/// any line is not as described or names an address again. A file that breaks off between two lines can't be told
-/// from a complete one, so write a new file beside it and rename that; this is atomic. To have no backends,
-/// give them weight 0.
+/// A file that is not complete and correct is not used at all, and the last good set stays: if it can't be read,
+/// is empty, does not end with a newline, changes while it is read, is larger than 4 MiB, or if any line is
+/// invalid or repeats an address. A file that is truncated between two lines can't be distinguished from a
+/// complete one, so write a new file next to it and rename that, which is atomic. To have no backends, give them
+/// weight 0.
 ///
-/// As a background service, the balancer looks at the file once a second, without blocking its thread, and
-/// reads it once its time, size or inode has changed and has stayed the same until the next look. It
+/// As a background service, the balancer checks the file once a second, without blocking its thread, and
+/// reads it once its time, size or inode has changed and has stayed the same until the next check. It
 /// needs no [`update_frequency`](crate::LoadBalancer::update_frequency).
 ///
 /// ```no_run
@@ -60,11 +60,11 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 pub struct FileDiscovery {
     path: Arc<Path>,
     look_every: Duration,
-    /// The file as it was last read, whether or not it was good.
+    /// The file as it was last read, whether it was valid or not.
     read: Mutex<Option<Version>>,
 }
 
-/// What is looked at to see whether a file has changed.
+/// The metadata that shows whether a file has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Version {
     modified: (i64, i64),
@@ -73,8 +73,9 @@ struct Version {
 }
 
 impl FileDiscovery {
-    /// The backends of the file at `path`. If it is a good one now, they are known from the start; this
-    /// reads the file once, which blocks the thread. Otherwise the set stays empty until it is.
+    /// The backends of the file at `path`. If it is valid now, they are known from the start; this
+    /// reads the file once, which blocks the thread. Otherwise the set stays empty until the file is
+    /// valid.
     pub fn new(path: impl Into<PathBuf>) -> Box<Self> {
         Box::new(FileDiscovery {
             path: path.into().into(),
@@ -83,7 +84,7 @@ impl FileDiscovery {
         })
     }
 
-    /// Sets how often a background service looks at the file; at most every 10 ms.
+    /// Sets how often a background service checks the file; at most every 10 ms.
     pub fn look_every(mut self: Box<Self>, period: Duration) -> Box<Self> {
         self.look_every = period.max(SHORTEST_LOOK);
         self
@@ -93,7 +94,7 @@ impl FileDiscovery {
         *lock(&self.read) = version;
     }
 
-    /// Returns once the file is another than the one that was read, and at rest.
+    /// Returns once the file differs from the one that was read, and no longer changes.
     async fn until_changed(&self) {
         let mut before = *lock(&self.read);
         loop {
@@ -101,7 +102,7 @@ impl FileDiscovery {
             let now = look(self.path.clone()).await;
             let at_rest = now == before;
             before = now;
-            // One that has gone is not read: there is nothing to learn from it.
+            // A file that has disappeared is not read: there is nothing to learn from it.
             if at_rest && now.is_some() && now != *lock(&self.read) {
                 return;
             }
@@ -123,7 +124,7 @@ fn version(found: &fs::Metadata) -> Version {
     }
 }
 
-/// The version of the file, as far as that is known, and what it lists.
+/// The version of the file, as far as it is known, and its backends.
 fn read(path: &Path) -> (Option<Version>, Result<BTreeSet<Backend>>) {
     let mut known = None;
     let mut listed = || {
@@ -156,7 +157,7 @@ fn read(path: &Path) -> (Option<Version>, Result<BTreeSet<Backend>>) {
     (known, listed)
 }
 
-/// The backends that a complete and correct file lists; otherwise what is wrong with it.
+/// The backends of a complete and correct file; otherwise the reason why it is invalid.
 fn parse(text: &str) -> std::result::Result<BTreeSet<Backend>, String> {
     if !text.is_empty() && !text.ends_with('\n') {
         return Err("it breaks off within its last line".into());
@@ -201,7 +202,7 @@ fn line_of(line: &str) -> std::result::Result<Option<Backend>, String> {
         seen.push(option);
         let no_number = |_| format!("the value of {word:?} is not a number that fits");
         match option {
-            // What is larger would be of no use: weights are proportions.
+            // Larger values would be useless: weights are proportions.
             "weight" => backend.weight = value.parse::<u32>().map_err(no_number)? as usize,
             "priority" => {
                 backend

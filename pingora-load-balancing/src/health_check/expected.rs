@@ -1,4 +1,4 @@
-//! What a health check by HTTP expects of an answer.
+//! The expectations of an HTTP health check.
 
 use http::{HeaderName, HeaderValue};
 use pingora_error::{Error, ErrorType, Result};
@@ -11,7 +11,8 @@ const BODY: usize = 64 * 1024;
 
 type Matcher = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
-/// What an [`HttpHealthCheck`](super::HttpHealthCheck) expects of an answer; all of it has to hold.
+/// The expectations of an [`HttpHealthCheck`](super::HttpHealthCheck); an answer has to meet all of
+/// them.
 ///
 /// ```
 /// use pingora_load_balancing::health_check::{Expected, HttpHealthCheck};
@@ -40,26 +41,26 @@ impl Expected {
         self
     }
 
-    /// A field of this name; with exactly this value, if there is one.
+    /// A field with this name; with exactly this value, if one is given.
     pub fn field(mut self, name: HeaderName, value: Option<HeaderValue>) -> Self {
         self.fields.push((name, value));
         self
     }
 
     /// A body for which `good` returns `true`. It gets the whole body, or its first 64 KiB (see
-    /// [`within`](Self::within)), as soon as that has come.
+    /// [`within`](Self::within)), as soon as that has arrived.
     pub fn body(mut self, good: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
         self.body = Some(Box::new(good));
         self
     }
 
-    /// How many bytes of the body to look at; 65,536 by default.
+    /// The number of bytes of the body to examine; 65,536 by default.
     pub fn within(mut self, most: usize) -> Self {
         self.most = Some(most);
         self
     }
 
-    /// How many bytes of the body it has to see; `None`: it does not look at it.
+    /// The number of bytes of the body that it needs; `None`: it does not examine the body.
     pub(super) fn body_limit(&self) -> Option<usize> {
         self.body.as_ref().map(|_| self.most.unwrap_or(BODY))
     }

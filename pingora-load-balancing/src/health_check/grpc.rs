@@ -1,4 +1,4 @@
-//! A health check by gRPC's own protocol for it.
+//! A health check with gRPC's health-checking protocol.
 
 use super::tcp::CONNECT_TIMEOUT;
 use super::{HealthCheck, HealthObserveCallback, longer_than};
@@ -18,16 +18,16 @@ use std::time::Duration;
 /// A backend that does not answer within this time is unhealthy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 const PATH: &str = "/grpc.health.v1.Health/Check";
-/// The flag and the length in front of a message.
+/// The flag and the length before a message.
 const FRAME_HEAD: usize = 5;
-/// An answer is a few bytes; what is longer is none.
+/// An answer is a few bytes; anything longer is not one.
 const LONGEST_ANSWER: usize = 4096;
-/// The status of a service that takes requests.
+/// The status of a service that accepts requests.
 const SERVING: u64 = 1;
 
-/// A backend is healthy if its gRPC health service (`grpc.health.v1.Health/Check`) says that a service is
-/// `SERVING`. Unary, over HTTP/2: with TLS by ALPN, without it by prior knowledge. Each check makes its own
-/// connection and closes it.
+/// A backend is healthy if its gRPC health service (`grpc.health.v1.Health/Check`) reports that a service
+/// is `SERVING`. Unary, over HTTP/2: with TLS by ALPN, without it by prior knowledge. Each check makes its
+/// own connection and closes it.
 pub struct GrpcHealthCheck {
     /// How many checks in a row must succeed before a backend counts as healthy again; 1 by
     /// default.
@@ -47,8 +47,8 @@ pub struct GrpcHealthCheck {
 }
 
 impl GrpcHealthCheck {
-    /// Asks for `service`, by its full name such as `shop.v1.Orders`; empty: the server as a whole.
-    /// `authority` is the host that is asked, and the name for the TLS handshake, if there is one.
+    /// Checks `service`, by its full name such as `shop.v1.Orders`; empty: the server as a whole.
+    /// `authority` is the requested host, and the name for the TLS handshake, if there is one.
     pub fn new(authority: &str, tls: bool, service: &str) -> Box<Self> {
         let sni = if tls {
             super::http::name_of(authority)
@@ -95,7 +95,7 @@ impl GrpcHealthCheck {
         if status != 200 {
             return no(format!("the status {status}"));
         }
-        // An error that comes without a message says so in the head.
+        // An error without a message has its status in the head.
         let code = head.and_then(|head| head.headers.get("grpc-status"));
         if let Some(code) = code.filter(|code| code.as_bytes() != b"0") {
             return no(format!("grpc-status {code:?}"));
@@ -144,7 +144,7 @@ fn push_varint(message: &mut Vec<u8>, mut number: usize) {
     message.push(number as u8);
 }
 
-/// The field `status` of a message `HealthCheckResponse` in its frame; `None` if it is none.
+/// The field `status` of a message `HealthCheckResponse` in its frame; `None` if it is not one.
 fn serving_status(frame: &[u8]) -> Option<u64> {
     let (head, message) = frame.split_at_checked(FRAME_HEAD)?;
     let (flag, length) = head.split_first()?;
@@ -153,7 +153,7 @@ fn serving_status(frame: &[u8]) -> Option<u64> {
         return None;
     }
     let mut rest = message;
-    // What is left out is 0: UNKNOWN.
+    // An omitted field is 0: UNKNOWN.
     let mut status = 0;
     while !rest.is_empty() {
         let key = varint(&mut rest)?;
@@ -257,7 +257,7 @@ mod tests {
             (&b"\0\0\0\0\x02\x08\x01"[..], Some(1)),
             (b"\0\0\0\0\x02\x08\x02", Some(2)),
             (b"\0\0\0\0\0", Some(0)),
-            // Unknown fields of every kind in front of it.
+            // Unknown fields of every kind before it.
             (b"\0\0\0\0\x06\x12\x02xy\x08\x01", Some(1)),
             (b"\0\0\0\0\x0b\x19\0\0\0\0\0\0\0\0\x08\x01", Some(1)),
             (b"\0\0\0\0\x07\x1d\0\0\0\0\x08\x01", Some(1)),

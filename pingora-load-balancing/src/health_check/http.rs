@@ -21,11 +21,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Validator = Box<dyn Fn(&ResponseHeader) -> Result<()> + Send + Sync>;
 
-/// A backend is healthy if it answers a request with 200, or as the [validator](Self::validator) and what is
-/// [expected](Self::set_expected) decide.
+/// A backend is healthy if it answers a request with 200, or as the [validator](Self::validator) and the
+/// [expectations](Self::set_expected) decide.
 ///
-/// The body of the response does not matter, unless something is expected of it. HTTP/2: by the options of
-/// [`peer_template`](Self::peer_template), `set_http_version(2, 2)`.
+/// The body of the response is ignored, unless there are expectations of it. HTTP/2: through the options
+/// of [`peer_template`](Self::peer_template), `set_http_version(2, 2)`.
 pub struct HttpHealthCheck<C = ()>
 where
     C: Connector,
@@ -105,7 +105,7 @@ impl<C: Connector> HttpHealthCheck<C> {
         }
     }
 
-    /// Sets what is expected of an answer, beside what the validator decides, if there is one.
+    /// Sets the expectations of an answer, in addition to the validator, if there is one.
     pub fn set_expected(&mut self, expected: Expected) {
         self.expected = Some(expected);
     }
@@ -148,7 +148,7 @@ impl<C: Connector> HttpHealthCheck<C> {
             let body = within(limit, beginning(&mut session, most)).await?;
             verdict = expected.judge_body(&body);
         }
-        // An endless body makes the backend no less healthy; only its connection is given up.
+        // An endless body does not make the backend unhealthy; only its connection is dropped.
         if self.reuse_connection && within(limit, drain(&mut session)).await.is_ok() {
             let idle_timeout = peer.options.idle_timeout;
             self.connector
@@ -203,7 +203,7 @@ async fn drain<S: ClientSessionCustom>(session: &mut HttpSession<S>) -> Result<(
     Ok(())
 }
 
-/// The body, or as much of it.
+/// The body, or as much of it as needed.
 async fn beginning<S: ClientSessionCustom>(
     session: &mut HttpSession<S>,
     most: usize,
@@ -219,7 +219,7 @@ async fn beginning<S: ClientSessionCustom>(
     Ok(body)
 }
 
-/// A peer that sends a byte now and then must not keep the check busy for ever.
+/// A peer that sends a byte now and then must not keep the check busy forever.
 pub(super) async fn within<T>(
     limit: Option<Duration>,
     work: impl Future<Output = Result<T>>,

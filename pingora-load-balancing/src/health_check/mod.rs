@@ -38,7 +38,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A panic in one of these methods counts as a failed check.
 #[async_trait]
 pub trait HealthCheck {
-    /// Checks once. A background service drops it if it takes longer than [its time-out](Self::timeout);
+    /// Checks once. A background service drops it if it takes longer than [its timeout](Self::timeout);
     /// if a program calls `run_health_check` itself, this must end by itself.
     ///
     /// # Errors
@@ -57,21 +57,21 @@ pub trait HealthCheck {
         format!("backend {}", target.addr)
     }
 
-    /// How many checks in a row must succeed (fail) before a backend that was unhealthy (healthy)
-    /// counts as healthy (unhealthy). 0 means 1.
+    /// The number of consecutive checks that must succeed (fail) before a backend that was
+    /// unhealthy (healthy) counts as healthy (unhealthy). 0 means 1.
     fn health_threshold(&self, success: bool) -> usize;
 
     /// How long a background service waits for [`check`](Self::check) before the check counts as failed,
-    /// so that one that hangs does not keep the others from being checked; and how long it waits
-    /// afterwards for [`health_status_change`](Self::health_status_change). `None`: without limit. 10
-    /// seconds by default.
+    /// so that a hanging check does not keep the others from running; and how long it then waits for
+    /// [`health_status_change`](Self::health_status_change). `None`: without limit. 10 seconds by
+    /// default.
     fn timeout(&self) -> Option<Duration> {
         Some(TIMEOUT)
     }
 }
 
-/// The time-out of a check that limits its own steps: it is long enough never to end those, and ends only
-/// what they don't bound.
+/// The timeout of a check that limits its own steps: long enough never to end those, so it only ends what
+/// they don't bound.
 fn longer_than(steps: impl IntoIterator<Item = Option<Duration>>) -> Option<Duration> {
     let known = steps.into_iter().flatten();
     let sum = known.fold(Duration::ZERO, Duration::saturating_add);

@@ -1,4 +1,4 @@
-//! How often each backend is checked, beside the frequency of the rounds.
+//! How often each backend is checked, in addition to the frequency of the rounds.
 
 use std::time::Duration;
 
@@ -19,17 +19,17 @@ impl CheckPace {
         CheckPace::default()
     }
 
-    /// Delays each check by a random time up to this one, so that many proxies, or many checks of one, don't
-    /// come all at once. With checks one after the other, the delays add up: turn on
+    /// Delays each check by a random time up to this one, so that the checks of many proxies, or many checks
+    /// of one, don't all come at once. With sequential checks the delays add up: enable
     /// [`parallel_health_check`](crate::LoadBalancer::parallel_health_check).
     pub fn jitter(mut self, most: Duration) -> Self {
         self.jitter = most;
         self
     }
 
-    /// Checks a backend that was healthy in `after` checks in a row in every `every`-th round only. One failed
-    /// check, and it takes part in every round again; one that is unhealthy always does. So set the frequency
-    /// of the rounds to what is needed after a failure.
+    /// Checks a backend that was healthy in `after` checks in a row only in every `every`-th round. After one
+    /// failed check it takes part in every round again; an unhealthy one always does. So set the frequency of
+    /// the rounds to the one needed after a failure.
     pub fn slower_when_stable(mut self, after: usize, every: usize) -> Self {
         self.stable_after = after.max(1);
         self.every = every.max(1);
@@ -45,12 +45,12 @@ impl CheckPace {
     }
 }
 
-/// What has become of the checks of one backend.
+/// The check history of one backend.
 #[derive(Debug, Default)]
 pub(crate) struct Rhythm {
-    /// How many in a row found it healthy.
+    /// The number of consecutive checks that found it healthy.
     good: usize,
-    /// How many rounds it has left out since the last check.
+    /// The number of rounds it has skipped since the last check.
     left_out: usize,
 }
 
@@ -80,7 +80,7 @@ impl Rhythm {
 mod tests {
     use super::*;
 
-    /// Which of the rounds a backend takes part in, whose checks have these results.
+    /// The rounds that a backend takes part in, if its checks have these results.
     fn rounds(pace: CheckPace, count: usize, results: impl Fn(usize) -> bool) -> Vec<usize> {
         let mut rhythm = Rhythm::default();
         let mut due = |round: &usize| {

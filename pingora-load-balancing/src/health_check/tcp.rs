@@ -1,4 +1,4 @@
-//! A health check that connects, and nothing more.
+//! A health check that only connects.
 
 use super::{HealthCheck, HealthObserveCallback, longer_than};
 use crate::Backend;

@@ -15,8 +15,8 @@ use std::sync::Arc;
 /// How a ring is built.
 #[derive(Debug, Clone, Default)]
 pub struct KetamaConfig {
-    /// How many points a backend has for each unit of its weight; 160 by default, as in nginx. More
-    /// of them make the shares more even and the ring larger: 8 bytes each.
+    /// The number of points of a backend for each unit of its weight; 160 by default, as in nginx.
+    /// More points make the shares more even and the ring larger: 8 bytes each.
     pub point_multiple: Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! Selection of the backend that has the least to do.
+//! Selection of the least busy backend.
 
 use super::BackendSelection;
 use super::ordered::{OrderedIterator, cheapest_ready};
@@ -13,13 +13,13 @@ use std::time::Duration;
 
 /// The backend with the fewest requests in progress, in proportion to its weight. Equals take turns.
 ///
-/// For requests of very different duration. It needs requests that are counted: by
+/// For requests of very different duration. The requests have to be counted: by
 /// [leases](crate::LoadBalancer::lease) or [tickets](crate::Backends::begin); with bare `select` all
-/// backends are equal at any time, and take turns.
+/// backends are always equal, and take turns.
 ///
-/// Don't use it with several proxies before few backends, each of which sees only its own requests, nor
-/// where a broken backend answers quickly: it always has the least to do; set a
-/// [`Breaker`](crate::circuit::Breaker) or use [`PeakEwma`](super::PeakEwma). Looks at all backends for each
+/// Don't use it with several proxies in front of few backends, because each proxy sees only its own
+/// requests; or where a broken backend answers quickly, because it is always the least busy: set a
+/// [`Breaker`](crate::circuit::Breaker) or use [`PeakEwma`](super::PeakEwma). Examines all backends for each
 /// request: with thousands of them, `PeakEwma` costs less.
 pub struct LeastConnections {
     candidates: Candidates,
@@ -81,15 +81,15 @@ impl fmt::Debug for LeastConnections {
     }
 }
 
-/// The backend where the product of its average latency and the requests in progress is least, in
-/// proportion to its weight.
+/// The backend with the lowest product of average latency and requests in progress, in proportion
+/// to its weight.
 ///
-/// For few backends of different speed. Latencies are those of response heads, which
-/// [leases](crate::LoadBalancer::lease) and [tickets](crate::Backends::begin) report. A backend of which
-/// nothing is known counts as being as fast as the fastest.
+/// For a few backends of different speed. Latencies are those of response heads, which
+/// [leases](crate::LoadBalancer::lease) and [tickets](crate::Backends::begin) report. An unknown backend
+/// counts as being as fast as the fastest.
 ///
-/// Don't use it where latency depends on the request rather than on the backend, nor with many proxies: all
-/// of them go to the fastest one at the same time; [`PeakEwma`](super::PeakEwma) is made for that. Looks at
+/// Don't use it where latency depends on the request rather than on the backend, or with many proxies: all
+/// of them go to the fastest one at the same time; [`PeakEwma`](super::PeakEwma) is made for that. Examines
 /// all backends twice for each request.
 pub struct LeastTime {
     candidates: Candidates,

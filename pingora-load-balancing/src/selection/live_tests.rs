@@ -139,7 +139,7 @@ fn equals_take_turns() {
     assert!(longest.unwrap() <= 5, "{longest:?}");
 }
 
-/// Requests that take as long as `latency` says for each backend, one at a time.
+/// One request at a time, each taking the time that `latency` returns for its backend.
 fn observed<S>(upstreams: &LoadBalancer<S>, latency: impl Fn(&str) -> u64)
 where
     S: BackendSelection + 'static,
@@ -187,7 +187,7 @@ fn the_better_of_two_keeps_weights() {
     for (share, expected) in shares.iter().zip([300, 100, 200]) {
         assert!(share.abs_diff(expected) < 30, "{shares:?}");
     }
-    // Where nothing is under way, it is random.
+    // If no request is in progress, it is random.
     let alone: Vec<_> = (0..6_000)
         .map(|_| upstreams.select(b"", 256).unwrap())
         .collect();
@@ -241,7 +241,7 @@ fn a_table_keeps_weights() {
 #[test]
 fn keys_that_meet_at_one_backend_overflow_to_the_next() {
     let upstreams = equals::<Maglev>(4);
-    // One key; a million of them that collide would do the same.
+    // One key; a million colliding ones would do the same.
     let held = leases(&upstreams, 400);
     let loads = counts(held.iter().map(Lease::backend));
     assert_eq!(loads.len(), 4);

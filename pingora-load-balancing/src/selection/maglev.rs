@@ -1,4 +1,4 @@
-//! Consistent hashing by a table (Maglev), with bounded load.
+//! Consistent hashing with a table (Maglev), and bounded load.
 
 use super::{BackendIter, BackendSelection};
 use crate::backends::Member;
@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 /// The default size of the table.
 const SIZE: usize = 65_537;
-/// No table is larger.
+/// The maximum table size.
 const LARGEST: usize = 5_000_011;
 
-/// How a table is built, and what bounds the load.
+/// How a table is built, and the bound on the load.
 #[derive(Debug, Clone)]
 pub struct MaglevConfig {
     size: usize,
@@ -33,22 +33,22 @@ impl MaglevConfig {
         }
     }
 
-    /// The least number of places, which becomes the next prime: at least 100 for each backend keep the
-    /// shares within 1 %. 4 bytes each; at most 5,000,011.
+    /// The minimum number of places, which is rounded up to a prime: at least 100 for each backend keep
+    /// the shares within 1 %. 4 bytes each; at most 5,000,011.
     pub fn size(mut self, places: usize) -> Self {
         self.size = places;
         self
     }
 
-    /// A backend that has more than `factor` times its share of the requests in progress is passed over;
-    /// its share is that of its weight. At least 1.0. `None`: without bound.
+    /// A backend that has more than `factor` times its share of the requests in progress is skipped; its
+    /// share is that of its weight. At least 1.0. `None`: no bound.
     pub fn bound(mut self, factor: Option<f64>) -> Self {
         self.bound = factor.map(|factor| factor.max(1.0));
         self
     }
 
-    /// Makes the hash of keys another one. All proxies that should agree need the same seed; a secret one
-    /// keeps clients from choosing keys that meet at one backend.
+    /// Changes the hash of keys. All proxies that should agree need the same seed; a secret one keeps
+    /// clients from choosing keys that meet at one backend.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
@@ -61,16 +61,16 @@ impl Default for MaglevConfig {
     }
 }
 
-/// Consistent hashing by a table: the same key goes to the same backend, shares are within about 1 % of the
-/// weights, and few keys beside those of a backend that comes or goes move. If a backend has too much in
-/// progress, its keys go to the next one in the table, always in the same order.
+/// Consistent hashing with a table: the same key goes to the same backend, shares are within about 1 % of
+/// the weights, and when a backend comes or goes, few keys other than its own move. If a backend has too
+/// many requests in progress, its keys go to the next one in the table, always in the same order.
 ///
-/// The bound needs requests that are counted: by [leases](crate::LoadBalancer::lease) or
-/// [tickets](crate::Backends::begin). It also limits what clients can do that choose keys which meet at one
-/// backend.
+/// For the bound, requests have to be counted: by [leases](crate::LoadBalancer::lease) or
+/// [tickets](crate::Backends::begin). It also limits the effect of clients that choose keys which meet at
+/// one backend.
 ///
-/// Don't use it where exactly the keys of a backend may move that leaves, and no others: that is
-/// [`Consistent`](super::Consistent), whose shares are less even; nor for sets that change many times a
+/// Don't use it if only the keys of a backend that leaves may move: that is
+/// [`Consistent`](super::Consistent), whose shares are less even; or for sets that change many times a
 /// second: building takes milliseconds.
 pub struct Maglev {
     candidates: Candidates,
@@ -109,12 +109,12 @@ struct Claims {
     skip: usize,
     index: u32,
     weight: f64,
-    /// Claims that it has made and will have made after this round.
+    /// The number of claims that it has made, including this round.
     made: f64,
     due: f64,
 }
 
-/// Each backend in turn claims the next free place in an order of its own; lighter ones miss turns.
+/// Each backend in turn claims the next free place in its own order; lighter ones skip turns.
 fn table(backends: &[(u32, &Backend)], size: usize) -> Box<[u32]> {
     let heaviest = backends.iter().map(|(_, b)| b.weight).max().unwrap_or(0);
     if heaviest == 0 {
@@ -161,8 +161,8 @@ impl Maglev {
         place.unwrap_or(0) as usize
     }
 
-    /// Whether another request would be more than its bound allows. Looks at all backends, unless it has
-    /// nothing in progress.
+    /// Whether another request would exceed its bound. Examines all backends, unless it has nothing in
+    /// progress.
     fn is_full(&self, member: &Member) -> bool {
         let (Some(bound), load) = (self.bound, member.load().in_flight()) else {
             return false;
@@ -238,7 +238,8 @@ impl fmt::Debug for Maglev {
     }
 }
 
-/// The backends of a table, starting from one key, each once; those that have too much in progress last.
+/// The backends of a table, starting from one key, each once; those with too many requests in progress
+/// last.
 #[derive(Debug)]
 pub struct MaglevIterator {
     selector: Arc<Maglev>,

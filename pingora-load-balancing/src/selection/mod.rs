@@ -3,7 +3,7 @@
 //! | type | same key, same backend | when the set changes | when to use it |
 //! |---|---|---|---|
 //! | [`PeakEwma`] | no | | most sets: backends differ in speed, or may fail |
-//! | [`LeastConnections`] | no | | requests differ much in duration |
+//! | [`LeastConnections`] | no | | the duration of requests differs a lot |
 //! | [`LeastTime`] | no | | few backends of different speed, one proxy |
 //! | [`RoundRobin`] | no | | requests cost about the same |
 //! | [`SmoothRoundRobin`] | no | | the same, in nginx's order |
@@ -11,13 +11,14 @@
 //! | [`FNVHash`] | yes | most keys move | backends that keep data per key; small, stable sets |
 //! | [`Consistent`] | yes | only the keys of added or removed backends move | caches |
 //! | [`Maglev`] | yes | few other keys move | caches that must not be overloaded; even shares |
-//! | [`Tiered`] | as within | | backups, zones: any of these for each group |
+//! | [`Tiered`] | as within the group | | backups, zones: any of these for each group |
 //!
-//! All of them give each backend a share by its weight. Weight 0 drains: such a backend gets no new
-//! requests, and those in progress go on. Nothing is selected from an empty set. Weights of any size are
-//! accepted; where a table would become too long, proportions are kept as closely as its length allows.
+//! All of them give each backend a share in proportion to its weight. Weight 0 drains: such a backend
+//! gets no new requests, and those in progress continue. Nothing is selected from an empty set. Weights
+//! of any size are accepted; if a table would become too long, proportions are kept as closely as its
+//! maximum length allows.
 //!
-//! The first three, and [`Maglev`]'s bound, learn from the requests that are reported: by
+//! The first three, and [`Maglev`]'s bound, learn from reported requests: by
 //! [leases](crate::LoadBalancer::lease), or [tickets](crate::Backends::begin).
 
 mod least;
@@ -59,8 +60,8 @@ pub trait BackendSelection: Sized {
         Self::build(backends)
     }
 
-    /// A selector over `candidates`, which also show the state of each backend: what is under way, how
-    /// fast it is, whether it is ready. By default, [`build`](Self::build) or
+    /// A selector over `candidates`, which also show the state of each backend: requests in progress,
+    /// speed, readiness. By default, [`build`](Self::build) or
     /// [`build_with_config`](Self::build_with_config) over the backends alone.
     fn build_over(candidates: &Candidates, config: Option<&Self::Config>) -> Self {
         let backends = candidates.0.backends();
@@ -77,8 +78,8 @@ pub trait BackendSelection: Sized {
     }
 
     /// Whether a first choice that is in its [slow start](crate::HealthRegistry::set_slow_start) may be
-    /// passed over. `false` by default: right for selectors that send a key to the same backend, and for
-    /// those that look at [`Candidate::warmth`](crate::Candidate::warmth) themselves.
+    /// skipped. `false` by default: right for selectors that send a key to the same backend, and for
+    /// those that use [`Candidate::warmth`](crate::Candidate::warmth) themselves.
     fn thins(&self) -> bool {
         false
     }
@@ -98,8 +99,8 @@ pub trait BackendSelection: Sized {
         None
     }
 
-    /// [`first`](Self::first) as an index into the backends that it was built over, which spares a search
-    /// for it. `None`, the default, leaves the choice to `first`.
+    /// [`first`](Self::first) as an index into the backends that the selector was built over, which saves
+    /// a search. `None`, the default, leaves the choice to `first`.
     fn first_index(&self, _key: &[u8]) -> Option<usize> {
         None
     }

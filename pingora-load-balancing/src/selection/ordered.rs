@@ -1,4 +1,4 @@
-//! The part that selectors which look at the state of backends have in common.
+//! The common part of selectors that use the state of backends.
 
 use super::BackendIter;
 use crate::backends::Member;
@@ -7,7 +7,7 @@ use crate::{Backend, Candidates};
 use std::cmp::Ordering;
 use std::time::Duration;
 
-/// Backends in an order that was made for one request: the best first, then those that are not ready.
+/// Backends in an order computed for one request: the best first, then those that are not ready.
 #[derive(Debug)]
 pub struct OrderedIterator {
     candidates: Candidates,
@@ -21,7 +21,7 @@ impl BackendIter for OrderedIterator {
 }
 
 impl OrderedIterator {
-    /// By `cost`, the lowest first, among those with a weight. `turn` decides between equals.
+    /// By `cost`, lowest first, among those with a weight. `turn` decides between equals.
     pub(super) fn by(
         candidates: &Candidates,
         turn: usize,
@@ -56,7 +56,7 @@ pub(super) fn cheapest(
     may: impl Fn(&Member) -> bool,
     cost: impl Fn(&Member) -> f64,
 ) -> Option<usize> {
-    // In sixteenths, for those that are warming up.
+    // In sixteenths, for backends that are warming up.
     let weight = |member: &Member| ((member.weight(now) * 16.0) as usize).max(1);
     let all = candidates.0.all();
     let usable = || {
@@ -119,8 +119,8 @@ impl Equals {
         if self.weight > 0 { 1 } else { weight }
     }
 
-    /// Where the turn with this number falls: one after the other where weights are equal, otherwise spread
-    /// over the line (a Weyl sequence), so that a heavy backend does not get its turns in a row.
+    /// Where the turn with this number falls: in sequence if weights are equal, otherwise spread over the
+    /// line (a Weyl sequence), so that a heavy backend does not get its turns in a row.
     fn place(&self, turn: usize) -> usize {
         if self.weight > 0 {
             return turn % self.count;
@@ -130,7 +130,7 @@ impl Equals {
     }
 }
 
-/// [`cheapest`] among those that are ready, or, if nearly none is and a program wants that, among all.
+/// [`cheapest`] among those that are ready, or, if almost none is and a program wants that, among all.
 pub(super) fn cheapest_ready(
     candidates: &Candidates,
     turn: usize,

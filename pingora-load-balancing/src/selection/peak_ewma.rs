@@ -11,23 +11,24 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often a draw is repeated that led to a backend which is not ready, or to the same one again.
+/// The number of times that a draw is repeated if it led to a backend that is not ready, or to the
+/// same one again.
 const DRAWS: usize = 4;
 
-/// The better of two backends that are drawn at random, in proportion to their weights: the one where the
-/// product of latency and requests in progress is lower. A slow answer raises the latency at once, faster
-/// ones lower it gradually (peak-EWMA), and it halves every seven seconds without an answer.
+/// The better of two backends drawn at random, in proportion to their weights: the one with the lower
+/// product of latency and requests in progress. A slow answer raises the latency at once, faster ones
+/// lower it gradually (peak-EWMA), and it halves every seven seconds without an answer.
 ///
-/// The choice for most sets: it follows differences in speed, avoids backends that fail, costs the same
-/// for any number of backends, and many proxies don't run to the same backend. It needs requests that are
+/// The choice for most sets: it follows differences in speed, avoids failing backends, costs the same for
+/// any number of backends, and many proxies don't all choose the same backend. The requests have to be
 /// reported: by [leases](crate::LoadBalancer::lease) or [tickets](crate::Backends::begin); with bare
 /// `select` it is random selection.
 ///
-/// Don't use it where latency depends on the request rather than on the backend (then use
-/// [`LeastConnections`](super::LeastConnections)), nor where every backend has to get exactly its share.
+/// Don't use it where latency depends on the request rather than on the backend (use
+/// [`LeastConnections`](super::LeastConnections)), or where every backend has to get exactly its share.
 pub struct PeakEwma {
     candidates: Candidates,
-    /// Indices of candidates, each as often as its weight says.
+    /// Indices of candidates, each repeated in proportion to its weight.
     places: Box<[u32]>,
 }
 
@@ -51,7 +52,7 @@ impl PeakEwma {
         })
     }
 
-    /// One that may be selected, drawn by weight.
+    /// A selectable one, drawn by weight.
     fn draw(&self, may: impl Fn(&Member) -> bool, not: Option<usize>) -> Option<usize> {
         let all = self.candidates.0.all();
         (0..DRAWS).find_map(|_| {
@@ -62,7 +63,7 @@ impl PeakEwma {
         })
     }
 
-    /// One that may be selected, whatever the weights: where few are left, draws find none.
+    /// A selectable one, whatever the weights: if few are left, draws find none.
     #[cold]
     fn search(&self, may: impl Fn(&Member) -> bool, not: Option<usize>) -> Option<usize> {
         let all = self.candidates.0.all();
@@ -84,7 +85,7 @@ impl PeakEwma {
         let unknown = of_a.or(of_b).unwrap_or(1);
         let costs_a = cost(a, of_a.unwrap_or(unknown), now);
         let costs_b = cost(b, of_b.or(of_a).unwrap_or(unknown), now);
-        // Both were drawn at random, so that equals need no further draw.
+        // Both were drawn at random, so equals need no further draw.
         if costs_b < costs_a { other } else { one }
     }
 }

@@ -1,5 +1,5 @@
-//! A simulation of requests in virtual time: what each algorithm makes of backends of different speed, of
-//! one that fails, and of one that comes back. `docs/load_balancing.md` quotes the figures.
+//! A simulation of requests in virtual time: how each algorithm handles backends of different speed, a
+//! failing one, and one that comes back. `docs/load_balancing.md` quotes the figures.
 
 use super::*;
 use crate::circuit::{Breaker, Pass};
@@ -9,13 +9,13 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-/// Requests that a backend works on at a time; more of them wait.
+/// The number of requests that a backend processes concurrently; further ones wait.
 const WORKERS: usize = 4;
 /// Requests per second.
 const RATE: f64 = 600.0;
 
 struct Simulated {
-    /// The mean time that a request takes.
+    /// The mean duration of a request.
     mean: Duration,
     fails: bool,
     working: usize,
@@ -33,7 +33,7 @@ struct World<'a> {
     candidates: &'a Candidates,
     breaker: Option<Breaker>,
     backends: Vec<Simulated>,
-    /// The requests under way: when each ends, and at which backend.
+    /// The requests in progress: when each ends, and at which backend.
     ends: BinaryHeap<Reverse<(Duration, usize, Request)>>,
     passes: Vec<Option<Pass>>,
     random: Rng,
@@ -236,7 +236,7 @@ fn one_that_comes_back_is_not_flooded() {
     }
 }
 
-/// The breaker that judges requests in real time judges those of the simulation.
+/// The breaker for real requests also judges those of the simulation.
 #[test]
 fn a_breaker_judges_as_the_simulation_does() {
     let report = |outcome| Report {

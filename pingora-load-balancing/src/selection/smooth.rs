@@ -7,24 +7,24 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The longest order, and the most steps that making one may take.
+/// The maximum length of an order, and the maximum number of steps for computing one.
 const LONGEST: usize = 1 << 16;
 const MOST_STEPS: usize = 1 << 23;
 
 /// Smooth weighted round robin: weights 5, 1, 1 are served as `a a b a c a a`, which is nginx's order.
 ///
-/// Like [`RoundRobin`](super::RoundRobin), which spreads heavy backends in another order, and costs the
-/// same; use this one to get what nginx gives. Between equal weights it goes by address. The order is
-/// computed when the set changes, for weights in lowest terms; sets whose weights add up to more than
-/// 65,536 (less with more than 128 backends) keep their proportions as closely as that many places allow.
+/// Like [`RoundRobin`](super::RoundRobin), which spreads heavy backends in another order, and at the same
+/// cost; use this one to match nginx. Equal weights are ordered by address. The order is computed when
+/// the set changes, for weights in lowest terms; sets whose weights add up to more than 65,536 (less with
+/// more than 128 backends) keep their proportions as closely as that many places allow.
 ///
-/// Don't use it where requests differ much in duration, or backends in ways that weights don't describe:
-/// [`PeakEwma`](super::PeakEwma) and [`LeastConnections`](super::LeastConnections) find out.
+/// Don't use it if requests differ a lot in duration, or backends in ways that weights don't describe:
+/// [`PeakEwma`](super::PeakEwma) and [`LeastConnections`](super::LeastConnections) adapt to that.
 pub struct SmoothRoundRobin {
     backends: Box<[Backend]>,
     /// Indices of `backends`.
     order: Box<[u32]>,
-    /// Whether `backends` are all that it was built over: none has weight 0.
+    /// Whether `backends` contains all that it was built over: none has weight 0.
     whole: bool,
     turn: AtomicUsize,
 }
@@ -38,7 +38,8 @@ impl SmoothRoundRobin {
     }
 }
 
-/// nginx's order: in each step every backend gains its weight, and the one that has most pays for all.
+/// nginx's order: in each step every backend gains its weight, and the one with the highest value pays
+/// for all.
 pub(super) fn order(weights: &[u64]) -> Box<[u32]> {
     let longest = LONGEST.min(MOST_STEPS.checked_div(weights.len()).unwrap_or(0));
     let weights = super::weighted::in_lowest_terms(weights, longest as u64);
@@ -120,7 +121,7 @@ pub struct SmoothIterator {
     step: usize,
 }
 
-/// After this many turns that led to backends which were not accepted, each backend comes once.
+/// After this many turns with backends that were not accepted, each backend comes once.
 const TURNS: usize = 32;
 
 impl BackendIter for SmoothIterator {

@@ -1,4 +1,4 @@
-//! Selection: shares by weight, what moves when a backend goes, iterators.
+//! Selection: shares by weight, keys that move when a backend leaves, iterators.
 
 use super::*;
 use std::collections::{BTreeMap, HashSet};
@@ -32,7 +32,7 @@ where
     std::iter::from_fn(|| iter.get_next().map(|b| b.addr.to_string())).collect()
 }
 
-/// How often each backend is chosen for so many keys.
+/// How often each backend is chosen for this many keys.
 fn shares<S>(selector: &Arc<S>, keys: usize) -> BTreeMap<String, usize>
 where
     S: BackendSelection,
@@ -252,7 +252,7 @@ fn few_keys_move_on_the_ring_when_one_goes() {
             chosen(&after, key.as_bytes()),
         );
         if was.as_deref() == Some("1.0.0.2:1") {
-            // The second choice of before is the first of now.
+            // The former second choice is now the first.
             assert_eq!(order(&before, key.as_bytes(), 256).get(1), is.as_ref());
         } else {
             assert_eq!(was, is, "only keys of the one that went move");
@@ -274,7 +274,8 @@ fn more_points_make_shares_more_even() {
     assert!(spread(2000) < spread(1));
 }
 
-/// The choices of nginx 1.22.1 with `hash $arg_k consistent`; `tests/nginx_ring.rs` asks a real one.
+/// The choices of nginx 1.22.1 with `hash $arg_k consistent`; `tests/nginx_ring.rs` queries a real
+/// one.
 #[test]
 fn the_ring_is_that_of_nginx() {
     let selector = selector::<Consistent>(&[

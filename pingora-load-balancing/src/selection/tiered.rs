@@ -43,16 +43,16 @@ impl<C> TieredConfig<C> {
         }
     }
 
-    /// The zone of this proxy: of backends of the same priority, those in this zone come first. Those
-    /// without a zone count as being elsewhere.
+    /// The zone of this proxy: among backends of the same priority, those in this zone come first.
+    /// Those without a zone count as being elsewhere.
     pub fn zone(mut self, zone: Zone) -> Self {
         self.zone = Some(zone);
         self
     }
 
     /// The share of a group's weight (0.0 to 1.0) that has to be ready for the group to take all requests.
-    /// Below that, it takes as much less, and the rest goes to the next group. 0.0: one that is ready is
-    /// enough.
+    /// Below that, it takes proportionally fewer, and the rest goes to the next group. 0.0: one ready
+    /// backend is enough.
     pub fn enough(mut self, share: f64) -> Self {
         self.enough = share.clamp(0.0, 1.0);
         self
@@ -71,17 +71,17 @@ impl<C> Default for TieredConfig<C> {
     }
 }
 
-/// Groups of backends, each with a selector `S` of its own. A group is tried after another one if its
-/// [`Priority`] is a larger number, or at the same priority if it is outside the proxy's
-/// [zone](TieredConfig::zone). If less than [enough](TieredConfig::enough) of a group is ready, a part of the
-/// requests goes to the next group: with the same key, always the same part.
+/// Groups of backends, each with its own selector `S`. A group is tried after another one if its [`Priority`]
+/// is a larger number, or at the same priority if it is outside the proxy's [zone](TieredConfig::zone). If
+/// less than [enough](TieredConfig::enough) of a group is ready, a part of the requests goes to the next
+/// group: for the same key, always the same decision.
 ///
-/// Extensions of a backend can't be compared, so that each update of such a set counts as a change;
-/// selectors begin anew, what is known of the backends stays.
+/// Extensions of a backend can't be compared, so each update of such a set counts as a change;
+/// selectors start again, but the state of the backends is kept.
 ///
-/// Don't use zones where the requests of each zone are not in proportion to its backends: the near ones
-/// would be overloaded; bound them by [`MaxInFlight`](crate::MaxInFlight), and the rest goes elsewhere. Looks
-/// at all backends of a group for each request.
+/// Don't use zones if the requests of each zone are not in proportion to its backends: the near ones would be
+/// overloaded; bound them with [`MaxInFlight`](crate::MaxInFlight), so that the rest goes elsewhere. Examines
+/// all backends of a group for each request.
 pub struct Tiered<S> {
     /// The best first.
     groups: Box<[Group<S>]>,
@@ -95,7 +95,7 @@ struct Group<S> {
 }
 
 impl<S> Group<S> {
-    /// Which part of it is ready, by weight.
+    /// The part of it that is ready, by weight.
     fn ready(&self) -> f64 {
         let ready = self.candidates.0.all().iter();
         let ready = ready.filter(|member| member.is_ready(now));
@@ -142,7 +142,7 @@ impl<S: BackendSelection> Tiered<S> {
     }
 }
 
-/// A number from 0 to 1, the same for the same key; at random without a key.
+/// A number from 0 to 1, the same for the same key; random without a key.
 fn unit(key: &[u8]) -> f64 {
     if key.is_empty() {
         return fastrand::f64();

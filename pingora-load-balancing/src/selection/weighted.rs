@@ -1,4 +1,4 @@
-//! Selection by a number: a schedule that contains each backend as often as its weight says.
+//! Selection by a number: a schedule that contains each backend in proportion to its weight.
 
 use super::{BackendIter, BackendSelection, SelectionAlgorithm};
 use crate::Backend;
@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest schedule. Heavier sets keep their proportions as closely as that many places allow.
+/// The maximum length of a schedule. Heavier sets keep their proportions as closely as that many
+/// places allow.
 const LONGEST: u64 = 1 << 16;
 
 /// After this many numbers have led to backends that were not accepted, all backends are tried in turn:
@@ -17,9 +18,9 @@ const DRAWS: usize = 32;
 /// Selection by the numbers of `H`, in proportion to the weights.
 ///
 /// The places of a backend in the schedule are spread evenly: weights 2, 1, 1 are served as `a b c a`,
-/// never in bursts. If a backend is down, round robin continues with the next place, so that the others'
-/// shares keep their proportions; a hash hashes its number again, so that the keys of the backend that is
-/// down spread over all the others.
+/// never in bursts. If a backend is down, round robin continues with the next place, so the others'
+/// shares keep their proportions; a hash hashes its number again, so the keys of the failed backend
+/// spread over all the others.
 ///
 /// Don't combine a hash with sets that change often: most keys move. See
 /// [`KetamaHashing`](super::consistent::KetamaHashing).
@@ -27,7 +28,7 @@ pub struct Weighted<H = FnvHasher> {
     backends: Box<[Backend]>,
     /// Indices into `backends`.
     schedule: Box<[u32]>,
-    /// Whether `backends` are all that it was built over: none has weight 0.
+    /// Whether `backends` contains all that it was built over: none has weight 0.
     whole: bool,
     algorithm: H,
 }
@@ -92,7 +93,7 @@ where
     }
 }
 
-/// Indices into `weights`, each as often as its weight says, spread evenly.
+/// Indices into `weights`, each repeated in proportion to its weight, spread evenly.
 pub(super) fn schedule(weights: &[u64]) -> Box<[u32]> {
     let places = places(weights);
     let mut schedule = Vec::new();
@@ -109,8 +110,8 @@ fn places(weights: &[u64]) -> Vec<u64> {
     in_lowest_terms(weights, LONGEST)
 }
 
-/// The weights, in lowest terms and scaled such that they add up to about `longest` at most. A weight that
-/// is not 0 stays so.
+/// The weights, in lowest terms and scaled so that they add up to at most about `longest`. A weight that
+/// is not 0 does not become 0.
 pub(super) fn in_lowest_terms(weights: &[u64], longest: u64) -> Vec<u64> {
     let divisor = weights
         .iter()

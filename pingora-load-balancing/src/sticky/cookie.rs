@@ -1,4 +1,4 @@
-//! The cookie that says which backend a client stays with.
+//! The cookie that identifies the backend a client stays with.
 
 use crate::Backend;
 use arc_swap::ArcSwap;
@@ -16,7 +16,7 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// The length of what stands for a backend.
+/// The length of a backend's identifier.
 const ID: usize = 12;
 /// The length of a time, in seconds since 1970.
 const TIME: usize = 8;
@@ -24,7 +24,8 @@ const TIME: usize = 8;
 const MAC: usize = 16;
 /// A shorter key can be guessed.
 const SHORTEST_KEY: usize = 16;
-/// How many cookies of the name are examined: each costs as many signatures as there are keys.
+/// The number of cookies with the name that are examined: each costs as many signatures as there
+/// are keys.
 const MOST: usize = 4;
 
 type Id = [u8; ID];
@@ -40,11 +41,12 @@ pub enum SameSite {
     None,
 }
 
-/// A cookie that the proxy issues and signs, and which says nothing about the backend to anyone else.
+/// A cookie that the proxy issues and signs, and that reveals nothing about the backend to anyone
+/// else.
 ///
-/// By default it lasts as long as the browser runs, and has the attributes `Path=/`, `HttpOnly`, `Secure` and
-/// `SameSite=Lax`. The proxies of a site need the same keys. A cookie names the address of its
-/// backend, so that a new weight does not matter.
+/// By default it lasts for the browser session, and has the attributes `Path=/`, `HttpOnly`, `Secure` and
+/// `SameSite=Lax`. The proxies of a site need the same keys. A cookie identifies the address of its backend,
+/// so a new weight does not matter.
 ///
 /// ```
 /// use pingora_load_balancing::sticky::{Sticky, StickyCookie};
@@ -70,23 +72,23 @@ pub struct StickyCookie {
     known: ArcSwap<Known>,
 }
 
-/// The backends of a set by what stands for them, for every key.
+/// The backends of a set by their identifiers, for every key.
 #[derive(Default)]
 struct Known {
     set: Arc<BTreeSet<Backend>>,
     by_id: HashMap<Id, Backend>,
 }
 
-/// A good cookie.
+/// A valid cookie.
 pub(super) struct Sent {
     pub(super) backend: Backend,
-    /// Whether it should be replaced: half of its time is over, or a later key signs.
+    /// Whether it should be replaced: half of its time is over, or it was signed with a later key.
     pub(super) renew: bool,
 }
 
 impl StickyCookie {
-    /// A cookie of this name. The first key signs; the others still verify, so that a key can be replaced: put
-    /// the new one in front, and remove the old one when its cookies are old enough.
+    /// A cookie with this name. The first key signs; the others still verify, so a key can be replaced: put
+    /// the new one first, and remove the old one when its cookies are old enough.
     ///
     /// # Errors
     /// If the name is not a token (RFC 6265 section 4.1.1), there is no key, or one has less than 16 bytes.
@@ -121,7 +123,7 @@ impl StickyCookie {
     /// Only for requests below this path; `/` by default.
     ///
     /// # Errors
-    /// If it does not begin with a slash, or contains what an attribute can't.
+    /// If it does not begin with a slash, or contains a character that is invalid in an attribute.
     pub fn path(mut self, path: &str) -> Result<Self> {
         if !path.starts_with('/') || !path.bytes().all(is_of_an_attribute) {
             return wrong(format!("not the path of a cookie: {path:?}"));
@@ -133,7 +135,7 @@ impl StickyCookie {
     /// Also for the hosts below this domain; by default only for the host of the request.
     ///
     /// # Errors
-    /// If it is empty, or contains what an attribute can't.
+    /// If it is empty, or contains a character that is invalid in an attribute.
     pub fn domain(mut self, domain: &str) -> Result<Self> {
         if domain.is_empty() || !domain.bytes().all(is_of_an_attribute) {
             return wrong(format!("not the domain of a cookie: {domain:?}"));
@@ -142,7 +144,7 @@ impl StickyCookie {
         Ok(self)
     }
 
-    /// Only over TLS, on by default. Browsers drop such a cookie if it comes over plain HTTP.
+    /// Only sent over TLS, on by default. Browsers drop such a cookie if it comes over plain HTTP.
     pub fn secure(mut self, secure: bool) -> Self {
         self.secure = secure;
         self
@@ -162,14 +164,14 @@ impl StickyCookie {
     }
 
     /// How long it lasts, in whole seconds; the proxy refuses older ones, and renews it when half of the time is
-    /// over. By default as long as the browser runs.
+    /// over. By default it lasts for the browser session.
     pub fn max_age(mut self, age: Duration) -> Self {
         // Zero would delete it.
         self.max_age = Some(age.max(Duration::from_secs(1)));
         self
     }
 
-    /// The first good one of a request's cookies, if its backend is in `set`.
+    /// The first valid one of a request's cookies, if its backend is in `set`.
     pub(super) fn read(&self, headers: &HeaderMap, set: &Arc<BTreeSet<Backend>>) -> Option<Sent> {
         let values = headers.get_all(COOKIE).iter();
         values
@@ -238,7 +240,7 @@ impl StickyCookie {
         hmac(key, &[b"cookie\0", self.name.as_bytes(), b"\0", id, time])
     }
 
-    /// Which backend of `set` this stands for. The answers for the last set are kept.
+    /// The backend of `set` with this identifier. The answers for the last set are cached.
     fn backend(&self, id: &Id, set: &Arc<BTreeSet<Backend>>) -> Option<Backend> {
         let known = self.known.load();
         if Arc::ptr_eq(&known.set, set) {

@@ -1,4 +1,4 @@
-//! Requests of one client that go to one backend.
+//! Keeps the requests of one client at one backend.
 
 #[cfg(feature = "openssl")]
 mod cookie;
@@ -25,7 +25,7 @@ use std::net::IpAddr;
 /// | drains (weight 0), or has left the set | another one, which the client stays with; or, while it drains, [as before](Sticky::while_draining) | another one; the clients of all others stay where they are |
 ///
 /// Don't use it if backends share their sessions: load is less even, and a backend that leaves takes its
-/// clients' sessions along in any case.
+/// clients' sessions with it in any case.
 #[derive(Debug)]
 pub struct Sticky {
     by: By,
@@ -44,33 +44,34 @@ enum By {
     Cookie(Box<StickyCookie>),
 }
 
-/// What a request says about its backend.
+/// What a request indicates about its backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Pin {
-    /// Nothing of use: whatever it gets is new to it.
+    /// Nothing usable: whichever backend it gets is new to it.
     #[default]
     New,
-    /// The backend that it got; or that backend is full, and it will come back to it.
+    /// The backend that it got; or that backend is full, and the client will come back to it.
     Kept,
 }
 
 impl Sticky {
-    /// By the value of this field of the request. Requests without it are balanced as if this was not
-    /// set. Each value has an order of all backends (rendezvous hashing by their weights), in which the first
-    /// one that is ready gets the request. Clients that choose their value choose their backend;
-    /// [`MaxInFlight`](crate::MaxInFlight) bounds what that can do.
+    /// By the value of this request field. Requests without it are balanced as if this were not set. Each
+    /// value has an order of all backends (rendezvous hashing by their weights), and the first ready one gets
+    /// the request. Clients that choose their value choose their backend; [`MaxInFlight`](crate::MaxInFlight)
+    /// bounds the effect of that.
     pub fn by_header(name: HeaderName) -> Self {
         Sticky::by(By::Header(name))
     }
 
-    /// By the client's address, as [by a header](Self::by_header). Addresses of IPv6 that share their first 64
+    /// By the client's address, like [by a header](Self::by_header). IPv6 addresses that share their first 64
     /// bits are one client. Behind another proxy all clients have its address.
     pub fn by_client_address() -> Self {
         Sticky::by(By::ClientAddress)
     }
 
     /// By a cookie that [`Upstreams::stick`](crate::Upstreams::stick) puts on responses. A client without a
-    /// good one is balanced as if this was not set, and stays where it got to. Needs the feature `openssl`.
+    /// valid one is balanced as if this were not set, and then stays with its backend. Needs the feature
+    /// `openssl`.
     #[cfg(feature = "openssl")]
     pub fn by_cookie(cookie: StickyCookie) -> Self {
         Sticky::by(By::Cookie(Box::new(cookie)))
@@ -83,14 +84,14 @@ impl Sticky {
         }
     }
 
-    /// Whether clients with a cookie stay at a backend of weight 0, which only new ones avoid then. Off by
-    /// default: weight 0 means no more requests.
+    /// Whether clients with a cookie stay at a backend of weight 0, which then only new clients avoid. Off
+    /// by default: weight 0 means no more requests.
     pub fn while_draining(mut self, stay: bool) -> Self {
         self.while_draining = stay;
         self
     }
 
-    /// The backend that a request should go to, and what it said. `None`: any.
+    /// The backend that a request should go to, and what it indicated. `None`: any.
     pub(crate) fn wanted(
         &self,
         request: &impl BalancedRequest,
@@ -101,7 +102,7 @@ impl Sticky {
             By::Header(name) => {
                 let head = request.request_head();
                 let value = head.and_then(|head| head.headers.get(name));
-                // All who send it empty would be one client.
+                // All clients that send it empty would be one client.
                 let value = value.filter(|value| !value.is_empty());
                 let best = value.and_then(|value| first(members, value.as_bytes(), tries));
                 (best, Pin::Kept)
@@ -156,7 +157,7 @@ impl Sticky {
         }
     }
 
-    /// The field to put on a response so that the client stays at `backend`, if there is one to put.
+    /// The field to put on a response so that the client stays at `backend`, if one is needed.
     #[cfg(feature = "openssl")]
     pub(crate) fn cookie_for(&self, tries: &Tries) -> Option<pingora_error::Result<String>> {
         let By::Cookie(cookie) = &self.by else {
@@ -171,11 +172,11 @@ impl Sticky {
 enum State {
     Ready,
     Full,
-    /// Not to be had for now, or for ever.
+    /// Unavailable for now, or permanently.
     Lost,
 }
 
-/// The part of an address that stands for a client.
+/// The part of an address that identifies a client.
 fn client(ip: IpAddr) -> u128 {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.to_bits().into(),
@@ -183,7 +184,7 @@ fn client(ip: IpAddr) -> u128 {
     }
 }
 
-/// The first that is ready and was not tried, in the order of all backends that `key` has.
+/// The first one that is ready and was not tried, in the order of all backends for `key`.
 fn first(members: &Members, key: &[u8], tries: &Tries) -> Option<Backend> {
     let fits = |member: &&Member| {
         let new = !tries.backends().contains(member.backend());
@@ -194,12 +195,12 @@ fn first(members: &Members, key: &[u8], tries: &Tries) -> Option<Backend> {
     best.map(|member| member.backend().clone())
 }
 
-/// Its rank for `key`; it is the highest of all with a probability in proportion to its weight.
+/// Its rank for `key`; the probability that it is the highest of all is proportional to its weight.
 fn rank(backend: &Backend, key: &[u8]) -> f64 {
     let mut hasher = FnvHasher::default();
     hasher.write(key);
     backend.addr.hash(&mut hasher);
-    // FNV mixes its last bytes too little (the finisher of MurmurHash3 does it).
+    // FNV mixes its last bytes too little (the MurmurHash3 finalizer mixes them).
     let mut bits = hasher.finish();
     bits = (bits ^ (bits >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     bits = (bits ^ (bits >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);

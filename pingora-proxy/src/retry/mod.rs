@@ -25,14 +25,23 @@ use http::StatusCode;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_error::ErrorType;
 
+pub(crate) const HEDGED: ErrorType = FailedTry::HEDGED;
+
 /// A try of the present request that failed. See [`Session::failed_tries`](crate::Session::failed_tries).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FailedTry {
     /// The peer that was tried.
     pub address: SocketAddr,
-    /// The kind of error that ended the try.
+    /// The kind of error that ended the try; [`FailedTry::HEDGED`] for the slower of two at once.
     pub error: ErrorType,
     /// The status of the response that was dropped in favour of another try.
     pub status: Option<StatusCode>,
+}
+
+impl FailedTry {
+    /// How a try ends that is cancelled because another one, at the same time, was faster. Its
+    /// [`Attempt`](pingora_core::upstreams::outcome::Attempt) hears of
+    /// [`Cancelled`](pingora_core::upstreams::outcome::Outcome::Cancelled).
+    pub const HEDGED: ErrorType = ErrorType::Custom("HedgedTry");
 }

@@ -45,6 +45,10 @@ pub(crate) struct Plan<'a> {
     dismissed: Option<Duration>,
     /// The dismissed response was read to its end, so that its connection is worth keeping.
     pub(crate) drained: bool,
+    /// A stale response from the cache takes the place of the one that the upstream gave.
+    pub(crate) serves_stale: bool,
+    /// A second try has begun beside another one, or was refused.
+    hedged: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -61,6 +65,8 @@ impl<'a> Plan<'a> {
             begun: None,
             dismissed: None,
             drained: false,
+            serves_stale: false,
+            hedged: false,
         }
     }
 
@@ -78,6 +84,25 @@ impl<'a> Plan<'a> {
     #[inline]
     pub(crate) fn head_until(&self) -> Option<Instant> {
         self.begun?.checked_add(self.policy?.per_try()?)
+    }
+
+    /// The delay after which a second try begins beside the present one; `None`: no such request.
+    #[inline]
+    pub(crate) fn hedge_delay(&self, session: &mut Session) -> Option<Duration> {
+        let delay = self.policy?.hedge_delay()?;
+        let request = session.req_header();
+        let is_safe = request.line().method.is_safe() && !session.is_upgrade_req();
+        let is_new = !self.hedged && !session.announced && session.response_written().is_none();
+        (is_safe && is_new && session.is_body_empty()).then_some(delay)
+    }
+
+    /// Begins a second try beside the present one, if there is room for it in every limit.
+    pub(crate) fn begin_hedge(&mut self, session: &Session) -> Result<(), Refusal> {
+        self.hedged = true;
+        self.settle(session, true)?;
+        self.grant(session, Duration::ZERO, || false)?;
+        self.begin_try();
+        Ok(())
     }
 
     /// The policy, if responses of this status are to be dropped in favour of another try.

@@ -48,6 +48,7 @@ pub struct RetryPolicy {
     budget: Option<RetryBudget>,
     retry_after: Option<Duration>,
     drain: usize,
+    hedge_after: Option<Duration>,
 }
 
 /// The kinds of failure that a policy tells apart.
@@ -96,6 +97,7 @@ impl RetryPolicy {
             budget: None,
             retry_after: None,
             drain: DRAIN,
+            hedge_after: None,
         }
     }
 
@@ -163,6 +165,20 @@ impl RetryPolicy {
         self
     }
 
+    /// Hedges requests that are slow to answer: if no response head is there so long after a request was
+    /// sent, a second try begins beside the first one, usually at another peer. The first head wins, and
+    /// the other try is cancelled. Off by default. Choose a delay that few responses exceed, such as the
+    /// 95th percentile.
+    ///
+    /// Hedged are requests with a safe method (RFC 9110 section 9.2.1) and no body that don't ask for an
+    /// upgrade, each once at most. The second try counts as one of the request's tries and takes from the
+    /// [`budget`](Self::budget). [`ProxyHttp::hedge_delay`](crate::ProxyHttp::hedge_delay) may choose
+    /// another delay for each request.
+    pub fn hedge_after(mut self, delay: Duration) -> Self {
+        self.hedge_after = Some(delay);
+        self
+    }
+
     /// At most how much of a response that is dropped is read in order to keep its connection, in bytes;
     /// 64 KiB by default. The connection of a longer one is closed.
     pub fn drain(mut self, most: usize) -> Self {
@@ -197,6 +213,11 @@ impl RetryPolicy {
 
     pub(crate) fn most_drained(&self) -> usize {
         self.drain
+    }
+
+    /// How long after the request a second try begins; `None`: never.
+    pub(crate) fn hedge_delay(&self) -> Option<Duration> {
+        self.hedge_after
     }
 
     pub(crate) fn names_status(&self, status: StatusCode) -> bool {

@@ -1,4 +1,4 @@
-//! Frames that are cheap to send and cost their receiver an answer, or at least a look.
+//! Frames that are cheap to send but cost their receiver an answer, or at least some processing.
 
 use crate::victim::{Outcome, Row, Victim, get, post, stream};
 use pingora_tests::http2::frames::{Frame, kind};
@@ -19,7 +19,7 @@ pub(crate) async fn all(victim: &Victim) {
     data_without_payload(victim).await;
 }
 
-/// PING and SETTINGS whose answers are read: bounded by what the connection carries.
+/// PING and SETTINGS whose answers are read: bounded by the connection's throughput.
 async fn answered(victim: &Victim) {
     let ping = |_| vec![Frame::ping(1); BATCH];
     victim.one_floods("pings", COUNT, ping).await;
@@ -31,7 +31,7 @@ async fn answered(victim: &Victim) {
     victim.one_floods("moving tables", COUNT, tables).await;
 }
 
-/// The same, but nobody reads the answers: they must not be gathered.
+/// The same, but the answers are not read: they must not accumulate.
 async fn unread_answers(victim: &Victim) {
     let floods: [Row<fn() -> Frame>; 2] = [
         ("unread answers to pings", || Frame::ping(1)),
@@ -95,7 +95,7 @@ async fn unanswered(victim: &Victim) {
         .await;
 }
 
-/// DATA that carries nothing, and next to nothing in much padding.
+/// DATA without payload, and with next to none in much padding.
 async fn data_without_payload(victim: &Victim) {
     let floods: [Row<fn() -> Frame>; 3] = [
         ("DATA without payload", || Frame::data(1, "", false)),
@@ -136,7 +136,7 @@ async fn data_without_payload_ends_the_connection() {
     data_without_payload(&Victim::new().await).await;
 }
 
-/// What a client must never say ends the connection at once.
+/// Frames that a client must never send end the connection at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_only_a_server_may_say_ends_the_connection() {
     let victim = Victim::new().await;

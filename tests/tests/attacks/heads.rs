@@ -1,4 +1,4 @@
-//! Heads that never end, are larger than they look, or come drop by drop.
+//! Heads that never end, are larger than they look, or arrive byte by byte.
 
 use crate::victim::{Outcome, Victim, stream};
 use pingora_tests::http2::frames::{self, END_STREAM, Frame, kind};
@@ -10,7 +10,7 @@ pub(crate) async fn all(victim: &Victim) {
     crowds_of_tables(victim).await;
 }
 
-/// A head that goes on in CONTINUATION after CONTINUATION.
+/// A head that continues in one CONTINUATION after another.
 async fn continuations(victim: &Victim) {
     let request = frames::request("GET", "/stall");
     let field = frames::literal("x", "y".repeat(16_000));
@@ -27,7 +27,7 @@ async fn continuations(victim: &Victim) {
         };
         victim.ends(what, 100, attack).await;
     }
-    // A literal that is longer than everything that follows it.
+    // A literal that is longer than all the data that follows.
     let endless = [
         &[0x00, 1, b'x', 0x7f, 0xff, 0xff, 0xff, 0x7f][..],
         &[b'y'; 8000],
@@ -40,7 +40,7 @@ async fn continuations(victim: &Victim) {
     victim.ends("an endless value", 400, attack).await;
 }
 
-/// A few kilobytes that stand for many megabytes: references to a large entry of the table.
+/// A few kilobytes that expand to many megabytes: references to a large table entry.
 async fn bombs(victim: &Victim) {
     let refused = victim.suffers("a header bomb", async {
         let mut refused = 0;
@@ -106,7 +106,7 @@ async fn full_tables_have_a_bound() {
     crowds_of_tables(&Victim::new().await).await;
 }
 
-/// Just below the limit it is a request like any other; above it, a refusal of this stream.
+/// Just below the limit it is a normal request; above it, this stream is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_kilobytes_of_fields_are_the_limit() {
     let victim = Victim::new().await;
@@ -132,7 +132,7 @@ async fn sixty_four_kilobytes_of_fields_are_the_limit() {
     }
 }
 
-/// Frames that end in the middle, and stay there: they cost their connection and nothing else.
+/// Frames that stop in the middle: they cost their connection and nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_are_never_whole_cost_little() {
     let victim = Victim::new().await;
@@ -155,7 +155,7 @@ async fn frames_that_are_never_whole_cost_little() {
         .await;
 }
 
-/// Frames longer than was allowed are an error before they are read (RFC 9113 section 4.2).
+/// Frames longer than allowed are an error before they are read (RFC 9113 section 4.2).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_are_too_long_end_the_connection() {
     let victim = Victim::new().await;

@@ -1,7 +1,8 @@
-//! Bytes held for each byte that is sent: by one connection, by a hundred, by five hundred.
+//! The number of bytes held for each byte that is sent: by one connection, by a hundred, by five
+//! hundred.
 //!
-//! What one connection can make the proxy hold has a bound, and so has what all of them can, whatever
-//! their number; the process's account knows of it; and what was held is given back.
+//! The memory that one connection can make the proxy hold is bounded, and so is the memory that any
+//! number of them can; the process's account knows about it; and it is released afterwards.
 
 use crate::measured::{LIMIT, Measured, Report};
 use crate::patient::Patient;
@@ -20,30 +21,30 @@ const MB: usize = 1024 * KB;
 /// SETTINGS_HEADER_TABLE_SIZE, SETTINGS_INITIAL_WINDOW_SIZE.
 const TABLE: u16 = 1;
 const WINDOW: u16 = 4;
-/// What one connection may hold: 1 MiB of responses, a little for each of a hundred streams, and what
-/// streams and exchanges are made of.
+/// The amount that one connection may hold: 1 MiB of responses, a little for each of a hundred
+/// streams, and the streams and exchanges themselves.
 const ONE: usize = 5 * MB;
-/// What all may hold: the account's limit, and what it does not know of (what the framing needs for a
-/// moment, exchanges, pools).
+/// The amount that all may hold: the account's limit, and memory that the account does not track
+/// (short-lived framing buffers, exchanges, pools).
 const ALL: usize = LIMIT + LIMIT / 2;
-/// How many connections attack at once.
+/// The numbers of connections that attack at once.
 const CROWDS: [usize; 3] = [1, 100, 500];
 /// A field that each request has once, from the table.
 const NO_FIELD: (&str, &str, usize) = ("x", "y", 1);
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-/// How long an attacker waits for room to say more.
+/// How long an attacker waits for room to send more.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// An attacker that has said all it wanted; dropping it ends it.
+/// An attacker that has sent everything it wanted; dropping it ends it.
 #[allow(dead_code, reason = "it is there to be there")]
 enum Attacker {
     Http1(TcpStream),
     Http2(RawHttp2),
 }
 
-/// Sends frames as far as the proxy reads them; returns how many bytes they are.
+/// Sends frames as far as the proxy reads them; returns the number of bytes.
 async fn send(address: SocketAddr, settings: &[(u16, u32)], frames: Vec<Frame>) -> Sent {
-    // Who is turned away has done no harm.
+    // A client that is turned away has done no harm.
     let connecting = RawHttp2::silent(address).await;
     let mut attacker = connecting;
     let mut bytes = frames::PREFACE.to_vec();
@@ -54,7 +55,7 @@ async fn send(address: SocketAddr, settings: &[(u16, u32)], frames: Vec<Frame>) 
     (bytes.len(), Attacker::Http2(attacker))
 }
 
-/// Bytes, and who has sent them.
+/// The number of bytes, and the attacker that sent them.
 type Sent = (usize, Attacker);
 
 async fn send_http1(address: SocketAddr, bytes: Vec<u8>) -> Sent {
@@ -63,10 +64,10 @@ async fn send_http1(address: SocketAddr, bytes: Vec<u8>) -> Sent {
     (bytes.len(), Attacker::Http1(stream))
 }
 
-/// Requests, the first of which puts everything into the table of fields, and a field so many
-/// times.
+/// Requests; the first one puts everything into the field table. Each contains `more` the given
+/// number of times.
 fn indexed_gets(count: usize, path: &str, more: (&str, &str, usize)) -> Vec<Frame> {
-    // GET, http, and what comes first into the table: the later, the lower the number.
+    // GET, http, and the first table entry: the later an entry, the lower its number.
     let begin = [frames::indexed(2), frames::indexed(6)].concat();
     let first = [
         &begin[..],
@@ -90,26 +91,27 @@ fn indexed_gets(count: usize, path: &str, more: (&str, &str, usize)) -> Vec<Fram
 /// One kind of attack.
 trait Attack {
     const NAME: &'static str;
-    /// What one connection may hold.
+    /// The amount that one connection may hold.
     const ONE: usize = ONE;
-    /// How many bytes may be held for each byte that is sent, by one connection.
+    /// The number of bytes that one connection may hold for each byte that it sends.
     const RATIO: usize;
-    /// The scale of each attacker in a crowd: how long a crowd takes is not what is measured.
+    /// The scale of each attacker in a crowd: the duration of a crowd's attack is not what is
+    /// measured.
     const CROWD: usize = 100;
-    /// More arguments of the proxy.
+    /// Additional arguments of the proxy.
     const ARGUMENTS: &'static [&'static str] = &[];
 
     fn origin() -> impl Future<Output = Patient> {
         Patient::answering()
     }
 
-    /// `scale`: how many streams there may be, or how much of them; a hundred for a single attacker.
+    /// `scale`: the number of streams, or their size; a hundred for a single attacker.
     fn begin(address: SocketAddr, scale: usize) -> impl Future<Output = Sent>;
 }
 
-/// Attacks with crowds of every size, each on a proxy of its own.
+/// Attacks with crowds of every size, each on a separate proxy.
 async fn measure<A: Attack>() {
-    // Crowds would only keep each other waiting.
+    // Concurrent crowds would only slow each other down.
     let _alone = ALONE.lock().await;
     for count in CROWDS {
         let mut proxy = Measured::before(A::origin().await, A::ARGUMENTS, "").await;
@@ -136,7 +138,8 @@ async fn measure<A: Attack>() {
     }
 }
 
-/// What may stay once the crowd has gone: pools, tables that have grown, buffers of the workers.
+/// The amount that may remain after the crowd is gone: pools, tables that have grown, buffers of
+/// the workers.
 const LEFT: usize = 8 * MB;
 
 fn check<A: Attack>(count: usize, sent: usize, report: Report) {
@@ -152,8 +155,8 @@ fn check<A: Attack>(count: usize, sent: usize, report: Report) {
     if count == 1 {
         assert!(now / sent <= A::RATIO, "{}: {report:?} of {sent}", A::NAME);
     }
-    // What it knows of has to be most of it, or it could not do anything about it. Of uploads over HTTP/1 it
-    // knows the connections only.
+    // The account must know about most of it, or it could not react. For uploads over HTTP/1 it only knows
+    // about the connections.
     let known = if A::NAME == Upload::NAME {
         16 * held
     } else {
@@ -196,7 +199,7 @@ impl Attack for Window0Chunked {
     }
 }
 
-/// Thousands of one-byte references to a field in each of a hundred heads, just under the limit of bytes.
+/// Thousands of one-byte references to a field in each of a hundred heads, just under the byte limit.
 struct References;
 
 impl Attack for References {
@@ -211,7 +214,8 @@ impl Attack for References {
     }
 }
 
-/// As many one-byte references as a head may have fields, in each of a hundred heads: just under the count.
+/// As many one-byte references as a head may have fields, in each of a hundred heads: just under the field
+/// limit.
 struct ReferencesUnderTheCount;
 
 impl Attack for ReferencesUnderTheCount {
@@ -224,8 +228,8 @@ impl Attack for ReferencesUnderTheCount {
     }
 }
 
-/// A few references to a value that fills the table of fields, in each of a hundred heads: just under the
-/// limit of bytes, and twenty bytes each.
+/// A few references to a value that fills the field table, in each of a hundred heads: just under the
+/// byte limit, with twenty bytes each.
 struct LongReferences;
 
 impl Attack for LongReferences {
@@ -241,7 +245,7 @@ impl Attack for LongReferences {
     }
 }
 
-/// As many crumbs as a cookie may have in each of a hundred heads, to an origin that does not answer.
+/// As many cookie crumbs as allowed in each of a hundred heads, to an origin that does not answer.
 struct Crumbs;
 
 impl Attack for Crumbs {
@@ -254,7 +258,7 @@ impl Attack for Crumbs {
     }
 }
 
-/// Windows without end, and a socket that nobody reads.
+/// Unlimited windows, and a socket that is not read.
 struct UnreadSocket;
 
 impl Attack for UnreadSocket {
@@ -274,7 +278,7 @@ impl Attack for UnreadSocket {
     }
 }
 
-/// Requests one behind the other on HTTP/1, and nobody reads the responses.
+/// Pipelined HTTP/1 requests whose responses are not read.
 struct Pipelining;
 
 impl Attack for Pipelining {
@@ -287,7 +291,7 @@ impl Attack for Pipelining {
     }
 }
 
-/// A long response over HTTP/1 that nobody reads.
+/// A long HTTP/1 response that is not read.
 struct SlowReader;
 
 impl Attack for SlowReader {
@@ -319,7 +323,7 @@ impl Attack for Upload {
         bytes.extend(pattern(scale * 80 * KB));
         let mut stream = TcpStream::connect(address).await.unwrap();
         let mut sent = 0;
-        // In pieces that are much smaller than what one reading could take.
+        // In pieces that are much smaller than one read could take.
         for piece in bytes.chunks(5_000) {
             match timeout(SHORT, stream.write_all(piece)).await {
                 Ok(Ok(())) => sent += piece.len(),
@@ -384,8 +388,8 @@ async fn uploads_that_nobody_reads_hold_a_bounded_amount() {
     measure::<UploadHttp2>().await;
 }
 
-/// CVE-2026-49975, CVE-2026-47774: what a window of 0 holds is freed within the stall time, while each
-/// window opens by a byte now and then.
+/// CVE-2026-49975, CVE-2026-47774: memory held because of a window of 0 is freed within the stall
+/// time, even if each window opens by a byte now and then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dripped_windows_do_not_keep_what_is_held() {
     drip::<Window0>().await;
@@ -419,8 +423,8 @@ async fn drip<A: Attack>() {
     assert!(after.now < MB, "{}: {after:?} of {before:?}", A::NAME);
 }
 
-/// While memory is scarce new work is turned away, in the words of each protocol, and once it is not any
-/// more all goes on; the log says so once.
+/// While memory is scarce, new work is turned away in the way of each protocol, and once it is not
+/// scarce any more everything continues; the log reports it once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_work_is_turned_away_while_memory_is_scarce() {
     let origin = Patient::answering().await;
@@ -453,8 +457,8 @@ async fn new_work_is_turned_away_while_memory_is_scarce() {
     assert_eq!(said.count(), 1, "{lines:?}");
 }
 
-/// With 300 MB of address space, a hundred connections that hold all they can don't end the process: the
-/// limit follows from the space, where nobody has set one.
+/// With 300 MB of address space, a hundred connections that hold as much as they can don't end the
+/// process: unless a limit is set, it is derived from the address space.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_with_little_address_space_lives_through_a_hundred_attackers() {
     let mut proxy = Measured::in_address_space(300 * MB, Patient::answering().await).await;
@@ -474,8 +478,8 @@ async fn a_process_with_little_address_space_lives_through_a_hundred_attackers()
     assert_eq!(answer.status(), 200);
 }
 
-/// Who holds most is closed when that is what keeps others out, and they are served though nobody else
-/// has gone.
+/// The connections that hold most are closed if they keep others out; the others are then served
+/// although no other connection has gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_greediest_make_room_for_others() {
     let mut proxy = Measured::before(Patient::answering().await, &[], "").await;
@@ -498,8 +502,8 @@ async fn the_greediest_make_room_for_others() {
     drop(crowd);
 }
 
-/// A full connection keeps nobody waiting who lets his stream go on: a client may pause as many as it
-/// likes.
+/// A full connection does not hold up streams whose client lets them continue: a client may pause any
+/// number of streams.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_that_stand_still_do_not_stop_the_others_of_their_connection() {
     let proxy = Measured::before(Patient::answering().await, &[], "").await;
@@ -521,7 +525,7 @@ async fn streams_that_stand_still_do_not_stop_the_others_of_their_connection() {
         let answer = client.answer(id).await;
         assert_eq!((answer.statuses, answer.body.len()), (vec![200], 300_000));
     }
-    // And those go on where they stood.
+    // And those continue where they stopped.
     client
         .send([
             Frame::window_update(0, 70_000),

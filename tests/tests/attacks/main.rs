@@ -1,9 +1,9 @@
-//! Clients and origins of HTTP/2 who mean harm: the proxy's memory stays bounded, their connection is
-//! ended or gets nowhere, and others are served meanwhile.
+//! Malicious HTTP/2 clients and origins: the proxy's memory stays bounded, their connection is ended
+//! or gets nowhere, and others are served meanwhile.
 //!
-//! The proxy is a process of its own, so that its memory is its own. Each attack is bounded in count
-//! and stays on 127.0.0.1. `cargo test -p pingora-tests --test attacks -- --ignored` runs the long
-//! form.
+//! The proxy is a separate process, so that its memory can be measured. Each attack is bounded in
+//! count and stays on 127.0.0.1. `cargo test -p pingora-tests --test attacks -- --ignored` runs the
+//! long form.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,7 +27,8 @@ mod windows;
 
 use victim::Victim;
 
-/// All attacks by clients, twenty times as long as in their tests, on one process: nothing adds up.
+/// All attacks by clients, twenty times as long as in their tests, on one process: nothing
+/// accumulates.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the long form takes minutes"]
 async fn all_of_them_on_one_process() {

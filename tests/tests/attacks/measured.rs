@@ -1,4 +1,4 @@
-//! A proxy whose memory is known to the byte.
+//! A proxy whose memory use is known to the byte.
 
 use crate::patient::Patient;
 use pingora_tests::{PATIENCE, Program};
@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What the proxy may hold for its peers, by its configuration.
+/// The configured amount that the proxy may hold for its peers.
 pub(crate) const LIMIT: usize = 64 * 1024 * 1024;
 
-/// A proxy as a process of its own, before an origin, with [`LIMIT`].
+/// A proxy as a separate process, in front of an origin, with [`LIMIT`].
 pub(crate) struct Measured {
     program: Program,
     pub(crate) address: SocketAddr,
@@ -19,19 +19,19 @@ pub(crate) struct Measured {
     _folder: tempfile::TempDir,
 }
 
-/// Bytes.
+/// All values are in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Report {
-    /// In use by the allocator now, over what was in use at the beginning.
+    /// In use by the allocator now, in excess of the amount at the start.
     pub(crate) now: usize,
-    /// The same at the most since the report before.
+    /// The maximum of that since the previous report.
     pub(crate) peak: usize,
     /// In the framework's account.
     pub(crate) held: usize,
 }
 
 impl Measured {
-    /// With more arguments, and lines of its configuration.
+    /// With additional arguments, and configuration lines.
     pub(crate) async fn before(origin: Patient, arguments: &[&str], lines: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("conf.yaml");
@@ -47,7 +47,7 @@ impl Measured {
         Self::run(&mut command, origin, folder).await
     }
 
-    /// With so much address space, and no other limit.
+    /// With this much address space, and no other limit.
     pub(crate) async fn in_address_space(bytes: usize, origin: Patient) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let script = format!("ulimit -v {}; exec \"$0\" \"$@\"", bytes / 1024);
@@ -74,7 +74,7 @@ impl Measured {
         measured
     }
 
-    /// What it holds.
+    /// The memory that it holds.
     pub(crate) async fn report(&mut self) -> Report {
         self.reports += 1;
         let prefix = format!("memory {}: ", self.reports);
@@ -98,7 +98,7 @@ impl Measured {
         }
     }
 
-    /// What it holds once that grows no more.
+    /// The memory that it holds once it no longer grows.
     pub(crate) async fn settled(&mut self) -> Report {
         let mut last = self.report().await;
         let mut peak = last.peak;
@@ -130,7 +130,7 @@ impl Measured {
         }
     }
 
-    /// What it has said.
+    /// Its output.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.program.lines()
     }

@@ -1,4 +1,4 @@
-//! Origins of HTTP/2 who mean harm, or are broken beyond measure.
+//! HTTP/2 origins that are malicious, or badly broken.
 
 use crate::victim::{OnStream, Row, Victim};
 use pingora_tests::http2::frames::{self, END_STREAM, Frame, kind};
@@ -8,8 +8,8 @@ use std::future::pending;
 
 const BUDGET: usize = 64 * 1024 * 1024;
 
-/// Asks a proxy whose origin answers each request with these frames; returns the answer's status, 0
-/// without one, and whether it was whole.
+/// Sends a request to a proxy whose origin answers each request with these frames; returns the
+/// answer's status, 0 without one, and whether it was complete.
 async fn asked(what: &str, attack: fn(u32) -> Vec<Frame>) -> (u16, bool) {
     let origin = Origin::http2_scripted(&[], move |mut origin, _| async move {
         while let Some(request) = origin.frame_of(kind::HEADERS).await {
@@ -120,7 +120,7 @@ async fn malformed_answers_are_an_error() {
     }
 }
 
-/// An origin that floods its one connection while others want answers over it.
+/// An origin that floods its only connection while others want answers over it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_by_an_origin_have_a_bound() {
     let floods: [Row<fn() -> Frame>; 4] = [
@@ -152,7 +152,8 @@ async fn floods_by_an_origin_have_a_bound() {
     }
 }
 
-/// An origin that allows no stream, or takes them all and answers none, holds its requests only.
+/// An origin that allows no stream, or accepts them all and answers none, delays only its own
+/// requests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_origin_that_does_nothing_holds_its_requests_alone() {
     let origin = Origin::http2_scripted(&[], |mut origin, _| async move {

@@ -1,5 +1,5 @@
-//! An origin of HTTP/1.1 that waits for as long as it takes: a client may keep the proxy waiting, and the
-//! proxy its origin.
+//! An HTTP/1.1 origin that waits as long as necessary: a client may keep the proxy waiting, and the proxy
+//! its origin.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A chunk of a chunked body, with its frame.
+/// A chunk of a chunked body, with its framing.
 const CHUNK: usize = 1000;
 
 /// Ends when it is dropped.
@@ -23,8 +23,8 @@ impl Drop for Patient {
 }
 
 impl Patient {
-    /// `/length/N` is answered with so many bytes, `/chunked/N` with so many in chunks of 1,000,
-    /// `/stall` with nothing, everything else with three bytes.
+    /// `/length/N` is answered with N bytes, `/chunked/N` with N bytes in chunks of 1,000, `/stall`
+    /// with nothing, everything else with three bytes.
     pub(crate) async fn answering() -> Self {
         Self::start(true).await
     }
@@ -39,7 +39,7 @@ impl Patient {
         let address = listener.local_addr().unwrap();
         let accepting = tokio::spawn(async move {
             loop {
-                // Out of descriptors, for a moment.
+                // Out of descriptors, briefly.
                 if let Ok((stream, _)) = listener.accept().await {
                     tokio::spawn(serve(stream, answers));
                 }
@@ -67,7 +67,7 @@ async fn serve(mut stream: TcpStream, answers: bool) -> io::Result<()> {
         let kind = parts.next().unwrap_or_default();
         let count = parts.next().and_then(|n| n.parse().ok()).unwrap_or(3);
         if !answers || kind == "stall" {
-            // Until the proxy has gone.
+            // Until the proxy closes the connection.
             stream.readable().await?;
             let mut peeked = [0];
             while stream.peek(&mut peeked).await? > 0 {

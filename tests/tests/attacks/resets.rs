@@ -1,4 +1,4 @@
-//! Streams that are begun to be reset, by whichever side.
+//! Streams that are opened only to be reset, by either side.
 
 use crate::victim::{OnStream, Row, Victim, get, post, stream};
 use pingora_tests::http2::frames::{Frame, kind};
@@ -19,13 +19,13 @@ fn batch(number: usize, one: impl Fn(u32) -> Vec<Frame>) -> Vec<Frame> {
     streams.flat_map(|number| one(stream(number))).collect()
 }
 
-/// HEADERS and RST_STREAM, over and over.
+/// HEADERS and RST_STREAM, repeatedly.
 async fn rapid_reset(victim: &Victim) {
     let attack = |number| batch(number, |id| vec![get(id, "/stall"), Frame::reset(id, 8)]);
     victim.ends("rapid reset", COUNT, attack).await;
 }
 
-/// The same, with time for each batch to be taken for earnest.
+/// The same, with enough time for each batch to be processed.
 async fn paced_reset(victim: &Victim) {
     let outcome = victim.suffers("paced reset", async {
         let mut attacker = victim.attacker(&[]).await;
@@ -48,7 +48,7 @@ async fn paced_reset(victim: &Victim) {
     assert!(outcome.await, "the connection goes on");
 }
 
-/// Requests that are good, each followed by something for which the proxy has to reset its stream.
+/// Valid requests, each followed by a frame for which the proxy has to reset the stream.
 async fn made_you_reset(victim: &Victim) {
     let ways: [Row<OnStream>; 6] = [
         ("an increment of 0", |id| {
@@ -79,7 +79,7 @@ async fn made_you_reset(victim: &Victim) {
         let outcome = victim
             .one_floods(&what, COUNT, |number| batch(number, way))
             .await;
-        // A peer may heed no dependencies, so that a bad one is none of its business.
+        // A peer may ignore dependencies, and therefore also invalid ones.
         let heeded = !what.contains("dependency");
         let ended = outcome == crate::victim::Outcome::Ended;
         assert!(ended || !heeded, "{what}: {outcome:?}");
@@ -107,7 +107,7 @@ async fn streams_that_the_proxy_is_made_to_reset_end_the_connection() {
     made_you_reset(&Victim::new().await).await;
 }
 
-/// Those that were reset already cost nothing more.
+/// Streams that were already reset cost nothing more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resets_of_what_is_over_do_no_harm() {
     let victim = Victim::new().await;

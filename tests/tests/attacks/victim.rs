@@ -1,4 +1,4 @@
-//! A proxy under attack, and those who are served meanwhile.
+//! A proxy under attack, and the clients that are served meanwhile.
 
 use pingora_tests::http2::frames::{self, Frame};
 use pingora_tests::http2::{Http2Client, RawHttp2};
@@ -8,10 +8,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// What an attack may cost at any moment.
+/// The memory that an attack may cost at any moment.
 const BUDGET: usize = 64 * 1024 * 1024;
 
-/// What an attack is called, and how it is made.
+/// The name of an attack, and its function.
 pub(crate) type Row<F> = (&'static str, F);
 /// The frames of one stream.
 pub(crate) type OnStream = fn(u32) -> Vec<Frame>;
@@ -21,18 +21,18 @@ pub(crate) type OnStream = fn(u32) -> Vec<Frame>;
 pub(crate) enum Outcome {
     /// The proxy ended it.
     Ended,
-    /// It said everything that it wanted to.
+    /// It sent everything that it wanted to.
     Finished,
-    /// It was not listened to any more.
+    /// Its data was no longer read.
     Blocked,
 }
 
-/// A proxy as a process of its own, before an origin of HTTP/1.1.
+/// A proxy as a separate process, in front of an HTTP/1.1 origin.
 pub(crate) struct Victim {
     program: Program,
     pub(crate) address: SocketAddr,
     pub(crate) origin: Origin,
-    /// How many times an attack is as long as in its quick form.
+    /// How many times longer an attack is than in its quick form.
     pub(crate) scale: usize,
     base: usize,
 }
@@ -49,7 +49,7 @@ impl Victim {
         Self::before(origin, &[]).await
     }
 
-    /// With this origin, of HTTP/2.
+    /// With this HTTP/2 origin.
     pub(crate) async fn of(origin: Origin) -> Self {
         Self::before(origin, &["--upstream-http2"]).await
     }
@@ -70,7 +70,7 @@ impl Victim {
             base: 0,
         };
         if arguments.is_empty() {
-            // What is made once is made now.
+            // One-time allocations are made now.
             let warm_up = (0..50).map(|_| victim.bystander());
             futures::future::join_all(warm_up).await;
         }
@@ -78,7 +78,7 @@ impl Victim {
         victim
     }
 
-    /// Somebody who wants a page over either version, on connections of their own.
+    /// A client that requests a page over each version, on connections of its own.
     async fn bystander(&self) {
         for version in [Version::H2, Version::H1] {
             let answer = Ask::get("/bystander")
@@ -92,8 +92,8 @@ impl Victim {
         self.program.peak_memory().saturating_sub(self.base)
     }
 
-    /// Attacks while others ask for pages, one after the other, and get each of them; at least three
-    /// pages while the attack goes on or after it.
+    /// Runs an attack while others request pages, one after the other, and get each of them; at
+    /// least three pages during the attack or after it.
     pub(crate) async fn suffers<T>(&self, what: &str, attack: impl Future<Output = T>) -> T {
         self.program.forget_peak();
         let (done, mut over) = watch::channel(false);
@@ -130,7 +130,7 @@ impl Victim {
         RawHttp2::client(self.address, settings).await
     }
 
-    /// Sends batches of frames until the connection ends, nobody listens, or all were sent.
+    /// Sends batches of frames until the connection ends, is no longer read, or all were sent.
     pub(crate) async fn flood<F, I>(
         &self,
         attacker: &mut RawHttp2,
@@ -148,7 +148,7 @@ impl Victim {
                 None => return Outcome::Blocked,
             }
         }
-        // The proxy may have ended it, and the attacker not seen it yet.
+        // The proxy may have ended it without the attacker noticing yet.
         if attacker.ended_within(Duration::from_millis(300)).await {
             Outcome::Ended
         } else {
@@ -166,7 +166,7 @@ impl Victim {
         assert_eq!(outcome, Outcome::Ended, "{what}");
     }
 
-    /// An attack by one connection with batches of frames, after which the connection may live.
+    /// An attack by one connection with batches of frames, after which the connection may survive.
     pub(crate) async fn one_floods<F, I>(&self, what: &str, count: usize, batch: F) -> Outcome
     where
         F: Fn(usize) -> I,
@@ -179,7 +179,7 @@ impl Victim {
         .await
     }
 
-    /// What the origin has been asked besides the bystanders' pages.
+    /// The requests for this path that reached the origin, apart from the bystanders' pages.
     pub(crate) fn asked(&self, path: &str) -> usize {
         let requests = self.origin.requests();
         requests
@@ -188,7 +188,7 @@ impl Victim {
             .count()
     }
 
-    /// Waits until the origin is asked nothing any more but what bystanders ask.
+    /// Waits until only the bystanders' requests still reach the origin.
     pub(crate) async fn settles(&self) {
         let end = Instant::now() + PATIENCE;
         let mut before = usize::MAX;
@@ -203,12 +203,12 @@ impl Victim {
     }
 }
 
-/// HEADERS of a GET that ends with them.
+/// HEADERS of a GET without a body.
 pub(crate) fn get(stream: u32, path: &str) -> Frame {
     Frame::headers(stream, frames::request("GET", path), true)
 }
 
-/// HEADERS of a POST whose body is to come.
+/// HEADERS of a POST whose body follows.
 pub(crate) fn post(stream: u32, path: &str) -> Frame {
     Frame::headers(stream, frames::request("POST", path), false)
 }

@@ -1,4 +1,4 @@
-//! Clients who let others work and take nothing of it.
+//! Clients that make others work and read none of the results.
 
 use crate::victim::{Victim, get, post, stream};
 use pingora_tests::http2::frames::{Frame, kind};
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// SETTINGS_INITIAL_WINDOW_SIZE.
 const WINDOW: u16 = 4;
-/// With a hundred streams each. A stream that stands still may hold one reading (128 KiB) beyond what
-/// is the mark of a queue (64 KiB), so that a connection can cost 19 MB.
+/// With a hundred streams each. A stalled stream may hold one read (128 KiB) beyond the mark of its
+/// queue (64 KiB), so a connection can cost 19 MB.
 const CONNECTIONS: usize = 3;
 
 pub(crate) async fn all(victim: &Victim) {
@@ -17,7 +17,7 @@ pub(crate) async fn all(victim: &Victim) {
     unread_bodies(victim).await;
 }
 
-/// As many streams as there may be, with an answer each that is larger than what is kept and no window to send it in.
+/// As many streams as allowed, each with an answer that is larger than the buffers and no window to send it in.
 async fn zero_windows(victim: &Victim) {
     victim
         .suffers("zero windows", async {
@@ -28,7 +28,7 @@ async fn zero_windows(victim: &Victim) {
                 attacker.send(asks).await;
                 crowd.push(attacker);
             }
-            // All that anybody is ready to keep is kept after that.
+            // After that, all buffers are full.
             for attacker in &mut crowd {
                 for _ in 0..100 {
                     let head = attacker
@@ -60,7 +60,7 @@ async fn windows_of_one_byte(victim: &Victim) {
         .await;
 }
 
-/// Windows without end, and a socket that nobody reads.
+/// Unlimited windows, and a socket that is not read.
 async fn unread_bodies(victim: &Victim) {
     victim
         .suffers("a socket that nobody reads", async {
@@ -92,7 +92,7 @@ async fn sockets_that_nobody_reads_hold_little_memory() {
     unread_bodies(&Victim::new().await).await;
 }
 
-/// Uploads that the origin doesn't read: what the windows allow is what is kept.
+/// Uploads that the origin doesn't read: the amount that is kept is what the windows allow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn uploads_that_the_origin_does_not_read_hold_little_memory() {
     let origin =
@@ -108,7 +108,7 @@ async fn uploads_that_the_origin_does_not_read_hold_little_memory() {
         attacker.send(begun).await;
         for round in 0..8 {
             let pieces = (0..100).map(|n| Frame::data(stream(n), body.clone(), false));
-            // Whoever ignores the windows is put out; that is fine as well.
+            // A client that ignores the windows may be disconnected.
             if attacker.try_send(pieces).await.is_err() || round == 7 {
                 break;
             }
@@ -122,7 +122,7 @@ async fn uploads_that_the_origin_does_not_read_hold_little_memory() {
     assert!(cost < 64 * 1024 * 1024, "{cost} bytes");
 }
 
-/// More streams than are allowed are refused, and those that are allowed go on.
+/// Streams beyond the limit are refused, and the allowed ones continue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_beyond_the_limit_are_refused() {
     let victim = Victim::new().await;
@@ -140,7 +140,7 @@ async fn streams_beyond_the_limit_are_refused() {
                         refused += 1;
                     }
                     Some(_) => {}
-                    // Whoever doesn't keep to the limit may also be put out.
+                    // A client that doesn't respect the limit may also be disconnected.
                     None => return,
                 }
             }

@@ -1,4 +1,4 @@
-//! The protocol towards upstreams, and what makes its sessions.
+//! The upstream side of the protocol, and the connector for its sessions.
 
 use super::frames::{Framed, read_fields, write_fields};
 use async_trait::async_trait;
@@ -38,7 +38,7 @@ impl ClientEnd {
         }
     }
 
-    /// Nothing of a response came: over an old connection that is worth another try.
+    /// Nothing of a response was received: on a reused connection that merits a retry.
     fn broke(&self, what: &'static str) -> BError {
         let mut error = up(ConnectionClosed, what);
         if self.response.is_none() {
@@ -52,7 +52,7 @@ fn up(etype: ErrorType, what: &'static str) -> BError {
     Error::create(etype, ErrorSource::Upstream, Some(what.into()), None)
 }
 
-/// A status, then a field in each line.
+/// A status, then one field per line.
 fn read_response(head: &[u8]) -> Option<ResponseHeader> {
     let text = std::str::from_utf8(head).ok()?;
     let mut lines = text.lines();

@@ -10,8 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection, frame by frame. Holds at most one frame that is not complete, and what the engine
-/// queues.
+/// A connection, frame by frame. Holds at most one incomplete frame, and the engine's queue.
 #[derive(Debug)]
 pub(crate) struct Framed {
     pub(crate) io: Stream,

@@ -1,4 +1,4 @@
-//! A protocol that no crate here knows is served and proxied to, through the public traits alone:
+//! A protocol unknown to all crates here is served and proxied to, through the public traits alone:
 //! keep-alive, pool, retries, trailers, shutdown.
 #![allow(
     clippy::unwrap_used,
@@ -44,7 +44,7 @@ fn alpn() -> ALPN {
     ALPN::Custom(CustomALPN::new(NAME.to_vec()))
 }
 
-/// What one message was: its frames.
+/// The frames of one message.
 type Message = Vec<(u8, String)>;
 
 async fn read_message(framed: &mut Framed) -> Option<Message> {
@@ -59,7 +59,7 @@ async fn read_message(framed: &mut Framed) -> Option<Message> {
     }
 }
 
-/// An origin that speaks the protocol, and answers with the body that it got.
+/// An origin that speaks the protocol, and answers with the body that it received.
 struct FramedOrigin {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<Message>>>,
@@ -74,7 +74,8 @@ impl Drop for FramedOrigin {
 }
 
 impl FramedOrigin {
-    /// One whose connections end, without a word, when they get a request after so many.
+    /// An origin whose connections close silently when they get another request after `answers`
+    /// answers.
     async fn start(answers: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -117,7 +118,7 @@ async fn answer(io: TcpStream, log: Arc<Mutex<Vec<Message>>>, answers: usize) {
     let _ = poll_fn(|cx| framed.poll_fill(cx)).await;
 }
 
-/// `/http/...` goes to an origin of HTTP/1, everything else to one of the protocol.
+/// `/http/...` goes to an HTTP/1 origin, everything else to one that speaks the custom protocol.
 struct Router {
     letters: SocketAddr,
     http: SocketAddr,
@@ -202,7 +203,7 @@ impl Rig {
         let mut io = tokio_openssl::SslStream::new(ssl, io).unwrap();
         std::pin::Pin::new(&mut io).connect().await.unwrap();
         let (near, far) = tokio::io::duplex(1 << 20);
-        // Any stream will do for the frames: this one is joined to the TLS connection.
+        // Any stream works for the frames: this one is connected to the TLS connection.
         let joined = tokio::spawn(async move {
             let mut far = far;
             let _ = tokio::io::copy_bidirectional(&mut io, &mut far).await;
@@ -304,7 +305,7 @@ async fn it_meets_http_on_either_side() {
 
 #[tokio::test]
 async fn a_connection_that_ended_while_it_was_kept_is_replaced() {
-    // Each connection answers once, and ends when it is asked again.
+    // Each connection answers once, and closes on the next request.
     let origin = FramedOrigin::start(1).await;
     let rig = proxy(origin.address, origin.address).await;
     let mut client = rig.connect().await;

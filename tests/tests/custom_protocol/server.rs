@@ -1,4 +1,4 @@
-//! The protocol towards clients.
+//! The client side of the protocol.
 
 use super::frames::{Framed, read_fields, write_fields};
 use bytes::Bytes;
@@ -67,7 +67,7 @@ fn down(etype: ErrorType, what: &'static str) -> BError {
     Error::create(etype, ErrorSource::Downstream, Some(what.into()), None)
 }
 
-/// `METHOD /path`, then a field in each line.
+/// `METHOD /path`, then one field per line.
 fn read_request(head: &[u8]) -> Option<RequestHeader> {
     let text = std::str::from_utf8(head).ok()?;
     let mut lines = text.lines();

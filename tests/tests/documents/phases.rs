@@ -69,3 +69,48 @@ impl ProxyHttp for Proxy {
         modules.add_module(Box::new(SignatureBuilder));
     }
 }
+
+mod waiting {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use pingora::prelude::*;
+    use std::time::Duration;
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    struct Agent;
+
+    impl Agent {
+        async fn judge(&self, piece: Bytes) -> Result<Bytes> {
+            Ok(piece)
+        }
+    }
+
+    struct Proxy {
+        agent: Agent,
+    }
+
+    #[async_trait]
+    impl ProxyHttp for Proxy {
+        type CTX = ();
+        fn new_ctx(&self) {}
+
+        async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+            Error::e_explain(ConnectError, "not asked")
+        }
+
+        async fn async_response_body_filter(
+            &self,
+            _session: &mut Session,
+            body: &mut Option<Bytes>,
+            _end_of_stream: bool,
+            _ctx: &mut Self::CTX,
+        ) -> Result<()> {
+            if let Some(piece) = body.take() {
+                let judged = tokio::time::timeout(PATIENCE, self.agent.judge(piece)).await;
+                *body = Some(judged.or_err(ReadTimedout, "the agent is silent")??);
+            }
+            Ok(())
+        }
+    }
+}

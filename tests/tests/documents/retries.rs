@@ -46,6 +46,18 @@ mod policy {
     }
 }
 
+mod hedged {
+    use pingora::proxy::{RetryBudget, RetryPolicy};
+    use std::time::Duration;
+
+    fn policy() -> RetryPolicy {
+        let policy = RetryPolicy::new(2)
+            .hedge_after(Duration::from_millis(200))
+            .budget(RetryBudget::new(0.05, 10));
+        policy
+    }
+}
+
 mod buffered {
     use async_trait::async_trait;
     use pingora::prelude::*;

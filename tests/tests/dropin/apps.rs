@@ -1,4 +1,4 @@
-//! Services over applications of the smallest kind.
+//! Services with minimal applications.
 
 use async_trait::async_trait;
 use http::Response;

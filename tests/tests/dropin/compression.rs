@@ -1,4 +1,4 @@
-//! Programs that raise the level of the module that is there by default.
+//! Programs that raise the level of the module that exists by default.
 
 use async_trait::async_trait;
 use pingora::http::ResponseHeader;
@@ -42,7 +42,7 @@ impl ProxyHttp for Raising {
                 .await?;
             return Ok(true);
         }
-        // What a phase takes from the request later is nothing to the module.
+        // Later changes to the request by a phase don't affect the module.
         session.req_header_mut().remove_header("x-nothing");
         Ok(false)
     }

@@ -1,4 +1,4 @@
-//! Filters over connections.
+//! Connection filters.
 
 use async_trait::async_trait;
 use pingora::listeners::ConnectionFilter;
@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Never decides about the first connection, closes the second, lets the others in.
+/// Never decides about the first connection, closes the second, admits the others.
 #[derive(Debug, Default)]
 struct Slow(AtomicUsize);
 

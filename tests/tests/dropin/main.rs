@@ -1,4 +1,4 @@
-//! Programs as others write them, with the names of the kept interface.
+//! Programs as users write them, with the names of the kept interface.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Certificates that a program chooses, TLS by hand, and what is known of connections.
+//! Certificates that a program chooses, manual TLS, and facts about connections.
 
 use async_trait::async_trait;
 use http::Response;
@@ -42,7 +42,7 @@ fn issue(authority: &Authority, name: &str) -> CertKey {
     CertKey::new(vec![certificate, authority.certificate()], key)
 }
 
-/// Shows each client the certificate of the name that it asks for.
+/// Presents each client with the certificate for the name that it asks for.
 struct ByName(Vec<CertKey>);
 
 #[async_trait]
@@ -70,7 +70,7 @@ impl TlsAccept for ByName {
     }
 }
 
-/// Tells what is known of a connection.
+/// Answers with the facts known about a connection.
 struct Mirror;
 
 #[async_trait]
@@ -172,7 +172,7 @@ async fn both_handshakes_by_hand() {
         ext::ssl_export_keying_material(side, out, "EXPORTER-test", None).unwrap();
     }
     assert_eq!(derived[0], derived[1]);
-    // Both are what the layers above take.
+    // Both are accepted by the layers above.
     let streams: [Stream; 2] = [Box::new(near), Box::new(far)];
     for stream in streams {
         assert_eq!(stream.get_timing_digest().len(), 2);

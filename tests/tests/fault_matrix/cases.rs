@@ -1,12 +1,13 @@
-//! The points of an exchange, what goes wrong there, and what docs/retries.md promises for it.
+//! The points of an exchange, the faults that occur there, and the behaviour that docs/retries.md
+//! promises for them.
 
 use super::Column;
 use pingora_tests::Version;
 
-/// Where something goes wrong.
+/// The point at which the fault occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Point {
-    /// Ahead of the request.
+    /// Before the request.
     Accepted,
     /// After some of the request's body.
     Request,
@@ -18,15 +19,15 @@ pub(super) enum Point {
     Interim,
     /// After the response's head.
     Begun,
-    /// In a body whose length was told.
+    /// In a body of declared length.
     Body,
-    /// Where the end of a body of untold length would be.
+    /// At the end of a body of undeclared length.
     End,
     /// After a complete response.
     After,
 }
 
-/// What goes wrong.
+/// The fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// The connection is reset.
@@ -35,19 +36,19 @@ pub(super) enum Fault {
     Close,
     /// The stream is reset; HTTP/2 only.
     ResetStream,
-    /// Nothing comes any more.
+    /// Nothing more is sent.
     Stall,
-    /// Something comes all the time, and leads nowhere.
+    /// Data is sent continuously, but never completes anything.
     Trickle,
-    /// More comes than was announced: what looks like the answer to the next request.
+    /// More data than announced is sent: it looks like the answer to the next request.
     Long,
-    /// The end comes ahead of what was announced; HTTP/2 only, over HTTP/1 that is a close.
+    /// The end comes before the announced length; HTTP/2 only, over HTTP/1 that is a close.
     Short,
     /// The answer 413 comes early, and the rest of the request is read.
     Early,
     /// The answer 413 comes early, and the connection is closed.
     EarlyClose,
-    /// The answer 503 comes early, which is a reason to try again.
+    /// The answer 503 comes early, which is a reason to retry.
     Busy,
 }
 
@@ -57,7 +58,7 @@ pub(super) struct Case {
     pub(super) fault: Fault,
 }
 
-/// Which limit is needed to end it.
+/// The limit that is needed to end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Limit {
     None,
@@ -81,7 +82,7 @@ pub(super) enum Expected {
     Whole(u16),
     /// The beginning of a response with status 200.
     Cut,
-    /// The response of the second origin.
+    /// The second origin's response.
     OfTheOther,
 }
 
@@ -90,7 +91,7 @@ impl Case {
         self.point == Point::Request
     }
 
-    /// Whether the client has the response's head by the time it goes wrong.
+    /// Whether the client has the response's head when the fault occurs.
     pub(super) fn is_begun(&self) -> bool {
         self.point >= Point::Begun
     }
@@ -103,8 +104,8 @@ impl Case {
         }
     }
 
-    /// Whether the proxy has to end the connection or the stream: neither the origin did, nor is it in
-    /// order.
+    /// Whether the proxy has to end the connection or the stream, because the origin did not and it is
+    /// unusable.
     pub(super) fn has_to_be_let_go(&self, up: Version) -> bool {
         match self.fault {
             Fault::Stall | Fault::Trickle => true,
@@ -122,7 +123,7 @@ impl Case {
             (_, Fault::Busy) => Expected::Whole(503),
             (Point::After, _) => Expected::Whole(200),
             _ if self.is_begun() => Expected::Cut,
-            // The client has seen something already.
+            // The client has already received something.
             (point, _) if retries && point != Point::Interim => Expected::OfTheOther,
             (_, Fault::Stall | Fault::Trickle) => Expected::Whole(504),
             _ => Expected::Whole(502),
@@ -134,15 +135,15 @@ impl Case {
         let http2 = up == Version::H2;
         match self.fault {
             Early | Busy => self.point == Point::Request,
-            // A close that leaves bytes unread is a reset, which may overtake the answer: the body of a whole
-            // stream window is on its way over HTTP/2.
+            // A close with unread bytes is a reset, which may overtake the answer: over HTTP/2, the body of a
+            // whole stream window is in flight.
             EarlyClose => !http2 && self.point == Point::Request,
             ResetStream => http2 && self.point > Point::Accepted && self.point != Point::Head,
             Short => http2 && self.point == Point::Body,
             Long => self.point == Point::After || http2 && self.point == Point::Body,
-            // Bytes ahead of the settings would be nonsense.
+            // Bytes before the settings would not be HTTP/2.
             Trickle if http2 && self.point == Point::Accepted => false,
-            // Such a connection of HTTP/2 can carry nothing else.
+            // Such an HTTP/2 connection can't carry anything else.
             Stall | Trickle => self.point != Point::After && !(http2 && self.point == Point::Head),
             Reset | Close => true,
         }

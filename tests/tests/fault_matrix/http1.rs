@@ -98,7 +98,7 @@ async fn misbehave(mut connection: Connection, case: Case, told: &Told) {
     }
 }
 
-/// Waits for the end; no further request may come.
+/// Waits for the end; no further request may arrive.
 async fn ends(mut connection: Connection, told: &Told) {
     let rest = connection.rest().await;
     let asked = rest.windows(5).filter(|part| part == b"PUT /").count();

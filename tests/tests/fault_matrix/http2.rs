@@ -17,7 +17,7 @@ const INTERNAL_ERROR: u32 = 2;
 
 pub(super) async fn origin(case: Option<Case>, told: Arc<Told>) -> Origin {
     if let Some(case) = case.filter(|case| case.point == Point::Accepted) {
-        // The first connection gets no further; the others are spoken by hand, too.
+        // Only the first connection has the fault; the others are scripted, too.
         let index = Arc::new(AtomicUsize::new(0));
         return Origin::scripted(move |connection, _| {
             let (told, index) = (told.clone(), index.clone());
@@ -49,18 +49,18 @@ pub(super) async fn origin(case: Option<Case>, told: Arc<Told>) -> Origin {
     .await
 }
 
-/// A connection. The first stream is the one on which things go wrong.
+/// A connection. The fault occurs on the first stream.
 struct Serving {
     raw: RawHttp2,
     case: Option<Case>,
     told: Arc<Told>,
     bodies: HashMap<u32, Vec<u8>>,
-    /// Where it goes wrong.
+    /// The stream with the fault.
     chosen: Option<u32>,
     has_failed: bool,
 }
 
-/// What is left of a connection.
+/// How to continue with a connection.
 enum Left {
     Open(RawHttp2),
     Nothing,
@@ -130,7 +130,7 @@ impl Serving {
         }
     }
 
-    /// What drips, while it does.
+    /// The frame that is sent repeatedly, if any.
     fn drips(&self) -> Option<Frame> {
         let case = self.case.filter(|case| case.fault == Fault::Trickle)?;
         let stream = self.chosen.filter(|it| *it != 0 && self.has_failed)?;
@@ -169,7 +169,7 @@ fn beginning(stream: u32, case: Case) -> Vec<Frame> {
                 _ => Vec::new(),
             }
         }
-        // A block of fields that ends nowhere.
+        // A field block that never ends.
         Point::Head => vec![Frame::new(kind::HEADERS, 0, stream, [0x88])],
         Point::Interim => vec![head(stream, &[(":status", "103"), ("link", "</a>")])],
         Point::Begun => vec![lengthy],

@@ -1,12 +1,11 @@
-//! Origins that reset, close, stall, trickle, lie about lengths or answer early, at each point of the
-//! exchange, over each pair of versions, with and without retries, for bodies that are streamed and such
-//! that are buffered.
+//! Origins that reset, close, stall, trickle, send wrong lengths or answer early, at each point of the
+//! exchange, over each pair of versions, with and without retries, for streamed and for buffered bodies.
 //!
-//! - `cases`: the points, the faults, and what the documentation promises for each.
+//! - `cases`: the points, the faults, and the documented behaviour for each.
 //! - `http1`, `http2`: the origins.
 //!
-//! Each case also asks the same origin again and gets the answer to that question; and when all is over,
-//! no task, no connection and no byte of a buffer is left.
+//! Each case also sends another request to the same origin and gets the matching answer; and when
+//! everything is over, no task, connection or buffered byte is left.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,19 +31,19 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-/// Of a try, or of a whole request, where the origin is slow on purpose.
+/// The limit of a try, or of a whole request, if the origin is slow on purpose.
 const LIMIT: Duration = Duration::from_millis(1500);
 
-/// What an origin and the test tell each other.
+/// Signals between an origin and the test.
 #[derive(Default)]
 struct Told {
     /// The client has the head of the response.
     head_seen: Notify,
-    /// The origin has received as much of the request as it wants, or did what it does.
+    /// The origin has received as much of the request as it wants, or has caused the fault.
     reached: Notify,
-    /// The proxy has given up the connection, or the stream, on which things went wrong.
+    /// The proxy has dropped the connection, or the stream, with the fault.
     let_go: AtomicBool,
-    /// A request came where none may come.
+    /// A request arrived where none is allowed.
     misused: AtomicBool,
 }
 
@@ -58,14 +57,13 @@ struct Column {
 }
 
 impl Column {
-    /// A buffered body is longer than what is kept in memory, and than what a streamed one may have to
-    /// be sent again.
+    /// A buffered body exceeds the memory limit, and the retry limit of a streamed one.
     fn body(self) -> Vec<u8> {
         pingora_tests::pattern(if self.buffered { 200_000 } else { 20_000 })
     }
 }
 
-/// The path names the ports of the origins of the first and of the second try, and the limit.
+/// The path contains the ports of the origins for the first and the second try, and the limit.
 struct Between {
     column: Column,
     spooling: Spooling,
@@ -74,8 +72,8 @@ struct Between {
     runtime: Arc<OnceLock<Handle>>,
 }
 
-/// What a good origin answers: a short body itself, and of a long one so much that a lost or a doubled
-/// piece shows.
+/// The answer of a good origin: a short body itself, and for a long one enough data to detect a lost
+/// or duplicated piece.
 fn reply(body: &[u8]) -> Vec<u8> {
     if body.len() < 1000 {
         return body.to_vec();
@@ -104,7 +102,7 @@ impl ProxyHttp for Between {
         if self.column.buffered {
             session.buffer_request_body(&self.spooling).await?;
         }
-        // How long the client takes is not what is asked here.
+        // The client's duration is not tested here.
         let limit = limit_of(session);
         if limit == Limit::Request || limit == Limit::Try && !self.column.retries {
             session.limit_request(Some(LIMIT));
@@ -148,7 +146,8 @@ async fn origin(version: Version, case: Option<Case>, told: &Arc<Told>) -> Origi
     }
 }
 
-/// The head of the final response, and its rest once the origin knows that the head has arrived.
+/// The head of the final response, and the rest of it once the origin knows that the head has
+/// arrived.
 async fn answer(running: &mut Running, told: &Told) -> Message {
     loop {
         let head = running.head().await;
@@ -159,7 +158,7 @@ async fn answer(running: &mut Running, told: &Told) -> Message {
     }
 }
 
-/// One case; returns what was not as promised.
+/// One case; returns any deviation from the documented behaviour.
 async fn run(case: Case, column: Column, proxy: SocketAddr) -> Result<(), String> {
     let told = Arc::new(Told::default());
     let bad = origin(column.up, Some(case), &told).await;
@@ -196,7 +195,7 @@ async fn run(case: Case, column: Column, proxy: SocketAddr) -> Result<(), String
     }
     drop(running);
     asks_again(&case, column, proxy, [first, second]).await?;
-    // What went wrong is over for the origin as well.
+    // The fault is over for the origin as well.
     eventually(&format!("{case:?} {column:?} is let go"), || {
         told.let_go.load(Ordering::SeqCst) || !case.has_to_be_let_go(column.up)
     })
@@ -208,7 +207,7 @@ async fn run(case: Case, column: Column, proxy: SocketAddr) -> Result<(), String
     }
 }
 
-/// The next requests to the same origin get their own answers.
+/// The next requests to the same origin get the matching answers.
 async fn asks_again(
     case: &Case,
     column: Column,
@@ -238,7 +237,7 @@ async fn holds(column: Column) {
         runtime: runtime.clone(),
     };
     let server = h2c_proxy(between).await;
-    // What is made once is there before tasks are counted.
+    // One-time tasks are started before tasks are counted.
     let warm = origin(column.up, None, &Arc::default()).await;
     let port = warm.address().port();
     asks_again(

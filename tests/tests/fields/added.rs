@@ -1,4 +1,4 @@
-//! What a message lacks, and is given.
+//! Fields that a message lacks, and that are added.
 
 use super::{OK, PAIRS, VERSIONS, answering};
 use async_trait::async_trait;
@@ -43,7 +43,7 @@ async fn interim_answers_are_not_dated() {
     }
 }
 
-/// What is refused or failed is dated as well.
+/// Refused and failed requests get a date as well.
 #[tokio::test]
 async fn our_own_errors_are_dated() {
     let refusing = pingora_tests::Refusing::new();
@@ -79,7 +79,7 @@ impl ProxyHttp for ToSocket {
     }
 }
 
-/// RFC 9112 section 3.2: the path of a socket is no host.
+/// RFC 9112 section 3.2: the path of a socket is not a host.
 #[tokio::test]
 async fn a_unix_socket_is_localhost_to_those_who_name_no_host() {
     for version in VERSIONS {
@@ -118,7 +118,7 @@ async fn a_unix_socket_is_localhost_to_those_who_name_no_host() {
     }
 }
 
-/// A proxy that compresses what may be.
+/// A proxy that compresses whatever it may.
 struct Compressing(FixedUpstream);
 
 #[async_trait]
@@ -133,7 +133,7 @@ impl ProxyHttp for Compressing {
     }
 }
 
-/// Clients of gRPC undo no coding around their messages.
+/// gRPC clients don't decode a coding around their messages.
 #[tokio::test]
 async fn messages_of_grpc_are_not_compressed_whatever_they_hold() {
     for (media_type, compressed) in [

@@ -1,4 +1,5 @@
-//! Names that a server takes for others (CVE-2026-33433, CVE-2026-54763, CVE-2026-39858, GHSA-f59h).
+//! Names that a server may confuse with others (CVE-2026-33433, CVE-2026-54763, CVE-2026-39858,
+//! GHSA-f59h).
 
 use super::{PAIRS, behind_a_proxy};
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use pingora_tests::{
     Ask, Message, Origin, TestServer, Version, VersionedUpstream, proxy_with, speak_h2c,
 };
 
-/// What every proxy relies on: what frames a message, what is for one hop, who the client is.
+/// The fields that every proxy relies on: for framing, for one hop, for the client's identity.
 const RELIED_ON: [&str; 16] = [
     "cf-connecting-ip",
     "client-cert",
@@ -38,7 +39,7 @@ fn aliases(name: &str) -> [String; 4] {
     ]
 }
 
-/// The names that the origin got and that evil was said under.
+/// The names received by the origin whose value is evil.
 fn evil(seen: &Message) -> Vec<String> {
     let fields = seen.fields.iter().chain(&seen.trailers);
     let evil = fields.filter(|(_, value)| value == "evil");
@@ -114,7 +115,7 @@ async fn with_policy(up: Version, policy: AliasPolicy) -> (Origin, TestServer) {
     (origin, proxy)
 }
 
-/// What a program sets or removes does not come back: not under another name, not as a trailer.
+/// Fields that a program sets or removes don't come back: not under another name, not as a trailer.
 #[tokio::test]
 async fn what_a_program_sets_or_removes_does_not_come_back() {
     let policy = AliasPolicy::standard()

@@ -3,7 +3,8 @@
 use super::{PAIRS, VERSIONS, answering, behind_a_proxy};
 use pingora_tests::{Ask, Version};
 
-/// RFC 9110 section 11.7: they are for the next proxy that wants them, which may stand behind.
+/// RFC 9110 section 11.7: they are for the next proxy that wants them, which may be behind this
+/// one.
 #[tokio::test]
 async fn proxy_authentication_passes() {
     for (down, up) in PAIRS {
@@ -57,7 +58,7 @@ async fn a_426_says_to_what_and_other_answers_do_not() {
     }
 }
 
-/// RFC 9110 section 10.1.4: whoever sends TE names it in Connection, where that exists.
+/// RFC 9110 section 10.1.4: a sender of TE names it in Connection, where that exists.
 #[tokio::test]
 async fn te_is_named_by_connection() {
     type Row = (Version, &'static [(&'static str, &'static str)], bool);
@@ -130,7 +131,7 @@ async fn an_expectation_goes_on_where_it_means_something() {
     }
 }
 
-/// Hosts pass byte for byte, whichever version says them.
+/// Hosts pass byte for byte, in any version.
 #[tokio::test]
 async fn a_host_is_said_alike_by_each_version() {
     for up in VERSIONS {
@@ -138,7 +139,7 @@ async fn a_host_is_said_alike_by_each_version() {
         for host in ["a%41", "%41:80", "a!$&'()*+;=b", "[::1]:80", "a:"] {
             let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
             let answer = proxy.connect().await.ask(request).await;
-            // A percent sign is passed on as it is; the origin's library of HTTP/2 refuses it.
+            // A percent sign is forwarded unchanged; the origin's HTTP/2 library refuses it.
             let says = up == Version::H1 || !host.contains('%');
             let expected = if says { 200 } else { 502 };
             assert_eq!(answer.status(), expected, "{host} {up:?}");

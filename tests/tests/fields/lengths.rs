@@ -1,4 +1,4 @@
-//! Bodies whose length is known, or is nonsense.
+//! Bodies whose length is known, or is invalid.
 
 use super::{OK, VERSIONS, answering, behind_a_proxy};
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use pingora_tests::{
     Ask, Connection, FixedUpstream, Origin, Version, VersionedUpstream, h2c_proxy, proxy,
 };
 
-/// RFC 9110 section 8.6: where content is expected, its absence is told.
+/// RFC 9110 section 8.6: where content is expected, its absence is declared.
 #[tokio::test]
 async fn a_request_without_a_body_says_so_where_one_is_expected() {
     let (origin, proxy) = behind_a_proxy(Version::H1).await;
@@ -52,7 +52,7 @@ async fn an_upload_that_ends_with_an_empty_frame_has_one_last_chunk() {
             assert_eq!(head.header("transfer-encoding"), Some("chunked"));
             let upload = connection.bytes(13).await;
             assert_eq!(upload, b"3\r\nabc\r\n0\r\n\r\n");
-            // A second last chunk would stand in front of the next request.
+            // A second last chunk would precede the next request.
             connection.send(OK).await;
         }
         assert_eq!(connection.rest().await, b"");
@@ -78,7 +78,7 @@ async fn an_upload_that_ends_with_an_empty_frame_has_one_last_chunk() {
     assert_eq!(origin.connections(), 1);
 }
 
-/// What an upstream says wrong is its fault, not ours.
+/// An invalid declaration by an upstream is its fault, not ours.
 #[tokio::test]
 async fn nonsense_lengths_of_an_upstream_are_502() {
     for length in ["", "x", "-1", "5, 6"] {
@@ -107,7 +107,7 @@ async fn nonsense_lengths_of_an_upstream_are_502() {
     }
 }
 
-/// RFC 9112 section 7.1.1: white space before and within extensions is read, and dropped.
+/// RFC 9112 section 7.1.1: white space before and within extensions is accepted, and dropped.
 #[tokio::test]
 async fn white_space_in_a_chunk_line_is_read_in_both_directions() {
     for line in ["2;a=b", "2 ;a=b", "2\t;a", "2 ; a = b", "2;a =b", "2  "] {
@@ -134,7 +134,7 @@ async fn white_space_in_a_chunk_line_is_read_in_both_directions() {
         assert_eq!((answer.status(), answer.text()), (200, "hi"), "{line:?}");
         assert_eq!(origin.last_request().chunks, [2]);
     }
-    // Two numbers: whoever reads this may take either for the size.
+    // Two numbers: a reader may take either for the size.
     let (origin, server) = behind_a_proxy(Version::H1).await;
     for line in ["2 2", "2 a", "2 0", "0 2"] {
         let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -150,7 +150,7 @@ async fn white_space_in_a_chunk_line_is_read_in_both_directions() {
     );
 }
 
-/// Answers from a phase, with a header and a body of its own.
+/// Answers from a phase, with a custom header and body.
 struct Pages;
 
 #[async_trait]

@@ -1,13 +1,13 @@
-//! The treatment of fields, and of their statements, on the way through a proxy.
+//! How a proxy treats fields and their meaning.
 //!
 //! - `hops`: fields that are for one hop, and those that look like it.
-//! - `upgrades`: wishes to switch protocols, granted and not.
-//! - `trailers`: what may not come back as a trailer.
-//! - `lengths`: bodies whose length is known, or is nonsense.
-//! - `added`: what a message lacks, and is given.
-//! - `aliases`: names that a server takes for others.
+//! - `upgrades`: requests to switch protocols, granted or not.
+//! - `trailers`: fields that must not come back as trailers.
+//! - `lengths`: bodies whose length is known, or is invalid.
+//! - `added`: fields that a message lacks, and that are added.
+//! - `aliases`: names that a server may confuse with others.
 //!
-//! Tests that stand for a published advisory name it in their comment.
+//! Tests for a published advisory name it in their comment.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -80,7 +80,7 @@ async fn answering(version: Version, status: u16, fields: &[(&str, &str)]) -> (O
     )
 }
 
-/// Answers each stream with this block alone.
+/// Answers each stream with only this block.
 async fn answer_all(mut raw: RawHttp2, block: Arc<[u8]>) {
     while let Some(request) = raw.frame_of(frames::kind::HEADERS).await {
         let answer = Frame::headers(request.stream, block.to_vec(), true);

@@ -1,9 +1,9 @@
-//! What may not come back as a trailer (RFC 9110 section 6.5.1).
+//! Fields that must not come back as trailers (RFC 9110 section 6.5.1).
 
 use super::{PAIRS, behind_a_proxy};
 use pingora_tests::{Ask, Version};
 
-/// What a proxy takes out of heads, sets in them or believes from them.
+/// The fields that a proxy removes from heads, sets in them or relies on.
 const NAMES: [&str; 22] = [
     "authorization",
     "cf-connecting-ip",
@@ -29,7 +29,8 @@ const NAMES: [&str; 22] = [
     "x-real-ip",
 ];
 
-/// How else a server may read a name: CGI and its heirs don't tell `_` from `-`.
+/// Other spellings that a server may accept for a name: CGI and its successors don't distinguish
+/// `_` from `-`.
 fn aliases(name: &str) -> Vec<String> {
     let mut aliases = vec![name.to_string()];
     if name.contains('-') {
@@ -40,8 +41,8 @@ fn aliases(name: &str) -> Vec<String> {
 }
 
 /// CVE-2026-88004: a request's and a response's trailers, by each version on either side. The origin
-/// sends back the trailers that it gets; what it got shows the first direction, and a second proxy's
-/// worth of names in its own answer the other.
+/// returns the trailers that it receives, which shows the first direction; a second set of names in
+/// its own answer shows the other.
 #[tokio::test]
 async fn stripped_names_do_not_come_back_as_trailers() {
     // RFC 9113 section 8.2.2: over HTTP/2 these make the whole message malformed.
@@ -87,7 +88,7 @@ fn lower(fields: &[(String, String)]) -> Vec<(String, String)> {
     fields.iter().map(lower).collect()
 }
 
-/// The same for what an origin sends of its own accord.
+/// The same for trailers that an origin sends on its own.
 #[tokio::test]
 async fn an_origins_trailers_are_judged_as_well() {
     let mut section = String::new();
@@ -114,7 +115,7 @@ async fn an_origins_trailers_are_judged_as_well() {
     }
 }
 
-/// RFC 9110 section 7.6.1: what the client's `Connection` names is for one hop.
+/// RFC 9110 section 7.6.1: the fields that the client's `Connection` names are for one hop.
 #[tokio::test]
 async fn nominated_trailers_are_for_one_hop() {
     for up in super::VERSIONS {

@@ -1,4 +1,4 @@
-//! Wishes to switch protocols (RFC 9110 section 7.8), granted and not.
+//! Requests to switch protocols (RFC 9110 section 7.8), granted or not.
 
 use super::{AnyUpgrade, OK};
 use pingora_tests::{Connection, FixedUpstream, Message, Origin, TestServer, proxy};
@@ -14,7 +14,7 @@ fn upgrade(method: &str, protocol: &str, rest: &str) -> String {
     )
 }
 
-/// An origin that grants every upgrade once it has the whole request, and then sends back what comes;
+/// An origin that grants every upgrade once it has the whole request, and then echoes its input;
 /// other requests get 200.
 async fn switching_origin() -> Origin {
     Origin::scripted(|mut connection: Connection, _| async move {
@@ -35,7 +35,8 @@ async fn switching_origin() -> Origin {
     .await
 }
 
-/// What is asked of the upstream, its answer may grant: by any method, with a body or without.
+/// The upstream's answer may grant the upgrade that was requested of it: with any method, with or
+/// without a body.
 #[tokio::test]
 async fn an_upgrade_by_any_method_becomes_a_tunnel_where_any_may_pass() {
     let origin = switching_origin().await;
@@ -64,7 +65,8 @@ async fn an_upgrade_by_any_method_becomes_a_tunnel_where_any_may_pass() {
     }
 }
 
-/// By the standard policy a WebSocket, which is a GET, passes, and nothing else is asked for.
+/// With the standard policy a WebSocket upgrade, which is a GET, passes, and no other upgrade is
+/// requested.
 #[tokio::test]
 async fn other_upgrades_are_taken_out_and_the_request_goes_on() {
     let origin = switching_origin().await;
@@ -78,7 +80,7 @@ async fn other_upgrades_are_taken_out_and_the_request_goes_on() {
     }
 }
 
-/// CVE-2026-88008: `Upgrade: h2c` forwarded, so that the client speaks to the origin unseen.
+/// CVE-2026-88008: `Upgrade: h2c` is forwarded, so the client talks to the origin unseen.
 #[tokio::test]
 async fn an_upgrade_to_h2c_is_taken_out_with_its_settings() {
     let origin = Origin::well_behaved().await;
@@ -102,8 +104,8 @@ async fn an_upgrade_to_h2c_is_taken_out_with_its_settings() {
     }
 }
 
-/// What an origin got on each of its connections, after it answered its first request with `answer`
-/// and closed.
+/// The messages that an origin received on each of its connections, after it answered its first
+/// request with `answer` and closed.
 async fn behind_an_upgrade(answer: &'static str) -> (Vec<Message>, TestServer, Origin) {
     let rest = Arc::new(AtomicUsize::new(0));
     let counter = rest.clone();
@@ -131,7 +133,7 @@ async fn behind_an_upgrade(answer: &'static str) -> (Vec<Message>, TestServer, O
     (answers, server, origin)
 }
 
-/// CVE-2026-2833: bytes behind an upgrade request forwarded before the 101.
+/// CVE-2026-2833: bytes after an upgrade request are forwarded before the 101.
 #[tokio::test]
 async fn nothing_follows_an_upgrade_before_it_is_granted() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
@@ -144,7 +146,7 @@ async fn nothing_follows_an_upgrade_before_it_is_granted() {
     );
 }
 
-/// CVE-2024-23326: a 200 that claims to upgrade taken for a tunnel.
+/// CVE-2024-23326: a 200 that claims to upgrade is mistaken for a tunnel.
 #[tokio::test]
 async fn an_upgrade_answered_by_200_stays_http() {
     let answer = "HTTP/1.1 200 OK\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\
@@ -191,8 +193,8 @@ async fn codings_that_can_be_read_in_two_ways_are_refused() {
     assert_eq!(origin.connections(), 0, "the origin was not asked");
 }
 
-/// The end of a request without a body read after its 101: the tunnel would close at once. The origin
-/// switches in its first packet, a thousand times.
+/// The end of a request without a body is read after its 101: the tunnel would close at once. The
+/// origin switches in its first packet, a thousand times.
 #[tokio::test]
 async fn a_101_that_overtakes_the_end_of_an_empty_body_keeps_its_tunnel() {
     const TIMES: usize = 1000;

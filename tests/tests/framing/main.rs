@@ -1,10 +1,11 @@
-//! Filters that drop, delay, replace or grow bodies, and heads that say something else: what either side
-//! gets is framed right, or the request fails.
+//! Filters that drop, delay, replace or grow bodies, and heads that declare something else: the data
+//! that either side gets is framed correctly, or the request fails.
 //!
-//! - `responses`: what filters make of responses.
-//! - `requests`: what filters make of requests.
+//! - `responses`: filters that change responses.
+//! - `requests`: filters that change requests.
 //!
-//! A row names in the field `X-Do` what the filters do, and by its path what the origin answers.
+//! Each row names the action of the filters in the field `X-Do`, and the origin's answer by its
+//! path.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,13 +34,13 @@ async fn good_origin(version: Version) -> Origin {
     }
 }
 
-/// What the filters are to do.
+/// The action that the filters should take.
 fn wish(session: &Session) -> &str {
     let value = session.req_header().headers.get("x-do");
     value.map_or("", |value| value.to_str().unwrap())
 }
 
-/// A client that asks one thing after the other over one connection, as long as that lives.
+/// A client that sends one request after the other over one connection, as long as that is open.
 enum Client {
     H1(Connection),
     H2(Http2Client),
@@ -66,7 +67,7 @@ impl Client {
         }
     }
 
-    /// Asks, and then asks for something else, which has to be answered as if nothing had been.
+    /// Sends a request, and then another one, which must be answered normally.
     async fn ask_and_go_on(&mut self, ask: &Ask, what: &str) -> Message {
         let (answer, goes_on) = self.ask(ask).await;
         if goes_on {

@@ -1,4 +1,4 @@
-//! What filters make of requests.
+//! Filters that change requests.
 
 use super::{Client, PAIRS, good_origin, wish};
 use async_trait::async_trait;
@@ -7,12 +7,12 @@ use pingora::http::RequestHeader;
 use pingora::prelude::*;
 use pingora_tests::{Ask, VersionedUpstream, h2c_proxy};
 
-/// Filters that do what the request says.
+/// Filters that act as the request says.
 struct Filters(VersionedUpstream);
 
 #[async_trait]
 impl ProxyHttp for Filters {
-    /// What was collected.
+    /// The collected data.
     type CTX = Vec<u8>;
 
     fn new_ctx(&self) -> Vec<u8> {
@@ -70,17 +70,18 @@ impl ProxyHttp for Filters {
     }
 }
 
-/// What the origin gets.
+/// What the origin receives.
 #[derive(Debug, Clone, Copy)]
 enum Gets {
     /// A complete request with a body of this length, which it sends back.
     Whole(usize),
-    /// Nothing complete, and the client an error.
+    /// Nothing complete, and the client gets an error.
     Nothing,
 }
 use Gets::{Nothing, Whole};
 
-/// What the filters do, the length of the body or none, whether it is announced, and what the origin gets.
+/// The action of the filters, the length of the body or none, whether it is announced, and what the origin
+/// receives.
 #[rustfmt::skip]
 const ROWS: &[(&str, Option<usize>, bool, Gets)] = &[
     ("", Some(100), true, Whole(100)),
@@ -95,7 +96,7 @@ const ROWS: &[(&str, Option<usize>, bool, Gets)] = &[
     ("collect", Some(300_000), false, Whole(300_004)),
     ("untold chunked", Some(100), true, Whole(100)),
     ("chunked", Some(100), false, Whole(100)),
-    // A length that is told and is not kept.
+    // A declared length that does not match.
     ("drop", Some(100), true, Nothing),
     ("shrink", Some(100), true, Nothing),
     ("grow", Some(100), true, Nothing),
@@ -105,7 +106,7 @@ const ROWS: &[(&str, Option<usize>, bool, Gets)] = &[
     ("told-4", Some(100), false, Nothing),
     ("told-abc", Some(100), true, Nothing),
     ("told-abc", Some(100), false, Nothing),
-    // A body put onto a request that has none.
+    // A body that is added to a request without one.
     ("grow told-4", None, true, Whole(4)),
     ("grow chunked", None, true, Whole(4)),
     ("told-4", None, true, Nothing),
@@ -157,8 +158,8 @@ async fn so_are_those_whose_method_has_no_body_as_a_rule() {
     all("GET").await;
 }
 
-/// A body that was put onto a request whose head has left without a word of it arrives, or the client is
-/// told.
+/// If a body is added to a request whose head was already sent without announcing it, the body arrives,
+/// or the client gets an error.
 #[tokio::test]
 async fn a_body_that_was_not_announced_is_not_lost() {
     let mut wrong = Vec::new();

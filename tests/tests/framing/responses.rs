@@ -1,4 +1,4 @@
-//! What filters make of responses.
+//! Filters that change responses.
 
 use super::{Client, PAIRS, good_origin, wish};
 use async_trait::async_trait;
@@ -9,12 +9,12 @@ use pingora::prelude::*;
 use pingora_tests::{Ask, Message, VersionedUpstream, h2c_proxy, pattern};
 use std::time::Duration;
 
-/// Filters that do what the request says.
+/// Filters that act as the request says.
 struct Filters(VersionedUpstream);
 
 #[async_trait]
 impl ProxyHttp for Filters {
-    /// What was collected.
+    /// The collected data.
     type CTX = Vec<u8>;
 
     fn new_ctx(&self) -> Vec<u8> {
@@ -103,7 +103,7 @@ impl ProxyHttp for Filters {
     }
 }
 
-/// What the client is to get.
+/// What the client should receive.
 #[derive(Debug, Clone)]
 enum Gets {
     /// A complete response with this status and a body of this length.
@@ -113,11 +113,11 @@ enum Gets {
 }
 use Gets::{Broken, Whole};
 
-/// What the filters do, the method, the path, and what the client gets.
+/// The action of the filters, the method, the path, and what the client receives.
 #[rustfmt::skip]
 const ROWS: &[(&str, &str, &str, Gets)] = &[
     ("", "GET", "/length/100", Whole(200, 100)),
-    // The length goes with the body ...
+    // The length is removed with the body ...
     ("untold drop", "GET", "/length/100", Whole(200, 0)),
     ("untold drop", "GET", "/length/300000", Whole(200, 0)),
     ("untold shrink", "GET", "/length/100", Whole(200, 50)),
@@ -129,7 +129,7 @@ const ROWS: &[(&str, &str, &str, Gets)] = &[
     ("delay", "GET", "/length/100000", Whole(200, 100_000)),
     ("delay", "GET", "/chunked/3000", Whole(200, 3000)),
     ("drop", "GET", "/chunked/3000", Whole(200, 0)),
-    // ... or the request fails, ahead of the first byte where the body is here by then.
+    // ... or the request fails, before the first byte if the body has arrived by then.
     ("drop", "GET", "/length/100", Whole(500, 0)),
     ("shrink", "GET", "/length/100", Whole(500, 0)),
     ("grow", "GET", "/length/100", Whole(500, 0)),
@@ -142,7 +142,7 @@ const ROWS: &[(&str, &str, &str, Gets)] = &[
     ("drop", "GET", "/length/300000", Broken),
     ("shrink", "GET", "/length/300000", Broken),
     ("grow", "GET", "/length/300000", Broken),
-    // A body is taken from a response that can't have one, and not put onto one.
+    // A body is removed from a response that can't have one, and not added to one.
     ("204", "GET", "/length/100", Whole(204, 0)),
     ("204", "GET", "/length/300000", Whole(204, 0)),
     ("204 grow", "GET", "/chunked/3000", Whole(204, 0)),
@@ -157,11 +157,11 @@ const ROWS: &[(&str, &str, &str, Gets)] = &[
     ("200 grow", "GET", "/status/204", Whole(200, 0)),
     ("grow", "HEAD", "/length/100", Whole(200, 0)),
     ("untold chunked", "HEAD", "/length/100", Whole(200, 0)),
-    // A response can't become an informational one, or the other way round.
+    // A response can't be turned into an informational one, or the other way round.
     ("103", "GET", "/length/100", Broken),
     ("103", "GET", "/status/200", Broken),
     ("final", "GET", "/hints", Broken),
-    // What frames a body is this hop's affair.
+    // The framing of a body belongs to this hop.
     ("untold chunked", "GET", "/length/100", Whole(200, 100)),
     ("untold chunked", "GET", "/chunked/3000", Whole(200, 3000)),
     // Trailers.
@@ -225,7 +225,7 @@ async fn responses_are_framed_right_or_fail() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What a filter leaves of a body is what arrives.
+/// The client receives whatever a filter leaves of a body.
 #[tokio::test]
 async fn a_delayed_body_is_the_same() {
     for (down, version) in PAIRS {

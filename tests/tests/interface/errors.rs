@@ -1,4 +1,4 @@
-//! `pingora_error`: what programs make, ask and add.
+//! `pingora_error`: how programs create, inspect and extend errors.
 
 use crate::any;
 use pingora_error::*;

@@ -1,5 +1,5 @@
-//! The kept interface: every item that binds, used once as a program would. Nothing here runs; the compiler is the
-//! judge. The types on the left are those that programs write.
+//! The kept interface: every binding item, used once as a program would. Nothing here runs; compiling is the test.
+//! The types on the left are those that programs write.
 
 #![allow(
     dead_code,
@@ -26,7 +26,7 @@ mod transport;
 mod upstreams;
 mod versions;
 
-/// A value of whatever type the interface says.
+/// A value of whatever type the interface requires.
 fn any<T>() -> T {
     panic!("nothing here runs")
 }

@@ -1,4 +1,4 @@
-//! `pingora_core::protocols::http`: sessions whatever the version.
+//! `pingora_core::protocols::http`: sessions of any version.
 
 mod server {
     use crate::any;

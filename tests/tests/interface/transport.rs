@@ -1,4 +1,4 @@
-//! `pingora_core::protocols`: digests, addresses, streams, what HTTP consists of; `utils`.
+//! `pingora_core::protocols`: digests, addresses, streams, HTTP building blocks; `utils`.
 
 mod facts {
     use crate::any;

@@ -1,4 +1,4 @@
-//! Bounds on connections, seen from outside.
+//! Bounds on connections, observed from outside.
 
 use pingora::listeners::ListenerConfig;
 use pingora::server::configuration::ServerConf;
@@ -22,7 +22,7 @@ async fn connect(from: IpAddr, to: SocketAddr) -> TcpStream {
 
 /// Whether a request is answered; if not, the connection was closed without a byte.
 async fn is_served(stream: &mut TcpStream) -> bool {
-    // Who is turned away may find that out by either call.
+    // Either call may report that the client is turned away.
     let _ = stream.write_all(REQUEST).await;
     let mut answer = Vec::new();
     // A head, and a body of five bytes.
@@ -41,7 +41,7 @@ async fn is_served(stream: &mut TcpStream) -> bool {
     answer.starts_with(b"HTTP/1.1 200")
 }
 
-/// Tries anew until a connection is served: the end of an earlier one takes a moment to be seen.
+/// Retries until a connection is served: the end of an earlier one takes a moment to be noticed.
 async fn served_at_last(from: IpAddr, to: SocketAddr) -> TcpStream {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -80,14 +80,14 @@ async fn an_endpoint_has_so_many_connections_and_each_client_its_share() {
         !is_served(&mut fifth).await,
         "the endpoint's share is three"
     );
-    // Neither others nor other endpoints suffer.
+    // Neither other clients nor other endpoints are affected.
     assert!(is_served(&mut first).await);
     assert!(is_served(&mut connect(ONE, free).await).await);
     drop(second);
     let _again = served_at_last(OTHER, bound).await;
 }
 
-/// A proxy as a process of its own, with these lines in its configuration.
+/// A proxy as a separate process, with these lines in its configuration.
 fn configured(lines: &str, upstream: SocketAddr, folder: &tempfile::TempDir) -> Program {
     let file = folder.path().join("conf.yaml");
     std::fs::write(&file, lines).unwrap();
@@ -113,7 +113,7 @@ async fn a_process_has_so_many_connections() {
     program.has_not_panicked();
 }
 
-/// An address of this machine that is none of its loopback addresses. Nothing is sent.
+/// An address of this machine that is not a loopback address. Nothing is sent.
 fn address_of_this_machine() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
@@ -138,7 +138,7 @@ async fn a_client_has_so_many_connections_to_a_process() {
         assert!(!is_served(&mut connect(foreign, address).await).await);
     }
     assert!(is_served(&mut first).await);
-    // Those of this machine are not counted.
+    // Connections from this machine are not counted.
     let mut own = Vec::new();
     for _ in 0..5 {
         own.push(Connection::to(address).await);

@@ -1,7 +1,7 @@
-//! What a client may take: connections, requests at once, requests in so much time.
+//! Limits on what a client may use: connections, concurrent requests, requests per time.
 //!
-//! - `connections`: in all, of one endpoint, of one client.
-//! - `requests`: what phases refuse, and what their clients are told.
+//! - `connections`: in total, of one endpoint, of one client.
+//! - `requests`: requests that phases refuse, and the answers to their clients.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

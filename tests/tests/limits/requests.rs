@@ -1,4 +1,4 @@
-//! Limits that phases ask.
+//! Limits that phases check.
 
 use async_trait::async_trait;
 use pingora::modules::http::HttpModules;
@@ -124,8 +124,8 @@ async fn a_refusal_may_cost_the_connection() {
     }
 }
 
-/// As a module, by a key from the head: the error page of who is refused has the fields, and so has every
-/// other response.
+/// As a module, with a key from the head: the error page for a refused client has the fields, and so has
+/// every other response.
 #[tokio::test]
 async fn a_module_limits_by_what_the_head_says() {
     for version in VERSIONS {
@@ -146,7 +146,7 @@ async fn a_module_limits_by_what_the_head_says() {
     }
 }
 
-/// A proxy that a module alone limits.
+/// A proxy that is only limited by a module.
 struct ByClient(SocketAddr);
 
 #[async_trait]
@@ -195,11 +195,11 @@ async fn requests_at_once_are_bounded_and_others_are_refused_or_wait() {
     let refused = third.ask(stalled).await;
     assert_eq!(refused.status(), 503);
     assert_eq!(refused.header("retry-after"), Some("60"));
-    // Its connection goes on, and so do other requests.
+    // Its connection continues, and so do other requests.
     let other = third.ask("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(other.status(), 200);
     let before = origin.begun();
-    // A place is free when its request is over, however it ended.
+    // A place becomes free when its request is over, however it ended.
     first.reset();
     eventually("it is the second one's turn", || origin.begun() > before).await;
     assert_eq!((limit.available(), limit.queued()), (0, 0));

@@ -1,4 +1,4 @@
-//! What is reset, cut short, answered early, or lies about its length.
+//! Messages that are reset, cut short, answered early, or have a wrong length.
 
 use super::{MB, PAIRS, assert_same, behind_a_proxy};
 use pingora_tests::http2::{Http2Client, RawHttp2, frames, frames::Frame};
@@ -6,8 +6,8 @@ use pingora_tests::{
     Ask, Connection, Ending, Message, Running, TestServer, Version, eventually, pattern,
 };
 
-/// Sends a request, and tells whether the connection carries another one where that may be asked:
-/// over HTTP/2 a stream's fault is no other stream's.
+/// Sends a request, and returns whether the connection carries another one if that can be tested:
+/// over HTTP/2 a stream's fault affects no other stream.
 async fn ask(down: Version, proxy: &TestServer, ask: &Ask) -> Message {
     match down {
         Version::H1 => {
@@ -25,7 +25,7 @@ async fn ask(down: Version, proxy: &TestServer, ask: &Ask) -> Message {
     }
 }
 
-/// An end that can't be taken for the end of the body.
+/// An end that can't be mistaken for the end of the body.
 fn cut(answer: &Message) -> bool {
     matches!(
         answer.ending,
@@ -47,8 +47,8 @@ async fn an_origin_that_resets_cuts_the_answer_short_and_no_other() {
             "/reset-trailers/1000",
         ] {
             let answer = ask(down, &proxy, &Ask::by("POST", path).body("x")).await;
-            // Where head and reset were seen at once, there may be an answer that says it; and a
-            // stream's reset overtakes what was not written yet.
+            // If head and reset were seen at the same time, there may be an answer that reports it;
+            // and a stream's reset overtakes data that was not written yet.
             let told = answer.status() == 502 && answer.is_complete();
             assert!(cut(&answer) || told, "{what} {path}: {answer:?}");
             let begun = matches!(answer.status(), 0 | 200);
@@ -124,7 +124,7 @@ async fn an_early_answer_reaches_a_client_that_is_still_uploading() {
             assert_eq!(answer.text(), "early", "{what}: {answer:?}");
             let ended = answer.is_complete() || answer.ending == Ending::StreamReset(0);
             assert!(ended, "{what}: {answer:?}");
-            // A client that goes on doesn't get far, and harms no other.
+            // A client that continues doesn't get far, and harms no other.
             let piece = pattern(100_000);
             let going_on = async { while running.try_send(&piece).await {} };
             let _ = tokio::time::timeout(std::time::Duration::from_millis(300), going_on).await;
@@ -167,7 +167,7 @@ async fn an_origin_that_lies_about_the_length_is_found_out() {
 
             let long = ask(down, &proxy, &Ask::get(&format!("/long/{count}"))).await;
             match up {
-                // What follows the body is no part of it.
+                // Bytes after the body are not part of it.
                 Version::H1 => {
                     assert!(long.is_complete(), "{what}: {:?}", long.ending);
                     assert_same(&long.body, &pattern(count), &what);
@@ -215,7 +215,7 @@ async fn a_client_that_lies_about_the_length_is_found_out() {
         }
         let complete = { origin.requests().into_iter() }
             .filter(|request| request.method() == "POST" && request.is_complete())
-            // Where nothing was announced, the request is whole before the lie.
+            // If nothing was announced, the request is complete before the wrong data.
             .filter(|request| request.header("content-length") != Some("0"));
         assert_eq!(complete.count(), 0, "to {up:?}");
     }

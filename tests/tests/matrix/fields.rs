@@ -1,11 +1,11 @@
-//! The fields of a head on the way from one version to the other.
+//! The fields of a head, converted from one version to the other.
 
 use super::{PAIRS, behind_a_proxy, named};
 use pingora_tests::http2::RawHttp2;
 use pingora_tests::http2::frames::{self, Frame};
 use pingora_tests::{Ask, Message, Origin, Version};
 
-/// What the origin was told, whatever the version.
+/// The authority that the origin received, in any version.
 fn authority_of(request: &Message, version: Version) -> Vec<String> {
     let name = match version {
         Version::H1 => "Host",
@@ -63,7 +63,7 @@ async fn only_the_wish_for_trailers_is_passed_on() {
         assert_eq!(answer.status(), 200, "{what}");
         let seen = origin.last_request();
         match (down, up) {
-            // Who asks for gRPC says it, and an origin may insist on it.
+            // A gRPC client declares this, and an origin may insist on it.
             (Version::H2, Version::H2) => {
                 assert_eq!(seen.headers("te"), ["trailers"], "{what}");
             }
@@ -81,7 +81,7 @@ async fn only_the_wish_for_trailers_is_passed_on() {
     }
 }
 
-/// What a connection field is over HTTP/1 must not be over HTTP/2 in either direction.
+/// A connection-specific HTTP/1 field must not be sent over HTTP/2 in either direction.
 #[tokio::test]
 async fn fields_of_one_hop_go_no_further() {
     let origin = Origin::answering(
@@ -156,7 +156,7 @@ async fn other_fields_arrive_as_they_were() {
     }
 }
 
-/// Requests that no good client sends: what is wrong, and the header block.
+/// Requests that no good client sends: the fault, and the header block.
 fn malformed() -> Vec<(&'static str, Vec<u8>)> {
     let good = [
         (":method", "GET"),
@@ -241,7 +241,7 @@ fn malformed() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Whether this is no field at all, so that what decodes fields gives up: that is a fault of the whole
+/// Whether this is not a field at all, so that the field decoder fails, which is a fault of the whole
 /// connection.
 fn no_field(what: &str) -> bool {
     let method = what.ends_with("in the method");

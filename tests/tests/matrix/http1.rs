@@ -1,4 +1,4 @@
-//! What HTTP/1 alone has, by every method, from either version of client.
+//! Features that only HTTP/1 has, with every method, from clients of either version.
 
 use super::{MB, assert_same, framing_of, named};
 use pingora_tests::{
@@ -17,8 +17,8 @@ async fn behind_a_proxy() -> (Origin, TestServer) {
     (origin, proxy)
 }
 
-/// The path, the body's length, and its framing towards a client of HTTP/1.1 and of 1.0.
-/// An empty body whose end comes along with the head may get a length.
+/// The path, the body's length, and its framing towards a client of HTTP/1.1 and of 1.0. An empty
+/// body whose end arrives together with the head may get a length.
 const ANSWERS: [(&str, usize, &str, &str); 12] = [
     ("/status/204", 0, "none", "none"),
     ("/status/304", 0, "none", "none"),
@@ -96,7 +96,7 @@ async fn one_byte_at_a_time_in_both_directions() {
     assert_eq!(origin.connections(), 1);
 }
 
-/// An upload's bytes after the head, and the fields that announce it.
+/// The bytes of an upload after the head, and the fields that announce it.
 fn upload(shape: &str, body: &[u8]) -> (String, Vec<u8>) {
     if shape == "length" {
         return (format!("Content-Length: {}\r\n", body.len()), body.to_vec());
@@ -162,14 +162,14 @@ async fn a_request_without_a_body_goes_on_without_one() {
     }
 }
 
-/// What one side writes while the other does not read.
+/// The data that one side writes while the other does not read.
 const PIECE: usize = 64 * 1024;
-/// At least so much is written,
+/// At least this much is written,
 const LEAST: usize = 20 * MB;
-/// and never so much into a connection that nobody reads: more than all buffers of the system.
+/// and never this much into a connection that is not read: more than all system buffers.
 const MOST: usize = 150 * MB;
 
-/// A side that writes piece after piece, for as long as it is let.
+/// A side that writes piece after piece, for as long as it can.
 #[derive(Clone, Default)]
 struct Writer {
     written: Arc<AtomicUsize>,
@@ -177,7 +177,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes until it was enough.
+    /// Writes until it has written enough.
     async fn write(&self, connection: &mut Connection, chunked: bool) {
         for number in 0.. {
             let mut bytes = piece(number);
@@ -196,7 +196,7 @@ impl Writer {
         }
     }
 
-    /// Waits until it is held back; what comes after that is enough.
+    /// Waits until it is held back; what it writes after that is enough.
     async fn is_held_back(&self, what: &str) {
         let mut before = 0;
         loop {
@@ -205,14 +205,14 @@ impl Writer {
                 break;
             }
             before = now;
-            // A side that is not held back writes something in this time.
+            // A side that is not held back would write something in this time.
             tokio::time::sleep(Duration::from_millis(400)).await;
         }
         self.enough.store(true, Ordering::SeqCst);
         assert!(before < MOST, "{what}: nothing holds the writer back");
     }
 
-    /// Whether this is all that was written.
+    /// Whether this is everything that was written.
     fn wrote(&self, body: &[u8]) -> bool {
         let mut pieces = body.chunks(PIECE).enumerate();
         body.len() == self.written.load(Ordering::SeqCst) && { pieces }
@@ -220,7 +220,7 @@ impl Writer {
     }
 }
 
-/// Bytes that say where they belong.
+/// Bytes that identify their position.
 fn piece(number: usize) -> Vec<u8> {
     let mut bytes = vec![b'.'; PIECE];
     bytes[..8].copy_from_slice(&number.to_le_bytes());
@@ -361,7 +361,7 @@ async fn an_expected_100_continue_comes_once_and_ahead_of_the_answer() {
                 "POST {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
             ))
             .await;
-        // An origin that doesn't say it before it has the body leaves it to the client's patience.
+        // An origin that doesn't send it before it has the body relies on the client's patience.
         if path == "/continue" {
             let interim = client.response().await;
             assert_eq!(interim.status(), 100, "{path}");
@@ -393,7 +393,7 @@ async fn an_upload_that_was_refused_ahead_of_its_body_is_not_waited_for() {
         .ask("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
         .await;
     assert_eq!((answer.status(), answer.text()), (417, "no"));
-    // The body never came: what follows can't be told from it.
+    // The body never came: later bytes can't be distinguished from it.
     client.closed().await;
     origin.wait_until_unused().await;
 }
@@ -414,7 +414,7 @@ async fn many_requests_share_one_connection_on_either_side() {
         assert_same(&answer.body, &body, path);
     }
     assert_eq!(origin.connections(), 1);
-    // HTTP/1.0 with keep-alive is kept alive where the answer has a length.
+    // HTTP/1.0 with keep-alive is kept alive if the answer has a length.
     let mut client = proxy.connect().await;
     for _ in 0..3 {
         let answer = client
@@ -429,7 +429,7 @@ async fn many_requests_share_one_connection_on_either_side() {
 #[tokio::test]
 async fn either_side_may_end_its_connection_and_the_other_one_is_kept() {
     let (origin, proxy) = behind_a_proxy().await;
-    // The client's wish to close is not the origin's.
+    // The client's request to close does not apply to the origin's connection.
     for _ in 0..3 {
         let mut client = proxy.connect().await;
         let answer = client
@@ -439,7 +439,7 @@ async fn either_side_may_end_its_connection_and_the_other_one_is_kept() {
         client.closed().await;
     }
     assert_eq!(origin.connections(), 1);
-    // An origin that closes does not end the connection of the client either.
+    // An origin that closes does not end the client's connection either.
     let mut client = proxy.connect().await;
     for _ in 0..3 {
         let answer = client
@@ -484,7 +484,7 @@ async fn pipelined_requests_are_answered_in_their_order() {
 
 #[tokio::test]
 async fn an_early_answer_reaches_a_client_that_is_still_uploading() {
-    // The origin answers and then reads on, closes, or resets.
+    // The origin answers and then continues to read, closes, or resets.
     for after in ["reads", "closes", "resets"] {
         let origin = Origin::scripted(move |mut connection, _| async move {
             connection.request_head().await;

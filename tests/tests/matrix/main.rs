@@ -1,11 +1,12 @@
-//! Every shape of message between every pair of versions: what goes in comes out.
+//! Every kind of message between every pair of versions: what goes in comes out.
 //!
-//! - `pairs`: shapes of bodies, trailers, interim answers, by every version on either side.
-//! - `endings`: what is reset, cut short, answered early or lies about its length.
-//! - `fields`: what becomes of the fields of a head from one version to the other.
-//! - `http1`: what HTTP/1 alone has: its older version, chunks, keep-alive, pipelining, upgrades.
+//! - `pairs`: kinds of bodies, trailers, interim answers, with every version on either side.
+//! - `endings`: messages that are reset, cut short, answered early or have a wrong length.
+//! - `fields`: how the fields of a head change from one version to the other.
+//! - `http1`: features that only HTTP/1 has: its older version, chunks, keep-alive, pipelining,
+//!   upgrades.
 //!
-//! How much memory a slow reader costs is in the suite `slow_readers`.
+//! The suite `slow_readers` tests how much memory a slow reader costs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -57,7 +58,7 @@ fn assert_same(got: &[u8], wanted: &[u8], what: &str) {
     );
 }
 
-/// How a message of HTTP/1 is delimited, or what a message of HTTP/2 says of its length.
+/// How an HTTP/1 message is delimited, or what an HTTP/2 message declares about its length.
 fn framing_of(message: &Message) -> &'static str {
     match (
         message.header("Content-Length"),
@@ -70,7 +71,7 @@ fn framing_of(message: &Message) -> &'static str {
     }
 }
 
-/// Field lines whose names are without case.
+/// Field lines with case-insensitive names.
 fn named(fields: &[(String, String)]) -> Vec<String> {
     let lines = fields.iter();
     lines

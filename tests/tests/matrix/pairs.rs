@@ -1,10 +1,10 @@
-//! Shapes of bodies, trailers and interim answers between every pair of versions.
+//! Kinds of bodies, trailers and interim answers between every pair of versions.
 
 use super::{MB, PAIRS, assert_same, behind_a_proxy, framing_of, named};
 use pingora_tests::{Ask, Message, Running, TestServer, Version, pattern};
 
-/// The path, the status, the body's length, and its framing towards HTTP/1 and what is said of its
-/// length over HTTP/2. An empty body whose end comes along with the head may get a length.
+/// The path, the status, the body's length, its framing towards HTTP/1 and its declared length over
+/// HTTP/2. An empty body whose end arrives together with the head may get a length.
 const ANSWERS: [(&str, u16, usize, &str, &str); 13] = [
     ("/status/204", 204, 0, "none", "none"),
     ("/status/304", 304, 0, "none", "none"),
@@ -26,7 +26,7 @@ async fn answers_of_every_shape_to_every_method() {
     for (down, up) in PAIRS {
         let (_origin, proxy) = behind_a_proxy(up).await;
         for method in ["GET", "HEAD", "POST"] {
-            // Large bodies are the same by any method.
+            // Large bodies are the same with any method.
             let rows = ANSWERS.into_iter();
             for row in rows.filter(|row| method == "GET" || row.2 < MB) {
                 let ask = Ask::by(method, row.0);
@@ -100,7 +100,7 @@ async fn uploads_of_every_shape_by_every_method() {
                     (false, Version::H1) => "chunked",
                     (false, Version::H2) => "none",
                 };
-                // What ends with its head may be told so.
+                // A message that ends with its head may be declared empty.
                 assert!(
                     length == 0 || framing_of(&seen) == framing,
                     "{what}: {:?}",
@@ -130,8 +130,8 @@ async fn a_request_without_a_body_goes_on_without_one() {
     }
 }
 
-/// Says a word, waits until it comes back, and says the next: nothing is held back until there is
-/// more of it.
+/// Sends a word, waits until it comes back, and sends the next: data is not held back until there
+/// is more of it.
 #[tokio::test]
 async fn what_is_said_arrives_before_more_is_said() {
     for down in [Version::H1, Version::H2] {
@@ -247,7 +247,7 @@ async fn a_permission_to_send_comes_ahead_of_the_body() {
     }
 }
 
-/// Many exchanges of all shapes at a time over each pair.
+/// Many concurrent exchanges of all kinds over each pair.
 #[tokio::test]
 async fn many_at_a_time_do_not_mix() {
     for (down, up) in PAIRS {

@@ -1,15 +1,15 @@
-//! The system's allocator, counting what is in use.
+//! The system's allocator, with counters of the memory in use.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-/// Allocations are told apart by their size, in steps of so many bytes.
+/// Allocations are classified by their size, in steps of this many bytes.
 const STEP: usize = 16;
 /// Larger ones are counted together.
 const LARGEST: usize = 8192;
 const CLASSES: usize = LARGEST / STEP + 1;
 
-/// How many allocations of each class there are.
+/// The number of allocations of each class.
 static COUNT: [AtomicIsize; CLASSES] = [const { AtomicIsize::new(0) }; CLASSES];
 static BYTES: AtomicIsize = AtomicIsize::new(0);
 
@@ -51,7 +51,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// What is in use at one moment.
+/// The memory in use at one moment.
 pub(crate) struct InUse {
     pub(crate) bytes: isize,
     count: Vec<isize>,
@@ -59,7 +59,7 @@ pub(crate) struct InUse {
 
 impl InUse {
     pub(crate) fn now() -> Self {
-        // Taken first, so that it is in both of two moments that are compared.
+        // Allocated first, so that it is included in both of two compared moments.
         let mut count = Vec::with_capacity(CLASSES);
         count.extend(COUNT.iter().map(|n| n.load(Ordering::Relaxed)));
         InUse {
@@ -68,7 +68,7 @@ impl InUse {
         }
     }
 
-    /// The sizes of which there are more now than `before`, per one of `connections`.
+    /// The sizes of which there are more now than `before`, divided by `connections`.
     pub(crate) fn by_size(&self, before: &InUse, connections: usize) -> String {
         let mut text = String::new();
         for (class, (now, then)) in self.count.iter().zip(&before.count).enumerate() {

@@ -1,6 +1,7 @@
-//! The memory budget of a connection, held by counting what the allocator gives out.
+//! The memory budget of a connection, checked by counting allocations.
 //!
-//! A program of its own, with one test: whatever else runs in the process would be counted too.
+//! A separate program with a single test: anything else that runs in the process would be counted
+//! too.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,12 +16,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// What an idle plain connection to a client may hold on the heap, in bytes, after it has carried
-/// a request: its task, its session and what the runtime keeps for its socket. (2,146 measured; bounds of
+/// The heap memory that an idle plain connection to a client may hold, in bytes, after it has carried a
+/// request: its task, its session and the runtime's state for its socket. (2,146 measured; bounds of
 /// endpoints, the PROXY protocol and the cells of `SocketDigest` take about a hundred.)
 const BUDGET: isize = 2176;
-/// What may be left when they were closed, per connection: a buffer or two that all of them share
-/// and that came to be meanwhile.
+/// The amount that may remain after they were closed, per connection: a few buffers shared by all
+/// of them that were allocated meanwhile.
 const LEFT_OVER: isize = 48;
 /// Connections that are counted.
 const CONNECTIONS: usize = 400;
@@ -67,8 +68,8 @@ fn open_all(proxy: &TestServer, clients: &mut Vec<TcpStream>) {
     clients.extend((0..CONNECTIONS).map(|_| open(proxy.address())));
 }
 
-/// Looks until no more than `bytes` per connection are in use that were not in use `before`, or
-/// patience is at its end; returns how much it is.
+/// Polls until at most `bytes` per connection are in use that were not in use `before`, or the time
+/// is up; returns the amount.
 async fn settle(before: &InUse, bytes: isize) -> (isize, InUse) {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -86,7 +87,7 @@ async fn an_idle_connection_keeps_to_its_budget_and_a_closed_one_leaves_nothing(
     let proxy = proxy(FixedUpstream(origin())).await;
     let mut clients = Vec::with_capacity(CONNECTIONS);
     let fresh = InUse::now();
-    // What grows with the most connections that there ever were has grown after this.
+    // Memory that grows with the maximum number of connections has grown after this.
     for _ in 0..3 {
         open_all(&proxy, &mut clients);
         clients.clear();

@@ -7,7 +7,8 @@ const KEPT: &str = "persist_connection_context";
 const AFTER_HEAD: &str = "the upstream fails after its head";
 const IN_BODY: &str = "the upstream fails in its body";
 
-/// Calls as the page has them: of modules, the side alone; of the pieces of a body, the first; no questions.
+/// Calls in the notation of the page: for modules, only the side; for the pieces of a body, the first one;
+/// no queries.
 fn in_short(calls: &[String]) -> Vec<String> {
     let mut short: Vec<String> = Vec::new();
     let mut pieces = Vec::new();
@@ -49,13 +50,13 @@ impl Recorded {
         if matches!(case, AFTER_HEAD | IN_BODY) {
             recorded.forgive_what_came_together();
         }
-        // Whether the connection with the client is kept is another question.
+        // Whether the connection with the client is kept is tested elsewhere.
         recorded.calls.retain(|call| call != KEPT);
         recorded
     }
 
-    /// A failure that is seen together with what came ahead of it may leave time for an error page, or hide
-    /// the body.
+    /// A failure that is seen together with preceding data may leave time for an error page, or hide the
+    /// body.
     fn forgive_what_came_together(&mut self) {
         let failed = self.calls.iter().position(|call| call == "fail_to_proxy");
         let next = failed.map_or(0, |failed| failed + 1);

@@ -1,4 +1,4 @@
-//! The phases as `docs/phases.md` has them, compared with what a proxy records.
+//! The phases as documented in `docs/phases.md`, compared with the calls that a proxy records.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -40,7 +40,7 @@ impl Behind {
         Self::with(version, None, Tries::default()).await
     }
 
-    /// Something happens in one of the calls.
+    /// Performs an action in one of the calls.
     async fn acting(version: Version, site: &'static str, act: Act) -> Self {
         Self::with(version, Some((site, act)), Tries::default()).await
     }
@@ -82,7 +82,7 @@ impl Behind {
         answer
     }
 
-    /// Waits until so many requests were logged.
+    /// Waits until this many requests were logged.
     async fn logged(&self, count: usize) {
         eventually("the request is logged", || {
             self.journal.count("logging") >= count
@@ -91,7 +91,7 @@ impl Behind {
     }
 }
 
-/// A request that every phase of the messages sees.
+/// A request that reaches every message phase.
 fn full() -> Ask {
     Ask::by("POST", "/echo-trailers")
         .pieces("body", 0)

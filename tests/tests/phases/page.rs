@@ -27,7 +27,14 @@ pub(crate) struct Row {
     pub(crate) after_an_error: String,
 }
 
+/// The rows about requests that are not hedged.
 pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = all_rows();
+    rows.retain(|row| !row.phase.starts_with("hedge_"));
+    rows
+}
+
+pub(crate) fn all_rows() -> Vec<Row> {
     let rows = table("| phase | how often | changes | after an error |");
     rows.into_iter()
         .map(|cells| {
@@ -43,7 +50,7 @@ pub(crate) fn rows() -> Vec<Row> {
         .collect()
 }
 
-/// What runs in each case.
+/// The phases that run in each case.
 pub(crate) fn cases() -> BTreeMap<String, Vec<String>> {
     let steps = sequences("| step | what runs |", &BTreeMap::new());
     sequences("| case | what runs |", &steps)
@@ -62,7 +69,7 @@ fn sequences(header: &str, steps: &BTreeMap<String, Vec<String>>) -> BTreeMap<St
     rows.collect()
 }
 
-/// The names of the phases that the page says are not called yet.
+/// The names of the phases that the page lists as not called yet.
 pub(crate) fn not_called() -> Vec<String> {
     let mut after = PAGE.split("Not called yet, since there is no cache: ");
     let list = after.nth(1).expect("the page names them");

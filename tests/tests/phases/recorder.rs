@@ -1,5 +1,5 @@
-//! A proxy that implements every phase and has modules on both sides, notes each call, and fails, panics, waits
-//! or leaves a mark where it is told to.
+//! A proxy that implements every phase and has modules on both sides, records each call, and fails, panics,
+//! waits or leaves a mark where it is told to.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,34 +16,34 @@ use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// What a call does besides being noted.
+/// The action of a call besides being recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     /// It returns an error, if it can.
     Fail,
     Panic,
-    /// It waits until it is let go.
+    /// It waits until it is released.
     Wait,
-    /// It leaves a mark in whatever it may change. Every call does.
+    /// It leaves a mark in everything that it may change. Every call does.
     Mark,
 }
 
-/// How the tries go, until the last one.
+/// The results of the tries, up to the last one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tries {
-    /// So many fail to connect.
+    /// The number of tries that fail to connect.
     pub(crate) unreachable: usize,
-    /// So many fail after that, ahead of the response.
+    /// The number of tries that fail after that, before the response.
     pub(crate) reset: usize,
-    /// Whether the failures are tried again.
+    /// Whether failed tries are retried.
     pub(crate) again: bool,
 }
 
-/// What all parts of one proxy write into.
+/// The record that all parts of one proxy write into.
 #[derive(Default)]
 pub(crate) struct Journal {
     calls: Mutex<Vec<String>>,
-    /// Whether a call waits, and whether it may go on.
+    /// Whether a call is waiting, and whether it may continue.
     gate: Mutex<(bool, bool)>,
     opened: Condvar,
 }
@@ -82,7 +82,7 @@ impl Journal {
     }
 }
 
-/// What notes a call, in a phase or in a module.
+/// Records a call, in a phase or in a module.
 #[derive(Clone)]
 pub(crate) struct Pen {
     pub(crate) journal: Arc<Journal>,
@@ -94,7 +94,7 @@ impl Pen {
         self.journal.calls.lock().unwrap().push(site.to_string());
         match self.act.filter(|(at, _)| *at == site) {
             Some((_, Act::Fail)) => Error::e_explain(HTTPStatus(418), "told to fail"),
-            // As a panic does, without a line of the panic hook among the output of the tests.
+            // Like a panic, but without a line from the panic hook in the output of the tests.
             Some((_, Act::Panic)) => std::panic::resume_unwind(Box::new("told to panic")),
             Some((_, Act::Wait)) => {
                 self.journal.wait();
@@ -104,7 +104,7 @@ impl Pen {
         }
     }
 
-    /// Notes a call that can't fail.
+    /// Records a call that can't fail.
     fn note(&self, site: &str) {
         let _ = self.at(site);
     }
@@ -121,13 +121,13 @@ impl Pen {
         }
     }
 
-    /// Notes a call that may change the client's request.
+    /// Records a call that may change the client's request.
     fn at_session(&self, site: &str, session: &mut Session) -> Result<()> {
         self.mark_request(site, session.req_header_mut())?;
         self.at(site)
     }
 
-    /// Notes a call that sees a piece of a body.
+    /// Records a call that sees a piece of a body.
     fn at_piece(&self, site: &str, body: &mut Option<Bytes>, end: bool) -> Result<()> {
         if self.marks() && end {
             let mut piece = body.take().unwrap_or_default().to_vec();
@@ -202,7 +202,7 @@ impl HttpModule for Noting {
         let trailers = trailers.get_or_insert_default();
         let site = self.site("response trailers");
         self.pen.at_trailers(&site, trailers)?;
-        // What a module says last is body.
+        // A module's last output is body data.
         let words = format!("<{}>", self.site("response body"));
         Ok(self.pen.marks().then(|| words.into()))
     }
@@ -417,6 +417,16 @@ impl ProxyHttp for Recorder {
     ) -> Result<Option<Duration>> {
         self.pen.at_piece("response_body_filter", body, end)?;
         Ok(None)
+    }
+
+    async fn async_response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        _: &mut Ctx,
+    ) -> Result<()> {
+        self.pen.at_piece("async_response_body_filter", body, end)
     }
 
     fn upstream_response_trailer_filter(

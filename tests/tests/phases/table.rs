@@ -1,4 +1,5 @@
-//! The table of phases: which there are, how often each runs, what it changes, what follows an error.
+//! The table of phases: the existing phases, how often each runs, what it changes, the consequence of
+//! an error.
 
 use super::*;
 use page::Row;
@@ -16,7 +17,7 @@ fn the_page_names_every_method_of_the_trait() {
         let name = line.strip_prefix("fn ")?;
         name.split(['(', '[', '<']).next()
     });
-    let in_table = page::rows().into_iter().map(|row| row.phase);
+    let in_table = page::all_rows().into_iter().map(|row| row.phase);
     let mut on_page: Vec<_> = in_table.filter(|name| !name.contains(' ')).collect();
     on_page.extend(page::not_called());
     on_page.extend(["init_downstream_modules", "init_upstream_modules"].map(str::to_string));
@@ -26,9 +27,9 @@ fn the_page_names_every_method_of_the_trait() {
     assert_eq!(on_page, in_trait);
 }
 
-/// What a cell of the second column says, in four requests: one with five tries, of which two fail to
-/// connect and two after that; one whose response comes after an informational one; one that fails; and the
-/// second of two on a connection, with trailers.
+/// The meaning of the second column for four requests: one with five tries, two of which fail to connect
+/// and two after that; one whose response comes after an informational one; one that fails; and the second
+/// of two on a connection, with trailers.
 fn counts(how_often: &str) -> [usize; 4] {
     match how_often {
         "once" => [1, 1, 1, 1],
@@ -113,7 +114,7 @@ async fn each_piece_passes_its_phases() {
         }
         running.finish().await;
         assert_eq!(running.answer().await.text(), "piece".repeat(3));
-        // Twenty pieces that are sent one by one: at least two come apart.
+        // Twenty pieces that are sent separately: at least two arrive separately.
         behind.ask(from, &Ask::get("/slow/20")).await;
         behind.logged(2).await;
         for row in page::rows()
@@ -126,7 +127,7 @@ async fn each_piece_passes_its_phases() {
     }
 }
 
-/// What the marks of a phase have reached.
+/// The messages that the marks of a phase have reached.
 fn reached(row: &Row, request: &Message, answer: &Message) -> Vec<&'static str> {
     let (phase, field) = (row.phase.as_str(), name_of(&row.phase));
     let mark = format!("<{phase}>");

@@ -3,7 +3,7 @@
 use super::*;
 use pingora_tests::Running;
 
-/// The request in which each row of the page's table is reached, and how its tries go.
+/// The request that reaches each row of the page's table, and the results of its tries.
 fn request_for(phase: &str) -> (Ask, Tries) {
     let failing = |unreachable, reset, again| Tries {
         unreachable,
@@ -29,7 +29,7 @@ fn may_have_begun(phase: &str) -> bool {
 
 fn phases(from: Version) -> impl Iterator<Item = &'static str> {
     let rows = page::rows().into_iter();
-    // Values are left with connections of HTTP/1, for the next request: see below.
+    // Values are stored with HTTP/1 connections, for the next request: see below.
     rows.map(|row| &*row.phase.leak())
         .filter(move |phase| match *phase {
             "on_connection_reuse" => false,
@@ -92,7 +92,7 @@ async fn a_panic_ends_the_request_and_is_logged_once() {
             let at = calls.iter().position(|call| call == phase);
             let next = at.and_then(|at| calls.get(at + 1)).map(String::as_str);
             let expected = match phase {
-                // The error page passes the modules, whatever made it.
+                // The error page passes the modules, whatever its cause.
                 "new_ctx" | "fail_to_proxy" => Some("downstream modules: response head"),
                 "persist_connection_context" => None,
                 "logging" => next.filter(|next| *next == "persist_connection_context"),
@@ -123,7 +123,7 @@ async fn a_client_that_leaves_is_logged_once() {
             behind.logged(1).await;
             drop(rest_of_connection);
             is_as_good_as_before(&behind, from, &case).await;
-            // All that the first request still had to say came ahead of the second one's end.
+            // All remaining calls of the first request came before the end of the second.
             assert_eq!(behind.journal.count("logging"), 1, "{case}");
         }
     }

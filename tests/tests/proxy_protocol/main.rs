@@ -23,10 +23,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Answers each request with what its session knows of the client.
+/// Answers each request with what its session knows about the client.
 #[derive(Clone, Default)]
 struct Tell {
-    /// How many requests came over a connection that a proxy made on its own account.
+    /// The number of requests over a connection that a proxy made on its own behalf.
     checks: Arc<AtomicUsize>,
 }
 
@@ -76,13 +76,13 @@ impl ProxyHttp for Tell {
     }
 }
 
-/// The endpoints of [`telling`], by their place.
+/// The endpoints of [`telling`], by their index.
 mod endpoint {
     pub(crate) const PLAIN: usize = 0;
     pub(crate) const TLS: usize = 1;
-    /// Believes nobody.
+    /// Trusts no proxy.
     pub(crate) const STRICT: usize = 2;
-    /// Believes nobody, and serves all.
+    /// Trusts no proxy, and serves all clients.
     pub(crate) const OPEN: usize = 3;
 }
 
@@ -113,7 +113,7 @@ async fn telling(tell: Tell, authority: &Authority) -> TestServer {
     TestServer::start(server, bound).await
 }
 
-/// The certificate and the key in one file, as HAProxy wants it.
+/// The certificate and the key in one file, as HAProxy requires.
 fn together(files: &(PathBuf, PathBuf)) -> PathBuf {
     let both = [&files.0, &files.1].map(|path| std::fs::read(path).unwrap());
     let path = files.0.with_extension("both");

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: front.example\r\n\r\n";
 
-/// Runs curl through HAProxy: what the server told, and the client's own address.
+/// Runs curl through HAProxy: returns the server's answer, and the client's own address.
 fn ask_through(haproxy: &Haproxy, ca: &str, options: &[&str], scheme: &str) -> (String, String) {
     let port = haproxy.address().port();
     let url = format!("{scheme}://front.example:{port}/");
@@ -98,7 +98,7 @@ async fn http2_in_cleartext_may_begin_in_the_packet_of_the_header() {
     assert!(answer.text().starts_with("203.0.113.77:1 203.0.113.1:2 "));
 }
 
-/// Sends these bytes to an endpoint: what comes back until the connection ends.
+/// Sends these bytes to an endpoint: returns everything received until the connection ends.
 async fn said(server: &TestServer, endpoint: usize, bytes: &str) -> String {
     let mut connection = Connection::to(server.addresses()[endpoint]).await;
     // The other side may close at once.
@@ -106,7 +106,7 @@ async fn said(server: &TestServer, endpoint: usize, bytes: &str) -> String {
     String::from_utf8(connection.rest().await).unwrap()
 }
 
-/// A header is believed from a trusted network only: from elsewhere it is not read, or it is data.
+/// A header is trusted from a trusted network only: from elsewhere it is not read, or it is data.
 #[tokio::test]
 async fn a_header_of_an_untrusted_client_is_never_believed() {
     let server = telling(Tell::default(), &Authority::new()).await;
@@ -125,7 +125,7 @@ async fn a_header_of_an_untrusted_client_is_never_believed() {
         "{open}"
     );
 
-    // From a trusted network, a connection without a header is closed without a word.
+    // From a trusted network, a connection without a header is closed silently.
     assert_eq!(said(&server, endpoint::PLAIN, &closing).await, "");
     // A second header is data.
     let twice = said(&server, endpoint::PLAIN, &format!("{line}{line}{closing}")).await;
@@ -149,7 +149,7 @@ async fn each_client_of_a_proxy_has_as_many_connections_as_any_other() {
     of(1).await.closed().await;
     assert_eq!(of(2).await.response().await.status(), 200);
     drop(a);
-    // It is not counted any more once the server has seen its end.
+    // It is no longer counted once the server has seen its end.
     let end = std::time::Instant::now() + pingora_tests::PATIENCE;
     loop {
         let mut again = of(1).await;

@@ -8,12 +8,12 @@ use pingora::protocols::proxy_protocol::{ProxyVersion, kind};
 use pingora_tests::{Authority, Connection, Haproxy, Nginx, TestServer, proxy};
 use std::net::SocketAddr;
 
-/// A proxy that tells its upstream whose connection it passes on.
+/// A proxy that tells its upstream which client's connection it forwards.
 #[derive(Clone)]
 struct Introduce {
     upstream: SocketAddr,
     version: ProxyVersion,
-    /// Whether to speak TLS, with what ALPN.
+    /// Whether to use TLS, and with which ALPN.
     tls: Option<ALPN>,
 }
 
@@ -114,7 +114,7 @@ async fn nginx_learns_who_the_client_is_and_no_connection_is_used_for_another() 
                 let expected = format!("{} by ", client.local_address());
                 assert!(text.starts_with(&expected), "{version:?} {tls:?}: {text}");
             }
-            // The connection of a client is used for its next request, and for nobody else's.
+            // A client's connection is used for its next request, and for no other client's.
             assert_eq!(ask_again(&mut one).await, first, "{version:?} {tls:?}");
         }
     }

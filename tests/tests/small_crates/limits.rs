@@ -14,7 +14,7 @@ use std::time::Duration;
 static RATE: LazyLock<Rate> = LazyLock::new(|| Rate::new(Duration::from_secs(3600)));
 static IN_FLIGHT: LazyLock<Inflight> = LazyLock::new(Inflight::new);
 
-/// Two requests for each user, and what is in flight counted.
+/// Allows two requests for each user, and counts requests in flight.
 struct Limited(SocketAddr);
 
 #[async_trait]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const SHORT: Duration = Duration::from_millis(1);
 
-/// A timer of a program's own.
+/// A custom timer.
 struct Never;
 
 impl ToTimeout for Never {

@@ -1,4 +1,4 @@
-//! A module that is turned on by a response.
+//! A module that a response enables.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use pingora::prelude::*;
 use pingora_tests::{Ask, Origin, Version, VersionedUpstream, h2c_proxy};
 use std::time::Duration;
 
-/// Compresses what the upstream says is worth it, ahead of all filters.
+/// Compresses responses that the upstream marks as suitable, before all filters.
 struct Compressing(VersionedUpstream);
 
 #[async_trait]

@@ -1,5 +1,5 @@
-//! Modules towards upstreams: where they stand among the phases, what they see, change and refuse, over
-//! both versions of HTTP.
+//! Modules on the upstream side: their place among the phases, and what they see, change and refuse,
+//! over both HTTP versions.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -154,8 +154,8 @@ async fn an_error_of_theirs_ends_the_request() {
             let ask = ask.pieces("body", 0).trailer("x-sum", "7");
             let answer = behind.ask(from, &ask).await;
             let case = format!("{from:?} {to:?} {hook}: {answer:?}");
-            // A head leaves when its body is not there yet; then the failure is a cut, which over HTTP/2 may
-            // overtake the head.
+            // A head is sent if its body is not there yet; the failure is then a truncation, which over
+            // HTTP/2 may overtake the head.
             let may_have_begun = hook == "response body" || hook == "response trailer";
             let refused = answer.status() == 418 && answer.is_complete();
             let cut = may_have_begun && matches!(answer.status(), 0 | 200) && !answer.is_complete();
@@ -177,7 +177,7 @@ async fn an_error_of_theirs_ends_the_request() {
                     .all(|line| !line.starts_with("upstream_response")),
                 "{case}: {lines:?}"
             );
-            // The connection that was given up is not used again; the next request is as good as any.
+            // The abandoned connection is not reused; the next request works normally.
             let next = Ask::get("/length/2");
             let next = next.answered_over(from, behind.proxy.address()).await;
             let mut expected = pattern(2);

@@ -1,4 +1,4 @@
-//! A module and phases that note what they are asked.
+//! A module and phases that record their calls.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use std::any::Any;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What was called, in its order.
+/// The calls, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Journal(Arc<Mutex<Vec<String>>>);
 
@@ -27,7 +27,7 @@ impl Journal {
         self.0.lock().unwrap().clone()
     }
 
-    /// Each line where it first came.
+    /// Each line at its first occurrence.
     pub(crate) fn order(&self) -> Vec<String> {
         let mut order: Vec<String> = Vec::new();
         for line in self.lines() {
@@ -43,11 +43,12 @@ impl Journal {
     }
 }
 
-/// Notes each call, marks what it sees, and fails where the request's `x-fail` says so.
+/// Records each call, marks the messages that it sees, and fails where the request's `x-fail` says
+/// so.
 struct Marking {
     journal: Journal,
     fails_in: Option<String>,
-    /// How often a request began.
+    /// The number of times that the request began.
     tries: usize,
 }
 
@@ -160,11 +161,11 @@ impl HttpModuleBuilder for MarkingBuilder {
 
 #[derive(Default)]
 struct Context {
-    /// What the module on the upstream side left here.
+    /// The value that the module on the upstream side left here.
     tries_seen: usize,
 }
 
-/// A proxy whose phases note their calls as well.
+/// A proxy whose phases record their calls as well.
 struct Noting {
     upstream: VersionedUpstream,
     journal: Journal,
@@ -320,7 +321,7 @@ pub(crate) async fn behind(version: Version) -> Behind {
 }
 
 impl Behind {
-    /// Asks, and waits until the request was logged.
+    /// Sends a request, and waits until it was logged.
     pub(crate) async fn ask(&self, from: Version, ask: &Ask) -> Message {
         let answer = ask.answered_over(from, self.proxy.address()).await;
         let logged = || {

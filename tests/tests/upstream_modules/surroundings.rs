@@ -1,4 +1,4 @@
-//! Modules that ask for session and context, on the client's side.
+//! Modules that use the session and the context, on the client's side.
 
 use async_trait::async_trait;
 use pingora::http::ResponseHeader;
@@ -7,7 +7,7 @@ use pingora::prelude::*;
 use pingora_tests::{Ask, Origin, Version, VersionedUpstream, h2c_proxy};
 use std::any::Any;
 
-/// Serves clients of one tenant only, who is found out ahead of the modules.
+/// Serves the clients of one tenant only, which is determined before the modules run.
 struct OneTenant;
 
 impl HttpModule for OneTenant {

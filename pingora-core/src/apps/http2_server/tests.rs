@@ -1,4 +1,4 @@
-//! Connections of HTTP/2, from their first byte to their last.
+//! HTTP/2 connections, from their first byte to their last.
 
 mod batches;
 mod connections;
@@ -28,11 +28,11 @@ use tokio::task::JoinHandle;
 struct App {
     options: Option<HttpServerOptions>,
     h2_options: Option<H2Options>,
-    /// A request for `/wait` is answered when this is told.
+    /// A request for `/wait` is answered when this is notified.
     go_on: Notify,
-    /// Told when a request for `/wait` has arrived.
+    /// Notified when a request for `/wait` has arrived.
     waiting: Notify,
-    /// Requests for `/wait` so far.
+    /// The number of requests for `/wait` so far.
     arrived: AtomicUsize,
     served: AtomicUsize,
     ended: AtomicUsize,
@@ -156,7 +156,7 @@ async fn fetch(requests: &mut SendRequest<Bytes>, path: &str) -> (StatusCode, By
     read(response.await.unwrap()).await
 }
 
-/// Sends a request and returns what will be its answer.
+/// Sends a request and returns its future answer.
 fn ask(requests: &mut SendRequest<Bytes>, path: &str) -> h2::client::ResponseFuture {
     requests.send_request(get(path), true).unwrap().0
 }

@@ -1,4 +1,4 @@
-//! The life of a connection, from one request to the next and to its end.
+//! The lifetime of a connection, from one request to the next and to its end.
 
 use super::super::{HttpPersistentSettings, HttpServerOptions, ReusedHttpStream, is_shutting_down};
 use super::*;
@@ -11,18 +11,18 @@ use tokio::task::JoinHandle;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Answers each request with the number of requests before it on the same connection, which it
-/// keeps with the connection.
+/// Answers each request with the number of earlier requests on the same connection, which it stores
+/// with the connection.
 #[derive(Default)]
 struct Counter {
     options: Option<HttpServerOptions>,
-    /// Seconds for which an idle connection is kept.
+    /// The number of seconds for which an idle connection is kept.
     keepalive: Option<u64>,
-    /// Sets that without looking whether the server is shutting down.
+    /// Sets `keepalive` even if the server is shutting down.
     blindly: bool,
-    /// Gives the connection back as a stream instead of as a session.
+    /// Returns the connection as a stream instead of as a session.
     as_stream: bool,
-    /// A request for `/wait` is answered when this is told.
+    /// A request for `/wait` is answered when this is notified.
     go_on: Notify,
     served: AtomicUsize,
     seen: Mutex<Vec<String>>,
@@ -71,7 +71,7 @@ impl HttpServerApp for Counter {
     }
 }
 
-/// As a service does it.
+/// Serves the connection like a service.
 async fn serve(io: DuplexStream, app: Arc<Counter>, shutdown: ShutdownWatch) {
     let mut reusable: Option<Stream> = Some(Box::new(io));
     while let Some(stream) = reusable {
@@ -104,7 +104,7 @@ impl Connection {
         self.client.write_all(bytes).await.unwrap();
     }
 
-    /// All that comes until the server closes, and the seconds that this took.
+    /// Everything received until the server closes, and the time that this took in seconds.
     async fn end(mut self) -> (String, u64) {
         let start = Instant::now();
         let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! Connections to upstreams over a protocol of the user's own.
+//! Connections to upstreams over a custom protocol.
 
 use crate::connectors::pool::{IdleEvent, Poolable, RuntimeId};
 use crate::protocols::Stream;
@@ -12,33 +12,33 @@ use tokio::runtime::Handle;
 /// The protocol that a new connection to an upstream speaks.
 #[derive(Debug)]
 pub enum Connection<S: Session> {
-    /// It speaks the protocol.
+    /// It speaks the custom protocol.
     Session(S),
-    /// It does not: HTTP/1 is spoken over it.
+    /// It does not: HTTP/1 is used.
     Stream(Stream),
 }
 
-/// Makes sessions over a protocol of the user's own. Connecting, TLS and the pool of idle sessions are
-/// the framework's.
+/// Makes sessions over a custom protocol. The framework does the connecting, TLS and the pool of idle
+/// sessions.
 ///
-/// `()` is the connector where there is no such protocol.
+/// `()` is the connector if there is no custom protocol.
 #[async_trait]
 pub trait Connector: Send + Sync + Unpin + 'static {
-    /// The session of an exchange over such a connection.
+    /// The session type for exchanges over such a connection.
     type Session: Session;
 
-    /// Whether the protocol is spoken with this peer. By default with those whose
+    /// Whether the protocol is used with this peer. By default it is used with peers whose
     /// [`alpn`](crate::upstreams::peer::PeerOptions::alpn) is a [custom one](ALPN::Custom).
     fn speaks<P: Peer>(&self, peer: &P) -> bool {
         matches!(peer.get_alpn(), Some(ALPN::Custom(_)))
     }
 
-    /// Begins to speak the protocol over a new connection, TLS included. Under the limit of
+    /// Starts the protocol on a new connection, after TLS. The limit of
     /// [`total_connection_timeout`](crate::upstreams::peer::PeerOptions::total_connection_timeout)
-    /// is only what comes before.
+    /// covers only the steps before it.
     ///
     /// # Errors
-    /// The server does not speak as it should.
+    /// The server violates the protocol.
     async fn open<P: Peer + Send + Sync>(
         &self,
         stream: Stream,
@@ -66,9 +66,9 @@ impl Connector for () {
 /// A session that waits for its next exchange.
 pub(super) struct Idle<S> {
     session: S,
-    /// The one that the session's socket was registered with.
+    /// The runtime that the session's socket was registered with.
     runtime: RuntimeId,
-    /// Whom the session was made for.
+    /// The peer that the session was made for.
     pub(super) pool_key: u64,
 }
 

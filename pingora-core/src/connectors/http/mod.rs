@@ -16,17 +16,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-/// Makes HTTP sessions with peers, over a kept connection where there is one.
+/// Makes HTTP sessions with peers, over a kept connection if there is one.
 ///
-/// Which version is spoken is said by the peer's [`alpn`](crate::upstreams::peer::PeerOptions::alpn):
+/// The peer's [`alpn`](crate::upstreams::peer::PeerOptions::alpn) determines the version:
 ///
 /// | | over TLS | plain |
 /// |---|---|---|
 /// | `H1` | HTTP/1.1 | HTTP/1.1 |
-/// | `H2H1` | what the handshake selects; a server without HTTP/2 is remembered | HTTP/1.1 |
+/// | `H2H1` | the protocol that the handshake selects; a server without HTTP/2 is remembered | HTTP/1.1 |
 /// | `H2` | HTTP/2, or an error | HTTP/2, by prior knowledge (RFC 9113 section 3.3) |
 ///
-/// `C` makes connections over a protocol of the user's own; `()` makes none.
+/// `C` makes connections over a custom protocol; `()` makes none.
 pub struct Connector<C = ()>
 where
     C: custom::Connector,
@@ -54,7 +54,7 @@ impl Connector {
 }
 
 impl<C: custom::Connector> Connector<C> {
-    /// A connector that also has `custom` at hand.
+    /// A connector that also has `custom` available.
     pub fn new_custom(options: Option<ConnectorOptions>, custom: C) -> Self {
         let idle = v1::Connector::pool(options.as_ref());
         let shared = v2::Connector::pool(options.as_ref());
@@ -70,21 +70,20 @@ impl<C: custom::Connector> Connector<C> {
         }
     }
 
-    /// The connector for protocols of the user's own.
+    /// The connector for custom protocols.
     pub fn custom(&self) -> &C {
         &self.custom
     }
 
-    /// The transport connector below, whichever version is spoken.
+    /// The underlying transport connector, for any version.
     pub fn transport(&self) -> &TransportConnector {
         self.h1.transport()
     }
 
-    /// A session with this peer; `true` if it stands on a connection that has carried an exchange
-    /// before.
+    /// A session with this peer; `true` if its connection has carried an exchange before.
     ///
     /// # Errors
-    /// Those of connecting, with the upstream as their source.
+    /// Connection errors, with the upstream as their source.
     pub async fn get_http_session<P: Peer + Send + Sync + 'static>(
         &self,
         peer: &P,
@@ -102,7 +101,7 @@ impl<C: custom::Connector> Connector<C> {
     /// A session that speaks HTTP/1, whatever the peer's options prefer.
     ///
     /// # Errors
-    /// Those of connecting, with the upstream as their source.
+    /// Connection errors, with the upstream as their source.
     pub async fn get_http1_session<P: Peer + Send + Sync + 'static>(
         &self,
         peer: &P,
@@ -128,7 +127,7 @@ impl<C: custom::Connector> Connector<C> {
         Ok((opened, false))
     }
 
-    /// Where the server turns out to speak HTTP/1, that is what the session speaks.
+    /// If the server turns out to speak HTTP/1, the session does too.
     async fn get_http2_session<P: Peer + Send + Sync + 'static>(
         &self,
         peer: &P,
@@ -139,14 +138,14 @@ impl<C: custom::Connector> Connector<C> {
         }
     }
 
-    /// Opens `count` connections to this peer, all at once, and keeps them for later exchanges; one of
-    /// HTTP/2 carries as many at a time as the peer's options allow. They
-    /// belong to the runtime that this is called on: without work stealing, to the calling thread.
+    /// Opens `count` connections to this peer, all at once, and keeps them for later exchanges; an
+    /// HTTP/2 connection carries as many at a time as the peer's options allow. They belong to the
+    /// current runtime: without work stealing, to the calling thread.
     ///
-    /// Dropping the future keeps those that are open already.
+    /// Dropping the future keeps the connections that are already open.
     ///
     /// # Errors
-    /// The first error of connecting; the other connections are kept.
+    /// The first connection error; the other connections are kept.
     pub async fn connect_in_advance<P: Peer + Send + Sync + 'static>(
         &self,
         peer: &P,
@@ -185,14 +184,14 @@ impl<C: custom::Connector> Connector<C> {
                 return Some(HttpSession::H2(session));
             }
             if peer.get_alpn() == Some(&ALPN::H2) {
-                // Connections of HTTP/1 would be of no use.
+                // HTTP/1 connections would be of no use.
                 return None;
             }
         }
         self.h1.take_reused(peer).map(HttpSession::H1)
     }
 
-    /// Gives a session back whose exchange is complete. It is kept for `idle_timeout` (`None`:
+    /// Gives back a session whose exchange is complete. It is kept for `idle_timeout` (`None`:
     /// without limit) if its connection is fit for another exchange, and closed otherwise.
     pub async fn release_http_session<P: Peer + Send + Sync + 'static>(
         &self,
@@ -203,7 +202,7 @@ impl<C: custom::Connector> Connector<C> {
         self.release_session(session, peer, idle_timeout);
     }
 
-    /// [`Connector::release_http_session`] for callers that can't wait; it never does.
+    /// [`Connector::release_http_session`] for callers that can't wait; it never waits.
     pub fn release_session<P: Peer + Send + Sync + 'static>(
         &self,
         session: HttpSession<C::Session>,
@@ -222,12 +221,12 @@ impl<C: custom::Connector> Connector<C> {
         }
     }
 
-    /// Speaks HTTP/1 with this peer from now on, where its options leave the choice.
+    /// Uses HTTP/1 with this peer from now on, if its options leave the choice.
     pub fn prefer_h1(&self, peer: &impl Peer) {
         self.h1.transport().prefer_h1(peer);
     }
 
-    /// How many idle connections were closed because they sent unrequested data.
+    /// The number of idle connections that were closed because they sent unrequested data.
     pub fn unexpected_data_connection_count(&self) -> u64 {
         self.h1.unexpected_data_connection_count()
     }

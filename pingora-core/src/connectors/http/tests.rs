@@ -1,4 +1,4 @@
-//! Which version is spoken, by what a TLS handshake agrees upon.
+//! The version that is used, depending on the result of the TLS handshake.
 
 use super::*;
 use crate::protocols::l4::stream::Stream as L4Stream;
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 /// The protocols that clients offered in their handshakes.
 type Offers = Arc<Mutex<Vec<Vec<u8>>>>;
 
-/// A server that agrees upon this protocol if it is offered, and then says nothing.
+/// A server that selects this protocol if it is offered, and then sends nothing.
 async fn origin(made: &Made, speaks: &'static [u8]) -> (SocketAddr, Offers) {
     let offers = Offers::default();
     let seen = offers.clone();
@@ -97,7 +97,7 @@ async fn a_server_without_http2_is_remembered_and_nobody_waits_for_it() {
     let (addr, offers) = origin(&made, b"http/1.1").await;
     let connector = Connector::new(None);
     let peer = peer(addr, &ca, ALPN::H2H1);
-    // Five at a time: the first asks, the others then know.
+    // Five at a time: the first finds out, the others then know.
     let sessions = (0..5).map(|_| connector.get_http_session(&peer));
     for session in futures::future::join_all(sessions).await {
         assert!(session.unwrap().0.as_http1().is_some());
@@ -107,7 +107,7 @@ async fn a_server_without_http2_is_remembered_and_nobody_waits_for_it() {
     let mut seen = offers.lock().unwrap().clone();
     assert_eq!(seen.remove(0), both);
     assert_eq!(seen, vec![only; 4]);
-    // A new connection of HTTP/1 that nothing was sent on is no idle one.
+    // A new HTTP/1 connection on which nothing was sent is not idle.
     assert!(connector.reused_session(&peer).is_none());
 }
 

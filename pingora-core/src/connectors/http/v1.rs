@@ -14,10 +14,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Makes HTTP/1 sessions, over a kept connection where there is one.
+/// Makes HTTP/1 sessions, over a kept connection if there is one.
 ///
-/// Whole sessions are kept, not only their connections: what is true for a connection is not made
-/// anew for each request.
+/// Whole sessions are kept, not only their connections: the state of a connection is not rebuilt
+/// for each request.
 pub struct Connector {
     transport: Arc<TransportConnector>,
     pool: Pool<HttpSession>,
@@ -55,7 +55,7 @@ impl Connector {
         Self::over(Arc::new(TransportConnector::new(options)), pool)
     }
 
-    /// A connector over a transport that others use too.
+    /// A connector over a shared transport.
     pub(super) fn over(transport: Arc<TransportConnector>, pool: Pool<HttpSession>) -> Self {
         Connector { transport, pool }
     }
@@ -66,7 +66,7 @@ impl Connector {
         Pool::new(size, callback)
     }
 
-    /// The transport connector below.
+    /// The underlying transport connector.
     pub fn transport(&self) -> &TransportConnector {
         &self.transport
     }
@@ -74,7 +74,7 @@ impl Connector {
     /// A session with this peer; `true` if its connection has carried an exchange before.
     ///
     /// # Errors
-    /// Those of [`TransportConnector::new_stream`].
+    /// The same as for [`TransportConnector::new_stream`].
     pub async fn get_http_session<P: Peer + Send + Sync + 'static>(
         &self,
         peer: &P,
@@ -90,7 +90,7 @@ impl Connector {
         let mut session = HttpSession::new_with_options(stream, peer);
         session.set_origin(Origin {
             pool_key: peer.reuse_hash(),
-            // The one that the socket was registered with, whatever thread this is.
+            // The runtime that the socket was registered with, on whatever thread this runs.
             runtime: Handle::try_current().ok().map(|handle| handle.id()),
         });
         session
@@ -145,14 +145,14 @@ impl Connector {
         idle_timeout: Option<Duration>,
     ) {
         if let Some(session) = session.renew() {
-            // Whom it was made for is what it is good for.
+            // The session is only useful for the peer that it was made for.
             let key = session.origin().map(|origin| origin.pool_key);
             let key = key.unwrap_or_else(|| peer.reuse_hash());
             self.pool.put(key, session, idle_timeout);
         }
     }
 
-    /// How many idle connections were closed because they sent unrequested data.
+    /// The number of idle connections that were closed because they sent unrequested data.
     pub fn unexpected_data_connection_count(&self) -> u64 {
         self.unexpected_data_connection_counter()
             .load(Ordering::Relaxed)

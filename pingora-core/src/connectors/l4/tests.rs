@@ -1,4 +1,4 @@
-//! Connecting: addresses, time-outs, options of sockets, a user's own way.
+//! Connecting: addresses, timeouts, socket options, custom connectors.
 
 use super::*;
 use crate::connectors::{L4Connect, TransportConnector};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 
-/// The error of a failed connection, checked for what every one must say.
+/// The error of a failed connection, checked for what every one must contain.
 async fn refused<P: Peer + Send + Sync + 'static>(peer: &P) -> BError {
     let e = TransportConnector::new(None)
         .new_stream(peer)
@@ -195,7 +195,7 @@ async fn a_peer_may_bring_its_own_way_and_its_own_tracer() {
     assert_eq!(open.0.load(Ordering::Relaxed), 0);
 }
 
-/// A peer as a resolver makes it of a name with these addresses.
+/// A peer as a resolver creates it from a name with these addresses.
 fn named(addresses: &[std::net::SocketAddr]) -> HttpPeer {
     HttpPeer::new(addresses, false, String::new())
 }
@@ -206,13 +206,13 @@ async fn dead(ip: &str) -> std::net::SocketAddr {
     listener.local_addr().unwrap()
 }
 
-/// RFC 8305: the first address that answers is the one.
+/// RFC 8305: the first address that answers is used.
 #[tokio::test]
 async fn a_dead_address_of_a_name_is_not_the_end() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let live = listener.local_addr().unwrap();
     let (refuses, silent) = (dead("127.0.0.2").await, full_listener().await);
-    // Where the system has no IPv6, that is one more way to fail.
+    // If the system has no IPv6, that is one more way to fail.
     let other_family: std::net::SocketAddr = format!("[::1]:{}", live.port()).parse().unwrap();
     for before in [
         vec![],
@@ -240,7 +240,7 @@ async fn a_dead_address_of_a_name_is_not_the_end() {
         let sockets = tweaked.load(Ordering::Relaxed);
         assert!((1..=addresses.len()).contains(&sockets), "{before:?}");
         assert!(peer.matches_fd(stream.id()), "{before:?}");
-        // It is found again by a peer that was resolved anew, in whatever order.
+        // A peer that was resolved again finds it, in whatever order its addresses are.
         connector.release_stream(stream, peer.reuse_hash(), None);
         let mut turned = addresses.clone();
         turned.rotate_left(1);
@@ -304,7 +304,7 @@ async fn localhost_is_reached_by_whichever_family_is_listened_on() {
     }
 }
 
-/// The header of the PROXY protocol comes ahead of everything else, on each connection of whatever kind.
+/// The PROXY protocol header comes before everything else, on every kind of connection.
 #[tokio::test]
 async fn a_connection_begins_with_what_the_peer_announces() {
     use crate::protocols::proxy_protocol::{ProxyHeader, ProxyVersion};

@@ -1,4 +1,4 @@
-//! The one task of a stripe: it removes connections that died or waited too long.
+//! The single task of a stripe: it removes connections that died or exceeded their idle time.
 
 use super::watch::{Alarm, Index};
 use std::sync::{Arc, Weak};
@@ -7,25 +7,25 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// Least time between two searches for entries that waited too long.
+/// The minimum time between two searches for entries that exceeded their idle time.
 pub(super) const SHORTEST_SWEEP: Duration = Duration::from_secs(1);
 
-/// How long a connection may be idle without being watched, about.
+/// The approximate time that a connection may be idle without being watched.
 pub(super) const UNWATCHED: Duration = Duration::from_millis(100);
 
-/// The part of a pool that a janitor looks after.
+/// The part of a pool that a janitor maintains.
 pub(super) trait Tended: Send + Sync + 'static {
-    /// Looks at the entries that were woken.
+    /// Examines the entries that were woken.
     fn examine(&self, woken: &[Index]);
 
-    /// Removes what has waited too long; returns when to look again.
+    /// Removes entries that exceeded their idle time; returns when to sweep again.
     fn sweep(&self) -> Option<Instant>;
 
-    /// Begins to watch what has been idle for a while; returns when to look again.
+    /// Begins to watch entries that have been idle for a while; returns when to do so again.
     fn watch(&self) -> Option<Instant>;
 }
 
-/// The task, and how to tell whether it still runs: it ends with the runtime that it was started
+/// The task, and a way to tell whether it still runs: it ends with the runtime that it was started
 /// on.
 #[derive(Debug)]
 pub(super) struct Janitor(JoinHandle<()>);
@@ -40,10 +40,10 @@ impl Janitor {
     }
 }
 
-/// Works until the pool is gone.
+/// Runs until the pool is gone.
 async fn work<T: Tended>(stripe: Weak<T>, alarm: Arc<Alarm>) {
     loop {
-        // Entries that were woken while there was no janitor are looked at first.
+        // Entries that were woken while there was no janitor are examined first.
         let next = {
             let Some(stripe) = stripe.upgrade() else {
                 return;

@@ -1,5 +1,5 @@
-//! The entries of one stripe: a slab with two kinds of lists through it, one per key and one by
-//! age. Every operation takes constant time, and none allocates once the slab has grown.
+//! The entries of one stripe: a slab that contains two kinds of linked lists, one per key and one
+//! by age. Every operation takes constant time, and none allocates once the slab has grown.
 
 use super::RuntimeId;
 use super::watch::{Index, Watch};
@@ -14,9 +14,9 @@ pub(super) struct Entry<S> {
     pub(super) item: S,
     pub(super) key: u64,
     pub(super) runtime: RuntimeId,
-    /// Whether the slot's waker is with the connection.
+    /// Whether the slot's waker is registered with the connection.
     pub(super) is_watched: bool,
-    /// Since when it is idle; `None` if that is not needed.
+    /// The start of its idle time; `None` if that is not needed.
     pub(super) idle_since: Option<Instant>,
     pub(super) deadline: Option<Instant>,
 }
@@ -27,7 +27,7 @@ impl<S> Entry<S> {
     }
 }
 
-/// Instead of an index: there is none.
+/// In place of an index: there is none.
 const NONE: Index = Index::MAX;
 
 /// Neighbours in one list. The head of a list has no previous one.
@@ -44,18 +44,18 @@ const UNLINKED: Links = Links {
 
 struct Slot<S> {
     entry: Option<Entry<S>>,
-    /// Made once, for whatever entry is in the slot.
+    /// Created once, for any entry in the slot.
     watch: Arc<Watch>,
     /// Wakes `watch`.
     waker: Waker,
-    /// Among the entries of the same key, the youngest first. In an empty slot, `next` is the next
+    /// Among the entries with the same key, youngest first. In an empty slot, `next` is the next
     /// empty one.
     by_key: Links,
-    /// Among all entries, the youngest first.
+    /// Among all entries, youngest first.
     by_age: Links,
 }
 
-/// Keys are hashes already; this only spreads those that a user chose to be small numbers.
+/// Keys are already hashes; this only spreads small numbers that a user may have chosen.
 #[derive(Default)]
 pub(super) struct KeyHasher(u64);
 
@@ -77,7 +77,7 @@ impl Hasher for KeyHasher {
 
 pub(super) struct Slots<S> {
     slots: Vec<Slot<S>>,
-    /// First of the empty slots.
+    /// The first empty slot.
     empty: Index,
     /// The youngest entry of each key.
     keys: HashMap<u64, Index, BuildHasherDefault<KeyHasher>>,
@@ -102,7 +102,7 @@ impl<S> Slots<S> {
         self.len
     }
 
-    /// The slot that the next entry goes into; `watch` makes its watch if it is a new one.
+    /// The slot for the next entry; `watch` creates its watch if the slot is new.
     pub(super) fn next_empty(&mut self, watch: impl FnOnce(Index) -> Watch) -> Index {
         if self.empty == NONE {
             let index = self.slots.len() as Index;
@@ -119,7 +119,7 @@ impl<S> Slots<S> {
         self.empty
     }
 
-    /// The waker of a slot, for an entry that nothing happened to yet.
+    /// The waker of a slot, for an entry on which nothing has happened yet.
     pub(super) fn fresh_waker(&self, index: Index) -> &Waker {
         let slot = &self.slots[index as usize];
         slot.watch.reset();
@@ -139,7 +139,7 @@ impl<S> Slots<S> {
             .is_some_and(|slot| slot.watch.was_woken())
     }
 
-    /// Puts `entry` into the slot that [`next_empty`](Slots::next_empty) named.
+    /// Puts `entry` into the slot that [`next_empty`](Slots::next_empty) returned.
     pub(super) fn fill(&mut self, index: Index, entry: Entry<S>) {
         let same_key = self.keys.insert(entry.key, index).unwrap_or(NONE);
         let older = std::mem::replace(&mut self.youngest, index);
@@ -211,7 +211,7 @@ impl<S> Slots<S> {
         (self.oldest != NONE).then_some(self.oldest)
     }
 
-    /// Those whose connections have no waker of ours.
+    /// The entries whose connections have no waker of ours.
     pub(super) fn unwatched(&self) -> Vec<Index> {
         let unwatched = self.iter().filter(|(_, entry)| !entry.is_watched);
         unwatched.map(|(index, _)| index).collect()

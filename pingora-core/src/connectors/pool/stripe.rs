@@ -12,11 +12,11 @@ use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-/// One worker's part of the pool. Whatever is removed is dropped after the lock was given back:
-/// closing a connection may run code of the user's.
+/// One worker's part of the pool. Removed entries are dropped after the lock has been released:
+/// closing a connection may run user code.
 pub(super) struct Stripe<S: Poolable> {
     state: Mutex<State<S>>,
-    /// How many entries there are, for whoever does not hold the lock. Written under it.
+    /// The number of entries, for readers without the lock. Written while holding it.
     len: AtomicUsize,
     alarm: Arc<Alarm>,
     counters: Arc<Counters>,
@@ -26,16 +26,16 @@ pub(super) struct Stripe<S: Poolable> {
 struct State<S> {
     slots: Slots<S>,
     janitor: Option<Janitor>,
-    /// When the janitor will look for entries that waited too long.
+    /// When the janitor will look for entries that exceeded their idle time.
     next_sweep: Option<Instant>,
-    /// Whether there may be entries that are not watched.
+    /// Whether there may be unwatched entries.
     has_unwatched: bool,
-    /// When the janitor will watch those that are still there then.
+    /// When the janitor will watch the entries that are still there.
     next_watch: Option<Instant>,
 }
 
-/// Asks an idle connection for news, out of turn: the answer must not depend on how much the
-/// present task has done already.
+/// Polls an idle connection outside of the task's budget: the answer must not depend on how much
+/// the current task has already done.
 fn poll_item<S: Poolable>(item: &mut S, waker: &Waker) -> Poll<IdleEvent> {
     let news = pin!(tokio::task::coop::unconstrained(poll_fn(
         |cx| item.poll_idle(cx)
@@ -72,19 +72,19 @@ impl<S: Poolable> Stripe<S> {
         }
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub(super) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Takes an entry out and keeps the count.
+    /// Removes an entry and updates the count.
     fn remove(&self, state: &mut State<S>, index: Index) -> Option<Entry<S>> {
         let entry = state.slots.remove(index)?;
         self.len.store(state.slots.len(), Ordering::Relaxed);
         Some(entry)
     }
 
-    /// Keeps an entry, unless something happened on it already. Says whether it was kept.
+    /// Keeps an entry, unless something has already happened on it. Returns whether it was kept.
     pub(super) fn put(&self, mut entry: Entry<S>) -> bool {
         let mut state = self.lock();
         let index = state
@@ -132,7 +132,7 @@ impl<S: Poolable> Stripe<S> {
         self.take_locked(self.lock(), key, runtime)
     }
 
-    /// [`take`](Stripe::take), unless somebody else is at it.
+    /// [`take`](Stripe::take), unless the lock is taken.
     pub(super) fn try_take(&self, key: u64, runtime: RuntimeId) -> Option<Entry<S>> {
         if self.len() == 0 {
             return None;
@@ -146,7 +146,7 @@ impl<S: Poolable> Stripe<S> {
         key: u64,
         runtime: RuntimeId,
     ) -> Option<Entry<S>> {
-        // Allocates only where something is found dead.
+        // Allocates only if a dead entry is found.
         let mut dead = Vec::new();
         let mut taken = None;
         let mut at = state.slots.first(key);
@@ -160,8 +160,8 @@ impl<S: Poolable> Stripe<S> {
                 continue;
             }
             let expired = entry.deadline.is_some() && entry.is_expired(Instant::now());
-            // The waker of the slot stays with the connection until its new user has one; at worst
-            // the janitor looks at the slot for nothing.
+            // The waker of the slot stays with the connection until its new user registers one; at
+            // worst the janitor examines the slot in vain.
             let is_quiet = if entry.is_watched {
                 !woken
             } else {
@@ -193,7 +193,7 @@ impl<S: Poolable> Stripe<S> {
         self.evict_locked(self.lock(), keep)
     }
 
-    /// Takes out the oldest entry, unless somebody else is at it.
+    /// Takes out the oldest entry, unless the lock is taken.
     pub(super) fn try_evict(&self) -> Option<Entry<S>> {
         self.evict_locked(self.try_lock()?, 0)
     }
@@ -206,7 +206,7 @@ impl<S: Poolable> Stripe<S> {
         self.remove(&mut state, oldest)
     }
 
-    /// How many connections have no waker.
+    /// The number of connections without a waker.
     #[cfg(test)]
     pub(super) fn unwatched(&self) -> usize {
         self.lock().slots.unwatched().len()
@@ -214,7 +214,7 @@ impl<S: Poolable> Stripe<S> {
 }
 
 impl<S: Poolable> Tended for Stripe<S> {
-    /// Looks at entries that were woken, and drops those on which something happened.
+    /// Examines entries that were woken, and drops those on which something happened.
     fn examine(&self, woken: &[Index]) {
         let mut dead = Vec::new();
         let mut state = self.lock();
@@ -230,8 +230,8 @@ impl<S: Poolable> Tended for Stripe<S> {
         drop(state);
     }
 
-    /// Leaves wakers with the connections that have none, once those have had time to be used again, and
-    /// says when to do so.
+    /// Registers wakers with connections that have none, once those have had time to be reused, and
+    /// returns when to do so again.
     fn watch(&self) -> Option<Instant> {
         let mut state = self.lock();
         if !state.has_unwatched {
@@ -259,7 +259,7 @@ impl<S: Poolable> Tended for Stripe<S> {
         None
     }
 
-    /// Drops what waited too long, and says when to do so again.
+    /// Drops entries that exceeded their idle time, and returns when to do so again.
     fn sweep(&self) -> Option<Instant> {
         let mut state = self.lock();
         let due = state.next_sweep?;
@@ -276,7 +276,7 @@ impl<S: Poolable> Tended for Stripe<S> {
             .into_iter()
             .map(|index| self.remove(&mut state, index))
             .collect();
-        // Not for every entry one by one: those of the next second go together.
+        // Not separately for every entry: those of the next second are swept together.
         let earliest = state
             .slots
             .iter()

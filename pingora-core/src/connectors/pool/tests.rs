@@ -1,4 +1,4 @@
-//! The pool of idle connections: capacity, what dies while it waits, runtimes that end.
+//! The pool of idle connections: capacity, connections that die while they wait, runtimes that end.
 
 use super::*;
 use crate::protocols::l4::stream::Stream as L4Stream;
@@ -7,7 +7,7 @@ use std::task::Waker;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-/// A connection that the test has in its hand.
+/// A connection that the test controls.
 struct Fake {
     name: u32,
     state: Arc<Mutex<FakeState>>,
@@ -34,7 +34,7 @@ impl Drop for Fake {
     }
 }
 
-/// A connection, and what the test holds of it.
+/// A connection, and the test's handle on it.
 fn fake(name: u32) -> (Fake, Arc<Mutex<FakeState>>) {
     let state = Arc::new(Mutex::new(FakeState::default()));
     (
@@ -46,7 +46,7 @@ fn fake(name: u32) -> (Fake, Arc<Mutex<FakeState>>) {
     )
 }
 
-/// Lets something happen on an idle connection.
+/// Makes something happen on an idle connection.
 fn happen(state: &Mutex<FakeState>, event: IdleEvent) {
     let waker = {
         let mut state = state.lock().unwrap();
@@ -154,7 +154,7 @@ async fn what_waited_too_long_is_not_handed_out() {
     // No other task runs meanwhile.
     tokio::time::advance(Duration::from_secs(5)).await;
     assert!(pool.take(1).is_none() && pool.is_empty());
-    // Longer than time itself: no limit.
+    // Beyond the clock's range: no limit.
     pool.put(1, fake(2).0, Some(Duration::MAX));
     assert_eq!(pool.take(1).unwrap().name, 2);
 }
@@ -182,7 +182,7 @@ async fn a_wake_up_without_an_event_changes_nothing() {
     waker.wake_by_ref();
     eventually(|| state.lock().unwrap().waker.is_some()).await;
     assert_eq!(pool.len(), 1);
-    // Also where the slot has another connection by now, or none.
+    // Even if the slot has another connection by now, or none.
     let taken = pool.take(1).unwrap();
     waker.wake_by_ref();
     tokio::task::yield_now().await;
@@ -201,7 +201,7 @@ async fn events_are_told_apart() {
         let (item, state) = fake(1);
         pool.put(1, item, None);
         happen(&state, event);
-        // Before the janitor had its turn: noticed when it is taken.
+        // Before the janitor's turn: noticed when it is taken.
         assert!(pool.take(1).is_none());
         assert!(is_dropped(&state));
         assert_eq!(
@@ -225,7 +225,7 @@ async fn tcp_pair() -> (Stream, TcpStream) {
     (Box::new(L4Stream::from(near)), far)
 }
 
-/// As [`eventually`], with time for the kernel.
+/// Like [`eventually`], with time for the kernel.
 async fn soon(condition: impl Fn() -> bool) {
     for _ in 0..500 {
         if condition() {
@@ -257,7 +257,7 @@ async fn a_connection_is_watched_only_if_it_stays() {
     assert_eq!((pool.len(), unwatched()), (1, 1));
     soon(|| unwatched() == 0).await;
     assert_eq!(pool.len(), 1);
-    // Taken out and put back, it begins anew.
+    // Taken out and put back, its idle time starts again.
     let near = pool.take(1).unwrap();
     pool.put(1, near, None);
     assert_eq!((pool.len(), unwatched()), (1, 1));
@@ -276,7 +276,7 @@ async fn a_closed_connection_is_not_handed_out_before_it_is_watched_either() {
             far.write_all(b"x").await.unwrap();
         }
         drop(far);
-        // Time for the reactor; the janitor takes longer, mostly.
+        // Time for the reactor; the janitor usually takes longer.
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(pool.take(1).is_none() && pool.is_empty());
         let counted = pool.unexpected_data_counter().load(Ordering::Relaxed);
@@ -332,8 +332,8 @@ fn a_connection_stays_on_its_runtime() {
         let near = pool.take(1).unwrap();
         pool.put(1, near, None);
     });
-    // The runtime ends, and its janitor with it; the connection is dead and is noticed as soon as
-    // another janitor is there.
+    // The runtime ends, and its janitor with it; the connection is dead, which is noticed as soon
+    // as there is another janitor.
     drop(one);
     two.block_on(async {
         let (near, far) = tcp_pair().await;
@@ -404,7 +404,7 @@ fn a_connection_of_another_runtime_is_not_taken_for_one_of_ours() {
                 pool.put(1, near, None);
                 far
             });
-            // On a thread of ours, and outside of the other runtime, which is no longer driven.
+            // On a thread of ours, outside of the other runtime, which is no longer driven.
             let taken = pool.take(1).is_some();
             drop((far, inner));
             taken

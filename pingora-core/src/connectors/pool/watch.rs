@@ -1,4 +1,4 @@
-//! How a connection that lies idle tells that something has happened on it.
+//! How an idle connection signals that something has happened on it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,13 +6,13 @@ use std::task::Wake;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Number of a slot. Stays the same while its entry is in.
+/// The number of a slot. Stays the same while its entry is in it.
 pub(super) type Index = u32;
 
-/// Tells the janitor which entries to look at.
+/// Tells the janitor which entries to examine.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
-    /// Held for a moment only, and nothing is called meanwhile: wakers run anywhere.
+    /// Only held for a moment, and nothing is called meanwhile: wakers may run anywhere.
     woken: Mutex<Vec<Index>>,
     janitor: Notify,
 }
@@ -22,7 +22,7 @@ impl Alarm {
         self.janitor.notify_one();
     }
 
-    /// Waits for a wake-up, until `next` at most.
+    /// Waits for a wake-up, until `next` at the latest.
     pub(super) async fn wait(&self, next: Option<Instant>) {
         match next {
             Some(at) => drop(tokio::time::timeout_at(at, self.janitor.notified()).await),
@@ -35,13 +35,13 @@ impl Alarm {
     }
 }
 
-/// Behind the waker of one slot.
+/// The state behind the waker of one slot.
 #[derive(Debug)]
 pub(super) struct Watch {
     alarm: Arc<Alarm>,
     slot: Index,
-    /// Nothing can have happened on a connection that did not wake its slot: the reactor is the
-    /// only one that knows, and this is how it tells. So the connection need not be asked.
+    /// Nothing can have happened on a connection that did not wake its slot: only the reactor
+    /// knows, and this is how it tells. So the connection need not be queried.
     woken: AtomicBool,
 }
 

@@ -1,4 +1,4 @@
-//! Tunnels through a CONNECT proxy, sound and unsound answers included.
+//! Tunnels through a CONNECT proxy, with valid and invalid answers.
 
 use crate::connectors::TransportConnector;
 use crate::protocols::Stream;
@@ -23,7 +23,7 @@ fn behind(next_hop: &str, headers: &[(&str, &str)]) -> HttpPeer {
     HttpPeer::new_proxy(next_hop, [192, 0, 2, 1].into(), 443, false, "", headers)
 }
 
-/// Reads a head, answers it piece by piece, and then sends back what it gets.
+/// Reads a head, answers it piece by piece, and then echoes what it receives.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, answer: Vec<Vec<u8>>) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -45,7 +45,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, answer: Vec<Vec
     String::from_utf8(head).unwrap()
 }
 
-/// A proxy for one connection. It tells what it was asked for.
+/// A proxy for one connection. It returns the request that it received.
 async fn tcp_proxy(answer: &[u8]) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap().to_string();
@@ -92,7 +92,8 @@ async fn a_tunnel_leads_through_a_unix_socket() {
         Some(Box::new(format!("{} {via}", request.uri)))
     }));
     let mut stream = open(&peer).await.unwrap();
-    // The bytes right behind the answer belong to the tunnel, whatever length the answer named.
+    // The bytes immediately after the answer belong to the tunnel, whatever length the answer
+    // declared.
     let mut first = [0; 6];
     stream.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"behind");
@@ -193,7 +194,7 @@ async fn what_is_no_sound_answer_is_a_failure_of_the_proxy() {
             "{answer:?}"
         );
     }
-    // Closes the connection, before an answer and within it.
+    // Closes the connection, before an answer and in the middle of one.
     for answer in ["", "HTTP/1.1 200"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap().to_string();

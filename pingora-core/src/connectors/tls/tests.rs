@@ -1,4 +1,4 @@
-//! The client's side of TLS against a server of the library's own.
+//! The client's side of TLS against a server that uses the library directly.
 
 mod hints;
 mod resumption;
@@ -18,7 +18,7 @@ use std::sync::{Arc, LazyLock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// Accepts any number of connections and sends back what it gets. Gone with the runtime.
+/// Accepts any number of connections and echoes what it receives. Ends with the runtime.
 async fn origin(made: &Made, configure: impl FnOnce(&mut SslAcceptorBuilder)) -> SocketAddr {
     let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
     builder.set_certificate(&made.cert).unwrap();
@@ -54,7 +54,7 @@ fn peer(addr: SocketAddr, sni: &str, ca: &Made) -> HttpPeer {
     peer
 }
 
-/// One connector for many tests: reading the system's certificates takes its time.
+/// One connector for many tests, because reading the system's certificates is slow.
 fn connector() -> &'static TransportConnector {
     static CONNECTOR: LazyLock<TransportConnector> =
         LazyLock::new(|| TransportConnector::new(None));
@@ -66,7 +66,7 @@ fn new_connector() -> TransportConnector {
     TransportConnector::new(None)
 }
 
-/// One byte there and back, so that what the server sends after its handshake has been read.
+/// One byte there and back, so that everything the server sends after its handshake has been read.
 async fn echo(stream: &mut Stream) -> std::io::Result<()> {
     stream.write_all(b"x").await?;
     stream.flush().await?;

@@ -1,4 +1,4 @@
-//! Who is believed, and what becomes of what is not.
+//! Which proxies are trusted, and how other connections are treated.
 
 use super::*;
 use crate::listeners::bind::bind_address;
@@ -61,7 +61,7 @@ impl Endpoint {
         self.transport.establish(accepted, &mut of_client).await
     }
 
-    /// What becomes of a connection that begins with these bytes and then ends.
+    /// The result for a connection that begins with these bytes and then ends.
     async fn of(&self, bytes: &[u8]) -> Result<Stream> {
         let (mut client, accepted) = self.connect();
         client.write_all(bytes).unwrap();
@@ -193,7 +193,7 @@ async fn a_header_over_a_unix_socket_names_the_client_too() {
     assert_eq!(digest.transport_peer_addr(), None);
 }
 
-/// Notes whom it was asked about, and lets one in.
+/// Records the clients that it was called with, and admits one.
 #[derive(Debug, Default)]
 struct Asked(Mutex<Vec<Option<SocketAddr>>>);
 
@@ -221,7 +221,7 @@ async fn the_filter_is_asked_about_the_real_client() {
     assert_eq!(asked[..], [&expected[..], &[None]].concat());
 }
 
-/// The proxy is not counted, so that it may have any number of connections; its client is.
+/// The proxy is not counted, so it may have any number of connections; its client is.
 #[tokio::test]
 async fn the_real_client_is_counted() {
     let endpoint = Endpoint::expecting(loopback());

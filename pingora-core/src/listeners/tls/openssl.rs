@@ -3,13 +3,14 @@
 pub use super::{TLS_CONF_ERR, TlsSettings};
 pub use crate::protocols::tls::ALPN;
 
-use super::{CertificateStore, ClientCertificates};
+use super::{ACME_TLS_ALPN, CertificateStore, ClientCertificates};
 use crate::protocols::tls::LoadedCertificate;
 use crate::protocols::tls::backend::{ServerBackend, ServerSettings, TlsAcceptor};
 use crate::protocols::tls::openssl::client_certificates::ClientDemands;
 use crate::protocols::tls::openssl::server::ServerContext;
 use crate::protocols::tls::openssl::session_scope::{SessionScope, bind_sessions_to_names};
 use crate::sys::tls_context::set_ticket_keys;
+use arc_swap::ArcSwapOption;
 use openssl::ssl::{AlpnError, SslAcceptor, SslAcceptorBuilder, SslMethod, SslOptions, SslVersion};
 use pingora_error::{Error, OrErr, Result};
 use std::fmt;
@@ -21,6 +22,8 @@ pub(crate) struct BuiltInServer {
     builder: SslAcceptorBuilder,
     /// The certificate that the builder was given, as far as it is known.
     installed: Option<Arc<LoadedCertificate>>,
+    /// The store that knows of challenges, for the callback that selects a protocol.
+    challenges: Arc<ArcSwapOption<CertificateStore>>,
 }
 
 impl BuiltInServer {
@@ -29,7 +32,9 @@ impl BuiltInServer {
     /// # Errors
     /// [`TLS_CONF_ERR`] where the library fails.
     pub(super) fn recommended() -> Result<Self> {
-        recommended().map(Self::from)
+        let mut made = recommended().map(Self::from)?;
+        made.select_protocol(None);
+        Ok(made)
     }
 
     /// For settings that are another backend's.
@@ -41,7 +46,8 @@ impl BuiltInServer {
     }
 
     /// Certificates will come from a store, with their OCSP responses.
-    pub(super) fn set_store(&mut self) {
+    pub(super) fn set_store(&mut self, store: &CertificateStore) {
+        self.challenges.store(Some(Arc::new(store.clone())));
         let stapled = self.builder.set_status_callback(|ssl| {
             let response = ssl.ocsp_status();
             Ok(response.is_some_and(|response| !response.is_empty()))
@@ -53,8 +59,24 @@ impl BuiltInServer {
 
     /// At once, because what the program does to the builder afterwards counts more.
     pub(super) fn set_alpn(&mut self, alpn: ALPN) {
+        self.select_protocol(Some(alpn));
+    }
+
+    /// Where nothing was said about protocols, none is agreed upon but the one of an authority that looks for the
+    /// answer to a challenge, which offers nothing else.
+    fn select_protocol(&mut self, alpn: Option<ALPN>) {
+        let challenges = self.challenges.clone();
         self.builder.set_alpn_select_callback(move |_, offered| {
-            alpn.select(offered).ok_or(AlpnError::ALERT_FATAL)
+            if let Some((10, ACME_TLS_ALPN)) = offered.split_first().map(|(n, name)| (*n, name))
+                && let Some(store) = &*challenges.load()
+                && store.has_challenges()
+            {
+                return Ok(ACME_TLS_ALPN);
+            }
+            match &alpn {
+                Some(alpn) => alpn.select(offered).ok_or(AlpnError::ALERT_FATAL),
+                None => Err(AlpnError::NOACK),
+            }
         });
     }
 
@@ -63,6 +85,7 @@ impl BuiltInServer {
     /// # Errors
     /// [`TLS_CONF_ERR`] where the library refuses it.
     pub(super) fn install(&mut self, store: &CertificateStore) -> Result<()> {
+        self.challenges.store(Some(Arc::new(store.clone())));
         let Some(first) = store.first_choice() else {
             return Ok(());
         };
@@ -137,6 +160,7 @@ impl From<SslAcceptorBuilder> for BuiltInServer {
         BuiltInServer {
             builder,
             installed: None,
+            challenges: Arc::default(),
         }
     }
 }

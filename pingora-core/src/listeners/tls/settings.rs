@@ -97,7 +97,7 @@ impl TlsSettings {
 
     /// Takes the certificates from `store`.
     pub fn set_store(&mut self, store: CertificateStore) {
-        self.built_in.set_store();
+        self.built_in.set_store(&store);
         self.common.store = Some(store);
         self.expired = None;
     }

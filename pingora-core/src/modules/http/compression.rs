@@ -1,4 +1,4 @@
-//! Compression of responses as a module.
+//! Response compression as a module.
 
 use super::{HttpModule, HttpModuleBuilder, Module, ModuleBuilder};
 use crate::protocols::http::compression::{CompressionSettings, ResponseCompressionCtx};
@@ -10,18 +10,18 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use std::any::Any;
 use std::ops::{Deref, DerefMut};
 
-/// Compresses the response if the client wants that; see [`ResponseCompressionCtx`], which it dereferences
-/// to.
+/// Compresses the response if the client accepts that; see [`ResponseCompressionCtx`], which it
+/// dereferences to.
 ///
-/// It stands behind all filters and nearly all modules: it compresses what they made of the body. To give
-/// filters a plain body, decompress ahead of them, in `Session::upstream_compression`.
+/// It runs after all filters and nearly all modules, so it compresses their output. To give filters a
+/// plain body, decompress before them, in `Session::upstream_compression`.
 #[derive(Debug)]
 pub struct ResponseCompression(ResponseCompressionCtx);
 
-/// Stands for a module that is not made yet, and does nothing.
+/// Stands in for a module that is not created yet, and does nothing.
 pub(super) static IDLE: ResponseCompression = ResponseCompression(ResponseCompressionCtx::idle());
 
-/// One that a phase may turn on.
+/// A module that a phase may turn on.
 pub(super) fn module() -> Module {
     Box::new(ResponseCompression(ResponseCompressionCtx::attentive(0)))
 }
@@ -69,7 +69,7 @@ impl HttpModule for ResponseCompression {
             .0
             .try_response_body_filter(body.as_ref(), end_of_stream)?;
         if let Some(changed) = changed {
-            // The compressor may keep what it was given for later.
+            // The compressor may keep its input for later.
             *body = Some(changed).filter(|b| !b.is_empty());
         }
         Ok(())
@@ -83,7 +83,7 @@ impl HttpModule for ResponseCompression {
     }
 
     fn response_done_filter(&mut self) -> Result<Option<Bytes>> {
-        // Ends the compressed body where no part of the body said that it was the last.
+        // Ends the compressed body if no part of the body was marked as the last.
         let rest = self.0.try_response_body_filter(None, true)?;
         Ok(rest.filter(|b| !b.is_empty()))
     }
@@ -104,15 +104,15 @@ pub struct ResponseCompressionBuilder {
 }
 
 impl ResponseCompressionBuilder {
-    /// Compresses at `level`, from 1 (fast) to 9 (small; Brotli has levels up to 11, Zstandard up to 19); 0 leaves it to the request, which may
-    /// turn compression on with
-    /// [`adjust_level`](crate::protocols::http::compression::ResponseCompressionCtx::adjust_level)
-    /// until the response's head passes.
+    /// Compresses at `level`, from 1 (fast) to 9 (small; Brotli has levels up to 11, Zstandard up to 19); 0 leaves it
+    /// to the request, which may enable compression with
+    /// [`adjust_level`](crate::protocols::http::compression::ResponseCompressionCtx::adjust_level) until the response's
+    /// head passes.
     pub fn enable(level: u32) -> ModuleBuilder {
         Self::with(CompressionSettings::new(level))
     }
 
-    /// Compresses as these settings say.
+    /// Compresses according to these settings.
     pub fn with(settings: CompressionSettings) -> ModuleBuilder {
         Box::new(ResponseCompressionBuilder { settings })
     }
@@ -120,7 +120,8 @@ impl ResponseCompressionBuilder {
 
 impl HttpModuleBuilder for ResponseCompressionBuilder {
     fn order(&self) -> i16 {
-        // After nearly everything else: what others add to a body is to be compressed, too.
+        // After nearly everything else: additions of other modules to a body must be compressed,
+        // too.
         i16::MIN / 2
     }
 

@@ -1,4 +1,4 @@
-//! The modules of one proxy, and the chain of them that one request runs through.
+//! The modules of one proxy, and the chain of them that each request passes through.
 
 use super::compression::{self, ResponseCompression};
 use super::{Module, ModuleBuilder, Surroundings};
@@ -14,7 +14,7 @@ use std::fmt;
 #[derive(Default)]
 pub struct HttpModules {
     builders: Vec<Registered>,
-    /// Whether compression waits until a request asks for it.
+    /// Whether compression is inactive until a request asks for it.
     compression_waits: bool,
 }
 
@@ -33,10 +33,10 @@ impl HttpModules {
         }
     }
 
-    /// Adds a module. Each type of module is there at most once: one of a type that was added
-    /// before takes the former's place.
+    /// Adds a module. Each type of module exists at most once: a later one of the same type
+    /// replaces the earlier one.
     ///
-    /// Compression at level 0 costs a request nothing: its module is made when
+    /// Compression at level 0 costs a request nothing: its module is created when
     /// [`HttpModuleCtx::get_mut`] asks for it, or when the chain sees the request's head.
     pub fn add_module(&mut self, builder: ModuleBuilder) {
         let sample = builder.init();
@@ -54,7 +54,7 @@ impl HttpModules {
             order,
             builder,
         });
-        // Stable: modules of one order stay as they were added.
+        // Stable: modules of the same order keep the order in which they were added.
         self.builders.sort_by_key(|b| Reverse(b.order));
     }
 
@@ -88,15 +88,15 @@ impl fmt::Debug for HttpModules {
 
 /// The modules of one request, in the order in which they run.
 ///
-/// Where it is [empty](Self::is_empty), the filters return at once, without an allocation and
-/// without a dynamic call. The asynchronous ones are cancel-safe as far as the modules' own are.
+/// If it is [empty](Self::is_empty), the filters return at once, without an allocation and without
+/// a dynamic call. The asynchronous ones are cancel-safe if the modules' own are.
 #[derive(Default)]
 pub struct HttpModuleCtx {
     modules: Box<[Module]>,
     compression: Compression,
 }
 
-/// Where compression of level 0 stands.
+/// The state of compression at level 0.
 ///
 /// ```text
 /// Waits ── the request's head passes ─────────► AsAdded
@@ -104,12 +104,12 @@ pub struct HttpModuleCtx {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Compression {
-    /// Among the modules, or not there.
+    /// Among the modules, or not present.
     #[default]
     AsAdded,
-    /// Not made yet.
+    /// Not created yet.
     Waits,
-    /// Made, and the last of the modules; it did not see the request's head.
+    /// Created, and the last of the modules; it did not see the request's head.
     Newcomer,
 }
 
@@ -120,14 +120,14 @@ impl HttpModuleCtx {
         HttpModuleCtx::default()
     }
 
-    /// Whether there is no module that has anything to do. Compression of level 0 has nothing to do
-    /// until [`HttpModuleCtx::get_mut`] asked for it.
+    /// Whether no module has anything to do. Compression at level 0 has nothing to do until
+    /// [`HttpModuleCtx::get_mut`] asked for it.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.modules.is_empty()
     }
 
-    /// Whether there is any module, also one that has nothing to do yet.
+    /// Whether there is any module, even if it has nothing to do yet.
     #[inline]
     pub fn has_modules(&self) -> bool {
         !self.is_empty() || self.compression == Compression::Waits
@@ -167,8 +167,8 @@ impl HttpModuleCtx {
         self.modules = modules.into_boxed_slice();
     }
 
-    /// Shows the request's head to a module that was made after the others had seen it. Whoever keeps
-    /// a request with its modules calls it ahead of
+    /// Shows the request's head to a module that was created after the others had seen it. Code that
+    /// stores a request with its modules calls it before
     /// [`response_header_filter`](Self::response_header_filter).
     #[inline]
     pub fn introduce(&mut self, req: &RequestHeader) {
@@ -180,11 +180,11 @@ impl HttpModuleCtx {
         }
     }
 
-    /// Shows each module what surrounds the request. Whoever keeps a request with its modules calls it
-    /// ahead of [`request_header_filter`](Self::request_header_filter).
+    /// Shows each module the surroundings of the request. Code that stores a request with its modules
+    /// calls it before [`request_header_filter`](Self::request_header_filter).
     ///
     /// # Errors
-    /// The first module's that fails.
+    /// The error of the first module that fails.
     pub fn request_begins(&mut self, around: &mut Surroundings<'_>) -> Result<()> {
         for module in &mut self.modules {
             module.request_begins(around)?;
@@ -195,7 +195,7 @@ impl HttpModuleCtx {
     /// Shows the request's head to each module.
     ///
     /// # Errors
-    /// The first module's that fails; those after it don't see the request.
+    /// The error of the first module that fails; later modules don't see the request.
     pub async fn request_header_filter(&mut self, req: &mut RequestHeader) -> Result<()> {
         if self.compression == Compression::Waits {
             self.make_compression();
@@ -207,7 +207,7 @@ impl HttpModuleCtx {
         Ok(())
     }
 
-    /// Tells each module that the request's body begins, for the first time or anew.
+    /// Tells each module that the request's body begins, for the first time or again.
     #[inline]
     pub fn request_body_begins(&mut self) {
         for module in &mut self.modules {
@@ -215,10 +215,10 @@ impl HttpModuleCtx {
         }
     }
 
-    /// Shows a part of the request's body to each module, as the one before left it.
+    /// Passes a part of the request's body through each module, in order.
     ///
     /// # Errors
-    /// The first module's that fails.
+    /// The error of the first module that fails.
     pub async fn request_body_filter(
         &mut self,
         body: &mut Option<Bytes>,
@@ -240,7 +240,7 @@ impl HttpModuleCtx {
     /// Shows the response's head to each module.
     ///
     /// # Errors
-    /// The first module's that fails.
+    /// The error of the first module that fails.
     pub async fn response_header_filter(
         &mut self,
         req: &mut ResponseHeader,
@@ -252,10 +252,10 @@ impl HttpModuleCtx {
         Ok(())
     }
 
-    /// Shows a part of the response's body to each module, as the one before left it.
+    /// Passes a part of the response's body through each module, in order.
     ///
     /// # Errors
-    /// The first module's that fails.
+    /// The error of the first module that fails.
     #[inline]
     pub fn response_body_filter(
         &mut self,
@@ -268,10 +268,10 @@ impl HttpModuleCtx {
         Ok(())
     }
 
-    /// Shows the response's trailers to each module. Returns what has to be sent before them.
+    /// Shows the response's trailers to each module. Returns data that has to be sent before them.
     ///
     /// # Errors
-    /// The first module's that fails.
+    /// The error of the first module that fails.
     #[inline]
     pub fn response_trailer_filter(
         &mut self,
@@ -280,16 +280,16 @@ impl HttpModuleCtx {
         self.last_words(|module| module.response_trailer_filter(trailers))
     }
 
-    /// Tells each module that the response is over. Returns what has to be sent yet.
+    /// Tells each module that the response is over. Returns data that still has to be sent.
     ///
     /// # Errors
-    /// The first module's that fails.
+    /// The error of the first module that fails.
     #[inline]
     pub fn response_done_filter(&mut self) -> Result<Option<Bytes>> {
         self.last_words(|module| module.response_done_filter())
     }
 
-    /// The rest of one module's output is body to the modules after it.
+    /// The rest of one module's output is body data for the modules after it.
     #[inline]
     fn last_words(
         &mut self,

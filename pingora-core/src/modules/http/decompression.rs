@@ -1,4 +1,4 @@
-//! Decompression of requests as a module.
+//! Request decompression as a module.
 
 use super::{HttpModule, HttpModuleBuilder, Module, ModuleBuilder};
 use crate::protocols::http::compression::{
@@ -12,25 +12,25 @@ use pingora_http::RequestHeader;
 use std::any::Any;
 use std::fmt;
 
-/// Decompresses the bodies of requests, so that filters and upstreams get them plain.
+/// Decompresses the bodies of requests, so that filters and upstreams receive them plain.
 ///
-/// It undoes one coding that is built (see [`compression`](crate::protocols::http::compression)) and takes
+/// It reverses one supported coding (see [`compression`](crate::protocols::http::compression)) and removes
 /// `Content-Encoding`, `Content-Length` and digests from the request. A request without a coding passes
-/// as it is.
+/// unchanged.
 ///
 /// | the client sent | it gets |
 /// |---|---|
-/// | a coding that is not built, or several | 415 |
+/// | a coding that is not supported, or several | 415 |
 /// | a body that grows beyond the [limits](DecompressionLimits) | 413 |
 /// | a body that breaks its format or is cut short | 400 |
 ///
-/// The latter two may be found out when an upstream has the beginning of the body already; the exchange
-/// with it is broken off, so that it doesn't take the beginning for the whole.
+/// The latter two may only be detected when an upstream already has the beginning of the body; the
+/// exchange with it is then aborted, so that it doesn't mistake the beginning for the whole.
 ///
 /// Memory: the decoder's window (see
-/// [`ResponseCompressionCtx`](crate::protocols::http::compression::ResponseCompressionCtx)), and for a moment
-/// what it makes of one piece of up to 64 KiB, within the limits. A body that is sent again to another
-/// upstream is decompressed again.
+/// [`ResponseCompressionCtx`](crate::protocols::http::compression::ResponseCompressionCtx)), and briefly the
+/// output of one piece, up to 64 KiB, within the limits. A body that is sent again to another upstream is
+/// decompressed again.
 pub struct RequestDecompression {
     limits: DecompressionLimits,
     state: State,
@@ -41,7 +41,7 @@ pub struct RequestDecompression {
 /// Coded ── a body begins ──► Coded
 /// ```
 enum State {
-    /// Nothing to do, or the head did not pass yet.
+    /// Nothing to do, or the head has not passed yet.
     Plain,
     Coded(ContentCoding, Decoder),
 }
@@ -61,7 +61,7 @@ impl RequestDecompression {
         matches!(self.state, State::Coded(..))
     }
 
-    /// Sets other limits for this request. Has no effect once its head passed.
+    /// Sets other limits for this request. Has no effect once its head has passed.
     pub fn adjust_limits(&mut self, limits: DecompressionLimits) {
         self.limits = limits;
     }
@@ -107,7 +107,7 @@ impl HttpModule for RequestDecompression {
 
     fn request_body_begins(&mut self) {
         if let State::Coded(coding, decoder) = &mut self.state {
-            // One that can't be made now could be made before: memory is short.
+            // If one can't be created now although it could be before, memory is short.
             if let Some(fresh) = coding.decoder(self.limits.in_pieces()) {
                 *decoder = fresh;
             }
@@ -161,7 +161,7 @@ impl RequestDecompressionBuilder {
 
 impl HttpModuleBuilder for RequestDecompressionBuilder {
     fn order(&self) -> i16 {
-        // Ahead of nearly everything else: what others see of a body is to be plain.
+        // Before nearly everything else: other modules must see a plain body.
         i16::MAX / 2
     }
 

@@ -17,16 +17,17 @@ use std::ops::{Deref, DerefMut};
 /// Lets browsers call gRPC services: translates gRPC-Web, binary and text, to gRPC and back; see
 /// [the rules](crate::protocols::http::bridge::grpc_web).
 ///
-/// Off until [`init`](GrpcWebCtx::init) is called for the request, ahead of its head. What is not
-/// gRPC-Web passes as it is. Allowing pages of other origins to call (CORS) is left to the proxy.
+/// Off until [`init`](GrpcWebCtx::init) is called for the request, before its head is processed.
+/// Other requests pass unchanged. Allowing calls from pages of other origins (CORS) is left to the
+/// proxy.
 ///
 /// The upstream has to speak HTTP/2, as gRPC does.
 #[derive(Debug, Default)]
 pub struct GrpcWebBridge {
     ctx: GrpcWebCtx,
-    /// The request's body is text.
+    /// The request's body is in the text form.
     request: Option<Decoder>,
-    /// The response's body is to be text.
+    /// The form of the response's body.
     response: Option<Encoding>,
 }
 
@@ -53,7 +54,7 @@ impl GrpcWebBridge {
 #[async_trait]
 impl HttpModule for GrpcWebBridge {
     async fn request_header_filter(&mut self, req: &mut RequestHeader) -> Result<()> {
-        // Towards upstreams, each try has a head of its own.
+        // On the upstream side, each try has a head of its own.
         if self.ctx != GrpcWebCtx::Init && self.response.is_none() {
             return Ok(());
         }
@@ -115,7 +116,7 @@ impl HttpModule for GrpcWebBridge {
         _end_of_stream: bool,
     ) -> Result<()> {
         if self.ctx == GrpcWebCtx::Trailers && self.answers_in_text() {
-            // Each piece is padded: the next one may be a long time coming.
+            // Each piece is padded, because the next one may take a long time to come.
             *body = body.take().map(|data| base64::encode(&data).into());
         }
         Ok(())

@@ -1,8 +1,8 @@
-//! Modules: filters over the requests and responses of one side of a proxy, or of a server.
+//! Modules: filters for the requests and responses of one side of a proxy, or of a server.
 //!
 //! A [`HttpModuleBuilder`] is registered once with [`HttpModules`]; each request gets a fresh
-//! [`HttpModule`] from every builder, kept in a [`HttpModuleCtx`]. A request without modules has
-//! nothing to pay: its context is empty, does not allocate, and its filters return at once.
+//! [`HttpModule`] from every builder, stored in a [`HttpModuleCtx`]. A request without modules
+//! costs nothing: its context is empty, does not allocate, and its filters return at once.
 //!
 //! ```
 //! # use pingora_core::modules::http::*;
@@ -53,16 +53,16 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
-/// A filter over one request and its response. Every method may be left out.
+/// A filter over one request and its response. Every method is optional.
 ///
 /// The three asynchronous methods are implemented as `async fn` under `#[async_trait]`. Their
 /// defaults are written out here, because the future of an `async {}` has a size and its box would
 /// allocate for every request; theirs has none.
 #[async_trait]
 pub trait HttpModule {
-    /// Called ahead of the request's head, with the client's session and the context of the phases; on
-    /// the upstream side for each try, with the connection to the upstream as well. For modules that need
-    /// to know more than the messages tell. An error ends the request.
+    /// Called before the request's head is processed, with the client's session and the context of the
+    /// phases; on the upstream side for each try, with the connection to the upstream as well. For
+    /// modules that need information beyond the messages. An error ends the request.
     fn request_begins(&mut self, _around: &mut Surroundings<'_>) -> Result<()> {
         Ok(())
     }
@@ -83,16 +83,15 @@ pub trait HttpModule {
         Box::pin(poll_fn(|_| Poll::Ready(Ok(()))))
     }
 
-    /// Called ahead of the first part of the request's body, and again where the body is sent anew
-    /// from its beginning because another upstream is tried. For modules that keep something from
-    /// part to part.
+    /// Called before the first part of the request's body, and again if the body is resent from its
+    /// beginning because another upstream is tried. For modules that keep state from part to part.
     fn request_body_begins(&mut self) {}
 
     /// `async fn request_body_filter(&mut self, body: &mut Option<Bytes>, end_of_stream: bool) ->
     /// Result<()>`
     ///
-    /// Sees each part of the request's body, and may change or take it. `None` with
-    /// `end_of_stream` tells that the body ended before. An error ends the request.
+    /// Sees each part of the request's body, and may change or take it. `None` with `end_of_stream`
+    /// means that the body has ended already. An error ends the request.
     fn request_body_filter<'life0, 'life1, 'async_trait>(
         &'life0 mut self,
         _body: &'life1 mut Option<Bytes>,
@@ -107,7 +106,7 @@ pub trait HttpModule {
     }
 
     /// The response whose head this module has seen will not be sent: an error page, or the response
-    /// of another upstream, takes its place. For modules that keep something from head to body.
+    /// of another upstream, replaces it. For modules that keep state from head to body.
     fn response_discarded(&mut self) {}
 
     /// `async fn response_header_filter(&mut self, resp: &mut ResponseHeader, end_of_stream: bool)
@@ -128,7 +127,7 @@ pub trait HttpModule {
     }
 
     /// Sees each part of the response's body, and may change or take it. `None` with
-    /// `end_of_stream` tells that the body ended before.
+    /// `end_of_stream` means that the body has ended already.
     fn response_body_filter(
         &mut self,
         _body: &mut Option<Bytes>,
@@ -137,7 +136,7 @@ pub trait HttpModule {
         Ok(())
     }
 
-    /// Sees the response's trailers, and may change or take them. What it returns is sent as the
+    /// Sees the response's trailers, and may change or take them. The returned data is sent as the
     /// last part of the body, before the trailers.
     fn response_trailer_filter(
         &mut self,
@@ -146,20 +145,20 @@ pub trait HttpModule {
         Ok(None)
     }
 
-    /// Called when the response is over, if its body did not say so itself. What it returns is
-    /// sent as the last part of the body.
+    /// Called when the response is over, if no part of its body was marked as the last. The
+    /// returned data is sent as the last part of the body.
     ///
-    /// In an exchange with an upstream, the end is always told by the body or by the trailers. This one
-    /// is for responses whose pieces a program writes, with an
+    /// In an exchange with an upstream, the body or the trailers always mark the end. This method is
+    /// for responses whose pieces a program writes, with an
     /// [`HttpTask::Done`](crate::protocols::http::HttpTask::Done) at their end.
     fn response_done_filter(&mut self) -> Result<Option<Bytes>> {
         Ok(None)
     }
 
-    /// For finding out the concrete type: `self`.
+    /// For downcasting to the concrete type: `self`.
     fn as_any(&self) -> &dyn Any;
 
-    /// For finding out the concrete type: `self`.
+    /// For downcasting to the concrete type: `self`.
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
@@ -168,9 +167,9 @@ pub type Module = Box<dyn HttpModule + Send + Sync + 'static>;
 
 /// Makes a module for each request.
 pub trait HttpModuleBuilder {
-    /// Where the module stands among the others of its side: those of a higher order run before those
-    /// of a lower one, for requests and for responses alike. Modules of the same order run as they were
-    /// added.
+    /// The position of the module among the others of its side: those with a higher order run before
+    /// those with a lower one, for requests and for responses alike. Modules of the same order run in
+    /// the order in which they were added.
     fn order(&self) -> i16 {
         0
     }

@@ -1,4 +1,4 @@
-//! The values that a module may look at besides the messages that pass it.
+//! The values that a module may examine in addition to the messages.
 
 use crate::protocols::Digest;
 use crate::protocols::http::ServerSession;
@@ -6,8 +6,8 @@ use std::any::Any;
 use std::fmt;
 
 /// The surroundings of a request: the client's session, the context of the phases, and on the upstream side the
-/// connection. A module is shown them in [`HttpModule::request_begins`](super::HttpModule::request_begins),
-/// and keeps what it will need.
+/// connection. A module receives them in [`HttpModule::request_begins`](super::HttpModule::request_begins), and
+/// stores what it will need.
 ///
 /// ```
 /// # use pingora_core::modules::http::*;
@@ -40,7 +40,8 @@ pub struct Surroundings<'a> {
 }
 
 impl<'a> Surroundings<'a> {
-    /// Those of a request on the client's side. `context` is what the phases keep for the request.
+    /// The surroundings of a request on the client's side. `context` is the value that the phases
+    /// keep for the request.
     pub fn new(session: &'a ServerSession, context: &'a mut (dyn Any + Send + Sync)) -> Self {
         Surroundings {
             session,
@@ -49,12 +50,13 @@ impl<'a> Surroundings<'a> {
         }
     }
 
-    /// Those of a try at an upstream, over the connection with this digest.
+    /// The surroundings of a try at an upstream, over the connection with this digest.
     pub fn with_upstream(self, upstream: Option<&'a Digest>) -> Self {
         Surroundings { upstream, ..self }
     }
 
-    /// The client's session, with the request as the client sent it, or as filters have left it since.
+    /// The client's session, with the request as the client sent it, or as filters have changed it
+    /// since.
     pub fn session(&self) -> &ServerSession {
         self.session
     }
@@ -64,13 +66,13 @@ impl<'a> Surroundings<'a> {
         self.context.downcast_ref()
     }
 
-    /// The context, to leave something there for the phases.
+    /// The context, mutable, for leaving values for the phases.
     pub fn context_mut<T: 'static>(&mut self) -> Option<&mut T> {
         self.context.downcast_mut()
     }
 
     /// The facts about the connection to the upstream. `None` on the client's side, and for protocols
-    /// that know nothing of theirs.
+    /// that have none.
     pub fn upstream(&self) -> Option<&'a Digest> {
         self.upstream
     }

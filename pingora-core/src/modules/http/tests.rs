@@ -1,4 +1,4 @@
-//! The chain of modules: order, what is skipped, what a failure leaves behind.
+//! The chain of modules: order, skipped modules, state after a failure.
 
 use super::*;
 use futures::FutureExt;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 type Journal = Arc<Mutex<Vec<String>>>;
 
-/// Writes down what it is asked, and says its last words.
+/// Records its calls, and returns data at the end.
 struct Scribe<const N: usize> {
     journal: Journal,
     fail: bool,
@@ -106,7 +106,7 @@ fn nothing_runs_and_nothing_waits_without_modules() {
     assert!(modules.is_empty());
     let mut ctx = modules.build_ctx();
     assert!(ctx.is_empty() && HttpModuleCtx::empty().is_empty());
-    // The modules, and where compression stands.
+    // The modules, and the state of compression.
     assert!(size_of::<HttpModuleCtx>() <= 3 * size_of::<usize>());
     let done = |r: Option<Result<()>>| assert!(r.unwrap().is_ok());
     done(ctx.request_header_filter(&mut request()).now_or_never());

@@ -1,4 +1,4 @@
-//! Sockets of datagrams under the addresses they are bound to: the half of [`Fds`] that owns what is in it.
+//! Datagram sockets, indexed by the addresses they are bound to: the half of [`Fds`] that owns its content.
 
 use super::Fds;
 use crate::process::activation::{is_external, means};
@@ -11,16 +11,16 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// Bounded by the sockets that services make and other processes pass, and so by the descriptors that this
-/// process may have.
+/// Bounded by the sockets that services create and other processes pass, and therefore by the descriptors
+/// that this process may have.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Datagrams(BTreeMap<String, Datagram>);
 
 #[derive(Clone, Debug)]
 struct Datagram {
-    /// Shared among clones of the table, and with a hand-over that is under way.
+    /// Shared among clones of the table, and with a hand-over in progress.
     fd: Arc<OwnedFd>,
-    /// Somebody in this process receives from it.
+    /// A service in this process receives from it.
     is_claimed: bool,
 }
 
@@ -43,7 +43,7 @@ impl Datagrams {
         })
     }
 
-    /// The name of the first unclaimed socket of this address: one that was bound by an earlier
+    /// The name of the first unclaimed socket with this address: one that was bound by an earlier
     /// server, or one of the service manager.
     fn free(&self, bind: &str) -> Option<String> {
         let is_free = |name: &String| self.0.get(name).is_some_and(|d| !d.is_claimed);
@@ -55,11 +55,10 @@ impl Datagrams {
     }
 }
 
-/// Sockets of datagrams. Their addresses are theirs alone: a socket that listens for connections may have the
-/// same.
+/// Datagram sockets. Their addresses are separate: a listening socket may have the same one.
 ///
 /// A service binds a socket once, and each later server finds it again under the address that it was offered
-/// by, as written:
+/// with, as written:
 ///
 /// ```
 /// use pingora_core::server::Fds;
@@ -79,20 +78,20 @@ impl Datagrams {
 /// # assert!(fds.get_datagram("127.0.0.1:0").is_some());
 /// ```
 ///
-/// The table keeps a descriptor of its own, so that the socket can be handed on whatever becomes of the
-/// service's: the socket stays bound until [`Fds::withdraw_datagram`] or the end of the server.
-/// [`services::datagram`](crate::services::datagram) does all this for a service that has nothing else to do.
+/// The table keeps a descriptor of its own, so the socket can be handed over whatever the service does with
+/// its descriptor: the socket stays bound until [`Fds::withdraw_datagram`] or the end of the server.
+/// [`services::datagram`](crate::services::datagram) does all this for a service with no other needs.
 impl Fds {
-    /// Takes a socket of this address that was passed to this process, by the server before or by the service
-    /// manager, and that is unclaimed. Returns the name it has in the table, and a descriptor of the
-    /// caller's own, close-on-exec and non-blocking. `systemd:LABEL` means one of the service manager by its
-    /// label, `external:LABEL:ADDRESS` by both. `None` where there is none (any more).
+    /// Takes an unclaimed socket with this address that was passed to this process, by the previous server or
+    /// by the service manager. Returns its name in the table, and a descriptor that the caller owns,
+    /// close-on-exec and non-blocking. `systemd:LABEL` means a socket of the service manager by its label,
+    /// `external:LABEL:ADDRESS` by both. `None` if there is none (any more).
     ///
-    /// A socket of the server before that no service has claimed ten seconds after all were ready is closed;
-    /// one of the service manager stays.
+    /// A socket of the previous server that no service has claimed ten seconds after all were ready is
+    /// closed; a socket of the service manager stays.
     ///
     /// # Errors
-    /// When no descriptor is left. The socket is not claimed then.
+    /// If no descriptor is left. The socket is not claimed in that case.
     pub fn claim_datagram(&mut self, bind: &str) -> io::Result<Option<(String, OwnedFd)>> {
         let Some(name) = self.datagrams.free(bind) else {
             return Ok(None);
@@ -108,10 +107,10 @@ impl Fds {
     }
 
     /// Enters a socket that this process has bound and receives from. Returns its name: the address, with a
-    /// number where there are several (`127.0.0.1:53#2`).
+    /// number if there are several (`127.0.0.1:53#2`).
     ///
     /// # Errors
-    /// When it is no socket of datagrams, or no descriptor is left.
+    /// If it is not a datagram socket, or no descriptor is left.
     pub fn offer_datagram(&mut self, bind: &str, socket: impl AsFd) -> io::Result<String> {
         let socket = socket.as_fd();
         if getsockopt(&socket, sockopt::SockType)? != SockType::Datagram {
@@ -133,18 +132,18 @@ impl Fds {
         self.datagrams.0.get(name).map(|d| d.fd.as_fd())
     }
 
-    /// The names of all sockets of datagrams, in order.
+    /// The names of all datagram sockets, in order.
     pub fn datagram_names(&self) -> Vec<String> {
         self.datagrams.0.keys().cloned().collect()
     }
 
-    /// Forgets the socket with this name, and closes the table's descriptor of it; `false` where there is
-    /// none. It is bound for as long as somebody else has it open.
+    /// Removes the socket with this name, and closes the table's descriptor of it; `false` if there is
+    /// none. It stays bound for as long as another descriptor of it is open.
     pub fn withdraw_datagram(&mut self, name: &str) -> bool {
         self.datagrams.0.remove(name).is_some()
     }
 
-    /// Closes and forgets the previous server's sockets that no service has claimed; returns their names.
+    /// Closes and removes the previous server's sockets that no service has claimed; returns their names.
     /// The service manager's sockets stay: they are bound whether this server uses them or not.
     pub(crate) fn close_orphaned_datagrams(&mut self) -> Vec<String> {
         let mut orphans = vec![];
@@ -170,7 +169,7 @@ mod tests {
         UdpSocket::bind("127.0.0.1:0").unwrap()
     }
 
-    /// A table of these sockets, as another process gets them.
+    /// A table of these sockets, as another process receives it.
     fn passed(names: &[&str]) -> Fds {
         let mut fds = Fds::new();
         let datagram = |name: &&str| Passed {

@@ -1,8 +1,8 @@
-//! Taking sockets from a server of the framework whose names these crates have.
+//! Takes sockets from a server of the framework whose names these crates have.
 //!
-//! What is relied upon is little: it connects to the same path by a stream socket, and passes its listening
-//! sockets with SCM_RIGHTS. What its messages say is not looked at, because each socket knows where it listens.
-//! It waits for no answer: it stops accepting after a time of its own, and what it leaves in the queues is
+//! Little is relied upon: it connects to the same path with a stream socket, and passes its listening sockets
+//! with SCM_RIGHTS. The content of its messages is ignored, because each socket knows its own address. It waits
+//! for no answer: it stops accepting after a time of its own, and connections that it leaves in the queues are
 //! accepted here.
 
 use super::{Incoming, Passed, message, names, recognised, set_deadline};
@@ -12,15 +12,15 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// How long it is waited for more after something has come: its messages need not have an end.
+/// How long to wait for more after something has arrived: its messages need not have an end.
 const QUIET: Duration = Duration::from_millis(300);
-/// Of one read; what is read is dropped.
+/// The size of one read; the data is dropped.
 const MOST_BYTES: usize = 64 * 1024;
 
-/// The sockets among these descriptors and those that still arrive. Others are closed.
+/// The sockets among these descriptors and among those that still arrive. Others are closed.
 ///
 /// # Errors
-/// When there is none, or nothing arrives until `deadline`.
+/// If there is none, or nothing arrives until `deadline`.
 pub(super) fn sockets(
     connection: &OwnedFd,
     first: Vec<OwnedFd>,
@@ -73,7 +73,7 @@ mod tests {
     use std::path::PathBuf;
     use std::thread;
 
-    /// Gives as it may: these bytes and descriptors each time.
+    /// A giver that sends these bytes and descriptors each time.
     fn giver(
         path: PathBuf,
         messages: Vec<(&'static [u8], Vec<RawFd>)>,

@@ -5,27 +5,27 @@
 //! | giver | greeting | `v`, version, number of sockets that follow (4 bytes) |
 //! | giver | entries, as often as needed | `e`, length of what follows (4 bytes), then for each descriptor of the message: `s` or `d`, length of the name (2 bytes), name in UTF-8 |
 //! | taker | accepting | `a` |
-//! | taker | refused | `r`, version that it takes |
+//! | taker | refused | `r`, the version that it accepts |
 //!
-//! A version has 2 bytes; numbers have the most significant byte first. `s` is a socket that listens for
-//! connections, `d` one of datagrams. The descriptors come with the first byte of a message. What may never
-//! change is the first three bytes of the greeting, and the refusal: versions that differ must be able to say
-//! so. Versions 1 and 2 used a socket of another kind (SOCK_SEQPACKET), to which this one can't connect.
+//! A version has 2 bytes; numbers are big-endian. `s` is a listening socket, `d` a datagram socket. The
+//! descriptors come with the first byte of a message. The first three bytes of the greeting, and the refusal,
+//! must never change: servers of different versions must be able to recognise that. Versions 1 and 2 used a
+//! socket of another kind (SOCK_SEQPACKET), to which this one can't connect.
 
 use crate::process::SocketKind;
 use std::io;
 
 /// The version that this server speaks.
 pub(super) const VERSION: u16 = 3;
-/// The most bytes of one message: less than what a socket's send buffer takes by default.
+/// The maximum size of one message in bytes: less than a socket's send buffer holds by default.
 const MOST_BYTES: usize = 128 * 1024;
 /// The taker's message once it accepts connections.
 pub(super) const ACCEPTING: [u8; 1] = [b'a'];
 
-/// The bytes of a greeting, and of the part of it that all versions have.
+/// The size of a greeting, and of the part of it that is common to all versions.
 pub(super) const GREETING_BYTES: usize = 7;
 pub(super) const GREETING_START: usize = 3;
-/// The bytes of a message of entries before the first of them.
+/// The size of the start of an entries message, before the first entry.
 pub(super) const ENTRIES_START: usize = 5;
 
 const GREETING: u8 = b'v';
@@ -40,13 +40,14 @@ pub(super) fn greeting(sockets: usize) -> io::Result<Vec<u8>> {
     Ok([&[GREETING][..], &version, &sockets.to_be_bytes()].concat())
 }
 
-/// Whether this is how a greeting begins, of whatever version below 256. A text is none, whatever it begins with.
+/// Whether this is the beginning of a greeting, of any version below 256. Text is never one, whatever it begins
+/// with.
 pub(super) fn is_greeting(bytes: &[u8]) -> bool {
     matches!(*bytes, [] | [GREETING] | [GREETING, 0, ..])
 }
 
 /// # Errors
-/// [`io::ErrorKind::Unsupported`] where a greeting is of another version, with both versions.
+/// [`io::ErrorKind::Unsupported`] if a greeting has another version, with both versions.
 pub(super) fn check_version(greeting: &[u8]) -> io::Result<()> {
     let [GREETING, a, b, ..] = *greeting else {
         return Err(nonsense());
@@ -57,10 +58,10 @@ pub(super) fn check_version(greeting: &[u8]) -> io::Result<()> {
     }
 }
 
-/// How many sockets follow a greeting.
+/// The number of sockets that follow a greeting.
 ///
 /// # Errors
-/// When it is none, or of another version.
+/// If it is not a greeting, or has another version.
 pub(super) fn sockets_announced(greeting: &[u8]) -> io::Result<u32> {
     check_version(greeting)?;
     let count = greeting.get(GREETING_START..).unwrap_or_default();
@@ -68,7 +69,7 @@ pub(super) fn sockets_announced(greeting: &[u8]) -> io::Result<u32> {
     Ok(u32::from_be_bytes(count))
 }
 
-/// Messages of entries, each with how many there are in it.
+/// An entries message that is being built, with the number of its entries.
 #[derive(Debug)]
 pub(super) struct Entries {
     bytes: Vec<u8>,
@@ -83,10 +84,10 @@ impl Entries {
         }
     }
 
-    /// Adds a socket; `false` where it does not fit into this message, which is left as it was.
+    /// Adds a socket; `false` if it does not fit into this message, which is left unchanged.
     ///
     /// # Errors
-    /// When it fits into no message.
+    /// If it does not fit into any message.
     pub(super) fn push(&mut self, kind: SocketKind, name: &str, most: usize) -> io::Result<bool> {
         let too_long = || io::Error::other("a socket's name is too long to be handed over");
         let length = u16::try_from(name.len()).map_err(|_| too_long())?;
@@ -118,10 +119,10 @@ impl Entries {
     }
 }
 
-/// How many bytes follow the beginning of a message of entries.
+/// The number of bytes that follow the start of an entries message.
 ///
 /// # Errors
-/// When it is none, or longer than messages are.
+/// If it is not an entries message, or exceeds the maximum length.
 pub(super) fn length_of_entries(start: &[u8]) -> io::Result<usize> {
     let [ENTRIES, a, b, c, d] = *start else {
         return Err(nonsense());
@@ -133,10 +134,10 @@ pub(super) fn length_of_entries(start: &[u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// The sockets of a message of entries, at least one; `rest` is what follows its beginning.
+/// The sockets in an entries message, at least one; `rest` is the part after its start.
 ///
 /// # Errors
-/// When it is none.
+/// If it is malformed.
 pub(super) fn entries(mut rest: &[u8]) -> io::Result<Vec<(SocketKind, String)>> {
     let mut entries = vec![];
     while let Some((kind, after)) = rest.split_first() {
@@ -167,10 +168,10 @@ pub(super) fn is_unfinished(answer: &[u8]) -> bool {
     matches!(answer, [] | [REFUSED] | [REFUSED, _])
 }
 
-/// The meaning of the taker's answer; an empty one says that it has ended.
+/// Interprets the taker's answer; an empty one means that it has ended.
 ///
 /// # Errors
-/// Everything but that it accepts connections.
+/// Any answer except that it accepts connections.
 pub(super) fn verdict(message: &[u8]) -> io::Result<()> {
     match *message {
         [a] if [a] == ACCEPTING => Ok(()),
@@ -185,7 +186,7 @@ pub(super) fn verdict(message: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Its taker can't even be told.
+/// That version can't even be notified.
 pub(super) fn taken_by_an_earlier_version() -> io::Error {
     other_version("the next server takes", 2, "gives")
 }

@@ -1,4 +1,4 @@
-//! The total of all that holders hold.
+//! The total memory of all holders.
 
 mod holders;
 
@@ -11,13 +11,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Workers whose entries are added up apart from each other; more share.
+/// The number of workers with separate sums; further workers share them.
 const STRIPES: usize = 64;
-/// The bytes that are added up for one worker before the total changes.
+/// The number of bytes that are summed up for one worker before the total changes.
 const BATCH: isize = 32 * 1024;
-/// For how long new work is turned away before what holds most is closed.
+/// The time for which new work is turned away before the holders with the most memory are closed.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The least time between two lines in the log that say so.
+/// The minimum time between two log lines about it.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The account of this process.
@@ -29,11 +29,12 @@ pub(super) static PROCESS: Account = Account::new();
 pub(crate) enum Level {
     /// There is enough.
     Plenty,
-    /// Half of the limit is in use: nothing more is read for a peer before it has taken what waits.
+    /// Half of the limit is in use: nothing more is read for a peer before it has accepted its
+    /// queued data.
     Short,
     /// Three quarters are in use: new work is turned away.
     Scarce,
-    /// Seven eighths are in use: what holds most is closed.
+    /// Seven eighths are in use: the holders with the most memory are closed.
     Exhausted,
 }
 
@@ -70,16 +71,16 @@ pub(crate) enum Turned {
     Stream,
 }
 
-/// Entries of some workers, on a cache line that no others write to.
+/// The sums of some workers, on a cache line that no others write to.
 #[repr(align(128))]
 #[derive(Debug)]
 struct Stripe(AtomicIsize);
 
-/// The bytes that are held, against their limit.
+/// The bytes that are held, compared with their limit.
 #[derive(Debug)]
 pub(super) struct Account {
     stripes: [Stripe; STRIPES],
-    /// Everything but what is in the stripes.
+    /// Everything except the amounts in the stripes.
     total: AtomicIsize,
     level: AtomicU8,
     /// In bytes; 0: not known yet, `usize::MAX`: none.
@@ -88,12 +89,12 @@ pub(super) struct Account {
     shedding: Shedding,
 }
 
-/// Since when new work is turned away, and what was.
+/// Since when new work has been turned away, and how much.
 #[derive(Debug)]
 struct Shedding {
-    /// In milliseconds of [`now`]; 0: it is not.
+    /// In milliseconds of [`now`]; 0: it is not being turned away.
     since: AtomicU64,
-    /// When the log was told that it is, and that it is not any more.
+    /// When the beginning, and the end, were last logged.
     logged: AtomicU64,
     told: AtomicU64,
     connections: AtomicUsize,
@@ -151,17 +152,18 @@ impl Account {
         if gathered.abs() >= BATCH {
             let moved = stripe.0.swap(0, Ordering::Relaxed);
             let total = self.total.fetch_add(moved, Ordering::Relaxed) + moved;
-            // A holder that gives memory back closes none: that may happen while the list of holders is locked.
+            // A holder that releases memory never causes a closure: that may happen while the list of holders
+            // is locked.
             self.judge(usize::try_from(total).unwrap_or(0), bytes > 0);
         }
     }
 
-    /// In bytes, as far as all have heard of it: less than two megabytes beside the truth.
+    /// In bytes, as far as it is globally known: within two megabytes of the exact value.
     fn known(&self) -> usize {
         usize::try_from(self.total.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// In bytes, precisely.
+    /// The exact value in bytes.
     pub(super) fn held(&self) -> usize {
         let stripes = self.stripes.iter().map(|s| s.0.load(Ordering::Relaxed));
         let held = self.total.load(Ordering::Relaxed) + stripes.sum::<isize>();
@@ -187,7 +189,7 @@ impl Account {
         Level::from_u8(self.level.load(Ordering::Relaxed))
     }
 
-    /// Draws the consequences of so much being held; `grown`: and of its being more than before.
+    /// Reacts to the amount of held memory; `grown`: it has increased.
     fn judge(&self, held: usize, grown: bool) {
         let limit = self.limit();
         let level = Level::of(held, limit);
@@ -243,7 +245,7 @@ impl Account {
         }
     }
 
-    /// Counts what is turned away. Where that has gone on for a while, makes room.
+    /// Counts work that is turned away. Once that has gone on for a while, makes room.
     #[cold]
     pub(super) fn turn_away(&self, what: Turned) {
         let counter = match what {
@@ -258,7 +260,7 @@ impl Account {
         }
     }
 
-    /// Closes what holds most, until new work can be taken again.
+    /// Closes the holders with the most memory, until new work can be accepted again.
     #[cold]
     fn close_greediest(&self, limit: usize) {
         let excess = (self.known() + 1).saturating_sub(scarce_from(limit));
@@ -269,24 +271,24 @@ impl Account {
     }
 }
 
-/// How scarce memory is. One load of a number that seldom changes.
+/// How scarce memory is. A single load of a number that rarely changes.
 #[inline]
 pub(crate) fn level() -> Level {
     PROCESS.level()
 }
 
-/// Whether a peer has to take what waits for it before more is read.
+/// Whether a peer has to accept its queued data before more is read for it.
 #[inline]
 pub(crate) fn is_short() -> bool {
     level() != Level::Plenty
 }
 
-/// How many bytes are held, those entered below the batch included.
+/// The number of bytes held, including those below the batch size.
 pub(crate) fn held() -> usize {
     PROCESS.held()
 }
 
-/// Sets how many bytes may be held; `None`: any number.
+/// Sets the number of bytes that may be held; `None`: any number.
 pub(crate) fn set_limit(limit: Option<usize>) {
     PROCESS.set_limit(limit.unwrap_or(usize::MAX));
 }
@@ -304,7 +306,7 @@ mod tests {
 
     const MB: usize = 1024 * 1024;
 
-    /// An account of a test's own, with 64 MiB.
+    /// An account for one test, with 64 MiB.
     fn account() -> &'static Account {
         let account: &'static Account = Box::leak(Box::new(Account::new()));
         account.set_limit(64 * MB);
@@ -371,7 +373,7 @@ mod tests {
         holders.iter().map(|holder| holder.is_given_up()).collect()
     }
 
-    /// Sorting by what changes is a panic of the standard library's.
+    /// Sorting by a changing key makes the standard library panic.
     #[test]
     fn the_greediest_are_found_while_what_they_hold_changes() {
         let account = account();

@@ -1,17 +1,17 @@
-//! How much memory this process may have.
+//! The amount of memory that this process may have.
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use std::path::{Path, PathBuf};
 
-/// Where nothing can be found out.
+/// If nothing can be found out.
 const UNKNOWN: u64 = 1024 * 1024 * 1024;
-/// A limit that is found out by ourselves is never less.
+/// A detected limit is never lower than this.
 const LEAST: u64 = 16 * 1024 * 1024;
 
-/// The default limit of the account, in bytes: half of the memory that this process
-/// may have, which is the machine's or that of its control group; and a quarter of its address space
-/// where that is limited (`ulimit -v`), because stacks and what the allocator reserves for each thread
-/// are taken from there as well.
+/// The default limit of the account, in bytes: half of the memory that this process may have (the
+/// machine's, or that of its control group), and at most a quarter of its address space if that is
+/// limited (`ulimit -v`), because stacks and the allocator's reserve for each thread are taken from
+/// there as well.
 pub(crate) fn default_limit() -> usize {
     let memory = [physical(), of_control_groups()];
     let memory = memory.into_iter().flatten().min().unwrap_or(UNKNOWN);
@@ -38,20 +38,20 @@ fn total_of(meminfo: &str) -> Option<u64> {
     kilobytes.checked_mul(1024)
 }
 
-/// The least that this process's control group, or one above it, may have.
+/// The lowest limit of this process's control group, or of one above it.
 fn of_control_groups() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let files = files_of(&groups);
     let limits = files.iter().filter_map(|file| {
         let text = std::fs::read_to_string(file).ok()?;
-        // `max` is no number.
+        // `max` is not a number.
         text.trim().parse::<u64>().ok()
     });
     limits.min()
 }
 
-/// The files that may hold a limit: of each group on the way up, for both versions of control groups.
-/// Within a container the path may lead nowhere; what is mounted is its own group then.
+/// The files that may contain a limit: for each group on the way up, for both versions of control
+/// groups. In a container the path may not exist; in that case the mounted group is its own.
 fn files_of(groups: &str) -> Vec<PathBuf> {
     let mut files = vec![];
     for line in groups.lines() {

@@ -1,4 +1,5 @@
-//! Memory whose size a peer decides: where there is none, its request fails, and the process goes on.
+//! Allocations whose size a peer decides: if there is no memory, its request fails, and the process
+//! continues.
 
 use bytes::{Bytes, BytesMut};
 use std::io;
@@ -8,18 +9,18 @@ fn exhausted<E>(_: E) -> io::Error {
     io::ErrorKind::OutOfMemory.into()
 }
 
-/// Room for so many bytes.
+/// An empty buffer with this capacity.
 ///
 /// # Errors
 /// `OutOfMemory`.
 pub(crate) fn buffer(bytes: usize) -> io::Result<BytesMut> {
     let mut room = Vec::<u8>::new();
     room.try_reserve_exact(bytes).map_err(exhausted)?;
-    // By way of `Bytes`, because `BytesMut` can't be made of a vector; nothing is copied.
+    // Via `Bytes`, because `BytesMut` can't be created from a vector; nothing is copied.
     Ok(BytesMut::from(Bytes::from(room)))
 }
 
-/// A copy of these bytes, and not a byte more.
+/// A copy of these bytes, without spare capacity.
 ///
 /// # Errors
 /// `OutOfMemory`.
@@ -34,7 +35,7 @@ pub(crate) fn copy(bytes: &[u8]) -> io::Result<Bytes> {
     Ok(room.into())
 }
 
-/// A copy of these bytes, one behind the other.
+/// A copy of these bytes, concatenated.
 ///
 /// # Errors
 /// `OutOfMemory`.
@@ -50,7 +51,7 @@ pub(crate) fn join(first: &[u8], second: &[u8]) -> io::Result<Bytes> {
 /// Appends these bytes. Grows by doubling.
 ///
 /// # Errors
-/// `OutOfMemory`. The buffer then is what it was.
+/// `OutOfMemory`. The buffer is unchanged in that case.
 pub(crate) fn append(buffer: &mut BytesMut, bytes: &[u8]) -> io::Result<()> {
     if buffer.capacity() - buffer.len() < bytes.len() {
         let needed = buffer.len().saturating_add(bytes.len());

@@ -1,13 +1,14 @@
-//! Names that some server takes for another one: `X_Forwarded_For` for `X-Forwarded-For`.
+//! Field names that some servers confuse with another one: `X_Forwarded_For` with
+//! `X-Forwarded-For`.
 //!
-//! What a proxy removes from a request, or sets in it, those behind it believe. A client that can send the
-//! same field under a name that the proxy does not know it by, and the server does, speaks in the proxy's
-//! name. So such names are taken out ([`is_taken_for`] says which they are): by default those of the fields
-//! that every proxy relies on (framing, forwarding, identity: [`is_relied_on`](pingora_http::is_relied_on)), in requests whatever version of
-//! HTTP they come or leave by. Trailers are judged by the same rule. [`AliasPolicy`] adds a program's own
-//! fields.
+//! Upstreams trust the fields that a proxy removes from a request or sets in it. If a client can send such a field
+//! under a name that the server accepts but the proxy does not recognise, it speaks in the proxy's name. Such names are
+//! therefore removed ([`is_taken_for`] defines them): by default those of the fields that every proxy relies on
+//! (framing, forwarding, identity: [`is_relied_on`](pingora_http::is_relied_on)), in requests over any version of HTTP
+//! on either side. Trailers follow the same rule. [`AliasPolicy`] adds a program's own fields.
 //!
-//! Pure functions. A head without such names costs nothing: they are noted where names are classified anyway.
+//! Pure functions. A head without such names costs nothing: they are detected where names are classified
+//! anyway.
 
 use http::HeaderMap;
 use http::header::HeaderName;
@@ -16,18 +17,18 @@ use pingora_http::grammar::{has_odd_separators, is_taken_for};
 use pingora_http::{ControlField, RequestHeader};
 use std::sync::Arc;
 
-/// What is to be done about a name that may be taken for another.
+/// The treatment of a name that may be confused with another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnAlias {
-    /// Nothing.
+    /// The field passes.
     Pass,
-    /// The field is taken out.
+    /// The field is removed.
     Drop,
-    /// The request gets 400; a trailer is taken out.
+    /// The request gets 400; a trailer is removed.
     Refuse,
 }
 
-/// What is done about names that may be taken for others, in requests before they go upstream.
+/// The treatment, before a request goes upstream, of names that may be confused with others.
 ///
 /// ```
 /// use pingora_core::protocols::http::aliases::{AliasPolicy, OnAlias};
@@ -46,7 +47,8 @@ pub struct AliasPolicy {
 }
 
 impl AliasPolicy {
-    /// Drops names that may be taken for fields that every proxy relies on; all others pass. The default.
+    /// Drops names that may be confused with fields that every proxy relies on; all others pass. The
+    /// default.
     pub fn standard() -> Self {
         AliasPolicy {
             relied_on: OnAlias::Drop,
@@ -55,7 +57,7 @@ impl AliasPolicy {
         }
     }
 
-    /// What happens to names that may be taken for fields that every proxy relies on, and for
+    /// Sets the treatment of names that may be confused with fields that every proxy relies on, or with
     /// [protected](Self::protect) ones. [`OnAlias::Pass`] is for upstreams that are known to tell names apart.
     #[must_use]
     pub fn relied_on(mut self, on_alias: OnAlias) -> Self {
@@ -63,16 +65,17 @@ impl AliasPolicy {
         self
     }
 
-    /// What happens to all other names with a byte that is neither a letter, a digit nor a hyphen.
+    /// Sets the treatment of all other names with a byte that is neither a letter, a digit nor a
+    /// hyphen.
     #[must_use]
     pub fn others(mut self, on_alias: OnAlias) -> Self {
         self.others = on_alias;
         self
     }
 
-    /// Treats this field as one that is relied on: one that the program sets or removes itself. Names that may
-    /// be taken for it do not pass, nor does a trailer with its name. The field itself is the program's
-    /// business: remove it, or set it.
+    /// Treats this field as relied on, because the program sets or removes it itself. Names that may be
+    /// confused with it do not pass, and a trailer with its name doesn't either. The field itself is left to
+    /// the program: remove it, or set it.
     ///
     /// # Panics
     /// If the name is not a field name in lower case, as [`HeaderName::from_static`] does.
@@ -83,16 +86,16 @@ impl AliasPolicy {
         self
     }
 
-    /// What is done about names that every proxy relies on, for
+    /// The treatment of names that may be confused with fields that every proxy relies on, for
     /// [`prepare_aliased_request`](super::hop_by_hop::prepare_aliased_request).
     pub fn on_relied_on(&self) -> OnAlias {
         self.relied_on
     }
 
-    /// Does what the policy says beyond the standard one to the head of a request.
+    /// Applies the policy's own rules, beyond the standard ones, to the head of a request.
     ///
     /// # Errors
-    /// `InvalidHTTPHeader`, the client's fault, where a name is to be refused.
+    /// `InvalidHTTPHeader`, the client's fault, if a name is to be refused.
     pub fn apply(&self, request: &mut RequestHeader) -> Result<()> {
         if self.others == OnAlias::Pass && self.protected.is_empty() {
             return Ok(());
@@ -111,8 +114,8 @@ impl AliasPolicy {
         Ok(())
     }
 
-    /// Takes the names out of a request's trailers that the policy does not let pass, and protected ones.
-    /// `None`: nothing is left.
+    /// Removes protected names, and names that the policy does not let pass, from a request's trailers.
+    /// `None`: no trailers are left.
     pub fn apply_to_trailers(&self, trailers: Box<HeaderMap>) -> Option<Box<HeaderMap>> {
         let stays = |name: &HeaderName| {
             self.verdict(name) == OnAlias::Pass && !self.protected.contains(name)
@@ -148,7 +151,7 @@ impl Default for AliasPolicy {
     }
 }
 
-/// Removes a field, and every name that may be taken for it: what a filter does that must not leave it to the
+/// Removes a field, and every name that may be confused with it: for filters that must not leave this to the
 /// policy.
 pub fn remove_with_aliases(request: &mut RequestHeader, name: &HeaderName) {
     request.remove_header(name);
@@ -157,7 +160,7 @@ pub fn remove_with_aliases(request: &mut RequestHeader, name: &HeaderName) {
     });
 }
 
-/// Takes out the names that may be taken for fields that are relied on.
+/// Removes the names that may be confused with fields that are relied on.
 #[cold]
 pub(super) fn drop_aliases(request: &mut RequestHeader) {
     remove_all(request, |name| {
@@ -196,7 +199,7 @@ mod tests {
         headers.keys().map(HeaderName::as_str).collect()
     }
 
-    /// What is left of these names; `None` if the request is refused.
+    /// The remaining names; `None` if the request is refused.
     fn left(policy: &AliasPolicy, fields: &[&str]) -> Option<Vec<String>> {
         let mut request = request(fields);
         let hops = HttpUpstreamRequestPolicy::standard();

@@ -13,12 +13,12 @@ pub use pingora_http::authority::{
 use super::h1::{authority_host_and_port, is_valid_authority};
 use crate::protocols::l4::socket::SocketAddr;
 
-/// Checks that a request says in one way only where it goes.
+/// Checks that a request names its destination in only one way.
 ///
-/// At most one `Host`, and exactly one on HTTP/1.1; it is a host and a port; where the target names
-/// an authority too, both are the same, ignoring case and the default port of the scheme. Requests
-/// from an HTTP/1 connection fulfil this after parsing; those from HTTP/2, or changed by a filter,
-/// may not.
+/// A request has at most one `Host`, and exactly one on HTTP/1.1; it is a host and a port. If the
+/// target names an authority too, both must be equal, ignoring case and the default port of the
+/// scheme. Requests from an HTTP/1 connection fulfil this after parsing; those from HTTP/2, or
+/// changed by a filter, may not.
 ///
 /// # Errors
 /// `InvalidHTTPHeader`, the client's fault.
@@ -49,7 +49,7 @@ pub fn validate_request_authority(req: &RequestHeader) -> Result<()> {
     }
 }
 
-/// Scheme (may be empty) and authority that the target names.
+/// The scheme (may be empty) and authority in the target.
 fn target_authority(req: &RequestHeader) -> Result<Option<(&[u8], &[u8])>> {
     if let Some(authority) = req.uri.authority() {
         let scheme = req.uri.scheme_str().unwrap_or_default().as_bytes();
@@ -93,9 +93,8 @@ fn same_authority(scheme: &[u8], a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-/// The `Host` of a server if the client sent none (HTTP/1.0): its `name` if that can
-/// stand there, else its address. A socket of the Unix family has no address that could, and is
-/// `localhost`.
+/// The `Host` for a server if the client sent none (HTTP/1.0): its `name` if that is valid there,
+/// else its address. A Unix socket has no suitable address, and is `localhost`.
 #[cold]
 pub fn authority_of_server(name: &str, address: &SocketAddr) -> String {
     if is_valid_authority(name.as_bytes()) {

@@ -1,13 +1,13 @@
-//! A copy of a request's body, kept to send it again.
+//! A copy of a request's body, kept for retries.
 
 use crate::process::memory::{Held, fallible};
 use bytes::{Bytes, BytesMut};
 
-/// How much of a body is kept to be sent again, in bytes.
+/// The maximum size of a body that is kept for retries, in bytes.
 pub(crate) const RETRY_BUFFER_SIZE: usize = 64 * 1024;
 
-/// Keeps what is written to it up to a fixed size. What goes beyond is not kept, and the buffer
-/// says so: half a body is never sent again.
+/// Keeps the data that is written to it, up to a fixed size. Once the size is exceeded, nothing is
+/// kept and the buffer is marked as truncated: half a body is never resent.
 #[derive(Debug)]
 pub struct FixedBuffer {
     buffer: BytesMut,
@@ -17,7 +17,7 @@ pub struct FixedBuffer {
 }
 
 impl FixedBuffer {
-    /// A buffer for up to `capacity` bytes. Allocates when something is written.
+    /// A buffer for up to `capacity` bytes. Allocates on the first write.
     pub fn new(capacity: usize) -> Self {
         FixedBuffer {
             buffer: BytesMut::new(),
@@ -27,7 +27,8 @@ impl FixedBuffer {
         }
     }
 
-    /// Appends `data` whole, or, where it does not fit or there is no memory, drops everything and stays truncated.
+    /// Appends `data` completely. If it does not fit, or memory can't be allocated, drops everything and stays
+    /// truncated.
     pub fn write_to_buffer(&mut self, data: &Bytes) {
         if self.truncated {
             return;
@@ -40,7 +41,7 @@ impl FixedBuffer {
         self.held.set(self.buffer.capacity());
     }
 
-    /// Forgets what was written.
+    /// Clears the buffer.
     pub fn clear(&mut self) {
         self.truncated = false;
         self.buffer.clear();
@@ -56,7 +57,7 @@ impl FixedBuffer {
         self.truncated
     }
 
-    /// All that was written; `None` if that was nothing, or more than fits.
+    /// Everything that was written; `None` if nothing was, or more than fits.
     pub fn get_buffer(&self) -> Option<Bytes> {
         (!self.truncated && !self.buffer.is_empty()).then(|| Bytes::copy_from_slice(&self.buffer))
     }

@@ -28,7 +28,7 @@ pub enum HttpSession<S = ()> {
     Custom(S),
 }
 
-/// Calls the session within.
+/// Calls the inner session.
 macro_rules! each {
     ($session:expr, $s:ident => $body:expr) => {
         match $session {
@@ -40,7 +40,7 @@ macro_rules! each {
 }
 
 impl<S: ClientSessionCustom> HttpSession<S> {
-    /// The HTTP/1 session within.
+    /// The inner HTTP/1 session.
     pub fn as_http1(&self) -> Option<&Http1Session> {
         match self {
             HttpSession::H1(s) => Some(s),
@@ -48,7 +48,7 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         }
     }
 
-    /// The HTTP/2 session within.
+    /// The inner HTTP/2 session.
     pub fn as_http2(&self) -> Option<&Http2Session> {
         match self {
             HttpSession::H2(s) => Some(s),
@@ -56,7 +56,7 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         }
     }
 
-    /// The custom session within.
+    /// The inner custom session.
     pub fn as_custom(&self) -> Option<&S> {
         match self {
             HttpSession::Custom(s) => Some(s),
@@ -64,7 +64,7 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         }
     }
 
-    /// The custom session within, to be changed.
+    /// The inner custom session, mutable.
     pub fn as_custom_mut(&mut self) -> Option<&mut S> {
         match self {
             HttpSession::Custom(s) => Some(s),
@@ -81,7 +81,7 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         }
     }
 
-    /// Whether others use the connection at the same time.
+    /// Whether other exchanges use the connection at the same time.
     pub fn is_shared(&self) -> bool {
         match self {
             HttpSession::H1(_) => false,
@@ -90,7 +90,7 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         }
     }
 
-    /// The number of the connection, mostly its descriptor; -1 where it has none.
+    /// The number of the connection, usually its descriptor; -1 if it has none.
     pub fn id(&self) -> UniqueIDType {
         match self {
             HttpSession::H1(s) => s.id(),
@@ -104,7 +104,7 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         each!(self, s => s.queue_request_header(req))
     }
 
-    /// Writes a request's head and returns when it has left.
+    /// Writes a request's head. Returns when it has been sent.
     pub async fn write_request_header(&mut self, req: Box<RequestHeader>) -> Result<()> {
         match self {
             HttpSession::H1(s) => s.write_request_header(req).await.map(|_| ()),
@@ -116,8 +116,8 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         }
     }
 
-    /// Writes a piece of the request's body and returns when it has left; `end` says that it is the
-    /// last.
+    /// Writes a piece of the request's body. Returns when it has been sent. `end`: it is the last
+    /// piece.
     pub async fn write_request_body(&mut self, data: Bytes, end: bool) -> Result<()> {
         match self {
             HttpSession::H1(s) => {
@@ -150,7 +150,7 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         }
     }
 
-    /// Time between two reads of the response; `None`: no limit.
+    /// The timeout between two reads of the response; `None`: no limit.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
         match self {
             HttpSession::H1(s) => s.read_timeout = timeout,
@@ -159,7 +159,7 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         }
     }
 
-    /// Time in which the server has to take something of the request; `None`: no limit.
+    /// The time within which the server has to accept some of the request; `None`: no limit.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
         match self {
             HttpSession::H1(s) => s.write_timeout = timeout,
@@ -195,7 +195,7 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         }
     }
 
-    /// Gives the exchange up: closes the connection, or resets the stream.
+    /// Abandons the exchange: closes the connection, or resets the stream.
     pub async fn shutdown(&mut self) {
         match self {
             HttpSession::H1(s) => s.shutdown().await,
@@ -222,8 +222,8 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         }
     }
 
-    /// The facts about the connection, to be added to. `None` for a connection that others may
-    /// be using too.
+    /// The facts about the connection, mutable. `None` for a connection that other exchanges may
+    /// also be using.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         match self {
             HttpSession::H1(s) => Some(s.digest_mut()),
@@ -232,17 +232,17 @@ impl<S: ClientSessionCustom> HttpSession<S> {
         }
     }
 
-    /// The server's address; `None` where the transport has none.
+    /// The server's address; `None` if the transport has none.
     pub fn server_addr(&self) -> Option<&SocketAddr> {
         each!(self, s => s.server_addr())
     }
 
-    /// The address that we connected from.
+    /// The local address of the connection.
     pub fn client_addr(&self) -> Option<&SocketAddr> {
         each!(self, s => s.client_addr())
     }
 
-    /// The connection, where the exchange has one of its own.
+    /// The connection, if the exchange has one of its own.
     pub fn stream(&self) -> Option<&Stream> {
         match self {
             HttpSession::H1(s) => Some(s.stream()),
@@ -292,7 +292,7 @@ impl<S: ClientSessionCustom> UpstreamHalf for HttpSession<S> {
     }
 
     fn limit_reads(&mut self, bytes: usize) {
-        // Over HTTP/2 the server was told how much it may send long before.
+        // Over HTTP/2, the server has been told its window long before.
         match self {
             HttpSession::H1(s) => s.limit_reads(bytes),
             HttpSession::Custom(s) => s.limit_reads(bytes),
@@ -337,7 +337,7 @@ async fn flush(session: &mut impl ClientSessionCustom) -> Result<()> {
     poll_fn(|cx| session.poll_flush(cx)).await
 }
 
-/// Reads the next head, by hand.
+/// Reads the next head, for callers outside the engine.
 async fn read_head(session: &mut impl ClientSessionCustom) -> Result<()> {
     match poll_fn(|cx| session.poll_task(cx)).await? {
         HttpTask::Header(..) => Ok(()),
@@ -346,7 +346,7 @@ async fn read_head(session: &mut impl ClientSessionCustom) -> Result<()> {
     }
 }
 
-/// Reads the next piece of a body, by hand.
+/// Reads the next piece of a body, for callers outside the engine.
 async fn read_piece(session: &mut impl ClientSessionCustom) -> Result<Option<Bytes>> {
     while !session.response_done() {
         match poll_fn(|cx| session.poll_task(cx)).await? {

@@ -1,4 +1,4 @@
-//! Conditional requests: does the client have this response already (RFC 9110 section 13)?
+//! Conditional requests (RFC 9110 section 13): whether the client already has this response.
 
 use http::header::{AsHeaderName, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE};
@@ -10,9 +10,9 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 /// Whether a 304 is the right answer, given the response that would be sent otherwise.
 ///
-/// Only a 200 to GET or HEAD can become one. `If-None-Match` decides if it is there;
-/// `If-Modified-Since` only if it is not (RFC 9110 section 13.2.2). A date that can't be read counts
-/// as not there.
+/// Only a 200 to GET or HEAD can become a 304. `If-None-Match` decides if it is present;
+/// `If-Modified-Since` only if it is not (RFC 9110 section 13.2.2). A date that can't be parsed
+/// counts as absent.
 pub fn not_modified_filter(req: &RequestHeader, resp: &ResponseHeader) -> bool {
     if resp.status != StatusCode::OK || !matches!(req.method, Method::GET | Method::HEAD) {
         return false;
@@ -32,10 +32,10 @@ pub fn not_modified_filter(req: &RequestHeader, resp: &ResponseHeader) -> bool {
     }
 }
 
-/// Whether a list of entity tags, as in `If-None-Match`, holds `target_etag`, or is `*`.
+/// Whether a list of entity tags, as in `If-None-Match`, contains `target_etag`, or is `*`.
 ///
 /// Compares weakly (RFC 9110 section 8.8.3.2): `W/"a"` equals `"a"`. A tag without quotes, which
-/// the RFC doesn't know and some origins send, equals itself.
+/// some origins send although the RFC does not allow it, equals itself.
 pub fn weak_validate_etag(input_etag_header: &[u8], target_etag: &[u8]) -> bool {
     let target = opaque(target_etag.trim_ascii());
     let mut rest = input_etag_header.trim_ascii();
@@ -52,7 +52,7 @@ pub fn weak_validate_etag(input_etag_header: &[u8], target_etag: &[u8]) -> bool 
     false
 }
 
-/// Cuts off the first element of a list. A comma within quotes belongs to the tag.
+/// Splits off the first element of a list. A comma within quotes belongs to the tag.
 fn split_first_tag(list: &[u8]) -> (&[u8], &[u8]) {
     let mut quoted = false;
     let end = list.iter().position(|&byte| {
@@ -107,10 +107,10 @@ fn http_date(headers: &HeaderMap, name: impl AsHeaderName) -> Result<Option<Http
     Ok(Some(date))
 }
 
-/// Makes a 304 of a response: without a body, and without the fields that describe one. Fields that
-/// a cache updates its copy with stay (RFC 9110 section 15.4.5).
+/// Turns a response into a 304: without a body, and without the fields that describe one. Keeps the
+/// fields with which a cache updates its copy (RFC 9110 section 15.4.5).
 pub fn to_304(resp: &mut ResponseHeader) {
-    // Neither can fail: the code is valid, and so is no phrase.
+    // Neither can fail: the code is valid, and an absent phrase is too.
     let _ = resp.set_status(StatusCode::NOT_MODIFIED);
     let _ = resp.set_reason_phrase(None);
     for name in [

@@ -5,15 +5,16 @@ use httpdate::HttpDate;
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Whether a response of this status, which has a `Date` or has none, is to be given one before it
-/// leaves: all that are final, whoever made them. An origin has to date its 2xx, 3xx and 4xx, and may
-/// date its 5xx; who passes a response on that has none adds the time when it came.
+/// Whether a response of this status, with or without a `Date`, must be given one before it is sent:
+/// every final response without one, including those of an origin. An origin has to date its 2xx, 3xx
+/// and 4xx responses, and may date its 5xx; a recipient that forwards a response without a date adds
+/// the time of its arrival.
 #[inline]
 pub(crate) fn is_missing(status: StatusCode, dated: bool) -> bool {
     !dated && !status.is_informational()
 }
 
-/// Appends a `Date` field with the time now, as HTTP/1 writes it.
+/// Appends a `Date` field with the current time, in HTTP/1 syntax.
 #[cold]
 pub(crate) fn put_date_line(out: &mut Vec<u8>) {
     out.extend_from_slice(b"Date: ");
@@ -26,7 +27,7 @@ thread_local! {
         const { RefCell::new((u64::MAX, HeaderValue::from_static(""))) };
 }
 
-/// The time now, as a `Date` field has it. Formatted once a second on each thread.
+/// The current time in the format of a `Date` field. Formatted once per second on each thread.
 pub fn get_cached_date() -> HeaderValue {
     let now = SystemTime::now();
     let second = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -43,7 +44,7 @@ pub fn get_cached_date() -> HeaderValue {
         .unwrap_or_else(|| format(now))
 }
 
-/// The format has no years above 9999; a clock that says so is wrong anyway.
+/// The format has no years above 9999; a clock with such a year is wrong anyway.
 fn format(time: SystemTime) -> HeaderValue {
     const LAST_SECOND: u64 = 253_402_300_799;
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();

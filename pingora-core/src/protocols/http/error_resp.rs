@@ -1,4 +1,4 @@
-//! Responses of our own for when something went wrong.
+//! Responses of our own for failures.
 
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, StatusCode};
@@ -6,13 +6,12 @@ use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use std::sync::LazyLock;
 
-/// The value of the `Server` field in responses that this software makes itself.
+/// The value of the `Server` field in responses that this software generates itself.
 pub const SERVER_NAME: &[u8; 7] = b"Pingora";
 
-/// A response with this status, without a body, that no cache keeps.
+/// A response with this status, without a body, that no cache stores.
 ///
-/// It has no `Date`: whoever sends it adds that. A code that is no status (not within 100 to 999)
-/// becomes 500.
+/// It has no `Date`: the sender adds it. A code that is not a status (100 to 999) becomes 500.
 pub fn gen_error_response(code: u16) -> ResponseHeader {
     let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = ResponseHeader::default();
@@ -24,9 +23,9 @@ pub fn gen_error_response(code: u16) -> ResponseHeader {
     response
 }
 
-/// Says in the header of a response how long its body is, all of which is known: `len` bytes. Where
-/// there is none, a length that the header has stays if it is about something else (RFC 9110 section
-/// 8.6): what a GET would have got, in answer to a HEAD, and in a 304.
+/// Declares the length of a completely known body in the header of a response: `len` bytes. If there
+/// is no body, an existing length is kept if it describes something else (RFC 9110 section 8.6): the
+/// body that a GET would have got, in the answer to a HEAD or in a 304.
 ///
 /// # Errors
 /// `InvalidHTTPHeader`, if the header is full.

@@ -1,9 +1,9 @@
-//! The two halves of an exchange as an engine sees them, whatever protocol carries them.
+//! The two halves of an exchange as an engine sees them, over any protocol.
 //!
-//! Everything is polled and keeps its state in the session, so that an engine can wait on both
-//! halves at once in a single task and be dropped at any time without losing an accepted byte.
-//! The engine bounds the queues: it reads from one half only while
-//! [`queued`](DownstreamHalf::queued) of the other is under its mark.
+//! Everything is polled and keeps its state in the session, so an engine can wait on both halves at
+//! once in a single task, and can be dropped at any time without losing an accepted byte. The
+//! engine bounds the queues: it reads from one half only while [`queued`](DownstreamHalf::queued)
+//! of the other is under its mark.
 
 use super::HttpTask;
 pub use crate::protocols::l4::splice::{SpliceSink, SpliceSource};
@@ -16,14 +16,14 @@ use tokio::time::Instant;
 
 /// The half that requests come from.
 pub trait DownstreamHalf {
-    /// The next piece of the request's body; `None` at its end, and from then on.
+    /// The next piece of the request's body; `None` at its end, and on every later call.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>>;
 
     /// Whether the request's body was read to its end.
     fn body_done(&mut self) -> bool;
 
-    /// Whether the client holds its body back until it is told to continue (RFC 9110
-    /// section 10.1.1). It is not late then.
+    /// Whether the client holds its body back until it receives a 100 Continue (RFC 9110 section
+    /// 10.1.1). It is not late in that case.
     fn awaits_continue(&self) -> bool {
         false
     }
@@ -34,56 +34,57 @@ pub trait DownstreamHalf {
     /// Ready when a client that has sent its request is gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError>;
 
-    /// Ready when a client whose body is not read for now has given its request up, where that can be
-    /// told without reading: what was received for it counts against a window that others share.
+    /// Ready when a client whose body is currently not read has given its request up, if that can be
+    /// detected without reading: data that was received for it counts against a window that others
+    /// share.
     fn poll_given_up(&mut self, _cx: &mut Context<'_>) -> Poll<BError> {
         Poll::Pending
     }
 
-    /// Accepts a piece of the response, whole.
+    /// Queues a piece of the response completely.
     fn queue(&mut self, task: HttpTask) -> Result<()>;
 
-    /// Writes what is queued, as far as the client takes it.
+    /// Writes queued data, as far as the client accepts it.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
     /// Whether `poll_flush` has something to do.
     fn wants_flush(&self) -> bool;
 
-    /// How many bytes are queued.
+    /// The number of queued bytes.
     fn queued(&self) -> usize;
 
-    /// Drops what is queued for a client that does not take it, so that nothing more waits for it.
+    /// Drops queued data that the client does not accept, so that nothing waits for it any more.
     fn discard_queued(&mut self) {}
 
-    /// Whether nothing more is to be read for the client before it has taken what is queued: it has
-    /// forbidden to send more for now, or memory is short.
+    /// Whether to stop reading on the client's behalf until it has accepted the queued data: it has
+    /// forbidden sending for now, or memory is short.
     fn is_stalled(&self) -> bool {
         false
     }
 
-    /// Enters what waits here in the process's account; `upload_waits`: so does what the client is sending.
-    /// Called before an exchange waits with something in a queue.
+    /// Enters the data that waits here in the process's memory account; `upload_waits`: data that the
+    /// client is sending counts too. Called before an exchange waits with data in a queue.
     fn count_held(&mut self, _upload_waits: bool) {}
 
-    /// How much of the response may be read at once, in bytes: less than everything where what is held
-    /// for this client is about to be too much.
+    /// The number of bytes of the response that may be read at once: limited if the data held for this
+    /// client is about to exceed its bound.
     fn read_ahead(&self) -> usize {
         usize::MAX
     }
 
-    /// The request's payload, where it may be taken unseen: from a plain socket of which nothing was
-    /// read ahead, and not needed on this half.
+    /// The source for splicing the request's payload: available on a plain socket without data read
+    /// ahead, if this half does not need to see the payload.
     fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
         None
     }
 
-    /// The response's payload, where it may be written unseen: to a plain socket, without framing
+    /// The sink for splicing the response's payload: available on a plain socket, without framing
     /// around each piece.
     fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
         None
     }
 
-    /// Ready with a deadline that has passed; otherwise the task is woken in time for the next.
+    /// Ready with a deadline that has passed; otherwise the task is woken in time for the next one.
     fn poll_alarm(
         &mut self,
         cx: &mut Context<'_>,
@@ -91,8 +92,8 @@ pub trait DownstreamHalf {
         now: Instant,
     ) -> Poll<Deadline>;
 
-    /// [`poll_alarm`](DownstreamHalf::poll_alarm) where there is one deadline only, which costs less: ready
-    /// once `at` has passed.
+    /// A cheaper [`poll_alarm`](DownstreamHalf::poll_alarm) for a single deadline: ready once `at` has
+    /// passed.
     fn poll_reached(&mut self, cx: &mut Context<'_>, at: Instant, now: Instant) -> Poll<()> {
         let mut deadlines = Deadlines::default();
         deadlines.set(Deadline::new(0), Some(at));
@@ -102,46 +103,46 @@ pub trait DownstreamHalf {
 
 /// The half that requests go to.
 pub trait UpstreamHalf {
-    /// Accepts a piece of the request's body, whole.
+    /// Queues a piece of the request's body completely.
     fn queue_body(&mut self, data: Bytes) -> Result<()>;
 
-    /// Accepts the end of the request.
+    /// Queues the end of the request.
     fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()>;
 
-    /// Writes what is queued, as far as the server takes it. After an error nothing more is
-    /// written, but a response may still come.
+    /// Writes queued data, as far as the server accepts it. After an error nothing more is written,
+    /// but a response may still come.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
     /// Whether `poll_flush` has something to do.
     fn wants_flush(&self) -> bool;
 
-    /// How many bytes are queued.
+    /// The number of queued bytes.
     fn queued(&self) -> usize;
 
-    /// Whether nothing more is to be read for the server before it has taken what is queued.
+    /// Whether to stop reading on the server's behalf until it has accepted the queued data.
     fn is_stalled(&self) -> bool {
         false
     }
 
-    /// Enters what waits here, in both directions, in the process's account. Called before an exchange
-    /// waits with something in a queue.
+    /// Enters the data that waits here, in both directions, in the process's memory account. Called
+    /// before an exchange waits with data in a queue.
     fn count_held(&mut self) {}
 
-    /// Reads at most so many bytes at once from now on, where it is up to this half.
+    /// Limits each read to this many bytes from now on, if this half can control it.
     fn limit_reads(&mut self, _bytes: usize) {}
 
     /// The next piece of the response.
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>>;
 
-    /// Whether the next piece is there already, without reading from the connection.
+    /// Whether the next piece is available without reading from the connection.
     fn has_input(&self) -> bool;
 
-    /// The response's payload; see [`DownstreamHalf::splice_source`].
+    /// The source for splicing the response's payload; see [`DownstreamHalf::splice_source`].
     fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
         None
     }
 
-    /// The request's payload; see [`DownstreamHalf::splice_sink`].
+    /// The sink for splicing the request's payload; see [`DownstreamHalf::splice_sink`].
     fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
         None
     }

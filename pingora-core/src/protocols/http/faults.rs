@@ -1,4 +1,4 @@
-//! How a broken rule becomes an error: where, whose fault, and what stood in the way.
+//! Turns a broken rule into an error: where it happened, whose fault it is, and the reason.
 
 use crate::protocols::http::h1::Fault;
 pub(crate) use crate::protocols::l4::faults::{read_failed, write_failed};
@@ -27,7 +27,7 @@ pub(crate) fn bad_body(fault: Fault, source: ErrorSource) -> BError {
     Error::create(etype, source, Some(context.into()), Some(Box::new(fault)))
 }
 
-/// The message that we were asked to send breaks the rules.
+/// A message of ours that breaks the rules and can't be sent.
 #[cold]
 pub(crate) fn bad_outgoing(fault: Fault) -> BError {
     let context = "this message can't be sent";
@@ -39,13 +39,13 @@ pub(crate) fn bad_outgoing(fault: Fault) -> BError {
     )
 }
 
-/// A limit of time was reached.
+/// A time limit was reached.
 #[cold]
 pub(crate) fn timed_out(etype: ErrorType, source: ErrorSource, what: &'static str) -> BError {
     Error::create(etype, source, Some(what.into()), None)
 }
 
-/// Memory is scarce, and this is closed because it holds most of it.
+/// Memory is scarce, and this connection is closed because it holds most of it.
 #[cold]
 pub(crate) fn given_up(source: ErrorSource) -> BError {
     let what = "memory is scarce, and what waits here is the most of all";

@@ -1,9 +1,9 @@
-//! Waiting a moment for the end of a message of which nothing is missing.
+//! Waiting briefly for the end of a message that is otherwise complete.
 //!
-//! A message of HTTP/2 ends with its stream, and a body that came from within the process with a piece
-//! that says so. A peer that has sent all that it declared, and then leaves the end out, has said all
-//! there is to say: whoever waits for the message must not wait for that peer. Trailers may still
-//! follow, and follow at once where there are any.
+//! An HTTP/2 message ends with its stream, and a body from within the process ends with a piece that
+//! says so. A peer that has sent everything it declared, but leaves the end out, has nothing more to
+//! say, so the recipient must not wait for it indefinitely. Trailers may still follow, and follow at
+//! once if there are any.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,10 +11,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
-/// How long the end of a message may be late once all that was declared is there.
+/// The time that the end of a message may be late once everything declared has arrived.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
-/// The time until a message ends without its end having come. Costs nothing before it is polled.
+/// The time until a message ends without an explicit end. Costs nothing before it is polled.
 #[derive(Debug, Default)]
 pub(crate) struct Grace(Option<Pin<Box<Sleep>>>);
 

@@ -1,17 +1,17 @@
-//! What is between two neighbours only, and must not travel on (RFC 9110 section 7.6.1).
+//! Fields that are for one hop only and must not be forwarded (RFC 9110 section 7.6.1).
 //!
-//! A proxy speaks with each side over a connection of its own. Fields that are about the connection
-//! with one side say nothing true about the other, and a client that could pass them on would speak
-//! to the upstream in the proxy's name. They are taken out before the user's filters run, so that
-//! what a filter adds stays.
+//! A proxy has a separate connection with each side. Fields about the connection with one side are
+//! wrong for the other, and a client that could pass them on would speak to the upstream in the
+//! proxy's name. They are removed before the user's filters run, so fields that a filter adds are
+//! kept.
 //!
-//! Which field has which rule, in which direction, is a table: `rules::RULES`. Fields that it does
-//! not name pass. `Proxy-Authenticate`, `Proxy-Authorization` and `Proxy-Authentication-Info` are
-//! among those: they are for the next proxy that wants them, which may stand behind this one
-//! (RFC 9110 section 11.7).
+//! The table `rules::RULES` lists the rule of each field and direction. Fields that it does not
+//! list pass. Among those are `Proxy-Authenticate`, `Proxy-Authorization` and
+//! `Proxy-Authentication-Info`: they are for the next proxy that wants them, which may be behind
+//! this one (RFC 9110 section 11.7).
 //!
-//! A name that servers may take for one of these, or for one that a proxy sets, is taken out with them: see
-//! [`aliases`](super::aliases).
+//! A name that servers may confuse with one of these, or with one that a proxy sets, is removed as well:
+//! see [`aliases`](super::aliases).
 //!
 //! Pure functions. A head without such fields costs one look at each of its names.
 
@@ -29,36 +29,35 @@ use super::h1::{BodyLength, list_elements, outgoing_request};
 use nomination::{remove_option, take_out_nominated, take_out_nominated_of_response};
 use rules::{Present, Rule, is_about_the_connection};
 
-/// What happens to an `Upgrade` that the client asks for on HTTP/1.1.
+/// The treatment of an `Upgrade` that the client asks for on HTTP/1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum H1UpgradePolicy {
-    /// A well-formed WebSocket upgrade passes, in normal form; any other is taken out.
+    /// A well-formed WebSocket upgrade passes, in normalised form; any other is removed.
     WebSocketOnly,
-    /// Any well-formed upgrade passes as it came, whatever its method, with a body or without; the
-    /// 101 that answers it opens a tunnel, once the body is complete (RFC 9110 section 7.8). One to
-    /// `h2c` is taken out, unless hop-by-hop fields are left alone altogether.
+    /// Any well-formed upgrade passes unchanged, with any method, with or without a body; the 101
+    /// that answers it opens a tunnel once the body is complete (RFC 9110 section 7.8). An upgrade
+    /// to `h2c` is removed, unless hop-by-hop fields are left alone altogether.
     Preserve,
-    /// Taken out.
+    /// The upgrade is removed.
     Deny,
 }
 
-/// What is done to the hop-by-hop fields of a request before it goes upstream (RFC 9110
-/// section 7.6.1).
+/// The treatment of a request's hop-by-hop fields before it goes upstream (RFC 9110 section 7.6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpUpstreamRequestPolicy {
-    /// Take out `Connection`, `Keep-Alive`, `TE`, `Transfer-Encoding` and the like, and names that servers
-    /// may take for them or for those that a proxy sets (`Transfer_Encoding`, `X_Forwarded_For`).
+    /// Remove `Connection`, `Keep-Alive`, `TE`, `Transfer-Encoding` and the like, and names that servers
+    /// may confuse with them or with fields that a proxy sets (`Transfer_Encoding`, `X_Forwarded_For`).
     pub strip_hop_by_hop: bool,
-    /// Take out the fields that `Connection` names.
+    /// Remove the fields that `Connection` names.
     pub strip_connection_nominated: bool,
-    /// Refuse a request whose `Connection` names fields that it must not take out.
+    /// Refuse a request whose `Connection` names fields that must not be removed.
     pub reject_malformed_connection_nominations: bool,
-    /// What happens to upgrades.
+    /// The treatment of upgrades.
     pub h1_upgrade: H1UpgradePolicy,
 }
 
 impl HttpUpstreamRequestPolicy {
-    /// As the RFC wants it, with WebSocket upgrades. The default.
+    /// Follows the RFC, with WebSocket upgrades. The default.
     pub const fn standard() -> Self {
         Self {
             strip_hop_by_hop: true,
@@ -68,7 +67,7 @@ impl HttpUpstreamRequestPolicy {
         }
     }
 
-    /// Leaves every field as it came: for upstreams that are part of the same hop.
+    /// Leaves every field unchanged: for upstreams that are part of the same hop.
     pub const fn preserve() -> Self {
         Self {
             strip_hop_by_hop: false,
@@ -78,7 +77,7 @@ impl HttpUpstreamRequestPolicy {
         }
     }
 
-    /// As [`standard`](Self::standard), without upgrades.
+    /// Like [`standard`](Self::standard), without upgrades.
     pub const fn deny_upgrades() -> Self {
         Self {
             h1_upgrade: H1UpgradePolicy::Deny,
@@ -93,20 +92,20 @@ impl Default for HttpUpstreamRequestPolicy {
     }
 }
 
-/// Makes of the request that came in the one that goes upstream over HTTP of the version `over`, as
-/// far as `policy` says.
+/// Turns the received request into the one that goes upstream over HTTP of the version `over`, as
+/// far as `policy` requires.
 ///
-/// With the standard policy, afterwards: no field that is about the client's connection, none that
-/// the client's `Connection` named, none that is taken for one that a proxy relies on; `Connection: Upgrade` and `Upgrade: websocket` if that is what
-/// the client soundly asked for; `TE: trailers` if the client soundly said so (gRPC needs it), named
-/// by `Connection` where that exists. `Transfer-Encoding` is among the fields taken out: whoever
-/// sends the body frames it anew.
+/// With the standard policy, the result has no field about the client's connection, none that the client's `Connection`
+/// named, and none that may be confused with a field that a proxy relies on. It has `Connection: Upgrade` and `Upgrade:
+/// websocket` if the client validly asked for that, and `TE: trailers` if the client validly sent it (gRPC needs it),
+/// named by `Connection` where that exists. `Transfer-Encoding` is among the removed fields: the session that sends the
+/// body frames it anew.
 ///
-/// Whatever the policy, an expectation of `100-continue` stays only where it has a meaning.
+/// With any policy, a `100-continue` expectation is kept only if it has a meaning.
 ///
 /// # Errors
-/// `InvalidHTTPHeader`, the client's fault: `Connection` names a field that no client may have taken
-/// out, is no list of tokens, or has more than 64 options.
+/// `InvalidHTTPHeader`, the client's fault: `Connection` names a field that no client may have
+/// removed, is not a list of tokens, or has more than 64 options.
 pub fn prepare_upstream_request(
     request: &mut RequestHeader,
     policy: &HttpUpstreamRequestPolicy,
@@ -115,11 +114,11 @@ pub fn prepare_upstream_request(
     prepare_aliased_request(request, policy, over, OnAlias::Drop)
 }
 
-/// [`prepare_upstream_request`], where `on_alias` says what is to be done about names that are taken for
-/// those that a proxy relies on. It says nothing where hop-by-hop fields are left alone.
+/// [`prepare_upstream_request`], with `on_alias` as the treatment of names that may be confused with
+/// those that a proxy relies on. It has no effect if hop-by-hop fields are left alone.
 ///
 /// # Errors
-/// As above; the same where there is an alias and it is to be refused.
+/// As above; also if there is an alias and it is to be refused.
 pub fn prepare_aliased_request(
     request: &mut RequestHeader,
     policy: &HttpUpstreamRequestPolicy,
@@ -169,7 +168,7 @@ pub fn prepare_aliased_request(
 
 const UPGRADE_OPTION: HeaderValue = HeaderValue::from_static("Upgrade");
 
-/// What becomes of a request's wish to switch protocols.
+/// The outcome of a request's upgrade.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Upgrade {
     /// There is none, or none that would be understood as one.
@@ -188,8 +187,8 @@ impl Upgrade {
             H1UpgradePolicy::Deny => Self::TakenOut,
             H1UpgradePolicy::WebSocketOnly if asks_for_websocket(request) => Self::WebSocket,
             H1UpgradePolicy::WebSocketOnly => Self::TakenOut,
-            // Without `HTTP2-Settings`, which is for one hop, it is unsound; a server that takes it
-            // nevertheless would speak to the client behind the proxy's back.
+            // Without `HTTP2-Settings`, which is for one hop, it is invalid; a server that accepts
+            // it nevertheless would speak to the client behind the proxy's back.
             H1UpgradePolicy::Preserve if policy.strip_hop_by_hop && names(request, "h2c") => {
                 Self::TakenOut
             }
@@ -199,8 +198,8 @@ impl Upgrade {
     }
 }
 
-/// Whether the session that the request came on takes this as a wish to switch protocols, and so does
-/// the one that it leaves on: only then will a 101 that answers it be let through.
+/// Whether both the session that received the request and the one that sends it recognise this as an
+/// upgrade: only then is a 101 let through.
 fn asks_for_upgrade(request: &RequestHeader) -> bool {
     outgoing_request(request).is_ok_and(|outgoing| outgoing.upgrade)
 }
@@ -223,9 +222,9 @@ fn names(request: &RequestHeader, protocol: &str) -> bool {
     protocols.any(|named| named.eq_ignore_ascii_case(protocol.as_bytes()))
 }
 
-/// RFC 9110 section 10.1.1: an expectation of HTTP/1.0 is to be ignored, and whoever sends one has to
-/// send content. We speak a later version to the upstream, which would not know that it came from an
-/// earlier one.
+/// RFC 9110 section 10.1.1: an expectation of HTTP/1.0 must be ignored, and an expectation requires
+/// content. We speak a later version to the upstream, which could not tell that the expectation came
+/// from an earlier one.
 #[cold]
 fn settle_expectation(request: &mut RequestHeader) {
     let content_follows = match request.send_end_stream() {
@@ -245,14 +244,14 @@ fn settle_expectation(request: &mut RequestHeader) {
     }
 }
 
-/// gRPC is spoken over HTTP/2 alone: a request that came otherwise was translated on the way.
+/// gRPC is only spoken over HTTP/2: a request over another version was translated on the way.
 fn is_grpc(request: &RequestHeader) -> bool {
     let content_type = request.headers.get(CONTENT_TYPE);
     content_type.is_some_and(|value| media_type::is_grpc(value.as_bytes()))
 }
 
-/// Whether the client soundly says that it wants trailers, which every session of ours passes on
-/// (RFC 9110 section 10.1.4): on HTTP/1.1, `Connection` has to name the field.
+/// Whether the client validly announces that it accepts trailers, which every session of ours
+/// passes on (RFC 9110 section 10.1.4): on HTTP/1.1, `Connection` has to name the field.
 fn wants_trailers(request: &RequestHeader) -> bool {
     let lists = |name, element: &[u8]| {
         let values = request.headers.get_all(name).iter();
@@ -267,7 +266,8 @@ fn wants_trailers(request: &RequestHeader) -> bool {
         }
 }
 
-/// Takes out what [`rules::RULES`] takes out of a request, and says anew what is kept of it.
+/// Removes the fields that [`rules::RULES`] removes from a request, and rewrites those that are
+/// kept.
 fn strip_request(
     request: &mut RequestHeader,
     present: Present,
@@ -293,7 +293,7 @@ fn strip_request(
         request.insert_header(TE, HeaderValue::from_static("trailers"))?;
     }
     let upgrades = matches!(upgrade, Upgrade::AsItCame | Upgrade::WebSocket);
-    // RFC 9113 section 8.2.2: HTTP/2 has no options of a connection.
+    // RFC 9113 section 8.2.2: HTTP/2 has no connection options.
     match (upgrades, keep_te && over != Version::HTTP_2) {
         (true, false) => request.insert_header(CONNECTION, UPGRADE_OPTION),
         (false, true) => request.insert_header(CONNECTION, HeaderValue::from_static("TE")),
@@ -302,12 +302,12 @@ fn strip_request(
     }
 }
 
-/// Makes of the upstream's response the one that goes to the client: no field that is about the
-/// upstream's connection, none that the upstream's `Connection` named; `Upgrade`, with its option of
-/// `Connection`, where it is what the response is about: a 101 (RFC 9110 section 15.2.2) or a 426
-/// (section 15.5.22). Whoever writes the response over HTTP/2 leaves both out.
+/// Turns the upstream's response into the one that goes to the client: without fields about the
+/// upstream's connection, and without those that the upstream's `Connection` named. `Upgrade` and
+/// its `Connection` option are kept if the response is about them: a 101 (RFC 9110 section 15.2.2)
+/// or a 426 (section 15.5.22). A session that writes the response over HTTP/2 omits both.
 ///
-/// `Transfer-Encoding` is among the fields taken out: whoever sends the body frames it anew.
+/// `Transfer-Encoding` is among the removed fields: the session that sends the body frames it anew.
 pub fn prepare_downstream_response(response: &mut ResponseHeader) {
     let (present, plain) = Present::in_passing(|f| response.for_each_control_field(f));
     let present = present.of_response();
@@ -336,7 +336,7 @@ pub fn prepare_downstream_response(response: &mut ResponseHeader) {
         }
     }
     if keep_upgrade {
-        // There was room a moment ago, or there is for one field more.
+        // Fields were just removed, or one more field fits.
         let _ = response.insert_header(CONNECTION, UPGRADE_OPTION);
     }
 }

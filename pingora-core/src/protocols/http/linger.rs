@@ -1,9 +1,9 @@
-//! Reading what a client is still sending though its answer is complete, so that it gets to see the
-//! answer: many clients write until they are done and only then read, and a connection that closes on
-//! them, or a stream that is reset, is an error to them (RFC 9112 section 9.6).
+//! Reads data that a client is still sending after its answer is complete, so that it gets to see the
+//! answer. Many clients write until they are done and only then read; to them, a connection that
+//! closes meanwhile, or a stream that is reset, is an error (RFC 9112 section 9.6).
 //!
-//! How long that takes depends on how much the client wants to send and on how fast it is, so what
-//! bounds it is time, and not a number of bytes. What arrives is dropped where it was read.
+//! The duration depends on how much the client wants to send and on how fast it is, so the bound is
+//! a time and not a number of bytes. Received data is dropped where it was read.
 
 use super::timed::Timed;
 use crate::protocols::Stream;
@@ -18,21 +18,22 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
-/// How long a client may go on sending, however fast or slow it is.
+/// The time for which a client may continue to send, at any rate.
 const TIME: Duration = Duration::from_secs(30);
-/// How long it may be silent meanwhile: it is waiting for something else than for us to read.
+/// The time for which it may be silent meanwhile. A client that is silent for longer is waiting for
+/// something other than our reads.
 const SILENCE: Duration = Duration::from_secs(5);
-/// The bytes that are dropped before other tasks of the worker get their turn.
+/// The number of bytes that are dropped before other tasks of the worker get their turn.
 const PER_TURN: usize = 256 * 1024;
-/// How many exchanges of this process may linger at a time.
+/// The number of exchanges of this process that may linger at the same time.
 const MOST: usize = 1024;
-/// And they take at most this part of the descriptors that the process may open.
+/// They also take at most this fraction of the descriptors that the process may open.
 const SHARE_OF_DESCRIPTORS: usize = 4;
 
-/// How many do.
+/// The number of exchanges that are lingering.
 static LINGERING: AtomicUsize = AtomicUsize::new(0);
 
-/// How long a client that is still sending is read from after its answer.
+/// How long to read from a client that is still sending after its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Patience {
     /// In total.
@@ -50,12 +51,12 @@ impl Default for Patience {
     }
 }
 
-/// One of the places of those who linger. Dropping it frees the place.
+/// One of the places for lingering exchanges. Dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct Place(());
 
 impl Place {
-    /// `None` where all are taken.
+    /// `None` if all places are taken.
     pub(crate) fn take() -> Option<Self> {
         static MOST_HERE: OnceLock<usize> = OnceLock::new();
         let most = *MOST_HERE.get_or_init(|| {
@@ -63,7 +64,7 @@ impl Place {
             let share = usize::try_from(descriptors).unwrap_or(usize::MAX) / SHARE_OF_DESCRIPTORS;
             share.clamp(1, MOST)
         });
-        // Counted before it is looked at, so that it is given back whichever way this ends.
+        // Counted before it is checked, so that it is given back on every path.
         let place = Place(());
         let others = LINGERING.fetch_add(1, Ordering::Relaxed);
         (others < most).then_some(place)
@@ -76,16 +77,16 @@ impl Drop for Place {
     }
 }
 
-/// The result of one look at a client.
+/// The result of polling a client once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dropped {
-    /// So many bytes.
+    /// This many bytes were dropped.
     Bytes(usize),
-    /// That it sends nothing more.
+    /// The client sends nothing more.
     All,
 }
 
-/// How a client is being lingered for.
+/// The state of lingering for a client.
 #[derive(Debug)]
 pub(crate) struct Lingering {
     place: Option<Place>,
@@ -95,7 +96,7 @@ pub(crate) struct Lingering {
 }
 
 impl Lingering {
-    /// Begins now.
+    /// Starts lingering now.
     pub(crate) fn begin(patience: Patience) -> Self {
         let now = Instant::now();
         Lingering {
@@ -106,8 +107,8 @@ impl Lingering {
         }
     }
 
-    /// Polls `step`, which drops what has arrived; ready when it has dropped all, or when the client has
-    /// exhausted the patience. Where too many are lingered for already: after one look.
+    /// Polls `step`, which drops received data. Ready when it has dropped everything, or when the client
+    /// has exhausted the patience; if too many exchanges are lingering already, after one poll.
     pub(crate) fn poll<S: Timed>(
         &mut self,
         session: &mut S,
@@ -139,13 +140,13 @@ impl Lingering {
         ];
         match ends.into_iter().flatten().min() {
             Some(at) => session.timer().poll_reached(cx, at, now),
-            // Beyond the end of time.
+            // Beyond the clock's range, so it never ends.
             None => Poll::Pending,
         }
     }
 }
 
-/// [`Lingering::poll`] until it is ready. Cancel-safe: what was dropped is dropped.
+/// [`Lingering::poll`] until it is ready. Cancel-safe: nothing needs to be restored.
 pub(crate) async fn linger<S: Timed>(
     session: &mut S,
     patience: Patience,
@@ -155,7 +156,7 @@ pub(crate) async fn linger<S: Timed>(
     poll_fn(|cx| lingering.poll(session, cx, &mut step)).await;
 }
 
-/// Reads from a connection and drops what was read.
+/// Reads from a connection and drops the data.
 pub(crate) fn poll_discard(io: &mut Stream, cx: &mut Context<'_>) -> Poll<Dropped> {
     with_scratch(|scratch| {
         let mut buf = ReadBuf::new(scratch);
@@ -182,7 +183,8 @@ mod tests {
         }
     }
 
-    /// How many seconds a client is lingered for that sends a piece each `pause` seconds, `pieces` times.
+    /// The number of seconds spent lingering for a client that sends a piece each `pause` seconds,
+    /// `pieces` times.
     async fn seconds(pause: u64, pieces: usize) -> u64 {
         let mut clock = Clock::default();
         let (begun, mut sent) = (Instant::now(), 0);
@@ -235,7 +237,7 @@ mod tests {
         }
         assert!(!places.is_empty());
         places.pop();
-        // Another test may be faster at one place, not at all of them.
+        // Another test may take one place first, but not all of them.
         places.clear();
         assert!(Place::take().is_some());
     }

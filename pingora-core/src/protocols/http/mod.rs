@@ -1,4 +1,4 @@
-//! HTTP: sessions on the server's and on the client's side, over whatever version carries them.
+//! HTTP: sessions on the server's and on the client's side, over any version.
 
 pub mod aliases;
 pub mod authority;

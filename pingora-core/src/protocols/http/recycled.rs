@@ -1,15 +1,15 @@
-//! Free lists of message heads, one for each worker: an idle connection holds no head.
+//! Free lists of message heads, one for each worker, so that an idle connection holds no head.
 
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::cell::RefCell;
 use std::sync::LazyLock;
 
-/// How many heads of each kind a worker keeps for the next messages.
+/// The number of heads of each kind that a worker keeps for later messages.
 const KEPT: usize = 64;
-/// The most fields that a head which is kept has room for: one that had more is not worth its memory.
+/// The maximum field capacity of a head that is kept; larger heads are not worth their memory.
 const ROOM: usize = 48;
 
-// Boxed, because a head travels in its box, which is a large part of what is recycled.
+// Boxed, because a head is moved in its box, which is a large part of the recycled memory.
 #[allow(clippy::vec_box)]
 mod free {
     use super::{RefCell, RequestHeader, ResponseHeader};
@@ -25,8 +25,8 @@ use free::{REQUESTS, RESPONSES};
 
 static EMPTY: LazyLock<RequestHeader> = LazyLock::new(RequestHeader::empty);
 
-/// A request header whose memory goes back to the worker's free list: it is the largest thing that
-/// a request needs, and an idle connection needs none.
+/// A request header whose memory returns to the worker's free list: it is the largest allocation of
+/// a request, and an idle connection needs none.
 #[derive(Debug, Default)]
 pub struct RecycledRequest(Option<Box<RequestHeader>>);
 
@@ -38,7 +38,7 @@ impl RecycledRequest {
         copy
     }
 
-    /// The header; an empty one where none was made yet.
+    /// The header; an empty one if none was created yet.
     #[inline]
     pub fn get(&self) -> &RequestHeader {
         match &self.0 {
@@ -47,7 +47,7 @@ impl RecycledRequest {
         }
     }
 
-    /// The header to be filled or changed.
+    /// The header, mutable.
     #[inline]
     pub fn get_mut(&mut self) -> &mut RequestHeader {
         self.0.get_or_insert_with(|| {
@@ -84,7 +84,7 @@ pub(crate) fn take_response() -> Box<ResponseHeader> {
         .unwrap_or_else(|| Box::new(ResponseHeader::empty()))
 }
 
-/// Gives a response header's memory back to the worker that happens to run.
+/// Returns a response header's memory to the current worker.
 pub(crate) fn give_response(mut header: Box<ResponseHeader>) {
     if header.is_larger_than(ROOM) {
         return;
@@ -102,7 +102,8 @@ pub(crate) fn give_response(mut header: Box<ResponseHeader>) {
 mod tests {
     use super::*;
 
-    /// Whoever sends heads just under the limits must not leave workers with lists of large ones.
+    /// A client that sends heads just under the limits must not leave workers with lists of large
+    /// ones.
     #[test]
     fn a_head_that_has_grown_large_is_not_kept() {
         let rows = [(40, "-", true), (120, "-", false), (120, "", false)];

@@ -23,8 +23,9 @@ pub use reusable::ReusableHttpStream;
 
 /// One request and its response, seen from the server.
 ///
-/// Offers the abilities that the protocols share; [`Session::as_http1`] and its kin lead to the
-/// rest. Methods that write return when the bytes have left, unless they say otherwise.
+/// Offers the operations that all protocols share; [`Session::as_http1`] and its siblings give
+/// access to the rest. Methods that write return when the bytes have been sent, unless stated
+/// otherwise.
 #[derive(Debug)]
 pub enum Session {
     /// Over HTTP/1.
@@ -37,7 +38,7 @@ pub enum Session {
     Custom(Box<dyn SessionCustom>),
 }
 
-/// Calls the session within, whatever its kind.
+/// Calls the inner session of any kind.
 macro_rules! each {
     ($session:expr, $s:ident => $body:expr) => {
         match $session {
@@ -49,8 +50,8 @@ macro_rules! each {
     };
 }
 
-/// Calls the session within, where HTTP/2 does it in another way. Sub-requests and custom sessions do it
-/// as HTTP/1, unless there is a third way.
+/// Calls the inner session, where HTTP/2 needs a different call. Sub-requests and custom sessions are
+/// called like HTTP/1, unless a third variant is given.
 macro_rules! either {
     ($session:expr, $s:ident => $http1:expr, $t:ident => $http2:expr) => {
         either!($session, $s => $http1, $t => $http2, $s => $http1)
@@ -65,7 +66,7 @@ macro_rules! either {
     };
 }
 
-/// Calls the session within where it has a connection of its own; the others have nothing like it.
+/// Calls the inner session if it has a connection of its own; the others have no equivalent.
 macro_rules! of_connection {
     ($session:expr, $s:ident => $http1:expr, $none:expr) => {
         of_connection!($session, $s => $http1, $none, _c => $none)
@@ -79,7 +80,7 @@ macro_rules! of_connection {
     };
 }
 
-// Behind the macros, which it uses.
+// Declared after the macros, which it uses.
 mod half;
 
 impl Session {
@@ -108,8 +109,8 @@ impl Session {
         matches!(self, Session::H2(_))
     }
 
-    /// The version of HTTP whose rules the client's messages follow; that of a request is in its header.
-    /// A sub-request follows those of HTTP/1.1.
+    /// The version of HTTP whose rules the client's messages follow; the header has the version of a
+    /// request. A sub-request follows the rules of HTTP/1.1.
     pub fn version(&self) -> Version {
         match self {
             Session::H1(_) | Session::Subrequest(_) => Version::HTTP_11,
@@ -123,7 +124,7 @@ impl Session {
         matches!(self, Session::Subrequest(_))
     }
 
-    /// Whether this speaks a protocol of the user's own.
+    /// Whether this speaks a custom protocol.
     pub fn is_custom(&self) -> bool {
         matches!(self, Session::Custom(_))
     }
@@ -152,7 +153,7 @@ impl Session {
         each!(self, s => s.req_header())
     }
 
-    /// The request's header, to be changed.
+    /// The request's header, mutable.
     #[inline]
     pub fn req_header_mut(&mut self) -> &mut RequestHeader {
         each!(self, s => s.req_header_mut())
@@ -163,13 +164,13 @@ impl Session {
         each!(self, s => s.get_header(key))
     }
 
-    /// The first value of this field of the request as bytes; empty where there is none.
+    /// The first value of this field of the request as bytes; empty if there is none.
     pub fn get_header_bytes<K: AsHeaderName>(&self, key: K) -> &[u8] {
         each!(self, s => s.get_header_bytes(key))
     }
 
-    /// The next piece of the request's body; `None` at its end. Asks the client for it first where
-    /// it waits for that. Cancel-safe.
+    /// The next piece of the request's body; `None` at its end. If the client waits for a 100
+    /// Continue, sends it first. Cancel-safe.
     pub async fn read_request_body(&mut self) -> Result<Option<Bytes>> {
         each!(self, s => s.read_body_bytes().await)
     }
@@ -189,14 +190,14 @@ impl Session {
         })
     }
 
-    /// [`Session::write_response_header`] for a header that the caller keeps.
+    /// [`Session::write_response_header`] for a header passed by reference.
     pub async fn write_response_header_ref(&mut self, resp: &ResponseHeader) -> Result<()> {
         either!(self, s => s.write_response_header_ref(resp).await, s => {
             s.write_response_header_ref(resp, false)
         })
     }
 
-    /// Writes a piece of the response's body; `end` says that it is the last.
+    /// Writes a piece of the response's body; `end`: it is the last.
     pub async fn write_response_body(&mut self, data: Bytes, end: bool) -> Result<()> {
         each!(self, s => {
             s.queue_task(HttpTask::Body(Some(data), end))?;
@@ -210,8 +211,8 @@ impl Session {
         self.response_duplex_vec(vec![end]).await.map(|_| ())
     }
 
-    /// Writes a whole response at once: head and body leave together. The body's length is put into
-    /// the header.
+    /// Writes a whole response at once: head and body are sent together. The body's length is put
+    /// into the header.
     pub async fn write_response(
         &mut self,
         mut header: Box<ResponseHeader>,
@@ -250,8 +251,8 @@ impl Session {
         }
     }
 
-    /// Tells the caller of a sub-request, or a custom session, why it fails. Nothing to be done for
-    /// others.
+    /// Tells the caller of a sub-request, or a custom session, why the exchange fails. Does nothing
+    /// for other sessions.
     pub fn on_proxy_failure(&mut self, e: Box<Error>) {
         match self {
             Session::Subrequest(s) => s.on_proxy_failure(e),
@@ -260,13 +261,13 @@ impl Session {
         }
     }
 
-    /// Writes pieces of a response; `true` if the response is complete with them.
+    /// Writes pieces of a response; `true` if they complete the response.
     pub async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         each!(self, s => s.response_duplex_vec(tasks).await)
     }
 
-    /// How long the connection may be idle after this exchange, in seconds: `Some(0)`: without
-    /// limit; `None`: it closes.
+    /// The idle time that the connection is allowed after this exchange, in seconds: `Some(0)`:
+    /// without limit; `None`: it closes.
     pub fn set_keepalive(&mut self, duration: Option<u64>) {
         of_connection!(self, s => s.set_server_keepalive(duration), {}, c => {
             c.options_mut().keepalive = duration;
@@ -278,7 +279,7 @@ impl Session {
         of_connection!(self, s => s.get_keepalive_timeout(), None, c => c.options().keepalive)
     }
 
-    /// How many more exchanges the connection may carry after this one; `None`: any number.
+    /// The number of further exchanges that the connection may carry; `None`: any number.
     pub fn set_keepalive_reuses_remaining(&mut self, reuses: Option<u32>) {
         of_connection!(self, s => s.set_keepalive_reuses_remaining(reuses), {}, c => {
             c.options_mut().reuses_remaining = reuses;
@@ -292,21 +293,21 @@ impl Session {
         })
     }
 
-    /// Leaves something with the connection for its next request.
+    /// Stores a value with the connection for its next request.
     pub fn set_connection_user_context(&mut self, ctx: Option<Box<dyn Any + Send + Sync>>) {
         of_connection!(self, s => s.set_connection_user_context(ctx), {}, c => {
             c.set_connection_user_context(ctx);
         })
     }
 
-    /// Takes what an earlier request of this connection has left.
+    /// Takes the value that an earlier request of this connection has stored.
     pub fn take_connection_user_context(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
         of_connection!(self, s => s.take_connection_user_context(), None, c => {
             c.take_connection_user_context()
         })
     }
 
-    /// Time between two reads of the request's body. 60 s by default; `None`: no limit.
+    /// The timeout between two reads of the request's body. 60 s by default; `None`: no limit.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
         each!(self, s => s.set_read_timeout(timeout))
     }
@@ -316,8 +317,8 @@ impl Session {
         each!(self, s => s.get_read_timeout())
     }
 
-    /// Time in which the client has to take something of the response. 60 s by default; `None`: no
-    /// limit.
+    /// The time within which the client has to accept some of the response. 60 s by default;
+    /// `None`: no limit.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
         each!(self, s => s.set_write_timeout(timeout))
     }
@@ -327,7 +328,7 @@ impl Session {
         each!(self, s => s.get_write_timeout())
     }
 
-    /// Time in which an unwanted request body has to arrive; 5 s by default.
+    /// The time within which an unwanted request body has to arrive; 5 s by default.
     pub fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
         each!(self, s => s.set_total_drain_timeout(timeout))
     }
@@ -337,12 +338,13 @@ impl Session {
         each!(self, s => s.get_total_drain_timeout())
     }
 
-    /// The rate at which the client has to take the response, in bytes per second; none by default.
+    /// The minimum rate at which the client has to accept the response, in bytes per second; none
+    /// by default.
     pub fn set_min_send_rate(&mut self, rate: Option<usize>) {
         each!(self, s => s.set_min_send_rate(rate))
     }
 
-    /// Whether informational responses are dropped instead of passed on. Off by default.
+    /// Whether informational responses are dropped instead of forwarded. Off by default.
     pub fn set_ignore_info_resp(&mut self, ignore: bool) {
         each!(self, s => s.set_ignore_info_resp(ignore))
     }
@@ -352,7 +354,7 @@ impl Session {
         of_connection!(self, s => s.set_close_on_response_before_downstream_finish(close), {})
     }
 
-    /// Whether a client that closes its side gives its request up. On by default.
+    /// Whether a request is aborted if the client closes its side. On by default.
     pub fn set_abort_on_close(&mut self, abort: bool) {
         each!(self, s => s.set_abort_on_close(abort))
     }
@@ -362,17 +364,17 @@ impl Session {
         each!(self, s => s.request_summary())
     }
 
-    /// The response's header, once it was written. Informational ones don't count.
+    /// The response's header, once it was written. Informational responses don't count.
     pub fn response_written(&self) -> Option<&ResponseHeader> {
         each!(self, s => s.response_written())
     }
 
-    /// Whether the connection will be kept for another request, as far as is known by now.
+    /// Whether the connection will be kept for another request, as far as is known so far.
     pub fn will_keepalive(&self) -> bool {
         of_connection!(self, s => s.will_keepalive(), false, c => c.will_keepalive())
     }
 
-    /// Forgets what is queued, because the client takes nothing more. What was begun can't be
+    /// Drops the queue, because the client accepts nothing more. A response that was begun can't be
     /// completed any more.
     pub fn discard_queued(&mut self) {
         each!(self, s => s.discard_queued())
@@ -383,13 +385,13 @@ impl Session {
         each!(self, s => s.is_response_complete())
     }
 
-    /// Gives the exchange up: closes the connection, or resets the stream.
+    /// Abandons the exchange: closes the connection, or resets the stream.
     pub async fn shutdown(&mut self) {
         match self {
             Session::H1(s) => s.shutdown().await,
             Session::H2(s) => {
                 if s.wants_flush() {
-                    // A failure here fails the stream, which is given up anyway.
+                    // A failure here fails the stream, which is abandoned anyway.
                     let _ = s.flush().await;
                 }
                 if s.lingers() {
@@ -402,14 +404,14 @@ impl Session {
         }
     }
 
-    /// Gives the exchange up with this reason, where it is a stream of HTTP/2. Does nothing for others.
+    /// Abandons the exchange with this reason if it is an HTTP/2 stream. Does nothing for others.
     pub fn shutdown_with_reason(&mut self, reason: pingora_h2::Reason) {
         if let Session::H2(s) = self {
             s.shutdown_with_reason(reason);
         }
     }
 
-    /// Waits until the client gives the stream up; `None` where this is none of HTTP/2.
+    /// Waits until the client gives up the stream; `None` if this is not an HTTP/2 stream.
     pub fn watch_h2_stream_close(&mut self) -> Option<Idle<'_>> {
         match self {
             Session::H2(s) => Some(s.idle()),
@@ -417,7 +419,7 @@ impl Session {
         }
     }
 
-    /// The request's head as HTTP/1 writes it. Of a head that was refused: what was read.
+    /// The request's head in HTTP/1 syntax. If the head was refused: the part that was read.
     pub fn to_h1_raw(&self) -> Bytes {
         either!(self, s => s.get_headers_raw_bytes(), s => s.pseudo_raw_h1_request_header())
     }
@@ -435,7 +437,8 @@ impl Session {
             s => s.finish().await.map(|_| ()))
     }
 
-    /// A response for this status without a body, with today's `Date`; see [`error_resp::gen_error_response`].
+    /// A response for this status without a body, with the current `Date`; see
+    /// [`error_resp::gen_error_response`].
     pub fn generate_error(error: u16) -> ResponseHeader {
         let mut header = error_resp::gen_error_response(error);
         // There is room: the header holds three fields.
@@ -443,7 +446,7 @@ impl Session {
         header
     }
 
-    /// Answers with this status and no body, unless a response was begun already; then the
+    /// Answers with this status and no body, unless a response was begun already; in that case the
     /// connection closes so that the client can tell.
     pub async fn respond_error(&mut self, error: u16) -> Result<()> {
         self.respond_error_with_body(error, Bytes::new()).await
@@ -455,9 +458,9 @@ impl Session {
             .await
     }
 
-    /// Answers with a header and body of one's own; see [`Session::respond_error`]. The body is all of
-    /// it: its length is put into the header, whatever that said; but a 204 gets none, and an answer to a HEAD and a
-    /// 304 without a body keep theirs. Adds a `Date` if there is none.
+    /// Answers with a custom header and body; see [`Session::respond_error`]. The body is complete, so its length is
+    /// put into the header and replaces any length there; but a 204 gets none, and an answer to a HEAD and a 304
+    /// without a body keep theirs. Adds a `Date` if there is none.
     pub async fn write_error_response(
         &mut self,
         mut resp: ResponseHeader,
@@ -467,7 +470,7 @@ impl Session {
             each!(self, s => s.abandon_response());
             return Ok(());
         }
-        // The rest of the client's body would be taken for its next request.
+        // The rest of the client's body would be mistaken for its next request.
         if !self.is_body_done() {
             self.set_keepalive(None);
         }
@@ -482,12 +485,12 @@ impl Session {
         })
     }
 
-    /// Whether the request has no body, by its header.
+    /// Whether the request has no body, according to its header.
     pub fn is_body_empty(&mut self) -> bool {
         each!(self, s => s.is_body_empty())
     }
 
-    /// Keeps a copy of the body as it is read, up to 64 KiB, to send it again.
+    /// Keeps a copy of the body while it is read, up to 64 KiB, for retries.
     pub fn enable_retry_buffering(&mut self) {
         each!(self, s => s.enable_retry_buffering())
     }
@@ -497,17 +500,17 @@ impl Session {
         each!(self, s => s.retry_buffer_truncated())
     }
 
-    /// The copy of the body so far; `None` where there is none or it is not whole.
+    /// The copy of the body so far; `None` if there is none or it is incomplete.
     pub fn get_retry_buffer(&self) -> Option<Bytes> {
         each!(self, s => s.get_retry_buffer())
     }
 
-    /// The next piece of the body or, if none is to be expected, the error that the client has gone.
+    /// The next piece of the body or, if none is expected, the error that the client is gone.
     pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         each!(self, s => s.read_body_or_idle(no_body_expected).await)
     }
 
-    /// The HTTP/1 session within.
+    /// The inner HTTP/1 session.
     pub fn as_http1(&self) -> Option<&SessionV1> {
         match self {
             Session::H1(s) => Some(s),
@@ -515,7 +518,7 @@ impl Session {
         }
     }
 
-    /// The HTTP/1 session within, to be changed.
+    /// The inner HTTP/1 session, mutable.
     pub fn as_http1_mut(&mut self) -> Option<&mut SessionV1> {
         match self {
             Session::H1(s) => Some(s),
@@ -523,7 +526,7 @@ impl Session {
         }
     }
 
-    /// The HTTP/2 session within.
+    /// The inner HTTP/2 session.
     pub fn as_http2(&self) -> Option<&SessionV2> {
         match self {
             Session::H2(s) => Some(s),
@@ -531,7 +534,7 @@ impl Session {
         }
     }
 
-    /// The sub-request within.
+    /// The inner sub-request.
     pub fn as_subrequest(&self) -> Option<&SessionSubrequest> {
         match self {
             Session::Subrequest(s) => Some(s),
@@ -539,7 +542,7 @@ impl Session {
         }
     }
 
-    /// The sub-request within, to be changed.
+    /// The inner sub-request, mutable.
     pub fn as_subrequest_mut(&mut self) -> Option<&mut SessionSubrequest> {
         match self {
             Session::Subrequest(s) => Some(s),
@@ -547,7 +550,7 @@ impl Session {
         }
     }
 
-    /// The custom session within.
+    /// The inner custom session.
     pub fn as_custom(&self) -> Option<&dyn SessionCustom> {
         match self {
             Session::Custom(s) => Some(&**s),
@@ -555,7 +558,7 @@ impl Session {
         }
     }
 
-    /// The custom session within, to be changed.
+    /// The inner custom session, mutable.
     pub fn as_custom_mut(&mut self) -> Option<&mut Box<dyn SessionCustom>> {
         match self {
             Session::Custom(s) => Some(s),
@@ -563,7 +566,7 @@ impl Session {
         }
     }
 
-    /// Tells a client that waits for it to send the body. Does nothing for others.
+    /// Sends 100 Continue to a client that waits for it. Does nothing for others.
     pub async fn write_continue_response(&mut self) -> Result<()> {
         either!(self, s => s.write_continue_response().await, s => s.write_continue_response())
     }
@@ -573,7 +576,7 @@ impl Session {
         each!(self, s => s.is_upgrade_req())
     }
 
-    /// Whether this response grants the upgrade that was asked for; `None` where none was.
+    /// Whether this response grants the requested upgrade; `None` if none was requested.
     pub fn is_upgrade(&self, header: &ResponseHeader) -> Option<bool> {
         each!(self, s => s.is_upgrade(header))
     }
@@ -598,12 +601,12 @@ impl Session {
         either!(self, s => Some(s.digest()), s => s.digest(), s => s.digest())
     }
 
-    /// The facts about the connection, to be added to.
+    /// The facts about the connection, mutable.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         either!(self, s => Some(s.digest_mut()), s => s.digest_mut(), s => s.digest_mut())
     }
 
-    /// The client's address; `None` where the transport has none.
+    /// The client's address; `None` if the transport has none.
     pub fn client_addr(&self) -> Option<&SocketAddr> {
         each!(self, s => s.client_addr())
     }
@@ -613,12 +616,12 @@ impl Session {
         each!(self, s => s.server_addr())
     }
 
-    /// The connection, where the exchange has one of its own.
+    /// The connection, if the exchange has one of its own.
     pub fn stream(&self) -> Option<&Stream> {
         of_connection!(self, s => Some(s.stream()), None, c => c.stream())
     }
 
-    /// The rule that the request broke, if it broke one.
+    /// The rule that the request broke, if any.
     pub fn fault(&self) -> Option<Fault> {
         each!(self, s => s.fault())
     }
@@ -653,12 +656,12 @@ impl Session {
         each!(self, s => s.send_proxy_task(task))
     }
 
-    /// Whether queued pieces wait to be written.
+    /// Whether queued pieces are waiting to be written.
     pub fn has_pending_downstream_proxy_tasks(&self) -> bool {
         each!(self, s => s.has_pending_proxy_tasks())
     }
 
-    /// Writes the queued pieces; `true` if the response is complete with them.
+    /// Writes the queued pieces; `true` if they complete the response.
     pub async fn write_downstream_proxy_tasks(&mut self) -> Result<bool> {
         each!(self, s => s.write_proxy_tasks().await)
     }

@@ -1,45 +1,47 @@
-//! The options that sessions of every protocol share: limits of time, rates, switches, and the copy
-//! of a request's body that another try needs.
+//! The options shared by sessions of every protocol: time limits, rates, switches, and the copy of
+//! a request's body for retries.
 
 use super::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
 use bytes::Bytes;
 use std::time::Duration;
 
-/// Time between two reads of a request's body: the default of every session's `set_read_timeout`.
+/// The timeout between two reads of a request's body: the default of every session's
+/// `set_read_timeout`.
 pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// Time in which the client has to take something of the response: the default of every session's
-/// `set_write_timeout`.
+/// The time within which the client has to accept some of the response: the default of every
+/// session's `set_write_timeout`.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The default time in which an unwanted request body has to arrive.
+/// The default time within which an unwanted request body has to arrive.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a server's session treats its client.
 ///
-/// A session over a protocol of one's own holds one and obeys what applies to it; the engine reads
-/// the time-outs from here.
+/// A custom session holds one of these and follows the options that apply to it; the engine reads
+/// the timeouts from here.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SessionOptions {
-    /// Time between two reads of the request's body. 60 s by default; `None`: no limit.
+    /// The timeout between two reads of the request's body. 60 s by default; `None`: no limit.
     pub read_timeout: Option<Duration>,
-    /// Time in which the client has to take something of the response. 60 s by default; `None`: no
-    /// limit.
+    /// The time within which the client has to accept some of the response. 60 s by default;
+    /// `None`: no limit.
     pub write_timeout: Option<Duration>,
-    /// Time in which an unwanted request body has to arrive. 5 s by default; `None`: no limit.
+    /// The time within which an unwanted request body has to arrive. 5 s by default; `None`: no
+    /// limit.
     pub total_drain_timeout: Option<Duration>,
-    /// The rate at which the client has to take the response, in bytes per second; takes the place of
-    /// the write time-out. None by default, and 0 is none.
+    /// The minimum rate at which the client has to accept the response, in bytes per second; replaces
+    /// the write timeout. None by default; 0 means none.
     pub min_send_rate: Option<usize>,
-    /// Whether informational responses are dropped instead of passed on. Off by default.
+    /// Whether informational responses are dropped instead of forwarded. Off by default.
     pub ignore_info_resp: bool,
-    /// Whether a client that closes its side gives its request up. On by default.
+    /// Whether a request is aborted if the client closes its side. On by default.
     pub abort_on_close: bool,
     /// Whether pieces of a response may be queued. On by default.
     pub proxy_tasks: bool,
-    /// How long the connection may be idle after this exchange, in seconds: `Some(0)`: without limit;
-    /// `None`: it closes. 60 by default.
+    /// The idle time that the connection is allowed after this exchange, in seconds: `Some(0)`:
+    /// without limit; `None`: it closes. 60 by default.
     pub keepalive: Option<u64>,
-    /// How many more exchanges the connection may carry after this one; `None` (the default): any
+    /// The number of further exchanges that the connection may carry; `None` (the default): any
     /// number.
     pub reuses_remaining: Option<u32>,
     copy: Option<FixedBuffer>,
@@ -62,8 +64,9 @@ impl Default for SessionOptions {
     }
 }
 
-/// The time in which a client has to take something of what is queued for it: what the minimum rate
-/// allows for so many bytes, a second at least, or the write time-out where there is no such rate.
+/// The time within which a client has to accept some of the queued data: the time that the minimum
+/// rate allows for this many bytes, at least a second; or the write timeout if there is no minimum
+/// rate.
 pub(crate) fn write_limit(
     write_timeout: Option<Duration>,
     min_send_rate: Option<usize>,
@@ -79,29 +82,30 @@ pub(crate) fn write_limit(
 }
 
 impl SessionOptions {
-    /// The time in which the client has to take something, with so many bytes queued.
+    /// The time within which the client has to accept some data if this many bytes are queued.
     pub fn write_limit(&self, queued: usize) -> Option<Duration> {
         write_limit(self.write_timeout, self.min_send_rate, queued)
     }
 
-    /// Whether the connection may carry another exchange, as far as these options say.
+    /// Whether the connection may carry another exchange, according to these options.
     pub fn may_keep_alive(&self) -> bool {
         self.keepalive.is_some() && self.reuses_remaining != Some(0)
     }
 
-    /// The connection goes on with another exchange: one less is left, and no copy is kept.
+    /// The connection continues with another exchange: decrements the remaining number, and drops
+    /// the copy.
     pub(crate) fn begin_next(&mut self) {
         self.copy = None;
         self.reuses_remaining = self.reuses_remaining.map(|n| n.saturating_sub(1));
     }
 
-    /// Keeps a copy of the request's body as it is read, up to 64 KiB, to send it again.
+    /// Keeps a copy of the request's body while it is read, up to 64 KiB, for retries.
     pub(crate) fn keep_copy(&mut self) {
         self.copy
             .get_or_insert_with(|| FixedBuffer::new(RETRY_BUFFER_SIZE));
     }
 
-    /// Adds a piece of the body to the copy, where one is kept.
+    /// Adds a piece of the body to the copy, if one is kept.
     pub(crate) fn copy(&mut self, piece: &Bytes) {
         if let Some(copy) = &mut self.copy {
             copy.write_to_buffer(piece);
@@ -113,7 +117,7 @@ impl SessionOptions {
         self.copy.as_ref().is_some_and(FixedBuffer::is_truncated)
     }
 
-    /// The copy so far; `None` where there is none or it is not whole.
+    /// The copy so far; `None` if there is none or it is incomplete.
     pub(crate) fn copied(&self) -> Option<Bytes> {
         self.copy.as_ref()?.get_buffer()
     }

@@ -1,12 +1,13 @@
-//! A request's body, kept whole ahead of its use: in memory first, then in a file without a name.
+//! A request's body that is stored completely before it is used: in memory first, then in an
+//! unnamed file.
 //!
 //! ```text
 //! Spool ── push(piece)* ── finish ──▶ SpooledBody ── reader ──▶ SpoolReader ── poll_next* ──▶ pieces
 //! ```
 //!
 //! # Bounds
-//! [`Spooling`] has one for each body, in memory and in all, and for all bodies together, in memory and in
-//! files. What is in memory is entered in the process's account as well.
+//! [`Spooling`] has a bound for each body, in memory and in total, and for all bodies together, in memory
+//! and in files. The memory is entered in the process's account as well.
 
 use crate::process::memory::{Held, fallible};
 use bytes::{Bytes, BytesMut};
@@ -22,21 +23,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// The bytes that are written to a file at once.
+/// The number of bytes written to a file at once.
 const WRITTEN_AT_ONCE: usize = 256 * 1024;
-/// The bytes that are read at once.
+/// The number of bytes read at once.
 const READ_AT_ONCE: usize = 64 * 1024;
 
-/// Where bodies are kept, and how much of them. Clones share the bounds over all bodies.
+/// Where bodies are stored, and the bounds on them. Clones share the bounds over all bodies.
 ///
 /// | bound | default |
 /// |---|---|
-/// | [`new`](Self::new): a body | none; it has to be given |
-/// | [`in_memory`](Self::in_memory): of it in memory | 64 KiB |
+/// | [`new`](Self::new): a body | none; it must be given |
+/// | [`in_memory`](Self::in_memory): the part of it in memory | 64 KiB |
 /// | [`total_in_memory`](Self::total_in_memory): all bodies, the parts that stay in memory | 64 MiB |
 /// | [`total_in_files`](Self::total_in_files): all bodies, in files | 1 GiB |
 ///
-/// Of a body on its way to a file, up to 256 KiB and the last piece wait in memory for the next write.
+/// While a body is being written to a file, up to 256 KiB and the last piece wait in memory for the
+/// next write.
 #[derive(Debug, Clone)]
 pub struct Spooling {
     most: u64,
@@ -53,15 +55,15 @@ struct Totals {
     files: AtomicU64,
 }
 
-/// Why a body can't be kept.
+/// The reason why a body can't be stored.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SpoolError {
-    /// It is longer than a body may be.
+    /// The body is longer than allowed.
     TooLong,
-    /// All bodies together take as much as they may.
+    /// All bodies together have reached their bound.
     Full,
-    /// There is no memory, or its file can't be made, written or read.
+    /// There is no memory, or the file can't be created, written or read.
     Io(io::Error),
 }
 
@@ -86,7 +88,7 @@ impl From<io::Error> for SpoolError {
 }
 
 impl Spooling {
-    /// Keeps bodies of up to `most` bytes.
+    /// Stores bodies of up to `most` bytes.
     pub fn new(most: u64) -> Self {
         Spooling {
             most,
@@ -98,37 +100,37 @@ impl Spooling {
         }
     }
 
-    /// Keeps so much of each body in memory, in bytes; the rest goes to a file.
+    /// Keeps this many bytes of each body in memory; the rest goes to a file.
     pub fn in_memory(mut self, bytes: usize) -> Self {
         self.in_memory = bytes;
         self
     }
 
-    /// Makes the files in this directory; by default, in the one for temporary files
+    /// Creates the files in this directory; by default, in the one for temporary files
     /// ([`std::env::temp_dir`]). They have no names there, and vanish with the process.
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
     }
 
-    /// Keeps so much of all bodies together in memory, in bytes.
+    /// Limits the memory for all bodies together, in bytes.
     pub fn total_in_memory(mut self, bytes: u64) -> Self {
         self.total_in_memory = bytes;
         self
     }
 
-    /// Keeps so much of all bodies together in files, in bytes.
+    /// Limits the files of all bodies together, in bytes.
     pub fn total_in_files(mut self, bytes: u64) -> Self {
         self.total_in_files = bytes;
         self
     }
 
-    /// The longest body that is kept, in bytes.
+    /// The longest body that is stored, in bytes.
     pub fn most(&self) -> u64 {
         self.most
     }
 
-    /// The bytes that all bodies take at present: in memory and in files.
+    /// The bytes that all bodies take now: in memory and in files.
     pub fn held(&self) -> (u64, u64) {
         let totals = &self.totals;
         (
@@ -139,7 +141,7 @@ impl Spooling {
 
     fn open(&self) -> io::Result<File> {
         match &self.directory {
-            // It would be the directory in which the process happens to be.
+            // An empty path would mean the current directory of the process.
             Some(directory) if directory.as_os_str().is_empty() => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the directory for buffered bodies is empty",
@@ -150,7 +152,7 @@ impl Spooling {
     }
 }
 
-/// A new file for this process alone, which no one can open by a name.
+/// A new file for this process only, which can't be opened by name.
 fn nameless(directory: &Path) -> io::Result<File> {
     let name = format!(".body-{}-{:016x}", std::process::id(), fastrand::u64(..));
     let path = directory.join(name);
@@ -161,7 +163,7 @@ fn nameless(directory: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// One body's part of the totals; given back when it is dropped.
+/// One body's share of the totals; given back when it is dropped.
 #[derive(Debug)]
 struct Share {
     totals: Arc<Totals>,
@@ -190,7 +192,7 @@ impl Drop for Share {
 pub struct Spool {
     options: Spooling,
     memory: BytesMut,
-    /// The bytes that go to the file with the next write.
+    /// The bytes for the next write to the file.
     unwritten: BytesMut,
     file: Option<Arc<File>>,
     written: u64,
@@ -199,7 +201,7 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// An empty one.
+    /// An empty spool.
     pub fn new(options: &Spooling) -> Self {
         let share = Share {
             totals: options.totals.clone(),
@@ -221,10 +223,11 @@ impl Spool {
         (self.memory.len() + self.unwritten.len()) as u64 + self.written
     }
 
-    /// Adds a piece. A spool whose future was dropped midway is not to be used any further.
+    /// Adds a piece. If the future is dropped before it completes, the spool must not be used any
+    /// more.
     ///
     /// # Errors
-    /// Each [`SpoolError`]; the spool is not to be used any further then.
+    /// Any [`SpoolError`]; the spool must not be used any more in that case.
     pub async fn push(&mut self, mut piece: Bytes) -> Result<(), SpoolError> {
         if self.len() + piece.len() as u64 > self.options.most {
             return Err(SpoolError::TooLong);
@@ -268,7 +271,7 @@ impl Spool {
         Ok(())
     }
 
-    /// The body, which is complete now.
+    /// Returns the body, which is now complete.
     ///
     /// # Errors
     /// [`SpoolError::Io`].
@@ -296,7 +299,7 @@ struct Kept {
     _held: Held,
 }
 
-/// A body that is kept whole, and can be read as often as needed. Clones share it.
+/// A completely stored body that can be read any number of times. Clones share it.
 #[derive(Debug, Clone)]
 pub struct SpooledBody(Arc<Kept>);
 
@@ -316,12 +319,12 @@ impl SpooledBody {
         &self.0.memory
     }
 
-    /// Whether nothing of it is in a file.
+    /// Whether no part of it is in a file.
     pub fn is_in_memory(&self) -> bool {
         self.0.in_file == 0
     }
 
-    /// Reads it from the beginning.
+    /// Reads the body from the beginning.
     pub fn reader(&self) -> SpoolReader {
         SpoolReader {
             body: self.clone(),
@@ -330,10 +333,11 @@ impl SpooledBody {
         }
     }
 
-    /// All of it in one piece.
+    /// The whole body in one piece.
     ///
     /// # Errors
-    /// Those of reading the file; `OutOfMemory`; `FileTooLarge` for a body of more than `most` bytes.
+    /// Errors of reading the file; `OutOfMemory`; `FileTooLarge` for a body of more than `most`
+    /// bytes.
     pub async fn read_all(&self, most: usize) -> io::Result<Bytes> {
         if self.is_in_memory() && self.0.memory.len() <= most {
             return Ok(self.0.memory.clone());

@@ -1,4 +1,4 @@
-//! Pieces of a response between two sessions, whatever protocol either of them speaks.
+//! Pieces of a response between two sessions of any protocol.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -12,11 +12,11 @@ pub enum HttpTask {
     Header(Box<ResponseHeader>, bool),
     /// A piece of the body; `true` if it is the last.
     Body(Option<Bytes>, bool),
-    /// A piece of what a tunnel carries; `true` if it is the last.
+    /// A piece of a tunnel's data; `true` if it is the last.
     UpgradedBody(Option<Bytes>, bool),
     /// The trailers, which end the response.
     Trailer(Option<Box<HeaderMap>>),
-    /// The end of the response, where no other piece said so.
+    /// The end of the response, if no other piece was marked as the end.
     Done,
     /// The response ends here, incomplete.
     Failed(BError),

@@ -1,4 +1,4 @@
-//! Waiting under a limit of time.
+//! Waiting with a time limit.
 
 use crate::timeout::Alarm;
 use std::future::poll_fn;
@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A session that has a timer of its own.
+/// A session with a timer of its own.
 pub(crate) trait Timed {
     fn timer(&mut self) -> &mut Alarm;
 
-    /// Polls `step` under a limit of time; `None` when it ran out.
+    /// Polls `step` with a time limit; `None` when it expired.
     async fn within<T>(
         &mut self,
         limit: Option<Duration>,
@@ -25,7 +25,7 @@ pub(crate) trait Timed {
                 return Poll::Pending;
             };
             let now = Instant::now();
-            // A limit beyond the end of time is none.
+            // A limit beyond the clock's range counts as none.
             let Some(at) = *deadline.get_or_insert_with(|| now.checked_add(limit)) else {
                 return Poll::Pending;
             };

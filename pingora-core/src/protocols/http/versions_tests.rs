@@ -1,8 +1,8 @@
-//! The same message over HTTP/1 and over HTTP/2: both have to come to the same verdict, and to pass on
-//! the same. Both directions, heads and trailers, without a socket.
+//! The same message over HTTP/1 and over HTTP/2: both must reach the same verdict, and forward the
+//! same. Both directions, heads and trailers, without a socket.
 //!
-//! HTTP/2 is looked at twice: as lines, which is the rule, and as a message of the `http` crate, where
-//! its types can hold it at all.
+//! HTTP/2 is tested twice: as lines, which is the rule, and as a message of the `http` crate, if its
+//! types can hold it at all.
 
 use super::h1::{
     BodyDecoder, BodyEncoder, BodyLength, HeadLimits, RequestRules, ResponseContext, Step,
@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use pingora_http::grammar::{Section, SectionCheck};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-/// The request that HTTP/1 would send on, or the status of the refusal.
+/// The request that HTTP/1 would forward, or the status of the refusal.
 type Verdict = Result<String, u16>;
 
 type Fields<'a> = &'a [(&'a [u8], &'a [u8])];
@@ -104,14 +104,14 @@ fn map_of(fields: Fields<'_>) -> Option<HeaderMap> {
     Some(map)
 }
 
-/// As the `h2` crate hands a request on; `None`: its types can't hold it.
+/// A request as the `h2` crate delivers it; `None`: its types can't hold it.
 fn parts_of(asked: &Asked<'_>) -> Option<http::request::Parts> {
     let mut target = uri::Parts::default();
     target.authority = Some(Authority::try_from(asked.host).ok()?);
     if asked.method != b"CONNECT" {
         target.scheme = Some(Scheme::HTTP);
         let path = PathAndQuery::try_from(asked.target).ok()?;
-        // It cuts off a fragment.
+        // It removes a fragment.
         if path.as_str().as_bytes() != asked.target {
             return None;
         }
@@ -128,7 +128,7 @@ fn request_of_http2(asked: &Asked<'_>) -> Verdict {
     let judged = judge(Section::Request, &lines(asked));
     let Some(parts) = parts_of(asked) else {
         judged?;
-        // The part that is passed on of a target that only the raw lines hold.
+        // The forwarded part of a target that only the raw lines can hold.
         let mut request =
             RequestHeader::build(asked.method, asked.target, None).map_err(|_| 0_u16)?;
         assert_eq!(*request.origin_form(), *asked.target);
@@ -175,7 +175,7 @@ fn assert_alike(asked: &Asked<'_>) {
     assert_eq!(one, two, "{name:?}");
 }
 
-/// Every byte, within and at the end of what is sound.
+/// Every byte, inside and at the end of a valid value.
 fn with_every_byte(sound: &[u8]) -> impl Iterator<Item = (u8, Vec<u8>)> {
     (0..=u8::MAX).flat_map(move |byte| {
         [
@@ -242,7 +242,7 @@ fn a_method_is_judged_alike() {
 #[test]
 fn an_authority_is_judged_alike() {
     for (byte, host) in with_every_byte(b"a.tes") {
-        // HTTP/1 does not count whitespace around a value as part of it.
+        // HTTP/1 does not treat white space around a value as part of it.
         if !matches!(byte, b' ' | b'\t') {
             assert_alike(&Asked {
                 host: &host,
@@ -271,7 +271,7 @@ fn an_authority_is_judged_alike() {
     for host in hosts {
         assert_alike(&Asked { host, ..PLAIN });
     }
-    // Of CONNECT, the target is the authority.
+    // For CONNECT, the target is the authority.
     for target in hosts {
         assert_alike(&Asked {
             method: b"CONNECT",
@@ -285,8 +285,8 @@ fn an_authority_is_judged_alike() {
 #[test]
 fn a_name_is_judged_alike() {
     for (byte, name) in with_every_byte(b"x-a") {
-        // A colon ends the name of HTTP/1; upper-case letters are for HTTP/1 alone (RFC 9113 section
-        // 8.2.1).
+        // A colon ends an HTTP/1 field name; upper-case letters are only allowed in HTTP/1 (RFC 9113
+        // section 8.2.1).
         if byte != b':' && !byte.is_ascii_uppercase() {
             let fields: Fields<'_> = &[(&name, b"1")];
             assert_alike(&Asked { fields, ..PLAIN });
@@ -309,7 +309,7 @@ fn a_value_is_judged_alike() {
         let outer = value.ends_with(b" ") || value.ends_with(b"\t");
         let fields: Fields<'_> = &[(b"x", &value)];
         if outer {
-            // HTTP/1 has taken it off, HTTP/2 must not have it (RFC 9113 section 8.2.1).
+            // HTTP/1 has removed it; in HTTP/2 it is not allowed (RFC 9113 section 8.2.1).
             assert_eq!(
                 request_of_http2(&Asked { fields, ..PLAIN }),
                 Err(400),
@@ -445,7 +445,7 @@ fn response_of_http2(status: &[u8], fields: Fields<'_>) -> Verdict {
         .map_err(|fault| fault.status())
 }
 
-/// Responses and trailer sections with these fields are judged alike.
+/// Responses and trailer sections with these fields get the same verdict.
 fn assert_fields_alike(fields: Fields<'_>) {
     let one = response_of_http1(b"200", fields);
     assert_eq!(one, response_of_http2(b"200", fields), "{fields:?}");
@@ -482,7 +482,7 @@ fn trailers_of_http2(fields: Fields<'_>) -> Result<HeaderMap, u16> {
     found.map(|()| map)
 }
 
-/// The fields that a program, or the other version, put into a map.
+/// Fields that a program, or the other version, put into a map.
 #[test]
 fn trailers_leave_alike() {
     let fields = [
@@ -518,7 +518,7 @@ fn trailers_leave_alike() {
     assert_eq!(one, ["grpc-status: 0", "x-spaces: a b", "x-sum: 1"]);
 }
 
-/// The statements of a program about its own message.
+/// What a program declares about its own message.
 #[test]
 fn a_length_of_our_own_is_judged_alike() {
     for values in LENGTHS {
@@ -540,7 +540,7 @@ fn a_length_of_our_own_is_judged_alike() {
         let told = two.as_ref().map(|out| out.length.is_empty());
         let empty = one.map(|length| length == BodyLength::Exact(0));
         assert_eq!(empty, told.map_err(|fault| *fault), "{values:?}");
-        // A number that another reader may take for a different one never leaves.
+        // A number that another reader may interpret differently is never sent.
         if values
             .iter()
             .any(|value| value.starts_with('0') && value.len() > 1)

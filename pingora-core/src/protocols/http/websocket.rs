@@ -1,7 +1,7 @@
-//! WebSocket between the versions of HTTP: an upgrade of HTTP/1.1 (RFC 6455) on one side is an
-//! extended CONNECT of HTTP/2 (RFC 8441) on the other.
+//! WebSocket across HTTP versions: an HTTP/1.1 upgrade (RFC 6455) on one side is an HTTP/2 extended
+//! CONNECT (RFC 8441) on the other.
 //!
-//! Pure functions over heads. What flows afterwards is the same bytes in both versions.
+//! Pure functions over heads. The bytes that flow afterwards are the same in both versions.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,23 +15,23 @@ use pingora_http::{ControlField, RequestHeader, ResponseHeader};
 
 use super::h1::list_elements;
 
-/// The suffix from which the answer to a handshake's key is made (RFC 6455 section 1.3).
+/// The suffix used to compute the answer to a handshake's key (RFC 6455 section 1.3).
 const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const WEBSOCKET: &str = "websocket";
 const UPGRADE_OPTION: HeaderValue = HeaderValue::from_static("Upgrade");
 const WEBSOCKET_TOKEN: HeaderValue = HeaderValue::from_static(WEBSOCKET);
 
-/// A handshake that is spoken differently on the two sides of a proxy.
+/// A handshake that has a different form on the two sides of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bridge {
-    /// The client asked by an upgrade of HTTP/1.1, the server is asked by extended CONNECT. The client
-    /// expects this answer to its key.
+    /// The client sent an HTTP/1.1 upgrade; the server gets an extended CONNECT. The client expects
+    /// this answer to its key.
     ToConnect {
         /// The value of `Sec-WebSocket-Accept`.
         accept: HeaderValue,
     },
-    /// The client asked by extended CONNECT, the server is asked by an upgrade of HTTP/1.1 and has to
-    /// answer our key.
+    /// The client sent an extended CONNECT; the server gets an HTTP/1.1 upgrade and has to answer our
+    /// key.
     ToUpgrade {
         /// The value of `Sec-WebSocket-Accept`.
         accept: HeaderValue,
@@ -46,8 +46,8 @@ pub fn connect_protocol(request: &RequestHeader) -> Option<&str> {
     request.extensions.get::<Protocol>().map(Protocol::as_str)
 }
 
-/// Whether an upgrade of HTTP/1.1 to WebSocket is asked for. To be called on a request whose
-/// hop-by-hop fields were looked at: what is left of them is sound.
+/// Whether the request is an HTTP/1.1 upgrade to WebSocket. Call this after the request's
+/// hop-by-hop fields were processed: the remaining ones are valid.
 pub fn asks_for_upgrade(request: &RequestHeader) -> bool {
     let mut found = false;
     request.for_each_control_field(|field, value| {
@@ -58,7 +58,7 @@ pub fn asks_for_upgrade(request: &RequestHeader) -> bool {
 }
 
 impl Bridge {
-    /// Makes an extended CONNECT of an upgrade (RFC 8441 section 5).
+    /// Turns an upgrade into an extended CONNECT (RFC 8441 section 5).
     ///
     /// # Errors
     /// `InvalidHTTPHeader`, the client's fault: the upgrade has no key, or several.
@@ -79,11 +79,11 @@ impl Bridge {
         Ok(Bridge::ToConnect { accept })
     }
 
-    /// Makes an upgrade of an extended CONNECT. `nonce` is to be random (RFC 6455 section 4.1).
+    /// Turns an extended CONNECT into an upgrade. `nonce` must be random (RFC 6455 section 4.1).
     ///
     /// # Errors
-    /// The client's fault, with status 501: another protocol than WebSocket is asked for, which
-    /// HTTP/1.1 has no way to say.
+    /// The client's fault, with status 501: another protocol than WebSocket is requested, which
+    /// HTTP/1.1 can't express.
     pub fn to_upgrade(request: &mut RequestHeader, nonce: [u8; 16]) -> Result<Bridge> {
         if !connect_protocol(request).is_some_and(|name| name.eq_ignore_ascii_case(WEBSOCKET)) {
             let context = "only WebSocket can be carried from extended CONNECT to HTTP/1.1";
@@ -93,7 +93,7 @@ impl Bridge {
         let accept = accept_for(key.as_bytes())?;
         request.extensions_mut().remove::<Protocol>();
         request.set_method(Method::GET);
-        // `Connection` is made anew, and would not name it; a tunnel has no trailers.
+        // `Connection` is rebuilt, and would not name it; a tunnel has no trailers.
         request.remove_header(&TE);
         request.insert_header(CONNECTION, UPGRADE_OPTION)?;
         request.insert_header(UPGRADE, WEBSOCKET_TOKEN)?;
@@ -102,11 +102,11 @@ impl Bridge {
     }
 
     /// Turns the server's answer into the one that the client waits for. An answer that opens no
-    /// tunnel passes as it is.
+    /// tunnel passes unchanged.
     ///
     /// # Errors
-    /// `InvalidHTTPHeader`, the upstream's fault: it answers an upgrade with a success that is none,
-    /// or without having seen our key. The client would take it for an open tunnel.
+    /// `InvalidHTTPHeader`, the upstream's fault: it answers an upgrade with a 2xx that is not a
+    /// switch, or without having seen our key. The client would treat it as an open tunnel.
     pub fn answer(&self, response: &mut ResponseHeader) -> Result<()> {
         let status = response.line().status;
         match self {
@@ -139,7 +139,7 @@ impl Bridge {
     }
 }
 
-/// Fields without a meaning where a tunnel begins (RFC 9110 sections 8.6 and 9.3.6).
+/// Fields that have no meaning where a tunnel begins (RFC 9110 sections 8.6 and 9.3.6).
 const LENGTHS: [&HeaderName; 2] = [
     &http::header::CONTENT_LENGTH,
     &http::header::TRANSFER_ENCODING,
@@ -164,7 +164,7 @@ fn accept_for(key: &[u8]) -> Result<HeaderValue> {
 mod tests {
     use super::*;
 
-    /// The key and its answer of RFC 6455 section 1.3.
+    /// The key and its answer in RFC 6455 section 1.3.
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 

@@ -7,20 +7,20 @@ use async_trait::async_trait;
 use pingora_error::{Error, ErrorType, Result};
 use std::net::SocketAddr as InetSocketAddr;
 
-/// How many addresses of one name are tried, at most.
+/// The maximum number of addresses of one name that are tried.
 const MOST: usize = 8;
 
-/// Several addresses that lead to the same server. Where a connection to one fails, or takes long, the
-/// next is tried.
+/// Several addresses that lead to the same server. If connecting to one fails, or takes long, the next
+/// is tried.
 ///
-/// A peer that is made by a name carries them in its options, in the place of a way of the user's own
-/// to connect: what a peer consists of is a kept interface.
+/// A peer that is created from a name stores them in its options, in place of a custom connector,
+/// because the fields of a peer are a kept interface.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Addresses(Box<[InetSocketAddr]>);
 
 impl Addresses {
-    /// Of what a resolver found, best first: the order of RFC 8305 section 4, in which the two families
-    /// alternate. `None` where there is one address at most. No more than eight are kept.
+    /// Built from a resolver's results, best first, in the order of RFC 8305 section 4, in which the
+    /// two families alternate. `None` if there is at most one address. At most eight are kept.
     pub(crate) fn of(found: &[InetSocketAddr]) -> Option<Self> {
         let mut distinct: Vec<InetSocketAddr> = Vec::with_capacity(found.len().min(MOST));
         for address in found {
@@ -49,7 +49,7 @@ impl Addresses {
 
 #[async_trait]
 impl Connect for Addresses {
-    /// Never called by a connector, which knows what else a peer asks of a socket.
+    /// Never called by a connector, which knows the peer's other socket options.
     async fn connect(&self, addr: &SocketAddr) -> Result<Stream> {
         match addr {
             SocketAddr::Inet(addr) => Ok(super::ext::connect(addr, None).await?.into()),

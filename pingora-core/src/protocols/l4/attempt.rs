@@ -7,11 +7,11 @@ use std::net::SocketAddr as InetSocketAddr;
 
 /// The facts about a failed attempt to connect.
 pub trait ConnectErrorExt {
-    /// The local address that the attempt was bound to, where it got that far.
+    /// The local address that the attempt was bound to, if it got that far.
     fn connect_local_addr(&self) -> Option<InetSocketAddr>;
 }
 
-/// The cause behind the error of a connection attempt: the kernel's answer, and from where.
+/// The cause of a connection error: the kernel's answer, and the local address.
 #[derive(Debug)]
 pub(crate) struct ConnectFailure {
     pub(crate) error: io::Error,

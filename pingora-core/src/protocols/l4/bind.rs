@@ -1,4 +1,4 @@
-//! From which local address and port an upstream connection leaves.
+//! The local address and port of an upstream connection.
 
 use pingora_error::{Error, ErrorType, Result};
 use std::net::SocketAddr;
@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 /// The local end of a connection that is about to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BindTo {
-    /// Local address. Port 0 lets the kernel choose one; `None` leaves the address to it, too.
+    /// The local address. With port 0 the kernel chooses the port; with `None` it chooses the
+    /// address, too.
     pub addr: Option<SocketAddr>,
     port_range: Option<(u16, u16)>,
     fallback: bool,
@@ -17,7 +18,7 @@ impl BindTo {
     /// (`IP_LOCAL_PORT_RANGE`, Linux 6.3 and later). `None` lifts the restriction.
     ///
     /// # Errors
-    /// `SocketError` where `low` is 0 or greater than `high`.
+    /// `SocketError` if `low` is 0 or greater than `high`.
     pub fn set_port_range(&mut self, range: Option<(u16, u16)>) -> Result<()> {
         if let Some((low, high)) = range
             && (low == 0 || low > high)
@@ -31,8 +32,8 @@ impl BindTo {
         Ok(())
     }
 
-    /// Whether to connect from any port where the range is used up, or where the kernel does not
-    /// know port ranges. Off by default.
+    /// Whether to connect from any port if the range is exhausted, or if the kernel does not
+    /// support port ranges. Off by default.
     pub fn set_fallback(&mut self, fallback: bool) {
         self.fallback = fallback;
     }
@@ -42,14 +43,14 @@ impl BindTo {
         self.port_range
     }
 
-    /// Whether a port outside of the range is better than no connection.
+    /// Whether a port outside of the range is preferred over a failed connection.
     pub fn will_fallback(&self) -> bool {
         self.fallback && self.port_range.is_some()
     }
 }
 
 impl From<SocketAddr> for BindTo {
-    /// This address, and the port that it names or any.
+    /// This address, and its port, or any port if it is 0.
     fn from(addr: SocketAddr) -> Self {
         BindTo {
             addr: Some(addr),

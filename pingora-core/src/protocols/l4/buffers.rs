@@ -5,16 +5,17 @@ pub const DEFAULT_L4_READ_BUFFER_SIZE: usize = 64 * 1024;
 /// The default of [`L4BufferSettings::write_capacity`], in bytes.
 pub const DEFAULT_L4_WRITE_BUFFER_SIZE: usize = 1460;
 
-/// How much a connection of a listener may buffer.
+/// The amount that a connection of a listener may buffer.
 ///
-/// A [`Stream`](super::stream::Stream) owns no buffer: it reads into, and writes from, the memory
-/// of its caller. These settings exist for programs that were written for buffered streams; they
-/// are upper bounds that are always kept, never memory that is taken.
+/// A [`Stream`](super::stream::Stream) owns no buffer: it reads into, and writes from, its caller's
+/// memory. These settings exist for programs that were written for buffered streams; they are upper
+/// bounds that always hold, and never allocate memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct L4BufferSettings {
-    /// Most bytes that may be buffered after reading; `None` is [`DEFAULT_L4_READ_BUFFER_SIZE`].
+    /// The maximum number of bytes buffered after reading; `None` is
+    /// [`DEFAULT_L4_READ_BUFFER_SIZE`].
     pub read: Option<usize>,
-    /// Most bytes that may be buffered before writing; `None` is
+    /// The maximum number of bytes buffered before writing; `None` is
     /// [`DEFAULT_L4_WRITE_BUFFER_SIZE`].
     pub write: Option<usize>,
 }

@@ -1,4 +1,4 @@
-//! Connecting by other means than a TCP or Unix socket, and what a connection begins with.
+//! Connecting by means other than a TCP or Unix socket, and bytes that a connection begins with.
 
 use super::socket::SocketAddr;
 use super::stream::Stream;
@@ -7,36 +7,36 @@ use pingora_error::{Error, ErrorType, Result};
 use std::net::SocketAddr as InetSocketAddr;
 use std::sync::Arc;
 
-/// A user's own way to reach an address: through a tunnel, a virtual socket, a namespace.
+/// A custom way to reach an address: through a tunnel, a virtual socket, a namespace.
 #[async_trait]
 pub trait Connect: std::fmt::Debug {
     /// Connects to `addr`. The caller applies the peer's connection timeout, so the future may be
     /// dropped at any await.
     ///
     /// # Errors
-    /// Any type that fits; the caller sets the source to upstream.
+    /// Any suitable type; the caller sets the source to upstream.
     async fn connect(&self, addr: &SocketAddr) -> Result<Stream>;
 
-    /// The addresses that lead to the same server, best first, where this is no way of connecting but
-    /// a list of them: then connectors connect as they do otherwise, to the first that answers, and
-    /// don't call [`connect`](Connect::connect). Empty by default.
+    /// The addresses that lead to the same server, best first, if this type is not a way to connect
+    /// but a list of addresses. In that case connectors connect as usual, to the first one that
+    /// answers, and don't call [`connect`](Connect::connect). Empty by default.
     ///
-    /// Heeded for a peer whose own address is one of them.
+    /// Used for a peer whose own address is one of them.
     fn addresses(&self) -> &[InetSocketAddr] {
         &[]
     }
 
-    /// What each connection begins with, where there is something; then connectors send it, and connect as
-    /// [`Announcement::way`] says, not by [`connect`](Connect::connect). `None` by default.
+    /// The bytes that each connection begins with, if any. In that case connectors send them, and connect
+    /// as [`Announcement::way`] says, not with [`connect`](Connect::connect). `None` by default.
     fn announcement(&self) -> Option<&Announcement> {
         None
     }
 }
 
-/// Bytes that each connection to a peer begins with, such as a header of the PROXY protocol, and the peer's
-/// own way to connect, if it has one.
+/// Bytes that each connection to a peer begins with, such as a PROXY protocol header, and the peer's own
+/// way to connect, if it has one.
 ///
-/// It stands in the place of that way in the options of a peer, because what these consist of is a kept
+/// It is stored in place of that way in the options of a peer, because their fields are a kept
 /// interface.
 #[derive(Debug)]
 pub struct Announcement {
@@ -45,7 +45,7 @@ pub struct Announcement {
 }
 
 impl Announcement {
-    /// Of these bytes.
+    /// Creates an announcement of these bytes.
     pub(crate) fn new(bytes: Vec<u8>, way: Option<Arc<dyn Connect + Send + Sync>>) -> Self {
         Announcement {
             bytes: bytes.into(),
@@ -58,7 +58,7 @@ impl Announcement {
         &self.bytes
     }
 
-    /// The peer's own way to connect, or the addresses that it has.
+    /// The peer's own way to connect, or its list of addresses.
     pub fn way(&self) -> Option<&Arc<dyn Connect + Send + Sync>> {
         self.way.as_ref()
     }
@@ -66,7 +66,7 @@ impl Announcement {
 
 #[async_trait]
 impl Connect for Announcement {
-    /// Never called by a connector, which knows the way.
+    /// Never called by a connector, which uses the way.
     async fn connect(&self, addr: &SocketAddr) -> Result<Stream> {
         match &self.way {
             Some(way) => way.connect(addr).await,

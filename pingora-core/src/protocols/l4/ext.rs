@@ -14,16 +14,16 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
-/// When and how to probe a connection on which nothing moves.
+/// When and how to probe an idle connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpKeepalive {
-    /// Silence before the first probe (`TCP_KEEPIDLE`). The kernel counts in whole seconds.
+    /// The idle time before the first probe (`TCP_KEEPIDLE`). The kernel counts in whole seconds.
     pub idle: Duration,
     /// Time between probes (`TCP_KEEPINTVL`). The kernel counts in whole seconds.
     pub interval: Duration,
-    /// Unanswered probes after which the connection is given up (`TCP_KEEPCNT`).
+    /// The number of unanswered probes after which the connection is closed (`TCP_KEEPCNT`).
     pub count: usize,
-    /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`, in milliseconds); zero
+    /// The time that sent data may stay unacknowledged (`TCP_USER_TIMEOUT`, in milliseconds); zero
     /// leaves that to the kernel.
     pub user_timeout: Duration,
 }
@@ -38,7 +38,7 @@ impl fmt::Display for TcpKeepalive {
     }
 }
 
-/// The value for an option that is a C `int`: larger ones become the largest that fits.
+/// The value for an option that is a C `int`: larger values are clamped.
 fn int(value: usize) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
@@ -48,15 +48,15 @@ fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
-/// The kernel's present view of a TCP connection.
+/// The kernel's current view of a TCP connection.
 ///
 /// # Errors
-/// Those of getsockopt(2), for instance where `fd` is not a TCP socket.
+/// Errors of getsockopt(2), for example if `fd` is not a TCP socket.
 pub fn get_tcp_info(fd: RawFd) -> io::Result<TCP_INFO> {
     sys::tcp_info(fd)
 }
 
-/// Asks for a receive buffer of `val` bytes (`SO_RCVBUF`); the kernel doubles it for its own use.
+/// Requests a receive buffer of `val` bytes (`SO_RCVBUF`); the kernel doubles it for its own use.
 ///
 /// # Errors
 /// `SocketError`.
@@ -65,7 +65,7 @@ pub fn set_recv_buf(fd: RawFd, val: usize) -> Result<()> {
         .or_err(ErrorType::SocketError, "setting SO_RCVBUF")
 }
 
-/// Asks for a send buffer of `val` bytes (`SO_SNDBUF`); the kernel doubles it for its own use.
+/// Requests a send buffer of `val` bytes (`SO_SNDBUF`); the kernel doubles it for its own use.
 ///
 /// # Errors
 /// `SocketError`.
@@ -77,7 +77,7 @@ pub fn set_snd_buf(fd: RawFd, val: usize) -> Result<()> {
 /// Size of the receive buffer in bytes, as the kernel counts them.
 ///
 /// # Errors
-/// Those of getsockopt(2).
+/// Errors of getsockopt(2).
 pub fn get_recv_buf(fd: RawFd) -> io::Result<usize> {
     let size = sys::get_int(fd, libc::SOL_SOCKET, libc::SO_RCVBUF)?;
     Ok(usize::try_from(size).unwrap_or(0))
@@ -86,14 +86,14 @@ pub fn get_recv_buf(fd: RawFd) -> io::Result<usize> {
 /// Size of the send buffer in bytes, as the kernel counts them.
 ///
 /// # Errors
-/// Those of getsockopt(2).
+/// Errors of getsockopt(2).
 pub fn get_snd_buf(fd: RawFd) -> io::Result<usize> {
     let size = sys::get_int(fd, libc::SOL_SOCKET, libc::SO_SNDBUF)?;
     Ok(usize::try_from(size).unwrap_or(0))
 }
 
-/// Lets connect(2) return at once and send the first data with the SYN
-/// (`TCP_FASTOPEN_CONNECT`, RFC 7413). To be set before connecting.
+/// Lets connect(2) return at once and send the first data with the SYN (`TCP_FASTOPEN_CONNECT`, RFC
+/// 7413). Set it before connecting.
 ///
 /// # Errors
 /// `SocketError`.
@@ -102,8 +102,8 @@ pub fn set_tcp_fastopen_connect(fd: RawFd) -> Result<()> {
         .or_err(ErrorType::SocketError, "setting TCP_FASTOPEN_CONNECT")
 }
 
-/// Lets a listener accept data with the SYN (`TCP_FASTOPEN`, RFC 7413); `backlog` bounds the
-/// connections that did so and are not yet established.
+/// Lets a listener accept data with the SYN (`TCP_FASTOPEN`, RFC 7413); `backlog` bounds the number
+/// of such connections that are not yet established.
 ///
 /// # Errors
 /// `SocketError`.
@@ -112,17 +112,17 @@ pub fn set_tcp_fastopen_backlog(fd: RawFd, backlog: usize) -> Result<()> {
         .or_err(ErrorType::SocketError, "setting TCP_FASTOPEN")
 }
 
-/// How long a connection may be held back, in the kernel's whole seconds: as short as it can be. A
-/// client that says nothing for so long may be waiting for us to speak.
+/// The time that a connection may be held back, in the kernel's whole seconds: as short as
+/// possible. A client that is silent for longer may be waiting for us to speak.
 #[cfg(target_os = "linux")]
 const LONGEST_DEFERRAL: i32 = 1;
 
-/// Lets a listening socket hold connections back until they have brought something to read, for a
-/// second at most (`TCP_DEFER_ACCEPT`); `false`: no longer. Says whether it does so: elsewhere than on
-/// Linux it can't.
+/// Makes a listening socket hold connections back until they have data to read, for at most a second
+/// (`TCP_DEFER_ACCEPT`); `false`: no longer. Returns whether it does so: this is only possible on
+/// Linux.
 ///
 /// # Errors
-/// Those of setsockopt(2).
+/// Errors of setsockopt(2).
 pub(crate) fn defer_accept(fd: RawFd, defers: bool) -> io::Result<bool> {
     #[cfg(target_os = "linux")]
     {
@@ -137,10 +137,10 @@ pub(crate) fn defer_accept(fd: RawFd, defers: bool) -> io::Result<bool> {
     }
 }
 
-/// Marks what is sent with a differentiated-services code point, 0 to 63 (RFC 2474).
+/// Marks sent packets with a differentiated-services code point, 0 to 63 (RFC 2474).
 ///
 /// # Errors
-/// `SocketError`, also where `value` is out of range.
+/// `SocketError`, also if `value` is out of range.
 pub fn set_dscp(fd: RawFd, value: u8) -> Result<()> {
     if value > 63 {
         return Error::e_explain(
@@ -159,19 +159,19 @@ pub fn set_dscp(fd: RawFd, value: u8) -> Result<()> {
     sys::set_int(fd, level, name, field).or_err(ErrorType::SocketError, "setting DSCP")
 }
 
-/// `SO_COOKIE`: a number that the kernel gives to a socket and to no other until it reboots.
+/// `SO_COOKIE`: a number that the kernel assigns to a socket, unique until it reboots.
 ///
 /// # Errors
-/// Those of getsockopt(2).
+/// Errors of getsockopt(2).
 pub fn get_socket_cookie(fd: RawFd) -> io::Result<u64> {
     sys::socket_cookie(fd)
 }
 
-/// Where a connection was meant to go before netfilter redirected it here; `None` where it was not
+/// The original destination of a connection that netfilter redirected here; `None` if it was not
 /// redirected.
 ///
 /// # Errors
-/// Those of getsockopt(2).
+/// Errors of getsockopt(2).
 pub fn get_original_dest(fd: RawFd) -> io::Result<Option<SocketAddr>> {
     let answer = match sys::domain(fd)? {
         libc::AF_INET => sys::original_dst_v4(fd),
@@ -186,15 +186,15 @@ pub fn get_original_dest(fd: RawFd) -> io::Result<Option<SocketAddr>> {
     }
 }
 
-/// Turns on keep-alive probes.
+/// Enables keep-alive probes.
 ///
 /// # Errors
-/// `ConnectError` where the kernel refuses one of the values.
+/// `ConnectError` if the kernel refuses one of the values.
 pub fn set_tcp_keepalive(stream: &TcpStream, ka: &TcpKeepalive) -> Result<()> {
     set_keepalive_of(stream, ka)
 }
 
-/// [`set_tcp_keepalive`] for whatever has a descriptor.
+/// [`set_tcp_keepalive`] for anything with a descriptor.
 pub(crate) fn set_keepalive_of(socket: &impl AsFd, ka: &TcpKeepalive) -> Result<()> {
     keepalive_options(socket, ka).or_err(ErrorType::ConnectError, "setting TCP keep-alive")
 }
@@ -215,22 +215,22 @@ fn keepalive_options(stream: &impl AsFd, ka: &TcpKeepalive) -> nix::Result<()> {
     Ok(())
 }
 
-/// Connects to `addr`, from `bind_to` where that is given.
+/// Connects to `addr`, from `bind_to` if that is given.
 ///
 /// Dropping the future closes the socket.
 ///
 /// # Errors
-/// `ConnectRefused`, `ConnectTimedout`, `ConnectNoRoute`, or `ConnectError` for the rest of what
-/// connect(2) says; `BindError` where the local address is not to be had, `SocketError` where an
-/// option or the socket itself is not. There is no deadline but the kernel's (minutes).
+/// `ConnectRefused`, `ConnectTimedout`, `ConnectNoRoute`, or `ConnectError` for the other errors of
+/// connect(2); `BindError` if the local address is not available, `SocketError` if an option can't
+/// be set or the socket can't be created. There is no deadline except the kernel's (minutes).
 pub async fn connect(addr: &SocketAddr, bind_to: Option<&BindTo>) -> Result<TcpStream> {
     connect_with(addr, bind_to, |_| Ok(())).await
 }
 
-/// [`connect`] with a chance to set options on the socket before it connects.
+/// [`connect`] with an opportunity to set options on the socket before it connects.
 ///
 /// # Errors
-/// As [`connect`], and those of `set_options`.
+/// Those of [`connect`], and those of `set_options`.
 pub(crate) async fn connect_with<F>(
     addr: &SocketAddr,
     bind_to: Option<&BindTo>,
@@ -278,8 +278,8 @@ where
         .map_err(|e| failed(error_type(&e), e, local, addr))
 }
 
-/// Binds so that the port is chosen when the connection is made: then two connections to different
-/// peers can share one.
+/// Binds in such a way that the port is chosen when the connection is made: then two connections to
+/// different peers can share one.
 fn bind(socket: &TcpSocket, local: SocketAddr) -> io::Result<()> {
     if local.port() == 0 {
         setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
@@ -287,8 +287,8 @@ fn bind(socket: &TcpSocket, local: SocketAddr) -> io::Result<()> {
     socket.bind(local)
 }
 
-/// `IP_LOCAL_PORT_RANGE` of linux/in.h, which the `libc` crate does not list: the lower half of the
-/// number is the lowest port, the upper half the highest.
+/// `IP_LOCAL_PORT_RANGE` of linux/in.h, which the `libc` crate lacks: the lower half of the number
+/// is the lowest port, the upper half the highest.
 const IP_LOCAL_PORT_RANGE: i32 = 51;
 
 fn set_port_range(socket: &TcpSocket, (low, high): (u16, u16)) -> io::Result<()> {
@@ -301,7 +301,8 @@ fn set_port_range(socket: &TcpSocket, (low, high): (u16, u16)) -> io::Result<()>
     )
 }
 
-/// Whether the range of ports is what an attempt failed of: all in use, or not known to the kernel.
+/// Whether an attempt failed because of the port range: all ports in use, or ranges not supported
+/// by the kernel.
 fn range_is_unusable(e: &Error) -> bool {
     let failure = e
         .cause
@@ -326,7 +327,7 @@ fn failed(
     )
 }
 
-/// Whose fault a failed connect(2) is.
+/// The error type for a failed connect(2), which also determines whose fault it is.
 fn error_type(e: &io::Error) -> ErrorType {
     match e.kind() {
         io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,

@@ -1,4 +1,4 @@
-//! How a failed system call on a connection becomes an error.
+//! Turns failed system calls on a connection into errors.
 
 use pingora_error::{BError, Error, ErrorSource, ErrorType};
 use std::io;

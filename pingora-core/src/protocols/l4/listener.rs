@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use tokio::net::{TcpListener, UnixListener};
 
-/// A listening socket, registered with the runtime it was made on.
+/// A listening socket, registered with the runtime it was created on.
 #[derive(Debug)]
 pub enum Listener {
     /// TCP.
@@ -16,14 +16,14 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Waits for a connection and takes it.
+    /// Waits for a connection and accepts it.
     ///
-    /// The peer's address comes with the connection, so the kernel need not be asked for it again.
+    /// accept(2) returns the peer's address, so the kernel need not be queried for it again.
     /// Cancel-safe: a dropped future loses no connection.
     ///
     /// # Errors
-    /// Those of accept(2). Some concern a single connection that is gone already
-    /// (`ConnectionAborted`), some the process (out of descriptors): the caller tells them apart.
+    /// Errors of accept(2). Some concern a single connection that is gone already
+    /// (`ConnectionAborted`), some the process (out of descriptors): the caller distinguishes them.
     pub async fn accept(&self) -> io::Result<Stream> {
         match self {
             Listener::Tcp(listener) => {
@@ -33,7 +33,7 @@ impl Listener {
             Listener::Unix(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 if peer.is_unnamed() {
-                    // The kernel has no more to say of it either.
+                    // The kernel can't provide any more either.
                     return Ok(stream.into());
                 }
                 let digest = SocketDigest::with_peer_addr(stream.as_raw_fd(), peer.into());

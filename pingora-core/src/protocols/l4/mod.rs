@@ -1,4 +1,4 @@
-//! The transport layer: TCP, Unix domain sockets, and whatever behaves like one.
+//! The transport layer: TCP, Unix domain sockets, and anything that behaves like one.
 
 mod addresses;
 mod attempt;

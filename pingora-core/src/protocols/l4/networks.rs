@@ -1,27 +1,28 @@
-//! Networks of addresses: who is trusted, who is let in.
+//! Networks of addresses, for lists of trusted or admitted clients.
 
 use pingora_error::{BError, Error, ErrorType, Result};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// The addresses whose leading bits are the same, such as `10.0.0.0/8` or `2001:db8::/32`; one address alone
-/// without a slash.
+/// The addresses with the same leading bits, such as `10.0.0.0/8` or `2001:db8::/32`; a single address is
+/// written without a slash.
 ///
-/// An IPv4 address that is mapped into IPv6 (`::ffff:10.0.0.1`) counts as the one that it stands for.
+/// An IPv4 address that is mapped into IPv6 (`::ffff:10.0.0.1`) counts as the address that it stands
+/// for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
-    /// How many leading bits are the same.
+    /// The number of leading bits.
     bits: u8,
 }
 
 impl Network {
-    /// The network of this address and this many leading bits.
+    /// The network of this address with this many leading bits.
     ///
     /// # Errors
-    /// `InternalError` where there are more bits than an address has, or where the address has bits behind
-    /// them: who wrote it may mean that address, or its network.
+    /// `InternalError` if there are more bits than an address has, or if the address has non-zero bits
+    /// after them: the author may have meant that address, or its network.
     pub fn new(address: IpAddr, bits: u8) -> Result<Self> {
         let most = width(address);
         if bits > most {
@@ -85,7 +86,7 @@ fn masked(address: IpAddr, bits: u8) -> IpAddr {
 }
 
 impl From<IpAddr> for Network {
-    /// The address alone.
+    /// A single address.
     fn from(address: IpAddr) -> Self {
         let address = address.to_canonical();
         Network {
@@ -99,7 +100,7 @@ impl FromStr for Network {
     type Err = BError;
 
     /// # Errors
-    /// `InternalError` with what is wrong.
+    /// `InternalError` with the reason.
     fn from_str(text: &str) -> Result<Self> {
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits)),
@@ -145,13 +146,13 @@ impl fmt::Display for Network {
 pub struct Networks(Vec<Network>);
 
 impl Networks {
-    /// No network, and so no address.
+    /// No network, and therefore no address.
     pub const fn none() -> Self {
         Networks(Vec::new())
     }
 
-    /// The networks of which nobody is on the internet: loopback, link-local, private ones (RFC 1918) and
-    /// unique local ones (RFC 4193).
+    /// The networks that are not reachable from the internet: loopback, link-local, private ones (RFC
+    /// 1918) and unique local ones (RFC 4193).
     pub fn private() -> Self {
         let v4 = |a, b, bits| Network {
             address: Ipv4Addr::new(a, b, 0, 0).into(),
@@ -173,12 +174,12 @@ impl Networks {
         ])
     }
 
-    /// Whether the address is in one of them. Takes as long as there are networks.
+    /// Whether the address is in one of them. Takes time proportional to the number of networks.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
 
-    /// Each of them, in their order.
+    /// All networks, in their order.
     pub fn iter(&self) -> impl Iterator<Item = &Network> {
         self.0.iter()
     }
@@ -198,10 +199,10 @@ impl FromIterator<Network> for Networks {
 impl FromStr for Networks {
     type Err = BError;
 
-    /// Networks with commas or spaces between them.
+    /// Networks separated by commas or spaces.
     ///
     /// # Errors
-    /// `InternalError` with the first that is none.
+    /// `InternalError` with the first item that is not a network.
     fn from_str(text: &str) -> Result<Self> {
         let parts = text.split([',', ' ']).filter(|part| !part.is_empty());
         parts.map(str::parse).collect::<Result<_>>().map(Networks)

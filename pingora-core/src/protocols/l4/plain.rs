@@ -14,18 +14,19 @@ use tokio::net::{TcpStream, UnixStream};
 /// A TCP or Unix socket that never blocks.
 ///
 /// It makes the system calls itself, for two reasons: those of the C library are cancellation points,
-/// and an accepted connection need not be registered with the reactor before it first has to wait. One
-/// that carries a single request and gets its answer at once never is, which saves two system calls.
+/// and an accepted connection need not be registered with the reactor before it first has to wait. A
+/// connection that carries a single request and is answered at once never is, which saves two system
+/// calls.
 #[derive(Debug)]
 pub(crate) struct Plain {
     handle: Handle,
-    /// The last read filled its buffer, so the next one probably finds something too.
+    /// The last read filled its buffer, so the next one probably finds more data.
     flooded: bool,
 }
 
 #[derive(Debug)]
 enum Handle {
-    /// Accepted by us, and not yet known to the reactor.
+    /// Accepted by us, but not registered with the reactor yet.
     Fresh(Fresh),
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -36,7 +37,7 @@ enum Handle {
 #[derive(Debug)]
 struct Fresh {
     socket: std::net::TcpStream,
-    /// The next read probably finds something: the kernel was asked to hold the connection back until
+    /// The next read probably finds data: the kernel was asked to hold the connection back until
     /// something has arrived.
     expects_input: bool,
 }
@@ -63,7 +64,7 @@ macro_rules! poll_registered {
     };
 }
 
-/// Which way bytes go.
+/// The direction in which bytes move.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     In,
@@ -83,7 +84,7 @@ impl From<UnixStream> for Plain {
 }
 
 impl AsRawFd for Plain {
-    /// The descriptor; -1 where it was lost.
+    /// The descriptor; -1 if the socket was lost.
     fn as_raw_fd(&self) -> RawFd {
         match &self.handle {
             Handle::Fresh(fresh) => fresh.socket.as_raw_fd(),
@@ -102,8 +103,8 @@ impl Plain {
         }
     }
 
-    /// An accepted connection, to be registered by whoever first has to wait for it. The socket must
-    /// not block.
+    /// An accepted connection, registered when it first has to wait. The socket must be
+    /// non-blocking.
     pub(crate) fn accepted(socket: std::net::TcpStream, expects_input: bool) -> Self {
         Plain::new(Handle::Fresh(Fresh {
             socket,
@@ -124,7 +125,7 @@ impl Plain {
         }
     }
 
-    /// `TCP_NODELAY`; nothing on a Unix socket.
+    /// Sets `TCP_NODELAY`; does nothing on a Unix socket.
     pub(crate) fn set_nodelay(&self) -> io::Result<()> {
         if self.is_tcp() {
             Ok(setsockopt(&self.fd()?, sockopt::TcpNoDelay, &true)?)
@@ -133,7 +134,7 @@ impl Plain {
         }
     }
 
-    /// Probes while nothing moves; nothing on a Unix socket.
+    /// Enables probes on an idle connection; does nothing on a Unix socket.
     pub(crate) fn set_keepalive(&self, probes: &TcpKeepalive) -> Result<()> {
         match self.fd() {
             Ok(fd) if self.is_tcp() => super::ext::set_keepalive_of(&fd, probes),
@@ -141,7 +142,7 @@ impl Plain {
         }
     }
 
-    /// Makes the socket known to the reactor of the calling runtime, if it is not yet.
+    /// Registers the socket with the reactor of the calling runtime, if it is not registered yet.
     #[inline]
     pub(crate) fn register(&mut self) -> io::Result<()> {
         match self.handle {
@@ -160,10 +161,10 @@ impl Plain {
         Ok(())
     }
 
-    /// Whether the reactor has seen nothing that could be read since the last read. `None` where it does
-    /// not know the socket.
+    /// Whether the reactor has seen no readable data since the last read. `None` if the socket is not
+    /// registered.
     pub(crate) fn is_quiet(&self) -> Option<bool> {
-        // Moves nothing, and so tells only whether it would have been tried.
+        // Moves no data, so it only tells whether an attempt would have been made.
         let tried = registered!(&self.handle, s => s.try_io(Interest::READABLE, || Ok(())));
         match tried {
             Ok(()) => Some(false),
@@ -172,8 +173,8 @@ impl Plain {
         }
     }
 
-    /// Waits until the reactor thinks that something can be moved. Counts as work of the task, which
-    /// is pending where it has done enough for now.
+    /// Waits until the reactor believes that data can be moved. Counts as work of the task, which is
+    /// pending if it has done enough for now.
     fn poll_ready(&self, cx: &mut Context<'_>, direction: Direction) -> Poll<io::Result<()>> {
         match direction {
             Direction::In => poll_registered!(&self.handle, s => s.poll_read_ready(cx)),
@@ -181,9 +182,9 @@ impl Plain {
         }
     }
 
-    /// Makes a system call where the reactor doesn't know that it would block. One that moved less
-    /// than it could have has found the end of what there is, so that the next is not made for
-    /// nothing: `Some(0)` bytes are the end, and `None` means blocked.
+    /// Makes a system call unless the reactor knows that it would block. If the call moved less
+    /// than possible, the readiness is cleared, so that the next call is not made in vain.
+    /// `Some(0)` bytes are the end, and `None` means blocked.
     fn attempt(
         &self,
         direction: Direction,
@@ -213,7 +214,7 @@ impl Plain {
         }
     }
 
-    /// Makes a system call until it moves something, or has to wait for it.
+    /// Makes a system call until it moves data, or has to wait for it.
     #[inline]
     fn poll_transfer(
         &mut self,
@@ -244,7 +245,7 @@ impl Plain {
         }
     }
 
-    /// Reads into `buf`; nothing read is the end.
+    /// Reads into `buf`; an empty read is the end.
     #[inline]
     pub(crate) fn poll_read(
         &mut self,
@@ -279,7 +280,8 @@ impl Plain {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        // As many as one call takes: what is less than all of them is what the socket had room for.
+        // As many as one call takes: if fewer bytes are written than they contain, the socket had
+        // room for no more.
         let slices = slices.get(..MOST_SLICES).unwrap_or(slices);
         let most = slices.iter().map(|slice| slice.len()).sum();
         ready!(self.poll_turn(cx, Direction::Out))?;
@@ -288,13 +290,13 @@ impl Plain {
         })
     }
 
-    /// Pending where the task has done enough for now, although more could be moved. Asked before every
-    /// write, and before a read where the last one found more than it could take.
+    /// Pending if the task has done enough for now, although more could be moved. Called before every
+    /// write, and before a read if the last one found more than it could take.
     fn poll_turn(&mut self, cx: &mut Context<'_>, direction: Direction) -> Poll<io::Result<()>> {
         if let Handle::Fresh(_) = self.handle {
             if direction == Direction::Out {
-                // The answer to what was there when it was accepted; one that goes on has to wait for
-                // the next request, or for room.
+                // The answer to data that was there when the connection was accepted; a connection
+                // that continues has to wait for the next request, or for room.
                 return Poll::Ready(Ok(()));
             }
             self.register()?;
@@ -302,8 +304,8 @@ impl Plain {
         self.poll_ready(cx, direction)
     }
 
-    /// A system call of somebody else's that reads from the descriptor, or writes to it. What it
-    /// moves says nothing about whether there is more.
+    /// A caller's own system call that reads from the descriptor, or writes to it. The number of
+    /// bytes that it moves says nothing about whether there is more.
     pub(crate) fn poll_call(
         &mut self,
         cx: &mut Context<'_>,
@@ -314,7 +316,7 @@ impl Plain {
         self.poll_transfer(cx, direction, 0, call)
     }
 
-    /// Closes the direction in which we write. A connection that is gone already is no error.
+    /// Closes our sending direction. It is not an error if the connection is already gone.
     pub(crate) fn shutdown(&self) -> io::Result<()> {
         match shutdown(self.fd()?.as_raw_fd(), Shutdown::Write) {
             Ok(()) | Err(Errno::ENOTCONN) => Ok(()),

@@ -12,7 +12,7 @@ use std::os::fd::RawFd;
 use std::os::unix::net::SocketAddr as StdUnixSockAddr;
 use std::str::FromStr;
 
-/// Marks the Unix address that stands for a name which could not be resolved: a relative path that no
+/// Marks the Unix address that stands for a name that could not be resolved: a relative path that no
 /// socket has. The reason follows.
 const UNRESOLVED: &str = "\u{1}unresolved: ";
 
@@ -21,8 +21,8 @@ const MAX_UNIX_PATH: usize = 107;
 
 /// The address of a TCP or Unix socket.
 ///
-/// As text, an address of the internet family is `127.0.0.1:80` or `[::1]:80`, one of the Unix
-/// family is its path. Reading text accepts both, and `unix:` before a path.
+/// In text form, an address of the internet family is `127.0.0.1:80` or `[::1]:80`, an address of
+/// the Unix family is its path. Parsing accepts both, and `unix:` before a path.
 #[derive(Clone, Debug)]
 pub enum SocketAddr {
     /// IPv4 or IPv6, with a port.
@@ -63,17 +63,18 @@ impl SocketAddr {
         }
     }
 
-    /// Changes the port. A Unix address has none and stays as it is.
+    /// Changes the port. A Unix address has none and is left unchanged.
     pub fn set_port(&mut self, port: u16) {
         if let SocketAddr::Inet(addr) = self {
             addr.set_port(port);
         }
     }
 
-    /// Asks the kernel for the address of a socket: the other end's if `peer_addr`, else its own.
+    /// Queries the kernel for the address of a socket: the other end's if `peer_addr`, else its
+    /// own.
     ///
-    /// `None` where `fd` is not a socket of a known family, or not connected, and for a Unix socket
-    /// without a name, as that of a client is: it has no address.
+    /// `None` if `fd` is not a socket of a known family, or is not connected. Also `None` for a
+    /// Unix socket without a name, such as a client's: it has no address.
     pub fn from_raw_fd(fd: RawFd, peer_addr: bool) -> Option<SocketAddr> {
         let storage: SockaddrStorage = if peer_addr {
             getpeername(fd)
@@ -111,8 +112,8 @@ impl SocketAddr {
             .map(SocketAddr::Unix)
     }
 
-    /// A stand-in for an address that is not known, because its name could not be resolved. It
-    /// keeps the reason (as much of it as an address can hold) for whoever tries to connect.
+    /// A stand-in for an unknown address, because its name could not be resolved. It stores the
+    /// reason (as much of it as fits) for the code that tries to connect.
     pub(crate) fn unresolved(reason: &str) -> SocketAddr {
         let mut text = format!("{UNRESOLVED}{}", reason.replace('\0', " "));
         let mut end = text.len().min(MAX_UNIX_PATH);
@@ -122,7 +123,7 @@ impl SocketAddr {
         text.truncate(end);
         match StdUnixSockAddr::from_pathname(text) {
             Ok(addr) => SocketAddr::Unix(addr),
-            // Can't happen, the text fits; this address can't be connected to either.
+            // This can't happen, because the text fits; this address can't be connected to either.
             Err(_) => SocketAddr::Inet(StdSockAddr::from(([0, 0, 0, 0], 0))),
         }
     }
@@ -136,10 +137,10 @@ impl SocketAddr {
     }
 }
 
-/// `error`, which came of resolving `address`, with the name that was looked up where that can be told: where
-/// it is text, or text with a port. The system's resolver names nothing.
+/// Adds the name that was looked up to `error`, the result of resolving `address`, if it can be determined:
+/// if the address is text, or text with a port. The system's resolver names nothing.
 pub fn name_error<A>(address: &A, error: io::Error) -> io::Error {
-    /// The standard library's text in front of the resolver's reason.
+    /// The standard library's text before the resolver's reason.
     const LOOKUP: &str = "failed to lookup address information: ";
     let Some(name) = address_text(address) else {
         return error;
@@ -182,7 +183,7 @@ impl PartialOrd for SocketAddr {
 }
 
 impl Ord for SocketAddr {
-    /// Internet addresses come before Unix ones.
+    /// Internet addresses sort before Unix ones.
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (SocketAddr::Inet(a), SocketAddr::Inet(b)) => a.cmp(b),
@@ -263,8 +264,8 @@ impl ToSocketAddrs for SocketAddr {
     }
 }
 
-/// Why a Unix address can't be looked up as an internet address. It keeps the address, so that
-/// whoever can do with either kind finds it in the error.
+/// The error for a Unix address that is looked up as an internet address. It stores the address, so
+/// that callers that accept either kind find it in the error.
 #[derive(Debug)]
 pub(crate) struct NotInet(pub(crate) SocketAddr);
 

@@ -1,4 +1,4 @@
-//! Bytes that move between two sockets without passing through the memory of this process.
+//! Moves bytes between two sockets without passing them through the memory of this process.
 
 use super::faults;
 use super::plain::Direction;
@@ -10,21 +10,21 @@ use std::fmt;
 use std::io;
 use std::task::{Context, Poll, ready};
 
-/// Bytes on their way from one socket to another, in a pipe that the worker lends.
+/// Bytes in flight from one socket to another, in a pipe lent by the worker.
 ///
-/// A pipe that is empty when this is dropped goes back to the worker; one that is not is closed, and
-/// what it held is lost.
+/// An empty pipe goes back to the worker when this is dropped; a non-empty one is closed, and its
+/// content is lost.
 #[derive(Debug)]
 pub struct SplicePipe {
-    /// Gone only while this is being dropped.
+    /// Absent only while this is being dropped.
     pipe: Option<Pipe>,
     held: usize,
 }
 
 impl SplicePipe {
-    /// An empty pipe. `None` where this process may have no more of them: there are at most 512,
-    /// and with their two descriptors each they never take more than an eighth of what the process
-    /// may open.
+    /// An empty pipe. `None` if this process may have no more of them: there are at most 512, and
+    /// with two descriptors each they never take more than an eighth of the descriptors that the
+    /// process may open.
     pub fn take() -> Option<SplicePipe> {
         Some(SplicePipe {
             pipe: Some(local::take_pipe()?),
@@ -32,7 +32,7 @@ impl SplicePipe {
         })
     }
 
-    /// Bytes inside.
+    /// The number of bytes in the pipe.
     pub fn held(&self) -> usize {
         self.held
     }
@@ -44,7 +44,7 @@ impl SplicePipe {
     }
 
     /// Takes up to `most` bytes from a stream; 0: the peer has closed its side. The pipe must be
-    /// empty: only then is it the socket that would block. Cancel-safe.
+    /// empty: only then is it certain that the socket is what would block. Cancel-safe.
     pub(crate) fn poll_fill(
         &mut self,
         stream: &mut Stream,
@@ -61,7 +61,8 @@ impl SplicePipe {
         Poll::Ready(Ok(moved))
     }
 
-    /// Gives bytes, of which there must be some, to a stream; returns how many. Cancel-safe.
+    /// Moves bytes from the pipe, which must not be empty, to a stream; returns their number.
+    /// Cancel-safe.
     pub(crate) fn poll_drain(
         &mut self,
         stream: &mut Stream,
@@ -86,27 +87,29 @@ impl Drop for SplicePipe {
     }
 }
 
-/// The bytes that the framing of a message allows to be moved, counted by the session that frames it.
+/// The number of bytes that the framing of a message allows to be moved, counted by the session that
+/// frames it.
 pub trait PayloadBound: fmt::Debug {
     /// Payload that may still be moved, in bytes. `None`: any amount.
     fn left(&self) -> Option<u64>;
 
-    /// Counts payload that was moved: at most what [`left`](PayloadBound::left) told.
+    /// Counts payload that was moved: at most the amount that [`left`](PayloadBound::left)
+    /// returned.
     ///
     /// # Errors
-    /// More than that was moved. `side` is the side whose connection it is.
+    /// More than that was moved. `side` is the side to which the connection belongs.
     fn moved(&mut self, bytes: u64, side: &ErrorSource) -> Result<()>;
 }
 
-/// Whether it is the system that does not know, or not allow, splicing between these two.
+/// Whether the system does not support, or not allow, splicing between these two.
 fn is_refusal(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
     matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
 }
 
-/// Where the payload of a body comes from, if it is not to be looked at.
+/// The source of a body's payload that does not need to be examined.
 ///
-/// Lent by a session for one poll; what is moved is accounted for in the session.
+/// Lent by a session for one poll; the session accounts for the moved data.
 #[derive(Debug)]
 pub struct SpliceSource<'a> {
     /// The socket.
@@ -115,9 +118,9 @@ pub struct SpliceSource<'a> {
     pub bound: Option<&'a mut dyn PayloadBound>,
     /// Counts the payload that was received.
     pub received: &'a mut usize,
-    /// Set where nothing more can be read.
+    /// Set if nothing more can be read.
     pub broken: &'a mut bool,
-    /// Whose connection it is.
+    /// The side to which the connection belongs.
     pub side: ErrorSource,
 }
 
@@ -127,12 +130,12 @@ impl SpliceSource<'_> {
         self.bound.as_ref().and_then(|bound| bound.left())
     }
 
-    /// Takes up to `most` bytes into a pipe, which must be empty. 0: there is nothing to be had in
-    /// this way, mostly because the peer has closed its side; the session's own reading will tell.
+    /// Takes up to `most` bytes into a pipe, which must be empty. 0: nothing is available in this
+    /// way, usually because the peer has closed its side; the session's own reading will find out.
     /// Cancel-safe.
     ///
     /// # Errors
-    /// Those of reading a body.
+    /// Errors of reading a body.
     pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -164,9 +167,9 @@ impl SpliceSource<'_> {
     }
 }
 
-/// Where the payload of a body goes to, if it needs no framing.
+/// The sink for a body's payload that needs no framing.
 ///
-/// Lent by a session for one poll; what is moved is accounted for in the session.
+/// Lent by a session for one poll; the session accounts for the moved data.
 #[derive(Debug)]
 pub struct SpliceSink<'a> {
     /// The socket.
@@ -175,30 +178,30 @@ pub struct SpliceSink<'a> {
     pub bound: Option<&'a mut dyn PayloadBound>,
     /// Counts the payload that was sent.
     pub sent: &'a mut usize,
-    /// Nothing is queued ahead of the payload.
+    /// Nothing is queued before the payload.
     pub clear: bool,
-    /// Set where nothing more can be written.
+    /// Set if nothing more can be written.
     pub failed: &'a mut bool,
-    /// Whose connection it is.
+    /// The side to which the connection belongs.
     pub side: ErrorSource,
 }
 
 impl SpliceSink<'_> {
-    /// Payload that the message still has room for, in bytes. `None`: any amount.
+    /// Payload for which the message still has room, in bytes. `None`: any amount.
     pub fn room(&self) -> Option<u64> {
         self.bound.as_ref().and_then(|bound| bound.left())
     }
 
-    /// Whether payload may be written now: nothing is queued that has to leave first.
+    /// Whether payload may be written now: nothing is queued that has to be sent first.
     pub fn is_clear(&self) -> bool {
         self.clear
     }
 
-    /// Gives what is in a pipe, which must hold something, to the peer; returns how much it took. To
-    /// be called where [`is_clear`](SpliceSink::is_clear) holds. Cancel-safe.
+    /// Writes the content of a pipe, which must not be empty, to the peer; returns the number of
+    /// bytes accepted. Call it only if [`is_clear`](SpliceSink::is_clear) is true. Cancel-safe.
     ///
     /// # Errors
-    /// Those of writing a body.
+    /// Errors of writing a body.
     pub fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,

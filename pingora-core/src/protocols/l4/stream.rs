@@ -1,4 +1,4 @@
-//! A connected socket, TCP or Unix, or what behaves like one.
+//! A connected socket, TCP or Unix, or something that behaves like one.
 
 pub use super::buffers::{
     DEFAULT_L4_READ_BUFFER_SIZE, DEFAULT_L4_WRITE_BUFFER_SIZE, L4BufferSettings,
@@ -33,7 +33,7 @@ pub(crate) enum Socket {
     Virtual(VirtualSocketStream),
 }
 
-/// Calls the same method on whichever kind of socket it is.
+/// Calls the same method on any kind of socket.
 macro_rules! each_socket {
     ($socket:expr, $plain:ident => $one:expr, $virtual:ident => $other:expr) => {
         match $socket {
@@ -50,7 +50,7 @@ impl<S: Into<Plain>> From<S> for Socket {
 }
 
 impl Socket {
-    /// The descriptor; -1 where there is none.
+    /// The descriptor; -1 if there is none.
     fn fd(&self) -> RawFd {
         each_socket!(self, s => s.as_raw_fd(), _virtual => -1)
     }
@@ -58,23 +58,24 @@ impl Socket {
 
 /// A connection of the transport layer.
 ///
-/// It buffers nothing: a read goes into, and a write comes from, the memory of the caller, so an
-/// idle connection holds no memory but this structure. The one exception is what was given to
+/// It buffers nothing: reads go into, and writes come from, the caller's memory, so an idle
+/// connection holds no memory except this structure. The one exception is data passed to
 /// [`rewind`](Stream::rewind), until it is read.
 pub struct Stream {
     socket: Socket,
-    /// Bytes that are to be read before those of the socket. Boxed: it is rare.
+    /// Bytes to read before those of the socket. Boxed, because it is rare.
     rewound: Option<Box<Bytes>>,
     proxy_digest: Option<Arc<ProxyDigest>>,
-    /// The other end, where accepting or connecting told it.
+    /// The address of the other end, if accepting or connecting returned it.
     peer: Option<InetSocketAddr>,
-    /// Made when somebody asks: it is three times as large as all the rest.
+    /// Created on first use: it is three times as large as everything else.
     socket_digest: OnceLock<Arc<SocketDigest>>,
-    /// When the connection was established.
+    /// The time at which the connection was established.
     pub established_ts: SystemTime,
-    /// Hears of the end of this connection.
+    /// Notified of the end of this connection.
     pub tracer: Option<Tracer>,
-    /// When the first bytes after [`set_rx_timestamp`](Stream::set_rx_timestamp) arrived.
+    /// The time at which the first bytes after [`set_rx_timestamp`](Stream::set_rx_timestamp)
+    /// arrived.
     pub rx_ts: Option<SystemTime>,
     stamp_next_read: bool,
 }
@@ -94,21 +95,21 @@ impl Stream {
         }
     }
 
-    /// A stream whose addresses are known already.
+    /// A stream whose addresses are already known.
     pub(crate) fn with_digest(socket: Socket, digest: SocketDigest) -> Self {
         let mut stream = Self::new(socket);
         stream.set_socket_digest(digest);
         stream
     }
 
-    /// A stream whose other end is known already.
+    /// A stream whose other end is already known.
     pub(crate) fn with_peer(socket: Socket, peer: InetSocketAddr) -> Self {
         let mut stream = Self::new(socket);
         stream.peer = Some(peer);
         stream
     }
 
-    /// From now on the ends of the connection are those that the header names, if it does.
+    /// From now on the ends of the connection are those that the header names, if it names any.
     pub(crate) fn set_proxy_header(&mut self, header: ProxyHeader) {
         let digest = SocketDigest::behind_proxy(self.socket.fd(), self.peer, header);
         self.peer = digest.peer_addr().and_then(|peer| peer.as_inet().copied());
@@ -118,7 +119,7 @@ impl Stream {
     /// Sends small segments at once (`TCP_NODELAY`). Does nothing on a Unix socket.
     ///
     /// # Errors
-    /// `ConnectError` where the kernel refuses.
+    /// `ConnectError` if the kernel refuses.
     pub fn set_nodelay(&mut self) -> Result<()> {
         each_socket!(
             &self.socket,
@@ -128,10 +129,10 @@ impl Stream {
         .or_err(ErrorType::ConnectError, "setting TCP_NODELAY")
     }
 
-    /// Probes the connection when nothing moves. Does nothing on a Unix socket.
+    /// Enables probes on an idle connection. Does nothing on a Unix socket.
     ///
     /// # Errors
-    /// `ConnectError` where the kernel refuses.
+    /// `ConnectError` if the kernel refuses.
     pub fn set_keepalive(&mut self, ka: &TcpKeepalive) -> Result<()> {
         each_socket!(
             &self.socket,
@@ -142,7 +143,7 @@ impl Stream {
         )
     }
 
-    /// Notes in [`rx_ts`](Stream::rx_ts) when the next bytes arrive.
+    /// Records in [`rx_ts`](Stream::rx_ts) when the next bytes arrive.
     ///
     /// The time is taken when this process reads them, not by the network card or the kernel.
     ///
@@ -165,14 +166,14 @@ impl Stream {
         self.rewound = Some(Box::new(bytes));
     }
 
-    /// Whether a read of this stream is a read of its descriptor, and nothing else.
+    /// Whether reading this stream means reading its descriptor, and nothing else.
     pub fn is_plain(&self) -> bool {
         let has_descriptor = !matches!(self.socket, Socket::Virtual(_));
         has_descriptor && self.rewound.is_none() && !self.stamp_next_read
     }
 
-    /// Tries a system call of one's own that reads from the descriptor, or writes to it, until it
-    /// does something else than blocking; pending with the task to be woken as for a read or a
+    /// Tries a caller's own system call that reads from the descriptor, or writes to it, until it
+    /// does something other than blocking; while pending, the task is woken as for a read or a
     /// write.
     pub(crate) fn poll_call(
         &mut self,
@@ -187,7 +188,7 @@ impl Stream {
         )
     }
 
-    /// Whether there is nothing to be read, as far as the reactor knows; `None` where it is not known.
+    /// Whether there is nothing to read, as far as the reactor knows; `None` if it is unknown.
     pub(crate) fn is_quiet(&self) -> Option<bool> {
         match &self.socket {
             Socket::Plain(socket) if self.rewound.is_none() => socket.is_quiet(),
@@ -195,11 +196,11 @@ impl Stream {
         }
     }
 
-    /// Makes the connection known to the reactor of the calling runtime, if it is not yet: for whoever
-    /// is going to poll it from elsewhere.
+    /// Registers the connection with the reactor of the calling runtime, if it is not registered yet:
+    /// for code that is going to poll it from elsewhere.
     ///
     /// # Errors
-    /// When there is no reactor, or it takes no more.
+    /// If there is no reactor, or it accepts no more.
     pub(crate) fn register(&mut self) -> io::Result<()> {
         each_socket!(&mut self.socket, s => s.register(), _virtual => Ok(()))
     }
@@ -253,7 +254,7 @@ impl AsRawFd for Stream {
 impl UniqueID for Stream {
     fn id(&self) -> UniqueIDType {
         match &self.socket {
-            // Has no descriptor: the place in memory is as unique while it exists.
+            // It has no descriptor: its memory address is just as unique while it exists.
             Socket::Virtual(s) => std::ptr::from_ref(s).addr() as UniqueIDType,
             _ => self.socket.fd(),
         }
@@ -342,7 +343,7 @@ impl Ssl for Stream {}
 #[async_trait]
 impl Peek for Stream {
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        // The bytes that were read are put back, also if the caller drops this half-way.
+        // The bytes that were read are put back, even if the caller drops the future half-way.
         let mut peeked = Peeked {
             stream: self,
             taken: Vec::with_capacity(buf.len()),

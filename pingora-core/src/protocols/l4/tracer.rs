@@ -2,15 +2,15 @@
 
 use std::fmt::Debug;
 
-/// Hears of one upstream connection's beginning and end, for the user's own metrics.
+/// Notified of the beginning and end of one upstream connection, for the user's own metrics.
 ///
-/// Both methods are called where the connection is made or dropped: they must not block.
+/// Both methods are called while the connection is made or dropped: they must not block.
 pub trait Tracing: Send + Sync + Debug {
     /// The transport (TCP, Unix) is connected; TLS, if any, is still to come.
     fn on_connected(&self);
     /// The connection was closed.
     fn on_disconnected(&self);
-    /// A box with a clone: one tracer serves all connections to a peer.
+    /// Clones the tracer into a box: one tracer serves all connections to a peer.
     fn boxed_clone(&self) -> Box<dyn Tracing>;
 }
 

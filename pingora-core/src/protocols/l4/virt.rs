@@ -1,4 +1,4 @@
-//! Streams that are no socket of the operating system: tunnels, user-space stacks, test doubles.
+//! Streams that are not a socket of the operating system: tunnels, user-space stacks, test doubles.
 
 use super::ext::TcpKeepalive;
 use std::io;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A socket option that a virtual socket is asked to take over from a real one.
+/// A socket option to apply to a virtual socket instead of a real one.
 #[derive(Clone, Debug)]
 pub enum VirtualSockOpt {
     /// Send small segments at once (`TCP_NODELAY`).
@@ -17,10 +17,10 @@ pub enum VirtualSockOpt {
 
 /// A stream that can stand in for a socket below everything else.
 pub trait VirtualSocket: AsyncRead + AsyncWrite + Unpin + Send + Sync + std::fmt::Debug {
-    /// Applies an option, or ignores it where it means nothing.
+    /// Applies an option, or ignores it if it has no meaning.
     ///
     /// # Errors
-    /// As setting the option on a real socket would.
+    /// The same as for setting the option on a real socket.
     fn set_socket_option(&self, opt: VirtualSockOpt) -> io::Result<()>;
 }
 

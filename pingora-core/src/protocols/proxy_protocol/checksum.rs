@@ -3,7 +3,7 @@
 /// The polynomial, lowest bit first.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
-/// What each byte does to the remainder.
+/// The effect of each byte on the remainder.
 static TABLE: [u32; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -21,7 +21,7 @@ static TABLE: [u32; 256] = {
     table
 };
 
-/// The checksum of these pieces, one after the other.
+/// The checksum of the concatenated pieces.
 pub(super) fn crc32c<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> u32 {
     let bytes = pieces.into_iter().flatten();
     !bytes.fold(u32::MAX, |remainder, byte| {

@@ -8,8 +8,8 @@ use crate::protocols::l4::socket::SocketAddr;
 use std::net::SocketAddr as InetSocketAddr;
 
 impl ProxyHeader {
-    /// The header as it travels. Version 1 can tell addresses of TCP alone: it says `UNKNOWN` instead of others,
-    /// and leaves the values out.
+    /// The header in wire format. Version 1 can only carry TCP addresses: for others it is written as `UNKNOWN`,
+    /// and it omits the values.
     pub fn encode(&self, version: ProxyVersion) -> Vec<u8> {
         match version {
             ProxyVersion::V1 => self.encode_v1(),
@@ -45,7 +45,7 @@ impl ProxyHeader {
             Some(addresses) => transport | write_addresses(addresses, &mut content),
             None => UNSPECIFIED,
         };
-        // Receivers ignore whatever else a header without addresses holds.
+        // Receivers ignore everything else in a header without addresses.
         let has_values = self.addresses.is_some();
         if has_values {
             content.extend_from_slice(&self.tlvs);
@@ -67,7 +67,7 @@ impl ProxyHeader {
     }
 }
 
-/// Writes the addresses; their family.
+/// Writes the addresses; returns their family.
 fn write_addresses(addresses: &(SocketAddr, SocketAddr), out: &mut Vec<u8>) -> u8 {
     match addresses {
         (SocketAddr::Inet(source), SocketAddr::Inet(destination)) => {
@@ -92,7 +92,7 @@ fn write_addresses(addresses: &(SocketAddr, SocketAddr), out: &mut Vec<u8>) -> u
     }
 }
 
-/// The path of a Unix socket, or its abstract name behind a NUL.
+/// The path of a Unix socket, or its abstract name after a NUL.
 fn unix(address: &SocketAddr) -> Vec<u8> {
     let Some(address) = address.as_unix() else {
         return Vec::new();

@@ -1,7 +1,7 @@
-//! Headers of the PROXY protocol, versions 1 and 2: with one of them, a proxy tells the next server at the
-//! beginning of a connection whose connection it passes on. Reading and writing; no I/O.
+//! Headers of the PROXY protocol, versions 1 and 2: at the beginning of a connection, a proxy uses one to
+//! tell the next server about the connection that it forwards. Reading and writing; no I/O.
 //!
-//! The format is HAProxy's (`doc/proxy-protocol.txt`). What can be read in two ways is refused.
+//! The format is HAProxy's (`doc/proxy-protocol.txt`). Ambiguous input is refused.
 
 mod checksum;
 mod encode;
@@ -30,13 +30,13 @@ const UNIX: usize = 108;
 /// A version of the PROXY protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProxyVersion {
-    /// A line of text: addresses of TCP and nothing else.
+    /// A line of text: TCP addresses and nothing else.
     V1,
-    /// Binary: addresses of every kind, and values beside them.
+    /// Binary: addresses of every kind, and additional values.
     V2,
 }
 
-/// A header that breaks the rules, and which.
+/// A header that breaks the rules, and the rule it breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidProxyHeader(pub(crate) &'static str);
 
@@ -48,7 +48,7 @@ impl fmt::Display for InvalidProxyHeader {
 
 impl std::error::Error for InvalidProxyHeader {}
 
-/// What a proxy says of a connection that it passes on, or makes.
+/// A proxy's description of a connection that it forwards, or makes.
 ///
 /// ```
 /// use pingora_core::protocols::proxy_protocol::{ProxyHeader, ProxyVersion};
@@ -66,9 +66,9 @@ impl std::error::Error for InvalidProxyHeader {}
 pub struct ProxyHeader {
     is_local: bool,
     is_datagram: bool,
-    /// Of the client, and of what it connected to.
+    /// The addresses of the client, and of its destination.
     addresses: Option<(SocketAddr, SocketAddr)>,
-    /// As they travel; well-formed.
+    /// In wire format; well-formed.
     tlvs: Vec<u8>,
     is_checksummed: bool,
 }
@@ -84,21 +84,21 @@ impl ProxyHeader {
         }
     }
 
-    /// A connection that the proxy makes on its own account, such as a health check (`LOCAL`). Version 1 says
-    /// `UNKNOWN`.
+    /// A connection that the proxy makes on its own behalf, such as a health check (`LOCAL`). Version 1
+    /// writes `UNKNOWN`.
     pub const fn local() -> Self {
         Self::empty(true)
     }
 
-    /// The connection of a client whose address can't be told (`UNSPEC`, `UNKNOWN`).
+    /// The connection of a client whose address is unknown (`UNSPEC`, `UNKNOWN`).
     pub const fn unknown() -> Self {
         Self::empty(false)
     }
 
     /// A connection from `source` to `destination`.
     ///
-    /// Two addresses of the internet whose families differ are both written as IPv6 ones, that of IPv4 mapped
-    /// into it. An internet and a Unix address can't be told together: the header is
+    /// If the two internet addresses belong to different families, both are written as IPv6 addresses, with
+    /// the IPv4 one mapped. An internet and a Unix address can't be combined: the header is
     /// [`unknown`](Self::unknown).
     pub fn new(source: SocketAddr, destination: SocketAddr) -> Self {
         let addresses = match (source, destination) {
@@ -117,11 +117,12 @@ impl ProxyHeader {
         }
     }
 
-    /// Reads the header that `bytes` begin with, of at most `longest` bytes; with it, how many bytes it takes.
-    /// `None` where it is not complete yet. Both versions are known by their first bytes.
+    /// Reads the header at the beginning of `bytes`, of at most `longest` bytes, and returns it with its
+    /// length. `None` if it is incomplete. The version is detected from the first bytes.
     ///
     /// # Errors
-    /// When it is no header, breaks a rule, or is longer than `longest`: as early as that can be told.
+    /// If it is not a header, breaks a rule, or is longer than `longest`: as early as that can be
+    /// detected.
     pub fn parse(
         bytes: &[u8],
         longest: usize,
@@ -133,7 +134,7 @@ impl ProxyHeader {
         }
     }
 
-    /// Whether the proxy made the connection on its own account. Such a header has neither addresses nor
+    /// Whether the proxy made the connection on its own behalf. Such a header has neither addresses nor
     /// values.
     pub fn is_local(&self) -> bool {
         self.is_local
@@ -144,7 +145,7 @@ impl ProxyHeader {
         self.is_datagram
     }
 
-    /// The client's address. `None` where there is none, or the proxy can't tell it.
+    /// The client's address. `None` if there is none, or the proxy does not know it.
     pub fn source(&self) -> Option<&SocketAddr> {
         self.addresses.as_ref().map(|(source, _)| source)
     }

@@ -1,4 +1,4 @@
-//! What is a header, what is none, and that both are told from every part of it.
+//! Valid and invalid headers, and that both are recognised from every part of one.
 
 use super::v2::SIGNATURE;
 use super::*;
@@ -114,7 +114,7 @@ fn lines_are_read() {
     }
 }
 
-/// Each part of a header is not complete, and what follows it is not part of it.
+/// Every proper prefix of a header is incomplete, and the bytes after a header are not part of it.
 fn cut_anywhere(bytes: &[u8]) {
     let parsed = ProxyHeader::parse(bytes, LONGEST);
     for end in 0..bytes.len() {
@@ -176,7 +176,7 @@ fn lines_that_are_none_are_refused() {
     for row in &rows {
         fault(row.as_bytes());
     }
-    // The longest that there may be.
+    // The longest header allowed.
     whole(format!("PROXY UNKNOWN {}\r\n", "x".repeat(91)).as_bytes());
     for first in [&b"G"[..], b"\x16", b"\0", b"p", b" "] {
         assert_eq!(fault(first), "neither version begins like this");
@@ -256,7 +256,7 @@ fn binary_headers_that_are_none_are_refused() {
     for row in &rows {
         fault(row);
     }
-    // As soon as the command is there.
+    // As soon as the command has arrived.
     assert_eq!(
         fault(&[&SIGNATURE[..], &[0x30]].concat()),
         "an unknown version or command"
@@ -293,7 +293,7 @@ fn values_that_are_none_are_refused() {
     whole(&with_values(&[4, 0, 2, 9, 9, 4, 0, 0, 0x99, 0, 1, 7]));
 }
 
-/// Class of CVE-2026-47692: whatever the values, a header is as long as it says.
+/// Class of CVE-2026-47692: whatever its values, a header has the length that it declares.
 #[test]
 fn values_never_spill_out_of_the_header() {
     let empty = ProxyHeader::new(inet("1.1.1.1:1"), inet("1.1.1.1:2"));
@@ -319,8 +319,8 @@ fn every_flipped_bit_breaks_the_checksum_or_the_header() {
         let mut flipped = bytes.clone();
         flipped[at] ^= 1;
         match ProxyHeader::parse(&flipped, LONGEST) {
-            // A local header has nothing that could be wrong, a longer one is not complete, and one whose
-            // checksum has become a value of another kind is not checked.
+            // A local header has no content that could be wrong, a longer one is incomplete, and one
+            // whose checksum has become a value of another kind is not checked.
             Ok(Some((read, _))) => {
                 let local = at == 12 && read.is_local();
                 assert!(local || !read.is_checksummed(), "byte {at}");

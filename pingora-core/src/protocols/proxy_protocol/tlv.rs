@@ -1,21 +1,21 @@
-//! The values that a header of version 2 holds beside the addresses.
+//! The values in a version 2 header, in addition to the addresses.
 
 use super::checksum::crc32c;
 use super::{FIXED, InvalidProxyHeader, LONGEST_V2, ProxyHeader, UNIX};
 
-/// The kinds of values that the protocol defines. 0xE0 to 0xEF are for programs of one's own.
+/// The kinds of values that the protocol defines. 0xE0 to 0xEF are reserved for custom use.
 pub mod kind {
     /// The application protocol of the client's TLS session, as ALPN names it.
     pub const ALPN: u8 = 0x01;
-    /// The host that the client asked for, such as the name of its TLS handshake; UTF-8.
+    /// The host name that the client asked for, for example in its TLS handshake; UTF-8.
     pub const AUTHORITY: u8 = 0x02;
-    /// A checksum over the header: checked where it is present, and not to be had among the values.
+    /// A checksum over the header: checked if it is present; not returned among the values.
     pub const CRC32C: u8 = 0x03;
-    /// Padding; not to be had among the values.
+    /// Padding; not returned among the values.
     pub const NOOP: u8 = 0x04;
-    /// What names the connection, of at most 128 bytes.
+    /// An identifier of the connection, of at most 128 bytes.
     pub const UNIQUE_ID: u8 = 0x05;
-    /// What is known of the client's TLS session.
+    /// Information about the client's TLS session.
     pub const SSL: u8 = 0x20;
     /// The name of the client's network namespace.
     pub const NETNS: u8 = 0x30;
@@ -33,9 +33,9 @@ mod part {
 
 /// The longest [`kind::UNIQUE_ID`].
 const LONGEST_ID: usize = 128;
-/// The most bytes of values: what fits behind the longest addresses, with a checksum.
+/// The maximum size of the values: what fits after the longest addresses, with a checksum.
 const MOST: usize = LONGEST_V2 - FIXED - 2 * UNIX - CHECKSUM;
-/// Bytes that a checksum takes, its kind and length included.
+/// The size of a checksum, its kind and length included.
 pub(super) const CHECKSUM: usize = 7;
 
 const CUT_SHORT: InvalidProxyHeader = InvalidProxyHeader("a value is cut short");
@@ -45,7 +45,7 @@ const CUT_SHORT: InvalidProxyHeader = InvalidProxyHeader("a value is cut short")
 pub struct ProxyTlvs<'a>(&'a [u8]);
 
 impl<'a> ProxyTlvs<'a> {
-    /// The next one; `None` at the end, and where the rest is none.
+    /// The next value; `None` at the end, and if the rest is not a value.
     fn split(bytes: &'a [u8]) -> Option<(u8, &'a [u8], &'a [u8])> {
         let (&[kind, high, low], rest) = bytes.split_first_chunk()?;
         let length = usize::from(u16::from_be_bytes([high, low]));
@@ -69,7 +69,7 @@ impl<'a> Iterator for ProxyTlvs<'a> {
     }
 }
 
-/// What a proxy says of the TLS session that it had with the client. The proxy vouches for it, and nobody else.
+/// A proxy's description of its TLS session with the client. Only the proxy vouches for it.
 #[derive(Clone, Copy, Debug)]
 pub struct ProxyTls<'a> {
     client: u8,
@@ -83,12 +83,12 @@ impl<'a> ProxyTls<'a> {
         self.client & 0x01 != 0
     }
 
-    /// Whether the client showed a certificate, in this session or the one that it resumes.
+    /// Whether the client presented a certificate, in this session or the one that it resumes.
     pub fn has_certificate(&self) -> bool {
         self.client & 0x06 != 0
     }
 
-    /// Whether the client showed a certificate and the proxy verified it.
+    /// Whether the client presented a certificate and the proxy verified it.
     pub fn is_verified(&self) -> bool {
         self.has_certificate() && self.verify == 0
     }
@@ -103,13 +103,13 @@ impl<'a> ProxyTls<'a> {
         self.text(part::CIPHER)
     }
 
-    /// The common name in the client's certificate. Whoever decides by it asks
-    /// [`is_verified`](Self::is_verified) before.
+    /// The common name in the client's certificate. Check [`is_verified`](Self::is_verified) before
+    /// relying on it.
     pub fn common_name(&self) -> Option<&'a str> {
         self.text(part::COMMON_NAME)
     }
 
-    /// The algorithm by which the proxy's certificate was signed.
+    /// The algorithm used to sign the proxy's certificate.
     pub fn signature_algorithm(&self) -> Option<&'a str> {
         self.text(part::SIGNATURE_ALGORITHM)
     }
@@ -138,14 +138,15 @@ impl<'a> ProxyTls<'a> {
     }
 }
 
-/// Text that can go into a log.
+/// Text that is safe to log.
 fn text(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
     (!text.chars().any(char::is_control)).then_some(text)
 }
 
 impl ProxyHeader {
-    /// The values beside the addresses, but for padding and the checksum. Only version 2 has any.
+    /// The values in addition to the addresses, except padding and the checksum. Only version 2 has
+    /// any.
     pub fn tlvs(&self) -> ProxyTlvs<'_> {
         ProxyTlvs(&self.tlvs)
     }
@@ -160,12 +161,12 @@ impl ProxyHeader {
         text(self.tlvs().value_of(kind::AUTHORITY)?)
     }
 
-    /// What names the connection.
+    /// The identifier of the connection.
     pub fn unique_id(&self) -> Option<&[u8]> {
         self.tlvs().value_of(kind::UNIQUE_ID)
     }
 
-    /// What is known of the client's TLS session.
+    /// Information about the client's TLS session.
     pub fn tls(&self) -> Option<ProxyTls<'_>> {
         ProxyTls::read(self.tlvs().value_of(kind::SSL)?)
     }
@@ -175,22 +176,22 @@ impl ProxyHeader {
         text(self.tlvs().value_of(kind::NETNS)?)
     }
 
-    /// Whether a checksum was in the header, and was right; or is to be written.
+    /// Whether the header has, or will be written with, a valid checksum.
     pub fn is_checksummed(&self) -> bool {
         self.is_checksummed
     }
 
-    /// With a checksum, where it is written in version 2.
+    /// Adds a checksum, if the header is written in version 2.
     pub fn with_checksum(mut self) -> Self {
         self.is_checksummed = true;
         self
     }
 
-    /// With one more value, where it is written in version 2; for the kinds see [`kind`].
+    /// Adds one more value, if the header is written in version 2; for the kinds see [`kind`].
     ///
     /// # Errors
-    /// When the value is not one of its kind, is there already where there may be only one, or is too long to
-    /// be written with the others.
+    /// If the value is invalid for its kind, is already present although only one is allowed, or is too long
+    /// to be written with the others.
     pub fn with_tlv(mut self, kind: u8, value: &[u8]) -> Result<Self, InvalidProxyHeader> {
         const TOO_LONG: InvalidProxyHeader = InvalidProxyHeader("too long to be written");
         if matches!(kind, kind::CRC32C | kind::NOOP) {
@@ -208,13 +209,13 @@ impl ProxyHeader {
     }
 }
 
-/// Checks the values of `header`, which they end; whether there is a checksum.
+/// Checks the values of `header`, which are at its end; returns whether there is a checksum.
 pub(super) fn check(header: &[u8], tlvs: &[u8]) -> Result<bool, InvalidProxyHeader> {
     check_values(tlvs)?;
     let Some(checksum) = ProxyTlvs(tlvs).value_of(kind::CRC32C) else {
         return Ok(false);
     };
-    // Where it stands, from the value's place in the same memory.
+    // The checksum's offset, computed from the value's position in the same memory.
     let at = checksum.as_ptr().addr() - header.as_ptr().addr();
     let (before, rest) = header.split_at_checked(at).ok_or(CUT_SHORT)?;
     let (_, after) = rest.split_at_checked(checksum.len()).ok_or(CUT_SHORT)?;
@@ -225,7 +226,8 @@ pub(super) fn check(header: &[u8], tlvs: &[u8]) -> Result<bool, InvalidProxyHead
     }
 }
 
-/// Each value is whole and one of its kind, and none that says who the client is comes twice.
+/// Each value is complete and valid for its kind, and values that identify the client do not come
+/// twice.
 fn check_values(tlvs: &[u8]) -> Result<(), InvalidProxyHeader> {
     let mut seen = [false; 256];
     let mut rest = tlvs;
@@ -274,7 +276,7 @@ fn is_ssl(value: &[u8]) -> bool {
     true
 }
 
-/// The values that somebody may ask for.
+/// The values that are accessible to callers.
 pub(super) fn kept(tlvs: &[u8]) -> Vec<u8> {
     let mut kept = Vec::new();
     let mut rest = tlvs;

@@ -3,7 +3,7 @@
 use super::{InvalidProxyHeader, LONGEST_V1, ProxyHeader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What the line begins with.
+/// The beginning of the line.
 pub(super) const BEGINNING: &[u8] = b"PROXY ";
 
 const TOO_LONG: InvalidProxyHeader = InvalidProxyHeader("the line is too long");
@@ -39,7 +39,7 @@ fn incomplete(window: &[u8], longest: usize) -> Parsed {
     }
 }
 
-/// What the line says behind its first word.
+/// Parses the line after its first word.
 fn header(line: &[u8]) -> Result<ProxyHeader, InvalidProxyHeader> {
     const SHAPE: InvalidProxyHeader =
         InvalidProxyHeader("not of the form `TCP4 SOURCE DESTINATION PORT PORT`");
@@ -47,7 +47,7 @@ fn header(line: &[u8]) -> Result<ProxyHeader, InvalidProxyHeader> {
     let mut words = line.split(' ');
     let family = words.next().unwrap_or_default();
     if family == "UNKNOWN" {
-        // What follows has to be ignored.
+        // The rest of the line must be ignored.
         return Ok(ProxyHeader::unknown());
     }
     let mut word = || words.next().ok_or(SHAPE);
@@ -75,7 +75,7 @@ fn address(family: &str, text: &str) -> Result<IpAddr, InvalidProxyHeader> {
     address.map_err(|_| InvalidProxyHeader("not an address of the family that is named"))
 }
 
-/// A number in its only form: `080` and `+80` are none.
+/// A number in canonical form: `080` and `+80` are not.
 fn port(text: &str) -> Result<u16, InvalidProxyHeader> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     let is_plain = text == "0" || !text.starts_with('0');

@@ -6,13 +6,13 @@ use crate::protocols::l4::socket::SocketAddr;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr as InetSocketAddr};
 use std::os::unix::net::SocketAddr as UnixSocketAddr;
 
-/// What a header begins with.
+/// The beginning of a header.
 pub(super) const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 pub(super) const LOCAL: u8 = 0x20;
 pub(super) const PROXY: u8 = 0x21;
 
-/// A kind of addresses: in the higher four bits the family, in the lower ones streams (1) or datagrams (2).
+/// A kind of addresses: the upper four bits are the family, the lower ones streams (1) or datagrams (2).
 pub(super) const UNSPECIFIED: u8 = 0x00;
 pub(super) const INET: u8 = 0x10;
 pub(super) const INET6: u8 = 0x20;
@@ -43,7 +43,7 @@ pub(super) fn parse(bytes: &[u8], longest: usize) -> Parsed {
     };
     let content = header.get(FIXED..).unwrap_or_default();
     let read = match (command, family) {
-        // Whatever else it holds has to be ignored.
+        // The rest of its content must be ignored.
         (LOCAL, _) => ProxyHeader::local(),
         (_, UNSPECIFIED) => ProxyHeader::unknown(),
         _ => proxied(header, family, content)?,
@@ -109,7 +109,7 @@ fn inet6(bytes: &[u8; 36]) -> (SocketAddr, SocketAddr) {
     )
 }
 
-/// A path up to its terminator, or an abstract name behind a NUL.
+/// A path up to its terminator, or an abstract name after a NUL.
 fn unix(bytes: &[u8]) -> Result<SocketAddr, InvalidProxyHeader> {
     use std::os::unix::ffi::OsStrExt;
     let address = match bytes.split_first() {

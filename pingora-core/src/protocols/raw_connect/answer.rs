@@ -4,16 +4,16 @@ use crate::protocols::http::h1::{HeadLimits, HeadScanner, ResponseContext, parse
 use bytes::{Bytes, BytesMut};
 use pingora_http::ResponseHeader;
 
-/// How large the answer may be, what comes in front of it included.
+/// The maximum size of the answer, including what comes before it.
 const LIMITS: HeadLimits = HeadLimits {
     head_bytes: 16 * 1024,
     fields: 64,
     target_bytes: 4 * 1024,
 };
-/// Informational responses that may come in front of the answer.
+/// The maximum number of informational responses before the answer.
 const MOST_INFORMATIONAL: usize = 8;
 
-/// Finds the final answer in the bytes of a proxy, as they arrive.
+/// Finds the final answer in the bytes received from a proxy.
 #[derive(Default)]
 pub(super) struct AnswerReader {
     arrived: BytesMut,
@@ -22,7 +22,7 @@ pub(super) struct AnswerReader {
 }
 
 impl AnswerReader {
-    /// The answer, and the bytes behind it: they are the tunnel's. `None` until it is complete.
+    /// The answer, and the bytes after it, which belong to the tunnel. `None` until it is complete.
     pub(super) fn read(
         &mut self,
         arrived: &[u8],

@@ -1,4 +1,4 @@
-//! Asking a proxy on the way to the upstream for a tunnel: CONNECT (RFC 9110 section 9.3.6).
+//! Asks a proxy on the way to the upstream for a tunnel: CONNECT (RFC 9110 section 9.3.6).
 //!
 //! The rules of the request and of its answer are in `request` and `answer`, without I/O.
 
@@ -21,21 +21,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// How long a proxy may take to answer where the peer names no limit.
+/// The time within which a proxy has to answer if the peer sets no limit.
 const DEFAULT_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Makes something of a CONNECT proxy's answer, to be kept with the connection.
+/// Computes a value from a CONNECT proxy's answer, to be stored with the connection.
 pub type ProxyDigestUserDataHook = Arc<
     dyn Fn(&Parts, &ResponseHeader) -> Option<Box<dyn Any + Send + Sync>> + Send + Sync + 'static,
 >;
 
-/// How a proxy is asked for a tunnel.
+/// How to ask a proxy for a tunnel.
 #[derive(Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct TunnelOptions<'a> {
-    /// Time in which the proxy has to answer. `None` (the default): a minute.
+    /// The time within which the proxy has to answer. `None` (the default): a minute.
     pub answer_timeout: Option<Duration>,
-    /// Sees the proxy's answer; its value becomes [`ProxyDigest::user_data`]. `None` by default.
+    /// Receives the proxy's answer; its return value becomes [`ProxyDigest::user_data`]. `None` by
+    /// default.
     pub user_data_hook: Option<&'a ProxyDigestUserDataHook>,
 }
 
@@ -47,22 +48,22 @@ impl fmt::Debug for TunnelOptions<'_> {
     }
 }
 
-/// Something that is reached through a tunnel, and says how to ask for it. Every
+/// Implemented by destinations that are reached through a tunnel, and know how to ask for it. Every
 /// [`Peer`](crate::upstreams::peer::Peer) does.
 pub trait HasTunnelOptions {
-    /// The options. Asked once for each tunnel.
+    /// The options. Queried once for each tunnel.
     fn tunnel_options(&self) -> TunnelOptions<'_>;
 }
 
 /// Sends a CONNECT request to the proxy at the other end of `stream`, and waits for its answer within
-/// the peer's connection timeout, or a minute. From then on `stream` leads to the host that was asked
-/// for; what arrived behind the answer is read from it first.
+/// the peer's connection timeout, or a minute. From then on `stream` leads to the requested host;
+/// bytes that arrived after the answer are read from it first.
 ///
-/// Dropping the future leaves the exchange half-way, and the stream good for nothing.
+/// Dropping the future leaves the exchange half-finished, and the stream unusable.
 ///
 /// # Errors
-/// `ConnectProxyFailure` where the proxy refuses, with a [`ConnectProxyError`] as the cause, where it
-/// speaks no sound HTTP/1, or goes away; `ConnectTimedout` where it does not answer in time.
+/// `ConnectProxyFailure` if the proxy refuses, with a [`ConnectProxyError`] as the cause, if it does
+/// not speak valid HTTP/1, or goes away; `ConnectTimedout` if it does not answer in time.
 pub async fn connect<P>(
     mut stream: Stream,
     request_header: &Parts,
@@ -98,7 +99,7 @@ pub(crate) async fn connect_socket<P: HasTunnelOptions>(
     Ok(digest)
 }
 
-/// One exchange with the proxy, within its time: the answer, and what came behind it.
+/// One exchange with the proxy, within its time limit: returns the answer, and the bytes after it.
 async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     request: &Parts,
@@ -168,14 +169,14 @@ pub struct ConnectProxyError {
 }
 
 impl ConnectProxyError {
-    /// An error that carries `response`, boxed as the error type wants its causes.
+    /// An error that contains `response`, boxed because the error type requires that for causes.
     pub fn boxed_new(response: Box<ResponseHeader>) -> Box<Self> {
         Box::new(ConnectProxyError { response })
     }
 }
 
 impl fmt::Debug for ConnectProxyError {
-    /// Nothing but the status: what the proxy says in its fields may be meant for us alone.
+    /// Prints nothing but the status: the proxy's fields may be meant for us alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectProxyError")
             .field("status", &self.response.status)

@@ -14,11 +14,12 @@ use std::net::Ipv6Addr;
 const FRAMING: [HeaderName; 4] = [CONTENT_LENGTH, TRANSFER_ENCODING, TE, TRAILER];
 
 /// The head of a request for a tunnel to `host` and `port`, with these fields. An IPv6 address may
-/// have its brackets or not. `Host` names the same, unless the fields have one.
+/// have brackets or not. `Host` names the same destination, unless the fields contain one.
 ///
 /// # Errors
-/// `InvalidHTTPHeader` for a host that is none, a name that is no token, a value with CR, LF or another
-/// control character, a field twice in different spellings, or a field that announces a body.
+/// `InvalidHTTPHeader` for an invalid host, a name that is not a token, a value with CR, LF or another
+/// control character, a field that comes twice in different spellings, or a field that announces a
+/// body.
 pub fn generate_connect_header<'a, H, S>(host: &str, port: u16, headers: H) -> Result<Box<Parts>>
 where
     S: AsRef<[u8]>,
@@ -76,7 +77,7 @@ fn invalid<T>(context: String) -> Result<T> {
 /// The bytes of a request for a tunnel.
 ///
 /// # Errors
-/// `InvalidHTTPHeader` for what is none.
+/// `InvalidHTTPHeader` for an invalid request.
 pub(super) fn encode(request: &Parts) -> Result<Vec<u8>> {
     let is_tunnel = request.method == Method::CONNECT && request.uri.authority().is_some();
     if !is_tunnel

@@ -1,4 +1,4 @@
-//! Which requests for a tunnel are sent, and what an error shows.
+//! Which tunnel requests are sent, and what an error reveals.
 
 use super::*;
 use ::http::{Method, Request};

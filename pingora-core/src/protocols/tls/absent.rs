@@ -77,7 +77,7 @@ impl BuiltInServer {
         Ok(BuiltInServer)
     }
 
-    pub(crate) fn set_store(&mut self) {}
+    pub(crate) fn set_store(&mut self, _store: &CertificateStore) {}
 
     pub(crate) fn set_alpn(&mut self, _alpn: ALPN) {}
 

@@ -226,6 +226,14 @@ impl ClientHelloFinder {
         }
     }
 
+    /// The message, if it has come.
+    pub(crate) fn found(&self) -> Option<&ClientHello> {
+        match &self.outcome {
+            Outcome::Found(hello) => Some(hello),
+            Outcome::Pending | Outcome::None => None,
+        }
+    }
+
     /// The message, if there was one.
     pub(crate) fn take(self) -> Option<Box<ClientHello>> {
         match self.outcome {

@@ -82,7 +82,8 @@ pub use offload::Offload;
 pub(crate) use plain_http::PlainHttp;
 pub use sessions::{SessionKey, TlsHandshakeCounts};
 pub use store::{
-    CertificateId, CertificateInfo, CertificateSource, CertificateStore, ChosenCertificate, KeyKind,
+    ACME_TLS_ALPN, CertificateId, CertificateInfo, CertificateProvider, CertificateSource,
+    CertificateStore, ChosenCertificate, KeyKind,
 };
 pub use tickets::{Found, SessionTickets, TicketKey, TicketKeySource};
 pub use verify::{ClientCertificates, ClientVerifier};

@@ -1,4 +1,4 @@
-//! The endpoints of a service that runs: accepting from them, adding and removing some.
+//! The endpoints of a running service: accepting from them, adding and removing some.
 
 use super::connections::{Connections, Live};
 use super::control::Change;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
-/// The state that the accepting tasks share.
+/// The state shared by the accepting tasks.
 pub(super) struct Shared<A> {
     pub(super) name: Arc<str>,
     pub(super) app: Arc<A>,
@@ -57,11 +57,12 @@ impl<A: ServerApp + Send + Sync + 'static> Shared<A> {
         ));
     }
 
-    /// Waits until one endpoint is to be closed; whether what waits in its queue is served before.
+    /// Waits until one endpoint has to be closed; returns whether the connections waiting in its
+    /// queue are served first.
     async fn stop(self, mut removed: watch::Receiver<bool>) -> bool {
         let mut shutdown = self.shutdown;
         tokio::select! {
-            // An error means that the server is gone: as good as a shutdown.
+            // An error means that the server is gone: equivalent to a shutdown.
             _ = shutdown.wait_for(|begun| *begun) => {}
             Ok(_) = removed.wait_for(|removed| *removed) => return true,
         }
@@ -73,15 +74,15 @@ impl<A: ServerApp + Send + Sync + 'static> Shared<A> {
     }
 }
 
-/// One endpoint that is accepted from.
+/// One active endpoint.
 struct Active {
     /// The address as it was given.
     given: String,
-    /// The name in the table of descriptors.
+    /// The name in the descriptor table.
     name: String,
     place: Place,
     remove: watch::Sender<bool>,
-    /// Ends when the last task that accepts has ended.
+    /// Closes when the last accepting task has ended.
     closed: mpsc::Receiver<Infallible>,
 }
 
@@ -91,7 +92,7 @@ impl Active {
     }
 }
 
-/// All endpoints of a service that runs.
+/// All endpoints of a running service.
 pub(super) struct Accepting<A> {
     shared: Shared<A>,
     tasks_per_socket: usize,
@@ -111,7 +112,7 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
         }
     }
 
-    /// Starts the tasks that accept from one endpoint. One that can't be accepted from is logged.
+    /// Starts the tasks that accept from one endpoint. A failure is logged.
     pub(super) fn start(&mut self, mut endpoint: Endpoint) {
         let client_speaks_first = self.shared.app.client_speaks_first();
         endpoint
@@ -142,7 +143,7 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
     }
 
     /// # Errors
-    /// When no descriptor is left, or the runtime is shutting down.
+    /// If no descriptor is left, or the runtime is shutting down.
     fn accept(
         &self,
         socket: std::os::fd::OwnedFd,
@@ -160,7 +161,7 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
         let stop = shared.clone().stop(removed.clone());
         let open = open.clone();
         Ok(worker.spawn(async move {
-            // The task is that of all connections to come: a panic costs one.
+            // The task serves all connections to come: a panic costs only one of them.
             let hand_over = |accepted| {
                 let one = || shared.hand_over(accepted, &transport);
                 if catch_unwind(AssertUnwindSafe(one)).is_err() {
@@ -182,12 +183,12 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
         self.tasks.is_empty()
     }
 
-    /// Waits until a task that accepts has ended; `None` where there is none left.
+    /// Waits until an accepting task has ended; `None` if there is none left.
     pub(super) async fn one_ended(&mut self) -> Option<Result<(), JoinError>> {
         self.tasks.next().await
     }
 
-    /// Makes a change, and says so.
+    /// Makes a change, and reports the result.
     pub(super) async fn change(&mut self, change: Change, listeners: &mut Listeners) {
         match change {
             Change::Add(endpoint, reply) => {
@@ -239,7 +240,7 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
         !gone.is_empty()
     }
 
-    /// Where the TCP endpoints are bound.
+    /// The addresses that the TCP endpoints are bound to.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let inet = |active: &Active| match active.place {
             Place::Tcp(address) => Some(address),
@@ -263,19 +264,18 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
     }
 }
 
-/// Removes the file of a Unix socket, unless the service manager made it.
+/// Removes the file of a Unix socket, unless the service manager created it.
 fn remove_file(endpoint: &Active) {
     if let Place::Unix(path) = &endpoint.place
         && !is_external(&endpoint.name)
     {
-        // It may be gone already: somebody else's business.
+        // It may already be gone, which is not our concern.
         let _ = std::fs::remove_file(path);
     }
 }
 
 impl<A: ServerApp + Send + Sync + 'static> Service<A> {
-    /// The task of one connection. What it holds is held by every idle connection, so it is kept
-    /// small.
+    /// The task of one connection. Every idle connection holds its state, so it is kept small.
     pub(super) async fn serve(
         accepted: Accepted,
         transport: Arc<Transport>,

@@ -1,4 +1,4 @@
-//! Knowing when the last connection has ended.
+//! Detects when the last connection has ended.
 
 use crate::listeners::OfClient;
 use crate::process::memory::ConnectionCharge;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// The connections of a service that are open.
+/// The open connections of a service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections(Arc<Count>);
 
@@ -16,7 +16,7 @@ struct Count {
     drained: Notify,
 }
 
-/// One open connection; dropping it ends it, also where its task panics.
+/// One open connection; dropping it ends it, even if its task panics.
 #[derive(Debug)]
 pub(super) struct Live {
     count: Arc<Count>,
@@ -25,7 +25,7 @@ pub(super) struct Live {
 }
 
 impl Connections {
-    /// Counts one more.
+    /// Counts one more connection.
     pub(super) fn enter(&self, of_client: OfClient) -> Live {
         self.0.live.fetch_add(1, Ordering::Relaxed);
         Live {
@@ -35,7 +35,7 @@ impl Connections {
         }
     }
 
-    /// Waits until none is open. Cancel-safe. To be called when no more are entered.
+    /// Waits until none is open. Cancel-safe. Call it when no more are entered.
     pub(super) async fn drained(&self) {
         loop {
             let mut drained = std::pin::pin!(self.0.drained.notified());
@@ -49,7 +49,7 @@ impl Connections {
 }
 
 impl Live {
-    /// For whom it counts, to be changed where that turns out later.
+    /// The client that it counts for, to be changed if that is determined later.
     pub(super) fn of_client(&mut self) -> &mut OfClient {
         &mut self.of_client
     }

@@ -1,4 +1,4 @@
-//! Adding and removing endpoints of a service that runs.
+//! Adding and removing endpoints of a running service.
 
 use crate::listeners::ListenerConfig;
 use pingora_error::{Error, ErrorType, Result};
@@ -6,12 +6,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use tokio::sync::{mpsc, oneshot};
 
-/// Adds endpoints to a service that runs, and removes them. Take it from the service before that goes
-/// into the server, with [`Service::listener_control`](super::Service::listener_control); clones control
-/// the same service.
+/// Adds endpoints to a running service, and removes them. Get it with
+/// [`Service::listener_control`](super::Service::listener_control) before the service is added to the
+/// server; clones control the same service.
 ///
-/// A change that is asked for before the service has started is made when it starts. As long as a control
-/// exists, the service runs on without any endpoint.
+/// A change that is requested before the service has started is made when it starts. As long as a control
+/// exists, the service keeps running even without any endpoint.
 ///
 /// ```no_run
 /// # use pingora_core::listeners::ListenerConfig;
@@ -31,7 +31,7 @@ impl fmt::Debug for ListenerControl {
     }
 }
 
-/// A change, and where to say what came of it.
+/// A change, and the channel for its result.
 pub(super) enum Change {
     Add(
         Box<ListenerConfig>,
@@ -49,13 +49,13 @@ impl ListenerControl {
         (ListenerControl(sender), changes)
     }
 
-    /// Listens on one more endpoint, with the privileges that the server has by now. Returns the address
-    /// where it is a TCP one; port 0 has become a port.
+    /// Listens on one more endpoint, with the server's current privileges. Returns the address if it is
+    /// a TCP endpoint, with port 0 replaced by the actual port.
     ///
-    /// Dropping the future does not take it back.
+    /// Dropping the future does not undo it.
     ///
     /// # Errors
-    /// When the address can't be listened on, or the service has ended.
+    /// If the address is not available, or the service has ended.
     pub async fn add(&self, endpoint: ListenerConfig) -> Result<Option<SocketAddr>> {
         let (reply, outcome) = oneshot::channel();
         let sent = self.0.send(Change::Add(Box::new(endpoint), reply));
@@ -63,13 +63,14 @@ impl ListenerControl {
         outcome.await.map_err(|_| over())?
     }
 
-    /// Stops listening at this address, as it was given or as it is bound, once who waits in its queue
-    /// was served. Connections that are open stay. `false` where the service does not listen there.
+    /// Stops listening at this address, given as configured or as bound, once the connections waiting
+    /// in its queue were served. Open connections stay open. `false` if the service does not listen
+    /// there.
     ///
-    /// Dropping the future does not take it back.
+    /// Dropping the future does not undo it.
     ///
     /// # Errors
-    /// When the service has ended.
+    /// If the service has ended.
     pub async fn remove(&self, address: &str) -> Result<bool> {
         let (reply, outcome) = oneshot::channel();
         let sent = self.0.send(Change::Remove(address.into(), reply));

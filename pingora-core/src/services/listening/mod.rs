@@ -1,4 +1,4 @@
-//! Services that listen: endpoints, and an application that gets their connections.
+//! Services that listen: endpoints, and an application that receives their connections.
 
 mod accepting;
 mod connections;
@@ -31,7 +31,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 
-/// Says how the runtime of one service differs from what the configuration says for all; see
+/// Determines how the runtime of one service differs from the configuration for all; see
 /// [`Service::set_runtime_opts_override`].
 pub type RuntimeOptsOverride = Arc<dyn Fn(&RuntimeOpts) -> Option<RuntimeOpts> + Send + Sync>;
 
@@ -59,13 +59,13 @@ pub struct Service<A> {
     name: String,
     listeners: Listeners,
     app_logic: Option<A>,
-    /// The number of threads. Default: what the configuration says.
+    /// The number of threads. Default: the configured number.
     pub threads: Option<usize>,
     runtime_opts_override: Option<RuntimeOptsOverride>,
     bound: BoundAddresses,
-    /// The endpoints that listen already and are not accepted from yet.
+    /// The endpoints that are listening but not accepted from yet.
     endpoints: Vec<Endpoint>,
-    /// The addresses of what listens, as they were given.
+    /// The addresses of the listening endpoints, as they were given.
     listening_on: Vec<String>,
     warm_up: Option<WarmUp<A>>,
     /// Requests for endpoints while the service runs; `None` if there is no control.
@@ -110,12 +110,12 @@ impl<A> Service<A> {
         }
     }
 
-    /// Sets what must be done before the first connection is accepted: filling a cache, opening
-    /// connections to upstreams. It runs on the service's own runtime, so what it opens is used from
-    /// there. Clients that connect in the meantime wait in the queue of the socket. Services that depend
-    /// on this one wait too; so does, in an upgrade, the end of the server before this one.
+    /// Sets the work to do before the first connection is accepted: filling a cache, opening connections
+    /// to upstreams. It runs on the service's own runtime, so connections that it opens are used from
+    /// there. Clients that connect meanwhile wait in the socket's queue. Services that depend on this
+    /// one wait too; so does, in an upgrade, the end of the previous server.
     ///
-    /// A warm-up that fails is logged; the service then serves as it is. There is no time limit: bring
+    /// A warm-up that fails is logged; the service then serves without it. There is no time limit: add
     /// one, such as [`tokio::time::timeout`].
     ///
     /// ```
@@ -140,18 +140,19 @@ impl<A> Service<A> {
         self.warm_up = Some(Box::new(move |app| hook(app).boxed()));
     }
 
-    /// Lets endpoints be added and removed while the service runs.
+    /// Allows endpoints to be added and removed while the service runs.
     pub fn listener_control(&mut self) -> ListenerControl {
         let (control, _) = self.control.get_or_insert_with(ListenerControl::new);
         control.clone()
     }
 
-    /// Sets how this service's runtime differs from what the configuration says for all.
+    /// Sets how this service's runtime differs from the configuration for all.
     pub fn set_runtime_opts_override(&mut self, override_fn: RuntimeOptsOverride) {
         self.runtime_opts_override = Some(override_fn);
     }
 
-    /// Sets what decides about each connection right after it was accepted, on all endpoints.
+    /// Sets the filter that decides about each connection right after it was accepted, on all
+    /// endpoints.
     pub fn set_connection_filter(&mut self, filter: Arc<dyn ConnectionFilter>) {
         self.listeners.set_connection_filter(filter);
     }
@@ -161,7 +162,7 @@ impl<A> Service<A> {
         &mut self.listeners
     }
 
-    /// Where to learn which addresses the service really listens on, as soon as it does.
+    /// The addresses that the service actually listens on, as soon as it does.
     pub fn bound_addresses(&self) -> BoundAddresses {
         self.bound.clone()
     }
@@ -189,7 +190,7 @@ impl<A> Service<A> {
     /// See [`Listeners::add_tls`].
     ///
     /// # Errors
-    /// When the certificate or the key can't be used.
+    /// If the certificate or the key is unusable.
     pub fn add_tls(&mut self, addr: &str, cert_path: &str, key_path: &str) -> Result<()> {
         self.listeners.add_tls(addr, cert_path, key_path)
     }
@@ -238,7 +239,7 @@ impl<A> Service<A> {
     }
 }
 
-/// The error with the service's name in front, on one line.
+/// The error on one line, with the service's name in front.
 fn named(service: &str, error: &Error) -> pingora_error::BError {
     let reason = error.context.as_ref().map(|c| c.as_str().to_string());
     let reason = match (&reason, &error.cause) {
@@ -249,7 +250,7 @@ fn named(service: &str, error: &Error) -> pingora_error::BError {
 }
 
 impl<A: ServerApp + Send + Sync + 'static> Service<A> {
-    /// Serves one connection until the application does not return it any more.
+    /// Serves one connection until the application no longer returns it.
     pub async fn handle_event(event: Stream, app_logic: Arc<A>, shutdown: ShutdownWatch) {
         let mut reusable = Some(event);
         while let Some(stream) = reusable {
@@ -257,8 +258,8 @@ impl<A: ServerApp + Send + Sync + 'static> Service<A> {
         }
     }
 
-    /// Makes the remaining endpoints listen, if a server does not call `prepare` because
-    /// the service is wrapped into another one.
+    /// Makes the remaining endpoints listen, if a server does not call `prepare` because the
+    /// service is wrapped in another one.
     async fn bind_late(&mut self, fds: Option<&ListenFds>) -> Result<()> {
         if self.listeners.addresses().is_empty() {
             return Ok(());
@@ -290,9 +291,9 @@ impl<A: ServerApp + Send + Sync + 'static> Service<A> {
         }
     }
 
-    /// Accepts until the shutdown begins, and makes the changes that are asked for until then.
+    /// Accepts until the shutdown begins, and makes the requested changes until then.
     async fn accept(&mut self, accepting: &mut Accepting<A>, mut shutdown: ShutdownWatch) {
-        // Those who control the service keep it going, the service itself does not.
+        // The controls keep the service running; the service's own reference does not.
         let mut changes = self.control.take().map(|(_, changes)| changes);
         while changes.is_some() || !accepting.is_over() {
             tokio::select! {
@@ -362,7 +363,7 @@ impl<A: ServerApp + Send + Sync + 'static> super::Service for Service<A> {
         };
         let connections = shared.connections.clone();
         let mut accepting = Accepting::new(shared, listeners_per_fd, self.bound.clone());
-        // Where the shutdown has begun, what waits in the queues is served still.
+        // If the shutdown has begun, connections waiting in the queues are still served.
         self.warm_up(&app, &mut shutdown).await;
         for endpoint in std::mem::take(&mut self.endpoints) {
             accepting.start(endpoint);
@@ -408,7 +409,7 @@ impl<A: ServerApp + Send + Sync + 'static> super::Service for Service<A> {
 
 /// Waits until the shutdown begins.
 async fn begun(shutdown: &mut ShutdownWatch) {
-    // An error means that the server is gone: as good as a shutdown.
+    // An error means that the server is gone: equivalent to a shutdown.
     let _ = shutdown.wait_for(|begun| *begun).await;
 }
 

@@ -1,4 +1,4 @@
-//! Endpoints that come and go, and the end of a service.
+//! Endpoints that are added and removed, and the end of a service.
 
 use super::*;
 use crate::listeners::{Accepted, OfClient, Transport};
@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Answers each line with the same line; what it does else is told by its first letter.
+/// Answers each line with the same line; the first letter selects additional actions.
 #[derive(Default)]
 struct Lines {
     rounds: AtomicUsize,
@@ -41,7 +41,7 @@ impl ServerApp for Lines {
             .push(std::thread::current().id());
         match line[0] {
             b'p' => panic!("as asked for"),
-            // Work that is under way, until its client says more.
+            // Work in progress, until its client sends more.
             b'w' => {
                 session.read_exact(&mut line).await.ok()?;
             }
@@ -131,7 +131,7 @@ async fn a_shutdown_ends_idle_connections_and_waits_for_work() {
     ask(&mut idle, b"a\n").await;
     let mut busy = running.connect().await;
     busy.write_all(b"w\n").await.unwrap();
-    // Both are known to the service: the second was accepted after the first, and this after it.
+    // The service knows both: the second was accepted after the first, and this one after it.
     ask(&mut running.connect().await, b"q\n").await;
 
     running.shutdown.send_replace(true);
@@ -149,7 +149,7 @@ async fn cleanup_is_called_once_after_accepting() {
     let service = lines();
     let app = Arc::new(Lines::default());
     drop(service);
-    // The application is moved into the service, so it is watched from inside of another one.
+    // The application is moved into the service, so it is observed from inside another one.
     struct Watched(Arc<Lines>);
     #[async_trait]
     impl ServerApp for Watched {
@@ -422,7 +422,7 @@ fn without_work_stealing_every_thread_serves_and_keeps_its_connections() {
     runtime.shutdown(Duration::from_secs(5));
 }
 
-/// The cost of every idle connection besides its socket.
+/// The cost of every idle connection apart from its socket.
 #[tokio::test]
 async fn the_task_of_a_connection_is_small() {
     let (_, shutdown) = watch::channel(false);
@@ -507,7 +507,7 @@ mod tls {
     }
 }
 
-/// Greets whoever connects, and notes what it is told.
+/// Greets every client, and records what it receives.
 #[derive(Default)]
 struct Greets(Arc<Mutex<Vec<Vec<u8>>>>);
 
@@ -545,7 +545,7 @@ async fn who_says_nothing_is_served_after_a_moment() {
         speaking.write_all(b"first").await.unwrap();
         speaking.shutdown().await.unwrap();
         speaking.read_exact(&mut greeting).await.unwrap();
-        // Closed without a word: the end is something to be read, too.
+        // Closed without sending anything: the end is readable, too.
         let mut closing = TcpStream::connect(address).await.unwrap();
         closing.shutdown().await.unwrap();
         closing.read_exact(&mut greeting).await.unwrap();

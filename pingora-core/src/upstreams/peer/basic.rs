@@ -1,4 +1,4 @@
-//! A peer that is nothing but an address.
+//! A peer that is just an address.
 
 use super::identity::IdentityHasher;
 use super::{Peer, PeerOptions};
@@ -9,12 +9,12 @@ use std::hash::{Hash, Hasher};
 use std::os::unix::net::SocketAddr as StdUnixSockAddr;
 use std::path::Path;
 
-/// A peer that is nothing but an address. It speaks TLS if it has an SNI.
+/// A peer that is just an address. It uses TLS if it has an SNI.
 #[derive(Clone, Debug)]
 pub struct BasicPeer {
     /// The address of the transport.
     pub _address: SocketAddr,
-    /// Name to ask for in the TLS handshake; empty: no TLS.
+    /// The server name for the TLS handshake; empty: no TLS.
     pub sni: String,
     /// How to connect.
     pub options: PeerOptions,
@@ -23,8 +23,8 @@ pub struct BasicPeer {
 impl BasicPeer {
     /// A peer at `address`, an `IP:PORT` or the path of a Unix socket.
     ///
-    /// Text that is neither is logged as an error and makes a peer to which every connection fails
-    /// with `ConnectNoRoute`.
+    /// Any other text is logged as an error; every connection to the resulting peer fails with
+    /// `ConnectNoRoute`.
     pub fn new(address: &str) -> Self {
         let address = address.parse().unwrap_or_else(|e| {
             log::error!("a peer that can't be connected to: {e}");
@@ -36,7 +36,7 @@ impl BasicPeer {
     /// A peer at the Unix socket `path`.
     ///
     /// # Errors
-    /// `InternalError` where the path is too long for the address of a socket.
+    /// `InternalError` if the path is too long for a socket address.
     pub fn new_uds<P: AsRef<Path>>(path: P) -> Result<Self> {
         Ok(Self::from_address(unix_address(path.as_ref())?))
     }

@@ -1,4 +1,4 @@
-//! What lower layers ask of a peer, answered for every peer there is.
+//! The traits through which lower layers query a peer, implemented for every peer.
 
 use super::Peer;
 use crate::protocols::http::v1::client::{ClientOptions, HasClientOptions};

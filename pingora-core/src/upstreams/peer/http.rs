@@ -53,16 +53,16 @@ pub struct HttpPeer {
     pub _address: SocketAddr,
     /// Plain or over TLS.
     pub scheme: Scheme,
-    /// Name to ask for in the TLS handshake, and to verify. Empty: the certificate has to be for
-    /// the address.
+    /// The server name for the TLS handshake, which is also verified. Empty: the certificate has to
+    /// be for the address.
     pub sni: String,
     /// A CONNECT proxy on the way.
     pub proxy: Option<Proxy>,
-    /// Certificate to show to the peer.
+    /// The certificate to present to the peer.
     pub client_cert_key: Option<Arc<CertKey>>,
     /// Peers with different keys never share a connection.
     pub group_key: u64,
-    /// How to connect, and how to talk to it.
+    /// How to connect, and how to communicate with it.
     pub options: PeerOptions,
 }
 
@@ -99,17 +99,17 @@ impl HttpPeer {
 
     /// A peer at `address`.
     ///
-    /// An address that is one already (`"10.0.0.1:80"`, a `SocketAddr`, a backend) costs neither
-    /// time nor memory. A name is resolved **here and now, blocking the thread**: in async code use
-    /// [`resolve`](HttpPeer::resolve) instead. A name that does not resolve is logged as an error
-    /// and makes a peer to which every connection fails with `ConnectNoRoute` and the reason; to
-    /// hear of it at once, use [`try_new`](HttpPeer::try_new).
+    /// An address that needs no lookup (`"10.0.0.1:80"`, a `SocketAddr`, a backend) costs neither
+    /// time nor memory. A name is resolved **immediately, blocking the thread**: in async code use
+    /// [`resolve`](HttpPeer::resolve) instead. A name that does not resolve is logged as an error;
+    /// every connection to the resulting peer fails with `ConnectNoRoute` and the reason. To get
+    /// the error at once, use [`try_new`](HttpPeer::try_new).
     ///
-    /// Of a name with several addresses, eight at most, each is tried in turn: the next when the one
-    /// before has failed, or after a quarter of a second without an answer, all of them within one
-    /// [`connection_timeout`](PeerOptions::connection_timeout) (RFC 8305). They are kept in the
-    /// [`custom_l4`](PeerOptions::custom_l4) of the options: whoever replaces the options as a whole is
-    /// left with the first address.
+    /// If a name has several addresses, at most eight of them are tried in turn: the next one when the
+    /// previous one has failed, or after a quarter of a second without an answer, all of them within
+    /// one [`connection_timeout`](PeerOptions::connection_timeout) (RFC 8305). They are stored in the
+    /// [`custom_l4`](PeerOptions::custom_l4) of the options: replacing the options as a whole leaves
+    /// only the first address.
     pub fn new<A: ToInetSocketAddrs>(address: A, tls: bool, sni: String) -> Self {
         let mut found = match address.to_socket_addrs() {
             Ok(found) => found,
@@ -125,7 +125,7 @@ impl HttpPeer {
         peer
     }
 
-    /// A peer at what could not be looked up.
+    /// A peer for a name that could not be resolved.
     #[cold]
     fn not_found(error: std::io::Error, tls: bool, sni: String) -> Self {
         let address = unix_of(&error).unwrap_or_else(|| {
@@ -135,11 +135,11 @@ impl HttpPeer {
         Self::from_address(address, tls, sni)
     }
 
-    /// [`new`](HttpPeer::new) that fails where the name does not resolve. It blocks the thread
-    /// while resolving.
+    /// [`new`](HttpPeer::new) that fails if the name does not resolve. It blocks the thread while
+    /// resolving.
     ///
     /// # Errors
-    /// `ConnectNoRoute` with the name, where `address` is text, and the resolver's reason.
+    /// `ConnectNoRoute` with the name, if `address` is text, and the resolver's reason.
     pub fn try_new<A: ToInetSocketAddrs>(address: A, tls: bool, sni: String) -> Result<Self> {
         let context = "resolving a peer";
         let mut found = match address.to_socket_addrs() {
@@ -162,7 +162,7 @@ impl HttpPeer {
     /// A peer at `host_port`, such as `"one.example:443"`, whose name is resolved without blocking
     /// the thread.
     ///
-    /// The system's resolver has its own time limits. Dropping the future gives up waiting.
+    /// The system's resolver has its own time limits. Dropping the future stops waiting.
     ///
     /// # Errors
     /// `ConnectNoRoute` with the resolver's reason.
@@ -181,7 +181,7 @@ impl HttpPeer {
     /// A peer at the Unix socket `path`.
     ///
     /// # Errors
-    /// `InternalError` where the path is empty or too long for the address of a socket.
+    /// `InternalError` if the path is empty or too long for a socket address.
     pub fn new_uds(path: &str, tls: bool, sni: String) -> Result<Self> {
         Ok(Self::from_address(unix_address(Path::new(path))?, tls, sni))
     }
@@ -191,8 +191,8 @@ impl HttpPeer {
     /// [`extra_proxy_headers`](PeerOptions::extra_proxy_headers) of the options; a field that both
     /// have is taken from the options.
     ///
-    /// The TLS session, if there is to be one, is with the peer: the proxy sees its bytes and can't
-    /// read them.
+    /// The TLS session, if there is one, is with the peer: the proxy sees its bytes and can't read
+    /// them.
     pub fn new_proxy(
         next_hop: &str,
         ip_addr: IpAddr,
@@ -212,7 +212,7 @@ impl HttpPeer {
         peer
     }
 
-    /// A peer that speaks TLS and is shown a certificate. As to `address`, see
+    /// A peer that uses TLS and is presented with a client certificate. For `address`, see
     /// [`new`](HttpPeer::new).
     pub fn new_mtls<A: ToInetSocketAddrs>(
         address: A,
@@ -225,14 +225,14 @@ impl HttpPeer {
     }
 }
 
-/// A Unix address is none that could be looked up, but one of ours says so in a way that lets us use it
+/// A Unix address can't be looked up, but one of our own type reports that in a way that lets us use it
 /// all the same.
 fn unix_of(error: &std::io::Error) -> Option<SocketAddr> {
     let unix = error.get_ref()?.downcast_ref::<NotInet>()?;
     Some(unix.0.clone())
 }
 
-/// The error of an address that stands for nothing, with the name that was looked up.
+/// The error of an address that can't be resolved, with the name that was looked up.
 #[cold]
 fn named<A: ToInetSocketAddrs>(address: &A, error: std::io::Error) -> std::io::Error {
     if unix_of(&error).is_some() {
@@ -247,7 +247,7 @@ fn no_address() -> std::io::Error {
 }
 
 impl Hash for HttpPeer {
-    /// By everything that a connection to the peer depends on.
+    /// Includes everything that a connection to the peer depends on.
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.options.hash_address(&self._address, state);
         self.scheme.hash(state);

@@ -1,13 +1,14 @@
-//! What makes two peers the same for the connection pool.
+//! Determines which peers are the same for the connection pool.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
 
 /// A fast hash with a secret.
 ///
-/// A connection is handed out by this hash alone, and parts of it (the server name, say) may come
-/// from clients. So it must not be possible to compute a collision from outside; each process
-/// draws its own secret. Each word is mixed by the upper and lower half of a 128-bit product.
+/// This hash alone decides which connection is handed out, and parts of its input (the server name,
+/// for example) may come from clients. It must therefore be impossible to compute a collision from
+/// outside, so each process draws its own secret. Each word is mixed by the upper and lower half of
+/// a 128-bit product.
 pub(super) struct IdentityHasher {
     state: u64,
     secret: u64,
@@ -16,7 +17,7 @@ pub(super) struct IdentityHasher {
 impl IdentityHasher {
     pub(super) fn new() -> Self {
         static SECRETS: OnceLock<(u64, u64)> = OnceLock::new();
-        // Odd, so that a word times the secret loses nothing.
+        // Odd, so that multiplying a word by the secret loses no information.
         let (state, secret) = *SECRETS.get_or_init(|| {
             let random = || RandomState::new().hash_one(0u8);
             (random(), random() | 1)
@@ -38,7 +39,7 @@ impl Hasher for IdentityHasher {
         }
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
-        // The length tells "a" from "a\0".
+        // The length distinguishes "a" from "a\0".
         self.mix(u64::from_le_bytes(last) ^ (bytes.len() as u64).rotate_right(8));
     }
 

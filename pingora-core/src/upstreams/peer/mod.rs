@@ -37,14 +37,14 @@ pub trait Peer: Display + Clone {
     /// The address of the transport.
     fn address(&self) -> &SocketAddr;
 
-    /// Whether to speak TLS.
+    /// Whether to use TLS.
     fn tls(&self) -> bool;
 
-    /// Name to ask for in the TLS handshake, and to verify. Empty: none.
+    /// The server name for the TLS handshake, which is also verified. Empty: none.
     fn sni(&self) -> &str;
 
-    /// What tells peers apart in the connection pool: a connection made for one peer may serve
-    /// another exactly if this number is the same. It holds for the life of the process only.
+    /// Distinguishes peers in the connection pool: a connection made for one peer may serve another
+    /// exactly if this number is the same. It is only valid for the lifetime of the process.
     fn reuse_hash(&self) -> u64;
 
     /// The CONNECT proxy on the way.
@@ -57,12 +57,12 @@ pub trait Peer: Display + Clone {
         None
     }
 
-    /// The peer's options, to be changed.
+    /// The peer's options, mutable.
     fn get_mut_peer_options(&mut self) -> Option<&mut PeerOptions> {
         None
     }
 
-    /// Whether to verify the chain of certificates. On by default.
+    /// Whether to verify the certificate chain. On by default.
     fn verify_cert(&self) -> bool {
         self.get_peer_options().is_none_or(|o| o.verify_cert)
     }
@@ -72,7 +72,7 @@ pub trait Peer: Display + Clone {
         self.get_peer_options().is_none_or(|o| o.verify_hostname)
     }
 
-    /// Another name that the certificate may have.
+    /// An alternative name that the certificate may have.
     fn alternative_cn(&self) -> Option<&String> {
         self.get_peer_options()?.alternative_cn.as_ref()
     }
@@ -82,18 +82,18 @@ pub trait Peer: Display + Clone {
         self.get_peer_options()?.bind_to.as_ref()
     }
 
-    /// Longest time for connecting the transport, and again for the TLS handshake.
+    /// The time limit for connecting the transport, and again for the TLS handshake.
     fn connection_timeout(&self) -> Option<Duration> {
         self.get_peer_options()?.connection_timeout
     }
 
-    /// Longest time for connecting in total, TLS included.
+    /// The time limit for connecting in total, TLS included.
     fn total_connection_timeout(&self) -> Option<Duration> {
         self.get_peer_options()?.total_connection_timeout
     }
 
-    /// Longest wait for each read of a response; `None`: without limit. [`DEFAULT_READ_TIMEOUT`] where
-    /// the options say nothing, or there are none.
+    /// The time limit for each read of a response; `None`: unlimited. [`DEFAULT_READ_TIMEOUT`] if the
+    /// options don't set it, or there are none.
     fn read_limit(&self) -> Option<Duration> {
         match self.get_peer_options() {
             Some(options) => options.read_limit(),
@@ -101,7 +101,7 @@ pub trait Peer: Display + Clone {
         }
     }
 
-    /// How long an idle connection may wait in the pool; `None`: without limit.
+    /// The time that an idle connection may stay in the pool; `None`: unlimited.
     fn idle_timeout(&self) -> Option<Duration> {
         self.get_peer_options()?.idle_timeout
     }
@@ -116,17 +116,17 @@ pub trait Peer: Display + Clone {
         self.get_peer_options()?.ca.as_ref()
     }
 
-    /// Certificate to show to the peer.
+    /// The certificate to present to the peer.
     fn get_client_cert_key(&self) -> Option<&Arc<CertKey>> {
         None
     }
 
-    /// When to probe a silent connection.
+    /// When to probe an idle connection.
     fn tcp_keepalive(&self) -> Option<&TcpKeepalive> {
         self.get_peer_options()?.tcp_keepalive.as_ref()
     }
 
-    /// How often to ping an HTTP/2 connection.
+    /// The interval at which to ping an HTTP/2 connection.
     fn h2_ping_interval(&self) -> Option<Duration> {
         self.get_peer_options()?.h2_ping_interval
     }
@@ -148,8 +148,7 @@ pub trait Peer: Display + Clone {
 
     /// Whether the socket behind `fd` is connected to this peer's address: one system call.
     ///
-    /// True for a peer with a connection method of its own: the kernel's address means nothing
-    /// there.
+    /// True for a peer with a custom connector: the kernel's address has no meaning there.
     fn matches_fd<V: AsRawFd>(&self, fd: V) -> bool {
         let options = self.get_peer_options();
         if options.is_some_and(|o| o.own_way().is_some()) {
@@ -162,19 +161,19 @@ pub trait Peer: Display + Clone {
         far_end == *self.address() || far_end.as_inet().is_some_and(|a| several.contains(a))
     }
 
-    /// Hears of the beginning and the end of connections.
+    /// Notified of the beginning and the end of connections.
     fn get_tracer(&self) -> Option<Tracer> {
         self.get_peer_options()?.tracer.clone()
     }
 
-    /// Sets what it likes on a TCP socket before it connects.
+    /// Configures a TCP socket before it connects.
     fn upstream_tcp_sock_tweak_hook(&self) -> Option<&TcpSocketTweakHook> {
         self.get_peer_options()?
             .upstream_tcp_sock_tweak_hook
             .as_ref()
     }
 
-    /// Makes something of a CONNECT proxy's answer.
+    /// Computes a value from a CONNECT proxy's answer.
     fn proxy_digest_user_data_hook(&self) -> Option<&ProxyDigestUserDataHook> {
         self.get_peer_options()?
             .proxy_digest_user_data_hook

@@ -1,4 +1,4 @@
-//! How to connect to a peer, and how to talk to it.
+//! How to connect to a peer, and how to communicate with it.
 
 pub use crate::protocols::http::hop_by_hop::{H1UpgradePolicy, HttpUpstreamRequestPolicy};
 
@@ -19,93 +19,95 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpSocket;
 
-/// Sets what it likes on a TCP socket before it connects. An error ends the attempt.
+/// Configures a TCP socket before it connects. An error ends the attempt.
 pub type TcpSocketTweakHook = Arc<dyn Fn(&TcpSocket) -> Result<()> + Send + Sync + 'static>;
 
-/// Longest wait for each read of a response where [`PeerOptions::read_timeout`] does not say otherwise.
+/// The time limit for each read of a response if [`PeerOptions::read_timeout`] does not set another.
 pub const DEFAULT_READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How to connect to a peer, and how to talk to it.
+/// How to connect to a peer, and how to communicate with it.
 ///
-/// Made per request: neither [`new`](PeerOptions::new) nor a clone of it allocates.
+/// Created per request: neither [`new`](PeerOptions::new) nor a clone of it allocates.
 #[derive(Clone)]
 pub struct PeerOptions {
     /// The local end of the connection. `None`: the connector's choice, or the kernel's.
     pub bind_to: Option<BindTo>,
-    /// Longest time for connecting the transport, and again for the TLS handshake. `None`: the
-    /// kernel's patience, and a minute for TLS.
+    /// The time limit for connecting the transport, and again for the TLS handshake. `None`: the
+    /// kernel's limit, and a minute for TLS.
     pub connection_timeout: Option<Duration>,
-    /// Longest time for connecting in total, TLS included. `None`: no limit but the parts'.
+    /// The time limit for connecting in total, TLS included. `None`: only the limits of the parts.
     pub total_connection_timeout: Option<Duration>,
-    /// Longest wait for each read of a response: for its head, and between two pieces of its body.
+    /// The time limit for each read of a response: for its head, and between two pieces of its body.
     /// `None`: [`DEFAULT_READ_TIMEOUT`]; `Some(Duration::MAX)`: no limit. A tunnel (a WebSocket, CONNECT)
-    /// heeds it only where it is set.
+    /// only uses it if it is set.
     pub read_timeout: Option<Duration>,
-    /// How long an idle connection may wait in the pool. `None`: no limit; zero: not at all.
+    /// The time that an idle connection may stay in the pool. `None`: no limit; zero: connections
+    /// are not kept.
     pub idle_timeout: Option<Duration>,
-    /// Longest wait for each write. `None`: no limit.
+    /// The time limit for each write. `None`: no limit.
     pub write_timeout: Option<Duration>,
-    /// Verify the chain of certificates. On by default.
+    /// Verify the certificate chain. On by default.
     pub verify_cert: bool,
-    /// Verify that the certificate is for this peer: for its name, or, where there is none, for
-    /// its address. On by default; means nothing without `verify_cert`. The subject's common name counts
-    /// only where the certificate names no host otherwise.
+    /// Verify that the certificate is for this peer: for its name, or, if there is none, for its
+    /// address. On by default; has no effect without `verify_cert`. The subject's common name counts
+    /// only if the certificate names no host otherwise.
     pub verify_hostname: bool,
-    /// Another name that the certificate may have.
+    /// An alternative name that the certificate may have.
     pub alternative_cn: Option<String>,
     /// Application protocols to offer. HTTP/1.1 by default.
     pub alpn: ALPN,
     /// Certificates to trust instead of the connector's.
     pub ca: Option<Arc<CaType>>,
-    /// When to probe a silent connection. `None`: never.
+    /// When to probe an idle connection. `None`: never.
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// Size of the socket's receive buffer, in bytes. `None`: the kernel's choice.
     pub tcp_recv_buf: Option<usize>,
     /// Differentiated-services code point, 0 to 63.
     pub dscp: Option<u8>,
-    /// How often to ping an HTTP/2 connection. One that does not answer within 5 s is closed.
-    /// `None`: never.
+    /// The interval at which to ping an HTTP/2 connection. A connection that does not answer within
+    /// 5 s is closed. `None`: never.
     pub h2_ping_interval: Option<Duration>,
-    /// Most requests at a time on one HTTP/2 connection. 1 by default.
+    /// The maximum number of concurrent requests on one HTTP/2 connection. 1 by default.
     pub max_h2_streams: usize,
     /// Window of one HTTP/2 stream, in bytes. `None`: the protocol's default.
     pub h2_stream_window_size: Option<u32>,
-    /// Window of one HTTP/2 connection, in bytes. `None`: as much as all its streams together, so
-    /// that clients who are slow don't hold up others, but no more than 16 MiB unless two streams need it.
+    /// Window of one HTTP/2 connection, in bytes. `None`: the sum of all its streams' windows, so that
+    /// slow clients don't hold up others, but no more than 16 MiB unless two streams need it.
     pub h2_connection_window_size: Option<u32>,
-    /// Take a response whose `Content-Length` is invalid as delimited by the end of the
+    /// Treat a response whose `Content-Length` is invalid as delimited by the end of the
     /// connection, instead of refusing it. Off by default.
     pub allow_h1_response_invalid_content_length: bool,
-    /// What is done to hop-by-hop fields.
+    /// How hop-by-hop fields are treated.
     pub http_upstream_request_policy: HttpUpstreamRequestPolicy,
-    /// Header fields for a CONNECT proxy on the way, besides those of the proxy itself. Connections
-    /// are told apart by them.
+    /// Header fields for a CONNECT proxy on the way, in addition to those of the proxy itself.
+    /// Connections with different ones are kept apart.
     pub extra_proxy_headers: BTreeMap<String, Vec<u8>>,
-    /// Groups ("curves") to offer in the TLS handshake, colon separated, best first, by the names that
-    /// the TLS library knows (`X25519:P-256`). A name that it does not know makes every handshake fail
-    /// with `InternalError`. `None`: the library's.
+    /// Groups ("curves") to offer in the TLS handshake, separated by colons, best first, by the names
+    /// that the TLS library knows (`X25519:P-256`). An unknown name makes every handshake fail with
+    /// `InternalError`. `None`: the library's default.
     pub curves: Option<Cow<'static, str>>,
-    /// Offer a second key share. Means nothing to OpenSSL before 3.5: it sends one for the first group,
-    /// and a server that wants another group costs a round trip more. Later ones decide by themselves.
+    /// Offer a second key share. Has no effect with OpenSSL before 3.5: it sends one for the first
+    /// group, and a server that wants another group costs another round trip. Later versions decide by
+    /// themselves.
     pub second_keyshare: bool,
     /// Send the first data with the SYN (RFC 7413). Off by default.
     pub tcp_fast_open: bool,
-    /// Hears of the beginning and the end of connections.
+    /// Notified of the beginning and the end of connections.
     pub tracer: Option<Tracer>,
-    /// Connects instead of TCP and Unix sockets. The pool does not know one from another: give
-    /// peers that differ by it a group key each. A peer that was made by a name with several addresses
-    /// has them here.
+    /// Connects instead of TCP and Unix sockets. The pool can't tell one from another: give peers that
+    /// differ in it different group keys. A peer created from a name with several addresses stores
+    /// them here.
     pub custom_l4: Option<Arc<dyn L4Connect + Send + Sync>>,
-    /// Sets what it likes on a TCP socket before it connects.
+    /// Configures a TCP socket before it connects.
     pub upstream_tcp_sock_tweak_hook: Option<TcpSocketTweakHook>,
-    /// Makes something of a CONNECT proxy's answer.
+    /// Computes a value from a CONNECT proxy's answer.
     pub proxy_digest_user_data_hook: Option<ProxyDigestUserDataHook>,
     /// Called when a TLS handshake is complete.
     pub upstream_tls_handshake_complete_hook: Option<HandshakeCompleteHook>,
 }
 
 impl PeerOptions {
-    /// The defaults, as each field names them.
+    /// The defaults, as documented for each field.
     pub fn new() -> Self {
         PeerOptions {
             bind_to: None,
@@ -140,7 +142,7 @@ impl PeerOptions {
         }
     }
 
-    /// The limit that [`read_timeout`](PeerOptions::read_timeout) stands for; `None`: there is none.
+    /// The effective limit of [`read_timeout`](PeerOptions::read_timeout); `None`: there is none.
     pub fn read_limit(&self) -> Option<Duration> {
         match self.read_timeout {
             None => Some(DEFAULT_READ_TIMEOUT),
@@ -149,7 +151,7 @@ impl PeerOptions {
         }
     }
 
-    /// The addresses that a peer at `address` may be reached by; empty where that is the only one.
+    /// The addresses at which a peer at `address` can be reached; empty if that is the only one.
     #[inline]
     pub(crate) fn addresses(&self, address: &SocketAddr) -> &[InetSocketAddr] {
         let several = self.custom_l4.as_ref().map_or(&[][..], |l4| l4.addresses());
@@ -162,7 +164,7 @@ impl PeerOptions {
         }
     }
 
-    /// The user's own way to connect.
+    /// The user's custom connector.
     pub(crate) fn own_way(&self) -> Option<&(dyn L4Connect + Send + Sync)> {
         let mut own = self.custom_l4.as_deref()?;
         if let Some(announcement) = own.announcement() {
@@ -171,16 +173,16 @@ impl PeerOptions {
         own.addresses().is_empty().then_some(own)
     }
 
-    /// Begins each connection to the peer with a header of the PROXY protocol, ahead of a TLS handshake; through
-    /// a CONNECT proxy, behind its answer. What the header says is said of the whole connection: the pool keeps
-    /// connections with different headers apart, so that none is used for another client. One that is idle waits
-    /// for the same client's next request, for [`idle_timeout`](Self::idle_timeout) at most.
+    /// Begins each connection to the peer with a PROXY protocol header, before a TLS handshake, or, through a
+    /// CONNECT proxy, after its answer. The header describes the whole connection: the pool keeps connections
+    /// with different headers apart, so none is used for another client. An idle one waits for the same client's
+    /// next request, for at most [`idle_timeout`](Self::idle_timeout).
     ///
-    /// For a peer of a kind of its own, [`reuse_hash`](super::Peer::reuse_hash) has to cover the
+    /// For a custom peer type, [`reuse_hash`](super::Peer::reuse_hash) has to include the
     /// [announcement](Self::announcement).
     ///
-    /// To be called after [`custom_l4`](Self::custom_l4) was set, whose place it takes; connecting goes on as
-    /// that says. A second header replaces the first.
+    /// Call it after setting [`custom_l4`](Self::custom_l4), which it replaces; connecting still uses the
+    /// previous value. A second header replaces the first.
     ///
     /// ```
     /// use pingora_core::protocols::proxy_protocol::{ProxyHeader, ProxyVersion};
@@ -203,7 +205,8 @@ impl PeerOptions {
         self.custom_l4 = Some(Arc::new(announcement));
     }
 
-    /// What each connection to the peer begins with, ahead of everything else; `None`: nothing.
+    /// The bytes that each connection to the peer begins with, before everything else; `None`:
+    /// nothing.
     pub fn announcement(&self) -> Option<&[u8]> {
         let announcement = self.custom_l4.as_ref()?.announcement();
         announcement.map(Announcement::bytes)
@@ -214,8 +217,8 @@ impl PeerOptions {
         self.alpn = ALPN::new(max, min);
     }
 
-    /// Where a connection to a peer at `address` may have gone, and what it began with. A peer with several addresses is the same
-    /// as one with the same addresses in another order, and as no other.
+    /// Hashes where a connection to a peer at `address` may lead, and what it began with. A peer with several addresses
+    /// is the same as one with the same addresses in another order, and as no other.
     #[inline]
     pub(super) fn hash_address<H: Hasher>(&self, address: &SocketAddr, state: &mut H) {
         match self.addresses(address) {
@@ -227,7 +230,8 @@ impl PeerOptions {
         }
     }
 
-    /// What a TLS connection depends on: how the peer was verified, and what was offered to it.
+    /// Hashes everything that a TLS connection depends on: how the peer was verified, and what was
+    /// offered to it.
     pub(super) fn hash_tls<H: Hasher>(&self, state: &mut H) {
         self.verify_cert.hash(state);
         self.verify_hostname.hash(state);
@@ -238,7 +242,7 @@ impl PeerOptions {
     }
 }
 
-/// The same for the same addresses, however they are ordered.
+/// The same for the same addresses, in any order.
 #[cold]
 fn hash_of_any_order(addresses: &[InetSocketAddr]) -> (usize, u64) {
     let sum = addresses.iter().fold(0u64, |sum, address| {
@@ -256,7 +260,7 @@ impl Default for PeerOptions {
 }
 
 impl fmt::Display for PeerOptions {
-    /// What differs from the defaults, for a log line; empty if nothing does.
+    /// The differences from the defaults, for a log line; empty if there are none.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         let mut option = |name: &str, value: Option<&dyn fmt::Debug>| {

@@ -8,18 +8,19 @@ use std::path::Path;
 /// A CONNECT proxy on the way to a peer (RFC 9110 section 9.3.6).
 #[derive(Clone)]
 pub struct Proxy {
-    /// Where the proxy listens: the path of a Unix socket, or `HOST:PORT`. A host that is a name is
-    /// resolved for each connection, without blocking. Text with a slash is always a path.
+    /// The address that the proxy listens on: the path of a Unix socket, or `HOST:PORT`. A host
+    /// that is a name is resolved for each connection, without blocking. Text with a slash is
+    /// always a path.
     pub next_hop: Box<Path>,
-    /// Host to connect to, from the proxy.
+    /// The host that the proxy connects to.
     pub host: String,
-    /// Port to connect to, from the proxy.
+    /// The port that the proxy connects to.
     pub port: u16,
     /// Header fields of the CONNECT request.
     pub headers: BTreeMap<String, Vec<u8>>,
 }
 
-/// Where a proxy listens.
+/// The address that a proxy listens on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NextHop<'a> {
     /// The path of a Unix socket.
@@ -29,7 +30,7 @@ pub(crate) enum NextHop<'a> {
 }
 
 impl Proxy {
-    /// Where the proxy listens.
+    /// The address that the proxy listens on.
     pub(crate) fn listens_on(&self) -> NextHop<'_> {
         let Some(text) = self.next_hop.to_str() else {
             return NextHop::Unix(&self.next_hop);

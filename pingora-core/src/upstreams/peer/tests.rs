@@ -1,4 +1,4 @@
-//! Which peers may share a connection, and what their options say.
+//! Which peers may share a connection, and what their options mean.
 
 use super::*;
 use std::collections::HashSet;
@@ -45,7 +45,7 @@ fn whatever_a_connection_depends_on_changes_its_hash() {
     assert_eq!(hashes.len(), changes.len());
 }
 
-/// A header says for whom the connection is: no other client's request may be sent over it.
+/// A header names the client of the connection: no other client's request may be sent over it.
 #[test]
 fn a_proxy_header_tells_peers_apart_and_leaves_the_rest_as_it_was() {
     use crate::protocols::proxy_protocol::{ProxyHeader, ProxyVersion};
@@ -99,7 +99,7 @@ fn what_a_connection_does_not_depend_on_leaves_its_hash() {
     same.options.read_timeout = Some(Duration::from_secs(1));
     same.options.idle_timeout = Some(Duration::from_secs(1));
     assert_eq!(same.reuse_hash(), peer().reuse_hash());
-    // What concerns TLS means nothing to a plain connection.
+    // TLS options have no effect on a plain connection.
     let plain = HttpPeer::new("127.0.0.1:80", false, String::new());
     let mut named = HttpPeer::new("127.0.0.1:80", false, "one.example".to_string());
     named.options.verify_cert = false;
@@ -211,7 +211,7 @@ fn the_kernels_address_is_compared() {
 
 #[test]
 fn options_stay_small() {
-    // They are made for every request.
+    // They are created for every request.
     assert!(
         size_of::<PeerOptions>() <= 640,
         "{}",
@@ -243,7 +243,7 @@ fn several_addresses_are_one_peer_and_none_of_them_alone() {
         hash(&[a, b, c]),
     ];
     assert_eq!(HashSet::from(all).len(), all.len());
-    // Whoever gives such a peer another address means that one.
+    // A different address given to such a peer takes precedence.
     let mut moved = HttpPeer::new(&[a, b][..], false, String::new());
     moved._address = c.into();
     assert_eq!(moved.reuse_hash(), hash(&[c]));

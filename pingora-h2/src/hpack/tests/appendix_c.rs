@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Blocks of one connection: wire, fields, and the table's size behind.
+/// Blocks of one connection: wire, fields, and the table's size afterwards.
 type Example = (&'static str, &'static [&'static str], usize);
 
 fn check_examples(table: u32, examples: &[Example]) {

@@ -1,9 +1,9 @@
-//! What a block may be, and what it is refused for.
+//! Which blocks the decoder accepts, and which it refuses.
 
 use super::*;
 use crate::error::Reason;
 
-/// What a block is refused for, as a connection's error.
+/// Blocks that are refused with a connection error.
 #[test]
 fn what_cannot_be_decompressed_is_an_error_of_the_connection() {
     let rows: &[(&str, &str, &str)] = &[
@@ -108,7 +108,7 @@ fn an_entry_larger_than_the_table_empties_it() {
     assert_eq!(decoder.table_size(), 0);
 }
 
-/// RFC 7541 section 4.4: the name may be that of an entry which goes to make room.
+/// RFC 7541 section 4.4: the name may be that of an entry that is evicted to make room.
 #[test]
 fn a_field_may_be_named_after_the_entry_that_it_evicts() {
     let mut decoder = Decoder::new(40);
@@ -118,7 +118,7 @@ fn a_field_may_be_named_after_the_entry_that_it_evicts() {
     assert_eq!(decode(&mut decoder, &[0xbe]).unwrap(), ["x-a: 56"]);
 }
 
-/// Malformed fields are nobody's business but their stream's: the table goes on as it has to.
+/// Malformed fields affect only their own stream: the table stays correct.
 #[test]
 fn a_malformed_field_is_reported_and_stays_in_the_table() {
     use Malformed::*;
@@ -159,7 +159,7 @@ fn a_malformed_field_is_reported_and_stays_in_the_table() {
             "{what}"
         );
         assert_eq!(decode(&mut decoder, &[0xbe]).unwrap(), expected, "{what}");
-        // The name of it with another value, which is right.
+        // The name of that entry with another, valid value.
         let lines = decode(&mut decoder, &[0x0f, 47, 3, b'2', b'0', b'0']).unwrap();
         match why {
             Name | UnknownPseudo | ConnectionField | Te => assert_eq!(lines, expected, "{what}"),
@@ -259,7 +259,7 @@ fn the_static_table_is_the_one_of_the_rfc() {
     assert_eq!(lines, expected);
 }
 
-/// Whatever arrives: no panic, and the table within its limit.
+/// Arbitrary input causes no panic, and the table stays within its limit.
 #[test]
 fn random_blocks_are_survived() {
     let mut random = fastrand::Rng::with_seed(5);

@@ -1,4 +1,4 @@
-//! What the encoder makes of fields, and that the decoder reads it.
+//! How the encoder writes fields, and that the decoder can read them.
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -87,8 +87,8 @@ fn random_value(random: &mut fastrand::Rng) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap()
 }
 
-/// Blocks of a connection survive, whatever sizes are announced in between and however the block is
-/// cut.
+/// The blocks of a connection survive the round trip, with arbitrary table sizes announced in
+/// between and however a block is split.
 #[test]
 fn random_lists_survive() {
     let names: Vec<HeaderName> = [

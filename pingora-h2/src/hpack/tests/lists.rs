@@ -1,4 +1,4 @@
-//! The list of one message: its bounds, its section.
+//! The field list of one message: its bounds and its section.
 
 use bytes::Bytes;
 
@@ -26,7 +26,7 @@ fn a_refused_list_is_decoded_for_the_sake_of_the_table() {
     );
 }
 
-/// What a list comes to: its lines as `name=value`.
+/// The lines of a decoded list, as `name=value`.
 fn listed(section: Section, limits: ListLimits, lines: &str) -> FieldList {
     let mut block = vec![];
     for line in lines.split_whitespace() {
@@ -115,7 +115,7 @@ fn lists_are_judged_by_the_section_they_are() {
     }
 }
 
-/// The values of a block share one piece of memory; what the table keeps has its own.
+/// The values of a block share one allocation; table entries have their own.
 #[test]
 fn values_of_a_block_are_slices_of_one_buffer() {
     let mut decoder = Decoder::new(4096);

@@ -1,4 +1,5 @@
-//! Tests of the whole: the examples of RFC 7541 appendix C, tables of what is refused, round trips.
+//! Tests of the whole module: the examples of RFC 7541 appendix C, tables of refused blocks, round
+//! trips.
 
 mod appendix_c;
 mod decoding;
@@ -47,7 +48,7 @@ fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<String>, Error> {
     Ok(sink.lines)
 }
 
-/// A literal with incremental indexing, plain strings.
+/// A literal with incremental indexing and plain strings.
 fn inserted(name: &[u8], value: &[u8]) -> Vec<u8> {
     let mut block = vec![0x40];
     for text in [name, value] {

@@ -1,8 +1,8 @@
-//! RFC 9113 section 5.1: what arrives for streams that are over.
+//! RFC 9113 section 5.1: frames that arrive for streams that are over.
 
 use super::*;
 
-/// Frames that were on their way when we reset the stream.
+/// Frames that were in flight when we reset the stream.
 #[test]
 fn what_was_on_its_way_is_no_error() {
     let late = [
@@ -25,7 +25,7 @@ fn what_was_on_its_way_is_no_error() {
             assert_eq!(subject.written().ends(), ["RST 1 CANCEL"]);
             subject.feed(bytes);
             assert!(subject.written().ends().is_empty(), "{bytes:?}");
-            // Much later the client is told again.
+            // Much later, the reset is sent again.
             subject.pass(Duration::from_secs(60));
             subject.feed(&frame(DATA, 0, 1, b"x"));
             assert_eq!(subject.written().ends(), ["RST 1 STREAM_CLOSED"]);
@@ -47,14 +47,14 @@ fn a_stream_that_the_client_reset_is_over() {
     assert!(subject.written().0.is_empty());
     assert_eq!(subject.machine.capacity(key), None);
     assert_eq!(subject.machine.open_streams(), 0);
-    // What came before may still be taken.
+    // The data received before may still be read.
     assert!(matches!(subject.machine.receive(key), Received::Data(_)));
     assert!(matches!(subject.machine.receive(key), Received::Broken));
     subject.feed(&frame(DATA, 0, 1, b"x"));
     assert_eq!(subject.written().ends(), ["RST 1 STREAM_CLOSED"]);
 }
 
-/// A request that was reset before anybody saw it is not handed out.
+/// A request that was reset before the program saw it is not handed out.
 #[test]
 fn a_request_that_is_reset_at_once_is_nobody_s() {
     let mut subject = Subject::server();
@@ -99,8 +99,8 @@ fn streams_that_are_over_leave_nothing_behind() {
     assert_eq!(subject.machine.open_streams(), 0);
 }
 
-/// RFC 9113 section 5.1.1: a connection whose identifiers are used up takes no more requests, and says so
-/// before it is asked.
+/// RFC 9113 section 5.1.1: a connection whose identifiers are exhausted accepts no more requests, and
+/// reports it before a request is attempted.
 #[test]
 fn a_client_opens_no_stream_beyond_the_last_identifier() {
     let mut subject = Subject::client();

@@ -1,8 +1,9 @@
-//! RFC 9113 section 10.5: what a peer may ask for that is no work. One test for each published class.
+//! RFC 9113 section 10.5: limits on work that a peer causes without doing anything useful. One test
+//! for each published class.
 
 use super::*;
 
-/// Feeds the same until the connection ends; how often that took.
+/// Feeds the same bytes until the connection ends; returns how often that took.
 fn until_calm(subject: &mut Subject, mut bytes: impl FnMut(u32) -> Vec<u8>) -> u32 {
     for n in 0..20_000 {
         let bytes = bytes(n);
@@ -37,7 +38,7 @@ fn rapid_reset() {
     );
 }
 
-/// CVE-2025-8671: the client makes the server reset.
+/// CVE-2025-8671: the client makes the server reset streams.
 #[test]
 fn made_you_reset() {
     let ways: [fn(u32) -> Vec<u8>; 3] = [
@@ -80,7 +81,7 @@ fn frames_that_carry_nothing() {
     }
 }
 
-/// CVE-2024-27316 and its kin: a header block without end.
+/// CVE-2024-27316 and similar: a header block without end.
 #[test]
 fn a_block_without_end() {
     for payload in [0, 1, 16_000] {
@@ -96,7 +97,7 @@ fn a_block_without_end() {
     }
 }
 
-/// A client that asks and does not read the answers is not read from any more.
+/// A client that sends requests without reading the answers is no longer read from.
 #[test]
 fn answers_that_nobody_reads_are_bounded() {
     let mut subject = Subject::server();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Rows of what follows the pseudo-header fields of a request.
+/// Rows of fields that follow the pseudo-header fields of a request.
 #[test]
 fn a_malformed_request_is_handed_out_with_its_fault_and_reset_behind_the_answer() {
     let long = "x".repeat(100);
@@ -43,7 +43,7 @@ fn a_malformed_request_is_handed_out_with_its_fault_and_reset_behind_the_answer(
         let written = subject.written();
         assert_eq!(written.0, ["HEADERS 3 end", "RST 3 PROTOCOL_ERROR"]);
         subject.abandon(key);
-        // The table is right, and the neighbour goes on.
+        // The table is correct, and the neighbouring stream continues.
         subject.feed(&request(5, &[("x", "1")], true));
         assert!(subject.accept().id() == 5);
         subject.respond(neighbour, true);
@@ -84,7 +84,7 @@ fn a_malformed_request_that_nobody_answers_is_reset_for_its_fault() {
     assert_eq!(subject.written().ends(), ["RST 1 PROTOCOL_ERROR"]);
 }
 
-/// RFC 9113 section 8.1.1: what follows the head.
+/// RFC 9113 section 8.1.1: frames after the head.
 #[test]
 fn a_body_is_as_long_as_declared() {
     let data = |length: usize, end: bool| frame(DATA, u8::from(end), 1, &vec![0; length]);
@@ -183,7 +183,7 @@ fn data_before_the_head_is_malformed() {
     assert_eq!(subject.written().ends(), ["RST 1 PROTOCOL_ERROR"]);
 }
 
-/// RFC 9110 sections 6.4.1 and 9.3.2: a length may speak of what is not there.
+/// RFC 9110 sections 6.4.1 and 9.3.2: a declared length may describe a body that is not sent.
 #[test]
 fn a_length_in_the_answer_to_head_announces_nothing() {
     let mut subject = Subject::client();
@@ -203,7 +203,7 @@ fn a_length_in_the_answer_to_head_announces_nothing() {
     assert!(matches!(subject.machine.receive(key), Received::End));
 }
 
-/// As over HTTP/1, where the fault is found behind what was passed on.
+/// As over HTTP/1, where the fault is found after data has been passed on.
 #[test]
 fn what_came_before_malformed_trailers_may_be_taken() {
     let mut subject = Subject::client();

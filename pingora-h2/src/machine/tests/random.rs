@@ -1,4 +1,4 @@
-//! Two machines against each other over a network that delays, splits and reorders who has a turn:
+//! Two machines against each other over a network that delays and splits bytes and reorders turns:
 //! every byte arrives, every window comes back, nothing stalls.
 
 use super::*;
@@ -6,10 +6,10 @@ use std::collections::HashMap;
 
 struct Side {
     machine: Machine,
-    /// On its way to this side.
+    /// In flight to this side.
     wire: Vec<u8>,
     input: BytesMut,
-    /// What is still to be sent, and whether the end was given.
+    /// The bytes still to send, and whether the end was queued.
     sending: HashMap<Key, (usize, bool)>,
     received: HashMap<u32, usize>,
     ended: usize,
@@ -23,7 +23,7 @@ impl Side {
         if role == Role::Server {
             config.settings.max_concurrent_streams = Some(20);
         }
-        // More would be refused, which is right and not what is looked at here.
+        // More streams would be refused, which is right but not tested here.
         config.initial_peer_streams = 20;
         Side {
             machine: Machine::new(config, now),

@@ -18,7 +18,7 @@ fn data_for_streams_that_are_gone_gives_the_connection_s_window_back() {
         let key = subject.accept();
         subject.feed(&frame(DATA, 0, id, &[0; 5000]));
         subject.reset(key, Reason::CANCEL);
-        // Still on its way.
+        // Still in flight.
         subject.feed(&frame(DATA, 0, id, &[0; 10_000]));
         subject.abandon(key);
         subject.feed(&frame(DATA, END_STREAM, id, &[0; 10_000]));
@@ -200,7 +200,7 @@ fn a_stream_that_nobody_reads_any_more_holds_nothing() {
     subject.machine.ignore(key);
     subject.feed(&frame(DATA, 0, 1, &[0; 10_000]));
     assert_eq!(subject.machine.held(), 0);
-    // What is left of it is refused behind the answer (RFC 9113 section 8.1).
+    // The rest of the request is refused after the answer (RFC 9113 section 8.1).
     subject.respond(key, true);
     subject.abandon(key);
     let written = subject.written();

@@ -1,4 +1,4 @@
-//! One question to the DNS: the only place that knows the resolver.
+//! A single DNS query: the only place that uses the resolver.
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -9,20 +9,20 @@ use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// How long to wait for an answer, and how often to ask for it. With both, a name server that is silent
-/// takes less than half of the time that an update may take.
+/// How long to wait for an answer, and how often to retry. With both, a silent name server takes less
+/// than half of the time that an update may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 2;
-/// The most answers of a question that are examined.
+/// The maximum number of answers to a query that are examined.
 const MOST: usize = 1_000;
 
-/// The result of a question.
+/// The result of a query.
 pub(super) enum Asked<T> {
-    /// An answer that is not empty, and how long it lives.
+    /// A non-empty answer, and its time to live.
     Known(T, Duration),
     /// There is no such name, or it has no records of this kind.
     Empty,
-    /// Why there is no answer.
+    /// The reason why there is no answer.
     Failed(String),
 }
 
@@ -65,14 +65,14 @@ impl Resolver {
         let options = builder.options_mut();
         options.timeout = PATIENCE;
         options.attempts = ATTEMPTS;
-        // Discovery keeps the answers itself, for exactly as long as they live.
+        // Discovery caches the answers itself, for exactly their time to live.
         options.cache_size = 0;
         let resolver = builder.build();
         let resolver = resolver.or_err(ErrorType::InternalError, "the resolver of names")?;
         Ok(Resolver(resolver))
     }
 
-    /// Those of A records, and those of AAAA records.
+    /// The addresses of A records, and those of AAAA records.
     pub(super) async fn addresses(&self, name: &str) -> [Asked<Vec<IpAddr>>; 2] {
         if let Ok(ip) = name.parse::<IpAddr>() {
             return [Asked::Known(vec![ip], Duration::MAX), Asked::Empty];
@@ -88,7 +88,7 @@ impl Resolver {
     /// The best first.
     pub(super) async fn services(&self, name: &str) -> Asked<Vec<Service>> {
         let service = |data: &RData| match data {
-            // The target "." says that there is no such service (RFC 2782).
+            // The target "." means that there is no such service (RFC 2782).
             RData::SRV(srv) if !srv.target.is_root() => Some(Service {
                 priority: srv.priority,
                 target: srv.target.to_ascii(),
@@ -111,7 +111,7 @@ impl Resolver {
             Err(NetError::Dns(DnsError::NoRecordsFound(_))) => return Asked::Empty,
             Err(e) => return Asked::Failed(e.to_string()),
         };
-        // Aliases count: what they point to may change as soon as they may.
+        // Aliases count: their targets may change as soon as they may.
         let records = answer.answers().iter();
         let ttl = records.clone().map(|record| record.ttl).min().unwrap_or(0);
         let mut found: Vec<T> = records
@@ -128,7 +128,7 @@ impl Resolver {
     }
 }
 
-/// Whether one can connect to it. The unspecified address would be this machine.
+/// Whether it can be connected to. The unspecified address would be this machine.
 fn is_of_a_host(ip: &IpAddr) -> bool {
     let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     !ip.is_unspecified() && !ip.is_multicast() && !broadcast

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A transport that counts what is written to it.
+/// A transport that counts the writes to it.
 #[derive(Debug)]
 struct Counted {
     io: DuplexStream,
@@ -79,7 +79,7 @@ impl GetSocketDigest for Counted {
     }
 }
 
-/// With one worker, as with one of many: it runs what was woken last before anything else.
+/// With one worker, and on each of many: it runs the most recently woken task first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn responses_that_are_ready_together_leave_together() {
     const WAITING: usize = 16;

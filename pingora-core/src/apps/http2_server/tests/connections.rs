@@ -1,4 +1,4 @@
-//! Connections that begin, rest and end.
+//! The beginning, idle time and end of connections.
 
 use super::raw::{DATA, END_STREAM, GOAWAY, HEADERS, PING, Raw, frame};
 use super::*;
@@ -234,7 +234,7 @@ async fn a_stream_that_fails_leaves_the_others_alone() {
     assert_eq!(seen.len(), 1, "the application gets to see what is refused");
 }
 
-/// RFC 9113 section 8.1.1: what the framing refuses costs its stream only.
+/// RFC 9113 section 8.1.1: a request that the framing refuses costs only its stream.
 #[tokio::test]
 async fn a_malformed_request_is_reset_and_leaves_the_others_alone() {
     let good = [(":method", "GET"), (":scheme", "http"), (":authority", "a")];
@@ -299,16 +299,17 @@ async fn a_connection_ends_after_its_streams() {
     assert_eq!(server.app.ended.load(Ordering::SeqCst), 1);
 }
 
-/// RFC 9112 section 9.6: what a client sends while it takes the last response must not be answered by
-/// a reset, which would cut that response short.
+/// RFC 9112 section 9.6: data that a client sends while it receives the last response must not be
+/// answered by a TCP reset, which would cut that response short.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_takes_its_last_response_is_read_from_until_it_is_done() {
-    // How often it sends, once a second, before it leaves or falls silent, and how long it is read from.
+    // How often it sends, once a second, before it leaves or falls silent, and for how long it is read
+    // from.
     for (sends, leaves, lives) in [(10, true, 10), (100, false, 30), (0, false, 2)] {
         let (server, io) = start(with_h2c(|o| o.keepalive_request_limit = Some(1)));
         let mut raw = Raw::begin(io).await;
         raw.send(&super::raw::opening(1, "/a")).await;
-        // The goodbye has two steps (RFC 9113 section 6.8).
+        // The shutdown has two steps (RFC 9113 section 6.8).
         let ping = raw.next_of(PING).await.unwrap();
         raw.send(&frame(PING, 1, 0, &ping.payload)).await;
         while raw.next().await.is_some() {}

@@ -1,11 +1,11 @@
-//! Clients that want to keep the server busy with nothing.
+//! Clients that try to keep the server busy without useful work.
 
 use super::raw::*;
 use super::*;
 
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// Floods a server that has opened a stream for `/wait`; returns how much it took.
+/// Floods a server that has opened a stream for `/wait`; returns how much it accepted.
 async fn flooded(most: usize, bytes: impl FnMut(usize) -> Vec<u8>) -> usize {
     let (server, io) = start(with_h2c(|_| {}));
     let mut raw = Raw::begin(io).await;
@@ -34,7 +34,7 @@ async fn rapid_resets_end_the_connection() {
     assert!((100..1000).contains(&sent), "{sent}");
 }
 
-/// CVE-2025-8671: the server is made to reset, here by a window that overflows.
+/// CVE-2025-8671: the server is made to reset streams, here by a window that overflows.
 #[tokio::test]
 async fn resets_that_the_server_is_made_to_send_end_the_connection() {
     let sent = flooded(10_000, |number| {
@@ -143,7 +143,7 @@ async fn a_client_that_asks_for_much_and_reads_it_is_no_attacker() {
         for number in 0..90 {
             let (response, mut upload) = requests.send_request(get("/a"), false).unwrap();
             match number % 9 {
-                // Given up before it is answered, now and then.
+                // Aborted before it is answered, now and then.
                 0 => upload.send_reset(Reason::CANCEL),
                 _ => upload.send_data("x".into(), true).unwrap(),
             }
@@ -160,7 +160,7 @@ async fn a_client_that_asks_for_much_and_reads_it_is_no_attacker() {
     server.task.await.unwrap();
 }
 
-/// RFC 9113 section 8.1.1. The application sees what is refused.
+/// RFC 9113 section 8.1.1. The application sees refused requests.
 #[tokio::test(start_paused = true)]
 async fn fields_that_can_not_be_end_their_stream_alone() {
     for bad in [

@@ -1,4 +1,4 @@
-//! A client that writes its frames by hand, for what no well-behaved one would send.
+//! A client that writes its frames by hand, to send what no well-behaved one would.
 
 use crate::protocols::http::v2::server::PREFACE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, split};
@@ -32,7 +32,7 @@ impl Frame {
         u32::from_be_bytes(self.payload[from..from + 4].try_into().unwrap())
     }
 
-    /// The status, where it is one that the static table has.
+    /// The status, if the static table contains it.
     pub(super) fn status(&self) -> Option<u16> {
         const STATUSES: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
         match self.payload.first()? {
@@ -99,18 +99,18 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    /// Begins a connection; the server's settings are acknowledged, and not waited for.
+    /// Begins a connection; acknowledges the server's settings without waiting for them.
     pub(super) async fn begin(io: DuplexStream) -> Self {
         let (reader, writer) = split(io);
         let mut raw = Raw { reader, writer };
         raw.send(&PREFACE).await;
         raw.send(&frame(SETTINGS, 0, 0, &[])).await;
-        // A client that never acknowledges is not kept.
+        // A client that never acknowledges is disconnected.
         raw.send(&frame(SETTINGS, 1, 0, &[])).await;
         raw
     }
 
-    /// Fails silently where the server has closed the connection.
+    /// Fails silently if the server has closed the connection.
     pub(super) async fn send(&mut self, bytes: &[u8]) {
         let _ = self.writer.write_all(bytes).await;
     }
@@ -140,8 +140,8 @@ impl Raw {
         }
     }
 
-    /// Sends this again and again, reading all the while, until the server ends the connection or
-    /// it was sent so often. Returns how often, and the code of the last GOAWAY.
+    /// Sends this repeatedly, reading all the while, until the server ends the connection or `most`
+    /// repetitions were sent. Returns their number, and the code of the last GOAWAY.
     pub(super) async fn flood(
         self,
         most: usize,

@@ -1,20 +1,20 @@
-//! Connections that are being made, and the requests that wait for them.
+//! Connections that are being established, and the requests that wait for them.
 
 use pingora_error::{Error, ErrorType};
 use tokio::sync::watch;
 
-/// The outcome of a connection that others waited for.
+/// The outcome of a connection that other requests waited for.
 #[derive(Clone, Debug)]
 pub(super) enum Landing {
-    /// It is still being made.
+    /// It is still being established.
     Flying,
-    /// It is there, and may have room.
+    /// It is established, and may have room.
     Http2,
-    /// The server speaks HTTP/1 only: everybody needs a connection of their own.
+    /// The server speaks only HTTP/1: each request needs its own connection.
     Http1,
-    /// There is none, and why.
+    /// There is none, and the reason.
     Failed(ErrorType, String),
-    /// The task that made it gave up.
+    /// The task that was establishing it gave up.
     Abandoned,
 }
 
@@ -29,17 +29,18 @@ impl Landing {
     }
 }
 
-/// A connection that is being made.
+/// A connection that is being established.
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) number: u64,
-    /// How many more requests will find room on it.
+    /// The number of further requests that will find room on it.
     room: usize,
     landing: watch::Receiver<Landing>,
 }
 
 impl Flight {
-    /// A flight with room for `seats` requests, its leader's included, and what tells them how it ended.
+    /// A flight with room for `seats` requests, including its leader's, and the channel that reports its
+    /// outcome.
     pub(super) fn new(number: u64, seats: usize) -> (Self, watch::Sender<Landing>) {
         let (sender, landing) = watch::channel(Landing::Flying);
         let flight = Flight {
@@ -50,14 +51,14 @@ impl Flight {
         (flight, sender)
     }
 
-    /// A place among those who wait, if one is left.
+    /// A place among the waiters, if one is left.
     pub(super) fn join(&mut self) -> Option<Wait> {
         self.room = self.room.checked_sub(1)?;
         Some(Wait(self.landing.clone()))
     }
 }
 
-/// A place among those who wait for a connection.
+/// A place among the waiters for a connection.
 #[derive(Debug)]
 pub(super) struct Wait(watch::Receiver<Landing>);
 

@@ -12,46 +12,46 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// The window of a stream, and of a connection, before anybody says otherwise (RFC 9113
-/// section 6.9.2).
+/// The initial window of a stream, and of a connection (RFC 9113 section 6.9.2).
 const PROTOCOL_WINDOW: u32 = 65_535;
-/// The largest window there is.
+/// The largest window allowed.
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
-/// The most that all streams of a connection may hold unread together, in bytes, unless the program says
-/// otherwise; two streams always may.
+/// The number of bytes that all streams of a connection may hold unread together, unless the program
+/// sets another; always enough for two streams.
 const MOST_UNREAD: u32 = 16 * 1024 * 1024;
-/// Most bytes of a response's fields, decoded, as the protocol counts them.
+/// The maximum size of a response's fields, decoded, in bytes as the protocol counts them.
 const MOST_HEADER_LIST: u32 = 64 * 1024;
-/// Most bytes of a request that a stream holds until its window, or the socket, has room.
+/// The number of request bytes that a stream holds until its window, or the socket, has room.
 const SEND_BUFFER: usize = 64 * 1024;
-/// How many streams that we have reset are remembered, so that what is still on its way for them is
-/// no error of the server's.
+/// The number of streams reset by us that are remembered, so that frames still in flight for them
+/// are not errors of the server's.
 const RESETS_REMEMBERED: usize = 256;
 /// The same for all streams of a connection.
 const CONNECTION_SEND_BUFFER: usize = 32 * SEND_BUFFER;
-/// How many frames that break the rules of their stream, and how many that carry nothing, a connection
-/// survives at once; more for each request, and a twentieth per second.
+/// The number of frames that break the rules of their stream, and of frames without useful content,
+/// that a connection survives at once; more for each request, and a twentieth per second.
 const MOST_STREAM_ERRORS: u32 = 16 * 1024;
 const MOST_OVERHEAD: u32 = 64 * 1024;
 
 /// How a connection is set up.
 #[derive(Clone, Debug)]
 pub struct H2HandshakeSettings {
-    /// Most exchanges at a time. 1 by default; the server may take fewer.
+    /// The maximum number of concurrent exchanges. 1 by default; the server may allow fewer.
     pub max_streams: usize,
-    /// How often to ask by a PING whether the server is still there. `None`, the default: never.
+    /// The interval of PINGs that check whether the server is still there. `None`, the default:
+    /// never.
     pub ping_interval: Option<Duration>,
-    /// Window of each stream, in bytes: how much of a response is received before somebody takes
-    /// it. `None`, the default: 65,535.
+    /// The window of each stream, in bytes: the amount of a response that is received before it is
+    /// read. `None`, the default: 65,535.
     pub stream_window_size: Option<u32>,
-    /// Window of the connection, in bytes: how much all responses on it hold together while nobody
-    /// takes them. `None`, the default: as much as all streams together, so that exchanges whose clients
-    /// are slow don't hold up the others, up to 16 MiB, or two streams if those are more.
+    /// The window of the connection, in bytes: the amount that all its responses may hold together while
+    /// they are not read. `None`, the default: the sum of all streams' windows, so that exchanges with
+    /// slow clients don't hold up others, but at most 16 MiB, or two streams if those are more.
     pub connection_window_size: Option<u32>,
 }
 
 impl H2HandshakeSettings {
-    /// The defaults, as each field names them.
+    /// The defaults, as documented for each field.
     pub fn new() -> Self {
         H2HandshakeSettings {
             max_streams: 1,
@@ -113,18 +113,18 @@ impl Default for H2HandshakeSettings {
     }
 }
 
-/// Begins HTTP/2 on a connection, as its client: over TLS where h2 was agreed upon, or on a plain
-/// connection to a server that is known to speak it (RFC 9113 section 3.3). A task on the present
+/// Begins HTTP/2 on a connection, as a client: over TLS where h2 was negotiated, or on a plain
+/// connection to a server that is known to speak it (RFC 9113 section 3.3). A task on the current
 /// runtime drives the connection until its last reference is dropped.
 ///
 /// # Errors
-/// [`ErrorType::HandshakeError`] if the connection fails already. A server that speaks something
-/// else is noticed by the first exchange.
+/// [`ErrorType::HandshakeError`] if the connection fails already. A server that speaks another
+/// protocol is detected by the first exchange.
 pub async fn handshake(stream: Stream, settings: H2HandshakeSettings) -> Result<ConnectionRef> {
     establish(stream, settings, Departing::nowhere()).await
 }
 
-/// [`handshake`] for a connection that leaves its pool when it is not to be used any more.
+/// [`handshake`] for a connection that leaves its pool when it must not be used any more.
 pub(super) async fn establish(
     stream: Stream,
     settings: H2HandshakeSettings,
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn the_window_of_a_connection_is_that_of_its_streams_up_to_a_bound() {
         const MIB: u32 = 1 << 20;
-        // Streams, windows of a stream and of the connection that were asked for, window.
+        // Streams, requested windows of a stream and of the connection, resulting window.
         type Row = (usize, Option<u32>, Option<u32>, u32);
         let rows: &[Row] = &[
             (1, None, None, 65_535),

@@ -1,4 +1,4 @@
-//! HTTP/2 sessions with peers: streams of connections that requests share.
+//! HTTP/2 sessions with peers: streams of shared connections.
 
 mod flight;
 mod handshake;
@@ -30,13 +30,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the beginning of HTTP/2 on a new connection may take where the peer names no limit.
+/// The time limit for beginning HTTP/2 on a new connection if the peer sets none.
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Makes HTTP/2 sessions with peers, over connections that are shared.
+/// Makes HTTP/2 sessions with peers, over shared connections.
 ///
-/// A connection serves the runtime that it was made on. While a connection to a peer is being made,
-/// requests to the same peer wait for it, as many as will find room on it.
+/// A connection serves the runtime that it was made on. While a connection to a peer is being
+/// established, as many requests to the same peer wait for it as will find room on it.
 pub struct Connector {
     transport: Arc<TransportConnector>,
     pool: InUsePool,
@@ -50,7 +50,7 @@ impl fmt::Debug for Connector {
     }
 }
 
-/// A new connection, by what the two sides agreed to speak.
+/// A new connection, by the protocol that was negotiated.
 enum Connected {
     Http1(Stream),
     Http2(ConnectionRef),
@@ -63,7 +63,7 @@ impl Connector {
         Self::over(Arc::new(TransportConnector::new(options)), pool)
     }
 
-    /// A connector over a transport that others use too.
+    /// A connector over a shared transport.
     pub(super) fn over(transport: Arc<TransportConnector>, pool: InUsePool) -> Self {
         Connector { transport, pool }
     }
@@ -74,19 +74,19 @@ impl Connector {
         InUsePool::new(size, callback)
     }
 
-    /// The transport connector below.
+    /// The underlying transport connector.
     pub fn transport(&self) -> &TransportConnector {
         &self.transport
     }
 
-    /// All connections, those that are in use and those that are idle.
+    /// All connections, in use and idle.
     pub fn in_use_pool(&self) -> &InUsePool {
         &self.pool
     }
 
-    /// Whether HTTP/2 may be spoken with this peer: it is offered or demanded by the peer's options,
-    /// and the peer is not known to speak HTTP/1 only. The choice needs a TLS handshake; on a plain
-    /// connection only the demand counts (RFC 9113 section 3.3).
+    /// Whether HTTP/2 may be used with this peer: the peer's options offer or demand it, and the
+    /// peer is not known to speak only HTTP/1. An offer needs a TLS handshake; on a plain connection
+    /// only the demand counts (RFC 9113 section 3.3).
     pub(super) fn may_speak_http2<P: Peer>(&self, peer: &P) -> bool {
         match peer.get_alpn() {
             Some(ALPN::H2) => true,
@@ -95,11 +95,11 @@ impl Connector {
         }
     }
 
-    /// A session over a new connection: of HTTP/1 where that is all that the peer speaks.
+    /// A session over a new connection: an HTTP/1 session if the peer speaks only that.
     ///
     /// # Errors
-    /// Those of [`TransportConnector::new_stream`]; [`ErrorType::HandshakeError`] where the peer's
-    /// options demand HTTP/2 and the peer does not speak it.
+    /// The same as for [`TransportConnector::new_stream`]; [`ErrorType::HandshakeError`] if the
+    /// peer's options demand HTTP/2 and the peer does not speak it.
     pub async fn new_http_session<P: Peer + Send + Sync + 'static, C>(
         &self,
         peer: &P,
@@ -118,7 +118,7 @@ impl Connector {
         }
     }
 
-    /// A session over a connection that is there already, if there is one with room.
+    /// A session over an existing connection, if there is one with room.
     ///
     /// # Errors
     /// None at present.
@@ -135,11 +135,11 @@ impl Connector {
     }
 
     /// A session over a connection with room, or over a new one; `true` if others have used it
-    /// before, or do.
+    /// before, or are using it.
     ///
     /// # Errors
-    /// As for [`new_http_session`](Self::new_http_session). Requests that wait for the same
-    /// connection get the same error.
+    /// The same as for [`new_http_session`](Self::new_http_session). Requests that wait for the
+    /// same connection get the same error.
     pub(super) async fn get_http_session<P: Peer + Send + Sync + 'static, C>(
         &self,
         peer: &P,
@@ -169,7 +169,7 @@ impl Connector {
         }
     }
 
-    /// Makes the connection that others may be waiting for.
+    /// Establishes the connection that other requests may be waiting for.
     async fn lead<P: Peer + Send + Sync + 'static, C>(
         &self,
         leader: Leader,
@@ -251,8 +251,8 @@ impl Connector {
         session
     }
 
-    /// Gives a session back. Its connection is kept for `idle_timeout` once no exchange is under
-    /// way on it; `None`: without limit. An exchange that is not complete is given up.
+    /// Gives a session back. Its connection is kept for `idle_timeout` once no exchange is active
+    /// on it; `None`: without limit. An incomplete exchange is aborted.
     pub fn release_http_session<P: Peer + Send + Sync + 'static>(
         &self,
         session: Http2Session,
@@ -265,7 +265,7 @@ impl Connector {
         self.pool.released(conn, idle_timeout);
     }
 
-    /// Speaks HTTP/1 with this peer from now on, where its options leave the choice.
+    /// Uses HTTP/1 with this peer from now on, if its options leave the choice.
     pub fn prefer_h1(&self, peer: &impl Peer) {
         self.transport.prefer_h1(peer);
     }
@@ -292,7 +292,7 @@ fn max_streams<P: Peer>(peer: &P) -> usize {
         .map_or(1, |options| options.max_h2_streams.max(1))
 }
 
-/// Waits no longer than this peer's connection may take in total.
+/// Waits at most as long as this peer's connection may take in total.
 async fn within_total<P: Peer>(peer: &P, landed: impl Future<Output = Landing>) -> Result<Landing> {
     let Some(limit) = peer.total_connection_timeout() else {
         return Ok(landed.await);

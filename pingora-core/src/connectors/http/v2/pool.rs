@@ -1,9 +1,9 @@
 //! The connections to all peers, in use or idle.
 //!
-//! A connection stays where it is while requests come and go: it is registered with the runtime that
-//! drives it, and only looked up there. Capacity is one number over all runtimes and counts idle
-//! connections. A connection's own task closes it when it was idle for too long, and takes it out of
-//! here, so no task has to search for connections that are over.
+//! A connection stays in place while requests come and go: it is registered with the runtime that
+//! drives it, and requests only look it up there. The capacity is one number over all runtimes and
+//! counts idle connections. A connection's own task closes it after its idle time, and removes it
+//! from here, so no task has to search for dead connections.
 
 use super::flight::Wait;
 use super::registry::{Departing, Key, Leader, Registry};
@@ -17,37 +17,37 @@ use std::time::Duration;
 
 /// All connections of a connector, in use or idle.
 ///
-/// Connections are found by the peer's [`reuse_hash`](crate::upstreams::peer::Peer::reuse_hash) and
-/// on the runtime that they were made on only.
+/// Connections are found by the peer's [`reuse_hash`](crate::upstreams::peer::Peer::reuse_hash),
+/// and only on the runtime that they were made on.
 pub struct InUsePool {
     registry: Arc<Registry>,
 }
 
-/// How a request gets to a connection.
+/// The way in which a request gets a connection.
 pub(super) enum Departure {
-    /// There is one with room; a place on it is reserved.
+    /// There is one with room; a slot on it is reserved.
     Reserved(ConnectionRef),
-    /// One is being made that will have room.
+    /// One that will have room is being established.
     Wait(Wait),
-    /// Somebody has to make one.
+    /// The caller has to establish one.
     Lead(Leader),
 }
 
 impl InUsePool {
-    /// A pool that keeps at most `capacity` idle connections. `on_reuse` hears how long each
-    /// connection was idle that is used again.
+    /// A pool that keeps at most `capacity` idle connections. `on_reuse` is called with the idle
+    /// time of each connection that is reused.
     pub(super) fn new(capacity: usize, on_reuse: Option<PoolCallback>) -> Self {
         InUsePool {
             registry: Arc::new(Registry::new(capacity, on_reuse)),
         }
     }
 
-    /// Adds a connection to the peer that this hash stands for, driven by the present runtime.
+    /// Adds a connection to the peer with this hash, driven by the current runtime.
     pub fn insert(&self, reuse_hash: u64, conn: ConnectionRef) {
         self.put(Key::of(reuse_hash), conn);
     }
 
-    /// A connection with room for another exchange, on the present runtime. The room is not
+    /// A connection with room for another exchange, on the current runtime. The room is not
     /// reserved.
     pub fn get(&self, reuse_hash: u64) -> Option<ConnectionRef> {
         let key = Key::of(reuse_hash);
@@ -58,7 +58,7 @@ impl InUsePool {
             .cloned()
     }
 
-    /// Takes a connection out.
+    /// Removes a connection.
     pub fn release(&self, reuse_hash: u64, id: UniqueIDType) -> Option<ConnectionRef> {
         self.registry
             .take_out(Key::of(reuse_hash), |conn| conn.id() == id)
@@ -75,7 +75,7 @@ impl InUsePool {
         }
     }
 
-    /// A place on a connection with room.
+    /// A slot on a connection with room.
     pub(super) fn reserve(&self, key: Key) -> Option<ConnectionRef> {
         let mut unfit = Vec::new();
         let mut places = self.registry.lock(key);
@@ -104,7 +104,7 @@ impl InUsePool {
         Departure::Lead(registry.begin_flight(key, place, seats))
     }
 
-    /// The guard that takes a new connection out when it is over.
+    /// The guard that removes a new connection when it is over.
     pub(super) fn departing(&self, key: Key) -> Departing {
         Departing::from(&self.registry, key)
     }
@@ -112,13 +112,13 @@ impl InUsePool {
     /// An exchange on this connection is over.
     pub(super) fn released(&self, conn: ConnectionRef, idle_timeout: Option<Duration>) {
         if idle_timeout == Some(Duration::ZERO) {
-            // Its task takes it out.
+            // Its task removes it.
             conn.activity().retire_if_idle();
         }
         self.registry.evict();
     }
 
-    /// How many connections are idle.
+    /// The number of idle connections.
     pub(super) fn idle(&self) -> usize {
         usize::try_from(self.registry.idle.load(Ordering::Relaxed)).unwrap_or(0)
     }

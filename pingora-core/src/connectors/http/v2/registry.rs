@@ -1,5 +1,5 @@
-//! The state that the pool shares with its connections and with the tasks that make them: which connections there are,
-//! which are being made, and a lock for each part of it.
+//! The state that the pool shares with its connections and with the tasks that establish them: the existing
+//! connections, those being established, and a lock for each part.
 
 use super::flight::{Flight, Landing, Wait};
 use crate::connectors::options::PoolCallback;
@@ -11,10 +11,10 @@ use tokio::runtime::{Handle, Id};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How many parts the pool is cut into, each with a lock of its own. A power of two.
+/// The number of parts of the pool, each with its own lock. A power of two.
 const STRIPES: usize = 16;
 
-/// The key that tells connections apart: the peer, and the runtime that drives them.
+/// The key of a connection: the peer, and the runtime that drives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     peer: u64,
@@ -22,7 +22,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// On the present runtime.
+    /// On the current runtime.
     pub(super) fn of(peer: u64) -> Self {
         let runtime = Handle::try_current().ok();
         Key {
@@ -35,25 +35,25 @@ impl Key {
 /// The connections to one peer.
 #[derive(Default)]
 pub(super) struct Place {
-    /// The longest used first: those behind become idle sooner.
+    /// Longest in use first: the later ones become idle sooner.
     pub(super) connections: Vec<ConnectionRef>,
     flights: Vec<Flight>,
 }
 
 pub(super) type Places = HashMap<Key, Place>;
 
-/// The state that the pool shares with its connections and with the tasks that make them.
+/// The state that the pool shares with its connections and with the tasks that establish them.
 pub(super) struct Registry {
     stripes: [Mutex<Places>; STRIPES],
     pub(super) capacity: usize,
-    /// Idle connections. For moments it may be off by as many as change at the same time.
+    /// The number of idle connections. It may be off briefly by as many as change at the same time.
     pub(super) idle: Arc<AtomicIsize>,
     flights: AtomicU64,
     on_reuse: Option<PoolCallback>,
 }
 
 impl Place {
-    /// A place among those who wait for a connection that is being made, if one has room.
+    /// A place among the waiters for a connection that is being established, if one has room.
     pub(super) fn join(&mut self) -> Option<Wait> {
         self.flights.iter_mut().find_map(Flight::join)
     }
@@ -62,8 +62,8 @@ impl Place {
         self.connections.is_empty() && self.flights.is_empty()
     }
 
-    /// A place on the first connection with room, and whether it was idle. What takes no more
-    /// exchanges goes to `unfit`, to be dropped without the lock.
+    /// A slot on the first connection with room, and whether it was idle. Connections that accept
+    /// no more exchanges are moved to `unfit`, to be dropped without holding the lock.
     pub(super) fn reserve(
         &mut self,
         unfit: &mut Vec<ConnectionRef>,
@@ -81,8 +81,8 @@ impl Place {
 }
 
 impl Registry {
-    /// One that keeps at most `capacity` idle connections. `on_reuse` hears how long each connection was
-    /// idle that is used again.
+    /// A registry that keeps at most `capacity` idle connections. `on_reuse` is called with the idle
+    /// time of each connection that is reused.
     pub(super) fn new(capacity: usize, on_reuse: Option<PoolCallback>) -> Self {
         Registry {
             stripes: Default::default(),
@@ -93,7 +93,7 @@ impl Registry {
         }
     }
 
-    /// Adds a flight to a place that the caller holds the lock of.
+    /// Adds a flight to a place whose lock the caller holds.
     pub(super) fn begin_flight(
         self: &Arc<Self>,
         key: Key,
@@ -112,7 +112,7 @@ impl Registry {
     }
 
     fn stripe(&self, key: Key) -> &Mutex<Places> {
-        // The hash of a peer is a hash already.
+        // The hash of a peer is already a hash.
         let index = (key.peer ^ (key.peer >> 32)) as usize & (STRIPES - 1);
         &self.stripes[index]
     }
@@ -121,7 +121,7 @@ impl Registry {
         lock(self.stripe(key))
     }
 
-    /// Tells how long a connection was idle that is used again.
+    /// Reports the idle time of a connection that is reused.
     pub(super) fn found(&self, conn: ConnectionRef, was_idle: bool) -> ConnectionRef {
         if let (true, Some(on_reuse)) = (was_idle, &self.on_reuse) {
             let now = Instant::now();
@@ -155,8 +155,8 @@ impl Registry {
         }
     }
 
-    /// Closes idle connections until there are no more than may be kept: the one that is idle
-    /// longest, of a part of the pool that has any.
+    /// Closes idle connections until their number is within the capacity: each time the one that
+    /// has been idle longest, in a part of the pool that has any.
     pub(super) fn evict(&self) {
         let capacity = isize::try_from(self.capacity).unwrap_or(isize::MAX);
         while self.idle.load(Ordering::Relaxed) > capacity {
@@ -166,7 +166,7 @@ impl Registry {
                 let oldest = all
                     .filter(|conn| conn.is_idle() && !conn.activity().is_retired())
                     .min_by_key(|conn| conn.activity().idle_begin());
-                // Its task takes it out.
+                // Its task removes it.
                 oldest.is_some_and(|conn| conn.activity().retire_if_idle())
             });
             if !evicted {
@@ -180,7 +180,7 @@ fn lock(stripe: &Mutex<Places>) -> MutexGuard<'_, Places> {
     stripe.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the connection. Dropped without a landing, others try.
+/// Establishes the connection. If it is dropped without a landing, other requests try.
 pub(super) struct Leader {
     number: u64,
     key: Key,
@@ -189,7 +189,7 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    /// Tells all who wait.
+    /// Notifies all waiters.
     pub(super) fn land(self, landing: Landing) {
         self.registry.end_flight(self.key, self.number);
         self.sender.send_replace(landing);
@@ -202,7 +202,7 @@ impl Drop for Leader {
     }
 }
 
-/// Takes a connection out of its pool when it is not to be used any more.
+/// Removes a connection from its pool when it must not be used any more.
 pub(super) struct Departing {
     registry: Weak<Registry>,
     key: Option<Key>,
@@ -210,7 +210,7 @@ pub(super) struct Departing {
 }
 
 impl Departing {
-    /// For a connection that this key will stand for.
+    /// For a connection under this key.
     pub(super) fn from(registry: &Arc<Registry>, key: Key) -> Self {
         Departing {
             registry: Arc::downgrade(registry),
@@ -247,7 +247,7 @@ impl Departing {
 }
 
 impl Drop for Departing {
-    /// Also when the task ends with its runtime.
+    /// Also runs when the task ends with its runtime.
     fn drop(&mut self) {
         self.leave();
     }

@@ -1,11 +1,11 @@
-//! The error of an upstream whose handshake fails says what can be done about it.
+//! If an upstream's handshake fails, the error says what can be done about it.
 
 use super::*;
 use crate::protocols::tls::openssl::test_certificates::authority;
 use crate::utils::tls::CertKey;
 use openssl::ssl::{AlpnError, SniError, SslAlert, SslVerifyMode, SslVersion};
 
-/// Answers whatever comes with these bytes, and closes.
+/// Answers any request with these bytes, and closes.
 async fn plain(answer: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -45,7 +45,7 @@ async fn an_upstream_that_speaks_plain_text_is_called_one() {
     assert!(text.contains("sent no name"), "{text}");
 }
 
-/// An answer in clear in front of a handshake (CVE-2026-1642).
+/// A plaintext answer before a handshake (CVE-2026-1642).
 #[tokio::test]
 async fn plain_text_before_the_handshake_of_an_upstream_is_no_answer() {
     let ca = authority("ca");
@@ -200,7 +200,7 @@ async fn what_an_upstream_dislikes_about_us_is_said() {
     }
 }
 
-/// Some versions of the library take what an upstream chooses for what was offered.
+/// Some versions of the library accept an upstream's choice even if it was not offered.
 #[tokio::test]
 async fn a_protocol_that_was_not_offered_is_not_spoken() {
     let ca = authority("ca");

@@ -1,4 +1,4 @@
-//! Sessions are resumed where they may be, and only there.
+//! Sessions are resumed where that is allowed, and only there.
 
 use super::*;
 use crate::connectors::tls::wanted_of;
@@ -10,7 +10,7 @@ use openssl::asn1::Asn1Time;
 use openssl::ssl::{SslOptions, SslSessionCacheMode, SslVerifyMode, SslVersion};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Whether a new connection resumes a session. It is dropped without a goodbye.
+/// Whether a new connection resumes a session. It is dropped without a close-notify.
 async fn resumes(connector: &TransportConnector, peer: &HttpPeer) -> bool {
     let stream = connected(connector, peer).await.unwrap();
     stream.get_ssl().unwrap().session_reused()
@@ -48,7 +48,7 @@ async fn a_session_is_resumed_by_ticket_and_by_id() {
         }
         let TlsHandshakeCounts { full, resumed } = connector.tls_handshake_counts();
         assert_eq!((full, resumed), (1, 5), "{kind}");
-        // The certificate is known of a resumed session, too.
+        // A resumed session knows the certificate, too.
         let stream = connected(&connector, &peer).await.unwrap();
         let digest = stream.get_ssl_digest().unwrap();
         assert_eq!(digest.serial_number.as_deref(), Some("C0FFEE"), "{kind}");
@@ -75,7 +75,7 @@ async fn what_the_upstream_does_not_remember_is_a_full_handshake() {
             assert!(!resumes(&connector, &peer).await);
         }
     }
-    // A server that does not know the ticket, because it was started anew.
+    // A server that does not know the ticket, because it was restarted.
     let mut moved = peer(origin(&made, |_| {}).await, "one.example", &ca);
     moved.options.custom_l4 = Some(Arc::new(To(moved.address().as_inet().copied().unwrap())));
     assert!(!resumes(&connector, &moved).await);
@@ -106,7 +106,7 @@ async fn a_laxly_verified_session_serves_no_stricter_peer() {
         assert!(resumes(&connector, &changed).await);
         assert!(resumes(&connector, &right).await);
     }
-    // Where verification would fail, it fails, however many sessions there are.
+    // If verification would fail, it fails, however many sessions there are.
     let connector = new_connector();
     for (sni, ca) in [
         ("other.example", &ca),
@@ -123,7 +123,7 @@ async fn a_laxly_verified_session_serves_no_stricter_peer() {
     }
 }
 
-/// A peer of somebody else's making, whose hash tells nothing.
+/// A custom peer type, whose hash tells nothing.
 #[derive(Clone)]
 struct Sloppy(HttpPeer);
 

@@ -1,4 +1,4 @@
-//! Keys are neither shown nor logged, unless a debugger was asked for.
+//! Keys are neither shown nor logged, unless a debugger was requested.
 
 use super::*;
 use crate::connectors::ConnectorOptions;
@@ -71,7 +71,7 @@ async fn no_secret_of_a_session_is_shown() {
     assert!(shown.contains("sessions: 2"), "{shown}");
 }
 
-/// A file that is gone with the value.
+/// A file that is removed with the value.
 struct Scratch(PathBuf);
 
 impl Scratch {

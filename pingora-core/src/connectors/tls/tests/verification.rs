@@ -1,4 +1,4 @@
-//! Every combination of what decides whom a certificate has to be for.
+//! Every combination of the options that determine which name a certificate must be for.
 
 use super::*;
 use crate::protocols::tls::openssl::test_certificates::authority;
@@ -6,7 +6,8 @@ use crate::protocols::tls::{ALPN, CertificateStore};
 use openssl::x509::{X509Extension, X509Name};
 use pingora_error::{Error, ErrorType};
 
-/// The names of which the certificate has to have one, by the options; `None`: nothing is checked.
+/// The names of which the certificate must have one, according to the options; `None`: nothing is
+/// checked.
 fn wanted_names(hostname: bool, sni: &str, alternative: Option<&str>) -> Option<Vec<String>> {
     if !hostname {
         return None;
@@ -14,7 +15,7 @@ fn wanted_names(hostname: bool, sni: &str, alternative: Option<&str>) -> Option<
     let is_ip = |name: &str| name.parse::<std::net::IpAddr>().is_ok();
     let names: Vec<&str> = match (sni, alternative) {
         ("", None) => vec!["127.0.0.1"],
-        // Either of two names; an address as the alternative takes the place of everything.
+        // Either of two names; an address as the alternative replaces everything.
         (sni, Some(other)) if !sni.is_empty() && !is_ip(sni) && !is_ip(other) => vec![sni, other],
         (_, Some(other)) => vec![other],
         (sni, None) => vec![sni],
@@ -67,7 +68,7 @@ async fn each_combination_checks_what_it_says() {
             }
         }
     }
-    // Of 384 in all: half verify nothing.
+    // Of 384 in total: half verify nothing.
     assert_eq!(
         (accepted + refused, accepted > 192, refused > 100),
         (384, true, true)
@@ -115,7 +116,7 @@ async fn curves_are_offered_as_they_are_asked_for() {
     peer.options.curves = Some("X25519:P-256".into());
     let e = connector().new_stream(&peer).await.unwrap_err();
     assert_eq!(*e.root_etype(), ErrorType::TLSHandshakeFailure);
-    // The library asks again with the group that the server wants, whatever key shares it sent.
+    // The library retries with the group that the server wants, whatever key shares it sent.
     for second in [true, false] {
         peer.options.second_keyshare = second;
         peer.options.curves = Some("X25519:P-384".into());
@@ -123,7 +124,8 @@ async fn curves_are_offered_as_they_are_asked_for() {
     }
 }
 
-/// Without a name the certificate has to be for the address, of several for the one that answered.
+/// Without a name the certificate must be for the address; if there are several, for the one that
+/// answered.
 #[tokio::test]
 async fn of_several_addresses_the_certificate_is_for_the_one_that_answered() {
     let ca = authority("ca");
@@ -142,7 +144,7 @@ async fn of_several_addresses_the_certificate_is_for_the_one_that_answered() {
 /// Sets one option of a peer to a value.
 type Set = fn(&mut HttpPeer, &str);
 
-/// The ways in which a name gets into a peer, and the option that has to be named.
+/// The ways in which a name gets into a peer, and the option that the error has to name.
 fn places_of_names() -> Vec<(&'static str, Set)> {
     vec![
         ("sni", |p, name| p.sni = name.to_string()),
@@ -163,7 +165,7 @@ fn places_of_names() -> Vec<(&'static str, Set)> {
 #[tokio::test]
 async fn values_that_mean_something_else_to_the_library_are_refused() {
     let ca = authority("ca");
-    // This certificate would match any meaning of such a value.
+    // This certificate would match any interpretation of such a value.
     let names = ["one.example", "*.example.com", "a.example", "example"];
     let addr = origin(&ca.issue(&names, &["127.0.0.1"]), |_| {}).await;
     let odd = [
@@ -266,7 +268,7 @@ async fn unusable_files_fail_every_connection_and_are_named() {
         let text = connector.new_stream(&peer).await.unwrap_err().to_string();
         assert!(text.contains(option), "{path:?}: {text}");
     }
-    // A path that is no text is a path all the same.
+    // A path that is not valid text is still a path.
     let odd = dir.join(std::ffi::OsStr::from_bytes(b"odd-\xff.pem"));
     std::fs::write(&odd, &pem).unwrap();
     let settings = crate::protocols::tls::ClientSettings {
@@ -293,7 +295,7 @@ async fn an_underscore_in_the_first_label_is_covered_by_a_wildcard() {
         (wildcard, "a_b", false),
         (exact, "a_b.example.com", true),
         (exact, "a_c.example.com", false),
-        // An underscore is no hyphen: that is another host.
+        // An underscore is not a hyphen: that is another host.
         (exact, "a_b.one.test", false),
     ] {
         let made = connector().new_stream(&peer(addr, name, &ca)).await;
@@ -306,7 +308,7 @@ async fn an_underscore_in_the_first_label_is_covered_by_a_wildcard() {
     }
 }
 
-/// A certificate with one alternative name, whatever is in it, and this common name.
+/// A certificate with one alternative name of arbitrary content, and this common name.
 fn odd_certificate(ca: &Made, alternative: Option<&[u8]>, common: &str) -> Made {
     ca.issue_with(&[], &[], |builder| {
         let mut subject = X509Name::builder().unwrap();
@@ -324,7 +326,7 @@ fn odd_certificate(ca: &Made, alternative: Option<&[u8]>, common: &str) -> Made 
     })
 }
 
-/// CVE-2026-47778: a name with a NUL inside is not the name in front of it.
+/// CVE-2026-47778: a name with a NUL inside is not the name before it.
 #[tokio::test]
 async fn a_nul_inside_a_certificates_name_ends_no_name() {
     let ca = authority("ca");
@@ -334,7 +336,7 @@ async fn a_nul_inside_a_certificates_name_ends_no_name() {
         (Some(b"\0one.example"), "one.example"),
         (None, "one.example\0.evil.example"),
         (None, "one.example\0"),
-        // Other parsers have stumbled over these as well.
+        // Other parsers have failed on these as well.
         (Some(b".example"), "evil.example"),
         (Some(b"*"), "evil.example"),
         (Some(b"*.example"), "evil.example"),
@@ -352,7 +354,7 @@ async fn a_nul_inside_a_certificates_name_ends_no_name() {
             let text = e.to_string();
             assert!(text.contains("mismatch") && !text.contains('\0'), "{text}");
         }
-        // A listener shows it for no such name either.
+        // A listener presents it for no such name either.
         let store = CertificateStore::new();
         store.add(made.source()).unwrap();
         let names = store.certificates().remove(0).names;

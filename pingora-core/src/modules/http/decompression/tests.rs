@@ -1,4 +1,4 @@
-//! Which requests are decompressed, and what becomes of those that can't be.
+//! Which requests are decompressed, and how the others are handled.
 
 #![cfg(feature = "compression")]
 
@@ -62,7 +62,7 @@ async fn a_coded_request_gets_plain_and_so_do_its_fields() {
     let module = ctx.get::<RequestDecompression>().unwrap();
     assert!(module.is_decompressing());
     let plain = b"hello, hello, hello".repeat(100);
-    // As often as an upstream is tried, whatever became of the try before.
+    // As often as an upstream is tried, whatever the outcome of the previous try.
     for piece in [1, 7, 1000] {
         let got = passed(&mut ctx, &gzipped(&plain), piece).await.unwrap();
         assert_eq!(got, plain);

@@ -1,4 +1,4 @@
-//! How much each holder holds, so that the greediest can be found.
+//! The memory of each holder, to find the largest one.
 
 use super::{Account, PROCESS};
 use futures::task::AtomicWaker;
@@ -7,20 +7,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Context;
 
-/// A holder of fewer bytes is never closed for them, and need not be found.
+/// A holder of fewer bytes is never closed because of them, and need not be found.
 const NOTABLE: usize = 64 * 1024;
 /// Fewer waiting bytes than this are not entered.
 const LEAST: usize = 4 * 1024;
-/// A change by less than this, in bytes, is not entered.
+/// A change smaller than this, in bytes, is not entered.
 const GRAIN: usize = 4 * 1024;
 
-/// Something that can be closed to get memory back: a connection, or an exchange.
+/// Something that can be closed to free memory: a connection, or an exchange.
 pub(crate) struct Holder {
     account: &'static Account,
     held: AtomicUsize,
-    /// It is to be closed.
+    /// It must be closed.
     given_up: AtomicBool,
-    /// It can be found by its account.
+    /// Its account can find it.
     listed: AtomicBool,
     task: AtomicWaker,
 }
@@ -51,7 +51,7 @@ impl Holder {
         }
     }
 
-    /// It holds so many bytes now.
+    /// It now holds this many bytes.
     pub(crate) fn set(self: &Arc<Self>, bytes: usize) {
         let before = self.held.swap(bytes, Ordering::Relaxed);
         if bytes >= NOTABLE && !self.listed.swap(true, Ordering::Relaxed) {
@@ -63,7 +63,7 @@ impl Holder {
         }
     }
 
-    /// [`set`](Self::set), unless it would change little.
+    /// [`set`](Self::set), unless the change would be small.
     pub(crate) fn settle(self: &Arc<Self>, bytes: usize, grain: usize) {
         let before = self.held.load(Ordering::Relaxed);
         if bytes.abs_diff(before) >= grain || bytes == 0 && before > 0 {
@@ -75,7 +75,7 @@ impl Holder {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Whether it is to be closed.
+    /// Whether it must be closed.
     pub(crate) fn is_given_up(&self) -> bool {
         self.given_up.load(Ordering::Acquire)
     }
@@ -100,12 +100,12 @@ impl Drop for Holder {
     }
 }
 
-/// The entry of one session; none as long as the session holds little.
+/// The entry of one session; none while the session holds little.
 #[derive(Debug, Default)]
 pub(crate) struct Held(Option<Arc<Holder>>);
 
 impl Held {
-    /// So many bytes wait now.
+    /// This many bytes are waiting now.
     #[inline]
     pub(crate) fn set(&mut self, bytes: usize) {
         if bytes >= LEAST || self.0.is_some() {
@@ -126,25 +126,25 @@ impl Held {
         }
     }
 
-    /// Nothing waits, and nothing will for a while.
+    /// Nothing is waiting, and nothing will be for a while.
     #[inline]
     pub(crate) fn forget(&mut self) {
         self.0 = None;
     }
 
-    /// Whether anything was entered since it was forgotten the last time.
+    /// Whether anything was entered since it was last cleared.
     #[inline]
     pub(crate) fn is_entered(&self) -> bool {
         self.0.is_some()
     }
 
-    /// How many bytes are entered.
+    /// The number of entered bytes.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |holder| holder.held())
     }
 
-    /// Whether it is to be closed, because it holds most of all; the task is woken when that changes.
+    /// Whether to close it, because it holds the most; the task is woken when that changes.
     #[inline]
     pub(crate) fn poll_given_up(&self, cx: &Context<'_>) -> bool {
         self.0
@@ -153,9 +153,9 @@ impl Held {
     }
 }
 
-/// All that hold, or held, a notable amount.
+/// All holders that hold, or held, a notable amount.
 ///
-/// Bounded: each entry held 64 KiB when it was made, and those that don't any more are thrown out
+/// Bounded: each entry held 64 KiB when it was added, and those that no longer do are removed
 /// whenever the list has doubled.
 #[derive(Debug)]
 pub(super) struct Holders(Mutex<List>);
@@ -166,7 +166,7 @@ struct List {
     sweep_at: usize,
 }
 
-/// The list is not swept while it is shorter.
+/// A shorter list is not swept.
 const SHORT_LIST: usize = 64;
 
 impl Holders {
@@ -185,14 +185,16 @@ impl Holders {
         list.entries.push(Arc::downgrade(holder));
     }
 
-    /// Gives up those that hold most until `excess` bytes are on their way out; returns how many are
-    /// told now. What was given up before and is not gone yet counts.
+    /// Closes the holders with the most memory until `excess` bytes are being released; returns the
+    /// number of holders notified now. Holders that were notified earlier and are not gone yet
+    /// count.
     pub(super) fn close_greediest(&self, excess: usize) -> usize {
         let mut closing = vec![];
         {
             let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             list.sweep();
-            // Each amount is read once: it changes meanwhile, and an order over what changes is none.
+            // Each amount is read only once: it changes meanwhile, and sorting by a changing key is
+            // undefined.
             let held = |holder: Arc<Holder>| (holder.held(), holder);
             let holders = list.entries.iter().filter_map(Weak::upgrade).map(held);
             let (leaving, mut staying): (Vec<_>, Vec<_>) =
@@ -206,7 +208,7 @@ impl Holders {
                 left = left.saturating_sub(held);
                 closing.push(holder);
             }
-            // Under the lock, so that no other thread finds them still to be told.
+            // Under the lock, so that no other thread notifies the same holders.
             for holder in &closing {
                 holder.given_up.store(true, Ordering::Release);
             }
@@ -221,7 +223,7 @@ impl List {
         self.entries.retain(|entry| {
             entry.upgrade().is_some_and(|holder| {
                 let stays = holder.held() >= NOTABLE;
-                // It is entered anew once it holds much again.
+                // It is entered again once it holds much.
                 holder.listed.store(stays, Ordering::Relaxed);
                 stays
             })

@@ -1,4 +1,4 @@
-//! The side of an upstream.
+//! The upstream side.
 
 use crate::protocols::http::HttpTask;
 use crate::protocols::http::exchange::UpstreamHalf;
@@ -12,7 +12,7 @@ use std::fmt::Debug;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// One request and its response over a protocol of one's own, seen from the client.
+/// One request and its response over a custom protocol, seen from the client.
 ///
 /// ```text
 /// goes out    queue_request_header, queue_body, queue_end, poll_flush   the request
@@ -22,47 +22,48 @@ use std::time::Duration;
 ///             shutdown                              the exchange is given up
 /// ```
 pub trait ClientSessionCustom: UpstreamHalf + Debug + Send + Sync + Unpin + 'static {
-    /// The version of HTTP whose rules its messages follow: whether there are fields about the
-    /// connection, and upgrades.
+    /// The version of HTTP whose rules its messages follow. It determines whether there are
+    /// connection-specific fields, and upgrades.
     fn version(&self) -> Version {
         Version::HTTP_11
     }
 
-    /// Accepts a request's head, whole.
+    /// Queues a request's head completely.
     ///
     /// # Errors
     /// The protocol can't carry it.
     fn queue_request_header(&mut self, req: &RequestHeader) -> Result<()>;
 
-    /// The response's header, once [`poll_task`](UpstreamHalf::poll_task) has told of it.
+    /// The response's header, once [`poll_task`](UpstreamHalf::poll_task) has returned it.
     fn response_header(&self) -> Option<&ResponseHeader>;
 
     /// Whether the response was read to its end.
     fn response_done(&mut self) -> bool;
 
-    /// Gives the exchange up.
+    /// Abandons the exchange.
     fn shutdown(&mut self);
 
-    /// The session of the connection's next exchange; `None` where the connection is not fit for
-    /// one.
+    /// The session for the connection's next exchange; `None` if the connection can't be reused.
     fn into_next(self) -> Option<Self>
     where
         Self: Sized;
 
-    /// Looks, without waiting, whether something happened while the session waits for its next
+    /// Checks, without waiting, whether something happened while the session waits for its next
     /// exchange, and arranges for a wake-up when something does. Ready: the connection is closed, or
-    /// brought unrequested data; it is not used any more.
+    /// has received unrequested data, and must not be used any more.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Whether others use the connection at the same time.
+    /// Whether other exchanges use the connection at the same time.
     fn is_shared(&self) -> bool {
         false
     }
 
-    /// Time between two reads of the response, for those who read by hand; `None`: no limit.
+    /// The timeout between two reads of the response, for callers outside the engine; `None`: no
+    /// limit.
     fn set_read_timeout(&mut self, _timeout: Option<Duration>) {}
 
-    /// Time in which the server has to take something, for those who write by hand; `None`: no limit.
+    /// The time within which the server has to accept some data, for callers outside the engine;
+    /// `None`: no limit.
     fn set_write_timeout(&mut self, _timeout: Option<Duration>) {}
 
     /// Payload bytes of the response so far.
@@ -76,27 +77,27 @@ pub trait ClientSessionCustom: UpstreamHalf + Debug + Send + Sync + Unpin + 'sta
         None
     }
 
-    /// The facts about the connection, to be added to.
+    /// The facts about the connection, mutable.
     fn digest_mut(&mut self) -> Option<&mut Digest> {
         None
     }
 
-    /// The connection, where the exchange has one of its own.
+    /// The connection, if the exchange has one of its own.
     fn stream(&self) -> Option<&Stream> {
         None
     }
 
-    /// The number of the connection, mostly its descriptor; -1 where it has none.
+    /// The number of the connection, usually its descriptor; -1 if it has none.
     fn id(&self) -> UniqueIDType {
         -1
     }
 
-    /// The server's address; `None` where the transport has none.
+    /// The server's address; `None` if the transport has none.
     fn server_addr(&self) -> Option<&SocketAddr> {
         self.digest()?.socket_digest.as_ref()?.peer_addr()
     }
 
-    /// The address that we connected from.
+    /// The local address of the connection.
     fn client_addr(&self) -> Option<&SocketAddr> {
         self.digest()?.socket_digest.as_ref()?.local_addr()
     }
@@ -108,7 +109,7 @@ fn none() -> BError {
     Error::explain(ErrorType::InternalError, context).into_in()
 }
 
-/// Stands for such a session where there is no such protocol: no exchange ever has one.
+/// A placeholder session where no custom protocol exists: no exchange ever has one.
 impl UpstreamHalf for () {
     fn queue_body(&mut self, _data: Bytes) -> Result<()> {
         Err(none())

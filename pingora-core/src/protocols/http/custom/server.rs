@@ -1,4 +1,4 @@
-//! The side of a client.
+//! The client side.
 
 use super::SessionOptions;
 use crate::protocols::http::HttpTask;
@@ -17,7 +17,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// One request and its response over a protocol of one's own, seen from the server.
+/// One request and its response over a custom protocol, seen from the server.
 ///
 /// ```text
 /// comes in    poll_request_begins → poll_request      once for each exchange
@@ -29,23 +29,24 @@ use std::time::Duration;
 ///             poll_shutdown                           the exchange is given up
 /// ```
 ///
-/// Every `poll_*` keeps its state in the session: a caller may stop polling at any time, and nothing
-/// that was accepted is lost. What is queued is bounded by the engine, which reads from an upstream
-/// only while [`queued`](DownstreamHalf::queued) is under its mark.
+/// Every `poll_*` keeps its state in the session: a caller may stop polling at any time, and no
+/// accepted data is lost. The engine bounds the queue: it reads from an upstream only while
+/// [`queued`](DownstreamHalf::queued) is under its mark.
 pub trait SessionCustom: DownstreamHalf + Debug + Send + Sync + Unpin + 'static {
     /// The protocol's name, for logs.
     fn protocol(&self) -> &'static str {
         "Custom"
     }
 
-    /// The version of HTTP whose rules its messages follow: whether there are fields about the
-    /// connection, and upgrades.
+    /// The version of HTTP whose rules its messages follow. It determines whether there are
+    /// connection-specific fields, and upgrades.
     fn version(&self) -> Version {
         Version::HTTP_11
     }
 
-    /// Ready once something of the next request has arrived (`true`), or the connection has ended
-    /// without (`false`). By default at once: what waits is [`SessionCustom::poll_request`].
+    /// Ready once part of the next request has arrived (`true`), or the connection has ended
+    /// without one (`false`). Ready at once by default: then [`SessionCustom::poll_request`] does
+    /// the waiting.
     fn poll_request_begins(&mut self, _cx: &mut Context<'_>) -> Poll<bool> {
         Poll::Ready(true)
     }
@@ -59,50 +60,51 @@ pub trait SessionCustom: DownstreamHalf + Debug + Send + Sync + Unpin + 'static 
     /// The request's header. Before a request was read: an empty `GET /`.
     fn req_header(&self) -> &RequestHeader;
 
-    /// The request's header, to be changed.
+    /// The request's header, mutable.
     fn req_header_mut(&mut self) -> &mut RequestHeader;
 
     /// Whether the request has no body.
     fn is_body_empty(&mut self) -> bool;
 
-    /// The response's header, once it was queued. Informational ones don't count.
+    /// The response's header, once it was queued. Informational responses don't count.
     fn response_written(&self) -> Option<&ResponseHeader>;
 
     /// Whether a whole response was queued.
     fn is_response_complete(&self) -> bool;
 
-    /// A response that was begun will not be completed: the client has to be able to tell.
+    /// Abandons a response that was begun and will not be completed: the client must be able to
+    /// tell.
     fn abandon_response(&mut self);
 
-    /// Time-outs and switches.
+    /// Timeouts and switches.
     fn options(&self) -> &SessionOptions;
 
-    /// Time-outs and switches, to be changed.
+    /// Timeouts and switches, mutable.
     fn options_mut(&mut self) -> &mut SessionOptions;
 
-    /// Ends the response and writes what is queued.
+    /// Ends the response and writes all queued data.
     ///
     /// # Errors
-    /// Writing failed, or the response is not complete.
+    /// Writing failed, or the response is incomplete.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
-    /// The session of the connection's next exchange; `None`: it closes. Called after
-    /// [`SessionCustom::poll_finish`], and only where [the options](SessionOptions::may_keep_alive)
-    /// allow it. The options go with it; how many exchanges are left is counted by the caller.
+    /// The session for the connection's next exchange; `None`: the connection closes. Called after
+    /// [`SessionCustom::poll_finish`], and only if [the options](SessionOptions::may_keep_alive)
+    /// allow it. The options go with it; the caller counts the remaining exchanges.
     fn into_next(self: Box<Self>) -> Option<Box<dyn SessionCustom>>;
 
-    /// Gives the exchange up and closes what it has of a connection.
+    /// Abandons the exchange and closes its connection, if it has one.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// The rest of the connection, for a program that wants to go on with it by hand.
+    /// The rest of the connection, for a program that wants to use it directly.
     fn into_stream(self: Box<Self>) -> Option<Stream> {
         None
     }
 
-    /// Leaves something with the connection for its next request. By default it is dropped.
+    /// Stores a value with the connection for its next request. Dropped by default.
     fn set_connection_user_context(&mut self, _ctx: Option<Box<dyn Any + Send + Sync>>) {}
 
-    /// Takes what an earlier request has left.
+    /// Takes the value that an earlier request has stored.
     fn take_connection_user_context(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
         None
     }
@@ -128,22 +130,22 @@ pub trait SessionCustom: DownstreamHalf + Debug + Send + Sync + Unpin + 'static 
         None
     }
 
-    /// The facts about the connection, to be added to.
+    /// The facts about the connection, mutable.
     fn digest_mut(&mut self) -> Option<&mut Digest> {
         None
     }
 
-    /// The connection, where the exchange has one of its own.
+    /// The connection, if the exchange has one of its own.
     fn stream(&self) -> Option<&Stream> {
         None
     }
 
-    /// The rule that the request broke, if it broke one.
+    /// The rule that the request broke, if any.
     fn fault(&self) -> Option<Fault> {
         None
     }
 
-    /// Told why the exchange fails.
+    /// Called with the reason if the exchange fails.
     fn on_proxy_failure(&mut self, _error: &Error) {}
 
     /// Method, target and host, for a log line.
@@ -163,7 +165,7 @@ pub trait SessionCustom: DownstreamHalf + Debug + Send + Sync + Unpin + 'static 
     }
 }
 
-/// Runs `step` for so long at most; `None` when the time is over.
+/// Runs `step` with a time limit; `None`: the time is up.
 async fn within<T>(limit: Option<Duration>, step: impl Future<Output = T>) -> Option<T> {
     match limit {
         Some(limit) => tokio::time::timeout(limit, step).await.ok(),
@@ -175,7 +177,7 @@ fn timed_out(etype: ErrorType, what: &'static str) -> BError {
     Error::create(etype, ErrorSource::Downstream, Some(what.into()), None)
 }
 
-/// The methods that this crate's own sessions have, built from those of the trait.
+/// The methods that this crate's own sessions have, built on those of the trait.
 impl dyn SessionCustom {
     pub(crate) async fn read_request(&mut self) -> Result<Option<()>> {
         let read = poll_fn(|cx| self.poll_request(cx)).await?;
@@ -196,7 +198,7 @@ impl dyn SessionCustom {
         out.into()
     }
 
-    /// A piece of the body, of which a copy is kept where that was asked for.
+    /// Reads a piece of the body. Copies it to the retry buffer if there is one.
     pub(crate) fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         let piece = ready!(self.poll_body(cx));
         if let Ok(Some(piece)) = &piece {
@@ -309,7 +311,7 @@ impl dyn SessionCustom {
         within(limit, poll_fn(|cx| self.poll_shutdown(cx))).await;
     }
 
-    /// Ends the exchange; the session of the next one, if there may be one.
+    /// Ends the exchange; returns the session for the next one, if there may be one.
     pub(crate) async fn finish_exchange(mut self: Box<Self>) -> Result<Option<Box<Self>>> {
         self.finish().await?;
         if !self.options().may_keep_alive() || !self.body_done() {

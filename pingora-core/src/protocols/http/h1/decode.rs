@@ -1,21 +1,22 @@
-//! Which of the bytes that arrive are payload.
+//! Finds the payload among the received bytes.
 
 use http::HeaderMap;
 
 use super::trailers::TrailerSection;
 use super::{BodyLength, Fault};
 
-/// Bytes of one chunk-size line, extensions included.
+/// The maximum length of one chunk-size line, extensions included.
 const LONGEST_CHUNK_LINE: u32 = 4 * 1024;
-/// Bytes of chunk extensions in one message. They are dropped, and no peer has a use for more.
+/// The maximum size of the chunk extensions in one message. They are dropped, and no peer needs
+/// more.
 const MOST_EXTENSIONS: u32 = 16 * 1024;
-/// Hex digits of a chunk size, leading zeros included.
+/// The maximum number of hex digits of a chunk size, leading zeros included.
 const MOST_DIGITS: u8 = 16;
 
-/// Finds payload among the bytes of a body. Looks at framing only: payload is never copied.
+/// Finds payload among the bytes of a body. Examines only the framing: payload is never copied.
 ///
-/// In: [`step`](Self::step) with what has arrived, [`advance`](Self::advance) with payload that was moved
-/// by another way, [`end_of_input`](Self::end_of_input). Out: a [`Step`] for each call,
+/// In: [`step`](Self::step) with received bytes, [`advance`](Self::advance) with payload that was moved
+/// in another way, [`end_of_input`](Self::end_of_input). Out: a [`Step`] for each call,
 /// [`is_done`](Self::is_done), and the trailers once.
 ///
 /// ```text
@@ -39,17 +40,17 @@ pub struct BodyDecoder {
 enum State {
     Exact(u64),
     UntilClose,
-    /// Within the digits of a chunk size.
+    /// In the digits of a chunk size.
     Size {
         size: u64,
         digits: u8,
     },
-    /// Within white space behind the digits of a chunk size; `line` counts the bytes of this line.
+    /// In white space after the digits of a chunk size; `line` counts the bytes of this line.
     Padding {
         size: u64,
         line: u32,
     },
-    /// Within the extensions of a chunk; `line` counts the bytes of this line.
+    /// In the extensions of a chunk; `line` counts the bytes of this line.
     Extension {
         size: u64,
         line: u32,
@@ -58,7 +59,7 @@ enum State {
     SizeEnd {
         size: u64,
     },
-    /// Within the payload of a chunk, of which so much is missing.
+    /// In the payload of a chunk, with this many bytes missing.
     Payload(u64),
     /// After the payload of a chunk.
     PayloadEnd,
@@ -77,26 +78,26 @@ enum State {
 pub enum Step {
     /// `input[..consumed]` was framing; more input is needed.
     More {
-        /// Bytes to take away from the front of the input.
+        /// Bytes to remove from the front of the input.
         consumed: usize,
     },
-    /// `input[skip..skip + len]` is payload, at least one byte; what stands before it was framing.
-    /// Take away `skip + len` bytes.
+    /// `input[skip..skip + len]` is payload, at least one byte; the bytes before it are framing.
+    /// Remove `skip + len` bytes.
     Data {
-        /// Framing in front of the payload.
+        /// The framing in front of the payload.
         skip: usize,
         /// The payload.
         len: usize,
     },
-    /// The body is over; `input[..consumed]` still belonged to it.
+    /// The body is over; `input[..consumed]` still belongs to it.
     End {
-        /// Bytes to take away from the front of the input.
+        /// Bytes to remove from the front of the input.
         consumed: usize,
     },
 }
 
 impl BodyDecoder {
-    /// A decoder for a body that is delimited in this way.
+    /// A decoder for a body delimited in this way.
     pub fn new(length: BodyLength) -> Self {
         let state = match length {
             BodyLength::Empty | BodyLength::Exact(0) => State::Done,
@@ -112,13 +113,13 @@ impl BodyDecoder {
         }
     }
 
-    /// Looks at `input`: what arrived and was not taken away by an earlier step. Each step takes
-    /// away what it says; framing that is cut in the middle is remembered, so nothing has to be
-    /// offered twice.
+    /// Examines `input`: the bytes that arrived and were not removed by an earlier step. Each step
+    /// says how many bytes to remove; framing that is split is remembered, so nothing has to be
+    /// passed twice.
     ///
     /// # Errors
-    /// The framing is broken: the body ends here and the connection is of no further use. Every
-    /// later step returns the same.
+    /// The framing is broken: the body ends here and the connection can't be used any more. Every
+    /// later step returns the same error.
     #[inline]
     pub fn step(&mut self, input: &[u8]) -> Result<Step, Fault> {
         match &mut self.state {
@@ -199,7 +200,7 @@ impl BodyDecoder {
             (State::Padding { size, .. } | State::Extension { size, .. }, b'\r') => {
                 Ok(State::SizeEnd { size })
             }
-            // No second number: whoever reads this may take either for the size.
+            // A second number is refused: a reader may take either for the size.
             (State::Padding { size, line }, b';' | b' ' | b'\t') => {
                 self.behind_size(size, line, byte)
             }
@@ -222,9 +223,9 @@ impl BodyDecoder {
         }
     }
 
-    /// A semicolon or white space behind the size: RFC 9110 section 5.6.3 demands that the latter is read
-    /// where an extension may follow. It is counted as part of one, and tolerated where none follows:
-    /// old servers fill their sizes up with it.
+    /// A semicolon or white space after the size. RFC 9110 section 5.6.3 requires that white space is
+    /// accepted where an extension may follow. It counts as part of an extension, and is tolerated even
+    /// if none follows: old servers pad their sizes with it.
     fn behind_size(&mut self, size: u64, line: u32, byte: u8) -> Result<State, Fault> {
         match (self.extension(size, line)?, byte) {
             (State::Extension { size, line }, b' ' | b'\t') => Ok(State::Padding { size, line }),
@@ -241,7 +242,7 @@ impl BodyDecoder {
         Ok(State::Extension { size, line })
     }
 
-    /// Returns what of the input is left.
+    /// Returns the rest of the input.
     #[cold]
     fn read_trailers<'a>(&mut self, input: &'a [u8]) -> Result<&'a [u8], Fault> {
         let section = self.section.get_or_insert_default();
@@ -254,7 +255,8 @@ impl BodyDecoder {
         Ok(input.get(taken..).unwrap_or_default())
     }
 
-    /// The peer closed its side. That is the clean end of a body that only this delimits.
+    /// The peer closed its side. This is a clean end only for a body that the end of the connection
+    /// delimits.
     ///
     /// # Errors
     /// The body was cut short.
@@ -281,8 +283,8 @@ impl BodyDecoder {
         self.state == State::Done
     }
 
-    /// Payload still to come: of the body, if its length is known; of the current chunk, if it is
-    /// chunked. `None`, if only the end of the connection will tell.
+    /// The number of payload bytes still to come: of the body, if its length is known; of the
+    /// current chunk, if it is chunked. `None` if only the end of the connection determines it.
     #[inline]
     pub fn remaining(&self) -> Option<u64> {
         match self.state {
@@ -292,11 +294,12 @@ impl BodyDecoder {
         }
     }
 
-    /// Accounts for payload that was taken from the connection without being looked at: `bytes` of it,
-    /// at most what [`remaining`](Self::remaining) tells, with nothing of the body read ahead.
+    /// Accounts for payload that was taken from the connection without being examined: `bytes` of it,
+    /// at most the amount that [`remaining`](Self::remaining) returns, with nothing of the body read
+    /// ahead.
     ///
     /// # Errors
-    /// 500: there is no payload at this place, or less of it. Nothing has changed then.
+    /// 500: no payload is expected here, or less than that. The state is unchanged.
     pub fn advance(&mut self, bytes: u64) -> Result<(), Fault> {
         let beyond = Fault::new(500, "payload was taken beyond the end of the body");
         let after = |left: u64, last| match left.checked_sub(bytes).ok_or(beyond)? {
@@ -316,15 +319,15 @@ impl BodyDecoder {
         Ok(())
     }
 
-    /// The trailers of a chunked body, once it is over and if it had any that
-    /// [may be trailers](super::may_be_trailer).
+    /// The trailers of a chunked body, once it is over and if it had any that are [allowed as
+    /// trailers](super::may_be_trailer).
     pub fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
         self.trailers.take()
     }
 }
 
 impl Default for BodyDecoder {
-    /// The decoder of a message without body: done.
+    /// A decoder for a message without a body: done from the start.
     fn default() -> Self {
         Self::new(BodyLength::Empty)
     }
@@ -336,13 +339,13 @@ impl State {
     }
 }
 
-/// The smaller of what is missing and what is there.
+/// The smaller of the missing and the available bytes.
 #[inline]
 fn clamp(left: u64, available: usize) -> usize {
     usize::try_from(left).map_or(available, |left| left.min(available))
 }
 
-/// Of a hex digit.
+/// The value of a hex digit.
 #[inline]
 const fn hex_value(digit: u8) -> u8 {
     match digit {

@@ -1,4 +1,4 @@
-//! The bytes of messages that we send.
+//! Encodes the messages that we send.
 
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora_http::grammar::trim;
@@ -46,7 +46,7 @@ pub fn encode_response(resp: &ResponseHeader, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The facts of a request that we are about to send.
+/// Properties of a request that we are about to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutgoingRequest {
     /// How its body is delimited.
@@ -55,28 +55,28 @@ pub struct OutgoingRequest {
     pub closes: bool,
     /// Whether it asks to switch protocols.
     pub upgrade: bool,
-    /// Whether it has to be told that there is no body: nothing in it says so, and servers expect one
-    /// with this method (RFC 9110 section 8.6).
+    /// Whether a `Content-Length: 0` must be added: no field declares a length, and servers expect
+    /// one with this method (RFC 9110 section 8.6).
     pub lacks_length: bool,
 }
 
-/// The facts of a response that we are about to send.
+/// Properties of a response that we are about to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutgoingResponse {
     /// How its body is delimited.
     pub body: BodyLength,
-    /// Whether its fields say anything about that.
+    /// Whether its fields declare how the body is delimited.
     pub delimited: bool,
     /// Whether it asks for the connection to be closed after it.
     pub closes: bool,
-    /// Whether it has to be told when it was made: nothing in it says so.
+    /// Whether a date must be added because it has none.
     pub lacks_date: bool,
 }
 
 /// Reads the fields of a request that we are about to send, in one pass.
 ///
 /// # Errors
-/// 500: the fields contradict each other, are malformed, or can't be sent to HTTP/1.0.
+/// 500: the fields contradict each other, are malformed, or can't be sent to an HTTP/1.0 peer.
 pub fn outgoing_request(req: &RequestHeader) -> Result<OutgoingRequest, Fault> {
     let line = req.line();
     let framing = outgoing_framing(|f| req.for_each_control_field(f))?;
@@ -99,15 +99,15 @@ pub fn outgoing_request(req: &RequestHeader) -> Result<OutgoingRequest, Fault> {
     })
 }
 
-/// Whether content has a meaning in a request of this method (RFC 9110 section 9.3, RFC 5789).
+/// Whether this method defines a meaning for content (RFC 9110 section 9.3, RFC 5789).
 fn anticipates_content(method: &Method) -> bool {
     matches!(method.as_str(), "POST" | "PUT" | "PATCH")
 }
 
-/// How the body of a request that we are about to send is delimited, by its own fields.
+/// How the body of a request that we are about to send is delimited according to its fields.
 ///
 /// # Errors
-/// As [`outgoing_request`].
+/// The same as [`outgoing_request`].
 pub fn outgoing_request_length(req: &RequestHeader) -> Result<BodyLength, Fault> {
     outgoing_request(req).map(|outgoing| outgoing.body)
 }
@@ -115,7 +115,7 @@ pub fn outgoing_request_length(req: &RequestHeader) -> Result<BodyLength, Fault>
 /// Reads the status and the fields of a response that we are about to send, in one pass.
 /// `head_request`: it answers a HEAD.
 ///
-/// A peer of HTTP/1.0 can't read the chunked coding: with `peer_is_http10` a chunked response is
+/// An HTTP/1.0 peer can't read the chunked coding: with `peer_is_http10` a chunked response is
 /// [`BodyLength::UntilClose`], and the caller removes its `Transfer-Encoding` before it sends the
 /// head.
 ///
@@ -154,7 +154,7 @@ pub fn outgoing_response(
 /// How the body of a response that we are about to send is delimited; see [`outgoing_response`].
 ///
 /// # Errors
-/// As [`outgoing_response`].
+/// The same as [`outgoing_response`].
 pub fn outgoing_response_length(
     resp: &ResponseHeader,
     head_request: bool,
@@ -163,7 +163,7 @@ pub fn outgoing_response_length(
     outgoing_response(resp, head_request, peer_is_http10).map(|outgoing| outgoing.body)
 }
 
-/// Gathers what `fields` lists.
+/// Collects the framing information in `fields`.
 fn outgoing_framing<'a>(
     fields: impl FnOnce(&mut dyn FnMut(ControlField, &'a [u8])),
 ) -> Result<Framing<'a>, Fault> {
@@ -195,31 +195,32 @@ fn own(fault: Fault) -> Fault {
     Fault::new(500, fault.reason())
 }
 
-/// Writes the framing of a body. The payload itself never passes through here.
+/// Writes the framing of a body. The payload itself does not pass through the encoder.
 ///
 /// ```text
 /// Open ──(before · payload · after)*── finish ──▶ Finished
 ///   └───── advance, for payload that leaves by another way
 /// ```
 ///
-/// Payload after the end, or beyond an exact length, is a fault of ours (500) and changes nothing.
+/// Payload after the end, or beyond an exact length, is our own fault (500) and leaves the state
+/// unchanged.
 #[derive(Debug, Clone)]
 pub struct BodyEncoder {
     length: BodyLength,
-    /// Of an exact length: what is missing.
+    /// For an exact length: the missing bytes.
     left: u64,
     finished: bool,
 }
 
 impl Default for BodyEncoder {
-    /// The encoder of a message without body.
+    /// An encoder for a message without a body.
     fn default() -> Self {
         Self::new(BodyLength::Empty)
     }
 }
 
 impl BodyEncoder {
-    /// An encoder for a body that is delimited in this way.
+    /// An encoder for a body delimited in this way.
     pub fn new(length: BodyLength) -> Self {
         let left = match length {
             BodyLength::Exact(bytes) => bytes,
@@ -232,13 +233,13 @@ impl BodyEncoder {
         }
     }
 
-    /// Appends what goes in front of `len` bytes of payload. Returns whether the payload is to be
-    /// sent at all: not if the body is [`Empty`](BodyLength::Empty) (the answer to a HEAD), and not
-    /// if it has no bytes (an empty chunk would end the body).
+    /// Appends the framing that precedes `len` bytes of payload. Returns whether to send the
+    /// payload at all: not if the body is [`Empty`](BodyLength::Empty) (the answer to a HEAD), and
+    /// not if it has no bytes (an empty chunk would end the body).
     ///
     /// # Errors
     /// 500: more than the declared length, or anything after [`finish`](Self::finish). Nothing is
-    /// written then.
+    /// written in that case.
     #[inline]
     pub fn before(&mut self, len: usize, out: &mut Vec<u8>) -> Result<bool, Fault> {
         if len == 0 || self.length == BodyLength::Empty {
@@ -260,8 +261,8 @@ impl BodyEncoder {
         Ok(true)
     }
 
-    /// How much payload may follow without any framing, in bytes: what is missing of an exact length,
-    /// none where each piece is framed or where there is no body. `None`: any amount.
+    /// The number of payload bytes that may follow without framing: the missing bytes of an exact
+    /// length; none if each piece is framed or there is no body. `None`: any amount.
     #[inline]
     pub fn room(&self) -> Option<u64> {
         match self.length {
@@ -271,11 +272,11 @@ impl BodyEncoder {
         }
     }
 
-    /// Accounts for payload that is sent without passing through here: `bytes` of it, at most what
-    /// [`room`](Self::room) tells.
+    /// Accounts for payload that is sent without passing through here: `bytes` of it, at most the
+    /// amount that [`room`](Self::room) returns.
     ///
     /// # Errors
-    /// 500: more than that. Nothing has changed then.
+    /// 500: more than that. The state is unchanged.
     pub fn advance(&mut self, bytes: u64) -> Result<(), Fault> {
         if let Some(room) = self.room() {
             let beyond = Fault::new(500, "the body is longer than its Content-Length");
@@ -287,7 +288,7 @@ impl BodyEncoder {
         Ok(())
     }
 
-    /// Appends what goes behind that payload.
+    /// Appends the framing that follows the payload.
     #[inline]
     pub fn after(&mut self, out: &mut Vec<u8>) {
         if self.length == BodyLength::Chunked {
@@ -295,11 +296,11 @@ impl BodyEncoder {
         }
     }
 
-    /// Ends the body. Trailers are sent if it is chunked, except for those that
-    /// [may not be trailers](super::may_be_trailer). A second call does nothing.
+    /// Ends the body. If it is chunked, trailers are sent, except for those that [may not be
+    /// trailers](super::may_be_trailer). A second call does nothing.
     ///
     /// # Errors
-    /// 500: the body is shorter than its declared length. The connection is of no further use.
+    /// 500: the body is shorter than its declared length. The connection can't be used any more.
     pub fn finish(&mut self, trailers: Option<&HeaderMap>, out: &mut Vec<u8>) -> Result<(), Fault> {
         if self.left > 0 {
             return Err(Fault::new(
@@ -318,7 +319,7 @@ impl BodyEncoder {
         Ok(())
     }
 
-    /// Whether nothing is missing: the body was finished, or has all bytes that were declared.
+    /// Whether the body is complete: it was finished, or has all declared bytes.
     pub fn is_done(&self) -> bool {
         match self.length {
             BodyLength::Empty => true,

@@ -1,4 +1,4 @@
-//! The fields that decide how a message is read, gathered while its head is parsed.
+//! The fields that determine how a message is read, collected while its head is parsed.
 
 use http::{Method, Version};
 
@@ -6,34 +6,34 @@ use super::Fault;
 use super::persistence::ConnectionOptions;
 use pingora_http::grammar::{ContentLength, is_token, list_elements};
 
-/// The statements of one message's fields about its framing and its connection.
+/// What the fields of one message declare about its framing and its connection.
 #[derive(Debug, Default)]
 pub(super) struct Framing<'a> {
     pub(super) length: Option<ContentLength<'a>>,
     pub(super) coding: TransferCoding,
     pub(super) connection: ConnectionOptions,
-    /// Whether there is an `Upgrade` field that names protocols and nothing else.
+    /// Whether there is an `Upgrade` field that lists protocols and nothing else.
     pub(super) upgrade: Option<bool>,
 }
 
-/// The sum of all `Transfer-Encoding` fields.
+/// The combined meaning of all `Transfer-Encoding` fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum TransferCoding {
     #[default]
     Absent,
     Chunked,
-    /// A coding that we don't know, and so far no `chunked`.
+    /// An unknown coding, and so far no `chunked`.
     Unknown,
-    /// A coding that we don't know, then `chunked`.
+    /// An unknown coding, then `chunked`.
     UnknownThenChunked,
 }
 
 impl<'a> Framing<'a> {
-    /// Takes in one `Content-Length` field (RFC 9112 section 6.3, rule 5). Returns the plain digits
-    /// that are to be kept: `None`, if an equal value was there before.
+    /// Processes one `Content-Length` field (RFC 9112 section 6.3, rule 5). Returns the plain
+    /// digits to keep: `None` if an equal value came before.
     ///
     /// # Errors
-    /// Anything but digits, more than 63 bits, or values that are not equal to each other.
+    /// Anything but digits, more than 63 bits, or values that differ from each other.
     #[inline]
     pub(super) fn content_length(&mut self, value: &'a [u8]) -> Result<Option<&'a [u8]>, Fault> {
         let known = self.length.is_some();
@@ -42,11 +42,11 @@ impl<'a> Framing<'a> {
         Ok((!known).then(|| length.digits()))
     }
 
-    /// Takes in one `Content-Length` field of a message of our own, which is sent as it is.
+    /// Processes one `Content-Length` field of a message of our own, which is sent unchanged.
     ///
     /// # Errors
-    /// As [`content_length`](Self::content_length), and for a list or leading zeros, which readers take
-    /// for different numbers.
+    /// The same as [`content_length`](Self::content_length), and for a list or leading zeros, which
+    /// readers may interpret as different numbers.
     pub(super) fn own_content_length(&mut self, value: &'a [u8]) -> Result<(), Fault> {
         let length = ContentLength::read(self.length, value).map_err(Fault::of_length)?;
         self.length = Some(length);
@@ -59,10 +59,10 @@ impl<'a> Framing<'a> {
         }
     }
 
-    /// Takes in one `Transfer-Encoding` field; all of them are one list (RFC 9112 section 6.1).
+    /// Processes one `Transfer-Encoding` field; all of them form one list (RFC 9112 section 6.1).
     ///
     /// # Errors
-    /// An element that is no coding, or anything after `chunked`.
+    /// An element that is not a coding, or anything after `chunked`.
     pub(super) fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Fault> {
         for coding in list_elements(value) {
             let chunked = coding.eq_ignore_ascii_case(b"chunked");
@@ -81,7 +81,7 @@ impl<'a> Framing<'a> {
         Ok(())
     }
 
-    /// Takes in one `Upgrade` field: a list of `protocol [ "/" version ]` (RFC 9110 section 7.8).
+    /// Processes one `Upgrade` field: a list of `protocol [ "/" version ]` (RFC 9110 section 7.8).
     pub(super) fn upgrade(&mut self, value: &[u8]) {
         let well_formed = list_elements(value).all(|protocol| {
             let mut parts = protocol.splitn(2, |&b| b == b'/');
@@ -90,9 +90,9 @@ impl<'a> Framing<'a> {
         self.upgrade = Some(well_formed && self.upgrade.unwrap_or(true));
     }
 
-    /// Whether a request with these fields asks for another protocol in a sound way (RFC 9110 section
-    /// 7.8): `Connection: upgrade` and an `Upgrade` that lists protocols, on HTTP/1.1. Its method may be
-    /// any but CONNECT, which has a way of its own, and it may have a body, which precedes the switch.
+    /// Whether a request with these fields validly asks for another protocol (RFC 9110 section 7.8):
+    /// `Connection: upgrade` and an `Upgrade` that lists protocols, on HTTP/1.1. Its method may be any
+    /// but CONNECT, which has its own mechanism, and it may have a body, which precedes the switch.
     pub(super) fn asks_for_upgrade(&self, method: &Method, version: Version) -> bool {
         self.upgrade == Some(true)
             && self.connection.upgrade
@@ -103,8 +103,8 @@ impl<'a> Framing<'a> {
     /// Whether the body is chunked.
     ///
     /// # Errors
-    /// 501 for a transfer coding that we don't know, 400 for one in HTTP/1.0, which has none (RFC
-    /// 9112 section 6.1).
+    /// 501 for an unknown transfer coding, 400 for one in HTTP/1.0, which has none (RFC 9112
+    /// section 6.1).
     pub(super) fn chunked(&self, version: Version) -> Result<bool, Fault> {
         match self.coding {
             TransferCoding::Absent => Ok(false),

@@ -1,15 +1,16 @@
-//! The common part of the heads of requests, of responses and of trailer sections: their parts, and the fault
-//! of one that the tokeniser refuses.
+//! Shared by the heads of requests, the heads of responses and trailer sections: their parts, and the fault
+//! of a head that the tokeniser refuses.
 
 use super::{Fault, HeadLimits};
 use http::Version;
 use httparse::Header;
 use pingora_http::FieldRefused;
 
-/// Header fields that are tokenised without an allocation; more are possible where the limits allow.
+/// The number of header fields that are tokenised without an allocation; more are possible if the
+/// limits allow.
 pub(super) const FIELDS_ON_STACK: usize = 128;
 
-/// Never reported: tells the caller to take the slow path.
+/// Never reported: tells the caller to use the slow path.
 pub(super) const NOT_PLAIN: Fault = Fault::bad("the head is not of the plainest form");
 
 /// A field: its name, and its value without the whitespace around it.
@@ -17,7 +18,7 @@ pub(super) const NOT_PLAIN: Fault = Fault::bad("the head is not of the plainest 
 pub(super) struct Field<'b> {
     pub(super) name: &'b [u8],
     pub(super) value: &'b [u8],
-    /// Where the line begins in the head, if it is written `name: value` and CRLF.
+    /// The offset of the line in the head, if it is written as `name: value` and CRLF.
     pub(super) line: Option<usize>,
 }
 
@@ -64,8 +65,8 @@ pub(super) fn version(minor: u8) -> Version {
     }
 }
 
-/// Whether no line ends with a bare LF, which the tokeniser lets through: CRLF stands in front of
-/// every field, and twice at the end.
+/// Whether no line ends with a bare LF, which the tokeniser accepts: CRLF precedes every field, and
+/// comes twice at the end.
 #[inline]
 pub(super) fn ends_lines_with_crlf(head: &[u8], fields: &[Header<'_>]) -> bool {
     let start = head.as_ptr() as usize;
@@ -77,12 +78,12 @@ pub(super) fn ends_lines_with_crlf(head: &[u8], fields: &[Header<'_>]) -> bool {
     head.ends_with(b"\r\n\r\n") && fields.iter().all(follows_crlf)
 }
 
-/// A field takes four bytes at least: `a:` and CRLF.
+/// A field takes at least four bytes: `a:` and CRLF.
 pub(super) fn most_fields(head: &[u8], limits: &HeadLimits) -> usize {
     limits.fields.min(head.len() / 4 + 1)
 }
 
-/// The fault of a field that a header does not take in.
+/// The fault of a field that a header refuses.
 #[cold]
 pub(super) fn field_fault(refused: FieldRefused) -> Fault {
     match refused {
@@ -92,7 +93,7 @@ pub(super) fn field_fault(refused: FieldRefused) -> Fault {
     }
 }
 
-/// The fault of a head that the tokeniser refuses, in the words of its sender's mistake.
+/// The fault of a head that the tokeniser refuses, described as the sender's mistake.
 #[cold]
 pub(super) fn tokenising_fault(error: httparse::Error, head: &[u8]) -> Fault {
     use httparse::Error;
@@ -110,13 +111,14 @@ pub(super) fn tokenising_fault(error: httparse::Error, head: &[u8]) -> Fault {
     }
 }
 
-/// Whether a line begins with a blank, which continues the field before it (RFC 9112 section 5.2).
+/// Whether a line begins with white space, which continues the field before it (RFC 9112 section
+/// 5.2).
 pub(super) fn is_folded(head: &[u8]) -> bool {
     head.windows(2)
         .any(|pair| matches!(pair, [b'\n', b' ' | b'\t']))
 }
 
-/// Whether the first line is sound but for a version that exists and isn't ours.
+/// Whether the first line is valid except for an existing HTTP version that we don't support.
 fn names_other_version(head: &[u8]) -> bool {
     let mut lines = head.split(|&b| b == b'\r');
     let mut words = lines.next().unwrap_or_default().split(|&b| b == b' ');

@@ -1,7 +1,7 @@
-//! Heads that are written the way nearly everybody writes them, cut into their parts in one go.
+//! Splits heads in the usual form into their parts in one pass.
 //!
-//! This is a short cut and no authority: what is not of the plainest form is left to the tokeniser, which
-//! also finds the fault where there is one. What goes through here means the same there; a test compares
+//! This is only a fast path: a head that is not of the plainest form is left to the tokeniser, which also
+//! finds the fault if there is one. A head that passes here has the same meaning there; a test compares
 //! the two.
 
 use super::head::{Field, NotPlain, RequestLine, StatusLine, version};
@@ -13,13 +13,13 @@ use pingora_http::grammar::status_code;
 #[derive(Debug)]
 pub(super) struct PlainFields<'b> {
     rest: &'b [u8],
-    /// How long the head is.
+    /// The length of the head.
     whole: usize,
-    /// How many more may follow.
+    /// The number of fields that may still follow.
     most: usize,
 }
 
-/// `METHOD target HTTP/1.x`, and the fields behind it, `most` at most.
+/// Splits off `METHOD target HTTP/1.x`, and the fields after it, at most `most`.
 #[inline]
 pub(super) fn request<'b>(
     head: &'b [u8],
@@ -39,7 +39,7 @@ pub(super) fn request<'b>(
     is_whole.then_some((line, PlainFields::new(head, rest, most)))
 }
 
-/// `HTTP/1.x code reason`, and the fields behind it, `most` at most.
+/// Splits off `HTTP/1.x code reason`, and the fields after it, at most `most`.
 #[inline]
 pub(super) fn response<'b>(
     head: &'b [u8],
@@ -57,7 +57,7 @@ pub(super) fn response<'b>(
         code,
         reason: str::from_utf8(reason).ok()?,
     };
-    // Whether a space is part of the reason is not for us to say.
+    // The tokeniser decides whether a space is part of the reason.
     let is_plain = !reason.starts_with(b" ") && !reason.ends_with(b" ");
     is_plain.then_some((line, PlainFields::new(head, rest, most)))
 }
@@ -107,8 +107,8 @@ impl<'b> Iterator for PlainFields<'b> {
     }
 }
 
-/// How many bytes from the beginning on are none of those that `stops` finds: it has a bit for each byte
-/// of a block, the first one's the lowest.
+/// The number of bytes, from the start, before the first one that `stops` finds. `stops` returns one bit
+/// for each byte of a block, the lowest for the first byte.
 #[inline(always)]
 fn run(text: &[u8], stops: impl Fn(&[u8; BLOCK]) -> u32) -> usize {
     let mut rest = text;
@@ -122,10 +122,10 @@ fn run(text: &[u8], stops: impl Fn(&[u8; BLOCK]) -> u32) -> usize {
     text.len() - rest.len() + run_of_last(rest, stops)
 }
 
-/// Within less than a block.
+/// Handles less than a block.
 #[cold]
 fn run_of_last(rest: &[u8], stops: impl Fn(&[u8; BLOCK]) -> u32) -> usize {
-    // Zeros stop everything.
+    // Zeros always stop the search.
     let mut block = [0; BLOCK];
     for (to, from) in block.iter_mut().zip(rest) {
         *to = *from;

@@ -1,24 +1,25 @@
-//! The rules of HTTP/1 (RFC 9112), pure: bytes in, decisions out. No I/O, no clock.
+//! The rules of HTTP/1 (RFC 9112) as pure code: bytes in, decisions out. No I/O, no clock.
 //!
-//! A message goes through here in this order:
+//! A message is processed in this order:
 //!
-//! | step | what |
+//! | step | question |
 //! |---|---|
 //! | [`skip_leading_crlf`], [`HeadScanner`] | where does the head end? |
-//! | [`parse_request`], [`parse_response`] | is it sound, and what does it mean: body, persistence, upgrade |
+//! | [`parse_request`], [`parse_response`] | is it valid, and what does it mean: body, persistence, upgrade |
 //! | [`BodyDecoder`] | which bytes are payload, and is the body over? |
 //! | [`outgoing_request_length`], [`outgoing_response_length`] | how will the body that we send be delimited? |
 //! | [`encode_request`], [`encode_response`], [`BodyEncoder`] | the bytes to send |
 //!
-//! Where two readings of the same bytes exist, the message is refused ([`Fault`]), because the next
-//! hop may read it the other way. The rules stand with the function that holds them:
+//! If the same bytes can be read in two ways, the message is refused ([`Fault`]), because the next
+//! hop may read it the other way. Each rule is documented with the function that enforces it:
 //!
 //! - Lines end with CRLF. A bare LF or CR in a head or in chunk framing is refused, not repaired.
 //! - A request has at most one way to be delimited: one `Content-Length`, or `chunked`, or neither
 //!   for no body. A response with both is read as `chunked`, and its connection is not used again.
-//! - What a name, a value, a target or a length may be is the same in all versions:
+//! - The rules for names, values, targets and lengths are the same in all versions:
 //!   [`pingora_http::grammar`].
-//! - `Host` is there exactly once and is an authority; the authority of the target wins over it.
+//! - `Host` is present exactly once and is an authority; the authority of the target takes
+//!   precedence over it.
 #![warn(clippy::indexing_slicing)]
 
 mod decode;
@@ -45,7 +46,7 @@ pub use response::{
     ResponseContext, ResponseFacts, parse_response, parse_response_with_unsound_length,
     take_response,
 };
-/// The long way through a head, which nearly none takes: for comparing the two.
+/// The slow path through a head, which almost none takes: public for comparing the two.
 #[doc(hidden)]
 pub mod by_tokens {
     pub use super::request::parse_by_tokens as parse_request;
@@ -59,7 +60,7 @@ pub use scan::{HeadScanner, skip_leading_crlf};
 pub(crate) use trailers::Nominated;
 pub use trailers::may_be_trailer;
 
-/// How large a message head may be.
+/// The limits on the size of a message head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Bytes of the whole head, from the first line to the empty one. 64 KiB by default; a request
@@ -84,9 +85,9 @@ impl Default for HeadLimits {
 /// How a body is delimited (RFC 9112 section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyLength {
-    /// There is none, whatever the fields say.
+    /// There is no body, whatever the fields say.
     Empty,
-    /// So many bytes, as `Content-Length` says; may be 0.
+    /// By `Content-Length`: this many bytes, possibly 0.
     Exact(u64),
     /// By `Transfer-Encoding: chunked`.
     Chunked,

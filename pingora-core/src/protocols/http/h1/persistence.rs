@@ -1,4 +1,4 @@
-//! May the connection be used for another message?
+//! Whether a connection may be used for another message.
 
 use http::{HeaderValue, Version};
 
@@ -13,10 +13,10 @@ pub(super) struct ConnectionOptions {
 }
 
 impl ConnectionOptions {
-    /// Takes in one `Connection` field. Options that don't concern us are passed over.
+    /// Processes one `Connection` field. Options without relevance here are skipped.
     #[inline]
     pub(super) fn read(&mut self, value: &[u8]) {
-        // Nearly all there is, as nearly everybody spells it.
+        // Almost all values, in their usual spelling.
         match value {
             _ if value == b"keep-alive" => self.keep_alive = true,
             _ if value == b"close" => self.close = true,
@@ -43,8 +43,8 @@ impl ConnectionOptions {
     }
 }
 
-/// Whether a message leaves its connection open for another (RFC 9112 section 9.3), as far as its
-/// version and its `Connection` fields say. `close` wins over `keep-alive`.
+/// Whether a message keeps its connection open for another (RFC 9112 section 9.3), according to its
+/// version and its `Connection` fields. `close` takes precedence over `keep-alive`.
 pub fn keep_alive<'a>(version: Version, connection: impl Iterator<Item = &'a [u8]>) -> bool {
     let mut options = ConnectionOptions::default();
     connection.for_each(|value| options.read(value));

@@ -19,7 +19,7 @@ use super::{BodyLength, Fault, HeadLimits};
 /// The rules for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RequestRules {
-    /// How large the head may be.
+    /// The limits on the size of the head.
     pub limits: HeadLimits,
     /// Whether CONNECT is served. If not (the default), it gets 405.
     pub allow_connect: bool,
@@ -28,7 +28,7 @@ pub struct RequestRules {
     pub allow_obs_fold: bool,
 }
 
-/// The meaning of a request's head for the connection it came on.
+/// The meaning of a request's head for its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestFacts {
     /// How the body is delimited. Never [`BodyLength::UntilClose`].
@@ -37,13 +37,13 @@ pub struct RequestFacts {
     pub keep_alive: bool,
     /// Whether the client waits for a 100 before it sends the body (RFC 9110 section 10.1.1).
     pub expects_continue: bool,
-    /// Whether this asks for another protocol in a sound way (RFC 9110 section 7.8): `Upgrade` and
+    /// Whether this validly asks for another protocol (RFC 9110 section 7.8): `Upgrade` and
     /// `Connection: upgrade` on HTTP/1.1, with any method but CONNECT. A body precedes the switch.
     pub upgrade: bool,
 }
 
 impl Default for RequestFacts {
-    /// Of a request that was not read: no body, and nothing to keep the connection for.
+    /// For a request that was not read: no body, and no keep-alive.
     fn default() -> Self {
         Self {
             body: BodyLength::Empty,
@@ -54,18 +54,18 @@ impl Default for RequestFacts {
     }
 }
 
-/// Reads the head of a request into `into`, whose earlier content is dropped and whose allocations
-/// are kept.
+/// Reads the head of a request into `into`, whose previous content is dropped and whose allocations
+/// are reused.
 ///
 /// `head` is the whole head as [`HeadScanner`](super::HeadScanner) found it, the empty line at the
-/// end included. Target and values share it: they keep it alive.
+/// end included. The target and the values share it, and keep it alive.
 ///
-/// The head in `into` is unambiguous: one `Host` at most, which agrees with the target; one
-/// `Content-Length` at most, of plain digits; on HTTP/1 an absolute-form target is sent on in
+/// The head in `into` is unambiguous: at most one `Host`, which agrees with the target; at most one
+/// `Content-Length`, of plain digits; on HTTP/1 an absolute-form target is forwarded in
 /// origin-form.
 ///
 /// # Errors
-/// See [`Fault::status`]. `into` then holds what was read so far, for the log.
+/// See [`Fault::status`]. In that case `into` holds the part that was read, for the log.
 pub fn parse_request(
     head: &Bytes,
     rules: &RequestRules,
@@ -74,7 +74,7 @@ pub fn parse_request(
     take_request(head.clone(), rules, into).map_err(|(fault, _)| fault)
 }
 
-/// [`parse_request`] of a head that the caller gives away; it comes back with a fault.
+/// [`parse_request`] for a head that the caller passes by value; it is returned with a fault.
 pub fn take_request(
     head: Bytes,
     rules: &RequestRules,
@@ -136,7 +136,7 @@ fn check_size(head: &[u8], limits: &HeadLimits) -> Result<(), Fault> {
 }
 
 /// Decides about a head that is not of the plainest form: which fault it has, if any. The head is not
-/// taken over.
+/// stored.
 #[cold]
 pub fn parse_by_tokens(
     head: &Bytes,
@@ -193,7 +193,7 @@ fn parse_many_fields(
     }
 }
 
-/// The tokeniser refuses a target that is not UTF-8. HTTP does not: cut the line by hand.
+/// The tokeniser refuses a target that is not UTF-8. HTTP does not, so the line is split here.
 #[cold]
 fn parse_raw_target(
     head: &Bytes,
@@ -235,8 +235,8 @@ fn parse_raw_target(
     interpret(head, line, all(fields), rules, into)
 }
 
-/// The meaning of a head's lines. A field that is not plain is a fault that is never reported: it tells the
-/// caller to look at the head anew.
+/// The meaning of a head's lines. The fault of a field that is not plain is never reported: it tells the
+/// caller to parse the head again.
 #[inline]
 fn interpret<'b>(
     head: &Bytes,
@@ -335,8 +335,8 @@ fn body_length(framing: &Framing<'_>, request: &RequestHeader) -> Result<BodyLen
     }
 }
 
-/// RFC 9112 section 3.2: which form, by method and first byte. Returns the authority that the target
-/// names, if it does: that one belongs into `Host`.
+/// RFC 9112 section 3.2: determines the form by method and first byte. Returns the authority if the
+/// target names one: it belongs in `Host`.
 #[inline]
 fn read_target<'b>(
     head: &Bytes,
@@ -386,7 +386,7 @@ fn read_absolute<'b>(
         return Err(Fault::bad("the scheme of the target is not http or https"));
     }
     let path = match path_and_query {
-        // RFC 9112 section 3.2.4: the server as a whole is meant.
+        // RFC 9112 section 3.2.4: the request is for the server as a whole.
         [] if into.line().method == Method::OPTIONS => Bytes::from_static(b"*"),
         [] => Bytes::from_static(b"/"),
         [b'/', ..] => head.slice_ref(path_and_query),

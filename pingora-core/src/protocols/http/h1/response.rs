@@ -18,41 +18,41 @@ use super::{BodyLength, Fault, HeadLimits};
 /// The request that a response answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ResponseContext {
-    /// It was HEAD.
+    /// The method was HEAD.
     pub head_request: bool,
-    /// It was CONNECT.
+    /// The method was CONNECT.
     pub connect_request: bool,
-    /// It asked for another protocol, so that a 101 may come.
+    /// It asked for another protocol, so a 101 is allowed.
     pub upgrade_requested: bool,
 }
 
-/// The meaning of a response's head for the connection it came on.
+/// The meaning of a response's head for its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseFacts {
     /// How the body is delimited.
     pub body: BodyLength,
-    /// Whether the connection can take another request after this response, as far as this head
-    /// says. Never with [`BodyLength::UntilClose`], and not if the framing fields contradict.
+    /// Whether the connection can take another request after this response, according to this head.
+    /// Never with [`BodyLength::UntilClose`], and not if the framing fields contradict each other.
     pub keep_alive: bool,
-    /// An interim response (1xx, but not 101): the real one is still to come.
+    /// An interim response (1xx, but not 101): the final one is still to come.
     pub informational: bool,
     /// From here on the connection speaks another protocol: a 101 that was asked for, or 2xx to
     /// CONNECT.
     pub upgraded: bool,
 }
 
-/// Reads the head of a response into `into`, whose earlier content is dropped and whose
-/// allocations are kept.
+/// Reads the head of a response into `into`, whose previous content is dropped and whose
+/// allocations are reused.
 ///
 /// `head` is the whole head as [`HeadScanner`](super::HeadScanner) found it, the empty line at the
-/// end included. Values share it: they keep it alive.
+/// end included. The values share it, and keep it alive.
 ///
-/// The head in `into` is unambiguous: not both `Transfer-Encoding` and `Content-Length`, one
-/// `Content-Length` at most, of plain digits, and neither where the status allows none (RFC 9110
-/// section 8.6).
+/// The head in `into` is unambiguous: not both `Transfer-Encoding` and `Content-Length`; at most
+/// one `Content-Length`, of plain digits; and neither if the status allows none (RFC 9110 section
+/// 8.6).
 ///
 /// # Errors
-/// Always 502. `into` then holds what was read so far, for the log.
+/// Always 502. In that case `into` holds the part that was read, for the log.
 pub fn parse_response(
     head: &Bytes,
     limits: &HeadLimits,
@@ -62,15 +62,15 @@ pub fn parse_response(
     take_response(head.clone(), limits, context, false, into)
 }
 
-/// As [`parse_response`], but a `Content-Length` that is no number, or several that differ, do not
-/// make the response unsound: all of them are removed, and the end of the connection delimits the
-/// body.
+/// Like [`parse_response`], but a `Content-Length` that is not a number, or several that differ, do
+/// not make the response invalid: all of them are removed, and the end of the connection delimits
+/// the body.
 ///
-/// For origins that are known to be broken and trusted nevertheless: where such an origin can be
-/// made to send a value of the client's, this invites response splitting.
+/// For origins that are known to be broken and trusted nevertheless. If such an origin can be made
+/// to send a value of the client's, this invites response splitting.
 ///
 /// # Errors
-/// As [`parse_response`], for everything else.
+/// The same as [`parse_response`], for everything else.
 pub fn parse_response_with_unsound_length(
     head: &Bytes,
     limits: &HeadLimits,
@@ -80,8 +80,8 @@ pub fn parse_response_with_unsound_length(
     take_response(head.clone(), limits, context, true, into)
 }
 
-/// [`parse_response`], or [`parse_response_with_unsound_length`] if so much is to be forgiven, of a head
-/// that the caller gives away.
+/// [`parse_response`], or [`parse_response_with_unsound_length`] if that is tolerated, for a head that
+/// the caller passes by value.
 pub fn take_response(
     head: Bytes,
     limits: &HeadLimits,
@@ -114,7 +114,7 @@ fn parse(
 }
 
 /// Decides about a head that is not of the plainest form: which fault it has, if any. The head is not
-/// taken over.
+/// stored.
 #[cold]
 pub fn parse_by_tokens(
     head: &Bytes,
@@ -167,8 +167,8 @@ fn tokenise<'h, 'b>(
     Ok((line, response.headers))
 }
 
-/// The meaning of a head's lines. A field that is not plain is a fault that is never reported: it tells the
-/// caller to look at the head anew.
+/// The meaning of a head's lines. The fault of a field that is not plain is never reported: it tells the
+/// caller to parse the head again.
 #[inline]
 fn interpret<'b>(
     head: &Bytes,
@@ -234,7 +234,8 @@ fn facts(
     let chunked = framing.chunked(response.line().version)?;
     let mut keep_alive = framing.connection.persistent(response.line().version);
     if chunked && framing.length.is_some() {
-        // Rule 3: someone may have been at work in between, so the connection is not trusted on.
+        // Rule 3: the message may have been tampered with on the way, so the connection is not
+        // trusted any further.
         remove(CONTENT_LENGTH, head, response);
         keep_alive = false;
     }
@@ -272,15 +273,15 @@ fn facts(
     })
 }
 
-/// Removes a field of a head that was just taken in.
+/// Removes a field of a head that was just parsed.
 #[cold]
 fn remove(name: HeaderName, head: &Bytes, response: &mut ResponseHeader) {
     response.keep_head(head.clone());
     response.remove_header(&name);
 }
 
-/// Removes the framing fields of a response that must not have any. Returns whether they promised
-/// a body, which may then be under way.
+/// Removes the framing fields of a response that must not have any. Returns whether they promised a
+/// body, which may be in flight.
 fn remove_framing(framing: &Framing<'_>, head: &Bytes, response: &mut ResponseHeader) -> bool {
     if framing.coding != TransferCoding::Absent {
         remove(TRANSFER_ENCODING, head, response);

@@ -1,14 +1,14 @@
-//! Where a message head ends.
+//! Finds the end of a message head.
 
 use memchr::{memchr, memchr_iter};
 
 use super::{Fault, HeadLimits};
 use pingora_http::grammar::is_token_byte;
 
-/// The bytes of a request line beside the target: method, version, spaces.
+/// The bytes of a request line apart from the target: method, version, spaces.
 const REQUEST_LINE_REST: usize = 128;
 
-/// Finds the end of a message head in what has arrived so far.
+/// Finds the end of a message head in the bytes that have arrived so far.
 ///
 /// ```text
 /// find_end(more bytes) ── incomplete ──▶ find_end(still more) ── …
@@ -16,17 +16,17 @@ const REQUEST_LINE_REST: usize = 128;
 ///       └── no sound head can come of it ──▶ Fault
 /// ```
 ///
-/// A head that is there whole is found by one search for its last four bytes. Otherwise each byte is
-/// looked at once, however slowly they arrive: a dripped head of n bytes costs O(n). What can't become
-/// a sound head is then refused as soon as that shows, instead of being waited for: a bare LF, a first
-/// byte that starts no HTTP/1 message (a TLS handshake, say), a size over the limits. In a head that
-/// is there whole, bare LFs and the number of fields are left to the parser, which looks at each line
-/// anyway.
+/// A head that has arrived completely is found by one search for its last four bytes. Otherwise each
+/// byte is examined once, however slowly the bytes arrive: a dripped head of n bytes costs O(n). Input
+/// that can't become a valid head is then refused as soon as that is evident, without waiting for the
+/// rest: a bare LF, a first byte that starts no HTTP/1 message (a TLS handshake, for example), a size
+/// over the limits. In a head that has arrived completely, bare LFs and the number of fields are left
+/// to the parser, which examines each line anyway.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HeadScanner {
-    /// Bytes looked at.
+    /// Bytes examined so far.
     scanned: usize,
-    /// Where the current line begins.
+    /// The start of the current line.
     line_start: usize,
     /// Complete lines, the first one included.
     lines: usize,
@@ -35,9 +35,9 @@ pub struct HeadScanner {
 impl HeadScanner {
     /// Looks for the empty line that ends the head. `Some(index)` is one past it.
     ///
-    /// `buf` holds all bytes of the message so far, the bytes of earlier calls in front. Call
-    /// [`skip_leading_crlf`] before each call and leave out what it counts; it counts 0 once a head
-    /// has begun.
+    /// `buf` holds all bytes of the message so far, including those of earlier calls. Call
+    /// [`skip_leading_crlf`] before each call and leave out the bytes it counts; it counts 0 once a
+    /// head has begun.
     ///
     /// # Errors
     /// 400 for a bare LF or a byte that starts no message, 414 for a first line that is too long,
@@ -76,7 +76,7 @@ impl HeadScanner {
             if line.len() == 1 {
                 return Ok(Some(self.scanned));
             }
-            // Where a field may be folded, the lines that go on with it are no fields.
+            // If fields may be folded, continuation lines are not fields.
             let goes_on = matches!(line, [b' ' | b'\t', ..]);
             self.lines += usize::from(!goes_on || self.lines == 0);
             self.line_start = self.scanned;
@@ -89,7 +89,7 @@ impl HeadScanner {
         Ok(None)
     }
 
-    /// Whether there is a first byte and it may begin a message.
+    /// Whether there is a first byte that may begin a message.
     #[inline]
     fn starts_well(&self, buf: &[u8]) -> Result<bool, Fault> {
         match buf {
@@ -117,8 +117,8 @@ fn longest_first_line(limits: &HeadLimits) -> usize {
     limits.target_bytes.saturating_add(REQUEST_LINE_REST)
 }
 
-/// One past the first CRLF CRLF. `None` where there is none, or where something stands in front of it
-/// that has to be looked at line by line.
+/// One past the first CRLF CRLF. `None` if there is none, or if the text before it must be examined
+/// line by line.
 #[inline]
 fn end_at_a_glance(buf: &[u8]) -> Option<usize> {
     let skipped = without_empty_line(buf, buf.get(2..)?);
@@ -129,11 +129,11 @@ fn end_at_a_glance(buf: &[u8]) -> Option<usize> {
     buf.get(..end)?.ends_with(b"\r\n\r\n").then_some(end)
 }
 
-/// How many bytes at the beginning can be skipped in search of two LFs with one byte between them;
-/// `two_further` is the same text without its first two bytes.
+/// The number of bytes at the beginning that can be skipped when searching for two LFs with one
+/// byte between them; `two_further` is the same text without its first two bytes.
 #[inline]
 fn without_empty_line(text: &[u8], two_further: &[u8]) -> usize {
-    /// As many are compared at once; the compiler makes vectors of it.
+    /// This many bytes are compared at once; the compiler vectorises the loop.
     const STEP: usize = 64;
     let (ones, _) = text.as_chunks::<STEP>();
     let (others, _) = two_further.as_chunks::<STEP>();
@@ -146,8 +146,8 @@ fn without_empty_line(text: &[u8], two_further: &[u8]) -> usize {
     ones.iter().zip(others).take_while(has_none).count() * STEP
 }
 
-/// Counts the bytes of empty lines in front of a message, which a server ignores (RFC 9112 section
-/// 2.2). How many of them to put up with is the caller's to decide.
+/// Counts the bytes of empty lines before a message, which a server ignores (RFC 9112 section 2.2).
+/// The caller decides how many to tolerate.
 #[inline]
 pub fn skip_leading_crlf(buf: &[u8]) -> usize {
     buf.chunks_exact(2)

@@ -16,19 +16,19 @@ const LIMITS: HeadLimits = HeadLimits {
     target_bytes: 16 * 1024,
 };
 
-/// Whether a field of this name may stand in a trailer section.
+/// Whether a field with this name may be in a trailer section.
 ///
 /// Fields that frame or route a message, authenticate someone, condition a request or describe the
-/// content have done their work when trailers arrive; a recipient that merged them into the head
-/// would be deceived (RFC 9110 section 6.5.1). They are dropped, in both directions: what a dropped
-/// field says is lost, which harms no recipient that follows the rules, whereas refusing the message at
-/// this point would cut off a body that was passed on already.
+/// content have been used by the time trailers arrive; a recipient that merged them into the head would
+/// be deceived (RFC 9110 section 6.5.1). They are dropped in both directions. Dropping a field loses
+/// its value, which harms no recipient that follows the rules, whereas refusing the message at this
+/// point would cut off a body that was already passed on.
 ///
-/// Many a server takes `_` for `-` in names, and some any separator; so a name counts as all that it may be
-/// taken for.
+/// Many servers treat `_` like `-` in names, and some treat any separator like that, so a name is judged by
+/// every name that it may be confused with.
 pub fn may_be_trailer(name: &HeaderName) -> bool {
     let text = name.as_str();
-    // The `http` crate lets a quotation mark pass where a program gives the name.
+    // The `http` crate accepts a quotation mark in a name given by a program.
     is_field_name(text.as_bytes())
         && if has_odd_separators(text.as_bytes()) {
             may_be_spelt(&with_hyphens(text))
@@ -45,17 +45,18 @@ fn may_be_spelt(name: &str) -> bool {
         || name.starts_with("access-control-"))
 }
 
-/// The options of `Connection` in a message's head, which may name fields of its trailer section as
-/// well: those are for one hop too (RFC 9110 section 7.6.1).
+/// The `Connection` options in a message's head, which may also name fields of its trailer section:
+/// those are for one hop too (RFC 9110 section 7.6.1).
 #[derive(Debug, Default)]
 pub(crate) struct Nominated(Option<Box<Options>>);
 
-/// One list of all options. Apart, because nearly no session has one.
+/// One list of all options. Separate, because almost no session has one.
 #[derive(Debug)]
 struct Options(Box<[u8]>);
 
 impl Nominated {
-    /// From the names in these control fields. Nothing is kept if those are at most the usual ones.
+    /// Collects the names in these control fields. Stores nothing if they are at most the usual
+    /// ones.
     pub(crate) fn by<'a>(
         control_fields: impl FnOnce(&mut dyn FnMut(ControlField, &'a [u8])),
     ) -> Self {
@@ -71,7 +72,7 @@ impl Nominated {
         Self(options.map(|options| Box::new(Options(options.into_boxed_slice()))))
     }
 
-    /// Drops the trailers that are named, however they are spelt. `None`: there are no others.
+    /// Drops the trailers that are named, in any spelling. `None`: there are no others.
     #[cold]
     pub(crate) fn without(&self, trailers: Box<HeaderMap>) -> Option<Box<HeaderMap>> {
         let Some(options) = &self.0 else {
@@ -144,7 +145,7 @@ const FORBIDDEN_CUSTOM: [&str; 10] = [
     "x-url-scheme",
 ];
 
-/// Gathers a trailer section, which may arrive in pieces. Bounded: 16 KiB and 64 fields.
+/// Collects a trailer section, which may arrive in pieces. Bounded: 16 KiB and 64 fields.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TrailerSection {
     bytes: Vec<u8>,
@@ -152,11 +153,11 @@ pub(super) struct TrailerSection {
 }
 
 impl TrailerSection {
-    /// Takes in what arrived. Returns how much of it belongs to the section, and the fields once
-    /// it is complete.
+    /// Processes received bytes. Returns how many of them belong to the section, and the fields
+    /// once it is complete.
     ///
     /// # Errors
-    /// As for the fields of a head.
+    /// The same as for the fields of a head.
     pub(super) fn read(&mut self, input: &[u8]) -> Result<(usize, Option<Box<HeaderMap>>), Fault> {
         let before = self.bytes.len();
         // One byte over the limit is enough to notice it.

@@ -8,10 +8,10 @@ use super::super::h1::{is_token, list_elements};
 use super::HttpUpstreamRequestPolicy;
 use super::rules::is_hop_by_hop;
 
-/// More options than this in `Connection` are an attack: each one costs a look-up.
+/// More `Connection` options than this are an attack: each one costs a look-up.
 const MOST_CONNECTION_OPTIONS: usize = 64;
 
-/// Takes out the fields that `Connection` names, and refuses names that it must not have.
+/// Removes the fields that `Connection` names, and refuses names that it must not contain.
 pub(super) fn take_out_nominated(
     request: &mut RequestHeader,
     policy: &HttpUpstreamRequestPolicy,
@@ -43,7 +43,8 @@ pub(super) fn take_out_nominated(
     Ok(())
 }
 
-/// Takes out the fields that the upstream's `Connection` names. What it must not name stays.
+/// Removes the fields that the upstream's `Connection` names. Names that it must not contain are
+/// ignored.
 pub(super) fn take_out_nominated_of_response(response: &mut ResponseHeader) {
     let nominated: Vec<HeaderName> = response
         .headers
@@ -70,13 +71,13 @@ fn refused(why: &'static str) -> Box<Error> {
     Error::explain(ErrorType::InvalidHTTPHeader, why).into_down()
 }
 
-/// What an option of `Connection` means for the fields of the head.
+/// The meaning of a `Connection` option for the fields of the head.
 enum Nomination {
     /// An option without a field, or with one that is hop-by-hop anyway.
     Option,
-    /// A field to take out.
+    /// A field to remove.
     Field(HeaderName),
-    /// A field without which the message would mean something else, or come from somebody else.
+    /// A field without which the message would have another meaning or another apparent sender.
     Protected,
     Malformed,
 }
@@ -99,14 +100,14 @@ impl Nomination {
     }
 }
 
-/// Fields that frame or route the message, or say where it came from. `Connection` may name one that is for
-/// the next proxy alone.
+/// Fields that frame or route the message, or name its origin. `Connection` may name one that is only for
+/// the next proxy.
 fn is_protected(name: &str) -> bool {
     const NAMES: [&str; 3] = ["content-length", "content-type", "host"];
     NAMES.contains(&name) || is_relied_on(name) && name != "proxy-authorization"
 }
 
-/// Takes one option out of `Connection` and leaves the others.
+/// Removes one `Connection` option and keeps the others.
 #[cold]
 pub(super) fn remove_option(request: &mut RequestHeader, gone: &str) {
     let others: Vec<&[u8]> = request

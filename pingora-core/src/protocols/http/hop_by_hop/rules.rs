@@ -1,24 +1,24 @@
-//! Which field has which rule.
+//! The rules for each field.
 
 use http::header::{CONNECTION, EXPECT, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use pingora_http::ControlField;
 
 use super::super::h1::list_elements;
 
-/// What becomes of a field on its way through.
+/// The treatment of a field on its way through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// Goes on as it came.
+    /// Forwarded unchanged.
     Passes,
-    /// Speaks of the connection that it came on: is taken out.
+    /// About the connection it came on: removed.
     Drops,
-    /// Goes on with its option of `Connection`: in a request if it is sound and the policy lets it
-    /// through, in a response that switches protocols or demands it.
+    /// Forwarded with its `Connection` option: in a request if it is valid and the policy allows
+    /// it; in a response if it switches protocols or demands the switch.
     Upgrade,
-    /// Goes on as `TE: trailers`, with its option of `Connection` on HTTP/1.1, if the client soundly
-    /// said that.
+    /// Forwarded as `TE: trailers`, with its `Connection` option on HTTP/1.1, if the client validly
+    /// sent that.
     Trailers,
-    /// Goes on where content follows and the client may wait for a 100.
+    /// Forwarded if content follows and the client may wait for a 100.
     Expectation,
 }
 
@@ -43,7 +43,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// The fields that don't just pass; a field's bit in [`Present`] is its place in this list.
+/// The fields that don't simply pass; a field's bit in [`Present`] is its index in this list.
 #[rustfmt::skip]
 pub(super) static RULES: [FieldRule; 8] = [
     rule(ControlField::Connection,       CONNECTION,        Rule::Drops,       Rule::Drops),
@@ -56,7 +56,7 @@ pub(super) static RULES: [FieldRule; 8] = [
     rule(ControlField::Expect,           EXPECT,            Rule::Expectation, Rule::Passes),
 ];
 
-/// Which fields of [`RULES`] a head has: one bit each.
+/// The fields of [`RULES`] that a head has: one bit each.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Present(pub(super) u16);
 
@@ -68,8 +68,8 @@ impl Present {
     /// [`ControlField::Alias`], which has no rule in the table: see `aliases`.
     pub(super) const ALIAS: Self = Self(1 << 15);
 
-    /// Which fields there are, and whether all that they say is whether the connection lives on:
-    /// then nothing depends on each other, and taking them out is all there is to do.
+    /// The fields that are present, and whether they only say whether the connection persists. In
+    /// that case nothing depends on them, and removing them is enough.
     #[inline]
     pub(super) fn in_passing<'a>(
         fields: impl FnOnce(&mut dyn FnMut(ControlField, &'a [u8])),
@@ -91,7 +91,7 @@ impl Present {
 
     #[inline]
     pub(super) fn bit(field: ControlField) -> u16 {
-        // They stand first in the order of the fields; a test holds this.
+        // These are first in the order of the fields; a test checks this.
         match field as u16 {
             place @ ..8 => 1 << place,
             _ if field == ControlField::Alias => Self::ALIAS.0,
@@ -103,12 +103,12 @@ impl Present {
         self.0 & other.0 != 0
     }
 
-    /// Without aliases: a response's are nobody's business.
+    /// Without aliases, which are irrelevant in a response.
     pub(super) fn of_response(self) -> Self {
         Self(self.0 & !Self::ALIAS.0)
     }
 
-    /// The rules of the fields that there are.
+    /// The rules of the fields that are present.
     pub(super) fn rules(self) -> impl Iterator<Item = &'static FieldRule> {
         RULES
             .iter()
@@ -116,7 +116,7 @@ impl Present {
     }
 }
 
-/// Whether a `Connection` field has no other options than `keep-alive` and `close`.
+/// Whether a `Connection` field has no options other than `keep-alive` and `close`.
 #[inline]
 fn names_persistence_alone(connection: &[u8]) -> bool {
     let known = |option: &[u8]| {

@@ -201,7 +201,7 @@ fn expectations_stay_where_they_mean_something() {
     }
 }
 
-/// RFC 9110 section 7.8: what is asked of the upstream, its answer may grant.
+/// RFC 9110 section 7.8: the upstream's answer may grant whatever upgrade was requested of it.
 #[test]
 fn an_upgrade_that_goes_on_is_one_for_both_sides() {
     let any_upgrade = HttpUpstreamRequestPolicy {

@@ -30,8 +30,8 @@ impl ReusableHttpStream {
         ReusableHttpStream { next }
     }
 
-    /// The connection, and what was read ahead of the next request. A session over a protocol of the
-    /// user's own that has no connection to give leaves one that is closed.
+    /// The connection, and the bytes read ahead of the next request. A custom session without a
+    /// connection of its own yields a closed one.
     pub fn into_parts(self) -> (Stream, Option<BytesMut>) {
         match self.next {
             Next::Http1(session) => {
@@ -46,7 +46,7 @@ impl ReusableHttpStream {
         }
     }
 
-    /// A session for the next request, keeping what is true for the connection.
+    /// A session for the next request, which keeps the state of the connection.
     pub fn into_session(self) -> Session {
         match self.next {
             Next::Http1(session) => Session::H1(session),
@@ -56,9 +56,9 @@ impl ReusableHttpStream {
 }
 
 impl SessionV1 {
-    /// Ends the present request. Returns the connection if it may carry another one: the response
-    /// is complete, the request was read to its end (what is left of it is drained, within limits)
-    /// and both sides agree. Otherwise the connection is closed in an orderly way.
+    /// Ends the current request. Returns the connection if it may carry another one: the response
+    /// is complete, the request was read to its end (the rest of it is drained, within limits) and
+    /// both sides agree. Otherwise the connection is closed in an orderly way.
     pub async fn reuse(self) -> Result<Option<ReusableHttpStream>> {
         let next = self.into_next().await?;
         Ok(next.map(ReusableHttpStream::from_session))

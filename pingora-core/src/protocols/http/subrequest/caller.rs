@@ -12,10 +12,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::sync::{mpsc, oneshot};
 
-/// The caller's end of a sub-request, as an engine takes it for an upstream: what one half of an
+/// The caller's end of a sub-request, which an engine treats as an upstream: what one half of an
 /// exchange receives becomes the request's body, and the response goes back.
 ///
-/// Dropping it gives the sub-request up.
+/// Dropping it aborts the sub-request.
 #[derive(Debug)]
 pub struct CallerHalf {
     out: TaskQueue,
@@ -54,18 +54,18 @@ impl CallerHalf {
         Poll::Ready(wanted)
     }
 
-    /// The response switched protocols: what is queued from here on is no message, and its end is the
-    /// end of a direction.
+    /// The response switched protocols: data queued from here on is not a message, and its end closes
+    /// one direction.
     pub fn become_tunnel(&mut self) {
         self.tunnel = true;
     }
 
-    /// The rest of the response, for whoever wants to go on reading without the engine.
+    /// The rest of the response, for callers that continue reading without the engine.
     pub fn into_response(self) -> mpsc::Receiver<HttpTask> {
         self.tasks
     }
 
-    /// Why the response ends here.
+    /// The error for a response that ends here.
     fn cut_short(&mut self) -> BError {
         self.failure.try_recv().unwrap_or_else(|_| {
             let context = "the sub-request ended before its response was complete";

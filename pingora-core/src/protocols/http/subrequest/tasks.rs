@@ -1,4 +1,4 @@
-//! The queue in front of a channel: what was accepted and has not found room yet.
+//! The queue in front of a channel: tasks that were accepted but have not found room yet.
 
 use super::super::{HttpTask, faults};
 use crate::process::memory::Held;
@@ -10,7 +10,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc::{OwnedPermit, Sender, error::SendError, error::TrySendError};
 
-/// The least that a piece counts, in bytes: ten thousand pieces of one byte each take memory, too.
+/// The minimum size that a piece counts, in bytes, because ten thousand pieces of one byte each
+/// take memory, too.
 const LEAST_PIECE: usize = 128;
 
 type Reserve =
@@ -19,15 +20,15 @@ type Closed = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// The tasks that wait for room in one channel.
 ///
-/// Pieces are accepted whole and leave in order. Nothing is lost when a future that flushes is
-/// dropped: the queue belongs to the session.
+/// Pieces are accepted completely and are sent in order. Nothing is lost when a future that flushes
+/// is dropped: the queue belongs to the session.
 pub(super) struct TaskQueue {
     channel: Sender<HttpTask>,
     waiting: VecDeque<HttpTask>,
     bytes: usize,
-    /// A place in the line for room. Made only where the channel is full.
+    /// A place in the line for room. Created only if the channel is full.
     reserve: Option<Reserve>,
-    /// Made only where somebody watches for the reader.
+    /// Created only if the reader is being watched.
     closed: Option<Closed>,
     held: Held,
 }
@@ -53,7 +54,7 @@ impl TaskQueue {
         }
     }
 
-    /// Bytes that wait. An end or a head that waits alone counts as well.
+    /// The number of waiting bytes. An end or a head that waits alone counts as well.
     pub(super) fn len(&self) -> usize {
         self.bytes
     }
@@ -67,7 +68,7 @@ impl TaskQueue {
         self.waiting.push_back(task);
     }
 
-    /// Forgets what waits.
+    /// Drops the waiting tasks.
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
         self.bytes = 0;
@@ -92,10 +93,10 @@ impl TaskQueue {
         Poll::Ready(())
     }
 
-    /// Hands over what waits, as far as there is room. Ready when nothing waits. Cancel-safe.
+    /// Hands over waiting tasks, as far as there is room. Ready when none is waiting. Cancel-safe.
     ///
     /// # Errors
-    /// If the receiver is gone. The waiting tasks are lost then.
+    /// If the receiver is gone. The waiting tasks are lost in that case.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BError>> {
         let flushed = self.poll_hand_over(cx);
         self.held.set(self.bytes);
@@ -129,12 +130,12 @@ impl TaskQueue {
         Poll::Ready(Ok(()))
     }
 
-    /// Hands over what there is room for at once.
+    /// Hands over the tasks for which there is room at once.
     pub(super) fn flush_now(&mut self) {
         while self.hand_over() {}
     }
 
-    /// Hands over the first piece; `false` where there is none, or no room.
+    /// Hands over the first piece; `false` if there is none, or no room.
     fn hand_over(&mut self) -> bool {
         if self.reserve.is_some() {
             return false;

@@ -1,4 +1,4 @@
-//! Small facts of HTTP/1 that users ask for.
+//! Small HTTP/1 utilities for users.
 
 use crate::protocols::http::h1::list_elements;
 use http::HeaderValue;
@@ -12,7 +12,7 @@ pub const CRLF: &[u8; 2] = b"\r\n";
 /// The delimiter between a field's name and its value.
 pub const HEADER_KV_DELIMITER: &[u8; 2] = b": ";
 
-/// Whether a comma-separated list names `token`, in any case (RFC 9110 section 5.6.1).
+/// Whether a comma-separated list contains `token`, in any case (RFC 9110 section 5.6.1).
 fn lists_token(value: &HeaderValue, token: &[u8]) -> bool {
     list_elements(value.as_bytes()).any(|element| element.eq_ignore_ascii_case(token))
 }
@@ -42,7 +42,7 @@ pub fn is_upgrade_resp(header: &ResponseHeader) -> bool {
     header.status == StatusCode::SWITCHING_PROTOCOLS && header.version == Version::HTTP_11
 }
 
-/// A `Content-Length` as a number; `None` where it is missing or not plain digits.
+/// A `Content-Length` as a number; `None` if it is missing or not plain digits.
 pub fn header_value_content_length(header_value: Option<&HeaderValue>) -> Option<usize> {
     let length = decimal(header_value?.as_bytes()).ok()?;
     usize::try_from(length).ok()

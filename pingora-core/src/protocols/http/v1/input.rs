@@ -12,17 +12,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// A body of which at least this much is still to come is read straight into memory of its own
-/// instead of through the worker's scratch.
+/// A body with at least this many bytes still to come is read directly into its own memory instead
+/// of through the worker's scratch buffer.
 const READ_DIRECT: u64 = 16 * 1024;
-/// The most that one direct read takes.
+/// The maximum size of one direct read.
 const DIRECT_SIZE: usize = 128 * 1024;
-/// A read that took less is copied: a piece that waits keeps the whole memory that it was read into, so
-/// that a few kilobytes could hold many times as much.
+/// A smaller read is copied: a waiting piece keeps the whole buffer that it was read into alive, so a
+/// few kilobytes could hold many times as much.
 const DIRECT_SHARED: usize = DIRECT_SIZE / 4;
-/// The most that one read takes while memory is short.
+/// The maximum size of one read while memory is short.
 const SHORT_READ: usize = 16 * 1024;
-/// Empty lines in front of a message that are forgiven (RFC 9112 section 2.2), in bytes.
+/// The number of bytes of empty lines before a message that are tolerated (RFC 9112 section 2.2).
 const LEADING_CRLF: usize = 8;
 
 /// The result of looking for a message head.
@@ -49,26 +49,26 @@ pub(crate) enum BodyEvent {
 
 /// The bytes that arrived on one connection and are not consumed yet.
 ///
-/// Holds no memory while nothing is pending: reads go through the worker's scratch.
+/// Holds no memory while nothing is pending: reads go through the worker's scratch buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
-    /// Complete bytes, the first of which is the next to be consumed.
+    /// Complete bytes, the first of which is consumed next.
     rest: Bytes,
-    /// The beginning of a head whose end did not arrive yet. Empty while `rest` is not.
+    /// The beginning of an incomplete head. Empty unless `rest` is empty.
     partial: BytesMut,
     scanner: HeadScanner,
-    /// Empty lines skipped in front of the present head.
+    /// Empty lines skipped before the current head.
     skipped: usize,
-    /// Whether empty lines in front of a message are skipped: a server may expect no better from old
-    /// clients (RFC 9112 section 2.2), whereas in front of a response they show that the two sides
-    /// disagree on where the one before ended.
+    /// Whether empty lines before a message are skipped. A server should tolerate them from old
+    /// clients (RFC 9112 section 2.2), whereas before a response they show that the two sides
+    /// disagree on where the previous one ended.
     forgives_empty_lines: bool,
-    /// The most bytes that one read takes, as far as it is less than usual; 0: as usual.
+    /// The maximum number of bytes of one read, if it is less than usual; 0: as usual.
     most: u32,
 }
 
 impl Input {
-    /// Of a server, and begins with bytes that somebody else has read already.
+    /// For a server; begins with bytes that were read elsewhere.
     pub(crate) fn with_prefix(prefix: Bytes) -> Self {
         Input {
             rest: prefix,
@@ -77,14 +77,15 @@ impl Input {
         }
     }
 
-    /// Reads at most so many bytes at once from now on. More than a worker's scratch holds is no limit.
+    /// Limits each read to this many bytes from now on. More than the size of a worker's scratch buffer
+    /// is no limit.
     #[inline]
     pub(crate) fn limit_reads(&mut self, bytes: usize) {
         let limited = bytes < local::SCRATCH_SIZE;
         self.most = if limited { bytes.max(1) as u32 } else { 0 };
     }
 
-    /// How much of the worker's scratch may be filled.
+    /// The part of the worker's scratch buffer that may be filled.
     fn window<'a>(&self, scratch: &'a mut [u8]) -> &'a mut [u8] {
         let most = match self.most {
             0 if memory::is_short() => SHORT_READ,
@@ -95,17 +96,17 @@ impl Input {
         scratch.get_mut(..room).unwrap_or_default()
     }
 
-    /// Whether bytes wait to be consumed.
+    /// Whether bytes are waiting to be consumed.
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty() && self.partial.is_empty()
     }
 
-    /// How many bytes wait to be consumed.
+    /// The number of bytes waiting to be consumed.
     pub(crate) fn len(&self) -> usize {
         self.rest.len() + self.partial.len()
     }
 
-    /// The bytes that wait to be consumed.
+    /// The bytes waiting to be consumed.
     pub(crate) fn waiting(&self) -> &[u8] {
         if self.partial.is_empty() {
             &self.rest
@@ -114,7 +115,7 @@ impl Input {
         }
     }
 
-    /// Takes all that waits: for a tunnel, or for whoever uses the connection next.
+    /// Takes all waiting bytes: for a tunnel, or for the next user of the connection.
     pub(crate) fn take(&mut self) -> Bytes {
         self.skipped = 0;
         self.scanner = HeadScanner::default();
@@ -125,7 +126,7 @@ impl Input {
         }
     }
 
-    /// Reads until a whole message head is there. Cancel-safe.
+    /// Reads until a whole message head has arrived. Cancel-safe.
     pub(crate) fn poll_head(
         &mut self,
         io: &mut Stream,
@@ -153,7 +154,7 @@ impl Input {
         }
     }
 
-    /// Looks for a head in bytes that were left over from the message before.
+    /// Looks for a head in bytes left over from the previous message.
     fn head_in_rest(&mut self, limits: &HeadLimits) -> Result<Option<Bytes>, Fault> {
         self.skip_empty_lines_in_rest();
         if let Some(end) = self.scanner.find_end(&self.rest, limits)? {
@@ -165,7 +166,7 @@ impl Input {
         Ok(None)
     }
 
-    /// How many bytes of empty lines in front of a message may be skipped.
+    /// The number of bytes of empty lines before a message that may be skipped.
     fn empty_lines(&self, bytes: &[u8]) -> usize {
         if self.forgives_empty_lines {
             skip_leading_crlf(bytes).min(LEADING_CRLF.saturating_sub(self.skipped))
@@ -189,7 +190,7 @@ impl Input {
         }
     }
 
-    /// Looks for a head in what was just read, `fresh`, behind what was there before.
+    /// Looks for a head in `fresh` bytes that were just read, after those that were there before.
     fn head_in_new(
         &mut self,
         fresh: &[u8],
@@ -204,7 +205,7 @@ impl Input {
             let fresh = fresh.get(skip..).unwrap_or_default();
             let found = self.scanner.find_end(fresh, limits);
             let Ok(Some(end)) = found else {
-                // Also what is refused: the log wants to see it.
+                // Also for a refused head, which is logged.
                 self.keep_partial(fresh)?;
                 return found.map(|_| None);
             };
@@ -221,17 +222,17 @@ impl Input {
         self.split_fresh(&whole, end).map(Some)
     }
 
-    /// Keeps what arrived of a head that is not complete.
+    /// Keeps the received part of an incomplete head.
     fn keep_partial(&mut self, fresh: &[u8]) -> Result<(), Fault> {
         fallible::append(&mut self.partial, fresh).map_err(|_| Fault::OUT_OF_MEMORY)
     }
 
-    /// Copies a head, and what follows it, out of a buffer that has to be given back.
+    /// Copies a head, and the bytes after it, out of a buffer that has to be given back.
     #[inline]
     fn split_fresh(&mut self, fresh: &[u8], end: usize) -> Result<HeadEvent, Fault> {
         let (head, rest) = fresh.split_at_checked(end).unwrap_or((fresh, &[]));
-        // Apart from each other: what has a single owner needs no counter, and a header value that
-        // somebody keeps does not keep a body.
+        // Separate copies: memory with a single owner needs no counter, and a header value that is
+        // kept does not keep a body alive.
         self.rest = fallible::copy(rest).map_err(|_| Fault::OUT_OF_MEMORY)?;
         let head = fallible::copy(head).map_err(|_| Fault::OUT_OF_MEMORY)?;
         Ok(HeadEvent::Head(head))
@@ -242,7 +243,7 @@ impl Input {
         self.skipped = 0;
     }
 
-    /// Whether the next [`Input::poll_body`] can tell something without reading.
+    /// Whether the next [`Input::poll_body`] can return something without reading.
     pub(crate) fn has_body_input(&self, decoder: &BodyDecoder) -> bool {
         !self.rest.is_empty() || decoder.is_done()
     }
@@ -274,7 +275,7 @@ impl Input {
         }
     }
 
-    /// One piece of what is already there; `None` if more has to be read first.
+    /// One piece of the bytes that are already there; `None` if more has to be read first.
     fn decode(&mut self, decoder: &mut BodyDecoder) -> Option<BodyEvent> {
         loop {
             if decoder.is_done() {
@@ -296,7 +297,7 @@ impl Input {
         }
     }
 
-    /// Whether the body ends right here, as far as can be told without reading on.
+    /// Whether the body ends here, as far as can be determined without reading on.
     pub(crate) fn ends_body(&mut self, decoder: &mut BodyDecoder) -> bool {
         if decoder.is_done() || self.rest.is_empty() {
             return decoder.is_done();
@@ -339,7 +340,8 @@ impl Input {
             Poll::Ready(Err(error)) => Err(error),
             Poll::Pending => Ok(None),
         };
-        // A peer that stalls in the middle of a body, on either side, holds no memory of ours meanwhile.
+        // A peer that stalls in the middle of a body, on either side, holds none of our memory
+        // meanwhile.
         local::give_chunk(direct);
         match piece? {
             Some(piece) => {
@@ -363,8 +365,8 @@ impl Input {
         self.poll_read_scratch(io, cx)
     }
 
-    /// Reads while what arrived has to wait for its turn: ready with how much was added to it, `0`
-    /// where the peer closed. How far to go is the caller's to decide. Cancel-safe.
+    /// Reads ahead while earlier bytes wait for their turn: ready with the number of bytes added,
+    /// `0` if the peer closed. The caller decides how far to read ahead. Cancel-safe.
     pub(crate) fn poll_read_ahead(
         &mut self,
         io: &mut Stream,

@@ -1,7 +1,7 @@
 //! HTTP/1 over a connection: the asynchronous shell around the rules in [`super::h1`].
 //!
-//! Sessions own their buffers and queues. Every `poll_*` keeps its state in the session, so that a
-//! future that is dropped loses nothing; the `async` methods are thin wrappers over them.
+//! Sessions own their buffers and queues. Every `poll_*` keeps its state in the session, so nothing
+//! is lost if a future is dropped; the `async` methods are thin wrappers around them.
 
 pub mod client;
 pub mod common;
@@ -13,10 +13,10 @@ mod splice;
 use super::{faults, timed};
 pub use splice::{SpliceSink, SpliceSource};
 
-/// A head that is smaller, in bytes, is not worth being counted by itself.
+/// Heads smaller than this, in bytes, are not counted individually.
 const LARGE_HEAD: u32 = 8 * 1024;
 
-/// The size of a head, where it is worth being counted; 0 otherwise.
+/// The size of a head if it is large enough to be counted; 0 otherwise.
 fn large_head(bytes: usize) -> u32 {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     if bytes >= LARGE_HEAD { bytes } else { 0 }

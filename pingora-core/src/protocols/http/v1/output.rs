@@ -10,36 +10,36 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
-/// Pieces up to this size are copied next to their neighbours instead of being written from where
-/// they lie: a copy of this size is cheaper than one more element of a vectored write.
+/// Pieces up to this size are copied next to their neighbours instead of being written in place: a
+/// copy of this size is cheaper than another element of a vectored write.
 const COPY_BELOW: usize = 4 * 1024;
-/// As much is gathered in front of a transport without vectored writes (a full TLS record).
+/// The amount gathered for a transport without vectored writes (a full TLS record).
 const GATHER: usize = 16 * 1024;
 const MAX_SLICES: usize = 32;
 
-/// The bytes that wait to be written to one connection.
+/// The bytes waiting to be written to one connection.
 ///
-/// Bytes are accepted whole and leave in order. Nothing is lost when a future that flushes is
-/// dropped: the queue belongs to the session. It is append-only once a write was tried, because a
-/// TLS write that would block has to be repeated with the same bytes in front.
+/// Bytes are accepted completely and are sent in order. Nothing is lost when a future that flushes
+/// is dropped: the queue belongs to the session. It is append-only once a write was attempted,
+/// because a TLS write that would block has to be repeated with the same initial bytes.
 #[derive(Debug, Default)]
 pub(crate) struct OutQueue {
-    /// Leaves first. Small pieces are gathered here as long as `chunks` is empty.
+    /// Sent first. Small pieces are gathered here as long as `chunks` is empty.
     staged: Vec<u8>,
-    /// How much of `staged` has left already.
+    /// The number of bytes of `staged` that were sent already.
     written: usize,
     chunks: VecDeque<Bytes>,
     chunk_bytes: usize,
 }
 
 impl OutQueue {
-    /// Bytes that wait.
+    /// The number of waiting bytes.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.staged.len() - self.written + self.chunk_bytes
     }
 
-    /// Bytes of memory that what waits takes.
+    /// The memory that the waiting bytes take, in bytes.
     pub(crate) fn held(&self) -> usize {
         self.staged.capacity() + self.chunk_bytes
     }
@@ -49,7 +49,7 @@ impl OutQueue {
         self.len() == 0
     }
 
-    /// Lets `fill` append bytes to what waits.
+    /// Lets `fill` append bytes to the queue.
     pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut Vec<u8>)) {
         if self.chunks.is_empty() {
             if self.staged.capacity() == 0 {
@@ -63,7 +63,7 @@ impl OutQueue {
         }
     }
 
-    /// Appends `data`, by copy where that is cheaper.
+    /// Appends `data`; copies it if that is cheaper.
     pub(crate) fn push(&mut self, data: Bytes) {
         if data.len() < COPY_BELOW && self.chunks.is_empty() {
             self.fill(|out| out.extend_from_slice(&data));
@@ -79,14 +79,14 @@ impl OutQueue {
         }
     }
 
-    /// Forgets what waits: the connection is beyond repair.
+    /// Drops the queue: the connection is beyond repair.
     pub(crate) fn clear(&mut self) {
         self.release_staged();
         self.chunks.clear();
         self.chunk_bytes = 0;
     }
 
-    /// Writes until nothing waits. Ready also when there was nothing to do. Cancel-safe.
+    /// Writes until the queue is empty. Also ready if there was nothing to do. Cancel-safe.
     pub(crate) fn poll_flush(
         &mut self,
         io: &mut Stream,
@@ -134,7 +134,7 @@ impl OutQueue {
         Pin::new(io).poll_write_vectored(cx, slices.get(..used).unwrap_or_default())
     }
 
-    /// Copies chunks behind the staged bytes until a record is full. Only ever appends.
+    /// Copies chunks after the staged bytes until a record is full. Only ever appends.
     fn gather(&mut self) {
         if self.staged.is_empty() {
             match self.chunks.front() {

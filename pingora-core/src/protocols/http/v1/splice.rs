@@ -1,4 +1,4 @@
-//! Which bodies of HTTP/1 the kernel may move by itself.
+//! The HTTP/1 bodies that the kernel may move on its own.
 
 use super::faults;
 use crate::protocols::Stream;
@@ -8,7 +8,7 @@ pub use crate::protocols::l4::splice::{SpliceSink, SpliceSource};
 use crate::protocols::l4::stream::Stream as PlainStream;
 use pingora_error::{ErrorSource, Result};
 
-/// The socket itself, where a connection is nothing more than one and holds back no bytes.
+/// The underlying socket, if the connection is a plain one and holds back no bytes.
 pub(super) fn plain(io: &mut Stream) -> Option<&mut PlainStream> {
     io.as_any_mut()
         .downcast_mut::<PlainStream>()

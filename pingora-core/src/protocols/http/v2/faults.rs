@@ -1,4 +1,4 @@
-//! How a failure of a stream, or of its connection, becomes an error.
+//! Turns failures of a stream, or of its connection, into errors.
 
 use crate::protocols::http::h1::Fault;
 use pingora_error::{BError, Error, ErrorSource, ErrorType};

@@ -1,16 +1,16 @@
-//! Small pieces of a body leave together.
+//! Joins small pieces of a body.
 
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 
-/// A piece shorter than this is worth a copy, in bytes.
+/// A piece shorter than this, in bytes, is copied to join it with another.
 ///
-/// Each piece becomes a DATA frame, and receivers count short ones: many at once are an attack to
-/// them, which ends the whole connection with `ENHANCE_YOUR_CALM`. What one client sends in tiny
-/// pieces must not end a connection that others share.
+/// Each piece becomes a DATA frame, and receivers count short ones: they treat many at once as an
+/// attack and end the whole connection with `ENHANCE_YOUR_CALM`. The tiny pieces of one client must
+/// not end a connection that others share.
 pub(crate) const SHORT: usize = 1024;
 
-/// Appends a piece to those that wait, to the last of them where both are short.
+/// Appends a piece to the queue; joins it with the last piece if both are short.
 pub(crate) fn gather(queue: &mut VecDeque<Bytes>, piece: Bytes) {
     match queue.back_mut() {
         Some(last) if last.len() < SHORT && piece.len() < SHORT => {

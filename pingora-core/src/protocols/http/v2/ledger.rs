@@ -1,49 +1,49 @@
-//! The bytes of responses that one connection to a client holds.
+//! The response bytes that one connection to a client holds.
 //!
 //! ```text
 //!   upstream ──read──▶ queue of the stream ──handed over──▶ framing ──written──▶ socket
 //!                      `queued`                             `unwritten`
 //! ```
 //!
-//! Each stream is bounded by itself; a hundred of them add up. Once both together reach the connection's
-//! bound, a stream reads next to nothing ahead of its client ([`Ledger::read_ahead`]), and what the framing
-//! has not written stays below it. Neither can keep a stream that its client lets go on from going on:
-//! the queue is the stream's own, and what was handed over has room in the client's windows, so that it
-//! leaves as soon as the client reads from its socket.
+//! Each stream has its own bound, but a hundred of them add up. Once both together reach the connection's
+//! bound, a stream reads next to nothing ahead of its client ([`Ledger::read_ahead`]), and the data that
+//! the framing has not written stays below the bound. Neither can stall a stream whose client lets it
+//! continue: the queue is the stream's own, and data that was handed over has room in the client's windows,
+//! so it is sent as soon as the client reads from its socket.
 
 use crate::process::memory::{self, Holder, Level};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// The bytes that a stream may read ahead while its connection is full: a head, and the beginning of a
-/// body.
+/// The number of bytes that a stream may read ahead while its connection is full: a head, and the
+/// beginning of a body.
 const LITTLE: usize = 4 * 1024;
-/// The same for one whose client takes what it is sent: a frame.
+/// The same for a stream whose client accepts data: one frame.
 const FRAME: usize = 16 * 1024;
-/// The window of the connection keeps all its uploads together below this, in bytes.
+/// The connection's window keeps all its uploads together below this, in bytes.
 const MOST_UPLOADS: usize = CONNECTION_WINDOW as usize;
-/// Bytes that a client may send ahead on all streams together: sixteen stalled uploads keep the other streams of
-/// that client waiting.
+/// The number of bytes that a client may send ahead on all streams together: sixteen stalled uploads keep the
+/// other streams of that client waiting.
 pub(crate) const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
-/// Changes by less, in bytes, are not told to the process's account.
+/// Changes smaller than this, in bytes, are not reported to the process's account.
 const GRAIN: usize = 16 * 1024;
 
-/// The account of one connection; shared by its streams and whoever drives it.
+/// The account of one connection; shared by its streams and its driver.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     holder: Arc<Holder>,
     /// In bytes.
     bound: usize,
-    /// The bytes that streams hold and can't hand over: bodies, and large heads of requests.
+    /// The bytes that streams hold and can't hand over: bodies, and large request heads.
     queued: AtomicUsize,
-    /// The bytes that the framing was handed and has not written.
+    /// Bytes that were handed to the framing and are not written yet.
     unwritten: AtomicUsize,
-    /// The bytes that the framing may hold of requests that are not read.
+    /// The bytes that the framing may hold of requests that are not being read.
     uploads: AtomicUsize,
-    /// Payload that was written so far, in bytes.
+    /// The payload that was written so far, in bytes.
     written: AtomicU64,
-    /// The socket has taken nothing the last time.
+    /// The socket accepted nothing at the last attempt.
     blocked: AtomicBool,
     streams: AtomicUsize,
     /// Streams that wait for the framing to write. At most one entry for each.
@@ -53,7 +53,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Of a connection whose streams may hold so many bytes together.
+    /// For a connection whose streams may hold this many bytes together.
     pub(crate) fn new(bound: usize) -> Arc<Self> {
         Arc::new(Ledger {
             holder: Arc::default(),
@@ -74,7 +74,8 @@ impl Ledger {
         self.queued.load(Ordering::Relaxed) + self.unwritten.load(Ordering::Relaxed)
     }
 
-    /// The bytes that streams may hold together at present: fewer while memory is scarce for all.
+    /// The number of bytes that streams may currently hold together: fewer while memory is scarce
+    /// for the process.
     fn bound(&self) -> usize {
         match memory::level() {
             Level::Plenty => self.bound,
@@ -88,7 +89,8 @@ impl Ledger {
         self.held() >= self.bound()
     }
 
-    /// How much a stream may read at once that has handed over `sent` bytes so far.
+    /// The number of bytes that a stream may read at once, if it has handed over `sent` bytes so
+    /// far.
     pub(crate) fn read_ahead(&self, sent: usize) -> usize {
         if !self.is_full() {
             usize::MAX
@@ -99,7 +101,7 @@ impl Ledger {
         }
     }
 
-    /// A stream of which `counted` bytes were counted holds so many now.
+    /// A stream, of which `counted` bytes were counted, now holds this many.
     pub(crate) fn requeue(&self, counted: &mut usize, bytes: usize) {
         match bytes.checked_sub(*counted) {
             Some(0) => return,
@@ -121,8 +123,8 @@ impl Ledger {
         self.settle();
     }
 
-    /// Ready when the framing may be handed something. The framing has a bound of its own; this one holds
-    /// while memory is short.
+    /// Ready when the framing may be given more data. The framing has a bound of its own; this one
+    /// applies while memory is short.
     pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let has_room = || {
             let unwritten = self.unwritten.load(Ordering::Acquire);
@@ -143,30 +145,30 @@ impl Ledger {
         Poll::Pending
     }
 
-    /// A stream has handed over so many bytes.
+    /// A stream has handed over this many bytes.
     pub(crate) fn handed_over(&self, bytes: usize) {
         self.unwritten.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The connection was driven: what it holds unwritten, the payload that left it so far, and whether
-    /// the socket took nothing. Called by whoever drives the connection.
+    /// The connection was driven: the bytes that it holds unwritten, the payload that it has sent so
+    /// far, and whether the socket accepted nothing. The connection's driver calls this.
     pub(crate) fn observe(&self, unwritten: usize, written: u64, blocked: bool) {
         self.unwritten.store(unwritten, Ordering::Release);
         self.written.store(written, Ordering::Relaxed);
         self.blocked.store(blocked, Ordering::Relaxed);
     }
 
-    /// Payload that was written so far, in bytes.
+    /// The payload that was written so far, in bytes.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Whether the client does not read from its socket.
+    /// Whether the client is not reading from its socket.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// The connection was driven as far as it goes, and has so many streams.
+    /// The connection was driven as far as possible, and has this many streams.
     pub(crate) fn turn_ended(&self, streams: usize) {
         if self.streams.load(Ordering::Relaxed) != streams {
             self.streams.store(streams, Ordering::Relaxed);
@@ -189,7 +191,7 @@ impl Ledger {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// The connection is gone: nothing will be written, and no task has to wait for that.
+    /// The connection is gone: nothing will be written, and no task has to wait for it.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.unwritten.store(0, Ordering::Release);
@@ -197,7 +199,7 @@ impl Ledger {
         self.settle();
     }
 
-    /// Tells the process's account.
+    /// Reports to the process's account.
     fn settle(&self) {
         let streams = self.streams.load(Ordering::Relaxed) * memory::STREAM;
         let framing = if self.closed.load(Ordering::Relaxed) {
@@ -210,10 +212,10 @@ impl Ledger {
         self.holder.settle(held, GRAIN);
     }
 
-    /// Whether the connection is to be closed, because it holds most of all; whoever drives it is woken
+    /// Whether to close the connection because it holds more memory than any other; its driver is woken
     /// when that changes.
     pub(crate) fn poll_given_up(&self, cx: &Context<'_>) -> bool {
-        // Where little is held it won't be.
+        // A connection that holds little won't be closed.
         self.holder.held() > 0 && self.holder.poll_given_up(cx)
     }
 }

@@ -1,21 +1,21 @@
-//! Frames of many streams in one write.
+//! Combines the frames of many streams in one write.
 
 use std::task::Context;
 
-/// Makes the task of a connection run behind those of its streams.
+/// Makes the task of a connection run after those of its streams.
 ///
-/// A stream that has something to write wakes the connection, and a runtime runs the task that was woken
-/// last before all others. So each response would leave by itself, in a write and a TLS record of its
-/// own, while the other streams that can go on at the same time still wait for their turn. A task that
-/// wakes itself goes to the end of the queue instead: once there, it finds what all of them left.
+/// A stream that has something to write wakes the connection, and a runtime runs the most recently woken
+/// task first. Each response would therefore be sent separately, in a write and a TLS record of its own,
+/// while other streams that could continue at the same time still wait for their turn. A task that wakes
+/// itself goes to the end of the queue instead: when it runs, it finds the output of all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     put_off: bool,
 }
 
 impl Turns {
-    /// Whether the connection is to do nothing this time: it has been woken again, behind whatever can
-    /// run now. Never twice in a row, and never where there is only one stream `open`.
+    /// Whether the connection should do nothing this time, because it has been woken again, after all
+    /// tasks that can run now. Never twice in a row, and never if only one stream is `open`.
     pub(crate) fn streams_first(&mut self, open: usize, cx: &Context<'_>) -> bool {
         self.put_off = !self.put_off && open > 1;
         if self.put_off {

@@ -68,7 +68,7 @@ async fn a_local_address_that_is_not_ours_is_an_error() {
 #[tokio::test]
 async fn ports_come_from_the_range_until_it_is_used_up() {
     let (_listener, addr) = listen();
-    // Somebody else's port: the range holds nothing free.
+    // The port is taken: the range contains no free one.
     let (taken, taken_addr) = listen();
     let port = taken_addr.port();
     let mut bind_to = BindTo::from("127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap());

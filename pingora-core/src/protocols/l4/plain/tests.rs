@@ -1,4 +1,4 @@
-//! Sockets: registering late, reading at once, writing pieces.
+//! Sockets: late registration, immediate reads, writes in pieces.
 
 use super::*;
 use std::future::poll_fn;
@@ -16,7 +16,7 @@ fn pair() -> (StdStream, StdStream) {
     (client, server)
 }
 
-/// Waits until what was sent has arrived.
+/// Waits until the sent data has arrived.
 fn arrived(socket: &StdStream) {
     socket.set_nonblocking(false).unwrap();
     assert_eq!(socket.peek(&mut [0]).unwrap(), 1);
@@ -34,7 +34,7 @@ async fn read(plain: &mut Plain, room: usize) -> Vec<u8> {
     poll_fn(|cx| read_once(plain, room, cx)).await.unwrap()
 }
 
-/// Outside of any runtime, where registering would panic.
+/// Outside of any runtime, where registration would panic.
 #[test]
 fn a_request_and_its_answer_need_no_reactor() {
     let (mut client, server) = pair();

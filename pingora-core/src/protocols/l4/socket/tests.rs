@@ -1,4 +1,4 @@
-//! Addresses: their text, what makes two the same, those that name no place.
+//! Addresses: their text form, their equality, and those that can't be connected to.
 
 use super::*;
 use std::collections::HashSet;

@@ -97,7 +97,7 @@ async fn peeking_leaves_what_it_saw() {
     {
         let mut waiting = Box::pin(server.try_peek(&mut seen));
         client.write_all(b"abc").await.unwrap();
-        // Given up half-way: nothing is lost.
+        // Dropped half-way: nothing is lost.
         let limit = std::time::Duration::from_millis(20);
         assert!(tokio::time::timeout(limit, &mut waiting).await.is_err());
     }

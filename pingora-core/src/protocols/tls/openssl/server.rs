@@ -55,7 +55,9 @@ impl From<ssl::Error> for FailedHandshake {
 impl ServerContext {
     async fn shake_hands(&self, stream: L4Stream) -> Result<Accepted, FailedHandshake> {
         let mut stream = prepare_tls_stream(&self.acceptor, stream)?;
-        if self.keep_client_hello {
+        let challenges = self.store.as_ref();
+        let challenges = challenges.is_some_and(CertificateStore::has_challenges);
+        if self.keep_client_hello || challenges {
             stream.keep_client_hello();
         }
         if let Some(clients) = &self.clients {
@@ -67,7 +69,8 @@ impl ServerContext {
         let (mut stream, mut outcome) = self.step(stream).await?;
         if is_suspended(&outcome) {
             sys::resume_at_certificate(stream.ssl_mut());
-            self.choose(stream.ssl_mut())?;
+            self.prepare(stream.ssl_mut()).await;
+            self.choose(&mut stream)?;
             if let Some(callbacks) = &self.callbacks {
                 callbacks.certificate_callback(stream.ssl_mut()).await;
             }
@@ -75,6 +78,9 @@ impl ServerContext {
         }
         if let Err(e) = outcome {
             return Err(self.failed(stream, e));
+        }
+        if !self.keep_client_hello {
+            stream.forget_client_hello();
         }
         self.complete(&mut stream).await?;
         let resumed = stream.ssl().session_reused();
@@ -115,14 +121,34 @@ impl ServerContext {
         }
     }
 
+    /// Waits for a certificate that is only fetched now.
+    async fn prepare(&self, ssl: &mut SslRef) {
+        if let Some(store) = &self.store
+            && let Some(name) = asked_name(ssl)
+            && store.waits_for(&name)
+        {
+            store.prepare(&name).await;
+        }
+    }
+
     /// Shows the certificate that the store has for the client.
-    fn choose(&self, ssl: &mut SslRef) -> Result<()> {
+    fn choose(&self, stream: &mut SslStream<L4Stream>) -> Result<()> {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        // A name that is not text is still a name, but no certificate has it.
-        let name = ssl.servername_raw(NameType::HOST_NAME);
-        let name = name.map(|name| String::from_utf8_lossy(name).into_owned());
+        let name = asked_name(stream.ssl_mut());
+        let challenged = stream.client_hello();
+        let challenged = challenged.and_then(|hello| store.challenge(name.as_deref(), hello));
+        let ssl = stream.ssl_mut();
+        if let Some(challenged) = challenged {
+            return match challenged {
+                Some(answer) => answer.show(ssl),
+                None => {
+                    sys::forget_certificates(ssl);
+                    Ok(())
+                }
+            };
+        }
         let Some(chosen) = store.pick(name.as_deref(), || abilities(ssl)) else {
             sys::forget_certificates(ssl);
             return Ok(());
@@ -209,6 +235,12 @@ impl fmt::Debug for ServerContext {
             .field("tickets", &self.tickets)
             .finish_non_exhaustive()
     }
+}
+
+/// The name that the client asks for. One that is not text is still a name, but no certificate has it.
+fn asked_name(ssl: &SslRef) -> Option<String> {
+    let name = ssl.servername_raw(NameType::HOST_NAME);
+    name.map(|name| String::from_utf8_lossy(name).into_owned())
 }
 
 fn is_suspended(outcome: &Result<(), ssl::Error>) -> bool {

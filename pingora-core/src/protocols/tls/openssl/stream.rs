@@ -11,7 +11,7 @@ use super::transport::Transport;
 use crate::protocols::digest::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, ProxyDigest, SocketDigest, TimingDigest,
 };
-use crate::protocols::tls::{ALPN, PlainHttp, SslDigest, TlsRef};
+use crate::protocols::tls::{ALPN, ClientHello, PlainHttp, SslDigest, TlsRef};
 use crate::protocols::{IO, Peek, Shutdown, Ssl, UniqueID, UniqueIDType};
 use crate::runtime::local::with_scratch;
 use crate::sys::tls as sys;
@@ -389,6 +389,16 @@ impl<T> SslStream<T> {
     /// Keeps the first message of the client, for the digest. To be called before the handshake.
     pub(crate) fn keep_client_hello(&mut self) {
         self.session.get_mut().client_hello = Some(Box::default());
+    }
+
+    /// The first message of the client, where it is kept and has come.
+    pub(crate) fn client_hello(&self) -> Option<&ClientHello> {
+        self.session.get_ref().client_hello.as_ref()?.found()
+    }
+
+    /// Keeps the first message of the client no longer.
+    pub(crate) fn forget_client_hello(&mut self) {
+        self.session.get_mut().client_hello = None;
     }
 
     /// Notes for how long the handshake waited for another thread.

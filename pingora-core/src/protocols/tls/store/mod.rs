@@ -1,15 +1,19 @@
 //! Certificates by name, replaced as a whole while handshakes go on.
 
+mod challenge;
 mod chosen;
 mod info;
 mod kind;
 mod names;
+mod provider;
 mod source;
 
+pub use challenge::ACME_TLS_ALPN;
 pub use chosen::ChosenCertificate;
 pub use info::CertificateInfo;
 pub(crate) use kind::ClientAbilities;
 pub use kind::KeyKind;
+pub use provider::CertificateProvider;
 pub use source::CertificateSource;
 pub(crate) use source::Material;
 
@@ -64,6 +68,8 @@ struct Entries {
     list: Vec<Entry>,
     next_id: u64,
     refuse_unknown: bool,
+    challenges: challenge::Challenges,
+    provider: Option<Arc<dyn CertificateProvider>>,
 }
 
 #[derive(Clone)]
@@ -85,6 +91,9 @@ struct Set {
     table: NameTable<Choices>,
     default: Choices,
     refuse_unknown: bool,
+    /// For authorities that look for an answer.
+    challenges: challenge::Challenges,
+    provider: Option<Arc<dyn CertificateProvider>>,
     /// Where there is just one certificate, for all clients.
     only: Option<Arc<LoadedCertificate>>,
 }
@@ -150,6 +159,27 @@ impl CertificateStore {
         entries.list = list;
         self.show(&entries);
         Ok(ids)
+    }
+
+    /// Puts a certificate into the place of another, which is shown until then: it keeps its id, and its place in
+    /// the order that decides about the default. Reads files: blocks.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add), and where there is none with this id; everything stays as it was.
+    pub fn replace(&self, id: CertificateId, source: CertificateSource) -> Result<()> {
+        let (names, loaded) = load(&source)?;
+        let mut entries = self.entries();
+        let Some(entry) = entries.list.iter_mut().find(|entry| entry.id == id) else {
+            return Error::e_explain(TLS_CONF_ERR, "replacing a certificate that is not there");
+        };
+        *entry = Entry {
+            id,
+            source,
+            names,
+            loaded,
+        };
+        self.show(&entries);
+        Ok(())
     }
 
     /// Removes a certificate; whether there was one.
@@ -224,11 +254,17 @@ impl CertificateStore {
 
     /// The certificate for a client that asks for `name` and has said `hello`, as far as that is known. For
     /// backends, in each handshake. `None` where the client is to be turned away.
+    ///
+    /// An authority that looks for the answer to a challenge gets that, or nothing: see
+    /// [`set_challenge`](Self::set_challenge).
     pub fn choose(
         &self,
         name: Option<&str>,
         hello: Option<&ClientHello>,
     ) -> Option<ChosenCertificate> {
+        if let Some(challenged) = hello.and_then(|hello| self.challenge(name, hello)) {
+            return challenged.map(ChosenCertificate);
+        }
         let client = || ClientAbilities::of(hello);
         self.pick(name, client).map(ChosenCertificate)
     }
@@ -319,6 +355,11 @@ impl Entries {
         CertificateId(self.next_id)
     }
 
+    /// Whether the only certificate that there is goes to all clients, whatever they say.
+    fn one_for_all(&self) -> bool {
+        !self.refuse_unknown && self.challenges.is_empty() && self.provider.is_none()
+    }
+
     /// The one that is the default because none was made it.
     fn default_position(&self) -> Option<usize> {
         let chosen = self.list.iter().any(|entry| entry.source.default);
@@ -346,13 +387,15 @@ impl Set {
             siblings.for_each(|e| add_choice(&mut default, &e.loaded));
         }
         let only = match &*entries.list {
-            [only] if !entries.refuse_unknown => Some(only.loaded.clone()),
+            [only] if entries.one_for_all() => Some(only.loaded.clone()),
             _ => None,
         };
         Set {
             table,
             default,
             refuse_unknown: entries.refuse_unknown,
+            challenges: entries.challenges.clone(),
+            provider: entries.provider.clone(),
             only,
         }
     }

@@ -1,12 +1,12 @@
-//! Requests and responses of servers that keep the rules.
+//! Requests to and responses from servers that follow the rules.
 
 use super::*;
 use crate::protocols::http::HttpTask;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// All pieces of the response in short, to its end or its failure: `H200` head, `B:x` body, `T`
-/// trailers, `D` done, `U:x` tunnel, `!` failure; a `.` behind the one that ends it.
+/// A short form of all pieces of the response, to its end or its failure: `H200` head, `B:x` body,
+/// `T` trailers, `D` done, `U:x` tunnel, `!` failure; a `.` after the piece that ends it.
 pub(super) async fn pieces(session: &mut Http2Session) -> String {
     let mut told = Vec::new();
     loop {
@@ -37,7 +37,7 @@ pub(super) async fn pieces(session: &mut Http2Session) -> String {
     }
 }
 
-/// The next piece, as an engine gets it: it writes what is queued meanwhile.
+/// The next piece, as an engine reads it: queued data is written meanwhile.
 pub(super) async fn next(session: &mut Http2Session) -> Result<HttpTask> {
     poll_fn(|cx| {
         if session.wants_flush() {
@@ -143,13 +143,13 @@ async fn a_response_ends_with_its_last_piece_where_that_is_known() {
     }
 }
 
-/// A response of which nothing is missing ends for those who wait for it, whatever becomes of its
-/// stream; but what follows in time passes.
+/// A response that lacks only its end is ended for its readers, whatever happens to its stream; but
+/// data that follows in time passes.
 #[tokio::test(start_paused = true)]
 async fn a_response_that_lacks_nothing_but_its_end_ends_after_a_moment() {
     const LENGTH: Option<&str> = Some("2");
-    // Method, status, declared length; what is sent, `~` being the time that passes; what comes of it,
-    // and the seconds that it takes.
+    // Method, status, declared length; what is sent, `~` meaning that time passes; the result, and the
+    // seconds that it takes.
     type Row<'a> = (
         &'a str,
         &'a str,
@@ -173,7 +173,7 @@ async fn a_response_that_lacks_nothing_but_its_end_ends_after_a_moment() {
         ("GET", "304", LENGTH, &["~9"], "H304 B:-.", 1),
         ("GET", "204", None, &["~9"], "H204 B:-.", 1),
         ("GET", "200", LENGTH, &["ab", "."], "H200 B:ab.", 0),
-        // Trailers are waited for as long, and so is the end.
+        // Trailers are waited for equally long, and so is the end.
         ("GET", "200", LENGTH, &["ab", "~0", "T"], "H200 B:ab T1.", 0),
         (
             "GET",
@@ -183,7 +183,7 @@ async fn a_response_that_lacks_nothing_but_its_end_ends_after_a_moment() {
             "H200 B:ab B:-.",
             0,
         ),
-        // The response is whole: a reset can't take anything from it any more.
+        // The response is complete: a reset can't take anything from it.
         ("GET", "200", LENGTH, &["ab", "R"], "H200 B:ab B:-.", 0),
         (
             "GET",
@@ -193,7 +193,7 @@ async fn a_response_that_lacks_nothing_but_its_end_ends_after_a_moment() {
             "H200 B:ab B:-.",
             0,
         ),
-        // A body that lacks a byte is not whole, and one that declares no length may go on.
+        // A body that lacks a byte is incomplete, and one that declares no length may continue.
         ("GET", "200", LENGTH, &["a", "R"], "H200 B:a !H2Error", 0),
         ("GET", "200", None, &["ab", "~9", "c."], "H200 B:ab B:c.", 9),
         ("GET", "200", None, &["ab", "R"], "H200 B:ab !H2Error", 0),
@@ -217,10 +217,10 @@ async fn a_response_that_lacks_nothing_but_its_end_ends_after_a_moment() {
                         tokio::time::sleep(time.max(Duration::from_millis(100))).await;
                         continue;
                     }
-                    // The stream may have been given up.
+                    // The stream may have been abandoned.
                     let _ = match piece.strip_suffix('.') {
                         _ if piece == "R" => {
-                            // Frames that were sent before leave before.
+                            // Frames that were sent earlier are received earlier.
                             tokio::time::sleep(Duration::from_millis(1)).await;
                             stream.send_reset(Reason::INTERNAL_ERROR);
                             Ok(())
@@ -352,7 +352,7 @@ async fn a_body_keeps_to_its_declared_length() {
         let end = if *sound {
             end.await.unwrap()
         } else {
-            // The request may have been given up before the server heard of it.
+            // The request may have been dropped before the server received it.
             drop((session, conn));
             end.await.unwrap_or(Err(Reason::CANCEL.into()))
         };
@@ -391,7 +391,7 @@ async fn a_slow_reader_slows_the_server_and_only_its_own_stream() {
     slow.write_request_header(request("GET", &[]), true)
         .unwrap();
     slow.read_response_header().await.unwrap();
-    // Without anybody reading the one, the other passes as a whole.
+    // While nobody reads the one, the other passes completely.
     let mut quick = session(&conn).await;
     quick
         .write_request_header(request("POST", &[]), true)

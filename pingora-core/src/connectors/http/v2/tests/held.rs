@@ -1,11 +1,11 @@
-//! What the responses of one connection may hold while nobody reads them, in bytes.
+//! The number of bytes that the responses of one connection may hold while they are not read.
 
 use super::*;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The window of the connection under test: less than two streams of it may hold.
+/// The window of the connection under test: less than two of its streams may hold.
 const WINDOW: usize = 100_000;
 const STREAMS: usize = 8;
 const WHOLE: usize = 300_000;
@@ -24,7 +24,7 @@ async fn respond_counted(mut respond: SendResponse<Bytes>, sent: Arc<AtomicUsize
     }
 }
 
-/// The window bounds what all streams hold together, and opens by what is taken.
+/// The window bounds the memory that all streams hold together, and opens as data is read.
 #[tokio::test]
 async fn unread_responses_hold_no_more_than_the_connections_window() {
     let (server, client) = duplex(WIDE);

@@ -19,7 +19,7 @@ async fn asked(method: &str, end: bool) -> (Raw, ConnectionRef, Http2Session) {
 
 #[tokio::test]
 async fn a_reset_says_why_and_whether_to_try_again() {
-    // Reason, after what of an answer, what becomes of it.
+    // The reason, how much of an answer precedes it, and the result.
     let rows: &[(u32, &str, ErrorType, bool)] = &[
         (7, "", ErrorType::H2Error, true),
         (7, "103", ErrorType::H2Error, false),

@@ -1,4 +1,4 @@
-//! Connections that are shared, kept, closed and made anew, over real sockets.
+//! Connections that are shared, kept, closed and re-established, over real sockets.
 
 use crate::connectors::ConnectorOptions;
 use crate::connectors::http::Connector;
@@ -74,7 +74,7 @@ impl Origin {
     }
 }
 
-/// Waits for what other tasks are about to do, within bounds.
+/// Waits for other tasks to finish their work, within bounds.
 async fn until(mut done: impl FnMut() -> bool) {
     for _ in 0..100_000 {
         if done() {
@@ -147,12 +147,12 @@ async fn requests_one_after_the_other_use_one_connection() {
 
 #[tokio::test]
 async fn requests_at_a_time_share_connections_up_to_both_sides_limits() {
-    // Our limit, the server's, requests at a time, connections.
+    // Our limit, the server's limit, concurrent requests, connections.
     for (ours, theirs, requests, connections) in [(10, 100, 10, 1), (4, 100, 10, 3), (10, 2, 4, 2)]
     {
         let (origin, connector) = (Origin::new(theirs).await, connector(8));
         let peer = origin.peer(ours);
-        // The first tells what the server takes.
+        // The first one reveals the server's limit.
         let (session, _) = begin(&connector, &peer, "/").await.unwrap();
         finish(&connector, &peer, session).await;
         let mut sessions = Vec::new();
@@ -277,7 +277,7 @@ async fn an_idle_connection_is_closed_in_time_and_leaves_nothing() {
 
 #[tokio::test]
 async fn no_more_idle_connections_are_kept_than_fit() {
-    // Capacity, the time-out at release, connections that stay.
+    // The capacity, the timeout at release, the connections that remain.
     let rows = [
         (8, None, 3),
         (2, None, 2),
@@ -411,7 +411,7 @@ async fn the_keep_of_users_is_found_by_hash() {
     assert!(pool.get(peer.reuse_hash()).is_some());
 }
 
-/// Connections come, go away, are shared and given up, from several threads at a time.
+/// Connections are established, lost, shared and abandoned, from several threads at a time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_threads_leave_nothing_behind() {
     let origin = Arc::new(Origin::new(5).await);
@@ -458,7 +458,7 @@ async fn many_threads_leave_nothing_behind() {
     assert_eq!(origin.state.open.load(Ordering::Relaxed), 0);
 }
 
-/// A server that goes away may fail a request.
+/// A server that is going away may fail a request.
 async fn try_finish(connector: &Connector, peer: &HttpPeer, mut session: HttpSession) {
     if session.read_response_header().await.is_ok() && session.read_response_body().await.is_ok() {
         connector.release_session(session, peer, None);

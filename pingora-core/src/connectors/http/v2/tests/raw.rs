@@ -1,4 +1,4 @@
-//! A server by hand: whatever frames a test wants to send, legal or not.
+//! A scripted server: sends any frames that a test wants, legal or not.
 
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +14,7 @@ pub(super) const CONTINUATION: u8 = 9;
 pub(super) const END_STREAM: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
 
-/// `:status: 200` and its like in HPACK.
+/// `:status: 200` and the like in HPACK.
 pub(super) fn status(code: u16) -> Vec<u8> {
     let mut block = vec![0x08, 3];
     block.extend(code.to_string().into_bytes());
@@ -78,7 +78,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 impl Raw {
     pub(super) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let frame = frame(kind, flags, stream, payload);
-        // A test looks at what the client makes of it, which may be to close.
+        // A test examines the client's reaction, which may be to close.
         let _ = self.stream.write_all(&frame).await;
     }
 

@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648 section 4) of a stream: decoded as it arrives, encoded as it leaves.
+//! Streaming base64 (RFC 4648 section 4): decoded as it arrives, encoded as it is sent.
 
 use std::fmt;
 
@@ -17,22 +17,22 @@ impl fmt::Display for NotBase64 {
 
 impl std::error::Error for NotBase64 {}
 
-/// Decodes a stream that is cut at any byte, and may be padded at any group of four: a sender that
-/// encodes each of its pieces by itself pads each of them.
+/// Decodes a stream that is split at any byte, and may be padded at any group of four: a sender
+/// that encodes each of its pieces separately pads each of them.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Decoder {
-    /// The characters of the present group, 6 bits each.
+    /// The characters of the current group, 6 bits each.
     bits: u32,
     characters: u8,
     padding: u8,
 }
 
 impl Decoder {
-    /// Appends what these characters stand for, as far as their groups are whole.
+    /// Decodes these characters, as far as their groups are complete, and appends the result.
     ///
     /// # Errors
-    /// A character outside of the alphabet, padding in the wrong place, or bits that stand for
-    /// nothing and are not zero: another reader may read the text otherwise.
+    /// A character outside of the alphabet, padding in the wrong place, or unused bits that are not
+    /// zero: another reader may decode the text differently.
     pub(crate) fn decode(&mut self, text: &[u8], out: &mut Vec<u8>) -> Result<(), NotBase64> {
         out.reserve(text.len() / 4 * 3 + 3);
         for character in text {
@@ -67,10 +67,10 @@ impl Decoder {
         Ok(())
     }
 
-    /// To be called at the end of the stream.
+    /// Must be called at the end of the stream.
     ///
     /// # Errors
-    /// The last group is not whole.
+    /// The last group is incomplete.
     pub(crate) fn finish(&self) -> Result<(), NotBase64> {
         match self.characters {
             0 => Ok(()),
@@ -91,7 +91,7 @@ fn value_of(character: u8) -> Option<u32> {
     Some(value.into())
 }
 
-/// The text of one piece, padded.
+/// Encodes one piece, with padding.
 pub(crate) fn encode(data: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(data.len().div_ceil(3) * 4);
     for group in data.chunks(3) {

@@ -33,13 +33,13 @@ fn with(name: &str, rest: &[u8]) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&[name.as_bytes(), rest].concat()).ok()
 }
 
-/// The form of a gRPC-Web body, and the media type of gRPC that goes with it.
+/// The form of a gRPC-Web body, and the corresponding gRPC media type.
 pub(crate) fn to_grpc(media_type: &[u8]) -> Option<(Encoding, HeaderValue)> {
     let (encoding, rest) = web_form(media_type)?;
     Some((encoding, with(GRPC, rest)?))
 }
 
-/// The media type of gRPC-Web that goes with one of gRPC.
+/// The gRPC-Web media type that corresponds to one of gRPC.
 pub(crate) fn to_web(media_type: &[u8], encoding: Encoding) -> Option<HeaderValue> {
     let rest = rest_of(media_type, GRPC)?;
     match encoding {
@@ -48,12 +48,12 @@ pub(crate) fn to_web(media_type: &[u8], encoding: Encoding) -> Option<HeaderValu
     }
 }
 
-/// Whether this is gRPC.
+/// Whether this is the media type of gRPC.
 pub(crate) fn is_grpc(media_type: &[u8]) -> bool {
     rest_of(media_type, GRPC).is_some()
 }
 
-/// The one form that these values of `Accept` name; `otherwise` where they name none, or both.
+/// The form that these values of `Accept` name; `otherwise` if they name none, or both.
 pub(crate) fn accepted<'a>(
     values: impl Iterator<Item = &'a [u8]>,
     otherwise: Encoding,

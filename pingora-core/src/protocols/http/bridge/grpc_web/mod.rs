@@ -1,8 +1,8 @@
-//! gRPC-Web to gRPC and back: what a browser can speak, and what services do.
+//! gRPC-Web to gRPC and back: between browsers and services.
 //!
 //! A browser can neither read trailers nor send a body piece by piece. gRPC-Web is gRPC without both:
-//! the trailers of the response travel as the last frame of its body, and in the *text* form bodies are
-//! base64. Messages are framed alike, so that bodies pass untouched in the *binary* form.
+//! the response trailers travel as the last frame of the body, and in the *text* form bodies are
+//! base64. Messages are framed in the same way, so bodies pass unchanged in the *binary* form.
 //!
 //! | | from the client | to the upstream |
 //! |---|---|---|
@@ -10,8 +10,8 @@
 //! | response | the request's kind, or the one that `Accept` names | `application/grpc[+proto]` |
 //! | trailers | a frame: `0x80`, four bytes of length, `name:value` lines | trailers |
 //!
-//! [`GrpcWebCtx`] is the binary form alone, to be called by hand. The module
-//! [`GrpcWebBridge`](crate::modules::http::grpc_web::GrpcWebBridge) is both.
+//! [`GrpcWebCtx`] handles only the binary form and is called by hand. The module
+//! [`GrpcWebBridge`](crate::modules::http::grpc_web::GrpcWebBridge) handles both.
 
 pub(crate) mod base64;
 pub(crate) mod media_type;
@@ -26,7 +26,7 @@ use media_type::Encoding;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
-/// How far the translation of one exchange has come.
+/// The progress of translating one exchange.
 ///
 /// ```text
 /// Disabled ◀── not gRPC-Web ── Init ── request's head ──▶ Upgrade ── response's head ──▶ Trailers
@@ -44,19 +44,19 @@ pub enum GrpcWebCtx {
     Upgrade,
     /// The head of the response was translated; its trailers will be.
     Trailers,
-    /// All is translated.
+    /// Everything is translated.
     Done,
 }
 
 impl GrpcWebCtx {
-    /// Turns the translation on. To be called ahead of the request's head: in
-    /// `early_request_filter`, where a proxy uses the module.
+    /// Enables the translation. Call it before the request's head is processed: in
+    /// `early_request_filter`, if a proxy uses the module.
     pub fn init(&mut self) {
         *self = GrpcWebCtx::Init;
     }
 
     /// Translates the head of a request, if it is gRPC-Web in the binary form; otherwise nothing will
-    /// be translated. A head that has no room for another field stays as it is.
+    /// be translated. A head that has no room for another field is left unchanged.
     pub fn request_header_filter(&mut self, req: &mut RequestHeader) {
         if *self == GrpcWebCtx::Init {
             let translated = requested_encoding(req) == Some(Encoding::Binary)
@@ -65,7 +65,7 @@ impl GrpcWebCtx {
         }
     }
 
-    /// Goes on from [`GrpcWebCtx::Init`], with a request that was translated or not.
+    /// Continues from [`GrpcWebCtx::Init`] with a request that was translated or not.
     pub(crate) fn begin(&mut self, translated: bool) {
         *self = if translated {
             GrpcWebCtx::Upgrade
@@ -74,11 +74,11 @@ impl GrpcWebCtx {
         };
     }
 
-    /// Translates the head of a response, if it is gRPC; an error page, say, is not. Informational
-    /// ones pass.
+    /// Translates the head of a response if it is gRPC; an error page, for example, is not.
+    /// Informational responses pass unchanged.
     ///
-    /// A response of trailers only, which has no body, has them in its head already, where gRPC-Web
-    /// wants them.
+    /// A trailers-only response, which has no body, has them in its head already, as gRPC-Web
+    /// requires.
     pub fn response_header_filter(&mut self, resp: &mut ResponseHeader) {
         self.translate_response(resp, Encoding::Binary);
     }
@@ -93,18 +93,18 @@ impl GrpcWebCtx {
             *self = GrpcWebCtx::Disabled;
             return;
         };
-        // It takes the place of a field that is there.
+        // It replaces an existing field.
         let _ = resp.insert_header(CONTENT_TYPE, web);
-        // A frame more, or a third more, is to come.
+        // The body grows by one frame, or by a third.
         resp.remove_header(&CONTENT_LENGTH);
         *self = GrpcWebCtx::Trailers;
     }
 
-    /// Makes of the trailers the frame that ends the body, and takes them out.
+    /// Turns the trailers into the frame that ends the body, and removes them.
     ///
     /// # Errors
-    /// [`InternalError`](pingora_error::ErrorType::InternalError) for more trailers than a frame holds
-    /// (4 GiB).
+    /// [`InternalError`](pingora_error::ErrorType::InternalError) if the trailers exceed the size of a
+    /// frame (4 GiB).
     pub fn response_trailer_filter(
         &mut self,
         resp_trailers: &mut HeaderMap,
@@ -119,19 +119,19 @@ impl GrpcWebCtx {
     }
 }
 
-/// The form in which a request comes; `None`: it is not gRPC-Web.
+/// The form of a request; `None`: it is not gRPC-Web.
 pub(crate) fn requested_encoding(req: &RequestHeader) -> Option<Encoding> {
     let (encoding, _) = media_type::to_grpc(req.headers.get(CONTENT_TYPE)?.as_bytes())?;
     Some(encoding)
 }
 
-/// The form in which the response is wanted: the one that `Accept` names, if it names one only.
+/// The form wanted for the response: the one that `Accept` names, if it names exactly one.
 pub(crate) fn accepted_encoding(req: &RequestHeader, requested: Encoding) -> Encoding {
     let accepted = req.headers.get_all(ACCEPT).iter();
     media_type::accepted(accepted.map(HeaderValue::as_bytes), requested)
 }
 
-/// Makes gRPC of the head of a request that is gRPC-Web.
+/// Turns the head of a gRPC-Web request into a gRPC head.
 pub(crate) fn translate_request(req: &mut RequestHeader, encoding: Encoding) -> Result<()> {
     let web = req.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let Some((_, grpc)) = web.and_then(media_type::to_grpc) else {

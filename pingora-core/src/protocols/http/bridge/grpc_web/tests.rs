@@ -1,4 +1,4 @@
-//! Requests and responses on their way between gRPC-Web and gRPC.
+//! Requests and responses, translated between gRPC-Web and gRPC.
 
 use super::*;
 use http::HeaderValue;
@@ -64,7 +64,7 @@ fn an_exchange_is_translated_both_ways() {
 #[test]
 fn nothing_else_is_touched() {
     let rows = [
-        // Not turned on.
+        // Not enabled.
         (false, "application/grpc-web", "application/grpc"),
         // Not gRPC-Web, or in a form whose bodies would have to be translated.
         (true, "application/grpc", "application/grpc"),

@@ -5,16 +5,16 @@ use http::HeaderMap;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::grammar::{is_field_name, trim};
 
-/// Marks a frame of trailers, in the place where a frame of a message says whether it is compressed.
+/// Marks a frame of trailers, in the byte that says for a message frame whether it is compressed.
 const TRAILERS: u8 = 0x80;
-/// Mark and length.
+/// The mark and the length.
 const FRAME_HEAD: usize = 5;
 
 /// The frame that ends a gRPC-Web body: lines of `name:value`, names in lower case. Fields whose names
-/// are no tokens are left out, as in every trailer section that leaves.
+/// are not tokens are omitted, as in every trailer section that we send.
 ///
 /// # Errors
-/// [`ErrorType::InternalError`] for more than a frame's length can tell.
+/// [`ErrorType::InternalError`] if the length does not fit a frame.
 pub(crate) fn trailer_frame(trailers: &HeaderMap) -> Result<Bytes> {
     let fields = || {
         trailers

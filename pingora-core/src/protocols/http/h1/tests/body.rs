@@ -1,9 +1,9 @@
-//! Bodies as they arrive.
+//! Received bodies.
 
 use super::super::*;
 
-/// Feeds `pieces` one after the other. Returns payload, what was left behind the end, and trailers;
-/// or the reason of the refusal.
+/// Feeds `pieces` one after the other. Returns the payload, the bytes left after the end, and the
+/// trailers; or the reason of the refusal.
 pub(super) fn decode(
     length: BodyLength,
     pieces: &[&[u8]],
@@ -55,7 +55,7 @@ pub(super) fn decode(
 #[test]
 #[rustfmt::skip]
 fn chunked_bodies_that_are_sound() {
-    // Input, payload, what is left, trailers.
+    // Input, payload, remaining bytes, trailers.
     let rows: &[(&str, &[u8], &[u8], &[u8], &[&str])] = &[
         ("empty", b"0\r\n\r\n", b"", b"", &[]),
         ("one chunk", b"3\r\nabc\r\n0\r\n\r\n", b"abc", b"", &[]),
@@ -251,7 +251,7 @@ fn a_decoder_is_small() {
 
 #[test]
 fn payload_may_pass_unseen() {
-    /// Told in turn: bytes seen, bytes unseen; then what is still to come, or the refusal.
+    /// Alternating: bytes seen, bytes unseen; then the remaining bytes, or the refusal.
     type Row = (
         BodyLength,
         &'static [u8],

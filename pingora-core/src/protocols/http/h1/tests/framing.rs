@@ -1,4 +1,4 @@
-//! The statements of a request's fields about its body and its connection.
+//! What a request's fields declare about its body and its connection.
 
 use http::Version;
 
@@ -6,7 +6,7 @@ use super::super::BodyLength::{Chunked, Empty, Exact};
 use super::super::*;
 use super::request::{Outcome, check, parse};
 
-/// `Content-Length` and `Transfer-Encoding` lines, and what becomes of them.
+/// `Content-Length` and `Transfer-Encoding` lines, and their results.
 #[test]
 #[rustfmt::skip]
 fn framing() {

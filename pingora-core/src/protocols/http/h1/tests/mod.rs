@@ -1,4 +1,4 @@
-//! The rules as tables: a row per way to get a message right or wrong.
+//! The rules as tables: one row for each way to get a message right or wrong.
 #![allow(clippy::indexing_slicing, clippy::type_complexity)]
 
 mod body;

@@ -14,7 +14,7 @@ pub(super) fn parse(
     rules: &RequestRules,
 ) -> Result<(RequestFacts, RequestHeader), Fault> {
     let mut into = RequestHeader::default();
-    // The fields of an earlier request must not shine through.
+    // The fields of an earlier request must not leak through.
     into.insert_header("X-Left-Over", "1").unwrap();
     let facts = parse_request(&Bytes::copy_from_slice(head), rules, &mut into)?;
     assert!(!into.headers.contains_key("x-left-over"));
@@ -197,7 +197,7 @@ fn hosts() {
 
 #[test]
 fn the_authority_of_the_target_wins() {
-    // Request line, then Host and target as they are sent on.
+    // Request line, then Host and target as they are forwarded.
     let rows = [
         ("GET / HTTP/1.1", "other", "/", None),
         ("GET http://a/ HTTP/1.1", "a", "/", Some("a")),
@@ -336,7 +336,7 @@ fn limits() {
         let parsed = parse(head.as_bytes(), &rules);
         let parsed = parsed.map(drop).map_err(|fault| fault.status());
         assert_eq!(parsed, expected, "{name}");
-        // The scanner may be more lenient by the slack for the request line, never stricter.
+        // The scanner may be more lenient by the slack for the request line, but never stricter.
         let scanned = HeadScanner::default().find_end(head.as_bytes(), &limits);
         assert!(
             expected.is_err() || scanned == Ok(Some(head.len())),

@@ -227,7 +227,8 @@ fn an_encoder_says_when_it_is_done() {
 
 #[test]
 fn payload_may_be_sent_unseen() {
-    // How much is sent unseen, how much room is left then (or the refusal), and whether it may end.
+    // The amounts sent unseen, the room left afterwards (or the refusal), and whether the body may
+    // end.
     type Row = (BodyLength, &'static [u64], Result<Option<u64>, u16>, bool);
     let rows: &[Row] = &[
         (Exact(10), &[], Ok(Some(10)), false),
@@ -255,7 +256,7 @@ fn payload_may_be_sent_unseen() {
     }
 }
 
-/// RFC 9110 section 8.6: a server may wait for content, or demand a length, where it expects one.
+/// RFC 9110 section 8.6: a server that expects content may wait for it, or demand a length.
 #[test]
 fn only_methods_that_anticipate_content_are_told_that_there_is_none() {
     let rows: &[(&str, Fields, bool)] = &[
@@ -323,10 +324,11 @@ fn a_date_is_seen_in_any_spelling() {
     }
 }
 
-/// RFC 9110 section 7.6.1: what `Connection` names is for one hop, wherever in the message it stands.
+/// RFC 9110 section 7.6.1: the fields that `Connection` names are for one hop, wherever in the
+/// message they are.
 #[test]
 fn trailers_that_connection_names_are_dropped() {
-    // Values of Connection, trailers, what is left.
+    // Values of Connection, trailers, remaining trailers.
     let rows: &[(&[&str], &[&str], &[&str])] = &[
         (&[], &["x-a"], &["x-a"]),
         (&["keep-alive"], &["x-a"], &["x-a"]),

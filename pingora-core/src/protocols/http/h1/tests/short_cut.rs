@@ -1,4 +1,4 @@
-//! A head that takes the short cut means the same as to the tokeniser.
+//! A head that takes the fast path has the same meaning as with the tokeniser.
 
 use super::super::by_tokens::{
     parse_request as request_by_tokens, parse_response as response_by_tokens,
@@ -80,7 +80,7 @@ fn assert_response_alike(head: &[u8]) {
     }
 }
 
-/// Every head that differs from this one by a byte: another one, one more, one less.
+/// Every head that differs from this one by a single byte: changed, added, or removed.
 fn for_each_neighbour(head: &str, mut check: impl FnMut(&[u8])) {
     check(head.as_bytes());
     for place in 0..head.len() {
@@ -107,7 +107,7 @@ fn responses_mean_the_same_either_way() {
     }
 }
 
-/// Pieces that mean something, in any order.
+/// Meaningful pieces, in any order.
 #[test]
 fn heads_of_random_pieces_mean_the_same_either_way() {
     const PIECES: &[&str] = &[

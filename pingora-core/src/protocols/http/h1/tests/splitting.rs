@@ -1,4 +1,4 @@
-//! However the bytes of a message are cut, they mean the same.
+//! A message means the same however its bytes are split.
 
 use super::super::*;
 use super::body::decode;
@@ -19,7 +19,7 @@ const BODIES: &[&[u8]] = &[
     b"1\r\na\r\n0\r\nA: b\r\nC: d\r\nHost: no\r\n\r\n",
 ];
 
-/// Lets `arrive` see `whole` at its end after each byte of `steps`.
+/// Passes `whole` to the scanner, ending after each offset of `ends`.
 fn scan(whole: &[u8], ends: &[usize]) -> Result<Option<usize>, Fault> {
     let mut scanner = HeadScanner::default();
     for end in ends {
@@ -100,8 +100,8 @@ fn a_hopeless_head_is_refused_at_once() {
     assert_eq!(long(&large).unwrap_err().status(), 431);
 }
 
-/// In a head that is there whole, only the parser looks at each line. Either of the two has to refuse
-/// a bare LF, wherever it stands and however the head arrives.
+/// In a head that has arrived completely, only the parser examines each line. One of the two has to
+/// refuse a bare LF, wherever it is and however the head arrives.
 #[test]
 fn a_bare_lf_is_refused_by_the_scanner_or_by_the_parser() {
     let accepted = |head: &[u8]| {
@@ -127,7 +127,7 @@ fn a_bare_lf_is_refused_by_the_scanner_or_by_the_parser() {
         let line_feeds = (0..row.len()).filter(|at| row[*at] == b'\n');
         for at in line_feeds {
             let with_bare = [&row[..at - 1], &row[at..]].concat();
-            // Not behind the head, where it would be the body's first byte.
+            // Not after the head, where it would be the body's first byte.
             let behind = (at + 1).min(row.len() - 2);
             let with_more = [&row[..behind], b"\n", &row[behind..]].concat();
             for head in [with_bare, with_more] {
@@ -170,7 +170,7 @@ fn leading_empty_lines_are_counted() {
     for (bytes, count) in rows {
         assert_eq!(skip_leading_crlf(bytes), *count, "{bytes:?}");
     }
-    // A CR that may become an empty line is waited for.
+    // After a CR that may become an empty line, more input is awaited.
     let waiting = HeadScanner::default().find_end(b"\r", &HeadLimits::default());
     assert_eq!(waiting, Ok(None));
 }

@@ -26,36 +26,36 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-/// The end of a sub-request that its caller holds.
+/// The caller's end of a sub-request.
 ///
-/// Dropping it gives the sub-request up, at whatever point that is. The channels may be taken apart:
-/// dropping `rx` alone says the same.
+/// Dropping it aborts the sub-request at any point. The channels may be taken apart: dropping only
+/// `rx` has the same effect.
 ///
-/// [`CallerHalf`](super::CallerHalf) waits on all four of them at once.
+/// [`CallerHalf`](super::CallerHalf) waits on all four channels at once.
 #[derive(Debug)]
 pub struct SubrequestHandle {
-    /// Takes the request's body: [`HttpTask::Body`], then trailers or [`HttpTask::Done`] where no
-    /// piece was marked as the last. Dropping it before the end cuts the body short, which is an error;
-    /// [`HttpTask::Failed`] says why. In a tunnel: [`HttpTask::UpgradedBody`], until one that is the
-    /// last, or until it is dropped. Bounded: sending waits for the sub-request.
+    /// Takes the request's body: [`HttpTask::Body`], then trailers or [`HttpTask::Done`] if no piece
+    /// was marked as the last. Dropping it before the end cuts the body short, which is an error;
+    /// [`HttpTask::Failed`] states the reason. In a tunnel: [`HttpTask::UpgradedBody`], until one that
+    /// is the last, or until it is dropped. Bounded: sending waits for the sub-request.
     pub tx: mpsc::Sender<HttpTask>,
-    /// Gives the response: its head, its body, its end, as an upstream's. A channel that closes before
-    /// a piece that [is the end](HttpTask::is_end) says that the response is incomplete. Bounded: the
+    /// Yields the response: its head, its body, its end, like an upstream's. If the channel closes
+    /// before a piece that [is the end](HttpTask::is_end), the response is incomplete. Bounded: the
     /// sub-request waits for the reader.
     pub rx: mpsc::Receiver<HttpTask>,
-    /// Tells once that the sub-request wants its body: it has been connected to an upstream, or a
-    /// phase reads. Closes without a word where the sub-request ends without having wanted it.
+    /// Signals once that the sub-request wants its body: it has been connected to an upstream, or a
+    /// phase reads it. Closes without a message if the sub-request ends without having wanted it.
     pub subreq_wants_body: oneshot::Receiver<()>,
-    /// Tells why the sub-request failed. Closes without a word where it did not.
+    /// Yields the reason if the sub-request failed. Closes without a message otherwise.
     pub subreq_proxy_error: oneshot::Receiver<Box<Error>>,
 }
 
 impl SubrequestHandle {
     /// Reads the response to its end and drops it, in a task of its own: for a sub-request whose
-    /// response is not needed. No more of a body is sent.
+    /// response is not needed. No more of the body is sent.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// When called outside of a tokio runtime.
     pub fn drain_tasks(self) -> JoinHandle<()> {
         let SubrequestHandle { tx, mut rx, .. } = self;
         drop(tx);
@@ -66,7 +66,7 @@ impl SubrequestHandle {
 /// Whether more of the request's body is to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Incoming {
-    /// The head was not looked at yet: it may still be changed.
+    /// The head has not been examined yet and may still be changed.
     Undecided,
     /// More is to come.
     Open,
@@ -76,10 +76,10 @@ enum Incoming {
 
 /// A request that came from within the process, and its response.
 ///
-/// It serves as a connection's session does: [`read_request`](Self::read_request), which has nothing to
-/// wait for, then the body and the response in any order. There is no connection behind it that could
-/// be kept, and what is true for the client's (addresses, TLS) is what the request that spawned this
-/// one knows.
+/// It is served like the session of a connection: [`read_request`](Self::read_request), which never
+/// waits, then the body and the response in any order. There is no connection behind it that could be
+/// kept; facts about the client's connection (addresses, TLS) are those of the request that spawned
+/// this one.
 #[derive(Debug)]
 pub struct HttpSession {
     inner: Box<Inner>,
@@ -94,7 +94,7 @@ struct Inner {
     request: RecycledRequest,
     request_read: bool,
     upgrade: bool,
-    /// The client behind the caller waits for the permission to send its body (RFC 9110
+    /// The client behind the caller waits for a 100 Continue before it sends its body (RFC 9110
     /// section 10.1.1).
     continue_owed: bool,
     /// Whether the caller announced a body; `None`: the head decides.
@@ -105,7 +105,7 @@ struct Inner {
     wants_body: Option<oneshot::Sender<()>>,
     /// Counts the body against its declared length.
     declared: BodyEncoder,
-    /// The end of a body of which nothing is missing.
+    /// The end of a body that is otherwise complete.
     grace: Grace,
     body_read: usize,
     trailers: Option<Box<HeaderMap>>,
@@ -115,7 +115,7 @@ struct Inner {
     out: TaskQueue,
     /// Counts the response's body against its declared length.
     encoder: BodyEncoder,
-    /// A piece that says that it is the last was queued.
+    /// A piece marked as the last was queued.
     ended: bool,
     body_sent: usize,
     upgraded: bool,
@@ -126,12 +126,12 @@ struct Inner {
     options: Options,
 }
 
-/// The state that a sub-request takes over from the request that spawns it.
+/// The state that a sub-request inherits from the request that spawns it.
 pub(crate) struct Parent<'a> {
     /// Copied: it becomes the head of the sub-request.
     pub(crate) request: &'a RequestHeader,
     pub(crate) digest: Option<&'a Digest>,
-    /// How deep the parent is nested itself; 0 for a client's request.
+    /// The nesting depth of the parent; 0 for a client's request.
     pub(crate) nested: u8,
     pub(crate) read_timeout: Option<Duration>,
     pub(crate) write_timeout: Option<Duration>,
@@ -206,7 +206,7 @@ impl HttpSession {
         (HttpSession { inner }, handle)
     }
 
-    /// How deep this sub-request is nested: 1 for one that a client's request has spawned.
+    /// The nesting depth of this sub-request: 1 if a client's request has spawned it.
     pub fn nested(&self) -> u8 {
         self.inner.nested
     }
@@ -216,7 +216,7 @@ impl HttpSession {
         self.inner.nested >= MOST_NESTED
     }
 
-    /// Takes out of the head what announces a body: none will be read.
+    /// Removes the fields that announce a body from the head: none will be read.
     pub fn clear_request_body_headers(&mut self) {
         self.inner.expects_body = Some(false);
         for name in [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, TRAILER] {
@@ -224,8 +224,8 @@ impl HttpSession {
         }
     }
 
-    /// Reads a body even where the head does not announce one; its length is unknown then. The caller
-    /// has to end it.
+    /// Reads a body even if the head does not announce one; its length is unknown in that case. The
+    /// caller has to end it.
     pub fn expect_request_body(&mut self) {
         self.inner.expects_body = Some(true);
     }
@@ -236,7 +236,7 @@ impl HttpSession {
         self.inner.request.get()
     }
 
-    /// The request's header, to be changed.
+    /// The request's header, mutable.
     #[inline]
     pub fn req_header_mut(&mut self) -> &mut RequestHeader {
         self.inner.request.get_mut()
@@ -247,7 +247,7 @@ impl HttpSession {
         self.req_header().headers.get(name)
     }
 
-    /// The first value of this field of the request as bytes; empty where there is none.
+    /// The first value of this field of the request as bytes; empty if there is none.
     pub fn get_header_bytes(&self, name: impl AsHeaderName) -> &[u8] {
         self.get_header(name).map_or(b"", HeaderValue::as_bytes)
     }
@@ -263,7 +263,7 @@ impl HttpSession {
         )
     }
 
-    /// The head as HTTP/1 writes it.
+    /// The head in HTTP/1 syntax.
     pub fn get_headers_raw_bytes(&self) -> Bytes {
         let mut out = Vec::with_capacity(512);
         h1::encode_request(self.req_header(), &mut out);
@@ -275,7 +275,7 @@ impl HttpSession {
         self.inner.upgrade
     }
 
-    /// Whether this response grants the upgrade that was asked for; `None` where none was.
+    /// Whether this response grants the requested upgrade; `None` if none was requested.
     pub fn is_upgrade(&self, header: &ResponseHeader) -> Option<bool> {
         self.is_upgrade_req()
             .then(|| header.status == http::StatusCode::SWITCHING_PROTOCOLS)
@@ -286,7 +286,7 @@ impl HttpSession {
         self.inner.upgraded
     }
 
-    /// The response's header, once it was written. Informational ones don't count.
+    /// The response's header, once it was written. Informational responses don't count.
     pub fn response_written(&self) -> Option<&ResponseHeader> {
         self.inner.response.as_deref()
     }
@@ -301,17 +301,17 @@ impl HttpSession {
         self.inner.body_read
     }
 
-    /// The facts about the client's connection at the time when this sub-request was made.
+    /// The facts about the client's connection at the time when this sub-request was created.
     pub fn digest(&self) -> Option<&Digest> {
         Some(&self.inner.digest)
     }
 
-    /// See [`HttpSession::digest`]. What is added is seen by this sub-request alone.
+    /// See [`HttpSession::digest`]. Only this sub-request sees what is added.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         Some(&mut self.inner.digest)
     }
 
-    /// The client's address; `None` where its transport has none.
+    /// The client's address; `None` if its transport has none.
     pub fn client_addr(&self) -> Option<&SocketAddr> {
         self.inner.digest.socket_digest.as_ref()?.peer_addr()
     }
@@ -321,7 +321,7 @@ impl HttpSession {
         self.inner.digest.socket_digest.as_ref()?.local_addr()
     }
 
-    /// Time between two pieces of the request's body; `None`: no limit.
+    /// The timeout between two pieces of the request's body; `None`: no limit.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
         self.inner.options.read_timeout = timeout;
     }
@@ -331,7 +331,7 @@ impl HttpSession {
         self.inner.options.read_timeout
     }
 
-    /// Time in which the caller has to take something of the response; `None`: no limit.
+    /// The time within which the caller has to accept some of the response; `None`: no limit.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
         self.inner.options.write_timeout = timeout;
     }
@@ -341,7 +341,7 @@ impl HttpSession {
         self.inner.options.write_timeout
     }
 
-    /// Time in which [`HttpSession::drain_request_body`] has to be done; `None`: no limit.
+    /// The time limit of [`HttpSession::drain_request_body`]; `None`: no limit.
     pub fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
         self.inner.options.total_drain_timeout = timeout;
     }
@@ -351,18 +351,18 @@ impl HttpSession {
         self.inner.options.total_drain_timeout
     }
 
-    /// Whether informational responses are dropped instead of passed on. Off by default.
+    /// Whether informational responses are dropped instead of forwarded. Off by default.
     pub fn set_ignore_info_resp(&mut self, ignore: bool) {
         self.inner.options.ignore_info_resp = ignore;
     }
 
-    /// Whether a caller that drops its handle gives the sub-request up. On by default; off, the
-    /// response is still lost where it is written.
+    /// Whether dropping the caller's handle aborts the sub-request. On by default. If it is off,
+    /// the response is still lost when it is written.
     pub fn set_abort_on_close(&mut self, abort: bool) {
         self.inner.options.abort_on_close = abort;
     }
 
-    /// Whether tasks may be queued with [`HttpSession::send_proxy_task`]. Always, unless turned off.
+    /// Whether tasks may be queued with [`HttpSession::send_proxy_task`]. On by default.
     pub fn proxy_tasks_enabled(&self) -> bool {
         self.inner.options.proxy_tasks
     }
@@ -377,10 +377,10 @@ impl HttpSession {
         &mut self.inner.alarm
     }
 
-    /// Tells the caller why the sub-request fails. The first reason stands.
+    /// Tells the caller why the sub-request fails. Only the first reason counts.
     pub fn on_proxy_failure(&mut self, e: Box<Error>) {
         if let Some(failure) = self.inner.failure.take() {
-            // A caller that does not listen does not want to know.
+            // A caller that does not listen is not interested.
             let _ = failure.send(e);
         }
     }

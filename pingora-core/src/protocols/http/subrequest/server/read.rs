@@ -1,4 +1,4 @@
-//! Reading: the head, which is there, and the body, which the caller sends.
+//! Reading: the head, which is already there, and the body, which the caller sends.
 
 use super::{HttpSession, Incoming, Inner, MOST_NESTED};
 use crate::protocols::http::HttpTask;
@@ -14,7 +14,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 impl Inner {
-    /// Looks at the head, which is what it is from here on.
+    /// Examines the head, which is final from here on.
     fn begin_request(&mut self) -> Result<()> {
         if self.nested > MOST_NESTED {
             let context = format!("sub-requests are nested deeper than {MOST_NESTED}");
@@ -26,7 +26,7 @@ impl Inner {
         let length = match (self.expects_body, outgoing.body) {
             (Some(false), _) => BodyLength::Empty,
             (Some(true), BodyLength::Empty) => BodyLength::UntilClose,
-            // Nothing is framed here: the length is known, or it is not.
+            // Nothing is framed here: the length is either known or unknown.
             (_, BodyLength::Chunked) => BodyLength::UntilClose,
             (_, declared) => declared,
         };
@@ -59,7 +59,7 @@ impl Inner {
                 Poll::Ready(None) => self.accept_close().map(|()| None),
                 Poll::Pending => match self.poll_gone(cx) {
                     Poll::Ready(gone) => return Poll::Ready(Err(gone)),
-                    // A caller that has sent all that was declared owes nothing but the end.
+                    // A caller that has sent everything declared owes nothing but the end.
                     Poll::Pending if !self.lacks_nothing() => return Poll::Pending,
                     Poll::Pending => {
                         ready!(self.grace.poll(cx));
@@ -80,7 +80,7 @@ impl Inner {
         }
     }
 
-    /// Takes one piece from the caller; returns the payload in it.
+    /// Processes one piece from the caller; returns the payload in it.
     fn accept(&mut self, task: HttpTask) -> Result<Option<Bytes>> {
         let (data, end) = match task {
             HttpTask::Body(data, end) | HttpTask::UpgradedBody(data, end) => (data, end),
@@ -99,7 +99,7 @@ impl Inner {
         };
         let data = data.filter(|data| !data.is_empty());
         if let Some(data) = &data {
-            // Its framing is not needed: only the count is of interest.
+            // The framing is not needed, only the count.
             self.declared
                 .before(data.len(), &mut Vec::new())
                 .map_err(faults::bad_outgoing)?;
@@ -123,13 +123,13 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether all of a body whose length was declared has come.
+    /// Whether a body of declared length has arrived completely.
     fn lacks_nothing(&self) -> bool {
         !self.upgraded && self.declared.is_done()
     }
 
-    /// The caller sends nothing more. The direction of a tunnel ends that way, and a body that lacks
-    /// nothing but its end; another does not.
+    /// The caller sends nothing more. This ends the direction of a tunnel, and a body that lacks
+    /// nothing but its end; it cuts any other body short.
     fn accept_close(&mut self) -> Result<()> {
         if self.upgraded || self.lacks_nothing() {
             return self.end_body();
@@ -156,12 +156,12 @@ impl Inner {
 }
 
 impl HttpSession {
-    /// Begins the request. Never waits. Returns a size of 0: the head came over no wire.
+    /// Begins the request. Never waits. Returns a size of 0: the head did not come over a wire.
     ///
     /// # Errors
-    /// [`ErrorType::InvalidHTTPHeader`] for a head that can't be sent on as it is,
-    /// [`ErrorType::InternalError`] for a sub-request that is nested too deep
-    /// ([`MOST_NESTED`]), and for a second call.
+    /// [`ErrorType::InvalidHTTPHeader`] for a head that can't be forwarded unchanged,
+    /// [`ErrorType::InternalError`] for a sub-request that is nested too deeply ([`MOST_NESTED`]),
+    /// and for a second call.
     pub async fn read_request(&mut self) -> Result<Option<usize>> {
         if self.inner.request_read {
             return Error::e_explain(ErrorType::InternalError, "a request was read already");
@@ -170,20 +170,20 @@ impl HttpSession {
         self.inner.begin_request().map(|()| Some(0))
     }
 
-    /// Checks the request once more after its header was changed by hand: whether its length can
-    /// still be told.
+    /// Checks the request again after its header was changed by hand: whether its length is still
+    /// unambiguous.
     pub fn validate_request(&self) -> Result<()> {
         h1::outgoing_request_length(self.req_header())
             .map(|_| ())
             .map_err(|fault| faults::bad_head(fault, ErrorSource::Downstream))
     }
 
-    /// The next piece of the request's body; `None` at its end. Where the head has `Expect:
+    /// The next piece of the request's body; `None` at its end. If the head has `Expect:
     /// 100-continue`, the caller first gets the `100 Continue` that its client waits for. Cancel-safe.
     ///
     /// # Errors
-    /// [`ErrorType::ConnectionClosed`] where the caller is gone, [`ErrorType::ReadTimedout`],
-    /// [`ErrorType::InternalError`] for a body that has not the declared length.
+    /// [`ErrorType::ConnectionClosed`] if the caller is gone, [`ErrorType::ReadTimedout`],
+    /// [`ErrorType::InternalError`] for a body that does not have the declared length.
     pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
         self.write_continue_response().await?;
         let limit = self.inner.options.read_timeout;
@@ -198,13 +198,13 @@ impl HttpSession {
         }
     }
 
-    /// [`HttpSession::read_body_bytes`] for engines: to be polled, without a limit of time.
+    /// [`HttpSession::read_body_bytes`] as a poll function for engines, without a time limit.
     pub fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         self.inner.poll_body(cx)
     }
 
-    /// Reads the rest of the request's body and drops it. There is rarely a need: what is not read
-    /// goes with the session.
+    /// Reads the rest of the request's body and drops it. Rarely needed: unread data is dropped
+    /// with the session.
     pub async fn drain_request_body(&mut self) -> Result<()> {
         let limit = self.inner.options.total_drain_timeout;
         let drained = self.inner.within(limit, Inner::poll_drain).await;
@@ -220,8 +220,7 @@ impl HttpSession {
         self.inner.poll_gone(cx)
     }
 
-    /// The next piece of the body, or, if none is to be expected, the error that the caller has
-    /// gone away.
+    /// The next piece of the body, or, if none is expected, the error that the caller is gone.
     pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         if no_body_expected || self.is_body_done() {
             Err(poll_fn(|cx| self.inner.poll_gone(cx)).await)
@@ -238,8 +237,8 @@ impl HttpSession {
         }
     }
 
-    /// Whether the request has no body, by its header and by what the caller said. What phases make of
-    /// the header later changes nothing.
+    /// Whether the request has no body, according to its header and to the caller. Later changes to
+    /// the header by phases have no effect.
     pub fn is_body_empty(&mut self) -> bool {
         let inner = &self.inner;
         if inner.request_read {
@@ -265,20 +264,20 @@ impl HttpSession {
         self.inner.trailers.take()
     }
 
-    /// Keeps a copy of the body as it is read, up to 64 KiB, to send it again.
+    /// Keeps a copy of the body while it is read, up to 64 KiB, for retries.
     pub fn enable_retry_buffering(&mut self) {
         self.inner
             .retry_buffer
             .get_or_insert_with(|| FixedBuffer::new(RETRY_BUFFER_SIZE));
     }
 
-    /// Whether the body was longer than the copy may be; it can't be sent again then.
+    /// Whether the body was longer than the copy may be; it can't be resent in that case.
     pub fn retry_buffer_truncated(&self) -> bool {
         let kept = self.inner.retry_buffer.as_ref();
         kept.is_some_and(FixedBuffer::is_truncated)
     }
 
-    /// The copy of the body so far; `None` where there is none or it is not whole.
+    /// The copy of the body so far; `None` if there is none or it is incomplete.
     pub fn get_retry_buffer(&self) -> Option<Bytes> {
         self.inner.retry_buffer.as_ref()?.get_buffer()
     }

@@ -1,4 +1,4 @@
-//! Sub-requests: bodies both ways, tunnels, callers that leave.
+//! Sub-requests: bodies in both directions, tunnels, callers that go away.
 
 mod caller;
 
@@ -52,7 +52,7 @@ fn header(status: u16, length: Option<usize>) -> Box<ResponseHeader> {
     Box::new(header)
 }
 
-/// Everything up to the end of the channel, told in a line.
+/// Everything up to the end of the channel, as one line.
 async fn response(handle: &mut SubrequestHandle) -> String {
     let mut told = String::new();
     while let Some(task) = handle.rx.recv().await {
@@ -96,7 +96,7 @@ async fn the_head_is_the_parents_and_may_be_changed() {
     session.validate_request().unwrap();
 }
 
-/// The statements of the head and of the caller about a body, and the outcome.
+/// What the head and the caller declare about a body, and the outcome.
 #[tokio::test]
 async fn whether_a_body_is_to_come() {
     #[derive(Clone, Copy)]
@@ -143,7 +143,7 @@ async fn whether_a_body_is_to_come() {
     }
 }
 
-/// A caller that has sent all that was declared, and forgets to say that it has, holds nothing up.
+/// A caller that has sent everything declared, but forgets to end the body, holds nothing up.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_lacks_nothing_but_its_end_ends_after_a_moment() {
     let (mut session, handle) = begun(POST_5).await;
@@ -189,7 +189,7 @@ async fn bodies_of_every_shape() {
         (POST_5, vec![piece("hell", true)], wrong()),
         (POST_5, vec![piece("hello!", true)], wrong()),
         (POST_5, vec![piece("hell", false)], cut()),
-        // Nothing is missing but the word that it is all.
+        // Nothing is missing except the end.
         (POST_5, vec![piece("hello", false)], Ok("hello")),
         (POST_5, vec![], cut()),
         (CHUNKED, vec![HttpTask::Done], Ok("")),
@@ -215,7 +215,7 @@ async fn bodies_of_every_shape() {
         let has_trailers = tasks.iter().any(|t| matches!(t, HttpTask::Trailer(_)));
         let (mut session, handle) = begun(head).await;
         session.enable_retry_buffering();
-        // The rest of the handle stays: its caller waits for an answer.
+        // The rest of the handle is kept: its caller waits for an answer.
         let SubrequestHandle { tx, .. } = &handle;
         for task in tasks {
             tx.try_send(task).unwrap();
@@ -266,7 +266,7 @@ async fn the_caller_is_told_once_a_body_is_wanted() {
 
 #[tokio::test]
 async fn a_client_that_waits_for_permission_gets_it_once() {
-    // From a phase that reads.
+    // A phase reads it.
     let (mut session, mut handle) = begun(POST_5).await;
     assert!(session.is_continue_owed());
     assert!(session.read_body_bytes().now_or_never().is_none());
@@ -277,7 +277,7 @@ async fn a_client_that_waits_for_permission_gets_it_once() {
         session.read_body_bytes().await.unwrap(),
         Some(bytes("hello"))
     );
-    // From the upstream, and not again.
+    // The upstream reads it, and it is not sent again.
     let (mut session, mut handle) = begun(POST_5).await;
     for _ in 0..2 {
         session
@@ -292,7 +292,7 @@ async fn a_client_that_waits_for_permission_gets_it_once() {
     session.finish().await.unwrap();
     drop(session);
     assert_eq!(response(&mut handle).await, "100;200;Done end;");
-    // Not for one that sends at once.
+    // Not for a caller that sends at once.
     let (mut session, handle) = begun(POST_5).await;
     handle.tx.send(piece("hello", true)).await.unwrap();
     let read = poll_fn(|cx| session.poll_read_body(cx)).await;
@@ -454,7 +454,7 @@ async fn a_tunnel_is_open_both_ways() {
         .response_duplex_vec(vec![HttpTask::UpgradedBody(Some(bytes("down")), false)])
         .await
         .unwrap();
-    // The end of the request, from a caller that did not know yet.
+    // The end of the request, from a caller that does not know about the tunnel yet.
     handle.tx.send(HttpTask::Done).await.unwrap();
     handle
         .tx
@@ -485,7 +485,7 @@ async fn a_tunnel_is_open_both_ways() {
 
 #[tokio::test]
 async fn a_caller_that_drops_its_handle_is_noticed_wherever_somebody_waits() {
-    // While a body is waited for.
+    // While waiting for a body.
     let (mut session, handle) = begun(CHUNKED).await;
     let SubrequestHandle { tx, rx, .. } = handle;
     assert!(session.read_body_bytes().now_or_never().is_none());
@@ -495,14 +495,14 @@ async fn a_caller_that_drops_its_handle_is_noticed_wherever_somebody_waits() {
     assert_eq!(error.esource(), &ErrorSource::Downstream);
     drop(tx);
 
-    // While an upstream is waited for.
+    // While waiting for an upstream.
     let (mut session, handle) = begun(GET).await;
     assert!(poll_fn(|cx| session.poll_gone(cx)).now_or_never().is_none());
     drop(handle);
     let gone = poll_fn(|cx| session.poll_gone(cx)).await;
     assert_eq!(gone.etype(), &ErrorType::ConnectionClosed);
 
-    // While a response is written.
+    // While writing a response.
     let (mut session, handle) = begun(GET).await;
     drop(handle);
     let error = session
@@ -526,7 +526,7 @@ async fn a_slow_reader_fills_the_queue_and_nothing_else() {
         .queue_task(HttpTask::Header(header(200, None), false))
         .unwrap();
     let mut accepted = 0;
-    // As an engine does, it adds while there is less than its mark.
+    // Like an engine, it adds data while the queue is under its mark.
     while session.queued() < 64 * 1024 {
         session.queue_task(piece("0123456789", false)).unwrap();
         accepted += 10;

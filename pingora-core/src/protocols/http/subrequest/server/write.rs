@@ -1,4 +1,4 @@
-//! Writing: the response, in pieces that the caller takes as they are.
+//! Writing: the response, in pieces that the caller receives unchanged.
 
 use super::{HttpSession, Incoming, Inner};
 use crate::protocols::http::HttpTask;
@@ -12,7 +12,7 @@ use pingora_http::ResponseHeader;
 use std::task::{Context, Poll};
 
 impl Inner {
-    /// Hands over what waits. Cancel-safe.
+    /// Hands over the queued tasks. Cancel-safe.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.out.poll_flush(cx).map_err(|error| {
             self.broken = true;
@@ -20,7 +20,7 @@ impl Inner {
         })
     }
 
-    /// Hands over what waits, under the write's limit of time.
+    /// Hands over the queued tasks, within the write timeout.
     pub(super) async fn flush(&mut self) -> Result<()> {
         let limit = self.options.write_timeout;
         match self.within(limit, Inner::poll_flush).await {
@@ -43,7 +43,7 @@ impl Inner {
         let status = header.line().status;
         let switching = status == StatusCode::SWITCHING_PROTOCOLS;
         if status.is_informational() && !switching {
-            // The caller does not wait for a permission that it did not ask for, or has.
+            // The caller does not wait for a 100 Continue that it did not ask for, or already has.
             let unwanted = status == StatusCode::CONTINUE && !self.continue_owed;
             if status == StatusCode::CONTINUE {
                 self.continue_owed = false;
@@ -66,7 +66,7 @@ impl Inner {
             self.encoder = BodyEncoder::new(self.response_length(&header, end)?);
             self.ended = end || self.has_no_body(status);
             if self.ended {
-                // If bytes are missing, the caller is not told that this is all.
+                // If bytes are missing, the caller must not receive an end.
                 self.finish_encoder()?;
             }
         }
@@ -86,13 +86,13 @@ impl Inner {
             .map_err(faults::bad_outgoing)?;
         Ok(match length {
             BodyLength::Chunked | BodyLength::UntilClose if end => BodyLength::Exact(0),
-            // Nothing is framed here: the length is known, or it is not.
+            // Nothing is framed here: the length is either known or unknown.
             BodyLength::Chunked => BodyLength::UntilClose,
             other => other,
         })
     }
 
-    /// From here on both directions are open, whatever was before.
+    /// From here on both directions are open, whatever came before.
     fn become_tunnel(&mut self) {
         self.upgraded = true;
         self.encoder = BodyEncoder::new(BodyLength::UntilClose);
@@ -164,14 +164,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether the response is complete, as far as its length can tell.
+    /// Whether the response is complete according to its length.
     fn response_complete(&self) -> bool {
         self.response.is_some() && self.encoder.is_done()
     }
 }
 
 impl HttpSession {
-    /// Queues one piece of a response, whatever kind it is. For engines.
+    /// Queues one piece of a response, of any kind. For engines.
     ///
     /// # Errors
     /// [`ErrorType::InternalError`] for a piece that contradicts the declared length;
@@ -192,12 +192,12 @@ impl HttpSession {
         }
     }
 
-    /// Hands over what is queued. For engines; cancel-safe.
+    /// Hands over the queued tasks. For engines; cancel-safe.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.inner.poll_flush(cx)
     }
 
-    /// How many bytes are queued.
+    /// The number of queued bytes.
     pub fn queued(&self) -> usize {
         self.inner.out.len()
     }
@@ -207,24 +207,25 @@ impl HttpSession {
         !self.inner.out.is_empty()
     }
 
-    /// Writes a response's header, and returns when the caller's channel has it. Informational ones
-    /// may precede the final one. A second final one is ignored, with a warning in the log.
+    /// Writes a response's header, and returns when it is in the caller's channel. Informational
+    /// responses may precede the final one. A second final one is ignored, with a warning in the
+    /// log.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] for a header that contradicts itself,
-    /// [`ErrorType::WriteError`] where the caller is gone, [`ErrorType::WriteTimedout`].
+    /// [`ErrorType::InternalError`] for a header that contradicts itself, [`ErrorType::WriteError`]
+    /// if the caller is gone, [`ErrorType::WriteTimedout`].
     pub async fn write_response_header(&mut self, header: Box<ResponseHeader>) -> Result<()> {
         self.inner.queue_header(header, false)?;
         self.inner.flush().await
     }
 
-    /// [`HttpSession::write_response_header`] for a header that the caller keeps.
+    /// [`HttpSession::write_response_header`] for a header passed by reference.
     pub async fn write_response_header_ref(&mut self, resp: &ResponseHeader) -> Result<()> {
         self.write_response_header(Box::new(resp.clone())).await
     }
 
-    /// Tells a client that waits for it to send the body. Does nothing for others. (The caller itself
-    /// is told by a channel once somebody reads.)
+    /// Sends 100 Continue to a client that waits for it. Does nothing for others. (A channel tells
+    /// the caller itself once the body is read.)
     pub async fn write_continue_response(&mut self) -> Result<()> {
         if self.inner.continue_owed && self.inner.response.is_none() {
             let permission = ResponseHeader::build(StatusCode::CONTINUE, None)?;
@@ -237,8 +238,8 @@ impl HttpSession {
         }
     }
 
-    /// Writes a piece of the response's body, and returns when the caller's channel has it. `None`
-    /// where the response has no body: the piece is dropped then.
+    /// Writes a piece of the response's body, and returns when it is in the caller's channel.
+    /// `None` if the response has no body: the piece is dropped in that case.
     pub async fn write_body(&mut self, buf: Bytes) -> Result<Option<usize>> {
         let before = self.inner.body_sent;
         self.inner.queue_body(Some(buf), false)?;
@@ -256,8 +257,8 @@ impl HttpSession {
     /// Ends the response's body. Returns the payload's size, or `None` if there was no response.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] if the header promised more than was written; the caller will see
-    /// the channel close without an end.
+    /// [`ErrorType::InternalError`] if the header promised more than was written; the caller sees the
+    /// channel close without an end.
     pub async fn finish(&mut self) -> Result<Option<usize>> {
         if self.inner.response.is_none() {
             return Ok(None);
@@ -269,8 +270,8 @@ impl HttpSession {
         Ok(Some(self.inner.body_sent))
     }
 
-    /// Writes pieces of a response and returns when the caller's channel has them; `true` if the
-    /// response is complete with them.
+    /// Writes pieces of a response and returns when they are in the caller's channel; `true` if
+    /// they complete the response.
     pub async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         let mut end = false;
         for task in tasks {
@@ -281,7 +282,7 @@ impl HttpSession {
         Ok(end)
     }
 
-    /// Queues a piece of the response. What can't be queued breaks the sub-request.
+    /// Queues a piece of the response. A piece that can't be queued breaks the sub-request.
     pub fn send_proxy_task(&mut self, task: HttpTask) {
         if let Err(error) = self.queue_task(task) {
             log::warn!("a piece of a sub-request's response is dropped: {error}");
@@ -289,12 +290,12 @@ impl HttpSession {
         }
     }
 
-    /// Whether queued pieces still wait to be handed over.
+    /// Whether queued pieces are still waiting to be handed over.
     pub fn has_pending_proxy_tasks(&self) -> bool {
         self.wants_flush()
     }
 
-    /// Hands the queued pieces over; `true` if the response is complete with them.
+    /// Hands the queued pieces over; `true` if they complete the response.
     pub async fn write_proxy_tasks(&mut self) -> Result<bool> {
         self.inner.flush().await?;
         Ok(self.inner.encoder.is_done())
@@ -305,19 +306,19 @@ impl HttpSession {
         self.inner.response_complete()
     }
 
-    /// Leaves a response that was begun as it is, so that the caller can tell.
+    /// Leaves a response that was begun incomplete, so that the caller can tell.
     pub(crate) fn abandon_response(&mut self) {
         self.inner.broken |= !self.inner.response_complete();
     }
 
-    /// Forgets what is queued, because the caller takes nothing more.
+    /// Drops the queue, because the caller accepts nothing more.
     pub fn discard_queued(&mut self) {
         self.inner.broken = true;
         self.inner.out.clear();
     }
 
-    /// Gives the sub-request up: the caller sees its channel close, without an end unless the response
-    /// is complete. What there is room for is still handed over.
+    /// Abandons the sub-request: the caller sees its channel close, without an end unless the response
+    /// is complete. Tasks for which there is room are still handed over.
     pub fn shutdown(&mut self) {
         if self.inner.response_complete() && !self.inner.broken {
             let _ = self.inner.queue_end();

@@ -27,7 +27,7 @@ use http::header::AsHeaderName;
 use pingora_http::ResponseHeader;
 use std::time::Duration;
 
-/// One connection to a server, and the request that is under way on it.
+/// One connection to a server, and the current request on it.
 ///
 /// ```text
 /// write_request_header ── write_body ── finish_body
@@ -36,24 +36,24 @@ use std::time::Duration;
 ///
 /// A response may begin, and even end, before the request is complete.
 ///
-/// For an engine that waits on several things at once: `queue_*` accepts a piece whole and never waits;
-/// `poll_flush` and `poll_response_task` wait, and may be dropped at any point.
+/// For an engine that waits on several things at once: `queue_*` accepts a piece completely and never
+/// waits; `poll_flush` and `poll_response_task` wait, and may be dropped at any point.
 #[derive(Debug)]
 pub struct HttpSession {
-    /// Time between two reads of the response; `None`: no limit. That of the peer where a connector made
-    /// the session; otherwise none.
+    /// The timeout between two reads of the response; `None`: no limit. If a connector made the session,
+    /// that of the peer; otherwise none.
     pub read_timeout: Option<Duration>,
-    /// Time in which the server has to take something of the request; `None` (the default): no
+    /// The time within which the server has to accept some of the request; `None` (the default): no
     /// limit.
     pub write_timeout: Option<Duration>,
     inner: Box<Inner>,
 }
 
-/// Where a connection comes from, as far as its pool wants to know: told once, instead of being found
-/// out anew after each exchange.
+/// The origin of a connection, for its pool: set once, instead of being determined again after each
+/// exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
-    /// The hash of the peer that it was made for.
+    /// The hash of the peer that the connection was made for.
     pub(crate) pool_key: u64,
     /// The runtime that its socket is registered with.
     pub(crate) runtime: Option<tokio::runtime::Id>,
@@ -78,7 +78,7 @@ struct Inner {
     body_sent: usize,
 
     response: Option<Box<ResponseHeader>>,
-    /// Anything came in answer, if only an informational response.
+    /// Anything was received in answer, even if only an informational response.
     answered: bool,
     /// The final head was handed out.
     head_received: bool,
@@ -91,14 +91,14 @@ struct Inner {
     nominated: Nominated,
     /// The end of the response was handed out.
     done: bool,
-    /// The write side failed or was closed; what comes back may still be worth reading.
+    /// Writing failed, or the write side was closed; the response may still be worth reading.
     write_closed: bool,
     broken: bool,
     close_after_flush: bool,
     held: Held,
-    /// It held most while memory was scarce.
+    /// The connection held most of the memory while it was scarce.
     given_up: bool,
-    /// The size of the response's head in bytes, where it is worth being counted.
+    /// The size of the response's head in bytes, if it is large enough to be counted.
     large_head: u32,
 }
 
@@ -109,7 +109,7 @@ impl Timed for Inner {
 }
 
 impl HttpSession {
-    /// Takes over a connection on which nothing is under way.
+    /// Takes over an idle connection.
     pub fn new(stream: Stream) -> Self {
         let digest = Digest {
             ssl_digest: stream.get_ssl_digest(),
@@ -155,14 +155,14 @@ impl HttpSession {
         }
     }
 
-    /// [`HttpSession::new`] with the time-outs of a peer's options.
+    /// [`HttpSession::new`] with the timeouts of a peer's options.
     pub fn new_with_options<P: HasClientOptions>(stream: Stream, peer: &P) -> Self {
         let mut session = Self::new(stream);
         session.apply_options(peer);
         session
     }
 
-    /// Takes the time-outs of a peer's options over.
+    /// Applies the timeouts of a peer's options.
     pub fn apply_options<P: HasClientOptions>(&mut self, peer: &P) {
         let options = peer.client_options();
         self.read_timeout = options.read_timeout;
@@ -170,8 +170,8 @@ impl HttpSession {
         self.inner.allow_unsound_length = options.allow_invalid_content_length;
     }
 
-    /// The response's header, once it was read. The last one: an informational one until the final
-    /// one arrives.
+    /// The response's header, once it was read. The most recent one: an informational one until the
+    /// final one arrives.
     pub fn resp_header(&self) -> Option<&ResponseHeader> {
         self.inner.response.as_deref()
     }
@@ -181,7 +181,7 @@ impl HttpSession {
         self.resp_header()?.headers.get(name)
     }
 
-    /// The first value of this field of the response as bytes; empty where there is none.
+    /// The first value of this field of the response as bytes; empty if there is none.
     pub fn get_header_bytes(&self, name: impl AsHeaderName) -> &[u8] {
         self.get_header(name).map_or(b"", HeaderValue::as_bytes)
     }
@@ -191,7 +191,7 @@ impl HttpSession {
         Some(self.resp_header()?.status)
     }
 
-    /// The response's head as it stands on the wire; empty before it was read.
+    /// The response's head as received; empty before it was read.
     pub fn get_headers_raw_bytes(&self) -> Bytes {
         let mut out = Vec::new();
         if let Some(header) = self.resp_header() {
@@ -220,21 +220,21 @@ impl HttpSession {
         self.inner.upgraded
     }
 
-    /// Does nothing: the writer follows the response by itself. Kept for those who call it.
+    /// Does nothing: the writer follows the response automatically. Kept for compatibility.
     pub fn maybe_upgrade_body_writer(&mut self) {}
 
-    /// Whether a response whose `Content-Length` can't be understood is taken as delimited by the end
-    /// of the connection, instead of being refused. Off by default.
+    /// Whether a response with an invalid `Content-Length` is treated as delimited by the end of the
+    /// connection instead of being refused. Off by default.
     pub fn set_allow_h1_response_invalid_content_length(&mut self, allow: bool) {
         self.inner.allow_unsound_length = allow;
     }
 
-    /// Lets the response decide whether the connection lives on. It always does; kept for those who
-    /// call it.
+    /// Lets the response decide whether the connection persists. It always does; kept for
+    /// compatibility.
     pub fn respect_keepalive(&mut self) {}
 
     /// Whether the connection may carry another request once this one is complete, as far as is
-    /// known by now.
+    /// known so far.
     pub fn will_keepalive(&self) -> bool {
         let inner = &self.inner;
         inner.keep_alive
@@ -249,17 +249,17 @@ impl HttpSession {
         &self.inner.digest
     }
 
-    /// The facts about the connection, to be added to.
+    /// The facts about the connection, mutable.
     pub fn digest_mut(&mut self) -> &mut Digest {
         &mut self.inner.digest
     }
 
-    /// The server's address; `None` where the transport has none.
+    /// The server's address; `None` if the transport has none.
     pub fn server_addr(&self) -> Option<&SocketAddr> {
         self.inner.digest.socket_digest.as_ref()?.peer_addr()
     }
 
-    /// The address that we connected from.
+    /// The local address of the connection.
     pub fn client_addr(&self) -> Option<&SocketAddr> {
         self.inner.digest.socket_digest.as_ref()?.local_addr()
     }
@@ -269,7 +269,7 @@ impl HttpSession {
         &self.inner.io
     }
 
-    /// The connection, taken out. Bytes that were read and not consumed are lost.
+    /// Takes the connection out. Bytes that were read and not consumed are lost.
     pub fn into_inner(self) -> Stream {
         self.inner.io
     }
@@ -285,8 +285,9 @@ impl HttpSession {
             && inner.input.is_empty()
     }
 
-    /// Ends the present exchange. Returns the session, made new, if the connection may carry
-    /// another one: a complete request, a complete response, no error, and not a byte too many.
+    /// Ends the current exchange. Returns a fresh session if the connection may carry another
+    /// exchange: the request and the response are complete, there was no error, and no surplus
+    /// byte.
     pub fn renew(mut self) -> Option<HttpSession> {
         if !self.is_reusable() {
             return None;
@@ -310,7 +311,7 @@ impl HttpSession {
         Some(self)
     }
 
-    /// Ends the present exchange. Returns the connection if it may carry another one; closes it
+    /// Ends the current exchange. Returns the connection if it may carry another one; closes it
     /// otherwise.
     pub async fn reuse(mut self) -> Option<Stream> {
         if self.is_reusable() {
@@ -327,7 +328,7 @@ impl HttpSession {
         crate::protocols::Shutdown::shutdown(&mut *self.inner.io).await;
     }
 
-    /// Where the connection comes from, if the connector that made it has said.
+    /// The origin of the connection, if the connector that made it has set it.
     pub(crate) fn origin(&self) -> Option<Origin> {
         self.inner.origin
     }

@@ -1,4 +1,4 @@
-//! Options that a session takes over from the peer that its connection was made for.
+//! Options that a session takes from the peer that its connection was made for.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ClientOptions {
-    /// Time between two reads of the response; `None` (the default): no limit.
+    /// The timeout between two reads of the response; `None` (the default): no limit.
     pub read_timeout: Option<Duration>,
-    /// Time in which the server has to take something of the request; `None` (the default): no
+    /// The time within which the server has to accept some of the request; `None` (the default): no
     /// limit.
     pub write_timeout: Option<Duration>,
-    /// Whether a response whose `Content-Length` can't be understood is taken as delimited by the end
-    /// of the connection, instead of being refused. Off by default.
+    /// Whether a response with an invalid `Content-Length` is treated as delimited by the end of the
+    /// connection instead of being refused. Off by default.
     pub allow_invalid_content_length: bool,
 }
 
-/// Something that says how sessions with it are to be treated. Every
+/// Implemented by types that determine how sessions treat their server. Every
 /// [`Peer`](crate::upstreams::peer::Peer) does.
 pub trait HasClientOptions {
-    /// The options. Asked once per session, and again when a kept connection is used for another
+    /// The options. Queried once per session, and again when a kept connection is used for another
     /// peer.
     fn client_options(&self) -> ClientOptions;
 }

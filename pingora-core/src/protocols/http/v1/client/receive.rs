@@ -13,13 +13,13 @@ use pingora_error::{BError, Error, ErrorSource, ErrorType, Result, RetryType};
 use pingora_http::ResponseHeader;
 use std::task::{Context, Poll, ready};
 
-/// A server that switches protocols while the request's body is under way would take the rest of it
-/// for its new protocol.
+/// If a server switches protocols before the request's body is complete, it would interpret the
+/// rest of the body as its new protocol.
 const EARLY_SWITCH: Fault = Fault::new(
     502,
     "a response switches protocols before the request's body is complete",
 );
-/// Bytes that were read and wait to be handed out are counted from this many on.
+/// Bytes that were read but not handed out yet are counted if there are at least this many.
 const NOTABLE_REST: usize = 16 * 1024;
 
 impl Inner {
@@ -44,8 +44,8 @@ impl Inner {
         })
     }
 
-    /// The server may have closed an idle connection just when the request was sent; then, and only
-    /// then, another connection may do better.
+    /// The server may have closed an idle connection just when the request was sent; only in that
+    /// case may another connection succeed.
     #[cold]
     fn closed_before_head(&mut self) -> BError {
         self.broken = true;
@@ -57,8 +57,8 @@ impl Inner {
         closed
     }
 
-    /// Whether not a byte of an answer has come, not even of an informational one: a server that
-    /// said anything has seen the request, and may have acted on it.
+    /// Whether not a single byte of an answer was received, not even of an informational response:
+    /// a server that sent anything has seen the request, and may have acted on it.
     fn is_unanswered(&self) -> bool {
         !self.answered && self.input.is_empty()
     }
@@ -99,7 +99,7 @@ impl Inner {
         Ok((header, length))
     }
 
-    /// Counts what was read and not handed out yet, where that is much: it may take a while.
+    /// Counts bytes that were read but not handed out yet, if there are many: it may take a while.
     #[inline]
     fn count_rest(&mut self) {
         if self.input.len() >= NOTABLE_REST || self.large_head > 0 || self.held.is_entered() {
@@ -131,13 +131,13 @@ impl Inner {
         })
     }
 
-    /// Whether the body ends here, as far as can be told without reading on.
+    /// Whether the body ends here, as far as can be determined without reading on.
     fn ends_here(&mut self) -> bool {
         self.done |= self.input.ends_body(&mut self.decoder);
         self.done
     }
 
-    /// Takes out the trailers that are not for one hop only, once the body is complete.
+    /// Takes out the trailers that are not limited to one hop, once the body is complete.
     fn take_trailers(&mut self) {
         if let Some(trailers) = self.decoder.take_trailers() {
             self.trailers = self.nominated.without(trailers);
@@ -152,7 +152,7 @@ impl Inner {
             let (header, _) = ready!(self.poll_head(cx))?;
             let mut end = self.head_received && !self.upgraded && self.ends_here();
             if end {
-                // A body of trailers alone.
+                // A body that consists of trailers only.
                 self.take_trailers();
                 end = self.trailers.is_none();
             }
@@ -176,31 +176,31 @@ impl Inner {
         }
         Poll::Ready(Ok(match data {
             None if self.trailers.is_some() => HttpTask::Trailer(self.trailers.take()),
-            // Trailers follow by themselves: the last piece of payload must not end the body.
+            // Trailers follow as a separate piece: the last piece of payload must not end the body.
             data => HttpTask::Body(data, end && self.trailers.is_none()),
         }))
     }
 }
 
 impl HttpSession {
-    /// Reads at most so many bytes at once from now on.
+    /// Limits each read to this many bytes from now on.
     #[inline]
     pub(crate) fn limit_reads(&mut self, bytes: usize) {
         self.inner.input.limit_reads(bytes);
     }
 
-    /// Enters what waits on this connection, in both directions, in the process's account.
+    /// Enters the data that waits on this connection, in both directions, in the process's account.
     pub(crate) fn count_held(&mut self) {
         self.inner.count_held(memory::EXCHANGE);
     }
 
     /// The next piece of the response: heads (informational ones first), body, trailers, end. For
-    /// engines; cancel-safe, no limit of time.
+    /// engines; cancel-safe, no time limit.
     pub fn poll_response_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
         self.inner.poll_task(cx)
     }
 
-    /// Whether the next piece is there already, without reading.
+    /// Whether the next piece is available without reading.
     pub fn has_buffered_input(&self) -> bool {
         let inner = &self.inner;
         let body = || !inner.done && inner.input.has_body_input(&inner.decoder);
@@ -242,7 +242,7 @@ impl HttpSession {
         read.unwrap_or_else(|| Err(self.read_timed_out()))
     }
 
-    /// The next piece of the response, under the read's limit of time.
+    /// The next piece of the response, within the read timeout.
     pub async fn read_response_task(&mut self) -> Result<HttpTask> {
         let limit = self.read_timeout;
         let read = self.inner.within(limit, Inner::poll_task).await;

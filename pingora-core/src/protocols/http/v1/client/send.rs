@@ -25,18 +25,18 @@ impl Inner {
             self.write_closed = true;
         }
         Poll::Ready(flushed.map_err(|error| {
-            // The other direction may still carry an answer that says why.
+            // The other direction may still carry an answer that gives the reason.
             self.write_closed = true;
             self.out.clear();
             faults::write_failed(error, ErrorSource::Upstream)
         }))
     }
 
-    /// The server does not take what waits.
+    /// The server does not accept the queued data.
     fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         self.count_held(memory::EXCHANGE);
         if self.held.poll_given_up(cx) {
-            // There is nothing to be heard either: it waits for the rest of the request.
+            // The server sends nothing either: it waits for the rest of the request.
             self.broken = true;
             self.given_up = true;
             self.write_closed = true;
@@ -48,7 +48,7 @@ impl Inner {
         }
     }
 
-    /// Enters what waits on this connection in the process's account, and so much more.
+    /// Enters the data that waits on this connection, plus `more` bytes, in the process's account.
     pub(super) fn count_held(&mut self, more: usize) {
         let head = self.large_head as usize;
         self.held
@@ -72,7 +72,8 @@ impl Inner {
         self.out.fill(|out| {
             h1::encode_request(request, out);
             if outgoing.lacks_length {
-                // In front of the blank line instead of in the header, which is the caller's.
+                // Written before the blank line instead of into the header, which belongs to the
+                // caller.
                 out.truncate(out.len().saturating_sub(2));
                 out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
             }
@@ -80,7 +81,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Returns whether the piece is not lost: there is a body by the header, or nothing is sent any more.
+    /// Returns whether the piece is not lost: the header announces a body, or nothing is sent any more.
     fn queue_body(&mut self, data: Bytes) -> Result<bool> {
         if data.is_empty() || self.write_closed {
             return Ok(true);
@@ -118,11 +119,10 @@ impl Inner {
 }
 
 impl HttpSession {
-    /// Queues a request's head. For engines: nothing is written before
-    /// [`HttpSession::poll_flush`].
+    /// Queues a request's head. For engines: nothing is written before [`HttpSession::poll_flush`].
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] for a header whose length can't be told.
+    /// [`ErrorType::InternalError`] for a header whose body length is ambiguous.
     pub fn queue_request_header(&mut self, request: &RequestHeader) -> Result<()> {
         self.inner.queue_request(request)
     }
@@ -130,31 +130,31 @@ impl HttpSession {
     /// Queues a piece of the request's body. For engines.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] for more than the header has announced, or for any body if it frames
-    /// none.
+    /// [`ErrorType::InternalError`] for more than the header has announced, or for any body if it
+    /// announces none.
     pub fn queue_body(&mut self, data: Bytes) -> Result<()> {
         if self.inner.queue_body(data)? {
             return Ok(());
         }
-        // The head says that there is none, and may have left.
+        // The head says that there is no body, and may have been sent.
         self.inner.broken = true;
         let fault = Fault::new(500, "a body for a request whose header frames none");
         Err(faults::bad_outgoing(fault))
     }
 
-    /// Queues the end of the request. For engines. In a tunnel: closes the write side once all that
-    /// is queued has left.
+    /// Queues the end of the request. For engines. In a tunnel: closes the write side once all
+    /// queued data has been sent.
     pub fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
         self.inner.queue_end(trailers)
     }
 
-    /// Writes what is queued. For engines; cancel-safe. After an error nothing more is written, but
-    /// a response may still be read.
+    /// Writes queued data. For engines; cancel-safe. After an error nothing more is written, but a
+    /// response may still be read.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.inner.poll_flush(cx)
     }
 
-    /// How many bytes are queued.
+    /// The number of queued bytes.
     pub fn queued(&self) -> usize {
         self.inner.out.len()
     }
@@ -177,10 +177,10 @@ impl HttpSession {
         }
     }
 
-    /// Writes the request's head; returns its size in bytes when it has left.
+    /// Writes the request's head; returns its size in bytes when it has been sent.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] for a header whose length can't be told,
+    /// [`ErrorType::InternalError`] for a header whose body length is ambiguous,
     /// [`ErrorType::WriteError`], [`ErrorType::WriteTimedout`].
     pub async fn write_request_header(&mut self, req: Box<RequestHeader>) -> Result<usize> {
         let before = self.queued();
@@ -190,8 +190,8 @@ impl HttpSession {
         Ok(length)
     }
 
-    /// Writes a piece of the request's body and returns when it has left. `None` if the request has
-    /// none, by its header.
+    /// Writes a piece of the request's body and returns when it has been sent. `None` if the
+    /// request has none, according to its header.
     pub async fn write_body(&mut self, buf: &[u8]) -> Result<Option<usize>> {
         self.write_body_bytes(Bytes::copy_from_slice(buf)).await
     }
@@ -216,7 +216,7 @@ impl HttpSession {
     }
 }
 
-/// A request's head as HTTP/1 writes it. `None` for one that can't be sent.
+/// A request's head in HTTP/1 syntax. `None` if it can't be sent.
 pub fn http_req_header_to_wire(req: &RequestHeader) -> Option<BytesMut> {
     h1::outgoing_request_length(req).ok()?;
     let mut out = Vec::with_capacity(512);

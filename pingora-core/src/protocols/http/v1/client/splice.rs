@@ -1,11 +1,11 @@
-//! Bodies that pass unseen.
+//! Bodies that are spliced.
 
 use super::HttpSession;
 use crate::protocols::http::v1::splice::{SpliceSink, SpliceSource, plain};
 use pingora_error::ErrorSource;
 
 impl HttpSession {
-    /// The response's payload, where it may be taken unseen. For engines.
+    /// The source for splicing the response's payload, if that is possible. For engines.
     pub fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
         let inner = &mut *self.inner;
         if inner.broken || !inner.head_received || inner.done || !inner.input.is_empty() {
@@ -20,7 +20,7 @@ impl HttpSession {
         })
     }
 
-    /// The request's payload, where it may be written unseen. For engines.
+    /// The sink for splicing the request's payload, if that is possible. For engines.
     pub fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
         if self.inner.write_closed {
             return None;

@@ -1,4 +1,4 @@
-//! The client session against servers that are slow, chatty, wrong or gone.
+//! The client session against slow, talkative, faulty or absent servers.
 
 mod exchange;
 mod receiving;
@@ -29,7 +29,7 @@ fn request(method: &str, fields: &[(&'static str, &str)]) -> Box<RequestHeader> 
     Box::new(request)
 }
 
-/// A session that has sent this request, and whose server answers with these bytes and no more.
+/// A session that has sent this request, and whose server answers with exactly these bytes.
 async fn answered(method: &str, answer: &[u8]) -> (DuplexStream, HttpSession) {
     let (mut server, mut session) = pair(WIDE);
     session
@@ -49,8 +49,8 @@ async fn read_body(session: &mut HttpSession) -> Result<Vec<u8>> {
     Ok(body)
 }
 
-/// All pieces of the response in short, to its end or its failure: `H200` head, `B:x` body, `T`
-/// trailers, `D` done, `U:x` tunnel, `!` failure; a `.` behind the one that ends it.
+/// A short form of all pieces of the response, to its end or its failure: `H200` head, `B:x` body,
+/// `T` trailers, `D` done, `U:x` tunnel, `!` failure; a `.` after the piece that ends it.
 async fn pieces(session: &mut HttpSession) -> String {
     let mut told = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! The end of a request: is the connection fit for another one?
+//! The end of a request: whether the connection is fit for another one.
 
 use super::super::timed::Timed;
 use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
@@ -16,11 +16,11 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-/// The bytes that are drained before other tasks of the worker get their turn.
+/// The number of bytes that are drained before other tasks of the worker get their turn.
 const DRAINED_PER_TURN: usize = 256 * 1024;
 
 impl Inner {
-    /// Reads and drops the rest of the request's body; an error where that is more than `budget`.
+    /// Reads and drops the rest of the request's body; an error if it exceeds `budget`.
     fn poll_drain(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Poll<Result<()>> {
         let mut turn = DRAINED_PER_TURN;
         loop {
@@ -46,7 +46,7 @@ impl Inner {
         if self.decoder.is_done() || self.continue_state == Continue::Owed {
             return Ok(());
         }
-        // Time is what bounds it, unless too many are drained or lingered for already.
+        // Time bounds the draining, unless too many connections are draining or lingering already.
         let place = Place::take();
         let mut budget = if place.is_some() {
             usize::MAX
@@ -69,8 +69,8 @@ impl Inner {
         !self.half_closed && (unread() || self.has_arrived())
     }
 
-    /// Whether something has arrived that was not read yet, as far as that is known without asking the
-    /// kernel: a request that was sent ahead of its turn.
+    /// Whether unread data has arrived, as far as that is known without asking the kernel: a pipelined
+    /// request.
     fn has_arrived(&self) -> bool {
         let socket = self.io.as_any().downcast_ref::<L4Stream>();
         socket.and_then(L4Stream::is_quiet) == Some(false)
@@ -78,7 +78,7 @@ impl Inner {
 
     async fn close(&mut self) {
         let lingers = self.must_linger();
-        // Bytes that were sent ahead of their turn are never looked at, and need not be held until then.
+        // Pipelined bytes will never be processed, and need not be held until then.
         drop(self.input.take());
         let write_side = |inner: &mut Inner, cx: &mut Context<'_>| {
             ready!(inner.out.poll_flush(&mut inner.io, cx))?;
@@ -94,7 +94,7 @@ impl Inner {
         }
     }
 
-    /// Makes the session fit for the next request, keeping what is true for the connection.
+    /// Makes the session fit for the next request; keeps the state of the connection.
     fn renew(&mut self) {
         self.request = RecycledRequest::default();
         self.request_read = false;
@@ -120,7 +120,7 @@ impl Inner {
         };
     }
 
-    /// Whether the response is complete, as far as framing can tell.
+    /// Whether the response is complete according to its framing.
     fn response_complete(&self) -> bool {
         self.response.is_some() && self.encoder.is_done()
     }
@@ -130,20 +130,20 @@ impl HttpSession {
     /// Reads the rest of the request's body and drops it.
     ///
     /// # Errors
-    /// Where the rest takes longer than [`HttpSession::set_total_drain_timeout`], or breaks a rule: the
-    /// connection can't be used again then. The same where it is longer than 64 KiB while more than a
-    /// thousand other connections of this process are read from for nothing.
+    /// If the rest takes longer than [`HttpSession::set_total_drain_timeout`], or breaks a rule; the
+    /// connection can't be reused in that case. Also if the rest is longer than 64 KiB while more than
+    /// a thousand other connections of this process are being drained.
     pub async fn drain_request_body(&mut self) -> Result<()> {
         self.inner.drain().await
     }
 
-    /// Carries out [`HttpSession::reuse`]: returns the session of the next request, or a connection that was
-    /// closed in an orderly way.
+    /// Carries out [`HttpSession::reuse`]: returns the session of the next request, or `None` after closing
+    /// the connection in an orderly way.
     pub(crate) async fn into_next(mut self) -> Result<Option<HttpSession>> {
         let inner = &mut *self.inner;
         if inner.response.is_some() && !inner.upgraded && !inner.encoder.is_done() && !inner.broken
         {
-            // An Exact body that is short is found out here; the client must see a close then.
+            // A short `Exact` body is detected here; the client must then see the connection close.
             let _ = inner.queue_end(None);
         }
         if !inner.out.is_empty() {
@@ -176,23 +176,23 @@ impl HttpSession {
         self.inner.response_complete()
     }
 
-    /// Leaves a response that was begun as it is: the connection closes without an end to the body,
-    /// so that the client can tell.
+    /// Leaves a response that was begun incomplete: the connection closes without an end to the
+    /// body, so that the client can tell.
     pub(crate) fn abandon_response(&mut self) {
         self.inner.keepalive.timeout = None;
         self.inner.broken |= !self.inner.response_complete();
     }
 
-    /// Forgets what is queued, because the client takes nothing more: closing the connection does
-    /// not wait for it a second time.
+    /// Drops the queue, because the client accepts nothing more: closing the connection does not
+    /// wait for it a second time.
     pub fn discard_queued(&mut self) {
         self.inner.broken = true;
         self.inner.out.clear();
     }
 
-    /// Closes the connection in an orderly way: what is queued is written, then the write side is
-    /// closed, and what the client is still sending is read and dropped until it closes its side, for
-    /// 30 s at most, or 5 s after it fell silent. So a client that writes all before it reads sees its
+    /// Closes the connection in an orderly way: writes the queue, closes the write side, then reads
+    /// and drops data that the client is still sending until it closes its side, for at most 30 s, or
+    /// 5 s after it fell silent. This way, a client that writes everything before it reads sees its
     /// answer (RFC 9112 section 9.6).
     pub async fn shutdown(&mut self) {
         self.inner.broken = true;
@@ -200,33 +200,33 @@ impl HttpSession {
             let _ = Box::pin(self.inner.flush()).await;
         }
         if self.inner.resets {
-            // Over TLS, the notice that belongs to an orderly end is not sent either (RFC 9112
-            // section 9.8).
+            // Over TLS, the close-notify alert that belongs to an orderly end is not sent either
+            // (RFC 9112 section 9.8).
             return;
         }
         if self.inner.must_linger() || self.stream().is_encrypted() {
             Box::pin(self.inner.close()).await;
         } else if !self.inner.out.is_empty() {
-            // Nothing is on its way to us: closing the socket is as good, and one call cheaper.
+            // Nothing is in flight to us: closing the socket has the same effect, and saves a call.
             let _ = self.inner.flush().await;
         }
     }
 
-    /// Gives up what was read of a request, because there is no memory for it.
+    /// Discards the part of a request that was read, because there is no memory for it.
     pub(crate) fn refuse_unread(&mut self) {
         self.inner.fault = Some(Fault::OUT_OF_MEMORY);
         drop(self.inner.input.take());
         self.inner.held.forget();
     }
 
-    /// Takes the connection out, with what was read ahead.
+    /// Takes the connection out, with the bytes that were read ahead.
     pub(crate) fn into_parts(self) -> (Stream, Bytes) {
         let mut inner = self.inner;
         let ahead = inner.input.take();
         (inner.io, ahead)
     }
 
-    /// Waits for the first byte of a next request; `false` if the client closed the connection.
+    /// Waits for the first byte of the next request; `false` if the client closed the connection.
     /// Holds no buffer meanwhile. Cancel-safe.
     pub fn poll_request_begins(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let inner = &mut *self.inner;
@@ -236,8 +236,8 @@ impl HttpSession {
         }
     }
 
-    /// Whether the next bytes are `expected`; ready as soon as that is decided. They stay where they
-    /// are. Cancel-safe.
+    /// Whether the next bytes are `expected`; ready as soon as that is certain. Does not consume
+    /// them. Cancel-safe.
     pub(crate) fn poll_begins_with(&mut self, cx: &mut Context<'_>, expected: &[u8]) -> Poll<bool> {
         let inner = &mut *self.inner;
         loop {
@@ -256,7 +256,7 @@ impl HttpSession {
         }
     }
 
-    /// Ready when an idle connection has waited until `at`. To be polled with
+    /// Ready when an idle connection has waited until `at`. Poll it together with
     /// [`HttpSession::poll_request_begins`].
     pub fn poll_keepalive(&mut self, cx: &mut Context<'_>, at: Instant, now: Instant) -> Poll<()> {
         let inner = &mut *self.inner;

@@ -29,27 +29,27 @@ use std::any::Any;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Time for a request's head, from its first byte to its last. Default of
+/// The time for a request's head, from its first byte to its last. Default of
 /// [`HttpSession::set_header_timeout`].
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
-/// The most of a request's body that is read only to be thrown away while too many others are read
-/// from for nothing, in bytes.
+/// The maximum size of a request's body that is drained while too many other connections are
+/// draining, in bytes.
 const DRAIN_LIMIT: usize = 64 * 1024;
-/// The most that a client may send ahead of its turn, in bytes, before reading pauses.
+/// The maximum number of bytes that a client may pipeline before reading pauses.
 const READ_AHEAD_LIMIT: usize = 64 * 1024;
 
 /// Whether the client waits for a `100 Continue` (RFC 9110 section 10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Continue {
-    /// It does not.
+    /// It does not wait.
     NotExpected,
-    /// It does.
+    /// It waits.
     Owed,
     /// It got one, or a final response.
     Sent,
 }
 
-/// One connection to a client, and the request that is under way on it.
+/// One connection to a client, and the current request on it.
 ///
 /// The state of one request, in the order it passes through:
 ///
@@ -60,9 +60,9 @@ enum Continue {
 ///
 /// Reading the body and writing the response may interleave in any way.
 ///
-/// For an engine that waits on several things at once: `queue_*` accepts a piece whole and never waits;
-/// `poll_read_body`, `poll_flush` and `poll_gone` wait, and may be dropped at any point. Between two
-/// requests: `poll_request_begins` beside `poll_keepalive`.
+/// For an engine that waits on several things at once: `queue_*` accepts a piece completely and never
+/// waits; `poll_read_body`, `poll_flush` and `poll_gone` wait, and may be dropped at any point. Between
+/// two requests: `poll_request_begins` together with `poll_keepalive`.
 #[derive(Debug)]
 pub struct HttpSession {
     inner: Box<Inner>,
@@ -74,7 +74,7 @@ struct Inner {
     input: Input,
     out: OutQueue,
     alarm: Alarm,
-    /// Made when somebody asks; most connections are never asked.
+    /// Created on first use; most connections never need it.
     digest: OnceLock<Box<Digest>>,
     rules: RequestRules,
 
@@ -82,7 +82,7 @@ struct Inner {
     request_read: bool,
     facts: RequestFacts,
     fault: Option<Fault>,
-    /// Of a head that was refused.
+    /// For a head that was refused.
     raw_head: Option<Box<Bytes>>,
     decoder: BodyDecoder,
     body_read: usize,
@@ -94,27 +94,28 @@ struct Inner {
     encoder: BodyEncoder,
     body_sent: usize,
     upgraded: bool,
-    /// The end of the connection, whenever it comes, is a reset for now; see [`Inner::guard_end`].
+    /// Set while the end of the connection, if it comes now, has to be a reset; see
+    /// [`Inner::guard_end`].
     resets: bool,
-    /// Set once anything went wrong that makes the connection unfit for another request.
+    /// Set once anything happened that makes the connection unfit for another request.
     broken: bool,
-    /// The write side is to be closed when the queue is empty (a tunnel's end of stream).
+    /// Whether to close the write side when the queue is empty (a tunnel's end of stream).
     close_after_flush: bool,
 
     held: Held,
-    /// The size of the request's head in bytes, where it is worth being counted.
+    /// The size of the request's head in bytes, if it is large enough to be counted.
     large_head: u32,
     keepalive: Keepalive,
-    /// Asked when a response's head is written: the connection is not kept beyond a shutdown.
+    /// Checked when a response's head is written: the connection is not kept beyond a shutdown.
     shutdown: Option<ShutdownWatch>,
     options: Options,
     user_context: Option<Box<dyn Any + Send + Sync>>,
 }
 
-/// Whether and how long the connection lives on after the response.
+/// Whether and how long the connection persists after the response.
 #[derive(Debug, Clone, Copy)]
 struct Keepalive {
-    /// `None`: it does not. `Some(0)`: without limit. Otherwise seconds.
+    /// `None`: it does not persist. `Some(0)`: without limit. Otherwise seconds.
     timeout: Option<u64>,
     reuses_remaining: Option<u32>,
 }
@@ -177,7 +178,7 @@ impl HttpSession {
         Self::with_prefix(underlying_stream, Bytes::new())
     }
 
-    /// Takes over a connection from which `prefix` was read already.
+    /// Takes over a connection from which `prefix` was already read.
     pub fn with_prefix(io: Stream, prefix: Bytes) -> Self {
         let inner = Inner {
             io,
@@ -218,19 +219,19 @@ impl HttpSession {
         }
     }
 
-    /// Sets the rules for the request's head. To be called before the head is read.
+    /// Sets the rules for the request's head. Call it before the head is read.
     pub fn set_request_rules(&mut self, rules: RequestRules) {
         self.inner.rules = rules;
     }
 
-    /// The request's header. Before a request was read: an empty `GET /`; after one that was
-    /// refused: as much as was understood.
+    /// The request's header. Before a request was read: an empty `GET /`; after a refused one: the
+    /// part that was parsed.
     #[inline]
     pub fn req_header(&self) -> &RequestHeader {
         self.inner.request.get()
     }
 
-    /// The request's header, to be changed.
+    /// The request's header, mutable.
     #[inline]
     pub fn req_header_mut(&mut self) -> &mut RequestHeader {
         self.inner.request.get_mut()
@@ -241,13 +242,12 @@ impl HttpSession {
         self.req_header().headers.get(name)
     }
 
-    /// The first value of this field of the request as bytes; empty where there is none.
+    /// The first value of this field of the request as bytes; empty if there is none.
     pub fn get_header_bytes(&self, name: impl AsHeaderName) -> &[u8] {
         self.get_header(name).map_or(b"", HeaderValue::as_bytes)
     }
 
-    /// Method, target and host, for a log line. Of a head that was refused, or that is not complete: how it
-    /// begins.
+    /// Method, target and host, for a log line. If the head was refused or is incomplete: its beginning.
     pub fn request_summary(&self) -> String {
         if let Some(refused) = &self.inner.raw_head {
             return format!("refused head: {}", first_line(refused));
@@ -268,7 +268,7 @@ impl HttpSession {
         )
     }
 
-    /// The head as it stands on the wire of HTTP/1. Of a head that was refused: what was read.
+    /// The head in HTTP/1 syntax. If it was refused: the part that was read.
     pub fn get_headers_raw_bytes(&self) -> Bytes {
         if let Some(raw_head) = &self.inner.raw_head {
             return Bytes::clone(raw_head);
@@ -278,7 +278,7 @@ impl HttpSession {
         out.into()
     }
 
-    /// The rule that the request broke, if it broke one.
+    /// The rule that the request broke, if any.
     pub fn fault(&self) -> Option<Fault> {
         self.inner.fault
     }
@@ -288,7 +288,7 @@ impl HttpSession {
         self.inner.facts.upgrade
     }
 
-    /// Whether this response grants the upgrade that was asked for; `None` where none was.
+    /// Whether this response grants the requested upgrade; `None` if none was requested.
     pub fn is_upgrade(&self, header: &ResponseHeader) -> Option<bool> {
         self.is_upgrade_req()
             .then(|| header.status == http::StatusCode::SWITCHING_PROTOCOLS)
@@ -299,7 +299,7 @@ impl HttpSession {
         self.inner.upgraded
     }
 
-    /// The response's header, once it was written. Informational ones don't count.
+    /// The response's header, once it was written. Informational responses don't count.
     pub fn response_written(&self) -> Option<&ResponseHeader> {
         self.inner.response.as_deref()
     }
@@ -324,12 +324,12 @@ impl HttpSession {
         self.inner.digest()
     }
 
-    /// The facts about the connection, to be added to.
+    /// The facts about the connection, mutable.
     pub fn digest_mut(&mut self) -> &mut Digest {
         self.inner.digest_mut()
     }
 
-    /// The client's address; `None` where the transport has none.
+    /// The client's address; `None` if the transport has none.
     pub fn client_addr(&self) -> Option<&SocketAddr> {
         self.inner.digest().socket_digest.as_ref()?.peer_addr()
     }
@@ -344,66 +344,68 @@ impl HttpSession {
         &self.inner.io
     }
 
-    /// The connection, taken out. Bytes that were read and not consumed are lost.
+    /// Takes the connection out. Bytes that were read and not consumed are lost.
     pub fn into_inner(self) -> Stream {
         self.inner.io
     }
 
-    /// How long the connection may be idle after this request, in seconds; `Some(0)`: without
-    /// limit; `None`: it closes.
+    /// The idle time that the connection is allowed after this request, in seconds; `Some(0)`:
+    /// without limit; `None`: it closes.
     pub fn get_keepalive_timeout(&self) -> Option<u64> {
         self.inner.keepalive.timeout
     }
 
-    /// Sets what [`HttpSession::get_keepalive_timeout`] tells. The client is told when the head of the
-    /// response is written: a connection that was said to close closes, whatever is set afterwards.
+    /// Sets the value of [`HttpSession::get_keepalive_timeout`]. The client is informed when the head
+    /// of the response is written: once a close was announced, the connection closes, whatever is set
+    /// afterwards.
     pub fn set_server_keepalive(&mut self, keepalive: Option<u64>) {
         self.inner.keepalive.timeout = keepalive;
     }
 
-    /// How many more requests the connection may carry after this one; `None`: any number.
+    /// The number of further requests that the connection may carry; `None`: any number.
     pub fn get_keepalive_reuses_remaining(&self) -> Option<u32> {
         self.inner.keepalive.reuses_remaining
     }
 
-    /// Sets what [`HttpSession::get_keepalive_reuses_remaining`] tells.
+    /// Sets the value of [`HttpSession::get_keepalive_reuses_remaining`].
     pub fn set_keepalive_reuses_remaining(&mut self, remaining: Option<u32>) {
         self.inner.keepalive.reuses_remaining = remaining;
     }
 
-    /// Whether the connection will be kept for another request, as far as is known by now. Decided
+    /// Whether the connection will be kept for another request, as far as is known so far. Decided
     /// when the head of the response is written.
     pub fn will_keepalive(&self) -> bool {
         self.inner.keeps_alive()
     }
 
-    /// Closes the connection, and says so, after the first response whose head is written once the
-    /// shutdown has begun.
+    /// Closes the connection, and announces it, after the first response whose head is written once
+    /// the shutdown has begun.
     pub(crate) fn heed_shutdown(&mut self, shutdown: &ShutdownWatch) {
         self.inner.shutdown.get_or_insert_with(|| shutdown.clone());
     }
 
-    /// Lets the request decide whether the connection lives on. It always does; kept for those who
-    /// call it.
+    /// Lets the request decide whether the connection persists. It always does; kept for
+    /// compatibility.
     pub fn respect_keepalive(&mut self) {}
 
-    /// Leaves something with the connection for its next request.
+    /// Stores a value with the connection for its next request.
     pub fn set_connection_user_context(&mut self, ctx: Option<Box<dyn Any + Send + Sync>>) {
         self.inner.user_context = ctx;
     }
 
-    /// Takes what an earlier request of this connection has left.
+    /// Takes the value that an earlier request of this connection has stored.
     pub fn take_connection_user_context(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
         self.inner.user_context.take()
     }
 
-    /// Time for the head, from its first byte to its last; however slowly the bytes drip.
-    /// [`HEADER_TIMEOUT`] by default; `None`: no limit.
+    /// The time limit for the head, from its first byte to its last, however slowly the bytes
+    /// arrive. [`HEADER_TIMEOUT`] by default; `None`: no limit.
     pub fn set_header_timeout(&mut self, timeout: Option<Duration>) {
         self.inner.options.header_timeout = timeout;
     }
 
-    /// Time between two reads of the body. [`BODY_READ_TIMEOUT`] by default; `None`: no limit.
+    /// The timeout between two reads of the body. [`BODY_READ_TIMEOUT`] by default; `None`: no
+    /// limit.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
         self.inner.options.read_timeout = timeout;
     }
@@ -413,20 +415,20 @@ impl HttpSession {
         self.inner.options.read_timeout
     }
 
-    /// Time in which the client has to take something of the response. [`WRITE_TIMEOUT`] by
+    /// The time within which the client has to accept some of the response. [`WRITE_TIMEOUT`] by
     /// default; `None`: no limit.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
         self.inner.options.write_timeout = timeout;
     }
 
-    /// The time that a write may take at present: [`HttpSession::set_write_timeout`], or what the
-    /// minimum rate allows for what is queued.
+    /// The current time limit of a write: [`HttpSession::set_write_timeout`], or the time that the
+    /// minimum rate allows for the queued data.
     pub fn get_write_timeout(&self) -> Option<Duration> {
         self.inner.write_limit()
     }
 
-    /// Time in which an unwanted request body has to arrive before the connection is closed
-    /// instead. 5 s by default; `None`: no limit.
+    /// The time within which an unwanted request body has to arrive; after it, the connection is
+    /// closed instead. 5 s by default; `None`: no limit.
     pub fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
         self.inner.options.total_drain_timeout = timeout;
     }
@@ -436,31 +438,30 @@ impl HttpSession {
         self.inner.options.total_drain_timeout
     }
 
-    /// The rate at which the client has to take the response, in bytes per second; takes the
-    /// place of the write time-out. None by default.
+    /// The minimum rate at which the client has to accept the response, in bytes per second;
+    /// replaces the write timeout. None by default.
     pub fn set_min_send_rate(&mut self, min_send_rate: Option<usize>) {
         self.inner.options.min_send_rate = min_send_rate;
     }
 
-    /// The most payload that a request may carry, in bytes; more is answered with 413. No limit by
-    /// default.
+    /// The maximum payload of a request, in bytes; more is answered with 413. No limit by default.
     pub fn set_max_body_size(&mut self, limit: Option<u64>) {
         self.inner.options.max_body = limit;
     }
 
-    /// Whether informational responses are dropped instead of passed on. Off by default.
+    /// Whether informational responses are dropped instead of forwarded. Off by default.
     pub fn set_ignore_info_resp(&mut self, ignore: bool) {
         self.inner.options.ignore_info_resp = ignore;
     }
 
     /// Whether a response that begins before the request's body is complete closes the connection.
-    /// Off by default: the rest of the body is drained, for the time of
+    /// Off by default: the rest of the body is drained, within the time of
     /// [`HttpSession::set_total_drain_timeout`].
     pub fn set_close_on_response_before_downstream_finish(&mut self, close: bool) {
         self.inner.options.close_on_early_response = close;
     }
 
-    /// Whether a client that closes its side gives its request up. On by default.
+    /// Whether a request is aborted if the client closes its side. On by default.
     pub fn set_abort_on_close(&mut self, abort: bool) {
         self.inner.options.abort_on_close = abort;
     }
@@ -471,8 +472,8 @@ impl HttpSession {
         self.inner.options.pipelining
     }
 
-    /// See [`HttpSession::pipelining_enabled`]. Off: bytes that arrive ahead of their turn end the
-    /// connection after the present response.
+    /// See [`HttpSession::pipelining_enabled`]. If it is off, pipelined bytes end the connection
+    /// after the current response.
     pub fn set_pipelining_enabled(&mut self, enabled: bool) {
         self.inner.options.pipelining = enabled;
     }
@@ -483,10 +484,10 @@ impl HttpSession {
     }
 }
 
-/// The first line of a head that could not be read, quoted: with everything escaped that is not printable, and
-/// cut where it is long.
+/// The first line of an unreadable head, quoted: non-printable characters are escaped, and a long line is
+/// truncated.
 fn first_line(head: &[u8]) -> String {
-    /// Bytes of it that are shown.
+    /// The maximum number of bytes shown.
     const MOST: usize = 200;
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);

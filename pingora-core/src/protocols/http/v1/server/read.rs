@@ -1,4 +1,4 @@
-//! Reading: the head, the body, and what else the client does meanwhile.
+//! Reading: the head, the body, and the client's other actions meanwhile.
 
 use super::super::input::{BodyEvent, HeadEvent};
 use super::super::timed::Timed;
@@ -95,7 +95,7 @@ impl Inner {
     }
 
     fn count_body(&mut self, data: Bytes) -> Result<Bytes> {
-        // Once a body flows the client no longer waits for permission.
+        // Once a body flows, the client no longer waits for a 100 Continue.
         self.continue_state = match self.continue_state {
             Continue::Owed => Continue::NotExpected,
             other => other,
@@ -118,8 +118,8 @@ impl Inner {
         Ok(data)
     }
 
-    /// Watches a client that has nothing more to send: ready when it is gone. What it sends ahead
-    /// of its turn is kept for later. Cancel-safe.
+    /// Watches a client that has nothing more to send: ready when it is gone. Pipelined data is
+    /// kept for later. Cancel-safe.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
         while self.input.len() < READ_AHEAD_LIMIT && !self.half_closed {
             match ready!(self.input.poll_read_ahead(&mut self.io, cx)) {
@@ -148,10 +148,10 @@ impl HttpSession {
     /// Reads and checks a request's head. Returns its size in bytes, or `None` if the client closed
     /// the connection, or stayed silent for the keep-alive time, without sending one.
     ///
-    /// Cancel-safe: what arrived stays for the next call.
+    /// Cancel-safe: received data is kept for the next call.
     ///
     /// # Errors
-    /// [`ErrorType::InvalidHTTPHeader`] for a head that is refused ([`HttpSession::fault`] tells
+    /// [`ErrorType::InvalidHTTPHeader`] for a head that is refused ([`HttpSession::fault`] returns
     /// the rule and the status code), [`ErrorType::ReadTimedout`] for one that takes too long,
     /// [`ErrorType::ConnectionClosed`] and [`ErrorType::ReadError`].
     pub async fn read_request(&mut self) -> Result<Option<usize>> {
@@ -172,16 +172,16 @@ impl HttpSession {
         }
     }
 
-    /// Checks the request once more after its header was changed by hand: whether its length can
-    /// still be told.
+    /// Checks the request again after its header was changed by hand: whether its length is still
+    /// unambiguous.
     pub fn validate_request(&self) -> Result<()> {
         h1::outgoing_request_length(self.req_header())
             .map(|_| ())
             .map_err(|fault| faults::bad_head(fault, ErrorSource::Downstream))
     }
 
-    /// The next piece of the request's body; `None` at its end. Asks the client for the body first
-    /// (`100 Continue`) where it waits for that. Cancel-safe.
+    /// The next piece of the request's body; `None` at its end. If the client waits for a `100
+    /// Continue`, sends it first. Cancel-safe.
     ///
     /// # Errors
     /// [`ErrorType::H1Error`] for a body that breaks the rules, [`ErrorType::ConnectionClosed`] for
@@ -189,7 +189,7 @@ impl HttpSession {
     pub async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
         match self.inner.continue_state {
             Continue::Owed => self.write_continue_response().await?,
-            // An earlier call was given up before the permission had left.
+            // An earlier call was dropped before the 100 Continue had been sent.
             Continue::Sent if !self.inner.out.is_empty() => self.inner.flush().await?,
             _ => {}
         }
@@ -206,19 +206,19 @@ impl HttpSession {
         }
     }
 
-    /// [`HttpSession::read_body_bytes`] for engines: to be polled, asks for nothing, has no limit
-    /// of time.
+    /// [`HttpSession::read_body_bytes`] as a poll function for engines: sends no 100 Continue, has
+    /// no time limit.
     pub fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         self.inner.poll_body(cx)
     }
 
-    /// Ready when the client is gone; see [`HttpSession::set_abort_on_close`]. To be polled after
-    /// the request's body is complete.
+    /// Ready when the client is gone; see [`HttpSession::set_abort_on_close`]. Poll it after the
+    /// request's body is complete.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<BError> {
         self.inner.poll_gone(cx)
     }
 
-    /// Waits for the client to close the connection. Returns 0 then. Cancel-safe.
+    /// Waits for the client to close the connection, then returns 0. Cancel-safe.
     ///
     /// # Errors
     /// [`ErrorType::ReadError`], or [`ErrorType::ConnectionClosed`] for a connection that was reset.
@@ -231,8 +231,7 @@ impl HttpSession {
         }
     }
 
-    /// The next piece of the body, or, if none is to be expected, the error that the client has
-    /// gone away.
+    /// The next piece of the body, or, if none is expected, the error that the client is gone.
     pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         if no_body_expected || self.is_body_done() {
             Err(poll_fn(|cx| self.inner.poll_gone(cx)).await)
@@ -246,7 +245,7 @@ impl HttpSession {
         self.inner.decoder.is_done()
     }
 
-    /// Whether the request has no body, by its header.
+    /// Whether the request has no body, according to its header.
     pub fn is_body_empty(&mut self) -> bool {
         matches!(
             self.inner.facts.body,
@@ -270,14 +269,14 @@ impl HttpSession {
         self.req_header().line().version == Version::HTTP_10
     }
 
-    /// Keeps a copy of the body as it is read, up to 64 KiB, to send it again.
+    /// Keeps a copy of the body while it is read, up to 64 KiB, for retries.
     pub fn enable_retry_buffering(&mut self) {
         if self.inner.retry_buffer.is_none() {
             self.inner.retry_buffer = Some(Box::new(FixedBuffer::new(RETRY_BUFFER_SIZE)));
         }
     }
 
-    /// Whether the body was longer than the copy may be; it can't be sent again then.
+    /// Whether the body was longer than the copy may be; it can't be resent in that case.
     pub fn retry_buffer_truncated(&self) -> bool {
         self.inner
             .retry_buffer
@@ -285,7 +284,7 @@ impl HttpSession {
             .is_some_and(|buffer| buffer.is_truncated())
     }
 
-    /// The copy of the body so far; `None` where there is none or it is not whole.
+    /// The copy of the body so far; `None` if there is none or it is incomplete.
     pub fn get_retry_buffer(&self) -> Option<Bytes> {
         self.inner.retry_buffer.as_ref()?.get_buffer()
     }

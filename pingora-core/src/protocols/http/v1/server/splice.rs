@@ -1,12 +1,12 @@
-//! Bodies that pass unseen.
+//! Bodies that are spliced.
 
 use super::{Continue, HttpSession, Inner};
 use crate::protocols::http::v1::splice::{SpliceSink, SpliceSource, plain};
 use pingora_error::ErrorSource;
 
 impl Inner {
-    /// Whether the request's payload is needed on this side of the connection: to be sent again, or
-    /// to be measured.
+    /// Whether this side of the connection needs to see the request's payload: for retries, or to
+    /// count it.
     fn keeps_body(&self) -> bool {
         let may_be_resent = self
             .retry_buffer
@@ -20,7 +20,7 @@ impl Inner {
 }
 
 impl HttpSession {
-    /// The request's payload, where it may be taken unseen. For engines.
+    /// The source for splicing the request's payload, if that is possible. For engines.
     pub fn splice_source(&mut self) -> Option<SpliceSource<'_>> {
         let inner = &mut *self.inner;
         let unsure = inner.continue_state == Continue::Owed;
@@ -36,7 +36,7 @@ impl HttpSession {
         })
     }
 
-    /// The response's payload, where it may be written unseen. For engines.
+    /// The sink for splicing the response's payload, if that is possible. For engines.
     pub fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
         let measured = self.inner.options.min_send_rate.is_some();
         if self.inner.broken || measured {

@@ -1,4 +1,4 @@
-//! The server session against clients that are slow, greedy, wrong or gone.
+//! The server session against slow, greedy, faulty or absent clients.
 
 mod bodies;
 mod cancel;
@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::task::Poll;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex};
 
-/// A window that everything fits into.
+/// A window that is large enough for everything.
 const WIDE: usize = 1 << 20;
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -56,7 +56,7 @@ async fn read_body(session: &mut HttpSession) -> Result<Vec<u8>> {
     Ok(body)
 }
 
-/// All that comes, without the dates of today that responses are given.
+/// Everything received, without the `Date` fields that are added to responses.
 async fn received(mut client: impl AsyncReadExt + Unpin) -> String {
     let mut bytes = Vec::new();
     client.read_to_end(&mut bytes).await.unwrap();
@@ -68,7 +68,7 @@ fn undated(text: &str) -> String {
     lines.filter(|line| !line.starts_with("Date: ")).collect()
 }
 
-/// The bytes that have arrived by now, without the dates.
+/// The bytes that have arrived so far, without the dates.
 async fn arrived(client: &mut Client) -> String {
     let mut bytes = Vec::new();
     let mut reading = pin!(client.read_buf(&mut bytes));
@@ -88,7 +88,7 @@ async fn next(session: HttpSession) -> Option<HttpSession> {
 }
 
 /// Answers each request with its method, its path and its body, for as long as the connection is
-/// kept. Returns how many requests came.
+/// kept. Returns the number of requests.
 async fn echo(mut session: HttpSession) -> usize {
     let mut requests = 0;
     loop {
@@ -112,8 +112,8 @@ async fn echo(mut session: HttpSession) -> usize {
     }
 }
 
-/// Sends bytes, closes the client's side, and returns all that came back, with what the server made
-/// of it.
+/// Sends bytes, closes the client's side, and returns all the bytes that came back, together with
+/// the server's result.
 async fn talk<T>(
     window: usize,
     sent: &[u8],
@@ -129,7 +129,7 @@ async fn talk<T>(
     (answer, served)
 }
 
-/// Answers without a body, so that the end of the exchange is all that matters.
+/// Answers without a body, so that only the end of the exchange matters.
 async fn answer_empty(session: &mut HttpSession) {
     session
         .write_response_header(header(200, &[("Content-Length", "0")]))
@@ -137,7 +137,7 @@ async fn answer_empty(session: &mut HttpSession) {
         .unwrap();
 }
 
-/// Polls a fresh future once, drops it, and so on until one is ready at its first poll.
+/// Polls a fresh future once, drops it, and repeats until one is ready at its first poll.
 async fn dropped_at_every_wait<T>(mut begin: impl AsyncFnMut() -> T) -> T {
     loop {
         {

@@ -1,4 +1,4 @@
-//! Writing: the response's head, its body, and what the connection says of its future.
+//! Writing: the response's head, its body, and the announcement of what happens to the connection.
 
 use super::super::faults;
 use super::super::timed::Timed;
@@ -19,17 +19,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
-/// Added behind the fields of a response, in place of the blank line.
+/// Added after the fields of a response, replacing the blank line.
 const CLOSE: &[u8] = b"Connection: close\r\n\r\n";
 const KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n\r\n";
 const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
 const EMPTY: &[u8] = b"Content-Length: 0\r\n";
 
-/// So much of a body is counted when it is queued, in bytes; less only where it has to wait.
+/// This many bytes of a body are counted when they are queued; fewer only if they have to wait.
 const COUNTED: usize = 16 * 1024;
 
 impl Inner {
-    /// Writes what waits. Cancel-safe.
+    /// Writes the queue. Cancel-safe.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Poll::Ready(mut flushed) = self.out.poll_flush(&mut self.io, cx) else {
             return self.poll_blocked(cx);
@@ -49,7 +49,7 @@ impl Inner {
         }))
     }
 
-    /// The client does not take what waits.
+    /// The client does not accept the queued data.
     fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         self.count_held();
         if self.held.poll_given_up(cx) {
@@ -62,14 +62,14 @@ impl Inner {
         }
     }
 
-    /// Enters what waits on this connection in the process's account.
+    /// Enters the data that waits on this connection in the process's account.
     pub(super) fn count_held(&mut self) {
         let head = self.large_head as usize;
         self.held.set(head + self.out.held() + self.input.len());
     }
 
-    /// Where the end of the connection is the end of a body, an end that comes too early, for whatever
-    /// reason, has to be told from it: it is a reset until the last byte has left.
+    /// If the end of the connection delimits a body, a premature end, for whatever reason, must be
+    /// distinguishable from it: the end is a reset until the last byte has been sent.
     fn guard_end(&mut self, resets: bool) {
         self.resets = resets;
         if let Some(socket) = self.io.get_socket_digest() {
@@ -81,7 +81,7 @@ impl Inner {
         status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
     }
 
-    /// Queues an informational response, unless this client is not to see any.
+    /// Queues an informational response, unless this client must not see any.
     fn queue_informational(&mut self, header: &ResponseHeader) {
         if self.request.get().line().version == Version::HTTP_10 || self.options.ignore_info_resp {
             return;
@@ -95,16 +95,17 @@ impl Inner {
         self.out.fill(|out| h1::encode_response(header, out));
     }
 
-    /// Makes a tunnel of the connection: from here on bytes have no frame.
+    /// Turns the connection into a tunnel: from here on bytes are not framed.
     fn become_tunnel(&mut self) {
         self.upgraded = true;
         self.decoder = BodyDecoder::new(BodyLength::UntilClose);
         self.encoder = BodyEncoder::new(BodyLength::UntilClose);
     }
 
-    /// Takes out what is not true of this connection, whatever was true where the header came from.
+    /// Removes fields that are not true of this connection, even if they were true where the header
+    /// came from.
     fn speak_for_this_hop(&self, header: &mut ResponseHeader) {
-        // Chunks, and a connection that is kept, are not what HTTP/1.0 stands for.
+        // HTTP/1.0 has neither chunks nor kept connections.
         header.set_version(Version::HTTP_11);
         let status = header.line().status;
         // RFC 9110 section 8.6, RFC 9112 section 6.1.
@@ -117,7 +118,8 @@ impl Inner {
         }
     }
 
-    /// Decides how the response's body is framed; the second is what has to be told in the head.
+    /// Decides how the response's body is framed; the second value is what has to be declared in
+    /// the head.
     fn frame_response(&self, outgoing: OutgoingResponse, end: bool) -> (BodyLength, &'static [u8]) {
         let http10 = self.request.get().line().version == Version::HTTP_10;
         match outgoing.body {
@@ -127,7 +129,7 @@ impl Inner {
         }
     }
 
-    /// Queues the final response's head. `end` says that no body will follow.
+    /// Queues the final response's head. `end`: no body will follow.
     pub(super) fn queue_response(&mut self, header: &ResponseHeader, end: bool) -> Result<()> {
         let status = header.line().status;
         // RFC 9110 section 7.8: no switch in the middle of a message.
@@ -166,7 +168,7 @@ impl Inner {
             h1::outgoing_response(header, head_request, http10).map_err(faults::bad_outgoing)?;
         let (length, told) = self.frame_response(outgoing, end);
         if end && matches!(length, BodyLength::Exact(1..)) {
-            // Ahead of the first byte, there can still be another answer.
+            // Before the first byte is sent, another answer is still possible.
             let fault = Fault::new(500, "the body is shorter than its Content-Length");
             return Err(faults::bad_outgoing(fault));
         }
@@ -181,7 +183,7 @@ impl Inner {
             && !self.closes_for_the_request()
             && !self.shutdown.as_ref().is_some_and(is_shutting_down);
         if !keep {
-            // The announcement to the client holds, whatever is set afterwards.
+            // The announcement to the client is binding, whatever is set afterwards.
             self.facts.keep_alive = false;
             self.keepalive.timeout = None;
         }
@@ -192,8 +194,8 @@ impl Inner {
         };
         self.out.fill(|out| {
             h1::encode_response(header, out);
-            // The decision is written in front of the blank line instead of into the header, so
-            // that the header is never copied for it.
+            // The decision is written before the blank line instead of into the header, so the
+            // header need not be copied for it.
             out.truncate(out.len().saturating_sub(2));
             if outgoing.lacks_date {
                 date::put_date_line(out);
@@ -204,13 +206,13 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether what is known of the request by now forbids another one on this connection.
+    /// Whether what is known about the request forbids another one on this connection.
     fn closes_for_the_request(&self) -> bool {
-        // A client that still waits for permission will never send the body; whether it is on its
-        // way regardless can't be told.
+        // A client that still waits for a 100 Continue will never send the body; whether it is in
+        // flight regardless is unknown.
         let unsure = self.continue_state == Continue::Owed;
         let early = self.options.close_on_early_response && !self.decoder.is_done();
-        // Bytes behind a body that was read to its end are those of the next request.
+        // Bytes after a body that was read to its end belong to the next request.
         let ahead = !self.options.pipelining && self.decoder.is_done() && !self.input.is_empty();
         unsure || early || ahead
     }
@@ -242,14 +244,14 @@ impl Inner {
             let (encoder, out) = (&mut self.encoder, &mut self.out);
             out.fill(|out| encoder.after(out));
             if self.out.len() >= COUNTED {
-                // Before it is known whether it leaves at once: others read meanwhile.
+                // Before it is known whether it is sent at once: other tasks read meanwhile.
                 self.count_held();
             }
         }
         Ok(())
     }
 
-    /// Queues the end of the body, with trailers where its framing can carry them.
+    /// Queues the end of the body, with trailers if its framing can carry them.
     pub(super) fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
         if self.upgraded {
             self.close_after_flush = true;
@@ -269,7 +271,7 @@ impl Inner {
         write_limit(options.write_timeout, options.min_send_rate, self.out.len())
     }
 
-    /// Writes what waits, under the write's limit of time.
+    /// Writes the queue, within the write timeout.
     pub(super) async fn flush(&mut self) -> Result<()> {
         let limit = self.write_limit();
         match self.within(limit, Inner::poll_flush).await {
@@ -293,7 +295,7 @@ impl HttpSession {
     /// (RFC 9112 section 6.3); `end` says that there will be none.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] for a header that can't be sent as it is.
+    /// [`ErrorType::InternalError`] for a header that can't be sent unchanged.
     pub fn queue_response_header(
         &mut self,
         mut header: Box<ResponseHeader>,
@@ -313,7 +315,7 @@ impl HttpSession {
         Ok(())
     }
 
-    /// Enters what waits on this connection in the process's account.
+    /// Enters the data that waits on this connection in the process's account.
     pub(crate) fn count_held(&mut self) {
         self.inner.count_held();
     }
@@ -328,12 +330,12 @@ impl HttpSession {
         self.inner.queue_end(trailers)
     }
 
-    /// Writes what is queued. For engines; cancel-safe.
+    /// Writes queued data. For engines; cancel-safe.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.inner.poll_flush(cx)
     }
 
-    /// How many bytes are queued.
+    /// The number of queued bytes.
     pub fn queued(&self) -> usize {
         self.inner.out.len()
     }
@@ -348,25 +350,25 @@ impl HttpSession {
         &mut self.inner.alarm
     }
 
-    /// Writes a response's header, and returns when it has left. Informational ones may precede the
-    /// final one. A second final one is ignored, with a warning in the log.
+    /// Writes a response's header, and returns when it has been sent. Informational responses may
+    /// precede the final one. A second final one is ignored, with a warning in the log.
     ///
-    /// Where the caller goes away while this waits, the header stays queued.
+    /// If the future is dropped while it waits, the header stays queued.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] for a header that can't be sent as it is,
+    /// [`ErrorType::InternalError`] for a header that can't be sent unchanged,
     /// [`ErrorType::WriteError`], [`ErrorType::WriteTimedout`].
     pub async fn write_response_header(&mut self, header: Box<ResponseHeader>) -> Result<()> {
         self.queue_response_header(header, false)?;
         self.inner.flush().await
     }
 
-    /// [`HttpSession::write_response_header`] for a header that the caller keeps.
+    /// [`HttpSession::write_response_header`] for a header passed by reference.
     pub async fn write_response_header_ref(&mut self, resp: &ResponseHeader) -> Result<()> {
         self.write_response_header(Box::new(resp.clone())).await
     }
 
-    /// Tells a client that waits for it to send the body. Does nothing for others.
+    /// Sends 100 Continue to a client that waits for it. Does nothing for others.
     pub async fn write_continue_response(&mut self) -> Result<()> {
         if self.inner.continue_state != Continue::Owed || self.inner.response.is_some() {
             return Ok(());
@@ -380,8 +382,9 @@ impl HttpSession {
         self.inner.flush().await
     }
 
-    /// Writes a piece of the response's body, and returns when it has left. `None` where the
-    /// response has no body, by its status or the request's method: the piece is dropped then.
+    /// Writes a piece of the response's body, and returns when it has been sent. `None` if the
+    /// response has no body, because of its status or the request's method: the piece is dropped in
+    /// that case.
     pub async fn write_body(&mut self, buf: &[u8]) -> Result<Option<usize>> {
         self.write_body_bytes(Bytes::copy_from_slice(buf)).await
     }
@@ -398,8 +401,8 @@ impl HttpSession {
     /// Ends the response's body. Returns the payload's size, or `None` if there was no response.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] if the header promised more than was written; the connection
-    /// will be closed then so that the client can tell.
+    /// [`ErrorType::InternalError`] if the header promised more than was written; the connection is
+    /// closed in that case so that the client can tell.
     pub async fn finish_body(&mut self) -> Result<Option<usize>> {
         if self.inner.response.is_none() {
             return Ok(None);
@@ -415,7 +418,7 @@ impl HttpSession {
         self.inner.flush().await
     }
 
-    /// Queues one piece of a response, whatever kind it is. For engines.
+    /// Queues one piece of a response, of any kind. For engines.
     pub fn queue_task(&mut self, task: HttpTask) -> Result<()> {
         match task {
             HttpTask::Header(header, end) => {
@@ -447,8 +450,8 @@ impl HttpSession {
         Ok(())
     }
 
-    /// Writes pieces of a response and returns when they have left; `true` if the response is
-    /// complete with them.
+    /// Writes pieces of a response and returns when they have been sent; `true` if they complete
+    /// the response.
     pub async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         let mut end = false;
         for task in tasks {
@@ -459,7 +462,7 @@ impl HttpSession {
         Ok(end)
     }
 
-    /// Whether tasks may be queued with [`HttpSession::send_proxy_task`]. Always, unless turned off.
+    /// Whether tasks may be queued with [`HttpSession::send_proxy_task`]. On by default.
     pub fn proxy_tasks_enabled(&self) -> bool {
         self.inner.options.proxy_tasks
     }
@@ -469,7 +472,7 @@ impl HttpSession {
         self.inner.options.proxy_tasks = enabled;
     }
 
-    /// Queues a piece of the response. What can't be queued breaks the connection.
+    /// Queues a piece of the response. A piece that can't be queued breaks the connection.
     pub fn send_proxy_task(&mut self, task: HttpTask) {
         if let Err(error) = self.queue_task(task) {
             log::warn!("a piece of the response is dropped: {error}");
@@ -477,12 +480,12 @@ impl HttpSession {
         }
     }
 
-    /// Whether queued pieces still wait to be written.
+    /// Whether queued pieces are still waiting to be written.
     pub fn has_pending_proxy_tasks(&self) -> bool {
         self.wants_flush()
     }
 
-    /// Writes the queued pieces; `true` if the response is complete with them.
+    /// Writes the queued pieces; `true` if they complete the response.
     pub async fn write_proxy_tasks(&mut self) -> Result<bool> {
         self.inner.flush().await?;
         Ok(self.inner.encoder.is_done())

@@ -1,4 +1,4 @@
-//! How busy a connection is: what its exchanges, its pool and its driver tell each other.
+//! How busy a connection is: the state shared by its exchanges, its pool and its driver.
 
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use futures::task::AtomicWaker;
 
-/// Instead of a time-out: there is none.
+/// In place of a timeout: there is none.
 const NEVER: u64 = u64::MAX;
 
-/// Set in the number of streams once no more may begin.
+/// Set in the stream count once no more streams may begin.
 const RETIRED: usize = 1 << (usize::BITS - 1);
 /// One stream in use, and no more may begin.
 const LAST_OF_RETIRED: usize = RETIRED | 1;
@@ -26,14 +26,14 @@ const LAST_OF_RETIRED: usize = RETIRED | 1;
 pub(crate) struct Activity {
     /// Streams in use, and [`RETIRED`].
     streams: AtomicUsize,
-    /// Streams that were ever in use.
+    /// The total number of streams that were used.
     begun: AtomicUsize,
     epoch: Instant,
-    /// Since when no stream is in use, in milliseconds since the epoch.
+    /// The time since which no stream is in use, in milliseconds since the epoch.
     idle_since: AtomicU64,
-    /// How long it may be idle, in milliseconds.
+    /// The idle time that is allowed, in milliseconds.
     idle_timeout: AtomicU64,
-    /// How many connections of the same pool are idle.
+    /// The number of idle connections in the same pool.
     idle_count: OnceLock<Arc<AtomicIsize>>,
     driver: AtomicWaker,
     /// The server's first SETTINGS have arrived.
@@ -71,7 +71,7 @@ impl Activity {
         self.streams.load(Ordering::Acquire) & !RETIRED
     }
 
-    /// Whether there was more than one exchange so far.
+    /// Whether there has been more than one exchange.
     pub(crate) fn is_shared(&self) -> bool {
         self.begun.load(Ordering::Relaxed) > 1
     }
@@ -101,18 +101,18 @@ impl Activity {
     }
 
     pub(crate) fn release(&self) {
-        // While it is in use, the time since when it was idle has no meaning.
+        // While the connection is in use, the start of its idle time has no meaning.
         let now = self.epoch.elapsed().as_millis() as u64;
         self.idle_since.store(now, Ordering::Release);
         match self.streams.fetch_sub(1, Ordering::AcqRel) {
             1 => self.count_idle(1),
-            // This connection will not be asked for again.
+            // The connection will not be requested again.
             LAST_OF_RETIRED => self.driver.wake(),
             _ => {}
         }
     }
 
-    /// Lets no more streams begin. Returns whether none was in use.
+    /// Allows no more streams to begin. Returns whether none was in use.
     pub(crate) fn retire(&self) -> bool {
         match self.streams.fetch_or(RETIRED, Ordering::AcqRel) {
             0 => {
@@ -124,7 +124,7 @@ impl Activity {
         }
     }
 
-    /// Lets no more streams begin, if none is in use. Returns whether that is so.
+    /// Allows no more streams to begin, if none is in use. Returns whether none was.
     pub(crate) fn retire_if_idle(&self) -> bool {
         let retired =
             self.streams
@@ -139,7 +139,7 @@ impl Activity {
         }
     }
 
-    /// Counts this connection among the idle ones of a pool, from now on, whenever it is idle.
+    /// From now on, counts this connection among the idle ones of a pool whenever it is idle.
     pub(crate) fn belong_to(&self, idle_count: Arc<AtomicIsize>) {
         if self.idle_count.set(idle_count).is_ok() && self.streams.load(Ordering::Acquire) == 0 {
             self.count_idle(1);
@@ -152,7 +152,7 @@ impl Activity {
         }
     }
 
-    /// For how long it may be idle from now on; `None`: for ever.
+    /// Sets the idle time that is allowed from now on; `None`: unlimited.
     pub(crate) fn set_idle_timeout(&self, timeout: Option<Duration>) {
         let millis = timeout.map_or(NEVER, |limit| {
             u64::try_from(limit.as_millis()).unwrap_or(NEVER)
@@ -162,12 +162,12 @@ impl Activity {
         }
     }
 
-    /// In milliseconds; [`u64::MAX`]: for ever.
+    /// In milliseconds; [`u64::MAX`]: unlimited.
     pub(crate) fn idle_timeout(&self) -> u64 {
         self.idle_timeout.load(Ordering::Acquire)
     }
 
-    /// When it has been idle for too long, as it looks at `now`; `None`: never.
+    /// When it will have been idle for too long, as of `now`; `None`: never.
     pub(crate) fn idle_until(&self, now: Instant) -> Option<Instant> {
         let timeout = match self.idle_timeout() {
             NEVER => return None,
@@ -179,7 +179,7 @@ impl Activity {
         }
     }
 
-    /// When it became idle; means nothing while it is in use.
+    /// When it became idle; meaningless while it is in use.
     pub(crate) fn idle_begin(&self) -> Instant {
         self.epoch + Duration::from_millis(self.idle_since.load(Ordering::Acquire))
     }

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch::Receiver;
 
-/// How many streams are opened before the server's SETTINGS have arrived. The protocol sets no
-/// limit; few servers take more.
+/// The number of streams that are opened before the server's SETTINGS have arrived. The protocol
+/// sets no limit; few servers accept more.
 pub(crate) const MOST_BEFORE_SETTINGS: usize = 100;
 
 /// One HTTP/2 connection to a server, shared by the exchanges on it.
 ///
-/// It stays open as long as anybody holds a reference, an exchange included. When the last one is
+/// It stays open as long as any reference exists; an exchange holds one too. When the last one is
 /// dropped it is closed in an orderly way.
 #[derive(Clone)]
 pub struct ConnectionRef(Arc<Inner>);
@@ -36,18 +36,18 @@ struct Inner {
 /// The outcome of a request for a stream.
 #[derive(Debug)]
 pub(crate) enum Reserved {
-    /// There is room; whoever asked has a slot now. `true`: the connection was idle.
+    /// There is room, and the caller now has a slot. `true`: the connection was idle.
     Slot(bool),
     /// All streams are in use.
     Full,
-    /// The connection takes no new streams, and never will.
+    /// The connection accepts no new streams any more.
     Unfit,
 }
 
 impl ConnectionRef {
-    /// A connection on which `send_req` sends requests, `max_streams` at most at a time. `closed`
-    /// and `ping_timeout_occurred` are what [`drive_connection`](super::drive_connection) was
-    /// given.
+    /// A connection on which `send_req` sends requests, at most `max_streams` at a time. `closed`
+    /// and `ping_timeout_occurred` are the values passed to
+    /// [`drive_connection`](super::drive_connection).
     pub fn new(
         send_req: SendRequest<Bytes>,
         closed: Receiver<bool>,
@@ -67,7 +67,7 @@ impl ConnectionRef {
         }))
     }
 
-    /// The same for a driver that heeds `activity`.
+    /// The same for a driver that uses `activity`.
     pub(crate) fn with_activity(mut self, activity: Arc<Activity>) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.activity = activity;
@@ -79,7 +79,8 @@ impl ConnectionRef {
         &self.0.activity
     }
 
-    /// How many streams may be open at a time, by our own limit and the server's SETTINGS.
+    /// The number of streams that may be open at a time, according to our own limit and the
+    /// server's SETTINGS.
     fn stream_limit(&self) -> usize {
         let server = self.0.send_request.current_max_send_streams();
         self.0.max_streams.min(server)
@@ -90,7 +91,7 @@ impl ConnectionRef {
         self.can_accept_streams(1)
     }
 
-    /// How many more exchanges may begin now.
+    /// The number of exchanges that may begin now.
     pub fn free_stream_slots(&self) -> usize {
         if self.is_shutting_down() {
             return 0;
@@ -99,28 +100,28 @@ impl ConnectionRef {
         self.stream_limit().saturating_sub(taken)
     }
 
-    /// Whether so many exchanges more may begin now.
+    /// Whether this many exchanges may begin now.
     pub fn can_accept_streams(&self, streams: usize) -> bool {
         self.free_stream_slots() >= streams
     }
 
-    /// Whether no exchange is under way.
+    /// Whether no exchange is in progress.
     pub fn is_idle(&self) -> bool {
         self.0.activity.streams() == 0
     }
 
-    /// Whether there was ever more than one exchange on it: then the server may end the connection for
-    /// reasons that have nothing to do with a given one of them.
+    /// Whether there has been more than one exchange on it: in that case the server may end the
+    /// connection for reasons unrelated to a given exchange.
     pub fn is_shared(&self) -> bool {
         self.0.activity.is_shared()
     }
 
-    /// Gives back the place of an exchange that is over. Sessions do so when they are dropped.
+    /// Gives back the slot of a finished exchange. Sessions do so when they are dropped.
     pub fn release_stream(&self) {
         self.0.activity.release();
     }
 
-    /// Tells this connection from others that are open: its file descriptor, if it has one.
+    /// Identifies this connection among the open ones: its file descriptor, if it has one.
     pub fn id(&self) -> UniqueIDType {
         self.0.id
     }
@@ -130,12 +131,12 @@ impl ConnectionRef {
         &self.0.digest
     }
 
-    /// The facts about the connection, to be added to: `None` if others refer to it too.
+    /// The facts about the connection, mutable: `None` if there are other references to it.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         Arc::get_mut(&mut self.0).map(|inner| &mut inner.digest)
     }
 
-    /// Whether the connection was given up because the server did not answer a PING.
+    /// Whether the connection was abandoned because the server did not answer a PING.
     pub fn ping_timedout(&self) -> bool {
         self.0.ping_timedout.load(Ordering::Relaxed)
     }
@@ -145,8 +146,8 @@ impl ConnectionRef {
         *self.0.closed.borrow()
     }
 
-    /// Whether the connection takes no new exchanges: it is closed, the server has sent a GOAWAY, or
-    /// [`mark_shutdown`](Self::mark_shutdown) was called. Exchanges under way may still finish.
+    /// Whether the connection accepts no new exchanges: it is closed, the server has sent a GOAWAY,
+    /// or [`mark_shutdown`](Self::mark_shutdown) was called. Exchanges in progress may still finish.
     pub fn is_shutting_down(&self) -> bool {
         self.0.activity.is_retired() || !self.is_fit()
     }
@@ -156,20 +157,20 @@ impl ConnectionRef {
         self.0.activity.retire();
     }
 
-    /// Begins no more exchanges on this connection if the server has not begun to speak HTTP/2 on it: for
-    /// exchanges that ran out of time. Others would wait for the same silence.
+    /// Begins no more exchanges on this connection if the server has not sent anything in HTTP/2 yet: for
+    /// exchanges that timed out. Others would wait for the same silence.
     pub fn retire_if_silent(&self) {
         if !self.0.activity.is_settled() {
             self.mark_shutdown();
         }
     }
 
-    /// Whether the framing would take another request.
+    /// Whether the framing layer would accept another request.
     fn is_fit(&self) -> bool {
         self.0.send_request.is_fit()
     }
 
-    /// Takes a place for a stream, to be used by [`open`](Self::open) or given back by
+    /// Reserves a slot for a stream, to be used by [`open`](Self::open) or given back by
     /// [`release_stream`](Self::release_stream).
     pub(crate) fn reserve(&self) -> Reserved {
         match self.0.activity.reserve(self.stream_limit()) {
@@ -184,18 +185,18 @@ impl ConnectionRef {
         }
     }
 
-    /// A session in a place that was reserved.
+    /// A session in a reserved slot.
     pub(crate) fn open(self) -> Http2Session {
         let send_request = self.0.send_request.clone();
         Http2Session::new(self, send_request)
     }
 
-    /// A session for another exchange; `None` where the connection has no room for one now.
+    /// A session for another exchange; `None` if the connection has no room for one now.
     ///
-    /// Nothing is sent yet, and nothing is waited for.
+    /// Nothing is sent, and nothing is awaited.
     ///
     /// # Errors
-    /// `H2Error` if the connection takes no new exchanges at all; another one may.
+    /// `H2Error` if the connection accepts no new exchanges at all; another one may.
     pub async fn spawn_stream(&self) -> Result<Option<Http2Session>> {
         match self.reserve() {
             Reserved::Slot(_) => Ok(Some(self.clone().open())),

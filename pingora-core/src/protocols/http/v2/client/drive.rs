@@ -16,16 +16,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch::Sender;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How long a server may take to answer a PING.
+/// The time within which a server has to answer a PING.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// Least time between two looks at how long a connection is idle.
+/// The minimum time between two checks of a connection's idle time.
 const SHORTEST_WATCH: Duration = Duration::from_millis(100);
-/// How long a connection that is not used any more may take to say so to the server.
+/// The time within which a connection that is no longer used has to notify the server.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Moves a connection's frames, both ways, until it is closed: because its last reference was
-/// dropped, because the server closed it or broke the protocol, or because a PING was not answered
-/// within 5 s. `closed` becomes true then.
+/// Moves a connection's frames, in both directions, until it is closed: because its last reference
+/// was dropped, because the server closed it or broke the protocol, or because a PING was not
+/// answered within 5 s. Then `closed` becomes true.
 ///
 /// A PING is sent every `ping_interval`; `None`: never.
 ///
@@ -43,7 +43,7 @@ pub async fn drive_connection<S>(
     driver.drive(id, closed, ping_timeout_occurred, || ()).await;
 }
 
-/// Says that a connection is closed, however its driver ended.
+/// Signals that a connection is closed, however its driver ended.
 struct Closed {
     sender: Sender<bool>,
     activity: Arc<Activity>,
@@ -57,7 +57,7 @@ impl Drop for Closed {
     }
 }
 
-/// Why a connection ended.
+/// The reason why a connection ended.
 enum End {
     Closed(Result<(), Failure>),
     PingTimedOut,
@@ -97,7 +97,8 @@ where
         }
     }
 
-    /// Drives the connection to its end. `retired` is called once it is not to be used any more.
+    /// Drives the connection to its end. `retired` is called once the connection must not be used
+    /// any more.
     pub(crate) async fn drive(
         mut self,
         id: UniqueIDType,
@@ -119,7 +120,8 @@ where
             }
             End::ClosingTimedOut => log::debug!("connection {id} to an upstream is cut off"),
         }
-        // A task that hears that it is closed finds it out of its pool, and its streams told why.
+        // A task that learns that the connection is closed finds it removed from its pool, and its
+        // streams informed.
         retired();
         drop(self);
         drop(closed);
@@ -156,14 +158,14 @@ where
 #[derive(Default)]
 struct Idle {
     timer: Option<Pin<Box<Sleep>>>,
-    /// The time-out that the timer was set for.
+    /// The timeout that the timer was set for.
     timeout: u64,
     closing: bool,
 }
 
 impl Idle {
     /// Ready when the connection took too long to close. It closes by itself when the last
-    /// reference is dropped, which `retired` sees to.
+    /// reference is dropped, which `retired` ensures.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -191,7 +193,7 @@ impl Idle {
                     return Poll::Pending;
                 }
                 Some(at) if at <= now && activity.retire_if_idle() => self.begin_closing(retired),
-                // It came into use just now.
+                // It has just been used.
                 Some(at) if at <= now => self.set_timer(now + SHORTEST_WATCH),
                 Some(at) => self.set_timer(at),
             }
@@ -219,7 +221,7 @@ impl Idle {
     }
 }
 
-/// Asks from time to time whether the server is still there.
+/// Checks periodically whether the server is still there.
 struct Pings {
     pings: PingPong,
     interval: Duration,
@@ -247,7 +249,7 @@ impl Pings {
                         self.wait(self.interval);
                         continue;
                     }
-                    // The connection is over, and its own end says why.
+                    // The connection is over, and its own end states the reason.
                     Poll::Ready(Err(_)) => return Poll::Pending,
                     Poll::Pending => return self.timer.as_mut().poll(cx),
                 }
@@ -264,7 +266,7 @@ impl Pings {
     }
 
     fn wait(&mut self, time: Duration) {
-        // Beyond the end of time there is nothing to wait for.
+        // Beyond the clock's range there is nothing to wait for.
         let long = Duration::from_secs(60 * 60 * 24 * 365);
         self.timer.as_mut().reset(Instant::now() + time.min(long));
     }

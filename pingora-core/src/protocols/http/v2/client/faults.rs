@@ -1,18 +1,19 @@
-//! How a failure of a stream, or of its connection, becomes an error.
+//! Turns failures of a stream, or of its connection, into errors.
 
 use super::PING_TIMEDOUT;
 use pingora_error::{BError, Error, ErrorSource, ErrorType, RetryType};
 use pingora_h2::{Failure, Reason};
 use std::io;
 
-/// Whether an exchange that failed may be tried again.
+/// How far an exchange got before it failed, which determines whether it may be retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     /// Nothing of the request was sent.
     Unsent,
-    /// The request was sent, as a whole or in part, and not a byte of an answer came.
+    /// The request was sent, completely or in part, and not a single byte of an answer was
+    /// received.
     Unanswered,
-    /// Something of an answer came: the server has seen the request and may have acted on it.
+    /// Part of an answer was received: the server has seen the request and may have acted on it.
     Answered,
 }
 
@@ -81,7 +82,7 @@ fn io_failed(
     (etype, retry, context.to_string())
 }
 
-/// The server has reset the stream (RFC 9113 section 7).
+/// Classifies a reset from the server (RFC 9113 section 7).
 fn of_reset(reason: Reason, unanswered: bool) -> (ErrorType, RetryType, String) {
     let context = format!("the server reset the stream ({reason:?})");
     match reason {
@@ -91,7 +92,7 @@ fn of_reset(reason: Reason, unanswered: bool) -> (ErrorType, RetryType, String) 
     }
 }
 
-/// The server takes nothing more of the request.
+/// The server accepts no more of the request.
 #[cold]
 pub(super) fn upload_refused(reason: Reason, progress: Progress) -> BError {
     let (etype, retry, context) = of_reset(reason, progress != Progress::Answered);
@@ -100,7 +101,7 @@ pub(super) fn upload_refused(reason: Reason, progress: Progress) -> BError {
     refused
 }
 
-/// The connection takes no new streams.
+/// The connection accepts no new streams.
 #[cold]
 pub(super) fn draining() -> BError {
     let context = "the connection takes no new streams";
@@ -121,21 +122,21 @@ pub(super) fn broken(why: &'static str) -> BError {
     Error::explain(ErrorType::InvalidH2, why).into_up()
 }
 
-/// The server does not know the protocol that a tunnel asks for (RFC 8441 section 3).
+/// The server does not support the protocol that a tunnel asks for (RFC 8441 section 3).
 #[cold]
 pub(super) fn no_extended_connect() -> BError {
     let context = "the server takes no extended CONNECT: it can't carry a WebSocket over HTTP/2";
     Error::explain(ErrorType::H2Error, context).into_up()
 }
 
-/// The message that we were asked to send can't be sent.
+/// A message of ours that can't be sent.
 #[cold]
 pub(super) fn unsendable(why: &'static str) -> BError {
     let context = format!("this message can't be sent over HTTP/2: {why}");
     Error::explain(ErrorType::InternalError, context).into_in()
 }
 
-/// A limit of time was reached.
+/// A time limit was reached.
 #[cold]
 pub(super) fn timed_out(etype: ErrorType, what: &'static str) -> BError {
     Error::explain(etype, what).into_up()

@@ -1,9 +1,9 @@
-//! The client's side of HTTP/2: exchanges as streams of a connection that they share.
+//! The client's side of HTTP/2: exchanges as streams of a shared connection.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
 //! | `send`, `receive` | one exchange: the request, the response |
-//! | `connection`, `activity` | the connection: who may open another stream, how busy it is |
+//! | `connection`, `activity` | the connection: whether another stream may be opened, how busy it is |
 //! | `drive` | the connection's task: frames, PINGs, the end |
 
 mod activity;
@@ -32,7 +32,7 @@ use send::Sending;
 use std::fmt;
 use std::time::Duration;
 
-/// The connection was given up because the server did not answer a PING.
+/// The connection was abandoned because the server did not answer a PING.
 pub const PING_TIMEDOUT: ErrorType = ErrorType::Custom("PingTimedout");
 
 /// One exchange: a stream of a connection to a server.
@@ -42,14 +42,14 @@ pub const PING_TIMEDOUT: ErrorType = ErrorType::Custom("PingTimedout");
 ///          └───── read_response_header (1xx*, final) ── read_response_body ── read_trailers
 /// ```
 ///
-/// `queue_*` accepts a piece whole and never waits; `poll_flush` and `poll_response_task` wait, and may be
-/// dropped at any point. A response may begin, and even end, before the request is complete. Dropping a
-/// session whose exchange is not complete resets its stream (CANCEL); the connection lives on.
+/// `queue_*` accepts a piece completely and never waits; `poll_flush` and `poll_response_task` wait, and
+/// may be dropped at any point. A response may begin, and even end, before the request is complete.
+/// Dropping a session whose exchange is incomplete resets its stream (CANCEL); the connection continues.
 pub struct Http2Session {
-    /// Time between two reads of the response; `None`: no limit. That of the peer where a connector made
-    /// the session; otherwise none.
+    /// The timeout between two reads of the response; `None`: no limit. If a connector made the session,
+    /// that of the peer; otherwise none.
     pub read_timeout: Option<Duration>,
-    /// Time in which the server has to take something of the request; `None` (the default): no
+    /// The time within which the server has to accept some of the request; `None` (the default): no
     /// limit.
     pub write_timeout: Option<Duration>,
     /// The connection that this exchange shares with others.
@@ -62,7 +62,7 @@ struct Inner {
     sending: Sending,
     stream: Option<SendStream<Bytes>>,
     receiving: Receiving,
-    /// Anything came in answer, if only an informational response.
+    /// Anything was received in answer, even if only an informational response.
     answered: bool,
     request_header: Option<Box<RequestHeader>>,
     response_header: Option<Box<ResponseHeader>>,
@@ -79,7 +79,7 @@ impl Inner {
         }
     }
 
-    /// Ends the stream, whatever is still to come.
+    /// Resets the stream, whatever is still to come.
     fn reset(&mut self, reason: Reason) {
         self.sending.close();
         if let Some(stream) = &mut self.stream {
@@ -93,7 +93,7 @@ impl Inner {
 }
 
 impl Http2Session {
-    /// A session in a place that was reserved on the connection.
+    /// A session in a slot that was reserved on the connection.
     fn new(conn: ConnectionRef, send_request: SendRequest<Bytes>) -> Self {
         let inner = Inner {
             send_request,
@@ -114,13 +114,14 @@ impl Http2Session {
         }
     }
 
-    /// The request's header, if [`write_request_header`](Self::write_request_header) was given it.
+    /// The request's header, if it was passed to
+    /// [`write_request_header`](Self::write_request_header).
     pub fn request_header(&self) -> Option<&RequestHeader> {
         self.inner.request_header.as_deref()
     }
 
-    /// The response's header, once it was read. The last one: an informational one until the final
-    /// one arrives.
+    /// The response's header, once it was read. The most recent one: an informational one until the
+    /// final one arrives.
     pub fn response_header(&self) -> Option<&ResponseHeader> {
         self.inner.response_header.as_deref()
     }
@@ -140,8 +141,8 @@ impl Http2Session {
         self.inner.body_sent
     }
 
-    /// Gives the exchange up: resets its stream (CANCEL), unless it is complete. The connection
-    /// lives on.
+    /// Abandons the exchange: resets its stream (CANCEL), unless it is complete. The connection
+    /// continues.
     pub fn shutdown(&mut self) {
         if !self.inner.is_complete() {
             self.inner.reset(Reason::CANCEL);
@@ -153,23 +154,23 @@ impl Http2Session {
         Some(self.conn.digest())
     }
 
-    /// The facts about the connection, to be added to: `None` while others share it, which is
-    /// nearly always.
+    /// The facts about the connection, mutable: `None` while others share it, which is nearly
+    /// always.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         self.conn.digest_mut()
     }
 
-    /// The server's address; `None` where the transport has none.
+    /// The server's address; `None` if the transport has none.
     pub fn server_addr(&self) -> Option<&SocketAddr> {
         self.conn.digest().socket_digest.as_ref()?.peer_addr()
     }
 
-    /// The address that we connected from.
+    /// The local address of the connection.
     pub fn client_addr(&self) -> Option<&SocketAddr> {
         self.conn.digest().socket_digest.as_ref()?.local_addr()
     }
 
-    /// The file descriptor of the connection, or a number that is as good.
+    /// The file descriptor of the connection, or an equivalent number.
     pub fn fd(&self) -> UniqueIDType {
         self.conn.id()
     }

@@ -16,7 +16,7 @@ use pingora_h2::{Failure, Reason, RecvStream};
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
-/// A server that has said so often that it is about to answer will not.
+/// A server that sends more informational responses than this will never send a final one.
 const MOST_INFORMATIONAL: u8 = 100;
 
 /// The part that follows the head.
@@ -27,35 +27,35 @@ enum Piece {
     End,
 }
 
-/// How far the response is.
+/// The progress of the response.
 #[derive(Default)]
 enum Stage {
-    /// Nothing was asked for yet.
+    /// Nothing was requested yet.
     #[default]
     Nothing,
     /// The final head is awaited.
     Head(ResponseFuture),
     /// The head was handed out.
     Body(RecvStream, Payload),
-    /// All was handed out.
+    /// Everything was handed out.
     Done,
 }
 
-/// The way of the response from the server.
+/// The receiving half of the exchange.
 #[derive(Default)]
 pub(super) struct Receiving {
     stage: Stage,
-    /// The piece after the one that was handed out, where it has arrived already: what was handed
-    /// out may have been the last, and what arrived together leaves together.
+    /// The piece after the one that was handed out, if it has arrived already. It tells whether the
+    /// piece handed out was the last, and lets pieces that arrived together be sent together.
     ahead: Option<Result<Piece>>,
     /// Bytes that were handed out and not given back to the server's window yet.
     held: usize,
     informational: u8,
     /// The bytes of the payload that are still to come; `None` if its length was not declared.
     left: Option<u64>,
-    /// The end of a response of which nothing is missing.
+    /// The end of a response that is otherwise complete.
     grace: Grace,
-    /// Why there will be no response.
+    /// The reason why there will be no response.
     failed: Option<BError>,
 }
 
@@ -77,19 +77,19 @@ impl Receiving {
         matches!(self.stage, Stage::Done)
     }
 
-    /// Whether all that was declared has come: nothing can follow but trailers, and the end.
+    /// Whether everything declared has arrived: only trailers and the end can follow.
     fn lacks_nothing(&self) -> bool {
         self.left == Some(0)
     }
 
     fn count(&mut self, data: &Bytes) {
         if let Some(left) = &mut self.left {
-            // More than was declared is refused by the framing.
+            // The framing layer refuses more than was declared.
             *left = left.saturating_sub(data.len() as u64);
         }
     }
 
-    /// How much of the response has arrived and was not handed out, in bytes.
+    /// The number of bytes of the response that have arrived and were not handed out.
     pub(super) fn held_by_framing(&mut self) -> usize {
         let Stage::Body(body, _) = &mut self.stage else {
             return 0;
@@ -97,7 +97,8 @@ impl Receiving {
         body.arriving().0
     }
 
-    /// Gives back the room of what was handed out: whoever asks for more has taken it.
+    /// Gives back the window space of the data that was handed out: a caller that asks for more has
+    /// consumed it.
     fn give_back(&mut self) {
         if self.held == 0 {
             return;
@@ -220,7 +221,7 @@ impl Inner {
                 Ok(()) => Ok(Piece::Trailers(trailers)),
                 Err(fault) => Err(self.malformed(faults::malformed(fault.reason()))),
             },
-            // The end was all that the server still owed, so nothing is missing.
+            // The server owed only the end, so nothing is missing.
             Err(error) if self.receiving.lacks_nothing() && !error.is_library() => {
                 self.reset(Reason::CANCEL);
                 Ok(Piece::End)
@@ -229,8 +230,8 @@ impl Inner {
         })
     }
 
-    /// Nothing has arrived. A response of which nothing is missing ends after a moment without its end,
-    /// and the stream, which is no longer needed, with it.
+    /// Nothing has arrived. If the response is otherwise complete, it ends after a moment without an
+    /// explicit end. So does the stream, which is no longer needed.
     fn poll_late_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece>> {
         if !self.receiving.lacks_nothing() {
             return Poll::Pending;
@@ -241,7 +242,7 @@ impl Inner {
         Poll::Ready(Ok(Piece::End))
     }
 
-    /// Whether the response ends here, as far as can be told by what has arrived.
+    /// Whether the response ends here, as far as can be determined from the data that has arrived.
     fn ends_here(&mut self, cx: &mut Context<'_>, conn: &ConnectionRef) -> bool {
         if let Poll::Ready(piece) = self.poll_piece(cx, conn) {
             self.receiving.ahead = Some(piece);
@@ -252,7 +253,7 @@ impl Inner {
     fn finish_response(&mut self) {
         self.receiving.ahead = None;
         self.receiving.stage = Stage::Done;
-        // Only what was declared to be there is awaited any longer.
+        // From now on only declared data is awaited.
         self.receiving.held = 0;
     }
 
@@ -310,27 +311,27 @@ impl Inner {
 
 impl Http2Session {
     /// The next piece of the response: heads (informational ones first), body, trailers, end. For
-    /// engines; cancel-safe, no limit of time.
+    /// engines; cancel-safe, no time limit.
     ///
-    /// The room that a piece took in the server's window is given back when the next one is asked
-    /// for.
+    /// The space that a piece took in the server's window is given back when the next one is
+    /// requested.
     pub fn poll_response_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
         self.inner.poll_task(cx, &self.conn)
     }
 
-    /// Whether the next piece is there already.
+    /// Whether the next piece is available.
     pub fn has_buffered_input(&self) -> bool {
         self.inner.receiving.ahead.is_some()
     }
 
-    /// Polls `step` under the read's limit of time, and sends what is still queued meanwhile.
+    /// Polls `step` within the read timeout, and meanwhile sends data that is still queued.
     async fn within<T>(
         &mut self,
         mut step: impl FnMut(&mut Inner, &mut Context<'_>, &ConnectionRef) -> Poll<Result<T>>,
     ) -> Result<T> {
         let (inner, conn) = (&mut self.inner, &self.conn);
         let read = poll_fn(|cx| {
-            // A server that takes no more of the request may still answer.
+            // A server that accepts no more of the request may still answer.
             let _ = inner.poll_flush(cx, conn);
             step(inner, cx, conn)
         });
@@ -354,8 +355,8 @@ impl Http2Session {
     /// [`Http2Session::response_header`]. Cancel-safe. Does nothing once the final one was read.
     ///
     /// # Errors
-    /// [`ErrorType::H2Error`] if the server has reset the stream or goes away, to be tried again
-    /// where it has not processed the request; [`ErrorType::H2Downgrade`] if it wants HTTP/1.1;
+    /// [`ErrorType::H2Error`] if the server has reset the stream or is going away, to be retried if
+    /// it has not processed the request; [`ErrorType::H2Downgrade`] if it wants HTTP/1.1;
     /// [`ErrorType::InvalidH2`] and [`ErrorType::InvalidHTTPHeader`] if it breaks a rule;
     /// [`ErrorType::ConnectionClosed`], [`ErrorType::ReadError`], [`ErrorType::ReadTimedout`],
     /// [`PING_TIMEDOUT`](super::PING_TIMEDOUT).
@@ -371,7 +372,7 @@ impl Http2Session {
     /// The next piece of the response's body; `None` at its end. Cancel-safe.
     ///
     /// # Errors
-    /// As for [`read_response_header`](Self::read_response_header).
+    /// The same as for [`read_response_header`](Self::read_response_header).
     pub async fn read_response_body(&mut self) -> Result<Option<Bytes>> {
         if self.inner.receiving.is_done() {
             return Ok(None);
@@ -387,7 +388,7 @@ impl Http2Session {
                 Ok(Some(data))
             }
             Piece::Trailers(trailers) => {
-                // To be read by those who want them.
+                // Kept for callers that read trailers.
                 self.inner.receiving.ahead = Some(Ok(Piece::Trailers(trailers)));
                 Ok(None)
             }
@@ -398,11 +399,11 @@ impl Http2Session {
         }
     }
 
-    /// The trailers, once the body was read to its end; `None` where there are none. Cancel-safe.
+    /// The trailers, once the body was read to its end; `None` if there are none. Cancel-safe.
     ///
     /// # Errors
-    /// As for [`read_response_header`](Self::read_response_header);
-    /// [`ErrorType::InternalError`] if there is more of the body to be read.
+    /// The same as for [`read_response_header`](Self::read_response_header);
+    /// [`ErrorType::InternalError`] if more of the body has to be read first.
     pub async fn read_trailers(&mut self) -> Result<Option<HeaderMap>> {
         if self.inner.receiving.is_done() {
             return Ok(None);
@@ -424,19 +425,19 @@ impl Http2Session {
         }
     }
 
-    /// The next piece of the response, under the read's limit of time.
+    /// The next piece of the response, within the read timeout.
     ///
     /// # Errors
-    /// As for [`read_response_header`](Self::read_response_header).
+    /// The same as for [`read_response_header`](Self::read_response_header).
     pub async fn read_response_task(&mut self) -> Result<HttpTask> {
         self.within(Inner::poll_task).await
     }
 
-    /// Whether the response has ended, by what has arrived and without waiting. What has arrived
-    /// stays to be read.
+    /// Whether the response has ended, judging by the data that has arrived and without waiting.
+    /// That data can still be read.
     ///
     /// # Errors
-    /// Why the response can't be read any further.
+    /// The reason why the response can't be read any further.
     pub fn check_response_end_or_error(&mut self) -> Result<bool> {
         let inner = &mut *self.inner;
         if inner.receiving.is_done() {

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker, ready};
 
-/// How far the request is.
+/// The progress of the request.
 ///
 /// ```text
 ///   Nothing ──queue_request_header──▶ Head ──the first of body, end, flush──▶ Body ──end──▶ Ended
@@ -26,26 +26,27 @@ use std::task::{Context, Poll, Waker, ready};
 enum Stage {
     #[default]
     Nothing,
-    /// The head waits for what comes next, so that a request without a body ends its stream with it.
+    /// The head is held back until the next part, so that a request without a body ends its stream
+    /// with the head.
     Head(OutgoingRequest),
     /// The head was sent.
     Body,
     /// The end was sent.
     Ended,
-    /// The server takes nothing more of the request, or the stream is gone.
+    /// The server accepts no more of the request, or the stream is gone.
     Closed,
 }
 
-/// The end of the request, once it was asked for.
+/// The end of the request, once it was requested.
 #[derive(Debug, Default)]
 enum Ending {
     #[default]
     Open,
-    /// After what is queued.
+    /// To be sent after the queued data.
     Queued(Option<HeaderMap>),
 }
 
-/// The way of the request to the server.
+/// The sending half of the exchange.
 #[derive(Debug, Default)]
 pub(super) struct Sending {
     stage: Stage,
@@ -55,12 +56,12 @@ pub(super) struct Sending {
     /// Something was queued since the last flush.
     fresh: bool,
     ending: Ending,
-    /// How much more of the body was declared.
+    /// The declared bytes of the body that are still to come.
     length: PayloadLength,
     pub(super) head_request: bool,
     pub(super) connect_request: bool,
-    /// The answer to a CONNECT is still to come: the end of the request does not end the stream
-    /// before, because it may become a tunnel.
+    /// The answer to a CONNECT is still to come: until then the end of the request does not end the
+    /// stream, because it may become a tunnel.
     holds_end: bool,
     held: Held,
 }
@@ -76,22 +77,22 @@ impl Sending {
         self.ending = Ending::Open;
     }
 
-    /// Whether the request was sent as a whole.
+    /// Whether the request was sent completely.
     pub(super) fn is_ended(&self) -> bool {
         matches!(self.stage, Stage::Ended)
     }
 
-    /// Whether the head waits to be sent.
+    /// Whether the head is waiting to be sent.
     pub(super) fn holds_head(&self) -> bool {
         matches!(self.stage, Stage::Head(_))
     }
 
-    /// Whether an end was asked for, may be sent, and no body is queued before it.
+    /// Whether an end was requested, may be sent, and no body is queued before it.
     fn ends_now(&self) -> bool {
         self.queue.is_empty() && !self.holds_end && matches!(self.ending, Ending::Queued(None))
     }
 
-    /// The answer to a CONNECT: from now on the stream is a tunnel, or it is not.
+    /// The answer to a CONNECT determines whether the stream is a tunnel from now on.
     pub(super) fn answered(&mut self, tunnel: bool) {
         if !self.holds_end {
             return;
@@ -103,8 +104,8 @@ impl Sending {
         }
     }
 
-    /// Whether little is queued, and whoever queued it may be about to queue more: pieces that arrived
-    /// together leave in one frame. Never twice for the same piece.
+    /// Whether little is queued, and more may be queued soon: pieces that arrived together are sent in
+    /// one frame. Never twice for the same piece.
     fn waits_for_more(&mut self) -> bool {
         let fresh = std::mem::take(&mut self.fresh);
         fresh && self.queued < SHORT && matches!(self.ending, Ending::Open)
@@ -171,8 +172,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Sends the head, if that is still to be done, and the end of the stream with it if nothing
-    /// else follows. If it can't be sent, that is what the response says.
+    /// Sends the head, if that has not been done, together with the end of the stream if nothing
+    /// else follows. If the head can't be sent, reading the response returns the error.
     fn poll_head(&mut self, cx: &mut Context<'_>, conn: &ConnectionRef) -> Poll<()> {
         let Stage::Head(outgoing) = &self.sending.stage else {
             return Poll::Ready(());
@@ -190,7 +191,7 @@ impl Inner {
                 self.receiving.begin(response);
                 self.sending.stage = if end { Stage::Ended } else { Stage::Body };
             }
-            // The server has not heard of this request.
+            // The server has not seen this request.
             Err(error) => self.unsent(faults::stream_failed(
                 error,
                 conn.ping_timedout(),
@@ -206,7 +207,7 @@ impl Inner {
         self.receiving.fail(error);
     }
 
-    /// Waits until it is known whether the server takes an extended CONNECT (RFC 8441 section 3).
+    /// Waits until it is known whether the server supports extended CONNECT (RFC 8441 section 3).
     fn poll_extended_connect(&mut self, cx: &mut Context<'_>, conn: &ConnectionRef) -> Poll<()> {
         let settled = conn.activity().poll_settled(cx);
         if !self.send_request.is_extended_connect_protocol_enabled() {
@@ -229,7 +230,7 @@ impl Inner {
         flushed
     }
 
-    /// It holds most while memory is scarce.
+    /// It holds most of the memory while memory is scarce.
     #[cold]
     fn give_up(&mut self) -> BError {
         self.reset(Reason::CANCEL);
@@ -237,8 +238,8 @@ impl Inner {
         crate::protocols::http::faults::given_up(ErrorSource::Upstream)
     }
 
-    /// Enters what waits in the process's account: what is queued, and what the server may have sent
-    /// while it is not taken.
+    /// Enters the waiting data in the process's account: queued data, and data that the server may
+    /// have sent while it is not read.
     pub(super) fn count_held(&mut self) {
         let received = self.receiving.held_by_framing();
         let held = memory::EXCHANGE + self.sending.queued + received;
@@ -305,7 +306,7 @@ impl Inner {
         }
     }
 
-    /// The server takes nothing more of the request: why?
+    /// The server accepts no more of the request: determines the reason.
     #[cold]
     fn poll_refused(&mut self, cx: &mut Context<'_>, conn: &ConnectionRef) -> Poll<Result<()>> {
         let Some(stream) = &mut self.stream else {
@@ -315,8 +316,8 @@ impl Inner {
         self.sending.close();
         let progress = self.progress();
         Poll::Ready(match reason {
-            // RFC 9113 section 8.1: the response is complete, and the rest is not needed. If it is
-            // not complete, reading it fails.
+            // RFC 9113 section 8.1: the response is complete, and the rest of the request is not
+            // needed. If it is not complete, reading it fails.
             Poll::Ready(Ok(Reason::NO_ERROR)) => Ok(()),
             Poll::Ready(Ok(reason)) => Err(faults::upload_refused(reason, progress)),
             Poll::Ready(Err(error)) => {
@@ -328,13 +329,13 @@ impl Inner {
 }
 
 impl Http2Session {
-    /// Enters what waits on this stream, in both directions, in the process's account.
+    /// Enters the data that waits on this stream, in both directions, in the process's account.
     pub(crate) fn count_held(&mut self) {
         self.inner.count_held();
     }
 
-    /// Queues a request's head. For engines: it is sent with the first of what follows, so that a
-    /// request without a body ends its stream at once.
+    /// Queues a request's head. For engines: it is sent together with the first part that follows,
+    /// so that a request without a body ends its stream at once.
     ///
     /// # Errors
     /// [`ErrorType::InternalError`] for a header that can't be sent over HTTP/2.
@@ -345,27 +346,27 @@ impl Http2Session {
     /// Queues a piece of the request's body. For engines.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] if the header promised less. The stream is reset then.
+    /// [`ErrorType::InternalError`] if the header promised less. The stream is reset in that case.
     pub fn queue_body(&mut self, data: Bytes) -> Result<()> {
         self.inner.queue_body(data)
     }
 
-    /// Queues the end of the request. For engines. In a tunnel: ends our direction of it once all
-    /// that is queued has left.
+    /// Queues the end of the request. For engines. In a tunnel: ends our direction once all queued
+    /// data has been sent.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] if the header promised more. The stream is reset then.
+    /// [`ErrorType::InternalError`] if the header promised more. The stream is reset in that case.
     pub fn queue_end(&mut self, trailers: Option<&HeaderMap>) -> Result<()> {
         self.inner.queue_end(trailers)
     }
 
-    /// Sends what is queued, as far as the server takes it. For engines; cancel-safe. After an error
+    /// Sends queued data, as far as the server accepts it. For engines; cancel-safe. After an error
     /// nothing more is sent, but a response may still be read.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.inner.poll_flush(cx, &self.conn)
     }
 
-    /// How many bytes are queued here. What the connection holds is bounded by its own means.
+    /// The number of bytes queued here. The connection's own buffers have separate bounds.
     pub fn queued(&self) -> usize {
         self.inner.sending.queued
     }
@@ -375,15 +376,15 @@ impl Http2Session {
         self.inner.sending.wants_flush()
     }
 
-    /// Sends the request's head; `end`: and nothing follows.
+    /// Sends the request's head; `end`: nothing follows.
     ///
-    /// The head of an extended CONNECT leaves with the next call that waits, where it is not known
-    /// yet whether the server takes such requests.
+    /// If it is not known yet whether the server supports extended CONNECT, the head of such a
+    /// request is sent by the next call that waits.
     ///
     /// # Errors
     /// [`ErrorType::InternalError`] for a header that can't be sent over HTTP/2;
-    /// [`ErrorType::H2Error`] or [`ErrorType::ConnectionClosed`], to be tried again, where the
-    /// connection takes no new streams any more.
+    /// [`ErrorType::H2Error`] or [`ErrorType::ConnectionClosed`], to be retried, if the connection
+    /// accepts no new streams any more.
     pub fn write_request_header(&mut self, req: Box<RequestHeader>, end: bool) -> Result<()> {
         self.inner.queue_request(&req, &self.conn)?;
         self.inner.request_header = Some(req);
@@ -397,7 +398,7 @@ impl Http2Session {
         }
     }
 
-    /// Sends a piece of the request's body and returns when it was given to the connection; `end`:
+    /// Sends a piece of the request's body and returns when it was handed to the connection; `end`:
     /// it is the last.
     ///
     /// # Errors
@@ -429,13 +430,13 @@ impl Http2Session {
     /// Ends the request.
     ///
     /// # Errors
-    /// As for [`write_request_body`](Self::write_request_body).
+    /// The same as for [`write_request_body`](Self::write_request_body).
     pub fn finish_request_body(&mut self) -> Result<()> {
         self.inner.queue_end(None)?;
         self.flush_now()
     }
 
-    /// Sends what can be sent without waiting. The rest leaves with the next call that waits.
+    /// Sends the data that can be sent without waiting. The next call that waits sends the rest.
     fn flush_now(&mut self) -> Result<()> {
         let mut cx = Context::from_waker(Waker::noop());
         match self.inner.poll_flush(&mut cx, &self.conn) {

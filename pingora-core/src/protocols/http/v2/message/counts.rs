@@ -1,21 +1,21 @@
-//! How many fields a message may bring.
+//! The number of fields that a message may have.
 //!
-//! The size of a header list is bounded by the framing, in bytes as RFC 9113 section 6.5.2 counts them. An
-//! indexed field takes one byte to send, and more memory than it counts for: so their number is bounded
-//! as well.
+//! The framing bounds the size of a header list, in bytes as RFC 9113 section 6.5.2 counts them. An
+//! indexed field takes one byte to send, and more memory than it is counted for, so the number of fields
+//! is bounded as well.
 
 use crate::protocols::http::h1::Fault;
 use http::HeaderMap;
 
-/// The most pieces that a cookie may come in (RFC 9113 section 8.2.3); a request with more gets 431.
-/// Browsers send a piece for each cookie, and keep about 180 for one site.
+/// The maximum number of pieces that a cookie may be split into (RFC 9113 section 8.2.3); a request
+/// with more gets 431. Browsers send one piece per cookie, and keep about 180 for one site.
 pub(crate) const MOST_CRUMBS: usize = 256;
-/// The most fields of a response, as of one of HTTP/1.
+/// The maximum number of fields of a response, as over HTTP/1.
 const MOST_RESPONSE_FIELDS: usize = 128;
-/// The most fields of a trailer section, as of one of HTTP/1.
+/// The maximum number of fields of a trailer section, as over HTTP/1.
 const MOST_TRAILERS: usize = 64;
 
-/// Whether the head of a response has too many fields, if only of one name.
+/// Whether the head of a response has too many fields, even if they all have one name.
 pub(crate) fn has_too_many_fields(headers: &HeaderMap) -> bool {
     headers.len() > MOST_RESPONSE_FIELDS
 }
@@ -23,7 +23,7 @@ pub(crate) fn has_too_many_fields(headers: &HeaderMap) -> bool {
 /// Counts the fields of a trailer section.
 ///
 /// # Errors
-/// 431 where there are too many.
+/// 431 if there are too many.
 pub(crate) fn check_trailers(trailers: &HeaderMap) -> Result<(), Fault> {
     if trailers.len() > MOST_TRAILERS {
         Err(Fault::new(431, "too many trailers"))
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    /// CVE-2026-49975, CVE-2026-47774: many values of one name count as many.
+    /// CVE-2026-49975, CVE-2026-47774: many values of one name count individually.
     #[test]
     fn fields_are_counted_whatever_their_names() {
         let repeated = |count: usize| {

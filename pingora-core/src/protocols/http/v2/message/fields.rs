@@ -1,4 +1,4 @@
-//! Fields that mean something to the protocol itself.
+//! Fields that have a meaning for the protocol itself.
 
 use bytes::{BufMut, BytesMut};
 use http::header::{self, HeaderName};
@@ -8,7 +8,7 @@ use pingora_http::grammar::SectionCheck;
 
 use crate::protocols::http::h1::Fault;
 
-/// The fields that have a meaning for the framing; all others just pass.
+/// The fields that have a meaning for the framing; all others simply pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Field {
     /// `Host`.
@@ -21,7 +21,7 @@ pub(crate) enum Field {
     Cookie,
     /// `TE`.
     Te,
-    /// Speaks of the connection, which HTTP/2 does in other ways (RFC 9113 section 8.2.2).
+    /// Connection-specific, for which HTTP/2 has other means (RFC 9113 section 8.2.2).
     Connection,
     /// Any other.
     Other,
@@ -41,10 +41,10 @@ pub(crate) fn classify(name: &HeaderName) -> Field {
     }
 }
 
-/// Judges all fields of a section.
+/// Checks all fields of a section.
 ///
 /// # Errors
-/// Why it is malformed.
+/// The reason why it is malformed.
 pub(crate) fn judge_fields(check: &mut SectionCheck, fields: &HeaderMap) -> Result<(), Fault> {
     for (name, value) in fields {
         check
@@ -54,8 +54,8 @@ pub(crate) fn judge_fields(check: &mut SectionCheck, fields: &HeaderMap) -> Resu
     Ok(())
 }
 
-/// Joins the pieces that a cookie was cut into to be compressed better: whoever speaks HTTP/1 behind
-/// us expects one field (RFC 9113 section 8.2.3).
+/// Joins the pieces into which a cookie was split for better compression: an HTTP/1 server behind us
+/// expects one field (RFC 9113 section 8.2.3).
 pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     let mut pieces = headers.get_all(header::COOKIE).iter();
     if pieces.by_ref().take(2).count() < 2 {
@@ -68,17 +68,18 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
         }
         joined.put_slice(piece.as_bytes());
     }
-    // It is made of valid values and of bytes that are valid in one.
+    // It consists of valid values and of bytes that are valid in one.
     if let Ok(joined) = HeaderValue::from_maybe_shared(joined.freeze()) {
         replace_cookies(headers, joined);
     }
 }
 
-/// So many pieces are taken out of the map where it stands: what it keeps for them is not worth a copy.
+/// Up to this many pieces are removed from the existing map: the memory that it keeps for them is not
+/// worth a copy.
 const FEW_CRUMBS: usize = 16;
 
-/// Puts one cookie in the place of its pieces. A map does not give up memory that it once had: where the
-/// pieces were many, the other fields move into a new one.
+/// Replaces the pieces of a cookie with a single field. A map never releases memory, so if there were
+/// many pieces, the other fields are moved into a new map.
 fn replace_cookies(headers: &mut HeaderMap, joined: HeaderValue) {
     let pieces = headers.get_all(header::COOKIE).iter().count();
     if pieces <= FEW_CRUMBS {
@@ -88,7 +89,7 @@ fn replace_cookies(headers: &mut HeaderMap, joined: HeaderValue) {
     let mut fresh = HeaderMap::with_capacity(headers.keys_len());
     let mut last = None;
     for (name, value) in std::mem::take(headers) {
-        // Only the first value of a name comes with it.
+        // Only the first value of a name is returned together with the name.
         last = name.or(last);
         if let Some(name) = last.as_ref().filter(|name| *name != header::COOKIE) {
             fresh.append(name.clone(), value);

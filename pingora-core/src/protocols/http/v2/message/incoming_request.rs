@@ -1,4 +1,4 @@
-//! Requests as they arrive (RFC 9113 section 8.3.1).
+//! Received requests (RFC 9113 section 8.3.1).
 
 use super::{MOST_CRUMBS, join_cookies, settle_length};
 use crate::protocols::http::h1::{Fault, HeadLimits, RequestRules};
@@ -14,25 +14,25 @@ use pingora_http::{ControlField, RequestHeader, TargetRefused};
 /// The meaning of a request's head for its stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct IncomingRequest {
-    /// The length of the body, where it is declared.
+    /// The length of the body, if it is declared.
     pub(crate) length: Option<u64>,
     /// Whether the client waits for a 100 before it sends the body (RFC 9110 section 10.1.1).
     pub(crate) expects_continue: bool,
-    /// Whether this asks for a tunnel with a protocol of its own (RFC 8441 section 4).
+    /// Whether this asks for a tunnel with a `:protocol` (RFC 8441 section 4).
     pub(crate) extended_connect: bool,
-    /// About the size of the fields, in bytes as RFC 9113 section 6.5.2 counts them, where a cookie in
-    /// pieces is one, and more for those beyond a usual number: a field of no length takes what it takes
-    /// in a map. 0 for a request that was refused.
+    /// The approximate size of the fields, in bytes as RFC 9113 section 6.5.2 counts them, with a cookie
+    /// in pieces counted as one field. Beyond a usual number of fields, each additional one counts for
+    /// more: even an empty field takes memory in the map. 0 for a request that was refused.
     pub(crate) list_size: usize,
 }
 
-/// So many fields are counted for by what they hold alone.
+/// Up to this many fields only count for their content.
 const USUAL_FIELDS: usize = 48;
-/// What a field more takes besides, in bytes: its place in the map, which grows by doubling, and in the copy
-/// that goes upstream.
+/// The memory of each additional field, in bytes: its place in the map, which grows by doubling, and in the
+/// copy that goes upstream.
 const PER_FIELD: usize = 160;
 
-/// The findings of one pass over the fields.
+/// The results of one pass over the fields.
 #[derive(Debug, Default)]
 struct Seen {
     fields: usize,
@@ -43,14 +43,14 @@ struct Seen {
     expect: bool,
 }
 
-/// Makes the header of a request that arrived, such that whoever speaks HTTP/1 behind us reads the
-/// same: there is one `Host`, which agrees with `:authority`, one `Cookie` and one `Content-Length`.
+/// Builds the header of a received request so that an HTTP/1 server behind us reads the same: there
+/// is one `Host`, which agrees with `:authority`, one `Cookie` and one `Content-Length`.
 ///
-/// The framing has judged the section by the grammar that is the same for all versions; what it found
-/// is the first thing that is told here.
+/// The framing has checked the section against the grammar that is the same for all versions; its
+/// finding is reported first.
 ///
-/// A request that is refused has what can be told of it, for a log: the method and the target where
-/// they are sound, and the fields unless they are too many or too large.
+/// A refused request carries what can be logged: the method and the target if they are valid, and
+/// the fields unless they are too many or too large.
 pub(crate) fn incoming_request(
     mut head: Head,
     rules: &RequestRules,
@@ -82,8 +82,8 @@ fn check(head: &mut Head, rules: &RequestRules) -> Result<IncomingRequest, Fault
     }
     let seen = look_at_fields(&head.fields);
     if let Err(fault) = check_sizes(head, &seen, &rules.limits) {
-        // The phases that are told of it look at the target; the fields would be held for as long as the client
-        // takes to read its answer.
+        // The phases that are told about the request look at the target; the fields would be held for as long
+        // as the client takes to read its answer.
         head.fields = HeaderMap::new();
         return Err(fault);
     }
@@ -92,8 +92,8 @@ fn check(head: &mut Head, rules: &RequestRules) -> Result<IncomingRequest, Fault
         0 => None,
         _ => settle_length(&mut head.fields)?,
     };
-    // RFC 9110 section 9.3.6: over HTTP/1, what follows would be counted as a body by some, and as the
-    // tunnel's by others.
+    // RFC 9110 section 9.3.6: over HTTP/1, some implementations would treat the following bytes as a
+    // body, and others as part of the tunnel.
     if head.pseudo.method == Some(Method::CONNECT) && length.is_some_and(|length| length > 0) {
         return Err(Fault::bad("CONNECT with a body"));
     }
@@ -108,7 +108,7 @@ fn check(head: &mut Head, rules: &RequestRules) -> Result<IncomingRequest, Fault
     })
 }
 
-/// Counts what has to be settled.
+/// Counts the fields that need further handling.
 fn look_at_fields(fields: &HeaderMap) -> Seen {
     let mut seen = Seen::default();
     for (name, value) in fields {
@@ -144,7 +144,7 @@ fn check_sizes(head: &Head, seen: &Seen, limits: &HeadLimits) -> Result<(), Faul
     Ok(())
 }
 
-/// The target as it arrived, byte by byte.
+/// The target as received, byte by byte.
 fn set_target(
     header: &mut RequestHeader,
     pseudo: PseudoFields,
@@ -158,7 +158,7 @@ fn set_target(
             header.set_parsed_absolute(&scheme, authority, path)
         }
         (None, Some(path)) => header.set_parsed_path(&path, &path),
-        // It was refused already.
+        // The request was refused already.
         (_, None) => Ok(()),
     }
 }
@@ -169,7 +169,7 @@ fn check_method(pseudo: &PseudoFields, rules: &RequestRules) -> Result<bool, Fau
         return Ok(false);
     }
     match &pseudo.protocol {
-        // RFC 8441 section 4: the target is that of any other request.
+        // RFC 8441 section 4: the target has the form of any other request's.
         Some(protocol) if protocol.eq_ignore_ascii_case(b"websocket") => Ok(true),
         Some(_) => Err(Fault::new(501, "the protocol of this tunnel is not known")),
         None if rules.allow_connect => Ok(false),
@@ -177,8 +177,7 @@ fn check_method(pseudo: &PseudoFields, rules: &RequestRules) -> Result<bool, Fau
     }
 }
 
-/// Sees to it that `:authority` and `Host` say the same, and that there is a `Host` (RFC 9113
-/// section 8.3.1).
+/// Ensures that `:authority` and `Host` agree, and that there is a `Host` (RFC 9113 section 8.3.1).
 fn settle_authority(head: &mut Head, seen: &Seen) -> Result<(), Fault> {
     if seen.hosts > 1 {
         return Err(Fault::bad("more than one Host"));
@@ -209,7 +208,7 @@ fn settle_authority(head: &mut Head, seen: &Seen) -> Result<(), Fault> {
     }
 }
 
-/// A head as the framing hands it on, of what the types of the `http` crate hold.
+/// A head as the framing delivers it, with the parts that the types of the `http` crate can hold.
 #[cfg(test)]
 pub(crate) fn head_of(parts: http::request::Parts) -> Head {
     let text = |text: &str| Bytes::copy_from_slice(text.as_bytes());

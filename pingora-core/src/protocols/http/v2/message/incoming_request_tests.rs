@@ -1,4 +1,4 @@
-//! One row for each rule that a request of HTTP/2 has to keep.
+//! One row for each rule that an HTTP/2 request has to follow.
 
 use super::*;
 use http::header::CONTENT_LENGTH;
@@ -16,11 +16,11 @@ const PLAIN: RequestRules = RequestRules {
     allow_obs_fold: false,
 };
 
-/// A request as the framing hands it on: the target's parts and the fields.
+/// A request as the framing delivers it: the target's parts and the fields.
 fn arrived(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
     let mut request = Request::builder().method(method);
     request = match uri.strip_prefix("path:") {
-        // A target without `:authority`, as it is made of Parts.
+        // A target without `:authority`, built from `Parts`.
         Some(path) => {
             let mut parts = http::uri::Parts::default();
             parts.path_and_query = Some(PathAndQuery::try_from(path).unwrap());
@@ -34,7 +34,7 @@ fn arrived(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-/// The faults that the framing judges.
+/// The faults that the framing detects.
 pub(super) fn judge(head: &Head) -> Result<(), Malformed> {
     let mut check = SectionCheck::new(Section::Request);
     let pseudo = &head.pseudo;
@@ -65,7 +65,7 @@ fn status(parts: &mut Parts, rules: &RequestRules) -> Result<IncomingRequest, u1
     checked.map_err(|fault| fault.status())
 }
 
-/// Targets that the types of the `http` crate can't hold are as good as over HTTP/1.
+/// Targets that the types of the `http` crate can't hold are as valid as over HTTP/1.
 #[test]
 fn a_target_arrives_byte_by_byte() {
     let targets: [&[u8]; 6] = [
@@ -91,7 +91,7 @@ fn a_target_arrives_byte_by_byte() {
     }
 }
 
-/// A refused head can be named in a log.
+/// A refused head can be logged.
 #[test]
 fn a_malformed_request_keeps_its_method_and_target() {
     let head = head_of(arrived("PUT", "https://a/x", &[("te", "gzip")]));
@@ -159,14 +159,14 @@ fn a_path_begins_with_a_slash() {
     }
 }
 
-/// RFC 9113 section 8.3.1, as an absolute-form target of HTTP/1.
+/// RFC 9113 section 8.3.1, like an absolute-form target of HTTP/1.
 #[test]
 fn a_scheme_is_http_or_https() {
     for (scheme, expected) in [("http", Ok(())), ("HTTPS", Ok(())), ("ftp", Err(400))] {
         let mut parts = arrived("GET", &format!("{scheme}://a/"), &[]);
         assert_eq!(status(&mut parts, &PLAIN).map(drop), expected, "{scheme}");
     }
-    // An empty one, which the library lets pass.
+    // An empty one, which the library accepts.
     let mut target = http::uri::Parts::default();
     target.scheme = Some(http::uri::Scheme::try_from("").unwrap());
     target.authority = Some(http::uri::Authority::from_static("a"));

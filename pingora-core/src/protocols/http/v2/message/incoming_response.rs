@@ -1,4 +1,4 @@
-//! Responses as they arrive (RFC 9113 section 8.3.2).
+//! Received responses (RFC 9113 section 8.3.2).
 
 use super::{has_too_many_fields, settle_length};
 use crate::protocols::http::h1::Fault;
@@ -18,7 +18,7 @@ pub(crate) enum Payload {
     Tunnel,
 }
 
-/// A response's head, and what it means for its stream.
+/// A response's head, and its meaning for its stream.
 #[derive(Debug)]
 pub(crate) struct IncomingResponse {
     pub(crate) header: Box<ResponseHeader>,
@@ -28,13 +28,12 @@ pub(crate) struct IncomingResponse {
 
 /// Reads the head of a response to a request that was, or was not, a HEAD or a CONNECT.
 ///
-/// The framing has judged it by the grammar that is the same for all versions, and refuses a
-/// `Content-Length` that disagrees with the payload. What is left of
-/// lengths is unambiguous: one of plain digits, or none, and none where there can be no body (RFC 9110
-/// section 8.6).
+/// The framing has checked it against the grammar that is the same for all versions, and refuses a
+/// `Content-Length` that disagrees with the payload. The remaining length information is unambiguous:
+/// one length of plain digits, or none; and none if there can be no body (RFC 9110 section 8.6).
 ///
 /// # Errors
-/// Why the response is malformed; the status is 502.
+/// The reason why the response is malformed; the status is 502.
 pub(crate) fn incoming_response(
     mut parts: Parts,
     head_request: bool,
@@ -71,7 +70,7 @@ fn settle_lengths(parts: &mut Parts, payload: Option<Payload>) -> Result<(), Fau
         .map_err(Fault::of_response)
 }
 
-/// [`incoming_response`] behind the judgement of the framing.
+/// [`incoming_response`] after the checks of the framing.
 #[cfg(test)]
 pub(crate) fn judged_response(
     parts: Parts,

@@ -1,16 +1,16 @@
-//! The length that a message declares, against what it carries (RFC 9113 section 8.1.1).
+//! Compares the length that a message declares with its actual payload (RFC 9113 section 8.1.1).
 
 use crate::protocols::http::h1::Fault;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue};
 use pingora_http::grammar::ContentLength;
 
-/// How much payload is still to come.
+/// The payload that is still to come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum PayloadLength {
-    /// None, whatever the fields say: what is sent nevertheless is dropped.
+    /// None, whatever the fields say: data that is sent nevertheless is dropped.
     Nothing,
-    /// So many bytes.
+    /// This many bytes.
     Exact(u64),
     /// Until the stream's end.
     #[default]
@@ -21,15 +21,15 @@ const TOO_MUCH: Fault = Fault::bad("the body is longer than Content-Length says"
 const TOO_LITTLE: Fault = Fault::bad("the body is shorter than Content-Length says");
 
 impl PayloadLength {
-    /// Of a message that declares this length, or none.
+    /// For a message that declares this length, or none.
     pub(crate) fn declared(length: Option<u64>) -> Self {
         length.map_or(PayloadLength::Any, PayloadLength::Exact)
     }
 
-    /// Takes in a piece; `false`: it is not wanted.
+    /// Counts a piece; `false`: it is not wanted.
     ///
     /// # Errors
-    /// Where it goes beyond what was declared.
+    /// If it exceeds the declared length.
     pub(crate) fn take(&mut self, bytes: usize) -> Result<bool, Fault> {
         match self {
             PayloadLength::Nothing => Ok(false),
@@ -44,10 +44,10 @@ impl PayloadLength {
         }
     }
 
-    /// The message ends here.
+    /// Ends the message.
     ///
     /// # Errors
-    /// Where more was declared.
+    /// If more was declared.
     pub(crate) fn end(&self) -> Result<(), Fault> {
         match self {
             PayloadLength::Exact(1..) => Err(TOO_LITTLE),
@@ -61,11 +61,11 @@ impl PayloadLength {
     }
 }
 
-/// The length that these fields of a peer declare. Where it is written in another way than a single
-/// plain number, it is put in the normal form, so that what is sent on is what was understood.
+/// The length that a peer's fields declare. If it is not written as a single plain number, it is
+/// normalised, so that the forwarded value is the one that was understood.
 ///
 /// # Errors
-/// As [`ContentLength::read`].
+/// The same as for [`ContentLength::read`].
 pub(crate) fn settle_length(headers: &mut HeaderMap) -> Result<Option<u64>, Fault> {
     let mut fields = 0;
     let mut declared = None;
@@ -87,10 +87,10 @@ pub(crate) fn settle_length(headers: &mut HeaderMap) -> Result<Option<u64>, Faul
     Ok(Some(bytes))
 }
 
-/// The length that these fields of our own declare, which are sent as they are.
+/// The length that our own fields declare, which are sent unchanged.
 ///
 /// # Errors
-/// As [`ContentLength::read`], and for a list or leading zeros.
+/// The same as for [`ContentLength::read`], and for a list or leading zeros.
 pub(crate) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
     let mut declared = None;
     for value in headers.get_all(CONTENT_LENGTH) {
@@ -109,7 +109,7 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Fault>
 mod tests {
     use super::*;
 
-    /// RFC 9110 section 8.6. What is read from a peer, and what may be sent.
+    /// RFC 9110 section 8.6. Values that are accepted from a peer, and values that may be sent.
     #[test]
     fn a_length_is_settled_when_it_arrives_and_plain_when_it_leaves() {
         type Row<'a> = (

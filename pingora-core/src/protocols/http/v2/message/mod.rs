@@ -1,5 +1,5 @@
-//! The rules for messages of HTTP/2, and their conversion into ours and back (RFC 9113
-//! section 8). Pure: no I/O, no clock.
+//! The rules for HTTP/2 messages, and their conversion to and from our types (RFC 9113 section 8).
+//! Pure: no I/O, no clock.
 //!
 //! The grammar of the elements is the same in all versions; see [`pingora_http::grammar`].
 

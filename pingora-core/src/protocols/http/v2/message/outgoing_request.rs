@@ -1,4 +1,4 @@
-//! Requests as they leave (RFC 9113 section 8.3.1).
+//! Requests to be sent (RFC 9113 section 8.3.1).
 
 use super::{Field, classify};
 use crate::protocols::http::h1::{
@@ -16,19 +16,19 @@ use pingora_http::{ControlField, RequestHeader};
 #[derive(Debug)]
 pub(crate) struct OutgoingRequest {
     pub(crate) head: Head,
-    /// The length of the body, where it is declared.
+    /// The length of the body, if it is declared.
     pub(crate) length: Option<u64>,
 }
 
-/// Makes of a request the one that goes to a server over HTTP/2: `:scheme` says whether the
-/// connection is `encrypted`, `:authority` is what `Host` says, and no field is about a connection
-/// of HTTP/1. `Host` goes before the authority of the target, because that is what users change, and
-/// what a server of HTTP/1 would see.
+/// Converts a request into the one that goes to a server over HTTP/2: `:scheme` reflects whether the
+/// connection is `encrypted`, `:authority` is taken from `Host`, and connection-specific HTTP/1
+/// fields are removed. `Host` takes precedence over the authority of the target, because users
+/// change the former, and an HTTP/1 server would see it.
 ///
-/// The target leaves byte by byte as it is.
+/// The target is sent unchanged, byte by byte.
 ///
 /// # Errors
-/// Why it can't be sent.
+/// The reason why it can't be sent.
 pub(crate) fn outgoing_request(
     request: &RequestHeader,
     encrypted: bool,
@@ -116,8 +116,8 @@ fn path(request: &RequestHeader) -> Result<Bytes, &'static str> {
     }
 }
 
-/// All fields but those that are about a connection of HTTP/1, and `Host`, which `:authority` says
-/// already (RFC 9113 section 8.2.2).
+/// All fields except connection-specific HTTP/1 fields and `Host`, which `:authority` already
+/// contains (RFC 9113 section 8.2.2).
 fn fields(from: &HeaderMap, length: Option<u64>) -> Result<HeaderMap, &'static str> {
     const FULL: &str = "too many header fields";
     let mut to = HeaderMap::try_with_capacity(from.len()).map_err(|_| FULL)?;
@@ -133,7 +133,7 @@ fn fields(from: &HeaderMap, length: Option<u64>) -> Result<HeaderMap, &'static s
         }
     }
     if let Some(length) = length {
-        // However often it was said.
+        // Once, however often it was declared.
         to.try_insert(CONTENT_LENGTH, HeaderValue::from(length))
             .map_err(|_| FULL)?;
     }

@@ -1,8 +1,8 @@
-//! Requests that leave over HTTP/2.
+//! Requests sent over HTTP/2.
 
 use super::*;
 
-/// The pseudo fields as of a URI.
+/// The pseudo-header fields in the form of a URI.
 fn target(head: &Head) -> String {
     let text = |text: &Option<Bytes>| {
         let text = text.as_deref().unwrap_or_default();
@@ -21,7 +21,7 @@ fn target(head: &Head) -> String {
     )
 }
 
-/// The pseudo fields and the fields in short, or why it was refused.
+/// A short form of the pseudo-header fields and the fields, or the reason of the refusal.
 fn sent(request: &RequestHeader, encrypted: bool) -> Result<String, &'static str> {
     let outgoing = outgoing_request(request, encrypted)?;
     let mut told = target(&outgoing.head);
@@ -80,7 +80,7 @@ fn requests_are_translated() {
         ("OPTIONS", "*", &[HOST_A], Ok("OPTIONS http://a*")),
         ("GET", "*", &[HOST_A], Err(())),
         ("GET", "/\u{e9}", &[HOST_A], Ok("GET http://a/\u{e9}")),
-        // As it came, as over HTTP/1, though no URI has such bytes.
+        // Unchanged, as over HTTP/1, although no URI has such bytes.
         (
             "GET",
             "/?q=\"a\"<b>`c`",
@@ -88,7 +88,7 @@ fn requests_are_translated() {
             Ok("GET http://a/?q=\"a\"<b>`c`"),
         ),
         ("CONNECT", "b:443", &[HOST_A], Ok("CONNECT b:443")),
-        // Fields that are about a connection.
+        // Connection-specific fields.
         (
             "GET",
             "/",

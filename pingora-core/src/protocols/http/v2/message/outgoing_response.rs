@@ -1,4 +1,4 @@
-//! Responses on their way out (RFC 9113 section 8.3.2).
+//! Responses to be sent (RFC 9113 section 8.3.2).
 
 use super::{Field, PayloadLength, classify, declared_length};
 use crate::protocols::http::date;
@@ -7,7 +7,7 @@ use http::header::{self, CONTENT_LENGTH, DATE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use pingora_http::ResponseHeader;
 
-/// A response that can be sent, and what follows its head.
+/// A response that can be sent, and the payload that follows its head.
 #[derive(Debug)]
 pub(crate) struct OutgoingResponse {
     /// The head.
@@ -18,11 +18,11 @@ pub(crate) struct OutgoingResponse {
     pub(crate) tunnel: bool,
 }
 
-/// Makes a final response fit for HTTP/2: without the fields that speak of a connection, and with a
-/// `Date`, which `now` tells where there is none.
+/// Converts a final response for HTTP/2: without connection-specific fields, and with a `Date`,
+/// taken from `now` if there is none.
 ///
 /// # Errors
-/// 101, which HTTP/2 does not have (RFC 9113 section 8.6), and a length that can't be told.
+/// 101, which HTTP/2 does not have (RFC 9113 section 8.6), and an ambiguous length.
 pub(crate) fn outgoing_response(
     header: &ResponseHeader,
     method: &Method,
@@ -62,7 +62,7 @@ pub(crate) fn outgoing_response(
     })
 }
 
-/// Makes an informational response fit for HTTP/2; `None` where it has none of that kind.
+/// Converts an informational response for HTTP/2; `None` if HTTP/2 does not have it.
 pub(crate) fn outgoing_informational(header: &ResponseHeader) -> Option<Response<()>> {
     let status = header.line().status;
     if status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational() {
@@ -81,7 +81,7 @@ fn response(status: StatusCode, fields: HeaderMap) -> Response<()> {
     head
 }
 
-/// The fields without those that speak of a connection, and those that `Connection` names.
+/// The fields, except connection-specific ones and those that `Connection` names.
 fn sendable_fields(headers: HeaderMap) -> HeaderMap {
     let speaks_of_connection =
         |name: &HeaderName| matches!(classify(name), Field::Connection | Field::Te);
@@ -96,7 +96,7 @@ fn sendable_fields(headers: HeaderMap) -> HeaderMap {
         let name = name.as_str().as_bytes();
         named.iter().any(|option| option.eq_ignore_ascii_case(name))
     };
-    // Made anew, because removing changes the order of what stays.
+    // Rebuilt, because removal would change the order of the remaining fields.
     let mut fields = HeaderMap::with_capacity(headers.keys_len());
     for (name, value) in &headers {
         if !speaks_of_connection(name) && !is_named(name) {

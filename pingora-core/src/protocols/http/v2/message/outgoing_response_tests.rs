@@ -1,4 +1,4 @@
-//! Responses that leave over HTTP/2.
+//! Responses sent over HTTP/2.
 
 use super::*;
 use crate::protocols::http::h1::{HeadLimits, ResponseContext, parse_response};
@@ -109,7 +109,7 @@ fn informational_responses_pass_except_for_the_switch_of_protocols() {
     }
 }
 
-/// Fields that lie where they arrived, and those that were added, become one map.
+/// Fields in the buffer they arrived in, and fields that were added, become one map.
 #[test]
 fn a_response_of_http1_keeps_its_fields() {
     let arrived =

@@ -6,18 +6,18 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 use pingora_http::grammar::{Section, SectionCheck, has_outer_whitespace, trim};
 
-/// Judges a trailer section that arrived, and drops what must not stand in one, as HTTP/1 does.
+/// Checks a received trailer section, and drops fields that are not allowed in one, as HTTP/1 does.
 ///
 /// # Errors
-/// The section is malformed, and so is the message that it ends.
+/// The section is malformed, and therefore its message too.
 pub(crate) fn incoming_trailers(trailers: &mut HeaderMap) -> Result<(), Fault> {
     judge_fields(&mut SectionCheck::new(Section::Trailers), trailers)?;
     drop_forbidden(trailers);
     Ok(())
 }
 
-/// Makes a trailer section fit for sending: without what must not stand in one, as HTTP/1 does, and
-/// without whitespace around values.
+/// Prepares a trailer section for sending: removes fields that are not allowed in one, as HTTP/1
+/// does, and white space around values.
 pub(crate) fn outgoing_trailers(trailers: &mut HeaderMap) {
     drop_forbidden(trailers);
     trim_values(trailers);
@@ -34,7 +34,7 @@ fn drop_forbidden(trailers: &mut HeaderMap) {
     }
 }
 
-/// Takes off the whitespace around values (RFC 9113 section 8.2.1).
+/// Removes the white space around values (RFC 9113 section 8.2.1).
 fn trim_values(fields: &mut HeaderMap) {
     for value in fields.values_mut() {
         if has_outer_whitespace(value.as_bytes())

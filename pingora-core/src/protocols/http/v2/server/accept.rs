@@ -13,18 +13,18 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-/// The options of a connection whose program brings none: 100 streams, a header list of 64 KiB,
-/// windows of 128 KiB for a stream and 2 MiB for the connection. See the [module](super) for all that
-/// is bounded.
+/// The options of a connection for which the program sets none: 100 streams, a header list of 64 KiB,
+/// windows of 128 KiB for a stream and 2 MiB for the connection. See the [module](super) for all
+/// bounds.
 pub fn default_h2_options() -> H2Options {
     H2Limits::default().cap(Some(windows()))
 }
 
-/// Begins HTTP/2 on a connection, with [`default_h2_options`] or with those given; the limits of
-/// [`H2Limits`] hold over both. Returns when the client's preface has arrived. Has no limit of time.
+/// Begins HTTP/2 on a connection, with [`default_h2_options`] or with the given options; the limits
+/// of [`H2Limits`] apply to both. Returns when the client's preface has arrived. Has no time limit.
 ///
 /// # Errors
-/// `H2Error` for a client that speaks something else, `ConnectionClosed` for one that is gone.
+/// `H2Error` for a client that speaks another protocol, `ConnectionClosed` for one that is gone.
 pub async fn handshake(
     io: Stream,
     options: Option<H2Options>,
@@ -32,7 +32,7 @@ pub async fn handshake(
     limited_handshake(io, Bytes::new(), options, &H2Limits::default()).await
 }
 
-/// [`handshake`] on a connection of which `ahead` was read already.
+/// [`handshake`] on a connection from which `ahead` was already read.
 pub(crate) async fn limited_handshake(
     io: Stream,
     ahead: Bytes,
@@ -54,8 +54,8 @@ pub enum H2Accept {
 }
 
 impl HttpSession {
-    /// Waits for the next stream of a connection; `None` when there will be no more. To be called all
-    /// the time, because it is also what drives the connection. Cancel-safe.
+    /// Waits for the next stream of a connection; `None` when no more will come. Call it
+    /// continuously, because it also drives the connection. Cancel-safe.
     ///
     /// # Errors
     /// The connection has failed.
@@ -81,10 +81,10 @@ impl HttpSession {
     }
 }
 
-/// A request, and where its response goes.
+/// A request, and the handle for its response.
 pub(crate) type Opened = (Incoming, SendResponse<Bytes>);
 
-/// The next stream of a connection; `None` when there will be no more. Drives the connection.
+/// The next stream of a connection; `None` when no more will come. Drives the connection.
 pub(crate) fn accept(
     connection: &mut Connection<Stream, Bytes>,
     cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! The end of a stream: complete, given up, or dropped.
+//! The end of a stream: complete, abandoned, or dropped.
 
 use super::{End, HttpSession, Inner, PayloadLength};
 use crate::protocols::http::grace::GRACE;
@@ -11,8 +11,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// The most of a request's body that is read only to be thrown away while too many others are read
-/// from for nothing, in bytes.
+/// The maximum size of a request's body that is drained while too many other connections are
+/// draining, in bytes.
 const DRAIN_LIMIT: usize = 64 * 1024;
 
 impl Inner {
@@ -29,7 +29,7 @@ impl Inner {
         }
     }
 
-    /// Drops what has arrived of the request, whatever it is, and lets the client send as much again.
+    /// Drops everything that has arrived of the request, and lets the client send as much again.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Dropped> {
         self.release();
         match ready!(self.body.poll_data(cx)) {
@@ -42,7 +42,7 @@ impl Inner {
         }
     }
 
-    /// Whether the whole response was handed over, or waits to be.
+    /// Whether the whole response was handed over, or is queued.
     fn response_complete(&self) -> bool {
         self.response.is_some() && !self.broken && !matches!(self.out.end, End::Open)
     }
@@ -60,7 +60,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         let sent = matches!(self.out.end, End::Sent) && !self.broken;
-        // After the end the framing itself refuses what is left of the request.
+        // After the end, the framing itself refuses the rest of the request.
         if !sent {
             self.reset(Reason::INTERNAL_ERROR);
         }
@@ -74,7 +74,7 @@ impl Drop for Inner {
     }
 }
 
-/// Waits until the client gives a stream up; see [`HttpSession::idle`].
+/// Waits until the client gives up a stream; see [`HttpSession::idle`].
 #[derive(Debug)]
 pub struct Idle<'a>(&'a mut HttpSession);
 
@@ -95,16 +95,16 @@ impl HttpSession {
     /// Reads the rest of the request's body and drops it.
     ///
     /// # Errors
-    /// Where the rest takes longer than [`HttpSession::set_total_drain_timeout`], or breaks a rule. The
-    /// same where it is longer than 64 KiB while more than a thousand other exchanges of this process
-    /// are read from for nothing. The stream is not the worse for it.
+    /// If the rest takes longer than [`HttpSession::set_total_drain_timeout`], or breaks a rule. Also
+    /// if it is longer than 64 KiB while more than a thousand other exchanges of this process are being
+    /// drained. The stream remains usable.
     pub async fn drain_request_body(&mut self) -> Result<()> {
         let inner = &mut *self.inner;
         // A client still waiting for `100 Continue` sends no body, so there is nothing to drain.
         if inner.body_done || inner.continue_owed {
             return Ok(());
         }
-        // Time is what bounds it, unless too many are drained or lingered for already.
+        // Time bounds the draining, unless too many exchanges are draining or lingering already.
         let place = Place::take();
         let mut budget = if place.is_some() {
             usize::MAX
@@ -122,7 +122,7 @@ impl HttpSession {
         })
     }
 
-    /// Waits until the client resets the stream; tells why it did. Cancel-safe.
+    /// Waits until the client resets the stream; returns its reason. Cancel-safe.
     ///
     /// # Errors
     /// The connection is gone.
@@ -130,21 +130,21 @@ impl HttpSession {
         Idle(self)
     }
 
-    /// Ends the exchange: writes what is queued, and the end of a response that was begun and is
-    /// whole.
+    /// Ends the exchange: writes queued data, and the end of a response that was begun and is
+    /// complete.
     ///
     /// # Errors
-    /// As of [`HttpSession::write_body`]. The stream was reset then.
+    /// The same as for [`HttpSession::write_body`]. The stream was reset in that case.
     pub async fn finish_response(&mut self) -> Result<()> {
         self.inner.queue_end(None)?;
         self.flush().await
     }
 
-    /// Reads and drops what a client is still sending though its response is complete, until it is done:
-    /// for 30 s at most, or 5 s after it fell silent. A client that is busy sending may not look at a
-    /// response that a reset follows. What is left then is refused when the session is dropped.
+    /// Reads and drops data that a client is still sending although its response is complete, until it
+    /// is done: for at most 30 s, or 5 s after it fell silent. A client that is busy sending may not
+    /// look at a response that a reset follows. The rest is refused when the session is dropped.
     ///
-    /// Of a body that lacks nothing only the end is waited for, a second at most.
+    /// If the body lacks only its end, waits for that at most a second.
     pub(crate) async fn linger(&mut self) {
         let inner = &mut *self.inner;
         inner.retry_buffer = None;
@@ -155,7 +155,7 @@ impl HttpSession {
         linger(inner, patience, Inner::poll_discard).await;
     }
 
-    /// Whether the client is still sending though its response is complete.
+    /// Whether the client is still sending although its response is complete.
     pub(crate) fn lingers(&self) -> bool {
         let inner = &*self.inner;
         let complete = matches!(inner.out.end, End::Sent) && !inner.broken;
@@ -167,29 +167,30 @@ impl HttpSession {
         self.inner.response_complete()
     }
 
-    /// Leaves a response that was begun as it is: the stream is reset, so that the client can tell.
+    /// Leaves a response that was begun incomplete: the stream is reset, so that the client can
+    /// tell.
     pub(crate) fn abandon_response(&mut self) {
         self.inner.broken |= !self.inner.response_complete();
     }
 
-    /// Forgets what is queued, because the client takes nothing more.
+    /// Drops the queue, because the client accepts nothing more.
     pub fn discard_queued(&mut self) {
         self.inner.broken = true;
         self.inner.out.clear();
     }
 
-    /// Gives the exchange up: resets the stream, with `INTERNAL_ERROR` where the response is not
-    /// complete, and `NO_ERROR` where only the request is not (RFC 9113 section 8.1).
+    /// Abandons the exchange: resets the stream, with `INTERNAL_ERROR` if the response is
+    /// incomplete, and with `NO_ERROR` if only the request is (RFC 9113 section 8.1).
     pub fn shutdown(&mut self) {
         let complete = matches!(self.inner.out.end, End::Sent) && !self.inner.broken;
-        // The rest of the request is refused when the session is dropped: doing so here would lose
-        // bytes that were handed over and are not written yet.
+        // The rest of the request is refused when the session is dropped: refusing it here would
+        // lose bytes that were handed over and are not written yet.
         if !complete {
             self.inner.reset(Reason::INTERNAL_ERROR);
         }
     }
 
-    /// Resets the stream for this reason. What was not written yet is lost.
+    /// Resets the stream with this reason. Data that was not written yet is lost.
     pub fn shutdown_with_reason(&mut self, reason: Reason) {
         self.inner.reset(reason);
     }

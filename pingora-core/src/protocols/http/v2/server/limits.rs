@@ -1,22 +1,24 @@
-//! How much a client may do to a connection.
+//! Limits on what a client may do to a connection.
 
 use super::super::message::MOST_CRUMBS;
 use super::H2Options;
 use crate::protocols::http::v2::ledger::CONNECTION_WINDOW;
 use std::time::Duration;
 
-/// Bytes that a client may send ahead on one stream. With [`CONNECTION_WINDOW`], the memory that
-/// unread uploads can hold.
+/// The number of bytes that a client may send ahead on one stream. Together with
+/// [`CONNECTION_WINDOW`], it bounds the memory that unread uploads can hold.
 const STREAM_WINDOW: u32 = 128 * 1024;
-/// Bytes of one response that are handed to the connection before it has written them.
+/// The number of bytes of one response that are handed to the connection before it has written
+/// them.
 const SEND_BUFFER: usize = 64 * 1024;
-/// The same for all streams: what many slow readers of one connection can hold together.
+/// The same for all streams: the memory that many slow readers of one connection can hold together.
 const CONNECTION_SEND_BUFFER: usize = 16 * SEND_BUFFER;
-/// Fields of one request, before cookies are joined and the program's own limit is looked at.
+/// The number of fields of one request, before cookies are joined and the program's own limit is
+/// checked.
 const MOST_FIELDS: usize = 512;
 
-/// Ceilings over what a client may do to a connection. They hold over the [`H2Options`] of a
-/// program, too, which may only lower them.
+/// Ceilings for what a client may do to a connection. They also apply to the [`H2Options`] of a
+/// program, which may only lower them.
 ///
 /// ```
 /// use pingora_core::apps::HttpServerOptions;
@@ -31,19 +33,19 @@ const MOST_FIELDS: usize = 512;
 #[non_exhaustive]
 pub struct H2Limits {
     /// The decoded header list of a request, in bytes as RFC 9113 section 6.5.2 counts them (32 more
-    /// for each field). 64 KiB by default. A request over it gets 431.
+    /// for each field). 64 KiB by default. A larger request gets 431.
     pub header_list_bytes: u32,
-    /// Streams at once. 100 by default; one more is refused.
+    /// Concurrent streams. 100 by default; further streams are refused.
     pub concurrent_streams: u32,
-    /// Streams that the client resets, or has us reset, before they are answered: so many at once,
-    /// one more for each response, and a twentieth of them per second. 200 by default.
+    /// Streams that the client resets, or makes us reset, before they are answered: this many at
+    /// once, one more for each response, and a twentieth of the budget per second. 200 by default.
     pub resets: u32,
-    /// Frames that carry nothing: so many at once, more for what the client is sent, and a
-    /// twentieth of them per second. 2000 by default.
+    /// Frames without useful content: this many at once, more for what is sent to the client, and a
+    /// twentieth of the budget per second. 2000 by default.
     pub overhead_frames: u32,
-    /// The bytes of responses that all streams of a connection may hold before they leave: from
-    /// there on a stream reads 4 KiB ahead of its client, or 16 KiB if the client takes them. 1 MiB by
-    /// default.
+    /// The number of response bytes that all streams of a connection may hold before they are sent.
+    /// Beyond it, a stream reads 4 KiB ahead of its client, or 16 KiB if the client accepts data. 1
+    /// MiB by default.
     pub response_bytes: u32,
 }
 
@@ -60,7 +62,7 @@ impl Default for H2Limits {
 }
 
 impl H2Limits {
-    /// Options that keep to these limits: the program's own with a lid on them, or ours.
+    /// Options within these limits: the program's own, capped, or ours.
     pub(super) fn cap(&self, options: Option<H2Options>) -> H2Options {
         let mut options = options.unwrap_or_else(windows);
         options
@@ -86,7 +88,7 @@ fn lower(asked: Option<u32>, most: u32) -> u32 {
     asked.map_or(most, |asked| asked.min(most))
 }
 
-/// The windows that a connection has unless its program brings options.
+/// The windows of a connection unless its program sets options.
 pub(super) fn windows() -> H2Options {
     let mut options = H2Options::new();
     options

@@ -1,24 +1,24 @@
-//! The server's side of a stream of HTTP/2: reads a request, writes its response.
+//! The server's side of an HTTP/2 stream: reads a request, writes its response.
 //!
-//! # What is bounded
+//! # Bounds
 //!
-//! A connection of HTTP/2 lets its peer decide how much happens at once. These are the bounds, which
-//! hold as well where a program brings [`H2Options`] of its own; see [`H2Limits`] for raising them.
+//! An HTTP/2 connection lets its peer decide how much happens at once. These bounds apply even if a
+//! program sets its own [`H2Options`]; see [`H2Limits`] for raising them.
 //!
-//! | what | bound | when it is reached |
+//! | quantity | bound | beyond it |
 //! |---|---|---|
 //! | decoded header list | 64 KiB | 431; twice as much on the wire: the connection ends |
 //! | fields of a request | 512, of which 256 pieces of a cookie | 431 |
-//! | streams at once | 100; with those that are over and still worked on, 200 | `REFUSED_STREAM` |
-//! | streams reset, by the client or for its fault | 200, and one more for each response and every 100 ms | the connection ends |
-//! | frames that carry nothing, empty DATA and CONTINUATION too | 2000, and more for each response, each piece of data and every 10 ms | the connection ends |
+//! | concurrent streams | 100; including those that are over but still being processed, 200 | `REFUSED_STREAM` |
+//! | streams reset, by the client or because of its fault | 200, and one more for each response and every 100 ms | the connection ends |
+//! | frames without useful content, including empty DATA and CONTINUATION | 2000, and more for each response, each piece of data and every 10 ms | the connection ends |
 //! | CONTINUATION frames | 16 for one header list | the connection ends |
-//! | answers to PING and SETTINGS that wait to be written | 16 KiB | the client is not read from |
+//! | answers to PING and SETTINGS waiting to be written | 16 KiB | reading from the client pauses |
 //! | received and not yet read | 128 KiB for each stream, 2 MiB for all | the client has to wait |
 //! | read from an upstream, not yet written | 128 KiB for each stream, 1 MiB for all, and then 4 KiB for each | the upstream has to wait |
 //! | handed to the connection, not yet written | 64 KiB for each stream, 1 MiB for all, twice the client's window | the response has to wait |
 //!
-//! A connection that ends is told why: GOAWAY with `ENHANCE_YOUR_CALM`.
+//! A connection that ends in this way gets a GOAWAY with `ENHANCE_YOUR_CALM`.
 
 mod accept;
 mod finish;
@@ -56,7 +56,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Of a head that is smaller, as RFC 9113 section 6.5.2 counts it, the room is not counted by itself.
+/// If a head is smaller than this, as RFC 9113 section 6.5.2 counts it, its memory is not counted
+/// individually.
 const LARGE_HEAD: usize = 8 * 1024;
 
 /// The bytes with which a client begins an HTTP/2 connection (RFC 9113 section 3.4).
@@ -69,16 +70,17 @@ pub(crate) const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 ///      └──────── write_response_header (1xx*, final) ── write_body ── finish
 /// ```
 ///
-/// Reading the body and writing the response may interleave in any way. `queue_*` accepts a piece whole
-/// and never waits; `poll_read_body`, `poll_flush` and `poll_gone` wait, and may be dropped at any point.
+/// Reading the body and writing the response may interleave in any way. `queue_*` accepts a piece
+/// completely and never waits; `poll_read_body`, `poll_flush` and `poll_gone` wait, and may be dropped at
+/// any point.
 ///
-/// Dropping a session whose response is not complete resets the stream with `INTERNAL_ERROR`. The
-/// unread rest of a request is refused with `NO_ERROR` once the response is complete
-/// (RFC 9113 section 8.1).
+/// Dropping a session whose response is incomplete resets the stream with `INTERNAL_ERROR`. The
+/// unread rest of a request is refused with `NO_ERROR` once the response is complete (RFC 9113
+/// section 8.1).
 #[derive(Debug)]
 pub struct HttpSession {
-    /// Time in which the client has to take something of the response. 60 s by default; `None`: no
-    /// limit. A minimum rate ([`HttpSession::set_min_send_rate`]) takes its place.
+    /// The time within which the client has to accept some of the response. 60 s by default;
+    /// `None`: no limit. A minimum rate ([`HttpSession::set_min_send_rate`]) replaces it.
     pub write_timeout: Option<Duration>,
     inner: Box<Inner>,
 }
@@ -87,7 +89,7 @@ pub struct HttpSession {
 struct Inner {
     body: RecvStream,
     respond: SendResponse<Bytes>,
-    /// There once the head of the response was handed over.
+    /// Set once the head of the response was handed over.
     send: Option<SendStream<Bytes>>,
     digest: Arc<Digest>,
     alarm: Alarm,
@@ -96,13 +98,13 @@ struct Inner {
     facts: IncomingRequest,
     request_read: bool,
     fault: Option<Fault>,
-    /// The length of the body that is to come; checked by the framing as well.
+    /// The length of the body that is to come; the framing checks it as well.
     expected: PayloadLength,
     body_done: bool,
-    /// The end of a body of which nothing is missing.
+    /// The end of a body that is otherwise complete.
     grace: Grace,
     body_read: usize,
-    /// Of the piece that was handed out last: given back to the client's window with the next one.
+    /// The size of the last piece handed out: given back to the client's window with the next one.
     unreleased: usize,
     trailers: Option<Box<HeaderMap>>,
     retry_buffer: Option<Box<FixedBuffer>>,
@@ -113,9 +115,9 @@ struct Inner {
     length: PayloadLength,
     body_sent: usize,
     tunnel: bool,
-    /// Set once anything went wrong: what is not complete by now will not be.
+    /// Set once anything went wrong: what is not complete by now will not be completed.
     broken: bool,
-    /// Of the connection, and what is counted there for this stream.
+    /// The connection's ledger, and the bytes counted there for this stream.
     ledger: Option<Arc<Ledger>>,
     counted: usize,
     /// The same, for the bytes that the client may send before they are read.
@@ -138,12 +140,12 @@ struct Outbox {
 /// The end of the response.
 #[derive(Debug, Default)]
 enum End {
-    /// Is not known yet.
+    /// Not known yet.
     #[default]
     Open,
-    /// Follows what is queued.
+    /// To be sent after the queued data.
     Due(Option<HeaderMap>),
-    /// Was handed to the connection.
+    /// Handed to the connection.
     Sent,
 }
 
@@ -179,8 +181,8 @@ impl Timed for Inner {
 }
 
 impl HttpSession {
-    /// A session for a request that was accepted. Whether the request is sound is told by
-    /// [`HttpSession::read_request`]. What it holds is entered in its connection's ledger.
+    /// A session for an accepted request. [`HttpSession::read_request`] tells whether the request
+    /// is valid. The memory of the session is entered in its connection's ledger.
     pub(crate) fn new(
         request: Incoming,
         respond: SendResponse<Bytes>,
@@ -234,15 +236,15 @@ impl HttpSession {
         session
     }
 
-    /// The request's header. It has a `Host`, whichever way the client named it; the URI holds the
-    /// authority and the scheme where the client sent `:authority`. Cookies are joined. Of an extended
-    /// CONNECT (RFC 8441), the extensions hold the [`Protocol`](pingora_h2::ext::Protocol).
+    /// The request's header. It has a `Host`, however the client named it; the URI contains the
+    /// authority and the scheme if the client sent `:authority`. Cookies are joined. For an extended
+    /// CONNECT (RFC 8441), the extensions contain the [`Protocol`](pingora_h2::ext::Protocol).
     #[inline]
     pub fn req_header(&self) -> &RequestHeader {
         self.inner.request.get()
     }
 
-    /// The request's header, to be changed.
+    /// The request's header, mutable.
     #[inline]
     pub fn req_header_mut(&mut self) -> &mut RequestHeader {
         self.inner.request.get_mut()
@@ -253,7 +255,7 @@ impl HttpSession {
         self.req_header().headers.get(name)
     }
 
-    /// The first value of this field of the request as bytes; empty where there is none.
+    /// The first value of this field of the request as bytes; empty if there is none.
     pub fn get_header_bytes(&self, name: impl AsHeaderName) -> &[u8] {
         self.get_header(name).map_or(b"", HeaderValue::as_bytes)
     }
@@ -270,24 +272,24 @@ impl HttpSession {
         )
     }
 
-    /// The request's head as HTTP/1 would write it.
+    /// The request's head in HTTP/1 syntax.
     pub fn pseudo_raw_h1_request_header(&self) -> Bytes {
         let mut out = Vec::with_capacity(512);
         h1::encode_request(self.req_header(), &mut out);
         out.into()
     }
 
-    /// The rule that the request broke, if it broke one.
+    /// The rule that the request broke, if any.
     pub fn fault(&self) -> Option<Fault> {
         self.inner.fault
     }
 
-    /// Whether the request asks for a tunnel with a protocol of its own (RFC 8441).
+    /// Whether the request asks for a tunnel with a `:protocol` (RFC 8441).
     pub fn is_upgrade_req(&self) -> bool {
         self.inner.facts.extended_connect
     }
 
-    /// Whether this response grants the tunnel that was asked for; `None` where none was.
+    /// Whether this response grants the requested tunnel; `None` if none was requested.
     pub fn is_upgrade(&self, header: &ResponseHeader) -> Option<bool> {
         self.is_upgrade_req().then(|| header.status.is_success())
     }
@@ -297,7 +299,7 @@ impl HttpSession {
         self.inner.tunnel
     }
 
-    /// The response's header, once it was written. Informational ones don't count.
+    /// The response's header, once it was written. Informational responses don't count.
     pub fn response_written(&self) -> Option<&ResponseHeader> {
         self.inner.response.as_deref()
     }
@@ -317,12 +319,12 @@ impl HttpSession {
         Some(&self.inner.digest)
     }
 
-    /// The facts about the connection, to be added to: for this request alone. Never `None`.
+    /// The facts about the connection, mutable: for this request only. Never `None`.
     pub fn digest_mut(&mut self) -> Option<&mut Digest> {
         Some(Arc::make_mut(&mut self.inner.digest))
     }
 
-    /// The client's address; `None` where the transport has none.
+    /// The client's address; `None` if the transport has none.
     pub fn client_addr(&self) -> Option<&SocketAddr> {
         self.inner.digest.socket_digest.as_ref()?.peer_addr()
     }
@@ -337,7 +339,8 @@ impl HttpSession {
         self.inner.body.stream_id().get()
     }
 
-    /// Time between two pieces of the body. [`BODY_READ_TIMEOUT`] by default; `None`: no limit.
+    /// The timeout between two pieces of the body. [`BODY_READ_TIMEOUT`] by default; `None`: no
+    /// limit.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
         self.inner.options.read_timeout = timeout;
     }
@@ -347,20 +350,21 @@ impl HttpSession {
         self.inner.options.read_timeout
     }
 
-    /// Time in which the client has to take something of the response. 60 s by default; `None`: no
-    /// limit.
+    /// The time within which the client has to accept some of the response. 60 s by default;
+    /// `None`: no limit.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
         self.write_timeout = timeout;
     }
 
-    /// The time that a write may take at present: [`HttpSession::set_write_timeout`], or what the
-    /// minimum rate allows for what is queued.
+    /// The current time limit of a write: [`HttpSession::set_write_timeout`], or the time that the
+    /// minimum rate allows for the queued data.
     pub fn get_write_timeout(&self) -> Option<Duration> {
         let rate = self.inner.options.min_send_rate;
         write_limit(self.write_timeout, rate, self.inner.out.bytes)
     }
 
-    /// Time in which an unwanted request body has to arrive. 5 s by default; `None`: no limit.
+    /// The time within which an unwanted request body has to arrive. 5 s by default; `None`: no
+    /// limit.
     pub fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
         self.inner.options.total_drain_timeout = timeout;
     }
@@ -370,24 +374,24 @@ impl HttpSession {
         self.inner.options.total_drain_timeout
     }
 
-    /// The rate at which the client has to take the response, in bytes per second; takes the
-    /// place of the write time-out. None by default.
+    /// The minimum rate at which the client has to accept the response, in bytes per second;
+    /// replaces the write timeout. None by default.
     pub fn set_min_send_rate(&mut self, min_send_rate: Option<usize>) {
         self.inner.options.min_send_rate = min_send_rate;
     }
 
-    /// The most payload that the request may carry, in bytes; more is answered with 413. No limit by
-    /// default. To be set before [`HttpSession::read_request`].
+    /// The maximum payload of the request, in bytes; more is answered with 413. No limit by default.
+    /// Set it before [`HttpSession::read_request`].
     pub fn set_max_body_size(&mut self, limit: Option<u64>) {
         self.inner.options.max_body = limit;
     }
 
-    /// Whether informational responses are dropped instead of passed on. Off by default.
+    /// Whether informational responses are dropped instead of forwarded. Off by default.
     pub fn set_ignore_info_resp(&mut self, ignore: bool) {
         self.inner.options.ignore_info_resp = ignore;
     }
 
-    /// Whether a client that resets the stream gives its request up. On by default.
+    /// Whether a request is aborted if the client resets the stream. On by default.
     pub fn set_abort_on_close(&mut self, abort: bool) {
         self.inner.options.abort_on_close = abort;
     }

@@ -50,8 +50,9 @@ impl Inner {
         Poll::Ready(Ok(None))
     }
 
-    /// Nothing has arrived. A body of which nothing is missing ends after a moment without its end: the
-    /// server behind us may be waiting for that. Trailers that come later are lost.
+    /// Nothing has arrived. If the body is otherwise complete, it ends after a moment without an
+    /// explicit end, because the server behind us may be waiting for that. Trailers that come later are
+    /// lost.
     fn poll_late_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         if self.expected != PayloadLength::Exact(0) {
             return Poll::Pending;
@@ -60,7 +61,7 @@ impl Inner {
         Poll::Ready(self.end_body().map(|()| None))
     }
 
-    /// Lets the client send as much again as was taken: whoever asks for more has room for it.
+    /// Lets the client send as much as was consumed: a caller that asks for more has room for it.
     pub(super) fn release(&mut self) {
         let taken = std::mem::take(&mut self.unreleased);
         if taken > 0 {
@@ -68,7 +69,7 @@ impl Inner {
         }
     }
 
-    /// Enters in the connection's ledger what the framing may hold of the request.
+    /// Enters the bytes of the request that the framing may hold in the connection's ledger.
     pub(super) fn count_upload(&mut self, bytes: usize) {
         if let Some(ledger) = &self.ledger {
             ledger.note_upload(&mut self.upload_counted, bytes);
@@ -96,7 +97,7 @@ impl Inner {
     }
 
     fn count_body(&mut self, data: Bytes) -> Result<Bytes> {
-        // Once a body flows the client no longer waits for permission.
+        // Once a body flows, the client no longer waits for a 100 Continue.
         self.continue_owed = false;
         self.body_read += data.len();
         if let Err(fault) = self.expected.take(data.len()) {
@@ -124,7 +125,7 @@ impl Inner {
         stream_failed(error, ErrorSource::Downstream)
     }
 
-    /// Ready when the client, or its connection, has given the stream up.
+    /// Ready when the client, or its connection, has given up the stream.
     pub(super) fn poll_reset(
         &mut self,
         cx: &mut Context<'_>,
@@ -150,13 +151,12 @@ impl Inner {
 }
 
 impl HttpSession {
-    /// Tells whether the request is sound. There is nothing to wait for: a stream begins with a whole
-    /// head.
+    /// Checks whether the request is valid. Never waits: a stream begins with a whole head.
     ///
     /// # Errors
-    /// [`ErrorType::InvalidHTTPHeader`] for a head that is refused; [`HttpSession::fault`] tells the
-    /// rule and the status code. What breaks the rules of the framing never gets here: such a
-    /// stream was reset with `PROTOCOL_ERROR` (RFC 9113 section 8.1.1).
+    /// [`ErrorType::InvalidHTTPHeader`] for a head that is refused; [`HttpSession::fault`] returns
+    /// the rule and the status code. A request that breaks the rules of the framing never gets here:
+    /// its stream was reset with `PROTOCOL_ERROR` (RFC 9113 section 8.1.1).
     pub fn read_request(&mut self) -> Result<()> {
         let inner = &mut *self.inner;
         if inner.request_read {
@@ -175,10 +175,10 @@ impl HttpSession {
         }
     }
 
-    /// The next piece of the request's body; `None` at its end. Asks the client for the body first
-    /// (`100 Continue`) where it waits for that. Cancel-safe.
+    /// The next piece of the request's body; `None` at its end. If the client waits for a `100
+    /// Continue`, sends it first. Cancel-safe.
     ///
-    /// A piece that was handed out counts against the client's window until the next one is asked for.
+    /// A piece that was handed out counts against the client's window until the next one is requested.
     ///
     /// # Errors
     /// [`ErrorType::H2Error`] for a stream that was reset, [`ErrorType::ConnectionClosed`] for a
@@ -199,14 +199,15 @@ impl HttpSession {
         }
     }
 
-    /// [`HttpSession::read_body_bytes`] for engines: to be polled, asks for nothing, has no limit
-    /// of time.
+    /// [`HttpSession::read_body_bytes`] as a poll function for engines: sends no 100 Continue, has
+    /// no time limit.
     pub fn poll_read_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         self.inner.poll_body(cx)
     }
 
-    /// The upstream takes nothing of the body for now: enters what the client has sent, or may still send
-    /// without asking, in the connection's ledger. No task is told when it arrives.
+    /// Called while the upstream accepts nothing of the body: enters the bytes that the client has sent,
+    /// or may still send within its window, in the connection's ledger. No task is notified when they
+    /// arrive.
     pub(crate) fn count_upload(&mut self) {
         let inner = &mut *self.inner;
         if inner.body_done {
@@ -223,8 +224,7 @@ impl HttpSession {
         self.inner.poll_gone(cx)
     }
 
-    /// The next piece of the body, or, if none is to be expected, the error that the client has
-    /// gone away.
+    /// The next piece of the body, or, if none is expected, the error that the client is gone.
     pub async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         if no_body_expected || self.is_body_done() {
             Err(poll_fn(|cx| self.inner.poll_gone(cx)).await)
@@ -238,10 +238,10 @@ impl HttpSession {
         self.inner.body_done
     }
 
-    /// Whether the request has no body, by its head.
+    /// Whether the request has no body, according to its head.
     pub fn is_body_empty(&self) -> bool {
         let inner = &*self.inner;
-        // The bytes behind a CONNECT belong to the tunnel (RFC 9110 section 9.3.6).
+        // The bytes after a CONNECT belong to the tunnel (RFC 9110 section 9.3.6).
         inner.request.get().line().method == Method::CONNECT
             || inner.body_read == 0 && (inner.body_done || inner.expected.is_empty())
     }
@@ -256,20 +256,20 @@ impl HttpSession {
         self.inner.continue_owed
     }
 
-    /// Keeps a copy of the body as it is read, up to 64 KiB, to send it again.
+    /// Keeps a copy of the body while it is read, up to 64 KiB, for retries.
     pub fn enable_retry_buffering(&mut self) {
         if self.inner.retry_buffer.is_none() {
             self.inner.retry_buffer = Some(Box::new(FixedBuffer::new(RETRY_BUFFER_SIZE)));
         }
     }
 
-    /// Whether the body was longer than the copy may be; it can't be sent again then.
+    /// Whether the body was longer than the copy may be; it can't be resent in that case.
     pub fn retry_buffer_truncated(&self) -> bool {
         let buffer = self.inner.retry_buffer.as_ref();
         buffer.is_some_and(|buffer| buffer.is_truncated())
     }
 
-    /// The copy of the body so far; `None` where there is none or it is not whole.
+    /// The copy of the body so far; `None` if there is none or it is incomplete.
     pub fn get_retry_buffer(&self) -> Option<Bytes> {
         self.inner.retry_buffer.as_ref()?.get_buffer()
     }

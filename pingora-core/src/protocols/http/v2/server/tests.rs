@@ -1,4 +1,4 @@
-//! The session over a real connection, against clients that are slow, greedy, wrong or gone.
+//! The session over a real connection, against slow, greedy, faulty or absent clients.
 
 mod bodies;
 mod ends;
@@ -20,7 +20,7 @@ use tokio::io::duplex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// A client, and the sessions that its requests become.
+/// A client, and the sessions for its requests.
 struct Pair {
     requests: SendRequest<Bytes>,
     sessions: mpsc::UnboundedReceiver<HttpSession>,
@@ -33,7 +33,7 @@ impl Pair {
         Self::with(h2::client::Builder::new()).await
     }
 
-    /// A client whose windows for the response are so many bytes.
+    /// A client whose windows for the response have this size in bytes.
     async fn with_window(window: u32) -> Self {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(window);
@@ -119,12 +119,12 @@ fn body(data: &'static str) -> HttpTask {
     HttpTask::Body(Some(Bytes::from_static(data.as_bytes())), false)
 }
 
-/// The part of a response's body that a client got.
+/// The part of a response's body that a client received.
 #[derive(Debug, Default, PartialEq)]
 struct Received {
     pieces: Vec<String>,
     trailers: Option<HeaderMap>,
-    /// Why it stopped early.
+    /// The reason why it stopped early.
     reset: Option<Reason>,
 }
 
@@ -180,7 +180,7 @@ async fn once<T>(future: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-/// Lets the tasks of both connections do what they can.
+/// Lets the tasks of both connections run until they are idle.
 async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;

@@ -18,11 +18,11 @@ use pingora_http::ResponseHeader;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// So much of a body is counted when it is queued, in bytes; less only where it has to wait.
+/// This many bytes of a body are counted when they are queued; fewer only if they have to wait.
 const COUNTED: usize = 16 * 1024;
 
 impl Inner {
-    /// Hands what waits to the connection, as far as the client's windows allow. Cancel-safe.
+    /// Hands queued data to the connection, as far as the client's windows allow. Cancel-safe.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let flushed = self.poll_hand_over(cx);
         if self.out.bytes > 0 || self.counted > 0 {
@@ -31,7 +31,7 @@ impl Inner {
         flushed
     }
 
-    /// Enters what this stream holds in its connection's ledger.
+    /// Enters the memory that this stream holds in its connection's ledger.
     pub(super) fn count_held(&mut self) {
         let head = self.facts.list_size;
         let head = if head >= LARGE_HEAD { head } else { 0 };
@@ -48,7 +48,7 @@ impl Inner {
         Poll::Ready(self.send_end())
     }
 
-    /// Hands over the head, with the end of the stream where nothing follows it.
+    /// Hands over the head, with the end of the stream if nothing follows.
     pub(super) fn send_head(&mut self) -> Result<()> {
         let Some(head) = self.out.head.take() else {
             return Ok(());
@@ -101,7 +101,7 @@ impl Inner {
         Poll::Ready(Ok(()))
     }
 
-    /// Hands over the end where it did not go with what came before.
+    /// Hands over the end of the stream if it was not sent with the previous frame.
     fn send_end(&mut self) -> Result<()> {
         let (Some(send), End::Due(trailers)) = (&mut self.send, &mut self.out.end) else {
             return Ok(());
@@ -121,7 +121,7 @@ impl Inner {
         stream_failed(error, ErrorSource::Downstream)
     }
 
-    /// The stream takes nothing more: because it was reset, as a rule.
+    /// The stream accepts nothing more, usually because it was reset.
     #[cold]
     fn closed(&mut self, cx: &mut Context<'_>) -> BError {
         self.broken = true;
@@ -136,7 +136,7 @@ impl Inner {
         }
     }
 
-    /// Sends an informational response, unless this client is not to see any. It waits for no
+    /// Sends an informational response, unless this client must not see any. It waits for no
     /// window.
     fn send_informational(&mut self, header: &ResponseHeader) -> Result<()> {
         let continues = header.line().status == StatusCode::CONTINUE;
@@ -151,7 +151,7 @@ impl Inner {
         sent.map_err(|error| self.unwritable(error))
     }
 
-    /// Queues the final response's head. `end` says that no body will follow.
+    /// Queues the final response's head. `end`: no body will follow.
     fn queue_response(&mut self, header: &ResponseHeader, end: bool) -> Result<()> {
         if header.line().status == StatusCode::SWITCHING_PROTOCOLS {
             let context = "a response switches protocols, which HTTP/2 can't do";
@@ -175,7 +175,7 @@ impl Inner {
         Ok(())
     }
 
-    /// From here on both directions carry what they like, for as long as they like.
+    /// From here on both directions may carry any amount of data.
     fn become_tunnel(&mut self) {
         self.expected = PayloadLength::Any;
         self.continue_owed = false;
@@ -194,7 +194,7 @@ impl Inner {
             self.out.bytes += data.len();
             gather(&mut self.out.pieces, data);
             if self.out.bytes >= COUNTED {
-                // Before it is known whether it leaves at once: others read meanwhile.
+                // Before it is known whether it is sent at once: other tasks read meanwhile.
                 self.count_held();
             }
         }
@@ -217,7 +217,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Hands over what waits, under the write's limit of time.
+    /// Hands over queued data, within the write timeout.
     pub(super) async fn flush(&mut self, limit: Option<Duration>) -> Result<()> {
         match self.within(limit, Inner::poll_flush).await {
             Some(result) => result,
@@ -244,13 +244,13 @@ impl super::Outbox {
 
 impl HttpSession {
     /// Queues the head of a response: a final one, or any number of informational ones before it,
-    /// which leave at once. For engines: the final one is not written before
+    /// which are sent at once. For engines: the final one is not written before
     /// [`HttpSession::poll_flush`].
     ///
-    /// Fields that speak of a connection are left out; `end` says that there will be no body.
+    /// Connection-specific fields are omitted. `end`: there will be no body.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] for a header that can't be sent as it is.
+    /// [`ErrorType::InternalError`] for a header that can't be sent unchanged.
     pub fn queue_response_header(
         &mut self,
         mut header: Box<ResponseHeader>,
@@ -280,24 +280,24 @@ impl HttpSession {
         self.inner.queue_end(trailers)
     }
 
-    /// Hands what is queued to the connection. For engines; cancel-safe.
+    /// Hands queued data to the connection. For engines; cancel-safe.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.inner.poll_flush(cx)
     }
 
-    /// How many bytes are queued.
+    /// The number of queued bytes.
     pub fn queued(&self) -> usize {
         self.inner.out.bytes
     }
 
     /// Whether a piece waits for the client to open its window, or to make room for its other streams. A
-    /// hundred such streams would otherwise each hold as much as one that moves.
+    /// hundred such streams would otherwise each hold as much as one that makes progress.
     pub(crate) fn is_stalled(&self) -> bool {
         let full = || self.inner.ledger.as_ref().is_some_and(|l| l.is_full());
         self.inner.out.bytes > 0 && (self.inner.out.stalled || full())
     }
 
-    /// How much may be read for the client at once, in bytes: little, where its connection holds much.
+    /// The number of bytes that may be read for the client at once: few if its connection holds much.
     pub(crate) fn read_ahead(&self) -> usize {
         let sent = self.inner.body_sent - self.inner.out.bytes;
         let ledger = self.inner.ledger.as_ref();
@@ -310,25 +310,25 @@ impl HttpSession {
         out.head.is_some() || out.bytes > 0 || matches!(out.end, End::Due(_))
     }
 
-    /// Writes a response's header; `end` says that no body follows. Informational ones may precede
-    /// the final one. A second final one is ignored, with a warning in the log.
+    /// Writes a response's header; `end`: no body follows. Informational responses may precede the
+    /// final one. A second final one is ignored, with a warning in the log.
     ///
     /// # Errors
-    /// [`ErrorType::InternalError`] for a header that can't be sent as it is, [`ErrorType::H2Error`]
-    /// for a stream that was reset.
+    /// [`ErrorType::InternalError`] for a header that can't be sent unchanged,
+    /// [`ErrorType::H2Error`] for a stream that was reset.
     pub fn write_response_header(&mut self, header: Box<ResponseHeader>, end: bool) -> Result<()> {
         self.queue_response_header(header, end)?;
         self.inner.send_head()
     }
 
-    /// [`HttpSession::write_response_header`] for a header that the caller keeps.
+    /// [`HttpSession::write_response_header`] for a header passed by reference.
     pub fn write_response_header_ref(&mut self, header: &ResponseHeader, end: bool) -> Result<()> {
         let mut copy = take_response();
         copy.assign_from(header);
         self.write_response_header(copy, end)
     }
 
-    /// Tells a client that waits for it to send the body. Does nothing for others.
+    /// Sends 100 Continue to a client that waits for it. Does nothing for others.
     pub fn write_continue_response(&mut self) -> Result<()> {
         if !self.inner.continue_owed || self.inner.response.is_some() {
             return Ok(());
@@ -340,13 +340,13 @@ impl HttpSession {
         sent.map_err(|error| self.inner.unwritable(error))
     }
 
-    /// Writes a piece of the response's body, and returns when it was handed to the connection; `end`
-    /// says that it is the last. Dropped where the response has no body, by its status or the
-    /// request's method.
+    /// Writes a piece of the response's body, and returns when it was handed to the connection;
+    /// `end`: it is the last. The piece is dropped if the response has no body, because of its status
+    /// or the request's method.
     ///
     /// # Errors
     /// [`ErrorType::H2Error`] for a stream that was reset, [`ErrorType::WriteTimedout`],
-    /// [`ErrorType::InternalError`] where the header promised another length.
+    /// [`ErrorType::InternalError`] if the header promised another length.
     pub async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
         self.inner.queue_body(data)?;
         if end {
@@ -355,8 +355,8 @@ impl HttpSession {
         self.flush().await
     }
 
-    /// Writes trailers, which end the response. What is queued in front of them still has to leave:
-    /// see [`HttpSession::finish_response`].
+    /// Writes trailers, which end the response. Data queued before them still has to be sent: see
+    /// [`HttpSession::finish_response`].
     pub fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
         self.inner.queue_end(Some(&trailers))?;
         match self.inner.out.bytes {
@@ -365,7 +365,7 @@ impl HttpSession {
         }
     }
 
-    /// Ends the response. What is queued in front of the end still has to leave: see
+    /// Ends the response. Data queued before the end still has to be sent: see
     /// [`HttpSession::finish_response`].
     ///
     /// # Errors
@@ -379,7 +379,7 @@ impl HttpSession {
         }
     }
 
-    /// Queues one piece of a response, whatever kind it is. For engines.
+    /// Queues one piece of a response, of any kind. For engines.
     pub fn queue_task(&mut self, task: HttpTask) -> Result<()> {
         match task {
             HttpTask::Header(header, end) => self.queue_response_header(header, end),
@@ -402,8 +402,8 @@ impl HttpSession {
         }
     }
 
-    /// Writes pieces of a response and returns when they were handed to the connection; `true` if the
-    /// response is complete with them.
+    /// Writes pieces of a response and returns when they were handed to the connection; `true` if
+    /// they complete the response.
     pub async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         let mut end = false;
         for task in tasks {
@@ -414,13 +414,13 @@ impl HttpSession {
         Ok(end)
     }
 
-    /// Hands over what is queued, under the write's limit of time.
+    /// Hands over queued data, within the write timeout.
     pub(crate) async fn flush(&mut self) -> Result<()> {
         let limit = self.get_write_timeout();
         self.inner.flush(limit).await
     }
 
-    /// Whether tasks may be queued with [`HttpSession::send_proxy_task`]. Always, unless turned off.
+    /// Whether tasks may be queued with [`HttpSession::send_proxy_task`]. On by default.
     pub fn proxy_tasks_enabled(&self) -> bool {
         self.inner.options.proxy_tasks
     }
@@ -430,7 +430,7 @@ impl HttpSession {
         self.inner.options.proxy_tasks = enabled;
     }
 
-    /// Queues a piece of the response. What can't be queued breaks the stream.
+    /// Queues a piece of the response. A piece that can't be queued breaks the stream.
     pub fn send_proxy_task(&mut self, task: HttpTask) {
         if let Err(error) = self.queue_task(task) {
             log::warn!("a piece of the response is dropped: {error}");
@@ -438,12 +438,12 @@ impl HttpSession {
         }
     }
 
-    /// Whether queued pieces still wait to be written.
+    /// Whether queued pieces are still waiting to be written.
     pub fn has_pending_proxy_tasks(&self) -> bool {
         self.wants_flush()
     }
 
-    /// Writes the queued pieces; `true` if the response is complete with them.
+    /// Writes the queued pieces; `true` if they complete the response.
     pub async fn write_proxy_tasks(&mut self) -> Result<bool> {
         self.flush().await?;
         Ok(self.is_response_complete())

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::task::Context;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A transport that gives what is in its script and then what it was told to.
+/// A transport that returns its script, and then behaves as configured.
 #[derive(Debug)]
 pub(super) struct Scripted {
     answer: Vec<u8>,
-    /// Reading fails once the answer was read, instead of ending.
+    /// Once the answer was read, reading fails instead of ending.
     pub(super) fail_read: bool,
     /// Writing fails from the start.
     pub(super) fail_write: bool,
@@ -195,7 +195,7 @@ async fn an_exchange_that_was_not_finished_is_not_reusable() {
 const SWITCH: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
 
-/// RFC 9110 section 7.8: the rest of a body would be taken for the new protocol.
+/// RFC 9110 section 7.8: the rest of a body would be interpreted as the new protocol.
 #[tokio::test]
 async fn no_tunnel_opens_within_a_body() {
     /// Framing, pieces of the body, whether it ends, whether the tunnel opens.

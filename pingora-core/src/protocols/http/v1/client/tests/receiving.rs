@@ -1,4 +1,4 @@
-//! Responses in all their shapes.
+//! Responses of all kinds.
 
 use super::*;
 
@@ -69,14 +69,14 @@ async fn each_shape_of_a_response_ends_where_it_should() {
             "H200 B:x.",
             false,
         ),
-        // Both lengths: chunked wins, and the connection is not trusted any further.
+        // Both lengths: chunked takes precedence, and the connection is not trusted any further.
         (
             "GET",
             "200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
             "H200 B:x.",
             false,
         ),
-        // Bytes too many.
+        // Surplus bytes.
         (
             "GET",
             "200 OK\r\nContent-Length: 1\r\n\r\nxy",

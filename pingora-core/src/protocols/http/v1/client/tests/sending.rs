@@ -1,4 +1,4 @@
-//! Requests on their way out.
+//! Requests as they are sent.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Request bodies: framing, limits, permission, copies.
+//! Request bodies: framing, limits, 100 Continue, copies.
 
 use super::*;
 use crate::protocols::http::body_buffer::RETRY_BUFFER_SIZE;

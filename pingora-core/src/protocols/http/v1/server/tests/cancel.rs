@@ -1,4 +1,4 @@
-//! Futures that are dropped at every point at which they wait: nothing is lost, nothing is doubled.
+//! Futures that are dropped at every await point: nothing is lost or duplicated.
 
 use super::*;
 

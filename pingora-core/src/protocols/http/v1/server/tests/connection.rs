@@ -106,7 +106,8 @@ async fn the_number_of_requests_can_be_limited() {
     );
 }
 
-/// Whether the connection lives is decided, and told, when the head of the response is written.
+/// Whether the connection persists is decided and announced when the head of the response is
+/// written.
 #[tokio::test]
 async fn what_the_head_says_of_the_connection_holds() {
     type Change = fn(&mut HttpSession, &tokio::sync::watch::Sender<bool>);
@@ -180,7 +181,7 @@ async fn what_one_request_leaves_the_next_one_finds() {
     let left = session.take_connection_user_context().unwrap();
     assert_eq!(left.downcast_ref::<u32>(), Some(&17));
     assert!(session.take_connection_user_context().is_none());
-    // Nothing else does: what belonged to the request is gone.
+    // Only this is kept: state that belonged to the request is gone.
     assert_eq!(session.get_read_timeout(), Some(BODY_READ_TIMEOUT));
     assert_eq!(session.get_header("x-mine"), None);
     assert_eq!(session.response_written().map(|r| r.status), None);

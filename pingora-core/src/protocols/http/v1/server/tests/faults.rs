@@ -1,4 +1,5 @@
-//! Requests that are refused: the client gets one clean answer, the log what was read.
+//! Requests that are refused: the client gets exactly one valid answer, and the log the part that
+//! was read.
 
 use super::*;
 use pingora_error::{ErrorSource, ErrorType};

@@ -1,4 +1,4 @@
-//! Limits of time, on a clock that only moves when everybody waits.
+//! Time limits, on a clock that only advances when all tasks wait.
 
 use super::*;
 use pingora_error::{ErrorSource, ErrorType};
@@ -8,7 +8,7 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// Sends one byte each `pause`, for as long as somebody reads.
+/// Sends one byte each `pause`, for as long as the other side reads.
 async fn drip(mut client: impl AsyncWriteExt + Unpin, bytes: &[u8], pause: Duration) {
     for byte in bytes {
         if client.write_all(&[*byte]).await.is_err() {
@@ -127,7 +127,7 @@ async fn a_slow_reader_is_measured_by_the_rate() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_nobody_wants_has_its_time() {
-    // A client that goes on sending, and one that falls silent after so many bytes.
+    // A client that keeps sending, and one that falls silent after this many bytes.
     for (bytes, least, most) in [(500, 35, 36), (4, 10, 12)] {
         let (mut client, mut session) =
             asked(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n").await;
@@ -143,7 +143,7 @@ async fn a_body_nobody_wants_has_its_time() {
         let ((kept, took), answer, ()) =
             tokio::join!(serving, received(reader), drip(writer, &body, pause));
         assert!(kept.is_none() && answer.starts_with("HTTP/1.1 200"));
-        // 5 s to drain it; then 30 s for the client to be done, 5 s of them in silence.
+        // 5 s to drain the body; then 30 s for the client to finish, 5 s of which may be silent.
         assert!((least..=most).contains(&took), "{bytes} bytes: {took} s");
     }
 }

@@ -1,9 +1,9 @@
-//! Responses that leave: framing, order, and a writer that breaks its own promise.
+//! Responses as they are sent: framing, order, and a writer that breaks its own declaration.
 
 use super::*;
 use pingora_error::ErrorType;
 
-/// All that a client gets for this request when the response is written in this way.
+/// Everything that a client receives for this request when the response is written in this way.
 async fn answer_to(request: &str, write: impl AsyncFnOnce(&mut HttpSession)) -> String {
     let (answer, ()) = talk(WIDE, request.as_bytes(), async |mut session| {
         session.read_request().await.unwrap().unwrap();
@@ -328,7 +328,8 @@ fn upload(length: usize) -> String {
     format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n")
 }
 
-/// Time bounds it, not a number of bytes: whoever was told that the connection lives may rely on it.
+/// Time bounds it, not a number of bytes: a client that was told that the connection persists may
+/// rely on it.
 #[tokio::test]
 async fn what_is_left_of_a_body_is_drained_however_long_it_is() {
     for length in [1, DRAIN_LIMIT, DRAIN_LIMIT + 1, 5 * 1024 * 1024] {
@@ -347,7 +348,8 @@ async fn what_is_left_of_a_body_is_drained_however_long_it_is() {
     }
 }
 
-/// RFC 9112 section 9.6: a client that writes all before it reads would end in an error otherwise.
+/// RFC 9112 section 9.6: otherwise, a client that writes everything before it reads would see an
+/// error.
 #[tokio::test]
 async fn a_client_that_writes_until_it_is_done_sees_its_early_answer() {
     for length in [500_000, 12_000_000] {
@@ -410,8 +412,8 @@ async fn an_early_response_may_be_told_to_close() {
     );
 }
 
-/// A client that sends all it has before it reads anything, over a socket of its own: a server that
-/// closed with bytes unread would have its answer thrown away by the client's kernel.
+/// A client that sends all its data before it reads anything, over a real socket: if a server
+/// closed with unread bytes, the client's kernel would discard the answer.
 async fn over_tcp(sent: Vec<u8>, serve: impl AsyncFnOnce(HttpSession)) -> String {
     use crate::protocols::l4::stream::Stream as L4Stream;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -437,7 +439,7 @@ async fn a_client_that_is_busy_sending_still_gets_its_answer() {
             .write_response_header(header(413, &[("Content-Length", "0")]))
             .await
             .unwrap();
-        // Told that the connection lives, the client may send its next request on it.
+        // The client was told that the connection persists, so it may send its next request on it.
         assert!(next(session).await.is_some());
     })
     .await;
@@ -533,7 +535,7 @@ async fn a_final_response_without_a_date_gets_one() {
     let old = "GET / HTTP/1.0\r\n\r\n";
     let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n";
-    // Request, status, whether it is dated, how many dates it has then.
+    // Request, status, whether it is dated, the number of dates afterwards.
     let rows = [
         (get, 200, false, 1),
         (get, 200, true, 1),

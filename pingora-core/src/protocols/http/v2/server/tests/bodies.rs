@@ -1,4 +1,4 @@
-//! Bodies of requests, and responses to clients that take their time.
+//! Request bodies, and responses to slow clients.
 
 use super::*;
 
@@ -44,10 +44,10 @@ async fn trailers_of_a_request_are_kept_and_cleaned() {
     assert_eq!(trailers["x-sum"], "1");
 }
 
-/// A body of which nothing is missing ends for those who wait for it.
+/// A body that lacks only its end is ended for its readers.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_lacks_nothing_but_its_end_ends_after_a_moment() {
-    // Declared length, pieces that are sent, whether the end comes in time, and the time that it takes.
+    // Declared length, pieces that are sent, whether the end comes in time, and the time it takes.
     let rows: &[(&str, &[&'static str], bool, u128)] = &[
         ("0", &[], false, 1000),
         ("0", &[], true, 500),
@@ -87,7 +87,7 @@ async fn a_body_that_lacks_nothing_but_its_end_ends_after_a_moment() {
     assert_eq!(*error.root_etype(), ErrorType::ReadTimedout);
 }
 
-/// The answer is complete and nothing is missing of the request: its end is not waited for long.
+/// The answer is complete and the request lacks only its end, which is not waited for long.
 #[tokio::test(start_paused = true)]
 async fn an_exchange_that_lacks_only_the_end_of_its_request_is_over_soon() {
     let mut pair = Pair::new().await;
@@ -107,7 +107,7 @@ async fn an_exchange_that_lacks_only_the_end_of_its_request_is_over_soon() {
     assert_eq!(exchange.response.await.unwrap().status().as_u16(), 200);
 }
 
-/// A body that was not asked for keeps the client waiting.
+/// A client whose body is not requested has to wait.
 #[tokio::test]
 async fn nobody_sends_more_than_the_window_ahead() {
     const WINDOW: usize = 128 * 1024;
@@ -119,7 +119,7 @@ async fn nobody_sends_more_than_the_window_ahead() {
     let session = &mut exchange.session;
     let mut read = 0;
     while let Some(Ok(Some(piece))) = once(session.read_body_bytes()).await {
-        // The last piece that was handed out counts until the next one is asked for.
+        // The last piece that was handed out counts until the next one is requested.
         read += piece.len();
     }
     assert!((WINDOW - 16 * 1024..=WINDOW).contains(&read), "{read}");

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Why the client's stream was reset, if it was.
+/// The reason why the client's stream was reset, if it was.
 async fn reset_of(response: ResponseFuture) -> Option<Reason> {
     match response.await {
         Err(error) => error.reason(),
@@ -30,7 +30,7 @@ async fn a_session_that_is_dropped_resets_its_stream() {
         Some(Reason::INTERNAL_ERROR)
     );
 
-    // The connection is none the worse.
+    // The connection is still usable.
     let mut exchange = pair.get().await;
     exchange
         .session
@@ -67,7 +67,7 @@ async fn a_client_that_is_still_sending_gets_to_see_its_answer() {
         .unwrap();
     let finishing = tokio::spawn(ServerSession::new_http2(exchange.session).finish());
     assert_eq!(exchange.response.await.unwrap().status().as_u16(), 404);
-    // More than any number of bytes that one might think is enough.
+    // More than any number of bytes that might seem enough.
     for _ in 0..24 {
         let piece = vec![0; 1 << 20];
         exchange.upload.send_data(piece.into(), false).unwrap();
@@ -81,7 +81,7 @@ async fn a_client_that_is_still_sending_gets_to_see_its_answer() {
     assert!(refused.is_none(), "what was read to its end is not refused");
 }
 
-/// A body over the limit breaks a rule; what follows of it is dropped all the same.
+/// A body over the limit breaks a rule; the rest of it is dropped all the same.
 #[tokio::test(start_paused = true)]
 async fn a_client_whose_body_is_too_large_gets_to_see_that() {
     let mut pair = Pair::new().await;
@@ -156,7 +156,7 @@ async fn giving_up_has_a_reason() {
 #[tokio::test]
 async fn a_reset_by_the_client_is_seen_wherever_one_waits_for_it() {
     let mut pair = Pair::new().await;
-    // While nothing was answered.
+    // Before anything was answered.
     let mut exchange = pair.post().await;
     exchange.upload.send_reset(Reason::CANCEL);
     let error = exchange.session.read_body_bytes().await.unwrap_err();
@@ -173,7 +173,7 @@ async fn a_reset_by_the_client_is_seen_wherever_one_waits_for_it() {
     let error = exchange.session.read_body_or_idle(true).await.unwrap_err();
     assert!(error.to_string().contains("CANCEL"), "{error}");
 
-    // While the response is under way.
+    // While the response is being sent.
     let mut exchange = pair.get().await;
     exchange
         .session
@@ -262,7 +262,7 @@ async fn draining_is_bounded() {
         .set_total_drain_timeout(Some(Duration::from_secs(1)));
     let late = exchange.session.drain_request_body().await.unwrap_err();
     assert_eq!(*late.root_etype(), ErrorType::ReadTimedout);
-    // Time is what bounds it, not a number of bytes.
+    // Time bounds it, not a number of bytes.
     exchange
         .upload
         .send_data(vec![0; 1 << 20].into(), true)

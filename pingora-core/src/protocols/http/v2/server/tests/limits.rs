@@ -40,7 +40,7 @@ async fn what_is_added_to_the_digest_stays_with_the_request() {
     assert_eq!(next.session.digest().unwrap().timing_digest.len(), 0);
 }
 
-/// The public way to serve a connection answers what is refused by itself.
+/// The public way to serve a connection answers refused requests by itself.
 #[tokio::test]
 async fn a_refused_request_is_answered_and_told() {
     let (client_io, server_io) = duplex(64 * 1024);

@@ -1,4 +1,4 @@
-//! Responses that leave, and their frames.
+//! Responses as they are sent, and their frames.
 
 use super::*;
 
