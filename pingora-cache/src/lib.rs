@@ -9,7 +9,9 @@
 //! | [`key`] | the keys that distinguish stored responses |
 //! | [`meta`], [`variance`] | what is stored beside a body; what a response varies on |
 //! | [`cache_control`], [`filters`] | RFC 9111: directives, freshness, what may be stored |
+//! | [`policy`] | a ready policy: RFC 9111 and its companions as one value |
 //! | [`storage`] | the interface to a storage of responses; [`MemCache`] is one |
+//! | [`disk`], [`tiered`] | a storage in a directory; one storage before another |
 //! | [`eviction`] | which responses go when a storage is full |
 //! | [`lock`] | one request fetches, the others wait |
 //! | [`predictor`], [`admission`] | keys that can't be stored; responses that are not worth it yet |
@@ -46,6 +48,7 @@ pub mod meta;
 pub mod policy;
 pub mod predictor;
 pub mod storage;
+pub mod tiered;
 pub mod trace;
 pub mod variance;
 
