@@ -356,6 +356,7 @@ fn ask_for_cache(session: &mut Session, request: &mut RequestHeader) {
     let meta = session.cache.maybe_cache_meta().filter(|_| stale);
     pingora_cache::filters::upstream::request_filter(request, meta);
     session.mark_upstream_headers_mutated_for_cache();
+    session.cache.set_requested(pingora_cache::clock::now());
 }
 
 /// Whether the upstream ran out of time.
