@@ -34,7 +34,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The list, in `N` shards (at least one). Items have a weight of at least 1.
 pub struct Lru<T, const N: usize> {
     shards: [Mutex<Shard<T>>; N],
-    weight_limit: usize,
+    shard_weights: [AtomicUsize; N],
+    weight_limit: AtomicUsize,
     /// The most items there may be, if that is limited too.
     len_watermark: Option<usize>,
     weight: AtomicUsize,
@@ -65,7 +66,8 @@ impl<T, const N: usize> Lru<T, N> {
         const { assert!(N > 0, "an Lru needs a shard") };
         Lru {
             shards: std::array::from_fn(|_| Mutex::new(Shard::with_capacity(capacity / N))),
-            weight_limit,
+            shard_weights: std::array::from_fn(|_| AtomicUsize::new(0)),
+            weight_limit: AtomicUsize::new(weight_limit),
             len_watermark,
             weight: AtomicUsize::new(0),
             len: AtomicUsize::new(0),
@@ -81,8 +83,8 @@ impl<T, const N: usize> Lru<T, N> {
         let weight = weight.max(1);
         let mut shard = self.shard_of(key);
         match shard.put(key, data, weight) {
-            Some((_, old)) => self.replace_weight(old, weight),
-            None => self.count_in(weight),
+            Some((_, old)) => self.replace_weight(self.get_shard(key), old, weight),
+            None => self.count_in(self.get_shard(key), weight),
         }
         self.get_shard(key)
     }
@@ -93,7 +95,7 @@ impl<T, const N: usize> Lru<T, N> {
         let weight = weight.max(1);
         let inserted = self.shard_of(key).put_last(key, data, weight);
         if inserted {
-            self.count_in(weight);
+            self.count_in(self.get_shard(key), weight);
         }
         inserted
     }
@@ -110,7 +112,7 @@ impl<T, const N: usize> Lru<T, N> {
         // A limit does not make an item lighter than it is.
         *weight = max_weight.map_or(grown, |max| grown.min(max.max(old)));
         let new = *weight;
-        self.replace_weight(old, new);
+        self.replace_weight(self.get_shard(key), old, new);
         shard.promote(key, 0);
         new
     }
@@ -144,16 +146,16 @@ impl<T, const N: usize> Lru<T, N> {
     /// Takes out an item, and returns it with its weight.
     pub fn remove(&self, key: u64) -> Option<(T, usize)> {
         let removed = self.shard_of(key).remove(key)?;
-        self.count_out(removed.1);
+        self.count_out(self.get_shard(key), removed.1);
         Some(removed)
     }
 
     /// Takes out the last item of a shard, and returns it with its weight; `None` if it is empty or does not
     /// exist.
     pub fn evict_shard(&self, shard: u64) -> Option<(T, usize)> {
-        let shard = self.shards.get(usize::try_from(shard).ok()?)?;
-        let evicted = lock(shard).remove_last()?;
-        self.count_out(evicted.1);
+        let number = usize::try_from(shard).ok()?;
+        let evicted = lock(self.shards.get(number)?).remove_last()?;
+        self.count_out(number, evicted.1);
         self.evicted_weight.fetch_add(evicted.1, Ordering::Relaxed);
         self.evicted_len.fetch_add(1, Ordering::Relaxed);
         Some(evicted)
@@ -179,8 +181,30 @@ impl<T, const N: usize> Lru<T, N> {
 
     /// Whether there is more than there should be.
     pub fn is_over_limit(&self) -> bool {
-        self.weight() > self.weight_limit
+        self.weight() > self.weight_limit()
             || self.len_watermark.is_some_and(|most| self.len() > most)
+    }
+
+    /// The most that all items may weigh together.
+    pub fn weight_limit(&self) -> usize {
+        self.weight_limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets the most that all items may weigh together. Evicts nothing.
+    pub fn set_weight_limit(&self, weight_limit: usize) {
+        self.weight_limit.store(weight_limit, Ordering::Relaxed);
+    }
+
+    /// The weight of the items in a shard; 0 if it does not exist.
+    pub fn shard_weight(&self, shard: usize) -> usize {
+        let weight = self.shard_weights.get(shard);
+        weight.map_or(0, |weight| weight.load(Ordering::Relaxed))
+    }
+
+    /// Calls `f` with the item that would be evicted next from a shard, and its weight; `None` if it is empty or does
+    /// not exist. The shard is locked in the meantime, so `f` must not use this list.
+    pub fn peek_last<R>(&self, shard: usize, f: impl FnOnce((&T, usize)) -> R) -> Option<R> {
+        lock(self.shards.get(shard)?).last().map(f)
     }
 
     /// The weight of all items.
@@ -242,18 +266,30 @@ impl<T, const N: usize> Lru<T, N> {
         lock(&self.shards[self.get_shard(key)])
     }
 
-    fn count_in(&self, weight: usize) {
+    fn count_in(&self, shard: usize, weight: usize) {
+        self.shard_weight_cell(shard, |cell| cell.fetch_add(weight, Ordering::Relaxed));
         self.weight.fetch_add(weight, Ordering::Relaxed);
         self.len.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn count_out(&self, weight: usize) {
+    fn count_out(&self, shard: usize, weight: usize) {
+        self.shard_weight_cell(shard, |cell| cell.fetch_sub(weight, Ordering::Relaxed));
         self.weight.fetch_sub(weight, Ordering::Relaxed);
         self.len.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn replace_weight(&self, old: usize, new: usize) {
-        // In this order the sum is never below 0, whatever other threads do.
+    fn shard_weight_cell(&self, shard: usize, change: impl FnOnce(&AtomicUsize) -> usize) {
+        if let Some(cell) = self.shard_weights.get(shard) {
+            change(cell);
+        }
+    }
+
+    fn replace_weight(&self, shard: usize, old: usize, new: usize) {
+        // In this order no sum is ever below 0, whatever other threads do.
+        self.shard_weight_cell(shard, |cell| {
+            cell.fetch_add(new, Ordering::Relaxed);
+            cell.fetch_sub(old, Ordering::Relaxed)
+        });
         self.weight.fetch_add(new, Ordering::Relaxed);
         self.weight.fetch_sub(old, Ordering::Relaxed);
     }
@@ -264,7 +300,7 @@ impl<T, const N: usize> fmt::Debug for Lru<T, N> {
         f.debug_struct("Lru")
             .field("len", &self.len())
             .field("weight", &self.weight())
-            .field("weight_limit", &self.weight_limit)
+            .field("weight_limit", &self.weight_limit())
             .finish_non_exhaustive()
     }
 }

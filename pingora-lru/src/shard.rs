@@ -101,6 +101,11 @@ impl<T> Shard<T> {
         self.remove(key)
     }
 
+    pub(crate) fn last(&self) -> Option<(&T, usize)> {
+        let item = self.item(self.last?)?;
+        Some((&item.data, item.weight))
+    }
+
     /// From the first to the last.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&T, usize)> {
         let mut next = self.first;

@@ -132,3 +132,24 @@ fn threads_lose_nothing() {
     assert_eq!((lru.len(), lru.weight()), (len, len));
     assert!(len <= 100);
 }
+
+#[test]
+fn shards_know_their_weight_and_their_last() {
+    let lru = Lru::<&str, 2>::new(100);
+    lru.admit(0, "a", 5);
+    lru.admit(2, "b", 6);
+    lru.admit(1, "c", 7);
+    assert_eq!([0, 1, 2].map(|shard| lru.shard_weight(shard)), [11, 7, 0]);
+    assert_eq!(
+        lru.peek_last(0, |(item, weight)| (*item, weight)),
+        Some(("a", 5))
+    );
+    assert_eq!(lru.peek_last(2, |_| ()), None);
+    lru.increment_weight(0, 10, None);
+    lru.remove(2);
+    assert_eq!([0, 1].map(|shard| lru.shard_weight(shard)), [15, 7]);
+    lru.set_weight_limit(15);
+    assert_eq!(lru.weight_limit(), 15);
+    lru.evict_to_limit();
+    assert_eq!(lru.weight(), lru.shard_weight(0) + lru.shard_weight(1));
+}

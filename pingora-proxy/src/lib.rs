@@ -53,6 +53,7 @@ mod defaults;
 pub mod engine;
 mod error_page;
 mod failures;
+mod figures;
 mod flow;
 mod hedge;
 pub mod limits;

@@ -7,6 +7,7 @@ use crate::times::RequestTimes;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use pingora_cache::HttpCache;
+use pingora_core::metrics::RequestMeter;
 use pingora_core::modules::http::{HttpModuleCtx, HttpModules};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::compression::ResponseCompressionCtx;
@@ -92,6 +93,8 @@ pub struct Session {
     pub(crate) rare: Option<Box<Rare>>,
     /// What the time goes into, if a phase wants to know.
     pub(crate) times: Option<Box<RequestTimes>>,
+    /// Of every request.
+    pub(crate) meter: RequestMeter,
 }
 
 /// What few requests have.
@@ -131,7 +134,9 @@ impl Session {
         upstream_modules: &HttpModules,
         noted: Noted,
     ) -> Self {
+        let meter = RequestMeter::begin(downstream_session.listener());
         Session {
+            meter,
             downstream_session,
             cache: HttpCache::new(),
             upstream_compression: ResponseCompressionCtx::new(0, false, false),
@@ -519,6 +524,9 @@ impl Session {
     pub(crate) fn attempt_responded(&mut self, status: StatusCode) {
         let is_answer = !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
         self.upstream.responded |= is_answer;
+        if is_answer {
+            self.meter.answered();
+        }
         if let Some(times) = self.times.as_mut().filter(|_| is_answer) {
             times.responded();
         }

@@ -162,6 +162,7 @@ where
             }
         };
         plan.stage = Failed::Exchanging;
+        session.meter.tried(reused);
         if let Some(times) = &mut session.times {
             times.connected(reused);
         }

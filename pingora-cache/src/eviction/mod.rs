@@ -1,12 +1,32 @@
 //! Which entry goes when a storage is full: the names of single entries, and what decides between them.
+//!
+//! | module | order | a hit | one scan of many others |
+//! |---|---|---|---|
+//! | [`simple_lru`] | use, exact | moves an entry, under one lock | pushes out what is used |
+//! | [`lru`] | use, within a shard | moves an entry, under a shard's lock | pushes out what is used |
+//! | [`async_lru`] | as `lru` | as `lru`; tasks remove what goes | pushes out what is used |
+//! | [`s3_fifo`] | three queues | counts, under a shared lock | leaves it alone |
+//!
+//! [`DefaultManager`] is the one to take without further thought.
 
+pub mod async_lru;
 mod entry;
+pub mod lru;
+pub mod s3_fifo;
+mod saved;
+pub mod simple_lru;
+
+#[cfg(test)]
+mod tests;
 
 pub use entry::{CacheEntryId, CacheEntryKey, CacheEntryKeyRef};
 
 use async_trait::async_trait;
 use pingora_error::Result;
 use std::time::SystemTime;
+
+/// What keeps more of what will be asked for again: see `docs/caching.md` for the figures.
+pub type DefaultManager = s3_fifo::Manager<16>;
 
 /// Keeps account of what a storage holds, and says which entries should go. It removes nothing itself: whoever
 /// calls it purges the entries that it returns from the storage.
