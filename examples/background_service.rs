@@ -41,7 +41,7 @@ struct Cli {
 /// The refused paths, as listed in the file.
 struct BlockedPaths {
     file: PathBuf,
-    /// Replaced as a whole, so that readers wait for no more than a pointer.
+    /// Replaced as a whole, so that readers only wait for a pointer.
     paths: RwLock<Arc<HashSet<String>>>,
 }
 
@@ -55,7 +55,7 @@ impl BlockedPaths {
         paths.contains(path)
     }
 
-    /// Reads the file. If it can't be read, everything stays as it was.
+    /// Reads the file. If it can't be read, everything stays unchanged.
     fn refresh(&self) {
         let text = match std::fs::read_to_string(&self.file) {
             Ok(text) => text,

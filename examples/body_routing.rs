@@ -42,7 +42,7 @@ impl ProxyHttp for Proxy {
         None
     }
 
-    /// Reads the body. What is too long gets 413, what comes too slowly 408.
+    /// Reads the body. A body that is too long gets 413, one that comes too slowly 408.
     async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
         session.limit_request_body(Some(Duration::from_secs(30)));
         *ctx = Some(session.buffer_request_body(&self.buffers).await?);

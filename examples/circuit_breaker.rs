@@ -69,7 +69,7 @@ impl ProxyHttp for Balancer {
         Tries::default()
     }
 
-    /// The peer comes with a lease, whose end tells the breaker what became of the request.
+    /// The peer comes with a lease, whose end tells the breaker the outcome of the request.
     async fn upstream_peer(
         &self,
         session: &mut Session,
@@ -101,7 +101,7 @@ impl ProxyHttp for Balancer {
     }
 }
 
-/// Prints what becomes of the upstreams.
+/// Prints state changes of the upstreams.
 struct TellState;
 
 impl CircuitObserver for TellState {
@@ -115,7 +115,7 @@ impl CircuitObserver for TellState {
     }
 }
 
-/// An origin that works for ten seconds, and then does not for ten.
+/// An origin that works for ten seconds, and then fails for ten.
 struct Flaky(Instant);
 
 #[async_trait]
@@ -149,7 +149,7 @@ fn serve(cli: &Cli) -> Result<()> {
         }
     };
     set.set_breaker(cli.breaker());
-    // One that is back gets its share by degrees.
+    // An upstream that comes back gets its share gradually.
     set.set_slow_start(Duration::from_secs(10));
     // As a background service, it asks the set for its members.
     let balancer = background_service("upstreams", LoadBalancer::from_backends(set));

@@ -1,4 +1,5 @@
-//! Responses that a filter edits as plain text and clients get compressed; uploads that are decompressed.
+//! Responses that a filter edits as plain text and clients receive compressed; uploads that are
+//! decompressed.
 //!
 //! ```sh
 //! cargo run --example compression
@@ -35,7 +36,7 @@ struct Cli {
     server: Opt,
 }
 
-/// An origin that answers in gzip, whatever the client accepts, with the body that it got.
+/// An origin that answers in gzip, whatever the client accepts, with the body that it received.
 struct Gzipped;
 
 #[async_trait]
@@ -66,14 +67,15 @@ impl ProxyHttp for Proxy {
     fn new_ctx(&self) {}
 
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
-        // Behind the filters: compresses what they made of the body.
+        // After the filters: compresses their output.
         let settings = CompressionSettings::new(6)
             .level_of(Algorithm::Brotli, 4)
             .level_of(Algorithm::Zstd, 3)
             .min_size(256)
             .types(["text/*", "application/json"]);
         modules.add_module(ResponseCompressionBuilder::with(settings));
-        // Ahead of the filters: uploads of up to 1 MiB, and of fifty times what was sent.
+        // Before the filters: uploads of up to 1 MiB, and of fifty times the size of the compressed
+        // data.
         let limits = DecompressionLimits::new(1024 * 1024, 50);
         modules.add_module(RequestDecompressionBuilder::enable(limits));
     }
@@ -83,13 +85,13 @@ impl ProxyHttp for Proxy {
         Ok(Box::new(HttpPeer::new(&*addresses, false, String::new())))
     }
 
-    /// Ahead of the filters, too: the response's body.
+    /// Before the filters, too: the response's body.
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut ()) -> Result<()> {
         session.upstream_compression.adjust_decompression(true);
         Ok(())
     }
 
-    /// Sees plain text, whatever the origin sent and the client accepts.
+    /// Sees plain text, whatever the origin sent and whatever the client accepts.
     fn response_body_filter(
         &self,
         _session: &mut Session,

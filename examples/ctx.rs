@@ -31,22 +31,22 @@ struct Cli {
     server: Opt,
 }
 
-/// Shared by all requests, on all threads: what changes in it has to be atomic or behind a lock.
+/// Shared by all requests, on all threads: mutable state in it has to be atomic or behind a lock.
 struct Proxy {
     origin: BoundAddresses,
     requests: AtomicU64,
 }
 
-/// The state of one request. Each phase is given it, one at a time: it needs no lock.
+/// The state of one request. Each phase receives it, one at a time, so it needs no lock.
 struct Context {
     number: u64,
     begun: Instant,
-    /// How long it took to be connected to the upstream, and whether that connection was used before.
+    /// How long connecting to the upstream took, and whether that connection was used before.
     connected: Option<(Duration, bool)>,
     connection: Visits,
 }
 
-/// What is kept with a client's connection of HTTP/1 from one request to the next.
+/// State that is kept with a client's HTTP/1 connection from one request to the next.
 #[derive(Clone, Default)]
 struct Visits {
     requests: u64,
@@ -66,7 +66,7 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    /// Gets what the connection's last request left; ahead of all other phases.
+    /// Receives the value that the connection's last request left; before all other phases.
     fn on_connection_reuse(
         &self,
         _session: &mut Session,
@@ -135,7 +135,7 @@ impl ProxyHttp for Proxy {
         ));
     }
 
-    /// Leaves something for the connection's next request; behind all other phases.
+    /// Leaves a value for the connection's next request; after all other phases.
     fn persist_connection_context(
         &self,
         session: &Session,

@@ -1,4 +1,4 @@
-//! A load balancer over all addresses that a name has, which follows the DNS while it runs.
+//! A load balancer over all addresses of a name, which follows the DNS while it runs.
 //!
 //! ```sh
 //! cargo run --example discovery_dns --features dns -- --name app.example.com --port 80
@@ -103,7 +103,7 @@ fn serve(cli: &Cli) -> Result<()> {
     server.bootstrap();
 
     let set = Backends::new(Box::new(cli.discovery()?));
-    // As a background service, it asks again when the answers have lived.
+    // As a background service, it queries again when the answers have expired.
     let balancer = background_service("upstreams", LoadBalancer::from_backends(set));
     let upstreams = Upstreams::new(balancer.task());
     let name = "dns discovery";

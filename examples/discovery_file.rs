@@ -1,4 +1,4 @@
-//! A load balancer whose upstreams a file lists, and which follows the file while it runs.
+//! A load balancer whose upstreams are listed in a file, which it follows while it runs.
 //!
 //! ```sh
 //! printf '127.0.0.1:8001\n127.0.0.1:8002 weight=2\n' > upstreams
@@ -74,7 +74,7 @@ fn serve(cli: &Cli) -> Result<()> {
     server.bootstrap();
 
     let set = Backends::new(FileDiscovery::new(&cli.file));
-    // As a background service, it looks at the file once a second.
+    // As a background service, it checks the file once a second.
     let balancer = background_service("upstreams", LoadBalancer::from_backends(set));
     let upstreams = Upstreams::new(balancer.task());
     let name = "file discovery";

@@ -1,5 +1,5 @@
-//! An API gateway: who calls is told by a key, how often is bounded for each caller, and the path decides
-//! which service gets the request, under the path that the service knows.
+//! An API gateway: a key identifies the caller, the number of requests is bounded for each caller, and
+//! the path decides which service gets the request, under the path that the service knows.
 //!
 //! ```sh
 //! cargo run --example gateway
@@ -30,27 +30,27 @@ struct Cli {
     server: Opt,
 }
 
-/// How long requests are counted before the count begins anew.
+/// How long requests are counted before counting restarts.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Who may call.
+/// A caller.
 struct Caller {
     name: &'static str,
-    /// How many requests are served in each [`WINDOW`].
+    /// The number of requests served in each [`WINDOW`].
     requests: isize,
 }
 
 /// A service behind the gateway.
 struct Route {
-    /// What the path begins with, up to the end or a slash.
+    /// The beginning of the path, up to the end or a slash.
     prefix: &'static str,
-    /// What takes the prefix's place.
+    /// The replacement of the prefix.
     becomes: &'static str,
     service: BoundAddresses,
 }
 
 impl Route {
-    /// What follows the prefix, if this path is one of the route's.
+    /// The part after the prefix, if this path belongs to the route.
     fn rest<'a>(&self, path: &'a str) -> Option<&'a str> {
         path.strip_prefix(self.prefix)
             .filter(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -58,7 +58,7 @@ impl Route {
 }
 
 /// Whether a path means the same to everyone who reads it. A service may read `/users/../orders` as `/orders`,
-/// and so may get what was meant for another one, past the rules of that one.
+/// and would then get requests meant for another one, past the rules of that one.
 fn is_unambiguous(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     let is_plain = |segment: &str| !matches!(segment, "." | "..");
@@ -72,7 +72,7 @@ struct Gateway {
     rate: Rate,
 }
 
-/// What is known about a request after `request_filter`.
+/// Known facts about a request after `request_filter`.
 #[derive(Default)]
 struct Context {
     caller: Option<&'static str>,
@@ -84,7 +84,7 @@ struct Context {
 type Refusal = (u16, &'static str, Option<(&'static str, String)>);
 
 impl Gateway {
-    /// Decides about a request; cheap questions come first.
+    /// Decides about a request; cheap checks come first.
     fn admit(&self, session: &Session, ctx: &mut Context) -> Result<(), Refusal> {
         let path = session.req_header().uri.path();
         if !is_unambiguous(path) {
@@ -145,7 +145,7 @@ impl ProxyHttp for Gateway {
         Ok(Box::new(HttpPeer::new(&*addresses, false, String::new())))
     }
 
-    /// Rewrites the path, keeps the key from the service and tells it who calls.
+    /// Rewrites the path, hides the key from the service and tells it who the caller is.
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
@@ -165,7 +165,7 @@ impl ProxyHttp for Gateway {
             upstream_request.set_raw_path(path.as_bytes())?;
         }
         upstream_request.remove_header("Authorization");
-        // Replaces what the client may have sent under this name.
+        // Replaces any value that the client sent under this name.
         upstream_request.insert_header("X-Caller", ctx.caller.unwrap_or_default())
     }
 
@@ -195,7 +195,7 @@ fn serve(cli: Cli) -> Result<()> {
     };
     let caller = |name, requests| Caller { name, requests };
     let gateway = Gateway {
-        // Where a program has many keys, it looks up their hashes.
+        // A program with many keys would look up their hashes.
         callers: HashMap::from([
             ("alices-key", caller("alice", 1000)),
             ("bobs-key", caller("bob", 3)),

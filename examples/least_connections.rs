@@ -1,4 +1,4 @@
-//! A load balancer for requests that differ much in duration: each goes to the upstream with the fewest
+//! A load balancer for requests whose duration differs a lot: each goes to the upstream with the fewest
 //! requests in progress.
 //!
 //! ```sh
@@ -86,7 +86,7 @@ impl ProxyHttp for Balancer {
     }
 }
 
-/// An origin that takes its time.
+/// A slow origin.
 struct Slow;
 
 #[async_trait]

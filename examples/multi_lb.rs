@@ -44,7 +44,7 @@ impl Proxy {
     }
 }
 
-/// The set that was chosen, so that every try asks the same one, and the upstreams of it that were tried.
+/// The chosen set, so that every try uses the same one, and its upstreams that were tried.
 #[derive(Default)]
 struct Context {
     is_api: bool,
@@ -77,7 +77,7 @@ impl ProxyHttp for Proxy {
         Ok(peer)
     }
 
-    /// The set hears what failed, and has the request tried again elsewhere.
+    /// The set is told about the failure, and has the request retried elsewhere.
     fn fail_to_connect(
         &self,
         _session: &mut Session,
@@ -141,7 +141,7 @@ fn serve(cli: Cli) -> Result<()> {
     let mut server = Server::new(cli.server)?;
     server.bootstrap();
 
-    // An API tells by its status whether it is well; for pages it is enough to accept connections.
+    // An API reports its health in its status; for pages it is enough to accept connections.
     let set = origins(&mut server, ["API one", "API two"], &[]);
     let check = Box::new(HttpHealthCheck::new("api.test", false));
     let (api, api_checked) = balance(&mut server, "health of the API", set, check);

@@ -1,4 +1,5 @@
-//! A proxy behind a proxy: both tell the next server by the PROXY protocol whose connection they pass on.
+//! A proxy behind a proxy: both use the PROXY protocol to tell the next server which client's connection
+//! they forward.
 //!
 //! ```sh
 //! cargo run --example proxy_protocol
@@ -40,7 +41,7 @@ struct Cli {
     server: Opt,
 }
 
-/// Tells each client what its address is.
+/// Tells each client its address.
 struct Application;
 
 #[async_trait]
@@ -71,7 +72,8 @@ impl ProxyHttp for Proxy {
     async fn upstream_peer(&self, session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
         let addresses = self.application.wait().await?;
         let mut peer = HttpPeer::new(&*addresses, false, String::new());
-        // A connection with this header is kept for this client's next request, and for nobody else's.
+        // A connection with this header is kept for this client's next request, and for no other
+        // client's.
         if let Some(socket) = session.digest().and_then(|d| d.socket_digest.as_ref()) {
             let header = socket.to_proxy_header().with_checksum();
             peer.options.send_proxy_header(&header, ProxyVersion::V2);
@@ -92,7 +94,7 @@ fn serve(cli: Cli) -> Result<()> {
     server.bootstrap();
 
     let mut application = Service::new("application".into(), HttpServer::new_app(Application));
-    // The proxy is on this machine; nobody else may say who a client is.
+    // The proxy is on this machine; no one else may name the client.
     let from_proxy = ProxyProtocol::trusting("127.0.0.0/8".parse()?);
     application.add_listener(ListenerConfig::tcp("127.0.0.1:0").proxy_protocol(from_proxy));
 

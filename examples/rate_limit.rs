@@ -1,4 +1,4 @@
-//! A proxy that limits what each client may take: connections, requests at once, and requests per minute.
+//! A proxy that limits each client's use: connections, concurrent requests, and requests per minute.
 //!
 //! ```sh
 //! cargo run --example rate_limit
@@ -45,11 +45,11 @@ struct Proxy {
     at_once: RequestLimit,
 }
 
-/// What is kept for one request.
+/// State that is kept for one request.
 #[derive(Default)]
 struct Context {
     verdict: Option<Verdict>,
-    /// Its place among the requests under way, until it is over.
+    /// Its place among the requests in progress, until it is over.
     under_way: Option<UnderWay>,
 }
 
@@ -61,8 +61,8 @@ impl ProxyHttp for Proxy {
         Context::default()
     }
 
-    /// `self.rate.refuse(session).await` would be all there is to it; this proxy also tells those whom it
-    /// serves what they have left, and bounds how much it does at once.
+    /// `self.rate.refuse(session).await` alone would suffice; this proxy also tells the clients it serves
+    /// what they have left, and bounds the number of concurrent requests.
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         if let Some(client) = ClientNetwork::of_session(session) {
             let verdict = self.rate.take(&client);

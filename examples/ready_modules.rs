@@ -1,5 +1,5 @@
-//! Ready-made modules in front of an origin: who the client is, who may come in, a name for each request, pages of
-//! other origins, passwords, careful browsers; and error pages.
+//! Ready-made modules in front of an origin: client identity, access rules, request identifiers, pages of other
+//! origins, passwords, security headers; and error pages.
 //!
 //! ```sh
 //! cargo run --example ready_modules
@@ -84,7 +84,7 @@ impl ProxyHttp for Proxy {
         self.pages.fail(session, e).await
     }
 
-    /// What the modules found out, in an access log.
+    /// The results of the modules, in an access log.
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, _ctx: &mut ()) {
         let modules = &session.downstream_modules_ctx;
         let client = modules.get::<Forwarded>().and_then(Forwarded::client);
@@ -117,7 +117,7 @@ fn serve(cli: Cli) -> Result<()> {
         forwarded: ForwardedFields::trusting(cli.trust.parse()?).with_via("example"),
         denied: cli.deny.parse()?,
         cors: cors.credentials(),
-        // A real program reads this from where secrets are kept.
+        // A real program reads this from its store of secrets.
         auth: BasicAuth::new("example")?
             .user("ada", "lovelace")?
             .admit_preflight(),

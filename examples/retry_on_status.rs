@@ -1,5 +1,5 @@
-//! Tries a request again at the next origin: when one is down, when one answers 503, and never so often
-//! that retries become a load of their own.
+//! Retries a request at the next origin: if one is down, if one answers 503, but never so often that
+//! retries become a load of their own.
 //!
 //! ```sh
 //! cargo run --example retry_on_status

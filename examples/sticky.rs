@@ -1,4 +1,4 @@
-//! A load balancer whose clients stay with the upstream that they got to, by a cookie that it signs.
+//! A load balancer whose clients stay with their first upstream, by means of a cookie that it signs.
 //!
 //! ```sh
 //! cargo run --example sticky
@@ -70,7 +70,7 @@ impl ProxyHttp for Balancer {
         self.0.peer(session, b"", tries)
     }
 
-    /// A client whose upstream can't be reached gets to another one, and stays there.
+    /// A client whose upstream can't be reached is sent to another one, and stays there.
     fn fail_to_connect(
         &self,
         _session: &mut Session,

@@ -1,5 +1,4 @@
-//! Many sites behind one address: the upstream is chosen by the host that the client asks for, and a host that
-//! is not known gets 421.
+//! Many sites behind one address: the requested host determines the upstream, and an unknown host gets 421.
 //!
 //! ```sh
 //! cargo run --example virtual_hosts
@@ -40,10 +39,10 @@ impl Sites {
     }
 }
 
-/// The host that the client asks for: lower-case, without port and final dot.
+/// The requested host: lower-case, without port and trailing dot.
 ///
-/// `Host` holds it whatever the request looked like: a target with a host replaces what the client wrote there (RFC
-/// 9112 section 3.2.2), and so does the `:authority` of HTTP/2.
+/// `Host` contains it in any kind of request: a target with a host replaces the client's own value (RFC 9112
+/// section 3.2.2), and so does the `:authority` of HTTP/2.
 fn requested_host(session: &Session) -> Option<String> {
     let host = session.get_header("Host")?.to_str().ok()?;
     let authority: Authority = host.parse().ok()?;
@@ -57,15 +56,15 @@ struct Proxy {
 
 #[async_trait]
 impl ProxyHttp for Proxy {
-    /// The site's addresses, from the phase that finds them to the one that needs them.
+    /// The site's addresses, from the phase that looks them up to the one that needs them.
     type CTX = Option<BoundAddresses>;
 
     fn new_ctx(&self) -> Self::CTX {
         None
     }
 
-    /// Refuses hosts that nobody here answers for. To send them to a default site would let anybody's
-    /// domain show it.
+    /// Refuses hosts that have no site here. If they were sent to a default site, any domain could
+    /// display it.
     async fn request_filter(&self, session: &mut Session, site: &mut Self::CTX) -> Result<bool> {
         let host = requested_host(session);
         *site = host.as_deref().and_then(|h| self.sites.find(h)).cloned();

@@ -7,21 +7,28 @@
 //!
 //! ```text
 //! ours --listen 127.0.0.1:8080 --upstream 127.0.0.1:9000 [--workers 1] [--access-log FILE]
-//!     [--certificate FILE --key FILE] [--client-h2c yes] [--upstream-h2c yes]
+//!     [--certificate FILE --key FILE] [--cipher NAME] [--client-h2c yes] [--upstream-h2c yes]
+//!     [--gzip yes] [--edits yes]
 //! ```
+//!
+//! It runs as a user builds it: with the system's allocator and every setting at its default.
+//! `tuned.rs` is the same proxy with what the documentation advises.
 //!
 //! With `--certificate` and `--key` clients speak TLS, and HTTP/2 where they ask for it. With
 //! `--client-h2c` they speak HTTP/2 in cleartext; with `--upstream-h2c` the proxy does.
 //!
 //! With `--access-log` the proxy does what a real one does: it implements the request, upstream
 //! request and response phases, edits two header fields, counts the body in a filter and writes
-//! one line per request.
+//! one line per request. With `--edits` it has four phases and inserts three header fields, and writes
+//! no log. With `--gzip` it compresses at level 6.
 
 #![allow(
     clippy::print_stderr,
     reason = "a command line program reports to its user"
 )]
 
+mod edits;
+mod gzip;
 mod plain;
 mod realistic;
 
@@ -33,15 +40,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// A framework doesn't choose its user's allocator; both contenders choose this one.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// More idle upstream connections than any row of the run keeps open.
 const UPSTREAM_POOL: usize = 2048;
-/// All contenders use this one.
-const CIPHER: &str = "TLS_AES_128_GCM_SHA256";
-
 struct Options {
     listen: String,
     upstream: SocketAddr,
@@ -49,6 +49,10 @@ struct Options {
     access_log: Option<PathBuf>,
     /// Certificate chain and key.
     tls: Option<(String, String)>,
+    /// The only cipher of TLS 1.3; the library's choice without it.
+    cipher: Option<String>,
+    gzip: bool,
+    edits: bool,
     client_h2c: bool,
     upstream_h2c: bool,
 }
@@ -56,8 +60,9 @@ struct Options {
 impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
         let (mut listen, mut upstream, mut workers, mut access_log) = (None, None, 1, None);
-        let (mut certificate, mut key) = (None, None);
+        let (mut certificate, mut key, mut cipher) = (None, None, None);
         let (mut client_h2c, mut upstream_h2c) = (false, false);
+        let (mut gzip, mut edits) = (false, false);
         while let Some(name) = args.next() {
             let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
             let invalid = |e: &dyn std::fmt::Display| format!("{name} {value}: {e}");
@@ -68,6 +73,9 @@ impl Options {
                 "--access-log" => access_log = Some(PathBuf::from(value)),
                 "--certificate" => certificate = Some(value),
                 "--key" => key = Some(value),
+                "--cipher" => cipher = Some(value),
+                "--gzip" => gzip = value == "yes",
+                "--edits" => edits = value == "yes",
                 "--client-h2c" => client_h2c = value == "yes",
                 "--upstream-h2c" => upstream_h2c = value == "yes",
                 _ => return Err(format!("unknown option {name}")),
@@ -79,6 +87,9 @@ impl Options {
             workers,
             access_log,
             tls: certificate.zip(key),
+            cipher,
+            gzip,
+            edits,
             client_h2c,
             upstream_h2c,
         })
@@ -86,7 +97,12 @@ impl Options {
 }
 
 fn main() -> ExitCode {
-    match Options::parse(std::env::args().skip(1)).and_then(serve) {
+    run(ServerConf::default())
+}
+
+/// Runs the proxy with these settings, apart from those that rows choose.
+pub(crate) fn run(conf: ServerConf) -> ExitCode {
+    match Options::parse(std::env::args().skip(1)).and_then(|options| serve(options, conf)) {
         Ok(never) => match never {},
         Err(reason) => {
             eprintln!("{reason}");
@@ -95,24 +111,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(options: Options) -> Result<std::convert::Infallible, String> {
+fn serve(options: Options, conf: ServerConf) -> Result<std::convert::Infallible, String> {
     let conf = ServerConf {
         threads: options.workers,
         upstream_keepalive_pool_size: UPSTREAM_POOL,
-        ..ServerConf::default()
+        ..conf
     };
     let mut server = Server::new_with_opt_and_conf(Option::<Opt>::None, conf);
     server.bootstrap();
+    let upstream = options.upstream;
     match &options.access_log {
+        None if options.gzip => add_proxy(&mut server, gzip::Gzip { upstream }, &options)?,
+        None if options.edits => add_proxy(&mut server, edits::Edits { upstream }, &options)?,
         None => {
             let proxy = plain::Plain {
-                upstream: options.upstream,
+                upstream,
                 upstream_h2c: options.upstream_h2c,
             };
             add_proxy(&mut server, proxy, &options)?;
         }
         Some(path) => {
-            let proxy = realistic::Realistic::new(options.upstream, path)
+            let proxy = realistic::Realistic::new(upstream, path)
                 .map_err(|e| format!("access log {}: {e}", path.display()))?;
             add_proxy(&mut server, proxy, &options)?;
         }
@@ -136,7 +155,8 @@ where
     match &options.tls {
         None => service.add_tcp(&options.listen),
         Some((certificate, key)) => {
-            let tls = tls_settings(certificate, key).map_err(|e| e.to_string())?;
+            let tls = tls_settings(certificate, key, options.cipher.as_deref())
+                .map_err(|e| e.to_string())?;
             service.add_tls_with_settings(&options.listen, None, tls);
         }
     }
@@ -144,11 +164,12 @@ where
     Ok(())
 }
 
-fn tls_settings(certificate: &str, key: &str) -> Result<TlsSettings> {
+fn tls_settings(certificate: &str, key: &str, cipher: Option<&str>) -> Result<TlsSettings> {
     let mut tls = TlsSettings::intermediate(certificate, key)?;
     tls.enable_h2();
-    // Left to the clients, each would choose the cipher that it prefers.
-    tls.set_ciphersuites(CIPHER)
-        .or_err(InternalError, "setting the ciphers")?;
+    if let Some(cipher) = cipher {
+        tls.set_ciphersuites(cipher)
+            .or_err(InternalError, "setting the ciphers")?;
+    }
     Ok(tls)
 }

@@ -79,7 +79,7 @@ async fn make_calls(client: &mut Client) -> Result<()> {
         call.rest().await?
     ));
 
-    // Each reply arrives before the next message leaves.
+    // Each reply arrives before the next message is sent.
     let mut call = client.call("Shout", None)?;
     for word in ["ping", "pong"] {
         call.send(word, false)?;

@@ -4,7 +4,7 @@ use pingora::lb::Backends;
 use pingora::server::Server;
 use pingora_examples::{backends, origin};
 
-/// A description of what [`origins`] starts.
+/// A description of the services that [`origins`] starts.
 pub(super) const DESCRIPTION: &str = "It balances over two small origins that it started itself, and \
                                leaves out a third upstream,\n127.0.0.1:343, where nobody listens.";
 

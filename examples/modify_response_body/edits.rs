@@ -1,8 +1,8 @@
-//! What is done to bodies: one edit that lets pieces pass, and one that needs the whole.
+//! The edits of bodies: one that lets pieces pass, and one that needs the whole body.
 
 use pingora::prelude::*;
 
-/// Replaces a text wherever it stands, also across two pieces, while the body passes.
+/// Replaces a text wherever it occurs, even across two pieces, while the body passes.
 pub(super) struct Replace {
     from: &'static [u8],
     to: &'static [u8],
@@ -20,7 +20,7 @@ impl Replace {
         }
     }
 
-    /// What may be sent of the body up to this piece.
+    /// The part of the body up to this piece that may be sent.
     pub(super) fn edit(&mut self, piece: &[u8], end_of_stream: bool) -> Vec<u8> {
         let mut text = std::mem::take(&mut self.held);
         text.extend_from_slice(piece);
@@ -39,7 +39,7 @@ impl Replace {
         edited
     }
 
-    /// How many bytes at the end of `text` `from` begins with.
+    /// The number of bytes at the end of `text` that are the beginning of `from`.
     fn begun(&self, text: &[u8]) -> usize {
         let longest = text.len().min(self.from.len().saturating_sub(1));
         let is_begun = |len: &usize| {
@@ -53,18 +53,18 @@ impl Replace {
     }
 }
 
-/// Collects a JSON document, and puts it into an envelope that tells its size. One that is too long fails the
-/// request: the client gets 502, or a response that breaks off if its head has already been sent.
+/// Collects a JSON document, and puts it into an envelope with its size. A document that is too long fails
+/// the request: the client gets 502, or a truncated response if its head has already been sent.
 #[derive(Default)]
 pub(super) struct Envelope {
     document: Vec<u8>,
 }
 
 impl Envelope {
-    /// As much of a document as is kept in memory, in bytes.
+    /// The maximum size of a document that is kept in memory, in bytes.
     const LIMIT: usize = 64 * 1024;
 
-    /// The whole in its envelope after the last piece; nothing before.
+    /// The whole document in its envelope after the last piece; nothing before.
     ///
     /// # Errors
     /// The document is too long.

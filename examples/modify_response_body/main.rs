@@ -1,4 +1,5 @@
-//! Changes bodies of responses that the upstream compresses: links in HTML while it passes, JSON as a whole.
+//! Changes the bodies of responses that the upstream compresses: links in HTML while it passes, JSON as a
+//! whole.
 //!
 //! ```sh
 //! cargo run --example modify_response_body
@@ -35,14 +36,14 @@ struct Cli {
     server: Opt,
 }
 
-/// What is done to a response.
+/// The edit of a response.
 enum Edit {
     Links(Replace),
     Json(Envelope),
 }
 
 impl Edit {
-    /// By type. Everything else passes as it is, and is not even decompressed.
+    /// By type. Everything else passes unchanged, and is not even decompressed.
     fn of(response: &ResponseHeader) -> Option<Edit> {
         let kind = response.headers.get("Content-Type")?.to_str().ok()?;
         match kind.split(';').next()?.trim() {
@@ -57,7 +58,7 @@ impl Edit {
 #[derive(Default)]
 struct Context {
     edit: Option<Edit>,
-    /// Bytes of the body ahead of the edit, and behind it.
+    /// Bytes of the body before the edit, and after it.
     taken: usize,
     given: usize,
 }
@@ -74,8 +75,8 @@ impl ProxyHttp for Proxy {
         Context::default()
     }
 
-    /// Behind the edits: compresses for clients that accept it, and decompresses for those that don't accept the gzip
-    /// that the upstream is asked for below.
+    /// After the edits: compresses for clients that accept it, and decompresses for those that don't accept the gzip
+    /// that is requested from the upstream below.
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
         let settings = CompressionSettings::new(6).decompression(true);
         modules.add_module(ResponseCompressionBuilder::with(settings));
@@ -90,7 +91,7 @@ impl ProxyHttp for Proxy {
         Ok(Box::new(HttpPeer::new(&*addresses, false, String::new())))
     }
 
-    /// Asks for what can be edited: whole bodies, in a coding that can be undone here.
+    /// Requests something editable: whole bodies, in a coding that can be decoded here.
     async fn upstream_request_filter(
         &self,
         _session: &mut Session,
@@ -111,7 +112,7 @@ impl ProxyHttp for Proxy {
         ctx.edit = Edit::of(response);
         if ctx.edit.is_some() {
             session.upstream_compression.adjust_decompression(true);
-            // They would be wrong, and while they are there nothing is decompressed.
+            // They would be wrong, and nothing is decompressed while they are present.
             for digest in ["Digest", "Repr-Digest", "Content-Digest", "Content-MD5"] {
                 response.remove_header(digest);
             }
@@ -119,7 +120,7 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
-    /// Sees the head as the filter of the body will see the body: decompressed.
+    /// Sees the head in the state that the body filter will see the body in: decompressed.
     async fn response_filter(
         &self,
         _session: &mut Session,
@@ -127,7 +128,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         if response.headers.contains_key("Content-Encoding") {
-            // A coding that was not asked for.
+            // A coding that was not requested.
             ctx.edit = None;
         }
         if ctx.edit.is_some() {
@@ -138,7 +139,7 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
-    /// Sees the body piece by piece, cut anywhere.
+    /// Sees the body piece by piece, split anywhere.
     fn response_body_filter(
         &self,
         _session: &mut Session,

@@ -7,7 +7,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::compression::Algorithm;
 use pingora::services::listening::Service;
 
-/// The address under which the origin believes to be reached: no use to clients.
+/// The address that the origin believes it has: useless to clients.
 pub(super) const OWN_NAME: &str = "http://origin.internal:8080";
 
 struct Site;

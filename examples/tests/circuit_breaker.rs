@@ -8,7 +8,7 @@ use std::thread;
 
 const EXAMPLE: &str = "circuit_breaker";
 
-/// Ends the requests even if the test fails.
+/// Stops the requests even if the test fails.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {

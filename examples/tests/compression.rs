@@ -9,7 +9,7 @@ use running::Running;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// The output of curl with this on its standard input.
+/// The output of curl with this data on its standard input.
 fn curl(arguments: &[&str], input: &[u8]) -> String {
     let mut curl = Command::new("curl")
         .args(["-q", "-sS", "--max-time", "20", "--noproxy", "*"])

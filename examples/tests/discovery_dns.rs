@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 const EXAMPLE: &str = "discovery_dns";
 
-/// dnsmasq with records of its own; it is killed when this is dropped.
+/// dnsmasq with custom records; it is killed when this is dropped.
 struct Dnsmasq {
     child: Child,
     address: String,
@@ -57,7 +57,7 @@ impl Drop for Dnsmasq {
 fn it_balances_over_all_addresses_of_a_name_and_skips_the_dead() {
     let origin = Origin::start("one");
     let port = origin.address.port().to_string();
-    // Nobody listens on the second one.
+    // Nothing listens on the second one.
     let addresses = ["127.0.0.1", "127.0.0.2"];
     let dns = Dnsmasq::start(&addresses.map(|ip| format!("--address=/app.test/{ip}")));
     let arguments = [

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 const EXAMPLE: &str = "discovery_file";
 
-/// A list of its own; its folder goes with it.
+/// A list for one test; its folder is removed with it.
 struct List(PathBuf);
 
 impl List {

@@ -14,7 +14,7 @@ const HELLO: &[u8] = b"\0\0\0\0\x05world";
 const REPLY: &[u8] = b"\0\0\0\0\x0chello, world";
 const HELLO_TEXT: &str = "AAAAAAV3b3JsZA==";
 
-/// The head of the response and its body, its chunks put together.
+/// The head of the response and its body, with the chunks joined.
 fn post(proxy: &Running, method: &str, kind: &str, body: &[u8]) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(proxy.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

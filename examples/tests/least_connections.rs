@@ -19,7 +19,7 @@ fn requests_avoid_an_upstream_that_is_still_busy() {
 
     // A client sees the end of its answer before the balancer has counted the request off.
     let counted_off = format!("{free_address} has 0 ");
-    // Equals take turns, so that one of two requests waits for the busy one.
+    // Equals take turns, so one of two requests waits for the busy one.
     let mut asked = Vec::new();
     for _ in 0..2 {
         asked.push(Asked::new(balancer.address, "/", ""));

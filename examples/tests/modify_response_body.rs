@@ -10,7 +10,7 @@ use edits::Replace;
 use running::Running;
 use std::process::Command;
 
-/// Head and body of what curl gets and decodes.
+/// Head and body of the response that curl receives and decodes.
 fn curl(proxy: &Running, path: &str, arguments: &[&str]) -> String {
     let output = Command::new("curl")
         .args(["-q", "-sS", "-i", "--max-time", "20", "--noproxy", "*"])
@@ -35,13 +35,13 @@ fn html_and_json_are_changed_and_compressed_again_for_those_who_accept_it() {
     assert!(!page.body().contains("internal"), "{page:?}");
     proxy.wait_for_line("/: 222 bytes became 141");
 
-    // A build may know more codings than this one.
+    // A build may support more codings than this one.
     let gzip = ["--compressed", "-H", "Accept-Encoding: gzip"];
     let long = curl(&proxy, "/long", &gzip);
     assert!(long.contains("content-encoding: gzip\r\n"), "{long}");
     assert_eq!(long.matches("<a href=\"/page/").count(), 5000);
 
-    // A part of the page could not be edited, so the whole is sent.
+    // A part of the page could not be edited, so the whole page is sent.
     let whole = curl(&proxy, "/", &["-H", "Range: bytes=20-60"]);
     assert!(whole.starts_with("http/1.1 200 "), "{whole}");
 

@@ -7,7 +7,7 @@ use running::{PATIENCE, Running};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-/// What the proxy answers to a request behind these bytes.
+/// The proxy's answer to a request after these bytes.
 fn answer(proxy: &Running, header: &str) -> String {
     let mut stream = TcpStream::connect(proxy.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -16,7 +16,7 @@ fn answer(proxy: &Running, header: &str) -> String {
         .write_all(format!("{header}{request}").as_bytes())
         .unwrap();
     let mut text = String::new();
-    // A connection that is closed with something unread is reset.
+    // A connection that is closed with unread data is reset.
     let _ = stream.read_to_string(&mut text);
     text
 }

@@ -33,7 +33,7 @@ fn each_client_has_a_burst_and_is_told_when_to_come_back() {
 fn each_client_has_so_many_connections() {
     let proxy = Running::start("rate_limit", &["--connections-per-client", "1"]);
     let ask = |client: &mut TcpStream| {
-        // Who is turned away may find that out by either call.
+        // Either call may report that the client is turned away.
         let _ = client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         let mut begin = [0; 12];
         client.read_exact(&mut begin).is_ok() && begin == *b"HTTP/1.1 200"

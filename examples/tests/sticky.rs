@@ -8,7 +8,7 @@ use running::{Origin, Running};
 const EXAMPLE: &str = "sticky";
 const KEYS: [&str; 2] = ["the new key, of 16 bytes", "the old key, of 16 bytes"];
 
-/// The field with which a client sends the cookie of an answer back.
+/// The field with which a client returns the cookie of an answer.
 fn returned(set_cookie: &str) -> String {
     let pair = set_cookie.split(';').next().unwrap();
     format!("Cookie: other=1; {pair}\r\n")

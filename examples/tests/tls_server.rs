@@ -6,7 +6,7 @@ mod running;
 use running::{Running, run_to_end, until};
 use std::process::{Command, Output};
 
-/// Asks a server for a name, over TLS, trusting the authority that the example has made.
+/// Requests a name from a server, over TLS, trusting the authority that the example has created.
 fn curl(server: &Running, directory: &str, name: &str, more: &[&str]) -> Output {
     let port = server.address.port();
     Command::new("curl")

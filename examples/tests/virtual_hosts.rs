@@ -35,7 +35,7 @@ fn each_host_has_its_site_and_others_are_refused() {
         // The site sees the name as the client wrote it.
         assert!(answer.contains(&format!("host: {host}\n")), "{answer}");
     }
-    // A target with a host decides, and the site gets to see no other one.
+    // The host in an absolute target decides, and the site sees no other one.
     let absolute = "GET http://blog.test/ HTTP/1.1\r\nHost: shop.test";
     let answer = ask(&proxy, absolute);
     assert!(answer.contains("the blog!"), "{answer}");
@@ -53,7 +53,7 @@ fn each_host_has_its_site_and_others_are_refused() {
         assert!(answer.starts_with("HTTP/1.1 421 "), "{head}: {answer}");
     }
     proxy.wait_for_line("other.test");
-    // A request with an empty name does not get as far.
+    // A request with an empty name is refused earlier.
     let empty = "GET / HTTP/1.1\r\nHost:";
     assert!(ask(&proxy, empty).starts_with("HTTP/1.1 400 "));
     assert!(proxy.stop());

@@ -46,7 +46,7 @@ fn clear(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What a client says, and what it hears in return.
+/// The client's messages, and the answers it receives.
 fn conversation() -> Vec<(Vec<u8>, Vec<u8>)> {
     let long: Vec<u8> = (0..40_000_u32).map(|n| n as u8).collect();
     vec![
@@ -73,7 +73,7 @@ fn conversation() -> Vec<(Vec<u8>, Vec<u8>)> {
     ]
 }
 
-/// How many bytes of a conversation go each way.
+/// The number of bytes of a conversation in each direction.
 fn sizes() -> (usize, usize) {
     let welcome = clear(0x81, b"welcome").len();
     let sum = |total: (usize, usize), (up, down): &(Vec<u8>, Vec<u8>)| {
@@ -82,7 +82,7 @@ fn sizes() -> (usize, usize) {
     conversation().iter().fold((0, welcome), sum)
 }
 
-/// Sends a handshake with more fields, and reads the head of the answer.
+/// Sends a handshake with additional fields, and reads the head of the answer.
 fn open(proxy: &Running, fields: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(proxy.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -131,7 +131,7 @@ fn frames_pass_both_ways_after_an_upgrade() {
 #[test]
 fn frames_pass_both_ways_over_http2() {
     let proxy = Running::start("websocket", &[]);
-    // Its thread goes on with the connection: the last frame may still wait to be sent.
+    // Its thread continues with the connection: the last frame may still have to be sent.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -152,7 +152,7 @@ async fn talk_over_http2(proxy: &Running) {
     let stream = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
     let (mut requests, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
-    // The server's settings say that it knows extended CONNECT.
+    // The server's settings announce that it supports extended CONNECT.
     while !requests.is_extended_connect_protocol_enabled() {
         sleep(Duration::from_millis(5)).await;
     }

@@ -1,4 +1,4 @@
-//! A module towards clients: tells who calls by a key, and refuses others.
+//! A module on the client side: identifies callers by a key, and refuses others.
 
 use crate::Tenant;
 use async_trait::async_trait;
@@ -11,14 +11,14 @@ use std::any::Any;
 /// The field with the key.
 const KEY: &str = "X-Api-Key";
 
-/// What is kept for the proxy: makes a module for each request.
+/// State that is kept for the proxy: creates a module for each request.
 pub(super) struct AccessBuilder {
-    /// Keys, and whose they are.
+    /// Keys, and their owners.
     pub(super) keys: &'static [(&'static str, &'static str)],
 }
 
 impl HttpModuleBuilder for AccessBuilder {
-    /// Modules of a higher order run first; compression has 0.
+    /// Modules with a higher order run first; compression has 0.
     fn order(&self) -> i16 {
         10
     }
@@ -28,7 +28,7 @@ impl HttpModuleBuilder for AccessBuilder {
     }
 }
 
-/// What is kept for one request.
+/// State that is kept for one request.
 struct Access {
     keys: &'static [(&'static str, &'static str)],
 }
@@ -50,13 +50,14 @@ impl HttpModule for Access {
         Ok(())
     }
 
-    /// The key is nobody else's business, not even the phases'.
+    /// The key is hidden from everything else, even from the phases.
     async fn request_header_filter(&mut self, request: &mut RequestHeader) -> Result<()> {
         request.remove_header(KEY);
         Ok(())
     }
 
-    /// Sees every response that goes to the client, also error pages and what phases write.
+    /// Sees every response that goes to the client, including error pages and responses written by
+    /// phases.
     async fn response_header_filter(
         &mut self,
         response: &mut ResponseHeader,

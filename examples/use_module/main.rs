@@ -1,4 +1,4 @@
-//! Two modules of one's own, which any proxy can plug in: one towards clients, one towards upstreams.
+//! Two custom modules, which any proxy can use: one on the client side, one on the upstream side.
 //!
 //! ```sh
 //! cargo run --example use_module
@@ -31,14 +31,14 @@ struct Cli {
     server: Opt,
 }
 
-/// The context of a request, which modules and phases share: who calls.
+/// The context of a request, which modules and phases share: the caller.
 #[derive(Default)]
 struct Tenant(&'static str);
 
-/// Keys, and whose they are.
+/// Keys, and their owners.
 const KEYS: &[(&str, &str)] = &[("key-of-alice", "alice"), ("key-of-bob", "bob")];
 
-/// What the proxy and its upstreams know.
+/// The secret shared by the proxy and its upstreams.
 const SECRET: &str = "change-me";
 
 struct Proxy {
@@ -54,12 +54,12 @@ impl ProxyHttp for Proxy {
         Tenant::default()
     }
 
-    /// Called once, when the service is made.
+    /// Called once, when the service is created.
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
         modules.add_module(Box::new(AccessBuilder { keys: KEYS }));
     }
 
-    /// Called once, when the service is made.
+    /// Called once, when the service is created.
     fn init_upstream_modules(&self, modules: &mut HttpModules) {
         modules.add_module(Box::new(self.signature.clone()));
     }
@@ -73,7 +73,7 @@ impl ProxyHttp for Proxy {
         Ok(Box::new(HttpPeer::new(&*addresses, false, String::new())))
     }
 
-    /// Runs ahead of the module that signs, which therefore signs the path that is sent.
+    /// Runs before the module that signs, which therefore signs the path that is sent.
     async fn upstream_request_filter(
         &self,
         session: &mut Session,

@@ -1,4 +1,4 @@
-//! A module towards upstreams: signs each request when nothing changes it any more.
+//! A module on the upstream side: signs each request when nothing changes it any more.
 
 use crate::Tenant;
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use pingora::tls::pkey::{PKey, Private};
 use pingora::tls::sign::Signer;
 use std::any::Any;
 
-/// What is kept for the proxy.
+/// State that is kept for the proxy.
 #[derive(Clone)]
 pub(super) struct SignatureBuilder {
     key: PKey<Private>,
@@ -34,7 +34,7 @@ impl HttpModuleBuilder for SignatureBuilder {
     }
 }
 
-/// What is kept for one request, over all of its tries.
+/// State that is kept for one request, over all of its tries.
 struct Signature {
     key: PKey<Private>,
     tenant: &'static str,
@@ -51,7 +51,7 @@ impl Signature {
 
 #[async_trait]
 impl HttpModule for Signature {
-    /// Reads what the module towards clients has left.
+    /// Reads the value that the module on the client side has left.
     fn request_begins(&mut self, around: &mut Surroundings<'_>) -> Result<()> {
         if let Some(Tenant(name)) = around.context::<Tenant>() {
             self.tenant = name;
@@ -59,8 +59,8 @@ impl HttpModule for Signature {
         Ok(())
     }
 
-    /// Sees the request as this try's upstream will get it. (One that is to protect against replays would sign a
-    /// time, too.)
+    /// Sees the request as this try's upstream will receive it. (To protect against replays, one would also sign
+    /// a time.)
     async fn request_header_filter(&mut self, request: &mut RequestHeader) -> Result<()> {
         let text = format!("{} {} {}", request.method, request.uri, self.tenant);
         let signature = self.of(&text).or_err(InternalError, "signing")?;

@@ -13,16 +13,17 @@ pub(super) const CLOSE: u8 = 8;
 pub(super) const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
 
-/// The longest payload that is taken, in bytes.
+/// The longest accepted payload, in bytes.
 const LIMIT: u64 = 64 * 1024;
 
-/// Why a connection is given up: a close code (RFC 6455 section 7.4.1).
+/// The reason why a connection is closed: a close code (RFC 6455 section 7.4.1).
 pub(super) struct Broken(pub(super) u16);
 
 const PROTOCOL_ERROR: Broken = Broken(1002);
 const TOO_LONG: Broken = Broken(1009);
 
-/// Takes the first frame out of what a client has sent; `None` until all of it is there.
+/// Takes the first frame out of the data that a client has sent; `None` until all of it has
+/// arrived.
 pub(super) fn take(received: &mut Vec<u8>) -> Result<Option<Frame>, Broken> {
     let Some((&[first, second], rest)) = received.split_first_chunk() else {
         return Ok(None);
@@ -40,7 +41,7 @@ pub(super) fn take(received: &mut Vec<u8>) -> Result<Option<Frame>, Broken> {
     };
     let is_control = first & 0x08 != 0;
     let is_whole = first & 0x80 != 0;
-    // Clients mask; no extension was agreed upon; control frames are short and whole.
+    // Clients mask; no extension was negotiated; control frames are short and whole.
     if second & 0x80 == 0 || first & 0x70 != 0 || is_control && (length > 125 || !is_whole) {
         return Err(PROTOCOL_ERROR);
     }

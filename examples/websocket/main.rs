@@ -1,5 +1,5 @@
-//! WebSockets through a proxy, which decides who may open one and counts what passes. Clients come over HTTP/1.1
-//! or HTTP/2; the origin needs to know HTTP/1.1 only.
+//! WebSockets through a proxy, which decides who may open one and counts the bytes that pass. Clients use
+//! HTTP/1.1 or HTTP/2; the origin only needs to support HTTP/1.1.
 //!
 //! ```sh
 //! cargo run --example websocket
@@ -43,7 +43,7 @@ struct Passed {
 }
 
 /// Whether the request comes from a page of this very host, or from no page at all. Browsers let any page open a
-/// WebSocket to anywhere, with the user's cookies, and say in `Origin` which page it is.
+/// WebSocket to anywhere, with the user's cookies, and name the page's origin in `Origin`.
 fn is_of_our_pages(session: &Session) -> bool {
     let Some(origin) = session.get_header("Origin") else {
         return true;
@@ -61,7 +61,7 @@ impl ProxyHttp for Proxy {
         Passed::default()
     }
 
-    /// A request for a WebSocket is one like any other, until it is answered.
+    /// Until it is answered, a request for a WebSocket is like any other.
     async fn request_filter(&self, session: &mut Session, _passed: &mut Passed) -> Result<bool> {
         if session.is_upgrade_req() && !is_of_our_pages(session) {
             session.respond_error(403).await?;
@@ -82,7 +82,7 @@ impl ProxyHttp for Proxy {
         Ok(Box::new(peer))
     }
 
-    /// Sees the bytes from the client, through a tunnel too. They are not cut at frames.
+    /// Sees the bytes from the client, even through a tunnel. They are not split at frames.
     async fn request_body_filter(
         &self,
         _session: &mut Session,
@@ -138,7 +138,7 @@ fn serve(cli: Cli) -> Result<()> {
         echo: echo.bound_addresses(),
     };
     let mut options = HttpServerOptions::default();
-    // HTTP/2 without TLS, next to HTTP/1. (Browsers speak it with TLS only.)
+    // HTTP/2 without TLS, next to HTTP/1. (Browsers only use it with TLS.)
     options.h2c = true;
     let mut proxy = ProxyServiceBuilder::new(&server.configuration, proxy)
         .server_options(options)

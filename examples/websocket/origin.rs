@@ -1,4 +1,4 @@
-//! An origin: a page, and a WebSocket that sends back what it gets.
+//! An origin: a page, and a WebSocket that echoes its input.
 
 use crate::frames::{self, CLOSE, Frame, PING, PONG, TEXT};
 use async_trait::async_trait;
@@ -35,7 +35,7 @@ impl HttpServerApp for Echo {
         if !session.read_request().await.ok()? {
             return None;
         }
-        // One request for each connection: less to show here.
+        // One request per connection keeps the example short.
         session.set_keepalive(None);
         let served = match session.req_header().uri.path() {
             "/echo" if session.is_upgrade_req() => talk(&mut session, shutdown.clone()).await,
@@ -55,7 +55,7 @@ async fn page(session: &mut ServerSession) -> Result<()> {
     session.write_response(Box::new(header), page).await
 }
 
-/// What answers the client's key (RFC 6455 section 1.3).
+/// The answer to the client's key (RFC 6455 section 1.3).
 fn accept(key: &[u8]) -> String {
     let text = [key, b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
     base64::encode_block(&sha::sha1(&text))

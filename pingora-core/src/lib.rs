@@ -6,6 +6,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `sys` | the only place with `unsafe` code |
+//! | [`metrics`] | what is counted, and how it is read |
 //! | [`timeout`], [`runtime`] | deadlines; runtimes, and what is local to a worker |
 //! | `process` | what lower layers need to know of the process: configuration, passed descriptors, the shutdown watch |
 //! | [`protocols`] | what bytes mean: TCP and Unix streams, TLS, HTTP |
@@ -80,6 +81,7 @@ mod sys;
 pub mod apps;
 pub mod connectors;
 pub mod listeners;
+pub mod metrics;
 pub mod modules;
 pub mod protocols;
 pub mod runtime;

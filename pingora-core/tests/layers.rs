@@ -9,8 +9,9 @@ use modules::{Modules, code_of, is_within, tree};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// From the bottom to the top. Each may use those before it, and itself.
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 15] = [
     "sys",
+    "metrics",
     "timeout",
     "runtime",
     "process",

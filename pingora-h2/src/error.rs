@@ -16,7 +16,8 @@ macro_rules! reasons {
         impl Reason {
             $($(#[$doc])+ pub const $name: Self = Self($code);)+
 
-            /// What the code means, in a few words. An unknown code has a description that says so.
+            /// The meaning of the code, in a few words. An unknown code has a description that says
+            /// so.
             pub const fn description(&self) -> &'static str {
                 match self.0 {
                     $($code => $description,)+

@@ -13,7 +13,7 @@ pub struct Head {
     pub pseudo: PseudoFields,
     /// All other fields. Crumbs of `cookie` are not joined.
     pub fields: HeaderMap,
-    /// The fault of a request that arrived. Whatever the answer, its stream is reset after it.
+    /// The fault of a request that arrived. Its stream is reset after the answer, whatever that is.
     pub fault: Option<HeadFault>,
 }
 

@@ -8,6 +8,7 @@ use crate::figures::BackendFigures;
 use crate::floor::{caught, caught_async};
 use crate::health_check::{CheckPace, HealthCheck};
 use crate::load::Load;
+use crate::metrics::BackendState;
 use crate::outcome::{Attempt, Ticket};
 use crate::registry::{HealthRegistry, Target};
 use arc_swap::ArcSwap;
@@ -516,6 +517,21 @@ impl Backends {
     /// The set with the known state of its members.
     pub(crate) fn members(&self) -> Arc<Members> {
         self.current.load_full()
+    }
+
+    /// The state of each backend of the set, in their order.
+    pub(crate) fn states(&self) -> Vec<BackendState> {
+        let (members, at) = (self.current.load(), now());
+        let state = |member: &Member| BackendState {
+            address: member.backend.addr.to_string(),
+            weight: member.backend.weight,
+            healthy: member.health.is_healthy(),
+            enabled: member.is_enabled(),
+            ready: member.is_ready(now),
+            circuit: member.load().circuit.state(at),
+            in_progress: member.load().in_flight(),
+        };
+        members.members.iter().map(state).collect()
     }
 
     /// The source of the set.

@@ -11,6 +11,7 @@
 //! | [`circuit`] | which backends are ejected because of failed requests |
 //! | [`discovery`] | the source of the set of backends |
 //! | [`health_check`] | how to tell whether a backend is healthy |
+//! | [`metrics`] | what a balancer tells of its backends |
 //! | [`outcome`] | reports to observers how requests to a backend ended |
 //! | [`selection`] | how one backend of the set is chosen: in turn, at random, by load, by speed, by hash |
 //! | [`sticky`] | keeps the requests of one client at one backend |
@@ -61,6 +62,7 @@ mod upstreams;
 pub mod circuit;
 pub mod discovery;
 pub mod health_check;
+pub mod metrics;
 pub mod outcome;
 pub mod selection;
 pub mod sticky;

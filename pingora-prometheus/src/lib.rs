@@ -1,8 +1,12 @@
-//! Metrics for Prometheus over HTTP.
+//! Metrics for Prometheus over HTTP: those of the framework, and a program's own.
 //!
-//! A program registers its metrics with the default registry of the crate [`prometheus`], which is re-exported so
-//! that both use the same one. [`prometheus_http_service`] answers every request with all of them, compressed for
-//! clients that accept it.
+//! The framework counts of its own accord (see [`pingora_core::metrics`]). A program registers its metrics with the
+//! default registry of the crate [`prometheus`], which is re-exported so that both use the same one.
+//! [`prometheus_http_service`] answers every request with all of them, compressed for clients that accept it. Where both
+//! have a family of the same name, the program's is the one that is shown.
+//!
+//! The format is the text format of Prometheus, or OpenMetrics for clients that ask for it; not where a program has metrics
+//! of its own, which the crate `prometheus` writes in the former only.
 //!
 //! # Example
 //! ```
@@ -21,7 +25,7 @@
 //! REQUESTS.inc();
 //! ```
 //!
-//! Page in the repository: `docs/migrating.md`, for differences from the crate of the same name.
+//! Pages in the repository: `docs/metrics.md`; `docs/migrating.md`, for differences from the crate of the same name.
 #![forbid(unsafe_code)]
 
 pub use prometheus;
@@ -29,17 +33,20 @@ pub use prometheus;
 use async_trait::async_trait;
 use http::{Response, StatusCode, header};
 use pingora_core::apps::http_app::{HttpServer, ServeHttp};
+use pingora_core::metrics::{self, Format, write_families};
 use pingora_core::modules::http::compression::ResponseCompressionBuilder;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::services::listening::Service;
-use prometheus::{Encoder, TextEncoder};
+use prometheus::TextEncoder;
+use prometheus::proto::MetricFamily;
+use std::collections::HashSet;
 
 /// The level at which the metrics are compressed, from 1 to 9: they are much text of few words, so that more
 /// would cost time and save little.
 const COMPRESSION_LEVEL: u32 = 5;
 
-/// Answers every request, whatever its method and target, with the metrics of the default registry in the
-/// text format of Prometheus.
+/// Answers every request, whatever its method and target, with the metrics of the framework and of the default
+/// registry.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PrometheusHttpApp;
 
@@ -60,23 +67,70 @@ pub fn prometheus_http_service() -> Service<PrometheusServer> {
 
 #[async_trait]
 impl ServeHttp for PrometheusHttpApp {
-    async fn response(&self, _http_session: &mut ServerSession) -> Response<Vec<u8>> {
-        let mut body = Vec::new();
-        let encoder = TextEncoder::new();
-        let written = encoder.encode(&prometheus::gather(), &mut body);
-        if let Err(error) = written {
-            // For instance a registry of the program's own without a name.
-            log::error!("metrics can't be written: {error}");
-            return plain(StatusCode::INTERNAL_SERVER_ERROR, Vec::new());
+    async fn response(&self, http_session: &mut ServerSession) -> Response<Vec<u8>> {
+        let accept = http_session.get_header_bytes("accept");
+        let accepted = Format::accepted(&String::from_utf8_lossy(accept));
+        match exposition(accepted, &prometheus::gather()) {
+            Ok((format, text)) => plain(StatusCode::OK, format, text),
+            Err(error) => {
+                // For instance a family of the program's own without a name.
+                log::error!("metrics can't be written: {error}");
+                plain(StatusCode::INTERNAL_SERVER_ERROR, accepted, String::new())
+            }
         }
-        plain(StatusCode::OK, body)
     }
 }
 
-fn plain(status: StatusCode, body: Vec<u8>) -> Response<Vec<u8>> {
-    let mut response = Response::new(body);
+/// All metrics: those of a program, and those of the framework.
+fn exposition(
+    accepted: Format,
+    programs: &[MetricFamily],
+) -> Result<(Format, String), prometheus::Error> {
+    let format = if programs.is_empty() {
+        accepted
+    } else {
+        Format::Prometheus
+    };
+    let mut text = TextEncoder::new().encode_to_string(programs)?;
+    let taken: HashSet<&str> = programs.iter().map(MetricFamily::name).collect();
+    let mut own = metrics::gather();
+    own.retain(|family| !taken.contains(&*family.name));
+    write_families(&own, format, &mut text);
+    metrics::finish(format, &mut text);
+    Ok((format, text))
+}
+
+fn plain(status: StatusCode, format: Format, body: String) -> Response<Vec<u8>> {
+    let mut response = Response::new(body.into_bytes());
     *response.status_mut() = status;
-    let format = header::HeaderValue::from_static(prometheus::TEXT_FORMAT);
-    response.headers_mut().insert(header::CONTENT_TYPE, format);
+    let content_type = header::HeaderValue::from_static(format.content_type());
     response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus::{IntCounter, IntGauge, Registry};
+
+    #[test]
+    fn what_a_program_has_is_not_there_twice() {
+        let registry = Registry::new();
+        let fds = IntGauge::new("process_open_fds", "The program's own.").unwrap();
+        let things = IntCounter::new("things", "Things.").unwrap();
+        registry.register(Box::new(fds)).unwrap();
+        registry.register(Box::new(things)).unwrap();
+        let (format, text) = exposition(Format::OpenMetrics, &registry.gather()).unwrap();
+        assert_eq!(format, Format::Prometheus);
+        let count = |line: &str| text.lines().filter(|found| *found == line).count();
+        assert_eq!(count("# TYPE process_open_fds gauge"), 1);
+        assert_eq!(count("process_open_fds 0"), 1, "{text}");
+        assert_eq!(count("things 0"), 1);
+        assert_eq!(count("# TYPE pingora_panics_total counter"), 1);
+        let (format, text) = exposition(Format::OpenMetrics, &[]).unwrap();
+        assert_eq!(format, Format::OpenMetrics);
+        assert!(text.ends_with("# EOF\n"));
+    }
 }

@@ -1,6 +1,7 @@
 //! Log lines and counters for failed requests.
 
 use log::Level;
+use pingora_core::metrics::{FailedSide, Panicked, Process};
 use pingora_error::{BError, Error, ErrorSource, ErrorType};
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -76,6 +77,16 @@ impl Failure {
         }
     }
 
+    /// How metrics call it.
+    pub(crate) fn side(self) -> FailedSide {
+        match self {
+            Failure::ClientLeft => FailedSide::ClientLeft,
+            Failure::Refused => FailedSide::Client,
+            Failure::Upstream => FailedSide::Upstream,
+            Failure::Internal => FailedSide::Internal,
+        }
+    }
+
     /// The beginning of its line in the log.
     pub(crate) fn describe(self) -> &'static str {
         match self {
@@ -89,6 +100,7 @@ impl Failure {
 /// The error with which a request fails if one of its phases panics.
 #[cold]
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> BError {
+    Process::panicked(Panicked::Request);
     let text = panic
         .downcast_ref::<&'static str>()
         .map(|text| text.to_string())

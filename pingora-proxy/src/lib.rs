@@ -40,8 +40,8 @@
 //! - [`engine`]: waits on both sides at once, independent of what flows between them.
 //!
 //! # What it is not
-//! It speaks no protocol and owns no socket: those are in `pingora-core`. There is no cache yet; its
-//! phases exist but are not called.
+//! It speaks no protocol and owns no socket: those are in `pingora-core`. What a cache may store, and where, is in
+//! `pingora-cache`.
 //!
 //! # Features
 //! - `openssl` (default), `openssl-vendored`: as in `pingora-core`.
@@ -53,6 +53,7 @@ mod defaults;
 pub mod engine;
 mod error_page;
 mod failures;
+mod figures;
 mod flow;
 mod hedge;
 pub mod limits;
@@ -70,6 +71,7 @@ pub mod subrequest;
 mod times;
 mod tries;
 
+pub use cache::ReadyCache;
 pub use failures::FailureCounts;
 pub use proxy::HttpProxy;
 pub use proxy_trait::{FailToProxy, ProxyHttp, ProxyWarnLogContext};

@@ -298,6 +298,7 @@ where
         };
         let failure = Failure::of(&error, status);
         self.failures.count(failure);
+        session.count_failure(failure, &error, status);
         let line = std::panic::catch_unwind(AssertUnwindSafe(|| {
             if !self.inner.suppress_error_log(session, ctx, &error) {
                 let summary = self.inner.request_summary(session, ctx);
@@ -333,6 +334,7 @@ where
         };
         let outcome = self.serve(session, &mut ctx, left, refused).await;
         self.known.learn(session.noted);
+        session.count_end();
         let logging = self
             .inner
             .logging(session, outcome.error.as_deref(), &mut ctx);
@@ -351,7 +353,9 @@ where
         let failure = Failure::of(&error, 500);
         self.failures.count(failure);
         log::log!(failure.level(), "{}: {error}", failure.describe());
+        session.count_failure(failure, &error, 500);
         send_error_page(session, 500).await;
+        session.count_end();
         session.on_proxy_failure(error);
     }
 

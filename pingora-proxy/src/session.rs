@@ -7,6 +7,7 @@ use crate::times::RequestTimes;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use pingora_cache::HttpCache;
+use pingora_core::metrics::RequestMeter;
 use pingora_core::modules::http::{HttpModuleCtx, HttpModules};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::compression::ResponseCompressionCtx;
@@ -35,7 +36,7 @@ type CustomMessages =
 pub struct Session {
     /// The client's side.
     pub downstream_session: Box<ServerSession>,
-    /// The cache for this request. Not implemented yet: always disabled.
+    /// The cache's part in this request: off until a phase [enables](HttpCache::enable) it.
     pub cache: HttpCache,
     /// Compression and decompression of the response ahead of the filters. Off until a phase sets a level or
     /// asks for decompression, at the latest in
@@ -63,9 +64,10 @@ pub struct Session {
     /// # }
     /// ```
     pub upstream_compression: ResponseCompressionCtx,
-    /// Whether a `Range` of the client is not applied by a cache.
+    /// Whether a `Range` of the client is ignored in what the cache serves, or fetches: the client gets the whole.
     pub ignore_downstream_range: bool,
-    /// Whether the upstream's headers were changed for the cache.
+    /// Whether the upstream was asked without the client's conditions and ranges, for the cache: they are applied to
+    /// its response.
     pub upstream_headers_mutated_for_cache: bool,
     /// Set in a request that was spawned by another one.
     pub subrequest_ctx: Option<Box<SubrequestCtx>>,
@@ -91,6 +93,8 @@ pub struct Session {
     pub(crate) rare: Option<Box<Rare>>,
     /// What the time goes into, if a phase wants to know.
     pub(crate) times: Option<Box<RequestTimes>>,
+    /// Of every request.
+    pub(crate) meter: RequestMeter,
 }
 
 /// What few requests have.
@@ -130,7 +134,9 @@ impl Session {
         upstream_modules: &HttpModules,
         noted: Noted,
     ) -> Self {
+        let meter = RequestMeter::begin(downstream_session.listener());
         Session {
+            meter,
             downstream_session,
             cache: HttpCache::new(),
             upstream_compression: ResponseCompressionCtx::new(0, false, false),
@@ -398,7 +404,7 @@ impl Session {
         Ok(task)
     }
 
-    /// Says that the upstream's headers were changed for the cache.
+    /// Says that the upstream was asked without the client's conditions and ranges.
     pub fn mark_upstream_headers_mutated_for_cache(&mut self) {
         self.upstream_headers_mutated_for_cache = true;
     }
@@ -518,6 +524,9 @@ impl Session {
     pub(crate) fn attempt_responded(&mut self, status: StatusCode) {
         let is_answer = !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
         self.upstream.responded |= is_answer;
+        if is_answer {
+            self.meter.answered();
+        }
         if let Some(times) = self.times.as_mut().filter(|_| is_answer) {
             times.responded();
         }

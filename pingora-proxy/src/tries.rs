@@ -162,6 +162,7 @@ where
             }
         };
         plan.stage = Failed::Exchanging;
+        session.meter.tried(reused);
         if let Some(times) = &mut session.times {
             times.connected(reused);
         }
@@ -356,6 +357,7 @@ fn ask_for_cache(session: &mut Session, request: &mut RequestHeader) {
     let meta = session.cache.maybe_cache_meta().filter(|_| stale);
     pingora_cache::filters::upstream::request_filter(request, meta);
     session.mark_upstream_headers_mutated_for_cache();
+    session.cache.set_requested(pingora_cache::clock::now());
 }
 
 /// Whether the upstream ran out of time.

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What a service received: the heads of its requests, and their bodies.
+/// The requests that a service received: their heads, and their bodies.
 type Seen = Arc<Mutex<Vec<(HeaderMap, Vec<u8>)>>>;
 
 /// Echoes every body, and reports success at the end.

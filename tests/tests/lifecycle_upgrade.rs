@@ -209,7 +209,7 @@ struct Crowd {
     over: Arc<AtomicBool>,
 }
 
-/// What a client requests.
+/// The requests of a client.
 #[derive(Clone)]
 struct Wish {
     request: Vec<u8>,

@@ -23,7 +23,7 @@ struct Asked {
     trailers: Fields,
 }
 
-/// What the origin saw, or that it saw nothing and the client was refused.
+/// The request that the origin saw; or nothing, if the client was refused.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Passed {
@@ -227,7 +227,7 @@ async fn pseudo_fields_in_trailers_are_no_clean_end() {
     }
 }
 
-/// What an HTTP/1 client gets from an origin that answers with these fields and trailers: the status,
+/// The answer that an HTTP/1 client gets from an origin with these fields and trailers: the status,
 /// and whether the end was clean.
 async fn answered(version: Version, fields: Fields, trailers: Fields) -> (u16, bool, Vec<String>) {
     let origin = match version {

@@ -1,4 +1,4 @@
-//! Examples as processes, and what a client and an origin need to play with them.
+//! Examples as processes, and the client and origin functions needed to test them.
 #![allow(dead_code, unreachable_pub, reason = "every test takes what it needs")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "it is part of the tests")]
 
@@ -12,10 +12,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Nothing that is waited for here takes this long, on the slowest machine.
+/// Nothing that is awaited here takes this long, even on the slowest machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The program of an example, which `cargo test` has built beside this test.
+/// The program of an example, which `cargo test` has built next to this test.
 fn program(example: &str) -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
@@ -45,11 +45,11 @@ pub fn run_to_end(example: &str, arguments: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// An example that runs. Dropping it kills it.
+/// A running example. Dropping it kills it.
 pub struct Running {
     child: Child,
     lines: Receiver<String>,
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
 }
 
@@ -59,7 +59,7 @@ impl Running {
         Running::start_until(example, arguments, &[])
     }
 
-    /// [`Running::start`], where these lines come before the one that says that it listens.
+    /// [`Running::start`], if these lines come before the one that says that it listens.
     pub fn start_until(example: &str, arguments: &[&str], lines: &[&str]) -> Self {
         let mut running = Running::start_without_address(example, arguments);
         for line in lines {
@@ -70,7 +70,7 @@ impl Running {
         running
     }
 
-    /// Starts an example that may not listen yet. Its address is of no use.
+    /// Starts an example that may not listen yet. Its address is meaningless.
     #[allow(clippy::print_stderr)]
     pub fn start_without_address(example: &str, arguments: &[&str]) -> Self {
         let log = std::env::var("RUST_LOG").unwrap_or("off".into());
@@ -117,12 +117,12 @@ impl Running {
         assert!(sent.unwrap().success());
     }
 
-    /// Asks it to stop, and does not wait for that.
+    /// Asks it to stop, without waiting for that.
     pub fn terminate(&self) {
         self.signal("TERM");
     }
 
-    /// Waits until it has ended by itself; `true` if that was in an orderly way.
+    /// Waits until it has ended by itself; `true` if it ended in an orderly way.
     pub fn ended(mut self) -> bool {
         until(|| self.child.try_wait().unwrap()).is_some_and(|status| status.success())
     }
@@ -144,7 +144,7 @@ impl Running {
         }
     }
 
-    /// Asks for a path, on a connection of its own.
+    /// Requests a path, on a new connection.
     pub fn get(&self, path: &str) -> Answer {
         self.get_with(path, "")
     }
@@ -154,7 +154,7 @@ impl Running {
         Asked::new(self.address, path, fields).answer()
     }
 
-    /// Sends a body to a path, on a connection of its own.
+    /// Sends a body to a path, on a new connection.
     pub fn post(&self, path: &str, body: &str) -> Answer {
         Asked::post(self.address, path, body).answer()
     }
@@ -173,12 +173,12 @@ impl Drop for Running {
     }
 }
 
-/// A request that was sent, and whose answer is waited for later.
+/// A request that was sent, and whose answer is read later.
 pub struct Asked(TcpStream);
 
 impl Asked {
-    /// Asks an address for a path, on a connection of its own; `fields` are more header fields, each
-    /// ended by CRLF.
+    /// Requests a path from an address, on a new connection; `fields` are additional header fields,
+    /// each ended by CRLF.
     pub fn new(address: SocketAddr, path: &str, fields: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -188,7 +188,7 @@ impl Asked {
         Asked(stream)
     }
 
-    /// Sends a body to a path, on a connection of its own.
+    /// Sends a body to a path, on a new connection.
     pub fn post(address: SocketAddr, path: &str, body: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -197,7 +197,7 @@ impl Asked {
             "POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).unwrap();
-        // It may be refused ahead of its end.
+        // It may be refused before its end.
         let _ = stream.write_all(body.as_bytes());
         Asked(stream)
     }
@@ -209,7 +209,7 @@ impl Asked {
     }
 }
 
-/// A response as it came, head and body.
+/// A response as received, head and body.
 #[derive(Debug)]
 pub struct Answer(String);
 
@@ -234,7 +234,7 @@ impl Answer {
     }
 }
 
-/// Asks again and again until there is an answer; `None` if there was none in time.
+/// Calls `ask` repeatedly until it returns an answer; `None` if there was none in time.
 pub fn until<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
@@ -246,8 +246,8 @@ pub fn until<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     None
 }
 
-/// An origin that answers every request with its name, a connection for each. Dropping it closes
-/// its port.
+/// An origin that answers every request with its name, one request per connection. Dropping it
+/// closes its port.
 pub struct Origin {
     pub address: SocketAddr,
     over: Arc<AtomicBool>,
@@ -268,7 +268,7 @@ impl Origin {
                 if ended.load(Ordering::SeqCst) {
                     return;
                 }
-                // A health check connects and leaves: not worth a word.
+                // A health check only connects and disconnects, which is not worth a message.
                 let _ = stream.and_then(|stream| answer(stream, name));
             }
         });
@@ -299,8 +299,8 @@ impl Drop for Origin {
     }
 }
 
-/// OpenSSL's test server, which answers every request with a page of its own, and a certificate that
-/// it signed itself. Dropping it kills it.
+/// OpenSSL's test server, which answers every request with its own page, with a self-signed
+/// certificate. Dropping it kills it.
 pub struct TlsOrigin {
     pub address: SocketAddr,
     /// The certificate, in PEM.
@@ -332,7 +332,7 @@ impl TlsOrigin {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let accepts = lines.find_map(|line| Some(line.ok()?.strip_prefix("ACCEPT ")?.to_string()));
         let address = accepts.unwrap().parse().unwrap();
-        // Its further output has to go somewhere.
+        // Its further output has to be drained.
         thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         TlsOrigin {
             address,
@@ -342,7 +342,7 @@ impl TlsOrigin {
         }
     }
 
-    /// Writes a file that goes with the origin, and returns its path.
+    /// Writes a file that is removed with the origin, and returns its path.
     pub fn file(&self, name: &str, text: &str) -> String {
         let path = self.folder.join(name);
         std::fs::write(&path, text).unwrap();

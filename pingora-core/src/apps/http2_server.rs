@@ -4,6 +4,7 @@ use super::http_server_app::HttpServerApp;
 use super::options::HttpServerOptions;
 use super::pace::{Pace, Seen, Step};
 use super::shutdown::ShutdownNotice;
+use crate::metrics::Process;
 use crate::process::drain::quiet_time;
 use crate::process::memory::{self, Level, Turned};
 use crate::process::{ShutdownWatch, is_shutting_down};
@@ -119,6 +120,7 @@ where
         // All of its streams would be refused.
         return memory::turn_away(Turned::Connection);
     }
+    Process::http2_begins();
     let digest = Arc::new(Digest::of(&io));
     let options = app.server_options().cloned().unwrap_or_default();
     let limits = options.h2_limits();
@@ -194,6 +196,7 @@ where
             "a connection of HTTP/2 is ended: it holds most: {:?}",
             self.client()
         );
+        Process::http2_ended(3);
         self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         self.ending = true;
         self.look_again_in(LAST_WORD);
@@ -212,6 +215,9 @@ where
                 Poll::Ready(Ok(Some((request, respond)))) => self.begin_stream(request, respond),
                 Poll::Ready(Ok(None)) => return Poll::Ready(()),
                 Poll::Ready(Err(error)) => {
+                    if !self.ending {
+                        Process::http2_ended(4);
+                    }
                     log::debug!("a connection of HTTP/2 failed: {error}");
                     return Poll::Ready(());
                 }
@@ -229,6 +235,7 @@ where
 
     fn begin_stream(&mut self, request: Incoming, mut respond: SendResponse<Bytes>) {
         self.accepted += 1;
+        Process::http2_stream();
         if memory::level() >= Level::Scarce {
             memory::turn_away(Turned::Stream);
             respond.send_reset(Reason::REFUSED_STREAM);
@@ -260,6 +267,7 @@ where
         let Some(offence) = self.connection.offence() else {
             return;
         };
+        Process::http2_ended(offence as usize);
         log::warn!(
             "a connection of HTTP/2 is ended: {}: {:?}",
             offence.describe(),

@@ -1,6 +1,7 @@
 //! A small HTTP server: answers requests with a function, for metrics, status pages and the like.
 
 use super::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use crate::metrics::{RequestEnd, RequestMeter};
 use crate::modules::http::{HttpModules, ModuleBuilder};
 use crate::process::{ShutdownWatch, is_shutting_down};
 use crate::protocols::http::v2::server::H2Options;
@@ -95,7 +96,12 @@ async fn process(
     mut session: ServerSession,
     shutdown: &ShutdownWatch,
 ) -> Option<ReusedHttpStream> {
-    match session.read_request().await {
+    let read = session.read_request().await;
+    let mut meter = match &read {
+        Ok(false) => return None,
+        _ => RequestMeter::begin(session.listener()),
+    };
+    match read {
         Ok(true) => {}
         Ok(false) => return None,
         Err(error) => {
@@ -105,6 +111,7 @@ async fn process(
             if status != 0 && session.respond_error(status).await.is_ok() {
                 session.shutdown().await;
             }
+            count_end(&mut meter, &session);
             return None;
         }
     }
@@ -123,9 +130,20 @@ async fn process(
         log::log!(level, "a response failed: {error}, {summary}");
         session.respond_error(500).await.ok()?;
     }
+    count_end(&mut meter, &session);
     let settings = HttpPersistentSettings::for_session(&session);
     let reusable = session.finish().await.ok().flatten()?;
     Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+}
+
+fn count_end(meter: &mut RequestMeter, session: &ServerSession) {
+    // One that was slow on purpose, such as a stream of events, is not worth being remembered.
+    let _ = meter.end(&RequestEnd {
+        version: session.req_header().line().version,
+        status: session.response_written().map(|head| head.status),
+        received: session.body_bytes_read(),
+        sent: session.body_bytes_sent(),
+    });
 }
 
 #[async_trait]

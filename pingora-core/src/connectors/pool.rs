@@ -23,6 +23,8 @@
 //! which is taken out again within a tenth of a second, has none: the janitor registers wakers for
 //! those that stay.
 
+mod ends;
+mod figures;
 mod janitor;
 mod slots;
 mod stripe;
@@ -32,6 +34,8 @@ use super::options::PoolCallback;
 use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::runtime::local::{runtime_id, worker_id};
+use ends::{IdleEnd, idle_closed};
+use figures::Figures;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -103,8 +107,12 @@ struct Counters {
 impl Counters {
     /// Something happened on an idle connection.
     fn note(&self, event: IdleEvent) {
-        if event == IdleEvent::UnexpectedData {
-            self.unexpected_data.fetch_add(1, Ordering::Relaxed);
+        match event {
+            IdleEvent::Closed => idle_closed(IdleEnd::ClosedByPeer, 1),
+            IdleEvent::UnexpectedData => {
+                self.unexpected_data.fetch_add(1, Ordering::Relaxed);
+                idle_closed(IdleEnd::UnexpectedData, 1);
+            }
         }
     }
 }
@@ -117,6 +125,8 @@ pub struct Pool<S: Poolable> {
     /// The number of entries that each stripe may hold without checking the others.
     share: usize,
     on_reuse: Option<PoolCallback>,
+    /// Tells how many are idle, for as long as the pool is there.
+    _figures: Arc<Figures<S>>,
 }
 
 impl<S: Poolable> Pool<S> {
@@ -135,11 +145,13 @@ impl<S: Poolable> Pool<S> {
         debug_assert!(stripes.is_power_of_two());
         let counters = Arc::new(Counters::default());
         let stripe = |_| Stripe::new(counters.clone());
+        let stripes: Box<[_]> = (0..stripes).map(stripe).collect();
         Pool {
-            stripes: (0..stripes).map(stripe).collect(),
+            _figures: Figures::register(&stripes),
+            share: capacity / stripes.len(),
+            stripes,
             counters,
             capacity,
-            share: capacity / stripes,
             on_reuse,
         }
     }
@@ -188,6 +200,7 @@ impl<S: Poolable> Pool<S> {
         // As long as no stripe has more than a fair share, nothing has to be counted.
         let mut others = others.into_iter();
         while own.len() > self.share && self.len() > self.capacity {
+            idle_closed(IdleEnd::PoolFull, 1);
             let evicted = own.evict_all_but(1);
             if evicted.is_none() && !others.any(|s| s.try_evict().is_some()) {
                 drop(own.evict_all_but(0));

@@ -6,6 +6,7 @@ use super::options::{ConnectorOptions, DEFAULT_POOL_SIZE};
 use super::pool::Pool;
 use super::preference::PreferHttp1;
 use super::tls;
+use crate::metrics::{ConnectFailed, Upstream};
 use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::backend::ClientBackend;
@@ -16,7 +17,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Connects to peers, and keeps reusable connections.
 ///
@@ -100,6 +101,15 @@ impl TransportConnector {
     }
 
     async fn connect<P: Peer + Send + Sync>(&self, peer: &P, http1_only: bool) -> Result<Stream> {
+        let connected = self.connect_in_time(peer, http1_only).await;
+        connected.inspect_err(|e| Upstream::connect_failed(reason_of(e)))
+    }
+
+    async fn connect_in_time<P: Peer + Send + Sync>(
+        &self,
+        peer: &P,
+        http1_only: bool,
+    ) -> Result<Stream> {
         let Some(limit) = peer.total_connection_timeout() else {
             return self.establish(peer, http1_only).await;
         };
@@ -124,11 +134,17 @@ impl TransportConnector {
         wanted.check().map_err(|e| of_upstream(e, peer))?;
         let stream = self.connect_l4(peer).await?;
         wanted.address = tls::answered(peer, &stream).or(wanted.address);
-        self.tls.connect(peer, &wanted, stream).await
+        let begun = Instant::now();
+        let stream = self.tls.connect(peer, &wanted, stream).await?;
+        Upstream::shook_hands(begun.elapsed());
+        Ok(stream)
     }
 
     async fn connect_l4<P: Peer + Send + Sync>(&self, peer: &P) -> Result<L4Stream> {
-        l4::connect(peer, &|remote| self.bind_to(remote)).await
+        let begun = Instant::now();
+        let stream = l4::connect(peer, &|remote| self.bind_to(remote)).await?;
+        Upstream::connected(begun.elapsed());
+        Ok(stream)
     }
 
     /// The connector's own choice of a local address for this remote one.
@@ -193,6 +209,18 @@ impl TransportConnector {
     /// for metrics.
     pub fn unexpected_data_connection_counter(&self) -> Arc<AtomicU64> {
         self.pool.unexpected_data_counter()
+    }
+}
+
+/// How metrics call the reason.
+fn reason_of(error: &Error) -> ConnectFailed {
+    match error.etype() {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => ConnectFailed::Timeout,
+        ErrorType::ConnectRefused => ConnectFailed::Refused,
+        ErrorType::ConnectNoRoute => ConnectFailed::NoRoute,
+        ErrorType::TLSHandshakeFailure => ConnectFailed::Tls,
+        ErrorType::InvalidCert => ConnectFailed::Certificate,
+        _ => ConnectFailed::Other,
     }
 }
 

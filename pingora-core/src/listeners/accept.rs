@@ -18,7 +18,7 @@ const QUEUE: usize = 8192;
 const SHED: usize = 64;
 /// The first and the longest pause after an error that does not concern a single connection.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// The maximum rate at which such an error is logged.
+/// The minimum interval between log lines about such an error.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An accepted connection that is not registered with a runtime yet: it is registered where it will
@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    /// Whatever accept(2) returns, the loop continues: at once, or after a pause of at most a
+    /// The loop continues whatever accept(2) returns: at once, or after a pause of at most a
     /// second.
     #[tokio::test(start_paused = true)]
     async fn no_error_ends_the_loop() {

@@ -30,6 +30,7 @@ pub(crate) use clients::OfClient;
 pub(crate) use datagram::{BoundDatagram, bind_datagram, check_datagram_address};
 pub(crate) use transport::Transport;
 
+use crate::metrics::Listener;
 use crate::process::{Fds, ReloadHook};
 use crate::protocols::l4::stream::Stream as L4Stream;
 use async_trait::async_trait;
@@ -358,6 +359,8 @@ impl Listeners {
                 proxy_protocol: config.proxy_protocol,
                 is_deferred: false,
                 limits: ListenerLimits::new(config.connections, config.connections_per_client),
+                listener: Listener::default(),
+                figures: None,
             };
             configured.push((config.address.clone(), transport.clone()));
             bound.push(Endpoint {

@@ -298,7 +298,7 @@ async fn a_filter_decides_and_may_panic_or_take_for_ever() {
     assert!(AcceptAllFilter.should_accept(Some(&anybody)).await);
 }
 
-/// What the socket reports about holding connections back, after the endpoint was prepared.
+/// The socket's setting for holding connections back, after the endpoint was prepared.
 #[cfg(target_os = "linux")]
 fn holds_back(transport: &mut Transport, client_speaks_first: bool) -> bool {
     let socket = bind_address(&tcp("127.0.0.1:0"), &mut Fds::new()).unwrap();

@@ -1,5 +1,6 @@
 //! TLS towards clients: certificates, versions, protocols, callbacks.
 
+mod figures;
 mod gate;
 #[cfg(feature = "openssl")]
 pub mod openssl;
@@ -18,6 +19,7 @@ pub use crate::protocols::tls::{
     CertificateSource, CertificateStore, ChosenCertificate, ClientCertificates, ClientVerifier,
     HandshakeCounters, HandshakeFailure, KeyKind, SessionTickets, TlsAccept, TlsAcceptCallbacks,
 };
+pub(crate) use figures::Figures;
 pub use gate::WhenBusy;
 pub use settings::TlsSettings;
 
@@ -122,6 +124,11 @@ impl Acceptor {
         let failure = HandshakeFailure::TurnedAway;
         self.counters.count_failure(failure);
         Error::explain(ErrorType::TLSHandshakeFailure, failure.to_string()).into_down()
+    }
+
+    /// Tells how the handshakes went, for as long as what is returned lives.
+    pub(crate) fn tell_figures(&self, service: &str, address: &str) -> Arc<Figures> {
+        Figures::register(self.counters.clone(), service, address)
     }
 
     /// How long a client may take, all together.

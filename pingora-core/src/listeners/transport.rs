@@ -4,6 +4,7 @@ use super::accept::Accepted;
 use super::clients::{ListenerLimits, TooMany};
 use super::proxy_protocol::{Origin, ProxyProtocol};
 use super::{BoundSocket, ConnectionFilter, OfClient, Place, PreTlsCallback, tls};
+use crate::metrics::{Listener, RefusedConnection};
 use crate::process::memory::{self, HandshakeCharge, Level, Turned};
 use crate::protocols::Stream;
 use crate::protocols::l4::ext;
@@ -16,7 +17,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -37,6 +38,10 @@ pub(crate) struct Transport {
     pub(super) proxy_protocol: Option<Arc<ProxyProtocol>>,
     /// The limits on connections, if the endpoint has its own.
     pub(super) limits: Option<Arc<ListenerLimits>>,
+    /// Where its connections are counted.
+    pub(super) listener: Listener,
+    /// Tells the figures of the handshakes, as long as the endpoint is there.
+    pub(super) figures: Option<Arc<tls::Figures>>,
 }
 
 fn name_of(peer: Option<SocketAddr>) -> String {
@@ -65,6 +70,8 @@ impl Transport {
             is_deferred: false,
             proxy_protocol: None,
             limits: None,
+            listener: Listener::default(),
+            figures: None,
         }
     }
 
@@ -90,11 +97,25 @@ impl Transport {
         }
     }
 
+    /// Counts the connections from now on as those of this service and address.
+    pub(crate) fn count_for(&mut self, service: &str, place: &Place) {
+        let address = place.to_string();
+        self.listener = Listener::find(service, &address);
+        self.figures = self
+            .tls
+            .as_ref()
+            .map(|tls| tls.tell_figures(service, &address));
+    }
+
     /// Asks the filter about the connection.
     ///
     /// # Errors
     /// The connection must be closed.
-    async fn ask_filter(filter: &dyn ConnectionFilter, peer: Option<SocketAddr>) -> Result<()> {
+    async fn ask_filter(
+        &self,
+        filter: &dyn ConnectionFilter,
+        peer: Option<SocketAddr>,
+    ) -> Result<()> {
         let verdict = AssertUnwindSafe(async { filter.should_accept(peer.as_ref()).await });
         let reason = match timeout(FILTER_TIMEOUT, verdict.catch_unwind()).await {
             Ok(Ok(true)) => return Ok(()),
@@ -114,6 +135,7 @@ impl Transport {
                 "the connection filter took too long"
             }
         };
+        self.listener.connection_refused(RefusedConnection::Filter);
         Error::e_explain(ErrorType::AcceptError, reason)
     }
 
@@ -136,6 +158,7 @@ impl Transport {
         };
         if memory::level() >= most {
             memory::turn_away(Turned::Connection);
+            self.listener.connection_refused(RefusedConnection::Memory);
             return None;
         }
         let client = match self.origin_of(accepted) {
@@ -143,12 +166,14 @@ impl Transport {
             Origin::Proxy => None,
             Origin::Stranger => {
                 stranger(accepted.peer);
+                let why = RefusedConnection::UntrustedProxy;
+                self.listener.connection_refused(why);
                 return None;
             }
         };
         let entered = OfClient::enter(client, self.limits.as_ref());
         entered
-            .inspect_err(|which| too_many(accepted.peer, *which))
+            .inspect_err(|which| self.too_many(accepted.peer, *which))
             .ok()
     }
 
@@ -172,7 +197,7 @@ impl Transport {
         }
         if let Some(filter) = &self.filter {
             // Boxed: a connection without a filter must not carry its memory.
-            Box::pin(Self::ask_filter(&**filter, accepted.peer)).await?;
+            Box::pin(self.ask_filter(&**filter, accepted.peer)).await?;
         }
         match self.begin(accepted)? {
             Begun::Plain(stream) => Ok(stream),
@@ -199,11 +224,11 @@ impl Transport {
         };
         stream.set_proxy_header(header);
         if let Err(which) = of_client.learn(client) {
-            too_many(client, which);
+            self.too_many(client, which);
             return Error::e_explain(ErrorType::AcceptError, which.describe());
         }
         if let Some(filter) = &self.filter {
-            Self::ask_filter(&**filter, client).await?;
+            self.ask_filter(&**filter, client).await?;
         }
         match self.begin_on(stream, client) {
             Begun::Plain(stream) => Ok(stream),
@@ -233,8 +258,18 @@ impl Transport {
         let _memory = HandshakeCharge::default();
         let tls = self.tls.as_ref();
         let timeout = tls.map_or(tls::HANDSHAKE_TIMEOUT, |tls| tls.timeout());
-        match tokio::time::timeout(timeout, self.handshake(stream)).await {
-            Ok(Ok(stream)) => Ok(stream),
+        let begun = Instant::now();
+        let shaken = tokio::time::timeout(timeout, self.handshake(stream)).await;
+        if tls.is_some() {
+            self.listener.handshake_ended(begun.elapsed());
+        }
+        match shaken {
+            Ok(Ok(stream)) => {
+                if let Some(ssl) = stream.get_ssl_digest() {
+                    self.listener.speaks_tls(Some(&ssl.version));
+                }
+                Ok(stream)
+            }
             // Not within the time of the handshake, which is over.
             Ok(Err(refused)) => Err(refused.turn_away().await),
             Err(_) => {
@@ -255,7 +290,7 @@ impl Transport {
 
     fn stream_of(&self, accepted: Accepted) -> Result<L4Stream> {
         let failed = "registering a connection with the runtime";
-        let stream = match accepted.peer {
+        let mut stream: L4Stream = match accepted.peer {
             Some(peer) => {
                 let mut socket = Plain::accepted(accepted.fd.into(), self.is_deferred);
                 if !self.is_deferred {
@@ -268,7 +303,21 @@ impl Transport {
                 .or_err(ErrorType::AcceptError, failed)?
                 .into(),
         };
+        stream.count_for(self.listener);
         Ok(stream)
+    }
+
+    #[cold]
+    fn too_many(&self, peer: Option<SocketAddr>, which: TooMany) {
+        crate::process::count_refused();
+        self.listener.connection_refused(match which {
+            TooMany::InAll => RefusedConnection::Limit,
+            TooMany::OfClient => RefusedConnection::ClientLimit,
+            TooMany::OfListener => RefusedConnection::ListenerLimit,
+            TooMany::OfClientAtListener => RefusedConnection::ListenerClientLimit,
+        });
+        let why = which.describe();
+        debug!("the connection of {} is closed: {why}", name_of(peer));
     }
 
     async fn handshake(&self, mut stream: L4Stream) -> Result<Stream, tls::Refused> {
@@ -280,13 +329,6 @@ impl Transport {
             None => Ok(Box::new(stream)),
         }
     }
-}
-
-#[cold]
-fn too_many(peer: Option<SocketAddr>, which: TooMany) {
-    crate::process::count_refused();
-    let why = which.describe();
-    debug!("the connection of {} is closed: {why}", name_of(peer));
 }
 
 #[cold]

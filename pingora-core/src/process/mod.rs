@@ -1,5 +1,5 @@
-//! What lower layers need to know about their process. [`crate::server`] re-exports the public names
-//! of these types.
+//! The facts about their process that lower layers need. [`crate::server`] re-exports the public
+//! names of these types.
 
 mod activation;
 mod bounds;

@@ -4,6 +4,7 @@ use super::l4::ext::{self, TCP_INFO};
 use super::l4::socket::SocketAddr;
 use super::proxy_protocol::ProxyHeader;
 use super::tls::SslDigest;
+use crate::metrics::Listener;
 use once_cell::sync::OnceCell;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -96,6 +97,7 @@ impl fmt::Debug for ProxyDigest {
 pub struct SocketDigest {
     raw_fd: RawFd,
     closed: AtomicBool,
+    listener: Listener,
     behind_proxy: Option<Box<BehindProxy>>,
     /// The other end; see [`SocketDigest::peer_addr`].
     pub peer_addr: OnceCell<Option<SocketAddr>>,
@@ -120,6 +122,7 @@ impl SocketDigest {
         SocketDigest {
             raw_fd,
             closed: AtomicBool::new(false),
+            listener: Listener::default(),
             behind_proxy: None,
             peer_addr: OnceCell::new(),
             local_addr: OnceCell::new(),
@@ -191,6 +194,15 @@ impl SocketDigest {
             (Some(peer), Some(local)) => ProxyHeader::new(peer.clone(), local.clone()),
             _ => ProxyHeader::unknown(),
         }
+    }
+
+    /// The listener that the connection came over; the default one for a connection to an upstream.
+    pub(crate) fn listener(&self) -> Listener {
+        self.listener
+    }
+
+    pub(crate) fn set_listener(&mut self, listener: Listener) {
+        self.listener = listener;
     }
 
     /// The socket is about to be closed: the kernel is not queried from now on.
@@ -297,6 +309,11 @@ pub trait GetProxyDigest {
 pub trait GetSocketDigest {
     /// The digest; `None` if there is no socket.
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>>;
+
+    /// Where the connection is counted: the listener that it came over. Unlike the digest it costs no memory.
+    fn listener(&self) -> Listener {
+        Listener::default()
+    }
 
     /// Replaces the digest. Ignored if the transport has no place for it.
     fn set_socket_digest(&mut self, _socket_digest: SocketDigest) {}

@@ -55,6 +55,14 @@ impl Handle {
         })
     }
 
+    /// The tokio runtimes behind it.
+    pub(super) fn all(&self) -> &[tokio::runtime::Handle] {
+        match &self.0 {
+            Inner::Stealing(handle) => std::slice::from_ref(handle),
+            Inner::Pinned(pinned) => &pinned.workers,
+        }
+    }
+
     /// Makes [`Handle::current`] return this handle on the calling thread.
     pub(super) fn enter_thread(&self) {
         if let Inner::Pinned(pinned) = &self.0 {

@@ -3,6 +3,7 @@
 //! Each service owns a [`Runtime`], whose threads work for no other service. Its tasks reach all of
 //! its threads through a [`Handle`].
 
+mod figures;
 mod handle;
 pub mod local;
 mod options;

@@ -1,9 +1,10 @@
 //! The threads of a runtime, from their start to their end.
 
+use super::figures::Figures;
 use super::{Handle, RuntimeOpts, local};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
@@ -17,6 +18,8 @@ use tokio::sync::oneshot;
 pub struct Runtime {
     handle: Handle,
     threads: Threads,
+    /// Tells what the threads do, for as long as they are there.
+    _figures: Arc<Figures>,
 }
 
 #[derive(Debug)]
@@ -56,8 +59,10 @@ impl Runtime {
                 }
             })
             .build()?;
+        let handle = Handle::stealing(runtime.handle().clone());
         Ok(Runtime {
-            handle: Handle::stealing(runtime.handle().clone()),
+            _figures: Figures::register(name, &handle),
+            handle,
             threads: Threads::Stealing(Some(runtime)),
         })
     }
@@ -86,6 +91,7 @@ impl Runtime {
             stop.push(stop_this);
         }
         Ok(Runtime {
+            _figures: Figures::register(name, &handle),
             handle,
             threads: Threads::Pinned { stop, ended },
         })

@@ -26,7 +26,7 @@ type Check = Box<dyn Fn() -> bool + Send + Sync>;
 /// |---|---|
 /// | `/livez` | the process answers at all |
 /// | `/readyz` | it has started, is not draining, and every dependency works |
-/// | `/startupz` | every dependency has worked at the same time, and the program need not confirm it (see [`Health::started`]) |
+/// | `/startupz` | every dependency has worked at the same time, and, if the program [waits for it](Health::wait_for_start), it has called [`Health::started`] |
 ///
 /// A server drains from the moment it is told to stop. In an upgrade it is ready until the next server has taken
 /// over. A program can also start draining before the stop: [`Health::drain`].

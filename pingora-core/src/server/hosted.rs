@@ -1,5 +1,6 @@
 //! The services of a server, before they run and while they do.
 
+use crate::metrics::{Panicked, Process};
 use crate::services::{ServiceReadyNotifier, ServiceReadyWatch, ServiceWithDependents};
 use futures::stream::FuturesUnordered;
 use log::{error, info};
@@ -35,6 +36,7 @@ pub(super) fn log_end(name: &str, end: Result<(), JoinError>, expected: bool) {
         Ok(()) if expected => info!("{name}: stopped"),
         Ok(()) => info!("{name}: has nothing left to do"),
         Err(e) if e.is_panic() => {
+            Process::panicked(Panicked::Service);
             let panic = e.into_panic();
             error!("{name}: the service panicked: {}", message(&*panic));
         }

@@ -22,6 +22,7 @@ pub use reload::ReloadHandle;
 pub use signals::{ShutdownSignal, ShutdownSignalWatch, UnixShutdownSignalWatch};
 pub use tokio::signal::unix::SignalKind;
 
+use crate::process::memory::tell_figures;
 use crate::process::{Handover, expect_signals, sockets_of_the_service_manager};
 use crate::services::{Dependencies, ServiceHandle, ServiceWithDependents};
 use bootstrap::Late;
@@ -198,6 +199,7 @@ impl Server {
 
     fn assemble(options: Option<Opt>, conf: ServerConf) -> Server {
         expect_signals();
+        tell_figures();
         Server {
             configuration: Arc::new(conf),
             options,

@@ -6,6 +6,7 @@ use super::daemon::Background;
 use super::notify::ServiceManager;
 use super::report;
 use super::signals::ShutdownSignalWatch;
+use crate::metrics::Process;
 use crate::process::{Reload, ReloadHook, run_hooks};
 use log::{info, warn};
 use pingora_error::{Error, ErrorType, Result};
@@ -106,6 +107,7 @@ impl Reloader {
         }
         self.manager.reloading();
         let outcome = self.try_reload().await;
+        Process::reloaded(outcome.is_ok());
         match &outcome {
             Ok(()) => {
                 info!("reloaded");

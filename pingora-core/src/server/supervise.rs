@@ -10,6 +10,7 @@ use super::reload::{Reloader, Requests, Source};
 use super::report;
 use super::signals::{ShutdownSignal, ShutdownSignalWatch, SignalHook};
 use super::{ListenFds, RunArgs};
+use crate::metrics::Process;
 use crate::process::drain::QuietTime;
 use crate::process::{Handover, ReloadHook, leave_signals_alone};
 use crate::runtime::Runtime;
@@ -289,6 +290,7 @@ impl Supervisor {
                     Some((name, end)) = running.next() => log_end(&name, end, false),
                 }
             };
+            Process::handed_over(failed.is_none());
             let Some(failure) = failed else {
                 self.phases
                     .enter(ExecutionPhase::GracefulUpgradeCloseTimeout);

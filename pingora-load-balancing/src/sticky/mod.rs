@@ -44,7 +44,7 @@ enum By {
     Cookie(Box<StickyCookie>),
 }
 
-/// What a request indicates about its backend.
+/// The backend that a request indicates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Pin {
     /// Nothing usable: whichever backend it gets is new to it.

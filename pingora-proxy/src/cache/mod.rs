@@ -16,11 +16,15 @@
 //! Every wait is bounded: by the lock's age and the request's own limit, and waits by the number of retries.
 
 mod purge;
+mod ready;
 mod serve;
+
+pub use ready::ReadyCache;
 
 use crate::subrequest::{Ctx as SubrequestCtx, SubrequestSpawner};
 use crate::{HttpProxy, ProxyHttp, Session};
 use pingora_cache::lock::LockWaitOutcome;
+use pingora_cache::policy::is_only_if_cached;
 use pingora_cache::{
     CacheMeta, CachePhase, ForcedFreshness, HitHandler, HitStatus, NoCacheReason, clock,
 };
@@ -97,7 +101,19 @@ where
                 },
             }
         }
-        Ok(Next::Upstream)
+        self.only_if_cached(session, ctx).await
+    }
+
+    /// Answers a client that wants what is stored or nothing (RFC 9111 section 5.2.1.7).
+    async fn only_if_cached(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<Next> {
+        let is_refresh = session.cache.is_subrequest();
+        let is_ready = self.inner.ready_cache(ctx).is_some();
+        if is_refresh || !is_ready || !is_only_if_cached(session.req_header()) {
+            return Ok(Next::Upstream);
+        }
+        session.cache.disable(NoCacheReason::DeclinedToUpstream);
+        session.respond_error(504).await?;
+        Ok(Next::Answered)
     }
 
     async fn look_up(

@@ -70,12 +70,35 @@ where
         end: bool,
         upgraded: bool,
     ) -> Result<Seen> {
+        if header.line().status.is_informational() {
+            return Ok(Seen::GoesOn);
+        }
+        let inner = &self.proxy.inner;
+        if let Some(ready) = inner.ready_cache(self.ctx)
+            && !self.session.req_header().line().method.is_safe()
+        {
+            // Before the client sees that it has changed something.
+            ready.invalidate(self.session, header).await;
+        }
+        let seen = self.show_final(header, end, upgraded).await?;
+        if let Some(ready) = inner.ready_cache(self.ctx)
+            && seen == Seen::GoesOn
+        {
+            let is_stored = self.filling.as_ref().is_some_and(|it| it.is_storing);
+            ready.add_status(self.session, is_stored, header);
+        }
+        Ok(seen)
+    }
+
+    async fn show_final(
+        &mut self,
+        header: &mut ResponseHeader,
+        end: bool,
+        upgraded: bool,
+    ) -> Result<Seen> {
         let status = header.line().status;
         if upgraded {
             self.session.cache.disable(NoCacheReason::OriginNotCache);
-            return Ok(Seen::GoesOn);
-        }
-        if status.is_informational() {
             return Ok(Seen::GoesOn);
         }
         if self.session.cache.bypassing() {
@@ -146,6 +169,14 @@ where
 
     /// What is stale was confirmed.
     async fn revalidate(&mut self, header: &ResponseHeader) -> Result<()> {
+        if !self.session.cache.is_confirmed_by(header) {
+            // The next try asks without a condition.
+            self.session.cache.cache_miss();
+            let context = "the upstream confirmed another response than the one that is stored";
+            let mut error = Error::explain(ErrorType::InvalidHTTPHeader, context).into_up();
+            error.set_retry(true);
+            return Err(error);
+        }
         let merged = self.session.cache.revalidate_merge_header(header);
         match self.inner_cacheable(&merged)? {
             RespCacheable::Cacheable(meta) => {

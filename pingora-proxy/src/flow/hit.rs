@@ -110,6 +110,9 @@ where
     async fn begin(&mut self, mut header: Box<ResponseHeader>) -> Result<()> {
         let end = !self.has_body;
         let session = &mut *self.session;
+        if let Some(ready) = self.inner.ready_cache(self.ctx) {
+            ready.add_status(session, false, &mut header);
+        }
         if session.upstream_compression.is_enabled() {
             let compression = &mut session.upstream_compression;
             compression.response_header_filter(&mut header, end);

@@ -4,6 +4,7 @@ use super::{Quota, Verdict};
 use crate::Session;
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use pingora_core::metrics::Process;
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
@@ -124,6 +125,7 @@ impl RateLimit {
     /// # Errors
     /// When the answer can't be written.
     pub async fn answer(&self, session: &mut Session, verdict: Verdict) -> Result<()> {
+        Process::refused_by_rate();
         let mut header = ResponseHeader::build(429, Some(4))?;
         self.announce(verdict, &mut header)?;
         if self.closes {

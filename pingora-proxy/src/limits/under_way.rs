@@ -3,11 +3,12 @@
 use crate::Session;
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
+use pingora_core::metrics::Process;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::timeout;
 
@@ -95,6 +96,7 @@ impl RequestLimit {
         if let Some(under_way) = self.place().await {
             return Ok(Some(under_way));
         }
+        Process::refused_by_concurrency();
         let mut header = ResponseHeader::build(503, Some(2))?;
         let seconds = self.patience.as_secs().max(1);
         header.insert_header(RETRY_AFTER, seconds)?;
@@ -121,8 +123,11 @@ impl RequestLimit {
         if before >= self.most_waiting {
             return None;
         }
+        let begun = Instant::now();
         let place = self.places.clone().acquire_owned();
-        timeout(self.patience, place).await.ok()?.ok()
+        let place = timeout(self.patience, place).await;
+        Process::queued(begun.elapsed());
+        place.ok()?.ok()
     }
 
     /// How many more requests could begin at this moment.

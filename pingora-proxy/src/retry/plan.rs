@@ -6,6 +6,7 @@ use super::{Refusal, RetryPolicy};
 use crate::Session;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
+use pingora_core::metrics::Upstream;
 use pingora_core::protocols::http::date;
 use pingora_error::BError;
 use std::time::{Duration, SystemTime};
@@ -21,6 +22,9 @@ pub(crate) enum Failed {
     /// There is a connection.
     Exchanging,
 }
+
+/// The place of responses that were dropped among those of [`Failed`], for metrics.
+const AFTER_RESPONSE: usize = 3;
 
 /// The tries of one request.
 ///
@@ -121,14 +125,17 @@ impl<'a> Plan<'a> {
         vetoed: impl FnOnce() -> bool,
     ) -> Result<(), Refusal> {
         let allowed = policy.repeats(is_idempotent(session));
-        self.settle(session, allowed)?;
+        self.settle(session, allowed)
+            .inspect_err(|refusal| refusal.count())?;
         let asked = match policy.longest_retry_after() {
             None => Duration::ZERO,
             Some(most) => retry_after(headers, SystemTime::now())
                 .filter(|wait| *wait <= most)
-                .ok_or(Refusal::TooLate)?,
+                .ok_or(Refusal::TooLate)
+                .inspect_err(|refusal| refusal.count())?,
         };
-        self.grant(session, asked, vetoed)?;
+        self.grant(session, asked, vetoed)
+            .inspect_err(|refusal| refusal.count())?;
         self.dismissed = Some(asked);
         Ok(())
     }
@@ -148,6 +155,7 @@ impl<'a> Plan<'a> {
     ) -> Result<Duration, (Refusal, bool)> {
         if let Some(asked) = self.dismissed.take() {
             // Everything was asked when the response was dropped.
+            Upstream::retried(AFTER_RESPONSE);
             return Ok(self.wait().max(asked));
         }
         let allowed = error.retry() || self.allows(session, error);
@@ -155,8 +163,16 @@ impl<'a> Plan<'a> {
             .settle(session, allowed)
             .and_then(|()| self.grant(session, Duration::ZERO, vetoed));
         match granted {
-            Ok(()) => Ok(self.wait()),
-            Err(refusal) => Err((refusal, allowed)),
+            Ok(()) => {
+                Upstream::retried(self.stage as usize);
+                Ok(self.wait())
+            }
+            Err(refusal) => {
+                if allowed {
+                    refusal.count();
+                }
+                Err((refusal, allowed))
+            }
         }
     }
 

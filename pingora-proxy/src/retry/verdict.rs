@@ -18,6 +18,7 @@
 //! yes in addition.
 
 use crate::Session;
+use pingora_core::metrics::Upstream;
 use std::fmt;
 
 /// The facts about a request whose try has failed.
@@ -87,6 +88,21 @@ pub(crate) enum Refusal {
     Vetoed,
     /// All requests together have retried as often as they may.
     BudgetSpent,
+}
+
+impl Refusal {
+    /// Counts it; but for errors that nobody would repeat.
+    pub(crate) fn count(self) {
+        Upstream::not_retried(match self {
+            Refusal::ResponseBegun => 0,
+            Refusal::BodyTooLong => 1,
+            Refusal::NotAllowed => return,
+            Refusal::NoneLeft => 2,
+            Refusal::TooLate => 3,
+            Refusal::Vetoed => 4,
+            Refusal::BudgetSpent => 5,
+        });
+    }
 }
 
 impl fmt::Display for Refusal {

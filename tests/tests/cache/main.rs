@@ -7,4 +7,8 @@
 )]
 
 mod hits;
+mod parts;
+mod phases;
+mod stale;
 mod support;
+mod waits;

@@ -70,7 +70,7 @@ impl ProxyHttp for Filters {
     }
 }
 
-/// What the origin receives.
+/// The result at the origin.
 #[derive(Debug, Clone, Copy)]
 enum Gets {
     /// A complete request with a body of this length, which it sends back.

@@ -103,7 +103,7 @@ impl ProxyHttp for Filters {
     }
 }
 
-/// What the client should receive.
+/// The expected result at the client.
 #[derive(Debug, Clone)]
 enum Gets {
     /// A complete response with this status and a body of this length.

@@ -30,7 +30,7 @@ pub(crate) async fn run(
     resume: bool,
     duration: Duration,
 ) -> io::Result<()> {
-    let clients = Arc::new(Clients::new()?);
+    let clients = Arc::new(Clients::new(b"")?);
     let mut ready = Vec::with_capacity(connections);
     for _ in 0..connections {
         let mut client = Client::new(target, &clients);

@@ -1,5 +1,6 @@
 //! Connections that made one request and then stay open.
 
+use crate::http2;
 use crate::response::{REQUEST, read_message};
 use crate::tls::{Clients, TlsStream};
 use nix::errno::Errno;
@@ -20,13 +21,19 @@ enum Held {
     Tls(Box<TlsStream>),
 }
 
-pub(crate) async fn run(target: SocketAddr, connections: usize, tls: bool) -> io::Result<()> {
-    let clients = tls.then(Clients::new).transpose()?;
+pub(crate) async fn run(
+    target: SocketAddr,
+    connections: usize,
+    tls: bool,
+    http2: bool,
+) -> io::Result<()> {
+    let protocols: &[u8] = if http2 { b"\x02h2" } else { b"" };
+    let clients = tls.then(|| Clients::new(protocols)).transpose()?;
     let mut held = Vec::with_capacity(connections);
     // One after the other: the proxy then needs one upstream connection, and what grows is what
     // its idle clients cost.
     for _ in 0..connections {
-        held.push(tokio::time::timeout(PATIENCE, open(target, clients.as_ref())).await??);
+        held.push(tokio::time::timeout(PATIENCE, open(target, clients.as_ref(), http2)).await??);
     }
     println!("ready connections={}", held.len());
     // Nothing else runs here, so this may block.
@@ -38,23 +45,26 @@ pub(crate) async fn run(target: SocketAddr, connections: usize, tls: bool) -> io
     Ok(())
 }
 
-async fn open(target: SocketAddr, clients: Option<&Clients>) -> io::Result<Held> {
+async fn open(target: SocketAddr, clients: Option<&Clients>, http2: bool) -> io::Result<Held> {
     let mut stream = TcpStream::connect(target).await?;
     stream.set_nodelay(true)?;
     match clients {
         None => {
-            ask(&mut stream).await?;
+            ask(&mut stream, http2).await?;
             Ok(Held::Plain(stream))
         }
         Some(clients) => {
             let mut stream = Box::new(clients.connect(stream).await?);
-            ask(&mut *stream).await?;
+            ask(&mut *stream, http2).await?;
             Ok(Held::Tls(stream))
         }
     }
 }
 
-async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), http2: bool) -> io::Result<()> {
+    if http2 {
+        return http2::ask(stream).await;
+    }
     stream.write_all(REQUEST).await?;
     match read_message(stream, &mut Vec::new(), &mut [0; 4096]).await? {
         Some(head) if head.ok => Ok(()),

@@ -1,5 +1,5 @@
-//! The load that wrk can't make: uploads, connections that stay open, a fixed rate of arrivals, a
-//! TLS handshake per request; and an origin that takes uploads.
+//! The load that wrk can't make: uploads, WebSockets, connections that stay open, a fixed rate of arrivals, a
+//! TLS handshake per request; and origins for uploads and WebSockets.
 //!
 //! Each mode prints its result on stdout as one line of `name=value` pairs.
 
@@ -9,7 +9,9 @@
     reason = "a command line program"
 )]
 
+mod echo;
 mod handshakes;
+mod http2;
 mod idle;
 mod paced;
 mod response;
@@ -52,6 +54,23 @@ enum Mode {
         connections: usize,
         #[arg(long)]
         tls: bool,
+        /// Speak HTTP/2.
+        #[arg(long)]
+        http2: bool,
+    },
+    /// Switch connections to WebSocket, and send a message as soon as the last one has come back.
+    Echo {
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long, default_value_t = 32)]
+        connections: usize,
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+    },
+    /// An origin that accepts WebSockets and sends back what it reads.
+    EchoOrigin {
+        #[arg(long)]
+        listen: SocketAddr,
     },
     /// Make a TLS connection for each request.
     Handshakes {
@@ -116,7 +135,17 @@ fn run(mode: Mode) -> io::Result<()> {
             target,
             connections,
             tls,
-        } => runtime.block_on(idle::run(target, connections, tls)),
+            http2,
+        } => runtime.block_on(idle::run(target, connections, tls, http2)),
+        Mode::Echo {
+            target,
+            connections,
+            seconds,
+        } => {
+            let duration = Duration::from_secs_f64(seconds);
+            runtime.block_on(echo::run(target, connections, duration))
+        }
+        Mode::EchoOrigin { listen } => runtime.block_on(echo::origin(listen)),
         Mode::Handshakes {
             target,
             connections,

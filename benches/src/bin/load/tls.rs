@@ -11,9 +11,13 @@ pub(crate) type TlsStream = SslStream<TcpStream>;
 pub(crate) struct Clients(SslConnector);
 
 impl Clients {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// `protocols` are offered by ALPN, each behind its length; none if it is empty.
+    pub(crate) fn new(protocols: &[u8]) -> io::Result<Self> {
         let mut connector = SslConnector::builder(SslMethod::tls_client())?;
         connector.set_verify(SslVerifyMode::NONE);
+        if !protocols.is_empty() {
+            connector.set_alpn_protos(protocols)?;
+        }
         // Thousands of idle connections are held by one process.
         connector.set_mode(SslMode::RELEASE_BUFFERS);
         Ok(Self(connector.build()))

@@ -1,11 +1,11 @@
 //! The proxies that are compared.
 
 use crate::Failure;
-use crate::certificate::{Certificate, client};
+use crate::certificate::{CIPHER, Certificate, client};
 use crate::environment;
 use crate::process::Process;
 use crate::proxy_config::{self, Setting};
-use crate::rows::Clients;
+use crate::rows::{Clients, Task};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -24,16 +24,18 @@ pub(crate) enum Kind {
     Haproxy,
     Peer,
     Ours,
+    Tuned,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Floor,
         Self::FloorSplice,
         Self::Nginx,
         Self::Haproxy,
         Self::Peer,
         Self::Ours,
+        Self::Tuned,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -44,6 +46,7 @@ impl Kind {
             Self::Haproxy => "haproxy",
             Self::Peer => "peer",
             Self::Ours => "ours",
+            Self::Tuned => "tuned",
         }
     }
 
@@ -67,6 +70,7 @@ impl Kind {
             Self::Haproxy => Ok("haproxy".into()),
             Self::Peer => environment::peer_binary(),
             Self::Ours => environment::binary("ours"),
+            Self::Tuned => environment::binary("tuned"),
         }
     }
 }
@@ -78,12 +82,14 @@ pub(crate) struct Shape<'a> {
     pub(crate) upstream_port: u16,
     pub(crate) workers: usize,
     pub(crate) cores: String,
-    pub(crate) realistic: bool,
+    pub(crate) task: Task,
     /// The upstream is there from the beginning.
     pub(crate) upstream_answers: bool,
     pub(crate) clients: Clients,
     pub(crate) upstream_h2c: bool,
     pub(crate) deferred: bool,
+    /// All contenders use the same cipher and versions of TLS.
+    pub(crate) alike: bool,
     pub(crate) certificate: &'a Certificate,
 }
 
@@ -99,7 +105,8 @@ impl Running {
         let name = kind.name();
         let log = shape.dir.join(format!("{name}.log"));
         let access_log = shape.dir.join(format!("{name}-access.log"));
-        let access_log = shape.realistic.then_some(access_log.as_path());
+        let logs = shape.task == Task::Realistic;
+        let access_log = logs.then_some(access_log.as_path());
         let stdout = match (kind, access_log) {
             (Kind::Haproxy, Some(path)) => File::create(path)?.into(),
             _ => Stdio::null(),
@@ -110,7 +117,7 @@ impl Running {
         let ready = match (shape.upstream_answers, shape.clients) {
             // No request of HTTP/1.1 would be understood.
             (false, _) | (_, Clients::Http2) => wait_until_listening(&mut process, port),
-            (true, clients) => wait_until_answering(&mut process, port, clients),
+            (true, clients) => wait_until_answering(&mut process, port, clients, shape.alike),
         };
         ready.map_err(|e| {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
@@ -137,6 +144,8 @@ fn arguments(
         clients,
         upstream_h2c,
         deferred,
+        alike,
+        task,
         certificate,
         ..
     } = *shape;
@@ -149,6 +158,8 @@ fn arguments(
         clients,
         upstream_h2c,
         deferred,
+        alike,
+        task,
         certificate,
     };
     let text = |path: &Path| path.display().to_string();
@@ -181,12 +192,20 @@ fn arguments(
     if clients.tls() {
         add("--certificate", text(&certificate.chain));
         add("--key", text(&certificate.key));
+        if alike {
+            add("--cipher", CIPHER.to_string());
+        }
     }
     if clients == Clients::Http2 {
         add("--client-h2c", "yes".to_string());
     }
     if upstream_h2c {
         add("--upstream-h2c", "yes".to_string());
+    }
+    match task {
+        Task::Edits => add("--edits", "yes".to_string()),
+        Task::Gzip => add("--gzip", "yes".to_string()),
+        Task::Forward | Task::Realistic => {}
     }
     if let Some(path) = access_log {
         args.extend(["--access-log".to_string(), text(path)]);
@@ -219,11 +238,12 @@ pub(crate) fn wait_until_answering(
     process: &mut Process,
     port: u16,
     clients: Clients,
+    alike: bool,
 ) -> Result<(), Failure> {
     let end = Instant::now() + START;
     loop {
         process.check_alive()?;
-        match ask(port, clients) {
+        match ask(port, clients, alike) {
             Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => return Ok(()),
             Ok(answer) if Instant::now() > end => {
                 let line = answer.lines().next().unwrap_or("nothing");
@@ -235,11 +255,11 @@ pub(crate) fn wait_until_answering(
     }
 }
 
-fn ask(port: u16, clients: Clients) -> Result<String, Failure> {
+fn ask(port: u16, clients: Clients, alike: bool) -> Result<String, Failure> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     if clients.tls() {
-        ask_on(client(stream)?)
+        ask_on(client(stream, alike)?)
     } else {
         ask_on(stream)
     }

@@ -116,6 +116,7 @@ impl Bench<'_> {
         let alive = running.map(|running| running.process.id()).chain([
             self.origins.nginx.id(),
             self.origins.sink.id(),
+            self.origins.echo.id(),
             std::process::id(),
         ]);
         let alive: f64 = alive.map(|process| CpuTime::of(process).total()).sum();
@@ -128,17 +129,18 @@ impl Bench<'_> {
     }
 
     fn shape(&self) -> Shape<'_> {
-        let (workers, all_cores, realistic, upstream_h2c) = match self.row.work {
-            Work::Requests(r) => (r.workers, r.all_cores, r.realistic, r.upstream_h2c),
-            _ => (1, false, false, false),
+        let (workers, all_cores, upstream_h2c) = match self.row.work {
+            Work::Requests(r) => (r.workers, r.all_cores, r.upstream_h2c),
+            _ => (1, false, false),
         };
         let upstream_port = match self.row.work {
             Work::Requests(r) if r.upstream_h2c => self.origins.h2c_port,
             Work::Uploads { .. } => self.origins.sink_port,
+            Work::Echo { .. } => self.origins.echo_port,
             Work::Latency { .. } => self.origins.generator_port,
             _ => self.origins.nginx_port,
         };
-        let upstream_answers = !matches!(self.row.work, Work::Latency { .. });
+        let silent = matches!(self.row.work, Work::Latency { .. } | Work::Echo { .. });
         let cores = if all_cores {
             self.options.all_cores()
         } else {
@@ -149,11 +151,12 @@ impl Bench<'_> {
             upstream_port,
             workers,
             cores,
-            realistic,
-            upstream_answers,
+            task: self.row.task(),
+            upstream_answers: !silent,
             clients: self.row.clients(),
             upstream_h2c,
             deferred: self.row.deferred(),
+            alike: self.row.alike(),
             certificate: self.certificate,
         }
     }
@@ -192,12 +195,14 @@ impl Bench<'_> {
         running.process.check_alive()?;
         match self.row.work {
             Work::Requests(requests) => self.requests(running, requests),
-            Work::Uploads { connections } => self.uploads(running, connections),
+            Work::Uploads { connections, bytes } => self.uploads(running, connections, bytes),
+            Work::Echo { connections } => self.echo(running, connections),
             Work::Handshakes {
                 connections,
                 resumed,
+                ..
             } => self.handshakes(running, connections, resumed),
-            Work::Latency { connections } => self.latency(running, connections),
+            Work::Latency { connections, rate } => self.latency(running, connections, rate),
             Work::Idle { connections, .. } => self.idle(entrant.kind, connections),
         }
     }

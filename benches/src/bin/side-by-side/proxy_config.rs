@@ -4,7 +4,7 @@
 //! the others could not do: no cache, no kernel splicing, buffers as they are by default.
 
 use crate::certificate::{CIPHER, Certificate};
-use crate::rows::Clients;
+use crate::rows::{Clients, Task};
 use std::path::Path;
 
 /// Idle upstream connections that may be kept.
@@ -22,6 +22,9 @@ pub(crate) struct Setting<'a> {
     pub(crate) upstream_h2c: bool,
     /// Whether connections are held back until they have brought something.
     pub(crate) deferred: bool,
+    /// Cipher and versions of TLS are those of all contenders, not the program's own.
+    pub(crate) alike: bool,
+    pub(crate) task: Task,
     pub(crate) certificate: &'a Certificate,
 }
 
@@ -56,6 +59,8 @@ pub(crate) fn nginx(setting: &Setting<'_>) -> String {
         clients,
         certificate,
         deferred,
+        alike,
+        task,
         ..
     } = setting;
     let deferred = if *deferred { "deferred" } else { "" };
@@ -66,21 +71,24 @@ pub(crate) fn nginx(setting: &Setting<'_>) -> String {
         Clients::Http1Tls | Clients::Http2Tls => "ssl http2",
     };
     let tls = if clients.tls() {
+        let fixed = format!(
+            "ssl_protocols TLSv1.2 TLSv1.3; ssl_conf_command Ciphersuites {CIPHER};
+        ssl_session_tickets on;"
+        );
         format!(
             "ssl_certificate {};
         ssl_certificate_key {};
-        ssl_protocols TLSv1.2 TLSv1.3;
-        ssl_conf_command Ciphersuites {CIPHER};
-        ssl_session_tickets on;",
+        {}",
             certificate.chain.display(),
-            certificate.key.display()
+            certificate.key.display(),
+            if *alike { &fixed } else { "" }
         )
     } else {
         String::new()
     };
     let common = nginx_common(dir, "nginx");
     let (log, edits) = match access_log {
-        None => ("access_log off;".to_string(), ""),
+        None => ("access_log off;".to_string(), nginx_task(*task)),
         Some(path) => (
             format!(
                 "log_format bench '$remote_addr \"$request\" $status $body_bytes_sent $request_time';
@@ -117,11 +125,30 @@ http {{
         proxy_set_header Connection \"\";
         {edits}
         location / {{ proxy_pass http://origin; }}
+        location /echo {{
+            proxy_pass http://origin;
+            proxy_set_header Connection upgrade;
+            proxy_set_header Upgrade websocket;
+        }}
     }}
 }}
 ",
         dir = dir.display()
     )
+}
+
+/// What nginx does to requests and responses in a row without a log.
+fn nginx_task(task: Task) -> &'static str {
+    match task {
+        Task::Forward | Task::Realistic => "",
+        Task::Edits => {
+            "location /private/ { return 403; }
+        proxy_set_header X-Forwarded-Proto http;
+        add_header X-Served-By bench;
+        add_header X-Frame-Options DENY;"
+        }
+        Task::Gzip => "gzip on; gzip_comp_level 6; gzip_types application/json; gzip_proxied any;",
+    }
 }
 
 /// HAProxy gives up keeping upstream connections when a quarter of its descriptors is in use; with
@@ -136,6 +163,8 @@ pub(crate) fn haproxy(setting: &Setting<'_>) -> String {
         upstream_h2c,
         certificate,
         deferred,
+        alike,
+        task,
         ..
     } = setting;
     let deferred = if *deferred { "defer-accept" } else { "" };
@@ -147,10 +176,15 @@ pub(crate) fn haproxy(setting: &Setting<'_>) -> String {
             certificate.chain_and_key.display()
         ),
     };
+    let fixed = format!(
+        "ssl-default-bind-ciphersuites {CIPHER}
+    ssl-default-bind-options ssl-min-ver TLSv1.2"
+    );
+    let fixed = if *alike { fixed.as_str() } else { "" };
     let server = if *upstream_h2c { "proto h2" } else { "" };
     // HAProxy logs to a descriptor or to syslog, never to a file: its stdout is the file.
     let (log, edits) = match access_log {
-        None => ("", ""),
+        None => ("", haproxy_task(*task)),
         Some(_) => (
             "log stdout format raw local0
     log-format \"%ci \\\"%HM %HU\\\" %ST %B %Ta\"",
@@ -166,8 +200,8 @@ pub(crate) fn haproxy(setting: &Setting<'_>) -> String {
     maxconn 19000
     tune.pool-low-fd-ratio 98
     tune.pool-high-fd-ratio 99
-    ssl-default-bind-ciphersuites {CIPHER}
-    ssl-default-bind-options ssl-min-ver TLSv1.2
+    tune.comp.maxlevel 6
+    {fixed}
 defaults
     mode http
     {log}
@@ -176,6 +210,7 @@ defaults
     timeout client 1h
     timeout server 1h
     timeout http-keep-alive 1h
+    timeout tunnel 1h
 frontend front
     bind 127.0.0.1:{port} backlog 4096 {deferred} {bind}
     {edits}
@@ -185,4 +220,23 @@ backend origin
     server origin 127.0.0.1:{upstream_port} {server} pool-max-conn {UPSTREAM_POOL} pool-purge-delay 1h
 "
     )
+}
+
+/// What HAProxy does to requests and responses in a row without a log.
+fn haproxy_task(task: Task) -> &'static str {
+    match task {
+        Task::Forward | Task::Realistic => "",
+        Task::Edits => {
+            "http-request deny if { path_beg /private/ }
+    http-request set-header X-Forwarded-Proto http
+    http-response set-header X-Served-By bench
+    http-response set-header X-Frame-Options DENY"
+        }
+        // Its level of compression is that of the whole process, `tune.comp.maxlevel`.
+        Task::Gzip => {
+            "filter compression
+    compression algo gzip
+    compression type application/json"
+        }
+    }
 }

@@ -63,6 +63,20 @@ impl Cell {
     }
 }
 
+impl Cell {
+    /// How many times the smallest figure of a round the largest one is.
+    pub(crate) fn spread(&self) -> f64 {
+        let values = || self.samples.iter().map(|sample| sample.value);
+        let largest = values().fold(0.0, f64::max);
+        let smallest = values().fold(f64::INFINITY, f64::min);
+        if smallest > 0.0 {
+            largest / smallest
+        } else {
+            1.0
+        }
+    }
+}
+
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);

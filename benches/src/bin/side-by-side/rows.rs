@@ -29,14 +29,44 @@ pub(crate) enum Work {
     /// Requests in a closed loop by wrk or h2load; the figure is CPU time per request.
     Requests(Requests),
     /// A TLS connection for each request; CPU time per connection.
-    Handshakes { connections: usize, resumed: bool },
-    /// Request bodies of 10 MB in a closed loop; CPU time per request.
-    Uploads { connections: usize },
+    Handshakes {
+        connections: usize,
+        resumed: bool,
+        alike: bool,
+    },
+    /// Request bodies of one size in a closed loop; CPU time per request.
+    Uploads { connections: usize, bytes: u64 },
+    /// Messages of 70 bytes that an origin sends back, in a closed loop on connections that have switched to
+    /// WebSocket; CPU time per message.
+    Echo { connections: usize },
     /// Growth of memory per connection that made one request and stays open.
-    Idle { connections: usize, tls: bool },
-    /// The 99th percentile of latency where requests arrive at 80 % of the rate at which the
-    /// same generator saturates the contender.
-    Latency { connections: usize },
+    Idle {
+        connections: usize,
+        clients: Clients,
+    },
+    /// The 99th percentile of latency.
+    Latency { connections: usize, rate: Rate },
+}
+
+/// How often requests arrive.
+#[derive(Clone, Copy)]
+pub(crate) enum Rate {
+    /// At 80 % of the rate at which the same generator saturates the contender.
+    Own,
+    /// So many a second, for all contenders.
+    Fixed(u32),
+}
+
+/// What the proxy does beside forwarding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Forward,
+    /// Four phases and three more header fields.
+    Edits,
+    /// Header edits, a body filter and an access log.
+    Realistic,
+    /// Compression at level 6.
+    Gzip,
 }
 
 /// What the proxy speaks with its clients.
@@ -77,7 +107,9 @@ pub(crate) struct Requests {
     pub(crate) workers: usize,
     /// Proxy, load and origin share all cores.
     pub(crate) all_cores: bool,
-    pub(crate) realistic: bool,
+    pub(crate) task: Task,
+    /// All contenders use the same cipher and versions of TLS, instead of their defaults.
+    pub(crate) alike: bool,
 }
 
 const SMALL: Requests = Requests {
@@ -90,7 +122,8 @@ const SMALL: Requests = Requests {
     held: 0,
     workers: 1,
     all_cores: false,
-    realistic: false,
+    task: Task::Forward,
+    alike: false,
 };
 
 /// As many connections as h2load has in each HTTP/2 row, with `load::STREAMS` streams on each.
@@ -109,15 +142,16 @@ const fn held(open: usize) -> Work {
     })
 }
 
-const fn workers(workers: usize) -> Work {
+const fn workers(workers: usize, connections: usize) -> Work {
     Work::Requests(Requests {
         workers,
+        connections,
         all_cores: true,
         ..SMALL
     })
 }
 
-pub(crate) const ROWS: [Row; 25] = [
+pub(crate) const ROWS: [Row; 36] = [
     Row {
         name: "small",
         title: "32 connections, 48 B body, hardly any headers",
@@ -159,7 +193,42 @@ pub(crate) const ROWS: [Row; 25] = [
     Row {
         name: "upload-10m",
         title: "10 MB upload, 4 connections",
-        work: Work::Uploads { connections: 4 },
+        work: Work::Uploads {
+            connections: 4,
+            bytes: 10 * 1024 * 1024,
+        },
+    },
+    Row {
+        name: "upload-1m",
+        title: "1 MB upload, 16 connections",
+        work: Work::Uploads {
+            connections: 16,
+            bytes: 1024 * 1024,
+        },
+    },
+    Row {
+        name: "upload-100k",
+        title: "100 KB upload, 32 connections",
+        work: Work::Uploads {
+            connections: 32,
+            bytes: 100 * 1024,
+        },
+    },
+    Row {
+        name: "gzip",
+        title: "100 KB of JSON, gzip at level 6, 16 connections",
+        work: Work::Requests(Requests {
+            path: "/100k.json",
+            headers: &["Accept-Encoding: gzip"],
+            connections: 16,
+            task: Task::Gzip,
+            ..SMALL
+        }),
+    },
+    Row {
+        name: "websocket",
+        title: "WebSocket, 70 B messages echoed by the origin, 32 connections",
+        work: Work::Echo { connections: 32 },
     },
     Row {
         name: "new-connection",
@@ -183,7 +252,15 @@ pub(crate) const ROWS: [Row; 25] = [
         title: "browser headers, header edits, body filter, access log",
         work: Work::Requests(Requests {
             headers: &BROWSER,
-            realistic: true,
+            task: Task::Realistic,
+            ..SMALL
+        }),
+    },
+    Row {
+        name: "edits",
+        title: "four phases, three header fields inserted",
+        work: Work::Requests(Requests {
+            task: Task::Edits,
             ..SMALL
         }),
     },
@@ -192,7 +269,7 @@ pub(crate) const ROWS: [Row; 25] = [
         title: "memory per idle connection, 4,000 of them",
         work: Work::Idle {
             connections: 4000,
-            tls: false,
+            clients: Clients::Http1,
         },
     },
     Row {
@@ -218,17 +295,33 @@ pub(crate) const ROWS: [Row; 25] = [
     Row {
         name: "workers-1",
         title: "1 worker, all programs on all cores",
-        work: workers(1),
+        work: workers(1, 32),
     },
     Row {
         name: "workers-2",
         title: "2 workers, all programs on all cores",
-        work: workers(2),
+        work: workers(2, 32),
+    },
+    Row {
+        name: "workers-2-1000",
+        title: "2 workers, 1,000 connections, all programs on all cores",
+        work: workers(2, 1000),
     },
     Row {
         name: "latency",
         title: "p99 at 80 % of the contender's own saturation",
-        work: Work::Latency { connections: 64 },
+        work: Work::Latency {
+            connections: 64,
+            rate: Rate::Own,
+        },
+    },
+    Row {
+        name: "latency-fixed",
+        title: "p99 at 20,000 requests a second",
+        work: Work::Latency {
+            connections: 64,
+            rate: Rate::Fixed(20_000),
+        },
     },
     Row {
         name: "tls-browser",
@@ -240,11 +333,31 @@ pub(crate) const ROWS: [Row; 25] = [
         }),
     },
     Row {
+        name: "tls-browser-alike",
+        title: "the same, all with TLS 1.3 and one cipher",
+        work: Work::Requests(Requests {
+            clients: Clients::Http1Tls,
+            headers: &BROWSER,
+            alike: true,
+            ..SMALL
+        }),
+    },
+    Row {
         name: "tls-handshake",
-        title: "a full TLS 1.3 handshake per request, P-256",
+        title: "a full TLS handshake per request, P-256",
         work: Work::Handshakes {
             connections: 16,
             resumed: false,
+            alike: false,
+        },
+    },
+    Row {
+        name: "tls-handshake-alike",
+        title: "the same, all with TLS 1.3 and one cipher",
+        work: Work::Handshakes {
+            connections: 16,
+            resumed: false,
+            alike: true,
         },
     },
     Row {
@@ -253,6 +366,7 @@ pub(crate) const ROWS: [Row; 25] = [
         work: Work::Handshakes {
             connections: 16,
             resumed: true,
+            alike: true,
         },
     },
     Row {
@@ -260,13 +374,29 @@ pub(crate) const ROWS: [Row; 25] = [
         title: "memory per idle TLS connection, 2,000 of them",
         work: Work::Idle {
             connections: 2000,
-            tls: true,
+            clients: Clients::Http1Tls,
+        },
+    },
+    Row {
+        name: "h2-idle",
+        title: "memory per idle HTTP/2 connection over TLS, 2,000 of them",
+        work: Work::Idle {
+            connections: 2000,
+            clients: Clients::Http2Tls,
         },
     },
     Row {
         name: "h2-tls",
         title: "HTTP/2 over TLS, 8 connections with 32 streams",
         work: Work::Requests(HTTP2),
+    },
+    Row {
+        name: "h2-tls-alike",
+        title: "the same, all with TLS 1.3 and one cipher",
+        work: Work::Requests(Requests {
+            alike: true,
+            ..HTTP2
+        }),
     },
     Row {
         name: "h2-browser",
@@ -322,6 +452,7 @@ impl Row {
     pub(crate) fn unit(&self) -> &'static str {
         match self.work {
             Work::Requests(_) | Work::Uploads { .. } => "µs CPU/request",
+            Work::Echo { .. } => "µs CPU/message",
             Work::Handshakes { .. } => "µs CPU/connection",
             Work::Idle { .. } => "KiB/connection",
             Work::Latency { .. } => "µs p99",
@@ -332,7 +463,8 @@ impl Row {
     pub(crate) fn clients(&self) -> Clients {
         match self.work {
             Work::Requests(requests) => requests.clients,
-            Work::Handshakes { .. } | Work::Idle { tls: true, .. } => Clients::Http1Tls,
+            Work::Handshakes { .. } => Clients::Http1Tls,
+            Work::Idle { clients, .. } => clients,
             _ => Clients::Http1,
         }
     }
@@ -348,6 +480,23 @@ impl Row {
 
     pub(crate) fn deferred(&self) -> bool {
         matches!(self.work, Work::Requests(requests) if requests.deferred)
+    }
+
+    /// Whether all contenders use the same cipher and versions of TLS.
+    pub(crate) fn alike(&self) -> bool {
+        match self.work {
+            Work::Requests(requests) => requests.alike,
+            Work::Handshakes { alike, .. } => alike,
+            _ => false,
+        }
+    }
+
+    /// What the proxy does beside forwarding.
+    pub(crate) fn task(&self) -> Task {
+        match self.work {
+            Work::Requests(requests) => requests.task,
+            _ => Task::Forward,
+        }
     }
 
     fn upstream_h2c(&self) -> bool {
@@ -367,10 +516,10 @@ impl Row {
             // One upstream connection per client: what closes or idles on one side does so on
             // the other, and with 10,000 it runs out of descriptors.
             (Kind::Floor, Work::Requests(r)) => {
-                r.held == 0 && !r.realistic && !self.name.starts_with("new-connection")
+                r.held == 0 && r.task == Task::Forward && !self.name.starts_with("new-connection")
             }
-            (Kind::Floor, Work::Idle { .. }) => false,
-            (Kind::FloorSplice, _) => matches!(self.name, "body-10m" | "upload-10m"),
+            (Kind::Floor, Work::Idle { .. } | Work::Echo { .. }) => false,
+            (Kind::FloorSplice, _) => matches!(self.name, "body-10m" | "upload-10m" | "upload-1m"),
             _ => true,
         }
     }
@@ -392,12 +541,19 @@ mod tests {
         assert_eq!(chosen(&[]).len(), ROWS.len());
         assert_eq!(
             chosen(&["small", "workers"]),
-            ["small", "workers-1", "workers-2"]
+            ["small", "workers-1", "workers-2", "workers-2-1000"]
         );
         assert_eq!(chosen(&["open-10"]), ["open-10"]);
         assert_eq!(
             chosen(&["h2", "h2c"]),
-            ["h2-tls", "h2-browser", "h2c", "h2-upstream"]
+            [
+                "h2-idle",
+                "h2-tls",
+                "h2-tls-alike",
+                "h2-browser",
+                "h2c",
+                "h2-upstream"
+            ]
         );
         assert!(chosen(&["op"]).is_empty());
     }

@@ -4,6 +4,8 @@ use crate::results::{Results, RowResult};
 
 /// More of the machine than this for others, and the figures are not to be quoted.
 const QUIET: f64 = 0.05;
+/// If rounds of one contender differ by more, percentiles can't be compared.
+const AGREES: f64 = 1.3;
 
 pub(crate) fn markdown(results: &Results) -> String {
     let mut lines = vec![header(results)];
@@ -14,7 +16,7 @@ pub(crate) fn markdown(results: &Results) -> String {
 fn header(results: &Results) -> Vec<String> {
     let mut cells = vec!["row".to_string(), "unit".to_string()];
     cells.extend(results.contenders.iter().cloned());
-    cells.extend(["peer ÷ best", "ours ÷ best", "ours ÷ peer"].map(String::from));
+    cells.extend(["peer ÷ best", "ours ÷ best", "tuned ÷ best", "ours ÷ peer"].map(String::from));
     cells
 }
 
@@ -25,6 +27,7 @@ fn body(results: &Results, row: &RowResult) -> Vec<String> {
     for ratio in [
         row.ratio("peer", row.best()),
         row.ratio("ours", row.best()),
+        row.ratio("tuned", row.best()),
         row.ratio("ours", peer),
     ] {
         cells.push(ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default());
@@ -81,7 +84,10 @@ fn notes(results: &Results) -> String {
             "Medians of {} rounds of {} s.",
             results.rounds, results.seconds
         ),
-        "best: the better one of nginx and HAProxy. ours and peer use mimalloc.".to_string(),
+        "best: the better one of nginx and HAProxy. ours and peer run with the system's allocator and \
+         default settings, tuned with mimalloc and a runtime for each worker. TLS as each proxy ships it, \
+         except in the rows that say `alike` and where sessions are resumed."
+            .to_string(),
         format!(
             "Machine: {}. {}.",
             environment.machine,
@@ -95,6 +101,16 @@ fn notes(results: &Results) -> String {
             "{}: other processes used {share:.0} % of the machine; don't quote this row.",
             row.name
         ));
+    }
+    for row in results.rows.iter().filter(|row| row.unit == "µs p99") {
+        for cell in row.cells.iter().filter(|cell| cell.spread() > AGREES) {
+            notes.push(format!(
+                "{}: the rounds of {} differ by {:.1} ×, so the row decides nothing.",
+                row.name,
+                cell.contender,
+                cell.spread()
+            ));
+        }
     }
     for row in &results.rows {
         for cell in row

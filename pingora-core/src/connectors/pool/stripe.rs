@@ -1,5 +1,6 @@
 //! One worker's part of the pool.
 
+use super::ends::{IdleEnd, idle_closed};
 use super::janitor::{Janitor, SHORTEST_SWEEP, Tended, UNWATCHED};
 use super::slots::{Entry, Slots};
 use super::watch::{Alarm, Index, Watch};
@@ -178,7 +179,7 @@ impl<S: Poolable> Stripe<S> {
                     taken = entry;
                     break;
                 }
-                Poll::Pending => {}
+                Poll::Pending => idle_closed(IdleEnd::Expired, 1),
                 Poll::Ready(event) => self.counters.note(event),
             }
             dead.push(entry);
@@ -276,6 +277,7 @@ impl<S: Poolable> Tended for Stripe<S> {
             .into_iter()
             .map(|index| self.remove(&mut state, index))
             .collect();
+        idle_closed(IdleEnd::Expired, dead.len());
         // Not separately for every entry: those of the next second are swept together.
         let earliest = state
             .slots

@@ -3,6 +3,7 @@
 mod holders;
 
 use super::available;
+use crate::metrics::Process;
 use crate::runtime::local::worker_id;
 use holders::Holders;
 pub(crate) use holders::{Held, Holder};
@@ -288,6 +289,11 @@ pub(crate) fn held() -> usize {
     PROCESS.held()
 }
 
+/// How many bytes may be held; `None`: any number.
+pub(crate) fn limit() -> Option<usize> {
+    Some(PROCESS.limit()).filter(|limit| *limit != usize::MAX)
+}
+
 /// Sets the number of bytes that may be held; `None`: any number.
 pub(crate) fn set_limit(limit: Option<usize>) {
     PROCESS.set_limit(limit.unwrap_or(usize::MAX));
@@ -295,6 +301,7 @@ pub(crate) fn set_limit(limit: Option<usize>) {
 
 /// Counts a piece of new work that is turned away because memory is scarce.
 pub(crate) fn turn_away(what: Turned) {
+    Process::turned_away(what as usize);
     PROCESS.turn_away(what);
 }
 

@@ -19,11 +19,13 @@
 mod account;
 mod available;
 pub(crate) mod fallible;
+mod figures;
 
 pub(crate) use account::{
     Held, Holder, Level, Turned, held, is_short, level, set_limit, turn_away,
 };
 pub(crate) use available::default_limit;
+pub(crate) use figures::tell_figures;
 
 /// The cost of a connection without waiting data, in bytes: its task, session and socket.
 const CONNECTION: usize = 4 * 1024;

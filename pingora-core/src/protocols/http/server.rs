@@ -6,6 +6,7 @@ use super::subrequest::server::HttpSession as SessionSubrequest;
 use super::v1::server::HttpSession as SessionV1;
 use super::v2::server::{HttpSession as SessionV2, Idle};
 use super::{error_resp, h1::Fault};
+use crate::metrics::Listener;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 use bytes::{Bytes, BytesMut};
@@ -614,6 +615,21 @@ impl Session {
     /// The address that the client connected to.
     pub fn server_addr(&self) -> Option<&SocketAddr> {
         each!(self, s => s.server_addr())
+    }
+
+    /// Where the exchange is counted: the listener that its connection came over.
+    pub fn listener(&self) -> Listener {
+        match self {
+            Session::H1(s) => s.stream().listener(),
+            Session::Custom(c) => c
+                .stream()
+                .map_or_else(Listener::default, |io| io.listener()),
+            Session::H2(s) => s
+                .digest()
+                .and_then(|digest| digest.socket_digest.as_ref())
+                .map_or_else(Listener::default, |socket| socket.listener()),
+            Session::Subrequest(_) => Listener::default(),
+        }
     }
 
     /// The connection, if the exchange has one of its own.

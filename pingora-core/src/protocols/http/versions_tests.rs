@@ -518,7 +518,7 @@ fn trailers_leave_alike() {
     assert_eq!(one, ["grpc-status: 0", "x-spaces: a b", "x-sum: 1"]);
 }
 
-/// What a program declares about its own message.
+/// A program's declarations about its own message.
 #[test]
 fn a_length_of_our_own_is_judged_alike() {
     for values in LENGTHS {

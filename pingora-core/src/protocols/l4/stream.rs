@@ -8,6 +8,7 @@ use super::Tracer;
 use super::ext::TcpKeepalive;
 use super::plain::{Direction, Plain};
 use super::virt::{VirtualSockOpt, VirtualSocketStream};
+use crate::metrics::Listener;
 use crate::protocols::digest::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, ProxyDigest, SocketDigest, TimingDigest,
 };
@@ -78,6 +79,8 @@ pub struct Stream {
     /// arrived.
     pub rx_ts: Option<SystemTime>,
     stamp_next_read: bool,
+    /// Where it is counted; the default for a connection to an upstream.
+    listener: Listener,
 }
 
 impl Stream {
@@ -92,6 +95,7 @@ impl Stream {
             tracer: None,
             rx_ts: None,
             stamp_next_read: false,
+            listener: Listener::default(),
         }
     }
 
@@ -109,9 +113,17 @@ impl Stream {
         stream
     }
 
+    /// Counts the connection as one that came over this listener.
+    pub(crate) fn count_for(&mut self, listener: Listener) {
+        debug_assert_eq!(self.listener, Listener::default(), "counted once");
+        self.listener = listener;
+        listener.connection_begins();
+    }
+
     /// From now on the ends of the connection are those that the header names, if it names any.
     pub(crate) fn set_proxy_header(&mut self, header: ProxyHeader) {
-        let digest = SocketDigest::behind_proxy(self.socket.fd(), self.peer, header);
+        let mut digest = SocketDigest::behind_proxy(self.socket.fd(), self.peer, header);
+        digest.set_listener(self.listener);
         self.peer = digest.peer_addr().and_then(|peer| peer.as_inet().copied());
         self.set_socket_digest(digest);
     }
@@ -412,12 +424,18 @@ impl GetSocketDigest for Stream {
             return self.socket_digest.get().cloned();
         }
         let digest = self.socket_digest.get_or_init(|| {
-            Arc::new(match self.peer {
+            let mut digest = match self.peer {
                 Some(peer) => SocketDigest::with_peer_addr(fd, peer.into()),
                 None => SocketDigest::from_raw_fd(fd),
-            })
+            };
+            digest.set_listener(self.listener);
+            Arc::new(digest)
         });
         Some(digest.clone())
+    }
+
+    fn listener(&self) -> Listener {
+        self.listener
     }
 
     fn set_socket_digest(&mut self, socket_digest: SocketDigest) {
@@ -429,6 +447,9 @@ impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(digest) = self.socket_digest.get() {
             digest.set_closed();
+        }
+        if self.listener != Listener::default() {
+            self.listener.connection_ends();
         }
         if let Some(tracer) = self.tracer.take() {
             tracer.0.on_disconnected();

@@ -44,6 +44,22 @@ impl HandshakeFailure {
         HandshakeFailure::Other,
     ];
 
+    /// A word for it, as metrics have it.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            HandshakeFailure::PlainHttp => "plain_http",
+            HandshakeFailure::NotTls => "not_tls",
+            HandshakeFailure::NothingInCommon => "nothing_in_common",
+            HandshakeFailure::NoCertificate => "no_certificate",
+            HandshakeFailure::ClientCertificate => "client_certificate",
+            HandshakeFailure::RefusedByClient => "refused_by_client",
+            HandshakeFailure::Closed => "closed",
+            HandshakeFailure::TimedOut => "timed_out",
+            HandshakeFailure::TurnedAway => "turned_away",
+            HandshakeFailure::Other => "other",
+        }
+    }
+
     fn place(self) -> usize {
         self as usize
     }

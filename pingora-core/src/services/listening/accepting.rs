@@ -7,6 +7,7 @@ use crate::apps::ServerApp;
 use crate::listeners::{
     Accepted, Acceptor, BoundAddresses, Endpoint, ListenerConfig, Listeners, Place, Transport,
 };
+use crate::metrics::{Panicked, Process};
 use crate::process::{Fds, ListenFds, ShutdownWatch, is_external};
 use crate::runtime::Handle;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -119,6 +120,7 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
             .transport
             .prepare(&endpoint.socket, client_speaks_first);
         let name = &self.shared.name;
+        endpoint.transport.count_for(name, &endpoint.socket.place);
         info!("{name}: listening on {}", endpoint.socket.place);
         let (remove, removed) = watch::channel(false);
         let (open, closed) = mpsc::channel(1);
@@ -165,6 +167,7 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
             let hand_over = |accepted| {
                 let one = || shared.hand_over(accepted, &transport);
                 if catch_unwind(AssertUnwindSafe(one)).is_err() {
+                    Process::panicked(Panicked::Accepting);
                     error!("{}: a panic; one connection was turned away", shared.name);
                 }
             };

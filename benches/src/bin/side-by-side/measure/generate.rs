@@ -7,7 +7,7 @@ use crate::environment;
 use crate::load::{Load, STREAMS, pair};
 use crate::process::{CpuTime, Process, line, resident_kib};
 use crate::results::Sample;
-use crate::rows::Requests;
+use crate::rows::{Clients, Rate, Requests};
 use std::path::Path;
 use std::time::Duration;
 
@@ -92,18 +92,41 @@ impl Bench<'_> {
         load.sample(used)
     }
 
-    pub(super) fn uploads(&self, running: &Running, connections: usize) -> Result<Sample, Failure> {
+    pub(super) fn uploads(
+        &self,
+        running: &Running,
+        connections: usize,
+        bytes: u64,
+    ) -> Result<Sample, Failure> {
         let before = CpuTime::of(running.process.id());
-        let text = self.load("upload", running, connections, &[])?;
+        let bytes = bytes.to_string();
+        let text = self.load("upload", running, connections, &["--bytes", &bytes])?;
         let used = CpuTime::of(running.process.id()) - before;
         Load::from_pairs(&text)?.sample(used)
     }
 
-    pub(super) fn latency(&self, running: &Running, connections: usize) -> Result<Sample, Failure> {
+    pub(super) fn echo(&self, running: &Running, connections: usize) -> Result<Sample, Failure> {
+        let before = CpuTime::of(running.process.id());
+        let text = self.load("echo", running, connections, &[])?;
+        let used = CpuTime::of(running.process.id()) - before;
+        Load::from_pairs(&text)?.sample(used)
+    }
+
+    pub(super) fn latency(
+        &self,
+        running: &Running,
+        connections: usize,
+        rate: Rate,
+    ) -> Result<Sample, Failure> {
         let origin = format!("127.0.0.1:{}", self.origins.generator_port);
-        let text = self.load("paced", running, connections, &["--origin", &origin])?;
-        let saturated = Load::from_pairs(&text)?;
-        let rate = (0.8 * saturated.requests / saturated.seconds).to_string();
+        let rate = match rate {
+            Rate::Fixed(rate) => rate.to_string(),
+            Rate::Own => {
+                let text = self.load("paced", running, connections, &["--origin", &origin])?;
+                let saturated = Load::from_pairs(&text)?;
+                (0.8 * saturated.requests / saturated.seconds).to_string()
+            }
+        };
         let more = ["--origin", &origin, "--rate", &rate];
         let text = self.load("paced", running, connections, &more)?;
         let load = Load::from_pairs(&text)?;
@@ -137,8 +160,11 @@ impl Bench<'_> {
         let target = running.address().to_string();
         let connections = connections.to_string();
         let mut args = vec!["idle", "--target", &target, "--connections", &connections];
-        if self.row.clients().tls() {
-            args.push("--tls");
+        match self.row.clients() {
+            Clients::Http1 => {}
+            Clients::Http1Tls => args.push("--tls"),
+            Clients::Http2 => args.push("--http2"),
+            Clients::Http2Tls => args.extend(["--tls", "--http2"]),
         }
         let program = environment::binary("load")?;
         let log = self.dir.join("idle.log");

@@ -6,7 +6,7 @@ use super::Fault;
 use super::persistence::ConnectionOptions;
 use pingora_http::grammar::{ContentLength, is_token, list_elements};
 
-/// What the fields of one message declare about its framing and its connection.
+/// The framing and connection information that the fields of one message declare.
 #[derive(Debug, Default)]
 pub(super) struct Framing<'a> {
     pub(super) length: Option<ContentLength<'a>>,

@@ -597,6 +597,10 @@ impl<T: GetSocketDigest> GetSocketDigest for SslStream<T> {
         self.get_ref().get_socket_digest()
     }
 
+    fn listener(&self) -> crate::metrics::Listener {
+        self.get_ref().listener()
+    }
+
     fn set_socket_digest(&mut self, socket_digest: SocketDigest) {
         self.get_mut().set_socket_digest(socket_digest);
     }

@@ -391,7 +391,7 @@ async fn a_slow_reader_slows_the_server_and_only_its_own_stream() {
     slow.write_request_header(request("GET", &[]), true)
         .unwrap();
     slow.read_response_header().await.unwrap();
-    // While nobody reads the one, the other passes completely.
+    // While the one is not read, the other passes completely.
     let mut quick = session(&conn).await;
     quick
         .write_request_header(request("POST", &[]), true)

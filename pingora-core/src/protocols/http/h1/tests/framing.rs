@@ -1,4 +1,4 @@
-//! What a request's fields declare about its body and its connection.
+//! How a request's fields declare its body and its connection.
 
 use http::Version;
 

@@ -96,7 +96,7 @@ async fn the_head_is_the_parents_and_may_be_changed() {
     session.validate_request().unwrap();
 }
 
-/// What the head and the caller declare about a body, and the outcome.
+/// The declarations of the head and of the caller about a body, and the outcome.
 #[tokio::test]
 async fn whether_a_body_is_to_come() {
     #[derive(Clone, Copy)]

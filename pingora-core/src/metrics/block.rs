@@ -1,0 +1,305 @@
+//! Families of counts that belong together, and a place for each in the cells of the threads.
+
+use super::collect::{Collected, Kind, OTHER, Value};
+use super::histogram;
+use super::histogram::Histogram;
+use super::workers::{MOST_BLOCKS, Row, sums};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// One family of a [`Shape`].
+#[derive(Debug)]
+pub struct Spec {
+    /// With unit and suffix as Prometheus wants them: `requests_total`, `duration_seconds`.
+    pub name: &'static str,
+    /// One line.
+    pub help: &'static str,
+    /// What is counted.
+    pub kind: Kind,
+    /// The names of the labels that tell its series apart; those of the block come in addition.
+    pub labels: &'static [&'static str],
+    /// Their values, for each series; one series where there are no labels.
+    pub series: &'static [&'static [&'static str]],
+}
+
+/// One series without labels of its own.
+pub const ONE: &[&[&str]] = &[&[]];
+
+impl Spec {
+    const fn cells_each(&self) -> usize {
+        match self.kind {
+            Kind::Counter | Kind::Gauge => 1,
+            Kind::Histogram => histogram::CELLS,
+        }
+    }
+}
+
+/// What is counted for each listener, say: families, whose places are known when the program is compiled.
+#[derive(Debug)]
+pub struct Shape {
+    /// The families, in the order of their places.
+    pub specs: &'static [Spec],
+    /// The most blocks of this shape; what is more is counted in one whose labels are all [`OTHER`].
+    pub most: usize,
+}
+
+impl Shape {
+    /// The place of the first series of the family at this position.
+    pub const fn place(specs: &[Spec], position: usize) -> usize {
+        let (mut place, mut at) = (0, 0);
+        while at < position {
+            place += specs[at].series.len() * specs[at].cells_each();
+            at += 1;
+        }
+        place
+    }
+
+    pub(super) const fn cells(&self) -> usize {
+        Self::place(self.specs, self.specs.len())
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+struct Registered {
+    shape: &'static Shape,
+    labels: Labels,
+}
+
+/// Their positions are the numbers of the blocks.
+static BLOCKS: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
+
+fn blocks() -> std::sync::MutexGuard<'static, Vec<Registered>> {
+    BLOCKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A place to count in, for as long as the process lives. Found when a listener, a group or a route is made, and then
+/// free to copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    number: u16,
+    cells: u16,
+}
+
+impl Block {
+    /// The block of this shape with these labels; the same one for the same labels. Takes a lock.
+    pub fn find(shape: &'static Shape, labels: &[(&'static str, &str)]) -> Self {
+        let mut blocks = blocks();
+        let is_there = |blocks: &[Registered], labels: &[(&'static str, &str)]| {
+            let same = |one: &Registered| {
+                std::ptr::eq(one.shape, shape)
+                    && one
+                        .labels
+                        .iter()
+                        .map(|(name, value)| (*name, value.as_str()))
+                        .eq(labels.iter().copied())
+            };
+            blocks.iter().position(same)
+        };
+        let others: Vec<_> = labels.iter().map(|(name, _)| (*name, OTHER)).collect();
+        let number = is_there(&blocks, labels).or_else(|| {
+            let of_shape = blocks.iter().filter(|one| std::ptr::eq(one.shape, shape));
+            let is_full = of_shape.count() >= shape.most || blocks.len() >= MOST_BLOCKS;
+            let labels = if is_full { &others } else { labels };
+            is_there(&blocks, labels).or_else(|| enter(&mut blocks, shape, labels))
+        });
+        let number = number.and_then(|number| u16::try_from(number).ok());
+        Block {
+            number: number.unwrap_or(u16::MAX),
+            cells: u16::try_from(shape.cells()).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// The block of this shape that needs no labels.
+    pub fn only(shape: &'static Shape) -> Self {
+        Self::find(shape, &[])
+    }
+
+    /// The cells of the calling thread. Not to be kept across an await.
+    #[inline]
+    pub fn here(self) -> Here {
+        Here(Row::of(usize::from(self.number), usize::from(self.cells)))
+    }
+
+    /// The block of this number, which has so many cells.
+    #[inline]
+    pub(super) const fn of_cells(number: u16, cells: usize) -> Self {
+        Block {
+            number,
+            cells: cells as u16,
+        }
+    }
+
+    pub(super) const fn number(self) -> u16 {
+        self.number
+    }
+}
+
+fn enter(
+    blocks: &mut Vec<Registered>,
+    shape: &'static Shape,
+    labels: &[(&'static str, &str)],
+) -> Option<usize> {
+    if blocks.len() >= MOST_BLOCKS {
+        log::warn!("there are too many metrics: some are not counted");
+        return None;
+    }
+    let labels = labels
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()));
+    blocks.push(Registered {
+        shape,
+        labels: labels.collect(),
+    });
+    Some(blocks.len() - 1)
+}
+
+/// The cells of a block that belong to one thread: adding takes a load and a store.
+#[derive(Clone, Copy)]
+pub struct Here(Row);
+
+impl Here {
+    /// Adds to a counter or a gauge.
+    #[inline]
+    pub fn add(self, place: usize, n: u64) {
+        self.0.add(place, n);
+    }
+
+    /// Takes from a gauge, whichever thread has added to it.
+    #[inline]
+    pub fn sub(self, place: usize, n: u64) {
+        self.0.add(place, n.wrapping_neg());
+    }
+
+    /// Counts a duration.
+    #[inline]
+    pub fn observe(self, place: usize, time: Duration) {
+        let (cell, (sum, units)) = histogram::place(time);
+        self.0.add(place + cell, 1);
+        self.0.add(place + sum, units);
+    }
+}
+
+impl std::fmt::Debug for Here {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Here").finish_non_exhaustive()
+    }
+}
+
+/// Reads all blocks.
+pub(super) fn collect(out: &mut Collected) {
+    let blocks: Vec<_> = blocks()
+        .iter()
+        .map(|one| (one.shape, one.labels.clone()))
+        .collect();
+    for (number, (shape, labels)) in blocks.iter().enumerate() {
+        let sums = sums(number, shape.cells());
+        let mut place = 0;
+        for spec in shape.specs {
+            for values in spec.series {
+                let cells = sums
+                    .get(place..place + spec.cells_each())
+                    .unwrap_or_default();
+                place += spec.cells_each();
+                let own = spec.labels.iter().zip(*values);
+                let own = own.map(|(name, value)| (*name, (*value).to_owned()));
+                let labels = labels.iter().cloned().chain(own).collect();
+                out.enter(
+                    spec.name,
+                    spec.help,
+                    spec.kind,
+                    labels,
+                    read(spec.kind, cells),
+                );
+            }
+        }
+    }
+}
+
+fn read(kind: Kind, cells: &[u64]) -> Value {
+    let first = cells.first().copied().unwrap_or_default();
+    match kind {
+        Kind::Counter => Value::Number(first as f64),
+        // Of something that is being moved from one thread to another, less than nothing may be seen.
+        Kind::Gauge => Value::Number((first.cast_signed() as f64).max(0.0)),
+        Kind::Histogram => Value::Histogram(Histogram::new(cells)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPECS: &[Spec] = &[
+        Spec {
+            name: "test_things_total",
+            help: "Things.",
+            kind: Kind::Counter,
+            labels: &["colour"],
+            series: &[&["red"], &["blue"]],
+        },
+        Spec {
+            name: "test_wait_seconds",
+            help: "Waits.",
+            kind: Kind::Histogram,
+            labels: &[],
+            series: ONE,
+        },
+        Spec {
+            name: "test_open",
+            help: "Open ones.",
+            kind: Kind::Gauge,
+            labels: &[],
+            series: ONE,
+        },
+    ];
+    static SHAPE: Shape = Shape {
+        specs: SPECS,
+        most: 3,
+    };
+    const WAIT: usize = Shape::place(SPECS, 1);
+    const OPEN: usize = Shape::place(SPECS, 2);
+
+    #[test]
+    fn places_are_found_by_labels_and_overflow_visibly() {
+        let block = |name: &str| Block::find(&SHAPE, &[("host", name)]);
+        let (a, b) = (block("a"), block("b"));
+        assert_eq!(a, block("a"));
+        assert_ne!(a, b);
+        let _c = block("c");
+        for n in 0..10_000 {
+            let one = block(&format!("host {n}"));
+            assert_eq!(one, block("other"), "memory does not grow with names");
+            one.here().add(0, 1);
+        }
+        a.here().add(1, 5);
+        a.here().observe(WAIT, Duration::from_millis(3));
+        a.here().add(OPEN, 2);
+        std::thread::spawn(move || a.here().sub(OPEN, 1))
+            .join()
+            .unwrap();
+
+        let families = super::super::gather();
+        let of = |name: &str, wanted: &[&str]| {
+            let family = families.iter().find(|family| family.name == name).unwrap();
+            let has = |series: &&super::super::Series| {
+                series
+                    .labels
+                    .iter()
+                    .map(|(_, value)| value.as_str())
+                    .eq(wanted.iter().copied())
+            };
+            family.series.iter().find(has).unwrap().value.clone()
+        };
+        assert_eq!(of("test_things_total", &["a", "blue"]), Value::Number(5.0));
+        assert_eq!(
+            of("test_things_total", &["other", "red"]),
+            Value::Number(10_000.0)
+        );
+        assert_eq!(of("test_open", &["a"]), Value::Number(1.0));
+        let Value::Histogram(waits) = of("test_wait_seconds", &["a"]) else {
+            panic!("a histogram");
+        };
+        assert_eq!(waits.count(), 1);
+    }
+}

@@ -1,0 +1,377 @@
+//! What is counted of each endpoint: connections, handshakes, requests.
+
+use super::block::{Block, Here, ONE, Shape, Spec};
+use super::collect::Kind::{Counter, Gauge, Histogram};
+use http::{StatusCode, Version};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+const PROTOCOLS: usize = 3;
+/// With one for requests that were not answered.
+const CLASSES: usize = 6;
+
+pub(super) const LISTENER: &[Spec] = &[
+    Spec {
+        name: "pingora_connections_accepted_total",
+        help: "Connections of clients that were taken in.",
+        kind: Counter,
+        labels: &[],
+        series: ONE,
+    },
+    Spec {
+        name: "pingora_connections_open",
+        help: "Connections of clients that are open.",
+        kind: Gauge,
+        labels: &[],
+        series: ONE,
+    },
+    Spec {
+        name: "pingora_connections_refused_total",
+        help: "Connections of clients that were closed when they were accepted, by reason.",
+        kind: Counter,
+        labels: &["reason"],
+        series: &[
+            &["memory"],
+            &["untrusted_proxy"],
+            &["limit"],
+            &["client_limit"],
+            &["listener_limit"],
+            &["listener_client_limit"],
+            &["filter"],
+        ],
+    },
+    Spec {
+        name: "pingora_requests_active",
+        help: "Requests that are being worked on.",
+        kind: Gauge,
+        labels: &[],
+        series: ONE,
+    },
+    Spec {
+        name: "pingora_requests_total",
+        help: "Requests that have ended, by protocol and class of status; none: the client was not answered.",
+        kind: Counter,
+        labels: &["protocol", "status_class"],
+        series: &[
+            &["http1", "1xx"],
+            &["http1", "2xx"],
+            &["http1", "3xx"],
+            &["http1", "4xx"],
+            &["http1", "5xx"],
+            &["http1", "none"],
+            &["http2", "1xx"],
+            &["http2", "2xx"],
+            &["http2", "3xx"],
+            &["http2", "4xx"],
+            &["http2", "5xx"],
+            &["http2", "none"],
+            &["other", "1xx"],
+            &["other", "2xx"],
+            &["other", "3xx"],
+            &["other", "4xx"],
+            &["other", "5xx"],
+            &["other", "none"],
+        ],
+    },
+    Spec {
+        name: "pingora_request_duration_seconds",
+        help: "Time from the head of a request to its end.",
+        kind: Histogram,
+        labels: &[],
+        series: ONE,
+    },
+    Spec {
+        name: "pingora_request_first_byte_seconds",
+        help: "Time from the head of a request to the head of the upstream's response.",
+        kind: Histogram,
+        labels: &[],
+        series: ONE,
+    },
+    Spec {
+        name: "pingora_request_body_received_bytes_total",
+        help: "Bytes of requests' bodies.",
+        kind: Counter,
+        labels: &[],
+        series: ONE,
+    },
+    Spec {
+        name: "pingora_response_body_sent_bytes_total",
+        help: "Bytes of responses' bodies.",
+        kind: Counter,
+        labels: &[],
+        series: ONE,
+    },
+    Spec {
+        name: "pingora_request_failures_total",
+        help: "Requests that failed, by the side at fault.",
+        kind: Counter,
+        labels: &["side"],
+        series: &[&["client_left"], &["client"], &["upstream"], &["internal"]],
+    },
+    Spec {
+        name: "pingora_upstream_tries_total",
+        help: "Tries at upstreams that had a connection: a new one, or one kept from an earlier request.",
+        kind: Counter,
+        labels: &["connection"],
+        series: &[&["new"], &["reused"]],
+    },
+    Spec {
+        name: "pingora_tls_handshake_seconds",
+        help: "Time that the TLS handshakes of clients took, those that failed included.",
+        kind: Histogram,
+        labels: &[],
+        series: ONE,
+    },
+    Spec {
+        name: "pingora_tls_connections_total",
+        help: "TLS connections of clients, by version.",
+        kind: Counter,
+        labels: &["version"],
+        series: &[&["TLSv1.3"], &["TLSv1.2"], &["other"]],
+    },
+];
+
+const ACCEPTED: usize = Shape::place(LISTENER, 0);
+const OPEN: usize = Shape::place(LISTENER, 1);
+const REFUSED: usize = Shape::place(LISTENER, 2);
+const ACTIVE: usize = Shape::place(LISTENER, 3);
+const REQUESTS: usize = Shape::place(LISTENER, 4);
+const DURATION: usize = Shape::place(LISTENER, 5);
+const FIRST_BYTE: usize = Shape::place(LISTENER, 6);
+const RECEIVED: usize = Shape::place(LISTENER, 7);
+const SENT: usize = Shape::place(LISTENER, 8);
+const FAILURES: usize = Shape::place(LISTENER, 9);
+const TRIES: usize = Shape::place(LISTENER, 10);
+const HANDSHAKE: usize = Shape::place(LISTENER, 11);
+const TLS_VERSIONS: usize = Shape::place(LISTENER, 12);
+
+const CELLS: usize = Shape::place(LISTENER, LISTENER.len());
+
+const _: () = assert!(LISTENER[4].series.len() == PROTOCOLS * CLASSES);
+
+static LISTENERS: Shape = Shape {
+    specs: LISTENER,
+    most: 64,
+};
+
+/// Of requests that came over no listener: sub-requests, and those of tests.
+static NO_LISTENER: LazyLock<Block> = LazyLock::new(|| {
+    let labels = [("service", "internal"), ("listener", "none")];
+    Block::find(&LISTENERS, &labels)
+});
+
+/// The side at fault for a failed request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailedSide {
+    /// The client was gone, or took nothing.
+    ClientLeft,
+    /// The client broke a rule.
+    Client,
+    /// The upstream.
+    Upstream,
+    /// This process.
+    Internal,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestEnd {
+    /// The version that the client spoke.
+    pub version: Version,
+    /// The status that was sent; `None`: nothing was.
+    pub status: Option<StatusCode>,
+    /// Bytes of the request's body that arrived.
+    pub received: usize,
+    /// Bytes of the response's body that were sent.
+    pub sent: usize,
+}
+
+/// Why a connection was closed when it was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefusedConnection {
+    /// Memory was scarce.
+    Memory,
+    /// The endpoint takes connections of certain proxies only.
+    UntrustedProxy,
+    /// There were too many in all.
+    Limit,
+    /// Its client had too many.
+    ClientLimit,
+    /// Its endpoint had too many.
+    ListenerLimit,
+    /// Its client had too many at this endpoint.
+    ListenerClientLimit,
+    /// The program's filter said no.
+    Filter,
+}
+
+/// The counts of one endpoint.
+///
+/// Two bytes, which each of its connections knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener(u16);
+
+impl Default for Listener {
+    /// None: what did not come over a listener.
+    fn default() -> Self {
+        Listener(u16::MAX)
+    }
+}
+
+impl Listener {
+    /// The counts of the endpoint at this address, of this service. At most 64; the rest share one.
+    pub fn find(service: &str, address: &str) -> Self {
+        let labels = [("service", service), ("listener", address)];
+        Listener(Block::find(&LISTENERS, &labels).number())
+    }
+
+    #[inline]
+    fn here(self) -> Here {
+        match self.0 {
+            u16::MAX => NO_LISTENER.here(),
+            number => Block::of_cells(number, CELLS).here(),
+        }
+    }
+
+    /// A connection was taken in.
+    pub(crate) fn connection_begins(self) {
+        let here = self.here();
+        here.add(ACCEPTED, 1);
+        here.add(OPEN, 1);
+    }
+
+    pub(crate) fn connection_ends(self) {
+        self.here().sub(OPEN, 1);
+    }
+
+    /// A connection was closed when it was accepted.
+    #[cold]
+    pub(crate) fn connection_refused(self, why: RefusedConnection) {
+        self.here().add(REFUSED + why as usize, 1);
+    }
+
+    pub(crate) fn handshake_ended(self, took: Duration) {
+        self.here().observe(HANDSHAKE, took);
+    }
+
+    /// A client has a TLS session of this version.
+    pub(crate) fn speaks_tls(self, version: Option<&str>) {
+        let place = match version {
+            Some("TLSv1.3") => 0,
+            Some("TLSv1.2") => 1,
+            _ => 2,
+        };
+        self.here().add(TLS_VERSIONS + place, 1);
+    }
+
+    #[inline]
+    pub(super) fn request_begins(self) {
+        self.here().add(ACTIVE, 1);
+    }
+
+    #[cold]
+    pub(super) fn request_given_up(self) {
+        self.here().sub(ACTIVE, 1);
+    }
+
+    #[cold]
+    pub(super) fn request_failed(self, side: FailedSide) {
+        self.here().add(FAILURES + side as usize, 1);
+    }
+
+    #[inline]
+    pub(super) fn request_ends(
+        self,
+        end: &RequestEnd,
+        [fresh, reused]: [u16; 2],
+        took: Duration,
+        first_byte: Duration,
+    ) {
+        let here = self.here();
+        here.sub(ACTIVE, 1);
+        let protocol = match end.version {
+            Version::HTTP_11 | Version::HTTP_10 | Version::HTTP_09 => 0,
+            Version::HTTP_2 => 1,
+            _ => 2,
+        };
+        let class = match end.status.map_or(0, |status| status.as_u16() / 100) {
+            class @ 1..=5 => usize::from(class) - 1,
+            _ => CLASSES - 1,
+        };
+        here.add(REQUESTS + protocol * CLASSES + class, 1);
+        here.observe(DURATION, took);
+        if !first_byte.is_zero() {
+            here.observe(FIRST_BYTE, first_byte);
+        }
+        for (place, n) in [
+            (RECEIVED, end.received),
+            (SENT, end.sent),
+            (TRIES, usize::from(fresh)),
+            (TRIES + 1, usize::from(reused)),
+        ] {
+            if n > 0 {
+                here.add(place, n as u64);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{RequestMeter, Value, gather};
+    use super::*;
+
+    #[test]
+    fn a_request_is_counted_where_it_came_in() {
+        let listener = Listener::find("counted", "192.0.2.1:80");
+        let mut meter = RequestMeter::begin(listener);
+        meter.tried(true);
+        meter.answered();
+        let end = RequestEnd {
+            version: Version::HTTP_2,
+            status: Some(StatusCode::NOT_FOUND),
+            received: 7,
+            sent: 9,
+        };
+        assert_eq!(meter.end(&end), None);
+        let families = gather();
+        let of = |name: &str, own: &[&str]| {
+            let family = families.iter().find(|family| family.name == name).unwrap();
+            let wanted = ["counted", "192.0.2.1:80"].iter().chain(own).copied();
+            let wanted: Vec<_> = wanted.collect();
+            let mut series = family.series.iter();
+            let found = series.find(|series| {
+                series
+                    .labels
+                    .iter()
+                    .map(|(_, v)| v.as_str())
+                    .eq(wanted.iter().copied())
+            });
+            found.unwrap().value.clone()
+        };
+        let one = Value::Number(1.0);
+        assert_eq!(of("pingora_requests_total", &["http2", "4xx"]), one);
+        assert_eq!(of("pingora_upstream_tries_total", &["reused"]), one);
+        assert_eq!(of("pingora_requests_active", &[]), Value::Number(0.0));
+        assert_eq!(
+            of("pingora_response_body_sent_bytes_total", &[]),
+            Value::Number(9.0)
+        );
+        for name in [
+            "pingora_request_duration_seconds",
+            "pingora_request_first_byte_seconds",
+        ] {
+            let Value::Histogram(histogram) = of(name, &[]) else {
+                panic!("{name} is a histogram");
+            };
+            assert_eq!(histogram.count(), 1, "{name}");
+        }
+        let last = Shape::place(LISTENER, LISTENER.len()) - 1;
+        assert_eq!(
+            TLS_VERSIONS + 2,
+            last,
+            "the places are those of the families"
+        );
+    }
+}

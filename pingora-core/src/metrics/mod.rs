@@ -1,0 +1,61 @@
+//! What this process counts of its own accord, and how it is read.
+//!
+//! Counting is cheap enough to be always on: each thread adds to cells of its own (a load and a store, no locked
+//! instruction), and labels are resolved when a listener is made, not when a request arrives. A reading adds up what
+//! all threads have.
+//!
+//! ```
+//! use pingora_core::metrics::{Format, finish, gather, write_families};
+//!
+//! let mut text = String::new();
+//! write_families(&gather(), Format::Prometheus, &mut text);
+//! finish(Format::Prometheus, &mut text);
+//! assert!(text.contains("process_resident_memory_bytes"));
+//! ```
+//!
+//! The crate `pingora-prometheus` serves them over HTTP. The page `docs/metrics.md` in the repository says what each
+//! figure means.
+//!
+//! | in here | what |
+//! |---|---|
+//! | [`gather`], [`Family`] | reading |
+//! | [`write_families`], [`Format`] | writing out, pure |
+//! | [`register`], [`Collect`] | figures that somebody keeps already |
+//! | [`CounterByLabel`] | counts of a program's own, by a label that clients choose |
+//! | [`Shape`], [`Block`] | counts on hot paths |
+//! | [`Listener`], [`Upstream`], [`Process`] | what the framework counts |
+//!
+//! # What is bounded
+//! There are at most 512 blocks, 64 of them for listeners, and at most [`MOST_SERIES`] series for each family that is
+//! collected. What finds no room is counted in series whose labels are all `other`. A block takes eight bytes per cell
+//! and thread that has counted in it.
+
+mod block;
+mod by_label;
+mod collect;
+mod histogram;
+mod listener;
+mod overall;
+mod process;
+mod reading;
+mod recent;
+mod request;
+mod text;
+mod upstream;
+mod workers;
+
+pub use block::{Block, Here, ONE, Shape, Spec};
+pub use by_label::CounterByLabel;
+pub use collect::{
+    Collect, Collected, Family, Kind, LabelPairs, MOST_SERIES, OTHER, Series, Value, register,
+};
+pub use histogram::Histogram;
+pub use listener::{FailedSide, Listener, RefusedConnection, RequestEnd};
+pub use overall::{Panicked, Process};
+pub use reading::gather;
+pub use recent::{
+    Incident, IncidentKind, note_incident, recent_incidents, set_slow_after, slow_after,
+};
+pub use request::RequestMeter;
+pub use text::{Format, finish, write_families};
+pub use upstream::{ConnectFailed, Upstream};

@@ -1,0 +1,128 @@
+//! The last requests that failed or were slow, for whoever looks.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// How many are kept, the oldest being forgotten first.
+const KEPT: usize = 100;
+/// The most of a text that is kept, in bytes.
+const LONGEST: usize = 200;
+
+/// In milliseconds; 0: never.
+static SLOW_AFTER: AtomicU64 = AtomicU64::new(1000);
+
+static RECENT: Mutex<VecDeque<Incident>> = Mutex::new(VecDeque::new());
+
+/// Why a request is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IncidentKind {
+    /// It failed, and not because of its client.
+    Failed,
+    /// It took longer than [`slow_after`].
+    Slow,
+    /// A phase of it kept a thread from all other work.
+    Blocked,
+}
+
+impl IncidentKind {
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            IncidentKind::Failed => "failed",
+            IncidentKind::Slow => "slow",
+            IncidentKind::Blocked => "blocked",
+        }
+    }
+}
+
+/// A request that failed or was slow.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Incident {
+    /// When it was noticed.
+    pub at: SystemTime,
+    /// Why it is here.
+    pub kind: IncidentKind,
+    /// The request, without its query: there may be secrets in it.
+    pub request: String,
+    /// What happened.
+    pub what: String,
+    /// The status that the client got; 0: none.
+    pub status: u16,
+    /// How long it had taken.
+    pub took: Duration,
+}
+
+/// Remembers an incident. Texts are cut to 200 bytes, and control characters in them replaced. Takes a lock: not for what
+/// happens often.
+#[cold]
+pub fn note_incident(kind: IncidentKind, request: &str, what: &str, status: u16, took: Duration) {
+    let incident = Incident {
+        at: SystemTime::now(),
+        kind,
+        request: tidy(request),
+        what: tidy(what),
+        status,
+        took,
+    };
+    let mut recent = RECENT.lock().unwrap_or_else(PoisonError::into_inner);
+    if recent.len() >= KEPT {
+        recent.pop_front();
+    }
+    recent.push_back(incident);
+}
+
+/// The last incidents of this process, the latest first; at most 100.
+pub fn recent_incidents() -> Vec<Incident> {
+    let recent = RECENT.lock().unwrap_or_else(PoisonError::into_inner);
+    recent.iter().rev().cloned().collect()
+}
+
+/// From which duration on a request is remembered as a slow one; a second by default. `None`: none is.
+pub fn slow_after() -> Option<Duration> {
+    match SLOW_AFTER.load(Ordering::Relaxed) {
+        0 => None,
+        millis => Some(Duration::from_millis(millis)),
+    }
+}
+
+/// Sets [`slow_after`], in whole milliseconds.
+pub fn set_slow_after(limit: Option<Duration>) {
+    let millis = limit.map_or(0, |limit| limit.as_millis().max(1));
+    SLOW_AFTER.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+fn tidy(text: &str) -> String {
+    let tidy = |c: char| match c.is_control() {
+        true => char::REPLACEMENT_CHARACTER,
+        false => c,
+    };
+    let mut kept: String = text.chars().take(LONGEST).map(tidy).collect();
+    while kept.len() > LONGEST {
+        kept.pop();
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_ones_are_kept_in_bounds() {
+        for n in 0..1000 {
+            let request = format!("GET /{n}\r\n\u{1b}[2J{}", "ä".repeat(5000));
+            note_incident(IncidentKind::Failed, &request, "boom", 502, Duration::ZERO);
+        }
+        let recent = recent_incidents();
+        assert_eq!(recent.len(), KEPT);
+        let own = recent
+            .iter()
+            .find(|one| one.request.starts_with("GET /999"));
+        let own = own.expect("the last of this test is among the last hundred");
+        assert!(own.request.len() <= LONGEST && !own.request.contains(char::is_control));
+    }
+}

@@ -1,0 +1,221 @@
+//! The cells that counts are added to: each thread has some of its own, which nobody else writes.
+//!
+//! ```text
+//! thread 1 ── Cells ─┬─ block 0: ▢▢▢▢▢▢▢▢ ▢▢▢▢▢▢▢▢    lines of 64 bytes, eight cells each
+//!                    └─ block 3: ▢▢▢▢▢▢▢▢             made when the thread first counts there
+//! thread 2 ── Cells ─── block 0: ▢▢▢▢▢▢▢▢ ▢▢▢▢▢▢▢▢
+//!                             └── a reading adds up what all of them have
+//! ```
+//!
+//! A thread that ends leaves its cells, with what is in them, to the next one that begins. So there are as many as
+//! there were ever threads at once.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// The most blocks of the process.
+pub(super) const MOST_BLOCKS: usize = 512;
+
+/// Cells per line.
+const PER_LINE: usize = 8;
+
+#[derive(Default)]
+#[repr(align(64))]
+struct Line([AtomicU64; PER_LINE]);
+
+/// What one thread counts in.
+struct Cells {
+    blocks: Box<[OnceLock<Box<[Line]>>]>,
+}
+
+#[derive(Default)]
+struct Workers {
+    all: Vec<&'static Cells>,
+    /// Those of threads that have ended.
+    free: Vec<&'static Cells>,
+}
+
+static WORKERS: Mutex<Workers> = Mutex::new(Workers {
+    all: Vec::new(),
+    free: Vec::new(),
+});
+
+thread_local! {
+    static OWN: Cell<Option<&'static Cells>> = const { Cell::new(None) };
+    static RETURN: Returned = const { Returned };
+}
+
+/// Gives the cells of a thread back when the thread ends.
+struct Returned;
+
+impl Drop for Returned {
+    fn drop(&mut self) {
+        if let Some(cells) = OWN.take() {
+            workers().free.push(cells);
+        }
+    }
+}
+
+fn workers() -> MutexGuard<'static, Workers> {
+    WORKERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Cells that all threads share which have no more place for their own, because they are ending.
+static SHARED: OnceLock<Cells> = OnceLock::new();
+
+impl Cells {
+    fn new() -> Self {
+        Cells {
+            blocks: (0..MOST_BLOCKS).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    /// `None`: there is no block of this number.
+    #[inline]
+    fn lines(&self, block: usize, cells: usize) -> Option<&[Line]> {
+        let place = self.blocks.get(block)?;
+        match place.get() {
+            Some(lines) => Some(lines),
+            None => Some(fill(place, cells)),
+        }
+    }
+}
+
+#[cold]
+fn fill(place: &OnceLock<Box<[Line]>>, cells: usize) -> &[Line] {
+    place.get_or_init(|| {
+        (0..cells.div_ceil(PER_LINE))
+            .map(|_| Line::default())
+            .collect()
+    })
+}
+
+/// The cells of one block that belong to this thread. Of use until the next await.
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    lines: &'static [Line],
+    /// Other threads write here as well.
+    shared: bool,
+}
+
+impl Row {
+    /// Those of the calling thread.
+    #[inline]
+    pub(super) fn of(block: usize, cells: usize) -> Self {
+        let own = OWN.get().or_else(adopt);
+        let (found, shared) = match own {
+            Some(own) => (own.lines(block, cells), false),
+            None => (SHARED.get_or_init(Cells::new).lines(block, cells), true),
+        };
+        Row {
+            lines: found.unwrap_or_default(),
+            shared,
+        }
+    }
+
+    /// Adds to one cell. Nobody else writes to it, so that it takes no locked instruction.
+    #[inline]
+    pub(super) fn add(self, cell: usize, n: u64) {
+        let Some(Line(line)) = self.lines.get(cell / PER_LINE) else {
+            return;
+        };
+        let cell = &line[cell % PER_LINE];
+        if self.shared {
+            cell.fetch_add(n, Ordering::Relaxed);
+        } else {
+            let sum = cell.load(Ordering::Relaxed).wrapping_add(n);
+            cell.store(sum, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The cells of a thread that has none yet; `None` where it is ending.
+#[cold]
+fn adopt() -> Option<&'static Cells> {
+    RETURN.try_with(|_| ()).ok()?;
+    let mut workers = workers();
+    let cells = workers.free.pop().unwrap_or_else(|| {
+        // For as long as the process lives, as the thread or one after it.
+        let cells: &'static Cells = Box::leak(Box::new(Cells::new()));
+        workers.all.push(cells);
+        cells
+    });
+    OWN.set(Some(cells));
+    Some(cells)
+}
+
+/// What all threads have counted in the cells of a block.
+pub(super) fn sums(block: usize, cells: usize) -> Vec<u64> {
+    let mut sums = vec![0_u64; cells];
+    let workers = workers();
+    for one in workers.all.iter().copied().chain(SHARED.get()) {
+        let Some(lines) = one.blocks.get(block).and_then(OnceLock::get) else {
+            continue;
+        };
+        let each = lines.iter().flat_map(|Line(line)| line);
+        for (sum, cell) in sums.iter_mut().zip(each) {
+            *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: usize = MOST_BLOCKS - 1;
+
+    #[test]
+    fn what_threads_count_adds_up_and_outlives_them() {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    (0..1000).for_each(|_| Row::of(BLOCK, 20).add(17, 2));
+                    Row::of(BLOCK, 20).add(3, 1_u64.wrapping_neg());
+                });
+            }
+        });
+        Row::of(BLOCK, 20).add(3, 4);
+        let sums = sums(BLOCK, 20);
+        assert_eq!((sums[17], sums[3]), (8000, 0));
+    }
+
+    #[test]
+    fn a_thread_takes_over_the_cells_of_one_that_has_ended() {
+        let count = || std::thread::spawn(|| Row::of(0, 1).add(0, 0)).join();
+        count().unwrap();
+        let before = workers().all.len();
+        for _ in 0..50 {
+            count().unwrap();
+        }
+        // Other tests run beside this one, on threads of their own.
+        assert!(workers().all.len() < before + 50);
+    }
+
+    #[test]
+    fn what_is_counted_while_a_thread_ends_is_not_lost() {
+        struct Late;
+        impl Drop for Late {
+            fn drop(&mut self) {
+                Row::of(BLOCK - 1, 1).add(0, 1);
+            }
+        }
+        thread_local!(static LATE: Late = const { Late });
+        let thread = std::thread::spawn(|| {
+            LATE.with(|_| ());
+            Row::of(BLOCK - 1, 1).add(0, 1);
+        });
+        thread.join().unwrap();
+        assert_eq!(sums(BLOCK - 1, 1), [2]);
+    }
+
+    #[test]
+    fn cells_that_are_not_there_count_nothing() {
+        Row::of(MOST_BLOCKS, 8).add(0, 1);
+        Row::of(BLOCK - 2, 8).add(8, 1);
+        assert_eq!(sums(BLOCK - 2, 8), [0; 8]);
+        assert_eq!(size_of::<Line>(), 64);
+    }
+}
