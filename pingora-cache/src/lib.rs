@@ -14,6 +14,7 @@
 //! | [`disk`], [`tiered`] | a storage in a directory; one storage before another |
 //! | [`eviction`] | which responses go when a storage is full |
 //! | [`lock`] | one request fetches, the others wait |
+//! | [`put`] | responses that come as the body of a request |
 //! | [`predictor`], [`admission`] | keys that can't be stored; responses that are not worth it yet |
 //! | [`trace`] | spans that record nothing |
 //!
@@ -47,6 +48,7 @@ pub mod max_file_size;
 pub mod meta;
 pub mod policy;
 pub mod predictor;
+pub mod put;
 pub mod storage;
 pub mod tiered;
 pub mod trace;

@@ -9,6 +9,8 @@
 mod hits;
 mod parts;
 mod phases;
+mod ready;
 mod stale;
+mod stores;
 mod support;
 mod waits;
