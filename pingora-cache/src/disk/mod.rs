@@ -252,6 +252,10 @@ impl DiskStore {
         let evicted = self
             .eviction
             .admit(entry(name, slot.id), size, SystemTime::UNIX_EPOCH);
+        self.evict(evicted);
+    }
+
+    fn evict(&self, evicted: Vec<CacheEntryKey>) {
         if !self.owner.is_ours() {
             return;
         }
@@ -304,17 +308,33 @@ impl DiskStore {
         }
     }
 
+    /// An entry has metadata of this length in a file of its own. Removes it if the entry is not there any more.
+    fn note_updated(&self, name: &Name, id: u64, length: u64) -> bool {
+        let mut more = 0;
+        let is_there = self.index.change(name, id, |slot| {
+            if !slot.is_updated {
+                more = on_disk(length);
+            }
+            slot.is_updated = true;
+            slot.size += more;
+        });
+        if !is_there {
+            remove_file(&name.updated_path(&self.dir, id));
+        } else if more > 0 {
+            let more = usize::try_from(more).unwrap_or(usize::MAX);
+            let evicted = self.eviction.increment_weight(&entry(name, id), more, None);
+            self.evict(evicted);
+        }
+        is_there
+    }
+
     fn write_meta(&self, name: &Name, id: u64, meta: &CacheMeta) -> io::Result<bool> {
         let (head, bytes) = format::begin(*name, id, self.boot, meta).map_err(io::Error::other)?;
         let beside = self.beside(self.next_id());
         std::fs::write(&beside, [&head.write()[..], &bytes].concat())?;
         std::fs::rename(&beside, name.updated_path(&self.dir, id))?;
-        let is_there = self.index.change(name, id, |slot| slot.is_updated = true);
-        if !is_there {
-            // Removed in the meantime.
-            remove_file(&name.updated_path(&self.dir, id));
-        }
-        Ok(is_there)
+        let length = format::FIXED + bytes.len();
+        Ok(self.note_updated(name, id, length as u64))
     }
 }
 

@@ -31,15 +31,14 @@ fn scan_folder(store: &DiskStore, folder: &Path) {
             continue;
         };
         if is_updated {
-            updated.insert(id, name);
+            let length = file.metadata().map_or(0, |metadata| metadata.len());
+            updated.insert(id, (name, length));
         } else {
             add(store, &name, id, &file);
         }
     }
-    for (id, name) in updated {
-        if !store.index.change(&name, id, |slot| slot.is_updated = true) {
-            remove_file(&name.updated_path(&store.dir, id));
-        }
+    for (id, (name, length)) in updated {
+        store.note_updated(&name, id, length);
     }
 }
 
