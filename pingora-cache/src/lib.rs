@@ -12,6 +12,7 @@
 //! | [`storage`] | the interface to a storage of responses; [`MemCache`] is one |
 //! | [`eviction`] | which responses go when a storage is full |
 //! | [`lock`] | one request fetches, the others wait |
+//! | [`put`] | responses that come as the body of a request |
 //! | [`predictor`], [`admission`] | keys that can't be stored; responses that are not worth it yet |
 //! | [`trace`] | spans that record nothing |
 //!
@@ -44,6 +45,7 @@ pub mod max_file_size;
 pub mod meta;
 pub mod policy;
 pub mod predictor;
+pub mod put;
 pub mod storage;
 pub mod trace;
 pub mod variance;

@@ -40,14 +40,15 @@
 //! - [`engine`]: waits on both sides at once, independent of what flows between them.
 //!
 //! # What it is not
-//! It speaks no protocol and owns no socket: those are in `pingora-core`. There is no cache yet; its
-//! phases exist but are not called.
+//! It speaks no protocol and owns no socket: those are in `pingora-core`. What a cache may store, and where, is in
+//! `pingora-cache`.
 //!
 //! # Features
 //! - `openssl` (default), `openssl-vendored`: as in `pingora-core`.
 #![forbid(unsafe_code)]
 
 mod buffering;
+mod cache;
 mod defaults;
 pub mod engine;
 mod error_page;
@@ -70,6 +71,7 @@ pub mod subrequest;
 mod times;
 mod tries;
 
+pub use cache::ReadyCache;
 pub use failures::FailureCounts;
 pub use proxy::HttpProxy;
 pub use proxy_trait::{FailToProxy, ProxyHttp, ProxyWarnLogContext};

@@ -1,5 +1,6 @@
 //! The proxy as an application: from the head of a request to the next request on its connection.
 
+use crate::cache::Next;
 use crate::defaults::{self, Known, Noted};
 use crate::error_page::send_error_page;
 use crate::failures::{self, Failure, FailureCounts, panicked};
@@ -10,6 +11,7 @@ use futures::FutureExt;
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{Method, Version};
+use pingora_cache::NoCacheReason;
 use pingora_core::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, is_shutting_down,
 };
@@ -31,7 +33,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::outcome::Outcome;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
-use pingora_error::{BError, Error, ErrorType, Result};
+use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
 use pingora_http::{ControlField, RequestHeader};
 use std::any::Any;
 use std::fmt;
@@ -63,7 +65,7 @@ where
     pub(crate) max_retries: usize,
     pub(crate) on_custom: Option<ProcessCustomSession<SV, C>>,
     known: Known,
-    subrequests: UnderWay,
+    pub(crate) subrequests: UnderWay,
     failures: Arc<FailureCounts>,
     /// `None`: the standard one.
     pub(crate) aliases: Option<Box<AliasPolicy>>,
@@ -179,7 +181,7 @@ where
     C: CustomConnector,
 {
     /// Runs all phases of a request that was read, up to its answer, in the order of the phase chart.
-    async fn phases(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
+    async fn phases(self: &Arc<Self>, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
         self.inner.early_request_filter(session, ctx).await?;
         if !session.is_body_empty() {
             // If a phase reads part of the body, the upstream gets that part from this copy.
@@ -198,7 +200,17 @@ where
             return Ok(());
         }
         session.introduce_module();
+        self.inner.request_cache_filter(session, ctx)?;
+        if self.inner.is_purge(session, ctx) {
+            return Box::pin(self.purge(session, ctx)).await;
+        }
+        if session.cache.was_enabled()
+            && Box::pin(self.through_cache(session, ctx)).await? == Next::Answered
+        {
+            return Ok(());
+        }
         if !self.inner.proxy_upstream_filter(session, ctx).await? {
+            session.cache.disable(NoCacheReason::DeclinedToUpstream);
             if session.response_written().is_none() {
                 // Rare, and its header would make room for itself in every request's future.
                 Box::pin(session.respond_error(502)).await?;
@@ -260,6 +272,10 @@ where
     async fn fail(&self, session: &mut Session, ctx: &mut SV::CTX, error: BError) -> Ended {
         let told = failures::caught(|| {
             session.end_attempt(|| Outcome::Cancelled);
+            // Whoever waits for this request need not wait for its end.
+            if session.cache.was_enabled() {
+                session.cache.disable(reason_of(&error));
+            }
             if session.response_written().is_none() {
                 session.discard_response();
             }
@@ -368,6 +384,14 @@ async fn finish(
     };
     let reusable = downstream.finish().await.ok().flatten()?;
     Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+}
+
+/// Why a failed request stores nothing.
+fn reason_of(error: &Error) -> NoCacheReason {
+    match error.esource() {
+        ErrorSource::Upstream => NoCacheReason::UpstreamError,
+        _ => NoCacheReason::InternalError,
+    }
 }
 
 /// Whether the client got a complete answer.

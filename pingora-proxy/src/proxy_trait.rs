@@ -5,7 +5,7 @@ use crate::purge::PurgeStatus;
 use crate::range::RangeType;
 use crate::retry::RetryPolicy;
 use crate::session::Session;
-use crate::{defaults, range};
+use crate::{ReadyCache, defaults, range};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -94,7 +94,7 @@ pub enum ProxyWarnLogContext {
 /// sub-requests, at last those that are not phases.
 ///
 /// ```text
-/// early_request_filter ─ downstream modules ─ request_filter ─ proxy_upstream_filter
+/// early_request_filter ─ downstream modules ─ request_filter ─ (the cache) ─ proxy_upstream_filter
 ///    ─ upstream_peer ─ (connect) ─ connected_to_upstream ─ upstream_request_filter ─ upstream modules
 ///    ─ request_body_filter*  ∥  adjust_upstream_modules ─ upstream_response_filter ─ response_filter
 ///                               ─ upstream_response_body_filter* ─ response_body_filter*
@@ -201,43 +201,75 @@ pub trait ProxyHttp {
         }
     }
 
-    /// Whether and how this request may be answered from a cache. Not called yet: there is no cache.
-    fn request_cache_filter(&self, _session: &mut Session, _ctx: &mut Self::CTX) -> Result<()>
+    /// The ready cache of this proxy, usually a field of it; `None`, the default, which costs nothing: none. The
+    /// defaults of the cache's phases ask it; see [`ReadyCache`].
+    fn ready_cache<'a>(&'a self, _ctx: &Self::CTX) -> Option<&'a ReadyCache> {
+        None
+    }
+
+    /// Whether and how this request may be answered from a cache: it may, if this calls
+    /// [`session.cache.enable`](pingora_cache::HttpCache::enable).
+    ///
+    /// By default, as the [ready cache](ProxyHttp::ready_cache) decides, if there is one.
+    fn request_cache_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()>
     where
         Self::CTX: Send + Sync,
     {
+        if let Some(cache) = self.ready_cache(ctx) {
+            cache.enable(session);
+        }
         Ok(())
     }
 
-    /// The key under which the response is cached. Not called yet. No default would be safe to guess.
+    /// The key under which the response is cached: two requests with one key get one response. It has to hold
+    /// all that the origin chooses a response by: scheme, authority, path and query at least.
+    ///
+    /// By default, that of the [ready cache](ProxyHttp::ready_cache).
     ///
     /// # Errors
-    /// By default, [`ErrorType::InternalError`].
-    fn cache_key_callback(&self, _session: &Session, _ctx: &mut Self::CTX) -> Result<CacheKey> {
+    /// The request does without the cache. By default, [`ErrorType::InternalError`] without a ready cache: no key
+    /// would be safe to guess.
+    fn cache_key_callback(&self, session: &Session, ctx: &mut Self::CTX) -> Result<CacheKey> {
+        if let Some(cache) = self.ready_cache(ctx) {
+            return cache.key(session);
+        }
         let context = "cache_key_callback has to be implemented where caching is turned on";
         Error::e_explain(ErrorType::InternalError, context)
     }
 
-    /// Called when the cache has no response. Not called yet.
-    fn cache_miss(&self, _session: &mut Session, _ctx: &mut Self::CTX) {}
+    /// Called when the cache has no response, ahead of the choice of an upstream. An implementation calls
+    /// [`session.cache.cache_miss`](pingora_cache::HttpCache::cache_miss), as the default does, or turns the cache
+    /// off.
+    fn cache_miss(&self, session: &mut Session, _ctx: &mut Self::CTX) {
+        session.cache.cache_miss();
+    }
 
-    default_phase! {
-        /// Decides about a response found in the cache. Not called yet.
-        ///
-        /// `async fn cache_hit_filter(&self, session: &mut Session, meta: &CacheMeta, hit_handler: &mut HitHandler, is_fresh: bool, ctx: &mut Self::CTX) -> Result<Option<ForcedFreshness>>`
-        fn cache_hit_filter['life1, 'life2, 'life3, 'life4](
-            _session: &'life1 mut Session,
-            _meta: &'life2 CacheMeta,
-            _hit_handler: &'life3 mut HitHandler,
-            _is_fresh: bool,
-            _ctx: &'life4 mut Self::CTX,
-        ) -> Result<Option<ForcedFreshness>> {
-            Ok(None)
-        }
+    /// Decides about a response found in the cache: `None` leaves it as it is, served if it is fresh.
+    ///
+    /// `async fn cache_hit_filter(&self, session: &mut Session, meta: &CacheMeta, hit_handler: &mut HitHandler, is_fresh: bool, ctx: &mut Self::CTX) -> Result<Option<ForcedFreshness>>`
+    ///
+    /// By default, as the [ready cache](ProxyHttp::ready_cache) decides, if there is one.
+    ///
+    /// # Errors
+    /// Logged; what was found counts as absent.
+    async fn cache_hit_filter(
+        &self,
+        session: &mut Session,
+        meta: &CacheMeta,
+        _hit_handler: &mut HitHandler,
+        _is_fresh: bool,
+        ctx: &mut Self::CTX,
+    ) -> Result<Option<ForcedFreshness>>
+    where
+        Self::CTX: Send + Sync,
+        Self: Sync,
+    {
+        let cache = self.ready_cache(ctx);
+        Ok(cache.and_then(|cache| cache.hit(session, meta)))
     }
 
     default_phase! {
-        /// The last phase before an upstream is chosen.
+        /// The last phase before an upstream is chosen; not for what the cache answers.
         ///
         /// `async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool>`
         ///
@@ -335,27 +367,39 @@ pub trait ProxyHttp {
         }
     }
 
-    /// Whether the response may be cached. Not called yet.
+    /// Whether the response may be cached, and for how long. Called for each final response of a request that has
+    /// not turned the cache off, also for one that the upstream confirmed by a 304, with the merged header. A part
+    /// (206) is never stored, whatever this says.
+    ///
+    /// By default, as the [ready cache](ProxyHttp::ready_cache) decides; without one, it may not.
     fn response_cache_filter(
         &self,
-        _session: &Session,
-        _resp: &ResponseHeader,
-        _ctx: &mut Self::CTX,
+        session: &Session,
+        resp: &ResponseHeader,
+        ctx: &mut Self::CTX,
     ) -> Result<RespCacheable> {
-        Ok(RespCacheable::Uncacheable(NoCacheReason::NeverEnabled))
+        Ok(match self.ready_cache(ctx) {
+            Some(cache) => cache.response(session, resp),
+            None => RespCacheable::Uncacheable(NoCacheReason::OriginNotCache),
+        })
     }
 
-    /// Distinguishes the variants of a cached response. Not called yet.
+    /// Distinguishes the variants of a cached response: a digest of what it varies on in this request, `None` if it
+    /// does not vary. Asked about what was found, and about what is stored. What was stored with a digest is not
+    /// served to a request without one.
+    ///
+    /// By default, by the fields that `Vary` names, if there is a [ready cache](ProxyHttp::ready_cache).
     fn cache_vary_filter(
         &self,
-        _meta: &CacheMeta,
-        _ctx: &mut Self::CTX,
-        _req: &RequestHeader,
+        meta: &CacheMeta,
+        ctx: &mut Self::CTX,
+        req: &RequestHeader,
     ) -> Option<HashBinary> {
-        None
+        self.ready_cache(ctx)?.rules().variance(meta, req)
     }
 
-    /// Whether a cached response is answered with 304. Not called yet.
+    /// Whether a response of the cache is answered with 304, because the client has it. Called for what is stored,
+    /// and for what an upstream answered to a request whose conditions were the cache's.
     fn cache_not_modified_filter(
         &self,
         session: &Session,
@@ -368,7 +412,9 @@ pub trait ProxyHttp {
         ))
     }
 
-    /// The part of a cached response that the client asked for. Not called yet.
+    /// The part of a response of the cache that the client asked for; changes its header accordingly. Called where
+    /// [`cache_not_modified_filter`](ProxyHttp::cache_not_modified_filter) is, unless
+    /// [`Session::ignore_downstream_range`] is set.
     fn range_header_filter(
         &self,
         session: &mut Session,
@@ -597,14 +643,21 @@ pub trait ProxyHttp {
         FailToProxy::by_default(session, e)
     }
 
-    /// Whether a stale response from the cache may stand in. Not called yet.
+    /// Whether a stale response from the cache is served, where its own limits allow it: in the place of an error,
+    /// or, with `None`, while it is refreshed in the background (RFC 5861).
+    ///
+    /// By default, in the place of the upstream's errors; while it is refreshed, if there is a
+    /// [ready cache](ProxyHttp::ready_cache).
     fn should_serve_stale(
         &self,
         _session: &mut Session,
-        _ctx: &mut Self::CTX,
+        ctx: &mut Self::CTX,
         error: Option<&Error>,
     ) -> bool {
-        error.is_some_and(|e| *e.esource() == pingora_error::ErrorSource::Upstream)
+        match error {
+            Some(error) => *error.esource() == pingora_error::ErrorSource::Upstream,
+            None => self.ready_cache(ctx).is_some(),
+        }
     }
 
     default_phase! {
@@ -663,17 +716,19 @@ pub trait ProxyHttp {
     ) {
     }
 
-    /// Whether the request asks to purge something from the cache. Not called yet.
+    /// Whether the request asks to purge its own target from the cache. Such a request goes to no upstream. Whoever
+    /// turns this on decides who may ask.
     fn is_purge(&self, _session: &Session, _ctx: &Self::CTX) -> bool {
         false
     }
 
-    /// How to purge. Not called yet.
+    /// How to purge.
     fn purge_action(&self, _session: &Session, _ctx: &Self::CTX) -> PurgeAction {
         PurgeAction::Delete
     }
 
-    /// Changes the answer to a purge. Not called yet.
+    /// Changes the answer to a purge: 200 if there was something, 404 if not, 405 if the cache is off, 500 if it
+    /// failed.
     fn purge_response_filter(
         &self,
         _session: &Session,

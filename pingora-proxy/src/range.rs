@@ -1,9 +1,11 @@
 //! Ranges of a response (RFC 9110 section 14): the part of it that the client asked for.
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE};
 use pingora_core::protocols::http::v1::common::header_value_content_length;
 use pingora_http::{RequestHeader, ResponseHeader};
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// By default, no more ranges than this are honoured: each costs a part.
@@ -65,6 +67,69 @@ impl MultiRangeInfo {
     pub fn calculate_multipart_length(&self) -> usize {
         let part = |range: &Range<usize>| self.part_head(range).len() + range.len();
         self.ranges.iter().map(part).sum::<usize>() + self.tail().len()
+    }
+}
+
+/// Cuts ranges out of a body that is read once, from its beginning. Of several, each begins behind the end of
+/// the one before.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    ranges: std::vec::IntoIter<Range<usize>>,
+    current: Option<Range<usize>>,
+    /// Parts have heads; `None` for a single range.
+    info: Option<MultiRangeInfo>,
+    /// How much of the body has passed.
+    position: usize,
+}
+
+impl Cut {
+    /// One range.
+    pub(crate) fn one(range: Range<usize>) -> Self {
+        Cut {
+            ranges: Vec::new().into_iter(),
+            current: Some(range),
+            info: None,
+            position: 0,
+        }
+    }
+
+    /// Several ranges, as parts.
+    pub(crate) fn several(info: MultiRangeInfo) -> Self {
+        let mut ranges = info.ranges.clone().into_iter();
+        Cut {
+            current: ranges.next(),
+            ranges,
+            info: Some(info),
+            position: 0,
+        }
+    }
+
+    /// Whether nothing more of the body is needed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.current.is_none()
+    }
+
+    /// Takes the next piece of the body in, and appends what it yields.
+    pub(crate) fn push(&mut self, piece: Bytes, out: &mut VecDeque<Bytes>) {
+        let begin = self.position;
+        self.position += piece.len();
+        while let Some(range) = self.current.clone() {
+            let from = range.start.max(begin);
+            let until = range.end.min(self.position);
+            if from < until {
+                if let Some(info) = self.info.as_ref().filter(|_| from == range.start) {
+                    out.push_back(Bytes::from(info.part_head(&range)));
+                }
+                out.push_back(piece.slice(from - begin..until - begin));
+            }
+            if range.end > self.position {
+                return;
+            }
+            self.current = self.ranges.next();
+            if let (None, Some(info)) = (&self.current, &self.info) {
+                out.push_back(Bytes::from(info.tail()));
+            }
+        }
     }
 }
 
@@ -308,6 +373,37 @@ mod tests {
             resp.headers["content-length"],
             whole.len().to_string().as_str()
         );
+    }
+
+    #[test]
+    fn ranges_are_cut_out_wherever_the_pieces_end() {
+        let body: Vec<u8> = (0..100).collect();
+        for size in [1, 3, 7, 50, 100, 200] {
+            let cut_out = |mut cut: Cut| {
+                let mut out = VecDeque::new();
+                for piece in body.chunks(size) {
+                    if !cut.is_over() {
+                        cut.push(Bytes::copy_from_slice(piece), &mut out);
+                    }
+                }
+                assert!(cut.is_over());
+                out.iter().flatten().copied().collect::<Vec<u8>>()
+            };
+            for range in [0..1, 0..100, 42..50, 99..100] {
+                assert_eq!(cut_out(Cut::one(range.clone())), body[range]);
+            }
+            let mut info = MultiRangeInfo::new(vec![0..2, 2..9, 98..100]);
+            info.set_total_length(100);
+            let length = info.calculate_multipart_length();
+            let expected = info.ranges.iter().flat_map(|range| {
+                let head = info.part_head(range).into_bytes();
+                head.into_iter().chain(body[range.clone()].iter().copied())
+            });
+            let mut expected: Vec<u8> = expected.collect();
+            expected.extend_from_slice(info.tail().as_bytes());
+            assert_eq!(cut_out(Cut::several(info)), expected);
+            assert_eq!(expected.len(), length);
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ type CustomMessages =
 pub struct Session {
     /// The client's side.
     pub downstream_session: Box<ServerSession>,
-    /// The cache for this request. Not implemented yet: always disabled.
+    /// The cache's part in this request: off until a phase [enables](HttpCache::enable) it.
     pub cache: HttpCache,
     /// Compression and decompression of the response ahead of the filters. Off until a phase sets a level or
     /// asks for decompression, at the latest in
@@ -64,9 +64,10 @@ pub struct Session {
     /// # }
     /// ```
     pub upstream_compression: ResponseCompressionCtx,
-    /// Whether a `Range` of the client is not applied by a cache.
+    /// Whether a `Range` of the client is ignored in what the cache serves, or fetches: the client gets the whole.
     pub ignore_downstream_range: bool,
-    /// Whether the upstream's headers were changed for the cache.
+    /// Whether the upstream was asked without the client's conditions and ranges, for the cache: they are applied to
+    /// its response.
     pub upstream_headers_mutated_for_cache: bool,
     /// Set in a request that was spawned by another one.
     pub subrequest_ctx: Option<Box<SubrequestCtx>>,
@@ -403,7 +404,7 @@ impl Session {
         Ok(task)
     }
 
-    /// Says that the upstream's headers were changed for the cache.
+    /// Says that the upstream was asked without the client's conditions and ranges.
     pub fn mark_upstream_headers_mutated_for_cache(&mut self) {
         self.upstream_headers_mutated_for_cache = true;
     }

@@ -6,7 +6,8 @@ use crate::proxy::{blame_host, frame_request, prepare_request, send_unseen};
 use crate::retry::{Failed, FailedTry, Plan};
 use crate::{HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use http::header::EXPECT;
-use http::{StatusCode, Version};
+use http::{Method, StatusCode, Version};
+use pingora_cache::{CachePhase, NoCacheReason};
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::protocols::ALPN;
 use pingora_core::protocols::http::RecycledRequest;
@@ -16,6 +17,7 @@ use pingora_core::protocols::http::websocket::Bridge;
 use pingora_core::upstreams::outcome::Outcome;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{BError, Error, ErrorSource, ErrorType, Result};
+use pingora_http::RequestHeader;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -35,16 +37,62 @@ where
             plan.begin_try();
             session.upstream.responded = false;
             let Err(error) = self.try_upstream(session, ctx, &mut plan).await else {
-                return Ok(());
+                return if session.cache.was_enabled() {
+                    Box::pin(self.after_upstream(session, ctx)).await
+                } else {
+                    Ok(())
+                };
             };
-            let wait = self.wait_after(&mut plan, session, ctx, &error);
+            let wait = if plan.serves_stale {
+                None
+            } else {
+                self.wait_after(&mut plan, session, ctx, &error)
+            };
             match wait {
+                None if session.cache.was_enabled() => {
+                    return Box::pin(self.serve_instead(session, ctx, error, &plan)).await;
+                }
                 None => return Err(error),
                 Some(wait) if wait.is_zero() => {}
                 // Rare, and the timer would make room for itself in every request's future.
                 Some(wait) => Box::pin(wait_for_next_try(session, wait)).await?,
             }
         }
+    }
+
+    /// The upstream has answered: with what the client got, or that what is stored still holds.
+    async fn after_upstream(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
+        match session.cache.phase() {
+            CachePhase::Revalidated | CachePhase::RevalidatedNoCache(_) => {
+                let served = self.serve_stored(session, ctx).await;
+                served.map_err(|(error, _)| error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The upstream has failed for good: what is stale may take its place.
+    async fn serve_instead(
+        &self,
+        session: &mut Session,
+        ctx: &mut SV::CTX,
+        error: BError,
+        plan: &Plan<'_>,
+    ) -> Result<()> {
+        let stands_in = plan.serves_stale
+            || session.cache.can_serve_stale_error()
+                && session.response_written().is_none()
+                && self.inner.should_serve_stale(session, ctx, Some(&error));
+        if !stands_in {
+            return Err(error);
+        }
+        log::info!("what is stale is served, since the upstream failed: {error}");
+        session.discard_response();
+        session
+            .cache
+            .release_write_lock(NoCacheReason::UpstreamError);
+        let served = self.serve_stored(session, ctx).await;
+        served.map_err(|(error, _)| error)
     }
 
     /// How long to wait after this error, ahead of the next try; `None`: there is no next one.
@@ -259,7 +307,8 @@ where
             .connected_to_upstream(session, *reused, peer, fd, digest, ctx)
             .await?;
         let aliases = self.aliases.as_deref();
-        if send_unseen(session, upstream, peer, aliases)? {
+        let caches = session.cache.enabled();
+        if !caches && send_unseen(session, upstream, peer, aliases)? {
             return Ok(None);
         }
         let mut copy = RecycledRequest::copy_of(session.req_header());
@@ -268,6 +317,9 @@ where
         if session.buffered.is_some() {
             // The client has its permission, and the body is here.
             request.remove_header(&EXPECT);
+        }
+        if caches {
+            ask_for_cache(session, request);
         }
         self.inner
             .upstream_request_filter(session, request, ctx)
@@ -278,6 +330,10 @@ where
         }
         if upstream.version() != Version::HTTP_2 {
             frame_request(request, session)?;
+        }
+        if caches && request.line().method == Method::HEAD {
+            // There will be no body to store.
+            session.cache.disable(NoCacheReason::Custom("HEAD"));
         }
         upstream
             .queue_request_header(request)
@@ -292,6 +348,16 @@ pub(crate) struct Tried<S> {
     pub(crate) upstream: ClientSession<S>,
     /// The connection was kept from an earlier request.
     pub(crate) reused: bool,
+}
+
+/// Makes of the client's request the cache's: for the whole response, or for whether what is stored still holds.
+#[cold]
+fn ask_for_cache(session: &mut Session, request: &mut RequestHeader) {
+    let stale = session.cache.phase() == CachePhase::Stale;
+    let meta = session.cache.maybe_cache_meta().filter(|_| stale);
+    pingora_cache::filters::upstream::request_filter(request, meta);
+    session.mark_upstream_headers_mutated_for_cache();
+    session.cache.set_requested(pingora_cache::clock::now());
 }
 
 /// Whether the upstream ran out of time.

@@ -53,13 +53,13 @@
 //! | [`http`] | `pingora-http` | request and response headers |
 //! | [`proxy`] | `pingora-proxy` | phases, engine, retries |
 //! | [`lb`] | `pingora-load-balancing` | discovery, health, selection |
-//! | [`cache`] | `pingora-cache` | types of the cache to come |
+//! | [`cache`] | `pingora-cache` | the HTTP cache |
 //! | [`time`] | `pingora-timeout` | deadlines for futures |
 //!
 //! # Features
 //! - `proxy`: the proxy.
 //! - `lb`: load balancing; brings `proxy`.
-//! - `cache`: the types of the cache.
+//! - `cache`: the HTTP cache's types.
 //! - `time`: `timeout` and `sleep`, also in the prelude.
 //! - `openssl` (default): TLS by the system's OpenSSL, whose development files are needed to build.
 //! - `openssl-vendored`: OpenSSL compiled from source instead.
@@ -87,7 +87,7 @@ pub mod lb {
     pub use pingora_load_balancing::*;
 }
 
-/// The cache's types.
+/// The HTTP cache.
 #[cfg(feature = "cache")]
 pub mod cache {
     pub use pingora_cache::*;

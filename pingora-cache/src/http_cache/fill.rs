@@ -108,6 +108,41 @@ impl HttpCache {
         inner.admit(id, finished).await
     }
 
+    /// Drops what was being stored: it is not complete. The request may try again.
+    pub fn abort_fill(&mut self) {
+        if let Some(inner) = self.on()
+            && matches!(inner.phase, CachePhase::Miss | CachePhase::Expired)
+        {
+            inner.miss_handler = None;
+            inner.body_reader = None;
+            inner.meta = None;
+            inner.body_bytes = 0;
+        }
+    }
+
+    /// A response that was stored without a `Content-Length` turned out to have this one: later hits declare it,
+    /// and can be asked for parts.
+    ///
+    /// # Errors
+    /// Those of the storage; the response stays as it was.
+    pub async fn declare_length(&mut self, length: usize) -> Result<()> {
+        let inner = self.in_use()?;
+        let Some(meta) = &mut inner.meta else {
+            return Ok(());
+        };
+        if meta.headers().contains_key(http::header::CONTENT_LENGTH) {
+            return Ok(());
+        }
+        meta.response_header_mut().set_content_length(length)?;
+        let meta = meta.clone();
+        let trace = inner.spans.miss.handle();
+        inner
+            .storage
+            .update_meta(inner.key()?, &meta, &trace)
+            .await?;
+        Ok(())
+    }
+
     /// Sets the metadata of a response that came from the upstream. What was stale has expired by that.
     pub fn set_cache_meta(&mut self, meta: CacheMeta) {
         if let Some(inner) = self.on() {

@@ -206,7 +206,7 @@ impl Inner {
         }
     }
 
-    fn look_up_anew(&mut self) {
+    pub(super) fn look_up_anew(&mut self) {
         if std::mem::take(&mut self.is_varied)
             && let Some(key) = &mut self.key
         {

@@ -6,7 +6,7 @@ use crate::key::HashBinary;
 use crate::storage::{HitHandler, PurgeOutcome, PurgeTarget, PurgeType};
 use crate::{CacheMeta, HitStatus};
 use pingora_error::Result;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 use tokio::task::JoinHandle;
 
 impl HttpCache {
@@ -66,7 +66,7 @@ impl HttpCache {
             inner.phase = CachePhase::Hit;
         } else {
             inner.phase = CachePhase::Stale;
-            inner.lock(meta.serve_stale_while_revalidate(SystemTime::now()));
+            inner.lock(meta.serve_stale_while_revalidate(crate::clock::now()));
         }
         crate::trace::tag_span_with_meta(&mut inner.spans.hit, &meta);
         inner.meta = Some(meta);
@@ -93,6 +93,19 @@ impl HttpCache {
     pub fn hit_handler(&mut self) -> &mut HitHandler {
         let reader = self.on().and_then(|inner| inner.body_reader.as_mut());
         reader.expect("the cache has found something")
+    }
+
+    /// Whether parts of what was found can be read in any order.
+    pub fn can_seek_multipart(&self) -> bool {
+        let reader = self.on_ref().and_then(|inner| inner.body_reader.as_ref());
+        reader.is_some_and(|reader| reader.can_seek_multipart())
+    }
+
+    /// Forgets what was found: the next look-up begins anew.
+    pub fn forget_found(&mut self) {
+        if let Some(inner) = self.on() {
+            inner.look_up_anew();
+        }
     }
 
     /// Takes the reader of what was found, or of what is being stored, out of the cache: whoever has it drops

@@ -14,7 +14,7 @@ use crate::trace::{Span, SpanHandle};
 use crate::{CacheKey, CacheMeta, NoCacheReason};
 use pingora_error::{BError, Error, ErrorType, Result};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The progress of a request through the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +108,7 @@ struct Inner {
     digest: HttpCacheDigest,
     spans: Spans,
     is_subrequest: bool,
+    requested: Option<SystemTime>,
 }
 
 /// The spans of one request.
@@ -237,6 +238,12 @@ impl HttpCache {
         }
     }
 
+    /// Whether the cache ever took part in this request.
+    #[inline]
+    pub fn was_enabled(&self) -> bool {
+        self.inner.is_some()
+    }
+
     /// Whether the cache is enabled but this request bypasses it.
     #[inline]
     pub fn bypassing(&self) -> bool {
@@ -315,6 +322,7 @@ impl HttpCache {
             digest: HttpCacheDigest::default(),
             spans: Spans::default(),
             is_subrequest: false,
+            requested: None,
         }));
         self.set_cache_lock(cache_lock, option_overrides);
     }
@@ -469,6 +477,18 @@ impl HttpCache {
         if let Some(inner) = self.on() {
             inner.is_subrequest = true;
         }
+    }
+
+    /// Notes when the upstream was asked, in [`clock::now`](crate::clock::now).
+    pub fn set_requested(&mut self, at: SystemTime) {
+        if let Some(inner) = self.on() {
+            inner.requested = Some(at);
+        }
+    }
+
+    /// When the upstream was asked; `None` if it was not, or not for the cache.
+    pub fn requested(&self) -> Option<SystemTime> {
+        self.inner.as_ref()?.requested
     }
 
     /// Whether [`tag_as_subrequest`](Self::tag_as_subrequest) was called.

@@ -2,30 +2,13 @@
 
 use super::{CachePhase, HttpCache};
 use crate::lock::LockStatus;
+use crate::policy::{freshen, is_confirmed_by};
 use crate::{CacheMeta, NoCacheReason};
-use http::header::{
-    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderName, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
-};
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
-use std::time::SystemTime;
 
 /// The head of a response, without the order and the case of its fields.
 pub(crate) type RespHeader = http::response::Parts;
-
-/// Fields that a 304 does not replace (RFC 9111 section 3.2): they describe how the stored body is framed and
-/// coded, or hold for one connection.
-const KEPT: [HeaderName; 8] = [
-    CONNECTION,
-    CONTENT_ENCODING,
-    CONTENT_LENGTH,
-    CONTENT_RANGE,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 impl HttpCache {
     /// The upstream has confirmed what is stale: it gets this metadata, except for its variant, its further
@@ -59,17 +42,13 @@ impl HttpCache {
         let Some(meta) = self.maybe_cache_meta() else {
             return ResponseHeader::from(clone_head(resp));
         };
-        let mut merged = meta.response_header_copy();
-        // The age was that of the earlier response.
-        merged.remove_header(&AGE);
-        for name in resp.headers.keys().filter(|name| !KEPT.contains(name)) {
-            merged.remove_header(name);
-            for value in resp.headers.get_all(name) {
-                // Names and values come from a header.
-                let _ = merged.append_header(name.clone(), value.clone());
-            }
-        }
-        merged
+        freshen(meta.response_header(), resp, crate::clock::now())
+    }
+
+    /// Whether a 304 is about what is stale (RFC 9111 section 4.3.4).
+    pub fn is_confirmed_by(&self, resp: &RespHeader) -> bool {
+        let meta = self.maybe_cache_meta();
+        meta.is_some_and(|meta| is_confirmed_by(meta.response_header(), resp))
     }
 
     /// The upstream has confirmed what is stale, but it must not be stored any longer: it is served this once,
@@ -97,13 +76,13 @@ impl HttpCache {
     /// Whether something stale was found that may be served because the upstream fails.
     pub fn can_serve_stale_error(&self) -> bool {
         self.stale()
-            .is_some_and(|meta| meta.serve_stale_if_error(SystemTime::now()))
+            .is_some_and(|meta| meta.serve_stale_if_error(crate::clock::now()))
     }
 
     /// Whether something stale was found that may be served while it is refreshed.
     pub fn can_serve_stale_updating(&self) -> bool {
         self.stale()
-            .is_some_and(|meta| meta.serve_stale_while_revalidate(SystemTime::now()))
+            .is_some_and(|meta| meta.serve_stale_while_revalidate(crate::clock::now()))
     }
 
     fn stale(&self) -> Option<&CacheMeta> {

@@ -19,7 +19,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Workers rarely meet in one of this many shards.
 const SHARDS: usize = 64;
@@ -272,7 +272,7 @@ impl Storage for MemCache {
             return Ok(PurgeOutcome::NotFound);
         }
         let name = Name::of(target.key());
-        let now = SystemTime::now();
+        let now = crate::clock::now();
         let at = now.checked_sub(Duration::from_millis(1)).unwrap_or(now);
         let found = self.write(&name)?.expire(&name, at);
         Ok(if found {

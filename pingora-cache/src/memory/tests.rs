@@ -17,7 +17,7 @@ fn key(text: &str) -> CacheKey {
 }
 
 fn meta() -> CacheMeta {
-    let now = SystemTime::now();
+    let now = crate::clock::now();
     let header = ResponseHeader::build(200, None).unwrap();
     CacheMeta::new(now + Duration::from_secs(60), now, 0, 0, header)
 }
@@ -251,7 +251,7 @@ async fn what_expires_stays_and_metadata_changes() {
     store(cache, &key("a"), b"x").await.unwrap();
     assert_eq!(expire().await.unwrap(), PurgeOutcome::Expired);
     let (found, _) = cache.lookup(&key("a"), &trace()).await.unwrap().unwrap();
-    assert!(!found.is_fresh(SystemTime::now()));
+    assert!(!found.is_fresh(crate::clock::now()));
     assert!(
         cache
             .update_meta(&key("a"), &meta(), &trace())
@@ -259,7 +259,7 @@ async fn what_expires_stays_and_metadata_changes() {
             .unwrap()
     );
     let (found, _) = cache.lookup(&key("a"), &trace()).await.unwrap().unwrap();
-    assert!(found.is_fresh(SystemTime::now()));
+    assert!(found.is_fresh(crate::clock::now()));
     let exact = CacheEntryKey::identified(compact.clone(), CacheEntryId::new(1));
     let target = PurgeTarget::Exact(&exact);
     let outcome = cache.purge(target, PurgeType::Eviction, &trace()).await;

@@ -17,6 +17,9 @@ use tokio::time::Instant;
 /// How long the rest of a dismissed response may take, however it moves.
 const REST: Duration = Duration::from_secs(1);
 
+/// Of a response that is dropped in favour of what is stored, at most this much is read, in bytes.
+const MOST_DRAINED: usize = 64 * 1024;
+
 /// A response that is dropped in favour of another try.
 ///
 /// ```text
@@ -57,6 +60,12 @@ where
                 false
             }
         }
+    }
+
+    /// Drops a response in favour of what is stored; its exchange ends with `error`.
+    pub(super) fn drop_response(&mut self, error: BError) {
+        let left = MOST_DRAINED;
+        self.dismissed = Some(Box::new(Dismissed { error, left }));
     }
 
     /// Begins to read the rest of a dismissed response.

@@ -1,6 +1,8 @@
 //! One exchange with one upstream: runs the phases for each event of the engine.
 
 use super::dismissed::Dismissed;
+use super::fill::{Filling, Seen};
+use super::outgoing::Outgoing;
 use super::replay::Replay;
 use super::{flush_downstream, flush_upstream, opens_tunnel};
 use crate::engine::deadline;
@@ -18,7 +20,7 @@ use pingora_core::protocols::http::websocket::Bridge;
 use pingora_core::protocols::http::{HttpTask, ServerSession, hop_by_hop};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_error::{BError, Error, ErrorType, Result};
-use pingora_http::{ControlField, ResponseHeader};
+use pingora_http::ResponseHeader;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,9 +34,7 @@ pub(crate) struct Forward<'a, 'p, SV: ProxyHttp, C: CustomConnector> {
     pub(super) flow: Flow,
     /// The proxy's own answer to whether its body filters are needed.
     asks_filters: Option<bool>,
-    /// A head that leaves together with the first piece of its body, once the filters have passed that
-    /// piece: until then a filter's error can become an error page.
-    held_head: Option<Box<ResponseHeader>>,
+    pub(super) out: Outgoing,
     /// Why the upstream accepts no more data; reported if no answer comes either.
     unwritable: Option<BError>,
     /// Informational responses so far.
@@ -49,6 +49,8 @@ pub(crate) struct Forward<'a, 'p, SV: ProxyHttp, C: CustomConnector> {
     pub(super) replay: Option<Box<Replay>>,
     /// The response is dropped, and is read only to keep its connection.
     pub(super) dismissed: Option<Box<Dismissed>>,
+    /// Set while the response is stored, or the client gets a part of it.
+    pub(super) filling: Option<Box<Filling>>,
 }
 
 /// The most informational responses from an upstream; one that sends more is treated as never answering.
@@ -79,7 +81,7 @@ where
         Forward {
             asks_filters: proxy.inner.body_filters(session, ctx),
             flow: Flow::new(Exchange::new(), limits),
-            held_head: None,
+            out: Outgoing::default(),
             unwritable: None,
             informational: 0,
             tunnel_read: options.and_then(|o| o.read_timeout),
@@ -87,6 +89,7 @@ where
             plan,
             replay: None,
             dismissed: None,
+            filling: None,
             proxy,
             session,
             ctx,
@@ -130,11 +133,15 @@ where
     fn end(&mut self, ended: Result<()>) -> Result<()> {
         self.note_figures();
         self.session.upstream.write_pending += self.flow.turn.take_write_pending();
-        ended
+        if self.filling.is_some() {
+            self.end_filling(ended)
+        } else {
+            ended
+        }
     }
 
     /// Tells the phases how many bytes have passed on the upstream's connection.
-    fn note_figures(&mut self) {
+    pub(super) fn note_figures(&mut self) {
         let figures = &mut self.session.upstream;
         figures.body_received = self.upstream.body_bytes_received();
         figures.body_sent = Some(self.upstream.body_bytes_sent());
@@ -287,6 +294,13 @@ where
             .inner
             .upstream_response_filter(self.session, &mut header, self.ctx)
             .await?;
+        if self.session.cache.was_enabled() {
+            // Rare, and large: in a place of its own.
+            let seen = Box::pin(self.show_cache(&mut header, end, upgraded));
+            if seen.await? == Seen::Replaced {
+                return Ok(());
+            }
+        }
         if self.session.upstream_compression.is_enabled() && !upgraded {
             self.session.introduce_compression();
             self.session
@@ -324,14 +338,15 @@ where
         // The header phases may have changed the answer of `body_filters`.
         self.asks_filters = self.proxy.inner.body_filters(self.session, self.ctx);
         if upgraded {
-            self.queue_head(header, false)?;
+            Outgoing::queue_head(self.session, header, false)?;
             self.flow.exchange.became_tunnel();
             self.flow.turn.limit_upstream_read(self.tunnel_read);
+        } else if self.filling.is_some() {
+            Box::pin(self.queue_filled_head(header)).await?;
         } else if !end && self.sees_response_body() {
-            self.held_head = Some(header);
-            self.flow.turn.hold_back();
+            self.out.hold(&mut self.flow, header);
         } else {
-            self.queue_head(header, end)?;
+            Outgoing::queue_head(self.session, header, end)?;
             self.flow.exchange.head_passed_on(end);
         }
         self.flow.turn.set_request_unseen(!self.sees_request_body());
@@ -341,36 +356,13 @@ where
         Ok(())
     }
 
-    fn queue_head(&mut self, header: Box<ResponseHeader>, end: bool) -> Result<()> {
-        self.session
-            .downstream_session
-            .queue(HttpTask::Header(header, end))
-    }
-
-    /// Refuses a piece that can't follow the head which waits for it: so far, an error page can still take
-    /// the place of both. `end`: nothing follows the piece.
-    fn check_first_piece(&self, length: usize, end: bool) -> Result<()> {
-        let declared = self.held_head.as_deref().and_then(declared_length);
-        let context = match declared {
-            Some(declared) if declared < length as u64 => "longer",
-            Some(declared) if end && declared > length as u64 => "shorter",
-            _ => return Ok(()),
-        };
-        let context = format!("the filters made a body that is {context} than its Content-Length");
-        Error::e_explain(ErrorType::InternalError, context)
-    }
-
     /// Sends a head that waited for the first piece of its body.
     fn release_head(&mut self) -> Result<()> {
-        if let Some(header) = self.held_head.take() {
-            self.queue_head(header, false)?;
-            self.flow.exchange.head_passed_on(false);
-        }
-        Ok(())
+        self.out.release_head(self.session, &mut self.flow)
     }
 
     /// Whether the response body filters have to run.
-    fn filters_body(&self) -> bool {
+    pub(super) fn filters_body(&self) -> bool {
         const BOTH: u8 = defaults::UPSTREAM_RESPONSE_BODY | defaults::RESPONSE_BODY;
         self.asks_filters
             .unwrap_or(!self.session.noted.is_default(BOTH))
@@ -381,7 +373,8 @@ where
         let others = self.session.upstream_compression.is_enabled()
             || !self.session.downstream_modules_ctx.is_empty()
             || !self.session.upstream_modules_ctx.is_empty();
-        self.filters_body() || self.waits_for_body() || others && !self.flow.exchange.tunnel
+        let others = others && !self.flow.exchange.tunnel;
+        self.filters_body() || self.waits_for_body() || self.filling.is_some() || others
     }
 
     async fn on_response_body(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
@@ -418,13 +411,17 @@ where
     }
 
     /// Whether the filter runs that may wait.
-    fn waits_for_body(&self) -> bool {
+    pub(super) fn waits_for_body(&self) -> bool {
         self.asks_filters.unwrap_or(true)
             && !self.session.noted.is_default(defaults::ASYNC_RESPONSE_BODY)
     }
 
     /// The filter that may wait. What was queued before leaves meanwhile.
-    async fn wait_for_body(&mut self, data: &mut Option<Bytes>, end: bool) -> Result<()> {
+    pub(super) async fn wait_for_body(
+        &mut self,
+        data: &mut Option<Bytes>,
+        end: bool,
+    ) -> Result<()> {
         flush_downstream(&mut *self.session.downstream_session).await;
         flush_upstream(&mut *self.upstream).await;
         let inner = &self.proxy.inner;
@@ -451,33 +448,14 @@ where
         Ok(())
     }
 
-    fn compress(&mut self, data: Option<Bytes>, end: bool) -> Result<Option<Bytes>> {
+    pub(super) fn compress(&mut self, data: Option<Bytes>, end: bool) -> Result<Option<Bytes>> {
         let compression = &mut self.session.upstream_compression;
         let changed = compression.try_response_body_filter(data.as_ref(), end)?;
         Ok(changed.or(data))
     }
 
-    fn queue_body(&mut self, data: Option<Bytes>, end: bool) -> Result<()> {
-        // A filter that buffers may have no output yet.
-        let data = data.filter(|data| !data.is_empty());
-        if data.is_none() && !end {
-            if self.held_head.is_some() {
-                self.flow.turn.hold_back();
-            }
-            return Ok(());
-        }
-        let length = data.as_ref().map_or(0, Bytes::len);
-        self.check_first_piece(length, end)?;
-        self.release_head()?;
-        self.flow.turn.count_bytes(length);
-        self.session
-            .downstream_session
-            .queue(HttpTask::Body(data, end))?;
-        // If a minimum rate is set, the time depends on how much is queued.
-        self.flow
-            .turn
-            .limit_downstream_write(self.session.get_write_timeout());
-        Ok(())
+    pub(super) fn queue_body(&mut self, data: Option<Bytes>, end: bool) -> Result<()> {
+        self.out.queue_body(self.session, &mut self.flow, data, end)
     }
 
     async fn on_tunnel(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
@@ -523,7 +501,7 @@ where
             let mut trailers = Some(trailers);
             let rest = modules.response_trailer_filter(&mut trailers)?;
             self.queue_body(rest, false)?;
-            self.check_first_piece(0, true)?;
+            self.out.check_first_piece(0, true)?;
             self.release_head()?;
             self.session
                 .downstream_session
@@ -563,22 +541,6 @@ where
     }
 }
 
-/// The length that a response's body has by its header; `None`: any, or none at all by its status.
-fn declared_length(header: &ResponseHeader) -> Option<u64> {
-    if let StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED = header.line().status {
-        return None;
-    }
-    let mut declared = None;
-    header.for_each_control_field(|field, value| {
-        if field == ControlField::ContentLength {
-            declared = str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse().ok());
-        }
-    });
-    declared
-}
-
 impl<SV, C> Handler for Forward<'_, '_, SV, C>
 where
     SV: ProxyHttp + Send + Sync + 'static,
@@ -616,6 +578,14 @@ where
         if self.dismissed.is_some() {
             return self.on_dismissed(&task);
         }
+        if self.filling.is_some() {
+            return match task {
+                HttpTask::Body(data, end) => Box::pin(self.on_filled(data, end)).await,
+                HttpTask::Failed(error) => Err(error),
+                // A stored response has no trailers, and neither has the one that the client gets.
+                _ => Box::pin(self.on_filled(None, true)).await,
+            };
+        }
         match task {
             HttpTask::Header(header, end) => self.on_header(header, end).await,
             HttpTask::Body(data, end) => self.on_response_body(data, end).await,
@@ -631,9 +601,15 @@ where
     }
 
     #[cold]
-    fn on_failure(&mut self, failure: Failure) -> Result<()> {
+    fn on_failure(&mut self, mut failure: Failure) -> Result<()> {
         if let Some(ended) = self.fail_dismissed(&failure) {
             return ended;
+        }
+        if self.filling.is_some() {
+            match self.outlives_client(failure) {
+                Ok(()) => return Ok(()),
+                Err(other) => failure = other,
+            }
         }
         match failure {
             Failure::UpstreamUnwritable(error) => match self.flow.exchange.upstream_unwritable() {

@@ -3,11 +3,16 @@
 //! | flow | between |
 //! |---|---|
 //! | [`forward`] | a client and an upstream, through the phases |
+//! | [`hit`] | a client and the store |
 //! | [`subrequest`] | the parent of a sub-request and the sub-request |
 
 mod dismissed;
+mod fill;
 pub(crate) mod forward;
+pub(crate) mod hit;
+mod outgoing;
 mod replay;
+mod stored;
 pub(crate) mod subrequest;
 
 use crate::Session;

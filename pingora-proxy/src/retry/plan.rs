@@ -49,6 +49,8 @@ pub(crate) struct Plan<'a> {
     dismissed: Option<Duration>,
     /// The dismissed response was read to its end, so that its connection is worth keeping.
     pub(crate) drained: bool,
+    /// A stale response from the cache takes the place of the one that the upstream gave.
+    pub(crate) serves_stale: bool,
     /// A second try has begun beside another one, or was refused.
     hedged: bool,
 }
@@ -67,6 +69,7 @@ impl<'a> Plan<'a> {
             begun: None,
             dismissed: None,
             drained: false,
+            serves_stale: false,
             hedged: false,
         }
     }

@@ -37,8 +37,8 @@ impl CtxBuilder {
         CtxBuilder::default()
     }
 
-    /// Passes on the permit to fetch for the cache. There is no cache yet that would use it: unless the
-    /// sub-request [takes](Ctx::take_write_lock) it, it is released at the end of the sub-request.
+    /// Passes on the permit to fetch for the cache. The sub-request's look-up takes it where it would have to wait;
+    /// otherwise it is released at the end of the sub-request.
     pub fn cache_write_lock(
         mut self,
         cache_lock: &'static CacheKeyLockImpl,

@@ -289,6 +289,15 @@ impl ProxyHttp for Recorder {
         Ok(answers)
     }
 
+    fn request_cache_filter(&self, session: &mut Session, _: &mut Ctx) -> Result<()> {
+        self.pen.at_session("request_cache_filter", session)
+    }
+
+    fn is_purge(&self, _: &Session, _: &Ctx) -> bool {
+        self.pen.note("is_purge");
+        false
+    }
+
     async fn proxy_upstream_filter(&self, session: &mut Session, _: &mut Ctx) -> Result<bool> {
         self.pen.at_session("proxy_upstream_filter", session)?;
         Ok(true)

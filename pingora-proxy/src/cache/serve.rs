@@ -1,0 +1,87 @@
+//! Serving what was found.
+
+use crate::flow::hit::{Failed, Hit, Part};
+use crate::range::RangeType;
+use crate::{HttpProxy, ProxyHttp, Session};
+use http::header::{AGE, RANGE};
+use http::{Method, StatusCode};
+use pingora_core::connectors::http::custom::Connector as CustomConnector;
+use pingora_core::protocols::http::conditional_filter;
+use pingora_error::{Error, ErrorType};
+use pingora_http::ResponseHeader;
+
+impl<SV, C> HttpProxy<SV, C>
+where
+    SV: ProxyHttp + Send + Sync + 'static,
+    SV::CTX: Send + Sync,
+    C: CustomConnector,
+{
+    /// Answers the request with what was found. An error comes with whether it is the storage's.
+    pub(crate) async fn serve_stored(
+        &self,
+        session: &mut Session,
+        ctx: &mut SV::CTX,
+    ) -> Result<(), Failed> {
+        let Some(mut header) = stored_head(session) else {
+            let context = "what was found has no metadata";
+            return Err((Error::explain(ErrorType::InternalError, context), true));
+        };
+        let fails = |error| (error, false);
+        let can_jump = session.cache.can_seek_multipart();
+        let part = self
+            .fit_to_request(session, ctx, &mut header, can_jump)
+            .map_err(fails)?;
+        session.introduce_compression();
+        let mut hit = Hit::new(&self.inner, session, ctx, part);
+        hit.run(header).await
+    }
+
+    /// Makes of a whole response what the client asked for: a 304, a part of it, or all. `can_jump`: its body
+    /// can be read in any order; else several parts have to come in theirs.
+    pub(crate) fn fit_to_request(
+        &self,
+        session: &mut Session,
+        ctx: &mut SV::CTX,
+        header: &mut ResponseHeader,
+        can_jump: bool,
+    ) -> pingora_error::Result<Part> {
+        if self.inner.cache_not_modified_filter(session, header, ctx)? {
+            conditional_filter::to_304(header);
+            return Ok(Part::Nothing);
+        }
+        let asks_for_part = session.req_header().headers.contains_key(RANGE);
+        let whole = (asks_for_part && !can_jump).then(|| header.clone());
+        let part = if session.ignore_downstream_range {
+            RangeType::None
+        } else {
+            self.inner.range_header_filter(session, header, ctx)
+        };
+        let is_head = session.req_header().line().method == Method::HEAD;
+        let has_none = matches!(
+            header.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+        let part = match part {
+            _ if is_head || has_none => Part::Nothing,
+            RangeType::Invalid => Part::Nothing,
+            RangeType::None => Part::Whole,
+            RangeType::Single(range) => Part::One(range),
+            RangeType::Multi(info) => Part::Several(Box::new(info)),
+        };
+        if let (false, Some(whole)) = (part.is_in_order(), whole) {
+            *header = whole;
+            return Ok(Part::Whole);
+        }
+        Ok(part)
+    }
+}
+
+/// The head of what was found, as it leaves now (RFC 9111 section 5.1).
+pub(crate) fn stored_head(session: &Session) -> Option<Box<ResponseHeader>> {
+    let meta = session.cache.maybe_cache_meta()?;
+    let mut header = Box::new(meta.response_header_copy());
+    header.set_version(session.version());
+    // A head that is full leaves without.
+    let _ = header.insert_header(AGE, meta.age().as_secs());
+    Some(header)
+}

@@ -1,0 +1,16 @@
+//! The cache, from end to end: what is stored, what is served, who asks the origin, and what never happens.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on ends by panicking"
+)]
+
+mod hits;
+mod parts;
+mod phases;
+mod ready;
+mod stale;
+mod stores;
+mod support;
+mod waits;
