@@ -9,7 +9,9 @@
 //! | [`key`] | the keys that distinguish stored responses |
 //! | [`meta`], [`variance`] | what is stored beside a body; what a response varies on |
 //! | [`cache_control`], [`filters`] | RFC 9111: directives, freshness, what may be stored |
+//! | [`policy`] | a ready policy: RFC 9111 and its companions as one value |
 //! | [`storage`] | the interface to a storage of responses; [`MemCache`] is one |
+//! | [`disk`], [`tiered`] | a storage in a directory; one storage before another |
 //! | [`eviction`] | which responses go when a storage is full |
 //! | [`lock`] | one request fetches, the others wait |
 //! | [`put`] | responses that come as the body of a request |
@@ -36,6 +38,7 @@ mod memory;
 pub mod admission;
 pub mod cache_control;
 pub mod clock;
+pub mod disk;
 pub mod eviction;
 pub mod filters;
 pub mod hashtable;
@@ -47,6 +50,7 @@ pub mod policy;
 pub mod predictor;
 pub mod put;
 pub mod storage;
+pub mod tiered;
 pub mod trace;
 pub mod variance;
 

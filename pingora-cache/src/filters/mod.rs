@@ -4,7 +4,7 @@
 pub mod upstream;
 
 use crate::cache_control::{CacheControl, Cacheable, InterpretCacheControl};
-use crate::{CacheMeta, CacheMetaDefaults, NoCacheReason, RespCacheable};
+use crate::{CacheMeta, CacheMetaDefaults, NoCacheReason, RespCacheable, clock};
 use http::header::{AGE, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY};
 use http::request::Parts as ReqHeader;
 use http::response::Parts as RespHeader;
@@ -32,7 +32,7 @@ pub fn resp_cacheable(
     defaults: &CacheMetaDefaults,
 ) -> RespCacheable {
     const NO: RespCacheable = RespCacheable::Uncacheable(NoCacheReason::OriginNotCache);
-    let now = SystemTime::now();
+    let now = clock::now();
     if !is_whole_and_final(resp_header.status) || varies_on_everything(&resp_header.headers) {
         return NO;
     }
@@ -56,7 +56,7 @@ pub fn resp_cacheable(
     if !is_usable {
         return NO;
     }
-    let age = age_on_arrival(now, &resp_header.headers);
+    let age = age_on_arrival(clock::to_wall(now), &resp_header.headers);
     if let Some(cache_control) = cache_control {
         cache_control.strip_private_headers(&mut resp_header);
     }
@@ -67,7 +67,8 @@ pub fn resp_cacheable(
     RespCacheable::Cacheable(meta)
 }
 
-/// Until when a response that arrives at `now` is fresh; `None` if it may not be stored.
+/// Until when a response that arrives at `now`, a time of [`clock::now`](crate::clock::now), is fresh; `None` if it may
+/// not be stored.
 ///
 /// Counts from the time at which the origin made it, as far as `Age` and `Date` tell (RFC 9111 section 4.2.3), so
 /// the result may lie before `now`. Asks, in this order: the directives, `Expires`, the defaults by status.
@@ -86,7 +87,7 @@ pub fn calculate_fresh_until(
     if cache_control.map(InterpretCacheControl::is_cacheable) == Some(Cacheable::No) {
         return None;
     }
-    let age = age_on_arrival(now, &resp_header.headers);
+    let age = age_on_arrival(clock::to_wall(now), &resp_header.headers);
     let directive = cache_control.and_then(InterpretCacheControl::fresh_duration);
     let fresh = directive
         .or_else(|| expires_after(now, &resp_header.headers))

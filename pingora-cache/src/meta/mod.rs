@@ -149,9 +149,9 @@ impl CacheMeta {
         self.0.fresh_until
     }
 
-    /// The response's current age; zero if the clock went back.
+    /// The response's age by [`clock::now`](crate::clock::now); zero if its epoch is yet to come.
     pub fn age(&self) -> Duration {
-        SystemTime::now()
+        crate::clock::now()
             .duration_since(self.epoch())
             .unwrap_or_default()
     }

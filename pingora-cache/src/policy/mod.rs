@@ -1,7 +1,7 @@
 //! A ready policy for a shared cache: RFC 9111 and its companions as one value.
 //!
-//! A [`CachePolicy`] answers the questions that the phases of a cached request ask. It does no I/O and reads no clock:
-//! the time is an argument, so that every rule can be tested.
+//! A [`CachePolicy`] answers the questions that the phases of a cached request ask. It does no I/O, and the time is an
+//! argument, so that every rule can be tested: a time of [`clock::now`](crate::clock::now).
 //!
 //! | question | method | phase |
 //! |---|---|---|
@@ -19,9 +19,9 @@
 //!
 //! # Example
 //! ```
+//! use pingora_cache::clock;
 //! use pingora_cache::policy::CachePolicy;
 //! use pingora_http::{RequestHeader, ResponseHeader};
-//! use std::time::SystemTime;
 //!
 //! let policy = CachePolicy::new();
 //! let mut request = RequestHeader::build("GET", b"/a?b", None)?;
@@ -33,7 +33,7 @@
 //!
 //! let mut response = ResponseHeader::build(200, None)?;
 //! response.insert_header("Cache-Control", "max-age=60")?;
-//! let now = SystemTime::now();
+//! let now = clock::now();
 //! assert!(policy.response(&request, &response, now, now).is_cacheable());
 //! # Ok::<(), Box<pingora_error::Error>>(())
 //! ```

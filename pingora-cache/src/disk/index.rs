@@ -1,0 +1,192 @@
+//! What is stored, in memory: from digests to the numbers of files.
+
+use super::fill::Fill;
+use super::format::Name;
+use crate::key::HashBinary;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const SHARDS: usize = 64;
+/// More variants of a key are not kept: one more drops the oldest.
+const MOST_VARIANTS: usize = 64;
+
+/// An entry that is whole.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    pub(super) variance: Option<HashBinary>,
+    pub(super) id: u64,
+    /// What it takes on the disk, in bytes.
+    pub(super) size: u64,
+    /// Whether its body is known to be what was written.
+    pub(super) is_verified: bool,
+    /// Whether its metadata is in a file of its own.
+    pub(super) is_updated: bool,
+}
+
+/// All variants of a key.
+#[derive(Debug, Default)]
+struct Family {
+    slots: Vec<Slot>,
+    /// The last is the newest.
+    fills: Vec<Arc<Fill>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Index {
+    shards: Box<[Mutex<HashMap<HashBinary, Family>>]>,
+}
+
+/// What was taken out of the index, and has to be removed from the disk.
+pub(super) type Removed = Vec<(Name, u64)>;
+
+impl Index {
+    pub(super) fn new() -> Self {
+        Index {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "it is a remainder by the number of shards"
+    )]
+    fn shard(&self, primary: &HashBinary) -> MutexGuard<'_, HashMap<HashBinary, Family>> {
+        let [first, ..] = primary;
+        let shard = &self.shards[usize::from(*first) % SHARDS];
+        // A panic elsewhere while the lock was held leaves a map that is whole.
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn slot(&self, name: &Name) -> Option<Slot> {
+        let shard = self.shard(&name.primary);
+        let slots = &shard.get(&name.primary)?.slots;
+        slots
+            .iter()
+            .find(|slot| slot.variance == name.variance)
+            .copied()
+    }
+
+    /// The newest response for this name that is still being written, and not outdated.
+    pub(super) fn filling(&self, name: &Name) -> Option<Arc<Fill>> {
+        let shard = self.shard(&name.primary);
+        let fills = shard.get(&name.primary)?.fills.iter().rev();
+        fills
+            .into_iter()
+            .find(|fill| fill.name == *name && !fill.is_outdated())
+            .cloned()
+    }
+
+    pub(super) fn fill(&self, name: &Name, id: u64) -> Option<Arc<Fill>> {
+        let shard = self.shard(&name.primary);
+        let mut fills = shard.get(&name.primary)?.fills.iter();
+        fills.find(|fill| fill.id == id).cloned()
+    }
+
+    pub(super) fn begin(&self, fill: Arc<Fill>) {
+        let mut shard = self.shard(&fill.name.primary);
+        shard.entry(fill.name.primary).or_default().fills.push(fill);
+    }
+
+    /// The fill has come to its end. If it is whole and nobody has outdated it, its slot takes the place of an older
+    /// one. Returns whether it is stored, and what has gone instead.
+    pub(super) fn end(&self, fill: &Fill, slot: Option<Slot>) -> (bool, Removed) {
+        let mut shard = self.shard(&fill.name.primary);
+        let Entry::Occupied(mut family) = shard.entry(fill.name.primary) else {
+            return (false, Removed::new());
+        };
+        family.get_mut().fills.retain(|other| other.id != fill.id);
+        let mut removed = Removed::new();
+        let slot = slot.filter(|_| !fill.is_outdated());
+        let is_stored = slot.is_some_and(|slot| {
+            insert(&mut family.get_mut().slots, &fill.name, slot, &mut removed)
+        });
+        if family.get().slots.is_empty() && family.get().fills.is_empty() {
+            family.remove();
+        }
+        (is_stored, removed)
+    }
+
+    /// Adds an entry that was found on the disk. Returns whether it is the newest, and what has gone instead.
+    pub(super) fn found(&self, name: &Name, slot: Slot) -> (bool, Removed) {
+        let mut shard = self.shard(&name.primary);
+        let family = shard.entry(name.primary).or_default();
+        let mut removed = Removed::new();
+        let is_newest = insert(&mut family.slots, name, slot, &mut removed);
+        (is_newest, removed)
+    }
+
+    /// Changes what is known of an entry; whether it is still there.
+    pub(super) fn change(&self, name: &Name, id: u64, change: impl FnOnce(&mut Slot)) -> bool {
+        let mut shard = self.shard(&name.primary);
+        let slots = shard.get_mut(&name.primary).map(|family| &mut family.slots);
+        let slot = slots.and_then(|slots| slots.iter_mut().find(|slot| slot.id == id));
+        slot.map(change).is_some()
+    }
+
+    /// Takes out an entry, by its number or whatever number it has. Without a variant and a number, all variants;
+    /// what is being written for them is outdated.
+    pub(super) fn remove(&self, name: &Name, id: Option<u64>, outdate: bool) -> Removed {
+        let mut shard = self.shard(&name.primary);
+        let Entry::Occupied(mut family) = shard.entry(name.primary) else {
+            return Removed::new();
+        };
+        let is_meant = |variance: Option<HashBinary>, other: u64| match id {
+            Some(id) => other == id,
+            None => variance == name.variance || (outdate && name.variance.is_none()),
+        };
+        let primary = name.primary;
+        let mut removed = Removed::new();
+        family.get_mut().slots.retain(|slot| {
+            let is_meant = is_meant(slot.variance, slot.id);
+            if is_meant {
+                let variance = slot.variance;
+                removed.push((Name { primary, variance }, slot.id));
+            }
+            !is_meant
+        });
+        if outdate {
+            for fill in &family.get().fills {
+                if is_meant(fill.name.variance, fill.id) {
+                    fill.outdate();
+                }
+            }
+        }
+        if family.get().slots.is_empty() && family.get().fills.is_empty() {
+            family.remove();
+        }
+        removed
+    }
+
+    /// Whether anything of this key is being written.
+    pub(super) fn has_fills(&self, name: &Name) -> bool {
+        let shard = self.shard(&name.primary);
+        let family = shard.get(&name.primary);
+        family.is_some_and(|family| !family.fills.is_empty())
+    }
+}
+
+/// Whether the slot is the newest of its variant, and therefore in now.
+fn insert(slots: &mut Vec<Slot>, name: &Name, slot: Slot, removed: &mut Removed) -> bool {
+    let primary = name.primary;
+    if let Some(old) = slots.iter_mut().find(|old| old.variance == slot.variance) {
+        // An earlier process's clock may have been ahead: what was found does not outlive what was fetched.
+        if old.id > slot.id && (old.is_verified || !slot.is_verified) {
+            return false;
+        }
+        let variance = old.variance;
+        removed.push((Name { primary, variance }, old.id));
+        *old = slot;
+        return true;
+    }
+    if slots.len() >= MOST_VARIANTS {
+        let oldest = slots.iter().enumerate().min_by_key(|(_, slot)| slot.id);
+        if let Some((at, _)) = oldest {
+            let old = slots.swap_remove(at);
+            let variance = old.variance;
+            removed.push((Name { primary, variance }, old.id));
+        }
+    }
+    slots.push(slot);
+    true
+}
