@@ -105,12 +105,18 @@ pub struct Syslog {
 }
 
 impl Syslog {
-    /// Messages with this tag to `/dev/log`, in the form of RFC 3164 that local programs use, without a host.
+    /// Messages with this tag to `/dev/log`, in the form of RFC 3164 that local programs use, without a host. Up to
+    /// 32 letters of the tag are used, those that both forms can hold; if none is left, it is `-`.
     pub fn new(tag: &str) -> Self {
         let plain = |c: &char| c.is_ascii_graphic() && !matches!(c, '[' | ']' | ':' | '/');
+        let mut tag: String = tag.chars().filter(plain).take(32).collect();
+        if tag.is_empty() {
+            // The nil value (RFC 5424 section 6): an empty name would shift all fields behind it.
+            tag.push('-');
+        }
         Syslog {
             path: "/dev/log".into(),
-            tag: tag.chars().filter(plain).take(32).collect(),
+            tag,
             priority: 23 * 8 + 6,
             rfc5424: false,
         }
@@ -297,6 +303,12 @@ mod tests {
             ("<13>1", "-", "myproxy", "x")
         );
         assert!(parts[1].ends_with('Z') && parts[1].contains('T'));
+
+        let mut nameless = SyslogSink::open(Syslog::new("[]").socket(&path).rfc5424()).unwrap();
+        assert_eq!(nameless.write(b"x\n").lost, 0);
+        let message = received(&daemon);
+        let name = message.split(' ').nth(3);
+        assert_eq!(name, Some("-"), "{message}");
 
         drop(daemon);
         let written = old.write(b"a\nb\n");

@@ -15,6 +15,7 @@
 //! | names that may be taken for each other | [`has_odd_separators`], [`is_taken_for`] |
 //! | field value | [`is_field_value`], [`trim`], [`list_elements`] |
 //! | `Content-Length` | [`ContentLength`], [`decimal`] |
+//! | strings of structured fields | [`structured_string`] |
 //! | pseudo-header fields, and fields that only HTTP/1 has | [`SectionCheck`] |
 //!
 //! If the RFCs leave a choice, the function's documentation states ours. Bytes beyond ASCII are allowed
@@ -24,11 +25,13 @@ mod alias;
 mod authority;
 mod length;
 mod section;
+mod structured;
 
 pub use alias::{has_odd_separators, is_taken_for, with_hyphens};
 pub use authority::{host_and_port, is_authority, is_connect_target};
 pub use length::{ContentLength, LengthRefused, decimal};
 pub use section::{Line, Malformed, Section, SectionCheck};
+pub use structured::structured_string;
 
 /// The longest request target, in bytes: a [`Uri`](http::Uri) can't hold more.
 pub const LONGEST_TARGET: usize = u16::MAX as usize - 1;

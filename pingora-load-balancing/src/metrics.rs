@@ -184,6 +184,21 @@ pub struct BackendState {
     pub in_progress: usize,
 }
 
+impl BackendState {
+    /// One that listens there and has no faults.
+    pub fn new(address: String) -> Self {
+        BackendState {
+            address,
+            weight: 1,
+            healthy: true,
+            enabled: true,
+            ready: true,
+            circuit: CircuitState::Closed,
+            in_progress: 0,
+        }
+    }
+}
+
 /// The state of each backend of a balancer, in their order.
 pub fn states<S>(balancer: &LoadBalancer<S>) -> Vec<BackendState>
 where

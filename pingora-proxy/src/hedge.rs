@@ -200,6 +200,7 @@ where
                 return Ok(Begun::FirstOnly(None));
             }
         };
+        session.meter.tried(reused);
         if let Some(times) = &mut session.times {
             times.connected(reused);
         }

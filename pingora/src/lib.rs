@@ -40,6 +40,7 @@
 //! | `docs/configuration.md`, `docs/operation.md` | keys, options, limits; starting, reloading, upgrading, stopping |
 //! | `docs/access_log.md` | a line for each request: formats, rotation, what is redacted |
 //! | `docs/tls.md`, `docs/upstream_tls.md` | TLS towards clients and towards upstreams |
+//! | `docs/acme.md` | certificates that come by themselves |
 //! | `docs/grpc.md`, `docs/subrequests.md`, `docs/custom_protocols.md` | gRPC, sub-requests, protocols of your own |
 //! | `docs/migrating.md` | what existing programs will notice |
 //! | `docs/architecture.md` | how it is built, and where to find the code |

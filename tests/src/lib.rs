@@ -12,6 +12,7 @@
 //! - [`Refusing`]: an address that has no listener, for sure.
 //! - [`Nginx`]: the real one, in a directory and on a port of its own.
 //! - [`Haproxy`]: the real one, likewise.
+//! - [`Pebble`]: a real authority, with a DNS server of its own.
 //! - [`curl()`]: the real one.
 //! - [`Program`]: a program as a process of its own, with what it says on its outputs.
 //! - [`log_lines`]: what the framework logs in this process.
@@ -40,6 +41,7 @@ mod logged;
 mod message;
 mod nginx;
 mod origin;
+mod pebble;
 mod program;
 mod refusing;
 mod running;
@@ -56,6 +58,7 @@ pub use logged::{keep_log, log_lines, logged};
 pub use message::{Ending, Message};
 pub use nginx::{Nginx, free_port};
 pub use origin::Origin;
+pub use pebble::Pebble;
 pub use program::{Program, repeat};
 pub use refusing::Refusing;
 pub use running::Running;

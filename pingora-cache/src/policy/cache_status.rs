@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
+use pingora_http::grammar::{is_token_byte, structured_string};
 use std::fmt::{self, Write};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -98,7 +99,7 @@ impl CacheStatus {
 
     /// The key. It tells clients what distinguishes responses; and what other clients asked for, if it holds that.
     pub fn key(mut self, key: &str) -> Self {
-        self.push("key", string(key));
+        self.push("key", structured_string(key));
         self
     }
 
@@ -141,24 +142,10 @@ fn item(text: &str) -> String {
     let is_token = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*')
         && text
             .bytes()
-            .all(|byte| pingora_http::grammar::is_token(&[byte]) || matches!(byte, b':' | b'/'));
+            .all(|byte| is_token_byte(byte) || matches!(byte, b':' | b'/'));
     if is_token {
         text.to_owned()
     } else {
-        string(text)
+        structured_string(text)
     }
-}
-
-fn string(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => quoted.extend(['\\', letter]),
-            ' '..='~' => quoted.push(letter),
-            _ => quoted.push('?'),
-        }
-    }
-    quoted.push('"');
-    quoted
 }

@@ -96,9 +96,12 @@ pub fn set_slow_after(limit: Option<Duration>) {
 }
 
 fn tidy(text: &str) -> String {
-    let tidy = |c: char| match c.is_control() {
-        true => char::REPLACEMENT_CHARACTER,
-        false => c,
+    let tidy = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
     };
     let mut kept: String = text.chars().take(LONGEST).map(tidy).collect();
     while kept.len() > LONGEST {

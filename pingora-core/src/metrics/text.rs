@@ -124,10 +124,11 @@ fn write_labels(series: &Series, bound: Option<f64>, out: &mut String) {
     }
     if let Some(bound) = bound {
         let _ = write!(out, "{separator}le=\"");
-        match bound.is_infinite() {
-            true => out.push_str("+Inf"),
+        if bound.is_infinite() {
+            out.push_str("+Inf");
+        } else {
             // OpenMetrics wants whole numbers to be floating, and Prometheus reads both.
-            false => _ = write!(out, "{bound:?}"),
+            let _ = write!(out, "{bound:?}");
         }
         out.push('"');
     }

@@ -8,6 +8,7 @@ use pingora_core::metrics::Process;
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
+use pingora_http::grammar::structured_string;
 use pingora_limits::keyed::Keyed;
 use std::fmt;
 use std::hash::Hash;
@@ -56,11 +57,7 @@ impl RateLimit {
     /// A limit with a name, which clients get to see; what a string of a structured field (RFC 9651) can't hold
     /// is left out of it. Room for so many keys at once, of 16 bytes each; see [`Keyed::new`].
     pub fn new(name: &str, quota: Quota, keys: usize) -> Self {
-        let name: String = name
-            .chars()
-            .filter(|letter| matches!(letter, ' '..='~') && !matches!(letter, '"' | '\\'))
-            .collect();
-        let name = format!("\"{name}\"");
+        let name = structured_string(name);
         let (burst, window) = (quota.burst(), seconds(quota.window()));
         let policy = format!("{name};q={burst};w={window}");
         RateLimit {

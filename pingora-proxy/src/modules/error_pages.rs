@@ -91,7 +91,7 @@ impl ErrorPages {
     /// what can't be sent is dropped, and the type of the error, such as `connection_refused`. It tells clients
     /// something about what is behind the proxy.
     pub fn with_proxy_status(mut self, name: &str) -> Self {
-        self.proxy = proxy_status::sound_name(name);
+        self.proxy = name.to_string();
         self
     }
 

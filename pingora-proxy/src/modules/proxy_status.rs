@@ -1,6 +1,7 @@
 //! What went wrong, for those who operate the chain of proxies (RFC 9209).
 
 use pingora_error::{Error, ErrorSource, ErrorType};
+use pingora_http::grammar::structured_string;
 
 /// The type of an error in `Proxy-Status` (RFC 9209 section 2.3), where the request was answered with `status`.
 /// Pure.
@@ -50,13 +51,8 @@ fn named(error: &ErrorType) -> Option<&'static str> {
 
 /// The value of the field: the proxy's name, as a string, and the error.
 pub(super) fn value(name: &str, error: &Error, status: u16) -> String {
-    format!("\"{name}\"; error={}", error_type(error, status))
-}
-
-/// What can be sent of a name.
-pub(super) fn sound_name(name: &str) -> String {
-    let is_sound = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
-    name.chars().filter(is_sound).collect()
+    let error = error_type(error, status);
+    format!("{}; error={error}", structured_string(name))
 }
 
 #[cfg(test)]
@@ -120,6 +116,9 @@ mod tests {
             value("edge", &refused, 502),
             "\"edge\"; error=connection_refused"
         );
-        assert_eq!(sound_name("ed\"ge\r\n\\ 1é"), "edge 1");
+        assert_eq!(
+            value("ed\"ge\r\n 1é", &refused, 502),
+            "\"ed\\\"ge 1\"; error=connection_refused"
+        );
     }
 }

@@ -13,6 +13,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::Networks;
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
+use pingora_http::grammar::is_token_byte;
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -119,8 +120,8 @@ impl ForwardedFields {
     /// Adds this name to `Via` in requests (a gateway need not add it to responses). It should be a token that names the proxy and not
     /// its address; other bytes are dropped, and an empty name writes no field. Off by default.
     pub fn with_via(mut self, pseudonym: &str) -> Self {
-        let token = |c: &char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(*c);
-        let name: String = pseudonym.chars().filter(token).collect();
+        let is_sound = |letter: &char| u8::try_from(*letter).is_ok_and(is_token_byte);
+        let name: String = pseudonym.chars().filter(is_sound).collect();
         self.rules().via = (!name.is_empty()).then_some(name);
         self
     }

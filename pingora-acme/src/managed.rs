@@ -1,0 +1,100 @@
+//! The certificates that are looked after.
+
+use crate::kept::Kept;
+use crate::names;
+use crate::plan::{Schedule, Step, Validity};
+use instant_acme::CertificateIdentifier;
+use pingora_core::listeners::tls::{CertificateId, CertificateStore};
+use pingora_error::{Error, ErrorType, Result};
+use std::time::SystemTime;
+
+/// A list of names, their certificate if there is one, and what comes next for it.
+pub(crate) struct Managed {
+    pub(crate) key: String,
+    pub(crate) names: Vec<String>,
+    pub(crate) on_demand: bool,
+    pub(crate) schedule: Schedule,
+    /// A task is at it.
+    pub(crate) busy: bool,
+    /// How often an order for it has failed, over several issuers.
+    pub(crate) kept: Option<Kept>,
+    pub(crate) identifier: Option<CertificateIdentifier<'static>>,
+    id: Option<CertificateId>,
+}
+
+impl Managed {
+    pub(crate) fn new(names: Vec<String>, on_demand: bool, issuers: usize) -> Self {
+        Managed {
+            key: names::key(&names),
+            names,
+            on_demand,
+            schedule: Schedule::new(issuers),
+            busy: false,
+            kept: None,
+            identifier: None,
+            id: None,
+        }
+    }
+
+    /// Where the certificate is kept.
+    pub(crate) fn storage_key(&self) -> String {
+        storage_key(&self.key)
+    }
+
+    /// Shows a certificate from now on, in the place of the one until now.
+    ///
+    /// # Errors
+    /// Where it can't be shown; the old one stays.
+    pub(crate) fn show(
+        &mut self,
+        store: &CertificateStore,
+        kept: Kept,
+        now: SystemTime,
+    ) -> Result<()> {
+        let id = match self.id {
+            Some(id) => {
+                store.replace(id, kept.source())?;
+                id
+            }
+            None => store.add(kept.source())?,
+        };
+        self.id = Some(id);
+        let info = store.certificates().into_iter().find(|info| info.id == id);
+        let Some(info) = info else {
+            return Error::e_explain(ErrorType::InternalError, "a certificate has vanished");
+        };
+        let validity = Validity {
+            not_before: info.not_before,
+            not_after: info.not_after,
+        };
+        // Chance, but the same for all hosts and after each start.
+        let [a, b, ..] = info.fingerprint;
+        let spread = f64::from(u16::from_be_bytes([a, b])) / f64::from(u16::MAX);
+        // For other names than those that are wanted by now: it is shown, and replaced at once.
+        if kept.names == self.names {
+            self.schedule.hold(now, validity, spread);
+        }
+        self.identifier = kept.identifier();
+        self.kept = Some(kept);
+        Ok(())
+    }
+
+    /// Shows no certificate any more.
+    pub(crate) fn hide(&mut self, store: &CertificateStore) {
+        if let Some(id) = self.id.take() {
+            store.remove(id);
+        }
+        self.kept = None;
+    }
+
+    /// What is to be done now, if anything.
+    pub(crate) fn due(&self, now: SystemTime) -> Option<Step> {
+        let (when, step) = self.schedule.next();
+        (!self.busy && when <= now).then_some(step)
+    }
+}
+
+/// Where the certificate with this key is kept.
+pub(crate) fn storage_key(key: &str) -> String {
+    format!("certificates/{key}")
+}

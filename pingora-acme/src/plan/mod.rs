@@ -1,0 +1,10 @@
+//! What is to be done, and when. No I/O, no clock: the time is an argument, and so is chance.
+
+mod admission;
+mod challenge;
+mod schedule;
+
+pub(crate) use admission::{Admission, Verdict};
+pub use challenge::Challenge;
+pub(crate) use challenge::choose;
+pub(crate) use schedule::{Schedule, Step, Validity, Window};
