@@ -187,6 +187,8 @@ fn insert(slots: &mut Vec<Slot>, name: &Name, slot: Slot, removed: &mut Removed)
             removed.push((Name { primary, variance }, old.id));
         }
     }
+    // Most keys have one variant: no room for more until there are.
+    slots.reserve_exact(1);
     slots.push(slot);
     true
 }

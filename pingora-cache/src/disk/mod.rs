@@ -12,7 +12,7 @@
 //! | responses | [`DiskOptions::entries`] |
 //! | one response | an eighth of [`DiskOptions::bytes`] |
 //! | variants of a key | 64: one more drops the oldest |
-//! | memory | about 300 bytes for each response, and 256 KiB for each that is being written or read |
+//! | memory | about 400 bytes for each response, and 256 KiB for each that is being written or read |
 //!
 //! The index is in memory. A thread builds it from the names of the files, while the store is in use already. Errors of
 //! the disk are counted; after three in a row the store is left alone for 30 seconds, with one line in the log.

@@ -1,0 +1,186 @@
+//! An edge of a delivery network: responses on disk, the small ones in memory as well; purged by tag, and served
+//! stale while the origin is down.
+//!
+//! ```sh
+//! cargo run --example cdn -- --dir /tmp/cdn
+//! curl -i http://127.0.0.1:6188/news/1
+//! curl -i -X POST 'http://127.0.0.1:6188/.purge?tag=news'
+//! ```
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use clap::Parser;
+use pingora::cache::MemCache;
+use pingora::cache::disk::{DiskOptions, DiskStore};
+use pingora::cache::policy::{CachePolicy, Purges};
+use pingora::cache::tiered::TieredStore;
+use pingora::http::ResponseHeader;
+use pingora::listeners::{BoundAddresses, ListenerConfig};
+use pingora::prelude::*;
+use pingora::proxy::{ReadyCache, http_proxy_service_with_name};
+use pingora::server::RunArgs;
+use pingora_examples::{Announcement, exit_code, log_to_stderr, origin};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+/// An edge of a delivery network
+#[derive(Parser)]
+struct Cli {
+    /// Listen on this address; port 0 lets the system choose
+    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:6188")]
+    listen: String,
+
+    /// Keep responses in this directory
+    #[arg(long, value_name = "DIRECTORY")]
+    dir: PathBuf,
+
+    /// The origin; without it the example brings one
+    #[arg(long, value_name = "IP:PORT")]
+    origin: Option<SocketAddr>,
+
+    /// For how many seconds responses are fresh that don't say it themselves
+    #[arg(long, default_value_t = 60)]
+    fresh: u32,
+
+    #[command(flatten)]
+    server: Opt,
+}
+
+/// At most 64 MiB of responses in memory.
+static MEMORY: LazyLock<MemCache> = LazyLock::new(|| MemCache::bounded(64 << 20));
+
+struct Edge {
+    origin: Option<SocketAddr>,
+    own_origin: BoundAddresses,
+    cache: ReadyCache,
+    fresh: u32,
+    /// What was purged has to stay purged when the next process finds it on disk.
+    purges: PathBuf,
+}
+
+impl Edge {
+    fn purges(&self) -> &Purges {
+        self.cache.rules().purges()
+    }
+
+    /// `POST /.purge?tag=news`, from this machine only.
+    async fn purge(&self, session: &mut Session) -> Result<()> {
+        let client = session.client_addr().and_then(|address| address.as_inet());
+        if !client.is_some_and(|address| address.ip().is_loopback()) {
+            return session.respond_error(403).await;
+        }
+        let request = session.req_header();
+        let query = request.uri.query().unwrap_or_default();
+        match query.strip_prefix("tag=") {
+            Some(tag) if request.method == "POST" && !tag.is_empty() => {
+                self.purges().purge_tag(tag);
+                let written = tokio::fs::write(&self.purges, self.purges().serialize()).await;
+                written.or_err(FileWriteError, "the file of purges")?;
+                session.respond_error(204).await
+            }
+            _ => {
+                let usage = Bytes::from_static(b"POST /.purge?tag=TAG\n");
+                session.respond_error_with_body(400, usage).await
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Edge {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    fn ready_cache(&self, _ctx: &()) -> Option<&ReadyCache> {
+        Some(&self.cache)
+    }
+
+    async fn request_filter(&self, session: &mut Session, _: &mut ()) -> Result<bool> {
+        let is_purge = session.req_header().uri.path() == "/.purge";
+        if is_purge {
+            self.purge(session).await?;
+        }
+        Ok(is_purge)
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        if let Some(origin) = self.origin {
+            return Ok(Box::new(HttpPeer::new(origin, false, String::new())));
+        }
+        let addresses = self.own_origin.wait().await?;
+        Ok(Box::new(HttpPeer::new(&*addresses, false, String::new())))
+    }
+
+    /// Stands in for an origin that says how long its responses are fresh, and which section they are of.
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut (),
+    ) -> Result<()> {
+        if !response.headers.contains_key("cache-control") {
+            let fresh = format!("max-age={}, stale-if-error=86400", self.fresh);
+            response.insert_header("Cache-Control", fresh)?;
+        }
+        let path = session.req_header().uri.path();
+        if let Some(section) = path.split('/').nth(1).filter(|section| !section.is_empty()) {
+            response.insert_header("Cache-Tag", section.to_owned())?;
+        }
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr("warn");
+    exit_code(serve(cli))
+}
+
+/// The purges of the process before. If they can't be read, nothing that it stored is served.
+fn load_purges(purges: &Purges, file: &PathBuf) {
+    match std::fs::read(file) {
+        Ok(bytes) if purges.deserialize(&bytes).is_ok() => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        _ => purges.purge_all(),
+    }
+}
+
+fn serve(cli: Cli) -> Result<()> {
+    let mut server = Server::new(cli.server)?;
+    server.bootstrap();
+
+    // At most 1 GiB, and 100,000 responses.
+    let disk = DiskStore::open(&cli.dir, DiskOptions::bytes(1 << 30).entries(100_000))?;
+    let store = Box::leak(Box::new(TieredStore::new(&*MEMORY, disk)));
+    let policy = CachePolicy::new().tag_fields(["cache-tag"]);
+    let purges = cli.dir.join("purges");
+    load_purges(policy.purges(), &purges);
+
+    let own_origin = origin("the origin");
+    let edge = Edge {
+        origin: cli.origin,
+        own_origin: own_origin.bound_addresses(),
+        cache: ReadyCache::new(store).policy(policy).cache_status("cdn"),
+        fresh: cli.fresh,
+        purges,
+    };
+    let mut edge = http_proxy_service_with_name(&server.configuration, edge, "edge");
+    edge.add_listener(ListenerConfig::tcp(&cli.listen));
+    let announcement = Announcement::new(edge.bound_addresses(), |address| {
+        format!(
+            "Ask, and purge:\n\n    \
+             curl -i http://{address}/news/1\n    \
+             curl -i -X POST 'http://{address}/.purge?tag=news'\n\n\
+             Ctrl-C stops it."
+        )
+    });
+
+    server.add_service(own_origin);
+    server.add_service(edge);
+    server.add_service(background_service("announcement", announcement));
+    server.try_run(RunArgs::default())
+}
