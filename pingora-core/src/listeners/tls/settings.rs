@@ -7,7 +7,7 @@ use super::{
 };
 use crate::process::ServerConf;
 use crate::protocols::tls::backend::{ServerBackend, ServerSettings};
-use crate::protocols::tls::{ALPN, TlsAcceptCallbacks};
+use crate::protocols::tls::{ALPN, HandshakeDecisions, TlsAcceptCallbacks};
 use pingora_error::{Error, Result};
 use std::fmt;
 use std::sync::Arc;
@@ -112,6 +112,12 @@ impl TlsSettings {
     /// the certificate, which may change it.
     pub fn set_callbacks(&mut self, callbacks: TlsAcceptCallbacks) {
         self.common.callbacks = Some(callbacks);
+    }
+
+    /// Has these decide during handshakes, whichever library speaks TLS. Where there is a store, its choice is
+    /// given to them.
+    pub fn set_decisions(&mut self, decisions: Arc<dyn HandshakeDecisions>) {
+        self.common.decisions = Some(decisions);
     }
 
     /// Asks clients for certificates. Reads files: blocks.

@@ -226,6 +226,12 @@ impl ClientHelloFinder {
         }
     }
 
+    /// Whether more bytes could still change anything.
+    #[cfg(feature = "rustls")]
+    pub(crate) fn is_over(&self) -> bool {
+        !matches!(self.outcome, Outcome::Pending)
+    }
+
     /// The message, if it has come.
     pub(crate) fn found(&self) -> Option<&ClientHello> {
         match &self.outcome {
