@@ -95,6 +95,12 @@ impl TlsSettings {
         Ok(settings)
     }
 
+    /// Has TLS spoken by `backend` instead, as [`with_backend`](Self::with_backend) does, and keeps what was set by
+    /// the methods of this type.
+    pub fn set_backend<B: ServerBackend + 'static>(&mut self, backend: B) {
+        self.backend = Some(Box::new(backend));
+    }
+
     /// Takes the certificates from `store`.
     pub fn set_store(&mut self, store: CertificateStore) {
         self.built_in.set_store(&store);

@@ -134,6 +134,8 @@ impl FailedHandshake {
     pub fn began_with(mut self, bytes: &[u8], mut stream: L4Stream) -> Self {
         if let Some(request) = PlainHttp::recognize(bytes) {
             self.failure = HandshakeFailure::PlainHttp;
+            let context = self.failure.to_string();
+            self.error = self.error.more_context(context);
             self.plain_http = Some(PlainClient::new(request, |answer| {
                 Box::pin(async move { turn_away(&mut stream, &answer).await })
             }));

@@ -9,6 +9,12 @@ use crate::upstreams::peer::BasicPeer;
 use crate::utils::tls::CertKey;
 use std::path::PathBuf;
 
+over_each_library! {
+    no_private_key_is_shown,
+    no_secret_of_a_session_is_shown,
+    secrets_are_written_for_a_debugger_in_the_format_that_it_reads,
+}
+
 /// Every way in which a secret may be spelled in a text.
 fn assert_hides(shown: &str, secret: &[u8]) {
     let debug = format!("{secret:?}");
@@ -25,7 +31,6 @@ fn assert_hides(shown: &str, secret: &[u8]) {
     }
 }
 
-#[tokio::test]
 async fn no_private_key_is_shown() {
     let ca = authority("ca");
     let made = ca.issue(&["client.example"], &[]);
@@ -49,7 +54,6 @@ async fn no_private_key_is_shown() {
     }
 }
 
-#[tokio::test]
 async fn no_secret_of_a_session_is_shown() {
     let ca = authority("ca");
     let addr = origin(&ca.issue(&["one.example"], &[]), |_| {}).await;
@@ -87,7 +91,6 @@ impl Drop for Scratch {
     }
 }
 
-#[tokio::test]
 async fn secrets_are_written_for_a_debugger_in_the_format_that_it_reads() {
     let ca = authority("ca");
     let file = Scratch::new("keylog");

@@ -21,6 +21,7 @@ pub(super) fn failure(error: &HandshakeError) -> HandshakeFailure {
         | TlsError::PeerIncompatible(_)
         | TlsError::NoApplicationProtocol => HandshakeFailure::NothingInCommon,
         TlsError::InvalidMessage(_)
+        | TlsError::PeerMisbehaved(_)
         | TlsError::InappropriateMessage { .. }
         | TlsError::InappropriateHandshakeMessage { .. }
         | TlsError::PeerSentOversizedRecord

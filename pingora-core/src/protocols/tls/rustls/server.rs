@@ -15,8 +15,7 @@ use crate::protocols::tls::backend::{
 use crate::protocols::tls::offload::Offload;
 use crate::protocols::tls::store::Material;
 use crate::protocols::tls::{
-    ALPN, CertificateStore, ClientHello, ClientHelloFinder, HandshakeFailure, PlainHttp,
-    TLS_CONF_ERR,
+    ALPN, CertificateStore, ClientHello, ClientHelloFinder, HandshakeFailure, TLS_CONF_ERR,
 };
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
@@ -32,6 +31,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 
+/// The kind of a record that begins a handshake (RFC 8446 section 5.1).
+const HANDSHAKE: u8 = 22;
 /// As much is read at once of a client's first message, in bytes: nearly all are shorter.
 const HELLO: usize = 4096;
 
@@ -95,7 +96,7 @@ impl ServerContext {
         let mut arrived = vec![];
         let hello = match read_hello(&mut stream, &mut arrived).await {
             Ok(Hello::Complete(hello)) => hello,
-            Ok(Hello::PlainHttp) => return Err(plain_http().began_with(&arrived, stream)),
+            Ok(Hello::NotTls) => return Err(no_tls().began_with(&arrived, stream)),
             Err(e) => return Err(failed(e, None)),
         };
         let name = hello
@@ -168,7 +169,8 @@ impl ServerContext {
 enum Hello {
     /// Its first message, as far as it can be read.
     Complete(Option<Box<ClientHello>>),
-    PlainHttp,
+    /// It speaks something else, and would not understand an alert.
+    NotTls,
 }
 
 /// Reads until the client's first message is whole, or certainly none.
@@ -181,8 +183,8 @@ async fn read_hello(stream: &mut L4Stream, arrived: &mut Vec<u8>) -> Result<Hell
         if read == 0 {
             return Err(HandshakeError::Closed);
         }
-        if before == 0 && PlainHttp::recognize(arrived).is_some() {
-            return Ok(Hello::PlainHttp);
+        if before == 0 && arrived.first() != Some(&HANDSHAKE) {
+            return Ok(Hello::NotTls);
         }
         finder.feed(arrived.get(before..).unwrap_or_default());
     }
@@ -190,8 +192,8 @@ async fn read_hello(stream: &mut L4Stream, arrived: &mut Vec<u8>) -> Result<Hell
 }
 
 #[cold]
-fn plain_http() -> FailedHandshake {
-    let kind = HandshakeFailure::PlainHttp;
+fn no_tls() -> FailedHandshake {
+    let kind = HandshakeFailure::NotTls;
     let error = Error::explain(ErrorType::TLSHandshakeFailure, kind.to_string());
     FailedHandshake::new(kind, error)
 }

@@ -43,6 +43,9 @@ struct Authority {
     not_before: SystemTime,
     not_after: SystemTime,
     signed_by_itself: bool,
+    /// Whether it may sign other certificates, and how many may stand between it and a leaf.
+    may_sign: bool,
+    path_length: Option<usize>,
 }
 
 /// What is wrong with a certificate.
@@ -130,7 +133,9 @@ impl Trust {
     fn add_lists(&mut self, name: &dyn fmt::Display, bytes: &[u8]) -> Result<()> {
         let before = self.lists.len();
         for list in CertificateRevocationListDer::pem_slice_iter(bytes) {
-            let broken = || format!("can't use {name}: a revocation list in it is broken");
+            let broken = || {
+                format!("can't use {name}: a revocation list in it is broken, or not of version 2")
+            };
             let list = list.or_err_with(TLS_CONF_ERR, broken)?;
             let parsed = OwnedCertRevocationList::from_der(&list);
             self.lists
@@ -186,6 +191,7 @@ impl Trust {
         let facts = Facts::read(&der)?;
         let (not_before, not_after) = (facts.not_before, facts.not_after);
         let signed_by_itself = facts.names_itself();
+        let (may_sign, path_length) = (facts.may_be_authority(), facts.path_length());
         let anchor = webpki::anchor_from_trusted_cert(&der).ok()?.to_owned();
         self.anchors.push(anchor);
         self.authorities.push(Authority {
@@ -193,6 +199,8 @@ impl Trust {
             not_before,
             not_after,
             signed_by_itself,
+            may_sign,
+            path_length,
         });
         Some(())
     }
@@ -209,7 +217,7 @@ impl Trust {
     }
 
     /// The verdict on a chain: dates, signatures, what the certificates may be used for, revocation. If it is
-    /// good, the certificates between the leaf and its authority are returned.
+    /// good, the certificates behind the leaf up to the authority's are returned.
     pub(super) fn verify<'a>(
         &self,
         leaf: &CertificateDer<'a>,
@@ -253,9 +261,11 @@ impl Trust {
         if unfit(&path) {
             return Err(Fault::InvalidAuthority);
         }
-        self.check_root(path.anchor(), at)?;
+        let between = path.intermediate_certificates().count();
+        let root = self.check_root(path.anchor(), between, at)?;
         let between = path.intermediate_certificates();
-        Ok(between.map(|one| one.der().into_owned()).collect())
+        let between = between.map(|one| one.der().into_owned());
+        Ok(between.chain([root.der.clone()]).collect())
     }
 
     /// The authority that this very certificate is.
@@ -265,19 +275,22 @@ impl Trust {
         (self.partial || found.signed_by_itself).then_some(found)
     }
 
-    /// Of several certificates with one name and key, one whose time is right is enough.
-    fn check_root(&self, anchor: &TrustAnchor<'_>, at: SystemTime) -> Result<(), Fault> {
-        let same = self
-            .anchors
-            .iter()
-            .zip(&self.authorities)
-            .filter(|(one, _)| {
-                one.subject == anchor.subject
-                    && one.subject_public_key_info == anchor.subject_public_key_info
-            });
+    /// What the library leaves out: that the root's own time is not over, and that it may sign such a chain. Of
+    /// several certificates with one name and key, one that is good is enough.
+    fn check_root(
+        &self,
+        anchor: &TrustAnchor<'_>,
+        between: usize,
+        at: SystemTime,
+    ) -> Result<&Authority, Fault> {
+        let same = self.anchors.iter().zip(&self.authorities);
+        let same = same.filter(|(one, _)| {
+            one.subject == anchor.subject
+                && one.subject_public_key_info == anchor.subject_public_key_info
+        });
         let mut verdict = Err(Fault::Library(webpki::Error::UnknownIssuer));
         for (_, authority) in same {
-            verdict = authority.check_time(at);
+            verdict = authority.check(between, at).map(|()| authority);
             if verdict.is_ok() {
                 break;
             }
@@ -316,6 +329,17 @@ fn revocation<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationO
 }
 
 impl Authority {
+    /// Whether it may have signed a chain with so many certificates between it and the leaf.
+    fn check(&self, between: usize, at: SystemTime) -> Result<(), Fault> {
+        if !self.may_sign {
+            return Err(Fault::InvalidAuthority);
+        }
+        if self.path_length.is_some_and(|most| between > most) {
+            return Err(Fault::Library(webpki::Error::PathLenConstraintViolated));
+        }
+        self.check_time(at)
+    }
+
     fn check_time(&self, at: SystemTime) -> Result<(), Fault> {
         if self.not_after < at {
             return Err(Fault::RootExpired);

@@ -97,6 +97,9 @@ pub(super) struct Facts<'a> {
     addresses: Vec<IpAddr>,
     /// The first byte of what the key may be used for, if that is limited.
     key_usage: Option<u8>,
+    /// Whether it is an authority's, and how many certificates may stand between it and a leaf; `None` where it
+    /// says nothing about it.
+    constraints: Option<(bool, Option<usize>)>,
 }
 
 impl<'a> Facts<'a> {
@@ -130,6 +133,7 @@ impl<'a> Facts<'a> {
             hosts: vec![],
             addresses: vec![],
             key_usage: None,
+            constraints: None,
         };
         if let Some(extensions) = tbs.optional(0xa3) {
             facts.read_extensions(Der(extensions).sequence()?);
@@ -140,6 +144,7 @@ impl<'a> Facts<'a> {
     fn read_extensions(&mut self, mut extensions: Der<'a>) {
         const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
         const ALTERNATIVES: &[u8] = &[0x55, 0x1d, 0x11];
+        const CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
         while let Some(mut extension) = extensions.sequence() {
             let kind = extension.expect(OBJECT);
             let _critical = extension.optional(0x01);
@@ -152,6 +157,8 @@ impl<'a> Facts<'a> {
                 let bits = Der(value).expect(BITS).unwrap_or_default();
                 // Behind the number of bits that are unused.
                 self.key_usage = Some(bits.get(1).copied().unwrap_or_default());
+            } else if kind == Some(CONSTRAINTS) {
+                self.constraints = Some(constraints(value));
             }
         }
     }
@@ -172,6 +179,17 @@ impl<'a> Facts<'a> {
                 _ => {}
             }
         }
+    }
+
+    /// Whether it may be an authority's. One without extensions, as of version 1, may if it is signed by itself.
+    pub(super) fn may_be_authority(&self) -> bool {
+        let constrained = self.constraints.map(|(is, _)| is);
+        constrained.unwrap_or_else(|| self.names_itself()) && self.may_sign_certificates()
+    }
+
+    /// How many certificates may stand between it and a leaf, if that is limited.
+    pub(super) fn path_length(&self) -> Option<usize> {
+        self.constraints?.1
     }
 
     /// Whether the key may sign certificates.
@@ -249,6 +267,19 @@ impl<'a> Facts<'a> {
     pub(super) fn curve(&self) -> Option<&'a [u8]> {
         self.curve
     }
+}
+
+/// The basic constraints (RFC 5280 section 4.2.1.9). What can't be read allows nothing.
+fn constraints(value: &[u8]) -> (bool, Option<usize>) {
+    let Some(mut parts) = Der(value).sequence() else {
+        return (false, None);
+    };
+    let is_authority = parts.optional(0x01).is_some_and(|value| value != [0]);
+    let length = parts.optional(INTEGER).map(|digits| {
+        let all = digits.iter().take(8);
+        all.fold(0usize, |all, byte| (all << 8) | usize::from(*byte))
+    });
+    (is_authority, length)
 }
 
 /// The kinds of entries that a name is made of, by their numbers, in the words of RFC 4514 section 3 and of
