@@ -24,7 +24,7 @@ over_each_library! {
 /// Whether a new connection resumes a session. It is dropped without a close-notify.
 async fn resumes(connector: &TransportConnector, peer: &HttpPeer) -> bool {
     let stream = connected(connector, peer).await.unwrap();
-    stream.get_ssl().unwrap().session_reused()
+    stream.get_ssl_digest().unwrap().is_resumed()
 }
 
 fn tls12(builder: &mut SslAcceptorBuilder) {

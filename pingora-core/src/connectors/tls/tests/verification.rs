@@ -100,7 +100,11 @@ fn check_reason(e: &Error, known: bool) {
 
 async fn the_connectors_authorities_take_the_place_of_the_systems() {
     let ca = authority("ca");
-    let path = std::env::temp_dir().join(format!("connector-ca-{}.pem", std::process::id()));
+    let path = std::env::temp_dir().join(format!(
+        "connector-ca-{}-{}.pem",
+        std::process::id(),
+        is_rustls()
+    ));
     std::fs::write(&path, ca.cert.to_pem().unwrap()).unwrap();
     let mut options = crate::connectors::ConnectorOptions::new(1);
     options.ca_file = Some(path.to_str().unwrap().to_string());
@@ -241,7 +245,8 @@ async fn unusable_files_fail_every_connection_and_are_named() {
     let ca = authority("ca");
     let addr = origin(&ca.issue(&["one.example"], &[]), |_| {}).await;
     let peer = HttpPeer::new(addr, true, "one.example".to_string());
-    let dir = std::env::temp_dir().join(format!("connector-files-{}", std::process::id()));
+    let name = format!("connector-files-{}-{}", std::process::id(), is_rustls());
+    let dir = std::env::temp_dir().join(name);
     std::fs::create_dir_all(&dir).unwrap();
     let put = |name: &str, bytes: &[u8]| {
         let path = dir.join(name);
