@@ -190,3 +190,230 @@ async fn clients_show_certificates() {
         }
     }
 }
+
+/// A configuration of the program's own, with this certificate.
+fn own_config(made: &Made) -> library::ServerConfig {
+    use library::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+    let chain = vec![CertificateDer::from(made.cert.to_der().unwrap())];
+    let key = PrivatePkcs8KeyDer::from(made.key.private_key_to_pkcs8().unwrap());
+    let provider = Arc::new(library::crypto::aws_lc_rs::default_provider());
+    library::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::Pkcs8(key))
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn configurations_of_the_programs_own_are_used_as_they_are() {
+    let ca = authority("ca");
+    let made = ca.issue(&["one.example"], &[]);
+    let mut config = own_config(&made);
+    config.alpn_protocols = vec![b"own".to_vec()];
+    let config = Arc::new(config);
+    let resolver = config.cert_resolver.clone();
+    let whole = TlsSettings::with_backend(RustlsServer::with_config(config.clone())).unwrap();
+    let mut part = TlsSettings::with_backend(RustlsServer::new().resolver(resolver)).unwrap();
+    part.enable_h2();
+    for (settings, offered, chosen) in [
+        (whole, "own", "own"),
+        // A name of its own is no name that the listener accepts.
+        (part, "http/1.1", "H1"),
+    ] {
+        let addr = serve(settings).await;
+        let mut peer = peer(addr, &ca);
+        peer.options.alpn = match offered {
+            "own" => ALPN::Custom(crate::protocols::tls::CustomALPN::new(b"own".to_vec())),
+            _ => ALPN::H1,
+        };
+        for client in [true, false] {
+            let mut stream = connector(client).new_stream(&peer).await.unwrap();
+            echo(&mut stream, 100).await;
+            let alpn = stream.selected_alpn_proto().unwrap();
+            assert_eq!(alpn.to_string(), chosen);
+        }
+    }
+}
+
+#[test]
+fn what_nobody_would_heed_is_refused_at_the_start() {
+    let ca = authority("ca");
+    let made = ca.issue(&["one.example"], &[]);
+    let config = Arc::new(own_config(&made));
+    let store = CertificateStore::new();
+    store.add(made.source()).unwrap();
+    let with = |backend: RustlsServer| TlsSettings::with_backend(backend).unwrap();
+    let mut two_sources = with(RustlsServer::with_config(config.clone()));
+    two_sources.set_store(store.clone());
+    let mut two_resolvers = with(RustlsServer::new().resolver(config.cert_resolver.clone()));
+    two_resolvers.set_store(store.clone());
+    let mut two_demands = with(RustlsServer::with_config(config.clone()));
+    let wanted = ClientCertificates::required().ca_pem(ca.cert_pem());
+    two_demands.set_client_certificates(wanted).unwrap();
+    let versions = [&library::version::TLS13];
+    let two_configs = with(RustlsServer::with_config(config).versions(&versions));
+    for (settings, word) in [
+        (two_sources, "leave the store out"),
+        (two_resolvers, "leave the store out"),
+        (two_demands, "leave set_client_certificates out"),
+        (two_configs, "set it there"),
+    ] {
+        let text = settings.build().unwrap_err().to_string();
+        assert!(text.contains(word), "{text}");
+    }
+    let unknown = RustlsServer::new()
+        .cipher_suites(["AES128-SHA"])
+        .unwrap_err();
+    assert!(
+        unknown.to_string().contains("ECDHE-RSA-AES128-GCM-SHA256"),
+        "{unknown}"
+    );
+    let unknown = RustlsServer::new().groups(["P-521"]).unwrap_err();
+    assert!(unknown.to_string().contains("X25519MLKEM768"), "{unknown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_and_cipher_suites_are_those_that_were_asked_for() {
+    let ca = authority("ca");
+    let store = CertificateStore::new();
+    store.add(ca.issue(&["one.example"], &[]).source()).unwrap();
+    let of = |backend: RustlsServer| {
+        let mut settings = TlsSettings::with_backend(backend).unwrap();
+        settings.set_store(store.clone());
+        settings
+    };
+    let rows = [
+        (
+            RustlsServer::new(),
+            None,
+            "X25519MLKEM768",
+            "TLS_AES_256_GCM_SHA384",
+        ),
+        (
+            RustlsServer::new(),
+            Some("P-384"),
+            "secp384r1",
+            "TLS_AES_256_GCM_SHA384",
+        ),
+        (
+            RustlsServer::new().groups(["P-256"]).unwrap(),
+            None,
+            "P-256",
+            "TLS_AES_256_GCM_SHA384",
+        ),
+        (
+            RustlsServer::new()
+                .cipher_suites(["TLS_CHACHA20_POLY1305_SHA256"])
+                .unwrap(),
+            Some("X25519"),
+            "X25519",
+            "TLS_CHACHA20_POLY1305_SHA256",
+        ),
+    ];
+    for (backend, curves, group, cipher) in rows {
+        let addr = serve(of(backend)).await;
+        let mut peer = peer(addr, &ca);
+        peer.options.curves = curves.map(Into::into);
+        let connector = connector(true);
+        for turn in 0..2 {
+            let mut stream = connector.new_stream(&peer).await.unwrap();
+            echo(&mut stream, 100).await;
+            let digest = stream.get_ssl_digest().unwrap();
+            assert_eq!(digest.group(), Some(group));
+            assert_eq!(digest.cipher, cipher);
+            assert_eq!(digest.is_resumed(), turn > 0);
+        }
+    }
+    let mut unknown = peer(serve(of(RustlsServer::new())).await, &ca);
+    unknown.options.curves = Some("P-521".into());
+    let e = connector(true).new_stream(&unknown).await.unwrap_err();
+    assert_eq!(e.etype, ErrorType::InternalError, "{e}");
+}
+
+/// Accepts whom it is asked about, and counts.
+#[derive(Debug)]
+struct Anybody(
+    std::sync::atomic::AtomicUsize,
+    library::crypto::WebPkiSupportedAlgorithms,
+);
+
+impl library::client::danger::ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &library::pki_types::CertificateDer<'_>,
+        _: &[library::pki_types::CertificateDer<'_>],
+        name: &library::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: library::pki_types::UnixTime,
+    ) -> Result<library::client::danger::ServerCertVerified, library::Error> {
+        assert_eq!(name.to_str(), "one.example");
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(library::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &library::pki_types::CertificateDer<'_>,
+        dss: &library::DigitallySignedStruct,
+    ) -> Result<library::client::danger::HandshakeSignatureValid, library::Error> {
+        library::crypto::verify_tls12_signature(message, cert, dss, &self.1)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &library::pki_types::CertificateDer<'_>,
+        dss: &library::DigitallySignedStruct,
+    ) -> Result<library::client::danger::HandshakeSignatureValid, library::Error> {
+        library::crypto::verify_tls13_signature(message, cert, dss, &self.1)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<library::SignatureScheme> {
+        self.1.supported_schemes()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_verifier_or_a_configuration_of_the_programs_own_decides_about_upstreams() {
+    let ca = authority("ca");
+    let addr = serve(settings(false, &ca.issue(&["other.example"], &[]))).await;
+    let provider = library::crypto::aws_lc_rs::default_provider();
+    let algorithms = provider.signature_verification_algorithms;
+    let verifier = Arc::new(Anybody(Default::default(), algorithms));
+    let config = library::ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(verifier.clone())
+        .with_no_client_auth();
+    for (own, backend) in [
+        (false, RustlsClient::new().verifier(verifier.clone())),
+        (true, RustlsClient::with_config(Arc::new(config))),
+    ] {
+        let connector = TransportConnector::new(None);
+        connector.set_tls_backend(&backend).unwrap();
+        let peer = HttpPeer::new(addr, true, "one.example".to_string());
+        let before = verifier.0.load(std::sync::atomic::Ordering::Relaxed);
+        for turn in 0..2 {
+            let mut stream = connector.new_stream(&peer).await.unwrap();
+            echo(&mut stream, 100).await;
+            assert_eq!(stream.get_ssl_digest().unwrap().is_resumed(), turn > 0);
+        }
+        let asked = verifier.0.load(std::sync::atomic::Ordering::Relaxed) - before;
+        assert_eq!(asked, 1, "a session that is resumed was verified before");
+        // What the verifier is not told would not be heeded.
+        for change in [
+            (|peer: &mut HttpPeer| peer.options.verify_cert = false) as fn(&mut HttpPeer),
+            |peer| peer.options.verify_hostname = false,
+            |peer| peer.options.alternative_cn = Some("two.example".to_string()),
+            |peer| peer.options.ca = Some(Arc::new(Box::new([]))),
+        ] {
+            let mut peer = peer.clone();
+            change(&mut peer);
+            let e = connector.new_stream(&peer).await.unwrap_err();
+            assert_eq!(e.etype, ErrorType::InternalError, "{own} {e}");
+        }
+    }
+}
