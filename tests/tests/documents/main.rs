@@ -29,12 +29,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where the code is that is compiled.
-const COMPILED: [&str; 5] = [
+const COMPILED: [&str; 7] = [
     "tests/tests/documents",
     "tests/tests/custom_protocol",
     "tests/quick_start/src",
     "examples",
     "pingora-access-log/examples",
+    "pingora-admin/examples",
+    "pingora-prometheus/examples",
 ];
 
 #[test]
