@@ -53,19 +53,17 @@
 //! # Features
 //! - `openssl` (default): TLS by the system's OpenSSL.
 //! - `openssl-vendored`: the same, compiled from source.
+//! - `rustls`: TLS by rustls, beside OpenSSL as a value to choose, or without it
+//!   ([`protocols::tls::rustls`]).
 //!
 //! The other features are names that manifests of existing programs contain: `connection_filter` and
 //! `patched_http1` are always there, `any_tls` and `openssl_derived` follow from `openssl`, and `boringssl`,
-//! `rustls`, `s2n` and `sentry` stop the build with a line that says what to write instead.
+//! `s2n` and `sentry` stop the build with a line that says what to write instead.
 
 // Each such feature resolves, and is refused here rather than ignored: the program would do without what it asks for.
 #[cfg(feature = "boringssl")]
 compile_error!(
     "the feature `boringssl` is not available; write `openssl` or `openssl-vendored` instead"
-);
-#[cfg(feature = "rustls")]
-compile_error!(
-    "the feature `rustls` is not available yet; write `openssl` or `openssl-vendored` instead"
 );
 #[cfg(feature = "s2n")]
 compile_error!("the feature `s2n` is not available; write `openssl` or `openssl-vendored` instead");

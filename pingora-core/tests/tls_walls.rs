@@ -25,17 +25,18 @@ const CRATES: [&str; 16] = [
     "pingora-timeout",
 ];
 
-/// Where OpenSSL lives: these may name it as they like.
-const HOME: [&str; 5] = [
+/// Where the libraries live: these may name their own as they like.
+const HOME: [&str; 6] = [
     "pingora-core/src/protocols/tls/openssl/",
     "pingora-core/src/listeners/tls/openssl.rs",
     "pingora-core/src/sys/tls.rs",
     "pingora-core/src/sys/tls_context.rs",
     "pingora-core/src/tls/",
+    "pingora-core/src/protocols/tls/rustls/",
 ];
 
 /// What stands for the library, and the files outside of its home that may say it.
-const WORDS: [(&[&str], &[&str]); 3] = [
+const WORDS: [(&[&str], &[&str]); 5] = [
     // The library's types. Kept for programs that want OpenSSL by name, and used by nothing else.
     (
         &["openssl::", "openssl_sys", "SslRef", "SslAcceptorBuilder"],
@@ -63,6 +64,7 @@ const WORDS: [(&[&str], &[&str]); 3] = [
             "pingora-core/src/lib.rs",
             "pingora-core/src/listeners/tls.rs",
             "pingora-core/src/listeners/transport.rs",
+            "pingora-core/src/protocols/tls/client_hello.rs",
             "pingora-core/src/protocols/tls/facts.rs",
             "pingora-core/src/protocols/tls/library.rs",
             "pingora-core/src/protocols/tls/mod.rs",
@@ -75,7 +77,25 @@ const WORDS: [(&[&str], &[&str]); 3] = [
             "pingora-core/src/connectors/http/mod.rs",
         ],
     ),
+    // The types of rustls: its home alone.
+    (&["rustls::", "webpki::", "aws_lc_rs"], RUSTLS),
+    // Whether it is there.
+    (
+        &["feature = \"rustls\""],
+        &[
+            "pingora-core/src/listeners/tls.rs",
+            "pingora-core/src/protocols/tls/client_hello.rs",
+            "pingora-core/src/protocols/tls/library.rs",
+            "pingora-core/src/protocols/tls/mod.rs",
+            "pingora-core/src/protocols/tls/store/chosen.rs",
+            "pingora-core/src/protocols/tls/store/mod.rs",
+            "pingora-core/src/utils/tls.rs",
+        ],
+    ),
 ];
+
+/// Where the module of rustls is taken up.
+const RUSTLS: &[&str] = &["pingora-core/src/protocols/tls/mod.rs"];
 
 #[test]
 fn a_library_is_named_at_home_and_in_the_listed_places_alone() {
@@ -114,6 +134,18 @@ fn a_library_is_named_at_home_and_in_the_listed_places_alone() {
         );
         let gone: Vec<_> = listed.difference(&said).collect();
         assert!(gone.is_empty(), "{words:?} stand here no more: {gone:?}");
+    }
+}
+
+#[test]
+fn the_homes_of_the_libraries_do_not_name_each_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for (home, other) in [("rustls", "openssl::"), ("openssl", "rustls::")] {
+        let home = root.join("pingora-core/src/protocols/tls").join(home);
+        for path in sources(&home) {
+            let text = code_of(&fs::read_to_string(&path).unwrap());
+            assert!(!text.contains(other), "{} names {other}", path.display());
+        }
     }
 }
 

@@ -210,7 +210,9 @@ where
             return Ok(());
         }
         if !self.inner.proxy_upstream_filter(session, ctx).await? {
-            session.cache.disable(NoCacheReason::DeclinedToUpstream);
+            if session.cache.was_enabled() {
+                session.cache.disable(NoCacheReason::DeclinedToUpstream);
+            }
             if session.response_written().is_none() {
                 // Rare, and its header would make room for itself in every request's future.
                 Box::pin(session.respond_error(502)).await?;

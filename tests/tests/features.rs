@@ -33,7 +33,10 @@ const FEATURES: [(&str, &str); 5] = [
 ];
 
 /// Unsupported features, which must not be omitted silently.
-const REFUSED: [&str; 4] = ["boringssl", "rustls", "s2n", "sentry"];
+const REFUSED: [&str; 3] = ["boringssl", "s2n", "sentry"];
+
+/// Libraries that are there, whoever asks for them.
+const LIBRARIES: [&str; 2] = ["openssl", "rustls"];
 
 #[test]
 fn every_feature_that_programs_name_exists() {
@@ -61,6 +64,19 @@ fn a_library_that_is_not_there_stops_the_build_whoever_asks_for_it() {
             let Some((_, brings)) = asked else { continue };
             let passed_on = format!("\"pingora-core/{feature}\"");
             assert!(brings.contains(&passed_on), "{name}: {feature} = {brings}");
+        }
+    }
+}
+
+#[test]
+fn a_library_that_is_there_comes_whoever_asks_for_it() {
+    for library in LIBRARIES {
+        for name in ["pingora", "pingora-proxy", "pingora-load-balancing"] {
+            let features = features(name);
+            let asked = features.iter().find(|(there, _)| there == library);
+            let (_, brings) = asked.unwrap();
+            let passed_on = format!("\"pingora-core/{library}\"");
+            assert!(brings.contains(&passed_on), "{name}: {library} = {brings}");
         }
     }
 }

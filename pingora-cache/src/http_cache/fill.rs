@@ -46,6 +46,30 @@ impl HttpCache {
         }
     }
 
+    /// Another reader of what is being stored, from its beginning; `None` where nothing is, and where the storage
+    /// does not allow it.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn follow_fill(&self) -> Result<Option<HitHandler>> {
+        let Some(inner) = self.on_ref() else {
+            return Ok(None);
+        };
+        let Some(miss) = &inner.miss_handler else {
+            return Ok(None);
+        };
+        if !inner.storage.support_streaming_partial_write() {
+            return Ok(None);
+        }
+        let trace = inner.spans.miss.handle();
+        let (tag, key) = (miss.streaming_write_tag(), inner.key()?);
+        let found = inner
+            .storage
+            .lookup_streaming_write(key, tag, &trace)
+            .await?;
+        Ok(found.map(|(_, reader)| reader))
+    }
+
     /// Whether the storage lets a response be read while it is being written; `None` while the cache is not
     /// enabled.
     pub fn support_streaming_partial_write(&self) -> Option<bool> {

@@ -130,6 +130,7 @@ async fn fill(cache: &mut HttpCache, meta: CacheMeta, body: &'static str) {
     cache.set_cache_meta(meta);
     cache.update_variance(None);
     cache.set_miss_handler().await.unwrap();
+    assert!(cache.follow_fill().await.unwrap().is_some());
     let miss = cache.miss_handler().unwrap();
     miss.write_body(Bytes::from(body), true).await.unwrap();
     cache.finish_miss_handler().await.unwrap();

@@ -17,7 +17,8 @@ use crate::protocols::tls::BuiltInServer;
 pub use crate::protocols::tls::{
     ACME_TLS_ALPN, ALPN, Certificate, CertificateId, CertificateInfo, CertificateProvider,
     CertificateSource, CertificateStore, ChosenCertificate, ClientCertificates, ClientVerifier,
-    HandshakeCounters, HandshakeFailure, KeyKind, SessionTickets, TlsAccept, TlsAcceptCallbacks,
+    HandshakeCounters, HandshakeDecisions, HandshakeFailure, KeyKind, SessionTickets, TlsAccept,
+    TlsAcceptCallbacks,
 };
 pub(crate) use figures::Figures;
 pub use gate::WhenBusy;
@@ -151,6 +152,9 @@ impl Acceptor {
     }
 }
 
+#[cfg(test)]
+#[cfg(all(feature = "openssl", feature = "rustls"))]
+mod rustls_tests;
 #[cfg(test)]
 #[cfg(feature = "openssl")]
 mod on_demand_tests;

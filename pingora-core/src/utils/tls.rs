@@ -1,8 +1,8 @@
 //! Certificates: queries about them, and a chain with its key.
 
-#[cfg(not(feature = "openssl"))]
+#[cfg(not(any(feature = "openssl", feature = "rustls")))]
 pub use crate::protocols::tls::certificate::CertKey;
-#[cfg(feature = "openssl")]
+#[cfg(any(feature = "openssl", feature = "rustls"))]
 pub use crate::protocols::tls::certificate::{
     CertKey, get_common_name, get_organization, get_organization_unit, get_serial,
 };

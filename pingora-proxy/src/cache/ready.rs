@@ -153,7 +153,7 @@ impl ReadyCache {
         let request = session.downstream_session.req_header();
         let uses = self.policy.may_use_cache(request);
         let is_safe = request.line().method.is_safe();
-        if !uses && is_safe {
+        if !uses && is_safe || session.is_upgrade_req() {
             return;
         }
         let cache = &mut session.cache;
@@ -224,9 +224,10 @@ impl ReadyCache {
     fn scheme_of(&self, session: &Session) -> &'static str {
         self.scheme.unwrap_or_else(|| {
             let digest = session.as_downstream().digest();
-            match digest.is_some_and(|digest| digest.ssl_digest.is_some()) {
-                true => "https",
-                false => "http",
+            if digest.is_some_and(|digest| digest.ssl_digest.is_some()) {
+                "https"
+            } else {
+                "http"
             }
         })
     }
@@ -268,9 +269,10 @@ fn status_of(name: &str, session: &Session, is_stored: bool) -> CacheStatus {
 
 fn missed(session: &Session) -> Forwarded {
     let key = session.cache.maybe_cache_key();
-    match key.is_some_and(|key| key.get_variance_key().is_some()) {
-        true => Forwarded::VaryMiss,
-        false => Forwarded::UriMiss,
+    if key.is_some_and(|key| key.get_variance_key().is_some()) {
+        Forwarded::VaryMiss
+    } else {
+        Forwarded::UriMiss
     }
 }
 

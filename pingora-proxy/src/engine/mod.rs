@@ -22,6 +22,7 @@ mod turn;
 
 pub use drive::{Flow, Handler, drive};
 pub use state::{Client, Exchange, OnFailure, RequestFlow, ResponseFlow};
+pub(crate) use turn::Pace;
 pub use turn::{Failure, Limits, Turn, Until};
 
 #[cfg(test)]

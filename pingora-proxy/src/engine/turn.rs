@@ -93,6 +93,17 @@ pub struct Until {
     pub end: Option<Instant>,
 }
 
+/// Whose room decides when the response is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// The client's: what is read is queued for it.
+    OfClient,
+    /// The store's, which takes what is read; the client reads behind it.
+    OfStore,
+    /// Nothing is read for now.
+    Paused,
+}
+
 /// The waiting part of an exchange, from event to event.
 ///
 /// Before it waits, it has tried every open direction: to write queued data, and to read a side if the
@@ -117,6 +128,8 @@ pub struct Turn {
     resume_at: Option<Instant>,
     /// The response head waits for the first piece of its body.
     holds_back: bool,
+    /// When the response is read.
+    pace: Pace,
     /// The side that is polled first; alternates so that neither starves the other.
     downstream_first: bool,
     events: u32,
@@ -144,6 +157,7 @@ impl Turn {
             taken_upstream: 0,
             resume_at: None,
             holds_back: false,
+            pace: Pace::OfClient,
             downstream_first: false,
             events: 0,
             bytes: 0,
@@ -185,6 +199,16 @@ impl Turn {
     /// yet, until [`Handler::on_held`](super::Handler::on_held) has been called.
     pub fn hold_back(&mut self) {
         self.holds_back = true;
+    }
+
+    /// Sets whose room decides when the response is read.
+    pub(crate) fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+
+    /// Whether the client has room for more, and no filter delays it.
+    pub(crate) fn has_room<D: DownstreamHalf>(&self, down: &D) -> bool {
+        self.resume_at.is_none() && down.queued() < QUEUE_MARK && !down.is_stalled()
     }
 
     /// Sets whether the request's body may pass unseen. If so, its pieces may move by `splice(2)`,
@@ -241,7 +265,7 @@ impl Turn {
         down: &mut D,
         up: &mut U,
     ) -> Poll<Event> {
-        let delayed = self.resume_at.is_some();
+        let delayed = self.is_delayed();
         let serves = exchange.serves_client();
         if exchange.finished()
             && !exchange.tunnel
@@ -292,7 +316,7 @@ impl Turn {
         up: &mut U,
     ) -> Poll<Event> {
         self.holds_back = false;
-        if self.resume_at.is_none()
+        if !self.is_delayed()
             && self.reads_response(exchange, down)
             && let Poll::Ready(event) = self.poll_task(cx, up)
         {
@@ -329,7 +353,17 @@ impl Turn {
     fn reads_response<D: DownstreamHalf>(&self, exchange: &Exchange, down: &D) -> bool {
         let has_room =
             || down.queued() < QUEUE_MARK && !down.is_stalled() && !self.response.is_blocked();
-        exchange.wants_response() && (!exchange.serves_client() || has_room())
+        let has_room = || match self.pace {
+            Pace::OfClient => !exchange.serves_client() || has_room(),
+            Pace::OfStore => true,
+            Pace::Paused => false,
+        };
+        exchange.wants_response() && has_room()
+    }
+
+    /// Whether a filter delays the rest of the response.
+    fn is_delayed(&self) -> bool {
+        self.resume_at.is_some() && self.pace != Pace::OfStore
     }
 
     /// Whether so little is queued that the owner of the exchange can write it after the end: then the
@@ -525,7 +559,8 @@ impl Turn {
         let is_plain = !waits && self.blocked_since.is_none() && !reads_body && !self.is_watched;
         if is_plain && self.until.is_none() {
             // The common case: the exchange waits only for the server, for which there is room.
-            let reads_response = exchange.wants_response() && is_asked;
+            let is_read = self.pace != Pace::Paused;
+            let reads_response = exchange.wants_response() && is_asked && is_read;
             return match upstream_read.filter(|_| reads_response) {
                 Some(limit) => self.poll_server(cx, down, limit),
                 // No limit applies, so the clock need not be read.
@@ -540,8 +575,7 @@ impl Turn {
             self.deadlines.set(UPSTREAM_READ, self.server_is_late);
         }
         let now = Instant::now();
-        let reads_response =
-            self.reads_response(exchange, down) && self.resume_at.is_none() && is_asked;
+        let reads_response = self.reads_response(exchange, down) && !self.is_delayed() && is_asked;
         self.watch(DOWNSTREAM_READ, reads_body, downstream_read, now);
         self.watch(DOWNSTREAM_WRITE, down_blocked, downstream_write, now);
         self.watch(UPSTREAM_READ, reads_response, upstream_read, now);

@@ -4,12 +4,13 @@
 //! fails, is given up, and never the client. A client that has what it wanted, or has left, is waited for by
 //! nobody: whether the rest is still fetched is decided by what is missing and who reads it.
 
+use super::behind::Behind;
 use super::flush_downstream;
 use super::forward::Forward;
 use super::hit::Part;
 use super::outgoing::{Outgoing, declared_length};
 use crate::engine::deadline::{DOWNSTREAM_WRITE, PROGRESS, expired};
-use crate::engine::{Failure, Until};
+use crate::engine::{Failure, Pace, Until};
 use crate::range::Cut;
 use crate::{ProxyHttp, ProxyWarnLogContext};
 use bytes::Bytes;
@@ -35,17 +36,22 @@ const REST: Duration = Duration::from_secs(60);
 /// ```text
 /// storing ── end ──▶ stored            the client    gets all, or a part (cut), or only the head
 ///    └─ refused, slow, too large ─▶ not stored       is served ──▶ has all, or has left
+///
+/// the client has no room, and the store can be read: it reads behind the store (behind.rs)
 /// ```
 pub(super) struct Filling {
     /// The length of the body by its head.
     declared: Option<u64>,
     received: u64,
-    is_storing: bool,
+    pub(super) is_storing: bool,
     cut: Option<Cut>,
     /// The client gets no more of it.
-    is_served: bool,
+    pub(super) is_served: bool,
     /// The client left with this.
     left: Option<BError>,
+    /// How much of the body has gone on to the client.
+    pub(super) passed: usize,
+    pub(super) behind: Behind,
 }
 
 /// What comes after the cache has seen a head.
@@ -84,7 +90,9 @@ where
         if let Some(ready) = inner.ready_cache(self.ctx)
             && seen == Seen::GoesOn
         {
-            let is_stored = self.filling.as_ref().is_some_and(|it| it.is_storing);
+            // Otherwise it was turned off.
+            let phase = self.session.cache.phase();
+            let is_stored = matches!(phase, CachePhase::Miss | CachePhase::Expired);
             ready.add_status(self.session, is_stored, header);
         }
         Ok(seen)
@@ -130,6 +138,8 @@ where
             cut: None,
             is_served: false,
             left: None,
+            passed: 0,
+            behind: Behind::default(),
         };
         if self.session.upstream_headers_mutated_for_cache() {
             let fits = self
@@ -281,6 +291,7 @@ where
         let is_served = self.filling.as_ref().is_some_and(|it| it.is_served);
         if !is_served {
             self.out.hold(&mut self.flow, header);
+            self.let_store_set_pace();
             return Ok(());
         }
         Outgoing::queue_head(self.session, header, true)?;
@@ -293,6 +304,11 @@ where
         if let Some(filling) = &mut self.filling {
             filling.is_served = true;
             filling.cut = None;
+            if filling.behind.stop() {
+                // There is no rest.
+                self.flow.exchange.response_ended();
+                return Ok(());
+            }
         }
         if !self.is_worth_finishing() {
             self.session
@@ -342,10 +358,26 @@ where
                 self.flow.turn.delay_response(delay);
             }
         }
+        // A reader behind the store has to be there before the store has the end.
+        let falls_behind = !end && self.falls_behind().await;
         self.store(data.clone(), end).await?;
+        if falls_behind || self.is_behind() {
+            self.left_to_reader(data, end);
+            return Ok(());
+        }
+        self.pass_on(data, end).await?;
+        if end {
+            self.flow.exchange.response_ended();
+        }
+        Ok(())
+    }
+
+    /// Passes what was received on to the client, as far as it gets it.
+    pub(super) async fn pass_on(&mut self, data: Option<Bytes>, end: bool) -> Result<()> {
         let Some(filling) = &mut self.filling else {
             return Ok(());
         };
+        filling.passed += data.as_ref().map_or(0, Bytes::len);
         let mut is_last = end;
         let mut pieces = VecDeque::new();
         match (&mut filling.cut, data) {
@@ -367,9 +399,7 @@ where
                 self.pass_piece(None, true).await?;
             }
         }
-        if end {
-            self.flow.exchange.response_ended();
-        } else if is_last && self.filling.as_ref().is_some_and(|it| !it.is_served) {
+        if !end && is_last && self.filling.as_ref().is_some_and(|it| !it.is_served) {
             self.client_is_served().await?;
         }
         Ok(())
@@ -433,6 +463,8 @@ where
             if filling.is_served {
                 // Nobody wants the rest.
                 self.flow.exchange.response_ended();
+            } else if !filling.behind.is_on() {
+                self.flow.turn.set_pace(Pace::OfClient);
             }
         }
         Ok(())
@@ -457,6 +489,9 @@ where
         }
         self.flow.exchange.client_left();
         self.limit_rest();
+        if let Some(filling) = &mut self.filling {
+            filling.behind.stop();
+        }
         if let Some(filling) = &mut self.filling
             && !std::mem::replace(&mut filling.is_served, true)
         {
@@ -474,6 +509,8 @@ where
             // Not complete, and so not there.
             self.session.cache.abort_fill();
         }
+        // Whatever the client did, the upstream is done.
+        self.plan.drained |= filling.behind.has_all();
         match (ended, filling.left) {
             (Ok(()), Some(left)) => {
                 // The upstream did all it should.

@@ -557,16 +557,22 @@ where
     }
 
     fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.replay.is_some() {
-            self.poll_replay(cx)
+        if self.replay.is_some() && self.poll_replay(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if self.filling.is_some() {
+            self.poll_behind(cx)
         } else {
             Poll::Pending
         }
     }
 
     async fn on_own(&mut self) -> Result<()> {
-        // Rare, and large: in a place of its own.
-        Box::pin(self.on_replayed()).await
+        // Rare, and large: in places of their own.
+        match self.take_read_behind() {
+            Some(read) => Box::pin(self.on_read_behind(read)).await,
+            None => Box::pin(self.on_replayed()).await,
+        }
     }
 
     async fn on_body(&mut self, piece: Option<Bytes>) -> Result<()> {

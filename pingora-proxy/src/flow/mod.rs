@@ -6,6 +6,7 @@
 //! | [`hit`] | a client and the store |
 //! | [`subrequest`] | the parent of a sub-request and the sub-request |
 
+mod behind;
 mod dismissed;
 mod fill;
 pub(crate) mod forward;

@@ -245,3 +245,55 @@ async fn a_fill_goes_on_for_its_readers_when_its_client_has_left() {
         eventually("the first is logged", || seen.logged() >= 1).await;
     }
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_up_nobody() {
+    const LENGTH: usize = 20_000_000;
+    for version in VERSIONS {
+        let origin = pingora_tests::Origin::well_behaved().await;
+        let caching = Caching::of(origin.address());
+        let seen = caching.seen.clone();
+        let server = h2c_proxy(caching).await;
+        let ask = Ask::get(&format!("/length/{LENGTH}"));
+        let mut first = Running::begin(version, server.address(), &ask).await;
+        let head = first.head().await;
+        // The whole of it arrives at the others while the first reads nothing.
+        for other in VERSIONS {
+            let answer = ask.answered_over(other, server.address()).await;
+            assert!(answer.is_complete() && answer.body == pingora_tests::pattern(LENGTH));
+        }
+        assert_eq!(origin.requests().len(), 1);
+        eventually("the others are logged", || seen.logged() == 2).await;
+        let answer = first.rest_of(head).await;
+        assert!(
+            answer.is_complete() && answer.body == pingora_tests::pattern(LENGTH),
+            "{version:?}"
+        );
+        eventually("the first is logged", || seen.logged() == 3).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_client_gets_the_whole_of_what_turns_out_too_large() {
+    const LENGTH: usize = 10_000_000;
+    for version in VERSIONS {
+        for kind in ["length", "chunked"] {
+            let origin = pingora_tests::Origin::well_behaved().await;
+            let mut caching = Caching::of(origin.address());
+            caching.storage = leak(pingora::cache::MemCache::bounded(24_000_000));
+            let seen = caching.seen.clone();
+            let server = h2c_proxy(caching).await;
+            let ask = Ask::get(&format!("/{kind}/{LENGTH}"));
+            let mut first = Running::begin(version, server.address(), &ask).await;
+            let head = first.head().await;
+            // Without a reader, the store gives up at 3 MB, where the client is far behind.
+            let answer = first.rest_of(head).await;
+            assert!(
+                answer.is_complete() && answer.body == pingora_tests::pattern(LENGTH),
+                "{version:?}"
+            );
+            eventually("it is logged", || seen.logged() == 1).await;
+            assert_eq!(seen.phases(), [disabled(NoCacheReason::ResponseTooLarge)]);
+        }
+    }
+}

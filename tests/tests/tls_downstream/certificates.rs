@@ -4,9 +4,10 @@ use crate::reporter::Reporter;
 use crate::{ask, ec_key, rsa_key, s_client, settings, source};
 use async_trait::async_trait;
 use pingora::listeners::tls::{
-    CertificateStore, HandshakeFailure, TlsAccept, TlsAcceptCallbacks, TlsSettings,
+    CertificateStore, ChosenCertificate, HandshakeDecisions, HandshakeFailure, TlsAccept,
+    TlsAcceptCallbacks, TlsSettings,
 };
-use pingora::protocols::tls::TlsRef;
+use pingora::protocols::tls::{ClientHello, SslDigest, TlsRef};
 use pingora::tls::ssl::NameType;
 use pingora::tls::x509::X509;
 use pingora_tests::Authority;
@@ -159,6 +160,9 @@ impl TlsAccept for OneName {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callbacks_have_the_last_word() {
+    if crate::RUSTLS {
+        return;
+    }
     let authority = Authority::new();
     let (certificate, key) = authority.issue(&["special.example"]);
     let pem = |path| std::fs::read(path).unwrap();
@@ -174,4 +178,69 @@ async fn callbacks_have_the_last_word() {
         assert!(said.good, "{name}: {said:?}");
         assert!(said.contains(&format!("kept=Some(\"{name}\")")), "{said:?}");
     }
+}
+
+/// Shows a certificate of its own for one name, refuses another, and keeps the name.
+struct Deciding(ChosenCertificate);
+
+#[async_trait]
+impl HandshakeDecisions for Deciding {
+    async fn certificate(
+        &self,
+        hello: &ClientHello,
+        stored: Option<ChosenCertificate>,
+    ) -> Option<ChosenCertificate> {
+        tokio::task::yield_now().await;
+        match hello.server_name()? {
+            "special.example" => Some(self.0.clone()),
+            "closed.example" => None,
+            _ => stored,
+        }
+    }
+
+    async fn complete(&self, digest: &SslDigest) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(Arc::new(digest.server_name()?.to_string()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn decisions_are_made_whichever_library_asks() {
+    let authority = Authority::new();
+    let chosen = crate::source(&authority.issue(&["special.example"]));
+    let mut settings = settings(&authority);
+    settings.set_decisions(Arc::new(Deciding(
+        ChosenCertificate::load(&chosen).unwrap(),
+    )));
+    let server = Reporter::start(settings).await;
+    for version in ["-tls1_2", "-tls1_3"] {
+        for name in ["one.example", "special.example"] {
+            let said = ask(&server, &authority, name, &[version]);
+            assert!(said.good, "{name}: {said:?}");
+            assert!(said.contains(&format!("kept=Some(\"{name}\")")), "{said:?}");
+        }
+        let said = ask(&server, &authority, "closed.example", &[version]);
+        assert!(!said.contains("version="), "{said:?}");
+    }
+    server.failed(HandshakeFailure::NoCertificate, 2).await;
+    // What was looked at for the decision is not kept.
+    let said = ask(&server, &authority, "one.example", &[]);
+    assert!(said.good && !said.contains("ja4="), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callbacks_that_take_a_session_of_openssl_are_refused_by_others() {
+    if !crate::RUSTLS {
+        return;
+    }
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue(&["special.example"]);
+    let pem = |path| std::fs::read(path).unwrap();
+    let mut settings = settings(&authority);
+    settings.set_callbacks(Box::new(OneName {
+        certificate: X509::from_pem(&pem(certificate)).unwrap(),
+        key: pingora::tls::pkey::PKey::private_key_from_pem(&pem(key)).unwrap(),
+    }));
+    let refused = tokio::task::spawn_blocking(move || Reporter::refused(settings));
+    let text = refused.await.unwrap();
+    assert!(text.contains("set_decisions"), "{text}");
 }

@@ -23,7 +23,8 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     /// Tries to start one that does not start.
-    pub(crate) fn refused(settings: TlsSettings) -> String {
+    pub(crate) fn refused(mut settings: TlsSettings) -> String {
+        crate::choose_library(&mut settings);
         let mut server = Server::new_with_opt_and_conf(None::<Opt>, ServerConf::default());
         server.bootstrap();
         let mut service = Service::new("report".into(), HttpServer::new_app(Report));
@@ -34,7 +35,8 @@ impl Reporter {
     }
 
     /// Starts one.
-    pub(crate) async fn start(settings: TlsSettings) -> Self {
+    pub(crate) async fn start(mut settings: TlsSettings) -> Self {
+        crate::choose_library(&mut settings);
         let conf = ServerConf {
             threads: 2,
             ..ServerConf::default()

@@ -87,7 +87,7 @@ async fn a_bounded_cache_forgets_the_oldest() {
     let authority = Authority::new();
     let mut settings = settings(&authority);
     settings.set_session_tickets(SessionTickets::off());
-    settings.set_session_cache_size(2);
+    crate::bound_sessions(&mut settings, 2);
     let server = Reporter::start(settings).await;
     let clients: Vec<_> = (0..3).map(|_| Client::new(&authority)).collect();
     for client in &clients {

@@ -99,7 +99,11 @@ async fn a_clients_session_ends_with_the_trust_in_its_authority() {
                 server.reload().await.unwrap();
                 let session = house.dir.path().join(format!("session-{n}"));
                 let keep = [way, &["-sess_out", text(&session)][..]].concat();
-                let take = [way, &["-sess_in", text(&session)][..]].concat();
+                let mut take = [way, &["-sess_in", text(&session)][..]].concat();
+                if crate::RUSTLS {
+                    // What it remembers is good for once; the client keeps the next one.
+                    take.extend(["-sess_out", text(&session)]);
+                }
                 let said = house.ask(&server, &old, &keep);
                 assert!(
                     is_served(&said) && said.contains("CN = Old Authority"),
@@ -204,9 +208,13 @@ async fn authorities_that_cant_be_read_are_refused_and_the_old_ones_stay() {
 fn revoke(dir: &Path, authority: &Authority, certificate: &Path) -> Vec<u8> {
     let at = |name: &str| text(&dir.join(name)).to_string();
     std::fs::write(dir.join("index"), "").unwrap();
+    // With a number, a list is of version 2, as RFC 5280 section 5.1.2.1 asks for.
+    std::fs::write(dir.join("number"), "01\n").unwrap();
     let conf = format!(
-        "[ca]\ndefault_ca = own\n[own]\ndatabase = {}\ndefault_md = sha256\ndefault_crl_days = 1\n",
-        at("index")
+        "[ca]\ndefault_ca = own\n[own]\ndatabase = {}\ncrlnumber = {}\ndefault_md = sha256\n\
+         default_crl_days = 1\n",
+        at("index"),
+        at("number")
     );
     std::fs::write(dir.join("ca.conf"), conf).unwrap();
     let (cert, key) = (authority.file(), authority.key_file());
@@ -275,6 +283,10 @@ fn by_name(authority: &Authority) -> TlsSettings {
 /// CVE-2025-23419: a session of one virtual host, in another that demands a certificate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_of_one_name_is_not_resumed_for_another() {
+    if crate::RUSTLS {
+        // What is demanded of a client can't depend on its name there.
+        return;
+    }
     let authority = Authority::new();
     for tickets in [SessionTickets::default(), SessionTickets::off()] {
         let mut settings = by_name(&authority);

@@ -14,3 +14,14 @@ mod programs;
 mod quick_start;
 mod routes;
 mod tunnels;
+
+use pingora::protocols::tls::backend::ClientBackend;
+use std::sync::Arc;
+
+/// Whether this is the suite of `rustls.rs`.
+const RUSTLS: bool = false;
+
+/// What speaks TLS with upstreams: OpenSSL, unless something else is said.
+fn backend() -> Option<Arc<dyn ClientBackend>> {
+    None
+}

@@ -153,7 +153,9 @@ async fn openssl_servers_of_every_version_and_cipher() {
         ("tls10", vec!["-tls1", "-cipher", "ALL:@SECLEVEL=0"]),
     ];
     let (mut routes, mut running) = (Routes::default(), Vec::new());
-    for (name, files, arguments, _) in &good {
+    // What has no forward secrecy is not there in rustls.
+    let known = |name: &str| !(crate::RUSTLS && name == "tls12-static-rsa");
+    for (name, files, arguments, _) in good.iter().filter(|row| known(row.0)) {
         let (program, address) = s_server(files, arguments);
         routes.add(name, house.peer(address));
         running.push(program);
@@ -164,7 +166,7 @@ async fn openssl_servers_of_every_version_and_cipher() {
         running.push(program);
     }
     let server = routes.start().await;
-    for (name, _, _, cipher) in &good {
+    for (name, _, _, cipher) in good.iter().filter(|row| known(row.0)) {
         let text = page(&server, &format!("/{name}/")).await;
         assert!(text.contains(cipher), "{name}: {text}");
     }
@@ -334,6 +336,10 @@ async fn large_bodies_from_nginx_in_every_version() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_hook_sees_resumed_sessions_too() {
+    if crate::RUSTLS {
+        // It takes a session of OpenSSL.
+        return;
+    }
     let house = House::new();
     let files = house.issue(&Shape::leaf(NAME));
     let nginx = Nginx::with_tls_settings(&files, &format!("keepalive_timeout 0; {SESSION}"));

@@ -3,8 +3,10 @@
 use super::certificates::Signed;
 use async_trait::async_trait;
 use pingora::prelude::*;
+use pingora::proxy::ProxyServiceBuilder;
+use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::Peer;
-use pingora_tests::{Message, TestServer, keep_log, log_lines, logged, proxy};
+use pingora_tests::{Message, TestServer, keep_log, log_lines, logged};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -20,7 +22,21 @@ impl Routes {
     /// Starts the proxy.
     pub async fn start(self) -> TestServer {
         keep_log();
-        proxy(self).await
+        let conf = ServerConf {
+            threads: 1,
+            ..ServerConf::default()
+        };
+        let mut server = Server::new_with_opt_and_conf(None::<Opt>, conf);
+        server.bootstrap();
+        let mut builder = ProxyServiceBuilder::new(&server.configuration, self);
+        if let Some(backend) = crate::backend() {
+            builder = builder.tls_backend(backend);
+        }
+        let mut service = builder.build();
+        service.add_tcp("127.0.0.1:0");
+        let bound = service.bound_addresses();
+        server.add_service(service);
+        TestServer::start(server, bound).await
     }
 }
 

@@ -1,11 +1,31 @@
 //! The client's side of TLS against a server that uses the library directly.
 
+/// Makes a test of each of these functions for each library.
+macro_rules! over_each_library {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            #[tokio::test]
+            async fn openssl() {
+                super::$name().await;
+            }
+
+            #[cfg(feature = "rustls")]
+            #[tokio::test]
+            async fn rustls() {
+                super::super::RUSTLS.set(true);
+                super::$name().await;
+            }
+        }
+    )*};
+}
+
 mod hints;
 mod resumption;
 mod secrets;
 mod verification;
 
-use crate::connectors::TransportConnector;
+use super::Connector;
+use crate::connectors::{ConnectorOptions, TransportConnector};
 use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::openssl::test_certificates::Made;
@@ -13,6 +33,7 @@ use crate::protocols::tls::server;
 use crate::upstreams::peer::{HttpPeer, Peer};
 use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod};
 use pingora_error::Result;
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,16 +75,44 @@ fn peer(addr: SocketAddr, sni: &str, ca: &Made) -> HttpPeer {
     peer
 }
 
+thread_local! {
+    /// Whether the connectors of the test on this thread speak TLS by rustls.
+    static RUSTLS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the connectors of this test speak TLS by rustls.
+fn is_rustls() -> bool {
+    RUSTLS.get()
+}
+
 /// One connector for many tests, because reading the system's certificates is slow.
 fn connector() -> &'static TransportConnector {
-    static CONNECTOR: LazyLock<TransportConnector> =
-        LazyLock::new(|| TransportConnector::new(None));
-    &CONNECTOR
+    static OPENSSL: LazyLock<TransportConnector> = LazyLock::new(|| TransportConnector::new(None));
+    static OTHER: LazyLock<TransportConnector> = LazyLock::new(new_connector);
+    if is_rustls() { &OTHER } else { &OPENSSL }
 }
 
 /// A connector with sessions of its own.
 fn new_connector() -> TransportConnector {
-    TransportConnector::new(None)
+    connector_with(None)
+}
+
+/// A connector with these options.
+fn connector_with(options: Option<ConnectorOptions>) -> TransportConnector {
+    let connector = TransportConnector::new(options);
+    // What can't be done is said by each connection.
+    let _ = choose_library(&connector.tls);
+    connector
+}
+
+/// Has the library of this test speak TLS.
+fn choose_library(connector: &Connector) -> Result<()> {
+    #[cfg(feature = "rustls")]
+    if is_rustls() {
+        return connector.set_backend(&crate::protocols::tls::rustls::RustlsClient::new());
+    }
+    let _ = connector;
+    Ok(())
 }
 
 /// One byte there and back, so that everything the server sends after its handshake has been read.

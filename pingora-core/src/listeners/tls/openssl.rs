@@ -145,6 +145,7 @@ impl ServerBackend for BuiltInServer {
         Ok(Box::new(ServerContext {
             acceptor: self.builder.build(),
             callbacks: settings.callbacks,
+            decisions: settings.decisions,
             store: settings.store,
             installed: self.installed,
             tickets: Some(settings.tickets),

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::process::ServerConf;
 use crate::protocols::tls::backend::{ServerBackend, ServerSettings};
-use crate::protocols::tls::{ALPN, TlsAcceptCallbacks};
+use crate::protocols::tls::{ALPN, HandshakeDecisions, TlsAcceptCallbacks};
 use pingora_error::{Error, Result};
 use std::fmt;
 use std::sync::Arc;
@@ -95,6 +95,12 @@ impl TlsSettings {
         Ok(settings)
     }
 
+    /// Has TLS spoken by `backend` instead, as [`with_backend`](Self::with_backend) does, and keeps what was set by
+    /// the methods of this type.
+    pub fn set_backend<B: ServerBackend + 'static>(&mut self, backend: B) {
+        self.backend = Some(Box::new(backend));
+    }
+
     /// Takes the certificates from `store`.
     pub fn set_store(&mut self, store: CertificateStore) {
         self.built_in.set_store(&store);
@@ -112,6 +118,12 @@ impl TlsSettings {
     /// the certificate, which may change it.
     pub fn set_callbacks(&mut self, callbacks: TlsAcceptCallbacks) {
         self.common.callbacks = Some(callbacks);
+    }
+
+    /// Has these decide during handshakes, whichever library speaks TLS. Where there is a store, its choice is
+    /// given to them.
+    pub fn set_decisions(&mut self, decisions: Arc<dyn HandshakeDecisions>) {
+        self.common.decisions = Some(decisions);
     }
 
     /// Asks clients for certificates. Reads files: blocks.

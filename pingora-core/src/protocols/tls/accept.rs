@@ -1,6 +1,6 @@
 //! Callbacks with which a program decides during a client's handshake.
 
-use super::TlsRef;
+use super::{ChosenCertificate, ClientHello, SslDigest, TlsRef};
 use async_trait::async_trait;
 use std::any::Any;
 use std::sync::Arc;
@@ -31,3 +31,46 @@ pub trait TlsAccept {
 
 /// The callbacks of a listener, as it keeps them.
 pub type TlsAcceptCallbacks = Box<dyn TlsAccept + Send + Sync>;
+
+/// Decisions of a program during the handshakes of a listener's clients, whichever library speaks TLS there.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use pingora_core::listeners::tls::{ChosenCertificate, HandshakeDecisions};
+/// use pingora_core::protocols::tls::ClientHello;
+///
+/// /// Turns clients away that ask for no name.
+/// struct NamesOnly;
+///
+/// #[async_trait]
+/// impl HandshakeDecisions for NamesOnly {
+///     async fn certificate(
+///         &self,
+///         hello: &ClientHello,
+///         stored: Option<ChosenCertificate>,
+///     ) -> Option<ChosenCertificate> {
+///         stored.filter(|_| hello.server_name().is_some())
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait HandshakeDecisions: Send + Sync {
+    /// The certificate for a client that has said `hello`; `stored` is what the listener's store has for it.
+    /// `None` ends the handshake. By default, what the store has.
+    ///
+    /// May wait, for a database or another process; the handshake's deadline bounds it, and it may be dropped at
+    /// any await. A client that resumes a session is asked about as well where the library can't tell yet.
+    async fn certificate(
+        &self,
+        _hello: &ClientHello,
+        stored: Option<ChosenCertificate>,
+    ) -> Option<ChosenCertificate> {
+        stored
+    }
+
+    /// The handshake is complete, and these are its results. What is returned is kept in the connection's
+    /// [`SslDigest`], in its extension. By default, nothing.
+    async fn complete(&self, _digest: &SslDigest) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
+}

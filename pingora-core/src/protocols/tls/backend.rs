@@ -26,13 +26,14 @@ use super::store::ChosenCertificate;
 pub use super::store::Renewal;
 use super::{
     ALPN, CertificateStore, ClientCertificates, ClientHandshake, ClientHello, ClientSettings,
-    HandshakeFailure, SessionTickets, TlsAcceptCallbacks,
+    HandshakeDecisions, HandshakeFailure, SessionTickets, TlsAcceptCallbacks,
 };
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::{IO, Stream};
 use futures::future::BoxFuture;
 use pingora_error::{BError, Result};
 use std::fmt;
+use std::sync::Arc;
 
 /// TLS towards clients, by some library. Given to a listener with
 /// [`TlsSettings::with_backend`](crate::listeners::tls::TlsSettings::with_backend).
@@ -133,6 +134,8 @@ impl FailedHandshake {
     pub fn began_with(mut self, bytes: &[u8], mut stream: L4Stream) -> Self {
         if let Some(request) = PlainHttp::recognize(bytes) {
             self.failure = HandshakeFailure::PlainHttp;
+            let context = self.failure.to_string();
+            self.error = self.error.more_context(context);
             self.plain_http = Some(PlainClient::new(request, |answer| {
                 Box::pin(async move { turn_away(&mut stream, &answer).await })
             }));
@@ -189,6 +192,7 @@ impl fmt::Debug for PlainClient {
 pub struct ServerSettings {
     pub(crate) store: Option<CertificateStore>,
     pub(crate) callbacks: Option<TlsAcceptCallbacks>,
+    pub(crate) decisions: Option<Arc<dyn HandshakeDecisions>>,
     pub(crate) alpn: Option<ALPN>,
     pub(crate) tickets: SessionTickets,
     pub(crate) clients: Option<ClientCertificates>,
@@ -239,6 +243,11 @@ impl ServerSettings {
         self.callbacks.as_ref()
     }
 
+    /// The decisions of the program, which are for every library.
+    pub fn decisions(&self) -> Option<&dyn HandshakeDecisions> {
+        self.decisions.as_deref()
+    }
+
     /// Threads for the costly part of handshakes, where they are wanted; to be made once. Connections that are
     /// accepted are then known to the reactor of their worker, and may be polled from any thread.
     pub fn offload(&self) -> Option<Offload> {
@@ -251,6 +260,7 @@ impl fmt::Debug for ServerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerSettings")
             .field("has_callbacks", &self.callbacks.is_some())
+            .field("has_decisions", &self.decisions.is_some())
             .field("store", &self.store)
             .field("alpn", &self.alpn)
             .field("tickets", &self.tickets)

@@ -90,6 +90,11 @@ impl ClientSessions {
         self.0.forget(key);
     }
 
+    /// Whether any are kept. With a capacity of 0, none is offered and none has to be put here.
+    pub fn is_on(&self) -> bool {
+        self.0.is_on()
+    }
+
     /// Counts a complete handshake, for
     /// [`tls_handshake_counts`](crate::connectors::TransportConnector::tls_handshake_counts).
     pub fn note(&self, resumed: bool) {
@@ -102,7 +107,7 @@ impl ClientSessions {
 pub struct KeyLog(Mutex<File>);
 
 impl KeyLog {
-    fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new()
             .append(true)
             .create(true)

@@ -183,6 +183,8 @@ impl<'a> Reader<'a> {
 
 /// More than any client's first message has; a longer one is not kept.
 const MOST: usize = 32 * 1024;
+/// Most bytes in a record in the clear (RFC 8446 section 5.1).
+const MOST_IN_RECORD: usize = 16 * 1024;
 const RECORD_HEADER: usize = 5;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
@@ -226,6 +228,12 @@ impl ClientHelloFinder {
         }
     }
 
+    /// Whether more bytes could still change anything.
+    #[cfg(feature = "rustls")]
+    pub(crate) fn is_over(&self) -> bool {
+        !matches!(self.outcome, Outcome::Pending)
+    }
+
     /// The message, if it has come.
     pub(crate) fn found(&self) -> Option<&ClientHello> {
         match &self.outcome {
@@ -260,6 +268,9 @@ impl ClientHelloFinder {
                 return Found::Nothing;
             }
             let length = u16::from_be_bytes([*high, *low]).into();
+            if length > MOST_IN_RECORD {
+                return Found::Nothing;
+            }
             let Some(fragment) = rest.take(length) else {
                 return Found::Incomplete(begin + RECORD_HEADER + length);
             };

@@ -5,33 +5,46 @@
 //! was chosen. It lives in `openssl` (here, in `listeners/tls` and in `sys`), and its names stand nowhere else
 //! (`tests/tls_walls.rs`). Everything above asks for facts: [`SslDigest`], [`TlsFacts`].
 //!
-//! Without OpenSSL the names that are its types exist without values, in `absent`, and a listener or connector
-//! without another backend gets an error that says what to turn on.
+//! rustls, where the feature `rustls` compiles it in, is another one, in `rustls`; where OpenSSL is not there, it
+//! takes its place. Without any library the names that are its types exist without values, in `absent`, and a
+//! listener or connector without another backend gets an error that says what to turn on.
 
 mod accept;
-#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Some of it is for OpenSSL only.
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+// Some of it is for OpenSSL only.
 mod alpn;
 pub mod backend;
-#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Some of it is for OpenSSL only.
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+// Some of it is for OpenSSL only.
 mod client_handshake;
-#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+// Used by a library only.
 mod client_hello;
 pub mod digest;
 mod facts;
 mod handshakes;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+// Used by a library only.
+mod hints;
 mod library;
-#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+// Used by a library only.
 pub(crate) mod names;
-#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+// Used by a library only.
 mod offload;
-#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+// Used by a library only.
 mod plain_http;
-#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Without a library there are no sessions.
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+// Without a library there are no sessions.
 pub(crate) mod sessions;
-#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+// Used by a library only.
 mod store;
 mod tickets;
-#[cfg_attr(not(feature = "openssl"), allow(dead_code))] // Used by a library only.
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+// Used by a library only.
 mod verify;
 
 #[cfg(feature = "openssl")]
@@ -46,33 +59,40 @@ pub(crate) use self::openssl::{
     loaded::LoadedCertificate,
 };
 
-#[cfg(not(feature = "openssl"))]
+#[cfg(feature = "rustls")]
+pub mod rustls;
+#[cfg(all(feature = "rustls", not(feature = "openssl")))]
+pub(crate) use self::rustls::{
+    BuiltInClient, BuiltInServer, ClientSession, LoadedCertificate, certificate::hash_ca,
+};
+
+#[cfg(not(any(feature = "openssl", feature = "rustls")))]
 mod absent;
-#[cfg(not(feature = "openssl"))]
-pub(crate) use absent::{BuiltInClient, BuiltInServer, ClientSession, LoadedCertificate};
+#[cfg(not(any(feature = "openssl", feature = "rustls")))]
+pub(crate) use absent::{BuiltInClient, BuiltInServer, ClientSession, LoadedCertificate, hash_ca};
 
 #[cfg(feature = "openssl")]
 pub(crate) use self::openssl::certificate::hash_ca;
-#[cfg(not(feature = "openssl"))]
-pub(crate) use absent::hash_ca;
 
 /// The certificate types that [`crate::utils::tls`] makes public.
 pub(crate) mod certificate {
-    #[cfg(not(feature = "openssl"))]
+    #[cfg(not(any(feature = "openssl", feature = "rustls")))]
     pub use super::absent::CertKey;
-    #[cfg(not(feature = "openssl"))]
+    #[cfg(not(any(feature = "openssl", feature = "rustls")))]
     pub(crate) use super::absent::{from_der, key_to_der, to_der};
     #[cfg(feature = "openssl")]
     pub use super::openssl::certificate::*;
+    #[cfg(all(feature = "rustls", not(feature = "openssl")))]
+    pub use super::rustls::certificate::*;
 }
 
-pub use accept::{TlsAccept, TlsAcceptCallbacks};
+pub use accept::{HandshakeDecisions, TlsAccept, TlsAcceptCallbacks};
 pub use alpn::{ALPN, CustomALPN};
 pub use client_handshake::{
     CertificateDer, ClientHandshake, ClientSessions, ClientSettings, KeyLog,
 };
 pub use client_hello::ClientHello;
-#[cfg(feature = "openssl")]
+#[cfg(any(feature = "openssl", feature = "rustls"))]
 pub(crate) use client_hello::ClientHelloFinder;
 pub use digest::{SslDigest, SslDigestExtension};
 pub use facts::TlsFacts;

@@ -5,6 +5,14 @@ use crate::protocols::tls::openssl::test_certificates::authority;
 use crate::utils::tls::CertKey;
 use openssl::ssl::{AlpnError, SniError, SslAlert, SslVerifyMode, SslVersion};
 
+over_each_library! {
+    an_upstream_that_speaks_plain_text_is_called_one,
+    plain_text_before_the_handshake_of_an_upstream_is_no_answer,
+    a_certificate_that_is_refused_says_what_to_change,
+    what_an_upstream_dislikes_about_us_is_said,
+    a_protocol_that_was_not_offered_is_not_spoken,
+}
+
 /// Answers any request with these bytes, and closes.
 async fn plain(answer: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -26,7 +34,6 @@ async fn error(peer: &HttpPeer) -> String {
     }
 }
 
-#[tokio::test]
 async fn an_upstream_that_speaks_plain_text_is_called_one() {
     let ca = authority("ca");
     for answer in [
@@ -46,7 +53,6 @@ async fn an_upstream_that_speaks_plain_text_is_called_one() {
 }
 
 /// A plaintext answer before a handshake (CVE-2026-1642).
-#[tokio::test]
 async fn plain_text_before_the_handshake_of_an_upstream_is_no_answer() {
     let ca = authority("ca");
     let made = ca.issue(&["one.example"], &[]);
@@ -75,7 +81,6 @@ async fn plain_text_before_the_handshake_of_an_upstream_is_no_answer() {
     assert!(text.contains("speak plain text"), "{text}");
 }
 
-#[tokio::test]
 async fn a_certificate_that_is_refused_says_what_to_change() {
     let (ca, stranger) = (authority("ca"), authority("stranger"));
     let names = ["one.example", "*.two.example"];
@@ -145,7 +150,6 @@ async fn a_certificate_that_is_refused_says_what_to_change() {
     }
 }
 
-#[tokio::test]
 async fn what_an_upstream_dislikes_about_us_is_said() {
     let ca = authority("ca");
     let made = ca.issue(&["one.example"], &[]);
@@ -201,7 +205,6 @@ async fn what_an_upstream_dislikes_about_us_is_said() {
 }
 
 /// Some versions of the library accept an upstream's choice even if it was not offered.
-#[tokio::test]
 async fn a_protocol_that_was_not_offered_is_not_spoken() {
     let ca = authority("ca");
     let made = ca.issue(&["one.example"], &[]);

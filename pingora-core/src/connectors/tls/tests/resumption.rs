@@ -10,10 +10,21 @@ use openssl::asn1::Asn1Time;
 use openssl::ssl::{SslOptions, SslSessionCacheMode, SslVerifyMode, SslVersion};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+over_each_library! {
+    a_session_is_resumed_by_ticket_and_by_id,
+    what_the_upstream_does_not_remember_is_a_full_handshake,
+    a_laxly_verified_session_serves_no_stricter_peer,
+    a_peer_that_hashes_nothing_gets_no_session_of_a_laxer_one,
+    a_session_belongs_to_the_certificate_that_was_shown,
+    resumption_can_be_turned_off,
+    nothing_is_resumed_once_the_certificate_expired,
+    resuming_again_and_again_does_not_put_off_verification,
+}
+
 /// Whether a new connection resumes a session. It is dropped without a close-notify.
 async fn resumes(connector: &TransportConnector, peer: &HttpPeer) -> bool {
     let stream = connected(connector, peer).await.unwrap();
-    stream.get_ssl().unwrap().session_reused()
+    stream.get_ssl_digest().unwrap().is_resumed()
 }
 
 fn tls12(builder: &mut SslAcceptorBuilder) {
@@ -22,7 +33,6 @@ fn tls12(builder: &mut SslAcceptorBuilder) {
         .unwrap();
 }
 
-#[tokio::test]
 async fn a_session_is_resumed_by_ticket_and_by_id() {
     let ca = authority("ca");
     let made = ca.issue(&["one.example"], &[]);
@@ -56,7 +66,6 @@ async fn a_session_is_resumed_by_ticket_and_by_id() {
     }
 }
 
-#[tokio::test]
 async fn what_the_upstream_does_not_remember_is_a_full_handshake() {
     let ca = authority("ca");
     let made = ca.issue(&["one.example"], &[]);
@@ -85,7 +94,6 @@ async fn what_the_upstream_does_not_remember_is_a_full_handshake() {
     assert!(resumes(&connector, &moved).await);
 }
 
-#[tokio::test]
 async fn a_laxly_verified_session_serves_no_stricter_peer() {
     let (ca, stranger) = (authority("ca"), authority("stranger"));
     let addr = origin(&ca.issue(&["one.example"], &[]), |_| {}).await;
@@ -151,7 +159,6 @@ impl Peer for Sloppy {
     }
 }
 
-#[tokio::test]
 async fn a_peer_that_hashes_nothing_gets_no_session_of_a_laxer_one() {
     let ca = authority("ca");
     let addr = origin(&ca.issue(&["one.example"], &[]), |_| {}).await;
@@ -167,7 +174,6 @@ async fn a_peer_that_hashes_nothing_gets_no_session_of_a_laxer_one() {
     assert!(connector.new_stream(&sloppy).await.is_err());
 }
 
-#[tokio::test]
 async fn a_session_belongs_to_the_certificate_that_was_shown() {
     let ca = authority("ca");
     let made = ca.issue(&["one.example"], &[]);
@@ -190,7 +196,6 @@ async fn a_session_belongs_to_the_certificate_that_was_shown() {
     }
 }
 
-#[tokio::test]
 async fn resumption_can_be_turned_off() {
     let ca = authority("ca");
     let addr = origin(&ca.issue(&["one.example"], &[]), |_| {}).await;
@@ -203,7 +208,6 @@ async fn resumption_can_be_turned_off() {
     assert_eq!((full, resumed), (3, 0));
 }
 
-#[tokio::test]
 async fn nothing_is_resumed_once_the_certificate_expired() {
     let ca = authority("ca");
     let made = ca.issue_with(&["one.example"], &[], |builder| {
@@ -231,7 +235,6 @@ async fn nothing_is_resumed_once_the_certificate_expired() {
     }
 }
 
-#[tokio::test]
 async fn resuming_again_and_again_does_not_put_off_verification() {
     let ca = authority("ca");
     let addr = origin(&ca.issue(&["one.example"], &[]), |_| {}).await;

@@ -6,6 +6,18 @@ use crate::protocols::tls::{ALPN, CertificateStore};
 use openssl::x509::{X509Extension, X509Name};
 use pingora_error::{Error, ErrorType};
 
+over_each_library! {
+    each_combination_checks_what_it_says,
+    the_connectors_authorities_take_the_place_of_the_systems,
+    curves_are_offered_as_they_are_asked_for,
+    of_several_addresses_the_certificate_is_for_the_one_that_answered,
+    values_that_mean_something_else_to_the_library_are_refused,
+    other_options_that_the_library_would_misread_are_named_too,
+    unusable_files_fail_every_connection_and_are_named,
+    an_underscore_in_the_first_label_is_covered_by_a_wildcard,
+    a_nul_inside_a_certificates_name_ends_no_name,
+}
+
 /// The names of which the certificate must have one, according to the options; `None`: nothing is
 /// checked.
 fn wanted_names(hostname: bool, sni: &str, alternative: Option<&str>) -> Option<Vec<String>> {
@@ -23,7 +35,6 @@ fn wanted_names(hostname: bool, sni: &str, alternative: Option<&str>) -> Option<
     Some(names.into_iter().map(str::to_string).collect())
 }
 
-#[tokio::test]
 async fn each_combination_checks_what_it_says() {
     let (ca, stranger) = (authority("ca"), authority("stranger"));
     let certificates: [(&[&str], &[&str]); 3] = [
@@ -87,14 +98,17 @@ fn check_reason(e: &Error, known: bool) {
     assert!(reason, "{text}");
 }
 
-#[tokio::test]
 async fn the_connectors_authorities_take_the_place_of_the_systems() {
     let ca = authority("ca");
-    let path = std::env::temp_dir().join(format!("connector-ca-{}.pem", std::process::id()));
+    let path = std::env::temp_dir().join(format!(
+        "connector-ca-{}-{}.pem",
+        std::process::id(),
+        is_rustls()
+    ));
     std::fs::write(&path, ca.cert.to_pem().unwrap()).unwrap();
     let mut options = crate::connectors::ConnectorOptions::new(1);
     options.ca_file = Some(path.to_str().unwrap().to_string());
-    let connector = TransportConnector::new(Some(options));
+    let connector = connector_with(Some(options));
     let context = crate::protocols::tls::client::ClientContext::new(&connector.tls.settings);
     assert_eq!(context.unwrap().trusted(), 1);
     std::fs::remove_file(&path).unwrap();
@@ -103,7 +117,6 @@ async fn the_connectors_authorities_take_the_place_of_the_systems() {
     connected(&connector, &peer).await.unwrap();
 }
 
-#[tokio::test]
 async fn curves_are_offered_as_they_are_asked_for() {
     let ca = authority("ca");
     let addr = origin(&ca.issue(&["one.example"], &[]), |builder| {
@@ -126,7 +139,6 @@ async fn curves_are_offered_as_they_are_asked_for() {
 
 /// Without a name the certificate must be for the address; if there are several, for the one that
 /// answered.
-#[tokio::test]
 async fn of_several_addresses_the_certificate_is_for_the_one_that_answered() {
     let ca = authority("ca");
     for (ip, right) in [("127.0.0.1", true), ("127.0.0.2", false)] {
@@ -162,7 +174,6 @@ fn places_of_names() -> Vec<(&'static str, Set)> {
     ]
 }
 
-#[tokio::test]
 async fn values_that_mean_something_else_to_the_library_are_refused() {
     let ca = authority("ca");
     // This certificate would match any interpretation of such a value.
@@ -204,7 +215,6 @@ async fn values_that_mean_something_else_to_the_library_are_refused() {
     }
 }
 
-#[tokio::test]
 async fn other_options_that_the_library_would_misread_are_named_too() {
     let ca = authority("ca");
     let addr = origin(&ca.issue(&["one.example"], &[]), |_| {}).await;
@@ -230,13 +240,13 @@ async fn other_options_that_the_library_would_misread_are_named_too() {
     }
 }
 
-#[tokio::test]
 async fn unusable_files_fail_every_connection_and_are_named() {
     use std::os::unix::ffi::OsStrExt;
     let ca = authority("ca");
     let addr = origin(&ca.issue(&["one.example"], &[]), |_| {}).await;
     let peer = HttpPeer::new(addr, true, "one.example".to_string());
-    let dir = std::env::temp_dir().join(format!("connector-files-{}", std::process::id()));
+    let name = format!("connector-files-{}-{}", std::process::id(), is_rustls());
+    let dir = std::env::temp_dir().join(name);
     std::fs::create_dir_all(&dir).unwrap();
     let put = |name: &str, bytes: &[u8]| {
         let path = dir.join(name);
@@ -264,7 +274,7 @@ async fn unusable_files_fail_every_connection_and_are_named() {
             "ca_file" => options.ca_file = Some(path.clone()),
             _ => options.cert_key_file = Some((path.clone(), path.clone())),
         }
-        let connector = TransportConnector::new(Some(options));
+        let connector = connector_with(Some(options));
         let text = connector.new_stream(&peer).await.unwrap_err().to_string();
         assert!(text.contains(option), "{path:?}: {text}");
     }
@@ -280,7 +290,6 @@ async fn unusable_files_fail_every_connection_and_are_named() {
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
-#[tokio::test]
 async fn an_underscore_in_the_first_label_is_covered_by_a_wildcard() {
     let ca = authority("ca");
     let wildcard = origin(&ca.issue(&["*.example.com"], &[]), |_| {}).await;
@@ -327,7 +336,6 @@ fn odd_certificate(ca: &Made, alternative: Option<&[u8]>, common: &str) -> Made 
 }
 
 /// CVE-2026-47778: a name with a NUL inside is not the name before it.
-#[tokio::test]
 async fn a_nul_inside_a_certificates_name_ends_no_name() {
     let ca = authority("ca");
     for (alternative, common) in [

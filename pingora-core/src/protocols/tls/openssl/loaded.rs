@@ -32,6 +32,20 @@ pub(crate) struct LoadedCertificate {
     not_before: SystemTime,
     not_after: SystemTime,
     staple: Option<Staple>,
+    #[cfg(feature = "rustls")]
+    made: crate::protocols::tls::store::Made,
+}
+
+#[cfg(feature = "rustls")]
+impl LoadedCertificate {
+    /// What another backend has made of it.
+    pub(crate) fn made(&self) -> &crate::protocols::tls::store::Made {
+        &self.made
+    }
+
+    pub(crate) fn any_ocsp_response(&self) -> Option<&[u8]> {
+        Some(self.staple.as_ref()?.der())
+    }
 }
 
 impl LoadedCertificate {
@@ -73,6 +87,8 @@ impl LoadedCertificate {
             intermediates,
             key,
             staple,
+            #[cfg(feature = "rustls")]
+            made: Default::default(),
         })
     }
 

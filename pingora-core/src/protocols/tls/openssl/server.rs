@@ -10,7 +10,10 @@ use crate::protocols::tls::backend::{Accepted, FailedHandshake, PlainClient, Tls
 use crate::protocols::tls::offload::Offload;
 use crate::protocols::tls::plain_http::turn_away;
 use crate::protocols::tls::store::{CertificateStore, ClientAbilities, Renewal};
-use crate::protocols::tls::{HandshakeFailure, SessionTickets, TlsAccept, TlsAcceptCallbacks};
+use crate::protocols::tls::{
+    ChosenCertificate, HandshakeDecisions, HandshakeFailure, SessionTickets, TlsAccept,
+    TlsAcceptCallbacks,
+};
 use crate::sys::tls as sys;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -26,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub(crate) struct ServerContext {
     pub(crate) acceptor: SslAcceptor,
     pub(crate) callbacks: Option<TlsAcceptCallbacks>,
+    pub(crate) decisions: Option<Arc<dyn HandshakeDecisions>>,
     /// Where the certificates come from, if not from the callbacks alone.
     pub(crate) store: Option<CertificateStore>,
     /// The one that every session has from its beginning.
@@ -57,7 +61,7 @@ impl ServerContext {
         let mut stream = prepare_tls_stream(&self.acceptor, stream)?;
         let challenges = self.store.as_ref();
         let challenges = challenges.is_some_and(CertificateStore::has_challenges);
-        if self.keep_client_hello || challenges {
+        if self.keep_client_hello || challenges || self.decisions.is_some() {
             stream.keep_client_hello();
         }
         if let Some(clients) = &self.clients {
@@ -70,7 +74,7 @@ impl ServerContext {
         if is_suspended(&outcome) {
             sys::resume_at_certificate(stream.ssl_mut());
             self.prepare(stream.ssl_mut()).await;
-            self.choose(&mut stream)?;
+            self.choose(&mut stream).await?;
             if let Some(callbacks) = &self.callbacks {
                 callbacks.certificate_callback(stream.ssl_mut()).await;
             }
@@ -108,7 +112,7 @@ impl ServerContext {
 
     /// Whether there is anything to decide about the certificate.
     fn must_choose(&self) -> bool {
-        if self.callbacks.is_some() {
+        if self.callbacks.is_some() || self.decisions.is_some() {
             return true;
         }
         let Some(store) = &self.store else {
@@ -131,30 +135,58 @@ impl ServerContext {
         }
     }
 
-    /// Shows the certificate that the store has for the client.
-    fn choose(&self, stream: &mut SslStream<L4Stream>) -> Result<()> {
-        let Some(store) = &self.store else {
+    /// Shows the certificate that the store has for the client, or that the program decides upon.
+    async fn choose(&self, stream: &mut SslStream<L4Stream>) -> Result<()> {
+        if self.store.is_none() && self.decisions.is_none() {
             return Ok(());
-        };
-        let name = asked_name(stream.ssl_mut());
-        let challenged = stream.client_hello();
-        let challenged = challenged.and_then(|hello| store.challenge(name.as_deref(), hello));
-        let ssl = stream.ssl_mut();
-        if let Some(challenged) = challenged {
-            return match challenged {
-                Some(answer) => answer.show(ssl),
-                None => {
-                    sys::forget_certificates(ssl);
-                    Ok(())
-                }
-            };
         }
-        let Some(chosen) = store.pick(name.as_deref(), || abilities(ssl)) else {
-            sys::forget_certificates(ssl);
-            return Ok(());
+        let chosen = match (self.challenged(stream), &self.decisions) {
+            (Some(answer), _) => answer,
+            (None, Some(decisions)) => self.decide(stream, &**decisions).await,
+            (None, None) => self.stored(stream.ssl_mut()),
         };
+        let ssl = stream.ssl_mut();
+        match chosen {
+            Some(chosen) => self.show(ssl, &chosen),
+            None => {
+                sys::forget_certificates(ssl);
+                Ok(())
+            }
+        }
+    }
+
+    /// The certificate for an authority that looks for the answer to a challenge: see
+    /// [`CertificateStore::challenge`].
+    fn challenged(&self, stream: &mut SslStream<L4Stream>) -> Option<Option<Arc<LoadedCertificate>>> {
+        let store = self.store.as_ref()?;
+        let name = asked_name(stream.ssl_mut());
+        store.challenge(name.as_deref(), stream.client_hello()?)
+    }
+
+    /// The certificate that the program decides upon.
+    async fn decide(
+        &self,
+        stream: &mut SslStream<L4Stream>,
+        decisions: &dyn HandshakeDecisions,
+    ) -> Option<Arc<LoadedCertificate>> {
+        let stored = self.stored(stream.ssl_mut()).map(ChosenCertificate);
+        let chosen = match stream.client_hello() {
+            Some(hello) => decisions.certificate(hello, stored).await,
+            None => stored,
+        };
+        chosen.map(|chosen| chosen.0)
+    }
+
+    /// The certificate that the store has for the client.
+    fn stored(&self, ssl: &mut SslRef) -> Option<Arc<LoadedCertificate>> {
+        let store = self.store.as_ref()?;
+        let name = asked_name(ssl);
+        store.pick(name.as_deref(), || abilities(ssl))
+    }
+
+    fn show(&self, ssl: &mut SslRef, chosen: &Arc<LoadedCertificate>) -> Result<()> {
         let installed = self.installed.as_ref();
-        if !installed.is_some_and(|installed| Arc::ptr_eq(installed, &chosen)) {
+        if !installed.is_some_and(|installed| Arc::ptr_eq(installed, chosen)) {
             chosen.show(ssl)?;
         }
         if let Some(staple) = chosen.staple()
@@ -195,6 +227,11 @@ impl ServerContext {
         }
         if let Some(callbacks) = &self.callbacks
             && let Some(value) = callbacks.handshake_complete_callback(stream.ssl()).await
+        {
+            stream.set_extension(value);
+        }
+        if let (Some(decisions), Some(digest)) = (&self.decisions, stream.ssl_digest())
+            && let Some(value) = decisions.complete(&digest).await
         {
             stream.set_extension(value);
         }

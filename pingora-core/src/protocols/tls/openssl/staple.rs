@@ -63,6 +63,12 @@ impl Staple {
         Ok(staple)
     }
 
+    /// The response, whether it is good or not.
+    #[cfg(feature = "rustls")]
+    pub(super) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
     /// The response, as long as it is good.
     pub(crate) fn response(&self, now: SystemTime) -> Option<&[u8]> {
         let Some((basic, id)) = &self.parsed else {

@@ -386,7 +386,8 @@ impl<T> SslStream<T> {
         self.session.get_ref().plain_http
     }
 
-    /// Keeps the first message of the client, for the digest. To be called before the handshake.
+    /// Keeps the first message of the client, for decisions and for the digest. To be called before the
+    /// handshake.
     pub(crate) fn keep_client_hello(&mut self) {
         self.session.get_mut().client_hello = Some(Box::default());
     }
@@ -399,6 +400,9 @@ impl<T> SslStream<T> {
     /// Keeps the first message of the client no longer.
     pub(crate) fn forget_client_hello(&mut self) {
         self.session.get_mut().client_hello = None;
+        if let Some(digest) = self.digest.as_mut().filter(|digest| digest.client_hello().is_some()) {
+            Arc::make_mut(digest).extension.facts_mut().client_hello = None;
+        }
     }
 
     /// Notes for how long the handshake waited for another thread.

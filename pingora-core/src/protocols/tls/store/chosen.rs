@@ -1,6 +1,6 @@
 //! A certificate as a backend is given it that parses it itself.
 
-use super::LoadedCertificate;
+use super::{CertificateSource, LoadedCertificate};
 use pingora_error::Result;
 use std::fmt;
 use std::sync::Arc;
@@ -9,9 +9,24 @@ use std::time::SystemTime;
 /// The certificate that a [`CertificateStore`](super::CertificateStore) has for a client. Cheap to clone; its
 /// [`fingerprint`](Self::fingerprint) is a key for what a backend has made of it before.
 #[derive(Clone)]
-pub struct ChosenCertificate(pub(super) Arc<LoadedCertificate>);
+pub struct ChosenCertificate(pub(in crate::protocols::tls) Arc<LoadedCertificate>);
+
+/// What a backend has made of a certificate, to be made once.
+#[cfg(feature = "rustls")]
+pub(crate) type Made = std::sync::OnceLock<Arc<dyn std::any::Any + Send + Sync>>;
 
 impl ChosenCertificate {
+    /// A certificate that is in no store, for callbacks that choose by their own rules. Names and dates are not
+    /// looked at. Reads files: blocks; a source in memory does not, but for the arithmetic that checks the key.
+    ///
+    /// # Errors
+    /// [`TLS_CONF_ERR`](crate::listeners::tls::TLS_CONF_ERR), naming the file and the reason.
+    pub fn load(source: &CertificateSource) -> Result<Self> {
+        Ok(ChosenCertificate(Arc::new(LoadedCertificate::load(
+            source,
+        )?)))
+    }
+
     /// SHA-256 of the certificate.
     pub fn fingerprint(&self) -> &[u8; 32] {
         self.0.fingerprint()
@@ -33,6 +48,18 @@ impl ChosenCertificate {
     /// The OCSP response to staple, as DER, if there is one that is up to date.
     pub fn ocsp_response(&self) -> Option<&[u8]> {
         self.0.ocsp_response(SystemTime::now())
+    }
+}
+
+#[cfg(feature = "rustls")]
+impl ChosenCertificate {
+    pub(crate) fn made(&self) -> &Made {
+        self.0.made()
+    }
+
+    /// The OCSP response, whether it is up to date or not.
+    pub(crate) fn any_ocsp_response(&self) -> Option<&[u8]> {
+        self.0.any_ocsp_response()
     }
 }
 

@@ -10,6 +10,8 @@ mod source;
 
 pub use challenge::ACME_TLS_ALPN;
 pub use chosen::ChosenCertificate;
+#[cfg(feature = "rustls")]
+pub(crate) use chosen::Made;
 pub use info::CertificateInfo;
 pub(crate) use kind::ClientAbilities;
 pub use kind::KeyKind;

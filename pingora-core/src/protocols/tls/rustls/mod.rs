@@ -1,0 +1,103 @@
+//! TLS by rustls: a backend without a library of the system.
+//!
+//! With the feature `rustls` it is there beside OpenSSL, as a value to choose for each listener and each connector:
+//!
+//! ```no_run
+//! # fn main() -> pingora_core::Result<()> {
+//! use pingora_core::connectors::TransportConnector;
+//! use pingora_core::listeners::tls::{CertificateSource, CertificateStore, TlsSettings};
+//! use pingora_core::protocols::tls::rustls::{RustlsClient, RustlsServer};
+//!
+//! let store = CertificateStore::new();
+//! store.add(CertificateSource::files("/etc/ssl/fullchain.pem", "/etc/ssl/key.pem"))?;
+//! let mut tls = TlsSettings::with_backend(RustlsServer::new())?;
+//! tls.set_store(store);
+//! tls.enable_h2();
+//!
+//! let connector = TransportConnector::new(None);
+//! connector.set_tls_backend(&RustlsClient::new())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Without the feature `openssl` it is what listeners and connectors have that were given no backend.
+//!
+//! The cryptography is aws-lc-rs, which is compiled with the program and needs a C compiler. Key exchange is
+//! X25519MLKEM768 by default, where the other side has it: [`SslDigest::group`](super::SslDigest::group) tells.
+//! What differs from OpenSSL is a table in `docs/tls.md`. A program's own `rustls::ServerConfig`, `ClientConfig`,
+//! certificate resolver or verifier is given to [`RustlsServer`] and [`RustlsClient`]; [`library`] is the crate
+//! that they have to come from.
+
+#[cfg(not(feature = "openssl"))]
+pub(crate) mod certificate;
+mod client;
+mod demands;
+mod digest;
+mod faults;
+mod key_log;
+mod keys;
+#[cfg(not(feature = "openssl"))]
+mod loaded;
+mod options;
+mod server;
+mod session;
+mod sessions;
+#[cfg(not(feature = "openssl"))]
+mod staple;
+mod stream;
+mod suites;
+mod tickets;
+mod trust;
+mod verify;
+mod wire;
+mod x509;
+
+pub use ::rustls as library;
+pub use client::RustlsClient;
+#[cfg(not(feature = "openssl"))]
+pub(crate) use loaded::LoadedCertificate;
+pub use options::RustlsServer;
+
+#[cfg(not(feature = "openssl"))]
+pub(crate) use {built_in::BuiltInClient, options::RustlsServer as BuiltInServer};
+
+use ::rustls::crypto::CryptoProvider;
+use ::rustls::crypto::aws_lc_rs::default_provider;
+use std::sync::{Arc, OnceLock};
+
+/// The provider of cryptography where no other was chosen. It does not depend on the process's default, which
+/// another part of the program may have installed.
+fn recommended_provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER
+        .get_or_init(|| Arc::new(default_provider()))
+        .clone()
+}
+
+/// In the place of OpenSSL.
+#[cfg(not(feature = "openssl"))]
+mod built_in {
+    use super::RustlsClient;
+    use crate::protocols::tls::ClientSettings;
+    use crate::protocols::tls::backend::{ClientBackend, TlsConnector};
+    use pingora_error::Result;
+
+    /// rustls as the backend of connectors that were given no other.
+    #[derive(Debug)]
+    pub(crate) struct BuiltInClient;
+
+    impl ClientBackend for BuiltInClient {
+        fn name(&self) -> &'static str {
+            "rustls"
+        }
+
+        fn build(&self, settings: &ClientSettings) -> Result<Box<dyn TlsConnector>> {
+            RustlsClient::new().build(settings)
+        }
+    }
+}
+
+/// A session of the library that is compiled in by default; those of this backend are kept as another one's.
+#[cfg(not(feature = "openssl"))]
+#[derive(Clone, Debug)]
+pub(crate) enum ClientSession {}

@@ -1,0 +1,218 @@
+//! The verification of upstreams as peers' options ask for it.
+
+use super::trust::{Fault, Purpose, Trust, verify_names};
+use super::x509::Facts;
+use crate::protocols::tls::{ClientHandshake, hints};
+use pingora_error::{Error, ErrorType, Result};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, Error as TlsError, SignatureScheme};
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What was wrong with an upstream's certificate, and what can be done about it.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) verdict: String,
+    pub(super) hint: Option<String>,
+}
+
+/// What was found in the call into the library that is under way on this thread.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    fault: Option<Fault>,
+    /// When the first of the certificates expires that were verified.
+    pub(super) ends: Option<SystemTime>,
+}
+
+thread_local! {
+    static OUTCOME: RefCell<Outcome> = RefCell::default();
+}
+
+/// What was found since the last call of this on this thread.
+pub(super) fn take_outcome() -> Outcome {
+    let taken = OUTCOME.try_with(RefCell::take);
+    taken.unwrap_or_default()
+}
+
+/// When the certificates expire that were verified since the last [`take_outcome`] on this thread.
+pub(super) fn ends_in_this_call() -> Option<SystemTime> {
+    let ends = OUTCOME.try_with(|outcome| outcome.borrow().ends);
+    ends.ok().flatten()
+}
+
+impl Outcome {
+    /// What was wrong, if something was.
+    pub(super) fn refusal(&self, wanted: &ClientHandshake<'_>) -> Option<Refusal> {
+        self.fault.as_ref().map(|fault| Refusal {
+            verdict: fault.to_string(),
+            hint: hint(fault, wanted),
+        })
+    }
+}
+
+/// Verifies upstreams as one peer's options ask for it. The library resumes a session only where the verifier is
+/// the very value with which it began: so nothing of a single connection is kept in it.
+#[derive(Debug)]
+pub(super) struct UpstreamVerifier {
+    /// Whom to trust; `None` verifies no chain.
+    trust: Option<Arc<Trust>>,
+    /// The names of which the certificate has to have one; `None` verifies no name.
+    names: Option<Vec<ServerName<'static>>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl UpstreamVerifier {
+    /// For a connection that wants this.
+    ///
+    /// # Errors
+    /// `InvalidCert` where there is no name to verify.
+    pub(super) fn new(
+        wanted: &ClientHandshake<'_>,
+        trust: Arc<Trust>,
+        algorithms: WebPkiSupportedAlgorithms,
+    ) -> Result<Self> {
+        let names = if wanted.verifies_name() {
+            Some(names(wanted)?)
+        } else {
+            None
+        };
+        Ok(UpstreamVerifier {
+            trust: wanted.verify_cert.then_some(trust),
+            names,
+            algorithms,
+        })
+    }
+
+    /// One that accepts nobody.
+    pub(super) fn refusing(algorithms: WebPkiSupportedAlgorithms) -> Self {
+        UpstreamVerifier {
+            trust: Some(Arc::new(Trust::nobody(false))),
+            names: None,
+            algorithms,
+        }
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Fault> {
+        let Some(trust) = &self.trust else {
+            return Ok(());
+        };
+        trust.verify(leaf, others, Purpose::Server, now, None, &self.algorithms)?;
+        match &self.names {
+            Some(names) => verify_names(leaf, names),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Of whom the certificate has to be: the name or the alternative one, or else the address.
+fn names(wanted: &ClientHandshake<'_>) -> Result<Vec<ServerName<'static>>> {
+    let sni = (!wanted.sni.is_empty()).then_some(wanted.sni);
+    let is_address = |name: &str| name.parse::<IpAddr>().is_ok();
+    let texts = match (sni, wanted.alternative_name) {
+        (Some(name), Some(other)) if !is_address(name) && !is_address(other) => vec![name, other],
+        (_, Some(name)) | (Some(name), None) => vec![name],
+        (None, None) => match wanted.address {
+            Some(address) => return Ok(vec![ServerName::IpAddress(address.into())]),
+            None => {
+                return Error::e_explain(
+                    ErrorType::InvalidCert,
+                    "no name to verify the certificate against: set the peer's sni or \
+                     alternative_cn, or turn verify_hostname off",
+                );
+            }
+        },
+    };
+    texts.into_iter().map(name).collect()
+}
+
+/// # Errors
+/// `InternalError` for a name that the library does not take for one.
+pub(super) fn name(text: &str) -> Result<ServerName<'static>> {
+    ServerName::try_from(text.to_string()).map_err(|e| {
+        let context = format!("{text:?} names no host for the TLS library");
+        Error::because(ErrorType::InternalError, context, e)
+    })
+}
+
+fn hint(fault: &Fault, wanted: &ClientHandshake<'_>) -> Option<String> {
+    use webpki::Error as E;
+    let hint = match fault {
+        Fault::RootNotYet | Fault::Library(E::CertNotValidYet { .. }) => hints::NOT_YET,
+        Fault::RootExpired | Fault::Library(E::CertExpired { .. }) => hints::EXPIRED,
+        Fault::Library(E::UnknownRevocationStatus) => hints::NO_LIST,
+        Fault::Library(E::CrlExpired { .. }) => hints::OLD_LIST,
+        Fault::Library(
+            E::UnsupportedSignatureAlgorithmContext(_)
+            | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_),
+        ) => hints::WEAK,
+        Fault::SelfSigned if wanted.ca.is_none_or(|ca| !ca.is_empty()) => hints::SELF_SIGNED,
+        Fault::SelfSigned | Fault::Library(E::UnknownIssuer) => {
+            hints::unknown_authority(Some(wanted))
+        }
+        Fault::Mismatch { names, .. } => {
+            return Some(hints::mismatch(names.clone(), wanted.sni, Some(wanted)));
+        }
+        _ => return None,
+    };
+    Some(hint.to_string())
+}
+
+impl ServerCertVerifier for UpstreamVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let mut outcome = Outcome::default();
+        let verdict = match self.verify(end_entity, intermediates, now) {
+            Ok(()) => {
+                let shown = std::iter::once(end_entity).chain(intermediates);
+                let ends = shown.filter_map(|one| Some(Facts::read(one)?.not_after));
+                outcome.ends = ends.min().filter(|_| self.trust.is_some());
+                Ok(ServerCertVerified::assertion())
+            }
+            Err(fault) => {
+                let error = fault.to_error();
+                outcome.fault = Some(fault);
+                Err(error)
+            }
+        };
+        // While the thread ends, nobody asks.
+        let _ = OUTCOME.try_with(|of_thread| of_thread.replace(outcome));
+        verdict
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
