@@ -2,7 +2,9 @@
 
 use crate::Session;
 use crate::failures::Failure;
+use http::Version;
 use pingora_core::metrics::{FailedSide, IncidentKind, RequestEnd, note_incident};
+use pingora_core::protocols::http::ServerSession;
 use pingora_error::Error;
 use std::time::Duration;
 
@@ -10,9 +12,14 @@ impl Session {
     /// The request is over: counts it where it came in.
     #[inline]
     pub(crate) fn count_end(&mut self) {
-        let downstream = &self.downstream_session;
+        let downstream = &*self.downstream_session;
         let end = RequestEnd {
-            version: downstream.req_header().line().version,
+            // Of HTTP/1, 1.0 and 1.1 are counted as one.
+            version: match downstream {
+                ServerSession::H2(_) => Version::HTTP_2,
+                ServerSession::H1(_) => Version::HTTP_11,
+                other => other.req_header().line().version,
+            },
             status: downstream.response_written().map(|head| head.line().status),
             received: downstream.body_bytes_read(),
             sent: downstream.body_bytes_sent(),

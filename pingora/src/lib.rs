@@ -38,6 +38,7 @@
 //! |---|---|
 //! | `docs/quick_start.md` | a load balancer, step by step |
 //! | `docs/configuration.md`, `docs/operation.md` | keys, options, limits; starting, reloading, upgrading, stopping |
+//! | `docs/metrics.md`, `docs/admin.md` | what is counted, and what each figure means; a page that shows it |
 //! | `docs/access_log.md` | a line for each request: formats, rotation, what is redacted |
 //! | `docs/tls.md`, `docs/upstream_tls.md` | TLS towards clients and towards upstreams |
 //! | `docs/acme.md` | certificates that come by themselves |
@@ -54,6 +55,7 @@
 //! | [`http`] | `pingora-http` | request and response headers |
 //! | [`proxy`] | `pingora-proxy` | phases, engine, retries |
 //! | [`lb`] | `pingora-load-balancing` | discovery, health, selection |
+//! | `admin` | `pingora-admin` | a page for operators (with the feature `admin`) |
 //! | [`cache`] | `pingora-cache` | the HTTP cache |
 //! | [`time`] | `pingora-timeout` | deadlines for futures |
 //!
@@ -86,6 +88,12 @@ pub mod proxy {
 #[cfg(feature = "lb")]
 pub mod lb {
     pub use pingora_load_balancing::*;
+}
+
+/// A page for operators.
+#[cfg(feature = "admin")]
+pub mod admin {
+    pub use pingora_admin::*;
 }
 
 /// The HTTP cache.

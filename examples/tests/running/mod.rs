@@ -73,9 +73,19 @@ impl Running {
     /// Starts an example that may not listen yet. Its address is meaningless.
     #[allow(clippy::print_stderr)]
     pub fn start_without_address(example: &str, arguments: &[&str]) -> Self {
+        Running::start_with_environment(example, arguments, &[])
+    }
+
+    /// [`Running::start_without_address`] with these variables in its environment.
+    pub fn start_with_environment(
+        example: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let log = std::env::var("RUST_LOG").unwrap_or("off".into());
         let mut child = Command::new(program(example))
             .env("RUST_LOG", log)
+            .envs(variables.iter().copied())
             .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdin(Stdio::null())

@@ -174,7 +174,13 @@ impl Here {
     /// Counts a duration.
     #[inline]
     pub fn observe(self, place: usize, time: Duration) {
-        let (cell, (sum, units)) = histogram::place(time);
+        self.observe_units(place, histogram::units(time));
+    }
+
+    /// The same in units of 2⁻²⁰ s.
+    #[inline]
+    pub(super) fn observe_units(self, place: usize, units: u64) {
+        let (cell, (sum, units)) = histogram::place(units);
         self.0.add(place + cell, 1);
         self.0.add(place + sum, units);
     }

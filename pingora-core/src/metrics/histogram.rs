@@ -25,11 +25,16 @@ const WRITTEN: std::ops::RangeInclusive<u32> = 7..=26;
 
 /// In units.
 #[inline]
-fn units(time: Duration) -> u64 {
+pub(super) fn units(time: Duration) -> u64 {
     // 2^52 / 10^9, so that the nanoseconds take a multiplication instead of a division.
     const SCALE: u64 = (1 << 52) / 1_000_000_000;
     let nanos = u64::from(time.subsec_nanos());
     (time.as_secs() << UNITS) + ((nanos * SCALE) >> 32)
+}
+
+/// So many units.
+pub(super) fn duration(units: u64) -> Duration {
+    Duration::from_secs_f64(seconds(units))
 }
 
 fn seconds(units: u64) -> f64 {
@@ -60,10 +65,9 @@ fn floor(cell: usize) -> u64 {
     ((STEPS + cell % STEPS) as u64) << shift
 }
 
-/// The cell that a duration is counted in, and what it adds to that of the sum.
+/// The cell that a duration of so many units is counted in, and what it adds to that of the sum.
 #[inline]
-pub(super) fn place(time: Duration) -> (usize, (usize, u64)) {
-    let units = units(time);
+pub(super) fn place(units: u64) -> (usize, (usize, u64)) {
     (cell(units), (SUM, units))
 }
 
@@ -151,7 +155,7 @@ mod tests {
     fn of(times: &[Duration]) -> Histogram {
         let mut cells = vec![0; CELLS];
         for time in times {
-            let (cell, (sum, units)) = place(*time);
+            let (cell, (sum, units)) = place(units(*time));
             cells[cell] += 1;
             cells[sum] += units;
         }

@@ -284,9 +284,9 @@ impl Listener {
     pub(super) fn request_ends(
         self,
         end: &RequestEnd,
-        [fresh, reused]: [u16; 2],
-        took: Duration,
-        first_byte: Duration,
+        [fresh, reused]: [u8; 2],
+        took: u64,
+        first_byte: u32,
     ) {
         let here = self.here();
         here.sub(ACTIVE, 1);
@@ -300,9 +300,9 @@ impl Listener {
             _ => CLASSES - 1,
         };
         here.add(REQUESTS + protocol * CLASSES + class, 1);
-        here.observe(DURATION, took);
-        if !first_byte.is_zero() {
-            here.observe(FIRST_BYTE, first_byte);
+        here.observe_units(DURATION, took);
+        if first_byte > 0 {
+            here.observe_units(FIRST_BYTE, u64::from(first_byte));
         }
         for (place, n) in [
             (RECEIVED, end.received),

@@ -1,5 +1,6 @@
 //! The last requests that failed or were slow, for whoever looks.
 
+use super::histogram::{duration, units};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,8 +11,8 @@ const KEPT: usize = 100;
 /// The most of a text that is kept, in bytes.
 const LONGEST: usize = 200;
 
-/// In milliseconds; 0: never.
-static SLOW_AFTER: AtomicU64 = AtomicU64::new(1000);
+/// In units of 2⁻²⁰ s; the greatest: never.
+static SLOW_AFTER: AtomicU64 = AtomicU64::new(1 << 20);
 
 static RECENT: Mutex<VecDeque<Incident>> = Mutex::new(VecDeque::new());
 
@@ -83,16 +84,22 @@ pub fn recent_incidents() -> Vec<Incident> {
 
 /// From which duration on a request is remembered as a slow one; a second by default. `None`: none is.
 pub fn slow_after() -> Option<Duration> {
-    match SLOW_AFTER.load(Ordering::Relaxed) {
-        0 => None,
-        millis => Some(Duration::from_millis(millis)),
-    }
+    let units = SLOW_AFTER.load(Ordering::Relaxed);
+    (units != u64::MAX).then(|| duration(units))
 }
 
-/// Sets [`slow_after`], in whole milliseconds.
+/// Whether so many units are slow.
+#[inline]
+pub(super) fn is_slow(units: u64) -> bool {
+    units >= SLOW_AFTER.load(Ordering::Relaxed)
+}
+
+/// Sets [`slow_after`], to about a microsecond.
 pub fn set_slow_after(limit: Option<Duration>) {
-    let millis = limit.map_or(0, |limit| limit.as_millis().max(1));
-    SLOW_AFTER.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    // No request takes a century.
+    let longest = Duration::from_secs(u64::from(u32::MAX));
+    let units = limit.map_or(u64::MAX, |limit| units(limit.min(longest)));
+    SLOW_AFTER.store(units, Ordering::Relaxed);
 }
 
 fn tidy(text: &str) -> String {

@@ -1,19 +1,22 @@
 //! Counting one request.
 
+use super::histogram;
 use super::listener::{FailedSide, Listener, RequestEnd};
-use super::recent::slow_after;
-use std::time::{Duration, Instant};
+use super::recent::is_slow;
+use crate::sys::ticks;
+use std::time::Duration;
 
 /// Measures one request, from its head to its end. Looks at the clock three times; costs no allocation.
 #[derive(Debug)]
 pub struct RequestMeter {
-    began: Instant,
-    /// Until the head of the upstream's response; zero: not yet.
-    first_byte: Duration,
+    /// In ticks.
+    began: u64,
+    /// Until the head of the upstream's response, in units of 2⁻²⁰ s; zero: not yet.
+    first_byte: u32,
     listener: Listener,
     /// Tries over connections that were kept, and over new ones.
-    reused: u16,
-    fresh: u16,
+    reused: u8,
+    fresh: u8,
     ended: bool,
 }
 
@@ -32,8 +35,8 @@ impl RequestMeter {
     pub fn begin(listener: Listener) -> Self {
         listener.request_begins();
         RequestMeter {
-            began: Instant::now(),
-            first_byte: Duration::ZERO,
+            began: ticks::now(),
+            first_byte: 0,
             listener,
             reused: 0,
             fresh: 0,
@@ -44,8 +47,9 @@ impl RequestMeter {
     /// The head of the upstream's response has arrived; of several, the first counts.
     #[inline]
     pub fn answered(&mut self) {
-        if self.first_byte.is_zero() {
-            self.first_byte = self.began.elapsed();
+        if self.first_byte == 0 {
+            let units = ticks::units_since(self.began);
+            self.first_byte = u32::try_from(units).unwrap_or(u32::MAX).max(1);
         }
     }
 
@@ -68,16 +72,17 @@ impl RequestMeter {
 
     /// How long the request has taken so far.
     pub fn elapsed(&self) -> Duration {
-        self.began.elapsed()
+        histogram::duration(ticks::units_since(self.began))
     }
 
-    /// The request has ended, however. Returns its duration if that is worth remembering: see [`slow_after`].
+    /// The request has ended, however. Returns its duration if that is worth remembering: see
+    /// [`slow_after`](super::slow_after).
     #[inline]
     pub fn end(&mut self, end: &RequestEnd) -> Option<Duration> {
         self.ended = true;
-        let took = self.began.elapsed();
+        let took = ticks::units_since(self.began);
         self.listener
             .request_ends(end, [self.fresh, self.reused], took, self.first_byte);
-        slow_after().filter(|limit| took >= *limit).map(|_| took)
+        is_slow(took).then(|| histogram::duration(took))
     }
 }

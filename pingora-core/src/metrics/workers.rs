@@ -1,7 +1,7 @@
 //! The cells that counts are added to: each thread has some of its own, which nobody else writes.
 //!
 //! ```text
-//! thread 1 ── Cells ─┬─ block 0: ▢▢▢▢▢▢▢▢ ▢▢▢▢▢▢▢▢    lines of 64 bytes, eight cells each
+//! thread 1 ── Cells ─┬─ block 0: ▢▢▢▢▢▢▢▢ ▢▢▢▢▢▢▢▢    a piece of memory with a margin
 //!                    └─ block 3: ▢▢▢▢▢▢▢▢             made when the thread first counts there
 //! thread 2 ── Cells ─── block 0: ▢▢▢▢▢▢▢▢ ▢▢▢▢▢▢▢▢
 //!                             └── a reading adds up what all of them have
@@ -17,16 +17,13 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 /// The most blocks of the process.
 pub(super) const MOST_BLOCKS: usize = 512;
 
-/// Cells per line.
-const PER_LINE: usize = 8;
-
-#[derive(Default)]
-#[repr(align(64))]
-struct Line([AtomicU64; PER_LINE]);
+/// Cells that are left free before and behind those of a block, so that no line of the processor's cache holds cells of
+/// two threads.
+const APART: usize = 8;
 
 /// What one thread counts in.
 struct Cells {
-    blocks: Box<[OnceLock<Box<[Line]>>]>,
+    blocks: Box<[OnceLock<Box<[AtomicU64]>>]>,
 }
 
 #[derive(Default)]
@@ -73,28 +70,25 @@ impl Cells {
 
     /// `None`: there is no block of this number.
     #[inline]
-    fn lines(&self, block: usize, cells: usize) -> Option<&[Line]> {
+    fn of_block(&self, block: usize, cells: usize) -> Option<&[AtomicU64]> {
         let place = self.blocks.get(block)?;
         match place.get() {
-            Some(lines) => Some(lines),
+            Some(cells) => Some(cells),
             None => Some(fill(place, cells)),
         }
     }
 }
 
 #[cold]
-fn fill(place: &OnceLock<Box<[Line]>>, cells: usize) -> &[Line] {
-    place.get_or_init(|| {
-        (0..cells.div_ceil(PER_LINE))
-            .map(|_| Line::default())
-            .collect()
-    })
+fn fill(place: &OnceLock<Box<[AtomicU64]>>, cells: usize) -> &[AtomicU64] {
+    let cells = APART + cells + APART;
+    place.get_or_init(|| (0..cells).map(|_| AtomicU64::new(0)).collect())
 }
 
 /// The cells of one block that belong to this thread. Of use until the next await.
 #[derive(Clone, Copy)]
 pub(super) struct Row {
-    lines: &'static [Line],
+    cells: &'static [AtomicU64],
     /// Other threads write here as well.
     shared: bool,
 }
@@ -105,11 +99,11 @@ impl Row {
     pub(super) fn of(block: usize, cells: usize) -> Self {
         let own = OWN.get().or_else(adopt);
         let (found, shared) = match own {
-            Some(own) => (own.lines(block, cells), false),
-            None => (SHARED.get_or_init(Cells::new).lines(block, cells), true),
+            Some(own) => (own.of_block(block, cells), false),
+            None => (SHARED.get_or_init(Cells::new).of_block(block, cells), true),
         };
         Row {
-            lines: found.unwrap_or_default(),
+            cells: found.unwrap_or_default(),
             shared,
         }
     }
@@ -117,10 +111,9 @@ impl Row {
     /// Adds to one cell. Nobody else writes to it, so that it takes no locked instruction.
     #[inline]
     pub(super) fn add(self, cell: usize, n: u64) {
-        let Some(Line(line)) = self.lines.get(cell / PER_LINE) else {
+        let Some(cell) = self.cells.get(APART + cell) else {
             return;
         };
-        let cell = &line[cell % PER_LINE];
         if self.shared {
             cell.fetch_add(n, Ordering::Relaxed);
         } else {
@@ -150,11 +143,10 @@ pub(super) fn sums(block: usize, cells: usize) -> Vec<u64> {
     let mut sums = vec![0_u64; cells];
     let workers = workers();
     for one in workers.all.iter().copied().chain(SHARED.get()) {
-        let Some(lines) = one.blocks.get(block).and_then(OnceLock::get) else {
+        let Some(own) = one.blocks.get(block).and_then(OnceLock::get) else {
             continue;
         };
-        let each = lines.iter().flat_map(|Line(line)| line);
-        for (sum, cell) in sums.iter_mut().zip(each) {
+        for (sum, cell) in sums.iter_mut().zip(own.iter().skip(APART)) {
             *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
         }
     }
@@ -214,8 +206,7 @@ mod tests {
     #[test]
     fn cells_that_are_not_there_count_nothing() {
         Row::of(MOST_BLOCKS, 8).add(0, 1);
-        Row::of(BLOCK - 2, 8).add(8, 1);
+        Row::of(BLOCK - 2, 8).add(8 + APART, 1);
         assert_eq!(sums(BLOCK - 2, 8), [0; 8]);
-        assert_eq!(size_of::<Line>(), 64);
     }
 }

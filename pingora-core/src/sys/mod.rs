@@ -11,6 +11,7 @@ pub(crate) mod splice;
 pub(crate) mod tcp_info;
 pub(crate) mod text;
 pub(crate) mod ticket_key;
+pub(crate) mod ticks;
 #[cfg(feature = "openssl")]
 pub(crate) mod tls;
 #[cfg(feature = "openssl")]

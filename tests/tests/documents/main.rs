@@ -30,13 +30,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where the code is that is compiled.
-const COMPILED: [&str; 6] = [
+const COMPILED: [&str; 8] = [
     "tests/tests/documents",
     "tests/tests/custom_protocol",
     "tests/quick_start/src",
     "examples",
     "pingora-access-log/examples",
     "pingora-acme/tests",
+    "pingora-admin/examples",
+    "pingora-prometheus/examples",
 ];
 
 #[test]

@@ -1,0 +1,142 @@
+//! What operators may do.
+
+use crate::UpstreamGroup;
+use http::StatusCode;
+use log::LevelFilter;
+use pingora_core::server::Health;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Something to be done, checked.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    SetEnabled {
+        group: String,
+        backend: String,
+        enabled: bool,
+    },
+    LogLevel(LevelFilter),
+    Drain(bool),
+}
+
+/// What came of it: a status and a line of text.
+pub(crate) type Outcome = (StatusCode, String);
+
+fn bad(text: &str) -> Outcome {
+    (StatusCode::BAD_REQUEST, text.to_owned())
+}
+
+impl Action {
+    /// Reads `{"action": …, "confirm": true, …}`.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Outcome> {
+        let value: Value = serde_json::from_slice(body).map_err(|_| bad("the body is no JSON"))?;
+        if value["confirm"] != true {
+            return Err(bad("\"confirm\" has to be true"));
+        }
+        let text = |key: &str| value[key].as_str().map(str::to_owned);
+        let flag = |key: &str| value[key].as_bool();
+        let action = match value["action"].as_str() {
+            Some("set_enabled") => match (text("group"), text("backend"), flag("enabled")) {
+                (Some(group), Some(backend), Some(enabled)) => Some(Action::SetEnabled {
+                    group,
+                    backend,
+                    enabled,
+                }),
+                _ => None,
+            },
+            Some("log_level") => {
+                let level = text("level").and_then(|level| level.parse().ok());
+                level.map(Action::LogLevel)
+            }
+            Some("drain") => flag("drain").map(Action::Drain),
+            _ => return Err(bad("there is no such action")),
+        };
+        action.ok_or_else(|| bad("something is missing, or has another type"))
+    }
+
+    /// Does it.
+    pub(crate) fn perform(
+        self,
+        groups: &[(String, Arc<dyn UpstreamGroup>)],
+        health: Option<&Health>,
+    ) -> Outcome {
+        let done = |text: String| {
+            log::warn!("by an operator on the admin page: {text}");
+            (StatusCode::OK, text)
+        };
+        match self {
+            Action::SetEnabled {
+                group,
+                backend,
+                enabled,
+            } => {
+                let found = groups.iter().find(|(name, _)| *name == group);
+                if !found.is_some_and(|(_, found)| found.set_enabled(&backend, enabled)) {
+                    return (StatusCode::NOT_FOUND, "there is no such backend".to_owned());
+                }
+                let what = if enabled { "enabled" } else { "disabled" };
+                done(format!("{backend} of {group} is {what}"))
+            }
+            Action::LogLevel(level) => {
+                log::set_max_level(level);
+                done(format!("the log level is {level}"))
+            }
+            Action::Drain(drains) => match health {
+                None => (
+                    StatusCode::NOT_FOUND,
+                    "there are no health endpoints".to_owned(),
+                ),
+                Some(health) => {
+                    health.drain(drains);
+                    let what = if drains { "not ready" } else { "ready" };
+                    done(format!("the process says that it is {what}"))
+                }
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_understood_is_not_done() {
+        let rows = [
+            (
+                r#"{"action":"log_level","level":"debug","confirm":true}"#,
+                true,
+            ),
+            (r#"{"action":"drain","drain":true,"confirm":true}"#, true),
+            (
+                r#"{"action":"set_enabled","group":"a","backend":"b","enabled":false,"confirm":true}"#,
+                true,
+            ),
+            (r#"{"action":"log_level","level":"debug"}"#, false),
+            (
+                r#"{"action":"log_level","level":"debug","confirm":"true"}"#,
+                false,
+            ),
+            (
+                r#"{"action":"log_level","level":"loud","confirm":true}"#,
+                false,
+            ),
+            (r#"{"action":"drain","drain":1,"confirm":true}"#, false),
+            (
+                r#"{"action":"set_enabled","group":"a","backend":"b","confirm":true}"#,
+                false,
+            ),
+            (r#"{"action":"format disk","confirm":true}"#, false),
+            (r#"[true]"#, false),
+            ("", false),
+            ("action=drain&confirm=true", false),
+        ];
+        for (body, good) in rows {
+            assert_eq!(Action::parse(body.as_bytes()).is_ok(), good, "{body}");
+        }
+        let deep = "[".repeat(100_000);
+        assert!(Action::parse(deep.as_bytes()).is_err());
+        let (status, _) = Action::Drain(true).perform(&[], None);
+        assert_eq!(status, StatusCode::NOT_FOUND);
+    }
+}

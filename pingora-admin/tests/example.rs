@@ -1,0 +1,227 @@
+//! Runs the example `admin`: what its page lets in, what it does, and how it looks in a real browser (Debian: chromium).
+
+#[path = "../../examples/tests/running/mod.rs"]
+mod running;
+
+use running::{Running, until};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+
+const TOKEN: &str = "correct horse battery staple";
+
+/// The example, and where its page is.
+fn start(arguments: &[&str]) -> (Running, SocketAddr) {
+    let mut all = vec!["--admin", "127.0.0.1:0"];
+    all.extend(arguments);
+    let mut proxy = Running::start_with_environment("admin", &all, &[("ADMIN_TOKEN", TOKEN)]);
+    let line = proxy.wait_for_line("admin page on http://");
+    let (address, _) = line["admin page on http://".len()..]
+        .split_once('/')
+        .unwrap();
+    let page = address.parse().unwrap();
+    let line = proxy.wait_for_line("listening on ");
+    proxy.address = line["listening on ".len()..].parse().unwrap();
+    (proxy, page)
+}
+
+/// Status and body of the answer to a request with these fields.
+fn ask(page: SocketAddr, line: &str, fields: &[&str], body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(page).unwrap();
+    let mut request = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
+    if !fields.iter().any(|field| field.starts_with("Host:")) {
+        request.push_str(&format!("Host: {page}\r\n"));
+    }
+    for field in fields {
+        request.push_str(&format!("{field}\r\n"));
+    }
+    request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    (status, body.to_owned())
+}
+
+fn state(page: SocketAddr) -> Value {
+    let authorization = format!("Authorization: Bearer {TOKEN}");
+    let (status, body) = ask(page, "GET /api/state", &[&authorization], "");
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// The backend that does not exist.
+fn missing(state: &Value) -> Option<&Value> {
+    let backends = state["upstreams"][0]["backends"].as_array()?;
+    backends
+        .iter()
+        .find(|backend| backend["address"] == "127.0.0.1:1")
+}
+
+#[test]
+fn who_may_not_look_sees_nothing_and_who_looks_can_not_act() {
+    let (proxy, page) = start(&[]);
+    let authorization = format!("Authorization: Bearer {TOKEN}");
+    let good = authorization.as_str();
+    let origin = format!("Origin: http://{page}");
+    let json = "Content-Type: application/json";
+    let drain = r#"{"action":"drain","drain":true,"confirm":true}"#;
+    let rows: [(&str, &[&str], &str, u16); 14] = [
+        ("GET /", &[], "", 200),
+        ("POST /", &[], "", 405),
+        ("GET /", &["Host: rebound.example"], "", 421),
+        ("GET /api/state", &[], "", 401),
+        ("GET /api/state", &["Authorization: Bearer wrong"], "", 401),
+        (
+            "GET /api/state",
+            &["Cookie: token=correct horse battery staple"],
+            "",
+            401,
+        ),
+        ("GET /api/state", &[good], "", 200),
+        (
+            "GET /api/state",
+            &[good, &origin, "Sec-Fetch-Site: same-origin"],
+            "",
+            200,
+        ),
+        (
+            "GET /api/state",
+            &[good, "Origin: http://evil.example"],
+            "",
+            403,
+        ),
+        ("GET /api/state", &[good, "Host: rebound.example"], "", 421),
+        (
+            "GET /api/state",
+            &[good, "Sec-Fetch-Site: cross-site"],
+            "",
+            403,
+        ),
+        ("POST /api/actions", &[json], drain, 401),
+        ("POST /api/actions", &[good, json], drain, 403),
+        ("GET /api/other", &[good], "", 404),
+    ];
+    for (line, fields, body, status) in rows {
+        let (found, said) = ask(page, line, fields, body);
+        assert_eq!(found, status, "{line} {fields:?}: {said}");
+        assert!(status == 200 || !said.contains("upstreams"), "{said}");
+    }
+    assert_eq!(state(page)["actions_allowed"], false);
+    assert_eq!(state(page)["draining"], false);
+    assert!(proxy.stop());
+}
+
+#[test]
+fn actions_are_done_once_they_are_allowed_and_confirmed() {
+    let (proxy, page) = start(&["--allow-actions"]);
+    let authorization = format!("Authorization: Bearer {TOKEN}");
+    let (good, json) = (authorization.as_str(), "Content-Type: application/json");
+    let act = |fields: &[&str], body: &str| ask(page, "POST /api/actions", fields, body).0;
+    let drain = r#"{"action":"drain","drain":true,"confirm":true}"#;
+    assert_eq!(act(&[good], drain), 415);
+    assert_eq!(act(&[good, "Content-Type: text/plain"], drain), 415);
+    assert_eq!(
+        act(&[good, json], r#"{"action":"drain","drain":true}"#),
+        400
+    );
+    assert_eq!(
+        act(&[good, json], &format!("{drain}{}", " ".repeat(5000))),
+        413
+    );
+    assert_eq!(state(page)["draining"], false);
+    assert_eq!(act(&[good, json], drain), 200);
+    assert_eq!(state(page)["draining"], true);
+    let level = r#"{"action":"log_level","level":"trace","confirm":true}"#;
+    assert_eq!(act(&[good, json], level), 200);
+    assert_eq!(state(page)["log_level"], "trace");
+    let set = |backend: &str, enabled: bool| {
+        format!(
+            r#"{{"action":"set_enabled","group":"shop","backend":"{backend}","enabled":{enabled},"confirm":true}}"#
+        )
+    };
+    assert_eq!(act(&[good, json], &set("192.0.2.1:1", false)), 404);
+    assert_eq!(act(&[good, json], &set("127.0.0.1:1", false)), 200);
+    assert_eq!(missing(&state(page)).unwrap()["enabled"], false);
+    assert_eq!(act(&[good, json], &set("127.0.0.1:1", true)), 200);
+    assert_eq!(missing(&state(page)).unwrap()["enabled"], true);
+    assert!(proxy.stop());
+}
+
+/// The page as a browser shows it: the document after some seconds.
+fn browse(page: SocketAddr, arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("http://{page}/#token={}", TOKEN.replace(' ', "%20"));
+    let browser = Command::new("chromium")
+        .args([
+            "--headless=new",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+        ])
+        // As root there is no sandbox; nothing foreign is shown.
+        .args(["--no-sandbox", "--no-first-run", "--disable-extensions"])
+        .arg(format!("--user-data-dir={}", folder.path().display()))
+        .args([
+            "--virtual-time-budget=4000",
+            "--timeout=20000",
+            "--dump-dom",
+        ])
+        .args(arguments)
+        .arg(address)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .expect("chromium is installed (Debian: chromium)");
+    String::from_utf8_lossy(&browser.stdout).into_owned()
+}
+
+#[test]
+fn a_browser_shows_what_happens_and_nothing_that_can_be_pressed() {
+    let (proxy, page) = start(&[]);
+    let failing = until(|| {
+        let state = state(page);
+        (missing(&state)?["healthy"] == false).then_some(())
+    });
+    assert!(failing.is_some(), "the missing backend is noticed");
+    for _ in 0..5 {
+        assert_eq!(proxy.get("/").status(), 200);
+    }
+    let shown = browse(page, &["--window-size=1280,900"]);
+    for text in [
+        "127.0.0.1:1",
+        "● unhealthy",
+        "● ready",
+        "● serving",
+        "the origin",
+        "max_retries: 16",
+    ] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    assert!(
+        !shown.contains(">Disable<"),
+        "there is nothing to be pressed"
+    );
+    assert!(
+        !shown.contains(TOKEN),
+        "the token stays in the memory of the page"
+    );
+    // A picture for whoever changes the page: PINGORA_PICTURES=/tmp cargo test.
+    if let Some(folder) = std::env::var_os("PINGORA_PICTURES") {
+        for (size, width) in [("wide", "1280,1000"), ("narrow", "480,1000")] {
+            for (scheme, number) in [("dark", 0), ("light", 1)] {
+                let file = std::path::Path::new(&folder).join(format!("admin-{size}-{scheme}.png"));
+                let picture = format!("--screenshot={}", file.display());
+                let scheme = format!("--blink-settings=preferredColorScheme={number}");
+                browse(
+                    page,
+                    &[&format!("--window-size={width}"), &picture, &scheme],
+                );
+                assert!(file.exists(), "{}", file.display());
+            }
+        }
+    }
+    assert!(proxy.stop());
+}
