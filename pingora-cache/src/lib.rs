@@ -27,7 +27,7 @@
 //! assert!(!HttpCache::new().enabled());
 //! ```
 //!
-//! Page in the repository: `docs/phases.md`.
+//! Page in the repository: `docs/caching.md`.
 #![forbid(unsafe_code)]
 
 mod decision;

@@ -70,6 +70,7 @@ mod session;
 mod status;
 pub mod subrequest;
 mod times;
+pub mod trace;
 mod tries;
 
 pub use cache::ReadyCache;
