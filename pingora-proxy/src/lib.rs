@@ -59,6 +59,7 @@ mod hedge;
 pub mod limits;
 pub mod modules;
 mod phase;
+mod phase_types;
 mod proxy;
 mod proxy_trait;
 mod purge;
@@ -74,8 +75,9 @@ mod tries;
 
 pub use cache::ReadyCache;
 pub use failures::FailureCounts;
+pub use phase_types::{FailToProxy, ProxyWarnLogContext};
 pub use proxy::HttpProxy;
-pub use proxy_trait::{FailToProxy, ProxyHttp, ProxyWarnLogContext};
+pub use proxy_trait::ProxyHttp;
 pub use purge::PurgeStatus;
 pub use range::{MultiRangeInfo, RangeType, range_header_filter};
 pub use retry::{Backoff, FailedTry, RetryBudget, RetryPolicy};
