@@ -1,5 +1,5 @@
 //! Ready-made modules in front of an origin: client identity, access rules, request identifiers, pages of other
-//! origins, passwords, security headers; and error pages.
+//! origins, passwords, security headers, redirects, rewrites; early hints and error pages.
 //!
 //! ```sh
 //! cargo run --example ready_modules
@@ -7,13 +7,14 @@
 
 use async_trait::async_trait;
 use clap::Parser;
+use pingora::http::StatusCode;
 use pingora::listeners::BoundAddresses;
 use pingora::modules::http::HttpModules;
 use pingora::prelude::*;
 use pingora::protocols::l4::Networks;
 use pingora::proxy::modules::{
-    Authenticated, BasicAuth, ClientCert, Cors, CorsCheck, ErrorPages, Forwarded, ForwardedFields,
-    IpRules, NamedRequest, RequestId, SecurityHeaders,
+    Authenticated, BasicAuth, ClientCert, Cors, CorsCheck, EarlyHints, ErrorPages, Forwarded,
+    ForwardedFields, IpRules, NamedRequest, Redirects, RequestId, Rewrites, SecurityHeaders,
 };
 use pingora::proxy::{FailToProxy, http_proxy_service_with_name};
 use pingora::server::RunArgs;
@@ -46,6 +47,7 @@ struct Proxy {
     cors: Cors,
     auth: BasicAuth,
     pages: ErrorPages,
+    hints: EarlyHints,
 }
 
 #[async_trait]
@@ -62,8 +64,15 @@ impl ProxyHttp for Proxy {
         modules.add_module(Box::new(self.cors.clone()));
         modules.add_module(Box::new(self.auth.clone()));
         modules.add_module(Box::new(SecurityHeaders::new()));
+        let redirects = Redirects::new().below("/old", "/new", StatusCode::PERMANENT_REDIRECT);
+        modules.add_module(Box::new(redirects));
         // There is no TLS here: it only removes what clients send under the field's name.
         modules.add_module(Box::new(ClientCert::new()));
+    }
+
+    /// The upstream has another name for a path, which nobody else sees.
+    fn init_upstream_modules(&self, modules: &mut HttpModules) {
+        modules.add_module(Box::new(Rewrites::new().below("/api/v1", "/v1")));
     }
 
     async fn request_filter(&self, session: &mut Session, _ctx: &mut ()) -> Result<bool> {
@@ -72,6 +81,7 @@ impl ProxyHttp for Proxy {
             session.write_response_header(answer, true).await?;
             return Ok(true);
         }
+        self.hints.send(session).await?;
         Ok(false)
     }
 
@@ -124,6 +134,9 @@ fn serve(cli: Cli) -> Result<()> {
         pages: ErrorPages::new()
             .with_footer("The example `ready_modules`")
             .with_proxy_status("example"),
+        hints: EarlyHints::new()
+            .below("/", "</style.css>; rel=preload; as=style")?
+            .over_http1(),
     };
     let mut proxy = http_proxy_service_with_name(&server.configuration, proxy, "proxy");
     proxy.add_tcp(&cli.listen);

@@ -18,6 +18,7 @@ use pingora::listeners::BoundAddresses;
 use pingora::modules::http::HttpModules;
 use pingora::modules::http::compression::ResponseCompressionBuilder;
 use pingora::prelude::*;
+use pingora::protocols::http::changed_body::declare_changed_body;
 use pingora::protocols::http::compression::CompressionSettings;
 use pingora::proxy::http_proxy_service_with_name;
 use pingora::server::RunArgs;
@@ -133,8 +134,7 @@ impl ProxyHttp for Proxy {
         }
         if ctx.edit.is_some() {
             // The length changes, and is not known yet.
-            response.remove_header("Content-Length");
-            response.remove_header("Accept-Ranges");
+            declare_changed_body(response);
         }
         Ok(())
     }

@@ -38,6 +38,30 @@ fn the_origin_is_told_what_is_true_and_nothing_else() {
     assert_eq!(allowed, Some("https://app.example"));
     assert_eq!(answer.field("X-Content-Type-Options"), Some("nosniff"));
     proxy.wait_for_line(&format!("127.0.0.1 ada 200 /a {id}"));
+
+    let moved = proxy.get_with("/old/page?x", ADA);
+    assert_eq!(moved.status(), 308);
+    assert_eq!(moved.field("Location"), Some("/new/page?x"));
+    let rewritten = proxy.get_with("/api/v1/users", ADA);
+    assert!(
+        rewritten.body().contains("/v1/users"),
+        "{}",
+        rewritten.body()
+    );
+    assert!(!rewritten.body().contains("/api/"), "{}", rewritten.body());
+    let mut stream = TcpStream::connect(proxy.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ask = format!(
+        "GET / HTTP/1.1\r\nHost: test\r\nSec-Fetch-Mode: navigate\r\nConnection: close\r\n{ADA}\r\n"
+    );
+    stream.write_all(ask.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 103 "), "{text}");
+    assert!(
+        text.contains("rel=preload") && text.contains("HTTP/1.1 200 "),
+        "{text}"
+    );
     assert!(proxy.stop());
 }
 

@@ -1,5 +1,7 @@
 //! Runs the example `admin`: what its page lets in, what it does, and how it looks in a real browser (Debian: chromium).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
+
 #[path = "../../examples/tests/running/mod.rs"]
 mod running;
 

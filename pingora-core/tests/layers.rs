@@ -69,6 +69,7 @@ const ROOMS: [Room; 11] = [
             "http::conditional_filter",
             "http::error_resp",
             "http::h1",
+            "http::changed_body",
             "http::hop_by_hop",
             "http::v2::message",
             "http::websocket",

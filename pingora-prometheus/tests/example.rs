@@ -1,5 +1,7 @@
 //! Runs the example `metrics`, alone and under a real Prometheus (Debian: prometheus).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "it is a test")]
+
 #[path = "../../examples/tests/running/mod.rs"]
 mod running;
 

@@ -34,3 +34,20 @@ macro_rules! default_phase {
 }
 
 pub(crate) use default_phase;
+
+/// Awaits a phase; where a [watchdog](pingora_core::runtime::Watchdog) is there, lets that see it. The name of the request is
+/// found before the phase borrows the session.
+macro_rules! watched {
+    ($session:expr, $phase:literal, $call:expr) => {{
+        let name = pingora_core::runtime::watchdog::is_on().then(|| $session.name());
+        let phase = $call;
+        match name {
+            None => phase.await,
+            // Rare, and boxed, so that other requests don't carry its memory.
+            Some(name) => {
+                Box::pin(pingora_core::runtime::watchdog::watch($phase, name, phase)).await
+            }
+        }
+    }};
+}
+pub(crate) use watched;

@@ -4,6 +4,7 @@ use crate::cache::Next;
 use crate::defaults::{self, Known, Noted};
 use crate::error_page::send_error_page;
 use crate::failures::{self, Failure, FailureCounts, panicked};
+use crate::phase::watched;
 use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner, UnderWay};
 use crate::{ProcessCustomSession, ProxyHttp, Session};
 use async_trait::async_trait;
@@ -29,6 +30,7 @@ use pingora_core::protocols::http::h1::{self, BodyLength};
 use pingora_core::protocols::http::hop_by_hop::{self, H1UpgradePolicy, HttpUpstreamRequestPolicy};
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::protocols::http::websocket::{self, Bridge};
+use pingora_core::runtime::watchdog::{self, watch};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::outcome::Outcome;
@@ -182,7 +184,11 @@ where
 {
     /// Runs all phases of a request that was read, up to its answer, in the order of the phase chart.
     async fn phases(self: &Arc<Self>, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
-        self.inner.early_request_filter(session, ctx).await?;
+        watched!(
+            session,
+            "early_request_filter",
+            self.inner.early_request_filter(session, ctx)
+        )?;
         if !session.is_body_empty() {
             // If a phase reads part of the body, the upstream gets that part from this copy.
             session.enable_retry_buffering();
@@ -196,7 +202,11 @@ where
                 .request_header_filter(request)
                 .await?;
         }
-        if self.inner.request_filter(session, ctx).await? {
+        if watched!(
+            session,
+            "request_filter",
+            self.inner.request_filter(session, ctx)
+        )? {
             return Ok(());
         }
         session.introduce_module();
@@ -209,7 +219,11 @@ where
         {
             return Ok(());
         }
-        if !self.inner.proxy_upstream_filter(session, ctx).await? {
+        if !watched!(
+            session,
+            "proxy_upstream_filter",
+            self.inner.proxy_upstream_filter(session, ctx)
+        )? {
             if session.cache.was_enabled() {
                 session.cache.disable(NoCacheReason::DeclinedToUpstream);
             }
@@ -337,10 +351,18 @@ where
         let outcome = self.serve(session, &mut ctx, left, refused).await;
         self.known.learn(session.noted);
         session.count_end();
+        let name = watchdog::is_on().then(|| session.name());
         let logging = self
             .inner
             .logging(session, outcome.error.as_deref(), &mut ctx);
-        if let Err(panic) = AssertUnwindSafe(logging).catch_unwind().await {
+        let logged = match name {
+            None => AssertUnwindSafe(logging).catch_unwind().await,
+            Some(name) => {
+                let logging = AssertUnwindSafe(watch("logging", name, logging));
+                Box::pin(logging.catch_unwind()).await
+            }
+        };
+        if let Err(panic) = logged {
             log::error!("in the logging phase: {}", panicked(&*panic));
         }
         if let Some(error) = outcome.error {

@@ -2,6 +2,7 @@
 
 use crate::flow::forward::Forward;
 use crate::flow::pass_upstream_modules;
+use crate::phase::watched;
 use crate::proxy::{blame_host, frame_request, prepare_request, send_unseen};
 use crate::retry::{Failed, FailedTry, Plan};
 use crate::{HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -134,7 +135,11 @@ where
         ctx: &mut SV::CTX,
         plan: &mut Plan<'_>,
     ) -> Result<()> {
-        let peer = self.inner.upstream_peer(session, ctx).await?;
+        let peer = watched!(
+            session,
+            "upstream_peer",
+            self.inner.upstream_peer(session, ctx)
+        )?;
         if let Some(times) = &mut session.times {
             times.try_begins(peer.address().clone());
         }
@@ -303,9 +308,12 @@ where
         } = tried;
         let fd = upstream.id();
         let digest = upstream.digest();
-        self.inner
-            .connected_to_upstream(session, *reused, peer, fd, digest, ctx)
-            .await?;
+        watched!(
+            session,
+            "connected_to_upstream",
+            self.inner
+                .connected_to_upstream(session, *reused, peer, fd, digest, ctx)
+        )?;
         let aliases = self.aliases.as_deref();
         let caches = session.cache.enabled();
         if !caches && send_unseen(session, upstream, peer, aliases)? {
@@ -321,9 +329,11 @@ where
         if caches {
             ask_for_cache(session, request);
         }
-        self.inner
-            .upstream_request_filter(session, request, ctx)
-            .await?;
+        watched!(
+            session,
+            "upstream_request_filter",
+            self.inner.upstream_request_filter(session, request, ctx)
+        )?;
         if !session.upstream_modules_ctx.is_empty() {
             let digest = upstream.digest();
             Box::pin(pass_upstream_modules(session, ctx, digest, request)).await?;

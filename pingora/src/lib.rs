@@ -41,6 +41,7 @@
 //! | `docs/metrics.md`, `docs/admin.md` | what is counted, and what each figure means; a page that shows it |
 //! | `docs/access_log.md` | a line for each request: formats, rotation, what is redacted |
 //! | `docs/tls.md`, `docs/upstream_tls.md` | TLS towards clients and towards upstreams |
+//! | `docs/tracing.md` | traces: fields, spans, which requests are kept, collectors |
 //! | `docs/acme.md` | certificates that come by themselves |
 //! | `docs/grpc.md`, `docs/subrequests.md`, `docs/custom_protocols.md` | gRPC, sub-requests, protocols of your own |
 //! | `docs/migrating.md` | what existing programs will notice |

@@ -12,8 +12,8 @@ use pingora::apps::HttpServerOptions;
 use pingora::prelude::*;
 use pingora::server::configuration::ServerConf;
 use pingora_tests::{
-    Connection, FixedUpstream, Origin, PATIENCE, TestServer, eventually, keep_log, logged, pattern,
-    proxy, proxy_with,
+    Ask, Connection, FixedUpstream, Origin, PATIENCE, TestServer, Version, eventually, h2c_proxy,
+    keep_log, logged, pattern, proxy, proxy_with,
 };
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -445,4 +445,35 @@ async fn a_crowd_that_begins_requests_and_leaves_does_no_harm() {
         origin.requests().len() == 2
     })
     .await;
+}
+
+/// The proxy has one worker. By order, not by time: the others are answered while the slow one has taken
+/// nothing, and it gets all of its response in the end.
+#[tokio::test]
+async fn a_client_that_reads_nothing_holds_up_nobody_on_its_worker() {
+    const MUCH: usize = 50_000_000;
+    let origin = Origin::well_behaved().await;
+    let server = h2c_proxy(FixedUpstream(origin.address())).await;
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut client = server.connect().await;
+        let ask = format!("GET /length/{MUCH} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        client.send(ask).await;
+        // Its response has begun.
+        assert_eq!(client.head().await.status(), 200);
+        slow.push(client);
+    }
+    for number in 0..50 {
+        for version in [Version::H1, Version::H2] {
+            let path = format!("/bystander/{number}");
+            let answer = Ask::get(&path)
+                .answered_over(version, server.address())
+                .await;
+            assert_eq!((answer.status(), answer.text()), (200, path.as_str()));
+        }
+    }
+    assert_eq!(origin.aborted(), 0, "nobody was given up");
+    let mut first = slow.swap_remove(0);
+    drop(slow);
+    assert_eq!(first.rest().await.len(), MUCH);
 }

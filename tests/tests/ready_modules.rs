@@ -7,13 +7,16 @@
 )]
 
 use async_trait::async_trait;
+use pingora::http::StatusCode;
 use pingora::modules::http::HttpModules;
 use pingora::prelude::*;
 use pingora::proxy::modules::{
-    Authenticated, BasicAuth, Cors, CorsCheck, Forwarded, ForwardedFields, IpRules, NamedRequest,
-    RequestId,
+    Authenticated, BasicAuth, Cors, CorsCheck, EarlyHints, Forwarded, ForwardedFields, IpRules,
+    NamedRequest, Redirects, RequestId, Rewrites,
 };
-use pingora_tests::{Ask, Message, Origin, TestServer, Version, VersionedUpstream, h2c_proxy};
+use pingora_tests::{
+    Ask, Message, Origin, Refusing, TestServer, Version, VersionedUpstream, h2c_proxy,
+};
 use std::net::SocketAddr;
 
 const PAIRS: [(Version, Version); 4] = [
@@ -208,4 +211,118 @@ async fn names_differ() {
         assert!(names.insert(name));
     }
     assert!(size_of::<NamedRequest>() <= 128);
+}
+
+/// Sends requests elsewhere: by a redirect, or to another path of the upstream. The first connection of each
+/// request fails.
+struct Moving {
+    upstream: VersionedUpstream,
+    fields: ForwardedFields,
+    hints: EarlyHints,
+    nowhere: SocketAddr,
+}
+
+#[async_trait]
+impl ProxyHttp for Moving {
+    type CTX = bool;
+
+    fn new_ctx(&self) -> bool {
+        false
+    }
+
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        let redirects = Redirects::new()
+            .to_https()
+            .below("/old", "/", StatusCode::PERMANENT_REDIRECT)
+            .behind(self.fields.clone());
+        modules.add_module(Box::new(redirects));
+    }
+
+    fn init_upstream_modules(&self, modules: &mut HttpModules) {
+        let rewrites = Rewrites::new().below("/api/v1", "/v1");
+        modules.add_module(Box::new(rewrites.host("backend.internal").unwrap()));
+    }
+
+    async fn request_filter(&self, session: &mut Session, _: &mut bool) -> Result<bool> {
+        let sent = self.hints.send(session).await?;
+        assert_eq!(sent, session.req_header().uri.path() == "/api/v1/page");
+        Ok(false)
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, failed: &mut bool) -> Result<Box<HttpPeer>> {
+        if *failed {
+            return Ok(Box::new(self.upstream.peer()));
+        }
+        Ok(Box::new(HttpPeer::new(self.nowhere, false, String::new())))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        failed: &mut bool,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        *failed = true;
+        error.set_retry(true);
+        error
+    }
+}
+
+#[tokio::test]
+async fn requests_are_sent_elsewhere_and_browsers_are_given_hints() {
+    let refusing = Refusing::new();
+    for (down, up) in PAIRS {
+        let origin = match up {
+            Version::H1 => Origin::well_behaved().await,
+            Version::H2 => Origin::http2().await,
+        };
+        let upstream = VersionedUpstream {
+            address: origin.address(),
+            version: up,
+        };
+        let style = "</style.css>; rel=preload; as=style";
+        let hints = EarlyHints::new().below("/api/v1/page", style).unwrap();
+        let proxy = h2c_proxy(Moving {
+            upstream,
+            fields: trusting_loopback(),
+            hints: hints.over_http1(),
+            nowhere: refusing.address(),
+        })
+        .await;
+        let secure = |path: &str| {
+            let ask = Ask::get(path).with("X-Forwarded-Proto", "https");
+            ask.with("Sec-Fetch-Mode", "navigate")
+        };
+        for (ask, status, location) in [
+            (Ask::get("/x?q"), 308, Some("https://test.example/x?q")),
+            (
+                Ask::by("POST", "/x").body("text"),
+                308,
+                Some("https://test.example/x"),
+            ),
+            (secure("/old//evil.example"), 308, Some("/evil.example")),
+            (secure("/api/v1/users"), 200, None),
+            (secure("/api/v1/../../admin"), 400, None),
+        ] {
+            let answers = ask.over(down, proxy.address()).await;
+            let case = format!("{down:?} to {up:?}: {ask:?} {answers:?}");
+            let [answer] = &answers[..] else {
+                panic!("{case}")
+            };
+            assert_eq!(answer.status(), status, "{case}");
+            assert_eq!(answer.header("Location"), location, "{case}");
+        }
+        let told = origin.last_request();
+        assert_eq!(told.target(), "/v1/users");
+        let host = told.header("Host").or(told.header(":authority"));
+        assert_eq!(host, Some("backend.internal"), "{told:?}");
+        // Hints don't end the tries: they are no part of the upstream's answer.
+        let answers = secure("/api/v1/page").over(down, proxy.address()).await;
+        let [hints, answer] = &answers[..] else {
+            panic!("{answers:?}")
+        };
+        assert_eq!((hints.status(), hints.header("Link")), (103, Some(style)));
+        assert_eq!((answer.status(), answer.text()), (200, "/v1/page"));
+    }
 }

@@ -71,12 +71,12 @@ impl Running {
     }
 
     /// Starts an example that may not listen yet. Its address is meaningless.
-    #[allow(clippy::print_stderr)]
     pub fn start_without_address(example: &str, arguments: &[&str]) -> Self {
         Running::start_with_environment(example, arguments, &[])
     }
 
     /// [`Running::start_without_address`] with these variables in its environment.
+    #[allow(clippy::print_stderr)]
     pub fn start_with_environment(
         example: &str,
         arguments: &[&str],

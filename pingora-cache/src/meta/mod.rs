@@ -4,6 +4,8 @@ use crate::key::HashBinary;
 use pingora_error::Result;
 use pingora_http::{HMap, ResponseHeader};
 use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 mod defaults;
@@ -28,8 +30,28 @@ pub fn set_compression_dict_content(_content: Cow<'static, [u8]>) -> bool {
 }
 
 /// The metadata of a stored response: everything except its body.
+///
+/// Cloning it shares it; a clone that is changed becomes a copy of its own then.
 #[derive(Debug, Clone)]
-pub struct CacheMeta(Box<Inner>);
+pub struct CacheMeta(Shared);
+
+/// Shared by what is stored and all who read it, until somebody changes a part.
+#[derive(Debug, Clone)]
+struct Shared(Arc<Inner>);
+
+impl Deref for Shared {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl DerefMut for Shared {
+    fn deref_mut(&mut self) -> &mut Inner {
+        Arc::make_mut(&mut self.0)
+    }
+}
 
 #[derive(Debug, Clone)]
 struct Inner {
@@ -58,7 +80,7 @@ impl CacheMeta {
         stale_if_error_sec: u32,
         header: ResponseHeader,
     ) -> CacheMeta {
-        CacheMeta(Box::new(Inner {
+        CacheMeta::of(Inner {
             created,
             updated: created,
             provenance: None,
@@ -70,7 +92,11 @@ impl CacheMeta {
             generation: None,
             header,
             extensions: Extensions::new(),
-        }))
+        })
+    }
+
+    fn of(inner: Inner) -> Self {
+        CacheMeta(Shared(Arc::new(inner)))
     }
 
     /// When the response was received.

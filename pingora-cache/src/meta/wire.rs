@@ -36,7 +36,7 @@ pub(super) fn read(internal: &[u8], header: &[u8]) -> Result<CacheMeta> {
     let variance = reader.optional(Reader::hash)?;
     let generation = reader.optional(Reader::u64)?;
     reader.end()?;
-    Ok(CacheMeta(Box::new(Inner {
+    Ok(CacheMeta::of(Inner {
         created,
         updated,
         provenance,
@@ -48,7 +48,7 @@ pub(super) fn read(internal: &[u8], header: &[u8]) -> Result<CacheMeta> {
         generation,
         header,
         extensions: Extensions::new(),
-    })))
+    }))
 }
 
 fn write_internal(meta: &Inner) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! Serving sessions over a custom protocol.
 
 use super::http_server_app::HttpServerApp;
+use super::options::ConnectionEnd;
 use super::shutdown::{Awaited, ShutdownNotice, request_begins};
 use crate::process::ShutdownWatch;
 use crate::protocols::http::ServerSession;
@@ -45,6 +46,7 @@ pub async fn serve_custom<A>(
     let options = app.server_options();
     let mut patience = options.map_or(Some(HEADER_TIMEOUT), |o| o.header_timeout());
     let limit = options.and_then(|o| o.keepalive_request_limit);
+    let end = options.map_or(ConnectionEnd::default(), |o| o.connection_ends());
     let mut notice = ShutdownNotice::default();
     let mut waiting = Waiting {
         session,
@@ -55,11 +57,12 @@ pub async fn serve_custom<A>(
     // A connection that was accepted while the process was shutting down gets one exchange.
     let late = *shutdown.borrow();
     loop {
-        if !request_begins(&mut waiting, patience, shutdown, &mut notice).await {
+        let wait = end.shorten(patience);
+        if !request_begins(&mut waiting, wait, shutdown, &mut notice).await {
             waiting.session.shutdown().await;
             return;
         }
-        if late {
+        if late || end.is_past() {
             waiting.session.options_mut().reuses_remaining = Some(0);
         }
         let session = ServerSession::Custom(waiting.session);

@@ -1,7 +1,7 @@
 //! An HTTP/2 connection: one task that drives it, and one for each stream.
 
 use super::http_server_app::HttpServerApp;
-use super::options::HttpServerOptions;
+use super::options::{ConnectionEnd, HttpServerOptions};
 use super::pace::{Pace, Seen, Step};
 use super::shutdown::ShutdownNotice;
 use crate::metrics::Process;
@@ -101,6 +101,8 @@ struct Driver<SV> {
     pings: Option<PingPong>,
     pace: Pace,
     timer: Option<Timer>,
+    /// From then on, no more streams are to come.
+    end: ConnectionEnd,
     /// The number of streams accepted so far.
     accepted: u64,
     /// GOAWAY was sent, or is about to be: no stream may follow the active ones.
@@ -153,13 +155,15 @@ where
         digest,
         notice: ShutdownNotice::default(),
         pace: Pace::default(),
-        timer: options.h2_idle_timeout.and_then(Timer::after),
+        timer: None,
+        end: options.connection_ends(),
         options,
         accepted: 0,
         draining: false,
         ending: false,
         turns: Turns::default(),
     };
+    driver.look_again();
     poll_fn(|cx| driver.poll_behind_streams(cx)).await;
     // The socket is closed before the last streams have noticed.
     let ledger = driver.ledger.clone();
@@ -299,6 +303,20 @@ where
         }
     }
 
+    /// Sets the timer for the next look at the connection.
+    fn look_again(&mut self) {
+        let end = self.end.left().filter(|_| !self.draining);
+        let look = if self.draining {
+            Some(DRAINING)
+        } else {
+            self.options.h2_idle_timeout
+        };
+        match look.into_iter().chain(end).min() {
+            Some(again) => self.look_again_in(again),
+            None => self.timer = None,
+        }
+    }
+
     fn look_again_in(&mut self, time: Duration) {
         match &mut self.timer {
             Some(timer) => timer.set(time),
@@ -329,6 +347,9 @@ where
             self.timer = None;
             return Poll::Pending;
         }
+        if !self.draining && self.end.is_past() {
+            return Poll::Ready(Step::Close);
+        }
         let seen = Seen {
             open: self.shared.open(),
             accepted: self.accepted,
@@ -337,15 +358,7 @@ where
             blocked: self.ledger.is_blocked(),
             draining: self.draining,
         };
-        let again = if self.draining {
-            Some(DRAINING)
-        } else {
-            self.options.h2_idle_timeout
-        };
-        match again {
-            Some(again) => self.look_again_in(again),
-            None => self.timer = None,
-        }
+        self.look_again();
         Poll::Ready(self.pace.tick(seen))
     }
 }

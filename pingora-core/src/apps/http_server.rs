@@ -7,6 +7,7 @@
 //! ```
 
 use super::http_server_app::HttpServerApp;
+use super::options::ConnectionEnd;
 use super::shutdown::{ShutdownNotice, request_begins};
 use super::{ServerApp, http2_server};
 use crate::process::ShutdownWatch;
@@ -77,13 +78,16 @@ where
         let mut patience = self
             .server_options()
             .map_or(Some(HEADER_TIMEOUT), |o| o.header_timeout());
+        let options = self.server_options();
+        let end = options.map_or(ConnectionEnd::default(), |o| o.connection_ends());
         // A connection that was accepted while the process was shutting down gets one exchange.
         let late = *shutdown.borrow();
         let mut notice = ShutdownNotice::default();
         let mut may_be_http2 = self.server_options().is_some_and(|o| o.h2c)
             && session.stream().selected_alpn_proto().is_none();
         loop {
-            if !request_begins(&mut session, patience, shutdown, &mut notice).await {
+            let wait = end.shorten(patience);
+            if !request_begins(&mut session, wait, shutdown, &mut notice).await {
                 return None;
             }
             if std::mem::take(&mut may_be_http2)
@@ -100,7 +104,7 @@ where
             if let Some(options) = self.server_options() {
                 options.apply(&mut session);
             }
-            if late {
+            if late || end.is_past() {
                 session.set_keepalive_reuses_remaining(Some(0));
             }
             session.heed_shutdown(shutdown);

@@ -4,6 +4,7 @@ use crate::protocols::http::h1::RequestRules;
 use crate::protocols::http::v1::server::{HEADER_TIMEOUT, HttpSession as SessionV1};
 use crate::protocols::http::v2::server::H2Limits;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The default time that an HTTP/2 connection without streams stays open.
 const H2_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,6 +29,7 @@ pub struct HttpServerOptions {
     rules: RequestRules,
     header_timeout: Option<Duration>,
     max_body_size: Option<u64>,
+    max_connection_age: Option<Duration>,
     h2_limits: H2Limits,
 }
 
@@ -41,6 +43,7 @@ impl Default for HttpServerOptions {
             rules: RequestRules::default(),
             header_timeout: Some(HEADER_TIMEOUT),
             max_body_size: None,
+            max_connection_age: None,
             h2_limits: H2Limits::default(),
         }
     }
@@ -63,6 +66,16 @@ impl HttpServerOptions {
         self.max_body_size = limit;
     }
 
+    /// How long a connection is used for new requests, from its handshake on. No limit by default.
+    ///
+    /// Requests under way go on after that; `Session::limit_request` of the proxy bounds them. Over
+    /// HTTP/1, an idle connection is closed when its time is over, and the first request that begins later
+    /// is the last one: its response says `Connection: close`. Over HTTP/2, the client is told to open no
+    /// more streams (GOAWAY). So clients come back, and may find another server.
+    pub fn set_max_connection_age(&mut self, limit: Option<Duration>) {
+        self.max_connection_age = limit;
+    }
+
     /// Limits on what a client may do to an HTTP/2 connection. They take precedence over the
     /// options that [`HttpServerApp::h2_options`](super::HttpServerApp::h2_options) returns.
     pub fn set_h2_limits(&mut self, limits: H2Limits) {
@@ -75,6 +88,12 @@ impl HttpServerOptions {
 
     pub(super) fn header_timeout(&self) -> Option<Duration> {
         self.header_timeout
+    }
+
+    /// When a connection that begins now takes no more requests.
+    pub(super) fn connection_ends(&self) -> ConnectionEnd {
+        let limit = self.max_connection_age;
+        ConnectionEnd(limit.and_then(|limit| Instant::now().checked_add(limit)))
     }
 
     pub(super) fn max_body_size(&self) -> Option<u64> {
@@ -93,5 +112,28 @@ impl HttpServerOptions {
         session.set_request_rules(self.request_rules());
         session.set_header_timeout(self.header_timeout);
         session.set_max_body_size(self.max_body_size);
+    }
+}
+
+/// The instant from which on a connection takes no more requests, if there is one.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ConnectionEnd(Option<Instant>);
+
+impl ConnectionEnd {
+    /// How much time is left.
+    pub(super) fn left(self) -> Option<Duration> {
+        let at = self.0?;
+        Some(at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether it has passed.
+    pub(super) fn is_past(self) -> bool {
+        self.left().is_some_and(|left| left.is_zero())
+    }
+
+    /// How long to wait for a request: up to the end, unless it has passed.
+    pub(super) fn shorten(self, patience: Option<Duration>) -> Option<Duration> {
+        let left = self.left().filter(|left| !left.is_zero());
+        left.into_iter().chain(patience).min()
     }
 }

@@ -82,6 +82,13 @@ pub(super) const PROCESS: &[Spec] = &[
         labels: &[],
         series: ONE,
     },
+    Spec {
+        name: "pingora_slow_phases_total",
+        help: "Phases that took longer than the watchdog allows.",
+        kind: Counter,
+        labels: &[],
+        series: ONE,
+    },
 ];
 
 const PANICS: usize = Shape::place(PROCESS, 0);
@@ -94,6 +101,7 @@ const HTTP2_ENDED: usize = Shape::place(PROCESS, 6);
 const LIMITED: usize = Shape::place(PROCESS, 7);
 const QUEUED: usize = Shape::place(PROCESS, 8);
 const BLOCKED: usize = Shape::place(PROCESS, 9);
+const SLOW: usize = Shape::place(PROCESS, 10);
 
 static PROCESSES: Shape = Shape {
     specs: PROCESS,
@@ -150,6 +158,12 @@ impl Process {
     #[cold]
     pub fn blocked() {
         Self::count(BLOCKED);
+    }
+
+    /// A phase has taken long.
+    #[cold]
+    pub fn slow_phase() {
+        Self::count(SLOW);
     }
 
     pub(crate) fn reloaded(well: bool) {

@@ -8,10 +8,12 @@ mod handle;
 pub mod local;
 mod options;
 mod threads;
+pub mod watchdog;
 
 pub use handle::Handle;
 pub use options::{RuntimeMetricsOpts, RuntimeMetricsPollTimeHistogramScale, RuntimeOpts};
 pub use threads::Runtime;
+pub use watchdog::Watchdog;
 
 #[cfg(test)]
 mod tests;

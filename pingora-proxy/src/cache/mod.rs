@@ -29,8 +29,11 @@ use pingora_cache::{
     CacheMeta, CachePhase, ForcedFreshness, HitHandler, HitStatus, NoCacheReason, clock,
 };
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
-use pingora_error::{BError, Result};
+use pingora_error::{BError, Error, ErrorType, Result};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// A storage that takes longer than this for a look-up has failed.
@@ -122,11 +125,9 @@ where
         ctx: &mut SV::CTX,
         waits: &mut Waits,
     ) -> Step {
-        let lookup = tokio::time::timeout(LOOKUP_LIMIT, session.cache.cache_lookup());
-        let found = match lookup.await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => return storage_failed(session, &error.to_string()),
-            Err(_) => return storage_failed(session, "the look-up takes too long"),
+        let found = match within(LOOKUP_LIMIT, session.cache.cache_lookup()).await {
+            Ok(found) => found,
+            Err(error) => return storage_failed(session, &error.to_string()),
         };
         let mut status = None;
         if let Some((meta, handler)) = found {
@@ -269,6 +270,24 @@ where
             session.cache.forget_found();
         }
         Ok(())
+    }
+}
+
+/// What a storage returns, if it does so in time. Without a timer where it need not wait.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    storage: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let mut storage = pin!(storage);
+    let at_once = poll_fn(|cx| Poll::Ready(storage.as_mut().poll(cx))).await;
+    match at_once {
+        Poll::Ready(result) => result,
+        Poll::Pending => tokio::time::timeout(limit, storage)
+            .await
+            .unwrap_or_else(|_| {
+                let context = "the storage takes too long";
+                Error::e_explain(ErrorType::ReadTimedout, context)
+            }),
     }
 }
 

@@ -582,7 +582,7 @@ impl Turn {
         self.watch(UPSTREAM_WRITE, up_blocked, upstream_write, now);
         let blocked = (down_blocked || up_blocked) && !exchange.tunnel;
         self.watch(PROGRESS, blocked, Some(PROGRESS_LIMIT), now);
-        let idle = if exchange.wants_response() {
+        let idle = if exchange.wants_response() && exchange.wants_body() {
             TUNNEL_IDLE_LIMIT
         } else {
             TUNNEL_HALF_CLOSED_LIMIT

@@ -9,6 +9,7 @@ use super::flush_downstream;
 use super::forward::Forward;
 use super::hit::Part;
 use super::outgoing::{Outgoing, declared_length};
+use crate::cache::within;
 use crate::engine::deadline::{DOWNSTREAM_WRITE, PROGRESS, expired};
 use crate::engine::{Failure, Pace, Until};
 use crate::range::Cut;
@@ -248,8 +249,8 @@ where
         session.cache.set_cache_meta(meta);
         session.cache.update_variance(variance);
         session.cache.response_became_cacheable();
-        let begun = tokio::time::timeout(STORE_LIMIT, session.cache.set_miss_handler());
-        if let Err(error) = in_time(begun.await) {
+        let begun = within(STORE_LIMIT, session.cache.set_miss_handler());
+        if let Err(error) = begun.await {
             self.give_up_storing(&error);
             return Ok(false);
         }
@@ -274,14 +275,14 @@ where
     }
 
     async fn finish_storing(&mut self, length: u64) {
-        let finished = tokio::time::timeout(STORE_LIMIT, async {
+        let finished = within(STORE_LIMIT, async {
             self.session.cache.finish_miss_handler().await?;
             match usize::try_from(length) {
                 Ok(length) if length > 0 => self.session.cache.declare_length(length).await,
                 _ => Ok(()),
             }
         });
-        if let Err(error) = in_time(finished.await) {
+        if let Err(error) = finished.await {
             self.give_up_storing(&error);
         }
     }
@@ -446,8 +447,7 @@ where
             self.too_large();
         } else if let Some(miss) = session.cache.miss_handler() {
             let written = miss.write_body(data.unwrap_or_default(), end);
-            let written = tokio::time::timeout(STORE_LIMIT, written).await;
-            if let Err(error) = in_time(written) {
+            if let Err(error) = within(STORE_LIMIT, written).await {
                 self.give_up_storing(&error);
             } else if end && declared.is_some_and(|declared| declared != received) {
                 // A filter changed the body, and left the length.
@@ -525,12 +525,4 @@ where
             (ended, _) => ended,
         }
     }
-}
-
-/// A result of the storage, if it came in time.
-fn in_time(result: Result<Result<()>, tokio::time::error::Elapsed>) -> Result<()> {
-    result.unwrap_or_else(|_| {
-        let context = "the storage takes too long";
-        Error::e_explain(ErrorType::WriteTimedout, context)
-    })
 }

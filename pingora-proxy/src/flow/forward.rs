@@ -9,6 +9,7 @@ use crate::engine::deadline;
 use crate::engine::{
     Exchange, Failure, Flow, Handler, Limits, OnFailure, ResponseFlow, Until, drive,
 };
+use crate::phase::watched;
 use crate::retry::Plan;
 use crate::{HttpProxy, ProxyHttp, Session, defaults};
 use bytes::Bytes;
@@ -290,10 +291,13 @@ where
         if self.session.upstream_modules_ctx.has_modules() {
             Box::pin(self.show_upstream_modules(&mut header, end)).await?;
         }
-        self.proxy
-            .inner
-            .upstream_response_filter(self.session, &mut header, self.ctx)
-            .await?;
+        watched!(
+            self.session,
+            "upstream_response_filter",
+            self.proxy
+                .inner
+                .upstream_response_filter(self.session, &mut header, self.ctx)
+        )?;
         if self.session.cache.was_enabled() {
             // Rare, and large: in a place of its own.
             let seen = Box::pin(self.show_cache(&mut header, end, upgraded));
@@ -307,10 +311,13 @@ where
                 .upstream_compression
                 .response_header_filter(&mut header, end);
         }
-        self.proxy
-            .inner
-            .response_filter(self.session, &mut header, self.ctx)
-            .await?;
+        watched!(
+            self.session,
+            "response_filter",
+            self.proxy
+                .inner
+                .response_filter(self.session, &mut header, self.ctx)
+        )?;
         if !self.session.downstream_modules_ctx.is_empty() {
             self.session.introduce_module();
             let modules = &mut self.session.downstream_modules_ctx;

@@ -128,14 +128,16 @@ impl ErrorPages {
     }
 
     /// Answers a request that failed, as [`ProxyHttp::fail_to_proxy`](crate::ProxyHttp::fail_to_proxy) would by
-    /// default but for the page, and returns what that has to return.
+    /// default but for the page, and returns what that has to return. A redirect, which
+    /// [`Redirects`](super::Redirects) makes, gets no page.
     pub async fn fail(&self, session: &mut Session, error: &Error) -> FailToProxy {
         let verdict = FailToProxy::by_default(session, error);
-        if verdict.error_code > 0
-            && let Err(failed) = self
-                .respond_about(session, verdict.error_code, Some(error))
-                .await
-        {
+        let answered = match verdict.error_code {
+            0 => Ok(()),
+            code @ 300..=399 => session.respond_error(code).await,
+            code => self.respond_about(session, code, Some(error)).await,
+        };
+        if let Err(failed) = answered {
             log::debug!("the error page could not be sent: {failed}");
         }
         verdict

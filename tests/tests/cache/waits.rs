@@ -297,3 +297,29 @@ async fn a_slow_client_gets_the_whole_of_what_turns_out_too_large() {
         }
     }
 }
+
+#[tokio::test]
+async fn without_a_lock_each_fetches_and_none_is_mixed() {
+    let origin = Scripted::gated(0, |_, number| ok("", &number.to_string().repeat(100_000))).await;
+    let mut caching = Caching::of(origin.address());
+    caching.lock = None;
+    let server = h2c_proxy(caching).await;
+    let asking = ask_many(&server, 5, &Ask::get("/"));
+    eventually("all fetch", || origin.asked() == 5).await;
+    origin.gate.add_permits(5);
+    let mut bodies = Vec::new();
+    for answer in asking.join_all().await {
+        assert!(answer.is_complete());
+        bodies.push(answer.body);
+    }
+    bodies.push(
+        Ask::get("/")
+            .answered_over(Version::H1, server.address())
+            .await
+            .body,
+    );
+    for body in bodies {
+        assert!(body.len() == 100_000 && body.iter().all(|byte| *byte == body[0]));
+    }
+    assert_eq!(origin.asked(), 5);
+}

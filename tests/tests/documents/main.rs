@@ -30,7 +30,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where the code is that is compiled.
-const COMPILED: [&str; 8] = [
+const COMPILED: [&str; 9] = [
     "tests/tests/documents",
     "tests/tests/custom_protocol",
     "tests/quick_start/src",
@@ -39,6 +39,7 @@ const COMPILED: [&str; 8] = [
     "pingora-acme/tests",
     "pingora-admin/examples",
     "pingora-prometheus/examples",
+    "pingora-otlp/examples",
 ];
 
 #[test]

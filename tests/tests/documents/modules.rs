@@ -33,3 +33,17 @@ impl ProxyHttp for Proxy {
         Ok(Box::new(HttpPeer::new("10.0.0.1:80", false, String::new())))
     }
 }
+
+mod redirects {
+    use pingora::http::StatusCode;
+    use pingora::proxy::modules::Redirects;
+
+    fn redirects() -> Redirects {
+        let redirects = Redirects::new().to_https().below(
+            "/blog",
+            "https://blog.example",
+            StatusCode::PERMANENT_REDIRECT,
+        );
+        redirects
+    }
+}

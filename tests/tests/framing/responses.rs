@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use pingora::http::ResponseHeader;
 use pingora::prelude::*;
+use pingora::protocols::http::changed_body::declare_changed_body;
 use pingora_tests::{Ask, Message, VersionedUpstream, h2c_proxy, pattern};
 use std::time::Duration;
 
@@ -23,6 +24,20 @@ impl ProxyHttp for Filters {
 
     async fn upstream_peer(&self, _: &mut Session, _: &mut Vec<u8>) -> Result<Box<HttpPeer>> {
         Ok(Box::new(self.0.peer()))
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut Vec<u8>,
+    ) -> Result<()> {
+        for (name, value) in ABOUT_THE_BODY {
+            if wish(session).contains("fields") {
+                response.insert_header(name, value)?;
+            }
+        }
+        Ok(())
     }
 
     async fn response_filter(
@@ -46,6 +61,7 @@ impl ProxyHttp for Filters {
                     response.insert_header("content-length", "5")?;
                     response.append_header("content-length", "6")?;
                 }
+                "changed" if !informational => declare_changed_body(response),
                 "announce" => response.insert_header("trailer", "x-checksum")?,
                 _ => {}
             }
@@ -103,6 +119,16 @@ impl ProxyHttp for Filters {
     }
 }
 
+/// What an origin says of its body, byte by byte.
+const ABOUT_THE_BODY: [(&str, &str); 6] = [
+    ("accept-ranges", "bytes"),
+    ("content-digest", "sha-256=:AA==:"),
+    ("repr-digest", "sha-256=:AA==:"),
+    ("digest", "sha-256=AA=="),
+    ("content-md5", "AA=="),
+    ("etag", "\"strong\""),
+];
+
 /// The expected result at the client.
 #[derive(Debug, Clone)]
 enum Gets {
@@ -124,6 +150,8 @@ const ROWS: &[(&str, &str, &str, Gets)] = &[
     ("untold grow", "GET", "/length/100", Whole(200, 104)),
     ("untold collect", "GET", "/length/100", Whole(200, 104)),
     ("untold collect", "GET", "/length/300000", Whole(200, 300_004)),
+    ("changed grow", "GET", "/length/100", Whole(200, 104)),
+    ("changed collect", "GET", "/length/300000", Whole(200, 300_004)),
     ("collect", "GET", "/chunked/3000", Whole(200, 3004)),
     ("delay", "GET", "/length/100", Whole(200, 100)),
     ("delay", "GET", "/length/100000", Whole(200, 100_000)),
@@ -235,5 +263,35 @@ async fn a_delayed_body_is_the_same() {
         let ask = Ask::get("/length/200000").with("x-do", "delay");
         let answer = ask.answered_over(down, server.address()).await;
         assert!(answer.body == pattern(200_000), "{down:?} to {version:?}");
+    }
+}
+
+/// Whatever promises something about the bytes goes with them, and stays with them.
+#[tokio::test]
+async fn a_changed_body_has_no_field_about_the_old_one() {
+    for (down, version) in PAIRS {
+        let origin = good_origin(version).await;
+        let address = origin.address();
+        let server = h2c_proxy(Filters(VersionedUpstream { address, version })).await;
+        for (method, path) in [
+            ("GET", "/length/100"),
+            ("GET", "/chunked/30"),
+            ("HEAD", "/length/100"),
+        ] {
+            let case = format!("{down:?} to {version:?}: {method} {path}");
+            let ask = Ask::by(method, path).with("x-do", "fields");
+            let same = ask.answered_over(down, server.address()).await;
+            for (name, value) in ABOUT_THE_BODY {
+                assert_eq!(same.header(name), Some(value), "{case}");
+            }
+            let ask = Ask::by(method, path).with("x-do", "fields changed grow");
+            let changed = ask.answered_over(down, server.address()).await;
+            assert!(changed.is_complete(), "{case}");
+            for (name, _) in ABOUT_THE_BODY {
+                let expected = (name == "etag").then_some("W/\"strong\"");
+                assert_eq!(changed.header(name), expected, "{case}: {name}");
+            }
+            assert_eq!(changed.header("content-length"), None, "{case}");
+        }
     }
 }

@@ -156,6 +156,19 @@ async fn fetch(requests: &mut SendRequest<Bytes>, path: &str) -> (StatusCode, By
     read(response.await.unwrap()).await
 }
 
+/// Whether the connection took another request, which is answered then.
+async fn fetch_or_end(requests: &mut SendRequest<Bytes>, path: &str) -> bool {
+    let Ok(mut requests) = requests.clone().ready().await else {
+        return false;
+    };
+    let (response, _) = requests.send_request(get(path), true).unwrap();
+    match response.await {
+        Ok(response) => read(response).await.0 == StatusCode::OK,
+        // The goodbye was on its way.
+        Err(_) => false,
+    }
+}
+
 /// Sends a request and returns its future answer.
 fn ask(requests: &mut SendRequest<Bytes>, path: &str) -> h2::client::ResponseFuture {
     requests.send_request(get(path), true).unwrap().0

@@ -183,6 +183,31 @@ async fn a_limit_of_requests_is_one_of_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_grows_no_older_than_it_may() {
+    let limited = || {
+        let mut options = HttpServerOptions::default();
+        options.set_max_connection_age(Some(Duration::from_secs(10)));
+        Connection::to(Counter {
+            options: Some(options),
+            ..kept()
+        })
+    };
+    let mut idle = limited();
+    idle.send(GET).await;
+    let (answers, seconds) = idle.end().await;
+    assert_eq!((bodies(&answers), seconds), (vec!["0"], 10));
+    let mut busy = limited();
+    busy.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    busy.app.go_on.notify_one();
+    busy.served(1).await;
+    busy.send(&GET.repeat(2)).await;
+    let (answers, _) = busy.end().await;
+    assert_eq!(bodies(&answers), ["0", "1"], "{answers}");
+    assert_eq!(answers.matches("Connection: close").count(), 1, "{answers}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_time_of_zero_is_none() {
     let connection = Connection::to(Counter {
         keepalive: Some(0),

@@ -7,13 +7,47 @@ use crate::protocols::tls::CustomALPN;
 use crate::protocols::tls::openssl::test_certificates::{Made, authority};
 use crate::upstreams::peer::HttpPeer;
 use futures::future::BoxFuture;
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
+thread_local! {
+    /// Whether the listeners of the test on this thread speak TLS by rustls.
+    static RUSTLS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes a test of each of these functions for each library.
+macro_rules! over_each_library {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            #[tokio::test]
+            async fn openssl() {
+                super::$name().await;
+            }
+
+            #[cfg(feature = "rustls")]
+            #[tokio::test]
+            async fn rustls() {
+                super::RUSTLS.set(true);
+                super::$name().await;
+            }
+        }
+    )*};
+}
+
+over_each_library! {
+    authorities_see_the_answer_and_others_do_not,
+    a_certificate_may_come_while_a_client_waits,
+}
+
 /// Shakes hands with all who come and closes then.
-async fn server(settings: TlsSettings) -> SocketAddr {
+async fn server(#[allow(unused_mut)] mut settings: TlsSettings) -> SocketAddr {
+    #[cfg(feature = "rustls")]
+    if RUSTLS.get() {
+        settings.set_backend(crate::protocols::tls::rustls::RustlsServer::new());
+    }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let acceptor = Arc::new(settings.build().unwrap());
@@ -45,7 +79,6 @@ fn acme() -> ALPN {
     ALPN::Custom(CustomALPN::new(ACME_TLS_ALPN.to_vec()))
 }
 
-#[tokio::test]
 async fn authorities_see_the_answer_and_others_do_not() {
     let (ca, prover) = (authority("ca"), authority("prover"));
     let usual = ca.issue(&["one.example"], &[]);
@@ -107,7 +140,6 @@ impl CertificateProvider for Fetches {
     }
 }
 
-#[tokio::test]
 async fn a_certificate_may_come_while_a_client_waits() {
     let store = CertificateStore::new();
     let ca = authority("ca");

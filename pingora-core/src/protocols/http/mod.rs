@@ -4,6 +4,7 @@ pub mod aliases;
 pub mod authority;
 pub mod body_buffer;
 pub mod bridge;
+pub mod changed_body;
 pub mod client;
 pub mod compression;
 pub mod conditional_filter;

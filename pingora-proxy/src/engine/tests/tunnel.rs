@@ -8,7 +8,11 @@ use pingora_core::protocols::http::HttpTask;
 
 /// An exchange that has just become a tunnel.
 fn tunnel() -> Rig {
-    let mut rig = Rig::new(every(5));
+    tunnel_within(every(5))
+}
+
+fn tunnel_within(limits: Limits) -> Rig {
+    let mut rig = Rig::new(limits);
     rig.down.body.give(Ok(None));
     rig.down.out.grant(usize::MAX);
     rig.up.out.grant(usize::MAX);
@@ -74,12 +78,19 @@ async fn an_idle_tunnel_is_closed_late_and_a_half_closed_one_sooner() {
     rig.up.tasks.give(head(101, false));
     rig.down.out.grant(usize::MAX);
     assert_eq!(expires(&mut rig, 4000).await, Some((TUNNEL_IDLE, 3600)));
-    let mut rig = tunnel();
-    rig.up.tasks.give(Ok(HttpTask::UpgradedBody(None, true)));
-    assert!(matches!(
-        expires(&mut rig, 4000).await,
-        Some((TUNNEL_IDLE, 60..=61))
-    ));
+    let ends: [fn(&mut Rig); 2] = [
+        |rig| rig.up.tasks.give(Ok(HttpTask::UpgradedBody(None, true))),
+        |rig| rig.down.body.give(Ok(None)),
+    ];
+    for end in ends {
+        let mut rig = tunnel_within(Limits::default());
+        end(&mut rig);
+        let expired = expires(&mut rig, 4000).await;
+        assert!(
+            matches!(expired, Some((TUNNEL_IDLE, 60..=61))),
+            "{expired:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -212,6 +212,34 @@ async fn a_connection_carries_as_many_requests_as_it_may() {
     assert_eq!(server.app.served.load(Ordering::SeqCst), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_grows_no_older_than_it_may() {
+    let age = Duration::from_secs(90);
+    for idle_timeout in [None, Some(Duration::from_secs(60))] {
+        let (server, io) = start(with_h2c(|o| {
+            o.set_max_connection_age(Some(age));
+            o.h2_idle_timeout = idle_timeout;
+        }));
+        let begun = tokio::time::Instant::now();
+        let (mut requests, connection) = connect(io).await;
+        let waits = ask(&mut requests, "/wait");
+        // New streams come all the time, but only up to the end.
+        while fetch_or_end(&mut requests, "/a").await {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        let seconds = begun.elapsed().as_secs();
+        assert!(
+            (90..=95).contains(&seconds),
+            "{seconds} s, {idle_timeout:?}"
+        );
+        server.app.go_on.notify_one();
+        assert_eq!(read(waits.await.unwrap()).await.0, StatusCode::OK);
+        drop(requests);
+        connection.await.unwrap().unwrap();
+        server.task.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_stream_that_fails_leaves_the_others_alone() {
     let (server, io) = start(with_h2c(|_| {}));

@@ -60,9 +60,10 @@ pub use dictionary::{DCZ_HEADER_SIZE, DCZ_MAGIC, DictionaryData};
 pub use limits::DecompressionLimits;
 pub use settings::CompressionSettings;
 
+pub(crate) use super::changed_body::CHECKSUMS;
 pub(crate) use coding::ContentCoding;
 pub(crate) use decoder::{Decoder, Fault};
-pub(crate) use transform::{CHECKSUMS, Coded, content_coding};
+pub(crate) use transform::{Coded, content_coding};
 
 #[cfg(test)]
 mod tests;

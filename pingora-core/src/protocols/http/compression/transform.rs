@@ -1,16 +1,14 @@
 //! Adapts a response's fields to a change of its body's coding. Pure.
 
 use super::coding::ContentCoding;
+use crate::protocols::http::changed_body::{CHECKSUMS, forget_length, weaken_etag};
 use http::StatusCode;
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    ETAG, HeaderMap, HeaderName, HeaderValue, TRAILER, VARY,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap,
+    HeaderName, HeaderValue, TRAILER, VARY,
 };
 use pingora_http::ResponseHeader;
 use pingora_http::grammar::decimal;
-
-/// Fields with a checksum of the body as it is coded.
-pub(crate) const CHECKSUMS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
 /// Whether this response has a body whose coding may be changed at all.
 pub(super) fn is_changeable(resp: &ResponseHeader) -> bool {
@@ -170,8 +168,7 @@ pub(super) fn change_coding(
     coding: Option<ContentCoding>,
     preserve_etag: bool,
 ) {
-    resp.remove_header(&CONTENT_LENGTH);
-    resp.remove_header(&ACCEPT_RANGES);
+    forget_length(resp);
     match coding {
         Some(coding) => {
             let name = HeaderValue::from_static(coding.as_str());
@@ -183,30 +180,6 @@ pub(super) fn change_coding(
     }
     if !preserve_etag {
         weaken_etag(resp);
-    }
-}
-
-/// A strong validator promises equal bytes (RFC 9110 section 8.8.1), which can't be kept any more.
-fn weaken_etag(resp: &mut ResponseHeader) {
-    let Some(etag) = resp.headers.get(ETAG).map(|etag| etag.as_bytes()) else {
-        return;
-    };
-    if etag.starts_with(b"W/\"") {
-        return;
-    }
-    let weak = if etag.len() >= 2 && etag.starts_with(b"\"") && etag.ends_with(b"\"") {
-        HeaderValue::from_bytes(&[b"W/", etag].concat()).ok()
-    } else {
-        None
-    };
-    match weak {
-        Some(weak) => {
-            let _ = resp.insert_header(ETAG, weak);
-        }
-        // Not an entity tag at all: nothing that could be compared.
-        None => {
-            resp.remove_header(&ETAG);
-        }
     }
 }
 

@@ -15,7 +15,8 @@ use crate::protocols::tls::backend::{
 use crate::protocols::tls::offload::Offload;
 use crate::protocols::tls::store::Material;
 use crate::protocols::tls::{
-    ALPN, CertificateStore, ClientHello, ClientHelloFinder, HandshakeFailure, TLS_CONF_ERR,
+    ACME_TLS_ALPN, ALPN, CertificateStore, ClientHello, ClientHelloFinder, HandshakeFailure,
+    TLS_CONF_ERR,
 };
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
@@ -154,12 +155,30 @@ impl ServerContext {
             return Ok(config);
         }
         let name = hello.and_then(ClientHello::server_name);
+        if let (Some(store), Some(name)) = (self.settings.store(), name)
+            && store.waits_for(name)
+        {
+            store.prepare(name).await;
+        }
+        let mut config = config.as_ref().clone();
         let mut chosen = self.settings.certificate_for(name, hello);
-        if let (Some(decisions), Some(hello)) = (self.settings.decisions(), hello) {
-            chosen = decisions.certificate(hello, chosen).await;
+        if let Some(hello) = hello {
+            match self
+                .settings
+                .store()
+                .and_then(|store| store.challenge(name, hello))
+            {
+                Some(Some(_)) => config.alpn_protocols = vec![ACME_TLS_ALPN.to_vec()],
+                // Looked for in vain.
+                Some(None) => {}
+                None => {
+                    if let Some(decisions) = self.settings.decisions() {
+                        chosen = decisions.certificate(hello, chosen).await;
+                    }
+                }
+            }
         }
         let shown = chosen.map(|chosen| keys::shown(&self.provider, &chosen));
-        let mut config = config.as_ref().clone();
         config.cert_resolver = Arc::new(Fixed(shown.transpose()?));
         Ok(Arc::new(config))
     }

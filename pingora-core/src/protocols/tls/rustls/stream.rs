@@ -442,6 +442,10 @@ impl<T: GetSocketDigest> GetSocketDigest for TlsStream<T> {
         self.io.get_socket_digest()
     }
 
+    fn listener(&self) -> crate::metrics::Listener {
+        self.io.listener()
+    }
+
     fn set_socket_digest(&mut self, socket_digest: SocketDigest) {
         self.io.set_socket_digest(socket_digest);
     }

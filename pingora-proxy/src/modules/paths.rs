@@ -1,0 +1,142 @@
+//! Rules about paths: which a path meets, and what it becomes. Pure.
+
+/// What a rule is about.
+#[derive(Clone, Debug)]
+enum Pattern {
+    /// This path and no other.
+    Exact(String),
+    /// This path and everything below it; without a slash at the end.
+    Below(String),
+}
+
+/// A path that becomes another one.
+#[derive(Clone, Debug)]
+pub(super) struct PathRule {
+    pattern: Pattern,
+    to: String,
+}
+
+impl PathRule {
+    pub(super) fn exact(from: &str, to: &str) -> Self {
+        PathRule {
+            pattern: Pattern::Exact(from.to_string()),
+            to: to.to_string(),
+        }
+    }
+
+    pub(super) fn below(from: &str, to: &str) -> Self {
+        PathRule {
+            pattern: Pattern::Below(from.trim_end_matches('/').to_string()),
+            to: to.trim_end_matches('/').to_string(),
+        }
+    }
+
+    /// What a path with this query becomes; `None`: the rule is not about it.
+    ///
+    /// What is below the path is separated by exactly one slash: else `//` or `/\` at the beginning of the
+    /// result would name another host to browsers, and the rest of a path would extend the host's name.
+    pub(super) fn apply(&self, path: &str, query: Option<&str>) -> Option<String> {
+        let mut result = self.to.clone();
+        match &self.pattern {
+            Pattern::Exact(from) => {
+                if path != from {
+                    return None;
+                }
+            }
+            Pattern::Below(from) => {
+                let rest = path.strip_prefix(from.as_str())?;
+                if !rest.is_empty() && !rest.starts_with('/') {
+                    return None;
+                }
+                let below = rest.trim_start_matches(['/', '\\']);
+                if !rest.is_empty() || result.is_empty() {
+                    result.push('/');
+                }
+                result.push_str(below);
+            }
+        }
+        if let Some(query) = query.filter(|_| !self.to.contains('?')) {
+            result.push('?');
+            result.push_str(query);
+        }
+        Some(result)
+    }
+}
+
+/// Whether a segment of this path is `.` or `..`, percent-encoded or not: what servers take it for is up to them.
+pub(super) fn has_dot_segment(path: &str) -> bool {
+    path.split(['/', '\\']).any(|segment| {
+        let plain = segment.replace("%2e", ".").replace("%2E", ".");
+        plain == "." || plain == ".."
+    }) || path.to_ascii_lowercase().contains("%2f..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_about_whole_segments_and_its_result_names_no_other_host() {
+        let exact = |from, to| PathRule::exact(from, to);
+        let below = |from, to| PathRule::below(from, to);
+        for (rule, path, query, expected) in [
+            (exact("/a", "/b"), "/a", None, Some("/b")),
+            (exact("/a", "/b"), "/a", Some("x=1"), Some("/b?x=1")),
+            (exact("/a", "/b?y"), "/a", Some("x=1"), Some("/b?y")),
+            (exact("/a", "/b"), "/a/", None, None),
+            (below("/a", "/b"), "/a", None, Some("/b")),
+            (below("/a", "/b"), "/a/", None, Some("/b/")),
+            (below("/a/", "/b/"), "/a/c/d", Some(""), Some("/b/c/d?")),
+            (below("/a", "/b"), "/ab", None, None),
+            (below("/a", "/b"), "/A", None, None),
+            (below("/a", "/"), "/a", None, Some("/")),
+            (below("/a", "/"), "/a/c", None, Some("/c")),
+            (
+                below("/a", "/"),
+                "/a//evil.example",
+                None,
+                Some("/evil.example"),
+            ),
+            (
+                below("/a", "/"),
+                "/a/\\/evil.example",
+                None,
+                Some("/evil.example"),
+            ),
+            (
+                below("/", "/"),
+                "//evil.example",
+                None,
+                Some("/evil.example"),
+            ),
+            (below("/", "/b"), "/", None, Some("/b/")),
+            (
+                below("/a", "https://b.example"),
+                "/a/.evil.example",
+                None,
+                Some("https://b.example/.evil.example"),
+            ),
+        ] {
+            let result = rule.apply(path, query);
+            assert_eq!(result.as_deref(), expected, "{rule:?} {path} {query:?}");
+        }
+    }
+
+    #[test]
+    fn dot_segments_are_seen_however_they_are_written() {
+        for path in [
+            "/..",
+            "/a/../b",
+            "/./b",
+            "/a/%2e%2E/b",
+            "/a/.%2e",
+            "/a\\..\\b",
+            "/a%2F../b",
+        ] {
+            assert!(has_dot_segment(path), "{path}");
+        }
+        for path in ["/", "/a.b/..c/d..", "/...", "/.well-known/x", "/%2e%2e%2e"] {
+            assert!(!has_dot_segment(path), "{path}");
+        }
+    }
+}
