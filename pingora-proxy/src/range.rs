@@ -180,7 +180,7 @@ fn parse_spec(spec: &str, length: usize) -> Result<Option<Range<usize>>, ()> {
 }
 
 /// Evaluates a `Range` field against a response of this length. A field that breaks the syntax, or asks
-/// for too much, is ignored (RFC 9110 section 14.2).
+/// for too much, or for the same more than once, is ignored (RFC 9110 section 14.2).
 fn parse_range(value: &[u8], length: usize, most: usize) -> RangeType {
     let Ok(text) = std::str::from_utf8(value) else {
         return RangeType::None;
@@ -204,6 +204,11 @@ fn parse_range(value: &[u8], length: usize, most: usize) -> RangeType {
             Ok(None) => {}
             Err(()) => return RangeType::None,
         }
+    }
+    // Ranges that overlap so much that they are more than the whole: somebody wants a large answer for a small request.
+    let asked = ranges.iter().map(ExactSizeIterator::len);
+    if asked.fold(0, usize::saturating_add) > length {
+        return RangeType::None;
     }
     match ranges.len() {
         0 => RangeType::Invalid,
@@ -322,6 +327,13 @@ mod tests {
         };
         assert_eq!(several.ranges, [0..2, 9..10]);
         assert_eq!(parse_range(b"bytes=0-0,1-1,2-2", 10, 2), RangeType::None);
+        // As much as the whole together, and more.
+        assert!(matches!(
+            parse_range(b"bytes=0-6,-3", 10, 4),
+            RangeType::Multi(_)
+        ));
+        assert_eq!(parse_range(b"bytes=0-6,-4", 10, 4), RangeType::None);
+        assert_eq!(parse_range(b"bytes=0-,0-,0-", 10, 4), RangeType::None);
     }
 
     fn pair(range: &str) -> (RequestHeader, ResponseHeader) {

@@ -482,6 +482,7 @@ mod tests {
         // Of an authority that was made for this, without entries, and out of date.
         const LIST: &str = "-----BEGIN X509 CRL-----\n\
             MIGRMDgwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBdBcNMjYxMTMwMDIyMDQ4WhcN\n\
+            MjYxMjAxMDIyMDQ4WjAKBggqhkjOPQQDAgNJADBGAiEA+lkd49GZ76ewEgJrnitG\n\
             5QWBzD1uxlPMqvtypxfce3oCIQC62Vaj9Y7nSIHImnePBrbIz1Z3yfkysjAGALua\n\
             I7nq6Q==\n\
             -----END X509 CRL-----\n";
