@@ -27,6 +27,9 @@ impl Session {
         if let Some(took) = self.meter.end(&end) {
             self.note_slow(took);
         }
+        if self.cache.was_enabled() {
+            crate::cache::figures::count_request(self);
+        }
     }
 
     #[cold]

@@ -15,6 +15,7 @@
 //!
 //! Every wait is bounded: by the lock's age and the request's own limit, and waits by the number of retries.
 
+pub(crate) mod figures;
 mod purge;
 mod ready;
 mod serve;

@@ -9,6 +9,7 @@ use super::flush_downstream;
 use super::forward::Forward;
 use super::hit::Part;
 use super::outgoing::{Outgoing, declared_length};
+use crate::cache::figures::count_fill_without_client;
 use crate::cache::within;
 use crate::engine::deadline::{DOWNSTREAM_WRITE, PROGRESS, expired};
 use crate::engine::{Failure, Pace, Until};
@@ -487,6 +488,7 @@ where
             let summary = inner.request_summary(self.session, self.ctx);
             log::warn!("the rest is fetched for the cache, without the client: {error}, {summary}");
         }
+        count_fill_without_client();
         self.flow.exchange.client_left();
         self.limit_rest();
         if let Some(filling) = &mut self.filling {

@@ -3,6 +3,7 @@
 use super::flush_downstream;
 use super::outgoing::Outgoing;
 use super::stored::Stored;
+use crate::cache::figures::count_hit_bytes;
 use crate::engine::deadline;
 use crate::engine::{Exchange, Failure, Flow, Handler, Limits, Until, drive};
 use crate::range::MultiRangeInfo;
@@ -153,6 +154,7 @@ where
     }
 
     async fn on_piece(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
+        count_hit_bytes(data.as_ref().map_or(0, Bytes::len));
         let session = &mut *self.session;
         if session.upstream_compression.is_enabled() {
             let compression = &mut session.upstream_compression;

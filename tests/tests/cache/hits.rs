@@ -2,6 +2,7 @@
 
 use super::support::{Caching, Scripted, VERSIONS, disabled, ok};
 use pingora::cache::{CachePhase, NoCacheReason};
+use pingora::metrics::{Format, gather, write_families};
 use pingora_tests::{Ask, Connection, Origin, Version, eventually, h2c_proxy, pattern};
 
 async fn good(version: Version) -> Origin {
@@ -164,6 +165,36 @@ async fn a_body_of_a_hit_is_no_request() {
         assert!(!String::from_utf8_lossy(&rest).contains("/inner"));
     }
     assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn what_came_of_requests_is_counted() {
+    let count = |result: &str| {
+        let mut text = String::new();
+        write_families(&gather(), Format::Prometheus, &mut text);
+        let name = format!("pingora_cache_requests_total{{result=\"{result}\"}} ");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&name).map(str::to_string));
+        line.map_or(0, |count| count.parse().unwrap())
+    };
+    let origin = Origin::well_behaved().await;
+    let caching = Caching::of(origin.address());
+    let seen = caching.seen.clone();
+    let server = h2c_proxy(caching).await;
+    let before: [u64; 2] = ["hit", "miss"].map(count);
+    for _ in 0..3 {
+        Ask::get("/length/5")
+            .answered_over(Version::H1, server.address())
+            .await;
+    }
+    eventually("all are logged", || seen.logged() == 3).await;
+    // Other tests count, too.
+    eventually("they are counted", || {
+        let now = ["hit", "miss"].map(count);
+        now[0] >= before[0] + 2 && now[1] > before[1]
+    })
+    .await;
 }
 
 #[tokio::test]
