@@ -153,11 +153,11 @@ impl Acceptor {
 }
 
 #[cfg(test)]
-#[cfg(all(feature = "openssl", feature = "rustls"))]
-mod rustls_tests;
-#[cfg(test)]
 #[cfg(feature = "openssl")]
 mod on_demand_tests;
+#[cfg(test)]
+#[cfg(all(feature = "openssl", feature = "rustls"))]
+mod rustls_tests;
 #[cfg(test)]
 #[cfg(feature = "openssl")]
 mod secrets_tests;

@@ -157,7 +157,10 @@ impl ServerContext {
 
     /// The certificate for an authority that looks for the answer to a challenge: see
     /// [`CertificateStore::challenge`].
-    fn challenged(&self, stream: &mut SslStream<L4Stream>) -> Option<Option<Arc<LoadedCertificate>>> {
+    fn challenged(
+        &self,
+        stream: &mut SslStream<L4Stream>,
+    ) -> Option<Option<Arc<LoadedCertificate>>> {
         let store = self.store.as_ref()?;
         let name = asked_name(stream.ssl_mut());
         store.challenge(name.as_deref(), stream.client_hello()?)

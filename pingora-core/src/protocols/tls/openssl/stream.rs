@@ -400,7 +400,11 @@ impl<T> SslStream<T> {
     /// Keeps the first message of the client no longer.
     pub(crate) fn forget_client_hello(&mut self) {
         self.session.get_mut().client_hello = None;
-        if let Some(digest) = self.digest.as_mut().filter(|digest| digest.client_hello().is_some()) {
+        if let Some(digest) = self
+            .digest
+            .as_mut()
+            .filter(|digest| digest.client_hello().is_some())
+        {
             Arc::make_mut(digest).extension.facts_mut().client_hello = None;
         }
     }
