@@ -29,7 +29,7 @@ pub struct AsyncLru<T, const N: usize> {
 
 impl<T, const N: usize> fmt::Debug for AsyncLru<T, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.list.lru().fmt(f)
+        self.list.fmt(f)
     }
 }
 
@@ -108,8 +108,7 @@ impl<const N: usize> Manager<N> {
 
     /// The entry that would go first in a shard; `None` if it is empty or does not exist.
     pub async fn peek_lru(&self, shard: usize) -> Option<CacheEntryKey> {
-        let lru = self.shared.list.lru();
-        lru.peek_last(shard, |(entry, _)| entry.clone())
+        self.shared.list.lru().peek_last(shard)
     }
 
     /// The size of an entry, in bytes. Not a use.

@@ -4,21 +4,24 @@ use super::saved::{self, Writer};
 use super::{CacheEntryKey, CacheEntryKeyRef, EvictionManager};
 use async_trait::async_trait;
 use pingora_error::Result;
-use pingora_lru::Lru;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::time::SystemTime;
 
+mod list;
+
+use list::List;
+
 /// Entries in the order of their use, in `N` shards with a lock each. The limits hold for all shards together;
 /// which entry has not been used for longest is decided within a shard, and shards take turns.
 ///
-/// Takes about 150 bytes per entry. A scan of many responses that are asked for once pushes out what is used; see
+/// A use costs two steps in an ordered tree of the shard. A scan of many responses that are asked for once pushes out what is used; see
 /// [`s3_fifo`](super::s3_fifo) for an order that it does not.
 pub struct Manager<const N: usize>(Inner<N>);
 
 /// The list, and the numbers that its keys get.
 pub(super) struct Inner<const N: usize> {
-    lru: Lru<CacheEntryKey, N>,
+    lru: List<N>,
     /// With a secret, so that nobody can send keys that share a number.
     hasher: RandomState,
 }
@@ -70,7 +73,7 @@ impl<const N: usize> Manager<N> {
 
     /// The entry that would go first in a shard; `None` if it is empty or does not exist.
     pub fn peek_lru(&self, shard: usize) -> Option<CacheEntryKey> {
-        self.0.lru.peek_last(shard, |(entry, _)| entry.clone())
+        self.0.lru.peek_last(shard)
     }
 
     /// The entries of a shard as bytes, for [`deserialize_shard`](Self::deserialize_shard), the last used first. The
@@ -100,12 +103,12 @@ impl<const N: usize> Manager<N> {
 impl<const N: usize> Inner<N> {
     pub(super) fn new(limit: usize, capacity: usize, watermark: Option<usize>) -> Self {
         Inner {
-            lru: Lru::with_capacity_and_watermark(limit, capacity, watermark),
+            lru: List::new(limit, capacity, watermark),
             hasher: RandomState::new(),
         }
     }
 
-    pub(super) fn lru(&self) -> &Lru<CacheEntryKey, N> {
+    pub(super) fn lru(&self) -> &List<N> {
         &self.lru
     }
 
@@ -116,7 +119,7 @@ impl<const N: usize> Inner<N> {
     pub(super) fn serialize(&self, shard: usize) -> Vec<u8> {
         let mut writer = Writer::new();
         self.lru
-            .iter_for_each(shard, |(entry, size)| writer.push(entry, size));
+            .for_each(shard, |entry, size| writer.push(entry, size));
         writer.finish()
     }
 
@@ -133,8 +136,7 @@ impl<const N: usize> Inner<N> {
     }
 
     pub(super) fn evict(&self) -> Vec<CacheEntryKey> {
-        let evicted = self.lru.evict_to_limit();
-        evicted.into_iter().map(|(entry, _)| entry).collect()
+        self.lru.evict_to_limit()
     }
 
     pub(super) fn access(&self, item: &CacheEntryKey, size: usize) -> bool {
@@ -213,6 +215,16 @@ impl<const N: usize> EvictionManager for Manager<N> {
 
 impl<const N: usize> fmt::Debug for Manager<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.lru.fmt(f)
+        self.0.fmt(f)
+    }
+}
+
+impl<const N: usize> fmt::Debug for Inner<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lru")
+            .field("items", &self.lru.len())
+            .field("size", &self.lru.weight())
+            .field("limit", &self.lru.weight_limit())
+            .finish_non_exhaustive()
     }
 }

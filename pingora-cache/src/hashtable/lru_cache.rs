@@ -20,7 +20,8 @@ impl<K: Hash + Eq + Clone, V> LruCache<K, V> {
         LruCache {
             entries: HashMap::new(),
             order: BTreeMap::new(),
-            uses: 0,
+            // In the middle, so that there is room for older ones.
+            uses: 1 << 62,
             capacity: capacity.max(1),
         }
     }
@@ -60,6 +61,36 @@ impl<K: Hash + Eq + Clone, V> LruCache<K, V> {
         self.order.insert(self.uses, key.clone());
         self.entries.insert(key, (self.uses, value));
         old
+    }
+
+    /// Puts an entry where it is forgotten first. `false` if the key is there, which then stays as it is, or if the map
+    /// is full.
+    pub fn put_oldest(&mut self, key: K, value: V) -> bool {
+        if self.entries.contains_key(&key) || self.entries.len() >= self.capacity {
+            return false;
+        }
+        let first = self.order.first_key_value().map(|(used, _)| *used);
+        let before = first.unwrap_or(self.uses).saturating_sub(1);
+        self.order.insert(before, key.clone());
+        self.entries.insert(key, (before, value));
+        true
+    }
+
+    /// Makes room for so many more entries.
+    pub fn reserve(&mut self, additional: usize) {
+        self.entries.reserve(additional);
+    }
+
+    /// The entry that has not been used for longest, which stays.
+    pub fn peek_lru(&self) -> Option<(&K, &V)> {
+        let (_, key) = self.order.first_key_value()?;
+        Some((key, self.peek(key)?))
+    }
+
+    /// The entries, the last used one first.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        let keys = self.order.values().rev();
+        keys.filter_map(|key| Some((key, self.peek(key)?)))
     }
 
     /// Forgets a key; returns its value.
@@ -119,6 +150,18 @@ mod tests {
         cache.put("d", 1);
         cache.clear();
         assert_eq!((cache.len(), cache.cap()), (0, 2));
+    }
+
+    #[test]
+    fn older_ones_go_behind() {
+        let mut cache = LruCache::new(3);
+        assert!(cache.put_oldest("b", 2) && cache.put_oldest("a", 1));
+        assert!(!cache.put_oldest("b", 9));
+        cache.put("c", 3);
+        assert!(!cache.put_oldest("z", 0));
+        let order: Vec<_> = cache.iter().map(|(key, value)| (*key, *value)).collect();
+        assert_eq!(order, [("c", 3), ("b", 2), ("a", 1)]);
+        assert_eq!(cache.peek_lru(), Some((&"a", &1)));
     }
 
     #[test]
