@@ -59,7 +59,7 @@ impl Forwarded {
 pub struct CacheStatus(String);
 
 impl CacheStatus {
-    /// The response was served from the cache named `cache`. What is not printable ASCII in the name becomes `?`.
+    /// The response was served from the cache named `cache`. What is not printable ASCII in the name is left out.
     pub fn hit(cache: &str) -> Self {
         let mut status = CacheStatus(item(cache));
         status.0.push_str("; hit");

@@ -95,7 +95,7 @@ fn cache_status() {
         .key("GET a\u{e4}\\");
     assert_eq!(
         hit.to_string(),
-        r#""Edge Cache \"1\""; hit; ttl=-3; key="GET a?\\""#
+        r#""Edge Cache \"1\""; hit; ttl=-3; key="GET a\\""#
     );
     let miss = CacheStatus::forwarded("edge", Forwarded::Stale)
         .forwarded_status(StatusCode::NOT_MODIFIED)
