@@ -54,7 +54,7 @@
 //! - `openssl` (default): TLS by the system's OpenSSL.
 //! - `openssl-vendored`: the same, compiled from source.
 //! - `rustls`: TLS by rustls, beside OpenSSL as a value to choose, or without it
-//!   ([`protocols::tls::rustls`]).
+//!   (`protocols::tls::rustls`).
 //!
 //! The other features are names that manifests of existing programs contain: `connection_filter` and
 //! `patched_http1` are always there, `any_tls` and `openssl_derived` follow from `openssl`, and `boringssl`,

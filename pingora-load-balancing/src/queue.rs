@@ -1,7 +1,8 @@
 //! Requests that wait until a backend has room.
 
+use pingora_core::metrics::Process;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A bounded queue of requests that wait because every ready backend has [as many as it
 /// may](crate::HealthRegistry::set_max_in_flight).
@@ -42,15 +43,22 @@ impl Queue {
         let more = |count| (count < self.most).then_some(count + 1);
         let order = Ordering::Relaxed;
         self.waiting.fetch_update(order, order, more).ok()?;
-        Some(Place(self))
+        Some(Place {
+            queue: self,
+            since: Instant::now(),
+        })
     }
 }
 
 /// A place in a queue.
-pub(crate) struct Place<'a>(&'a Queue);
+pub(crate) struct Place<'a> {
+    queue: &'a Queue,
+    since: Instant,
+}
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
+        Process::queued(self.since.elapsed());
     }
 }

@@ -11,11 +11,13 @@ use pingora::lb::{Tries, Upstreams};
 use pingora::metrics::CounterByLabel;
 use pingora::prelude::*;
 use pingora::proxy::http_proxy_service_with_name;
+use pingora::runtime::Watchdog;
 use pingora::server::RunArgs;
 use pingora_examples::{Announcement, backends, exit_code, log_to_stderr, origin, say};
 use pingora_prometheus::prometheus::{IntCounter, register_int_counter};
 use pingora_prometheus::prometheus_http_service;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// A proxy with metrics
 #[derive(Parser)]
@@ -130,7 +132,11 @@ fn serve(cli: &Cli) -> Result<()> {
     let announcement = server.add_service(background_service("announcement", announcement));
     announcement.add_dependency(&proxy);
     announcement.add_dependency(&told);
-    server.try_run(RunArgs::default())
+    // Says which phase of which request blocks a worker, or takes long.
+    let watchdog = Watchdog::start(Duration::from_millis(100), Duration::from_secs(5));
+    let served = server.try_run(RunArgs::default());
+    drop(watchdog);
+    served
 }
 
 /// Says where the metrics are.

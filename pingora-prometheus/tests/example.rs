@@ -282,7 +282,7 @@ fn prometheus_scrapes_it_and_the_dashboard_and_the_rules_have_data() {
         (!rules.is_empty() && rules.iter().all(is_known)).then_some(rules)
     });
     let rules = rules.expect("the rules are evaluated");
-    assert_eq!(rules.len(), 11);
+    assert_eq!(rules.len(), 12);
     for rule in &rules {
         assert_eq!(rule["health"], "ok", "{rule:?}");
         let families = families(rule["query"].as_str().unwrap());

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use pingora_error::Result;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -157,7 +157,7 @@ fn write_pending(fill: &Fill, path: &std::path::Path, meta: &[u8]) -> io::Result
         None => {
             // For reading as well: those who follow use the same file.
             let mut options = File::options();
-            let options = options.read(true).write(true).create_new(true);
+            let options = options.read(true).write(true).create_new(true).mode(0o600);
             let file = options.open(path)?;
             file.write_all_at(meta, FIXED as u64)?;
             Arc::new(file)

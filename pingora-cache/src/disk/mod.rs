@@ -47,7 +47,9 @@ use owner::Owner;
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::any::Any;
 use std::fmt;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -132,9 +134,12 @@ impl DiskStore {
     }
 
     fn prepare(dir: PathBuf, options: DiskOptions) -> io::Result<Self> {
-        std::fs::create_dir_all(dir.join(BESIDE))?;
+        // Nobody else's to read, unless it was made by somebody else.
+        let mut folders = DirBuilder::new();
+        folders.recursive(true).mode(0o700);
+        folders.create(dir.join(BESIDE))?;
         for folder in 0..=u8::MAX {
-            std::fs::create_dir_all(dir.join(format!("{folder:02x}")))?;
+            folders.create(dir.join(format!("{folder:02x}")))?;
         }
         let limit = usize::try_from(options.bytes).unwrap_or(usize::MAX);
         Ok(DiskStore {

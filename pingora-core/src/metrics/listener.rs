@@ -2,6 +2,8 @@
 
 use super::block::{Block, Here, ONE, Shape, Spec};
 use super::collect::Kind::{Counter, Gauge, Histogram};
+use super::histogram;
+use super::workers::{APART, add_own, own};
 use http::{StatusCode, Version};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -146,6 +148,8 @@ const HANDSHAKE: usize = Shape::place(LISTENER, 11);
 const TLS_VERSIONS: usize = Shape::place(LISTENER, 12);
 
 const CELLS: usize = Shape::place(LISTENER, LISTENER.len());
+/// With the margin.
+const OWN: usize = APART + CELLS;
 
 const _: () = assert!(LISTENER[4].series.len() == PROTOCOLS * CLASSES);
 
@@ -267,6 +271,14 @@ impl Listener {
 
     #[inline]
     pub(super) fn request_begins(self) {
+        match own::<OWN>(usize::from(self.0)) {
+            Some(own) => add_own(&own[APART + ACTIVE], 1),
+            None => self.first_request_begins(),
+        }
+    }
+
+    #[cold]
+    fn first_request_begins(self) {
         self.here().add(ACTIVE, 1);
     }
 
@@ -280,6 +292,7 @@ impl Listener {
         self.here().add(FAILURES + side as usize, 1);
     }
 
+    /// Times are in units of 2⁻²⁰ s.
     #[inline]
     pub(super) fn request_ends(
         self,
@@ -288,8 +301,6 @@ impl Listener {
         took: u64,
         first_byte: u32,
     ) {
-        let here = self.here();
-        here.sub(ACTIVE, 1);
         let protocol = match end.version {
             Version::HTTP_11 | Version::HTTP_10 | Version::HTTP_09 => 0,
             Version::HTTP_2 => 1,
@@ -299,20 +310,45 @@ impl Listener {
             class @ 1..=5 => usize::from(class) - 1,
             _ => CLASSES - 1,
         };
-        here.add(REQUESTS + protocol * CLASSES + class, 1);
-        here.observe_units(DURATION, took);
-        if first_byte > 0 {
-            here.observe_units(FIRST_BYTE, u64::from(first_byte));
-        }
-        for (place, n) in [
-            (RECEIVED, end.received),
-            (SENT, end.sent),
-            (TRIES, usize::from(fresh)),
-            (TRIES + 1, usize::from(reused)),
-        ] {
-            if n > 0 {
-                here.add(place, n as u64);
+        let ended = REQUESTS + protocol * CLASSES + class;
+        let times = [(DURATION, took), (FIRST_BYTE, u64::from(first_byte))];
+        let sums = [
+            (RECEIVED, end.received as u64),
+            (SENT, end.sent as u64),
+            (TRIES, u64::from(fresh)),
+            (TRIES + 1, u64::from(reused)),
+        ];
+        match own::<OWN>(usize::from(self.0)) {
+            Some(own) => {
+                add_own(&own[APART + ACTIVE], 1_u64.wrapping_neg());
+                add_own(&own[APART + ended], 1);
+                for (place, n) in sums {
+                    if n > 0 {
+                        add_own(&own[APART + place], n);
+                    }
+                }
+                for (place, units) in times {
+                    if units > 0 {
+                        let (cell, (sum, units)) = histogram::place(units);
+                        add_own(&own[APART + place + cell], 1);
+                        add_own(&own[APART + place + sum], units);
+                    }
+                }
             }
+            None => self.first_request_ends(ended, sums, times),
+        }
+    }
+
+    #[cold]
+    fn first_request_ends(self, ended: usize, sums: [(usize, u64); 4], times: [(usize, u64); 2]) {
+        let here = self.here();
+        here.sub(ACTIVE, 1);
+        here.add(ended, 1);
+        for (place, n) in sums {
+            here.add(place, n);
+        }
+        for (place, units) in times.into_iter().filter(|(_, units)| *units > 0) {
+            here.observe_units(place, units);
         }
     }
 }

@@ -80,7 +80,8 @@ impl RequestMeter {
     #[inline]
     pub fn end(&mut self, end: &RequestEnd) -> Option<Duration> {
         self.ended = true;
-        let took = ticks::units_since(self.began);
+        // A request takes time, however little.
+        let took = ticks::units_since(self.began).max(1);
         self.listener
             .request_ends(end, [self.fresh, self.reused], took, self.first_byte);
         is_slow(took).then(|| histogram::duration(took))

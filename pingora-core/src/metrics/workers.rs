@@ -19,7 +19,7 @@ pub(super) const MOST_BLOCKS: usize = 512;
 
 /// Cells that are left free before and behind those of a block, so that no line of the processor's cache holds cells of
 /// two threads.
-const APART: usize = 8;
+pub(super) const APART: usize = 8;
 
 /// What one thread counts in.
 struct Cells {
@@ -121,6 +121,20 @@ impl Row {
             cell.store(sum, Ordering::Relaxed);
         }
     }
+}
+
+/// The calling thread's cells of a block, with the margin; `None` where that takes more than a look. For hot paths: of an
+/// array of a known size, places need not be checked.
+#[inline]
+pub(super) fn own<const N: usize>(block: usize) -> Option<&'static [AtomicU64; N]> {
+    OWN.get()?.blocks.get(block)?.get()?.first_chunk()
+}
+
+/// Adds to a cell of one's [`own`].
+#[inline]
+pub(super) fn add_own(cell: &AtomicU64, n: u64) {
+    let sum = cell.load(Ordering::Relaxed).wrapping_add(n);
+    cell.store(sum, Ordering::Relaxed);
 }
 
 /// The cells of a thread that has none yet; `None` where it is ending.

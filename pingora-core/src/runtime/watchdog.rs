@@ -11,10 +11,12 @@ use crate::metrics::{IncidentKind, Process, note_incident};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// A watchdog that is gone is noticed within this time.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Whether anybody watches.
 static ON: AtomicBool = AtomicBool::new(false);
@@ -76,6 +78,9 @@ pub fn is_on() -> bool {
 
 /// Lets the watchdog see this phase of this request. Cancel-safe if the phase is.
 pub async fn watch<F: Future>(phase: &'static str, request: String, future: F) -> F::Output {
+    if PENDING.load(Ordering::Relaxed) && PENDING.swap(false, Ordering::SeqCst) {
+        start_thread();
+    }
     let request: Arc<str> = request.into();
     let mut future = pin!(future);
     let begun = Instant::now();
@@ -156,13 +161,13 @@ fn look(blocked_after: Duration) {
     }
 }
 
-/// A thread that notices, while it happens, that a phase keeps a worker from all other work, and phases that take long; each
-/// with the name of the phase and of the request, in the log, in the metrics `pingora_blocked_total` and
-/// `pingora_slow_phases_total`, and among [`recent_incidents`](crate::metrics::recent_incidents).
+/// Notices, while it happens, that a phase keeps a worker from all other work, and phases that take long; each with the name of
+/// the phase and of the request, in the log, in the metrics `pingora_blocked_total` and `pingora_slow_phases_total`, and among
+/// [`recent_incidents`](crate::metrics::recent_incidents).
 ///
-/// Dropping it ends that. There may be one in a process: of several, the last one's limits hold, and the first that is dropped
-/// ends the watching. Watched are the asynchronous phases of proxies. Each poll of one then costs two looks at the clock
-/// and two locks that nobody else wants, and each phase the name of its request.
+/// Dropping it ends that. There is one in a process: if several are started, the last one counts, and the others have no
+/// effect any more. Watched are the asynchronous phases of proxies up to the head of the response, and `logging`. Each poll of
+/// one then costs two looks at the clock and two locks that nobody else wants, and each phase the name of its request.
 ///
 /// ```
 /// use pingora_core::runtime::Watchdog;
@@ -174,46 +179,56 @@ fn look(blocked_after: Duration) {
 /// ```
 #[derive(Debug)]
 pub struct Watchdog {
-    /// Dropping it wakes the thread, which then ends.
-    stop: Option<Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
+    generation: u64,
 }
+
+/// That of the watchdog that counts.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+/// Its thread is yet to be started.
+static PENDING: AtomicBool = AtomicBool::new(false);
 
 impl Watchdog {
     /// Watches from now on: `blocked_after` is how long one poll of a phase may take, at least a millisecond, `slow_after`
-    /// how long a phase may take in all. Where no thread can be started, that is logged as an error, and what is blocked is
-    /// noticed when it is over.
+    /// how long a phase may take in all. The thread starts with the first phase, so a server may go into the background
+    /// after this. Where no thread can be started, that is logged as an error, and what is blocked is noticed when it is
+    /// over.
     pub fn start(blocked_after: Duration, slow_after: Duration) -> Self {
         let blocked_after = blocked_after.max(Duration::from_millis(1));
         BLOCKED_AFTER.store(nanos(blocked_after), Ordering::Relaxed);
         SLOW_AFTER.store(nanos(slow_after), Ordering::Relaxed);
-        ON.store(true, Ordering::Relaxed);
-        let (stop, stopped) = channel::<()>();
-        let pause = blocked_after / 4;
-        let watching = move || {
-            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                look(blocked_after);
-            }
-        };
-        let thread = thread::Builder::new()
-            .name("watchdog".into())
-            .spawn(watching);
-        let thread = thread.inspect_err(|error| log::error!("the watchdog has no thread: {error}"));
-        Watchdog {
-            stop: Some(stop),
-            thread: thread.ok(),
-        }
+        let generation = GENERATION.fetch_add(1, Ordering::SeqCst) + 1;
+        PENDING.store(true, Ordering::SeqCst);
+        ON.store(true, Ordering::SeqCst);
+        Watchdog { generation }
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        ON.store(false, Ordering::Relaxed);
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It has nothing left to do but to end.
-            let _ = thread.join();
+        let (own, none) = (self.generation, self.generation + 1);
+        let is_last = GENERATION.compare_exchange(own, none, Ordering::SeqCst, Ordering::SeqCst);
+        if is_last.is_ok() {
+            ON.store(false, Ordering::SeqCst);
         }
+    }
+}
+
+/// Starts the thread, which ends with its watchdog.
+#[cold]
+fn start_thread() {
+    let generation = GENERATION.load(Ordering::SeqCst);
+    let watching = move || {
+        while GENERATION.load(Ordering::SeqCst) == generation {
+            let blocked_after = limit(&BLOCKED_AFTER);
+            look(blocked_after);
+            thread::sleep((blocked_after / 4).min(LONGEST_PAUSE));
+        }
+    };
+    let started = thread::Builder::new()
+        .name("watchdog".into())
+        .spawn(watching);
+    if let Err(error) = started {
+        log::error!("the watchdog has no thread: {error}");
     }
 }
 
@@ -264,7 +279,10 @@ mod tests {
         assert!(panicking.await.is_err());
         let is_idle = OWN.with(|own| lock(&own.running).is_none());
         assert!(is_idle, "nothing is left behind");
+        let later = Watchdog::start(Duration::from_secs(3600), Duration::from_secs(3600));
         drop(watchdog);
+        assert!(is_on(), "the last one counts");
+        drop(later);
         assert!(!is_on());
     }
 }

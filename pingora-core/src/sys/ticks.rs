@@ -2,6 +2,7 @@
 //! kernel's clock elsewhere.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long the counter is compared with the clock, once in the life of a process.
@@ -18,9 +19,13 @@ struct Ticks {
 
 static TICKS: OnceLock<Ticks> = OnceLock::new();
 
-#[inline]
+#[cold]
 fn ticks() -> &'static Ticks {
-    TICKS.get_or_init(|| compare().unwrap_or_else(nanoseconds))
+    let ticks = TICKS.get_or_init(|| compare().unwrap_or_else(nanoseconds));
+    if ticks.epoch.is_none() {
+        SCALE.store(ticks.scale, Ordering::Relaxed);
+    }
+    ticks
 }
 
 fn scale(per_second: f64) -> u64 {
@@ -74,10 +79,22 @@ fn counter() -> u64 {
     0
 }
 
+/// That of the counter, once it is known; 0: the kernel's clock is used, or nobody has asked yet.
+static SCALE: AtomicU64 = AtomicU64::new(0);
+
 /// The present time in ticks, from an unspecified beginning.
 #[inline]
 pub(crate) fn now() -> u64 {
-    match ticks().epoch {
+    if SCALE.load(Ordering::Relaxed) > 0 {
+        counter()
+    } else {
+        now_by(ticks())
+    }
+}
+
+#[cold]
+fn now_by(ticks: &Ticks) -> u64 {
+    match ticks.epoch {
         None => counter(),
         Some(epoch) => u64::try_from(epoch.elapsed().as_nanos()).unwrap_or(u64::MAX),
     }
@@ -86,8 +103,10 @@ pub(crate) fn now() -> u64 {
 /// How long ago that was, in units of 2⁻²⁰ s.
 #[inline]
 pub(crate) fn units_since(begun: u64) -> u64 {
+    let known = SCALE.load(Ordering::Relaxed);
+    let scale = if known > 0 { known } else { ticks().scale };
     let ticks_since = now().saturating_sub(begun);
-    ((u128::from(ticks_since) * u128::from(ticks().scale)) >> 32) as u64
+    ((u128::from(ticks_since) * u128::from(scale)) >> 32) as u64
 }
 
 #[cfg(test)]

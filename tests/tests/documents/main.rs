@@ -30,11 +30,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where the code is that is compiled.
-const COMPILED: [&str; 9] = [
+const COMPILED: [&str; 10] = [
     "tests/tests/documents",
     "tests/tests/custom_protocol",
     "tests/quick_start/src",
     "examples",
+    "pingora/examples",
     "pingora-access-log/examples",
     "pingora-acme/tests",
     "pingora-admin/examples",

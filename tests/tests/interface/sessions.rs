@@ -174,3 +174,61 @@ mod client {
         let _: Option<&Stream> = it.stream();
     }
 }
+
+mod custom {
+    use crate::any;
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use futures::Stream;
+    use pingora_core::custom_session;
+    use pingora_core::protocols::http::ServerSession;
+    use pingora_core::protocols::http::custom::{
+        BodyWrite, CUSTOM_MESSAGE_QUEUE_SIZE, CustomMessageWrite, drain_custom_messages,
+        is_informational_except_101,
+    };
+    use pingora_error::Result;
+    use std::time::Duration;
+
+    type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
+
+    struct Own;
+
+    #[async_trait]
+    impl CustomMessageWrite for Own {
+        fn set_write_timeout(&mut self, _: Option<Duration>) {}
+
+        async fn write_custom_message(&mut self, _: Bytes) -> Result<()> {
+            Ok(())
+        }
+
+        async fn finish_custom(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[async_trait]
+    impl BodyWrite for Own {
+        async fn write_all_buf(&mut self, _: &mut Bytes) -> Result<()> {
+            Ok(())
+        }
+
+        async fn finish(&mut self) -> Result<()> {
+            Ok(())
+        }
+
+        async fn cleanup(&mut self) -> Result<()> {
+            Ok(())
+        }
+
+        fn upgrade_body_writer(&mut self) {}
+    }
+
+    async fn the_functions(session: &mut ServerSession) {
+        let _: usize = CUSTOM_MESSAGE_QUEUE_SIZE;
+        let _: bool = is_informational_except_101(103_u32);
+        let _: Result<()> = drain_custom_messages(any::<Option<Messages>>()).await;
+        let _: [Box<dyn CustomMessageWrite>; 0] = [];
+        let _: [Box<dyn BodyWrite>; 0] = [];
+        custom_session!(session.options_mut());
+    }
+}

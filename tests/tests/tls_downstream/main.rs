@@ -13,6 +13,7 @@ mod clients;
 mod fingerprint;
 mod offload;
 mod plain_http;
+mod preferences;
 mod records;
 mod reporter;
 mod resumption;

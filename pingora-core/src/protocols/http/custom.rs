@@ -11,10 +11,14 @@
 //! exchange.
 
 mod client;
+mod messages;
 mod server;
 
 pub use super::session_options::SessionOptions;
 pub use client::ClientSessionCustom;
+pub use messages::{
+    BodyWrite, CUSTOM_MESSAGE_QUEUE_SIZE, CustomMessageWrite, drain_custom_messages,
+};
 pub use server::SessionCustom;
 
 /// Whether a status is informational, except for 101, which switches protocols.

@@ -6,26 +6,24 @@ use super::coder::Encoder;
 use super::compressor::{Compress, Compressor};
 use super::decoder::Decoder;
 use super::decompressor::{Decompress, Decompressor, Sink, Step, corrupt, pump};
+use super::deflater::{Deflater, Wrapping};
 use super::gzip::HIGHEST;
 use super::limits::DecompressionLimits;
-use flate2::write::ZlibEncoder;
-use flate2::{Compression, FlushDecompress, Status};
-use std::io::{self, Write};
-use std::mem;
+use flate2::{FlushDecompress, Status};
+use std::io;
 
 pub(super) fn compressor(level: u32, flush: bool) -> Encoder {
-    let level = Compression::new(level.min(HIGHEST));
-    let deflate = Deflate(ZlibEncoder::new(Vec::new(), level));
+    let deflate = Deflate(Deflater::new(level.min(HIGHEST), Wrapping::Zlib, &[]));
     Box::new(Compressor::new(deflate, flush))
 }
 
-struct Deflate(ZlibEncoder<Vec<u8>>);
+struct Deflate(Deflater);
 
 impl Compress for Deflate {
     const NAME: &'static str = "deflate";
 
     fn write(&mut self, input: &[u8]) -> io::Result<()> {
-        self.0.write_all(input)
+        self.0.write(input)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -33,11 +31,11 @@ impl Compress for Deflate {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.0.try_finish()
+        self.0.finish(&[])
     }
 
     fn take(&mut self) -> Vec<u8> {
-        mem::take(self.0.get_mut())
+        self.0.take()
     }
 }
 

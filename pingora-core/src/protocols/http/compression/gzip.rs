@@ -1,14 +1,15 @@
 //! gzip (RFC 1952), both ways.
 //!
-//! Memory of a stream: about 320 KiB for a compressor, 64 KiB for a decompressor.
+//! Memory of a stream: about 320 KiB for a compressor, which is used again, 64 KiB for a decompressor.
 
 use super::coder::Encoder;
 use super::compressor::{Compress, Compressor};
 use super::decoder::Decoder;
 use super::decompressor::{Decompress, Decompressor, Sink};
+use super::deflater::{Deflater, Wrapping};
 use super::limits::DecompressionLimits;
-use flate2::Compression;
-use flate2::write::{GzEncoder, MultiGzDecoder};
+use flate2::Crc;
+use flate2::write::MultiGzDecoder;
 use std::io::{self, Write};
 use std::mem;
 
@@ -16,30 +17,52 @@ use std::mem;
 pub(super) const HIGHEST: u32 = 9;
 
 pub(super) fn compressor(level: u32, flush: bool) -> Encoder {
-    let level = Compression::new(level.min(HIGHEST));
-    let gzip = Gzip(GzEncoder::new(Vec::new(), level));
+    let level = level.min(HIGHEST);
+    let gzip = Gzip {
+        deflater: Deflater::new(level, Wrapping::None, &head(level)),
+        checksum: Crc::new(),
+    };
     Box::new(Compressor::new(gzip, flush))
 }
 
-struct Gzip(GzEncoder<Vec<u8>>);
+/// The head of a member (RFC 1952 section 2.3): no name, no time, an unknown system.
+fn head(level: u32) -> [u8; 10] {
+    let effort = match level {
+        HIGHEST => 2,
+        0 | 1 => 4,
+        _ => 0,
+    };
+    [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, effort, 0xff]
+}
+
+struct Gzip {
+    deflater: Deflater,
+    checksum: Crc,
+}
 
 impl Compress for Gzip {
     const NAME: &'static str = "gzip";
 
     fn write(&mut self, input: &[u8]) -> io::Result<()> {
-        self.0.write_all(input)
+        self.checksum.update(input);
+        self.deflater.write(input)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.deflater.flush()
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.0.try_finish()
+        let mut tail = [0; 8];
+        let (sum, length) = tail.split_at_mut(4);
+        sum.copy_from_slice(&self.checksum.sum().to_le_bytes());
+        // Modulo 2³², as the format has it.
+        length.copy_from_slice(&self.checksum.amount().to_le_bytes());
+        self.deflater.finish(&tail)
     }
 
     fn take(&mut self) -> Vec<u8> {
-        mem::take(self.0.get_mut())
+        self.deflater.take()
     }
 }
 

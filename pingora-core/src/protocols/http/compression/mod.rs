@@ -38,6 +38,8 @@ mod decoder;
 mod decompressor;
 #[cfg(feature = "compression")]
 mod deflate;
+#[cfg(feature = "compression")]
+mod deflater;
 mod dictionary;
 #[cfg(feature = "compression")]
 mod gzip;

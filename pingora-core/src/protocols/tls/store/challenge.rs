@@ -18,9 +18,9 @@ impl CertificateStore {
     /// are shown otherwise. Takes the place of what was to be shown for this name until now. Reads
     /// files: blocks.
     ///
-    /// Such a client is an authority that looks whether the name is in the hands of this server. OpenSSL's
-    /// listeners answer it without further ado, unless the program has brought a builder or a callback for
-    /// ALPN of its own; other backends by [`choose`](Self::choose) and
+    /// Such a client is an authority that looks whether the name is in the hands of this server. OpenSSL's and rustls'
+    /// listeners answer it without further ado, unless the program has brought a builder, a configuration or a callback
+    /// for ALPN of its own; other backends by [`choose`](Self::choose) and
     /// [`answers_challenge`](Self::answers_challenge).
     ///
     /// There is one certificate for each name; the number of names is what the caller makes it.
