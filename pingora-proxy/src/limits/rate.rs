@@ -189,9 +189,9 @@ mod tests {
             let values = response.headers.get_all(name).iter();
             values.map(|v| v.to_str().unwrap().to_string()).collect()
         };
-        let policies = ["\"a client\";q=10;w=6", "\"daily\";q=1;w=86400"];
+        let policies = ["\"a \\\"client\\\"\";q=10;w=6", "\"daily\";q=1;w=86400"];
         assert_eq!(values(RATE_LIMIT_POLICY), policies);
-        let limits = ["\"a client\";r=9;t=1", "\"daily\";r=0;t=86400"];
+        let limits = ["\"a \\\"client\\\"\";r=9;t=1", "\"daily\";r=0;t=86400"];
         assert_eq!(values(RATE_LIMIT), limits);
         assert!(values(RETRY_AFTER).is_empty());
     }
