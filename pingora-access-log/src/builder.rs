@@ -5,11 +5,12 @@ use crate::queue::Queue;
 use crate::sink::{Sink, Stdout, Syslog, SyslogSink};
 use crate::writer::Shared;
 use crate::{AccessLog, Format, Handle, Redaction};
+use pingora_core::metrics::register;
 use pingora_error::{Error, ErrorType, Result};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 /// The maximum number of parts of the queue.
@@ -142,6 +143,8 @@ impl Builder {
             done: Mutex::new(0),
             did: Condvar::new(),
         });
+        let weak: Weak<Shared> = Arc::downgrade(&shared);
+        register(weak);
         AccessLog(Arc::new(Handle {
             shared,
             format: self.format,

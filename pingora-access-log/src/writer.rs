@@ -2,6 +2,7 @@
 
 use crate::queue::{Lines, Queue};
 use crate::sink::Sink;
+use pingora_core::metrics::{Collect, Collected};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
@@ -50,6 +51,24 @@ impl Shared {
             .did
             .wait_timeout_while(done, limit, |done| *done < ticket);
         waited.is_ok_and(|(done, _)| *done >= ticket)
+    }
+}
+
+impl Collect for Shared {
+    fn collect(&self, out: &mut Collected) {
+        let counts = [
+            ("written", self.written.load(Ordering::Relaxed)),
+            ("dropped", self.queue.dropped()),
+            ("failed", self.lost.load(Ordering::Relaxed)),
+        ];
+        for (outcome, lines) in counts {
+            out.counter(
+                "pingora_access_log_lines_total",
+                "Lines of access logs: written, dropped because the queue was full, or lost to the disk or the daemon.",
+                &[("outcome", outcome)],
+                lines,
+            );
+        }
     }
 }
 
