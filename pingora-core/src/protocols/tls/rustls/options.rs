@@ -220,7 +220,7 @@ mod built_in {
             Ok(RustlsServer::new())
         }
 
-        pub(crate) fn set_store(&mut self) {}
+        pub(crate) fn set_store(&mut self, _store: &CertificateStore) {}
 
         pub(crate) fn set_alpn(&mut self, _alpn: ALPN) {}
 
