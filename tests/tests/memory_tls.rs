@@ -51,9 +51,10 @@ async fn an_idle_tls_connection_keeps_to_its_budget() {
     let authority = Authority::new();
     let (certificate, key) = authority.issue(&["one.example"]);
     let origin = Origin::well_behaved().await;
-    let begin = || {
+    let begin = |library: &[&str]| {
         Program::start(
             Command::new(env!("CARGO_BIN_EXE_fixed_proxy"))
+                .args(library)
                 .args(["--listen-tls", "127.0.0.1:0", "--certificate"])
                 .arg(&certificate)
                 .arg("--key")
@@ -62,9 +63,17 @@ async fn an_idle_tls_connection_keeps_to_its_budget() {
                 .arg(origin.address().to_string()),
         )
     };
-    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+    let versions = [SslVersion::TLS1_2, SslVersion::TLS1_3];
+    let libraries: &[&[&str]] = match cfg!(feature = "rustls") {
+        true => &[&[], &["--rustls"]],
+        false => &[&[]],
+    };
+    for (library, version) in libraries
+        .iter()
+        .flat_map(|library| versions.map(|version| (library, version)))
+    {
         // A fresh one: freed memory stays with the process, and would hide later growth.
-        let mut proxy = begin();
+        let mut proxy = begin(library);
         let address = proxy.addresses()[1];
         let connector = connector(&authority, version);
         let open_all =
@@ -75,7 +84,7 @@ async fn an_idle_tls_connection_keeps_to_its_budget() {
         let clients = open_all(CONNECTIONS);
         let grown = resident(proxy.id()).saturating_sub(before);
         let each = grown as f64 / CONNECTIONS as f64;
-        println!("{version:?}: {each:.1} KiB for each idle connection");
+        println!("{library:?} {version:?}: {each:.1} KiB for each idle connection");
         assert!(
             grown <= BUDGET * CONNECTIONS,
             "an idle connection holds {each:.1} KiB instead of {BUDGET} at most"

@@ -40,6 +40,10 @@ struct Cli {
     /// The PEM file of the private key.
     #[arg(long)]
     key: Option<String>,
+    /// Speak TLS by rustls.
+    #[cfg(feature = "rustls")]
+    #[arg(long)]
+    rustls: bool,
     /// Milliseconds in which a client has to take something of its response.
     #[arg(long)]
     write_timeout: Option<u64>,
@@ -124,6 +128,10 @@ fn serve(cli: Cli) -> Result<()> {
     {
         let mut settings = TlsSettings::intermediate(certificate, key)?;
         settings.enable_h2();
+        #[cfg(feature = "rustls")]
+        if cli.rustls {
+            settings.set_backend(pingora::protocols::tls::rustls::RustlsServer::new());
+        }
         proxy.add_tls_with_settings(address, None, settings);
     }
     if let (true, Some(proxy)) = (cli.h2c, proxy.app_logic_mut()) {

@@ -95,6 +95,8 @@ pub struct CertKey {
     key: PKey<Private>,
     /// SHA-256 of the chain: made once, because connections are told apart by it.
     fingerprint: Vec<u8>,
+    #[cfg(feature = "rustls")]
+    made: std::sync::Arc<crate::protocols::tls::store::Made>,
 }
 
 impl CertKey {
@@ -118,7 +120,15 @@ impl CertKey {
             intermediates: chain.collect(),
             key,
             fingerprint,
+            #[cfg(feature = "rustls")]
+            made: Default::default(),
         }
+    }
+
+    /// What another backend has made of it.
+    #[cfg(feature = "rustls")]
+    pub(crate) fn made(&self) -> &crate::protocols::tls::store::Made {
+        &self.made
     }
 
     /// The certificate itself.

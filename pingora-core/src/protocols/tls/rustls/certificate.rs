@@ -5,6 +5,7 @@ use super::loaded::{read_key, to_pkcs8};
 use super::trust::read_chain;
 use super::x509::Facts;
 use crate::protocols::tls::client_handshake::CertificateDer;
+use crate::protocols::tls::store::Made;
 use crate::protocols::tls::{CaType, Certificate};
 use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
@@ -96,6 +97,7 @@ pub struct CertKey {
     key: Arc<[u8]>,
     /// SHA-256 of the chain: made once, because connections are told apart by it.
     fingerprint: [u8; 32],
+    made: Arc<Made>,
 }
 
 impl CertKey {
@@ -118,7 +120,13 @@ impl CertKey {
             fingerprint: sha256(&all),
             certificates,
             key: key.into(),
+            made: Arc::default(),
         })
+    }
+
+    /// What the backend has made of it.
+    pub(crate) fn made(&self) -> &Made {
+        &self.made
     }
 
     /// The certificate itself; `None` never.

@@ -13,6 +13,7 @@ use super::{digest, recommended_provider};
 use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::backend::{ClientBackend, TlsConnector};
+use crate::protocols::tls::certificate::{self, CertKey};
 use crate::protocols::tls::store::Material;
 use crate::protocols::tls::{
     CertificateSource, ChosenCertificate, ClientHandshake, ClientSessions, ClientSettings,
@@ -162,6 +163,25 @@ fn show_files(provider: &CryptoProvider, chain: &Path, key: &Path) -> Result<Arc
         .or_err_with(ErrorType::FileReadError, unusable)
 }
 
+/// What shows a peer's certificate. Made once for each certificate: reading a key takes its time.
+///
+/// # Errors
+/// Where the library can't sign with the key.
+fn show_certificate(
+    provider: &CryptoProvider,
+    cert_key: &CertKey,
+) -> Result<Arc<SingleCertAndKey>> {
+    if let Some(made) = cert_key.made().get()
+        && let Ok(made) = made.clone().downcast::<SingleCertAndKey>()
+    {
+        return Ok(made);
+    }
+    let (chain, key) = certificate::key_to_der(cert_key)?;
+    let made = Arc::new(SingleCertAndKey::from(certified(provider, chain, key)?));
+    let _ = cert_key.made().set(made.clone());
+    Ok(made)
+}
+
 /// The state that all TLS connections of one connector share: trust, versions, ciphers, sessions to resume.
 #[derive(Debug)]
 struct ClientContext {
@@ -238,10 +258,10 @@ impl ClientContext {
                 self.config(Arc::new(provider))?
             }
         };
-        if let Some(key) = wanted.client_certificate_der()? {
-            let shown = certified(&self.provider, key.0, key.1);
-            let shown = shown.or_err_with(ErrorType::InternalError, option("client_cert_key"))?;
-            config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(shown));
+        if let Some(cert_key) = wanted.client_cert {
+            let resolver = show_certificate(&self.provider, cert_key)
+                .or_err_with(ErrorType::InternalError, option("client_cert_key"))?;
+            config.client_auth_cert_resolver = resolver;
         }
         let verifier: Arc<dyn ServerCertVerifier> = match &self.verifier {
             Some(own) => own.clone(),

@@ -77,8 +77,10 @@ impl Session {
 
     /// Writes the alert about an error, of which the library has just told.
     pub(super) fn last_words(&mut self, arrived: &mut Arrived, sealed: &mut Sealed) {
-        // The alert comes before anything else; then there would be the same error again.
-        let _ = self.step(arrived, sealed, Wanted::Progress, &mut |_| ());
+        // The alert comes before anything else. Without one, the library would look at the rest of what has arrived.
+        if self.state().wants_write() {
+            let _ = self.step(arrived, sealed, Wanted::Progress, &mut |_| ());
+        }
     }
 }
 

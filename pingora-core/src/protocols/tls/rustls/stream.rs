@@ -46,6 +46,8 @@ pub(super) struct TlsStream<T> {
     surplus: (Vec<u8>, usize),
     /// The other side has said that nothing more will come.
     peer_closed: bool,
+    /// The session is broken; the library is not asked any more.
+    broken: Option<rustls::Error>,
     /// Payload that was sealed in a write that is still pending.
     accepted: usize,
     digest: Option<Arc<SslDigest>>,
@@ -68,6 +70,7 @@ impl<T> TlsStream<T> {
             sealed: Sealed::default(),
             surplus: (Vec::new(), 0),
             peer_closed: false,
+            broken: None,
             accepted: 0,
             digest: None,
             timing: TimingDigest::default(),
@@ -106,6 +109,9 @@ impl<T> TlsStream<T> {
         wanted: Wanted<'_>,
         buf: Option<&mut ReadBuf<'_>>,
     ) -> Result<Step, rustls::Error> {
+        if let Some(e) = &self.broken {
+            return Err(e.clone());
+        }
         let surplus = &mut self.surplus.0;
         let mut buf = buf;
         let mut payload = |bytes: &[u8]| {
@@ -122,9 +128,12 @@ impl<T> TlsStream<T> {
         let step = self
             .session
             .step(&mut self.arrived, &mut self.sealed, wanted, &mut payload);
-        match step {
+        match &step {
             Ok(Step::Closed) => self.peer_closed = true,
-            Err(_) => self.session.last_words(&mut self.arrived, &mut self.sealed),
+            Err(e) => {
+                self.broken = Some(e.clone());
+                self.session.last_words(&mut self.arrived, &mut self.sealed);
+            }
             Ok(_) => {}
         }
         step
