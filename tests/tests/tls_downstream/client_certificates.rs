@@ -138,9 +138,10 @@ async fn the_chain_is_in_the_digest_also_of_a_resumed_session() {
         let take = [version, "-sess_in", session];
         let said = with(&server, &authority, &files, &[&chain[..], &take].concat());
         // A session of OpenSSL has the client's own alone.
-        let chain = match crate::RUSTLS {
-            true => "Some(\"client.example\"), Some(\"Middle\")",
-            false => "Some(\"client.example\")",
+        let chain = if crate::RUSTLS {
+            "Some(\"client.example\"), Some(\"Middle\")"
+        } else {
+            "Some(\"client.example\")"
         };
         let wanted = format!("resumed=true\nchain=[{chain}]\nsubject=Some(\"CN=client.example\")");
         assert!(said.contains(&wanted), "{said:?}");

@@ -171,9 +171,10 @@ async fn a_name_that_is_no_text_is_an_unknown_name() {
         let _ = stream.read_to_end(&mut vec![]);
         refused += 1;
         // To rustls such a name is an error of its own.
-        let failure = match crate::RUSTLS {
-            true => HandshakeFailure::NotTls,
-            false => HandshakeFailure::NoCertificate,
+        let failure = if crate::RUSTLS {
+            HandshakeFailure::NotTls
+        } else {
+            HandshakeFailure::NoCertificate
         };
         server.failed(failure, refused).await;
     }
