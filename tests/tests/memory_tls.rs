@@ -64,9 +64,10 @@ async fn an_idle_tls_connection_keeps_to_its_budget() {
         )
     };
     let versions = [SslVersion::TLS1_2, SslVersion::TLS1_3];
-    let libraries: &[&[&str]] = match cfg!(feature = "rustls") {
-        true => &[&[], &["--rustls"]],
-        false => &[&[]],
+    let libraries: &[&[&str]] = if cfg!(feature = "rustls") {
+        &[&[], &["--rustls"]]
+    } else {
+        &[&[]]
     };
     for (library, version) in libraries
         .iter()
