@@ -1,5 +1,7 @@
 //! Runs the example `cdn`.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on ends by panicking")]
+
 mod running;
 
 use running::{Asked, Origin, Running, until};
