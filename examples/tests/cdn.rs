@@ -1,6 +1,9 @@
 //! Runs the example `cdn`.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on ends by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that can't go on ends by panicking"
+)]
 
 mod running;
 
