@@ -6,7 +6,7 @@ use pingora_error::Result;
 use std::time::SystemTime;
 
 /// Entries in the order of their use. The order is exact, and the price is one lock for all workers; see
-/// [`lru`](super::lru) for one per shard.
+/// [`lru`] for one per shard.
 #[derive(Debug)]
 pub struct Manager {
     list: lru::Manager<1>,

@@ -67,7 +67,7 @@ pub fn resp_cacheable(
     RespCacheable::Cacheable(meta)
 }
 
-/// Until when a response that arrives at `now`, a time of [`clock::now`](crate::clock::now), is fresh; `None` if it may
+/// Until when a response that arrives at `now`, a time of [`clock::now`], is fresh; `None` if it may
 /// not be stored.
 ///
 /// Counts from the time at which the origin made it, as far as `Age` and `Date` tell (RFC 9111 section 4.2.3), so

@@ -24,7 +24,7 @@ const SETS_A_COOKIE: NoCacheReason = NoCacheReason::Custom("SetsCookie");
 impl CachePolicy {
     /// Whether the response to a request may be stored, and with which freshness (RFC 9111 sections 3 and 4.2).
     /// The request was sent at `requested`, the response's header arrived at `received`; both are times of one
-    /// clock, such as [`clock::now`](crate::clock::now).
+    /// clock, such as [`clock::now`].
     ///
     /// The header that comes back is without the fields that must not be stored (section 3.1) or that `private`
     /// and `no-cache` name.
