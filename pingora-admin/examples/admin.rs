@@ -16,6 +16,7 @@ use pingora::listeners::BoundAddresses;
 use pingora::prelude::*;
 use pingora::proxy::http_proxy_service_with_name;
 use pingora::server::{Health, RunArgs, ShutdownWatch};
+use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
 use pingora_examples::{Announcement, backends, exit_code, log_to_stderr, origin, say};
 use std::process::ExitCode;
@@ -137,7 +138,11 @@ struct PageAt(BoundAddresses, String);
 
 #[async_trait]
 impl BackgroundService for PageAt {
-    async fn start(&self, _shutdown: ShutdownWatch) {
+    async fn start_with_ready_notifier(
+        &self,
+        _shutdown: ShutdownWatch,
+        ready: ServiceReadyNotifier,
+    ) {
         if let Ok(addresses) = self.0.wait().await {
             for address in addresses {
                 say(format_args!(
@@ -146,5 +151,7 @@ impl BackgroundService for PageAt {
                 ));
             }
         }
+        // Only now, so that the announcement comes behind it.
+        ready.notify_ready();
     }
 }

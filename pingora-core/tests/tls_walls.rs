@@ -64,7 +64,6 @@ const WORDS: [(&[&str], &[&str]); 5] = [
             "pingora-core/src/lib.rs",
             "pingora-core/src/listeners/tls.rs",
             "pingora-core/src/listeners/transport.rs",
-            "pingora-core/src/protocols/tls/client_hello.rs",
             "pingora-core/src/protocols/tls/facts.rs",
             "pingora-core/src/protocols/tls/library.rs",
             "pingora-core/src/protocols/tls/mod.rs",

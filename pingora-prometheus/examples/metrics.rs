@@ -12,7 +12,9 @@ use pingora::metrics::CounterByLabel;
 use pingora::prelude::*;
 use pingora::proxy::http_proxy_service_with_name;
 use pingora::runtime::Watchdog;
-use pingora::server::RunArgs;
+use pingora::server::{RunArgs, ShutdownWatch};
+use pingora::services::ServiceReadyNotifier;
+use pingora::services::background::BackgroundService;
 use pingora_examples::{Announcement, backends, exit_code, log_to_stderr, origin, say};
 use pingora_prometheus::prometheus::{IntCounter, register_int_counter};
 use pingora_prometheus::prometheus_http_service;
@@ -143,12 +145,18 @@ fn serve(cli: &Cli) -> Result<()> {
 struct MetricsAt(pingora::listeners::BoundAddresses);
 
 #[async_trait]
-impl pingora::services::background::BackgroundService for MetricsAt {
-    async fn start(&self, _shutdown: pingora::server::ShutdownWatch) {
+impl BackgroundService for MetricsAt {
+    async fn start_with_ready_notifier(
+        &self,
+        _shutdown: ShutdownWatch,
+        ready: ServiceReadyNotifier,
+    ) {
         if let Ok(addresses) = self.0.wait().await {
             for address in addresses {
                 say(format_args!("metrics on http://{address}/metrics"));
             }
         }
+        // Only now, so that the announcement comes behind it.
+        ready.notify_ready();
     }
 }
