@@ -1,5 +1,12 @@
 //! Phases that cost nothing if the user does not implement them.
 
+use pingora_core::runtime::watchdog;
+use std::future::Future;
+use std::pin::Pin;
+
+/// What `#[async_trait]` makes of a phase.
+type PhaseFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// Writes the default of an async phase. With `notes`, the default also records that it ran.
 ///
 /// The result is the same as `#[async_trait]` would generate, with one difference: the returned future
@@ -35,19 +42,26 @@ macro_rules! default_phase {
 
 pub(crate) use default_phase;
 
-/// Awaits a phase; where a [watchdog](pingora_core::runtime::Watchdog) is there, lets that see it. The name of the request is
-/// found before the phase borrows the session.
+/// The future of a phase, or where a [watchdog](pingora_core::runtime::Watchdog) needs the name of the request, one that
+/// lets the watchdog see it.
+#[inline]
+pub(crate) fn watched_as<'a, T: 'a>(
+    name: Option<String>,
+    phase: &'static str,
+    future: PhaseFuture<'a, T>,
+) -> PhaseFuture<'a, T> {
+    match name {
+        None => future,
+        Some(name) => Box::pin(watchdog::watch(phase, name, future)),
+    }
+}
+
+/// Awaits a phase; where a watchdog is there, lets that see it. The name of the request is found before the phase
+/// borrows the session. One await for both, because what is alive at two of them makes every request's future larger.
 macro_rules! watched {
     ($session:expr, $phase:literal, $call:expr) => {{
         let name = pingora_core::runtime::watchdog::is_on().then(|| $session.name());
-        let phase = $call;
-        match name {
-            None => phase.await,
-            // Rare, and boxed, so that other requests don't carry its memory.
-            Some(name) => {
-                Box::pin(pingora_core::runtime::watchdog::watch($phase, name, phase)).await
-            }
-        }
+        $crate::phase::watched_as(name, $phase, $call).await
     }};
 }
 pub(crate) use watched;

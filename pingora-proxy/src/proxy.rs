@@ -4,7 +4,7 @@ use crate::cache::Next;
 use crate::defaults::{self, Known, Noted};
 use crate::error_page::send_error_page;
 use crate::failures::{self, Failure, FailureCounts, panicked};
-use crate::phase::watched;
+use crate::phase::{watched, watched_as};
 use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner, UnderWay};
 use crate::{ProcessCustomSession, ProxyHttp, Session};
 use async_trait::async_trait;
@@ -30,7 +30,7 @@ use pingora_core::protocols::http::h1::{self, BodyLength};
 use pingora_core::protocols::http::hop_by_hop::{self, H1UpgradePolicy, HttpUpstreamRequestPolicy};
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::protocols::http::websocket::{self, Bridge};
-use pingora_core::runtime::watchdog::{self, watch};
+use pingora_core::runtime::watchdog;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::outcome::Outcome;
@@ -355,14 +355,8 @@ where
         let logging = self
             .inner
             .logging(session, outcome.error.as_deref(), &mut ctx);
-        let logged = match name {
-            None => AssertUnwindSafe(logging).catch_unwind().await,
-            Some(name) => {
-                let logging = AssertUnwindSafe(watch("logging", name, logging));
-                Box::pin(logging.catch_unwind()).await
-            }
-        };
-        if let Err(panic) = logged {
+        let logging = watched_as(name, "logging", logging);
+        if let Err(panic) = AssertUnwindSafe(logging).catch_unwind().await {
             log::error!("in the logging phase: {}", panicked(&*panic));
         }
         if let Some(error) = outcome.error {
