@@ -5,7 +5,7 @@ use super::ticket_key::{CipherKey, Found, TicketKey, TicketKeySource};
 use foreign_types::ForeignTypeRef;
 use openssl::error::ErrorStack;
 use openssl::ex_data::Index;
-use openssl::ssl::{SslContext, SslContextBuilder, SslRef};
+use openssl::ssl::{SslContext, SslContextBuilder, SslRef, SslVersion};
 use openssl::x509::{X509StoreContext, X509StoreContextRef};
 use openssl_sys::{
     EVP_CIPHER_CTX, EVP_DecryptInit_ex, EVP_EncryptInit_ex, EVP_aes_128_cbc, EVP_aes_256_cbc,
@@ -105,6 +105,9 @@ unsafe extern "C" fn ticket_key(
         return match (ready, found) {
             (false, _) => FAILED,
             (true, Found::Aged) => RENEW,
+            // A ticket of TLS 1.3 is used once (RFC 8446 appendix C.4). With keys of its own the library renews it
+            // by itself; with ours it does as it is told.
+            (true, _) if ssl.version2() == Some(SslVersion::TLS1_3) => RENEW,
             (true, _) => GOOD,
         };
     }
@@ -187,7 +190,7 @@ mod tests {
     use openssl::hash::MessageDigest;
     use openssl::nid::Nid;
     use openssl::pkey::PKey;
-    use openssl::ssl::{Ssl, SslMethod, SslSession, SslVerifyMode, SslVersion};
+    use openssl::ssl::{Ssl, SslMethod, SslSession, SslVerifyMode};
     use openssl::x509::{X509, X509VerifyResult};
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
@@ -315,6 +318,9 @@ mod tests {
             assert!(resumed);
             let seen = asked();
             assert!(seen.contains(&(false, Some(Found::Current))), "{seen:?}");
+            // What is used once is renewed each time, or every other connection would be a full handshake.
+            let tls_1_3 = version == SslVersion::TLS1_3;
+            assert_eq!(seen.contains(&(true, None)), tls_1_3, "{seen:?}");
 
             // Without a key for new tickets there are none, and the handshake is as good.
             keys.current.store(2, Ordering::Relaxed);

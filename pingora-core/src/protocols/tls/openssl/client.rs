@@ -3,7 +3,7 @@
 use super::authorities::Authorities;
 use super::loaded::LoadedCertificate;
 pub(crate) use super::resumption::ClientSession;
-use super::resumption::{keep_sessions, offer_session};
+use super::resumption::{keep_resumed, keep_sessions, offer_session};
 use super::stream::SslStream;
 use super::{TlsRef, hints};
 use crate::protocols::l4::stream::Stream as L4Stream;
@@ -86,7 +86,10 @@ impl ClientContext {
         let offered = offer_session(&mut conn, &self.sessions, key);
         let made = connect(conn, wanted.sni, stream, Some(wanted)).await;
         match &made {
-            Ok(stream) => self.sessions.note(stream.ssl().session_reused()),
+            Ok(stream) => {
+                keep_resumed(stream.ssl(), &self.sessions);
+                self.sessions.note(stream.ssl().session_reused());
+            }
             // Whatever the reason, the next handshake is tried without the session.
             Err(_) if offered => self.sessions.forget(&key),
             Err(_) => {}

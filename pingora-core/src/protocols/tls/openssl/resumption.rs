@@ -82,26 +82,38 @@ pub(super) fn keep_sessions(
     let numbered = sys::Session::keep_of(builder);
     numbered.or_err(ErrorType::InternalError, "telling TLS sessions apart")?;
     builder.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
-    builder.set_new_session_callback(move |ssl, session| {
-        let Some(origin) = ssl.ex_data(index) else {
-            return;
-        };
-        let verified = match origin.offered {
-            Some(verified) if ssl.session_reused() => verified,
-            _ => origin.now,
-        };
-        let until = (verified + MAX_AGE).min(Instant::now() + lifetime(ssl, &session));
-        if until <= Instant::now() {
-            return;
-        }
-        let single_use = session.protocol_version() == SslVersion::TLS1_3;
-        if let Some(session) = sys::Session::of(ssl) {
-            let session = ClientSession { session, verified };
-            let session = KeptSession::BuiltIn(session);
-            sessions.put(origin.key, session, single_use, until);
-        }
-    });
+    builder.set_new_session_callback(move |ssl, _| keep(ssl, index, &sessions));
     Ok(())
+}
+
+/// Keeps the session of a connection of TLS 1.2 that resumed one. Where the upstream has renewed the ticket, the
+/// library calls back for nothing, and makes the session that was offered unusable (it takes the renewed one for
+/// a replacement in its own cache, which is off).
+pub(super) fn keep_resumed(ssl: &TlsRef, sessions: &SessionCache<KeptSession>) {
+    let tls_1_3 = ssl.version2() == Some(SslVersion::TLS1_3);
+    if let (true, false, Ok(index)) = (ssl.session_reused(), tls_1_3, origin_index()) {
+        keep(ssl, index, sessions);
+    }
+}
+
+fn keep(ssl: &TlsRef, index: Index<Ssl, Origin>, sessions: &SessionCache<KeptSession>) {
+    let (Some(origin), Some(session)) = (ssl.ex_data(index), ssl.session()) else {
+        return;
+    };
+    let verified = match origin.offered {
+        Some(verified) if ssl.session_reused() => verified,
+        _ => origin.now,
+    };
+    let until = (verified + MAX_AGE).min(Instant::now() + lifetime(ssl, session));
+    if until <= Instant::now() {
+        return;
+    }
+    let single_use = session.protocol_version() == SslVersion::TLS1_3;
+    if let Some(session) = sys::Session::of(ssl) {
+        let session = ClientSession { session, verified };
+        let session = KeptSession::BuiltIn(session);
+        sessions.put(origin.key, session, single_use, until);
+    }
 }
 
 /// How long a session may be resumed: as long as the upstream says, and as the certificates hold
