@@ -81,13 +81,54 @@ fn taken_for_relied_on(name: &[u8]) -> Option<ControlField> {
     taken.then_some(ControlField::Alias)
 }
 
+/// All lengths of this and more bytes count as one.
+const LONG: usize = 31;
+
+/// For the five low bits of a first letter: the lengths of the names to look at, one bit for each. The arms of
+/// [`ControlField::by_spelling`] in short.
+const LENGTHS: [u32; 32] = {
+    const NAMES: [(u8, &[u32]); 10] = [
+        (b'c', &[10, 11, 14, 16, 17]),
+        (b'd', &[4]),
+        (b'e', &[6]),
+        (b'f', &[16]),
+        (b'h', &[4, 14]),
+        (b'k', &[10]),
+        (b'p', &[16, 19]),
+        (b'r', &[11, 17]),
+        (b't', &[2, 14, 17]),
+        (b'u', &[7]),
+    ];
+    let mut lengths = [0; 32];
+    let mut at = 0;
+    while at < NAMES.len() {
+        let (initial, of_initial) = NAMES[at];
+        let mut length = 0;
+        while length < of_initial.len() {
+            lengths[(initial & 0x1f) as usize] |= 1 << of_initial[length];
+            length += 1;
+        }
+        at += 1;
+    }
+    lengths[(b'x' & 0x1f) as usize] = u32::MAX << 9;
+    lengths
+};
+
 impl ControlField {
     /// The field with this name, in any spelling. `name` must be a token: bytes that are not allowed in a
     /// name can be mistaken for others.
     #[inline]
     pub fn of(name: &[u8]) -> Option<Self> {
-        let initial = name.first()? | 0x20;
+        let initial = *name.first()?;
         // Length and first letter exclude nearly every other name.
+        let lengths = LENGTHS[usize::from(initial & 0x1f)];
+        if lengths >> name.len().min(LONG) & 1 == 0 {
+            return None;
+        }
+        Self::by_spelling(name, initial | 0x20)
+    }
+
+    fn by_spelling(name: &[u8], initial: u8) -> Option<Self> {
         match (name.len(), initial) {
             (2, b't') => is(name, b"te", Self::Te),
             (4, b'h') => is(name, b"host", Self::Host),
@@ -170,6 +211,26 @@ mod tests {
         for (name, field) in NAMES {
             for name in [name.into(), name.to_lowercase(), name.to_uppercase()] {
                 assert_eq!(ControlField::of(name.as_bytes()), Some(field), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_of_lengths_leaves_out_no_spelling() {
+        for initial in (0..=255).filter(|byte| is_token_byte(*byte)) {
+            for length in 1..100 {
+                for rest in [b'-', b'_'] {
+                    let mut name = vec![rest; length];
+                    name[0] = initial;
+                    let names = NAMES.map(|(name, _)| name).into_iter().chain(RELIED_ON);
+                    let names = names.map(|name| name.replace('-', "_").into_bytes());
+                    for name in names.filter(|name| name.len() == length).chain([name]) {
+                        let mut name = name;
+                        name[0] = initial;
+                        let by_spelling = ControlField::by_spelling(&name, initial | 0x20);
+                        assert_eq!(ControlField::of(&name), by_spelling, "{name:?}");
+                    }
+                }
             }
         }
     }
