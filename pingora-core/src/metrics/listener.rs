@@ -5,7 +5,6 @@ use super::collect::Kind::{Counter, Gauge, Histogram};
 use super::histogram;
 use super::workers::{APART, add_own, own};
 use http::{StatusCode, Version};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 const PROTOCOLS: usize = 3;
@@ -158,11 +157,9 @@ static LISTENERS: Shape = Shape {
     most: 64,
 };
 
-/// Of requests that came over no listener: sub-requests, and those of tests.
-static NO_LISTENER: LazyLock<Block> = LazyLock::new(|| {
-    let labels = [("service", "internal"), ("listener", "none")];
-    Block::find(&LISTENERS, &labels)
-});
+/// Of requests that came over no listener: sub-requests, and those of tests. The first block of the process.
+pub(super) const NO_LISTENER: (&Shape, [(&str, &str); 2]) =
+    (&LISTENERS, [("service", "internal"), ("listener", "none")]);
 
 /// The side at fault for a failed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,7 +216,7 @@ pub struct Listener(u16);
 impl Default for Listener {
     /// None: what did not come over a listener.
     fn default() -> Self {
-        Listener(u16::MAX)
+        Listener(0)
     }
 }
 
@@ -232,10 +229,7 @@ impl Listener {
 
     #[inline]
     fn here(self) -> Here {
-        match self.0 {
-            u16::MAX => NO_LISTENER.here(),
-            number => Block::of_cells(number, CELLS).here(),
-        }
+        Block::of_cells(self.0, CELLS).here()
     }
 
     /// A connection was taken in.
