@@ -350,6 +350,7 @@ impl Turn {
     }
 
     /// Whether the response may be read: there is room for more of it.
+    #[inline]
     fn reads_response<D: DownstreamHalf>(&self, exchange: &Exchange, down: &D) -> bool {
         let has_room =
             || down.queued() < QUEUE_MARK && !down.is_stalled() && !self.response.is_blocked();

@@ -101,7 +101,13 @@ where
     /// Carries the exchange to its end.
     pub(crate) async fn run(&mut self) -> Result<()> {
         self.set_limits();
-        let ended = match self.begin_body().await {
+        let begun = if self.ends_at_once() {
+            self.flow.turn.set_request_unseen(true);
+            self.end_body()
+        } else {
+            self.begin_body().await
+        };
+        let ended = match begun {
             Ok(()) => drive(self).await,
             failed => failed,
         };
@@ -146,6 +152,15 @@ where
         let figures = &mut self.session.upstream;
         figures.body_received = self.upstream.body_bytes_received();
         figures.body_sent = Some(self.upstream.body_bytes_sent());
+    }
+
+    /// Whether [`begin_body`](Self::begin_body) has nothing to do but to tell the upstream that there is no body.
+    fn ends_at_once(&mut self) -> bool {
+        self.session.is_body_empty()
+            && self.session.downstream_session.body_done()
+            && self.session.buffered.is_none()
+            && !self.sees_request_body()
+            && !self.asks_for_tunnel()
     }
 
     /// Sends the part of the body that was read earlier, or declares that there is none.
@@ -193,17 +208,20 @@ where
             self.flow.turn.count_bytes(piece.len());
             self.upstream.queue_body(piece)?;
         }
-        if end {
-            if let Some(trailers) = self.session.downstream_session.take_request_trailers() {
-                self.session.request_trailers = match &self.proxy.aliases {
-                    Some(aliases) => aliases.apply_to_trailers(trailers),
-                    None => Some(trailers),
-                };
-            }
-            self.upstream
-                .queue_end(self.session.request_trailers.as_deref())?;
-            self.flow.exchange.request_ended();
+        if end { self.end_body() } else { Ok(()) }
+    }
+
+    /// The request's body has ended.
+    fn end_body(&mut self) -> Result<()> {
+        if let Some(trailers) = self.session.downstream_session.take_request_trailers() {
+            self.session.request_trailers = match &self.proxy.aliases {
+                Some(aliases) => aliases.apply_to_trailers(trailers),
+                None => Some(trailers),
+            };
         }
+        self.upstream
+            .queue_end(self.session.request_trailers.as_deref())?;
+        self.flow.exchange.request_ended();
         Ok(())
     }
 

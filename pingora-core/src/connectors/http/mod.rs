@@ -203,6 +203,7 @@ impl<C: custom::Connector> Connector<C> {
     }
 
     /// [`Connector::release_http_session`] for callers that can't wait; it never waits.
+    #[inline]
     pub fn release_session<P: Peer + Send + Sync + 'static>(
         &self,
         session: HttpSession<C::Session>,

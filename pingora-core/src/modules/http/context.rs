@@ -64,11 +64,19 @@ impl HttpModules {
         self.builders.is_empty() && !self.compression_waits
     }
 
+    fn init_all(&self) -> Box<[Module]> {
+        self.builders.iter().map(|b| b.builder.init()).collect()
+    }
+
     /// A fresh module of each kind, for one request. Does not allocate if there are none.
     #[inline]
     pub fn build_ctx(&self) -> HttpModuleCtx {
         HttpModuleCtx {
-            modules: self.builders.iter().map(|b| b.builder.init()).collect(),
+            modules: if self.builders.is_empty() {
+                Box::default()
+            } else {
+                self.init_all()
+            },
             compression: if self.compression_waits {
                 Compression::Waits
             } else {
