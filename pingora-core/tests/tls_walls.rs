@@ -43,7 +43,6 @@ const WORDS: [(&[&str], &[&str]); 5] = [
         &[
             "pingora-core/src/protocols/tls/library.rs",
             "pingora-core/src/protocols/tls/mod.rs",
-            "pingora-core/src/listeners/tls.rs",
         ],
     ),
     // The session object, by the names that belong to the kept interface.
@@ -68,6 +67,7 @@ const WORDS: [(&[&str], &[&str]); 5] = [
             "pingora-core/src/protocols/tls/library.rs",
             "pingora-core/src/protocols/tls/mod.rs",
             "pingora-core/src/protocols/tls/store/mod.rs",
+            "pingora-core/src/protocols/tls/x509.rs",
             "pingora-core/src/sys/mod.rs",
             "pingora-core/src/utils/tls.rs",
             // Not TLS: the library signs cookies as well.

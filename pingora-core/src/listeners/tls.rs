@@ -9,10 +9,6 @@ mod settings;
 
 #[cfg(feature = "openssl")]
 pub use self::openssl as boringssl_openssl;
-#[cfg(feature = "openssl")]
-use self::openssl::BuiltInServer;
-#[cfg(not(feature = "openssl"))]
-use crate::protocols::tls::BuiltInServer;
 
 pub use crate::protocols::tls::{
     ACME_TLS_ALPN, ALPN, Certificate, CertificateId, CertificateInfo, CertificateProvider,

@@ -1,210 +1,10 @@
-//! What OpenSSL is told of the settings of a TLS listener.
+//! [`TlsSettings`] as programs that set OpenSSL by name use them: through its builder.
 
 pub use super::{TLS_CONF_ERR, TlsSettings};
 pub use crate::protocols::tls::ALPN;
 
-use super::{ACME_TLS_ALPN, CertificateStore, ClientCertificates};
-use crate::protocols::tls::LoadedCertificate;
-use crate::protocols::tls::backend::{ServerBackend, ServerSettings, TlsAcceptor};
-use crate::protocols::tls::openssl::client_certificates::ClientDemands;
-use crate::protocols::tls::openssl::server::ServerContext;
-use crate::protocols::tls::openssl::session_scope::{SessionScope, bind_sessions_to_names};
-use crate::sys::tls_context::set_ticket_keys;
-use arc_swap::ArcSwapOption;
-use openssl::ssl::{AlpnError, SslAcceptor, SslAcceptorBuilder, SslMethod, SslOptions, SslVersion};
-use pingora_error::{Error, OrErr, Result};
-use std::fmt;
+use openssl::ssl::SslAcceptorBuilder;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
-
-/// OpenSSL as the backend of listeners that were given no other: its builder, which programs may change.
-pub(crate) struct BuiltInServer {
-    builder: SslAcceptorBuilder,
-    /// The certificate that the builder was given, as far as it is known.
-    installed: Option<Arc<LoadedCertificate>>,
-    /// The store that knows of challenges, for the callback that selects a protocol.
-    challenges: Arc<ArcSwapOption<CertificateStore>>,
-}
-
-impl BuiltInServer {
-    /// With the settings that are recommended.
-    ///
-    /// # Errors
-    /// [`TLS_CONF_ERR`] where the library fails.
-    pub(super) fn recommended() -> Result<Self> {
-        let mut made = recommended().map(Self::from)?;
-        made.select_protocol(None);
-        Ok(made)
-    }
-
-    /// For settings that are another backend's.
-    ///
-    /// # Errors
-    /// As [`recommended`](Self::recommended).
-    pub(super) fn unused() -> Result<Self> {
-        Self::recommended()
-    }
-
-    /// Certificates will come from a store, with their OCSP responses.
-    pub(super) fn set_store(&mut self, store: &CertificateStore) {
-        self.challenges.store(Some(Arc::new(store.clone())));
-        let stapled = self.builder.set_status_callback(|ssl| {
-            let response = ssl.ocsp_status();
-            Ok(response.is_some_and(|response| !response.is_empty()))
-        });
-        if let Err(e) = stapled {
-            log::error!("OCSP responses won't be stapled: {e}");
-        }
-    }
-
-    /// At once, because what the program does to the builder afterwards counts more.
-    pub(super) fn set_alpn(&mut self, alpn: ALPN) {
-        self.select_protocol(Some(alpn));
-    }
-
-    /// Where nothing was said about protocols, none is agreed upon but the one of an authority that looks for the
-    /// answer to a challenge, which offers nothing else.
-    fn select_protocol(&mut self, alpn: Option<ALPN>) {
-        let challenges = self.challenges.clone();
-        self.builder.set_alpn_select_callback(move |_, offered| {
-            if let Some((10, ACME_TLS_ALPN)) = offered.split_first().map(|(n, name)| (*n, name))
-                && let Some(store) = &*challenges.load()
-                && store.has_challenges()
-            {
-                return Ok(ACME_TLS_ALPN);
-            }
-            match &alpn {
-                Some(alpn) => alpn.select(offered).ok_or(AlpnError::ALERT_FATAL),
-                None => Err(AlpnError::NOACK),
-            }
-        });
-    }
-
-    /// Lets sessions begin with the store's default, which then needs no work in their handshakes.
-    ///
-    /// # Errors
-    /// [`TLS_CONF_ERR`] where the library refuses it.
-    pub(super) fn install(&mut self, store: &CertificateStore) -> Result<()> {
-        self.challenges.store(Some(Arc::new(store.clone())));
-        let Some(first) = store.first_choice() else {
-            return Ok(());
-        };
-        first
-            .install(&mut self.builder)
-            .or_err(TLS_CONF_ERR, "using the default certificate")?;
-        self.installed = Some(first);
-        Ok(())
-    }
-
-    /// Whether these demands can be made. Blocks.
-    ///
-    /// # Errors
-    /// [`TLS_CONF_ERR`] naming the file that can't be used.
-    pub(super) fn check_clients(wanted: &ClientCertificates) -> Result<()> {
-        ClientDemands::check(wanted)
-    }
-
-    /// A session is resumed only where the demands on its client are the ones under which it began, also
-    /// by another listener that shares the keys of tickets.
-    fn demand_certificates(
-        &mut self,
-        wanted: Option<&ClientCertificates>,
-    ) -> Result<Option<ClientDemands>> {
-        let (clients, scope) = match wanted {
-            Some(wanted) => {
-                let (demands, scope) = ClientDemands::apply(wanted, &mut self.builder)?;
-                (Some(demands), scope)
-            }
-            None => (None, SessionScope::open()),
-        };
-        scope
-            .install(&mut self.builder)
-            .or_err(TLS_CONF_ERR, "setting the session context")?;
-        Ok(clients)
-    }
-}
-
-impl ServerBackend for BuiltInServer {
-    fn name(&self) -> &'static str {
-        "openssl"
-    }
-
-    fn build(mut self: Box<Self>, settings: ServerSettings) -> Result<Box<dyn TlsAcceptor>> {
-        // A record's header and its payload in one read from the socket.
-        self.builder.set_read_ahead(true);
-        if let (Some(store), None) = (settings.store.clone(), &self.installed) {
-            self.install(&store)?;
-        }
-        match settings.tickets.source() {
-            Some(keys) => set_ticket_keys(&mut self.builder, keys)
-                .or_err(TLS_CONF_ERR, "setting the keys of session tickets")?,
-            None => drop(self.builder.set_options(SslOptions::NO_TICKET)),
-        }
-        let clients = self.demand_certificates(settings.clients.as_ref())?;
-        let offload = settings.offload();
-        Ok(Box::new(ServerContext {
-            acceptor: self.builder.build(),
-            callbacks: settings.callbacks,
-            decisions: settings.decisions,
-            store: settings.store,
-            installed: self.installed,
-            tickets: Some(settings.tickets),
-            clients,
-            keep_client_hello: settings.keep_client_hello,
-            offload,
-        }))
-    }
-}
-
-impl From<SslAcceptorBuilder> for BuiltInServer {
-    fn from(builder: SslAcceptorBuilder) -> Self {
-        BuiltInServer {
-            builder,
-            installed: None,
-            challenges: Arc::default(),
-        }
-    }
-}
-
-impl fmt::Debug for BuiltInServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BuiltInServer")
-            .field("installed", &self.installed)
-            .finish_non_exhaustive()
-    }
-}
-
-fn recommended() -> Result<SslAcceptorBuilder> {
-    let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())
-        .or_err(TLS_CONF_ERR, "making a TLS context")?;
-    builder
-        .set_min_proto_version(Some(SslVersion::TLS1_2))
-        .map_err(|e| Error::because(TLS_CONF_ERR, "setting the lowest TLS version", e))?;
-    if has_aes_instructions() {
-        // The suites begin with AES-128-GCM, which costs least here. A client that puts ChaCha20 first has no
-        // such instructions, as a rule, and gets it.
-        builder.set_options(SslOptions::CIPHER_SERVER_PREFERENCE | SslOptions::PRIORITIZE_CHACHA);
-    }
-    // The second ticket that TLS 1.3 would get by default costs time in each handshake, and few clients use it.
-    builder
-        .set_num_tickets(1)
-        .or_err(TLS_CONF_ERR, "setting the number of session tickets")?;
-    // The library keeps the name that a client asked for in its session only where somebody has accepted
-    // it; without, it would not be known of a session of TLS 1.2 that is resumed.
-    builder.set_servername_callback(|_, _| Ok(()));
-    bind_sessions_to_names(&mut builder);
-    Ok(builder)
-}
-
-/// Whether AES is cheaper here than ChaCha20.
-fn has_aes_instructions() -> bool {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    return std::arch::is_x86_feature_detected!("aes");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes");
-    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-    false
-}
 
 impl From<SslAcceptorBuilder> for TlsSettings {
     /// Takes over settings as they are, without callbacks.
@@ -217,12 +17,12 @@ impl Deref for TlsSettings {
     type Target = SslAcceptorBuilder;
 
     fn deref(&self) -> &SslAcceptorBuilder {
-        &self.built_in.builder
+        self.built_in.builder()
     }
 }
 
 impl DerefMut for TlsSettings {
     fn deref_mut(&mut self) -> &mut SslAcceptorBuilder {
-        &mut self.built_in.builder
+        self.built_in.builder_mut()
     }
 }

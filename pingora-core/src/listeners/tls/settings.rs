@@ -2,12 +2,12 @@
 
 use super::gate::Gate;
 use super::{
-    Acceptor, BuiltInServer, CertificateSource, CertificateStore, ClientCertificates,
-    HANDSHAKE_TIMEOUT, HandshakeCounters, MOST_HANDSHAKES, SessionTickets, TLS_CONF_ERR, WhenBusy,
+    Acceptor, CertificateSource, CertificateStore, ClientCertificates, HANDSHAKE_TIMEOUT,
+    HandshakeCounters, MOST_HANDSHAKES, SessionTickets, TLS_CONF_ERR, WhenBusy,
 };
 use crate::process::ServerConf;
 use crate::protocols::tls::backend::{ServerBackend, ServerSettings};
-use crate::protocols::tls::{ALPN, HandshakeDecisions, TlsAcceptCallbacks};
+use crate::protocols::tls::{ALPN, BuiltInServer, HandshakeDecisions, TlsAcceptCallbacks};
 use pingora_error::{Error, Result};
 use std::fmt;
 use std::sync::Arc;

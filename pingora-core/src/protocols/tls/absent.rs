@@ -3,7 +3,7 @@
 
 use super::backend::{ClientBackend, ServerBackend, ServerSettings, TlsAcceptor, TlsConnector};
 use super::client_handshake::CertificateDer;
-use super::library::{CaType, Certificate};
+use super::library::CaType;
 use super::store::{CertificateInfo, CertificateSource, KeyKind};
 use super::{ALPN, CertificateStore, ClientCertificates, ClientSettings, TLS_CONF_ERR};
 use pingora_error::{Error, ErrorType, Result};
@@ -16,16 +16,6 @@ const ABSENT: &str = "TLS is not compiled in; turn on the feature openssl, or ch
 /// Without a library there are no certificates to tell apart.
 pub(crate) fn hash_ca<H: Hasher>(ca: Option<&CaType>, state: &mut H) {
     state.write_u8(ca.is_some().into());
-}
-
-/// There is no certificate to be written.
-pub(crate) fn to_der(cert: &Certificate) -> Option<Box<[u8]>> {
-    match *cert {}
-}
-
-/// Nothing can be parsed without a library.
-pub(crate) fn from_der(_der: &[u8]) -> Option<Certificate> {
-    None
 }
 
 /// There is no key to be written.

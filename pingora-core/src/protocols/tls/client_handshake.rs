@@ -1,7 +1,7 @@
 //! The parameters of handshakes with upstreams: those of the connector, and those of the peer.
 
 use super::sessions::{KeptSession, MAX_AGE, SessionCache, SessionKey};
-use super::{ALPN, CaType, HandshakeCompleteHook, certificate, names};
+use super::{ALPN, CaType, HandshakeCompleteHook, certificate, library, names};
 use certificate::CertKey;
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::any::Any;
@@ -187,7 +187,7 @@ impl ClientHandshake<'_> {
     /// The certificates to trust instead of the connector's, as DER. An empty list trusts no certificate.
     pub fn authorities_der(&self) -> Option<Vec<Box<[u8]>>> {
         let authorities = self.ca?.iter();
-        Some(authorities.filter_map(certificate::to_der).collect())
+        Some(authorities.filter_map(library::to_der).collect())
     }
 
     /// The certificate to show instead of the connector's: its chain, the leaf first, and its key (PKCS #8),

@@ -3,7 +3,9 @@
 //! Every layer above asks these: HTTP, the HTTP/2 guard, filters, logs. A backend fills them in once, at the
 //! end of its handshake.
 
-use super::{ALPN, Certificate, ClientHello, certificate};
+use super::alpn::ALPN;
+use super::client_hello::ClientHello;
+use super::library::{self, Certificate};
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
@@ -58,17 +60,14 @@ pub(super) struct PeerChain {
 impl PeerChain {
     pub(super) fn der(&self) -> &[Box<[u8]>] {
         self.der.get_or_init(|| match self.parsed.get() {
-            Some(parsed) => parsed.iter().filter_map(certificate::to_der).collect(),
+            Some(parsed) => parsed.iter().filter_map(library::to_der).collect(),
             None => Box::default(),
         })
     }
 
     pub(super) fn parsed(&self) -> &[Certificate] {
         self.parsed.get_or_init(|| match self.der.get() {
-            Some(der) => der
-                .iter()
-                .map_while(|one| certificate::from_der(one))
-                .collect(),
+            Some(der) => der.iter().map_while(|one| library::from_der(one)).collect(),
             None => Box::default(),
         })
     }

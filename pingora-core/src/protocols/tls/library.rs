@@ -1,4 +1,5 @@
-//! The types of the TLS library that stand in the interface, by names of ours.
+//! The types of the TLS library that stand in the interface, by names of ours, and the form of a certificate
+//! that every library understands (DER).
 
 #[cfg(feature = "openssl")]
 mod names {
@@ -7,6 +8,19 @@ mod names {
 
     /// A certificate.
     pub type Certificate = openssl::x509::X509;
+
+    /// The certificate as DER; `None` if the library can't write it.
+    pub(crate) fn to_der(certificate: &Certificate) -> Option<Box<[u8]>> {
+        certificate.to_der().ok().map(Vec::into_boxed_slice)
+    }
+
+    /// The certificate in these bytes; `None` if they are not one.
+    pub(crate) fn from_der(der: &[u8]) -> Option<Certificate> {
+        let parsed = Certificate::from_der(der).ok();
+        // Some functions of the library take what is left in the queue for their own error.
+        crate::sys::tls::forget_errors();
+        parsed
+    }
 }
 
 #[cfg(not(feature = "openssl"))]
@@ -19,6 +33,16 @@ mod names {
     #[cfg(not(feature = "rustls"))]
     #[derive(Clone, Debug)]
     pub enum Certificate {}
+
+    #[cfg(not(feature = "rustls"))]
+    pub(crate) fn to_der(certificate: &Certificate) -> Option<Box<[u8]>> {
+        match *certificate {}
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    pub(crate) fn from_der(_der: &[u8]) -> Option<Certificate> {
+        None
+    }
 
     /// A certificate, in the DER format.
     #[cfg(feature = "rustls")]
@@ -37,9 +61,21 @@ mod names {
             &self.0
         }
     }
+
+    #[cfg(feature = "rustls")]
+    pub(crate) fn to_der(certificate: &Certificate) -> Option<Box<[u8]>> {
+        Some(certificate.as_der().into())
+    }
+
+    #[cfg(feature = "rustls")]
+    pub(crate) fn from_der(der: &[u8]) -> Option<Certificate> {
+        crate::protocols::tls::x509::Facts::read(der)?;
+        Some(Certificate::of(der))
+    }
 }
 
 pub use names::{Certificate, TlsRef};
+pub(crate) use names::{from_der, to_der};
 
 /// Certificates to trust.
 pub type CaType = Box<[Certificate]>;

@@ -2,8 +2,8 @@
 //!
 //! A library is a backend behind the traits of [`backend`], chosen as a value for each listener and each
 //! connector. OpenSSL, where the feature `openssl` compiles it in, is the one that is used where nothing else
-//! was chosen. It lives in `openssl` (here, in `listeners/tls` and in `sys`), and its names stand nowhere else
-//! (`tests/tls_walls.rs`). Everything above asks for facts: [`SslDigest`], [`TlsFacts`].
+//! was chosen. It lives in `openssl` (here and in `sys`; `listeners/tls/openssl.rs` hands its builder to programs), and its
+//! names stand nowhere else (`tests/tls_walls.rs`). Everything above asks for facts: [`SslDigest`], [`TlsFacts`].
 //!
 //! rustls, where the feature `rustls` compiles it in, is another one, in `rustls`; where OpenSSL is not there, it
 //! takes its place. Without any library the names that are its types exist without values, in `absent`, and a
@@ -46,18 +46,21 @@ mod tickets;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
 // Used by a library only.
 mod verify;
+#[cfg(feature = "rustls")]
+mod x509;
 
 #[cfg(feature = "openssl")]
 pub mod openssl;
 #[cfg(feature = "openssl")]
 pub use self::openssl as boringssl_openssl;
 #[cfg(feature = "openssl")]
-pub use self::openssl::{SslStream, client, server, stream};
-#[cfg(feature = "openssl")]
 pub(crate) use self::openssl::{
+    BuiltInServer,
     client::{BuiltInClient, ClientSession},
     loaded::LoadedCertificate,
 };
+#[cfg(feature = "openssl")]
+pub use self::openssl::{SslStream, client, server, stream};
 
 #[cfg(feature = "rustls")]
 pub mod rustls;
@@ -79,7 +82,7 @@ pub(crate) mod certificate {
     #[cfg(not(any(feature = "openssl", feature = "rustls")))]
     pub use super::absent::CertKey;
     #[cfg(not(any(feature = "openssl", feature = "rustls")))]
-    pub(crate) use super::absent::{from_der, key_to_der, to_der};
+    pub(crate) use super::absent::key_to_der;
     #[cfg(feature = "openssl")]
     pub use super::openssl::certificate::*;
     #[cfg(all(feature = "rustls", not(feature = "openssl")))]

@@ -1,7 +1,8 @@
 //! Certificates that clients show: what is demanded of them, whichever library looks at them.
 
+use super::TLS_CONF_ERR;
+use super::library::{self, Certificate};
 use super::store::Material;
-use super::{Certificate, TLS_CONF_ERR, certificate};
 use pingora_error::{Error, Result};
 use std::any::type_name;
 use std::borrow::Cow;
@@ -26,7 +27,7 @@ pub trait ClientVerifier: Send + Sync {
     /// [`verify`](Self::verify) for a backend that has the chain as DER. By default it is parsed by the
     /// compiled-in library and given to `verify`; a chain that this library can't parse is refused.
     fn verify_der(&self, chain: &[&[u8]], verdict: Result<(), String>) -> bool {
-        let parsed = chain.iter().map(|one| certificate::from_der(one));
+        let parsed = chain.iter().map(|one| library::from_der(one));
         let parsed: Option<Vec<Certificate>> = parsed.collect();
         parsed.is_some_and(|parsed| self.verify(&parsed, verdict))
     }

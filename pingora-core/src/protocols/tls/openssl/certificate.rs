@@ -2,7 +2,7 @@
 
 use super::CaType;
 use crate::protocols::tls::client_handshake::CertificateDer;
-use crate::sys::tls as sys;
+use crate::protocols::tls::library::to_der;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
@@ -48,11 +48,6 @@ pub fn get_serial(cert: &X509) -> Result<String> {
     Ok(text.to_string())
 }
 
-/// The certificate as DER.
-pub(crate) fn to_der(cert: &X509) -> Option<Box<[u8]>> {
-    cert.to_der().ok().map(Vec::into_boxed_slice)
-}
-
 /// A chain, the leaf first, and its key (PKCS #8), as DER.
 pub(crate) fn key_to_der(key: &CertKey) -> Result<CertificateDer> {
     let chain = std::iter::once(&key.leaf).chain(&key.intermediates);
@@ -60,14 +55,6 @@ pub(crate) fn key_to_der(key: &CertKey) -> Result<CertificateDer> {
     let key = key.key.private_key_to_pkcs8();
     let key = key.or_err(ErrorType::InternalError, "writing a key as PKCS #8")?;
     Ok((chain, key))
-}
-
-/// The certificate that this is, as DER; `None` where it is none.
-pub(crate) fn from_der(der: &[u8]) -> Option<X509> {
-    let parsed = X509::from_der(der).ok();
-    // Some functions of the library take what is left in the queue for their own error.
-    sys::forget_errors();
-    parsed
 }
 
 /// Tells sets of trusted certificates apart. SHA-1, because the library keeps that one computed;

@@ -1,8 +1,9 @@
 //! A listener's certificate, read and checked, ready to be shown.
 
-use super::certificate::{get_common_name, get_serial, to_der};
+use super::certificate::{get_common_name, get_serial};
 use super::staple::Staple;
 use crate::protocols::tls::TLS_CONF_ERR;
+use crate::protocols::tls::library::to_der;
 use crate::protocols::tls::store::{
     CertificateId, CertificateInfo, CertificateSource, KeyKind, Material,
 };

@@ -1,6 +1,7 @@
 //! TLS by OpenSSL, 1.1.1 or later.
 
 mod authorities;
+mod built_in_server;
 pub(crate) mod certificate;
 pub mod client;
 pub(crate) mod client_certificates;
@@ -18,4 +19,5 @@ pub(crate) mod test_certificates;
 mod transport;
 
 pub use super::library::{CaType, Certificate, TlsRef};
+pub(crate) use built_in_server::BuiltInServer;
 pub use stream::SslStream;

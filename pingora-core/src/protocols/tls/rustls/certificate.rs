@@ -3,9 +3,9 @@
 use super::digest::sha256;
 use super::loaded::{read_key, to_pkcs8};
 use super::trust::read_chain;
-use super::x509::Facts;
 use crate::protocols::tls::client_handshake::CertificateDer;
 use crate::protocols::tls::store::Made;
+use crate::protocols::tls::x509::Facts;
 use crate::protocols::tls::{CaType, Certificate};
 use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
@@ -41,20 +41,10 @@ pub fn get_serial(cert: &Certificate) -> Result<String> {
     }
 }
 
-/// The certificate as DER.
-pub(crate) fn to_der(cert: &Certificate) -> Option<Box<[u8]>> {
-    Some(cert.as_der().into())
-}
-
 /// A chain, the leaf first, and its key (PKCS #8), as DER.
 pub(crate) fn key_to_der(key: &CertKey) -> Result<CertificateDer> {
     let chain = key.certificates.iter().map(|one| one.as_der().into());
     Ok((chain.collect(), key.key.to_vec()))
-}
-
-/// The certificate that this is; `None` where it is none.
-pub(crate) fn from_der(der: &[u8]) -> Option<Certificate> {
-    Certificate::from_der(der).ok()
 }
 
 /// Tells sets of trusted certificates apart.

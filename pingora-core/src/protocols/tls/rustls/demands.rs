@@ -2,8 +2,8 @@
 
 use super::digest::sha256;
 use super::trust::{Purpose, Trust};
-use super::x509::Facts;
 use crate::protocols::tls::ClientCertificates;
+use crate::protocols::tls::x509::Facts;
 use pingora_error::{Error, ErrorType, Result};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};

@@ -1,6 +1,6 @@
 //! The library's facts after a handshake.
 
-use super::x509::Facts;
+use crate::protocols::tls::x509::Facts;
 use crate::protocols::tls::{ALPN, ClientHello, SslDigest, TlsFacts};
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::{CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion};

@@ -4,11 +4,11 @@ use super::digest::sha256;
 use super::recommended_provider;
 use super::staple::Staple;
 use super::trust::{read_chain, refused};
-use super::x509::{Der, Facts, wrapped};
 use crate::protocols::tls::TLS_CONF_ERR;
 use crate::protocols::tls::store::{
     CertificateId, CertificateInfo, CertificateSource, KeyKind, Made,
 };
+use crate::protocols::tls::x509::{Der, Facts, wrapped};
 use pingora_error::{OrErr, Result};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -50,7 +50,6 @@ mod tickets;
 mod trust;
 mod verify;
 mod wire;
-mod x509;
 
 pub use ::rustls as library;
 pub use client::RustlsClient;

@@ -2,8 +2,8 @@
 //! compiled in.
 
 use super::trust::refused;
-use super::x509::{Der, Facts, time};
 use crate::protocols::tls::store::Material;
+use crate::protocols::tls::x509::{Der, Facts, time, wrapped};
 use pingora_error::Result;
 use sha1_smol::Sha1;
 use std::time::{Duration, SystemTime};
@@ -96,7 +96,7 @@ impl Staple {
 
 /// The issuer's name with its header, of which the hash is made.
 fn wrapped_name(issuer: &Facts<'_>) -> Vec<u8> {
-    super::x509::wrapped(0x30, issuer.raw_subject())
+    wrapped(0x30, issuer.raw_subject())
 }
 
 /// The status of a response, and what it says (RFC 6960 section 4.2.1).

@@ -1,6 +1,6 @@
 //! Whom to trust: authorities and their revocation lists, and the verdict on a chain.
 
-use super::x509::Facts;
+use crate::protocols::tls::x509::Facts;
 use crate::protocols::tls::{TLS_CONF_ERR, hints};
 use pingora_error::{Error, OrErr, Result};
 use rustls::crypto::WebPkiSupportedAlgorithms;

@@ -1,7 +1,7 @@
 //! The verification of upstreams as peers' options ask for it.
 
 use super::trust::{Fault, Purpose, Trust, verify_names};
-use super::x509::Facts;
+use crate::protocols::tls::x509::Facts;
 use crate::protocols::tls::{ClientHandshake, hints};
 use pingora_error::{Error, ErrorType, Result};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
