@@ -1,5 +1,5 @@
-//! The options shared by sessions of every protocol: time limits, rates, switches, and the copy of
-//! a request's body for retries.
+//! The options that sessions of every protocol hold: time limits, rates, switches, and the copy of a
+//! request's body for retries. Each protocol adds what only it has.
 
 use super::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
 use bytes::Bytes;
@@ -16,8 +16,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a server's session treats its client.
 ///
-/// A custom session holds one of these and follows the options that apply to it; the engine reads
-/// the timeouts from here.
+/// Every session holds one of these, a custom one too, and follows the options that apply to it; the engine
+/// reads the timeouts from here.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SessionOptions {
@@ -44,7 +44,7 @@ pub struct SessionOptions {
     /// The number of further exchanges that the connection may carry; `None` (the default): any
     /// number.
     pub reuses_remaining: Option<u32>,
-    copy: Option<FixedBuffer>,
+    pub(super) copy: Option<Box<FixedBuffer>>,
 }
 
 impl Default for SessionOptions {
@@ -102,7 +102,17 @@ impl SessionOptions {
     /// Keeps a copy of the request's body while it is read, up to 64 KiB, for retries.
     pub(crate) fn keep_copy(&mut self) {
         self.copy
-            .get_or_insert_with(|| FixedBuffer::new(RETRY_BUFFER_SIZE));
+            .get_or_insert_with(|| Box::new(FixedBuffer::new(RETRY_BUFFER_SIZE)));
+    }
+
+    /// Drops the copy: the body will not be resent.
+    pub(crate) fn drop_copy(&mut self) {
+        self.copy = None;
+    }
+
+    /// Whether the body could still be resent from the copy.
+    pub(crate) fn keeps_copy(&self) -> bool {
+        self.copy.as_ref().is_some_and(|copy| !copy.is_truncated())
     }
 
     /// Adds a piece of the body to the copy, if one is kept.
@@ -114,7 +124,7 @@ impl SessionOptions {
 
     /// Whether the body was longer than the copy may be.
     pub(crate) fn copy_is_truncated(&self) -> bool {
-        self.copy.as_ref().is_some_and(FixedBuffer::is_truncated)
+        self.copy.as_ref().is_some_and(|copy| copy.is_truncated())
     }
 
     /// The copy so far; `None` if there is none or it is incomplete.
@@ -154,7 +164,11 @@ mod tests {
         options.copy(&Bytes::from_static(b"a"));
         options.copy(&Bytes::from_static(b"b"));
         assert_eq!(options.copied(), Some(Bytes::from_static(b"ab")));
+        assert!(options.keeps_copy());
         options.copy(&Bytes::from(vec![0; RETRY_BUFFER_SIZE]));
         assert!(options.copy_is_truncated() && options.copied().is_none());
+        assert!(!options.keeps_copy());
+        options.drop_copy();
+        assert!(!options.copy_is_truncated());
     }
 }

@@ -10,9 +10,9 @@ mod tests;
 use super::tasks::TaskQueue;
 use super::{CHANNEL_PIECES, MOST_NESTED};
 use crate::protocols::Digest;
-use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::grace::Grace;
 use crate::protocols::http::h1::{self, BodyEncoder};
+use crate::protocols::http::session_options::SessionOptions;
 use crate::protocols::http::timed::Timed;
 use crate::protocols::http::{HttpTask, RecycledRequest};
 use crate::protocols::l4::socket::SocketAddr;
@@ -109,7 +109,6 @@ struct Inner {
     grace: Grace,
     body_read: usize,
     trailers: Option<Box<HeaderMap>>,
-    retry_buffer: Option<FixedBuffer>,
 
     response: Option<Box<ResponseHeader>>,
     out: TaskQueue,
@@ -123,7 +122,7 @@ struct Inner {
     broken: bool,
     failure: Option<oneshot::Sender<BError>>,
 
-    options: Options,
+    options: SessionOptions,
 }
 
 /// The state that a sub-request inherits from the request that spawns it.
@@ -136,16 +135,6 @@ pub(crate) struct Parent<'a> {
     pub(crate) read_timeout: Option<Duration>,
     pub(crate) write_timeout: Option<Duration>,
     pub(crate) total_drain_timeout: Option<Duration>,
-}
-
-#[derive(Debug, Clone)]
-struct Options {
-    read_timeout: Option<Duration>,
-    write_timeout: Option<Duration>,
-    total_drain_timeout: Option<Duration>,
-    ignore_info_resp: bool,
-    abort_on_close: bool,
-    proxy_tasks: bool,
 }
 
 impl Timed for Inner {
@@ -178,7 +167,6 @@ impl HttpSession {
             grace: Grace::default(),
             body_read: 0,
             trailers: None,
-            retry_buffer: None,
             response: None,
             out: TaskQueue::new(response),
             encoder: BodyEncoder::default(),
@@ -187,13 +175,11 @@ impl HttpSession {
             upgraded: false,
             broken: false,
             failure: Some(failure),
-            options: Options {
+            options: SessionOptions {
                 read_timeout: parent.read_timeout,
                 write_timeout: parent.write_timeout,
                 total_drain_timeout: parent.total_drain_timeout,
-                ignore_info_resp: false,
-                abort_on_close: true,
-                proxy_tasks: true,
+                ..SessionOptions::default()
             },
         };
         let handle = SubrequestHandle {

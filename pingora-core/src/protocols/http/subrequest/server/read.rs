@@ -2,7 +2,6 @@
 
 use super::{HttpSession, Incoming, Inner, MOST_NESTED};
 use crate::protocols::http::HttpTask;
-use crate::protocols::http::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
 use crate::protocols::http::faults;
 use crate::protocols::http::h1::{self, BodyEncoder, BodyLength};
 use crate::protocols::http::timed::Timed;
@@ -105,9 +104,7 @@ impl Inner {
                 .map_err(faults::bad_outgoing)?;
             self.body_read += data.len();
             self.continue_owed = false;
-            if let Some(kept) = &mut self.retry_buffer {
-                kept.write_to_buffer(data);
-            }
+            self.options.copy(data);
         }
         if end {
             self.end_body()?;
@@ -266,19 +263,16 @@ impl HttpSession {
 
     /// Keeps a copy of the body while it is read, up to 64 KiB, for retries.
     pub fn enable_retry_buffering(&mut self) {
-        self.inner
-            .retry_buffer
-            .get_or_insert_with(|| FixedBuffer::new(RETRY_BUFFER_SIZE));
+        self.inner.options.keep_copy();
     }
 
     /// Whether the body was longer than the copy may be; it can't be resent in that case.
     pub fn retry_buffer_truncated(&self) -> bool {
-        let kept = self.inner.retry_buffer.as_ref();
-        kept.is_some_and(FixedBuffer::is_truncated)
+        self.inner.options.copy_is_truncated()
     }
 
     /// The copy of the body so far; `None` if there is none or it is incomplete.
     pub fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.inner.retry_buffer.as_ref()?.get_buffer()
+        self.inner.options.copied()
     }
 }

@@ -1,12 +1,13 @@
 //! The end of a request: whether the connection is fit for another one.
 
 use super::super::timed::Timed;
-use super::{Continue, DRAIN_LIMIT, HttpSession, Inner, Options};
+use super::{Continue, DRAIN_LIMIT, Http1Options, HttpSession, Inner};
 use crate::protocols::Stream;
 use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts};
 use crate::protocols::http::linger::{Patience, Place, linger, poll_discard};
 use crate::protocols::http::recycled::give_response;
+use crate::protocols::http::session_options::SessionOptions;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use bytes::Bytes;
 use pingora_error::{Error, ErrorType, Result};
@@ -88,7 +89,7 @@ impl Inner {
         let closed = self.within(limit, write_side).await;
         let lingers = lingers || self.must_linger();
         if matches!(closed, Some(io::Result::Ok(()))) && lingers {
-            self.retry_buffer = None;
+            self.options.drop_copy();
             let discard = |inner: &mut Inner, cx: &mut Context<'_>| poll_discard(&mut inner.io, cx);
             linger(self, Patience::default(), discard).await;
         }
@@ -103,7 +104,6 @@ impl Inner {
         self.raw_head = None;
         self.decoder = BodyDecoder::default();
         self.body_read = 0;
-        self.retry_buffer = None;
         self.large_head = 0;
         self.held.forget();
         self.count_held();
@@ -113,10 +113,14 @@ impl Inner {
         }
         self.encoder = BodyEncoder::default();
         self.body_sent = 0;
-        let pipelining = self.options.pipelining;
-        self.options = Options {
-            pipelining,
-            ..Options::default()
+        self.http1 = Http1Options {
+            pipelining: self.http1.pipelining,
+            ..Http1Options::default()
+        };
+        self.options = SessionOptions {
+            keepalive: self.options.keepalive,
+            reuses_remaining: self.options.reuses_remaining,
+            ..SessionOptions::default()
         };
     }
 
@@ -160,13 +164,11 @@ impl HttpSession {
         if inner.half_closed && inner.input.is_empty() {
             return Ok(None);
         }
-        if !inner.options.pipelining && !inner.input.is_empty() {
+        if !inner.http1.pipelining && !inner.input.is_empty() {
             self.shutdown().await;
             return Ok(None);
         }
-        if let Some(remaining) = &mut inner.keepalive.reuses_remaining {
-            *remaining = remaining.saturating_sub(1);
-        }
+        inner.options.begin_next();
         inner.renew();
         Ok(Some(self))
     }
@@ -179,7 +181,7 @@ impl HttpSession {
     /// Leaves a response that was begun incomplete: the connection closes without an end to the
     /// body, so that the client can tell.
     pub(crate) fn abandon_response(&mut self) {
-        self.inner.keepalive.timeout = None;
+        self.inner.options.keepalive = None;
         self.inner.broken |= !self.inner.response_complete();
     }
 

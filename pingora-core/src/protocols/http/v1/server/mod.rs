@@ -13,10 +13,11 @@ use super::output::OutQueue;
 use super::timed::Timed;
 pub use crate::protocols::http::session_options::{BODY_READ_TIMEOUT, WRITE_TIMEOUT};
 
+use crate::protocols::http::session_options::SessionOptions;
+
 use crate::process::ShutdownWatch;
 use crate::process::memory::Held;
 use crate::protocols::http::RecycledRequest;
-use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts, RequestRules};
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
@@ -86,7 +87,6 @@ struct Inner {
     raw_head: Option<Box<Bytes>>,
     decoder: BodyDecoder,
     body_read: usize,
-    retry_buffer: Option<Box<FixedBuffer>>,
     continue_state: Continue,
     half_closed: bool,
 
@@ -105,50 +105,29 @@ struct Inner {
     held: Held,
     /// The size of the request's head in bytes, if it is large enough to be counted.
     large_head: u32,
-    keepalive: Keepalive,
     /// Checked when a response's head is written: the connection is not kept beyond a shutdown.
     shutdown: Option<ShutdownWatch>,
-    options: Options,
+    options: SessionOptions,
+    http1: Http1Options,
     user_context: Option<Box<dyn Any + Send + Sync>>,
 }
 
-/// Whether and how long the connection persists after the response.
-#[derive(Debug, Clone, Copy)]
-struct Keepalive {
-    /// `None`: it does not persist. `Some(0)`: without limit. Otherwise seconds.
-    timeout: Option<u64>,
-    reuses_remaining: Option<u32>,
-}
-
+/// The options that sessions of other versions don't have, except for the maximum payload.
 #[derive(Debug, Clone)]
-struct Options {
+struct Http1Options {
     header_timeout: Option<Duration>,
-    read_timeout: Option<Duration>,
-    write_timeout: Option<Duration>,
-    total_drain_timeout: Option<Duration>,
-    min_send_rate: Option<usize>,
     max_body: Option<u64>,
-    ignore_info_resp: bool,
     close_on_early_response: bool,
-    abort_on_close: bool,
     pipelining: bool,
-    proxy_tasks: bool,
 }
 
-impl Default for Options {
+impl Default for Http1Options {
     fn default() -> Self {
-        Options {
+        Http1Options {
             header_timeout: Some(HEADER_TIMEOUT),
-            read_timeout: Some(BODY_READ_TIMEOUT),
-            write_timeout: Some(WRITE_TIMEOUT),
-            total_drain_timeout: Some(Duration::from_secs(5)),
-            min_send_rate: None,
             max_body: None,
-            ignore_info_resp: false,
             close_on_early_response: false,
-            abort_on_close: true,
             pipelining: true,
-            proxy_tasks: true,
         }
     }
 }
@@ -194,7 +173,6 @@ impl HttpSession {
             raw_head: None,
             decoder: BodyDecoder::default(),
             body_read: 0,
-            retry_buffer: None,
             continue_state: Continue::NotExpected,
             half_closed: false,
             response: None,
@@ -206,12 +184,12 @@ impl HttpSession {
             close_after_flush: false,
             held: Held::default(),
             large_head: 0,
-            keepalive: Keepalive {
-                timeout: Some(0),
-                reuses_remaining: None,
-            },
             shutdown: None,
-            options: Options::default(),
+            options: SessionOptions {
+                keepalive: Some(0),
+                ..SessionOptions::default()
+            },
+            http1: Http1Options::default(),
             user_context: None,
         };
         HttpSession {
@@ -352,24 +330,24 @@ impl HttpSession {
     /// The idle time that the connection is allowed after this request, in seconds; `Some(0)`:
     /// without limit; `None`: it closes.
     pub fn get_keepalive_timeout(&self) -> Option<u64> {
-        self.inner.keepalive.timeout
+        self.inner.options.keepalive
     }
 
     /// Sets the value of [`HttpSession::get_keepalive_timeout`]. The client is informed when the head
     /// of the response is written: once a close was announced, the connection closes, whatever is set
     /// afterwards.
     pub fn set_server_keepalive(&mut self, keepalive: Option<u64>) {
-        self.inner.keepalive.timeout = keepalive;
+        self.inner.options.keepalive = keepalive;
     }
 
     /// The number of further requests that the connection may carry; `None`: any number.
     pub fn get_keepalive_reuses_remaining(&self) -> Option<u32> {
-        self.inner.keepalive.reuses_remaining
+        self.inner.options.reuses_remaining
     }
 
     /// Sets the value of [`HttpSession::get_keepalive_reuses_remaining`].
     pub fn set_keepalive_reuses_remaining(&mut self, remaining: Option<u32>) {
-        self.inner.keepalive.reuses_remaining = remaining;
+        self.inner.options.reuses_remaining = remaining;
     }
 
     /// Whether the connection will be kept for another request, as far as is known so far. Decided
@@ -401,7 +379,7 @@ impl HttpSession {
     /// The time limit for the head, from its first byte to its last, however slowly the bytes
     /// arrive. [`HEADER_TIMEOUT`] by default; `None`: no limit.
     pub fn set_header_timeout(&mut self, timeout: Option<Duration>) {
-        self.inner.options.header_timeout = timeout;
+        self.inner.http1.header_timeout = timeout;
     }
 
     /// The timeout between two reads of the body. [`BODY_READ_TIMEOUT`] by default; `None`: no
@@ -446,7 +424,7 @@ impl HttpSession {
 
     /// The maximum payload of a request, in bytes; more is answered with 413. No limit by default.
     pub fn set_max_body_size(&mut self, limit: Option<u64>) {
-        self.inner.options.max_body = limit;
+        self.inner.http1.max_body = limit;
     }
 
     /// Whether informational responses are dropped instead of forwarded. Off by default.
@@ -458,7 +436,7 @@ impl HttpSession {
     /// Off by default: the rest of the body is drained, within the time of
     /// [`HttpSession::set_total_drain_timeout`].
     pub fn set_close_on_response_before_downstream_finish(&mut self, close: bool) {
-        self.inner.options.close_on_early_response = close;
+        self.inner.http1.close_on_early_response = close;
     }
 
     /// Whether a request is aborted if the client closes its side. On by default.
@@ -469,13 +447,13 @@ impl HttpSession {
     /// Whether the next request may be sent before this one is answered. On by default; responses
     /// always keep the order of the requests.
     pub fn pipelining_enabled(&self) -> bool {
-        self.inner.options.pipelining
+        self.inner.http1.pipelining
     }
 
     /// See [`HttpSession::pipelining_enabled`]. If it is off, pipelined bytes end the connection
     /// after the current response.
     pub fn set_pipelining_enabled(&mut self, enabled: bool) {
-        self.inner.options.pipelining = enabled;
+        self.inner.http1.pipelining = enabled;
     }
 
     /// Begins the connection with bytes that were read elsewhere.

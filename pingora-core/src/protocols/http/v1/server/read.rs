@@ -4,7 +4,6 @@ use super::super::input::{BodyEvent, HeadEvent};
 use super::super::timed::Timed;
 use super::super::{faults, large_head};
 use super::{Continue, HttpSession, Inner, READ_AHEAD_LIMIT};
-use crate::protocols::http::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
 use crate::protocols::http::h1::{self, BodyDecoder, BodyLength, Fault, Nominated};
 use bytes::Bytes;
 use http::{HeaderMap, Version};
@@ -59,7 +58,7 @@ impl Inner {
     }
 
     fn check_declared_size(&mut self, body: BodyLength) -> Result<()> {
-        match (body, self.options.max_body) {
+        match (body, self.http1.max_body) {
             (BodyLength::Exact(n), Some(most)) if n > most => {
                 Err(self.refuse(Fault::BODY_TOO_LARGE, Bytes::new()))
             }
@@ -101,7 +100,7 @@ impl Inner {
             other => other,
         };
         self.body_read += data.len();
-        if let Some(most) = self.options.max_body
+        if let Some(most) = self.http1.max_body
             && self.body_read as u64 > most
             && !self.upgraded
         {
@@ -112,9 +111,7 @@ impl Inner {
                 ErrorSource::Downstream,
             ));
         }
-        if let Some(buffer) = &mut self.retry_buffer {
-            buffer.write_to_buffer(&data);
-        }
+        self.options.copy(&data);
         Ok(data)
     }
 
@@ -158,7 +155,7 @@ impl HttpSession {
         if self.inner.request_read {
             return Error::e_explain(ErrorType::InternalError, "a request was read already");
         }
-        let limit = self.inner.options.header_timeout;
+        let limit = self.inner.http1.header_timeout;
         match self.inner.within(limit, Inner::poll_read_request).await {
             Some(result) => result,
             None if self.inner.input.is_empty() => Ok(None),
@@ -271,21 +268,16 @@ impl HttpSession {
 
     /// Keeps a copy of the body while it is read, up to 64 KiB, for retries.
     pub fn enable_retry_buffering(&mut self) {
-        if self.inner.retry_buffer.is_none() {
-            self.inner.retry_buffer = Some(Box::new(FixedBuffer::new(RETRY_BUFFER_SIZE)));
-        }
+        self.inner.options.keep_copy();
     }
 
     /// Whether the body was longer than the copy may be; it can't be resent in that case.
     pub fn retry_buffer_truncated(&self) -> bool {
-        self.inner
-            .retry_buffer
-            .as_ref()
-            .is_some_and(|buffer| buffer.is_truncated())
+        self.inner.options.copy_is_truncated()
     }
 
     /// The copy of the body so far; `None` if there is none or it is incomplete.
     pub fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.inner.retry_buffer.as_ref()?.get_buffer()
+        self.inner.options.copied()
     }
 }

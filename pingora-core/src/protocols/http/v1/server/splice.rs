@@ -8,14 +8,10 @@ impl Inner {
     /// Whether this side of the connection needs to see the request's payload: for retries, or to
     /// count it.
     fn keeps_body(&self) -> bool {
-        let may_be_resent = self
-            .retry_buffer
-            .as_ref()
-            .is_some_and(|kept| !kept.is_truncated());
         let to_come = self.decoder.remaining().unwrap_or(u64::MAX);
         let total = to_come.saturating_add(self.body_read as u64);
-        let too_long = self.options.max_body.is_some_and(|most| total > most);
-        !self.upgraded && (may_be_resent || too_long)
+        let too_long = self.http1.max_body.is_some_and(|most| total > most);
+        !self.upgraded && (self.options.keeps_copy() || too_long)
     }
 }
 

@@ -9,7 +9,6 @@ use crate::protocols::http::date;
 use crate::protocols::http::h1::{
     self, BodyDecoder, BodyEncoder, BodyLength, Fault, OutgoingResponse,
 };
-use crate::protocols::http::session_options::write_limit;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -185,7 +184,7 @@ impl Inner {
         if !keep {
             // The announcement to the client is binding, whatever is set afterwards.
             self.facts.keep_alive = false;
-            self.keepalive.timeout = None;
+            self.options.keepalive = None;
         }
         let closing: &[u8] = match (keep, closes_itself, http10) {
             (false, false, _) => CLOSE,
@@ -211,18 +210,14 @@ impl Inner {
         // A client that still waits for a 100 Continue will never send the body; whether it is in
         // flight regardless is unknown.
         let unsure = self.continue_state == Continue::Owed;
-        let early = self.options.close_on_early_response && !self.decoder.is_done();
+        let early = self.http1.close_on_early_response && !self.decoder.is_done();
         // Bytes after a body that was read to its end belong to the next request.
-        let ahead = !self.options.pipelining && self.decoder.is_done() && !self.input.is_empty();
+        let ahead = !self.http1.pipelining && self.decoder.is_done() && !self.input.is_empty();
         unsure || early || ahead
     }
 
     pub(super) fn keeps_alive(&self) -> bool {
-        self.facts.keep_alive
-            && self.keepalive.timeout.is_some()
-            && self.keepalive.reuses_remaining != Some(0)
-            && !self.broken
-            && !self.upgraded
+        self.facts.keep_alive && self.options.may_keep_alive() && !self.broken && !self.upgraded
     }
 
     /// Queues a piece of the body.
@@ -267,8 +262,7 @@ impl Inner {
     }
 
     pub(super) fn write_limit(&self) -> Option<std::time::Duration> {
-        let options = &self.options;
-        write_limit(options.write_timeout, options.min_send_rate, self.out.len())
+        self.options.write_limit(self.out.len())
     }
 
     /// Writes the queue, within the write timeout.

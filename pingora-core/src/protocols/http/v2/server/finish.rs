@@ -147,7 +147,7 @@ impl HttpSession {
     /// If the body lacks only its end, waits for that at most a second.
     pub(crate) async fn linger(&mut self) {
         let inner = &mut *self.inner;
-        inner.retry_buffer = None;
+        inner.options.drop_copy();
         let mut patience = Patience::default();
         if inner.expected == PayloadLength::Exact(0) {
             patience.silence = GRACE;

@@ -39,10 +39,9 @@ use super::ledger::Ledger;
 use super::message::{IncomingRequest, PayloadLength, incoming_request};
 use crate::protocols::Digest;
 use crate::protocols::http::RecycledRequest;
-use crate::protocols::http::body_buffer::FixedBuffer;
 use crate::protocols::http::grace::Grace;
 use crate::protocols::http::h1::{self, Fault, RequestRules};
-use crate::protocols::http::session_options::{BODY_READ_TIMEOUT, WRITE_TIMEOUT, write_limit};
+use crate::protocols::http::session_options::{SessionOptions, WRITE_TIMEOUT, write_limit};
 use crate::protocols::http::timed::Timed;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::timeout::Alarm;
@@ -107,7 +106,6 @@ struct Inner {
     /// The size of the last piece handed out: given back to the client's window with the next one.
     unreleased: usize,
     trailers: Option<Box<HeaderMap>>,
-    retry_buffer: Option<Box<FixedBuffer>>,
     continue_owed: bool,
 
     response: Option<Box<ResponseHeader>>,
@@ -122,7 +120,9 @@ struct Inner {
     counted: usize,
     /// The same, for the bytes that the client may send before they are read.
     upload_counted: usize,
-    options: Options,
+    max_body: Option<u64>,
+    /// The session's public `write_timeout` stands in for the one here; keep-alive is the connection's.
+    options: SessionOptions,
 }
 
 /// The part of the response that was not handed to the connection yet.
@@ -147,31 +147,6 @@ enum End {
     Due(Option<HeaderMap>),
     /// Handed to the connection.
     Sent,
-}
-
-#[derive(Debug, Clone)]
-struct Options {
-    read_timeout: Option<Duration>,
-    total_drain_timeout: Option<Duration>,
-    min_send_rate: Option<usize>,
-    max_body: Option<u64>,
-    ignore_info_resp: bool,
-    abort_on_close: bool,
-    proxy_tasks: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            read_timeout: Some(BODY_READ_TIMEOUT),
-            total_drain_timeout: Some(Duration::from_secs(5)),
-            min_send_rate: None,
-            max_body: None,
-            ignore_info_resp: false,
-            abort_on_close: true,
-            proxy_tasks: true,
-        }
-    }
 }
 
 impl Timed for Inner {
@@ -213,7 +188,6 @@ impl HttpSession {
             body_read: 0,
             unreleased: 0,
             trailers: None,
-            retry_buffer: None,
             continue_owed: facts.expects_continue && !body_done,
             response: None,
             out: Outbox::default(),
@@ -224,7 +198,8 @@ impl HttpSession {
             ledger,
             counted: 0,
             upload_counted: 0,
-            options: Options::default(),
+            max_body: None,
+            options: SessionOptions::default(),
         };
         let mut session = HttpSession {
             write_timeout: Some(WRITE_TIMEOUT),
@@ -339,8 +314,7 @@ impl HttpSession {
         self.inner.body.stream_id().get()
     }
 
-    /// The timeout between two pieces of the body. [`BODY_READ_TIMEOUT`] by default; `None`: no
-    /// limit.
+    /// The timeout between two pieces of the body. 60 s by default; `None`: no limit.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) {
         self.inner.options.read_timeout = timeout;
     }
@@ -383,7 +357,7 @@ impl HttpSession {
     /// The maximum payload of the request, in bytes; more is answered with 413. No limit by default.
     /// Set it before [`HttpSession::read_request`].
     pub fn set_max_body_size(&mut self, limit: Option<u64>) {
-        self.inner.options.max_body = limit;
+        self.inner.max_body = limit;
     }
 
     /// Whether informational responses are dropped instead of forwarded. Off by default.

@@ -3,7 +3,6 @@
 use super::super::faults::{bad_body, stream_failed, stream_reset};
 use super::super::message::{check_trailers, incoming_trailers};
 use super::{HttpSession, Inner, PayloadLength};
-use crate::protocols::http::body_buffer::{FixedBuffer, RETRY_BUFFER_SIZE};
 use crate::protocols::http::faults;
 use crate::protocols::http::h1::Fault;
 use crate::protocols::http::timed::Timed;
@@ -103,13 +102,11 @@ impl Inner {
         if let Err(fault) = self.expected.take(data.len()) {
             return Err(self.refuse_body(fault));
         }
-        let most = self.options.max_body.filter(|_| !self.tunnel);
+        let most = self.max_body.filter(|_| !self.tunnel);
         if most.is_some_and(|most| self.body_read as u64 > most) {
             return Err(self.refuse_body(Fault::BODY_TOO_LARGE));
         }
-        if let Some(buffer) = &mut self.retry_buffer {
-            buffer.write_to_buffer(&data);
-        }
+        self.options.copy(&data);
         Ok(data)
     }
 
@@ -164,7 +161,7 @@ impl HttpSession {
         }
         inner.request_read = true;
         if inner.fault.is_none()
-            && let (Some(length), Some(most)) = (inner.facts.length, inner.options.max_body)
+            && let (Some(length), Some(most)) = (inner.facts.length, inner.max_body)
             && length > most
         {
             inner.fault = Some(Fault::BODY_TOO_LARGE);
@@ -258,19 +255,16 @@ impl HttpSession {
 
     /// Keeps a copy of the body while it is read, up to 64 KiB, for retries.
     pub fn enable_retry_buffering(&mut self) {
-        if self.inner.retry_buffer.is_none() {
-            self.inner.retry_buffer = Some(Box::new(FixedBuffer::new(RETRY_BUFFER_SIZE)));
-        }
+        self.inner.options.keep_copy();
     }
 
     /// Whether the body was longer than the copy may be; it can't be resent in that case.
     pub fn retry_buffer_truncated(&self) -> bool {
-        let buffer = self.inner.retry_buffer.as_ref();
-        buffer.is_some_and(|buffer| buffer.is_truncated())
+        self.inner.options.copy_is_truncated()
     }
 
     /// The copy of the body so far; `None` if there is none or it is incomplete.
     pub fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.inner.retry_buffer.as_ref()?.get_buffer()
+        self.inner.options.copied()
     }
 }
