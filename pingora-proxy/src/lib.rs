@@ -6,6 +6,7 @@
 //! ```
 //! use async_trait::async_trait;
 //! use pingora_core::prelude::*;
+//! use pingora_http::ResponseHeader;
 //! use pingora_proxy::prelude::*;
 //!
 //! struct ToOne;
@@ -17,6 +18,15 @@
 //!
 //!     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
 //!         Ok(Box::new(HttpPeer::new("127.0.0.1:8000", false, String::new())))
+//!     }
+//!
+//!     async fn response_filter(
+//!         &self,
+//!         _session: &mut Session,
+//!         upstream_response: &mut ResponseHeader,
+//!         _ctx: &mut Self::CTX,
+//!     ) -> Result<()> {
+//!         upstream_response.insert_header("X-Served-By", "example")
 //!     }
 //! }
 //!

@@ -30,40 +30,12 @@ use std::time::Duration;
 ///
 /// Only [`new_ctx`](ProxyHttp::new_ctx) and [`upstream_peer`](ProxyHttp::upstream_peer) are required. A
 /// phase that is not implemented costs nothing. Implement the trait with `#[async_trait]` and write the
-/// async phases as plain `async fn`:
-///
-/// ```
-/// use async_trait::async_trait;
-/// use pingora_core::prelude::*;
-/// use pingora_http::ResponseHeader;
-/// use pingora_proxy::{ProxyHttp, Session};
-///
-/// struct Proxy;
-///
-/// #[async_trait]
-/// impl ProxyHttp for Proxy {
-///     type CTX = ();
-///     fn new_ctx(&self) -> Self::CTX {}
-///
-///     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
-///         Ok(Box::new(HttpPeer::new("127.0.0.1:8080", false, String::new())))
-///     }
-///
-///     async fn response_filter(
-///         &self,
-///         _session: &mut Session,
-///         upstream_response: &mut ResponseHeader,
-///         _ctx: &mut Self::CTX,
-///     ) -> Result<()> {
-///         upstream_response.insert_header("X-Served-By", "example")
-///     }
-/// }
-/// ```
+/// async phases as plain `async fn`, with the signatures given below; the [crate's page](crate) has an example.
 ///
 /// # The order of the phases
 ///
-/// The methods below stand in this order, after the two that are required: first those about modules and
-/// sub-requests, at last those that are not phases.
+/// After the two required methods and those about modules and sub-requests, the methods below stand in this
+/// order. Those that are not phases come last.
 ///
 /// ```text
 /// early_request_filter ─ downstream modules ─ request_filter ─ (the cache) ─ proxy_upstream_filter
@@ -101,12 +73,12 @@ pub trait ProxyHttp {
 
     /// Adds filters over requests and responses. Called once, when the service is made.
     ///
-    /// By default, the one that compresses responses, at level 0: it costs nothing until a phase raises
-    /// its level, by `session.downstream_modules_ctx.get_mut::<ResponseCompression>()`. An implementation
-    /// replaces the default, and adds that module itself if phases ask for it.
+    /// By default, adds the module that compresses responses, at level 0: it costs nothing until a phase raises
+    /// its level, by `session.downstream_modules_ctx.get_mut::<ResponseCompression>()`. An implementation that
+    /// replaces the default has to add that module itself if its phases use it.
     ///
-    /// The module stands last, behind [`ProxyHttp::response_body_filter`], which therefore sees the body
-    /// as it was; [`Session::upstream_compression`] stands ahead of it.
+    /// The module runs last, after [`ProxyHttp::response_body_filter`], which sees the uncompressed body;
+    /// [`Session::upstream_compression`] runs before that filter.
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
         modules.add_module(ResponseCompressionBuilder::enable(0));
     }
@@ -114,18 +86,14 @@ pub trait ProxyHttp {
     /// Adds filters over the exchanges with upstreams. Called once, when the service is made. By default
     /// there are none, which costs nothing.
     ///
-    /// They stand next to the upstream: they are the last to see the request, behind
-    /// [`ProxyHttp::upstream_request_filter`] and [`ProxyHttp::request_body_filter`], and the first to see
-    /// the response, ahead of [`ProxyHttp::upstream_response_filter`],
-    /// [`ProxyHttp::upstream_response_body_filter`] and [`ProxyHttp::upstream_response_trailer_filter`].
-    /// All phases see a response as these modules leave it. Informational responses pass through them, the
-    /// bytes of a tunnel don't.
+    /// They are the last to see the request, after [`ProxyHttp::upstream_request_filter`] and
+    /// [`ProxyHttp::request_body_filter`], and the first to see the response: every phase sees it as these
+    /// modules leave it. Informational responses pass through them, the bytes of a tunnel don't.
     ///
-    /// [`Session::upstream_modules_ctx`] is made with the session and is the same in all tries of a
-    /// request, so what a phase sets holds in each of them. For each try, the modules see the request's
-    /// head and body again. Ahead of that, they are told that the response of the earlier try, if there
-    /// was any, was discarded
-    /// ([`HttpModule::response_discarded`](pingora_core::modules::http::HttpModule::response_discarded)).
+    /// All tries of a request share [`Session::upstream_modules_ctx`], so that settings made by a phase apply to
+    /// each of them. For each further try, the modules first learn that the earlier response was discarded
+    /// ([`HttpModule::response_discarded`](pingora_core::modules::http::HttpModule::response_discarded)), and
+    /// then see the request's head and body again.
     ///
     /// An error of a module has the consequences that an error of the neighbouring phase would have.
     fn init_upstream_modules(&self, _modules: &mut HttpModules) {}
@@ -173,16 +141,15 @@ pub trait ProxyHttp {
         }
     }
 
-    /// The ready cache of this proxy, usually a field of it; `None`, the default, which costs nothing: none. The
-    /// defaults of the cache's phases ask it; see [`ReadyCache`].
+    /// The ready cache of this proxy, usually one of its fields, which the defaults of the cache's phases use;
+    /// see [`ReadyCache`]. `None`, the default: there is none, which costs nothing.
     fn ready_cache<'a>(&'a self, _ctx: &Self::CTX) -> Option<&'a ReadyCache> {
         None
     }
 
-    /// Whether and how this request may be answered from a cache: it may, if this calls
-    /// [`session.cache.enable`](pingora_cache::HttpCache::enable).
-    ///
-    /// By default, as the [ready cache](ProxyHttp::ready_cache) decides, if there is one.
+    /// Allows this request to be answered from a cache, by calling
+    /// [`session.cache.enable`](pingora_cache::HttpCache::enable). By default, the
+    /// [ready cache](ProxyHttp::ready_cache) decides, if there is one.
     fn request_cache_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<()>
     where
         Self::CTX: Send + Sync,
@@ -193,14 +160,13 @@ pub trait ProxyHttp {
         Ok(())
     }
 
-    /// The key under which the response is cached: two requests with one key get one response. It has to hold
-    /// all that the origin chooses a response by: scheme, authority, path and query at least.
-    ///
-    /// By default, that of the [ready cache](ProxyHttp::ready_cache).
+    /// The key under which the response is cached: two requests with the same key get the same response. It has
+    /// to hold everything by which the origin chooses a response: at least scheme, authority, path and query.
+    /// By default, the key of the [ready cache](ProxyHttp::ready_cache).
     ///
     /// # Errors
-    /// The request does without the cache. By default, [`ErrorType::InternalError`] without a ready cache: no key
-    /// would be safe to guess.
+    /// The request does without the cache. By default, [`ErrorType::InternalError`] if there is no ready cache,
+    /// because no key would be safe to guess.
     fn cache_key_callback(&self, session: &Session, ctx: &mut Self::CTX) -> Result<CacheKey> {
         if let Some(cache) = self.ready_cache(ctx) {
             return cache.key(session);
@@ -209,9 +175,8 @@ pub trait ProxyHttp {
         Error::e_explain(ErrorType::InternalError, context)
     }
 
-    /// Called when the cache has no response, ahead of the choice of an upstream. An implementation calls
-    /// [`session.cache.cache_miss`](pingora_cache::HttpCache::cache_miss), as the default does, or turns the cache
-    /// off.
+    /// Called when the cache has no response, before an upstream is chosen. An implementation turns the cache off
+    /// or calls [`session.cache.cache_miss`](pingora_cache::HttpCache::cache_miss), as the default does.
     fn cache_miss(&self, session: &mut Session, _ctx: &mut Self::CTX) {
         session.cache.cache_miss();
     }
@@ -220,10 +185,10 @@ pub trait ProxyHttp {
     ///
     /// `async fn cache_hit_filter(&self, session: &mut Session, meta: &CacheMeta, hit_handler: &mut HitHandler, is_fresh: bool, ctx: &mut Self::CTX) -> Result<Option<ForcedFreshness>>`
     ///
-    /// By default, as the [ready cache](ProxyHttp::ready_cache) decides, if there is one.
+    /// By default, the [ready cache](ProxyHttp::ready_cache) decides, if there is one.
     ///
     /// # Errors
-    /// Logged; what was found counts as absent.
+    /// Logged; the stored response counts as absent.
     async fn cache_hit_filter(
         &self,
         session: &mut Session,
@@ -241,7 +206,7 @@ pub trait ProxyHttp {
     }
 
     default_phase! {
-        /// The last phase before an upstream is chosen; not for what the cache answers.
+        /// The last phase before an upstream is chosen. Not called if the cache answers.
         ///
         /// `async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool>`
         ///
@@ -292,9 +257,9 @@ pub trait ProxyHttp {
         ///
         /// `async fn request_body_filter(&self, session: &mut Session, body: &mut Option<Bytes>, end_of_stream: bool, ctx: &mut Self::CTX) -> Result<()>`
         ///
-        /// The last call has `end_of_stream` set, and may have no piece; for a request without a body it is the only
-        /// one. A filter that changes the length
-        /// must remove `Content-Length` in [`ProxyHttp::upstream_request_filter`].
+        /// The last call has `end_of_stream` set, and may have no piece; for a request without a body it is the
+        /// only one. A filter that changes the length must remove `Content-Length` in
+        /// [`ProxyHttp::upstream_request_filter`].
         fn request_body_filter['life1, 'life2, 'life3](
             session: &'life1 mut Session,
             _body: &'life2 mut Option<Bytes>,
@@ -306,8 +271,7 @@ pub trait ProxyHttp {
     }
 
     default_phase! {
-        /// Adjusts the upstream modules to a response, right ahead of their seeing its header. Called only
-        /// if there are any.
+        /// Adjusts the upstream modules, if there are any, to a response whose header they are about to see.
         ///
         /// `async fn adjust_upstream_modules(&self, session: &mut Session, upstream_response: &ResponseHeader, end_of_stream: bool, ctx: &mut Self::CTX) -> Result<()>`
         ///
@@ -339,11 +303,11 @@ pub trait ProxyHttp {
         }
     }
 
-    /// Whether the response may be cached, and for how long. Called for each final response of a request that has
-    /// not turned the cache off, also for one that the upstream confirmed by a 304, with the merged header. A part
-    /// (206) is never stored, whatever this says.
+    /// Whether the response may be cached, and for how long. Called for each final response of a request whose
+    /// cache is on; if the upstream has confirmed a stored one by a 304, with the merged header. A part (206) is
+    /// never stored, even if this allows it.
     ///
-    /// By default, as the [ready cache](ProxyHttp::ready_cache) decides; without one, it may not.
+    /// By default, the [ready cache](ProxyHttp::ready_cache) decides; without one, nothing is cached.
     fn response_cache_filter(
         &self,
         session: &Session,
@@ -356,11 +320,11 @@ pub trait ProxyHttp {
         })
     }
 
-    /// Distinguishes the variants of a cached response: a digest of what it varies on in this request, `None` if it
-    /// does not vary. Asked about what was found, and about what is stored. What was stored with a digest is not
-    /// served to a request without one.
+    /// Distinguishes the variants of a cached response: a digest of the parts of this request on which it varies;
+    /// `None` if it does not vary. Called both for a stored response and for one about to be stored. A response
+    /// stored with a digest is not served to a request without one.
     ///
-    /// By default, by the fields that `Vary` names, if there is a [ready cache](ProxyHttp::ready_cache).
+    /// By default, a [ready cache](ProxyHttp::ready_cache) uses the fields that `Vary` names.
     fn cache_vary_filter(
         &self,
         meta: &CacheMeta,
@@ -370,22 +334,20 @@ pub trait ProxyHttp {
         self.ready_cache(ctx)?.rules().variance(meta, req)
     }
 
-    /// Whether a response of the cache is answered with 304, because the client has it. Called for what is stored,
-    /// and for what an upstream answered to a request whose conditions were the cache's.
+    /// Whether a response of the cache is answered with 304, because the client has it. Called for stored
+    /// responses, and for an upstream's answer to a request whose conditions were the cache's.
     fn cache_not_modified_filter(
         &self,
         session: &Session,
         resp: &ResponseHeader,
         _ctx: &mut Self::CTX,
     ) -> Result<bool> {
-        Ok(conditional_filter::not_modified_filter(
-            session.req_header(),
-            resp,
-        ))
+        let request = session.req_header();
+        Ok(conditional_filter::not_modified_filter(request, resp))
     }
 
-    /// The part of a response of the cache that the client asked for; changes its header accordingly. Called where
-    /// [`cache_not_modified_filter`](ProxyHttp::cache_not_modified_filter) is, unless
+    /// The requested part of a response of the cache, whose header it changes accordingly. Called together with
+    /// [`cache_not_modified_filter`](ProxyHttp::cache_not_modified_filter), unless
     /// [`Session::ignore_downstream_range`] is set.
     fn range_header_filter(
         &self,
@@ -427,13 +389,13 @@ pub trait ProxyHttp {
     /// Sees, and may change, each piece of the response's body on its way to the client. Returning a
     /// duration delays the next piece, which is the way to limit a rate.
     ///
-    /// The last call has `end_of_stream` set, and may have no piece. A response without a body (the answer to a
-    /// HEAD, 204, 304, a length of 0) ends with its head: then this filter is not called, and what counts or
-    /// completes something at the end belongs in [`ProxyHttp::response_filter`] or [`ProxyHttp::logging`]. A filter
-    /// that changes the length must remove `Content-Length` in [`ProxyHttp::response_filter`].
+    /// The last call has `end_of_stream` set, and may have no piece. Not called for a response without a body (the
+    /// answer to a HEAD, 204, 304, a length of 0); work to be done at the end of every response belongs in
+    /// [`ProxyHttp::logging`]. A filter that changes the length must remove `Content-Length` in
+    /// [`ProxyHttp::response_filter`].
     ///
-    /// A body that the upstream compressed is compressed here, too, unless
-    /// [`Session::upstream_compression`] decompresses it. The module for compression comes later.
+    /// A body that the upstream compressed is still compressed here unless
+    /// [`Session::upstream_compression`] decompresses it. The module for compression runs later.
     fn response_body_filter(
         &self,
         session: &mut Session,
@@ -449,17 +411,16 @@ pub trait ProxyHttp {
     }
 
     default_phase! {
-        /// Sees, and may change, each piece of the response's body behind
-        /// [`ProxyHttp::response_body_filter`], and may wait: for another service that judges or rewrites
-        /// each piece, say.
+        /// Sees, and may change, each piece of the response's body after [`ProxyHttp::response_body_filter`], and
+        /// may wait, for example for another service that inspects or rewrites each piece.
         ///
         /// `async fn async_response_body_filter(&self, session: &mut Session, body: &mut Option<Bytes>, end_of_stream: bool, ctx: &mut Self::CTX) -> Result<()>`
         ///
-        /// What was said about the pieces there holds here, too. While this filter waits, earlier pieces are on
-        /// their way to the client, and nothing more is read from the upstream: what it sends meanwhile stays in
-        /// the windows of its connection. If the first piece has arrived together with the response's head, the
-        /// head waits for what this filter makes of it, and an error up to there becomes an error page. The client's next bytes are not read
-        /// either, and no time limit applies: a filter that asks others has a time-out of its own.
+        /// The same rules apply to the pieces. While this filter waits, earlier pieces are on their way to the
+        /// client, and nothing is read from either side: data that the upstream sends meanwhile stays in the windows
+        /// of its connection. No time limit applies: a filter that asks another service needs a timeout of its own.
+        /// If the first piece has arrived together with the response's head, the head waits for this filter, and an
+        /// error up to that point becomes an error page.
         fn async_response_body_filter['life1, 'life2, 'life3](
             session: &'life1 mut Session,
             _body: &'life2 mut Option<Bytes>,
@@ -485,8 +446,8 @@ pub trait ProxyHttp {
         ///
         /// `async fn response_trailer_filter(&self, session: &mut Session, upstream_trailers: &mut HeaderMap, ctx: &mut Self::CTX) -> Result<Option<Bytes>>`
         ///
-        /// Returned bytes are sent as the end of the body, in place of the trailers: for protocols that
-        /// carry trailers there.
+        /// Returned bytes are sent as the end of the body, instead of the trailers, for protocols that carry
+        /// trailers there.
         fn response_trailer_filter['life1, 'life2, 'life3](
             _session: &'life1 mut Session,
             _upstream_trailers: &'life2 mut HeaderMap,
@@ -498,10 +459,10 @@ pub trait ProxyHttp {
 
     /// Whether the body filters ([`ProxyHttp::request_body_filter`],
     /// [`ProxyHttp::upstream_response_body_filter`], [`ProxyHttp::response_body_filter`],
-    /// [`ProxyHttp::async_response_body_filter`]) need to see the pieces of this exchange's bodies. `None` (the default) detects it: filters that are not
-    /// implemented are skipped. A proxy that implements them but needs them only for some exchanges
-    /// returns `Some(false)` for the others: they are not called then, and large bodies may move without
-    /// passing through this process's memory. With `Some(true)` all of them are called.
+    /// [`ProxyHttp::async_response_body_filter`]) need to see this exchange's bodies. `None` (the default): filters
+    /// that are not implemented are skipped. `Some(false)`: none is called, and large bodies may move without
+    /// passing through this process's memory; for a proxy that implements filters but needs them only for some
+    /// exchanges. `Some(true)`: all are called.
     ///
     /// Asked before the exchange with an upstream begins, and again after the filters of a response's
     /// header have run; the second answer applies to the pieces that follow.
@@ -509,8 +470,8 @@ pub trait ProxyHttp {
         None
     }
 
-    /// The policy by which this request is tried again after a failure, usually a field of the proxy. Asked
-    /// once for each request that goes to an upstream, ahead of
+    /// The policy by which this request is tried again after a failure, usually a field of the proxy. Called
+    /// once for each request that goes to an upstream, before
     /// [`upstream_peer`](ProxyHttp::upstream_peer). With `None`, the default, only the errors that
     /// [`fail_to_connect`](ProxyHttp::fail_to_connect) and
     /// [`error_while_proxy`](ProxyHttp::error_while_proxy) mark are retried, up to
@@ -519,9 +480,9 @@ pub trait ProxyHttp {
         None
     }
 
-    /// The delay after which a second try begins beside this one, for a request whose [`RetryPolicy`]
-    /// [hedges](RetryPolicy::hedge_after) after `delay`: the same, another one, or `None` to wait for the
-    /// first try alone. Called once the request is on its way, where it may be hedged.
+    /// The delay after which a second try starts beside this one, for a request whose [`RetryPolicy`]
+    /// [hedges](RetryPolicy::hedge_after) after `delay`. `None`: there is only one try. Called once the request
+    /// is on its way, if it may be hedged.
     fn hedge_delay(
         &self,
         _session: &Session,
@@ -531,11 +492,10 @@ pub trait ProxyHttp {
         Some(delay)
     }
 
-    /// Learns which of two tries at once goes on alone: the one at `peer`, whose response head came first,
-    /// or the other of which failed. The phases up to
-    /// [`upstream_request_filter`](ProxyHttp::upstream_request_filter) have run for both; those of the
-    /// response run for this one only. What they left in the context may have to be set right here. By
-    /// default nothing is done.
+    /// Called when one of two concurrent tries continues alone: the one at `peer`, because its response head came
+    /// first or the other try failed. The phases up to
+    /// [`upstream_request_filter`](ProxyHttp::upstream_request_filter) have run for both, so their traces in the
+    /// context may need correction here; those of the response run for this try only. Does nothing by default.
     fn hedge_settled(&self, _session: &mut Session, _peer: &HttpPeer, _ctx: &mut Self::CTX) {}
 
     /// Inspects a connect error. By default such an error ends the request; with [`Error::set_retry`] the
@@ -553,11 +513,10 @@ pub trait ProxyHttp {
     /// Inspects an error that came after the connection was made, and decides whether the request may be
     /// retried ([`Error::set_retry`]).
     ///
-    /// By default it may, if all three of these hold: the connection was kept from an earlier request
-    /// (the server may have closed it at the same moment) or is shared with others over HTTP/2 (and may
-    /// have been closed because of them); repeating the request does no harm (RFC 9110 section 9.2.2: not
-    /// for POST, PATCH and unknown methods); and everything that was read of the request's body can be
-    /// replayed. Regardless of this decision, nothing is retried once a response has begun.
+    /// By default it may if all three of these hold: the connection was kept from an earlier request (the
+    /// server may have closed it at the same moment) or is shared with others over HTTP/2; the request is
+    /// idempotent (RFC 9110 section 9.2.2: not POST, PATCH and unknown methods); and everything that was read of
+    /// its body can be replayed. Regardless of this decision, nothing is retried once a response has begun.
     fn error_while_proxy(
         &self,
         peer: &HttpPeer,
@@ -566,21 +525,12 @@ pub trait ProxyHttp {
         _ctx: &mut Self::CTX,
         client_reused: bool,
     ) -> Box<Error> {
-        let mut e = e.more_context(format!("Peer: {peer}"));
-        let idempotent = session.req_header().line().method.is_idempotent();
-        let replayable = session.can_replay();
-        e.retry.decide_reuse(crate::retry::survives_old_connection(
-            client_reused,
-            idempotent,
-            replayable,
-        ));
-        e
+        crate::retry::error_while_proxy(peer, session, e, client_reused)
     }
 
-    /// The last word on a retry that is otherwise granted. `error` is what ended the try, or
-    /// [`HTTPStatus`](pingora_error::ErrorType::HTTPStatus) for a response that a
-    /// [`RetryPolicy`] would drop; `tries` counts the tries so far. With `false`, the request is answered
-    /// with the error, or with that response.
+    /// May refuse a retry that is otherwise granted. `error` ended the try, or is an
+    /// [`HTTPStatus`](pingora_error::ErrorType::HTTPStatus) for a response that a [`RetryPolicy`] would drop;
+    /// `tries` counts the tries so far. With `false`, the client gets the error, or that response.
     fn allow_retry(
         &self,
         _session: &Session,
@@ -595,13 +545,11 @@ pub trait ProxyHttp {
     ///
     /// `async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Self::CTX) -> FailToProxy`
     ///
-    /// If nothing of a response was sent when this returns, the proxy sends the error page of the status
-    /// that this returns; with 0, it sends nothing. An implementation that only counts or logs returns
-    /// [`FailToProxy::by_default`].
+    /// If nothing of a response was sent by then, the proxy sends the error page of the returned status; with 0,
+    /// it sends nothing. An implementation that only counts or logs returns [`FailToProxy::by_default`].
     ///
-    /// The default status: the one in an [`ErrorType::HTTPStatus`]; the one that a broken rule asks for,
-    /// if the client broke one; none, if the client is gone; 504 or 502, if the upstream is at fault; 500
-    /// otherwise.
+    /// The default status: the one in an [`ErrorType::HTTPStatus`]; if the client broke a rule, the status for
+    /// that; none if the client is gone; 504 or 502 if the upstream is at fault; 500 otherwise.
     async fn fail_to_proxy(
         &self,
         session: &mut Session,
@@ -615,10 +563,10 @@ pub trait ProxyHttp {
         FailToProxy::by_default(session, e)
     }
 
-    /// Whether a stale response from the cache is served, where its own limits allow it: in the place of an error,
-    /// or, with `None`, while it is refreshed in the background (RFC 5861).
+    /// Whether a stale response from the cache is served, if its own limits allow it: instead of an error, or, with
+    /// `None`, while it is refreshed in the background (RFC 5861).
     ///
-    /// By default, in the place of the upstream's errors; while it is refreshed, if there is a
+    /// By default, instead of the upstream's errors; and while it is refreshed, if there is a
     /// [ready cache](ProxyHttp::ready_cache).
     fn should_serve_stale(
         &self,
@@ -688,8 +636,8 @@ pub trait ProxyHttp {
     ) {
     }
 
-    /// Whether the request asks to purge its own target from the cache. Such a request goes to no upstream. Whoever
-    /// turns this on decides who may ask.
+    /// Whether the request asks to purge its own target from the cache. Such a request goes to no upstream. An
+    /// implementation has to decide which clients may ask.
     fn is_purge(&self, _session: &Session, _ctx: &Self::CTX) -> bool {
         false
     }

@@ -19,11 +19,14 @@ pub use backoff::Backoff;
 pub use budget::RetryBudget;
 pub(crate) use plan::{Failed, Plan};
 pub use policy::RetryPolicy;
-pub(crate) use verdict::{Refusal, survives_old_connection};
+pub(crate) use verdict::Refusal;
 
+use crate::session::Session;
 use http::StatusCode;
 use pingora_core::protocols::l4::socket::SocketAddr;
-use pingora_error::ErrorType;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{BError, ErrorType};
+use verdict::survives_old_connection;
 
 pub(crate) const HEDGED: ErrorType = FailedTry::HEDGED;
 
@@ -44,4 +47,19 @@ impl FailedTry {
     /// [`Attempt`](pingora_core::upstreams::outcome::Attempt) hears of
     /// [`Cancelled`](pingora_core::upstreams::outcome::Outcome::Cancelled).
     pub const HEDGED: ErrorType = ErrorType::Custom("HedgedTry");
+}
+
+/// The default of [`ProxyHttp::error_while_proxy`](crate::ProxyHttp::error_while_proxy).
+pub(crate) fn error_while_proxy(
+    peer: &HttpPeer,
+    session: &Session,
+    e: BError,
+    client_reused: bool,
+) -> BError {
+    let mut e = e.more_context(format!("Peer: {peer}"));
+    let idempotent = session.req_header().line().method.is_idempotent();
+    let replayable = session.can_replay();
+    let survives = survives_old_connection(client_reused, idempotent, replayable);
+    e.retry.decide_reuse(survives);
+    e
 }
