@@ -9,7 +9,7 @@ pub(crate) type Special = [bool; 128];
 
 /// The context of a value.
 #[derive(Clone, Copy)]
-pub(crate) enum Place<'a> {
+pub(crate) enum Quoting<'a> {
     /// Between quotes in a text format.
     Quoted,
     /// Outside of quotes, where these bytes separate values.
@@ -18,7 +18,7 @@ pub(crate) enum Place<'a> {
     Json,
 }
 
-impl Place<'_> {
+impl Quoting<'_> {
     /// Writes a value, truncated if it is long.
     pub(crate) fn put(self, value: &[u8], out: &mut Vec<u8>) {
         let (value, cut) = match value.get(..LONGEST) {
@@ -26,9 +26,9 @@ impl Place<'_> {
             _ => (value, false),
         };
         match self {
-            Place::Json => put_json(value, out),
-            Place::Quoted => put_text(value, |_| false, out),
-            Place::Bare(special) => {
+            Quoting::Json => put_json(value, out),
+            Quoting::Quoted => put_text(value, |_| false, out),
+            Quoting::Bare(special) => {
                 let is_special = |byte: u8| special.get(usize::from(byte)).is_some_and(|s| *s);
                 put_text(value, is_special, out);
             }
@@ -81,7 +81,7 @@ fn put_json(value: &[u8], out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn put(place: Place<'_>, value: &[u8]) -> String {
+    fn put(place: Quoting<'_>, value: &[u8]) -> String {
         let mut out = Vec::new();
         place.put(value, &mut out);
         String::from_utf8(out).unwrap()
@@ -92,7 +92,7 @@ mod tests {
         let mut special = [false; 128];
         special[usize::from(b' ')] = true;
         special[usize::from(b'|')] = true;
-        let bare = Place::Bare(&special);
+        let bare = Quoting::Bare(&special);
         // The value, and its form between quotes, bare, and in JSON.
         let rows: [(&[u8], &str, &str, &str); 8] = [
             (b"plain", "plain", "plain", "plain"),
@@ -125,16 +125,16 @@ mod tests {
             (b"\xff\xc3", "\\xff\\xc3", "\\xff\\xc3", "\u{fffd}\u{fffd}"),
         ];
         for (value, quoted, unquoted, json) in rows {
-            assert_eq!(put(Place::Quoted, value), quoted);
+            assert_eq!(put(Quoting::Quoted, value), quoted);
             assert_eq!(put(bare, value), unquoted);
-            assert_eq!(put(Place::Json, value), json);
+            assert_eq!(put(Quoting::Json, value), json);
         }
     }
 
     #[test]
     fn a_long_value_is_cut() {
-        let long = put(Place::Quoted, &vec![b'a'; 3 * LONGEST]);
+        let long = put(Quoting::Quoted, &vec![b'a'; 3 * LONGEST]);
         assert_eq!((long.len(), &long[LONGEST..]), (LONGEST + 3, "..."));
-        assert_eq!(put(Place::Json, &vec![b'a'; LONGEST]).len(), LONGEST);
+        assert_eq!(put(Quoting::Json, &vec![b'a'; LONGEST]).len(), LONGEST);
     }
 }

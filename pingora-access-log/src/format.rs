@@ -1,6 +1,6 @@
 //! The format of a line: parsed once, when the program starts.
 
-use crate::escape::{Place, Special};
+use crate::escape::{Quoting, Special};
 use crate::variable::{Facts, Value, Variable};
 use pingora_error::{Error, ErrorType, Result};
 use std::io::Write;
@@ -80,7 +80,7 @@ impl Format {
             } else {
                 b",\"".to_vec()
             };
-            Place::Json.put(name.as_bytes(), &mut before);
+            Quoting::Json.put(name.as_bytes(), &mut before);
             before.extend_from_slice(b"\":");
             pieces.push(Piece::Literal(before.into()));
             pieces.push(Piece::Json(known(variable)?));
@@ -166,9 +166,9 @@ impl Format {
             match piece {
                 Piece::Literal(literal) => out.extend_from_slice(literal),
                 Piece::Text(variable) => {
-                    put_text(facts.value(variable), Place::Bare(&self.special), out);
+                    put_text(facts.value(variable), Quoting::Bare(&self.special), out);
                 }
-                Piece::Quoted(variable) => put_text(facts.value(variable), Place::Quoted, out),
+                Piece::Quoted(variable) => put_text(facts.value(variable), Quoting::Quoted, out),
                 Piece::Json(variable) => put_json(facts.value(variable), out),
             }
         }
@@ -176,7 +176,7 @@ impl Format {
     }
 }
 
-fn put_text(value: Value<'_>, place: Place<'_>, out: &mut Vec<u8>) {
+fn put_text(value: Value<'_>, place: Quoting<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Bytes(bytes) if !bytes.is_empty() => place.put(&bytes, out),
         Value::Missing | Value::Bytes(_) => out.push(b'-'),
@@ -194,7 +194,7 @@ fn put_json(value: Value<'_>, out: &mut Vec<u8>) {
         Value::Missing => out.extend_from_slice(b"null"),
         Value::Bytes(bytes) => {
             out.push(b'"');
-            Place::Json.put(&bytes, out);
+            Quoting::Json.put(&bytes, out);
             out.push(b'"');
         }
         Value::Ip(ip) => {

@@ -167,10 +167,10 @@ pub(crate) struct Question<'a> {
 
 /// An answer that can be found, until it is taken away. Dropped, it is gone from this host at least.
 pub(crate) struct Shown {
-    place: Place,
+    place: Publication,
 }
 
-enum Place {
+enum Publication {
     Http {
         http01: Http01,
         token: String,
@@ -200,7 +200,7 @@ impl Answers {
                 );
                 http01.tokens().insert(token.clone(), answer.to_string());
                 let shown = Shown {
-                    place: Place::Http { http01, token },
+                    place: Publication::Http { http01, token },
                 };
                 if self.http01.storage.is_shared() && is_token(question.token) {
                     let key = format!("challenges/{}", question.token);
@@ -214,7 +214,7 @@ impl Answers {
                     proof.or_err(ErrorType::InternalError, "the answer to tls-alpn-01")?;
                 self.store
                     .set_challenge(&name, CertificateSource::pem(chain, key))?;
-                Place::Tls {
+                Publication::Tls {
                     store: self.store.clone(),
                     name,
                 }
@@ -227,7 +227,7 @@ impl Answers {
                 let name = format!("_acme-challenge.{name}");
                 let value = question.key_authorization.dns_value();
                 dns.add_txt(&name, &value).await?;
-                Place::Dns { dns, name, value }
+                Publication::Dns { dns, name, value }
             }
         };
         Ok(Shown { place })
@@ -238,11 +238,11 @@ impl Shown {
     /// Takes the answer away everywhere.
     pub(crate) async fn withdraw(self) {
         let done = match &self.place {
-            Place::Http { http01, token } if http01.storage.is_shared() => {
+            Publication::Http { http01, token } if http01.storage.is_shared() => {
                 http01.storage.remove(&format!("challenges/{token}")).await
             }
-            Place::Dns { dns, name, value } => dns.remove_txt(name, value).await,
-            Place::Http { .. } | Place::Tls { .. } => Ok(()),
+            Publication::Dns { dns, name, value } => dns.remove_txt(name, value).await,
+            Publication::Http { .. } | Publication::Tls { .. } => Ok(()),
         };
         if let Err(e) = done {
             log::warn!("taking the answer to a challenge away: {e}");
@@ -253,9 +253,9 @@ impl Shown {
 impl Drop for Shown {
     fn drop(&mut self) {
         match &self.place {
-            Place::Http { http01, token } => drop(http01.tokens().remove(token)),
-            Place::Tls { store, name } => drop(store.remove_challenge(name)),
-            Place::Dns { .. } => {}
+            Publication::Http { http01, token } => drop(http01.tokens().remove(token)),
+            Publication::Tls { store, name } => drop(store.remove_challenge(name)),
+            Publication::Dns { .. } => {}
         }
     }
 }

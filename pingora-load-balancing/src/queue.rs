@@ -39,11 +39,11 @@ impl Queue {
     }
 
     /// A place, until it is dropped; `None` if all are taken.
-    pub(crate) fn enter(&self) -> Option<Place<'_>> {
+    pub(crate) fn enter(&self) -> Option<Waiter<'_>> {
         let more = |count| (count < self.most).then_some(count + 1);
         let order = Ordering::Relaxed;
         self.waiting.fetch_update(order, order, more).ok()?;
-        Some(Place {
+        Some(Waiter {
             queue: self,
             since: Instant::now(),
         })
@@ -51,12 +51,12 @@ impl Queue {
 }
 
 /// A place in a queue.
-pub(crate) struct Place<'a> {
+pub(crate) struct Waiter<'a> {
     queue: &'a Queue,
     since: Instant,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
         Process::queued(self.since.elapsed());

@@ -28,23 +28,23 @@ pub(crate) struct BoundSocket {
     pub(crate) fd: OwnedFd,
     /// Its name in the table of passed descriptors.
     pub(crate) name: String,
-    pub(crate) place: Place,
+    pub(crate) place: ListenAddress,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Place {
+pub(crate) enum ListenAddress {
     Tcp(SocketAddr),
     Unix(PathBuf),
     /// A Unix socket without a file (unix(7), "abstract"), by its name.
     Abstract(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Tcp(address) => write!(f, "{address}"),
-            Place::Unix(path) => write!(f, "{}", path.display()),
-            Place::Abstract(name) => write!(f, "@{name}"),
+            ListenAddress::Tcp(address) => write!(f, "{address}"),
+            ListenAddress::Unix(path) => write!(f, "{}", path.display()),
+            ListenAddress::Abstract(name) => write!(f, "@{name}"),
         }
     }
 }
@@ -109,10 +109,10 @@ pub(crate) fn take_rest_of_group(
 fn located(address: &ServerAddress, fd: OwnedFd, name: String) -> Result<BoundSocket> {
     let wanted = address.as_ref();
     let place = match address {
-        ServerAddress::Tcp(..) => Place::Tcp(local_address(&fd, wanted)?),
+        ServerAddress::Tcp(..) => ListenAddress::Tcp(local_address(&fd, wanted)?),
         ServerAddress::Uds(..) => match abstract_name(wanted) {
-            Some(name) => Place::Abstract(name.to_string()),
-            None => Place::Unix(absolute(Path::new(wanted))),
+            Some(name) => ListenAddress::Abstract(name.to_string()),
+            None => ListenAddress::Unix(absolute(Path::new(wanted))),
         },
     };
     Ok(BoundSocket { fd, name, place })

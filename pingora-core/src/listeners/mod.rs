@@ -24,7 +24,7 @@ pub use proxy_protocol::ProxyProtocol;
 pub use tls::{TlsAccept, TlsAcceptCallbacks, TlsSettings};
 
 pub(crate) use accept::{Accepted, Acceptor};
-pub(crate) use bind::{BoundSocket, Place, check_address};
+pub(crate) use bind::{BoundSocket, ListenAddress, check_address};
 use clients::ListenerLimits;
 pub(crate) use clients::OfClient;
 pub(crate) use datagram::{BoundDatagram, bind_datagram, check_datagram_address};

@@ -25,7 +25,7 @@ fn tcp(address: &str) -> ServerAddress {
 
 fn inet(socket: &BoundSocket) -> SocketAddr {
     match socket.place {
-        Place::Tcp(address) => address,
+        ListenAddress::Tcp(address) => address,
         _ => panic!("not TCP"),
     }
 }

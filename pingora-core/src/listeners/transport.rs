@@ -3,7 +3,7 @@
 use super::accept::Accepted;
 use super::clients::{ListenerLimits, TooMany};
 use super::proxy_protocol::{Origin, ProxyProtocol};
-use super::{BoundSocket, ConnectionFilter, OfClient, Place, PreTlsCallback, tls};
+use super::{BoundSocket, ConnectionFilter, ListenAddress, OfClient, PreTlsCallback, tls};
 use crate::metrics::{Listener, RefusedConnection};
 use crate::process::memory::{self, HandshakeCharge, Level, Turned};
 use crate::protocols::Stream;
@@ -85,7 +85,7 @@ impl Transport {
     /// Makes the kernel hold connections back until they have data to read, or not.
     /// `client_speaks_first` is the application's statement about its protocol.
     pub(crate) fn prepare(&mut self, socket: &BoundSocket, client_speaks_first: bool) {
-        let Place::Tcp(address) = socket.place else {
+        let ListenAddress::Tcp(address) = socket.place else {
             return;
         };
         let is_safe = self.pre_tls.is_none() && (self.tls.is_some() || client_speaks_first);
@@ -98,7 +98,7 @@ impl Transport {
     }
 
     /// Counts the connections from now on as those of this service and address.
-    pub(crate) fn count_for(&mut self, service: &str, place: &Place) {
+    pub(crate) fn count_for(&mut self, service: &str, place: &ListenAddress) {
         let address = place.to_string();
         self.listener = Listener::find(service, &address);
         self.figures = self

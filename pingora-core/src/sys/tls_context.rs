@@ -43,10 +43,11 @@ unsafe extern "C" {
 /// handshake goes on.
 pub(crate) type ChainVerifier = Arc<dyn Fn(&mut X509StoreContextRef) -> bool + Send + Sync>;
 
-type Place<T> = LazyLock<Result<Index<SslContext, T>, ErrorStack>>;
+type ContextIndex<T> = LazyLock<Result<Index<SslContext, T>, ErrorStack>>;
 
-static TICKET_KEYS: Place<Arc<dyn TicketKeySource>> = LazyLock::new(SslContext::new_ex_index);
-static CHAIN_VERIFIER: Place<ChainVerifier> = LazyLock::new(SslContext::new_ex_index);
+static TICKET_KEYS: ContextIndex<Arc<dyn TicketKeySource>> =
+    LazyLock::new(SslContext::new_ex_index);
+static CHAIN_VERIFIER: ContextIndex<ChainVerifier> = LazyLock::new(SslContext::new_ex_index);
 
 /// Takes the keys of session tickets from `keys` instead of the library's own, which never change.
 pub(crate) fn set_ticket_keys(

@@ -16,7 +16,7 @@ const KEPT: usize = 4;
 
 /// The wakers that wait for a stream, and the number of its handles.
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(super) struct StreamWakers {
     pub(super) owners: u8,
     pub(super) receiver: Option<Waker>,
     pub(super) sender: Option<Waker>,
@@ -28,9 +28,9 @@ pub(super) struct Place {
 pub(super) struct State {
     pub(super) machine: Machine,
     /// Indexed by the stream's slot in the machine's slab.
-    places: Vec<Place>,
+    places: Vec<StreamWakers>,
     /// Stands in for a missing place.
-    spare: Place,
+    spare: StreamWakers,
     driver: Option<Waker>,
     pub(super) pong: Option<Waker>,
     /// Handles that may begin streams.
@@ -42,10 +42,10 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn place(&mut self, key: Key) -> &mut Place {
+    pub(super) fn place(&mut self, key: Key) -> &mut StreamWakers {
         let at = key.slot();
         if self.places.len() <= at {
-            self.places.resize_with(at + 1, Place::default);
+            self.places.resize_with(at + 1, StreamWakers::default);
         }
         // The place exists by now.
         self.places.get_mut(at).unwrap_or(&mut self.spare)
@@ -120,7 +120,7 @@ impl Shared {
         let state = Mutex::new(State {
             machine,
             places: Vec::new(),
-            spare: Place::default(),
+            spare: StreamWakers::default(),
             driver: None,
             pong: None,
             requesters: 0,
@@ -188,7 +188,7 @@ impl Drop for Held {
             if place.owners > 0 {
                 return;
             }
-            *place = Place::default();
+            *place = StreamWakers::default();
             state.held = state.held.saturating_sub(1);
             if state.held == 0 && state.places.capacity() > KEPT {
                 state.places = Vec::new();

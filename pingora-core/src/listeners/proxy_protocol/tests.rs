@@ -3,7 +3,7 @@
 use super::*;
 use crate::listeners::bind::bind_address;
 use crate::listeners::{
-    Accepted, BoundSocket, ConnectionFilter, OfClient, Place, ServerAddress, Transport,
+    Accepted, BoundSocket, ConnectionFilter, ListenAddress, OfClient, ServerAddress, Transport,
 };
 use crate::process::Fds;
 use crate::protocols::Stream;
@@ -41,7 +41,7 @@ impl Endpoint {
     }
 
     fn connect(&self) -> (TcpStream, Accepted) {
-        let Place::Tcp(address) = self.socket.place else {
+        let ListenAddress::Tcp(address) = self.socket.place else {
             panic!("it is TCP")
         };
         let client = TcpStream::connect(address).unwrap();

@@ -53,9 +53,9 @@ impl Default for Patience {
 
 /// One of the places for lingering exchanges. Dropping it frees the place.
 #[derive(Debug)]
-pub(crate) struct Place(());
+pub(crate) struct LingerPermit(());
 
-impl Place {
+impl LingerPermit {
     /// `None` if all places are taken.
     pub(crate) fn take() -> Option<Self> {
         static MOST_HERE: OnceLock<usize> = OnceLock::new();
@@ -65,13 +65,13 @@ impl Place {
             share.clamp(1, MOST)
         });
         // Counted before it is checked, so that it is given back on every path.
-        let place = Place(());
+        let place = LingerPermit(());
         let others = LINGERING.fetch_add(1, Ordering::Relaxed);
         (others < most).then_some(place)
     }
 }
 
-impl Drop for Place {
+impl Drop for LingerPermit {
     fn drop(&mut self) {
         LINGERING.fetch_sub(1, Ordering::Relaxed);
     }
@@ -89,7 +89,7 @@ pub(crate) enum Dropped {
 /// The state of lingering for a client.
 #[derive(Debug)]
 pub(crate) struct Lingering {
-    place: Option<Place>,
+    place: Option<LingerPermit>,
     patience: Patience,
     begun: Instant,
     heard: Instant,
@@ -100,7 +100,7 @@ impl Lingering {
     pub(crate) fn begin(patience: Patience) -> Self {
         let now = Instant::now();
         Lingering {
-            place: Place::take(),
+            place: LingerPermit::take(),
             patience,
             begun: now,
             heard: now,
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn places_are_few_and_given_back() {
         let mut places = Vec::new();
-        while let Some(place) = Place::take() {
+        while let Some(place) = LingerPermit::take() {
             places.push(place);
             assert!(places.len() <= MOST);
         }
@@ -239,6 +239,6 @@ mod tests {
         places.pop();
         // Another test may take one place first, but not all of them.
         places.clear();
-        assert!(Place::take().is_some());
+        assert!(LingerPermit::take().is_some());
     }
 }

@@ -5,7 +5,8 @@ use super::control::Change;
 use super::{Service, named};
 use crate::apps::ServerApp;
 use crate::listeners::{
-    Accepted, Acceptor, BoundAddresses, Endpoint, ListenerConfig, Listeners, Place, Transport,
+    Accepted, Acceptor, BoundAddresses, Endpoint, ListenAddress, ListenerConfig, Listeners,
+    Transport,
 };
 use crate::metrics::{Panicked, Process};
 use crate::process::{Fds, ListenFds, ShutdownWatch, is_external};
@@ -81,7 +82,7 @@ struct Active {
     given: String,
     /// The name in the descriptor table.
     name: String,
-    place: Place,
+    place: ListenAddress,
     remove: watch::Sender<bool>,
     /// Closes when the last accepting task has ended.
     closed: mpsc::Receiver<Infallible>,
@@ -218,7 +219,7 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
         };
         let mut address = None;
         for endpoint in fresh.map_err(|e| named(&self.shared.name, &e))? {
-            if let Place::Tcp(bound) = endpoint.socket.place {
+            if let ListenAddress::Tcp(bound) = endpoint.socket.place {
                 address = address.or(Some(bound));
             }
             self.start(endpoint);
@@ -246,8 +247,8 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
     /// The addresses that the TCP endpoints are bound to.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let inet = |active: &Active| match active.place {
-            Place::Tcp(address) => Some(address),
-            Place::Unix(_) | Place::Abstract(_) => None,
+            ListenAddress::Tcp(address) => Some(address),
+            ListenAddress::Unix(_) | ListenAddress::Abstract(_) => None,
         };
         self.active.iter().filter_map(inet).collect()
     }
@@ -269,7 +270,7 @@ impl<A: ServerApp + Send + Sync + 'static> Accepting<A> {
 
 /// Removes the file of a Unix socket, unless the service manager created it.
 fn remove_file(endpoint: &Active) {
-    if let Place::Unix(path) = &endpoint.place
+    if let ListenAddress::Unix(path) = &endpoint.place
         && !is_external(&endpoint.name)
     {
         // It may already be gone, which is not our concern.

@@ -9,8 +9,8 @@ pub use control::ListenerControl;
 use super::ServiceReadyNotifier;
 use crate::apps::ServerApp;
 use crate::listeners::{
-    BoundAddresses, ConnectionFilter, Endpoint, ListenerConfig, Listeners, Place, ServerAddress,
-    TcpSocketOptions, TlsSettings,
+    BoundAddresses, ConnectionFilter, Endpoint, ListenAddress, ListenerConfig, Listeners,
+    ServerAddress, TcpSocketOptions, TlsSettings,
 };
 use crate::process::{Fds, ListenFds, ReloadHook, ShutdownWatch};
 use crate::protocols::Stream;
@@ -230,8 +230,8 @@ impl<A> Service<A> {
         self.endpoints.extend(fresh);
         self.listening_on.extend(addresses);
         let inet = |e: &Endpoint| match e.socket.place {
-            Place::Tcp(address) => Some(address),
-            Place::Unix(_) | Place::Abstract(_) => None,
+            ListenAddress::Tcp(address) => Some(address),
+            ListenAddress::Unix(_) | ListenAddress::Abstract(_) => None,
         };
         self.bound
             .announce(self.endpoints.iter().filter_map(inet).collect());

@@ -34,17 +34,17 @@ impl Key {
 
 /// The connections to one peer.
 #[derive(Default)]
-pub(super) struct Place {
+pub(super) struct PeerConnections {
     /// Longest in use first: the later ones become idle sooner.
     pub(super) connections: Vec<ConnectionRef>,
     flights: Vec<Flight>,
 }
 
-pub(super) type Places = HashMap<Key, Place>;
+pub(super) type ConnectionsByPeer = HashMap<Key, PeerConnections>;
 
 /// The state that the pool shares with its connections and with the tasks that establish them.
 pub(super) struct Registry {
-    stripes: [Mutex<Places>; STRIPES],
+    stripes: [Mutex<ConnectionsByPeer>; STRIPES],
     pub(super) capacity: usize,
     /// The number of idle connections. It may be off briefly by as many as change at the same time.
     pub(super) idle: Arc<AtomicIsize>,
@@ -52,7 +52,7 @@ pub(super) struct Registry {
     on_reuse: Option<PoolCallback>,
 }
 
-impl Place {
+impl PeerConnections {
     /// A place among the waiters for a connection that is being established, if one has room.
     pub(super) fn join(&mut self) -> Option<Wait> {
         self.flights.iter_mut().find_map(Flight::join)
@@ -97,7 +97,7 @@ impl Registry {
     pub(super) fn begin_flight(
         self: &Arc<Self>,
         key: Key,
-        place: &mut Place,
+        place: &mut PeerConnections,
         seats: usize,
     ) -> Leader {
         let number = self.flights.fetch_add(1, Ordering::Relaxed);
@@ -111,13 +111,13 @@ impl Registry {
         }
     }
 
-    fn stripe(&self, key: Key) -> &Mutex<Places> {
+    fn stripe(&self, key: Key) -> &Mutex<ConnectionsByPeer> {
         // The hash of a peer is already a hash.
         let index = (key.peer ^ (key.peer >> 32)) as usize & (STRIPES - 1);
         &self.stripes[index]
     }
 
-    pub(super) fn lock(&self, key: Key) -> MutexGuard<'_, Places> {
+    pub(super) fn lock(&self, key: Key) -> MutexGuard<'_, ConnectionsByPeer> {
         lock(self.stripe(key))
     }
 
@@ -176,7 +176,7 @@ impl Registry {
     }
 }
 
-fn lock(stripe: &Mutex<Places>) -> MutexGuard<'_, Places> {
+fn lock(stripe: &Mutex<ConnectionsByPeer>) -> MutexGuard<'_, ConnectionsByPeer> {
     stripe.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -5,7 +5,7 @@ use super::{Continue, DRAIN_LIMIT, Http1Options, HttpSession, Inner};
 use crate::protocols::Stream;
 use crate::protocols::http::RecycledRequest;
 use crate::protocols::http::h1::{BodyDecoder, BodyEncoder, Fault, RequestFacts};
-use crate::protocols::http::linger::{Patience, Place, linger, poll_discard};
+use crate::protocols::http::linger::{LingerPermit, Patience, linger, poll_discard};
 use crate::protocols::http::recycled::give_response;
 use crate::protocols::http::session_options::SessionOptions;
 use crate::protocols::l4::stream::Stream as L4Stream;
@@ -48,7 +48,7 @@ impl Inner {
             return Ok(());
         }
         // Time bounds the draining, unless too many connections are draining or lingering already.
-        let place = Place::take();
+        let place = LingerPermit::take();
         let mut budget = if place.is_some() {
             usize::MAX
         } else {

@@ -2,7 +2,7 @@
 
 use super::{End, HttpSession, Inner, PayloadLength};
 use crate::protocols::http::grace::GRACE;
-use crate::protocols::http::linger::{Dropped, Patience, Place, linger};
+use crate::protocols::http::linger::{Dropped, LingerPermit, Patience, linger};
 use crate::protocols::http::timed::Timed;
 use crate::protocols::http::{faults, give_response};
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
@@ -105,7 +105,7 @@ impl HttpSession {
             return Ok(());
         }
         // Time bounds the draining, unless too many exchanges are draining or lingering already.
-        let place = Place::take();
+        let place = LingerPermit::take();
         let mut budget = if place.is_some() {
             usize::MAX
         } else {
