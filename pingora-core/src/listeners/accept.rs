@@ -32,7 +32,7 @@ pub(crate) struct Accepted {
 
 /// The cause of a failed accept(2).
 #[derive(Debug, PartialEq, Eq)]
-enum Fault {
+enum AcceptFailure {
     /// One connection was lost before it was accepted; the next one may be fine.
     Connection,
     /// No descriptor or memory is left.
@@ -41,10 +41,12 @@ enum Fault {
     Listener,
 }
 
-impl Fault {
-    fn of(error: &io::Error) -> Fault {
+impl AcceptFailure {
+    fn of(error: &io::Error) -> AcceptFailure {
         match error.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Fault::Exhausted,
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                AcceptFailure::Exhausted
+            }
             // Linux passes errors that are pending on the new connection to accept(2).
             Some(
                 libc::ECONNABORTED
@@ -57,8 +59,8 @@ impl Fault {
                 | libc::ENONET
                 | libc::ENOPROTOOPT
                 | libc::ETIMEDOUT,
-            ) => Fault::Connection,
-            _ => Fault::Listener,
+            ) => AcceptFailure::Connection,
+            _ => AcceptFailure::Listener,
         }
     }
 }
@@ -178,10 +180,10 @@ impl Trouble {
         name: &str,
         error: &io::Error,
     ) -> Option<Duration> {
-        match Fault::of(error) {
-            Fault::Connection => None,
-            Fault::Exhausted => Some(self.exhausted(socket, name, error)),
-            Fault::Listener => Some(self.pause(name, error)),
+        match AcceptFailure::of(error) {
+            AcceptFailure::Connection => None,
+            AcceptFailure::Exhausted => Some(self.exhausted(socket, name, error)),
+            AcceptFailure::Listener => Some(self.pause(name, error)),
         }
     }
 
@@ -261,15 +263,18 @@ mod tests {
     #[test]
     fn errors_are_told_apart() {
         for (code, fault) in [
-            (libc::EMFILE, Fault::Exhausted),
-            (libc::ENFILE, Fault::Exhausted),
-            (libc::ENOMEM, Fault::Exhausted),
-            (libc::ECONNABORTED, Fault::Connection),
-            (libc::EPROTO, Fault::Connection),
-            (libc::EBADF, Fault::Listener),
-            (libc::EINVAL, Fault::Listener),
+            (libc::EMFILE, AcceptFailure::Exhausted),
+            (libc::ENFILE, AcceptFailure::Exhausted),
+            (libc::ENOMEM, AcceptFailure::Exhausted),
+            (libc::ECONNABORTED, AcceptFailure::Connection),
+            (libc::EPROTO, AcceptFailure::Connection),
+            (libc::EBADF, AcceptFailure::Listener),
+            (libc::EINVAL, AcceptFailure::Listener),
         ] {
-            assert_eq!(Fault::of(&io::Error::from_raw_os_error(code)), fault);
+            assert_eq!(
+                AcceptFailure::of(&io::Error::from_raw_os_error(code)),
+                fault
+            );
         }
     }
 

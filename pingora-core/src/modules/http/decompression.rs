@@ -2,7 +2,7 @@
 
 use super::{HttpModule, HttpModuleBuilder, Module, ModuleBuilder};
 use crate::protocols::http::compression::{
-    CHECKSUMS, Coded, ContentCoding, Decoder, DecompressionLimits, Fault, content_coding,
+    CHECKSUMS, Coded, ContentCoding, DecodeError, Decoder, DecompressionLimits, content_coding,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -76,10 +76,10 @@ fn unsupported() -> BError {
 }
 
 #[cold]
-fn refused(fault: Fault) -> BError {
+fn refused(fault: DecodeError) -> BError {
     let status = match fault {
-        Fault::TooLarge => 413,
-        Fault::Corrupt(_) => 400,
+        DecodeError::TooLarge => 413,
+        DecodeError::Corrupt(_) => 400,
     };
     let context = "the request's body is not decompressed";
     Error::because(ErrorType::HTTPStatus(status), context, fault).into_down()

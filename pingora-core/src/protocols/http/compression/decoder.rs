@@ -9,34 +9,36 @@ use std::time::Duration;
 
 /// Why a body is not decompressed.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum DecodeError {
     /// It breaks the format, or is cut short.
     Corrupt(io::Error),
     /// It grows beyond what the limits allow.
     TooLarge,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Corrupt(error) => write!(f, "the body can't be decompressed: {error}"),
-            Fault::TooLarge => f.write_str("the body grows too large when it is decompressed"),
+            DecodeError::Corrupt(error) => write!(f, "the body can't be decompressed: {error}"),
+            DecodeError::TooLarge => {
+                f.write_str("the body grows too large when it is decompressed")
+            }
         }
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for DecodeError {}
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for DecodeError {
     fn from(error: io::Error) -> Self {
-        Fault::Corrupt(error)
+        DecodeError::Corrupt(error)
     }
 }
 
 /// Turns the parts of one coded body into those of a plain one.
 pub(crate) trait Decode {
     /// Takes `input` in and returns what it stands for; with `end`, the body has to be complete.
-    fn decode(&mut self, input: &[u8], end: bool) -> std::result::Result<Bytes, Fault>;
+    fn decode(&mut self, input: &[u8], end: bool) -> std::result::Result<Bytes, DecodeError>;
 
     /// As [`Encode::stat`].
     fn stat(&self) -> (&'static str, usize, usize, Duration);
@@ -50,7 +52,7 @@ pub(super) struct Strict(pub(super) Decoder);
 
 /// The upstream's body does not have the coding that its head names.
 #[cold]
-fn blame_upstream(fault: Fault) -> BError {
+fn blame_upstream(fault: DecodeError) -> BError {
     Error::because(COMPRESSION_ERROR, "a response is not plain", fault).into_up()
 }
 

@@ -1,7 +1,7 @@
 //! The part that all decompressors share: how input is taken in, and how much may come out.
 
 use super::compressor::Account;
-use super::decoder::{Decode, Fault};
+use super::decoder::{Decode, DecodeError};
 use super::limits::DecompressionLimits;
 use bytes::Bytes;
 use std::io;
@@ -150,7 +150,7 @@ impl<D: Decompress> Decompressor<D> {
 }
 
 impl<D: Decompress> Decode for Decompressor<D> {
-    fn decode(&mut self, input: &[u8], end: bool) -> std::result::Result<Bytes, Fault> {
+    fn decode(&mut self, input: &[u8], end: bool) -> std::result::Result<Bytes, DecodeError> {
         if self.over {
             return Ok(Bytes::new());
         }
@@ -160,7 +160,7 @@ impl<D: Decompress> Decode for Decompressor<D> {
         let stepped = self.step(input, end, &mut sink);
         self.over = end || stepped.is_err();
         if sink.overflown {
-            return Err(Fault::TooLarge);
+            return Err(DecodeError::TooLarge);
         }
         stepped?;
         self.account.note(input.len(), sink.bytes.len(), begun);

@@ -64,7 +64,7 @@ pub use settings::CompressionSettings;
 
 pub(crate) use super::changed_body::CHECKSUMS;
 pub(crate) use coding::ContentCoding;
-pub(crate) use decoder::{Decoder, Fault};
+pub(crate) use decoder::{DecodeError, Decoder};
 pub(crate) use transform::{Coded, content_coding};
 
 #[cfg(test)]

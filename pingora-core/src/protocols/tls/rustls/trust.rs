@@ -50,7 +50,7 @@ struct Authority {
 
 /// What is wrong with a certificate.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum ChainError {
     Library(webpki::Error),
     /// The root's time is over.
     RootExpired,
@@ -226,12 +226,12 @@ impl Trust {
         now: UnixTime,
         most_between: Option<u32>,
         algorithms: &WebPkiSupportedAlgorithms,
-    ) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    ) -> Result<Vec<CertificateDer<'static>>, ChainError> {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
         if let Some(trusted) = self.as_it_is(leaf) {
             return trusted.check_time(at).map(|()| vec![]);
         }
-        let parsed = EndEntityCert::try_from(leaf).map_err(Fault::Library)?;
+        let parsed = EndEntityCert::try_from(leaf).map_err(ChainError::Library)?;
         let lists: Vec<&CertRevocationList<'_>> = self.lists.iter().collect();
         let too_deep = |path: &VerifiedPath<'_>| {
             let between = path.intermediate_certificates().count();
@@ -256,10 +256,10 @@ impl Trust {
             )
             .map_err(|e| self.fault(e, leaf, others))?;
         if too_deep(&path) {
-            return Err(Fault::TooDeep);
+            return Err(ChainError::TooDeep);
         }
         if unfit(&path) {
-            return Err(Fault::InvalidAuthority);
+            return Err(ChainError::InvalidAuthority);
         }
         let between = path.intermediate_certificates().count();
         let root = self.check_root(path.anchor(), between, at)?;
@@ -282,13 +282,13 @@ impl Trust {
         anchor: &TrustAnchor<'_>,
         between: usize,
         at: SystemTime,
-    ) -> Result<&Authority, Fault> {
+    ) -> Result<&Authority, ChainError> {
         let same = self.anchors.iter().zip(&self.authorities);
         let same = same.filter(|(one, _)| {
             one.subject == anchor.subject
                 && one.subject_public_key_info == anchor.subject_public_key_info
         });
-        let mut verdict = Err(Fault::Library(webpki::Error::UnknownIssuer));
+        let mut verdict = Err(ChainError::Library(webpki::Error::UnknownIssuer));
         for (_, authority) in same {
             verdict = authority.check(between, at).map(|()| authority);
             if verdict.is_ok() {
@@ -303,16 +303,16 @@ impl Trust {
         e: webpki::Error,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
-    ) -> Fault {
+    ) -> ChainError {
         let unknown = matches!(
             e,
             webpki::Error::UnknownIssuer | webpki::Error::CaUsedAsEndEntity
         );
         let alone = others.iter().all(|other| other == leaf);
         if unknown && alone && Facts::read(leaf).is_some_and(|facts| facts.names_itself()) {
-            return Fault::SelfSigned;
+            return ChainError::SelfSigned;
         }
-        Fault::Library(e)
+        ChainError::Library(e)
     }
 }
 
@@ -330,22 +330,24 @@ fn revocation<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationO
 
 impl Authority {
     /// Whether it may have signed a chain with so many certificates between it and the leaf.
-    fn check(&self, between: usize, at: SystemTime) -> Result<(), Fault> {
+    fn check(&self, between: usize, at: SystemTime) -> Result<(), ChainError> {
         if !self.may_sign {
-            return Err(Fault::InvalidAuthority);
+            return Err(ChainError::InvalidAuthority);
         }
         if self.path_length.is_some_and(|most| between > most) {
-            return Err(Fault::Library(webpki::Error::PathLenConstraintViolated));
+            return Err(ChainError::Library(
+                webpki::Error::PathLenConstraintViolated,
+            ));
         }
         self.check_time(at)
     }
 
-    fn check_time(&self, at: SystemTime) -> Result<(), Fault> {
+    fn check_time(&self, at: SystemTime) -> Result<(), ChainError> {
         if self.not_after < at {
-            return Err(Fault::RootExpired);
+            return Err(ChainError::RootExpired);
         }
         if at < self.not_before {
-            return Err(Fault::RootNotYet);
+            return Err(ChainError::RootNotYet);
         }
         Ok(())
     }
@@ -364,8 +366,8 @@ impl fmt::Debug for Trust {
 pub(super) fn verify_names(
     leaf: &CertificateDer<'_>,
     names: &[ServerName<'static>],
-) -> Result<(), Fault> {
-    let parsed = EndEntityCert::try_from(leaf).map_err(Fault::Library)?;
+) -> Result<(), ChainError> {
+    let parsed = EndEntityCert::try_from(leaf).map_err(ChainError::Library)?;
     let is_for = |name: &ServerName<'_>| parsed.verify_is_valid_for_subject_name(name).is_ok();
     if names.iter().any(is_for) {
         return Ok(());
@@ -376,65 +378,73 @@ pub(super) fn verify_names(
     let mut presented: Vec<String> = hosts.iter().map(|host| hints::shown(host)).collect();
     let addresses = facts.map(Facts::addresses).unwrap_or_default();
     presented.extend(addresses.iter().map(ToString::to_string));
-    Err(Fault::Mismatch {
+    Err(ChainError::Mismatch {
         address: matches!(names, [ServerName::IpAddress(_)]),
         names: presented,
     })
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ChainError {
     /// In words that OpenSSL has for it, too: logs and their readers know them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use webpki::Error as E;
         f.write_str(match self {
-            Fault::RootExpired | Fault::Library(E::CertExpired { .. }) => "certificate has expired",
-            Fault::RootNotYet | Fault::Library(E::CertNotValidYet { .. }) => {
+            ChainError::RootExpired | ChainError::Library(E::CertExpired { .. }) => {
+                "certificate has expired"
+            }
+            ChainError::RootNotYet | ChainError::Library(E::CertNotValidYet { .. }) => {
                 "certificate is not yet valid"
             }
-            Fault::SelfSigned => "self-signed certificate",
-            Fault::InvalidAuthority | Fault::Library(E::EndEntityUsedAsCa) => {
+            ChainError::SelfSigned => "self-signed certificate",
+            ChainError::InvalidAuthority | ChainError::Library(E::EndEntityUsedAsCa) => {
                 "invalid CA certificate"
             }
-            Fault::TooDeep => "certificate chain too long",
-            Fault::Mismatch { address: true, .. } => "IP address mismatch",
-            Fault::Mismatch { address: false, .. } => "hostname mismatch",
-            Fault::Library(E::UnknownIssuer) => "unable to get local issuer certificate",
-            Fault::Library(E::PathLenConstraintViolated) => "path length constraint exceeded",
-            Fault::Library(E::RequiredEkuNotFoundContext(_)) => "unsuitable certificate purpose",
-            Fault::Library(E::CertRevoked) => "certificate revoked",
-            Fault::Library(E::UnknownRevocationStatus) => "unable to get certificate CRL",
-            Fault::Library(E::CrlExpired { .. }) => "CRL has expired",
-            Fault::Library(E::InvalidSignatureForPublicKey) => "certificate signature failure",
-            Fault::Library(E::CaUsedAsEndEntity) => {
+            ChainError::TooDeep => "certificate chain too long",
+            ChainError::Mismatch { address: true, .. } => "IP address mismatch",
+            ChainError::Mismatch { address: false, .. } => "hostname mismatch",
+            ChainError::Library(E::UnknownIssuer) => "unable to get local issuer certificate",
+            ChainError::Library(E::PathLenConstraintViolated) => "path length constraint exceeded",
+            ChainError::Library(E::RequiredEkuNotFoundContext(_)) => {
+                "unsuitable certificate purpose"
+            }
+            ChainError::Library(E::CertRevoked) => "certificate revoked",
+            ChainError::Library(E::UnknownRevocationStatus) => "unable to get certificate CRL",
+            ChainError::Library(E::CrlExpired { .. }) => "CRL has expired",
+            ChainError::Library(E::InvalidSignatureForPublicKey) => "certificate signature failure",
+            ChainError::Library(E::CaUsedAsEndEntity) => {
                 "the certificate of an authority is used as a server's or client's own"
             }
-            Fault::Library(other) => return fmt::Display::fmt(other, f),
+            ChainError::Library(other) => return fmt::Display::fmt(other, f),
         })
     }
 }
 
-impl Fault {
+impl ChainError {
     /// The library's error, which decides about the alert.
     pub(super) fn to_error(&self) -> TlsError {
         use webpki::Error as E;
         TlsError::InvalidCertificate(match self {
-            Fault::RootExpired | Fault::Library(E::CertExpired { .. }) => CertificateError::Expired,
-            Fault::RootNotYet | Fault::Library(E::CertNotValidYet { .. }) => {
+            ChainError::RootExpired | ChainError::Library(E::CertExpired { .. }) => {
+                CertificateError::Expired
+            }
+            ChainError::RootNotYet | ChainError::Library(E::CertNotValidYet { .. }) => {
                 CertificateError::NotValidYet
             }
-            Fault::SelfSigned
-            | Fault::InvalidAuthority
-            | Fault::TooDeep
-            | Fault::Library(
+            ChainError::SelfSigned
+            | ChainError::InvalidAuthority
+            | ChainError::TooDeep
+            | ChainError::Library(
                 E::UnknownIssuer | E::EndEntityUsedAsCa | E::PathLenConstraintViolated,
             ) => CertificateError::UnknownIssuer,
-            Fault::Library(E::CertRevoked) => CertificateError::Revoked,
-            Fault::Library(E::InvalidSignatureForPublicKey) => CertificateError::BadSignature,
-            Fault::Library(E::UnknownRevocationStatus) => CertificateError::UnknownRevocationStatus,
-            Fault::Library(E::CrlExpired { .. }) => CertificateError::ExpiredRevocationList,
-            Fault::Library(E::BadDer | E::BadDerTime) => CertificateError::BadEncoding,
-            Fault::Mismatch { .. } => CertificateError::NotValidForName,
-            Fault::Library(_) => CertificateError::ApplicationVerificationFailure,
+            ChainError::Library(E::CertRevoked) => CertificateError::Revoked,
+            ChainError::Library(E::InvalidSignatureForPublicKey) => CertificateError::BadSignature,
+            ChainError::Library(E::UnknownRevocationStatus) => {
+                CertificateError::UnknownRevocationStatus
+            }
+            ChainError::Library(E::CrlExpired { .. }) => CertificateError::ExpiredRevocationList,
+            ChainError::Library(E::BadDer | E::BadDerTime) => CertificateError::BadEncoding,
+            ChainError::Mismatch { .. } => CertificateError::NotValidForName,
+            ChainError::Library(_) => CertificateError::ApplicationVerificationFailure,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The verification of upstreams as peers' options ask for it.
 
-use super::trust::{Fault, Purpose, Trust, verify_names};
+use super::trust::{ChainError, Purpose, Trust, verify_names};
 use crate::protocols::tls::x509::Facts;
 use crate::protocols::tls::{ClientHandshake, hints};
 use pingora_error::{Error, ErrorType, Result};
@@ -23,7 +23,7 @@ pub(super) struct Refusal {
 /// What was found in the call into the library that is under way on this thread.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    fault: Option<Fault>,
+    fault: Option<ChainError>,
     /// When the first of the certificates expires that were verified.
     pub(super) ends: Option<SystemTime>,
 }
@@ -101,7 +101,7 @@ impl UpstreamVerifier {
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ChainError> {
         let Some(trust) = &self.trust else {
             return Ok(());
         };
@@ -143,22 +143,22 @@ pub(super) fn name(text: &str) -> Result<ServerName<'static>> {
     })
 }
 
-fn hint(fault: &Fault, wanted: &ClientHandshake<'_>) -> Option<String> {
+fn hint(fault: &ChainError, wanted: &ClientHandshake<'_>) -> Option<String> {
     use webpki::Error as E;
     let hint = match fault {
-        Fault::RootNotYet | Fault::Library(E::CertNotValidYet { .. }) => hints::NOT_YET,
-        Fault::RootExpired | Fault::Library(E::CertExpired { .. }) => hints::EXPIRED,
-        Fault::Library(E::UnknownRevocationStatus) => hints::NO_LIST,
-        Fault::Library(E::CrlExpired { .. }) => hints::OLD_LIST,
-        Fault::Library(
+        ChainError::RootNotYet | ChainError::Library(E::CertNotValidYet { .. }) => hints::NOT_YET,
+        ChainError::RootExpired | ChainError::Library(E::CertExpired { .. }) => hints::EXPIRED,
+        ChainError::Library(E::UnknownRevocationStatus) => hints::NO_LIST,
+        ChainError::Library(E::CrlExpired { .. }) => hints::OLD_LIST,
+        ChainError::Library(
             E::UnsupportedSignatureAlgorithmContext(_)
             | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_),
         ) => hints::WEAK,
-        Fault::SelfSigned if wanted.ca.is_none_or(|ca| !ca.is_empty()) => hints::SELF_SIGNED,
-        Fault::SelfSigned | Fault::Library(E::UnknownIssuer) => {
+        ChainError::SelfSigned if wanted.ca.is_none_or(|ca| !ca.is_empty()) => hints::SELF_SIGNED,
+        ChainError::SelfSigned | ChainError::Library(E::UnknownIssuer) => {
             hints::unknown_authority(Some(wanted))
         }
-        Fault::Mismatch { names, .. } => {
+        ChainError::Mismatch { names, .. } => {
             return Some(hints::mismatch(names.clone(), wanted.sni, Some(wanted)));
         }
         _ => return None,

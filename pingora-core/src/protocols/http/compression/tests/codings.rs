@@ -36,7 +36,7 @@ fn limits() -> DecompressionLimits {
     DecompressionLimits::new(u64::MAX, u64::MAX)
 }
 
-fn decoded(coding: ContentCoding, parts: &[&[u8]]) -> Result<Vec<u8>, Fault> {
+fn decoded(coding: ContentCoding, parts: &[&[u8]]) -> Result<Vec<u8>, DecodeError> {
     let mut decoder = coding.decoder(limits()).unwrap();
     let mut plain = Vec::new();
     for part in parts {
@@ -85,7 +85,10 @@ fn a_body_that_is_cut_short_anywhere_is_an_error() {
         // Nothing at all stands for an empty body.
         for at in 1..coded.len() {
             let result = decoded(coding, &[&coded[..at]]);
-            assert!(matches!(result, Err(Fault::Corrupt(_))), "{coding:?} {at}");
+            assert!(
+                matches!(result, Err(DecodeError::Corrupt(_))),
+                "{coding:?} {at}"
+            );
         }
         let longer = [&coded[..], b"more"].concat();
         assert!(decoded(coding, &[&longer]).is_err(), "{coding:?}");
@@ -136,11 +139,11 @@ fn a_bomb_takes_no_more_memory_than_its_limits() {
             .decoder(DecompressionLimits::new(1 << 20, u64::MAX))
             .unwrap();
         let result = decoder.decode(&bomb, true);
-        assert!(matches!(result, Err(Fault::TooLarge)), "{coding:?}");
+        assert!(matches!(result, Err(DecodeError::TooLarge)), "{coding:?}");
         // One piece of a response, whatever its limits.
         let mut decoder = coding.decoder(DecompressionLimits::of_responses()).unwrap();
         let result = decoder.decode(&bomb, true);
-        assert!(matches!(result, Err(Fault::TooLarge)), "{coding:?}");
+        assert!(matches!(result, Err(DecodeError::TooLarge)), "{coding:?}");
         assert_eq!(decoder.decode(b"more", true).unwrap(), "", "{coding:?}");
     }
 }
