@@ -1,6 +1,6 @@
 //! The single task of a stripe: it removes connections that died or exceeded their idle time.
 
-use super::watch::{Alarm, Index};
+use super::watch::{Index, WakeQueue};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -31,8 +31,12 @@ pub(super) trait Tended: Send + Sync + 'static {
 pub(super) struct Janitor(JoinHandle<()>);
 
 impl Janitor {
-    pub(super) fn start<T: Tended>(stripe: Weak<T>, alarm: Arc<Alarm>, runtime: &Handle) -> Self {
-        Janitor(runtime.spawn(work(stripe, alarm)))
+    pub(super) fn start<T: Tended>(
+        stripe: Weak<T>,
+        wakes: Arc<WakeQueue>,
+        runtime: &Handle,
+    ) -> Self {
+        Janitor(runtime.spawn(work(stripe, wakes)))
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -41,20 +45,20 @@ impl Janitor {
 }
 
 /// Runs until the pool is gone.
-async fn work<T: Tended>(stripe: Weak<T>, alarm: Arc<Alarm>) {
+async fn work<T: Tended>(stripe: Weak<T>, wakes: Arc<WakeQueue>) {
     loop {
         // Entries that were woken while there was no janitor are examined first.
         let next = {
             let Some(stripe) = stripe.upgrade() else {
                 return;
             };
-            let woken = alarm.take_woken();
+            let woken = wakes.take_woken();
             if !woken.is_empty() {
                 stripe.examine(&woken);
             }
             let (sweep, watch) = (stripe.sweep(), stripe.watch());
             sweep.into_iter().chain(watch).min()
         };
-        alarm.wait(next).await;
+        wakes.wait(next).await;
     }
 }

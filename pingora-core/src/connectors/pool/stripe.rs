@@ -3,7 +3,7 @@
 use super::ends::{IdleEnd, idle_closed};
 use super::janitor::{Janitor, SHORTEST_SWEEP, Tended, UNWATCHED};
 use super::slots::{Entry, Slots};
-use super::watch::{Alarm, Index, Watch};
+use super::watch::{Index, WakeQueue, Watch};
 use super::{Counters, IdleEvent, Poolable, RuntimeId};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -19,7 +19,7 @@ pub(super) struct Stripe<S: Poolable> {
     state: Mutex<State<S>>,
     /// The number of entries, for readers without the lock. Written while holding it.
     len: AtomicUsize,
-    alarm: Arc<Alarm>,
+    wakes: Arc<WakeQueue>,
     counters: Arc<Counters>,
     this: Weak<Stripe<S>>,
 }
@@ -55,7 +55,7 @@ impl<S: Poolable> Stripe<S> {
                 next_watch: None,
             }),
             len: AtomicUsize::new(0),
-            alarm: Arc::default(),
+            wakes: Arc::default(),
             counters,
             this: this.clone(),
         })
@@ -90,7 +90,7 @@ impl<S: Poolable> Stripe<S> {
         let mut state = self.lock();
         let index = state
             .slots
-            .next_empty(|slot| Watch::new(self.alarm.clone(), slot));
+            .next_empty(|slot| Watch::new(self.wakes.clone(), slot));
         if entry.item.is_quiet() != Some(true) {
             if let Poll::Ready(event) = poll_item(&mut entry.item, state.slots.fresh_waker(index)) {
                 drop(state);
@@ -113,7 +113,7 @@ impl<S: Poolable> Stripe<S> {
         }
         drop(state);
         if sweep_earlier || is_first {
-            self.alarm.wake_janitor();
+            self.wakes.wake_janitor();
         }
         true
     }
@@ -122,8 +122,8 @@ impl<S: Poolable> Stripe<S> {
     #[cold]
     fn new_janitor(&self) -> Option<Janitor> {
         let runtime = Handle::try_current().ok()?;
-        let (stripe, alarm) = (self.this.clone(), self.alarm.clone());
-        Some(Janitor::start(stripe, alarm, &runtime))
+        let (stripe, wakes) = (self.this.clone(), self.wakes.clone());
+        Some(Janitor::start(stripe, wakes, &runtime))
     }
 
     pub(super) fn take(&self, key: u64, runtime: RuntimeId) -> Option<Entry<S>> {
@@ -295,6 +295,6 @@ impl<S: Poolable> Tended for Stripe<S> {
 impl<S: Poolable> Drop for Stripe<S> {
     fn drop(&mut self) {
         // It finds no stripe to work for, and ends.
-        self.alarm.wake_janitor();
+        self.wakes.wake_janitor();
     }
 }

@@ -11,13 +11,13 @@ pub(super) type Index = u32;
 
 /// Tells the janitor which entries to examine.
 #[derive(Debug, Default)]
-pub(super) struct Alarm {
+pub(super) struct WakeQueue {
     /// Only held for a moment, and nothing is called meanwhile: wakers may run anywhere.
     woken: Mutex<Vec<Index>>,
     janitor: Notify,
 }
 
-impl Alarm {
+impl WakeQueue {
     pub(super) fn wake_janitor(&self) {
         self.janitor.notify_one();
     }
@@ -38,7 +38,7 @@ impl Alarm {
 /// The state behind the waker of one slot.
 #[derive(Debug)]
 pub(super) struct Watch {
-    alarm: Arc<Alarm>,
+    wakes: Arc<WakeQueue>,
     slot: Index,
     /// Nothing can have happened on a connection that did not wake its slot: only the reactor
     /// knows, and this is how it tells. So the connection need not be queried.
@@ -46,9 +46,9 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(alarm: Arc<Alarm>, slot: Index) -> Self {
+    pub(super) fn new(wakes: Arc<WakeQueue>, slot: Index) -> Self {
         Watch {
-            alarm,
+            wakes,
             slot,
             woken: AtomicBool::new(false),
         }
@@ -70,11 +70,11 @@ impl Wake for Watch {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.woken.store(true, Ordering::Release);
-        self.alarm
+        self.wakes
             .woken
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(self.slot);
-        self.alarm.wake_janitor();
+        self.wakes.wake_janitor();
     }
 }
