@@ -181,7 +181,7 @@ pub struct Listeners {
     filter: Option<Arc<dyn ConnectionFilter>>,
     pre_tls: Option<PreTlsCallback>,
     /// The TLS acceptors of the listening endpoints.
-    acceptors: Arc<Mutex<Vec<Weak<tls::Acceptor>>>>,
+    acceptors: Arc<Mutex<Vec<Weak<tls::GatedAcceptor>>>>,
 }
 
 impl fmt::Debug for Listeners {

@@ -39,7 +39,7 @@ const MOST_HANDSHAKES: usize = 8192;
 
 /// Does the server's side of handshakes, as [`TlsSettings`] say.
 #[derive(Debug)]
-pub(crate) struct Acceptor {
+pub(crate) struct GatedAcceptor {
     context: Box<dyn TlsAcceptor>,
     counters: Arc<HandshakeCounters>,
     /// Connections are read from by threads that have no reactor.
@@ -77,7 +77,7 @@ impl From<BError> for Refused {
     }
 }
 
-impl Acceptor {
+impl GatedAcceptor {
     /// The handshake over `stream`. There is no deadline: the caller has one. Dropping the future
     /// closes the connection.
     ///

@@ -29,7 +29,7 @@ const FILTER_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Transport {
     pub(super) filter: Option<Arc<dyn ConnectionFilter>>,
     pub(super) pre_tls: Option<PreTlsCallback>,
-    pub(super) tls: Option<Arc<tls::Acceptor>>,
+    pub(super) tls: Option<Arc<tls::GatedAcceptor>>,
     /// Whether connections should be held back until they have brought data, if configured.
     pub(super) defer_accept: Option<bool>,
     /// Whether they are.
@@ -78,7 +78,7 @@ impl Transport {
     /// The acceptor that makes the handshakes.
     #[cfg(test)]
     #[cfg(feature = "openssl")]
-    pub(super) fn tls(&self) -> Option<Arc<tls::Acceptor>> {
+    pub(super) fn tls(&self) -> Option<Arc<tls::GatedAcceptor>> {
         self.tls.clone()
     }
 

@@ -2,7 +2,7 @@
 
 use super::gate::Gate;
 use super::{
-    Acceptor, CertificateSource, CertificateStore, ClientCertificates, HANDSHAKE_TIMEOUT,
+    CertificateSource, CertificateStore, ClientCertificates, GatedAcceptor, HANDSHAKE_TIMEOUT,
     HandshakeCounters, MOST_HANDSHAKES, SessionTickets, TLS_CONF_ERR, WhenBusy,
 };
 use crate::process::ServerConf;
@@ -227,11 +227,11 @@ impl TlsSettings {
     ///
     /// # Errors
     /// Where they can't be met; see [`ServerBackend::build`].
-    pub(crate) fn build(self) -> Result<Acceptor> {
+    pub(crate) fn build(self) -> Result<GatedAcceptor> {
         self.check()?;
         let backend = self.backend.unwrap_or_else(|| Box::new(self.built_in));
         let (most, when_busy) = self.most_handshakes;
-        Ok(Acceptor {
+        Ok(GatedAcceptor {
             offloads: self.common.offload.is_some(),
             context: backend.build(self.common)?,
             counters: self.counters,
