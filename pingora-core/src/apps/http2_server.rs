@@ -27,9 +27,9 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The time that a connection that is being closed has to write its last frames.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// The same for a connection that is closed to free its memory.
-const LAST_WORD: Duration = Duration::from_millis(100);
+const SHED_GRACE: Duration = Duration::from_millis(100);
 /// The interval at which a connection that was sent GOAWAY is checked.
 const DRAINING: Duration = Duration::from_secs(1);
 
@@ -203,7 +203,7 @@ where
         Process::http2_ended(3);
         self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         self.ending = true;
-        self.look_again_in(LAST_WORD);
+        self.look_again_in(SHED_GRACE);
     }
 
     fn client(&self) -> Option<&SocketAddr> {
@@ -278,7 +278,7 @@ where
             self.client()
         );
         self.ending = true;
-        self.look_again_in(LAST_WORDS);
+        self.look_again_in(CLOSE_GRACE);
     }
 
     fn drains_for_shutdown(&mut self, cx: &mut Context<'_>) -> bool {

@@ -53,7 +53,7 @@ impl Session {
     /// One step. What the library has to say goes to `sealed`, payload to `payload`.
     ///
     /// # Errors
-    /// The library's; its alert is in `sealed` after the next call of [`last_words`](Self::last_words).
+    /// The library's; its alert is in `sealed` after the next call of [`send_alert`](Self::send_alert).
     pub(super) fn step(
         &mut self,
         arrived: &mut Arrived,
@@ -76,7 +76,7 @@ impl Session {
     }
 
     /// Writes the alert about an error, of which the library has just told.
-    pub(super) fn last_words(&mut self, arrived: &mut Arrived, sealed: &mut Sealed) {
+    pub(super) fn send_alert(&mut self, arrived: &mut Arrived, sealed: &mut Sealed) {
         // The alert comes before anything else. Without one, the library would look at the rest of what has arrived.
         if self.state().wants_write() {
             let _ = self.step(arrived, sealed, Wanted::Progress, &mut |_| ());

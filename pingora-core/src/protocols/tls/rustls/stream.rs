@@ -132,7 +132,7 @@ impl<T> TlsStream<T> {
             Ok(Step::Closed) => self.peer_closed = true,
             Err(e) => {
                 self.broken = Some(e.clone());
-                self.session.last_words(&mut self.arrived, &mut self.sealed);
+                self.session.send_alert(&mut self.arrived, &mut self.sealed);
             }
             Ok(_) => {}
         }
