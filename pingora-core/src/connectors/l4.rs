@@ -3,7 +3,7 @@
 
 pub use crate::protocols::l4::{BindTo, Connect, ConnectErrorExt};
 
-use super::faults::of_upstream;
+use super::error_context::of_upstream;
 use super::proxy;
 use crate::protocols::digest::SocketDigest;
 use crate::protocols::l4::ext::{

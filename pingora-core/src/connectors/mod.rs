@@ -1,6 +1,6 @@
 //! Connecting to upstreams, and keeping connections for the next request.
 
-mod faults;
+mod error_context;
 pub mod http;
 pub mod l4;
 mod options;

@@ -1,6 +1,6 @@
 //! Connecting through a CONNECT proxy.
 
-use super::faults::of_upstream;
+use super::error_context::of_upstream;
 use crate::protocols::GetProxyDigest;
 use crate::protocols::l4::Addresses;
 use crate::protocols::l4::socket::SocketAddr;

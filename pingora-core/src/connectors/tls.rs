@@ -1,6 +1,6 @@
 //! The TLS side of connecting to a peer.
 
-use super::faults::of_upstream;
+use super::error_context::of_upstream;
 use super::options::ConnectorOptions;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::backend::{ClientBackend, TlsConnector};

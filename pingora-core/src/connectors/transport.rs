@@ -1,6 +1,6 @@
 //! Connections to peers, new or reused.
 
-use super::faults::of_upstream;
+use super::error_context::of_upstream;
 use super::l4::{self, BindTo};
 use super::options::{ConnectorOptions, DEFAULT_POOL_SIZE};
 use super::pool::Pool;

@@ -12,7 +12,7 @@ pub use crate::protocols::http::v2::client::{ConnectionRef, drive_connection};
 pub use handshake::{H2HandshakeSettings, handshake};
 pub use pool::InUsePool;
 
-use crate::connectors::faults::of_upstream;
+use crate::connectors::error_context::of_upstream;
 use crate::connectors::options::DEFAULT_POOL_SIZE;
 use crate::connectors::{ConnectorOptions, TransportConnector};
 use crate::protocols::Stream;

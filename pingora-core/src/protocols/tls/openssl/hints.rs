@@ -1,7 +1,7 @@
 //! What the library's errors mean for the operator; the advice itself is in [`hints`].
 
 use super::TlsRef;
-use super::faults::failure;
+use super::handshake_failure::failure;
 use crate::protocols::tls::certificate::get_common_name;
 use crate::protocols::tls::{ClientHandshake, hints};
 use openssl::ssl::Error;

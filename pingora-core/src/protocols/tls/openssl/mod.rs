@@ -6,7 +6,7 @@ pub(crate) mod certificate;
 pub mod client;
 pub(crate) mod client_certificates;
 mod digest;
-mod faults;
+mod handshake_failure;
 mod hints;
 pub(crate) mod loaded;
 mod resumption;

@@ -1,7 +1,7 @@
 //! TLS towards clients.
 
 use super::client_certificates::ClientDemands;
-use super::faults;
+use super::handshake_failure;
 use super::loaded::LoadedCertificate;
 use super::stream::SslStream;
 use crate::protocols::IO;
@@ -50,7 +50,7 @@ fn plain_client(mut stream: SslStream<L4Stream>) -> Option<PlainClient> {
 
 impl From<ssl::Error> for FailedHandshake {
     fn from(e: ssl::Error) -> Self {
-        let failure = faults::failure(&e);
+        let failure = handshake_failure::failure(&e);
         let error = Error::because(ErrorType::TLSHandshakeFailure, failure.to_string(), e);
         FailedHandshake::new(failure, error)
     }

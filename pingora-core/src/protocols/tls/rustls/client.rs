@@ -1,6 +1,6 @@
 //! TLS towards upstreams.
 
-use super::faults;
+use super::handshake_failure;
 use super::key_log::Lines;
 use super::keys::certified;
 use super::session::Session;
@@ -342,7 +342,11 @@ impl ClientContext {
             if let Some(sessions) = &sessions {
                 sessions.forget_offered();
             }
-            return Err(faults::of_upstream(e, wanted, found.refusal(wanted)));
+            return Err(handshake_failure::of_upstream(
+                e,
+                wanted,
+                found.refusal(wanted),
+            ));
         }
         let resumed = stream.state().handshake_kind() == Some(HandshakeKind::Resumed);
         self.sessions.note(resumed);

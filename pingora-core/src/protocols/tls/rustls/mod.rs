@@ -33,7 +33,7 @@ pub(crate) mod certificate;
 mod client;
 mod demands;
 mod digest;
-mod faults;
+mod handshake_failure;
 mod key_log;
 mod keys;
 #[cfg(not(feature = "openssl"))]

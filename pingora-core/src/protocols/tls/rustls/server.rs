@@ -2,7 +2,7 @@
 
 use super::demands::{self, Demands};
 use super::digest;
-use super::faults::{failure, of_client};
+use super::handshake_failure::{failure, of_client};
 use super::keys;
 use super::options::RustlsServer;
 use super::session::Session;

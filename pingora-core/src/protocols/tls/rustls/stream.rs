@@ -1,6 +1,6 @@
 //! A TLS session by rustls over any transport.
 
-use super::faults;
+use super::handshake_failure;
 use super::session::{Session, Step, Wanted};
 use super::wire::{Arrived, Sealed};
 use crate::protocols::digest::{
@@ -221,7 +221,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
             }
             match self.step(Wanted::Progress, Some(&mut *buf)) {
                 Err(e) => {
-                    let e = faults::read_error(&e, self.session.is_server());
+                    let e = handshake_failure::read_error(&e, self.session.is_server());
                     if buf.filled().len() > start {
                         self.deferred = Some(e);
                         return Poll::Ready(Ok(()));
@@ -260,7 +260,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
                 Ok(Step::Again | Step::Payload) => {}
                 Ok(Step::Closed) if !self.close_notify_sent => {}
                 Ok(Step::Closed | Step::Blocked) => return Err(io::ErrorKind::BrokenPipe.into()),
-                Err(e) => return Err(faults::read_error(&e, self.session.is_server())),
+                Err(e) => return Err(handshake_failure::read_error(&e, self.session.is_server())),
             }
         }
     }
