@@ -59,7 +59,7 @@ thread_local! {
 }
 
 /// Counts the requests to the backends of one balancer.
-struct Watch<S: BackendSelection> {
+struct RequestCounter<S: BackendSelection> {
     name: String,
     /// Tells it from others of the same name.
     number: u64,
@@ -76,18 +76,18 @@ where
     S::Iter: BackendIter,
 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let watch = Arc::new(Watch {
+    let watch = Arc::new(RequestCounter {
         name: name.to_owned(),
         number: NEXT.fetch_add(1, Ordering::Relaxed),
         balancer: Arc::downgrade(balancer),
     });
-    let weak: Weak<Watch<S>> = Arc::downgrade(&watch);
+    let weak: Weak<RequestCounter<S>> = Arc::downgrade(&watch);
     register(weak);
     // Which keeps it.
     balancer.backends().registry().add_observer(watch);
 }
 
-impl<S: BackendSelection> Watch<S> {
+impl<S: BackendSelection> RequestCounter<S> {
     fn block(&self, backend: &Backend) -> Block {
         let key = (self.number, backend.hash_key());
         PLACES.with_borrow_mut(|places| {
@@ -106,7 +106,7 @@ impl<S: BackendSelection> Watch<S> {
     }
 }
 
-impl<S: BackendSelection + Send + Sync> OutcomeObserver for Watch<S> {
+impl<S: BackendSelection + Send + Sync> OutcomeObserver for RequestCounter<S> {
     fn ended(&self, backend: &Backend, report: &Report) {
         let here = self.block(backend).here();
         let outcome = match report.outcome {
@@ -123,7 +123,7 @@ impl<S: BackendSelection + Send + Sync> OutcomeObserver for Watch<S> {
     }
 }
 
-impl<S> Collect for Watch<S>
+impl<S> Collect for RequestCounter<S>
 where
     S: BackendSelection + Send + Sync + 'static,
     S::Iter: BackendIter,

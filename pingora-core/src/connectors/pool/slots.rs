@@ -2,7 +2,7 @@
 //! by age. Every operation takes constant time, and none allocates once the slab has grown.
 
 use super::RuntimeId;
-use super::watch::{Index, Watch};
+use super::watch::{Index, SlotWaker};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ const UNLINKED: Links = Links {
 struct Slot<S> {
     entry: Option<Entry<S>>,
     /// Created once, for any entry in the slot.
-    watch: Arc<Watch>,
+    watch: Arc<SlotWaker>,
     /// Wakes `watch`.
     waker: Waker,
     /// Among the entries with the same key, youngest first. In an empty slot, `next` is the next
@@ -103,7 +103,7 @@ impl<S> Slots<S> {
     }
 
     /// The slot for the next entry; `watch` creates its watch if the slot is new.
-    pub(super) fn next_empty(&mut self, watch: impl FnOnce(Index) -> Watch) -> Index {
+    pub(super) fn next_empty(&mut self, watch: impl FnOnce(Index) -> SlotWaker) -> Index {
         if self.empty == NONE {
             let index = self.slots.len() as Index;
             let watch = Arc::new(watch(index));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     fn put(slots: &mut Slots<u32>, key: u64, item: u32) -> Index {
-        let index = slots.next_empty(|slot| Watch::new(Arc::default(), slot));
+        let index = slots.next_empty(|slot| SlotWaker::new(Arc::default(), slot));
         slots.fill(index, entry(key, item));
         index
     }

@@ -3,7 +3,7 @@
 use super::ends::{IdleEnd, idle_closed};
 use super::janitor::{Janitor, SHORTEST_SWEEP, Tended, UNWATCHED};
 use super::slots::{Entry, Slots};
-use super::watch::{Index, WakeQueue, Watch};
+use super::watch::{Index, SlotWaker, WakeQueue};
 use super::{Counters, IdleEvent, Poolable, RuntimeId};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -90,7 +90,7 @@ impl<S: Poolable> Stripe<S> {
         let mut state = self.lock();
         let index = state
             .slots
-            .next_empty(|slot| Watch::new(self.wakes.clone(), slot));
+            .next_empty(|slot| SlotWaker::new(self.wakes.clone(), slot));
         if entry.item.is_quiet() != Some(true) {
             if let Poll::Ready(event) = poll_item(&mut entry.item, state.slots.fresh_waker(index)) {
                 drop(state);

@@ -37,7 +37,7 @@ impl WakeQueue {
 
 /// The state behind the waker of one slot.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct SlotWaker {
     wakes: Arc<WakeQueue>,
     slot: Index,
     /// Nothing can have happened on a connection that did not wake its slot: only the reactor
@@ -45,9 +45,9 @@ pub(super) struct Watch {
     woken: AtomicBool,
 }
 
-impl Watch {
+impl SlotWaker {
     pub(super) fn new(wakes: Arc<WakeQueue>, slot: Index) -> Self {
-        Watch {
+        SlotWaker {
             wakes,
             slot,
             woken: AtomicBool::new(false),
@@ -63,7 +63,7 @@ impl Watch {
     }
 }
 
-impl Wake for Watch {
+impl Wake for SlotWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
