@@ -25,10 +25,10 @@ const MOST_SAVED: u64 = 100;
 /// Unused retries are kept: those of the floor for 10 seconds, those of the share up to 100. Clones share
 /// one account. Three words of state, lock-free; each request costs one addition.
 #[derive(Debug, Clone)]
-pub struct RetryBudget(Arc<Account>);
+pub struct RetryBudget(Arc<BudgetState>);
 
 #[derive(Debug)]
-struct Account {
+struct BudgetState {
     share: Milli,
     floor: Milli,
     most: Milli,
@@ -53,7 +53,7 @@ impl RetryBudget {
         let share = (share.clamp(0.0, 10.0) * WHOLE as f64) as Milli;
         let floor = Milli::from(floor) * WHOLE;
         let most = (floor * KEPT_SECONDS).max(MOST_SAVED * WHOLE * u64::from(share > 0));
-        RetryBudget(Arc::new(Account {
+        RetryBudget(Arc::new(BudgetState {
             share,
             floor,
             most,
@@ -86,7 +86,7 @@ impl RetryBudget {
     }
 }
 
-impl Account {
+impl BudgetState {
     fn take_at(&self, since_start: Duration) -> bool {
         self.refill(u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX));
         let take = |saved: Milli| saved.min(self.most).checked_sub(WHOLE);

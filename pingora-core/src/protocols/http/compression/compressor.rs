@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 /// The bytes and the time of one body.
 #[derive(Debug, Default)]
-pub(super) struct Account {
+pub(super) struct CodecUsage {
     pub(super) taken: usize,
     pub(super) given: usize,
     pub(super) time: Duration,
 }
 
-impl Account {
+impl CodecUsage {
     pub(super) fn note(&mut self, taken: usize, given: usize, begun: Instant) {
         self.taken += taken;
         self.given += given;
@@ -46,7 +46,7 @@ pub(super) struct Compressor<C> {
     inner: C,
     flush: bool,
     over: bool,
-    account: Account,
+    account: CodecUsage,
 }
 
 impl<C: Compress> Compressor<C> {
@@ -55,7 +55,7 @@ impl<C: Compress> Compressor<C> {
             inner,
             flush,
             over: false,
-            account: Account::default(),
+            account: CodecUsage::default(),
         }
     }
 

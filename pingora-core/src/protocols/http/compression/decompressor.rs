@@ -1,6 +1,6 @@
 //! The part that all decompressors share: how input is taken in, and how much may come out.
 
-use super::compressor::Account;
+use super::compressor::CodecUsage;
 use super::decoder::{Decode, DecodeError};
 use super::limits::DecompressionLimits;
 use bytes::Bytes;
@@ -123,7 +123,7 @@ pub(super) struct Decompressor<D> {
     inner: D,
     limits: DecompressionLimits,
     over: bool,
-    account: Account,
+    account: CodecUsage,
 }
 
 impl<D: Decompress> Decompressor<D> {
@@ -132,7 +132,7 @@ impl<D: Decompress> Decompressor<D> {
             inner,
             limits,
             over: false,
-            account: Account::default(),
+            account: CodecUsage::default(),
         }
     }
 
