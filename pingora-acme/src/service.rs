@@ -141,10 +141,10 @@ struct Keeper {
 /// What a task has done for the certificate with this key.
 struct Done {
     key: String,
-    outcome: Outcome,
+    outcome: JobResult,
 }
 
-enum Outcome {
+enum JobResult {
     Obtained(Box<Kept>),
     /// Somebody else is at it.
     Busy,
@@ -255,22 +255,22 @@ impl Keeper {
         let was_held = managed.kept.is_some();
         let (mut well, mut gone) = (was_held, false);
         match done.outcome {
-            Outcome::Window(window, again) => managed.schedule.set_window(now, window, again),
-            Outcome::Busy => {
+            JobResult::Window(window, again) => managed.schedule.set_window(now, window, again),
+            JobResult::Busy => {
                 // Clients wait for one that is not held.
                 let wait = if was_held { OTHERS } else { OTHERS_SOON };
                 let wait = wait.mul_f64(0.5 + fastrand::f64());
                 return managed.schedule.postpone(now, wait);
             }
-            Outcome::Unwanted => gone = true,
-            Outcome::Obtained(kept) => match managed.show(&self.shared.store, *kept, now) {
+            JobResult::Unwanted => gone = true,
+            JobResult::Obtained(kept) => match managed.show(&self.shared.store, *kept, now) {
                 Ok(()) => {
                     well = true;
                     log::info!("the certificate for {} is in force", managed.key);
                 }
                 Err(e) => failed(managed, now, &e.into()),
             },
-            Outcome::Failed(reason) => failed(managed, now, &reason),
+            JobResult::Failed(reason) => failed(managed, now, &reason),
         }
         let Some(desk) = self.shared.desk.as_ref().filter(|_| managed.on_demand) else {
             return;
@@ -342,15 +342,15 @@ impl Job {
         let worked = tokio::spawn(async move { self.try_obtain(issuer).await }).await;
         let outcome = match worked {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(failed)) => Outcome::Failed(Box::new(failed)),
-            Err(e) => Outcome::Failed(Box::new(
+            Ok(Err(failed)) => JobResult::Failed(Box::new(failed)),
+            Err(e) => JobResult::Failed(Box::new(
                 Error::because(ErrorType::InternalError, "obtaining a certificate", e).into(),
             )),
         };
         Done { key, outcome }
     }
 
-    async fn try_obtain(&self, issuer: usize) -> Result<Outcome, Failed> {
+    async fn try_obtain(&self, issuer: usize) -> Result<JobResult, Failed> {
         let shared = &self.shared;
         if let Some(desk) = shared.desk.as_ref().filter(|_| self.on_demand) {
             let name = self.names.first().map_or("", String::as_str);
@@ -359,18 +359,18 @@ impl Job {
                 if self.held.is_some() {
                     shared.storage.remove(&self.storage_key).await?;
                 }
-                return Ok(Outcome::Unwanted);
+                return Ok(JobResult::Unwanted);
             }
         }
         let Some(_lock) = shared.storage.try_lock(&self.storage_key).await? else {
-            return Ok(Outcome::Busy);
+            return Ok(JobResult::Busy);
         };
         // Another host may have been here before.
         if let Some(kept) = shared.kept(&self.key).await?
             && kept.names == self.names
             && self.held.as_ref() != Some(&kept)
         {
-            return Ok(Outcome::Obtained(Box::new(kept)));
+            return Ok(JobResult::Obtained(Box::new(kept)));
         }
         if let Some(desk) = shared
             .desk
@@ -384,7 +384,7 @@ impl Job {
         self.order(issuer).await
     }
 
-    async fn order(&self, issuer: usize) -> Result<Outcome, Failed> {
+    async fn order(&self, issuer: usize) -> Result<JobResult, Failed> {
         let shared = &self.shared;
         let Some(authority) = shared.authorities.get(issuer) else {
             return Err(Error::explain(ErrorType::InternalError, "no such issuer").into());
@@ -419,12 +419,12 @@ impl Job {
                 self.key
             );
         }
-        Ok(Outcome::Obtained(Box::new(kept)))
+        Ok(JobResult::Obtained(Box::new(kept)))
     }
 
     async fn ask_window(self) -> Done {
         let (window, again) = self.window().await;
-        let outcome = Outcome::Window(window, again);
+        let outcome = JobResult::Window(window, again);
         Done {
             key: self.key,
             outcome,

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 /// How a look-up ended: the value, or what was wrong.
-pub(crate) type Outcome<T> = Result<T, String>;
+pub(crate) type Loaded<T> = Result<T, String>;
 
 /// The look-ups that are under way, by the hash of their keys. Bounded by the tasks that look something up: each
 /// has one entry at most, and takes it out when it ends or is cancelled.
@@ -19,7 +19,7 @@ pub(crate) struct Loads<T> {
 
 struct Load<T> {
     started: Instant,
-    outcome: watch::Receiver<Option<Outcome<T>>>,
+    outcome: watch::Receiver<Option<Loaded<T>>>,
 }
 
 /// The caller's part in looking up a key.
@@ -34,14 +34,14 @@ pub(crate) enum Turn<'a, T> {
 pub(crate) struct Loading<'a, T> {
     loads: &'a Loads<T>,
     hash: u64,
-    outcome: watch::Sender<Option<Outcome<T>>>,
+    outcome: watch::Sender<Option<Loaded<T>>>,
 }
 
-pub(crate) struct Waiting<T>(watch::Receiver<Option<Outcome<T>>>);
+pub(crate) struct Waiting<T>(watch::Receiver<Option<Loaded<T>>>);
 
 /// How the waiting ended.
 pub(crate) enum Waited<T> {
-    Outcome(Outcome<T>),
+    Loaded(Loaded<T>),
     /// The look-up was given up.
     Abandoned,
     TimedOut,
@@ -87,7 +87,7 @@ impl<T> Loads<T> {
 
 impl<T> Loading<'_, T> {
     /// Tells all who wait.
-    pub(crate) fn end(self, outcome: Outcome<T>) {
+    pub(crate) fn end(self, outcome: Loaded<T>) {
         self.outcome.send_replace(Some(outcome));
     }
 }
@@ -115,7 +115,7 @@ impl<T: Clone> Waiting<T> {
             None => ended.await,
         };
         match ended.ok().and_then(|outcome| outcome.clone()) {
-            Some(outcome) => Waited::Outcome(outcome),
+            Some(outcome) => Waited::Loaded(outcome),
             None => Waited::Abandoned,
         }
     }

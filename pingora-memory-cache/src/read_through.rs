@@ -227,8 +227,8 @@ where
                 }
             };
             match waiting.wait(until).await {
-                Waited::Outcome(Ok(value)) => return (Ok(value), CacheStatus::LockHit),
-                Waited::Outcome(Err(what)) => {
+                Waited::Loaded(Ok(value)) => return (Ok(value), CacheStatus::LockHit),
+                Waited::Loaded(Err(what)) => {
                     let what = format!("the look-up that was waited for failed: {what}");
                     return (Error::e_explain(ErrorType::InternalError, what), status);
                 }

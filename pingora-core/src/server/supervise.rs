@@ -34,7 +34,7 @@ const FAST: Duration = Duration::from_millis(500);
 
 /// How the wait for the services ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum ShutdownEnd {
     /// All have ended.
     Drained,
     /// The grace period is over.
@@ -153,18 +153,18 @@ impl Supervisor {
         });
         shutdown.send_replace(true);
         let outcome = match signal {
-            ShutdownSignal::FastShutdown => Outcome::Hurried,
+            ShutdownSignal::FastShutdown => ShutdownEnd::Hurried,
             _ => self.grace_period(&mut running, signals).await,
         };
         self.phases.enter(ExecutionPhase::ShutdownRuntimes);
         let limit = match outcome {
-            Outcome::Hurried => FAST,
-            Outcome::Drained | Outcome::TimeUp => self.configuration.shutdown_timeout(),
+            ShutdownEnd::Hurried => FAST,
+            ShutdownEnd::Drained | ShutdownEnd::TimeUp => self.configuration.shutdown_timeout(),
         };
         stop(runtimes, limit).await;
         match outcome {
-            Outcome::Drained => info!("the server has stopped; all work was done"),
-            Outcome::TimeUp | Outcome::Hurried => info!("the server has stopped"),
+            ShutdownEnd::Drained => info!("the server has stopped; all work was done"),
+            ShutdownEnd::TimeUp | ShutdownEnd::Hurried => info!("the server has stopped"),
         }
         self.phases.enter(ExecutionPhase::Terminated);
     }
@@ -310,7 +310,7 @@ impl Supervisor {
         &self,
         running: &mut Running,
         signals: &dyn ShutdownSignalWatch,
-    ) -> Outcome {
+    ) -> ShutdownEnd {
         self.phases.enter(ExecutionPhase::ShutdownGracePeriod);
         let limit = self.configuration.grace_period();
         let done = async {
@@ -320,11 +320,11 @@ impl Supervisor {
         };
         tokio::select! {
             biased;
-            () = done => Outcome::Drained,
-            () = told_to_hurry(signals) => Outcome::Hurried,
+            () = done => ShutdownEnd::Drained,
+            () = told_to_hurry(signals) => ShutdownEnd::Hurried,
             () = tokio::time::sleep(limit) => {
                 warn!("work is still under way after the grace period of {limit:?}");
-                Outcome::TimeUp
+                ShutdownEnd::TimeUp
             }
         }
     }

@@ -196,11 +196,11 @@ pub(crate) struct ClientHelloFinder {
     raw: Vec<u8>,
     /// How many bytes there have to be before it is worth another look.
     look_at: usize,
-    outcome: Outcome,
+    outcome: Search,
 }
 
 #[derive(Debug, Default)]
-enum Outcome {
+enum Search {
     #[default]
     Pending,
     Found(Box<ClientHello>),
@@ -210,7 +210,7 @@ enum Outcome {
 impl ClientHelloFinder {
     /// Takes the next bytes; nothing is kept any more once the message is complete, or was none.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        if !matches!(self.outcome, Outcome::Pending) {
+        if !matches!(self.outcome, Search::Pending) {
             return;
         }
         self.raw.extend_from_slice(bytes);
@@ -220,10 +220,10 @@ impl ClientHelloFinder {
         match self.message() {
             Found::Message(body) => {
                 let parsed = ClientHello::parse(&body);
-                self.end(parsed.map_or(Outcome::None, |hello| Outcome::Found(hello.into())));
+                self.end(parsed.map_or(Search::None, |hello| Search::Found(hello.into())));
             }
-            Found::Nothing => self.end(Outcome::None),
-            Found::Incomplete(_) if self.raw.len() > MOST => self.end(Outcome::None),
+            Found::Nothing => self.end(Search::None),
+            Found::Incomplete(_) if self.raw.len() > MOST => self.end(Search::None),
             Found::Incomplete(wanted) => self.look_at = wanted,
         }
     }
@@ -231,26 +231,26 @@ impl ClientHelloFinder {
     /// Whether more bytes could still change anything.
     #[cfg(feature = "rustls")]
     pub(crate) fn is_over(&self) -> bool {
-        !matches!(self.outcome, Outcome::Pending)
+        !matches!(self.outcome, Search::Pending)
     }
 
     /// The message, if it has come.
     pub(crate) fn found(&self) -> Option<&ClientHello> {
         match &self.outcome {
-            Outcome::Found(hello) => Some(hello),
-            Outcome::Pending | Outcome::None => None,
+            Search::Found(hello) => Some(hello),
+            Search::Pending | Search::None => None,
         }
     }
 
     /// The message, if there was one.
     pub(crate) fn take(self) -> Option<Box<ClientHello>> {
         match self.outcome {
-            Outcome::Found(hello) => Some(hello),
-            Outcome::Pending | Outcome::None => None,
+            Search::Found(hello) => Some(hello),
+            Search::Pending | Search::None => None,
         }
     }
 
-    fn end(&mut self, outcome: Outcome) {
+    fn end(&mut self, outcome: Search) {
         self.outcome = outcome;
         self.raw = Vec::new();
     }

@@ -8,7 +8,7 @@ use super::sessions::{Origin, SessionsOfConnection};
 use super::stream::TlsStream;
 use super::suites;
 use super::trust::Trust;
-use super::verify::{self, Outcome, UpstreamVerifier, take_outcome};
+use super::verify::{self, UpstreamVerifier, Verification, take_verification};
 use super::{digest, recommended_provider};
 use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
@@ -326,12 +326,12 @@ impl ClientContext {
         let library = library.or_err(ErrorType::InternalError, "making a TLS session")?;
         let mut stream = TlsStream::new(Session::Client(Box::new(library)), stream, vec![]);
         let sessions = prepared.sessions;
-        let mut found = Outcome::default();
+        let mut found = Verification::default();
         let made = poll_fn(|cx| {
             // What another connection has left behind.
-            drop(take_outcome());
+            drop(take_verification());
             let polled = stream.poll_handshake(cx);
-            found = take_outcome();
+            found = take_verification();
             if let (Some(sessions), Some(ends)) = (&sessions, found.ends) {
                 sessions.verified_until(ends);
             }

@@ -22,29 +22,29 @@ pub(super) struct Refusal {
 
 /// What was found in the call into the library that is under way on this thread.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct Verification {
     fault: Option<ChainError>,
     /// When the first of the certificates expires that were verified.
     pub(super) ends: Option<SystemTime>,
 }
 
 thread_local! {
-    static OUTCOME: RefCell<Outcome> = RefCell::default();
+    static VERIFICATION: RefCell<Verification> = RefCell::default();
 }
 
 /// What was found since the last call of this on this thread.
-pub(super) fn take_outcome() -> Outcome {
-    let taken = OUTCOME.try_with(RefCell::take);
+pub(super) fn take_verification() -> Verification {
+    let taken = VERIFICATION.try_with(RefCell::take);
     taken.unwrap_or_default()
 }
 
-/// When the certificates expire that were verified since the last [`take_outcome`] on this thread.
+/// When the certificates expire that were verified since the last [`take_verification`] on this thread.
 pub(super) fn ends_in_this_call() -> Option<SystemTime> {
-    let ends = OUTCOME.try_with(|outcome| outcome.borrow().ends);
+    let ends = VERIFICATION.try_with(|outcome| outcome.borrow().ends);
     ends.ok().flatten()
 }
 
-impl Outcome {
+impl Verification {
     /// What was wrong, if something was.
     pub(super) fn refusal(&self, wanted: &ClientHandshake<'_>) -> Option<Refusal> {
         self.fault.as_ref().map(|fault| Refusal {
@@ -175,7 +175,7 @@ impl ServerCertVerifier for UpstreamVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        let mut outcome = Outcome::default();
+        let mut outcome = Verification::default();
         let verdict = match self.verify(end_entity, intermediates, now) {
             Ok(()) => {
                 let shown = std::iter::once(end_entity).chain(intermediates);
@@ -190,7 +190,7 @@ impl ServerCertVerifier for UpstreamVerifier {
             }
         };
         // While the thread ends, nobody asks.
-        let _ = OUTCOME.try_with(|of_thread| of_thread.replace(outcome));
+        let _ = VERIFICATION.try_with(|of_thread| of_thread.replace(outcome));
         verdict
     }
 
