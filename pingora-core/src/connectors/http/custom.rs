@@ -64,7 +64,7 @@ impl Connector for () {
 }
 
 /// A session that waits for its next exchange.
-pub(super) struct Idle<S> {
+pub(super) struct IdleSession<S> {
     session: S,
     /// The runtime that the session's socket was registered with.
     runtime: RuntimeId,
@@ -72,9 +72,9 @@ pub(super) struct Idle<S> {
     pub(super) pool_key: u64,
 }
 
-impl<S: Session> Idle<S> {
+impl<S: Session> IdleSession<S> {
     pub(super) fn new(session: S, pool_key: u64) -> Self {
-        Idle {
+        IdleSession {
             session,
             runtime: Handle::try_current().ok().map(|handle| handle.id()),
             pool_key,
@@ -86,7 +86,7 @@ impl<S: Session> Idle<S> {
     }
 }
 
-impl<S: Session> Poolable for Idle<S> {
+impl<S: Session> Poolable for IdleSession<S> {
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<IdleEvent> {
         self.session.poll_idle(cx).map(|()| IdleEvent::Closed)
     }

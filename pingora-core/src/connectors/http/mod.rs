@@ -34,7 +34,7 @@ where
     h1: v1::Connector,
     h2: v2::Connector,
     custom: C,
-    custom_idle: Pool<custom::Idle<C::Session>>,
+    custom_idle: Pool<custom::IdleSession<C::Session>>,
 }
 
 impl<C: custom::Connector> fmt::Debug for Connector<C> {
@@ -215,7 +215,7 @@ impl<C: custom::Connector> Connector<C> {
             HttpSession::H2(session) => self.h2.release_http_session(session, peer, idle_timeout),
             HttpSession::Custom(session) => {
                 if let Some(next) = session.into_next() {
-                    let idle = custom::Idle::new(next, peer.reuse_hash());
+                    let idle = custom::IdleSession::new(next, peer.reuse_hash());
                     self.custom_idle.put(idle.pool_key, idle, idle_timeout);
                 }
             }

@@ -22,14 +22,14 @@ pub(super) enum Wrapping {
     None,
 }
 
-struct Idle {
+struct SpareCompressor {
     level: u32,
     wrapping: Wrapping,
     compress: Compress,
 }
 
 thread_local! {
-    static IDLE: RefCell<Vec<Idle>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<SpareCompressor>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Compresses one body.
@@ -122,14 +122,14 @@ impl Deflater {
             return;
         };
         // A thread that ends keeps nothing.
-        let _ = IDLE.try_with(|idle| {
+        let _ = SPARE.try_with(|idle| {
             let mut idle = idle.borrow_mut();
             if idle.len() >= KEPT {
                 // The one that was not used for longest may have a level that nobody wants any more.
                 idle.remove(0);
             }
             compress.reset();
-            idle.push(Idle {
+            idle.push(SpareCompressor {
                 level: self.level,
                 wrapping: self.wrapping,
                 compress,
@@ -146,13 +146,13 @@ impl Drop for Deflater {
 }
 
 fn kept(level: u32, wrapping: Wrapping) -> Option<Compress> {
-    let take = |idle: &RefCell<Vec<Idle>>| {
+    let take = |idle: &RefCell<Vec<SpareCompressor>>| {
         let mut idle = idle.borrow_mut();
-        let fits = |one: &Idle| one.level == level && one.wrapping == wrapping;
+        let fits = |one: &SpareCompressor| one.level == level && one.wrapping == wrapping;
         let place = idle.iter().rposition(fits)?;
         Some(idle.remove(place).compress)
     };
-    IDLE.try_with(take).ok().flatten()
+    SPARE.try_with(take).ok().flatten()
 }
 
 #[cfg(test)]
@@ -169,7 +169,7 @@ mod tests {
     }
 
     fn idle() -> usize {
-        IDLE.with(|idle| idle.borrow().len())
+        SPARE.with(|idle| idle.borrow().len())
     }
 
     fn deflated(level: u32, pieces: &[&[u8]], flush: bool) -> Vec<u8> {

@@ -71,7 +71,7 @@ where
 {
     connection: Connection<S>,
     pings: Option<Pings>,
-    idle: Idle,
+    idle: IdleTimer,
     activity: Arc<Activity>,
     turns: Turns,
 }
@@ -91,7 +91,7 @@ where
         Driver {
             pings: pings.map(|(interval, pings)| Pings::new(interval, pings)),
             connection,
-            idle: Idle::default(),
+            idle: IdleTimer::default(),
             activity,
             turns: Turns::default(),
         }
@@ -156,14 +156,14 @@ where
 ///   Waiting ──idle for too long, or retired while idle──▶ Closing ──5 s──▶ cut off
 /// ```
 #[derive(Default)]
-struct Idle {
+struct IdleTimer {
     timer: Option<Pin<Box<Sleep>>>,
     /// The timeout that the timer was set for.
     timeout: u64,
     closing: bool,
 }
 
-impl Idle {
+impl IdleTimer {
     /// Ready when the connection took too long to close. It closes by itself when the last
     /// reference is dropped, which `retired` ensures.
     fn poll(
