@@ -534,7 +534,7 @@ impl Server {
         let manager = Arc::new(manager);
         let listen_fds = self.listen_fds.unwrap_or_default();
         Supervisor {
-            announcement: supervise::Announcement {
+            readiness: supervise::Readiness {
                 services: self.services.iter().map(|h| h.ready.clone()).collect(),
                 predecessor: self.predecessor.ok().flatten(),
                 fds: listen_fds.clone(),

@@ -55,7 +55,7 @@ pub(super) struct Supervisor {
     pub(super) late: Option<Late>,
     pub(super) dependencies: Arc<Dependencies>,
     pub(super) listen_fds: ListenFds,
-    pub(super) announcement: Announcement,
+    pub(super) readiness: Readiness,
     pub(super) phases: Phases,
     pub(super) source: Option<Source>,
     pub(super) reload_hooks: Vec<ReloadHook>,
@@ -116,7 +116,7 @@ impl Supervisor {
     ) -> Result<bool> {
         let bootstrap = Bootstrap {
             late,
-            ready: &self.announcement.services,
+            ready: &self.readiness.services,
             services: std::mem::take(&mut self.services),
             fds: self.listen_fds.clone(),
             configuration: self.configuration.clone(),
@@ -127,7 +127,7 @@ impl Supervisor {
         };
         self.services = done.services;
         self.reload_hooks.extend(done.reload_hooks);
-        self.announcement.predecessor = done.predecessor;
+        self.readiness.predecessor = done.predecessor;
         Ok(true)
     }
 
@@ -218,7 +218,7 @@ impl Supervisor {
         shutdown: &watch::Receiver<bool>,
         which: impl Fn(usize) -> bool,
     ) {
-        let ready = &self.announcement.services;
+        let ready = &self.readiness.services;
         let all = self.services.iter_mut().zip(runtimes).enumerate();
         for (position, (slot, runtime)) in all.filter(|(position, _)| which(*position)) {
             let Some(hosted) = slot.take() else { continue };
@@ -244,9 +244,9 @@ impl Supervisor {
         running: &mut Running,
         mut signal: impl Future<Output = ShutdownSignal> + Unpin,
     ) -> ShutdownSignal {
-        let announcement = &mut self.announcement;
+        let readiness = &mut self.readiness;
         let mut accepting = pin!(async move {
-            announcement.when_ready().await;
+            readiness.when_ready().await;
             pending::<()>().await;
         });
         loop {
@@ -356,7 +356,7 @@ async fn host(
 }
 
 /// Runs once, when all services are ready.
-pub(super) struct Announcement {
+pub(super) struct Readiness {
     pub(super) services: Vec<ServiceReadyWatch>,
     pub(super) predecessor: Option<Handover>,
     pub(super) fds: ListenFds,
@@ -365,7 +365,7 @@ pub(super) struct Announcement {
     pub(super) made: bool,
 }
 
-impl Announcement {
+impl Readiness {
     /// Cancel-safe: a later call continues to wait.
     async fn when_ready(&mut self) {
         let mut failed = 0;
