@@ -47,7 +47,7 @@ pub struct ProxyProtocol {
 
 /// How a connection is treated, depending on where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum PeerRole {
     /// It has to begin with a header.
     Proxy,
     /// It comes directly from a client.
@@ -96,15 +96,15 @@ impl ProxyProtocol {
         self
     }
 
-    pub(super) fn origin_of(&self, peer: Option<SocketAddr>) -> Origin {
+    pub(super) fn role_of(&self, peer: Option<SocketAddr>) -> PeerRole {
         let is_trusted = match peer {
             Some(peer) => self.trusted.contains(peer.ip()),
             None => self.trusts_unix,
         };
         match (is_trusted, self.admits_others) {
-            (true, _) => Origin::Proxy,
-            (false, true) => Origin::Client,
-            (false, false) => Origin::Stranger,
+            (true, _) => PeerRole::Proxy,
+            (false, true) => PeerRole::Client,
+            (false, false) => PeerRole::Stranger,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::accept::Accepted;
 use super::clients::{ListenerLimits, TooMany};
-use super::proxy_protocol::{Origin, ProxyProtocol};
+use super::proxy_protocol::{PeerRole, ProxyProtocol};
 use super::{BoundSocket, ConnectionFilter, ListenAddress, OfClient, PreTlsCallback, tls};
 use crate::metrics::{Listener, RefusedConnection};
 use crate::process::memory::{self, HandshakeCharge, Level, Turned};
@@ -139,10 +139,10 @@ impl Transport {
         Error::e_explain(ErrorType::AcceptError, reason)
     }
 
-    fn origin_of(&self, accepted: &Accepted) -> Origin {
+    fn role_of(&self, accepted: &Accepted) -> PeerRole {
         match &self.proxy_protocol {
-            Some(expected) => expected.origin_of(accepted.peer),
-            None => Origin::Client,
+            Some(expected) => expected.role_of(accepted.peer),
+            None => PeerRole::Client,
         }
     }
 
@@ -161,10 +161,10 @@ impl Transport {
             self.listener.connection_refused(RefusedConnection::Memory);
             return None;
         }
-        let client = match self.origin_of(accepted) {
-            Origin::Client => accepted.peer,
-            Origin::Proxy => None,
-            Origin::Stranger => {
+        let client = match self.role_of(accepted) {
+            PeerRole::Client => accepted.peer,
+            PeerRole::Proxy => None,
+            PeerRole::Stranger => {
                 stranger(accepted.peer);
                 let why = RefusedConnection::UntrustedProxy;
                 self.listener.connection_refused(why);
@@ -190,7 +190,7 @@ impl Transport {
         of_client: &mut OfClient,
     ) -> Result<Stream> {
         if let Some(expected) = &self.proxy_protocol
-            && expected.origin_of(accepted.peer) == Origin::Proxy
+            && expected.role_of(accepted.peer) == PeerRole::Proxy
         {
             // Boxed: other connections must not pay for its memory.
             return Box::pin(self.establish_behind(expected, accepted, of_client)).await;

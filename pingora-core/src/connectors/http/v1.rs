@@ -4,7 +4,7 @@ use crate::connectors::options::DEFAULT_POOL_SIZE;
 use crate::connectors::pool::{IdleEvent, Pool, Poolable, RuntimeId};
 use crate::connectors::{ConnectorOptions, TransportConnector};
 use crate::protocols::Stream;
-use crate::protocols::http::v1::client::{HttpSession, Origin};
+use crate::protocols::http::v1::client::{HttpSession, PoolTag};
 use crate::upstreams::peer::Peer;
 use pingora_error::Result;
 use std::fmt;
@@ -41,7 +41,7 @@ impl Poolable for HttpSession {
     }
 
     fn runtime(&self) -> RuntimeId {
-        match self.origin() {
+        match self.pool_tag() {
             Some(origin) => origin.runtime,
             None => Handle::try_current().ok().map(|handle| handle.id()),
         }
@@ -88,7 +88,7 @@ impl Connector {
 
     pub(super) fn session<P: Peer>(stream: Stream, peer: &P) -> HttpSession {
         let mut session = HttpSession::new_with_options(stream, peer);
-        session.set_origin(Origin {
+        session.set_pool_tag(PoolTag {
             pool_key: peer.reuse_hash(),
             // The runtime that the socket was registered with, on whatever thread this runs.
             runtime: Handle::try_current().ok().map(|handle| handle.id()),
@@ -146,7 +146,7 @@ impl Connector {
     ) {
         if let Some(session) = session.renew() {
             // The session is only useful for the peer that it was made for.
-            let key = session.origin().map(|origin| origin.pool_key);
+            let key = session.pool_tag().map(|origin| origin.pool_key);
             let key = key.unwrap_or_else(|| peer.reuse_hash());
             self.pool.put(key, session, idle_timeout);
         }

@@ -165,14 +165,14 @@ async fn strangers_are_closed_or_are_clients() {
 #[test]
 fn a_unix_socket_is_trusted_where_that_was_said() {
     for (expected, origin) in [
-        (loopback(), Origin::Stranger),
-        (loopback().admit_others(), Origin::Client),
-        (loopback().trust_unix(), Origin::Proxy),
+        (loopback(), PeerRole::Stranger),
+        (loopback().admit_others(), PeerRole::Client),
+        (loopback().trust_unix(), PeerRole::Proxy),
     ] {
-        assert_eq!(expected.origin_of(None), origin);
+        assert_eq!(expected.role_of(None), origin);
     }
     let mapped = "[::ffff:127.0.0.1]:1".parse().unwrap();
-    assert_eq!(loopback().origin_of(Some(mapped)), Origin::Proxy);
+    assert_eq!(loopback().role_of(Some(mapped)), PeerRole::Proxy);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub(crate) struct ClientSession {
 }
 
 /// Where the sessions of a connection come from.
-struct Origin {
+struct SessionSource {
     key: SessionKey,
     /// When the connection was made.
     now: Instant,
@@ -34,8 +34,8 @@ struct Origin {
 }
 
 /// Where a connection keeps the origin of its sessions.
-fn origin_index() -> Result<Index<Ssl, Origin>, ErrorStack> {
-    static INDEX: OnceLock<Index<Ssl, Origin>> = OnceLock::new();
+fn origin_index() -> Result<Index<Ssl, SessionSource>, ErrorStack> {
+    static INDEX: OnceLock<Index<Ssl, SessionSource>> = OnceLock::new();
     match INDEX.get() {
         Some(index) => Ok(*index),
         None => {
@@ -60,7 +60,7 @@ pub(super) fn offer_session(
         Some(KeptSession::BuiltIn(offered)) => Some(offered),
         _ => None,
     };
-    let origin = Origin {
+    let origin = SessionSource {
         key,
         now,
         offered: offered.as_ref().map(|offered| offered.verified),
@@ -96,7 +96,7 @@ pub(super) fn keep_resumed(ssl: &TlsRef, sessions: &SessionCache<KeptSession>) {
     }
 }
 
-fn keep(ssl: &TlsRef, index: Index<Ssl, Origin>, sessions: &SessionCache<KeptSession>) {
+fn keep(ssl: &TlsRef, index: Index<Ssl, SessionSource>, sessions: &SessionCache<KeptSession>) {
     let (Some(origin), Some(session)) = (ssl.ex_data(index), ssl.session()) else {
         return;
     };

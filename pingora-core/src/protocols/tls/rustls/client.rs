@@ -4,7 +4,7 @@ use super::handshake_failure;
 use super::key_log::Lines;
 use super::keys::certified;
 use super::session::Session;
-use super::sessions::{Origin, SessionsOfConnection};
+use super::sessions::{SessionConfig, SessionsOfConnection};
 use super::stream::TlsStream;
 use super::suites;
 use super::trust::Trust;
@@ -277,7 +277,7 @@ impl ClientContext {
                 Arc::new(UpstreamVerifier::new(wanted, trust, algorithms)?)
             }
         };
-        let mut origin = Origin {
+        let mut origin = SessionConfig {
             verifier,
             resolver: config.client_auth_cert_resolver.clone(),
         };

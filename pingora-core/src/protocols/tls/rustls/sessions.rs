@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime};
 /// The values of the configuration under which a session began. The library resumes it under the very same
 /// alone; equal keys of sessions mean that equal ones would have been made.
 #[derive(Clone)]
-pub(super) struct Origin {
+pub(super) struct SessionConfig {
     pub(super) verifier: Arc<dyn ServerCertVerifier>,
     pub(super) resolver: Arc<dyn ResolvesClientCert>,
 }
@@ -28,7 +28,7 @@ struct Kept {
     /// Until when, because of the handshake that verified the upstream's certificate. Resuming a session gives
     /// a new one, but verifies nothing.
     limit: Instant,
-    origin: Origin,
+    origin: SessionConfig,
 }
 
 enum Value {
@@ -40,7 +40,7 @@ enum Value {
 pub(super) struct SessionsOfConnection {
     cache: ClientSessions,
     key: SessionKey,
-    origin: Origin,
+    origin: SessionConfig,
     state: Mutex<State>,
 }
 
@@ -54,7 +54,7 @@ struct State {
 impl SessionsOfConnection {
     /// With a session to offer, if there is one under this key; it goes with the origin that it has, or else with
     /// `origin`.
-    pub(super) fn new(cache: ClientSessions, key: SessionKey, origin: Origin) -> Self {
+    pub(super) fn new(cache: ClientSessions, key: SessionKey, origin: SessionConfig) -> Self {
         let mut state = State {
             limit: Instant::now() + MAX_AGE,
             to_offer: None,
@@ -83,7 +83,7 @@ impl SessionsOfConnection {
     }
 
     /// What the connection's configuration has to have.
-    pub(super) fn origin(&self) -> Origin {
+    pub(super) fn origin(&self) -> SessionConfig {
         self.origin.clone()
     }
 

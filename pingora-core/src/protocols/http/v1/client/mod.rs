@@ -49,10 +49,10 @@ pub struct HttpSession {
     inner: Box<Inner>,
 }
 
-/// The origin of a connection, for its pool: set once, instead of being determined again after each
+/// The pool_tag of a connection, for its pool: set once, instead of being determined again after each
 /// exchange.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
+pub(crate) struct PoolTag {
     /// The hash of the peer that the connection was made for.
     pub(crate) pool_key: u64,
     /// The runtime that its socket is registered with.
@@ -62,7 +62,7 @@ pub(crate) struct Origin {
 #[derive(Debug)]
 struct Inner {
     io: Stream,
-    origin: Option<Origin>,
+    pool_tag: Option<PoolTag>,
     input: Input,
     out: OutQueue,
     alarm: Alarm,
@@ -119,7 +119,7 @@ impl HttpSession {
         };
         let inner = Inner {
             io: stream,
-            origin: None,
+            pool_tag: None,
             input: Input::default(),
             out: OutQueue::default(),
             alarm: Alarm::new(),
@@ -328,13 +328,13 @@ impl HttpSession {
         crate::protocols::Shutdown::shutdown(&mut *self.inner.io).await;
     }
 
-    /// The origin of the connection, if the connector that made it has set it.
-    pub(crate) fn origin(&self) -> Option<Origin> {
-        self.inner.origin
+    /// The pool_tag of the connection, if the connector that made it has set it.
+    pub(crate) fn pool_tag(&self) -> Option<PoolTag> {
+        self.inner.pool_tag
     }
 
-    pub(crate) fn set_origin(&mut self, origin: Origin) {
-        self.inner.origin = Some(origin);
+    pub(crate) fn set_pool_tag(&mut self, pool_tag: PoolTag) {
+        self.inner.pool_tag = Some(pool_tag);
     }
 
     pub(crate) fn stream_mut(&mut self) -> &mut Stream {
