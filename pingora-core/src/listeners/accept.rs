@@ -24,7 +24,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// An accepted connection that is not registered with a runtime yet: it is registered where it will
 /// be used.
 #[derive(Debug)]
-pub(crate) struct Accepted {
+pub(crate) struct AcceptedSocket {
     pub(crate) fd: OwnedFd,
     /// `None` on Unix sockets.
     pub(crate) peer: Option<SocketAddr>,
@@ -92,7 +92,7 @@ impl Acceptor {
     pub(crate) async fn run(
         mut self,
         stop: impl Future<Output = bool>,
-        mut hand_over: impl FnMut(Accepted),
+        mut hand_over: impl FnMut(AcceptedSocket),
     ) {
         let mut stop = std::pin::pin!(stop);
         let empty_the_queue = loop {
@@ -115,12 +115,12 @@ impl Acceptor {
             let Ok((fd, peer)) = descriptor::accept(self.socket.as_fd()) else {
                 break;
             };
-            hand_over(Accepted { fd, peer });
+            hand_over(AcceptedSocket { fd, peer });
         }
     }
 
     /// Waits for connections and accepts some; returns how long to pause after an error.
-    async fn batch(&mut self, hand_over: &mut impl FnMut(Accepted)) -> Option<Duration> {
+    async fn batch(&mut self, hand_over: &mut impl FnMut(AcceptedSocket)) -> Option<Duration> {
         let mut ready = match self.socket.readable().await {
             Ok(ready) => ready,
             Err(e) => {
@@ -134,7 +134,7 @@ impl Acceptor {
                 Err(_empty) => break,
                 Ok(Ok((fd, peer))) => {
                     self.trouble.over();
-                    hand_over(Accepted { fd, peer });
+                    hand_over(AcceptedSocket { fd, peer });
                 }
                 Ok(Err(e)) => {
                     let pause = self
@@ -350,7 +350,7 @@ mod tests {
         let stop = Arc::new(Notify::new());
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
-            let hand_over = move |accepted: Accepted| tx.send(accepted).unwrap();
+            let hand_over = move |accepted: AcceptedSocket| tx.send(accepted).unwrap();
             let stop = async move {
                 stopped.notified().await;
                 false

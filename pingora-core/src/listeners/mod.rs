@@ -23,7 +23,7 @@ pub use filter::{AcceptAllFilter, ConnectionFilter};
 pub use proxy_protocol::ProxyProtocol;
 pub use tls::{TlsAccept, TlsAcceptCallbacks, TlsSettings};
 
-pub(crate) use accept::{Accepted, Acceptor};
+pub(crate) use accept::{AcceptedSocket, Acceptor};
 pub(crate) use bind::{BoundSocket, ListenAddress, check_address};
 use clients::ListenerLimits;
 pub(crate) use clients::OfClient;

@@ -272,7 +272,7 @@ async fn a_filter_decides_and_may_panic_or_take_for_ever() {
     let outcome = async |peer: Option<&str>| {
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
-        let accepted = Accepted {
+        let accepted = AcceptedSocket {
             fd: socket.into(),
             peer: peer.map(|p| p.parse().unwrap()),
         };
@@ -373,7 +373,7 @@ async fn established(callback: PreTlsCallback, says: &[u8]) -> Result<crate::pro
     let (fd, peer) = wait_and_accept(&socket);
     let mut transport = Transport::plain();
     transport.pre_tls = Some(callback);
-    let accepted = Accepted { fd, peer };
+    let accepted = AcceptedSocket { fd, peer };
     transport
         .establish(accepted, &mut OfClient::unlimited())
         .await

@@ -1,6 +1,6 @@
 //! Turns an accepted descriptor into a stream that an application can use.
 
-use super::accept::Accepted;
+use super::accept::AcceptedSocket;
 use super::clients::{ListenerLimits, TooMany};
 use super::proxy_protocol::{PeerRole, ProxyProtocol};
 use super::{BoundSocket, ConnectionFilter, ListenAddress, OfClient, PreTlsCallback, tls};
@@ -139,7 +139,7 @@ impl Transport {
         Error::e_explain(ErrorType::AcceptError, reason)
     }
 
-    fn role_of(&self, accepted: &Accepted) -> PeerRole {
+    fn role_of(&self, accepted: &AcceptedSocket) -> PeerRole {
         match &self.proxy_protocol {
             Some(expected) => expected.role_of(accepted.peer),
             None => PeerRole::Client,
@@ -151,7 +151,7 @@ impl Transport {
     ///
     /// While memory is scarce, a plain connection is admitted so that it can be answered, unless there
     /// is hardly any memory left; a handshake would cost more than that is worth.
-    pub(crate) fn admit(&self, accepted: &Accepted) -> Option<OfClient> {
+    pub(crate) fn admit(&self, accepted: &AcceptedSocket) -> Option<OfClient> {
         let most = match self.tls {
             Some(_) => Level::Scarce,
             None => Level::Exhausted,
@@ -186,7 +186,7 @@ impl Transport {
     /// refused, or its client has too many connections, or if the runtime is shutting down.
     pub(crate) async fn establish(
         &self,
-        accepted: Accepted,
+        accepted: AcceptedSocket,
         of_client: &mut OfClient,
     ) -> Result<Stream> {
         if let Some(expected) = &self.proxy_protocol
@@ -209,7 +209,7 @@ impl Transport {
     async fn establish_behind(
         &self,
         expected: &ProxyProtocol,
-        accepted: Accepted,
+        accepted: AcceptedSocket,
         of_client: &mut OfClient,
     ) -> Result<Stream> {
         let proxy = accepted.peer;
@@ -237,7 +237,7 @@ impl Transport {
     }
 
     /// Not async: what it needs for a moment would be part of every connection's task.
-    fn begin(&self, accepted: Accepted) -> Result<Begun<'_>> {
+    fn begin(&self, accepted: AcceptedSocket) -> Result<Begun<'_>> {
         let peer = accepted.peer;
         let stream = self.stream_of(accepted)?;
         Ok(self.begin_on(stream, peer))
@@ -288,7 +288,7 @@ impl Transport {
         })
     }
 
-    fn stream_of(&self, accepted: Accepted) -> Result<L4Stream> {
+    fn stream_of(&self, accepted: AcceptedSocket) -> Result<L4Stream> {
         let failed = "registering a connection with the runtime";
         let mut stream: L4Stream = match accepted.peer {
             Some(peer) => {

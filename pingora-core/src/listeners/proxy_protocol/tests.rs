@@ -3,7 +3,8 @@
 use super::*;
 use crate::listeners::bind::bind_address;
 use crate::listeners::{
-    Accepted, BoundSocket, ConnectionFilter, ListenAddress, OfClient, ServerAddress, Transport,
+    AcceptedSocket, BoundSocket, ConnectionFilter, ListenAddress, OfClient, ServerAddress,
+    Transport,
 };
 use crate::process::Fds;
 use crate::protocols::Stream;
@@ -40,7 +41,7 @@ impl Endpoint {
         }
     }
 
-    fn connect(&self) -> (TcpStream, Accepted) {
+    fn connect(&self) -> (TcpStream, AcceptedSocket) {
         let ListenAddress::Tcp(address) = self.socket.place else {
             panic!("it is TCP")
         };
@@ -48,14 +49,14 @@ impl Endpoint {
         let end = std::time::Instant::now() + Duration::from_secs(30);
         loop {
             match crate::sys::descriptor::accept(self.socket.fd.as_fd()) {
-                Ok((fd, peer)) => return (client, Accepted { fd, peer }),
+                Ok((fd, peer)) => return (client, AcceptedSocket { fd, peer }),
                 Err(e) => assert!(std::time::Instant::now() < end, "{e}"),
             }
             std::thread::yield_now();
         }
     }
 
-    async fn establish(&self, accepted: Accepted) -> Result<Stream> {
+    async fn establish(&self, accepted: AcceptedSocket) -> Result<Stream> {
         let of_client = self.transport.admit(&accepted);
         let mut of_client = of_client.ok_or_else(|| Error::new(ErrorType::AcceptError))?;
         self.transport.establish(accepted, &mut of_client).await
@@ -180,7 +181,7 @@ async fn a_header_over_a_unix_socket_names_the_client_too() {
     let (client, server) = std::os::unix::net::UnixStream::pair().unwrap();
     server.set_nonblocking(true).unwrap();
     client.set_nonblocking(true).unwrap();
-    let accepted = Accepted {
+    let accepted = AcceptedSocket {
         fd: server.into(),
         peer: None,
     };

@@ -5,7 +5,7 @@ use super::control::Change;
 use super::{Service, named};
 use crate::apps::ServerApp;
 use crate::listeners::{
-    Accepted, Acceptor, BoundAddresses, Endpoint, ListenAddress, ListenerConfig, Listeners,
+    AcceptedSocket, Acceptor, BoundAddresses, Endpoint, ListenAddress, ListenerConfig, Listeners,
     Transport,
 };
 use crate::metrics::{Panicked, Process};
@@ -46,7 +46,7 @@ impl<A> Clone for Shared<A> {
 }
 
 impl<A: ServerApp + Send + Sync + 'static> Shared<A> {
-    fn hand_over(&self, accepted: Accepted, transport: &Arc<Transport>) {
+    fn hand_over(&self, accepted: AcceptedSocket, transport: &Arc<Transport>) {
         let Some(of_client) = transport.admit(&accepted) else {
             return;
         };
@@ -281,7 +281,7 @@ fn remove_file(endpoint: &Active) {
 impl<A: ServerApp + Send + Sync + 'static> Service<A> {
     /// The task of one connection. Every idle connection holds its state, so it is kept small.
     pub(super) async fn serve(
-        accepted: Accepted,
+        accepted: AcceptedSocket,
         transport: Arc<Transport>,
         app: Arc<A>,
         shutdown: ShutdownWatch,

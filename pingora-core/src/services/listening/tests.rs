@@ -1,7 +1,7 @@
 //! Endpoints that are added and removed, and the end of a service.
 
 use super::*;
-use crate::listeners::{Accepted, OfClient, Transport};
+use crate::listeners::{AcceptedSocket, OfClient, Transport};
 use crate::services::Service as _;
 use std::net::SocketAddr;
 use std::os::fd::IntoRawFd;
@@ -427,7 +427,7 @@ fn without_work_stealing_every_thread_serves_and_keeps_its_connections() {
 async fn the_task_of_a_connection_is_small() {
     let (_, shutdown) = watch::channel(false);
     let transport = Arc::new(Transport::plain());
-    let accepted = Accepted {
+    let accepted = AcceptedSocket {
         fd: std::fs::File::open("/dev/null").unwrap().into(),
         peer: None,
     };

@@ -11,7 +11,7 @@ type Weight = u16;
 
 /// The client's statements about codings. Copied into each request's state: small and flat.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Accepted {
+pub(super) struct AcceptEncoding {
     weights: [Option<Weight>; ContentCoding::COUNT],
     any: Option<Weight>,
     identity: Option<Weight>,
@@ -21,13 +21,13 @@ pub(super) struct Accepted {
     no_transform: bool,
 }
 
-impl Accepted {
+impl AcceptEncoding {
     /// Reads all `Accept-Encoding` fields. Members that break the grammar are passed over.
     pub(super) fn from_headers(headers: &HeaderMap) -> Self {
-        let mut accepted = Accepted {
+        let mut accepted = AcceptEncoding {
             dictionary: dictionary::available(headers),
             no_transform: lists(headers, CACHE_CONTROL, "no-transform"),
-            ..Accepted::default()
+            ..AcceptEncoding::default()
         };
         for field in headers.get_all(ACCEPT_ENCODING) {
             for member in field.as_bytes().split(|b| *b == b',') {
@@ -135,12 +135,12 @@ fn parse_weight(text: &str) -> Option<Weight> {
 mod tests {
     use super::*;
 
-    fn accepted(fields: &[&str]) -> Accepted {
+    fn accepted(fields: &[&str]) -> AcceptEncoding {
         let mut headers = HeaderMap::new();
         for field in fields {
             headers.append(ACCEPT_ENCODING, field.parse().unwrap());
         }
-        Accepted::from_headers(&headers)
+        AcceptEncoding::from_headers(&headers)
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
         let value = http::HeaderValue::from_bytes(b"\xff, gzip").unwrap();
         headers.append(ACCEPT_ENCODING, value);
         assert_eq!(
-            Accepted::from_headers(&headers).weight(ContentCoding::Gzip),
+            AcceptEncoding::from_headers(&headers).weight(ContentCoding::Gzip),
             1000
         );
     }

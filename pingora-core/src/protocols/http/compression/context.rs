@@ -1,6 +1,6 @@
 //! Compression of one response: what is decided when, and what becomes of each part of the body.
 
-use super::accept::Accepted;
+use super::accept::AcceptEncoding;
 use super::coder::Encoder;
 use super::decoder::Strict;
 use super::dictionary::{self, DictionaryData};
@@ -41,7 +41,7 @@ struct State {
     policy: Policy,
     limits: Option<DecompressionLimits>,
     dictionary: Option<DictionaryData>,
-    accepted: Accepted,
+    accepted: AcceptEncoding,
     head_request: bool,
     phase: Phase,
 }
@@ -357,7 +357,7 @@ impl ResponseCompressionCtx {
     #[inline]
     pub fn request_filter(&mut self, req: &RequestHeader) {
         if let Some(state) = self.adjustable(false) {
-            state.accepted = Accepted::from_headers(&req.headers);
+            state.accepted = AcceptEncoding::from_headers(&req.headers);
             state.head_request = req.method == Method::HEAD;
         }
     }

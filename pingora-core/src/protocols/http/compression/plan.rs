@@ -1,6 +1,6 @@
 //! Decides how a response's body is coded; nothing else does. Pure.
 
-use super::accept::Accepted;
+use super::accept::AcceptEncoding;
 use super::coding::ContentCoding;
 use super::transform::{Coded, content_coding, is_changeable, is_compressible};
 use pingora_http::ResponseHeader;
@@ -93,7 +93,7 @@ impl Policy {
 
     pub(super) fn plan(
         &self,
-        accepted: &Accepted,
+        accepted: &AcceptEncoding,
         dictionary: bool,
         resp: &ResponseHeader,
     ) -> Plan {
@@ -119,7 +119,7 @@ impl Policy {
     fn plan_coded(
         &self,
         coding: ContentCoding,
-        accepted: &Accepted,
+        accepted: &AcceptEncoding,
         candidates: impl Iterator<Item = ContentCoding> + Clone,
     ) -> Plan {
         let compresses = candidates.clone().next().is_some();

@@ -41,7 +41,7 @@ fn decided(settings: &str, request: &str, status: u16, response: &str) -> Plan {
     for (name, value) in &headers(response) {
         resp.append_header(name, value).unwrap();
     }
-    let accepted = Accepted::from_headers(&headers(request));
+    let accepted = AcceptEncoding::from_headers(&headers(request));
     policy(settings).plan(&accepted, false, &resp)
 }
 
