@@ -42,7 +42,7 @@ impl Poolable for HttpSession {
 
     fn runtime(&self) -> RuntimeId {
         match self.pool_tag() {
-            Some(origin) => origin.runtime,
+            Some(tag) => tag.runtime,
             None => Handle::try_current().ok().map(|handle| handle.id()),
         }
     }
@@ -146,7 +146,7 @@ impl Connector {
     ) {
         if let Some(session) = session.renew() {
             // The session is only useful for the peer that it was made for.
-            let key = session.pool_tag().map(|origin| origin.pool_key);
+            let key = session.pool_tag().map(|tag| tag.pool_key);
             let key = key.unwrap_or_else(|| peer.reuse_hash());
             self.pool.put(key, session, idle_timeout);
         }

@@ -49,7 +49,7 @@ pub struct HttpSession {
     inner: Box<Inner>,
 }
 
-/// The pool_tag of a connection, for its pool: set once, instead of being determined again after each
+/// The key and the runtime of a connection, for its pool: set once, instead of being determined again after each
 /// exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolTag {
@@ -328,7 +328,7 @@ impl HttpSession {
         crate::protocols::Shutdown::shutdown(&mut *self.inner.io).await;
     }
 
-    /// The pool_tag of the connection, if the connector that made it has set it.
+    /// The tag of the connection, if the connector that made it has set it.
     pub(crate) fn pool_tag(&self) -> Option<PoolTag> {
         self.inner.pool_tag
     }
