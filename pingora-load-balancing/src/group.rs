@@ -81,7 +81,7 @@ impl Queue {
 }
 
 /// One selector of a group, with the set that it was built from.
-struct Slot<S: BackendSelection> {
+struct GroupSelector<S: BackendSelection> {
     choice: ArcSwap<Choice<S>>,
     config: Option<S::Config>,
     generation: AtomicU64,
@@ -90,9 +90,9 @@ struct Slot<S: BackendSelection> {
     queue: Mutex<Queue>,
 }
 
-impl<S: BackendSelection> Slot<S> {
+impl<S: BackendSelection> GroupSelector<S> {
     fn new(members: &Arc<Members>, config: Option<S::Config>) -> Self {
-        Slot {
+        GroupSelector {
             choice: ArcSwap::from_pointee(Choice::new(members, config.as_ref())),
             config,
             generation: AtomicU64::new(0),
@@ -131,7 +131,7 @@ impl<S: BackendSelection> Slot<S> {
     }
 }
 
-impl<S> Slot<S>
+impl<S> GroupSelector<S>
 where
     S: BackendSelection + Send + Sync + 'static,
 {
@@ -166,7 +166,7 @@ where
     }
 }
 
-async fn work_off<S>(slot: Arc<Slot<S>>, gate: Arc<SelectorRebuildGate>)
+async fn work_off<S>(slot: Arc<GroupSelector<S>>, gate: Arc<SelectorRebuildGate>)
 where
     S: BackendSelection + Send + Sync + 'static,
 {
@@ -209,7 +209,7 @@ where
     backends: Backends,
     /// The set that the selectors are, or will be, built from.
     newest: ArcSwap<Members>,
-    slots: Box<[Arc<Slot<S>>]>,
+    slots: Box<[Arc<GroupSelector<S>>]>,
     gate: Arc<SelectorRebuildGate>,
     /// No backends were known at first, so the selectors have nothing to offer until the first set.
     began_empty: bool,
@@ -231,7 +231,7 @@ where
             backends.registry().count_requests();
         }
         let known = backends.members();
-        let slot = |config| Arc::new(Slot::new(&known, config));
+        let slot = |config| Arc::new(GroupSelector::new(&known, config));
         let slots = configs.into_iter().map(slot).collect();
         LoadBalancerGroup {
             health_check_frequency: None,

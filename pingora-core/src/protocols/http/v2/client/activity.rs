@@ -59,7 +59,7 @@ impl Default for Activity {
 
 /// The outcome of a request for a stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Slot {
+pub(crate) enum Reservation {
     Taken { was_idle: bool },
     Full,
     Retired,
@@ -80,7 +80,7 @@ impl Activity {
         self.streams.load(Ordering::Acquire) & RETIRED != 0
     }
 
-    pub(crate) fn reserve(&self, limit: usize) -> Slot {
+    pub(crate) fn reserve(&self, limit: usize) -> Reservation {
         let taken = self
             .streams
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |streams| {
@@ -93,10 +93,10 @@ impl Activity {
                     self.count_idle(-1);
                 }
                 let was_idle = before == 0;
-                Slot::Taken { was_idle }
+                Reservation::Taken { was_idle }
             }
-            Err(streams) if streams & RETIRED != 0 => Slot::Retired,
-            Err(_) => Slot::Full,
+            Err(streams) if streams & RETIRED != 0 => Reservation::Retired,
+            Err(_) => Reservation::Full,
         }
     }
 
@@ -236,14 +236,14 @@ mod tests {
     fn streams_are_counted_up_to_the_limit() {
         let (activity, idle) = in_pool();
         assert_eq!(idle.load(Ordering::Relaxed), 1);
-        assert_eq!(activity.reserve(2), Slot::Taken { was_idle: true });
+        assert_eq!(activity.reserve(2), Reservation::Taken { was_idle: true });
         assert!(!activity.is_shared());
-        assert_eq!(activity.reserve(2), Slot::Taken { was_idle: false });
+        assert_eq!(activity.reserve(2), Reservation::Taken { was_idle: false });
         assert!(activity.is_shared());
-        assert_eq!(activity.reserve(2), Slot::Full);
+        assert_eq!(activity.reserve(2), Reservation::Full);
         assert_eq!(
             activity.reserve(0),
-            Slot::Full,
+            Reservation::Full,
             "the server takes none any more"
         );
         assert_eq!((activity.streams(), idle.load(Ordering::Relaxed)), (2, 0));
@@ -258,7 +258,7 @@ mod tests {
         activity.reserve(9);
         assert!(!activity.retire_if_idle() && !activity.is_retired());
         assert!(!activity.retire(), "an exchange is under way");
-        assert_eq!(activity.reserve(9), Slot::Retired);
+        assert_eq!(activity.reserve(9), Reservation::Retired);
         activity.release();
         assert_eq!((activity.streams(), idle.load(Ordering::Relaxed)), (0, 0));
         assert!(activity.retire_if_idle() && activity.retire());

@@ -1,7 +1,7 @@
 //! A connection to a server, shared by the exchanges on it.
 
 use super::Http2Session;
-use super::activity::{Activity, Slot};
+use super::activity::{Activity, Reservation};
 use super::faults;
 use crate::protocols::{Digest, UniqueIDType};
 use bytes::Bytes;
@@ -174,14 +174,14 @@ impl ConnectionRef {
     /// [`release_stream`](Self::release_stream).
     pub(crate) fn reserve(&self) -> Reserved {
         match self.0.activity.reserve(self.stream_limit()) {
-            Slot::Retired => Reserved::Unfit,
-            Slot::Full => Reserved::Full,
-            Slot::Taken { .. } if !self.is_fit() => {
+            Reservation::Retired => Reserved::Unfit,
+            Reservation::Full => Reserved::Full,
+            Reservation::Taken { .. } if !self.is_fit() => {
                 self.mark_shutdown();
                 self.release_stream();
                 Reserved::Unfit
             }
-            Slot::Taken { was_idle } => Reserved::Slot(was_idle),
+            Reservation::Taken { was_idle } => Reserved::Slot(was_idle),
         }
     }
 
