@@ -1,7 +1,7 @@
 //! Certificates for names that clients ask for.
 
 use crate::names;
-use crate::plan::{Admission, Verdict};
+use crate::plan::{Admission, Admitted};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use pingora_core::listeners::tls::CertificateProvider;
@@ -152,14 +152,14 @@ impl Desk {
     fn ask(&self, name: &str) -> Option<watch::Receiver<()>> {
         let mut state = self.state();
         match state.admission.ask(name, Instant::now()) {
-            Verdict::Join => state.under_way.get(name).map(watch::Sender::subscribe),
-            Verdict::Pause | Verdict::Busy => None,
-            Verdict::Begin if self.names.load(Ordering::Relaxed) >= self.rules.most_names => {
+            Admitted::Join => state.under_way.get(name).map(watch::Sender::subscribe),
+            Admitted::Pause | Admitted::Busy => None,
+            Admitted::Begin if self.names.load(Ordering::Relaxed) >= self.rules.most_names => {
                 log::warn!("no certificate for {name:?}: there are too many names");
                 state.admission.ended(name, false, Instant::now());
                 None
             }
-            Verdict::Begin => {
+            Admitted::Begin => {
                 let (sender, receiver) = watch::channel(());
                 // There is room for as many as may be under way.
                 if self.requests.try_send(name.to_string()).is_err() {

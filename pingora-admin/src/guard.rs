@@ -17,7 +17,7 @@ pub(crate) struct Guard {
 }
 
 /// Why somebody is not let in: a status and a line of text.
-pub(crate) type Refusal = (StatusCode, &'static str);
+pub(crate) type Denial = (StatusCode, &'static str);
 
 impl Guard {
     pub(crate) fn new(token: &str) -> Self {
@@ -33,7 +33,7 @@ impl Guard {
 
     /// Whether the request was meant for us: by somebody who was told one of our names, not by a name that a stranger
     /// points here.
-    pub(crate) fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(crate) fn check_host(&self, headers: &HeaderMap) -> Result<(), Denial> {
         let host = one(headers, header::HOST).map(without_port);
         let is_ours = |host: &str| self.hosts.iter().any(|own| own.eq_ignore_ascii_case(host));
         if host.is_some_and(is_ours) {
@@ -45,7 +45,7 @@ impl Guard {
     }
 
     /// Whether the page itself asks, or no browser at all, and knows the token.
-    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Denial> {
         let foreign = (StatusCode::FORBIDDEN, "another page asks");
         if headers.contains_key(header::ORIGIN) {
             let host = one(headers, header::HOST).unwrap_or_default();

@@ -11,7 +11,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Whether a name may be gone for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Admitted {
     /// It may; the caller reports the end.
     Begin,
     /// Somebody is at it.
@@ -53,19 +53,19 @@ impl Admission {
     }
 
     /// A client asks for this name.
-    pub(crate) fn ask(&mut self, name: &str, now: Instant) -> Verdict {
+    pub(crate) fn ask(&mut self, name: &str, now: Instant) -> Admitted {
         let failures = match self.names.get(name) {
-            Some(State::UnderWay { .. }) => return Verdict::Join,
-            Some(State::Failed { until, .. }) if now < *until => return Verdict::Pause,
+            Some(State::UnderWay { .. }) => return Admitted::Join,
+            Some(State::Failed { until, .. }) if now < *until => return Admitted::Pause,
             Some(State::Failed { failures, .. }) => *failures,
             None => 0,
         };
         if self.under_way >= self.most_at_once {
-            return Verdict::Busy;
+            return Admitted::Busy;
         }
         self.under_way += 1;
         self.names.insert(name.into(), State::UnderWay { failures });
-        Verdict::Begin
+        Admitted::Begin
     }
 
     /// Whether one more order may be made now, which counts.
@@ -130,14 +130,14 @@ mod tests {
     fn a_name_is_gone_for_once_at_a_time() {
         let now = Instant::now();
         let mut admission = Admission::new(2, 100);
-        assert_eq!(admission.ask("a", now), Verdict::Begin);
-        assert_eq!(admission.ask("a", now), Verdict::Join);
-        assert_eq!(admission.ask("b", now), Verdict::Begin);
-        assert_eq!(admission.ask("c", now), Verdict::Busy);
+        assert_eq!(admission.ask("a", now), Admitted::Begin);
+        assert_eq!(admission.ask("a", now), Admitted::Join);
+        assert_eq!(admission.ask("b", now), Admitted::Begin);
+        assert_eq!(admission.ask("c", now), Admitted::Busy);
         admission.ended("a", true, now);
         admission.ended("a", true, now);
-        assert_eq!(admission.ask("c", now), Verdict::Begin);
-        assert_eq!(admission.ask("d", now), Verdict::Busy);
+        assert_eq!(admission.ask("c", now), Admitted::Begin);
+        assert_eq!(admission.ask("d", now), Admitted::Busy);
     }
 
     #[test]
@@ -145,10 +145,10 @@ mod tests {
         let mut now = Instant::now();
         let mut admission = Admission::new(2, 100);
         for pause in [1, 4, 16, 60, 60] {
-            assert_eq!(admission.ask("a", now), Verdict::Begin);
+            assert_eq!(admission.ask("a", now), Admitted::Begin);
             admission.ended("a", false, now);
             now += MINUTE * pause - Duration::from_secs(1);
-            assert_eq!(admission.ask("a", now), Verdict::Pause, "{pause}");
+            assert_eq!(admission.ask("a", now), Admitted::Pause, "{pause}");
             now += Duration::from_secs(1);
         }
     }
@@ -174,12 +174,12 @@ mod tests {
         let mut admission = Admission::new(2, 100);
         for n in 0..3 * MOST_FAILED {
             let name = format!("{n}.example");
-            assert_eq!(admission.ask(&name, now), Verdict::Begin);
+            assert_eq!(admission.ask(&name, now), Admitted::Begin);
             admission.ended(&name, false, now);
             assert!(admission.names.len() <= MOST_FAILED + 2);
         }
         let last = format!("{}.example", 3 * MOST_FAILED - 1);
-        assert_eq!(admission.ask(&last, now), Verdict::Pause);
+        assert_eq!(admission.ask(&last, now), Admitted::Pause);
         assert_eq!(admission.under_way, 0);
     }
 }

@@ -4,7 +4,7 @@ mod admission;
 mod challenge;
 mod schedule;
 
-pub(crate) use admission::{Admission, Verdict};
+pub(crate) use admission::{Admission, Admitted};
 pub use challenge::Challenge;
 pub(crate) use challenge::choose;
 pub(crate) use schedule::{Schedule, Step, Validity, Window};

@@ -19,7 +19,7 @@ pub use backoff::Backoff;
 pub use budget::RetryBudget;
 pub(crate) use plan::{Failed, Plan};
 pub use policy::RetryPolicy;
-pub(crate) use verdict::Refusal;
+pub(crate) use verdict::NoRetry;
 
 use crate::session::Session;
 use http::StatusCode;

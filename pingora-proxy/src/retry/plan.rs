@@ -1,8 +1,8 @@
 //! A policy at work on one request, from try to try.
 
 use super::policy::Class;
-use super::verdict::{Facts, Verdict};
-use super::{Refusal, RetryPolicy};
+use super::verdict::{Facts, RetryDecision};
+use super::{NoRetry, RetryPolicy};
 use crate::Session;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
@@ -101,7 +101,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Begins a second try beside the present one, if there is room for it in every limit.
-    pub(crate) fn begin_hedge(&mut self, session: &Session) -> Result<(), Refusal> {
+    pub(crate) fn begin_hedge(&mut self, session: &Session) -> Result<(), NoRetry> {
         self.hedged = true;
         self.settle(session, true)?;
         self.grant(session, Duration::ZERO, || false)?;
@@ -123,7 +123,7 @@ impl<'a> Plan<'a> {
         session: &Session,
         headers: &HeaderMap,
         vetoed: impl FnOnce() -> bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NoRetry> {
         let allowed = policy.repeats(is_idempotent(session));
         self.settle(session, allowed)
             .inspect_err(|refusal| refusal.count())?;
@@ -131,7 +131,7 @@ impl<'a> Plan<'a> {
             None => Duration::ZERO,
             Some(most) => retry_after(headers, SystemTime::now())
                 .filter(|wait| *wait <= most)
-                .ok_or(Refusal::TooLate)
+                .ok_or(NoRetry::TooLate)
                 .inspect_err(|refusal| refusal.count())?,
         };
         self.grant(session, asked, vetoed)
@@ -152,7 +152,7 @@ impl<'a> Plan<'a> {
         session: &Session,
         error: &BError,
         vetoed: impl FnOnce() -> bool,
-    ) -> Result<Duration, (Refusal, bool)> {
+    ) -> Result<Duration, (NoRetry, bool)> {
         if let Some(asked) = self.dismissed.take() {
             // Everything was asked when the response was dropped.
             Upstream::retried(AFTER_RESPONSE);
@@ -186,10 +186,10 @@ impl<'a> Plan<'a> {
             .is_some_and(|policy| policy.allows(class, is_idempotent(session)))
     }
 
-    fn settle(&self, session: &Session, allowed: bool) -> Result<(), Refusal> {
+    fn settle(&self, session: &Session, allowed: bool) -> Result<(), NoRetry> {
         match Facts::of(session, allowed, self.tries, self.most).verdict() {
-            Verdict::Retry => Ok(()),
-            Verdict::End(refusal) => Err(refusal),
+            RetryDecision::Retry => Ok(()),
+            RetryDecision::End(refusal) => Err(refusal),
         }
     }
 
@@ -199,19 +199,19 @@ impl<'a> Plan<'a> {
         session: &Session,
         asked: Duration,
         vetoed: impl FnOnce() -> bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NoRetry> {
         let now = Instant::now();
         if is_too_late(now, asked, session.until()) {
-            return Err(Refusal::TooLate);
+            return Err(NoRetry::TooLate);
         }
         if vetoed() {
-            return Err(Refusal::Vetoed);
+            return Err(NoRetry::Vetoed);
         }
         let budget = self.policy.and_then(RetryPolicy::account);
         if budget.is_none_or(super::RetryBudget::try_take) {
             Ok(())
         } else {
-            Err(Refusal::BudgetSpent)
+            Err(NoRetry::BudgetSpent)
         }
     }
 

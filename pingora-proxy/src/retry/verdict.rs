@@ -49,34 +49,34 @@ impl Facts {
     }
 
     /// The verdict that follows from the facts.
-    pub(crate) fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> RetryDecision {
         let refused = if self.response_begun {
-            Refusal::ResponseBegun
+            NoRetry::ResponseBegun
         } else if !self.replayable {
-            Refusal::BodyTooLong
+            NoRetry::BodyTooLong
         } else if !self.allowed {
-            Refusal::NotAllowed
+            NoRetry::NotAllowed
         } else if self.tries >= self.most {
-            Refusal::NoneLeft
+            NoRetry::NoneLeft
         } else {
-            return Verdict::Retry;
+            return RetryDecision::Retry;
         };
-        Verdict::End(refused)
+        RetryDecision::End(refused)
     }
 }
 
 /// The step after a failed try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum RetryDecision {
     /// Retry.
     Retry,
     /// Answer the client.
-    End(Refusal),
+    End(NoRetry),
 }
 
 /// The reason not to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum NoRetry {
     ResponseBegun,
     BodyTooLong,
     NotAllowed,
@@ -90,31 +90,31 @@ pub(crate) enum Refusal {
     BudgetSpent,
 }
 
-impl Refusal {
+impl NoRetry {
     /// Counts it; but for errors that nobody would repeat.
     pub(crate) fn count(self) {
         Upstream::not_retried(match self {
-            Refusal::ResponseBegun => 0,
-            Refusal::BodyTooLong => 1,
-            Refusal::NotAllowed => return,
-            Refusal::NoneLeft => 2,
-            Refusal::TooLate => 3,
-            Refusal::Vetoed => 4,
-            Refusal::BudgetSpent => 5,
+            NoRetry::ResponseBegun => 0,
+            NoRetry::BodyTooLong => 1,
+            NoRetry::NotAllowed => return,
+            NoRetry::NoneLeft => 2,
+            NoRetry::TooLate => 3,
+            NoRetry::Vetoed => 4,
+            NoRetry::BudgetSpent => 5,
         });
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for NoRetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::ResponseBegun => "a response was begun",
-            Refusal::BodyTooLong => "the request's body is too long to be sent again",
-            Refusal::NotAllowed => "the error does not allow it",
-            Refusal::NoneLeft => "no retries are left",
-            Refusal::TooLate => "there is no time left for it",
-            Refusal::Vetoed => "the program forbids it",
-            Refusal::BudgetSpent => "the budget for retries is spent",
+            NoRetry::ResponseBegun => "a response was begun",
+            NoRetry::BodyTooLong => "the request's body is too long to be sent again",
+            NoRetry::NotAllowed => "the error does not allow it",
+            NoRetry::NoneLeft => "no retries are left",
+            NoRetry::TooLate => "there is no time left for it",
+            NoRetry::Vetoed => "the program forbids it",
+            NoRetry::BudgetSpent => "the budget for retries is spent",
         })
     }
 }
@@ -141,34 +141,34 @@ mod tests {
 
     #[test]
     fn the_table_holds() {
-        let end = Verdict::End;
+        let end = RetryDecision::End;
         let rows = [
-            (GOOD, Verdict::Retry),
+            (GOOD, RetryDecision::Retry),
             (
                 Facts {
                     response_begun: true,
                     ..GOOD
                 },
-                end(Refusal::ResponseBegun),
+                end(NoRetry::ResponseBegun),
             ),
             (
                 Facts {
                     replayable: false,
                     ..GOOD
                 },
-                end(Refusal::BodyTooLong),
+                end(NoRetry::BodyTooLong),
             ),
             (
                 Facts {
                     allowed: false,
                     ..GOOD
                 },
-                end(Refusal::NotAllowed),
+                end(NoRetry::NotAllowed),
             ),
-            (Facts { tries: 2, ..GOOD }, end(Refusal::NoneLeft)),
-            (Facts { most: 1, ..GOOD }, end(Refusal::NoneLeft)),
+            (Facts { tries: 2, ..GOOD }, end(NoRetry::NoneLeft)),
+            (Facts { most: 1, ..GOOD }, end(NoRetry::NoneLeft)),
             // The first try is made in any case.
-            (Facts { most: 0, ..GOOD }, end(Refusal::NoneLeft)),
+            (Facts { most: 0, ..GOOD }, end(NoRetry::NoneLeft)),
         ];
         for (facts, expected) in rows {
             assert_eq!(facts.verdict(), expected, "{facts:?}");

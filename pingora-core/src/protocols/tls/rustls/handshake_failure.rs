@@ -1,7 +1,7 @@
 //! Why a handshake failed, told from the library's error, and what can be done about it.
 
 use super::stream::HandshakeError;
-use super::verify::Refusal;
+use super::verify::Unverified;
 use crate::protocols::tls::backend::FailedHandshake;
 use crate::protocols::tls::{ClientHandshake, HandshakeFailure, hints};
 use pingora_error::{BError, Error, ErrorType};
@@ -61,7 +61,7 @@ pub(super) fn of_client(
 pub(super) fn of_upstream(
     error: HandshakeError,
     wanted: &ClientHandshake<'_>,
-    refusal: Option<Refusal>,
+    refusal: Option<Unverified>,
 ) -> BError {
     let (etype, mut context, hint) = match refusal {
         Some(refusal) => {

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 /// What was wrong with an upstream's certificate, and what can be done about it.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct Unverified {
     pub(super) verdict: String,
     pub(super) hint: Option<String>,
 }
@@ -46,8 +46,8 @@ pub(super) fn ends_in_this_call() -> Option<SystemTime> {
 
 impl Verification {
     /// What was wrong, if something was.
-    pub(super) fn refusal(&self, wanted: &ClientHandshake<'_>) -> Option<Refusal> {
-        self.fault.as_ref().map(|fault| Refusal {
+    pub(super) fn refusal(&self, wanted: &ClientHandshake<'_>) -> Option<Unverified> {
+        self.fault.as_ref().map(|fault| Unverified {
             verdict: fault.to_string(),
             hint: hint(fault, wanted),
         })
