@@ -38,12 +38,12 @@ impl FailureCounts {
         self.internal.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count(&self, failure: Failure) {
+    pub(crate) fn count(&self, failure: FaultSide) {
         let counter = match failure {
-            Failure::ClientLeft => &self.client_left,
-            Failure::Refused => &self.refused,
-            Failure::Upstream => &self.upstream,
-            Failure::Internal => &self.internal,
+            FaultSide::ClientLeft => &self.client_left,
+            FaultSide::Refused => &self.refused,
+            FaultSide::Upstream => &self.upstream,
+            FaultSide::Internal => &self.internal,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -51,48 +51,48 @@ impl FailureCounts {
 
 /// The side at fault for a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub(crate) enum FaultSide {
     ClientLeft,
     Refused,
     Upstream,
     Internal,
 }
 
-impl Failure {
+impl FaultSide {
     /// `status` is the status sent to the client; 0: the client was not answered.
     pub(crate) fn of(error: &Error, status: u16) -> Self {
         match error.esource() {
-            ErrorSource::Downstream if status == 0 => Failure::ClientLeft,
-            ErrorSource::Downstream => Failure::Refused,
-            ErrorSource::Upstream => Failure::Upstream,
-            ErrorSource::Internal | ErrorSource::Unset => Failure::Internal,
+            ErrorSource::Downstream if status == 0 => FaultSide::ClientLeft,
+            ErrorSource::Downstream => FaultSide::Refused,
+            ErrorSource::Upstream => FaultSide::Upstream,
+            ErrorSource::Internal | ErrorSource::Unset => FaultSide::Internal,
         }
     }
 
     /// Clients leave and send nonsense all the time; that is no reason to alert an operator.
     pub(crate) fn level(self) -> Level {
         match self {
-            Failure::ClientLeft | Failure::Refused => Level::Info,
-            Failure::Upstream | Failure::Internal => Level::Error,
+            FaultSide::ClientLeft | FaultSide::Refused => Level::Info,
+            FaultSide::Upstream | FaultSide::Internal => Level::Error,
         }
     }
 
     /// How metrics call it.
     pub(crate) fn side(self) -> FailedSide {
         match self {
-            Failure::ClientLeft => FailedSide::ClientLeft,
-            Failure::Refused => FailedSide::Client,
-            Failure::Upstream => FailedSide::Upstream,
-            Failure::Internal => FailedSide::Internal,
+            FaultSide::ClientLeft => FailedSide::ClientLeft,
+            FaultSide::Refused => FailedSide::Client,
+            FaultSide::Upstream => FailedSide::Upstream,
+            FaultSide::Internal => FailedSide::Internal,
         }
     }
 
     /// The beginning of its line in the log.
     pub(crate) fn describe(self) -> &'static str {
         match self {
-            Failure::ClientLeft => "A client left",
-            Failure::Refused => "A request is refused",
-            Failure::Upstream | Failure::Internal => "Fail to proxy",
+            FaultSide::ClientLeft => "A client left",
+            FaultSide::Refused => "A request is refused",
+            FaultSide::Upstream | FaultSide::Internal => "Fail to proxy",
         }
     }
 }
@@ -130,42 +130,42 @@ mod tests {
             (
                 Error::new_down(closed.clone()),
                 0,
-                Failure::ClientLeft,
+                FaultSide::ClientLeft,
                 Level::Info,
             ),
             (
                 Error::new_down(closed.clone()),
                 400,
-                Failure::Refused,
+                FaultSide::Refused,
                 Level::Info,
             ),
             (
                 Error::new_up(closed.clone()),
                 502,
-                Failure::Upstream,
+                FaultSide::Upstream,
                 Level::Error,
             ),
             (
                 Error::new_up(closed.clone()),
                 0,
-                Failure::Upstream,
+                FaultSide::Upstream,
                 Level::Error,
             ),
             (
                 Error::new_in(closed.clone()),
                 500,
-                Failure::Internal,
+                FaultSide::Internal,
                 Level::Error,
             ),
-            (Error::new(closed), 500, Failure::Internal, Level::Error),
+            (Error::new(closed), 500, FaultSide::Internal, Level::Error),
         ] {
-            assert_eq!(Failure::of(&error, status), failure, "{error}");
+            assert_eq!(FaultSide::of(&error, status), failure, "{error}");
             assert_eq!(failure.level(), level, "{error}");
         }
         let counts = FailureCounts::default();
-        counts.count(Failure::ClientLeft);
-        counts.count(Failure::Refused);
-        counts.count(Failure::Refused);
+        counts.count(FaultSide::ClientLeft);
+        counts.count(FaultSide::Refused);
+        counts.count(FaultSide::Refused);
         let counted = [
             counts.client_left(),
             counts.refused(),

@@ -1,7 +1,7 @@
 //! What a request adds to the figures of the process.
 
 use crate::Session;
-use crate::failures::Failure;
+use crate::failures::FaultSide;
 use http::Version;
 use pingora_core::metrics::{FailedSide, IncidentKind, RequestEnd, note_incident};
 use pingora_core::protocols::http::ServerSession;
@@ -46,7 +46,7 @@ impl Session {
 
     /// The request has failed.
     #[cold]
-    pub(crate) fn count_failure(&self, failure: Failure, error: &Error, status: u16) {
+    pub(crate) fn count_failure(&self, failure: FaultSide, error: &Error, status: u16) {
         let side = failure.side();
         self.meter.failed(side);
         if matches!(side, FailedSide::Upstream | FailedSide::Internal) {

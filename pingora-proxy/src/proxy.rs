@@ -3,7 +3,7 @@
 use crate::cache::Next;
 use crate::defaults::{self, Known, Noted};
 use crate::error_page::send_error_page;
-use crate::failures::{self, Failure, FailureCounts, panicked};
+use crate::failures::{self, FailureCounts, FaultSide, panicked};
 use crate::phase::{watched, watched_as};
 use crate::subrequest::{Ctx as SubrequestCtx, Subrequest, SubrequestSpawner, UnderWay};
 use crate::{ProcessCustomSession, ProxyHttp, Session};
@@ -312,7 +312,7 @@ where
                 (500, send_error_page(session, 500).await)
             }
         };
-        let failure = Failure::of(&error, status);
+        let failure = FaultSide::of(&error, status);
         self.failures.count(failure);
         session.count_failure(failure, &error, status);
         let line = std::panic::catch_unwind(AssertUnwindSafe(|| {
@@ -368,7 +368,7 @@ where
     /// Answers a request that got no context, without which no phase can run.
     #[cold]
     async fn give_up(&self, session: &mut Session, error: BError) {
-        let failure = Failure::of(&error, 500);
+        let failure = FaultSide::of(&error, 500);
         self.failures.count(failure);
         log::log!(failure.level(), "{}: {error}", failure.describe());
         session.count_failure(failure, &error, 500);
