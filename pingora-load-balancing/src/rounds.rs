@@ -61,7 +61,7 @@ pub(crate) async fn run_rounds(
     shutdown: ShutdownWatch,
     ready: Option<ServiceReadyNotifier>,
 ) {
-    let (tell, told) = watch::channel(Progress::default());
+    let (tell, told) = watch::channel(UpdateProgress::default());
     tokio::select! {
         biased;
         () = begun(shutdown) => {}
@@ -78,7 +78,7 @@ async fn begun(mut shutdown: ShutdownWatch) {
 
 /// The progress that the update loop reports to the check loop.
 #[derive(Clone, Copy, Default)]
-struct Progress {
+struct UpdateProgress {
     /// The first update has ended, whether or not it succeeded.
     begun: bool,
     /// An update has succeeded.
@@ -87,7 +87,7 @@ struct Progress {
     news: bool,
 }
 
-async fn updates(service: &(impl Rounds + Sync), progress: watch::Sender<Progress>) {
+async fn updates(service: &(impl Rounds + Sync), progress: watch::Sender<UpdateProgress>) {
     let mut push = None;
     loop {
         let begun = Instant::now();
@@ -175,7 +175,7 @@ async fn told(push: &mut Option<BoxFuture<'_, ()>>) {
 
 async fn checks(
     service: &(impl Rounds + Sync),
-    mut progress: watch::Receiver<Progress>,
+    mut progress: watch::Receiver<UpdateProgress>,
     mut ready: Option<ServiceReadyNotifier>,
 ) {
     let registry = service.registry();
@@ -204,7 +204,7 @@ async fn checks(
 /// been checked. `false`: there won't be another round.
 async fn until(
     next: Option<Instant>,
-    progress: &mut watch::Receiver<Progress>,
+    progress: &mut watch::Receiver<UpdateProgress>,
     news_seen: bool,
     ready: &mut Option<ServiceReadyNotifier>,
 ) -> bool {
@@ -229,13 +229,13 @@ async fn until(
 }
 
 /// Waits until the first update has ended, whether or not it succeeded.
-async fn first_update(progress: &mut watch::Receiver<Progress>) {
+async fn first_update(progress: &mut watch::Receiver<UpdateProgress>) {
     // An error means that no update will follow.
     let _ = progress.wait_for(|progress| progress.begun).await;
 }
 
 /// Waits until the set is known; returns whether it is new.
-async fn late_news(progress: &mut watch::Receiver<Progress>, seen: bool) -> bool {
+async fn late_news(progress: &mut watch::Receiver<UpdateProgress>, seen: bool) -> bool {
     let known = progress.wait_for(|progress| progress.known).await;
     known.is_ok_and(|progress| progress.news && !seen)
 }

@@ -23,7 +23,7 @@ struct Load<T> {
 }
 
 /// The caller's part in looking up a key.
-pub(crate) enum Turn<'a, T> {
+pub(crate) enum LoadRole<'a, T> {
     /// To look it up, and to say how that ended.
     Load(Loading<'a, T>),
     /// To wait for somebody who looks it up.
@@ -55,12 +55,12 @@ impl<T: Clone> Loads<T> {
         }
     }
 
-    pub(crate) fn turn(&self, hash: u64) -> Turn<'_, T> {
+    pub(crate) fn turn(&self, hash: u64) -> LoadRole<'_, T> {
         let mut under_way = self.lock();
         if let Some(load) = under_way.get(&hash)
             && self.age.is_none_or(|age| load.started.elapsed() < age)
         {
-            return Turn::Wait(Waiting(load.outcome.clone()));
+            return LoadRole::Wait(Waiting(load.outcome.clone()));
         }
         let (outcome, receiver) = watch::channel(None);
         let load = Load {
@@ -68,7 +68,7 @@ impl<T: Clone> Loads<T> {
             outcome: receiver,
         };
         under_way.insert(hash, load);
-        Turn::Load(Loading {
+        LoadRole::Load(Loading {
             loads: self,
             hash,
             outcome,

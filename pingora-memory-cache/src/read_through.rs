@@ -1,6 +1,6 @@
 //! A cache that looks up what it does not have.
 
-use crate::loads::{Loading, Loads, Turn, Waited};
+use crate::loads::{LoadRole, Loading, Loads, Waited};
 use crate::{CacheStatus, MemoryCache};
 use async_trait::async_trait;
 use pingora_error::{Error, ErrorType, Result};
@@ -159,8 +159,8 @@ where
             return (Ok(value), status);
         }
         match self.loads.turn(hash) {
-            Turn::Wait(_) => (Ok(value), status),
-            Turn::Load(loading) => match self.load(key, hash, ttl, extra, loading).await {
+            LoadRole::Wait(_) => (Ok(value), status),
+            LoadRole::Load(loading) => match self.load(key, hash, ttl, extra, loading).await {
                 Ok(fresh) => (Ok(fresh), CacheStatus::Expired),
                 Err(_) => (Ok(value), status),
             },
@@ -189,7 +189,7 @@ where
             && status.stale().is_none_or(|over| over < stale_ttl)
         {
             if status.stale().is_some()
-                && let Turn::Load(loading) = self.loads.turn(hash)
+                && let LoadRole::Load(loading) = self.loads.turn(hash)
             {
                 let (key, extra) = (key.clone(), extra.cloned());
                 tokio::spawn(async move {
@@ -217,8 +217,8 @@ where
             .and_then(|t| Instant::now().checked_add(t));
         loop {
             let waiting = match self.loads.turn(hash) {
-                Turn::Wait(waiting) => waiting,
-                Turn::Load(loading) => {
+                LoadRole::Wait(waiting) => waiting,
+                LoadRole::Load(loading) => {
                     // A look-up may have ended since the cache was asked.
                     if let (Some(value), status) = self.cache.get_hashed(hash) {
                         return (Ok(value), status);

@@ -11,7 +11,7 @@ use http::HeaderMap;
 
 /// The result of one turn of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
+enum StreamStep {
     /// More may be written now.
     More,
     /// More data is queued, but the connection's window is empty.
@@ -111,10 +111,10 @@ impl Machine {
         }
     }
 
-    fn write_turn(&mut self, key: Key, out: &mut Vec<u8>, clock: Clock<'_>) -> Turn {
+    fn write_turn(&mut self, key: Key, out: &mut Vec<u8>, clock: Clock<'_>) -> StreamStep {
         let max_frame = self.peer.max_frame;
         let Some(stream) = self.streams.get_mut(key) else {
-            return Turn::Done;
+            return StreamStep::Done;
         };
         while let Some(head) = stream.outbox.informational.pop_front() {
             write_block(stream.id, &head, false, &mut self.encoder, max_frame, out);
@@ -126,7 +126,7 @@ impl Machine {
         }
         if stream.sending != Sending::Body {
             self.after_end(key, clock);
-            return Turn::Done;
+            return StreamStep::Done;
         }
         let room = stream
             .send_window
@@ -154,33 +154,33 @@ impl Machine {
         turn
     }
 
-    fn what_is_left(&self, key: Key) -> Turn {
+    fn what_is_left(&self, key: Key) -> StreamStep {
         let Some(stream) = self.streams.get(key) else {
-            return Turn::Done;
+            return StreamStep::Done;
         };
         if stream.outbox.bytes == 0 || stream.send_window.available() == 0 {
-            Turn::Done
+            StreamStep::Done
         } else if self.send_window.available() == 0 {
-            Turn::Waits
+            StreamStep::Waits
         } else {
-            Turn::More
+            StreamStep::More
         }
     }
 
-    fn after_turn(&mut self, key: Key, turn: Turn) {
+    fn after_turn(&mut self, key: Key, turn: StreamStep) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
         match turn {
-            Turn::More => {
+            StreamStep::More => {
                 stream.is_ready = true;
                 self.ready.push(key, stream.urgency);
             }
-            Turn::Waits if !stream.is_waiting => {
+            StreamStep::Waits if !stream.is_waiting => {
                 stream.is_waiting = true;
                 self.waiting.push_back(key);
             }
-            Turn::Waits | Turn::Done => {}
+            StreamStep::Waits | StreamStep::Done => {}
         }
     }
 

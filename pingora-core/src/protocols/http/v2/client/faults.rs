@@ -7,7 +7,7 @@ use std::io;
 
 /// How far an exchange got before it failed, which determines whether it may be retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum ExchangeStage {
     /// Nothing of the request was sent.
     Unsent,
     /// The request was sent, completely or in part, and not a single byte of an answer was
@@ -19,8 +19,12 @@ pub(super) enum Progress {
 
 /// A stream, or its connection, failed. `unanswered_ping`: the server did not answer a PING.
 #[cold]
-pub(super) fn stream_failed(error: Failure, unanswered_ping: bool, progress: Progress) -> BError {
-    let unanswered = progress != Progress::Answered;
+pub(super) fn stream_failed(
+    error: Failure,
+    unanswered_ping: bool,
+    progress: ExchangeStage,
+) -> BError {
+    let unanswered = progress != ExchangeStage::Answered;
     let (etype, retry, context) = if let Some(io) = error.get_io() {
         io_failed(io, unanswered_ping, progress)
     } else {
@@ -51,7 +55,7 @@ pub(super) fn stream_failed(error: Failure, unanswered_ping: bool, progress: Pro
         Some(Box::new(error)),
     );
     failed.retry = match progress {
-        Progress::Unsent => true.into(),
+        ExchangeStage::Unsent => true.into(),
         _ => retry,
     };
     failed
@@ -60,11 +64,11 @@ pub(super) fn stream_failed(error: Failure, unanswered_ping: bool, progress: Pro
 fn io_failed(
     error: &io::Error,
     unanswered_ping: bool,
-    progress: Progress,
+    progress: ExchangeStage,
 ) -> (ErrorType, RetryType, String) {
     // The server may have closed an idle connection just when the request was sent.
     let retry = match progress {
-        Progress::Answered => RetryType::Decided(false),
+        ExchangeStage::Answered => RetryType::Decided(false),
         _ => RetryType::ReusedOnly,
     };
     if unanswered_ping {
@@ -94,8 +98,8 @@ fn of_reset(reason: Reason, unanswered: bool) -> (ErrorType, RetryType, String) 
 
 /// The server accepts no more of the request.
 #[cold]
-pub(super) fn upload_refused(reason: Reason, progress: Progress) -> BError {
-    let (etype, retry, context) = of_reset(reason, progress != Progress::Answered);
+pub(super) fn upload_refused(reason: Reason, progress: ExchangeStage) -> BError {
+    let (etype, retry, context) = of_reset(reason, progress != ExchangeStage::Answered);
     let mut refused = Error::create(etype, ErrorSource::Upstream, Some(context.into()), None);
     refused.retry = retry;
     refused

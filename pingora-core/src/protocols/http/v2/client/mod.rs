@@ -22,7 +22,7 @@ pub use drive::drive_connection;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, UniqueID, UniqueIDType};
 use bytes::Bytes;
-use faults::Progress;
+use faults::ExchangeStage;
 use pingora_error::ErrorType;
 use pingora_h2::client::SendRequest;
 use pingora_h2::{Reason, SendStream};
@@ -71,11 +71,11 @@ struct Inner {
 }
 
 impl Inner {
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> ExchangeStage {
         match self.stream {
-            _ if self.answered => Progress::Answered,
-            Some(_) => Progress::Unanswered,
-            None => Progress::Unsent,
+            _ if self.answered => ExchangeStage::Answered,
+            Some(_) => ExchangeStage::Unanswered,
+            None => ExchangeStage::Unsent,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Sending the request.
 
-use super::faults::{self, Progress};
+use super::faults::{self, ExchangeStage};
 use super::{ConnectionRef, Http2Session, Inner};
 use crate::process::memory::{self, Held};
 use crate::protocols::http::v2::gather::{SHORT, gather};
@@ -195,7 +195,7 @@ impl Inner {
             Err(error) => self.unsent(faults::stream_failed(
                 error,
                 conn.ping_timedout(),
-                Progress::Unsent,
+                ExchangeStage::Unsent,
             )),
         }
         Poll::Ready(())
