@@ -42,9 +42,9 @@ impl Noted {
 
 /// The facts that all requests of a proxy have found out so far.
 #[derive(Debug, Default)]
-pub(crate) struct Known(AtomicU8);
+pub(crate) struct KnownDefaults(AtomicU8);
 
-impl Known {
+impl KnownDefaults {
     pub(crate) fn phases(&self) -> u8 {
         self.0.load(Ordering::Relaxed)
     }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn what_one_request_finds_out_all_know() {
-        let known = Known::default();
+        let known = KnownDefaults::default();
         let mut noted = Noted::of_proxy::<Proxy>(known.phases());
         noted.note::<Proxy>(REQUEST_BODY);
         known.learn(noted);

@@ -1,7 +1,7 @@
 //! The proxy as an application: from the head of a request to the next request on its connection.
 
 use crate::cache::Next;
-use crate::defaults::{self, Known, Noted};
+use crate::defaults::{self, KnownDefaults, Noted};
 use crate::error_page::send_error_page;
 use crate::failures::{self, FailureCounts, FaultSide, panicked};
 use crate::phase::{watched, watched_as};
@@ -66,7 +66,7 @@ where
     pub upstream_modules: HttpModules,
     pub(crate) max_retries: usize,
     pub(crate) on_custom: Option<ProcessCustomSession<SV, C>>,
-    known: Known,
+    known: KnownDefaults,
     pub(crate) subrequests: UnderWay,
     failures: Arc<FailureCounts>,
     /// `None`: the standard one.
@@ -101,7 +101,7 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
             upstream_modules: HttpModules::new(),
             max_retries: conf.max_retries,
             on_custom: None,
-            known: Known::default(),
+            known: KnownDefaults::default(),
             subrequests: UnderWay::default(),
             failures: Arc::default(),
             aliases: None,

@@ -17,7 +17,7 @@ use Policy::{Plain, Repeats, Secret};
 
 /// A known name.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
+pub(super) struct KnownName {
     name: &'static str,
     /// Its (first) index in the static table; 0 if it has none.
     pub(super) index: u8,
@@ -61,8 +61,8 @@ const LIST: [(&str, Policy); 67] = known![
 ];
 
 /// All known names.
-pub(super) static KNOWN: [Known; LIST.len()] = {
-    let mut known = [Known {
+pub(super) static KNOWN: [KnownName; LIST.len()] = {
+    let mut known = [KnownName {
         name: "",
         index: 0,
         policy: Plain,
@@ -70,7 +70,7 @@ pub(super) static KNOWN: [Known; LIST.len()] = {
     }; LIST.len()];
     let mut place = 0;
     while place < LIST.len() {
-        known[place] = Known {
+        known[place] = KnownName {
             name: LIST[place].0,
             index: if place < STATIC { place as u8 + 15 } else { 0 },
             policy: LIST[place].1,
@@ -116,7 +116,7 @@ const fn hash(name: &[u8]) -> usize {
 
 /// The entry for a name, if it is known.
 #[inline]
-pub(super) fn known(name: &HeaderName) -> Option<&'static Known> {
+pub(super) fn known(name: &HeaderName) -> Option<&'static KnownName> {
     let name = name.as_str();
     let mut bucket = hash(name.as_bytes());
     // The loop ends at a free bucket; most buckets are free.

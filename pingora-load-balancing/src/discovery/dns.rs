@@ -69,7 +69,7 @@ pub struct DnsDiscovery {
     longest: Duration,
     /// The time of the next query; `None`: a query is in progress, or none has been made yet.
     due: watch::Sender<Option<Instant>>,
-    known: Mutex<Known>,
+    known: Mutex<LastAnswers>,
 }
 
 /// The queries of the configuration.
@@ -81,7 +81,7 @@ enum Wanted {
 
 /// The last answers.
 #[derive(Clone, Default)]
-struct Known {
+struct LastAnswers {
     /// By name.
     services: HashMap<String, Vec<Service>>,
     /// By name: the addresses of A records, and those of AAAA records.
@@ -150,7 +150,7 @@ impl DnsDiscovery {
     }
 
     /// Makes all queries. The error is the last failure, if there was one.
-    async fn ask(&self, known: &mut Known) -> (Duration, Option<String>) {
+    async fn ask(&self, known: &mut LastAnswers) -> (Duration, Option<String>) {
         let (mut shortest, mut failure) = (self.longest, None);
         let services = self.wanted.iter().filter_map(|wanted| match wanted {
             Wanted::Services(name) => Some(name.clone()),
@@ -187,7 +187,7 @@ impl DnsDiscovery {
     }
 
     /// The names whose addresses are wanted.
-    fn names<'a>(&'a self, known: &'a Known) -> impl Iterator<Item = String> + 'a {
+    fn names<'a>(&'a self, known: &'a LastAnswers) -> impl Iterator<Item = String> + 'a {
         self.wanted.iter().flat_map(|wanted| match wanted {
             Wanted::Addresses(name, _) => vec![name.clone()],
             Wanted::Services(name) => {
@@ -197,7 +197,7 @@ impl DnsDiscovery {
         })
     }
 
-    fn backends(&self, known: &Known) -> BTreeSet<Backend> {
+    fn backends(&self, known: &LastAnswers) -> BTreeSet<Backend> {
         let mut set = BTreeSet::new();
         let mut add = |name: &String, port, weight, priority: u32| {
             for ip in known.addresses.get(name).into_iter().flatten().flatten() {

@@ -69,12 +69,12 @@ pub struct StickyCookie {
     http_only: bool,
     same_site: Option<SameSite>,
     max_age: Option<Duration>,
-    known: ArcSwap<Known>,
+    known: ArcSwap<BackendsById>,
 }
 
 /// The backends of a set by their identifiers, for every key.
 #[derive(Default)]
-struct Known {
+struct BackendsById {
     set: Arc<BTreeSet<Backend>>,
     by_id: HashMap<Id, Backend>,
 }
@@ -254,7 +254,7 @@ impl StickyCookie {
         }
         let found = by_id.get(id).cloned();
         let set = set.clone();
-        self.known.store(Arc::new(Known { set, by_id }));
+        self.known.store(Arc::new(BackendsById { set, by_id }));
         found
     }
 }
