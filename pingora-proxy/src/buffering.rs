@@ -11,9 +11,9 @@ impl Session {
     /// decide where it goes, and it is sent from the buffer, at each try anew. The filters of the
     /// request's body see it on its way to the upstream, as always.
     ///
-    /// To be called by [`request_filter`](crate::ProxyHttp::request_filter) or an earlier phase. What
-    /// `request_filter` has read of the body before is part of it, up to 64 KiB; after more it is an error.
-    /// What an earlier phase has read is lost. A second call returns what the first one has read. A client
+    /// To be called by [`request_filter`](crate::ProxyHttp::request_filter) or an earlier phase. The part of
+    /// the body that `request_filter` has already read is included, up to 64 KiB; more is an error. Bytes that
+    /// an earlier phase has read are lost. A second call returns the same body as the first. A client
     /// that waits for permission to send gets it (RFC 9110 section 10.1.1). A request without a body, and
     /// CONNECT, have an empty one.
     ///
@@ -52,7 +52,7 @@ impl Session {
 
     async fn read_into(&mut self, limits: &Spooling) -> Result<SpooledBody> {
         let mut spool = Spool::new(limits);
-        // What follows CONNECT belongs to the tunnel. An upgrade may have a body ahead of the switch.
+        // The bytes after CONNECT belong to the tunnel. An upgrade may have a body ahead of the switch.
         if self.req_header().method == Method::CONNECT || self.is_body_empty() {
             return spool.finish().await.map_err(refused);
         }

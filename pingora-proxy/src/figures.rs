@@ -1,4 +1,4 @@
-//! What a request adds to the figures of the process.
+//! The metrics of the process that each request updates.
 
 use crate::Session;
 use crate::failures::FaultSide;

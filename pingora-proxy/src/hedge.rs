@@ -33,7 +33,7 @@ use tokio::time::Instant;
 /// The first piece of a response, or why there will be none.
 type Answer = Result<HttpTask>;
 
-/// What a wait ended with.
+/// The event that ended a wait.
 enum Step<T> {
     /// The try that is waited for has its answer.
     Answered(Answer),

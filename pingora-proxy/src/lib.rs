@@ -50,7 +50,7 @@
 //! - [`engine`]: waits on both sides at once, independent of what flows between them.
 //!
 //! # What it is not
-//! It speaks no protocol and owns no socket: those are in `pingora-core`. What a cache may store, and where, is in
+//! It speaks no protocol and owns no socket: those are in `pingora-core`. The rules and the storage of the cache are in
 //! `pingora-cache`.
 //!
 //! # Features

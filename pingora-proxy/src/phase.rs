@@ -4,7 +4,7 @@ use pingora_core::runtime::watchdog;
 use std::future::Future;
 use std::pin::Pin;
 
-/// What `#[async_trait]` makes of a phase.
+/// The type to which `#[async_trait]` expands a phase's future.
 type PhaseFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Writes the default of an async phase. With `notes`, the default also records that it ran.

@@ -108,8 +108,8 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
         }
     }
 
-    /// What is done about field names that servers may take for others, such as `X_Forwarded_For`, in
-    /// requests before they go upstream. [`AliasPolicy::standard`] by default. It holds where a peer's
+    /// How to treat field names that servers may confuse with others, such as `X_Forwarded_For`, in requests
+    /// that go upstream. [`AliasPolicy::standard`] by default. It holds where a peer's
     /// [`HttpUpstreamRequestPolicy`] strips hop-by-hop fields.
     ///
     /// A program's own fields, which it sets or removes in its filters, belong into it:
@@ -288,7 +288,7 @@ where
     async fn fail(&self, session: &mut Session, ctx: &mut SV::CTX, error: BError) -> Ended {
         let told = failures::caught(|| {
             session.end_attempt(|| Outcome::Cancelled);
-            // Whoever waits for this request need not wait for its end.
+            // Requests that wait for this one need not wait for its end.
             if session.cache.was_enabled() {
                 session.cache.disable(reason_of(&error));
             }

@@ -205,7 +205,7 @@ fn parse_range(value: &[u8], length: usize, most: usize) -> RangeType {
             Err(()) => return RangeType::None,
         }
     }
-    // Ranges that overlap so much that they are more than the whole: somebody wants a large answer for a small request.
+    // Ranges that overlap so much that they exceed the whole: a small request that asks for a huge response.
     let asked = ranges.iter().map(ExactSizeIterator::len);
     if asked.fold(0, usize::saturating_add) > length {
         return RangeType::None;

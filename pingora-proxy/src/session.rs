@@ -45,9 +45,9 @@ pub struct Session {
     /// It stands behind that phase and
     /// [`upstream_response_body_filter`](crate::ProxyHttp::upstream_response_body_filter), and ahead of
     /// [`response_filter`](crate::ProxyHttp::response_filter) and
-    /// [`response_body_filter`](crate::ProxyHttp::response_body_filter). So it is the place to decompress for
-    /// a filter that wants plain text, whatever the client accepts; to compress, also what was plain for a
-    /// filter, use the module
+    /// [`response_body_filter`](crate::ProxyHttp::response_body_filter). Use it to decompress for
+    /// a filter that needs plain text, regardless of what the client accepts. To compress, including bodies that
+    /// were decompressed for a filter, use the module
     /// [`ResponseCompression`](pingora_core::modules::http::compression::ResponseCompression), which stands
     /// last. With a level set here, [`response_body_filter`](crate::ProxyHttp::response_body_filter) sees the
     /// body as the client gets it.
@@ -91,13 +91,13 @@ pub struct Session {
     pub(crate) buffered: Option<SpooledBody>,
     /// Boxed, because most requests need none of it.
     pub(crate) rare: Option<Box<Rare>>,
-    /// What the time goes into, if a phase wants to know.
+    /// The time spent on each step, if a phase has asked for it.
     pub(crate) times: Option<Box<RequestTimes>>,
     /// Of every request.
     pub(crate) meter: RequestMeter,
 }
 
-/// What few requests have.
+/// State that few requests need.
 #[derive(Debug, Default)]
 pub(crate) struct Rare {
     /// The tries that have failed.
@@ -229,8 +229,8 @@ impl Session {
         }
     }
 
-    /// Shows the request to [`Self::upstream_compression`]: the client's capabilities decide, whatever the
-    /// upstream is asked for. Again ahead of the response, because a phase may have turned it on in between.
+    /// Shows the request to [`Self::upstream_compression`]: the client's capabilities decide, not the fields sent
+    /// to the upstream. Called again before the response, because a phase may have turned it on in between.
     #[inline]
     pub(crate) fn introduce_compression(&mut self) {
         if self.upstream_compression.is_enabled() {
@@ -297,8 +297,8 @@ impl Session {
 
     /// Writes a whole response: head and body leave together.
     ///
-    /// Sets `Content-Length` to the length of the body as the modules leave it, whatever the header said; but a 204
-    /// gets none, and an answer to a HEAD and a 304 without a body keep the length of what they are about. Adds a
+    /// Replaces `Content-Length` by the length of the body as the modules leave it. A 204 gets none; a response to a
+    /// HEAD and a 304 without a body keep the length of the representation they describe. Adds a
     /// `Date` if there is none.
     pub async fn write_response(
         &mut self,
@@ -455,7 +455,7 @@ impl Session {
 
     /// Sets the observer of the try at the upstream that
     /// [`upstream_peer`](crate::ProxyHttp::upstream_peer) is about to return. It is told exactly once how
-    /// the try ended, whatever happens to the request. Each try has its own observer; if one was set but
+    /// the try ended, in every case. Each try has its own observer; if one was set but
     /// not used, it is told that the try was cancelled.
     ///
     /// `None` reports to no observer, and costs nothing.
@@ -492,7 +492,7 @@ impl Session {
         self.times.get_or_insert_with(RequestTimes::begin);
     }
 
-    /// What the time of this request went into so far; `None` unless [`Session::record_times`] was called.
+    /// The time that this request has spent on each step so far; `None` unless [`Session::record_times`] was called.
     pub fn times(&self) -> Option<&RequestTimes> {
         self.times.as_deref()
     }

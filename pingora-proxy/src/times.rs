@@ -4,7 +4,7 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What a request's time went into. See [`Session::record_times`](crate::Session::record_times).
+/// The time that a request spent on each step. See [`Session::record_times`](crate::Session::record_times).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RequestTimes {
@@ -16,7 +16,7 @@ pub struct RequestTimes {
     pub tries: Vec<TryTimes>,
 }
 
-/// What the time of one try went into. All durations are counted from when the peer was chosen.
+/// The time that one try spent on each step. All durations are measured from the choice of the peer.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TryTimes {

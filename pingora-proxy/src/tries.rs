@@ -220,8 +220,8 @@ where
         }
     }
 
-    /// What follows an exchange that has failed; its outcome was told. Returns what the phase makes of the
-    /// error.
+    /// Handles an exchange that has failed and whose outcome was already reported. Returns the error as the
+    /// phase leaves it.
     pub(crate) fn end_failed(
         &self,
         session: &mut Session,

@@ -1,4 +1,4 @@
-//! What the cache adds to the figures of the process.
+//! The metrics of the process that the cache updates.
 
 use crate::Session;
 use pingora_cache::{CachePhase, NoCacheReason};

@@ -39,12 +39,12 @@ use std::time::Duration;
 
 /// A storage that takes longer than this for a look-up has failed.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
-/// What was found is served from another look-up this often, if it can't be read.
+/// How often a stored response that can't be read is looked up again.
 const MOST_FAILED_HITS: usize = 2;
 /// A request waits for others this often if it sets no limit itself.
 const MOST_WAITS: usize = 32;
 
-/// What comes after the cache.
+/// The step after the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     /// The request goes to an upstream.
@@ -53,7 +53,7 @@ pub(crate) enum Next {
     Answered,
 }
 
-/// What to do with what a look-up found, or with nothing.
+/// The step after a look-up, whether or not it found a response.
 enum Step {
     Again,
     Upstream,
@@ -158,7 +158,7 @@ where
             let variance = self.inner.cache_vary_filter(&meta, ctx, request);
             match variance {
                 Some(variance) if !session.cache.cache_vary_lookup(variance, &meta) => return None,
-                // What was stored for requests of some kind is not for those of none.
+                // A response stored for one variant is not served to a request without any.
                 None if meta.variance().is_some() => {
                     session
                         .cache
@@ -226,7 +226,7 @@ where
             session.cache.set_stale_updating();
             return Step::Serve;
         }
-        // What was stored a moment ago, and is stale already, won't be fresh after the next wait either.
+        // A response that was stored a moment ago and is already stale won't be fresh after the next wait either.
         if is_locked && !waits.was_stored {
             return wait(session, waits).await;
         }
@@ -247,12 +247,12 @@ where
         let ctx = SubrequestCtx::builder().cache_write_lock(table, key, permit);
         let spawner = SubrequestSpawner::new(self.clone());
         let spawner = spawner.counted(self.subrequests.clone(), session.shutting_down);
-        // It ends by itself; nobody waits for it but a graceful stop.
+        // It ends by itself; only a graceful stop waits for it.
         drop(spawner.spawn_background_subrequest(session.as_downstream(), ctx.build()));
         true
     }
 
-    /// What was found could not be read, or the client could not be written to.
+    /// The stored response could not be read, or the client could not be written to.
     fn after_failed_hit(
         &self,
         session: &mut Session,
@@ -274,7 +274,7 @@ where
     }
 }
 
-/// What a storage returns, if it does so in time. Without a timer where it need not wait.
+/// The result of a storage, if it comes in time. Sets no timer if the result is there at once.
 pub(crate) async fn within<T>(
     limit: Duration,
     storage: impl Future<Output = Result<T>>,

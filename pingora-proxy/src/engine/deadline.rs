@@ -19,11 +19,11 @@ pub const PROGRESS: Deadline = Deadline::new(4);
 pub const TUNNEL_IDLE: Deadline = Deadline::new(5);
 /// Not a limit: the instant at which a response delayed by a filter continues.
 pub(super) const RESUME: Deadline = Deadline::new(6);
-/// Until the rest of the request is there, whatever moves.
+/// Until the rest of the request has arrived, regardless of progress.
 pub const REQUEST_END: Deadline = Deadline::new(7);
-/// Until the upstream has answered, in part or in full, whatever moves.
+/// Until the upstream has answered, in part or in full, regardless of progress.
 pub const RESPONSE_END: Deadline = Deadline::new(8);
-/// Until the client has taken the response, whatever moves.
+/// Until the client has taken the response, regardless of progress.
 pub const DELIVERY_END: Deadline = Deadline::new(9);
 
 /// The consequences of reaching a limit.

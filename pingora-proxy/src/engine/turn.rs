@@ -82,7 +82,7 @@ pub struct Limits {
     pub upstream_write: Option<Duration>,
 }
 
-/// When parts of an exchange have to be over, whatever moves until then; `None`: without limit.
+/// When parts of an exchange have to be over, regardless of progress; `None`: no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Until {
     /// The request's body, up to its end.

@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 #[derive(Debug, Default)]
 pub(super) struct Behind {
     reader: Option<Box<Stored>>,
-    /// What the reader has read, and is not passed on yet.
+    /// The last task that was read and not yet passed on.
     read: Option<Result<HttpTask>>,
     /// The first piece that the store did not get, and whether it was the last.
     missed: Option<(Option<Bytes>, bool)>,
@@ -134,7 +134,7 @@ where
         };
         filling.behind.reader = None;
         let (data, end) = match (filling.behind.missed.take(), error) {
-            // What the store got has been read; the rest comes from the upstream.
+            // The stored part has been read; the rest comes from the upstream.
             (Some(missed), _) => missed,
             (None, Some(error)) => return Err(error),
             (None, None) => (None, true),

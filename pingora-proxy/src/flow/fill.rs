@@ -1,8 +1,9 @@
 //! A response on its way from an upstream to the client and, where it may be stored, into the cache.
 //!
 //! The store comes first, so that the entry is there when the client sees the end; but a store that is slow, or
-//! fails, is given up, and never the client. A client that has what it wanted, or has left, is waited for by
-//! nobody: whether the rest is still fetched is decided by what is missing and who reads it.
+//! fails, is given up, and never the client. The fill does not wait for a client
+//! that has its response or has left: the missing amount and other readers decide whether the rest is still
+//! fetched.
 
 use super::behind::Behind;
 use super::flush_downstream;
@@ -28,12 +29,12 @@ use tokio::time::Instant;
 
 /// A store that takes longer than this for a piece is given up.
 const STORE_LIMIT: Duration = Duration::from_secs(1);
-/// For nobody but the store, at most so much more of a response is fetched, in bytes.
+/// The most bytes of a response that are still fetched for the store alone.
 const NEARLY_DONE: u64 = 1024 * 1024;
 /// And for at most so long.
 const REST: Duration = Duration::from_secs(60);
 
-/// What happens beside the passing of a response to the client.
+/// The work done beside passing a response to the client.
 ///
 /// ```text
 /// storing ── end ──▶ stored            the client    gets all, or a part (cut), or only the head
@@ -56,7 +57,7 @@ pub(super) struct Filling {
     pub(super) behind: Behind,
 }
 
-/// What comes after the cache has seen a head.
+/// The step after the cache has seen a head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     /// The head goes on to the client.
@@ -167,7 +168,7 @@ where
     fn inner_cacheable(&mut self, header: &ResponseHeader) -> Result<RespCacheable> {
         let inner = &self.proxy.inner;
         let answer = inner.response_cache_filter(self.session, header, self.ctx)?;
-        // Parts and confirmations are no responses of their own, whatever the phase says.
+        // Parts and confirmations are not responses of their own, even if the phase says so.
         let is_part = matches!(
             header.line().status,
             StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED
@@ -179,7 +180,7 @@ where
         })
     }
 
-    /// What is stale was confirmed.
+    /// The upstream has confirmed the stale response.
     async fn revalidate(&mut self, header: &ResponseHeader) -> Result<()> {
         if !self.session.cache.is_confirmed_by(header) {
             // The next try asks without a condition.
@@ -332,8 +333,8 @@ where
         });
     }
 
-    /// Whether the rest of the response is fetched for the store alone: if little is missing, or somebody reads
-    /// or waits for it.
+    /// Whether the rest of the response is fetched for the store alone: if little is missing, or other requests
+    /// read it or wait for it.
     fn is_worth_finishing(&self) -> bool {
         let Some(filling) = self.filling.as_ref().filter(|it| it.is_storing) else {
             return false;
@@ -462,7 +463,7 @@ where
         {
             filling.is_storing = false;
             if filling.is_served {
-                // Nobody wants the rest.
+                // The rest has no reader.
                 self.flow.exchange.response_ended();
             } else if !filling.behind.is_on() {
                 self.flow.turn.set_pace(Pace::OfClient);
@@ -511,7 +512,7 @@ where
             // Not complete, and so not there.
             self.session.cache.abort_fill();
         }
-        // Whatever the client did, the upstream is done.
+        // The upstream is done, even if the client is not.
         self.plan.drained |= filling.behind.has_all();
         match (ended, filling.left) {
             (Ok(()), Some(left)) => {

@@ -441,7 +441,7 @@ where
             && !self.session.noted.is_default(defaults::ASYNC_RESPONSE_BODY)
     }
 
-    /// The filter that may wait. What was queued before leaves meanwhile.
+    /// Runs the filter that may wait. Data queued before leaves meanwhile.
     pub(super) async fn wait_for_body(
         &mut self,
         data: &mut Option<Bytes>,

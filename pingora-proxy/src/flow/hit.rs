@@ -1,4 +1,4 @@
-//! What is stored, on its way to a client: an exchange whose source is the store.
+//! A stored response on its way to a client: an exchange whose source is the store.
 
 use super::flush_downstream;
 use super::outgoing::Outgoing;
@@ -73,7 +73,7 @@ where
             asks_filters: None,
             has_body: !matches!(part, Part::Nothing),
             stored: Stored::new(part),
-            // The request's body is nobody's: it is drained, or the connection closed, at the end.
+            // The request's body has no reader: at the end it is drained, or the connection is closed.
             flow: Flow::new(Exchange::without_request(), limits),
             out: Outgoing::default(),
             inner,

@@ -63,7 +63,7 @@ pub(crate) async fn pass_upstream_modules(
     modules.request_begins(&mut Surroundings::new(client, ctx).with_upstream(upstream))?;
     modules.request_header_filter(request).await?;
     if let Some(compression) = modules.get_mut::<ResponseCompression>() {
-        // The client's capabilities decide, whatever the upstream is asked for.
+        // The client's capabilities decide, not the fields sent to the upstream.
         compression.request_filter(client.req_header());
     }
     Ok(())

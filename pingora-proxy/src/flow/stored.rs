@@ -22,7 +22,7 @@ enum Reader {
     Reading(Pin<Box<dyn Future<Output = Read> + Send>>),
 }
 
-/// What of the body follows.
+/// The part of the body that follows.
 enum Plan {
     /// As it is read, to its end.
     Read,
@@ -123,7 +123,7 @@ impl Stored {
         }
     }
 
-    /// What follows a piece that was read, or the end of what was to be read.
+    /// Handles a piece that was read, or the end of the part that was to be read.
     fn take_in(&mut self, read: Option<Bytes>) -> Result<()> {
         match (&mut self.plan, read) {
             (Plan::Over, _) => {}

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 type KeyOf = dyn Fn(&RequestHeader) -> Option<Vec<u8>> + Send + Sync;
 
-/// Limits requests by their client, or by a key from their head, before `request_filter`, and tells all clients
-/// in each response what is left. Who is refused gets 429 through `fail_to_proxy`.
+/// Limits requests by their client, or by a key from their head, before `request_filter`, and tells each
+/// client in every response what is left. A client over its limit gets 429 through `fail_to_proxy`.
 ///
 /// ```
 /// use pingora_core::modules::http::HttpModules;

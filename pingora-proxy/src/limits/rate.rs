@@ -18,8 +18,8 @@ use std::time::Duration;
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// The client of a request, as a key: an IPv4 address, or the 64 leading bits of an IPv6 one, because whoever
-/// has one such address has them all.
+/// The client of a request, as a key: an IPv4 address, or the 64 leading bits of an IPv6 one, because a
+/// host that has one such address has the whole block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientNetwork(IpAddr);
 

@@ -91,7 +91,7 @@ impl RequestLimit {
     /// When the answer can't be written.
     ///
     /// # Cancel safety
-    /// Who stops waiting gives up its turn.
+    /// A request that stops waiting gives up its turn.
     pub async fn enter(&self, session: &mut Session) -> Result<Option<UnderWay>> {
         if let Some(under_way) = self.place().await {
             return Ok(Some(under_way));

@@ -58,7 +58,7 @@ fn refused<T>(reason: &'static str) -> Result<T> {
 }
 
 impl BasicAuth {
-    /// Nobody may pass yet. Users see the name of the realm.
+    /// Starts without users: all requests are refused. Users see the name of the realm.
     ///
     /// # Errors
     /// `InternalError` for a name that can't be sent.
@@ -154,7 +154,7 @@ impl HttpModuleBuilder for BasicAuth {
     }
 }
 
-/// Who makes a request, by [`BasicAuth`].
+/// The user that [`BasicAuth`] has authenticated for a request.
 #[derive(Debug)]
 pub struct Authenticated {
     rules: BasicAuth,

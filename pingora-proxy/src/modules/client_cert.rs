@@ -18,8 +18,8 @@ const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain
 const LONGEST: usize = 12 * 1024;
 
 /// Passes the client's certificate on to the upstream, in the field `Client-Cert` (RFC 9440), if it was verified
-/// in the TLS handshake. What clients send under this name or `Client-Cert-Chain` never reaches the upstream,
-/// also over connections without TLS.
+/// in the TLS handshake. A field of this name, or `Client-Cert-Chain`, that a client sends never reaches the
+/// upstream, even over connections without TLS.
 ///
 /// A certificate of more than 12 KiB is not passed on.
 ///

@@ -15,10 +15,10 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Answers for the upstream which pages of other origins may call it. What the upstream says of that
-/// (`Access-Control-…`) is replaced.
+/// Answers for the upstream which pages of other origins may call it. The upstream's own fields about this
+/// (`Access-Control-…`) are replaced.
 ///
-/// It tells browsers; it keeps nobody out: a request of another origin is passed on. The builder of the module
+/// It informs browsers and is no access control: a request of another origin is passed on. The builder of the module
 /// [`CorsCheck`], which also makes the answer to preflight requests:
 ///
 /// ```
@@ -152,7 +152,7 @@ impl Cors {
 }
 
 impl Rules {
-    /// What is sent to a page of this origin; `None`: it may not call.
+    /// The value sent to a page of this origin; `None`: the page may not call.
     fn allowed(&self, origin: &HeaderValue) -> Option<HeaderValue> {
         match &self.origins {
             None => Some(HeaderValue::from_static("*")),
@@ -198,7 +198,7 @@ impl HttpModuleBuilder for Cors {
     }
 }
 
-/// What [`Cors`] makes of one request.
+/// The state of [`Cors`] for one request.
 #[derive(Debug)]
 pub struct CorsCheck {
     rules: Arc<Rules>,
@@ -349,7 +349,7 @@ mod tests {
             let mut module = check(cors, "GET", &fields).await;
             assert!(module.preflight().is_none());
             let mut response = ResponseHeader::build(200, None).unwrap();
-            // What the upstream says is not believed.
+            // The upstream's own statement is dropped.
             response
                 .insert_header("Access-Control-Allow-Origin", "https://evil")
                 .unwrap();

@@ -35,7 +35,7 @@ pub struct ErrorPages {
     proxy: String,
 }
 
-/// What an error page is.
+/// The format of an error page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Html,
@@ -209,7 +209,7 @@ mod tests {
         }
     }
 
-    /// What a client reads whose request begins with this, when it is answered with this status.
+    /// The response that a client reads if its request begins with `request` and is answered with `code`.
     async fn answer(request: &str, code: u16) -> String {
         let (mut client, server) = tokio::io::duplex(4096);
         client.write_all(request.as_bytes()).await.unwrap();

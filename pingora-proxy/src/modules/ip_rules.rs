@@ -43,7 +43,7 @@ impl IpRules {
         IpRules::default()
     }
 
-    /// Lets only clients in these networks in, as far as they are not denied. An empty list lets nobody in.
+    /// Admits only clients in these networks, unless they are denied. An empty list admits no client.
     /// Replaces the networks of an earlier call.
     pub fn allow(mut self, networks: Networks) -> Self {
         self.allowed = Some(Arc::new(networks));
@@ -65,7 +65,7 @@ impl IpRules {
         self
     }
 
-    /// Whether somebody behind a proxy, whose address is not told, may be one of those denied.
+    /// Whether a client behind a proxy that does not tell its address may be one of those denied.
     fn may_be_denied(&self, client: Option<IpAddr>, peer: Option<IpAddr>) -> bool {
         client.is_none() && peer.is_some() && !self.denied.is_empty()
     }

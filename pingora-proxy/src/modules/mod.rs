@@ -16,7 +16,7 @@
 //! [`ErrorPages`] is no module: it makes the bodies of error responses, in HTML or JSON. [`EarlyHints`] is none
 //! either: it tells browsers what a page will need.
 //!
-//! They run in this order, whatever the order in which they are added: modules of your own with an
+//! They run in this order, regardless of the order in which they are added: modules of your own with an
 //! [`order`](pingora_core::modules::http::HttpModuleBuilder::order) above 100 run ahead of them, those with the
 //! default of 0 behind them.
 //!

@@ -1,6 +1,6 @@
 //! Rules about paths: which a path meets, and what it becomes. Pure.
 
-/// What a rule is about.
+/// The paths that a rule applies to.
 #[derive(Clone, Debug)]
 enum Pattern {
     /// This path and no other.
@@ -31,10 +31,10 @@ impl PathRule {
         }
     }
 
-    /// What a path with this query becomes; `None`: the rule is not about it.
+    /// The new form of a path with this query; `None`: the rule does not apply to it.
     ///
-    /// What is below the path is separated by exactly one slash: else `//` or `/\` at the beginning of the
-    /// result would name another host to browsers, and the rest of a path would extend the host's name.
+    /// Exactly one slash separates the part below the path: otherwise, browsers would take `//` or `/\` at the
+    /// beginning of the result for another host, and the rest of a path would extend the host's name.
     pub(super) fn apply(&self, path: &str, query: Option<&str>) -> Option<String> {
         let mut result = self.to.clone();
         match &self.pattern {

@@ -1,4 +1,4 @@
-//! What went wrong, for those who operate the chain of proxies (RFC 9209).
+//! Tells the operators of a chain of proxies what went wrong (RFC 9209).
 
 use pingora_error::{Error, ErrorSource, ErrorType};
 use pingora_http::grammar::structured_string;

@@ -62,7 +62,7 @@ impl Redirects {
         self
     }
 
-    /// [`to_https`](Self::to_https), at this host and port, whatever the request names.
+    /// [`to_https`](Self::to_https), at this host and port instead of those that the request names.
     pub fn to_https_at(mut self, host: &str) -> Self {
         let host = Some(host.into());
         self.https = Some(Https { host });

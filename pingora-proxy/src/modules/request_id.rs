@@ -14,11 +14,11 @@ use std::sync::Arc;
 /// The longest name that is taken from a trusted peer, in bytes.
 const LONGEST: usize = 128;
 
-/// Names each request, by 32 hexadecimal digits of chance, in a field of the request to the upstream and of the
-/// response. Whoever sends such a field with a request is not heeded, unless it is a trusted proxy whose name
-/// for the request consists of at most 128 letters, digits and `-._~+/=:`.
+/// Gives each request an identifier of 32 random hexadecimal digits, in a field of the request to the upstream
+/// and of the response. An identifier that comes with a request is ignored unless a trusted proxy sends it and
+/// it consists of at most 128 letters, digits and `-._~+/=:`.
 ///
-/// The names are not secret, nor hard to guess. The builder of the module [`NamedRequest`].
+/// The identifiers are not secret, and may be guessed. The builder of the module [`NamedRequest`].
 #[derive(Clone, Debug)]
 pub struct RequestId {
     field: HeaderName,
@@ -34,7 +34,7 @@ impl Default for RequestId {
 }
 
 impl RequestId {
-    /// In the field `X-Request-Id`; nobody else's names are heeded.
+    /// In the field `X-Request-Id`; identifiers that come with a request are ignored.
     pub fn new() -> Self {
         RequestId {
             field: HeaderName::from_static("x-request-id"),

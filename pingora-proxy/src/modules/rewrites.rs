@@ -28,9 +28,9 @@ use std::sync::Arc;
 /// kept unless the new path has one. A path that a rule is about and that has a segment `.` or `..`, however it
 /// is encoded, is refused with 400: behind the rule it could mean a place outside of what the rule opens.
 ///
-/// Added in [`init_upstream_modules`](crate::ProxyHttp::init_upstream_modules), the upstream sees the new request and
-/// nobody else; added in [`init_downstream_modules`](crate::ProxyHttp::init_downstream_modules), the phases see it
-/// as well.
+/// If it is added in [`init_upstream_modules`](crate::ProxyHttp::init_upstream_modules), only the upstream sees the
+/// new request; in [`init_downstream_modules`](crate::ProxyHttp::init_downstream_modules), the phases see it as
+/// well.
 #[derive(Clone, Debug, Default)]
 pub struct Rewrites {
     paths: Arc<Vec<PathRule>>,

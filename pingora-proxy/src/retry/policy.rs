@@ -33,8 +33,8 @@ const DRAIN: usize = 64 * 1024;
 /// | [`on_timeout`](Self::on_timeout) | a time-out passed ahead of a response's head | idempotent | off |
 /// | [`on_status`](Self::on_status) | the response has one of these statuses | idempotent | none |
 ///
-/// An error that a phase has marked ([`Error::set_retry`]) is retried as well, whatever the policy says
-/// about it, within the number of tries and the budget.
+/// An error that a phase has marked ([`Error::set_retry`]) is retried as well, regardless of the policy's
+/// conditions, within the number of tries and the budget.
 #[derive(Debug, Clone)]
 pub struct RetryPolicy {
     tries: usize,
@@ -115,7 +115,7 @@ impl RetryPolicy {
     }
 
     /// Retries where the response has one of these statuses, in addition to those of earlier calls. The
-    /// response of the last try goes to the client, whatever its status. A number that is no final status
+    /// response of the last try goes to the client with any status. A number that is no final status
     /// (200 to 611) is ignored.
     pub fn on_status(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
         for status in statuses {

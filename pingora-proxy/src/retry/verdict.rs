@@ -91,7 +91,7 @@ pub(crate) enum NoRetry {
 }
 
 impl NoRetry {
-    /// Counts it; but for errors that nobody would repeat.
+    /// Counts it, except for errors that are never retried.
     pub(crate) fn count(self) {
         Upstream::not_retried(match self {
             NoRetry::ResponseBegun => 0,

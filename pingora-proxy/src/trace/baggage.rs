@@ -8,7 +8,8 @@ const MOST: usize = 64;
 /// Most bytes of all of it.
 const LONGEST: usize = 8192;
 
-/// What programs tell each other along a trace; passed on as it came. Whoever sent it may have made it up.
+/// Values that programs pass to each other along a trace, forwarded unchanged. They are unverified: any sender may
+/// have made them up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Baggage(Vec<Box<str>>);
 

@@ -11,7 +11,7 @@ pub struct TraceContext {
     flags: u8,
 }
 
-/// Whoever sent the message may have recorded its span.
+/// The sender of the message may have recorded its span.
 const SAMPLED: u8 = 1;
 /// The id of the trace was drawn by chance, at least in its lower seven bytes.
 const RANDOM: u8 = 2;

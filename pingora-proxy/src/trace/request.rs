@@ -49,12 +49,12 @@ impl RequestTrace {
         &self.context
     }
 
-    /// What other systems of tracing keep with the trace.
+    /// The state that other tracing systems keep with the trace.
     pub fn state(&self) -> &TraceState {
         &self.state
     }
 
-    /// What a trusted peer has sent along.
+    /// The baggage that a trusted peer has sent along.
     pub fn baggage(&self) -> &Baggage {
         &self.baggage
     }

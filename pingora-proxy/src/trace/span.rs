@@ -1,4 +1,4 @@
-//! What is known of a piece of work that is done.
+//! The record of a finished piece of work.
 
 use std::borrow::Cow;
 use std::fmt;

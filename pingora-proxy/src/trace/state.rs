@@ -10,7 +10,7 @@ const LONGEST: usize = 512;
 /// Members that are longer go first where there is not room for all.
 const LONG_MEMBER: usize = 128;
 
-/// What systems of tracing keep with a trace, each for itself; passed on as it came.
+/// The state that tracing systems keep with a trace, each for itself; forwarded unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TraceState(Vec<(Box<str>, Box<str>)>);
 

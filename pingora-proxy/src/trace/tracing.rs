@@ -32,7 +32,7 @@ struct Rules {
 }
 
 impl Tracing {
-    /// With spans for `sink`. Default: nobody is trusted, one trace in a hundred is sampled, requests that failed are
+    /// With spans for `sink`. By default, no peer is trusted, one trace in a hundred is sampled, requests that failed are
     /// kept.
     pub fn new(sink: Arc<dyn SpanSink>) -> Self {
         Tracing(Arc::new(Rules {
@@ -126,7 +126,7 @@ impl Tracing {
     }
 }
 
-/// Two are as good as none: nobody knows which of them others read.
+/// Two are as good as none: it is unknown which of them others read.
 fn only_context(fields: &HeaderMap) -> Option<TraceContext> {
     let mut values = fields.get_all("traceparent").iter();
     match (values.next(), values.next()) {

@@ -283,7 +283,7 @@ impl Rig {
         }
     }
 
-    /// Whether somebody woke the task since the last time this was asked.
+    /// Whether the task was woken since the last call.
     pub(super) fn woken(&self) -> bool {
         self.woken.0.swap(false, Ordering::SeqCst)
     }
@@ -300,7 +300,7 @@ impl Rig {
         polled
     }
 
-    /// Every direction that is open and has room left somebody behind who will wake the task.
+    /// Checks that every direction that is open and has room holds a waker of the task.
     fn check_wakers(&self) {
         let Rig {
             exchange, down, up, ..
@@ -392,7 +392,7 @@ impl Rig {
         let _ = self.down.poll_flush(&mut Context::from_waker(&waker));
     }
 
-    /// As an executor does it: nothing happens unless somebody woke the task.
+    /// As an executor does it: polls only if the task was woken.
     pub(super) fn settle_if_woken(&mut self) -> Option<Event> {
         if self.woken() { self.settle() } else { None }
     }

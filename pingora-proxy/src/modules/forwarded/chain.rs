@@ -11,7 +11,7 @@ const MOST: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Chain(Vec<Hop>);
 
-/// Somebody who made a request, as the one behind it saw it.
+/// One hop that made a request, as the next hop saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hop {
     Address(IpAddr),
@@ -20,7 +20,7 @@ pub(super) enum Hop {
 }
 
 impl Chain {
-    /// Who connected, and nobody else.
+    /// The connected peer alone.
     pub(super) fn of(peer: Option<IpAddr>) -> Self {
         Chain(vec![peer.map_or(Hop::Hidden, Hop::Address)])
     }

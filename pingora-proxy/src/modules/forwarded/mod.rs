@@ -1,4 +1,4 @@
-//! Who the client is behind trusted proxies, and how upstreams learn of it.
+//! Finds the client behind trusted proxies, and tells upstreams about it.
 
 mod chain;
 mod field;
@@ -22,12 +22,12 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Finds out who the client is behind trusted proxies, and tells upstreams, by `X-Forwarded-For`, `-Proto` and
+/// Finds the client behind trusted proxies, and tells upstreams about it, by `X-Forwarded-For`, `-Proto` and
 /// `-Host`, by `Forwarded` (RFC 7239), and by `Via` (RFC 9110 section 7.6.3).
 ///
-/// What the fields of a request say is believed as far as trusted proxies have written it: from the right, each
-/// address is skipped that is one of theirs, and the first other one is the client. Whatever stands left of it
-/// the client has made up, and is dropped. A client that is no trusted proxy is believed nothing. Fields of this
+/// The fields of a request are believed as far as trusted proxies have written them: from the right, each address
+/// that is one of theirs is skipped, and the first other one is the client. Everything left of it is unverified
+/// and dropped. Fields from a client that is not a trusted proxy are ignored. Fields of this
 /// kind that this proxy does not write itself never reach an upstream: every `X-Forwarded-…`, `Forwarded`,
 /// `X-Real-IP` and the like, however they are spelt.
 ///
@@ -67,7 +67,7 @@ impl Default for ForwardedFields {
 }
 
 impl ForwardedFields {
-    /// Trusts no proxy: whoever connects is the client. Upstreams are told by `X-Forwarded-For`, `-Proto` and
+    /// Trusts no proxy: the connected peer is the client. Upstreams are told by `X-Forwarded-For`, `-Proto` and
     /// `-Host`.
     pub fn new() -> Self {
         ForwardedFields::trusting(Networks::none())
@@ -92,7 +92,7 @@ impl ForwardedFields {
         Arc::make_mut(&mut self.rules)
     }
 
-    /// Trusts whoever connects to a Unix socket.
+    /// Trusts all peers that connect to a Unix socket.
     pub fn trust_unix(mut self) -> Self {
         self.rules().trusts_unix = true;
         self
@@ -126,7 +126,7 @@ impl ForwardedFields {
         self
     }
 
-    /// Who the client of this request is, as far as the fields that it came with can be believed.
+    /// The client of this request, as far as the fields that it came with can be believed.
     pub fn client_of(&self, session: &ServerSession) -> Client {
         let peer = session.client_addr();
         let address = peer.and_then(|peer| peer.as_inet()).map(SocketAddr::ip);
@@ -139,7 +139,7 @@ impl ForwardedFields {
     }
 }
 
-/// Who the client of a request is, and how it asked.
+/// The client of a request, and how it asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     chain: Chain,
@@ -257,7 +257,7 @@ impl HttpModuleBuilder for ForwardedFields {
     }
 }
 
-/// What [`ForwardedFields`] found out about one request.
+/// The facts that [`ForwardedFields`] has found out about one request.
 #[derive(Debug)]
 pub struct Forwarded {
     fields: ForwardedFields,
@@ -265,7 +265,7 @@ pub struct Forwarded {
 }
 
 impl Forwarded {
-    /// Who the client is. `None` before the request's head has passed the modules, as in
+    /// The client. `None` before the request's head has passed the modules, as in
     /// `early_request_filter`.
     pub fn client(&self) -> Option<&Client> {
         self.client.as_ref()

@@ -1,4 +1,4 @@
-//! Who is believed, what is dropped, what upstreams are told.
+//! Which fields are believed, which are dropped, and what upstreams are told.
 
 use super::*;
 use crate::Session;
@@ -38,7 +38,7 @@ fn xff(fields: &ForwardedFields, peer: &str, lines: &[&str]) -> (String, String)
 #[test]
 fn the_client_is_the_first_from_the_right_that_is_no_trusted_proxy() {
     let rows: [(&str, &[&str], &str, &str); 18] = [
-        // Who is not trusted is believed nothing.
+        // An untrusted peer's fields are ignored.
         ("1.1.1.1", &["2.2.2.2"], "1.1.1.1", "1.1.1.1"),
         ("1.1.1.1", &["10.0.0.1"], "1.1.1.1", "1.1.1.1"),
         ("10.0.0.1", &[], "10.0.0.1", "10.0.0.1"),
@@ -68,7 +68,7 @@ fn the_client_is_the_first_from_the_right_that_is_no_trusted_proxy() {
             "1.1.1.1, 10.0.0.2, 10.0.0.1",
         ),
         ("10.0.0.1", &["10.0.0.3"], "10.0.0.3", "10.0.0.3, 10.0.0.1"),
-        // What can't be read is a client that is not known, and never the proxy that wrote it.
+        // An unreadable address is an unknown client, and never the proxy that wrote it.
         ("10.0.0.1", &["1.1.1.1, nonsense"], "?", "unknown, 10.0.0.1"),
         (
             "10.0.0.1",
@@ -117,7 +117,7 @@ fn a_unix_socket_has_no_address_and_may_be_trusted() {
     assert_eq!((&*address, &*written), ("1.1.1.1", "1.1.1.1, unknown"));
 }
 
-/// Aliases of every field that says who the client is: gone, whoever sent them.
+/// Aliases of every field that names the client are removed, no matter who sent them.
 #[test]
 fn no_other_field_says_who_the_client_is() {
     let names = [
@@ -307,7 +307,7 @@ fn forwarded_is_written_where_that_is_wanted() {
         "for=\"[2001:db9::1]\";proto=http;host=\"a.example:81\", for=10.0.0.2, for=10.0.0.1"
     );
     assert!(!request.headers.contains_key("x-forwarded-for"));
-    // What is written is read again.
+    // The written fields are read again.
     let reading = trusting().read_forwarded();
     let again = super::tests::client(&reading, "10.0.0.3", &request);
     assert_eq!(again.address(), client.address());

@@ -15,7 +15,7 @@ async fn send_half(stream: &mut TcpStream) {
         .unwrap();
 }
 
-/// Reads what comes until the connection ends in whatever way.
+/// Reads until the connection ends, in any way.
 async fn read_what_comes(client: &mut TcpStream) -> Vec<u8> {
     let mut body = Vec::new();
     let _ = client.read_to_end(&mut body).await;
