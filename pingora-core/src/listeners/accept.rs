@@ -278,7 +278,7 @@ mod tests {
         }
     }
 
-    /// The loop continues whatever accept(2) returns: at once, or after a pause of at most a
+    /// The loop continues after every result of accept(2): at once, or after a pause of at most a
     /// second.
     #[tokio::test(start_paused = true)]
     async fn no_error_ends_the_loop() {

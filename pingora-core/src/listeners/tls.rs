@@ -33,8 +33,8 @@ pub const TLS_CONF_ERR: ErrorType = crate::protocols::tls::TLS_CONF_ERR;
 
 /// How long a client may take for its handshake, all together.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How many handshakes a listener makes at once: more than there are where all is well, and an end to
-/// the memory that handshakes take which never end.
+/// The most handshakes of a listener at once: more than occur in normal operation, and a bound on the memory of
+/// handshakes that never end.
 const MOST_HANDSHAKES: usize = 8192;
 
 /// Does the server's side of handshakes, as [`TlsSettings`] say.
@@ -57,8 +57,8 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    /// Tells the client what is wrong, where it would understand; then says why it was refused. Takes some
-    /// seconds at most; dropping the future closes the connection.
+    /// Tells the client what is wrong, if it would understand; then returns the reason for the refusal. Takes
+    /// some seconds at most; dropping the future closes the connection.
     pub(crate) async fn turn_away(self) -> BError {
         if let Some(client) = self.client {
             let answer = plain_http::answer(client.request());
@@ -109,7 +109,7 @@ impl GatedAcceptor {
         }
     }
 
-    /// [`accept`](Acceptor::accept) for tests that have nobody to tell what is wrong.
+    /// [`accept`](Acceptor::accept) for tests that don't answer a refused client.
     #[cfg(test)]
     pub(crate) async fn handshake(&self, stream: L4Stream) -> Result<Stream> {
         let accepted = self.accept(stream).await;

@@ -3,7 +3,7 @@
 use crate::protocols::tls::HandshakeCounters;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// What becomes of a client that comes while there are too many handshakes.
+/// How a client is treated that connects while there are too many handshakes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenBusy {
@@ -14,7 +14,7 @@ pub enum WhenBusy {
     Close,
 }
 
-/// Lets so many in at once.
+/// Bounds the number of concurrent handshakes.
 #[derive(Debug)]
 pub(super) struct Gate {
     places: Semaphore,

@@ -1,4 +1,4 @@
-//! What is shown to an authority that looks for an answer, and certificates that come during a handshake.
+//! Certificates shown to an authority that looks for an answer, and certificates that come during a handshake.
 
 use super::*;
 use crate::connectors::TransportConnector;
@@ -93,7 +93,7 @@ async fn authorities_see_the_answer_and_others_do_not() {
         let address = server(settings).await;
         let common = with_protocols.then_some(ALPN::H2);
         let (usually, _) = shown(address, "one.example", ALPN::H2).await.unwrap();
-        // Nobody expects an authority.
+        // No authority is expected.
         let early = shown(address, "one.example", acme()).await;
         assert!(early.is_err() == with_protocols || early.unwrap().1.is_none());
 
@@ -102,7 +102,7 @@ async fn authorities_see_the_answer_and_others_do_not() {
         let seen = shown(address, "one.example", acme()).await.unwrap();
         assert_eq!(seen.1, Some(acme()));
         assert_ne!(seen.0, usually);
-        // A name without an answer gets none, and whoever is no authority sees nothing of it.
+        // A name without an answer gets none, and other clients don't see the answers.
         assert!(shown(address, "two.example", acme()).await.is_err());
         let others = shown(address, "one.example", ALPN::H2H1).await.unwrap();
         assert_eq!(others, (usually.clone(), common.clone()));

@@ -400,7 +400,7 @@ async fn a_verifier_or_a_configuration_of_the_programs_own_decides_about_upstrea
         }
         let asked = verifier.0.load(std::sync::atomic::Ordering::Relaxed) - before;
         assert_eq!(asked, 1, "a session that is resumed was verified before");
-        // What the verifier is not told would not be heeded.
+        // The verifier would ignore options that it is not told about.
         for change in [
             (|peer: &mut HttpPeer| peer.options.verify_cert = false) as fn(&mut HttpPeer),
             |peer| peer.options.verify_hostname = false,

@@ -1,4 +1,4 @@
-//! What is shown of settings and sessions holds no secret.
+//! The debug output of settings and sessions contains no secret.
 
 use super::*;
 use crate::protocols::l4::listener::Listener;

@@ -1,4 +1,4 @@
-//! Settings of a TLS listener, whichever library speaks TLS.
+//! Settings of a TLS listener, for every library.
 
 use super::gate::Gate;
 use super::{
@@ -17,7 +17,7 @@ use std::time::Duration;
 /// [`with_backend`](Self::with_backend) is given. With OpenSSL: TLS 1.2 and 1.3 with the ciphers that Mozilla
 /// recommends as "intermediate", and for everything else it derefs to OpenSSL's own builder.
 ///
-/// What is not said otherwise: sessions are resumed by tickets whose keys change every 12 hours
+/// By default, sessions are resumed by tickets whose keys change every 12 hours
 /// ([`SessionTickets`]), and without tickets from a cache of 20,480 sessions (`set_session_cache_size` of the
 /// library's builder); clients are not asked for certificates; a client has 60 s for its handshake; 8192
 /// handshakes go on at once, the next ones wait.
@@ -32,9 +32,9 @@ use std::time::Duration;
 /// # }
 /// ```
 pub struct TlsSettings {
-    /// What only the compiled-in library understands.
+    /// The settings that only the compiled-in library understands.
     pub(super) built_in: BuiltInServer,
-    /// What speaks TLS instead of it.
+    /// The backend used instead of it.
     backend: Option<Box<dyn ServerBackend>>,
     common: ServerSettings,
     /// Said by [`TlsSettings::allow_expired_certificate`]; a store has its own say.
@@ -88,7 +88,7 @@ impl TlsSettings {
     /// derefs to has no effect. Nothing is set: neither certificates nor protocols.
     ///
     /// # Errors
-    /// [`TLS_CONF_ERR`] where the builder that nobody needs can't be made.
+    /// [`TLS_CONF_ERR`] if the built-in library's builder, which remains unused, can't be made.
     pub fn with_backend<B: ServerBackend + 'static>(backend: B) -> Result<Self> {
         let mut settings = Self::of(BuiltInServer::unused()?);
         settings.backend = Some(Box::new(backend));

@@ -346,7 +346,7 @@ async fn an_end_without_close_notify_is_an_error() {
     let mut stream = connect(&peer).await.unwrap();
     server.await.unwrap();
     let mut buf = [0; 64];
-    // What came before it is delivered first.
+    // Data that came before it is delivered first.
     assert_eq!(stream.read(&mut buf).await.unwrap(), 10);
     let e = stream.read(&mut buf).await.unwrap_err();
     assert_eq!(e.kind(), std::io::ErrorKind::UnexpectedEof, "{e}");
@@ -359,7 +359,7 @@ async fn a_ticket_does_not_end_an_idle_connection_but_a_close_does() {
     let peer = peer(addr, "one.example", &ca);
     let connector = TransportConnector::new(None);
     let stream = connector.new_stream(&peer).await.unwrap();
-    // The server's session tickets arrive, and nobody reads them before the pool does.
+    // The server's session tickets arrive, and are first read by the pool.
     let mut stream = stream.into_any().downcast::<SslStream<L4Stream>>().unwrap();
     assert!(stream.get_mut().try_peek(&mut [0]).await.unwrap());
     connector.release_stream(stream, peer.reuse_hash(), None);

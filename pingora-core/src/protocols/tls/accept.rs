@@ -19,8 +19,8 @@ pub trait TlsAccept {
     {
     }
 
-    /// The handshake is complete. What is returned is kept in the connection's
-    /// [`SslDigest`](super::SslDigest), in its extension.
+    /// The handshake is complete. The returned value is kept in the extension of the connection's
+    /// [`SslDigest`](super::SslDigest).
     async fn handshake_complete_callback(&self, _ssl: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>>
     where
         Self: Sync,
@@ -68,8 +68,8 @@ pub trait HandshakeDecisions: Send + Sync {
         stored
     }
 
-    /// The handshake is complete, and these are its results. What is returned is kept in the connection's
-    /// [`SslDigest`], in its extension. By default, nothing.
+    /// The handshake is complete, and these are its results. The returned value is kept in the extension of the
+    /// connection's [`SslDigest`]. `None` by default.
     async fn complete(&self, _digest: &SslDigest) -> Option<Arc<dyn Any + Send + Sync>> {
         None
     }

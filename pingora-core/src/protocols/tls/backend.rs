@@ -1,7 +1,7 @@
-//! The seam between this framework and whatever speaks TLS.
+//! The interface between this framework and TLS libraries.
 //!
 //! A backend is a value: several may be in one program, and each listener and each connector has its own.
-//! OpenSSL is one of them (the one that is used where nothing else was chosen); another crate may bring its own.
+//! OpenSSL is one of them, and the default; another crate may bring its own.
 //!
 //! ```text
 //! TlsSettings ─────────► ServerBackend::build ──► TlsAcceptor::accept   once per client
@@ -11,8 +11,8 @@
 //!                                             Stream: Box<dyn IO>, as for plain connections
 //! ```
 //!
-//! A backend is asked through a trait object during the handshake alone, whose future is the one box that this
-//! costs. Bytes move through the [`Stream`] that it returns, which answers for the facts of its session by
+//! A backend is called through a trait object during the handshake only, at the cost of one box for the future.
+//! Bytes move through the [`Stream`] that it returns, which reports the facts about its session by
 //! [`Ssl::get_ssl_digest`](crate::protocols::Ssl::get_ssl_digest) and
 //! [`Ssl::is_encrypted`](crate::protocols::Ssl::is_encrypted), and which sends a close_notify when it is shut
 //! down. Limits, deadlines, counters and the answer to plain HTTP are the framework's.

@@ -111,7 +111,7 @@ impl KeyLog {
         let file = OpenOptions::new()
             .append(true)
             .create(true)
-            // Of a new file: whoever reads it reads the traffic.
+            // For a new file: its secrets decrypt the traffic.
             .mode(0o600)
             .open(path)
             .or_err_with(ErrorType::FileOpenError, || {
@@ -215,8 +215,8 @@ impl ClientHandshake<'_> {
         SessionKey::new(self)
     }
 
-    /// Refuses values that mean something else to a library than to whoever set them. An empty `sni` is
-    /// none of these: it says that there is no name.
+    /// Refuses values that a library would understand differently from the program that set them. An empty `sni`
+    /// is accepted: it means that there is no name.
     ///
     /// # Errors
     /// `InternalError` naming the option.

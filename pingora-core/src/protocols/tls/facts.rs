@@ -1,6 +1,6 @@
-//! Facts of a TLS session that no library's type appears in.
+//! Facts about a TLS session, without any library's types.
 //!
-//! Every layer above asks these: HTTP, the HTTP/2 guard, filters, logs. A backend fills them in once, at the
+//! Every layer above uses them: HTTP, the HTTP/2 guard, filters, logs. A backend fills them in once, at the
 //! end of its handshake.
 
 use super::alpn::ALPN;
@@ -25,7 +25,7 @@ pub struct TlsFacts {
     pub resumed: bool,
     /// The subject of the peer's certificate (RFC 4514), where the certificate was verified.
     pub verified_subject: Option<Box<str>>,
-    /// The first message of the client, where somebody asked for it.
+    /// The first message of the client, if the listener keeps it.
     pub client_hello: Option<Box<ClientHello>>,
     pub(super) peer_chain: PeerChain,
 }
@@ -50,7 +50,7 @@ impl TlsFacts {
     }
 }
 
-/// A chain of certificates in the form that the backend had, and in the other one once somebody asks.
+/// A chain of certificates in the backend's form, and in the other form once it is asked for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PeerChain {
     der: OnceLock<Box<[Box<[u8]>]>>,

@@ -49,7 +49,7 @@ pub(super) fn handshake(failure: HandshakeFailure, sni: &str) -> Option<&'static
     }
 }
 
-/// About a certificate that nobody who is trusted has issued.
+/// About a certificate that was not issued by a trusted authority.
 pub(super) fn unknown_authority(wanted: Option<&ClientHandshake<'_>>) -> &'static str {
     match wanted.and_then(|wanted| wanted.ca) {
         Some(ca) if ca.is_empty() => "the peer's ca is an empty list, which trusts nobody",
@@ -128,7 +128,7 @@ pub(super) fn mismatch(
     text
 }
 
-/// The first of these names, which come from somebody else.
+/// The first of these names, which come from the peer.
 fn listed(mut names: Vec<String>) -> String {
     if names.is_empty() {
         return "no host".to_string();

@@ -1,13 +1,13 @@
-//! TLS, whichever library speaks it.
+//! TLS, independent of the library that implements it.
 //!
 //! A library is a backend behind the traits of [`backend`], chosen as a value for each listener and each
-//! connector. OpenSSL, where the feature `openssl` compiles it in, is the one that is used where nothing else
-//! was chosen. It lives in `openssl` (here and in `sys`; `listeners/tls/openssl.rs` hands its builder to programs), and its
-//! names stand nowhere else (`tests/tls_walls.rs`). Everything above asks for facts: [`SslDigest`], [`TlsFacts`].
+//! connector. OpenSSL, if the feature `openssl` compiles it in, is the default. Its names appear only in
+//! `openssl`, here and in `sys`, and in `listeners/tls/openssl.rs`, which hands its builder to programs
+//! (`tests/tls_walls.rs`). All layers above use facts: [`SslDigest`], [`TlsFacts`].
 //!
-//! rustls, where the feature `rustls` compiles it in, is another one, in `rustls`; where OpenSSL is not there, it
-//! takes its place. Without any library the names that are its types exist without values, in `absent`, and a
-//! listener or connector without another backend gets an error that says what to turn on.
+//! rustls, if the feature `rustls` compiles it in, is another one, in `rustls`; without OpenSSL, it is the default.
+//! Without any library, the names of its types exist without values, in `absent`, and a listener or connector
+//! without another backend gets an error that names the feature to turn on.
 
 mod accept;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
@@ -118,7 +118,7 @@ use std::sync::Arc;
 /// The type of errors in TLS settings: files that can't be read, keys that don't fit.
 pub(crate) const TLS_CONF_ERR: ErrorType = ErrorType::Custom("TLSConfigError");
 
-/// Called when a handshake with an upstream is complete. What it returns is kept in the
+/// Called when a handshake with an upstream is complete. Its return value is kept in the
 /// connection's [`SslDigest`], in [`SslDigest::extension`].
 pub type HandshakeCompleteHook =
     Arc<dyn Fn(&TlsRef) -> Option<Arc<dyn Any + Send + Sync>> + Send + Sync>;

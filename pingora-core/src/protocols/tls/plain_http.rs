@@ -43,9 +43,9 @@ impl PlainHttp {
     }
 }
 
-/// Sends `answer`, and waits until the client has had the chance to read it: where something is left unread,
-/// closing would take the answer back. What the client goes on to send is read and dropped, for some seconds at
-/// most, with a buffer of one piece.
+/// Sends `answer`, and waits until the client has had the chance to read it: if unread data is left,
+/// closing the connection would destroy the answer. Further data from the client is read and dropped, for some
+/// seconds at most, with a buffer of one piece.
 pub(crate) async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, answer: &[u8]) {
     let end = Instant::now() + LINGER;
     let sending = async {

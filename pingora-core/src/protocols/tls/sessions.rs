@@ -1,8 +1,8 @@
 //! Sessions with upstreams that may be resumed: a new connection then costs no signature and no
 //! verification, and tells the upstream nothing that the first one did not.
 //!
-//! Which library made a session means nothing here. There is no clock either: whoever calls knows
-//! what time it is.
+//! This code does not depend on the library that made a session, and reads no clock: the caller passes the
+//! time.
 
 use super::{ClientHandshake, ClientSession, hash_ca};
 use std::any::Any;
@@ -181,7 +181,7 @@ impl<S: Clone> Default for SessionCache<S> {
 }
 
 impl<S> fmt::Debug for SessionCache<S> {
-    /// How many, and nothing of what is in them: whoever has a session's secrets reads its traffic.
+    /// Shows their number and nothing of their contents: a session's secrets decrypt its traffic.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionCache")
             .field("sessions", &self.lock().sessions)

@@ -38,8 +38,8 @@ enum Kind {
 }
 
 impl SessionTickets {
-    /// With a key of its own that is replaced every `interval`. What is replaced is accepted for one
-    /// `interval` more.
+    /// With a key of its own that is replaced every `interval`. The previous key is accepted for another
+    /// `interval`.
     pub fn rotating(interval: Duration) -> Self {
         SessionTickets(Kind::Own(Arc::new(OwnKeys {
             interval,

@@ -1,4 +1,4 @@
-//! Certificates that clients show: what is demanded of them, whichever library looks at them.
+//! Certificates that clients present: the demands on them, for every library.
 
 use super::TLS_CONF_ERR;
 use super::library::{self, Certificate};
@@ -16,9 +16,9 @@ pub trait ClientVerifier: Send + Sync {
     /// Whether the handshake goes on.
     ///
     /// `chain` has the client's certificate first, followed by those that the library found for it up to
-    /// the authority, as far as it came. `verdict` is what the library thinks: an error says what is
-    /// wrong, such as "certificate has expired". To accept what it does not is as much this function's
-    /// right as to refuse what it accepts.
+    /// the authority, as far as it came. `verdict` is the library's result: an error says what is
+    /// wrong, such as "certificate has expired". This function has the last word: it may accept what the library
+    /// rejected, and reject what it accepted.
     ///
     /// Runs within the handshake: must not block. Not called when a client resumes a session, whose
     /// certificate was accepted before. A panic refuses the client.

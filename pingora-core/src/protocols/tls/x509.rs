@@ -1,7 +1,6 @@
-//! What a certificate says (RFC 5280 section 4.1), as far as it is shown or compared. Pure.
+//! Reads the fields of a certificate (RFC 5280 section 4.1) that are shown or compared. Pure.
 //!
-//! Nothing here decides about trust: that is the library's. It only reads, and `None` stands for what can't be
-//! read.
+//! The TLS library decides about trust; this code only reads. `None` stands for values that can't be read.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -269,7 +268,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The basic constraints (RFC 5280 section 4.2.1.9). What can't be read allows nothing.
+/// The basic constraints (RFC 5280 section 4.2.1.9). Unreadable constraints allow nothing.
 fn constraints(value: &[u8]) -> (bool, Option<usize>) {
     let Some(mut parts) = Der(value).sequence() else {
         return (false, None);

@@ -65,13 +65,13 @@ impl BuiltInServer {
         &mut self.builder
     }
 
-    /// At once, because what the program does to the builder afterwards counts more.
+    /// Takes effect at once, because the program's later changes to the builder take precedence.
     pub(crate) fn set_alpn(&mut self, alpn: ALPN) {
         self.select_protocol(Some(alpn));
     }
 
-    /// Where nothing was said about protocols, none is agreed upon but the one of an authority that looks for the
-    /// answer to a challenge, which offers nothing else.
+    /// If no protocols are set, none is selected, except for the one of an authority that looks for the answer to a
+    /// challenge and offers nothing else.
     fn select_protocol(&mut self, alpn: Option<ALPN>) {
         let challenges = self.challenges.clone();
         self.builder.set_alpn_select_callback(move |_, offered| {
@@ -197,8 +197,8 @@ fn recommended() -> Result<SslAcceptorBuilder> {
     builder
         .set_num_tickets(1)
         .or_err(TLS_CONF_ERR, "setting the number of session tickets")?;
-    // The library keeps the name that a client asked for in its session only where somebody has accepted
-    // it; without, it would not be known of a session of TLS 1.2 that is resumed.
+    // The library keeps the requested name in its session only if a callback has accepted it; otherwise, the
+    // name of a resumed TLS 1.2 session would be unknown.
     builder.set_servername_callback(|_, _| Ok(()));
     bind_sessions_to_names(&mut builder);
     Ok(builder)

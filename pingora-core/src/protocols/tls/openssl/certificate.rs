@@ -112,7 +112,7 @@ impl CertKey {
         }
     }
 
-    /// What another backend has made of it.
+    /// The value that another backend has made of it.
     #[cfg(feature = "rustls")]
     pub(crate) fn made(&self) -> &crate::protocols::tls::store::Made {
         &self.made

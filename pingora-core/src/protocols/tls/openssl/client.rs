@@ -90,7 +90,7 @@ impl ClientContext {
                 keep_resumed(stream.ssl(), &self.sessions);
                 self.sessions.note(stream.ssl().session_reused());
             }
-            // Whatever the reason, the next handshake is tried without the session.
+            // For any reason of failure, the next handshake does not offer the session.
             Err(_) if offered => self.sessions.forget(&key),
             Err(_) => {}
         }

@@ -1,4 +1,4 @@
-//! What the library's errors mean for the operator; the advice itself is in [`hints`].
+//! The meaning of the library's errors for the operator; the advice itself is in [`hints`].
 
 use super::TlsRef;
 use super::handshake_failure::failure;

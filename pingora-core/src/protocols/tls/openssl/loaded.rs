@@ -39,7 +39,7 @@ pub(crate) struct LoadedCertificate {
 
 #[cfg(feature = "rustls")]
 impl LoadedCertificate {
-    /// What another backend has made of it.
+    /// The value that another backend has made of it.
     pub(crate) fn made(&self) -> &crate::protocols::tls::store::Made {
         &self.made
     }
@@ -218,7 +218,7 @@ pub(super) fn read_chain(material: &Material, bytes: &[u8]) -> Result<Vec<X509>>
 fn read_key(material: &Material) -> Result<PKey<Private>> {
     let bytes = material.read()?;
     let mut encrypted = false;
-    // Without a callback, the library would ask whoever sits at the terminal.
+    // Without a callback, the library would prompt at the terminal.
     let key = PKey::private_key_from_pem_callback(&bytes, |_| {
         encrypted = true;
         Err(ErrorStack::get())

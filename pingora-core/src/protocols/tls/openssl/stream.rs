@@ -195,8 +195,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// One call for a handshake. What the library has to say leaves in one write. It may be called again
-    /// when it is over.
+    /// One call for a handshake. The library's output leaves in one write. It may be called again after the
+    /// handshake.
     ///
     /// Session tickets leave with the first thing that is written, or when a read has to wait: most
     /// clients have sent their request by the time that the handshake is over.
@@ -459,7 +459,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for SslStream<T> {
     /// Fills `buf` with as many records as have arrived: one wake-up, one read.
     ///
     /// A close_notify is the end of the stream. The end of the transport without one is an error
-    /// of the kind `UnexpectedEof`: whoever knows that nothing was to come any more may ignore it.
+    /// of the kind `UnexpectedEof`; a caller that expects no more data may ignore it.
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -47,7 +47,7 @@ pub(super) struct Transport<T> {
     ended: bool,
     /// The library reads what has arrived, and no more.
     fed: bool,
-    /// The library has read from the real transport, whatever for.
+    /// The library has read from the real transport, for any reason.
     read_by_itself: bool,
     /// Bytes that the library has sealed, and how many of them were sent.
     sealed: Vec<u8>,
@@ -242,7 +242,7 @@ impl<T: AsyncRead + Unpin> Read for Transport<T> {
 
 impl<T: AsyncWrite + Unpin> Write for Transport<T> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        // Behind what waits, whoever writes it: an alert, say, while a body can't be sent.
+        // After all waiting data: an alert, for example, while a body can't be sent.
         if self.gathers || self.sent < self.sealed.len() {
             return self.gather(buf);
         }

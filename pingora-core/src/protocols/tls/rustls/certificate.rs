@@ -114,7 +114,7 @@ impl CertKey {
         })
     }
 
-    /// What the backend has made of it.
+    /// The value that the backend has made of it.
     pub(crate) fn made(&self) -> &Made {
         &self.made
     }

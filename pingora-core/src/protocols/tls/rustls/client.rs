@@ -118,7 +118,7 @@ impl ClientBackend for RustlsClient {
         let trust = match (&settings.ca_file, &self.config, &self.verifier) {
             (Some(file), ..) => trust_file(file)?,
             (None, None, None) => Trust::system()?,
-            // Nobody asks it.
+            // It is never asked.
             (None, ..) => Trust::of_der([])?,
         };
         let certificate = match &settings.cert_key_file {
@@ -163,7 +163,8 @@ fn show_files(provider: &CryptoProvider, chain: &Path, key: &Path) -> Result<Arc
         .or_err_with(ErrorType::FileReadError, unusable)
 }
 
-/// What shows a peer's certificate. Made once for each certificate: reading a key takes its time.
+/// The resolver that presents a peer's certificate. Made once for each certificate, because reading a key takes
+/// time.
 ///
 /// # Errors
 /// Where the library can't sign with the key.
@@ -296,7 +297,7 @@ impl ClientContext {
     }
 
     /// # Errors
-    /// `InternalError` for a wish that somebody else decides about.
+    /// `InternalError` for an option that the program's own configuration decides about.
     fn check_own(&self, wanted: &ClientHandshake<'_>) -> Result<()> {
         let config = self.own.is_some();
         let unusable = [
@@ -328,7 +329,7 @@ impl ClientContext {
         let sessions = prepared.sessions;
         let mut found = Verification::default();
         let made = poll_fn(|cx| {
-            // What another connection has left behind.
+            // Drops the result that another connection has left behind.
             drop(take_verification());
             let polled = stream.poll_handshake(cx);
             found = take_verification();
@@ -338,7 +339,7 @@ impl ClientContext {
             polled
         });
         if let Err(e) = made.await {
-            // Whatever the reason, the next handshake is tried without the session.
+            // For any reason of failure, the next handshake does not offer the session.
             if let Some(sessions) = &sessions {
                 sessions.forget_offered();
             }

@@ -34,7 +34,7 @@ pub(super) fn certified(
     Ok(CertifiedKey::new(chain.collect(), key))
 }
 
-/// What rustls shows for this certificate. Made when it is first asked for.
+/// This certificate in the form that rustls presents. Made when it is first asked for.
 ///
 /// # Errors
 /// As [`certified`].

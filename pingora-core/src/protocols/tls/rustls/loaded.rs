@@ -117,7 +117,7 @@ impl LoadedCertificate {
         Some(self.staple.as_ref()?.der())
     }
 
-    /// What the backend has made of it.
+    /// The value that the backend has made of it.
     pub(crate) fn made(&self) -> &Made {
         &self.made
     }
@@ -183,7 +183,7 @@ fn check_key(
     Ok(())
 }
 
-/// The key as PKCS #8 (RFC 5958), whatever it is wrapped in.
+/// The key as PKCS #8 (RFC 5958), from any of the formats that wrap it.
 ///
 /// # Errors
 /// [`TLS_CONF_ERR`] where it is not what its label says.

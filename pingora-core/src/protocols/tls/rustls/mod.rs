@@ -23,8 +23,8 @@
 //! Without the feature `openssl` it is what listeners and connectors have that were given no backend.
 //!
 //! The cryptography is aws-lc-rs, which is compiled with the program and needs a C compiler. Key exchange is
-//! X25519MLKEM768 by default, where the other side has it: [`SslDigest::group`](super::SslDigest::group) tells.
-//! What differs from OpenSSL is a table in `docs/tls.md`. A program's own `rustls::ServerConfig`, `ClientConfig`,
+//! X25519MLKEM768 by default if the other side supports it: see [`SslDigest::group`](super::SslDigest::group).
+//! `docs/tls.md` has a table of the differences from OpenSSL. A program's own `rustls::ServerConfig`, `ClientConfig`,
 //! certificate resolver or verifier is given to [`RustlsServer`] and [`RustlsClient`]; [`library`] is the crate
 //! that they have to come from.
 

@@ -1,4 +1,4 @@
-//! What a program may say about rustls towards clients, beside the settings that are every library's.
+//! The options of rustls towards clients, beside the settings that all libraries share.
 
 use super::digest::cipher_name;
 use super::key_log::Lines;
@@ -98,14 +98,14 @@ impl RustlsServer {
         self
     }
 
-    /// Gives the secrets of sessions to this. For debugging: whoever has them reads the traffic.
+    /// Passes the secrets of sessions to `log`. For debugging only: they decrypt the traffic.
     pub fn key_log(mut self, log: Arc<dyn rustls::KeyLog>) -> Self {
         self.key_log = Some(log);
         self
     }
 
     /// Appends the secrets of sessions to this file, in the format of NSS. A new file is readable by its owner
-    /// alone. For debugging: whoever has them reads the traffic. Blocks.
+    /// alone. For debugging only: they decrypt the traffic. Blocks.
     ///
     /// # Errors
     /// `FileOpenError` naming the file.

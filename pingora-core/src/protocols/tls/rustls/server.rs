@@ -43,7 +43,7 @@ pub(super) struct ServerContext {
     options: RustlsServer,
     settings: ServerSettings,
     provider: Arc<CryptoProvider>,
-    /// Without the certificate of a client, unless somebody else has that.
+    /// Without the demand for client certificates, unless the program's own verifier makes it.
     config: Arc<ArcSwap<ServerConfig>>,
     /// The scope of its sessions.
     scope: Arc<ArcSwap<[u8; 32]>>,
@@ -264,7 +264,7 @@ fn config(
             (builder.with_client_cert_verifier(Arc::new(demands)), scope)
         }
         (None, Some(own)) => {
-            // Nobody else knows what it demands: its sessions are this listener's alone.
+            // Its demands are unknown here, so its sessions belong to this listener alone.
             let mut scope = [0; 32];
             scope.fill_with(|| fastrand::u8(..));
             (builder.with_client_cert_verifier(own), scope)

@@ -12,7 +12,7 @@ pub(super) enum Session {
     Server(Box<UnbufferedServerConnection>),
 }
 
-/// What is to be done as soon as the session allows it.
+/// The work to be done as soon as the session allows it.
 #[derive(Clone, Copy)]
 pub(super) enum Wanted<'a> {
     /// Nothing but to go on.
@@ -30,7 +30,7 @@ pub(super) enum Step {
     Again,
     /// Payload was handed out.
     Payload,
-    /// What was wanted was done; without a wish: all that has arrived is used up.
+    /// The wanted work is done; for `Progress`: all data that has arrived is used up.
     Done,
     /// The handshake needs more from the other side.
     Blocked,
@@ -50,7 +50,7 @@ impl Session {
         matches!(self, Session::Server(_))
     }
 
-    /// One step. What the library has to say goes to `sealed`, payload to `payload`.
+    /// One step. The library's output goes to `sealed`, payload to `payload`.
     ///
     /// # Errors
     /// The library's; its alert is in `sealed` after the next call of [`send_alert`](Self::send_alert).

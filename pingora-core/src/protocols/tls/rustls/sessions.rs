@@ -82,7 +82,7 @@ impl SessionsOfConnection {
         }
     }
 
-    /// What the connection's configuration has to have.
+    /// The values that the connection's configuration must contain.
     pub(super) fn origin(&self) -> SessionConfig {
         self.origin.clone()
     }
@@ -168,7 +168,7 @@ impl ClientSessionStore for SessionsOfConnection {
 }
 
 impl fmt::Debug for SessionsOfConnection {
-    /// Nothing of what is in them: whoever has a session's secrets reads its traffic.
+    /// Shows nothing of their contents: a session's secrets decrypt its traffic.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionsOfConnection")
     }

@@ -18,7 +18,7 @@ pub(super) struct Staple {
     dates: Option<(SystemTime, Option<SystemTime>)>,
 }
 
-/// What a response says about one certificate.
+/// The statement of a response about one certificate.
 struct Statement<'a> {
     serial: &'a [u8],
     issuer_name_hash: &'a [u8],

@@ -103,7 +103,7 @@ impl<T> TlsStream<T> {
         self.session.is_server() && version == Some(ProtocolVersion::TLSv1_3)
     }
 
-    /// One step of the session. What the reader has no room for is kept.
+    /// One step of the session. Payload for which the reader has no room is kept.
     fn step(
         &mut self,
         wanted: Wanted<'_>,
@@ -308,7 +308,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<T> {
     /// Fills `buf` with as many records as have arrived: one wake-up, one read.
     ///
     /// A close_notify is the end of the stream. The end of the transport without one is an error
-    /// of the kind `UnexpectedEof`: whoever knows that nothing was to come any more may ignore it.
+    /// of the kind `UnexpectedEof`; a caller that expects no more data may ignore it.
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Whom to trust: authorities and their revocation lists, and the verdict on a chain.
+//! The trusted authorities and their revocation lists, and the verdict on a chain.
 
 use crate::protocols::tls::x509::Facts;
 use crate::protocols::tls::{TLS_CONF_ERR, hints};
@@ -21,7 +21,7 @@ const CERTIFICATE: &[u8] = b"CERTIFICATE-----";
 /// How the lines around a revocation list end.
 const LIST: &[u8] = b"X509 CRL-----";
 
-/// What a certificate is shown for.
+/// The purpose for which a certificate is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Server,
@@ -48,7 +48,7 @@ struct Authority {
     path_length: Option<usize>,
 }
 
-/// What is wrong with a certificate.
+/// The reason to reject a certificate.
 #[derive(Debug)]
 pub(super) enum ChainError {
     Library(webpki::Error),
@@ -95,7 +95,7 @@ pub(super) fn refused<T>(name: &dyn fmt::Display, reason: &str) -> Result<T> {
 }
 
 impl Trust {
-    /// Nobody at all.
+    /// Trusts no authority.
     pub(super) fn nobody(partial: bool) -> Self {
         Trust {
             authorities: vec![],
@@ -156,7 +156,7 @@ impl Trust {
     pub(super) fn system() -> Result<Self> {
         let found = rustls_native_certs::load_native_certs();
         let mut trust = Trust::nobody(false);
-        // Some systems have certificates that nobody can use any more.
+        // Some systems have certificates that can't be used any more.
         for certificate in found.certs {
             let _ = trust.add(certificate);
         }
@@ -210,7 +210,7 @@ impl Trust {
         self.anchors.iter().map(|anchor| anchor.subject.as_ref())
     }
 
-    /// What tells these authorities and lists from others.
+    /// The bytes that distinguish these authorities and lists from others.
     pub(super) fn identity(&self) -> impl Iterator<Item = &[u8]> {
         let certificates = self.authorities.iter().map(|one| one.der.as_ref());
         certificates.chain(self.raw_lists.iter().map(Vec::as_slice))
@@ -275,8 +275,8 @@ impl Trust {
         (self.partial || found.signed_by_itself).then_some(found)
     }
 
-    /// What the library leaves out: that the root's own time is not over, and that it may sign such a chain. Of
-    /// several certificates with one name and key, one that is good is enough.
+    /// Checks what the library does not: that the root itself has not expired, and that it may sign such a chain. If
+    /// several certificates have the same name and key, one good one is enough.
     fn check_root(
         &self,
         anchor: &TrustAnchor<'_>,

@@ -13,14 +13,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// What was wrong with an upstream's certificate, and what can be done about it.
+/// The reason why an upstream's certificate was rejected, and advice for the operator.
 #[derive(Debug)]
 pub(super) struct Unverified {
     pub(super) verdict: String,
     pub(super) hint: Option<String>,
 }
 
-/// What was found in the call into the library that is under way on this thread.
+/// The result of the call into the library that is under way on this thread.
 #[derive(Debug, Default)]
 pub(super) struct Verification {
     fault: Option<ChainError>,
@@ -32,7 +32,7 @@ thread_local! {
     static VERIFICATION: RefCell<Verification> = RefCell::default();
 }
 
-/// What was found since the last call of this on this thread.
+/// Takes the result since the last call of this on this thread.
 pub(super) fn take_verification() -> Verification {
     let taken = VERIFICATION.try_with(RefCell::take);
     taken.unwrap_or_default()
@@ -45,7 +45,7 @@ pub(super) fn ends_in_this_call() -> Option<SystemTime> {
 }
 
 impl Verification {
-    /// What was wrong, if something was.
+    /// The reason for a rejection, if there was one.
     pub(super) fn refusal(&self, wanted: &ClientHandshake<'_>) -> Option<Unverified> {
         self.fault.as_ref().map(|fault| Unverified {
             verdict: fault.to_string(),
@@ -58,7 +58,7 @@ impl Verification {
 /// the very value with which it began: so nothing of a single connection is kept in it.
 #[derive(Debug)]
 pub(super) struct UpstreamVerifier {
-    /// Whom to trust; `None` verifies no chain.
+    /// The trusted authorities; `None` verifies no chain.
     trust: Option<Arc<Trust>>,
     /// The names of which the certificate has to have one; `None` verifies no name.
     names: Option<Vec<ServerName<'static>>>,
@@ -87,7 +87,7 @@ impl UpstreamVerifier {
         })
     }
 
-    /// One that accepts nobody.
+    /// A verifier that rejects every upstream.
     pub(super) fn refusing(algorithms: WebPkiSupportedAlgorithms) -> Self {
         UpstreamVerifier {
             trust: Some(Arc::new(Trust::nobody(false))),
@@ -113,7 +113,7 @@ impl UpstreamVerifier {
     }
 }
 
-/// Of whom the certificate has to be: the name or the alternative one, or else the address.
+/// The names that the certificate may be for: the name or the alternative one, or else the address.
 fn names(wanted: &ClientHandshake<'_>) -> Result<Vec<ServerName<'static>>> {
     let sni = (!wanted.sni.is_empty()).then_some(wanted.sni);
     let is_address = |name: &str| name.parse::<IpAddr>().is_ok();
@@ -189,7 +189,7 @@ impl ServerCertVerifier for UpstreamVerifier {
                 Err(error)
             }
         };
-        // While the thread ends, nobody asks.
+        // While the thread ends, the result is not needed.
         let _ = VERIFICATION.try_with(|of_thread| of_thread.replace(outcome));
         verdict
     }

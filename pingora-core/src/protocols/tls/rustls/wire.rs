@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const READ_AT_ONCE: usize = 64 * 1024;
 /// The least: a record with its header, its tag, and what TLS 1.2 may add (RFC 5246 section 6.2.3).
 const READ_AT_LEAST: usize = 16 * 1024 + 2048 + 5;
-/// What may be kept of earlier reads: a handshake message whose rest is to come (the library takes none
-/// beyond 64 KiB), with the headers of its records.
+/// The most bytes kept of earlier reads: an incomplete handshake message (the library accepts none beyond
+/// 64 KiB), with the headers of its records.
 const MOST_KEPT: usize = 96 * 1024;
 /// The size of the worker's buffers, in bytes.
 const ROOM: usize = READ_AT_ONCE + MOST_KEPT;

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 #[derive(Clone)]
 pub struct ChosenCertificate(pub(in crate::protocols::tls) Arc<LoadedCertificate>);
 
-/// What a backend has made of a certificate, to be made once.
+/// The value that a backend makes of a certificate, once.
 #[cfg(feature = "rustls")]
 pub(crate) type Made = std::sync::OnceLock<Arc<dyn std::any::Any + Send + Sync>>;
 

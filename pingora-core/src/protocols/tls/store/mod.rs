@@ -230,8 +230,8 @@ impl CertificateStore {
         entries.list.iter().map(|e| e.loaded.not_after()).min()
     }
 
-    /// The certificate for a client that asks for `name`. What the client can use is only asked where
-    /// that makes a difference.
+    /// The certificate for a client that asks for `name`. The client's abilities are only determined if
+    /// they make a difference.
     pub(crate) fn pick(
         &self,
         name: Option<&str>,
@@ -357,7 +357,7 @@ impl Entries {
         CertificateId(self.next_id)
     }
 
-    /// Whether the only certificate that there is goes to all clients, whatever they say.
+    /// Whether there is only one certificate, which goes to all clients.
     fn one_for_all(&self) -> bool {
         !self.refuse_unknown && self.challenges.is_empty() && self.provider.is_none()
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 /// Fills a store while a handshake waits. See [`CertificateStore::set_provider`].
 pub trait CertificateProvider: Send + Sync + fmt::Debug {
     /// A client asks for `name`, in lower case and without a dot at its end, for which the store has no
-    /// certificate. When the future is ready, the store is asked again, whatever has happened; it goes on to the
-    /// default certificate, or refuses the client.
+    /// certificate. When the future is ready, the store is asked again in any case; without a certificate for the
+    /// name, it chooses the default, or refuses the client.
     ///
     /// Clients make up names as they like: what this costs has to be bounded here, the number of those that
     /// wait included, each of which holds one of the places of
@@ -19,8 +19,8 @@ pub trait CertificateProvider: Send + Sync + fmt::Debug {
 }
 
 impl CertificateStore {
-    /// Asks `provider` in handshakes for names that the store does not know. `None`: nobody, which is the
-    /// default.
+    /// Asks `provider` in handshakes for names that the store does not know. `None`, the default: no
+    /// provider.
     pub fn set_provider(&self, provider: Option<Arc<dyn CertificateProvider>>) {
         let mut entries = self.entries();
         entries.provider = provider;

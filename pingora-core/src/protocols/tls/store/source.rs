@@ -16,7 +16,7 @@ pub(crate) enum Material {
 }
 
 impl Material {
-    /// A path counts from the current working directory, whatever becomes of that.
+    /// A relative path is resolved now, against the current working directory, which may change later.
     pub(crate) fn file(path: &Path) -> Self {
         Material::File(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
     }
