@@ -1,7 +1,7 @@
 //! `Cache-Control`, and fields of the same form such as `CDN-Cache-Control` (RFC 9111 section 5.2, RFC 5861,
 //! RFC 8246, RFC 9213).
 //!
-//! What can't be read never makes a response live longer: a directive that occurs more than once counts in its
+//! An unreadable directive never makes a response live longer: a directive that occurs more than once counts in its
 //! strictest form, and a number that is none counts as zero where it would allow something.
 
 use http::HeaderMap;
@@ -20,7 +20,7 @@ mod tests;
 
 pub use directive::{DirectiveKey, DirectiveValue, ListValueIter};
 
-/// What a number of seconds counts as that is too large for its type (RFC 9111 section 1.2.2): 2^31.
+/// The value used for a number of seconds that is too large for its type (RFC 9111 section 1.2.2): 2^31.
 pub const DELTA_SECONDS_OVERFLOW_VALUE: u32 = 1 << 31;
 
 /// [`DELTA_SECONDS_OVERFLOW_VALUE`] as a time.

@@ -15,7 +15,7 @@ pub fn now() -> SystemTime {
     wall.checked_add(monotonic.elapsed()).unwrap_or(wall)
 }
 
-/// What the wall clock shows at a time of [`now`]: the same, unless it has been set since the process began, in whole
+/// The time of the wall clock at a time of [`now`]: the same, unless it has been set since the process began, in whole
 /// seconds.
 pub(crate) fn to_wall(time: SystemTime) -> SystemTime {
     let (steady, wall) = (now(), SystemTime::now());

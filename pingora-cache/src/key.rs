@@ -1,8 +1,8 @@
 //! The keys that distinguish stored responses.
 //!
 //! A [`CacheKey`] holds everything that distinguishes two responses; a [`CompactCacheKey`] holds digests of it, for
-//! an index of many entries. The digest is BLAKE2b (RFC 7693) of 16 bytes: what clients send becomes part of keys,
-//! and nobody may be able to find two of them with one digest. It is the same in every process, and on disk.
+//! an index of many entries. The digest is BLAKE2b (RFC 7693) of 16 bytes: data from clients becomes part of
+//! keys, and it must be infeasible to find two keys with the same digest. It is the same in every process, and on disk.
 
 use crate::digest::Digest;
 use http::Extensions;

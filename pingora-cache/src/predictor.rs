@@ -27,8 +27,8 @@ pub trait CacheablePredictor {
     fn mark_uncacheable(&self, key: &CacheKey, reason: NoCacheReason) -> Option<bool>;
 }
 
-/// Remembers the keys that were not cacheable, in `N_SHARDS` shards of bounded size. What has not been asked for
-/// in longest goes first. Keys, not variants: all variants of a key share the prediction.
+/// Remembers the keys that were not cacheable, in `N_SHARDS` shards of bounded size. The least recently
+/// used key is dropped first. Keys, not variants: all variants of a key share the prediction.
 ///
 /// # Example
 /// ```

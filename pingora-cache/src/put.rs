@@ -17,7 +17,7 @@ use pingora_error::{BError, Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use std::fmt;
 
-/// What a program decides about responses that are put.
+/// A program's decisions about responses that are put.
 pub trait CachePut {
     /// Whether the response may be stored. By default, as [`resp_cacheable`] says, with
     /// [`cache_defaults`](Self::cache_defaults).
@@ -26,7 +26,7 @@ pub trait CachePut {
         resp_cacheable(control.as_ref(), response, false, Self::cache_defaults())
     }
 
-    /// What holds for responses that say nothing about their freshness.
+    /// The defaults for responses that say nothing about their freshness.
     fn cache_defaults() -> &'static CacheMetaDefaults;
 
     /// Sees the head of the response, ahead of the decision.
@@ -79,8 +79,8 @@ impl<C: CachePut> CachePutCtx<C> {
     /// Reads the response from the body of this request, and stores it. `None`: it is stored; otherwise the reason
     /// why it is not, and the rest of the body may not be read. Answers nothing.
     ///
-    /// What is not complete when the request's body ends is not stored; neither is what has something behind its
-    /// end. A response of a version before stays until this one is complete.
+    /// A response that is incomplete when the request's body ends is not stored, and neither is one that is followed
+    /// by more data. The previous version of a response stays until this one is complete.
     ///
     /// Not cancel-safe: nothing is stored if it is dropped.
     ///

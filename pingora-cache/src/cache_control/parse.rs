@@ -4,7 +4,7 @@ use super::{DirectiveKey, DirectiveMap, DirectiveValue};
 use indexmap::map::Entry;
 use pingora_http::grammar::is_token;
 
-/// Adds the directives of one line. What is no directive is skipped, up to the next comma; a quote that does not
+/// Adds the directives of one line. Anything else is skipped, up to the next comma; a quote that does not
 /// end is no quote, so that it hides nothing that comes after it.
 pub(super) fn add_line(directives: &mut DirectiveMap, mut line: &[u8]) {
     while !line.is_empty() {
@@ -123,7 +123,7 @@ fn largest<'a>(
     }
 }
 
-/// Whether a response without this field means something else, or to somebody else: it can't be left out of a copy.
+/// Whether a response without this field has another meaning, or another audience: copies must contain it.
 pub(super) fn is_essential_field(name: &[u8]) -> bool {
     let essential = [
         "cache-control",

@@ -34,7 +34,7 @@ pub(super) struct Written {
     pub(super) file: Option<Arc<File>>,
     /// The bytes of the body that are in the file.
     pub(super) on_disk: u64,
-    /// What comes after these.
+    /// The pieces after these.
     pub(super) pending: Vec<Bytes>,
     pub(super) end: End,
 }
@@ -239,7 +239,7 @@ fn place(
 ) -> io::Result<u64> {
     file.write_all_at(&head.write(), 0)?;
     let to = fill.name.path(&store.dir, fill.id);
-    // What a newer process doesn't know of must not appear behind its back.
+    // No entry may appear that a newer process does not know about.
     if !store.owner.is_ours_now() || fill.is_outdated() {
         std::fs::remove_file(from)?;
         store.index.end(fill, None);
@@ -268,7 +268,7 @@ impl Drop for DiskMiss {
         if !self.is_open {
             return;
         }
-        // Not whole: whoever follows gets an error, and nothing stays.
+        // Incomplete: readers that follow get an error, and nothing is kept.
         self.fill.end(End::Failed);
         self.store.index.end(&self.fill, None);
         self.store.release(self.length);

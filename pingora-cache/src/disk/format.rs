@@ -1,4 +1,4 @@
-//! What an entry looks like in its file.
+//! The format of an entry's file.
 //!
 //! ```text
 //! 0    8  mark and number of the format
@@ -28,7 +28,7 @@ const MARK: &[u8; 8] = b"pgcache\x01";
 /// The suffix of the file with updated metadata.
 const UPDATED: &str = ".meta";
 
-/// What an entry is found by.
+/// The values by which an entry is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Name {
     pub(super) primary: HashBinary,
@@ -82,7 +82,7 @@ fn hex(digest: &HashBinary) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What precedes the metadata in a file.
+/// The part of a file before the metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) name: Name,

@@ -117,7 +117,7 @@ pub(super) struct DiskHit {
     head: Head,
     first: Bytes,
     size: u64,
-    /// What is read next, and where it ends, in bytes of the body.
+    /// The position of the next read in the body, in bytes; `end` is where reading stops.
     at: u64,
     end: u64,
     /// The checksum of what was read; `None` once something was left out.
@@ -189,7 +189,7 @@ impl HandleHit for DiskHit {
         }
         self.at += piece.len() as u64;
         if self.at >= self.end {
-            // Ahead of the last piece, so that nobody takes a damaged body for a whole one.
+            // Before the last piece, so that a damaged body is never taken for a whole one.
             self.check()?;
         }
         Ok(Some(piece))
@@ -245,7 +245,7 @@ pub(super) struct Follower {
     end: Option<u64>,
 }
 
-/// What there is for a reader at its place.
+/// The data available to a reader at its position.
 enum Next {
     Piece(Bytes),
     OnDisk(Arc<File>, usize),

@@ -1,4 +1,4 @@
-//! What is stored, in memory: from digests to the numbers of files.
+//! The index of stored entries, in memory: from digests to the numbers of files.
 
 use super::fill::Fill;
 use super::format::Name;
@@ -16,7 +16,7 @@ const MOST_VARIANTS: usize = 64;
 pub(super) struct Slot {
     pub(super) variance: Option<HashBinary>,
     pub(super) id: u64,
-    /// What it takes on the disk, in bytes.
+    /// Its size on the disk, in bytes.
     pub(super) size: u64,
     /// Whether its body is known to be what was written.
     pub(super) is_verified: bool,
@@ -37,7 +37,7 @@ pub(super) struct Index {
     shards: Box<[Mutex<HashMap<HashBinary, Family>>]>,
 }
 
-/// What was taken out of the index, and has to be removed from the disk.
+/// Entries that were taken out of the index and have to be removed from the disk.
 pub(super) type Removed = Vec<(Name, u64)>;
 
 impl Index {
@@ -88,8 +88,8 @@ impl Index {
         shard.entry(fill.name.primary).or_default().fills.push(fill);
     }
 
-    /// The fill has come to its end. If it is whole and nobody has outdated it, its slot takes the place of an older
-    /// one. Returns whether it is stored, and what has gone instead.
+    /// The fill has come to its end. If it is whole and not outdated, its slot replaces an older one.
+    /// Returns whether it is stored, and the entries that were removed for it.
     pub(super) fn end(&self, fill: &Fill, slot: Option<Slot>) -> (bool, Removed) {
         let mut shard = self.shard(&fill.name.primary);
         let Entry::Occupied(mut family) = shard.entry(fill.name.primary) else {
@@ -124,8 +124,8 @@ impl Index {
         slot.map(change).is_some()
     }
 
-    /// Takes out an entry, by its number or whatever number it has. Without a variant and a number, all variants;
-    /// what is being written for them is outdated.
+    /// Takes out an entry with this number, or, without one, with any number. Without a variant and a number, takes
+    /// out all variants; entries that are being written for them are outdated.
     pub(super) fn remove(&self, name: &Name, id: Option<u64>, outdate: bool) -> Removed {
         let mut shard = self.shard(&name.primary);
         let Entry::Occupied(mut family) = shard.entry(name.primary) else {

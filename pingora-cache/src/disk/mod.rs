@@ -56,11 +56,11 @@ use std::time::{Duration, SystemTime};
 
 /// The folder of files that are not whole yet.
 const BESIDE: &str = "beside";
-/// What files take on the disk comes in pieces of this many bytes.
+/// Files occupy the disk in blocks of this many bytes.
 const BLOCK: u64 = 4096;
 /// A response larger than this part of the limit is not stored.
 const LARGEST_PART: u64 = 8;
-/// What is being written takes at most this part of the limit.
+/// Entries that are being written take at most this part of the limit.
 const WRITTEN_PART: u64 = 4;
 
 /// The bounds of a [`DiskStore`].
@@ -134,7 +134,7 @@ impl DiskStore {
     }
 
     fn prepare(dir: PathBuf, options: DiskOptions) -> io::Result<Self> {
-        // Nobody else's to read, unless it was made by somebody else.
+        // Readable by its owner alone, unless it existed before.
         let mut folders = DirBuilder::new();
         folders.recursive(true).mode(0o700);
         folders.create(dir.join(BESIDE))?;
@@ -162,7 +162,7 @@ impl DiskStore {
         self.is_scanned.load(Ordering::Acquire)
     }
 
-    /// What the stored responses take on the disk, in bytes.
+    /// The size of the stored responses on the disk, in bytes.
     pub fn stored_bytes(&self) -> u64 {
         self.eviction.total_size() as u64
     }
@@ -352,7 +352,7 @@ fn entry(name: &Name, id: u64) -> CacheEntryKey {
     CacheEntryKey::identified(key, CacheEntryId::new(id))
 }
 
-/// What a file of this length takes.
+/// The disk space of a file of this length.
 fn on_disk(length: u64) -> u64 {
     length.div_ceil(BLOCK).saturating_mul(BLOCK)
 }
@@ -373,7 +373,7 @@ impl Storage for DiskStore {
             return Ok(None);
         }
         let name = Name::of(key);
-        // What is being written is newer than what it will replace.
+        // An entry being written is newer than the one that it will replace.
         if let Some(fill) = self.index.filling(&name) {
             return Ok(Some(Follower::behind(self, fill)));
         }
@@ -440,7 +440,7 @@ impl Storage for DiskStore {
             None => PurgeOutcome::NotFound,
         };
         if !removed.is_empty() {
-            // Out of the index it is gone already, whatever becomes of the files.
+            // It is already out of the index, even if its files can't be removed.
             let forget = self.blocking(move |store| {
                 store.forget(&removed);
                 Ok(())

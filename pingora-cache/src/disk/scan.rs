@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// A file beside its place that was not written to for so long belongs to nobody.
+/// A file beside its place that was not written to for this long is abandoned.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// Goes through the directory, and removes what can't be used. Runs in a thread of its own, while the store is in
@@ -50,7 +50,7 @@ fn add(store: &DiskStore, name: &Name, id: u64, file: &DirEntry) {
     let Ok(length) = file.metadata().map(|metadata| metadata.len()) else {
         return;
     };
-    // The next ones are newer, whatever the clock says.
+    // The next ones are newer, independent of the clock.
     store.last_id.fetch_max(id, Ordering::Relaxed);
     let slot = Slot {
         variance: name.variance,

@@ -229,7 +229,7 @@ async fn the_next_process_finds_it() {
             .await
             .unwrap()
     );
-    // What nobody can use.
+    // Unusable files.
     let stray = dir.0.join("beside").join("0-0000000000000001");
     fs::write(&stray, "torn").unwrap();
     fs::write(dir.0.join("00").join("no entry"), "x").unwrap();

@@ -22,7 +22,7 @@ pub struct Manager<const N: usize>(Inner<N>);
 /// The list, and the numbers that its keys get.
 pub(super) struct Inner<const N: usize> {
     lru: List<N>,
-    /// With a secret, so that nobody can send keys that share a number.
+    /// With a secret, so that clients can't choose keys that share a number.
     hasher: RandomState,
 }
 

@@ -25,11 +25,11 @@ use async_trait::async_trait;
 use pingora_error::Result;
 use std::time::SystemTime;
 
-/// What keeps more of what will be asked for again: see `docs/caching.md` for the figures.
+/// The manager with the better hit rate: see `docs/caching.md` for the figures.
 pub type DefaultManager = s3_fifo::Manager<16>;
 
-/// Keeps account of what a storage holds, and says which entries should go. It removes nothing itself: whoever
-/// calls it purges the entries that it returns from the storage.
+/// Tracks the contents of a storage, and chooses the entries to evict. It removes nothing itself: the caller
+/// purges the returned entries from the storage.
 ///
 /// Called on the workers by each hit and each fill, so the synchronous methods are quick and never block for long.
 #[async_trait]
@@ -80,7 +80,7 @@ pub trait EvictionManager: Send + Sync {
     /// `FileWriteError` or `FileCreateError`, with the cause.
     async fn save(&self, dir_path: &str) -> Result<()>;
 
-    /// Reads what [`save`](Self::save) wrote. What is known already stays.
+    /// Reads the files that [`save`](Self::save) wrote. Entries that are already known stay.
     ///
     /// # Errors
     /// `FileOpenError` or `FileReadError`, with the cause, or `InternalError` if a file is not what was written.

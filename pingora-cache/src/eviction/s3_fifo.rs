@@ -1,8 +1,8 @@
-//! What is used once goes first: S3-FIFO, three queues instead of an order of use.
+//! Evicts entries first that were used only once: S3-FIFO, three queues instead of an order of use.
 //!
 //! A new entry waits in a small queue, a tenth of the whole. If it was used again by the time it comes out, it moves
 //! to the main queue; or else it goes, and its number is remembered for a while: if it is stored again, it enters
-//! the main queue at once. What comes out of the main queue and was used in the meantime enters again at its end,
+//! the main queue at once. An entry that leaves the main queue and was used in the meantime enters again at its end,
 //! up to three times. So a scan of a million responses that are asked for once passes through the small queue and
 //! leaves the rest alone; and a hit moves nothing, it only counts, for which readers share a lock.
 //!
@@ -107,7 +107,7 @@ impl<const N: usize> Manager<N> {
     }
 
     fn count(&self, admitted: Admitted, size: usize) {
-        // In this order the sum is never below 0, whatever other threads do.
+        // In this order the sum is never below 0, regardless of other threads.
         self.size.fetch_add(size, Ordering::Relaxed);
         match admitted {
             Admitted::New => {

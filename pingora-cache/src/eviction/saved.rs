@@ -1,4 +1,4 @@
-//! What an account of entries looks like in a file.
+//! The format of a file with the tracked entries.
 //!
 //! A number of the format, then for each entry: 16 bytes of the primary digest, a byte and 16 bytes of variance, a
 //! byte and 8 bytes of the entry's number, 8 bytes of its size, 4 bytes of length and the tag of its owner. At the

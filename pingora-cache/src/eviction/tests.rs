@@ -210,7 +210,7 @@ fn a_scan_leaves_alone_what_is_used() {
         manager.admit(entry(number), 1, later());
     }
     assert!(used.iter().all(|item| manager.peek(item)));
-    // What came back soon after it went is worth keeping.
+    // An entry that came back soon after its eviction is worth keeping.
     let last = entry(10_000);
     assert!(!manager.peek(&entry(1000)));
     let _ = manager.admit(last, 1, later());

@@ -95,8 +95,8 @@ pub fn calculate_fresh_until(
     after(now, fresh).checked_sub(age)
 }
 
-/// The time in `Expires`, if there is one. What is not a date, such as `0`, is a time that has passed
-/// (RFC 9111 section 5.3), as is the earliest of several.
+/// The time in `Expires`, if there is one. A value that is not a date, such as `0`, counts as a
+/// time in the past (RFC 9111 section 5.3). The earliest of several counts.
 pub fn calculate_expires_header_time(resp_header: &RespHeader) -> Option<SystemTime> {
     expires(&resp_header.headers)
 }

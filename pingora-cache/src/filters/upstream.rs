@@ -1,4 +1,4 @@
-//! What the upstream is asked.
+//! The request to the upstream.
 
 use crate::CacheMeta;
 use http::Method;

@@ -114,7 +114,7 @@ impl HttpCache {
     /// to go instead. Without effect if none is being stored.
     ///
     /// # Errors
-    /// Those of the storage: nothing is stored then. What can't be removed is only logged.
+    /// Those of the storage: nothing is stored then. Entries that can't be removed are only logged.
     pub async fn finish_miss_handler(&mut self) -> Result<()> {
         let inner = self.in_use()?;
         let Some(handler) = inner.miss_handler.take() else {
@@ -167,7 +167,7 @@ impl HttpCache {
         Ok(())
     }
 
-    /// Sets the metadata of a response that came from the upstream. What was stale has expired by that.
+    /// Sets the metadata of a response that came from the upstream. A stale response has then expired.
     pub fn set_cache_meta(&mut self, meta: CacheMeta) {
         if let Some(inner) = self.on() {
             if matches!(inner.phase, CachePhase::Stale | CachePhase::StaleUpdating) {

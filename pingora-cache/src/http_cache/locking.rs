@@ -30,7 +30,7 @@ impl HttpCache {
         });
     }
 
-    /// Tells those who wait for this request what it fetches: whoever can't use a fill with one of these
+    /// Tells the requests that wait for this one what it fetches: a request that can't use a fill with one of these
     /// tokens ([`UnusableFills`]) stops waiting.
     pub fn lock_publish_fill_tokens(&self, tokens: &[u64]) {
         let lock = self.on_ref().and_then(|inner| inner.lock.as_ref());
@@ -73,7 +73,7 @@ impl HttpCache {
         self.on_ref()?.lock.as_ref()?.max_retries
     }
 
-    /// Takes the permit to fetch, to pass it to a sub-request. Whoever has it must release it.
+    /// Takes the permit to fetch, to pass it to a sub-request. Its holder must release it.
     ///
     /// # Panics
     /// Unless this is the [writer](Self::is_cache_lock_writer).
@@ -183,7 +183,7 @@ impl Inner {
         }
     }
 
-    /// What those who wait do if nothing is stored for this reason.
+    /// The status for waiting requests if nothing is stored for this reason.
     pub(super) fn status_for(&self, reason: NoCacheReason) -> LockStatus {
         match reason {
             // No better for any of them.

@@ -50,7 +50,7 @@ impl HttpCache {
         false
     }
 
-    /// What was found is going to be used as `hit_status` says. A stale response takes the permit to fetch, or
+    /// The response that was found will be used as `hit_status` says. A stale response takes the permit to fetch, or
     /// a place among those who wait; so does one that counts as a miss.
     pub fn cache_found(&mut self, meta: CacheMeta, hit_handler: HitHandler, hit_status: HitStatus) {
         let Some(inner) = self.on() else {
@@ -108,8 +108,8 @@ impl HttpCache {
         }
     }
 
-    /// Takes the reader of what was found, or of what is being stored, out of the cache: whoever has it drops
-    /// it, or puts it back with [`put_body_reader`](Self::put_body_reader).
+    /// Takes the reader of the response that was found or is being stored out of the cache. The caller drops it,
+    /// or puts it back with [`put_body_reader`](Self::put_body_reader).
     pub fn take_body_reader(&mut self) -> Option<HitHandler> {
         self.on()?.body_reader.take()
     }
@@ -190,7 +190,7 @@ fn off() -> pingora_error::BError {
     misused("the cache is not enabled")
 }
 
-/// What it takes to purge, without the request.
+/// The parts needed for purging, without the request.
 struct Purger {
     storage: &'static (dyn crate::Storage + Sync),
     eviction: Option<&'static (dyn crate::eviction::EvictionManager + Sync)>,

@@ -76,7 +76,7 @@ impl CachePhase {
 ///                                ▲                         ├─revalidate_uncacheable──▶ RevalidatedNoCache
 ///                                └───────── Expired ◀──────┴─set_cache_meta (another response came)
 ///
-/// disable: from everywhere to Disabled; whoever waits for this request is released
+/// disable: from everywhere to Disabled; requests that wait for this one are released
 /// ```
 ///
 /// Three words wide and without an allocation until it is enabled, because every request carries one. If it is
@@ -87,7 +87,7 @@ pub struct HttpCache {
     inner: Option<Box<Inner>>,
 }
 
-/// What an enabled cache has.
+/// The state of an enabled cache.
 struct Inner {
     phase: CachePhase,
     storage: &'static (dyn Storage + Sync),
@@ -135,7 +135,7 @@ pub struct HttpCacheDigest {
     pub lock_duration: Option<Duration>,
     /// How long the look-up in the storage took.
     pub lookup_duration: Option<Duration>,
-    /// What the admission policy decided.
+    /// The decision of the admission policy.
     pub admission: Option<Decision>,
     /// Why it stopped waiting for another request.
     pub lock_abandon: Option<LockAbandon>,
@@ -172,7 +172,7 @@ impl fmt::Debug for LockCtx {
     }
 }
 
-/// What a request has otherwise than the lock table it uses.
+/// The settings of a request that differ from those of its lock table.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct CacheOptionOverrides {
     /// How long this request waits for others in all.
@@ -288,7 +288,7 @@ impl HttpCache {
     ///
     /// - `storage`: where responses are.
     /// - `eviction`: decides which have to go; without one, the storage grows until it limits itself.
-    /// - `predictor`: remembers keys whose responses could not be stored, so that nobody waits for them.
+    /// - `predictor`: remembers keys whose responses could not be stored, so that no request waits for them.
     /// - `cache_lock`: lets one request fetch while others wait; without one, each miss goes to the origin.
     ///
     /// Has no effect if the cache is enabled already.
@@ -327,7 +327,7 @@ impl HttpCache {
         self.set_cache_lock(cache_lock, option_overrides);
     }
 
-    /// Removes the cache from this request, and records the reason. What was being stored is dropped, and the
+    /// Removes the cache from this request, and records the reason. A response being stored is dropped, and the
     /// requests that wait for this one are released: to fetch for themselves, if the reason is lasting, or else
     /// to try one after the other.
     pub fn disable(&mut self, reason: NoCacheReason) {
@@ -441,7 +441,7 @@ impl HttpCache {
         self.inner.as_ref()?.digest.lookup_duration
     }
 
-    /// What the admission policy decided; `None` if there is none, or it was not asked.
+    /// The decision of the admission policy; `None` if there is none, or it was not asked.
     pub fn admission_decision(&self) -> Option<Decision> {
         self.inner.as_ref()?.digest.admission
     }
@@ -501,7 +501,7 @@ impl HttpCache {
         Some((predictor, self.maybe_cache_key()?))
     }
 
-    /// What an enabled cache has.
+    /// The state of an enabled cache.
     fn on(&mut self) -> Option<&mut Inner> {
         let inner = self.inner.as_deref_mut()?;
         let takes_part = !matches!(inner.phase, CachePhase::Disabled(_) | CachePhase::Bypass);

@@ -1,4 +1,4 @@
-//! What is stale: confirming it, or serving it nevertheless.
+//! Stale responses: confirming them, or serving them nevertheless.
 
 use super::{CachePhase, HttpCache};
 use crate::lock::LockStatus;
@@ -64,7 +64,7 @@ impl HttpCache {
         inner.release(inner.status_for(reason));
     }
 
-    /// What is stale is served, while another request refreshes it.
+    /// The stale response is served while another request refreshes it.
     pub fn set_stale_updating(&mut self) {
         if let Some(inner) = self.on()
             && inner.phase == CachePhase::Stale

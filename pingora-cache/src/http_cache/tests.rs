@@ -15,7 +15,7 @@ fn leak<T>(it: T) -> &'static T {
     Box::leak(Box::new(it))
 }
 
-/// What the cache told the eviction manager; evicts what it is told to.
+/// Records the calls to the eviction manager; evicts the entries it is told to.
 #[derive(Default)]
 struct Told {
     calls: Mutex<Vec<String>>,
@@ -341,7 +341,7 @@ async fn what_is_stale_is_confirmed_replaced_or_served() {
         assert_eq!(cache.phase(), CachePhase::Stale);
         cache
     };
-    // Somebody has the permit, others may be served what is stale.
+    // While another request has the permit, the rest may get the stale response.
     let mut first = stale(&parts).await;
     let mut second = stale(&parts).await;
     assert!(first.is_cache_lock_writer() && second.is_cache_locked());

@@ -68,7 +68,7 @@ impl LockCore {
         }
     }
 
-    /// The status of the lock, whatever its age.
+    /// The status of the lock, regardless of its age.
     pub fn lock_status(&self) -> LockStatus {
         LockStatus::from(self.status.load(Ordering::Acquire))
     }
@@ -169,7 +169,7 @@ impl WritePermit {
         self.core.publish(tokens);
     }
 
-    /// Whether anybody waits for this permit, or did a moment ago.
+    /// Whether a request waits for this permit, or did a moment ago.
     pub fn is_awaited(&self) -> bool {
         // One is this permit's, one the table's.
         Arc::strong_count(&self.core) > 2

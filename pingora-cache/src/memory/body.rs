@@ -139,7 +139,7 @@ impl Fill {
     }
 }
 
-/// What a reader reads.
+/// The body that a reader reads.
 #[derive(Debug)]
 enum Source {
     Whole(Body),

@@ -92,7 +92,7 @@ pub(super) struct MemMiss {
     cache: &'static MemCache,
     name: Name,
     fill: Arc<Fill>,
-    /// What the response was charged for so far, in bytes.
+    /// The bytes charged for the response so far.
     charged: usize,
 }
 

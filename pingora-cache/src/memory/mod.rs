@@ -194,7 +194,7 @@ impl Storage for MemCache {
     ) -> Result<Option<(CacheMeta, HitHandler)>> {
         let name = Name::of(key);
         let shard = self.read(&name)?;
-        // What is being written is newer than what it will replace.
+        // An entry being written is newer than the one that it will replace.
         if let Some(fill) = shard.filling(&name) {
             return Ok(Some(MemHit::behind(fill.clone())));
         }
@@ -308,7 +308,7 @@ fn entry_id(target: PurgeTarget<'_>) -> Option<CacheEntryId> {
     }
 }
 
-/// What a head takes, roughly: its names and values, and what surrounds each.
+/// The approximate size of a head: its names and values, and the overhead of each.
 fn head_size(meta: &CacheMeta) -> usize {
     const FIXED: usize = 512;
     const PER_FIELD: usize = 64;

@@ -69,7 +69,7 @@ impl Slot {
     }
 }
 
-/// What was removed.
+/// The entries that were removed.
 #[derive(Debug, Default)]
 pub(super) struct Removed {
     pub(super) found: bool,
@@ -226,7 +226,7 @@ impl Shard {
         removed
     }
 
-    /// Makes a variant, or without one all of a key, expire. What is being written is not kept.
+    /// Makes a variant, or without one all of a key, expire. An entry being written is not kept.
     pub(super) fn expire(&mut self, name: &Name, at: SystemTime) -> bool {
         let mut found = false;
         let slots = self.families.get_mut(&name.primary);

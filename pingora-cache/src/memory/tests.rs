@@ -283,7 +283,7 @@ async fn a_bounded_storage_stays_within_its_bound_and_keeps_what_is_read() {
     }
     assert!(cache.evicted_entries() > 900);
     assert!(cache.stored_entries() > LIMIT / 2 / 4600);
-    // Too large for it: refused, whatever is there.
+    // Too large for it: refused in any state.
     let large = vec![7; LIMIT / 4];
     assert!(store(cache, &key("large"), &large).await.is_err());
     assert!(find(cache, &key("large")).await.is_none());

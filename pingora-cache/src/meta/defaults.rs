@@ -1,4 +1,4 @@
-//! What holds for responses that don't say it themselves.
+//! The defaults for responses that don't state their freshness.
 
 use http::StatusCode;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// How long a response with this status is fresh if it does not say so itself; `None` if it is not to be stored.
 pub type FreshDurationByStatusFn = fn(StatusCode) -> Option<Duration>;
 
-/// What holds for responses that don't say it themselves.
+/// The defaults for responses that don't state their freshness.
 ///
 /// # Example
 /// ```

@@ -35,7 +35,7 @@ pub fn set_compression_dict_content(_content: Cow<'static, [u8]>) -> bool {
 #[derive(Debug, Clone)]
 pub struct CacheMeta(Shared);
 
-/// Shared by what is stored and all who read it, until somebody changes a part.
+/// Shared by the stored response and its readers, until one of them changes a part.
 #[derive(Debug, Clone)]
 struct Shared(Arc<Inner>);
 

@@ -117,7 +117,7 @@ fn read_header(bytes: &[u8]) -> Result<ResponseHeader> {
     let phrase = reader.text()?;
     let has_case = reader.u8()? == 1;
     let count = reader.u32()? as usize;
-    // No more than there can be, whatever the number says: each field has two lengths.
+    // No more than there is room for, in case the number is wrong: each field has two lengths.
     let hint = Some(count.min(reader.0.len() / 8));
     let mut header = if has_case {
         ResponseHeader::build(status, hint)?

@@ -1,4 +1,4 @@
-//! What the cache did, told to the client (RFC 9211).
+//! Tells the client what the cache did (RFC 9211).
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_error::Result;
@@ -23,7 +23,7 @@ pub enum Forwarded {
     Miss,
     /// A fresh response is stored, but the client asked for another.
     Request,
-    /// What is stored has expired.
+    /// The stored response has expired.
     Stale,
     /// Only a part is stored.
     Partial,
@@ -59,7 +59,8 @@ impl Forwarded {
 pub struct CacheStatus(String);
 
 impl CacheStatus {
-    /// The response was served from the cache named `cache`. What is not printable ASCII in the name is left out.
+    /// The response was served from the cache named `cache`. Only the name's printable ASCII
+    /// characters are used.
     pub fn hit(cache: &str) -> Self {
         let mut status = CacheStatus(item(cache));
         status.0.push_str("; hit");

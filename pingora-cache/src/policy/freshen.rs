@@ -56,7 +56,7 @@ pub fn freshen(
     header
 }
 
-/// What a response to HEAD says about the stored response of GET.
+/// The implication of a response to HEAD for the stored response of GET.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HeadUpdate {
@@ -89,7 +89,7 @@ pub fn freshen_by_head(
     }
 }
 
-/// The fields that belong to the stored body, whatever a confirmation says.
+/// The fields that belong to the stored body and are not updated by a confirmation.
 fn is_of_the_body(name: &HeaderName) -> bool {
     [
         CONTENT_ENCODING,

@@ -1,4 +1,4 @@
-//! What an unsafe request makes invalid (RFC 9111 section 4.4).
+//! The responses that an unsafe request makes invalid (RFC 9111 section 4.4).
 
 use super::CachePolicy;
 use super::keys::{authority, push_uri};
@@ -12,7 +12,7 @@ use pingora_http::RequestHeader;
 impl CachePolicy {
     /// The keys that a request and its response have made invalid: none if the method is safe, or the response is
     /// an error. Otherwise the target, and what `Location` and `Content-Location` name, if it is of the same
-    /// origin: nobody can purge what belongs to others.
+    /// origin: no origin can purge the responses of another.
     ///
     /// These are keys of GET; purge them from the storage. Variants can't be found without them.
     pub fn invalidated(

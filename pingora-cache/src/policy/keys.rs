@@ -130,7 +130,7 @@ pub(super) fn push_uri(out: &mut Vec<u8>, scheme: &str, authority: &[u8], path: 
     out.extend(scheme.as_bytes());
     out.extend(b"://");
     out.extend(authority);
-    // What a client may leave out (RFC 9110 section 4.2.3).
+    // The slash that a client may leave out (RFC 9110 section 4.2.3).
     if !path.starts_with(b"/") {
         out.push(b'/');
     }

@@ -66,14 +66,14 @@ use http::HeaderName;
 use std::time::Duration;
 use vary::Variants;
 
-/// What happens to a response with `Set-Cookie`.
+/// How a response with `Set-Cookie` is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SetCookie {
     /// It is not stored: the cookie is probably one client's own.
     Refuse,
     /// It is stored without the field. The client whose request fetched it still gets its cookie. Only for origins
-    /// whose responses are the same for all, whatever cookies they set.
+    /// whose responses are the same for all clients, apart from the cookies they set.
     Strip,
     /// It is stored as it is, and every client gets the same cookie. RFC 9111 section 7.3 allows it; hardly any
     /// origin means it.
@@ -190,15 +190,15 @@ impl CachePolicy {
         self
     }
 
-    /// Sets how many names there may be in `Vary`, and how many variants of one key may be fresh at a time. What is
-    /// beyond is not stored. 8 and 64 by default.
+    /// Sets how many names there may be in `Vary`, and how many variants of one key may be fresh at a time. More
+    /// are not stored. 8 and 64 by default.
     pub fn variants(mut self, most_names: usize, most_variants: usize) -> Self {
         self.vary_names = most_names;
         self.variants = Variants::new(most_variants);
         self
     }
 
-    /// What has been purged by tag, host or prefix.
+    /// The purges by tag, host or prefix.
     pub fn purges(&self) -> &Purges {
         &self.purges
     }

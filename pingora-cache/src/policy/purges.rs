@@ -14,9 +14,9 @@ use std::time::{Duration, SystemTime};
 /// before it.
 const MOST: usize = 65_536;
 
-/// What has been purged by tag, host or prefix, or altogether.
+/// The purges by tag, host or prefix, or of everything.
 ///
-/// A purge takes constant time, whatever is stored: it notes when it happened, in microseconds of
+/// A purge takes constant time, regardless of the number of entries: it notes when it happened, in microseconds of
 /// [`clock::now`](crate::clock::now). A stored response knows when its request was sent, and counts as absent if
 /// something purged it after that; so a response that was under way during the purge is purged as well. The space
 /// is freed when the response is asked for or evicted.
@@ -109,7 +109,7 @@ impl Purges {
     ///
     /// # Errors
     /// `InternalError`, if these bytes are not what it wrote. Then everything that is stored should be purged
-    /// ([`purge_all`](Self::purge_all)): nobody knows what may still be served.
+    /// ([`purge_all`](Self::purge_all)): it is unknown which responses may still be served.
     pub fn deserialize(&self, bytes: &[u8]) -> Result<()> {
         let damaged = || Error::explain(ErrorType::InternalError, "stored purges are damaged");
         let [1, rest @ ..] = bytes else {
@@ -255,7 +255,7 @@ fn generation(time: SystemTime) -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What comes after the method, and the digest if there is one, in a key of [`CachePolicy`](super::CachePolicy).
+/// The part after the method, and the digest if there is one, of a key of [`CachePolicy`](super::CachePolicy).
 fn uri_of(key: &CacheKey) -> &[u8] {
     key.primary_key()
         .rsplitn(2, |&byte| byte == b' ')

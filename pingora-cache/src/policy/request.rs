@@ -26,7 +26,7 @@ impl CachePolicy {
                 && CacheControl::from_req_headers(req).is_some_and(|said| said.no_store()))
     }
 
-    /// What the client says about a stored response; `None` if it says nothing, or doesn't count.
+    /// The client's demands on a stored response; `None` if it has none, or they don't count.
     pub(super) fn wishes(&self, req: &RequestHeader) -> Option<Wishes> {
         if !self.request_directives {
             return None;
@@ -60,7 +60,7 @@ impl CachePolicy {
     }
 }
 
-/// What a client says about a stored response (RFC 9111 section 5.2.1), in seconds.
+/// A client's demands on a stored response (RFC 9111 section 5.2.1), in seconds.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
     pub(super) no_cache: bool,

@@ -7,11 +7,11 @@ use pingora_http::RequestHeader;
 use std::time::{Duration, SystemTime};
 
 impl CachePolicy {
-    /// What becomes of a stored response that was found for a request (RFC 9111 section 4), at a time of the
-    /// clock that was asked when it was stored. `None` leaves it as it is: served while it is fresh, or else
+    /// Decides about a stored response that was found for a request (RFC 9111 section 4), at a time of the clock
+    /// that was used when it was stored. `None` leaves it as it is: served while it is fresh, or else
     /// validated.
     ///
-    /// Purged responses count as absent. What the client says counts if that is
+    /// Purged responses count as absent. The client's demands count if that is
     /// [turned on](CachePolicy::request_directives): it may ask for a fresher response, or accept one that has
     /// expired, unless its origin forbids that.
     pub fn hit(

@@ -111,7 +111,7 @@ impl CachePolicy {
             return Some(lifetime);
         }
         let is_public = said.is_some_and(CacheControl::public);
-        // A page with cookies in its request is probably somebody's own, unless the origin says otherwise.
+        // The response to a request with cookies is probably personal, unless the origin says otherwise.
         let is_personal = [COOKIE, AUTHORIZATION]
             .iter()
             .any(|name| req.headers.contains_key(name));
@@ -197,7 +197,7 @@ fn may_store(said: Option<&CacheControl>, req: &RequestHeader, resp: &ResponseHe
     if must_understand && !is_understood(resp.status) {
         return false;
     }
-    // Who understands the status may ignore the `no-store` that is for those who don't.
+    // A cache that understands the status may ignore the `no-store`, which is for those that don't.
     let no_store = said.is_some_and(CacheControl::no_store) && !must_understand;
     if no_store || said.is_some_and(CacheControl::is_private_as_a_whole) {
         return false;
@@ -209,7 +209,7 @@ fn may_store(said: Option<&CacheControl>, req: &RequestHeader, resp: &ResponseHe
 /// How old the response was when its header arrived (RFC 9111 section 4.2.3), in whole seconds.
 fn initial_age(received: SystemTime, delay: Duration, headers: &HeaderMap) -> Duration {
     let age = age_on_arrival(clock::to_wall(received), headers);
-    // What other caches say counts from when they said it: at the latest when the request was sent.
+    // Statements of other caches count from when they were made: at the latest when the request was sent.
     let since = headers.contains_key(AGE).then_some(delay.as_secs());
     age.saturating_add(Duration::from_secs(since.unwrap_or_default()))
 }

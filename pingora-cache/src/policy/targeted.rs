@@ -55,7 +55,7 @@ fn without_parameters(value: &[u8]) -> &[u8] {
     value
 }
 
-/// What is left to be read.
+/// The unread rest.
 struct Parser<'a>(&'a [u8]);
 
 impl Parser<'_> {

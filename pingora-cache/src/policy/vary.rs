@@ -1,4 +1,4 @@
-//! What a response varies on (RFC 9111 section 4.1).
+//! The fields on which a response varies (RFC 9111 section 4.1).
 
 use super::CachePolicy;
 use crate::hashtable::ConcurrentLruCache;
@@ -37,8 +37,8 @@ impl CachePolicy {
     }
 }
 
-/// The names in `Vary`, in order and each once. What is no name is left out, and what it could have meant with it:
-/// no request has such a field.
+/// The names in `Vary`, in order and each once. Anything else is left out, because no
+/// request has such a field.
 pub(super) fn names(response: &HeaderMap) -> Vec<HeaderName> {
     let lines = response.get_all(VARY).iter();
     let mut names: Vec<_> = lines

@@ -159,7 +159,7 @@ pub trait HandleHit {
     ///
     /// # Errors
     /// If the body can't be read to its end, for example because it was still being written and its writer
-    /// failed. What was not complete never ends with `None`.
+    /// failed. An incomplete body never ends with `None`.
     async fn read_body(&mut self) -> Result<Option<Bytes>>;
 
     /// Ends reading, whether or not all of the body was read. Dropping the handler ends it as well.

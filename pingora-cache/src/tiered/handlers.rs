@@ -14,8 +14,8 @@ use std::any::Any;
 /// A body larger than this is not copied to the first storage, in bytes.
 const LARGEST: usize = 1024 * 1024;
 
-/// What becomes a copy in the first storage: all at once, when it is whole, so that nobody waits behind the reader or
-/// the writer whose copy it is.
+/// A copy for the first storage, written all at once when it is whole, so that no request waits behind the reader
+/// or the writer that it is copied from.
 pub(super) struct Copy {
     store: &'static TieredStore,
     key: CacheKey,
@@ -136,7 +136,7 @@ impl HandleHit for TieredHit {
     }
 
     fn seek(&mut self, start: usize, end: Option<usize>) -> Result<()> {
-        // What is read from here on is not the whole.
+        // Reads from here on don't give the whole.
         self.copy = None;
         self.hit.seek(start, end)
     }
@@ -167,7 +167,7 @@ impl HandleHit for TieredHit {
 pub(super) struct TieredMiss {
     miss: MissHandler,
     copy: Option<Copy>,
-    /// What an older copy is found by, if there will be no new one.
+    /// The key of an older copy, if there will be no new one.
     store: &'static TieredStore,
     key: CacheKey,
 }

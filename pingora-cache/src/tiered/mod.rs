@@ -16,10 +16,10 @@ use std::fmt;
 
 /// A small, fast storage before a large, slow one.
 ///
-/// What is stored goes to the second, and what is read while it is being written is read there. A copy of a body of up
+/// Responses are stored in the second, and read there while they are being written. A copy of a body of up
 /// to 1 MiB goes to the first: when it is stored, and whenever it was read from the second as a whole. Copies are
-/// written all at once, so nobody waits behind a slow client. A second storage that fails leaves the first one alone
-/// with what comes.
+/// written all at once, so no request waits behind a slow client. If the second storage fails, the first one
+/// serves alone.
 ///
 /// Both evict by themselves: make them with [`MemCache::bounded`](crate::MemCache::bounded) and
 /// [`DiskStore::open`](crate::disk::DiskStore::open), and give `HttpCache::enable` no `EvictionManager`, which could keep

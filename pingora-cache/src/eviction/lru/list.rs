@@ -193,7 +193,7 @@ impl<const N: usize> List<N> {
             .size
             .saturating_sub(old.unwrap_or(0))
             .saturating_add(new);
-        // In this order the sum is never below 0, whatever other threads do.
+        // In this order the sum is never below 0, regardless of other threads.
         self.size.fetch_add(new, Ordering::Relaxed);
         match old {
             Some(old) => self.size.fetch_sub(old, Ordering::Relaxed),

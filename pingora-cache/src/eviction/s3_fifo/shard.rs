@@ -36,7 +36,7 @@ pub(super) struct Shard {
     places: u64,
 }
 
-/// What became of an entry.
+/// The fate of an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Admitted {
     New,

@@ -53,7 +53,7 @@ fn what_is_asked_for_after_a_purge_stays() {
     while is_gone(&policy, "https://one.example/", &new) {
         new = meta(&policy, 0, &[("cache-tag", "a")]);
     }
-    // Purged again, by whatever was purged before.
+    // Purged again, after everything else was purged.
     policy.purges().purge_all();
     assert!(is_gone(&policy, "https://one.example/", &new));
 }
@@ -109,6 +109,6 @@ fn purges_are_bounded() {
         policy.purges().purge_tag(&number.to_string());
     }
     assert!(policy.purges().len() < 40_000);
-    // Nobody knows any more whether it had one of the forgotten tags.
+    // Whether it had one of the forgotten tags is unknown.
     assert!(is_gone(&policy, "https://one.example/", &found));
 }

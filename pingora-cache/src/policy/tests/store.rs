@@ -282,13 +282,13 @@ fn freshness() {
     for (name, fields, expected) in rows {
         assert_eq!(left(stored(&policy, &[], fields)), *expected, "{name}");
     }
-    // What another cache said was true when the request was sent, at the latest.
+    // Another cache's statement was true when the request was sent, at the latest.
     let resp = response(200, &[("cache-control", "max-age=60"), ("age", "50")]);
     let found = policy.response(&request("GET", &[]), &resp, at(-5), now());
     assert_eq!(left(found), Some(5));
 }
 
-/// RFC 9111 section 4.2.2: heuristics are for some statuses, and for nobody's own responses.
+/// RFC 9111 section 4.2.2: heuristics are for some statuses, and not for personal responses.
 #[test]
 fn heuristics() {
     let day_ago = date(-86_400);
