@@ -1,4 +1,4 @@
-//! What authorities find when they look.
+//! The answers that authorities look for.
 
 use crate::plan::Challenge;
 use crate::storage::Storage;
@@ -29,8 +29,8 @@ pub trait DnsProvider: Send + Sync + fmt::Debug + 'static {
     /// Where that fails; the order is given up, and tried again later.
     async fn add_txt(&self, name: &str, value: &str) -> Result<()>;
 
-    /// Removes the record again. Called whatever has become of the order, but not where the process
-    /// ends in between.
+    /// Removes the record again. Called after every order, successful or not, unless the process ends in
+    /// between.
     ///
     /// # Errors
     /// Are logged.

@@ -55,14 +55,14 @@ impl AcmeBuilder {
         self
     }
 
-    /// Which challenges are answered, the preferred one first. Default: HTTP-01, TLS-ALPN-01, and DNS-01 where there
-    /// is somebody who sets records. After a failure, the next one is taken.
+    /// Which challenges are answered, the preferred one first. Default: HTTP-01, TLS-ALPN-01, and DNS-01 if
+    /// there is a provider that sets records. After a failure, the next one is used.
     pub fn challenges(mut self, challenges: impl IntoIterator<Item = Challenge>) -> Self {
         self.challenges = Some(challenges.into_iter().collect());
         self
     }
 
-    /// Who sets records in the DNS.
+    /// The provider that sets records in the DNS.
     pub fn dns(mut self, provider: impl DnsProvider) -> Self {
         self.dns = Some(Arc::new(provider));
         self
@@ -80,7 +80,7 @@ impl AcmeBuilder {
         self
     }
 
-    /// Ends the settings. Nothing is asked of anybody yet.
+    /// Ends the settings. Sends no request yet.
     ///
     /// # Errors
     /// [`ACME_CONF_ERR`] for what can't work: a name that is none, a wildcard that can't be proven, no issuer.

@@ -62,7 +62,7 @@ impl Client {
     }
 }
 
-/// Who answers for a URL. Its authority has no user: nobody writes such into a directory.
+/// The peer that answers for a URL. Its authority has no user part: directories don't use one.
 async fn peer(uri: &http::Uri) -> Result<HttpPeer> {
     let refused =
         |reason: &str| Error::e_explain(ErrorType::InvalidHTTPHeader, format!("{uri}: {reason}"));

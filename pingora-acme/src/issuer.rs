@@ -52,7 +52,7 @@ impl Issuer {
         Issuer::new("https://acme-v02.api.letsencrypt.org/directory")
     }
 
-    /// Let's Encrypt for trying things out: nobody trusts its certificates, and its limits are wide.
+    /// Let's Encrypt for trials: its certificates are not trusted by clients, and its limits are wide.
     pub fn lets_encrypt_staging() -> Self {
         Issuer::new("https://acme-staging-v02.api.letsencrypt.org/directory")
     }

@@ -14,7 +14,7 @@ pub(crate) struct Kept {
     pub(crate) names: Vec<String>,
     /// The directory of its issuer.
     pub(crate) issuer: String,
-    /// Some client has asked for it; nobody has configured it.
+    /// A client has asked for it; it is not configured.
     pub(crate) on_demand: bool,
     pub(crate) chain: String,
     pub(crate) key: String,

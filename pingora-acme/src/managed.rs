@@ -87,7 +87,7 @@ impl Managed {
         self.kept = None;
     }
 
-    /// What is to be done now, if anything.
+    /// The step that is due now, if any.
     pub(crate) fn due(&self, now: SystemTime) -> Option<Step> {
         let (when, step) = self.schedule.next();
         (!self.busy && when <= now).then_some(step)

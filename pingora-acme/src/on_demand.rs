@@ -14,15 +14,15 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Decides for which names certificates are obtained when clients ask for them.
 ///
-/// It is asked for each name that nobody has asked for within the last minute, whoever invented it, and again
-/// when the certificate is to be renewed: what it refuses then is no longer shown.
+/// Called for each name that was not asked for within the last minute, including invented ones, and again when the
+/// certificate is to be renewed: if it refuses then, the certificate is no longer served.
 #[async_trait]
 pub trait AllowRule: Send + Sync + 'static {
     /// Whether `name`, in lower case, is one of ours. A database may be asked; the client's handshake waits.
     async fn allows(&self, name: &str) -> bool;
 }
 
-/// A rule that needs to ask nobody.
+/// A rule that decides by itself.
 #[async_trait]
 impl<F: Fn(&str) -> bool + Send + Sync + 'static> AllowRule for F {
     async fn allows(&self, name: &str) -> bool {
@@ -32,7 +32,7 @@ impl<F: Fn(&str) -> bool + Send + Sync + 'static> AllowRule for F {
 
 /// Obtains certificates when the first client asks for a name, within bounds.
 ///
-/// Whoever can connect can ask for any name: there is no sensible default for the rule. All the bounds are those of the
+/// Any client can ask for any name, so there is no sensible default for the rule. All bounds apply to the
 /// process.
 #[derive(Clone)]
 pub struct OnDemand {
@@ -148,7 +148,7 @@ impl Desk {
         state.under_way.remove(name);
     }
 
-    /// What tells when it is over with this name; `None` where nobody goes for it.
+    /// Reports when the attempt for this name has ended; `None` if there is none.
     fn ask(&self, name: &str) -> Option<watch::Receiver<()>> {
         let mut state = self.state();
         match state.admission.ask(name, Instant::now()) {

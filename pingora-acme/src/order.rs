@@ -32,7 +32,7 @@ pub enum CertificateKey {
     EcdsaP384,
 }
 
-/// What is wanted.
+/// The certificate to be ordered.
 pub(crate) struct Wanted<'a> {
     pub(crate) names: &'a [String],
     pub(crate) profile: Option<&'a str>,
@@ -43,7 +43,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) failures: u32,
 }
 
-/// What came of it.
+/// The issued certificate.
 pub(crate) struct Issued {
     pub(crate) chain: String,
     pub(crate) key: String,
@@ -85,8 +85,8 @@ impl Failed {
     }
 }
 
-/// Obtains a certificate. Answers are taken away again whatever happens; where the future is dropped, those in the
-/// DNS stay.
+/// Obtains a certificate. Answers are removed again in every case, except that those in the DNS stay if the future
+/// is dropped.
 ///
 /// # Errors
 /// With the authority's reason.

@@ -43,7 +43,7 @@ pub struct Acme {
     requests: Mutex<Option<mpsc::Receiver<String>>>,
 }
 
-/// What the tasks need.
+/// The state that the tasks share.
 pub(crate) struct Shared {
     pub(crate) store: CertificateStore,
     pub(crate) storage: Arc<dyn Storage>,
@@ -72,7 +72,7 @@ impl Acme {
         }
     }
 
-    /// What answers challenges over HTTP, to be asked by a proxy or to be a service of its own.
+    /// The responder to challenges over HTTP, to be called by a proxy or to run as a service of its own.
     pub fn http01(&self) -> Http01 {
         self.shared.answers.http01.clone()
     }
@@ -138,7 +138,7 @@ struct Keeper {
     tasks: JoinSet<Done>,
 }
 
-/// What a task has done for the certificate with this key.
+/// The result of a task for the certificate with this key.
 struct Done {
     key: String,
     outcome: JobResult,
@@ -146,9 +146,9 @@ struct Done {
 
 enum JobResult {
     Obtained(Box<Kept>),
-    /// Somebody else is at it.
+    /// Another host is working on it.
     Busy,
-    /// Nobody wants it any more.
+    /// It is no longer wanted.
     Unwanted,
     Failed(Box<Failed>),
     Window(Option<Window>, Option<Duration>),
@@ -197,7 +197,7 @@ impl Keeper {
         }
     }
 
-    /// A client asks for this name, which nobody is at.
+    /// A client asks for this name, which no task is working on.
     fn add_on_demand(&mut self, name: String) {
         let Some(desk) = &self.shared.desk else {
             return;

@@ -1,4 +1,4 @@
-//! What operators may do.
+//! The actions of operators.
 
 use crate::UpstreamGroup;
 use http::StatusCode;
@@ -19,7 +19,7 @@ pub(crate) enum Action {
     Drain(bool),
 }
 
-/// What came of it: a status and a line of text.
+/// The result of an action: a status and a line of text.
 pub(crate) type Outcome = (StatusCode, String);
 
 fn bad(text: &str) -> Outcome {

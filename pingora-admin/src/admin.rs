@@ -39,7 +39,7 @@ const FIELDS: [(HeaderName, &str); 5] = [
     (header::X_FRAME_OPTIONS, "DENY"),
 ];
 
-/// What the page shows, and to whom.
+/// The content of the page, and who may see it.
 pub struct Admin {
     guard: Guard,
     groups: Vec<(String, Arc<dyn UpstreamGroup>)>,
@@ -261,7 +261,7 @@ impl AdminApp {
     }
 }
 
-/// What a form of another page can't have without being asked about first.
+/// Whether the request declares JSON, which a form of another page can't do without a preflight request.
 fn is_json(headers: &HeaderMap) -> bool {
     let declared = headers.get(header::CONTENT_TYPE);
     let declared = declared.and_then(|value| value.to_str().ok());

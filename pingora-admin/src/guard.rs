@@ -1,4 +1,4 @@
-//! Who is let in. Pure.
+//! Decides which requests are admitted. Pure.
 
 use http::{HeaderMap, StatusCode, header};
 use std::hint::black_box;
@@ -9,14 +9,14 @@ pub(crate) const SHORTEST_TOKEN: usize = 16;
 /// Names of this machine, which no other machine's page can have.
 const OWN: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// What a request has to have.
+/// The demands on a request.
 #[derive(Debug)]
 pub(crate) struct Guard {
     token: Vec<u8>,
     hosts: Vec<String>,
 }
 
-/// Why somebody is not let in: a status and a line of text.
+/// The reason why a request is denied: a status and a line of text.
 pub(crate) type Denial = (StatusCode, &'static str);
 
 impl Guard {
@@ -31,8 +31,8 @@ impl Guard {
         self.hosts.push(name.to_ascii_lowercase());
     }
 
-    /// Whether the request was meant for us: by somebody who was told one of our names, not by a name that a stranger
-    /// points here.
+    /// Whether the request was meant for us: it uses one of our names, and not a name that an attacker has pointed
+    /// here.
     pub(crate) fn check_host(&self, headers: &HeaderMap) -> Result<(), Denial> {
         let host = one(headers, header::HOST).map(without_port);
         let is_ours = |host: &str| self.hosts.iter().any(|own| own.eq_ignore_ascii_case(host));

@@ -18,9 +18,9 @@
 //! # }
 //! ```
 //!
-//! # Who gets in
+//! # Access
 //! Everything but the empty page demands `Authorization: Bearer <token>`; the token is compared in constant time. There are
-//! no cookies, so a page of somebody else's in the same browser has nothing to send along. In addition, `Host` must be a name
+//! no cookies, so another site's page in the same browser has no credentials to send along. In addition, `Host` must be a name
 //! of this machine or one of [`Admin::host`] (against DNS rebinding), and `Origin` and `Sec-Fetch-Site`, where a browser
 //! sends them, must say that the page itself asks.
 //!

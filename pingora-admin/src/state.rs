@@ -1,4 +1,4 @@
-//! What the page is told, as JSON.
+//! The state for the page, as JSON.
 
 use crate::UpstreamGroup;
 use pingora_core::metrics::{
@@ -16,7 +16,7 @@ const APART: Duration = Duration::from_secs(1);
 /// How many samples are kept.
 const KEPT: usize = 12;
 
-/// The figures of the last seconds in which somebody looked.
+/// The figures of the last seconds during which a page was open.
 #[derive(Debug, Default)]
 pub(crate) struct Samples(VecDeque<(Instant, Vec<Family>)>);
 

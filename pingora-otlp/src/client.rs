@@ -26,7 +26,7 @@ pub(crate) enum Protocol {
     Grpc,
 }
 
-/// What has become of a message.
+/// The result of sending a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Accepted,

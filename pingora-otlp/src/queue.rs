@@ -4,7 +4,7 @@ use pingora_proxy::trace::{Span, SpanSink};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
-/// What has become of spans, since the start.
+/// The numbers of spans by their fate, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OtlpCounts {

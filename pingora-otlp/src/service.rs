@@ -86,12 +86,12 @@ impl Otlp {
         }
     }
 
-    /// What takes the spans, for [`Tracing::new`](pingora_proxy::trace::Tracing::new).
+    /// The sink of the spans, for [`Tracing::new`](pingora_proxy::trace::Tracing::new).
     pub fn sink(&self) -> Arc<dyn SpanSink> {
         self.queue.clone()
     }
 
-    /// What has become of spans.
+    /// The numbers of spans by their fate.
     pub fn counts(&self) -> OtlpCounts {
         self.queue.counts()
     }
@@ -147,7 +147,7 @@ impl Otlp {
         log::warn!("{count} spans are lost: {endpoint}: {reason}");
     }
 
-    /// Sends until the channel is closed. What is being sent is in `batch`.
+    /// Sends until the channel is closed. `batch` holds the spans being sent.
     async fn run(&self, spans: &mut Spans, batch: &mut Vec<Span>) {
         while self.gather(spans, batch).await {
             self.export(batch).await;
@@ -156,7 +156,7 @@ impl Otlp {
         }
     }
 
-    /// What is left when the server stops: each batch is sent once.
+    /// Sends the rest when the server stops: each batch once.
     async fn finish(&self, left: &[Span]) {
         for batch in left.chunks(self.batching.most) {
             let message = encode::request(&self.resource, batch);

@@ -45,7 +45,7 @@ use std::collections::HashSet;
 /// would cost time and save little.
 const COMPRESSION_LEVEL: u32 = 5;
 
-/// Answers every request, whatever its method and target, with the metrics of the framework and of the default
+/// Answers every request, with any method and target, with the metrics of the framework and of the default
 /// registry.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PrometheusHttpApp;

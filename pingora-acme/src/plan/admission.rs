@@ -14,7 +14,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 pub(crate) enum Admitted {
     /// It may; the caller reports the end.
     Begin,
-    /// Somebody is at it.
+    /// A task is working on it.
     Join,
     /// It failed a short time ago.
     Pause,
@@ -84,7 +84,7 @@ impl Admission {
         allowed
     }
 
-    /// What began has ended, well or not.
+    /// An admitted attempt has ended, successfully or not.
     pub(crate) fn ended(&mut self, name: &str, well: bool, now: Instant) {
         let Some(State::UnderWay { failures }) = self.names.remove(name) else {
             return;

@@ -1,4 +1,4 @@
-//! What is to be done, and when. No I/O, no clock: the time is an argument, and so is chance.
+//! Decides which steps are due, and when. No I/O, no clock: the time is an argument, and so is chance.
 
 mod admission;
 mod challenge;

@@ -37,7 +37,7 @@ pub(crate) struct Window {
     pub(crate) end: SystemTime,
 }
 
-/// What comes next for a certificate.
+/// The next step for a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// To obtain it, from the issuer with this number, for the first time or again.
@@ -109,7 +109,7 @@ impl Schedule {
         self.wait_until = Some(now + wait.mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0)));
     }
 
-    /// Somebody else is at it: another look is taken later.
+    /// Another host is working on it: it is checked again later.
     pub(crate) fn postpone(&mut self, now: SystemTime, wait: Duration) {
         self.wait_until = Some(now + wait);
     }
@@ -124,8 +124,8 @@ impl Schedule {
         (MINUTE * growth).min(longest)
     }
 
-    /// What the authority says of its window. `None`: it knows of none, or can't be asked. It is looked
-    /// at again after `again`, or not at all.
+    /// Sets the window that the authority suggests. `None`: it suggests none, or can't be asked. It is queried
+    /// again after `again`, or not at all.
     pub(crate) fn set_window(
         &mut self,
         now: SystemTime,
@@ -156,11 +156,11 @@ impl Schedule {
         };
         let span = window.end.duration_since(window.start).unwrap_or_default();
         let wished = window.start + span.mul_f64(self.spread);
-        // Whatever the authority says, there has to be time for failures.
+        // Even if the authority suggests a later time, there has to be time for failures.
         Some(wished.min(held.not_after - life / 10))
     }
 
-    /// What comes next, and when.
+    /// The next step, and its time.
     pub(crate) fn next(&self) -> (SystemTime, Step) {
         let issuer = self.failures as usize % self.issuers;
         let due = self.renewal().unwrap_or(SystemTime::UNIX_EPOCH);

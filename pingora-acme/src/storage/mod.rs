@@ -40,7 +40,7 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     async fn list(&self, kind: &str) -> Result<Vec<String>>;
 
     /// Takes a lock that no other host and no other task can take until the value is dropped, or its holder is
-    /// gone. `None` where somebody has it. Doesn't wait for it.
+    /// gone. `None` if it is held. Doesn't wait for it.
     ///
     /// # Errors
     /// Where that can't be known.

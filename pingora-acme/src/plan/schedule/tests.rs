@@ -73,7 +73,7 @@ fn an_authority_may_say_when() {
     // It revokes, and wants all of them renewed at once.
     schedule.set_window(day(2), window(0, 1), Some(Duration::ZERO));
     assert_eq!(schedule.next(), (day(0) + DAY / 2, obtain(0)));
-    // What makes no sense changes nothing, and nobody makes a host ask all the time, or not for months.
+    // Nonsense changes nothing, and an authority can't make a host ask all the time, or not for months.
     schedule.set_window(day(2), window(9, 3), Some(DAY * 300));
     assert_eq!(schedule.renewal(), Some(day(0) + DAY / 2));
     let mut patient = Schedule::new(1);
