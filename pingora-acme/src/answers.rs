@@ -26,7 +26,7 @@ pub trait DnsProvider: Send + Sync + fmt::Debug + 'static {
     /// a name and its wildcard need one each. To return when authorities can see it.
     ///
     /// # Errors
-    /// Where that fails; the order is given up, and tried again later.
+    /// If that fails; the order is given up, and tried again later.
     async fn add_txt(&self, name: &str, value: &str) -> Result<()>;
 
     /// Removes the record again. Called after every order, successful or not, unless the process ends in
@@ -188,7 +188,7 @@ enum Publication {
 
 impl Answers {
     /// # Errors
-    /// Where the answer can't be given.
+    /// If the answer can't be given.
     pub(crate) async fn show(&self, question: &Question<'_>) -> Result<Shown> {
         let name = question.name.to_string();
         let place = match question.challenge {

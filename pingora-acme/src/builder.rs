@@ -47,7 +47,7 @@ impl AcmeBuilder {
     }
 
     /// A certificate for these names, all of them in one. `*.` in front stands for one label, and needs
-    /// [`dns`](Self::dns). Where the list is another than that of the certificate that is kept, a new one is
+    /// [`dns`](Self::dns). If the list is another than that of the certificate that is kept, a new one is
     /// obtained.
     pub fn certificate<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.certificates

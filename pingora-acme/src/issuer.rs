@@ -147,7 +147,7 @@ impl Authority {
         }
     }
 
-    /// Where the account is kept: each directory has a key of its own.
+    /// Where the account is stored: each directory has a key of its own.
     fn key(&self) -> String {
         let named = |c: char| {
             if c.is_ascii_alphanumeric() || c == '.' {
@@ -163,7 +163,7 @@ impl Authority {
     /// The account: the one in use, the one that is kept, or a new one.
     ///
     /// # Errors
-    /// Where the storage or the authority fails.
+    /// If the storage or the authority fails.
     pub(crate) async fn account(&self, storage: &dyn Storage) -> Result<Account> {
         let mut account = self.account.lock().await;
         if let Some(account) = &*account {

@@ -49,7 +49,7 @@ impl Kept {
             .allow_expired()
     }
 
-    /// How authorities call it where they say when to renew it (RFC 9773 section 4.1).
+    /// How authorities call it if they say when to renew it (RFC 9773 section 4.1).
     pub(crate) fn identifier(&self) -> Option<CertificateIdentifier<'static>> {
         let leaf = CertificateDer::from_pem_slice(self.chain.as_bytes()).ok()?;
         let identifier = CertificateIdentifier::try_from(&leaf).ok()?;

@@ -36,7 +36,7 @@ impl Managed {
         }
     }
 
-    /// Where the certificate is kept.
+    /// Where the certificate is stored.
     pub(crate) fn storage_key(&self) -> String {
         storage_key(&self.key)
     }
@@ -94,7 +94,7 @@ impl Managed {
     }
 }
 
-/// Where the certificate with this key is kept.
+/// Where the certificate with this key is stored.
 pub(crate) fn storage_key(key: &str) -> String {
     format!("certificates/{key}")
 }

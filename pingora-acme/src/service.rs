@@ -30,7 +30,7 @@ const OTHERS: Duration = Duration::from_secs(60);
 const OTHERS_SOON: Duration = Duration::from_secs(3);
 /// The clock may be set: the plan is looked at as often as this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
-/// How long a renewal window is good where it can't be asked for.
+/// How long a renewal window is good if it can't be asked for.
 const WINDOW_UNREACHABLE: Duration = Duration::from_secs(6 * 3600);
 
 /// Obtains certificates, shows them in a [`CertificateStore`], and renews them. A background service.

@@ -77,7 +77,7 @@ impl Guard {
     }
 }
 
-/// The field, where there is one and it is text.
+/// The field, if there is one and it is text.
 fn one(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;

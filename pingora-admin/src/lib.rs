@@ -21,7 +21,7 @@
 //! # Access
 //! Everything but the empty page demands `Authorization: Bearer <token>`; the token is compared in constant time. There are
 //! no cookies, so another site's page in the same browser has no credentials to send along. In addition, `Host` must be a name
-//! of this machine or one of [`Admin::host`] (against DNS rebinding), and `Origin` and `Sec-Fetch-Site`, where a browser
+//! of this machine or one of [`Admin::host`] (against DNS rebinding), and `Origin` and `Sec-Fetch-Site`, if a browser
 //! sends them, must say that the page itself asks.
 //!
 //! Page in the repository: `docs/admin.md`, with the JSON that the page uses.

@@ -2,7 +2,7 @@
 //! RFC 8246, RFC 9213).
 //!
 //! An unreadable directive never makes a response live longer: a directive that occurs more than once counts in its
-//! strictest form, and a number that is none counts as zero where it would allow something.
+//! strictest form, and a number that is none counts as zero if it would allow something.
 
 use http::HeaderMap;
 use http::request::Parts as ReqHeader;

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Where the process began, on both clocks.
+/// The start of the process, on both clocks.
 static START: LazyLock<(SystemTime, Instant)> =
     LazyLock::new(|| (SystemTime::now(), Instant::now()));
 

@@ -138,7 +138,7 @@ impl Client {
         Ok(head)
     }
 
-    /// Where the endpoint has no path of its own, the one of the protocol.
+    /// If the endpoint has no path of its own, the one of the protocol.
     fn http_path(&self) -> String {
         match self.endpoint.path_and_query() {
             Some(path) if path.as_str() != "/" => path.as_str().to_string(),

@@ -134,7 +134,7 @@ impl Message {
         }
     }
 
-    /// One of several kinds of a value: there even where it is empty.
+    /// One of several kinds of a value: there even if it is empty.
     fn text_always(&mut self, field: u64, value: &str) {
         self.bytes(field, value.as_bytes());
     }

@@ -60,7 +60,7 @@ pub struct Otlp {
 }
 
 impl Otlp {
-    /// Over HTTP, to a collector such as `http://127.0.0.1:4318`; where the URL has no path, `/v1/traces` is taken.
+    /// Over HTTP, to a collector such as `http://127.0.0.1:4318`; if the URL has no path, `/v1/traces` is taken.
     pub fn http(endpoint: impl Into<String>) -> OtlpBuilder {
         OtlpBuilder::new(endpoint.into(), Protocol::Http)
     }

@@ -9,7 +9,7 @@ use pingora_error::Error;
 use std::time::Duration;
 
 impl Session {
-    /// The request is over: counts it where it came in.
+    /// The request is over: counts it if it came in.
     #[inline]
     pub(crate) fn count_end(&mut self) {
         let downstream = &*self.downstream_session;

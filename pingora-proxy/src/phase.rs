@@ -42,7 +42,7 @@ macro_rules! default_phase {
 
 pub(crate) use default_phase;
 
-/// The future of a phase, or where a [watchdog](pingora_core::runtime::Watchdog) needs the name of the request, one that
+/// The future of a phase, or if a [watchdog](pingora_core::runtime::Watchdog) needs the name of the request, one that
 /// lets the watchdog see it.
 #[inline]
 pub(crate) fn watched_as<'a, T: 'a>(
@@ -56,7 +56,7 @@ pub(crate) fn watched_as<'a, T: 'a>(
     }
 }
 
-/// Awaits a phase; where a watchdog is there, lets that see it. The name of the request is found before the phase
+/// Awaits a phase; if a watchdog is there, lets that see it. The name of the request is found before the phase
 /// borrows the session. One await for both, because what is alive at two of them makes every request's future larger.
 macro_rules! watched {
     ($session:expr, $phase:literal, $call:expr) => {{

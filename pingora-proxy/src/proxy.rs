@@ -109,7 +109,7 @@ impl<SV, C: CustomConnector> HttpProxy<SV, C> {
     }
 
     /// How to treat field names that servers may confuse with others, such as `X_Forwarded_For`, in requests
-    /// that go upstream. [`AliasPolicy::standard`] by default. It holds where a peer's
+    /// that go upstream. [`AliasPolicy::standard`] by default. It holds if a peer's
     /// [`HttpUpstreamRequestPolicy`] strips hop-by-hop fields.
     ///
     /// A program's own fields, which it sets or removes in its filters, belong into it:

@@ -1,4 +1,4 @@
-//! When what happened in a request, for access logs and figures. Kept only where a phase asks for it.
+//! When what happened in a request, for access logs and figures. Kept only if a phase asks for it.
 
 use pingora_core::protocols::l4::socket::SocketAddr;
 use std::time::Duration;

@@ -8,7 +8,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A certificate that lives no longer is renewed after half of its life.
 const SHORT_LIVED: Duration = Duration::from_secs(10 * 24 * 3600);
-/// How long after a failure the next issuer is asked, where there is one.
+/// How long after a failure the next issuer is asked, if there is one.
 const NEXT_ISSUER: Duration = Duration::from_secs(10);
 /// Longest wait after a failure.
 const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
@@ -58,7 +58,7 @@ pub(crate) struct Schedule {
     issuers: usize,
     held: Option<Validity>,
     window: Option<Window>,
-    /// When the window is to be asked for; `None` where the authority knows of none.
+    /// When the window is to be asked for; `None` if the authority knows of none.
     ask_window: Option<SystemTime>,
     /// Where in a span of time this certificate is renewed, from 0 to 1.
     spread: f64,

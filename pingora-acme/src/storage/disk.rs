@@ -28,7 +28,7 @@ impl DiskStorage {
     /// Below `directory`, which is made if it is not there, with the permissions 0700. Blocks.
     ///
     /// # Errors
-    /// Naming the directory, where it can't be made, or others may write there.
+    /// Naming the directory, if it can't be made, or others may write there.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
         let directory = directory.as_ref();
         let naming = || format!("the directory {} for certificates", directory.display());

@@ -1,4 +1,4 @@
-//! Where accounts, keys and certificates are kept.
+//! Where accounts, keys and certificates are stored.
 
 mod disk;
 
@@ -18,10 +18,10 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// The value of a key, if there is one.
     ///
     /// # Errors
-    /// Where that can't be known; nothing is obtained anew then.
+    /// If that can't be known; nothing is obtained anew then.
     async fn read(&self, key: &str) -> Result<Option<Vec<u8>>>;
 
-    /// Sets a value: wholly, or not at all where it fails. When it returns, others read the new value.
+    /// Sets a value: wholly, or not at all if it fails. When it returns, others read the new value.
     ///
     /// # Errors
     /// Where it can't be set. A certificate that was obtained is used all the same.
@@ -36,14 +36,14 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// The names of a kind: what follows `KIND/` in keys.
     ///
     /// # Errors
-    /// Where that can't be known.
+    /// If that can't be known.
     async fn list(&self, kind: &str) -> Result<Vec<String>>;
 
     /// Takes a lock that no other host and no other task can take until the value is dropped, or its holder is
     /// gone. `None` if it is held. Doesn't wait for it.
     ///
     /// # Errors
-    /// Where that can't be known.
+    /// If that can't be known.
     async fn try_lock(&self, key: &str) -> Result<Option<StorageLock>>;
 
     /// Whether other hosts see the same values: then answers to HTTP-01 challenges are kept there too, as

@@ -196,7 +196,7 @@ pub(super) fn begin(
     Ok((head, meta))
 }
 
-/// A number of this boot of the machine: what was written during another one may have been lost in part. Zero where
+/// A number of this boot of the machine: what was written during another one may have been lost in part. Zero if
 /// the system has none, so that nothing is trusted unread.
 pub(super) fn boot() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();

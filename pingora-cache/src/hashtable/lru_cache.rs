@@ -63,7 +63,7 @@ impl<K: Hash + Eq + Clone, V> LruCache<K, V> {
         old
     }
 
-    /// Puts an entry where it is forgotten first. `false` if the key is there, which then stays as it is, or if the map
+    /// Puts an entry if it is forgotten first. `false` if the key is there, which then stays as it is, or if the map
     /// is full.
     pub fn put_oldest(&mut self, key: K, value: V) -> bool {
         if self.entries.contains_key(&key) || self.entries.len() >= self.capacity {

@@ -36,7 +36,7 @@ impl HttpCache {
         self.inner.as_deref().and_then(exceeds).unwrap_or(false)
     }
 
-    /// Reads what is being stored, where the storage allows that; `None` where not, and ahead of
+    /// Reads what is being stored, if the storage allows that; `None` if not, and ahead of
     /// [`set_miss_handler`](Self::set_miss_handler).
     pub fn miss_body_reader(&mut self) -> Option<&mut HitHandler> {
         let inner = self.on()?;
@@ -46,7 +46,7 @@ impl HttpCache {
         }
     }
 
-    /// Another reader of what is being stored, from its beginning; `None` where nothing is, and where the storage
+    /// Another reader of what is being stored, from its beginning; `None` if nothing is, and if the storage
     /// does not allow it.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl HttpCache {
         Some(self.on_ref()?.storage.support_streaming_partial_write())
     }
 
-    /// Begins to store the response whose metadata was [set](Self::set_cache_meta). Where the storage lets it be
+    /// Begins to store the response whose metadata was [set](Self::set_cache_meta). If the storage lets it be
     /// read meanwhile, those who wait for this request are released, to read it; so can this one, by
     /// [`miss_body_reader`](Self::miss_body_reader).
     ///

@@ -79,7 +79,7 @@ pub fn freshen_by_head(
     }
     let is_same = |name: HeaderName| match (stored.headers.get(&name), head.headers.get(&name)) {
         (Some(one), Some(other)) => one == other,
-        // The length may be absent where it would be known only with a body.
+        // The length may be absent if it would be known only with a body.
         (None, Some(_)) | (_, None) => name == CONTENT_LENGTH || !head.headers.contains_key(&name),
     };
     if [ETAG, LAST_MODIFIED, CONTENT_LENGTH].map(is_same) == [true; 3] {

@@ -13,7 +13,7 @@
 //! | what if nothing may be served, and the client wants no other? | [`is_only_if_cached`] | `proxy_upstream_filter` |
 //! | what has an unsafe request made invalid? | [`invalidated`](CachePolicy::invalidated) | `response_filter` |
 //!
-//! By default nothing is stored that RFC 9111 does not allow, and less than it allows where that is safer: no
+//! By default nothing is stored that RFC 9111 does not allow, and less than it allows if that is safer: no
 //! response with `Set-Cookie`, no heuristic freshness for a request with cookies, no response with more than
 //! 8 names in `Vary`.
 //!

@@ -82,7 +82,7 @@ impl GatedAcceptor {
     /// closes the connection.
     ///
     /// # Errors
-    /// `TLSHandshakeFailure`, with the client as its source; with the client itself, where it can be told
+    /// `TLSHandshakeFailure`, with the client as its source; with the client itself, if it can be told
     /// what is wrong.
     pub(crate) async fn accept(&self, mut stream: L4Stream) -> Result<Stream, Refused> {
         let Some(_place) = self.gate.enter(&self.counters).await else {
@@ -139,7 +139,7 @@ impl GatedAcceptor {
     }
 
     /// Reads all files anew: certificates, keys of tickets, authorities; what is returned puts them into
-    /// force. `None` where there are no files. Blocks.
+    /// force. `None` if there are no files. Blocks.
     ///
     /// # Errors
     /// Naming the file that can't be used.

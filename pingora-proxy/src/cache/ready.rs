@@ -135,7 +135,7 @@ impl ReadyCache {
         self
     }
 
-    /// Sets the scheme that clients use, for keys, where something in front of this proxy ends TLS. By default it
+    /// Sets the scheme that clients use, for keys, if something in front of this proxy ends TLS. By default it
     /// is that of the client's connection.
     pub fn scheme(mut self, scheme: &'static str) -> Self {
         self.scheme = Some(scheme);

@@ -1,4 +1,4 @@
-//! A response on its way from an upstream to the client and, where it may be stored, into the cache.
+//! A response on its way from an upstream to the client and, if it may be stored, into the cache.
 //!
 //! The store comes first, so that the entry is there when the client sees the end; but a store that is slow, or
 //! fails, is given up, and never the client. The fill does not wait for a client

@@ -114,7 +114,7 @@ where
         self.end(ended)
     }
 
-    /// [`Self::run`] where the request was sent to its end already, and this first piece of the response
+    /// [`Self::run`] if the request was sent to its end already, and this first piece of the response
     /// has arrived.
     pub(crate) async fn resume(&mut self, first: HttpTask) -> Result<()> {
         self.set_limits();

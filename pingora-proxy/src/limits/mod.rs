@@ -7,7 +7,7 @@
 //! | [`RequestLimit`] | so many requests at once; others wait in a bounded queue, or not at all | 503 |
 //!
 //! A 429 has `Retry-After`, and `RateLimit` and `RateLimit-Policy` as in draft-ietf-httpapi-ratelimit-headers-10. Nothing
-//! is done where no phase asks. Limits on connections are those of
+//! is done if no phase asks. Limits on connections are those of
 //! [`ServerBounds`](pingora_core::server::ServerBounds) and
 //! [`ListenerConfig`](pingora_core::listeners::ListenerConfig).
 //!

@@ -43,7 +43,7 @@ impl ClientNetwork {
 }
 
 /// A [`Quota`] for each key, and the answer to those who have used theirs up: see the
-/// [module's page](super) for an example. [`pingora_limits::keyed`] says what happens where there are more keys
+/// [module's page](super) for an example. [`pingora_limits::keyed`] says what happens if there are more keys
 /// than there is room for.
 pub struct RateLimit {
     table: Keyed,

@@ -168,7 +168,7 @@ impl Rules {
     /// Says what pages of `origin` may do with this response.
     fn write(&self, origin: Option<&HeaderValue>, response: &mut ResponseHeader) -> Result<()> {
         if self.origins.is_some() {
-            // Also where nothing is allowed: a cache must not give that to another origin.
+            // Also if nothing is allowed: a cache must not give that to another origin.
             response.append_header(VARY, HeaderValue::from_static("Origin"))?;
         }
         let Some(allowed) = origin.and_then(|origin| self.allowed(origin)) else {

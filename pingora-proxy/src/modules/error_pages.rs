@@ -14,7 +14,7 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 /// Makes the bodies of error responses: HTML, or `application/problem+json` (RFC 9457) for clients that prefer
 /// JSON. They say what the status means, and nothing about the error itself.
 ///
-/// No module, but a value to be used where errors are answered:
+/// No module, but a value to be used if errors are answered:
 ///
 /// ```
 /// # use pingora_error::Error;
@@ -43,7 +43,7 @@ enum Form {
 }
 
 impl Form {
-    /// The form that a client prefers; HTML where both are equally good.
+    /// The form that a client prefers; HTML if both are equally good.
     fn preferred(fields: &HeaderMap) -> Self {
         let mut best = [0u16; 2];
         let lines = fields.get_all(ACCEPT).iter();
@@ -67,7 +67,7 @@ impl Form {
     }
 }
 
-/// A quality as thousandths (RFC 9110 section 12.4.2); 0 where it is none.
+/// A quality as thousandths (RFC 9110 section 12.4.2); 0 if it is none.
 fn thousandths(text: &str) -> u16 {
     match text.parse::<f32>() {
         Ok(quality) if (0.0..=1.0).contains(&quality) => (quality * 1000.0) as u16,

@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 /// Answers requests of some clients with 403, by their address.
 ///
-/// A client in a denied network is refused. Where networks are allowed, every other client is refused too, also
+/// A client in a denied network is refused. If networks are allowed, every other client is refused too, also
 /// one whose address is not known, as on a Unix socket. The address is that of the connection, or of the
 /// client that a proxy names by the PROXY protocol; with [`behind`](Self::behind), that of the client behind
 /// trusted proxies.
 ///
-/// Where only the connection's address matters, set the rules as the service's [`ConnectionFilter`] instead:
+/// If only the connection's address matters, set the rules as the service's [`ConnectionFilter`] instead:
 /// then the connection is closed before its handshake.
 ///
 /// ```
@@ -50,7 +50,7 @@ impl IpRules {
         self
     }
 
-    /// Keeps clients in these networks out, also where a larger network is allowed, in addition to those of
+    /// Keeps clients in these networks out, even if a larger network is allowed, in addition to those of
     /// earlier calls.
     pub fn deny(mut self, networks: Networks) -> Self {
         let all = self.denied.iter().chain(networks.iter());
@@ -58,7 +58,7 @@ impl IpRules {
         self
     }
 
-    /// Judges the client that these find behind trusted proxies; where networks are denied, one whom a trusted
+    /// Judges the client that these find behind trusted proxies; if networks are denied, one whom a trusted
     /// proxy does not name legibly is refused too. No effect on connections.
     pub fn behind(mut self, fields: ForwardedFields) -> Self {
         self.behind = Some(fields);

@@ -3,7 +3,7 @@
 use pingora_error::{Error, ErrorSource, ErrorType};
 use pingora_http::grammar::structured_string;
 
-/// The type of an error in `Proxy-Status` (RFC 9209 section 2.3), where the request was answered with `status`.
+/// The type of an error in `Proxy-Status` (RFC 9209 section 2.3), if the request was answered with `status`.
 /// Pure.
 pub(super) fn error_type(error: &Error, status: u16) -> &'static str {
     match error.esource() {
@@ -19,7 +19,7 @@ pub(super) fn error_type(error: &Error, status: u16) -> &'static str {
     }
 }
 
-/// By the error at the root of it, or, where that says nothing, by the outermost.
+/// By the error at the root of it, or, if that says nothing, by the outermost.
 fn of_upstream(root: &ErrorType, outermost: &ErrorType) -> &'static str {
     named(root)
         .or_else(|| named(outermost))

@@ -55,7 +55,7 @@ impl Redirects {
     /// Sends requests that don't come over TLS to the same host and path by `https`, with 308 (the method stays).
     /// A request that names no host, or none that a URL can have, is refused with 400.
     ///
-    /// The host is the one that the client names. Where a cache in front may keep the answer for others, name
+    /// The host is the one that the client names. If a cache in front may keep the answer for others, name
     /// yours with [`to_https_at`](Self::to_https_at).
     pub fn to_https(mut self) -> Self {
         self.https = Some(Https { host: None });

@@ -232,7 +232,7 @@ fn message_end(bytes: &[u8], whole: Whole) -> Option<usize> {
         return Some(head);
     }
     if text.contains("transfer-encoding: chunked") {
-        // Looked for only where it may be: the tests' messages end with a read.
+        // Looked for only if it may be: the tests' messages end with a read.
         if !bytes.ends_with(b"\r\n\r\n") {
             return None;
         }

@@ -42,7 +42,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) tries: usize,
     /// Where the present try is.
     pub(crate) stage: Failed,
-    /// When the present try began; known where there is a limit to it.
+    /// When the present try began; known if there is a limit to it.
     begun: Option<Instant>,
     /// The response of the present try is dropped in favour of the next one, ahead of which so long a
     /// wait was asked for.
@@ -56,7 +56,7 @@ pub(crate) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// The plan of a request; `most` tries where there is no policy.
+    /// The plan of a request; `most` tries if there is no policy.
     pub(crate) fn new(policy: Option<&'a RetryPolicy>, most: usize) -> Self {
         if let Some(budget) = policy.and_then(RetryPolicy::account) {
             budget.request_begins();

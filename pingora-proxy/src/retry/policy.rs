@@ -22,7 +22,7 @@ const DRAIN: usize = 64 * 1024;
 /// ```
 ///
 /// A new policy retries after connect errors, and after connections that end ahead of a response. What
-/// may have acted on a request is tried again only where that does no harm, which is a matter of the
+/// may have acted on a request is tried again only if that does no harm, which is a matter of the
 /// method (RFC 9110 section 9.2.2), and never once any part of a response went to the client, or if more
 /// of the request's body was read than is kept.
 ///
@@ -114,7 +114,7 @@ impl RetryPolicy {
         self
     }
 
-    /// Retries where the response has one of these statuses, in addition to those of earlier calls. The
+    /// Retries if the response has one of these statuses, in addition to those of earlier calls. The
     /// response of the last try goes to the client with any status. A number that is no final status
     /// (200 to 611) is ignored.
     pub fn on_status(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {

@@ -37,7 +37,7 @@ impl CtxBuilder {
         CtxBuilder::default()
     }
 
-    /// Passes on the permit to fetch for the cache. The sub-request's look-up takes it where it would have to wait;
+    /// Passes on the permit to fetch for the cache. The sub-request's look-up takes it if it would have to wait;
     /// otherwise it is released at the end of the sub-request.
     pub fn cache_write_lock(
         mut self,

@@ -29,7 +29,7 @@ pub trait Subrequest {
 
 /// Spawns sub-requests of a request.
 ///
-/// Found in [`Session::subrequest_spawner`](crate::Session) where
+/// Found in [`Session::subrequest_spawner`](crate::Session) if
 /// [`allow_spawning_subrequest`](crate::ProxyHttp::allow_spawning_subrequest) allows it. Cheap to
 /// clone.
 #[derive(Clone)]

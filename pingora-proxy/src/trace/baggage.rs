@@ -14,7 +14,7 @@ const LONGEST: usize = 8192;
 pub struct Baggage(Vec<Box<str>>);
 
 impl Baggage {
-    /// Reads all fields of this name, which are one list. `None` where it breaks a rule, or has more than 64
+    /// Reads all fields of this name, which are one list. `None` if it breaks a rule, or has more than 64
     /// members or 8192 bytes: then nothing of it is passed on.
     pub fn from_fields(fields: &HeaderMap) -> Option<Self> {
         let mut members = Vec::new();

@@ -77,7 +77,7 @@ impl RequestTrace {
     /// request.
     ///
     /// # Errors
-    /// `InvalidHTTPHeader` where the field can't be written, which does not happen.
+    /// `InvalidHTTPHeader` if the field can't be written, which does not happen.
     pub fn begin_try(&self, session: &Session, request: &mut RequestHeader) -> Result<()> {
         let tries = session.times().map_or(0, |times| times.tries.len());
         let context = self.context.with_span(self.try_id(tries.saturating_sub(1)));
@@ -88,7 +88,7 @@ impl RequestTrace {
     /// them is replaced.
     ///
     /// # Errors
-    /// `InvalidHTTPHeader` where a field can't be written, which does not happen.
+    /// `InvalidHTTPHeader` if a field can't be written, which does not happen.
     pub fn write_to(&self, request: &mut RequestHeader) -> Result<()> {
         request.insert_header("traceparent", self.context.to_string())?;
         request.remove_header("tracestate");

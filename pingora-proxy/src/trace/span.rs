@@ -12,9 +12,9 @@ pub struct Span {
     pub trace_id: u128,
     /// Its own id within the trace.
     pub span_id: u64,
-    /// The span that it is a part of; `None` where the trace begins here.
+    /// The span that it is a part of; `None` if the trace begins here.
     pub parent: Option<u64>,
-    /// The other systems' part of the trace, as the value of `tracestate`; empty where there is none.
+    /// The other systems' part of the trace, as the value of `tracestate`; empty if there is none.
     pub trace_state: String,
     /// The kind of work.
     pub name: Cow<'static, str>,
@@ -24,9 +24,9 @@ pub struct Span {
     pub start: SystemTime,
     /// When it ended.
     pub end: SystemTime,
-    /// Facts, by the names of the OpenTelemetry conventions where those have one.
+    /// Facts, by the names of the OpenTelemetry conventions if those have one.
     pub attributes: Vec<(Cow<'static, str>, SpanValue)>,
-    /// Why it counts as failed; `None` where it does not.
+    /// Why it counts as failed; `None` if it does not.
     pub error: Option<String>,
     /// Whether the trace was sampled at its beginning; otherwise it is kept for what became of the request.
     pub sampled: bool,

@@ -7,7 +7,7 @@ use std::fmt;
 const MOST: usize = 32;
 /// Most bytes that are passed on.
 const LONGEST: usize = 512;
-/// Members that are longer go first where there is not room for all.
+/// Members that are longer go first if there is not room for all.
 const LONG_MEMBER: usize = 128;
 
 /// The state that tracing systems keep with a trace, each for itself; forwarded unchanged.
@@ -15,7 +15,7 @@ const LONG_MEMBER: usize = 128;
 pub struct TraceState(Vec<(Box<str>, Box<str>)>);
 
 impl TraceState {
-    /// Reads all fields of this name, which are one list. `None` where it breaks a rule, or has more than 32
+    /// Reads all fields of this name, which are one list. `None` if it breaks a rule, or has more than 32
     /// members: then nothing of it is passed on.
     pub fn from_fields(fields: &HeaderMap) -> Option<Self> {
         let mut members: Vec<(Box<str>, Box<str>)> = Vec::new();

@@ -15,8 +15,8 @@ use std::time::Duration;
 /// Traces the requests of a proxy. Cheap to clone.
 ///
 /// - The fields `traceparent`, `tracestate` and `baggage` of a peer that is [trusted](Self::trusting) are taken over;
-///   those of all others are removed, and so are broken ones. Where there is none, a trace begins here.
-/// - A share of the traces that begin here is [sampled](Self::sample); the rest are kept where the request failed or was
+///   those of all others are removed, and so are broken ones. If there is none, a trace begins here.
+/// - A share of the traces that begin here is [sampled](Self::sample); the rest are kept if the request failed or was
 ///   [slow](Self::keep_slower_than). The latter have no part with others, who were told that the trace is not sampled.
 /// - A [sub-request](crate::subrequest) continues the trace of its parent.
 #[derive(Clone)]
@@ -59,7 +59,7 @@ impl Tracing {
         self.change(|rules| rules.share = share.clamp(0.0, 1.0))
     }
 
-    /// Whether requests that failed (a status of 500 and above, or none at all) are kept where they are not sampled.
+    /// Whether requests that failed (a status of 500 and above, or none at all) are kept if they are not sampled.
     pub fn keep_errors(self, keep: bool) -> Self {
         self.change(|rules| rules.keep_errors = keep)
     }
@@ -74,7 +74,7 @@ impl Tracing {
     /// ([`Session::record_times`]).
     ///
     /// # Errors
-    /// `InvalidHTTPHeader` where the fields can't be written, which does not happen.
+    /// `InvalidHTTPHeader` if the fields can't be written, which does not happen.
     pub fn begin(&self, session: &mut Session) -> Result<RequestTrace> {
         session.record_times();
         let is_trusted = session.is_subrequest() || self.trusts(session);
@@ -104,7 +104,7 @@ impl Tracing {
         peer.is_some_and(|peer| self.0.trusted.contains(SocketAddr::ip(peer)))
     }
 
-    /// Ends the request's span, and hands it and its children on where they are kept; belongs into
+    /// Ends the request's span, and hands it and its children on if they are kept; belongs into
     /// [`logging`](crate::ProxyHttp::logging). A trace that is not kept costs nothing more.
     pub fn end(&self, trace: RequestTrace, session: &Session, error: Option<&Error>) {
         let status = session.response_written().map(|head| head.status);

@@ -29,7 +29,7 @@ impl Gate {
         }
     }
 
-    /// Takes a place, to be held during the handshake; `None` where the client is turned away.
+    /// Takes a place, to be held during the handshake; `None` if the client is turned away.
     /// Cancel-safe.
     pub(super) async fn enter(&self, counters: &HandshakeCounters) -> Option<SemaphorePermit<'_>> {
         if let Ok(place) = self.places.try_acquire() {

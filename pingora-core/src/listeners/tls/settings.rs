@@ -66,7 +66,7 @@ impl TlsSettings {
     /// The recommended settings, with the certificates of a store. It may still be changed, or be empty.
     ///
     /// # Errors
-    /// [`TLS_CONF_ERR`] where the library fails.
+    /// [`TLS_CONF_ERR`] if the library fails.
     pub fn with_store(store: CertificateStore) -> Result<Self> {
         let mut settings = Self::of(BuiltInServer::recommended()?);
         settings.set_store(store);
@@ -76,7 +76,7 @@ impl TlsSettings {
     /// The recommended settings, with callbacks that choose the certificate during the handshake.
     ///
     /// # Errors
-    /// [`TLS_CONF_ERR`] where the library fails.
+    /// [`TLS_CONF_ERR`] if the library fails.
     pub fn with_callbacks(callbacks: TlsAcceptCallbacks) -> Result<Self> {
         let mut settings = Self::of(BuiltInServer::recommended()?);
         settings.set_callbacks(callbacks);
@@ -114,13 +114,13 @@ impl TlsSettings {
         self.common.store.as_ref()
     }
 
-    /// Calls these during handshakes. Where there is a store, its choice is made before the callback for
+    /// Calls these during handshakes. If there is a store, its choice is made before the callback for
     /// the certificate, which may change it.
     pub fn set_callbacks(&mut self, callbacks: TlsAcceptCallbacks) {
         self.common.callbacks = Some(callbacks);
     }
 
-    /// Has these decide during handshakes, whichever library speaks TLS. Where there is a store, its choice is
+    /// Has these decide during handshakes, whichever library speaks TLS. If there is a store, its choice is
     /// given to them.
     pub fn set_decisions(&mut self, decisions: Arc<dyn HandshakeDecisions>) {
         self.common.decisions = Some(decisions);
@@ -200,7 +200,7 @@ impl TlsSettings {
     }
 
     /// The application protocols to accept, the preferred one first. A client that offers only
-    /// others is turned away (RFC 7301 section 3.2); one that offers none is not. Where HTTP/1.1 is accepted,
+    /// others is turned away (RFC 7301 section 3.2); one that offers none is not. If HTTP/1.1 is accepted,
     /// so is the name of HTTP/1.0. An endpoint with a protocol of no bytes does not start.
     pub fn set_alpn(&mut self, alpn: ALPN) {
         self.nothing_to_select = matches!(&alpn, ALPN::Custom(own) if own.protocol().is_empty());
@@ -211,7 +211,7 @@ impl TlsSettings {
     /// Checks what can be checked without an endpoint.
     ///
     /// # Errors
-    /// Where a certificate has expired and that is not allowed, or no protocol could ever be selected.
+    /// If a certificate has expired and that is not allowed, or no protocol could ever be selected.
     pub(crate) fn check(&self) -> Result<()> {
         if self.nothing_to_select {
             let reason = "set_alpn was given a protocol of no bytes, which no client can offer";
@@ -226,7 +226,7 @@ impl TlsSettings {
     /// Ends the settings. Blocks.
     ///
     /// # Errors
-    /// Where they can't be met; see [`ServerBackend::build`].
+    /// If they can't be met; see [`ServerBackend::build`].
     pub(crate) fn build(self) -> Result<GatedAcceptor> {
         self.check()?;
         let backend = self.backend.unwrap_or_else(|| Box::new(self.built_in));

@@ -1,4 +1,4 @@
-//! The names that stand for OpenSSL's types where it is not compiled in. Its types have no values here; its
+//! The names that stand for OpenSSL's types if it is not compiled in. Its types have no values here; its
 //! backends fail with a sentence that says what to do.
 
 use super::backend::{ClientBackend, ServerBackend, ServerSettings, TlsAcceptor, TlsConnector};
@@ -37,7 +37,7 @@ impl fmt::Display for CertKey {
 #[derive(Clone, Debug)]
 pub(crate) enum ClientSession {}
 
-/// Takes the place of the library that connects to upstreams where no other backend was chosen.
+/// Takes the place of the library that connects to upstreams if no other backend was chosen.
 #[derive(Debug)]
 pub(crate) struct BuiltInClient;
 
@@ -51,7 +51,7 @@ impl ClientBackend for BuiltInClient {
     }
 }
 
-/// Takes the place of the library that accepts clients where no other backend was chosen.
+/// Takes the place of the library that accepts clients if no other backend was chosen.
 #[derive(Debug)]
 pub(crate) struct BuiltInServer;
 

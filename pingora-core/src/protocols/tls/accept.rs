@@ -59,7 +59,7 @@ pub trait HandshakeDecisions: Send + Sync {
     /// `None` ends the handshake. By default, what the store has.
     ///
     /// May wait, for a database or another process; the handshake's deadline bounds it, and it may be dropped at
-    /// any await. A client that resumes a session is asked about as well where the library can't tell yet.
+    /// any await. A client that resumes a session is asked about as well if the library can't tell yet.
     async fn certificate(
         &self,
         _hello: &ClientHello,

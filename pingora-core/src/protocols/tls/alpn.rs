@@ -68,7 +68,7 @@ impl ALPN {
         }
     }
 
-    /// The highest HTTP version: 1 or 2, or 0 where the protocol is not HTTP.
+    /// The highest HTTP version: 1 or 2, or 0 if the protocol is not HTTP.
     pub fn get_max_http_version(&self) -> u8 {
         match self {
             ALPN::H1 => 1,
@@ -77,7 +77,7 @@ impl ALPN {
         }
     }
 
-    /// The lowest HTTP version: 1 or 2, or 0 where the protocol is not HTTP.
+    /// The lowest HTTP version: 1 or 2, or 0 if the protocol is not HTTP.
     pub fn get_min_http_version(&self) -> u8 {
         match self {
             ALPN::H1 | ALPN::H2H1 => 1,
@@ -113,7 +113,7 @@ impl ALPN {
             .find_map(|ours| names(offered).find(|theirs| *theirs == ours))
     }
 
-    /// Of the names that a client offers, in its order, the one that this list likes best; `None` where there
+    /// Of the names that a client offers, in its order, the one that this list likes best; `None` if there
     /// is none in common, and the client is to be turned away (RFC 7301 section 3.2). HTTP/1.1 takes HTTP/1.0
     /// in, as the last choice. For backends.
     pub fn select_from<'a>(&self, offered: impl IntoIterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
@@ -141,7 +141,7 @@ impl ALPN {
     }
 }
 
-/// The names in a list in the form of the wire; it ends where the form is broken, also by an empty name.
+/// The names in a list in the form of the wire; it ends if the form is broken, also by an empty name.
 fn names(mut wire: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (length @ 1.., rest) = wire.split_first()? else {

@@ -54,7 +54,7 @@ pub trait TlsAcceptor: Send + Sync + fmt::Debug {
     /// future closes the connection.
     fn accept(&self, stream: L4Stream) -> BoxFuture<'_, Result<Accepted, FailedHandshake>>;
 
-    /// Reads all files anew; what is returned puts them into force and can't fail. `None` where there are no
+    /// Reads all files anew; what is returned puts them into force and can't fail. `None` if there are no
     /// files. May block.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ pub trait ClientBackend: Send + Sync + fmt::Debug {
     /// Makes what shakes hands, for all connections of one connector. Called once. May block.
     ///
     /// # Errors
-    /// Where a file can't be used, or it can't do what the settings demand.
+    /// If a file can't be used, or it can't do what the settings demand.
     fn build(&self, settings: &ClientSettings) -> Result<Box<dyn TlsConnector>>;
 }
 
@@ -83,7 +83,7 @@ pub trait TlsConnector: Send + Sync + fmt::Debug {
     /// Dropping the future closes the connection.
     ///
     /// # Errors
-    /// `InvalidCert` where the upstream's certificate does not verify, `TLSHandshakeFailure` for the rest of
+    /// `InvalidCert` if the upstream's certificate does not verify, `TLSHandshakeFailure` for the rest of
     /// what may go wrong with the peer, `InternalError` for what can't be done as it is wanted.
     fn connect<'a>(
         &'a self,
@@ -207,7 +207,7 @@ impl ServerSettings {
     }
 
     /// The certificate for a client that asks for `name` and has said `hello`, if that is known. To be asked
-    /// in each handshake. `None` where the client is to be turned away.
+    /// in each handshake. `None` if the client is to be turned away.
     pub fn certificate_for(
         &self,
         name: Option<&str>,
@@ -216,7 +216,7 @@ impl ServerSettings {
         self.store.as_ref()?.choose(name, hello)
     }
 
-    /// The application protocols to accept, the preferred one first; `None` where nothing was said, and no
+    /// The application protocols to accept, the preferred one first; `None` if nothing was said, and no
     /// protocol is agreed upon. [`ALPN::select_from`] chooses.
     pub fn alpn(&self) -> Option<&ALPN> {
         self.alpn.as_ref()
@@ -248,7 +248,7 @@ impl ServerSettings {
         self.decisions.as_deref()
     }
 
-    /// Threads for the costly part of handshakes, where they are wanted; to be made once. Connections that are
+    /// Threads for the costly part of handshakes, if they are wanted; to be made once. Connections that are
     /// accepted are then known to the reactor of their worker, and may be polled from any thread.
     pub fn offload(&self) -> Option<Offload> {
         let (groups, each) = self.offload?;

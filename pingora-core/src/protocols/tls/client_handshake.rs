@@ -42,7 +42,7 @@ impl ClientSettings {
         Some((chain, key))
     }
 
-    /// Opens the file for the secrets of sessions, where one is wanted. Blocks.
+    /// Opens the file for the secrets of sessions, if one is wanted. Blocks.
     ///
     /// # Errors
     /// `FileOpenError` naming the file.
@@ -134,7 +134,7 @@ pub struct ClientHandshake<'a> {
     pub(crate) reuse_hash: u64,
     /// Name to ask for; empty sends none.
     pub(crate) sni: &'a str,
-    /// The upstream's address, which its certificate must name where there is no other name.
+    /// The upstream's address, which its certificate must name if there is no other name.
     pub(crate) address: Option<IpAddr>,
     /// Verify the chain of certificates.
     pub(crate) verify_cert: bool,
@@ -162,7 +162,7 @@ impl ClientHandshake<'_> {
         (!self.sni.is_empty()).then_some(self.sni)
     }
 
-    /// The upstream's address. The certificate has to be for it where there is no
+    /// The upstream's address. The certificate has to be for it if there is no
     /// [`server_name`](Self::server_name) and no [`alternative_name`](Self::alternative_name).
     pub fn address(&self) -> Option<IpAddr> {
         self.address
@@ -173,7 +173,7 @@ impl ClientHandshake<'_> {
         self.verify_cert
     }
 
-    /// Whether the certificate has to be for the upstream's name. Where there is no name to verify, the
+    /// Whether the certificate has to be for the upstream's name. If there is no name to verify, the
     /// handshake has to fail.
     pub fn verifies_name(&self) -> bool {
         self.verify_cert && self.verify_hostname
@@ -194,7 +194,7 @@ impl ClientHandshake<'_> {
     /// as DER.
     ///
     /// # Errors
-    /// `InternalError` where the library can't write it.
+    /// `InternalError` if the library can't write it.
     pub fn client_certificate_der(&self) -> Result<Option<CertificateDer>> {
         self.client_cert.map(certificate::key_to_der).transpose()
     }

@@ -23,7 +23,7 @@ impl ClientHello {
         self.legacy_version
     }
 
-    /// The versions in the extension `supported_versions`; empty where the client did not send it.
+    /// The versions in the extension `supported_versions`; empty if the client did not send it.
     pub fn supported_versions(&self) -> &[u16] {
         &self.supported_versions
     }
@@ -76,7 +76,7 @@ impl ClientHello {
         high == low && low & 0x0f == 0x0a
     }
 
-    /// Reads the message in the bytes that a client sends first, as records of TLS; `None` where there is
+    /// Reads the message in the bytes that a client sends first, as records of TLS; `None` if there is
     /// no such message, or not all of it. For programs that look at a connection before its handshake:
     /// [`PreTlsProcess`](crate::listeners::PreTlsProcess).
     pub fn from_records(bytes: &[u8]) -> Option<Self> {
@@ -85,7 +85,7 @@ impl ClientHello {
         finder.take().map(|hello| *hello)
     }
 
-    /// Reads the body of a message; `None` where it is malformed.
+    /// Reads the body of a message; `None` if it is malformed.
     fn parse(body: &[u8]) -> Option<Self> {
         let mut rest = Reader(body);
         let mut hello = ClientHello {

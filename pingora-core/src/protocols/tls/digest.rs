@@ -17,7 +17,7 @@ pub struct SslDigest {
     pub organization: Option<String>,
     /// Serial number of the other side's certificate, in hexadecimal.
     pub serial_number: Option<String>,
-    /// SHA-256 of the other side's certificate; empty where it showed none.
+    /// SHA-256 of the other side's certificate; empty if it showed none.
     pub cert_digest: Vec<u8>,
     /// The value that the program's callback kept.
     pub extension: SslDigestExtension,
@@ -55,12 +55,12 @@ impl SslDigest {
         self.extension.facts.as_deref()
     }
 
-    /// The name that the client asked for (SNI); `None` where it asked for none.
+    /// The name that the client asked for (SNI); `None` if it asked for none.
     pub fn server_name(&self) -> Option<&str> {
         self.facts()?.server_name.as_deref()
     }
 
-    /// The application protocol; `None` where there was no word about it.
+    /// The application protocol; `None` if there was no word about it.
     pub fn alpn(&self) -> Option<&ALPN> {
         self.facts()?.alpn.as_ref()
     }
@@ -70,7 +70,7 @@ impl SslDigest {
         self.facts().is_some_and(|facts| facts.resumed)
     }
 
-    /// The group of the key exchange, such as `X25519` or `X25519MLKEM768`; `None` where the backend
+    /// The group of the key exchange, such as `X25519` or `X25519MLKEM768`; `None` if the backend
     /// does not know it.
     pub fn group(&self) -> Option<&str> {
         self.facts()?.group.as_deref()

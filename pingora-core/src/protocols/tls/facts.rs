@@ -23,7 +23,7 @@ pub struct TlsFacts {
     pub group: Option<Cow<'static, str>>,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
-    /// The subject of the peer's certificate (RFC 4514), where the certificate was verified.
+    /// The subject of the peer's certificate (RFC 4514), if the certificate was verified.
     pub verified_subject: Option<Box<str>>,
     /// The first message of the client, if the listener keeps it.
     pub client_hello: Option<Box<ClientHello>>,

@@ -31,7 +31,7 @@ fn is_name(sni: &str) -> bool {
     !sni.is_empty() && sni.parse::<IpAddr>().is_err()
 }
 
-/// About a handshake that did not come to the verdict on the certificate, where the upstream sent no alert.
+/// About a handshake that did not come to the verdict on the certificate, if the upstream sent no alert.
 pub(super) fn handshake(failure: HandshakeFailure, sni: &str) -> Option<&'static str> {
     match failure {
         HandshakeFailure::NotTls | HandshakeFailure::PlainHttp => Some(PLAIN),
@@ -57,7 +57,7 @@ pub(super) fn unknown_authority(wanted: Option<&ClientHandshake<'_>>) -> &'stati
     }
 }
 
-/// About an alert of the upstream, by its number (RFC 8446 section 6). `None` where there is nothing to be said
+/// About an alert of the upstream, by its number (RFC 8446 section 6). `None` if there is nothing to be said
 /// beside what the library says.
 pub(super) fn alert(alert: i32, sni: &str, wanted: Option<&ClientHandshake<'_>>) -> Option<String> {
     let shows = wanted.is_none_or(|wanted| wanted.client_cert.is_some());

@@ -1,4 +1,4 @@
-//! Clients that speak plain HTTP where TLS is spoken: how to tell, and how to answer.
+//! Clients that speak plain HTTP to a TLS listener: how to recognize and how to answer them.
 
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};

@@ -43,7 +43,7 @@ pub(crate) fn ask(verifier: impl FnOnce() -> bool) -> bool {
 
 /// Whether clients of a TLS listener have to show a certificate, and who has to have issued it.
 ///
-/// A client is turned away in its handshake if it shows no certificate where one is required, one that has
+/// A client is turned away in its handshake if it shows no certificate although one is required, one that has
 /// expired, or one of another authority. The certificates of an accepted client are in its session's digest:
 /// [`SslDigest::peer_chain`](super::SslDigest::peer_chain),
 /// [`SslDigest::verified_subject`](super::SslDigest::verified_subject).
@@ -76,7 +76,7 @@ impl ClientCertificates {
         }
     }
 
-    /// Clients may show a certificate. One that is shown has to be as good as where one is required.
+    /// Clients may show a certificate. One that is shown has to be as good as a required one.
     pub fn optional() -> Self {
         ClientCertificates {
             required: false,
@@ -86,7 +86,7 @@ impl ClientCertificates {
 
     /// Trusts the authorities in this PEM file, too. Their names are told to clients. Revocation lists in it
     /// are heeded; each authority that issues clients' certificates then needs one. A reload reads it again;
-    /// where that changes anything, sessions that began before are not resumed.
+    /// if that changes anything, sessions that began before are not resumed.
     pub fn ca_file(mut self, path: impl AsRef<Path>) -> Self {
         self.authorities.push(Material::file(path.as_ref()));
         self

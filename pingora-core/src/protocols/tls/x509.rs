@@ -96,7 +96,7 @@ pub(super) struct Facts<'a> {
     addresses: Vec<IpAddr>,
     /// The first byte of what the key may be used for, if that is limited.
     key_usage: Option<u8>,
-    /// Whether it is an authority's, and how many certificates may stand between it and a leaf; `None` where it
+    /// Whether it is an authority's, and how many certificates may stand between it and a leaf; `None` if it
     /// says nothing about it.
     constraints: Option<(bool, Option<usize>)>,
 }

@@ -226,7 +226,7 @@ fn what_may_be_spliced() {
         (false, Some(1 << 30), Some(0), 1 << 20, false),
         (false, Some(1 << 30), Some(SOME - 1), 1 << 20, false),
         (false, None, Some(0), 1 << 20, false),
-        // Where no length is known the last piece tells.
+        // If no length is known the last piece tells.
         (false, None, None, 0, false),
         (false, None, None, LARGE_PIECE - 1, false),
         (false, None, None, LARGE_PIECE, true),

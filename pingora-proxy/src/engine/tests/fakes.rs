@@ -201,7 +201,7 @@ pub(super) struct Up {
     pub(super) out: Pipe,
     /// Announces pieces that are in memory, as HTTP/1 does; a stream of HTTP/2 has no say in it.
     pub(super) announces: bool,
-    /// Announces a piece where there is none.
+    /// Announces a piece if there is none.
     pub(super) lies: bool,
     pub(super) stalled: bool,
     /// The most bytes that one read may take.

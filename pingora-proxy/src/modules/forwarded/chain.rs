@@ -47,7 +47,7 @@ impl Chain {
         self.0 = towards_client;
     }
 
-    /// The client's address; `None` where it is not told.
+    /// The client's address; `None` if it is not told.
     pub(super) fn client(&self) -> Option<IpAddr> {
         match self.0.first() {
             Some(Hop::Address(address)) => Some(*address),
@@ -60,7 +60,7 @@ impl Chain {
         self.0.len()
     }
 
-    /// `X-Forwarded-For`; `None` where there is nothing to say.
+    /// `X-Forwarded-For`; `None` if there is nothing to say.
     pub(super) fn as_x_forwarded_for(&self) -> Option<String> {
         let mut list = String::new();
         for hop in &self.0 {

@@ -40,7 +40,7 @@ pub(super) fn from_x_forwarded(request: &RequestHeader, own: Client, trusted: &N
     client
 }
 
-/// The last element of a list: what the trusted proxy itself says, where those before have said something too.
+/// The last element of a list: what the trusted proxy itself says, if those before have said something too.
 fn last_of(request: &RequestHeader, name: HeaderName) -> Option<&str> {
     let line = lines_last_first(request, name).next()?;
     elements_last_first(line).next()?.ok()

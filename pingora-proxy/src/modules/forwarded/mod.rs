@@ -148,7 +148,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// The client's address. `None` where it has none (a Unix socket), or a trusted proxy does not tell it.
+    /// The client's address. `None` if it has none (a Unix socket), or a trusted proxy does not tell it.
     pub fn address(&self) -> Option<IpAddr> {
         self.chain.client()
     }

@@ -38,7 +38,7 @@ impl Drop for Heard {
     }
 }
 
-/// A proxy whose tries are heard of; it panics in a phase where the path says so.
+/// A proxy whose tries are heard of; it panics in a phase if the path says so.
 struct Told {
     origin: SocketAddr,
     /// Where the first try goes instead.

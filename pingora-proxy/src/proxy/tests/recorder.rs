@@ -1,4 +1,4 @@
-//! A proxy that implements every phase, notes each call, and panics where it is told to.
+//! A proxy that implements every phase, notes each call, and panics if it is told to.
 
 use super::*;
 use pingora_core::modules::http::{HttpModule, HttpModuleBuilder, HttpModules, Module};

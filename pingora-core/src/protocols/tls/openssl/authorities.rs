@@ -55,7 +55,7 @@ impl Authorities {
     /// signs a peer's own certificate needs one.
     ///
     /// # Errors
-    /// Where the library refuses one.
+    /// If the library refuses one.
     pub(super) fn store(&self) -> Result<X509Store, ErrorStack> {
         let mut store = X509StoreBuilder::new()?;
         for certificate in &self.certificates {
@@ -73,7 +73,7 @@ impl Authorities {
     /// Adds what tells these authorities from others to `hash`.
     ///
     /// # Errors
-    /// Where the library can't write one out.
+    /// If the library can't write one out.
     pub(super) fn identify(&self, hash: &mut Sha256) -> Result<(), ErrorStack> {
         let certificates = self.certificates.iter().map(|one| one.to_der());
         let lists = self.revoked.iter().map(|list| list.to_der());

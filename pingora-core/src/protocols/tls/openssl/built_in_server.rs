@@ -28,7 +28,7 @@ impl BuiltInServer {
     /// With the settings that are recommended.
     ///
     /// # Errors
-    /// [`TLS_CONF_ERR`] where the library fails.
+    /// [`TLS_CONF_ERR`] if the library fails.
     pub(crate) fn recommended() -> Result<Self> {
         let mut made = recommended().map(Self::from)?;
         made.select_protocol(None);
@@ -91,7 +91,7 @@ impl BuiltInServer {
     /// Lets sessions begin with the store's default, which then needs no work in their handshakes.
     ///
     /// # Errors
-    /// [`TLS_CONF_ERR`] where the library refuses it.
+    /// [`TLS_CONF_ERR`] if the library refuses it.
     pub(crate) fn install(&mut self, store: &CertificateStore) -> Result<()> {
         self.challenges.store(Some(Arc::new(store.clone())));
         let Some(first) = store.first_choice() else {
@@ -112,7 +112,7 @@ impl BuiltInServer {
         ClientDemands::check(wanted)
     }
 
-    /// A session is resumed only where the demands on its client are the ones under which it began, also
+    /// A session is resumed only if the demands on its client are the ones under which it began, also
     /// by another listener that shares the keys of tickets.
     fn demand_certificates(
         &mut self,

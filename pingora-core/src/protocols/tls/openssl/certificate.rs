@@ -35,7 +35,7 @@ pub fn get_organization_unit(cert: &X509) -> Option<String> {
 /// The serial number of a certificate, in hexadecimal.
 ///
 /// # Errors
-/// `InvalidCert` where the library can't convert it.
+/// `InvalidCert` if the library can't convert it.
 pub fn get_serial(cert: &X509) -> Result<String> {
     let number = cert.serial_number().to_bn().or_err(
         ErrorType::InvalidCert,
@@ -90,7 +90,7 @@ impl CertKey {
     /// A chain, the leaf first, and the leaf's key.
     ///
     /// # Panics
-    /// Where `certificates` is empty.
+    /// If `certificates` is empty.
     pub fn new(certificates: Vec<X509>, key: PKey<Private>) -> CertKey {
         let fingerprint = certificates
             .iter()

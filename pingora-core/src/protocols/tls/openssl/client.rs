@@ -177,7 +177,7 @@ fn show_certificate(conn: &mut TlsRef, cert_key: &CertKey) -> Result<(), ErrorSt
     Ok(())
 }
 
-/// Trusts these certificates and no others, also where they are no roots.
+/// Trusts these certificates and no others, even if they are no roots.
 fn trust(conn: &mut TlsRef, ca: &CaType) -> Result<(), ErrorStack> {
     let mut store = X509StoreBuilder::new()?;
     for cert in ca {
@@ -187,7 +187,7 @@ fn trust(conn: &mut TlsRef, ca: &CaType) -> Result<(), ErrorStack> {
     conn.set_verify_cert_store(store.build())
 }
 
-/// Whom the certificate has to be for. The check is left out only where the peer's options say so.
+/// Whom the certificate has to be for. The check is left out only if the peer's options say so.
 fn verification(conn: &mut ConnectConfiguration, wanted: &ClientHandshake<'_>) -> Result<()> {
     if !wanted.verify_cert {
         conn.set_verify(SslVerifyMode::NONE);
@@ -254,7 +254,7 @@ fn secret_label() -> Option<&'static str> {
 /// for, or an IP address, which is not asked for.
 ///
 /// # Errors
-/// `InternalError` where `domain` is neither. `InvalidCert` where the other side's certificate does not
+/// `InternalError` if `domain` is neither. `InvalidCert` if the other side's certificate does not
 /// verify, `TLSHandshakeFailure` otherwise.
 pub async fn handshake<S: IO>(
     conn_config: ConnectConfiguration,

@@ -133,7 +133,7 @@ impl ClientDemands {
     /// began under the same trust alone.
     ///
     /// # Errors
-    /// `TLSHandshakeFailure` where the library refuses it.
+    /// `TLSHandshakeFailure` if the library refuses it.
     pub(crate) fn prepare(&self, ssl: &mut SslRef) -> Result<()> {
         let Some(trust) = &*self.renewed.load() else {
             return Ok(());
@@ -145,7 +145,7 @@ impl ClientDemands {
         prepared.or_err(ErrorType::TLSHandshakeFailure, "trusting the authorities")
     }
 
-    /// Checks what the library does not where a session is resumed: that the time of the client's
+    /// Checks what the library does not when a session is resumed: that the time of the client's
     /// certificate is not over by now.
     ///
     /// # Errors

@@ -152,10 +152,10 @@ impl LoadedCertificate {
         self.staple.as_ref()
     }
 
-    /// Makes a whole listener show it where nothing else is said.
+    /// Makes a whole listener show it if nothing else is said.
     ///
     /// # Errors
-    /// Where the library refuses it.
+    /// If the library refuses it.
     pub(crate) fn install(&self, builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
         builder.set_certificate(&self.leaf)?;
         builder.set_private_key(&self.key)?;
@@ -166,7 +166,7 @@ impl LoadedCertificate {
     /// Makes one session, whose handshake has not come to its certificate yet, show it.
     ///
     /// # Errors
-    /// `TLSHandshakeFailure` where the library refuses it.
+    /// `TLSHandshakeFailure` if the library refuses it.
     pub(crate) fn show(&self, ssl: &mut SslRef) -> Result<()> {
         // One of another kind would stay beside the new one.
         sys::forget_certificates(ssl);
@@ -199,7 +199,7 @@ pub(super) fn refused<T>(what: &Material, reason: &str) -> Result<T> {
 /// All certificates in `bytes`, which are those of this PEM file.
 ///
 /// # Errors
-/// Where not all of them can be read: a part of what a file says is never taken for the whole.
+/// If not all of them can be read: a part of what a file says is never taken for the whole.
 pub(super) fn read_chain(material: &Material, bytes: &[u8]) -> Result<Vec<X509>> {
     let using = || format!("can't use {material}");
     let certificates = X509::stack_from_pem(bytes).or_err_with(TLS_CONF_ERR, using)?;

@@ -86,7 +86,7 @@ pub(super) fn keep_sessions(
     Ok(())
 }
 
-/// Keeps the session of a connection of TLS 1.2 that resumed one. Where the upstream has renewed the ticket, the
+/// Keeps the session of a connection of TLS 1.2 that resumed one. If the upstream has renewed the ticket, the
 /// library calls back for nothing, and makes the session that was offered unusable (it takes the renewed one for
 /// a replacement in its own cache, which is off).
 pub(super) fn keep_resumed(ssl: &TlsRef, sessions: &SessionCache<KeptSession>) {

@@ -40,7 +40,7 @@ pub(crate) struct ServerContext {
     pub(crate) offload: Option<Offload>,
 }
 
-/// `None` where the client of this handshake, which failed, spoke something else than plain HTTP.
+/// `None` if the client of this handshake, which failed, spoke something else than plain HTTP.
 fn plain_client(mut stream: SslStream<L4Stream>) -> Option<PlainClient> {
     let request = stream.plain_http()?;
     Some(PlainClient::new(request, move |answer| {
@@ -299,7 +299,7 @@ fn abilities(ssl: &mut SslRef) -> ClientAbilities {
 /// A session over `io` that is ready for its handshake.
 ///
 /// # Errors
-/// `TLSHandshakeFailure` where the library can't make one.
+/// `TLSHandshakeFailure` if the library can't make one.
 pub fn prepare_tls_stream<S: IO>(ssl_acceptor: &SslAcceptor, io: S) -> Result<SslStream<S>> {
     let ssl = ssl::Ssl::new(ssl_acceptor.context())
         .or_err(ErrorType::TLSHandshakeFailure, "making a TLS session")?;

@@ -30,7 +30,7 @@ impl SessionScope {
     /// Gives it to all sessions of a listener that get none of their own.
     ///
     /// # Errors
-    /// Where the library refuses.
+    /// If the library refuses.
     pub(crate) fn install(self, builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
         builder.set_ex_data(OF_LISTENER.clone()?, self);
         // Without any, OpenSSL refuses to resume sessions of clients with certificates.
@@ -40,7 +40,7 @@ impl SessionScope {
     /// Gives it to one session that was just begun.
     ///
     /// # Errors
-    /// Where the library refuses.
+    /// If the library refuses.
     pub(super) fn apply(self, ssl: &mut SslRef) -> Result<(), ErrorStack> {
         ssl.set_ex_data(OF_SESSION.clone()?, self);
         sys::set_session_scope(ssl, &self.0)

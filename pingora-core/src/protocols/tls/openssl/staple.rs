@@ -20,7 +20,7 @@ const LOOK_AGAIN: u64 = 60;
 /// A response as it goes to clients, and when it is out of date.
 pub(crate) struct Staple {
     der: Box<[u8]>,
-    /// For finding out whether it is out of date; `None` where the certificate's issuer is not known.
+    /// For finding out whether it is out of date; `None` if the certificate's issuer is not known.
     parsed: Option<(OcspBasicResponse, OcspCertId)>,
     /// Until when it is known to be good, in seconds since 1970.
     good_until: AtomicU64,

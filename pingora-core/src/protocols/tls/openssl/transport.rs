@@ -25,7 +25,7 @@ thread_local! {
     static SEALED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// The worker's buffer, or a new one where it is lent already.
+/// The worker's buffer, or a new one if it is lent already.
 fn borrow(buffer: &'static LocalKey<Cell<Vec<u8>>>) -> Vec<u8> {
     buffer.try_with(Cell::take).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Certificates where OpenSSL is not compiled in: what is asked of them, and a chain with its key.
+//! Certificates if OpenSSL is not compiled in: what is asked of them, and a chain with its key.
 
 use super::digest::sha256;
 use super::loaded::{read_key, to_pkcs8};
@@ -30,7 +30,7 @@ pub fn get_organization_unit(cert: &Certificate) -> Option<String> {
 /// The serial number of a certificate, in hexadecimal.
 ///
 /// # Errors
-/// `InvalidCert` where it can't be read.
+/// `InvalidCert` if it can't be read.
 pub fn get_serial(cert: &Certificate) -> Result<String> {
     match Facts::read(cert.as_der()) {
         Some(facts) => Ok(facts.serial()),
@@ -61,7 +61,7 @@ impl Certificate {
     /// A certificate in the DER format.
     ///
     /// # Errors
-    /// `InvalidCert` where it is none.
+    /// `InvalidCert` if it is none.
     pub fn from_der(der: &[u8]) -> Result<Self> {
         match Facts::read(der) {
             Some(_) => Ok(Certificate::of(der)),
@@ -72,7 +72,7 @@ impl Certificate {
     /// The certificates in a text of the PEM format, in their order.
     ///
     /// # Errors
-    /// [`TLS_CONF_ERR`](crate::listeners::tls::TLS_CONF_ERR) where not all of them are whole.
+    /// [`TLS_CONF_ERR`](crate::listeners::tls::TLS_CONF_ERR) if not all of them are whole.
     pub fn stack_from_pem(pem: &[u8]) -> Result<Vec<Self>> {
         let chain = read_chain(&"the certificates", pem)?;
         Ok(chain.iter().map(|one| Certificate::of(one)).collect())
@@ -94,7 +94,7 @@ impl CertKey {
     /// A chain, the leaf first, and the leaf's key, both in the PEM format.
     ///
     /// # Errors
-    /// [`TLS_CONF_ERR`](crate::listeners::tls::TLS_CONF_ERR) where one of them can't be read.
+    /// [`TLS_CONF_ERR`](crate::listeners::tls::TLS_CONF_ERR) if one of them can't be read.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<CertKey> {
         let certificates = Certificate::stack_from_pem(chain)?;
         if certificates.is_empty() {

@@ -167,7 +167,7 @@ fn show_files(provider: &CryptoProvider, chain: &Path, key: &Path) -> Result<Arc
 /// time.
 ///
 /// # Errors
-/// Where the library can't sign with the key.
+/// If the library can't sign with the key.
 fn show_certificate(
     provider: &CryptoProvider,
     cert_key: &CertKey,

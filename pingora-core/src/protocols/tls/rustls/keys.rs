@@ -16,7 +16,7 @@ pub(super) struct Shown {
 /// A chain, the leaf first, with its key (PKCS #8), all as DER.
 ///
 /// # Errors
-/// [`TLS_CONF_ERR`] where the library can't sign with the key.
+/// [`TLS_CONF_ERR`] if the library can't sign with the key.
 pub(super) fn certified(
     provider: &CryptoProvider,
     chain: Vec<Box<[u8]>>,

@@ -1,4 +1,4 @@
-//! A listener's certificate where OpenSSL is not compiled in: read and checked, ready to be shown.
+//! A listener's certificate if OpenSSL is not compiled in: read and checked, ready to be shown.
 
 use super::digest::sha256;
 use super::recommended_provider;
@@ -186,7 +186,7 @@ fn check_key(
 /// The key as PKCS #8 (RFC 5958), from any of the formats that wrap it.
 ///
 /// # Errors
-/// [`TLS_CONF_ERR`] where it is not what its label says.
+/// [`TLS_CONF_ERR`] if it is not what its label says.
 pub(super) fn to_pkcs8(key: &PrivateKeyDer<'_>) -> Result<Vec<u8>> {
     const VERSION: &[u8] = &[2, 1, 0];
     let algorithm = match key {

@@ -42,7 +42,7 @@ impl RustlsServer {
 
     /// With a configuration of the program's own, which decides about versions, certificates, clients'
     /// certificates, tickets, sessions and the key log. Of the listener's settings, limits, time-outs, threads,
-    /// `keep_client_hello` and, where it is set, ALPN count.
+    /// `keep_client_hello` and, if it is set, ALPN count.
     ///
     /// An endpoint does not start whose settings have a store, decisions about certificates, or demands on clients'
     /// certificates, too.

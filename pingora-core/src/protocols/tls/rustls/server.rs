@@ -316,7 +316,7 @@ impl TlsAcceptor for ServerContext {
 }
 
 impl ServerContext {
-    /// Authorities of clients. Where they have changed, the sessions that began before are not resumed.
+    /// Authorities of clients. If they have changed, the sessions that began before are not resumed.
     fn renew_demands(&self) -> Result<Option<Renewal>> {
         let Some(wanted) = self.settings.client_certificates() else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! OCSP responses that are stapled to a certificate (RFC 6066 section 8, RFC 6960), where OpenSSL is not
+//! OCSP responses that are stapled to a certificate (RFC 6066 section 8, RFC 6960), if OpenSSL is not
 //! compiled in.
 
 use super::trust::refused;
@@ -14,7 +14,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(300);
 /// A response as it goes to clients, and when it is out of date.
 pub(super) struct Staple {
     der: Box<[u8]>,
-    /// From when and until when it is good; `None` where the certificate's issuer is not known.
+    /// From when and until when it is good; `None` if the certificate's issuer is not known.
     dates: Option<(SystemTime, Option<SystemTime>)>,
 }
 

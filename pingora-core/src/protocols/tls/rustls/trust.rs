@@ -69,7 +69,7 @@ pub(super) enum ChainError {
 /// All certificates in `bytes`, which are those of this PEM file.
 ///
 /// # Errors
-/// Where not all of them can be read: a part of what a file says is never taken for the whole.
+/// If not all of them can be read: a part of what a file says is never taken for the whole.
 pub(super) fn read_chain(
     name: &dyn fmt::Display,
     bytes: &[u8],
@@ -152,7 +152,7 @@ impl Trust {
     /// Those that the system trusts.
     ///
     /// # Errors
-    /// Where there are none.
+    /// If there are none.
     pub(super) fn system() -> Result<Self> {
         let found = rustls_native_certs::load_native_certs();
         let mut trust = Trust::nobody(false);
@@ -170,10 +170,10 @@ impl Trust {
         Ok(trust)
     }
 
-    /// These certificates and no others, also where they are no roots.
+    /// These certificates and no others, even if they are no roots.
     ///
     /// # Errors
-    /// Where one can't be that of an authority.
+    /// If one can't be that of an authority.
     pub(super) fn of_der(certificates: impl IntoIterator<Item = Box<[u8]>>) -> Result<Self> {
         let mut trust = Trust::nobody(true);
         for certificate in certificates {

@@ -6,7 +6,7 @@ use pingora_error::{Error, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The name of the protocol that an authority offers, alone, where it looks for an answer (RFC 8737 section 6.2).
+/// The name of the protocol that an authority offers, alone, when it looks for an answer (RFC 8737 section 6.2).
 pub const ACME_TLS_ALPN: &[u8] = b"acme-tls/1";
 
 /// By name.
@@ -26,7 +26,7 @@ impl CertificateStore {
     /// There is one certificate for each name; the number of names is what the caller makes it.
     ///
     /// # Errors
-    /// [`TLS_CONF_ERR`](crate::listeners::tls::TLS_CONF_ERR) where the name is none, or as
+    /// [`TLS_CONF_ERR`](crate::listeners::tls::TLS_CONF_ERR) if the name is none, or as
     /// [`add`](Self::add).
     pub fn set_challenge(&self, name: &str, source: CertificateSource) -> Result<()> {
         let Some(name) = normal(name).filter(|name| !name.starts_with('*')) else {
@@ -65,7 +65,7 @@ impl CertificateStore {
         !self.0.set.load().challenges.is_empty()
     }
 
-    /// The certificate for an authority that looks for an answer: `Some(None)` where it looks in vain, `None` for
+    /// The certificate for an authority that looks for an answer: `Some(None)` if it looks in vain, `None` for
     /// all other clients.
     pub(crate) fn challenge(
         &self,

@@ -40,7 +40,7 @@ impl ChosenCertificate {
     /// The key as DER (PKCS #8). A secret: not for logs.
     ///
     /// # Errors
-    /// [`TLS_CONF_ERR`](crate::listeners::tls::TLS_CONF_ERR) where the library can't write it.
+    /// [`TLS_CONF_ERR`](crate::listeners::tls::TLS_CONF_ERR) if the library can't write it.
     pub fn key_der(&self) -> Result<Vec<u8>> {
         self.0.key_der()
     }

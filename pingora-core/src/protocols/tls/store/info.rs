@@ -23,7 +23,7 @@ pub struct CertificateInfo {
     pub not_before: SystemTime,
     /// Until when it is valid.
     pub not_after: SystemTime,
-    /// Whether it is shown where no other fits.
+    /// Whether it is shown if no other fits.
     pub is_default: bool,
     /// Whether it has an OCSP response that is stapled for those who ask.
     pub has_ocsp_response: bool,

@@ -39,9 +39,9 @@ impl fmt::Display for KeyKind {
 /// A client's statements about the certificates that it can use.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientAbilities {
-    /// Its signature algorithms (RFC 8446 section 4.2.3), best first; none where it sent no list.
+    /// Its signature algorithms (RFC 8446 section 4.2.3), best first; none if it sent no list.
     pub(crate) signature_algorithms: Vec<u16>,
-    /// Whether the version agreed upon is TLS 1.3 or later, where cipher suites say nothing of keys.
+    /// Whether the version agreed upon is TLS 1.3 or later, whose cipher suites say nothing of keys.
     pub(crate) tls13: bool,
     /// Whether it offers a cipher suite of TLS 1.2 for ECDSA (which EdDSA shares, RFC 8422 section 5.10).
     pub(crate) ecdsa_ciphers: bool,

@@ -96,7 +96,7 @@ struct Set {
     /// For authorities that look for an answer.
     challenges: challenge::Challenges,
     provider: Option<Arc<dyn CertificateProvider>>,
-    /// Where there is just one certificate, for all clients.
+    /// If there is just one certificate, for all clients.
     only: Option<Arc<LoadedCertificate>>,
 }
 
@@ -167,7 +167,7 @@ impl CertificateStore {
     /// the order that decides about the default. Reads files: blocks.
     ///
     /// # Errors
-    /// As [`add`](Self::add), and where there is none with this id; everything stays as it was.
+    /// As [`add`](Self::add), and if there is none with this id; everything stays as it was.
     pub fn replace(&self, id: CertificateId, source: CertificateSource) -> Result<()> {
         let (names, loaded) = load(&source)?;
         let mut entries = self.entries();
@@ -255,7 +255,7 @@ impl CertificateStore {
     }
 
     /// The certificate for a client that asks for `name` and has said `hello`, as far as that is known. For
-    /// backends, in each handshake. `None` where the client is to be turned away.
+    /// backends, in each handshake. `None` if the client is to be turned away.
     ///
     /// An authority that looks for the answer to a challenge gets that, or nothing: see
     /// [`set_challenge`](Self::set_challenge).
@@ -271,7 +271,7 @@ impl CertificateStore {
         self.pick(name, client).map(ChosenCertificate)
     }
 
-    /// The certificate that all clients get, where there is just one.
+    /// The certificate that all clients get, if there is just one.
     pub(crate) fn only(&self) -> Option<Arc<LoadedCertificate>> {
         self.0.set.load().only.clone()
     }
@@ -316,7 +316,7 @@ impl CertificateStore {
     /// Allows what has expired, or refuses it from now on.
     ///
     /// # Errors
-    /// Where a certificate has expired and that is not allowed.
+    /// If a certificate has expired and that is not allowed.
     pub(crate) fn allow_expired(&self, allow: bool) -> Result<()> {
         for entry in &mut self.entries().list {
             entry.source.allow_expired = allow;

@@ -14,7 +14,7 @@ pub trait CertificateProvider: Send + Sync + fmt::Debug {
     /// Clients make up names as they like: what this costs has to be bounded here, the number of those that
     /// wait included, each of which holds one of the places of
     /// [`set_max_handshakes`](crate::listeners::tls::TlsSettings::set_max_handshakes). The future is dropped
-    /// where the client goes away or its time for the handshake is over.
+    /// if the client goes away or its time for the handshake is over.
     fn provide<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()>;
 }
 
@@ -27,7 +27,7 @@ impl CertificateStore {
         self.show(&entries);
     }
 
-    /// Gives the provider a chance where the store does not know `name`. For backends: to be awaited in each
+    /// Gives the provider a chance if the store does not know `name`. For backends: to be awaited in each
     /// handshake ahead of [`choose`](Self::choose), for as long as [`waits_for`](Self::waits_for) says so.
     pub async fn prepare(&self, name: &str) {
         let Some(name) = super::normal(name) else {

@@ -46,7 +46,7 @@ impl Material {
 }
 
 impl fmt::Display for Material {
-    /// Where the bytes are, never what they are.
+    /// Shows where the bytes are, never what they are.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Material::File(path) => write!(f, "{}", path.display()),

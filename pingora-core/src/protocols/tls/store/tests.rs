@@ -111,7 +111,7 @@ fn each_client_gets_the_kind_of_key_that_it_can_use() {
     // The default has its siblings.
     assert_eq!(kind(None, modern), KeyKind::EcdsaP256);
     assert_eq!(kind(None, rsa_only), KeyKind::Rsa);
-    // A wildcard helps out where the exact name has nothing for the client.
+    // A wildcard helps out if the exact name has nothing for the client.
     assert_eq!(kind(Some("b.example"), modern), KeyKind::EcdsaP384);
     assert_eq!(kind(Some("b.example"), rsa_only), KeyKind::Rsa);
     assert!(store.only().is_none());
@@ -189,7 +189,7 @@ impl Dir {
         path
     }
 
-    /// Puts a certificate and its key where `source` finds them.
+    /// Puts a certificate and its key if `source` finds them.
     fn put(&self, made: &Made) -> CertificateSource {
         let chain = self.write("chain.pem", &made.cert_pem());
         let key = self.write("key.pem", &made.key_pem());

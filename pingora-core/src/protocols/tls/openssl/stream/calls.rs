@@ -48,7 +48,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         cx: &mut Context<'_>,
         call: impl FnOnce(&mut ssl::SslStream<Transport<T>>) -> Result<R, ssl::Error>,
     ) -> Poll<Result<R, ssl::Error>> {
-        // Where that fails, so does the call: it knows better why.
+        // If that fails, so does the call: it knows better why.
         if self.session.get_mut().poll_send(cx).is_pending() {
             return Poll::Pending;
         }
