@@ -7,8 +7,8 @@ use pingora_core::protocols::http::spool::{Spool, SpoolError, SpooledBody, Spool
 use pingora_error::{BError, Error, ErrorType, Result};
 
 impl Session {
-    /// Reads the request's body to its end, ahead of the choice of an upstream: a phase may look at it,
-    /// decide where it goes, and it is sent from the buffer, at each try anew. The filters of the
+    /// Reads the request's body to its end before an upstream is chosen: a phase may examine it and choose the
+    /// upstream by it. Each try sends it from the buffer. The filters of the
     /// request's body see it on its way to the upstream, as always.
     ///
     /// To be called by [`request_filter`](crate::ProxyHttp::request_filter) or an earlier phase. The part of

@@ -30,7 +30,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The first piece of a response, or why there will be none.
+/// The first piece of a response, or the reason why there will be none.
 type Answer = Result<HttpTask>;
 
 /// The event that ended a wait.
@@ -42,7 +42,7 @@ enum Step<T> {
     ClientLeft(BError),
 }
 
-/// The first try, and what has to be known of it while the second one has the session.
+/// The first try, and the facts about it that are needed while the second one has the session.
 struct First<'a, S> {
     tried: &'a mut Tried<S>,
     late_at: Option<Instant>,
@@ -65,8 +65,8 @@ where
     SV::CTX: Send + Sync,
     C: CustomConnector,
 {
-    /// Carries an exchange to its end, whose request head is queued and has no body. `tried` is the try
-    /// that went on when this returns.
+    /// Carries an exchange to its end. Its request's head is queued and has no body. When this returns, `tried` is
+    /// the try that went on.
     pub(crate) async fn exchange_hedged(
         &self,
         session: &mut Session,

@@ -61,7 +61,7 @@ where
         }
     }
 
-    /// The upstream has answered: with what the client got, or that what is stored still holds.
+    /// The upstream has answered, with a response for the client or a confirmation of the stored one.
     async fn after_upstream(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<()> {
         match session.cache.phase() {
             CachePhase::Revalidated | CachePhase::RevalidatedNoCache(_) => {
@@ -72,7 +72,7 @@ where
         }
     }
 
-    /// The upstream has failed for good: what is stale may take its place.
+    /// The upstream has failed for good: a stale response may be served instead.
     async fn serve_instead(
         &self,
         session: &mut Session,
@@ -360,7 +360,7 @@ pub(crate) struct Tried<S> {
     pub(crate) reused: bool,
 }
 
-/// Makes of the client's request the cache's: for the whole response, or for whether what is stored still holds.
+/// Turns the client's request into the cache's: for the whole response, or for a validation of the stored one.
 #[cold]
 fn ask_for_cache(session: &mut Session, request: &mut RequestHeader) {
     let stale = session.cache.phase() == CachePhase::Stale;

@@ -108,7 +108,7 @@ where
         self.only_if_cached(session, ctx).await
     }
 
-    /// Answers a client that wants what is stored or nothing (RFC 9111 section 5.2.1.7).
+    /// Answers a client that accepts only a stored response (RFC 9111 section 5.2.1.7).
     async fn only_if_cached(&self, session: &mut Session, ctx: &mut SV::CTX) -> Result<Next> {
         let is_refresh = session.cache.is_subrequest();
         let is_ready = self.inner.ready_cache(ctx).is_some();
@@ -144,7 +144,7 @@ where
         }
     }
 
-    /// Decides about what was found; `None`: it is another variant.
+    /// Decides about the response that was found; `None`: it is another variant.
     async fn choose(
         &self,
         session: &mut Session,
@@ -233,7 +233,7 @@ where
         Step::Upstream
     }
 
-    /// Refreshes what is stale in a request of its own, which gets this one's permit. `false`: it can't.
+    /// Refreshes the stale response in a request of its own, which gets this one's permit. `false`: it can't.
     fn refresh(self: &Arc<Self>, session: &mut Session) -> bool {
         let nested = session.as_subrequest();
         let too_deep = nested.is_some_and(|parent| parent.is_nested_deepest());

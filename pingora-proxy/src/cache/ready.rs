@@ -23,8 +23,8 @@ const REMEMBERED: usize = 4096;
 /// A ready cache for a proxy: nothing is stored that RFC 9111 does not allow.
 ///
 /// A proxy that returns one from [`ProxyHttp::ready_cache`](crate::ProxyHttp::ready_cache) caches; the defaults of
-/// the cache's phases ask it. A proxy that implements such a phase itself may still ask it there, by the method of
-/// the same purpose. Besides, the proxy answers `Cache-Control: only-if-cached` with 504 if nothing fits, and
+/// the cache's phases ask it. A proxy that implements such a phase itself may call the
+/// corresponding method there. In addition, the proxy answers `Cache-Control: only-if-cached` with 504 if nothing fits, and
 /// removes what unsafe requests have made invalid (RFC 9111 section 4.4).
 ///
 /// ```
@@ -100,8 +100,8 @@ impl ReadyCache {
         self
     }
 
-    /// Sets what decides which responses go when the storage is full. Needed by storages that do not limit
-    /// themselves.
+    /// Sets the manager that decides which responses are evicted when the storage is full. Needed by storages that do
+    /// not limit themselves.
     pub fn eviction(mut self, eviction: &'static (dyn EvictionManager + Sync)) -> Self {
         self.eviction = Some(eviction);
         self
@@ -190,7 +190,7 @@ impl ReadyCache {
             .hit(session.req_header(), key, meta, clock::now())
     }
 
-    /// Removes what an unsafe request and its response have made invalid. The proxy calls it.
+    /// Removes the responses that an unsafe request and its response have made invalid. Called by the proxy.
     pub(crate) async fn invalidate(&self, session: &Session, resp: &ResponseHeader) {
         let request = session.req_header();
         let scheme = self.scheme_of(session);
@@ -216,7 +216,7 @@ impl ReadyCache {
     /// Adds `Cache-Status`, if that is turned on.
     pub(crate) fn add_status(&self, session: &Session, is_stored: bool, resp: &mut ResponseHeader) {
         if let Some(name) = &self.status_name {
-            // A head that is full leaves without.
+            // A head without room is sent without the field.
             let _ = status_of(name, session, is_stored).append_to(resp);
         }
     }

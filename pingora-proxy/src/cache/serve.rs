@@ -1,4 +1,4 @@
-//! Serving what was found.
+//! Serving a stored response.
 
 use crate::flow::hit::{Failed, Hit, Part};
 use crate::range::RangeType;
@@ -16,7 +16,7 @@ where
     SV::CTX: Send + Sync,
     C: CustomConnector,
 {
-    /// Answers the request with what was found. An error comes with whether it is the storage's.
+    /// Answers the request with the stored response. An error comes with a flag: whether it is the storage's.
     pub(crate) async fn serve_stored(
         &self,
         session: &mut Session,
@@ -36,8 +36,8 @@ where
         hit.run(header).await
     }
 
-    /// Makes of a whole response what the client asked for: a 304, a part of it, or all. `can_jump`: its body
-    /// can be read in any order; else several parts have to come in theirs.
+    /// Turns a whole response into the requested one: a 304, a part, or all. `can_jump`: its body can be read in any
+    /// order; otherwise, several parts have to be in ascending order.
     pub(crate) fn fit_to_request(
         &self,
         session: &mut Session,
@@ -76,12 +76,12 @@ where
     }
 }
 
-/// The head of what was found, as it leaves now (RFC 9111 section 5.1).
+/// The head of the stored response, as it is sent now (RFC 9111 section 5.1).
 pub(crate) fn stored_head(session: &Session) -> Option<Box<ResponseHeader>> {
     let meta = session.cache.maybe_cache_meta()?;
     let mut header = Box::new(meta.response_header_copy());
     header.set_version(session.version());
-    // A head that is full leaves without.
+    // A head without room is sent without the field.
     let _ = header.insert_header(AGE, meta.age().as_secs());
     Some(header)
 }
