@@ -32,7 +32,7 @@ pub trait TlsAccept {
 /// The callbacks of a listener, as it keeps them.
 pub type TlsAcceptCallbacks = Box<dyn TlsAccept + Send + Sync>;
 
-/// Decisions of a program during the handshakes of a listener's clients, whichever library speaks TLS there.
+/// Decisions of a program during the handshakes of a listener's clients, for every TLS library.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -55,11 +55,11 @@ pub type TlsAcceptCallbacks = Box<dyn TlsAccept + Send + Sync>;
 /// ```
 #[async_trait]
 pub trait HandshakeDecisions: Send + Sync {
-    /// The certificate for a client that has said `hello`; `stored` is what the listener's store has for it.
-    /// `None` ends the handshake. By default, what the store has.
+    /// The certificate for a client that has said `hello`; `stored` is the one in the listener's store.
+    /// `None` ends the handshake. By default, `stored`.
     ///
     /// May wait, for a database or another process; the handshake's deadline bounds it, and it may be dropped at
-    /// any await. A client that resumes a session is asked about as well if the library can't tell yet.
+    /// any await. Also called for a client that resumes a session, if the library can't tell yet.
     async fn certificate(
         &self,
         _hello: &ClientHello,

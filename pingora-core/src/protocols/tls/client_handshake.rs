@@ -56,13 +56,13 @@ impl ClientSettings {
     }
 }
 
-/// Sessions with upstreams that may be resumed, of a backend's own type. Bounded in number for the connector
+/// Sessions with upstreams that may be resumed, as values of a backend's own type. Bounded in number for the connector
 /// (1024 by default) and for each upstream (8), and in age (two hours).
 #[derive(Clone, Debug)]
 pub struct ClientSessions(Arc<SessionCache<KeptSession>>);
 
 impl ClientSessions {
-    /// A session to offer. One for a single use is given away.
+    /// A session to offer. One for a single use is taken out.
     pub fn take(&self, key: &SessionKey) -> Option<Arc<dyn Any + Send + Sync>> {
         match self.0.take(key, Instant::now())? {
             KeptSession::Other(session) => Some(session),
@@ -70,8 +70,8 @@ impl ClientSessions {
         }
     }
 
-    /// Keeps a session until `until`, two hours at most. A session that came of a resumption must not be kept
-    /// longer than the one in whose handshake the upstream's certificate was verified. `single_use`: as
+    /// Keeps a session until `until`, two hours at most. A session that results from a resumption must not be
+    /// kept longer than the one in whose handshake the upstream's certificate was verified. `single_use`: as
     /// tickets of TLS 1.3 (RFC 8446 appendix C.4).
     pub fn put(
         &self,
@@ -85,12 +85,12 @@ impl ClientSessions {
             .put(key, KeptSession::Other(session), single_use, until);
     }
 
-    /// Drops what is kept under this key, because a handshake that offered it failed.
+    /// Drops the sessions under this key, because a handshake that offered one failed.
     pub fn forget(&self, key: &SessionKey) {
         self.0.forget(key);
     }
 
-    /// Whether any are kept. With a capacity of 0, none is offered and none has to be put here.
+    /// Whether sessions are kept. With a capacity of 0, none is offered and none has to be stored here.
     pub fn is_on(&self) -> bool {
         self.0.is_on()
     }
@@ -130,7 +130,7 @@ impl KeyLog {
 /// The parameters of one TLS connection to an upstream.
 #[derive(Clone)]
 pub struct ClientHandshake<'a> {
-    /// Tells the upstream from others, as the peer defines it.
+    /// Identifies the upstream, as the peer defines it.
     pub(crate) reuse_hash: u64,
     /// Name to ask for; empty sends none.
     pub(crate) sni: &'a str,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Why a client's handshake came to nothing.
+/// The reason why a client's handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HandshakeFailure {
@@ -11,13 +11,13 @@ pub enum HandshakeFailure {
     PlainHttp,
     /// The client's bytes were not TLS.
     NotTls,
-    /// No version, cipher suite, group, signature algorithm or protocol that both sides have.
+    /// Both sides have no version, cipher suite, group, signature algorithm or protocol in common.
     NothingInCommon,
     /// There is no certificate for the name that the client asks for.
     NoCertificate,
-    /// The client did not show a certificate, or not a good one.
+    /// The client presented no certificate, or one that was not accepted.
     ClientCertificate,
-    /// The client refused what the server showed it.
+    /// The client rejected the server's certificate.
     RefusedByClient,
     /// The client closed the connection.
     Closed,
@@ -44,7 +44,7 @@ impl HandshakeFailure {
         HandshakeFailure::Other,
     ];
 
-    /// A word for it, as metrics have it.
+    /// Its name in metrics.
     pub(crate) fn label(self) -> &'static str {
         match self {
             HandshakeFailure::PlainHttp => "plain_http",
@@ -104,13 +104,13 @@ impl HandshakeCounters {
         self.resumed.load(Ordering::Relaxed)
     }
 
-    /// Handshakes that came to nothing for this reason.
+    /// Handshakes that failed for this reason.
     pub fn failed(&self, failure: HandshakeFailure) -> u64 {
         let counter = self.failed.get(failure.place());
         counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
 
-    /// Handshakes that came to nothing.
+    /// Failed handshakes.
     pub fn all_failed(&self) -> u64 {
         let counters = self.failed.iter();
         counters

@@ -22,8 +22,8 @@ const SIZES: [usize; 2] = [48, 80];
 ///
 /// The holder of a ticket's key can read the TLS 1.2 sessions that the ticket resumes, so keys
 /// should not last. By default a listener makes its own at random, replaces it every 12 hours, and
-/// accepts the one before it for as long; who comes with an older ticket makes a full handshake. Such
-/// keys are nowhere but in the memory of the process.
+/// accepts the previous one for as long; a client with an older ticket makes a full handshake. Such
+/// keys exist only in the memory of the process.
 ///
 /// Clones have the same keys: with one, several listeners accept each other's tickets. Between processes
 /// and machines, files share keys.
@@ -67,7 +67,7 @@ impl SessionTickets {
         }))))
     }
 
-    /// No tickets. Sessions are resumed by what the server keeps in memory, in a bounded cache.
+    /// No tickets. Sessions are resumed from a bounded cache in the server's memory.
     pub fn off() -> Self {
         SessionTickets(Kind::Off)
     }
@@ -209,7 +209,7 @@ fn random_key() -> io::Result<Arc<TicketKey>> {
     }))
 }
 
-/// Keys that others have, too.
+/// Keys that are shared with other processes.
 struct KeyFiles {
     paths: Vec<PathBuf>,
     keys: ArcSwap<Vec<Arc<TicketKey>>>,
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(find(&first, 24), None);
         assert_eq!(find(&second, 24), Some(Found::Aged));
         assert_eq!(find(&third, 24), Some(Found::Current));
-        // After a long silence, nothing of before is accepted.
+        // After a long silence, no earlier key is accepted.
         assert_eq!(find(&third, 100), None);
         let fourth = keys.current_at(at(100)).unwrap();
         assert_eq!(find(&third, 100), None);

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Decides about the certificates that clients show, after the TLS library has.
+/// Decides about client certificates, after the TLS library has.
 pub trait ClientVerifier: Send + Sync {
     /// Whether the handshake goes on.
     ///
@@ -20,7 +20,7 @@ pub trait ClientVerifier: Send + Sync {
     /// wrong, such as "certificate has expired". This function has the last word: it may accept what the library
     /// rejected, and reject what it accepted.
     ///
-    /// Runs within the handshake: must not block. Not called when a client resumes a session, whose
+    /// Runs within the handshake and must not block. Not called when a client resumes a session, whose
     /// certificate was accepted before. A panic refuses the client.
     fn verify(&self, chain: &[Certificate], verdict: Result<(), String>) -> bool;
 
@@ -41,7 +41,7 @@ pub(crate) fn ask(verifier: impl FnOnce() -> bool) -> bool {
     })
 }
 
-/// Whether clients of a TLS listener have to show a certificate, and who has to have issued it.
+/// Whether clients of a TLS listener have to present a certificate, and which authorities may have issued it.
 ///
 /// A client is turned away in its handshake if it shows no certificate although one is required, one that has
 /// expired, or one of another authority. The certificates of an accepted client are in its session's digest:
@@ -66,7 +66,7 @@ pub struct ClientCertificates {
 }
 
 impl ClientCertificates {
-    /// Clients have to show a certificate.
+    /// Clients have to present a certificate.
     pub fn required() -> Self {
         ClientCertificates {
             required: true,
@@ -76,7 +76,7 @@ impl ClientCertificates {
         }
     }
 
-    /// Clients may show a certificate. One that is shown has to be as good as a required one.
+    /// Clients may present a certificate. If one does, it is checked like a required one.
     pub fn optional() -> Self {
         ClientCertificates {
             required: false,
@@ -84,8 +84,8 @@ impl ClientCertificates {
         }
     }
 
-    /// Trusts the authorities in this PEM file, too. Their names are told to clients. Revocation lists in it
-    /// are heeded; each authority that issues clients' certificates then needs one. A reload reads it again;
+    /// Trusts the authorities in this PEM file, too. Their names are sent to clients. Revocation lists in it
+    /// are applied; each authority that issues clients' certificates then needs one. A reload reads it again;
     /// if that changes anything, sessions that began before are not resumed.
     pub fn ca_file(mut self, path: impl AsRef<Path>) -> Self {
         self.authorities.push(Material::file(path.as_ref()));
@@ -98,7 +98,7 @@ impl ClientCertificates {
         self
     }
 
-    /// Accepts at most so many certificates between a client's and the authority.
+    /// Limits the number of certificates between a client's and the authority.
     pub fn verify_depth(mut self, depth: u32) -> Self {
         self.depth = Some(depth);
         self
@@ -115,7 +115,7 @@ impl ClientCertificates {
         self.required
     }
 
-    /// Most certificates between a client's and the authority, if that was limited.
+    /// The most certificates between a client's and the authority, if limited.
     pub fn depth(&self) -> Option<u32> {
         self.depth
     }

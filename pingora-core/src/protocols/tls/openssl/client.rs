@@ -65,7 +65,7 @@ impl ClientContext {
         })
     }
 
-    /// How many certificates were read that are trusted.
+    /// The number of trusted certificates that were read.
     #[cfg(test)]
     pub(crate) fn trusted(&self) -> usize {
         self.connector
@@ -125,18 +125,18 @@ impl ClientBackend for BuiltInClient {
 }
 
 /// Trusts the certificates in this file and no others. If there are revocation lists beside them,
-/// they are heeded: then each authority that signs an upstream's certificate needs one.
+/// they are applied: then each authority that signs an upstream's certificate needs one.
 fn trust_file(builder: &mut SslConnectorBuilder, ca: &Path) -> Result<()> {
     let unusable = || "ca_file, the authorities of upstreams";
     let read = Authorities::read(&[Material::file(ca)]);
     let authorities = read.or_err_with(ErrorType::FileReadError, unusable)?;
     let store = authorities.store();
-    // In the place of the system's certificates, which the bindings have put there.
+    // Replaces the system's certificates, which the bindings have put there.
     builder.set_cert_store(store.or_err_with(ErrorType::FileReadError, unusable)?);
     Ok(())
 }
 
-/// Shows the certificate in these files to upstreams that ask for one.
+/// Presents the certificate in these files to upstreams that ask for one.
 fn show_files(builder: &mut SslConnectorBuilder, cert: &Path, key: &Path) -> Result<()> {
     let unusable = || "cert_key_file, the certificate for upstreams";
     let loaded = LoadedCertificate::load(&CertificateSource::files(cert, key));
@@ -187,7 +187,7 @@ fn trust(conn: &mut TlsRef, ca: &CaType) -> Result<(), ErrorStack> {
     conn.set_verify_cert_store(store.build())
 }
 
-/// Whom the certificate has to be for. The check is left out only if the peer's options say so.
+/// Sets the names that the certificate may be for. The check is skipped only if the peer's options say so.
 fn verification(conn: &mut ConnectConfiguration, wanted: &ClientHandshake<'_>) -> Result<()> {
     if !wanted.verify_cert {
         conn.set_verify(SslVerifyMode::NONE);
@@ -228,9 +228,9 @@ fn verification(conn: &mut ConnectConfiguration, wanted: &ClientHandshake<'_>) -
 
 /// Adds a name that the certificate may have.
 ///
-/// The library lets a wildcard stand for letters, digits and hyphens alone. For a name with an underscore in
-/// its first label, the certificate may also be for another host of the same parent whose label is a secret:
-/// that is what a wildcard covers and nothing else does.
+/// In this library, a wildcard stands for letters, digits and hyphens only. For a name with an underscore in
+/// its first label, a second name with a secret label under the same parent is accepted: only a wildcard
+/// matches it.
 fn add_name(param: &mut X509VerifyParamRef, name: &str) -> io::Result<()> {
     sys::add_host(param, name)?;
     match (names::parent_of_underscored(name), secret_label()) {
@@ -239,7 +239,7 @@ fn add_name(param: &mut X509VerifyParamRef, name: &str) -> io::Result<()> {
     }
 }
 
-/// A label that no host has: it is made at random and never disclosed. `None` if there is no randomness.
+/// A label that no host has: it is random and never disclosed. `None` if there is no randomness.
 fn secret_label() -> Option<&'static str> {
     static LABEL: OnceLock<Option<String>> = OnceLock::new();
     let made = LABEL.get_or_init(|| {
@@ -269,7 +269,7 @@ pub async fn handshake<S: IO>(
     Ok(stream)
 }
 
-/// `wanted` is what is known of whom this is for.
+/// `wanted` has the parameters of the connection, if they are known.
 async fn connect<S: IO>(
     conn_config: ConnectConfiguration,
     domain: &str,
@@ -286,7 +286,7 @@ async fn connect<S: IO>(
     }
 }
 
-/// The error of a failed handshake, with what can be done about it.
+/// The error of a failed handshake, with advice.
 #[cold]
 fn failed(
     ssl: &TlsRef,

@@ -1,4 +1,4 @@
-//! Certificates that clients show, as the library judges them.
+//! Client certificates, verified by the library.
 
 use super::authorities::Authorities;
 use super::loaded::is_over;
@@ -28,7 +28,7 @@ pub(crate) struct ClientDemands {
     renewed: Arc<ArcSwapOption<Trust>>,
 }
 
-/// Whom a listener trusts, read and ready.
+/// The authorities that a listener trusts, read and ready.
 struct Trust {
     store: X509Store,
     /// The names of the authorities whose certificates clients are asked for.
@@ -61,8 +61,8 @@ impl Trust {
     }
 }
 
-/// The scope of sessions: who is trusted, and what else is demanded of clients. Ticket keys may be shared
-/// with listeners that demand something else.
+/// The scope of sessions: the trusted authorities and all other demands on clients. Ticket keys may be shared
+/// with listeners that have other demands.
 fn scope(
     wanted: &ClientCertificates,
     authorities: &Authorities,
@@ -92,7 +92,7 @@ impl ClientDemands {
         Trust::read(wanted).map(drop)
     }
 
-    /// Makes a listener demand what `wanted` says; with what its sessions depend on. Blocks.
+    /// Applies the demands of `wanted` to a listener; returns them with the scope of its sessions. Blocks.
     ///
     /// # Errors
     /// Naming the file that can't be used.
@@ -108,7 +108,7 @@ impl ClientDemands {
             .set_verify_cert_store(trust.store)
             .map_err(unusable("trusting the authorities"))?;
         if let Some(depth) = wanted.depth {
-            // Below zero, the number would mean something else.
+            // A negative number would have another meaning.
             builder.set_verify_depth(depth.min(i32::MAX.unsigned_abs()));
         }
         let none_is_a_failure = if wanted.required {
@@ -129,8 +129,8 @@ impl ClientDemands {
         Ok((demands, trust.scope))
     }
 
-    /// Makes a session that was just begun trust what was read last, name those authorities, and resume what
-    /// began under the same trust alone.
+    /// Makes a new session trust the authorities that were read last, name them to the client, and resume only
+    /// sessions that began under the same trust.
     ///
     /// # Errors
     /// `TLSHandshakeFailure` if the library refuses it.
@@ -145,8 +145,8 @@ impl ClientDemands {
         prepared.or_err(ErrorType::TLSHandshakeFailure, "trusting the authorities")
     }
 
-    /// Checks what the library does not when a session is resumed: that the time of the client's
-    /// certificate is not over by now.
+    /// Checks what the library does not when a session is resumed: that the client's
+    /// certificate has not expired since.
     ///
     /// # Errors
     /// `InvalidCert`.
@@ -192,7 +192,7 @@ fn judge(verifier: Arc<dyn ClientVerifier>) -> ChainVerifier {
             None => vec![],
         };
         let accepted = verify::ask(|| verifier.verify(&chain, verdict));
-        // The library goes on in the middle of a call: what the search has left behind is not its errors.
+        // The library continues within its call, and must not find the search's errors in the queue.
         sys::forget_errors();
         if accepted {
             context.set_error(X509VerifyResult::OK);

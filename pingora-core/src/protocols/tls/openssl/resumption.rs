@@ -1,4 +1,4 @@
-//! Resuming sessions with upstreams: what the library gives to the cache, and gets from it.
+//! Resuming sessions with upstreams: passes sessions between the library and the cache.
 
 use super::TlsRef;
 use crate::protocols::tls::sessions::{KeptSession, MAX_AGE, SessionCache, SessionKey};
@@ -29,7 +29,7 @@ struct SessionSource {
     key: SessionKey,
     /// When the connection was made.
     now: Instant,
-    /// When the session was verified that it offers to resume.
+    /// When the session that it offers to resume was verified.
     offered: Option<Instant>,
 }
 
@@ -116,8 +116,8 @@ fn keep(ssl: &TlsRef, index: Index<Ssl, SessionSource>, sessions: &SessionCache<
     }
 }
 
-/// How long a session may be resumed: as long as the upstream says, and as the certificates hold
-/// that it was verified by.
+/// How long a session may be resumed: as long as the upstream says, and at most until the certificates by which
+/// it was verified expire.
 fn lifetime(ssl: &TlsRef, session: &SslSessionRef) -> Duration {
     let seconds = |seconds: i64| Duration::from_secs(seconds.try_into().unwrap_or(0));
     let limit = seconds(session.timeout()).min(MAX_AGE);

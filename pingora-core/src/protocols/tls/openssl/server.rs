@@ -32,7 +32,7 @@ pub(crate) struct ServerContext {
     pub(crate) decisions: Option<Arc<dyn HandshakeDecisions>>,
     /// Where the certificates come from, if not from the callbacks alone.
     pub(crate) store: Option<CertificateStore>,
-    /// The one that every session has from its beginning.
+    /// The certificate that every session has from its beginning.
     pub(crate) installed: Option<Arc<LoadedCertificate>>,
     pub(crate) tickets: Option<SessionTickets>,
     pub(crate) clients: Option<ClientDemands>,
@@ -40,7 +40,7 @@ pub(crate) struct ServerContext {
     pub(crate) offload: Option<Offload>,
 }
 
-/// `None` if the client of this handshake, which failed, spoke something else than plain HTTP.
+/// The client of this failed handshake, if it spoke plain HTTP; `None` otherwise.
 fn plain_client(mut stream: SslStream<L4Stream>) -> Option<PlainClient> {
     let request = stream.plain_http()?;
     Some(PlainClient::new(request, move |answer| {
@@ -135,7 +135,7 @@ impl ServerContext {
         }
     }
 
-    /// Shows the certificate that the store has for the client, or that the program decides upon.
+    /// Presents the certificate that the store has for the client, or that the program chooses.
     async fn choose(&self, stream: &mut SslStream<L4Stream>) -> Result<()> {
         if self.store.is_none() && self.decisions.is_none() {
             return Ok(());
@@ -166,7 +166,7 @@ impl ServerContext {
         store.challenge(name.as_deref(), stream.client_hello()?)
     }
 
-    /// The certificate that the program decides upon.
+    /// The certificate that the program chooses.
     async fn decide(
         &self,
         stream: &mut SslStream<L4Stream>,

@@ -1,5 +1,4 @@
-//! Where a client's session may be resumed: under the demands that it began under, and for the name that it
-//! began with.
+//! Limits the resumption of a client's session to the demands and the name under which it began.
 
 use crate::sys::tls as sys;
 use openssl::error::ErrorStack;
@@ -22,12 +21,12 @@ static OF_SESSION: LazyLock<Result<Index<Ssl, SessionScope>, ErrorStack>> =
     LazyLock::new(Ssl::new_ex_index);
 
 impl SessionScope {
-    /// Of a listener that demands nothing of its clients.
+    /// The scope of a listener without demands on its clients.
     pub(crate) fn open() -> Self {
         SessionScope(openssl::sha::sha256(b"clients"))
     }
 
-    /// Gives it to all sessions of a listener that get none of their own.
+    /// Applies it to all sessions of a listener that get none of their own.
     ///
     /// # Errors
     /// If the library refuses.
@@ -37,7 +36,7 @@ impl SessionScope {
         builder.set_session_id_context(&self.0)
     }
 
-    /// Gives it to one session that was just begun.
+    /// Applies it to one new session.
     ///
     /// # Errors
     /// If the library refuses.
@@ -55,10 +54,10 @@ impl SessionScope {
     }
 }
 
-/// Lets sessions be resumed only by clients that ask for the name with which they began (RFC 6066 section 3
-/// asks for that): what is demanded of a client may depend on the name.
+/// Allows sessions to be resumed only by clients that ask for the name with which they began, as RFC 6066
+/// section 3 requires, because the demands on a client may depend on the name.
 ///
-/// It takes the place of the library's callback for the ClientHello.
+/// It replaces the library's callback for the ClientHello.
 pub(crate) fn bind_sessions_to_names(builder: &mut SslContextBuilder) {
     builder.set_client_hello_callback(|ssl, _| {
         let own = OF_SESSION.clone().ok().and_then(|at| ssl.ex_data(at));

@@ -34,7 +34,7 @@ use std::sync::Arc;
 /// rustls as the backend of a connector:
 /// [`set_tls_backend`](crate::connectors::TransportConnector::set_tls_backend).
 ///
-/// Peers' options mean what they mean with OpenSSL; `docs/tls.md` has the differences. Clones are the same
+/// The options of peers mean the same as with OpenSSL; `docs/tls.md` lists the differences. Clones share the
 /// settings.
 #[derive(Clone, Debug, Default)]
 pub struct RustlsClient {
@@ -63,8 +63,8 @@ impl RustlsClient {
         }
     }
 
-    /// Verifies upstreams by this instead. It is given the peer's `sni`, or else its address. Connections to peers
-    /// with other wishes about verification (`verify_cert` or `verify_hostname` off, `alternative_cn`, `ca`) fail
+    /// Verifies upstreams with this verifier instead. It is given the peer's `sni`, or else its address. Connections
+    /// to peers with other options about verification (`verify_cert` or `verify_hostname` off, `alternative_cn`, `ca`) fail
     /// with `InternalError`; a connector with `ca_file` is refused.
     pub fn verifier(mut self, verifier: Arc<dyn ServerCertVerifier>) -> Self {
         self.verifier = Some(verifier);
@@ -77,7 +77,7 @@ impl RustlsClient {
         self
     }
 
-    /// Speaks these versions of TLS alone.
+    /// Allows only these versions of TLS.
     pub fn versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
         self.versions = Some(versions.to_vec());
         self
@@ -142,7 +142,7 @@ impl ClientBackend for RustlsClient {
 }
 
 /// Trusts the certificates in this file and no others. If there are revocation lists beside them, they are
-/// heeded: then each authority that signs an upstream's certificate needs one.
+/// applied: then each authority that signs an upstream's certificate needs one.
 fn trust_file(file: &Path) -> Result<Trust> {
     let unusable = || "ca_file, the authorities of upstreams";
     let material = Material::file(file);
@@ -151,7 +151,7 @@ fn trust_file(file: &Path) -> Result<Trust> {
     read.or_err_with(ErrorType::FileReadError, unusable)
 }
 
-/// Shows the certificate in these files to upstreams that ask for one.
+/// Presents the certificate in these files to upstreams that ask for one.
 fn show_files(provider: &CryptoProvider, chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>> {
     let unusable = || "cert_key_file, the certificate for upstreams";
     let loaded = ChosenCertificate::load(&CertificateSource::files(chain, key));

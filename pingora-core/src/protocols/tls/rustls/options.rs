@@ -44,8 +44,8 @@ impl RustlsServer {
     /// certificates, tickets, sessions and the key log. Of the listener's settings, limits, time-outs, threads,
     /// `keep_client_hello` and, if it is set, ALPN count.
     ///
-    /// An endpoint does not start whose settings have a store, decisions about certificates, or demands on clients'
-    /// certificates, too.
+    /// An endpoint does not start if its settings also have a store, decisions about certificates, or demands on
+    /// clients' certificates.
     pub fn with_config(config: Arc<ServerConfig>) -> Self {
         RustlsServer {
             config: Some(config),
@@ -59,13 +59,13 @@ impl RustlsServer {
         self
     }
 
-    /// Speaks these versions of TLS alone.
+    /// Allows only these versions of TLS.
     pub fn versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
         self.versions = Some(versions.to_vec());
         self
     }
 
-    /// Speaks with these cipher suites alone, the preferred one first, named as OpenSSL names them
+    /// Allows only these cipher suites, the preferred one first, by OpenSSL's names
     /// (`TLS_AES_128_GCM_SHA256`, `ECDHE-RSA-AES128-GCM-SHA256`).
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl RustlsServer {
         Ok(self)
     }
 
-    /// Exchanges keys in these groups alone, the preferred one first: `X25519MLKEM768`, `X25519`, `P-256`, `P-384`.
+    /// Allows only these groups for the key exchange, the preferred one first: `X25519MLKEM768`, `X25519`, `P-256`, `P-384`.
     ///
     /// # Errors
     /// [`TLS_CONF_ERR`](crate::listeners::tls::TLS_CONF_ERR) naming one that rustls does not have.
@@ -84,15 +84,15 @@ impl RustlsServer {
         Ok(self)
     }
 
-    /// Takes the certificates from this resolver. It runs within the handshake: must not block. An endpoint does
-    /// not start whose settings have a store, or decisions about certificates, too.
+    /// Takes the certificates from this resolver. It runs within the handshake and must not block. An endpoint
+    /// does not start if its settings also have a store, or decisions about certificates.
     pub fn resolver(mut self, resolver: Arc<dyn ResolvesServerCert>) -> Self {
         self.resolver = Some(resolver);
         self
     }
 
-    /// Demands certificates of clients as this verifier says. Sessions are resumed by this listener alone. An
-    /// endpoint does not start whose settings have demands of their own.
+    /// Demands client certificates as this verifier says. Only this listener resumes its sessions. An endpoint does
+    /// not start if its settings have demands of their own.
     pub fn client_verifier(mut self, verifier: Arc<dyn ClientCertVerifier>) -> Self {
         self.client_verifier = Some(verifier);
         self
@@ -150,7 +150,7 @@ impl RustlsServer {
     }
 
     /// # Errors
-    /// [`TLS_CONF_ERR`] for what can't be done together, or not by this library.
+    /// [`TLS_CONF_ERR`] for settings that exclude each other, or that this library does not support.
     fn check(&self, settings: &ServerSettings) -> Result<()> {
         let (config, resolver) = (self.config.is_some(), self.resolver.is_some());
         let other = self.provider.is_some()

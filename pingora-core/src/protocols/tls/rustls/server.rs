@@ -34,7 +34,7 @@ use tokio::io::AsyncReadExt;
 
 /// The kind of a record that begins a handshake (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;
-/// As much is read at once of a client's first message, in bytes: nearly all are shorter.
+/// The size of one read of a client's first message, in bytes: nearly all are shorter.
 const HELLO: usize = 4096;
 
 /// The state that all TLS connections of one listener share.
@@ -184,15 +184,15 @@ impl ServerContext {
     }
 }
 
-/// The beginning of a client.
+/// The first bytes of a client.
 enum Hello {
     /// Its first message, as far as it can be read.
     Complete(Option<Box<ClientHello>>),
-    /// It speaks something else, and would not understand an alert.
+    /// It speaks another protocol, and would not understand an alert.
     NotTls,
 }
 
-/// Reads until the client's first message is whole, or certainly none.
+/// Reads until the client's first message is complete, or is certainly not TLS.
 async fn read_hello(stream: &mut L4Stream, arrived: &mut Vec<u8>) -> Result<Hello, HandshakeError> {
     let mut finder = ClientHelloFinder::default();
     while !finder.is_over() {
@@ -237,7 +237,7 @@ fn failed(e: HandshakeError, name: Option<&str>) -> FailedHandshake {
 fn protocols(alpn: &ALPN) -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = alpn.protocols().map(<[u8]>::to_vec).collect();
     if matches!(alpn, ALPN::H1 | ALPN::H2H1) {
-        // The name that clients have for it which speak nothing newer.
+        // The name that older clients use for it.
         names.push(b"http/1.0".to_vec());
     }
     names
