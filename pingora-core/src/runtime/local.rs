@@ -5,6 +5,7 @@
 //! it.
 
 use crate::sys::splice::Pipe;
+use crate::timeout::keep_timers;
 use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,8 +59,9 @@ pub fn runtime_id() -> Option<Id> {
 }
 
 /// Records that this thread is a worker of its current runtime until it ends: asking tokio each time
-/// costs two atomic operations.
+/// costs two atomic operations. Timers are kept here from then on.
 pub(super) fn belong_to_runtime() {
+    keep_timers();
     RUNTIME.set(Handle::try_current().ok().map(|handle| handle.id()));
 }
 

@@ -1,9 +1,11 @@
 //! A timer that costs nothing while its deadlines only move further away.
 
-use super::{Deadline, Deadlines};
+use super::{Deadline, Deadlines, kept};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use tokio::runtime::{Handle, Id};
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A timer for one connection, armed lazily.
@@ -27,10 +29,34 @@ pub struct Alarm {
 }
 
 #[derive(Debug)]
-struct Armed {
+pub(super) struct Armed {
     sleep: Pin<Box<Sleep>>,
     /// Whom the sleep will wake: it has to be polled again once the task's waker changed.
     waker: Option<Waker>,
+    /// In whose wheel the sleep is.
+    pub(super) runtime: Id,
+}
+
+impl Armed {
+    fn new(at: Instant) -> Box<Self> {
+        let sleep = Box::pin(sleep_until(at));
+        Box::new(Armed {
+            sleep,
+            waker: None,
+            runtime: Handle::current().id(),
+        })
+    }
+
+    /// Lets the sleep wake `nobody`. Pending where that is so; ready where it has fired, or can't be told.
+    pub(super) fn forget_waker(&mut self, nobody: &mut Context<'_>) -> Poll<()> {
+        if self.waker.take().is_some() {
+            if !has_budget_remaining() {
+                return Poll::Ready(());
+            }
+            return self.sleep.as_mut().poll(nobody);
+        }
+        Poll::Pending
+    }
 }
 
 impl Alarm {
@@ -69,12 +95,9 @@ impl Alarm {
     }
 
     fn arm(&mut self, cx: &mut Context<'_>, next: Instant, now: Instant) {
-        let armed = self.armed.get_or_insert_with(|| {
-            Box::new(Armed {
-                sleep: Box::pin(sleep_until(next)),
-                waker: None,
-            })
-        });
+        let armed = self
+            .armed
+            .get_or_insert_with(|| kept::take().unwrap_or_else(|| Armed::new(next)));
         let set_for = armed.sleep.deadline();
         if set_for > next || set_for <= now {
             armed.sleep.as_mut().reset(next);
@@ -87,6 +110,11 @@ impl Alarm {
         {
             return;
         }
+        if !has_budget_remaining() {
+            // The sleep would not look at the waker, and not say so.
+            cx.waker().wake_by_ref();
+            return;
+        }
         match armed.sleep.as_mut().poll(cx) {
             Poll::Pending => armed.waker = Some(cx.waker().clone()),
             // The clock moved between `now` and here; come back at once.
@@ -95,11 +123,21 @@ impl Alarm {
     }
 }
 
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(armed) = self.armed.take() {
+            kept::give(armed);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::future::poll_fn;
+    use std::pin::pin;
     use std::time::Duration;
+    use tokio::task::coop::consume_budget;
 
     const HEAD: Deadline = Deadline::new(0);
     const PROGRESS: Deadline = Deadline::new(1);
@@ -143,6 +181,92 @@ mod tests {
         deadlines.set(HEAD, Some(start + Duration::from_secs(2)));
         assert_eq!(wait(&mut alarm, &deadlines).await, HEAD);
         assert_eq!(start.elapsed().as_secs(), 2);
+    }
+
+    /// The runtime lets a task do so much in one poll; then every source says that it has to wait, and does not
+    /// note for whom.
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_has_done_much_is_woken_all_the_same() {
+        let start = Instant::now();
+        let mut alarm = Alarm::new();
+        let at = start + Duration::from_secs(5);
+        let mut busy = true;
+        poll_fn(|cx| {
+            if std::mem::take(&mut busy) {
+                while pin!(consume_budget()).poll(cx).is_ready() {}
+            }
+            alarm.poll_reached(cx, at, Instant::now())
+        })
+        .await;
+        assert_eq!(start.elapsed().as_secs(), 5);
+    }
+
+    /// In whatever state a timer is kept, the next session is woken in time.
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_uses_timers_again() {
+        kept::keep_timers();
+        let start = Instant::now();
+        let poll_once = async |alarm: &mut Alarm, at| {
+            let now = Instant::now();
+            poll_fn(|cx| Poll::Ready(alarm.poll_reached(cx, at, now))).await
+        };
+        let mut first = Alarm::new();
+        let in_seconds = |n| start + Duration::from_secs(n);
+        assert!(poll_once(&mut first, in_seconds(10)).await.is_pending());
+        drop(first);
+        assert_eq!(kept::count(), 1);
+        for (seconds, is_kept) in [(20, 0), (5, 0), (15, 0)] {
+            let mut next = Alarm::new();
+            let at = in_seconds(seconds);
+            assert!(poll_once(&mut next, at).await.is_pending());
+            assert_eq!(kept::count(), is_kept);
+            drop(next);
+            assert_eq!(kept::count(), 1);
+        }
+        let mut next = Alarm::new();
+        let at = in_seconds(30);
+        poll_fn(|cx| next.poll_reached(cx, at, Instant::now())).await;
+        assert_eq!(start.elapsed().as_secs(), 30, "it was set for 15 s");
+        drop(next);
+        let mut later = Alarm::new();
+        let at = in_seconds(40);
+        poll_fn(|cx| later.poll_reached(cx, at, Instant::now())).await;
+        assert_eq!(start.elapsed().as_secs(), 40, "what had fired is of no use");
+        drop(later);
+
+        let at = Instant::now() + Duration::from_secs(60);
+        let mut many: Vec<_> = (0..1000).map(|_| Alarm::new()).collect();
+        for alarm in &mut many {
+            assert!(poll_once(alarm, at).await.is_pending());
+        }
+        drop(many);
+        assert_eq!(kept::count(), 64);
+    }
+
+    #[test]
+    fn a_timer_stays_with_its_runtime() {
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_time().start_paused(true).build().unwrap()
+        };
+        let (own, other) = (runtime(), runtime());
+        let arm = |alarm: &mut Alarm, runtime: &tokio::runtime::Runtime| {
+            runtime.block_on(async {
+                let at = Instant::now() + Duration::from_secs(1);
+                poll_fn(|cx| Poll::Ready(alarm.poll_reached(cx, at, Instant::now()))).await
+            })
+        };
+        own.block_on(async { kept::keep_timers() });
+        let (mut first, mut second) = (Alarm::new(), Alarm::new());
+        assert!(arm(&mut first, &other).is_pending());
+        drop(first);
+        assert_eq!(kept::count(), 0);
+        assert!(arm(&mut second, &own).is_pending());
+        drop(second);
+        assert_eq!(kept::count(), 1);
+        let mut third = Alarm::new();
+        assert!(arm(&mut third, &other).is_pending());
+        assert_eq!(kept::count(), 1, "a foreign one has its own");
     }
 
     #[test]

@@ -8,6 +8,8 @@
 
 mod alarm;
 mod deadlines;
+mod kept;
 
 pub use alarm::Alarm;
 pub use deadlines::{Deadline, Deadlines};
+pub(crate) use kept::keep_timers;
