@@ -43,9 +43,11 @@ pub mod machine;
 pub mod shell;
 
 mod head;
+mod spare;
 
 pub use error::{Error, Fault, Reason, Scope};
 pub use frame::StreamId;
 pub use head::{Head, HeadFault};
 pub use machine::Offence;
 pub use shell::{Failure, PingPong, RecvStream, SendStream, client, server};
+pub use spare::{give_fields, take_fields};

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes};
 use http::header::AsHeaderName;
 use http::request::Parts as ReqParts;
-use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{Extensions, HeaderValue, Method, Uri, Version};
 use pingora_error::{Error, ErrorType, Result};
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
@@ -247,11 +247,6 @@ impl RequestHeader {
     /// [`From`] parts whose names and values have been validated.
     pub fn from_sound_parts(parts: ReqParts) -> Self {
         Self::of_parts(parts, NameCases::default())
-    }
-
-    /// An owned map of the fields.
-    pub fn copied_fields(&self) -> HeaderMap {
-        self.head.copied_fields()
     }
 
     /// An empty HTTP/1.1 request `GET /` that keeps spellings.

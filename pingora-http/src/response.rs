@@ -204,9 +204,9 @@ impl ResponseHeader {
         }
     }
 
-    /// An owned map of the fields.
-    pub fn copied_fields(&self) -> HeaderMap {
-        self.head.copied_fields()
+    /// An owned map of the fields. `spare` makes an empty map, where one has to be filled.
+    pub fn copied_fields(&self, spare: impl FnOnce() -> HeaderMap) -> HeaderMap {
+        self.head.copied_fields(spare)
     }
 
     /// An empty HTTP/1.1 response with status 200 that keeps spellings.

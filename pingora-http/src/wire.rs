@@ -202,10 +202,10 @@ impl<P: Parts> Head<P> {
         self.cases.are_kept()
     }
 
-    /// An owned map of the fields, which is not cached here.
-    pub(crate) fn copied_fields(&self) -> HeaderMap {
+    /// An owned map of the fields, which is not cached here. `spare` makes an empty map, where one has to be filled.
+    pub(crate) fn copied_fields(&self, spare: impl FnOnce() -> HeaderMap) -> HeaderMap {
         if self.wire.is_used() && self.view.get().is_none() {
-            let mut headers = HeaderMap::new();
+            let mut headers = spare();
             self.wire.fill(&mut headers, &mut NameCases::default());
             return headers;
         }

@@ -240,7 +240,7 @@ mod tests {
             assert!(poll_once(alarm, at).await.is_pending());
         }
         drop(many);
-        assert_eq!(kept::count(), 64);
+        assert_eq!(kept::count(), 256);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::runtime::{Handle, Id};
 
 /// The most timers that a worker keeps, about 150 bytes each.
-const MOST: usize = 64;
+const MOST: usize = 256;
 
 struct Kept {
     /// The worker's runtime, whose wheel the timers are in.

@@ -6,9 +6,7 @@ use http::{HeaderMap, Method, StatusCode};
 use pingora_http::grammar::{Malformed, Section, SectionCheck};
 
 use super::{Field, Pseudo, Sink};
-
-/// Enough for nearly all requests, so that the map does not have to grow.
-const USUAL_FIELDS: usize = 12;
+use crate::spare::take_fields;
 
 /// The bounds of a [`FieldList`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,9 +170,8 @@ impl FieldList {
 
     #[inline]
     fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        if self.fields.is_empty() {
-            // This can only fail for sizes that no list reaches.
-            let _ = self.fields.try_reserve(USUAL_FIELDS);
+        if self.fields.capacity() == 0 {
+            self.fields = take_fields();
         }
         if name == header::COOKIE {
             self.crumbs += 1;

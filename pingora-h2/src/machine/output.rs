@@ -7,6 +7,7 @@ use crate::error::Reason;
 use crate::frame::{StreamId, encode};
 use crate::head::Head;
 use crate::hpack::{Encoder, Pseudo};
+use crate::spare::give_fields;
 use http::HeaderMap;
 
 /// The result of one turn of a stream.
@@ -244,6 +245,7 @@ fn write_head(stream: &mut Stream, encoder: &mut Encoder, max_frame: u32, out: &
     };
     let end = stream.outbox.bytes == 0 && matches!(stream.outbox.end, End::Due(None));
     write_block(stream.id, &head, end, encoder, max_frame, out);
+    give_fields(head.fields);
     stream.sending = if end { Sending::Ended } else { Sending::Body };
     if end {
         stream.outbox.end = End::Written;

@@ -5,6 +5,7 @@ use crate::protocols::http::date;
 use crate::protocols::http::h1::{Fault, list_elements};
 use http::header::{self, CONTENT_LENGTH, DATE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
+use pingora_h2::take_fields;
 use pingora_http::ResponseHeader;
 
 /// A response that can be sent, and the payload that follows its head.
@@ -32,7 +33,7 @@ pub(crate) fn outgoing_response(
     if status.is_informational() {
         return Err(Fault::new(500, "HTTP/2 can't switch protocols"));
     }
-    let mut fields = sendable_fields(header.copied_fields());
+    let mut fields = sendable_fields(header.copied_fields(take_fields));
     let tunnel = *method == Method::CONNECT && status.is_success();
     let no_length = tunnel || status == StatusCode::NO_CONTENT;
     let length = if no_length {
@@ -68,7 +69,7 @@ pub(crate) fn outgoing_informational(header: &ResponseHeader) -> Option<Response
     if status == StatusCode::SWITCHING_PROTOCOLS || !status.is_informational() {
         return None;
     }
-    let mut fields = sendable_fields(header.copied_fields());
+    let mut fields = sendable_fields(header.copied_fields(take_fields));
     fields.remove(CONTENT_LENGTH);
     Some(response(status, fields))
 }

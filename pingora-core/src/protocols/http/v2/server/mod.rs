@@ -49,7 +49,7 @@ use bytes::Bytes;
 use http::header::AsHeaderName;
 use http::{HeaderMap, HeaderValue, Response};
 use pingora_h2::server::{Incoming, SendResponse};
-use pingora_h2::{RecvStream, SendStream};
+use pingora_h2::{RecvStream, SendStream, give_fields};
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -170,7 +170,9 @@ impl HttpSession {
         let facts = checked.unwrap_or_default();
         let body_done = body.is_end_stream();
         let mut header = RecycledRequest::default();
-        *header.get_mut() = made;
+        // A head that is used again has a map as well, which the next list of fields can have.
+        let before = std::mem::replace(header.get_mut(), made);
+        give_fields(http::request::Parts::from(before).headers);
         header.get_mut().set_send_end_stream(body_done);
         let inner = Inner {
             body,

@@ -1,0 +1,83 @@
+//! Maps of fields that messages no longer need, for the next ones on the same thread: the largest allocation that
+//! decoding a head takes.
+
+use http::HeaderMap;
+use std::cell::RefCell;
+
+/// Enough for nearly all messages, so that a map does not have to grow.
+const USUAL_FIELDS: usize = 12;
+/// The most maps that a thread keeps, about 1.7 KB each.
+const MOST: usize = 128;
+/// A map with room for more than this is not worth its memory.
+const ROOM: usize = 48;
+
+thread_local! {
+    static MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty map with room for the usual number of fields.
+pub fn take_fields() -> HeaderMap {
+    let kept = MAPS.try_with(|maps| maps.try_borrow_mut().ok()?.pop());
+    kept.ok().flatten().unwrap_or_else(|| {
+        let mut fields = HeaderMap::new();
+        // This can only fail for sizes that no list reaches.
+        let _ = fields.try_reserve(USUAL_FIELDS);
+        fields
+    })
+}
+
+/// Keeps the memory of a map; its fields are dropped.
+pub fn give_fields(mut fields: HeaderMap) {
+    // The capacity does not tell of values that share a name.
+    let room = fields.capacity();
+    if !(USUAL_FIELDS..=ROOM).contains(&room) || fields.len() > ROOM {
+        return;
+    }
+    fields.clear();
+    let _ = MAPS.try_with(|maps| {
+        if let Ok(mut maps) = maps.try_borrow_mut()
+            && maps.len() < MOST
+        {
+            maps.push(fields);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use http::header::{COOKIE, HeaderName};
+
+    #[test]
+    fn what_is_given_is_taken_again_and_empty() {
+        MAPS.take();
+        let mut fields = take_fields();
+        assert!(fields.capacity() >= USUAL_FIELDS);
+        fields.insert(COOKIE, HeaderValue::from_static("a=b"));
+        give_fields(fields);
+        assert_eq!(MAPS.with_borrow(Vec::len), 1);
+        assert!(take_fields().is_empty());
+        assert_eq!(MAPS.with_borrow(Vec::len), 0);
+    }
+
+    /// Neither many maps nor large ones stay, in whatever way a client makes them large.
+    #[test]
+    fn memory_does_not_grow_with_what_clients_send() {
+        MAPS.take();
+        give_fields(HeaderMap::new());
+        let mut wide = take_fields();
+        let mut deep = take_fields();
+        for n in 0..100 {
+            let name = HeaderName::try_from(format!("x-{n}")).unwrap();
+            wide.insert(name, HeaderValue::from_static("1"));
+            deep.append(COOKIE, HeaderValue::from_static("a=b"));
+        }
+        give_fields(wide);
+        give_fields(deep);
+        assert_eq!(MAPS.with_borrow(Vec::len), 0);
+        let many: Vec<_> = (0..1000).map(|_| take_fields()).collect();
+        many.into_iter().for_each(give_fields);
+        assert_eq!(MAPS.with_borrow(Vec::len), MOST);
+    }
+}
