@@ -221,7 +221,7 @@ impl Answers {
             }
             Challenge::Dns01 => {
                 let Some(dns) = self.dns.clone() else {
-                    let reason = "nobody sets records in the DNS";
+                    let reason = "there is no provider that sets records in the DNS";
                     return Error::e_explain(ErrorType::InternalError, reason);
                 };
                 let name = format!("_acme-challenge.{name}");

@@ -35,7 +35,7 @@ pub trait HttpServerApp {
     where
         Self: Send + Sync,
     {
-        log::debug!("a client chose a protocol of TLS that nobody here speaks");
+        log::debug!("no application here speaks the protocol that a client chose in TLS");
         None
     }
 

@@ -91,7 +91,8 @@ impl ServerConf {
             "saying that the server is ready takes no time",
         );
         if !self.daemon {
-            let foreground = "the server runs in the foreground; whoever starts it sees to this";
+            let foreground =
+                "the server runs in the foreground; the process that starts it sees to this";
             note(self.error_log.is_some(), "error_log", foreground);
             let directory = self.working_directory.is_some();
             note(directory, "working_directory", foreground);

@@ -1,4 +1,4 @@
-//! What a runtime tells of itself.
+//! The metrics of a runtime.
 
 use super::Handle;
 use crate::metrics::{Collect, Collected, register};

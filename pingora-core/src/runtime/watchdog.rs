@@ -18,20 +18,20 @@ use std::time::{Duration, Instant};
 /// A watchdog that is gone is noticed within this time.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// Whether anybody watches.
+/// Whether a watchdog runs.
 static ON: AtomicBool = AtomicBool::new(false);
 /// In nanoseconds.
 static SLOW_AFTER: AtomicU64 = AtomicU64::new(u64::MAX);
 static BLOCKED_AFTER: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// What each thread is at. An entry lives as long as its thread.
+/// The note of each thread. An entry lives as long as its thread.
 static THREADS: Mutex<Vec<Weak<Note>>> = Mutex::new(Vec::new());
 
 thread_local! {
     static OWN: Arc<Note> = enter();
 }
 
-/// What one thread is at.
+/// The phase that one thread is polling.
 #[derive(Default)]
 struct Note {
     thread: String,
@@ -167,7 +167,7 @@ fn look(blocked_after: Duration) {
 ///
 /// Dropping it ends that. There is one in a process: if several are started, the last one counts, and the others have no
 /// effect any more. Watched are the asynchronous phases of proxies up to the head of the response, and `logging`. Each poll of
-/// one then costs two looks at the clock and two locks that nobody else wants, and each phase the name of its request.
+/// one then costs two readings of the clock and two uncontended locks, and each phase the name of its request.
 ///
 /// ```
 /// use pingora_core::runtime::Watchdog;

@@ -96,7 +96,7 @@ pub(super) fn take_over(conf: &ServerConf) -> Result<(Vec<Passed>, Handover)> {
     })?;
     info!("took over {} sockets", sockets.len());
     if handover.is_foreign() {
-        warn!("the running server is of another kind, and stops whatever becomes of this one");
+        warn!("the running server is of another kind, and stops even if this one fails");
     }
     Ok((sockets, handover))
 }

@@ -51,7 +51,7 @@ impl Background {
         if let Some(mut waiting) = waiting
             && let Err(e) = waiting.write_all(word)
         {
-            info!("nobody waits for this server to be ready any more: {e}");
+            info!("the process that waited for this server to be ready has gone: {e}");
         }
     }
 

@@ -227,7 +227,9 @@ impl<A: DatagramApp + 'static> super::Service for Service<A> {
             }
         }
         if tasks.is_empty() {
-            warn!("{name}: has no socket to receive from, so it serves nobody; `add_udp` adds one");
+            warn!(
+                "{name}: has no socket to receive from, so it serves no client; `add_udp` adds one"
+            );
         }
         ready_notifier.notify_ready();
         while let Some(((entry, address), end)) = tasks.next().await {

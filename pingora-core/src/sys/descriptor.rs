@@ -79,7 +79,7 @@ pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
 
 /// The first descriptor that a service manager passes (sd_listen_fds(3)).
 pub(crate) const FIRST_PASSED: RawFd = 3;
-/// More than anybody passes; a limit for what the environment may ask for.
+/// More than is ever passed; a limit on what the environment may ask for.
 const MOST_PASSED: usize = 4096;
 
 /// How many descriptors a service manager has passed to the process `own`, as the variables LISTEN_PID and
@@ -109,7 +109,7 @@ pub(crate) fn take_passed() -> Vec<io::Result<OwnedFd>> {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: it is open, and has been since before this process ran: the environment, which names this
-        // very process, gives it to whoever asks for it first, and that is here and once.
+        // very process, gives it to the first caller, which is here and once.
         Ok(unsafe { OwnedFd::from_raw_fd(number) })
     };
     (FIRST_PASSED..).take(count).map(take).collect()
@@ -129,7 +129,7 @@ pub(crate) struct Received {
 }
 
 /// Receives one message with the descriptors that come with it, close-on-exec. Descriptors that fitted into a
-/// message that was cut are here too: whoever drops them closes them.
+/// message that was cut are here too: dropping them closes them.
 ///
 /// # Errors
 /// Those of recvmsg(2). An interrupted call is repeated.
@@ -205,8 +205,8 @@ fn passed_in(header: &libc::msghdr, control: &[usize]) -> Vec<OwnedFd> {
     descriptors
 }
 
-/// A descriptor that is registered with a runtime. It is lent for looking at only: whoever could put another
-/// one in its place would have the runtime watch what is closed.
+/// A descriptor that is registered with a runtime. It is lent for reading only: if it were replaced, the
+/// runtime would watch a closed descriptor.
 #[derive(Debug)]
 pub(crate) struct Watched(AsyncFd<OwnedFd>);
 

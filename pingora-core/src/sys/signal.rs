@@ -43,7 +43,7 @@ extern "C" fn take_note(signal: libc::c_int) {
 extern "C" fn ignore(_signal: libc::c_int) {}
 
 /// Has `signal`, which is SIGHUP, SIGQUIT, SIGUSR1 or SIGUSR2, noted from now on until [`claim`] instead of
-/// ending the process. Does nothing where somebody has decided already what it does, if only to ignore it.
+/// ending the process. Does nothing if a disposition was set already, even to ignore it.
 pub(crate) fn note(signal: Signal) {
     if let Some(note) = note_of(signal as libc::c_int)
         && replace_default(signal, take_note)
@@ -58,7 +58,7 @@ pub(crate) fn is_unclaimed(signal: Signal) -> bool {
     note.is_some_and(|note| note.load(Ordering::Acquire) != IDLE)
 }
 
-/// Ends the noting of `signal`; whether one has come. To be called by whoever listens for it by now.
+/// Ends the noting of `signal`; whether one has come. To be called by the code that now listens for it.
 pub(crate) fn claim(signal: Signal) -> bool {
     let note = note_of(signal as libc::c_int);
     note.is_some_and(|note| note.swap(IDLE, Ordering::AcqRel) == NOTED)
@@ -82,7 +82,7 @@ pub(crate) fn release(signal: Signal) {
 }
 
 /// Has `signal` do nothing instead of ending the process. Unlike an ignored signal it has its default meaning
-/// again in a program that this one starts. Does nothing where somebody has decided already what it does.
+/// again in a program that this one starts. Does nothing if a disposition was set already.
 pub(crate) fn outlive(signal: Signal) {
     replace_default(signal, ignore);
 }
@@ -110,7 +110,7 @@ fn set(signal: Signal, handler: libc::sighandler_t) -> bool {
     // SAFETY: a structure of integers, and of a function pointer that may be absent, may be all zeros.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     action.sa_sigaction = handler;
-    // System calls go on where they can; those that can't are repeated by whoever makes them.
+    // System calls go on where they can; those that can't are repeated by their callers.
     action.sa_flags = libc::SA_RESTART;
     // SAFETY: `action` is initialised, its mask is empty, and its handler takes one integer, as SA_SIGINFO
     // is not set. Both handlers are safe in a signal: they touch one atomic number, or nothing. Null says

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The capacity that is asked for, in bytes. The larger a pipe is, the fewer times a body changes hands.
 const PIPE_SIZE: i32 = 1024 * 1024;
-/// And while there are many of them. What stands in pipes to slow peers is memory that no socket is
-/// charged with; this bounds it.
+/// The size while there are many of them. Data in pipes to slow peers is memory that no socket is charged
+/// with; this bounds it.
 const CROWDED_PIPE_SIZE: i32 = 256 * 1024;
 /// So many pipes are not many: half of what the kernel allows a user without privileges by default.
 const CROWD: usize = 32;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// How long the counter is compared with the clock, once in the life of a process.
 const COMPARED: Duration = Duration::from_millis(1);
 
-/// What a tick is.
+/// The unit of a tick.
 #[derive(Debug)]
 struct Ticks {
     /// Of the kernel's clock, where that is used: from here on, in nanoseconds.
@@ -79,7 +79,7 @@ fn counter() -> u64 {
     0
 }
 
-/// That of the counter, once it is known; 0: the kernel's clock is used, or nobody has asked yet.
+/// That of the counter, once it is known; 0: the kernel's clock is used, or it was not asked for yet.
 static SCALE: AtomicU64 = AtomicU64::new(0);
 
 /// The present time in ticks, from an unspecified beginning.

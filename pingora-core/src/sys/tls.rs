@@ -83,7 +83,7 @@ pub(crate) fn negotiated_group(ssl: &SslRef) -> Option<Group> {
     (nid > 0).then_some(Group::Nid(nid))
 }
 
-/// Empties the thread's queue of errors. What is in it would be taken for the reason of whatever ends next,
+/// Empties the thread's queue of errors. Errors in it would be taken for the reason of the next call,
 /// such as a read that only has to wait.
 pub(crate) fn forget_errors() {
     // SAFETY: it takes no argument and only reads the queue of this thread.
@@ -394,7 +394,7 @@ mod tests {
     fn errors_are_forgotten() {
         let failed = openssl::x509::X509::from_der(b"none").unwrap_err();
         assert!(!failed.errors().is_empty());
-        // Back into the queue, as somebody leaves it who does not look.
+        // Back into the queue, as after a call whose errors are not read.
         failed.put();
         forget_errors();
         assert!(ErrorStack::get().errors().is_empty());

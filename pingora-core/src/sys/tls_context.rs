@@ -319,7 +319,7 @@ mod tests {
             assert!(resumed);
             let seen = asked();
             assert!(seen.contains(&(false, Some(Found::Current))), "{seen:?}");
-            // What is used once is renewed each time, or every other connection would be a full handshake.
+            // A ticket for a single use is renewed each time; otherwise, every other connection would be a full handshake.
             let tls_1_3 = version == SslVersion::TLS1_3;
             assert_eq!(seen.contains(&(true, None)), tls_1_3, "{seen:?}");
 

@@ -41,7 +41,7 @@ impl Deadline {
 
 /// Absolute deadlines by kind. Pure: it is told the time and never asks for it.
 ///
-/// In: [`set`](Self::set) and [`clear`](Self::clear). Out: [`next`](Self::next), for whoever arms a timer,
+/// In: [`set`](Self::set) and [`clear`](Self::clear). Out: [`next`](Self::next), for the owner of the timer,
 /// and [`expired`](Self::expired) when it fires.
 ///
 /// ```

@@ -167,7 +167,7 @@ pub fn is_suspended_for_cert(error: &ssl::Error) -> bool {
     sys::is_suspended(error)
 }
 
-/// Empties the thread's queue of errors. What one call leaves there, the next may take for its own.
+/// Empties the thread's queue of errors. The next call may take leftover errors for its own.
 pub fn clear_error_stack() {
     sys::forget_errors();
 }

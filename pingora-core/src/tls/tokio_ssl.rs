@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SslStream<S> {
     }
 
     /// Reads payload that the client sent before the handshake was complete; 0 is the end of it, and
-    /// [`accept`](Self::accept) follows. Somebody else may send the same bytes again (RFC 8446 section 8).
+    /// [`accept`](Self::accept) follows. An attacker may replay the same bytes (RFC 8446 section 8).
     ///
     /// # Errors
     /// The library's.

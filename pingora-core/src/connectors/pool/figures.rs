@@ -1,4 +1,4 @@
-//! What a pool tells of itself.
+//! The metrics of a pool.
 
 use super::Poolable;
 use super::stripe::Stripe;

@@ -100,7 +100,7 @@ fn new_connector() -> TransportConnector {
 /// A connector with these options.
 fn connector_with(options: Option<ConnectorOptions>) -> TransportConnector {
     let connector = TransportConnector::new(options);
-    // What can't be done is said by each connection.
+    // Each connection reports what is not supported.
     let _ = choose_library(&connector.tls);
     connector
 }

@@ -1,4 +1,4 @@
-//! What the account tells of itself.
+//! The metrics of the account.
 
 use super::account::{held, level, limit};
 use crate::metrics::{Collect, Collected, register};

@@ -1,4 +1,4 @@
-//! What a response's head says of a body that is no longer what the head was written for. Pure.
+//! Adapts a response's head to a body that was changed after the head was written. Pure.
 
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, ETAG, HeaderValue};
 use pingora_http::ResponseHeader;

@@ -52,7 +52,7 @@ pub(super) fn handshake(failure: HandshakeFailure, sni: &str) -> Option<&'static
 /// About a certificate that was not issued by a trusted authority.
 pub(super) fn unknown_authority(wanted: Option<&ClientHandshake<'_>>) -> &'static str {
     match wanted.and_then(|wanted| wanted.ca) {
-        Some(ca) if ca.is_empty() => "the peer's ca is an empty list, which trusts nobody",
+        Some(ca) if ca.is_empty() => "the peer's ca is an empty list, which trusts no certificate",
         _ => UNKNOWN_AUTHORITY,
     }
 }

@@ -370,7 +370,9 @@ impl<A: ServerApp + Send + Sync + 'static> super::Service for Service<A> {
         }
         if accepting.has_none() && self.control.is_none() {
             let name = &self.name;
-            warn!("{name}: has no endpoint to listen on, so it serves nobody; `add_tcp` adds one");
+            warn!(
+                "{name}: has no endpoint to listen on, so it serves no client; `add_tcp` adds one"
+            );
         }
         ready_notifier.notify_ready();
         self.accept(&mut accepting, shutdown).await;

@@ -9,7 +9,7 @@ use super::limits::DecompressionLimits;
 /// A content coding (RFC 9110 section 8.4.1).
 ///
 /// Brotli and Zstandard are built with the cargo features `brotli` and `zstd`, gzip and deflate with
-/// `compression` (on by default). What is not built is known by name, and never chosen.
+/// `compression` (on by default). Other codings are known by name, and never chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// `*`: any coding that is not named.

@@ -18,8 +18,8 @@ use std::time::Duration;
 /// [`response_header_filter`](Self::response_header_filter), then
 /// [`response_body_filter`](Self::response_body_filter) for each part of the body.
 ///
-/// One pointer wide, and null until someone asks for compression or decompression. What is to be
-/// done can be changed until the response's head passed; after that, adjusting it has no effect.
+/// One pointer wide, and null until someone asks for compression or decompression. The settings
+/// can be changed until the response's head passed; after that, adjusting it has no effect.
 ///
 /// # Where it stands in a proxy
 /// There are two of them. `Session::upstream_compression` stands between `upstream_response_filter` and
@@ -161,7 +161,7 @@ impl State {
 }
 
 impl ResponseCompressionCtx {
-    /// Compresses at `compression_level` (0: not at all) whatever the client accepts and is worth
+    /// Compresses at `compression_level` (0: not at all) bodies that are worth it, if the client accepts
     /// it; with `decompress_enable`, decompresses what the client does not accept. Strong entity
     /// tags become weak unless `preserve_etag`. With neither compression nor decompression, this
     /// does not allocate.
@@ -184,7 +184,7 @@ impl ResponseCompressionCtx {
         Self::with_settings(&CompressionSettings::new(level))
     }
 
-    /// With these settings; remembers what the client accepts, whatever they are.
+    /// With these settings; remembers what the client accepts in any case.
     pub(crate) fn with_settings(settings: &CompressionSettings) -> Self {
         let mut state = Box::<State>::default();
         state.policy = settings.0.clone();
@@ -268,7 +268,7 @@ impl ResponseCompressionCtx {
     /// Turns decompression of every algorithm on or off.
     ///
     /// In `Session::upstream_compression` of a proxy it is for the filters: `response_body_filter` gets the
-    /// body plain, whatever the client accepts, and so does the client, unless the module for compression
+    /// body plain, regardless of what the client accepts, and so does the client, unless the module for compression
     /// has a level and compresses it again. In the module, and anywhere else, it is for the client: a body
     /// is decompressed, or coded in another way where a level is set, only if the client does not accept its
     /// coding.

@@ -60,7 +60,7 @@ impl Deflater {
         }
     }
 
-    /// Compresses more. What is ready is in the output.
+    /// Compresses more. Finished bytes are in the output.
     ///
     /// # Errors
     /// After the end.
@@ -125,7 +125,7 @@ impl Deflater {
         let _ = SPARE.try_with(|idle| {
             let mut idle = idle.borrow_mut();
             if idle.len() >= KEPT {
-                // The one that was not used for longest may have a level that nobody wants any more.
+                // The least recently used one may have a level that is no longer used.
                 idle.remove(0);
             }
             compress.reset();

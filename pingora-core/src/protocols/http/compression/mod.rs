@@ -15,7 +15,7 @@
 //!
 //! Never changed are answers without a body, partial ones (206, `Content-Range`), those with
 //! `Cache-Control: no-transform` or a digest (`Digest`, `Repr-Digest`, `Content-Digest`, `Content-MD5`,
-//! also as a trailer), those with several codings or an unknown one. What is never compressed: a body
+//! also as a trailer), those with several codings or an unknown one. Never compressed are a body
 //! that has a coding, messages of gRPC and Connect, and answers to requests with `no-transform`.
 //!
 //! A decision is a function of settings, request and response (`plan.rs`); nothing else decides.

@@ -41,7 +41,7 @@ impl CompressionSettings {
 
     /// The media types that are compressed, such as `text/html` or `text/*`, in place of those that are
     /// known to be worth it: text, JSON, XML, YAML, JavaScript, WebAssembly, SVG, and fonts that don't
-    /// compress themselves. What has messages of its own, as gRPC has, is never compressed.
+    /// compress themselves. Types with messages of their own, such as gRPC, are never compressed.
     pub fn types<T: Into<Box<str>>>(mut self, types: impl IntoIterator<Item = T>) -> Self {
         self.0.types = Some(types.into_iter().map(Into::into).collect());
         self

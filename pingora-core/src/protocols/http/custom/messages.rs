@@ -55,11 +55,11 @@ pub trait BodyWrite: Send + Sync + Unpin + 'static {
     fn upgrade_body_writer(&mut self);
 }
 
-/// Reads messages to their end and drops them, so that whoever sends them is not held back; nothing without a
+/// Reads messages to their end and drops them, so that their sender is not held back; does nothing without a
 /// reader. Holds one message at a time. Cancel-safe.
 ///
 /// # Errors
-/// The first error of the reader. What follows it is not read.
+/// The first error of the reader. Messages after it are not read.
 pub async fn drain_custom_messages(
     reader: Option<Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>>,
 ) -> Result<()> {

@@ -242,7 +242,7 @@ fn facts(
     let status = response.line().status;
     if status == StatusCode::SWITCHING_PROTOCOLS {
         if !context.upgrade_requested {
-            return Err(Fault::bad("a 101 that nobody asked for"));
+            return Err(Fault::bad("a 101 without a request for an upgrade"));
         }
         if framing.upgrade != Some(true) {
             return Err(Fault::bad("a 101 that names no protocol"));
