@@ -57,7 +57,7 @@ struct Edge {
     own_origin: BoundAddresses,
     cache: ReadyCache,
     fresh: u32,
-    /// What was purged has to stay purged when the next process finds it on disk.
+    /// Where purges are stored, so that purged responses stay purged when the next process finds them on disk.
     purges: PathBuf,
 }
 

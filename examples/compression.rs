@@ -36,7 +36,7 @@ struct Cli {
     server: Opt,
 }
 
-/// An origin that answers in gzip, whatever the client accepts, with the body that it received.
+/// An origin that answers in gzip regardless of what the client accepts, with the body that it received.
 struct Gzipped;
 
 #[async_trait]
@@ -91,7 +91,7 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
-    /// Sees plain text, whatever the origin sent and whatever the client accepts.
+    /// Sees plain text, regardless of the origin's coding and of what the client accepts.
     fn response_body_filter(
         &self,
         _session: &mut Session,

@@ -70,7 +70,7 @@ impl ProxyHttp for Proxy {
         modules.add_module(Box::new(ClientCert::new()));
     }
 
-    /// The upstream has another name for a path, which nobody else sees.
+    /// The upstream has another name for a path, which clients don't see.
     fn init_upstream_modules(&self, modules: &mut HttpModules) {
         modules.add_module(Box::new(Rewrites::new().below("/api/v1", "/v1")));
     }

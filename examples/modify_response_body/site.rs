@@ -1,4 +1,4 @@
-//! An origin that answers in gzip, whatever the client accepts.
+//! An origin that answers in gzip regardless of what the client accepts.
 
 use async_trait::async_trait;
 use http::{HeaderValue, Response, StatusCode};

@@ -135,7 +135,7 @@ const ROOMS: [Room; 11] = [
     },
 ];
 
-/// What a rule does without: input, output, time.
+/// Words that a pure rule must not contain: input, output, time.
 const NOT_PURE: [&str; 9] = [
     "tokio::",
     ".await",
@@ -331,7 +331,7 @@ fn of(files: &[(&str, &str)]) -> Modules {
     Modules::of(files.iter().map(file).collect())
 }
 
-/// What one of these modules uses.
+/// The modules that one of these modules uses.
 fn used(modules: &Modules, path: &str) -> Vec<String> {
     let (_, module) = modules.all().find(|(known, _)| *known == path).unwrap();
     module.uses.iter().cloned().collect()
@@ -395,7 +395,7 @@ fn circles_are_found_and_lines_are_none() {
     ]);
     assert_eq!(circle.circle_in("f"), ["b", "c"]);
     assert!(circle.circle_in("").is_empty());
-    // What only their tests use is no circle.
+    // Uses by tests alone make no circle.
     let tests = of(&[
         ("f", ""),
         ("f::a", "use super::b::X;"),

@@ -35,7 +35,7 @@ const HOME: [&str; 6] = [
     "pingora-core/src/protocols/tls/rustls/",
 ];
 
-/// What stands for the library, and the files outside of its home that may say it.
+/// Words that stand for the library, and the files outside of its home that may contain them.
 const WORDS: [(&[&str], &[&str]); 5] = [
     // The library's types. Kept for programs that want OpenSSL by name, and used by nothing else.
     (

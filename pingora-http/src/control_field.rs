@@ -27,8 +27,8 @@ pub enum ControlField {
     Host,
     /// `Content-Length`.
     ContentLength,
-    /// `Date`. It is only noted whether there is one, which whoever passes a response on has to know:
-    /// most have one, and its value is never needed.
+    /// `Date`. Only its presence is noted, for code that forwards a response: most have one, and its value is
+    /// never needed.
     Date,
     /// None of these, but a name that some servers take for one of them, or for one that a proxy
     /// [sets](is_relied_on): `Content_Length`, `X_Forwarded_For`.

@@ -285,7 +285,7 @@ impl<T, const N: usize> Lru<T, N> {
     }
 
     fn replace_weight(&self, shard: usize, old: usize, new: usize) {
-        // In this order no sum is ever below 0, whatever other threads do.
+        // In this order no sum is ever below 0, regardless of other threads.
         self.shard_weight_cell(shard, |cell| {
             cell.fetch_add(new, Ordering::Relaxed);
             cell.fetch_sub(old, Ordering::Relaxed)

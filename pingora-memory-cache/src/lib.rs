@@ -48,7 +48,7 @@ pub enum CacheStatus {
     Miss,
     /// It was in the cache, but its time was over.
     Expired,
-    /// It was not in the cache, but was just being looked up for somebody else.
+    /// It was not in the cache, but another caller was looking it up.
     LockHit,
     /// It was in the cache, and its time has been over for so long.
     Stale(Duration),

@@ -26,7 +26,7 @@ struct Load<T> {
 pub(crate) enum LoadRole<'a, T> {
     /// To look it up, and to say how that ended.
     Load(Loading<'a, T>),
-    /// To wait for somebody who looks it up.
+    /// To wait for another caller that looks it up.
     Wait(Waiting<T>),
 }
 

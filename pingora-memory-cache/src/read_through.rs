@@ -45,10 +45,10 @@ pub trait MultiLookup<K, T, S> {
         S: 'async_trait;
 }
 
-/// A [`MemoryCache`] that reads through: what it does not have is looked up by `CB`, once for all who ask for the
-/// same key in the meantime.
+/// A [`MemoryCache`] that reads through: missing values are looked up by `CB`, once for all callers that ask for
+/// the same key in the meantime.
 ///
-/// If whoever looks a value up is cancelled, one of those who wait takes over.
+/// If the caller that looks a value up is cancelled, one of the waiting callers takes over.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -119,7 +119,7 @@ where
     /// cancel.
     ///
     /// # Errors
-    /// The one of the [`Lookup`], as an `InternalError`; also if somebody else made it.
+    /// The one of the [`Lookup`], as an `InternalError`; also if another caller made it.
     pub async fn get(
         &self,
         key: &K,
@@ -133,8 +133,8 @@ where
         }
     }
 
-    /// The same, but a value whose time has been over for less than `stale_ttl` is returned while somebody else looks
-    /// it up, or if the look-up fails. Safe to cancel.
+    /// The same, but a value whose time has been over for less than `stale_ttl` is returned while another caller
+    /// looks it up, or if the look-up fails. Safe to cancel.
     ///
     /// # Errors
     /// As [`get`](Self::get), if there is no such value.
@@ -203,7 +203,7 @@ where
         self.fetch(key, hash, ttl, extra, status).await
     }
 
-    /// Looks up what is not in the cache, or waits for somebody who does.
+    /// Looks up a missing value, or waits for another caller that does.
     async fn fetch(
         &self,
         key: &K,

@@ -109,7 +109,7 @@ pub mod time {
     pub use pingora_timeout::*;
 }
 
-/// What most programs need, for `use pingora::prelude::*`.
+/// The items that most programs need, for `use pingora::prelude::*`.
 pub mod prelude {
     #[cfg(feature = "cache")]
     #[allow(unused_imports, unreachable_pub, reason = "it is empty so far")]

@@ -14,7 +14,7 @@ pub(crate) type Names = Vec<String>;
 pub(crate) struct Module {
     /// Its file, seen from `src`.
     file: String,
-    /// What it holds besides its tests, without comments, in one line.
+    /// Its code without tests and comments, in one line.
     pub(crate) code: String,
     /// Whether it begins with what it is for.
     pub(crate) is_introduced: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Module {
     pub(crate) uses: BTreeSet<String>,
     /// The paths that it names.
     mentions: BTreeSet<Names>,
-    /// What `use` brings in, by the name that it has here.
+    /// The paths that `use` brings in, by their names here.
     /// There may be one for each configuration.
     imports: BTreeMap<String, Vec<Names>>,
 }
@@ -233,7 +233,7 @@ fn lift(code: &str) -> String {
     format!("{before}{name} {{{inner}{}", lift(behind))
 }
 
-/// What `crate::` and `super::` lead to.
+/// The paths behind `crate::` and `super::`.
 fn mentions(code: &str, here: &[String]) -> BTreeSet<Names> {
     let mut found = BTreeSet::new();
     for word in ["crate::", "super::"] {
@@ -249,7 +249,7 @@ fn mentions(code: &str, here: &[String]) -> BTreeSet<Names> {
     found
 }
 
-/// What `use` brings in, under which name.
+/// The paths that `use` brings in, by their names.
 fn imports(
     code: &str,
     here: &[String],

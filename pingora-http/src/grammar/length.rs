@@ -12,7 +12,7 @@ use super::list_elements;
 /// // A second field that says the same is dropped, another one is refused.
 /// assert!(ContentLength::read(Some(length), b"17").is_ok());
 /// assert!(ContentLength::read(Some(length), b"18").is_err());
-/// // What is sent on has no leading zeros.
+/// // The forwarded value has no leading zeros.
 /// assert_eq!(ContentLength::read(None, b"010").unwrap().digits(), b"10");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
