@@ -20,15 +20,15 @@ pub(crate) enum Action {
 }
 
 /// The result of an action: a status and a line of text.
-pub(crate) type Outcome = (StatusCode, String);
+pub(crate) type ActionResult = (StatusCode, String);
 
-fn bad(text: &str) -> Outcome {
+fn bad(text: &str) -> ActionResult {
     (StatusCode::BAD_REQUEST, text.to_owned())
 }
 
 impl Action {
     /// Reads `{"action": …, "confirm": true, …}`.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, Outcome> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, ActionResult> {
         let value: Value = serde_json::from_slice(body).map_err(|_| bad("the body is no JSON"))?;
         if value["confirm"] != true {
             return Err(bad("\"confirm\" has to be true"));
@@ -59,7 +59,7 @@ impl Action {
         self,
         groups: &[(String, Arc<dyn UpstreamGroup>)],
         health: Option<&Health>,
-    ) -> Outcome {
+    ) -> ActionResult {
         let done = |text: String| {
             log::warn!("by an operator on the admin page: {text}");
             (StatusCode::OK, text)

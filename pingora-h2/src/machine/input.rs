@@ -100,12 +100,12 @@ impl Machine {
     }
 
     pub(super) fn count_overhead(&mut self, clock: Clock<'_>) -> Result<(), Error> {
-        let counted = self.account.overhead(clock);
+        let counted = self.allowance.overhead(clock);
         counted.map_err(|offence| self.offended(offence))
     }
 
     pub(super) fn count_reset(&mut self, clock: Clock<'_>) -> Result<(), Error> {
-        let counted = self.account.reset(clock);
+        let counted = self.allowance.reset(clock);
         counted.map_err(|offence| self.offended(offence))
     }
 
@@ -157,7 +157,7 @@ impl Machine {
         if data.payload.is_empty() && !data.end_stream {
             self.count_overhead(clock)?;
         } else {
-            self.account.data_received();
+            self.allowance.data_received();
         }
         let taken = self.take_data(&data, clock);
         // Window space for data that will not be read is given back at once (RFC 9113 section 6.9).

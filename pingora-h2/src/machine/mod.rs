@@ -11,14 +11,14 @@
 //! | `flow` | 5.2, 6.9: windows |
 //! | `ready` | which stream writes next (RFC 9218) |
 //! | `forgotten` | 5.1: frames that still arrive for streams that are over |
-//! | `account` | 10.5: limits on work that a peer causes without doing anything useful |
+//! | `allowance` | 10.5: limits on work that a peer causes without doing anything useful |
 //! | `input` | 3.4, 6: frames that arrive |
 //! | `blocks` | 6.2, 8: field blocks that arrive, and the messages that they begin or end |
 //! | `output` | frames that leave |
 //! | `verbs` | what a program does with a stream |
 //! | `ending` | 5.4, 6.8: GOAWAY, errors, the end |
 
-mod account;
+mod allowance;
 mod blocks;
 mod config;
 mod ending;
@@ -35,7 +35,7 @@ mod verbs;
 #[cfg(test)]
 mod tests;
 
-pub use account::Offence;
+pub use allowance::Offence;
 pub use config::Config;
 pub(crate) use state::{Cause, Initiator};
 pub use stream::{Key, Woken};
@@ -44,7 +44,7 @@ pub use verbs::Received;
 use crate::frame::{PREFACE, Reader, Role, StreamId, encode};
 use crate::head::Head;
 use crate::hpack::{DEFAULT_TABLE_SIZE, Decoder, Encoder};
-use account::Account;
+use allowance::Allowance;
 use blocks::Block;
 use flow::{INITIAL_WINDOW, ReceiveWindow, SendWindow};
 use forgotten::Forgotten;
@@ -146,7 +146,7 @@ pub struct Machine {
     /// The peer will not process streams beyond this one (its GOAWAY).
     peer_last: Option<u32>,
     forgotten: Forgotten,
-    account: Account,
+    allowance: Allowance,
 
     receive_window: ReceiveWindow,
     send_window: SendWindow,
@@ -212,7 +212,7 @@ impl Machine {
             next_id: 1,
             peer_last: None,
             forgotten: Forgotten::new(config.reset_memory, config.reset_lifetime),
-            account: Account::new(config.resets, config.overhead, now),
+            allowance: Allowance::new(config.resets, config.overhead, now),
             receive_window: ReceiveWindow::believed(INITIAL_WINDOW, config.connection_window),
             send_window: SendWindow::new(INITIAL_WINDOW),
             sending: 0,

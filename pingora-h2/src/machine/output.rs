@@ -105,7 +105,7 @@ impl Machine {
             write_head(stream, &mut self.encoder, max_frame, out);
             stream.begun = true;
             self.begun += 1;
-            self.account.message_sent();
+            self.allowance.message_sent();
             self.schedule(key);
             self.note_capacity(key);
             self.settle(key);
@@ -119,11 +119,11 @@ impl Machine {
         };
         while let Some(head) = stream.outbox.informational.pop_front() {
             write_block(stream.id, &head, false, &mut self.encoder, max_frame, out);
-            self.account.message_sent();
+            self.allowance.message_sent();
         }
         if stream.outbox.head.is_some() {
             write_head(stream, &mut self.encoder, max_frame, out);
-            self.account.message_sent();
+            self.allowance.message_sent();
         }
         if stream.sending != Sending::Body {
             self.after_end(key, clock);
@@ -144,7 +144,7 @@ impl Machine {
             self.send_window.take(length);
             self.sending -= length;
             self.sent += length as u64;
-            self.account.data_sent();
+            self.allowance.data_sent();
         }
         if stream.outbox.bytes == 0 {
             write_end(stream, &mut self.encoder, max_frame, out);

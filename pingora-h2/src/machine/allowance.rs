@@ -80,14 +80,14 @@ impl Bucket {
 
 /// The rest of a connection's allowance.
 #[derive(Debug, Clone)]
-pub(crate) struct Account {
+pub(crate) struct Allowance {
     resets: Bucket,
     overhead: Bucket,
 }
 
-impl Account {
+impl Allowance {
     pub(crate) fn new(resets: u32, overhead: u32, now: Instant) -> Self {
-        Account {
+        Allowance {
             resets: Bucket::new(resets, now),
             overhead: Bucket::new(overhead, now),
         }
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn resets_are_bounded_and_refilled_by_answers_and_time() {
         let start = Instant::now();
-        let mut account = Account::new(40, 10, start);
+        let mut account = Allowance::new(40, 10, start);
         let at = |seconds: u64| move || start + Duration::from_secs(seconds);
         for _ in 0..40 {
             assert_eq!(account.reset(&at(0)), Ok(()));
@@ -157,7 +157,7 @@ mod tests {
     fn frames_that_carry_nothing_are_bounded_and_refilled_by_work() {
         let now = Instant::now();
         let clock = move || now;
-        let mut account = Account::new(10, 3, now);
+        let mut account = Allowance::new(10, 3, now);
         for _ in 0..3 {
             assert_eq!(account.overhead(&clock), Ok(()));
         }
