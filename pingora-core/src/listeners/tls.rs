@@ -109,7 +109,7 @@ impl GatedAcceptor {
         }
     }
 
-    /// [`accept`](Acceptor::accept) for tests that don't answer a refused client.
+    /// [`accept`](GatedAcceptor::accept) for tests that don't answer a refused client.
     #[cfg(test)]
     pub(crate) async fn handshake(&self, stream: L4Stream) -> Result<Stream> {
         let accepted = self.accept(stream).await;
