@@ -46,6 +46,8 @@ mod tickets;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
 // Used by a library only.
 mod verify;
+#[cfg(any(feature = "openssl", feature = "rustls"))]
+mod writing;
 #[cfg(feature = "rustls")]
 mod x509;
 

@@ -1,6 +1,7 @@
 //! Authorities to trust: their certificates, and their lists of what they have revoked.
 
-use super::loaded::{read_chain, refused};
+use super::certificate::refused;
+use super::loaded::read_chain;
 use crate::protocols::tls::TLS_CONF_ERR;
 use crate::protocols::tls::store::Material;
 use crate::sys::tls as sys;

@@ -1,13 +1,15 @@
 //! Certificates: what is asked of them, and a chain with its key.
 
 use super::CaType;
+use crate::protocols::tls::TLS_CONF_ERR;
 use crate::protocols::tls::client_handshake::CertificateDer;
 use crate::protocols::tls::library::to_der;
+use crate::protocols::tls::store::Material;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::{X509, X509Ref};
-use pingora_error::{ErrorType, OrErr, Result};
+use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -55,6 +57,12 @@ pub(crate) fn key_to_der(key: &CertKey) -> Result<CertificateDer> {
     let key = key.key.private_key_to_pkcs8();
     let key = key.or_err(ErrorType::InternalError, "writing a key as PKCS #8")?;
     Ok((chain, key))
+}
+
+/// # Errors
+/// Always: one line that names the file.
+pub(super) fn refused<T>(what: &Material, reason: &str) -> Result<T> {
+    Error::e_explain(TLS_CONF_ERR, format!("can't use {what}: {reason}"))
 }
 
 /// Tells sets of trusted certificates apart. SHA-1, because the library keeps that one computed;

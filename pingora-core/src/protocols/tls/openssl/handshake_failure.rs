@@ -1,6 +1,5 @@
 //! Why a handshake failed, told from the library's error.
 
-use super::stream::is_truncation;
 use crate::protocols::tls::HandshakeFailure;
 use openssl::ssl::{Error, ErrorCode};
 
@@ -64,4 +63,18 @@ fn by_reason(code: i32) -> HandshakeFailure {
     }
     let known = REASONS.iter().find(|(_, codes)| codes.contains(&code));
     known.map_or(HandshakeFailure::Other, |(failure, _)| *failure)
+}
+
+/// Whether the peer closed the transport without a close_notify, as a truncation attack would.
+/// OpenSSL 3 has a reason code for that; before, it was an error without any detail.
+pub(super) fn is_truncation(e: &Error) -> bool {
+    const UNEXPECTED_EOF_WHILE_READING: i32 = 294;
+    match (e.io_error(), e.ssl_error()) {
+        (None, None) => e.code() == ErrorCode::SYSCALL,
+        (None, Some(stack)) => stack
+            .errors()
+            .iter()
+            .any(|e| e.reason_code() == UNEXPECTED_EOF_WHILE_READING),
+        (Some(_), _) => false,
+    }
 }

@@ -1,6 +1,6 @@
 //! A listener's certificate, read and checked, ready to be shown.
 
-use super::certificate::{get_common_name, get_serial};
+use super::certificate::{get_common_name, get_serial, refused};
 use super::staple::Staple;
 use crate::protocols::tls::TLS_CONF_ERR;
 use crate::protocols::tls::library::to_der;
@@ -190,10 +190,6 @@ impl fmt::Debug for LoadedCertificate {
             .field("not_after", &self.not_after)
             .finish_non_exhaustive()
     }
-}
-
-pub(super) fn refused<T>(what: &Material, reason: &str) -> Result<T> {
-    Error::e_explain(TLS_CONF_ERR, format!("can't use {what}: {reason}"))
 }
 
 /// All certificates in `bytes`, which are those of this PEM file.

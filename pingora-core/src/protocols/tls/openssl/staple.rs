@@ -1,6 +1,6 @@
 //! OCSP responses that are stapled to a certificate (RFC 6066 section 8, RFC 6960).
 
-use super::loaded::refused;
+use super::certificate::refused;
 use crate::protocols::tls::TLS_CONF_ERR;
 use crate::protocols::tls::store::Material;
 use openssl::hash::MessageDigest;

@@ -1,16 +1,18 @@
 //! A TLS session over any transport.
 //!
-//! OpenSSL does blocking I/O on what it is given. It is given an adapter that answers `WouldBlock` where
+//! OpenSSL does blocking I/O on what it is given. It is given an adapter that answers `WouldBlock` if
 //! the transport is pending, so that the library's call ends and the task is woken when the transport
 //! is ready.
 
 mod calls;
 
+use super::handshake_failure::is_truncation;
 use super::hints;
 use super::transport::Transport;
 use crate::protocols::digest::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, ProxyDigest, SocketDigest, TimingDigest,
 };
+use crate::protocols::tls::writing::{self, MAX_RECORD, SealsRecords, WRITE_AT_ONCE, Writing};
 use crate::protocols::tls::{ALPN, ClientHello, PlainHttp, SslDigest, TlsRef};
 use crate::protocols::{IO, Peek, Shutdown, Ssl, UniqueID, UniqueIDType};
 use crate::runtime::local::with_scratch;
@@ -27,12 +29,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// Most bytes of payload in one TLS record (RFC 8446 section 5.1).
-const MAX_RECORD: usize = 16 * 1024;
-
-/// The most payload that is sealed before it is sent: some records.
-const WRITE_AT_ONCE: usize = 4 * MAX_RECORD;
 
 /// The part of one write's slices that is still to be sealed.
 struct Slices<'a> {
@@ -82,16 +78,12 @@ pub struct SslStream<T> {
     session: ssl::SslStream<Transport<T>>,
     /// The library has nothing to give before more arrives.
     starved: bool,
-    /// Payload that was sealed in a write that is still pending.
-    accepted: usize,
+    writing: Writing,
     digest: Option<Arc<SslDigest>>,
     timing: TimingDigest,
     handshake_began: Option<Instant>,
     /// An error that came after data which had to be delivered first.
     deferred: Option<io::Error>,
-    close_notify_sent: bool,
-    /// Session tickets wait for something that leaves with them.
-    holds_tickets: bool,
 }
 
 /// Whether the library ends this handshake with nothing but session tickets, which the client does not
@@ -103,20 +95,6 @@ fn ends_with_tickets(ssl: &ssl::SslRef) -> bool {
 /// Whether the library waits for the transport to get ready.
 fn is_pending(e: &ssl::Error) -> bool {
     matches!(e.code(), ErrorCode::WANT_READ | ErrorCode::WANT_WRITE)
-}
-
-/// Whether the peer closed the transport without a close_notify, as a truncation attack would.
-/// OpenSSL 3 has a reason code for that; before, it was an error without any detail.
-pub(super) fn is_truncation(e: &ssl::Error) -> bool {
-    const UNEXPECTED_EOF_WHILE_READING: i32 = 294;
-    match (e.io_error(), e.ssl_error()) {
-        (None, None) => e.code() == ErrorCode::SYSCALL,
-        (None, Some(stack)) => stack
-            .errors()
-            .iter()
-            .any(|e| e.reason_code() == UNEXPECTED_EOF_WHILE_READING),
-        (Some(_), _) => false,
-    }
 }
 
 fn into_io_error(e: ssl::Error) -> io::Error {
@@ -131,7 +109,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
     /// A session over `stream`; no byte was exchanged yet.
     ///
     /// # Errors
-    /// `TLSHandshakeFailure` where the library can't.
+    /// `TLSHandshakeFailure` if the library can't.
     pub fn new(ssl: ssl::Ssl, stream: T) -> Result<Self> {
         let made = Self::with_library_error(ssl, stream);
         made.or_err(ErrorType::TLSHandshakeFailure, "starting a TLS session")
@@ -142,13 +120,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         Ok(SslStream {
             session: ssl::SslStream::new(ssl, Transport::new(stream))?,
             starved: false,
-            accepted: 0,
+            writing: Writing::default(),
             digest: None,
             timing: TimingDigest::default(),
             handshake_began: None,
             deferred: None,
-            close_notify_sent: false,
-            holds_tickets: false,
         })
     }
 
@@ -219,11 +195,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         }
         if matches!(polled, Poll::Ready(Ok(()))) && ends_with_tickets(self.session.ssl()) {
             self.session.get_mut().keep_unsent();
-            self.holds_tickets = true;
+            self.writing.holds_tickets = true;
             return polled;
         }
         let transport = self.session.get_mut();
-        // Where that fails, so does the next read: it knows better why.
+        // If that fails, so does the next read: it knows better why.
         match (polled, transport.poll_send(cx)) {
             (Poll::Ready(Ok(())), Poll::Pending) => Poll::Pending,
             (polled, _) => polled,
@@ -260,9 +236,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
         let transport = self.session.get_mut();
         if self.starved {
             let filled = transport.poll_fill(cx, buf.remaining());
-            if filled.is_pending() && self.holds_tickets {
-                // Where that fails, so does the next write.
-                self.holds_tickets = transport.poll_send(cx).is_pending();
+            if filled.is_pending() && self.writing.holds_tickets {
+                // If that fails, so does the next write.
+                self.writing.holds_tickets = transport.poll_send(cx).is_pending();
             }
             ready!(filled)?;
             self.starved = false;
@@ -334,7 +310,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> SslStream<T> {
     }
 
     /// Seals what these slices hold, up to [`WRITE_AT_ONCE`] of it. Returns how much.
-    fn poll_seal(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_seal_records(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let mut rest = Slices { bufs, skipped: 0 };
         let mut total = 0;
         while total < WRITE_AT_ONCE && !rest.is_empty() {
@@ -392,7 +372,7 @@ impl<T> SslStream<T> {
         self.session.get_mut().client_hello = Some(Box::default());
     }
 
-    /// The first message of the client, where it is kept and has come.
+    /// The first message of the client, if it is kept and has come.
     pub(crate) fn client_hello(&self) -> Option<&ClientHello> {
         self.session.get_ref().client_hello.as_ref()?.found()
     }
@@ -478,13 +458,49 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for SslStream<T> {
     }
 }
 
+impl<T: AsyncRead + AsyncWrite + Unpin> SealsRecords for SslStream<T> {
+    type Transport = T;
+
+    fn transport(&mut self) -> Pin<&mut T> {
+        Pin::new(self.get_mut())
+    }
+
+    fn writing(&mut self) -> &mut Writing {
+        &mut self.writing
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.session.get_mut().poll_send(cx)
+    }
+
+    fn poll_seal(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.session.get_mut().set_gathers(true);
+        let sealed = self.poll_seal_records(cx, bufs);
+        let transport = self.session.get_mut();
+        transport.set_gathers(false);
+        self.starved &= !transport.take_read_by_itself();
+        sealed
+    }
+
+    fn poll_close_notify(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.writing.closed {
+            // An error means that the session is broken or was never established.
+            if ready!(self.poll_send(cx)).is_ok() {
+                let _ = ready!(self.poll_session(cx, ssl::SslStream::shutdown));
+            }
+            self.writing.closed = true;
+        }
+        Poll::Ready(())
+    }
+}
+
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SslStream<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+        writing::poll_write(self.get_mut(), cx, &[IoSlice::new(buf)])
     }
 
     /// Seals up to 64 KiB, small slices together in one record, and sends it all at once. After a
@@ -495,37 +511,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SslStream<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if !this.holds_tickets {
-            ready!(this.session.get_mut().poll_send(cx))?;
-        }
-        let offered: usize = bufs.iter().map(|slice| slice.len()).sum();
-        if offered == 0 {
-            return Poll::Ready(Ok(0));
-        }
-        let accepted = std::mem::take(&mut this.accepted);
-        if accepted > 0 {
-            return Poll::Ready(if accepted <= offered {
-                Ok(accepted)
-            } else {
-                Err(io::ErrorKind::InvalidInput.into())
-            });
-        }
-        this.holds_tickets = false;
-        this.session.get_mut().set_gathers(true);
-        let sealed = this.poll_seal(cx, bufs);
-        let transport = this.session.get_mut();
-        transport.set_gathers(false);
-        this.starved &= !transport.take_read_by_itself();
-        // Also what the library has to say to the other side where it failed.
-        let sent = transport.poll_send(cx);
-        match (ready!(sealed)?, sent) {
-            (sealed, Poll::Ready(sent)) => Poll::Ready(sent.map(|()| sealed)),
-            (sealed, Poll::Pending) => {
-                this.accepted = sealed;
-                Poll::Pending
-            }
-        }
+        writing::poll_write(self.get_mut(), cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -533,21 +519,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SslStream<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.session.get_mut().poll_send(cx))?;
-        Pin::new(this.get_mut()).poll_flush(cx)
+        writing::poll_flush(self.get_mut(), cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.close_notify_sent {
-            ready!(this.session.get_mut().poll_send(cx))?;
-            // An error here means that the session is broken or was never established; the
-            // transport is closed either way.
-            let _ = ready!(this.poll_session(cx, ssl::SslStream::shutdown));
-            this.close_notify_sent = true;
-        }
-        Pin::new(this.get_mut()).poll_shutdown(cx)
+        writing::poll_shutdown(self.get_mut(), cx)
     }
 }
 

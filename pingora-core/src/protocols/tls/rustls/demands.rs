@@ -5,13 +5,10 @@ use super::trust::{Purpose, Trust};
 use crate::protocols::tls::ClientCertificates;
 use crate::protocols::tls::x509::Facts;
 use pingora_error::{Error, ErrorType, Result};
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error as TlsError, SignatureScheme,
-};
+use rustls::{CertificateError, DistinguishedName, Error as TlsError};
 use std::time::SystemTime;
 
 /// The demands of a listener on its clients.
@@ -69,7 +66,7 @@ pub(super) fn open_scope() -> [u8; 32] {
     sha256(b"clients")
 }
 
-/// Checks what the library does not where a session is resumed: that the time of the client's certificate is
+/// Checks what the library does not when a session is resumed: that the time of the client's certificate is
 /// not over by now.
 ///
 /// # Errors
@@ -124,25 +121,5 @@ impl ClientCertVerifier for Demands {
         })
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    signature_methods!();
 }

@@ -1,12 +1,21 @@
 //! Why a handshake failed, told from the library's error, and what can be done about it.
 
-use super::stream::HandshakeError;
 use super::verify::Unverified;
 use crate::protocols::tls::backend::FailedHandshake;
 use crate::protocols::tls::{ClientHandshake, HandshakeFailure, hints};
 use pingora_error::{BError, Error, ErrorType};
 use rustls::{AlertDescription, Error as TlsError, InvalidMessage};
 use std::io;
+
+/// The error of a failed handshake.
+#[derive(Debug)]
+pub(super) enum HandshakeError {
+    /// The transport failed.
+    Io(io::Error),
+    /// The other side closed the transport.
+    Closed,
+    Tls(TlsError),
+}
 
 /// Which kind of failure it is.
 pub(super) fn failure(error: &HandshakeError) -> HandshakeFailure {

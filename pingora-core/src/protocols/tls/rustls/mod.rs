@@ -28,6 +28,33 @@
 //! certificate resolver or verifier is given to [`RustlsServer`] and [`RustlsClient`]; [`library`] is the crate
 //! that they have to come from.
 
+/// The methods about signatures that the verifiers of both sides share: by the field `algorithms`.
+macro_rules! signature_methods {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &::rustls::pki_types::CertificateDer<'_>,
+            dss: &::rustls::DigitallySignedStruct,
+        ) -> Result<::rustls::client::danger::HandshakeSignatureValid, ::rustls::Error> {
+            ::rustls::crypto::verify_tls12_signature(message, cert, dss, &self.algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &::rustls::pki_types::CertificateDer<'_>,
+            dss: &::rustls::DigitallySignedStruct,
+        ) -> Result<::rustls::client::danger::HandshakeSignatureValid, ::rustls::Error> {
+            ::rustls::crypto::verify_tls13_signature(message, cert, dss, &self.algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<::rustls::SignatureScheme> {
+            self.algorithms.supported_schemes()
+        }
+    };
+}
+
 #[cfg(not(feature = "openssl"))]
 pub(crate) mod certificate;
 mod client;
@@ -64,7 +91,7 @@ use ::rustls::crypto::CryptoProvider;
 use ::rustls::crypto::aws_lc_rs::default_provider;
 use std::sync::{Arc, OnceLock};
 
-/// The provider of cryptography where no other was chosen. It does not depend on the process's default, which
+/// The provider of cryptography if no other was chosen. It does not depend on the process's default, which
 /// another part of the program may have installed.
 fn recommended_provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();

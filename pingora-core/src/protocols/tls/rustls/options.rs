@@ -1,11 +1,9 @@
 //! The options of rustls towards clients, beside the settings that all libraries share.
 
-use super::digest::cipher_name;
 use super::key_log::Lines;
 use super::recommended_provider;
-use super::server::ServerContext;
 use super::suites::{with_ciphers, with_groups};
-use crate::protocols::tls::backend::{ServerBackend, ServerSettings, TlsAcceptor};
+use crate::protocols::tls::backend::ServerSettings;
 use crate::protocols::tls::{KeyLog, TLS_CONF_ERR};
 use pingora_error::{Error, Result};
 use rustls::crypto::CryptoProvider;
@@ -145,13 +143,13 @@ impl RustlsServer {
         versions.unwrap_or_else(|| DEFAULT_VERSIONS.to_vec())
     }
 
-    fn provider_or_default(&self) -> Arc<CryptoProvider> {
+    pub(super) fn provider_or_default(&self) -> Arc<CryptoProvider> {
         self.provider.clone().unwrap_or_else(recommended_provider)
     }
 
     /// # Errors
     /// [`TLS_CONF_ERR`] for settings that exclude each other, or that this library does not support.
-    fn check(&self, settings: &ServerSettings) -> Result<()> {
+    pub(super) fn check(&self, settings: &ServerSettings) -> Result<()> {
         let (config, resolver) = (self.config.is_some(), self.resolver.is_some());
         let other = self.provider.is_some()
             || self.versions.is_some()
@@ -181,23 +179,6 @@ impl RustlsServer {
             None => Ok(()),
             Some((_, why)) => Error::e_explain(TLS_CONF_ERR, format!("rustls: {why}")),
         }
-    }
-}
-
-impl ServerBackend for RustlsServer {
-    fn name(&self) -> &'static str {
-        "rustls"
-    }
-
-    fn build(self: Box<Self>, settings: ServerSettings) -> Result<Box<dyn TlsAcceptor>> {
-        self.check(&settings)?;
-        let provider = self.provider_or_default();
-        if log::log_enabled!(log::Level::Debug) {
-            let suites = provider.cipher_suites.iter();
-            let suites: Vec<_> = suites.map(|suite| cipher_name(suite.suite())).collect();
-            log::debug!("rustls speaks with {}", suites.join(", "));
-        }
-        Ok(Box::new(ServerContext::new(*self, provider, settings)?))
     }
 }
 

@@ -1,16 +1,16 @@
 //! TLS towards clients.
 
 use super::demands::{self, Demands};
-use super::digest;
-use super::handshake_failure::{failure, of_client};
+use super::digest::{self, cipher_name};
+use super::handshake_failure::{HandshakeError, failure, of_client};
 use super::keys;
 use super::options::RustlsServer;
 use super::session::Session;
-use super::stream::{HandshakeError, TlsStream};
+use super::stream::TlsStream;
 use super::tickets::Tickets;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::backend::{
-    Accepted, FailedHandshake, Renewal, ServerSettings, TlsAcceptor,
+    Accepted, FailedHandshake, Renewal, ServerBackend, ServerSettings, TlsAcceptor,
 };
 use crate::protocols::tls::offload::Offload;
 use crate::protocols::tls::store::Material;
@@ -65,7 +65,7 @@ impl ResolvesServerCert for Fixed {
 impl ServerContext {
     /// # Errors
     /// Naming what can't be done, or the file that can't be used.
-    pub(super) fn new(
+    fn new(
         options: RustlsServer,
         provider: Arc<CryptoProvider>,
         settings: ServerSettings,
@@ -293,6 +293,23 @@ fn config(
         config.key_log = log;
     }
     Ok((config, scope))
+}
+
+impl ServerBackend for RustlsServer {
+    fn name(&self) -> &'static str {
+        "rustls"
+    }
+
+    fn build(self: Box<Self>, settings: ServerSettings) -> Result<Box<dyn TlsAcceptor>> {
+        self.check(&settings)?;
+        let provider = self.provider_or_default();
+        if log::log_enabled!(log::Level::Debug) {
+            let suites = provider.cipher_suites.iter();
+            let suites: Vec<_> = suites.map(|suite| cipher_name(suite.suite())).collect();
+            log::debug!("rustls speaks with {}", suites.join(", "));
+        }
+        Ok(Box::new(ServerContext::new(*self, provider, settings)?))
+    }
 }
 
 impl TlsAcceptor for ServerContext {

@@ -1,12 +1,13 @@
 //! A TLS session by rustls over any transport.
 
-use super::handshake_failure;
+use super::handshake_failure::{self, HandshakeError};
 use super::session::{Session, Step, Wanted};
 use super::wire::{Arrived, Sealed};
 use crate::protocols::digest::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, ProxyDigest, SocketDigest, TimingDigest,
 };
 use crate::protocols::tls::SslDigest;
+use crate::protocols::tls::writing::{self, MAX_RECORD, SealsRecords, WRITE_AT_ONCE, Writing};
 use crate::protocols::{IO, Peek, Shutdown, Ssl, UniqueID, UniqueIDType};
 use async_trait::async_trait;
 use rustls::{CommonState, ProtocolVersion};
@@ -17,21 +18,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// Most bytes of payload in one TLS record (RFC 8446 section 5.1).
-const MAX_RECORD: usize = 16 * 1024;
-/// The most payload that is sealed before it is sent: some records.
-const WRITE_AT_ONCE: usize = 4 * MAX_RECORD;
-
-/// Why a handshake came to nothing.
-#[derive(Debug)]
-pub(super) enum HandshakeError {
-    /// The transport failed.
-    Io(io::Error),
-    /// The other side closed the transport.
-    Closed,
-    Tls(rustls::Error),
-}
 
 /// A TLS connection over the transport `T`.
 ///
@@ -48,16 +34,12 @@ pub(super) struct TlsStream<T> {
     peer_closed: bool,
     /// The session is broken; the library is not asked any more.
     broken: Option<rustls::Error>,
-    /// Payload that was sealed in a write that is still pending.
-    accepted: usize,
+    writing: Writing,
     digest: Option<Arc<SslDigest>>,
     timing: TimingDigest,
     handshake_began: Option<Instant>,
     /// An error that came after data which had to be delivered first.
     deferred: Option<io::Error>,
-    close_notify_sent: bool,
-    /// Session tickets wait for something that leaves with them.
-    holds_tickets: bool,
 }
 
 impl<T> TlsStream<T> {
@@ -71,13 +53,11 @@ impl<T> TlsStream<T> {
             surplus: (Vec::new(), 0),
             peer_closed: false,
             broken: None,
-            accepted: 0,
+            writing: Writing::default(),
             digest: None,
             timing: TimingDigest::default(),
             handshake_began: None,
             deferred: None,
-            close_notify_sent: false,
-            holds_tickets: false,
         }
     }
 
@@ -166,7 +146,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
         let polled = self.poll_handshake_steps(cx);
         self.arrived.return_buffer();
         if let Poll::Ready(Err(_)) = polled {
-            // Where the alert can't be sent, the error says more.
+            // If the alert can't be sent, the error says more.
             let _ = self.sealed.poll_send(&mut self.io, cx);
         }
         ready!(polled)?;
@@ -190,7 +170,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
                     // They leave with the first thing that is written, or when a read has to wait: most
                     // clients have sent their request by now.
                     self.sealed.keep_unsent();
-                    self.holds_tickets = !self.sealed.is_empty();
+                    self.writing.holds_tickets = !self.sealed.is_empty();
                     return Poll::Ready(Ok(()));
                 }
                 let sent = self.sealed.poll_send(&mut self.io, cx);
@@ -238,9 +218,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
     /// Waits for more; meanwhile, tickets are sent.
     fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<()>> {
         let filled = self.arrived.poll_fill(&mut self.io, cx, room);
-        if filled.is_pending() && self.holds_tickets {
-            // Where that fails, so does the next write.
-            self.holds_tickets = self.sealed.poll_send(&mut self.io, cx).is_pending();
+        if filled.is_pending() && self.writing.holds_tickets {
+            // If that fails, so does the next write.
+            self.writing.holds_tickets = self.sealed.poll_send(&mut self.io, cx).is_pending();
         }
         match ready!(filled) {
             Ok(0) => {
@@ -258,7 +238,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
             match self.step(wanted, None) {
                 Ok(Step::Done) => return Ok(()),
                 Ok(Step::Again | Step::Payload) => {}
-                Ok(Step::Closed) if !self.close_notify_sent => {}
+                Ok(Step::Closed) if !self.writing.closed => {}
                 Ok(Step::Closed | Step::Blocked) => return Err(io::ErrorKind::BrokenPipe.into()),
                 Err(e) => return Err(handshake_failure::read_error(&e, self.session.is_server())),
             }
@@ -323,11 +303,45 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<T> {
         }
         let polled = this.poll_read_records(cx, buf);
         this.arrived.return_buffer();
-        if !this.holds_tickets && !this.sealed.is_empty() {
+        if !this.writing.holds_tickets && !this.sealed.is_empty() {
             // An answer of the library, as to a change of keys. Where it fails, so does the next write.
             let _ = this.sealed.poll_send(&mut this.io, cx);
         }
         polled
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> SealsRecords for TlsStream<T> {
+    type Transport = T;
+
+    fn transport(&mut self) -> Pin<&mut T> {
+        Pin::new(&mut self.io)
+    }
+
+    fn writing(&mut self) -> &mut Writing {
+        &mut self.writing
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.sealed.poll_send(&mut self.io, cx)
+    }
+
+    fn poll_seal(
+        &mut self,
+        _cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(self.seal(bufs))
+    }
+
+    fn poll_close_notify(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.writing.closed {
+            // An error means that the session is broken or was never established.
+            let _ = self.perform(Wanted::CloseNotify);
+            self.writing.closed = true;
+            self.writing.holds_tickets = false;
+        }
+        self.poll_send(cx).map(drop)
     }
 }
 
@@ -337,7 +351,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+        writing::poll_write(self.get_mut(), cx, &[IoSlice::new(buf)])
     }
 
     /// Seals up to 64 KiB, small slices together in one record, and sends it all at once. After a
@@ -348,36 +362,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if !this.holds_tickets {
-            ready!(this.sealed.poll_send(&mut this.io, cx))?;
-        }
-        let offered: usize = bufs.iter().map(|slice| slice.len()).sum();
-        if offered == 0 {
-            return Poll::Ready(Ok(0));
-        }
-        let accepted = std::mem::take(&mut this.accepted);
-        if accepted > 0 {
-            return Poll::Ready(if accepted <= offered {
-                Ok(accepted)
-            } else {
-                Err(io::ErrorKind::InvalidInput.into())
-            });
-        }
-        if this.close_notify_sent {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        this.holds_tickets = false;
-        let sealed = this.seal(bufs);
-        // Also what the library has to say to the other side where it failed.
-        let sent = this.sealed.poll_send(&mut this.io, cx);
-        match (sealed?, sent) {
-            (sealed, Poll::Ready(sent)) => Poll::Ready(sent.map(|()| sealed)),
-            (sealed, Poll::Pending) => {
-                this.accepted = sealed;
-                Poll::Pending
-            }
-        }
+        writing::poll_write(self.get_mut(), cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -385,23 +370,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.sealed.poll_send(&mut this.io, cx))?;
-        this.holds_tickets = false;
-        Pin::new(&mut this.io).poll_flush(cx)
+        writing::poll_flush(self.get_mut(), cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.close_notify_sent {
-            // An error here means that the session is broken or was never established; the
-            // transport is closed either way.
-            let _ = this.perform(Wanted::CloseNotify);
-            this.close_notify_sent = true;
-            this.holds_tickets = false;
-        }
-        let _ = ready!(this.sealed.poll_send(&mut this.io, cx));
-        Pin::new(&mut this.io).poll_shutdown(cx)
+        writing::poll_shutdown(self.get_mut(), cx)
     }
 }
 

@@ -4,10 +4,10 @@ use super::trust::{ChainError, Purpose, Trust, verify_names};
 use crate::protocols::tls::x509::Facts;
 use crate::protocols::tls::{ClientHandshake, hints};
 use pingora_error::{Error, ErrorType, Result};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::Error as TlsError;
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error as TlsError, SignatureScheme};
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Verification {
     }
 }
 
-/// Verifies upstreams as one peer's options ask for it. The library resumes a session only where the verifier is
+/// Verifies upstreams as one peer's options ask for it. The library resumes a session only if the verifier is
 /// the very value with which it began: so nothing of a single connection is kept in it.
 #[derive(Debug)]
 pub(super) struct UpstreamVerifier {
@@ -69,7 +69,7 @@ impl UpstreamVerifier {
     /// For a connection that wants this.
     ///
     /// # Errors
-    /// `InvalidCert` where there is no name to verify.
+    /// `InvalidCert` if there is no name to verify.
     pub(super) fn new(
         wanted: &ClientHandshake<'_>,
         trust: Arc<Trust>,
@@ -194,25 +194,5 @@ impl ServerCertVerifier for UpstreamVerifier {
         verdict
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    signature_methods!();
 }

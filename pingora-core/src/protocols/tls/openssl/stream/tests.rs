@@ -144,7 +144,7 @@ async fn what_is_pending_is_reported_once_and_sent_once() {
         Poll::Ready(())
     })
     .await;
-    assert_eq!(client.accepted, 40_000);
+    assert_eq!(client.writing.accepted, 40_000);
     let mut got = vec![0; 40_000];
     let writing = async {
         client.flush().await.unwrap();
@@ -249,12 +249,12 @@ async fn finds_nothing(stream: &mut SslStream<DuplexStream>) {
 #[tokio::test]
 async fn tickets_leave_when_a_read_has_to_wait() {
     let (mut client, mut server) = pair_with_tickets(1 << 20, SslVersion::TLS1_3, 2).await;
-    assert!(server.holds_tickets);
+    assert!(server.writing.holds_tickets);
     // Memory of their size, and no more.
     let held = server.session.get_ref().buffered();
     assert!((1..4096).contains(&held), "{held}");
     finds_nothing(&mut server).await;
-    assert!(!server.holds_tickets);
+    assert!(!server.writing.holds_tickets);
     assert_eq!(server.session.get_ref().buffered(), 0);
     finds_nothing(&mut client).await;
     assert!(!client.session.get_ref().has_arrived());
@@ -271,13 +271,16 @@ async fn tickets_leave_with_what_is_written_first() {
         client.write_all(b"request").await.unwrap();
         let mut got = [0; 7];
         server.read_exact(&mut got).await.unwrap();
-        assert!(server.holds_tickets, "the request was there already");
+        assert!(
+            server.writing.holds_tickets,
+            "the request was there already"
+        );
         if flushes {
             server.flush().await.unwrap();
         }
         assert_eq!(server.write(b"").await.unwrap(), 0);
         server.write_all(b"answer").await.unwrap();
-        assert!(!server.holds_tickets);
+        assert!(!server.writing.holds_tickets);
         assert_eq!(server.session.get_ref().buffered(), 0);
         let mut got = [0; 6];
         client.read_exact(&mut got).await.unwrap();
@@ -306,6 +309,6 @@ async fn tickets_that_find_no_room_are_sent_when_there_is_some() {
 #[tokio::test]
 async fn the_last_flight_of_tls_1_2_leaves_at_once() {
     let (_client, server) = pair_with_tickets(1 << 20, SslVersion::TLS1_2, 1).await;
-    assert!(!server.holds_tickets);
+    assert!(!server.writing.holds_tickets);
     assert_eq!(server.session.get_ref().buffered(), 0);
 }
