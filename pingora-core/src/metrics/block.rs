@@ -3,62 +3,11 @@
 use super::collect::{Collected, Kind, OTHER, Value};
 use super::histogram;
 use super::histogram::Histogram;
-use super::listener::NO_LISTENER;
+use super::listener_families::NO_LISTENER;
+use super::shape::Shape;
 use super::workers::{MOST_BLOCKS, Row, sums};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-
-/// One family of a [`Shape`].
-#[derive(Debug)]
-pub struct Spec {
-    /// With unit and suffix as Prometheus wants them: `requests_total`, `duration_seconds`.
-    pub name: &'static str,
-    /// One line.
-    pub help: &'static str,
-    /// What is counted.
-    pub kind: Kind,
-    /// The names of the labels that tell its series apart; those of the block come in addition.
-    pub labels: &'static [&'static str],
-    /// Their values, for each series; one series where there are no labels.
-    pub series: &'static [&'static [&'static str]],
-}
-
-/// One series without labels of its own.
-pub const ONE: &[&[&str]] = &[&[]];
-
-impl Spec {
-    const fn cells_each(&self) -> usize {
-        match self.kind {
-            Kind::Counter | Kind::Gauge => 1,
-            Kind::Histogram => histogram::CELLS,
-        }
-    }
-}
-
-/// What is counted for each listener, say: families, whose places are known when the program is compiled.
-#[derive(Debug)]
-pub struct Shape {
-    /// The families, in the order of their places.
-    pub specs: &'static [Spec],
-    /// The most blocks of this shape; what is more is counted in one whose labels are all [`OTHER`].
-    pub most: usize,
-}
-
-impl Shape {
-    /// The place of the first series of the family at this position.
-    pub const fn place(specs: &[Spec], position: usize) -> usize {
-        let (mut place, mut at) = (0, 0);
-        while at < position {
-            place += specs[at].series.len() * specs[at].cells_each();
-            at += 1;
-        }
-        place
-    }
-
-    pub(super) const fn cells(&self) -> usize {
-        Self::place(self.specs, self.specs.len())
-    }
-}
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -244,6 +193,7 @@ fn read(kind: Kind, cells: &[u64]) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shape::{ONE, Spec};
     use super::*;
 
     const SPECS: &[Spec] = &[

@@ -1,7 +1,8 @@
 //! Counts by a label whose values come from clients.
 
-use super::block::{Block, Shape, Spec};
+use super::block::Block;
 use super::collect::{Kind, OTHER};
+use super::shape::{Shape, Spec};
 
 /// Counts by a label whose values come from clients, such as a host or a path: values on a list have a series each, all
 /// others share the series `other`. However many values clients think of, memory does not grow.

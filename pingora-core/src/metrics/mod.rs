@@ -35,16 +35,18 @@ mod by_label;
 mod collect;
 mod histogram;
 mod listener;
+mod listener_families;
 mod overall;
 mod process;
 mod reading;
 mod recent;
 mod request;
+mod shape;
 mod text;
 mod upstream;
 mod workers;
 
-pub use block::{Block, Here, ONE, Shape, Spec};
+pub use block::{Block, Here};
 pub use by_label::CounterByLabel;
 pub use collect::{
     Collect, Collected, Family, Kind, LabelPairs, MOST_SERIES, OTHER, Series, Value, register,
@@ -57,5 +59,6 @@ pub use recent::{
     Incident, IncidentKind, note_incident, recent_incidents, set_slow_after, slow_after,
 };
 pub use request::RequestMeter;
+pub use shape::{ONE, Shape, Spec};
 pub use text::{Format, finish, write_families};
 pub use upstream::{ConnectFailed, Upstream};

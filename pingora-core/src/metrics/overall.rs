@@ -1,7 +1,8 @@
 //! What is counted of the process as a whole.
 
-use super::block::{Block, ONE, Shape, Spec};
+use super::block::Block;
 use super::collect::Kind::{Counter, Histogram};
+use super::shape::{ONE, Shape, Spec};
 use std::sync::LazyLock;
 use std::time::Duration;
 

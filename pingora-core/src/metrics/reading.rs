@@ -23,7 +23,7 @@ pub fn gather() -> Vec<Family> {
 #[cfg(test)]
 mod tests {
     use super::super::collect::Kind::{Counter, Histogram};
-    use super::super::{listener::LISTENER, overall::PROCESS, upstream::UPSTREAM};
+    use super::super::{listener_families::LISTENER, overall::PROCESS, upstream::UPSTREAM};
     use std::collections::HashSet;
 
     #[test]

@@ -1,7 +1,8 @@
 //! What is counted of all upstreams together: connecting, the pool, retries.
 
-use super::block::{Block, ONE, Shape, Spec};
+use super::block::Block;
 use super::collect::Kind::{Counter, Histogram};
+use super::shape::{ONE, Shape, Spec};
 use std::sync::LazyLock;
 use std::time::Duration;
 
