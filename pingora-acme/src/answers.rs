@@ -22,11 +22,11 @@ const LONGEST_TOKEN: usize = 128;
 /// Sets a record in the DNS, for challenges by DNS-01 (RFC 8555 section 8.4).
 #[async_trait]
 pub trait DnsProvider: Send + Sync + fmt::Debug + 'static {
-    /// Adds a TXT record with `value` to `name`, such as `_acme-challenge.one.example`, beside those that are there:
-    /// a name and its wildcard need one each. To return when authorities can see it.
+    /// Adds a TXT record with `value` to `name`, such as `_acme-challenge.one.example`, beside existing ones:
+    /// a name and its wildcard need one each. Must return once authorities can see it.
     ///
     /// # Errors
-    /// If that fails; the order is given up, and tried again later.
+    /// If it fails, the order is given up and tried again later.
     async fn add_txt(&self, name: &str, value: &str) -> Result<()>;
 
     /// Removes the record again. Called after every order, successful or not, unless the process ends in
@@ -55,8 +55,8 @@ impl Http01 {
         }
     }
 
-    /// Answers the request, if it is an authority that looks for an answer that is there; whether it was.
-    /// Costs nothing for requests with other paths.
+    /// Answers the request if it asks for a known answer; returns whether it did. Costs nothing for requests with
+    /// other paths.
     ///
     /// # Errors
     /// Those of writing the response.
@@ -96,7 +96,7 @@ impl Http01 {
     }
 }
 
-/// Letters of base64url, as tokens are made of them (RFC 8555 section 8): they lead to no other place.
+/// Whether a token has only the letters of base64url (RFC 8555 section 8), which can't lead to another path.
 fn is_token(token: &str) -> bool {
     let sound = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     (1..=LONGEST_TOKEN).contains(&token.len()) && token.bytes().all(sound)
@@ -104,7 +104,7 @@ fn is_token(token: &str) -> bool {
 
 #[async_trait]
 impl ServeHttp for Http01 {
-    /// The answer to a challenge, else the way to HTTPS.
+    /// The answer to a challenge, or else a redirect to HTTPS.
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let mut response = Response::new(vec![]);
         if let Some(answer) = self.find(session).await {
@@ -150,14 +150,14 @@ impl fmt::Debug for Http01 {
     }
 }
 
-/// All that can answer.
+/// All means of answering.
 pub(crate) struct Answers {
     pub(crate) http01: Http01,
     pub(crate) store: CertificateStore,
     pub(crate) dns: Option<Arc<dyn DnsProvider>>,
 }
 
-/// The parts of a challenge that an answer is made of.
+/// The parts of a challenge from which an answer is made.
 pub(crate) struct Question<'a> {
     pub(crate) challenge: Challenge,
     pub(crate) name: &'a str,
@@ -165,7 +165,7 @@ pub(crate) struct Question<'a> {
     pub(crate) key_authorization: &'a instant_acme::KeyAuthorization,
 }
 
-/// An answer that can be found, until it is taken away. Dropped, it is gone from this host at least.
+/// A published answer, until it is removed. Dropping it removes it at least from this host.
 pub(crate) struct Shown {
     place: Publication,
 }
@@ -235,7 +235,7 @@ impl Answers {
 }
 
 impl Shown {
-    /// Takes the answer away everywhere.
+    /// Removes the answer everywhere.
     pub(crate) async fn withdraw(self) {
         let done = match &self.place {
             Publication::Http { http01, token } if http01.storage.is_shared() => {

@@ -40,14 +40,14 @@ impl AcmeBuilder {
         }
     }
 
-    /// An authority. The one that was named first is asked first; after a failure the next ones in turn.
+    /// Adds an authority. The first one is used first; after a failure, the next ones in turn.
     pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuers.push(issuer);
         self
     }
 
     /// A certificate for these names, all of them in one. `*.` in front stands for one label, and needs
-    /// [`dns`](Self::dns). If the list is another than that of the certificate that is kept, a new one is
+    /// [`dns`](Self::dns). If the list differs from that of the stored certificate, a new one is
     /// obtained.
     pub fn certificate<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.certificates
@@ -83,7 +83,7 @@ impl AcmeBuilder {
     /// Ends the settings. Sends no request yet.
     ///
     /// # Errors
-    /// [`ACME_CONF_ERR`] for what can't work: a name that is none, a wildcard that can't be proven, no issuer.
+    /// [`ACME_CONF_ERR`] for settings that can't work: an invalid name, a wildcard that can't be proven, no issuer.
     pub fn build(self) -> Result<Acme> {
         let refused = |reason: String| Error::e_explain(ACME_CONF_ERR, reason);
         if self.issuers.is_empty() {

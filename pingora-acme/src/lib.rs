@@ -1,8 +1,8 @@
-//! Certificates that come by themselves: ACME (RFC 8555) for listeners of this framework.
+//! Automatic certificates: ACME (RFC 8555) for listeners of this framework.
 //!
-//! [`Acme`] is a background service. It obtains certificates, shows them in a
-//! [`CertificateStore`](pingora_core::listeners::tls::CertificateStore) while the listeners serve, and renews them:
-//! when the authority says so (RFC 9773), or else after two thirds of their life. The proxy itself answers the
+//! [`Acme`] is a background service. It obtains certificates, puts them into a
+//! [`CertificateStore`](pingora_core::listeners::tls::CertificateStore) while the listeners run, and renews them:
+//! when the authority suggests it (RFC 9773), or else after two thirds of their lifetime. The proxy itself answers the
 //! authority's challenges: over HTTP ([`Http01`]), in the TLS handshake (through the store), or by a record in
 //! the DNS ([`DnsProvider`]).
 //!
@@ -32,16 +32,16 @@
 //! ```
 //!
 //! # Layout
-//! - `plan`: when to renew, how long to wait after a failure, which challenge to take, which names are worth an
+//! - `plan`: when to renew, how long to wait after a failure, which challenge to use, which names are worth an
 //!   order. Pure: no I/O, no clock.
 //! - `storage`: accounts, keys and certificates on disk, or wherever a [`Storage`] puts them.
 //! - `client`, `issuer`, `order`: the conversation with an authority, by the crate `instant-acme` over this
 //!   framework's connector.
-//! - `answers`: what authorities find when they look.
+//! - `answers`: the answers to challenges.
 //! - `service`, `managed`, `on_demand`: the loop that drives all of it.
 //!
-//! # What it does not do
-//! It does not revoke certificates, nor ask for certificates for IP addresses.
+//! # Not supported
+//! Revocation, and certificates for IP addresses.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The certificates that are looked after.
+//! The managed certificates.
 
 use crate::kept::Kept;
 use crate::names;
@@ -8,13 +8,13 @@ use pingora_core::listeners::tls::{CertificateId, CertificateStore};
 use pingora_error::{Error, ErrorType, Result};
 use std::time::SystemTime;
 
-/// A list of names, their certificate if there is one, and what comes next for it.
+/// A list of names, their certificate if there is one, and its next step.
 pub(crate) struct Managed {
     pub(crate) key: String,
     pub(crate) names: Vec<String>,
     pub(crate) on_demand: bool,
     pub(crate) schedule: Schedule,
-    /// A task is at it.
+    /// A task is working on it.
     pub(crate) busy: bool,
     /// How often an order for it has failed, over several issuers.
     pub(crate) kept: Option<Kept>,
@@ -41,10 +41,10 @@ impl Managed {
         storage_key(&self.key)
     }
 
-    /// Shows a certificate from now on, in the place of the one until now.
+    /// Serves a certificate from now on, instead of the previous one.
     ///
     /// # Errors
-    /// Where it can't be shown; the old one stays.
+    /// If it can't be used; the old one stays.
     pub(crate) fn show(
         &mut self,
         store: &CertificateStore,
@@ -70,7 +70,7 @@ impl Managed {
         // Chance, but the same for all hosts and after each start.
         let [a, b, ..] = info.fingerprint;
         let spread = f64::from(u16::from_be_bytes([a, b])) / f64::from(u16::MAX);
-        // For other names than those that are wanted by now: it is shown, and replaced at once.
+        // For other names than the configured ones: it is served, and replaced at once.
         if kept.names == self.names {
             self.schedule.hold(now, validity, spread);
         }
@@ -79,7 +79,7 @@ impl Managed {
         Ok(())
     }
 
-    /// Shows no certificate any more.
+    /// Stops serving the certificate.
     pub(crate) fn hide(&mut self, store: &CertificateStore) {
         if let Some(id) = self.id.take() {
             store.remove(id);

@@ -3,13 +3,13 @@
 use pingora_error::{Error, ErrorType, Result};
 use std::net::IpAddr;
 
-/// The type of errors in settings: names that are none, issuers without a URL.
+/// The type of errors in settings: invalid names, issuers without a URL.
 pub const ACME_CONF_ERR: ErrorType = ErrorType::Custom("ACMEConfigError");
 
 /// A name in lower case, without the dot at its end; `*.` in front stands for one label.
 ///
 /// # Errors
-/// [`ACME_CONF_ERR`] for what is no name, among it addresses.
+/// [`ACME_CONF_ERR`] for anything else, such as an address.
 pub(crate) fn normal(name: &str) -> Result<String> {
     let lower = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     let host = lower.strip_prefix("*.").unwrap_or(&lower);

@@ -57,31 +57,31 @@ impl OnDemand {
         }
     }
 
-    /// Most names that certificates are held for. Default: 1000. Further ones are refused.
+    /// The most names with certificates. Default: 1000. Further ones are refused.
     pub fn most_names(mut self, most: usize) -> Self {
         self.most_names = most;
         self
     }
 
-    /// Most orders per hour, renewals not included. Default: 20, all at once if it comes to that.
+    /// The most orders per hour, renewals not included. Default: 20, possibly all at once.
     pub fn orders_per_hour(mut self, most: u32) -> Self {
         self.per_hour = most;
         self
     }
 
-    /// Most names that are gone for at once. Default: 8.
+    /// The most names for which certificates are ordered at once. Default: 8.
     pub fn most_at_once(mut self, most: usize) -> Self {
         self.most_at_once = most;
         self
     }
 
-    /// Most handshakes that wait for a certificate. Default: 64; further ones go on without it.
+    /// The most handshakes that wait for a certificate. Default: 64; further ones continue without it.
     pub fn most_waiting(mut self, most: usize) -> Self {
         self.most_waiting = most;
         self
     }
 
-    /// How long a handshake waits. Default: 20 s. The order goes on without it.
+    /// How long a handshake waits. Default: 20 s. The order continues after that.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -99,7 +99,7 @@ impl fmt::Debug for OnDemand {
     }
 }
 
-/// The desk at which handshakes ask.
+/// The state that handshakes query.
 pub(crate) struct Desk {
     pub(crate) rules: OnDemand,
     waiting: Semaphore,
@@ -111,7 +111,7 @@ pub(crate) struct Desk {
 
 struct State {
     admission: Admission,
-    /// Closed when it is over.
+    /// Closed when the attempt has ended.
     under_way: HashMap<String, watch::Sender<()>>,
 }
 
@@ -141,7 +141,7 @@ impl Desk {
         self.state().admission.order(Instant::now())
     }
 
-    /// It is over with this name: its handshakes go on.
+    /// The attempt for this name has ended: its handshakes continue.
     pub(crate) fn ended(&self, name: &str, well: bool) {
         let mut state = self.state();
         state.admission.ended(name, well, Instant::now());

@@ -18,7 +18,7 @@ const PATIENCE: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(500))
     .backoff(1.5)
     .timeout(Duration::from_secs(180));
-/// How long it is left alone when it says that there were too many requests.
+/// The pause after the authority has reported too many requests.
 const RATE_LIMITED: Duration = Duration::from_secs(3600);
 
 /// The kind of key that certificates are made for; each certificate has a key of its own.
@@ -49,11 +49,11 @@ pub(crate) struct Issued {
     pub(crate) key: String,
 }
 
-/// An order that came to nothing.
+/// A failed order.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) error: BError,
-    /// For how long it makes no sense to try again.
+    /// For how long a retry makes no sense.
     pub(crate) wait: Duration,
     /// The authority does not know us.
     pub(crate) account_is_gone: bool,
@@ -193,7 +193,7 @@ async fn prove(
     }
 }
 
-/// The authority's words on what it has not found.
+/// The authority's description of the failure.
 async fn reasons(order: &mut Order) -> String {
     let mut reasons = vec![];
     let mut authorizations = order.authorizations();

@@ -1,4 +1,4 @@
-//! The loop that looks after certificates.
+//! The loop that manages certificates.
 
 use crate::answers::{Answers, DnsProvider, Http01};
 use crate::builder::AcmeBuilder;
@@ -23,20 +23,20 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// How many certificates are gone for at once.
+/// How many certificates are ordered at once.
 const MOST_AT_ONCE: usize = 4;
-/// How long another host is given that is at the same certificate.
+/// How long to wait for another host that works on the same certificate.
 const OTHERS: Duration = Duration::from_secs(60);
 const OTHERS_SOON: Duration = Duration::from_secs(3);
-/// The clock may be set: the plan is looked at as often as this.
+/// The interval at which the plan is checked, because the clock may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 /// How long a renewal window is good if it can't be asked for.
 const WINDOW_UNREACHABLE: Duration = Duration::from_secs(6 * 3600);
 
-/// Obtains certificates, shows them in a [`CertificateStore`], and renews them. A background service.
+/// Obtains certificates, puts them into a [`CertificateStore`], and renews them. A background service.
 ///
-/// At its start it reads what the storage has; then it is ready for the services that depend on it. A certificate that
-/// can't be renewed is shown until the end, and after it. Made by [`Acme::builder`].
+/// When it starts, it reads the storage; after that, it is ready for the services that depend on it. A certificate that
+/// can't be renewed is served until it expires, and after that. Made by [`Acme::builder`].
 pub struct Acme {
     shared: Arc<Shared>,
     configured: Vec<Vec<String>>,
@@ -155,7 +155,7 @@ enum JobResult {
 }
 
 impl Keeper {
-    /// Takes over what is configured and what is kept.
+    /// Takes over the configured and the stored certificates.
     async fn load(&mut self, configured: &[Vec<String>]) {
         let issuers = self.shared.authorities.len();
         for names in configured {
@@ -212,7 +212,7 @@ impl Keeper {
         self.managed.push(Managed::new(vec![name], true, issuers));
     }
 
-    /// Starts tasks; how long nothing else is to be done.
+    /// Starts tasks; returns the time until the next step.
     fn begin_what_is_due(&mut self, now: SystemTime) -> Duration {
         for managed in &mut self.managed {
             if self.tasks.len() >= MOST_AT_ONCE {

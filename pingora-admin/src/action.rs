@@ -7,7 +7,7 @@ use pingora_core::server::Health;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Something to be done, checked.
+/// A validated action.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     SetEnabled {
@@ -54,7 +54,7 @@ impl Action {
         action.ok_or_else(|| bad("something is missing, or has another type"))
     }
 
-    /// Does it.
+    /// Carries it out.
     pub(crate) fn perform(
         self,
         groups: &[(String, Arc<dyn UpstreamGroup>)],

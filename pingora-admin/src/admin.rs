@@ -26,7 +26,7 @@ pub(crate) const PAGE: &str = include_str!("page.html");
 /// The most bytes of a request's body.
 const LONGEST_BODY: usize = 4096;
 
-/// Script and style may come from the page alone, and only as they stand there: a test keeps the sums.
+/// Only the page's own script and style may run, unchanged: a test keeps the hashes up to date.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; \
     base-uri 'none'; script-src 'sha256-UWt0Uuf6BLdTDfA5yDRGrqjoYaXCbxxRSnlvRMQkouE='; style-src 'sha256-2z8aI2sLhOFDiDIyawVqsgVAw4RJDZAVC1Gi4dJQHLE='";
 
@@ -50,7 +50,7 @@ pub struct Admin {
 }
 
 impl fmt::Debug for Admin {
-    /// Without the token.
+    /// Omits the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admin")
             .field("actions", &self.actions)
@@ -60,11 +60,11 @@ impl fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// A page for those who know this token, which only shows.
+    /// A read-only page for operators who know this token.
     ///
     /// # Errors
-    /// `InternalError` if the token has less than 16 bytes, or other than visible ASCII characters and spaces inside: no
-    /// browser could send it.
+    /// `InternalError` if the token has less than 16 bytes, or characters other than visible ASCII and inner spaces, which
+    /// no browser could send.
     pub fn new(token: &str) -> Result<Self> {
         let is_visible = |byte: u8| (b' '..=b'~').contains(&byte);
         if token.len() < SHORTEST_TOKEN {
@@ -108,16 +108,16 @@ impl Admin {
         self
     }
 
-    /// Lets operators act, not only look: disable and enable backends, change the log level, drain the process. Each has to be
-    /// confirmed, and is logged.
+    /// Allows operators to act: to disable and enable backends, change the log level, and drain the process. Each action has to
+    /// be confirmed, and is logged.
     #[must_use]
     pub fn allow_actions(mut self) -> Self {
         self.actions = true;
         self
     }
 
-    /// Answers also to this name, without a port, as it stands in the browser's address bar; names of this machine always
-    /// are.
+    /// Also accepts this name as `Host`, without a port, as in the browser's address bar. Names of this machine are always
+    /// accepted.
     #[must_use]
     pub fn host(mut self, name: &str) -> Self {
         self.guard.add_host(name);
@@ -143,7 +143,7 @@ impl Admin {
     /// The page as a service with one thread, which listens on this address, `IP:PORT`.
     ///
     /// # Errors
-    /// `InternalError` if that is no such address, or not one of the loopback without [`Admin::allow_remote`].
+    /// `InternalError` if the address is invalid, or, without [`Admin::allow_remote`], not a loopback address.
     pub fn service(self, address: &str) -> Result<Service<HttpServer<AdminApp>>> {
         let parsed: SocketAddr = address
             .parse()

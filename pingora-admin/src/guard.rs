@@ -44,7 +44,7 @@ impl Guard {
         }
     }
 
-    /// Whether the page itself asks, or no browser at all, and knows the token.
+    /// Whether the request comes from the page itself or from no browser at all, and has the token.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Denial> {
         let foreign = (StatusCode::FORBIDDEN, "another page asks");
         if headers.contains_key(header::ORIGIN) {
@@ -91,7 +91,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Whether they are the same. Takes as long for a good beginning as for a bad one.
+/// Whether they are equal. The time does not depend on how much of the beginning is right.
 fn same(given: &[u8], wanted: &[u8]) -> bool {
     let mut difference = u8::from(given.len() != wanted.len());
     for (at, wanted) in wanted.iter().enumerate() {

@@ -1,8 +1,8 @@
 //! A page that shows what a process does at this moment: requests, latencies, upstreams, connections, TLS, recent failures,
 //! the configuration in force. On demand it disables backends, drains the process and changes the log level.
 //!
-//! It is off until a program adds it, listens on this machine only unless told otherwise, demands a token, and only shows
-//! unless actions are allowed. One HTML file without anything from elsewhere, which works without the internet.
+//! It is off until a program adds it, listens on the loopback only by default, demands a token, and is read-only unless
+//! actions are allowed. The page is one HTML file without external resources, so it works offline.
 //!
 //! ```
 //! use pingora_admin::Admin;

@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Rates and percentiles are of about this time.
+/// The approximate time that rates and percentiles cover.
 const WINDOW: Duration = Duration::from_secs(10);
-/// How far samples are apart, at least.
+/// The least time between two samples.
 const APART: Duration = Duration::from_secs(1);
 /// How many samples are kept.
 const KEPT: usize = 12;
@@ -21,7 +21,7 @@ const KEPT: usize = 12;
 pub(crate) struct Samples(VecDeque<(Instant, Vec<Family>)>);
 
 impl Samples {
-    /// The figures as JSON, with rates since an earlier look; and the time that these are of, in seconds.
+    /// The figures as JSON, with rates since an earlier sample; and the time that the rates cover, in seconds.
     pub(crate) fn describe(&mut self, now: Instant, families: Vec<Family>) -> (Value, f64) {
         let age = |at: &Instant| now.saturating_duration_since(*at);
         // The youngest that is old enough, or else the oldest.

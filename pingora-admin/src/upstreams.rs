@@ -6,11 +6,11 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 /// A group of upstreams that the page shows. Every [`LoadBalancer`] is one.
 pub trait UpstreamGroup: Send + Sync {
-    /// The state of each, in an order that stays. Asked once a second for each page that is open: must not block.
+    /// The state of each backend, in a stable order. Called once a second for each open page; must not block.
     fn backends(&self) -> Vec<BackendState>;
 
-    /// Lets the backend at this address be selected or not; requests that are under way there go on. `false`: there is
-    /// no such backend.
+    /// Enables or disables the selection of the backend at this address; its requests in progress continue. `false`: there
+    /// is no such backend.
     fn set_enabled(&self, address: &str, enabled: bool) -> bool;
 }
 

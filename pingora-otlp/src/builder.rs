@@ -56,13 +56,13 @@ impl OtlpBuilder {
         self
     }
 
-    /// How the collector is connected to: [`ca_file`](ConnectorOptions::ca_file) says whom to trust.
+    /// The options for connections to the collector: [`ca_file`](ConnectorOptions::ca_file) sets the trusted authorities.
     pub fn connector(mut self, options: ConnectorOptions) -> Self {
         self.connector = Some(options);
         self
     }
 
-    /// Most spans that wait for being sent; further ones are dropped. A span of a request takes about a kilobyte, those of its
+    /// The most spans that wait to be sent; further ones are dropped. A span of a request takes about a kilobyte, those of its
     /// parts less. Default: 8192.
     pub fn queue(mut self, spans: usize) -> Self {
         self.queue = spans;
@@ -90,7 +90,7 @@ impl OtlpBuilder {
     /// Ends the settings. Nothing is sent yet.
     ///
     /// # Errors
-    /// For an endpoint that is no URL with `http` or `https`, and a field that is none.
+    /// For an endpoint that is not an `http` or `https` URL, and for an invalid field.
     pub fn build(self) -> Result<Otlp> {
         let uri = self.endpoint.parse::<Uri>();
         let uri = uri.or_err_with(CONF_ERR, || format!("the endpoint {:?}", self.endpoint))?;
@@ -122,7 +122,7 @@ impl OtlpBuilder {
 }
 
 impl fmt::Debug for OtlpBuilder {
-    /// Without the values of fields: there are secrets among them.
+    /// Omits the values of fields, because they may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OtlpBuilder")
             .field("endpoint", &self.endpoint)

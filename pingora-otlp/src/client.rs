@@ -1,4 +1,4 @@
-//! One message to a collector, over the framework's own connector, and what its answer means.
+//! Sends one message to a collector, over the framework's own connector, and interprets the answer.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, TE};
@@ -12,7 +12,7 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::time::Duration;
 
-/// The longest answer that is read, in bytes; what follows costs the connection.
+/// The longest answer that is read, in bytes; the connection is closed if it is longer.
 const LONGEST_ANSWER: usize = 64 * 1024;
 /// How long a connection is kept for the next message.
 const IDLE: Duration = Duration::from_secs(90);
@@ -30,7 +30,7 @@ pub(crate) enum Protocol {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Accepted,
-    /// It may be sent again, after this time if the collector has said one.
+    /// It may be sent again, after this time if the collector has set one.
     Later(Option<Duration>, String),
     Refused(String),
 }
@@ -63,7 +63,7 @@ impl Client {
         &self.endpoint
     }
 
-    /// Sends a message. There is no deadline: the caller has one.
+    /// Sends a message. The caller sets the deadline.
     pub(crate) async fn send(&self, message: Vec<u8>) -> Answer {
         match self.exchange(message).await {
             Ok(answer) => answer,
@@ -156,7 +156,7 @@ fn framed(message: &[u8]) -> Bytes {
     framed.freeze()
 }
 
-/// The head and the trailers, and whether all between them was read.
+/// The head and the trailers, and whether the whole body was read.
 async fn read(session: &mut HttpSession) -> Result<(ResponseHeader, Option<HeaderMap>, bool)> {
     let head = loop {
         session.read_response_header().await?;

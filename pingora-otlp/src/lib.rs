@@ -1,7 +1,7 @@
 //! Sends the spans of requests to a collector by OTLP, over HTTP or gRPC.
 //!
 //! [`Otlp`] takes spans from [`pingora_proxy::trace::Tracing`] into a bounded queue, and sends them in batches from a
-//! background service. A collector that is slow or gone never holds a request up: what there is no room for is dropped,
+//! background service. A slow or unreachable collector never delays a request: if the queue is full, spans are dropped
 //! and [counted](OtlpCounts).
 //!
 //! ```no_run
@@ -23,8 +23,8 @@
 //! - `encode`: the messages as protobuf. Pure. Written by hand because the published crates bring an SDK; the tests read them
 //!   by the published crates.
 //! - `queue`: from the workers to the service.
-//! - `client`: one request to the collector, and what its answer means.
-//! - `service`: batches, and what is tried again.
+//! - `client`: one request to the collector, and its answer.
+//! - `service`: batches and retries.
 
 #![forbid(unsafe_code)]
 

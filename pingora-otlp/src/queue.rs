@@ -19,7 +19,7 @@ pub struct OtlpCounts {
 #[derive(Debug)]
 pub(crate) struct Queue {
     sender: mpsc::UnboundedSender<Vec<Span>>,
-    /// How many spans are on their way; the limit holds for these.
+    /// The number of spans in transit, to which the limit applies.
     waiting: AtomicUsize,
     limit: usize,
     dropped: AtomicU64,
@@ -42,7 +42,7 @@ impl Queue {
         (queue, receiver)
     }
 
-    /// So many spans are on their way no more.
+    /// This many spans are no longer in transit.
     pub(crate) fn arrived(&self, spans: usize) {
         self.waiting.fetch_sub(spans, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Batches, and what is tried again.
+//! Batches and retries.
 
 use crate::builder::OtlpBuilder;
 use crate::client::{Answer, Client, Protocol};
@@ -48,9 +48,9 @@ impl Default for Batching {
 
 /// Sends spans to a collector. A background service.
 ///
-/// While a message is on its way or waits to be sent again, further spans wait in the queue; what there is no room for
-/// is dropped and counted. A message that the collector can't take at the moment is sent five times within about 15 s
-/// and then given up.
+/// While a message is on its way or waits to be sent again, further spans wait in the queue; if it is full, they
+/// are dropped and counted. A message that the collector can't take at the moment is sent up to five times within about
+/// 15 s, and then given up.
 pub struct Otlp {
     client: Client,
     resource: Vec<(String, String)>,
@@ -60,7 +60,7 @@ pub struct Otlp {
 }
 
 impl Otlp {
-    /// Over HTTP, to a collector such as `http://127.0.0.1:4318`; if the URL has no path, `/v1/traces` is taken.
+    /// Over HTTP, to a collector such as `http://127.0.0.1:4318`; if the URL has no path, `/v1/traces` is used.
     pub fn http(endpoint: impl Into<String>) -> OtlpBuilder {
         OtlpBuilder::new(endpoint.into(), Protocol::Http)
     }
@@ -97,7 +97,7 @@ impl Otlp {
     }
 
     /// Adds spans to an empty batch, until there are enough or the first one has waited for long enough; `false`: there
-    /// will be no more. Cancel-safe: what was taken is in the batch.
+    /// will be no more. Cancel-safe: the taken spans are in the batch.
     async fn gather(&self, spans: &mut Spans, batch: &mut Vec<Span>) -> bool {
         let Some(first) = spans.recv().await else {
             return false;
@@ -168,7 +168,7 @@ impl Otlp {
         }
     }
 
-    /// How many spans something has become of.
+    /// The number of spans whose fate is known.
     fn settled(&self) -> u64 {
         let counts = self.counts();
         counts.exported + counts.failed
@@ -177,8 +177,8 @@ impl Otlp {
 
 #[async_trait]
 impl BackgroundService for Otlp {
-    /// When the server stops, it goes on for half a second, because the last requests are about to end; then what waits,
-    /// a message that is on its way included, is sent once, within 5 s.
+    /// When the server stops, it continues for half a second, because the last requests are about to end. After that, all
+    /// waiting spans, including those of a message in transit, are sent once, within 5 s.
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let spans = self
             .spans

@@ -1,15 +1,15 @@
-//! Which of the names that clients make up are worth an order.
+//! Decides which of the names that clients ask for are worth an order.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How many names are remembered for which nothing was obtained.
+/// How many names without success are remembered.
 const MOST_FAILED: usize = 1024;
 /// How long a name is not tried again: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// Whether a name may be gone for.
+/// Whether a certificate may be ordered for a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admitted {
     /// It may; the caller reports the end.
@@ -22,7 +22,7 @@ pub(crate) enum Admitted {
     Busy,
 }
 
-/// Bounds orders that strangers cause: each name once at a time, a few at once, a rate for all together.
+/// Bounds the orders that unknown clients cause: each name once at a time, a few at once, a rate for all together.
 #[derive(Debug)]
 pub(crate) struct Admission {
     most_at_once: usize,

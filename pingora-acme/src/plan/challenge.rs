@@ -1,9 +1,9 @@
-//! Which challenge is taken.
+//! The choice of a challenge.
 
 use instant_acme::ChallengeType;
 use std::fmt;
 
-/// A way to prove that a name is in one's hands (RFC 8555 section 8, RFC 8737).
+/// A way to prove control of a name (RFC 8555 section 8, RFC 8737).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Challenge {
@@ -36,8 +36,8 @@ impl fmt::Display for Challenge {
     }
 }
 
-/// Of those that are `offered`, the first one in order of `preference`; after failures the next ones in
-/// turn, because what failed may be the way to this server and not the name.
+/// Of those that are `offered`, the first one in order of `preference`; after failures, the next ones in
+/// turn, because the cause may be the path to this server and not the name.
 pub(crate) fn choose(
     preference: &[Challenge],
     offered: impl Fn(Challenge) -> bool,

@@ -12,7 +12,7 @@ const SHORT_LIVED: Duration = Duration::from_secs(10 * 24 * 3600);
 const NEXT_ISSUER: Duration = Duration::from_secs(10);
 /// Longest wait after a failure.
 const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
-/// Bounds of an authority's word on when its window is to be looked at again.
+/// Bounds on the interval at which an authority wants its window to be queried.
 const LOOK_AGAIN: (Duration, Duration) = (MINUTE, DAY);
 
 /// From when to when a certificate is valid.
@@ -63,12 +63,12 @@ pub(crate) struct Schedule {
     /// Where in a span of time this certificate is renewed, from 0 to 1.
     spread: f64,
     failures: u32,
-    /// Nothing is obtained before.
+    /// No attempt is made before this time.
     wait_until: Option<SystemTime>,
 }
 
 impl Schedule {
-    /// For a certificate that `issuers`, at least one, are asked for in turn, and of which nothing is held yet.
+    /// For a certificate that does not exist yet, to be obtained from `issuers` (at least one) in turn.
     pub(crate) fn new(issuers: usize) -> Self {
         Schedule {
             issuers: issuers.max(1),
@@ -81,7 +81,7 @@ impl Schedule {
         }
     }
 
-    /// How often it has failed since it succeeded.
+    /// The number of failures since the last success.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
@@ -132,7 +132,7 @@ impl Schedule {
         window: Option<Window>,
         again: Option<Duration>,
     ) {
-        // One that makes no sense is none (RFC 9773 section 4.2).
+        // A window that makes no sense is ignored (RFC 9773 section 4.2).
         let window = window.filter(|w| w.start < w.end);
         if window.is_some() {
             self.window = window;

@@ -58,7 +58,7 @@ impl DiskStorage {
     }
 
     /// # Errors
-    /// For a key that is none: it can't lead out of the directory.
+    /// For an invalid key: it can't lead out of the directory.
     fn path(&self, key: &str) -> Result<PathBuf> {
         let part = |part: &str| {
             let sound = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
@@ -76,7 +76,7 @@ impl DiskStorage {
     }
 }
 
-/// Does this on a thread that may block.
+/// Runs this on a thread that may block.
 async fn blocking<T: Send + 'static>(
     path: PathBuf,
     doing: &'static str,
@@ -226,7 +226,7 @@ mod tests {
     async fn a_write_that_fails_leaves_the_old_value() {
         let parent = tempfile::tempdir().unwrap();
         let storage = DiskStorage::open(parent.path()).unwrap();
-        // The place of the value is taken by a directory that is not empty.
+        // A directory that is not empty stands in the place of the value.
         fs::create_dir_all(parent.path().join("certificates/one/x")).unwrap();
         assert!(storage.write("certificates/one", b"new").await.is_err());
         assert_eq!(storage.list("certificates").await.unwrap(), ["one"]);

@@ -21,7 +21,7 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// If that can't be known; nothing is obtained anew then.
     async fn read(&self, key: &str) -> Result<Option<Vec<u8>>>;
 
-    /// Sets a value: wholly, or not at all if it fails. When it returns, others read the new value.
+    /// Sets a value, completely or not at all. After it returns, others read the new value.
     ///
     /// # Errors
     /// Where it can't be set. A certificate that was obtained is used all the same.
@@ -33,7 +33,7 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Where it can't be removed.
     async fn remove(&self, key: &str) -> Result<()>;
 
-    /// The names of a kind: what follows `KIND/` in keys.
+    /// The names of a kind: the part after `KIND/` of its keys.
     ///
     /// # Errors
     /// If that can't be known.
