@@ -1,4 +1,4 @@
-//! A proxy whose certificates come by themselves, from an authority that speaks ACME, such as Let's Encrypt.
+//! A proxy with automatic certificates, from an authority that speaks ACME, such as Let's Encrypt.
 //!
 //! ```sh
 //! # Certificates for two names, of an authority for trying things out. Port 80 and 443 of the names lead here.
