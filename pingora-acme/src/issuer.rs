@@ -83,7 +83,7 @@ impl Issuer {
     }
 
     /// How it is connected to, for authorities of one's own:
-    /// [`ca_file`](ConnectorOptions::ca_file) says whom to trust.
+    /// [`ca_file`](ConnectorOptions::ca_file) sets the trusted authorities.
     pub fn connector(mut self, options: ConnectorOptions) -> Self {
         self.connector = Some(options);
         self

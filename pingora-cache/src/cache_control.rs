@@ -2,7 +2,7 @@
 //! RFC 8246, RFC 9213).
 //!
 //! An unreadable directive never makes a response live longer: a directive that occurs more than once counts in its
-//! strictest form, and a number that is none counts as zero if it would allow something.
+//! strictest form, and an invalid number counts as zero if it would allow something.
 
 use http::HeaderMap;
 use http::request::Parts as ReqHeader;
@@ -151,7 +151,7 @@ impl CacheControl {
         self.has_directive(&DirectiveKey::Private)
     }
 
-    /// The field names of `private`; `None` if it has none, so that it is about the whole response.
+    /// The field names of `private`; `None` if it has none and applies to the whole response.
     pub fn private_field_names(&self) -> Option<ListValueIter<'_>> {
         self.field_names(&DirectiveKey::Private)
     }
@@ -161,7 +161,7 @@ impl CacheControl {
         self.has_directive(&DirectiveKey::NoCache)
     }
 
-    /// The field names of `no-cache`; `None` if it has none, so that it is about the whole response.
+    /// The field names of `no-cache`; `None` if it has none and applies to the whole response.
     pub fn no_cache_field_names(&self) -> Option<ListValueIter<'_>> {
         self.field_names(&DirectiveKey::NoCache)
     }
@@ -218,12 +218,12 @@ impl CacheControl {
         self.has_directive(&DirectiveKey::OnlyIfCached)
     }
 
-    /// Whether `no-cache` is about the whole response, rather than about some fields.
+    /// Whether `no-cache` applies to the whole response, rather than to some fields.
     pub(crate) fn is_never_fresh(&self) -> bool {
         self.no_cache() && self.no_cache_field_names().is_none()
     }
 
-    /// Whether `private` is about the whole response, rather than about some fields.
+    /// Whether `private` applies to the whole response, rather than to some fields.
     pub(crate) fn is_private_as_a_whole(&self) -> bool {
         self.private() && self.private_field_names().is_none()
     }
@@ -301,7 +301,7 @@ impl InterpretCacheControl for CacheControl {
         };
         match seconds {
             Ok(seconds) => seconds.map(|seconds| Duration::from_secs(seconds.into())),
-            // Freshness that can't be read is none (section 4.2.1).
+            // Unreadable freshness counts as none (section 4.2.1).
             Err(_) => Some(Duration::ZERO),
         }
     }

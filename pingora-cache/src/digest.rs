@@ -1,7 +1,7 @@
 //! BLAKE2b (RFC 7693) with a digest of 16 bytes: what turns a key into a [`HashBinary`](crate::key::HashBinary).
 //!
 //! A key holds what clients send. With a weak digest a client could find two keys with one digest, and have one
-//! response served in the place of the other, so the digest is a cryptographic one. Without a secret, because an
+//! response served instead of the other, so the digest is a cryptographic one. Without a secret, because an
 //! entry on disk has to be found by the next process too.
 
 const IV: [u64; 8] = [

@@ -127,7 +127,7 @@ impl CacheKey {
         &self.primary
     }
 
-    /// Uses this in the place of the primary key's digest, which decides what a look-up finds: two keys with one
+    /// Uses this instead of the primary key's digest, which decides what a look-up finds: two keys with one
     /// digest are one entry. The primary key itself stays.
     pub fn set_primary_bin_override(&mut self, key: HashBinary) {
         self.primary_bin = key;

@@ -28,7 +28,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// For at most so many spans.
+    /// For at most this many spans.
     pub(crate) fn new(limit: usize) -> (Self, mpsc::UnboundedReceiver<Vec<Span>>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let queue = Queue {

@@ -71,7 +71,7 @@ pub struct DiskOptions {
 }
 
 impl DiskOptions {
-    /// For so many bytes on the disk, and a million responses at most.
+    /// For at most this many bytes on the disk, and a million responses.
     pub fn bytes(bytes: u64) -> Self {
         DiskOptions {
             bytes,

@@ -161,7 +161,7 @@ fn age_value(headers: &HeaderMap) -> u64 {
         .map_or(0, u64::from)
 }
 
-/// The first date in this field; `None` if there is none, or what there is is no date.
+/// The first date in this field; `None` if there is no field, or its value is not a date.
 pub(crate) fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
     httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
 }
@@ -178,7 +178,7 @@ pub(crate) fn expires(headers: &HeaderMap) -> Option<SystemTime> {
     dates.min()
 }
 
-/// How long after it was made a response expires, by `Expires` and `Date`, or `now` in the place of an absent one.
+/// How long after it was made a response expires, by `Expires` and `Date`, or `now` if that is absent.
 pub(crate) fn expires_after(now: SystemTime, headers: &HeaderMap) -> Option<Duration> {
     let made = date(headers, DATE).unwrap_or(now);
     Some(expires(headers)?.duration_since(made).unwrap_or_default())

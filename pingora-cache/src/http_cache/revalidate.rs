@@ -36,7 +36,7 @@ impl HttpCache {
         updated
     }
 
-    /// The head of what is stored, with the fields that a 304 brings in the place of its own (RFC 9111 section
+    /// The head of the stored response, with the fields of a 304 instead of its own (RFC 9111 section
     /// 3.2): all except those of framing and coding. Its status stays.
     pub fn revalidate_merge_header(&mut self, resp: &RespHeader) -> ResponseHeader {
         let Some(meta) = self.maybe_cache_meta() else {
@@ -45,7 +45,7 @@ impl HttpCache {
         freshen(meta.response_header(), resp, crate::clock::now())
     }
 
-    /// Whether a 304 is about what is stale (RFC 9111 section 4.3.4).
+    /// Whether a 304 applies to the stale response (RFC 9111 section 4.3.4).
     pub fn is_confirmed_by(&self, resp: &RespHeader) -> bool {
         let meta = self.maybe_cache_meta();
         meta.is_some_and(|meta| is_confirmed_by(meta.response_header(), resp))

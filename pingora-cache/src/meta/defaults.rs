@@ -41,7 +41,7 @@ impl CacheMetaDefaults {
 
     /// How long a response with this status is fresh; `None` if it is not to be stored.
     pub fn fresh_sec(&self, resp_status: StatusCode) -> Option<Duration> {
-        // A part can't be served in the place of the whole, and a confirmation is no response of its own.
+        // A part can't be served instead of the whole, and a confirmation is not a response of its own.
         if !crate::filters::is_whole_and_final(resp_status) {
             return None;
         }

@@ -128,7 +128,7 @@ impl CacheMeta {
         self.0.generation = Some(generation);
     }
 
-    /// Makes this, which was made of a confirmation, the metadata of the response that `old` is about: it was
+    /// Turns this metadata of a confirmation into that of the response that `old` describes: it was
     /// created then, and updated when this was created.
     #[allow(dead_code, reason = "the state machine of a request calls it")]
     pub(crate) fn confirm(&mut self, old: &CacheMeta) {

@@ -80,7 +80,7 @@ impl CacheStatus {
         self
     }
 
-    /// For so many seconds the response is fresh, or has not been if negative.
+    /// The number of seconds for which the response is fresh; negative if it is stale.
     pub fn ttl(mut self, seconds: i64) -> Self {
         self.push("ttl", seconds);
         self

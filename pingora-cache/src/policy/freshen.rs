@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_http::ResponseHeader;
 use std::time::SystemTime;
 
-/// Whether a 304 (Not Modified) is about this stored response (RFC 9111 section 4.3.4): an entity tag that it has
+/// Whether a 304 (Not Modified) applies to this stored response (RFC 9111 section 4.3.4): an entity tag that it has
 /// must be the stored one's, and without a tag its date must be.
 pub fn is_confirmed_by(stored: &ResponseHeader, confirmation: &RespHeader) -> bool {
     if let Some(tag) = confirmation.headers.get(ETAG) {
@@ -29,7 +29,7 @@ pub fn is_confirmed_by(stored: &ResponseHeader, confirmation: &RespHeader) -> bo
     }
 }
 
-/// The header of a stored response after a 304 (Not Modified): with the fields of the confirmation in the place of
+/// The header of a stored response after a 304 (Not Modified): with the fields of the confirmation instead of
 /// those that it had (RFC 9111 section 3.2), except those that say how the stored body is framed and coded, and those
 /// that are never stored. `Age` and `Date` are the confirmation's, because freshness counts from there.
 pub fn freshen(
@@ -60,9 +60,9 @@ pub fn freshen(
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HeadUpdate {
-    /// It is about the stored response, whose header is now this.
+    /// It applies to the stored response, whose header is now this.
     Freshened(ResponseHeader),
-    /// The origin has another response by now: the stored one has to be validated before it is served.
+    /// The origin now has another response: the stored one has to be validated before it is served.
     Outdated,
     /// Nothing, because it is an error.
     Nothing,

@@ -147,15 +147,15 @@ impl CachePolicy {
     }
 
     /// Sets the fields that are for caches like this one, the most specific first (the target list of RFC 9213):
-    /// the first that is there and can be read decides in the place of `Cache-Control` and `Expires`.
-    /// `CDN-Cache-Control` by default. Names that are none are left out.
+    /// the first that is there and can be read decides instead of `Cache-Control` and `Expires`.
+    /// `CDN-Cache-Control` by default. Invalid names are ignored.
     pub fn targeted_fields<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.targeted_fields = field_names(names);
         self
     }
 
     /// Sets the response fields that hold tags, such as `Cache-Tag` (tags separated by commas) or `Surrogate-Key`
-    /// (separated by spaces): see [`Purges::purge_tag`]. None by default. Names that are none are left out.
+    /// (separated by spaces): see [`Purges::purge_tag`]. None by default. Invalid names are ignored.
     pub fn tag_fields<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.tag_fields = field_names(names);
         self

@@ -11,7 +11,7 @@ impl CachePolicy {
     ///
     /// GET and HEAD may, and QUERY if that is [turned on](CachePolicy::query); not with `no-store` (RFC 9111
     /// section 5.2.1.5), not with a body that is no part of the key, and not with a field that
-    /// [origins heed](CachePolicy::bypass_fields) in the place of what the key holds.
+    /// [origins heed](CachePolicy::bypass_fields) instead of the values in the key.
     pub fn may_use_cache(&self, req: &RequestHeader) -> bool {
         let is_cacheable = match req.method {
             Method::GET | Method::HEAD => !has_body(&req.headers),

@@ -2,9 +2,9 @@
 //!
 //! | limit | what it does | who is refused gets |
 //! |---|---|---|
-//! | [`RateLimit`] | so many requests in so much time, for each client or each key of the program's | 429 |
+//! | [`RateLimit`] | a number of requests per time, for each client or each key of the program | 429 |
 //! | [`RateLimitModule`] | the same as a module, by client or by a key from the request's head | 429 |
-//! | [`RequestLimit`] | so many requests at once; others wait in a bounded queue, or not at all | 503 |
+//! | [`RequestLimit`] | a number of requests at once; others wait in a bounded queue, or not at all | 503 |
 //!
 //! A 429 has `Retry-After`, and `RateLimit` and `RateLimit-Policy` as in draft-ietf-httpapi-ratelimit-headers-10. Nothing
 //! is done if no phase asks. Limits on connections are those of

@@ -1,4 +1,4 @@
-//! So many requests in so much time, for each key.
+//! A number of requests per time, for each key.
 
 use super::{Quota, Verdict};
 use crate::Session;

@@ -76,7 +76,7 @@ impl RequestLimit {
         }
     }
 
-    /// Lets so many more wait for their turn, in the order in which they came, each for this long at most.
+    /// Lets up to this many more requests wait for their turn, in order of arrival, each for at most this long.
     #[must_use]
     pub fn waiting(mut self, most: usize, patience: Duration) -> Self {
         self.most_waiting = most;
@@ -84,7 +84,7 @@ impl RequestLimit {
         self
     }
 
-    /// Takes a place, and waits for it if need be. `None`: there is none, and the request was answered with
+    /// Takes a place, waiting for it if necessary. `None`: there is no room, and the request was answered with
     /// 503 and `Retry-After`.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ impl Form {
     }
 }
 
-/// A quality as thousandths (RFC 9110 section 12.4.2); 0 if it is none.
+/// A quality as thousandths (RFC 9110 section 12.4.2); 0 if it is invalid.
 fn thousandths(text: &str) -> u16 {
     match text.parse::<f32>() {
         Ok(quality) if (0.0..=1.0).contains(&quality) => (quality * 1000.0) as u16,
@@ -81,7 +81,7 @@ impl ErrorPages {
         ErrorPages::default()
     }
 
-    /// Adds a line of text below pages in HTML, such as whom to write to.
+    /// Adds a line of text below pages in HTML, such as a contact address.
     pub fn with_footer(mut self, text: &str) -> Self {
         self.footer = escaped(text);
         self

@@ -13,8 +13,8 @@
 //! | [`SecurityHeaders`] | fields of responses that make browsers more careful |
 //! | [`Rewrites`] | other paths and hosts; towards upstreams, as a rule |
 //!
-//! [`ErrorPages`] is no module: it makes the bodies of error responses, in HTML or JSON. [`EarlyHints`] is none
-//! either: it tells browsers what a page will need.
+//! [`ErrorPages`] and [`EarlyHints`] are not modules: the first makes the bodies of error responses, in HTML or JSON,
+//! the second tells browsers which resources a page will need.
 //!
 //! They run in this order, regardless of the order in which they are added: modules of your own with an
 //! [`order`](pingora_core::modules::http::HttpModuleBuilder::order) above 100 run ahead of them, those with the

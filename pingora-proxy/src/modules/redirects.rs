@@ -28,7 +28,7 @@ use std::sync::Arc;
 /// # }
 /// ```
 ///
-/// The rule for HTTPS comes first, then those for paths in their order; the first that is about a request
+/// The rule for HTTPS comes first, then those for paths in their order; the first that applies to a request
 /// decides. Paths are compared as they came, byte for byte, and the query is kept unless the target has one.
 /// The request ends with an error of the status of the redirect, which
 /// [`fail_to_proxy`](crate::ProxyHttp::fail_to_proxy) answers; the module adds the `Location`. Over HTTP/1, the

@@ -24,8 +24,8 @@ use std::sync::Arc;
 /// # }
 /// ```
 ///
-/// The first rule that is about a path decides. Paths are compared as they came, byte for byte, and the query is
-/// kept unless the new path has one. A path that a rule is about and that has a segment `.` or `..`, however it
+/// The first rule that applies to a path decides. Paths are compared as they came, byte for byte, and the query is
+/// kept unless the new path has one. A path to which a rule applies and that has a segment `.` or `..`, however it
 /// is encoded, is refused with 400: behind the rule it could mean a place outside of what the rule opens.
 ///
 /// If it is added in [`init_upstream_modules`](crate::ProxyHttp::init_upstream_modules), only the upstream sees the

@@ -59,7 +59,7 @@ impl SecurityHeaders {
         }
     }
 
-    /// Adds this field, in the place of one of the same name.
+    /// Adds this field, instead of one of the same name.
     ///
     /// # Errors
     /// `InvalidHTTPHeader` for a value that can't be sent.

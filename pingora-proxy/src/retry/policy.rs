@@ -5,7 +5,7 @@ use http::StatusCode;
 use pingora_error::{Error, ErrorSource, ErrorType};
 use std::time::Duration;
 
-/// At most so much of a response that is dropped is read, in bytes.
+/// The most bytes that are read of a response that is dropped.
 const DRAIN: usize = 64 * 1024;
 
 /// When and how often to try a request again: returned by

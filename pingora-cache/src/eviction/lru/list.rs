@@ -43,7 +43,7 @@ impl<const N: usize> List<N> {
         }
     }
 
-    /// Puts an entry in front, in the place of another with the same number. Evicts nothing.
+    /// Puts an entry in front, replacing one with the same number. Evicts nothing.
     pub(super) fn admit(&self, number: u64, entry: CacheEntryKey, size: usize) {
         let size = size.max(1);
         let mut shard = self.shard_of(number);

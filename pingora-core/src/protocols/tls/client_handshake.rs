@@ -31,7 +31,7 @@ pub struct ClientSettings {
 
 impl ClientSettings {
     /// The PEM file with the certificates to trust instead of the system's; revocation lists in it have to be
-    /// heeded.
+    /// applied.
     pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }

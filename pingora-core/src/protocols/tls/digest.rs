@@ -118,7 +118,7 @@ impl SslDigestExtension {
         self.value.as_ref()?.downcast_ref()
     }
 
-    /// Keeps this value in the place of an earlier one.
+    /// Keeps this value, replacing an earlier one.
     pub fn set(&mut self, value: Arc<dyn Any + Send + Sync>) {
         self.value = Some(value);
     }

@@ -97,7 +97,7 @@ fn no_protocol(wanted: Option<&ClientHandshake<'_>>) -> String {
     format!("the upstream speaks no protocol that was offered ({offered}): set the peer's alpn")
 }
 
-/// Both sides of a mismatch: whom the certificate is for, and whom it had to be for.
+/// Both sides of a mismatch: the names in the certificate, and the expected names.
 pub(super) fn mismatch(
     names: Vec<String>,
     sni: &str,

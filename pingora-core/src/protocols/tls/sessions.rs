@@ -22,7 +22,7 @@ const PER_UPSTREAM: usize = 8;
 /// certificate that was revoked, or a CA that is no longer trusted, is not noticed.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// For whom a session may be used again. Equal keys mean that the connections are verified in the
+/// The connections for which a session may be used again. Equal keys mean that the connections are verified in the
 /// same way, show the same certificate and offer the same; a session that was verified more laxly has
 /// another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Decides about client certificates, after the TLS library has.
 pub trait ClientVerifier: Send + Sync {
-    /// Whether the handshake goes on.
+    /// Whether the handshake continues.
     ///
     /// `chain` has the client's certificate first, followed by those that the library found for it up to
     /// the authority, as far as it came. `verdict` is the library's result: an error says what is

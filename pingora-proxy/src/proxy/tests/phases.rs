@@ -280,7 +280,7 @@ async fn a_panic_costs_one_request_and_logging_still_runs() {
                 "{phase}: cut short is no end: {answer}"
             );
         }
-        // The worker and the proxy are as good as before.
+        // The worker and the proxy are unaffected.
         let mut client = Client::of(&proxy);
         assert!(client.ask(GET).await.starts_with("HTTP/1.1 "), "{phase}");
     }

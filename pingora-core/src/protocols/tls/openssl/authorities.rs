@@ -52,7 +52,7 @@ impl Authorities {
         &self.certificates
     }
 
-    /// A store that trusts them. If there are revocation lists, they are heeded, and each authority that
+    /// A store that trusts them. If there are revocation lists, they are applied, and each authority that
     /// signs a peer's own certificate needs one.
     ///
     /// # Errors

@@ -61,7 +61,7 @@ impl Certificate {
     /// A certificate in the DER format.
     ///
     /// # Errors
-    /// `InvalidCert` if it is none.
+    /// `InvalidCert` if it is not a certificate.
     pub fn from_der(der: &[u8]) -> Result<Self> {
         match Facts::read(der) {
             Some(_) => Ok(Certificate::of(der)),

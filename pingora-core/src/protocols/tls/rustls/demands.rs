@@ -66,8 +66,8 @@ pub(super) fn open_scope() -> [u8; 32] {
     sha256(b"clients")
 }
 
-/// Checks what the library does not when a session is resumed: that the time of the client's certificate is
-/// not over by now.
+/// Checks what the library does not when a session is resumed: that the client's certificate has not
+/// expired since.
 ///
 /// # Errors
 /// `InvalidCert`.

@@ -316,7 +316,7 @@ impl Trust {
     }
 }
 
-/// If there are revocation lists, they are heeded, and each authority that signs a peer's own certificate needs
+/// If there are revocation lists, they are applied, and each authority that signs a peer's own certificate needs
 /// one.
 fn revocation<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
     let options = RevocationOptionsBuilder::new(lists).ok()?;
@@ -329,7 +329,7 @@ fn revocation<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationO
 }
 
 impl Authority {
-    /// Whether it may have signed a chain with so many certificates between it and the leaf.
+    /// Whether it may have signed a chain with this many certificates between it and the leaf.
     fn check(&self, between: usize, at: SystemTime) -> Result<(), ChainError> {
         if !self.may_sign {
             return Err(ChainError::InvalidAuthority);

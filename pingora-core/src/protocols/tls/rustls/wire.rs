@@ -64,7 +64,7 @@ impl Arrived {
         self.bytes.get_mut(self.from..self.to).unwrap_or_default()
     }
 
-    /// The library has taken so many.
+    /// The library has taken this many bytes.
     pub(super) fn discard(&mut self, count: usize) {
         self.from = (self.from + count).min(self.to);
     }
@@ -155,7 +155,7 @@ impl Sealed {
         }
     }
 
-    /// The library has written so many.
+    /// The library has written this many bytes.
     pub(super) fn advance(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
     }

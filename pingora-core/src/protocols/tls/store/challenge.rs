@@ -26,7 +26,7 @@ impl CertificateStore {
     /// There is one certificate for each name; the number of names is what the caller makes it.
     ///
     /// # Errors
-    /// [`TLS_CONF_ERR`](crate::listeners::tls::TLS_CONF_ERR) if the name is none, or as
+    /// [`TLS_CONF_ERR`](crate::listeners::tls::TLS_CONF_ERR) if the name is invalid, or as
     /// [`add`](Self::add).
     pub fn set_challenge(&self, name: &str, source: CertificateSource) -> Result<()> {
         let Some(name) = normal(name).filter(|name| !name.starts_with('*')) else {

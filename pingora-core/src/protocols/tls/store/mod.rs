@@ -167,7 +167,7 @@ impl CertificateStore {
     /// the order that decides about the default. Reads files: blocks.
     ///
     /// # Errors
-    /// As [`add`](Self::add), and if there is none with this id; everything stays as it was.
+    /// As [`add`](Self::add); also if there is no certificate with this id. Everything stays as it was.
     pub fn replace(&self, id: CertificateId, source: CertificateSource) -> Result<()> {
         let (names, loaded) = load(&source)?;
         let mut entries = self.entries();

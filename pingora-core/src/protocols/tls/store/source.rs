@@ -148,7 +148,7 @@ impl CertificateSource {
     /// those in the certificate.
     ///
     /// # Errors
-    /// For a given name that is none.
+    /// For an invalid name.
     pub(super) fn names_over(&self, in_certificate: &[String]) -> Result<Vec<String>> {
         let Some(given) = &self.names else {
             let normal = in_certificate.iter().filter_map(|n| super::normal(n));
