@@ -28,7 +28,7 @@ const MOST_DRAINED: usize = 64 * 1024;
 /// ```
 pub(super) struct Dismissed {
     error: BError,
-    /// At most so many more bytes are read.
+    /// The most bytes that are still read.
     left: usize,
 }
 

@@ -1,7 +1,7 @@
 //! A response on its way from an upstream to the client and, if it may be stored, into the cache.
 //!
-//! The store comes first, so that the entry is there when the client sees the end; but a store that is slow, or
-//! fails, is given up, and never the client. The fill does not wait for a client
+//! The store is served first, so that the entry exists when the client sees the end. A store that is slow or
+//! fails is given up; the client never is. The fill does not wait for a client
 //! that has its response or has left: the missing amount and other readers decide whether the rest is still
 //! fetched.
 
@@ -31,7 +31,7 @@ use tokio::time::Instant;
 const STORE_LIMIT: Duration = Duration::from_secs(1);
 /// The most bytes of a response that are still fetched for the store alone.
 const NEARLY_DONE: u64 = 1024 * 1024;
-/// And for at most so long.
+/// The longest time that the rest is fetched for the store alone.
 const REST: Duration = Duration::from_secs(60);
 
 /// The work done beside passing a response to the client.
@@ -52,7 +52,7 @@ pub(super) struct Filling {
     pub(super) is_served: bool,
     /// The client left with this.
     left: Option<BError>,
-    /// How much of the body has gone on to the client.
+    /// The bytes of the body that were passed on to the client.
     pub(super) passed: usize,
     pub(super) behind: Behind,
 }
@@ -62,7 +62,7 @@ pub(super) struct Filling {
 pub(super) enum Seen {
     /// The head goes on to the client.
     GoesOn,
-    /// It does not: something else is served.
+    /// The head is dropped: another response is served.
     Replaced,
 }
 
@@ -72,7 +72,7 @@ where
     SV::CTX: Send + Sync,
     C: CustomConnector,
 {
-    /// Shows the head of a response to the cache, and makes of it what the client asked for.
+    /// Shows the head of a response to the cache, and turns it into the requested form.
     pub(super) async fn show_cache(
         &mut self,
         header: &mut ResponseHeader,
@@ -206,7 +206,7 @@ where
         Ok(())
     }
 
-    /// Whether what is stale is served in the place of this error (RFC 5861 section 4).
+    /// Whether the stale response is served instead of this error (RFC 5861 section 4).
     fn stale_stands_in(&mut self, header: &ResponseHeader) -> bool {
         let status = header.line().status.as_u16();
         if !matches!(status, 500 | 502 | 503 | 504) || !self.session.cache.can_serve_stale_error() {
@@ -302,7 +302,7 @@ where
         self.client_is_served().await
     }
 
-    /// The client has all that it gets.
+    /// The client has its whole response.
     async fn client_is_served(&mut self) -> Result<()> {
         if let Some(filling) = &mut self.filling {
             filling.is_served = true;
@@ -375,7 +375,7 @@ where
         Ok(())
     }
 
-    /// Passes what was received on to the client, as far as it gets it.
+    /// Passes the received data on to the client, as far as the client gets it.
     pub(super) async fn pass_on(&mut self, data: Option<Bytes>, end: bool) -> Result<()> {
         let Some(filling) = &mut self.filling else {
             return Ok(());
@@ -472,7 +472,7 @@ where
         Ok(())
     }
 
-    /// The client has left, or had what it wanted: whether the rest is fetched nevertheless.
+    /// The client has left, or has its response. Returns whether the rest is fetched nevertheless.
     #[cold]
     pub(super) fn outlives_client(&mut self, failure: Failure) -> Result<(), Failure> {
         let error = match failure {
@@ -509,14 +509,14 @@ where
             return ended;
         };
         if ended.is_err() && filling.is_storing {
-            // Not complete, and so not there.
+            // Incomplete, so nothing is stored.
             self.session.cache.abort_fill();
         }
         // The upstream is done, even if the client is not.
         self.plan.drained |= filling.behind.has_all();
         match (ended, filling.left) {
             (Ok(()), Some(left)) => {
-                // The upstream did all it should.
+                // The upstream is not at fault.
                 self.plan.drained = true;
                 Err(left)
             }

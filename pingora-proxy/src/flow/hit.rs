@@ -15,7 +15,7 @@ use pingora_http::ResponseHeader;
 use std::ops::Range;
 use std::time::Duration;
 
-/// A storage that gives nothing of a body for so long has failed.
+/// A storage that delivers nothing of a body for this long has failed.
 const STORE_LIMIT: Duration = Duration::from_secs(60);
 
 /// An error, and whether it is the storage's.
@@ -41,7 +41,7 @@ impl Part {
     }
 }
 
-/// The way of what is stored to a client, through the phases that run for every client.
+/// Passes a stored response to a client, through the phases that run for every client.
 pub(crate) struct Hit<'a, SV: ProxyHttp> {
     inner: &'a SV,
     session: &'a mut Session,
