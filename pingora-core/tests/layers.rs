@@ -1,5 +1,5 @@
 //! Holds the walls of the house: a module uses only those below it, a room of `protocols` only the rooms
-//! that it is open to, and no two modules of a folder use each other. There are no exceptions.
+//! that it is open to, and no two modules of a folder use each other, with one exception: `protocols::tls`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "it is a test")]
 
 #[path = "layers/modules.rs"]
@@ -257,8 +257,8 @@ fn what_is_a_rule_does_no_io_and_reads_no_clock() {
     assert!(rules > 20, "only {rules} modules of rules");
 }
 
-/// Siblings have an order too, though it is not written down. `protocols` itself is cut
-/// into rooms instead; in its `tls`, a backend and what it serves still name each other.
+/// Siblings have an order too, though it is not written down. `protocols` itself is divided into rooms
+/// instead. In its `tls`, the store and the cache of sessions name types of the built-in library.
 #[test]
 fn no_modules_of_one_folder_use_each_other_in_a_circle() {
     let modules = Modules::read();
