@@ -35,7 +35,8 @@ impl Spec {
 pub struct Shape {
     /// The families, in the order of their places.
     pub specs: &'static [Spec],
-    /// The most blocks of this shape; what is more is counted in one whose labels are all [`OTHER`].
+    /// The most blocks of this shape; more are counted in one whose labels are all
+    /// [`OTHER`](super::OTHER).
     pub most: usize,
 }
 
