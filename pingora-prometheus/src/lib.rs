@@ -5,8 +5,11 @@
 //! [`prometheus_http_service`] answers every request with all of them, compressed for clients that accept it. Where both
 //! have a family of the same name, the program's is the one that is shown.
 //!
-//! The format is the text format of Prometheus, or OpenMetrics for clients that ask for it; not where a program has metrics
-//! of its own, which the crate `prometheus` writes in the former only.
+//! The format is the text format of Prometheus, or OpenMetrics for clients that ask for it (`Accept:
+//! application/openmetrics-text`). There, a counter of the program's own whose name does not end with `_total` is of the type
+//! `unknown`, because OpenMetrics would rename it; bounds of histograms are floating numbers (`le="1.0"`). The answer is in
+//! the text format all the same where OpenMetrics has no words for what the program has: names that it does not
+//! allow, two families that are one in it (a counter `x_total` beside a gauge `x`), a histogram with bounds below zero.
 //!
 //! # Example
 //! ```
@@ -30,8 +33,11 @@
 
 pub use prometheus;
 
+mod open_metrics;
+
 use async_trait::async_trait;
 use http::{Response, StatusCode, header};
+use open_metrics::Written;
 use pingora_core::apps::http_app::{HttpServer, ServeHttp};
 use pingora_core::metrics::{self, Format, write_families};
 use pingora_core::modules::http::compression::ResponseCompressionBuilder;
@@ -86,18 +92,21 @@ fn exposition(
     accepted: Format,
     programs: &[MetricFamily],
 ) -> Result<(Format, String), prometheus::Error> {
-    let format = if programs.is_empty() {
-        accepted
-    } else {
-        Format::Prometheus
-    };
+    let mut own = metrics::gather();
+    if accepted == Format::OpenMetrics
+        && let Some(mut written) = Written::of(programs)
+    {
+        own.retain(|family| written.leaves_room_for(family));
+        write_families(&own, accepted, &mut written.text);
+        metrics::finish(accepted, &mut written.text);
+        return Ok((accepted, written.text));
+    }
     let mut text = TextEncoder::new().encode_to_string(programs)?;
     let taken: HashSet<&str> = programs.iter().map(MetricFamily::name).collect();
-    let mut own = metrics::gather();
     own.retain(|family| !taken.contains(&*family.name));
-    write_families(&own, format, &mut text);
-    metrics::finish(format, &mut text);
-    Ok((format, text))
+    write_families(&own, Format::Prometheus, &mut text);
+    metrics::finish(Format::Prometheus, &mut text);
+    Ok((Format::Prometheus, text))
 }
 
 fn plain(status: StatusCode, format: Format, body: String) -> Response<Vec<u8>> {
@@ -120,17 +129,37 @@ mod tests {
         let registry = Registry::new();
         let fds = IntGauge::new("process_open_fds", "The program's own.").unwrap();
         let things = IntCounter::new("things", "Things.").unwrap();
+        let panics = IntCounter::new("pingora_panics_total", "Its panics.").unwrap();
         registry.register(Box::new(fds)).unwrap();
         registry.register(Box::new(things)).unwrap();
+        registry.register(Box::new(panics)).unwrap();
+        for (format, counter) in [
+            (Format::OpenMetrics, "# TYPE pingora_reloads counter"),
+            (Format::Prometheus, "# TYPE pingora_reloads_total counter"),
+        ] {
+            let (written, text) = exposition(format, &registry.gather()).unwrap();
+            assert_eq!(written, format);
+            let count = |line: &str| text.lines().filter(|found| *found == line).count();
+            assert_eq!(count("# TYPE process_open_fds gauge"), 1);
+            assert_eq!(count("process_open_fds 0"), 1, "{text}");
+            assert_eq!(count("pingora_panics_total 0"), 1, "{text}");
+            assert!(!text.contains("pingora_panics_total{"), "{text}");
+            assert_eq!(count("things 0"), 1);
+            assert_eq!(count(counter), 1);
+            assert_eq!(text.ends_with("\n# EOF\n"), format == Format::OpenMetrics);
+            assert!(count("# EOF") <= 1);
+        }
+    }
+
+    #[test]
+    fn what_openmetrics_has_no_words_for_is_in_the_other_format() {
+        let registry = Registry::new();
+        let gauge = IntGauge::new("things", "Things that are there.").unwrap();
+        let counter = IntCounter::new("things_total", "Things that ever were.").unwrap();
+        registry.register(Box::new(gauge)).unwrap();
+        registry.register(Box::new(counter)).unwrap();
         let (format, text) = exposition(Format::OpenMetrics, &registry.gather()).unwrap();
         assert_eq!(format, Format::Prometheus);
-        let count = |line: &str| text.lines().filter(|found| *found == line).count();
-        assert_eq!(count("# TYPE process_open_fds gauge"), 1);
-        assert_eq!(count("process_open_fds 0"), 1, "{text}");
-        assert_eq!(count("things 0"), 1);
-        assert_eq!(count("# TYPE pingora_panics_total counter"), 1);
-        let (format, text) = exposition(Format::OpenMetrics, &[]).unwrap();
-        assert_eq!(format, Format::OpenMetrics);
-        assert!(text.ends_with("# EOF\n"));
+        assert!(text.contains("\nthings 0\n") && text.contains("\nthings_total 0\n"));
     }
 }

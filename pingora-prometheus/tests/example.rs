@@ -5,11 +5,15 @@
 #[path = "../../examples/tests/running/mod.rs"]
 mod running;
 
+use http::{StatusCode, Version};
+use pingora_core::metrics::{
+    Format, Listener, RequestEnd, RequestMeter, finish, gather, write_families,
+};
 use running::{Asked, Running, until};
 use serde_yaml::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 const DASHBOARD: &str = include_str!("../../docs/monitoring/dashboard.json");
@@ -166,7 +170,10 @@ impl Prometheus {
         let mut child = Command::new("prometheus")
             .current_dir(folder.path())
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
-            .arg("--web.listen-address=127.0.0.1:0")
+            .args([
+                "--web.listen-address=127.0.0.1:0",
+                "--enable-feature=exemplar-storage",
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -204,6 +211,55 @@ impl Prometheus {
         let data = self.ask(&format!("/api/v1/query?query={encoded}"));
         Some(data.get("result")?.as_sequence()?.len())
     }
+}
+
+/// Answers every question with the figures of this process in OpenMetrics. Ends with the process.
+fn serve_own_figures() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+            while head
+                .next()
+                .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+            {}
+            let format = Format::OpenMetrics;
+            let mut text = format!(
+                "HTTP/1.0 200 OK\r\nContent-Type: {}\r\n\r\n",
+                format.content_type()
+            );
+            write_families(&gather(), format, &mut text);
+            finish(format, &mut text);
+            let _ = stream.write_all(text.as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn prometheus_keeps_exemplars() {
+    let mut meter = RequestMeter::begin(Listener::find("shop", "192.0.2.1:80"));
+    meter.answered();
+    let end = RequestEnd {
+        version: Version::HTTP_11,
+        status: Some(StatusCode::OK),
+        received: 0,
+        sent: 0,
+    };
+    meter.end(&end);
+    meter.trace_kept(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
+    let prometheus = Prometheus::start(serve_own_figures());
+    let query = "/api/v1/query_exemplars?query=pingora_request_duration_seconds_bucket&start=0&end=9999999999";
+    let found = until(|| {
+        let found = prometheus.ask(query);
+        let first = found.as_sequence()?.first()?;
+        let first = first["exemplars"].as_sequence()?.first()?.clone();
+        Some(first)
+    });
+    let found = found.expect("an exemplar");
+    let trace = &found["labels"]["trace_id"];
+    assert_eq!(trace, "4bf92f3577b34da6a3ce929d0e0e4736");
 }
 
 impl Drop for Prometheus {
@@ -270,6 +326,12 @@ fn prometheus_scrapes_it_and_the_dashboard_and_the_rules_have_data() {
     });
     let empty: Vec<&String> = queries.iter().filter(without).collect();
     assert!(has_data.is_some(), "no data for {empty:#?}");
+
+    // OpenMetrics was negotiated: Prometheus' own text knows no units.
+    let family = "pingora_request_duration_seconds";
+    let metadata = prometheus.ask(&format!("/api/v1/metadata?metric={family}"));
+    assert_eq!(metadata[family][0]["unit"], "seconds", "{metadata:?}");
+    assert_eq!(prometheus.query("shop_teapots_total"), Some(1));
 
     let rules = until(|| {
         let data = prometheus.ask("/api/v1/rules");

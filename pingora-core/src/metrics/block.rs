@@ -1,6 +1,8 @@
 //! Families of counts that belong together, and a place for each in the cells of the threads.
 
 use super::collect::{Collected, Kind, OTHER, Value};
+use super::exemplars;
+use super::exemplars::OfBuckets;
 use super::histogram;
 use super::histogram::Histogram;
 use super::listener_families::NO_LISTENER;
@@ -153,7 +155,9 @@ pub(super) fn collect(out: &mut Collected) {
         .iter()
         .map(|one| (one.shape, one.labels.clone()))
         .collect();
+    let exemplars = exemplars::all();
     for (number, (shape, labels)) in blocks.iter().enumerate() {
+        let block = u16::try_from(number).unwrap_or(u16::MAX);
         let sums = sums(number, shape.cells());
         if number == 0 && sums.iter().all(|sum| *sum == 0) {
             // Most processes count nothing apart from their listeners.
@@ -165,6 +169,7 @@ pub(super) fn collect(out: &mut Collected) {
                 let cells = sums
                     .get(place..place + spec.cells_each())
                     .unwrap_or_default();
+                let examples = exemplars.get(&(block, place));
                 place += spec.cells_each();
                 let own = spec.labels.iter().zip(*values);
                 let own = own.map(|(name, value)| (*name, (*value).to_owned()));
@@ -174,20 +179,20 @@ pub(super) fn collect(out: &mut Collected) {
                     spec.help,
                     spec.kind,
                     labels,
-                    read(spec.kind, cells),
+                    read(spec.kind, cells, examples),
                 );
             }
         }
     }
 }
 
-fn read(kind: Kind, cells: &[u64]) -> Value {
+fn read(kind: Kind, cells: &[u64], examples: Option<&OfBuckets>) -> Value {
     let first = cells.first().copied().unwrap_or_default();
     match kind {
         Kind::Counter => Value::Number(first as f64),
         // Of something that is being moved from one thread to another, less than nothing may be seen.
         Kind::Gauge => Value::Number((first.cast_signed() as f64).max(0.0)),
-        Kind::Histogram => Value::Histogram(Histogram::new(cells)),
+        Kind::Histogram => Value::Histogram(Histogram::new(cells).with_exemplars(examples)),
     }
 }
 

@@ -3,6 +3,7 @@
 //! The unit is 2⁻²⁰ s, a little less than a microsecond, so that the powers of two of it are those of a second as
 //! well. A step is an eighth of a power of two wide: a quantile is off by at most 12.5 %, mostly by half of that.
 
+use super::exemplars::{Exemplar, OfBuckets, merge};
 use std::time::Duration;
 
 /// Steps for each power of two.
@@ -21,7 +22,11 @@ pub(super) const CELLS: usize = SUM + 1;
 const UNITS: u32 = 20;
 
 /// The first and the last upper bound that is written out, as powers of two of the unit: 122 µs and 64 s.
-const WRITTEN: std::ops::RangeInclusive<u32> = 7..=26;
+const WRITTEN: std::ops::RangeInclusive<u32> = FIRST..=LAST;
+const FIRST: u32 = 7;
+const LAST: u32 = 26;
+/// How many buckets are written out, that without a bound included.
+pub(super) const BUCKETS: usize = (LAST - FIRST) as usize + 2;
 
 /// In units.
 #[inline]
@@ -37,7 +42,7 @@ pub(super) fn duration(units: u64) -> Duration {
     Duration::from_secs_f64(seconds(units))
 }
 
-fn seconds(units: u64) -> f64 {
+pub(super) fn seconds(units: u64) -> f64 {
     units as f64 / f64::from(1 << UNITS)
 }
 
@@ -71,17 +76,40 @@ pub(super) fn place(units: u64) -> (usize, (usize, u64)) {
     (cell(units), (SUM, units))
 }
 
+/// The bucket, of those that are written out, that so many units are counted in first.
+pub(super) fn bucket(units: u64) -> usize {
+    let power = units.checked_ilog2().map_or(0, |power| power + 1);
+    (power.max(FIRST) - FIRST).min(LAST + 1 - FIRST) as usize
+}
+
 /// The durations of something, as far as it was counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
     cells: Vec<u64>,
+    exemplars: Option<Box<OfBuckets>>,
 }
 
 impl Histogram {
     pub(super) fn new(cells: &[u64]) -> Self {
         let mut cells = cells.to_vec();
         cells.resize(CELLS, 0);
-        Histogram { cells }
+        Histogram {
+            cells,
+            exemplars: None,
+        }
+    }
+
+    pub(super) fn with_exemplars(self, exemplars: Option<&OfBuckets>) -> Self {
+        Histogram {
+            exemplars: exemplars.map(|some| Box::new(*some)),
+            ..self
+        }
+    }
+
+    /// One for each of the [`buckets`](Self::buckets), and one for what is longer than all of their bounds; empty where
+    /// no trace was kept. `None` for a bucket whose requests had no trace that was kept.
+    pub fn exemplars(&self) -> &[Option<Exemplar>] {
+        self.exemplars.as_ref().map_or(&[], |some| some.as_slice())
     }
 
     fn counts(&self) -> &[u64] {
@@ -122,6 +150,7 @@ impl Histogram {
         let pairs = self.cells.iter().zip(&before.cells);
         Histogram {
             cells: pairs.map(|(now, then)| now.wrapping_sub(*then)).collect(),
+            exemplars: self.exemplars.clone(),
         }
     }
 
@@ -129,6 +158,10 @@ impl Histogram {
     pub fn add(&mut self, other: &Histogram) {
         for (sum, n) in self.cells.iter_mut().zip(&other.cells) {
             *sum = sum.wrapping_add(*n);
+        }
+        match (&mut self.exemplars, &other.exemplars) {
+            (Some(sum), Some(others)) => merge(sum, others),
+            (none, others) => *none = none.take().or(others.clone()),
         }
     }
 
@@ -172,6 +205,28 @@ mod tests {
         assert_eq!(cell(floor(OVERFLOW)), OVERFLOW);
         assert_eq!(cell(u64::MAX), OVERFLOW);
         assert_eq!(CELLS, 202);
+    }
+
+    #[test]
+    fn a_duration_belongs_to_the_first_bucket_that_counts_it() {
+        for units in [
+            0,
+            1,
+            127,
+            128,
+            255,
+            256,
+            1 << 20,
+            (1 << 26) - 1,
+            1 << 26,
+            u64::MAX,
+        ] {
+            let mut cells = vec![0; CELLS];
+            cells[cell(units)] = 1;
+            let histogram = Histogram::new(&cells);
+            let counts = histogram.buckets().position(|(_, below)| below == 1);
+            assert_eq!(bucket(units), counts.unwrap_or(BUCKETS - 1), "{units}");
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What is counted of each endpoint: connections, handshakes, requests.
 
 use super::block::{Block, Here};
-use super::histogram;
 use super::listener_families::{LISTENER, LISTENERS};
 use super::shape::Shape;
 use super::workers::{APART, add_own, own};
+use super::{exemplars, histogram};
 use http::{StatusCode, Version};
 use std::time::Duration;
 
@@ -155,6 +155,19 @@ impl Listener {
     #[cold]
     pub(super) fn request_failed(self, side: FailedSide) {
         self.here().add(FAILURES + side as usize, 1);
+    }
+
+    /// The trace of a request that has ended was kept. Times are in units of 2⁻²⁰ s.
+    #[cold]
+    pub(super) fn trace_kept(self, trace_id: u128, took: u64, first_byte: u32) {
+        let block = match self.0 {
+            u16::MAX => NO_LISTENER.number(),
+            number => number,
+        };
+        exemplars::keep(block, DURATION, took, trace_id);
+        if first_byte > 0 {
+            exemplars::keep(block, FIRST_BYTE, u64::from(first_byte), trace_id);
+        }
     }
 
     /// Times are in units of 2⁻²⁰ s.

@@ -33,6 +33,7 @@
 mod block;
 mod by_label;
 mod collect;
+mod exemplars;
 mod histogram;
 mod listener;
 mod listener_families;
@@ -51,6 +52,7 @@ pub use by_label::CounterByLabel;
 pub use collect::{
     Collect, Collected, Family, Kind, LabelPairs, MOST_SERIES, OTHER, Series, Value, register,
 };
+pub use exemplars::Exemplar;
 pub use histogram::Histogram;
 pub use listener::{FailedSide, Listener, RefusedConnection, RequestEnd};
 pub use overall::{Panicked, Process};
@@ -60,5 +62,5 @@ pub use recent::{
 };
 pub use request::RequestMeter;
 pub use shape::{ONE, Shape, Spec};
-pub use text::{Format, finish, write_families};
+pub use text::{Format, finish, unit_of, write_families};
 pub use upstream::{ConnectFailed, Upstream};

@@ -75,6 +75,14 @@ impl RequestMeter {
         histogram::duration(ticks::units_since(self.began))
     }
 
+    /// The trace of this request was kept: it becomes the example for the buckets that its times are counted in, see
+    /// [`Histogram::exemplars`](super::Histogram::exemplars). To be called when the request ends.
+    #[cold]
+    pub fn trace_kept(&self, trace_id: u128) {
+        let took = ticks::units_since(self.began).max(1);
+        self.listener.trace_kept(trace_id, took, self.first_byte);
+    }
+
     /// The request has ended, however. Returns its duration if that is worth remembering: see
     /// [`slow_after`](super::slow_after).
     #[inline]

@@ -1,7 +1,9 @@
 //! Writing metrics out: the text format of Prometheus, and OpenMetrics.
 
 use super::collect::{Family, Kind, Series, Value};
+use super::exemplars::Exemplar;
 use std::fmt::Write;
+use std::time::UNIX_EPOCH;
 
 /// How metrics are written out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +65,7 @@ pub fn write_families(families: &[Family], format: Format, out: &mut String) {
             let _ = writeln!(out, "# UNIT {bare} {unit}");
         }
         for series in &family.series {
-            write_series(&name, series, out);
+            write_series(&name, series, format, out);
         }
     }
 }
@@ -75,8 +77,12 @@ pub fn finish(format: Format, out: &mut String) {
     }
 }
 
-fn unit_of(name: &str) -> Option<&'static str> {
-    let units = ["seconds", "bytes"];
+/// The unit at the end of a family's name (in OpenMetrics without `_total`), if it is one of those that Prometheus' conventions
+/// name.
+pub fn unit_of(name: &str) -> Option<&'static str> {
+    let units = [
+        "seconds", "bytes", "ratio", "celsius", "meters", "grams", "joules", "volts", "amperes",
+    ];
     let is_suffix = |unit: &&'static str| {
         let before = name.strip_suffix(*unit);
         before.is_some_and(|before| before.ends_with('_'))
@@ -84,7 +90,7 @@ fn unit_of(name: &str) -> Option<&'static str> {
     units.into_iter().find(is_suffix)
 }
 
-fn write_series(name: &str, series: &Series, out: &mut String) {
+fn write_series(name: &str, series: &Series, format: Format, out: &mut String) {
     match &series.value {
         Value::Number(value) => {
             out.push_str(name);
@@ -94,10 +100,16 @@ fn write_series(name: &str, series: &Series, out: &mut String) {
         Value::Histogram(histogram) => {
             let count = histogram.count();
             let last = std::iter::once((f64::INFINITY, count));
+            let examples = histogram.exemplars().iter().copied();
+            let mut examples = examples.take_while(|_| format == Format::OpenMetrics);
             for (bound, below) in histogram.buckets().chain(last) {
                 let _ = write!(out, "{name}_bucket");
                 write_labels(series, Some(bound), out);
-                write_number(below as f64, out);
+                let _ = write!(out, " {}", below as f64);
+                if let Some(example) = examples.next().flatten() {
+                    write_exemplar(&example, out);
+                }
+                out.push('\n');
             }
             let _ = write!(out, "{name}_sum");
             write_labels(series, None, out);
@@ -107,6 +119,18 @@ fn write_series(name: &str, series: &Series, out: &mut String) {
             write_number(count as f64, out);
         }
     }
+}
+
+/// Only OpenMetrics has them.
+fn write_exemplar(exemplar: &Exemplar, out: &mut String) {
+    let at = exemplar.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let _ = write!(
+        out,
+        " # {{trace_id=\"{:032x}\"}} {} {:.3}",
+        exemplar.trace_id,
+        exemplar.seconds,
+        at.as_secs_f64()
+    );
 }
 
 fn write_labels(series: &Series, bound: Option<f64>, out: &mut String) {
@@ -169,6 +193,7 @@ fn name_of(name: &str) -> String {
 mod tests {
     use super::super::Histogram;
     use super::*;
+    use std::time::Duration;
 
     fn family(name: &'static str, kind: Kind, series: Vec<Series>) -> Family {
         Family {
@@ -258,6 +283,34 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }
+    }
+
+    #[test]
+    fn exemplars_are_for_openmetrics_only() {
+        let mut examples = [None; 21];
+        for (bucket, seconds) in [(0, 0.0001), (20, 90.5)] {
+            examples[bucket] = Some(Exemplar {
+                trace_id: 0x4bf9_2f35_77b3_4da6,
+                seconds,
+                at: UNIX_EPOCH + Duration::from_millis(1_700_000_000_250),
+            });
+        }
+        let histogram = Histogram::new(&[2, 1]).with_exemplars(Some(&examples));
+        let series = vec![one(&[], Value::Histogram(histogram))];
+        let family = family("wait_seconds", Kind::Histogram, series);
+        let text = written(std::slice::from_ref(&family), Format::OpenMetrics);
+        let trace = "# {trace_id=\"00000000000000004bf92f3577b34da6\"}";
+        for line in [
+            format!(
+                "wait_seconds_bucket{{le=\"0.0001220703125\"}} 3 {trace} 0.0001 1700000000.250"
+            ),
+            "wait_seconds_bucket{le=\"0.000244140625\"} 3".to_owned(),
+            format!("wait_seconds_bucket{{le=\"+Inf\"}} 3 {trace} 90.5 1700000000.250"),
+            "wait_seconds_count 3".to_owned(),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+        assert!(!written(&[family], Format::Prometheus).contains("trace_id"));
     }
 
     #[test]

@@ -1,10 +1,29 @@
 //! Which requests get spans, and what stands in those.
 
 use super::{Sink, Traced, sampled};
+use pingora::metrics::{Series, Value};
 use pingora::proxy::trace::{SpanKind, SpanValue, Tracing};
 use pingora_tests::{Ask, Origin, Refusing, Version, proxy};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+const DURATION: &str = "pingora_request_duration_seconds";
+const FIRST_BYTE: &str = "pingora_request_first_byte_seconds";
+
+/// The traces that are examples for what this listener has counted.
+fn exemplars(family: &str, listener: SocketAddr) -> Vec<u128> {
+    let listener = ("listener", listener.to_string());
+    let families = pingora::metrics::gather();
+    let family = families.iter().find(|one| one.name == family).unwrap();
+    let of_listener = |one: &&Series| one.labels.contains(&listener);
+    let series = family.series.iter().find(of_listener).unwrap();
+    let Value::Histogram(histogram) = &series.value else {
+        panic!("{series:?}");
+    };
+    let all = histogram.exemplars().iter().flatten();
+    all.map(|one| one.trace_id).collect()
+}
 
 #[tokio::test]
 async fn what_is_not_sampled_is_kept_where_it_failed_or_was_slow() {
@@ -35,6 +54,11 @@ async fn what_is_not_sampled_is_kept_where_it_failed_or_was_slow() {
         if kept {
             let spans = sink.next().await;
             assert!(spans.iter().all(|span| !span.sampled));
+            let trace = spans[0].trace_id;
+            assert_eq!(exemplars(DURATION, server.address()), [trace]);
+            assert_eq!(exemplars(FIRST_BYTE, server.address()), [trace]);
+        } else {
+            assert!(exemplars(DURATION, server.address()).is_empty());
         }
         // All phases are over when the server has stopped.
         drop(server);

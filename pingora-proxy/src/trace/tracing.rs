@@ -105,7 +105,9 @@ impl Tracing {
     }
 
     /// Ends the request's span, and hands it and its children on if they are kept; belongs into
-    /// [`logging`](crate::ProxyHttp::logging). A trace that is not kept costs nothing more.
+    /// [`logging`](crate::ProxyHttp::logging). A trace that is not kept costs nothing more. One that is kept becomes the
+    /// example for the times that the request has added to the histograms of its listener
+    /// ([`Histogram::exemplars`](pingora_core::metrics::Histogram::exemplars)).
     pub fn end(&self, trace: RequestTrace, session: &Session, error: Option<&Error>) {
         let status = session.response_written().map(|head| head.status);
         let failed = match status {
@@ -121,6 +123,7 @@ impl Tracing {
                 failed,
                 error,
             };
+            session.meter.trace_kept(trace.context().trace_id());
             self.0.sink.take(spans::of(trace, session, &ending));
         }
     }
