@@ -48,6 +48,6 @@ mod spare;
 pub use error::{Error, Fault, Reason, Scope};
 pub use frame::StreamId;
 pub use head::{Head, HeadFault};
-pub use machine::Offence;
+pub use machine::{Offence, ResetFrame};
 pub use shell::{Failure, PingPong, RecvStream, SendStream, client, server};
 pub use spare::{give_fields, take_fields};

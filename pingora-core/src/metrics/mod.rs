@@ -42,6 +42,7 @@ mod process;
 mod reading;
 mod recent;
 mod request;
+mod resets;
 mod shape;
 mod text;
 mod upstream;
@@ -61,6 +62,7 @@ pub use recent::{
     Incident, IncidentKind, note_incident, recent_incidents, set_slow_after, slow_after,
 };
 pub use request::RequestMeter;
+pub(crate) use resets::Http2Resets;
 pub use shape::{ONE, Shape, Spec};
 pub use text::{Format, finish, unit_of, write_families};
 pub use upstream::{ConnectFailed, Upstream};

@@ -4,6 +4,7 @@ use super::block;
 use super::collect::{Collected, Family, ask_all};
 use super::overall::Process;
 use super::process;
+use super::resets::Http2Resets;
 use super::upstream::Upstream;
 
 /// All that is counted in this process, at this moment, by name.
@@ -14,6 +15,7 @@ pub fn gather() -> Vec<Family> {
     let mut out = Collected::default();
     Process::enter();
     Upstream::enter();
+    Http2Resets::enter();
     block::collect(&mut out);
     ask_all(&mut out);
     process::collect(&mut out);
@@ -23,13 +25,15 @@ pub fn gather() -> Vec<Family> {
 #[cfg(test)]
 mod tests {
     use super::super::collect::Kind::{Counter, Histogram};
-    use super::super::{listener_families::LISTENER, overall::PROCESS, upstream::UPSTREAM};
+    use super::super::{
+        listener_families::LISTENER, overall::PROCESS, resets::RESETS, upstream::UPSTREAM,
+    };
     use std::collections::HashSet;
 
     #[test]
     fn names_follow_the_conventions() {
         let mut names = HashSet::new();
-        for spec in [LISTENER, UPSTREAM, PROCESS].into_iter().flatten() {
+        for spec in [LISTENER, UPSTREAM, PROCESS, RESETS].into_iter().flatten() {
             assert!(names.insert(spec.name), "{} is there twice", spec.name);
             assert!(spec.name.starts_with("pingora_") && spec.help.ends_with('.'));
             assert_eq!(

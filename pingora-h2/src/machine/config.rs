@@ -1,5 +1,6 @@
 //! The settings that a connection announces, and its bounds.
 
+use crate::error::Reason;
 use crate::frame::{ReaderLimits, Role, Settings};
 use crate::hpack::ListLimits;
 use std::time::Duration;
@@ -51,6 +52,18 @@ pub struct Config {
     /// a slower peer gets a GOAWAY with `SETTINGS_TIMEOUT` (RFC 9113 section 6.5.3). 30 s by default. A
     /// duration that the clock can't represent ([`Duration::MAX`]) never ends.
     pub settings_timeout: Duration,
+    /// Told of each RST_STREAM that is sent or received, for counts; it must not block. Nobody by
+    /// default.
+    pub on_reset: Option<fn(ResetFrame)>,
+}
+
+/// A RST_STREAM (RFC 9113 section 6.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResetFrame {
+    /// The peer has sent it; otherwise it is ours.
+    pub received: bool,
+    /// The code in it, whatever the peer has put there.
+    pub reason: Reason,
 }
 
 impl Config {
@@ -75,6 +88,7 @@ impl Config {
             overhead: if role == Role::Server { 2000 } else { 20_000 },
             drain_timeout: Duration::from_secs(2),
             settings_timeout: Duration::from_secs(30),
+            on_reset: None,
         }
     }
 

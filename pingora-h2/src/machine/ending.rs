@@ -3,7 +3,7 @@
 use super::input::DRAIN_PAYLOAD;
 use super::state::{Cause, Initiator, Life, Receiving, Sending};
 use super::stream::{Key, Woken};
-use super::{Clock, Machine, Offence};
+use super::{Clock, Machine, Offence, ResetFrame};
 use crate::error::{Error, Fault, Reason};
 use crate::frame::{StreamId, encode};
 use bytes::Bytes;
@@ -162,7 +162,20 @@ impl Machine {
             return self.fail(Error::connection(error.reason, error.section, error.detail));
         }
         self.forgotten.remember(id, clock);
-        encode::reset(&mut self.control, StreamId::new(id), error.reason);
+        self.write_reset(id, error.reason);
+    }
+
+    /// Every RST_STREAM that is sent is written here.
+    pub(super) fn write_reset(&mut self, id: u32, reason: Reason) {
+        encode::reset(&mut self.control, StreamId::new(id), reason);
+        self.note_reset(false, reason);
+    }
+
+    #[cold]
+    pub(super) fn note_reset(&self, received: bool, reason: Reason) {
+        if let Some(told) = self.config.on_reset {
+            told(ResetFrame { received, reason });
+        }
     }
 
     /// Resets a stream, unless it is over.
@@ -197,7 +210,7 @@ impl Machine {
         if awaited {
             self.forgotten.remember(key.id, clock);
         }
-        encode::reset(&mut self.control, StreamId::new(key.id), reason);
+        self.write_reset(key.id, reason);
         if condemned && let Err(offence) = self.count_reset(clock) {
             self.fail(offence);
         }

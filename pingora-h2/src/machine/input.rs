@@ -252,6 +252,7 @@ impl Machine {
             let detail = "a stream is reset that was not opened";
             return Err(Error::connection(Reason::PROTOCOL_ERROR, "6.4", detail));
         }
+        self.note_reset(true, reason);
         self.count_reset(clock)?;
         if let Some(key) = self.streams.find(id.get()) {
             self.end_stream(key, Cause::Reset(reason, Initiator::Remote, ""));

@@ -36,7 +36,7 @@ mod verbs;
 mod tests;
 
 pub use allowance::Offence;
-pub use config::Config;
+pub use config::{Config, ResetFrame};
 pub(crate) use state::{Cause, Initiator};
 pub use stream::{Key, Woken};
 pub use verbs::Received;

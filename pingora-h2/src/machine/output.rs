@@ -207,7 +207,7 @@ impl Machine {
             self.forgotten.remember(key.id, clock);
         }
         self.drop_inbox(key);
-        encode::reset(&mut self.control, StreamId::new(key.id), reason);
+        self.write_reset(key.id, reason);
         self.settle(key);
         if at_fault && let Err(offence) = self.count_reset(clock) {
             self.fail(offence);

@@ -153,3 +153,44 @@ fn a_busy_connection_is_no_flood() {
         assert!(!subject.machine.is_over());
     }
 }
+
+/// Whoever counts resets is told of each, with what the peer has put into it.
+#[test]
+fn every_reset_is_told() {
+    thread_local!(static TOLD: Cell<Vec<(bool, u32)>> = const { Cell::new(Vec::new()) });
+    fn tell(frame: ResetFrame) {
+        let mut told = TOLD.take();
+        told.push((frame.received, frame.reason.into()));
+        TOLD.set(told);
+    }
+    let mut config = Config::new(Role::Server);
+    config.on_reset = Some(tell);
+    let mut subject = Subject::begin(config);
+    let told = |subject: &mut Subject, bytes: &[u8]| {
+        subject.feed(bytes);
+        subject.written();
+        TOLD.take()
+    };
+    // Received, with a code that nobody knows; on a stream that is gone by then, too.
+    let reset = |id, code: u32| frame(RST_STREAM, 0, id, &code.to_be_bytes());
+    assert_eq!(told(&mut subject, &request(1, &[], true)), []);
+    assert_eq!(told(&mut subject, &reset(1, 8)), [(true, 8)]);
+    assert_eq!(told(&mut subject, &reset(1, 0xffff)), [(true, 0xffff)]);
+    // Sent: for a fault of the peer's, for a stream that is gone, by the program, behind an early answer.
+    let update = frame(WINDOW_UPDATE, 0, 3, &[0; 4]);
+    let faulty = [request(3, &[], true), update].concat();
+    assert_eq!(told(&mut subject, &faulty), [(false, 1)]);
+    let late = [reset(5, 8), frame(DATA, 0, 5, b"x")].concat();
+    told(&mut subject, &request(5, &[], false));
+    assert_eq!(told(&mut subject, &late), [(true, 8), (false, 5)]);
+    while subject.machine.poll_request().is_some() {}
+    subject.feed(&request(7, &[], false));
+    let key = subject.accept();
+    subject.reset(key, Reason::REFUSED_STREAM);
+    assert_eq!(told(&mut subject, &[]), [(false, 7)]);
+    subject.feed(&request(9, &[], false));
+    let key = subject.accept();
+    subject.respond(key, true);
+    subject.abandon(key);
+    assert_eq!(told(&mut subject, &[]), [(false, 0)]);
+}

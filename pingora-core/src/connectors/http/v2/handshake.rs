@@ -1,6 +1,7 @@
 //! The beginning of a connection.
 
 use super::registry::Departing;
+use crate::metrics::Http2Resets;
 use crate::protocols::http::v2::client::{Activity, ConnectionRef, Driver, MOST_BEFORE_SETTINGS};
 use crate::protocols::{Digest, Stream};
 use crate::upstreams::peer::Peer;
@@ -103,6 +104,8 @@ impl H2HandshakeSettings {
         config.connection_send_buffer = CONNECTION_SEND_BUFFER;
         config.resets = MOST_STREAM_ERRORS;
         config.overhead = MOST_OVERHEAD;
+        config.on_reset =
+            Some(|frame| Http2Resets::of_upstream(frame.received, frame.reason.into()));
         builder
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::message::MOST_CRUMBS;
 use super::H2Options;
+use crate::metrics::Http2Resets;
 use crate::protocols::http::v2::ledger::CONNECTION_WINDOW;
 use std::time::Duration;
 
@@ -80,6 +81,7 @@ impl H2Limits {
         config.crumbs = MOST_CRUMBS + 1;
         config.resets = self.resets;
         config.overhead = self.overhead_frames;
+        config.on_reset = Some(|frame| Http2Resets::of_client(frame.received, frame.reason.into()));
         options
     }
 }
