@@ -9,7 +9,7 @@
 
 use async_trait::async_trait;
 use clap::Parser;
-use pingora::admin::Admin;
+use pingora::admin::{Admin, Purge};
 use pingora::lb::health_check::TcpHealthCheck;
 use pingora::lb::{Tries, Upstreams};
 use pingora::listeners::BoundAddresses;
@@ -107,6 +107,11 @@ fn serve(cli: &Cli) -> Result<()> {
         .configuration(&server.configuration)
         .upstreams("shop", balancer.task())
         .health(health);
+    // What the cache of the program knows; here, what was purged is only said.
+    admin = admin.purger(|what: &Purge| {
+        say(format_args!("purged: {what}"));
+        Ok(())
+    });
     if cli.allow_actions {
         admin = admin.allow_actions();
     }

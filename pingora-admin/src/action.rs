@@ -1,11 +1,10 @@
 //! The actions of operators.
 
-use crate::UpstreamGroup;
+use crate::purge::Purge;
+use crate::state::Shown;
 use http::StatusCode;
 use log::LevelFilter;
-use pingora_core::server::Health;
 use serde_json::Value;
-use std::sync::Arc;
 
 /// A validated action.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +16,7 @@ pub(crate) enum Action {
     },
     LogLevel(LevelFilter),
     Drain(bool),
+    Purge(Purge),
 }
 
 /// The result of an action: a status and a line of text.
@@ -49,17 +49,17 @@ impl Action {
                 level.map(Action::LogLevel)
             }
             Some("drain") => flag("drain").map(Action::Drain),
+            Some("purge") => {
+                let what = text("what").unwrap_or_default();
+                Purge::parse(&what, text("value").as_deref()).map(Action::Purge)
+            }
             _ => return Err(bad("there is no such action")),
         };
         action.ok_or_else(|| bad("something is missing, or has another type"))
     }
 
     /// Carries it out.
-    pub(crate) fn perform(
-        self,
-        groups: &[(String, Arc<dyn UpstreamGroup>)],
-        health: Option<&Health>,
-    ) -> ActionResult {
+    pub(crate) fn perform(self, shown: &Shown) -> ActionResult {
         let done = |text: String| {
             log::warn!("by an operator on the admin page: {text}");
             (StatusCode::OK, text)
@@ -70,7 +70,7 @@ impl Action {
                 backend,
                 enabled,
             } => {
-                let found = groups.iter().find(|(name, _)| *name == group);
+                let found = shown.groups.iter().find(|(name, _)| *name == group);
                 if !found.is_some_and(|(_, found)| found.set_enabled(&backend, enabled)) {
                     return (StatusCode::NOT_FOUND, "there is no such backend".to_owned());
                 }
@@ -81,7 +81,7 @@ impl Action {
                 log::set_max_level(level);
                 done(format!("the log level is {level}"))
             }
-            Action::Drain(drains) => match health {
+            Action::Drain(drains) => match &shown.health {
                 None => (
                     StatusCode::NOT_FOUND,
                     "there are no health endpoints".to_owned(),
@@ -90,6 +90,14 @@ impl Action {
                     health.drain(drains);
                     let what = if drains { "not ready" } else { "ready" };
                     done(format!("the process says that it is {what}"))
+                }
+            },
+            Action::Purge(purge) => match shown.purger.as_deref().map(|one| one.purge(&purge)) {
+                None => (StatusCode::NOT_FOUND, "there is no cache".to_owned()),
+                Some(Ok(())) => done(format!("purged: {purge}")),
+                Some(Err(why)) => {
+                    log::error!("by an operator on the admin page: not purged: {purge}: {why}");
+                    (StatusCode::INTERNAL_SERVER_ERROR, why)
                 }
             },
         }
@@ -127,6 +135,13 @@ mod tests {
                 false,
             ),
             (r#"{"action":"format disk","confirm":true}"#, false),
+            (r#"{"action":"purge","what":"all","confirm":true}"#, true),
+            (
+                r#"{"action":"purge","what":"tag","value":"news","confirm":true}"#,
+                true,
+            ),
+            (r#"{"action":"purge","what":"tag","value":"news"}"#, false),
+            (r#"{"action":"purge","value":"news","confirm":true}"#, false),
             (r#"[true]"#, false),
             ("", false),
             ("action=drain&confirm=true", false),
@@ -136,7 +151,9 @@ mod tests {
         }
         let deep = "[".repeat(100_000);
         assert!(Action::parse(deep.as_bytes()).is_err());
-        let (status, _) = Action::Drain(true).perform(&[], None);
-        assert_eq!(status, StatusCode::NOT_FOUND);
+        for action in [Action::Drain(true), Action::Purge(Purge::All)] {
+            let (status, _) = action.perform(&Shown::default());
+            assert_eq!(status, StatusCode::NOT_FOUND);
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! The service: paths, answers, and what is shown.
 
-use crate::UpstreamGroup;
 use crate::action::Action;
 use crate::guard::{Guard, SHORTEST_TOKEN};
-use crate::state::{self, Samples};
+use crate::state::{self, Samples, Shown};
+use crate::{Purger, UpstreamGroup};
 use async_trait::async_trait;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -28,7 +28,7 @@ const LONGEST_BODY: usize = 4096;
 
 /// Only the page's own script and style may run, unchanged: a test keeps the hashes up to date.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; \
-    base-uri 'none'; script-src 'sha256-UWt0Uuf6BLdTDfA5yDRGrqjoYaXCbxxRSnlvRMQkouE='; style-src 'sha256-2z8aI2sLhOFDiDIyawVqsgVAw4RJDZAVC1Gi4dJQHLE='";
+    base-uri 'none'; script-src 'sha256-p5jPhZR3Uzc1OxaRNYNj/Pvxq++3Hy8Ona3N8fbP2zM='; style-src 'sha256-2z8aI2sLhOFDiDIyawVqsgVAw4RJDZAVC1Gi4dJQHLE='";
 
 /// Sent with each answer.
 const FIELDS: [(HeaderName, &str); 5] = [
@@ -42,9 +42,8 @@ const FIELDS: [(HeaderName, &str); 5] = [
 /// The content of the page, and who may see it.
 pub struct Admin {
     guard: Guard,
-    groups: Vec<(String, Arc<dyn UpstreamGroup>)>,
+    shown: Shown,
     configuration: String,
-    health: Option<Arc<Health>>,
     actions: bool,
     remote: bool,
 }
@@ -77,9 +76,8 @@ impl Admin {
         }
         Ok(Admin {
             guard: Guard::new(token),
-            groups: Vec::new(),
+            shown: Shown::default(),
             configuration: String::new(),
-            health: None,
             actions: false,
             remote: false,
         })
@@ -89,7 +87,7 @@ impl Admin {
     /// name for [`watch`](pingora_load_balancing::metrics::watch).
     #[must_use]
     pub fn upstreams(mut self, name: &str, group: Arc<dyn UpstreamGroup>) -> Self {
-        self.groups.push((name.to_owned(), group));
+        self.shown.groups.push((name.to_owned(), group));
         self
     }
 
@@ -104,12 +102,19 @@ impl Admin {
     /// Shows whether the process is ready; with [actions](Self::allow_actions), drains it.
     #[must_use]
     pub fn health(mut self, health: Arc<Health>) -> Self {
-        self.health = Some(health);
+        self.shown.health = Some(health);
         self
     }
 
-    /// Allows operators to act: to disable and enable backends, change the log level, and drain the process. Each action has to
-    /// be confirmed, and is logged.
+    /// With [actions](Self::allow_actions), purges the program's cache by this.
+    #[must_use]
+    pub fn purger(mut self, purger: impl Purger + 'static) -> Self {
+        self.shown.purger = Some(Arc::new(purger));
+        self
+    }
+
+    /// Allows operators to act: to disable and enable backends, change the log level, drain the process, and purge its
+    /// cache. Each action has to be confirmed, and is logged.
     #[must_use]
     pub fn allow_actions(mut self) -> Self {
         self.actions = true;
@@ -211,12 +216,12 @@ impl AdminApp {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         let (metrics, seconds) = samples.describe(Instant::now(), gather());
         drop(samples);
-        let groups = self.admin.groups.iter();
+        let groups = self.admin.shown.groups.iter();
         let groups: Vec<_> = groups
             .map(|(name, group)| state::group(name, &**group))
             .collect();
         let incidents: Vec<_> = recent_incidents().iter().map(state::incident).collect();
-        let health = self.admin.health.as_ref();
+        let health = self.admin.shown.health.as_ref();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "time": state::millis(SystemTime::now()),
@@ -226,6 +231,7 @@ impl AdminApp {
             "log_level": log::max_level().as_str().to_lowercase(),
             "ready": health.map(|health| health.is_ready()),
             "draining": health.map(|health| health.is_draining()),
+            "can_purge": self.admin.shown.purger.is_some(),
             "upstreams": groups,
             "incidents": incidents,
             "metrics": metrics,
@@ -255,7 +261,7 @@ impl AdminApp {
             }
         }
         match Action::parse(&body) {
-            Ok(action) => action.perform(&self.admin.groups, self.admin.health.as_deref()),
+            Ok(action) => action.perform(&self.admin.shown),
             Err(refusal) => refusal,
         }
     }
@@ -288,6 +294,11 @@ fn answer(status: StatusCode, kind: &'static str, body: String) -> Response<Vec<
 mod tests {
     use super::*;
     use base64::Engine;
+    use pingora_core::metrics::{FailedSide, IncidentKind, Listener, RequestMeter, note_incident};
+    use pingora_load_balancing::LoadBalancer;
+    use pingora_load_balancing::selection::RoundRobin;
+    use serde_json::Value;
+    use std::time::Duration;
 
     /// The only element of this name.
     fn element(name: &str) -> &'static str {
@@ -319,6 +330,57 @@ mod tests {
         ] {
             assert!(!PAGE.contains(foreign), "{foreign} is in the page");
         }
+    }
+
+    /// The page asks once a second. What happens has to be in the first answer behind it, so that it is shown within two.
+    #[test]
+    fn the_first_look_behind_a_failure_tells_of_it() {
+        assert!(PAGE.contains("timer = setTimeout(look, 1000);"));
+        let balancer = LoadBalancer::<RoundRobin>::try_from_iter(["127.0.0.1:1"]).unwrap();
+        let balancer = Arc::new(balancer);
+        let app = Admin::new("correct horse battery").unwrap();
+        let app = app.upstreams("shop", balancer.clone()).app();
+        let look = || serde_json::from_str::<Value>(&app.state()).unwrap();
+        let requests = |state: &Value| {
+            let families = state["metrics"].as_array().unwrap();
+            let mut found = families.iter();
+            let failed = found.find(|one| one["name"] == "pingora_request_failures_total");
+            let series = failed.unwrap()["series"].as_array().unwrap();
+            let mut of_side = series.iter().filter(|one| {
+                one["labels"]["service"] == "looked at" && one["labels"]["side"] == "upstream"
+            });
+            let found = of_side.next().unwrap();
+            (found["value"].as_f64().unwrap(), found["rate"].as_f64())
+        };
+        let listener = Listener::find("looked at", "192.0.2.1:80");
+        let (ready, state) = (look(), |state: &Value| {
+            let backend = &state["upstreams"][0]["backends"][0];
+            (backend["ready"].clone(), backend["enabled"].clone())
+        });
+        assert_eq!(state(&ready), (json!(true), json!(true)));
+        assert_eq!(
+            requests(&ready),
+            (0.0, None),
+            "the first look of all has no rates"
+        );
+
+        RequestMeter::begin(listener).failed(FailedSide::Upstream);
+        note_incident(
+            IncidentKind::Failed,
+            "GET /looked-at",
+            "boom",
+            502,
+            Duration::ZERO,
+        );
+        for backend in balancer.backends().get_backend().iter() {
+            balancer.backends().set_enable(backend, false);
+        }
+        let failing = look();
+        assert_eq!(state(&failing), (json!(false), json!(false)));
+        let (failures, rate) = requests(&failing);
+        assert!(failures == 1.0 && rate.is_some_and(|rate| rate > 0.0));
+        let mut incidents = failing["incidents"].as_array().unwrap().iter();
+        assert!(incidents.any(|one| one["request"] == "GET /looked-at"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A page that shows what a process does at this moment: requests, latencies, upstreams, connections, TLS, recent failures,
-//! the configuration in force. On demand it disables backends, drains the process and changes the log level.
+//! the configuration in force. On demand it disables backends, drains the process, purges its cache and changes the
+//! log level.
 //!
 //! It is off until a program adds it, listens on the loopback only by default, demands a token, and is read-only unless
 //! actions are allowed. The page is one HTML file without external resources, so it works offline.
@@ -30,9 +31,11 @@
 mod action;
 mod admin;
 mod guard;
+mod purge;
 mod state;
 mod upstreams;
 
 pub use admin::{Admin, AdminApp};
 pub use pingora_load_balancing::metrics::BackendState;
+pub use purge::{Purge, Purger};
 pub use upstreams::UpstreamGroup;

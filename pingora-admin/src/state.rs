@@ -1,12 +1,14 @@
 //! The state for the page, as JSON.
 
-use crate::UpstreamGroup;
+use crate::{Purger, UpstreamGroup};
 use pingora_core::metrics::{
     Family, Histogram, Incident, Kind, LabelPairs, Series, Value as Figure,
 };
+use pingora_core::server::Health;
 use pingora_load_balancing::circuit::CircuitState;
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The approximate time that rates and percentiles cover.
@@ -101,6 +103,14 @@ fn describe(kind: Kind, series: &Series, before: Option<&Figure>, seconds: f64) 
             })
         }
     }
+}
+
+/// What a program lets the page show, and act on.
+#[derive(Default)]
+pub(crate) struct Shown {
+    pub(crate) groups: Vec<(String, Arc<dyn UpstreamGroup>)>,
+    pub(crate) health: Option<Arc<Health>>,
+    pub(crate) purger: Option<Arc<dyn Purger>>,
 }
 
 /// A group with its backends.

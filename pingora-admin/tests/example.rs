@@ -149,6 +149,18 @@ fn actions_are_done_once_they_are_allowed_and_confirmed() {
     assert_eq!(missing(&state(page)).unwrap()["enabled"], false);
     assert_eq!(act(&[good, json], &set("127.0.0.1:1", true)), 200);
     assert_eq!(missing(&state(page)).unwrap()["enabled"], true);
+    assert_eq!(state(page)["can_purge"], true);
+    let purge = |what: &str, value: &str| {
+        format!(r#"{{"action":"purge","what":"{what}","value":"{value}","confirm":true}}"#)
+    };
+    assert_eq!(act(&[good, json], &purge("host", "shop.example")), 400);
+    assert_eq!(act(&[good, json], &purge("all", "news")), 400);
+    assert_eq!(act(&[json], &purge("tag", "news")), 401);
+    let foreign = "Origin: http://evil.example";
+    assert_eq!(act(&[good, json, foreign], &purge("tag", "news")), 403);
+    assert_eq!(act(&[good, json], &purge("tag", "news")), 200);
+    let said = proxy.wait_for_line("purged: ");
+    assert_eq!(said, "purged: the tag news", "and nothing before it");
     assert!(proxy.stop());
 }
 
@@ -203,7 +215,7 @@ fn a_browser_shows_what_happens_and_nothing_that_can_be_pressed() {
         assert!(shown.contains(text), "{text}: {shown}");
     }
     assert!(
-        !shown.contains(">Disable<"),
+        !shown.contains(">Disable<") && !shown.contains(">Purge<"),
         "there is nothing to be pressed"
     );
     assert!(
