@@ -63,10 +63,12 @@
 // Each such feature resolves, and is refused here rather than ignored: the program would do without what it asks for.
 #[cfg(feature = "boringssl")]
 compile_error!(
-    "the feature `boringssl` is not available; write `openssl` or `openssl-vendored` instead"
+    "the feature `boringssl` is not available; write `openssl`, `openssl-vendored` or `rustls` instead"
 );
 #[cfg(feature = "s2n")]
-compile_error!("the feature `s2n` is not available; write `openssl` or `openssl-vendored` instead");
+compile_error!(
+    "the feature `s2n` is not available; write `openssl`, `openssl-vendored` or `rustls` instead"
+);
 #[cfg(feature = "sentry")]
 compile_error!(
     "the feature `sentry` is not available; call `sentry::init` where `main` begins, keep its guard, and \
