@@ -2,11 +2,11 @@
 
 use crate::answers::DnsProvider;
 use crate::issuer::{Authority, Issuer};
+use crate::keys::{self, CertificateKey};
 use crate::names::{self, ACME_CONF_ERR};
 use crate::on_demand::{Desk, OnDemand};
-use crate::order::CertificateKey;
 use crate::plan::Challenge;
-use crate::service::{Acme, Shared, answers};
+use crate::service::{Acme, Revoked, Shared, answers};
 use crate::storage::Storage;
 use pingora_core::listeners::tls::CertificateStore;
 use pingora_error::{Error, Result};
@@ -74,7 +74,8 @@ impl AcmeBuilder {
         self
     }
 
-    /// The kind of keys. Default: ECDSA with P-256.
+    /// The kind of keys. Default: ECDSA with P-256. RSA is for clients that are too old for anything else; it needs the
+    /// feature `openssl` or `rustls`.
     pub fn key(mut self, key: CertificateKey) -> Self {
         self.key = key;
         self
@@ -91,6 +92,9 @@ impl AcmeBuilder {
         }
         self.issuers.iter().try_for_each(Issuer::check)?;
         let preference = self.preference();
+        if self.key.is_rsa() && !keys::CAN_MAKE_RSA {
+            return refused("RSA keys need the feature `openssl` or `rustls`".into());
+        }
         if preference.is_empty() {
             return refused("there is no challenge that could be answered".into());
         }
@@ -125,6 +129,7 @@ impl AcmeBuilder {
             preference,
             key: self.key,
             desk,
+            revoked: Revoked::default(),
         };
         Ok(Acme::new(shared, certificates, requests))
     }

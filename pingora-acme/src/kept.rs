@@ -3,7 +3,7 @@
 use crate::order::Issued;
 use instant_acme::CertificateIdentifier;
 use pingora_core::listeners::tls::CertificateSource;
-use pingora_error::{ErrorType, OrErr, Result};
+use pingora_error::{Error, ErrorType, OrErr, Result};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,9 @@ pub(crate) struct Kept {
     pub(crate) on_demand: bool,
     pub(crate) chain: String,
     pub(crate) key: String,
+    /// It is not to be used for longer than it takes to get another one.
+    #[serde(default)]
+    pub(crate) revoked: bool,
 }
 
 impl Kept {
@@ -28,6 +31,7 @@ impl Kept {
             on_demand,
             chain: issued.chain,
             key: issued.key,
+            revoked: false,
         }
     }
 
@@ -49,9 +53,18 @@ impl Kept {
             .allow_expired()
     }
 
+    /// The certificate itself, without those that lead to it.
+    pub(crate) fn leaf(&self) -> Result<CertificateDer<'static>> {
+        let leaf = CertificateDer::from_pem_slice(self.chain.as_bytes());
+        leaf.or_else(|e| {
+            let reason = format!("reading a certificate: {e}");
+            Error::e_explain(ErrorType::InternalError, reason)
+        })
+    }
+
     /// How authorities call it if they say when to renew it (RFC 9773 section 4.1).
     pub(crate) fn identifier(&self) -> Option<CertificateIdentifier<'static>> {
-        let leaf = CertificateDer::from_pem_slice(self.chain.as_bytes()).ok()?;
+        let leaf = self.leaf().ok()?;
         let identifier = CertificateIdentifier::try_from(&leaf).ok()?;
         Some(identifier.into_owned())
     }

@@ -38,10 +38,10 @@
 //! - `client`, `issuer`, `order`: the conversation with an authority, by the crate `instant-acme` over this
 //!   framework's connector.
 //! - `answers`: the answers to challenges.
-//! - `service`, `managed`, `on_demand`: the loop that drives all of it.
+//! - `service`, `managed`, `on_demand`: the loop that drives all of it; `revocation`: what interrupts it.
 //!
 //! # Not supported
-//! Revocation, and certificates for IP addresses.
+//! Certificates for IP addresses.
 
 #![forbid(unsafe_code)]
 
@@ -50,20 +50,23 @@ mod builder;
 mod client;
 mod issuer;
 mod kept;
+mod keys;
 mod managed;
 mod names;
 mod on_demand;
 mod order;
 mod plan;
+mod revocation;
 mod service;
 mod storage;
 
 pub use answers::{DnsProvider, Http01};
 pub use builder::AcmeBuilder;
 pub use issuer::Issuer;
+pub use keys::CertificateKey;
 pub use names::ACME_CONF_ERR;
 pub use on_demand::{AllowRule, OnDemand};
-pub use order::CertificateKey;
 pub use plan::Challenge;
+pub use revocation::RevocationReason;
 pub use service::Acme;
 pub use storage::{DiskStorage, Storage, StorageLock};

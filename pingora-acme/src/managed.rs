@@ -70,8 +70,8 @@ impl Managed {
         // Chance, but the same for all hosts and after each start.
         let [a, b, ..] = info.fingerprint;
         let spread = f64::from(u16::from_be_bytes([a, b])) / f64::from(u16::MAX);
-        // For other names than the configured ones: it is served, and replaced at once.
-        if kept.names == self.names {
+        // Revoked, or for other names than the configured ones: it is served, and replaced at once.
+        if kept.names == self.names && !kept.revoked {
             self.schedule.hold(now, validity, spread);
         }
         self.identifier = kept.identifier();
@@ -85,6 +85,14 @@ impl Managed {
             store.remove(id);
         }
         self.kept = None;
+    }
+
+    /// It was revoked: another one is due.
+    pub(crate) fn revoked(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            kept.revoked = true;
+        }
+        self.schedule.give_up_held();
     }
 
     /// The step that is due now, if any.

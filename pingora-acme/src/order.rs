@@ -2,15 +2,14 @@
 
 use crate::answers::{Answers, Question, Shown};
 use crate::issuer::problem;
+use crate::keys::CertificateKey;
 use crate::plan::{self, Challenge};
 use instant_acme::{
     Account, AuthorizationStatus, CertificateIdentifier, Error as AcmeError, Identifier, NewOrder,
     Order, OrderStatus, RetryPolicy,
 };
 use pingora_error::{BError, Error, ErrorType, OrErr, Result};
-use rcgen::{
-    CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use std::time::Duration;
 
 /// How long an authority may take to look, and to issue: at first it is asked after half a second.
@@ -20,17 +19,6 @@ const PATIENCE: RetryPolicy = RetryPolicy::new()
     .timeout(Duration::from_secs(180));
 /// The pause after the authority has reported too many requests.
 const RATE_LIMITED: Duration = Duration::from_secs(3600);
-
-/// The kind of key that certificates are made for; each certificate has a key of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CertificateKey {
-    /// ECDSA with the curve P-256.
-    #[default]
-    EcdsaP256,
-    /// ECDSA with the curve P-384.
-    EcdsaP384,
-}
 
 /// The certificate to be ordered.
 pub(crate) struct Wanted<'a> {
@@ -103,8 +91,7 @@ pub(crate) async fn obtain(
         answer.withdraw().await;
     }
     proven?;
-    let (request, key) =
-        signing_request(wanted).or_err(ErrorType::InternalError, "making a signing request")?;
+    let (request, key) = signing_request(wanted).await?;
     let finalized = order.finalize_csr(&request).await;
     finalized.map_err(|e| Failed::of(e, "finalizing the order"))?;
     let chain = order.poll_certificate(&PATIENCE).await;
@@ -215,13 +202,15 @@ fn refused(reason: String) -> Failed {
 }
 
 /// A request for these names, and the key that it is made for.
-fn signing_request(wanted: &Wanted<'_>) -> Result<(Vec<u8>, String), rcgen::Error> {
-    let key = KeyPair::generate_for(match wanted.key {
-        CertificateKey::EcdsaP256 => &PKCS_ECDSA_P256_SHA256,
-        CertificateKey::EcdsaP384 => &PKCS_ECDSA_P384_SHA384,
-    })?;
-    let mut params = CertificateParams::new(wanted.names)?;
+async fn signing_request(wanted: &Wanted<'_>) -> Result<(Vec<u8>, String)> {
+    let key = wanted.key.generate().await?;
+    let request = sign(wanted.names, &key);
+    let request = request.or_err(ErrorType::InternalError, "making a signing request")?;
+    Ok((request, key.serialize_pem()))
+}
+
+fn sign(names: &[String], key: &KeyPair) -> Result<Vec<u8>, rcgen::Error> {
+    let mut params = CertificateParams::new(names)?;
     params.distinguished_name = DistinguishedName::new();
-    let request = params.serialize_request(&key)?;
-    Ok((request.der().to_vec(), key.serialize_pem()))
+    Ok(params.serialize_request(key)?.der().to_vec())
 }

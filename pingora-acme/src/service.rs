@@ -4,9 +4,10 @@ use crate::answers::{Answers, DnsProvider, Http01};
 use crate::builder::AcmeBuilder;
 use crate::issuer::Authority;
 use crate::kept::Kept;
+use crate::keys::CertificateKey;
 use crate::managed::{Managed, storage_key};
 use crate::on_demand::Desk;
-use crate::order::{self, CertificateKey, Failed, Wanted};
+use crate::order::{self, Failed, Wanted};
 use crate::plan::{Challenge, Step, Window};
 use crate::storage::Storage;
 use async_trait::async_trait;
@@ -16,11 +17,12 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::background::BackgroundService;
 use pingora_error::{Error, ErrorType, Result};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 /// How many certificates are ordered at once.
@@ -52,6 +54,14 @@ pub(crate) struct Shared {
     pub(crate) preference: Vec<Challenge>,
     pub(crate) key: CertificateKey,
     pub(crate) desk: Option<Arc<Desk>>,
+    pub(crate) revoked: Revoked,
+}
+
+/// The keys of certificates that were revoked and not looked at since; of those that are kept, so not more.
+#[derive(Default)]
+pub(crate) struct Revoked {
+    keys: Mutex<HashSet<String>>,
+    told: Notify,
 }
 
 impl Acme {
@@ -75,6 +85,10 @@ impl Acme {
     /// The responder to challenges over HTTP, to be called by a proxy or to run as a service of its own.
     pub fn http01(&self) -> Http01 {
         self.shared.answers.http01.clone()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     async fn run(&self, mut shutdown: ShutdownWatch, ready: Option<ServiceReadyNotifier>) {
@@ -101,6 +115,7 @@ impl Acme {
                 _ = shutdown.changed() => return,
                 Some(done) = keeper.tasks.join_next() => keeper.finish(done),
                 Some(name) = requests.recv() => keeper.add_on_demand(name),
+                () = self.shared.revoked.told.notified() => keeper.replace_revoked(),
                 () = tokio::time::sleep(sleep) => {}
             }
         }
@@ -212,6 +227,16 @@ impl Keeper {
         self.managed.push(Managed::new(vec![name], true, issuers));
     }
 
+    /// Certificates were revoked: others are due.
+    fn replace_revoked(&mut self) {
+        for key in self.shared.take_revoked() {
+            let found = self.managed.iter_mut().find(|managed| managed.key == key);
+            if let Some(managed) = found {
+                managed.revoked();
+            }
+        }
+    }
+
     /// Starts tasks; returns the time until the next step.
     fn begin_what_is_due(&mut self, now: SystemTime) -> Duration {
         for managed in &mut self.managed {
@@ -303,8 +328,21 @@ fn failed(managed: &mut Managed, now: SystemTime, reason: &Failed) {
 }
 
 impl Shared {
+    /// The certificate with this key was revoked: wakes the loop.
+    pub(crate) fn revoked_now(&self, key: &str) {
+        let keys = self.revoked.keys.lock();
+        keys.unwrap_or_else(PoisonError::into_inner)
+            .insert(key.to_string());
+        self.revoked.told.notify_one();
+    }
+
+    fn take_revoked(&self) -> HashSet<String> {
+        let keys = self.revoked.keys.lock();
+        std::mem::take(&mut keys.unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The certificate with this key that is kept.
-    async fn kept(&self, key: &str) -> Result<Option<Kept>> {
+    pub(crate) async fn kept(&self, key: &str) -> Result<Option<Kept>> {
         let value = self.storage.read(&storage_key(key)).await?;
         value.map(|value| Kept::read(&value)).transpose()
     }
@@ -368,6 +406,7 @@ impl Job {
         // Another host may have been here before.
         if let Some(kept) = shared.kept(&self.key).await?
             && kept.names == self.names
+            && !kept.revoked
             && self.held.as_ref() != Some(&kept)
         {
             return Ok(JobResult::Obtained(Box::new(kept)));
@@ -391,7 +430,7 @@ impl Job {
         };
         let issuer = &authority.issuer;
         let account = authority.account(&*shared.storage).await?;
-        let same_issuer = |kept: &Kept| kept.issuer == issuer.directory;
+        let same_issuer = |kept: &Kept| kept.issuer == issuer.directory && !kept.revoked;
         let replaces = self.held.as_ref().filter(|kept| same_issuer(kept));
         let wanted = Wanted {
             names: &self.names,

@@ -8,7 +8,8 @@ use pingora::prelude::*;
 use pingora::proxy::HttpProxy;
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
-use pingora_acme::{Acme, AcmeBuilder, DiskStorage, Http01, Issuer, OnDemand};
+use pingora_acme::{Acme, AcmeBuilder, DiskStorage, Http01, Issuer, OnDemand, RevocationReason};
+use std::sync::Arc;
 
 fn serve(mut server: Server, mut proxy: Service<HttpProxy<Proxy>>) -> Result<()> {
     let store = CertificateStore::new();
@@ -36,6 +37,12 @@ fn on_demand(mut acme: AcmeBuilder) -> AcmeBuilder {
     let rule = move |name: &str| name.ends_with(".tenants.example");
     acme = acme.on_demand(OnDemand::new(rule).most_names(100).orders_per_hour(10));
     acme
+}
+
+async fn revoke(acme: Arc<Acme>) -> Result<()> {
+    acme.revoke("one.example", RevocationReason::KeyCompromise)
+        .await?;
+    Ok(())
 }
 
 struct Proxy {

@@ -14,10 +14,11 @@ use pingora::listeners::tls::{CertificateStore, TlsSettings};
 use pingora::prelude::*;
 use pingora::protocols::http::ServerSession;
 use pingora::server::configuration::ServerConf;
-use pingora::services::background::background_service;
+use pingora::services::background::{GenBackgroundService, background_service};
 use pingora::services::listening::Service;
 use pingora_acme::{
-    Acme, AcmeBuilder, Challenge, DiskStorage, DnsProvider, Issuer, OnDemand, Storage,
+    Acme, AcmeBuilder, CertificateKey, Challenge, DiskStorage, DnsProvider, Issuer, OnDemand,
+    RevocationReason, Storage,
 };
 use pingora_tests::{Pebble, TestServer, eventually};
 use std::net::Ipv4Addr;
@@ -60,16 +61,25 @@ fn builder(directory: &Path) -> (AcmeBuilder, CertificateStore) {
 
 /// A server that greets over TLS where this authority looks, and answers it over HTTP.
 async fn serve(pebble: &Pebble, acme: Acme, store: CertificateStore) -> TestServer {
+    let tls = TlsSettings::with_store(store).unwrap();
+    serve_by(pebble, background_service("acme", acme), tls).await
+}
+
+/// The same with settings of one's own.
+async fn serve_by(
+    pebble: &Pebble,
+    acme: GenBackgroundService<Acme>,
+    mut tls: TlsSettings,
+) -> TestServer {
     let mut server = Server::new_with_opt_and_conf(None, ServerConf::default());
     server.bootstrap();
-    let mut answers = Service::new("http-01".to_string(), acme.http01());
+    let mut answers = Service::new("http-01".to_string(), acme.task().http01());
     answers.add_tcp(&format!("127.0.0.1:{}", pebble.http_port()));
-    let mut tls = TlsSettings::with_store(store).unwrap();
     tls.enable_h2();
     let mut hello = Service::new("hello".to_string(), Hello);
     hello.add_tls_with_settings(&format!("127.0.0.1:{}", pebble.tls_port()), None, tls);
     let bound = hello.bound_addresses();
-    let acme = server.add_service(background_service("acme", acme));
+    let acme = server.add_service(acme);
     server.add_service(answers);
     server.add_service(hello).add_dependency(&acme);
     TestServer::start(server, bound).await
@@ -144,6 +154,93 @@ async fn a_certificate_comes_by_tls() {
     for name in ["one.example", "two.example", "three.example"] {
         believed(&pebble, name).await;
     }
+}
+
+/// All of it over rustls: the handshake that answers the authority, those of clients, and a new one after each renewal.
+#[cfg(feature = "rustls")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_comes_by_tls_that_rustls_speaks() {
+    let (pebble, directory) = (Pebble::start(), tempfile::tempdir().unwrap());
+    let (builder, store) = builder(directory.path());
+    store.refuse_unknown_names(true);
+    let acme = builder
+        .issuer(issuer(&pebble))
+        .challenges([Challenge::TlsAlpn01])
+        .certificate(["one.example"])
+        .on_demand(
+            OnDemand::new(|name: &str| name == "two.example").patience(Duration::from_secs(50)),
+        )
+        .build()
+        .unwrap();
+    let mut tls =
+        TlsSettings::with_backend(pingora::protocols::tls::rustls::RustlsServer::new()).unwrap();
+    tls.set_store(store.clone());
+    let acme = background_service("acme", acme);
+    let task = acme.task();
+    let _server = serve_by(&pebble, acme, tls).await;
+    believed(&pebble, "one.example").await;
+    assert_eq!(pebble.ask("two.example").unwrap(), "hello two.example");
+    assert_eq!(pebble.ask("three.example"), None);
+    let first = store.certificates()[0].fingerprint;
+    task.revoke("one.example", RevocationReason::Superseded)
+        .await
+        .unwrap();
+    eventually("another one is shown", || {
+        store.certificates()[0].fingerprint != first
+    })
+    .await;
+    assert_eq!(pebble.ask("one.example").unwrap(), "hello one.example");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_certificate_is_replaced_at_once() {
+    let (pebble, directory) = (Pebble::start(), tempfile::tempdir().unwrap());
+    let (builder, store) = builder(directory.path());
+    let acme = builder
+        .issuer(issuer(&pebble))
+        .challenges([Challenge::Http01])
+        .certificate(["one.example", "www.one.example"])
+        .key(CertificateKey::Rsa2048)
+        .build()
+        .unwrap();
+    let tls = TlsSettings::with_store(store.clone()).unwrap();
+    let acme = background_service("acme", acme);
+    let task = acme.task();
+    let _server = serve_by(&pebble, acme, tls).await;
+    believed(&pebble, "one.example").await;
+    let kept = || {
+        let file = directory.path().join("certificates/one.example");
+        let kept: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        kept
+    };
+    let key = kept()["key"].as_str().unwrap().to_string();
+    let rsa = openssl::pkey::PKey::private_key_from_pem(key.as_bytes()).unwrap();
+    assert_eq!((rsa.id(), rsa.bits()), (openssl::pkey::Id::RSA, 2048));
+
+    // Only what was obtained can be taken back, by its first name.
+    for stranger in ["www.one.example", "stranger.example", "127.0.0.1"] {
+        let refused = task.revoke(stranger, RevocationReason::default()).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(*refused.etype(), pingora_acme::ACME_CONF_ERR, "{stranger}");
+    }
+    let first = store.certificates();
+    let revoked = task
+        .revoke("One.Example.", RevocationReason::KeyCompromise)
+        .await;
+    revoked.unwrap();
+    eventually("another one is shown", || {
+        let now = store.certificates();
+        now.len() == 1 && now[0].fingerprint != first[0].fingerprint
+    })
+    .await;
+    believed(&pebble, "one.example").await;
+    let lines = pebble.lines();
+    let calls = lines.iter().filter(|line| line.contains("/revoke-cert"));
+    assert!(calls.count() > 0, "{lines:?}");
+    let now = kept();
+    assert_eq!(now["revoked"], false);
+    assert!(now["key"] != key.as_str(), "with another key");
 }
 
 /// Tells the DNS server that belongs to the authority.

@@ -97,6 +97,11 @@ impl Schedule {
         self.wait_until = None;
     }
 
+    /// What is held is good no longer: it is obtained anew at once.
+    pub(crate) fn give_up_held(&mut self) {
+        *self = Schedule::new(self.issuers);
+    }
+
     /// It could not be obtained. `chance` is a number from 0 to 1; `at_least` the wait that was asked for.
     pub(crate) fn failed(&mut self, now: SystemTime, chance: f64, at_least: Duration) {
         self.failures = self.failures.saturating_add(1);

@@ -179,3 +179,16 @@ fn a_certificate_is_held_for_years() {
     }
     assert!((29..33).contains(&renewals), "{renewals}");
 }
+
+#[test]
+fn what_was_revoked_is_obtained_at_once_whatever_was_planned() {
+    let now = day(0);
+    let mut schedule = Schedule::new(2);
+    schedule.hold(now, life(now, 90), 0.5);
+    schedule.set_window(now, None, None);
+    schedule.failed(now, 0.5, HOUR);
+    assert!(schedule.next().0 > now);
+    schedule.give_up_held();
+    let (when, step) = schedule.next();
+    assert!(when <= now && step == Step::Obtain { issuer: 0 });
+}
