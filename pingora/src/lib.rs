@@ -56,6 +56,7 @@
 //! | [`http`] | `pingora-http` | request and response headers |
 //! | [`proxy`] | `pingora-proxy` | phases, engine, retries |
 //! | [`lb`] | `pingora-load-balancing` | discovery, health, selection |
+//! | `acme` | `pingora-acme` | certificates that come by themselves (with the feature `acme`) |
 //! | `admin` | `pingora-admin` | a page for operators (with the feature `admin`) |
 //! | [`cache`] | `pingora-cache` | the HTTP cache |
 //! | [`time`] | `pingora-timeout` | deadlines for futures |
@@ -64,6 +65,7 @@
 //! - `proxy`: the proxy.
 //! - `lb`: load balancing; brings `proxy`.
 //! - `cache`: the HTTP cache's types.
+//! - `acme`: certificates that come by themselves. `admin`: the page for operators.
 //! - `time`: `timeout` and `sleep`, also in the prelude.
 //! - `openssl` (default): TLS by the system's OpenSSL, whose development files are needed to build.
 //! - `openssl-vendored`: OpenSSL compiled from source instead.
@@ -89,6 +91,12 @@ pub mod proxy {
 #[cfg(feature = "lb")]
 pub mod lb {
     pub use pingora_load_balancing::*;
+}
+
+/// Certificates that come by themselves.
+#[cfg(feature = "acme")]
+pub mod acme {
+    pub use pingora_acme::*;
 }
 
 /// A page for operators.
