@@ -3,6 +3,7 @@
 use crate::choice::Choice;
 use crate::discovery::{ServiceDiscovery, Static};
 use crate::health_check::HealthCheck;
+use crate::lease;
 use crate::registry::{HealthRegistry, lock};
 use crate::rounds::{Rounds, run_rounds};
 use crate::selection::{BackendIter, BackendSelection};
@@ -18,7 +19,6 @@ use std::io;
 use std::net::ToSocketAddrs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::time::timeout_at;
 
 /// How long the last update took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,23 +158,7 @@ where
         max_iterations: usize,
         queue: &Queue,
     ) -> Option<Lease> {
-        if let Some(lease) = self.lease(key, max_iterations) {
-            return Some(lease);
-        }
-        let _place = queue.enter()?;
-        let deadline = tokio::time::Instant::now() + queue.longest();
-        loop {
-            let mut freed = std::pin::pin!(self.backends.registry().freed().notified());
-            freed.as_mut().enable();
-            if let Some(lease) = self.lease(key, max_iterations) {
-                return Some(lease);
-            }
-            if !self.backends.members().has_a_full_one()
-                || timeout_at(deadline, freed).await.is_err()
-            {
-                return None;
-            }
-        }
+        lease::wait(&self.backends, queue, || self.lease(key, max_iterations)).await
     }
 
     /// [`lease`](Self::lease) with a custom rule, as in [`select_with`](Self::select_with).
@@ -182,17 +166,11 @@ where
     where
         F: Fn(&Backend, bool) -> bool,
     {
-        let mut refused: Vec<Backend> = Vec::new();
-        loop {
-            let backend = self.select_with(key, max_iterations, |backend, ready| {
-                !refused.contains(backend) && accept(backend, ready)
-            })?;
-            match self.backends.begin_admitted(&backend) {
-                Some(ticket) => return Some(Lease::new(backend, ticket)),
-                // It has filled up meanwhile.
-                None => refused.push(backend),
-            }
-        }
+        lease::begin(&self.backends, |full| {
+            self.select_with(key, max_iterations, |backend, ready| {
+                !full.contains(backend) && accept(backend, ready)
+            })
+        })
     }
 
     /// Begins a request at exactly this backend, if it has room.

@@ -4,10 +4,11 @@ use crate::backends::Members;
 use crate::choice::Choice;
 use crate::discovery::ServiceDiscovery;
 use crate::health_check::HealthCheck;
+use crate::lease;
 use crate::registry::{HealthRegistry, lock};
 use crate::rounds::{Rounds, run_rounds};
 use crate::selection::{BackendIter, BackendSelection};
-use crate::{Backend, Backends, UpdateTimings};
+use crate::{Backend, Backends, Lease, Queue, UpdateTimings};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora_core::server::ShutdownWatch;
@@ -64,7 +65,7 @@ struct Job {
 
 /// The current builder, and the next input.
 #[derive(Default)]
-struct Queue {
+struct Rebuilds {
     /// Only the newest set matters.
     next: Option<Job>,
     /// Whether a task takes inputs from here.
@@ -73,7 +74,7 @@ struct Queue {
     timings: Option<SelectorUpdateTimings>,
 }
 
-impl Queue {
+impl Rebuilds {
     /// Whether a task takes inputs from here. It may also have ended together with its runtime.
     fn is_worked_off(&self) -> bool {
         self.taken && !self.task.as_ref().is_none_or(AbortHandle::is_finished)
@@ -87,7 +88,7 @@ struct GroupSelector<S: BackendSelection> {
     generation: AtomicU64,
     coalesced: AtomicU64,
     failed: AtomicU64,
-    queue: Mutex<Queue>,
+    queue: Mutex<Rebuilds>,
 }
 
 impl<S: BackendSelection> GroupSelector<S> {
@@ -356,6 +357,48 @@ where
     {
         let choice = self.slots.get(selector_index)?.choice.load();
         choice.select(key, max_iterations, accept)
+    }
+
+    /// Selects a backend with the selector at this index and begins a request there, as
+    /// [`LoadBalancer::lease`](crate::LoadBalancer::lease). Requests count at the backend, whichever selector has chosen
+    /// it. Also `None` if there is no such selector.
+    pub fn lease(&self, selector_index: usize, key: &[u8], max_iterations: usize) -> Option<Lease> {
+        self.lease_with(selector_index, key, max_iterations, |_, ready| ready)
+    }
+
+    /// [`lease`](Self::lease) that waits in `queue`, as
+    /// [`LoadBalancer::lease_or_wait`](crate::LoadBalancer::lease_or_wait). Also `None` if there is no such selector.
+    ///
+    /// Cancel-safe: its place in the queue becomes free again.
+    pub async fn lease_or_wait(
+        &self,
+        selector_index: usize,
+        key: &[u8],
+        max_iterations: usize,
+        queue: &Queue,
+    ) -> Option<Lease> {
+        // Nobody waits for a selector that will never be there.
+        self.slots.get(selector_index)?;
+        let begin = || self.lease(selector_index, key, max_iterations);
+        lease::wait(&self.backends, queue, begin).await
+    }
+
+    /// [`lease`](Self::lease) with a custom rule, as in [`select_with`](Self::select_with).
+    pub fn lease_with<F>(
+        &self,
+        selector_index: usize,
+        key: &[u8],
+        max_iterations: usize,
+        accept: F,
+    ) -> Option<Lease>
+    where
+        F: Fn(&Backend, bool) -> bool,
+    {
+        lease::begin(&self.backends, |full| {
+            self.select_with(selector_index, key, max_iterations, |backend, ready| {
+                !full.contains(backend) && accept(backend, ready)
+            })
+        })
     }
 
     /// Sets the health check for backends.

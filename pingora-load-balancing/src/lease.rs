@@ -1,7 +1,8 @@
 //! A selected backend, and the request there.
 
-use crate::Backend;
 use crate::outcome::{Attempt, Outcome, Ticket};
+use crate::{Backend, Backends, Queue};
+use tokio::time::{Instant, timeout_at};
 
 /// A backend that was selected for a request, which counts as in progress there until the lease ends:
 /// through [`Lease::end`], or by being dropped. That holds even if the backend leaves the set.
@@ -36,5 +37,47 @@ impl Lease {
     /// the request ends.
     pub fn into_parts(self) -> (Backend, Box<dyn Attempt>) {
         (self.backend, Box::new(self.ticket))
+    }
+}
+
+/// Begins a request at the first backend that `select` offers and that has room. `select` is told which ones were
+/// full.
+pub(crate) fn begin(
+    backends: &Backends,
+    select: impl Fn(&[Backend]) -> Option<Backend>,
+) -> Option<Lease> {
+    let mut full: Vec<Backend> = Vec::new();
+    loop {
+        let backend = select(&full)?;
+        match backends.begin_admitted(&backend) {
+            Some(ticket) => return Some(Lease::new(backend, ticket)),
+            // It has filled up meanwhile.
+            None => full.push(backend),
+        }
+    }
+}
+
+/// What `begin` returns, at once or after a wait in `queue` for a backend that is full.
+///
+/// Cancel-safe: its place in the queue becomes free again.
+pub(crate) async fn wait(
+    backends: &Backends,
+    queue: &Queue,
+    begin: impl Fn() -> Option<Lease>,
+) -> Option<Lease> {
+    if let Some(lease) = begin() {
+        return Some(lease);
+    }
+    let _place = queue.enter()?;
+    let deadline = Instant::now() + queue.longest();
+    loop {
+        let mut freed = std::pin::pin!(backends.registry().freed().notified());
+        freed.as_mut().enable();
+        if let Some(lease) = begin() {
+            return Some(lease);
+        }
+        if !backends.members().has_a_full_one() || timeout_at(deadline, freed).await.is_err() {
+            return None;
+        }
     }
 }

@@ -4,9 +4,10 @@
 mod scripted;
 
 use futures::FutureExt;
+use pingora_load_balancing::outcome::Outcome;
 use pingora_load_balancing::selection::consistent::KetamaConfig;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection, Consistent, RoundRobin};
-use pingora_load_balancing::{Backend, Backends, LoadBalancerGroup, SelectorRebuildGate};
+use pingora_load_balancing::{Backend, Backends, LoadBalancerGroup, Queue, SelectorRebuildGate};
 use scripted::{Found, Script, backend, three};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex};
@@ -248,4 +249,40 @@ fn a_runtime_that_ended_holds_up_nobody() {
         until(|| group.selectors_ready_for(3)).await;
     });
     assert_eq!(group.select(0, b"", 256), Some(backend(2)));
+}
+
+/// What one selector has leased counts for all of them.
+#[tokio::test]
+async fn leases_count_at_the_backend_whichever_selector_chose_it() {
+    let found = Found::default();
+    found.set(three(), &[]);
+    let backends = Backends::new(found.discovery());
+    backends.set_max_in_flight(Some(1));
+    let group = LoadBalancerGroup::<RoundRobin>::from_backends_with_configs(backends, [None, None]);
+    group.update().await.unwrap();
+    assert!(group.lease(2, b"", 256).is_none(), "there is no third");
+    let first = group.lease(0, b"", 256).unwrap();
+    let second = group.lease(1, b"", 256).unwrap();
+    let third = group.lease_with(1, b"", 256, |_, ready| ready).unwrap();
+    let mut all = [&first, &second, &third].map(|lease| lease.backend().clone());
+    all.sort();
+    assert!(all.iter().eq(&three()));
+    assert!(group.lease(0, b"", 256).is_none(), "all are full");
+
+    // Someone waits, until one of another selector ends.
+    let queue = Queue::new(1, Duration::from_secs(600));
+    assert!(group.lease_or_wait(2, b"", 256, &queue).await.is_none());
+    let mut waiting = std::pin::pin!(group.lease_or_wait(0, b"", 256, &queue));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    let freed = second.backend().clone();
+    second.end(Outcome::Completed);
+    assert_eq!(*waiting.await.unwrap().backend(), freed);
+
+    // A lease outlives the membership of its backend.
+    found.set([backend(9)], &[]);
+    group.update().await.unwrap();
+    until(|| group.selectors_ready_for(2)).await;
+    drop((first, third));
+    let lease = group.lease(1, b"", 256).unwrap();
+    assert_eq!(*lease.backend(), backend(9));
 }

@@ -65,6 +65,9 @@ impl Default for MaglevConfig {
 /// the weights, and when a backend comes or goes, few keys other than its own move. If a backend has too
 /// many requests in progress, its keys go to the next one in the table, always in the same order.
 ///
+/// A choice costs the same for any number of backends, if the one that the key leads to has no requests in progress, or
+/// there is no bound; otherwise the counts of all are added up.
+///
 /// For the bound, requests have to be counted: by [leases](crate::LoadBalancer::lease) or
 /// [tickets](crate::Backends::begin). It also limits the effect of clients that choose keys which meet at
 /// one backend.

@@ -18,6 +18,20 @@
 //! of any size are accepted; if a table would become too long, proportions are kept as closely as its
 //! maximum length allows.
 //!
+//! # What a choice costs
+//! Measured with a hundred backends, on a slow server:
+//!
+//! | | | grows with the number of backends |
+//! |---|---|---|
+//! | [`Random`], [`FNVHash`] | 25 to 30 ns | no |
+//! | [`RoundRobin`], [`SmoothRoundRobin`] | 65 to 75 ns: all threads share one counter, so that turns are taken in order | no |
+//! | [`PeakEwma`] | 100 ns | no |
+//! | [`Consistent`] | 90 ns | with its logarithm |
+//! | [`Maglev`] | 70 ns | no; if the backend has requests in progress and there is a bound, the counts of all are added up |
+//! | [`LeastConnections`], [`LeastTime`] | 1.2 and 1.8 µs | in proportion |
+//! | [`Tiered`] | its selector's, and whether each backend of the group is ready | in proportion |
+//!
+//! # Reports
 //! The first three, and [`Maglev`]'s bound, learn from reported requests: by
 //! [leases](crate::LoadBalancer::lease), or [tickets](crate::Backends::begin).
 
@@ -149,7 +163,7 @@ pub type FNVHash = weighted::Weighted<FnvHasher>;
 /// At random.
 pub type Random = weighted::Weighted<algorithms::Random>;
 
-/// One after the other.
+/// One after the other, across all threads.
 pub type RoundRobin = weighted::Weighted<algorithms::RoundRobin>;
 
 /// By consistent hashing: few keys move when the set changes.

@@ -80,8 +80,9 @@ impl<C> Default for TieredConfig<C> {
 /// selectors start again, but the state of the backends is kept.
 ///
 /// Don't use zones if the requests of each zone are not in proportion to its backends: the near ones would be
-/// overloaded; bound them with [`MaxInFlight`](crate::MaxInFlight), so that the rest goes elsewhere. Examines
-/// all backends of a group for each request.
+/// overloaded; bound them with [`MaxInFlight`](crate::MaxInFlight), so that the rest goes elsewhere.
+///
+/// Costs time in proportion to the number of backends: all of a group are examined for each request.
 pub struct Tiered<S> {
     /// The best first.
     groups: Box<[Group<S>]>,
