@@ -63,6 +63,8 @@ pub use recent::{
 };
 pub use request::RequestMeter;
 pub(crate) use resets::Http2Resets;
+#[cfg(test)]
+pub(crate) use resets::counted as counted_resets;
 pub use shape::{ONE, Shape, Spec};
 pub use text::{Format, finish, unit_of, write_families};
 pub use upstream::{ConnectFailed, Upstream};

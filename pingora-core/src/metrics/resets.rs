@@ -79,9 +79,23 @@ impl Http2Resets {
     }
 }
 
+/// What was counted with these labels: the other end, the direction, the reason.
+#[cfg(test)]
+pub(crate) fn counted(wanted: [&str; 3]) -> f64 {
+    let families = super::gather();
+    let mut found = families.iter();
+    let family = found.find(|one| one.name == RESETS[0].name).unwrap();
+    let has = |labels: &[(&str, String)]| labels.iter().map(|(_, v)| v).eq(wanted.iter());
+    let mut series = family.series.iter();
+    match series.find(|one| has(&one.labels)).unwrap().value {
+        super::Value::Number(number) => number,
+        super::Value::Histogram(_) => panic!("it is a counter"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Value, gather};
+    use super::super::gather;
     use super::*;
 
     #[test]
@@ -94,16 +108,8 @@ mod tests {
         let mut found = families.iter();
         let family = found.find(|one| one.name == RESETS[0].name).unwrap();
         assert_eq!(family.series.len(), 60);
-        let of = |wanted: [&str; 3]| {
-            let has = |labels: &[(&str, String)]| labels.iter().map(|(_, v)| v).eq(wanted.iter());
-            let mut series = family.series.iter();
-            match series.find(|one| has(&one.labels)).unwrap().value {
-                Value::Number(number) => number,
-                Value::Histogram(_) => panic!("a counter"),
-            }
-        };
         // Other tests reset streams at the same time.
-        assert!(of(["upstream", "received", "other"]) >= 4.0);
-        assert!(of(["upstream", "sent", "http_1_1_required"]) >= 1.0);
+        assert!(counted(["upstream", "received", "other"]) >= 4.0);
+        assert!(counted(["upstream", "sent", "http_1_1_required"]) >= 1.0);
     }
 }

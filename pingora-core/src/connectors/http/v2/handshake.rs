@@ -175,6 +175,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn resets_are_counted_as_those_of_an_upstream() {
+        use crate::metrics::counted_resets;
+        use pingora_h2::{Reason, ResetFrame};
+        let labels = ["upstream", "sent", "inadequate_security"];
+        let before = counted_resets(labels);
+        let told = H2HandshakeSettings::new().builder().config().on_reset;
+        told.unwrap()(ResetFrame {
+            received: false,
+            reason: Reason::INADEQUATE_SECURITY,
+        });
+        assert!(counted_resets(labels) > before);
+    }
+
+    #[test]
     fn the_window_of_a_connection_is_that_of_its_streams_up_to_a_bound() {
         const MIB: u32 = 1 << 20;
         // Streams, requested windows of a stream and of the connection, resulting window.

@@ -104,6 +104,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn resets_are_counted_as_those_of_a_client() {
+        use crate::metrics::counted_resets;
+        use pingora_h2::{Reason, ResetFrame};
+        let labels = ["client", "received", "inadequate_security"];
+        let before = counted_resets(labels);
+        let told = H2Limits::default().cap(None).config().on_reset;
+        told.unwrap()(ResetFrame {
+            received: true,
+            reason: Reason::INADEQUATE_SECURITY,
+        });
+        assert!(counted_resets(labels) > before);
+    }
+
+    #[test]
     fn options_of_a_program_may_lower_the_limits_and_not_raise_them() {
         let limits = H2Limits::default();
         type Pair = (u32, u32);
