@@ -161,6 +161,14 @@ async fn a_certificate_may_come_while_a_client_waits() {
         let served_now = shown(address, name, ALPN::H1).await.is_ok();
         assert_eq!(served_now, served, "{name}");
     }
+    // An authority that looks for the answer must not wait for the certificate that it is to issue.
+    let answer = authority("prover").issue(&["proven.example"], &[]);
+    store
+        .set_challenge("proven.example", answer.source())
+        .unwrap();
+    let seen = shown(address, "proven.example", acme()).await.unwrap();
+    assert_eq!(seen.1, Some(acme()));
+    assert!(shown(address, "forged.example", acme()).await.is_err());
     let asked = provider.asked.lock().unwrap().clone();
     assert_eq!(asked, ["good.example", "bad.example"]);
     store.set_provider(None);

@@ -73,7 +73,7 @@ impl ServerContext {
         let (mut stream, mut outcome) = self.step(stream).await?;
         if is_suspended(&outcome) {
             sys::resume_at_certificate(stream.ssl_mut());
-            self.prepare(stream.ssl_mut()).await;
+            self.prepare(&mut stream).await;
             self.choose(&mut stream).await?;
             if let Some(callbacks) = &self.callbacks {
                 callbacks.certificate_callback(stream.ssl_mut()).await;
@@ -125,11 +125,12 @@ impl ServerContext {
         }
     }
 
-    /// Waits for a certificate that is only fetched now.
-    async fn prepare(&self, ssl: &mut SslRef) {
+    /// Waits for a certificate that is only fetched now. Not an authority: the certificate may be waiting for it.
+    async fn prepare(&self, stream: &mut SslStream<L4Stream>) {
         if let Some(store) = &self.store
-            && let Some(name) = asked_name(ssl)
+            && let Some(name) = asked_name(stream.ssl_mut())
             && store.waits_for(&name)
+            && self.challenged(stream).is_none()
         {
             store.prepare(&name).await;
         }

@@ -155,8 +155,10 @@ impl ServerContext {
             return Ok(config);
         }
         let name = hello.and_then(ClientHello::server_name);
+        // Not an authority: the certificate may be waiting for it.
         if let (Some(store), Some(name)) = (self.settings.store(), name)
             && store.waits_for(name)
+            && !hello.is_some_and(|hello| store.challenge(Some(name), hello).is_some())
         {
             store.prepare(name).await;
         }
