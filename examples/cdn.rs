@@ -1,9 +1,10 @@
 //! An edge of a delivery network: responses on disk, the small ones in memory as well; purged by tag, and served
-//! stale while the origin is down.
+//! stale while the origin is down. It shows what it has stored.
 //!
 //! ```sh
 //! cargo run --example cdn -- --dir /tmp/cdn
 //! curl -i http://127.0.0.1:6188/news/1
+//! curl 'http://127.0.0.1:6188/.stored?tag=news'
 //! curl -i -X POST 'http://127.0.0.1:6188/.purge?tag=news'
 //! ```
 
@@ -11,7 +12,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use clap::Parser;
 use pingora::cache::MemCache;
+use pingora::cache::clock;
 use pingora::cache::disk::{DiskOptions, DiskStore};
+use pingora::cache::inspect::{Listing, Page};
 use pingora::cache::policy::{CachePolicy, Purges};
 use pingora::cache::tiered::TieredStore;
 use pingora::http::ResponseHeader;
@@ -66,12 +69,49 @@ impl Edge {
         self.cache.rules().purges()
     }
 
-    /// `POST /.purge?tag=news`, from this machine only.
-    async fn purge(&self, session: &mut Session) -> Result<()> {
+    /// `/.purge` and `/.stored`, from this machine only; `false` for any other path.
+    async fn administer(&self, session: &mut Session) -> Result<bool> {
+        let path = session.req_header().uri.path();
+        let is_purge = path == "/.purge";
+        if !is_purge && path != "/.stored" {
+            return Ok(false);
+        }
         let client = session.client_addr().and_then(|address| address.as_inet());
         if !client.is_some_and(|address| address.ip().is_loopback()) {
-            return session.respond_error(403).await;
+            session.respond_error(403).await?;
+        } else if is_purge {
+            self.purge(session).await?;
+        } else {
+            self.show(session).await?;
         }
+        Ok(true)
+    }
+
+    /// `GET /.stored?tag=news` or `GET /.stored?prefix=http://127.0.0.1:6188/news/`: a line for each response, and the
+    /// query of the next page.
+    async fn show(&self, session: &mut Session) -> Result<()> {
+        let query = session.req_header().uri.query().unwrap_or_default();
+        let mut listing = Listing::new();
+        for (name, value) in query.split('&').filter_map(|part| part.split_once('=')) {
+            listing = match (name, value.parse()) {
+                ("tag", _) => listing.tag(value),
+                ("prefix", _) => listing.prefix(value),
+                ("after", Ok(cursor)) => listing.after(cursor),
+                _ => return session.respond_error(400).await,
+            };
+        }
+        let page = self.cache.inspector().list(&listing).await?;
+        let mut header = ResponseHeader::build(200, None)?;
+        header.insert_header("Content-Type", "text/plain")?;
+        session
+            .write_response_header(Box::new(header), false)
+            .await?;
+        let body = Some(lines(&page).into());
+        session.write_response_body(body, true).await
+    }
+
+    /// `POST /.purge?tag=news`
+    async fn purge(&self, session: &mut Session) -> Result<()> {
         let request = session.req_header();
         let query = request.uri.query().unwrap_or_default();
         match query.strip_prefix("tag=") {
@@ -100,11 +140,7 @@ impl ProxyHttp for Edge {
     }
 
     async fn request_filter(&self, session: &mut Session, _: &mut ()) -> Result<bool> {
-        let is_purge = session.req_header().uri.path() == "/.purge";
-        if is_purge {
-            self.purge(session).await?;
-        }
-        Ok(is_purge)
+        self.administer(session).await
     }
 
     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
@@ -132,6 +168,26 @@ impl ProxyHttp for Edge {
         }
         Ok(())
     }
+}
+
+fn lines(page: &Page) -> String {
+    let mut lines = String::new();
+    for entry in page.entries() {
+        let state = match entry.is_fresh(clock::now()) {
+            _ if entry.is_purged() => "purged",
+            true => "fresh",
+            false => "stale",
+        };
+        let (uri, storage, body, hits) = (entry.uri(), entry.storage(), entry.body(), entry.hits());
+        let age = entry.meta().age().as_secs();
+        let tags = entry.tags().join(",");
+        lines +=
+            &format!("{uri} {storage} {state} bytes={body} age={age} hits={hits} tags={tags}\n");
+    }
+    if let Some(next) = page.next() {
+        lines += &format!("after={next}\n");
+    }
+    lines
 }
 
 fn main() -> ExitCode {
@@ -174,6 +230,7 @@ fn serve(cli: Cli) -> Result<()> {
         format!(
             "Ask, and purge:\n\n    \
              curl -i http://{address}/news/1\n    \
+             curl 'http://{address}/.stored?tag=news'\n    \
              curl -i -X POST 'http://{address}/.purge?tag=news'\n\n\
              Ctrl-C stops it."
         )

@@ -54,7 +54,16 @@ fn what_was_stored_outlives_the_process_unless_it_was_purged() {
         assert!(!is_hit(&edge, path));
         assert!(is_hit(&edge, path));
     }
+    let stored = edge.get("/.stored?tag=news");
+    assert_eq!(stored.status(), 200);
+    for storage in ["memory", "disk"] {
+        let line = format!("/news/1 {storage} fresh bytes=6 ");
+        assert!(stored.body().contains(&line), "{}", stored.body());
+    }
+    assert!(!stored.body().contains("/sport/"));
+    assert_eq!(edge.get("/.stored?after=x").status(), 400);
     assert_eq!(edge.post("/.purge?tag=news", "").status(), 204);
+    assert!(edge.get("/.stored").body().contains("/news/1 disk purged"));
     assert!(!is_hit(&edge, "/news/1") && is_hit(&edge, "/news/1"));
     assert!(is_hit(&edge, "/sport/1"));
     assert_eq!(edge.get("/.purge?tag=news").status(), 400);

@@ -3,10 +3,11 @@
 use crate::action::Action;
 use crate::guard::{Guard, SHORTEST_TOKEN};
 use crate::state::{self, Samples, Shown};
-use crate::{Purger, UpstreamGroup};
+use crate::{Purger, UpstreamGroup, stored};
 use async_trait::async_trait;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
+use pingora_cache::inspect::Inspector;
 use pingora_core::apps::http_app::{HttpServer, ServeHttp};
 use pingora_core::metrics::{gather, recent_incidents};
 use pingora_core::protocols::http::ServerSession;
@@ -43,6 +44,7 @@ const FIELDS: [(HeaderName, &str); 5] = [
 pub struct Admin {
     guard: Guard,
     shown: Shown,
+    caches: Vec<(String, Inspector)>,
     configuration: String,
     actions: bool,
     remote: bool,
@@ -77,6 +79,7 @@ impl Admin {
         Ok(Admin {
             guard: Guard::new(token),
             shown: Shown::default(),
+            caches: Vec::new(),
             configuration: String::new(),
             actions: false,
             remote: false,
@@ -88,6 +91,14 @@ impl Admin {
     #[must_use]
     pub fn upstreams(mut self, name: &str, group: Arc<dyn UpstreamGroup>) -> Self {
         self.shown.groups.push((name.to_owned(), group));
+        self
+    }
+
+    /// Lets operators look at what a cache has stored, as JSON: `GET /api/cache/<name>`. Who may look sees the addresses of
+    /// all pages that were stored, with their queries.
+    #[must_use]
+    pub fn cache(mut self, name: &str, inspector: Inspector) -> Self {
+        self.caches.push((name.to_owned(), inspector));
         self
     }
 
@@ -206,6 +217,14 @@ impl ServeHttp for AdminApp {
             (_, "/api/state" | "/api/actions") => {
                 answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, String::new())
             }
+            (Method::GET, path) if path.starts_with(CACHE) => {
+                let name = path.get(CACHE.len()..).unwrap_or_default();
+                let query = session.req_header().uri.query().unwrap_or_default();
+                match stored::look(&self.admin.caches, name, query).await {
+                    Ok(json) => answer(StatusCode::OK, JSON, json),
+                    Err((status, text)) => answer(status, TEXT, text),
+                }
+            }
             _ => answer(StatusCode::NOT_FOUND, TEXT, "there is nothing here".into()),
         }
     }
@@ -275,6 +294,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
+const CACHE: &str = "/api/cache/";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -33,6 +33,7 @@ mod admin;
 mod guard;
 mod purge;
 mod state;
+mod stored;
 mod upstreams;
 
 pub use admin::{Admin, AdminApp};

@@ -14,6 +14,7 @@
 //! | [`disk`], [`tiered`] | a storage in a directory; one storage before another |
 //! | [`eviction`] | which responses go when a storage is full |
 //! | [`lock`] | one request fetches, the others wait |
+//! | [`inspect`] | what is stored, to look up and to list |
 //! | [`put`] | responses that come as the body of a request |
 //! | [`predictor`], [`admission`] | keys that can't be stored; responses that are not worth it yet |
 //! | [`trace`] | spans that record nothing |
@@ -42,6 +43,7 @@ pub mod disk;
 pub mod eviction;
 pub mod filters;
 pub mod hashtable;
+pub mod inspect;
 pub mod key;
 pub mod lock;
 pub mod max_file_size;

@@ -5,7 +5,7 @@ use super::format::{FIXED, Head, Name, begin};
 use super::index::Slot;
 use crate::storage::streaming_write::U64WriteId;
 use crate::storage::{HandleMiss, MissFinishType};
-use crate::{CacheEntryId, CacheMeta};
+use crate::{CacheEntryId, CacheKey, CacheMeta};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_error::Result;
@@ -43,6 +43,8 @@ pub(super) struct Written {
 #[derive(Debug)]
 pub(super) struct Fill {
     pub(super) name: Name,
+    /// What the key was made of.
+    pub(super) key: Bytes,
     pub(super) id: u64,
     pub(super) tag: U64WriteId,
     pub(super) meta: CacheMeta,
@@ -76,6 +78,13 @@ impl Fill {
         self.readers.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// The bytes of the body that are there so far.
+    pub(super) fn length(&self) -> u64 {
+        let written = self.written();
+        let pending = written.pending.iter().map(Bytes::len).sum::<usize>();
+        written.on_disk + pending as u64
+    }
+
     fn end(&self, end: End) {
         let mut written = self.written();
         if written.end == End::Open {
@@ -100,11 +109,17 @@ pub(super) struct DiskMiss {
 }
 
 impl DiskMiss {
-    pub(super) fn begin(store: &'static DiskStore, name: Name, meta: &CacheMeta) -> Result<Self> {
+    pub(super) fn begin(
+        store: &'static DiskStore,
+        key: &CacheKey,
+        meta: &CacheMeta,
+    ) -> Result<Self> {
+        let name = Name::of(key);
         let id = store.next_id();
-        let (head, meta_bytes) = begin(name, id, store.boot, meta)?;
+        let (head, meta_bytes) = begin(name, id, store.boot, meta, key.primary_key())?;
         let fill = Arc::new(Fill {
             name,
+            key: Bytes::copy_from_slice(key.primary_key()),
             id,
             tag: id.into(),
             meta: meta.clone(),
@@ -252,6 +267,7 @@ fn place(
         size: super::on_disk(head.file_len()),
         is_verified: true,
         is_updated: false,
+        hits: 0,
     };
     let (is_stored, removed) = store.index.end(fill, Some(slot));
     store.forget(&removed);

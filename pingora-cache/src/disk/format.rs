@@ -8,14 +8,15 @@
 //! 49  16  the boot in which it was written
 //! 65   4  length of the cache's own metadata
 //! 69   4  length of the header
-//! 73   8  length of the body
-//! 81   4  checksum of metadata and header
-//! 85   4  checksum of the body
-//! 89   4  checksum of all of the above
-//! 96      metadata, header, body
+//! 73   4  length of what the key was made of
+//! 77   8  length of the body
+//! 85   4  checksum of metadata, header and key
+//! 89   4  checksum of the body
+//! 93   4  checksum of all of the above
+//! 100     metadata, header, key, body
 //! ```
-//! Numbers are little-endian. Metadata that was updated later is in a file of its own, of the same form and without a
-//! body.
+//! Numbers are little-endian. Metadata that was updated later is in a file of its own, of the same form, without a key
+//! and without a body.
 
 use crate::CacheMeta;
 use crate::key::{CacheHashKey, HashBinary};
@@ -23,8 +24,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The length of what precedes the metadata.
-pub(super) const FIXED: usize = 96;
-const MARK: &[u8; 8] = b"pgcache\x01";
+pub(super) const FIXED: usize = 100;
+const MARK: &[u8; 8] = b"pgcache\x02";
 /// The suffix of the file with updated metadata.
 const UPDATED: &str = ".meta";
 
@@ -90,6 +91,7 @@ pub(super) struct Head {
     pub(super) boot: [u8; 16],
     pub(super) internal: u32,
     pub(super) header: u32,
+    pub(super) key: u32,
     pub(super) body: u64,
     pub(super) meta_sum: u32,
     pub(super) body_sum: u32,
@@ -106,6 +108,7 @@ impl Head {
         out.extend(self.boot);
         out.extend(self.internal.to_le_bytes());
         out.extend(self.header.to_le_bytes());
+        out.extend(self.key.to_le_bytes());
         out.extend(self.body.to_le_bytes());
         out.extend(self.meta_sum.to_le_bytes());
         out.extend(self.body_sum.to_le_bytes());
@@ -117,7 +120,7 @@ impl Head {
     /// `None`: this is no entry, or a damaged one, or of another format.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let fixed: &[u8; FIXED] = bytes.first_chunk()?;
-        let (content, sum) = fixed.split_at_checked(89)?;
+        let (content, sum) = fixed.split_at_checked(93)?;
         if u32::from_le_bytes(*sum.first_chunk()?) != crc32fast::hash(content) {
             return None;
         }
@@ -129,6 +132,7 @@ impl Head {
         let (boot, rest) = rest.split_first_chunk()?;
         let (internal, rest) = rest.split_first_chunk()?;
         let (header, rest) = rest.split_first_chunk()?;
+        let (key, rest) = rest.split_first_chunk()?;
         let (body, rest) = rest.split_first_chunk()?;
         let (meta_sum, rest) = rest.split_first_chunk()?;
         let (body_sum, _) = rest.split_first_chunk()?;
@@ -141,6 +145,7 @@ impl Head {
             boot: *boot,
             internal: u32::from_le_bytes(*internal),
             header: u32::from_le_bytes(*header),
+            key: u32::from_le_bytes(*key),
             body: u64::from_le_bytes(*body),
             meta_sum: u32::from_le_bytes(*meta_sum),
             body_sum: u32::from_le_bytes(*body_sum),
@@ -149,12 +154,20 @@ impl Head {
 
     /// Where the body begins.
     pub(super) fn body_at(&self) -> u64 {
-        FIXED as u64 + u64::from(self.internal) + u64::from(self.header)
+        let [internal, header, key] = [self.internal, self.header, self.key].map(u64::from);
+        FIXED as u64 + internal + header + key
     }
 
     /// The length of the whole file.
     pub(super) fn file_len(&self) -> u64 {
         self.body_at().saturating_add(self.body)
+    }
+
+    /// What the key was made of, of bytes that begin with the head and whose [metadata](Self::meta) was read.
+    pub(super) fn key<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let end = usize::try_from(self.body_at()).ok()?;
+        let key = usize::try_from(self.key).ok()?;
+        bytes.get(end.checked_sub(key)?..end)
     }
 
     /// The metadata, of bytes that begin with the head.
@@ -164,17 +177,19 @@ impl Head {
         if crc32fast::hash(meta) != self.meta_sum {
             return None;
         }
-        let (internal, header) = meta.split_at_checked(usize::try_from(self.internal).ok()?)?;
+        let (internal, rest) = meta.split_at_checked(usize::try_from(self.internal).ok()?)?;
+        let (header, _) = rest.split_at_checked(usize::try_from(self.header).ok()?)?;
         CacheMeta::deserialize(internal, header).ok()
     }
 }
 
-/// The metadata of an entry as bytes, and a head that lacks what is known only at the end.
+/// The metadata of an entry and its key as bytes, and a head that lacks what is known only at the end.
 pub(super) fn begin(
     name: Name,
     id: u64,
     boot: [u8; 16],
     meta: &CacheMeta,
+    key: &[u8],
 ) -> pingora_error::Result<(Head, Vec<u8>)> {
     let (internal, header) = meta.serialize()?;
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -184,11 +199,12 @@ pub(super) fn begin(
         boot,
         internal: length(&internal),
         header: length(&header),
+        key: length(key),
         body: 0,
         meta_sum: 0,
         body_sum: 0,
     };
-    let meta = [internal, header].concat();
+    let meta = [&internal[..], &header, key].concat();
     let head = Head {
         meta_sum: crc32fast::hash(&meta),
         ..head

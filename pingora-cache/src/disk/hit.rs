@@ -19,12 +19,16 @@ use std::sync::Arc;
 
 /// The first read of a file: smaller responses need no other.
 const FIRST: usize = 64 * 1024;
+/// The first read if the body is not wanted.
+const HEAD: usize = 4 * 1024;
 /// Every other read.
 const PIECE: usize = 256 * 1024;
 
 /// An entry whose file is open.
 pub(super) struct Opened {
     pub(super) meta: CacheMeta,
+    /// What the key was made of.
+    key: Bytes,
     file: File,
     head: Head,
     /// The beginning of the body.
@@ -37,8 +41,29 @@ pub(super) struct Opened {
 /// # Errors
 /// `NotFound`, if another process has removed it; `InvalidData`, if it is damaged.
 pub(super) fn open(store: &DiskStore, name: &Name, slot: &Slot) -> io::Result<Opened> {
+    let opened = open_with(store, name, slot, FIRST)?;
+    let head = &opened.head;
+    let is_trusted = slot.is_verified || (head.boot == store.boot && head.boot != [0; 16]);
+    if !is_trusted && body_sum(&opened.file, head)? != head.body_sum {
+        return Err(damaged());
+    }
+    Ok(opened)
+}
+
+/// What an inspection shows of an entry: the metadata, what the key was made of, and the length of the body.
+pub(super) fn look(
+    store: &DiskStore,
+    name: &Name,
+    slot: &Slot,
+) -> io::Result<(CacheMeta, Bytes, u64)> {
+    let opened = open_with(store, name, slot, HEAD)?;
+    Ok((opened.meta, opened.key, opened.head.body))
+}
+
+/// Opens the file of an entry with a first read of so many bytes.
+fn open_with(store: &DiskStore, name: &Name, slot: &Slot, first: usize) -> io::Result<Opened> {
     let file = File::open(name.path(&store.dir, slot.id))?;
-    let mut first = vec![0; FIRST];
+    let mut first = vec![0; first];
     let mut length = read_up_to(&file, &mut first, 0)?;
     let head = first
         .get(..length)
@@ -60,13 +85,12 @@ pub(super) fn open(store: &DiskStore, name: &Name, slot: &Slot) -> io::Result<Op
     } else {
         own
     };
-    let first = Bytes::from(first).slice(body_at.min(length)..);
-    let is_trusted = slot.is_verified || (head.boot == store.boot && head.boot != [0; 16]);
-    if !is_trusted && body_sum(&file, &head)? != head.body_sum {
-        return Err(damaged());
-    }
+    let first = Bytes::from(first);
+    let key = head.key(&first).map(|key| first.slice_ref(key));
+    let first = first.slice(body_at.min(length)..);
     Ok(Opened {
         meta,
+        key: key.ok_or_else(damaged)?,
         file,
         head,
         first,

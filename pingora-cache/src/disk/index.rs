@@ -2,6 +2,7 @@
 
 use super::fill::Fill;
 use super::format::Name;
+use crate::inspect::smallest_after;
 use crate::key::HashBinary;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -22,6 +23,8 @@ pub(super) struct Slot {
     pub(super) is_verified: bool,
     /// Whether its metadata is in a file of its own.
     pub(super) is_updated: bool,
+    /// How often it was found since the process began.
+    pub(super) hits: u64,
 }
 
 /// All variants of a key.
@@ -56,6 +59,42 @@ impl Index {
         let shard = &self.shards[usize::from(*first) % SHARDS];
         // A panic elsewhere while the lock was held leaves a map that is whole.
         shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// At most so many digests of keys that come after one of them, in the order of an inspection: by shard, and then by
+    /// digest.
+    pub(super) fn keys_after(&self, after: Option<HashBinary>, most: usize) -> Vec<HashBinary> {
+        let first = after.map_or(0, |[first, ..]| usize::from(first) % SHARDS);
+        let mut keys = Vec::new();
+        for (at, shard) in self.shards.iter().enumerate().skip(first) {
+            if keys.len() >= most {
+                break;
+            }
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let after = after.filter(|_| at == first);
+            keys.extend(smallest_after(shard.keys(), after, most - keys.len()));
+        }
+        keys
+    }
+
+    /// All that there is of a key.
+    pub(super) fn family(&self, primary: &HashBinary) -> (Vec<Slot>, Vec<Arc<Fill>>) {
+        let shard = self.shard(primary);
+        let family = shard.get(primary);
+        family.map_or_else(Default::default, |family| {
+            (family.slots.clone(), family.fills.clone())
+        })
+    }
+
+    /// What a look-up finds.
+    pub(super) fn hit(&self, name: &Name) -> Option<Slot> {
+        let mut shard = self.shard(&name.primary);
+        let slots = &mut shard.get_mut(&name.primary)?.slots;
+        let slot = slots
+            .iter_mut()
+            .find(|slot| slot.variance == name.variance)?;
+        slot.hits = slot.hits.saturating_add(1);
+        Some(*slot)
     }
 
     pub(super) fn slot(&self, name: &Name) -> Option<Slot> {

@@ -25,6 +25,7 @@ mod format;
 mod health;
 mod hit;
 mod index;
+mod inspect;
 mod owner;
 mod scan;
 
@@ -32,6 +33,7 @@ mod scan;
 mod tests;
 
 use crate::eviction::{CacheEntryId, CacheEntryKey, EvictionManager, s3_fifo};
+use crate::inspect::Inspect;
 use crate::key::CompactCacheKey;
 use crate::storage::streaming_write::U64WriteId;
 use crate::storage::{HitHandler, MissHandler, PurgeOutcome, PurgeTarget, PurgeType, Storage};
@@ -334,7 +336,8 @@ impl DiskStore {
     }
 
     fn write_meta(&self, name: &Name, id: u64, meta: &CacheMeta) -> io::Result<bool> {
-        let (head, bytes) = format::begin(*name, id, self.boot, meta).map_err(io::Error::other)?;
+        let (head, bytes) =
+            format::begin(*name, id, self.boot, meta, b"").map_err(io::Error::other)?;
         let beside = self.beside(self.next_id());
         std::fs::write(&beside, [&head.write()[..], &bytes].concat())?;
         std::fs::rename(&beside, name.updated_path(&self.dir, id))?;
@@ -377,7 +380,7 @@ impl Storage for DiskStore {
         if let Some(fill) = self.index.filling(&name) {
             return Ok(Some(Follower::behind(self, fill)));
         }
-        let Some(slot) = self.index.slot(&name) else {
+        let Some(slot) = self.index.hit(&name) else {
             return Ok(None);
         };
         let opened = self.blocking(move |store| store.open_entry(&name, &slot));
@@ -419,7 +422,7 @@ impl Storage for DiskStore {
             let context = "the cache's directory belongs to a newer process";
             return Error::e_explain(ErrorType::FileWriteError, context);
         }
-        Ok(Box::new(DiskMiss::begin(self, Name::of(key), meta)?))
+        Ok(Box::new(DiskMiss::begin(self, key, meta)?))
     }
 
     async fn purge(
@@ -496,6 +499,10 @@ impl Storage for DiskStore {
 
     fn support_streaming_partial_write(&self) -> bool {
         true
+    }
+
+    fn inspection(&'static self) -> Option<&'static (dyn Inspect + Sync)> {
+        Some(self)
     }
 
     fn as_any(&self) -> &(dyn Any + Send + Sync + 'static) {

@@ -58,6 +58,7 @@ fn add(store: &DiskStore, name: &Name, id: u64, file: &DirEntry) {
         size: on_disk(length),
         is_verified: false,
         is_updated: false,
+        hits: 0,
     };
     let (is_newest, removed) = store.index.found(name, slot);
     store.forget(&removed);

@@ -21,6 +21,11 @@ pub(super) struct Body {
 }
 
 impl Body {
+    /// Its length, in bytes.
+    pub(super) fn length(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
     /// Joins short pieces, so that a small body is one, exactly as large as needed, and none keeps a larger
     /// buffer alive.
     fn of(pieces: &[Bytes]) -> Self {
@@ -132,6 +137,11 @@ impl Fill {
     pub(super) fn finish(&self) -> Body {
         self.end(End::Whole);
         Body::of(&self.written().pieces)
+    }
+
+    /// The bytes that are there so far.
+    pub(super) fn length(&self) -> usize {
+        self.written().pieces.iter().map(Bytes::len).sum()
     }
 
     pub(super) fn has_readers(&self) -> bool {

@@ -2,9 +2,11 @@
 
 mod body;
 mod handlers;
+mod inspect;
 mod shard;
 
 use crate::eviction::CacheEntryId;
+use crate::inspect::Inspect;
 use crate::key::{CacheHashKey, HashBinary};
 use crate::storage::streaming_write::U64WriteId;
 use crate::storage::{HitHandler, MissHandler, PurgeOutcome, PurgeTarget, PurgeType, Storage};
@@ -199,9 +201,7 @@ impl Storage for MemCache {
             return Ok(Some(MemHit::behind(fill.clone())));
         }
         Ok(shard.stored(&name).map(|stored| {
-            if self.limit.is_some() {
-                stored.touch();
-            }
+            stored.count_hit(self.limit.is_some());
             MemHit::whole(stored)
         }))
     }
@@ -229,12 +229,12 @@ impl Storage for MemCache {
         _trace: &SpanHandle,
     ) -> Result<MissHandler> {
         let name = Name::of(key);
-        let head = head_size(meta);
+        let head = head_size(meta) + key.primary_key().len();
         self.charge(0, head)?;
         let tag = self.ids.fetch_add(1, Ordering::Relaxed);
         let fill = Arc::new(Fill::new(meta.clone(), tag.into()));
         let miss = MemMiss::new(self, name, fill.clone(), head);
-        self.write(&name)?.begin(&name, fill);
+        self.write(&name)?.begin(&name, key.primary_key(), fill);
         Ok(Box::new(miss))
     }
 
@@ -294,6 +294,10 @@ impl Storage for MemCache {
 
     fn support_streaming_partial_write(&self) -> bool {
         true
+    }
+
+    fn inspection(&'static self) -> Option<&'static (dyn Inspect + Sync)> {
+        Some(self)
     }
 
     fn as_any(&self) -> &(dyn Any + Send + Sync + 'static) {

@@ -4,9 +4,10 @@ use super::Name;
 use super::body::{Body, Fill};
 use crate::CacheMeta;
 use crate::key::HashBinary;
+use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 /// A key has at most this many variants.
@@ -21,6 +22,7 @@ pub(super) struct Stored {
     pub(super) weight: usize,
     /// It was read since it last had its turn.
     read: AtomicBool,
+    hits: AtomicU64,
 }
 
 impl Stored {
@@ -31,22 +33,29 @@ impl Stored {
             body,
             weight,
             read: AtomicBool::new(false),
+            hits: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn touch(&self) {
-        if !self.read.load(Ordering::Relaxed) {
+    pub(super) fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// Somebody reads it. On the same cache line as the counts of references, which change anyway.
+    pub(super) fn count_hit(&self, is_bounded: bool) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        if is_bounded && !self.read.load(Ordering::Relaxed) {
             self.read.store(true, Ordering::Relaxed);
         }
     }
 }
 
 #[derive(Debug, Default)]
-struct Slot {
-    variance: Option<HashBinary>,
-    whole: Option<Stored>,
+pub(super) struct Slot {
+    pub(super) variance: Option<HashBinary>,
+    pub(super) whole: Option<Stored>,
     /// The newest is last.
-    filling: Vec<Arc<Fill>>,
+    pub(super) filling: Vec<Arc<Fill>>,
 }
 
 impl Slot {
@@ -76,11 +85,18 @@ pub(super) struct Removed {
     pub(super) bytes: usize,
 }
 
+/// The variants of a key; most have one.
+#[derive(Debug)]
+pub(super) struct Family {
+    /// What the key was made of.
+    pub(super) key: Bytes,
+    pub(super) slots: Vec<Slot>,
+}
+
 /// A shard of the index.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    /// The variants of each key; most have one.
-    families: HashMap<HashBinary, Vec<Slot>>,
+    families: HashMap<HashBinary, Family>,
     /// The order of eviction, of a bounded storage. Some of these are gone.
     queue: VecDeque<(Name, u64)>,
     whole: usize,
@@ -96,13 +112,21 @@ impl Shard {
         self.queue.len()
     }
 
+    pub(super) fn keys(&self) -> impl Iterator<Item = &HashBinary> {
+        self.families.keys()
+    }
+
+    pub(super) fn family(&self, primary: &HashBinary) -> Option<&Family> {
+        self.families.get(primary)
+    }
+
     fn slot(&self, name: &Name) -> Option<&Slot> {
-        let mut slots = self.families.get(&name.primary)?.iter();
+        let mut slots = self.families.get(&name.primary)?.slots.iter();
         slots.find(|slot| slot.variance == name.variance)
     }
 
     fn slot_mut(&mut self, name: &Name) -> Option<&mut Slot> {
-        let mut slots = self.families.get_mut(&name.primary)?.iter_mut();
+        let mut slots = self.families.get_mut(&name.primary)?.slots.iter_mut();
         slots.find(|slot| slot.variance == name.variance)
     }
 
@@ -120,8 +144,13 @@ impl Shard {
         self.slot(name)?.filling.last()
     }
 
-    pub(super) fn begin(&mut self, name: &Name, fill: Arc<Fill>) {
-        let slots = self.families.entry(name.primary).or_default();
+    pub(super) fn begin(&mut self, name: &Name, key: &[u8], fill: Arc<Fill>) {
+        let family = self.families.entry(name.primary);
+        let family = family.or_insert_with(|| Family {
+            key: Bytes::copy_from_slice(key),
+            slots: Vec::new(),
+        });
+        let slots = &mut family.slots;
         match slots.iter_mut().find(|slot| slot.variance == name.variance) {
             Some(slot) => slot.filling.push(fill),
             None => slots.push(Slot {
@@ -170,9 +199,10 @@ impl Shard {
     }
 
     fn drop_oldest_variant(&mut self, name: &Name) -> usize {
-        let Some(slots) = self.families.get_mut(&name.primary) else {
+        let Some(family) = self.families.get_mut(&name.primary) else {
             return 0;
         };
+        let slots = &mut family.slots;
         if slots.len() <= MOST_VARIANTS {
             return 0;
         }
@@ -198,9 +228,9 @@ impl Shard {
     }
 
     fn tidy(&mut self, name: &Name) {
-        if let Some(slots) = self.families.get_mut(&name.primary) {
-            slots.retain(|slot| !slot.is_empty());
-            if slots.is_empty() {
+        if let Some(family) = self.families.get_mut(&name.primary) {
+            family.slots.retain(|slot| !slot.is_empty());
+            if family.slots.is_empty() {
                 self.families.remove(&name.primary);
             }
         }
@@ -219,7 +249,8 @@ impl Shard {
     /// Removes all variants of a key.
     pub(super) fn remove_family(&mut self, name: &Name) -> Removed {
         let mut removed = Removed::default();
-        for mut slot in self.families.remove(&name.primary).unwrap_or_default() {
+        let family = self.families.remove(&name.primary);
+        for mut slot in family.into_iter().flat_map(|family| family.slots) {
             self.whole -= usize::from(slot.whole.is_some());
             slot.clear(true, &mut removed);
         }
@@ -229,8 +260,8 @@ impl Shard {
     /// Makes a variant, or without one all of a key, expire. An entry being written is not kept.
     pub(super) fn expire(&mut self, name: &Name, at: SystemTime) -> bool {
         let mut found = false;
-        let slots = self.families.get_mut(&name.primary);
-        for slot in slots.into_iter().flatten() {
+        let family = self.families.get_mut(&name.primary);
+        for slot in family.into_iter().flat_map(|family| &mut family.slots) {
             if name.variance.is_some() && slot.variance != name.variance {
                 continue;
             }

@@ -25,6 +25,27 @@ impl CachePolicy {
         Ok(CacheKey::new(primary, ""))
     }
 
+    /// The [`key`](Self::key) of a GET of this URI, for example `https://one.example/a?b`: for looking at what is
+    /// stored, and for purging.
+    ///
+    /// # Errors
+    /// `InternalError`, if it has no scheme or no authority.
+    pub fn key_of_uri(uri: &str) -> Result<CacheKey> {
+        let uri = uri.split('#').next().unwrap_or_default();
+        let Some((scheme, rest)) = uri.split_once("://") else {
+            return no_key("a URI without a scheme has no key");
+        };
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        let is_visible = uri.bytes().all(|byte| byte.is_ascii_graphic());
+        if scheme.is_empty() || !is_visible || !is_authority(authority.as_bytes()) {
+            return no_key("a URI without an authority has no key");
+        }
+        let mut primary = b"GET ".to_vec();
+        push_uri(&mut primary, scheme, authority.as_bytes(), path.as_bytes());
+        Ok(CacheKey::new(primary, ""))
+    }
+
     /// The key of a QUERY (RFC 10008 section 2.7): as [`key`](Self::key), and the digest of its body and of the
     /// fields that say what the body means.
     ///

@@ -59,9 +59,10 @@ pub use cache_status::{CacheStatus, Forwarded};
 pub use freshen::{HeadUpdate, freshen, freshen_by_head, is_confirmed_by};
 pub use keys::QueryBody;
 pub use purges::Purges;
+pub(crate) use purges::{tags_in, uri_in};
 pub use request::is_only_if_cached;
 
-use crate::CacheMetaDefaults;
+use crate::{CacheMeta, CacheMetaDefaults};
 use http::HeaderName;
 use std::time::Duration;
 use vary::Variants;
@@ -196,6 +197,17 @@ impl CachePolicy {
         self.vary_names = most_names;
         self.variants = Variants::new(most_variants);
         self
+    }
+
+    /// The tags of a stored response, in the [fields for tags](Self::tag_fields).
+    pub fn tags(&self, meta: &CacheMeta) -> Vec<String> {
+        tags_in(meta, &self.tag_fields)
+            .map(|tag| String::from_utf8_lossy(tag).into_owned())
+            .collect()
+    }
+
+    pub(crate) fn fields_of_tags(&self) -> &[HeaderName] {
+        &self.tag_fields
     }
 
     /// The purges by tag, host or prefix.

@@ -1,7 +1,7 @@
 //! Purging many responses at once: by a number that is compared when one is found, not by a search for all.
 
 use crate::cache_control::DELTA_SECONDS_OVERFLOW_DURATION;
-use crate::{CacheKey, CacheMeta, clock};
+use crate::{CacheMeta, clock};
 use http::HeaderName;
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use std::collections::{BTreeMap, HashMap};
@@ -147,7 +147,7 @@ impl Purges {
     }
 
     /// Whether a stored response has been purged.
-    pub(super) fn hits(&self, key: &CacheKey, meta: &CacheMeta, tag_fields: &[HeaderName]) -> bool {
+    pub(super) fn hits(&self, key: &[u8], meta: &CacheMeta, tag_fields: &[HeaderName]) -> bool {
         let own = meta
             .generation()
             .unwrap_or_else(|| generation(meta.updated()));
@@ -159,16 +159,9 @@ impl Purges {
             return false;
         }
         let is_later = |at: Option<&u64>| at.is_some_and(|at| *at >= own);
-        let uri = uri_of(key);
+        let uri = uri_in(key);
         let has_purged_tag = !table.tags.is_empty()
-            && tag_fields
-                .iter()
-                .flat_map(|name| meta.headers().get_all(name))
-                .flat_map(|line| {
-                    line.as_bytes()
-                        .split(|byte| matches!(byte, b',' | b' ' | b'\t'))
-                })
-                .any(|tag| !tag.is_empty() && is_later(table.tags.get(tag)));
+            && tags_in(meta, tag_fields).any(|tag| is_later(table.tags.get(tag)));
         let origin = origin_of(uri);
         has_purged_tag
             || is_later(table.origins.get(origin))
@@ -256,11 +249,27 @@ fn generation(time: SystemTime) -> u64 {
 }
 
 /// The part after the method, and the digest if there is one, of a key of [`CachePolicy`](super::CachePolicy).
-fn uri_of(key: &CacheKey) -> &[u8] {
-    key.primary_key()
+pub(crate) fn uri_in(primary_key: &[u8]) -> &[u8] {
+    primary_key
         .rsplitn(2, |&byte| byte == b' ')
         .next()
         .unwrap_or_default()
+}
+
+/// The tags of a response, in fields that hold them.
+pub(crate) fn tags_in<'a>(
+    meta: &'a CacheMeta,
+    fields: &'a [HeaderName],
+) -> impl Iterator<Item = &'a [u8]> {
+    let lines = fields
+        .iter()
+        .flat_map(|name| meta.headers().get_all(name).iter());
+    lines
+        .flat_map(|line| {
+            let is_between = |byte: &u8| matches!(byte, b',' | b' ' | b'\t');
+            line.as_bytes().split(is_between)
+        })
+        .filter(|tag| !tag.is_empty())
 }
 
 fn origin_of(uri: &[u8]) -> &[u8] {

@@ -21,7 +21,7 @@ impl CachePolicy {
         meta: &CacheMeta,
         now: SystemTime,
     ) -> Option<ForcedFreshness> {
-        if self.is_purged(key, meta) {
+        if self.is_purged(key.primary_key(), meta) {
             return Some(ForcedFreshness::ForceMiss);
         }
         let wishes = self.wishes(req)?;
@@ -60,8 +60,9 @@ impl CachePolicy {
         })
     }
 
-    fn is_purged(&self, key: &CacheKey, meta: &CacheMeta) -> bool {
-        self.purges.hits(key, meta, &self.tag_fields)
+    /// Whether the response that is stored under a key was purged by tag, host or prefix, or with all others.
+    pub fn is_purged(&self, primary_key: &[u8], meta: &CacheMeta) -> bool {
+        self.purges.hits(primary_key, meta, &self.tag_fields)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod streaming_write;
 
 use crate::eviction::{CacheEntryId, CacheEntryKey, CacheEntryKeyRef};
+use crate::inspect::Inspect;
 use crate::key::CompactCacheKey;
 use crate::trace::SpanHandle;
 use crate::{CacheKey, CacheMeta};
@@ -146,6 +147,11 @@ pub trait Storage {
     /// Whether a response can be read while it is still being written.
     fn support_streaming_partial_write(&self) -> bool {
         false
+    }
+
+    /// For looking at what it holds. `None` by default: it can't say.
+    fn inspection(&'static self) -> Option<&'static (dyn Inspect + Sync)> {
+        None
     }
 
     /// For access to the concrete type.

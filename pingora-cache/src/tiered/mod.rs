@@ -1,10 +1,12 @@
 //! Two storages, one before the other: memory before disk.
 
 mod handlers;
+mod inspect;
 
 #[cfg(test)]
 mod tests;
 
+use crate::inspect::Inspect;
 use crate::storage::{HitHandler, MissHandler, PurgeOutcome, PurgeTarget, PurgeType, Storage};
 use crate::trace::SpanHandle;
 use crate::{CacheKey, CacheMeta};
@@ -162,6 +164,11 @@ impl Storage for TieredStore {
 
     fn support_streaming_partial_write(&self) -> bool {
         self.second.support_streaming_partial_write()
+    }
+
+    fn inspection(&'static self) -> Option<&'static (dyn Inspect + Sync)> {
+        let is_possible = self.first.inspection().is_some() || self.second.inspection().is_some();
+        is_possible.then_some(self as &(dyn Inspect + Sync))
     }
 
     fn as_any(&self) -> &(dyn Any + Send + Sync + 'static) {

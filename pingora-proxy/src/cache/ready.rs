@@ -2,6 +2,7 @@
 
 use crate::Session;
 use pingora_cache::eviction::EvictionManager;
+use pingora_cache::inspect::Inspector;
 use pingora_cache::lock::{CacheKeyLockImpl, CacheLock};
 use pingora_cache::policy::{CachePolicy, CacheStatus, Forwarded};
 use pingora_cache::predictor::{CacheablePredictor, Predictor};
@@ -13,6 +14,7 @@ use pingora_cache::{
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long requests wait for another one that fetches, by default.
@@ -62,7 +64,7 @@ pub struct ReadyCache {
     eviction: Option<&'static (dyn EvictionManager + Sync)>,
     predictor: Option<&'static (dyn CacheablePredictor + Sync)>,
     lock: Option<&'static CacheKeyLockImpl>,
-    policy: CachePolicy,
+    policy: Arc<CachePolicy>,
     status_name: Option<String>,
     scheme: Option<&'static str>,
     most: Option<usize>,
@@ -87,7 +89,7 @@ impl ReadyCache {
             eviction: None,
             predictor: Some(Box::leak(Box::new(Predictor::<16>::new(REMEMBERED, None)))),
             lock: Some(Box::leak(CacheLock::new_boxed(LOCK_AGE))),
-            policy: CachePolicy::new(),
+            policy: Arc::new(CachePolicy::new()),
             status_name: None,
             scheme: None,
             most: None,
@@ -96,7 +98,7 @@ impl ReadyCache {
 
     /// Sets the policy.
     pub fn policy(mut self, policy: CachePolicy) -> Self {
-        self.policy = policy;
+        self.policy = Arc::new(policy);
         self
     }
 
@@ -145,6 +147,11 @@ impl ReadyCache {
     /// The policy: for example, to purge by tag, host or prefix.
     pub fn rules(&self) -> &CachePolicy {
         &self.policy
+    }
+
+    /// A handle for looking at what is stored, and what of it was purged: for an administration service.
+    pub fn inspector(&self) -> Inspector {
+        Inspector::new(self.storage).policy(self.policy.clone())
     }
 
     /// For `request_cache_filter`: turns the cache on for a request that may use it. An unsafe one bypasses it;
