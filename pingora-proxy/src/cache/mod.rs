@@ -16,6 +16,7 @@
 //! Every wait is bounded: by the lock's age and the request's own limit, and waits by the number of retries.
 
 pub(crate) mod figures;
+mod passed_on;
 mod purge;
 mod ready;
 mod serve;
@@ -82,6 +83,7 @@ where
         ctx: &mut SV::CTX,
     ) -> Result<Next> {
         if session.cache.phase() == CachePhase::Uninit {
+            self.read_query(session, ctx).await?;
             match self.inner.cache_key_callback(session, ctx) {
                 Ok(key) => session.cache.set_cache_key(key),
                 Err(error) => {
@@ -106,6 +108,15 @@ where
             }
         }
         self.only_if_cached(session, ctx).await
+    }
+
+    /// Reads the body of a QUERY that is to become part of the key.
+    async fn read_query(&self, session: &mut Session, ctx: &SV::CTX) -> Result<()> {
+        let ready = self.inner.ready_cache(ctx);
+        match ready.and_then(|ready| ready.unread_query(session)) {
+            Some(limits) => session.buffer_request_body(&limits).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Answers a client that accepts only a stored response (RFC 9111 section 5.2.1.7).
@@ -197,6 +208,11 @@ where
     }
 
     async fn missed(&self, session: &mut Session, ctx: &mut SV::CTX, waits: &mut Waits) -> Step {
+        let ready = self.inner.ready_cache(ctx);
+        if ready.is_some_and(|ready| ready.passes_on(session.req_header())) {
+            session.cache.disable(NoCacheReason::DeclinedToUpstream);
+            return Step::Upstream;
+        }
         if session.cache.is_cache_locked() && !takes_permit(session) {
             return wait(session, waits).await;
         }

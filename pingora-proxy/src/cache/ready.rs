@@ -1,24 +1,30 @@
 //! A ready cache: a storage and a policy as one value, which the phases of the cache ask.
 
+use super::passed_on::begins_late;
 use crate::Session;
+use http::Method;
+use http::header::{CONTENT_LENGTH, RANGE};
 use pingora_cache::eviction::EvictionManager;
 use pingora_cache::inspect::Inspector;
 use pingora_cache::lock::{CacheKeyLockImpl, CacheLock};
-use pingora_cache::policy::{CachePolicy, CacheStatus, Forwarded};
+use pingora_cache::policy::{CachePolicy, CacheStatus, Forwarded, QueryBody};
 use pingora_cache::predictor::{CacheablePredictor, Predictor};
 use pingora_cache::storage::{PurgeOutcome, PurgeTarget, PurgeType};
 use pingora_cache::trace::Span;
 use pingora_cache::{
     CacheKey, CacheMeta, CachePhase, ForcedFreshness, NoCacheReason, RespCacheable, Storage, clock,
 };
-use pingora_error::Result;
-use pingora_http::ResponseHeader;
+use pingora_core::protocols::http::spool::Spooling;
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long requests wait for another one that fetches, by default.
 const LOCK_AGE: Duration = Duration::from_secs(10);
+/// The longest body of a QUERY that becomes part of a key by default, in bytes.
+const LONGEST_QUERY: u64 = 64 * 1024;
 /// How many keys the default predictor remembers, per shard.
 const REMEMBERED: usize = 4096;
 
@@ -68,6 +74,9 @@ pub struct ReadyCache {
     status_name: Option<String>,
     scheme: Option<&'static str>,
     most: Option<usize>,
+    queries: Spooling,
+    /// Ranges from here on are passed on.
+    whole_until: Option<u64>,
 }
 
 impl fmt::Debug for ReadyCache {
@@ -93,6 +102,8 @@ impl ReadyCache {
             status_name: None,
             scheme: None,
             most: None,
+            queries: Spooling::new(LONGEST_QUERY).in_memory(LONGEST_QUERY as usize),
+            whole_until: None,
         }
     }
 
@@ -121,6 +132,31 @@ impl ReadyCache {
         predictor: Option<&'static (dyn CacheablePredictor + Sync)>,
     ) -> Self {
         self.predictor = predictor;
+        self
+    }
+
+    /// Sets how long the body of a QUERY (RFC 10008) may be that becomes part of the key, in bytes: 64 KiB by default. It
+    /// has an effect if the policy [lets QUERY use the cache](CachePolicy::query).
+    ///
+    /// The proxy then reads the body ahead of the look-up, into memory, and sends it from there if the response has to
+    /// be fetched. A QUERY with a longer body, or whose body comes without a `Content-Length`, does without the cache,
+    /// unless `request_filter` has [buffered](Session::buffer_request_body) its body. All such bodies together take at
+    /// most 64 MiB of memory; beyond that they go to files without names, and their requests do without the cache.
+    pub fn longest_query(mut self, bytes: usize) -> Self {
+        self.queries = Spooling::new(bytes as u64).in_memory(bytes);
+        self
+    }
+
+    /// Sets what becomes of a GET with a `Range` if nothing is stored for it. By default the whole is fetched and stored,
+    /// and the client gets its part as soon as it arrives; so a client that asks for the end waits for all that is
+    /// before it.
+    ///
+    /// With this, such a request goes to the origin as it is if one of its parts begins at this byte or a later one, or
+    /// is counted from the end; its response is not stored, and no other request waits for it. What is being stored
+    /// counts as stored. Parts that begin before that byte are treated as by default. With 0, ranges are served from what is stored, and
+    /// nothing is fetched for them but what they ask for.
+    pub fn pass_on_ranges_from(mut self, byte: u64) -> Self {
+        self.whole_until = Some(byte);
         self
     }
 
@@ -157,8 +193,9 @@ impl ReadyCache {
     /// For `request_cache_filter`: turns the cache on for a request that may use it. An unsafe one bypasses it;
     /// its response may make stored ones invalid.
     pub fn enable(&self, session: &mut Session) {
+        let may_read = self.may_read_body(session);
         let request = session.downstream_session.req_header();
-        let uses = self.policy.may_use_cache(request);
+        let uses = may_read && self.policy.may_use_cache(request);
         let is_safe = request.line().method.is_safe();
         if !uses && is_safe || session.is_upgrade_req() {
             return;
@@ -176,10 +213,49 @@ impl ReadyCache {
     /// For `cache_key_callback`.
     ///
     /// # Errors
-    /// `InternalError`, for a request without an authority, and by another method than GET and HEAD.
+    /// `InternalError`, for a request without an authority, by another method than GET, HEAD and QUERY, and for a
+    /// QUERY whose body was not read into memory.
     pub fn key(&self, session: &Session) -> Result<CacheKey> {
-        self.policy
-            .key(self.scheme_of(session), session.req_header())
+        let (scheme, request) = (self.scheme_of(session), session.req_header());
+        if !is_query(request) {
+            return self.policy.key(scheme, request);
+        }
+        let body = session.buffered_request_body();
+        let Some(body) = body.filter(|body| body.is_in_memory()) else {
+            let context = "the body of the QUERY is not in memory";
+            return Error::e_explain(ErrorType::InternalError, context);
+        };
+        let mut digest = QueryBody::new();
+        digest.update(body.in_memory());
+        self.policy.query_key(scheme, request, digest)
+    }
+
+    /// How to read the body that becomes part of the key; `None` if none does, or it was read.
+    pub(crate) fn unread_query(&self, session: &mut Session) -> Option<Spooling> {
+        let is_unread = session.buffered_request_body().is_none();
+        let reads = is_unread && is_query(session.req_header()) && self.may_read_body(session);
+        let uses = reads && self.policy.may_use_cache(session.req_header());
+        uses.then(|| self.queries.clone())
+    }
+
+    fn may_read_body(&self, session: &mut Session) -> bool {
+        let is_empty = session.is_body_empty();
+        let request = session.downstream_session.req_header();
+        if !is_query(request) || session.buffered_request_body().is_some() || is_empty {
+            return true;
+        }
+        // A body that turned out to be too long could not be passed on any more.
+        let length = request.headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        length.is_some_and(|length| length <= self.queries.most())
+    }
+
+    /// Whether a request for which nothing is stored goes to the origin with its range, and without the cache.
+    pub(crate) fn passes_on(&self, request: &RequestHeader) -> bool {
+        let (Some(from), Some(range)) = (self.whole_until, request.headers.get(RANGE)) else {
+            return false;
+        };
+        request.line().method == Method::GET && begins_late(range.as_bytes(), from)
     }
 
     /// For `response_cache_filter`.
@@ -238,6 +314,10 @@ impl ReadyCache {
             }
         })
     }
+}
+
+fn is_query(request: &RequestHeader) -> bool {
+    request.method.as_str() == "QUERY"
 }
 
 fn status_of(name: &str, session: &Session, is_stored: bool) -> CacheStatus {

@@ -9,6 +9,8 @@
 mod hits;
 mod parts;
 mod phases;
+mod queries;
+mod ranges;
 mod ready;
 mod stale;
 mod stores;

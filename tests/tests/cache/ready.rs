@@ -11,9 +11,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 #[derive(Clone)]
-struct Ready {
-    origin: SocketAddr,
-    cache: Arc<ReadyCache>,
+pub(super) struct Ready {
+    pub(super) origin: SocketAddr,
+    pub(super) cache: Arc<ReadyCache>,
 }
 
 impl Ready {
