@@ -17,7 +17,6 @@ use pingora_cache::{
 use pingora_core::modules::http::HttpModules;
 use pingora_core::modules::http::compression::ResponseCompressionBuilder;
 use pingora_core::protocols::Digest;
-use pingora_core::protocols::http::conditional_filter;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -342,8 +341,7 @@ pub trait ProxyHttp {
         resp: &ResponseHeader,
         _ctx: &mut Self::CTX,
     ) -> Result<bool> {
-        let request = session.req_header();
-        Ok(conditional_filter::not_modified_filter(request, resp))
+        Ok(crate::cache::is_unmodified(session.req_header(), resp))
     }
 
     /// The requested part of a response of the cache, whose header it changes accordingly. Called together with

@@ -22,6 +22,7 @@ mod ready;
 mod serve;
 
 pub use ready::ReadyCache;
+pub(crate) use serve::is_unmodified;
 
 use crate::subrequest::{Ctx as SubrequestCtx, SubrequestSpawner};
 use crate::{HttpProxy, ProxyHttp, Session};

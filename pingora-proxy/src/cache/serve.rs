@@ -3,12 +3,12 @@
 use crate::flow::hit::{Failed, Hit, Part};
 use crate::range::RangeType;
 use crate::{HttpProxy, ProxyHttp, Session};
-use http::header::{AGE, RANGE};
+use http::header::{AGE, DATE, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE};
 use http::{Method, StatusCode};
 use pingora_core::connectors::http::custom::Connector as CustomConnector;
 use pingora_core::protocols::http::conditional_filter;
 use pingora_error::{Error, ErrorType};
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 
 impl<SV, C> HttpProxy<SV, C>
 where
@@ -84,4 +84,25 @@ pub(crate) fn stored_head(session: &Session) -> Option<Box<ResponseHeader>> {
     // A head without room is sent without the field.
     let _ = header.insert_header(AGE, meta.age().as_secs());
     Some(header)
+}
+
+/// Whether the client has this response of the cache already: as for any other one, and without a `Last-Modified` by the
+/// time at which the origin made it (RFC 9111 section 4.3.2).
+pub(crate) fn is_unmodified(request: &RequestHeader, response: &ResponseHeader) -> bool {
+    if conditional_filter::not_modified_filter(request, response) {
+        return true;
+    }
+    let is_by_date = response.status == StatusCode::OK
+        && matches!(request.method, Method::GET | Method::HEAD)
+        && !request.headers.contains_key(IF_NONE_MATCH)
+        && !response.headers.contains_key(LAST_MODIFIED);
+    if !is_by_date {
+        return false;
+    }
+    let since = conditional_filter::req_header_as_http_date(request, IF_MODIFIED_SINCE);
+    let made = conditional_filter::resp_header_as_http_date(response, DATE);
+    match (since, made) {
+        (Ok(Some(since)), Ok(Some(made))) => made <= since,
+        _ => false,
+    }
 }

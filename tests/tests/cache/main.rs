@@ -12,6 +12,7 @@ mod phases;
 mod queries;
 mod ranges;
 mod ready;
+mod rows;
 mod stale;
 mod stores;
 mod support;
