@@ -14,7 +14,7 @@ use pingora::cache::{
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::*;
 use pingora::protocols::ALPN;
-use pingora::proxy::PurgeStatus;
+use pingora::proxy::{ProxyWarnLogContext, PurgeStatus};
 use pingora_tests::{Connection, Message, Origin, Version};
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -36,6 +36,8 @@ pub(crate) struct Seen {
     pub(crate) asked: AtomicUsize,
     /// The phase of each request when it was logged, and its error.
     pub(crate) logged: Mutex<Vec<(CachePhase, Option<String>)>>,
+    /// Fills that went on without their clients.
+    pub(crate) outlived: AtomicUsize,
 }
 
 impl Seen {
@@ -195,6 +197,19 @@ impl ProxyHttp for Caching {
         _: &mut (),
     ) -> Result<()> {
         response.insert_header("X-Cache", session.cache.phase().as_str())
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &(),
+        _: &Error,
+        context: ProxyWarnLogContext,
+    ) -> bool {
+        if matches!(context, ProxyWarnLogContext::DownstreamCache) {
+            self.seen.outlived.fetch_add(1, Ordering::SeqCst);
+        }
+        false
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, _: &mut ()) {

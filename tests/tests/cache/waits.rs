@@ -4,6 +4,7 @@ use super::support::{Caching, Scripted, VERSIONS, disabled, leak, ok};
 use pingora::cache::lock::CacheLock;
 use pingora::cache::{CachePhase, NoCacheReason};
 use pingora_tests::{Ask, Message, Running, TestServer, Version, eventually, h2c_proxy};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -243,6 +244,45 @@ async fn a_fill_goes_on_for_its_readers_when_its_client_has_left() {
             }
         }
         eventually("the first is logged", || seen.logged() >= 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_fill_that_is_nearly_done_outlives_its_client_s_connection() {
+    for version in VERSIONS {
+        let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+        let opened = gate.clone();
+        let origin = pingora_tests::Origin::scripted(move |mut connection, _| {
+            let gate = opened.clone();
+            async move {
+                while connection.request().await.is_some() {
+                    connection
+                        .send("HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n")
+                        .await;
+                    connection.send(vec![b'x'; 100_000]).await;
+                    gate.acquire().await.unwrap().forget();
+                    let _ = connection.try_send(vec![b'x'; 200_000]).await;
+                }
+            }
+        })
+        .await;
+        let caching = Caching::of(origin.address());
+        let seen = caching.seen.clone();
+        let server = h2c_proxy(caching).await;
+        let mut first = Running::begin(version, server.address(), &Ask::get("/")).await;
+        first.head().await;
+        first.wait_for_body(1000).await;
+        // Its connection goes with it.
+        drop(first);
+        let outlived = || seen.outlived.load(Ordering::SeqCst) == 1;
+        eventually("the proxy has noticed", outlived).await;
+        gate.add_permits(1);
+        eventually("the first is logged", || seen.logged() == 1).await;
+        let answer = Ask::get("/")
+            .answered_over(Version::H1, server.address())
+            .await;
+        assert_eq!(answer.header("x-cache"), Some("hit"), "{version:?}");
+        assert_eq!(answer.body.len(), 300_000);
     }
 }
 
