@@ -22,17 +22,19 @@ pub(crate) enum Kind {
     FloorSplice,
     Nginx,
     Haproxy,
+    Varnish,
     Peer,
     Ours,
     Tuned,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Floor,
         Self::FloorSplice,
         Self::Nginx,
         Self::Haproxy,
+        Self::Varnish,
         Self::Peer,
         Self::Ours,
         Self::Tuned,
@@ -44,6 +46,7 @@ impl Kind {
             Self::FloorSplice => "floor-splice",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Varnish => "varnish",
             Self::Peer => "peer",
             Self::Ours => "ours",
             Self::Tuned => "tuned",
@@ -68,6 +71,7 @@ impl Kind {
             Self::Floor | Self::FloorSplice => environment::binary("floor"),
             Self::Nginx => Ok("nginx".into()),
             Self::Haproxy => Ok("haproxy".into()),
+            Self::Varnish => Ok("varnishd".into()),
             Self::Peer => environment::peer_binary(),
             Self::Ours => environment::binary("ours"),
             Self::Tuned => environment::binary("tuned"),
@@ -79,6 +83,8 @@ impl Kind {
 #[derive(Clone)]
 pub(crate) struct Shape<'a> {
     pub(crate) dir: &'a Path,
+    /// A directory in memory.
+    pub(crate) memory: &'a Path,
     pub(crate) upstream_port: u16,
     pub(crate) workers: usize,
     pub(crate) cores: String,
@@ -112,7 +118,10 @@ impl Running {
             _ => Stdio::null(),
         };
         let args = arguments(kind, shape, port, access_log)?;
-        let program = kind.program()?;
+        let program = match (kind, shape.task) {
+            (Kind::Ours, Task::Cached) => environment::binary("cached")?,
+            _ => kind.program()?,
+        };
         let mut process = Process::start_with(&program, &args, &shape.cores, &log, stdout)?;
         let ready = match (shape.upstream_answers, shape.clients) {
             // No request of HTTP/1.1 would be understood.
@@ -139,6 +148,7 @@ fn arguments(
 ) -> Result<Vec<String>, Failure> {
     let Shape {
         dir,
+        memory,
         upstream_port,
         workers,
         clients,
@@ -151,6 +161,7 @@ fn arguments(
     } = *shape;
     let setting = Setting {
         dir,
+        memory,
         port,
         upstream_port,
         workers,
@@ -175,6 +186,25 @@ fn arguments(
             let config = dir.join("haproxy.cfg");
             std::fs::write(&config, proxy_config::haproxy(&setting))?;
             return Ok(["-db", "-f", &text(&config)].map(String::from).into());
+        }
+        Kind::Varnish => {
+            let config = dir.join("varnish.vcl");
+            std::fs::write(&config, proxy_config::varnish(&setting))?;
+            let listen = format!("127.0.0.1:{port}");
+            let work = text(&memory.join("varnish"));
+            let args = [
+                "-F",
+                "-j",
+                "none",
+                "-a",
+                &listen,
+                "-f",
+                &text(&config),
+                "-n",
+                &work,
+            ];
+            let store = ["-s", "malloc,256m"];
+            return Ok(args.into_iter().chain(store).map(String::from).collect());
         }
         _ => vec![
             "--listen".to_string(),
@@ -205,12 +235,43 @@ fn arguments(
     match task {
         Task::Edits => add("--edits", "yes".to_string()),
         Task::Gzip => add("--gzip", "yes".to_string()),
-        Task::Forward | Task::Realistic => {}
+        Task::Forward | Task::Realistic | Task::Cached => {}
     }
     if let Some(path) = access_log {
         args.extend(["--access-log".to_string(), text(path)]);
     }
     Ok(args)
+}
+
+/// Whether the second answer to a request is the first one again, and not another one of the origin's.
+///
+/// # Errors
+/// If it is not: the row would measure something else.
+pub(crate) fn check_hits(port: u16, path: &str, headers: &[&str]) -> Result<(), Failure> {
+    let mut seen = [String::new(), String::new()];
+    for seen in &mut seen {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let fields: String = headers.iter().map(|field| format!("{field}\r\n")).collect();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: bench.test\r\n{fields}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer);
+        let number = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("X-Number: "));
+        *seen = number
+            .ok_or("the origin's answer has no number")?
+            .to_owned();
+    }
+    let [first, second] = seen;
+    if first == second {
+        Ok(())
+    } else {
+        Err("the second answer was not from the cache".into())
+    }
 }
 
 /// A port without a listener at present.

@@ -50,6 +50,7 @@ fn versions() -> Vec<String> {
     versions.push(format!("TCP {}", control.unwrap_or_default().trim()));
     versions.push(first_line("nginx", &["-v"], "nginx version"));
     versions.push(first_line("haproxy", &["-v"], "HAProxy version"));
+    versions.push(first_line("varnishd", &["-V"], "varnishd"));
     versions.push(first_line("wrk", &["-v"], "wrk"));
     versions.push(first_line("h2load", &["--version"], "h2load"));
     versions.push(first_line("openssl", &["version"], "OpenSSL"));

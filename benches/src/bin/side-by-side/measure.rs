@@ -4,13 +4,13 @@ mod generate;
 
 use crate::Failure;
 use crate::certificate::Certificate;
-use crate::contender::{Kind, Running, Shape};
+use crate::contender::{Kind, Running, Shape, check_hits};
 use crate::environment::{self, Environment};
 use crate::options::Options;
 use crate::origin::Origins;
 use crate::process::{CpuTime, WorkDir};
 use crate::results::{Cell, Results, RowResult, Sample};
-use crate::rows::{ROWS, Row, Work};
+use crate::rows::{ROWS, Row, Task, Work};
 use nix::sys::resource::{UsageWho, getrusage};
 use std::path::Path;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use std::time::Instant;
 const WARM_UP: f64 = 1.0;
 
 pub(crate) fn run(options: &Options) -> Result<Results, Failure> {
-    let dir = WorkDir::new()?;
+    let (dir, memory) = (WorkDir::new()?, WorkDir::in_memory()?);
     let origins = Origins::start(dir.path(), &options.load_cores)?;
     let certificate = Certificate::make(dir.path())?;
     let kinds = environment::contenders(options);
@@ -29,6 +29,7 @@ pub(crate) fn run(options: &Options) -> Result<Results, Failure> {
         let bench = Bench {
             options,
             dir: dir.path(),
+            memory: memory.path(),
             origins: &origins,
             certificate: &certificate,
             row,
@@ -62,6 +63,7 @@ struct Entrant {
 struct Bench<'a> {
     options: &'a Options,
     dir: &'a Path,
+    memory: &'a Path,
     origins: &'a Origins,
     certificate: &'a Certificate,
     row: &'static Row,
@@ -148,6 +150,7 @@ impl Bench<'_> {
         };
         Shape {
             dir: self.dir,
+            memory: self.memory,
             upstream_port,
             workers,
             cores,
@@ -173,6 +176,9 @@ impl Bench<'_> {
         }
         let started = Running::start(kind, &self.shape()).and_then(|running| {
             if let Work::Requests(requests) = self.row.work {
+                if requests.task == Task::Cached {
+                    check_hits(running.port, requests.path, requests.headers)?;
+                }
                 self.closed_loop(&running, requests, WARM_UP)?;
             }
             Ok(running)

@@ -34,6 +34,10 @@ impl Origins {
         let echo_port = free_port()?;
         let www = dir.join("www");
         std::fs::create_dir_all(&www)?;
+        let cached = www.join("cached");
+        std::fs::create_dir_all(&cached)?;
+        std::fs::write(cached.join("1k"), vec![b'x'; 1024])?;
+        std::fs::write(cached.join("100k"), vec![b'x'; 100 * 1024])?;
         std::fs::write(www.join("100k"), vec![b'x'; 100 * 1024])?;
         std::fs::write(www.join("100k.json"), json())?;
         std::fs::write(www.join("10m"), vec![b'x'; 10 * 1024 * 1024])?;
@@ -108,6 +112,10 @@ http {{
         listen 127.0.0.1:{port} backlog=4096;
         listen 127.0.0.1:{h2c_port} http2 backlog=4096;
         root www;
+        location /cached/ {{
+            add_header Cache-Control max-age=86400;
+            add_header X-Number $request_id;
+        }}
         location = / {{ return 200 \"{SMALL}\"; }}
     }}
 }}

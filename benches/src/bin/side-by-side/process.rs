@@ -22,12 +22,12 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The processes that have to go when the run is interrupted.
 static STARTED: Mutex<Started> = Mutex::new(Started {
     children: Vec::new(),
-    dir: None,
+    dirs: Vec::new(),
 });
 
 struct Started {
     children: Vec<u32>,
-    dir: Option<PathBuf>,
+    dirs: Vec<PathBuf>,
 }
 
 /// Lets SIGINT and SIGTERM end the children before they end the run.
@@ -53,7 +53,7 @@ pub(crate) fn end_children_on_signals() -> Result<(), Failure> {
             // If no other process reaps orphans they would stay as zombies.
             let _ = i32::try_from(*child).map(|child| waitpid(Pid::from_raw(child), None));
         }
-        if let Some(dir) = &started.dir {
+        for dir in &started.dirs {
             let _ = std::fs::remove_dir_all(dir);
         }
         std::process::exit(130);
@@ -73,10 +73,20 @@ pub(crate) struct WorkDir(PathBuf);
 
 impl WorkDir {
     pub(crate) fn new() -> Result<Self, Failure> {
-        let dir = std::env::temp_dir().join(format!("side-by-side-{}", std::process::id()));
+        Ok(Self::under(&std::env::temp_dir())?)
+    }
+
+    /// One in memory, where the system has such a place.
+    pub(crate) fn in_memory() -> Result<Self, Failure> {
+        let here = || Self::under(&std::env::temp_dir().join("side-by-side-memory"));
+        Ok(Self::under(Path::new("/dev/shm")).or_else(|_| here())?)
+    }
+
+    fn under(place: &Path) -> std::io::Result<Self> {
+        let dir = place.join(format!("side-by-side-{}", std::process::id()));
         let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
         std::fs::create_dir_all(&dir)?;
-        started.dir = Some(dir.clone());
+        started.dirs.push(dir.clone());
         Ok(Self(dir))
     }
 

@@ -1,7 +1,7 @@
-//! The configurations of the two C proxies.
+//! The configurations of the C proxies.
 //!
 //! Each gets what its documentation recommends for speed and what the row needs, and nothing that
-//! the others could not do: no cache, no kernel splicing, buffers as they are by default.
+//! the others could not do: no cache outside of the rows about it, no kernel splicing, buffers as they are by default.
 
 use crate::certificate::{CIPHER, Certificate};
 use crate::rows::{Clients, Task};
@@ -13,6 +13,8 @@ const UPSTREAM_POOL: usize = 2048;
 /// The parameters of a proxy's configuration.
 pub(crate) struct Setting<'a> {
     pub(crate) dir: &'a Path,
+    /// A directory in memory.
+    pub(crate) memory: &'a Path,
     pub(crate) port: u16,
     pub(crate) upstream_port: u16,
     pub(crate) workers: usize,
@@ -61,8 +63,20 @@ pub(crate) fn nginx(setting: &Setting<'_>) -> String {
         deferred,
         alike,
         task,
+        memory,
         ..
     } = setting;
+    let cache = if *task == Task::Cached {
+        let place = memory.display();
+        format!(
+            "proxy_cache_path {place}/nginx keys_zone=bench:16m max_size=256m inactive=1h use_temp_path=off;
+    proxy_cache bench;
+    open_file_cache max=16 inactive=1h;
+    open_file_cache_valid 1h;"
+        )
+    } else {
+        String::new()
+    };
     let deferred = if *deferred { "deferred" } else { "" };
     // A listener with TLS offers HTTP/2 to whoever asks for it; one without speaks nothing else.
     let listen = match clients {
@@ -105,6 +119,7 @@ pub(crate) fn nginx(setting: &Setting<'_>) -> String {
 {common}
 http {{
     {log}
+    {cache}
     keepalive_timeout 1h;
     keepalive_requests 1000000000;
     client_max_body_size 0;
@@ -141,6 +156,8 @@ http {{
 fn nginx_task(task: Task) -> &'static str {
     match task {
         Task::Forward | Task::Realistic => "",
+        // Hits are sent from files, which are in memory.
+        Task::Cached => "sendfile on; tcp_nopush on;",
         Task::Edits => {
             "location /private/ { return 403; }
         proxy_set_header X-Forwarded-Proto http;
@@ -225,7 +242,7 @@ backend origin
 /// What HAProxy does to requests and responses in a row without a log.
 fn haproxy_task(task: Task) -> &'static str {
     match task {
-        Task::Forward | Task::Realistic => "",
+        Task::Forward | Task::Realistic | Task::Cached => "",
         Task::Edits => {
             "http-request deny if { path_beg /private/ }
     http-request set-header X-Forwarded-Proto http
@@ -239,4 +256,15 @@ fn haproxy_task(task: Task) -> &'static str {
     compression type application/json"
         }
     }
+}
+
+/// Varnish passes requests with cookies on, unless told that they don't matter.
+pub(crate) fn varnish(setting: &Setting<'_>) -> String {
+    format!(
+        "vcl 4.1;
+backend default {{ .host = \"127.0.0.1\"; .port = \"{}\"; }}
+sub vcl_recv {{ unset req.http.Cookie; }}
+",
+        setting.upstream_port
+    )
 }

@@ -67,6 +67,8 @@ pub(crate) enum Task {
     Realistic,
     /// Compression at level 6.
     Gzip,
+    /// Responses come from a cache in memory.
+    Cached,
 }
 
 /// What the proxy speaks with its clients.
@@ -151,7 +153,16 @@ const fn workers(workers: usize, connections: usize) -> Work {
     })
 }
 
-pub(crate) const ROWS: [Row; 36] = [
+const fn cached(path: &'static str) -> Work {
+    Work::Requests(Requests {
+        path,
+        headers: &BROWSER,
+        task: Task::Cached,
+        ..SMALL
+    })
+}
+
+pub(crate) const ROWS: [Row; 38] = [
     Row {
         name: "small",
         title: "32 connections, 48 B body, hardly any headers",
@@ -224,6 +235,16 @@ pub(crate) const ROWS: [Row; 36] = [
             task: Task::Gzip,
             ..SMALL
         }),
+    },
+    Row {
+        name: "cache-hit-1k",
+        title: "1 KB from the cache in memory, 32 connections, 12 browser headers",
+        work: cached("/cached/1k"),
+    },
+    Row {
+        name: "cache-hit-100k",
+        title: "100 KB from the cache in memory, 32 connections, 12 browser headers",
+        work: cached("/cached/100k"),
     },
     Row {
         name: "websocket",
@@ -506,6 +527,11 @@ impl Row {
     /// Whether the row means something for a contender, and the contender can do it.
     pub(crate) fn suits(&self, kind: Kind) -> bool {
         match (kind, self.work) {
+            // The others have no cache in memory, or another one than a user would choose.
+            (kind, _) if self.task() == Task::Cached => {
+                matches!(kind, Kind::Nginx | Kind::Varnish | Kind::Ours)
+            }
+            (Kind::Varnish, _) => false,
             (Kind::Floor | Kind::FloorSplice, _)
                 if self.clients() != Clients::Http1 || self.upstream_h2c() =>
             {
