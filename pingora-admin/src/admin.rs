@@ -94,8 +94,8 @@ impl Admin {
         self
     }
 
-    /// Lets operators look at what a cache has stored, as JSON: `GET /api/cache/<name>`. Who may look sees the addresses of
-    /// all pages that were stored, with their queries.
+    /// Lets operators look at what a cache has stored, as JSON: `GET /api/cache/<name>`. They see the addresses of all
+    /// stored pages, with their queries.
     #[must_use]
     pub fn cache(mut self, name: &str, inspector: Inspector) -> Self {
         self.caches.push((name.to_owned(), inspector));

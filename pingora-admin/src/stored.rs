@@ -1,4 +1,4 @@
-//! What caches have stored.
+//! The content of caches.
 
 use http::StatusCode;
 use pingora_cache::inspect::{Inspector, Listing, Page};

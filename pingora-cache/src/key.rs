@@ -202,6 +202,30 @@ impl CacheHashKey for CompactCacheKey {
     }
 }
 
+/// The name of an entry in a storage: the digests of the key and of the variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) primary: HashBinary,
+    pub(crate) variance: Option<HashBinary>,
+}
+
+impl Name {
+    pub(crate) fn of(key: &impl CacheHashKey) -> Self {
+        Name {
+            primary: key.primary_bin(),
+            variance: key.variance_bin(),
+        }
+    }
+
+    pub(crate) fn compact(&self) -> CompactCacheKey {
+        CompactCacheKey {
+            primary: self.primary,
+            variance: self.variance.map(Box::new),
+            user_tag: "".into(),
+        }
+    }
+}
+
 impl fmt::Display for CompactCacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_hex(&self.primary, f)?;

@@ -1,8 +1,9 @@
 //! Writing a response, which others read meanwhile.
 
 use super::DiskStore;
-use super::format::{FIXED, Head, Name, begin};
+use super::format::{FIXED, Head, begin};
 use super::index::Slot;
+use crate::key::Name;
 use crate::storage::streaming_write::U64WriteId;
 use crate::storage::{HandleMiss, MissFinishType};
 use crate::{CacheEntryId, CacheKey, CacheMeta};
@@ -43,7 +44,7 @@ pub(super) struct Written {
 #[derive(Debug)]
 pub(super) struct Fill {
     pub(super) name: Name,
-    /// What the key was made of.
+    /// The text of the key.
     pub(super) key: Bytes,
     pub(super) id: u64,
     pub(super) tag: U64WriteId,

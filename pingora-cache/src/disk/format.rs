@@ -8,7 +8,7 @@
 //! 49  16  the boot in which it was written
 //! 65   4  length of the cache's own metadata
 //! 69   4  length of the header
-//! 73   4  length of what the key was made of
+//! 73   4  length of the text of the key
 //! 77   8  length of the body
 //! 85   4  checksum of metadata, header and key
 //! 89   4  checksum of the body
@@ -19,7 +19,7 @@
 //! and without a body.
 
 use crate::CacheMeta;
-use crate::key::{CacheHashKey, HashBinary};
+use crate::key::{HashBinary, Name};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,21 +29,7 @@ const MARK: &[u8; 8] = b"pgcache\x02";
 /// The suffix of the file with updated metadata.
 const UPDATED: &str = ".meta";
 
-/// The values by which an entry is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Name {
-    pub(super) primary: HashBinary,
-    pub(super) variance: Option<HashBinary>,
-}
-
 impl Name {
-    pub(super) fn of(key: &impl CacheHashKey) -> Self {
-        Name {
-            primary: key.primary_bin(),
-            variance: key.variance_bin(),
-        }
-    }
-
     /// The file of an entry: in one of 256 directories.
     pub(super) fn path(&self, dir: &Path, id: u64) -> PathBuf {
         let primary = hex(&self.primary);
@@ -163,7 +149,7 @@ impl Head {
         self.body_at().saturating_add(self.body)
     }
 
-    /// What the key was made of, of bytes that begin with the head and whose [metadata](Self::meta) was read.
+    /// The text of the key, of bytes that begin with the head and whose [metadata](Self::meta) was read.
     pub(super) fn key<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let end = usize::try_from(self.body_at()).ok()?;
         let key = usize::try_from(self.key).ok()?;

@@ -2,8 +2,9 @@
 
 use super::DiskStore;
 use super::fill::{End, Fill};
-use super::format::{Head, Name, damaged};
+use super::format::{Head, damaged};
 use super::index::Slot;
+use crate::key::Name;
 use crate::storage::{HandleHit, HitHandler, Storage};
 use crate::trace::SpanHandle;
 use crate::{CacheEntryId, CacheKey, CacheMeta};
@@ -27,7 +28,7 @@ const PIECE: usize = 256 * 1024;
 /// An entry whose file is open.
 pub(super) struct Opened {
     pub(super) meta: CacheMeta,
-    /// What the key was made of.
+    /// The text of the key.
     key: Bytes,
     file: File,
     head: Head,
@@ -50,7 +51,7 @@ pub(super) fn open(store: &DiskStore, name: &Name, slot: &Slot) -> io::Result<Op
     Ok(opened)
 }
 
-/// What an inspection shows of an entry: the metadata, what the key was made of, and the length of the body.
+/// The parts of an entry that an inspection shows: the metadata, the text of the key, and the length of the body.
 pub(super) fn look(
     store: &DiskStore,
     name: &Name,

@@ -1,9 +1,8 @@
 //! The index of stored entries, in memory: from digests to the numbers of files.
 
 use super::fill::Fill;
-use super::format::Name;
-use crate::inspect::smallest_after;
-use crate::key::HashBinary;
+use crate::inspect::{Listing, keys_after};
+use crate::key::{HashBinary, Name};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +22,7 @@ pub(super) struct Slot {
     pub(super) is_verified: bool,
     /// Whether its metadata is in a file of its own.
     pub(super) is_updated: bool,
-    /// How often it was found since the process began.
+    /// The number of look-ups that found it since the process began.
     pub(super) hits: u64,
 }
 
@@ -61,20 +60,12 @@ impl Index {
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// At most so many digests of keys that come after one of them, in the order of an inspection: by shard, and then by
-    /// digest.
-    pub(super) fn keys_after(&self, after: Option<HashBinary>, most: usize) -> Vec<HashBinary> {
-        let first = after.map_or(0, |[first, ..]| usize::from(first) % SHARDS);
-        let mut keys = Vec::new();
-        for (at, shard) in self.shards.iter().enumerate().skip(first) {
-            if keys.len() >= most {
-                break;
-            }
+    /// The digests of keys that a listing looks at.
+    pub(super) fn keys_after(&self, listing: &Listing) -> Vec<HashBinary> {
+        keys_after(listing, self.shards.iter(), |shard, note| {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            let after = after.filter(|_| at == first);
-            keys.extend(smallest_after(shard.keys(), after, most - keys.len()));
-        }
-        keys
+            shard.keys().for_each(note);
+        })
     }
 
     /// All that there is of a key.
@@ -86,7 +77,7 @@ impl Index {
         })
     }
 
-    /// What a look-up finds.
+    /// The entry that a look-up finds; counts it.
     pub(super) fn hit(&self, name: &Name) -> Option<Slot> {
         let mut shard = self.shard(&name.primary);
         let slots = &mut shard.get_mut(&name.primary)?.slots;

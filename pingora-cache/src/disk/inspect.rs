@@ -1,10 +1,9 @@
 //! Looking at what is stored on the disk: the heads of files are read, in a thread that may block.
 
-use super::format::Name;
 use super::{DiskStore, entry, hit};
 use crate::CacheKey;
 use crate::inspect::{Entry, Inspect, Listing, Page, page};
-use crate::key::{CacheHashKey, HashBinary};
+use crate::key::{CacheHashKey, HashBinary, Name};
 use async_trait::async_trait;
 use pingora_error::{Error, ErrorType, Result};
 use std::io;
@@ -59,8 +58,7 @@ impl Inspect for DiskStore {
         self.check_on()?;
         let listing = listing.clone();
         let list = self.blocking(move |store| {
-            let after = listing.digest();
-            let keys = store.index.keys_after(after, listing.most_looked_at());
+            let keys = store.index.keys_after(&listing);
             page(&listing, &keys, |key| store.entries_of(key))
         });
         list.await

@@ -34,14 +34,13 @@ mod tests;
 
 use crate::eviction::{CacheEntryId, CacheEntryKey, EvictionManager, s3_fifo};
 use crate::inspect::Inspect;
-use crate::key::CompactCacheKey;
+use crate::key::Name;
 use crate::storage::streaming_write::U64WriteId;
 use crate::storage::{HitHandler, MissHandler, PurgeOutcome, PurgeTarget, PurgeType, Storage};
 use crate::trace::SpanHandle;
 use crate::{CacheKey, CacheMeta, clock};
 use async_trait::async_trait;
 use fill::DiskMiss;
-use format::Name;
 use health::Health;
 use hit::{DiskHit, Follower};
 use index::{Index, Removed, Slot};
@@ -347,12 +346,7 @@ impl DiskStore {
 }
 
 fn entry(name: &Name, id: u64) -> CacheEntryKey {
-    let key = CompactCacheKey {
-        primary: name.primary,
-        variance: name.variance.map(Box::new),
-        user_tag: "".into(),
-    };
-    CacheEntryKey::identified(key, CacheEntryId::new(id))
+    CacheEntryKey::identified(name.compact(), CacheEntryId::new(id))
 }
 
 /// The disk space of a file of this length.

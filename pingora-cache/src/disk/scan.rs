@@ -1,8 +1,8 @@
 //! Building the index of what an earlier process left.
 
-use super::format::Name;
 use super::index::Slot;
 use super::{BESIDE, DiskStore, on_disk, remove_file};
+use crate::key::Name;
 use std::collections::HashMap;
 use std::fs::DirEntry;
 use std::path::Path;

@@ -89,12 +89,12 @@ impl Entry {
         &self.key
     }
 
-    /// What its key was made of.
+    /// The text of its key.
     pub fn primary_key(&self) -> &[u8] {
         &self.primary
     }
 
-    /// What follows the method in a key of [`CachePolicy`](crate::policy::CachePolicy), for example
+    /// The part after the method of a key of [`CachePolicy`](crate::policy::CachePolicy), for example
     /// `https://one.example/a`; all of another key without spaces.
     pub fn uri(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(uri_in(&self.primary))
@@ -116,7 +116,7 @@ impl Entry {
         self.meta.is_fresh(now)
     }
 
-    /// What it takes of the storage's capacity, in bytes; 0 while it is being written to a disk.
+    /// Its share of the storage's capacity, in bytes; 0 while it is being written to a disk.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -126,13 +126,13 @@ impl Entry {
         self.body
     }
 
-    /// How often a look-up found it, since it was stored or, on a disk, since the process began. Those that led to its
+    /// The number of look-ups that found it, since it was stored or, on a disk, since the process began. Those that led to its
     /// validation or to a newer response count as well.
     pub fn hits(&self) -> u64 {
         self.hits
     }
 
-    /// Which kind of storage holds it: `memory` or `disk`.
+    /// The kind of storage that holds it: `memory` or `disk`.
     pub fn storage(&self) -> &'static str {
         self.storage
     }

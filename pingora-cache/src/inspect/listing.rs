@@ -1,4 +1,4 @@
-//! What to list, page by page.
+//! Questions and answers of a listing, page by page.
 
 use super::Entry;
 use crate::key::{HashBinary, str2hex};
@@ -15,7 +15,7 @@ const MOST: usize = 1_000;
 const LOOK_AT: usize = 1_000;
 const MOST_LOOKED_AT: usize = 100_000;
 
-/// What to list.
+/// A question for a listing.
 ///
 /// A page costs what it looks at, not what it shows: a disk has to read the head of each response for that. So a page may
 /// be short, even empty, and yet not the last.
@@ -118,11 +118,7 @@ impl Listing {
         })
     }
 
-    pub(crate) fn most_looked_at(&self) -> usize {
-        self.look_at
-    }
-
-    pub(crate) fn digest(&self) -> Option<HashBinary> {
+    fn digest(&self) -> Option<HashBinary> {
         self.after.and_then(|cursor| cursor.after)
     }
 }
@@ -130,7 +126,7 @@ impl Listing {
 /// Where a page ended. As text, for a URL, it is two groups of hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    /// Which storage of several: one bit for each pair, the outermost first.
+    /// The storage, of several: one bit for each pair, the outermost first.
     tier: u8,
     after: Option<HashBinary>,
 }
@@ -219,7 +215,7 @@ impl Page {
         Page { entries, next }
     }
 
-    /// What was found.
+    /// The entries that were found.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -275,15 +271,30 @@ pub(crate) fn page<E>(
     Ok(Page::new(found, None))
 }
 
-/// At most so many of these digests, in ascending order, that come after one of them.
-pub(crate) fn smallest_after<'a>(
-    digests: impl Iterator<Item = &'a HashBinary>,
-    after: Option<HashBinary>,
-    most: usize,
+/// At most so many digests of keys that come after one of them, in the order of a listing: by shard, and then by digest. A
+/// shard is given by its number, which is the first byte of its digests, modulo the number of shards.
+pub(crate) fn keys_after<S>(
+    listing: &Listing,
+    shards: impl ExactSizeIterator<Item = S>,
+    digests_of: impl Fn(S, &mut dyn FnMut(&HashBinary)),
 ) -> Vec<HashBinary> {
-    let is_after = |digest: &&HashBinary| after.is_none_or(|after| **digest > after);
-    let mut digests: Vec<_> = digests.filter(is_after).copied().collect();
-    digests.sort_unstable();
-    digests.truncate(most);
-    digests
+    let (after, most) = (listing.digest(), listing.look_at);
+    let first = after.map_or(0, |[first, ..]| usize::from(first) % shards.len().max(1));
+    let mut keys = Vec::new();
+    for (at, shard) in shards.enumerate().skip(first) {
+        if keys.len() >= most {
+            break;
+        }
+        let begin = keys.len();
+        digests_of(shard, &mut |digest| {
+            if at != first || after.is_none_or(|after| *digest > after) {
+                keys.push(*digest);
+            }
+        });
+        if let Some(own) = keys.get_mut(begin..) {
+            own.sort_unstable();
+        }
+        keys.truncate(most);
+    }
+    keys
 }

@@ -1,4 +1,4 @@
-//! What is stored: to look up and to list, for operators.
+//! Looks at what is stored, for operators: looks it up and lists it.
 //!
 //! An [`Inspector`] is a handle that an administration service can hold. It changes nothing about what is stored: what it
 //! looks at counts neither as a hit nor as used.
@@ -43,7 +43,7 @@ mod tests;
 
 pub use entry::Entry;
 pub use listing::{Cursor, Listing, Page};
-pub(crate) use listing::{page, smallest_after};
+pub(crate) use listing::{keys_after, page};
 
 use crate::policy::CachePolicy;
 use crate::{CacheKey, Storage};
@@ -64,7 +64,7 @@ pub trait Inspect {
     /// The storage's own, for example because its disk fails.
     async fn list(&'static self, listing: &Listing) -> Result<Page>;
 
-    /// What it holds under a key: all variants, whatever the key's own, and what is being written.
+    /// All that it holds under a key: the variants, whatever the key's own, and responses that are being written.
     ///
     /// # Errors
     /// As [`list`](Self::list).
@@ -115,7 +115,7 @@ impl Inspector {
         Ok(page)
     }
 
-    /// What is stored under a key: all variants, and what is being written.
+    /// All that is stored under a key: the variants, and responses that are being written.
     ///
     /// # Errors
     /// As [`list`](Self::list).
@@ -127,7 +127,7 @@ impl Inspector {
         Ok(entries)
     }
 
-    /// What is stored for GET of this URI, under the key that [`CachePolicy::key`] makes: for example
+    /// All that is stored for GET of this URI, under the key that [`CachePolicy::key`] makes: for example
     /// `https://one.example/a?b`.
     ///
     /// # Errors

@@ -315,7 +315,7 @@ async fn a_storage_that_cannot_say_is_an_error() {
     assert!(inspector.find_uri("https://a/").await.is_err());
     let pair: Store = Box::leak(Box::new(TieredStore::new(&Silent, &Silent)));
     assert!(Inspector::new(pair).list(&Listing::new()).await.is_err());
-    // What can say does.
+    // The one that can say does.
     let memory = memory();
     put(memory, &key("https://a/"), "", b"").await;
     for pair in [

@@ -1,7 +1,8 @@
 //! Reading from and writing to memory.
 
 use super::body::{Fill, Reader};
-use super::{MemCache, Name, Stored};
+use super::{MemCache, Stored};
+use crate::key::Name;
 use crate::storage::{HandleHit, HandleMiss, HitHandler, MissFinishType, Storage};
 use crate::trace::SpanHandle;
 use crate::{CacheKey, CacheMeta};

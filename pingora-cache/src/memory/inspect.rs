@@ -2,8 +2,8 @@
 
 use super::{MemCache, SHARDS, head_size};
 use crate::CacheKey;
-use crate::inspect::{Entry, Inspect, Listing, Page, page, smallest_after};
-use crate::key::{CacheHashKey, CompactCacheKey, HashBinary};
+use crate::inspect::{Entry, Inspect, Listing, Page, keys_after, page};
+use crate::key::{CacheHashKey, HashBinary, Name};
 use async_trait::async_trait;
 use pingora_error::Result;
 use std::convert::Infallible;
@@ -12,21 +12,6 @@ use std::sync::PoisonError;
 const MEMORY: &str = "memory";
 
 impl MemCache {
-    /// At most so many digests of keys that come after one of them: by shard, and then by digest.
-    fn keys_after(&self, after: Option<HashBinary>, most: usize) -> Vec<HashBinary> {
-        let first = after.map_or(0, |[first, ..]| usize::from(first) % SHARDS);
-        let mut keys = Vec::new();
-        for (at, shard) in self.shards.iter().enumerate().skip(first) {
-            if keys.len() >= most {
-                break;
-            }
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            let after = after.filter(|_| at == first);
-            keys.extend(smallest_after(shard.keys(), after, most - keys.len()));
-        }
-        keys
-    }
-
     fn entries_of(&self, primary: &HashBinary) -> Vec<Entry> {
         let [first, ..] = primary;
         let Some(shard) = self.shards.get(usize::from(*first) % SHARDS) else {
@@ -39,12 +24,11 @@ impl MemCache {
         let mut entries = Vec::new();
         for slot in &family.slots {
             let entry = |meta: &crate::CacheMeta, body: usize, size: usize| {
-                let key = CompactCacheKey {
+                let name = Name {
                     primary: *primary,
-                    variance: slot.variance.map(Box::new),
-                    user_tag: "".into(),
+                    variance: slot.variance,
                 };
-                Entry::new(key, family.key.clone(), meta.clone(), MEMORY)
+                Entry::new(name.compact(), family.key.clone(), meta.clone(), MEMORY)
                     .sizes(body as u64, size as u64)
             };
             if let Some(whole) = &slot.whole {
@@ -65,7 +49,10 @@ impl MemCache {
 impl Inspect for MemCache {
     /// Holds the lock of one of 64 shards at a time, for as long as it takes to sort its digests.
     async fn list(&'static self, listing: &Listing) -> Result<Page> {
-        let keys = self.keys_after(listing.digest(), listing.most_looked_at());
+        let keys = keys_after(listing, self.shards.iter(), |shard, note| {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            shard.keys().for_each(note);
+        });
         let entries = |key: &HashBinary| Ok::<_, Infallible>(self.entries_of(key));
         match page(listing, &keys, entries) {
             Ok(page) => Ok(page),

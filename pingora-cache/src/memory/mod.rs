@@ -7,7 +7,7 @@ mod shard;
 
 use crate::eviction::CacheEntryId;
 use crate::inspect::Inspect;
-use crate::key::{CacheHashKey, HashBinary};
+use crate::key::Name;
 use crate::storage::streaming_write::U64WriteId;
 use crate::storage::{HitHandler, MissHandler, PurgeOutcome, PurgeTarget, PurgeType, Storage};
 use crate::trace::SpanHandle;
@@ -27,22 +27,6 @@ use std::time::Duration;
 const SHARDS: usize = 64;
 /// A bounded storage takes no response larger than this part of its limit.
 const LARGEST_PART: usize = 8;
-
-/// The name of an entry: the digests of the key and of the variant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Name {
-    primary: HashBinary,
-    variance: Option<HashBinary>,
-}
-
-impl Name {
-    fn of(key: &impl CacheHashKey) -> Self {
-        Name {
-            primary: key.primary_bin(),
-            variance: key.variance_bin(),
-        }
-    }
-}
 
 /// A storage in this process's memory.
 ///

@@ -1,9 +1,8 @@
 //! One shard of the index: whole responses, and those that are being written, by name.
 
-use super::Name;
 use super::body::{Body, Fill};
 use crate::CacheMeta;
-use crate::key::HashBinary;
+use crate::key::{HashBinary, Name};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -88,7 +87,7 @@ pub(super) struct Removed {
 /// The variants of a key; most have one.
 #[derive(Debug)]
 pub(super) struct Family {
-    /// What the key was made of.
+    /// The text of the key.
     pub(super) key: Bytes,
     pub(super) slots: Vec<Slot>,
 }

@@ -6,7 +6,7 @@ use crate::inspect::{Cursor, Entry, Inspect, Listing, Page};
 use async_trait::async_trait;
 use pingora_error::Result;
 
-/// What the first holds, and then what the second holds: a response that is in both is there twice.
+/// The first's content, and then the second's: a response that is in both is there twice.
 #[async_trait]
 impl Inspect for TieredStore {
     /// With a page that the first storage does not fill, the second is looked at as well.

@@ -1,4 +1,4 @@
-//! Which ranges go to the origin as they are, if nothing is stored.
+//! Finds the ranges that go to the origin as they are, if nothing is stored.
 
 /// Whether one of the parts of a `Range` begins at this byte or later, or is counted from the end. A field that can't be
 /// read asks for the whole (RFC 9110 section 14.2).
@@ -22,7 +22,7 @@ pub(super) fn begins_late(range: &[u8], from: u64) -> bool {
         {
             return false;
         }
-        // What is too large for a number is beyond any other one.
+        // A number that is too large to be read is beyond any other one.
         is_late |= first.parse::<u64>().map_or(true, |first| first >= from);
     }
     is_late

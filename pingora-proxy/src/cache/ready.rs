@@ -147,13 +147,13 @@ impl ReadyCache {
         self
     }
 
-    /// Sets what becomes of a GET with a `Range` if nothing is stored for it. By default the whole is fetched and stored,
+    /// Sets from where on a GET with a `Range` is passed on if nothing is stored for it. By default the whole is fetched and stored,
     /// and the client gets its part as soon as it arrives; so a client that asks for the end waits for all that is
     /// before it.
     ///
     /// With this, such a request goes to the origin as it is if one of its parts begins at this byte or a later one, or
-    /// is counted from the end; its response is not stored, and no other request waits for it. What is being stored
-    /// counts as stored. Parts that begin before that byte are treated as by default. With 0, ranges are served from what is stored, and
+    /// is counted from the end; its response is not stored, and no other request waits for it. A response that is
+    /// being stored counts as stored. Parts that begin before that byte are treated as by default. With 0, ranges are served from what is stored, and
     /// nothing is fetched for them but what they ask for.
     pub fn pass_on_ranges_from(mut self, byte: u64) -> Self {
         self.whole_until = Some(byte);

@@ -91,7 +91,7 @@ async fn with_zero_no_range_brings_the_whole() {
     let answer = get(Version::H1, server.address(), "bytes=0-").await;
     assert_eq!((answer.status(), answer.text()), (206, BODY.into()));
     assert_eq!(origin.last().header("range"), Some("bytes=0-"));
-    // What can't be read is no range.
+    // A range that can't be read is none.
     let answer = get(Version::H1, server.address(), "bytes=x").await;
     assert_eq!(answer.status(), 200);
     let answer = get(Version::H1, server.address(), "bytes=8-").await;

@@ -1,4 +1,4 @@
-//! Conditions of clients, and what a confirmation (304) changes.
+//! Conditions of clients, and the changes by a confirmation (304).
 
 use super::{Confirmed, Fetched, Hit, Level, Must, Row, Served, Should, row, step};
 

@@ -1,4 +1,4 @@
-//! What responses and requests say besides freshness: `Cache-Control`, `Pragma`, `Authorization`, stale responses.
+//! The statements of responses and requests besides freshness: `Cache-Control`, `Pragma`, `Authorization`, stale responses.
 
 use super::{
     Confirmed, Failed, Fetched, Hit, Level, Must, Row, Served, Should, Then, pair, row, step,
@@ -43,7 +43,7 @@ const RESPONSES: &[(Level, &str, Then)] = &[
     ),
 ];
 
-/// What a client says about what is stored for an hour, two seconds old.
+/// A client's own statements about a response that is stored for an hour, and two seconds old.
 const REQUESTS: &[(Level, &str, Then)] = &[
     (Should, "Cache-Control: max-age=0", Fetched),
     (Should, "Cache-Control: max-age=1", Fetched),
@@ -254,7 +254,7 @@ fn authorized() -> Vec<Row> {
     rows
 }
 
-/// What is stale when the origin fails.
+/// Stale responses when the origin fails.
 fn stale() -> Vec<Row> {
     let stored = |said: &str| format!("Cache-Control: max-age=2{said}\nAge: 5\nETag: \"a\"");
     let mut rows = vec![

@@ -176,7 +176,7 @@ const TABLE: &[(Level, &str, Then)] = &[
         "CDN-Cache-Control: max-age=\"3600\"\nCache-Control: no-store",
         Fetched,
     ),
-    // What decides here if several say different things, or what they say can't be read: the strictest.
+    // If several say different things, or something that can't be read, the strictest decides here.
     (
         Must,
         "Cache-Control: max-age=1800, max-age=1\nAge: 2",

@@ -1,7 +1,7 @@
-//! What the public test-suite for HTTP caches asks of a shared one (https://cache-tests.fyi), as rows.
+//! The demands of the public test-suite for HTTP caches on a shared one (https://cache-tests.fyi), as rows.
 //!
 //! A row is a series of requests for one URL of its own. Where the suite waits until a response has become stale, the
-//! origin says how old it is (`Age`). `Must` is what RFC 9111 demands, `Should` what a cache is there for.
+//! origin says how old it is (`Age`). `Must` marks demands of RFC 9111, `Should` the purpose of a cache.
 
 mod conditions;
 mod directives;
@@ -26,7 +26,7 @@ pub(super) enum Level {
 
 pub(super) use Level::{Must, Should};
 
-/// What is to become of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
     /// The origin is not asked.
@@ -43,7 +43,7 @@ pub(super) enum Then {
 
 pub(super) use Then::{Confirmed, Failed, Fetched, Hit, Served};
 
-/// One request, and what the origin would answer it. Fields are lines; `@60` in one is the date in 60 seconds.
+/// One request, and the origin's answer to it. Fields are lines; `@60` in one is the date in 60 seconds.
 #[derive(Clone)]
 pub(super) struct Step {
     method: &'static str,
@@ -54,13 +54,13 @@ pub(super) struct Step {
     /// The origin closes the connection.
     drops: bool,
     then: Then,
-    /// What the client's answer has to have: a field with a value, or `!` and the name of one that must be absent.
+    /// The client's answer has to have these: a field with a value, or `!` and the name of one that must be absent.
     wants: Vec<&'static str>,
     wants_status: Option<u16>,
     wants_body: Option<&'static str>,
 }
 
-/// A request for which the origin has this answer, and of which that becomes.
+/// A request with this outcome, for which the origin has this answer.
 pub(super) fn step(then: Then, answer: &str) -> Step {
     Step {
         method: "GET",
@@ -168,7 +168,7 @@ pub(super) fn row(level: Level, name: impl Into<String>, steps: impl Into<Vec<St
     }
 }
 
-/// A first response, and what becomes of the same request after it.
+/// A first response, and the outcome of the same request after it.
 pub(super) fn pair(level: Level, answer: &str, then: Then) -> Row {
     row(
         level,
@@ -212,7 +212,7 @@ async fn run(rows: Vec<Row>) -> Vec<(Level, String)> {
     failed
 }
 
-/// What goes otherwise than the row says.
+/// The first deviation from the row.
 async fn fails(
     number: usize,
     row: &Row,

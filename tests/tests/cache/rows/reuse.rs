@@ -1,8 +1,8 @@
-//! Which requests share a response: `Vary`, methods and invalidation, queries, parts, header fields.
+//! Requests that share a response: `Vary`, methods and invalidation, queries, parts, header fields.
 
 use super::{Fetched, Hit, Level, Must, Row, Served, Should, Then, row, step};
 
-/// Fields of the first request, `Vary` of its response, fields of the second one, and what becomes of that.
+/// Fields of the first request, `Vary` of its response, fields of the second request, and the outcome of that.
 const VARIES: &[(Level, &str, &str, &str, Then)] = &[
     (Should, "Foo: 1", "Foo", "Foo: 1", Hit),
     (Must, "Foo: 1", "Foo", "Foo: 2", Fetched),
