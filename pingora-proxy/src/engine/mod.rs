@@ -22,6 +22,8 @@ mod turn;
 
 pub use drive::{Flow, Handler, drive};
 pub use state::{Client, Exchange, OnFailure, RequestFlow, ResponseFlow};
+#[cfg(test)]
+pub(crate) use turn::PASSED;
 pub(crate) use turn::Pace;
 pub use turn::{Failure, Limits, Turn, Until};
 

@@ -92,9 +92,17 @@ impl Relay {
         self.held() > 0 || self.waits && self.takes_more()
     }
 
-    /// Whether [`Relay::poll`] may have something to do.
-    pub(crate) fn is_open(&self) -> bool {
-        self.held() > 0 || self.takes_more()
+    /// Whether the bytes may pass unseen.
+    #[inline]
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.unseen
+    }
+
+    /// Whether [`Relay::poll`] may have something to do; the last piece decides in a tunnel.
+    #[inline]
+    pub(crate) fn is_open(&self, tunnel: bool) -> bool {
+        let is_large = !tunnel || self.last_piece as u64 >= WORTH_IT;
+        self.held() > 0 || is_large && self.takes_more()
     }
 
     fn takes_more(&self) -> bool {

@@ -1,5 +1,10 @@
 //! Waiting on both halves of an exchange at once.
 
+mod tunnel;
+
+#[cfg(test)]
+pub(crate) use tunnel::PASSED;
+
 use super::deadline::{
     DELIVERY_END, DOWNSTREAM_READ, DOWNSTREAM_WRITE, PROGRESS, REQUEST_END, RESPONSE_END, RESUME,
     TUNNEL_IDLE, UPSTREAM_READ, UPSTREAM_WRITE,
@@ -29,10 +34,6 @@ const FAIR_AMOUNT: usize = 4 * 1024;
 /// Otherwise a client that uploads before it reads and a server that echoes would wait for each other
 /// for ever.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
-/// A tunnel in which nothing moves for this long is closed.
-const TUNNEL_IDLE_LIMIT: Duration = Duration::from_secs(60 * 60);
-/// Likewise, once one side has closed its direction.
-const TUNNEL_HALF_CLOSED_LIMIT: Duration = Duration::from_secs(60);
 
 /// Longer delays requested by a filter are cut to this.
 const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -136,6 +137,8 @@ pub struct Turn {
     bytes: usize,
     /// Deadlines other than the server's have been set, and must be cleared later.
     is_watched: bool,
+    /// It is a tunnel, and no deadlines are set but those of [`Turn::poll_idle`].
+    idles: bool,
     /// When the server is late, as long as there is no other deadline.
     server_is_late: Option<Instant>,
     /// When the server began to keep queued bytes waiting.
@@ -162,6 +165,7 @@ impl Turn {
             events: 0,
             bytes: 0,
             is_watched: false,
+            idles: false,
             server_is_late: None,
             blocked_since: None,
             write_pending: Duration::ZERO,
@@ -170,6 +174,7 @@ impl Turn {
 
     /// Delays the rest of the response.
     pub fn delay_response(&mut self, delay: Duration) {
+        self.idles = false;
         // An instant too far away to be represented: the time limits end the exchange.
         self.resume_at = Instant::now().checked_add(delay.min(LONGEST_DELAY));
     }
@@ -192,6 +197,7 @@ impl Turn {
 
     /// Sets when parts of the exchange have to be over, from now on.
     pub fn limit_until(&mut self, until: Until) {
+        self.idles = false;
         self.until = Some(Box::new(until));
     }
 
@@ -211,8 +217,8 @@ impl Turn {
         self.resume_at.is_none() && down.queued() < QUEUE_MARK && !down.is_stalled()
     }
 
-    /// Sets whether the request's body may pass unseen. If so, its pieces may move by `splice(2)`,
-    /// without events.
+    /// Sets whether the request's body may pass unseen. If so, its pieces may move by `splice(2)` or, in
+    /// a tunnel, from one end straight to the other, without events.
     pub fn set_request_unseen(&mut self, unseen: bool) {
         self.request.set_unseen(unseen);
     }
@@ -244,7 +250,7 @@ impl Turn {
         down: &mut D,
         up: &mut U,
     ) -> Poll<Event> {
-        if self.events >= EVENTS_PER_TURN || self.bytes >= BYTES_PER_TURN {
+        if self.is_over() {
             (self.events, self.bytes) = (0, 0);
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -388,7 +394,7 @@ impl Turn {
         down: &mut D,
         up: &mut U,
     ) -> Poll<Event> {
-        if self.response.is_open() && exchange.serves_client() {
+        if self.response.is_open(exchange.tunnel) && exchange.serves_client() {
             let relayed = self
                 .response
                 .poll(cx, up.splice_source(), down.splice_sink());
@@ -406,12 +412,16 @@ impl Turn {
                 }
             }
         }
-        if self.reads_response(exchange, down) {
-            up.limit_reads(down.read_ahead());
-            self.poll_task(cx, up)
-        } else {
-            Poll::Pending
+        if !self.reads_response(exchange, down) {
+            return Poll::Pending;
         }
+        if exchange.tunnel
+            && let Some(passed) = self.pass_response(cx, exchange, down, up)
+        {
+            return passed;
+        }
+        up.limit_reads(down.read_ahead());
+        self.poll_task(cx, up)
     }
 
     fn poll_task<U: UpstreamHalf>(&mut self, cx: &mut Context<'_>, up: &mut U) -> Poll<Event> {
@@ -458,7 +468,7 @@ impl Turn {
         down: &mut D,
         up: &mut U,
     ) -> Poll<Event> {
-        if self.request.is_open() {
+        if self.request.is_open(exchange.tunnel) {
             let relayed = self
                 .request
                 .poll(cx, down.splice_source(), up.splice_sink());
@@ -480,6 +490,11 @@ impl Turn {
             return down
                 .poll_given_up(cx)
                 .map(|error| Event::Failed(Failure::DownstreamFailed(error)));
+        }
+        if exchange.tunnel
+            && let Some(passed) = self.pass_request(cx, exchange, down, up)
+        {
+            return passed;
         }
         down.poll_body(cx).map(|piece| {
             self.mark_moved(DOWNSTREAM_READ);
@@ -545,13 +560,17 @@ impl Turn {
         let down_blocked =
             exchange.serves_client() && (down.wants_flush() || self.response.held() > 0);
         let up_blocked = writes_up(exchange, up) || self.request.held() > 0;
-        if down_blocked || up_blocked {
+        let blocked = down_blocked || up_blocked;
+        if blocked {
             up.count_held();
             down.count_held(up_blocked);
         }
+        if self.idles && !blocked && self.blocked_since.is_none() {
+            return self.poll_idle(cx, exchange, down);
+        }
         let permission = down.awaits_continue();
         let reads_body = self.reads_body(exchange, up) && !exchange.tunnel && !permission;
-        let waits = down_blocked || up_blocked || exchange.tunnel || self.resume_at.is_some();
+        let waits = blocked || exchange.tunnel || self.resume_at.is_some();
         // A server is not late while it waits for the rest of the request, unless the client is waiting
         // for its permission to send that rest.
         let is_asked = exchange.response != ResponseFlow::Head
@@ -581,18 +600,16 @@ impl Turn {
         self.watch(DOWNSTREAM_WRITE, down_blocked, downstream_write, now);
         self.watch(UPSTREAM_READ, reads_response, upstream_read, now);
         self.watch(UPSTREAM_WRITE, up_blocked, upstream_write, now);
-        let blocked = (down_blocked || up_blocked) && !exchange.tunnel;
-        self.watch(PROGRESS, blocked, Some(PROGRESS_LIMIT), now);
-        let idle = if exchange.wants_response() && exchange.wants_body() {
-            TUNNEL_IDLE_LIMIT
-        } else {
-            TUNNEL_HALF_CLOSED_LIMIT
-        };
+        let stands = blocked && !exchange.tunnel;
+        self.watch(PROGRESS, stands, Some(PROGRESS_LIMIT), now);
+        let idle = tunnel::idle_limit(exchange);
         self.watch(TUNNEL_IDLE, exchange.tunnel, Some(idle), now);
         self.watch_until(exchange, down_blocked);
         self.moved = 0;
         self.count_blocked(up_blocked, now);
         self.deadlines.set(RESUME, self.resume_at);
+        let limited = self.until.is_some() || self.resume_at.is_some();
+        self.idles = exchange.tunnel && !blocked && !limited;
         match down.poll_alarm(cx, &self.deadlines, now) {
             // The delay requested by a filter is over.
             Poll::Ready(RESUME) => {

@@ -11,6 +11,7 @@ mod recorder;
 mod retries;
 mod shapes;
 mod subrequests;
+mod tunnels;
 
 use crate::prelude::*;
 use crate::{FailToProxy, HttpProxy};

@@ -25,6 +25,7 @@ mod memory_socket;
 mod messages;
 mod proxied;
 mod record;
+mod tunnel;
 
 use clap::Parser;
 use record::{Figures, Record};
@@ -66,7 +67,7 @@ struct Item {
     run: fn(u32) -> Result<(), Failure>,
 }
 
-const ITEMS: [Item; 8] = [
+const ITEMS: [Item; 9] = [
     Item {
         name: "parse-request",
         about: "find the end of a browser's request head (12 fields) and parse it",
@@ -106,6 +107,11 @@ const ITEMS: [Item; 8] = [
         name: "proxied-small",
         about: "a whole proxied GET with a Host and nothing else",
         run: proxied::small,
+    },
+    Item {
+        name: "tunnel-message",
+        about: "a message of 70 bytes through a WebSocket's tunnel, and its echo",
+        run: tunnel::message,
     },
 ];
 

@@ -16,12 +16,12 @@ use pingora::protocols::l4::stream::Stream;
 use pingora::server::configuration::ServerConf;
 use pingora::services::listening::Service;
 use std::net::Ipv4Addr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 
 /// Requests that are not counted: pools, free lists and caches are filled by them.
-const WARM_UP: u32 = 50;
+pub(crate) const WARM_UP: u32 = 50;
 
 /// An address that nothing is ever sent to.
 const ORIGIN: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 80);
@@ -72,6 +72,51 @@ pub(crate) fn small(times: u32) -> Result<(), Failure> {
 }
 
 fn run(times: u32, request: &[u8]) -> Result<(), Failure> {
+    let response = response();
+    with_proxy(|proxied| {
+        for round in 0..WARM_UP + times {
+            if round == WARM_UP {
+                warmed_up();
+            }
+            proxied.client.send(request);
+            proxied.poll()?;
+            if !proxied.origin.receive(|got| got.ends_with(b"\r\n\r\n")) {
+                return Err("the origin got no request".into());
+            }
+            proxied.origin.send(&response);
+            proxied.poll()?;
+            if !proxied.client.receive(|got| got.ends_with(&BODY)) {
+                return Err("the client got no answer".into());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// A proxy between two wires, polled by hand.
+pub(crate) struct Proxied<'a> {
+    pub(crate) client: Wire,
+    pub(crate) origin: Wire,
+    connection: Pin<&'a mut dyn Future<Output = ()>>,
+    waker: Waker,
+}
+
+impl Proxied<'_> {
+    /// Polls the connection's task once, and counts that.
+    pub(crate) fn poll(&mut self) -> Result<(), Failure> {
+        let mut cx = Context::from_waker(&self.waker);
+        let connection = &mut self.connection;
+        if counted_from_here(|| connection.as_mut().poll(&mut cx)).is_ready() {
+            return Err("the proxy closed the connection".into());
+        }
+        Ok(())
+    }
+}
+
+/// Sets up a proxy with one connection of a client.
+pub(crate) fn with_proxy(
+    work: impl FnOnce(&mut Proxied<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     // For timers and for the pool, which asks which runtime it is on. Nothing runs on it.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -82,29 +127,11 @@ fn run(times: u32, request: &[u8]) -> Result<(), Failure> {
     let proxy = http_proxy(&Arc::new(ServerConf::default()), Plain { to_origin });
     let (_shutdown_sender, shutdown) = tokio::sync::watch::channel(false);
     let stream = Box::new(client.stream());
-    let mut connection = pin!(Service::handle_event(stream, Arc::new(proxy), shutdown));
-    let waker = Waker::from(Arc::new(ByHand));
-    let mut cx = Context::from_waker(&waker);
-    let response = response();
-    for round in 0..WARM_UP + times {
-        if round == WARM_UP {
-            warmed_up();
-        }
-        let mut poll = || counted_from_here(|| connection.as_mut().poll(&mut cx));
-        client.send(request);
-        if poll().is_ready() {
-            return Err("the proxy closed the connection at the request".into());
-        }
-        if !origin.receive(|got| got.ends_with(b"\r\n\r\n")) {
-            return Err("the origin got no request".into());
-        }
-        origin.send(&response);
-        if poll().is_ready() {
-            return Err("the proxy closed the connection at the response".into());
-        }
-        if !client.receive(|got| got.ends_with(&BODY)) {
-            return Err("the client got no answer".into());
-        }
-    }
-    Ok(())
+    let handled = pin!(Service::handle_event(stream, Arc::new(proxy), shutdown));
+    work(&mut Proxied {
+        client,
+        origin,
+        connection: handled,
+        waker: Waker::from(Arc::new(ByHand)),
+    })
 }

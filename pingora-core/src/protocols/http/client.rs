@@ -2,7 +2,7 @@
 
 use super::HttpTask;
 use super::custom::ClientSessionCustom;
-use super::exchange::{SpliceSink, SpliceSource, UpstreamHalf};
+use super::exchange::{SpliceSink, SpliceSource, TunnelSink, TunnelSource, UpstreamHalf};
 use super::v1::client::HttpSession as Http1Session;
 use super::v2::client::Http2Session;
 use crate::process::memory;
@@ -329,6 +329,20 @@ impl<S: ClientSessionCustom> UpstreamHalf for HttpSession<S> {
             HttpSession::H1(s) => s.splice_sink(),
             HttpSession::H2(_) => None,
             HttpSession::Custom(s) => s.splice_sink(),
+        }
+    }
+
+    fn tunnel_source(&mut self) -> Option<&mut dyn TunnelSource> {
+        match self {
+            HttpSession::H1(s) => s.tunnel_source(),
+            HttpSession::H2(_) | HttpSession::Custom(_) => None,
+        }
+    }
+
+    fn tunnel_sink(&mut self) -> Option<&mut dyn TunnelSink> {
+        match self {
+            HttpSession::H1(s) => s.tunnel_sink(),
+            HttpSession::H2(_) | HttpSession::Custom(_) => None,
         }
     }
 }

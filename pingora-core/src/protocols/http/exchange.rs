@@ -84,6 +84,17 @@ pub trait DownstreamHalf {
         None
     }
 
+    /// The end of a tunnel that the client's bytes come from: available once the connection has become
+    /// one, with nothing read ahead.
+    fn tunnel_source(&mut self) -> Option<&mut dyn TunnelSource> {
+        None
+    }
+
+    /// The end of a tunnel that the server's bytes go to: available once the connection has become one.
+    fn tunnel_sink(&mut self) -> Option<&mut dyn TunnelSink> {
+        None
+    }
+
     /// Ready with a deadline that has passed; otherwise the task is woken in time for the next one.
     fn poll_alarm(
         &mut self,
@@ -146,4 +157,37 @@ pub trait UpstreamHalf {
     fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
         None
     }
+    /// The end of a tunnel that the server's bytes come from; see [`DownstreamHalf::tunnel_source`].
+    fn tunnel_source(&mut self) -> Option<&mut dyn TunnelSource> {
+        None
+    }
+
+    /// The end of a tunnel that the client's bytes go to; see [`DownstreamHalf::tunnel_sink`].
+    fn tunnel_sink(&mut self) -> Option<&mut dyn TunnelSink> {
+        None
+    }
+}
+
+/// Where the bytes of a tunnel come from that no filter looks at: they are lent, not handed out.
+pub trait TunnelSource {
+    /// Reads once, and lends what has arrived to `take`, which has to keep what it can't pass on. Returns
+    /// the number of bytes; 0: the peer has closed its direction. Counts them as payload. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of reading a body.
+    fn poll_lend(&mut self, cx: &mut Context<'_>, take: Taker<'_>) -> Poll<Result<usize>>;
+}
+
+/// Receives lent bytes; never called with none.
+pub type Taker<'a> = &'a mut dyn FnMut(&mut Context<'_>, &[u8]);
+
+/// Where the bytes of a tunnel go to that no filter looks at.
+pub trait TunnelSink {
+    /// Accepts all of `bytes`: writes them at once, as far as nothing is queued and the peer accepts them,
+    /// and queues a copy of the rest. Counts them as payload. If some are left, the task is woken when
+    /// [`poll_flush`](DownstreamHalf::poll_flush) can go on.
+    ///
+    /// # Errors
+    /// Those of writing a body.
+    fn pass_on(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<()>;
 }

@@ -3,7 +3,9 @@
 use super::Session;
 use crate::process::memory;
 use crate::protocols::http::HttpTask;
-use crate::protocols::http::exchange::{DownstreamHalf, SpliceSink, SpliceSource};
+use crate::protocols::http::exchange::{
+    DownstreamHalf, SpliceSink, SpliceSource, TunnelSink, TunnelSource,
+};
 use crate::timeout::{Deadline, Deadlines};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -93,6 +95,14 @@ impl DownstreamHalf for Session {
 
     fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
         of_connection!(self, s => s.splice_sink(), None, c => c.splice_sink())
+    }
+
+    fn tunnel_source(&mut self) -> Option<&mut dyn TunnelSource> {
+        of_connection!(self, s => s.tunnel_source(), None)
+    }
+
+    fn tunnel_sink(&mut self) -> Option<&mut dyn TunnelSink> {
+        of_connection!(self, s => s.tunnel_sink(), None)
     }
 
     fn poll_alarm(

@@ -2,6 +2,7 @@
 
 use crate::process::memory::{self, fallible};
 use crate::protocols::Stream;
+use crate::protocols::http::exchange::Taker;
 use crate::protocols::http::h1::{
     BodyDecoder, Fault, HeadLimits, HeadScanner, Step, skip_leading_crlf,
 };
@@ -350,6 +351,26 @@ impl Input {
             }
             None => Poll::Pending,
         }
+    }
+
+    /// Reads once, and lends what has arrived to `take` instead of keeping it; 0: the end. Nothing may be
+    /// waiting. Cancel-safe.
+    pub(crate) fn poll_lend(
+        &self,
+        io: &mut Stream,
+        cx: &mut Context<'_>,
+        take: Taker<'_>,
+    ) -> Poll<io::Result<usize>> {
+        debug_assert!(self.is_empty());
+        local::with_scratch(|scratch| {
+            let mut buf = ReadBuf::new(self.window(scratch));
+            ready!(Pin::new(io).poll_read(cx, &mut buf))?;
+            let arrived = buf.filled();
+            if !arrived.is_empty() {
+                take(cx, arrived);
+            }
+            Poll::Ready(Ok(arrived.len()))
+        })
     }
 
     /// Reads while nothing is expected: ready when the peer closed (`0`) or sent something, which

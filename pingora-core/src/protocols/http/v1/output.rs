@@ -1,5 +1,6 @@
 //! The sending side of an HTTP/1 connection: the queue in front of the socket.
 
+use crate::process::memory::fallible;
 use crate::protocols::Stream;
 use crate::runtime::local;
 use bytes::{Buf, Bytes};
@@ -70,6 +71,33 @@ impl OutQueue {
         } else {
             self.push_chunk(data);
         }
+    }
+
+    /// Writes `bytes` from where they are, as long as nothing is queued, and queues what is left of them.
+    /// Pending if anything is.
+    pub(crate) fn poll_pass_on(
+        &mut self,
+        io: &mut Stream,
+        cx: &mut Context<'_>,
+        mut bytes: &[u8],
+    ) -> Poll<io::Result<()>> {
+        while self.is_empty() {
+            if bytes.is_empty() {
+                return Pin::new(io).poll_flush(cx);
+            }
+            match Pin::new(&mut *io).poll_write(cx, bytes) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => bytes = bytes.get(n..).unwrap_or_default(),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
+            }
+        }
+        if bytes.len() < COPY_BELOW && self.chunks.is_empty() {
+            self.fill(|out| out.extend_from_slice(bytes));
+        } else {
+            self.push_chunk(fallible::copy(bytes)?);
+        }
+        Poll::Pending
     }
 
     fn push_chunk(&mut self, data: Bytes) {
@@ -236,6 +264,33 @@ mod tests {
         for buffer in [1, 7, 4096, 1 << 20] {
             assert_eq!(through(buffer).await, expected, "window of {buffer}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_passed_on_is_copied_only_if_it_has_to_wait() {
+        let (near, mut far) = duplex(10);
+        let mut io: Stream = Box::new(near);
+        let mut out = OutQueue::default();
+        let mut pass_on = async |out: &mut OutQueue, bytes: &[u8]| {
+            poll_fn(|cx| Poll::Ready(out.poll_pass_on(&mut io, cx, bytes))).await
+        };
+        assert!(pass_on(&mut out, b"0123").await.is_ready());
+        assert_eq!((out.len(), out.held()), (0, 0));
+        assert!(pass_on(&mut out, b"456789abc").await.is_pending());
+        assert_eq!(out.len(), 3, "the rest of it");
+        // Nothing overtakes what waits, whatever its size.
+        let long = vec![b'd'; COPY_BELOW];
+        assert!(pass_on(&mut out, &long).await.is_pending());
+        assert!(pass_on(&mut out, b"e").await.is_pending());
+        assert_eq!(out.len(), 3 + COPY_BELOW + 1);
+        let expected = [b"0123456789abc", &long[..], b"e"].concat();
+        let reader = tokio::spawn(async move {
+            let mut got = vec![0; expected.len()];
+            far.read_exact(&mut got).await.unwrap();
+            assert!(got == expected);
+        });
+        poll_fn(|cx| out.poll_flush(&mut io, cx)).await.unwrap();
+        reader.await.unwrap();
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod options;
 mod receive;
 mod send;
 mod splice;
+mod tunnel;
 
 #[cfg(test)]
 mod tests;

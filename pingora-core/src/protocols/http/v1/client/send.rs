@@ -33,7 +33,7 @@ impl Inner {
     }
 
     /// The server does not accept the queued data.
-    fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
+    pub(super) fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         self.count_held(memory::EXCHANGE);
         if self.held.poll_given_up(cx) {
             // The server sends nothing either: it waits for the rest of the request.

@@ -3,6 +3,7 @@
 mod finish;
 mod read;
 mod splice;
+mod tunnel;
 mod write;
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Inner {
     }
 
     /// The client does not accept the queued data.
-    fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
+    pub(super) fn poll_blocked(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
         self.count_held();
         if self.held.poll_given_up(cx) {
             self.broken = true;
