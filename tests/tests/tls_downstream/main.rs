@@ -20,6 +20,7 @@ mod resumption;
 mod stapling;
 mod swaps;
 mod trust;
+mod tunnels;
 
 use clients::*;
 use pingora::listeners::tls::TlsSettings;
