@@ -160,13 +160,9 @@ impl Listener {
     /// The trace of a request that has ended was kept. Times are in units of 2⁻²⁰ s.
     #[cold]
     pub(super) fn trace_kept(self, trace_id: u128, took: u64, first_byte: u32) {
-        let block = match self.0 {
-            u16::MAX => NO_LISTENER.number(),
-            number => number,
-        };
-        exemplars::keep(block, DURATION, took, trace_id);
+        exemplars::keep(self.0, DURATION, took, trace_id);
         if first_byte > 0 {
-            exemplars::keep(block, FIRST_BYTE, u64::from(first_byte), trace_id);
+            exemplars::keep(self.0, FIRST_BYTE, u64::from(first_byte), trace_id);
         }
     }
 

@@ -158,7 +158,7 @@ impl ServerContext {
         // Not an authority: the certificate may be waiting for it.
         if let (Some(store), Some(name)) = (self.settings.store(), name)
             && store.waits_for(name)
-            && !hello.is_some_and(|hello| store.challenge(Some(name), hello).is_some())
+            && hello.is_none_or(|hello| store.challenge(Some(name), hello).is_none())
         {
             store.prepare(name).await;
         }
