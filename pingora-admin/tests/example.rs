@@ -70,7 +70,7 @@ fn who_may_not_look_sees_nothing_and_who_looks_can_not_act() {
     let origin = format!("Origin: http://{page}");
     let json = "Content-Type: application/json";
     let drain = r#"{"action":"drain","drain":true,"confirm":true}"#;
-    let rows: [(&str, &[&str], &str, u16); 14] = [
+    let rows: [(&str, &[&str], &str, u16); 17] = [
         ("GET /", &[], "", 200),
         ("POST /", &[], "", 405),
         ("GET /", &["Host: rebound.example"], "", 421),
@@ -104,6 +104,9 @@ fn who_may_not_look_sees_nothing_and_who_looks_can_not_act() {
         ),
         ("POST /api/actions", &[json], drain, 401),
         ("POST /api/actions", &[good, json], drain, 403),
+        ("GET /api/cache/shop", &[], "", 401),
+        ("GET /api/cache/shop", &[good], "", 404),
+        ("POST /api/cache/shop", &[good], "", 404),
         ("GET /api/other", &[good], "", 404),
     ];
     for (line, fields, body, status) in rows {
