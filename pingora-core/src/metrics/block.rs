@@ -2,9 +2,8 @@
 
 use super::collect::{Collected, Kind, OTHER, Value};
 use super::exemplars;
-use super::exemplars::OfBuckets;
 use super::histogram;
-use super::histogram::Histogram;
+use super::histogram::{Histogram, OfBuckets};
 use super::listener_families::NO_LISTENER;
 use super::shape::Shape;
 use super::workers::{MOST_BLOCKS, Row, sums};

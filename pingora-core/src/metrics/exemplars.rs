@@ -4,25 +4,10 @@
 //! trace is kept; then at most one for each bucket, histogram and thread (40 bytes each). Those of a thread that has ended
 //! are gone.
 
-use super::histogram::{self, BUCKETS};
+use super::histogram::{self, BUCKETS, Exemplar, OfBuckets, merge};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
-
-/// An example of what a bucket of a [`Histogram`](super::Histogram) has counted.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Exemplar {
-    /// The trace that it belongs to.
-    pub trace_id: u128,
-    /// What was counted, in seconds.
-    pub seconds: f64,
-    /// When it was counted.
-    pub at: SystemTime,
-}
-
-/// One for each bucket, the last being that without a bound.
-pub(super) type OfBuckets = [Option<Exemplar>; BUCKETS];
 
 /// By the number of the block, and the place in it.
 type ByPlace = HashMap<(u16, usize), OfBuckets>;
@@ -74,15 +59,6 @@ pub(super) fn all() -> ByPlace {
         }
     }
     all
-}
-
-/// Of two for the same bucket, the later one stays.
-pub(super) fn merge(sum: &mut OfBuckets, others: &OfBuckets) {
-    for (kept, other) in sum.iter_mut().zip(others) {
-        if other.is_some_and(|other| kept.is_none_or(|kept| other.at > kept.at)) {
-            *kept = *other;
-        }
-    }
 }
 
 #[cfg(test)]

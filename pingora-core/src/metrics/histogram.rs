@@ -3,8 +3,7 @@
 //! The unit is 2⁻²⁰ s, a little less than a microsecond, so that the powers of two of it are those of a second as
 //! well. A step is an eighth of a power of two wide: a quantile is off by at most 12.5 %, mostly by half of that.
 
-use super::exemplars::{Exemplar, OfBuckets, merge};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Steps for each power of two.
 const STEPS: usize = 1 << STEP_BITS;
@@ -80,6 +79,30 @@ pub(super) fn place(units: u64) -> (usize, (usize, u64)) {
 pub(super) fn bucket(units: u64) -> usize {
     let power = units.checked_ilog2().map_or(0, |power| power + 1);
     (power.max(FIRST) - FIRST).min(LAST + 1 - FIRST) as usize
+}
+
+/// An example of what a bucket of a [`Histogram`] has counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Exemplar {
+    /// The trace that it belongs to.
+    pub trace_id: u128,
+    /// What was counted, in seconds.
+    pub seconds: f64,
+    /// When it was counted.
+    pub at: SystemTime,
+}
+
+/// One for each bucket, the last being that without a bound.
+pub(super) type OfBuckets = [Option<Exemplar>; BUCKETS];
+
+/// Of two for the same bucket, the later one stays.
+pub(super) fn merge(sum: &mut OfBuckets, others: &OfBuckets) {
+    for (kept, other) in sum.iter_mut().zip(others) {
+        if other.is_some_and(|other| kept.is_none_or(|kept| other.at > kept.at)) {
+            *kept = *other;
+        }
+    }
 }
 
 /// The durations of something, as far as it was counted.

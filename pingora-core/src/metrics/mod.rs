@@ -53,18 +53,17 @@ pub use by_label::CounterByLabel;
 pub use collect::{
     Collect, Collected, Family, Kind, LabelPairs, MOST_SERIES, OTHER, Series, Value, register,
 };
-pub use exemplars::Exemplar;
-pub use histogram::Histogram;
+pub use histogram::{Exemplar, Histogram};
 pub use listener::{FailedSide, Listener, RefusedConnection, RequestEnd};
 pub use overall::{Panicked, Process};
+#[cfg(test)]
+pub(crate) use reading::counted_resets;
 pub use reading::gather;
 pub use recent::{
     Incident, IncidentKind, note_incident, recent_incidents, set_slow_after, slow_after,
 };
 pub use request::RequestMeter;
 pub(crate) use resets::Http2Resets;
-#[cfg(test)]
-pub(crate) use resets::counted as counted_resets;
 pub use shape::{ONE, Shape, Spec};
 pub use text::{Format, finish, unit_of, write_families};
 pub use upstream::{ConnectFailed, Upstream};

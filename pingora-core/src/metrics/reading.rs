@@ -22,6 +22,22 @@ pub fn gather() -> Vec<Family> {
     out.into_families()
 }
 
+/// The count of resets with these labels: the other end, the direction, the reason.
+#[cfg(test)]
+pub(crate) fn counted_resets(wanted: [&str; 3]) -> f64 {
+    let families = gather();
+    let mut found = families.iter();
+    let family = found
+        .find(|one| one.name == super::resets::RESETS[0].name)
+        .unwrap();
+    let has = |labels: &[(&str, String)]| labels.iter().map(|(_, v)| v).eq(wanted.iter());
+    let mut series = family.series.iter();
+    match series.find(|one| has(&one.labels)).unwrap().value {
+        super::Value::Number(number) => number,
+        super::Value::Histogram(_) => panic!("it is a counter"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::collect::Kind::{Counter, Histogram};

@@ -79,23 +79,9 @@ impl Http2Resets {
     }
 }
 
-/// What was counted with these labels: the other end, the direction, the reason.
-#[cfg(test)]
-pub(crate) fn counted(wanted: [&str; 3]) -> f64 {
-    let families = super::gather();
-    let mut found = families.iter();
-    let family = found.find(|one| one.name == RESETS[0].name).unwrap();
-    let has = |labels: &[(&str, String)]| labels.iter().map(|(_, v)| v).eq(wanted.iter());
-    let mut series = family.series.iter();
-    match series.find(|one| has(&one.labels)).unwrap().value {
-        super::Value::Number(number) => number,
-        super::Value::Histogram(_) => panic!("it is a counter"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::gather;
+    use super::super::{counted_resets, gather};
     use super::*;
 
     #[test]
@@ -109,7 +95,7 @@ mod tests {
         let family = found.find(|one| one.name == RESETS[0].name).unwrap();
         assert_eq!(family.series.len(), 60);
         // Other tests reset streams at the same time.
-        assert!(counted(["upstream", "received", "other"]) >= 4.0);
-        assert!(counted(["upstream", "sent", "http_1_1_required"]) >= 1.0);
+        assert!(counted_resets(["upstream", "received", "other"]) >= 4.0);
+        assert!(counted_resets(["upstream", "sent", "http_1_1_required"]) >= 1.0);
     }
 }

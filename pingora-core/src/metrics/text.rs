@@ -1,7 +1,7 @@
 //! Writing metrics out: the text format of Prometheus, and OpenMetrics.
 
 use super::collect::{Family, Kind, Series, Value};
-use super::exemplars::Exemplar;
+use super::histogram::Exemplar;
 use std::fmt::Write;
 use std::time::UNIX_EPOCH;
 

@@ -1,12 +1,11 @@
 //! A timer that costs nothing while its deadlines only move further away.
 
+use super::armed::Armed;
 use super::{Deadline, Deadlines, kept};
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
-use tokio::runtime::{Handle, Id};
+use std::task::{Context, Poll};
 use tokio::task::coop::has_budget_remaining;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 /// A timer for one connection, armed lazily.
 ///
@@ -26,37 +25,6 @@ use tokio::time::{Instant, Sleep, sleep_until};
 #[derive(Debug, Default)]
 pub struct Alarm {
     armed: Option<Box<Armed>>,
-}
-
-#[derive(Debug)]
-pub(super) struct Armed {
-    sleep: Pin<Box<Sleep>>,
-    /// Whom the sleep will wake: it has to be polled again once the task's waker changed.
-    waker: Option<Waker>,
-    /// In whose wheel the sleep is.
-    pub(super) runtime: Id,
-}
-
-impl Armed {
-    fn new(at: Instant) -> Box<Self> {
-        let sleep = Box::pin(sleep_until(at));
-        Box::new(Armed {
-            sleep,
-            waker: None,
-            runtime: Handle::current().id(),
-        })
-    }
-
-    /// Lets the sleep wake `nobody`. Pending where that is so; ready where it has fired, or can't be told.
-    pub(super) fn forget_waker(&mut self, nobody: &mut Context<'_>) -> Poll<()> {
-        if self.waker.take().is_some() {
-            if !has_budget_remaining() {
-                return Poll::Ready(());
-            }
-            return self.sleep.as_mut().poll(nobody);
-        }
-        Poll::Pending
-    }
 }
 
 impl Alarm {

@@ -4,7 +4,7 @@
 //! runtime's wheel and take it out again, each time. A kept timer stays in the wheel; whoever takes it finds it
 //! set for a time ahead of its own deadline, as a rule, and leaves it alone.
 
-use super::alarm::Armed;
+use super::armed::Armed;
 use std::cell::RefCell;
 use std::task::{Context, Poll, Waker};
 use tokio::runtime::{Handle, Id};

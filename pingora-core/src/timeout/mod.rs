@@ -7,6 +7,7 @@
 //! several times per request.
 
 mod alarm;
+mod armed;
 mod deadlines;
 mod kept;
 
