@@ -352,7 +352,7 @@ mod tests {
         }
     }
 
-    /// The page asks once a second. What happens has to be in the first answer behind it, so that it is shown within two.
+    /// The page asks once a second. An event has to be in the first answer after it, so that the page shows it within two.
     #[test]
     fn the_first_look_behind_a_failure_tells_of_it() {
         assert!(PAGE.contains("timer = setTimeout(look, 1000);"));

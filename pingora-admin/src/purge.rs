@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What is to be purged.
+/// The part of a cache to purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Purge {
@@ -58,7 +58,7 @@ impl fmt::Display for Purge {
     }
 }
 
-/// What purges the cache of a program. Every closure of this form is one.
+/// Purges the cache of a program. Every closure of this form is one.
 pub trait Purger: Send + Sync {
     /// Purges it. Called in the thread of the page, which may wait for a file meanwhile.
     ///

@@ -105,7 +105,7 @@ fn describe(kind: Kind, series: &Series, before: Option<&Figure>, seconds: f64) 
     }
 }
 
-/// What a program lets the page show, and act on.
+/// The parts of a program that the page shows and acts on.
 #[derive(Default)]
 pub(crate) struct Shown {
     pub(crate) groups: Vec<(String, Arc<dyn UpstreamGroup>)>,

@@ -67,7 +67,7 @@ impl OutcomeCounts {
     }
 }
 
-/// What a backend's [`Load`](crate::load::Load) counts: one addition for each request, beside the number in
+/// The counts of a backend's [`Load`](crate::load::Load): one addition for each request, beside the number in
 /// progress, which is written at the same time.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {

@@ -1,4 +1,4 @@
-//! What a balancer tells of its backends, for metrics and for pages: state, requests in progress, outcomes.
+//! A balancer's report on its backends, for metrics and for pages: state, requests in progress, outcomes.
 //!
 //! Nothing is counted for a balancer that is not [watched](watch).
 //!

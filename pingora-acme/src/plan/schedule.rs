@@ -97,7 +97,7 @@ impl Schedule {
         self.wait_until = None;
     }
 
-    /// What is held is good no longer: it is obtained anew at once.
+    /// The certificate is no longer good: a new one is obtained at once.
     pub(crate) fn give_up_held(&mut self) {
         *self = Schedule::new(self.issuers);
     }

@@ -143,7 +143,7 @@ async fn pages_have_each_entry_once(store: Store) {
             34,
         ),
         (Listing::new().prefix("https://two.example/"), 0, 1),
-        // Nobody knows the tags.
+        // The tags are unknown.
         (Listing::new().tag("news"), 0, 1),
     ] {
         let (entries, pages) = all(&inspector, listing.clone()).await;

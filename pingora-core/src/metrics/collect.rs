@@ -1,4 +1,4 @@
-//! What a reading has found.
+//! The result of a reading.
 
 use super::histogram::Histogram;
 use std::borrow::Cow;
@@ -8,11 +8,11 @@ use std::sync::{Mutex, PoisonError, Weak};
 /// The value of all labels of what found no more room.
 pub const OTHER: &str = "other";
 
-/// The most series of one family that a reading returns. What is more is added up in one whose labels are all
+/// The most series of one family that a reading returns. Further ones are added up in one whose labels are all
 /// [`OTHER`].
 pub const MOST_SERIES: usize = 1024;
 
-/// What a family counts.
+/// The kind of count of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A number that only grows, until the process ends.
@@ -23,7 +23,7 @@ pub enum Kind {
     Histogram,
 }
 
-/// What a series has at this moment.
+/// The value of a series at this moment.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Of a counter or a gauge.
@@ -40,7 +40,7 @@ pub struct Family {
     pub name: Cow<'static, str>,
     /// One line.
     pub help: Cow<'static, str>,
-    /// What it counts.
+    /// The kind of count.
     pub kind: Kind,
     /// In no particular order.
     pub series: Vec<Series>,
@@ -53,13 +53,13 @@ pub type LabelPairs = Vec<(&'static str, String)>;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Series {
-    /// What tells it from the others.
+    /// The labels that tell it from the others.
     pub labels: LabelPairs,
-    /// What was counted.
+    /// The value.
     pub value: Value,
 }
 
-/// Something that has figures of its own, and is asked for them when somebody reads.
+/// Something that has figures of its own, and is asked for them at each reading.
 pub trait Collect: Send + Sync {
     /// Tells its figures. Must not block for long: a scraper waits.
     fn collect(&self, out: &mut Collected);

@@ -1,6 +1,6 @@
 //! Examples of what a histogram has counted: for each bucket the last request whose trace was kept.
 //!
-//! Each thread keeps its own, behind a lock that nobody else wants but a reading. There is nothing until the first
+//! Each thread keeps its own, behind a lock that only a reading takes as well. There is nothing until the first
 //! trace is kept; then at most one for each bucket, histogram and thread (40 bytes each). Those of a thread that has ended
 //! are gone.
 

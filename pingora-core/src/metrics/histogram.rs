@@ -87,7 +87,7 @@ pub(super) fn bucket(units: u64) -> usize {
 pub struct Exemplar {
     /// The trace that it belongs to.
     pub trace_id: u128,
-    /// What was counted, in seconds.
+    /// The duration that was counted, in seconds.
     pub seconds: f64,
     /// When it was counted.
     pub at: SystemTime,
@@ -168,7 +168,7 @@ impl Histogram {
         None
     }
 
-    /// What was counted since `before`.
+    /// The counts since `before`.
     pub fn since(&self, before: &Histogram) -> Histogram {
         let pairs = self.cells.iter().zip(&before.cells);
         Histogram {

@@ -1,4 +1,4 @@
-//! What is counted of each endpoint: connections, handshakes, requests.
+//! Counts of each endpoint: connections, handshakes, requests.
 
 use super::block::{Block, Here};
 use super::listener_families::{LISTENER, LISTENERS};

@@ -1,4 +1,4 @@
-//! What this process counts of its own accord, and how it is read.
+//! The metrics that this process keeps without being asked, and how they are read.
 //!
 //! Counting is cheap enough to be always on: each thread adds to cells of its own (a load and a store, no locked
 //! instruction), and labels are resolved when a listener is made, not when a request arrives. A reading adds up what
@@ -20,14 +20,14 @@
 //! |---|---|
 //! | [`gather`], [`Family`] | reading |
 //! | [`write_families`], [`Format`] | writing out, pure |
-//! | [`register`], [`Collect`] | figures that somebody keeps already |
+//! | [`register`], [`Collect`] | figures that are kept elsewhere already |
 //! | [`CounterByLabel`] | counts of a program's own, by a label that clients choose |
 //! | [`Shape`], [`Block`] | counts on hot paths |
 //! | [`Listener`], [`Upstream`], [`Process`] | what the framework counts |
 //!
 //! # What is bounded
 //! There are at most 512 blocks, 64 of them for listeners, and at most [`MOST_SERIES`] series for each family that is
-//! collected. What finds no room is counted in series whose labels are all `other`. A block takes eight bytes per cell
+//! collected. Counts that find no room go to series whose labels are all `other`. A block takes eight bytes per cell
 //! and thread that has counted in it.
 
 mod block;

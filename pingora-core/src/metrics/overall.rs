@@ -1,4 +1,4 @@
-//! What is counted of the process as a whole.
+//! Counts of the process as a whole.
 
 use super::block::Block;
 use super::collect::Kind::{Counter, Histogram};
@@ -123,7 +123,7 @@ pub enum Panicked {
     Accepting,
 }
 
-/// What is counted of the process as a whole.
+/// Counts of the process as a whole.
 #[derive(Clone, Copy, Debug)]
 pub struct Process;
 

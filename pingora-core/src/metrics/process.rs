@@ -1,4 +1,4 @@
-//! What the system says of this process, by the names that all of Prometheus' clients use.
+//! The system's figures of this process, by the names that all of Prometheus' clients use.
 
 use super::collect::Collected;
 use std::path::Path;

@@ -9,7 +9,7 @@ use super::upstream::Upstream;
 
 /// All that is counted in this process, at this moment, by name.
 ///
-/// A reading takes no lock that counting takes. What is counted meanwhile may be in it or not, so that figures which
+/// A reading takes no lock that counting takes. A count that is added meanwhile may be in it or not, so that figures which
 /// belong together may differ by what was under way.
 pub fn gather() -> Vec<Family> {
     let mut out = Collected::default();

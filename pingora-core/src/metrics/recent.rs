@@ -49,7 +49,7 @@ pub struct Incident {
     pub kind: IncidentKind,
     /// The request, without its query: there may be secrets in it.
     pub request: String,
-    /// What happened.
+    /// The error, or the phase that took long; may be empty.
     pub what: String,
     /// The status that the client got; 0: none.
     pub status: u16,

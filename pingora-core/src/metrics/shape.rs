@@ -10,7 +10,7 @@ pub struct Spec {
     pub name: &'static str,
     /// One line.
     pub help: &'static str,
-    /// What is counted.
+    /// The kind of count.
     pub kind: Kind,
     /// The names of the labels that tell its series apart; those of the block come in addition.
     pub labels: &'static [&'static str],
@@ -30,7 +30,7 @@ impl Spec {
     }
 }
 
-/// What is counted for each listener, say: families, whose places are known when the program is compiled.
+/// The metrics of each listener, for example: families, whose places are known when the program is compiled.
 #[derive(Debug)]
 pub struct Shape {
     /// The families, in the order of their places.

@@ -43,7 +43,7 @@ impl Format {
 
 /// Writes families out. What OpenMetrics ends with is written by [`finish`], so that others can be written before.
 ///
-/// Whatever is in a label or a text, it can't be taken for a line or a label of its own: line ends, quotes and
+/// No content of a label or a text can be taken for a line or a label of its own: line ends, quotes and
 /// backslashes are escaped, other control characters replaced. Characters that names can't have become `_`.
 pub fn write_families(families: &[Family], format: Format, out: &mut String) {
     for family in families {

@@ -1,4 +1,4 @@
-//! What is counted of all upstreams together: connecting, the pool, retries.
+//! Counts of all upstreams together: connecting, the pool, retries.
 
 use super::block::Block;
 use super::collect::Kind::{Counter, Histogram};
@@ -95,7 +95,7 @@ static UPSTREAM_BLOCK: LazyLock<Block> = LazyLock::new(|| Block::only(&UPSTREAMS
 pub enum ConnectFailed {
     /// It took too long.
     Timeout,
-    /// Nobody listens.
+    /// No server listens.
     Refused,
     /// There is no way to it.
     NoRoute,
@@ -107,7 +107,7 @@ pub enum ConnectFailed {
     Other,
 }
 
-/// What is counted of all upstreams together.
+/// Counts of all upstreams together.
 #[derive(Clone, Copy, Debug)]
 pub struct Upstream;
 

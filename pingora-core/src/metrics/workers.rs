@@ -1,4 +1,4 @@
-//! The cells that counts are added to: each thread has some of its own, which nobody else writes.
+//! The cells that counts are added to: each thread has some of its own, and only that thread writes them.
 //!
 //! ```text
 //! thread 1 ── Cells ─┬─ block 0: ▢▢▢▢▢▢▢▢ ▢▢▢▢▢▢▢▢    a piece of memory with a margin
@@ -21,7 +21,7 @@ pub(super) const MOST_BLOCKS: usize = 512;
 /// two threads.
 pub(super) const APART: usize = 8;
 
-/// What one thread counts in.
+/// The cells of one thread.
 struct Cells {
     blocks: Box<[OnceLock<Box<[AtomicU64]>>]>,
 }
@@ -108,7 +108,7 @@ impl Row {
         }
     }
 
-    /// Adds to one cell. Nobody else writes to it, so that it takes no locked instruction.
+    /// Adds to one cell. Only this thread writes to it, so no locked instruction is needed.
     #[inline]
     pub(super) fn add(self, cell: usize, n: u64) {
         let Some(cell) = self.cells.get(APART + cell) else {
@@ -152,7 +152,7 @@ fn adopt() -> Option<&'static Cells> {
     Some(cells)
 }
 
-/// What all threads have counted in the cells of a block.
+/// The sums of all threads' cells of a block.
 pub(super) fn sums(block: usize, cells: usize) -> Vec<u64> {
     let mut sums = vec![0_u64; cells];
     let workers = workers();

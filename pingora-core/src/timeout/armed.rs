@@ -27,13 +27,13 @@ impl Armed {
         })
     }
 
-    /// Lets the sleep wake `nobody`. Pending if it does; ready if it has fired, or can't be told.
-    pub(super) fn forget_waker(&mut self, nobody: &mut Context<'_>) -> Poll<()> {
+    /// Lets the sleep wake `no_one`. Pending if it does; ready if it has fired, or can't be told.
+    pub(super) fn forget_waker(&mut self, no_one: &mut Context<'_>) -> Poll<()> {
         if self.waker.take().is_some() {
             if !has_budget_remaining() {
                 return Poll::Ready(());
             }
-            return self.sleep.as_mut().poll(nobody);
+            return self.sleep.as_mut().poll(no_one);
         }
         Poll::Pending
     }

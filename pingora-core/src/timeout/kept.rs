@@ -58,9 +58,9 @@ pub(super) fn give(mut timer: Box<Armed>) {
         if kept.runtime != timer.runtime || kept.timers.len() >= MOST {
             return;
         }
-        // Whoever it woke may be gone, and its memory should be.
-        let mut nobody = Context::from_waker(Waker::noop());
-        if timer.forget_waker(&mut nobody) == Poll::Pending {
+        // The task that it woke may be gone, and the waker would hold its memory.
+        let mut no_one = Context::from_waker(Waker::noop());
+        if timer.forget_waker(&mut no_one) == Poll::Pending {
             kept.timers.push(timer);
         }
     });
