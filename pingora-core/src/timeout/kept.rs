@@ -1,8 +1,8 @@
 //! Timers that their sessions no longer need, for the next ones on the same worker.
 //!
 //! A session that lives for one request (a stream of HTTP/2) would otherwise allocate a timer, enter it into the
-//! runtime's wheel and take it out again, each time. A kept timer stays in the wheel; whoever takes it finds it
-//! set for a time ahead of its own deadline, as a rule, and leaves it alone.
+//! runtime's wheel and take it out again, each time. A kept timer stays in the wheel; the session that
+//! takes it finds it set for a time ahead of its own deadline, as a rule, and leaves it alone.
 
 use super::armed::Armed;
 use std::cell::RefCell;
@@ -36,12 +36,14 @@ pub(crate) fn keep_timers() {
 
 /// A timer of the current runtime, whose waker is yet to be set.
 pub(super) fn take() -> Option<Box<Armed>> {
-    KEPT.with_borrow_mut(|kept| {
+    let taken = KEPT.try_with(|kept| {
+        let mut kept = kept.try_borrow_mut().ok()?;
         let kept = kept.as_mut().filter(|kept| !kept.timers.is_empty())?;
         // A worker that blocks on another runtime does not see to its own timers meanwhile.
         let current = Handle::try_current().ok()?.id();
         (current == kept.runtime).then(|| kept.timers.pop())?
-    })
+    });
+    taken.ok().flatten()
 }
 
 /// Keeps a timer, if it belongs to this worker's runtime and there is room.
