@@ -100,10 +100,16 @@ fn features(name: &str) -> Vec<(String, String)> {
     let manifest = read(&format!("{name}/Cargo.toml"));
     let lines = manifest.lines().skip_while(|line| *line != "[features]");
     let section = lines.skip(1).take_while(|line| !line.starts_with('['));
-    let entries = section.filter_map(|line| line.split_once(" = "));
+    let mut entries: Vec<(String, String)> = vec![];
+    for line in section {
+        match line.split_once(" = ") {
+            Some((name, brings)) => entries.push((name.to_string(), brings.to_string())),
+            // The lines of a list that is too long for one.
+            None if line.starts_with(' ') => entries.last_mut().unwrap().1.push_str(line.trim()),
+            None => {}
+        }
+    }
     entries
-        .map(|(name, brings)| (name.to_string(), brings.to_string()))
-        .collect()
 }
 
 fn read(path: &str) -> String {
