@@ -250,7 +250,7 @@ async fn a_stream_that_loses_is_reset() {
         );
     }
     eventually("both streams are reset", || first.aborted() == 2).await;
-    assert_eq!(first.open_connections(), 1, "which costs no connection");
+    assert_eq!(first.connections(), 1, "which costs no connection");
 }
 
 #[tokio::test]
