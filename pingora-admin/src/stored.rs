@@ -33,13 +33,14 @@ enum Question {
 }
 
 impl Question {
-    /// `uri=…`, or any of `prefix=…`, `tag=…`, `limit=…` and `after=…`. `None` if there is anything else.
+    /// `uri=…` alone, or any of `prefix=…`, `tag=…`, `limit=…` and `after=…`. `None` if there is anything else.
     fn parse(query: &str) -> Option<Self> {
-        let mut uri = None;
+        let (mut uri, mut parts) = (None, 0);
         let mut listing = Listing::new();
         for part in query.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=')?;
             let value = decoded(value)?;
+            parts += 1;
             match name {
                 "uri" => uri = Some(value),
                 "prefix" => listing = listing.prefix(&value),
@@ -49,10 +50,11 @@ impl Question {
                 _ => return None,
             }
         }
-        Some(match uri {
-            Some(uri) => Question::Uri(uri),
-            None => Question::Listing(Box::new(listing)),
-        })
+        match uri {
+            // A look-up of one URI would ignore the parts that narrow a listing.
+            Some(uri) => (parts == 1).then_some(Question::Uri(uri)),
+            None => Some(Question::Listing(Box::new(listing))),
+        }
     }
 }
 
@@ -86,6 +88,8 @@ mod tests {
             ("uri=https%3A%2F%2Fone.example%2F", true),
             ("prefix=https://one.example/&tag=a&limit=5", true),
             ("after=00-0123456789abcdef0123456789abcdef", true),
+            ("uri=https://one.example/&tag=a", false),
+            ("uri=https://one.example/&uri=https://two.example/", false),
             ("after=x", false),
             ("limit=many", false),
             ("tag=%4", false),
