@@ -25,9 +25,9 @@ pub(super) fn request<'b>(
     head: &'b [u8],
     most: usize,
 ) -> Option<(RequestLine<'b>, PlainFields<'b>)> {
-    let (method, rest) = head.split_at_checked(run(head, no_word))?;
+    let (method, rest) = cut(head, no_word);
     let rest = rest.strip_prefix(b" ")?;
-    let (target, rest) = rest.split_at_checked(run(rest, no_word))?;
+    let (target, rest) = cut(rest, no_word);
     let (minor, rest) = minor_version(rest.strip_prefix(b" ")?)?;
     let rest = rest.strip_prefix(b"\r\n")?;
     let line = RequestLine {
@@ -50,7 +50,7 @@ pub(super) fn response<'b>(
     let (code, rest) = rest.split_first_chunk::<3>()?;
     let code = status_code(code)?;
     let rest = rest.strip_prefix(b" ")?;
-    let (reason, rest) = rest.split_at_checked(run(rest, no_value))?;
+    let (reason, rest) = cut(rest, no_value);
     let rest = rest.strip_prefix(b"\r\n")?;
     let line = StatusLine {
         version: version(minor),
@@ -78,19 +78,22 @@ impl<'b> PlainFields<'b> {
         }
     }
 
-    #[inline]
-    fn cut(&mut self) -> Option<Field<'b>> {
+    #[inline(always)]
+    fn cut_line(&mut self) -> Option<Field<'b>> {
         self.most = self.most.checked_sub(1)?;
         let at = self.whole - self.rest.len();
-        let (name, rest) = self.rest.split_at_checked(run(self.rest, no_name))?;
+        let (name, rest) = cut_name(self.rest)?;
         let rest = rest.strip_prefix(b":")?;
-        let (line, rest) = match rest.strip_prefix(b" ") {
-            Some(rest) => (Some(at), rest),
-            None => (None, rest),
+        let (line, rest) = match rest {
+            [b' ', rest @ ..] => (Some(at), rest),
+            rest => (None, rest),
         };
-        let (value, rest) = rest.split_at_checked(run(rest, no_value))?;
-        self.rest = rest.strip_prefix(b"\r\n")?;
-        let is_plain = !name.is_empty() && !value.starts_with(b" ") && !value.ends_with(b" ");
+        let (value, rest) = cut(rest, no_value);
+        let [b'\r', b'\n', rest @ ..] = rest else {
+            return None;
+        };
+        self.rest = rest;
+        let is_plain = !matches!(value, [b' ', ..] | [.., b' ']);
         is_plain.then_some(Field { name, value, line })
     }
 }
@@ -98,39 +101,72 @@ impl<'b> PlainFields<'b> {
 impl<'b> Iterator for PlainFields<'b> {
     type Item = Result<Field<'b>, NotPlain>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         match self.rest {
             b"\r\n" => None,
-            _ => Some(self.cut().ok_or(NotPlain)),
+            _ => Some(self.cut_line().ok_or(NotPlain)),
         }
     }
 }
 
-/// The number of bytes, from the start, before the first one that `stops` finds. `stops` returns one bit
-/// for each byte of a block, the lowest for the first byte.
+/// Splits `text` in front of the first byte that `stops` finds. `stops` returns one bit for each byte of a
+/// block, the lowest for the first byte.
 #[inline(always)]
-fn run(text: &[u8], stops: impl Fn(&[u8; BLOCK]) -> u32) -> usize {
+fn cut(text: &[u8], stops: impl Fn(&[u8; BLOCK]) -> u32) -> (&[u8], &[u8]) {
     let mut rest = text;
     while let Some((block, behind)) = rest.split_first_chunk() {
         let found = stops(block);
         if found != 0 {
-            return text.len() - rest.len() + found.trailing_zeros() as usize;
+            // The remainder only shows the compiler that the block contains the place.
+            let (_, rest) = rest.split_at(found.trailing_zeros() as usize % BLOCK);
+            return (before(text, rest), rest);
         }
         rest = behind;
     }
-    text.len() - rest.len() + run_of_last(rest, stops)
+    cut_last(text, rest, stops)
 }
 
-/// Handles less than a block.
+/// The part of `text` in front of `rest`, with which it ends.
+#[inline(always)]
+fn before<'b>(text: &'b [u8], rest: &[u8]) -> &'b [u8] {
+    text.get(..text.len() - rest.len()).unwrap_or_default()
+}
+
+/// [`cut`] for the name of a field, which is shorter than a block as a rule. `None`: there is no name.
+#[inline(always)]
+fn cut_name(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = line
+        .first_chunk()
+        .map_or(0, |block| no_name(block).trailing_zeros() as usize);
+    if (1..BLOCK).contains(&length) {
+        line.split_at_checked(length)
+    } else {
+        cut_odd_name(line)
+    }
+}
+
+/// [`cut_name`], for what is not a name of the usual length in front of other bytes.
+#[inline(never)]
+fn cut_odd_name(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    Some(cut(line, no_name)).filter(|(name, _)| !name.is_empty())
+}
+
+/// [`cut`], if less than a block is left to search.
 #[cold]
-fn run_of_last(rest: &[u8], stops: impl Fn(&[u8; BLOCK]) -> u32) -> usize {
+fn cut_last<'b>(
+    text: &'b [u8],
+    rest: &'b [u8],
+    stops: impl Fn(&[u8; BLOCK]) -> u32,
+) -> (&'b [u8], &'b [u8]) {
     // Zeros always stop the search.
     let mut block = [0; BLOCK];
     for (to, from) in block.iter_mut().zip(rest) {
         *to = *from;
     }
-    stops(&block).trailing_zeros() as usize
+    let found = stops(&block).trailing_zeros() as usize;
+    let rest = rest.get(found..).unwrap_or_default();
+    (before(text, rest), rest)
 }
 
 #[cfg(test)]
@@ -142,12 +178,12 @@ mod tests {
     fn a_run_ends_at_what_stops_it_and_at_the_end() {
         for length in 0..70 {
             let text = vec![b'a'; length];
-            assert_eq!(run(&text, no_word), length);
+            assert_eq!(cut(&text, no_word).0.len(), length);
             for place in 0..length {
                 let mut text = text.clone();
                 text[place] = b' ';
-                assert_eq!(run(&text, no_word), place);
-                assert_eq!(run(&text, no_value), length);
+                assert_eq!(cut(&text, no_word), text.split_at(place));
+                assert_eq!(cut(&text, no_value), (&text[..], &[][..]));
             }
         }
     }
