@@ -43,11 +43,13 @@ pub mod machine;
 pub mod shell;
 
 mod head;
+mod pieces;
 mod spare;
 
 pub use error::{Error, Fault, Reason, Scope};
 pub use frame::StreamId;
 pub use head::{Head, HeadFault};
 pub use machine::{Offence, ResetFrame};
+pub use pieces::Pieces;
 pub use shell::{Failure, PingPong, RecvStream, SendStream, client, server};
 pub use spare::{give_fields, take_fields};

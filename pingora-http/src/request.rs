@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes};
 use http::header::AsHeaderName;
 use http::request::Parts as ReqParts;
-use http::{Extensions, HeaderValue, Method, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, Version};
 use pingora_error::{Error, ErrorType, Result};
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
@@ -244,9 +244,10 @@ impl RequestHeader {
 /// For parsers and the proxy; not part of the user interface.
 #[doc(hidden)]
 impl RequestHeader {
-    /// [`From`] parts whose names and values have been validated.
-    pub fn from_sound_parts(parts: ReqParts) -> Self {
-        Self::of_parts(parts, NameCases::default())
+    /// Replaces all fields by these, whose names and values have been validated, and which have no spelling of
+    /// their own. Returns the previous map.
+    pub fn take_sound_fields(&mut self, fields: HeaderMap) -> HeaderMap {
+        self.head.take_fields(fields)
     }
 
     /// An empty HTTP/1.1 request `GET /` that keeps spellings.
@@ -455,7 +456,7 @@ impl From<ReqParts> for RequestHeader {
     /// be made to hold, are dropped; whitespace around values is removed.
     fn from(mut parts: ReqParts) -> Self {
         make_sound(&mut parts.headers);
-        Self::from_sound_parts(parts)
+        Self::of_parts(parts, NameCases::default())
     }
 }
 

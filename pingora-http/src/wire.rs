@@ -333,6 +333,14 @@ impl<P: Parts> Head<P> {
         &mut self.base
     }
 
+    /// Replaces all fields by these, which have no spelling of their own. Returns the previous map.
+    pub(crate) fn take_fields(&mut self, fields: HeaderMap) -> HeaderMap {
+        self.forget_view();
+        self.wire.clear();
+        self.cases.reset(false);
+        std::mem::replace(self.base.headers_mut(), fields)
+    }
+
     /// Whether the map of fields has, or has room for, more than this. Builds no map.
     pub(crate) fn is_larger_than(&self, fields: usize) -> bool {
         let headers = self.base.headers();

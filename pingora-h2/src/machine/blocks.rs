@@ -207,7 +207,7 @@ impl Machine {
         self.open += 1;
         self.last_processed = stream.id;
         let key = self.streams.insert(stream);
-        self.requests.push_back((key, head));
+        self.requests.push_back((key, Box::new(head)));
     }
 
     fn check_request(&self, block: &Block) -> Result<Option<u64>, HeadFault> {

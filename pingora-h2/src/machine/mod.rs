@@ -167,7 +167,7 @@ pub struct Machine {
     /// Streams whose owner waits for room.
     wanting: VecDeque<Key>,
 
-    requests: VecDeque<(Key, Head)>,
+    requests: VecDeque<(Key, Box<Head>)>,
     woken: VecDeque<Key>,
     ping: Ping,
     drain_deadline: Option<Instant>,
@@ -234,7 +234,7 @@ impl Machine {
     }
 
     /// The next request that arrived, with its stream. Servers only.
-    pub fn poll_request(&mut self) -> Option<(Key, Head)> {
+    pub fn poll_request(&mut self) -> Option<(Key, Box<Head>)> {
         while let Some((key, head)) = self.requests.pop_front() {
             // A request that was reset before the program saw it is discarded.
             match self.streams.get(key) {

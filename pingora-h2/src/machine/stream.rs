@@ -4,6 +4,7 @@ use super::flow::{ReceiveWindow, SendWindow};
 use super::state::{Cause, Receiving, Sending};
 use crate::error::Reason;
 use crate::head::Head;
+use crate::pieces::Pieces;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use std::collections::VecDeque;
@@ -108,7 +109,7 @@ pub(crate) struct Inbox {
     pub(crate) informational: VecDeque<Head>,
     /// The final head of a response.
     pub(crate) head: Option<Box<Head>>,
-    pieces: VecDeque<Bytes>,
+    pieces: Pieces,
     /// Short pieces after those, joined.
     tail: BytesMut,
     pub(crate) bytes: usize,
@@ -158,7 +159,7 @@ pub(crate) struct Outbox {
     /// Informational responses.
     pub(crate) informational: VecDeque<Head>,
     pub(crate) head: Option<Box<Head>>,
-    pub(crate) pieces: VecDeque<Bytes>,
+    pub(crate) pieces: Pieces,
     /// Bytes in `pieces`.
     pub(crate) bytes: usize,
     pub(crate) end: End,

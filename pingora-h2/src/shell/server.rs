@@ -200,7 +200,7 @@ where
 #[derive(Debug)]
 pub struct Incoming {
     /// Its head. If [`Head::fault`] is set, the stream is reset once it has been answered.
-    pub head: Head,
+    pub head: Box<Head>,
     /// Its body.
     pub body: RecvStream,
 }

@@ -172,7 +172,7 @@ impl Ours {
         self.input.extend_from_slice(bytes);
         self.machine.handle_input(&mut self.input, &|| now);
         while let Some((key, head)) = self.machine.poll_request() {
-            self.accept(key, head);
+            self.accept(key, *head);
         }
         for key in &self.keys {
             let Some(seen) = self.seen.get_mut(&key.id()) else {

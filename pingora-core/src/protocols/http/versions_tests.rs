@@ -10,7 +10,7 @@ use super::h1::{
     parse_request, parse_response,
 };
 use super::v2::message::{
-    head_of, incoming_request, incoming_trailers, judged_response as incoming_response,
+    head_of, incoming_trailers, judged_response as incoming_response, new_request,
     outgoing_request, outgoing_response, outgoing_trailers,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -141,7 +141,7 @@ fn request_of_http2(asked: &Asked<'_>) -> Verdict {
         }
         return Ok(sent_on(&request));
     };
-    let (header, found) = incoming_request(head_of(parts), &rules());
+    let (header, found) = new_request(head_of(parts), &rules());
     let found = found.map_err(|fault| fault.status());
     if judged.is_err() {
         assert!(found.is_err(), "{:?}", lines(asked));

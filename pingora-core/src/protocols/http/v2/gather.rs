@@ -1,7 +1,7 @@
 //! Joins small pieces of a body.
 
 use bytes::{Bytes, BytesMut};
-use std::collections::VecDeque;
+use pingora_h2::Pieces;
 
 /// A piece shorter than this, in bytes, is copied to join it with another.
 ///
@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 pub(crate) const SHORT: usize = 1024;
 
 /// Appends a piece to the queue; joins it with the last piece if both are short.
-pub(crate) fn gather(queue: &mut VecDeque<Bytes>, piece: Bytes) {
+pub(crate) fn gather(queue: &mut Pieces, piece: Bytes) {
     match queue.back_mut() {
         Some(last) if last.len() < SHORT && piece.len() < SHORT => {
             let mut both = match std::mem::take(last).try_into_mut() {
@@ -46,11 +46,12 @@ mod tests {
         ];
         for (pieces, expected) in rows {
             let whole: Bytes = (0..=255).cycle().take(8192).collect();
-            let (mut queue, mut at) = (VecDeque::new(), 0);
+            let (mut queue, mut at) = (Pieces::default(), 0);
             for length in *pieces {
                 gather(&mut queue, whole.slice(at..at + length));
                 at += length;
             }
+            let queue: Vec<_> = std::iter::from_fn(|| queue.pop_front()).collect();
             let lengths: Vec<_> = queue.iter().map(Bytes::len).collect();
             assert_eq!(lengths, *expected, "{pieces:?}");
             let joined: Vec<u8> = queue.into_iter().flatten().collect();

@@ -10,9 +10,8 @@ use crate::protocols::http::v2::message::{
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use pingora_error::{BError, ErrorSource, ErrorType, Result};
-use pingora_h2::Reason;
+use pingora_h2::{Pieces, Reason};
 use pingora_http::RequestHeader;
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -50,7 +49,7 @@ enum Ending {
 #[derive(Debug, Default)]
 pub(super) struct Sending {
     stage: Stage,
-    queue: VecDeque<Bytes>,
+    queue: Pieces,
     /// Bytes in the queue.
     queued: usize,
     /// Something was queued since the last flush.

@@ -4,10 +4,10 @@ use super::{MOST_CRUMBS, join_cookies, settle_length};
 use crate::protocols::http::h1::{Fault, HeadLimits, RequestRules};
 use bytes::Bytes;
 use http::header::{COOKIE, HOST};
-use http::{HeaderMap, HeaderValue, Method, Request, Version};
-use pingora_h2::Head;
+use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora_h2::ext::Protocol;
 use pingora_h2::hpack::PseudoFields;
+use pingora_h2::{Head, give_fields};
 use pingora_http::grammar::is_authority;
 use pingora_http::{ControlField, RequestHeader, TargetRefused};
 
@@ -51,28 +51,29 @@ struct Seen {
 ///
 /// A refused request carries what can be logged: the method and the target if they are valid, and
 /// the fields unless they are too many or too large.
+///
+/// `into` is an empty header whose memory is used again.
 pub(crate) fn incoming_request(
-    mut head: Head,
+    head: &mut Head,
     rules: &RequestRules,
-) -> (RequestHeader, Result<IncomingRequest, Fault>) {
-    let checked = check(&mut head, rules);
-    let facts = checked.unwrap_or_default();
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.version = Version::HTTP_2;
-    parts.headers = head.fields;
-    if let Some(method) = head.pseudo.method.take() {
-        parts.method = method;
+    into: &mut RequestHeader,
+) -> Result<IncomingRequest, Fault> {
+    let checked = check(head, rules);
+    // A header that is used again has a map as well, which the next list of fields can have.
+    give_fields(into.take_sound_fields(std::mem::take(&mut head.fields)));
+    into.set_version(Version::HTTP_2);
+    let mut pseudo = std::mem::take(&mut head.pseudo);
+    if let Some(method) = pseudo.method.take() {
+        into.set_method(method);
     }
-    let protocol = head.pseudo.protocol.take();
+    let protocol = pseudo.protocol.take();
     if let Some(Ok(protocol)) = protocol.as_deref().map(str::from_utf8) {
-        parts.extensions.insert(Protocol::from(protocol));
+        into.extensions_mut().insert(Protocol::from(protocol));
     }
-    let mut header = RequestHeader::from_sound_parts(parts);
-    let target = set_target(&mut header, head.pseudo, protocol.is_some());
-    let checked = checked
-        .and(target.map_err(Fault::of_target))
-        .map(|()| facts);
-    (header, checked)
+    let target = set_target(into, pseudo, protocol.is_some());
+    let facts = checked?;
+    target.map_err(Fault::of_target)?;
+    Ok(facts)
 }
 
 fn check(head: &mut Head, rules: &RequestRules) -> Result<IncomingRequest, Fault> {
@@ -209,6 +210,17 @@ fn settle_authority(head: &mut Head, seen: &Seen) -> Result<(), Fault> {
 }
 
 /// A head as the framing delivers it, with the parts that the types of the `http` crate can hold.
+/// [`incoming_request`] into a new header.
+#[cfg(test)]
+pub(crate) fn new_request(
+    mut head: Head,
+    rules: &RequestRules,
+) -> (RequestHeader, Result<IncomingRequest, Fault>) {
+    let mut header = RequestHeader::empty();
+    let checked = incoming_request(&mut head, rules, &mut header);
+    (header, checked)
+}
+
 #[cfg(test)]
 pub(crate) fn head_of(parts: http::request::Parts) -> Head {
     let text = |text: &str| Bytes::copy_from_slice(text.as_bytes());

@@ -18,7 +18,7 @@ const PLAIN: RequestRules = RequestRules {
 
 /// A request as the framing delivers it: the target's parts and the fields.
 fn arrived(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
-    let mut request = Request::builder().method(method);
+    let mut request = http::Request::builder().method(method);
     request = match uri.strip_prefix("path:") {
         // A target without `:authority`, built from `Parts`.
         Some(path) => {
@@ -59,7 +59,7 @@ pub(super) fn judge(head: &Head) -> Result<(), Malformed> {
 }
 
 fn status(parts: &mut Parts, rules: &RequestRules) -> Result<IncomingRequest, u16> {
-    let (header, checked) = incoming_request(head_of(parts.clone()), rules);
+    let (header, checked) = new_request(head_of(parts.clone()), rules);
     parts.headers = header.headers.clone();
     parts.extensions = header.extensions.clone();
     checked.map_err(|fault| fault.status())
@@ -83,7 +83,7 @@ fn a_target_arrives_byte_by_byte() {
             if !authority {
                 head.pseudo.authority = None;
             }
-            let (header, checked) = incoming_request(head, &PLAIN);
+            let (header, checked) = new_request(head, &PLAIN);
             assert!(checked.is_ok(), "{}", target.escape_ascii());
             assert_eq!(header.raw_path(), target);
             assert_eq!(header.uri.authority().is_some(), authority);
@@ -95,7 +95,7 @@ fn a_target_arrives_byte_by_byte() {
 #[test]
 fn a_malformed_request_keeps_its_method_and_target() {
     let head = head_of(arrived("PUT", "https://a/x", &[("te", "gzip")]));
-    let (header, checked) = incoming_request(head, &PLAIN);
+    let (header, checked) = new_request(head, &PLAIN);
     assert_eq!(checked.map_err(|fault| fault.status()), Err(400));
     assert_eq!(
         (&header.method, header.raw_path()),

@@ -14,9 +14,9 @@ mod trailers;
 
 pub(crate) use counts::{MOST_CRUMBS, check_trailers, has_too_many_fields};
 pub(crate) use fields::{Field, classify, join_cookies, judge_fields};
-#[cfg(test)]
-pub(crate) use incoming_request::head_of;
 pub(crate) use incoming_request::{IncomingRequest, incoming_request};
+#[cfg(test)]
+pub(crate) use incoming_request::{head_of, new_request};
 #[cfg(test)]
 pub(crate) use incoming_response::judged_response;
 pub(crate) use incoming_response::{IncomingResponse, Payload, incoming_response};

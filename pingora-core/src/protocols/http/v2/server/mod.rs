@@ -49,9 +49,8 @@ use bytes::Bytes;
 use http::header::AsHeaderName;
 use http::{HeaderMap, HeaderValue, Response};
 use pingora_h2::server::{Incoming, SendResponse};
-use pingora_h2::{RecvStream, SendStream, give_fields};
+use pingora_h2::{Pieces, RecvStream, SendStream};
 use pingora_http::{RequestHeader, ResponseHeader};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,7 +128,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Outbox {
     head: Option<Response<()>>,
-    pieces: VecDeque<Bytes>,
+    pieces: Pieces,
     /// Bytes in `pieces`.
     bytes: usize,
     /// The client had no window for the first of them.
@@ -165,22 +164,20 @@ impl HttpSession {
         rules: &RequestRules,
         ledger: Option<Arc<Ledger>>,
     ) -> Self {
-        let Incoming { head, body } = request;
-        let (made, checked) = incoming_request(head, rules);
-        let facts = checked.unwrap_or_default();
+        let Incoming { mut head, body } = request;
         let body_done = body.is_end_stream();
-        let mut header = RecycledRequest::default();
-        // A head that is used again has a map as well, which the next list of fields can have.
-        let before = std::mem::replace(header.get_mut(), made);
-        give_fields(http::request::Parts::from(before).headers);
-        header.get_mut().set_send_end_stream(body_done);
+        let mut recycled = RecycledRequest::default();
+        let header = recycled.get_mut();
+        let checked = incoming_request(&mut head, rules, header);
+        header.set_send_end_stream(body_done);
+        let facts = checked.unwrap_or_default();
         let inner = Inner {
             body,
             respond,
             send: None,
             digest,
             alarm: Alarm::new(),
-            request: header,
+            request: recycled,
             facts,
             request_read: false,
             fault: checked.err(),
