@@ -131,6 +131,7 @@ async fn frames_without_use_do_no_harm() {
     unanswered(&Victim::new().await).await;
 }
 
+/// RUSTSEC-2026-0258: frames of DATA without payload.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_without_payload_ends_the_connection() {
     data_without_payload(&Victim::new().await).await;

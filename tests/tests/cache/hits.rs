@@ -137,6 +137,7 @@ async fn too_large_a_response_is_passed_and_not_stored() {
     assert_eq!(seen.phases(), [large, CachePhase::Bypass].repeat(2));
 }
 
+/// CVE-2025-4366: the body of a request that the cache answered is read as the next request.
 #[tokio::test]
 async fn a_body_of_a_hit_is_no_request() {
     let origin = Origin::well_behaved().await;
@@ -197,6 +198,7 @@ async fn what_came_of_requests_is_counted() {
     .await;
 }
 
+/// CVE-2026-2836: a cache key without the host.
 #[tokio::test]
 async fn hosts_do_not_share_and_connection_fields_are_not_stored() {
     let origin = Scripted::new(|request, _| {

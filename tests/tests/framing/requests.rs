@@ -148,6 +148,7 @@ async fn all(method: &str) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// CVE-2026-42926: a body that a filter sets injects a request.
 #[tokio::test]
 async fn requests_are_framed_right_or_fail() {
     all("POST").await;

@@ -52,6 +52,7 @@ async fn is_as_good_as_before(behind: &Behind, from: Version, case: &str) {
     assert!(matches!(answer.status(), 403 | 500), "{case}: {answer:?}");
 }
 
+/// CVE-2026-47221, -47205, -47204: filters run after a local reply.
 #[tokio::test]
 async fn an_error_gets_its_answer() {
     for (from, to) in PAIRS {
@@ -107,6 +108,7 @@ async fn a_panic_ends_the_request_and_is_logged_once() {
     }
 }
 
+/// CVE-2026-47221, -47205, -47204: filters run after a reset.
 #[tokio::test]
 async fn a_client_that_leaves_is_logged_once() {
     for (from, to) in PAIRS {

@@ -89,6 +89,7 @@ async fn an_unknown_coding_is_415() {
     }
 }
 
+/// CVE-2026-48044, in a request.
 #[tokio::test]
 async fn a_bomb_is_413_and_a_broken_body_400() {
     let bomb = gzipped(&vec![0; 10_000_000]);
