@@ -11,7 +11,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{ReloadHandle, RunArgs};
 use pingora::services::listening::Service;
 use pingora::utils::tls::get_common_name;
-use pingora_tests::{TestServer, eventually};
+use pingora_tests::{TestServer, eventually, keep_log};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -36,6 +36,8 @@ impl Reporter {
 
     /// Starts one.
     pub(crate) async fn start(mut settings: TlsSettings) -> Self {
+        // Without a log, a reload that fails, as some should, is reported on standard error.
+        keep_log();
         crate::choose_library(&mut settings);
         let conf = ServerConf {
             threads: 2,
