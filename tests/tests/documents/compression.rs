@@ -1,6 +1,7 @@
 //! The code of `docs/compression.md`.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora::modules::http::HttpModules;
 use pingora::modules::http::compression::{ResponseCompression, ResponseCompressionBuilder};
 use pingora::modules::http::decompression::RequestDecompressionBuilder;
@@ -49,6 +50,31 @@ impl ProxyHttp for BySettings {
             .min_size(1024)
             .types(["text/*", "application/json"]);
         modules.add_module(ResponseCompressionBuilder::with(settings));
+    }
+}
+
+struct WithDictionary {
+    content: Bytes,
+    sha256: [u8; 32],
+}
+
+#[async_trait]
+impl ProxyHttp for WithDictionary {
+    type CTX = ();
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(HttpPeer::new("10.0.0.1:80", false, String::new())))
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, _: &mut ()) -> Result<()> {
+        if let Some(module) = session
+            .downstream_modules_ctx
+            .get_mut::<ResponseCompression>()
+        {
+            module.set_dictionary(self.content.clone(), self.sha256);
+        }
+        Ok(())
     }
 }
 

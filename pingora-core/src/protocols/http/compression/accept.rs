@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn negotiation() {
-        use ContentCoding::{Brotli, Dcz, Deflate, Gzip, Zstd};
+        use ContentCoding::{Brotli, Dcb, Dcz, Deflate, Gzip, Zstd};
         let both = [Brotli, Gzip];
         let gzip = [Gzip];
         let all = ContentCoding::CANDIDATES;
@@ -215,7 +215,9 @@ mod tests {
             (&["gzip;q=0.5, identity;q=0.6, *;q=0"], &all, None),
             // With a dictionary only where it is named.
             (&["gzip, br, zstd, dcb, dcz"], &all, Some(Dcz)),
-            (&["dcb"], &all, None),
+            (&["dcb"], &all, Some(Dcb)),
+            (&["dcb, dcz;q=0.9"], &all, Some(Dcb)),
+            (&["*"], &[Dcb, Dcz], None),
         ];
         for (fields, candidates, expected) in table {
             let chosen = accepted(fields).prefer(candidates.iter().copied());

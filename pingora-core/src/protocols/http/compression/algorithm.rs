@@ -20,8 +20,8 @@ pub enum Algorithm {
     Brotli,
     /// `zstd`.
     Zstd,
-    /// `dcb`: Brotli with a dictionary (RFC 9842). Not built: such a response is never made, and one
-    /// of an upstream passes as it is.
+    /// `dcb`: Brotli with a dictionary (RFC 9842). Compressed only, and only where the client has the
+    /// dictionary that was set.
     Dcb,
     /// `dcz`: Zstandard with a dictionary (RFC 9842). Compressed only, and only where the client has
     /// the dictionary that was set.
@@ -58,8 +58,9 @@ impl Algorithm {
     }
 
     /// A compressor of this level that uses the dictionary, as the coding needs one:
-    /// [`Dcz`](Algorithm::Dcz) with the cargo feature `zstd`. `None` otherwise, and for a dictionary
-    /// that is not plain content.
+    /// [`Dcz`](Algorithm::Dcz) with the cargo feature `zstd`, [`Dcb`](Algorithm::Dcb) with `brotli`, where
+    /// level 1 means 2. `None` otherwise, for a dictionary of less than two bytes (`Dcb`), and for one that is
+    /// empty or not plain content (`Dcz`).
     pub fn maybe_compressor_with_dictionary(
         &self,
         level: u32,

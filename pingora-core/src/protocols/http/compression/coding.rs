@@ -16,7 +16,7 @@ pub(crate) enum ContentCoding {
     Deflate,
     Brotli,
     Zstd,
-    /// Brotli with a dictionary (RFC 9842). Not built.
+    /// Brotli with a dictionary (RFC 9842).
     Dcb,
     /// Zstandard with a dictionary (RFC 9842).
     Dcz,
@@ -27,8 +27,9 @@ impl ContentCoding {
     pub(super) const COUNT: usize = 6;
 
     /// Those that a response may be compressed with, the preferred one first.
-    pub(super) const CANDIDATES: [ContentCoding; 5] = [
+    pub(super) const CANDIDATES: [ContentCoding; 6] = [
         ContentCoding::Dcz,
+        ContentCoding::Dcb,
         ContentCoding::Zstd,
         ContentCoding::Brotli,
         ContentCoding::Gzip,
@@ -78,9 +79,8 @@ impl ContentCoding {
     pub(super) fn can_compress(self) -> bool {
         match self {
             ContentCoding::Gzip | ContentCoding::Deflate => cfg!(feature = "compression"),
-            ContentCoding::Brotli => cfg!(feature = "brotli"),
+            ContentCoding::Brotli | ContentCoding::Dcb => cfg!(feature = "brotli"),
             ContentCoding::Zstd | ContentCoding::Dcz => cfg!(feature = "zstd"),
-            ContentCoding::Dcb => false,
         }
     }
 
@@ -109,10 +109,13 @@ impl ContentCoding {
             ContentCoding::Deflate => Some(super::deflate::compressor(level, flush)),
             #[cfg(feature = "brotli")]
             ContentCoding::Brotli => Some(super::brotli::compressor(level, flush)),
+            #[cfg(feature = "brotli")]
+            ContentCoding::Dcb => super::shared_brotli::with_dictionary(level, flush, dictionary?),
             #[cfg(feature = "zstd")]
             ContentCoding::Zstd => super::zstd::compressor(level, flush),
             #[cfg(feature = "zstd")]
             ContentCoding::Dcz => super::zstd::with_dictionary(level, flush, dictionary?),
+            #[allow(unreachable_patterns, reason = "all of them may be built")]
             _ => None,
         }
     }

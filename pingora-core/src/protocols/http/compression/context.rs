@@ -329,8 +329,9 @@ impl ResponseCompressionCtx {
     }
 
     /// Sets the dictionary that the response may be compressed with (RFC 9842), and its SHA-256. It is used
-    /// where the client says in `Available-Dictionary` that it has this one and accepts `dcz`, whose level
-    /// is above 0, and with the cargo feature `zstd`. Otherwise another coding is negotiated.
+    /// where the client says in `Available-Dictionary` that it has this one and accepts `dcz` (with the cargo
+    /// feature `zstd`) or `dcb` (with `brotli`), and the level of that algorithm is above 0. Otherwise another
+    /// coding is negotiated.
     pub fn set_dictionary(&mut self, dictionary_bytes: Bytes, dictionary_hash: [u8; 32]) {
         if let Some(state) = self.adjustable(true) {
             state.dictionary = Some(DictionaryData {

@@ -14,6 +14,10 @@ pub struct DictionaryData {
     pub hash: [u8; 32],
 }
 
+/// The beginning of a `dcb` body (RFC 9842 section 4); the SHA-256 of the dictionary follows.
+#[cfg(feature = "brotli")]
+pub(super) const DCB_MAGIC: [u8; 4] = [0xff, 0x44, 0x43, 0x42];
+
 /// The beginning of a `dcz` body (RFC 9842 section 5): a skippable frame, 32 bytes long, whose content
 /// is the SHA-256 of the dictionary.
 pub const DCZ_MAGIC: [u8; 8] = [0x5e, 0x2a, 0x4d, 0x18, 0x20, 0x00, 0x00, 0x00];

@@ -7,11 +7,10 @@
 //! | coding | cargo feature | levels |
 //! |---|---|---|
 //! | gzip, deflate | `compression` (on by default) | 1 to 9 |
-//! | Brotli | `brotli` | 1 to 11 |
+//! | Brotli, also with a dictionary (`dcb`) | `brotli` | 1 to 11 |
 //! | Zstandard, also with a dictionary (`dcz`) | `zstd` | 1 to 19 |
 //!
-//! Brotli with a dictionary (`dcb`) is **not built**. A coding that is not built is never chosen; a
-//! client that accepts nothing else gets its response as it is.
+//! A coding that is not built is never chosen; a client that accepts nothing else gets its response as it is.
 //!
 //! Never changed are answers without a body, partial ones (206, `Content-Range`), those with
 //! `Cache-Control: no-transform` or a digest (`Digest`, `Repr-Digest`, `Content-Digest`, `Content-MD5`,
@@ -50,6 +49,8 @@ mod gzip;
 mod limits;
 mod plan;
 mod settings;
+#[cfg(feature = "brotli")]
+mod shared_brotli;
 mod task;
 mod transform;
 #[cfg(feature = "zstd")]

@@ -3,6 +3,7 @@
 #![cfg(feature = "compression")]
 
 mod codings;
+mod dictionaries;
 
 use super::*;
 use crate::protocols::http::HttpTask;
