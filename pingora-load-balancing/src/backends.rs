@@ -50,7 +50,12 @@ pub(crate) struct Members {
 #[derive(Clone)]
 pub(crate) struct Member {
     backend: Backend,
+    /// The backend's weight, which selections compute with.
+    weight: f64,
     enabled: Arc<AtomicBool>,
+    /// That of `health`, one step nearer.
+    load: Arc<Load>,
+    /// Keeps the backend in the registry.
     health: Arc<Target>,
 }
 
@@ -62,7 +67,7 @@ impl Member {
 
     #[inline]
     pub(crate) fn load(&self) -> &Arc<Load> {
-        self.health.load()
+        &self.load
     }
 
     #[inline]
@@ -73,17 +78,13 @@ impl Member {
     /// Whether it may be selected. Reads the clock only if its circuit is not closed.
     #[inline]
     pub(crate) fn is_ready(&self, now: impl Fn() -> Duration) -> bool {
-        let load = self.health.load();
-        self.is_enabled() && self.health.is_healthy() && load.circuit.admits(now) && load.has_room()
+        self.is_enabled() && self.load.is_ready(now)
     }
 
     /// Whether it would be ready if it had room.
     pub(crate) fn is_full(&self) -> bool {
-        let load = self.health.load();
-        self.is_enabled()
-            && self.health.is_healthy()
-            && load.circuit.admits(now)
-            && !load.has_room()
+        let load = &self.load;
+        self.is_enabled() && load.is_healthy() && load.circuit.admits(now) && !load.has_room()
     }
 
     fn figures(&self, now: Duration) -> BackendFigures {
@@ -103,10 +104,19 @@ impl Member {
         }
     }
 
+    /// Whether it has a weight, without which it takes no new requests.
+    #[inline]
+    pub(crate) fn has_weight(&self) -> bool {
+        self.weight > 0.0
+    }
+
     /// Its weight, less while it is warming up.
     #[inline]
     pub(crate) fn weight(&self, now: impl Fn() -> Duration) -> f64 {
-        self.backend.weight as f64 * self.health.load().warmth(now)
+        if self.load.is_warm() {
+            return self.weight;
+        }
+        self.weight * self.load.warmth(now)
     }
 }
 
@@ -120,7 +130,7 @@ impl Panic {
     #[cold]
     pub(crate) fn takes(&self, members: &Members, member: &Member) -> bool {
         member.is_enabled()
-            && member.health.load().has_room()
+            && member.load.has_room()
             && *self.0.get_or_init(|| members.is_panicking())
     }
 }
@@ -156,7 +166,7 @@ impl Members {
     /// Whether `member` may be selected although it is not ready, because nearly none is.
     #[cold]
     pub(crate) fn takes_in_panic(&self, member: &Member) -> bool {
-        member.is_enabled() && member.health.load().has_room() && self.is_panicking()
+        member.is_enabled() && member.load.has_room() && self.is_panicking()
     }
 
     /// The members for which `keep` returns true.
@@ -189,13 +199,18 @@ impl Members {
 
     /// The set `backends`, whose members keep their known state.
     pub(crate) fn with(&self, backends: BTreeSet<Backend>, registry: &HealthRegistry) -> Self {
-        let member = |backend: &Backend| Member {
-            backend: backend.clone(),
-            enabled: match self.member(backend) {
-                Some(known) => known.enabled.clone(),
-                None => Arc::new(AtomicBool::new(true)),
-            },
-            health: registry.register(backend),
+        let member = |backend: &Backend| {
+            let health = registry.register(backend);
+            Member {
+                backend: backend.clone(),
+                weight: backend.weight as f64,
+                enabled: match self.member(backend) {
+                    Some(known) => known.enabled.clone(),
+                    None => Arc::new(AtomicBool::new(true)),
+                },
+                load: health.load().clone(),
+                health,
+            }
         };
         Members {
             members: backends.iter().map(member).collect(),
@@ -499,7 +514,7 @@ impl Backends {
 
     fn load_of(&self, backend: &Backend) -> Arc<Load> {
         match self.current.load().member(backend) {
-            Some(member) => member.health.load().clone(),
+            Some(member) => member.load.clone(),
             None => self.registry.load_of(backend),
         }
     }
@@ -509,7 +524,7 @@ impl Backends {
     /// leaves the set and comes back in the meantime keeps its count.
     pub fn in_flight(&self, backend: &Backend) -> usize {
         match self.current.load().member(backend) {
-            Some(member) => member.health.load().in_flight(),
+            Some(member) => member.load.in_flight(),
             None => self.registry.in_flight(backend),
         }
     }

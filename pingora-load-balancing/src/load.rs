@@ -5,7 +5,7 @@ use crate::circuit::Circuit;
 use crate::clock::millis;
 use crate::figures::Counts;
 use crate::latency::{Average, Follow};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The minimum time that a failure counts as, so that a backend that fails quickly does not look
@@ -14,31 +14,67 @@ const FAILURE: Duration = Duration::from_secs(1);
 /// The share of its weight that a backend has when it comes back.
 const COLD: f64 = 0.1;
 
-/// Measurements of the requests to one backend.
+/// Measurements of the requests to one backend, and what they say about its readiness.
+///
+/// The order of the fields counts: what every selection reads shares one cache line, which requests don't write
+/// to as long as all is well.
 #[derive(Debug, Default)]
+#[repr(C, align(64))]
 pub(crate) struct Load {
-    in_flight: AtomicUsize,
+    pub(crate) circuit: Circuit,
+    /// The result of the health check.
+    healthy: AtomicBool,
     /// The maximum number of concurrent requests; 0: without limit.
     cap: AtomicUsize,
     /// When, and for how long, the backend is warming up, in milliseconds; not at all if the latter is
     /// 0.
     warm_from: AtomicU64,
     warm_for: AtomicU64,
+    written: Written,
+    pub(crate) counts: Counts,
+}
+
+/// What each request writes, and selections by load read.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Written {
+    in_flight: AtomicUsize,
     peaks: Average,
     mean: Average,
-    pub(crate) counts: Counts,
-    pub(crate) circuit: Circuit,
 }
 
 impl Load {
+    /// Whether another request may begin, according to health, circuit and their number. Reads the clock only if
+    /// the circuit is not closed.
+    #[inline]
+    pub(crate) fn is_ready(&self, now: impl Fn() -> Duration) -> bool {
+        self.is_healthy() && self.circuit.admits(now) && self.has_room()
+    }
+
+    #[inline]
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_healthy(&self, healthy: bool) {
+        self.healthy.store(healthy, Ordering::Relaxed);
+    }
+
     #[inline]
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.written.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// [`in_flight`](Self::in_flight) to compute with. More than 2³² requests count as that many.
+    #[inline]
+    pub(crate) fn busyness(&self) -> f64 {
+        // From 32 bits it is one instruction.
+        f64::from(u32::try_from(self.in_flight()).unwrap_or(u32::MAX))
     }
 
     /// A request begins.
     pub(crate) fn begin(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.written.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A request begins, unless there are too many.
@@ -48,7 +84,8 @@ impl Load {
             cap => {
                 let more = |count| (count < cap).then_some(count + 1);
                 let order = Ordering::Relaxed;
-                return self.in_flight.fetch_update(order, order, more).is_ok();
+                let in_flight = &self.written.in_flight;
+                return in_flight.fetch_update(order, order, more).is_ok();
             }
         }
         true
@@ -56,7 +93,7 @@ impl Load {
 
     /// A request has ended. Returns whether another one may be waiting for that.
     pub(crate) fn end(&self) -> bool {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.written.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.cap.load(Ordering::Relaxed) > 0
     }
 
@@ -77,8 +114,8 @@ impl Load {
     /// Forgets the backend's latency, because it is ejected or has come back: a selector that considers it
     /// slow would send it no probes.
     pub(crate) fn forget_latency(&self) {
-        self.peaks.clear();
-        self.mean.clear();
+        self.written.peaks.clear();
+        self.written.mean.clear();
     }
 
     /// An answer took `time`; if `failed`, it counts as slow. Failures of a backend that is already
@@ -88,20 +125,20 @@ impl Load {
             return;
         }
         let time = if failed { time.max(FAILURE) } else { time };
-        self.peaks.observe(Follow::Peaks, now, time);
-        self.mean.observe(Follow::Evenly, now, time);
+        self.written.peaks.observe(Follow::Peaks, now, time);
+        self.written.mean.observe(Follow::Evenly, now, time);
     }
 
     /// The latency in microseconds, where slow answers count at once; `None` if none is known.
     #[inline]
     pub(crate) fn peak_latency(&self, now: Duration) -> Option<u32> {
-        self.peaks.at(now)
+        self.written.peaks.at(now)
     }
 
     /// The average latency in microseconds; `None` if none is known.
     #[inline]
     pub(crate) fn mean_latency(&self, now: Duration) -> Option<u32> {
-        self.mean.at(now)
+        self.written.mean.at(now)
     }
 
     /// The backend has come back: for `time`, it gets less than its share.
@@ -109,6 +146,12 @@ impl Load {
         self.forget_latency();
         self.warm_from.store(millis(now), Ordering::Relaxed);
         self.warm_for.store(millis(time), Ordering::Relaxed);
+    }
+
+    /// Whether it has all of its weight; false negatives are possible.
+    #[inline]
+    pub(crate) fn is_warm(&self) -> bool {
+        self.warm_for.load(Ordering::Relaxed) == 0
     }
 
     /// The share of its weight that the backend has: 1 unless it has just come back.
@@ -134,6 +177,7 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::mem::offset_of;
 
     #[test]
     fn a_backend_that_is_back_gets_its_share_gradually() {
@@ -145,6 +189,19 @@ mod tests {
             assert!((at(second) - expected).abs() < 1e-9, "{second}");
         }
         assert!((at(101) - 1.0).abs() < 1e-9, "once warm, it stays so");
+    }
+
+    #[test]
+    fn what_selections_read_is_apart_from_what_requests_write() {
+        let line = |offset: usize| offset / 64;
+        let read = [
+            offset_of!(Load, circuit),
+            offset_of!(Load, healthy),
+            offset_of!(Load, cap),
+            offset_of!(Load, warm_for),
+        ];
+        assert!(read.iter().all(|offset| line(*offset) == 0), "{read:?}");
+        assert_eq!(line(offset_of!(Load, written)), 1);
     }
 
     #[test]

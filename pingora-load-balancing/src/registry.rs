@@ -46,22 +46,22 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Target {
     /// As it was last announced: its extensions may have changed.
     backend: Mutex<Backend>,
-    healthy: AtomicBool,
-    /// The number of consecutive checks that contradicted `healthy`.
+    /// The number of consecutive checks that contradicted its health.
     contradictions: Mutex<usize>,
     /// Whether any check of it has ended.
     checked: AtomicBool,
     rhythm: Mutex<Rhythm>,
+    /// Its health is in there, too.
     load: Arc<Load>,
 }
 
 impl Target {
     fn new(backend: &Backend, load: Arc<Load>, healthy: bool) -> Self {
+        // Until the first check says otherwise.
+        load.set_healthy(healthy);
         Target {
             load,
             backend: Mutex::new(backend.clone()),
-            // Until the first check says otherwise.
-            healthy: AtomicBool::new(healthy),
             contradictions: Mutex::new(0),
             checked: AtomicBool::new(false),
             rhythm: Mutex::default(),
@@ -70,7 +70,7 @@ impl Target {
 
     #[inline]
     pub(crate) fn is_healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
+        self.load.is_healthy()
     }
 
     /// The requests in progress.
@@ -93,7 +93,7 @@ impl Target {
         let changed = *contradictions >= threshold;
         if changed {
             *contradictions = 0;
-            self.healthy.store(success, Ordering::Relaxed);
+            self.load.set_healthy(success);
         }
         changed
     }
@@ -180,7 +180,7 @@ impl HealthRegistry {
         self.unproven.store(!healthy, Ordering::Relaxed);
         for target in self.targets.live() {
             if !target.checked.load(Ordering::Relaxed) {
-                target.healthy.store(healthy, Ordering::Relaxed);
+                target.load.set_healthy(healthy);
             }
         }
     }

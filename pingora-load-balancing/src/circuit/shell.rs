@@ -17,7 +17,8 @@ const NOT_YET: u64 = u64::MAX;
 pub(crate) struct Circuit {
     /// 0 while closed; otherwise the milliseconds from which a request may begin, plus one.
     opens: AtomicU64,
-    machine: Mutex<Machine>,
+    /// Apart from the word, whose cache line selections read.
+    machine: Box<Mutex<Machine>>,
 }
 
 impl Circuit {

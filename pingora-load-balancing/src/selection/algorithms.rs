@@ -1,15 +1,15 @@
 //! The algorithms behind [`Weighted`](super::weighted::Weighted) selection.
 
 use super::SelectionAlgorithm;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use super::ordered::Turns;
 
 /// Counts, ignoring the key.
 #[derive(Debug)]
-pub struct RoundRobin(AtomicUsize);
+pub struct RoundRobin(Turns);
 
 impl SelectionAlgorithm for RoundRobin {
     fn new() -> Self {
-        RoundRobin(AtomicUsize::new(0))
+        RoundRobin(Turns::default())
     }
 
     fn ignores_keys(&self) -> bool {
@@ -18,7 +18,7 @@ impl SelectionAlgorithm for RoundRobin {
 
     #[inline]
     fn next(&self, _key: &[u8]) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed) as u64
+        self.0.next() as u64
     }
 }
 

@@ -1,14 +1,13 @@
 //! Selection of the least busy backend.
 
 use super::BackendSelection;
-use super::ordered::{OrderedIterator, cheapest_ready};
+use super::ordered::{OrderedIterator, Turns, cheapest_ready};
 use crate::backends::Member;
-use crate::clock::now;
+use crate::clock::{now, roughly};
 use crate::{Backend, Candidates};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The backend with the fewest requests in progress, in proportion to its weight. Equals take turns.
@@ -21,27 +20,27 @@ use std::time::Duration;
 /// requests; or where a broken backend answers quickly, because it is always the least busy: set a
 /// [`Breaker`](crate::circuit::Breaker) or use [`PeakEwma`](super::PeakEwma).
 ///
-/// Costs time in proportion to the number of backends: all of them are examined for each request, and those up to the
-/// one whose turn it is once more if several are equal. That is some 12 ns for each backend, 1.2 µs for a hundred. Counts of
-/// requests and readiness change at any moment, so no order of the backends that was made before could be trusted; with
-/// thousands of them, `PeakEwma` costs the same as with two.
+/// Costs time in proportion to the number of backends: all of them are examined for each request, and once more if more
+/// than 128 are equal. That is some 4 ns for each backend, 0.45 µs for a hundred. Counts of requests and readiness
+/// change at any moment, so no order of the backends that was made before could be trusted; with thousands of them,
+/// `PeakEwma` costs the same as with two.
 pub struct LeastConnections {
     candidates: Candidates,
-    turn: AtomicUsize,
+    turns: Turns,
 }
 
 impl LeastConnections {
     pub(crate) fn pick(&self, now: impl Fn() -> Duration + Copy) -> Option<usize> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        cheapest_ready(&self.candidates, turn, now, |member| {
-            connections(member, now)
+        let turn = self.turns.next();
+        cheapest_ready(&self.candidates, turn, now, |_, member, weight| {
+            connections(member, weight)
         })
     }
 }
 
 /// Requests in progress for each unit of weight.
-fn connections(member: &Member, now: impl Fn() -> Duration) -> f64 {
-    member.load().in_flight() as f64 / member.weight(now)
+fn connections(member: &Member, weight: f64) -> f64 {
+    member.load().busyness() / weight
 }
 
 impl BackendSelection for LeastConnections {
@@ -55,7 +54,7 @@ impl BackendSelection for LeastConnections {
     fn build_over(candidates: &Candidates, _config: Option<&()>) -> Self {
         LeastConnections {
             candidates: candidates.clone(),
-            turn: AtomicUsize::new(0),
+            turns: Turns::default(),
         }
     }
 
@@ -64,8 +63,10 @@ impl BackendSelection for LeastConnections {
     }
 
     fn iter(self: &Arc<Self>, _key: &[u8]) -> OrderedIterator {
-        let turn = self.turn.load(Ordering::Relaxed);
-        OrderedIterator::by(&self.candidates, turn, |member| connections(member, now))
+        let turn = self.turns.upcoming();
+        OrderedIterator::by(&self.candidates, turn, |_, member, weight| {
+            connections(member, weight)
+        })
     }
 
     fn first(&self, _key: &[u8]) -> Option<&Backend> {
@@ -96,33 +97,74 @@ impl fmt::Debug for LeastConnections {
 /// of them go to the fastest one at the same time; [`PeakEwma`](super::PeakEwma) is made for that.
 ///
 /// Costs time in proportion to the number of backends: all of them are examined twice for each request, which is some
-/// 18 ns for each backend, 1.8 µs for a hundred.
+/// 7 ns for each backend, 0.75 µs for a hundred.
 pub struct LeastTime {
     candidates: Candidates,
-    turn: AtomicUsize,
+    turns: Turns,
 }
 
 impl LeastTime {
+    #[cfg(test)]
     pub(crate) fn pick(&self, now: impl Fn() -> Duration + Copy) -> Option<usize> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let (time, fastest) = (now(), self.fastest(now()));
-        cheapest_ready(&self.candidates, turn, now, |member| {
-            work(member, time, fastest, now)
-        })
+        self.pick_at(now(), now)
     }
 
-    /// The lowest known latency in microseconds.
-    fn fastest(&self, now: Duration) -> u32 {
-        let members = self.candidates.0.all().iter();
-        let known = members.filter_map(|member| member.load().mean_latency(now));
-        known.min().unwrap_or(1)
+    /// `time` is for the latencies.
+    fn pick_at(&self, time: Duration, now: impl Fn() -> Duration + Copy) -> Option<usize> {
+        let turn = self.turns.next();
+        let latencies = Latencies::of(self.candidates.0.all(), time);
+        cheapest_ready(&self.candidates, turn, now, |index, member, weight| {
+            work(member, latencies.get(index, member), weight)
+        })
     }
 }
 
-fn work(member: &Member, time: Duration, fastest: u32, now: impl Fn() -> Duration) -> f64 {
-    let load = member.load();
-    let latency = load.mean_latency(time).unwrap_or(fastest);
-    f64::from(latency) * (load.in_flight() as f64 + 1.0) / member.weight(now)
+/// How many latencies are remembered; others are read once more.
+const REMEMBERED: usize = 128;
+
+/// The average latencies of all members at one time.
+struct Latencies {
+    time: Duration,
+    /// The lowest known one in microseconds.
+    fastest: u32,
+    /// Of the first members; 0: unknown.
+    first: [u32; REMEMBERED],
+}
+
+impl Latencies {
+    fn of(members: &[Member], time: Duration) -> Self {
+        let (mut first, mut fastest) = ([0; REMEMBERED], u32::MAX);
+        for (index, member) in members.iter().enumerate() {
+            if let Some(latency) = member.load().mean_latency(time) {
+                fastest = fastest.min(latency);
+                if let Some(place) = first.get_mut(index) {
+                    *place = latency;
+                }
+            }
+        }
+        Latencies {
+            time,
+            fastest,
+            first,
+        }
+    }
+
+    /// That of the member with this index. An unknown one counts as the fastest.
+    #[inline]
+    fn get(&self, index: usize, member: &Member) -> u32 {
+        match self.first.get(index) {
+            Some(0) => self.fastest,
+            Some(known) => *known,
+            None => {
+                let known = member.load().mean_latency(self.time);
+                known.unwrap_or(self.fastest)
+            }
+        }
+    }
+}
+
+pub(super) fn work(member: &Member, latency: u32, weight: f64) -> f64 {
+    f64::from(latency) * (member.load().busyness() + 1.0) / weight
 }
 
 impl BackendSelection for LeastTime {
@@ -136,7 +178,7 @@ impl BackendSelection for LeastTime {
     fn build_over(candidates: &Candidates, _config: Option<&()>) -> Self {
         LeastTime {
             candidates: candidates.clone(),
-            turn: AtomicUsize::new(0),
+            turns: Turns::default(),
         }
     }
 
@@ -145,19 +187,19 @@ impl BackendSelection for LeastTime {
     }
 
     fn iter(self: &Arc<Self>, _key: &[u8]) -> OrderedIterator {
-        let turn = self.turn.load(Ordering::Relaxed);
-        let (time, fastest) = (now(), self.fastest(now()));
-        OrderedIterator::by(&self.candidates, turn, |member| {
-            work(member, time, fastest, now)
+        let turn = self.turns.upcoming();
+        let latencies = Latencies::of(self.candidates.0.all(), now());
+        OrderedIterator::by(&self.candidates, turn, |index, member, weight| {
+            work(member, latencies.get(index, member), weight)
         })
     }
 
     fn first(&self, _key: &[u8]) -> Option<&Backend> {
-        self.candidates.backend(self.pick(now)?)
+        self.candidates.backend(self.pick_at(roughly(), now)?)
     }
 
     fn first_index(&self, _key: &[u8]) -> Option<usize> {
-        self.pick(now)
+        self.pick_at(roughly(), now)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::backends::Member;
 use crate::clock::now;
 use crate::{Backend, Candidates};
 use std::cmp::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering as AtomicOrdering};
 use std::time::Duration;
 
 /// Backends in an order computed for one request: the best first, then those that are not ready.
@@ -25,13 +26,16 @@ impl OrderedIterator {
     pub(super) fn by(
         candidates: &Candidates,
         turn: usize,
-        cost: impl Fn(&Member) -> f64,
+        cost: impl Fn(usize, &Member, f64) -> f64,
     ) -> OrderedIterator {
         let all = candidates.0.all();
         let weighted = all.iter().enumerate();
-        let weighted = weighted.filter(|(_, member)| member.backend().weight > 0);
+        let weighted = weighted.filter(|(_, member)| member.has_weight());
         let mut order: Vec<(bool, f64, usize)> = weighted
-            .map(|(index, member)| (!member.is_ready(now), cost(member), index))
+            .map(|(index, member)| {
+                let cost = cost(index, member, member.weight(now));
+                (!member.is_ready(now), cost, index)
+            })
             .collect();
         let begin = turn.checked_rem(order.len()).unwrap_or(0);
         order.rotate_left(begin);
@@ -47,86 +51,129 @@ impl OrderedIterator {
     }
 }
 
-/// The index of the candidate with the lowest `cost`, among those with a weight that `may` accepts. Equals
+/// How many equals are remembered; more are looked for once more.
+const REMEMBERED: usize = 128;
+
+/// The index of the candidate with the lowest `cost`, which gets its index and weight, too, among those with a weight that `may` accepts. Equals
 /// take turns, in proportion to their weights.
-pub(super) fn cheapest(
+fn cheapest(
     candidates: &Candidates,
     turn: usize,
     now: impl Fn() -> Duration + Copy,
     may: impl Fn(&Member) -> bool,
-    cost: impl Fn(&Member) -> f64,
+    cost: impl Fn(usize, &Member, f64) -> f64,
 ) -> Option<usize> {
-    // In sixteenths, for backends that are warming up.
-    let weight = |member: &Member| ((member.weight(now) * 16.0) as usize).max(1);
     let all = candidates.0.all();
     let usable = || {
         let members = all.iter().enumerate();
-        members.filter(|(_, m)| m.backend().weight > 0 && may(m))
+        members.filter(|(_, member)| member.has_weight() && may(member))
     };
-    let mut best: Option<(f64, usize)> = None;
+    let mut lowest = f64::INFINITY;
     let mut equals = Equals::default();
     for (index, member) in usable() {
-        let cost = cost(member);
-        match &best {
-            Some((lowest, _)) if cost > *lowest => continue,
-            Some((lowest, _)) if cost >= *lowest => {}
-            _ => {
-                best = Some((cost, index));
-                equals = Equals::default();
-            }
+        let weight = member.weight(now);
+        let cost = cost(index, member, weight);
+        if cost > lowest {
+            continue;
         }
-        equals.add(weight(member));
+        if cost < lowest {
+            lowest = cost;
+            equals.forget();
+        }
+        equals.add(index, weight);
     }
-    let (lowest, first) = best?;
-    if equals.count == 1 {
-        return Some(first);
-    }
-    let mut place = equals.place(turn);
-    for (index, member) in usable() {
-        if cost(member) <= lowest {
-            match place.checked_sub(equals.width(weight(member))) {
-                Some(rest) => place = rest,
-                None => return Some(index),
-            }
+    let width = |index: usize| all.get(index).map_or(1, |m| sixteenths(m.weight(now)));
+    match equals.remembered() {
+        Some([]) => None,
+        Some([only]) => Some(*only as usize),
+        Some(indices) => {
+            let indices = indices.iter().map(|index| *index as usize);
+            equals.choose(turn, indices, width)
+        }
+        None => {
+            let cost = |index, member: &Member| cost(index, member, member.weight(now));
+            let again = usable().filter(|(index, member)| cost(*index, member) <= lowest);
+            let first = equals.indices.first().map(|index| *index as usize);
+            let chosen = equals.choose(turn, again.map(|(index, _)| index), width);
+            // Their state may have changed in between.
+            chosen.or(first)
         }
     }
-    // Their state changed in between.
-    Some(first)
+}
+
+/// A weight as a whole number, which also tells apart backends that are warming up.
+fn sixteenths(weight: f64) -> usize {
+    ((weight * 16.0) as usize).max(1)
 }
 
 /// Backends that cost the same.
-#[derive(Default)]
 struct Equals {
     count: usize,
-    weights: usize,
-    /// Of the first one; 0 if others have another weight.
-    weight: usize,
+    /// Of the first one.
+    weight: f64,
+    /// Whether others have another weight.
+    mixed: bool,
+    /// The first ones.
+    indices: [u32; REMEMBERED],
+}
+
+impl Default for Equals {
+    fn default() -> Self {
+        Equals {
+            count: 0,
+            weight: 0.0,
+            mixed: false,
+            indices: [0; REMEMBERED],
+        }
+    }
 }
 
 impl Equals {
-    fn add(&mut self, weight: usize) {
+    fn forget(&mut self) {
+        self.count = 0;
+        self.mixed = false;
+    }
+
+    #[inline]
+    fn add(&mut self, index: usize, weight: f64) {
+        if let Some(place) = self.indices.get_mut(self.count) {
+            *place = index as u32;
+        }
         if self.count == 0 {
             self.weight = weight;
-        } else if self.weight != weight {
-            self.weight = 0;
         }
+        self.mixed |= self.weight != weight;
         self.count += 1;
-        self.weights = self.weights.saturating_add(weight);
     }
 
-    /// The width of a backend on the line that [`Equals::place`] points to.
-    fn width(&self, weight: usize) -> usize {
-        if self.weight > 0 { 1 } else { weight }
+    /// Their indices; `None` if there are too many.
+    fn remembered(&self) -> Option<&[u32]> {
+        self.indices.get(..self.count)
     }
 
-    /// Where the turn with this number falls: in sequence if weights are equal, otherwise spread over the
-    /// line (a Weyl sequence), so that a heavy backend does not get its turns in a row.
-    fn place(&self, turn: usize) -> usize {
-        if self.weight > 0 {
-            return turn % self.count;
+    /// The one of `indices` whose turn it is: in sequence if weights are equal, otherwise spread over a line on
+    /// which each is as wide as its weight (a Weyl sequence), so that a heavy backend does not get its turns in
+    /// a row.
+    fn choose(
+        &self,
+        turn: usize,
+        mut indices: impl Iterator<Item = usize> + Clone,
+        width: impl Fn(usize) -> usize,
+    ) -> Option<usize> {
+        if !self.mixed {
+            return indices.nth(turn.checked_rem(self.count)?);
         }
+        let widths = indices.clone().map(&width);
+        let line = widths.fold(0, usize::saturating_add);
         let spread = (turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        ((u128::from(spread) * self.weights as u128) >> 64) as usize
+        let mut place = ((u128::from(spread) * line as u128) >> 64) as usize;
+        indices.find(|index| match place.checked_sub(width(*index)) {
+            Some(rest) => {
+                place = rest;
+                false
+            }
+            None => true,
+        })
     }
 }
 
@@ -135,10 +182,28 @@ pub(super) fn cheapest_ready(
     candidates: &Candidates,
     turn: usize,
     now: impl Fn() -> Duration + Copy,
-    cost: impl Fn(&Member) -> f64,
+    cost: impl Fn(usize, &Member, f64) -> f64,
 ) -> Option<usize> {
     if candidates.is_panicking() {
         return cheapest(candidates, turn, now, Member::is_enabled, cost);
     }
     cheapest(candidates, turn, now, |m| m.is_ready(now), cost)
+}
+
+/// Numbers the turns, across all threads. On cache lines of its own: every selection writes to it, and would take
+/// away from the other workers what lies beside it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Turns(AtomicUsize);
+
+impl Turns {
+    #[inline]
+    pub(super) fn next(&self) -> usize {
+        self.0.fetch_add(1, AtomicOrdering::Relaxed)
+    }
+
+    /// The number of the next one, without taking it.
+    pub(super) fn upcoming(&self) -> usize {
+        self.0.load(AtomicOrdering::Relaxed)
+    }
 }

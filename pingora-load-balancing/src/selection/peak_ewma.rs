@@ -1,13 +1,15 @@
 //! Selection of the better of two: by latency and requests in progress.
 
 use super::BackendSelection;
+use super::least::work;
 use super::ordered::OrderedIterator;
 use super::weighted::schedule;
 use crate::backends::{Member, Panic};
-use crate::clock::now;
+use crate::clock::{now, roughly};
 use crate::{Backend, Candidates};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::hint::select_unpredictable;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,33 +35,51 @@ pub struct PeakEwma {
 }
 
 impl PeakEwma {
+    #[cfg(test)]
     pub(crate) fn pick(&self, now: impl Fn() -> Duration + Copy) -> Option<usize> {
+        self.pick_at(now, now)
+    }
+
+    /// `time` is for the latencies.
+    #[inline]
+    fn pick_at(
+        &self,
+        time: impl Fn() -> Duration,
+        now: impl Fn() -> Duration + Copy,
+    ) -> Option<usize> {
         let members = &*self.candidates.0;
         let panic = Panic::default();
         let may = |member: &Member| member.is_ready(now) || panic.takes(members, member);
-        let one = self.draw(may, None).or_else(|| self.search(may, None))?;
-        let other = self.draw(may, Some(one));
-        let other = other.or_else(|| {
-            if self.candidates.len() <= DRAWS {
-                self.search(may, Some(one))
-            } else {
-                None
-            }
-        });
-        Some(match other {
-            Some(other) => self.better(one, other, now),
+        let drawn = fastrand::u64(..);
+        let one = self.at(drawn >> 32, may, None);
+        let one = one.or_else(|| self.draw(may, None))?;
+        let other = self.at(drawn & u64::from(u32::MAX), may, Some(one));
+        Some(match other.or_else(|| self.draw(may, Some(one))) {
+            Some(other) => self.better(one, other, time, now),
             None => one,
         })
     }
 
-    /// A selectable one, drawn by weight.
-    fn draw(&self, may: impl Fn(&Member) -> bool, not: Option<usize>) -> Option<usize> {
-        let all = self.candidates.0.all();
-        (0..DRAWS).find_map(|_| {
-            let place = random_below(self.places.len())?;
-            let index = *self.places.get(place)? as usize;
-            let member = all.get(index)?;
-            (Some(index) != not && may(member)).then_some(index)
+    /// The one to which `number`, of 32 bits, leads, if it is selectable.
+    #[inline]
+    fn at(&self, number: u64, may: impl Fn(&Member) -> bool, not: Option<usize>) -> Option<usize> {
+        // There are far fewer than 2³² places.
+        let place = (number * self.places.len() as u64) >> 32;
+        let index = *self.places.get(place as usize)? as usize;
+        let member = self.candidates.0.all().get(index)?;
+        (Some(index) != not && may(member)).then_some(index)
+    }
+
+    /// A selectable one, drawn by weight; after some draws in vain, if there is no other way to find one, any.
+    #[cold]
+    fn draw(&self, may: impl Fn(&Member) -> bool + Copy, not: Option<usize>) -> Option<usize> {
+        let drawn = (1..DRAWS).find_map(|_| self.at(u64::from(fastrand::u32(..)), may, not));
+        drawn.or_else(|| {
+            if not.is_none() || self.candidates.len() <= DRAWS {
+                self.search(may, not)
+            } else {
+                None
+            }
         })
     }
 
@@ -68,30 +88,33 @@ impl PeakEwma {
     fn search(&self, may: impl Fn(&Member) -> bool, not: Option<usize>) -> Option<usize> {
         let all = self.candidates.0.all();
         let usable = |index: &usize| {
-            let weighs = |member: &&Member| member.backend().weight > 0;
+            let weighs = |member: &&Member| member.has_weight();
             Some(*index) != not && all.get(*index).filter(weighs).is_some_and(&may)
         };
         let count = (0..all.len()).filter(usable).count();
         (0..all.len()).filter(usable).nth(random_below(count)?)
     }
 
-    fn better(&self, one: usize, other: usize, now: impl Fn() -> Duration + Copy) -> usize {
+    #[inline]
+    fn better(
+        &self,
+        one: usize,
+        other: usize,
+        time: impl Fn() -> Duration,
+        now: impl Fn() -> Duration + Copy,
+    ) -> usize {
         let all = self.candidates.0.all();
         let (Some(a), Some(b)) = (all.get(one), all.get(other)) else {
             return one;
         };
-        let time = now();
+        let time = time();
         let (of_a, of_b) = (a.load().peak_latency(time), b.load().peak_latency(time));
         let unknown = of_a.or(of_b).unwrap_or(1);
-        let costs_a = cost(a, of_a.unwrap_or(unknown), now);
-        let costs_b = cost(b, of_b.or(of_a).unwrap_or(unknown), now);
-        // Both were drawn at random, so equals need no further draw.
-        if costs_b < costs_a { other } else { one }
+        let costs_a = work(a, of_a.unwrap_or(unknown), a.weight(now));
+        let costs_b = work(b, of_b.unwrap_or(unknown), b.weight(now));
+        // Both were drawn at random, so equals need no further draw; and no branch could be predicted.
+        select_unpredictable(costs_b < costs_a, other, one)
     }
-}
-
-fn cost(member: &Member, latency: u32, now: impl Fn() -> Duration) -> f64 {
-    f64::from(latency) * (member.load().in_flight() as f64 + 1.0) / member.weight(now)
 }
 
 fn random_below(bound: usize) -> Option<usize> {
@@ -123,20 +146,20 @@ impl BackendSelection for PeakEwma {
 
     fn iter(self: &Arc<Self>, _key: &[u8]) -> OrderedIterator {
         let (turn, time) = (fastrand::usize(..), now());
-        OrderedIterator::by(&self.candidates, turn, |member| {
+        OrderedIterator::by(&self.candidates, turn, |_, member, weight| {
             let latency = member.load().peak_latency(time).unwrap_or(1);
-            cost(member, latency, now)
+            work(member, latency, weight)
         })
     }
 
     #[inline]
     fn first(&self, _key: &[u8]) -> Option<&Backend> {
-        self.candidates.backend(self.pick(now)?)
+        self.candidates.backend(self.pick_at(roughly, now)?)
     }
 
     #[inline]
     fn first_index(&self, _key: &[u8]) -> Option<usize> {
-        self.pick(now)
+        self.pick_at(roughly, now)
     }
 }
 

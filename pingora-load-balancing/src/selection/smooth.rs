@@ -1,11 +1,11 @@
 //! Round robin in nginx's order.
 
+use super::ordered::Turns;
 use super::{BackendIter, BackendSelection};
 use crate::Backend;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The maximum length of an order, and the maximum number of steps for computing one.
 const LONGEST: usize = 1 << 16;
@@ -26,13 +26,13 @@ pub struct SmoothRoundRobin {
     order: Box<[u32]>,
     /// Whether `backends` contains all that it was built over: none has weight 0.
     whole: bool,
-    turn: AtomicUsize,
+    turns: Turns,
 }
 
 impl SmoothRoundRobin {
     #[inline]
     fn next_index(&self) -> Option<usize> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let turn = self.turns.next();
         let place = turn.checked_rem(self.order.len())?;
         Some(*self.order.get(place)? as usize)
     }
@@ -76,7 +76,7 @@ impl BackendSelection for SmoothRoundRobin {
             order: order(&weights),
             whole: backends.len() == all,
             backends,
-            turn: AtomicUsize::new(0),
+            turns: Turns::default(),
         }
     }
 
