@@ -1,9 +1,12 @@
 //! The format of a line: parsed once, when the program starts.
 
+use crate::clock;
 use crate::escape::{Quoting, Special};
-use crate::variable::{Facts, Value, Variable};
+use crate::variable::{Facts, Value, Variable, version};
+use http::Version;
 use pingora_error::{Error, ErrorType, Result};
 use std::io::Write;
+use std::net::IpAddr;
 
 /// The fields of [`Format::json`], in order: name and variable.
 const JSON_FIELDS: [(&str, &str); 22] = [
@@ -37,6 +40,8 @@ pub struct Format {
     pieces: Vec<Piece>,
     /// The characters that separate values outside of quotes.
     special: Special,
+    /// Whether the request's times have to be recorded for it.
+    takes_times: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +75,7 @@ impl Format {
     /// # Errors
     /// Names the unknown variable, or the duplicate name.
     pub fn json_of(fields: &[(&str, &str)]) -> Result<Self> {
-        let mut pieces = Vec::new();
+        let mut made = Format::empty();
         for (index, (name, variable)) in fields.iter().enumerate() {
             if fields.iter().take(index).any(|(other, _)| other == name) {
                 return refuse(format!("the field {name:?} stands twice"));
@@ -82,15 +87,12 @@ impl Format {
             };
             Quoting::Json.put(name.as_bytes(), &mut before);
             before.extend_from_slice(b"\":");
-            pieces.push(Piece::Literal(before.into()));
-            pieces.push(Piece::Json(known(variable)?));
+            made.pieces.push(Piece::Literal(before.into()));
+            made.push_variable(Piece::Json, known(variable)?);
         }
         let end: &[u8] = if fields.is_empty() { b"{}" } else { b"}" };
-        pieces.push(Piece::Literal(end.into()));
-        Ok(Format {
-            pieces,
-            ..Format::empty()
-        })
+        made.pieces.push(Piece::Literal(end.into()));
+        Ok(made)
     }
 
     /// A line of text: `$name` and `${name}` stand for variables, `$$` for a dollar sign; everything else is
@@ -116,11 +118,8 @@ impl Format {
                 rest = after;
                 made.push_literal(&mut literal);
                 let variable = known(name)?;
-                made.pieces.push(if quoted {
-                    Piece::Quoted(variable)
-                } else {
-                    Piece::Text(variable)
-                });
+                let piece = if quoted { Piece::Quoted } else { Piece::Text };
+                made.push_variable(piece, variable);
                 continue;
             }
             if c == '$' {
@@ -145,7 +144,18 @@ impl Format {
         Format {
             pieces: Vec::new(),
             special: [false; 128],
+            takes_times: false,
         }
+    }
+
+    fn push_variable(&mut self, piece: fn(Variable) -> Piece, variable: Variable) {
+        self.takes_times |= variable.takes_times();
+        self.pieces.push(piece(variable));
+    }
+
+    /// Whether a request's times have to be recorded for a line of this format.
+    pub(crate) fn takes_times(&self) -> bool {
+        self.takes_times
     }
 
     /// A format of our own; a test proves that it is valid.
@@ -180,42 +190,77 @@ fn put_text(value: Value<'_>, place: Quoting<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Bytes(bytes) if !bytes.is_empty() => place.put(&bytes, out),
         Value::Missing | Value::Bytes(_) => out.push(b'-'),
-        Value::Sound(text) => out.extend_from_slice(text.as_bytes()),
-        Value::Ip(ip) => {
-            // Only digits, dots and colons, none of which a client controls.
-            let _ = write!(out, "{ip}");
-        }
-        other => put_number(&other, out),
+        Value::Line(method, target, version) => put_line(place, method, &target, version, out),
+        other => put_plain(&other, out),
     }
 }
 
 fn put_json(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Missing => out.extend_from_slice(b"null"),
-        Value::Bytes(bytes) => {
+        Value::Number(_) | Value::Seconds(_) | Value::Flag(_) => put_plain(&value, out),
+        text => {
             out.push(b'"');
-            Quoting::Json.put(&bytes, out);
+            match text {
+                Value::Bytes(bytes) => Quoting::Json.put(&bytes, out),
+                Value::Line(method, target, version) => {
+                    put_line(Quoting::Json, method, &target, version, out);
+                }
+                other => put_plain(&other, out),
+            }
             out.push(b'"');
         }
-        Value::Ip(ip) => {
-            // Only digits, dots and colons, as in the times.
-            let _ = write!(out, "\"{ip}\"");
-        }
-        Value::Sound(text) => {
-            let _ = write!(out, "\"{text}\"");
-        }
-        other => put_number(&other, out),
     }
 }
 
-/// Writing to memory does not fail.
-fn put_number(value: &Value<'_>, out: &mut Vec<u8>) {
+fn put_line(place: Quoting<'_>, method: &str, target: &[u8], of: Version, out: &mut Vec<u8>) {
+    let version = version(of).as_bytes();
+    place.put_all(&[method.as_bytes(), b" ", target, b" ", version], out);
+}
+
+/// A value that no client controls: digits and punctuation. Writing to memory does not fail.
+fn put_plain(value: &Value<'_>, out: &mut Vec<u8>) {
     let _ = match value {
-        Value::Number(number) => write!(out, "{number}"),
+        Value::Number(number) => {
+            put_number(*number, out);
+            Ok(())
+        }
         Value::Seconds(time) => write!(out, "{}.{:06}", time.as_secs(), time.subsec_micros()),
         Value::Flag(flag) => write!(out, "{flag}"),
-        Value::Missing | Value::Ip(_) | Value::Sound(_) | Value::Bytes(_) => Ok(()),
+        Value::Ip(IpAddr::V4(ip)) => {
+            for (index, octet) in ip.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                put_number(octet.into(), out);
+            }
+            Ok(())
+        }
+        Value::Ip(ip) => write!(out, "{ip}"),
+        Value::Now => {
+            clock::with_now(|second, _| out.extend_from_slice(second.common.as_bytes()));
+            Ok(())
+        }
+        Value::NowIso => {
+            clock::with_now(|second, millis| write!(out, "{}.{millis:03}Z", second.iso))
+        }
+        Value::Missing | Value::Bytes(_) | Value::Line(..) => Ok(()),
     };
+}
+
+/// The same as `write!`, without what makes that one flexible.
+fn put_number(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; 20];
+    let (mut rest, mut len) = (number, 0);
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        len += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(digits.len() - len..).unwrap_or_default());
 }
 
 /// The name after a dollar sign, and the rest.
@@ -271,6 +316,27 @@ mod tests {
         let wrong = Format::json_of(&[("a", "status"), ("b", "state")]).unwrap_err();
         assert!(wrong.to_string().contains("no variable \"state\""));
         assert!(Format::json_of(&[("a", "status"), ("a", "bytes")]).is_err());
+    }
+
+    #[test]
+    fn numbers_are_written_as_they_are() {
+        for number in [0, 7, 10, 200, 65_535, u64::MAX - 1, u64::MAX] {
+            let mut out = Vec::new();
+            put_number(number, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+        }
+    }
+
+    #[test]
+    fn times_are_recorded_for_formats_with_times() {
+        assert!(Format::json().takes_times());
+        assert!(Format::text("$upstream").unwrap().takes_times());
+        assert!(!Format::combined().takes_times() && !Format::common().takes_times());
+        assert!(
+            !Format::text("$time $failed_try_count")
+                .unwrap()
+                .takes_times()
+        );
     }
 
     #[test]

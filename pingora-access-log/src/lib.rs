@@ -104,10 +104,13 @@ impl AccessLog {
         Builder::new(builder::Target::Syslog(to))
     }
 
-    /// Records how long the parts of this request take: [`Session::record_times`]. Call it in `early_request_filter`.
-    /// Without it, the line lacks durations, and the address of an upstream that did not fail.
+    /// Records how long the parts of this request take ([`Session::record_times`]), if the format has a variable that
+    /// tells. Call it in `early_request_filter`. Without it, the line lacks durations, and the address of an upstream that
+    /// did not fail.
     pub fn begin(&self, session: &mut Session) {
-        session.record_times();
+        if self.0.format.takes_times() {
+            session.record_times();
+        }
     }
 
     /// Writes the line of a request. Call it in `logging`. Does not block.

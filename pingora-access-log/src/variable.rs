@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::redaction::{REDACTED, Redaction};
+use http::Version;
 use http::header::{CONTENT_LOCATION, HOST, HeaderName, LOCATION, REFERER, USER_AGENT};
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::tls::SslDigest;
@@ -98,6 +99,20 @@ impl Variable {
             }
         }
     }
+
+    /// Whether its value is recorded while the request is under way.
+    pub(crate) fn takes_times(&self) -> bool {
+        matches!(
+            self,
+            Variable::Duration
+                | Variable::Upstream
+                | Variable::UpstreamReused
+                | Variable::UpstreamConnect
+                | Variable::UpstreamFirstByte
+                | Variable::UpstreamDuration
+                | Variable::FailedTries
+        )
+    }
 }
 
 /// A value, not yet written.
@@ -107,8 +122,12 @@ pub(crate) enum Value<'a> {
     Seconds(Duration),
     Flag(bool),
     Ip(IpAddr),
-    /// Text that no client controls.
-    Sound(String),
+    /// The present time, `10/Oct/2000:13:55:36 +0000`.
+    Now,
+    /// The present time, `2000-10-10T13:55:36.123Z`.
+    NowIso,
+    /// Method, target and version.
+    Line(&'a str, Cow<'a, [u8]>, Version),
     Bytes(Cow<'a, [u8]>),
 }
 
@@ -176,18 +195,18 @@ impl<'a> Facts<'a> {
             Variable::Server => Value::address(session.server_addr()),
             Variable::Status => {
                 let head = session.response_written();
-                head.map_or(Value::Missing, |h| Value::Number(h.status.as_u16().into()))
+                // Not by the fields, which would be made a map for it.
+                let status = head.map(|head| head.line().status.as_u16());
+                status.map_or(Value::Missing, |status| Value::Number(status.into()))
             }
             Variable::Bytes => Value::Number(session.body_bytes_sent() as u64),
             Variable::BytesReceived => Value::Number(session.body_bytes_read() as u64),
             Variable::ResponseField(name) => {
                 let head = session.response_written();
-                self.field(name, head.and_then(|head| head.headers.get(name)))
+                self.field(name, head.and_then(|head| head.first_value(name)))
             }
-            Variable::Time => Value::Sound(clock::with_now(|second, _| second.common.clone())),
-            Variable::TimeIso => Value::Sound(clock::with_now(|second, millis| {
-                format!("{}.{millis:03}Z", second.iso)
-            })),
+            Variable::Time => Value::Now,
+            Variable::TimeIso => Value::NowIso,
             Variable::TimeUnix => clock::with_now(|second, millis| {
                 Value::Seconds(
                     Duration::from_secs(second.number) + Duration::from_millis(millis.into()),
@@ -242,20 +261,16 @@ impl<'a> Facts<'a> {
         let line = request.line();
         match variable {
             Variable::Request => {
-                let mut whole = Vec::with_capacity(128);
-                whole.extend_from_slice(line.method.as_str().as_bytes());
-                whole.push(b' ');
-                whole.extend_from_slice(&self.redaction.url(request.raw_path()));
-                whole.extend_from_slice(format!(" {:?}", line.version).as_bytes());
-                Value::Bytes(Cow::Owned(whole))
+                let target = self.redaction.url(request.raw_path());
+                Value::Line(line.method.as_str(), target, line.version)
             }
             Variable::Method => Value::bytes(line.method.as_str().as_bytes()),
-            Variable::Version => Value::text(format!("{:?}", line.version)),
+            Variable::Version => Value::bytes(version(line.version).as_bytes()),
             Variable::Target => Value::Bytes(self.redaction.url(request.raw_path())),
             Variable::Path => self.part_of_target(|target, question| target.get(..question)),
             Variable::Query => self.part_of_target(|target, question| target.get(question + 1..)),
-            Variable::Host => self.field(&HOST, request.headers.get(HOST)),
-            Variable::Field(name) => self.field(name, request.headers.get(name)),
+            Variable::Host => self.field(&HOST, request.first_value(&HOST)),
+            Variable::Field(name) => self.field(name, request.first_value(name)),
             _ => Value::Missing,
         }
     }
@@ -274,7 +289,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn field<'b>(&self, name: &HeaderName, value: Option<&'b http::HeaderValue>) -> Value<'b> {
+    fn field<'b>(&self, name: &HeaderName, value: Option<&'b [u8]>) -> Value<'b> {
         let Some(value) = value else {
             return Value::Missing;
         };
@@ -282,9 +297,9 @@ impl<'a> Facts<'a> {
             return Value::bytes(REDACTED);
         }
         if *name == REFERER || *name == LOCATION || *name == CONTENT_LOCATION {
-            Value::Bytes(self.redaction.url(value.as_bytes()))
+            Value::Bytes(self.redaction.url(value))
         } else {
-            Value::bytes(value.as_bytes())
+            Value::bytes(value)
         }
     }
 
@@ -326,6 +341,17 @@ impl<'a> Facts<'a> {
             }
         }
         Value::text(text)
+    }
+}
+
+/// As it stands in the first line of a request.
+pub(crate) fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/3.0",
     }
 }
 

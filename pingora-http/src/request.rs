@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes};
 use http::header::AsHeaderName;
 use http::request::Parts as ReqParts;
-use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use pingora_error::{Error, ErrorType, Result};
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
@@ -307,6 +307,12 @@ impl RequestHeader {
     #[inline]
     pub fn line(&self) -> &ReqParts {
         self.head.line()
+    }
+
+    /// The value of the first field with this name. Unlike access to `headers`, it builds no map: for one or two
+    /// fields of a message that is otherwise only passed on.
+    pub fn first_value(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.head.first_value(name)
     }
 
     /// The fields that frame the message, route it, or are about its connection, in order and without

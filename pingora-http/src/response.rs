@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes};
 use http::header::{AsHeaderName, CONTENT_LENGTH};
 use http::response::Parts as RespParts;
-use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use pingora_error::{Error, ErrorType, Result};
 use std::ops::Deref;
 
@@ -264,6 +264,12 @@ impl ResponseHeader {
     #[inline]
     pub fn line(&self) -> &RespParts {
         self.head.line()
+    }
+
+    /// The value of the first field with this name. Unlike access to `headers`, it builds no map: for one or two
+    /// fields of a message that is otherwise only passed on.
+    pub fn first_value(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.head.first_value(name)
     }
 
     /// The fields that frame the message, route it, or are about its connection, in order and without

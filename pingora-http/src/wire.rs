@@ -11,7 +11,7 @@ pub use spans::ParsedFields;
 
 use bytes::{BufMut, Bytes};
 use http::header::DATE;
-use http::{Extensions, HeaderMap, HeaderValue, request, response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, request, response};
 use pingora_error::Result;
 use std::sync::OnceLock;
 
@@ -399,6 +399,15 @@ impl<P: Parts> Head<P> {
     ) -> std::result::Result<(), FieldRefused> {
         let (headers, cases) = self.fields_mut();
         cases.append_parsed(headers, name, value)
+    }
+
+    /// The value of the first field of this name.
+    pub(crate) fn first_value(&self, name: &HeaderName) -> Option<&[u8]> {
+        if self.wire.is_used() {
+            self.wire.first_value(name)
+        } else {
+            self.base.headers().get(name).map(HeaderValue::as_bytes)
+        }
     }
 
     /// Whether there is a `Date`.

@@ -43,6 +43,11 @@ impl Added {
         self.0.iter().any(|(field, _)| field.name == *name)
     }
 
+    pub(super) fn value(&self, name: &HeaderName) -> Option<&[u8]> {
+        let (_, value) = self.0.iter().find(|(field, _)| field.name == *name)?;
+        Some(value.as_bytes())
+    }
+
     /// Adds copies of the fields to a map.
     pub(super) fn fill(&self, headers: &mut HeaderMap, cases: &mut NameCases) {
         for (field, value) in &self.0 {

@@ -127,14 +127,25 @@ impl Wire {
     /// replaces another, goes into the map.
     pub(super) fn may_add(&self, name: &HeaderName) -> bool {
         let bytes = name.as_str().as_bytes();
-        let is_same = |span: &Span| {
-            usize::from(span.name_len) == bytes.len()
-                && span.name(&self.head).eq_ignore_ascii_case(bytes)
-        };
         self.added.has_room()
             && matches!(ControlField::of(bytes), None | Some(ControlField::Date))
-            && !self.spans.iter().any(is_same)
+            && self.arrived(bytes).is_none()
             && !self.added.has(name)
+    }
+
+    /// The first field that arrived with this name, which is in lower case.
+    fn arrived(&self, name: &[u8]) -> Option<&Span> {
+        self.spans.iter().find(|span| {
+            usize::from(span.name_len) == name.len()
+                && span.name(&self.head).eq_ignore_ascii_case(name)
+        })
+    }
+
+    pub(super) fn first_value(&self, name: &HeaderName) -> Option<&[u8]> {
+        match self.arrived(name.as_str().as_bytes()) {
+            Some(span) => Some(span.value(&self.head)),
+            None => self.added.value(name),
+        }
     }
 
     #[inline]
