@@ -2,7 +2,7 @@
 
 use super::{DiskStore, entry, hit};
 use crate::CacheKey;
-use crate::inspect::{Entry, Inspect, Listing, Page, page};
+use crate::inspect::{Entry, Inspect, Listing, Page, Totals, page};
 use crate::key::{CacheHashKey, HashBinary, Name};
 use async_trait::async_trait;
 use pingora_error::{Error, ErrorType, Result};
@@ -68,5 +68,12 @@ impl Inspect for DiskStore {
         self.check_on()?;
         let primary = key.primary_bin();
         self.blocking(move |store| store.entries_of(&primary)).await
+    }
+
+    fn totals(&'static self) -> Option<Totals> {
+        Some(Totals::new(
+            self.stored_entries() as u64,
+            self.stored_bytes(),
+        ))
     }
 }

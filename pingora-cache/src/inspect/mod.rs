@@ -7,6 +7,7 @@
 //! |---|---|
 //! | what is stored for this URI, or under this key? | [`Inspector::find_uri`], [`Inspector::find`]: all variants |
 //! | what is stored below this URI, or with this tag? | [`Inspector::list`], page by page |
+//! | how much is stored? | [`Inspector::totals`] |
 //!
 //! # Example
 //! ```
@@ -52,6 +53,23 @@ use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
 use std::sync::Arc;
 
+/// What a storage holds in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Whole responses; variants count by themselves.
+    pub entries: u64,
+    /// Bytes of heads and bodies, as the storage counts them.
+    pub bytes: u64,
+}
+
+impl Totals {
+    /// So many responses of so many bytes.
+    pub fn new(entries: u64, bytes: u64) -> Self {
+        Totals { entries, bytes }
+    }
+}
+
 /// A storage that can say what it holds: see [`Storage::inspection`].
 ///
 /// Both futures may be dropped at any time.
@@ -69,6 +87,12 @@ pub trait Inspect {
     /// # Errors
     /// As [`list`](Self::list).
     async fn find(&'static self, key: &CacheKey) -> Result<Vec<Entry>>;
+
+    /// How much it holds. Must not block: it is asked about once a second by whoever watches. `None`, the default: it does
+    /// not know.
+    fn totals(&'static self) -> Option<Totals> {
+        None
+    }
 }
 
 /// Looks at what a storage holds. Clones look at the same.
@@ -134,6 +158,11 @@ impl Inspector {
     /// `InternalError`, if this is no URI with a scheme and an authority; otherwise as [`list`](Self::list).
     pub async fn find_uri(&self, uri: &str) -> Result<Vec<Entry>> {
         self.find(&CachePolicy::key_of_uri(uri)?).await
+    }
+
+    /// How much is stored; `None`: the storage does not know.
+    pub fn totals(&self) -> Option<Totals> {
+        self.storage.inspection()?.totals()
     }
 
     fn storage(&self) -> Result<&'static (dyn Inspect + Sync)> {

@@ -89,6 +89,7 @@ async fn one_is_found_with_all_its_variants(store: Store, kind: &str) {
     let inspector = Inspector::new(store).policy(policy());
     let uri = "https://one.example/a?b";
     assert!(inspector.find_uri(uri).await.unwrap().is_empty());
+    assert_eq!(inspector.totals(), Some(Totals::new(0, 0)));
     let mut own = key(uri);
     put(store, &own, "news, sport", b"abc").await;
     own.set_variance_key([7; 16]);
@@ -105,6 +106,9 @@ async fn one_is_found_with_all_its_variants(store: Store, kind: &str) {
         panic!("{entries:?}");
     };
     assert_eq!((first.body(), second.body()), (3, 7));
+    let totals = inspector.totals().unwrap();
+    assert_eq!(totals.entries, 2, "variants count by themselves");
+    assert_eq!(totals.bytes, first.size() + second.size());
     assert_eq!((first.variant(), second.variant()), (None, Some([7; 16])));
     assert_eq!((first.hits(), second.hits()), (0, 2));
     assert_eq!(first.uri(), uri);
@@ -198,6 +202,10 @@ async fn of_two_storages_each_says_what_it_holds() {
     for number in 0..5 {
         let uri = format!("https://one.example/{number}");
         put(store, &key(&uri), "", b"abc").await;
+        let [one, other] = [first as Store, second].map(|one| Inspector::new(one).totals());
+        let (one, other) = (one.unwrap(), other.unwrap());
+        let both = Totals::new(one.entries + other.entries, one.bytes + other.bytes);
+        assert_eq!(Inspector::new(store).totals(), Some(both));
     }
     // Not in memory any more.
     put(second, &key("https://one.example/large"), "", b"abc").await;

@@ -2,7 +2,7 @@
 
 use super::{MemCache, SHARDS, head_size};
 use crate::CacheKey;
-use crate::inspect::{Entry, Inspect, Listing, Page, keys_after, page};
+use crate::inspect::{Entry, Inspect, Listing, Page, Totals, keys_after, page};
 use crate::key::{CacheHashKey, HashBinary, Name};
 use async_trait::async_trait;
 use pingora_error::Result;
@@ -62,5 +62,10 @@ impl Inspect for MemCache {
 
     async fn find(&'static self, key: &CacheKey) -> Result<Vec<Entry>> {
         Ok(self.entries_of(&key.primary_bin()))
+    }
+
+    fn totals(&'static self) -> Option<Totals> {
+        let (entries, bytes) = (self.stored_entries(), self.stored_bytes());
+        Some(Totals::new(entries as u64, bytes as u64))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::TieredStore;
 use crate::CacheKey;
-use crate::inspect::{Cursor, Entry, Inspect, Listing, Page};
+use crate::inspect::{Cursor, Entry, Inspect, Listing, Page, Totals};
 use async_trait::async_trait;
 use pingora_error::Result;
 
@@ -42,5 +42,16 @@ impl Inspect for TieredStore {
             }
         }
         Ok(entries)
+    }
+
+    /// Of both storages, if both know.
+    fn totals(&'static self) -> Option<Totals> {
+        let [first, second] = [self.first, self.second].map(|one| one.inspection()?.totals());
+        let (first, second) = (first?, second?);
+        let bytes = first.bytes.saturating_add(second.bytes);
+        Some(Totals::new(
+            first.entries.saturating_add(second.entries),
+            bytes,
+        ))
     }
 }
