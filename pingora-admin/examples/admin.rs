@@ -10,16 +10,20 @@
 use async_trait::async_trait;
 use clap::Parser;
 use pingora::admin::{Admin, Purge};
+use pingora::cache::MemCache;
+use pingora::cache::policy::CachePolicy;
+use pingora::http::ResponseHeader;
 use pingora::lb::health_check::TcpHealthCheck;
 use pingora::lb::{Tries, Upstreams};
 use pingora::listeners::BoundAddresses;
 use pingora::prelude::*;
-use pingora::proxy::http_proxy_service_with_name;
+use pingora::proxy::{ReadyCache, http_proxy_service_with_name};
 use pingora::server::{Health, RunArgs, ShutdownWatch};
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
 use pingora_examples::{Announcement, backends, exit_code, log_to_stderr, origin, say};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// A proxy with an admin page
@@ -41,7 +45,13 @@ struct Cli {
     server: Opt,
 }
 
-struct Shop(Upstreams<RoundRobin>);
+/// At most 64 MiB of responses.
+static STORE: LazyLock<MemCache> = LazyLock::new(|| MemCache::bounded(64 << 20));
+
+struct Shop {
+    upstreams: Upstreams<RoundRobin>,
+    cache: ReadyCache,
+}
 
 #[async_trait]
 impl ProxyHttp for Shop {
@@ -56,7 +66,25 @@ impl ProxyHttp for Shop {
         session: &mut Session,
         tries: &mut Tries,
     ) -> Result<Box<HttpPeer>> {
-        self.0.peer(session, b"", tries)
+        self.upstreams.peer(session, b"", tries)
+    }
+
+    fn ready_cache(&self, _tries: &Tries) -> Option<&ReadyCache> {
+        Some(&self.cache)
+    }
+
+    /// The origin says nothing about caching, so this stands in for it: what is below `/pictures/` may be stored.
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _tries: &mut Tries,
+    ) -> Result<()> {
+        if session.req_header().uri.path().starts_with("/pictures/") {
+            response.insert_header("Cache-Control", "max-age=600")?;
+            response.insert_header("Cache-Tag", "pictures")?;
+        }
+        Ok(())
     }
 
     fn fail_to_connect(
@@ -66,7 +94,7 @@ impl ProxyHttp for Shop {
         tries: &mut Tries,
         error: Box<Error>,
     ) -> Box<Error> {
-        self.0.fail_to_connect(tries, error)
+        self.upstreams.fail_to_connect(tries, error)
     }
 }
 
@@ -101,11 +129,14 @@ fn serve(cli: &Cli) -> Result<()> {
     let balancer = background_service("upstreams", balancer);
     pingora::lb::metrics::watch("shop", &balancer.task());
 
+    let policy = CachePolicy::new().tag_fields(["cache-tag"]);
+    let cache = ReadyCache::new(&*STORE).policy(policy);
     let token = token()?;
     let health = Health::of(&server).shared();
     let mut admin = Admin::new(&token)?
         .configuration(&server.configuration)
         .upstreams("shop", balancer.task())
+        .cache("pages", cache.inspector())
         .health(health);
     // What the cache of the program knows; here, what was purged is only said.
     admin = admin.purger(|what: &Purge| {
@@ -117,7 +148,8 @@ fn serve(cli: &Cli) -> Result<()> {
     }
     let admin = admin.service(&cli.admin)?;
 
-    let shop = Shop(Upstreams::new(balancer.task()));
+    let upstreams = Upstreams::new(balancer.task());
+    let shop = Shop { upstreams, cache };
     let mut proxy = http_proxy_service_with_name(&server.configuration, shop, "shop");
     proxy.add_tcp(&cli.listen);
     let page = PageAt(admin.bound_addresses(), token);

@@ -29,7 +29,7 @@ const LONGEST_BODY: usize = 4096;
 
 /// Only the page's own script and style may run, unchanged: a test keeps the hashes up to date.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; \
-    base-uri 'none'; script-src 'sha256-p5jPhZR3Uzc1OxaRNYNj/Pvxq++3Hy8Ona3N8fbP2zM='; style-src 'sha256-2z8aI2sLhOFDiDIyawVqsgVAw4RJDZAVC1Gi4dJQHLE='";
+    base-uri 'none'; script-src 'sha256-0MvqmEPWad1NA57Fzn5fkvVABMWI82/yVcswLEeqZLU='; style-src 'sha256-LPE3EDGr9h3dREzQWuHYRaM6PwSvmIVDqYH6j/+hDwM='";
 
 /// Sent with each answer.
 const FIELDS: [(HeaderName, &str); 5] = [
@@ -94,8 +94,8 @@ impl Admin {
         self
     }
 
-    /// Lets operators look at what a cache has stored, as JSON: `GET /api/cache/<name>`. They see the addresses of all
-    /// stored pages, with their queries.
+    /// Lets operators look at what a cache has stored: in the page, and as JSON by `GET /api/cache/<name>`. They see the
+    /// addresses of all stored pages, with their queries.
     #[must_use]
     pub fn cache(mut self, name: &str, inspector: Inspector) -> Self {
         self.caches.push((name.to_owned(), inspector));
@@ -239,6 +239,10 @@ impl AdminApp {
         let groups: Vec<_> = groups
             .map(|(name, group)| state::group(name, &**group))
             .collect();
+        let caches = self.admin.caches.iter();
+        let caches: Vec<_> = caches
+            .map(|(name, inspector)| state::cache(name, inspector))
+            .collect();
         let incidents: Vec<_> = recent_incidents().iter().map(state::incident).collect();
         let health = self.admin.shown.health.as_ref();
         json!({
@@ -252,6 +256,7 @@ impl AdminApp {
             "draining": health.map(|health| health.is_draining()),
             "can_purge": self.admin.shown.purger.is_some(),
             "upstreams": groups,
+            "caches": caches,
             "incidents": incidents,
             "metrics": metrics,
             "configuration": self.admin.configuration,

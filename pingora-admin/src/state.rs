@@ -1,6 +1,7 @@
 //! The state for the page, as JSON.
 
 use crate::{Purger, UpstreamGroup};
+use pingora_cache::inspect::Inspector;
 use pingora_core::metrics::{
     Family, Histogram, Incident, Kind, LabelPairs, Series, Value as Figure,
 };
@@ -132,6 +133,16 @@ pub(crate) fn group(name: &str, group: &dyn UpstreamGroup) -> Value {
         })
     });
     json!({ "name": name, "backends": backends.collect::<Vec<_>>() })
+}
+
+/// How much a cache holds, as far as its storage knows.
+pub(crate) fn cache(name: &str, inspector: &Inspector) -> Value {
+    let totals = inspector.totals();
+    json!({
+        "name": name,
+        "entries": totals.map(|totals| totals.entries),
+        "bytes": totals.map(|totals| totals.bytes),
+    })
 }
 
 /// Milliseconds since 1970.

@@ -10,7 +10,9 @@ pub(crate) async fn look(
     name: &str,
     query: &str,
 ) -> Result<String, (StatusCode, String)> {
-    let Some((_, inspector)) = caches.iter().find(|(known, _)| known == name) else {
+    let spelt = decoded(name);
+    let is_it = |known: &str| known == name || spelt.as_deref() == Some(known);
+    let Some((_, inspector)) = caches.iter().find(|(known, _)| is_it(known)) else {
         return Err((StatusCode::NOT_FOUND, "there is no such cache".to_owned()));
     };
     let question = Question::parse(query)
@@ -106,6 +108,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_there_is_said() {
         let memory = Box::leak(Box::new(MemCache::new()));
+        let caches = [("edge / 1".to_owned(), Inspector::new(memory))];
+        let page = look(&caches, "edge%20%2F%201", "").await.unwrap();
+        assert_eq!(page, r#"{"entries":[],"next":null}"#);
         let caches = [("edge".to_owned(), Inspector::new(memory))];
         let page = look(&caches, "edge", "tag=news").await.unwrap();
         assert_eq!(page, r#"{"entries":[],"next":null}"#);

@@ -169,8 +169,14 @@ fn actions_are_done_once_they_are_allowed_and_confirmed() {
 
 /// The page as a browser shows it: the document after some seconds.
 fn browse(page: SocketAddr, arguments: &[&str]) -> String {
+    browse_with(page, "", arguments)
+}
+
+/// The same with more behind the token.
+fn browse_with(page: SocketAddr, more: &str, arguments: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let address = format!("http://{page}/#token={}", TOKEN.replace(' ', "%20"));
+    let token = TOKEN.replace(' ', "%20");
+    let address = format!("http://{page}/#token={token}{more}");
     let browser = Command::new("chromium")
         .args([
             "--headless=new",
@@ -193,6 +199,40 @@ fn browse(page: SocketAddr, arguments: &[&str]) -> String {
         .output()
         .expect("chromium is installed (Debian: chromium)");
     String::from_utf8_lossy(&browser.stdout).into_owned()
+}
+
+#[test]
+fn a_browser_shows_what_the_cache_holds() {
+    let (proxy, page) = start(&[]);
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/pictures/%3Cb%3E1").status(), 200);
+    }
+    let stored = until(|| {
+        let state = state(page);
+        let cache = &state["caches"][0];
+        (cache["entries"] == 1 && cache["bytes"].as_u64()? > 0).then(|| cache.clone())
+    });
+    assert_eq!(stored.unwrap()["name"], "pages");
+    let shown = browse(page, &[]);
+    for text in ["pages: 1 stored", "Served from it", ">Look up<", "67 %"] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    let look_up = |path: &str| {
+        let uri = format!("http://test{path}").replace('%', "%25");
+        browse_with(page, &format!("&uri={uri}"), &[])
+    };
+    let shown = look_up("/pictures/%3Cb%3E1");
+    for text in [
+        "http://test/pictures/%3Cb%3E1",
+        "9 min",
+        ">memory<",
+        ">pictures<",
+    ] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    assert!(!shown.contains(">Next page<"));
+    assert!(look_up("/pictures/2").contains("Nothing is stored for it."));
+    assert!(proxy.stop());
 }
 
 #[test]
@@ -227,15 +267,17 @@ fn a_browser_shows_what_happens_and_nothing_that_can_be_pressed() {
     );
     // A picture for whoever changes the page: PINGORA_PICTURES=/tmp cargo test.
     if let Some(folder) = std::env::var_os("PINGORA_PICTURES") {
-        for (size, width) in [("wide", "1280,1000"), ("narrow", "480,1000")] {
+        for path in ["/", "/pictures/1", "/pictures/1", "/pictures/2"] {
+            assert_eq!(proxy.get(path).status(), 200);
+        }
+        let uri = "&uri=http://test/pictures/1";
+        for (size, width) in [("wide", "1280,1080"), ("narrow", "480,1000")] {
             for (scheme, number) in [("dark", 0), ("light", 1)] {
                 let file = std::path::Path::new(&folder).join(format!("admin-{size}-{scheme}.png"));
                 let picture = format!("--screenshot={}", file.display());
                 let scheme = format!("--blink-settings=preferredColorScheme={number}");
-                browse(
-                    page,
-                    &[&format!("--window-size={width}"), &picture, &scheme],
-                );
+                let size = format!("--window-size={width}");
+                browse_with(page, uri, &[&size, &picture, &scheme]);
                 assert!(file.exists(), "{}", file.display());
             }
         }
