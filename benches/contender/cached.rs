@@ -1,7 +1,8 @@
-//! The contender of the rows `cache-hit`: a caching proxy as a user writes one, with responses in memory.
+//! The contender of the rows `cache-hit` and `cache-disk`: a caching proxy as a user writes one, with responses in
+//! memory or in a directory.
 //!
 //! ```text
-//! cached --listen 127.0.0.1:8080 --upstream 127.0.0.1:9000 [--workers 1]
+//! cached --listen 127.0.0.1:8080 --upstream 127.0.0.1:9000 [--workers 1] [--disk DIRECTORY]
 //! ```
 
 #![allow(
@@ -10,7 +11,8 @@
 )]
 
 use async_trait::async_trait;
-use pingora::cache::MemCache;
+use pingora::cache::disk::{DiskOptions, DiskStore};
+use pingora::cache::{MemCache, Storage};
 use pingora::prelude::*;
 use pingora::proxy::ReadyCache;
 use pingora::server::configuration::ServerConf;
@@ -19,7 +21,9 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 /// As much as the other contenders have.
-static STORE: LazyLock<MemCache> = LazyLock::new(|| MemCache::bounded(256 << 20));
+const ROOM: usize = 256 << 20;
+
+static STORE: LazyLock<MemCache> = LazyLock::new(|| MemCache::bounded(ROOM));
 
 struct Cached {
     upstream: SocketAddr,
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
 
 fn serve(mut args: impl Iterator<Item = String>) -> Result<std::convert::Infallible, String> {
     let (mut listen, mut upstream, mut workers) = (None, None, 1);
+    let mut store: &'static (dyn Storage + Sync) = &*STORE;
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
         let invalid = |e: &dyn std::fmt::Display| format!("{name} {value}: {e}");
@@ -60,6 +65,10 @@ fn serve(mut args: impl Iterator<Item = String>) -> Result<std::convert::Infalli
             "--listen" => listen = Some(value),
             "--upstream" => upstream = Some(value.parse().map_err(|e| invalid(&e))?),
             "--workers" => workers = value.parse().map_err(|e| invalid(&e))?,
+            "--disk" => {
+                let disk = DiskStore::open(&value, DiskOptions::bytes(ROOM as u64));
+                store = disk.map_err(|e| invalid(&e))?;
+            }
             _ => return Err(format!("unknown option {name}")),
         }
     }
@@ -71,7 +80,7 @@ fn serve(mut args: impl Iterator<Item = String>) -> Result<std::convert::Infalli
     server.bootstrap();
     let proxy = Cached {
         upstream: upstream.ok_or("--upstream is missing")?,
-        cache: ReadyCache::new(&*STORE),
+        cache: ReadyCache::new(store),
     };
     let mut service = http_proxy_service(&server.configuration, proxy);
     service.add_tcp(&listen.ok_or("--listen is missing")?);

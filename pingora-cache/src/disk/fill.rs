@@ -267,6 +267,7 @@ fn place(
         id: fill.id,
         size: super::on_disk(head.file_len()),
         is_verified: true,
+        is_checked: false,
         is_updated: false,
         hits: 0,
     };

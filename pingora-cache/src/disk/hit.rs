@@ -5,7 +5,7 @@ use super::fill::{End, Fill};
 use super::format::{Head, damaged};
 use super::index::Slot;
 use crate::key::Name;
-use crate::storage::{HandleHit, HitHandler, Storage};
+use crate::storage::{FilePart, HandleHit, HitHandler, Storage};
 use crate::trace::SpanHandle;
 use crate::{CacheEntryId, CacheKey, CacheMeta};
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ use pingora_error::{Error, ErrorType, Result};
 use std::any::Any;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub(super) struct Opened {
     head: Head,
     /// The beginning of the body.
     first: Bytes,
+    /// All of the body was read, and is what was written.
+    pub(super) is_checked: bool,
 }
 
 /// Opens the file of an entry, and checks all that can be checked without reading the body; also the body, if it was
@@ -42,12 +45,13 @@ pub(super) struct Opened {
 /// # Errors
 /// `NotFound`, if another process has removed it; `InvalidData`, if it is damaged.
 pub(super) fn open(store: &DiskStore, name: &Name, slot: &Slot) -> io::Result<Opened> {
-    let opened = open_with(store, name, slot, FIRST)?;
+    let mut opened = open_with(store, name, slot, FIRST)?;
     let head = &opened.head;
     let is_trusted = slot.is_verified || (head.boot == store.boot && head.boot != [0; 16]);
     if !is_trusted && body_sum(&opened.file, head)? != head.body_sum {
         return Err(damaged());
     }
+    opened.is_checked = !is_trusted;
     Ok(opened)
 }
 
@@ -95,6 +99,7 @@ fn open_with(store: &DiskStore, name: &Name, slot: &Slot, first: usize) -> io::R
         file,
         head,
         first,
+        is_checked: false,
     })
 }
 
@@ -147,6 +152,8 @@ pub(super) struct DiskHit {
     end: u64,
     /// The checksum of what was read; `None` once something was left out.
     sum: Option<crc32fast::Hasher>,
+    /// The body was read and checked before, by this process.
+    is_checked: bool,
 }
 
 impl DiskHit {
@@ -167,6 +174,7 @@ impl DiskHit {
             at: 0,
             end,
             sum: Some(crc32fast::Hasher::new()),
+            is_checked: slot.is_checked || opened.is_checked,
         };
         (opened.meta, Box::new(hit))
     }
@@ -197,6 +205,9 @@ impl DiskHit {
         if self.at == self.head.body && sum.finalize() != self.head.body_sum {
             self.store.drop_damaged(&self.name, self.head.id);
             return Error::e_explain(ErrorType::FileReadError, "a stored response is damaged");
+        }
+        if self.at == self.head.body && !self.is_checked {
+            self.store.note_checked(&self.name, self.head.id);
         }
         Ok(())
     }
@@ -243,6 +254,21 @@ impl HandleHit for DiskHit {
         self.at = (start as u64).min(self.end);
         self.sum = None;
         Ok(())
+    }
+
+    /// What is to be checked at its end is read, and so is the beginning, which was read already.
+    fn file_part(&self) -> Option<FilePart<'_>> {
+        let may_pass_unseen = self.is_checked || self.sum.is_none();
+        if !may_pass_unseen || self.at < self.first.len() as u64 || self.at >= self.end {
+            return None;
+        }
+        let at = self.head.body_at() + self.at;
+        Some(FilePart::new(self.file.as_fd(), at, self.end - self.at))
+    }
+
+    fn file_sent(&mut self, bytes: u64) {
+        self.at = self.at.saturating_add(bytes).min(self.end);
+        self.sum = None;
     }
 
     fn get_eviction_weight(&self) -> usize {

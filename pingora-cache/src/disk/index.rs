@@ -20,6 +20,8 @@ pub(super) struct Slot {
     pub(super) size: u64,
     /// Whether its body is known to be what was written.
     pub(super) is_verified: bool,
+    /// Whether its body was read by this process, and is what was written.
+    pub(super) is_checked: bool,
     /// Whether its metadata is in a file of its own.
     pub(super) is_updated: bool,
     /// The number of look-ups that found it since the process began.

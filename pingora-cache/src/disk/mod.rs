@@ -293,11 +293,19 @@ impl DiskStore {
         self.forget(&self.index.remove(name, Some(id), false));
     }
 
+    /// All of the body was read once: from now on it may be sent unread.
+    fn note_checked(&self, name: &Name, id: u64) {
+        self.index.change(name, id, |slot| slot.is_checked = true);
+    }
+
     fn open_entry(&self, name: &Name, slot: &Slot) -> io::Result<Option<hit::Opened>> {
         match hit::open(self, name, slot) {
             Ok(opened) => {
                 if !slot.is_verified {
-                    let verified = |slot: &mut Slot| slot.is_verified = true;
+                    let verified = |slot: &mut Slot| {
+                        slot.is_verified = true;
+                        slot.is_checked |= opened.is_checked;
+                    };
                     self.index.change(name, slot.id, verified);
                 }
                 Ok(Some(opened))

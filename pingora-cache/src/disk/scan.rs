@@ -57,6 +57,7 @@ fn add(store: &DiskStore, name: &Name, id: u64, file: &DirEntry) {
         id,
         size: on_disk(length),
         is_verified: false,
+        is_checked: false,
         is_updated: false,
         hits: 0,
     };

@@ -9,6 +9,7 @@ use crate::trace::SpanHandle;
 use crate::{CacheKey, CacheMeta};
 use async_trait::async_trait;
 use bytes::Bytes;
+pub use pingora_core::protocols::l4::splice::FilePart;
 use pingora_error::{Error, ErrorType, Result};
 use std::any::Any;
 use std::fmt;
@@ -168,6 +169,12 @@ pub trait HandleHit {
     /// failed. An incomplete body never ends with `None`.
     async fn read_body(&mut self) -> Result<Option<Bytes>>;
 
+    /// What [`read_body`](Self::read_body) would return, if that is known without waiting: it spares a future for each
+    /// piece. `None`, as by default: ask `read_body`.
+    fn read_at_once(&mut self) -> Option<Result<Option<Bytes>>> {
+        None
+    }
+
     /// Ends reading, whether or not all of the body was read. Dropping the handler ends it as well.
     async fn finish(
         self: Box<Self>,
@@ -195,6 +202,18 @@ pub trait HandleHit {
     fn seek_multipart(&mut self, start: usize, end: Option<usize>) -> Result<()> {
         self.seek(start, end)
     }
+
+    /// The part of a file that has exactly the bytes which [`read_body`](Self::read_body) would return up to the end, for
+    /// sending them to a client from there. Asked for only if nobody looks at the body, and the client's
+    /// connection is a plain one. `None`, as by default: they are not in a file, or have to be read.
+    ///
+    /// [`read_body`](Self::read_body) may follow at any time, and continues behind what was [sent](Self::file_sent).
+    fn file_part(&self) -> Option<FilePart<'_>> {
+        None
+    }
+
+    /// So many bytes of [`file_part`](Self::file_part) were sent.
+    fn file_sent(&mut self, _bytes: u64) {}
 
     /// Whether reading this makes the entry more worth keeping.
     fn should_count_access(&self) -> bool {

@@ -2,7 +2,8 @@
 
 use super::TieredStore;
 use crate::storage::{
-    HandleHit, HandleMiss, HitHandler, MissFinishType, MissHandler, PurgeTarget, PurgeType, Storage,
+    FilePart, HandleHit, HandleMiss, HitHandler, MissFinishType, MissHandler, PurgeTarget,
+    PurgeType, Storage,
 };
 use crate::trace::{Span, SpanHandle};
 use crate::{CacheKey, CacheMeta};
@@ -144,6 +145,15 @@ impl HandleHit for TieredHit {
     fn seek_multipart(&mut self, start: usize, end: Option<usize>) -> Result<()> {
         self.copy = None;
         self.hit.seek_multipart(start, end)
+    }
+
+    fn file_part(&self) -> Option<FilePart<'_>> {
+        // A copy is made of what is read.
+        self.hit.file_part().filter(|_| self.copy.is_none())
+    }
+
+    fn file_sent(&mut self, bytes: u64) {
+        self.hit.file_sent(bytes);
     }
 
     fn should_count_access(&self) -> bool {

@@ -1,7 +1,9 @@
 //! Moving a body from one half to the other without looking at it.
 
 use super::turn::BYTES_PER_TURN;
-use pingora_core::protocols::http::exchange::{SpliceSink, SpliceSource};
+use pingora_core::protocols::http::exchange::{
+    DownstreamHalf, SpliceSink, SpliceSource, UpstreamHalf,
+};
 use pingora_core::protocols::l4::splice::SplicePipe;
 use pingora_error::{BError, Error, ErrorType};
 use std::task::{Context, Poll};
@@ -66,6 +68,8 @@ pub(crate) struct Relay {
     waits: bool,
     last_piece: usize,
     pipe: Option<SplicePipe>,
+    /// Bytes of a file that the sink has no room for at present.
+    offered: usize,
     /// The bytes that a step has received and sent.
     pub(crate) received: usize,
     pub(crate) sent: usize,
@@ -82,9 +86,9 @@ impl Relay {
         self.last_piece = bytes;
     }
 
-    /// Bytes that were received and not yet sent.
+    /// Bytes that were received, or are at hand in a file, and not yet sent.
     pub(crate) fn held(&self) -> usize {
-        self.pipe.as_ref().map_or(0, SplicePipe::held)
+        self.offered + self.pipe.as_ref().map_or(0, SplicePipe::held)
     }
 
     /// Whether data has to leave before more is received.
@@ -107,6 +111,70 @@ impl Relay {
 
     fn takes_more(&self) -> bool {
         self.unseen && !self.given_up
+    }
+
+    /// Moves the bytes of a response that the server's half has and the client's accepts: from a file, if they are in
+    /// one, or from a socket. Cancel-safe.
+    pub(crate) fn poll_response<D: DownstreamHalf, U: UpstreamHalf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        up: &mut U,
+        down: &mut D,
+    ) -> Poll<Relayed> {
+        if up.file_part().is_some() {
+            self.poll_file(cx, up, down.splice_sink())
+        } else {
+            self.poll(cx, up.splice_source(), down.splice_sink())
+        }
+    }
+
+    /// Sends from a file what is in memory and the sink accepts. What is not in memory is read in the ordinary way, off
+    /// the worker.
+    fn poll_file<U: UpstreamHalf>(
+        &mut self,
+        cx: &mut Context<'_>,
+        up: &mut U,
+        sink: Option<SpliceSink<'_>>,
+    ) -> Poll<Relayed> {
+        (self.received, self.sent, self.waits, self.offered) = (0, 0, false, 0);
+        let Some(mut sink) = sink else {
+            return Poll::Ready(Relayed::Copy);
+        };
+        while let Some(part) = up.file_part() {
+            let room = sink.room().unwrap_or(u64::MAX);
+            let most = part.length().min(room).min(BYTES_PER_TURN as u64);
+            let is_worth_it = most >= WORTH_IT || self.under_way && most > 0;
+            if !is_worth_it || part.is_in_memory(most) != Some(true) {
+                break;
+            }
+            if !sink.is_clear() {
+                self.waits = true;
+                return Poll::Pending;
+            }
+            if self.sent >= BYTES_PER_TURN {
+                return Poll::Ready(Relayed::Yield);
+            }
+            match sink.poll_send_file(cx, &part, most) {
+                Poll::Ready(Ok(0)) => {
+                    self.given_up = true;
+                    break;
+                }
+                Poll::Ready(Ok(sent)) => {
+                    #[cfg(test)]
+                    tests::SPLICED.set(tests::SPLICED.get() + sent);
+                    self.under_way = true;
+                    self.received += sent;
+                    self.sent += sent;
+                    up.file_sent(sent as u64);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(self.fail(error)),
+                Poll::Pending => {
+                    self.offered = usize::try_from(most).unwrap_or(usize::MAX);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Relayed::Copy)
     }
 
     /// Moves the bytes that the source has and the sink accepts; counts them in `received` and `sent`.
@@ -214,7 +282,7 @@ impl Relay {
     #[cold]
     fn fail(&mut self, error: BError) -> Relayed {
         // The bytes in the pipe will never be sent.
-        self.pipe = None;
+        (self.pipe, self.offered) = (None, 0);
         self.given_up = true;
         Relayed::SinkFailed(error)
     }

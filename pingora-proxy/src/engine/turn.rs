@@ -395,9 +395,7 @@ impl Turn {
         up: &mut U,
     ) -> Poll<Event> {
         if self.response.is_open(exchange.tunnel) && exchange.serves_client() {
-            let relayed = self
-                .response
-                .poll(cx, up.splice_source(), down.splice_sink());
+            let relayed = self.response.poll_response(cx, up, down);
             self.count_relayed(self.response.received, UPSTREAM_READ);
             let (sent, left) = (self.response.sent, self.response.held());
             self.count_taken(sent + left, left, DOWNSTREAM_WRITE);

@@ -153,6 +153,17 @@ where
             && !self.session.noted.is_default(defaults::ASYNC_RESPONSE_BODY)
     }
 
+    /// Lets the body pass unseen if nothing looks at it.
+    fn see(&mut self) {
+        let session = &*self.session;
+        let is_seen = session.upstream_compression.is_enabled()
+            || !session.downstream_modules_ctx.is_empty()
+            || self.filters_body()
+            || self.waits_for_body();
+        self.stored.set_lends(!is_seen);
+        self.flow.turn.set_response_unseen(!is_seen);
+    }
+
     async fn on_piece(&mut self, mut data: Option<Bytes>, end: bool) -> Result<()> {
         count_hit_bytes(data.as_ref().map_or(0, Bytes::len));
         let session = &mut *self.session;
@@ -183,6 +194,8 @@ where
             .queue_body(self.session, &mut self.flow, data, end)?;
         if end {
             self.flow.exchange.response_ended();
+        } else {
+            self.see();
         }
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! The store as the half that a response comes from.
 
 use super::hit::Part;
+use crate::cache::figures::count_hit_bytes;
 use crate::range::{Cut, MultiRangeInfo};
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora_cache::HitHandler;
 use pingora_core::protocols::http::HttpTask;
-use pingora_core::protocols::http::exchange::UpstreamHalf;
+use pingora_core::protocols::http::exchange::{FilePart, UpstreamHalf};
 use pingora_error::{BError, Error, ErrorType, Result};
 use std::collections::VecDeque;
 use std::fmt;
@@ -47,6 +48,8 @@ pub(crate) struct Stored {
     ready: VecDeque<Bytes>,
     /// The storage had nothing when it was last asked.
     waits: bool,
+    /// Nobody looks at the body: it may be sent from the storage's file.
+    lends: bool,
 }
 
 impl fmt::Debug for Stored {
@@ -65,7 +68,13 @@ impl Stored {
             plan: Plan::Over,
             ready: VecDeque::new(),
             waits: false,
+            lends: false,
         }
+    }
+
+    /// Sets whether the body may be sent from a file of the storage, because nobody looks at it.
+    pub(super) fn set_lends(&mut self, lends: bool) {
+        self.lends = lends;
     }
 
     /// Begins to read.
@@ -101,6 +110,11 @@ impl Stored {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        if let Reader::Idle(reader) = &mut self.reader
+            && let Some(read) = reader.read_at_once()
+        {
+            return Poll::Ready(read);
+        }
         let mut reading = match std::mem::replace(&mut self.reader, Reader::None) {
             Reader::None => return Poll::Ready(Ok(None)),
             Reader::Reading(reading) => reading,
@@ -121,6 +135,16 @@ impl Stored {
                 Poll::Ready(read)
             }
         }
+    }
+
+    /// Whether the body, or the part of it, is known to be over. What is at hand beyond a piece is kept for the next one.
+    fn is_at_end(&mut self) -> Result<bool> {
+        if let (Plan::Read, Reader::Idle(reader)) = (&self.plan, &mut self.reader)
+            && let Some(read) = reader.read_at_once()
+        {
+            self.take_in(read?)?;
+        }
+        Ok(self.ready.is_empty() && matches!(self.plan, Plan::Over))
     }
 
     /// Handles a piece that was read, or the end of the part that was to be read.
@@ -195,7 +219,8 @@ impl UpstreamHalf for Stored {
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<HttpTask>> {
         loop {
             if let Some(piece) = self.ready.pop_front() {
-                return Poll::Ready(Ok(HttpTask::Body(Some(piece), false)));
+                let is_last = self.ready.is_empty() && self.is_at_end()?;
+                return Poll::Ready(Ok(HttpTask::Body(Some(piece), is_last)));
             }
             if matches!(self.plan, Plan::Over) {
                 return Poll::Ready(Ok(HttpTask::Done));
@@ -206,6 +231,23 @@ impl UpstreamHalf for Stored {
     }
 
     fn has_input(&self) -> bool {
-        !self.waits
+        !self.waits && (!self.lends || self.file_part().is_none())
+    }
+
+    fn file_part(&self) -> Option<FilePart<'_>> {
+        if !self.lends || !self.ready.is_empty() {
+            return None;
+        }
+        match (&self.plan, &self.reader) {
+            (Plan::Read | Plan::Seek(..), Reader::Idle(reader)) => reader.file_part(),
+            _ => None,
+        }
+    }
+
+    fn file_sent(&mut self, bytes: u64) {
+        if let Reader::Idle(reader) = &mut self.reader {
+            reader.file_sent(bytes);
+        }
+        count_hit_bytes(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 }

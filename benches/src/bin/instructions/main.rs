@@ -19,6 +19,7 @@
     reason = "a command line program"
 )]
 
+mod cached;
 mod callgrind;
 mod codec;
 mod memory_socket;
@@ -67,7 +68,17 @@ struct Item {
     run: fn(u32) -> Result<(), Failure>,
 }
 
-const ITEMS: [Item; 9] = [
+const ITEMS: [Item; 11] = [
+    Item {
+        name: "cache-hit-1k",
+        about: "a browser's GET, answered with 1 KB from the cache in memory",
+        run: cached::short,
+    },
+    Item {
+        name: "cache-hit-100k",
+        about: "the same with 100 KB",
+        run: cached::long,
+    },
     Item {
         name: "parse-request",
         about: "find the end of a browser's request head (12 fields) and parse it",

@@ -28,7 +28,7 @@ const ORIGIN: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 80);
 
 /// Reaches the one origin there is.
 #[derive(Debug)]
-struct ToOrigin(Wire);
+pub(crate) struct ToOrigin(Wire);
 
 #[async_trait]
 impl Connect for ToOrigin {
@@ -49,9 +49,7 @@ impl ProxyHttp for Plain {
     fn new_ctx(&self) -> Self::CTX {}
 
     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
-        let mut peer = HttpPeer::new(ORIGIN, false, String::new());
-        peer.options.custom_l4 = Some(self.to_origin.clone());
-        Ok(Box::new(peer))
+        Ok(peer(&self.to_origin))
     }
 }
 
@@ -117,6 +115,25 @@ impl Proxied<'_> {
 pub(crate) fn with_proxy(
     work: impl FnOnce(&mut Proxied<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    with(|to_origin| Plain { to_origin }, work)
+}
+
+/// The peer of the one origin there is.
+pub(crate) fn peer(to_origin: &Arc<ToOrigin>) -> Box<HttpPeer> {
+    let mut peer = HttpPeer::new(ORIGIN, false, String::new());
+    peer.options.custom_l4 = Some(to_origin.clone());
+    Box::new(peer)
+}
+
+/// The same with a proxy that `make` makes.
+pub(crate) fn with<P>(
+    make: impl FnOnce(Arc<ToOrigin>) -> P,
+    work: impl FnOnce(&mut Proxied<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
     // For timers and for the pool, which asks which runtime it is on. Nothing runs on it.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -124,7 +141,7 @@ pub(crate) fn with_proxy(
     let _on_runtime = runtime.enter();
     let (client, origin) = (Wire::default(), Wire::default());
     let to_origin = Arc::new(ToOrigin(origin.clone()));
-    let proxy = http_proxy(&Arc::new(ServerConf::default()), Plain { to_origin });
+    let proxy = http_proxy(&Arc::new(ServerConf::default()), make(to_origin));
     let (_shutdown_sender, shutdown) = tokio::sync::watch::channel(false);
     let stream = Box::new(client.stream());
     let handled = pin!(Service::handle_event(stream, Arc::new(proxy), shutdown));

@@ -119,7 +119,7 @@ impl Running {
         };
         let args = arguments(kind, shape, port, access_log)?;
         let program = match (kind, shape.task) {
-            (Kind::Ours, Task::Cached) => environment::binary("cached")?,
+            (Kind::Ours, Task::Cached | Task::CachedOnDisk) => environment::binary("cached")?,
             _ => kind.program()?,
         };
         let mut process = Process::start_with(&program, &args, &shape.cores, &log, stdout)?;
@@ -235,6 +235,7 @@ fn arguments(
     match task {
         Task::Edits => add("--edits", "yes".to_string()),
         Task::Gzip => add("--gzip", "yes".to_string()),
+        Task::CachedOnDisk => add("--disk", text(&dir.join("cache"))),
         Task::Forward | Task::Realistic | Task::Cached => {}
     }
     if let Some(path) = access_log {

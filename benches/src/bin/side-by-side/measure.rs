@@ -10,7 +10,7 @@ use crate::options::Options;
 use crate::origin::Origins;
 use crate::process::{CpuTime, WorkDir};
 use crate::results::{Cell, Results, RowResult, Sample};
-use crate::rows::{ROWS, Row, Task, Work};
+use crate::rows::{ROWS, Row, Work};
 use nix::sys::resource::{UsageWho, getrusage};
 use std::path::Path;
 use std::time::Instant;
@@ -176,7 +176,7 @@ impl Bench<'_> {
         }
         let started = Running::start(kind, &self.shape()).and_then(|running| {
             if let Work::Requests(requests) = self.row.work {
-                if requests.task == Task::Cached {
+                if requests.task.is_cached() {
                     check_hits(running.port, requests.path, requests.headers)?;
                 }
                 self.closed_loop(&running, requests, WARM_UP)?;

@@ -38,6 +38,7 @@ impl Origins {
         std::fs::create_dir_all(&cached)?;
         std::fs::write(cached.join("1k"), vec![b'x'; 1024])?;
         std::fs::write(cached.join("100k"), vec![b'x'; 100 * 1024])?;
+        std::fs::write(cached.join("10m"), vec![b'x'; 10 * 1024 * 1024])?;
         std::fs::write(www.join("100k"), vec![b'x'; 100 * 1024])?;
         std::fs::write(www.join("100k.json"), json())?;
         std::fs::write(www.join("10m"), vec![b'x'; 10 * 1024 * 1024])?;

@@ -66,8 +66,9 @@ pub(crate) fn nginx(setting: &Setting<'_>) -> String {
         memory,
         ..
     } = setting;
-    let cache = if *task == Task::Cached {
-        let place = memory.display();
+    let cache = if task.is_cached() {
+        let place = if *task == Task::Cached { memory } else { dir };
+        let place = place.display();
         format!(
             "proxy_cache_path {place}/nginx keys_zone=bench:16m max_size=256m inactive=1h use_temp_path=off;
     proxy_cache bench;
@@ -156,8 +157,8 @@ http {{
 fn nginx_task(task: Task) -> &'static str {
     match task {
         Task::Forward | Task::Realistic => "",
-        // Hits are sent from files, which are in memory.
-        Task::Cached => "sendfile on; tcp_nopush on;",
+        // Hits are sent from files.
+        Task::Cached | Task::CachedOnDisk => "sendfile on; tcp_nopush on;",
         Task::Edits => {
             "location /private/ { return 403; }
         proxy_set_header X-Forwarded-Proto http;
@@ -242,7 +243,7 @@ backend origin
 /// What HAProxy does to requests and responses in a row without a log.
 fn haproxy_task(task: Task) -> &'static str {
     match task {
-        Task::Forward | Task::Realistic | Task::Cached => "",
+        Task::Forward | Task::Realistic | Task::Cached | Task::CachedOnDisk => "",
         Task::Edits => {
             "http-request deny if { path_beg /private/ }
     http-request set-header X-Forwarded-Proto http

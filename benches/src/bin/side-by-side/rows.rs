@@ -69,6 +69,15 @@ pub(crate) enum Task {
     Gzip,
     /// Responses come from a cache in memory.
     Cached,
+    /// Responses come from a cache in a directory on a disk.
+    CachedOnDisk,
+}
+
+impl Task {
+    /// Whether responses come from a cache.
+    pub(crate) fn is_cached(self) -> bool {
+        matches!(self, Task::Cached | Task::CachedOnDisk)
+    }
 }
 
 /// What the proxy speaks with its clients.
@@ -162,7 +171,7 @@ const fn cached(path: &'static str) -> Work {
     })
 }
 
-pub(crate) const ROWS: [Row; 38] = [
+pub(crate) const ROWS: [Row; 39] = [
     Row {
         name: "small",
         title: "32 connections, 48 B body, hardly any headers",
@@ -245,6 +254,16 @@ pub(crate) const ROWS: [Row; 38] = [
         name: "cache-hit-100k",
         title: "100 KB from the cache in memory, 32 connections, 12 browser headers",
         work: cached("/cached/100k"),
+    },
+    Row {
+        name: "cache-disk-10m",
+        title: "10 MB from the cache on a disk, 4 connections",
+        work: Work::Requests(Requests {
+            connections: 4,
+            path: "/cached/10m",
+            task: Task::CachedOnDisk,
+            ..SMALL
+        }),
     },
     Row {
         name: "websocket",
@@ -530,6 +549,9 @@ impl Row {
             // The others have no cache in memory, or another one than a user would choose.
             (kind, _) if self.task() == Task::Cached => {
                 matches!(kind, Kind::Nginx | Kind::Varnish | Kind::Ours)
+            }
+            (kind, _) if self.task() == Task::CachedOnDisk => {
+                matches!(kind, Kind::Nginx | Kind::Ours)
             }
             (Kind::Varnish, _) => false,
             (Kind::Floor | Kind::FloorSplice, _)

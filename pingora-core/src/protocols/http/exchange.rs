@@ -6,7 +6,7 @@
 //! of the other is under its mark.
 
 use super::HttpTask;
-pub use crate::protocols::l4::splice::{SpliceSink, SpliceSource};
+pub use crate::protocols::l4::splice::{FilePart, SpliceSink, SpliceSource};
 use crate::timeout::{Deadline, Deadlines};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -153,10 +153,21 @@ pub trait UpstreamHalf {
         None
     }
 
+    /// The file in which the payload is that comes next, for sending it from there. `None`, as by default: it is not in a
+    /// file, or has to be looked at.
+    #[inline]
+    fn file_part(&self) -> Option<FilePart<'_>> {
+        None
+    }
+
+    /// So many bytes of the [`file_part`](UpstreamHalf::file_part) were sent.
+    fn file_sent(&mut self, _bytes: u64) {}
+
     /// The sink for splicing the request's payload; see [`DownstreamHalf::splice_sink`].
     fn splice_sink(&mut self) -> Option<SpliceSink<'_>> {
         None
     }
+
     /// The end of a tunnel that the server's bytes come from; see [`DownstreamHalf::tunnel_source`].
     fn tunnel_source(&mut self) -> Option<&mut dyn TunnelSource> {
         None

@@ -1,13 +1,16 @@
-//! Moves bytes between two sockets without passing them through the memory of this process.
+//! Moves bytes between two sockets, or from a file to a socket, without passing them through the memory of this
+//! process.
 
 use super::faults;
 use super::plain::Direction;
 use super::stream::Stream;
 use crate::runtime::local;
+use crate::sys::file;
 use crate::sys::splice::Pipe;
 use pingora_error::{ErrorSource, Result};
 use std::fmt;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll, ready};
 
 /// Bytes in flight from one socket to another, in a pipe lent by the worker.
@@ -220,6 +223,39 @@ impl SpliceSink<'_> {
         })
     }
 
+    /// Sends up to `most` bytes from the beginning of a part of a file; returns the number of bytes accepted. 0: the
+    /// file ends there, or can't be sent in this way. Call it only if [`is_clear`](SpliceSink::is_clear) is true.
+    /// Blocks if the bytes are not in memory: see [`FilePart::is_in_memory`]. Cancel-safe.
+    ///
+    /// # Errors
+    /// Errors of writing a body.
+    pub fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &FilePart<'_>,
+        most: u64,
+    ) -> Poll<Result<usize>> {
+        let room = self.room().unwrap_or(u64::MAX);
+        let most = usize::try_from(most.min(part.length).min(room)).unwrap_or(usize::MAX);
+        if most == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let send = |socket: BorrowedFd<'_>| file::send_file(socket, part.file, part.at, most);
+        Poll::Ready(
+            match ready!(self.stream.poll_call(cx, Direction::Out, send)) {
+                Ok(moved) => {
+                    *self.sent += moved;
+                    self.count(moved).map(|()| moved)
+                }
+                Err(error) if is_refusal(&error) => Ok(0),
+                Err(error) => {
+                    *self.failed = true;
+                    Err(faults::write_failed(error, self.side.clone()))
+                }
+            },
+        )
+    }
+
     fn count(&mut self, moved: usize) -> Result<()> {
         let Some(bound) = &mut self.bound else {
             return Ok(());
@@ -227,5 +263,33 @@ impl SpliceSink<'_> {
         let counted = bound.moved(moved as u64, &self.side);
         *self.failed |= counted.is_err();
         counted
+    }
+}
+
+/// A part of a file, as the source of a body's payload that does not need to be examined.
+#[derive(Debug, Clone, Copy)]
+pub struct FilePart<'a> {
+    file: BorrowedFd<'a>,
+    at: u64,
+    length: u64,
+}
+
+impl<'a> FilePart<'a> {
+    /// So many bytes of a file from position `at`. Nobody may change or shorten that part meanwhile.
+    pub fn new(file: BorrowedFd<'a>, at: u64, length: u64) -> Self {
+        FilePart { file, at, length }
+    }
+
+    /// Its length, in bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether the first `most` bytes can probably be read without waiting for a disk: the kernel is asked about the
+    /// first and the last of them. `None`: it can't tell about files in this place, or the file is not what it should be.
+    pub fn is_in_memory(&self, most: u64) -> Option<bool> {
+        let last = self.at.checked_add(most.min(self.length).checked_sub(1)?)?;
+        let is_there = |at| file::is_in_memory(self.file, at).ok();
+        Some(is_there(last)? && is_there(self.at)?)
     }
 }

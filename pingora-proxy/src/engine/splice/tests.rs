@@ -2,6 +2,7 @@
 
 mod bodies;
 mod faults;
+mod files;
 mod seen;
 
 use super::{Payload, WORTH_IT};
