@@ -33,6 +33,27 @@ const SIGMA: [[usize; 16]; 12] = [
 
 const BLOCK: usize = 128;
 
+/// A round, written out, so that every index is a constant: in a loop they would be looked up and checked.
+macro_rules! round {
+    ($v:ident, $words:ident, $round:literal) => {
+        let m = |at: usize| $words[SIGMA[$round][at]];
+        mix(&mut $v, [0, 4, 8, 12], m(0), m(1));
+        mix(&mut $v, [1, 5, 9, 13], m(2), m(3));
+        mix(&mut $v, [2, 6, 10, 14], m(4), m(5));
+        mix(&mut $v, [3, 7, 11, 15], m(6), m(7));
+        mix(&mut $v, [0, 5, 10, 15], m(8), m(9));
+        mix(&mut $v, [1, 6, 11, 12], m(10), m(11));
+        mix(&mut $v, [2, 7, 8, 13], m(12), m(13));
+        mix(&mut $v, [3, 4, 9, 14], m(14), m(15));
+    };
+}
+
+macro_rules! for_each_round {
+    ($round:ident, $v:ident, $words:ident, $($number:literal)*) => {
+        $($round!($v, $words, $number);)*
+    };
+}
+
 /// A digest in the making.
 #[derive(Debug, Clone)]
 pub(crate) struct Digest {
@@ -119,17 +140,7 @@ impl Digest {
         if last {
             v[14] = !v[14];
         }
-        for order in &SIGMA {
-            let m = |at: usize| words[order[at]];
-            mix(&mut v, [0, 4, 8, 12], m(0), m(1));
-            mix(&mut v, [1, 5, 9, 13], m(2), m(3));
-            mix(&mut v, [2, 6, 10, 14], m(4), m(5));
-            mix(&mut v, [3, 7, 11, 15], m(6), m(7));
-            mix(&mut v, [0, 5, 10, 15], m(8), m(9));
-            mix(&mut v, [1, 6, 11, 12], m(10), m(11));
-            mix(&mut v, [2, 7, 8, 13], m(12), m(13));
-            mix(&mut v, [3, 4, 9, 14], m(14), m(15));
-        }
+        for_each_round!(round, v, words, 0 1 2 3 4 5 6 7 8 9 10 11);
         for at in 0..8 {
             self.state[at] ^= v[at] ^ v[at + 8];
         }

@@ -114,7 +114,7 @@ impl CacheKey {
     {
         let primary = primary.into();
         CacheKey {
-            primary_bin: hash_key(&primary),
+            primary_bin: crate::recent::of_key(&primary, || hash_key(&primary)),
             primary,
             variance: None,
             user_tag: user_tag.into(),

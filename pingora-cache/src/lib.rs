@@ -35,6 +35,7 @@ mod decision;
 mod digest;
 mod http_cache;
 mod memory;
+mod recent;
 
 pub mod admission;
 pub mod cache_control;

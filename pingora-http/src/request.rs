@@ -302,6 +302,19 @@ impl RequestHeader {
         self.head.keep_head(head);
     }
 
+    /// The values of a field, in order. Unlike [`headers`](http::request::Parts::headers), builds no map of a head
+    /// that was not accessed yet.
+    #[inline]
+    pub fn values_of<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.head.values_of(name)
+    }
+
+    /// Whether there is a field with this name. Builds no map.
+    #[inline]
+    pub fn has_field(&self, name: &HeaderName) -> bool {
+        self.head.has(name)
+    }
+
     /// Method, target and version. The fields may be missing: for callers that don't need them and would
     /// otherwise cause a map to be built.
     #[inline]

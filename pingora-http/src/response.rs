@@ -259,6 +259,25 @@ impl ResponseHeader {
         self.head.keep_head(head);
     }
 
+    /// The values of a field, in order. Unlike [`headers`](http::response::Parts::headers), builds no map of a head
+    /// that was not accessed yet.
+    #[inline]
+    pub fn values_of<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.head.values_of(name)
+    }
+
+    /// Whether there is a field with this name. Builds no map.
+    #[inline]
+    pub fn has_field(&self, name: &HeaderName) -> bool {
+        self.head.has(name)
+    }
+
+    /// Brings the fields into the form in which they are written, in memory of their own and no more than they need: for
+    /// a head that is kept, and will be copied and written often.
+    pub fn compact(&mut self) {
+        self.head.compact();
+    }
+
     /// Status and version. The fields may be missing: for callers that don't need them and would
     /// otherwise cause a map to be built.
     #[inline]

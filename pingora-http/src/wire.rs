@@ -410,6 +410,44 @@ impl<P: Parts> Head<P> {
         }
     }
 
+    /// The values of a field, in order. Builds no map.
+    #[inline]
+    pub(crate) fn values_of<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        let (wire, map) = if self.has_no_map() {
+            (Some(self.wire.values_of(name)), None)
+        } else {
+            (None, Some(self.parts().headers().get_all(name).iter()))
+        };
+        let map = map.into_iter().flatten().map(HeaderValue::as_bytes);
+        wire.into_iter().flatten().chain(map)
+    }
+
+    /// Whether there is a field with this name. Builds no map.
+    #[inline]
+    pub(crate) fn has(&self, name: &HeaderName) -> bool {
+        if self.has_no_map() {
+            self.wire.values_of(name).next().is_some()
+        } else {
+            self.parts().headers().contains_key(name)
+        }
+    }
+
+    /// Brings the fields into the form in which they are written, in memory of their own and no more than they need: such
+    /// a head is copied, and written, at little cost. Those that can't have it stay in the map.
+    pub(crate) fn compact(&mut self) {
+        if !self.cases.are_kept() {
+            return;
+        }
+        let mut head = Vec::with_capacity(self.written_len());
+        self.write(&mut head);
+        if let Some(wire) = Wire::of_lines(head) {
+            self.forget_view();
+            self.wire = wire;
+            *self.base.headers_mut() = HeaderMap::new();
+            self.cases = NameCases::kept();
+        }
+    }
+
     /// Whether there is a `Date`.
     #[inline]
     pub(crate) fn is_dated(&self) -> bool {

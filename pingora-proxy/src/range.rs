@@ -239,8 +239,9 @@ pub fn range_header_filter(
     resp: &mut ResponseHeader,
     max_multipart_ranges: Option<usize>,
 ) -> RangeType {
-    if resp.status != StatusCode::OK
-        || !matches!(req.method, http::Method::GET | http::Method::HEAD)
+    if resp.line().status != StatusCode::OK
+        || !matches!(req.line().method, http::Method::GET | http::Method::HEAD)
+        || !req.has_field(&RANGE)
     {
         return RangeType::None;
     }

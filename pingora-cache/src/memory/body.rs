@@ -2,15 +2,16 @@
 
 use crate::CacheMeta;
 use crate::storage::streaming_write::U64WriteId;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use pingora_error::{Error, ErrorType, Result};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// Pieces of a whole body that are shorter than this are joined, in bytes.
-const SHORT: usize = 64 * 1024;
+/// Pieces of a whole body that are shorter than this are joined, in bytes: a body of up to this size is one piece, which
+/// is sent together with its head.
+const SHORT: usize = 128 * 1024;
 /// Readers get at most this much at once, in bytes.
 const MOST_AT_ONCE: usize = 256 * 1024;
 
@@ -198,27 +199,56 @@ impl Reader {
     /// The next part; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
+            if let Some(next) = self.next_of_whole() {
+                return Ok(next);
+            }
             if self.position >= self.end {
                 return Ok(None);
             }
-            let piece = match &self.source {
-                Source::Whole(body) => body.pieces.get(self.piece).cloned(),
-                Source::Filling(fill) => piece_of(fill, self.piece).await?,
-            };
-            let Some(piece) = piece else {
+            let Source::Filling(fill) = &self.source else {
                 return Ok(None);
             };
-            let offset = self.position.saturating_sub(self.piece_start);
-            if offset >= piece.len() {
-                self.piece += 1;
-                self.piece_start += piece.len();
-                continue;
+            let Some(piece) = piece_of(fill, self.piece).await? else {
+                return Ok(None);
+            };
+            if let Some(part) = self.part_of(piece) {
+                return Ok(Some(part));
             }
-            let most = MOST_AT_ONCE.min(self.end - self.position);
-            let until = piece.len().min(offset.saturating_add(most));
-            self.position += until - offset;
-            return Ok(Some(piece.slice(offset..until)));
         }
+    }
+
+    /// The next part, if all of the body is there.
+    pub(super) fn next_of_whole(&mut self) -> Option<Option<Bytes>> {
+        loop {
+            let Source::Whole(body) = &self.source else {
+                return None;
+            };
+            if self.position >= self.end {
+                return Some(None);
+            }
+            let Some(piece) = body.pieces.get(self.piece).cloned() else {
+                return Some(None);
+            };
+            if let Some(part) = self.part_of(piece) {
+                return Some(Some(part));
+            }
+        }
+    }
+
+    /// The part of the current piece that comes next; `None`: the next piece has it.
+    fn part_of(&mut self, mut piece: Bytes) -> Option<Bytes> {
+        let offset = self.position.saturating_sub(self.piece_start);
+        if offset >= piece.len() {
+            self.piece += 1;
+            self.piece_start += piece.len();
+            return None;
+        }
+        let most = MOST_AT_ONCE.min(self.end - self.position);
+        let until = piece.len().min(offset.saturating_add(most));
+        self.position += until - offset;
+        piece.truncate(until);
+        piece.advance(offset);
+        Some(piece)
     }
 }
 

@@ -47,6 +47,10 @@ impl HandleHit for MemHit {
         self.reader.next().await
     }
 
+    fn read_at_once(&mut self) -> Option<Result<Option<Bytes>>> {
+        self.reader.next_of_whole().map(Ok)
+    }
+
     async fn finish(
         self: Box<Self>,
         _storage: &'static (dyn Storage + Sync),

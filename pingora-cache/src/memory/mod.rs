@@ -216,7 +216,7 @@ impl Storage for MemCache {
         let head = head_size(meta) + key.primary_key().len();
         self.charge(0, head)?;
         let tag = self.ids.fetch_add(1, Ordering::Relaxed);
-        let fill = Arc::new(Fill::new(meta.clone(), tag.into()));
+        let fill = Arc::new(Fill::new(meta.compacted(), tag.into()));
         let miss = MemMiss::new(self, name, fill.clone(), head);
         self.write(&name)?.begin(&name, key.primary_key(), fill);
         Ok(Box::new(miss))
@@ -273,7 +273,8 @@ impl Storage for MemCache {
         _trace: &SpanHandle,
     ) -> Result<bool> {
         let name = Name::of(key);
-        Ok(self.write(&name)?.replace_meta(&name, meta))
+        let meta = meta.compacted();
+        Ok(self.write(&name)?.replace_meta(&name, &meta))
     }
 
     fn support_streaming_partial_write(&self) -> bool {

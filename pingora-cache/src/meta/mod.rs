@@ -99,6 +99,13 @@ impl CacheMeta {
         CacheMeta(Shared(Arc::new(inner)))
     }
 
+    /// The same in as little memory as possible, and with a head that is cheap to copy: for a storage in memory.
+    pub(crate) fn compacted(&self) -> Self {
+        let mut compact = self.clone();
+        compact.0.header.compact();
+        compact
+    }
+
     /// When the response was received.
     pub fn created(&self) -> SystemTime {
         self.0.created

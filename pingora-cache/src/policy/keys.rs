@@ -17,11 +17,14 @@ impl CachePolicy {
     /// `InternalError` for another method, and if the request has no authority: nothing that could be shared
     /// between hosts gets a key.
     pub fn key(&self, scheme: &str, req: &RequestHeader) -> Result<CacheKey> {
-        if !matches!(req.method, Method::GET | Method::HEAD) {
+        if !matches!(req.line().method, Method::GET | Method::HEAD) {
             return no_key("only GET and HEAD have such a key");
         }
-        let mut primary = b"GET ".to_vec();
-        push_uri(&mut primary, scheme, authority(req)?, &req.origin_form());
+        let (authority, path) = (authority(req)?, req.origin_form());
+        let length = scheme.len() + authority.len() + path.len() + 8;
+        let mut primary = Vec::with_capacity(length);
+        primary.extend_from_slice(b"GET ");
+        push_uri(&mut primary, scheme, authority, &path);
         Ok(CacheKey::new(primary, ""))
     }
 
@@ -110,12 +113,10 @@ fn push_field(digest: &mut Digest, headers: &HeaderMap, name: &HeaderName) {
 
 /// The authority that a request is for: that of its target, or else `Host`.
 pub(super) fn authority(req: &RequestHeader) -> Result<&[u8]> {
-    let target = req
-        .uri
-        .authority()
-        .map(|authority| authority.as_str().as_bytes());
-    let mut hosts = req.headers.get_all(HOST).iter();
-    let host = hosts.next().map(|host| host.as_bytes());
+    let target = req.line().uri.authority();
+    let target = target.map(|authority| authority.as_str().as_bytes());
+    let mut hosts = req.values_of(&HOST);
+    let host = hosts.next();
     if hosts.next().is_some() {
         return no_key("a request with two Host fields has no key");
     }
@@ -135,27 +136,27 @@ fn is_authority(authority: &[u8]) -> bool {
 
 /// Appends a URI with a normal authority.
 pub(super) fn push_uri(out: &mut Vec<u8>, scheme: &str, authority: &[u8], path: &[u8]) {
-    let scheme = scheme.to_ascii_lowercase();
-    let mut authority = authority.to_ascii_lowercase();
-    let default_port = match scheme.as_str() {
-        "http" => &b":80"[..],
-        "https" => b":443",
-        _ => b":",
+    let default_port: &[u8] = if scheme.eq_ignore_ascii_case("http") {
+        b":80"
+    } else if scheme.eq_ignore_ascii_case("https") {
+        b":443"
+    } else {
+        b":"
     };
-    for port in [default_port, b":"] {
-        if authority.ends_with(port) {
-            authority.truncate(authority.len().saturating_sub(port.len()));
-            break;
-        }
+    let without_port = authority.strip_suffix(default_port);
+    let without_port = without_port.or(authority.strip_suffix(b":"));
+    let start = out.len();
+    out.extend_from_slice(scheme.as_bytes());
+    out.extend_from_slice(b"://");
+    out.extend_from_slice(without_port.unwrap_or(authority));
+    if let Some(origin) = out.get_mut(start..) {
+        origin.make_ascii_lowercase();
     }
-    out.extend(scheme.as_bytes());
-    out.extend(b"://");
-    out.extend(authority);
     // The slash that a client may leave out (RFC 9110 section 4.2.3).
     if !path.starts_with(b"/") {
         out.push(b'/');
     }
-    out.extend(path);
+    out.extend_from_slice(path);
 }
 
 #[cold]

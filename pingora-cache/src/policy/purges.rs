@@ -263,11 +263,11 @@ pub(crate) fn tags_in<'a>(
 ) -> impl Iterator<Item = &'a [u8]> {
     let lines = fields
         .iter()
-        .flat_map(|name| meta.headers().get_all(name).iter());
+        .flat_map(|name| meta.response_header().values_of(name));
     lines
         .flat_map(|line| {
             let is_between = |byte: &u8| matches!(byte, b',' | b' ' | b'\t');
-            line.as_bytes().split(is_between)
+            line.split(is_between)
         })
         .filter(|tag| !tag.is_empty())
 }

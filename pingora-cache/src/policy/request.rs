@@ -2,8 +2,8 @@
 
 use super::CachePolicy;
 use crate::cache_control::{CacheControl, DirectiveKey};
+use http::Method;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, PRAGMA, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
 use pingora_http::RequestHeader;
 
 impl CachePolicy {
@@ -13,17 +13,14 @@ impl CachePolicy {
     /// section 5.2.1.5), not with a body that is no part of the key, and not with a field that
     /// [origins heed](CachePolicy::bypass_fields) instead of the values in the key.
     pub fn may_use_cache(&self, req: &RequestHeader) -> bool {
-        let is_cacheable = match req.method {
-            Method::GET | Method::HEAD => !has_body(&req.headers),
-            _ => self.query && is_query(&req.method),
+        let method = &req.line().method;
+        let is_cacheable = match *method {
+            Method::GET | Method::HEAD => !has_body(req),
+            _ => self.query && is_query(method),
         };
         is_cacheable
-            && !self
-                .bypass_fields
-                .iter()
-                .any(|name| req.headers.contains_key(name))
-            && !(self.request_directives
-                && CacheControl::from_req_headers(req).is_some_and(|said| said.no_store()))
+            && !self.bypass_fields.iter().any(|name| req.has_field(name))
+            && !(self.request_directives && directives(req).is_some_and(|said| said.no_store()))
     }
 
     /// The client's demands on a stored response; `None` if it has none, or they don't count.
@@ -31,12 +28,10 @@ impl CachePolicy {
         if !self.request_directives {
             return None;
         }
-        let Some(said) = CacheControl::from_req_headers(req) else {
+        let Some(said) = directives(req) else {
             // RFC 9111 section 5.4: for clients of HTTP/1.0.
-            let pragma = req.headers.get_all(PRAGMA).iter();
-            let no_cache = pragma.into_iter().any(|line| {
-                line.as_bytes()
-                    .split(|&byte| byte == b',')
+            let no_cache = req.values_of(&PRAGMA).any(|line| {
+                line.split(|&byte| byte == b',')
                     .any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
             });
             return no_cache.then(|| Wishes {
@@ -72,18 +67,22 @@ pub(super) struct Wishes {
 /// Whether the client wants a stored response or none (RFC 9111 section 5.2.1.7). If there is none that may be
 /// served, it gets 504 (Gateway Timeout).
 pub fn is_only_if_cached(req: &RequestHeader) -> bool {
-    req.headers.contains_key(CACHE_CONTROL)
-        && CacheControl::from_req_headers(req).is_some_and(|said| said.only_if_cached())
+    directives(req).is_some_and(|said| said.only_if_cached())
+}
+
+/// The client's `Cache-Control`; most have none.
+fn directives(req: &RequestHeader) -> Option<CacheControl> {
+    let has_some = req.has_field(&CACHE_CONTROL);
+    has_some.then(|| CacheControl::from_req_headers(req))?
 }
 
 pub(super) fn is_query(method: &Method) -> bool {
     method.as_str() == "QUERY"
 }
 
-fn has_body(headers: &HeaderMap) -> bool {
-    headers.contains_key(TRANSFER_ENCODING)
-        || headers
-            .get_all(CONTENT_LENGTH)
-            .iter()
-            .any(|length| length.as_bytes().trim_ascii() != b"0")
+fn has_body(req: &RequestHeader) -> bool {
+    req.has_field(&TRANSFER_ENCODING)
+        || req
+            .values_of(&CONTENT_LENGTH)
+            .any(|length| length.trim_ascii() != b"0")
 }

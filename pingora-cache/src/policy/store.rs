@@ -173,10 +173,10 @@ impl CachePolicy {
         if !resp.headers.contains_key(VARY) {
             return Ok(());
         }
-        if super::vary::names(&resp.headers).len() > self.vary_names {
+        if super::vary::names(resp).len() > self.vary_names {
             return Err(TOO_MANY_VARIANTS);
         }
-        let Some(variance) = self.variance_of(&resp.headers, req) else {
+        let Some(variance) = self.variance_of(resp, req) else {
             return Ok(());
         };
         if self.variants.admit(req, variance, received, fresh_until) {

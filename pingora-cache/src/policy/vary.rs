@@ -4,9 +4,9 @@ use super::CachePolicy;
 use crate::hashtable::ConcurrentLruCache;
 use crate::key::{HashBinary, hash_key};
 use crate::{CacheMeta, VarianceBuilder};
+use http::HeaderName;
 use http::header::{ACCEPT_ENCODING, VARY};
-use http::{HeaderMap, HeaderName};
-use pingora_http::RequestHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use std::fmt;
 use std::time::SystemTime;
 
@@ -20,57 +20,92 @@ impl CachePolicy {
     /// Several lines of a field count as one, and whitespace around commas doesn't count. Of `Accept-Encoding`,
     /// whose elements have no order and no capitals, every spelling is the same.
     pub fn variance(&self, meta: &CacheMeta, req: &RequestHeader) -> Option<HashBinary> {
-        self.variance_of(meta.headers(), req)
+        self.variance_of(meta.response_header(), req)
     }
 
     pub(super) fn variance_of(
         &self,
-        response: &HeaderMap,
+        response: &ResponseHeader,
         req: &RequestHeader,
     ) -> Option<HashBinary> {
-        let mut variance = VarianceBuilder::new();
-        for name in names(response) {
-            let value = normal_value(&req.headers, &name);
-            variance.add_owned_name_value(name.as_str().to_owned(), value);
+        let mut text = Vec::new();
+        for name in named_in(response) {
+            // Values contain neither of these two.
+            text.extend_from_slice(name.as_str().as_bytes());
+            for line in req.values_of(&name) {
+                text.push(b'\n');
+                text.extend_from_slice(line);
+            }
+            text.push(b'\r');
         }
-        variance.finalize()
+        if text.is_empty() {
+            return None;
+        }
+        Some(crate::recent::of_variant(&text, || {
+            let names = names(response);
+            let mut variance = VarianceBuilder::new();
+            for name in &names {
+                variance.add_owned_value(name.as_str(), normal_value(req, name));
+            }
+            // There is a name.
+            variance.finalize().unwrap_or_default()
+        }))
     }
+}
+
+/// The names in `Vary`, as they stand there.
+fn named_in(response: &ResponseHeader) -> impl Iterator<Item = HeaderName> {
+    let lines = response.values_of(&VARY);
+    lines
+        .flat_map(|line| line.split(|&byte| byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
 }
 
 /// The names in `Vary`, in order and each once. Anything else is left out, because no
 /// request has such a field.
-pub(super) fn names(response: &HeaderMap) -> Vec<HeaderName> {
-    let lines = response.get_all(VARY).iter();
-    let mut names: Vec<_> = lines
-        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect();
+pub(super) fn names(response: &ResponseHeader) -> Vec<HeaderName> {
+    let mut names: Vec<_> = named_in(response).collect();
     names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
     names.dedup();
     names
 }
 
 /// A field that is absent is something else than an empty one.
-fn normal_value(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
-    let lines = headers.get_all(name).iter();
-    let mut elements: Vec<_> = lines
-        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|element| !element.is_empty())
-        .map(<[u8]>::to_vec)
-        .collect();
-    if !headers.contains_key(name) {
+fn normal_value(req: &RequestHeader, name: &HeaderName) -> Vec<u8> {
+    let mut lines = req.values_of(name).peekable();
+    if lines.peek().is_none() {
         return b"absent".to_vec();
     }
-    if *name == ACCEPT_ENCODING {
-        for element in &mut elements {
-            element.retain(|byte| !byte.is_ascii_whitespace());
-            element.make_ascii_lowercase();
+    let mut normal = b"present,".to_vec();
+    let start = normal.len();
+    let is_list_of_codings = *name == ACCEPT_ENCODING;
+    for element in lines.flat_map(|line| line.split(|&byte| byte == b',')) {
+        let element = element.trim_ascii();
+        if element.is_empty() {
+            continue;
         }
-        elements.sort_unstable();
-        elements.dedup();
+        if normal.len() > start {
+            normal.push(b',');
+        }
+        if is_list_of_codings {
+            let visible = element.iter().filter(|byte| !byte.is_ascii_whitespace());
+            normal.extend(visible.map(u8::to_ascii_lowercase));
+        } else {
+            normal.extend_from_slice(element);
+        }
     }
-    [b"present,", elements.join(&b","[..]).as_slice()].concat()
+    if is_list_of_codings {
+        let (_, list) = normal.split_at(start);
+        let mut elements: Vec<_> = list.split(|&byte| byte == b',').collect();
+        if !elements.is_sorted() {
+            elements.sort_unstable();
+        }
+        elements.dedup();
+        let sorted = elements.join(&b","[..]);
+        normal.truncate(start);
+        normal.extend(sorted);
+    }
+    normal
 }
 
 /// Which variants of a key are fresh, so that there are not too many at a time.

@@ -43,9 +43,9 @@ impl Added {
         self.0.iter().any(|(field, _)| field.name == *name)
     }
 
-    pub(super) fn value(&self, name: &HeaderName) -> Option<&[u8]> {
-        let (_, value) = self.0.iter().find(|(field, _)| field.name == *name)?;
-        Some(value.as_bytes())
+    pub(super) fn value_of(&self, name: &HeaderName) -> Option<&[u8]> {
+        let found = self.0.iter().find(|(field, _)| field.name == *name);
+        found.map(|(_, value)| value.as_bytes())
     }
 
     /// Adds copies of the fields to a map.

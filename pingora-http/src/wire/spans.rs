@@ -129,23 +129,60 @@ impl Wire {
         let bytes = name.as_str().as_bytes();
         self.added.has_room()
             && matches!(ControlField::of(bytes), None | Some(ControlField::Date))
-            && self.arrived(bytes).is_none()
+            && self.arrived(bytes).next().is_none()
             && !self.added.has(name)
     }
 
-    /// The first field that arrived with this name, which is in lower case.
-    fn arrived(&self, name: &[u8]) -> Option<&Span> {
-        self.spans.iter().find(|span| {
+    /// The fields that arrived with this name, which is in lower case.
+    #[inline]
+    fn arrived<'w, 'n>(&'w self, name: &'n [u8]) -> impl Iterator<Item = &'w Span> + use<'w, 'n> {
+        self.spans.iter().filter(move |span| {
             usize::from(span.name_len) == name.len()
                 && span.name(&self.head).eq_ignore_ascii_case(name)
         })
     }
 
     pub(super) fn first_value(&self, name: &HeaderName) -> Option<&[u8]> {
-        match self.arrived(name.as_str().as_bytes()) {
+        match self.arrived(name.as_str().as_bytes()).next() {
             Some(span) => Some(span.value(&self.head)),
-            None => self.added.value(name),
+            None => self.added.value_of(name),
         }
+    }
+
+    /// The values of a field, in order.
+    #[inline]
+    pub(super) fn values_of<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        let arrived = self.arrived(name.as_str().as_bytes());
+        let arrived = arrived.map(|span| span.value(&self.head));
+        arrived.chain(self.added.value_of(name))
+    }
+
+    /// Takes over fields as they are written: lines of a name, a colon, a space, a value and CRLF. `None`: they can't
+    /// stay in this form.
+    pub(super) fn of_lines(head: Vec<u8>) -> Option<Self> {
+        if head.len() > LONGEST_HEAD {
+            return None;
+        }
+        let mut wire = Wire::default();
+        let mut rest = &head[..];
+        while !rest.is_empty() {
+            let end = rest.iter().position(|&byte| byte == b'\r')?;
+            let (line, after) = rest.split_at_checked(end)?;
+            let colon = line.iter().position(|&byte| byte == b':')?;
+            let (name, value) = line.split_at_checked(colon)?;
+            let value = value.strip_prefix(b": ")?;
+            if name.len() > LONGEST_NAME {
+                return None;
+            }
+            let span = Span::new(&head, name, ControlField::of(name), value);
+            if !wire.push(span) {
+                return None;
+            }
+            rest = after.strip_prefix(b"\r\n")?;
+        }
+        wire.spans.shrink_to_fit();
+        wire.head = Bytes::from(head.into_boxed_slice());
+        Some(wire)
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 use super::spans::LONGEST_NAME;
 use super::*;
-use crate::RequestHeader;
+use crate::{RequestHeader, ResponseHeader};
 
 /// A head of these fields, taken in as the parser does.
 fn parsed(fields: &[(String, String)]) -> RequestHeader {
@@ -291,4 +291,94 @@ fn what_was_lent_comes_back_as_it_was() {
             }
         }
     }
+}
+
+/// All fields by name, found without the map and in it.
+fn assert_found(request: &RequestHeader, names: &[&str]) {
+    let names = names.iter().map(|name| name.parse().unwrap());
+    let names: Vec<HeaderName> = names.collect();
+    let values = |name| request.values_of(name).map(<[u8]>::to_vec).collect();
+    let before: Vec<Vec<Vec<u8>>> = names.iter().map(values).collect();
+    for (name, found) in names.iter().zip(&before) {
+        let all = request.headers.get_all(name).iter();
+        let all: Vec<_> = all.map(HeaderValue::as_bytes).collect();
+        assert_eq!(all, *found, "{name}");
+        assert_eq!(request.has_field(name), !all.is_empty(), "{name}");
+        let again: Vec<_> = request.values_of(name).collect();
+        assert_eq!(again, *found, "{name}");
+    }
+}
+
+#[test]
+fn fields_are_found_by_name_without_a_map() {
+    let list = [
+        ("Accept", "a"),
+        ("X-Own", "one"),
+        ("x-own", ""),
+        ("X-OWN", "three"),
+        ("Host", "h"),
+    ];
+    let list = list.map(|(name, value)| (name.to_string(), value.to_string()));
+    let names = ["accept", "x-own", "host", "x-ow", "x-added", "x-absent"];
+    let mut request = parsed(&list);
+    request.insert_header("X-Added", "later").unwrap();
+    assert_found(&request, &names);
+    assert_found(&mapped(&list), &names);
+    assert_found(&RequestHeader::empty(), &names);
+}
+
+fn response(fields: &[(String, String)]) -> ResponseHeader {
+    let mut response = ResponseHeader::build(200, None).unwrap();
+    for (name, value) in fields {
+        response
+            .append_header(name.clone(), value.as_str())
+            .unwrap();
+    }
+    response
+}
+
+fn lines(response: &ResponseHeader) -> String {
+    let mut wire = Vec::new();
+    response.header_to_h1_wire(&mut wire);
+    String::from_utf8(wire).unwrap()
+}
+
+#[test]
+fn a_compact_head_says_the_same() {
+    for count in [0, 1, 2, 63, 64, 65, 200] {
+        let mut list = fields(count, &[0, 1, 2]);
+        list.extend(list.clone());
+        list.push(("Empty".to_string(), String::new()));
+        let whole = response(&list);
+        let mut compact = whole.clone();
+        compact.compact();
+        compact.compact();
+        assert_eq!(lines(&compact), lines(&whole), "{count}");
+        let controls = |response: &ResponseHeader| {
+            let mut seen = vec![];
+            response.for_each_control_field(|field, value| seen.push((field, value.to_vec())));
+            seen
+        };
+        assert_eq!(controls(&compact), controls(&whole), "{count}");
+        let mut copy = compact.clone();
+        copy.insert_header("Age", 7).unwrap();
+        assert_eq!(lines(&copy), lines(&whole) + "Age: 7\r\n", "{count}");
+        assert_eq!(compact.headers, whole.headers, "{count}");
+        compact.remove_header("empty").unwrap();
+        let shorter = lines(&whole).replace("Empty: \r\n", "");
+        assert_eq!(lines(&compact), shorter, "{count}");
+    }
+}
+
+#[test]
+fn what_can_not_be_compact_stays_as_it_is() {
+    let mut titled = ResponseHeader::build_no_case(200, None).unwrap();
+    titled.append_header("x-b", "1").unwrap();
+    titled.compact();
+    assert_eq!(lines(&titled), "X-B: 1\r\n");
+    let long = "x".repeat(LONGEST_NAME + 1);
+    let mut long = response(&[(long, "1".to_string())]);
+    let before = lines(&long);
+    long.compact();
+    assert_eq!(lines(&long), before);
 }

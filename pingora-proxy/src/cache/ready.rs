@@ -317,7 +317,7 @@ impl ReadyCache {
 }
 
 fn is_query(request: &RequestHeader) -> bool {
-    request.method.as_str() == "QUERY"
+    request.line().method.as_str() == "QUERY"
 }
 
 fn status_of(name: &str, session: &Session, is_stored: bool) -> CacheStatus {
