@@ -312,7 +312,13 @@ impl RequestHeader {
     /// Whether there is a field with this name. Builds no map.
     #[inline]
     pub fn has_field(&self, name: &HeaderName) -> bool {
-        self.head.has(name)
+        self.head.has_any(std::slice::from_ref(name))
+    }
+
+    /// Whether there is a field with one of these names. Builds no map.
+    #[inline]
+    pub fn has_any_field(&self, names: &[HeaderName]) -> bool {
+        self.head.has_any(names)
     }
 
     /// Method, target and version. The fields may be missing: for callers that don't need them and would

@@ -269,7 +269,13 @@ impl ResponseHeader {
     /// Whether there is a field with this name. Builds no map.
     #[inline]
     pub fn has_field(&self, name: &HeaderName) -> bool {
-        self.head.has(name)
+        self.head.has_any(std::slice::from_ref(name))
+    }
+
+    /// Whether there is a field with one of these names. Builds no map.
+    #[inline]
+    pub fn has_any_field(&self, names: &[HeaderName]) -> bool {
+        self.head.has_any(names)
     }
 
     /// Brings the fields into the form in which they are written, in memory of their own and no more than they need: for

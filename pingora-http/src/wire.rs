@@ -422,14 +422,13 @@ impl<P: Parts> Head<P> {
         wire.into_iter().flatten().chain(map)
     }
 
-    /// Whether there is a field with this name. Builds no map.
-    #[inline]
-    pub(crate) fn has(&self, name: &HeaderName) -> bool {
+    /// Whether there is a field with one of these names. Builds no map.
+    pub(crate) fn has_any(&self, names: &[HeaderName]) -> bool {
         if self.has_no_map() {
-            self.wire.values_of(name).next().is_some()
-        } else {
-            self.parts().headers().contains_key(name)
+            return self.wire.has_any(names);
         }
+        let headers = self.parts().headers();
+        names.iter().any(|name| headers.contains_key(name))
     }
 
     /// Brings the fields into the form in which they are written, in memory of their own and no more than they need: such

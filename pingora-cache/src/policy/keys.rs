@@ -4,10 +4,10 @@ use super::CachePolicy;
 use super::request::is_query;
 use crate::CacheKey;
 use crate::digest::Digest;
-use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, HOST};
+use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Method};
 use pingora_error::{Error, ErrorType, Result};
-use pingora_http::RequestHeader;
+use pingora_http::{ControlField, RequestHeader};
 
 impl CachePolicy {
     /// The key of a GET or a HEAD, which share their entries: the scheme that the client uses, the authority in
@@ -115,9 +115,14 @@ fn push_field(digest: &mut Digest, headers: &HeaderMap, name: &HeaderName) {
 pub(super) fn authority(req: &RequestHeader) -> Result<&[u8]> {
     let target = req.line().uri.authority();
     let target = target.map(|authority| authority.as_str().as_bytes());
-    let mut hosts = req.values_of(&HOST);
-    let host = hosts.next();
-    if hosts.next().is_some() {
+    let (mut host, mut hosts) = (None, 0);
+    req.for_each_control_field(|field, value| {
+        if field == ControlField::Host {
+            host = host.or(Some(value));
+            hosts += 1;
+        }
+    });
+    if hosts > 1 {
         return no_key("a request with two Host fields has no key");
     }
     match target.or(host).map(<[u8]>::trim_ascii) {

@@ -3,8 +3,8 @@
 use super::CachePolicy;
 use crate::cache_control::{CacheControl, DirectiveKey};
 use http::Method;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, PRAGMA, TRANSFER_ENCODING};
-use pingora_http::RequestHeader;
+use http::header::{CACHE_CONTROL, PRAGMA};
+use pingora_http::{ControlField, RequestHeader};
 
 impl CachePolicy {
     /// Whether a request may use the cache: to look a response up, and to store one.
@@ -19,13 +19,16 @@ impl CachePolicy {
             _ => self.query && is_query(method),
         };
         is_cacheable
-            && !self.bypass_fields.iter().any(|name| req.has_field(name))
+            && !req.has_any_field(&self.bypass_fields)
             && !(self.request_directives && directives(req).is_some_and(|said| said.no_store()))
     }
 
     /// The client's demands on a stored response; `None` if it has none, or they don't count.
     pub(super) fn wishes(&self, req: &RequestHeader) -> Option<Wishes> {
         if !self.request_directives {
+            return None;
+        }
+        if !req.has_any_field(&[CACHE_CONTROL, PRAGMA]) {
             return None;
         }
         let Some(said) = directives(req) else {
@@ -81,8 +84,11 @@ pub(super) fn is_query(method: &Method) -> bool {
 }
 
 fn has_body(req: &RequestHeader) -> bool {
-    req.has_field(&TRANSFER_ENCODING)
-        || req
-            .values_of(&CONTENT_LENGTH)
-            .any(|length| length.trim_ascii() != b"0")
+    let mut has_one = false;
+    req.for_each_control_field(|field, value| match field {
+        ControlField::TransferEncoding => has_one = true,
+        ControlField::ContentLength => has_one |= value.trim_ascii() != b"0",
+        _ => {}
+    });
+    has_one
 }

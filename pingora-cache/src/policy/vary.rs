@@ -29,15 +29,16 @@ impl CachePolicy {
         req: &RequestHeader,
     ) -> Option<HashBinary> {
         let mut text = Vec::new();
-        for name in named_in(response) {
-            // Values contain neither of these two.
+        named_in(response).for_each(|name| {
+            text.reserve(128);
             text.extend_from_slice(name.as_str().as_bytes());
-            for line in req.values_of(&name) {
+            // Values contain neither of these two.
+            req.values_of(&name).for_each(|line| {
                 text.push(b'\n');
                 text.extend_from_slice(line);
-            }
+            });
             text.push(b'\r');
-        }
+        });
         if text.is_empty() {
             return None;
         }

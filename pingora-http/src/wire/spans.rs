@@ -157,6 +157,22 @@ impl Wire {
         arrived.chain(self.added.value_of(name))
     }
 
+    /// Whether there is a field with one of these names. Most names are excluded by their length.
+    pub(super) fn has_any(&self, names: &[HeaderName]) -> bool {
+        let length = |bytes: usize| 1_u64 << bytes.min(63);
+        let spans = self.spans.iter();
+        let lengths = spans.fold(0, |all, span| all | length(usize::from(span.name_len)));
+        names.iter().any(|name| {
+            let wanted = name.as_str().as_bytes();
+            let is_same = |span: &Span| {
+                usize::from(span.name_len) == wanted.len()
+                    && span.name(&self.head).eq_ignore_ascii_case(wanted)
+            };
+            lengths & length(wanted.len()) != 0 && self.spans.iter().any(is_same)
+                || self.added.has(name)
+        })
+    }
+
     /// Takes over fields as they are written: lines of a name, a colon, a space, a value and CRLF. `None`: they can't
     /// stay in this form.
     pub(super) fn of_lines(head: Vec<u8>) -> Option<Self> {

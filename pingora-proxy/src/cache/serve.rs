@@ -90,7 +90,7 @@ pub(crate) fn stored_head(session: &Session) -> Option<Box<ResponseHeader>> {
 /// time at which the origin made it (RFC 9111 section 4.3.2).
 pub(crate) fn is_unmodified(request: &RequestHeader, response: &ResponseHeader) -> bool {
     // Most requests have no condition, and the fields of both heads need not be accessed.
-    if !request.has_field(&IF_NONE_MATCH) && !request.has_field(&IF_MODIFIED_SINCE) {
+    if !request.has_any_field(&[IF_NONE_MATCH, IF_MODIFIED_SINCE]) {
         return false;
     }
     if conditional_filter::not_modified_filter(request, response) {
