@@ -12,7 +12,7 @@
 //! ```
 //!
 //! It runs as a user builds it: with the system's allocator and every setting at its default.
-//! `tuned.rs` is the same proxy with what the documentation advises.
+//! `tuned.rs` is the same proxy with what the documentation advises, `rustls.rs` with another TLS library.
 //!
 //! With `--certificate` and `--key` clients speak TLS, and HTTP/2 where they ask for it. With
 //! `--client-h2c` they speak HTTP/2 in cleartext; with `--upstream-h2c` the proxy does.
@@ -55,10 +55,11 @@ struct Options {
     edits: bool,
     client_h2c: bool,
     upstream_h2c: bool,
+    adjust_tls: Adjust,
 }
 
 impl Options {
-    fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+    fn parse(mut args: impl Iterator<Item = String>, adjust_tls: Adjust) -> Result<Self, String> {
         let (mut listen, mut upstream, mut workers, mut access_log) = (None, None, 1, None);
         let (mut certificate, mut key, mut cipher) = (None, None, None);
         let (mut client_h2c, mut upstream_h2c) = (false, false);
@@ -92,6 +93,7 @@ impl Options {
             edits,
             client_h2c,
             upstream_h2c,
+            adjust_tls,
         })
     }
 }
@@ -100,9 +102,18 @@ fn main() -> ExitCode {
     run(ServerConf::default())
 }
 
+/// Changes the settings of a listener with TLS; gets the only cipher that the row allows.
+pub(crate) type Adjust = fn(&mut TlsSettings, Option<&str>) -> Result<()>;
+
 /// Runs the proxy with these settings, apart from those that rows choose.
 pub(crate) fn run(conf: ServerConf) -> ExitCode {
-    match Options::parse(std::env::args().skip(1)).and_then(|options| serve(options, conf)) {
+    run_with_tls(conf, |_, _| Ok(()))
+}
+
+/// The same with TLS as `adjust` wants it.
+pub(crate) fn run_with_tls(conf: ServerConf, adjust: Adjust) -> ExitCode {
+    let options = Options::parse(std::env::args().skip(1), adjust);
+    match options.and_then(|options| serve(options, conf)) {
         Ok(never) => match never {},
         Err(reason) => {
             eprintln!("{reason}");
@@ -155,8 +166,9 @@ where
     match &options.tls {
         None => service.add_tcp(&options.listen),
         Some((certificate, key)) => {
-            let tls = tls_settings(certificate, key, options.cipher.as_deref())
-                .map_err(|e| e.to_string())?;
+            let cipher = options.cipher.as_deref();
+            let mut tls = tls_settings(certificate, key, cipher).map_err(|e| e.to_string())?;
+            (options.adjust_tls)(&mut tls, cipher).map_err(|e| e.to_string())?;
             service.add_tls_with_settings(&options.listen, None, tls);
         }
     }

@@ -3,6 +3,7 @@
 use super::histogram;
 use super::listener::{FailedSide, Listener, RequestEnd};
 use super::recent::is_slow;
+use super::workers::COUNTS;
 use crate::sys::ticks;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub struct RequestMeter {
 impl Drop for RequestMeter {
     /// A request whose task was ended from outside is active no longer, and counts nowhere else.
     fn drop(&mut self) {
-        if !self.ended {
+        if COUNTS && !self.ended {
             self.listener.request_given_up();
         }
     }
@@ -33,9 +34,11 @@ impl RequestMeter {
     /// The head of a request has arrived here.
     #[inline]
     pub fn begin(listener: Listener) -> Self {
-        listener.request_begins();
+        if COUNTS {
+            listener.request_begins();
+        }
         RequestMeter {
-            began: ticks::now(),
+            began: if COUNTS { ticks::now() } else { 0 },
             first_byte: 0,
             listener,
             reused: 0,
@@ -47,7 +50,7 @@ impl RequestMeter {
     /// The head of the upstream's response has arrived; of several, the first counts.
     #[inline]
     pub fn answered(&mut self) {
-        if self.first_byte == 0 {
+        if COUNTS && self.first_byte == 0 {
             let units = ticks::units_since(self.began);
             self.first_byte = u32::try_from(units).unwrap_or(u32::MAX).max(1);
         }
@@ -88,6 +91,9 @@ impl RequestMeter {
     #[inline]
     pub fn end(&mut self, end: &RequestEnd) -> Option<Duration> {
         self.ended = true;
+        if !COUNTS {
+            return None;
+        }
         // A request takes time, however little.
         let took = ticks::units_since(self.began).max(1);
         self.listener

@@ -14,6 +14,10 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+/// Whether anything is counted. Not in builds with `--cfg pingora_uncounted`, which are there to measure what counting
+/// costs; everything reads as zero in them.
+pub(super) const COUNTS: bool = !cfg!(pingora_uncounted);
+
 /// The most blocks of the process.
 pub(super) const MOST_BLOCKS: usize = 512;
 
@@ -97,6 +101,12 @@ impl Row {
     /// Those of the calling thread.
     #[inline]
     pub(super) fn of(block: usize, cells: usize) -> Self {
+        if !COUNTS {
+            return Row {
+                cells: &[],
+                shared: false,
+            };
+        }
         let own = OWN.get().or_else(adopt);
         let (found, shared) = match own {
             Some(own) => (own.of_block(block, cells), false),

@@ -21,22 +21,33 @@ pub(crate) enum Kind {
     Floor,
     FloorSplice,
     Nginx,
+    NginxLog,
     Haproxy,
+    HaproxyLog,
     Varnish,
     Peer,
+    /// Without metrics.
+    Uncounted,
     Ours,
+    OursLog,
+    OursRustls,
     Tuned,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Floor,
         Self::FloorSplice,
         Self::Nginx,
+        Self::NginxLog,
         Self::Haproxy,
+        Self::HaproxyLog,
         Self::Varnish,
         Self::Peer,
+        Self::Uncounted,
         Self::Ours,
+        Self::OursLog,
+        Self::OursRustls,
         Self::Tuned,
     ];
 
@@ -45,12 +56,22 @@ impl Kind {
             Self::Floor => "floor",
             Self::FloorSplice => "floor-splice",
             Self::Nginx => "nginx",
+            Self::NginxLog => "nginx-log",
             Self::Haproxy => "haproxy",
+            Self::HaproxyLog => "haproxy-log",
             Self::Varnish => "varnish",
             Self::Peer => "peer",
+            Self::Uncounted => "uncounted",
             Self::Ours => "ours",
+            Self::OursLog => "ours-log",
+            Self::OursRustls => "ours-rustls",
             Self::Tuned => "tuned",
         }
+    }
+
+    /// Whether it is another contender with an access log in the combined format.
+    pub(crate) fn logs(self) -> bool {
+        matches!(self, Self::NginxLog | Self::HaproxyLog | Self::OursLog)
     }
 
     /// Why this contender can't take part, if it can't.
@@ -69,11 +90,14 @@ impl Kind {
     fn program(self) -> Result<PathBuf, Failure> {
         match self {
             Self::Floor | Self::FloorSplice => environment::binary("floor"),
-            Self::Nginx => Ok("nginx".into()),
-            Self::Haproxy => Ok("haproxy".into()),
+            Self::Nginx | Self::NginxLog => Ok("nginx".into()),
+            Self::Haproxy | Self::HaproxyLog => Ok("haproxy".into()),
             Self::Varnish => Ok("varnishd".into()),
             Self::Peer => environment::peer_binary(),
+            Self::Uncounted => environment::uncounted_binary(),
             Self::Ours => environment::binary("ours"),
+            Self::OursLog => environment::binary("logged"),
+            Self::OursRustls => environment::binary("ours-rustls"),
             Self::Tuned => environment::binary("tuned"),
         }
     }
@@ -111,10 +135,10 @@ impl Running {
         let name = kind.name();
         let log = shape.dir.join(format!("{name}.log"));
         let access_log = shape.dir.join(format!("{name}-access.log"));
-        let logs = shape.task == Task::Realistic;
+        let logs = shape.task == Task::Realistic || kind.logs();
         let access_log = logs.then_some(access_log.as_path());
         let stdout = match (kind, access_log) {
-            (Kind::Haproxy, Some(path)) => File::create(path)?.into(),
+            (Kind::Haproxy | Kind::HaproxyLog, Some(path)) => File::create(path)?.into(),
             _ => Stdio::null(),
         };
         let args = arguments(kind, shape, port, access_log)?;
@@ -160,6 +184,7 @@ fn arguments(
         ..
     } = *shape;
     let setting = Setting {
+        name: kind.name(),
         dir,
         memory,
         port,
@@ -175,15 +200,15 @@ fn arguments(
     };
     let text = |path: &Path| path.display().to_string();
     let mut args = match kind {
-        Kind::Nginx => {
-            let config = dir.join("nginx.conf");
+        Kind::Nginx | Kind::NginxLog => {
+            let config = dir.join(format!("{}.conf", kind.name()));
             std::fs::write(&config, proxy_config::nginx(&setting))?;
             return Ok(["-p", &text(dir), "-c", &text(&config)]
                 .map(String::from)
                 .into());
         }
-        Kind::Haproxy => {
-            let config = dir.join("haproxy.cfg");
+        Kind::Haproxy | Kind::HaproxyLog => {
+            let config = dir.join(format!("{}.cfg", kind.name()));
             std::fs::write(&config, proxy_config::haproxy(&setting))?;
             return Ok(["-db", "-f", &text(&config)].map(String::from).into());
         }
@@ -236,7 +261,7 @@ fn arguments(
         Task::Edits => add("--edits", "yes".to_string()),
         Task::Gzip => add("--gzip", "yes".to_string()),
         Task::CachedOnDisk => add("--disk", text(&dir.join("cache"))),
-        Task::Forward | Task::Realistic | Task::Cached => {}
+        Task::Forward | Task::Realistic | Task::Logged | Task::Cached => {}
     }
     if let Some(path) = access_log {
         args.extend(["--access-log".to_string(), text(path)]);

@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::contender::Kind;
 use crate::options::Options;
-use crate::rows::Row;
+use crate::rows::{ROWS, Row};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -86,10 +86,20 @@ fn first_line(program: &str, args: &[&str], start: &str) -> String {
 /// Brings the contenders up to date, and the peer where that was asked for.
 pub(crate) fn build(options: &Options) -> Result<(), Failure> {
     if !options.no_build {
-        cargo(
-            &["build", "--release", "-p", "pingora-benches", "--bins"],
-            &package_dir(),
-        )?;
+        let build = ["build", "--release", "-p", "pingora-benches"];
+        let build = |more: &[&str], flags| cargo(&[&build, more].concat(), &package_dir(), flags);
+        build(&["--bins"], "")?;
+        if is_wanted(Kind::OursRustls, options) {
+            build(&["--features", "rustls", "--bin", "ours-rustls"], "")?;
+        }
+        if is_wanted(Kind::Uncounted, options) {
+            let target = uncounted_target_dir()?;
+            let target = target.to_str().ok_or(NOT_UTF8)?;
+            build(
+                &["--bin", "ours", "--target-dir", target],
+                "--cfg pingora_uncounted",
+            )?;
+        }
     }
     if options.with_peer {
         let target = peer_target_dir()?;
@@ -98,17 +108,30 @@ pub(crate) fn build(options: &Options) -> Result<(), Failure> {
         cargo(
             &["build", "--release", "--locked", "--target-dir", target],
             &dir,
+            "",
         )?;
     }
     Ok(())
 }
 
-fn cargo(args: &[&str], dir: &Path) -> Result<(), Failure> {
+/// Whether one of the rows that were chosen needs this contender.
+fn is_wanted(kind: Kind, options: &Options) -> bool {
+    let mut rows = ROWS.iter().filter(|row| row.is_chosen(&options.rows));
+    (options.contenders.is_empty() || options.contenders.contains(&kind))
+        && rows.any(|row| row.suits(kind))
+}
+
+/// Runs cargo, with these flags for rustc beside the user's own.
+fn cargo(args: &[&str], dir: &Path, flags: &str) -> Result<(), Failure> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(args).current_dir(dir);
     // The peer would compile a newer OpenSSL than the others use.
     command.env("OPENSSL_NO_VENDOR", "1");
+    if !flags.is_empty() {
+        let others = std::env::var("RUSTFLAGS").unwrap_or_default();
+        command.env("RUSTFLAGS", format!("{others} {flags}"));
+    }
     let status = command.status()?;
     if status.success() {
         Ok(())
@@ -144,6 +167,20 @@ pub(crate) fn target_dir() -> Result<PathBuf, Failure> {
 
 fn peer_target_dir() -> Result<PathBuf, Failure> {
     Ok(target_dir()?.join("peer"))
+}
+
+fn uncounted_target_dir() -> Result<PathBuf, Failure> {
+    Ok(target_dir()?.join("uncounted"))
+}
+
+/// The contender `ours`, built without metrics.
+pub(crate) fn uncounted_binary() -> Result<PathBuf, Failure> {
+    let path = uncounted_target_dir()?.join("release/ours");
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(format!("{} is not built", path.display()).into())
+    }
 }
 
 /// A binary of this package.

@@ -41,11 +41,16 @@ pub(crate) fn run(options: &Options) -> Result<Results, Failure> {
             .collect();
         found.push(bench.run(&kinds));
     }
+    let takes_part = |kind: &&Kind| {
+        let mut cells = found.iter().flat_map(|row: &RowResult| &row.cells);
+        cells.any(|cell| cell.contender == kind.name())
+    };
+    let contenders = kinds.iter().filter(takes_part);
     Ok(Results {
         environment: Environment::new(),
         rounds: options.rounds(),
         seconds: options.seconds(),
-        contenders: kinds.iter().map(|kind| kind.name().to_string()).collect(),
+        contenders: contenders.map(|kind| kind.name().to_string()).collect(),
         rows: found,
     })
 }

@@ -12,13 +12,15 @@ const UPSTREAM_POOL: usize = 2048;
 
 /// The parameters of a proxy's configuration.
 pub(crate) struct Setting<'a> {
+    /// Of the contender.
+    pub(crate) name: &'a str,
     pub(crate) dir: &'a Path,
     /// A directory in memory.
     pub(crate) memory: &'a Path,
     pub(crate) port: u16,
     pub(crate) upstream_port: u16,
     pub(crate) workers: usize,
-    /// Where the access log goes in the row with realistic work.
+    /// Where the access log goes in rows with one.
     pub(crate) access_log: Option<&'a Path>,
     pub(crate) clients: Clients,
     pub(crate) upstream_h2c: bool,
@@ -53,6 +55,7 @@ events {{
 
 pub(crate) fn nginx(setting: &Setting<'_>) -> String {
     let Setting {
+        name,
         dir,
         port,
         upstream_port,
@@ -101,9 +104,13 @@ pub(crate) fn nginx(setting: &Setting<'_>) -> String {
     } else {
         String::new()
     };
-    let common = nginx_common(dir, "nginx");
+    let common = nginx_common(dir, name);
     let (log, edits) = match access_log {
         None => ("access_log off;".to_string(), nginx_task(*task)),
+        Some(path) if *task == Task::Logged => (
+            format!("access_log {} combined buffer=64k;", path.display()),
+            "",
+        ),
         Some(path) => (
             format!(
                 "log_format bench '$remote_addr \"$request\" $status $body_bytes_sent $request_time';
@@ -156,7 +163,7 @@ http {{
 /// What nginx does to requests and responses in a row without a log.
 fn nginx_task(task: Task) -> &'static str {
     match task {
-        Task::Forward | Task::Realistic => "",
+        Task::Forward | Task::Realistic | Task::Logged => "",
         // Hits are sent from files.
         Task::Cached | Task::CachedOnDisk => "sendfile on; tcp_nopush on;",
         Task::Edits => {
@@ -203,6 +210,13 @@ pub(crate) fn haproxy(setting: &Setting<'_>) -> String {
     // HAProxy logs to a descriptor or to syslog, never to a file: its stdout is the file.
     let (log, edits) = match access_log {
         None => ("", haproxy_task(*task)),
+        // Its own formats lack these two fields, so they are captured.
+        Some(_) if *task == Task::Logged => (
+            "log stdout format raw local0
+    log-format \"%ci - - [%trg] \\\"%HM %HU %HV\\\" %ST %B \\\"%[capture.req.hdr(0)]\\\" \\\"%[capture.req.hdr(1)]\\\"\"",
+            "http-request capture req.hdr(Referer) len 256
+    http-request capture req.hdr(User-Agent) len 256",
+        ),
         Some(_) => (
             "log stdout format raw local0
     log-format \"%ci \\\"%HM %HU\\\" %ST %B %Ta\"",
@@ -243,7 +257,7 @@ backend origin
 /// What HAProxy does to requests and responses in a row without a log.
 fn haproxy_task(task: Task) -> &'static str {
     match task {
-        Task::Forward | Task::Realistic | Task::Cached | Task::CachedOnDisk => "",
+        Task::Forward | Task::Realistic | Task::Logged | Task::Cached | Task::CachedOnDisk => "",
         Task::Edits => {
             "http-request deny if { path_beg /private/ }
     http-request set-header X-Forwarded-Proto http

@@ -65,6 +65,8 @@ pub(crate) enum Task {
     Edits,
     /// Header edits, a body filter and an access log.
     Realistic,
+    /// An access log in the combined format, for the contenders that are there to write one.
+    Logged,
     /// Compression at level 6.
     Gzip,
     /// Responses come from a cache in memory.
@@ -171,7 +173,7 @@ const fn cached(path: &'static str) -> Work {
     })
 }
 
-pub(crate) const ROWS: [Row; 39] = [
+pub(crate) const ROWS: [Row; 40] = [
     Row {
         name: "small",
         title: "32 connections, 48 B body, hardly any headers",
@@ -293,6 +295,15 @@ pub(crate) const ROWS: [Row; 39] = [
         work: Work::Requests(Requests {
             headers: &BROWSER,
             task: Task::Realistic,
+            ..SMALL
+        }),
+    },
+    Row {
+        name: "logged",
+        title: "browser with and without metrics and an access log",
+        work: Work::Requests(Requests {
+            headers: &BROWSER,
+            task: Task::Logged,
             ..SMALL
         }),
     },
@@ -553,7 +564,16 @@ impl Row {
             (kind, _) if self.task() == Task::CachedOnDisk => {
                 matches!(kind, Kind::Nginx | Kind::Ours)
             }
-            (Kind::Varnish, _) => false,
+            (kind, _) if self.task() == Task::Logged => {
+                kind.logs()
+                    || matches!(
+                        kind,
+                        Kind::Nginx | Kind::Haproxy | Kind::Ours | Kind::Uncounted
+                    )
+            }
+            (Kind::Varnish | Kind::Uncounted, _) => false,
+            (kind, _) if kind.logs() => false,
+            (Kind::OursRustls, _) => self.clients().tls(),
             (Kind::Floor | Kind::FloorSplice, _)
                 if self.clients() != Clients::Http1 || self.upstream_h2c() =>
             {

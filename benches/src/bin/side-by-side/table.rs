@@ -7,6 +7,15 @@ const QUIET: f64 = 0.05;
 /// If rounds of one contender differ by more, percentiles can't be compared.
 const AGREES: f64 = 1.3;
 
+/// What is compared in the row `logged`: a contender with something, and the same without it.
+const ADDITIONS: [(&str, &str); 5] = [
+    ("ours-log", "uncounted"),
+    ("ours-log", "ours"),
+    ("ours", "uncounted"),
+    ("nginx-log", "nginx"),
+    ("haproxy-log", "haproxy"),
+];
+
 pub(crate) fn markdown(results: &Results) -> String {
     let mut lines = vec![header(results)];
     lines.extend(results.rows.iter().map(|row| body(results, row)));
@@ -16,20 +25,24 @@ pub(crate) fn markdown(results: &Results) -> String {
 fn header(results: &Results) -> Vec<String> {
     let mut cells = vec!["row".to_string(), "unit".to_string()];
     cells.extend(results.contenders.iter().cloned());
-    cells.extend(["peer ÷ best", "ours ÷ best", "tuned ÷ best", "ours ÷ peer"].map(String::from));
+    let compared = compared(results).map(|name| format!("{name} ÷ best"));
+    cells.extend(compared.chain(["ours ÷ peer".to_string()]));
     cells
+}
+
+/// The contenders that are compared with the better one of nginx and HAProxy, as far as they take part.
+fn compared(results: &Results) -> impl Iterator<Item = &'static str> {
+    ["peer", "ours", "ours-rustls", "tuned"]
+        .into_iter()
+        .filter(|name| results.contenders.iter().any(|one| one == name))
 }
 
 fn body(results: &Results, row: &RowResult) -> Vec<String> {
     let mut cells = vec![format!("{}: {}", row.name, row.title), row.unit.clone()];
     cells.extend(results.contenders.iter().map(|name| figure(row, name)));
     let peer = row.cell("peer").map(|cell| cell.value);
-    for ratio in [
-        row.ratio("peer", row.best()),
-        row.ratio("ours", row.best()),
-        row.ratio("tuned", row.best()),
-        row.ratio("ours", peer),
-    ] {
+    let ratios = compared(results).map(|name| row.ratio(name, row.best()));
+    for ratio in ratios.chain([row.ratio("ours", peer)]) {
         cells.push(ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default());
     }
     cells
@@ -124,6 +137,12 @@ fn notes(results: &Results) -> String {
                 row.name, cell.contender, cell.errors
             ));
         }
+    }
+    if let Some(row) = results.rows.iter().find(|row| row.name == "logged") {
+        notes.extend(ADDITIONS.iter().filter_map(|(with, without)| {
+            let ratio = row.ratio(with, Some(row.cell(without)?.value))?;
+            Some(format!("logged: {with} ÷ {without} is {ratio:.3}."))
+        }));
     }
     let two = results.rows.iter().find(|row| row.name == "workers-2");
     let one = results.rows.iter().find(|row| row.name == "workers-1");
