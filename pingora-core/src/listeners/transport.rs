@@ -266,7 +266,7 @@ impl Transport {
         match shaken {
             Ok(Ok(stream)) => {
                 if let Some(ssl) = stream.get_ssl_digest() {
-                    self.listener.speaks_tls(Some(&ssl.version));
+                    self.listener.speaks_tls(&ssl.version, ssl.group());
                 }
                 Ok(stream)
             }

@@ -25,6 +25,7 @@ const FAILURES: usize = Shape::place(LISTENER, 9);
 const TRIES: usize = Shape::place(LISTENER, 10);
 const HANDSHAKE: usize = Shape::place(LISTENER, 11);
 const TLS_VERSIONS: usize = Shape::place(LISTENER, 12);
+const TLS_GROUPS: usize = Shape::place(LISTENER, 13);
 
 const CELLS: usize = Shape::place(LISTENER, LISTENER.len());
 /// With the margin.
@@ -124,14 +125,24 @@ impl Listener {
         self.here().observe(HANDSHAKE, took);
     }
 
-    /// A client has a TLS session of this version.
-    pub(crate) fn speaks_tls(self, version: Option<&str>) {
-        let place = match version {
-            Some("TLSv1.3") => 0,
-            Some("TLSv1.2") => 1,
+    /// A client has a TLS session of this version, with keys exchanged in this group.
+    pub(crate) fn speaks_tls(self, version: &str, group: Option<&str>) {
+        let version = match version {
+            "TLSv1.3" => 0,
+            "TLSv1.2" => 1,
             _ => 2,
         };
-        self.here().add(TLS_VERSIONS + place, 1);
+        let group = match group {
+            Some("X25519MLKEM768") => 0,
+            Some("X25519") => 1,
+            Some("P-256") => 2,
+            Some("secp384r1") => 3,
+            Some(_) => 4,
+            None => 5,
+        };
+        let here = self.here();
+        here.add(TLS_VERSIONS + version, 1);
+        here.add(TLS_GROUPS + group, 1);
     }
 
     #[inline]
@@ -245,6 +256,9 @@ mod tests {
             sent: 9,
         };
         assert_eq!(meter.end(&end), None);
+        listener.speaks_tls("TLSv1.3", Some("X25519MLKEM768"));
+        listener.speaks_tls("TLSv1.3", Some("X448"));
+        listener.speaks_tls("TLSv1.2", None);
         let families = gather();
         let of = |name: &str, own: &[&str]| {
             let family = families.iter().find(|family| family.name == name).unwrap();
@@ -264,6 +278,10 @@ mod tests {
         assert_eq!(of("pingora_requests_total", &["http2", "4xx"]), one);
         assert_eq!(of("pingora_upstream_tries_total", &["reused"]), one);
         assert_eq!(of("pingora_requests_active", &[]), Value::Number(0.0));
+        for group in ["X25519MLKEM768", "other", "none"] {
+            assert_eq!(of("pingora_tls_groups_total", &[group]), one, "{group}");
+        }
+        assert_eq!(of("pingora_tls_connections_total", &["TLSv1.2"]), one);
         assert_eq!(
             of("pingora_response_body_sent_bytes_total", &[]),
             Value::Number(9.0)
@@ -278,10 +296,6 @@ mod tests {
             assert_eq!(histogram.count(), 1, "{name}");
         }
         let last = Shape::place(LISTENER, LISTENER.len()) - 1;
-        assert_eq!(
-            TLS_VERSIONS + 2,
-            last,
-            "the places are those of the families"
-        );
+        assert_eq!(TLS_GROUPS + 5, last, "the places are those of the families");
     }
 }

@@ -122,6 +122,20 @@ pub(super) const LISTENER: &[Spec] = &[
         labels: &["version"],
         series: &[&["TLSv1.3"], &["TLSv1.2"], &["other"]],
     },
+    Spec {
+        name: "pingora_tls_groups_total",
+        help: "TLS connections of clients, by the group of their key exchange.",
+        kind: Counter,
+        labels: &["group"],
+        series: &[
+            &["X25519MLKEM768"],
+            &["X25519"],
+            &["P-256"],
+            &["P-384"],
+            &["other"],
+            &["none"],
+        ],
+    },
 ];
 
 pub(super) static LISTENERS: Shape = Shape {

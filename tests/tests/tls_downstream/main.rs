@@ -35,3 +35,8 @@ fn choose_library(_settings: &mut TlsSettings) {}
 fn bound_sessions(settings: &mut TlsSettings, most: i32) {
     settings.set_session_cache_size(most);
 }
+
+/// Has a handshake bring so many tickets.
+fn want_tickets(settings: &mut TlsSettings, tickets: usize) {
+    settings.set_num_tickets(tickets).unwrap();
+}

@@ -1,7 +1,7 @@
 //! Which cipher suite a handshake ends with, and how many tickets it brings.
 
 use crate::reporter::Reporter;
-use crate::{ask, settings};
+use crate::{ask, settings, want_tickets};
 use pingora_tests::Authority;
 
 const AES_128: &str = "TLS_AES_128_GCM_SHA256";
@@ -62,7 +62,7 @@ async fn a_handshake_brings_one_ticket_unless_the_program_wants_more() {
     for (wanted, count) in [(None, 1), (Some(3), 3), (Some(0), 0)] {
         let mut settings = settings(&authority);
         if let Some(wanted) = wanted {
-            settings.set_num_tickets(wanted).unwrap();
+            want_tickets(&mut settings, wanted);
         }
         let server = Reporter::start(settings).await;
         let said = ask(&server, &authority, "one.example", &["-tls1_3"]);

@@ -13,6 +13,7 @@ mod clients;
 mod fingerprint;
 mod offload;
 mod plain_http;
+mod preferences;
 mod records;
 mod reporter;
 mod resumption;
@@ -39,4 +40,9 @@ fn choose_library(settings: &mut TlsSettings) {
 fn bound_sessions(settings: &mut TlsSettings, most: i32) {
     let most = most.try_into().unwrap();
     settings.set_backend(RustlsServer::new().session_cache_size(most));
+}
+
+/// Has a handshake bring so many tickets.
+fn want_tickets(settings: &mut TlsSettings, tickets: usize) {
+    settings.set_backend(RustlsServer::new().num_tickets(tickets));
 }

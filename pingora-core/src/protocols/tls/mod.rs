@@ -36,6 +36,8 @@ mod offload;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
 // Used by a library only.
 mod plain_http;
+#[cfg(any(feature = "openssl", feature = "rustls"))]
+mod preference;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
 // Without a library there are no sessions.
 pub(crate) mod sessions;

@@ -5,6 +5,7 @@ use super::loaded::LoadedCertificate;
 use super::server::ServerContext;
 use super::session_scope::{SessionScope, bind_sessions_to_names};
 use crate::protocols::tls::backend::{ServerBackend, ServerSettings, TlsAcceptor};
+use crate::protocols::tls::preference::prefers_aes;
 use crate::protocols::tls::{
     ACME_TLS_ALPN, ALPN, CertificateStore, ClientCertificates, TLS_CONF_ERR,
 };
@@ -188,7 +189,7 @@ fn recommended() -> Result<SslAcceptorBuilder> {
     builder
         .set_min_proto_version(Some(SslVersion::TLS1_2))
         .map_err(|e| Error::because(TLS_CONF_ERR, "setting the lowest TLS version", e))?;
-    if has_aes_instructions() {
+    if prefers_aes() {
         // The suites begin with AES-128-GCM, which costs least here. A client that puts ChaCha20 first has no
         // such instructions, as a rule, and gets it.
         builder.set_options(SslOptions::CIPHER_SERVER_PREFERENCE | SslOptions::PRIORITIZE_CHACHA);
@@ -202,14 +203,4 @@ fn recommended() -> Result<SslAcceptorBuilder> {
     builder.set_servername_callback(|_, _| Ok(()));
     bind_sessions_to_names(&mut builder);
     Ok(builder)
-}
-
-/// Whether AES is cheaper here than ChaCha20.
-fn has_aes_instructions() -> bool {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    return std::arch::is_x86_feature_detected!("aes");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes");
-    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-    false
 }

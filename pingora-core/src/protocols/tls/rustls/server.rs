@@ -7,12 +7,14 @@ use super::keys;
 use super::options::RustlsServer;
 use super::session::Session;
 use super::stream::TlsStream;
+use super::suites::prefers_chacha;
 use super::tickets::Tickets;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::backend::{
     Accepted, FailedHandshake, Renewal, ServerBackend, ServerSettings, TlsAcceptor,
 };
 use crate::protocols::tls::offload::Offload;
+use crate::protocols::tls::preference::prefers_aes;
 use crate::protocols::tls::store::Material;
 use crate::protocols::tls::{
     ACME_TLS_ALPN, ALPN, CertificateStore, ClientHello, ClientHelloFinder, HandshakeFailure,
@@ -165,6 +167,9 @@ impl ServerContext {
         let mut config = config.as_ref().clone();
         let mut chosen = self.settings.certificate_for(name, hello);
         if let Some(hello) = hello {
+            if prefers_chacha(hello.cipher_suites()) {
+                config.ignore_client_order = false;
+            }
             match self
                 .settings
                 .store()
@@ -283,6 +288,8 @@ fn config(
         .own_resolver()
         .unwrap_or_else(|| Arc::new(Fixed(None)));
     let mut config = builder.with_cert_resolver(resolver);
+    config.ignore_client_order = prefers_aes();
+    config.send_tls13_tickets = options.tickets();
     config.session_storage = ServerSessionMemoryCache::new(options.session_cache());
     if let Some(keys) = settings.session_tickets().source() {
         let tickets: Arc<dyn ProducesTickets> = Arc::new(Tickets::new(keys, scope));

@@ -1,8 +1,9 @@
 //! Cipher suites and groups by their names.
 
 use super::digest::{cipher_name, group_name};
-use crate::protocols::tls::TLS_CONF_ERR;
+use crate::protocols::tls::{ClientHello, TLS_CONF_ERR};
 use pingora_error::{Error, Result};
+use rustls::CipherSuite;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{ALL_CIPHER_SUITES, ALL_KX_GROUPS};
 
@@ -72,6 +73,32 @@ pub(super) fn with_ciphers<'a>(
     }
     provider.cipher_suites = chosen;
     Ok(provider)
+}
+
+/// `provider` with the suites first that cost a processor with instructions for AES least, as OpenSSL's settings have
+/// them.
+pub(super) fn with_aes_128_first(provider: &CryptoProvider) -> CryptoProvider {
+    let mut provider = provider.clone();
+    provider.cipher_suites.sort_by_key(|suite| {
+        let name = cipher_name(suite.suite());
+        match (name.contains("128"), name.contains("AES")) {
+            (true, true) => 0,
+            (_, true) => 1,
+            _ => 2,
+        }
+    });
+    provider
+}
+
+/// Whether a client prefers ChaCha20: it has no instructions for AES, as a rule.
+pub(super) fn prefers_chacha(offered: &[u16]) -> bool {
+    let is_chacha = |suite: CipherSuite| cipher_name(suite).contains("CHACHA20");
+    let mut known = offered
+        .iter()
+        .filter(|suite| !ClientHello::is_grease(**suite));
+    known
+        .next()
+        .is_some_and(|first| is_chacha(CipherSuite::from(*first)))
 }
 
 fn unknown<T>(kind: &str, name: &str, all: String) -> Result<T> {
