@@ -76,14 +76,29 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')
 }
 
-/// Whether all bytes are so. Looks at several at once, which is many times faster than one after the other where `is` has
-/// no branches.
+/// Whether all bytes are so. Looks at many at once, which takes a fraction of the time where `is` has no branches.
 pub(crate) fn all(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
-    let (pieces, rest) = bytes.as_chunks::<16>();
-    pieces
+    const MANY: usize = 32;
+    const SOME: usize = 8;
+    if let Some(last) = bytes.last_chunk::<MANY>() {
+        // The last ones overlap with those before them.
+        let (pieces, _) = bytes.as_chunks::<MANY>();
+        return pieces.iter().all(|piece| all_of(piece, &is)) && all_of(last, &is);
+    }
+    if let Some(last) = bytes.last_chunk::<SOME>() {
+        let (pieces, _) = bytes.as_chunks::<SOME>();
+        return pieces.iter().all(|piece| all_of(piece, &is)) && all_of(last, &is);
+    }
+    bytes.iter().all(|byte| is(*byte))
+}
+
+/// Without a branch for each byte.
+#[inline]
+fn all_of<const N: usize>(bytes: &[u8; N], is: impl Fn(u8) -> bool) -> bool {
+    bytes
         .iter()
-        .all(|piece| piece.iter().fold(true, |all, byte| all & is(*byte)))
-        && rest.iter().all(|byte| is(*byte))
+        .fold(0, |others, byte| others | u8::from(!is(*byte)))
+        == 0
 }
 
 /// UTF-8 is kept, except for characters that end lines or control terminals; invalid UTF-8 becomes

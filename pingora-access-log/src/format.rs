@@ -172,6 +172,8 @@ impl Format {
 
     /// Writes the line and its end.
     pub(crate) fn write(&self, facts: &Facts<'_>, out: &mut Vec<u8>) {
+        // Room for most lines: they grow at most once.
+        out.reserve(512);
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(literal) => out.extend_from_slice(literal),
@@ -250,17 +252,25 @@ fn put_plain(value: &Value<'_>, out: &mut Vec<u8>) {
 
 /// The same as `write!`, without what makes that one flexible.
 fn put_number(number: u64, out: &mut Vec<u8>) {
-    let mut digits = [b'0'; 20];
-    let (mut rest, mut len) = (number, 0);
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        len += 1;
-        if rest == 0 {
-            break;
+    let digit = |n: u64| b'0' + (n % 10) as u8;
+    if number < 1000 {
+        // A status, a part of an address.
+        if number >= 100 {
+            out.push(digit(number / 100));
         }
+        if number >= 10 {
+            out.push(digit(number / 10));
+        }
+        out.push(digit(number));
+        return;
     }
-    out.extend_from_slice(digits.get(digits.len() - len..).unwrap_or_default());
+    let begin = out.len();
+    let mut rest = number;
+    while rest > 0 {
+        out.push(digit(rest));
+        rest /= 10;
+    }
+    out.get_mut(begin..).unwrap_or_default().reverse();
 }
 
 /// The name after a dollar sign, and the rest.
@@ -320,7 +330,19 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_they_are() {
-        for number in [0, 7, 10, 200, 65_535, u64::MAX - 1, u64::MAX] {
+        for number in [
+            0,
+            7,
+            10,
+            99,
+            100,
+            200,
+            999,
+            1000,
+            65_535,
+            u64::MAX - 1,
+            u64::MAX,
+        ] {
             let mut out = Vec::new();
             put_number(number, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
