@@ -148,17 +148,20 @@ pub(crate) fn age_on_arrival(now: SystemTime, headers: &HeaderMap) -> Duration {
 /// `Age` in seconds (RFC 9111 section 5.1): the first of several, also of several in one line; 0 for what is no
 /// number, which the RFC says to ignore.
 fn age_value(headers: &HeaderMap) -> u64 {
-    let Some(value) = headers.get(AGE) else {
-        return 0;
-    };
-    let first = value
-        .as_bytes()
-        .split(|&byte| byte == b',')
-        .next()
-        .unwrap_or_default();
-    crate::cache_control::DirectiveValue(first.trim_ascii().to_vec())
-        .parse_as_delta_seconds()
-        .map_or(0, u64::from)
+    said_age(headers).flatten().map_or(0, u64::from)
+}
+
+/// Whether there is an `Age` that is no number.
+pub(crate) fn has_unreadable_age(headers: &HeaderMap) -> bool {
+    said_age(headers).is_some_and(|age| age.is_none())
+}
+
+/// The first `Age`; `Some(None)`: it is no number.
+fn said_age(headers: &HeaderMap) -> Option<Option<u32>> {
+    let lines = headers.get(AGE)?.as_bytes();
+    let first = lines.split(|&byte| byte == b',').next().unwrap_or_default();
+    let first = crate::cache_control::DirectiveValue(first.trim_ascii().to_vec());
+    Some(first.parse_as_delta_seconds().ok())
 }
 
 /// The first date in this field; `None` if there is no field, or its value is not a date.

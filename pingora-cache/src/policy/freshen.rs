@@ -89,7 +89,8 @@ pub fn freshen_by_head(
     }
 }
 
-/// The fields that belong to the stored body and are not updated by a confirmation.
+/// The fields that belong to the stored body and are not updated by a confirmation, whose own body is empty: a digest of it
+/// (RFC 9530) would be wrong.
 fn is_of_the_body(name: &HeaderName) -> bool {
     [
         CONTENT_ENCODING,
@@ -99,6 +100,7 @@ fn is_of_the_body(name: &HeaderName) -> bool {
         TRAILER,
     ]
     .contains(name)
+        || matches!(name.as_str(), "content-md5" | "content-digest")
 }
 
 fn replace(header: &mut ResponseHeader, name: &HeaderName, from: &HeaderMap) {

@@ -5,7 +5,7 @@ use crate::cache_control::{CacheControl, DirectiveKey, InterpretCacheControl};
 use crate::clock;
 use crate::filters::{
     after, age_on_arrival, calculate_serve_stale_durations, date, expires_after,
-    is_whole_and_final, varies_on_everything,
+    has_unreadable_age, is_whole_and_final, varies_on_everything,
 };
 use crate::{CacheMeta, NoCacheReason, RespCacheable};
 use http::header::{
@@ -59,7 +59,13 @@ impl CachePolicy {
         let delay = received.duration_since(requested).unwrap_or_default();
         let age = initial_age(received, delay, &resp.headers);
         let made = received.checked_sub(age).unwrap_or(received);
-        let fresh_until = after(made, lifetime);
+        // It comes from another cache, and nobody knows how old it is: the origin is asked before it is served again.
+        // RFC 9111 section 5.1 would have the field ignored.
+        let fresh_until = if has_unreadable_age(&resp.headers) {
+            received
+        } else {
+            after(made, lifetime)
+        };
         let (while_revalidate, if_error) = self.stale_windows(said);
         let can_be_validated = [ETAG, LAST_MODIFIED]
             .iter()

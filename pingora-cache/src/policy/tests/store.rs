@@ -256,7 +256,16 @@ fn freshness() {
         (
             "Age is no number",
             &[("cache-control", "max-age=60"), ("age", "7x")],
-            Some(60),
+            None,
+        ),
+        (
+            "Age is no number, but the origin can be asked",
+            &[
+                ("cache-control", "max-age=60"),
+                ("age", "-1"),
+                ("etag", "a"),
+            ],
+            Some(0),
         ),
         (
             "Date",
