@@ -14,6 +14,7 @@
 //! - [`Haproxy`]: the real one, likewise.
 //! - [`Pebble`]: a real authority, with a DNS server of its own.
 //! - [`curl()`]: the real one.
+//! - [`Browser`]: the real Chromium, likewise.
 //! - [`Program`]: a program as a process of its own, with what it says on its outputs.
 //! - [`log_lines`]: what the framework logs in this process.
 //! - [`TestServer`]: a server of the framework in a thread; [`proxy`] starts one around a
@@ -32,6 +33,7 @@
 
 mod ask;
 mod authority;
+mod browser;
 mod connection;
 mod counting;
 mod curl;
@@ -50,6 +52,7 @@ mod well_behaved;
 
 pub use ask::{Ask, Version};
 pub use authority::Authority;
+pub use browser::Browser;
 pub use connection::{Connection, eventually};
 pub use counting::CountingAllocator;
 pub use curl::{curl, curl_text, try_curl};

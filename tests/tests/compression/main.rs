@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "it is a test")]
 
 mod bodies;
+mod browser;
 mod clients;
 mod filters;
 mod requests;
