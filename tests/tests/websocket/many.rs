@@ -64,17 +64,21 @@ async fn converse(tunnel: usize, socket: Socket, all: &AtomicUsize) -> Socket {
     says.reunite(hears).unwrap()
 }
 
+/// How many looks in a row find nothing new before it is believed that nothing comes: a minute in all, because a
+/// process may get next to nothing of a busy machine.
+const LOOKS: usize = 6;
+
 /// Returns once no tunnel hears anything any more: how long one of them waits for its turn depends on the
 /// machine.
 async fn stands_still(all: &AtomicUsize) -> usize {
-    let mut before = 0;
-    loop {
+    let (mut before, mut looks) = (0, 0);
+    while looks < LOOKS {
         tokio::time::sleep(PATIENCE).await;
-        match all.load(Ordering::SeqCst) {
-            heard if heard == before => return heard,
-            heard => before = heard,
-        }
+        let heard = all.load(Ordering::SeqCst);
+        looks = if heard == before { looks + 1 } else { 0 };
+        before = heard;
     }
+    before
 }
 
 async fn none_is_lost(down: Version, up: Version) {
