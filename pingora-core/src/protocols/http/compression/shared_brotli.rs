@@ -1,8 +1,8 @@
 //! Brotli with a dictionary, to clients that have it (`dcb`, RFC 9842 section 4; the format is RFC 9841's).
 //!
-//! Memory of a stream: a window of 512 KiB to 4 MiB, of the smallest size that is twice the dictionary's; with
-//! its tables 2 to 20 MiB. The library copies the dictionary into that window and indexes it, for each body: of
-//! one that is longer than 4 MiB, the last 4 MiB count.
+//! Memory of a stream: the tables of the level, as without a dictionary, and a window of 512 KiB to 4 MiB, the smallest
+//! that is twice as long as the dictionary. The library copies the dictionary into that window and indexes it, for
+//! each body: of one that is longer than 4 MiB, the last 4 MiB count.
 
 use super::coder::Encoder;
 use super::compressor::{Compress, Compressor};
