@@ -36,6 +36,23 @@ impl Average {
         Some(faded(value, stamp(now).wrapping_sub(seen)))
     }
 
+    /// The averages `a` and `b` in microseconds, as of the later of their last observations. Both fade alike, so
+    /// that to compare them needs no clock.
+    #[inline]
+    pub(crate) fn side_by_side(a: &Average, b: &Average) -> (Option<u32>, Option<u32>) {
+        let known = |average: &Average| unpack(average.0.load(Ordering::Relaxed));
+        let (Some((of_a, seen_a)), Some((of_b, seen_b))) = (known(a), known(b)) else {
+            return (known(a).map(|k| k.0), known(b).map(|k| k.0));
+        };
+        // Stamps wrap: the difference is the shorter way round. Without a branch, which would be unpredictable.
+        let later = seen_b.wrapping_sub(seen_a) as i32;
+        let since = |time: i32| time.max(0).unsigned_abs();
+        (
+            Some(faded(of_a, since(later))),
+            Some(faded(of_b, since(later.wrapping_neg()))),
+        )
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&self) {
         self.0.store(0, Ordering::Relaxed);
@@ -122,6 +139,41 @@ mod tests {
         assert_eq!(average.at(MS * (HALF_LIFE_MS * 100)), Some(1));
         // Read by a thread whose time is slightly older.
         assert_eq!(average.at(Duration::ZERO), Some(100_000));
+    }
+
+    #[test]
+    fn of_two_averages_the_older_one_fades() {
+        let at = |time: Duration, sample: u32| {
+            let average = Average::default();
+            average.observe(Follow::Peaks, time, MS * sample);
+            average
+        };
+        let half_life = MS * HALF_LIFE_MS;
+        let (known, unknown) = (at(MS, 100), Average::default());
+        let wrapping = MS * (u32::MAX - 10);
+        for (a, b, expected) in [
+            (&known, &unknown, (Some(100_000), None)),
+            (&unknown, &known, (None, Some(100_000))),
+            (&unknown, &unknown, (None, None)),
+            (&known, &at(MS, 60), (Some(100_000), Some(60_000))),
+            (
+                &known,
+                &at(MS + half_life, 60),
+                (Some(50_000), Some(60_000)),
+            ),
+            (
+                &at(MS + half_life, 60),
+                &known,
+                (Some(60_000), Some(50_000)),
+            ),
+            (
+                &at(wrapping, 80),
+                &at(wrapping + half_life, 60),
+                (Some(40_000), Some(60_000)),
+            ),
+        ] {
+            assert_eq!(Average::side_by_side(a, b), expected);
+        }
     }
 
     #[test]

@@ -65,11 +65,11 @@ impl Load {
         self.written.in_flight.load(Ordering::Relaxed)
     }
 
-    /// [`in_flight`](Self::in_flight) to compute with. More than 2³² requests count as that many.
+    /// [`in_flight`](Self::in_flight) to compute with.
     #[inline]
     pub(crate) fn busyness(&self) -> f64 {
-        // From 32 bits it is one instruction.
-        f64::from(u32::try_from(self.in_flight()).unwrap_or(u32::MAX))
+        // Signed, because that is one instruction.
+        self.in_flight() as i64 as f64
     }
 
     /// A request begins.
@@ -133,6 +133,12 @@ impl Load {
     #[inline]
     pub(crate) fn peak_latency(&self, now: Duration) -> Option<u32> {
         self.written.peaks.at(now)
+    }
+
+    /// The [latencies](Self::peak_latency) of two, for comparing them with each other.
+    #[inline]
+    pub(crate) fn peak_latencies(a: &Load, b: &Load) -> (Option<u32>, Option<u32>) {
+        Average::side_by_side(&a.written.peaks, &b.written.peaks)
     }
 
     /// The average latency in microseconds; `None` if none is known.

@@ -114,7 +114,7 @@ impl LeastTime {
         let turn = self.turns.next();
         let latencies = Latencies::of(self.candidates.0.all(), time);
         cheapest_ready(&self.candidates, turn, now, |index, member, weight| {
-            work(member, latencies.get(index, member), weight)
+            work(member, latencies.get(index, member)) / weight
         })
     }
 }
@@ -163,8 +163,9 @@ impl Latencies {
     }
 }
 
-pub(super) fn work(member: &Member, latency: u32, weight: f64) -> f64 {
-    f64::from(latency) * (member.load().busyness() + 1.0) / weight
+/// The time until all requests in progress and one more are answered, if they are one after the other.
+pub(super) fn work(member: &Member, latency: u32) -> f64 {
+    f64::from(latency) * (member.load().busyness() + 1.0)
 }
 
 impl BackendSelection for LeastTime {
@@ -190,7 +191,7 @@ impl BackendSelection for LeastTime {
         let turn = self.turns.upcoming();
         let latencies = Latencies::of(self.candidates.0.all(), now());
         OrderedIterator::by(&self.candidates, turn, |index, member, weight| {
-            work(member, latencies.get(index, member), weight)
+            work(member, latencies.get(index, member)) / weight
         })
     }
 

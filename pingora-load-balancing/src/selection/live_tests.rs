@@ -140,6 +140,57 @@ fn equals_take_turns() {
 }
 
 /// One request at a time, each taking the time that `latency` returns for its backend.
+#[test]
+fn more_equals_than_are_remembered_take_turns_too() {
+    let upstreams = equals::<LeastConnections>(300);
+    let mut order = vec![upstreams.select(b"", 256).unwrap()];
+    order.extend((1..600).map(|_| upstreams.select(b"", 256).unwrap()));
+    assert_eq!(order[..300], order[300..], "in the same order each time");
+    assert_eq!(counts(&order), [2; 300]);
+
+    let weighted =
+        (0..300).map(|n| backend(&format!("10.1.{}.{}:80", n / 250, n % 250), 1 + n % 2));
+    let upstreams = balancer_of::<LeastConnections>(weighted, None);
+    let selected: Vec<Backend> = (0..4_500)
+        .map(|_| upstreams.select(b"", 256).unwrap())
+        .collect();
+    let heavy = selected
+        .iter()
+        .filter(|backend| backend.weight == 2)
+        .count();
+    assert!(heavy.abs_diff(3_000) < 50, "{heavy}");
+    let counts = counts(&selected);
+    assert_eq!(counts.len(), 300);
+    assert!(
+        counts.iter().all(|count| (5..=25).contains(count)),
+        "{counts:?}"
+    );
+}
+
+#[test]
+fn turns_are_exact_across_threads() {
+    fn check<S>()
+    where
+        S: BackendSelection + Send + Sync + 'static,
+        S::Iter: BackendIter,
+    {
+        let upstreams = equals::<S>(10);
+        let select = || {
+            let selected = (0..250).map(|_| upstreams.select(b"", 256).unwrap());
+            selected.collect::<Vec<_>>()
+        };
+        let selected: Vec<Backend> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(select)).collect();
+            let joined = threads.into_iter().map(|thread| thread.join().unwrap());
+            joined.flatten().collect()
+        });
+        assert_eq!(counts(&selected), [100; 10]);
+    }
+    check::<RoundRobin>();
+    check::<SmoothRoundRobin>();
+    check::<LeastConnections>();
+}
+
 fn observed<S>(upstreams: &LoadBalancer<S>, latency: impl Fn(&str) -> u64)
 where
     S: BackendSelection + 'static,

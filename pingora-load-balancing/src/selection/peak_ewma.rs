@@ -5,7 +5,8 @@ use super::least::work;
 use super::ordered::OrderedIterator;
 use super::weighted::schedule;
 use crate::backends::{Member, Panic};
-use crate::clock::{now, roughly};
+use crate::clock::now;
+use crate::load::Load;
 use crate::{Backend, Candidates};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -35,18 +36,8 @@ pub struct PeakEwma {
 }
 
 impl PeakEwma {
-    #[cfg(test)]
-    pub(crate) fn pick(&self, now: impl Fn() -> Duration + Copy) -> Option<usize> {
-        self.pick_at(now, now)
-    }
-
-    /// `time` is for the latencies.
     #[inline]
-    fn pick_at(
-        &self,
-        time: impl Fn() -> Duration,
-        now: impl Fn() -> Duration + Copy,
-    ) -> Option<usize> {
+    pub(crate) fn pick(&self, now: impl Fn() -> Duration + Copy) -> Option<usize> {
         let members = &*self.candidates.0;
         let panic = Panic::default();
         let may = |member: &Member| member.is_ready(now) || panic.takes(members, member);
@@ -55,7 +46,7 @@ impl PeakEwma {
         let one = one.or_else(|| self.draw(may, None))?;
         let other = self.at(drawn & u64::from(u32::MAX), may, Some(one));
         Some(match other.or_else(|| self.draw(may, Some(one))) {
-            Some(other) => self.better(one, other, time, now),
+            Some(other) => self.better(one, other, now),
             None => one,
         })
     }
@@ -96,22 +87,16 @@ impl PeakEwma {
     }
 
     #[inline]
-    fn better(
-        &self,
-        one: usize,
-        other: usize,
-        time: impl Fn() -> Duration,
-        now: impl Fn() -> Duration + Copy,
-    ) -> usize {
+    fn better(&self, one: usize, other: usize, now: impl Fn() -> Duration + Copy) -> usize {
         let all = self.candidates.0.all();
         let (Some(a), Some(b)) = (all.get(one), all.get(other)) else {
             return one;
         };
-        let time = time();
-        let (of_a, of_b) = (a.load().peak_latency(time), b.load().peak_latency(time));
+        let (of_a, of_b) = Load::peak_latencies(a.load(), b.load());
         let unknown = of_a.or(of_b).unwrap_or(1);
-        let costs_a = work(a, of_a.unwrap_or(unknown), a.weight(now));
-        let costs_b = work(b, of_b.unwrap_or(unknown), b.weight(now));
+        // The quotients of work and weight, compared without dividing.
+        let costs_a = work(a, of_a.unwrap_or(unknown)) * b.weight(now);
+        let costs_b = work(b, of_b.unwrap_or(unknown)) * a.weight(now);
         // Both were drawn at random, so equals need no further draw; and no branch could be predicted.
         select_unpredictable(costs_b < costs_a, other, one)
     }
@@ -148,18 +133,18 @@ impl BackendSelection for PeakEwma {
         let (turn, time) = (fastrand::usize(..), now());
         OrderedIterator::by(&self.candidates, turn, |_, member, weight| {
             let latency = member.load().peak_latency(time).unwrap_or(1);
-            work(member, latency, weight)
+            work(member, latency) / weight
         })
     }
 
     #[inline]
     fn first(&self, _key: &[u8]) -> Option<&Backend> {
-        self.candidates.backend(self.pick_at(roughly, now)?)
+        self.candidates.backend(self.pick(now)?)
     }
 
     #[inline]
     fn first_index(&self, _key: &[u8]) -> Option<usize> {
-        self.pick_at(roughly, now)
+        self.pick(now)
     }
 }
 
