@@ -197,6 +197,7 @@ where
 }
 
 /// The long form: by the clock, for a minute.
+#[expect(clippy::print_stdout, reason = "what a run by hand is for")]
 async fn nothing_fails_for_long<S>(name: &str)
 where
     S: BackendSelection + Send + Sync + 'static,
