@@ -119,9 +119,8 @@ impl Machine {
     pub(super) fn is_idle(&self, id: u32) -> bool {
         let ours = StreamId::new(id).is_client() != self.is_server();
         if ours {
-            let opened = self.streams.find(id);
-            let waits = |key| self.streams.get(key).is_some_and(|stream| !stream.begun);
-            id >= self.next_id || opened.is_some_and(waits)
+            // The peer learns of a stream when its head is written, and never of one that ended before.
+            id > self.last_begun
         } else {
             id > self.last_peer
         }

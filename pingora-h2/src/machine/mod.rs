@@ -141,6 +141,8 @@ pub struct Machine {
     /// The highest stream that the peer has opened, and the highest one that was processed.
     last_peer: u32,
     last_processed: u32,
+    /// The highest stream of ours whose head was written.
+    last_begun: u32,
     /// The next stream that we open; beyond the largest id once they are exhausted.
     next_id: u32,
     /// The peer will not process streams beyond this one (its GOAWAY).
@@ -209,6 +211,7 @@ impl Machine {
             begun: 0,
             last_peer: 0,
             last_processed: 0,
+            last_begun: 0,
             next_id: 1,
             peer_last: None,
             forgotten: Forgotten::new(config.reset_memory, config.reset_lifetime),

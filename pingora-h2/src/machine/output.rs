@@ -104,6 +104,7 @@ impl Machine {
             }
             write_head(stream, &mut self.encoder, max_frame, out);
             stream.begun = true;
+            self.last_begun = stream.id;
             self.begun += 1;
             self.allowance.message_sent();
             self.schedule(key);

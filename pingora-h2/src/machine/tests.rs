@@ -482,6 +482,26 @@ fn streams_at_once_are_limited() {
     assert_eq!(subject.written().0, ["RST 3 CANCEL"]);
 }
 
+/// RFC 9113 section 5.1: a server that speaks of a stream of which it was never told has lost count.
+#[test]
+fn a_stream_that_ended_before_it_began_stays_idle() {
+    let answers = [
+        response(1, &[(":status", "200")], true),
+        frame(DATA, 0, 1, b"x"),
+        frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]),
+        frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]),
+    ];
+    for answer in answers {
+        let mut subject = Subject::client();
+        let key = subject.open(true);
+        subject.reset(key, Reason::CANCEL);
+        subject.abandon(key);
+        assert!(subject.written().0.is_empty());
+        subject.feed(&answer);
+        assert_eq!(subject.written().ends(), ["GOAWAY 0 PROTOCOL_ERROR"]);
+    }
+}
+
 /// RFC 9113 section 6.5.3 and RFC 8441 section 3.
 #[test]
 fn settings_are_taken_over_and_acknowledged() {

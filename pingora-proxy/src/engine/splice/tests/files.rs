@@ -15,9 +15,11 @@ struct Cached {
     cache: ReadyCache,
     looks: bool,
     write_limit: Option<Duration>,
-    /// The bytes that each response's body had, and its error.
-    ended: Arc<Mutex<Vec<(usize, Option<ErrorType>)>>>,
+    ended: Arc<Mutex<Vec<Ended>>>,
 }
+
+/// The bytes that a response's body had, and its error.
+type Ended = (usize, Option<ErrorType>);
 
 #[async_trait]
 impl ProxyHttp for Cached {
