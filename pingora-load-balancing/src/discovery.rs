@@ -5,7 +5,7 @@ mod dns;
 mod file;
 
 #[cfg(feature = "dns")]
-pub use dns::DnsDiscovery;
+pub use dns::{DnsDiscovery, DnsResolver};
 pub use file::FileDiscovery;
 
 use crate::Backend;

@@ -4,9 +4,10 @@
 
 mod name_server;
 
-use name_server::{A, CNAME, NameServer, SRV};
+use name_server::{A, AAAA, CNAME, NameServer, SRV};
 use pingora_core::server::ShutdownWatch;
-use pingora_load_balancing::discovery::{DnsDiscovery, ServiceDiscovery};
+use pingora_core::upstreams::peer::Peer;
+use pingora_load_balancing::discovery::{DnsDiscovery, DnsResolver, ServiceDiscovery};
 use pingora_load_balancing::prelude::*;
 use pingora_load_balancing::selection::Priority;
 use pingora_load_balancing::{Backend, Backends};
@@ -290,4 +291,98 @@ async fn a_question_that_is_given_up_is_asked_again() {
     );
     let again = names.changed().unwrap();
     timeout(Duration::from_secs(20), again).await.unwrap();
+}
+
+async fn peer(resolver: &DnsResolver, to: &str) -> String {
+    let peer = resolver.peer(to, false, String::new()).await;
+    peer.map_or_else(|e| e.to_string(), |peer| peer.address().to_string())
+}
+
+/// Lets the kept answers end, while no question is under way.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_peer_by_name_has_all_addresses_and_asks_when_its_answer_has_ended() {
+    let server = NameServer::start().await;
+    server.has("app.test.", TTL, &ips(&["10.0.0.1", "10.0.0.2", "::1"]));
+    let resolver = DnsResolver::with_servers(&[server.address]).unwrap();
+    let found = resolver
+        .peer("app.test.:80", true, "app.test".into())
+        .await
+        .unwrap();
+    assert_eq!(found.address().to_string(), "[::1]:80");
+    let others = format!("{:?}", found.options.custom_l4);
+    assert!(
+        others.contains("10.0.0.1") && others.contains("10.0.0.2"),
+        "{others}"
+    );
+
+    server.has("app.test.", TTL, &ips(&["10.0.0.3"]));
+    for _ in 0..3 {
+        assert_eq!(peer(&resolver, "app.test.:80").await, "[::1]:80");
+    }
+    assert_eq!(server.questions("app.test.", AAAA), 1);
+    pass(Duration::from_secs(TTL.into())).await;
+    assert_eq!(peer(&resolver, "app.test.:81").await, "10.0.0.3:81");
+    assert_eq!(server.questions("app.test.", A), 2);
+}
+
+#[tokio::test]
+async fn the_last_address_of_a_peer_stays_while_its_name_fails() {
+    let server = NameServer::start().await;
+    let resolver = DnsResolver::with_servers(&[server.address]).unwrap();
+    let error = peer(&resolver, "app.test.:80").await;
+    assert!(error.contains("app.test."), "{error}");
+    let asked = server.questions("app.test.", A);
+    server.has("app.test.", TTL, &ips(&["10.0.0.1"]));
+    // A failure is kept for a moment, too.
+    assert_eq!(peer(&resolver, "app.test.:80").await, error);
+    assert_eq!(server.questions("app.test.", A), asked);
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(peer(&resolver, "app.test.:80").await, "10.0.0.1:80");
+
+    server.fails("app.test.", 2);
+    pass(Duration::from_secs(TTL.into())).await;
+    assert_eq!(peer(&resolver, "app.test.:80").await, "10.0.0.1:80");
+    for odd in [
+        "",
+        ":80",
+        "app.test.",
+        "app.test.:",
+        "app.test.:65536",
+        "a..b.:80",
+        "::1:80:x",
+    ] {
+        assert!(
+            peer(&resolver, odd).await.contains("ConnectNoRoute"),
+            "{odd}"
+        );
+    }
+    assert_eq!(peer(&resolver, "[::1]:8080").await, "[::1]:8080");
+}
+
+#[tokio::test]
+async fn those_who_want_the_same_peer_wait_for_one_answer() {
+    let server = NameServer::start().await;
+    server.has("app.test.", TTL, &ips(&["10.0.0.1"]));
+    let resolver = DnsResolver::with_servers(&[server.address]).unwrap();
+    let all = (0..100).map(|_| peer(&resolver, "app.test.:80"));
+    let all = futures::future::join_all(all).await;
+    assert!(all.iter().all(|found| found == "10.0.0.1:80"), "{all:?}");
+    assert_eq!(server.questions("app.test.", A), 1);
+}
+
+#[tokio::test]
+async fn a_resolver_keeps_a_bounded_number_of_names() {
+    let server = NameServer::start().await;
+    let resolver = DnsResolver::with_servers(&[server.address]).unwrap();
+    let names: Vec<String> = (0..1_100).map(|n| format!("10.0.0.{n}.test.:80")).collect();
+    for some in names.chunks(100) {
+        futures::future::join_all(some.iter().map(|name| peer(&resolver, name))).await;
+    }
+    assert_eq!(format!("{resolver:?}"), "DnsResolver { names: 1000 }");
 }

@@ -1,6 +1,9 @@
 //! Backends from the DNS.
 
 mod ask;
+mod resolver;
+
+pub use resolver::DnsResolver;
 
 use super::ServiceDiscovery;
 use crate::Backend;

@@ -164,8 +164,8 @@ impl HttpPeer {
     ///
     /// It asks the system's resolver, on a thread of its own, each time: nothing is kept, and the system has its own time
     /// limits. Dropping the future stops waiting. To use another resolver, look the name up with it and pass all of its
-    /// addresses to [`try_new`](Self::try_new), which does not block then; a balancer with `DnsDiscovery` keeps answers for
-    /// as long as they are good.
+    /// addresses to [`try_new`](Self::try_new), which does not block then. `DnsResolver` and `DnsDiscovery` of the load
+    /// balancing crate keep answers for as long as they are good.
     ///
     /// # Errors
     /// `ConnectNoRoute` with the resolver's reason.
