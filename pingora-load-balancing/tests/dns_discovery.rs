@@ -348,8 +348,10 @@ async fn the_last_address_of_a_peer_stays_while_its_name_fails() {
     server.fails("app.test.", 2);
     pass(Duration::from_secs(TTL.into())).await;
     assert_eq!(peer(&resolver, "app.test.:80").await, "10.0.0.1:80");
+    let long = format!("{}.test.:80", "x".repeat(300));
     for odd in [
         "",
+        &long,
         ":80",
         "app.test.",
         "app.test.:",

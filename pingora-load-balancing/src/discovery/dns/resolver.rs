@@ -12,14 +12,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// As many addresses of each family are kept: a peer tries no more of both. With at most [`MOST`] names of at most 255
+/// bytes, a resolver holds less than 1 MB.
+const TRIED: usize = 8;
 /// The longest time for which an answer is kept.
 const LONGEST: Duration = Duration::from_secs(300);
+
+/// The longest name, in bytes (RFC 1035 section 3.1).
+const LONGEST_NAME: usize = 255;
 
 /// Looks up the names of peers, without blocking a thread. Needs the feature `dns`.
 ///
 /// An answer is kept for its time to live, between 1 second and 5 minutes; an answer that was good stays in use while
 /// its name fails, which is logged as an error. Requests for one name that is being asked for wait for the same answer,
-/// or take the last one if there is one. At most 1,000 names are kept; beyond that, the one whose answer ends first goes.
+/// or take the last one if there is one. At most 1,000 names are kept, each with eight addresses of each family; beyond that,
+/// the one whose answer ends first goes.
 ///
 /// ```no_run
 /// # async fn peer() -> pingora_error::Result<()> {
@@ -99,7 +106,8 @@ impl DnsResolver {
         }
         let parts = host_port.rsplit_once(':');
         let parts = parts.and_then(|(name, port)| Some((name, port.parse::<u16>().ok()?)));
-        let Some((name, port)) = parts.filter(|(name, _)| !name.is_empty()) else {
+        let is_possible = |name: &str| (1..=LONGEST_NAME).contains(&name.len());
+        let Some((name, port)) = parts.filter(|(name, _)| is_possible(name)) else {
             let context = format!("{host_port:?} is not a name and a port");
             return Error::e_explain(ErrorType::ConnectNoRoute, context);
         };
@@ -135,7 +143,13 @@ impl DnsResolver {
         let before = entry.last().and_then(|last| last.found.ok());
         let asked = merge(before.as_ref(), self.resolver.addresses(name).await);
         let (found, kept) = match (asked, before) {
-            (Ok((found, ttl)), _) => (Ok(found), ttl.clamp(SHORTEST, LONGEST)),
+            (Ok((mut found, ttl)), _) => {
+                for addresses in &mut found {
+                    addresses.truncate(TRIED);
+                    addresses.shrink_to_fit();
+                }
+                (Ok(found), ttl.clamp(SHORTEST, LONGEST))
+            }
             (Err(why), Some(before)) => {
                 log::error!("DNS: its last answer stays: {name}: {why}");
                 (Ok(before), RETRY)
