@@ -1,5 +1,6 @@
 //! The heads of messages, and the checks that apply to a whole head (RFC 9113 section 8).
 
+use crate::flat::FlatFields;
 use crate::hpack::{FieldList, PseudoFields};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, StatusCode};
@@ -13,6 +14,8 @@ pub struct Head {
     pub pseudo: PseudoFields,
     /// All other fields. Crumbs of `cookie` are not joined.
     pub fields: HeaderMap,
+    /// Fields to be sent after those, without a map. A head that was received has none.
+    pub flat: FlatFields,
     /// The fault of a request that arrived. Its stream is reset after the answer, whatever that is.
     pub fault: Option<HeadFault>,
 }
@@ -26,7 +29,7 @@ impl Head {
                 ..PseudoFields::default()
             },
             fields,
-            fault: None,
+            ..Head::default()
         }
     }
 

@@ -42,14 +42,16 @@ pub mod hpack;
 pub mod machine;
 pub mod shell;
 
+mod flat;
 mod head;
 mod pieces;
 mod spare;
 
 pub use error::{Error, Fault, Reason, Scope};
+pub use flat::FlatFields;
 pub use frame::StreamId;
 pub use head::{Head, HeadFault};
 pub use machine::{Offence, ResetFrame};
 pub use pieces::Pieces;
 pub use shell::{Failure, PingPong, RecvStream, SendStream, client, server};
-pub use spare::{give_fields, take_fields};
+pub use spare::{give_fields, give_head, take_fields, take_head};

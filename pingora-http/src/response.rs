@@ -204,6 +204,14 @@ impl ResponseHeader {
         }
     }
 
+    /// The fields in the order in which they are written: the result of [`ControlField::of`] for the name, the name in
+    /// any case, and the value. `None`: they are in a map.
+    #[doc(hidden)]
+    #[inline]
+    pub fn lines(&self) -> Option<impl Iterator<Item = (Option<ControlField>, &[u8], &[u8])>> {
+        self.head.lines()
+    }
+
     /// An owned map of the fields. `spare` makes an empty map, where one has to be filled.
     pub fn copied_fields(&self, spare: impl FnOnce() -> HeaderMap) -> HeaderMap {
         self.head.copied_fields(spare)

@@ -53,7 +53,8 @@ pub(crate) fn with_authority(
     authority: Bytes,
     path: Bytes,
 ) -> Result<Target, TargetRefused> {
-    let (path, raw) = path_and_query(&path, &path)?;
+    // Memory of its own, which needs no copy.
+    let (path, raw) = parse_path(&path, &path, path.clone())?;
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::try_from(scheme).map_err(|_| TargetRefused::Malformed)?);
     parts.authority =
@@ -77,12 +78,22 @@ fn path_and_query(
     head: &Bytes,
     path: &[u8],
 ) -> Result<(PathAndQuery, Option<Bytes>), TargetRefused> {
-    check(path)?;
     let kept = if path.len() <= COPIED {
         Bytes::copy_from_slice(path)
     } else {
         head.slice_ref(path)
     };
+    parse_path(head, path, kept)
+}
+
+/// Reads `path`, which is in `head`. The result holds `kept`, which is equal to it.
+#[inline]
+fn parse_path(
+    head: &Bytes,
+    path: &[u8],
+    kept: Bytes,
+) -> Result<(PathAndQuery, Option<Bytes>), TargetRefused> {
+    check(path)?;
     match PathAndQuery::from_maybe_shared(kept) {
         Ok(parsed) => Ok((parsed, None)),
         Err(_) => {

@@ -447,6 +447,23 @@ impl<P: Parts> Head<P> {
         }
     }
 
+    /// The fields in the order in which they are written, each with the result of [`ControlField::of`] for its name.
+    /// `None`: they are in a map, which also knows what is sensitive.
+    #[inline]
+    pub(crate) fn lines(
+        &self,
+    ) -> Option<impl Iterator<Item = (Option<ControlField>, &[u8], &[u8])>> {
+        let (wire, added) = (&self.wire, &self.wire.added);
+        if !self.has_no_map() || added.is_any_sensitive() {
+            return None;
+        }
+        let added = added.iter().map(|(name, value)| {
+            let date = (*name == DATE).then_some(ControlField::Date);
+            (date, name.as_str().as_bytes(), value)
+        });
+        Some(wire.lines().chain(added))
+    }
+
     /// Whether there is a `Date`.
     #[inline]
     pub(crate) fn is_dated(&self) -> bool {

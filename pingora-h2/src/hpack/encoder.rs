@@ -153,13 +153,24 @@ impl Encoder {
     }
 
     /// Appends a field.
+    #[inline]
     pub fn field(&mut self, out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-        let text = name.as_str().as_bytes();
-        let known = known(name);
+        let sensitive = value.is_sensitive();
+        self.put(out, name.as_str().as_bytes(), value.as_bytes(), sensitive);
+    }
+
+    /// Appends a field whose name is in lower case and whose value is not marked as sensitive. Names that stand for secrets
+    /// are known here as well.
+    #[inline]
+    pub fn text_field(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+        self.put(out, name, value, false);
+    }
+
+    fn put(&mut self, out: &mut Vec<u8>, text: &[u8], value_bytes: &[u8], sensitive: bool) {
+        let known = known(text);
         let (index, policy) = known.map_or((0, Policy::Plain), |known| (known.index, known.policy));
-        let value_bytes = value.as_bytes();
         let mut representation = WITHOUT;
-        if policy == Policy::Secret || value.is_sensitive() {
+        if policy == Policy::Secret || sensitive {
             representation = NEVER;
         } else if index == GZIP_DEFLATE && value_bytes == b"gzip, deflate" {
             return indexed(out, GZIP_DEFLATE.into());

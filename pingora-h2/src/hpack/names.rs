@@ -1,7 +1,5 @@
 //! Names that the encoder knows: those of the static table, and some that often repeat.
 
-use http::header::HeaderName;
-
 /// How the encoder treats the fields of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Policy {
@@ -114,15 +112,14 @@ const fn hash(name: &[u8]) -> usize {
     }
 }
 
-/// The entry for a name, if it is known.
+/// The entry for a name in lower case, if it is known.
 #[inline]
-pub(super) fn known(name: &HeaderName) -> Option<&'static KnownName> {
-    let name = name.as_str();
-    let mut bucket = hash(name.as_bytes());
+pub(super) fn known(name: &[u8]) -> Option<&'static KnownName> {
+    let mut bucket = hash(name);
     // The loop ends at a free bucket; most buckets are free.
     loop {
         let known = KNOWN.get(usize::from(*BY_HASH.get(bucket)?))?;
-        if known.name == name {
+        if known.name.as_bytes() == name {
             return Some(known);
         }
         bucket = (bucket + 1) % BUCKETS;
@@ -133,12 +130,16 @@ pub(super) fn known(name: &HeaderName) -> Option<&'static KnownName> {
 mod tests {
     use super::*;
     use crate::hpack::static_table::TABLE;
+    use http::header::HeaderName;
 
     #[test]
     fn every_known_name_is_found_with_its_static_index() {
         for known_name in &KNOWN {
             let name = HeaderName::from_static(known_name.name);
-            assert_eq!(known(&name).unwrap().place, known_name.place);
+            assert_eq!(
+                known(name.as_str().as_bytes()).unwrap().place,
+                known_name.place
+            );
             let index = usize::from(known_name.index);
             if index != 0 {
                 let entry = TABLE[index - 1].name();
@@ -147,7 +148,7 @@ mod tests {
         }
         assert_eq!(KNOWN[STATIC - 1].index, 61);
         for name in ["x", "accep", "x-unknown", "content-typo"] {
-            assert!(known(&HeaderName::from_static(name)).is_none());
+            assert!(known(name.as_bytes()).is_none());
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::error::{Error, Reason};
 use crate::frame::{Headers, StreamId};
 use crate::head::{Head, HeadFault, check_request, check_response, check_trailers};
 use crate::hpack::{FieldList, Section};
+use crate::spare::boxed_head;
 use http::{HeaderMap, StatusCode};
 
 /// The maximum number of informational heads of one response that may be queued; more are dropped.
@@ -195,6 +196,7 @@ impl Machine {
             pseudo: std::mem::take(&mut block.list.pseudo),
             fields: std::mem::take(&mut block.list.fields),
             fault: checked.err(),
+            ..Head::default()
         };
         stream.head_request = head.pseudo.method == Some(http::Method::HEAD);
         stream.connect_request = head.is_connect();
@@ -207,7 +209,7 @@ impl Machine {
         self.open += 1;
         self.last_processed = stream.id;
         let key = self.streams.insert(stream);
-        self.requests.push_back((key, Box::new(head)));
+        self.requests.push_back((key, boxed_head(head)));
     }
 
     fn check_request(&self, block: &Block) -> Result<Option<u64>, HeadFault> {
@@ -237,7 +239,7 @@ impl Machine {
         let head = Head {
             pseudo: std::mem::take(&mut block.list.pseudo),
             fields: std::mem::take(&mut block.list.fields),
-            fault: None,
+            ..Head::default()
         };
         if informational {
             self.count_overhead(clock)?;
@@ -258,7 +260,7 @@ impl Machine {
             if block.end_stream && !stream.expected.may_end() {
                 return Err(malformed("the payload is not as long as declared"));
             }
-            stream.inbox.head = Some(Box::new(head));
+            stream.inbox.head = Some(boxed_head(head));
             stream.receiving = if block.end_stream {
                 Receiving::Ended
             } else {

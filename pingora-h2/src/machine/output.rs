@@ -7,7 +7,7 @@ use crate::error::Reason;
 use crate::frame::{StreamId, encode};
 use crate::head::Head;
 use crate::hpack::{Encoder, Pseudo};
-use crate::spare::give_fields;
+use crate::spare::give_head;
 use http::HeaderMap;
 
 /// The result of one turn of a stream.
@@ -246,7 +246,7 @@ fn write_head(stream: &mut Stream, encoder: &mut Encoder, max_frame: u32, out: &
     };
     let end = stream.outbox.bytes == 0 && matches!(stream.outbox.end, End::Due(None));
     write_block(stream.id, &head, end, encoder, max_frame, out);
-    give_fields(head.fields);
+    give_head(head);
     stream.sending = if end { Sending::Ended } else { Sending::Body };
     if end {
         stream.outbox.end = End::Written;
@@ -282,6 +282,9 @@ fn write_block(
             }
         }
         write_fields(&head.fields, encoder, out);
+        for (name, value) in head.flat.iter() {
+            encoder.text_field(out, name, value);
+        }
     });
 }
 

@@ -6,6 +6,7 @@ use super::stream::{End, Key, Stream};
 use super::{Clock, Machine, ReceiveWindow};
 use crate::error::Reason;
 use crate::head::Head;
+use crate::spare::boxed_head;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
@@ -49,7 +50,7 @@ impl Machine {
         let mut stream = Stream::new(id, receive, send);
         stream.head_request = head.pseudo.method == Some(Method::HEAD);
         stream.connect_request = head.is_connect();
-        stream.outbox.head = Some(Box::new(head));
+        stream.outbox.head = Some(boxed_head(head));
         if end {
             stream.outbox.end = End::Due(None);
         }
@@ -62,13 +63,18 @@ impl Machine {
     /// Queues the final head of a response; `end`: nothing follows. Does nothing if a final head is
     /// already queued, or the stream was reset.
     pub fn respond(&mut self, key: Key, head: Head, end: bool) {
+        self.respond_boxed(key, boxed_head(head), end);
+    }
+
+    /// [`Machine::respond`] with a head in a box, which is kept for later heads.
+    pub fn respond_boxed(&mut self, key: Key, head: Box<Head>, end: bool) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
         if stream.sending != Sending::Head || stream.outbox.head.is_some() {
             return;
         }
-        stream.outbox.head = Some(Box::new(head));
+        stream.outbox.head = Some(head);
         if end {
             stream.outbox.end = End::Due(None);
         }
@@ -204,7 +210,7 @@ impl Machine {
         };
         let inbox = &mut stream.inbox;
         if let Some(head) = inbox.informational.pop_front() {
-            return Received::Head(Box::new(head));
+            return Received::Head(boxed_head(head));
         }
         if let Some(head) = inbox.head.take() {
             return Received::Head(head);

@@ -294,7 +294,7 @@ fn head(request: Request<()>) -> Head {
     Head {
         pseudo,
         fields: parts.headers,
-        fault: None,
+        ..Head::default()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::error::Reason;
 use crate::frame::{Role, StreamId};
 use crate::head::Head;
 use crate::machine::{Config, Machine, Offence};
+use crate::spare::boxed_head;
 use bytes::Bytes;
 use http::Response;
 use std::future::poll_fn;
@@ -242,6 +243,12 @@ where
         Poll::Ready(self.take_failure().map(Err))
     }
 
+    /// Until the next poll, what streams do does not wake the task that polls this connection: for a task that polls the
+    /// streams as well, and the connection after them.
+    pub fn mute(&mut self) {
+        self.driver.shared.lock().mute();
+    }
+
     fn take_request(&mut self) -> Option<(Incoming, SendResponse<Bytes>)> {
         let shared = &self.driver.shared;
         let mut state = shared.lock();
@@ -385,12 +392,20 @@ impl SendResponse<Bytes> {
         response: Response<()>,
         end: bool,
     ) -> Result<SendStream<Bytes>, Failure> {
-        let head = head(response);
+        self.send_head(boxed_head(head(response)), end)
+    }
+
+    /// [`SendResponse::send_response`] with a head as it is sent: its pseudo-header fields must be those of a final
+    /// response. Its memory is [kept](crate::take_head) for later heads.
+    ///
+    /// # Errors
+    /// The stream was reset, or a response was sent.
+    pub fn send_head(&mut self, head: Box<Head>, end: bool) -> Result<SendStream<Bytes>, Failure> {
         self.held.with(|state, key| {
             if !state.machine.is_open_to_send(key) {
                 return Err(state.failure(key));
             }
-            state.machine.respond(key, head, end);
+            state.machine.respond_boxed(key, head, end);
             Ok(SendStream::new(self.held.another(state)))
         })
     }

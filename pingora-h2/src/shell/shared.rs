@@ -32,6 +32,8 @@ pub(super) struct State {
     /// Stands in for a missing place.
     spare: StreamWakers,
     driver: Option<Waker>,
+    /// The driver is about to be polled, and does not have to be woken.
+    is_muted: bool,
     pub(super) pong: Option<Waker>,
     /// Handles that may begin streams.
     pub(super) requesters: usize,
@@ -62,6 +64,7 @@ impl State {
 
     /// Registers the driver, which is woken once.
     pub(super) fn register(&mut self, cx: &Context<'_>) {
+        self.is_muted = false;
         match &self.driver {
             Some(known) if known.will_wake(cx.waker()) => {}
             _ => self.driver = Some(cx.waker().clone()),
@@ -89,8 +92,16 @@ impl State {
         }
     }
 
+    /// Until the next poll of the driver, nothing wakes it.
+    pub(super) fn mute(&mut self) {
+        self.is_muted = true;
+    }
+
     /// Takes the driver's waker if there is something to do.
     fn driver_due(&mut self) -> Option<Waker> {
+        if self.is_muted {
+            return None;
+        }
         let machine = &self.machine;
         if machine.wants_output() || machine.has_woken() || machine.is_over() {
             self.driver.take()
@@ -122,6 +133,7 @@ impl Shared {
             places: Vec::new(),
             spare: StreamWakers::default(),
             driver: None,
+            is_muted: false,
             pong: None,
             requesters: 0,
             held: 0,

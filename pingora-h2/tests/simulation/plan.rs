@@ -118,7 +118,7 @@ impl Plan {
                 ..PseudoFields::default()
             },
             fields: self.request.fields.clone(),
-            fault: None,
+            ..Head::default()
         }
     }
 

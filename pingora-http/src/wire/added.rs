@@ -48,6 +48,16 @@ impl Added {
         found.map(|(_, value)| value.as_bytes())
     }
 
+    pub(super) fn is_any_sensitive(&self) -> bool {
+        self.0.iter().any(|(_, value)| value.is_sensitive())
+    }
+
+    /// Names in lower case, and values.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&HeaderName, &[u8])> {
+        let fields = self.0.iter();
+        fields.map(|(field, value)| (&field.name, value.as_bytes()))
+    }
+
     /// Adds copies of the fields to a map.
     pub(super) fn fill(&self, headers: &mut HeaderMap, cases: &mut NameCases) {
         for (field, value) in &self.0 {

@@ -201,6 +201,14 @@ impl Wire {
         Some(wire)
     }
 
+    /// The fields that arrived: what is known of the name, the name and the value.
+    #[inline]
+    pub(super) fn lines(&self) -> impl Iterator<Item = (Option<ControlField>, &[u8], &[u8])> {
+        let head = &self.head;
+        let spans = self.spans.iter();
+        spans.map(move |span| (span.control, span.name(head), span.value(head)))
+    }
+
     #[inline]
     pub(super) fn is_dated(&self) -> bool {
         // It is one of the first, as a rule.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::LazyLock;
 
 /// The number of heads of each kind that a worker keeps for later messages.
-const KEPT: usize = 64;
+const KEPT: usize = 128;
 /// The maximum field capacity of a head that is kept; larger heads are not worth their memory.
 const ROOM: usize = 48;
 

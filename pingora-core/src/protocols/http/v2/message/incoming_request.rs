@@ -238,7 +238,7 @@ pub(crate) fn head_of(parts: http::request::Parts) -> Head {
     let mut head = Head {
         pseudo,
         fields: parts.headers,
-        fault: None,
+        ..Head::default()
     };
     if let Err(malformed) = tests::judge(&head) {
         head.fault = Some(pingora_h2::HeadFault {

@@ -94,15 +94,24 @@ pub(crate) fn settle_length(headers: &mut HeaderMap) -> Result<Option<u64>, Faul
 pub(crate) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
     let mut declared = None;
     for value in headers.get_all(CONTENT_LENGTH) {
-        let length = ContentLength::read(declared, value.as_bytes()).map_err(Fault::of_length)?;
-        if !length.is_written_as(value.as_bytes()) {
-            return Err(Fault::bad(
-                "Content-Length is not written as a plain number",
-            ));
-        }
-        declared = Some(length);
+        declared = Some(declare(declared, value.as_bytes())?);
     }
     Ok(declared.map(|length| length.bytes()))
+}
+
+/// [`declared_length`] of one field, after `declared` of those before it.
+pub(super) fn declare<'v>(
+    declared: Option<ContentLength<'v>>,
+    value: &'v [u8],
+) -> Result<ContentLength<'v>, Fault> {
+    let length = ContentLength::read(declared, value).map_err(Fault::of_length)?;
+    if length.is_written_as(value) {
+        Ok(length)
+    } else {
+        Err(Fault::bad(
+            "Content-Length is not written as a plain number",
+        ))
+    }
 }
 
 #[cfg(test)]

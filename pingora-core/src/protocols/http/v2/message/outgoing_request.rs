@@ -59,7 +59,7 @@ pub(crate) fn outgoing_request(
     let head = Head {
         pseudo,
         fields: fields(&request.headers, length)?,
-        fault: None,
+        ..Head::default()
     };
     Ok(OutgoingRequest { head, length })
 }

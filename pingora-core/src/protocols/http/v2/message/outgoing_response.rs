@@ -1,22 +1,30 @@
 //! Responses to be sent (RFC 9113 section 8.3.2).
 
+use super::length::declare;
 use super::{Field, PayloadLength, classify, declared_length};
 use crate::protocols::http::date;
 use crate::protocols::http::h1::{Fault, list_elements};
 use http::header::{self, CONTENT_LENGTH, DATE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
-use pingora_h2::take_fields;
-use pingora_http::ResponseHeader;
+use pingora_h2::{FlatFields, Head, take_fields, take_head};
+use pingora_http::{ControlField, ResponseHeader};
 
 /// A response that can be sent, and the payload that follows its head.
 #[derive(Debug)]
 pub(crate) struct OutgoingResponse {
     /// The head.
-    pub(crate) head: Response<()>,
+    pub(crate) head: Box<Head>,
     /// The payload.
     pub(crate) length: PayloadLength,
     /// Whether the stream is a tunnel from here on (RFC 9113 section 8.5).
     pub(crate) tunnel: bool,
+}
+
+/// What the fields say about their message.
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    length: Option<u64>,
+    dated: bool,
 }
 
 /// Converts a final response for HTTP/2: without connection-specific fields, and with a `Date`,
@@ -33,20 +41,20 @@ pub(crate) fn outgoing_response(
     if status.is_informational() {
         return Err(Fault::new(500, "HTTP/2 can't switch protocols"));
     }
-    let mut fields = sendable_fields(header.copied_fields(take_fields));
     let tunnel = *method == Method::CONNECT && status.is_success();
+    // RFC 9110 sections 8.6 and 9.3.6.
     let no_length = tunnel || status == StatusCode::NO_CONTENT;
-    let length = if no_length {
-        // RFC 9110 sections 8.6 and 9.3.6.
-        fields.remove(CONTENT_LENGTH);
-        None
-    } else {
-        declared_length(&fields).map_err(|fault| Fault::new(500, fault.reason()))?
+    let mut head = take_head();
+    head.pseudo.status = Some(status);
+    let told = match flat_fields(header, no_length, &mut head.flat)? {
+        Some(told) => told,
+        None => {
+            head.flat.clear();
+            mapped_fields(header, no_length, &mut head.fields)?
+        }
     };
-    if date::is_missing(status, fields.contains_key(DATE)) {
-        fields
-            .try_insert(DATE, now())
-            .map_err(|_| Fault::new(500, "too many header fields"))?;
+    if date::is_missing(status, told.dated) {
+        head.flat.push(DATE.as_str().as_bytes(), now().as_bytes());
     }
     let bodiless = *method == Method::HEAD
         || status == StatusCode::NO_CONTENT
@@ -54,13 +62,65 @@ pub(crate) fn outgoing_response(
     let length = if bodiless {
         PayloadLength::Nothing
     } else {
-        PayloadLength::declared(length)
+        PayloadLength::declared(told.length)
     };
     Ok(OutgoingResponse {
-        head: response(status, fields),
+        head,
         length,
         tunnel,
     })
+}
+
+/// The same fault as one of our own.
+fn ours(fault: Fault) -> Fault {
+    Fault::new(500, fault.reason())
+}
+
+/// Writes the fields one behind the other: for a response that is passed on, most of whose fields nobody looked at.
+/// `None`: they are in a map, or some of them must not be sent.
+fn flat_fields(
+    header: &ResponseHeader,
+    no_length: bool,
+    into: &mut FlatFields,
+) -> Result<Option<Told>, Fault> {
+    let Some(lines) = header.lines() else {
+        return Ok(None);
+    };
+    let mut declared = None;
+    let mut dated = false;
+    for (control, name, value) in lines {
+        match control {
+            Some(ControlField::ContentLength) if no_length => continue,
+            Some(ControlField::ContentLength) => {
+                declared = Some(declare(declared, value).map_err(ours)?)
+            }
+            Some(ControlField::Date) => dated = true,
+            Some(ControlField::Te) => return Ok(None),
+            Some(field) if field.is_of_http1_only() => return Ok(None),
+            _ => {}
+        }
+        into.push(name, value);
+    }
+    let length = declared.map(|length| length.bytes());
+    Ok(Some(Told { length, dated }))
+}
+
+/// The fields as a map, without those that must not be sent.
+fn mapped_fields(
+    header: &ResponseHeader,
+    no_length: bool,
+    into: &mut HeaderMap,
+) -> Result<Told, Fault> {
+    let mut fields = sendable_fields(header.copied_fields(take_fields));
+    let length = if no_length {
+        fields.remove(CONTENT_LENGTH);
+        None
+    } else {
+        declared_length(&fields).map_err(ours)?
+    };
+    let dated = fields.contains_key(DATE);
+    *into = fields;
+    Ok(Told { length, dated })
 }
 
 /// Converts an informational response for HTTP/2; `None` if HTTP/2 does not have it.

@@ -47,9 +47,9 @@ use crate::protocols::l4::socket::SocketAddr;
 use crate::timeout::Alarm;
 use bytes::Bytes;
 use http::header::AsHeaderName;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue};
 use pingora_h2::server::{Incoming, SendResponse};
-use pingora_h2::{Pieces, RecvStream, SendStream};
+use pingora_h2::{Head, Pieces, RecvStream, SendStream, give_head};
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,7 +127,7 @@ struct Inner {
 /// The part of the response that was not handed to the connection yet.
 #[derive(Debug, Default)]
 struct Outbox {
-    head: Option<Response<()>>,
+    head: Option<Box<Head>>,
     pieces: Pieces,
     /// Bytes in `pieces`.
     bytes: usize,
@@ -169,6 +169,7 @@ impl HttpSession {
         let mut recycled = RecycledRequest::default();
         let header = recycled.get_mut();
         let checked = incoming_request(&mut head, rules, header);
+        give_head(head);
         header.set_send_end_stream(body_done);
         let facts = checked.unwrap_or_default();
         let inner = Inner {

@@ -54,7 +54,7 @@ impl Inner {
             return Ok(());
         };
         let end = self.out.bytes == 0 && matches!(self.out.end, End::Due(None));
-        match self.respond.send_response(head, end) {
+        match self.respond.send_head(head, end) {
             Ok(send) => self.send = Some(send),
             Err(error) => return Err(self.unwritable(error)),
         }
