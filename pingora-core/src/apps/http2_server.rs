@@ -1,4 +1,6 @@
-//! An HTTP/2 connection: one task that drives it, and one for each stream.
+//! An HTTP/2 connection: one task that drives it and polls its streams.
+
+mod tasks;
 
 use super::http_server_app::HttpServerApp;
 use super::options::{ConnectionEnd, HttpServerOptions};
@@ -11,19 +13,17 @@ use crate::process::{ShutdownWatch, is_shutting_down};
 use crate::protocols::http::ServerSession;
 use crate::protocols::http::v2::ledger::Ledger;
 use crate::protocols::http::v2::server::{HttpSession, accept, limited_handshake};
-use crate::protocols::http::v2::turns::Turns;
 use crate::protocols::l4::socket::SocketAddr;
 use crate::protocols::{Digest, Stream};
 use bytes::Bytes;
-use futures::task::AtomicWaker;
 use pingora_h2::server::{Connection, Goodbye, Incoming, SendResponse};
 use pingora_h2::{PingPong, Reason};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use tasks::{Round, Tasks};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The time that a connection that is being closed has to write its last frames.
@@ -41,58 +41,12 @@ const GOODBYE: Goodbye = Goodbye {
     silence: Duration::from_secs(2),
 };
 
-/// The state shared by the tasks of a connection.
-struct Shared<SV> {
-    app: Arc<SV>,
-    shutdown: ShutdownWatch,
-    open: AtomicUsize,
-    /// The connection is gone: the last stream wakes the task that waits for it.
-    gone: AtomicBool,
-    last: AtomicWaker,
-}
-
-/// Counts a stream for the lifetime of its task, however that ends.
-struct OpenStream<SV>(Arc<Shared<SV>>);
-
-impl<SV> OpenStream<SV> {
-    fn new(shared: &Arc<Shared<SV>>) -> Self {
-        shared.open.fetch_add(1, Ordering::Relaxed);
-        OpenStream(shared.clone())
-    }
-}
-
-impl<SV> Drop for OpenStream<SV> {
-    fn drop(&mut self) {
-        let last = self.0.open.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last && self.0.gone.load(Ordering::Acquire) {
-            self.0.last.wake();
-        }
-    }
-}
-
-impl<SV> Shared<SV> {
-    fn open(&self) -> usize {
-        self.open.load(Ordering::Acquire)
-    }
-
-    /// Waits for the streams of a connection that is gone. They notice it by themselves; their last
-    /// phases run.
-    async fn streams_ended(&self) {
-        self.gone.store(true, Ordering::Release);
-        poll_fn(|cx| {
-            self.last.register(cx.waker());
-            match self.open() {
-                0 => Poll::Ready(()),
-                _ => Poll::Pending,
-            }
-        })
-        .await;
-    }
-}
+/// Rounds of streams and of the connection after which other tasks get their turn.
+const ROUNDS: usize = 16;
 
 /// Drives one connection.
-struct Driver<SV> {
-    shared: Arc<Shared<SV>>,
+struct Driver {
+    shutdown: ShutdownWatch,
     options: HttpServerOptions,
     connection: Connection<Stream, Bytes>,
     ledger: Arc<Ledger>,
@@ -109,8 +63,16 @@ struct Driver<SV> {
     draining: bool,
     /// The connection is being closed, even if streams are active.
     ending: bool,
-    turns: Turns,
+    /// The streams that have not ended.
+    open: usize,
+    /// The task's budget ended before the connection had its turn.
+    overdue: bool,
+    /// No stream was open when the timer looked.
+    rests: bool,
 }
+
+/// Receives the session of each stream that begins.
+type Begin<'a> = &'a mut dyn FnMut(HttpSession);
 
 /// Serves a connection from which `ahead` was already read. Returns when all of its streams have
 /// ended.
@@ -140,15 +102,8 @@ where
         Err(error) => return log::debug!("a connection of HTTP/2 did not begin: {error}"),
     };
     connection.set_goodbye(GOODBYE);
-    let shared = Arc::new(Shared {
-        app: app.clone(),
-        shutdown: shutdown.clone(),
-        open: AtomicUsize::new(0),
-        gone: AtomicBool::new(false),
-        last: AtomicWaker::new(),
-    });
     let mut driver = Driver {
-        shared: shared.clone(),
+        shutdown: shutdown.clone(),
         pings: connection.ping_pong(),
         connection,
         ledger,
@@ -161,36 +116,83 @@ where
         accepted: 0,
         draining: false,
         ending: false,
-        turns: Turns::default(),
+        open: 0,
+        overdue: false,
+        rests: false,
     };
     driver.look_again();
-    poll_fn(|cx| driver.poll_behind_streams(cx)).await;
+    let serve_stream = |session| {
+        let (app, shutdown) = (app.clone(), shutdown.clone());
+        async move {
+            // There is no connection to give back: it does not belong to the stream.
+            let _ = app
+                .process_new_http(ServerSession::H2(session), &shutdown)
+                .await;
+        }
+    };
+    let mut streams = Tasks::new();
+    poll_fn(|cx| driver.poll_with(&mut streams, &serve_stream, cx)).await;
     // The socket is closed before the last streams have noticed.
     let ledger = driver.ledger.clone();
     drop(driver);
     ledger.close();
-    shared.streams_ended().await;
+    streams.ended().await;
 }
 
-impl<SV> Driver<SV>
-where
-    SV: HttpServerApp + Send + Sync + 'static,
-{
-    fn poll_behind_streams(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.turns.streams_first(self.shared.open(), cx) {
-            Poll::Pending
-        } else {
-            let over = self.poll(cx);
-            let written = self.connection.progress();
-            self.ledger
-                .observe(written.unwritten, written.sent, written.blocked);
-            self.ledger.turn_ended(self.shared.open());
-            if over.is_pending() && !self.ending && self.ledger.poll_given_up(cx) {
-                self.end_for_memory();
-                cx.waker().wake_by_ref();
-            }
-            over
+impl Driver {
+    /// Lets streams and the connection go on in turns, until neither can. Ready when the connection is over.
+    ///
+    /// The connection comes after the streams: it writes what all of them have for it at once.
+    fn poll_with<F>(
+        &mut self,
+        streams: &mut Tasks<F>,
+        serve: &impl Fn(HttpSession) -> F,
+        cx: &mut Context<'_>,
+    ) -> Poll<()>
+    where
+        F: Future<Output = ()>,
+    {
+        let mut round = Round::Idle;
+        if !std::mem::take(&mut self.overdue) {
+            // The connection's turn follows: it does not have to be woken.
+            self.connection.mute();
+            round = streams.poll_marked(cx);
         }
+        for _ in 0..ROUNDS {
+            if round == Round::Exhausted {
+                break;
+            }
+            self.open = streams.open();
+            let mut begin = |session| streams.begin(serve(session));
+            let over = self.poll_observed(&mut begin, cx);
+            if over.is_ready() {
+                return over;
+            }
+            if std::mem::take(&mut self.rests) {
+                streams.rest();
+            }
+            if !streams.is_marked() {
+                return Poll::Pending;
+            }
+            self.connection.mute();
+            round = streams.poll_marked(cx);
+        }
+        self.overdue = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_observed(&mut self, begin: Begin<'_>, cx: &mut Context<'_>) -> Poll<()> {
+        let over = self.poll(begin, cx);
+        let written = self.connection.progress();
+        self.ledger
+            .observe(written.unwritten, written.sent, written.blocked);
+        self.ledger.turn_ended(self.open);
+        if over.is_pending() && !self.ending && self.ledger.poll_given_up(cx) {
+            self.end_for_memory();
+            cx.waker().wake_by_ref();
+        }
+        over
     }
 
     /// Ends the connection because it holds most of the memory while memory is scarce.
@@ -211,12 +213,14 @@ where
     }
 
     /// Ready when the connection is over.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, begin: Begin<'_>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let accepted = accept(&mut self.connection, cx);
             self.note_offence();
             match accepted {
-                Poll::Ready(Ok(Some((request, respond)))) => self.begin_stream(request, respond),
+                Poll::Ready(Ok(Some((request, respond)))) => {
+                    self.begin_stream(request, respond, begin);
+                }
                 Poll::Ready(Ok(None)) => return Poll::Ready(()),
                 Poll::Ready(Err(error)) => {
                     if !self.ending {
@@ -237,7 +241,12 @@ where
         }
     }
 
-    fn begin_stream(&mut self, request: Incoming, mut respond: SendResponse<Bytes>) {
+    fn begin_stream(
+        &mut self,
+        request: Incoming,
+        mut respond: SendResponse<Bytes>,
+        begin: Begin<'_>,
+    ) {
         self.accepted += 1;
         Process::http2_stream();
         if memory::level() >= Level::Scarce {
@@ -249,14 +258,8 @@ where
         let (digest, ledger) = (self.digest.clone(), Some(self.ledger.clone()));
         let mut session = HttpSession::new(request, respond, digest, &rules, ledger);
         session.set_max_body_size(self.options.max_body_size());
-        let stream = OpenStream::new(&self.shared);
-        tokio::spawn(async move {
-            let Shared { app, shutdown, .. } = &*stream.0;
-            // There is no connection to give back: it does not belong to the stream.
-            let _ = app
-                .process_new_http(ServerSession::H2(session), shutdown)
-                .await;
-        });
+        self.open += 1;
+        begin(session);
         let limit = self.options.keepalive_request_limit;
         if limit.is_some_and(|limit| self.accepted >= u64::from(limit)) {
             self.drain(DRAINING);
@@ -285,10 +288,10 @@ where
         if self.draining {
             return false;
         }
-        let shutdown = &self.shared.shutdown;
+        let shutdown = &self.shutdown;
         let begun = self.notice.poll(cx, shutdown).is_ready() || is_shutting_down(shutdown);
         if begun {
-            let quiet = quiet_time(&self.shared.shutdown);
+            let quiet = quiet_time(&self.shutdown);
             self.drain(quiet);
         }
         begun
@@ -351,7 +354,7 @@ where
             return Poll::Ready(Step::Close);
         }
         let seen = Seen {
-            open: self.shared.open(),
+            open: self.open,
             accepted: self.accepted,
             received: self.connection.received(),
             written: self.ledger.written(),
@@ -359,6 +362,7 @@ where
             draining: self.draining,
         };
         self.look_again();
+        self.rests = self.open == 0;
         Poll::Ready(self.pace.tick(seen))
     }
 }
