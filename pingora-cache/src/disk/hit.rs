@@ -21,8 +21,10 @@ use std::sync::Arc;
 
 /// The first read of a file: smaller responses need no other.
 const FIRST: usize = 64 * 1024;
-/// The first read if the body is not wanted.
+/// The first read if the body is not wanted, or is so large that another read more makes no difference.
 const HEAD: usize = 4 * 1024;
+/// The body of a file of this size is sent by itself.
+const LARGE: u64 = 1024 * 1024;
 /// Every other read.
 const PIECE: usize = 256 * 1024;
 
@@ -45,7 +47,8 @@ pub(super) struct Opened {
 /// # Errors
 /// `NotFound`, if another process has removed it; `InvalidData`, if it is damaged.
 pub(super) fn open(store: &DiskStore, name: &Name, slot: &Slot) -> io::Result<Opened> {
-    let mut opened = open_with(store, name, slot, FIRST)?;
+    let first = if slot.size < LARGE { FIRST } else { HEAD };
+    let mut opened = open_with(store, name, slot, first)?;
     let head = &opened.head;
     let is_trusted = slot.is_verified || (head.boot == store.boot && head.boot != [0; 16]);
     if !is_trusted && body_sum(&opened.file, head)? != head.body_sum {

@@ -3,7 +3,9 @@
 use nix::errno::Errno;
 use nix::sys::sendfile::sendfile64;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::LazyLock;
 
 /// Sends up to `most` bytes of a file from position `at`, as many as the socket has room for. The file's own position stays
 /// where it is. 0: the file ends there.
@@ -54,6 +56,78 @@ pub(crate) fn is_in_memory(file: BorrowedFd<'_>, at: u64) -> io::Result<bool> {
     }
 }
 
+/// `cachestat(2)`, which libc has no number for. The same on all architectures but three old ones.
+const CACHESTAT: libc::c_long = 451;
+
+/// `struct cachestat_range` of linux/mman.h.
+#[repr(C)]
+struct Range {
+    at: u64,
+    length: u64,
+}
+
+/// `struct cachestat` of linux/mman.h, all in pages.
+#[repr(C)]
+#[derive(Default)]
+struct Cached {
+    cached: u64,
+    dirty: u64,
+    writeback: u64,
+    evicted: u64,
+    recently_evicted: u64,
+}
+
+/// How many of the pages in which these bytes are have a place in memory, those that are being read included, and how
+/// many pages that is of.
+///
+/// # Errors
+/// Those of cachestat(2): `Unsupported` with a kernel before 6.5, `PermissionDenied` for the file of another user.
+pub(crate) fn pages_in_memory(
+    file: BorrowedFd<'_>,
+    at: u64,
+    length: NonZeroU64,
+) -> io::Result<(u64, u64)> {
+    let page = page_size();
+    let last = at
+        .checked_add(length.get() - 1)
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    let range = Range {
+        at,
+        length: length.get(),
+    };
+    let mut found = Cached::default();
+    // SAFETY: both structures are laid out as the kernel's, valid, and not used otherwise until the call returns.
+    let result = unsafe {
+        libc::syscall(
+            CACHESTAT,
+            file.as_raw_fd(),
+            &raw const range,
+            &raw mut found,
+            0,
+        )
+    };
+    if result == 0 {
+        return Ok((found.cached, last / page - at / page + 1));
+    }
+    match Errno::last() {
+        Errno::ENOSYS | Errno::EOPNOTSUPP => Err(io::ErrorKind::Unsupported.into()),
+        other => Err(other.into()),
+    }
+}
+
+/// The size of a page, in bytes.
+fn page_size() -> u64 {
+    static SIZE: LazyLock<u64> = LazyLock::new(|| {
+        let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+        let size = size
+            .ok()
+            .flatten()
+            .and_then(|size| u64::try_from(size).ok());
+        size.filter(|size| *size > 0).unwrap_or(4096)
+    });
+    *SIZE
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,5 +173,25 @@ mod tests {
         };
         assert!(known(4).unwrap_or(true));
         assert!(!known(11).unwrap_or(false));
+    }
+
+    #[test]
+    fn pages_in_memory_are_counted() {
+        let file = file(&vec![7; 40_000]);
+        let count = |at, length| {
+            let length = NonZeroU64::new(length).unwrap();
+            match pages_in_memory(file.as_fd(), at, length) {
+                // An older kernel, or a sandbox.
+                Err(_) => None,
+                Ok(counted) => Some(counted),
+            }
+        };
+        let page = page_size();
+        let all = 40_000_u64.div_ceil(page);
+        for (at, length, of) in [(0, 40_000, all), (1, 1, 1), (page - 1, 2, 2)] {
+            assert_eq!(count(at, length).unwrap_or((of, of)), (of, of), "{at}");
+        }
+        let behind = count(0, 40_000 + 9 * page).unwrap_or((all, all + 9));
+        assert!(behind.0 < behind.1);
     }
 }

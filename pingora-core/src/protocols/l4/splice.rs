@@ -10,8 +10,12 @@ use crate::sys::splice::Pipe;
 use pingora_error::{ErrorSource, Result};
 use std::fmt;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll, ready};
+
+/// A kernel that can't count the pages of a file that are in memory is asked about one byte in each of these.
+const ASKED_ABOUT: u64 = 256 * 1024;
 
 /// Bytes in flight from one socket to another, in a pipe lent by the worker.
 ///
@@ -285,11 +289,26 @@ impl<'a> FilePart<'a> {
         self.length
     }
 
-    /// Whether the first `most` bytes can probably be read without waiting for a disk: the kernel is asked about the
-    /// first and the last of them. `None`: it can't tell about files in this place, or the file is not what it should be.
+    /// Whether the first `most` bytes can probably be read without waiting for a disk. The kernel counts their pages, and
+    /// tells whether the last of them was already read; one that can't count is asked about every 256 KiB.
+    /// `None`: it can't tell about files in this place, or the file is not what it should be.
     pub fn is_in_memory(&self, most: u64) -> Option<bool> {
-        let last = self.at.checked_add(most.min(self.length).checked_sub(1)?)?;
+        let length = NonZeroU64::new(most.min(self.length))?;
+        let last = self.at.checked_add(length.get() - 1)?;
         let is_there = |at| file::is_in_memory(self.file, at).ok();
-        Some(is_there(last)? && is_there(self.at)?)
+        if !is_there(last)? {
+            return Some(false);
+        }
+        if let Ok((there, all)) = file::pages_in_memory(self.file, self.at, length) {
+            return Some(there >= all);
+        }
+        let mut at = self.at;
+        while at < last {
+            if !is_there(at)? {
+                return Some(false);
+            }
+            at = at.checked_add(ASKED_ABOUT)?;
+        }
+        Some(true)
     }
 }
