@@ -147,7 +147,8 @@ impl Shard {
         let family = self.families.entry(name.primary);
         let family = family.or_insert_with(|| Family {
             key: Bytes::copy_from_slice(key),
-            slots: Vec::new(),
+            // Most keys have one variant; a vector that grows by itself has room for four.
+            slots: Vec::with_capacity(1),
         });
         let slots = &mut family.slots;
         match slots.iter_mut().find(|slot| slot.variance == name.variance) {
@@ -176,6 +177,8 @@ impl Shard {
             return (false, weight);
         };
         slot.filling.retain(|it| !Arc::ptr_eq(it, fill));
+        // Most entries are never written again.
+        slot.filling.shrink_to_fit();
         let replaced = slot.whole.replace(stored);
         let mut freed = replaced.map_or(0, |old| old.weight);
         if freed == 0 {
