@@ -58,11 +58,12 @@ impl Route {
 }
 
 /// Whether a path means the same to everyone who reads it. A service may read `/users/../orders` as `/orders`,
-/// and would then get requests meant for another one, past the rules of that one.
+/// and would then get requests meant for another one, past the rules of that one. Some ignore what follows a `;`
+/// in a segment, and some decode twice.
 fn is_unambiguous(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
-    let is_plain = |segment: &str| !matches!(segment, "." | "..");
-    let hides = ["//", "\\", "%2e", "%2f", "%5c"];
+    let is_plain = |segment: &str| !matches!(segment.split(';').next(), Some("." | ".."));
+    let hides = ["//", "\\", "%25", "%2e", "%2f", "%3b", "%5c"];
     path.split('/').all(is_plain) && !hides.iter().any(|hidden| path.contains(hidden))
 }
 

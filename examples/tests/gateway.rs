@@ -27,6 +27,7 @@ fn callers_with_a_key_reach_the_services_under_their_own_paths() {
     assert!(gateway.stop());
 }
 
+/// CVE-2026-48020, CVE-2025-66490, CVE-2026-27587: a path is routed in one form, and read in another.
 #[test]
 fn others_and_detours_are_refused() {
     let gateway = Running::start("gateway", &[]);
@@ -50,6 +51,8 @@ fn others_and_detours_are_refused() {
         "/api/users/.",
         "/api//users",
         "/api/users\\..\\orders",
+        "/api/users/..;/orders",
+        "/api/users/%252e%252e/orders",
     ] {
         assert_eq!(gateway.get_with(path, ALICE).status(), 400, "{path}");
     }

@@ -63,12 +63,26 @@ impl PathRule {
     }
 }
 
-/// Whether a segment of this path is `.` or `..`, percent-encoded or not: what servers take it for is up to them.
+/// Whether some server may take a segment of this path for `.` or `..`. Servers differ in what they decode and
+/// where they split: so `.`, `/` and `\` count percent-encoded too, once or twice, and what follows a `;` in a
+/// segment does not count.
 pub(super) fn has_dot_segment(path: &str) -> bool {
-    path.split(['/', '\\']).any(|segment| {
-        let plain = segment.replace("%2e", ".").replace("%2E", ".");
-        plain == "." || plain == ".."
-    }) || path.to_ascii_lowercase().contains("%2f..")
+    let mut plain = path.to_ascii_lowercase();
+    for (encoded, character) in [
+        ("%25", "%"),
+        ("%2e", "."),
+        ("%2f", "/"),
+        ("%5c", "\\"),
+        ("%3b", ";"),
+    ] {
+        if plain.contains(encoded) {
+            plain = plain.replace(encoded, character);
+        }
+    }
+    plain.split(['/', '\\']).any(|segment| {
+        let name = segment.split(';').next();
+        matches!(name, Some("." | ".."))
+    })
 }
 
 #[cfg(test)]
@@ -132,10 +146,27 @@ mod tests {
             "/a/.%2e",
             "/a\\..\\b",
             "/a%2F../b",
+            "/a/..%2fb",
+            "/a%2f%2e%2e%2fb",
+            "/a/..%5Cb",
+            "/a/..;x=1/b",
+            "/a/.;/b",
+            "/a/%2e%2e%3bx/b",
+            "/a/%252e%252E/b",
+            "/a/..%252fb",
         ] {
             assert!(has_dot_segment(path), "{path}");
         }
-        for path in ["/", "/a.b/..c/d..", "/...", "/.well-known/x", "/%2e%2e%2e"] {
+        for path in [
+            "/",
+            "/a.b/..c/d..",
+            "/...",
+            "/.well-known/x",
+            "/%2e%2e%2e",
+            "/a;..",
+            "/100%25/a%2Fb",
+            "/a%2f..b",
+        ] {
             assert!(!has_dot_segment(path), "{path}");
         }
     }
