@@ -213,7 +213,9 @@ impl Inner {
         let early = self.http1.close_on_early_response && !self.decoder.is_done();
         // Bytes after a body that was read to its end belong to the next request.
         let ahead = !self.http1.pipelining && self.decoder.is_done() && !self.input.is_empty();
-        unsure || early || ahead
+        // Bytes behind a CONNECT that is not granted may be meant for the tunnel, and be anything (RFC 9931).
+        let refused = self.request.get().line().method == Method::CONNECT;
+        unsure || early || ahead || refused
     }
 
     pub(super) fn keeps_alive(&self) -> bool {
