@@ -43,6 +43,9 @@ pub(crate) fn reason(difference: &Difference) -> Option<&'static str> {
             (Nothing, Connection(CALM)) if kind == CONTINUATION => {
                 "a bound: the library takes fewer frames of one block"
             }
+            (Connection(COMPRESSION), Connection(CALM)) if kind == CONTINUATION => {
+                "the same, in a frame that cannot be decoded either"
+            }
             (Connection(COMPRESSION), Nothing) if is_open => {
                 "section 4.3: what cannot be decoded is told at once, not at the block's end"
             }

@@ -89,3 +89,19 @@ fn random_connections_get_the_verdict_of_the_library() {
     }
     assert!(findings.is_empty());
 }
+
+/// Frames without END_HEADERS, the last of which cannot be decoded: we name that, while the library counts frames.
+#[test]
+fn a_long_block_that_cannot_be_decoded_has_either_verdict() {
+    let frame = |kind: u8, content: &[u8]| {
+        let length = u8::try_from(content.len()).unwrap();
+        [&[0, 0, length, kind, 0, 0, 0, 0, 1], content].concat()
+    };
+    let mut block = vec![frame(1, &[0x99])];
+    block.extend(vec![frame(9, &[0x99]); 5]);
+    block.push(frame(9, &[0xff; 50]));
+    let difference = compare::compare(&block).err().unwrap();
+    let reason = known::reason(&difference);
+    assert!(reason.is_some(), "{difference:?}");
+    assert_ne!(difference.ours.verdict, difference.theirs.verdict);
+}
