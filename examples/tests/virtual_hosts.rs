@@ -18,6 +18,7 @@ fn ask(proxy: &Running, lines: &str) -> String {
     answer
 }
 
+/// CVE-2026-27588: hosts are looked up in their case, once there are many.
 #[test]
 fn each_host_has_its_site_and_others_are_refused() {
     let proxy = Running::start("virtual_hosts", &[]);

@@ -130,6 +130,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
+    /// RUSTSEC-2025-0055: control bytes of a client reach the terminal that shows a log.
     #[test]
     fn a_value_can_end_neither_its_line_nor_its_place() {
         let mut special = [false; 128];

@@ -119,6 +119,23 @@ fn who_may_not_look_sees_nothing_and_who_looks_can_not_act() {
     assert!(proxy.stop());
 }
 
+/// CVE-2026-48042: JSON that is nested 100,000 times ends the process. What is longer than an action is not even read.
+#[test]
+fn deep_json_is_refused() {
+    let (proxy, page) = start(&["--allow-actions"]);
+    let authorization = format!("Authorization: Bearer {TOKEN}");
+    let fields = [authorization.as_str(), "Content-Type: application/json"];
+    for open in ["[", "{\"action\":", "[{\"a\":"] {
+        for (times, status) in [(100, 400), (4096 / open.len(), 400), (100_000, 413)] {
+            let deep = open.repeat(times);
+            let (found, said) = ask(page, "POST /api/actions", &fields, &deep);
+            assert_eq!(found, status, "{open} {times} times: {said}");
+        }
+    }
+    assert_eq!(state(page)["draining"], false);
+    assert!(proxy.stop());
+}
+
 #[test]
 fn actions_are_done_once_they_are_allowed_and_confirmed() {
     let (proxy, page) = start(&["--allow-actions"]);

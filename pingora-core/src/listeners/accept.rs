@@ -278,6 +278,8 @@ mod tests {
         }
     }
 
+    /// CVE-2024-47609: an unexpected error of accept(2) ends the loop, and with it the service.
+    ///
     /// The loop continues after every result of accept(2): at once, or after a pause of at most a
     /// second.
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@
     reason = "it is a test; and what stands in the documents does not run"
 )]
 
+mod advisories;
 mod caching;
 mod compression;
 mod grpc;

@@ -29,6 +29,22 @@ fn shown(store: &CertificateStore, name: &str) -> Option<Vec<String>> {
     store.pick(name, modern).map(|c| c.names().to_vec())
 }
 
+/// CVE-2026-27588: names are compared in their case, once there are more than a hundred.
+#[test]
+fn a_large_table_knows_names_in_any_case() {
+    let names: Vec<String> = (0..101).map(|n| format!("Site{n}.Example")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut table = super::names::NameTable::<usize>::new();
+    for (index, name) in names.iter().enumerate() {
+        *table.entry(&super::names::normal(name).unwrap()) = index;
+    }
+    for (index, name) in names.iter().enumerate() {
+        for spelt in [name.to_uppercase(), name.to_lowercase(), format!("{name}.")] {
+            assert_eq!(table.find(&spelt), (Some(&index), None), "{spelt}");
+        }
+    }
+}
+
 #[test]
 fn exact_names_win_over_wildcards_and_the_first_is_the_default() {
     let ca = authority("ca");
