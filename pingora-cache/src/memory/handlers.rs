@@ -3,7 +3,7 @@
 use super::body::{Fill, Reader};
 use super::{MemCache, Stored};
 use crate::key::Name;
-use crate::storage::{HandleHit, HandleMiss, HitHandler, MissFinishType, Storage};
+use crate::storage::{FilePart, HandleHit, HandleMiss, HitHandler, MissFinishType, Storage};
 use crate::trace::SpanHandle;
 use crate::{CacheKey, CacheMeta};
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use pingora_error::Result;
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Reads a body.
 #[derive(Debug)]
@@ -73,6 +74,14 @@ impl HandleHit for MemHit {
         Ok(())
     }
 
+    fn file_part(&self) -> Option<FilePart<'_>> {
+        self.reader.file_part()
+    }
+
+    fn file_sent(&mut self, bytes: u64) {
+        self.reader.file_sent(bytes);
+    }
+
     fn should_count_access(&self) -> bool {
         // Until it is whole, the eviction manager does not know it.
         self.is_whole
@@ -125,11 +134,11 @@ impl HandleMiss for MemMiss {
 
     async fn finish(mut self: Box<Self>) -> Result<MissFinishType> {
         let body = self.fill.finish();
-        let weight = std::mem::take(&mut self.charged);
-        let id = self
-            .cache
-            .ids
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.cache
+            .bytes
+            .fetch_add(body.overhead(), Ordering::Relaxed);
+        let weight = std::mem::take(&mut self.charged) + body.overhead();
+        let id = self.cache.ids.fetch_add(1, Ordering::Relaxed);
         let stored = Stored::new(id, self.fill.meta.clone(), body, weight);
         let mut shard = self.cache.write(&self.name)?;
         let is_bounded = self.cache.limit.is_some();

@@ -321,3 +321,33 @@ async fn fills_of_a_bounded_storage_are_within_its_bound() {
     drop(open);
     assert_eq!(cache.stored_bytes(), 0);
 }
+
+#[tokio::test]
+async fn a_large_body_is_in_a_file_and_outlives_its_entry() {
+    let cache = leaked(MemCache::bounded(16 << 20));
+    let body: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+    store(cache, &key("a"), &body).await.unwrap();
+    // Whole pages are counted.
+    assert!(cache.stored_bytes() >= body.len().next_multiple_of(4096));
+    let mut hit = find(cache, &key("a")).await.unwrap();
+    let Some(part) = hit.file_part() else {
+        // Other tests have taken all descriptors there may be, or the system has no such files.
+        return;
+    };
+    assert_eq!(part.length(), 200_000);
+    assert_eq!(part.is_in_memory(u64::MAX), Some(true));
+    purge(cache, &key("a"), PurgeType::Eviction).await;
+    assert_eq!(cache.stored_bytes(), 0);
+    hit.file_sent(60_000);
+    assert_eq!(hit.file_part().unwrap().length(), 140_000);
+    assert!(rest(&mut hit).await.unwrap() == body[60_000..]);
+    assert!(hit.file_part().is_none());
+    hit.seek(99_990, Some(99_995)).unwrap();
+    assert_eq!(hit.file_part().unwrap().length(), 5);
+    assert!(rest(&mut hit).await.unwrap() == body[99_990..99_995]);
+    hit.seek(50, None).unwrap();
+    assert!(rest(&mut hit).await.unwrap() == body[50..]);
+    store(cache, &key("b"), &body[..9_000]).await.unwrap();
+    let small = find(cache, &key("b")).await.unwrap();
+    assert!(small.file_part().is_none());
+}

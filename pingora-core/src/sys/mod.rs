@@ -5,6 +5,7 @@
 pub(crate) mod block;
 pub(crate) mod descriptor;
 pub(crate) mod file;
+pub(crate) mod memory_file;
 pub(crate) mod random;
 pub(crate) mod signal;
 pub(crate) mod socket;

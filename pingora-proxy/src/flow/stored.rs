@@ -140,6 +140,8 @@ impl Stored {
     /// Whether the body, or the part of it, is known to be over. What is at hand beyond a piece is kept for the next one.
     fn is_at_end(&mut self) -> Result<bool> {
         if let (Plan::Read, Reader::Idle(reader)) = (&self.plan, &mut self.reader)
+            // What is in a file is not over, and may be sent from there.
+            && reader.file_part().is_none()
             && let Some(read) = reader.read_at_once()
         {
             self.take_in(read?)?;

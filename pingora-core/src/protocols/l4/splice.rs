@@ -5,13 +5,15 @@ use super::faults;
 use super::plain::Direction;
 use super::stream::Stream;
 use crate::runtime::local;
-use crate::sys::file;
 use crate::sys::splice::Pipe;
+use crate::sys::{file, memory_file};
+use bytes::Bytes;
 use pingora_error::{ErrorSource, Result};
 use std::fmt;
 use std::io;
 use std::num::NonZeroU64;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// A kernel that can't count the pages of a file that are in memory is asked about one byte in each of these.
@@ -276,12 +278,19 @@ pub struct FilePart<'a> {
     file: BorrowedFd<'a>,
     at: u64,
     length: u64,
+    /// It is nowhere but in memory.
+    in_memory: bool,
 }
 
 impl<'a> FilePart<'a> {
     /// So many bytes of a file from position `at`. Nobody may change or shorten that part meanwhile.
     pub fn new(file: BorrowedFd<'a>, at: u64, length: u64) -> Self {
-        FilePart { file, at, length }
+        FilePart {
+            file,
+            at,
+            length,
+            in_memory: false,
+        }
     }
 
     /// Its length, in bytes.
@@ -293,6 +302,9 @@ impl<'a> FilePart<'a> {
     /// tells whether the last of them was already read; one that can't count is asked about every 256 KiB.
     /// `None`: it can't tell about files in this place, or the file is not what it should be.
     pub fn is_in_memory(&self, most: u64) -> Option<bool> {
+        if self.in_memory {
+            return Some(true);
+        }
         let length = NonZeroU64::new(most.min(self.length))?;
         let last = self.at.checked_add(length.get() - 1)?;
         let is_there = |at| file::is_in_memory(self.file, at).ok();
@@ -310,5 +322,47 @@ impl<'a> FilePart<'a> {
             at = at.checked_add(ASKED_ABOUT)?;
         }
         Some(true)
+    }
+}
+
+/// Bytes in memory that never change, as a file without a name: a socket takes their pages without a copy
+/// ([`part`](MemoryFile::part)), and everybody else reads them where they are ([`bytes`](MemoryFile::bytes)). Cloning shares it.
+///
+/// It takes whole pages, one descriptor and one mapping, until the last who reads it is gone. There are at most 1,024 in a
+/// process, and they never take more than an eighth of the descriptors that it may open.
+#[derive(Debug, Clone)]
+pub struct MemoryFile(Arc<memory_file::MemoryFile>);
+
+impl MemoryFile {
+    /// A file of these pieces, which are copied.
+    ///
+    /// # Errors
+    /// `QuotaExceeded` if there are too many already; `InvalidInput` if it would be empty; those of memfd_create(2), write(2),
+    /// fcntl(2) and mmap(2).
+    pub fn of(pieces: &[Bytes]) -> io::Result<MemoryFile> {
+        let file = memory_file::MemoryFile::of(pieces.iter().map(|piece| &piece[..]))?;
+        Ok(MemoryFile(Arc::new(file)))
+    }
+
+    /// What is in it, without a copy. It keeps the file alive.
+    pub fn bytes(&self) -> Bytes {
+        struct Content(Arc<memory_file::MemoryFile>);
+        impl AsRef<[u8]> for Content {
+            fn as_ref(&self) -> &[u8] {
+                self.0.content()
+            }
+        }
+        Bytes::from_owner(Content(self.0.clone()))
+    }
+
+    /// So many of its bytes from position `at`; fewer if it ends before.
+    pub fn part(&self, at: u64, length: u64) -> FilePart<'_> {
+        let left = (self.0.content().len() as u64).saturating_sub(at);
+        FilePart {
+            file: self.0.fd(),
+            at,
+            length: length.min(left),
+            in_memory: true,
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ReadyCache;
+use pingora_cache::MemCache;
 use pingora_cache::disk::{DiskOptions, DiskStore};
 use pingora_core::protocols::http::exchange::FilePart;
 use pingora_error::ErrorType;
@@ -140,6 +141,36 @@ async fn what_was_read_once_is_sent_from_its_file() {
         let ended = ended.lock().unwrap();
         assert_eq!(ended.first(), Some(&(1000, None)));
         assert_eq!(ended.last(), Some(&(20_000_000, None)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_in_a_file_in_memory_is_sent_from_there() {
+    soon(async {
+        let (address, _) = origin(answer_to_be_stored).await;
+        let store = Box::leak(Box::new(MemCache::bounded(1 << 30)));
+        let proxy = Cached {
+            to: Plain::to(address),
+            cache: ReadyCache::new(&*store),
+            looks: false,
+            write_limit: None,
+            ended: Arc::default(),
+        };
+        let mut client = TcpStream::connect(serve(proxy).await).await.unwrap();
+        for length in [1000, 100_000, 200_000, 1_000_007, 3_000_000] {
+            fetch(&mut client, length).await;
+            SPLICED.set(0);
+            fetch(&mut client, length).await;
+            let is_large = (128 * 1024..=1024 * 1024).contains(&length);
+            // All but the piece that leaves with the head.
+            let expected = if is_large { length - 16 * 1024 } else { 0 };
+            assert_eq!(SPLICED.get(), expected, "{length}");
+        }
+        SPLICED.set(0);
+        let (_, body) = fetch_parts(&mut client, 1_000_007, "100001-900000").await;
+        assert!(body == payload(1_000_007)[100_001..=900_000]);
+        assert_eq!(SPLICED.get(), 800_000 - 16 * 1024);
     })
     .await;
 }
