@@ -40,9 +40,10 @@ impl ProxyHttp for Mirroring {
     }
 
     async fn upstream_peer(&self, session: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
-        let to = match session.is_subrequest() {
-            true => &self.mirror,
-            false => &self.upstream,
+        let to = if session.is_subrequest() {
+            &self.mirror
+        } else {
+            &self.upstream
         };
         Ok(Box::new(to.peer()))
     }

@@ -72,9 +72,10 @@ async fn origin() -> Origin {
             }
             let status = request.header("x-status").unwrap_or("200 OK");
             let field = request.header("x-field").unwrap_or("x-none: 0");
-            let length = match field.starts_with("content-length") {
-                true => "",
-                false => "Content-Length: 2\r\n",
+            let length = if field.starts_with("content-length") {
+                ""
+            } else {
+                "Content-Length: 2\r\n"
             };
             let answer = format!("HTTP/1.1 {status}\r\n{field}\r\n{length}\r\nok");
             if connection.try_send(answer).await.is_err() {

@@ -30,9 +30,10 @@ async fn answering(answer: &'static str) -> (Origin, Got) {
             for _ in 0..100 {
                 tokio::task::yield_now().await;
             }
-            let early = match connection.has_input() {
-                true => connection.some_bytes().await.unwrap_or_default(),
-                false => Vec::new(),
+            let early = if connection.has_input() {
+                connection.some_bytes().await.unwrap_or_default()
+            } else {
+                Vec::new()
             };
             connection.send(answer).await;
             if answer.starts_with("HTTP/1.1 200") {

@@ -2,8 +2,11 @@
 
 use crate::{read, root};
 
+/// The ids of a row, and its links: test and file.
+type Row<'a> = (Vec<&'a str>, Vec<(&'a str, &'a str)>);
+
 /// The advisories of a row, and its tests: name and file.
-fn row(line: &str) -> Option<(Vec<&str>, Vec<(&str, &str)>)> {
+fn row(line: &str) -> Option<Row<'_>> {
     let cells: Vec<&str> = line.split(" | ").collect();
     let [advisories, _, tests] = cells[..] else {
         return None;
@@ -50,7 +53,7 @@ fn each_advisory_has_a_test_that_names_it() {
                 let is_named = |line: &&str| line.contains(advisory);
                 let short = advisory.rsplit('-').next().unwrap_or(advisory);
                 let is_listed = |line: &&str| line.contains(&format!("-{short}"));
-                let named = front.iter().any(|l| is_named(&l) || is_listed(&l));
+                let named = front.iter().any(|l| is_named(l) || is_listed(l));
                 assert!(named, "{name} in {file} does not name {advisory}");
             }
         }

@@ -18,9 +18,10 @@ impl Stream {
             stream.polls.fetch_add(1, Ordering::SeqCst);
             assert!(!stream.panics.load(Ordering::SeqCst), "as it was told");
             *stream.waker.lock().unwrap() = Some(cx.waker().clone());
-            match stream.is_over.load(Ordering::SeqCst) {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
+            if stream.is_over.load(Ordering::SeqCst) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
             }
         })
     }
