@@ -7,20 +7,24 @@ use std::collections::{BTreeSet, HashMap};
 
 /// A set of backends: services of the same server, whose ports are known only once they listen, and other
 /// addresses.
-pub fn backends(services: Vec<BoundAddresses>, others: &'static [&'static str]) -> Backends {
+pub fn backends(
+    services: Vec<BoundAddresses>,
+    others: impl IntoIterator<Item = impl ToString>,
+) -> Backends {
+    let others = others.into_iter().map(|other| other.to_string()).collect();
     Backends::new(Box::new(Listening { services, others }))
 }
 
 struct Listening {
     services: Vec<BoundAddresses>,
-    others: &'static [&'static str],
+    others: Vec<String>,
 }
 
 #[async_trait]
 impl ServiceDiscovery for Listening {
     async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
         let mut backends = BTreeSet::new();
-        for address in self.others {
+        for address in &self.others {
             backends.insert(Backend::new(address)?);
         }
         for service in &self.services {

@@ -1,8 +1,10 @@
-//! A proxy with an admin page. One of its two backends does not exist, so that the page has something to show.
+//! A proxy with an admin page. Unless others are named, one of its two backends does not exist, so that the page has
+//! something to show.
 //!
 //! ```sh
 //! ADMIN_TOKEN='correct horse battery staple' cargo run --example admin
 //! cargo run --example admin -- --allow-actions
+//! cargo run --example admin -- --backend 127.0.0.1:8080
 //! ```
 //!
 //! Without a token in the environment it makes one, and prints the address of the page with it.
@@ -36,6 +38,14 @@ struct Cli {
     /// Serve the admin page on this address
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:6193")]
     admin: String,
+
+    /// Balance over these too, beside an origin of its own. Nobody listens on port 1
+    #[arg(
+        long = "backend",
+        value_name = "IP:PORT",
+        default_value = "127.0.0.1:1"
+    )]
+    backends: Vec<String>,
 
     /// Let operators act, not only look
     #[arg(long)]
@@ -121,8 +131,7 @@ fn serve(cli: &Cli) -> Result<()> {
     server.bootstrap();
 
     let origin = origin("the origin");
-    // Nobody listens on port 1.
-    let set = backends(vec![origin.bound_addresses()], &["127.0.0.1:1"]);
+    let set = backends(vec![origin.bound_addresses()], &cli.backends);
     let mut balancer = LoadBalancer::from_backends(set);
     balancer.set_health_check(TcpHealthCheck::new());
     balancer.health_check_frequency = Some(Duration::from_millis(500));

@@ -5,11 +5,13 @@
 #[path = "../../examples/tests/running/mod.rs"]
 mod running;
 
-use running::{Running, until};
+use running::{Origin, Running, until};
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 const TOKEN: &str = "correct horse battery staple";
 
@@ -54,12 +56,16 @@ fn state(page: SocketAddr) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
-/// The backend that does not exist.
-fn missing(state: &Value) -> Option<&Value> {
+fn backend<'a>(state: &'a Value, address: &str) -> Option<&'a Value> {
     let backends = state["upstreams"][0]["backends"].as_array()?;
     backends
         .iter()
-        .find(|backend| backend["address"] == "127.0.0.1:1")
+        .find(|backend| backend["address"] == address)
+}
+
+/// The backend that does not exist.
+fn missing(state: &Value) -> Option<&Value> {
+    backend(state, "127.0.0.1:1")
 }
 
 #[test]
@@ -191,6 +197,11 @@ fn browse(page: SocketAddr, arguments: &[&str]) -> String {
 
 /// The same with more behind the token.
 fn browse_with(page: SocketAddr, more: &str, arguments: &[&str]) -> String {
+    browse_for(page, more, 4000, arguments)
+}
+
+/// The same after this many milliseconds of the page's own time, which goes on at once where nothing but a timer is waited for.
+fn browse_for(page: SocketAddr, more: &str, millis: u32, arguments: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let token = TOKEN.replace(' ', "%20");
     let address = format!("http://{page}/#token={token}{more}");
@@ -204,11 +215,8 @@ fn browse_with(page: SocketAddr, more: &str, arguments: &[&str]) -> String {
         // As root there is no sandbox; nothing foreign is shown.
         .args(["--no-sandbox", "--no-first-run", "--disable-extensions"])
         .arg(format!("--user-data-dir={}", folder.path().display()))
-        .args([
-            "--virtual-time-budget=4000",
-            "--timeout=20000",
-            "--dump-dom",
-        ])
+        .arg(format!("--virtual-time-budget={millis}"))
+        .args(["--timeout=20000", "--dump-dom"])
         .args(arguments)
         .arg(address)
         .stdin(Stdio::null())
@@ -216,6 +224,127 @@ fn browse_with(page: SocketAddr, more: &str, arguments: &[&str]) -> String {
         .output()
         .expect("chromium is installed (Debian: chromium)");
     String::from_utf8_lossy(&browser.stdout).into_owned()
+}
+
+/// Stands between a browser and the page. Passes on this many answers of `/api/state`, then none; `answered` is told the
+/// number of each.
+struct Between {
+    address: SocketAddr,
+    answered: Arc<AtomicUsize>,
+}
+
+impl Between {
+    fn start(page: SocketAddr, most: usize, answered: impl FnMut(usize) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let count = Arc::new(AtomicUsize::new(0));
+        let told = Arc::new(Mutex::new((count.clone(), answered)));
+        // Ends with the process of the test. A browser opens connections ahead, so each has a thread.
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let told = told.clone();
+                std::thread::spawn(move || {
+                    let _ = pass_on(client, page, |pass| {
+                        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                        let so_far = told.0.load(Ordering::SeqCst);
+                        if so_far == most {
+                            return Ok(());
+                        }
+                        pass()?;
+                        told.0.store(so_far + 1, Ordering::SeqCst);
+                        (told.1)(so_far + 1);
+                        Ok(())
+                    });
+                });
+            }
+        });
+        Between {
+            address,
+            answered: count,
+        }
+    }
+}
+
+/// Passes one request on, and its answer. A request for the state is passed on by `state`.
+fn pass_on(
+    mut client: TcpStream,
+    page: SocketAddr,
+    state: impl FnOnce(&mut dyn FnMut() -> std::io::Result<()>) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    client.set_read_timeout(Some(running::PATIENCE))?;
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        client.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    let head = String::from_utf8_lossy(&head).replace("keep-alive", "close");
+    let mut pass = || {
+        let mut server = TcpStream::connect(page)?;
+        server.write_all(head.as_bytes())?;
+        let mut answer = Vec::new();
+        server.read_to_end(&mut answer)?;
+        client.write_all(&answer)
+    };
+    if head.starts_with("GET /api/state ") {
+        state(&mut pass)
+    } else {
+        pass()
+    }
+}
+
+#[test]
+fn the_second_answer_after_an_upstream_begins_to_fail_shows_it() {
+    const BEFORE: usize = 2;
+    let origin = Origin::start("another origin");
+    let address = origin.address.to_string();
+    let (proxy, page) = start(&["--backend", &address]);
+    let is_ready = |state: &Value| {
+        let backend = backend(state, &address)?;
+        (backend["healthy"] == true && backend["ready"] == true).then_some(())
+    };
+    assert!(until(|| is_ready(&state(page))).is_some());
+    for _ in 0..4 {
+        assert_eq!(proxy.get("/").status(), 200);
+    }
+    assert!(is_ready(&state(page)).is_some(), "it works");
+    let requests = proxy.address;
+    let mut origin = Some(origin);
+    let between = Between::start(page, BEFORE + 2, move |answered| {
+        if answered == BEFORE {
+            drop(origin.take());
+            // In turn to both backends, and to the other one if this one fails.
+            for _ in 0..2 {
+                let answer = running::Asked::new(requests, "/", "").answer();
+                assert_eq!(answer.body(), "the origin");
+            }
+        }
+    });
+    let shown = browse_for(between.address, "", 8000, &[]);
+    assert_eq!(between.answered.load(Ordering::SeqCst), BEFORE + 2);
+    let (_, row) = shown.split_once(&format!(">{address}<")).expect(&shown);
+    let (row, _) = row.split_once("</tr>").expect(row);
+    assert!(
+        row.contains("● failing") || row.contains("● unhealthy"),
+        "{row}"
+    );
+    // What it showed last stays, and it says that this is no longer the present.
+    assert!(shown.contains("these figures are old"), "{shown}");
+    assert!(proxy.stop());
+}
+
+#[test]
+fn the_page_asks_each_second() {
+    let (proxy, page) = start(&[]);
+    let (status, text) = ask(page, "GET /", &[], "");
+    assert_eq!(status, 200);
+    let periods: Vec<u32> = text
+        .split("setTimeout(look, ")
+        .skip(1)
+        .map(|rest| rest.split_once(')').unwrap().0.parse().unwrap())
+        .collect();
+    assert_eq!(periods.len(), 1, "{periods:?}");
+    assert!(periods[0] <= 1000, "two answers come within two seconds");
+    assert!(proxy.stop());
 }
 
 #[test]
