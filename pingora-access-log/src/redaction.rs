@@ -62,6 +62,8 @@ pub struct Redaction {
     /// So few that looking through them costs less than a hash.
     fields: Vec<HeaderName>,
     longest_key: usize,
+    /// The lengths that keys have, one bit each; all of 63 and more share one.
+    lengths: u64,
 }
 
 impl Redaction {
@@ -71,6 +73,7 @@ impl Redaction {
             keys: HashSet::new(),
             fields: Vec::new(),
             longest_key: 0,
+            lengths: 0,
         }
     }
 
@@ -81,6 +84,7 @@ impl Redaction {
         let key = key.trim_end_matches([']', '[']).rsplit(['[', ']']).next();
         let key = key.unwrap_or_default();
         self.longest_key = self.longest_key.max(key.len());
+        self.lengths |= length_bit(key.len());
         self.keys
             .insert(key.to_ascii_lowercase().into_bytes().into());
         self
@@ -132,8 +136,18 @@ impl Redaction {
         Cow::Owned(out)
     }
 
+    fn lengths_include(&self, length: usize) -> bool {
+        self.lengths & length_bit(length) != 0
+    }
+
     /// Whether a key, or a name in its brackets, as in `user[password]`, belongs to a secret.
     fn is_secret(&self, key: &[u8]) -> bool {
+        // Most names are spelled plainly, and of a length that no key has.
+        let is_spelled =
+            |b: u8| (b != b'%') & (b != b'[') & (b != b']') & (b != b' ') & (b != b'+');
+        if !self.lengths_include(key.len()) && all(key, is_spelled) {
+            return false;
+        }
         let mut name = Vec::with_capacity(self.longest_key + 1);
         let mut bytes = key.iter().copied();
         while let Some(byte) = bytes.next() {
@@ -152,6 +166,10 @@ impl Redaction {
         }
         self.keys.contains(&*name)
     }
+}
+
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
 
 /// A byte of a query; `%` and two digits are one.

@@ -22,6 +22,7 @@
 mod cached;
 mod callgrind;
 mod codec;
+mod logged;
 mod memory_socket;
 mod messages;
 mod proxied;
@@ -68,7 +69,7 @@ struct Item {
     run: fn(u32) -> Result<(), Failure>,
 }
 
-const ITEMS: [Item; 11] = [
+const ITEMS: [Item; 13] = [
     Item {
         name: "cache-hit-1k",
         about: "a browser's GET, answered with 1 KB from the cache in memory",
@@ -118,6 +119,16 @@ const ITEMS: [Item; 11] = [
         name: "proxied-small",
         about: "a whole proxied GET with a Host and nothing else",
         run: proxied::small,
+    },
+    Item {
+        name: "logged-combined",
+        about: "proxied-browser with a line in the access log, in the combined format",
+        run: logged::combined,
+    },
+    Item {
+        name: "logged-json",
+        about: "the same in JSON, with the request's times",
+        run: logged::json,
     },
     Item {
         name: "tunnel-message",

@@ -62,16 +62,32 @@ impl Wake for ByHand {
 }
 
 pub(crate) fn browser(times: u32) -> Result<(), Failure> {
-    run(times, BROWSER_REQUEST)
+    browser_of(times, |to_origin| Plain { to_origin })
 }
 
 pub(crate) fn small(times: u32) -> Result<(), Failure> {
-    run(times, SMALL_REQUEST)
+    run(times, SMALL_REQUEST, |to_origin| Plain { to_origin })
 }
 
-fn run(times: u32, request: &[u8]) -> Result<(), Failure> {
+/// A browser's requests to the proxy that `make` makes.
+pub(crate) fn browser_of<P>(
+    times: u32,
+    make: impl FnOnce(Arc<ToOrigin>) -> P,
+) -> Result<(), Failure>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
+    run(times, BROWSER_REQUEST, make)
+}
+
+fn run<P>(times: u32, request: &[u8], make: impl FnOnce(Arc<ToOrigin>) -> P) -> Result<(), Failure>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
     let response = response();
-    with_proxy(|proxied| {
+    with(make, |proxied| {
         for round in 0..WARM_UP + times {
             if round == WARM_UP {
                 warmed_up();
