@@ -7,11 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 
 /// A set of backends: services of the same server, whose ports are known only once they listen, and other
 /// addresses.
-pub fn backends(
-    services: Vec<BoundAddresses>,
-    others: impl IntoIterator<Item = impl ToString>,
-) -> Backends {
-    let others = others.into_iter().map(|other| other.to_string()).collect();
+pub fn backends(services: Vec<BoundAddresses>, others: &[&str]) -> Backends {
+    let others = others.iter().map(|other| other.to_string()).collect();
     Backends::new(Box::new(Listening { services, others }))
 }
 

@@ -131,7 +131,8 @@ fn serve(cli: &Cli) -> Result<()> {
     server.bootstrap();
 
     let origin = origin("the origin");
-    let set = backends(vec![origin.bound_addresses()], &cli.backends);
+    let others: Vec<&str> = cli.backends.iter().map(String::as_str).collect();
+    let set = backends(vec![origin.bound_addresses()], &others);
     let mut balancer = LoadBalancer::from_backends(set);
     balancer.set_health_check(TcpHealthCheck::new());
     balancer.health_check_frequency = Some(Duration::from_millis(500));

@@ -94,7 +94,7 @@ fn serve(cli: &Cli) -> Result<()> {
 
     let origin = origin("the origin");
     // Nobody listens on port 1: some requests have to be tried again.
-    let set = backends(vec![origin.bound_addresses()], ["127.0.0.1:1"]);
+    let set = backends(vec![origin.bound_addresses()], &["127.0.0.1:1"]);
     let balancer = background_service("upstreams", LoadBalancer::from_backends(set));
     pingora::lb::metrics::watch("shop", &balancer.task());
     let teapots = register_int_counter!("shop_teapots_total", "Requests for a teapot.");
