@@ -1,4 +1,4 @@
-//! The load that wrk can't make: uploads, WebSockets, connections that stay open, a fixed rate of arrivals, a
+//! The load that wrk can't make: uploads, WebSockets, connections that stay open or drip, a fixed rate of arrivals, a
 //! TLS handshake per request; and origins for uploads and WebSockets.
 //!
 //! Each mode prints its result on stdout as one line of `name=value` pairs.
@@ -9,6 +9,7 @@
     reason = "a command line program"
 )]
 
+mod drip;
 mod echo;
 mod handshakes;
 mod http2;
@@ -57,6 +58,15 @@ enum Mode {
         /// Speak HTTP/2.
         #[arg(long)]
         http2: bool,
+    },
+    /// Open connections and send a byte of an endless request head on each of them once a second.
+    Drip {
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long, default_value_t = 5000)]
+        connections: usize,
+        #[arg(long, default_value_t = 20.0)]
+        seconds: f64,
     },
     /// Switch connections to WebSocket, and send a message as soon as the last one has come back.
     Echo {
@@ -137,6 +147,14 @@ fn run(mode: Mode) -> io::Result<()> {
             tls,
             http2,
         } => runtime.block_on(idle::run(target, connections, tls, http2)),
+        Mode::Drip {
+            target,
+            connections,
+            seconds,
+        } => {
+            let duration = Duration::from_secs_f64(seconds);
+            runtime.block_on(drip::run(target, connections, duration))
+        }
         Mode::Echo {
             target,
             connections,
