@@ -1,3 +1,5 @@
+//! Streams that are woken, panic, end in bursts, and never wait.
+
 use super::*;
 use futures::task::noop_waker;
 use std::sync::atomic::AtomicUsize;
