@@ -136,7 +136,8 @@ async fn a_clients_session_ends_with_the_trust_in_its_authority() {
     }
 }
 
-/// CVE-2026-28755, CVE-2026-27586: what can't be read trusts nobody new and forgets nobody.
+/// CVE-2026-28755, CVE-2026-27586, RUSTSEC-2026-0049: what can't be read, a revocation list too, trusts nobody new and
+/// forgets nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn authorities_that_cant_be_read_are_refused_and_the_old_ones_stay() {
     let house = House::new();
