@@ -66,7 +66,7 @@ impl Shared {
         let refused =
             |what: &str| Error::e_explain(ACME_CONF_ERR, format!("revoking {key}: {what}"));
         let place = storage_key(key);
-        let Some(_lock) = self.storage.try_lock(&place).await? else {
+        let Some(lock) = self.storage.try_lock(&place).await? else {
             let text = format!("revoking {key}: it is just being obtained, try again later");
             return Error::e_explain(ErrorType::InternalError, text);
         };
@@ -95,6 +95,8 @@ impl Shared {
         // After a new start, too, it is replaced at once.
         kept.revoked = true;
         let noted = self.note(&place, &kept).await;
+        // Before the one who obtains another is woken: it needs the lock, and would take this for somebody who is at it.
+        drop(lock);
         self.revoked_now(key);
         noted
     }
