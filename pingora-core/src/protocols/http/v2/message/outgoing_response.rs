@@ -1,7 +1,7 @@
 //! Responses to be sent (RFC 9113 section 8.3.2).
 
 use super::length::declare;
-use super::{Field, PayloadLength, classify, declared_length};
+use super::{PayloadLength, declared_length};
 use crate::protocols::http::date;
 use crate::protocols::http::h1::{Fault, list_elements};
 use http::header::{self, CONTENT_LENGTH, DATE, HeaderName, HeaderValue};
@@ -95,8 +95,7 @@ fn flat_fields(
                 declared = Some(declare(declared, value).map_err(ours)?)
             }
             Some(ControlField::Date) => dated = true,
-            Some(ControlField::Te) => return Ok(None),
-            Some(field) if field.is_of_http1_only() => return Ok(None),
+            Some(field) if is_of_connection(field) => return Ok(None),
             _ => {}
         }
         into.push(name, value);
@@ -142,10 +141,16 @@ fn response(status: StatusCode, fields: HeaderMap) -> Response<()> {
     head
 }
 
+/// Whether a response over HTTP/2 must not have this field (RFC 9113 section 8.2.2).
+fn is_of_connection(field: ControlField) -> bool {
+    field == ControlField::Te || field.is_of_http1_only()
+}
+
 /// The fields, except connection-specific ones and those that `Connection` names.
 fn sendable_fields(headers: HeaderMap) -> HeaderMap {
-    let speaks_of_connection =
-        |name: &HeaderName| matches!(classify(name), Field::Connection | Field::Te);
+    let speaks_of_connection = |name: &HeaderName| {
+        ControlField::of(name.as_str().as_bytes()).is_some_and(is_of_connection)
+    };
     if !headers.keys().any(speaks_of_connection) {
         return headers;
     }
