@@ -127,6 +127,15 @@ impl TransportConnector {
         if !peer.tls() {
             return Ok(Box::new(self.connect_l4(peer).await?));
         }
+        // A burst of connections in cleartext does not hold room for handshakes.
+        Box::pin(self.establish_tls(peer, http1_only)).await
+    }
+
+    async fn establish_tls<P: Peer + Send + Sync>(
+        &self,
+        peer: &P,
+        http1_only: bool,
+    ) -> Result<Stream> {
         let http1_only =
             http1_only || peer.get_alpn() == Some(&ALPN::H2H1) && self.is_http1_only(peer);
         let mut wanted = tls::wanted_of(peer, http1_only.then_some(&ALPN::H1));

@@ -1,7 +1,7 @@
-//! Which cipher suite a handshake ends with, and how many tickets it brings.
+//! Which cipher suite and group a handshake ends with, and how many tickets it brings.
 
 use crate::reporter::Reporter;
-use crate::{ask, settings, want_tickets};
+use crate::{RUSTLS, ask, settings, want_tickets};
 use pingora_tests::Authority;
 
 const AES_128: &str = "TLS_AES_128_GCM_SHA256";
@@ -53,6 +53,42 @@ async fn the_server_prefers_what_it_is_fast_at_unless_the_client_prefers_chacha(
             said.contains(&format!("Cipher is {chosen}\n")),
             "{names}: {said:?}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_that_cost_much_are_refused_and_the_others_go_by_preference() {
+    let authority = Authority::new();
+    let server = Reporter::start(settings(&authority)).await;
+    // In TLS 1.2, rustls goes by the client's order.
+    let first = if RUSTLS {
+        "ECDH, secp384r1, 384 bits"
+    } else {
+        "X25519, 253 bits"
+    };
+    let rows = [
+        ("-tls1_3", "P-384", Some("ECDH, secp384r1, 384 bits")),
+        (
+            "-tls1_3",
+            "P-256:X25519",
+            Some("ECDH, prime256v1, 256 bits"),
+        ),
+        ("-tls1_3", "P-521:X25519", Some("X25519, 253 bits")),
+        ("-tls1_3", "P-521:X448", None),
+        ("-tls1_2", "P-384:P-256:X25519", Some(first)),
+        ("-tls1_2", "P-521:P-256", Some("ECDH, prime256v1, 256 bits")),
+        ("-tls1_2", "P-521", None),
+    ];
+    for (version, offered, agreed) in rows {
+        let arguments = [version, "-groups", offered];
+        let said = ask(&server, &authority, "one.example", &arguments);
+        match agreed {
+            Some(agreed) => assert!(
+                said.contains(&format!("Server Temp Key: {agreed}\n")),
+                "{arguments:?}: {said:?}"
+            ),
+            None => assert!(!said.contains("Server Temp Key"), "{arguments:?}: {said:?}"),
+        }
     }
 }
 

@@ -158,14 +158,15 @@ impl Connector {
                         return Err(of_upstream(error, peer));
                     }
                     Landing::Http1 if !self.may_speak_http2(peer) => {
-                        let stream = self.transport.new_http1_stream(peer).await?;
+                        let stream = Box::pin(self.transport.new_http1_stream(peer)).await?;
                         let session = Http1Session::new_with_options(stream, peer);
                         return Ok((HttpSession::H1(session), false));
                     }
                     _ => continue,
                 },
             };
-            return self.lead(leader, key, peer).await;
+            // Of the requests that come at once, one connects and the others wait: these stay small.
+            return Box::pin(self.lead(leader, key, peer)).await;
         }
     }
 
