@@ -203,7 +203,8 @@ impl Session {
     /// [`Session::respond_error`] with a body.
     pub async fn respond_error_with_body(&mut self, error: u16, body: Bytes) -> Result<()> {
         let header = ServerSession::generate_error(error);
-        self.respond_error_with(header, body).await
+        // In memory of its own, because each request allocates a phase's future, whether it refuses or not.
+        Box::pin(self.respond_error_with(header, body)).await
     }
 
     /// [`Session::respond_error_with_body`] with a header of one's own.

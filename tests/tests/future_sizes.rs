@@ -2,7 +2,14 @@
 //! the inner one; state that one of them keeps across an `await` is kept by thousands of
 //! connections.
 
+#![allow(
+    clippy::expect_used,
+    reason = "a test that can't go on ends by panicking"
+)]
+
+use bytes::Bytes;
 use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::http::ResponseHeader;
 use pingora::prelude::*;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
@@ -38,4 +45,42 @@ fn the_futures_of_a_connection_stay_small() {
     println!("task {task}, connection {connection}, request {request} bytes");
     assert!(task + connection <= IDLE, "idle: {task} + {connection}");
     assert!(request <= REQUEST, "request: {request}");
+}
+
+/// What one of a phase's own awaits may add to the memory that each request takes, in bytes.
+const ANSWER: usize = 512;
+
+#[test]
+fn a_phase_that_may_answer_stays_small() {
+    let mut session = Session::new_h1(stream());
+    let head = Box::new(ResponseHeader::build(200, None).expect("a status"));
+    let none = Bytes::new;
+    keeps_to_it("respond_error", &session.respond_error(403));
+    keeps_to_it(
+        "respond_error_with_body",
+        &session.respond_error_with_body(403, none()),
+    );
+    keeps_to_it(
+        "write_response_header",
+        &session.write_response_header(head.clone(), false),
+    );
+    keeps_to_it(
+        "write_response_header_ref",
+        &session.write_response_header_ref(&head, false),
+    );
+    keeps_to_it(
+        "write_response_body",
+        &session.write_response_body(None, true),
+    );
+    keeps_to_it(
+        "write_response",
+        &session.write_response(head.clone(), none()),
+    );
+    keeps_to_it("read_request_body", &session.read_request_body());
+}
+
+fn keeps_to_it<F: Future>(method: &str, future: &F) {
+    let size = size_of_val(future);
+    println!("{method} {size}");
+    assert!(size <= ANSWER, "{method}: {size} bytes");
 }
