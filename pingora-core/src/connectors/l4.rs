@@ -51,11 +51,11 @@ pub(super) async fn connect<P: Peer + Send + Sync>(
     }
     set_options(peer, &mut stream).map_err(|e| of_upstream(e, peer))?;
     if let Some(proxy) = peer.get_proxy() {
-        proxy::open_tunnel(&mut stream, peer, proxy).await?;
+        // Boxed: other connections must not pay for its memory.
+        Box::pin(proxy::open_tunnel(&mut stream, peer, proxy)).await?;
     }
     let announcement = peer.get_peer_options().and_then(|o| o.announcement());
     if let Some(bytes) = announcement {
-        // Boxed: other connections must not pay for its memory.
         let announced = Box::pin(announce(&mut stream, bytes, peer.connection_timeout()));
         announced.await.map_err(|e| of_upstream(e, peer))?;
     }
