@@ -12,6 +12,9 @@ use std::time::Duration;
 
 /// Practically forever, in seconds: a bound that can be added to an instant.
 const LONGEST: u64 = 365 * 24 * 3600;
+/// The most threads or tasks that a service may start at once. More are a slip of the hand, which would end in an error
+/// of the operating system that names no key.
+const MOST_AT_ONCE: usize = 4096;
 
 /// The configuration of a server: a YAML file whose keys are the names of these fields.
 ///
@@ -41,7 +44,7 @@ pub struct ServerConf {
     pub group: Option<String>,
     /// The working directory of a background server. Default: the one it was started in.
     pub working_directory: Option<PathBuf>,
-    /// The number of threads of each service that does not set its own. Default: the number of
+    /// The number of threads of each service that does not set its own, up to 4,096. Default: the number of
     /// processor cores that this process may use.
     pub threads: usize,
     /// The number of tasks that accept connections, for each listening socket. Default: 1.
@@ -240,6 +243,11 @@ impl ServerConf {
                 return Some(format!("{key}: must be at least 1"));
             }
         }
+        for (key, value) in self.started_at_once() {
+            if value > MOST_AT_ONCE {
+                return Some(format!("{key}: must be at most {MOST_AT_ONCE}"));
+            }
+        }
         for (key, value) in [
             ("pid_file", &self.pid_file),
             ("upgrade_sock", &self.upgrade_sock),
@@ -263,6 +271,32 @@ impl ServerConf {
             }
         }
         None
+    }
+
+    /// How many threads and tasks a service starts at once, by the key that says so.
+    fn started_at_once(&self) -> [(&'static str, usize); 4] {
+        let product = |pools: Option<usize>, threads: Option<usize>| {
+            let (pools, threads) = pools.zip(threads).unwrap_or_default();
+            pools.saturating_mul(threads)
+        };
+        [
+            ("threads", self.threads),
+            ("listener_tasks_per_fd", self.listener_tasks_per_fd),
+            (
+                "upstream_connect_offload_threadpools times upstream_connect_offload_thread_per_pool",
+                product(
+                    self.upstream_connect_offload_threadpools,
+                    self.upstream_connect_offload_thread_per_pool,
+                ),
+            ),
+            (
+                "downstream_tls_offload_threadpools times downstream_tls_offload_thread_per_pool",
+                product(
+                    self.downstream_tls_offload_threadpools,
+                    self.downstream_tls_offload_thread_per_pool,
+                ),
+            ),
+        ]
     }
 
     /// The number of thread pools to connect on and of threads in each; `None` unless both are set

@@ -145,6 +145,19 @@ fn what_is_wrong_is_said_with_its_key() {
         ("threads: 1.5", &["threads: ", "1.5"]),
         ("threads: [1]", &["threads: "]),
         ("threads: 0", &["threads: must be at least 1"]),
+        ("threads: 0x7fffffff", &["threads: must be at most 4096"]),
+        (
+            "listener_tasks_per_fd: 4097",
+            &["listener_tasks_per_fd: must be at most 4096"],
+        ),
+        (
+            "downstream_tls_offload_threadpools: 65\ndownstream_tls_offload_thread_per_pool: 64",
+            &["downstream_tls_offload_thread_per_pool: must be at most 4096"],
+        ),
+        (
+            "upstream_connect_offload_threadpools: 18446744073709551615\nupstream_connect_offload_thread_per_pool: 2",
+            &["upstream_connect_offload_thread_per_pool: must be at most 4096"],
+        ),
         (
             "listener_tasks_per_fd: 0",
             &["listener_tasks_per_fd: must be at least 1"],

@@ -208,9 +208,8 @@ async fn numbers_in_responses_are_bounded() {
 fn a_configuration_of_huge_numbers_or_depth_is_refused() {
     for number in NUMBERS {
         let read = ServerConf::from_yaml(&format!("threads: {number}"));
-        // What YAML takes for a whole number.
-        let is_number = matches!(number, "+1" | "0x7fffffff");
-        assert!(read.is_err() || is_number, "{number}");
+        // YAML takes it for 1.
+        assert!(read.is_err() || number == "+1", "{number}");
     }
     for bracket in ["[", "{a: "] {
         let deep = format!("own:\n  {}", bracket.repeat(10_000));
