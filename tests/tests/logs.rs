@@ -93,6 +93,58 @@ async fn what_clients_do_is_logged_as_information_and_counted() {
     eventually("it is counted", || counts.upstream() == 1).await;
 }
 
+/// RUSTSEC-2025-0055 in the log of the server: what a client or an upstream sends can neither begin a line of its own
+/// nor speak to the terminal of a reader.
+#[tokio::test]
+async fn control_bytes_of_peers_are_escaped_in_the_log() {
+    keep_log();
+    let origin = Origin::scripted(|mut connection, _| async move {
+        while connection.request_head().await.is_some() {
+            let answer = "HTTP/1.1 200 \x1b[2Junsound-answer\x07\r\nContent-Length: 0\r\n\r\n";
+            connection.send(answer).await;
+        }
+    })
+    .await;
+    let server = proxy(FixedUpstream(origin.address())).await;
+    let requests: [(&str, &[u8]); 6] = [
+        (
+            "unsound-target",
+            b"GET /unsound-target\x1b[31m HTTP/1.1\r\nHost: a\r\n\r\n",
+        ),
+        (
+            "unsound-high",
+            b"GET /unsound-high\xc2\x9b31m\x7f HTTP/1.1\r\nHost: a\r\n\r\n",
+        ),
+        (
+            "unsound-line",
+            b"GET /unsound-line\x0bERROR HTTP/1.1\r\nHost: a\r\n\r\n",
+        ),
+        (
+            "unsound-value",
+            b"GET /unsound-value HTTP/1.1\r\nHost: a\x1b]0;x\x07\r\n\r\n",
+        ),
+        (
+            "unsound-method",
+            b"GET\x1b[2J /unsound-method HTTP/1.1\r\nHost: a\r\n\r\n",
+        ),
+        (
+            "unsound-answer",
+            b"GET /unsound-answer HTTP/1.1\r\nHost: a\r\n\r\n",
+        ),
+    ];
+    for (name, request) in requests {
+        let mut client = server.connect().await;
+        client.send(request).await;
+        client.finish().await;
+        client.rest().await;
+        logged(name).await;
+        for line in log_lines(name) {
+            let sound = !line.chars().any(char::is_control);
+            assert!(sound, "{name}: {line:?}");
+        }
+    }
+}
+
 /// Uses a name that does not resolve.
 struct Nowhere;
 
