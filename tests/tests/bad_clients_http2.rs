@@ -272,3 +272,34 @@ async fn connect_is_refused_unless_it_is_allowed() {
     assert_eq!(answer.statuses, [405], "{answer:?}");
     is_served(&mut client, 3, "CONNECT").await;
 }
+
+#[tokio::test]
+async fn sizes_of_heads_have_limits_with_a_status_each() {
+    let origin = Origin::well_behaved().await;
+    let server = impatient(&origin, |_| {}).await;
+    let mut client = RawHttp2::client(server.address(), &[]).await;
+    let long = frames::request("GET", &format!("/{}", "x".repeat(20_000)));
+    let short = frames::request("GET", "/x");
+    let fields = |count: usize| [&short[..], &frames::literal("a", "b").repeat(count)].concat();
+    let crumbs =
+        |count: usize| [&short[..], &frames::literal("cookie", "a=b").repeat(count)].concat();
+    let rows = [
+        ("a long target", long, 414),
+        ("many fields", fields(129), 431),
+        ("many pieces of a cookie", crumbs(257), 431),
+        ("as many fields as may be", fields(127), 200),
+        ("as many pieces as may be", crumbs(256), 200),
+    ];
+    for (number, (what, block, status)) in (0..).zip(rows) {
+        let stream = 2 * number + 1;
+        let mut pieces = block.chunks(16_000);
+        let first = pieces.next().unwrap();
+        let mut head = vec![Frame::new(kind::HEADERS, END_STREAM, stream, first)];
+        head.extend(pieces.map(|piece| Frame::continuation(stream, piece, false)));
+        head.last_mut().unwrap().flags |= frames::END_HEADERS;
+        client.send(head).await;
+        let answer = client.answer(stream).await;
+        assert_eq!(answer.statuses, [status], "{what}: {answer:?}");
+    }
+    assert_eq!(origin.requests().len(), 2);
+}

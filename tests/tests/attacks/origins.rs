@@ -50,6 +50,11 @@ async fn heads_without_end_are_an_error() {
         vec![Frame::headers(id, block, true)]
     });
     assert_eq!(bomb.await, (502, true));
+    let many = asked("many short fields", |id| {
+        let fields = frames::literal("x", "y").repeat(300);
+        vec![Frame::headers(id, head("200", &fields), true)]
+    });
+    assert_eq!(many.await, (502, true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

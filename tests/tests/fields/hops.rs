@@ -1,7 +1,10 @@
 //! Fields that are for one hop, and those that look like it.
 
-use super::{PAIRS, VERSIONS, answering, behind_a_proxy};
-use pingora_tests::{Ask, Version};
+use super::{PAIRS, VERSIONS, answering, behind_a_proxy, good_origin};
+use async_trait::async_trait;
+use pingora::http::RequestHeader;
+use pingora::prelude::*;
+use pingora_tests::{Ask, Version, VersionedUpstream, h2c_proxy};
 
 /// RFC 9110 section 11.7: they are for the next proxy that wants them, which may be behind this
 /// one.
@@ -144,5 +147,61 @@ async fn a_host_is_said_alike_by_each_version() {
             let expected = if says { 200 } else { 502 };
             assert_eq!(answer.status(), expected, "{host} {up:?}");
         }
+    }
+}
+
+/// Adds a field of one hop and another one, unless it sees any of the client's.
+struct Adds(VersionedUpstream);
+
+#[async_trait]
+impl ProxyHttp for Adds {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(self.0.peer()))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        request: &mut RequestHeader,
+        _: &mut (),
+    ) -> Result<()> {
+        for name in ["connection", "keep-alive", "te", "x-tenant"] {
+            if request.headers.contains_key(name) {
+                return Error::e_explain(ErrorType::HTTPStatus(418), "it is the client's");
+            }
+        }
+        request.insert_header("X-Tenant", "good")?;
+        request.insert_header("Connection", "close")
+    }
+}
+
+/// RFC 9110 section 7.6.1: the client's fields are gone before the program adds its own, so that the client's
+/// `Connection` names none of those.
+#[tokio::test]
+async fn what_a_program_adds_is_not_taken_for_the_clients() {
+    for up in VERSIONS {
+        let origin = good_origin(up).await;
+        let address = origin.address();
+        let upstream = VersionedUpstream {
+            address,
+            version: up,
+        };
+        let proxy = h2c_proxy(Adds(upstream)).await;
+        let ask = Ask::get("/x")
+            .with("Connection", "keep-alive, X-Tenant")
+            .with("X-Tenant", "evil")
+            .with("Keep-Alive", "timeout=5")
+            .with("TE", "gzip");
+        let answer = ask.answered_over(Version::H1, proxy.address()).await;
+        assert_eq!(answer.status(), 200, "to {up:?}");
+        let seen = origin.last_request();
+        assert_eq!(seen.headers("x-tenant"), ["good"], "to {up:?}");
+        // HTTP/2 has no such field, whoever adds it.
+        let closes = (up == Version::H1).then_some("close");
+        assert_eq!(seen.header("connection"), closes);
     }
 }

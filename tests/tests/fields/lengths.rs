@@ -78,6 +78,39 @@ async fn an_upload_that_ends_with_an_empty_frame_has_one_last_chunk() {
     assert_eq!(origin.connections(), 1);
 }
 
+/// RFC 9112 section 6.3: a request that declares no body has none: its end is not waited for.
+#[tokio::test]
+async fn the_close_of_a_connection_never_delimits_a_request() {
+    let heads = [
+        ("POST /echo HTTP/1.1\r\nHost: a\r\n\r\n", true),
+        (
+            "POST /echo HTTP/1.1\r\nHost: a\r\nContent_Length: 5\r\n\r\n",
+            true,
+        ),
+        (
+            "POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            false,
+        ),
+        ("POST /echo HTTP/1.0\r\n\r\n", false),
+    ];
+    for up in VERSIONS {
+        for (head, goes_on) in heads {
+            let (origin, proxy) = behind_a_proxy(up).await;
+            let mut client = proxy.connect().await;
+            client.send(format!("{head}hello\r\n\r\n")).await;
+            let answer = client.response().await;
+            assert_eq!((answer.status(), answer.text()), (200, ""), "{head}");
+            let rest = client.rest().await;
+            // What follows is another request, and none that could be read.
+            assert_eq!(rest.starts_with(b"HTTP/1.1 400 "), goes_on, "{head}");
+            assert!(goes_on || rest.is_empty(), "{head}");
+            let seen = origin.requests();
+            assert_eq!(seen.len(), 1, "{head} to {up:?}");
+            assert!(seen[0].is_complete() && seen[0].body.is_empty());
+        }
+    }
+}
+
 /// An invalid declaration by an upstream is its fault, not ours.
 #[tokio::test]
 async fn nonsense_lengths_of_an_upstream_are_502() {

@@ -42,12 +42,16 @@ const PAIRS: [(Version, Version); 4] = [
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// A good origin of this version, and a proxy that speaks it with the origin, and both with clients.
-async fn behind_a_proxy(version: Version) -> (Origin, TestServer) {
-    let origin = match version {
+async fn good_origin(version: Version) -> Origin {
+    match version {
         Version::H1 => Origin::well_behaved().await,
         Version::H2 => Origin::http2().await,
-    };
+    }
+}
+
+/// A good origin of this version, and a proxy that speaks it with the origin, and both with clients.
+async fn behind_a_proxy(version: Version) -> (Origin, TestServer) {
+    let origin = good_origin(version).await;
     let address = origin.address();
     (
         origin,

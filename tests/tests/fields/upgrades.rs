@@ -1,7 +1,9 @@
 //! Requests to switch protocols (RFC 9110 section 7.8), granted or not.
 
 use super::{AnyUpgrade, OK};
-use pingora_tests::{Connection, FixedUpstream, Message, Origin, TestServer, proxy};
+use pingora_tests::http2::RawHttp2;
+use pingora_tests::http2::frames::{self, Frame, kind};
+use pingora_tests::{Connection, FixedUpstream, Message, Origin, TestServer, h2c_proxy, proxy};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -144,6 +146,59 @@ async fn nothing_follows_an_upgrade_before_it_is_granted() {
         2,
         "the second is a request of its own"
     );
+}
+
+/// RFC 8441: the same where HTTP/2 asks for a WebSocket: data that comes before a right 101 never reaches the origin.
+#[tokio::test]
+async fn nothing_follows_an_extended_connect_before_it_is_granted() {
+    const PAYLOAD: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (answer, expected) in [
+        ("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", 403),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 502),
+        (SWITCH, 502),
+    ] {
+        let rest = Arc::new(AtomicUsize::new(0));
+        let counter = rest.clone();
+        let origin = Origin::scripted(move |mut connection: Connection, _| {
+            let counter = counter.clone();
+            async move {
+                let Some(head) = connection.request_head().await else {
+                    return;
+                };
+                assert_eq!((head.method(), head.target()), ("GET", "/chat"));
+                assert_eq!(head.header("upgrade"), Some("websocket"));
+                // Everything that the proxy would send unasked is here by now.
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+                connection.send(answer).await;
+                connection.finish().await;
+                counter.fetch_add(connection.rest().await.len(), Ordering::SeqCst);
+            }
+        })
+        .await;
+        let server = h2c_proxy(FixedUpstream(origin.address())).await;
+        let mut client = RawHttp2::client(server.address(), &[]).await;
+        let connect = frames::block(&[
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":scheme", "http"),
+            (":authority", "a"),
+            (":path", "/chat"),
+            ("sec-websocket-version", "13"),
+        ]);
+        client
+            .send([
+                Frame::headers(1, connect, false),
+                Frame::data(1, PAYLOAD, false),
+            ])
+            .await;
+        let answer = client.frame_of(kind::HEADERS).await.expect("an answer");
+        assert_eq!(answer.status(), Some(expected));
+        origin.wait_until_unused().await;
+        assert_eq!(rest.load(Ordering::SeqCst), 0, "bytes behind the head");
+        assert_eq!(origin.connections(), 1);
+    }
 }
 
 /// CVE-2024-23326: a 200 that claims to upgrade is mistaken for a tunnel.

@@ -1,6 +1,7 @@
-//! Limits on what a client may use: connections, concurrent requests, requests per time.
+//! Limits on what a client may use: connections, concurrent requests, requests per time, time.
 //!
 //! - `connections`: in total, of one endpoint, of one client.
+//! - `deadlines`: times that no byte puts off.
 //! - `requests`: requests that phases refuse, and the answers to their clients.
 #![allow(
     clippy::unwrap_used,
@@ -11,4 +12,5 @@
 #![allow(clippy::print_stderr, reason = "a test says what it can't show here")]
 
 mod connections;
+mod deadlines;
 mod requests;

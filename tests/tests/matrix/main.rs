@@ -2,6 +2,8 @@
 //!
 //! - `pairs`: kinds of bodies, trailers, interim answers, with every version on either side.
 //! - `endings`: messages that are reset, cut short, answered early or have a wrong length.
+//! - `bodiless`: answers that have no body, whatever is said of it.
+//! - `early`: bodies of requests that are answered before they arrive.
 //! - `fields`: how the fields of a head change from one version to the other.
 //! - `http1`: features that only HTTP/1 has: its older version, chunks, keep-alive, pipelining,
 //!   upgrades.
@@ -14,6 +16,8 @@
     reason = "a test that can't go on ends by panicking"
 )]
 
+mod bodiless;
+mod early;
 mod endings;
 mod fields;
 mod http1;
