@@ -8,7 +8,9 @@
 
 use async_trait::async_trait;
 use pingora::prelude::*;
+use pingora::protocols::ALPN;
 use pingora::server::configuration::ServerConf;
+use pingora::tls::x509::X509;
 use pingora::upstreams::peer::Peer;
 use pingora_tests::{
     Authority, Connection, FixedUpstream, Message, Nginx, Origin, TestServer, eventually, proxy,
@@ -166,6 +168,56 @@ async fn tls_connections_are_shared_only_where_name_and_verification_are_the_sam
         let unverified = format!("{fields}X-Verify: no\r\n");
         assert_eq!(get(&mut client, &unverified).await.status(), 200);
         assert_eq!(get(&mut client, fields).await.status(), 502, "{fields}");
+    }
+}
+
+/// Trusts one of two authorities, as the path says.
+struct Trusting {
+    origin: SocketAddr,
+    alpn: ALPN,
+    authorities: [Arc<Box<[X509]>>; 2],
+}
+
+#[async_trait]
+impl ProxyHttp for Trusting {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, session: &mut Session, _ctx: &mut ()) -> Result<Box<HttpPeer>> {
+        let is_other = session.req_header().uri.path() == "/other";
+        let mut peer = HttpPeer::new(self.origin, true, "back.example".to_string());
+        peer.options.ca = Some(self.authorities[usize::from(is_other)].clone());
+        peer.options.alpn = self.alpn.clone();
+        peer.options.max_h2_streams = 100;
+        Ok(Box::new(peer))
+    }
+}
+
+/// A connection that is kept, or that streams share, is for those who trust whom it was made under.
+#[tokio::test]
+async fn a_connection_is_not_used_by_those_who_trust_others() {
+    let (authority, other) = (Authority::new(), Authority::named("Other"));
+    let origin = Origin::over_tls(&authority, "back.example", &["h2", "http/1.1"]).await;
+    for alpn in [ALPN::H1, ALPN::H2] {
+        let trusted = |one: &Authority| Arc::new(vec![one.certificate()].into_boxed_slice());
+        let server = proxy(Trusting {
+            origin: origin.address(),
+            alpn: alpn.clone(),
+            authorities: [trusted(&authority), trusted(&other)],
+        })
+        .await;
+        let before = origin.connections();
+        let mut client = server.connect().await;
+        for (path, status) in [("/", 200), ("/other", 502), ("/", 200), ("/other", 502)] {
+            let answer = client
+                .ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+                .await;
+            assert_eq!(answer.status(), status, "{path} {alpn:?}");
+        }
+        // One that is used, and two handshakes that failed.
+        assert_eq!(origin.connections(), before + 3, "{alpn:?}");
+        assert!(origin.requests().iter().all(|it| it.target() == "/"));
     }
 }
 

@@ -588,6 +588,22 @@ mod tests {
         assert!(error.to_string().contains("ended before"), "{error}");
     }
 
+    /// The socket is there for nobody else as soon as anybody can connect to it.
+    #[test]
+    fn the_socket_is_for_its_user_alone() {
+        let path = fresh_path();
+        let to = path.clone();
+        let giver = thread::spawn(move || dial_until(&to, soon()).map(drop));
+        let listener = new_socket().unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
+        accept_one(&listener, &path, None, soon()).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        std::fs::remove_file(&path).unwrap();
+        giver.join().unwrap().unwrap();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
     #[test]
     fn waiting_for_the_other_one_has_an_end() {
         let soon = || Instant::now() + Duration::from_millis(100);

@@ -94,6 +94,36 @@ fn a_background_server_is_ready_when_its_starter_ends() {
     assert!(!room.file("pid").exists());
 }
 
+/// Whoever may write to the pid file decides which process is stopped; and a log may hold anything.
+#[test]
+fn nobody_else_may_write_to_the_files_of_a_server() {
+    use std::os::unix::fs::PermissionsExt;
+    let room = Room::new();
+    let conf = background(&room, "");
+    let arguments = ["-c", conf.to_str().unwrap()];
+    let server = room.command(&arguments);
+    // Whatever the umask allows.
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", "umask 0 && exec \"$0\" \"$@\""])
+        .arg(server.get_program())
+        .args(server.get_args());
+    for (name, value) in server.get_envs() {
+        if let Some(value) = value {
+            shell.env(name, value);
+        }
+    }
+    let started = shell.output().unwrap();
+    assert_eq!(started.status.code(), Some(0), "{started:?}");
+    let daemon = daemon(&room);
+    for name in ["pid", "log"] {
+        let metadata = std::fs::metadata(room.file(name)).unwrap();
+        let mode = metadata.permissions().mode() & 0o777;
+        assert_eq!(mode & 0o022, 0, "{name}: {mode:o}");
+    }
+    drop(daemon);
+}
+
 #[test]
 fn without_a_log_it_is_said_what_is_lost() {
     let room = Room::new();

@@ -1,7 +1,9 @@
 //! Errors, panics and clients that leave, in each phase.
 
 use super::*;
-use pingora_tests::Running;
+use pingora_tests::http2::RawHttp2;
+use pingora_tests::http2::frames::{self, Frame};
+use pingora_tests::{Running, keep_log, logged};
 
 /// The request that reaches each row of the page's table, and the results of its tries.
 fn request_for(phase: &str) -> (Ask, Tries) {
@@ -149,5 +151,58 @@ async fn the_value_that_a_request_left_may_be_trouble_too() {
         }
         behind.logged(2).await;
         is_as_good_as_before(&behind, Version::H1, "a value").await;
+    }
+}
+
+/// The status of the only answer to a request for this path that has a field which is none.
+async fn malformed(from: Version, proxy: &TestServer, path: &str) -> u16 {
+    match from {
+        Version::H1 => {
+            let mut client = proxy.connect().await;
+            client
+                .send(format!(
+                    "GET {path} HTTP/1.1\r\nHost: a\r\nNo Field: x\r\n\r\n"
+                ))
+                .await;
+            let answer = client.response().await;
+            assert_eq!(client.rest().await, b"");
+            answer.status()
+        }
+        Version::H2 => {
+            let mut client = RawHttp2::client(proxy.address(), &[]).await;
+            let block = [
+                frames::request("GET", path),
+                frames::literal("no field", "x"),
+            ];
+            client.send([Frame::headers(1, block.concat(), true)]).await;
+            let answer = client.answer(1).await;
+            assert_eq!(answer.statuses.len(), 1, "{answer:?}");
+            answer.statuses[0]
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_request_is_told_to_the_error_hook_and_logged() {
+    keep_log();
+    for from in [Version::H1, Version::H2] {
+        let behind = Behind::new(Version::H1).await;
+        let path = format!("/no-request-{from:?}");
+        let status = malformed(from, &behind.proxy, &path).await;
+        assert_eq!(status, 400, "{from:?}");
+        behind.logged(1).await;
+        let calls = behind.journal.calls();
+        let told = [
+            "new_ctx",
+            "fail_to_proxy",
+            "downstream modules: response head",
+            "suppress_error_log",
+            "request_summary",
+            "logging",
+        ];
+        assert_eq!(calls, told, "{from:?}");
+        let line = logged(&path).await;
+        assert!(line.contains("400"), "{line}");
+        assert_eq!(behind.origin.requests().len(), 0, "{from:?}");
     }
 }

@@ -15,6 +15,7 @@ over_each_library! {
     what_the_upstream_does_not_remember_is_a_full_handshake,
     a_laxly_verified_session_serves_no_stricter_peer,
     a_peer_that_hashes_nothing_gets_no_session_of_a_laxer_one,
+    a_session_belongs_to_those_who_trust_the_same_authorities,
     a_session_belongs_to_the_certificate_that_was_shown,
     resumption_can_be_turned_off,
     nothing_is_resumed_once_the_certificate_expired,
@@ -172,6 +173,37 @@ async fn a_peer_that_hashes_nothing_gets_no_session_of_a_laxer_one() {
     assert_eq!(connector.tls_handshake_counts().resumed, 1);
     sloppy.0.options.verify_hostname = true;
     assert!(connector.new_stream(&sloppy).await.is_err());
+}
+
+/// The authorities of a peer that a program makes anew, say after a reload, are other ones.
+async fn a_session_belongs_to_those_who_trust_the_same_authorities() {
+    let (ca, stranger) = (authority("ca"), authority("stranger"));
+    let addr = origin(&ca.issue(&["one.example"], &[]), |_| {}).await;
+    let connector = new_connector();
+    let old = peer(addr, "one.example", &ca);
+    let mut both = old.clone();
+    both.options.ca = Some(Arc::new(
+        vec![ca.cert.clone(), stranger.cert.clone()].into(),
+    ));
+    assert!(!resumes(&connector, &old).await);
+    assert!(resumes(&connector, &old).await);
+    let new = peer(addr, "one.example", &stranger);
+    let e = connector.new_stream(&new).await.unwrap_err();
+    assert_eq!(*e.root_etype(), pingora_error::ErrorType::InvalidCert);
+    // A peer whose hash tells nothing, too.
+    let mut sloppy = Sloppy(old.clone());
+    for resumed in [0, 1] {
+        let before = connector.tls_handshake_counts().resumed;
+        let mut stream = connector.new_stream(&sloppy).await.unwrap();
+        echo(&mut stream).await.unwrap();
+        assert_eq!(connector.tls_handshake_counts().resumed, before + resumed);
+    }
+    sloppy.0.options.ca = new.options.ca.clone();
+    let e = connector.new_stream(&sloppy).await.unwrap_err();
+    assert_eq!(*e.root_etype(), pingora_error::ErrorType::InvalidCert);
+    assert!(!resumes(&connector, &both).await);
+    // Those who trust as before go on.
+    assert!(resumes(&connector, &old).await);
 }
 
 async fn a_session_belongs_to_the_certificate_that_was_shown() {
