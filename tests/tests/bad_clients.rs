@@ -12,8 +12,8 @@ use pingora::apps::HttpServerOptions;
 use pingora::prelude::*;
 use pingora::server::configuration::ServerConf;
 use pingora_tests::{
-    Ask, Connection, FixedUpstream, Origin, PATIENCE, TestServer, Version, eventually, h2c_proxy,
-    keep_log, logged, pattern, proxy, proxy_with,
+    Ask, Connection, FixedUpstream, Origin, PATIENCE, TestServer, Version, VersionedUpstream,
+    eventually, h2c_proxy, keep_log, logged, pattern, proxy, proxy_with,
 };
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -123,10 +123,25 @@ async fn a_bad_head_gets_one_answer_and_the_origin_nothing() {
     logged("400").await;
 }
 
+/// A good origin of this version, and a proxy in front of it.
+async fn in_front_of(version: Version) -> (Origin, TestServer) {
+    let origin = match version {
+        Version::H1 => Origin::well_behaved().await,
+        Version::H2 => Origin::http2().await,
+    };
+    let address = origin.address();
+    (origin, proxy(VersionedUpstream { address, version }).await)
+}
+
 #[tokio::test]
 async fn a_connection_field_that_would_strip_what_others_rely_on_is_refused() {
-    let origin = Origin::well_behaved().await;
-    let server = proxy(FixedUpstream(origin.address())).await;
+    for version in [Version::H1, Version::H2] {
+        nominations_are_refused(version).await;
+    }
+}
+
+async fn nominations_are_refused(version: Version) {
+    let (origin, server) = in_front_of(version).await;
     for fields in [
         "Connection: host",
         "Connection: close, Host",
@@ -169,14 +184,15 @@ async fn fields_of_one_hop_go_no_further() {
 
 #[tokio::test]
 async fn the_authority_of_an_absolute_target_wins_over_host() {
-    let origin = Origin::well_behaved().await;
-    let server = proxy(FixedUpstream(origin.address())).await;
-    let request = "GET http://other.example:8080/path?q HTTP/1.1\r\nHost: a\r\n\r\n";
-    let answer = server.connect().await.ask(request).await;
-    assert_eq!(answer.status(), 200);
-    let seen = origin.last_request();
-    assert_eq!(seen.headers("Host"), ["other.example:8080"]);
-    assert_eq!(seen.target(), "/path?q");
+    for (version, name) in [(Version::H1, "Host"), (Version::H2, ":authority")] {
+        let (origin, server) = in_front_of(version).await;
+        let request = "GET http://other.example:8080/path?q HTTP/1.1\r\nHost: a\r\n\r\n";
+        let answer = server.connect().await.ask(request).await;
+        assert_eq!(answer.status(), 200);
+        let seen = origin.last_request();
+        assert_eq!(seen.headers(name), ["other.example:8080"], "to {version:?}");
+        assert_eq!(seen.target(), "/path?q", "to {version:?}");
+    }
 }
 
 #[tokio::test]

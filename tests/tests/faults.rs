@@ -14,7 +14,8 @@ use pingora::prelude::*;
 use pingora::proxy::FailToProxy;
 use pingora::upstreams::peer::Peer;
 use pingora_tests::{
-    Connection, Ending, Origin, PATIENCE, Program, Refusing, TestServer, keep_log, logged, proxy,
+    Ask, Connection, Ending, Origin, PATIENCE, Program, Refusing, TestServer, Version, h2c_proxy,
+    keep_log, logged, proxy,
 };
 use std::net::SocketAddr;
 use std::process::Command;
@@ -253,11 +254,11 @@ async fn transfer_encoding_wins_over_a_length_and_removes_it() {
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
     )
     .await;
-    let server = proxy(pingora_tests::FixedUpstream(origin.address())).await;
-    for _ in 0..2 {
-        let answer = get(&mut server.connect().await, "/").await;
-        assert_eq!(answer.text(), "abc");
-        assert_ne!(answer.header("Content-Length"), Some("1"));
+    let server = h2c_proxy(pingora_tests::FixedUpstream(origin.address())).await;
+    for version in [Version::H1, Version::H2] {
+        let answer = Ask::get("/").answered_over(version, server.address()).await;
+        assert_eq!(answer.text(), "abc", "{version:?}");
+        assert_ne!(answer.header("Content-Length"), Some("1"), "{version:?}");
     }
     // An origin that sends both is not trusted with another request.
     assert_eq!(origin.connections(), 2);

@@ -12,8 +12,10 @@ use pingora::proxy::http_proxy_service_with_name;
 use pingora::server::RunArgs;
 use pingora::server::configuration::ServerConf;
 use pingora_tests::{
-    FixedUpstream, Origin, eventually, keep_log, log_lines, logged, proxy, proxy_with,
+    Ask, FixedUpstream, Origin, Refusing, Version, eventually, h2c_proxy, keep_log, log_lines,
+    logged, proxy, proxy_with,
 };
+use std::net::SocketAddr;
 
 #[tokio::test]
 async fn what_clients_do_is_logged_as_information_and_counted() {
@@ -182,6 +184,77 @@ async fn an_upstream_whose_name_leads_nowhere_is_named() {
     for line in log_lines("peer that can't be connected to") {
         assert!(line.contains("no.such.upstream.invalid:80"), "{line}");
     }
+}
+
+/// Keeps queries out of the log, and tries each request twice.
+struct Discreet(SocketAddr);
+
+#[async_trait]
+impl ProxyHttp for Discreet {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, session: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
+        match session.req_header().uri.path() {
+            "/discreet/none" => {
+                Error::e_explain(ErrorType::HTTPStatus(404), "there is no such peer")
+            }
+            _ => Ok(Box::new(HttpPeer::new(self.0, false, String::new()))),
+        }
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        _: &mut (),
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        error.set_retry(true);
+        error
+    }
+
+    fn request_summary(&self, session: &Session, _: &()) -> String {
+        let summary = session.as_downstream().request_summary();
+        let line = summary.split('?').next().unwrap_or_default();
+        format!("{line}?***")
+    }
+}
+
+#[tokio::test]
+async fn a_program_can_keep_queries_out_of_the_log() {
+    keep_log();
+    let refusing = Refusing::new();
+    let server = h2c_proxy(Discreet(refusing.address())).await;
+    let rows = [
+        (
+            "GET /discreet/refused?s3cret HTTP/1.1\r\nHost: a\r\n\r\n",
+            502,
+        ),
+        ("GET /discreet/none?s3cret HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (
+            "GET /discreet/bad?s3cret HTTP/1.1\r\nHost: a b\r\n\r\n",
+            400,
+        ),
+        (
+            "GET /discreet/unread?s3cret HTTP/1.1 \r\nHost: a\r\n\r\n",
+            400,
+        ),
+    ];
+    for (request, status) in rows {
+        let answer = server.connect().await.ask(request).await;
+        assert_eq!(answer.status(), status, "{request}");
+        assert!(!answer.text().contains("s3cret"), "{}", answer.text());
+        let path = request.split(['?', ' ']).nth(1).unwrap();
+        logged(&format!("{path}?***")).await;
+    }
+    let answer = Ask::get("/discreet/http2?s3cret")
+        .answered_over(Version::H2, server.address())
+        .await;
+    assert_eq!(answer.status(), 502);
+    logged("/discreet/http2?***").await;
+    assert!(log_lines("s3cret").is_empty(), "{:?}", log_lines("s3cret"));
 }
 
 /// Runs `server` until a line with this text is logged, and returns the line.

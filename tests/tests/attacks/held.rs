@@ -9,7 +9,7 @@ use crate::patient::Patient;
 use crate::victim::{get, post, stream};
 use pingora_tests::http2::frames::{self, Frame, kind};
 use pingora_tests::http2::{Http2Client, RawHttp2};
-use pingora_tests::{Ask, Version, pattern};
+use pingora_tests::{Ask, Running, Version, pattern};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -431,6 +431,15 @@ async fn new_work_is_turned_away_while_memory_is_scarce() {
     let mut proxy = Measured::before(origin, &[], "").await;
     let client = Http2Client::to(proxy.address).await;
     assert_eq!(client.get("/x").await.status(), 200);
+    // More than all system buffers can hold.
+    let mut under_way = Vec::new();
+    for version in [Version::H1, Version::H2] {
+        let ask = Ask::get("/length/20000000");
+        let mut download = Running::begin(version, proxy.address, &ask).await;
+        let head = download.head().await;
+        assert_eq!(head.status(), 200);
+        under_way.push((download, head));
+    }
     let mut crowd = Vec::new();
     let mut refused = false;
     for _ in 0..200 {
@@ -444,6 +453,12 @@ async fn new_work_is_turned_away_while_memory_is_scarce() {
         }
     }
     assert!(refused, "{:?}", proxy.settled().await);
+    // What is under way goes on meanwhile.
+    for (mut download, head) in under_way {
+        let answer = download.rest_of(head).await;
+        assert!(answer.is_complete(), "{:?}", answer.ending);
+        assert_eq!(answer.body.len(), 20_000_000);
+    }
     drop(crowd);
     proxy.lets_go(LEFT, Duration::from_secs(30)).await;
     for version in [Version::H1, Version::H2] {

@@ -78,6 +78,33 @@ async fn an_upload_that_ends_with_an_empty_frame_has_one_last_chunk() {
     assert_eq!(origin.connections(), 1);
 }
 
+/// RFC 9110 section 8.6: a length that is declared twice alike goes on once.
+#[tokio::test]
+async fn equal_lengths_become_one() {
+    for twice in ["5\r\nContent-Length: 5", "5, 5"] {
+        let head = format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {twice}\r\n\r\n");
+        for up in VERSIONS {
+            let (origin, proxy) = behind_a_proxy(up).await;
+            let answer = proxy.connect().await.ask(format!("{head}hello")).await;
+            assert_eq!(answer.text(), "hello", "{twice} to {up:?}");
+            let seen = origin.last_request();
+            assert_eq!(seen.headers("content-length"), ["5"], "{twice} to {up:?}");
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {twice}\r\n\r\nhello");
+        let origin = Origin::answering(answer).await;
+        let proxy = h2c_proxy(FixedUpstream(origin.address())).await;
+        for down in VERSIONS {
+            let answer = Ask::get("/").answered_over(down, proxy.address()).await;
+            assert_eq!(answer.text(), "hello", "{twice} over {down:?}");
+            assert_eq!(
+                answer.headers("content-length"),
+                ["5"],
+                "{twice} over {down:?}"
+            );
+        }
+    }
+}
+
 /// RFC 9112 section 6.3: a request that declares no body has none: its end is not waited for.
 #[tokio::test]
 async fn the_close_of_a_connection_never_delimits_a_request() {
