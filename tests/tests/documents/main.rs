@@ -23,7 +23,9 @@ mod proxy_protocol;
 mod quick_start;
 mod readme;
 mod retries;
+mod safety;
 mod subrequests;
+mod tables;
 mod tls;
 mod upstream_tls;
 
