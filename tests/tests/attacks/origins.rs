@@ -79,9 +79,8 @@ async fn pushes_are_an_error() {
 }
 
 /// Answers with fields or statuses that break the rules.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn malformed_answers_are_an_error() {
-    let rows: [Row<OnStream>; 8] = [
+fn malformed() -> [Row<OnStream>; 8] {
+    [
         ("no status", |id| {
             vec![Frame::headers(id, frames::literal("x", "y"), true)]
         }),
@@ -119,9 +118,49 @@ async fn malformed_answers_are_an_error() {
         ("DATA ahead of HEADERS", |id| {
             vec![Frame::data(id, "early", true)]
         }),
-    ];
-    for (what, attack) in rows {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_answers_are_an_error() {
+    for (what, attack) in malformed() {
         assert_eq!(asked(what, attack).await, (502, true), "{what}");
+    }
+}
+
+/// RFC 9113 section 8.1.1: a stream error. The connection is others' as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_answers_leave_their_connection_to_others() {
+    for (what, attack) in malformed() {
+        let origin = Origin::http2_scripted(&[], move |mut origin, _| async move {
+            // Both are under way when the first is answered.
+            let mut first = None;
+            while let Some(request) = origin.frame_of(kind::HEADERS).await {
+                let Some(bad) = first else {
+                    first = Some(request.stream);
+                    continue;
+                };
+                let good = Frame::headers(request.stream, head("204", &[]), true);
+                let attacked = if bad == 0 { vec![] } else { attack(bad) };
+                first = Some(0);
+                if origin
+                    .try_send(attacked.into_iter().chain([good]))
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        });
+        let victim = Victim::of(origin.await).await;
+        let client = Http2Client::to(victim.address).await;
+        let (bad, _) = client.begin(&Ask::get("/bad"), true).await.unwrap();
+        victim.origin.wait_for_connections(1).await;
+        for _ in 0..3 {
+            assert_eq!(client.get("/good").await.status(), 204, "{what}");
+        }
+        assert_eq!(bad.await.unwrap().status().as_u16(), 502, "{what}");
+        assert_eq!(victim.origin.connections(), 1, "{what}");
     }
 }
 

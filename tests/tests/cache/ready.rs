@@ -4,10 +4,15 @@ use super::support::{Scripted, VERSIONS, leak, ok};
 use async_trait::async_trait;
 use pingora::cache::MemCache;
 use pingora::cache::policy::CachePolicy;
+use pingora::listeners::tls::TlsSettings;
 use pingora::prelude::*;
 use pingora::proxy::ReadyCache;
-use pingora_tests::{Ask, Connection, Version, h2c_proxy};
+use pingora::server::configuration::ServerConf;
+use pingora_tests::http2::frames::{self, Frame};
+use pingora_tests::http2::{Http2Client, RawHttp2};
+use pingora_tests::{Ask, Authority, Connection, Version, h2c_proxy, proxy_with, speak_h2c};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(Clone)]
@@ -236,4 +241,53 @@ async fn a_body_of_a_get_keeps_it_away_from_the_cache() {
         }
         assert_eq!(origin.asked(), before + 2);
     }
+}
+
+/// RFC 9111 section 2: the scheme of the key is that of the connection, whatever a target says.
+#[tokio::test]
+async fn what_came_over_tls_is_not_stored_for_others() {
+    let origin = echoing(FRESH).await;
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue(&["test.example"]);
+    let text = |path: PathBuf| path.to_str().unwrap().to_string();
+    let settings = TlsSettings::intermediate(&text(certificate), &text(key)).unwrap();
+    let server = proxy_with(ServerConf::default(), Ready::of(&origin), |service| {
+        speak_h2c(service);
+        let mut settings = settings;
+        settings.enable_h2();
+        service.add_tls_with_settings("127.0.0.1:0", None, settings);
+    })
+    .await;
+    let [plain, secure] = server.addresses() else {
+        panic!("{:?}", server.addresses());
+    };
+    let get = Ask::get("/");
+    let mut insecure = Vec::new();
+    // Over HTTP/1 and HTTP/2, in every form that says `https`.
+    insecure.push(
+        get.answered_over(Version::H1, *plain)
+            .await
+            .text()
+            .to_string(),
+    );
+    let absolute = "GET https://test.example/ HTTP/1.1\r\nHost: test.example\r\n\r\n";
+    let mut client = Connection::to(*plain).await;
+    insecure.push(client.ask(absolute).await.text().to_string());
+    let mut client = RawHttp2::client(*plain, &[]).await;
+    let block = frames::block(&[
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "test.example"),
+        (":path", "/"),
+    ]);
+    client.send([Frame::headers(1, block, true)]).await;
+    let answer = client.answer(1).await;
+    insecure.push(String::from_utf8(answer.body).unwrap());
+    assert_eq!(origin.asked(), 1, "{insecure:?}");
+
+    let client = Http2Client::over_tls(*secure, &authority, "test.example").await;
+    let first = client.ask(&get).await.text().to_string();
+    assert!(!insecure.contains(&first), "{first}");
+    assert_eq!(client.ask(&get).await.text(), first, "stored for these");
+    assert_eq!(origin.asked(), 2);
 }

@@ -3,7 +3,10 @@
 use super::{AnyUpgrade, OK};
 use pingora_tests::http2::RawHttp2;
 use pingora_tests::http2::frames::{self, Frame, kind};
-use pingora_tests::{Connection, FixedUpstream, Message, Origin, TestServer, h2c_proxy, proxy};
+use pingora_tests::{
+    Connection, FixedUpstream, Message, Origin, TestServer, Version, VersionedUpstream, h2c_proxy,
+    proxy,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -199,6 +202,43 @@ async fn nothing_follows_an_extended_connect_before_it_is_granted() {
         assert_eq!(rest.load(Ordering::SeqCst), 0, "bytes behind the head");
         assert_eq!(origin.connections(), 1);
     }
+}
+
+/// RFC 8441: the same towards an origin of HTTP/2. Where it refuses, what follows is the next request.
+#[tokio::test]
+async fn nothing_follows_an_upgrade_towards_http2_before_it_is_granted() {
+    // SETTINGS_ENABLE_CONNECT_PROTOCOL.
+    let origin = Origin::http2_scripted(&[(8, 1)], |mut origin: RawHttp2, _| async move {
+        while let Some(request) = origin.frame().await {
+            assert_ne!(request.kind, kind::DATA, "unasked: {request:?}");
+            if request.kind == kind::HEADERS {
+                let status = if request.stream == 1 { "403" } else { "204" };
+                let head = frames::block(&[(":status", status)]);
+                origin
+                    .send([Frame::headers(request.stream, head, true)])
+                    .await;
+            }
+        }
+    })
+    .await;
+    let upstream = VersionedUpstream {
+        address: origin.address(),
+        version: Version::H2,
+    };
+    let server = proxy(upstream).await;
+    let websocket =
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let second = "GET /second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let mut client = server.connect().await;
+    client
+        .send(upgrade("GET", "websocket", websocket) + second)
+        .await;
+    let statuses = [
+        client.response().await.status(),
+        client.response().await.status(),
+    ];
+    assert_eq!(statuses, [403, 204]);
+    client.closed().await;
 }
 
 /// CVE-2024-23326: a 200 that claims to upgrade is mistaken for a tunnel.
