@@ -110,6 +110,37 @@ async fn frames_that_drip_are_waited_for_a_limited_time() {
     assert_eq!(origin.connections(), 0);
 }
 
+/// As over HTTP/1, no byte puts the end off.
+#[tokio::test]
+async fn a_head_that_drips_ends_its_connection_however_steadily_it_does() {
+    let origin = Origin::well_behaved().await;
+    let server = impatient(&origin, |_| {}).await;
+    let long = [
+        frames::request("GET", "/dripped"),
+        frames::literal("x", "y".repeat(10_000)),
+    ];
+    let bytes = Frame::headers(1, long.concat(), true).encode();
+    for introduced in [false, true] {
+        let mut client = if introduced {
+            RawHttp2::client(server.address(), &[]).await
+        } else {
+            RawHttp2::silent(server.address()).await
+        };
+        let sent = if introduced { &bytes[..] } else { PREFACE };
+        let mut ended = false;
+        for byte in sent.iter().take(1000) {
+            // Little enough for each of them, and too much for all.
+            ended = client.try_send_bytes([*byte]).await.is_err()
+                || client.ended_within(LIMIT / 10).await;
+            if ended {
+                break;
+            }
+        }
+        assert!(ended, "introduced: {introduced}");
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
 #[tokio::test]
 async fn a_body_that_stalls_ends_its_stream_alone() {
     let origin = Origin::well_behaved().await;

@@ -71,6 +71,31 @@ async fn each_is_closed_and_counted_by_its_fault() {
     assert_eq!(server.counters().under_way(), 0);
 }
 
+/// No byte puts the end of a handshake off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_that_drips_ends_however_steadily_it_does() {
+    let authority = Authority::new();
+    let mut settings = settings(&authority);
+    settings.set_handshake_timeout(Duration::from_millis(300));
+    let server = Reporter::start(settings).await;
+    let mut client = Connection::to(server.address()).await;
+    // A record of a ClientHello that takes its time.
+    client
+        .send([22, 3, 1, 0x20, 0, 1, 0, 0x1f, 0xfc, 3, 3])
+        .await;
+    let mut sent = 0;
+    while !client.has_input() && sent < 1000 {
+        sent += 1;
+        if client.try_send([0xaa]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(sent < 1000, "it goes on");
+    server.failed(HandshakeFailure::TimedOut, 1).await;
+    assert!(ask(&server, &authority, "one.example", &[]).good);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_at_once_wait_or_are_turned_away() {
     let authority = Authority::new();
