@@ -6,6 +6,10 @@
     clippy::expect_used,
     reason = "a test that can't go on ends by panicking"
 )]
+#![allow(
+    clippy::print_stdout,
+    reason = "the sizes are to be seen, with --nocapture"
+)]
 
 use bytes::Bytes;
 use pingora::apps::{HttpServerApp, ServerApp};
