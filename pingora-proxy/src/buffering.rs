@@ -1,10 +1,13 @@
 //! The request's body, read ahead of the upstream.
 
 use crate::Session;
+use crate::engine::MinRate;
+use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method};
 use pingora_core::protocols::http::spool::{Spool, SpoolError, SpooledBody, Spooling};
 use pingora_error::{BError, Error, ErrorType, Result};
+use tokio::time::Instant;
 
 impl Session {
     /// Reads the request's body to its end before an upstream is chosen: a phase may examine it and choose the
@@ -22,8 +25,8 @@ impl Session {
     /// # Errors
     /// Each ends the request with the status that it names: 413, if the body is longer than
     /// [`Spooling`] allows; 408, past the limits of
-    /// [`limit_request_body`](Self::limit_request_body) and [`limit_request`](Self::limit_request), and
-    /// if the client stalls; 503, if all buffers together are full; 500, if the file can't be written.
+    /// [`limit_request_body`](Self::limit_request_body) and [`limit_request`](Self::limit_request), below
+    /// [`set_min_receive_rate`](Self::set_min_receive_rate), and if the client stalls; 503, if all buffers together are full; 500, if the file can't be written.
     pub async fn buffer_request_body(&mut self, limits: &Spooling) -> Result<SpooledBody> {
         if let Some(body) = &self.buffered {
             return Ok(body.clone());
@@ -66,10 +69,31 @@ impl Session {
         if let Some(before) = self.get_retry_buffer() {
             spool.push(before).await.map_err(refused)?;
         }
-        while let Some(piece) = self.read_request_body().await? {
+        let mut rate = self.receive_rate();
+        while let Some(piece) = self.read_at(&mut rate).await? {
             spool.push(piece).await.map_err(refused)?;
         }
         spool.finish().await.map_err(refused)
+    }
+}
+
+impl Session {
+    /// The next piece of the body, which has to come at this rate.
+    async fn read_at(&mut self, rate: &mut Option<MinRate>) -> Result<Option<Bytes>> {
+        let Some(rate) = rate else {
+            return self.read_request_body().await;
+        };
+        let reading = self.read_request_body();
+        let piece = match rate.due(true, Instant::now()) {
+            None => reading.await,
+            Some(due) => tokio::time::timeout_at(due, reading)
+                .await
+                .unwrap_or_else(|_| Err(late())),
+        }?;
+        rate.arrived(piece.as_ref().map_or(0, Bytes::len));
+        // Storing it is not the client's time.
+        rate.due(false, Instant::now());
+        Ok(piece)
     }
 }
 
@@ -83,7 +107,7 @@ fn declared_length(session: &Session) -> Option<u64> {
 
 #[cold]
 fn late() -> BError {
-    let context = "the request's body was not complete in time";
+    let context = "the request's body was not complete in time, or came too slowly";
     Error::explain(ErrorType::ReadTimedout, context).into_down()
 }
 

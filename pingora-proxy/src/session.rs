@@ -1,6 +1,7 @@
 //! One proxied request, as the phases see it.
 
 use crate::defaults::Noted;
+use crate::engine::MinRate;
 use crate::retry::FailedTry;
 use crate::subrequest::{Ctx as SubrequestCtx, SubrequestSpawner};
 use crate::times::RequestTimes;
@@ -20,6 +21,7 @@ use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -106,6 +108,8 @@ pub(crate) struct Rare {
     pub(crate) until: Option<Instant>,
     /// When the request's body has to be there.
     pub(crate) body_until: Option<Instant>,
+    /// How fast the request's body has to come, in bytes per second.
+    min_receive_rate: Option<NonZeroUsize>,
 }
 
 /// An observer of the outcome of a try.
@@ -481,6 +485,12 @@ impl Session {
         self.rare.as_ref()?.body_until
     }
 
+    /// How fast the request's body has to come, from now on.
+    pub(crate) fn receive_rate(&self) -> Option<MinRate> {
+        let rate = self.rare.as_ref()?.min_receive_rate?;
+        Some(MinRate::begin(rate, Instant::now()))
+    }
+
     pub(crate) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -518,6 +528,19 @@ impl Session {
         let until = limit.and_then(|limit| Instant::now().checked_add(limit));
         if until.is_some() || self.rare.is_some() {
             self.rare().body_until = until;
+        }
+    }
+
+    /// Sets the minimum rate at which the client has to send its request's body, in bytes per second, averaged over
+    /// ten seconds; `None` and 0: any rate, which is the default. Time in which the body is not read, because the
+    /// upstream takes no more of it, does not count. Applies while the body is passed on or
+    /// [buffered](Self::buffer_request_body), in each try anew; not to tunnels. A client that is too slow gets 408.
+    ///
+    /// [`set_min_send_rate`](ServerSession::set_min_send_rate) is the same for the response.
+    pub fn set_min_receive_rate(&mut self, bytes_per_second: Option<usize>) {
+        let rate = bytes_per_second.and_then(NonZeroUsize::new);
+        if rate.is_some() || self.rare.is_some() {
+            self.rare().min_receive_rate = rate;
         }
     }
 

@@ -19,7 +19,7 @@ pub const PROGRESS: Deadline = Deadline::new(4);
 pub const TUNNEL_IDLE: Deadline = Deadline::new(5);
 /// Not a limit: the instant at which a response delayed by a filter continues.
 pub(super) const RESUME: Deadline = Deadline::new(6);
-/// Until the rest of the request has arrived, regardless of progress.
+/// Until the rest of the request has arrived, or has been too slow, regardless of progress.
 pub const REQUEST_END: Deadline = Deadline::new(7);
 /// Until the upstream has answered, in part or in full, regardless of progress.
 pub const RESPONSE_END: Deadline = Deadline::new(8);
@@ -85,7 +85,7 @@ static ROWS: [Row; 9] = [
         kind: REQUEST_END,
         etype: ErrorType::ReadTimedout,
         source: ErrorSource::Downstream,
-        context: "the request was not complete in time",
+        context: "the request was not complete in time, or came too slowly",
         client_is_stuck: false,
     },
     Row {

@@ -25,7 +25,7 @@ pub use state::{Client, Exchange, OnFailure, RequestFlow, ResponseFlow};
 #[cfg(test)]
 pub(crate) use turn::PASSED;
 pub(crate) use turn::Pace;
-pub use turn::{Failure, Limits, Turn, Until};
+pub use turn::{Failure, Limits, MinRate, Turn, Until};
 
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,14 @@
 //! Waiting on both halves of an exchange at once.
 
 mod tunnel;
+mod until;
 
 #[cfg(test)]
 pub(crate) use tunnel::PASSED;
+pub use until::{MinRate, Until};
 
 use super::deadline::{
-    DELIVERY_END, DOWNSTREAM_READ, DOWNSTREAM_WRITE, PROGRESS, REQUEST_END, RESPONSE_END, RESUME,
-    TUNNEL_IDLE, UPSTREAM_READ, UPSTREAM_WRITE,
+    DOWNSTREAM_READ, DOWNSTREAM_WRITE, PROGRESS, RESUME, TUNNEL_IDLE, UPSTREAM_READ, UPSTREAM_WRITE,
 };
 use super::splice::{Relay, Relayed};
 use super::state::{Exchange, RequestFlow, ResponseFlow};
@@ -81,17 +82,6 @@ pub struct Limits {
     pub upstream_read: Option<Duration>,
     /// Until the upstream takes something off its queue.
     pub upstream_write: Option<Duration>,
-}
-
-/// When parts of an exchange have to be over, regardless of progress; `None`: no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Until {
-    /// The request's body, up to its end.
-    pub request_body: Option<Instant>,
-    /// The response's head.
-    pub response_head: Option<Instant>,
-    /// The exchange as a whole, a tunnel included.
-    pub end: Option<Instant>,
 }
 
 /// Whose room decides when the response is read.
@@ -193,12 +183,6 @@ impl Turn {
     /// response is not late.
     pub fn restart_upstream_read(&mut self) {
         self.mark_moved(UPSTREAM_READ);
-    }
-
-    /// Sets when parts of the exchange have to be over, from now on.
-    pub fn limit_until(&mut self, until: Until) {
-        self.idles = false;
-        self.until = Some(Box::new(until));
     }
 
     /// Writes nothing until the next piece of the response has been handed out or, if none is available
@@ -471,6 +455,7 @@ impl Turn {
                 .request
                 .poll(cx, down.splice_source(), up.splice_sink());
             self.count_relayed(self.request.received, DOWNSTREAM_READ);
+            self.note_request(self.request.received);
             let (sent, left) = (self.request.sent, self.request.held());
             self.count_taken(sent + left, left, UPSTREAM_WRITE);
             match ready!(relayed) {
@@ -498,8 +483,9 @@ impl Turn {
             self.mark_moved(DOWNSTREAM_READ);
             match piece {
                 Ok(piece) => {
-                    self.request
-                        .note_piece(piece.as_ref().map_or(0, Bytes::len));
+                    let length = piece.as_ref().map_or(0, Bytes::len);
+                    self.request.note_piece(length);
+                    self.note_request(length);
                     Event::Body(piece)
                 }
                 Err(error) => Event::Failed(Failure::DownstreamFailed(error)),
@@ -602,7 +588,7 @@ impl Turn {
         self.watch(PROGRESS, stands, Some(PROGRESS_LIMIT), now);
         let idle = tunnel::idle_limit(exchange);
         self.watch(TUNNEL_IDLE, exchange.tunnel, Some(idle), now);
-        self.watch_until(exchange, down_blocked);
+        self.watch_until(exchange, reads_body, down_blocked, now);
         self.moved = 0;
         self.count_blocked(up_blocked, now);
         self.deadlines.set(RESUME, self.resume_at);
@@ -618,26 +604,6 @@ impl Turn {
             Poll::Ready(kind) => Poll::Ready(Event::Failed(Failure::Expired(kind))),
             Poll::Pending => Poll::Pending,
         }
-    }
-
-    /// The absolute limits, each with the side that the exchange is waiting for.
-    fn watch_until(&mut self, exchange: &Exchange, down_blocked: bool) {
-        let Some(until) = self.until.as_deref().copied() else {
-            return;
-        };
-        let is_open = exchange.request == RequestFlow::Open && !exchange.tunnel;
-        let in_head = exchange.response == ResponseFlow::Head;
-        let head = until.response_head.filter(|_| in_head);
-        let (request, response, delivery) = if is_open {
-            (earlier(until.request_body, until.end), head, None)
-        } else if down_blocked {
-            (None, head, until.end)
-        } else {
-            (None, earlier(head, until.end), None)
-        };
-        self.deadlines.set(REQUEST_END, request);
-        self.deadlines.set(RESPONSE_END, response);
-        self.deadlines.set(DELIVERY_END, delivery);
     }
 
     /// Sets the server's deadline, if no other was ever set in this exchange.
@@ -678,13 +644,6 @@ impl Turn {
 /// not write would fail again and again.
 fn writes_up<U: UpstreamHalf>(exchange: &Exchange, up: &U) -> bool {
     exchange.request != RequestFlow::Refused && up.wants_flush()
-}
-
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
 }
 
 fn bit(kind: Deadline) -> u32 {

@@ -129,6 +129,7 @@ where
     fn set_limits(&mut self) {
         let until = Until {
             request_body: self.session.body_until(),
+            request_rate: self.session.receive_rate(),
             response_head: self.plan.head_until(),
             end: self.session.until(),
         };

@@ -1,18 +1,21 @@
-//! Limits of time that no byte puts off.
+//! Limits of time that no byte puts off, or not for long.
 
 use async_trait::async_trait;
 use pingora::prelude::*;
+use pingora::proxy::Spooling;
 use pingora_tests::http2::RawHttp2;
 use pingora_tests::http2::frames::{self, Frame, kind};
-use pingora_tests::{
-    Connection, Origin, PATIENCE, Version, VersionedUpstream, eventually, h2c_proxy,
-};
+use pingora_tests::{Ask, Connection, Origin, Version, VersionedUpstream, eventually, h2c_proxy};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
 const VERSIONS: [Version; 2] = [Version::H1, Version::H2];
 const LIMIT: Duration = Duration::from_millis(300);
+/// A client that drips sends at most a tenth of it, in bytes per second.
+const RATE: usize = 1000;
+/// Longer than the time of which a rate is the average.
+const LONGEST: Duration = Duration::from_secs(60);
 /// The pause between two bytes, far below every time-out between two reads.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -28,9 +31,17 @@ impl ProxyHttp for Limited {
     async fn early_request_filter(&self, session: &mut Session, _: &mut ()) -> Result<()> {
         match session.req_header().uri.path() {
             "/body" => session.limit_request_body(Some(LIMIT)),
+            "/rate" | "/buffered-at-a-rate" => session.set_min_receive_rate(Some(RATE)),
             _ => session.limit_request(Some(LIMIT)),
         }
         Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, _: &mut ()) -> Result<bool> {
+        if session.req_header().uri.path() == "/buffered-at-a-rate" {
+            session.buffer_request_body(&Spooling::new(10 << 20)).await?;
+        }
+        Ok(false)
     }
 
     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> Result<Box<HttpPeer>> {
@@ -40,7 +51,7 @@ impl ProxyHttp for Limited {
 
 /// The status of the answer to an upload of which a byte comes now and then.
 async fn dripped(version: Version, proxy: SocketAddr, path: &str) -> Option<u16> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + LONGEST;
     match version {
         Version::H1 => {
             let mut client = Connection::to(proxy).await;
@@ -94,4 +105,31 @@ async fn a_body_that_drips_is_a_408_however_steadily_it_does() {
         let complete = |request: &pingora_tests::Message| request.is_complete();
         assert!(!origin.requests().iter().any(complete), "to {up:?}");
     }
+}
+
+#[tokio::test]
+async fn a_body_slower_than_its_rate_is_a_408_and_a_faster_one_passes() {
+    let origin = Origin::well_behaved().await;
+    let server = h2c_proxy(Limited(VersionedUpstream {
+        address: origin.address(),
+        version: Version::H1,
+    }))
+    .await;
+    let address = server.address();
+    let rows = ["/rate", "/buffered-at-a-rate"]
+        .into_iter()
+        .flat_map(|path| VERSIONS.map(|down| (path, down)));
+    let slow = rows.clone().map(async |(path, down)| {
+        let status = dripped(down, address, path).await;
+        assert_eq!(status, Some(408), "{path} over {down:?}");
+    });
+    let fast = rows.map(async |(path, down)| {
+        let ask = Ask::by("POST", path).body(vec![b'x'; 1_000_000]);
+        let answer = ask.answered_over(down, address).await;
+        assert_eq!(answer.status(), 200, "{path} over {down:?}");
+    });
+    futures::join!(
+        futures::future::join_all(slow),
+        futures::future::join_all(fast)
+    );
 }

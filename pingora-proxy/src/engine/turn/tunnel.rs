@@ -9,7 +9,8 @@ use super::super::deadline::{
     DOWNSTREAM_READ, DOWNSTREAM_WRITE, TUNNEL_IDLE, UPSTREAM_READ, UPSTREAM_WRITE,
 };
 use super::super::state::Exchange;
-use super::{BYTES_PER_TURN, EVENTS_PER_TURN, Event, Failure, Turn, earlier, yielded};
+use super::until::earlier;
+use super::{BYTES_PER_TURN, EVENTS_PER_TURN, Event, Failure, Turn, yielded};
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::exchange::{
     DownstreamHalf, TunnelSink, TunnelSource, UpstreamHalf,
