@@ -95,9 +95,19 @@ pub(crate) async fn obtain(
     let (request, key) = signing_request(wanted).await?;
     let finalized = with_fresh_nonce!(order.finalize_csr(&request));
     finalized.map_err(|e| Failed::of(e, "finalizing the order"))?;
-    let chain = with_fresh_nonce!(order.poll_certificate(&PATIENCE));
+    let chain = with_fresh_nonce!(fetch(&mut order));
     let chain = chain.map_err(|e| Failed::of(e, "waiting for the certificate"))?;
     Ok(Issued { chain, key })
+}
+
+/// Fetches the chain once it is issued.
+async fn fetch(order: &mut Order) -> Result<String, AcmeError> {
+    // It may be only the chain itself that was not sent the last time.
+    if order.state().status != OrderStatus::Valid {
+        return order.poll_certificate(&PATIENCE).await;
+    }
+    let chain = order.certificate().await?;
+    chain.ok_or(AcmeError::Str("a valid order has no certificate"))
 }
 
 async fn place(

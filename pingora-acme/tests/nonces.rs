@@ -38,10 +38,11 @@ impl Forgetful {
     }
 
     /// The state of the order follows from what was asked for before.
-    fn order(&self, base: &str) -> Value {
+    fn order(&self, path: &str, base: &str) -> Value {
         let status = match (self.asked("/challenge"), self.asked("/finalize")) {
             (..=REFUSALS, _) => "pending",
             (_, ..=REFUSALS) => "ready",
+            _ if path == "/finalize" => "processing",
             _ => "valid",
         };
         json!({
@@ -63,7 +64,7 @@ impl Forgetful {
                 "challenges": [challenge],
             }),
             "/challenge" => challenge,
-            "/order" | "/order/1" | "/finalize" => self.order(base),
+            "/order" | "/order/1" | "/finalize" => self.order(path, base),
             // Not one that could be used: nothing is asked for after it.
             _ => json!({}),
         }
