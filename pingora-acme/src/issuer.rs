@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::names::ACME_CONF_ERR;
+use crate::nonces::with_fresh_nonce;
 use crate::storage::Storage;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -209,9 +210,11 @@ impl Authority {
             only_return_existing: false,
         };
         let external = self.issuer.external_key();
-        let builder = Account::builder_with_http(Box::new(self.client.clone()));
-        let directory = self.issuer.directory.clone();
-        let made = builder.create(&wanted, directory, external.as_ref()).await;
+        let directory = &self.issuer.directory;
+        let made = with_fresh_nonce!({
+            let builder = Account::builder_with_http(Box::new(self.client.clone()));
+            builder.create(&wanted, directory.clone(), external.as_ref())
+        });
         let context = || format!("making an account with {}", self.issuer.directory);
         let (account, credentials) = made.or_err_with(ErrorType::InternalError, context)?;
         let kept =

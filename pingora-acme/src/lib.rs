@@ -35,7 +35,7 @@
 //! - `plan`: when to renew, how long to wait after a failure, which challenge to use, which names are worth an
 //!   order. Pure: no I/O, no clock.
 //! - `storage`: accounts, keys and certificates on disk, or wherever a [`Storage`] puts them.
-//! - `client`, `issuer`, `order`: the conversation with an authority, by the crate `instant-acme` over this
+//! - `client`, `issuer`, `nonces`, `order`: the conversation with an authority, by the crate `instant-acme` over this
 //!   framework's connector.
 //! - `answers`: the answers to challenges.
 //! - `service`, `managed`, `on_demand`: the loop that drives all of it; `revocation`: what interrupts it.
@@ -53,6 +53,7 @@ mod kept;
 mod keys;
 mod managed;
 mod names;
+mod nonces;
 mod on_demand;
 mod order;
 mod plan;

@@ -3,6 +3,7 @@
 use crate::answers::{Answers, Question, Shown};
 use crate::issuer::problem;
 use crate::keys::CertificateKey;
+use crate::nonces::with_fresh_nonce;
 use crate::plan::{self, Challenge};
 use instant_acme::{
     Account, AuthorizationStatus, CertificateIdentifier, Error as AcmeError, Identifier, NewOrder,
@@ -92,11 +93,21 @@ pub(crate) async fn obtain(
     }
     proven?;
     let (request, key) = signing_request(wanted).await?;
-    let finalized = order.finalize_csr(&request).await;
+    let finalized = with_fresh_nonce!(order.finalize_csr(&request));
     finalized.map_err(|e| Failed::of(e, "finalizing the order"))?;
-    let chain = order.poll_certificate(&PATIENCE).await;
+    let chain = with_fresh_nonce!(fetch(&mut order));
     let chain = chain.map_err(|e| Failed::of(e, "waiting for the certificate"))?;
     Ok(Issued { chain, key })
+}
+
+/// Fetches the chain once it is issued.
+async fn fetch(order: &mut Order) -> Result<String, AcmeError> {
+    // It may be only the chain itself that was not sent the last time.
+    if order.state().status != OrderStatus::Valid {
+        return order.poll_certificate(&PATIENCE).await;
+    }
+    let chain = order.certificate().await?;
+    chain.ok_or(AcmeError::Str("a valid order has no certificate"))
 }
 
 async fn place(
@@ -104,25 +115,34 @@ async fn place(
     identifiers: &[Identifier],
     wanted: &Wanted<'_>,
 ) -> Result<Order, Failed> {
-    let order = |replaces: Option<&CertificateIdentifier<'static>>| {
+    let order = async |replaces: Option<&CertificateIdentifier<'static>>| {
         let mut order = NewOrder::new(identifiers);
         if let Some(profile) = wanted.profile {
             order = order.profile(profile);
         }
-        match replaces {
-            Some(replaces) => order.replaces(replaces.clone()),
-            None => order,
+        if let Some(replaces) = replaces {
+            order = order.replaces(replaces.clone());
         }
+        with_fresh_nonce!(account.new_order(&order))
     };
-    let placed = match account.new_order(&order(wanted.replaces)).await {
+    let placed = match order(wanted.replaces).await {
         // Replaced by another host, or not from there (RFC 9773 section 5): an order like any other, then.
         Err(e) if wanted.replaces.is_some() && problem(&e) != Some("rateLimited") => {
             log::debug!("an order that replaces another was refused: {e}");
-            account.new_order(&order(None)).await
+            order(None).await
         }
         placed => placed,
     };
     placed.map_err(|e| Failed::of(e, "placing an order"))
+}
+
+/// Asks what there is to prove, as far as that is not known yet; the order keeps it.
+async fn ask(order: &mut Order) -> Result<(), AcmeError> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        authorization?;
+    }
+    Ok(())
 }
 
 /// Proves that the names are ours.
@@ -132,6 +152,8 @@ async fn prove(
     wanted: &Wanted<'_>,
     shown: &mut Vec<Shown>,
 ) -> Result<(), Failed> {
+    let asked = with_fresh_nonce!(ask(order));
+    asked.map_err(|e| Failed::of(e, "asking what to prove"))?;
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.map_err(|e| Failed::of(e, "asking what to prove"))?;
@@ -167,10 +189,10 @@ async fn prove(
             key_authorization: &handle.key_authorization(),
         };
         shown.push(answers.show(&question).await?);
-        let told = handle.set_ready().await;
+        let told = with_fresh_nonce!(handle.set_ready());
         told.map_err(|e| Failed::of(e, "asking the authority to look"))?;
     }
-    let status = order.poll_ready(&PATIENCE).await;
+    let status = with_fresh_nonce!(order.poll_ready(&PATIENCE));
     match status.map_err(|e| Failed::of(e, "waiting for the authority to look"))? {
         OrderStatus::Ready => Ok(()),
         status => Err(refused(format!(

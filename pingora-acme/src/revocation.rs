@@ -4,6 +4,7 @@ use crate::issuer::problem;
 use crate::kept::Kept;
 use crate::managed::storage_key;
 use crate::names::{self, ACME_CONF_ERR};
+use crate::nonces::with_fresh_nonce;
 use crate::service::{Acme, Shared};
 use instant_acme::RevocationRequest;
 use pingora_error::{Error, ErrorType, OrErr, Result};
@@ -83,7 +84,7 @@ impl Shared {
             certificate: &kept.leaf()?,
             reason: Some(reason.code()),
         };
-        match account.revoke(&request).await {
+        match with_fresh_nonce!(account.revoke(&request)) {
             Err(e) if problem(&e) == Some("alreadyRevoked") => {
                 log::info!("the certificate for {key} was revoked before");
             }

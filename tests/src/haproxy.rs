@@ -1,7 +1,7 @@
 //! The real HAProxy, in front of a proxy or behind it.
 
 use crate::PATIENCE;
-use crate::nginx::free_port;
+use crate::ports::free_port;
 use crate::program::Program;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;

@@ -1,8 +1,9 @@
 //! The real nginx, as an origin or as a proxy to compare with.
 
 use crate::PATIENCE;
+use crate::ports::free_port;
 use crate::program::repeat;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -173,14 +174,4 @@ http {{
 }}
 "
     )
-}
-
-/// A port on which nobody listens now. For programs that can't be told port 0; for an address that
-/// refuses connections, keep nobody from it.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    listener
-        .local_addr()
-        .expect("a listener has an address")
-        .port()
 }

@@ -3,7 +3,7 @@
 use crate::PATIENCE;
 use crate::authority::Authority;
 use crate::curl::{curl, try_curl};
-use crate::nginx::free_port;
+use crate::ports::free_port;
 use crate::program::Program;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
