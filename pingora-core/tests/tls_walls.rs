@@ -26,13 +26,15 @@ const CRATES: [&str; 16] = [
 ];
 
 /// Where the libraries live: these may name their own as they like.
-const HOME: [&str; 6] = [
+const HOME: [&str; 8] = [
     "pingora-core/src/protocols/tls/openssl/",
+    "pingora-core/src/protocols/tls/certificate/openssl/",
     "pingora-core/src/listeners/tls/openssl.rs",
     "pingora-core/src/sys/tls.rs",
     "pingora-core/src/sys/tls_context.rs",
     "pingora-core/src/tls/",
     "pingora-core/src/protocols/tls/rustls/",
+    "pingora-core/src/protocols/tls/certificate/rustls/",
 ];
 
 /// Words that stand for the library, and the files outside of its home that may contain them.
@@ -63,6 +65,7 @@ const WORDS: [(&[&str], &[&str]); 5] = [
             "pingora-core/src/lib.rs",
             "pingora-core/src/listeners/tls.rs",
             "pingora-core/src/listeners/transport.rs",
+            "pingora-core/src/protocols/tls/certificate/mod.rs",
             "pingora-core/src/protocols/tls/facts.rs",
             "pingora-core/src/protocols/tls/library.rs",
             "pingora-core/src/protocols/tls/mod.rs",
@@ -83,11 +86,11 @@ const WORDS: [(&[&str], &[&str]); 5] = [
         &["feature = \"rustls\""],
         &[
             "pingora-core/src/listeners/tls.rs",
+            "pingora-core/src/protocols/tls/certificate/mod.rs",
             "pingora-core/src/protocols/tls/client_hello.rs",
             "pingora-core/src/protocols/tls/library.rs",
             "pingora-core/src/protocols/tls/mod.rs",
             "pingora-core/src/protocols/tls/store/chosen.rs",
-            "pingora-core/src/protocols/tls/store/mod.rs",
             "pingora-core/src/utils/tls.rs",
         ],
     ),
@@ -139,7 +142,12 @@ fn a_library_is_named_at_home_and_in_the_listed_places_alone() {
 #[test]
 fn the_homes_of_the_libraries_do_not_name_each_other() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    for (home, other) in [("rustls", "openssl::"), ("openssl", "rustls::")] {
+    for (home, other) in [
+        ("rustls", "openssl::"),
+        ("certificate/rustls", "openssl::"),
+        ("openssl", "rustls::"),
+        ("certificate/openssl", "rustls::"),
+    ] {
         let home = root.join("pingora-core/src/protocols/tls").join(home);
         for path in sources(&home) {
             let text = code_of(&fs::read_to_string(&path).unwrap());

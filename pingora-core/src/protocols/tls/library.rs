@@ -21,6 +21,15 @@ mod names {
         crate::sys::tls::forget_errors();
         parsed
     }
+
+    /// A session with an upstream that may be resumed.
+    #[derive(Clone)]
+    pub(crate) struct ClientSession {
+        pub(crate) session: crate::sys::tls::Session,
+        /// When the handshake began that verified the upstream's certificate. Resuming a session gives
+        /// a new one, but verifies nothing.
+        pub(crate) verified: std::time::Instant,
+    }
 }
 
 #[cfg(not(feature = "openssl"))]
@@ -28,6 +37,10 @@ mod names {
     /// The session object of OpenSSL. There is none without that library.
     #[derive(Debug)]
     pub enum TlsRef {}
+
+    /// A session of OpenSSL's with an upstream. Those of the other libraries are kept as a backend's own.
+    #[derive(Clone, Debug)]
+    pub(crate) enum ClientSession {}
 
     /// A certificate. There is none without a library.
     #[cfg(not(feature = "rustls"))]
@@ -75,7 +88,7 @@ mod names {
 }
 
 pub use names::{Certificate, TlsRef};
-pub(crate) use names::{from_der, to_der};
+pub(crate) use names::{ClientSession, from_der, to_der};
 
 /// Certificates to trust.
 pub type CaType = Box<[Certificate]>;

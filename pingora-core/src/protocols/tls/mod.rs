@@ -2,12 +2,20 @@
 //!
 //! A library is a backend behind the traits of [`backend`], chosen as a value for each listener and each
 //! connector. OpenSSL, if the feature `openssl` compiles it in, is the default. Its names appear only in
-//! `openssl`, here and in `sys`, and in `listeners/tls/openssl.rs`, which hands its builder to programs
-//! (`tests/tls_walls.rs`). All layers above use facts: [`SslDigest`], [`TlsFacts`].
+//! `openssl`, `certificate/openssl`, `library`, here and in `sys`, and in `listeners/tls/openssl.rs`, which hands its
+//! builder to programs (`tests/tls_walls.rs`). All layers above use facts: [`SslDigest`], [`TlsFacts`].
 //!
 //! rustls, if the feature `rustls` compiles it in, is another one, in `rustls`; without OpenSSL, it is the default.
-//! Without any library, the names of its types exist without values, in `absent`, and a listener or connector
-//! without another backend gets an error that names the feature to turn on.
+//! Without any library, the names of its types exist without values, and a listener or connector without another
+//! backend gets an error that names the feature to turn on, from `absent`.
+//!
+//! The modules have an order, in which each uses only earlier ones:
+//!
+//! - facts about connections, and the types of a library that stand in the interface (`library`);
+//! - `certificate`: certificates with their keys, as values of the built-in library's types;
+//! - what holds such values: `store`, `verify`, `accept`, `client_handshake`, `hints`, `sessions`, `client_settings`;
+//! - [`backend`];
+//! - the backends: `openssl`, `rustls`, `absent`.
 
 mod accept;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
@@ -15,11 +23,17 @@ mod accept;
 mod alpn;
 pub mod backend;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+// Used by a library only.
+pub(crate) mod certificate;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
 // Some of it is for OpenSSL only.
 mod client_handshake;
 #[cfg_attr(not(feature = "openssl"), allow(dead_code))]
 // Used by a library only.
 mod client_hello;
+#[cfg_attr(not(feature = "openssl"), allow(dead_code))]
+// Some of it is for OpenSSL only.
+mod client_settings;
 pub mod digest;
 mod facts;
 mod handshakes;
@@ -58,49 +72,29 @@ pub mod openssl;
 #[cfg(feature = "openssl")]
 pub use self::openssl as boringssl_openssl;
 #[cfg(feature = "openssl")]
-pub(crate) use self::openssl::{
-    BuiltInServer,
-    client::{BuiltInClient, ClientSession},
-    loaded::LoadedCertificate,
-};
+pub(crate) use self::openssl::{BuiltInServer, client::BuiltInClient};
 #[cfg(feature = "openssl")]
 pub use self::openssl::{SslStream, client, server, stream};
 
 #[cfg(feature = "rustls")]
 pub mod rustls;
 #[cfg(all(feature = "rustls", not(feature = "openssl")))]
-pub(crate) use self::rustls::{
-    BuiltInClient, BuiltInServer, ClientSession, LoadedCertificate, certificate::hash_ca,
-};
+pub(crate) use self::rustls::{BuiltInClient, BuiltInServer};
 
 #[cfg(not(any(feature = "openssl", feature = "rustls")))]
 mod absent;
 #[cfg(not(any(feature = "openssl", feature = "rustls")))]
-pub(crate) use absent::{BuiltInClient, BuiltInServer, ClientSession, LoadedCertificate, hash_ca};
-
-#[cfg(feature = "openssl")]
-pub(crate) use self::openssl::certificate::hash_ca;
-
-/// The certificate types that [`crate::utils::tls`] makes public.
-pub(crate) mod certificate {
-    #[cfg(not(any(feature = "openssl", feature = "rustls")))]
-    pub use super::absent::CertKey;
-    #[cfg(not(any(feature = "openssl", feature = "rustls")))]
-    pub(crate) use super::absent::key_to_der;
-    #[cfg(feature = "openssl")]
-    pub use super::openssl::certificate::*;
-    #[cfg(all(feature = "rustls", not(feature = "openssl")))]
-    pub use super::rustls::certificate::*;
-}
+pub(crate) use absent::{BuiltInClient, BuiltInServer};
 
 pub use accept::{HandshakeDecisions, TlsAccept, TlsAcceptCallbacks};
 pub use alpn::{ALPN, CustomALPN};
-pub use client_handshake::{
-    CertificateDer, ClientHandshake, ClientSessions, ClientSettings, KeyLog,
-};
+pub(crate) use certificate::hash_ca;
+pub use certificate::{CertificateDer, CertificateId, CertificateInfo, CertificateSource, KeyKind};
+pub use client_handshake::ClientHandshake;
 pub use client_hello::ClientHello;
 #[cfg(any(feature = "openssl", feature = "rustls"))]
 pub(crate) use client_hello::ClientHelloFinder;
+pub use client_settings::{ClientSessions, ClientSettings, KeyLog};
 pub use digest::{SslDigest, SslDigestExtension};
 pub use facts::TlsFacts;
 pub use handshakes::{HandshakeCounters, HandshakeFailure};
@@ -108,10 +102,7 @@ pub use library::{CaType, Certificate, TlsRef};
 pub use offload::Offload;
 pub(crate) use plain_http::PlainHttp;
 pub use sessions::{SessionKey, TlsHandshakeCounts};
-pub use store::{
-    ACME_TLS_ALPN, CertificateId, CertificateInfo, CertificateProvider, CertificateSource,
-    CertificateStore, ChosenCertificate, KeyKind,
-};
+pub use store::{ACME_TLS_ALPN, CertificateProvider, CertificateStore, ChosenCertificate};
 pub use tickets::{Found, SessionTickets, TicketKey, TicketKeySource};
 pub use verify::{ClientCertificates, ClientVerifier};
 

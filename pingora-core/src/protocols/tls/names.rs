@@ -5,6 +5,7 @@
 //! reach one.
 
 use pingora_error::{Error, ErrorType, Result};
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// Longest name, in bytes (RFC 1035 section 2.3.4, without the length bytes of its form on the wire).
@@ -68,6 +69,27 @@ fn reason(name: &str) -> &'static str {
 pub(crate) fn parent_of_underscored(name: &str) -> Option<&str> {
     let (label, parent) = name.split_once('.')?;
     (label.contains('_') && is_host_name(name)).then_some(parent)
+}
+
+/// The normal form of a name that a certificate is shown for: lower case, without the dot at its end.
+///
+/// A wildcard stands for one whole label, the first; nothing else is a wildcard (RFC 9525 section 6.3).
+pub(crate) fn normal(name: &str) -> Option<Cow<'_, str>> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let host = name.strip_prefix("*.").unwrap_or(name);
+    if name.len() > LONGEST || !is_host_name(host) {
+        return None;
+    }
+    Some(lower(name))
+}
+
+/// In lower case.
+pub(crate) fn lower(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
 }
 
 #[cfg(test)]
@@ -144,5 +166,40 @@ mod tests {
         ] {
             assert_eq!(parent_of_underscored(name), parent, "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for (name, is) in [
+            ("a.example", Some("a.example")),
+            ("A.EXAMPLE.", Some("a.example")),
+            ("*.a.example", Some("*.a.example")),
+            ("*.example", Some("*.example")),
+            ("_dmarc.example", Some("_dmarc.example")),
+            ("xn--bcher-kva.example", Some("xn--bcher-kva.example")),
+            ("*", None),
+            ("*.", None),
+            ("", None),
+            (".", None),
+            (".a.example", None),
+            ("a.example..", None),
+            ("a.example\0", None),
+            ("a\0.example", None),
+            ("a*.example", None),
+            ("a.*.example", None),
+            ("*.*.example", None),
+            ("a..example", None),
+            ("bücher.example", None),
+            ("a b.example", None),
+        ] {
+            assert_eq!(normal(name).as_deref(), is, "{name}");
+        }
+        assert_eq!(
+            normal(&"a".repeat(64)),
+            None,
+            "a label has at most 63 bytes"
+        );
+        let long = ["a".repeat(60).as_str(); 5].join(".");
+        assert_eq!(normal(&long), None, "a name has at most 253 bytes");
     }
 }

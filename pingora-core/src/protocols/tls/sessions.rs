@@ -4,7 +4,9 @@
 //! This code does not depend on the library that made a session, and reads no clock: the caller passes the
 //! time.
 
-use super::{ClientHandshake, ClientSession, hash_ca};
+use super::certificate::hash_ca;
+use super::client_handshake::ClientHandshake;
+use super::library::ClientSession;
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -50,6 +52,14 @@ impl SessionKey {
             peer: wanted.reuse_hash,
             facts: facts.finish(),
         }
+    }
+}
+
+impl ClientHandshake<'_> {
+    /// Where sessions with this upstream are kept. Equal keys mean that the connections are verified in the
+    /// same way, show the same certificate and offer the same.
+    pub fn session_key(&self) -> SessionKey {
+        SessionKey::new(self)
     }
 }
 

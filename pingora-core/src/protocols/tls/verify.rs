@@ -1,8 +1,8 @@
 //! Certificates that clients present: the demands on them, for every library.
 
 use super::TLS_CONF_ERR;
+use super::certificate::Material;
 use super::library::{self, Certificate};
-use super::store::Material;
 use pingora_error::{Error, Result};
 use std::any::type_name;
 use std::borrow::Cow;

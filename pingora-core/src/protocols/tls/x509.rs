@@ -445,7 +445,7 @@ mod tests {
     #[cfg(feature = "openssl")]
     #[test]
     fn it_reads_what_openssl_writes() {
-        use crate::protocols::tls::openssl::certificate::get_serial;
+        use crate::protocols::tls::certificate::get_serial;
         use crate::protocols::tls::openssl::test_certificates::authority;
         let made = authority("the authority");
         let der = made.cert.to_der().unwrap();

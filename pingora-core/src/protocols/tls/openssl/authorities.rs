@@ -1,9 +1,8 @@
 //! Authorities to trust: their certificates, and their lists of what they have revoked.
 
-use super::certificate::refused;
-use super::loaded::read_chain;
 use crate::protocols::tls::TLS_CONF_ERR;
-use crate::protocols::tls::store::Material;
+use crate::protocols::tls::certificate::Material;
+use crate::protocols::tls::certificate::openssl::{read_chain, refused};
 use crate::sys::tls as sys;
 use openssl::error::ErrorStack;
 use openssl::sha::Sha256;

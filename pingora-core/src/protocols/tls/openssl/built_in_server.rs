@@ -1,10 +1,10 @@
 //! OpenSSL as the backend of listeners that were given no other, and what it is told of their settings.
 
 use super::client_certificates::ClientDemands;
-use super::loaded::LoadedCertificate;
 use super::server::ServerContext;
 use super::session_scope::{SessionScope, bind_sessions_to_names};
 use crate::protocols::tls::backend::{ServerBackend, ServerSettings, TlsAcceptor};
+use crate::protocols::tls::certificate::LoadedCertificate;
 use crate::protocols::tls::preference::prefers_aes;
 use crate::protocols::tls::{
     ACME_TLS_ALPN, ALPN, CertificateStore, ClientCertificates, TLS_CONF_ERR,

@@ -1,18 +1,15 @@
 //! TLS towards upstreams.
 
 use super::authorities::Authorities;
-use super::loaded::LoadedCertificate;
-pub(crate) use super::resumption::ClientSession;
 use super::resumption::{keep_resumed, keep_sessions, offer_session};
 use super::stream::SslStream;
 use super::{TlsRef, hints};
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::backend::{ClientBackend, TlsConnector};
+use crate::protocols::tls::certificate::{CertKey, LoadedCertificate, Material};
 use crate::protocols::tls::sessions::{KeptSession, SessionCache, SessionKey};
-use crate::protocols::tls::store::Material;
 use crate::protocols::tls::{
-    CaType, CertificateSource, ClientHandshake, ClientSettings, HandshakeCompleteHook,
-    certificate::CertKey, names,
+    CaType, CertificateSource, ClientHandshake, ClientSettings, HandshakeCompleteHook, names,
 };
 use crate::protocols::{IO, Stream};
 use crate::sys::tls as sys;

@@ -1,10 +1,10 @@
 //! Client certificates, verified by the library.
 
 use super::authorities::Authorities;
-use super::loaded::is_over;
 use super::session_scope::SessionScope;
 use crate::protocols::tls::TLS_CONF_ERR;
-use crate::protocols::tls::store::Material;
+use crate::protocols::tls::certificate::Material;
+use crate::protocols::tls::certificate::openssl::is_over;
 use crate::protocols::tls::verify::{self, ClientCertificates, ClientVerifier};
 use crate::sys::tls as sys;
 use crate::sys::tls_context::{ChainVerifier, set_chain_verifier};

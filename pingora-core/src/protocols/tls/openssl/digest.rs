@@ -1,6 +1,6 @@
 //! The library's facts after a handshake.
 
-use super::certificate::{get_organization, get_serial};
+use crate::protocols::tls::certificate::{get_organization, get_serial};
 use crate::protocols::tls::{ALPN, SslDigest, TlsFacts};
 use crate::sys::tls as sys;
 use openssl::hash::MessageDigest;

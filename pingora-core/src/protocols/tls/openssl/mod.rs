@@ -2,17 +2,14 @@
 
 mod authorities;
 mod built_in_server;
-pub(crate) mod certificate;
 pub mod client;
 pub(crate) mod client_certificates;
 mod digest;
 mod handshake_failure;
 mod hints;
-pub(crate) mod loaded;
 mod resumption;
 pub mod server;
 pub(crate) mod session_scope;
-mod staple;
 pub mod stream;
 #[cfg(test)]
 pub(crate) mod test_certificates;

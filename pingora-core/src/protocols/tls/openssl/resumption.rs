@@ -1,6 +1,7 @@
 //! Resuming sessions with upstreams: passes sessions between the library and the cache.
 
 use super::TlsRef;
+use crate::protocols::tls::library::ClientSession;
 use crate::protocols::tls::sessions::{KeptSession, MAX_AGE, SessionCache, SessionKey};
 use crate::sys::tls as sys;
 use openssl::asn1::Asn1Time;
@@ -14,15 +15,6 @@ use openssl::x509::X509VerifyResult;
 use pingora_error::{ErrorType, OrErr, Result};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-
-/// A session that may be resumed.
-#[derive(Clone)]
-pub(crate) struct ClientSession {
-    session: sys::Session,
-    /// When the handshake began that verified the upstream's certificate. Resuming a session gives
-    /// a new one, but verifies nothing.
-    verified: Instant,
-}
 
 /// Where the sessions of a connection come from.
 struct SessionSource {

@@ -2,11 +2,11 @@
 
 use super::client_certificates::ClientDemands;
 use super::handshake_failure;
-use super::loaded::LoadedCertificate;
 use super::stream::SslStream;
 use crate::protocols::IO;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::backend::{Accepted, FailedHandshake, PlainClient, TlsAcceptor};
+use crate::protocols::tls::certificate::LoadedCertificate;
 use crate::protocols::tls::offload::Offload;
 use crate::protocols::tls::plain_http::turn_away;
 use crate::protocols::tls::store::{CertificateStore, ClientAbilities, Renewal};

@@ -1,5 +1,6 @@
 //! TLS towards upstreams.
 
+use super::digest;
 use super::handshake_failure;
 use super::key_log::Lines;
 use super::keys::certified;
@@ -9,12 +10,11 @@ use super::stream::TlsStream;
 use super::suites;
 use super::trust::Trust;
 use super::verify::{self, UpstreamVerifier, Verification, take_verification};
-use super::{digest, recommended_provider};
 use crate::protocols::Stream;
 use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::backend::{ClientBackend, TlsConnector};
-use crate::protocols::tls::certificate::{self, CertKey};
-use crate::protocols::tls::store::Material;
+use crate::protocols::tls::certificate::rustls::recommended_provider;
+use crate::protocols::tls::certificate::{self, CertKey, Material};
 use crate::protocols::tls::{
     CertificateSource, ChosenCertificate, ClientHandshake, ClientSessions, ClientSettings,
 };

@@ -1,8 +1,8 @@
 //! Certificates that clients show, as the library judges them.
 
-use super::digest::sha256;
 use super::trust::{Purpose, Trust};
 use crate::protocols::tls::ClientCertificates;
+use crate::protocols::tls::certificate::rustls::sha256;
 use crate::protocols::tls::x509::Facts;
 use pingora_error::{Error, ErrorType, Result};
 use rustls::crypto::WebPkiSupportedAlgorithms;

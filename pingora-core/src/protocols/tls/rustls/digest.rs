@@ -1,8 +1,8 @@
 //! The library's facts after a handshake.
 
+use crate::protocols::tls::certificate::rustls::sha256;
 use crate::protocols::tls::x509::Facts;
 use crate::protocols::tls::{ALPN, ClientHello, SslDigest, TlsFacts};
-use aws_lc_rs::digest::{SHA256, digest};
 use rustls::{CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion};
 use std::borrow::Cow;
 
@@ -73,13 +73,6 @@ pub(super) fn group_name(group: NamedGroup) -> Cow<'static, str> {
         || format!("{group:?}").into(),
         |(_, name)| Cow::Borrowed(*name),
     )
-}
-
-/// SHA-256.
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut made = [0; 32];
-    made.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    made
 }
 
 /// The results of a handshake. `verified`: the other side's certificate was verified, if it showed one.

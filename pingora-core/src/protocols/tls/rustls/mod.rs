@@ -55,22 +55,16 @@ macro_rules! signature_methods {
     };
 }
 
-#[cfg(not(feature = "openssl"))]
-pub(crate) mod certificate;
 mod client;
 mod demands;
 mod digest;
 mod handshake_failure;
 mod key_log;
 mod keys;
-#[cfg(not(feature = "openssl"))]
-mod loaded;
 mod options;
 mod server;
 mod session;
 mod sessions;
-#[cfg(not(feature = "openssl"))]
-mod staple;
 mod stream;
 mod suites;
 mod tickets;
@@ -80,25 +74,10 @@ mod wire;
 
 pub use ::rustls as library;
 pub use client::RustlsClient;
-#[cfg(not(feature = "openssl"))]
-pub(crate) use loaded::LoadedCertificate;
 pub use options::RustlsServer;
 
 #[cfg(not(feature = "openssl"))]
 pub(crate) use {built_in::BuiltInClient, options::RustlsServer as BuiltInServer};
-
-use ::rustls::crypto::CryptoProvider;
-use ::rustls::crypto::aws_lc_rs::default_provider;
-use std::sync::{Arc, OnceLock};
-
-/// The provider of cryptography if no other was chosen. It does not depend on the process's default, which
-/// another part of the program may have installed.
-fn recommended_provider() -> Arc<CryptoProvider> {
-    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    PROVIDER
-        .get_or_init(|| Arc::new(default_provider()))
-        .clone()
-}
 
 /// In the place of OpenSSL.
 #[cfg(not(feature = "openssl"))]
@@ -122,8 +101,3 @@ mod built_in {
         }
     }
 }
-
-/// A session of the library that is compiled in by default; those of this backend are kept as another one's.
-#[cfg(not(feature = "openssl"))]
-#[derive(Clone, Debug)]
-pub(crate) enum ClientSession {}

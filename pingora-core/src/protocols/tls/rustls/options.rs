@@ -1,9 +1,9 @@
 //! The options of rustls towards clients, beside the settings that all libraries share.
 
 use super::key_log::Lines;
-use super::recommended_provider;
 use super::suites::{with_aes_128_first, with_ciphers, with_groups};
 use crate::protocols::tls::backend::ServerSettings;
+use crate::protocols::tls::certificate::rustls::recommended_provider;
 use crate::protocols::tls::{KeyLog, TLS_CONF_ERR};
 use pingora_error::{Error, Result};
 use rustls::crypto::CryptoProvider;
@@ -207,8 +207,7 @@ impl RustlsServer {
 #[cfg(not(feature = "openssl"))]
 mod built_in {
     use super::super::demands::Demands;
-    use super::super::recommended_provider;
-    use super::RustlsServer;
+    use super::{RustlsServer, recommended_provider};
     use crate::protocols::tls::{ALPN, CertificateStore, ClientCertificates};
     use pingora_error::Result;
 

@@ -13,9 +13,9 @@ use crate::protocols::l4::stream::Stream as L4Stream;
 use crate::protocols::tls::backend::{
     Accepted, FailedHandshake, Renewal, ServerBackend, ServerSettings, TlsAcceptor,
 };
+use crate::protocols::tls::certificate::Material;
 use crate::protocols::tls::offload::Offload;
 use crate::protocols::tls::preference::prefers_aes;
-use crate::protocols::tls::store::Material;
 use crate::protocols::tls::{
     ACME_TLS_ALPN, ALPN, CertificateStore, ClientHello, ClientHelloFinder, HandshakeFailure,
     TLS_CONF_ERR,

@@ -1,6 +1,6 @@
 //! Session tickets, sealed with the keys of the listener.
 
-use super::digest::sha256;
+use crate::protocols::tls::certificate::rustls::sha256;
 use crate::protocols::tls::{TicketKey, TicketKeySource};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use rustls::server::ProducesTickets;

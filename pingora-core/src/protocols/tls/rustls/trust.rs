@@ -1,8 +1,9 @@
 //! The trusted authorities and their revocation lists, and the verdict on a chain.
 
+use crate::protocols::tls::certificate::rustls::{read_chain, refused};
 use crate::protocols::tls::x509::Facts;
 use crate::protocols::tls::{TLS_CONF_ERR, hints};
-use pingora_error::{Error, OrErr, Result};
+use pingora_error::{OrErr, Result};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{
@@ -16,8 +17,6 @@ use webpki::{
     RevocationCheckDepth, RevocationOptions, RevocationOptionsBuilder, VerifiedPath,
 };
 
-/// How the lines around a certificate in a PEM file end; before that, some have more words.
-const CERTIFICATE: &[u8] = b"CERTIFICATE-----";
 /// How the lines around a revocation list end.
 const LIST: &[u8] = b"X509 CRL-----";
 
@@ -64,34 +63,6 @@ pub(super) enum ChainError {
         address: bool,
         names: Vec<String>,
     },
-}
-
-/// All certificates in `bytes`, which are those of this PEM file.
-///
-/// # Errors
-/// If not all of them can be read: a part of what a file says is never taken for the whole.
-pub(super) fn read_chain(
-    name: &dyn fmt::Display,
-    bytes: &[u8],
-) -> Result<Vec<CertificateDer<'static>>> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
-    let certificates = read.or_err_with(TLS_CONF_ERR, || format!("can't use {name}"))?;
-    // Each has a line at its beginning and one at its end.
-    let lines = memchr::memmem::find_iter(bytes, CERTIFICATE).count();
-    let readable = certificates.iter().all(|one| Facts::read(one).is_some());
-    if lines != 2 * certificates.len() || !readable {
-        return refused(
-            name,
-            "not all certificates in it are whole, and plain ones (BEGIN CERTIFICATE)",
-        );
-    }
-    Ok(certificates)
-}
-
-/// # Errors
-/// Always: one line that names the file.
-pub(super) fn refused<T>(name: &dyn fmt::Display, reason: &str) -> Result<T> {
-    Error::e_explain(TLS_CONF_ERR, format!("can't use {name}: {reason}"))
 }
 
 impl Trust {

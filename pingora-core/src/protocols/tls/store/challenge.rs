@@ -1,6 +1,8 @@
 //! Certificates that prove to an authority who answers for a name: the challenge TLS-ALPN-01 (RFC 8737).
 
-use super::{CertificateSource, CertificateStore, LoadedCertificate, load, normal};
+use super::{CertificateStore, load};
+use crate::protocols::tls::certificate::{CertificateSource, LoadedCertificate};
+use crate::protocols::tls::names::normal;
 use crate::protocols::tls::{ClientHello, TLS_CONF_ERR};
 use pingora_error::{Error, Result};
 use std::collections::HashMap;

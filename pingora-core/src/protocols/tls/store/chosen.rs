@@ -1,6 +1,8 @@
 //! A certificate as a backend is given it that parses it itself.
 
-use super::{CertificateSource, LoadedCertificate};
+#[cfg(feature = "rustls")]
+use crate::protocols::tls::certificate::Made;
+use crate::protocols::tls::certificate::{CertificateSource, LoadedCertificate};
 use pingora_error::Result;
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +12,6 @@ use std::time::SystemTime;
 /// [`fingerprint`](Self::fingerprint) is a key for what a backend has made of it before.
 #[derive(Clone)]
 pub struct ChosenCertificate(pub(in crate::protocols::tls) Arc<LoadedCertificate>);
-
-/// The value that a backend makes of a certificate, once.
-#[cfg(feature = "rustls")]
-pub(crate) type Made = std::sync::OnceLock<Arc<dyn std::any::Any + Send + Sync>>;
 
 impl ChosenCertificate {
     /// A certificate that is in no store, for callbacks that choose by their own rules. Names and dates are not

@@ -2,26 +2,19 @@
 
 mod challenge;
 mod chosen;
-mod info;
 mod kind;
 mod names;
 mod provider;
-mod source;
 
 pub use challenge::ACME_TLS_ALPN;
 pub use chosen::ChosenCertificate;
-#[cfg(feature = "rustls")]
-pub(crate) use chosen::Made;
-pub use info::CertificateInfo;
 pub(crate) use kind::ClientAbilities;
-pub use kind::KeyKind;
 pub use provider::CertificateProvider;
-pub use source::CertificateSource;
-pub(crate) use source::Material;
 
-use super::{ClientHello, LoadedCertificate, TLS_CONF_ERR};
+use super::certificate::{CertificateId, CertificateInfo, CertificateSource, LoadedCertificate};
+use super::{ClientHello, TLS_CONF_ERR};
 use arc_swap::ArcSwap;
-use names::{NameTable, normal};
+use names::NameTable;
 use pingora_error::{Error, Result};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +25,7 @@ use std::time::SystemTime;
 ///
 /// - An exact name wins over a wildcard, and a wildcard stands for one label.
 /// - A name may have certificates with several kinds of keys: the client gets the first of
-///   [`KeyKind`]'s order that it can use, so ECDSA comes before RSA. Of two for the same name and kind, the
+///   [`KeyKind`](super::KeyKind)'s order that it can use, so ECDSA comes before RSA. Of two for the same name and kind, the
 ///   one that was added later is shown.
 /// - A client that asks for an unknown name, or sends none, gets the default certificate: see
 ///   [`CertificateSource::as_default`], [`refuse_unknown_names`](Self::refuse_unknown_names).
@@ -81,10 +74,6 @@ struct Entry {
     names: Vec<String>,
     loaded: Arc<LoadedCertificate>,
 }
-
-/// Names a certificate within its [`CertificateStore`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct CertificateId(u64);
 
 /// For one name: at most one certificate of each kind, best first.
 type Choices = Vec<Arc<LoadedCertificate>>;

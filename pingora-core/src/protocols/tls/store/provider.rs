@@ -1,6 +1,7 @@
 //! Certificates that are fetched when the first client asks for their name.
 
 use super::CertificateStore;
+use crate::protocols::tls::names::normal;
 use futures::future::BoxFuture;
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ impl CertificateStore {
     /// Gives the provider a chance if the store does not know `name`. For backends: to be awaited in each
     /// handshake ahead of [`choose`](Self::choose), for as long as [`waits_for`](Self::waits_for) says so.
     pub async fn prepare(&self, name: &str) {
-        let Some(name) = super::normal(name) else {
+        let Some(name) = normal(name) else {
             return;
         };
         let provider = {

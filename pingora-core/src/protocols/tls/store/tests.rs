@@ -1,6 +1,8 @@
 //! Which certificate a client gets, by its name and by its abilities.
 
 use super::*;
+use crate::protocols::tls::KeyKind;
+use crate::protocols::tls::names::normal;
 use crate::protocols::tls::openssl::test_certificates::{Made, authority};
 use openssl::symm::Cipher;
 use std::path::PathBuf;
@@ -36,7 +38,7 @@ fn a_large_table_knows_names_in_any_case() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut table = super::names::NameTable::<usize>::new();
     for (index, name) in names.iter().enumerate() {
-        *table.entry(&super::names::normal(name).unwrap()) = index;
+        *table.entry(&normal(name).unwrap()) = index;
     }
     for (index, name) in names.iter().enumerate() {
         for spelt in [name.to_uppercase(), name.to_lowercase(), format!("{name}.")] {

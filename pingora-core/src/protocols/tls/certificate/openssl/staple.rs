@@ -1,8 +1,8 @@
 //! OCSP responses that are stapled to a certificate (RFC 6066 section 8, RFC 6960).
 
-use super::certificate::refused;
+use super::cert_key::refused;
 use crate::protocols::tls::TLS_CONF_ERR;
-use crate::protocols::tls::store::Material;
+use crate::protocols::tls::certificate::material::Material;
 use openssl::hash::MessageDigest;
 use openssl::ocsp::{
     OcspBasicResponse, OcspCertId, OcspCertStatus, OcspResponse, OcspResponseStatus,

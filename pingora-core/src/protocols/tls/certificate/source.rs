@@ -1,67 +1,13 @@
 //! Where a certificate comes from.
 
-use pingora_error::{Error, OrErr, Result};
-use std::borrow::Cow;
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
+use super::material::Material;
 use crate::protocols::tls::TLS_CONF_ERR;
+use crate::protocols::tls::names::normal;
+use pingora_error::{Error, Result};
+use std::borrow::Cow;
+use std::path::Path;
 
-/// Bytes in a file or in memory.
-#[derive(Clone)]
-pub(crate) enum Material {
-    File(PathBuf),
-    Memory(Arc<[u8]>),
-}
-
-impl Material {
-    /// A relative path is resolved now, against the current working directory, which may change later.
-    pub(crate) fn file(path: &Path) -> Self {
-        Material::File(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
-    }
-
-    pub(crate) fn memory(bytes: impl AsRef<[u8]>) -> Self {
-        Material::Memory(bytes.as_ref().into())
-    }
-
-    pub(crate) fn is_file(&self) -> bool {
-        matches!(self, Material::File(_))
-    }
-
-    /// The bytes. Blocks.
-    ///
-    /// # Errors
-    /// Naming the file that can't be read.
-    pub(crate) fn read(&self) -> Result<Cow<'_, [u8]>> {
-        match self {
-            Material::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
-            Material::File(path) => {
-                let read = std::fs::read(path);
-                let reading = || format!("reading {}", path.display());
-                Ok(Cow::Owned(read.or_err_with(TLS_CONF_ERR, reading)?))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Material {
-    /// Shows where the bytes are, never what they are.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Material::File(path) => write!(f, "{}", path.display()),
-            Material::Memory(_) => f.write_str("what is in memory"),
-        }
-    }
-}
-
-impl fmt::Debug for Material {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A certificate for a [`CertificateStore`](super::CertificateStore): its chain and key, in files or in
+/// A certificate for a [`CertificateStore`](crate::protocols::tls::CertificateStore): its chain and key, in files or in
 /// memory, and for which names it is shown.
 ///
 /// ```
@@ -77,9 +23,9 @@ pub struct CertificateSource {
     pub(crate) chain: Material,
     pub(crate) key: Material,
     pub(crate) ocsp: Option<Material>,
-    pub(super) names: Option<Vec<String>>,
-    pub(super) default: bool,
-    pub(super) allow_expired: bool,
+    pub(crate) names: Option<Vec<String>>,
+    pub(crate) default: bool,
+    pub(crate) allow_expired: bool,
 }
 
 impl CertificateSource {
@@ -139,7 +85,7 @@ impl CertificateSource {
         self
     }
 
-    pub(super) fn has_files(&self) -> bool {
+    pub(crate) fn has_files(&self) -> bool {
         let ocsp = self.ocsp.as_ref();
         self.chain.is_file() || self.key.is_file() || ocsp.is_some_and(Material::is_file)
     }
@@ -149,18 +95,18 @@ impl CertificateSource {
     ///
     /// # Errors
     /// For an invalid name.
-    pub(super) fn names_over(&self, in_certificate: &[String]) -> Result<Vec<String>> {
+    pub(crate) fn names_over(&self, in_certificate: &[String]) -> Result<Vec<String>> {
         let Some(given) = &self.names else {
-            let normal = in_certificate.iter().filter_map(|n| super::normal(n));
-            return Ok(normal.map(Cow::into_owned).collect());
+            let names = in_certificate.iter().filter_map(|n| normal(n));
+            return Ok(names.map(Cow::into_owned).collect());
         };
-        let normal = |name: &String| match super::normal(name) {
+        let checked = |name: &String| match normal(name) {
             Some(name) => Ok(name.into_owned()),
             None => Error::e_explain(
                 TLS_CONF_ERR,
                 format!("`{name}`, given for {}, is no name of a host", self.chain),
             ),
         };
-        given.iter().map(normal).collect()
+        given.iter().map(checked).collect()
     }
 }

@@ -1,8 +1,8 @@
 //! OCSP responses that are stapled to a certificate (RFC 6066 section 8, RFC 6960), if OpenSSL is not
 //! compiled in.
 
-use super::trust::refused;
-use crate::protocols::tls::store::Material;
+use super::pem::refused;
+use crate::protocols::tls::certificate::material::Material;
 use crate::protocols::tls::x509::{Der, Facts, time, wrapped};
 use pingora_error::Result;
 use sha1_smol::Sha1;

@@ -1,12 +1,13 @@
 //! Certificates if OpenSSL is not compiled in: what is asked of them, and a chain with its key.
 
-use super::digest::sha256;
+use super::crypto::sha256;
 use super::loaded::{read_key, to_pkcs8};
-use super::trust::read_chain;
-use crate::protocols::tls::client_handshake::CertificateDer;
-use crate::protocols::tls::store::Made;
+use super::pem::read_chain;
+use crate::protocols::tls::TLS_CONF_ERR;
+use crate::protocols::tls::certificate::made::Made;
+use crate::protocols::tls::certificate::material::CertificateDer;
+use crate::protocols::tls::library::{CaType, Certificate};
 use crate::protocols::tls::x509::Facts;
-use crate::protocols::tls::{CaType, Certificate};
 use pingora_error::{Error, ErrorType, Result};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -99,7 +100,7 @@ impl CertKey {
         let certificates = Certificate::stack_from_pem(chain)?;
         if certificates.is_empty() {
             let reason = "a CertKey needs at least one certificate";
-            return Error::e_explain(crate::protocols::tls::TLS_CONF_ERR, reason);
+            return Error::e_explain(TLS_CONF_ERR, reason);
         }
         let key = to_pkcs8(&read_key(&"the key", key)?)?;
         let all: Vec<u8> = certificates

@@ -1,9 +1,13 @@
 //! The facts that a certificate states about itself.
 
-use super::{CertificateId, KeyKind};
+use super::kind::KeyKind;
 use std::time::SystemTime;
 
-/// A certificate of a [`CertificateStore`](super::CertificateStore), as far as it is public.
+/// Names a certificate within its [`CertificateStore`](crate::protocols::tls::CertificateStore).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CertificateId(pub(crate) u64);
+
+/// A certificate of a [`CertificateStore`](crate::protocols::tls::CertificateStore), as far as it is public.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CertificateInfo {

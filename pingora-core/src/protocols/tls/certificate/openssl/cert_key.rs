@@ -1,10 +1,10 @@
 //! Certificates: what is asked of them, and a chain with its key.
 
-use super::CaType;
 use crate::protocols::tls::TLS_CONF_ERR;
-use crate::protocols::tls::client_handshake::CertificateDer;
-use crate::protocols::tls::library::to_der;
-use crate::protocols::tls::store::Material;
+#[cfg(feature = "rustls")]
+use crate::protocols::tls::certificate::made::Made;
+use crate::protocols::tls::certificate::material::{CertificateDer, Material};
+use crate::protocols::tls::library::{CaType, to_der};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
@@ -61,7 +61,7 @@ pub(crate) fn key_to_der(key: &CertKey) -> Result<CertificateDer> {
 
 /// # Errors
 /// Always: one line that names the file.
-pub(super) fn refused<T>(what: &Material, reason: &str) -> Result<T> {
+pub(crate) fn refused<T>(what: &Material, reason: &str) -> Result<T> {
     Error::e_explain(TLS_CONF_ERR, format!("can't use {what}: {reason}"))
 }
 
@@ -91,7 +91,7 @@ pub struct CertKey {
     /// SHA-256 of the chain: made once, because connections are told apart by it.
     fingerprint: Vec<u8>,
     #[cfg(feature = "rustls")]
-    made: std::sync::Arc<crate::protocols::tls::store::Made>,
+    made: std::sync::Arc<Made>,
 }
 
 impl CertKey {
@@ -122,7 +122,7 @@ impl CertKey {
 
     /// The value that another backend has made of it.
     #[cfg(feature = "rustls")]
-    pub(crate) fn made(&self) -> &crate::protocols::tls::store::Made {
+    pub(crate) fn made(&self) -> &Made {
         &self.made
     }
 

@@ -1,13 +1,13 @@
 //! A listener's certificate if OpenSSL is not compiled in: read and checked, ready to be shown.
 
-use super::digest::sha256;
-use super::recommended_provider;
+use super::crypto::{recommended_provider, sha256};
+use super::pem::{read_chain, refused};
 use super::staple::Staple;
-use super::trust::{read_chain, refused};
 use crate::protocols::tls::TLS_CONF_ERR;
-use crate::protocols::tls::store::{
-    CertificateId, CertificateInfo, CertificateSource, KeyKind, Made,
-};
+use crate::protocols::tls::certificate::info::{CertificateId, CertificateInfo};
+use crate::protocols::tls::certificate::kind::KeyKind;
+use crate::protocols::tls::certificate::made::Made;
+use crate::protocols::tls::certificate::source::CertificateSource;
 use crate::protocols::tls::x509::{Der, Facts, wrapped};
 use pingora_error::{OrErr, Result};
 use rustls::pki_types::pem::PemObject;

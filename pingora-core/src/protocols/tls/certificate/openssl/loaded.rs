@@ -1,12 +1,15 @@
 //! A listener's certificate, read and checked, ready to be shown.
 
-use super::certificate::{get_common_name, get_serial, refused};
+use super::cert_key::{get_common_name, get_serial, refused};
 use super::staple::Staple;
 use crate::protocols::tls::TLS_CONF_ERR;
+use crate::protocols::tls::certificate::info::{CertificateId, CertificateInfo};
+use crate::protocols::tls::certificate::kind::KeyKind;
+#[cfg(feature = "rustls")]
+use crate::protocols::tls::certificate::made::Made;
+use crate::protocols::tls::certificate::material::Material;
+use crate::protocols::tls::certificate::source::CertificateSource;
 use crate::protocols::tls::library::to_der;
-use crate::protocols::tls::store::{
-    CertificateId, CertificateInfo, CertificateSource, KeyKind, Material,
-};
 use crate::sys::tls as sys;
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
@@ -34,13 +37,13 @@ pub(crate) struct LoadedCertificate {
     not_after: SystemTime,
     staple: Option<Staple>,
     #[cfg(feature = "rustls")]
-    made: crate::protocols::tls::store::Made,
+    made: Made,
 }
 
 #[cfg(feature = "rustls")]
 impl LoadedCertificate {
     /// The value that another backend has made of it.
-    pub(crate) fn made(&self) -> &crate::protocols::tls::store::Made {
+    pub(crate) fn made(&self) -> &Made {
         &self.made
     }
 
@@ -196,7 +199,7 @@ impl fmt::Debug for LoadedCertificate {
 ///
 /// # Errors
 /// If not all of them can be read: a part of what a file says is never taken for the whole.
-pub(super) fn read_chain(material: &Material, bytes: &[u8]) -> Result<Vec<X509>> {
+pub(crate) fn read_chain(material: &Material, bytes: &[u8]) -> Result<Vec<X509>> {
     let using = || format!("can't use {material}");
     let certificates = X509::stack_from_pem(bytes).or_err_with(TLS_CONF_ERR, using)?;
     // Each has a line at its beginning and one at its end. The library passes over what it does not know, and
@@ -267,7 +270,7 @@ fn kind(key: &PKeyRef<Private>) -> KeyKind {
 }
 
 /// A date in a certificate.
-pub(super) fn time(date: &Asn1TimeRef) -> SystemTime {
+fn time(date: &Asn1TimeRef) -> SystemTime {
     let since_epoch = Asn1Time::from_unix(0).and_then(|epoch| epoch.diff(date));
     let Ok(since_epoch) = since_epoch else {
         // A date that can't be read counts as past.
@@ -284,6 +287,6 @@ pub(super) fn time(date: &Asn1TimeRef) -> SystemTime {
 }
 
 /// Whether the time of a certificate is over.
-pub(super) fn is_over(certificate: &X509Ref, now: SystemTime) -> bool {
+pub(crate) fn is_over(certificate: &X509Ref, now: SystemTime) -> bool {
     time(certificate.not_after()) < now
 }
