@@ -39,7 +39,9 @@ impl ProxyHttp for Limited {
 
     async fn request_filter(&self, session: &mut Session, _: &mut ()) -> Result<bool> {
         if session.req_header().uri.path() == "/buffered-at-a-rate" {
-            session.buffer_request_body(&Spooling::new(10 << 20)).await?;
+            session
+                .buffer_request_body(&Spooling::new(10 << 20))
+                .await?;
         }
         Ok(false)
     }
