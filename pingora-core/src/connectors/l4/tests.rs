@@ -138,7 +138,7 @@ async fn the_connectors_own_addresses_are_used_for_their_family() {
     assert_eq!(local.ip().to_string(), "127.0.0.4");
 }
 
-#[cfg(not(feature = "openssl"))]
+#[cfg(not(any(feature = "openssl", feature = "rustls")))]
 #[tokio::test]
 async fn without_a_library_tls_fails_and_says_what_to_do() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
